@@ -1,0 +1,7 @@
+//! All effects: Docker, child processes, HTTP, files.
+//!
+//! Not in this module tree: printing (`ui`), command-line types (`cli`), choices (`plan`).
+
+pub mod docker;
+pub mod http;
+pub mod hub;

@@ -1,0 +1,148 @@
+//! What the engine tells the world while it works: one enum, one trait.
+//!
+//! Every display (terminal, plain lines, JSON lines) and every recording reads these events and nothing else.
+//! Not in this module: how an event looks (`ui`).
+
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+
+/// One thing that happened. Every quantity names its unit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A step of the plan begins.
+    StepStarted {
+        /// Position in the plan, from 1.
+        step: usize,
+        /// Steps in the plan.
+        of: usize,
+        /// What the step does, for people.
+        title: String,
+    },
+    /// Byte-counted work moved on. Sent at most ten times a second.
+    Progress {
+        /// Position in the plan, from 1.
+        step: usize,
+        /// Bytes done.
+        done_bytes: u64,
+        /// Bytes in all; `None` while unknown.
+        total_bytes: Option<u64>,
+        /// What is being worked on, such as a file name.
+        item: String,
+    },
+    /// A line of output from a child: pip, a build, the engine, a client.
+    Line {
+        /// Position in the plan, from 1.
+        step: usize,
+        /// Who printed it.
+        source: Source,
+        /// The line, without newline; may hold anything the child printed.
+        text: String,
+    },
+    /// The engine reached a stage of its start.
+    Stage {
+        /// Position in the plan, from 1.
+        step: usize,
+        /// The stage reached.
+        stage: Stage,
+        /// Since the step began.
+        elapsed_ms: u64,
+        /// What the log said about it, such as a count of tokens.
+        detail: String,
+    },
+    /// Something the user should know; the work goes on.
+    Warning {
+        /// What is wrong.
+        text: String,
+        /// What to do about it; may be empty.
+        hint: String,
+    },
+    /// A fact worth a line: a choice that was made and why.
+    Note {
+        /// The fact.
+        text: String,
+    },
+    /// A step ended well.
+    StepFinished {
+        /// Position in the plan, from 1.
+        step: usize,
+        /// How long it took.
+        elapsed_ms: u64,
+        /// True when there was nothing to do.
+        cached: bool,
+        /// What came of it, for people.
+        summary: String,
+    },
+}
+
+/// Who printed a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// pip, venv or an image build.
+    Build,
+    /// The engine's log.
+    Engine,
+    /// A benchmark or evaluation client.
+    Client,
+}
+
+/// Where the engine is in its start, in the order SGLang goes through them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Python imports, argument checks, process spawn.
+    Starting,
+    /// Reading weights.
+    LoadingWeights,
+    /// Sizing and allocating the KV cache.
+    AllocatingKvCache,
+    /// Capturing CUDA graphs.
+    CapturingGraphs,
+    /// The HTTP server listens; the warm-up request runs.
+    WarmingUp,
+    /// The readiness probe answers.
+    Ready,
+}
+
+impl Stage {
+    /// The stage in words.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Starting => "start",
+            Self::LoadingWeights => "load weights",
+            Self::AllocatingKvCache => "kv cache",
+            Self::CapturingGraphs => "graph capture",
+            Self::WarmingUp => "warm-up",
+            Self::Ready => "ready",
+        }
+    }
+}
+
+/// Receives events. Never fails and never blocks for long.
+pub trait Reporter: Send + Sync {
+    /// Takes one event.
+    fn event(&self, event: &Event);
+}
+
+/// Keeps every event; for tests and reports.
+#[derive(Debug, Default)]
+pub struct Recorder(Mutex<Vec<Event>>);
+
+impl Recorder {
+    /// The events so far.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.0.lock().map(|events| events.clone()).unwrap_or_default()
+    }
+}
+
+impl Reporter for Recorder {
+    fn event(&self, event: &Event) {
+        if let Ok(mut events) = self.0.lock() {
+            events.push(event.clone());
+        }
+    }
+}

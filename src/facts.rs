@@ -1,0 +1,147 @@
+//! What planning may know about the world: plain data, gathered by `engine`, storable with `dsr1 doctor`.
+//!
+//! An unknown fact is `None` and is reported as "not checked", never guessed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the JSON form of [`Facts`].
+pub const SCHEMA: &str = "dsr1.facts/1";
+
+/// Everything known about this host, its Docker daemon and its weights.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// The machine.
+    pub host: Host,
+    /// The Docker daemon.
+    pub docker: Docker,
+    /// Commits of the snapshots in the hub cache, by repository and revision (`repo@revision`).
+    pub snapshots: BTreeMap<String, String>,
+    /// Paths that dsr1 works in.
+    pub paths: Paths,
+}
+
+impl Facts {
+    /// The commit that `revision` of `repo` has in the local cache.
+    #[must_use]
+    pub fn commit(&self, repo: &str, revision: &str) -> Option<&str> {
+        self.snapshots.get(&format!("{repo}@{revision}")).map(String::as_str)
+    }
+}
+
+/// The machine.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Host {
+    /// `linux/amd64` or `linux/arm64`.
+    pub platform: Option<String>,
+    /// `PRETTY_NAME` of os-release.
+    pub os: Option<String>,
+    /// Kernel release.
+    pub kernel: Option<String>,
+    /// Logical processors this process may use.
+    pub cpus: Option<u32>,
+    /// Memory in all, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Memory available without swapping, in bytes.
+    pub memory_available_bytes: Option<u64>,
+    /// The Python that a venv would be made from.
+    pub python: Option<Python>,
+    /// NVIDIA GPUs; `None` when it could not be found out, empty when there are none.
+    pub gpus: Option<Vec<Gpu>>,
+    /// NVIDIA driver version, such as `575.57.08`.
+    pub driver: Option<String>,
+    /// Free bytes on the filesystem of each path asked about.
+    pub disk_free_bytes: BTreeMap<String, u64>,
+    /// TCP ports on 127.0.0.1 that are taken, of those asked about, with the holder where it is known.
+    pub ports_taken: BTreeMap<u16, String>,
+}
+
+/// A Python interpreter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Python {
+    /// Path of the executable.
+    pub path: String,
+    /// Version, `3.11.7`.
+    pub version: String,
+    /// Whether it can make virtual environments with pip in them.
+    pub venv: bool,
+}
+
+/// One NVIDIA GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// Index as nvidia-smi counts.
+    pub index: u32,
+    /// Product name.
+    pub name: String,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Compute capability, `10.0` on B200, `9.0` on H200.
+    pub compute_capability: String,
+}
+
+impl Host {
+    /// Whether the GPUs are Blackwell (compute capability 10 or 12); `None` without known GPUs.
+    #[must_use]
+    pub fn blackwell(&self) -> Option<bool> {
+        let gpus = self.gpus.as_ref()?;
+        let first = gpus.first()?;
+        let major = first.compute_capability.split('.').next()?;
+        Some(matches!(major, "10" | "11" | "12"))
+    }
+
+    /// Major version of the NVIDIA driver.
+    #[must_use]
+    pub fn driver_major(&self) -> Option<u32> {
+        self.driver.as_ref()?.split('.').next()?.parse().ok()
+    }
+}
+
+/// The Docker daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Docker {
+    /// Where it was looked for, such as `unix:///var/run/docker.sock`.
+    pub endpoint: Option<String>,
+    /// Why it cannot be used; `None` when it answers (or was not asked).
+    pub unreachable: Option<String>,
+    /// Engine version.
+    pub version: Option<String>,
+    /// Highest API version it speaks.
+    pub api_version: Option<String>,
+    /// Where it keeps images.
+    pub root_dir: Option<String>,
+    /// Free bytes there, when that path is on this host.
+    pub root_free_bytes: Option<u64>,
+    /// Names of its runtimes.
+    pub runtimes: Vec<String>,
+    /// Images asked about: reference to image id; absent ones are not listed.
+    pub images: BTreeMap<String, String>,
+}
+
+impl Docker {
+    /// Whether the daemon answered.
+    #[must_use]
+    pub const fn answers(&self) -> bool {
+        self.version.is_some()
+    }
+}
+
+/// Paths that dsr1 works in, all absolute.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Paths {
+    /// Hub cache (`HF_HUB_CACHE`): `models--owner--name` folders.
+    pub hub_cache: String,
+    /// `$XDG_CACHE_HOME/dsr1`: venvs, the rehearsal model's source.
+    pub cache: String,
+    /// `$XDG_STATE_HOME/dsr1`: engine logs and results.
+    pub state: String,
+    /// A CA bundle that pip must trust on this site, when the environment names one (`PIP_CERT` and peers).
+    pub ca_bundle: Option<String>,
+}

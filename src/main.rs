@@ -1,0 +1,2 @@
+//! The `dsr1` program.
+fn main() {}

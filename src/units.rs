@@ -1,0 +1,100 @@
+//! Quantities with their units: parsing is strict, printing is for people.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// One kibibyte.
+pub const KIB: u64 = 1 << 10;
+/// One mebibyte.
+pub const MIB: u64 = 1 << 20;
+/// One gibibyte.
+pub const GIB: u64 = 1 << 30;
+
+/// A number of bytes. Prints decimal units (as `hf`, `df -H` and disk vendors do): `11.3 GB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Bytes(pub u64);
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 4] = [
+            (1_000_000_000_000, "TB"),
+            (1_000_000_000, "GB"),
+            (1_000_000, "MB"),
+            (1_000, "kB"),
+        ];
+        for (size, unit) in UNITS {
+            if self.0 >= size {
+                let tenths = u128::from(self.0) * 10 / u128::from(size);
+                return f.pad(&format!("{}.{} {unit}", tenths / 10, tenths % 10));
+            }
+        }
+        f.pad(&format!("{} B", self.0))
+    }
+}
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    /// Parses what `docker --shm-size` takes, with binary units: `256g`, `256gb`, `1024m`, `64k`, `512`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let lower = text.trim().to_ascii_lowercase();
+        let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = match &lower[digits.len()..] {
+            "" | "b" => 1,
+            "k" | "kb" | "kib" => KIB,
+            "m" | "mb" | "mib" => MIB,
+            "g" | "gb" | "gib" => GIB,
+            "t" | "tb" | "tib" => GIB << 10,
+            other => return Err(format!("unknown unit `{other}` in `{text}`, expected k, m, g or t")),
+        };
+        digits
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(unit))
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is not a size such as `256g`"))
+    }
+}
+
+/// Prints a duration the way a person says it: `0.4s`, `41s`, `5m12s`, `1h02m`.
+#[must_use]
+pub fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{:.1}s", duration.as_secs_f64()),
+        10..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_parse_as_docker_does() {
+        assert_eq!("256gb".parse(), Ok(Bytes(256 * GIB)));
+        assert_eq!("1g".parse(), Ok(Bytes(GIB)));
+        assert_eq!("512".parse(), Ok(Bytes(512)));
+        assert!("1.5g".parse::<Bytes>().is_err());
+        assert!("5 parsecs".parse::<Bytes>().is_err());
+    }
+
+    #[test]
+    fn bytes_print_decimal() {
+        assert_eq!(Bytes(11_300_000_000).to_string(), "11.3 GB");
+        assert_eq!(Bytes(999).to_string(), "999 B");
+    }
+
+    #[test]
+    fn durations_read_well() {
+        assert_eq!(duration(Duration::from_millis(420)), "0.4s");
+        assert_eq!(duration(Duration::from_secs(312)), "5m12s");
+        assert_eq!(duration(Duration::from_secs(3725)), "1h02m");
+    }
+}
