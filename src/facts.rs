@@ -122,6 +122,8 @@ pub struct Docker {
     pub runtimes: Vec<String>,
     /// Images asked about: reference to image id; absent ones are not listed.
     pub images: BTreeMap<String, String>,
+    /// Base images that are absent but whose registry answered for them.
+    pub pullable: Vec<String>,
 }
 
 impl Docker {
@@ -144,4 +146,6 @@ pub struct Paths {
     pub state: String,
     /// A CA bundle that pip must trust on this site, when the environment names one (`PIP_CERT` and peers).
     pub ca_bundle: Option<String>,
+    /// Venvs that are complete.
+    pub ready_venvs: Vec<String>,
 }

@@ -3,5 +3,6 @@
 //! Not in this module tree: printing (`ui`), command-line types (`cli`), choices (`plan`).
 
 pub mod docker;
+pub mod env;
 pub mod http;
 pub mod hub;

@@ -3,11 +3,24 @@
 //! A plan can be printed as a shell script ([`shell`]), as JSON, compared and stored; `engine` executes it.
 //! Not in this module tree: I/O, clocks, the environment.
 
+pub mod checks;
+mod dockerfile;
+mod eval;
+mod install;
+mod pull;
+mod serve;
+pub mod shell;
+mod up;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
+pub use install::{BuildRequest, Target, build, install_target};
+pub use pull::{PullRequest, pull, repo_folder};
+pub use serve::{ServeRequest, base_url, container_name, serve};
+pub use up::{UpRequest, up};
 
 use crate::profile::Verify;
 

@@ -1,0 +1,151 @@
+//! The process environment, read once and handed on as plain data. The only home of `std::env`.
+//!
+//! Not in this module: what the values mean to a client (`docker`, `hub`), defaults of flags (`cli`).
+
+use std::path::{Path, PathBuf};
+
+use crate::facts;
+use crate::secret::Secret;
+
+/// What dsr1 takes from its environment.
+#[derive(Debug, Clone, Default)]
+pub struct Env {
+    /// `HOME`.
+    pub home: PathBuf,
+    /// `PATH`, for finding Python and nvidia-smi, and for children.
+    pub path: String,
+    /// `NO_COLOR` is set and not empty.
+    pub no_color: bool,
+    /// `TERM` is `dumb`.
+    pub dumb_terminal: bool,
+    /// Directories and the CA bundle.
+    pub paths: facts::Paths,
+    /// `$XDG_CONFIG_HOME/dsr1`.
+    pub config: PathBuf,
+    /// `HF_ENDPOINT`.
+    pub hub_endpoint: Option<String>,
+    /// `HF_TOKEN`, else the file at `HF_TOKEN_PATH`, else `$HF_HOME/token`.
+    pub hub_token: Option<Secret>,
+    /// `HF_HUB_OFFLINE` is on.
+    pub hub_offline: bool,
+    /// `DOCKER_HOST`.
+    pub docker_host: Option<String>,
+    /// `DOCKER_CONTEXT`.
+    pub docker_context: Option<String>,
+    /// `DOCKER_CONFIG`, else `~/.docker`.
+    pub docker_config: PathBuf,
+    /// Directory of the TLS files when `DOCKER_TLS_VERIFY` is on: `DOCKER_CERT_PATH`, else `docker_config`.
+    pub docker_tls: Option<PathBuf>,
+    /// Proxy variables as they are, for children.
+    pub proxies: Vec<(String, String)>,
+}
+
+/// Variables that name a proxy; curl reads the lower-case forms, most tools both.
+const PROXIES: [&str; 8] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+
+/// Variables that name a CA bundle, the most specific first.
+const CA_BUNDLES: [&str; 4] = ["PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"];
+
+impl Env {
+    /// Reads the process environment.
+    #[must_use]
+    pub fn read() -> Self {
+        Self::from_lookup(|name| {
+            #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+            let value = std::env::var(name);
+            value.ok().filter(|value| !value.is_empty())
+        })
+    }
+
+    /// Reads through `get`, which answers `None` for unset and empty variables.
+    pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Self {
+        let home = get("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
+        let xdg = |name: &str, default: &str| {
+            // XDG base directory specification: a relative path is to be ignored.
+            get(name).map(PathBuf::from).filter(|path| path.is_absolute()).unwrap_or_else(|| home.join(default))
+        };
+        let hf_home = get("HF_HOME")
+            .map_or_else(|| xdg("XDG_CACHE_HOME", ".cache").join("huggingface"), |path| absolute(&path, &home));
+        let hub_cache = get("HF_HUB_CACHE")
+            .or_else(|| get("HUGGINGFACE_HUB_CACHE"))
+            .map_or_else(|| hf_home.join("hub"), |path| absolute(&path, &home));
+        let token_path = get("HF_TOKEN_PATH").map_or_else(|| hf_home.join("token"), |path| absolute(&path, &home));
+        let implicit = !is_on(get("HF_HUB_DISABLE_IMPLICIT_TOKEN"));
+        let hub_token = get("HF_TOKEN")
+            .or_else(|| get("HUGGING_FACE_HUB_TOKEN"))
+            .or_else(|| implicit.then(|| std::fs::read_to_string(token_path).ok()).flatten())
+            .filter(|token| !token.trim().is_empty())
+            .map(|token| Secret::new(&token));
+        let docker_config = get("DOCKER_CONFIG").map_or_else(|| home.join(".docker"), PathBuf::from);
+        let tls = get("DOCKER_TLS_VERIFY").is_some();
+        Self {
+            path: get("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".to_owned()),
+            no_color: get("NO_COLOR").is_some(),
+            dumb_terminal: get("TERM").as_deref() == Some("dumb"),
+            paths: facts::Paths {
+                hub_cache: text(&hub_cache),
+                cache: text(&xdg("XDG_CACHE_HOME", ".cache").join("dsr1")),
+                state: text(&xdg("XDG_STATE_HOME", ".local/state").join("dsr1")),
+                ca_bundle: CA_BUNDLES.iter().find_map(|name| get(name)).filter(|path| Path::new(path).is_file()),
+                ready_venvs: Vec::new(),
+            },
+            config: xdg("XDG_CONFIG_HOME", ".config").join("dsr1"),
+            hub_endpoint: get("HF_ENDPOINT"),
+            hub_token,
+            hub_offline: is_on(get("HF_HUB_OFFLINE")) || is_on(get("TRANSFORMERS_OFFLINE")),
+            docker_host: get("DOCKER_HOST"),
+            docker_context: get("DOCKER_CONTEXT"),
+            docker_tls: tls.then(|| get("DOCKER_CERT_PATH").map_or_else(|| docker_config.clone(), PathBuf::from)),
+            docker_config,
+            proxies: PROXIES.iter().filter_map(|name| Some(((*name).to_owned(), get(name)?))).collect(),
+            home,
+        }
+    }
+}
+
+/// The hub client's reading of a flag: `1`, `true`, `yes`, `on`, in any case (huggingface_hub constants).
+fn is_on(value: Option<String>) -> bool {
+    value.is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
+}
+
+/// Expands a leading `~/`, as the hub client does, and makes the path absolute.
+fn absolute(path: &str, home: &Path) -> PathBuf {
+    let path = path.strip_prefix("~/").map_or_else(|| PathBuf::from(path), |rest| home.join(rest));
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Env {
+        let map: BTreeMap<&str, &str> = pairs.iter().copied().collect();
+        Env::from_lookup(|name| map.get(name).map(|value| (*value).to_owned()))
+    }
+
+    #[test]
+    fn hub_cache_follows_the_hub_clients_order() {
+        assert_eq!(env(&[("HOME", "/h")]).paths.hub_cache, "/h/.cache/huggingface/hub");
+        assert_eq!(env(&[("HOME", "/h"), ("HF_HOME", "~/hf")]).paths.hub_cache, "/h/hf/hub");
+        assert_eq!(env(&[("HF_HOME", "/a"), ("HF_HUB_CACHE", "/b")]).paths.hub_cache, "/b");
+    }
+
+    #[test]
+    fn a_token_is_trimmed_and_hidden() {
+        let env = env(&[("HF_TOKEN", "hf_x\n")]);
+        assert_eq!(env.hub_token.as_ref().map(Secret::expose), Some("hf_x"));
+        assert!(!format!("{env:?}").contains("hf_x"));
+    }
+
+    #[test]
+    fn relative_xdg_directories_are_ignored() {
+        assert_eq!(env(&[("HOME", "/h"), ("XDG_STATE_HOME", "s")]).paths.state, "/h/.local/state/dsr1");
+    }
+}

@@ -1,0 +1,153 @@
+//! Plans measurements: the stack's own clients, run where the server runs.
+
+use std::collections::BTreeMap;
+
+use super::{Plan, RunBenchmark, RunGsm8k, Server, Step, Threshold, serve::base_url};
+use crate::error::{Error, Kind, Result};
+use crate::facts::Facts;
+use crate::profile::{Bench, Stack};
+
+/// What `dsr1 bench` was asked, against a server that runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BenchRequest {
+    /// The server.
+    pub server: Server,
+    /// Python of its runtime, absolute or on PATH there.
+    pub python: String,
+    /// Its stack.
+    pub stack: Stack,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// Model path as the runtime sees it; the client reads the tokenizer there.
+    pub model: String,
+    /// Environment of the client.
+    pub env: BTreeMap<String, String>,
+    /// Shape of the load.
+    pub bench: Bench,
+}
+
+/// What `dsr1 eval gsm8k` was asked, against a server that runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gsm8kRequest {
+    /// The server.
+    pub server: Server,
+    /// Python of its runtime.
+    pub python: String,
+    /// Its stack.
+    pub stack: Stack,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// Environment of the client.
+    pub env: BTreeMap<String, String>,
+    /// Path or URL of the questions.
+    pub data: String,
+    /// Expected SHA-256 of the data, lower-case hex.
+    pub sha256: Option<String>,
+    /// Worked examples in front of each question.
+    pub shots: u32,
+    /// Questions asked.
+    pub questions: u32,
+    /// Requests in flight.
+    pub parallel: u32,
+    /// Longest answer in tokens.
+    pub max_new_tokens: u32,
+    /// Lowest accuracy that passes.
+    pub min_accuracy: Option<Threshold>,
+}
+
+/// Plans a benchmark.
+#[must_use]
+pub fn bench(request: &BenchRequest, facts: &Facts) -> Plan {
+    Plan::new("bench", vec![bench_step(request, facts)])
+}
+
+pub(super) fn bench_step(request: &BenchRequest, facts: &Facts) -> Step {
+    let Bench {
+        backend,
+        dataset,
+        input_len,
+        output_len,
+        range_ratio,
+        max_concurrency,
+        num_prompts,
+        warmup_requests,
+    } = &request.bench;
+    let mut argv = vec![request.python.clone()];
+    argv.extend(request.stack.bench.iter().cloned());
+    let pairs = [
+        ("--backend", backend.clone()),
+        ("--base-url", base_url(request.port)),
+        ("--model", request.model.clone()),
+        ("--dataset-name", dataset.clone()),
+        ("--random-input-len", input_len.to_string()),
+        ("--random-output-len", output_len.to_string()),
+        ("--random-range-ratio", range_ratio.to_string()),
+        ("--max-concurrency", max_concurrency.to_string()),
+        ("--num-prompts", num_prompts.to_string()),
+    ];
+    argv.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+    if let Some(count) = warmup_requests {
+        argv.extend(["--warmup-requests".to_owned(), count.to_string()]);
+    }
+    Step::RunBenchmark(RunBenchmark {
+        output: match &request.server {
+            Server::Docker { name } => format!("/tmp/{name}-bench.jsonl"),
+            Server::Process { name, .. } => format!("{}/{name}-bench.jsonl", results_dir(facts)),
+        },
+        server: request.server.clone(),
+        argv,
+        env: request.env.clone(),
+        num_prompts: *num_prompts,
+        results_dir: results_dir(facts),
+    })
+}
+
+/// Plans a GSM8K evaluation.
+///
+/// # Errors
+/// [`Kind::Usage`] when a URL comes without a hash, or the hash is not one.
+pub fn gsm8k(request: &Gsm8kRequest, facts: &Facts) -> Result<Plan> {
+    let is_url = request.data.starts_with("http://") || request.data.starts_with("https://");
+    let hash_fits = |hash: &String| hash.len() == 64 && hash.chars().all(|c| c.is_ascii_hexdigit());
+    match &request.sha256 {
+        Some(hash) if !hash_fits(hash) => {
+            return Err(Error::new(Kind::Usage, "--sha256 wants 64 hex digits"));
+        }
+        None if is_url => {
+            return Err(Error::new(Kind::Usage, "data from a URL needs --sha256")
+                .cause("a score is only comparable when the questions are known to be the same")
+                .hint("fetch the file once, look at it, and pass what `sha256sum` prints"));
+        }
+        _ => {}
+    }
+    let host = if request.stack.gsm8k_host_scheme { "http://127.0.0.1" } else { "127.0.0.1" };
+    let mut argv = vec![request.python.clone()];
+    argv.extend(request.stack.gsm8k.iter().cloned());
+    let pairs = [
+        ("--num-shots", request.shots.to_string()),
+        ("--num-questions", request.questions.to_string()),
+        ("--parallel", request.parallel.to_string()),
+        ("--max-new-tokens", request.max_new_tokens.to_string()),
+        ("--host", host.to_owned()),
+        ("--port", request.port.to_string()),
+    ];
+    argv.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+    argv.push("--data-path".to_owned());
+    Ok(Plan::new(
+        "eval gsm8k",
+        vec![Step::RunGsm8k(RunGsm8k {
+            server: request.server.clone(),
+            argv,
+            env: request.env.clone(),
+            data: request.data.clone(),
+            sha256: request.sha256.as_ref().map(|hash| hash.to_ascii_lowercase()),
+            questions: request.questions,
+            min_accuracy: request.min_accuracy,
+            results_dir: results_dir(facts),
+        })],
+    ))
+}
+
+fn results_dir(facts: &Facts) -> String {
+    format!("{}/results", facts.paths.state)
+}

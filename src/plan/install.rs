@@ -1,0 +1,157 @@
+//! Plans the software: a venv on this host or an image.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
+use super::{BuildImage, CreateVenv, LABEL_INPUTS, LABEL_ROLE, LABEL_STACK, Plan, Step, checks, dockerfile};
+use crate::error::{Error, Kind, Result};
+use crate::facts::Facts;
+use crate::profile::{Accelerator, Stack};
+
+/// Which runtime a stack is installed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// An image, for containers.
+    Docker,
+    /// A venv, for child processes.
+    Process,
+}
+
+impl Target {
+    /// The spelling on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Process => "process",
+        }
+    }
+}
+
+/// What `dsr1 build` was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildRequest {
+    /// The stack.
+    pub stack: Stack,
+    /// Where it goes.
+    pub target: Target,
+    /// Base image to use instead of the stack's.
+    pub base_image: Option<String>,
+}
+
+/// Chooses the runtime when the user left it open, with the reason in words.
+///
+/// Docker when a daemon answers and the base image is there (or, for a GPU stack, in any case); else process.
+///
+/// # Errors
+/// [`Kind::Usage`] when `asked` cannot run the stack; [`Kind::Docker`] when only Docker can and none answers.
+pub fn install_target(
+    asked: Option<Target>,
+    stack: &Stack,
+    base_image: Option<&str>,
+    facts: &Facts,
+) -> Result<(Target, Option<String>)> {
+    let base = base_image.map_or_else(|| stack.base_reference(), str::to_owned);
+    match asked {
+        Some(Target::Process) if !stack.process_runtime => {
+            Err(Error::new(Kind::Usage, format!("stack `{}` runs in Docker only", stack.name))
+                .hint("leave out --runtime process, or choose --profile rehearsal"))
+        }
+        Some(target) => Ok((target, None)),
+        None if stack.accelerator == Accelerator::Cuda => Ok((Target::Docker, None)),
+        None if !facts.docker.answers() => {
+            let why = facts.docker.unreachable.as_deref().unwrap_or("Docker was not asked");
+            Ok((Target::Process, Some(format!("runtime process: {why}"))))
+        }
+        None if facts.docker.images.contains_key(&base) => {
+            Ok((Target::Docker, Some("runtime docker: a daemon answers and the base image is there".to_owned())))
+        }
+        None if facts.docker.pullable.contains(&base) => {
+            Ok((Target::Docker, Some("runtime docker: a daemon answers and can pull the base image".to_owned())))
+        }
+        None => Ok((
+            Target::Process,
+            Some(format!("runtime process: a Docker daemon answers, but `{base}` is not there and cannot be pulled")),
+        )),
+    }
+}
+
+/// Plans the installation of a stack.
+///
+/// # Errors
+/// [`Kind::Host`] when Python, disk or memory lack; [`Kind::Usage`] when the stack does not fit this platform.
+pub fn build(request: &BuildRequest, facts: &Facts) -> Result<Plan> {
+    Ok(Plan::new("build", vec![step(request, facts)?]))
+}
+
+pub(super) fn step(request: &BuildRequest, facts: &Facts) -> Result<Step> {
+    match request.target {
+        Target::Process => create_venv(&request.stack, facts).map(Step::CreateVenv),
+        Target::Docker => build_image(request, facts).map(Step::BuildImage),
+    }
+}
+
+/// The venv of a stack. Its directory carries the inputs digest, so a changed pin is another venv.
+pub(super) fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
+    let python = checks::python(facts)?;
+    let inputs = digest(&[
+        ("stack", &stack.name),
+        ("python", &python.version),
+        ("requirements", &stack.install.requirements.join("\n")),
+        ("files", &serde_json::to_string(&stack.install.files).unwrap_or_default()),
+    ]);
+    Ok(CreateVenv {
+        stack: stack.name.clone(),
+        python: python.path.clone(),
+        dir: format!("{}/venvs/{}-{}", facts.paths.cache, stack.name, &inputs[..12]),
+        requirements: stack.install.requirements.clone(),
+        files: stack.install.files.clone(),
+        inputs,
+        install_bytes: stack.install_bytes,
+    })
+}
+
+/// The image of a stack. Its tag carries the inputs digest, so a changed pin is another image.
+pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<BuildImage> {
+    let stack = &request.stack;
+    checks::platform(stack, facts)?;
+    let base = request.base_image.clone().unwrap_or_else(|| stack.base_reference());
+    let mut labels = BTreeMap::from([
+        (LABEL_ROLE.to_owned(), "image".to_owned()),
+        (LABEL_STACK.to_owned(), stack.name.clone()),
+        ("org.opencontainers.image.title".to_owned(), format!("dsr1 {}", stack.name)),
+        ("org.opencontainers.image.version".to_owned(), stack.pins.sglang.to_string()),
+        ("org.opencontainers.image.base.name".to_owned(), base.clone()),
+    ]);
+    let ca = facts.paths.ca_bundle.is_some();
+    let draft = dockerfile::render(stack, &base, ca, &labels)?;
+    let inputs = digest(&[
+        ("dockerfile", &draft.dockerfile),
+        ("files", &serde_json::to_string(&draft.files).unwrap_or_default()),
+    ]);
+    labels.insert(LABEL_INPUTS.to_owned(), inputs.clone());
+    let rendered = dockerfile::render(stack, &base, ca, &labels)?;
+    Ok(BuildImage {
+        stack: stack.name.clone(),
+        tag: format!("dsr1/{}:{}-{}", stack.name, stack.pins.sglang, &inputs[..12]),
+        base,
+        dockerfile: rendered.dockerfile,
+        files: rendered.files,
+        ca_bundle: facts.paths.ca_bundle.clone(),
+        labels,
+        network: stack.network.name().to_owned(),
+        inputs,
+        install_bytes: stack.install_bytes,
+    })
+}
+
+/// SHA-256 over named parts, in hex; each part's length is hashed too, so parts cannot run together.
+fn digest(parts: &[(&str, &String)]) -> String {
+    let mut hash = Sha256::new();
+    for (name, value) in parts {
+        hash.update(format!("{name}:{}:", value.len()));
+        hash.update(value);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,265 @@
+//! Plans a server: one engine on one port of 127.0.0.1.
+
+use std::collections::BTreeMap;
+
+use super::install::{self, BuildRequest, Target};
+use super::{
+    AwaitReady, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_ROLE, LABEL_STACK, Mount, Plan, Server,
+    StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, checks, pull,
+};
+use crate::error::{Error, Kind, Result};
+use crate::facts::Facts;
+use crate::profile::{self, Accelerator, Profile, Stack};
+
+/// Where the hub cache root is mounted in a container. Not `/root/.cache/huggingface`: official images keep
+/// kernels there. The root, because snapshots are symlinks into it.
+const MODELS: &str = "/models";
+
+/// Seconds of silence after which a stage of the start counts as stalled. Loading 689 GB from a slow disk logs
+/// a line per shard; DeepGEMM warm-up is the longest silence seen (facts: sglang#9590, #4773).
+const STALL_S: u64 = 600;
+
+/// Seconds that a stop waits for running requests; SGLang polls every 5 s while it drains.
+const STOP_S: u32 = 30;
+
+/// What `dsr1 serve` was asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServeRequest {
+    /// The profile.
+    pub profile: Profile,
+    /// Its stack.
+    pub stack: Stack,
+    /// What runs the engine.
+    pub target: Target,
+    /// Server name; the default is the profile's name.
+    pub name: Option<String>,
+    /// Port on 127.0.0.1.
+    pub port: u16,
+    /// Base image to use instead of the stack's.
+    pub base_image: Option<String>,
+    /// Raw engine arguments, after ours.
+    pub extra_args: Vec<String>,
+}
+
+/// Plans the start of a server, up to verified answers.
+///
+/// # Errors
+/// [`Kind::Host`] when the host does not fit; [`Kind::Usage`] for arguments that dsr1 owns.
+pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
+    let mut plan = Plan::new("serve", steps(request, facts)?);
+    plan.notes = notes(request, facts);
+    Ok(plan)
+}
+
+pub(super) fn notes(request: &ServeRequest, facts: &Facts) -> Vec<String> {
+    let mut notes = Vec::new();
+    let model = &request.profile.model;
+    if commit(request, facts).is_none() {
+        notes.push(format!(
+            "revision `{}` of {} is not resolved yet: the engine resolves it in the cache",
+            model.revision, model.repo
+        ));
+    }
+    let engine = &request.profile.engine;
+    if let (Some(ranks), Some(chunk)) = (engine.attention_data_parallel, engine.chunked_prefill_size) {
+        notes.push(format!("chunked prefill {chunk} is split over {ranks} attention replicas: {} each", chunk / ranks));
+    }
+    notes
+}
+
+pub(super) fn steps(request: &ServeRequest, facts: &Facts) -> Result<Vec<Step>> {
+    let ServeRequest { profile, stack, target, port, extra_args, .. } = request;
+    check_extra_args(extra_args)?;
+    checks::port(facts, *port)?;
+    checks::hardware(profile, stack, facts)?;
+    let start = match target {
+        Target::Docker => Step::StartContainer(container(request, facts)?),
+        Target::Process => Step::StartProcess(process(request, facts)?),
+    };
+    Ok(vec![
+        pull::check(&profile.model.repo, &profile.model.revision, facts),
+        start,
+        Step::AwaitReady(AwaitReady {
+            server: server(request, facts),
+            base_url: base_url(*port),
+            probe: stack.probe.clone(),
+            stall_s: STALL_S,
+        }),
+        Step::VerifyAnswers(VerifyAnswers { base_url: base_url(*port), checks: profile.verify }),
+    ])
+}
+
+/// `http://127.0.0.1:PORT`.
+#[must_use]
+pub fn base_url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Name of the container or process of a server.
+#[must_use]
+pub fn container_name(server: &str) -> String {
+    format!("dsr1-{server}")
+}
+
+pub(super) fn server_name(request: &ServeRequest) -> String {
+    container_name(request.name.as_deref().unwrap_or(&request.profile.name))
+}
+
+pub(super) fn server(request: &ServeRequest, facts: &Facts) -> Server {
+    let name = server_name(request);
+    match request.target {
+        Target::Docker => Server::Docker { name },
+        Target::Process => Server::Process { log: log_path(&name, facts), name },
+    }
+}
+
+fn log_path(name: &str, facts: &Facts) -> String {
+    format!("{}/servers/{name}.log", facts.paths.state)
+}
+
+fn commit<'a>(request: &'a ServeRequest, facts: &'a Facts) -> Option<&'a str> {
+    let model = &request.profile.model;
+    let pinned = model.revision.len() == 40 && model.revision.chars().all(|c| c.is_ascii_hexdigit());
+    if pinned { Some(&model.revision) } else { facts.commit(&model.repo, &model.revision) }
+}
+
+/// The model path that the engine gets: the local snapshot when its commit is known, else the repository id,
+/// which the engine resolves in the same cache (it is offline).
+pub(super) fn model_path(request: &ServeRequest, facts: &Facts) -> String {
+    let root = match request.target {
+        Target::Docker => MODELS,
+        Target::Process => &facts.paths.hub_cache,
+    };
+    let repo = &request.profile.model.repo;
+    commit(request, facts).map_or_else(
+        || repo.clone(),
+        |commit| format!("{root}/{}/snapshots/{commit}", pull::repo_folder(repo)),
+    )
+}
+
+/// The engine's whole command: `python` first.
+fn argv(python: &str, request: &ServeRequest, facts: &Facts) -> Vec<String> {
+    let model = model_path(request, facts);
+    let flags = profile::render(&request.profile.engine, request.stack.pins.sglang);
+    let mut argv = vec![python.to_owned()];
+    argv.extend(request.stack.launch.iter().cloned());
+    argv.extend(["--model-path".to_owned(), model.clone()]);
+    if request.profile.engine.tokenizer_path {
+        argv.extend(["--tokenizer-path".to_owned(), model]);
+    }
+    argv.extend(["--host", "127.0.0.1", "--port", &request.port.to_string()].map(str::to_owned));
+    argv.extend(flags.args);
+    argv.extend(request.extra_args.iter().cloned());
+    argv
+}
+
+/// Environment of the engine and its clients. Offline: the weights are there, and nothing is fetched behind
+/// the user's back.
+pub(super) fn env(request: &ServeRequest, hub_cache: &str) -> BTreeMap<String, String> {
+    let mut env = profile::render(&request.profile.engine, request.stack.pins.sglang).env;
+    env.insert("HF_HUB_OFFLINE".to_owned(), "1".to_owned());
+    env.insert("HF_HUB_CACHE".to_owned(), hub_cache.to_owned());
+    env.insert("PYTHONUNBUFFERED".to_owned(), "1".to_owned());
+    // SGLang warms up by calling itself; a proxy in between answers 403 (sglang#9155).
+    env.insert("NO_PROXY".to_owned(), "127.0.0.1,localhost".to_owned());
+    env.insert("no_proxy".to_owned(), "127.0.0.1,localhost".to_owned());
+    env
+}
+
+/// Hub cache root as the runtime sees it.
+pub(super) fn cache_root<'a>(request: &ServeRequest, facts: &'a Facts) -> &'a str {
+    match request.target {
+        Target::Docker => MODELS,
+        Target::Process => &facts.paths.hub_cache,
+    }
+}
+
+fn labels(request: &ServeRequest, facts: &Facts) -> BTreeMap<String, String> {
+    [
+        (LABEL_ROLE, "server".to_owned()),
+        (LABEL_NAME, server_name(request)),
+        (LABEL_PROFILE, request.profile.name.clone()),
+        (LABEL_STACK, request.stack.name.clone()),
+        (LABEL_PORT, request.port.to_string()),
+        (LABEL_MODEL, model_path(request, facts)),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into()
+}
+
+fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
+    let ServeRequest { stack, base_image, .. } = request;
+    let image = install::build_image(
+        &BuildRequest { stack: stack.clone(), target: Target::Docker, base_image: base_image.clone() },
+        facts,
+    )?;
+    let gpus = stack.accelerator == Accelerator::Cuda;
+    let mut mounts = vec![Mount::Bind { source: facts.paths.hub_cache.clone(), target: MODELS.to_owned() }];
+    for path in &stack.cache_paths {
+        let volume = path.trim_start_matches("/root/").replace(['/', '.'], "-");
+        mounts.push(Mount::Volume {
+            name: format!("dsr1-{}-{}", stack.name, volume.trim_start_matches('-')),
+            target: path.clone(),
+        });
+    }
+    Ok(StartContainer {
+        name: server_name(request),
+        image: image.tag,
+        argv: argv(&stack.image_python, request, facts),
+        env: env(request, MODELS),
+        labels: labels(request, facts),
+        network: stack.network.name().to_owned(),
+        gpus,
+        shm_bytes: stack.shm_bytes,
+        // NCCL pins memory and DeepGEMM's compiler recurses deeply; a CPU engine needs neither.
+        ulimits: if gpus {
+            vec![
+                Ulimit { name: "memlock".to_owned(), soft: -1, hard: -1 },
+                Ulimit { name: "stack".to_owned(), soft: 67_108_864, hard: 67_108_864 },
+            ]
+        } else {
+            Vec::new()
+        },
+        mounts,
+        init: true,
+        cap_drop: vec!["ALL".to_owned()],
+        security_opt: vec!["no-new-privileges".to_owned()],
+        stop_timeout_s: STOP_S,
+    })
+}
+
+fn process(request: &ServeRequest, facts: &Facts) -> Result<StartProcess> {
+    let venv = install::create_venv(&request.stack, facts)?;
+    let name = server_name(request);
+    Ok(StartProcess {
+        argv: argv(&format!("{}/bin/python3", venv.dir), request, facts),
+        env: env(request, &facts.paths.hub_cache),
+        labels: labels(request, facts),
+        log: log_path(&name, facts),
+        workdir: facts.paths.state.clone(),
+        name,
+    })
+}
+
+/// Flags that dsr1 sets itself; a second value would contradict the plan.
+const OWNED: [&str; 6] = ["--host", "--port", "--model-path", "--model", "--api-key", "--admin-api-key"];
+
+fn check_extra_args(args: &[String]) -> Result<()> {
+    for arg in args {
+        let flag = arg.split('=').next().unwrap_or(arg);
+        if OWNED.contains(&flag) {
+            return Err(Error::new(Kind::Usage, format!("`{flag}` cannot be passed to the engine"))
+                .cause("dsr1 decides it, so that its plan stays true")
+                .hint(match flag {
+                    "--port" => "use dsr1's own --port before `--`",
+                    "--host" => "the server binds 127.0.0.1; use an ssh tunnel or a TLS proxy in front",
+                    "--api-key" | "--admin-api-key" => "a key in argv can be read by every local user",
+                    _ => "use a profile with another model: --profile-file",
+                }));
+        }
+        if arg.chars().any(char::is_control) {
+            return Err(Error::new(Kind::Usage, format!("engine argument `{}` holds a control character", arg.escape_debug())));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Plans the whole chain: install, weights, serve, verify, benchmark.
+
+use super::eval::{self, BenchRequest};
+use super::install::{self, BuildRequest, Target};
+use super::pull::{self, PullRequest};
+use super::serve::{self, ServeRequest};
+use super::{Plan, ServeMirror, Step, StopServer, WriteModel, checks};
+use crate::error::{Error, Kind, Result};
+use crate::facts::Facts;
+use crate::profile::Goal;
+use crate::rehearsal;
+use crate::units::Bytes;
+
+/// First port tried for the rehearsal's own hub.
+pub const MIRROR_PORT: u16 = 8490;
+/// Ports tried for the rehearsal's own hub.
+pub const MIRROR_PORTS: u16 = 10;
+
+/// What `dsr1 up` was asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpRequest {
+    /// What to serve and how.
+    pub serve: ServeRequest,
+    /// Hub base URL; the rehearsal brings its own hub.
+    pub endpoint: String,
+    /// Files fetched at once.
+    pub max_workers: usize,
+    /// Whether the server goes on running at the end.
+    pub keep: bool,
+}
+
+/// Plans everything from a bare host to a verified, measured endpoint.
+///
+/// # Errors
+/// [`Kind::Host`] when the host does not fit, before anything is started.
+pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
+    let ServeRequest { profile, stack, target, .. } = &request.serve;
+    let target = *target;
+    let mut steps =
+        vec![install::step(&BuildRequest { stack: stack.clone(), target, base_image: request.serve.base_image.clone() }, facts)?];
+    check_space(request, facts)?;
+    let rehearsing = profile.goal == Goal::Rehearsal;
+    let endpoint = if rehearsing {
+        let listen = mirror_address(facts)?;
+        let source = format!("{}/rehearsal", facts.paths.cache);
+        steps.push(Step::WriteModel(WriteModel { repo: rehearsal::REPO.to_owned(), cache_dir: source.clone() }));
+        steps.push(Step::ServeMirror(ServeMirror { cache_dir: source, listen: listen.clone() }));
+        format!("http://{listen}")
+    } else {
+        request.endpoint.clone()
+    };
+    steps.push(pull::step(
+        &PullRequest {
+            repo: profile.model.repo.clone(),
+            revision: profile.model.revision.clone(),
+            endpoint,
+            license: profile.model.license.clone(),
+            size_bytes: (!rehearsing).then_some(profile.model.size_bytes),
+            max_workers: request.max_workers,
+        },
+        facts,
+    )?);
+    steps.extend(serve::steps(&request.serve, facts)?);
+    steps.push(eval::bench_step(&bench_request(&request.serve, facts)?, facts));
+    if !request.keep {
+        steps.push(Step::StopServer(StopServer { server: serve::server(&request.serve, facts), drain_s: 30 }));
+    }
+    let mut plan = Plan::new("up", steps);
+    plan.notes = serve::notes(&request.serve, facts);
+    plan.notes.insert(0, format!(
+        "install: {} packages of stack {}, about {} on disk",
+        stack.install.requirements.len(),
+        stack.name,
+        Bytes(stack.install_bytes)
+    ));
+    Ok(plan)
+}
+
+fn bench_request(request: &ServeRequest, facts: &Facts) -> Result<BenchRequest> {
+    let python = match request.target {
+        Target::Docker => request.stack.image_python.clone(),
+        Target::Process => format!("{}/bin/python3", install::create_venv(&request.stack, facts)?.dir),
+    };
+    Ok(BenchRequest {
+        server: serve::server(request, facts),
+        python,
+        stack: request.stack.clone(),
+        port: request.port,
+        model: serve::model_path(request, facts),
+        env: serve::env(request, serve::cache_root(request, facts)),
+        bench: request.profile.bench.clone(),
+    })
+}
+
+/// Refuses when the install does not fit, unless it is there already.
+fn check_space(request: &UpRequest, facts: &Facts) -> Result<()> {
+    let stack = &request.serve.stack;
+    match request.serve.target {
+        Target::Process => {
+            let venv = install::create_venv(stack, facts)?;
+            if facts.paths.ready_venvs.contains(&venv.dir) {
+                return Ok(());
+            }
+            checks::disk(facts, &facts.paths.cache, stack.install_bytes, "the engine's packages")
+        }
+        Target::Docker => match facts.docker.root_free_bytes {
+            Some(free) if free < stack.install_bytes && !has_image(request, facts) => {
+                let root = facts.docker.root_dir.as_deref().unwrap_or("Docker's root");
+                Err(Error::new(Kind::Host, format!("not enough disk for the image at `{root}`"))
+                    .cause(format!("need {}, {} free", Bytes(stack.install_bytes), Bytes(free)))
+                    .hint("docker system df shows what takes the space"))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+fn has_image(request: &UpRequest, facts: &Facts) -> bool {
+    let prefix = format!("dsr1/{}:", request.serve.stack.name);
+    facts.docker.images.keys().any(|tag| tag.starts_with(&prefix))
+}
+
+fn mirror_address(facts: &Facts) -> Result<String> {
+    (MIRROR_PORT..MIRROR_PORT + MIRROR_PORTS)
+        .find(|port| !facts.host.ports_taken.contains_key(port))
+        .map(|port| format!("127.0.0.1:{port}"))
+        .ok_or_else(|| {
+            Error::new(Kind::Host, "no port for the rehearsal's hub").cause(format!(
+                "ports {MIRROR_PORT} to {} on 127.0.0.1 are all taken",
+                MIRROR_PORT + MIRROR_PORTS - 1
+            ))
+        })
+}
