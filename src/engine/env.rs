@@ -36,13 +36,38 @@ pub struct Env {
     pub docker_config: PathBuf,
     /// Directory of the TLS files when `DOCKER_TLS_VERIFY` is on: `DOCKER_CERT_PATH`, else `docker_config`.
     pub docker_tls: Option<PathBuf>,
-    /// Proxy variables as they are, for children.
-    pub proxies: Vec<(String, String)>,
+    /// Variables that children get as they are.
+    pub inherited: Vec<(String, String)>,
 }
 
-/// Variables that name a proxy; curl reads the lower-case forms, most tools both.
-const PROXIES: [&str; 8] =
-    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"];
+/// What children inherit: where things are, which devices, which proxy and which certificates. No secret, and
+/// nothing that changes how Python finds its modules.
+const INHERITED: [&str; 24] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "TZ",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "PIP_CERT",
+    "PIP_INDEX_URL",
+    "PIP_CACHE_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "XDG_CACHE_HOME",
+];
 
 /// Variables that name a CA bundle, the most specific first.
 const CA_BUNDLES: [&str; 4] = ["PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"];
@@ -98,7 +123,7 @@ impl Env {
             docker_context: get("DOCKER_CONTEXT"),
             docker_tls: tls.then(|| get("DOCKER_CERT_PATH").map_or_else(|| docker_config.clone(), PathBuf::from)),
             docker_config,
-            proxies: PROXIES.iter().filter_map(|name| Some(((*name).to_owned(), get(name)?))).collect(),
+            inherited: INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), get(name)?))).collect(),
             home,
         }
     }

@@ -1,8 +1,26 @@
-//! All effects: Docker, child processes, HTTP, files.
+//! All effects: Docker, child processes, HTTP, files. [`Engine`] carries out a plan.
 //!
 //! Not in this module tree: printing (`ui`), command-line types (`cli`), choices (`plan`).
 
+mod command;
 pub mod docker;
 pub mod env;
+mod execute;
+mod files;
+pub mod host;
 pub mod http;
 pub mod hub;
+mod lines;
+mod measure;
+mod process;
+mod runtime;
+mod server;
+mod servers;
+pub mod signal;
+mod sse;
+mod startup;
+pub mod venv;
+mod verify;
+
+pub use execute::Engine;
+pub use servers::Found;

@@ -64,6 +64,9 @@ pub fn install_target(
             let why = facts.docker.unreachable.as_deref().unwrap_or("Docker was not asked");
             Ok((Target::Process, Some(format!("runtime process: {why}"))))
         }
+        None if has_image(&BuildRequest { stack: stack.clone(), target: Target::Docker, base_image: base_image.map(str::to_owned) }, facts) => {
+            Ok((Target::Docker, Some("runtime docker: a daemon answers and the image is built".to_owned())))
+        }
         None if facts.docker.images.contains_key(&base) => {
             Ok((Target::Docker, Some("runtime docker: a daemon answers and the base image is there".to_owned())))
         }
@@ -112,6 +115,14 @@ pub(super) fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
     })
 }
 
+/// The tag that a stack's image gets.
+///
+/// # Errors
+/// [`Kind::Usage`] when the stack cannot be rendered.
+pub fn image_tag(request: &BuildRequest, facts: &Facts) -> Result<String> {
+    build_image(request, facts).map(|step| step.tag)
+}
+
 /// The image of a stack. Its tag carries the inputs digest, so a changed pin is another image.
 pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<BuildImage> {
     let stack = &request.stack;
@@ -144,6 +155,11 @@ pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<Build
         inputs,
         install_bytes: stack.install_bytes,
     })
+}
+
+/// Whether the image of a stack is built already.
+pub(super) fn has_image(request: &BuildRequest, facts: &Facts) -> bool {
+    image_tag(request, facts).is_ok_and(|tag| facts.docker.images.contains_key(&tag))
 }
 
 /// SHA-256 over named parts, in hex; each part's length is hashed too, so parts cannot run together.

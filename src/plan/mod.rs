@@ -17,10 +17,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
-pub use install::{BuildRequest, Target, build, install_target};
+pub use install::{BuildRequest, Target, build, image_tag, install_target};
 pub use pull::{PullRequest, pull, repo_folder};
-pub use serve::{ServeRequest, base_url, container_name, serve};
-pub use up::{UpRequest, up};
+pub use serve::{MODELS, ServeRequest, base_url, container_name, offline_env, serve};
+pub use up::{UpRequest, mirror_ports, up};
 
 use crate::profile::Verify;
 
@@ -41,6 +41,19 @@ pub const LABEL_PORT: &str = "io.dsr1.port";
 pub const LABEL_MODEL: &str = "io.dsr1.model";
 /// Label with the digest of a build's inputs.
 pub const LABEL_INPUTS: &str = "io.dsr1.inputs";
+
+/// Label with the Python that runs the engine, absolute or on PATH in its runtime.
+pub const LABEL_PYTHON: &str = "io.dsr1.python";
+
+/// First line of a process's log: its labels. With the process whose standard output is that log, this is all
+/// that `status` needs, so no database is kept.
+#[must_use]
+pub fn log_header(labels: &BTreeMap<String, String>) -> String {
+    format!("{LOG_HEADER}{}", serde_json::to_string(labels).unwrap_or_default())
+}
+
+/// What [`log_header`] begins with.
+pub const LOG_HEADER: &str = "# dsr1 ";
 
 /// What will be done, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -126,7 +139,7 @@ pub enum Server {
         /// Container name.
         name: String,
     },
-    /// A process group whose leader carries the name in its environment.
+    /// The group leader whose standard output is `log`.
     Process {
         /// Server name.
         name: String,
@@ -309,7 +322,7 @@ pub struct StartProcess {
     pub argv: Vec<String>,
     /// Environment added to a minimal inherited one.
     pub env: BTreeMap<String, String>,
-    /// The labels, carried as environment variables (`io.dsr1.name` is `IO_DSR1_NAME`).
+    /// The labels, kept in the first line of the log (see [`log_header`]).
     pub labels: BTreeMap<String, String>,
     /// File that takes stdout and stderr.
     pub log: String,
@@ -383,6 +396,14 @@ pub struct RunGsm8k {
 pub struct Threshold(pub u32);
 
 impl Threshold {
+    /// A share as a threshold; `None` outside 0 to 1.
+    #[must_use]
+    pub fn from_share(share: f64) -> Option<Self> {
+        let parts = (share * 10_000.0).round();
+        // Every whole number up to 10 000 is exact in both types.
+        (0.0..=10_000.0).contains(&parts).then(|| (0..=10_000).find(|n| f64::from(*n) >= parts).map(Self))?
+    }
+
     /// The share, 0 to 1.
     #[must_use]
     pub fn share(self) -> f64 {

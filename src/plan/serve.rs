@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::install::{self, BuildRequest, Target};
 use super::{
-    AwaitReady, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_ROLE, LABEL_STACK, Mount, Plan, Server,
+    AwaitReady, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK, Mount, Plan, Server,
     StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, checks, pull,
 };
 use crate::error::{Error, Kind, Result};
@@ -13,7 +13,7 @@ use crate::profile::{self, Accelerator, Profile, Stack};
 
 /// Where the hub cache root is mounted in a container. Not `/root/.cache/huggingface`: official images keep
 /// kernels there. The root, because snapshots are symlinks into it.
-const MODELS: &str = "/models";
+pub const MODELS: &str = "/models";
 
 /// Seconds of silence after which a stage of the start counts as stalled. Loading 689 GB from a slow disk logs
 /// a line per shard; DeepGEMM warm-up is the longest silence seen (facts: sglang#9590, #4773).
@@ -153,17 +153,27 @@ fn argv(python: &str, request: &ServeRequest, facts: &Facts) -> Vec<String> {
     argv
 }
 
-/// Environment of the engine and its clients. Offline: the weights are there, and nothing is fetched behind
-/// the user's back.
+/// Environment of the engine: the dialect's, and what its clients get too.
 pub(super) fn env(request: &ServeRequest, hub_cache: &str) -> BTreeMap<String, String> {
     let mut env = profile::render(&request.profile.engine, request.stack.pins.sglang).env;
-    env.insert("HF_HUB_OFFLINE".to_owned(), "1".to_owned());
-    env.insert("HF_HUB_CACHE".to_owned(), hub_cache.to_owned());
-    env.insert("PYTHONUNBUFFERED".to_owned(), "1".to_owned());
-    // SGLang warms up by calling itself; a proxy in between answers 403 (sglang#9155).
-    env.insert("NO_PROXY".to_owned(), "127.0.0.1,localhost".to_owned());
-    env.insert("no_proxy".to_owned(), "127.0.0.1,localhost".to_owned());
+    env.extend(offline_env(hub_cache));
     env
+}
+
+/// Environment of the engine's clients. Offline: the weights are there, and nothing is fetched behind the
+/// user's back.
+#[must_use]
+pub fn offline_env(hub_cache: &str) -> BTreeMap<String, String> {
+    [
+        ("HF_HUB_OFFLINE", "1"),
+        ("HF_HUB_CACHE", hub_cache),
+        ("PYTHONUNBUFFERED", "1"),
+        // SGLang warms up by calling itself; a proxy in between answers 403 (sglang#9155).
+        ("NO_PROXY", "127.0.0.1,localhost"),
+        ("no_proxy", "127.0.0.1,localhost"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
 }
 
 /// Hub cache root as the runtime sees it.
@@ -174,7 +184,7 @@ pub(super) fn cache_root<'a>(request: &ServeRequest, facts: &'a Facts) -> &'a st
     }
 }
 
-fn labels(request: &ServeRequest, facts: &Facts) -> BTreeMap<String, String> {
+fn labels(python: &str, request: &ServeRequest, facts: &Facts) -> BTreeMap<String, String> {
     [
         (LABEL_ROLE, "server".to_owned()),
         (LABEL_NAME, server_name(request)),
@@ -182,6 +192,7 @@ fn labels(request: &ServeRequest, facts: &Facts) -> BTreeMap<String, String> {
         (LABEL_STACK, request.stack.name.clone()),
         (LABEL_PORT, request.port.to_string()),
         (LABEL_MODEL, model_path(request, facts)),
+        (LABEL_PYTHON, python.to_owned()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into()
@@ -207,7 +218,7 @@ fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
         image: image.tag,
         argv: argv(&stack.image_python, request, facts),
         env: env(request, MODELS),
-        labels: labels(request, facts),
+        labels: labels(&stack.image_python, request, facts),
         network: stack.network.name().to_owned(),
         gpus,
         shm_bytes: stack.shm_bytes,
@@ -231,10 +242,11 @@ fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
 fn process(request: &ServeRequest, facts: &Facts) -> Result<StartProcess> {
     let venv = install::create_venv(&request.stack, facts)?;
     let name = server_name(request);
+    let python = format!("{}/bin/python3", venv.dir);
     Ok(StartProcess {
-        argv: argv(&format!("{}/bin/python3", venv.dir), request, facts),
+        argv: argv(&python, request, facts),
         env: env(request, &facts.paths.hub_cache),
-        labels: labels(request, facts),
+        labels: labels(&python, request, facts),
         log: log_path(&name, facts),
         workdir: facts.paths.state.clone(),
         name,

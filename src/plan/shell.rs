@@ -1,1 +1,396 @@
-//! Shell.
+//! A plan as a bash script that does the same with `docker`, `python3`, `hf` and `curl`.
+//!
+//! Every step is taken apart without `..`, so a new field cannot be left out here while the API gets it.
+//! Not in this module: running anything (`engine`).
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::{
+    AwaitReady, BuildImage, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k, Server,
+    ServeMirror, StartContainer, StartProcess, Step, StopServer, Ulimit, VerifyAnswers, WriteModel,
+};
+
+/// Writes `plan` as a bash script. Whatever the values hold, each stays one word of its command.
+#[must_use]
+pub fn render(plan: &Plan) -> String {
+    let Plan { schema: _, command, notes, steps } = plan;
+    let mut script = format!("#!/usr/bin/env bash\n# {}\nset -euo pipefail\n", comment(&format!("dsr1 {command}")));
+    for note in notes {
+        let _ = writeln!(script, "# {}", comment(note));
+    }
+    let of = steps.len();
+    for (index, step) in steps.iter().enumerate() {
+        let _ = write!(script, "\n# {}/{of} {}\n{}", index + 1, comment(&step.title()), self::step(step));
+    }
+    script
+}
+
+fn step(step: &Step) -> String {
+    match step {
+        Step::CreateVenv(step) => create_venv(step),
+        Step::BuildImage(step) => build_image(step),
+        Step::WriteModel(step) => write_model(step),
+        Step::ServeMirror(step) => serve_mirror(step),
+        Step::PullSnapshot(step) => pull(step),
+        Step::CheckSnapshot(step) => check_snapshot(step),
+        Step::StartContainer(step) => start_container(step),
+        Step::StartProcess(step) => start_process(step),
+        Step::AwaitReady(step) => await_ready(step),
+        Step::VerifyAnswers(step) => verify(step),
+        Step::RunBenchmark(step) => benchmark(step),
+        Step::RunGsm8k(step) => gsm8k(step),
+        Step::StopServer(step) => stop(step),
+    }
+}
+
+/// Quotes one word for a POSIX shell: single quotes, and a quote inside leaves and re-enters them.
+#[must_use]
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Text of a comment: one line, nothing that could end it.
+fn comment(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A command over several lines: the words of each line belong together.
+fn command(lines: &[Vec<&str>]) -> String {
+    let quoted = |words: &Vec<&str>| words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
+    let mut text = lines.iter().map(quoted).collect::<Vec<_>>().join(" \\\n  ");
+    text.push('\n');
+    text
+}
+
+/// Flags with their values on one line each: `--port 1` stays together.
+fn by_flag(argv: &[String]) -> Vec<Vec<&str>> {
+    let mut lines: Vec<Vec<&str>> = Vec::new();
+    for word in argv {
+        match lines.last_mut() {
+            Some(line) if !word.starts_with("--") => line.push(word),
+            _ => lines.push(vec![word]),
+        }
+    }
+    lines
+}
+
+fn write_file(path: &str, text: &str) -> String {
+    format!("mkdir -p \"$(dirname {path})\" && printf '%s' {} > {path}\n", quote(text))
+}
+
+fn create_venv(step: &CreateVenv) -> String {
+    let CreateVenv { stack: _, python, dir, requirements, files, inputs, install_bytes: _ } = step;
+    let mut script = command(&[vec![python, "-m", "venv", dir]]);
+    let pip = format!("{dir}/bin/python3");
+    let lines: Vec<String> = requirements.iter().map(|line| format!("  {}", quote(line))).collect();
+    let _ = write!(
+        script,
+        "printf '%s\\n' \\\n{} \\\n  | {} -m pip install --no-deps --disable-pip-version-check -r /dev/stdin\n",
+        lines.join(" \\\n"),
+        quote(&pip)
+    );
+    if !files.is_empty() {
+        let _ = writeln!(
+            script,
+            "site=$({} -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))')",
+            quote(&pip)
+        );
+        for (path, text) in files {
+            script.push_str(&write_file(&format!("\"$site\"/{}", quote(path)), text));
+        }
+    }
+    let _ = writeln!(script, "printf '%s' {} > {}", quote(inputs), quote(&format!("{dir}/dsr1-inputs")));
+    script
+}
+
+fn build_image(step: &BuildImage) -> String {
+    // The labels and the base are in the Dockerfile.
+    let BuildImage {
+        stack: _,
+        tag,
+        base: _,
+        dockerfile,
+        files,
+        ca_bundle,
+        labels: _,
+        network,
+        inputs: _,
+        install_bytes: _,
+    } = step;
+    let mut script = "context=$(mktemp -d)\n".to_owned();
+    script.push_str(&write_file("\"$context\"/Dockerfile", dockerfile));
+    for (path, text) in files {
+        script.push_str(&write_file(&format!("\"$context\"/{}", quote(path)), text));
+    }
+    if let Some(path) = ca_bundle {
+        let _ = writeln!(script, "cp {} \"$context\"/ca.crt", quote(path));
+    }
+    let _ = writeln!(script, "DOCKER_BUILDKIT=1 docker build --network {} --tag {} \"$context\"", quote(network), quote(tag));
+    script.push_str("rm -r \"$context\"\n");
+    script
+}
+
+fn write_model(step: &WriteModel) -> String {
+    let WriteModel { repo, cache_dir } = step;
+    command(&[vec!["dsr1", "mirror", "--rehearsal", "--write-only"], vec!["--cache-dir", cache_dir]])
+        + &format!("# writes {}\n", comment(repo))
+}
+
+fn serve_mirror(step: &ServeMirror) -> String {
+    let ServeMirror { cache_dir, listen } = step;
+    let mirror = command(&[vec!["dsr1", "mirror"], vec!["--cache-dir", cache_dir], vec!["--listen", listen]]);
+    format!("{} &\nmirror=$!\ntrap 'kill \"$mirror\"' EXIT\n", mirror.trim_end())
+}
+
+fn pull(step: &PullSnapshot) -> String {
+    let PullSnapshot { endpoint, repo, revision, cache_dir, license, max_workers } = step;
+    let workers = max_workers.to_string();
+    let endpoint = format!("HF_ENDPOINT={endpoint}");
+    let download = command(&[
+        vec!["env", &endpoint, "hf", "download", repo],
+        vec!["--revision", revision],
+        vec!["--cache-dir", cache_dir],
+        vec!["--max-workers", &workers],
+    ]);
+    let verify = command(&[
+        vec!["env", &endpoint, "hf", "cache", "verify", repo],
+        vec!["--revision", revision],
+        vec!["--cache-dir", cache_dir],
+        vec!["--fail-on-missing-files"],
+    ]);
+    format!("# licence: {}\n{download}{verify}", comment(license))
+}
+
+fn check_snapshot(step: &CheckSnapshot) -> String {
+    let CheckSnapshot { repo, revision, cache_dir } = step;
+    let path = format!("{cache_dir}/{}", super::repo_folder(repo));
+    let (refs, snapshots) = (format!("{path}/refs/{revision}"), format!("{path}/snapshots/{revision}"));
+    format!("test -e {} || test -e {}\n", quote(&refs), quote(&snapshots))
+}
+
+fn start_container(step: &StartContainer) -> String {
+    let mut lines: Vec<Vec<String>> = vec![words(&["docker", "run", "--detach"])];
+    lines.extend(container_options(step));
+    lines.push(vec![step.image.clone()]);
+    lines.extend(by_flag(&step.argv).into_iter().map(|line| words(&line)));
+    let lines: Vec<Vec<&str>> = lines.iter().map(|line| line.iter().map(String::as_str).collect()).collect();
+    command(&lines)
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The options of `docker run` (or `docker create`), a line each, without image and command.
+fn container_options(step: &StartContainer) -> Vec<Vec<String>> {
+    let StartContainer {
+        name,
+        image: _, // after the options
+        argv: _,  // after the image
+        env,
+        labels,
+        network,
+        gpus,
+        shm_bytes,
+        ulimits,
+        mounts,
+        init,
+        cap_drop,
+        security_opt,
+        stop_timeout_s,
+    } = step;
+    let mut options: Vec<Vec<String>> = Vec::new();
+    let mut add = |flag: &str, value: &str| options.push(words(&[flag, value]));
+    add("--name", name);
+    add("--network", network);
+    if *gpus {
+        add("--gpus", "all");
+    }
+    add("--shm-size", &shm_bytes.to_string());
+    for Ulimit { name, soft, hard } in ulimits {
+        add("--ulimit", &format!("{name}={soft}:{hard}"));
+    }
+    for mount in mounts {
+        add("--mount", &mount_option(mount));
+    }
+    for capability in cap_drop {
+        add("--cap-drop", capability);
+    }
+    for option in security_opt {
+        add("--security-opt", option);
+    }
+    add("--stop-timeout", &stop_timeout_s.to_string());
+    for (key, value) in labels {
+        add("--label", &format!("{key}={value}"));
+    }
+    for (key, value) in env {
+        add("--env", &format!("{key}={value}"));
+    }
+    if *init {
+        options.push(words(&["--init"]));
+    }
+    options
+}
+
+/// One `--mount` value. Docker reads it as a CSV record, so a field with a comma or quote is quoted that way.
+fn mount_option(mount: &Mount) -> String {
+    let field = |key: &str, value: &str| {
+        let text = format!("{key}={value}");
+        if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    };
+    match mount {
+        Mount::Bind { source, target } => {
+            format!("type=bind,{},{},readonly", field("source", source), field("target", target))
+        }
+        Mount::Volume { name, target } => {
+            format!("type=volume,{},{}", field("source", name), field("target", target))
+        }
+    }
+}
+
+fn start_process(step: &StartProcess) -> String {
+    let StartProcess { name: _, argv, env, labels, log, workdir } = step;
+    let header = super::log_header(labels);
+    let mut script = command(&[vec!["mkdir", "-p", workdir]]);
+    script.push_str(&write_file(&quote(log), &format!("{header}\n")));
+    let assignments: Vec<String> = env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut lines: Vec<Vec<&str>> = vec![vec!["setsid", "env", "--chdir", workdir]];
+    lines.extend(assignments.iter().map(|pair| vec![pair.as_str()]));
+    lines.extend(by_flag(argv));
+    let _ = write!(script, "{} \\\n  < /dev/null >> {} 2>&1 &\n", command(&lines).trim_end(), quote(log));
+    script
+}
+
+fn await_ready(step: &AwaitReady) -> String {
+    let AwaitReady { server, base_url, probe, stall_s: _ } = step;
+    let url = quote(&format!("{base_url}{probe}"));
+    let (alive, log) = match server {
+        Server::Docker { name } => (
+            format!("docker container inspect --format '{{{{.State.Running}}}}' {} | grep -qx true", quote(name)),
+            format!("docker logs --tail 50 {}", quote(name)),
+        ),
+        Server::Process { name: _, log } => {
+            (format!("pid=$({}) && test -n \"$pid\"", find_process(log)), format!("tail -n 50 {}", quote(log)))
+        }
+    };
+    format!(
+        "until curl --silent --fail --noproxy '*' --max-time 5 --output /dev/null {url}; do\n  {alive} || {{ {log}; exit 7; }}\n  sleep 1\ndone\n"
+    )
+}
+
+/// Prints the process whose standard output is the log and that leads its group.
+fn find_process(log: &str) -> String {
+    format!(
+        "for p in /proc/[0-9]*; do test \"$(readlink \"$p/fd/1\" 2>/dev/null)\" = {} && test \"$(cut -d' ' -f5 \"$p/stat\")\" = \"${{p##*/}}\" && echo \"${{p##*/}}\"; done; true",
+        quote(log)
+    )
+}
+
+fn verify(step: &VerifyAnswers) -> String {
+    let VerifyAnswers { base_url, checks: _ } = step;
+    let body = r#"{"model": "default", "messages": [{"role": "user", "content": "What is 17 * 23?"}], "max_tokens": 512, "temperature": 0}"#;
+    format!(
+        "curl --silent --fail --noproxy '*' {}\ncurl --silent --fail --noproxy '*' --json {} {}\n",
+        quote(&format!("{base_url}/v1/models")),
+        quote(body),
+        quote(&format!("{base_url}/v1/chat/completions"))
+    )
+}
+
+/// A client command in the server's runtime.
+fn client(server: &Server, argv: &[String], env: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut lines: Vec<Vec<&str>> = match server {
+        Server::Docker { name } => {
+            let mut lines = vec![vec!["docker", "exec"]];
+            lines.extend(pairs.iter().map(|pair| vec!["--env", pair.as_str()]));
+            lines.push(vec![name]);
+            lines
+        }
+        Server::Process { name: _, log: _ } => {
+            let mut lines = vec![vec!["env"]];
+            lines.extend(pairs.iter().map(|pair| vec![pair.as_str()]));
+            lines
+        }
+    };
+    lines.extend(by_flag(argv));
+    command(&lines)
+}
+
+fn benchmark(step: &RunBenchmark) -> String {
+    let RunBenchmark { server, argv, env, output, num_prompts: _, results_dir } = step;
+    let mut argv = argv.clone();
+    argv.extend(words(&["--output-file", output]));
+    let mut script = command(&[vec!["mkdir", "-p", results_dir]]);
+    script.push_str(&client(server, &argv, env));
+    if let Server::Docker { name } = server {
+        let from = format!("{name}:{output}");
+        script.push_str(&command(&[vec!["docker", "cp", &from, results_dir]]));
+    }
+    script
+}
+
+fn gsm8k(step: &RunGsm8k) -> String {
+    let RunGsm8k { server, argv, env, data, sha256, questions: _, min_accuracy: _, results_dir } = step;
+    let mut script = command(&[vec!["mkdir", "-p", results_dir]]);
+    let local = format!("{results_dir}/gsm8k.jsonl");
+    if data.starts_with("http://") || data.starts_with("https://") {
+        script.push_str(&command(&[vec!["curl", "--fail", "--location", "--output", &local, data]]));
+    } else {
+        script.push_str(&command(&[vec!["cp", "--", data, &local]]));
+    }
+    if let Some(hash) = sha256 {
+        let _ = writeln!(script, "printf '%s  %s\\n' {} {} | sha256sum --check", quote(hash), quote(&local));
+    }
+    let inside = match server {
+        Server::Docker { name } => {
+            let target = format!("{name}:/tmp/gsm8k.jsonl");
+            script.push_str(&command(&[vec!["docker", "cp", &local, &target]]));
+            "/tmp/gsm8k.jsonl"
+        }
+        Server::Process { name: _, log: _ } => &local,
+    };
+    let mut argv = argv.clone();
+    argv.push(inside.to_owned());
+    script.push_str(&client(server, &argv, env));
+    script
+}
+
+fn stop(step: &StopServer) -> String {
+    let StopServer { server, drain_s } = step;
+    let seconds = drain_s.to_string();
+    match server {
+        Server::Docker { name } => {
+            command(&[vec!["docker", "stop", "--time", &seconds, name]]) + &command(&[vec!["docker", "rm", name]])
+        }
+        Server::Process { name: _, log } => format!(
+            "pid=$({})\nkill -TERM \"$pid\"\ntimeout {seconds} tail --pid=\"$pid\" -f /dev/null || true\nkill -KILL -- \"-$pid\" 2>/dev/null || true\n",
+            find_process(log)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_only_when_they_must_be() {
+        assert_eq!(quote("--port"), "--port");
+        assert_eq!(quote(""), "''");
+        assert_eq!(quote("it's"), r"'it'\''s'");
+        assert_eq!(quote("a;b"), "'a;b'");
+        assert_eq!(quote("~/x"), "'~/x'");
+    }
+
+    #[test]
+    fn mount_fields_survive_dockers_csv() {
+        let mount = Mount::Bind { source: "/a,b".to_owned(), target: "/m".to_owned() };
+        assert_eq!(mount_option(&mount), "type=bind,\"source=/a,b\",target=/m,readonly");
+    }
+}

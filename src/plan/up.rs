@@ -12,9 +12,9 @@ use crate::rehearsal;
 use crate::units::Bytes;
 
 /// First port tried for the rehearsal's own hub.
-pub const MIRROR_PORT: u16 = 8490;
+pub(super) const MIRROR_PORT: u16 = 8490;
 /// Ports tried for the rehearsal's own hub.
-pub const MIRROR_PORTS: u16 = 10;
+pub(super) const MIRROR_PORTS: u16 = 10;
 
 /// What `dsr1 up` was asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,10 +34,9 @@ pub struct UpRequest {
 /// # Errors
 /// [`Kind::Host`] when the host does not fit, before anything is started.
 pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
-    let ServeRequest { profile, stack, target, .. } = &request.serve;
-    let target = *target;
+    let ServeRequest { profile, stack, .. } = &request.serve;
     let mut steps =
-        vec![install::step(&BuildRequest { stack: stack.clone(), target, base_image: request.serve.base_image.clone() }, facts)?];
+        vec![install::step(&build_request(&request.serve), facts)?];
     check_space(request, facts)?;
     let rehearsing = profile.goal == Goal::Rehearsal;
     let endpoint = if rehearsing {
@@ -92,6 +91,11 @@ fn bench_request(request: &ServeRequest, facts: &Facts) -> Result<BenchRequest> 
     })
 }
 
+fn build_request(request: &ServeRequest) -> BuildRequest {
+    let ServeRequest { stack, target, base_image, .. } = request;
+    BuildRequest { stack: stack.clone(), target: *target, base_image: base_image.clone() }
+}
+
 /// Refuses when the install does not fit, unless it is there already.
 fn check_space(request: &UpRequest, facts: &Facts) -> Result<()> {
     let stack = &request.serve.stack;
@@ -104,7 +108,7 @@ fn check_space(request: &UpRequest, facts: &Facts) -> Result<()> {
             checks::disk(facts, &facts.paths.cache, stack.install_bytes, "the engine's packages")
         }
         Target::Docker => match facts.docker.root_free_bytes {
-            Some(free) if free < stack.install_bytes && !has_image(request, facts) => {
+            Some(free) if free < stack.install_bytes && !install::has_image(&build_request(&request.serve), facts) => {
                 let root = facts.docker.root_dir.as_deref().unwrap_or("Docker's root");
                 Err(Error::new(Kind::Host, format!("not enough disk for the image at `{root}`"))
                     .cause(format!("need {}, {} free", Bytes(stack.install_bytes), Bytes(free)))
@@ -115,13 +119,13 @@ fn check_space(request: &UpRequest, facts: &Facts) -> Result<()> {
     }
 }
 
-fn has_image(request: &UpRequest, facts: &Facts) -> bool {
-    let prefix = format!("dsr1/{}:", request.serve.stack.name);
-    facts.docker.images.keys().any(|tag| tag.starts_with(&prefix))
+/// Ports tried for the rehearsal's own hub; facts about them are wanted.
+pub fn mirror_ports() -> impl Iterator<Item = u16> {
+    MIRROR_PORT..MIRROR_PORT + MIRROR_PORTS
 }
 
 fn mirror_address(facts: &Facts) -> Result<String> {
-    (MIRROR_PORT..MIRROR_PORT + MIRROR_PORTS)
+    mirror_ports()
         .find(|port| !facts.host.ports_taken.contains_key(port))
         .map(|port| format!("127.0.0.1:{port}"))
         .ok_or_else(|| {

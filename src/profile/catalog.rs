@@ -62,6 +62,7 @@ pub struct Selection {
 pub struct Catalog {
     profiles: Vec<Profile>,
     stacks: Vec<Stack>,
+    overlay: Option<(String, String)>,
 }
 
 impl Catalog {
@@ -73,6 +74,7 @@ impl Catalog {
         let parse_all = |(origin, text): (&str, &str)| yaml::parse::<Profile>(text, origin);
         let mut profiles: Vec<Profile> = PROFILES.into_iter().map(parse_all).collect::<Result<_>>()?;
         let stacks = STACKS.into_iter().map(|(origin, text)| yaml::parse(text, origin)).collect::<Result<_>>()?;
+        let mut overlaid = None;
         if let Some((origin, text)) = overlay {
             let own: Profile = yaml::parse(text, origin)?;
             check_name(&own.name, origin)?;
@@ -80,15 +82,30 @@ impl Catalog {
                 return Err(Error::new(Kind::Usage, format!("{origin}: the name `{}` is taken", own.name))
                     .hint("give the profile a name of its own; built-in ones cannot be replaced"));
             }
+            overlaid = Some((own.name.clone(), text.to_owned()));
             profiles.push(own);
         }
-        Ok(Self { profiles, stacks })
+        Ok(Self { profiles, stacks, overlay: overlaid })
     }
 
     /// Every profile, in the order of their names.
     #[must_use]
     pub fn profiles(&self) -> &[Profile] {
         &self.profiles
+    }
+
+    /// Name of the profile that was laid on top.
+    #[must_use]
+    pub fn overlay(&self) -> Option<&str> {
+        self.overlay.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// The text that a profile was parsed from.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&str> {
+        let own = self.overlay.as_ref().filter(|(own, _)| own == name).map(|(_, text)| text.as_str());
+        let file = format!("profiles/{name}.yaml");
+        own.or_else(|| PROFILES.iter().find(|(origin, _)| *origin == file).map(|(_, text)| *text))
     }
 
     /// The stack of that name.

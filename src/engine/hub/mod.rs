@@ -1,1 +1,44 @@
-//! Hub.
+//! Weights: pulled from a hub, proven, kept in the hub cache layout, served on.
+//!
+//! hf-hub carries the bytes (`download_file_stream`) and nothing else: its `snapshot_download` and
+//! `download_file` report success on wrong bytes (1.0.0: no status check on the cached path, no size check, no
+//! hash), so clippy forbids them. Listings are parsed here, because the crate drops `lfs.oid`.
+//! The only home of hf-hub.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `listing` | a repository's file list, hostile until parsed |
+//! | `remote` | the two questions to a hub: which commit, which files |
+//! | `fetch` | one file: stream, hash, resume, retry |
+//! | `cache` | the cache layout, the manifest of what was proven |
+//! | `pull` | a whole snapshot |
+//! | `write` | the rehearsal model |
+//! | `mirror` | the cache as a hub |
+
+mod cache;
+mod fetch;
+mod hash;
+mod listing;
+mod mirror;
+mod pull;
+mod remote;
+mod write;
+
+pub use cache::{cached_commit, check_snapshot};
+pub use mirror::{Mirror, mirror};
+pub use pull::pull;
+pub use write::{rehearsal_commit, write_model};
+
+use super::http::Http;
+use crate::secret::Secret;
+
+/// What a pull needs beside its step.
+#[derive(Clone, Copy)]
+pub struct HubOptions<'a> {
+    /// The HTTP clients.
+    pub http: &'a Http,
+    /// Token for gated and private repositories.
+    pub token: Option<&'a Secret>,
+    /// Whether the network is off limits.
+    pub offline: bool,
+}

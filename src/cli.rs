@@ -1,0 +1,465 @@
+//! The command line: what can be typed, and its help. No behaviour.
+//!
+//! Not in this module: what a command does (`commands`, one file each).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// What `dsr1 --help` says after the commands.
+const EXAMPLES: &str = "\
+Examples:
+  dsr1 up --profile rehearsal              the whole chain on a machine without a GPU
+  dsr1 doctor --profile high-throughput    is this host fit for it?
+  dsr1 pull --fp4                          weights, every hash checked
+  dsr1 serve --profile high-throughput     start, wait for READY, verify
+  dsr1 serve --profile low-latency --dry-run > serve.sh
+
+Exit codes: 0 ok, 1 unexpected, 2 usage or profile, 3 host not ready, 4 Docker, 5 hub or network,
+  6 integrity, 7 server failed, 8 gate missed, 9 measurement not trusted, 130 interrupted.";
+
+/// Takes a GPU host from bare to a verified DeepSeek-R1 endpoint on SGLang and FlashInfer.
+#[derive(Debug, Parser)]
+#[command(name = "dsr1", version, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Output")]
+pub struct Output {
+    /// Form of the result on stdout.
+    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORM")]
+    pub format: Format,
+    /// Form of the progress on stderr; auto is tty on a terminal and plain elsewhere.
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "FORM")]
+    pub progress: Progress,
+}
+
+/// Form of a result on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON document with a `schema` field.
+    Json,
+}
+
+/// Form of the progress on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Progress {
+    /// Live on a terminal, plain elsewhere.
+    Auto,
+    /// Live lines and bars.
+    Tty,
+    /// One line per event, with everything that children print.
+    Plain,
+    /// Warnings only.
+    Quiet,
+    /// One JSON object per event.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Do everything: install, pull, serve, verify, benchmark.
+    ///
+    /// Each step that is already true is skipped. Nothing stays half done: Ctrl-C or a failure before READY removes
+    /// what was started, and finished downloads are kept. The rehearsal profile stops its engine at the end.
+    Up(UpArgs),
+    /// Check this host for a profile: system, memory, disk, ports, Docker, GPUs.
+    ///
+    /// Exits with 3 when something is missing. With --format json it prints the facts that --facts takes elsewhere.
+    Doctor(DoctorArgs),
+    /// Print what `up` would do, as a shell script that runs (or JSON).
+    Plan(UpArgs),
+    /// Make the engine: an image, or a venv with --runtime process.
+    Build(BuildArgs),
+    /// Fetch weights and check every hash before a file gets its name.
+    ///
+    /// An interrupted pull goes on where it was. The token is read from HF_TOKEN or the hub client's token file.
+    Pull(PullArgs),
+    /// Serve the local hub cache, read-only, to other machines (HF_ENDPOINT=http://...).
+    Mirror(MirrorArgs),
+    /// Start a server, follow it to READY, verify its answers and leave it running.
+    Serve(ServeArgs),
+    /// List the servers of dsr1 on this host.
+    Status,
+    /// Print the log of a server.
+    Logs(LogsArgs),
+    /// Stop a server after its running requests.
+    Stop(StopArgs),
+    /// Ask a running server one question.
+    Ask(AskArgs),
+    /// Run the engine's own benchmark against a running server.
+    Bench(BenchArgs),
+    /// Measure accuracy against a running server.
+    Eval(EvalArgs),
+    /// List the profiles, or show one with the flags it becomes.
+    Profiles(ProfilesArgs),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+    /// Write the manual pages to a directory.
+    Man(ManArgs),
+}
+
+/// Which profile.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Profile")]
+pub struct ProfileArgs {
+    /// Profile or goal: rehearsal, high-throughput, low-latency, basic, fp8-low-latency, ...
+    #[arg(long, short, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// A profile of your own (YAML; `dsr1 profiles show NAME --yaml` prints one to start from).
+    #[arg(long, value_name = "FILE")]
+    pub profile_file: Option<PathBuf>,
+    /// Weights in NVFP4 (Blackwell only).
+    #[arg(long, conflicts_with = "fp8")]
+    pub fp4: bool,
+    /// Weights in FP8, as DeepSeek publishes them.
+    #[arg(long)]
+    pub fp8: bool,
+}
+
+/// What runs the engine.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Runtime")]
+pub struct RuntimeArgs {
+    /// What runs the engine; auto takes Docker when a daemon answers and has the base image or can pull it.
+    #[arg(long, value_enum, default_value = "auto", value_name = "RUNTIME")]
+    pub runtime: Runtime,
+    /// Base image to build from instead of the stack's, for sites without a registry.
+    #[arg(long, value_name = "IMAGE")]
+    pub base_image: Option<String>,
+}
+
+/// What runs the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// Docker when it can, else a process.
+    Auto,
+    /// A container.
+    Docker,
+    /// A child process in a venv.
+    Process,
+}
+
+/// Print instead of doing.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Planning")]
+pub struct PlanArgs {
+    /// Print the plan as a shell script (or JSON) and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Plan for the host that this file describes (`dsr1 doctor --format json` there); implies --dry-run.
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
+}
+
+/// Arguments of `up` and `plan`.
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// What to serve and how.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Hub to pull from.
+    #[command(flatten)]
+    pub hub: HubArgs,
+    /// Leave the server running at the end (the default, except for the rehearsal).
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// What to serve and how.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Stay attached: print the log until Ctrl-C, which stops the server.
+    #[arg(long)]
+    pub foreground: bool,
+}
+
+/// What to serve and how.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// Which profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// What runs the engine.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Port on 127.0.0.1.
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u16).range(1024..), value_name = "PORT")]
+    pub port: u16,
+    /// Name of the server; the default is the profile's name.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Print instead of doing.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Raw engine arguments, after `--`.
+    #[arg(last = true, value_name = "ENGINE ARGS")]
+    pub extra_args: Vec<String>,
+}
+
+/// Hub to pull from.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Hub")]
+pub struct HubArgs {
+    /// Hub base URL [default: HF_ENDPOINT, else the public hub].
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Files fetched at once.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64), value_name = "N")]
+    pub max_workers: u8,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Which profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// Port on 127.0.0.1.
+    #[arg(long, default_value_t = 30_000, value_name = "PORT")]
+    pub port: u16,
+}
+
+/// Arguments of `build`.
+#[derive(Debug, Clone, Args)]
+pub struct BuildArgs {
+    /// Stack to build (guide, cpu) instead of a profile's.
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+    /// Which profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// What runs the engine.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Print instead of doing.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+}
+
+/// Arguments of `pull`.
+#[derive(Debug, Clone, Args)]
+pub struct PullArgs {
+    /// Repository, owner/name, instead of a profile's.
+    #[arg(value_name = "REPO", conflicts_with_all = ["profile", "profile_file", "fp4", "fp8"])]
+    pub repo: Option<String>,
+    /// Branch, tag or commit of REPO.
+    #[arg(long, value_name = "REV", requires = "repo")]
+    pub revision: Option<String>,
+    /// Which profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// Hub to pull from.
+    #[command(flatten)]
+    pub hub: HubArgs,
+    /// Print instead of doing.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+}
+
+/// Arguments of `mirror`.
+#[derive(Debug, Clone, Args)]
+pub struct MirrorArgs {
+    /// Address to listen on; a LAN address lets other machines in, who can read every cached repository.
+    #[arg(long, default_value = "127.0.0.1:8490", value_name = "ADDR:PORT")]
+    pub listen: String,
+    /// Hub cache to serve [default: HF_HUB_CACHE].
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Write the rehearsal model into the cache first.
+    #[arg(long)]
+    pub rehearsal: bool,
+    /// Write the rehearsal model and end.
+    #[arg(long, requires = "rehearsal")]
+    pub write_only: bool,
+}
+
+/// Which running server.
+#[derive(Debug, Clone, Args)]
+pub struct WhichArgs {
+    /// Name of the server; may be left out when there is one.
+    #[arg(value_name = "SERVER")]
+    pub server: Option<String>,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Clone, Args)]
+pub struct LogsArgs {
+    /// Which server.
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Go on printing until the server ends.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only the last N lines.
+    #[arg(long, short = 'n', value_name = "N")]
+    pub tail: Option<u64>,
+}
+
+/// Arguments of `stop`.
+#[derive(Debug, Clone, Args)]
+pub struct StopArgs {
+    /// Which server.
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Seconds that running requests have.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub drain: u32,
+}
+
+/// Arguments of `ask`.
+#[derive(Debug, Clone, Args)]
+pub struct AskArgs {
+    /// The question.
+    pub question: String,
+    /// Name of the server; may be left out when there is one.
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    pub server: Option<String>,
+    /// Base URL of a server that dsr1 did not start.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Longest answer, in tokens, reasoning included.
+    #[arg(long, default_value_t = 4096, value_name = "N")]
+    pub max_tokens: u32,
+    /// Sampling temperature; DeepSeek recommends 0.5 to 0.7 for R1.
+    #[arg(long, default_value_t = 0.6, value_name = "T")]
+    pub temperature: f64,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Clone, Args)]
+pub struct BenchArgs {
+    /// Which server.
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// File of the profile that the server was started from, when it is not a built-in one.
+    #[arg(long, value_name = "FILE")]
+    pub profile_file: Option<PathBuf>,
+    /// Prompt length in tokens, instead of the profile's.
+    #[arg(long, value_name = "N")]
+    pub input_len: Option<u32>,
+    /// Output length in tokens, instead of the profile's.
+    #[arg(long, value_name = "N")]
+    pub output_len: Option<u32>,
+    /// Requests in flight, instead of the profile's.
+    #[arg(long, value_name = "N")]
+    pub max_concurrency: Option<u32>,
+    /// Requests in all, instead of the profile's.
+    #[arg(long, value_name = "N")]
+    pub num_prompts: Option<u32>,
+    /// Print instead of doing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Clone, Args)]
+pub struct EvalArgs {
+    /// What to measure.
+    #[command(subcommand)]
+    pub what: Eval,
+}
+
+/// Evaluations.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Eval {
+    /// Grade-school mathematics, few-shot, with SGLang's own script.
+    Gsm8k(Gsm8kArgs),
+}
+
+/// Arguments of `eval gsm8k`.
+#[derive(Debug, Clone, Args)]
+pub struct Gsm8kArgs {
+    /// Which server.
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// The questions: path or URL of GSM8K's test.jsonl.
+    #[arg(long, value_name = "PATH|URL")]
+    pub data: String,
+    /// SHA-256 of the questions; required for a URL.
+    #[arg(long, value_name = "HEX")]
+    pub sha256: Option<String>,
+    /// Worked examples in front of each question.
+    #[arg(long, default_value_t = 8, value_name = "N")]
+    pub num_shots: u32,
+    /// Questions asked.
+    #[arg(long, default_value_t = 1316, value_name = "N")]
+    pub num_questions: u32,
+    /// Requests in flight.
+    #[arg(long, default_value_t = 1316, value_name = "N")]
+    pub parallel: u32,
+    /// Longest answer in tokens.
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    pub max_new_tokens: u32,
+    /// Exit with 8 when the accuracy is below this share, such as 0.94.
+    #[arg(long, value_name = "SHARE")]
+    pub min_accuracy: Option<f64>,
+    /// Print instead of doing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `profiles`.
+#[derive(Debug, Clone, Args)]
+pub struct ProfilesArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: Profiles,
+}
+
+/// What to do with profiles.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Profiles {
+    /// One line per profile.
+    List,
+    /// One profile, its stack, and the engine's arguments.
+    Show(ShowArgs),
+}
+
+/// Arguments of `profiles show`.
+#[derive(Debug, Clone, Args)]
+pub struct ShowArgs {
+    /// Profile or goal.
+    pub name: Option<String>,
+    /// A profile of your own.
+    #[arg(long, value_name = "FILE")]
+    pub profile_file: Option<PathBuf>,
+    /// Weights in NVFP4.
+    #[arg(long, conflicts_with = "fp8")]
+    pub fp4: bool,
+    /// Weights in FP8.
+    #[arg(long)]
+    pub fp8: bool,
+    /// Print the file itself, to start one of your own from.
+    #[arg(long)]
+    pub yaml: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Clone, Args)]
+pub struct CompletionsArgs {
+    /// Shell.
+    pub shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, Clone, Args)]
+pub struct ManArgs {
+    /// Directory that takes the pages; without it `dsr1(1)` is printed.
+    #[arg(value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}

@@ -1,0 +1,271 @@
+//! What every command has: the engine, the display, facts; and the way from a plan to its end.
+//!
+//! Not in this module: anything one command alone does.
+
+use std::path::Path;
+
+use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
+use crate::engine::Engine;
+use crate::engine::docker::Docker;
+use crate::engine::env::Env;
+use crate::engine::{host, hub, signal, venv};
+use crate::error::{At, Error, Kind, Result};
+use crate::event::Reporter;
+use crate::facts::{self, Facts};
+use crate::plan::{self, BuildRequest, Plan, ServeRequest, Target};
+use crate::profile::{Accelerator, Catalog, Goal, Precision, Profile, Selection, Stack};
+use crate::report::Report;
+use crate::ui;
+
+/// The public hub.
+const HUB: &str = "https://huggingface.co";
+
+/// What every command has.
+pub(super) struct Context {
+    /// How to print.
+    pub(super) output: Output,
+    /// The way to everything outside.
+    pub(super) engine: Engine,
+}
+
+impl Context {
+    /// Makes the context of a command.
+    pub(super) fn new(output: Output, env: Env) -> Result<Self> {
+        Ok(Self { output, engine: Engine::new(env)? })
+    }
+
+    fn env(&self) -> &Env {
+        self.engine.env()
+    }
+
+    /// The display of progress.
+    pub(super) fn display(&self) -> Box<dyn Reporter> {
+        let plain = self.env().no_color || self.env().dumb_terminal;
+        ui::display(self.output.progress, !plain, self.env().dumb_terminal)
+    }
+
+    /// Prints a result: as text for people, or as JSON.
+    pub(super) fn print<T: serde::Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        match self.output.format {
+            Format::Text => ui::print(&text(value)),
+            Format::Json => ui::print(&ui::json(value)),
+        }
+    }
+
+    /// Carries out a plan to its end, or until the user interrupts.
+    pub(super) async fn carry_out(&self, plan: &Plan) -> Result<Report> {
+        let display = self.display();
+        let report = self.until_interrupted(self.engine.execute(plan, &*display)).await;
+        drop(display);
+        report
+    }
+
+    /// Carries out a plan and prints its report.
+    pub(super) async fn finish(&self, plan: &Plan) -> Result<()> {
+        let report = self.carry_out(plan).await?;
+        self.print(&report, ui::report)
+    }
+
+    /// Prints a plan, or carries it out.
+    pub(super) async fn print_or_finish(&self, plan: &Plan, print: bool) -> Result<()> {
+        if print { self.print(plan, plan::shell::render) } else { self.finish(plan).await }
+    }
+
+    /// Awaits `work`. At Ctrl-C or SIGTERM it is dropped, what it started is removed, and the error says so; a
+    /// second signal does not wait for the removal.
+    pub(super) async fn until_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let name = {
+            tokio::select! {
+                done = work => return done,
+                name = signal::wait() => name?,
+            }
+        };
+        tokio::select! {
+            () = self.engine.clean_up() => {}
+            _ = signal::wait() => {}
+        }
+        Err(Error::new(Kind::Interrupted, format!("interrupted by {name}")))
+    }
+
+    /// The catalog, with a profile file on top when one is given.
+    pub(super) fn catalog(&self, file: Option<&Path>) -> Result<Catalog> {
+        catalog(file)
+    }
+
+    /// The profile that the arguments choose.
+    pub(super) async fn select(&self, args: &ProfileArgs, facts: Option<&Facts>) -> Result<Selection> {
+        let catalog = catalog(args.profile_file.as_deref())?;
+        let precision = precision(args.fp4, args.fp8);
+        let name = match (&args.profile, &args.profile_file, precision) {
+            (Some(name), _, _) => name.clone(),
+            (None, Some(_), _) => catalog.overlay().unwrap_or_default().to_owned(),
+            (None, None, Some(Precision::Fp4)) => "fp4-high-throughput".to_owned(),
+            (None, None, Some(_)) => "fp8-high-throughput".to_owned(),
+            (None, None, None) => {
+                return Err(Error::new(Kind::Usage, "no profile is named")
+                    .hint("dsr1 profiles list shows them; --profile rehearsal runs anywhere"));
+            }
+        };
+        match (catalog.select(&name, precision, None), facts) {
+            (Err(error), None) if error.message().contains("two precisions") => {
+                // Only now is the GPU worth a look: nvidia-smi can take a second.
+                let wanted = host::Wanted { gpus: true, ..host::Wanted::default() };
+                let host = host::gather(self.env(), &wanted).await;
+                catalog.select(&name, precision, host.blackwell())
+            }
+            (Err(_), Some(facts)) => catalog.select(&name, precision, facts.host.blackwell()),
+            (selection, _) => selection,
+        }
+    }
+
+    /// Facts from the file of `--facts`.
+    pub(super) fn facts_file(&self, args: &PlanArgs) -> Result<Option<Facts>> {
+        let Some(path) = &args.facts else { return Ok(None) };
+        let name = path.display();
+        let text = std::fs::read_to_string(path).at(Kind::Usage, || format!("cannot read `{name}`"))?;
+        let document: serde_json::Value =
+            serde_json::from_str(&text).at(Kind::Usage, || format!("`{name}` is not JSON"))?;
+        // `dsr1 doctor --format json` wraps the facts in its report; both forms are taken.
+        let inner = if document["facts"].is_object() { document["facts"].clone() } else { document };
+        let facts: Facts = serde_json::from_value(inner).at(Kind::Usage, || format!("`{name}` holds no facts"))?;
+        if facts.schema != facts::SCHEMA {
+            return Err(Error::new(Kind::Usage, format!("`{name}` has schema `{}`", facts.schema.escape_debug()))
+                .cause(format!("this dsr1 reads {}", facts::SCHEMA))
+                .hint("write it again: dsr1 doctor --profile NAME --format json > facts.json"));
+        }
+        Ok(Some(facts))
+    }
+
+    /// What planning needs to know about this host for a stack and a profile.
+    pub(super) async fn gather(&self, stack: &Stack, profile: Option<&Profile>, ask: &Ask) -> Facts {
+        let env = self.env();
+        let docker = async {
+            if ask.docker { self.docker_facts(stack, ask.base_image.as_deref()).await } else { facts::Docker::default() }
+        };
+        let paths = facts::Paths { ready_venvs: venv::ready(&env.paths.cache), ..env.paths.clone() };
+        let wanted = host::Wanted {
+            disks: vec![paths.cache.clone(), paths.hub_cache.clone(), paths.state.clone()],
+            ports: ask.ports.clone(),
+            python: ask.python && stack.process_runtime,
+            gpus: ask.gpus && stack.accelerator == Accelerator::Cuda,
+        };
+        let (docker, host) = tokio::join!(docker, host::gather(env, &wanted));
+        let mut facts = Facts { schema: facts::SCHEMA.to_owned(), host, docker, paths, ..Facts::default() };
+        if let Some(profile) = profile {
+            let model = &profile.model;
+            let cache = Path::new(&facts.paths.hub_cache);
+            let commit = hub::cached_commit(cache, &model.repo, &model.revision).or_else(|| {
+                // The rehearsal's model is made, not found: its commit is known before it exists.
+                (profile.goal == Goal::Rehearsal).then(hub::rehearsal_commit)
+            });
+            if let Some(commit) = commit {
+                facts.snapshots.insert(format!("{}@{}", model.repo, model.revision), commit);
+            }
+        }
+        facts
+    }
+
+    async fn docker_facts(&self, stack: &Stack, base_image: Option<&str>) -> facts::Docker {
+        let env = self.env();
+        let base = base_image.map_or_else(|| stack.base_reference(), str::to_owned);
+        // The image's tag depends on the plan's inputs, which depend on nothing that Docker says.
+        let facts = Facts { paths: env.paths.clone(), ..Facts::default() };
+        let request =
+            BuildRequest { stack: stack.clone(), target: Target::Docker, base_image: base_image.map(str::to_owned) };
+        let tag = plan::image_tag(&request, &facts).unwrap_or_default();
+        let probe: &[&str] = if stack.process_runtime { &[&base] } else { &[] };
+        Docker::facts(env, &[&base, &tag], probe).await
+    }
+
+    /// The runtime that the arguments choose, with the reason when dsr1 chose.
+    pub(super) fn target(&self, args: &RuntimeArgs, stack: &Stack, facts: &Facts) -> Result<(Target, Option<String>)> {
+        plan::install_target(asked(args), stack, args.base_image.as_deref(), facts)
+    }
+
+    /// Everything that `serve` and `up` are asked, with facts and the choices that were made.
+    pub(super) async fn server_request(&self, args: &ServerArgs) -> Result<(ServeRequest, Facts, Vec<String>)> {
+        let file = self.facts_file(&args.plan)?;
+        let Selection { profile, stack, note } = self.select(&args.profile, file.as_ref()).await?;
+        let facts = match file {
+            Some(facts) => facts,
+            None => {
+                let ask = Ask {
+                    docker: asked(&args.runtime) != Some(Target::Process),
+                    python: asked(&args.runtime) != Some(Target::Docker),
+                    gpus: true,
+                    ports: std::iter::once(args.port).chain(plan::mirror_ports()).collect(),
+                    base_image: args.runtime.base_image.clone(),
+                };
+                self.gather(&stack, Some(&profile), &ask).await
+            }
+        };
+        let (target, why) = self.target(&args.runtime, &stack, &facts)?;
+        let request = ServeRequest {
+            profile,
+            stack,
+            target,
+            name: args.name.clone(),
+            port: args.port,
+            base_image: args.runtime.base_image.clone(),
+            extra_args: args.extra_args.clone(),
+        };
+        Ok((request, facts, [note, why].into_iter().flatten().collect()))
+    }
+
+    /// The hub to pull from.
+    pub(super) fn endpoint(&self, args: &HubArgs) -> Result<String> {
+        let url = args.endpoint.clone().or_else(|| self.env().hub_endpoint.clone()).unwrap_or_else(|| HUB.to_owned());
+        let plain = !url.chars().any(|c| c.is_control() || c.is_whitespace());
+        if plain && (url.starts_with("http://") || url.starts_with("https://")) {
+            return Ok(url.trim_end_matches('/').to_owned());
+        }
+        Err(Error::new(Kind::Usage, format!("`{}` is not a hub's URL", url.escape_debug()))
+            .hint("it looks like https://huggingface.co or http://10.0.0.1:8490"))
+    }
+}
+
+/// What [`Context::gather`] looks at.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Ask {
+    /// The Docker daemon.
+    pub(super) docker: bool,
+    /// Python.
+    pub(super) python: bool,
+    /// GPUs.
+    pub(super) gpus: bool,
+    /// Ports on 127.0.0.1.
+    pub(super) ports: Vec<u16>,
+    /// Base image instead of the stack's.
+    pub(super) base_image: Option<String>,
+}
+
+/// The runtime asked for; `None` leaves the choice.
+pub(super) const fn asked(args: &RuntimeArgs) -> Option<Target> {
+    match args.runtime {
+        Runtime::Auto => None,
+        Runtime::Docker => Some(Target::Docker),
+        Runtime::Process => Some(Target::Process),
+    }
+}
+
+/// The precision asked for.
+pub(super) const fn precision(fp4: bool, fp8: bool) -> Option<Precision> {
+    match (fp4, fp8) {
+        (true, _) => Some(Precision::Fp4),
+        (_, true) => Some(Precision::Fp8),
+        _ => None,
+    }
+}
+
+/// The catalog, with a profile file on top when one is given.
+pub(super) fn catalog(file: Option<&Path>) -> Result<Catalog> {
+    let Some(path) = file else { return Catalog::load(None) };
+    let name = path.display().to_string();
+    let failed = || format!("cannot read `{name}`");
+    let size = std::fs::metadata(path).at(Kind::Usage, failed)?.len();
+    if size > crate::profile::MAX_BYTES as u64 {
+        return Err(Error::new(Kind::Usage, format!("`{name}` is too large for a profile: {size} bytes")));
+    }
+    let text = std::fs::read_to_string(path).at(Kind::Usage, failed)?;
+    Catalog::load(Some((&name, &text)))
+}

@@ -1,0 +1,26 @@
+//! `dsr1 completions` and `dsr1 man`: made from the command line's own definition.
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, CompletionsArgs, ManArgs};
+use crate::error::{At, Kind, Result};
+use crate::ui;
+
+/// Prints a completion script.
+pub(super) fn completions(args: &CompletionsArgs) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "dsr1", &mut script);
+    ui::print(&String::from_utf8_lossy(&script))
+}
+
+/// Prints `dsr1(1)`, or writes it and a page per command to a directory.
+pub(super) fn man(args: &ManArgs) -> Result<()> {
+    let failed = || "cannot write the manual".to_owned();
+    if let Some(dir) = &args.dir {
+        std::fs::create_dir_all(dir).at(Kind::Host, failed)?;
+        return clap_mangen::generate_to(Cli::command(), dir).at(Kind::Host, failed);
+    }
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page).at(Kind::Internal, failed)?;
+    ui::print(&String::from_utf8_lossy(&page))
+}

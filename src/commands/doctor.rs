@@ -1,0 +1,50 @@
+//! `dsr1 doctor`: is this host fit for a profile?
+
+use serde::Serialize;
+
+use super::context::{Ask, Context};
+use crate::cli::{DoctorArgs, Format, ProfileArgs};
+use crate::error::{Error, Kind, Result};
+use crate::facts::Facts;
+use crate::plan::checks::{self, Finding, Verdict};
+use crate::ui;
+
+/// The JSON form: `facts` is what `--facts` takes.
+#[derive(Debug, Serialize)]
+struct Examination {
+    schema: &'static str,
+    profile: String,
+    stack: String,
+    findings: Vec<Finding>,
+    facts: Facts,
+}
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
+    let named = args.profile.profile.is_some() || args.profile.profile_file.is_some() || args.profile.fp4 || args.profile.fp8;
+    let profile_args =
+        if named { args.profile } else { ProfileArgs { profile: Some("rehearsal".to_owned()), ..args.profile } };
+    let selection = context.select(&profile_args, None).await?;
+    let ask = Ask { docker: true, python: true, gpus: true, ports: vec![args.port], base_image: None };
+    let facts = context.gather(&selection.stack, Some(&selection.profile), &ask).await;
+    let findings = checks::findings(&selection.profile, &selection.stack, &facts, args.port);
+    let failed: Vec<String> =
+        findings.iter().filter(|finding| finding.verdict == Verdict::Fail).map(|finding| finding.id.clone()).collect();
+    let examination = Examination {
+        schema: "dsr1.doctor/1",
+        profile: selection.profile.name,
+        stack: selection.stack.name,
+        findings,
+        facts,
+    };
+    context.print(&examination, |examination| {
+        format!("profile {}, stack {}\n{}", examination.profile, examination.stack, ui::findings(&examination.findings))
+    })?;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let error = Error::new(Kind::Host, format!("this host is not ready for profile `{}`", examination.profile))
+        .cause(format!("failed: {}", failed.join(", ")));
+    // In JSON the findings said it all, and stdout stays one document.
+    Err(if context.output.format == Format::Json { error } else { error.hint("each failed check above says what to do") })
+}

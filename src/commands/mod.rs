@@ -1,0 +1,63 @@
+//! The commands, one file each: gather facts, plan, print the plan or carry it out, report.
+//!
+//! Not in this module tree: how anything is done (`engine`) or shown (`ui`).
+
+mod ask;
+mod bench;
+mod build;
+mod context;
+mod docs;
+mod doctor;
+mod eval;
+mod logs;
+mod mirror;
+mod profiles;
+mod pull;
+mod serve;
+mod status;
+mod stop;
+mod up;
+
+use context::Context;
+
+use crate::cli::{Cli, Command};
+use crate::engine::env::Env;
+use crate::error::{Error, Kind, Result};
+
+/// Carries out a command line.
+///
+/// # Errors
+/// Whatever the command fails with; the caller prints it and takes the exit code from its kind.
+pub fn run(cli: Cli, env: Env) -> Result<()> {
+    match cli.command {
+        // These need no runtime, no network and no facts.
+        Command::Completions(args) => return docs::completions(&args),
+        Command::Man(args) => return docs::man(&args),
+        Command::Profiles(args) => return profiles::run(&args, cli.output.format),
+        _ => {}
+    }
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Error::new(Kind::Internal, "cannot start").cause(error.to_string()))?;
+    let done = runtime.block_on(async {
+        let context = Context::new(cli.output, env)?;
+        match cli.command {
+            Command::Up(args) => up::run(&context, args, false).await,
+            Command::Plan(args) => up::run(&context, args, true).await,
+            Command::Doctor(args) => doctor::run(&context, args).await,
+            Command::Build(args) => build::run(&context, args).await,
+            Command::Pull(args) => pull::run(&context, args).await,
+            Command::Mirror(args) => mirror::run(&context, args).await,
+            Command::Serve(args) => serve::run(&context, args).await,
+            Command::Status => status::run(&context).await,
+            Command::Logs(args) => logs::run(&context, args).await,
+            Command::Stop(args) => stop::run(&context, args).await,
+            Command::Ask(args) => ask::run(&context, args).await,
+            Command::Bench(args) => bench::run(&context, args).await,
+            Command::Eval(args) => eval::run(&context, args).await,
+            Command::Completions(_) | Command::Man(_) | Command::Profiles(_) => Ok(()),
+        }
+    });
+    // A worker may sit in a system call that nobody waits for any more (a name that does not resolve).
+    runtime.shutdown_background();
+    done
+}

@@ -1,0 +1,49 @@
+//! `dsr1 serve`: one server, ready and verified.
+
+use super::context::Context;
+use crate::cli::ServeArgs;
+use crate::engine::signal;
+use crate::error::{Error, Kind, Result};
+use crate::plan::{self, Server, Step};
+use crate::ui;
+
+/// Seconds that running requests have when an attached server is interrupted.
+const DRAIN_S: u32 = 30;
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<()> {
+    let (request, facts, notes) = context.server_request(&args.server).await?;
+    let mut plan = plan::serve(&request, &facts)?;
+    plan.notes.splice(0..0, notes);
+    let print = args.server.plan.dry_run || args.server.plan.facts.is_some();
+    context.print_or_finish(&plan, print).await?;
+    let started = plan.steps.iter().find_map(|step| match step {
+        Step::AwaitReady(step) => Some(&step.server),
+        _ => None,
+    });
+    match started {
+        Some(server) if args.foreground && !print => attach(context, server).await,
+        _ => Ok(()),
+    }
+}
+
+/// Prints the log until the server ends or the user interrupts, which stops the server.
+async fn attach(context: &Context, server: &Server) -> Result<()> {
+    let mut on_line = |line: &str| ui::print_log_line(line);
+    let log = context.engine.logs(server, Some(0), true, &mut on_line);
+    tokio::select! {
+        ended = log => {
+            ended?;
+            Err(Error::new(Kind::Server, format!("{} ended", server.name())).cause("nobody asked it to"))
+        }
+        name = signal::wait() => {
+            let name = name?;
+            tokio::select! {
+                stopped = context.engine.stop(server, DRAIN_S) => { stopped?; }
+                // A second signal does not wait for running requests.
+                _ = signal::wait() => { context.engine.stop(server, 0).await?; }
+            }
+            Err(Error::new(Kind::Interrupted, format!("{} stopped by {name}", server.name())))
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Child processes that end by themselves: pip, probes, clients. The whole group dies with its handle.
+//!
+//! Not in this module: the engine, which must outlive dsr1 (`process`).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+use super::env::Env;
+use super::lines::Lines;
+use crate::error::{At, Error, Kind, Result};
+
+/// A command of ours with a clean environment and a process group of its own.
+///
+/// The environment is built up, not inherited: a stray `PYTHONPATH` or `VIRTUAL_ENV` must not change what runs.
+pub(super) fn new(env: &Env, argv: &[&str], extra: &BTreeMap<String, String>) -> Result<std::process::Command> {
+    let (program, args) = argv.split_first().ok_or_else(|| Error::new(Kind::Internal, "an empty command"))?;
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    let mut command = std::process::Command::new(program);
+    command.args(args).env_clear().envs(env.inherited.iter().map(|(key, value)| (key, value))).envs(extra);
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    Ok(command)
+}
+
+/// Kills the process group when dropped, so that an interrupted step leaves no grandchild behind.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+    }
+}
+
+/// What a finished command left.
+#[derive(Debug)]
+pub(super) struct Finished {
+    /// How it ended.
+    pub(super) status: ExitStatus,
+    /// Its last lines, for error reports.
+    pub(super) tail: Vec<String>,
+}
+
+/// Lines kept for error reports.
+const TAIL: usize = 30;
+
+/// How long the output of a child that ended is waited for.
+const DRAIN: Duration = Duration::from_millis(300);
+
+/// Runs a command to its end and hands on each line of its stdout and stderr. Dropping the future kills it.
+pub(super) async fn run(
+    env: &Env,
+    argv: &[&str],
+    extra: &BTreeMap<String, String>,
+    stdin: Option<&[u8]>,
+    on_line: &mut (dyn FnMut(&str) + Send),
+) -> Result<Finished> {
+    let mut command = Command::from(new(env, argv, extra)?);
+    command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = spawn(&mut command, argv)?;
+    let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), stdin) {
+        // A child that does not read its input has failed already; its own message says why.
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut pipe, bytes).await;
+    }
+    let (sender, mut receiver) = mpsc::channel(256);
+    read_lines(child.stdout.take(), sender.clone());
+    read_lines(child.stderr.take(), sender);
+    let mut tail = VecDeque::new();
+    let mut take = |line: String| {
+        on_line(&line);
+        if tail.len() == TAIL {
+            tail.pop_front();
+        }
+        tail.push_back(line);
+    };
+    let status = loop {
+        tokio::select! {
+            Some(line) = receiver.recv() => take(line),
+            status = child.wait() => break status.at(Kind::Internal, || format!("cannot wait for `{}`", argv[0]))?,
+        }
+    };
+    // A grandchild may hold the pipe for ever: what was printed before the end arrives within this time.
+    while let Ok(Some(line)) = tokio::time::timeout(DRAIN, receiver.recv()).await {
+        take(line);
+    }
+    drop(group);
+    Ok(Finished { status, tail: tail.into() })
+}
+
+/// Sends each line of `pipe`, until it ends or nobody listens.
+fn read_lines<R: AsyncRead + Unpin + Send + 'static>(pipe: Option<R>, sender: mpsc::Sender<String>) {
+    let Some(mut pipe) = pipe else { return };
+    tokio::spawn(async move {
+        let (mut buffer, mut lines) = (vec![0; 16 * 1024], Lines::default());
+        loop {
+            let count = pipe.read(&mut buffer).await.unwrap_or(0);
+            let mut found = Vec::new();
+            let mut keep = |line: &str| found.push(line.to_owned());
+            if count == 0 { lines.finish(&mut keep) } else { lines.push(&buffer[..count], &mut keep) }
+            for line in found {
+                if sender.send(line).await.is_err() {
+                    return;
+                }
+            }
+            if count == 0 {
+                return;
+            }
+        }
+    });
+}
+
+fn spawn(command: &mut Command, argv: &[&str]) -> Result<Child> {
+    command.kill_on_drop(true).spawn().at(Kind::Host, || format!("cannot run `{}`", argv[0]))
+}
+
+/// Standard output of a short command that must end well within `limit`; `None` otherwise.
+pub(super) async fn output(env: &Env, argv: &[&str], limit: Duration) -> Option<String> {
+    let mut command = Command::from(new(env, argv, &BTreeMap::new()).ok()?);
+    command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(limit, command.output()).await.ok()?.ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -1,0 +1,113 @@
+//! Files that are whole or absent, and locks between two dsr1.
+//!
+//! Not in this module: weights, which are hashed on their way (`hub`).
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::{At, Kind, Result};
+use crate::event::StepEvents;
+
+/// Writes `bytes` under a temporary name beside `path`, syncs, and renames; makes missing directories.
+///
+/// # Errors
+/// [`Kind::Host`] when the filesystem refuses.
+pub(super) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = || format!("cannot write `{}`", path.display());
+    let dir = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir).at(Kind::Host, failed)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
+    let write = || -> std::io::Result<()> {
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().inspect_err(|_| drop(std::fs::remove_file(&temporary))).at(Kind::Host, failed)
+}
+
+/// Takes an exclusive lock on `path`, waiting with a note while another process holds it.
+///
+/// # Errors
+/// [`Kind::Host`] when the lock file cannot be opened.
+pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Result<File> {
+    let failed = || format!("cannot lock `{}`", path.display());
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).at(Kind::Host, failed)?;
+    }
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).at(Kind::Host, failed)?;
+    let mut told = false;
+    while rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        if !told {
+            events.note(format!("waiting: {held}"));
+            told = true;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(file)
+}
+
+/// UTC now as `20261123T215231Z`: sorts by name, fits every filesystem.
+#[must_use]
+pub(super) fn timestamp() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format_timestamp(since.as_secs())
+}
+
+fn format_timestamp(seconds: u64) -> String {
+    let (year, month, day) = civil(seconds / 86_400);
+    let rest = seconds % 86_400;
+    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", rest / 3600, rest % 3600 / 60, rest % 60)
+}
+
+/// Days since 1970-01-01 to year, month, day of the Gregorian calendar.
+fn civil(mut days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
+    let mut year = 1970;
+    loop {
+        let length = if leap(year) { 366 } else { 365 };
+        if days < length {
+            break;
+        }
+        days -= length;
+        year += 1;
+    }
+    let february = if leap(year) { 29 } else { 28 };
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    (year, month, days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_utc() {
+        assert_eq!(format_timestamp(0), "19700101T000000Z");
+        assert_eq!(format_timestamp(951_827_696), "20000229T123456Z");
+        assert_eq!(format_timestamp(4_107_542_400), "21000301T000000Z");
+    }
+
+    #[test]
+    fn a_file_is_whole_or_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b.json");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
+        assert_eq!(write_atomic(&path.join("c"), b"x").unwrap_err().kind(), Kind::Host);
+    }
+}

@@ -1,0 +1,201 @@
+//! Facts about this host: operating system, memory, disk, ports, Python, GPUs. Read-only.
+//!
+//! Not in this module: judging the facts (`plan::checks`), Docker (`docker`).
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::command;
+use super::env::Env;
+use crate::facts::{Gpu, Host, Python};
+use crate::units::MIB;
+
+/// How long a probe of a foreign program may take; `nvidia-smi` can block for ever on a lost GPU.
+const PROBE: Duration = Duration::from_secs(10);
+
+/// Which facts a command needs; what is not asked for stays unknown and costs nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Directories whose free space is wanted; they need not exist yet.
+    pub disks: Vec<String>,
+    /// Ports on 127.0.0.1.
+    pub ports: Vec<u16>,
+    /// Whether to look for Python.
+    pub python: bool,
+    /// Whether to look for GPUs.
+    pub gpus: bool,
+}
+
+/// Gathers what is wanted. Never fails: what cannot be found out is `None`.
+pub async fn gather(env: &Env, wanted: &Wanted) -> Host {
+    let python = async { if wanted.python { python(env).await } else { None } };
+    let gpus = async { if wanted.gpus { gpus(env).await } else { (None, None) } };
+    let (python, (gpus, driver)) = tokio::join!(python, gpus);
+    let memory = read("/proc/meminfo");
+    let kernel = rustix::system::uname();
+    Host {
+        platform: platform(&kernel.machine().to_string_lossy()),
+        os: os_name(&read("/etc/os-release")),
+        kernel: Some(format!("kernel {}", kernel.release().to_string_lossy())),
+        cpus: std::thread::available_parallelism().ok().and_then(|count| u32::try_from(count.get()).ok()),
+        memory_bytes: meminfo(&memory, "MemTotal:"),
+        memory_available_bytes: meminfo(&memory, "MemAvailable:"),
+        python,
+        gpus,
+        driver,
+        disk_free_bytes: wanted.disks.iter().filter_map(|path| Some((path.clone(), free_bytes(path)?))).collect(),
+        ports_taken: ports_taken(&wanted.ports),
+    }
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+fn platform(machine: &str) -> Option<String> {
+    match machine {
+        "x86_64" => Some("linux/amd64".to_owned()),
+        "aarch64" => Some("linux/arm64".to_owned()),
+        _ => None,
+    }
+}
+
+fn os_name(release: &str) -> Option<String> {
+    let value = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    Some(value.trim_matches('"').to_owned())
+}
+
+fn meminfo(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// Free bytes for an unprivileged user on the filesystem that `path` is, or would be, on.
+#[must_use]
+pub fn free_bytes(path: &str) -> Option<u64> {
+    let existing = Path::new(path).ancestors().find(|ancestor| ancestor.exists())?;
+    let stat = rustix::fs::statvfs(existing).ok()?;
+    stat.f_bavail.checked_mul(stat.f_frsize)
+}
+
+/// Which of `ports` cannot be bound on 127.0.0.1, with who listens there where /proc tells.
+#[must_use]
+pub fn ports_taken(ports: &[u16]) -> BTreeMap<u16, String> {
+    ports
+        .iter()
+        .filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, **port)).is_err())
+        .map(|port| (*port, holder(*port).unwrap_or_default()))
+        .collect()
+}
+
+/// Name and pid of the process that listens on `port`; `None` for other users' processes.
+fn holder(port: u16) -> Option<String> {
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listening_inode(&read(table), port))?;
+    let socket = PathBuf::from(format!("socket:[{inode}]"));
+    let processes = std::fs::read_dir("/proc").ok()?;
+    processes.flatten().find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let descriptors = std::fs::read_dir(entry.path().join("fd")).ok()?;
+        let holds = descriptors.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|link| link == socket));
+        holds.then(|| format!("{} (pid {pid})", read(&format!("/proc/{pid}/comm")).trim().escape_debug()))
+    })
+}
+
+/// The inode of the socket that listens on `port`, in the format of /proc/net/tcp (proc_net_tcp.rst).
+fn listening_inode(table: &str, port: u16) -> Option<u64> {
+    const LISTEN: &str = "0A";
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let local = u16::from_str_radix(fields.get(1)?.rsplit(':').next()?, 16).ok()?;
+        (local == port && *fields.get(3)? == LISTEN).then(|| fields.get(9)?.parse().ok())?
+    })
+}
+
+/// The executable `name` on `PATH`.
+fn on_path(env: &Env, name: &str) -> Option<PathBuf> {
+    env.path.split(':').map(|dir| Path::new(dir).join(name)).find(|path| path.is_absolute() && path.is_file())
+}
+
+/// What the interpreter says of itself: real path, version, and whether venv and ensurepip are there (Debian
+/// splits them into packages of their own).
+const PYTHON_PROBE: &str = "import sys,importlib.util as u;\
+print(sys.executable,sys.version.split()[0],int(all(map(u.find_spec,('venv','ensurepip')))),sep='\\n')";
+
+async fn python(env: &Env) -> Option<Python> {
+    let found = on_path(env, "python3")?;
+    let output = command::output(env, &[&found.to_string_lossy(), "-I", "-c", PYTHON_PROBE], PROBE).await?;
+    let mut lines = output.lines();
+    let path = lines.next().filter(|path| path.starts_with('/'))?.to_owned();
+    let version = lines.next()?.to_owned();
+    let venv = lines.next()? == "1";
+    Some(Python { path, version, venv })
+}
+
+async fn gpus(env: &Env) -> (Option<Vec<Gpu>>, Option<String>) {
+    let Some(smi) = on_path(env, "nvidia-smi") else {
+        // Without the tool and without the kernel module there is no usable NVIDIA GPU; with the module there
+        // may be some, and nobody here can count them.
+        let module = Path::new("/proc/driver/nvidia").exists();
+        return (if module { None } else { Some(Vec::new()) }, None);
+    };
+    let query = "--query-gpu=index,name,memory.total,compute_cap,driver_version";
+    let argv = [&*smi.to_string_lossy(), query, "--format=csv,noheader,nounits"];
+    match command::output(env, &argv, PROBE).await {
+        Some(output) => parse_gpus(&output),
+        None => (None, None),
+    }
+}
+
+fn parse_gpus(csv: &str) -> (Option<Vec<Gpu>>, Option<String>) {
+    let mut driver = None;
+    let gpus: Option<Vec<Gpu>> = csv
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(|line| {
+            let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+            let [index, name, memory, capability, version] = fields[..] else { return None };
+            driver = Some(version.to_owned());
+            Some(Gpu {
+                index: index.parse().ok()?,
+                name: name.to_owned(),
+                memory_bytes: memory.parse::<u64>().ok()?.checked_mul(MIB)?,
+                compute_capability: capability.to_owned(),
+            })
+        })
+        .collect();
+    (gpus, driver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nvidia_smi_rows_are_read() {
+        let rows = "0, NVIDIA B200, 183359, 10.0, 575.57.08\n1, NVIDIA B200, 183359, 10.0, 575.57.08\n";
+        let (gpus, driver) = parse_gpus(rows);
+        assert_eq!(driver.as_deref(), Some("575.57.08"));
+        assert_eq!(gpus.unwrap()[1].memory_bytes, 183_359 * MIB);
+        assert_eq!(parse_gpus("NVIDIA-SMI has failed\n").0, None);
+    }
+
+    #[test]
+    fn a_taken_port_names_its_holder() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let taken = ports_taken(&[port]);
+        assert!(taken[&port].contains(&format!("pid {}", std::process::id())), "{taken:?}");
+        drop(listener);
+        assert_eq!(ports_taken(&[port]), BTreeMap::new());
+    }
+
+    #[test]
+    fn system_files_are_read() {
+        assert_eq!(meminfo("MemTotal:       24 kB\n", "MemTotal:"), Some(24 * 1024));
+        assert_eq!(os_name("ID=x\nPRETTY_NAME=\"Debian 12\"\n").as_deref(), Some("Debian 12"));
+        assert!(free_bytes("/does/not/exist/yet").is_some());
+    }
+}

@@ -1,0 +1,89 @@
+//! Hashes of files, as a hub states them.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use super::listing::Oid;
+
+/// A hash under way.
+#[derive(Clone)]
+pub(super) enum Hasher {
+    /// Of the bytes.
+    Sha256(Sha256),
+    /// Of git's blob header and the bytes.
+    GitSha1(Sha1),
+}
+
+impl Hasher {
+    /// Begins the hash of a file of `size` bytes that `oid` states.
+    pub(super) fn new(oid: &Oid, size: u64) -> Self {
+        match oid {
+            Oid::Sha256(_) => Self::Sha256(Sha256::new()),
+            Oid::GitSha1(_) => Self::GitSha1(Sha1::new_with_prefix(format!("blob {size}\0"))),
+        }
+    }
+
+    /// Takes bytes.
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hash) => hash.update(bytes),
+            Self::GitSha1(hash) => hash.update(bytes),
+        }
+    }
+
+    /// The hash in hex.
+    pub(super) fn hex(self) -> String {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        match self {
+            Self::Sha256(hash) => hex(&hash.finalize()),
+            Self::GitSha1(hash) => hex(&hash.finalize()),
+        }
+    }
+}
+
+/// Reads a file through `hasher`; returns the bytes read.
+pub(super) fn feed(hasher: &mut Hasher, path: &Path) -> std::io::Result<u64> {
+    let mut file = File::open(path)?;
+    let (mut buffer, mut total) = (vec![0; 1 << 20], 0);
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(total);
+        }
+        hasher.update(&buffer[..count]);
+        total += count as u64;
+    }
+}
+
+/// Whether the file at `path` has the size and hash that are stated.
+pub(super) fn matches(path: &Path, oid: &Oid, size: u64) -> bool {
+    if std::fs::metadata(path).map_or(true, |meta| !meta.is_file() || meta.len() != size) {
+        return false;
+    }
+    let mut hasher = Hasher::new(oid, size);
+    feed(&mut hasher, path).is_ok_and(|read| read == size) && hasher.hex() == oid.hex()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_are_those_of_git_and_sha256sum() {
+        // `printf 'hello' | git hash-object --stdin` and `printf 'hello' | sha256sum`
+        let cases = [
+            Oid::GitSha1("b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0".to_owned()),
+            Oid::Sha256("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824".to_owned()),
+        ];
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"hello").unwrap();
+        for oid in cases {
+            assert!(matches(file.path(), &oid, 5), "{oid:?}");
+            assert!(!matches(file.path(), &oid, 6));
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! A repository's listing: hostile text until it is in these types.
+//!
+//! Not in this module: fetching it (`remote`).
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::error::{Error, Kind, Result};
+
+/// Most files in a repository; DeepSeek-R1 has 174.
+const MAX_FILES: usize = 100_000;
+
+/// A file's proof: what its bytes must hash to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Oid {
+    /// SHA-256 of the bytes (large files).
+    Sha256(String),
+    /// SHA-1 of `blob <length>\0` and the bytes (files that git keeps itself).
+    GitSha1(String),
+}
+
+impl Oid {
+    /// The hex digits: also the name of the blob in the cache.
+    pub(super) fn hex(&self) -> &str {
+        match self {
+            Self::Sha256(hex) | Self::GitSha1(hex) => hex,
+        }
+    }
+
+    /// The proof that a blob's name in a cache promises.
+    pub(super) fn from_blob_name(name: &str) -> Option<Self> {
+        match name.len() {
+            64 if is_hex(name) => Some(Self::Sha256(name.to_owned())),
+            40 if is_hex(name) => Some(Self::GitSha1(name.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+/// One file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Path in the repository: relative, normal, printable.
+    pub(super) path: String,
+    /// Size in bytes.
+    pub(super) size: u64,
+    /// Its proof.
+    pub(super) oid: Oid,
+}
+
+/// Whether `text` is lower-case hex.
+pub(super) fn is_hex(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether `text` is a commit id.
+pub(super) fn is_commit(text: &str) -> bool {
+    text.len() == 40 && is_hex(text)
+}
+
+/// Reads one page of the tree answer: an array of files and directories.
+pub(super) fn parse_page(page: &Value) -> Result<Vec<Entry>> {
+    let items = page.as_array().ok_or_else(|| bad("it is not a list"))?;
+    items.iter().filter(|item| item["type"] != "directory").map(parse_entry).collect()
+}
+
+fn parse_entry(item: &Value) -> Result<Entry> {
+    let path = item["path"].as_str().ok_or_else(|| bad("an entry has no path"))?;
+    check_path(path)?;
+    let wrong = |what: &str| bad(&format!("{what} of `{path}`"));
+    let lfs = &item["lfs"];
+    let oid = match lfs["oid"].as_str() {
+        Some(oid) if oid.len() == 64 && is_hex(oid) => Oid::Sha256(oid.to_owned()),
+        Some(_) => return Err(wrong("no sha256 as the hash")),
+        None => match item["oid"].as_str() {
+            Some(oid) if oid.len() == 40 && is_hex(oid) => Oid::GitSha1(oid.to_owned()),
+            _ => return Err(wrong("no hash")),
+        },
+    };
+    let size = item["size"].as_u64().ok_or_else(|| wrong("no size"))?;
+    if lfs["size"].as_u64().is_some_and(|other| other != size) {
+        return Err(wrong("two sizes"));
+    }
+    Ok(Entry { path: path.to_owned(), size, oid })
+}
+
+/// Checks what only the whole listing shows: names that collide, and sizes that do not add up.
+pub(super) fn check_whole(entries: &[Entry]) -> Result<u64> {
+    if entries.len() > MAX_FILES {
+        return Err(bad(&format!("{} files, at most {MAX_FILES} are accepted", entries.len())));
+    }
+    if entries.is_empty() {
+        return Err(bad("it is empty"));
+    }
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        // Two names that differ in case only are one file on some filesystems.
+        if !names.insert(entry.path.to_lowercase()) {
+            return Err(bad(&format!("`{}` appears twice", entry.path)));
+        }
+    }
+    for name in &names {
+        let parents = name.match_indices('/').map(|(at, _)| &name[..at]);
+        if let Some(parent) = parents.into_iter().find(|parent| names.contains(*parent)) {
+            return Err(bad(&format!("`{parent}` is a file and a directory")));
+        }
+    }
+    entries
+        .iter()
+        .try_fold(0_u64, |sum, entry| sum.checked_add(entry.size))
+        .filter(|sum| *sum < 1 << 60)
+        .ok_or_else(|| bad("its sizes are impossible"))
+}
+
+/// A path that stays below its root on any filesystem and shows as what it is.
+fn check_path(path: &str) -> Result<()> {
+    let segment_fits = |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && segment.len() <= 255;
+    let hidden = |c: char| c.is_control() || c == '\\' || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    if path.len() <= 1024 && path.split('/').all(segment_fits) && !path.chars().any(hidden) {
+        return Ok(());
+    }
+    Err(bad(&format!("the file name `{}`", path.chars().take(120).collect::<String>().escape_debug())))
+}
+
+fn bad(cause: &str) -> Error {
+    Error::new(Kind::Integrity, "the hub's listing cannot be trusted").cause(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn file(path: &str) -> Value {
+        json!({ "type": "file", "path": path, "size": 3, "oid": "0".repeat(40) })
+    }
+
+    #[test]
+    fn both_kinds_of_files_are_read() {
+        let sha256 = "a".repeat(64);
+        let page = json!([
+            { "type": "directory", "path": "d", "oid": "" },
+            file("d/config.json"),
+            { "type": "file", "path": "w.safetensors", "size": 9, "oid": "1".repeat(40), "lfs": { "oid": sha256, "size": 9, "pointerSize": 130 } },
+        ]);
+        let entries = parse_page(&page).unwrap();
+        assert_eq!(entries[0].oid, Oid::GitSha1("0".repeat(40)));
+        assert_eq!(entries[1].oid, Oid::Sha256(sha256));
+        assert_eq!(check_whole(&entries).unwrap(), 12);
+    }
+
+    #[test]
+    fn hostile_names_are_refused() {
+        for path in ["../x", "/etc/passwd", "a//b", "a/./b", "a\\b", "a\u{0}b", "a\nb", "\u{202e}gpj.exe", "", &"x".repeat(256)] {
+            assert!(parse_page(&json!([file(path)])).is_err(), "{path:?}");
+        }
+        for pair in [["a", "A"], ["a", "a"], ["a", "a/b"]] {
+            let entries = parse_page(&json!([file(pair[0]), file(pair[1])])).unwrap();
+            assert!(check_whole(&entries).is_err(), "{pair:?}");
+        }
+        let huge = json!([{ "type": "file", "path": "x", "size": u64::MAX, "oid": "0".repeat(40) }]);
+        assert!(check_whole(&parse_page(&huge).unwrap()).is_err());
+        let no_hash = json!([{ "type": "file", "path": "x", "size": 1, "oid": "../../../etc" }]);
+        assert!(parse_page(&no_hash).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn an_accepted_path_stays_below_its_root(path in "[a./\\\\\u{0}~]{0,12}") {
+            if let Ok(entries) = parse_page(&json!([file(&path)])) {
+                let joined = std::path::Path::new("/root").join(&entries[0].path);
+                proptest::prop_assert!(joined.starts_with("/root"));
+                proptest::prop_assert!(joined.components().all(|part| part != std::path::Component::ParentDir));
+            }
+        }
+    }
+}

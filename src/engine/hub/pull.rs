@@ -1,0 +1,187 @@
+//! A whole snapshot: listing, space, every file proven, then its names.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use hf_hub::HFClient;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::cache::{self, RepoCache, missing_shard, pulled, unchanged};
+use super::fetch::Fetcher;
+use super::listing::Entry;
+use super::{HubOptions, remote};
+use crate::engine::{files, host};
+use crate::error::{Error, Kind, Result};
+use crate::event::StepEvents;
+use crate::plan::{CheckSnapshot, PullSnapshot};
+use crate::report::Pulled;
+use crate::units::Bytes;
+
+/// Time between two progress events.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Fetches a snapshot and proves every byte. What is there and proven is not fetched again.
+///
+/// # Errors
+/// [`Kind::Hub`] when the hub refuses or cannot be reached, [`Kind::Integrity`] when bytes stay wrong,
+/// [`Kind::Host`] when the disk is too small.
+pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEvents<'_>) -> Result<Pulled> {
+    let PullSnapshot { repo, revision, cache_dir, license, .. } = step;
+    if options.offline {
+        let check =
+            CheckSnapshot { repo: repo.clone(), revision: revision.clone(), cache_dir: cache_dir.clone() };
+        return cache::check_snapshot(&check).map_err(|error| error.hint("HF_HUB_OFFLINE is set: unset it to fetch"));
+    }
+    let commit = remote::commit(step, options).await?;
+    let cache = RepoCache::new(Path::new(cache_dir), repo);
+    if let Some(found) = proven(step, &cache, &commit)? {
+        return Ok(found);
+    }
+    let (entries, total) = remote::entries(step, &commit, options).await?;
+    events.note(format!("{repo}: {} files, {}; licence: {license}", entries.len(), Bytes(total)));
+    cache.prepare()?;
+    let lock = files::lock(&cache.lock(), events, &format!("another dsr1 pulls {repo}")).await?;
+    if let Some(found) = proven(step, &cache, &commit)? {
+        return Ok(found);
+    }
+    check_space(missing_bytes(&cache, &entries), host::free_bytes(cache_dir), cache_dir)?;
+    let fetcher = Fetcher {
+        repository: repository(step, options)?,
+        commit: commit.clone(),
+        cache: cache.clone(),
+        done: Arc::default(),
+        fetched: Arc::default(),
+    };
+    let fetched = Arc::clone(&fetcher.fetched);
+    fetch_all(fetcher, &entries, step.max_workers, total, events).await?;
+    cache.publish(repo, revision, &commit, &entries)?;
+    drop(lock);
+    let snapshot = cache.snapshot(&commit);
+    if let Some(missing) = missing_shard(&snapshot, &entries.iter().map(|entry| entry.path.as_str()).collect()) {
+        return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
+            .cause("model.safetensors.index.json names it, and the repository does not have it")
+            .hint("pull another revision"));
+    }
+    let manifest = cache.manifest(&commit).ok_or_else(|| Error::new(Kind::Internal, "the manifest is gone"))?;
+    Ok(pulled(repo, revision, &snapshot, &manifest, fetched.load(Ordering::Relaxed)))
+}
+
+/// What is there, when all of it was proven and nothing changed. A branch that moved here gets its name.
+fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str) -> Result<Option<Pulled>> {
+    let PullSnapshot { repo, revision, .. } = step;
+    let Some(manifest) = cache.manifest(commit) else { return Ok(None) };
+    let snapshot = cache.snapshot(commit);
+    if !manifest.files.iter().all(|file| unchanged(&snapshot, file)) {
+        return Ok(None);
+    }
+    if cache.commit(revision).as_deref() != Some(commit) {
+        cache.point(revision, commit)?;
+    }
+    Ok(Some(pulled(repo, revision, &snapshot, &manifest, 0)))
+}
+
+fn repository(step: &PullSnapshot, options: HubOptions<'_>) -> Result<hf_hub::repository::HFRepository<hf_hub::RepoTypeModel>> {
+    let mut builder = HFClient::builder()
+        .endpoint(&step.endpoint)
+        .client(options.http.client(&step.endpoint)?)
+        .cache_dir(&step.cache_dir)
+        // One retry loop, ours: it resumes, and it knows when to give up.
+        .retry_max_attempts(0);
+    if let Some(token) = options.token {
+        builder = builder.token(token.expose());
+    }
+    let client = builder
+        .build()
+        .map_err(|error| Error::new(Kind::Usage, format!("`{}` cannot be a hub", step.endpoint)).cause(error.to_string()))?;
+    let (owner, name) = step.repo.split_once('/').unwrap_or(("", &step.repo));
+    Ok(client.model(owner, name))
+}
+
+/// Fetches all files, `workers` at once, largest first so that no large one is left alone at the end.
+async fn fetch_all(
+    fetcher: Fetcher,
+    entries: &[Entry],
+    workers: usize,
+    total: u64,
+    events: &StepEvents<'_>,
+) -> Result<()> {
+    let done = Arc::clone(&fetcher.done);
+    let permits = Arc::new(Semaphore::new(workers.max(1)));
+    let mut order: Vec<&Entry> = entries.iter().collect();
+    order.sort_by_key(|entry| std::cmp::Reverse(entry.size));
+    // Dropping the set ends every task: an interrupted pull stops at once, and its parts stay.
+    let mut tasks = JoinSet::new();
+    for entry in order {
+        let (fetcher, permits, entry) = (fetcher.clone(), Arc::clone(&permits), entry.clone());
+        tasks.spawn(async move {
+            let _permit = permits.acquire_owned().await;
+            fetcher.fetch(&entry).await.map(|()| entry.path)
+        });
+    }
+    let mut tick = tokio::time::interval(TICK);
+    let (mut finished, mut last, mut last_report) = (0, String::new(), Instant::now());
+    loop {
+        tokio::select! {
+            ended = tasks.join_next() => match ended {
+                None => break,
+                Some(Ok(path)) => {
+                    finished += 1;
+                    last = path?;
+                }
+                Some(Err(error)) => {
+                    return Err(Error::new(Kind::Internal, "a worker failed").cause(error.to_string()));
+                }
+            },
+            _ = tick.tick() => {}
+        }
+        if last_report.elapsed() >= TICK {
+            last_report = Instant::now();
+            report(events, &done, total, &format!("{finished}/{} files {last}", entries.len()));
+        }
+    }
+    report(events, &done, total, &format!("{finished}/{} files", entries.len()));
+    Ok(())
+}
+
+fn report(events: &StepEvents<'_>, done: &AtomicU64, total: u64, item: &str) {
+    events.progress(done.load(Ordering::Relaxed).min(total), Some(total), item);
+}
+
+/// Bytes that are not on disk yet.
+fn missing_bytes(cache: &RepoCache, entries: &[Entry]) -> u64 {
+    let size = |path: std::path::PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    entries
+        .iter()
+        .map(|entry| {
+            let have = size(cache.blob(&entry.oid)).max(size(cache.part(&entry.oid)));
+            entry.size.saturating_sub(have)
+        })
+        .sum()
+}
+
+/// Refuses before the first byte when the disk cannot hold what is missing and a margin of one twentieth.
+fn check_space(missing: u64, free: Option<u64>, cache_dir: &str) -> Result<()> {
+    let wanted = missing + missing / 20;
+    match free {
+        Some(free) if free < wanted => Err(Error::new(Kind::Host, format!("not enough disk at `{cache_dir}`"))
+            .cause(format!("need {}, {} free", Bytes(wanted), Bytes(free)))
+            .hint("point HF_HOME at a larger disk")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_too_small_is_refused_before_the_first_byte() {
+        let error = check_space(100_000_000_000, Some(100_000_000_000), "/x").unwrap_err();
+        assert_eq!((error.kind(), error.causes()), (Kind::Host, vec!["need 105.0 GB, 100.0 GB free".to_owned()]));
+        check_space(100, Some(105), "/x").unwrap();
+        check_space(100, None, "/x").unwrap();
+    }
+}

@@ -1,0 +1,107 @@
+//! The two questions to a hub: which commit is a revision, and which files has it.
+
+use super::HubOptions;
+use super::cache::is_revision;
+use super::listing::{self, Entry, is_commit};
+use crate::engine::http::Answer;
+use crate::error::{Error, Kind, Result};
+use crate::plan::PullSnapshot;
+
+/// Most pages of a listing; a hub sends 1000 entries a page.
+const MAX_PAGES: usize = 200;
+
+/// The commit of the step's revision.
+pub(super) async fn commit(step: &PullSnapshot, options: HubOptions<'_>) -> Result<String> {
+    let PullSnapshot { endpoint, repo, revision, .. } = step;
+    if !is_revision(revision) {
+        return Err(Error::new(Kind::Usage, format!("`{}` is not a revision", revision.escape_debug()))
+            .hint("name a branch, a tag or a 40-digit commit"));
+    }
+    let url = format!("{endpoint}/api/models/{repo}/revision/{}", revision.replace('/', "%2F"));
+    let answer = options.http.get_from_hub(&url, options.token).await?;
+    if answer.status != 200 {
+        return Err(refused(step, &answer, options.token.is_some()));
+    }
+    let commit = answer.json()["sha"].as_str().unwrap_or_default().to_owned();
+    if !is_commit(&commit) || (is_commit(revision) && commit != *revision) {
+        return Err(Error::new(Kind::Hub, format!("{endpoint} does not answer like a hub"))
+            .cause(format!("no commit for {repo}@{revision}"))
+            .hint("check HF_ENDPOINT or --endpoint"));
+    }
+    Ok(commit)
+}
+
+/// The files of a commit, with their sum in bytes.
+pub(super) async fn entries(step: &PullSnapshot, commit: &str, options: HubOptions<'_>) -> Result<(Vec<Entry>, u64)> {
+    let PullSnapshot { endpoint, repo, .. } = step;
+    let mut url = format!("{endpoint}/api/models/{repo}/tree/{commit}?recursive=true&expand=false");
+    let mut entries = Vec::new();
+    for _ in 0..MAX_PAGES {
+        let answer = options.http.get_from_hub(&url, options.token).await?;
+        if answer.status != 200 {
+            return Err(refused(step, &answer, options.token.is_some()));
+        }
+        entries.extend(listing::parse_page(&answer.json())?);
+        match next_page(answer.header("link"), endpoint)? {
+            Some(next) => url = next,
+            None => {
+                let total = listing::check_whole(&entries)?;
+                return Ok((entries, total));
+            }
+        }
+    }
+    Err(Error::new(Kind::Integrity, "the hub's listing cannot be trusted").cause("it does not end"))
+}
+
+/// The next page that a `Link` header names (RFC 8288); on the same hub only, because the token goes with it.
+fn next_page(link: Option<&str>, endpoint: &str) -> Result<Option<String>> {
+    let next = link.unwrap_or_default().split(',').find(|part| part.contains("rel=\"next\""));
+    let Some(url) = next.and_then(|part| part.trim().strip_prefix('<')?.split('>').next()) else { return Ok(None) };
+    if url.starts_with(&format!("{endpoint}/")) {
+        return Ok(Some(url.to_owned()));
+    }
+    Err(Error::new(Kind::Integrity, "the hub's listing cannot be trusted").cause("its next page is on another host"))
+}
+
+/// Why a hub said no.
+fn refused(step: &PullSnapshot, answer: &Answer, with_token: bool) -> Error {
+    let PullSnapshot { endpoint, repo, revision, .. } = step;
+    let code = answer.header("x-error-code").unwrap_or_default();
+    match (answer.status, code) {
+        (_, "GatedRepo") => Error::new(Kind::Hub, format!("{repo} is gated"))
+            .cause(if with_token { "the token's account has not accepted its terms" } else { "no token was sent" })
+            .hint(format!("accept the terms at {endpoint}/{repo}, then set HF_TOKEN")),
+        (_, "RevisionNotFound") => Error::new(Kind::Hub, format!("{repo} has no revision `{revision}`"))
+            .hint(format!("{endpoint}/{repo}/tree/main lists branches and tags")),
+        (401, _) if with_token => Error::new(Kind::Hub, format!("{repo} was not found, or the token is not valid"))
+            .cause("the hub answered 401")
+            .hint("check HF_TOKEN and the spelling of the repository"),
+        (401 | 404, _) => Error::new(Kind::Hub, format!("{repo} was not found"))
+            .cause(format!("the hub answered {}: it does not exist, or it is private", answer.status))
+            .hint("check the spelling; for a private repository set HF_TOKEN"),
+        (403, _) => Error::new(Kind::Hub, format!("{repo} is forbidden"))
+            .cause("the hub answered 403: the token may not read it")
+            .hint(format!("look at {endpoint}/{repo} with the token's account")),
+        (429, _) => Error::new(Kind::Hub, format!("the hub limits requests for {repo}"))
+            .cause("the hub answered 429")
+            .hint("wait five minutes, or set HF_TOKEN for a higher limit"),
+        (status, _) => Error::new(Kind::Hub, format!("the hub does not serve {repo}"))
+            .cause(format!("the hub answered {status}"))
+            .hint("try again later, or name another hub with --endpoint"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_stays_on_the_hub() {
+        let hub = "https://hub.example";
+        let link = |url: &str| format!("<{url}>; rel=\"next\"");
+        let next = next_page(Some(&link("https://hub.example/api/x?cursor=a")), hub).unwrap();
+        assert_eq!(next.as_deref(), Some("https://hub.example/api/x?cursor=a"));
+        assert!(next_page(Some(&link("https://hub.example.evil/api")), hub).is_err());
+        assert_eq!(next_page(None, hub).unwrap(), None);
+    }
+}

@@ -1,0 +1,233 @@
+//! The engine as a child process that outlives dsr1, found again by what the kernel knows of it.
+//!
+//! A server is the leader of a process group whose standard output is `<state>/servers/<name>.log`; the log's
+//! first line holds its labels. So there is no pid file that could be stale and no database.
+//! Not in this module: commands that end by themselves (`command`).
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
+
+use super::command;
+use super::env::Env;
+use super::lines::Lines;
+use crate::error::{At, Error, Kind, Result};
+use crate::plan::{LOG_HEADER, StartProcess, log_header};
+
+/// Last line of the log of a server that was stopped on purpose.
+const STOPPED: &str = "# dsr1 stopped";
+
+/// What the log of a server says about it.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    /// Its log.
+    pub(super) log: PathBuf,
+    /// Its labels.
+    pub(super) labels: BTreeMap<String, String>,
+    /// Its process, while it runs.
+    pub(super) running: Option<Pid>,
+    /// Whether it was stopped on purpose.
+    pub(super) stopped: bool,
+}
+
+/// Starts the engine and returns its process (and group) id.
+///
+/// # Errors
+/// [`Kind::Server`] when a server of that name runs; [`Kind::Host`] when it cannot be started.
+pub(super) fn start(step: &StartProcess, env: &Env) -> Result<Pid> {
+    let log = Path::new(&step.log);
+    let failed = || format!("cannot start {}", step.name);
+    if let Some(pid) = find(log) {
+        return Err(Error::new(Kind::Server, format!("{} runs already", step.name))
+            .cause(format!("process {pid} has the log `{}`", step.log))
+            .hint(format!("dsr1 stop {}", step.name)));
+    }
+    std::fs::create_dir_all(&step.workdir).at(Kind::Host, failed)?;
+    std::fs::create_dir_all(log.parent().unwrap_or(Path::new("/"))).at(Kind::Host, failed)?;
+    if log.exists() {
+        std::fs::rename(log, log.with_extension("previous.log")).at(Kind::Host, failed)?;
+    }
+    // 0600: prompts may be logged. Append: the engine's processes share the file.
+    let mut file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(log).at(Kind::Host, failed)?;
+    writeln!(file, "{}", log_header(&step.labels)).at(Kind::Host, failed)?;
+    let argv: Vec<&str> = step.argv.iter().map(String::as_str).collect();
+    let mut command = command::new(env, &argv, &step.env)?;
+    let stderr = file.try_clone().at(Kind::Host, failed)?;
+    command.current_dir(&step.workdir).stdin(Stdio::null()).stdout(file).stderr(stderr);
+    let child =
+        command.spawn().at(Kind::Host, || format!("cannot run `{}`", step.argv.first().map_or("", String::as_str)))?;
+    // The handle is dropped, which neither ends nor reaps the engine; `reap` does the latter.
+    i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or_else(|| Error::new(Kind::Internal, format!("{} has no process id", step.name)))
+}
+
+/// The process group leader whose standard output is `log`.
+#[must_use]
+pub(super) fn find(log: &Path) -> Option<Pid> {
+    let log = std::fs::canonicalize(log).ok()?;
+    let processes = std::fs::read_dir("/proc").ok()?;
+    processes.flatten().find_map(|entry| {
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+        let stdout = std::fs::read_link(entry.path().join("fd/1")).ok()?;
+        (stdout == log && group(pid)? == pid).then(|| Pid::from_raw(pid))?
+    })
+}
+
+/// Process group of a process that is not a zombie (field 5 of /proc/PID/stat; the name before may hold spaces).
+fn group(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?;
+    (state != "Z").then(|| fields.nth(1)?.parse().ok())?
+}
+
+/// Every server that left a log in `<state>/servers`.
+#[must_use]
+pub(super) fn list(state: &str) -> Vec<Known> {
+    let Ok(entries) = std::fs::read_dir(Path::new(state).join("servers")) else { return Vec::new() };
+    let mut servers: Vec<Known> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.ends_with(".log") && !name.ends_with(".previous.log")
+        })
+        .filter_map(|log| {
+            let labels = read_labels(&log)?;
+            let running = find(&log);
+            let stopped = tail(&log, 1).first().is_some_and(|line| line == STOPPED);
+            Some(Known { log, labels, running, stopped })
+        })
+        .collect();
+    servers.sort_by(|a, b| a.log.cmp(&b.log));
+    servers
+}
+
+fn read_labels(log: &Path) -> Option<BTreeMap<String, String>> {
+    let mut first = String::new();
+    BufReader::new(File::open(log).ok()?.take(64 * 1024)).read_line(&mut first).ok()?;
+    serde_json::from_str(first.strip_prefix(LOG_HEADER)?.trim_end()).ok()
+}
+
+/// The last `count` lines of a log, of its last 256 KiB.
+#[must_use]
+pub(super) fn tail(log: &Path, count: usize) -> Vec<String> {
+    const WINDOW: u64 = 256 * 1024;
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let from = file.metadata()?.len().saturating_sub(WINDOW);
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(WINDOW).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let (mut lines, mut found) = (Lines::default(), Vec::new());
+    lines.push(&read().unwrap_or_default(), &mut |line| found.push(line.to_owned()));
+    lines.finish(&mut |line| found.push(line.to_owned()));
+    let skip = found.len().saturating_sub(count);
+    found.split_off(skip)
+}
+
+/// Reads a log as it grows.
+#[derive(Debug)]
+pub(super) struct Follow {
+    log: PathBuf,
+    offset: u64,
+    lines: Lines,
+}
+
+impl Follow {
+    /// Follows `log` from its beginning.
+    #[must_use]
+    pub(super) fn new(log: &Path) -> Self {
+        Self { log: log.to_owned(), offset: 0, lines: Lines::default() }
+    }
+
+    /// The lines since the last call, without our own header.
+    pub(super) fn read(&mut self) -> Vec<String> {
+        let mut found = Vec::new();
+        let Ok(mut file) = File::open(&self.log) else { return found };
+        if file.seek(SeekFrom::Start(self.offset)).is_err() {
+            return found;
+        }
+        let mut bytes = Vec::new();
+        if file.take(4 << 20).read_to_end(&mut bytes).is_ok() {
+            self.offset += bytes.len() as u64;
+            self.lines.push(&bytes, &mut |line| {
+                if !line.starts_with(LOG_HEADER) {
+                    found.push(line.to_owned());
+                }
+            });
+        }
+        found
+    }
+}
+
+/// Processor time (in clock ticks) and bytes read and written by a process group: any change is a sign of life.
+#[must_use]
+pub(super) fn activity(leader: Pid) -> u64 {
+    let wanted = leader.as_raw_nonzero().get();
+    let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
+    processes
+        .flatten()
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            (group(pid)? == wanted).then_some(())?;
+            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+            // utime and stime are fields 14 and 15 of proc_pid_stat(5); `state` is field 3.
+            let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+            let io = std::fs::read_to_string(entry.path().join("io")).unwrap_or_default();
+            let bytes = |key: &str| {
+                io.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0)
+            };
+            Some(ticks + bytes("rchar:") + bytes("wchar:"))
+        })
+        .sum()
+}
+
+/// Stops the server whose log is `log`: SIGTERM to the leader, which drains; SIGKILL to the group after
+/// `drain`, and to whatever of the group is left in any case. Returns whether the leader had to be killed.
+pub(super) async fn stop(log: &Path, drain: Duration) -> bool {
+    let Some(leader) = find(log) else { return false };
+    let begun = Instant::now();
+    // Not the group: the scheduler would die under the requests that the leader still waits for.
+    let _ = kill_process(leader, Signal::TERM);
+    let mut killed = false;
+    loop {
+        let _ = reap(leader);
+        if find(log).is_none() {
+            break;
+        }
+        if begun.elapsed() >= drain && !killed {
+            killed = true;
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let _ = kill_process_group(leader, Signal::KILL);
+    if let Ok(mut file) = OpenOptions::new().append(true).open(log) {
+        let _ = writeln!(file, "{STOPPED}");
+    }
+    killed
+}
+
+/// How a child of ours ended, in words; `None` while it runs, or when it is not our child.
+#[must_use]
+pub(super) fn reap(pid: Pid) -> Option<String> {
+    let (_, status) = waitpid(Some(pid), WaitOptions::NOHANG).ok().flatten()?;
+    Some(match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(9)) => "signal 9 (SIGKILL): killed from outside, by a user or for want of memory".to_owned(),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => "an unknown reason".to_owned(),
+    })
+}

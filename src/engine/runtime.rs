@@ -1,0 +1,235 @@
+//! One server, whatever runs it: its log, its life, commands beside it.
+//!
+//! Not in this module: when to look (`server`), Docker's and the kernel's own ways (`docker`, `process`).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::Pid;
+use tokio::sync::mpsc;
+
+use super::docker::Docker;
+use super::env::Env;
+use super::{command, files, process};
+use crate::error::{At, Error, Kind, Result};
+use crate::plan::Server;
+
+/// A server and the way to it.
+pub(super) enum Runtime<'a> {
+    /// A container.
+    Docker {
+        /// The daemon.
+        docker: &'a Docker,
+        /// Container name.
+        name: String,
+        /// Where its log is kept when it failed and its container goes.
+        kept_log: PathBuf,
+    },
+    /// A process group.
+    Process {
+        /// Environment of commands beside it.
+        env: &'a Env,
+        /// Server name.
+        name: String,
+        /// Its log.
+        log: PathBuf,
+        /// Its leader, when dsr1 started it in this run and may ask for its exit status.
+        child: Option<Pid>,
+    },
+}
+
+/// Whether a server lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It runs.
+    Running,
+    /// It ended, in words.
+    Ended(String),
+}
+
+/// Lines of a log as they come.
+pub(super) enum LogLines {
+    /// From the daemon.
+    Channel(mpsc::Receiver<String>),
+    /// From a file.
+    File(process::Follow),
+}
+
+impl LogLines {
+    /// The lines that came since the last call; never waits.
+    pub(super) fn take(&mut self) -> Vec<String> {
+        match self {
+            Self::Channel(receiver) => {
+                let mut lines = Vec::new();
+                while let Ok(line) = receiver.try_recv() {
+                    lines.push(line);
+                }
+                lines
+            }
+            Self::File(follow) => follow.read(),
+        }
+    }
+
+    /// The last lines of a server that ended: waits for what is still under way.
+    pub(super) async fn rest(&mut self) -> Vec<String> {
+        let until = Instant::now() + Duration::from_millis(500);
+        let mut lines = self.take();
+        if let Self::Channel(receiver) = self {
+            while let Ok(Some(line)) = tokio::time::timeout_at(until.into(), receiver.recv()).await {
+                lines.push(line);
+            }
+        }
+        lines
+    }
+}
+
+impl Runtime<'_> {
+    /// Server name.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Docker { name, .. } | Self::Process { name, .. } => name,
+        }
+    }
+
+    /// The plan's name for it.
+    pub(super) fn server(&self) -> Server {
+        match self {
+            Self::Docker { name, .. } => Server::Docker { name: name.clone() },
+            Self::Process { name, log, .. } => {
+                Server::Process { name: name.clone(), log: log.to_string_lossy().into_owned() }
+            }
+        }
+    }
+
+    /// Its log from the beginning, as it grows.
+    pub(super) async fn follow(&self) -> Result<LogLines> {
+        match self {
+            Self::Docker { docker, name, .. } => docker.logs(name, None, true).await.map(LogLines::Channel),
+            Self::Process { log, .. } => Ok(LogLines::File(process::Follow::new(log))),
+        }
+    }
+
+    /// Makes sure that the log of a failed server outlives it; returns where it is.
+    pub(super) async fn keep_log(&self) -> PathBuf {
+        match self {
+            Self::Docker { docker, name, kept_log } => {
+                if let Ok(mut lines) = docker.logs(name, None, false).await {
+                    let mut text = String::new();
+                    let limit = Instant::now() + Duration::from_secs(10);
+                    while let Ok(Some(line)) = tokio::time::timeout_at(limit.into(), lines.recv()).await {
+                        text.push_str(&line);
+                        text.push('\n');
+                    }
+                    let _ = files::write_atomic(kept_log, text.as_bytes());
+                }
+                kept_log.clone()
+            }
+            Self::Process { log, .. } => log.clone(),
+        }
+    }
+
+    /// Whether it lives.
+    pub(super) async fn life(&self) -> Result<Life> {
+        match self {
+            Self::Docker { docker, name, .. } => Ok(match docker.state(name).await? {
+                Some(state) if state.running => Life::Running,
+                Some(state) if state.oom_killed => {
+                    Life::Ended("the kernel killed it for want of memory".to_owned())
+                }
+                Some(state) => Life::Ended(match state.exit_code {
+                    Some(137) => "exit code 137 (SIGKILL): it killed itself after a crash, or was killed".to_owned(),
+                    Some(code) => format!("exit code {code}"),
+                    None => "an unknown reason".to_owned(),
+                }),
+                None => Life::Ended("its container is gone".to_owned()),
+            }),
+            Self::Process { log, child, .. } => {
+                if let Some(reason) = child.and_then(process::reap) {
+                    return Ok(Life::Ended(reason));
+                }
+                Ok(match process::find(log) {
+                    Some(_) => Life::Running,
+                    None => Life::Ended("its process is gone".to_owned()),
+                })
+            }
+        }
+    }
+
+    /// A figure that changes while it computes or reads; `None` when it cannot be had.
+    pub(super) async fn activity(&self) -> Option<u64> {
+        match self {
+            Self::Docker { docker, name, .. } => {
+                let activity = docker.activity(name).await.ok()?;
+                Some(activity.cpu_ns.wrapping_add(activity.io_bytes))
+            }
+            Self::Process { log, .. } => process::find(log).map(process::activity),
+        }
+    }
+
+    /// Runs a command beside the engine; returns its exit code. Dropping the future ends it.
+    pub(super) async fn exec(
+        &self,
+        argv: &[String],
+        extra: &BTreeMap<String, String>,
+        on_line: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<i64> {
+        match self {
+            Self::Docker { docker, name, .. } => docker.exec(name, argv, extra, on_line).await,
+            Self::Process { env, .. } => {
+                let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+                let finished = command::run(env, &argv, extra, None, on_line).await?;
+                Ok(i64::from(finished.status.code().unwrap_or(137)))
+            }
+        }
+    }
+
+    /// Puts a file where commands beside the engine can read it; returns its path there.
+    pub(super) async fn place(&self, local: &Path, name: &str) -> Result<String> {
+        match self {
+            Self::Docker { docker, name: container, .. } => {
+                let bytes =
+                    std::fs::read(local).at(Kind::Host, || format!("cannot read `{}`", local.display()))?;
+                docker.upload(container, "/tmp", name, &bytes).await?;
+                Ok(format!("/tmp/{name}"))
+            }
+            Self::Process { .. } => Ok(local.to_string_lossy().into_owned()),
+        }
+    }
+
+    /// Reads a file that a command beside the engine wrote.
+    pub(super) async fn read(&self, path: &str) -> Result<Vec<u8>> {
+        const MAX: u64 = 64 << 20;
+        match self {
+            Self::Docker { docker, name, .. } => docker.read_file(name, path, MAX).await,
+            Self::Process { .. } => {
+                let size = std::fs::metadata(path).at(Kind::Server, || format!("no `{path}`"))?.len();
+                if size > MAX {
+                    return Err(Error::new(Kind::Server, format!("`{path}` is too large")));
+                }
+                std::fs::read(path).at(Kind::Host, || format!("cannot read `{path}`"))
+            }
+        }
+    }
+
+    /// Removes a file that an earlier command beside the engine wrote.
+    pub(super) async fn remove(&self, path: &str) {
+        match self {
+            Self::Docker { docker, name, .. } => {
+                let argv = ["rm", "-f", "--", path].map(str::to_owned);
+                let _ = docker.exec(name, &argv, &BTreeMap::new(), &mut |_| ()).await;
+            }
+            Self::Process { .. } => {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Stops it and removes what ran it; returns whether it had to be killed.
+    pub(super) async fn stop(&self, drain_s: u32) -> Result<bool> {
+        match self {
+            Self::Docker { docker, name, .. } => docker.stop(name, drain_s).await,
+            Self::Process { log, .. } => Ok(process::stop(log, Duration::from_secs(u64::from(drain_s))).await),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Follows an engine from its start to READY, or to the reason why not.
+//!
+//! Not in this module: what log lines mean (`startup`), whether answers are right (`verify`).
+
+use std::time::{Duration, Instant};
+
+use super::http::Http;
+use super::runtime::{Life, LogLines, Runtime};
+use super::startup;
+use crate::error::{Error, Kind, Result};
+use crate::event::{Source, Stage, StepEvents};
+use crate::plan::AwaitReady;
+use crate::report::{Ready, StageTime};
+
+/// Time between two looks at log, process and probe: a death is known well within two seconds.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Lines of the log shown when a start fails.
+const SHOWN: usize = 20;
+
+/// Follows a start to its end.
+///
+/// # Errors
+/// [`Kind::Server`] when the engine dies or stalls, with the last lines of its log.
+pub(super) async fn await_ready(
+    step: &AwaitReady,
+    runtime: &Runtime<'_>,
+    http: &Http,
+    events: &StepEvents<'_>,
+) -> Result<Ready> {
+    let mut start = Start::new(runtime.follow().await?, events);
+    let url = format!("{}{}", step.base_url, step.probe);
+    let stall = Duration::from_secs(step.stall_s);
+    let mut activity = None;
+    let mut last_look = Instant::now();
+    loop {
+        start.take_lines();
+        if let Life::Ended(reason) = runtime.life().await? {
+            start.take_rest().await;
+            return Err(start.died(runtime, &reason).hint(log_hint(runtime).await));
+        }
+        if matches!(http.get_status(&url, Duration::from_secs(2)).await, Ok(200)) {
+            start.take_lines();
+            return Ok(start.ready(&step.base_url));
+        }
+        // Processor time and I/O cost a look at every process: not on each tick.
+        if last_look.elapsed() > Duration::from_secs(5) {
+            last_look = Instant::now();
+            let now = runtime.activity().await;
+            if now.is_none() || now != activity {
+                activity = now;
+                start.alive();
+            }
+        }
+        if start.quiet_for() > stall {
+            return Err(start.stalled(runtime, stall).hint(log_hint(runtime).await));
+        }
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+/// What has been seen of a start.
+struct Start<'a> {
+    log: LogLines,
+    events: &'a StepEvents<'a>,
+    begun: Instant,
+    last_sign: Instant,
+    stages: Vec<StageTime>,
+    kv_pool_tokens: Option<u64>,
+    recent: Vec<String>,
+}
+
+impl<'a> Start<'a> {
+    fn new(log: LogLines, events: &'a StepEvents<'a>) -> Self {
+        let now = Instant::now();
+        let mut start = Self {
+            log,
+            events,
+            begun: now,
+            last_sign: now,
+            stages: Vec::new(),
+            kv_pool_tokens: None,
+            recent: Vec::new(),
+        };
+        start.reach(Stage::Starting, "");
+        start
+    }
+
+    fn take_lines(&mut self) {
+        for line in self.log.take() {
+            self.line(&line);
+        }
+    }
+
+    async fn take_rest(&mut self) {
+        for line in self.log.rest().await {
+            self.line(&line);
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.alive();
+        self.events.line(Source::Engine, line);
+        if let Some((stage, detail)) = startup::stage(line)
+            // READY is said by the probe, not by the log.
+            && stage != Stage::Ready
+        {
+            self.reach(stage, &detail);
+        }
+        self.kv_pool_tokens = startup::kv_pool_tokens(line).or(self.kv_pool_tokens);
+        if startup::is_telling(line) {
+            // Room for a traceback: its cause is looked for in all of it, and the last lines are shown.
+            if self.recent.len() == 200 {
+                self.recent.remove(0);
+            }
+            self.recent.push(line.to_owned());
+        }
+    }
+
+    /// Notes a stage once, and only forwards: eight ranks log the same line.
+    fn reach(&mut self, stage: Stage, detail: &str) {
+        if self.stages.last().is_some_and(|last| last.stage >= stage) {
+            return;
+        }
+        let at_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.stages.push(StageTime { stage, at_ms });
+        self.events.stage(stage, at_ms, detail);
+    }
+
+    fn alive(&mut self) {
+        self.last_sign = Instant::now();
+    }
+
+    fn quiet_for(&self) -> Duration {
+        self.last_sign.elapsed()
+    }
+
+    fn stage(&self) -> &'static str {
+        self.stages.last().map_or("start", |last| last.stage.title())
+    }
+
+    fn ready(mut self, base_url: &str) -> Ready {
+        self.reach(Stage::Ready, "");
+        Ready { base_url: base_url.to_owned(), stages: self.stages, kv_pool_tokens: self.kv_pool_tokens }
+    }
+
+    fn died(mut self, runtime: &Runtime<'_>, reason: &str) -> Error {
+        let error = Error::new(Kind::Server, format!("{} ended during {}", runtime.name(), self.stage()));
+        let error = match startup::cause(self.recent.iter().map(String::as_str)) {
+            Some(cause) => error.cause(format!("{cause} ({reason})")),
+            None => error.cause(reason),
+        };
+        let skip = self.recent.len().saturating_sub(SHOWN);
+        error.log(self.recent.split_off(skip))
+    }
+
+    fn stalled(mut self, runtime: &Runtime<'_>, stall: Duration) -> Error {
+        let skip = self.recent.len().saturating_sub(SHOWN);
+        Error::new(Kind::Server, format!("{} is stuck in {}", runtime.name(), self.stage()))
+            .cause(format!("no log line, processor time or I/O for {} s", stall.as_secs()))
+            .log(self.recent.split_off(skip))
+    }
+}
+
+async fn log_hint(runtime: &Runtime<'_>) -> String {
+    format!("the whole log is in {}", runtime.keep_log().await.display())
+}

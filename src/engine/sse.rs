@@ -1,0 +1,68 @@
+//! Server-Sent Events: bytes to the data of each event, as they come. Pure.
+
+/// An incremental parser (WHATWG HTML, 9.2.6), of which only `data` matters here.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    line: Vec<u8>,
+    data: String,
+    after_return: bool,
+}
+
+impl Events {
+    /// Takes bytes and hands on the data of each event that became complete.
+    pub(super) fn push(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(&str)) {
+        for byte in bytes {
+            let after_return = std::mem::replace(&mut self.after_return, *byte == b'\r');
+            match byte {
+                b'\n' if after_return => {}
+                b'\n' | b'\r' => self.end_line(on_event),
+                byte => self.line.push(*byte),
+            }
+        }
+    }
+
+    fn end_line(&mut self, on_event: &mut dyn FnMut(&str)) {
+        let bytes = std::mem::take(&mut self.line);
+        let line = String::from_utf8_lossy(&bytes);
+        if line.is_empty() {
+            if !self.data.is_empty() {
+                let data = std::mem::take(&mut self.data);
+                on_event(data.strip_suffix('\n').unwrap_or(&data));
+            }
+        } else if let Some(value) = line.strip_prefix("data:") {
+            self.data.push_str(value.strip_prefix(' ').unwrap_or(value));
+            self.data.push('\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(chunks: &[&[u8]]) -> Vec<String> {
+        let (mut events, mut found) = (Events::default(), Vec::new());
+        for chunk in chunks {
+            events.push(chunk, &mut |data| found.push(data.to_owned()));
+        }
+        found
+    }
+
+    #[test]
+    fn events_are_found_whatever_the_line_ends() {
+        let expected = ["{\"a\":1}", "two\nlines", "[DONE]"];
+        for end in ["\n", "\r\n", "\r"] {
+            let text = format!(": note\ndata: {{\"a\":1}}\n\nevent: x\ndata:two\ndata: lines\n\ndata: [DONE]\n\n").replace('\n', end);
+            assert_eq!(parse(&[text.as_bytes()]), expected, "{end:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn chunking_does_not_matter(text in "(data: [a\u{e9}]{0,3}(\n|\r\n)?(\n|\r\n)?){0,6}", at in 0_usize..80) {
+            let bytes = text.as_bytes();
+            let at = at.min(bytes.len());
+            proptest::prop_assert_eq!(parse(&[bytes]), parse(&[&bytes[..at], &bytes[at..]]));
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What SGLang's log says about its start: one line to a stage. Pure.
+//!
+//! The texts are those of 0.4.10 and 0.5.23, found by running or reading them; a line that no rule knows
+//! changes nothing, so another version costs detail, not truth (the probe decides about READY).
+//! Not in this module: following the log (`server`), failure signatures.
+
+use crate::event::Stage;
+
+/// What one line says: the stage that begins with it and a detail for people.
+#[must_use]
+pub(super) fn stage(line: &str) -> Option<(Stage, String)> {
+    let found = |stage, detail: String| Some((stage, detail));
+    if line.contains("Load weight begin") {
+        return found(Stage::LoadingWeights, String::new());
+    }
+    if line.contains("KV Cache is allocated") || line.contains("KV cache is allocated") {
+        return found(Stage::AllocatingKvCache, count_after(line, "#tokens: ").map(tokens).unwrap_or_default());
+    }
+    if line.contains("Capture cuda graph begin") || line.contains("Capture CUDA graph begin") {
+        return found(Stage::CapturingGraphs, String::new());
+    }
+    if line.contains("Uvicorn running on") {
+        return found(Stage::WarmingUp, String::new());
+    }
+    if line.contains("The server is fired up and ready to roll!") {
+        return found(Stage::Ready, String::new());
+    }
+    None
+}
+
+fn tokens(count: u64) -> String {
+    format!("{count} tokens")
+}
+
+/// Tokens the KV pool holds, from the scheduler's summary line.
+#[must_use]
+pub(super) fn kv_pool_tokens(line: &str) -> Option<u64> {
+    count_after(line, "max_total_num_tokens=")
+}
+
+fn count_after(line: &str, key: &str) -> Option<u64> {
+    let (_, rest) = line.split_once(key)?;
+    let digits: &str = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+/// Whether a line is worth showing in an error: not a progress bar, not an access log.
+#[must_use]
+pub(super) fn is_telling(line: &str) -> bool {
+    let line = line.trim();
+    !line.is_empty() && !line.contains("% Completed") && !line.contains("GET /ready") && !line.contains("GET /health")
+}
+
+/// The line of a Python log that names what happened: the last `SomeError: ...` at the start of a line.
+#[must_use]
+pub(super) fn cause<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
+    lines.rev().map(str::trim).find(|line| {
+        let name = line.split(':').next().unwrap_or_default();
+        line.len() > name.len()
+            && !name.is_empty()
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '_')
+            && ["Error", "Exception", "Exit", "Interrupt"].iter().any(|end| name.ends_with(end))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stages_of_a_cpu_start_are_seen() {
+        let log = [
+            ("[2026-11-23 20:11:02] Load weight begin. avail mem=22.14 GB", Some(Stage::LoadingWeights)),
+            ("Multi-thread loading shards:   0% Completed | 0/2", None),
+            ("[2026-11-23 20:11:03] KV Cache is allocated. #tokens: 65536, K size: 0.02 GB", Some(Stage::AllocatingKvCache)),
+            ("[2026-11-23 20:11:03] max_total_num_tokens=65536, chunked_prefill_size=2048", None),
+            ("INFO:     Uvicorn running on http://127.0.0.1:30000 (Press CTRL+C to quit)", Some(Stage::WarmingUp)),
+            ("[2026-11-23 20:11:09] The server is fired up and ready to roll!", Some(Stage::Ready)),
+        ];
+        for (line, expected) in log {
+            assert_eq!(stage(line).map(|(stage, _)| stage), expected, "{line}");
+        }
+        assert_eq!(stage(log[2].0).unwrap().1, "65536 tokens");
+        assert_eq!(kv_pool_tokens(log[3].0), Some(65536));
+    }
+
+    #[test]
+    fn the_cause_is_the_last_error_line() {
+        let log = ["Traceback (most recent call last):", "  File \"x.py\", line 1", "torch.OutOfMemoryError: CUDA out of memory.", "[rank0] exiting"];
+        assert_eq!(cause(log.into_iter()), Some("torch.OutOfMemoryError: CUDA out of memory."));
+        assert_eq!(cause(["note: nothing"].into_iter()), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_line_is_read_without_panic(line in "\\PC{0,200}") {
+            let _ = (stage(&line), kv_pool_tokens(&line), is_telling(&line), cause([line.as_str()].into_iter()));
+        }
+    }
+}

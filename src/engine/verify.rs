@@ -1,0 +1,207 @@
+//! Asks a ready server and checks what comes back: READY says it answers, VERIFIED says the answers hold.
+//!
+//! Not in this module: accuracy over a data set (`measure`), showing answers (`ui`).
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::http::Http;
+use crate::error::{Error, Kind, Result};
+use crate::plan::VerifyAnswers;
+use crate::profile::Verify;
+use crate::report::{Answer, Check, Verification};
+
+/// How long one answer may take: a reasoning model thinks for minutes.
+const ANSWER: Duration = Duration::from_secs(600);
+
+/// Asked in the wiring checks; short, because a random model fills whatever it is given.
+const WIRING_TOKENS: u32 = 16;
+
+/// Questions that any DeepSeek-R1 gets right, with what the answer must hold.
+const QUESTIONS: [(&str, &str); 3] = [
+    ("What is 17 * 23? Answer with the number only.", "391"),
+    ("What is the capital of France? Answer with one word.", "Paris"),
+    ("Spell the word `inference` backwards. Answer with the word only.", "ecnerefni"),
+];
+
+/// Checks the server.
+///
+/// # Errors
+/// [`Kind::Server`] when it does not answer or a check fails.
+pub(super) async fn verify(step: &VerifyAnswers, http: &Http) -> Result<Verification> {
+    let server = Asked { http, base_url: &step.base_url };
+    let model = server.model().await?;
+    let mut checks = vec![check("one model is listed", true, &model)];
+    checks.extend(server.wiring(&model).await?);
+    if step.checks == Verify::Answers {
+        for (question, expected) in QUESTIONS {
+            let answer = server.chat(&model, question, 4096, 0.0).await?;
+            let name = format!("answers: {question}");
+            checks.push(check(&name, answer.content.contains(expected), &short(&answer.content)));
+            if let Some(reasoning) = &answer.reasoning {
+                checks.push(check("the reasoning is closed", !reasoning.is_empty(), &format!("{} characters", reasoning.len())));
+            }
+        }
+    }
+    let scope = match step.checks {
+        Verify::Wiring => "wiring",
+        Verify::Answers => "answers",
+    };
+    let verification = Verification { scope: scope.to_owned(), checks };
+    match verification.checks.iter().find(|check| !check.passed) {
+        None => Ok(verification),
+        Some(failed) => Err(Error::new(Kind::Server, format!("the server answers, but not as it should: {}", failed.name))
+            .cause(format!("seen: {}", failed.seen))
+            .hint(format!("dsr1 ask --url {} 'your question' shows an answer", step.base_url))),
+    }
+}
+
+/// Asks one question.
+///
+/// # Errors
+/// [`Kind::Server`] when the server does not answer.
+pub(super) async fn ask(http: &Http, base_url: &str, question: &str, max_tokens: u32, temperature: f64) -> Result<Answer> {
+    let server = Asked { http, base_url };
+    let model = server.model().await?;
+    server.chat(&model, question, max_tokens, temperature).await
+}
+
+struct Asked<'a> {
+    http: &'a Http,
+    base_url: &'a str,
+}
+
+impl Asked<'_> {
+    async fn model(&self) -> Result<String> {
+        let url = format!("{}/v1/models", self.base_url);
+        let (status, body) = self.http.get_json(&url, Duration::from_secs(30)).await?;
+        let id = body["data"].as_array().and_then(|models| models.first()).and_then(|model| model["id"].as_str());
+        match id {
+            Some(id) if status == 200 => Ok(id.to_owned()),
+            _ => Err(unexpected("the list of models", status, &body)),
+        }
+    }
+
+    async fn chat(&self, model: &str, question: &str, max_tokens: u32, temperature: f64) -> Result<Answer> {
+        let url = format!("{}/v1/chat/completions", self.base_url);
+        let (status, body) = self.http.post_json(&url, &chat_body(model, question, max_tokens, temperature), ANSWER).await?;
+        if status == 200 { answer(&body) } else { Err(unexpected("an answer", status, &body)) }
+    }
+
+    /// The same question, streamed: the joined text, whether the end was marked, and the finish reason.
+    async fn stream(&self, model: &str, question: &str, max_tokens: u32) -> Result<(String, bool, String)> {
+        let url = format!("{}/v1/chat/completions", self.base_url);
+        let mut body = chat_body(model, question, max_tokens, 0.0);
+        body["stream"] = json!(true);
+        let (mut text, mut done, mut finish) = (String::new(), false, String::new());
+        let mut on_event = |data: &str| {
+            if data == "[DONE]" {
+                done = true;
+                return;
+            }
+            let chunk: Value = serde_json::from_str(data).unwrap_or_default();
+            let choice = &chunk["choices"][0];
+            for key in ["reasoning_content", "content"] {
+                text.push_str(choice["delta"][key].as_str().unwrap_or_default());
+            }
+            if let Some(reason) = choice["finish_reason"].as_str() {
+                reason.clone_into(&mut finish);
+            }
+        };
+        let status = self.http.post_stream(&url, &body, &mut on_event).await?;
+        if status == 200 { Ok((text, done, finish)) } else { Err(unexpected("a stream", status, &Value::Null)) }
+    }
+
+    /// What holds for any model, even a random one.
+    async fn wiring(&self, model: &str) -> Result<Vec<Check>> {
+        const QUESTION: &str = "Say hello.";
+        let first = self.chat(model, QUESTION, WIRING_TOKENS, 0.0).await?;
+        let again = self.chat(model, QUESTION, WIRING_TOKENS, 0.0).await?;
+        let (streamed, done, finish) = self.stream(model, QUESTION, WIRING_TOKENS).await?;
+        let tokens = first.completion_tokens;
+        let whole = |answer: &Answer| format!("{}{}", answer.reasoning.as_deref().unwrap_or_default(), answer.content);
+        let finished = matches!(first.finish_reason.as_str(), "stop" | "length");
+        let counted = first.prompt_tokens > 0 && (1..=u64::from(WIRING_TOKENS)).contains(&tokens);
+        Ok(vec![
+            check("an answer ends as the API says", finished, &format!("finish_reason {}", first.finish_reason)),
+            check("tokens are counted", counted, &format!("{} prompt, {tokens} generated, at most {WIRING_TOKENS} asked for", first.prompt_tokens)),
+            check("temperature 0 repeats itself", whole(&first) == whole(&again), &short(&whole(&again))),
+            check("a stream carries the same text", normal(&streamed) == normal(&whole(&first)), &short(&streamed)),
+            check("a stream ends with its marks", done && finish == first.finish_reason, &format!("finish_reason {finish}, [DONE] {}", if done { "seen" } else { "missing" })),
+        ])
+    }
+}
+
+/// Text without what a split at `</think>` adds or drops.
+fn normal(text: &str) -> String {
+    text.replace("<think>", "").replace("</think>", "").trim().to_owned()
+}
+
+fn chat_body(model: &str, question: &str, max_tokens: u32, temperature: f64) -> Value {
+    json!({
+        "model": model,
+        "messages": [{ "role": "user", "content": question }],
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+    })
+}
+
+fn check(name: &str, passed: bool, seen: &str) -> Check {
+    Check { name: name.to_owned(), passed, seen: seen.to_owned() }
+}
+
+/// Reads a chat completion. DeepSeek-R1's reasoning comes apart (`reasoning_content`) when the server was told
+/// to parse it, else inside the text up to `</think>`.
+fn answer(body: &Value) -> Result<Answer> {
+    let choice = &body["choices"][0];
+    let message = &choice["message"];
+    let text = message["content"].as_str().unwrap_or_default();
+    let apart = message["reasoning_content"].as_str().map(str::to_owned);
+    let (reasoning, content) = match (apart, text.split_once("</think>")) {
+        (Some(reasoning), _) => (Some(reasoning), text.to_owned()),
+        (None, Some((before, after))) => {
+            let before = before.trim_start().strip_prefix("<think>").unwrap_or(before);
+            (Some(before.trim().to_owned()), after.trim_start().to_owned())
+        }
+        (None, None) => (None, text.to_owned()),
+    };
+    let usage = &body["usage"];
+    match (choice["finish_reason"].as_str(), usage["prompt_tokens"].as_u64(), usage["completion_tokens"].as_u64()) {
+        (Some(finish), Some(prompt_tokens), Some(completion_tokens)) => {
+            Ok(Answer { reasoning, content, finish_reason: finish.to_owned(), prompt_tokens, completion_tokens })
+        }
+        _ => Err(unexpected("an answer with usage counts", 200, body)),
+    }
+}
+
+fn unexpected(what: &str, status: u16, body: &Value) -> Error {
+    Error::new(Kind::Server, format!("the server did not give {what}"))
+        .cause(format!("status {status}: {}", short(&body.to_string())))
+}
+
+/// The first 80 characters, on one line.
+fn short(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect();
+    if text.chars().count() > 80 { format!("{line}...") } else { line }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(content: &str) -> Value {
+        json!({
+            "choices": [{ "message": { "content": content }, "finish_reason": "stop" }],
+            "usage": { "prompt_tokens": 3, "completion_tokens": 5 },
+        })
+    }
+
+    #[test]
+    fn reasoning_is_taken_apart() {
+        let split = answer(&body("<think>\nhm\n</think>\n\n391")).unwrap();
+        assert_eq!((split.reasoning.as_deref(), split.content.as_str()), (Some("hm"), "391"));
+        assert_eq!(answer(&body("391")).unwrap().reasoning, None);
+        assert!(answer(&json!({ "choices": [] })).is_err());
+    }
+}
