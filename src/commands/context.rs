@@ -53,7 +53,12 @@ impl Context {
     }
 
     /// Carries out a plan to its end, or until the user interrupts.
+    ///
+    /// What stands in its way is the first thing to fail.
     pub(super) async fn carry_out(&self, plan: &Plan) -> Result<Report> {
+        if let Some(blocker) = plan.blockers.first() {
+            return Err(blocker.clone().into());
+        }
         let display = self.display();
         let report = self.until_interrupted(self.engine.execute(plan, &*display)).await;
         drop(display);

@@ -13,7 +13,6 @@ use super::docker::Docker;
 use super::env::Env;
 use super::{command, files, process};
 use crate::error::{At, Error, Kind, Result};
-use crate::plan::Server;
 
 /// A server and the way to it.
 pub(super) enum Runtime<'a> {
@@ -89,16 +88,6 @@ impl Runtime<'_> {
     pub(super) fn name(&self) -> &str {
         match self {
             Self::Docker { name, .. } | Self::Process { name, .. } => name,
-        }
-    }
-
-    /// The plan's name for it.
-    pub(super) fn server(&self) -> Server {
-        match self {
-            Self::Docker { name, .. } => Server::Docker { name: name.clone() },
-            Self::Process { name, log, .. } => {
-                Server::Process { name: name.clone(), log: log.to_string_lossy().into_owned() }
-            }
         }
     }
 

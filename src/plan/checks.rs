@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Blocker;
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, Python};
 use crate::profile::{Accelerator, Profile, Stack};
@@ -87,44 +88,47 @@ pub(super) fn platform(stack: &Stack, facts: &Facts) -> Result<()> {
     }
 }
 
-/// Refuses when `path`'s filesystem has less than `need` bytes free and a margin of one twentieth.
-pub(super) fn disk(facts: &Facts, path: &str, need: u64, what: &str) -> Result<()> {
+/// Too little space on `path`'s filesystem for `need` bytes and a margin of one twentieth. `variable` is what
+/// moves the directory elsewhere.
+pub(super) fn disk(facts: &Facts, path: &str, need: u64, what: &str, variable: &str) -> Option<Blocker> {
     let wanted = need + need / 20;
-    match facts.host.disk_free_bytes.get(path) {
-        Some(free) if *free < wanted => {
-            Err(Error::new(Kind::Host, format!("not enough disk for {what} at `{path}`"))
-                .cause(format!("need {}, {} free", Bytes(wanted), Bytes(*free)))
-                .hint(format!("free {} there, or point XDG_CACHE_HOME at a larger disk", Bytes(wanted - free))))
-        }
-        _ => Ok(()),
-    }
+    let free = facts.host.disk_free_bytes.get(path).filter(|free| **free < wanted)?;
+    Some(Blocker {
+        message: format!("not enough disk for {what} at `{path}`"),
+        cause: format!("need {}, {} free", Bytes(wanted), Bytes(*free)),
+        hint: format!("free {} there, or point {variable} at a larger disk", Bytes(wanted - free)),
+    })
 }
 
-/// Refuses a port that is taken: SGLang binds only after loading, so a taken port would cost the whole load.
-pub(super) fn port(facts: &Facts, port: u16) -> Result<()> {
-    match facts.host.ports_taken.get(&port) {
-        Some(holder) => {
-            let error = Error::new(Kind::Host, format!("port {port} on 127.0.0.1 is taken"));
-            let error = if holder.is_empty() { error } else { error.cause(format!("held by {holder}")) };
-            Err(error.hint(format!("use --port {}, or stop what holds it", port.wrapping_add(1).max(1024))))
-        }
-        None => Ok(()),
-    }
+/// Too little memory for the engine to start at all.
+pub(super) fn memory_blocker(stack: &Stack, facts: &Facts) -> Option<Blocker> {
+    let have = facts.host.memory_available_bytes.filter(|have| *have < stack.memory_bytes)?;
+    Some(Blocker {
+        message: "not enough memory for the engine".to_owned(),
+        cause: format!("need {}, {} available", Bytes(stack.memory_bytes), Bytes(have)),
+        hint: "close what uses the memory".to_owned(),
+    })
 }
 
-/// Refuses hardware that the profile cannot run on. Unknown facts pass.
-pub(super) fn hardware(profile: &Profile, stack: &Stack, facts: &Facts) -> Result<()> {
-    findings_gpu(profile, stack, facts).into_iter().find(|finding| finding.verdict == Verdict::Fail).map_or(
-        Ok(()),
-        |finding| {
-            let error = Error::new(Kind::Host, format!("profile `{}` cannot run on this host", profile.name))
-                .cause(finding.text);
-            Err(match finding.fix {
-                Some(fix) => error.hint(fix),
-                None => error,
-            })
-        },
-    )
+/// A port that is taken: SGLang binds only after loading, so a taken port would cost the whole load.
+pub(super) fn port(facts: &Facts, port: u16) -> Option<Blocker> {
+    let holder = facts.host.ports_taken.get(&port)?;
+    Some(Blocker {
+        message: format!("port {port} on 127.0.0.1 is taken"),
+        cause: if holder.is_empty() { String::new() } else { format!("held by {holder}") },
+        hint: format!("use --port {}, or stop what holds it", port.wrapping_add(1).max(1024)),
+    })
+}
+
+/// Hardware that the profile cannot run on. Unknown facts pass.
+pub(super) fn hardware(profile: &Profile, stack: &Stack, facts: &Facts) -> Option<Blocker> {
+    let finding =
+        findings_gpu(profile, stack, facts).into_iter().find(|finding| finding.verdict == Verdict::Fail)?;
+    Some(Blocker {
+        message: format!("profile `{}` cannot run on this host", profile.name),
+        cause: finding.text,
+        hint: finding.fix.unwrap_or_default(),
+    })
 }
 
 fn findings_gpu(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<Finding> {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use super::{BuildImage, CreateVenv, LABEL_INPUTS, LABEL_ROLE, LABEL_STACK, Plan, Step, checks, dockerfile};
+use super::{Blocker, BuildImage, CreateVenv, LABEL_INPUTS, LABEL_ROLE, LABEL_STACK, Plan, Step, checks, dockerfile};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::profile::{Accelerator, Stack};
+use crate::units::Bytes;
 
 /// Which runtime a stack is installed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +86,34 @@ pub fn install_target(
 /// # Errors
 /// [`Kind::Host`] when Python, disk or memory lack; [`Kind::Usage`] when the stack does not fit this platform.
 pub fn build(request: &BuildRequest, facts: &Facts) -> Result<Plan> {
-    Ok(Plan::new("build", vec![step(request, facts)?]))
+    let mut plan = Plan::new("build", vec![step(request, facts)?]);
+    plan.blockers.extend(blocker(request, facts)?);
+    Ok(plan)
+}
+
+/// The disk for the install, unless it is there already.
+pub(super) fn blocker(request: &BuildRequest, facts: &Facts) -> Result<Option<Blocker>> {
+    let stack = &request.stack;
+    Ok(match request.target {
+        Target::Process => {
+            let venv = create_venv(stack, facts)?;
+            if facts.paths.ready_venvs.contains(&venv.dir) {
+                return Ok(None);
+            }
+            checks::disk(facts, &facts.paths.cache, stack.install_bytes, "the engine's packages", "XDG_CACHE_HOME")
+        }
+        Target::Docker => {
+            let free = facts.docker.root_free_bytes.filter(|free| *free < stack.install_bytes);
+            free.filter(|_| !has_image(request, facts)).map(|free| Blocker {
+                message: format!(
+                    "not enough disk for the image at `{}`",
+                    facts.docker.root_dir.as_deref().unwrap_or("Docker's root")
+                ),
+                cause: format!("need {}, {} free", Bytes(stack.install_bytes), Bytes(free)),
+                hint: "docker system df shows what takes the space".to_owned(),
+            })
+        }
+    })
 }
 
 pub(super) fn step(request: &BuildRequest, facts: &Facts) -> Result<Step> {

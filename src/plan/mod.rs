@@ -22,6 +22,7 @@ pub use pull::{PullRequest, pull, repo_folder};
 pub use serve::{MODELS, ServeRequest, base_url, container_name, offline_env, serve};
 pub use up::{UpRequest, mirror_ports, up};
 
+use crate::error::{Error, Kind};
 use crate::profile::Verify;
 
 /// Version of the JSON form of [`Plan`].
@@ -64,6 +65,8 @@ pub struct Plan {
     pub command: String,
     /// Choices that were made and facts worth knowing.
     pub notes: Vec<String>,
+    /// What stands in the way on the host that was planned for. Such a plan can be printed and not carried out.
+    pub blockers: Vec<Blocker>,
     /// The steps.
     pub steps: Vec<Step>,
 }
@@ -72,7 +75,26 @@ impl Plan {
     /// A plan without notes.
     #[must_use]
     pub fn new(command: &str, steps: Vec<Step>) -> Self {
-        Self { schema: SCHEMA.to_owned(), command: command.to_owned(), notes: Vec::new(), steps }
+        Self { schema: SCHEMA.to_owned(), command: command.to_owned(), notes: Vec::new(), blockers: Vec::new(), steps }
+    }
+}
+
+/// A fact about the host that a plan cannot live with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocker {
+    /// What is wrong.
+    pub message: String,
+    /// Why, with figures.
+    pub cause: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl From<Blocker> for Error {
+    fn from(blocker: Blocker) -> Self {
+        let error = Self::new(Kind::Host, blocker.message);
+        let error = if blocker.cause.is_empty() { error } else { error.cause(blocker.cause) };
+        error.hint(blocker.hint)
     }
 }
 
@@ -280,6 +302,10 @@ pub struct StartContainer {
     pub security_opt: Vec<String>,
     /// Seconds that `docker stop` waits before SIGKILL.
     pub stop_timeout_s: u32,
+    /// Log driver. Docker's default keeps everything for ever, and a chatty engine fills the disk.
+    pub log_driver: String,
+    /// Options of the log driver.
+    pub log_opts: BTreeMap<String, String>,
 }
 
 /// A resource limit; -1 is unlimited.

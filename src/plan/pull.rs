@@ -1,6 +1,6 @@
 //! Plans a pull.
 
-use super::{CheckSnapshot, Plan, PullSnapshot, Step, checks};
+use super::{Blocker, CheckSnapshot, Plan, PullSnapshot, Step, checks};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 
@@ -24,18 +24,15 @@ pub struct PullRequest {
 /// Plans the pull of one snapshot.
 ///
 /// # Errors
-/// [`Kind::Usage`] for a repository that is not `owner/name`; [`Kind::Host`] when the disk is too small.
+/// [`Kind::Usage`] for a repository that is not `owner/name`.
 pub fn pull(request: &PullRequest, facts: &Facts) -> Result<Plan> {
-    Ok(Plan::new("pull", vec![step(request, facts)?]))
+    let mut plan = Plan::new("pull", vec![step(request, facts)?]);
+    plan.blockers.extend(blocker(request, facts));
+    Ok(plan)
 }
 
 pub(super) fn step(request: &PullRequest, facts: &Facts) -> Result<Step> {
     check_repo(&request.repo)?;
-    if let Some(size) = request.size_bytes
-        && facts.commit(&request.repo, &request.revision).is_none()
-    {
-        checks::disk(facts, &facts.paths.hub_cache, size, "the weights")?;
-    }
     Ok(Step::PullSnapshot(PullSnapshot {
         endpoint: request.endpoint.trim_end_matches('/').to_owned(),
         repo: request.repo.clone(),
@@ -44,6 +41,13 @@ pub(super) fn step(request: &PullRequest, facts: &Facts) -> Result<Step> {
         license: request.license.clone(),
         max_workers: request.max_workers,
     }))
+}
+
+/// The disk, before the listing says exactly what is missing.
+pub(super) fn blocker(request: &PullRequest, facts: &Facts) -> Option<Blocker> {
+    let missing = facts.commit(&request.repo, &request.revision).is_none();
+    let size = request.size_bytes.filter(|_| missing)?;
+    checks::disk(facts, &facts.paths.hub_cache, size, "the weights", "HF_HOME")
 }
 
 pub(super) fn check(repo: &str, revision: &str, facts: &Facts) -> Step {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::install::{self, BuildRequest, Target};
 use super::{
-    AwaitReady, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK, Mount, Plan, Server,
+    AwaitReady, Blocker, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK, Mount, Plan, Server,
     StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, checks, pull,
 };
 use crate::error::{Error, Kind, Result};
@@ -44,10 +44,11 @@ pub struct ServeRequest {
 /// Plans the start of a server, up to verified answers.
 ///
 /// # Errors
-/// [`Kind::Host`] when the host does not fit; [`Kind::Usage`] for arguments that dsr1 owns.
+/// [`Kind::Usage`] for arguments that dsr1 owns; [`Kind::Host`] without a Python to plan with.
 pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
     let mut plan = Plan::new("serve", steps(request, facts)?);
     plan.notes = notes(request, facts);
+    plan.blockers = blockers(request, facts);
     Ok(plan)
 }
 
@@ -67,11 +68,21 @@ pub(super) fn notes(request: &ServeRequest, facts: &Facts) -> Vec<String> {
     notes
 }
 
+/// What of this host the server cannot live with.
+pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
+    let ServeRequest { profile, stack, port, .. } = request;
+    let checks = [
+        checks::hardware(profile, stack, facts),
+        checks::memory_blocker(stack, facts),
+        checks::port(facts, *port),
+    ];
+    checks.into_iter().flatten().collect()
+}
+
 pub(super) fn steps(request: &ServeRequest, facts: &Facts) -> Result<Vec<Step>> {
-    let ServeRequest { profile, stack, target, port, extra_args, .. } = request;
+    let ServeRequest { profile, stack, target, port, extra_args, name, .. } = request;
     check_extra_args(extra_args)?;
-    checks::port(facts, *port)?;
-    checks::hardware(profile, stack, facts)?;
+    check_server_name(name.as_deref())?;
     let start = match target {
         Target::Docker => Step::StartContainer(container(request, facts)?),
         Target::Process => Step::StartProcess(process(request, facts)?),
@@ -236,6 +247,8 @@ fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
         cap_drop: vec!["ALL".to_owned()],
         security_opt: vec!["no-new-privileges".to_owned()],
         stop_timeout_s: STOP_S,
+        log_driver: "local".to_owned(),
+        log_opts: [("max-size", "50m"), ("max-file", "3")].map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
     })
 }
 
@@ -251,6 +264,22 @@ fn process(request: &ServeRequest, facts: &Facts) -> Result<StartProcess> {
         workdir: facts.paths.state.clone(),
         name,
     })
+}
+
+/// Server names become container names, file names and labels.
+fn check_server_name(name: Option<&str>) -> Result<()> {
+    let fits = |name: &str| {
+        (1..=40).contains(&name.len())
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+    };
+    match name {
+        Some(name) if !fits(name) => {
+            Err(Error::new(Kind::Usage, format!("`{}` is not a server name", name.escape_debug()))
+                .hint("use lower-case letters, digits and dashes, 40 at most"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Flags that dsr1 sets itself; a second value would contradict the plan.

@@ -7,17 +7,20 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{
-    AwaitReady, BuildImage, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k, Server,
+    AwaitReady, Blocker, BuildImage, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k, Server,
     ServeMirror, StartContainer, StartProcess, Step, StopServer, Ulimit, VerifyAnswers, WriteModel,
 };
 
 /// Writes `plan` as a bash script. Whatever the values hold, each stays one word of its command.
 #[must_use]
 pub fn render(plan: &Plan) -> String {
-    let Plan { schema: _, command, notes, steps } = plan;
+    let Plan { schema: _, command, notes, blockers, steps } = plan;
     let mut script = format!("#!/usr/bin/env bash\n# {}\nset -euo pipefail\n", comment(&format!("dsr1 {command}")));
     for note in notes {
         let _ = writeln!(script, "# {}", comment(note));
+    }
+    for Blocker { message, cause, hint } in blockers {
+        let _ = writeln!(script, "# BLOCKED: {} ({}); {}", comment(message), comment(cause), comment(hint));
     }
     let of = steps.len();
     for (index, step) in steps.iter().enumerate() {
@@ -203,6 +206,8 @@ fn container_options(step: &StartContainer) -> Vec<Vec<String>> {
         cap_drop,
         security_opt,
         stop_timeout_s,
+        log_driver,
+        log_opts,
     } = step;
     let mut options: Vec<Vec<String>> = Vec::new();
     let mut add = |flag: &str, value: &str| options.push(words(&[flag, value]));
@@ -225,6 +230,10 @@ fn container_options(step: &StartContainer) -> Vec<Vec<String>> {
         add("--security-opt", option);
     }
     add("--stop-timeout", &stop_timeout_s.to_string());
+    add("--log-driver", log_driver);
+    for (key, value) in log_opts {
+        add("--log-opt", &format!("{key}={value}"));
+    }
     for (key, value) in labels {
         add("--label", &format!("{key}={value}"));
     }

@@ -4,7 +4,7 @@ use super::eval::{self, BenchRequest};
 use super::install::{self, BuildRequest, Target};
 use super::pull::{self, PullRequest};
 use super::serve::{self, ServeRequest};
-use super::{Plan, ServeMirror, Step, StopServer, WriteModel, checks};
+use super::{Plan, ServeMirror, Step, StopServer, WriteModel};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::profile::Goal;
@@ -32,12 +32,11 @@ pub struct UpRequest {
 /// Plans everything from a bare host to a verified, measured endpoint.
 ///
 /// # Errors
-/// [`Kind::Host`] when the host does not fit, before anything is started.
+/// [`Kind::Usage`] for arguments that dsr1 owns; [`Kind::Host`] without Python or a free port to plan with.
 pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     let ServeRequest { profile, stack, .. } = &request.serve;
     let mut steps =
         vec![install::step(&build_request(&request.serve), facts)?];
-    check_space(request, facts)?;
     let rehearsing = profile.goal == Goal::Rehearsal;
     let endpoint = if rehearsing {
         let listen = mirror_address(facts)?;
@@ -48,17 +47,15 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     } else {
         request.endpoint.clone()
     };
-    steps.push(pull::step(
-        &PullRequest {
-            repo: profile.model.repo.clone(),
-            revision: profile.model.revision.clone(),
-            endpoint,
-            license: profile.model.license.clone(),
-            size_bytes: (!rehearsing).then_some(profile.model.size_bytes),
-            max_workers: request.max_workers,
-        },
-        facts,
-    )?);
+    let pull = PullRequest {
+        repo: profile.model.repo.clone(),
+        revision: profile.model.revision.clone(),
+        endpoint,
+        license: profile.model.license.clone(),
+        size_bytes: Some(profile.model.size_bytes),
+        max_workers: request.max_workers,
+    };
+    steps.push(pull::step(&pull, facts)?);
     steps.extend(serve::steps(&request.serve, facts)?);
     steps.push(eval::bench_step(&bench_request(&request.serve, facts)?, facts));
     if !request.keep {
@@ -66,6 +63,9 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     }
     let mut plan = Plan::new("up", steps);
     plan.notes = serve::notes(&request.serve, facts);
+    plan.blockers = serve::blockers(&request.serve, facts);
+    plan.blockers.extend(install::blocker(&build_request(&request.serve), facts)?);
+    plan.blockers.extend(pull::blocker(&pull, facts));
     plan.notes.insert(0, format!(
         "install: {} packages of stack {}, about {} on disk",
         stack.install.requirements.len(),
@@ -94,29 +94,6 @@ fn bench_request(request: &ServeRequest, facts: &Facts) -> Result<BenchRequest> 
 fn build_request(request: &ServeRequest) -> BuildRequest {
     let ServeRequest { stack, target, base_image, .. } = request;
     BuildRequest { stack: stack.clone(), target: *target, base_image: base_image.clone() }
-}
-
-/// Refuses when the install does not fit, unless it is there already.
-fn check_space(request: &UpRequest, facts: &Facts) -> Result<()> {
-    let stack = &request.serve.stack;
-    match request.serve.target {
-        Target::Process => {
-            let venv = install::create_venv(stack, facts)?;
-            if facts.paths.ready_venvs.contains(&venv.dir) {
-                return Ok(());
-            }
-            checks::disk(facts, &facts.paths.cache, stack.install_bytes, "the engine's packages")
-        }
-        Target::Docker => match facts.docker.root_free_bytes {
-            Some(free) if free < stack.install_bytes && !install::has_image(&build_request(&request.serve), facts) => {
-                let root = facts.docker.root_dir.as_deref().unwrap_or("Docker's root");
-                Err(Error::new(Kind::Host, format!("not enough disk for the image at `{root}`"))
-                    .cause(format!("need {}, {} free", Bytes(stack.install_bytes), Bytes(free)))
-                    .hint("docker system df shows what takes the space"))
-            }
-            _ => Ok(()),
-        },
-    }
 }
 
 /// Ports tried for the rehearsal's own hub; facts about them are wanted.
