@@ -70,7 +70,9 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::Stopped { name, killed } => {
             format!("{} stopped{}\n", safe(name), if *killed { ", killed after the drain time" } else { "" })
         }
-        Outcome::ModelWritten { .. } | Outcome::Mirroring { .. } | Outcome::Started { .. } => String::new(),
+        Outcome::ModelWritten { .. } | Outcome::Mirroring { .. } | Outcome::Started { .. } | Outcome::Checked(_) => {
+            String::new()
+        }
     }
 }
 
