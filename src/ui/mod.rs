@@ -78,6 +78,9 @@ pub fn print_log_line(line: &str) -> Result<()> {
 
 /// Shows an error: for people on stderr, as JSON on stdout, so that stdout is one document in either case.
 pub fn print_error(error: &Error, format: Format, color: bool) {
+    if error.is_told() {
+        return;
+    }
     match format {
         Format::Text => write_stderr(&error::text(error, color && std::io::stderr().is_terminal())),
         Format::Json => drop(print(&error::json(error))),
