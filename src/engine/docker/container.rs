@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, ContainerSummaryStateEnum, DeviceRequest, HostConfig, HostConfigLogConfig, MountType,
-    ResourcesUlimits,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StatsOptionsBuilder,
@@ -271,6 +271,8 @@ fn body(step: &StartContainer) -> ContainerCreateBody {
             ulimits: Some(ulimits.iter().map(ulimit).collect()),
             mounts: Some(mounts.iter().map(mount).collect()),
             init: Some(*init),
+            // A start takes many minutes: Docker's own restart loop would hide a crash behind the next one.
+            restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
             cap_drop: Some(cap_drop.clone()),
             security_opt: Some(security_opt.clone()),
             log_config: Some(HostConfigLogConfig {
