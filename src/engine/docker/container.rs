@@ -264,7 +264,8 @@ fn body(step: &StartContainer) -> ContainerCreateBody {
                     driver: Some(String::new()),
                     count: Some(-1),
                     capabilities: Some(vec![vec!["gpu".to_owned()]]),
-                    ..DeviceRequest::default()
+                    options: Some(HashMap::new()),
+                    device_ids: None
                 }]
             }),
             shm_size: i64::try_from(*shm_bytes).ok(),
