@@ -265,7 +265,7 @@ async fn an_interrupted_client_ends_inside_the_container() {
 async fn logs_keep_long_lines_and_take_progress_bars_apart() {
     let docker = docker().await;
     let name = Name::new("logs");
-    let script = "printf '10%%\\r20%%\\r\\n'; head -c 40000 /dev/zero | tr '\\0' x; echo; echo err >&2; echo last";
+    let script = "printf '10%%\\r20%%\\r\\n'; head -c 40000 /dev/zero | tr '\\0' x; echo; echo err >&2; sleep 0.5; echo last";
     start(&docker, &stub(&name, script)).await.unwrap();
     ended(&docker, &name).await.unwrap();
     let mut lines = docker.logs(&name.0, None, true).await.unwrap();

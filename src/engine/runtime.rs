@@ -149,7 +149,7 @@ impl Runtime<'_> {
     pub(super) async fn activity(&self) -> Option<u64> {
         match self {
             Self::Docker { docker, name, .. } => docker.activity(name).await.ok(),
-            Self::Process { log, .. } => process::find(log).map(process::activity),
+            Self::Process { log, .. } => process::find(log).map(|leader| process::activity(log, leader)),
         }
     }
 
