@@ -95,7 +95,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Makes an error without a cause. `message` is a lower-case fragment: what failed, on what.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, source: anyhow::Error::msg(message.into()), hints: Vec::new(), log: Vec::new(), told: false }
+        Self {
+            kind,
+            source: anyhow::Error::msg(message.into()),
+            hints: Vec::new(),
+            log: Vec::new(),
+            told: false,
+        }
     }
 
     /// Puts `cause` under this error's message, as text.
@@ -211,14 +217,21 @@ mod tests {
         assert_eq!(codes.len(), Kind::ALL.len());
         let readme = include_str!("../README.md");
         for kind in Kind::ALL {
-            assert!(readme.contains(&format!("| {} |", kind.exit_code())), "{kind:?} is not in README");
+            assert!(
+                readme.contains(&format!("| {} |", kind.exit_code())),
+                "{kind:?} is not in README"
+            );
         }
     }
 
     #[test]
     fn chain_and_hints_are_kept_apart() {
         let io: std::result::Result<(), _> = Err(std::io::Error::other("disk on fire"));
-        let error = io.at(Kind::Host, || "cannot write `x`".to_owned()).unwrap_err().hint("buy a disk").hint("buy a disk");
+        let error = io
+            .at(Kind::Host, || "cannot write `x`".to_owned())
+            .unwrap_err()
+            .hint("buy a disk")
+            .hint("buy a disk");
         assert_eq!(error.message(), "cannot write `x`");
         assert_eq!(error.causes(), ["disk on fire"]);
         assert_eq!(error.hints(), ["buy a disk"]);

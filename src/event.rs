@@ -143,22 +143,39 @@ impl<'a> StepEvents<'a> {
 
     /// Byte-counted work moved on; `item` is what is being worked on.
     pub fn progress(&self, done_bytes: u64, total_bytes: Option<u64>, item: &str) {
-        self.reporter.event(&Event::Progress { step: self.step, done_bytes, total_bytes, item: item.to_owned() });
+        self.reporter.event(&Event::Progress {
+            step: self.step,
+            done_bytes,
+            total_bytes,
+            item: item.to_owned(),
+        });
     }
 
     /// A child printed a line.
     pub fn line(&self, source: Source, text: &str) {
-        self.reporter.event(&Event::Line { step: self.step, source, text: text.to_owned() });
+        self.reporter.event(&Event::Line {
+            step: self.step,
+            source,
+            text: text.to_owned(),
+        });
     }
 
     /// The engine reached a stage.
     pub fn stage(&self, stage: Stage, elapsed_ms: u64, detail: &str) {
-        self.reporter.event(&Event::Stage { step: self.step, stage, elapsed_ms, detail: detail.to_owned() });
+        self.reporter.event(&Event::Stage {
+            step: self.step,
+            stage,
+            elapsed_ms,
+            detail: detail.to_owned(),
+        });
     }
 
     /// Something the user should know; the work goes on.
     pub fn warning(&self, text: impl Into<String>, hint: impl Into<String>) {
-        self.reporter.event(&Event::Warning { text: text.into(), hint: hint.into() });
+        self.reporter.event(&Event::Warning {
+            text: text.into(),
+            hint: hint.into(),
+        });
     }
 
     /// A fact worth a line.

@@ -29,7 +29,9 @@ impl Facts {
     /// The commit that `revision` of `repo` has in the local cache.
     #[must_use]
     pub fn commit(&self, repo: &str, revision: &str) -> Option<&str> {
-        self.snapshots.get(&format!("{repo}@{revision}")).map(String::as_str)
+        self.snapshots
+            .get(&format!("{repo}@{revision}"))
+            .map(String::as_str)
     }
 }
 

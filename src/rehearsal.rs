@@ -61,8 +61,10 @@ pub fn files() -> Vec<ModelFile> {
             total_size += tensor.bytes.len();
         }
     }
-    let mut files: Vec<ModelFile> =
-        shards.iter().map(|(name, tensors)| lfs(name, safetensors(tensors))).collect();
+    let mut files: Vec<ModelFile> = shards
+        .iter()
+        .map(|(name, tensors)| lfs(name, safetensors(tensors)))
+        .collect();
     files.push(text(
         "model.safetensors.index.json",
         &json!({ "metadata": { "total_size": total_size }, "weight_map": weight_map }),
@@ -73,7 +75,9 @@ pub fn files() -> Vec<ModelFile> {
     files.push(text("tokenizer_config.json", &tokenizer_config()));
     files.push(ModelFile {
         path: "README.md".to_owned(),
-        bytes: b"# dsr1 rehearsal model\n\nRandom weights, made by `dsr1`. It answers with noise, on purpose.\n".to_vec(),
+        bytes:
+            b"# dsr1 rehearsal model\n\nRandom weights, made by `dsr1`. It answers with noise, on purpose.\n"
+                .to_vec(),
         lfs: false,
     });
     files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -81,13 +85,21 @@ pub fn files() -> Vec<ModelFile> {
 }
 
 fn lfs(path: &str, bytes: Vec<u8>) -> ModelFile {
-    ModelFile { path: path.to_owned(), bytes, lfs: true }
+    ModelFile {
+        path: path.to_owned(),
+        bytes,
+        lfs: true,
+    }
 }
 
 fn text(path: &str, value: &Value) -> ModelFile {
     let mut bytes = format!("{value:#}").into_bytes();
     bytes.push(b'\n');
-    ModelFile { path: path.to_owned(), bytes, lfs: false }
+    ModelFile {
+        path: path.to_owned(),
+        bytes,
+        lfs: false,
+    }
 }
 
 fn config() -> Value {
@@ -207,7 +219,10 @@ fn byte_char(byte: u8) -> char {
         return char::from(byte);
     }
     let before = (0..byte).filter(|b| !printable(*b)).count();
-    u32::try_from(before).ok().and_then(|n| char::from_u32(0x100 + n)).unwrap_or(char::REPLACEMENT_CHARACTER)
+    u32::try_from(before)
+        .ok()
+        .and_then(|n| char::from_u32(0x100 + n))
+        .unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 struct Tensor {
@@ -253,7 +268,11 @@ fn layer(noise: &mut Noise, index: usize) -> Vec<Tensor> {
 }
 
 fn ones(name: &str) -> Tensor {
-    Tensor { name: name.to_owned(), shape: vec![HIDDEN], bytes: bfloat16(1.0).repeat(HIDDEN) }
+    Tensor {
+        name: name.to_owned(),
+        shape: vec![HIDDEN],
+        bytes: bfloat16(1.0).repeat(HIDDEN),
+    }
 }
 
 fn bfloat16(value: f32) -> [u8; 2] {
@@ -279,7 +298,11 @@ impl Noise {
     fn matrix(&mut self, name: &str, shape: &[usize]) -> Tensor {
         let count: usize = shape.iter().product();
         let bytes = (0..count).flat_map(|_| bfloat16(self.next() * 0.2)).collect();
-        Tensor { name: name.to_owned(), shape: shape.to_vec(), bytes }
+        Tensor {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            bytes,
+        }
     }
 }
 
@@ -333,13 +356,25 @@ mod tests {
         let files = files();
         let find = |path: &str| &files.iter().find(|f| f.path == path).unwrap().bytes;
         let index: Value = serde_json::from_slice(find("model.safetensors.index.json")).unwrap();
-        for shard in ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] {
+        for shard in [
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+        ] {
             let bytes = find(shard);
             let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
             let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
-            let names: Vec<&String> = header.as_object().unwrap().keys().filter(|k| *k != "__metadata__").collect();
+            let names: Vec<&String> = header
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|k| *k != "__metadata__")
+                .collect();
             assert!(names.iter().all(|name| index["weight_map"][name] == shard));
-            let end = names.iter().map(|n| header[*n]["data_offsets"][1].as_u64().unwrap()).max().unwrap();
+            let end = names
+                .iter()
+                .map(|n| header[*n]["data_offsets"][1].as_u64().unwrap())
+                .max()
+                .unwrap();
             assert_eq!(8 + length + end as usize, bytes.len());
         }
     }

@@ -49,7 +49,11 @@ impl FromStr for Bytes {
             "m" | "mb" | "mib" => MIB,
             "g" | "gb" | "gib" => GIB,
             "t" | "tb" | "tib" => GIB << 10,
-            other => return Err(format!("unknown unit `{other}` in `{text}`, expected k, m, g or t")),
+            other => {
+                return Err(format!(
+                    "unknown unit `{other}` in `{text}`, expected k, m, g or t"
+                ));
+            }
         };
         digits
             .parse::<u64>()

@@ -15,17 +15,66 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("profile", &["error", "units"]),
     ("report", &["event", "units"]),
     ("plan", &["error", "facts", "profile", "rehearsal", "units"]),
-    ("engine", &["error", "event", "facts", "plan", "profile", "rehearsal", "report", "secret", "units"]),
-    ("ui", &["cli", "error", "event", "plan", "profile", "report", "units"]),
-    ("commands", &["cli", "engine", "error", "event", "facts", "plan", "profile", "rehearsal", "report", "ui", "units"]),
+    (
+        "engine",
+        &[
+            "error",
+            "event",
+            "facts",
+            "plan",
+            "profile",
+            "rehearsal",
+            "report",
+            "secret",
+            "units",
+        ],
+    ),
+    (
+        "ui",
+        &["cli", "error", "event", "plan", "profile", "report", "units"],
+    ),
+    (
+        "commands",
+        &[
+            "cli",
+            "engine",
+            "error",
+            "event",
+            "facts",
+            "plan",
+            "profile",
+            "rehearsal",
+            "report",
+            "ui",
+            "units",
+        ],
+    ),
     ("main", &["cli", "commands", "engine", "ui"]),
     ("lib", &[]),
 ];
 
 /// Modules without effects, and what would be one.
-const PURE: [&str; 9] = ["cli", "error", "event", "facts", "plan", "profile", "rehearsal", "report", "units"];
-const EFFECTS: [&str; 8] =
-    ["std::fs", "std::env", "std::process", "std::net", "std::time::Instant", "SystemTime", "tokio", "println!"];
+const PURE: [&str; 9] = [
+    "cli",
+    "error",
+    "event",
+    "facts",
+    "plan",
+    "profile",
+    "rehearsal",
+    "report",
+    "units",
+];
+const EFFECTS: [&str; 8] = [
+    "std::fs",
+    "std::env",
+    "std::process",
+    "std::net",
+    "std::time::Instant",
+    "SystemTime",
+    "tokio",
+    "println!",
+];
 
 /// Each crate that touches the world, or whose text others must not know, has one home.
 const HOMES: [(&str, &[&str]); 14] = [
@@ -65,7 +114,10 @@ fn sources() -> BTreeMap<String, String> {
 }
 
 fn without_comments(code: &str) -> String {
-    code.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+    code.lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn module(path: &str) -> &str {
@@ -74,13 +126,24 @@ fn module(path: &str) -> &str {
 
 /// The names after `crate::` (or `dsr1::` in `main.rs`), groups included.
 fn named(code: &str) -> Vec<String> {
-    let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    let word = |text: &str| {
+        text.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
     let mut names = Vec::new();
     for root in ["crate::", "dsr1::"] {
         for (at, _) in code.match_indices(root) {
             let rest = &code[at + root.len()..];
             if let Some(group) = rest.strip_prefix('{') {
-                names.extend(group.split('}').next().unwrap().split(',').map(|part| word(part.trim())));
+                names.extend(
+                    group
+                        .split('}')
+                        .next()
+                        .unwrap()
+                        .split(',')
+                        .map(|part| word(part.trim())),
+                );
             } else {
                 names.push(word(rest));
             }
@@ -104,7 +167,12 @@ fn violations(sources: &BTreeMap<String, String>) -> Vec<String> {
             }
         }
         if PURE.contains(&own) {
-            found.extend(EFFECTS.iter().filter(|effect| code.contains(**effect)).map(|effect| format!("{path} has `{effect}`")));
+            found.extend(
+                EFFECTS
+                    .iter()
+                    .filter(|effect| code.contains(**effect))
+                    .map(|effect| format!("{path} has `{effect}`")),
+            );
         }
         for (name, homes) in HOMES {
             let uses = [format!("{name}::"), format!("use {name};")].iter().any(|text| {
@@ -116,9 +184,21 @@ fn violations(sources: &BTreeMap<String, String>) -> Vec<String> {
                 found.push(format!("{path} uses `{name}`, whose home is {homes:?}"));
             }
         }
-        let prints = ["print!", "println!", "eprint!", "eprintln!", "stdout()", "stderr()"];
+        let prints = [
+            "print!",
+            "println!",
+            "eprint!",
+            "eprintln!",
+            "stdout()",
+            "stderr()",
+        ];
         if own != "ui" {
-            found.extend(prints.iter().filter(|word| code.contains(**word)).map(|word| format!("{path} prints with `{word}`")));
+            found.extend(
+                prints
+                    .iter()
+                    .filter(|word| code.contains(**word))
+                    .map(|word| format!("{path} prints with `{word}`")),
+            );
         }
     }
     found
@@ -133,12 +213,18 @@ fn the_layers_hold() {
 fn a_planted_violation_is_found() {
     let plant = |path: &str, line: &str| {
         let mut sources = sources();
-        sources.get_mut(path).unwrap_or_else(|| panic!("no {path}")).push_str(line);
+        sources
+            .get_mut(path)
+            .unwrap_or_else(|| panic!("no {path}"))
+            .push_str(line);
         violations(&sources)
     };
     assert_eq!(plant("plan/serve.rs", "\nuse crate::engine::Engine;").len(), 1);
     assert_eq!(plant("plan/serve.rs", "\nuse crate::{engine, units};").len(), 1);
-    assert_eq!(plant("profile/stack.rs", "\nfn x() { std::fs::read(\"x\"); }").len(), 1);
+    assert_eq!(
+        plant("profile/stack.rs", "\nfn x() { std::fs::read(\"x\"); }").len(),
+        1
+    );
     assert_eq!(plant("ui/text.rs", "\nuse reqwest::Client;").len(), 1);
     assert_eq!(plant("engine/host.rs", "\nfn x() { println!(); }").len(), 1);
     assert_eq!(plant("engine/host.rs", "\nuse crate::cli::Format;").len(), 1);
@@ -162,6 +248,9 @@ fn the_map_names_every_module() {
     let map = std::fs::read_to_string(root.join("lib.rs")).unwrap();
     for (name, _) in LAYERS.iter().filter(|(name, _)| !["main", "lib"].contains(name)) {
         assert!(map.contains(&format!("[`{name}`]")), "the map lacks {name}");
-        assert!(root.join(format!("{name}.rs")).exists() || root.join(name).is_dir(), "{name} is gone");
+        assert!(
+            root.join(format!("{name}.rs")).exists() || root.join(name).is_dir(),
+            "{name} is gone"
+        );
     }
 }

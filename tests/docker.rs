@@ -18,9 +18,15 @@ async fn docker() -> Docker {
     static BASE_IMAGE: std::sync::Once = std::sync::Once::new();
     BASE_IMAGE.call_once(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/base-image.sh");
-        must_run("bash", &[script, BASE], "these tests need a Docker daemon and debootstrap");
+        must_run(
+            "bash",
+            &[script, BASE],
+            "these tests need a Docker daemon and debootstrap",
+        );
     });
-    Docker::connect(&Env::read()).await.expect("these tests need a Docker daemon")
+    Docker::connect(&Env::read())
+        .await
+        .expect("these tests need a Docker daemon")
 }
 
 fn cli(args: &[&str]) -> String {
@@ -32,13 +38,19 @@ struct Name(String);
 
 impl Name {
     fn new(what: &str) -> Self {
-        Self(format!("dsr1-test-{what}-{}-{}", std::process::id(), support::unique()))
+        Self(format!(
+            "dsr1-test-{what}-{}-{}",
+            std::process::id(),
+            support::unique()
+        ))
     }
 }
 
 impl Drop for Name {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("docker").args(["rm", "--force", &self.0]).output();
+        let _ = std::process::Command::new("docker")
+            .args(["rm", "--force", &self.0])
+            .output();
     }
 }
 
@@ -84,7 +96,18 @@ async fn ended(docker: &Docker, name: &Name) -> Option<i64> {
 fn inspected(name: &str) -> serde_json::Value {
     let mut all: serde_json::Value = serde_json::from_str(&cli(&["container", "inspect", name])).unwrap();
     let mut value = all[0].take();
-    let own = ["Id", "Created", "Name", "State", "HostnamePath", "HostsPath", "LogPath", "ResolvConfPath", "GraphDriver", "NetworkSettings"];
+    let own = [
+        "Id",
+        "Created",
+        "Name",
+        "State",
+        "HostnamePath",
+        "HostsPath",
+        "LogPath",
+        "ResolvConfPath",
+        "GraphDriver",
+        "NetworkSettings",
+    ];
     for key in own {
         value.as_object_mut().unwrap().remove(key);
     }
@@ -93,21 +116,31 @@ fn inspected(name: &str) -> serde_json::Value {
     for key in ["Hostname", "AttachStdout", "AttachStderr"] {
         config.remove(key);
     }
-    config["Env"].as_array_mut().unwrap().sort_by_key(ToString::to_string);
+    config["Env"]
+        .as_array_mut()
+        .unwrap()
+        .sort_by_key(ToString::to_string);
     let host = value["HostConfig"].as_object_mut().unwrap();
     host.remove("ContainerIDFile");
     // The daemon lists mounts in no order.
-    value["Mounts"].as_array_mut().unwrap().sort_by_key(|mount| mount["Destination"].to_string());
+    value["Mounts"]
+        .as_array_mut()
+        .unwrap()
+        .sort_by_key(|mount| mount["Destination"].to_string());
     without_empty(&mut value);
     value
 }
 
 /// Drops what says nothing: the command line sends `[]` where the API sends nothing, with the same effect.
 fn without_empty(value: &mut serde_json::Value) {
-    let Some(object) = value.as_object_mut() else { return };
+    let Some(object) = value.as_object_mut() else {
+        return;
+    };
     object.values_mut().for_each(without_empty);
     let empty = |value: &serde_json::Value| {
-        value.is_null() || value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(serde_json::Map::is_empty)
+        value.is_null()
+            || value.as_array().is_some_and(Vec::is_empty)
+            || value.as_object().is_some_and(serde_json::Map::is_empty)
     };
     object.retain(|_, value| !empty(value));
 }
@@ -125,7 +158,11 @@ fn differences(a: &serde_json::Value, b: &serde_json::Value) -> Vec<String> {
             })
             .collect();
     }
-    if a == b { Vec::new() } else { vec![format!(": {a} is not {b}")] }
+    if a == b {
+        Vec::new()
+    } else {
+        vec![format!(": {a} is not {b}")]
+    }
 }
 
 #[tokio::test]
@@ -138,12 +175,26 @@ async fn a_container_from_the_api_equals_that_of_the_printed_docker_run() {
         let mut step = StartContainer {
             gpus,
             ulimits: vec![
-                Ulimit { name: "memlock".to_owned(), soft: -1, hard: -1 },
-                Ulimit { name: "stack".to_owned(), soft: 67_108_864, hard: 67_108_864 },
+                Ulimit {
+                    name: "memlock".to_owned(),
+                    soft: -1,
+                    hard: -1,
+                },
+                Ulimit {
+                    name: "stack".to_owned(),
+                    soft: 67_108_864,
+                    hard: 67_108_864,
+                },
             ],
             mounts: vec![
-                Mount::Bind { source: dir.path().to_str().unwrap().to_owned(), target: "/models".to_owned() },
-                Mount::Volume { name: by_api.0.clone(), target: "/root/.triton".to_owned() },
+                Mount::Bind {
+                    source: dir.path().to_str().unwrap().to_owned(),
+                    target: "/models".to_owned(),
+                },
+                Mount::Volume {
+                    name: by_api.0.clone(),
+                    target: "/root/.triton".to_owned(),
+                },
             ],
             ..stub(&by_api, "echo 'hello \"you\"'; exit 3")
         };
@@ -154,7 +205,10 @@ async fn a_container_from_the_api_equals_that_of_the_printed_docker_run() {
         let create = script.replace("docker run --detach", "docker create");
         assert_ne!(create, script);
         must_run("bash", &["-c", &create], "install bash");
-        assert_eq!(differences(&inspected(&by_api.0), &inspected(&by_shell.0)), Vec::<String>::new());
+        assert_eq!(
+            differences(&inspected(&by_api.0), &inspected(&by_shell.0)),
+            Vec::<String>::new()
+        );
         cli(&["rm", &by_api.0, &by_shell.0]);
     }
     cli(&["volume", "rm", &by_api.0]);
@@ -176,17 +230,30 @@ async fn a_crash_is_never_a_success() {
 async fn a_stop_waits_for_the_drain_and_removes_the_container() {
     let docker = docker().await;
     let name = Name::new("drain");
-    start(&docker, &stub(&name, "trap 'sleep 1; exit 0' TERM; echo up; while :; do sleep 0.1; done")).await.unwrap();
+    start(
+        &docker,
+        &stub(
+            &name,
+            "trap 'sleep 1; exit 0' TERM; echo up; while :; do sleep 0.1; done",
+        ),
+    )
+    .await
+    .unwrap();
     assert!(!docker.stop(&name.0, 20).await.unwrap(), "it was killed");
     assert_eq!(docker.state(&name.0).await.unwrap(), None);
-    assert!(!docker.stop(&name.0, 20).await.unwrap(), "stopping twice is no error");
+    assert!(
+        !docker.stop(&name.0, 20).await.unwrap(),
+        "stopping twice is no error"
+    );
 }
 
 #[tokio::test]
 async fn a_stop_kills_after_the_drain_time() {
     let docker = docker().await;
     let name = Name::new("stubborn");
-    start(&docker, &stub(&name, "trap '' TERM; while :; do sleep 0.1; done")).await.unwrap();
+    start(&docker, &stub(&name, "trap '' TERM; while :; do sleep 0.1; done"))
+        .await
+        .unwrap();
     assert!(docker.stop(&name.0, 1).await.unwrap(), "it ended by itself");
     assert_eq!(docker.state(&name.0).await.unwrap(), None);
 }
@@ -195,13 +262,33 @@ async fn a_stop_kills_after_the_drain_time() {
 async fn a_container_that_is_not_ours_is_never_touched() {
     let docker = docker().await;
     let name = Name::new("foreign");
-    cli(&["run", "--detach", "--network", "host", "--name", &name.0, BASE, "sleep", "100"]);
+    cli(&[
+        "run",
+        "--detach",
+        "--network",
+        "host",
+        "--name",
+        &name.0,
+        BASE,
+        "sleep",
+        "100",
+    ]);
     let error = docker.stop(&name.0, 1).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Docker);
     let error = start(&docker, &stub(&name, "true")).await.unwrap_err();
-    assert!(error.causes().join(" ").contains("not dsr1's") || error.message().contains("not dsr1's"), "{error:?}");
+    assert!(
+        error.causes().join(" ").contains("not dsr1's") || error.message().contains("not dsr1's"),
+        "{error:?}"
+    );
     assert!(docker.state(&name.0).await.unwrap().unwrap().running);
-    assert!(docker.list().await.unwrap().iter().all(|container| container.name != name.0));
+    assert!(
+        docker
+            .list()
+            .await
+            .unwrap()
+            .iter()
+            .all(|container| container.name != name.0)
+    );
 }
 
 #[tokio::test]
@@ -213,18 +300,34 @@ async fn the_name_is_the_mutex() {
     let error = start(&docker, &step).await.unwrap_err();
     assert!(error.message().contains("runs already"), "{error:?}");
     cli(&["kill", &name.0]);
-    start(&docker, &step).await.expect("an ended one of ours makes room");
+    start(&docker, &step)
+        .await
+        .expect("an ended one of ours makes room");
 }
 
 #[tokio::test]
 async fn a_container_that_cannot_start_is_removed() {
     let docker = docker().await;
     let name = Name::new("gpu");
-    let error = start(&docker, &StartContainer { gpus: true, ..stub(&name, "true") }).await.unwrap_err();
+    let error = start(
+        &docker,
+        &StartContainer {
+            gpus: true,
+            ..stub(&name, "true")
+        },
+    )
+    .await
+    .unwrap_err();
     assert_eq!((error.kind(), error.hints().len()), (Kind::Host, 1), "{error:?}");
     assert!(error.hints()[0].contains("NVIDIA Container Toolkit"), "{error:?}");
     assert_eq!(docker.state(&name.0).await.unwrap(), None);
-    let step = StartContainer { mounts: vec![Mount::Bind { source: "/does/not/exist".to_owned(), target: "/m".to_owned() }], ..stub(&name, "true") };
+    let step = StartContainer {
+        mounts: vec![Mount::Bind {
+            source: "/does/not/exist".to_owned(),
+            target: "/m".to_owned(),
+        }],
+        ..stub(&name, "true")
+    };
     let error = start(&docker, &step).await.unwrap_err();
     assert!(error.hints()[0].contains("dsr1 pull"), "{error:?}");
 }
@@ -234,14 +337,26 @@ async fn commands_and_files_go_in_and_come_out() {
     let docker = docker().await;
     let name = Name::new("exec");
     start(&docker, &stub(&name, "sleep 100")).await.unwrap();
-    docker.upload(&name.0, "/tmp", "in.txt", b"some\nbytes").await.unwrap();
+    docker
+        .upload(&name.0, "/tmp", "in.txt", b"some\nbytes")
+        .await
+        .unwrap();
     let argv = ["sh", "-c", "cat /tmp/in.txt; echo; echo \"$B\" >&2; exit 5"].map(str::to_owned);
     let env = BTreeMap::from([("B".to_owned(), "x y".to_owned())]);
     let mut lines = Vec::new();
-    let code = docker.exec(&name.0, &argv, &env, &mut |line| lines.push(line.to_owned())).await.unwrap();
+    let code = docker
+        .exec(&name.0, &argv, &env, &mut |line| lines.push(line.to_owned()))
+        .await
+        .unwrap();
     lines.sort();
-    assert_eq!((code, lines), (5, vec!["bytes".to_owned(), "some".to_owned(), "x y".to_owned()]));
-    assert_eq!(docker.read_file(&name.0, "/tmp/in.txt", 1000).await.unwrap(), b"some\nbytes");
+    assert_eq!(
+        (code, lines),
+        (5, vec!["bytes".to_owned(), "some".to_owned(), "x y".to_owned()])
+    );
+    assert_eq!(
+        docker.read_file(&name.0, "/tmp/in.txt", 1000).await.unwrap(),
+        b"some\nbytes"
+    );
     assert!(docker.read_file(&name.0, "/tmp/none", 1000).await.is_err());
     assert!(docker.read_file(&name.0, "/etc", 1 << 20).await.is_err());
 }
@@ -254,7 +369,11 @@ async fn an_interrupted_client_ends_inside_the_container() {
     let argv = ["sleep", "987"].map(str::to_owned);
     let env = BTreeMap::new();
     let mut ignore = |_: &str| ();
-    let interrupted = tokio::time::timeout(Duration::from_secs(2), docker.exec(&name.0, &argv, &env, &mut ignore)).await;
+    let interrupted = tokio::time::timeout(
+        Duration::from_secs(2),
+        docker.exec(&name.0, &argv, &env, &mut ignore),
+    )
+    .await;
     assert!(interrupted.is_err());
     assert!(cli(&["top", &name.0]).contains("sleep 987"));
     docker.end_clients().await;
@@ -287,7 +406,9 @@ fn image(name: &Name, run: &str) -> BuildImage {
         stack: "test".to_owned(),
         tag: format!("dsr1/test:{}", name.0),
         base: BASE.to_owned(),
-        dockerfile: format!("FROM {BASE}\nRUN --mount=type=bind,target=/run/dsr1 {run}\nLABEL {LABEL_INPUTS}=\"{inputs}\"\n"),
+        dockerfile: format!(
+            "FROM {BASE}\nRUN --mount=type=bind,target=/run/dsr1 {run}\nLABEL {LABEL_INPUTS}=\"{inputs}\"\n"
+        ),
         files: BTreeMap::from([("site/a.txt".to_owned(), "from the context\n".to_owned())]),
         ca_bundle: None,
         labels: BTreeMap::from([(LABEL_INPUTS.to_owned(), inputs.clone())]),
@@ -298,7 +419,9 @@ fn image(name: &Name, run: &str) -> BuildImage {
 }
 
 fn remove_image(step: &BuildImage) {
-    let _ = std::process::Command::new("docker").args(["image", "rm", "--force", &step.tag]).output();
+    let _ = std::process::Command::new("docker")
+        .args(["image", "rm", "--force", &step.tag])
+        .output();
 }
 
 #[tokio::test]
@@ -310,10 +433,14 @@ async fn an_image_is_built_once_per_inputs() {
     let recorder = Recorder::default();
     let first = docker.build(&step, &StepEvents::new(&recorder, 1)).await.unwrap();
     assert!(!first.cached && first.size_bytes > 0);
-    let lines: Vec<String> = recorder.events().into_iter().filter_map(|event| match event {
-        Event::Line { text, .. } => Some(text),
-        _ => None,
-    }).collect();
+    let lines: Vec<String> = recorder
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Line { text, .. } => Some(text),
+            _ => None,
+        })
+        .collect();
     assert!(lines.iter().any(|line| line == "from the context"), "{lines:?}");
     let begun = Instant::now();
     let again = docker.build(&step, &StepEvents::new(&recorder, 1)).await.unwrap();
@@ -321,7 +448,16 @@ async fn an_image_is_built_once_per_inputs() {
     assert!(again.cached);
     assert_eq!(again.image_id, first.image_id);
     // The context is bind-mounted: nothing of it is in the image.
-    let listing = cli(&["run", "--rm", "--network", "host", &step.tag, "sh", "-c", "ls -A /run/dsr1"]);
+    let listing = cli(&[
+        "run",
+        "--rm",
+        "--network",
+        "host",
+        &step.tag,
+        "sh",
+        "-c",
+        "ls -A /run/dsr1",
+    ]);
     assert_eq!(listing, "");
     remove_image(&step);
 }
@@ -332,7 +468,10 @@ async fn a_build_step_that_fails_shows_its_log() {
     let name = Name::new("fail");
     let step = image(&name, "sh -c 'echo the reason; exit 37'");
     let recorder = Recorder::default();
-    let error = docker.build(&step, &StepEvents::new(&recorder, 1)).await.unwrap_err();
+    let error = docker
+        .build(&step, &StepEvents::new(&recorder, 1))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Docker);
     assert_eq!(error.log_lines(), ["the reason"]);
     assert!(error.causes().join(" ").contains("37"), "{error:?}");
@@ -346,7 +485,18 @@ async fn an_interrupted_build_ends_in_the_daemon() {
     let step = image(&name, &marker);
     let recorder = Recorder::default();
     let events = StepEvents::new(&recorder, 1);
-    let running = || String::from_utf8(std::process::Command::new("ps").args(["-eo", "args"]).output().unwrap().stdout).unwrap().lines().any(|line| line == marker || line.ends_with(&format!(" {marker}")));
+    let running = || {
+        String::from_utf8(
+            std::process::Command::new("ps")
+                .args(["-eo", "args"])
+                .output()
+                .unwrap()
+                .stdout,
+        )
+        .unwrap()
+        .lines()
+        .any(|line| line == marker || line.ends_with(&format!(" {marker}")))
+    };
     tokio::select! {
         _ = docker.build(&step, &events) => panic!("the build ended"),
         () = async { while !running() { tokio::time::sleep(Duration::from_millis(50)).await; } } => {}
@@ -367,9 +517,15 @@ async fn a_base_image_that_cannot_be_had_says_what_to_do() {
     let mut step = image(&name, "true");
     step.base = "127.0.0.1:1/nobody/nothing:1".to_owned();
     let recorder = Recorder::default();
-    let error = docker.build(&step, &StepEvents::new(&recorder, 1)).await.unwrap_err();
+    let error = docker
+        .build(&step, &StepEvents::new(&recorder, 1))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), Kind::Docker);
-    assert!(error.hints().iter().any(|hint| hint.contains("--base-image")), "{error:?}");
+    assert!(
+        error.hints().iter().any(|hint| hint.contains("--base-image")),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -379,15 +535,29 @@ fn no_daemon_is_known_at_once_and_says_what_to_do() {
     let dead = dir.join("dead.sock");
     drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
     let cases = [
-        ("/nonexistent.sock".to_owned(), "cause: `/nonexistent.sock` does not exist"),
-        (dead.to_str().unwrap().to_owned(), "cause: nothing listens there: the daemon is not running"),
+        (
+            "/nonexistent.sock".to_owned(),
+            "cause: `/nonexistent.sock` does not exist",
+        ),
+        (
+            dead.to_str().unwrap().to_owned(),
+            "cause: nothing listens there: the daemon is not running",
+        ),
     ];
     for (socket, cause) in cases {
         let home = Home::new().with("DOCKER_HOST", format!("unix://{socket}"));
         let begun = Instant::now();
-        let run = home.run(&["build", "--stack", "cpu", "--runtime", "docker"]).expect(4);
+        let run = home
+            .run(&["build", "--stack", "cpu", "--runtime", "docker"])
+            .expect(4);
         assert!(begun.elapsed() < Duration::from_secs(2));
-        assert!(run.stderr.contains(&format!("error: no Docker daemon at `unix://{socket}`\n{cause}\nhint: start it")), "{}", run.stderr);
+        assert!(
+            run.stderr.contains(&format!(
+                "error: no Docker daemon at `unix://{socket}`\n{cause}\nhint: start it"
+            )),
+            "{}",
+            run.stderr
+        );
     }
 }
 
@@ -398,7 +568,13 @@ fn a_daemon_that_hangs_does_not_hang_dsr1() {
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let home = Home::new().with("DOCKER_HOST", format!("unix://{}", socket.to_str().unwrap()));
     let begun = Instant::now();
-    let run = home.run(&["build", "--stack", "cpu", "--runtime", "docker"]).expect(4);
-    assert!(run.stderr.contains("hangs\ncause: no answer within 5 s\nhint: "), "{}", run.stderr);
+    let run = home
+        .run(&["build", "--stack", "cpu", "--runtime", "docker"])
+        .expect(4);
+    assert!(
+        run.stderr.contains("hangs\ncause: no answer within 5 s\nhint: "),
+        "{}",
+        run.stderr
+    );
     assert!(begun.elapsed() < Duration::from_secs(13), "{:?}", begun.elapsed());
 }

@@ -18,17 +18,28 @@ fn assert_one_of_each(run: &Run) {
         let count = run.stderr.lines().filter(|line| line.starts_with(word)).count();
         assert_eq!(count, 1, "{word}\n{}", run.stderr);
     }
-    assert!(!run.stderr.contains("Traceback") && !run.stderr.contains("panicked"), "{}", run.stderr);
+    assert!(
+        !run.stderr.contains("Traceback") && !run.stderr.contains("panicked"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
 fn no_python() {
     let home = Home::new().without_docker().with("PATH", "/nonexistent");
     let begun = Instant::now();
-    let run = home.run(&["up", "--profile", "rehearsal", "--runtime", "process"]).expect(3);
+    let run = home
+        .run(&["up", "--profile", "rehearsal", "--runtime", "process"])
+        .expect(3);
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert_one_of_each(&run);
-    assert!(run.stderr.contains("error: no Python on this host\ncause: `python3` is not on PATH"), "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("error: no Python on this host\ncause: `python3` is not on PATH"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
@@ -37,16 +48,31 @@ fn a_python_without_venv_says_what_to_install() {
     let bin = home.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     let fake = |version: &str, venv: u8| {
-        let script = format!("#!/bin/sh\nprintf '{}/python3\\n{version}\\n{venv}\\n'\n", bin.display());
+        let script = format!(
+            "#!/bin/sh\nprintf '{}/python3\\n{version}\\n{venv}\\n'\n",
+            bin.display()
+        );
         std::fs::write(bin.join("python3"), script).unwrap();
-        std::fs::set_permissions(bin.join("python3"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(
+            bin.join("python3"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
     };
     fake("3.11.2", 0);
     let home = home.with("PATH", format!("{}:/usr/bin:/bin", bin.display()));
-    let run = home.run(&["build", "--stack", "cpu", "--runtime", "process"]).expect(3);
-    assert!(run.stderr.contains("cannot make a venv") && run.stderr.contains("python3-venv"), "{}", run.stderr);
+    let run = home
+        .run(&["build", "--stack", "cpu", "--runtime", "process"])
+        .expect(3);
+    assert!(
+        run.stderr.contains("cannot make a venv") && run.stderr.contains("python3-venv"),
+        "{}",
+        run.stderr
+    );
     fake("3.9.18", 1);
-    let run = home.run(&["build", "--stack", "cpu", "--runtime", "process"]).expect(3);
+    let run = home
+        .run(&["build", "--stack", "cpu", "--runtime", "process"])
+        .expect(3);
     assert!(run.stderr.contains("error: Python 3.9.18 at"), "{}", run.stderr);
     assert_one_of_each(&run);
 }
@@ -55,23 +81,42 @@ fn a_python_without_venv_says_what_to_install() {
 fn a_package_index_that_cannot_be_reached() {
     let index = format!("http://127.0.0.1:{}/simple", free_port());
     let home = Home::new().without_docker().with("PIP_INDEX_URL", index);
-    let run = home.run(&["build", "--stack", "cpu", "--runtime", "process"]).expect(5);
+    let run = home
+        .run(&["build", "--stack", "cpu", "--runtime", "process"])
+        .expect(5);
     assert_one_of_each(&run);
-    assert!(run.stderr.contains("cause: the package index cannot be reached"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("cause: the package index cannot be reached"),
+        "{}",
+        run.stderr
+    );
     assert_no_venv(&home);
 }
 
 #[track_caller]
 fn assert_no_venv(home: &Home) {
     let venvs = home.path().join(".cache/dsr1/venvs");
-    let left: Vec<_> = std::fs::read_dir(venvs).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()).collect();
+    let left: Vec<_> = std::fs::read_dir(venvs)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
 fn ctrl_c_during_the_install_leaves_no_venv_and_no_process() {
     let home = Home::new().without_docker();
-    let mut running = home.start(&["build", "--stack", "cpu", "--runtime", "process", "--progress", "plain"]);
+    let mut running = home.start(&[
+        "build",
+        "--stack",
+        "cpu",
+        "--runtime",
+        "process",
+        "--progress",
+        "plain",
+    ]);
     running.wait_for("    | [", Duration::from_secs(60));
     running.signal("INT");
     let (run, took) = running.end();
@@ -93,10 +138,18 @@ fn a_disk_that_is_too_small_for_the_packages() {
         home = home.path().display(),
         binary = env!("CARGO_BIN_EXE_dsr1")
     );
-    let output = std::process::Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).output().unwrap();
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+        .output()
+        .unwrap();
     let run = Run::from(output).expect(3);
     assert_one_of_each(&run);
-    assert!(run.stderr.contains("error: not enough disk for the engine's packages at `"), "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("error: not enough disk for the engine's packages at `"),
+        "{}",
+        run.stderr
+    );
     assert!(run.stderr.contains("MB free"), "{}", run.stderr);
 }
 
@@ -105,31 +158,63 @@ fn a_port_that_is_taken_is_known_before_anything_starts() {
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port().to_string();
     let home = Home::new().without_docker();
-    let run = home.run(&["up", "--profile", "rehearsal", "--port", &port]).expect(3);
+    let run = home
+        .run(&["up", "--profile", "rehearsal", "--port", &port])
+        .expect(3);
     assert_one_of_each(&run);
     let me = format!("(pid {})", std::process::id());
-    assert!(run.stderr.contains(&format!("error: port {port} on 127.0.0.1 is taken\ncause: held by ")) && run.stderr.contains(&me), "{}", run.stderr);
+    assert!(
+        run.stderr.contains(&format!(
+            "error: port {port} on 127.0.0.1 is taken\ncause: held by "
+        )) && run.stderr.contains(&me),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
 fn weights_that_were_never_pulled() {
     let home = Home::new().without_docker();
-    let run = home.run(&["serve", "--profile", "rehearsal", "--runtime", "process"]).expect(5);
+    let run = home
+        .run(&["serve", "--profile", "rehearsal", "--runtime", "process"])
+        .expect(5);
     assert_one_of_each(&run);
-    assert!(run.stderr.contains("error: dsr1/rehearsal-qwen2@main is not in the cache"), "{}", run.stderr);
-    assert!(run.stderr.contains("hint: dsr1 pull dsr1/rehearsal-qwen2"), "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("error: dsr1/rehearsal-qwen2@main is not in the cache"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("hint: dsr1 pull dsr1/rehearsal-qwen2"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
 fn a_server_that_is_not_there() {
     let home = Home::new().without_docker();
-    for args in [&["logs", "nobody"][..], &["stop", "nobody"], &["bench", "nobody"], &["ask", "--server", "nobody", "hi"]] {
+    for args in [
+        &["logs", "nobody"][..],
+        &["stop", "nobody"],
+        &["bench", "nobody"],
+        &["ask", "--server", "nobody", "hi"],
+    ] {
         let run = home.run(args).expect(2);
-        assert!(run.stderr.starts_with("error: there is no server `nobody`"), "{}", run.stderr);
+        assert!(
+            run.stderr.starts_with("error: there is no server `nobody`"),
+            "{}",
+            run.stderr
+        );
     }
     let url = format!("http://127.0.0.1:{}", free_port());
     let run = home.run(&["ask", "--url", &url, "hi"]).expect(7);
-    assert!(run.stderr.starts_with(&format!("error: no answer from {url}")), "{}", run.stderr);
+    assert!(
+        run.stderr.starts_with(&format!("error: no answer from {url}")),
+        "{}",
+        run.stderr
+    );
 }
 
 /// A plan that starts a shell script where the engine would be, and follows it.
@@ -142,7 +227,10 @@ fn follow(script: &str, stall_s: u64) -> (Home, Recorder, dsr1::error::Result<ds
         _ => None,
     });
     let log = format!("{root}/servers/dsr1-stub.log");
-    let server = Server::Process { name: "dsr1-stub".to_owned(), log: log.clone() };
+    let server = Server::Process {
+        name: "dsr1-stub".to_owned(),
+        log: log.clone(),
+    };
     let plan = Plan::new(
         "serve",
         vec![
@@ -177,10 +265,14 @@ fn an_engine_that_dies_shows_its_reason_and_its_stage() {
     assert_eq!(error.message(), "dsr1-stub ended during load weights");
     assert_eq!(error.causes(), ["RuntimeError: no luck (exit code 3)"]);
     assert_eq!(error.log_lines().last().unwrap(), "RuntimeError: no luck");
-    let stages: Vec<Stage> = recorder.events().iter().filter_map(|event| match event {
-        Event::Stage { stage, .. } => Some(*stage),
-        _ => None,
-    }).collect();
+    let stages: Vec<Stage> = recorder
+        .events()
+        .iter()
+        .filter_map(|event| match event {
+            Event::Stage { stage, .. } => Some(*stage),
+            _ => None,
+        })
+        .collect();
     assert_eq!(stages, [Stage::Starting, Stage::LoadingWeights]);
     assert_eq!(home.leftovers(), Vec::<String>::new());
 }

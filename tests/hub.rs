@@ -25,9 +25,15 @@ fn repo(home: &Home) -> PathBuf {
 fn assert_whole(home: &Home, hub: &Hub) {
     let snapshot = repo(home).join("snapshots").join(hub.commit());
     let pulled = support::tree(&snapshot);
-    let expected = small_model().into_iter().map(|(path, file)| (path, file.bytes)).collect();
+    let expected = small_model()
+        .into_iter()
+        .map(|(path, file)| (path, file.bytes))
+        .collect();
     assert_eq!(pulled, expected);
-    assert_eq!(std::fs::read_to_string(repo(home).join("refs/main")).unwrap(), hub.commit());
+    assert_eq!(
+        std::fs::read_to_string(repo(home).join("refs/main")).unwrap(),
+        hub.commit()
+    );
     assert_no_wrong_blob(home);
 }
 
@@ -35,7 +41,9 @@ fn assert_whole(home: &Home, hub: &Hub) {
 #[track_caller]
 fn assert_no_wrong_blob(home: &Home) {
     let files = small_model();
-    let Ok(blobs) = std::fs::read_dir(repo(home).join("blobs")) else { return };
+    let Ok(blobs) = std::fs::read_dir(repo(home).join("blobs")) else {
+        return;
+    };
     for blob in blobs.flatten() {
         let name = blob.file_name().into_string().unwrap();
         let bytes = std::fs::read(blob.path()).unwrap();
@@ -75,12 +83,24 @@ fn a_snapshot_is_pulled_whole_and_once() {
 #[test]
 fn the_report_is_json_for_ci() {
     let (home, hub) = setup();
-    let args = ["pull", REPO, "--endpoint", &hub.endpoint, "--format", "json", "--progress", "json"];
+    let args = [
+        "pull",
+        REPO,
+        "--endpoint",
+        &hub.endpoint,
+        "--format",
+        "json",
+        "--progress",
+        "json",
+    ];
     let run = home.run(&args).expect(0);
     let report = run.json();
     assert_eq!(report["schema"], "dsr1.report/1");
     let outcome = &report["steps"][0]["outcome"];
-    assert_eq!((&outcome["result"], &outcome["files"], &outcome["commit"]), (&json!("pulled"), &json!(6), &json!(hub.commit())));
+    assert_eq!(
+        (&outcome["result"], &outcome["files"], &outcome["commit"]),
+        (&json!("pulled"), &json!(6), &json!(hub.commit()))
+    );
     for line in run.stderr.lines() {
         let event: serde_json::Value = serde_json::from_str(line).unwrap();
         assert!(event["event"].is_string());
@@ -102,7 +122,10 @@ fn a_reset_connection_is_resumed_where_it_broke() {
     hub.fault(&format!("blob/{SHARD}"), Fault::Reset(600_000), 1);
     pull(&home, &hub).expect(0);
     assert_whole(&home, &hub);
-    let resumed = hub.asked().into_iter().any(|asked| asked.on_cdn && asked.range.is_some_and(|range| !range.starts_with("bytes=0-")));
+    let resumed = hub
+        .asked()
+        .into_iter()
+        .any(|asked| asked.on_cdn && asked.range.is_some_and(|range| !range.starts_with("bytes=0-")));
     assert!(resumed, "nothing was resumed: {:?}", hub.asked());
 }
 
@@ -123,7 +146,11 @@ fn a_flipped_byte_is_fetched_again() {
 
 #[test]
 fn an_error_page_never_becomes_a_shard() {
-    for (code, page) in [(403, "<html>expired</html>"), (500, "oops"), (503, "<html>busy</html>")] {
+    for (code, page) in [
+        (403, "<html>expired</html>"),
+        (500, "oops"),
+        (503, "<html>busy</html>"),
+    ] {
         survives(Fault::Status(code, "Content-Type: text/html\r\n", page), 1);
     }
 }
@@ -147,7 +174,12 @@ fn bytes_that_stay_wrong_are_an_integrity_error_and_get_no_name() {
     let (home, hub) = setup();
     hub.fault(&format!("blob/{SHARD}"), Fault::Flip(7), 9);
     let run = pull(&home, &hub).expect(6);
-    assert!(run.stderr.contains(&format!("error: `{SHARD}` arrives wrong, twice")), "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains(&format!("error: `{SHARD}` arrives wrong, twice")),
+        "{}",
+        run.stderr
+    );
     assert!(run.stderr.contains("the listing states"), "{}", run.stderr);
     assert_not_published(&home, &hub);
 }
@@ -155,7 +187,11 @@ fn bytes_that_stay_wrong_are_an_integrity_error_and_get_no_name() {
 #[test]
 fn a_shard_that_is_not_there_fails_the_pull() {
     let (home, hub) = setup();
-    hub.fault(&format!("blob/{SHARD}"), Fault::Status(404, "", "<html>gone</html>"), 99);
+    hub.fault(
+        &format!("blob/{SHARD}"),
+        Fault::Status(404, "", "<html>gone</html>"),
+        99,
+    );
     let run = pull(&home, &hub).expect(5);
     assert!(run.stderr.contains("cause: status 404"), "{}", run.stderr);
     assert_not_published(&home, &hub);
@@ -170,10 +206,16 @@ fn the_token_never_leaves_the_hub() {
     assert_whole(&home, &hub);
     let asked = hub.asked();
     assert!(asked.iter().any(|asked| asked.on_cdn));
-    assert!(asked.iter().all(|asked| asked.on_cdn != asked.authorized), "{asked:?}");
+    assert!(
+        asked.iter().all(|asked| asked.on_cdn != asked.authorized),
+        "{asked:?}"
+    );
     assert!(!run.stderr.contains("hf_canary") && !run.stdout.contains("hf_canary"));
     for (path, bytes) in support::tree(home.path()) {
-        assert!(!bytes.windows(9).any(|window| window == b"hf_canary"), "the token is in {path}");
+        assert!(
+            !bytes.windows(9).any(|window| window == b"hf_canary"),
+            "the token is in {path}"
+        );
     }
 }
 
@@ -182,17 +224,35 @@ fn a_gated_repository_says_what_to_do() {
     let (home, hub) = setup();
     hub.require_token("hf_other");
     let run = pull(&home, &hub).expect(5);
-    assert!(run.stderr.contains("error: lab/tiny-r1 is gated"), "{}", run.stderr);
-    assert!(run.stderr.contains(&format!("hint: accept the terms at {}/{REPO}", hub.endpoint)), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("error: lab/tiny-r1 is gated"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr
+            .contains(&format!("hint: accept the terms at {}/{REPO}", hub.endpoint)),
+        "{}",
+        run.stderr
+    );
     assert_eq!(run.stderr.matches("hint:").count(), 1);
 }
 
 #[test]
 fn a_repository_that_is_not_there_says_so() {
     let (home, hub) = setup();
-    let run = home.run(&["pull", "lab/none", "--endpoint", &hub.endpoint]).expect(5);
-    assert!(run.stderr.contains("error: lab/none was not found\ncause: the hub answered 404"), "{}", run.stderr);
-    let run = home.run(&["pull", REPO, "--revision", "nope", "--endpoint", &hub.endpoint]).expect(5);
+    let run = home
+        .run(&["pull", "lab/none", "--endpoint", &hub.endpoint])
+        .expect(5);
+    assert!(
+        run.stderr
+            .contains("error: lab/none was not found\ncause: the hub answered 404"),
+        "{}",
+        run.stderr
+    );
+    let run = home
+        .run(&["pull", REPO, "--revision", "nope", "--endpoint", &hub.endpoint])
+        .expect(5);
     assert!(run.stderr.contains("has no revision `nope`"), "{}", run.stderr);
 }
 
@@ -203,16 +263,30 @@ fn a_hub_that_cannot_be_reached_is_known_within_two_seconds() {
     let endpoint = format!("http://127.0.0.1:{}", support::free_port());
     let run = home.run(&["pull", REPO, "--endpoint", &endpoint]).expect(5);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    assert!(run.stderr.contains("error: cannot reach the hub") && run.stderr.contains("hint: check the network"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("error: cannot reach the hub") && run.stderr.contains("hint: check the network"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
 fn a_hostile_listing_writes_nothing() {
-    for path in ["../../../../escape", "/tmp/escape", "a/../../b", "x\u{202e}y", ".."] {
+    for path in [
+        "../../../../escape",
+        "/tmp/escape",
+        "a/../../b",
+        "x\u{202e}y",
+        "..",
+    ] {
         let (home, hub) = setup();
         hub.listing(json!([{ "type": "file", "path": path, "size": 1, "oid": "0".repeat(40) }]));
         let run = pull(&home, &hub).expect(6);
-        assert!(run.stderr.contains("error: the hub's listing cannot be trusted"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("error: the hub's listing cannot be trusted"),
+            "{}",
+            run.stderr
+        );
         assert!(!repo(&home).exists(), "{path}");
     }
 }
@@ -260,9 +334,18 @@ fn an_interrupted_pull_ends_at_once_and_goes_on_where_it_was() {
     let mut running = home.start(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"]);
     running.wait_for("6 files", Duration::from_secs(20));
     let part = repo(&home).join(".dsr1");
-    let has_part = || std::fs::read_dir(&part).into_iter().flatten().flatten().any(|file| {
-        Path::new(&file.file_name()).extension().is_some_and(|kind| kind == "part") && file.metadata().is_ok_and(|meta| meta.len() > 500_000)
-    });
+    let has_part = || {
+        std::fs::read_dir(&part)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|file| {
+                Path::new(&file.file_name())
+                    .extension()
+                    .is_some_and(|kind| kind == "part")
+                    && file.metadata().is_ok_and(|meta| meta.len() > 500_000)
+            })
+    };
     let begun = Instant::now();
     while !has_part() {
         assert!(begun.elapsed() < Duration::from_secs(20), "no part appeared");
@@ -277,7 +360,11 @@ fn an_interrupted_pull_ends_at_once_and_goes_on_where_it_was() {
     let before = hub.bytes_sent();
     pull(&home, &hub).expect(0);
     assert_whole(&home, &hub);
-    assert!(hub.bytes_sent() - before < 400_000, "{} bytes were fetched again", hub.bytes_sent() - before);
+    assert!(
+        hub.bytes_sent() - before < 400_000,
+        "{} bytes were fetched again",
+        hub.bytes_sent() - before
+    );
 }
 
 #[test]
@@ -304,7 +391,9 @@ fn offline_takes_what_is_proven_and_nothing_else() {
     let online = Home::new();
     pull(&online, &hub).expect(0);
     let cache = online.path().join(".cache/huggingface");
-    let offline = Home::new().with("HF_HUB_OFFLINE", "1").with("HF_HOME", cache.to_str().unwrap());
+    let offline = Home::new()
+        .with("HF_HUB_OFFLINE", "1")
+        .with("HF_HOME", cache.to_str().unwrap());
     let asked = hub.asked().len();
     pull(&offline, &hub).expect(0);
     assert_eq!(hub.asked().len(), asked);
@@ -314,10 +403,26 @@ fn offline_takes_what_is_proven_and_nothing_else() {
 fn files_are_readable_by_other_users_whatever_the_umask() {
     let (home, hub) = setup();
     let binary = env!("CARGO_BIN_EXE_dsr1");
-    let script = format!("umask 077 && exec {binary} pull {REPO} --endpoint {}", hub.endpoint);
-    let status = std::process::Command::new("sh").args(["-c", &script]).env("HOME", home.path()).status().unwrap();
+    let script = format!(
+        "umask 077 && exec {binary} pull {REPO} --endpoint {}",
+        hub.endpoint
+    );
+    let status = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .env("HOME", home.path())
+        .status()
+        .unwrap();
     assert!(status.success());
-    let mode = |path: &Path| std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777;
+    let mode = |path: &Path| {
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777
+    };
     let snapshot = repo(&home).join("snapshots").join(hub.commit());
-    assert_eq!((mode(&snapshot.join(SHARD)), mode(&snapshot), mode(&repo(&home).join("blobs"))), (0o644, 0o755, 0o755));
+    assert_eq!(
+        (
+            mode(&snapshot.join(SHARD)),
+            mode(&snapshot),
+            mode(&repo(&home).join("blobs"))
+        ),
+        (0o644, 0o755, 0o755)
+    );
 }

@@ -12,7 +12,10 @@ use crate::profile::{Bench, Profile, Stack};
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
-    let found = context.engine.one_server(args.which.server.as_deref(), &probe()?).await?;
+    let found = context
+        .engine
+        .one_server(args.which.server.as_deref(), &probe()?)
+        .await?;
     let (profile, stack) = origin(context, &found, args.profile_file.as_deref())?;
     let facts = context.gather(&stack, None, &Ask::default()).await;
     let bench = Bench {
@@ -31,18 +34,34 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
         stack,
         bench,
     };
-    context.print_or_finish(&plan::bench(&request, &facts), args.dry_run).await
+    context
+        .print_or_finish(&plan::bench(&request, &facts), args.dry_run)
+        .await
 }
 
 /// The profile and stack that a server was started from.
-pub(super) fn origin(context: &Context, found: &Found, file: Option<&std::path::Path>) -> Result<(Profile, Stack)> {
+pub(super) fn origin(
+    context: &Context,
+    found: &Found,
+    file: Option<&std::path::Path>,
+) -> Result<(Profile, Stack)> {
     let catalog = context.catalog(file)?;
     let stack = catalog.stack(&found.status.stack)?.clone();
     let name = &found.status.profile;
-    let profile = catalog.profiles().iter().find(|profile| profile.name == *name).cloned();
+    let profile = catalog
+        .profiles()
+        .iter()
+        .find(|profile| profile.name == *name)
+        .cloned();
     let profile = profile.ok_or_else(|| {
-        Error::new(Kind::Usage, format!("{} was started from the profile `{name}`, which is not built in", found.status.name))
-            .hint("name its file: --profile-file FILE")
+        Error::new(
+            Kind::Usage,
+            format!(
+                "{} was started from the profile `{name}`, which is not built in",
+                found.status.name
+            ),
+        )
+        .hint("name its file: --profile-file FILE")
     })?;
     Ok((profile, stack))
 }

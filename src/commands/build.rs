@@ -25,8 +25,14 @@ pub(super) async fn run(context: &Context, args: BuildArgs) -> Result<()> {
         }
     };
     let (target, why) = context.target(&args.runtime, &stack, &facts)?;
-    let request = BuildRequest { stack, target, base_image: args.runtime.base_image.clone() };
+    let request = BuildRequest {
+        stack,
+        target,
+        base_image: args.runtime.base_image.clone(),
+    };
     let mut plan = plan::build(&request, &facts)?;
     plan.notes.extend(why);
-    context.print_or_finish(&plan, args.plan.dry_run || args.plan.facts.is_some()).await
+    context
+        .print_or_finish(&plan, args.plan.dry_run || args.plan.facts.is_some())
+        .await
 }

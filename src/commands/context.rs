@@ -31,7 +31,10 @@ pub(super) struct Context {
 impl Context {
     /// Makes the context of a command.
     pub(super) fn new(output: Output, env: Env) -> Result<Self> {
-        Ok(Self { output, engine: Engine::new(env)? })
+        Ok(Self {
+            output,
+            engine: Engine::new(env)?,
+        })
     }
 
     fn env(&self) -> &Env {
@@ -45,7 +48,11 @@ impl Context {
     }
 
     /// Prints a result: as text for people, or as JSON.
-    pub(super) fn print<T: serde::Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+    pub(super) fn print<T: serde::Serialize>(
+        &self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<()> {
         match self.output.format {
             Format::Text => ui::print(&text(value)),
             Format::Json => ui::print(&ui::json(value)),
@@ -73,7 +80,11 @@ impl Context {
 
     /// Prints a plan, or carries it out.
     pub(super) async fn print_or_finish(&self, plan: &Plan, print: bool) -> Result<()> {
-        if print { self.print(plan, plan::shell::render) } else { self.finish(plan).await }
+        if print {
+            self.print(plan, plan::shell::render)
+        } else {
+            self.finish(plan).await
+        }
     }
 
     /// Awaits `work`. At Ctrl-C or SIGTERM it is dropped, what it started is removed, and the error says so; a
@@ -114,7 +125,10 @@ impl Context {
         match (catalog.select(&name, precision, None), facts) {
             (Err(error), None) if error.message().contains("two precisions") => {
                 // Only now is the GPU worth a look: nvidia-smi can take a second.
-                let wanted = host::Wanted { gpus: true, ..host::Wanted::default() };
+                let wanted = host::Wanted {
+                    gpus: true,
+                    ..host::Wanted::default()
+                };
                 let host = host::gather(self.env(), &wanted).await;
                 catalog.select(&name, precision, host.blackwell())
             }
@@ -131,12 +145,20 @@ impl Context {
         let document: serde_json::Value =
             serde_json::from_str(&text).at(Kind::Usage, || format!("`{name}` is not JSON"))?;
         // `dsr1 doctor --format json` wraps the facts in its report; both forms are taken.
-        let inner = if document["facts"].is_object() { document["facts"].clone() } else { document };
-        let facts: Facts = serde_json::from_value(inner).at(Kind::Usage, || format!("`{name}` holds no facts"))?;
+        let inner = if document["facts"].is_object() {
+            document["facts"].clone()
+        } else {
+            document
+        };
+        let facts: Facts =
+            serde_json::from_value(inner).at(Kind::Usage, || format!("`{name}` holds no facts"))?;
         if facts.schema != facts::SCHEMA {
-            return Err(Error::new(Kind::Usage, format!("`{name}` has schema `{}`", facts.schema.escape_debug()))
-                .cause(format!("this dsr1 reads {}", facts::SCHEMA))
-                .hint("write it again: dsr1 doctor --profile NAME --format json > facts.json"));
+            return Err(Error::new(
+                Kind::Usage,
+                format!("`{name}` has schema `{}`", facts.schema.escape_debug()),
+            )
+            .cause(format!("this dsr1 reads {}", facts::SCHEMA))
+            .hint("write it again: dsr1 doctor --profile NAME --format json > facts.json"));
         }
         Ok(Some(facts))
     }
@@ -145,9 +167,16 @@ impl Context {
     pub(super) async fn gather(&self, stack: &Stack, profile: Option<&Profile>, ask: &Ask) -> Facts {
         let env = self.env();
         let docker = async {
-            if ask.docker { self.docker_facts(stack, ask.base_image.as_deref()).await } else { facts::Docker::default() }
+            if ask.docker {
+                self.docker_facts(stack, ask.base_image.as_deref()).await
+            } else {
+                facts::Docker::default()
+            }
         };
-        let paths = facts::Paths { ready_venvs: venv::ready(&env.paths.cache), ..env.paths.clone() };
+        let paths = facts::Paths {
+            ready_venvs: venv::ready(&env.paths.cache),
+            ..env.paths.clone()
+        };
         let wanted = host::Wanted {
             disks: vec![paths.cache.clone(), paths.hub_cache.clone(), paths.state.clone()],
             ports: ask.ports.clone(),
@@ -155,7 +184,13 @@ impl Context {
             gpus: ask.gpus && stack.accelerator == Accelerator::Cuda,
         };
         let (docker, host) = tokio::join!(docker, host::gather(env, &wanted));
-        let mut facts = Facts { schema: facts::SCHEMA.to_owned(), host, docker, paths, ..Facts::default() };
+        let mut facts = Facts {
+            schema: facts::SCHEMA.to_owned(),
+            host,
+            docker,
+            paths,
+            ..Facts::default()
+        };
         if let Some(profile) = profile {
             let model = &profile.model;
             let cache = Path::new(&facts.paths.hub_cache);
@@ -164,7 +199,9 @@ impl Context {
                 (profile.goal == Goal::Rehearsal).then(hub::rehearsal_commit)
             });
             if let Some(commit) = commit {
-                facts.snapshots.insert(format!("{}@{}", model.repo, model.revision), commit);
+                facts
+                    .snapshots
+                    .insert(format!("{}@{}", model.repo, model.revision), commit);
             }
         }
         facts
@@ -174,21 +211,35 @@ impl Context {
         let env = self.env();
         let base = base_image.map_or_else(|| stack.base_reference(), str::to_owned);
         // The image's tag depends on the plan's inputs, which depend on nothing that Docker says.
-        let facts = Facts { paths: env.paths.clone(), ..Facts::default() };
-        let request =
-            BuildRequest { stack: stack.clone(), target: Target::Docker, base_image: base_image.map(str::to_owned) };
+        let facts = Facts {
+            paths: env.paths.clone(),
+            ..Facts::default()
+        };
+        let request = BuildRequest {
+            stack: stack.clone(),
+            target: Target::Docker,
+            base_image: base_image.map(str::to_owned),
+        };
         let tag = plan::image_tag(&request, &facts).unwrap_or_default();
         let probe: &[&str] = if stack.process_runtime { &[&base] } else { &[] };
         Docker::facts(env, &[&base, &tag], probe).await
     }
 
     /// The runtime that the arguments choose, with the reason when dsr1 chose.
-    pub(super) fn target(&self, args: &RuntimeArgs, stack: &Stack, facts: &Facts) -> Result<(Target, Option<String>)> {
+    pub(super) fn target(
+        &self,
+        args: &RuntimeArgs,
+        stack: &Stack,
+        facts: &Facts,
+    ) -> Result<(Target, Option<String>)> {
         plan::install_target(asked(args), stack, args.base_image.as_deref(), facts)
     }
 
     /// Everything that `serve` and `up` are asked, with facts and the choices that were made.
-    pub(super) async fn server_request(&self, args: &ServerArgs) -> Result<(ServeRequest, Facts, Vec<String>)> {
+    pub(super) async fn server_request(
+        &self,
+        args: &ServerArgs,
+    ) -> Result<(ServeRequest, Facts, Vec<String>)> {
         let file = self.facts_file(&args.plan)?;
         let Selection { profile, stack, note } = self.select(&args.profile, file.as_ref()).await?;
         let facts = match file {
@@ -219,13 +270,20 @@ impl Context {
 
     /// The hub to pull from.
     pub(super) fn endpoint(&self, args: &HubArgs) -> Result<String> {
-        let url = args.endpoint.clone().or_else(|| self.env().hub_endpoint.clone()).unwrap_or_else(|| HUB.to_owned());
+        let url = args
+            .endpoint
+            .clone()
+            .or_else(|| self.env().hub_endpoint.clone())
+            .unwrap_or_else(|| HUB.to_owned());
         let plain = !url.chars().any(|c| c.is_control() || c.is_whitespace());
         if plain && (url.starts_with("http://") || url.starts_with("https://")) {
             return Ok(url.trim_end_matches('/').to_owned());
         }
-        Err(Error::new(Kind::Usage, format!("`{}` is not a hub's URL", url.escape_debug()))
-            .hint("it looks like https://huggingface.co or http://10.0.0.1:8490"))
+        Err(Error::new(
+            Kind::Usage,
+            format!("`{}` is not a hub's URL", url.escape_debug()),
+        )
+        .hint("it looks like https://huggingface.co or http://10.0.0.1:8490"))
     }
 }
 
@@ -264,12 +322,17 @@ pub(super) const fn precision(fp4: bool, fp8: bool) -> Option<Precision> {
 
 /// The catalog, with a profile file on top when one is given.
 pub(super) fn catalog(file: Option<&Path>) -> Result<Catalog> {
-    let Some(path) = file else { return Catalog::load(None) };
+    let Some(path) = file else {
+        return Catalog::load(None);
+    };
     let name = path.display().to_string();
     let failed = || format!("cannot read `{name}`");
     let size = std::fs::metadata(path).at(Kind::Usage, failed)?.len();
     if size > crate::profile::MAX_BYTES as u64 {
-        return Err(Error::new(Kind::Usage, format!("`{name}` is too large for a profile: {size} bytes")));
+        return Err(Error::new(
+            Kind::Usage,
+            format!("`{name}` is too large for a profile: {size} bytes"),
+        ));
     }
     let text = std::fs::read_to_string(path).at(Kind::Usage, failed)?;
     Catalog::load(Some((&name, &text)))

@@ -21,6 +21,8 @@ pub(super) fn man(args: &ManArgs) -> Result<()> {
         return clap_mangen::generate_to(Cli::command(), dir).at(Kind::Host, failed);
     }
     let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page).at(Kind::Internal, failed)?;
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut page)
+        .at(Kind::Internal, failed)?;
     ui::print(&String::from_utf8_lossy(&page))
 }

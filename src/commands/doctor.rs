@@ -21,15 +21,35 @@ struct Examination {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
-    let named = args.profile.profile.is_some() || args.profile.profile_file.is_some() || args.profile.fp4 || args.profile.fp8;
-    let profile_args =
-        if named { args.profile } else { ProfileArgs { profile: Some("rehearsal".to_owned()), ..args.profile } };
+    let named = args.profile.profile.is_some()
+        || args.profile.profile_file.is_some()
+        || args.profile.fp4
+        || args.profile.fp8;
+    let profile_args = if named {
+        args.profile
+    } else {
+        ProfileArgs {
+            profile: Some("rehearsal".to_owned()),
+            ..args.profile
+        }
+    };
     let selection = context.select(&profile_args, None).await?;
-    let ask = Ask { docker: true, python: true, gpus: true, ports: vec![args.port], base_image: None };
-    let facts = context.gather(&selection.stack, Some(&selection.profile), &ask).await;
+    let ask = Ask {
+        docker: true,
+        python: true,
+        gpus: true,
+        ports: vec![args.port],
+        base_image: None,
+    };
+    let facts = context
+        .gather(&selection.stack, Some(&selection.profile), &ask)
+        .await;
     let findings = checks::findings(&selection.profile, &selection.stack, &facts, args.port);
-    let failed: Vec<String> =
-        findings.iter().filter(|finding| finding.verdict == Verdict::Fail).map(|finding| finding.id.clone()).collect();
+    let failed: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Fail)
+        .map(|finding| finding.id.clone())
+        .collect();
     let examination = Examination {
         schema: "dsr1.doctor/1",
         profile: selection.profile.name,
@@ -38,13 +58,21 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         facts,
     };
     context.print(&examination, |examination| {
-        format!("profile {}, stack {}\n{}", examination.profile, examination.stack, ui::findings(&examination.findings))
+        format!(
+            "profile {}, stack {}\n{}",
+            examination.profile,
+            examination.stack,
+            ui::findings(&examination.findings)
+        )
     })?;
     if failed.is_empty() {
         return Ok(());
     }
-    let error = Error::new(Kind::Host, format!("this host is not ready for profile `{}`", examination.profile))
-        .cause(format!("failed: {}", failed.join(", ")));
+    let error = Error::new(
+        Kind::Host,
+        format!("this host is not ready for profile `{}`", examination.profile),
+    )
+    .cause(format!("failed: {}", failed.join(", ")));
     // In JSON the findings say it all, and stdout stays one document.
     Err(match context.output.format {
         Format::Json => error.told(),

@@ -15,7 +15,10 @@ pub(super) async fn run(context: &Context, args: EvalArgs) -> Result<()> {
 }
 
 async fn gsm8k(context: &Context, args: Gsm8kArgs, min_accuracy: Option<Threshold>) -> Result<()> {
-    let found = context.engine.one_server(args.which.server.as_deref(), &probe()?).await?;
+    let found = context
+        .engine
+        .one_server(args.which.server.as_deref(), &probe()?)
+        .await?;
     let stack = context.catalog(None)?.stack(&found.status.stack)?.clone();
     let facts = context.gather(&stack, None, &Ask::default()).await;
     let request = Gsm8kRequest {
@@ -32,11 +35,14 @@ async fn gsm8k(context: &Context, args: Gsm8kArgs, min_accuracy: Option<Threshol
         max_new_tokens: args.max_new_tokens,
         min_accuracy,
     };
-    context.print_or_finish(&plan::gsm8k(&request, &facts)?, args.dry_run).await
+    context
+        .print_or_finish(&plan::gsm8k(&request, &facts)?, args.dry_run)
+        .await
 }
 
 fn threshold(share: f64) -> Result<Threshold> {
     Threshold::from_share(share).ok_or_else(|| {
-        Error::new(Kind::Usage, format!("--min-accuracy {share} is not a share")).hint("it lies between 0 and 1, such as 0.94")
+        Error::new(Kind::Usage, format!("--min-accuracy {share} is not a share"))
+            .hint("it lies between 0 and 1, such as 0.94")
     })
 }

@@ -8,8 +8,13 @@ use crate::ui;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
-    let found = context.engine.one_server(args.which.server.as_deref(), &probe()?).await?;
+    let found = context
+        .engine
+        .one_server(args.which.server.as_deref(), &probe()?)
+        .await?;
     let mut on_line = |line: &str| ui::print_log_line(line);
-    let printed = context.engine.logs(&found.server, args.tail, args.follow, &mut on_line);
+    let printed = context
+        .engine
+        .logs(&found.server, args.tail, args.follow, &mut on_line);
     context.until_interrupted(printed).await
 }

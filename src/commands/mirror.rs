@@ -12,16 +12,28 @@ use crate::ui;
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
     let default = || context.engine.env().paths.hub_cache.clone();
-    let cache_dir = args.cache_dir.map_or_else(default, |dir| dir.to_string_lossy().into_owned());
+    let cache_dir = args
+        .cache_dir
+        .map_or_else(default, |dir| dir.to_string_lossy().into_owned());
     if args.rehearsal {
-        let step = Step::WriteModel(WriteModel { repo: rehearsal::REPO.to_owned(), cache_dir: cache_dir.clone() });
+        let step = Step::WriteModel(WriteModel {
+            repo: rehearsal::REPO.to_owned(),
+            cache_dir: cache_dir.clone(),
+        });
         context.carry_out(&Plan::new("mirror", vec![step])).await?;
         if args.write_only {
             return Ok(());
         }
     }
-    let mirror = hub::mirror(&ServeMirror { cache_dir: cache_dir.clone(), listen: args.listen }).await?;
-    ui::print(&format!("serving {cache_dir}\nHF_ENDPOINT={}\n", mirror.endpoint()))?;
+    let mirror = hub::mirror(&ServeMirror {
+        cache_dir: cache_dir.clone(),
+        listen: args.listen,
+    })
+    .await?;
+    ui::print(&format!(
+        "serving {cache_dir}\nHF_ENDPOINT={}\n",
+        mirror.endpoint()
+    ))?;
     // Ending it is how it is used: no error.
     signal::wait().await?;
     mirror.shutdown();

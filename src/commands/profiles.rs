@@ -35,18 +35,23 @@ fn list(format: Format) -> Result<()> {
     let catalog = catalog(None)?;
     match format {
         Format::Text => ui::print(&ui::profiles(catalog.profiles())),
-        Format::Json => {
-            ui::print(&ui::json(&Listing { schema: "dsr1.profiles/1", profiles: catalog.profiles() }))
-        }
+        Format::Json => ui::print(&ui::json(&Listing {
+            schema: "dsr1.profiles/1",
+            profiles: catalog.profiles(),
+        })),
     }
 }
 
 fn show(args: &ShowArgs, format: Format) -> Result<()> {
     let catalog = catalog(args.profile_file.as_deref())?;
     let precision = precision(args.fp4, args.fp8);
-    let name = args.name.as_deref().or_else(|| catalog.overlay()).ok_or_else(|| {
-        Error::new(Kind::Usage, "no profile is named").hint("dsr1 profiles list shows them")
-    })?;
+    let name = args
+        .name
+        .as_deref()
+        .or_else(|| catalog.overlay())
+        .ok_or_else(|| {
+            Error::new(Kind::Usage, "no profile is named").hint("dsr1 profiles list shows them")
+        })?;
     let selection = catalog.select(name, precision, None)?;
     if args.yaml {
         return ui::print(catalog.source(&selection.profile.name).unwrap_or_default());

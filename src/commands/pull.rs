@@ -23,7 +23,9 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
         }
         None => {
             let selection = context.select(&args.profile, file.as_ref()).await?;
-            let facts = context.gather(&selection.stack, Some(&selection.profile), &Ask::default()).await;
+            let facts = context
+                .gather(&selection.stack, Some(&selection.profile), &Ask::default())
+                .await;
             (selection.profile.model, facts)
         }
     };
@@ -36,5 +38,7 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
         max_workers: usize::from(args.hub.max_workers),
     };
     let plan = plan::pull(&request, &file.unwrap_or(facts))?;
-    context.print_or_finish(&plan, args.plan.dry_run || args.plan.facts.is_some()).await
+    context
+        .print_or_finish(&plan, args.plan.dry_run || args.plan.facts.is_some())
+        .await
 }

@@ -20,15 +20,23 @@ pub(super) async fn run(context: &Context) -> Result<()> {
     let (found, trouble) = context.engine.servers(&probe).await;
     if let Some(error) = trouble {
         let text = [vec![error.message()], error.causes()].concat().join(": ");
-        context.display().event(&Event::Note { text: format!("containers were not looked at: {text}") });
+        context.display().event(&Event::Note {
+            text: format!("containers were not looked at: {text}"),
+        });
     }
-    let listing =
-        Listing { schema: "dsr1.status/1", servers: found.into_iter().map(|server| server.status).collect() };
+    let listing = Listing {
+        schema: "dsr1.status/1",
+        servers: found.into_iter().map(|server| server.status).collect(),
+    };
     context.print(&listing, |listing| ui::status(&listing.servers))
 }
 
 /// The readiness path of a stack by its name; an unknown stack gets the oldest path.
 pub(super) fn probe() -> Result<impl Fn(&str) -> String> {
     let catalog = catalog(None)?;
-    Ok(move |stack: &str| catalog.stack(stack).map_or_else(|_| "/health".to_owned(), |stack| stack.probe.clone()))
+    Ok(move |stack: &str| {
+        catalog
+            .stack(stack)
+            .map_or_else(|_| "/health".to_owned(), |stack| stack.probe.clone())
+    })
 }

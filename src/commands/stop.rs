@@ -8,7 +8,15 @@ use crate::plan::{Plan, Step, StopServer};
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: StopArgs) -> Result<()> {
-    let found = context.engine.one_server(args.which.server.as_deref(), &probe()?).await?;
-    let step = StopServer { server: found.server, drain_s: args.drain };
-    context.finish(&Plan::new("stop", vec![Step::StopServer(step)])).await
+    let found = context
+        .engine
+        .one_server(args.which.server.as_deref(), &probe()?)
+        .await?;
+    let step = StopServer {
+        server: found.server,
+        drain_s: args.drain,
+    };
+    context
+        .finish(&Plan::new("stop", vec![Step::StopServer(step)]))
+        .await
 }

@@ -11,8 +11,18 @@ pub(super) async fn run(context: &Context, args: UpArgs, print: bool) -> Result<
     let endpoint = context.endpoint(&args.hub)?;
     let (serve, facts, notes) = context.server_request(&args.server).await?;
     let keep = args.keep || serve.profile.goal != Goal::Rehearsal;
-    let request = UpRequest { serve, endpoint, max_workers: usize::from(args.hub.max_workers), keep };
+    let request = UpRequest {
+        serve,
+        endpoint,
+        max_workers: usize::from(args.hub.max_workers),
+        keep,
+    };
     let mut plan = plan::up(&request, &facts)?;
     plan.notes.splice(0..0, notes);
-    context.print_or_finish(&plan, print || args.server.plan.dry_run || args.server.plan.facts.is_some()).await
+    context
+        .print_or_finish(
+            &plan,
+            print || args.server.plan.dry_run || args.server.plan.facts.is_some(),
+        )
+        .await
 }

@@ -18,11 +18,21 @@ use crate::error::{At, Error, Kind, Result};
 /// A command of ours with a clean environment and a process group of its own.
 ///
 /// The environment is built up, not inherited: a stray `PYTHONPATH` or `VIRTUAL_ENV` must not change what runs.
-pub(super) fn new(env: &Env, argv: &[&str], extra: &BTreeMap<String, String>) -> Result<std::process::Command> {
-    let (program, args) = argv.split_first().ok_or_else(|| Error::new(Kind::Internal, "an empty command"))?;
+pub(super) fn new(
+    env: &Env,
+    argv: &[&str],
+    extra: &BTreeMap<String, String>,
+) -> Result<std::process::Command> {
+    let (program, args) = argv
+        .split_first()
+        .ok_or_else(|| Error::new(Kind::Internal, "an empty command"))?;
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let mut command = std::process::Command::new(program);
-    command.args(args).env_clear().envs(env.inherited.iter().map(|(key, value)| (key, value))).envs(extra);
+    command
+        .args(args)
+        .env_clear()
+        .envs(env.inherited.iter().map(|(key, value)| (key, value)))
+        .envs(extra);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     Ok(command)
 }
@@ -62,10 +72,19 @@ pub(super) async fn run(
     on_line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Finished> {
     let mut command = Command::from(new(env, argv, extra)?);
-    command.stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdin(if stdin.is_some() {
+        Stdio::piped()
+    } else {
+        Stdio::null()
+    });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = spawn(&mut command, argv)?;
-    let group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+    let group = Group(
+        child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw),
+    );
     if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), stdin) {
         // A child that does not read its input has failed already; its own message says why.
         let _ = tokio::io::AsyncWriteExt::write_all(&mut pipe, bytes).await;
@@ -92,7 +111,10 @@ pub(super) async fn run(
         take(line);
     }
     drop(group);
-    Ok(Finished { status, tail: tail.into() })
+    Ok(Finished {
+        status,
+        tail: tail.into(),
+    })
 }
 
 /// Sends each line of `pipe`, until it ends or nobody listens.
@@ -104,7 +126,11 @@ fn read_lines<R: AsyncRead + Unpin + Send + 'static>(pipe: Option<R>, sender: mp
             let count = pipe.read(&mut buffer).await.unwrap_or(0);
             let mut found = Vec::new();
             let mut keep = |line: &str| found.push(line.to_owned());
-            if count == 0 { lines.finish(&mut keep) } else { lines.push(&buffer[..count], &mut keep) }
+            if count == 0 {
+                lines.finish(&mut keep)
+            } else {
+                lines.push(&buffer[..count], &mut keep)
+            }
             for line in found {
                 if sender.send(line).await.is_err() {
                     return;
@@ -118,13 +144,22 @@ fn read_lines<R: AsyncRead + Unpin + Send + 'static>(pipe: Option<R>, sender: mp
 }
 
 fn spawn(command: &mut Command, argv: &[&str]) -> Result<Child> {
-    command.kill_on_drop(true).spawn().at(Kind::Host, || format!("cannot run `{}`", argv[0]))
+    command
+        .kill_on_drop(true)
+        .spawn()
+        .at(Kind::Host, || format!("cannot run `{}`", argv[0]))
 }
 
 /// Standard output of a short command that must end well within `limit`; `None` otherwise.
 pub(super) async fn output(env: &Env, argv: &[&str], limit: Duration) -> Option<String> {
     let mut command = Command::from(new(env, argv, &BTreeMap::new()).ok()?);
-    command.stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    command
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
     let output = tokio::time::timeout(limit, command.output()).await.ok()?.ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }

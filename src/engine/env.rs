@@ -70,7 +70,12 @@ const INHERITED: [&str; 24] = [
 ];
 
 /// Variables that name a CA bundle, the most specific first.
-const CA_BUNDLES: [&str; 4] = ["PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE"];
+const CA_BUNDLES: [&str; 4] = [
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+];
 
 impl Env {
     /// Reads the process environment.
@@ -88,18 +93,28 @@ impl Env {
         let home = get("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
         let xdg = |name: &str, default: &str| {
             // XDG base directory specification: a relative path is to be ignored.
-            get(name).map(PathBuf::from).filter(|path| path.is_absolute()).unwrap_or_else(|| home.join(default))
+            get(name)
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute())
+                .unwrap_or_else(|| home.join(default))
         };
-        let hf_home = get("HF_HOME")
-            .map_or_else(|| xdg("XDG_CACHE_HOME", ".cache").join("huggingface"), |path| absolute(&path, &home));
+        let hf_home = get("HF_HOME").map_or_else(
+            || xdg("XDG_CACHE_HOME", ".cache").join("huggingface"),
+            |path| absolute(&path, &home),
+        );
         let hub_cache = get("HF_HUB_CACHE")
             .or_else(|| get("HUGGINGFACE_HUB_CACHE"))
             .map_or_else(|| hf_home.join("hub"), |path| absolute(&path, &home));
-        let token_path = get("HF_TOKEN_PATH").map_or_else(|| hf_home.join("token"), |path| absolute(&path, &home));
+        let token_path =
+            get("HF_TOKEN_PATH").map_or_else(|| hf_home.join("token"), |path| absolute(&path, &home));
         let implicit = !is_on(get("HF_HUB_DISABLE_IMPLICIT_TOKEN"));
         let hub_token = get("HF_TOKEN")
             .or_else(|| get("HUGGING_FACE_HUB_TOKEN"))
-            .or_else(|| implicit.then(|| std::fs::read_to_string(token_path).ok()).flatten())
+            .or_else(|| {
+                implicit
+                    .then(|| std::fs::read_to_string(token_path).ok())
+                    .flatten()
+            })
             .filter(|token| !token.trim().is_empty())
             .map(|token| Secret::new(&token));
         let docker_config = get("DOCKER_CONFIG").map_or_else(|| home.join(".docker"), PathBuf::from);
@@ -112,7 +127,10 @@ impl Env {
                 hub_cache: text(&hub_cache),
                 cache: text(&xdg("XDG_CACHE_HOME", ".cache").join("dsr1")),
                 state: text(&xdg("XDG_STATE_HOME", ".local/state").join("dsr1")),
-                ca_bundle: CA_BUNDLES.iter().find_map(|name| get(name)).filter(|path| Path::new(path).is_file()),
+                ca_bundle: CA_BUNDLES
+                    .iter()
+                    .find_map(|name| get(name))
+                    .filter(|path| Path::new(path).is_file()),
                 ready_venvs: Vec::new(),
             },
             config: xdg("XDG_CONFIG_HOME", ".config").join("dsr1"),
@@ -121,9 +139,13 @@ impl Env {
             hub_offline: is_on(get("HF_HUB_OFFLINE")) || is_on(get("TRANSFORMERS_OFFLINE")),
             docker_host: get("DOCKER_HOST"),
             docker_context: get("DOCKER_CONTEXT"),
-            docker_tls: tls.then(|| get("DOCKER_CERT_PATH").map_or_else(|| docker_config.clone(), PathBuf::from)),
+            docker_tls: tls
+                .then(|| get("DOCKER_CERT_PATH").map_or_else(|| docker_config.clone(), PathBuf::from)),
             docker_config,
-            inherited: INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), get(name)?))).collect(),
+            inherited: INHERITED
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), get(name)?)))
+                .collect(),
             home,
         }
     }
@@ -136,7 +158,9 @@ fn is_on(value: Option<String>) -> bool {
 
 /// Expands a leading `~/`, as the hub client does, and makes the path absolute.
 fn absolute(path: &str, home: &Path) -> PathBuf {
-    let path = path.strip_prefix("~/").map_or_else(|| PathBuf::from(path), |rest| home.join(rest));
+    let path = path
+        .strip_prefix("~/")
+        .map_or_else(|| PathBuf::from(path), |rest| home.join(rest));
     std::path::absolute(&path).unwrap_or(path)
 }
 
@@ -157,9 +181,18 @@ mod tests {
 
     #[test]
     fn hub_cache_follows_the_hub_clients_order() {
-        assert_eq!(env(&[("HOME", "/h")]).paths.hub_cache, "/h/.cache/huggingface/hub");
-        assert_eq!(env(&[("HOME", "/h"), ("HF_HOME", "~/hf")]).paths.hub_cache, "/h/hf/hub");
-        assert_eq!(env(&[("HF_HOME", "/a"), ("HF_HUB_CACHE", "/b")]).paths.hub_cache, "/b");
+        assert_eq!(
+            env(&[("HOME", "/h")]).paths.hub_cache,
+            "/h/.cache/huggingface/hub"
+        );
+        assert_eq!(
+            env(&[("HOME", "/h"), ("HF_HOME", "~/hf")]).paths.hub_cache,
+            "/h/hf/hub"
+        );
+        assert_eq!(
+            env(&[("HF_HOME", "/a"), ("HF_HUB_CACHE", "/b")]).paths.hub_cache,
+            "/b"
+        );
     }
 
     #[test]
@@ -171,6 +204,9 @@ mod tests {
 
     #[test]
     fn relative_xdg_directories_are_ignored() {
-        assert_eq!(env(&[("HOME", "/h"), ("XDG_STATE_HOME", "s")]).paths.state, "/h/.local/state/dsr1");
+        assert_eq!(
+            env(&[("HOME", "/h"), ("XDG_STATE_HOME", "s")]).paths.state,
+            "/h/.local/state/dsr1"
+        );
     }
 }

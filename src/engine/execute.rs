@@ -39,7 +39,13 @@ impl Engine {
     /// [`Kind::Host`] when the HTTP client cannot be made, such as for an unreadable CA bundle.
     pub fn new(env: Env) -> Result<Self> {
         let http = Http::new(env.paths.ca_bundle.as_deref())?;
-        Ok(Self { env, http, docker: OnceCell::new(), started: Mutex::default(), mirror: Mutex::default() })
+        Ok(Self {
+            env,
+            http,
+            docker: OnceCell::new(),
+            started: Mutex::default(),
+            mirror: Mutex::default(),
+        })
     }
 
     /// The HTTP client.
@@ -75,7 +81,11 @@ impl Engine {
         for (index, step) in plan.steps.iter().enumerate() {
             let number = index + 1;
             let title = step.title();
-            reporter.event(&Event::StepStarted { step: number, of: plan.steps.len(), title: title.clone() });
+            reporter.event(&Event::StepStarted {
+                step: number,
+                of: plan.steps.len(),
+                title: title.clone(),
+            });
             let started = Instant::now();
             let outcome = match self.step(step, plan, &StepEvents::new(reporter, number)).await {
                 Ok(outcome) => outcome,
@@ -86,8 +96,17 @@ impl Engine {
             };
             let elapsed_ms = millis(started);
             let (summary, cached) = summary(&outcome);
-            reporter.event(&Event::StepFinished { step: number, elapsed_ms, cached, summary });
-            steps.push(StepReport { title, elapsed_ms, outcome: Some(outcome) });
+            reporter.event(&Event::StepFinished {
+                step: number,
+                elapsed_ms,
+                cached,
+                summary,
+            });
+            steps.push(StepReport {
+                title,
+                elapsed_ms,
+                outcome: Some(outcome),
+            });
         }
         self.shut_mirror();
         Ok(Report {
@@ -104,7 +123,11 @@ impl Engine {
         if let Some(docker) = self.docker.get() {
             docker.end_clients().await;
         }
-        let started = self.started.lock().map(|mut started| std::mem::take(&mut *started)).unwrap_or_default();
+        let started = self
+            .started
+            .lock()
+            .map(|mut started| std::mem::take(&mut *started))
+            .unwrap_or_default();
         for (server, _) in started {
             if let Ok(runtime) = self.runtime(&server).await {
                 // Nobody waits for its answers yet: no drain.
@@ -132,7 +155,10 @@ impl Engine {
                 name: name.clone(),
                 log: PathBuf::from(log),
                 child: self.started.lock().ok().and_then(|started| {
-                    started.iter().find(|(known, _)| known == server).and_then(|(_, pid)| *pid)
+                    started
+                        .iter()
+                        .find(|(known, _)| known == server)
+                        .and_then(|(_, pid)| *pid)
                 }),
             },
         })
@@ -159,12 +185,18 @@ impl Engine {
     }
 
     fn hub_options(&self) -> HubOptions<'_> {
-        HubOptions { http: &self.http, token: self.env.hub_token.as_ref(), offline: self.env.hub_offline }
+        HubOptions {
+            http: &self.http,
+            token: self.env.hub_token.as_ref(),
+            offline: self.env.hub_offline,
+        }
     }
 
     async fn step(&self, step: &Step, plan: &Plan, events: &StepEvents<'_>) -> Result<Outcome> {
         match step {
-            Step::CreateVenv(step) => venv::create(step, &self.env, events).await.map(Outcome::Installed),
+            Step::CreateVenv(step) => venv::create(step, &self.env, events)
+                .await
+                .map(Outcome::Installed),
             Step::BuildImage(step) => self.docker().await?.build(step, events).await.map(Outcome::Built),
             Step::WriteModel(step) => {
                 let (repo, step) = (step.repo.clone(), step.clone());
@@ -179,10 +211,14 @@ impl Engine {
                 }
                 Ok(Outcome::Mirroring { endpoint })
             }
-            Step::PullSnapshot(step) => hub::pull(step, self.hub_options(), events).await.map(Outcome::Pulled),
+            Step::PullSnapshot(step) => hub::pull(step, self.hub_options(), events)
+                .await
+                .map(Outcome::Pulled),
             Step::CheckSnapshot(step) => {
                 let step = step.clone();
-                blocking(move || hub::check_snapshot(&step)).await.map(Outcome::Checked)
+                blocking(move || hub::check_snapshot(&step))
+                    .await
+                    .map(Outcome::Checked)
             }
             Step::StartContainer(step) => {
                 let docker = self.docker().await?;
@@ -191,18 +227,30 @@ impl Engine {
                         .hint(format!("dsr1 stop {}", step.name)));
                 }
                 // Noted before it exists: Ctrl-C between creation and answer must not leave it behind.
-                let server = Server::Docker { name: step.name.clone() };
+                let server = Server::Docker {
+                    name: step.name.clone(),
+                };
                 self.note_started(server.clone(), None);
                 if let Err(error) = docker.start(step, events).await {
                     self.forget(&server);
                     return Err(error);
                 }
-                Ok(Outcome::Started { name: step.name.clone() })
+                Ok(Outcome::Started {
+                    name: step.name.clone(),
+                })
             }
             Step::StartProcess(step) => {
                 let pid = process::start(step, &self.env)?;
-                self.note_started(Server::Process { name: step.name.clone(), log: step.log.clone() }, Some(pid));
-                Ok(Outcome::Started { name: step.name.clone() })
+                self.note_started(
+                    Server::Process {
+                        name: step.name.clone(),
+                        log: step.log.clone(),
+                    },
+                    Some(pid),
+                );
+                Ok(Outcome::Started {
+                    name: step.name.clone(),
+                })
             }
             Step::AwaitReady(step) => {
                 let runtime = self.runtime(&step.server).await?;
@@ -213,17 +261,24 @@ impl Engine {
             Step::VerifyAnswers(step) => verify::verify(step, &self.http).await.map(Outcome::Verified),
             Step::RunBenchmark(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                measure::benchmark(step, &runtime, events).await.map(Outcome::Benchmarked)
+                measure::benchmark(step, &runtime, events)
+                    .await
+                    .map(Outcome::Benchmarked)
             }
             Step::RunGsm8k(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                measure::gsm8k(step, &runtime, &self.http, events).await.map(Outcome::Evaluated)
+                measure::gsm8k(step, &runtime, &self.http, events)
+                    .await
+                    .map(Outcome::Evaluated)
             }
             Step::StopServer(step) => {
                 let runtime = self.runtime(&step.server).await?;
                 let killed = runtime.stop(step.drain_s).await?;
                 self.forget(&step.server);
-                Ok(Outcome::Stopped { name: step.server.name().to_owned(), killed })
+                Ok(Outcome::Stopped {
+                    name: step.server.name().to_owned(),
+                    killed,
+                })
             }
         }
     }
@@ -242,8 +297,14 @@ fn millis(since: Instant) -> u64 {
 /// What came of a step, for people, and whether there was nothing to do.
 fn summary(outcome: &Outcome) -> (String, bool) {
     match outcome {
-        Outcome::Installed(installed) => (format!("{} packages in {}", installed.packages, installed.dir), installed.cached),
-        Outcome::Built(built) => (format!("{}, {}", built.tag, Bytes(built.size_bytes)), built.cached),
+        Outcome::Installed(installed) => (
+            format!("{} packages in {}", installed.packages, installed.dir),
+            installed.cached,
+        ),
+        Outcome::Built(built) => (
+            format!("{}, {}", built.tag, Bytes(built.size_bytes)),
+            built.cached,
+        ),
         Outcome::ModelWritten { commit, .. } => (format!("commit {commit}"), false),
         Outcome::Mirroring { endpoint } => (endpoint.clone(), false),
         Outcome::Pulled(pulled) => (format!("{}, every hash checked", snapshot(pulled)), pulled.cached),
@@ -251,21 +312,49 @@ fn summary(outcome: &Outcome) -> (String, bool) {
         Outcome::Started { name } => (name.clone(), false),
         Outcome::Ready(ready) => (format!("READY on {}", ready.base_url), false),
         Outcome::Verified(verification) => {
-            let what = if verification.scope == "wiring" { ", wiring only: the model is random" } else { "" };
-            (format!("VERIFIED ({} checks{what})", verification.checks.len()), false)
+            let what = if verification.scope == "wiring" {
+                ", wiring only: the model is random"
+            } else {
+                ""
+            };
+            (
+                format!("VERIFIED ({} checks{what})", verification.checks.len()),
+                false,
+            )
         }
         Outcome::Benchmarked(bench) => (
-            format!("{} requests, {:.0} output tokens/s", bench.completed, bench.output_throughput),
+            format!(
+                "{} requests, {:.0} output tokens/s",
+                bench.completed, bench.output_throughput
+            ),
             false,
         ),
-        Outcome::Evaluated(gsm8k) => (format!("accuracy {:.3} over {} questions", gsm8k.accuracy, gsm8k.questions), false),
-        Outcome::Stopped { name, killed } => {
-            (format!("{name} stopped{}", if *killed { ", killed after the drain time" } else { "" }), false)
-        }
+        Outcome::Evaluated(gsm8k) => (
+            format!(
+                "accuracy {:.3} over {} questions",
+                gsm8k.accuracy, gsm8k.questions
+            ),
+            false,
+        ),
+        Outcome::Stopped { name, killed } => (
+            format!(
+                "{name} stopped{}",
+                if *killed {
+                    ", killed after the drain time"
+                } else {
+                    ""
+                }
+            ),
+            false,
+        ),
     }
 }
 
 fn snapshot(pulled: &Pulled) -> String {
     let commit: String = pulled.commit.chars().take(12).collect();
-    format!("{} files, {}, commit {commit}", pulled.files, Bytes(pulled.total_bytes))
+    format!(
+        "{} files, {}, commit {commit}",
+        pulled.files,
+        Bytes(pulled.total_bytes)
+    )
 }

@@ -28,7 +28,9 @@ pub(super) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
         std::fs::rename(&temporary, path)?;
         File::open(dir)?.sync_all()
     };
-    write().inspect_err(|_| drop(std::fs::remove_file(&temporary))).at(Kind::Host, failed)
+    write()
+        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+        .at(Kind::Host, failed)
 }
 
 /// Takes an exclusive lock on `path`, waiting with a note while another process holds it.
@@ -40,7 +42,13 @@ pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Re
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir).at(Kind::Host, failed)?;
     }
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).at(Kind::Host, failed)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .at(Kind::Host, failed)?;
     let mut told = false;
     while rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
         if !told {
@@ -55,14 +63,21 @@ pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Re
 /// UTC now as `20261123T215231Z`: sorts by name, fits every filesystem.
 #[must_use]
 pub(super) fn timestamp() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     format_timestamp(since.as_secs())
 }
 
 fn format_timestamp(seconds: u64) -> String {
     let (year, month, day) = civil(seconds / 86_400);
     let rest = seconds % 86_400;
-    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", rest / 3600, rest % 3600 / 60, rest % 60)
+    format!(
+        "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
+        rest / 3600,
+        rest % 3600 / 60,
+        rest % 60
+    )
 }
 
 /// Days since 1970-01-01 to year, month, day of the Gregorian calendar.
@@ -108,6 +123,9 @@ mod tests {
         write_atomic(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
-        assert_eq!(write_atomic(&path.join("c"), b"x").unwrap_err().kind(), Kind::Host);
+        assert_eq!(
+            write_atomic(&path.join("c"), b"x").unwrap_err().kind(),
+            Kind::Host
+        );
     }
 }

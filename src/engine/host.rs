@@ -31,7 +31,13 @@ pub struct Wanted {
 /// Gathers what is wanted. Never fails: what cannot be found out is `None`.
 pub async fn gather(env: &Env, wanted: &Wanted) -> Host {
     let python = async { if wanted.python { python(env).await } else { None } };
-    let gpus = async { if wanted.gpus { gpus(env).await } else { (None, None) } };
+    let gpus = async {
+        if wanted.gpus {
+            gpus(env).await
+        } else {
+            (None, None)
+        }
+    };
     let (python, (gpus, driver)) = tokio::join!(python, gpus);
     let memory = read("/proc/meminfo");
     let kernel = rustix::system::uname();
@@ -39,13 +45,19 @@ pub async fn gather(env: &Env, wanted: &Wanted) -> Host {
         platform: platform(&kernel.machine().to_string_lossy()),
         os: os_name(&read("/etc/os-release")),
         kernel: Some(format!("kernel {}", kernel.release().to_string_lossy())),
-        cpus: std::thread::available_parallelism().ok().and_then(|count| u32::try_from(count.get()).ok()),
+        cpus: std::thread::available_parallelism()
+            .ok()
+            .and_then(|count| u32::try_from(count.get()).ok()),
         memory_bytes: meminfo(&memory, "MemTotal:"),
         memory_available_bytes: meminfo(&memory, "MemAvailable:"),
         python,
         gpus,
         driver,
-        disk_free_bytes: wanted.disks.iter().filter_map(|path| Some((path.clone(), free_bytes(path)?))).collect(),
+        disk_free_bytes: wanted
+            .disks
+            .iter()
+            .filter_map(|path| Some((path.clone(), free_bytes(path)?)))
+            .collect(),
         ports_taken: ports_taken(&wanted.ports),
     }
 }
@@ -63,7 +75,9 @@ fn platform(machine: &str) -> Option<String> {
 }
 
 fn os_name(release: &str) -> Option<String> {
-    let value = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
+    let value = release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))?;
     Some(value.trim_matches('"').to_owned())
 }
 
@@ -93,14 +107,23 @@ pub fn ports_taken(ports: &[u16]) -> BTreeMap<u16, String> {
 
 /// Name and pid of the process that listens on `port`; `None` for other users' processes.
 fn holder(port: u16) -> Option<String> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| listening_inode(&read(table), port))?;
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .find_map(|table| listening_inode(&read(table), port))?;
     let socket = PathBuf::from(format!("socket:[{inode}]"));
     let processes = std::fs::read_dir("/proc").ok()?;
     processes.flatten().find_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let descriptors = std::fs::read_dir(entry.path().join("fd")).ok()?;
-        let holds = descriptors.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|link| link == socket));
-        holds.then(|| format!("{} (pid {pid})", read(&format!("/proc/{pid}/comm")).trim().escape_debug()))
+        let holds = descriptors
+            .flatten()
+            .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|link| link == socket));
+        holds.then(|| {
+            format!(
+                "{} (pid {pid})",
+                read(&format!("/proc/{pid}/comm")).trim().escape_debug()
+            )
+        })
     })
 }
 
@@ -116,7 +139,10 @@ fn listening_inode(table: &str, port: u16) -> Option<u64> {
 
 /// The executable `name` on `PATH`.
 fn on_path(env: &Env, name: &str) -> Option<PathBuf> {
-    env.path.split(':').map(|dir| Path::new(dir).join(name)).find(|path| path.is_absolute() && path.is_file())
+    env.path
+        .split(':')
+        .map(|dir| Path::new(dir).join(name))
+        .find(|path| path.is_absolute() && path.is_file())
 }
 
 /// What the interpreter says of itself: real path, version, and whether venv and ensurepip are there (Debian
@@ -156,7 +182,9 @@ fn parse_gpus(csv: &str) -> (Option<Vec<Gpu>>, Option<String>) {
         .filter(|line| !line.trim().is_empty())
         .map(|line| {
             let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-            let [index, name, memory, capability, version] = fields[..] else { return None };
+            let [index, name, memory, capability, version] = fields[..] else {
+                return None;
+            };
             driver = Some(version.to_owned());
             Some(Gpu {
                 index: index.parse().ok()?,
@@ -187,7 +215,10 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let taken = ports_taken(&[port]);
-        assert!(taken[&port].contains(&format!("pid {}", std::process::id())), "{taken:?}");
+        assert!(
+            taken[&port].contains(&format!("pid {}", std::process::id())),
+            "{taken:?}"
+        );
         drop(listener);
         assert_eq!(ports_taken(&[port]), BTreeMap::new());
     }
@@ -195,7 +226,10 @@ mod tests {
     #[test]
     fn system_files_are_read() {
         assert_eq!(meminfo("MemTotal:       24 kB\n", "MemTotal:"), Some(24 * 1024));
-        assert_eq!(os_name("ID=x\nPRETTY_NAME=\"Debian 12\"\n").as_deref(), Some("Debian 12"));
+        assert_eq!(
+            os_name("ID=x\nPRETTY_NAME=\"Debian 12\"\n").as_deref(),
+            Some("Debian 12")
+        );
         assert!(free_bytes("/does/not/exist/yet").is_some());
     }
 }

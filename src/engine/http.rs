@@ -54,7 +54,11 @@ impl Http {
     /// # Errors
     /// None today; the clients are made when they are first used.
     pub fn new(ca_bundle: Option<&str>) -> Result<Self> {
-        Ok(Self { ca_bundle: ca_bundle.map(str::to_owned), remote: OnceLock::new(), local: OnceLock::new() })
+        Ok(Self {
+            ca_bundle: ca_bundle.map(str::to_owned),
+            remote: OnceLock::new(),
+            local: OnceLock::new(),
+        })
     }
 
     /// The client for `url`. Loopback never goes through a proxy.
@@ -74,9 +78,13 @@ impl Http {
     }
 
     fn certificates(&self) -> Result<Vec<reqwest::Certificate>> {
-        let Some(path) = &self.ca_bundle else { return Ok(Vec::new()) };
+        let Some(path) = &self.ca_bundle else {
+            return Ok(Vec::new());
+        };
         let broken = |cause: String| {
-            Error::new(Kind::Host, format!("cannot use the CA bundle `{path}`")).cause(cause).hint("unset PIP_CERT, SSL_CERT_FILE and their like, or correct the path")
+            Error::new(Kind::Host, format!("cannot use the CA bundle `{path}`"))
+                .cause(cause)
+                .hint("unset PIP_CERT, SSL_CERT_FILE and their like, or correct the path")
         };
         let pem = std::fs::read(path).map_err(|error| broken(error.to_string()))?;
         reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| broken(error.to_string()))
@@ -87,7 +95,13 @@ impl Http {
     /// # Errors
     /// [`Kind::Server`] when nothing answers in time.
     pub async fn get_status(&self, url: &str, timeout: Duration) -> Result<u16> {
-        let answer = self.client(url)?.get(url).timeout(timeout).send().await.map_err(|error| failed(url, &error))?;
+        let answer = self
+            .client(url)?
+            .get(url)
+            .timeout(timeout)
+            .send()
+            .await
+            .map_err(|error| failed(url, &error))?;
         Ok(answer.status().as_u16())
     }
 
@@ -97,7 +111,12 @@ impl Http {
     /// [`Kind::Server`] when nothing answers in time.
     pub async fn get_json(&self, url: &str, timeout: Duration) -> Result<(u16, Value)> {
         let request = self.client(url)?.get(url).timeout(timeout);
-        let answer = take(request.send().await.map_err(|error| failed(url, &error))?, url, MAX_JSON).await?;
+        let answer = take(
+            request.send().await.map_err(|error| failed(url, &error))?,
+            url,
+            MAX_JSON,
+        )
+        .await?;
         Ok((answer.status, answer.json()))
     }
 
@@ -108,7 +127,12 @@ impl Http {
     pub async fn post_json(&self, url: &str, body: &Value, timeout: Duration) -> Result<(u16, Value)> {
         // The answer is one body that comes when all of it is computed: only the whole is limited.
         let request = self.client(url)?.post(url).json(body).timeout(timeout);
-        let answer = take(request.send().await.map_err(|error| failed(url, &error))?, url, MAX_JSON).await?;
+        let answer = take(
+            request.send().await.map_err(|error| failed(url, &error))?,
+            url,
+            MAX_JSON,
+        )
+        .await?;
         Ok((answer.status, answer.json()))
     }
 
@@ -122,7 +146,13 @@ impl Http {
         body: &Value,
         on_event: &mut (dyn FnMut(&str) + Send),
     ) -> Result<u16> {
-        let answer = self.client(url)?.post(url).json(body).send().await.map_err(|error| failed(url, &error))?;
+        let answer = self
+            .client(url)?
+            .post(url)
+            .json(body)
+            .send()
+            .await
+            .map_err(|error| failed(url, &error))?;
         let status = answer.status().as_u16();
         let (mut stream, mut events) = (answer.bytes_stream(), Events::default());
         while let Some(chunk) = stream.next().await {
@@ -136,12 +166,21 @@ impl Http {
     /// # Errors
     /// [`Kind::Hub`] when it fails or is larger.
     pub async fn get_bytes(&self, url: &str, max: u64) -> Result<Vec<u8>> {
-        let as_hub = |error: Error| Error::new(Kind::Hub, format!("cannot fetch `{url}`")).cause(error.causes().join(": "));
-        let sent = self.client(url)?.get(url).send().await.map_err(|error| as_hub(failed(url, &error)))?;
+        let as_hub = |error: Error| {
+            Error::new(Kind::Hub, format!("cannot fetch `{url}`")).cause(error.causes().join(": "))
+        };
+        let sent = self
+            .client(url)?
+            .get(url)
+            .send()
+            .await
+            .map_err(|error| as_hub(failed(url, &error)))?;
         let answer = take(sent, url, max).await.map_err(as_hub)?;
         match answer.status {
             200 => Ok(answer.body),
-            status => Err(Error::new(Kind::Hub, format!("cannot fetch `{url}`")).cause(format!("status {status}"))),
+            status => {
+                Err(Error::new(Kind::Hub, format!("cannot fetch `{url}`")).cause(format!("status {status}")))
+            }
         }
     }
 
@@ -159,7 +198,10 @@ impl Http {
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
         }
-        let sent = request.send().await.map_err(|error| as_hub(failed(url, &error)))?;
+        let sent = request
+            .send()
+            .await
+            .map_err(|error| as_hub(failed(url, &error)))?;
         take(sent, url, MAX_JSON).await.map_err(as_hub)
     }
 }
@@ -173,12 +215,15 @@ fn builder() -> reqwest::ClientBuilder {
 
 /// Whether the URL's host is this machine, by literal address or the name `localhost`.
 fn is_loopback(url: &str) -> bool {
-    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    let Ok(url) = reqwest::Url::parse(url) else {
+        return false;
+    };
     match url.host_str() {
         Some("localhost") => true,
         Some(host) => {
             let bare = host.trim_start_matches('[').trim_end_matches(']');
-            bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+            bare.parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
         }
         None => false,
     }
@@ -194,7 +239,11 @@ async fn take(response: reqwest::Response, url: &str, max: u64) -> Result<Answer
                 .cause(format!("the answer is larger than {max} bytes")));
         }
     }
-    Ok(Answer { status, body, headers })
+    Ok(Answer {
+        status,
+        body,
+        headers,
+    })
 }
 
 fn failed(url: &str, error: &reqwest::Error) -> Error {
@@ -217,7 +266,11 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         next = error.source();
     }
-    if parts.is_empty() { error.to_string() } else { parts.join(": ") }
+    if parts.is_empty() {
+        error.to_string()
+    } else {
+        parts.join(": ")
+    }
 }
 
 #[cfg(test)]
@@ -226,7 +279,12 @@ mod tests {
 
     #[test]
     fn loopback_is_known_by_its_address() {
-        for url in ["http://127.0.0.1:1/x", "http://localhost/", "http://[::1]:8/", "http://127.0.0.2/"] {
+        for url in [
+            "http://127.0.0.1:1/x",
+            "http://localhost/",
+            "http://[::1]:8/",
+            "http://127.0.0.2/",
+        ] {
             assert!(is_loopback(url), "{url}");
         }
         for url in ["http://10.0.0.1/", "https://example.org/127.0.0.1", "x"] {
@@ -236,6 +294,9 @@ mod tests {
 
     #[test]
     fn a_signature_is_not_shown() {
-        assert_eq!(place("https://cdn.example:8443/a/b?sig=secret"), "https://cdn.example:8443");
+        assert_eq!(
+            place("https://cdn.example:8443/a/b?sig=secret"),
+            "https://cdn.example:8443"
+        );
     }
 }

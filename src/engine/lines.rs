@@ -55,7 +55,10 @@ mod tests {
     #[test]
     fn a_line_without_end_is_cut() {
         let endless = vec![b'x'; 3 * MAX];
-        assert_eq!(split(&[&endless, b"\nnext"]), ["x".repeat(MAX), "next".to_owned()]);
+        assert_eq!(
+            split(&[&endless, b"\nnext"]),
+            ["x".repeat(MAX), "next".to_owned()]
+        );
     }
 
     proptest::proptest! {

@@ -22,8 +22,13 @@ const MAX_DATA: u64 = 64 << 20;
 ///
 /// # Errors
 /// [`Kind::Server`] when the client fails; [`Kind::Untrusted`] when requests failed and the figures flatter.
-pub(super) async fn benchmark(step: &RunBenchmark, runtime: &Runtime<'_>, events: &StepEvents<'_>) -> Result<Benchmark> {
-    std::fs::create_dir_all(&step.results_dir).at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
+pub(super) async fn benchmark(
+    step: &RunBenchmark,
+    runtime: &Runtime<'_>,
+    events: &StepEvents<'_>,
+) -> Result<Benchmark> {
+    std::fs::create_dir_all(&step.results_dir)
+        .at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
     // The client appends: an old line must not be taken for the new result.
     runtime.remove(&step.output).await;
     let mut argv = step.argv.clone();
@@ -34,10 +39,13 @@ pub(super) async fn benchmark(step: &RunBenchmark, runtime: &Runtime<'_>, events
     let mut result = parse_benchmark(&String::from_utf8_lossy(&written), u64::from(step.num_prompts))?;
     result.itl.max_ms = printed_figure(&printed, "Max ITL (ms):");
     if result.completed < result.requested {
-        return Err(Error::new(Kind::Untrusted, format!("{} of {} requests completed", result.completed, result.requested))
-            .cause("the rest failed, so every figure is of an easier load than the one asked for")
-            .hint(format!("dsr1 logs {}", runtime.name()))
-            .log(last(printed, 20)));
+        return Err(Error::new(
+            Kind::Untrusted,
+            format!("{} of {} requests completed", result.completed, result.requested),
+        )
+        .cause("the rest failed, so every figure is of an easier load than the one asked for")
+        .hint(format!("dsr1 logs {}", runtime.name()))
+        .log(last(printed, 20)));
     }
     let path = result_path(&step.results_dir, runtime.name(), "bench");
     result.saved_to = Some(path.to_string_lossy().into_owned());
@@ -49,18 +57,27 @@ pub(super) async fn benchmark(step: &RunBenchmark, runtime: &Runtime<'_>, events
 ///
 /// # Errors
 /// [`Kind::Integrity`] when the data is not what its hash says; [`Kind::Gate`] when the accuracy is too low.
-pub(super) async fn gsm8k(step: &RunGsm8k, runtime: &Runtime<'_>, http: &Http, events: &StepEvents<'_>) -> Result<Gsm8k> {
-    std::fs::create_dir_all(&step.results_dir).at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
+pub(super) async fn gsm8k(
+    step: &RunGsm8k,
+    runtime: &Runtime<'_>,
+    http: &Http,
+    events: &StepEvents<'_>,
+) -> Result<Gsm8k> {
+    std::fs::create_dir_all(&step.results_dir)
+        .at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
     let (bytes, hash) = data(step, http).await?;
     let local = PathBuf::from(format!("{}/gsm8k-{}.jsonl", step.results_dir, &hash[..12]));
     files::write_atomic(&local, &bytes)?;
-    let inside = runtime.place(&local, &format!("gsm8k-{}.jsonl", &hash[..12])).await?;
+    let inside = runtime
+        .place(&local, &format!("gsm8k-{}.jsonl", &hash[..12]))
+        .await?;
     let mut argv = step.argv.clone();
     argv.push(inside);
     let printed = run(runtime, &argv, &step.env, events, "the gsm8k script").await?;
     let figure = |key: &str| {
         printed_figure(&printed, key).ok_or_else(|| {
-            Error::new(Kind::Server, format!("the gsm8k script printed no `{key}`")).log(last(printed.clone(), 20))
+            Error::new(Kind::Server, format!("the gsm8k script printed no `{key}`"))
+                .log(last(printed.clone(), 20))
         })
     };
     let accuracy = figure("Accuracy:")?;
@@ -79,11 +96,15 @@ pub(super) async fn gsm8k(step: &RunGsm8k, runtime: &Runtime<'_>, http: &Http, e
     };
     save(&path, "dsr1.gsm8k/1", &result)?;
     match step.min_accuracy {
-        Some(least) if result.accuracy < least.share() => {
-            Err(Error::new(Kind::Gate, format!("accuracy {:.3} is below {:.3}", result.accuracy, least.share()))
-                .cause(format!("95 % interval {accuracy_low:.3} to {accuracy_high:.3} over {} questions", step.questions))
-                .hint(format!("the result is kept in {}", path.display())))
-        }
+        Some(least) if result.accuracy < least.share() => Err(Error::new(
+            Kind::Gate,
+            format!("accuracy {:.3} is below {:.3}", result.accuracy, least.share()),
+        )
+        .cause(format!(
+            "95 % interval {accuracy_low:.3} to {accuracy_high:.3} over {} questions",
+            step.questions
+        ))
+        .hint(format!("the result is kept in {}", path.display()))),
         _ => Ok(result),
     }
 }
@@ -108,9 +129,13 @@ async fn run(
         return Ok(printed);
     }
     let cause = super::startup::cause(printed.iter().map(String::as_str)).map(str::to_owned);
-    let error = Error::new(Kind::Server, format!("{what} failed"))
-        .cause(cause.map_or_else(|| format!("exit code {code}"), |cause| format!("{cause} (exit code {code})")));
-    Err(error.hint(format!("dsr1 logs {}", runtime.name())).log(last(printed, 20)))
+    let error = Error::new(Kind::Server, format!("{what} failed")).cause(cause.map_or_else(
+        || format!("exit code {code}"),
+        |cause| format!("{cause} (exit code {code})"),
+    ));
+    Err(error
+        .hint(format!("dsr1 logs {}", runtime.name()))
+        .log(last(printed, 20)))
 }
 
 fn last(mut lines: Vec<String>, count: usize) -> Vec<String> {
@@ -125,17 +150,26 @@ async fn data(step: &RunGsm8k, http: &Http) -> Result<(Vec<u8>, String)> {
     } else {
         std::fs::read(Path::new(&step.data)).at(Kind::Usage, || format!("cannot read `{}`", step.data))?
     };
-    let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     match &step.sha256 {
-        Some(expected) if *expected != hash => Err(Error::new(Kind::Integrity, format!("`{}` is not the expected data", step.data))
-            .cause(format!("sha256 is {hash}, not {expected}"))),
+        Some(expected) if *expected != hash => Err(Error::new(
+            Kind::Integrity,
+            format!("`{}` is not the expected data", step.data),
+        )
+        .cause(format!("sha256 is {hash}, not {expected}"))),
         _ => Ok((bytes, hash)),
     }
 }
 
 /// The last number that a line `key  value` gives.
 fn printed_figure(lines: &[String], key: &str) -> Option<f64> {
-    let line = lines.iter().rev().find_map(|line| line.trim().strip_prefix(key))?;
+    let line = lines
+        .iter()
+        .rev()
+        .find_map(|line| line.trim().strip_prefix(key))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -154,7 +188,8 @@ fn result_path(dir: &str, name: &str, what: &str) -> PathBuf {
 }
 
 fn save(path: &Path, schema: &str, result: &impl serde::Serialize) -> Result<()> {
-    let mut value = serde_json::to_value(result).at(Kind::Internal, || "cannot write the result".to_owned())?;
+    let mut value =
+        serde_json::to_value(result).at(Kind::Internal, || "cannot write the result".to_owned())?;
     value["schema"] = Value::from(schema);
     files::write_atomic(path, format!("{value:#}\n").as_bytes())
 }
@@ -165,9 +200,16 @@ fn save(path: &Path, schema: &str, result: &impl serde::Serialize) -> Result<()>
 /// arguments with its API key: only the keys named here are read, the rest is dropped.
 fn parse_benchmark(jsonl: &str, requested: u64) -> Result<Benchmark> {
     let broken = |cause: String| Error::new(Kind::Server, "cannot read the benchmark's result").cause(cause);
-    let line = jsonl.lines().rfind(|line| !line.trim().is_empty()).ok_or_else(|| broken("it is empty".to_owned()))?;
+    let line = jsonl
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .ok_or_else(|| broken("it is empty".to_owned()))?;
     let value: Value = serde_json::from_str(&plain_json(line)).map_err(|error| broken(error.to_string()))?;
-    let float = |key: &str| value[key].as_f64().ok_or_else(|| broken(format!("no number `{key}`")));
+    let float = |key: &str| {
+        value[key]
+            .as_f64()
+            .ok_or_else(|| broken(format!("no number `{key}`")))
+    };
     let count = |key: &str| {
         let number = value[key].as_u64();
         number.ok_or_else(|| broken(format!("no count `{key}`")))
@@ -215,7 +257,9 @@ fn plain_json(text: &str) -> String {
     while let Some(at) = rest.find(['"', 'N', 'I', '-']) {
         plain.push_str(&rest[..at]);
         rest = &rest[at..];
-        let word = ["-Infinity", "Infinity", "NaN"].into_iter().find(|word| rest.starts_with(word));
+        let word = ["-Infinity", "Infinity", "NaN"]
+            .into_iter()
+            .find(|word| rest.starts_with(word));
         let length = match word {
             Some(word) => {
                 plain.push_str("null");
@@ -259,16 +303,26 @@ mod tests {
     fn pythons_numbers_are_read_and_secrets_dropped() {
         let line = r#"{"backend":"sglang-oai","request_rate":Infinity,"max_concurrency":4,"server_info":{"api_key":"sk-secret","x":"NaN \" Infinity"},"completed":16,"duration":1.5,"total_input_tokens":1024,"total_output_tokens":256,"total_output_tokens_retokenized":250,"request_throughput":10.6,"input_throughput":682.0,"output_throughput":170.0,"concurrency":3.9,"mean_ttft_ms":12.5,"p99_itl_ms":NaN}"#;
         let result = parse_benchmark(&format!("old\n{line}\n\n"), 16).unwrap();
-        assert_eq!((result.request_rate, result.ttft.mean_ms, result.itl.p99_ms), (None, Some(12.5), None));
+        assert_eq!(
+            (result.request_rate, result.ttft.mean_ms, result.itl.p99_ms),
+            (None, Some(12.5), None)
+        );
         assert!((result.total_throughput - 852.0).abs() < 1e-9);
         assert!(!serde_json::to_string(&result).unwrap().contains("sk-secret"));
-        assert_eq!(parse_benchmark("{}", 1).unwrap_err().causes(), ["no count `completed`"]);
+        assert_eq!(
+            parse_benchmark("{}", 1).unwrap_err().causes(),
+            ["no count `completed`"]
+        );
         assert_eq!(parse_benchmark("\n", 1).unwrap_err().causes(), ["it is empty"]);
     }
 
     #[test]
     fn printed_figures_are_found() {
-        let lines = ["Accuracy: 0.959".to_owned(), "Latency: 12.345 s".to_owned(), "Max ITL (ms):                            60.93".to_owned()];
+        let lines = [
+            "Accuracy: 0.959".to_owned(),
+            "Latency: 12.345 s".to_owned(),
+            "Max ITL (ms):                            60.93".to_owned(),
+        ];
         assert_eq!(printed_figure(&lines, "Accuracy:"), Some(0.959));
         assert_eq!(printed_figure(&lines, "Latency:"), Some(12.345));
         assert_eq!(printed_figure(&lines, "Max ITL (ms):"), Some(60.93));
@@ -279,7 +333,10 @@ mod tests {
     fn wilson_matches_the_published_table() {
         // 1316 questions at the guide's 0.959.
         let (low, high) = wilson(0.959, 1316);
-        assert!((low - 0.947).abs() < 0.001 && (high - 0.968).abs() < 0.001, "{low} {high}");
+        assert!(
+            (low - 0.947).abs() < 0.001 && (high - 0.968).abs() < 0.001,
+            "{low} {high}"
+        );
         assert_eq!(wilson(0.0, 8).0, 0.0);
     }
 

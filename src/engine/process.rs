@@ -54,14 +54,24 @@ pub(super) fn start(step: &StartProcess, env: &Env) -> Result<Pid> {
         std::fs::rename(log, log.with_extension("previous.log")).at(Kind::Host, failed)?;
     }
     // 0600: prompts may be logged. Append: the engine's processes share the file.
-    let mut file = OpenOptions::new().create_new(true).append(true).mode(0o600).open(log).at(Kind::Host, failed)?;
+    let mut file = OpenOptions::new()
+        .create_new(true)
+        .append(true)
+        .mode(0o600)
+        .open(log)
+        .at(Kind::Host, failed)?;
     writeln!(file, "{}", log_header(&step.labels)).at(Kind::Host, failed)?;
     let argv: Vec<&str> = step.argv.iter().map(String::as_str).collect();
     let mut command = command::new(env, &argv, &step.env)?;
     let stderr = file.try_clone().at(Kind::Host, failed)?;
-    command.current_dir(&step.workdir).stdin(Stdio::null()).stdout(file).stderr(stderr);
-    let child =
-        command.spawn().at(Kind::Host, || format!("cannot run `{}`", step.argv.first().map_or("", String::as_str)))?;
+    command
+        .current_dir(&step.workdir)
+        .stdin(Stdio::null())
+        .stdout(file)
+        .stderr(stderr);
+    let child = command.spawn().at(Kind::Host, || {
+        format!("cannot run `{}`", step.argv.first().map_or("", String::as_str))
+    })?;
     // The handle is dropped, which neither ends nor reaps the engine; `reap` does the latter.
     i32::try_from(child.id())
         .ok()
@@ -92,7 +102,9 @@ fn group(pid: i32) -> Option<i32> {
 /// Every server that left a log in `<state>/servers`.
 #[must_use]
 pub(super) fn list(state: &str) -> Vec<Known> {
-    let Ok(entries) = std::fs::read_dir(Path::new(state).join("servers")) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(Path::new(state).join("servers")) else {
+        return Vec::new();
+    };
     let mut servers: Vec<Known> = entries
         .flatten()
         .map(|entry| entry.path())
@@ -104,7 +116,12 @@ pub(super) fn list(state: &str) -> Vec<Known> {
             let labels = read_labels(&log)?;
             let running = find(&log);
             let stopped = tail(&log, 1).first().is_some_and(|line| line == STOPPED);
-            Some(Known { log, labels, running, stopped })
+            Some(Known {
+                log,
+                labels,
+                running,
+                stopped,
+            })
         })
         .collect();
     servers.sort_by(|a, b| a.log.cmp(&b.log));
@@ -113,7 +130,9 @@ pub(super) fn list(state: &str) -> Vec<Known> {
 
 fn read_labels(log: &Path) -> Option<BTreeMap<String, String>> {
     let mut first = String::new();
-    BufReader::new(File::open(log).ok()?.take(64 * 1024)).read_line(&mut first).ok()?;
+    BufReader::new(File::open(log).ok()?.take(64 * 1024))
+        .read_line(&mut first)
+        .ok()?;
     serde_json::from_str(first.strip_prefix(LOG_HEADER)?.trim_end()).ok()
 }
 
@@ -130,7 +149,9 @@ pub(super) fn tail(log: &Path, count: usize) -> Vec<String> {
         Ok(bytes)
     };
     let (mut lines, mut found) = (Lines::default(), Vec::new());
-    lines.push(&read().unwrap_or_default(), &mut |line| found.push(line.to_owned()));
+    lines.push(&read().unwrap_or_default(), &mut |line| {
+        found.push(line.to_owned())
+    });
     lines.finish(&mut |line| found.push(line.to_owned()));
     let skip = found.len().saturating_sub(count);
     found.split_off(skip)
@@ -148,13 +169,19 @@ impl Follow {
     /// Follows `log` from its beginning.
     #[must_use]
     pub(super) fn new(log: &Path) -> Self {
-        Self { log: log.to_owned(), offset: 0, lines: Lines::default() }
+        Self {
+            log: log.to_owned(),
+            offset: 0,
+            lines: Lines::default(),
+        }
     }
 
     /// The lines since the last call, without our own header.
     pub(super) fn read(&mut self) -> Vec<String> {
         let mut found = Vec::new();
-        let Ok(mut file) = File::open(&self.log) else { return found };
+        let Ok(mut file) = File::open(&self.log) else {
+            return found;
+        };
         if file.seek(SeekFrom::Start(self.offset)).is_err() {
             return found;
         }
@@ -172,17 +199,23 @@ impl Follow {
 }
 
 /// Every process of the server: its group, and whatever else writes to its log (a child may have left the group).
-fn members(log: &Path, leader: Pid) -> Vec<i32> {
-    let leader = leader.as_raw_nonzero().get();
+fn members(log: &Path, leader: Option<Pid>) -> Vec<i32> {
+    let leader = leader.map(|pid| pid.as_raw_nonzero().get());
     let log = std::fs::canonicalize(log).ok();
-    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     processes
         .flatten()
         .filter_map(|entry| {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
             let group = group(pid)?;
-            let writes = || ["fd/1", "fd/2"].iter().any(|fd| std::fs::read_link(entry.path().join(fd)).ok() == log);
-            (group == leader || (log.is_some() && writes())).then_some(pid)
+            let writes = || {
+                ["fd/1", "fd/2"]
+                    .iter()
+                    .any(|fd| std::fs::read_link(entry.path().join(fd)).ok() == log)
+            };
+            (Some(group) == leader || (log.is_some() && writes())).then_some(pid)
         })
         .collect()
 }
@@ -190,17 +223,20 @@ fn members(log: &Path, leader: Pid) -> Vec<i32> {
 /// Processor time (in clock ticks) and bytes read and written by a server: any change is a sign of life.
 #[must_use]
 pub(super) fn activity(log: &Path, leader: Pid) -> u64 {
-    members(log, leader)
+    members(log, Some(leader))
         .into_iter()
         .filter_map(|pid| {
-            let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let read =
+                |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
             let stat = read("stat");
             let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
             // utime and stime are fields 14 and 15 of proc_pid_stat(5); `state`, the first here, is field 3.
             let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
             let io = read("io");
             let bytes = |key: &str| {
-                io.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0)
+                io.lines()
+                    .find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
+                    .unwrap_or(0)
             };
             Some(ticks + bytes("rchar:") + bytes("wchar:"))
         })
@@ -210,27 +246,16 @@ pub(super) fn activity(log: &Path, leader: Pid) -> u64 {
 /// Stops the server whose log is `log`: SIGTERM to the leader, which drains; SIGKILL to all of it after `drain`,
 /// and to whatever is left in any case. Returns whether the leader had to be killed.
 pub(super) async fn stop(log: &Path, drain: Duration) -> bool {
-    let Some(leader) = find(log) else { return false };
-    let begun = Instant::now();
-    let others = members(log, leader);
-    // Not the group: the scheduler would die under the requests that the leader still waits for.
-    let _ = kill_process(leader, Signal::TERM);
-    let mut killed = false;
-    loop {
-        let _ = reap(leader);
-        if find(log).is_none() {
-            break;
-        }
-        if begun.elapsed() >= drain && !killed {
-            killed = true;
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    let leader = find(log);
+    let killed = match leader {
+        Some(leader) => end(log, leader, drain).await,
+        None => false,
+    };
+    // Also after a leader that died by itself: its children may not have noticed.
+    if let Some(leader) = leader {
+        let _ = kill_process_group(leader, Signal::KILL);
     }
-    let _ = kill_process_group(leader, Signal::KILL);
-    // Only those that still write to the log: a number may belong to somebody else by now.
-    let left = members(log, leader);
-    for pid in others.into_iter().filter(|pid| left.contains(pid)).filter_map(Pid::from_raw) {
+    for pid in members(log, None).into_iter().filter_map(Pid::from_raw) {
         let _ = kill_process(pid, Signal::KILL);
     }
     if let Ok(mut file) = OpenOptions::new().append(true).open(log) {
@@ -239,13 +264,34 @@ pub(super) async fn stop(log: &Path, drain: Duration) -> bool {
     killed
 }
 
+/// Ends the leader; returns whether it had to be killed.
+async fn end(log: &Path, leader: Pid, drain: Duration) -> bool {
+    let begun = Instant::now();
+    // Not the group: the scheduler would die under the requests that the leader still waits for.
+    let _ = kill_process(leader, Signal::TERM);
+    let mut killed = false;
+    loop {
+        let _ = reap(leader);
+        if find(log).is_none() {
+            return killed;
+        }
+        if begun.elapsed() >= drain && !killed {
+            killed = true;
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// How a child of ours ended, in words; `None` while it runs, or when it is not our child.
 #[must_use]
 pub(super) fn reap(pid: Pid) -> Option<String> {
     let (_, status) = waitpid(Some(pid), WaitOptions::NOHANG).ok().flatten()?;
     Some(match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => format!("exit code {code}"),
-        (None, Some(9)) => "signal 9 (SIGKILL): killed from outside, by a user or for want of memory".to_owned(),
+        (None, Some(9)) => {
+            "signal 9 (SIGKILL): killed from outside, by a user or for want of memory".to_owned()
+        }
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "an unknown reason".to_owned(),
     })

@@ -102,7 +102,11 @@ impl Runtime<'_> {
     /// Makes sure that the log of a failed server outlives it; returns where it is.
     pub(super) async fn keep_log(&self) -> PathBuf {
         match self {
-            Self::Docker { docker, name, kept_log } => {
+            Self::Docker {
+                docker,
+                name,
+                kept_log,
+            } => {
                 if let Ok(mut lines) = docker.logs(name, None, false).await {
                     let mut text = String::new();
                     let limit = Instant::now() + Duration::from_secs(10);
@@ -127,7 +131,9 @@ impl Runtime<'_> {
                     Life::Ended("the kernel killed it for want of memory".to_owned())
                 }
                 Some(state) => Life::Ended(match state.exit_code {
-                    Some(137) => "exit code 137 (SIGKILL): it killed itself after a crash, or was killed".to_owned(),
+                    Some(137) => {
+                        "exit code 137 (SIGKILL): it killed itself after a crash, or was killed".to_owned()
+                    }
                     Some(code) => format!("exit code {code}"),
                     None => "an unknown reason".to_owned(),
                 }),
@@ -173,7 +179,11 @@ impl Runtime<'_> {
     /// Puts a file where commands beside the engine can read it; returns its path there.
     pub(super) async fn place(&self, local: &Path, name: &str) -> Result<String> {
         match self {
-            Self::Docker { docker, name: container, .. } => {
+            Self::Docker {
+                docker,
+                name: container,
+                ..
+            } => {
                 let bytes =
                     std::fs::read(local).at(Kind::Host, || format!("cannot read `{}`", local.display()))?;
                 docker.upload(container, "/tmp", name, &bytes).await?;
@@ -189,7 +199,9 @@ impl Runtime<'_> {
         match self {
             Self::Docker { docker, name, .. } => docker.read_file(name, path, MAX).await,
             Self::Process { .. } => {
-                let size = std::fs::metadata(path).at(Kind::Server, || format!("no `{path}`"))?.len();
+                let size = std::fs::metadata(path)
+                    .at(Kind::Server, || format!("no `{path}`"))?
+                    .len();
                 if size > MAX {
                     return Err(Error::new(Kind::Server, format!("`{path}` is too large")));
                 }
@@ -215,7 +227,9 @@ impl Runtime<'_> {
     pub(super) async fn stop(&self, drain_s: u32) -> Result<bool> {
         match self {
             Self::Docker { docker, name, .. } => docker.stop(name, drain_s).await,
-            Self::Process { log, .. } => Ok(process::stop(log, Duration::from_secs(u64::from(drain_s))).await),
+            Self::Process { log, .. } => {
+                Ok(process::stop(log, Duration::from_secs(u64::from(drain_s))).await)
+            }
         }
     }
 }

@@ -141,11 +141,18 @@ impl<'a> Start<'a> {
 
     fn ready(mut self, base_url: &str) -> Ready {
         self.reach(Stage::Ready, "");
-        Ready { base_url: base_url.to_owned(), stages: self.stages, kv_pool_tokens: self.kv_pool_tokens }
+        Ready {
+            base_url: base_url.to_owned(),
+            stages: self.stages,
+            kv_pool_tokens: self.kv_pool_tokens,
+        }
     }
 
     fn died(mut self, runtime: &Runtime<'_>, reason: &str) -> Error {
-        let error = Error::new(Kind::Server, format!("{} ended during {}", runtime.name(), self.stage()));
+        let error = Error::new(
+            Kind::Server,
+            format!("{} ended during {}", runtime.name(), self.stage()),
+        );
         let error = match startup::cause(self.recent.iter().map(String::as_str)) {
             Some(cause) => error.cause(format!("{cause} ({reason})")),
             None => error.cause(reason),
@@ -156,9 +163,15 @@ impl<'a> Start<'a> {
 
     fn stalled(mut self, runtime: &Runtime<'_>, stall: Duration) -> Error {
         let skip = self.recent.len().saturating_sub(SHOWN);
-        Error::new(Kind::Server, format!("{} is stuck in {}", runtime.name(), self.stage()))
-            .cause(format!("no log line, processor time or I/O for {} s", stall.as_secs()))
-            .log(self.recent.split_off(skip))
+        Error::new(
+            Kind::Server,
+            format!("{} is stuck in {}", runtime.name(), self.stage()),
+        )
+        .cause(format!(
+            "no log line, processor time or I/O for {} s",
+            stall.as_secs()
+        ))
+        .log(self.recent.split_off(skip))
     }
 }
 

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::execute::Engine;
-use super::{process, verify};
 use super::runtime::LogLines;
+use super::{process, verify};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK, Server, base_url};
+use crate::plan::{
+    LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK, Server, base_url,
+};
 use crate::report::{Answer, ServerState, ServerStatus};
 
 /// A server that was found, with what its labels say.
@@ -40,7 +42,10 @@ impl Engine {
         for server in &mut found {
             if server.status.state == ServerState::Starting {
                 let url = format!("{}{}", server.status.base_url, probe(&server.status.stack));
-                if matches!(self.http().get_status(&url, Duration::from_secs(5)).await, Ok(200)) {
+                if matches!(
+                    self.http().get_status(&url, Duration::from_secs(5)).await,
+                    Ok(200)
+                ) {
                     server.status.state = ServerState::Ready;
                 }
             }
@@ -62,10 +67,13 @@ impl Engine {
         match (found.pop(), names.len(), name) {
             (Some(server), 1, _) => Ok(server),
             (None, _, asked) => {
-                let error = Error::new(Kind::Usage, match asked {
-                    Some(name) => format!("there is no server `{name}`"),
-                    None => "no server is running".to_owned(),
-                });
+                let error = Error::new(
+                    Kind::Usage,
+                    match asked {
+                        Some(name) => format!("there is no server `{name}`"),
+                        None => "no server is running".to_owned(),
+                    },
+                );
                 let error = match trouble {
                     Some(trouble) => error.cause(format!("containers were not looked at: {trouble}")),
                     None => error,
@@ -82,8 +90,14 @@ impl Engine {
         Ok(containers
             .into_iter()
             .filter_map(|container| {
-                let server = Server::Docker { name: container.name.clone() };
-                let state = if container.running { ServerState::Starting } else { ServerState::Exited };
+                let server = Server::Docker {
+                    name: container.name.clone(),
+                };
+                let state = if container.running {
+                    ServerState::Starting
+                } else {
+                    ServerState::Exited
+                };
                 let mut found = describe(&container.labels, server, "docker", state, container.id)?;
                 found.status.exit_code = container.exit_code;
                 Some(found)
@@ -97,9 +111,18 @@ impl Engine {
             .filter(|known| !known.stopped || known.running.is_some())
             .filter_map(|known| {
                 let name = known.labels.get(LABEL_NAME)?.clone();
-                let server = Server::Process { name, log: known.log.to_string_lossy().into_owned() };
-                let state = if known.running.is_some() { ServerState::Starting } else { ServerState::Exited };
-                let id = known.running.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+                let server = Server::Process {
+                    name,
+                    log: known.log.to_string_lossy().into_owned(),
+                };
+                let state = if known.running.is_some() {
+                    ServerState::Starting
+                } else {
+                    ServerState::Exited
+                };
+                let id = known
+                    .running
+                    .map_or_else(|| "-".to_owned(), |pid| pid.to_string());
                 describe(&known.labels, server, "process", state, id)
             })
             .collect()
@@ -129,7 +152,9 @@ impl Engine {
                 let path = std::path::Path::new(log);
                 let mut lines = LogLines::File(process::Follow::new(path));
                 let all = lines.take();
-                let skip = tail.and_then(|tail| usize::try_from(tail).ok()).map_or(0, |tail| all.len().saturating_sub(tail));
+                let skip = tail
+                    .and_then(|tail| usize::try_from(tail).ok())
+                    .map_or(0, |tail| all.len().saturating_sub(tail));
                 for line in &all[skip..] {
                     on_line(line)?;
                 }
@@ -151,7 +176,13 @@ impl Engine {
     ///
     /// # Errors
     /// [`Kind::Server`] when it does not answer.
-    pub async fn ask(&self, base_url: &str, question: &str, max_tokens: u32, temperature: f64) -> Result<Answer> {
+    pub async fn ask(
+        &self,
+        base_url: &str,
+        question: &str,
+        max_tokens: u32,
+        temperature: f64,
+    ) -> Result<Answer> {
         verify::ask(self.http(), base_url, question, max_tokens, temperature).await
     }
 

@@ -14,7 +14,10 @@ pub(super) fn stage(line: &str) -> Option<(Stage, String)> {
         return found(Stage::LoadingWeights, String::new());
     }
     if line.contains("KV Cache is allocated") || line.contains("KV cache is allocated") {
-        return found(Stage::AllocatingKvCache, count_after(line, "#tokens: ").map(tokens).unwrap_or_default());
+        return found(
+            Stage::AllocatingKvCache,
+            count_after(line, "#tokens: ").map(tokens).unwrap_or_default(),
+        );
     }
     if line.contains("Capture cuda graph begin") || line.contains("Capture CUDA graph begin") {
         return found(Stage::CapturingGraphs, String::new());
@@ -48,7 +51,10 @@ fn count_after(line: &str, key: &str) -> Option<u64> {
 #[must_use]
 pub(super) fn is_telling(line: &str) -> bool {
     let line = line.trim();
-    !line.is_empty() && !line.contains("% Completed") && !line.contains("GET /ready") && !line.contains("GET /health")
+    !line.is_empty()
+        && !line.contains("% Completed")
+        && !line.contains("GET /ready")
+        && !line.contains("GET /health")
 }
 
 /// The line of a Python log that names what happened: the last `SomeError: ...` at the start of a line.
@@ -58,8 +64,12 @@ pub(super) fn cause<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Opti
         let name = line.split(':').next().unwrap_or_default();
         line.len() > name.len()
             && !name.is_empty()
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '_')
-            && ["Error", "Exception", "Exit", "Interrupt"].iter().any(|end| name.ends_with(end))
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '_')
+            && ["Error", "Exception", "Exit", "Interrupt"]
+                .iter()
+                .any(|end| name.ends_with(end))
     })
 }
 
@@ -70,12 +80,27 @@ mod tests {
     #[test]
     fn the_stages_of_a_cpu_start_are_seen() {
         let log = [
-            ("[2026-11-23 20:11:02] Load weight begin. avail mem=22.14 GB", Some(Stage::LoadingWeights)),
+            (
+                "[2026-11-23 20:11:02] Load weight begin. avail mem=22.14 GB",
+                Some(Stage::LoadingWeights),
+            ),
             ("Multi-thread loading shards:   0% Completed | 0/2", None),
-            ("[2026-11-23 20:11:03] KV Cache is allocated. #tokens: 65536, K size: 0.02 GB", Some(Stage::AllocatingKvCache)),
-            ("[2026-11-23 20:11:03] max_total_num_tokens=65536, chunked_prefill_size=2048", None),
-            ("INFO:     Uvicorn running on http://127.0.0.1:30000 (Press CTRL+C to quit)", Some(Stage::WarmingUp)),
-            ("[2026-11-23 20:11:09] The server is fired up and ready to roll!", Some(Stage::Ready)),
+            (
+                "[2026-11-23 20:11:03] KV Cache is allocated. #tokens: 65536, K size: 0.02 GB",
+                Some(Stage::AllocatingKvCache),
+            ),
+            (
+                "[2026-11-23 20:11:03] max_total_num_tokens=65536, chunked_prefill_size=2048",
+                None,
+            ),
+            (
+                "INFO:     Uvicorn running on http://127.0.0.1:30000 (Press CTRL+C to quit)",
+                Some(Stage::WarmingUp),
+            ),
+            (
+                "[2026-11-23 20:11:09] The server is fired up and ready to roll!",
+                Some(Stage::Ready),
+            ),
         ];
         for (line, expected) in log {
             assert_eq!(stage(line).map(|(stage, _)| stage), expected, "{line}");
@@ -86,8 +111,16 @@ mod tests {
 
     #[test]
     fn the_cause_is_the_last_error_line() {
-        let log = ["Traceback (most recent call last):", "  File \"x.py\", line 1", "torch.OutOfMemoryError: CUDA out of memory.", "[rank0] exiting"];
-        assert_eq!(cause(log.into_iter()), Some("torch.OutOfMemoryError: CUDA out of memory."));
+        let log = [
+            "Traceback (most recent call last):",
+            "  File \"x.py\", line 1",
+            "torch.OutOfMemoryError: CUDA out of memory.",
+            "[rank0] exiting",
+        ];
+        assert_eq!(
+            cause(log.into_iter()),
+            Some("torch.OutOfMemoryError: CUDA out of memory.")
+        );
         assert_eq!(cause(["note: nothing"].into_iter()), None);
     }
 

@@ -25,7 +25,9 @@ pub fn is_ready(dir: &Path) -> bool {
 /// The complete venvs below `<cache>/venvs`.
 #[must_use]
 pub fn ready(cache: &str) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(Path::new(cache).join("venvs")) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(Path::new(cache).join("venvs")) else {
+        return Vec::new();
+    };
     let mut dirs: Vec<String> = entries
         .flatten()
         .filter(|entry| is_ready(&entry.path()))
@@ -41,34 +43,59 @@ pub fn ready(cache: &str) -> Vec<String> {
 /// [`Kind::Host`] when Python or the disk fails, [`Kind::Hub`] when the package index does.
 pub async fn create(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Result<Installed> {
     let dir = Path::new(&step.dir);
-    let done = Installed { dir: step.dir.clone(), cached: true, packages: step.requirements.len() };
+    let done = Installed {
+        dir: step.dir.clone(),
+        cached: true,
+        packages: step.requirements.len(),
+    };
     if std::fs::read_to_string(dir.join(MARKER)).is_ok_and(|inputs| inputs.trim() == step.inputs) {
         return Ok(done);
     }
     // A venv cannot be renamed (its scripts hold the path), so completeness is the marker, written last, and an
     // unfinished one is removed when this is dropped: by an error or by Ctrl-C.
-    let lock = files::lock(&dir.with_extension("lock"), events, "another dsr1 installs the same packages").await?;
+    let lock = files::lock(
+        &dir.with_extension("lock"),
+        events,
+        "another dsr1 installs the same packages",
+    )
+    .await?;
     if is_ready(dir) {
         return Ok(done);
     }
     let unfinished = Unfinished(dir);
     remove(dir)?;
     remove(&dir.with_extension(TRASH))?;
-    events.note(format!("installing {} packages, {}", step.requirements.len(), step.dir));
+    events.note(format!(
+        "installing {} packages, {}",
+        step.requirements.len(),
+        step.dir
+    ));
     let mut on_line = |line: &str| events.line(Source::Build, line);
-    let made = command::run(env, &[&step.python, "-m", "venv", &step.dir], &BTreeMap::new(), None, &mut on_line).await?;
+    let made = command::run(
+        env,
+        &[&step.python, "-m", "venv", &step.dir],
+        &BTreeMap::new(),
+        None,
+        &mut on_line,
+    )
+    .await?;
     if !made.status.success() {
-        return Err(Error::new(Kind::Host, format!("cannot make a venv at `{}`", step.dir))
-            .cause("`python3 -m venv` failed")
-            .hint("apt-get install python3-venv")
-            .log(made.tail));
+        return Err(
+            Error::new(Kind::Host, format!("cannot make a venv at `{}`", step.dir))
+                .cause("`python3 -m venv` failed")
+                .hint("apt-get install python3-venv")
+                .log(made.tail),
+        );
     }
     install(step, env, events).await?;
     write_files(step, env).await?;
     files::write_atomic(&dir.join(MARKER), step.inputs.as_bytes())?;
     unfinished.keep();
     drop(lock);
-    Ok(Installed { cached: false, ..done })
+    Ok(Installed {
+        cached: false,
+        ..done
+    })
 }
 
 async fn install(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Result<()> {
@@ -100,8 +127,19 @@ async fn install(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Resul
             events.line(Source::Build, line);
         }
     };
-    let finished = command::run(env, &argv, &BTreeMap::new(), Some(requirements.as_bytes()), &mut on_line).await?;
-    if finished.status.success() { Ok(()) } else { Err(pip_error(finished.tail)) }
+    let finished = command::run(
+        env,
+        &argv,
+        &BTreeMap::new(),
+        Some(requirements.as_bytes()),
+        &mut on_line,
+    )
+    .await?;
+    if finished.status.success() {
+        Ok(())
+    } else {
+        Err(pip_error(finished.tail))
+    }
 }
 
 /// Reads pip's last lines: no index, no such package, no space.
@@ -114,9 +152,17 @@ fn pip_error(tail: Vec<String>) -> Error {
         Error::new(Kind::Hub, "cannot install packages")
             .cause("the package index has a certificate that pip does not trust")
             .hint("set PIP_CERT to your site's CA bundle")
-    } else if ["NewConnectionError", "Connection refused", "Failed to establish", "Temporary failure in name", "ConnectTimeout", "ProxyError", "Max retries exceeded"]
-        .into_iter()
-        .any(said)
+    } else if [
+        "NewConnectionError",
+        "Connection refused",
+        "Failed to establish",
+        "Temporary failure in name",
+        "ConnectTimeout",
+        "ProxyError",
+        "Max retries exceeded",
+    ]
+    .into_iter()
+    .any(said)
     {
         Error::new(Kind::Hub, "cannot install packages")
             .cause("the package index cannot be reached")
@@ -149,9 +195,9 @@ async fn write_files(step: &CreateVenv, env: &Env) -> Result<()> {
 
 fn remove(dir: &Path) -> Result<()> {
     match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).at(Kind::Host, || format!("cannot remove the unfinished `{}`", dir.display()))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at(Kind::Host, || {
+            format!("cannot remove the unfinished `{}`", dir.display())
+        }),
         _ => Ok(()),
     }
 }
@@ -184,9 +230,15 @@ mod tests {
     #[test]
     fn pip_failures_have_causes() {
         let case = |line: &str| pip_error(vec![line.to_owned()]);
-        assert_eq!(case("OSError: [Errno 28] No space left on device").kind(), Kind::Host);
+        assert_eq!(
+            case("OSError: [Errno 28] No space left on device").kind(),
+            Kind::Host
+        );
         let refused = case("WARNING: Retrying ... NewConnectionError('...: Connection refused')");
-        assert_eq!((refused.kind(), refused.causes()), (Kind::Hub, vec!["the package index cannot be reached".to_owned()]));
+        assert_eq!(
+            (refused.kind(), refused.causes()),
+            (Kind::Hub, vec!["the package index cannot be reached".to_owned()])
+        );
         assert!(case("[SSL: CERTIFICATE_VERIFY_FAILED]").hints()[0].contains("PIP_CERT"));
     }
 }

@@ -22,7 +22,10 @@ const WIRING_TOKENS: u32 = 16;
 const QUESTIONS: [(&str, &str); 3] = [
     ("What is 17 * 23? Answer with the number only.", "391"),
     ("What is the capital of France? Answer with one word.", "Paris"),
-    ("Spell the word `inference` backwards. Answer with the word only.", "ecnerefni"),
+    (
+        "Spell the word `inference` backwards. Answer with the word only.",
+        "ecnerefni",
+    ),
 ];
 
 /// Checks the server.
@@ -30,7 +33,10 @@ const QUESTIONS: [(&str, &str); 3] = [
 /// # Errors
 /// [`Kind::Server`] when it does not answer or a check fails.
 pub(super) async fn verify(step: &VerifyAnswers, http: &Http) -> Result<Verification> {
-    let server = Asked { http, base_url: &step.base_url };
+    let server = Asked {
+        http,
+        base_url: &step.base_url,
+    };
     let model = server.model().await?;
     let mut checks = vec![check("one model is listed", true, &model)];
     checks.extend(server.wiring(&model).await?);
@@ -38,9 +44,17 @@ pub(super) async fn verify(step: &VerifyAnswers, http: &Http) -> Result<Verifica
         for (question, expected) in QUESTIONS {
             let answer = server.chat(&model, question, 4096, 0.0).await?;
             let name = format!("answers: {question}");
-            checks.push(check(&name, answer.content.contains(expected), &short(&answer.content)));
+            checks.push(check(
+                &name,
+                answer.content.contains(expected),
+                &short(&answer.content),
+            ));
             if let Some(reasoning) = &answer.reasoning {
-                checks.push(check("the reasoning is closed", !reasoning.is_empty(), &format!("{} characters", reasoning.len())));
+                checks.push(check(
+                    "the reasoning is closed",
+                    !reasoning.is_empty(),
+                    &format!("{} characters", reasoning.len()),
+                ));
             }
         }
     }
@@ -48,12 +62,21 @@ pub(super) async fn verify(step: &VerifyAnswers, http: &Http) -> Result<Verifica
         Verify::Wiring => "wiring",
         Verify::Answers => "answers",
     };
-    let verification = Verification { scope: scope.to_owned(), checks };
+    let verification = Verification {
+        scope: scope.to_owned(),
+        checks,
+    };
     match verification.checks.iter().find(|check| !check.passed) {
         None => Ok(verification),
-        Some(failed) => Err(Error::new(Kind::Server, format!("the server answers, but not as it should: {}", failed.name))
-            .cause(format!("seen: {}", failed.seen))
-            .hint(format!("dsr1 ask --url {} 'your question' shows an answer", step.base_url))),
+        Some(failed) => Err(Error::new(
+            Kind::Server,
+            format!("the server answers, but not as it should: {}", failed.name),
+        )
+        .cause(format!("seen: {}", failed.seen))
+        .hint(format!(
+            "dsr1 ask --url {} 'your question' shows an answer",
+            step.base_url
+        ))),
     }
 }
 
@@ -61,7 +84,13 @@ pub(super) async fn verify(step: &VerifyAnswers, http: &Http) -> Result<Verifica
 ///
 /// # Errors
 /// [`Kind::Server`] when the server does not answer.
-pub(super) async fn ask(http: &Http, base_url: &str, question: &str, max_tokens: u32, temperature: f64) -> Result<Answer> {
+pub(super) async fn ask(
+    http: &Http,
+    base_url: &str,
+    question: &str,
+    max_tokens: u32,
+    temperature: f64,
+) -> Result<Answer> {
     let server = Asked { http, base_url };
     let model = server.model().await?;
     server.chat(&model, question, max_tokens, temperature).await
@@ -76,7 +105,10 @@ impl Asked<'_> {
     async fn model(&self) -> Result<String> {
         let url = format!("{}/v1/models", self.base_url);
         let (status, body) = self.http.get_json(&url, Duration::from_secs(30)).await?;
-        let id = body["data"].as_array().and_then(|models| models.first()).and_then(|model| model["id"].as_str());
+        let id = body["data"]
+            .as_array()
+            .and_then(|models| models.first())
+            .and_then(|model| model["id"].as_str());
         match id {
             Some(id) if status == 200 => Ok(id.to_owned()),
             _ => Err(unexpected("the list of models", status, &body)),
@@ -85,8 +117,15 @@ impl Asked<'_> {
 
     async fn chat(&self, model: &str, question: &str, max_tokens: u32, temperature: f64) -> Result<Answer> {
         let url = format!("{}/v1/chat/completions", self.base_url);
-        let (status, body) = self.http.post_json(&url, &chat_body(model, question, max_tokens, temperature), ANSWER).await?;
-        if status == 200 { answer(&body) } else { Err(unexpected("an answer", status, &body)) }
+        let (status, body) = self
+            .http
+            .post_json(&url, &chat_body(model, question, max_tokens, temperature), ANSWER)
+            .await?;
+        if status == 200 {
+            answer(&body)
+        } else {
+            Err(unexpected("an answer", status, &body))
+        }
     }
 
     /// The same question, streamed: the joined text, whether the end was marked, and the finish reason.
@@ -110,7 +149,11 @@ impl Asked<'_> {
             }
         };
         let status = self.http.post_stream(&url, &body, &mut on_event).await?;
-        if status == 200 { Ok((text, done, finish)) } else { Err(unexpected("a stream", status, &Value::Null)) }
+        if status == 200 {
+            Ok((text, done, finish))
+        } else {
+            Err(unexpected("a stream", status, &Value::Null))
+        }
     }
 
     /// What holds for any model, even a random one.
@@ -120,22 +163,57 @@ impl Asked<'_> {
         let again = self.chat(model, QUESTION, WIRING_TOKENS, 0.0).await?;
         let (streamed, done, finish) = self.stream(model, QUESTION, WIRING_TOKENS).await?;
         let tokens = first.completion_tokens;
-        let whole = |answer: &Answer| format!("{}{}", answer.reasoning.as_deref().unwrap_or_default(), answer.content);
+        let whole = |answer: &Answer| {
+            format!(
+                "{}{}",
+                answer.reasoning.as_deref().unwrap_or_default(),
+                answer.content
+            )
+        };
         let finished = matches!(first.finish_reason.as_str(), "stop" | "length");
         let counted = first.prompt_tokens > 0 && (1..=u64::from(WIRING_TOKENS)).contains(&tokens);
         Ok(vec![
-            check("an answer ends as the API says", finished, &format!("finish_reason {}", first.finish_reason)),
-            check("tokens are counted", counted, &format!("{} prompt, {tokens} generated, at most {WIRING_TOKENS} asked for", first.prompt_tokens)),
-            check("temperature 0 repeats itself", whole(&first) == whole(&again), &short(&whole(&again))),
-            check("a stream carries the same text", normal(&streamed) == normal(&whole(&first)), &short(&streamed)),
-            check("a stream ends with its marks", done && finish == first.finish_reason, &format!("finish_reason {finish}, [DONE] {}", if done { "seen" } else { "missing" })),
+            check(
+                "an answer ends as the API says",
+                finished,
+                &format!("finish_reason {}", first.finish_reason),
+            ),
+            check(
+                "tokens are counted",
+                counted,
+                &format!(
+                    "{} prompt, {tokens} generated, at most {WIRING_TOKENS} asked for",
+                    first.prompt_tokens
+                ),
+            ),
+            check(
+                "temperature 0 repeats itself",
+                whole(&first) == whole(&again),
+                &short(&whole(&again)),
+            ),
+            check(
+                "a stream carries the same text",
+                normal(&streamed) == normal(&whole(&first)),
+                &short(&streamed),
+            ),
+            check(
+                "a stream ends with its marks",
+                done && finish == first.finish_reason,
+                &format!(
+                    "finish_reason {finish}, [DONE] {}",
+                    if done { "seen" } else { "missing" }
+                ),
+            ),
         ])
     }
 }
 
 /// Text without what a split at `</think>` adds or drops.
 fn normal(text: &str) -> String {
-    text.replace("<think>", "").replace("</think>", "").trim().to_owned()
+    text.replace("<think>", "")
+        .replace("</think>", "")
+        .trim()
+        .to_owned()
 }
 
 fn chat_body(model: &str, question: &str, max_tokens: u32, temperature: f64) -> Value {
@@ -148,7 +226,11 @@ fn chat_body(model: &str, question: &str, max_tokens: u32, temperature: f64) -> 
 }
 
 fn check(name: &str, passed: bool, seen: &str) -> Check {
-    Check { name: name.to_owned(), passed, seen: seen.to_owned() }
+    Check {
+        name: name.to_owned(),
+        passed,
+        seen: seen.to_owned(),
+    }
 }
 
 /// Reads a chat completion. DeepSeek-R1's reasoning comes apart (`reasoning_content`) when the server was told
@@ -167,10 +249,18 @@ fn answer(body: &Value) -> Result<Answer> {
         (None, None) => (None, text.to_owned()),
     };
     let usage = &body["usage"];
-    match (choice["finish_reason"].as_str(), usage["prompt_tokens"].as_u64(), usage["completion_tokens"].as_u64()) {
-        (Some(finish), Some(prompt_tokens), Some(completion_tokens)) => {
-            Ok(Answer { reasoning, content, finish_reason: finish.to_owned(), prompt_tokens, completion_tokens })
-        }
+    match (
+        choice["finish_reason"].as_str(),
+        usage["prompt_tokens"].as_u64(),
+        usage["completion_tokens"].as_u64(),
+    ) {
+        (Some(finish), Some(prompt_tokens), Some(completion_tokens)) => Ok(Answer {
+            reasoning,
+            content,
+            finish_reason: finish.to_owned(),
+            prompt_tokens,
+            completion_tokens,
+        }),
         _ => Err(unexpected("an answer with usage counts", 200, body)),
     }
 }
@@ -182,8 +272,16 @@ fn unexpected(what: &str, status: u16, body: &Value) -> Error {
 
 /// The first 80 characters, on one line.
 fn short(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect();
-    if text.chars().count() > 80 { format!("{line}...") } else { line }
+    let line: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(80)
+        .collect();
+    if text.chars().count() > 80 {
+        format!("{line}...")
+    } else {
+        line
+    }
 }
 
 #[cfg(test)]
@@ -200,7 +298,10 @@ mod tests {
     #[test]
     fn reasoning_is_taken_apart() {
         let split = answer(&body("<think>\nhm\n</think>\n\n391")).unwrap();
-        assert_eq!((split.reasoning.as_deref(), split.content.as_str()), (Some("hm"), "391"));
+        assert_eq!(
+            (split.reasoning.as_deref(), split.content.as_str()),
+            (Some("hm"), "391")
+        );
         assert_eq!(answer(&body("391")).unwrap().reasoning, None);
         assert!(answer(&json!({ "choices": [] })).is_err());
     }

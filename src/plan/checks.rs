@@ -42,7 +42,12 @@ pub struct Finding {
 
 impl Finding {
     fn new(id: &str, verdict: Verdict, text: impl Into<String>) -> Self {
-        Self { id: id.to_owned(), verdict, text: text.into(), fix: None }
+        Self {
+            id: id.to_owned(),
+            verdict,
+            text: text.into(),
+            fix: None,
+        }
     }
 
     fn fix(mut self, fix: &str) -> Self {
@@ -54,20 +59,29 @@ impl Finding {
 /// The Python to make a venv from.
 pub(super) fn python(facts: &Facts) -> Result<&Python> {
     let fix = "apt-get install python3 python3-venv (Debian, Ubuntu), or use --runtime docker";
-    let python = facts
-        .host
-        .python
-        .as_ref()
-        .ok_or_else(|| Error::new(Kind::Host, "no Python on this host").cause("`python3` is not on PATH").hint(fix))?;
+    let python = facts.host.python.as_ref().ok_or_else(|| {
+        Error::new(Kind::Host, "no Python on this host")
+            .cause("`python3` is not on PATH")
+            .hint(fix)
+    })?;
     if !python_is_new_enough(&python.version) {
-        return Err(Error::new(Kind::Host, format!("Python {} at `{}` is too old", python.version, python.path))
-            .cause(format!("the engine's packages need Python {}.{} or newer", PYTHON_MIN.0, PYTHON_MIN.1))
-            .hint("put a newer python3 first on PATH, or use --runtime docker"));
+        return Err(Error::new(
+            Kind::Host,
+            format!("Python {} at `{}` is too old", python.version, python.path),
+        )
+        .cause(format!(
+            "the engine's packages need Python {}.{} or newer",
+            PYTHON_MIN.0, PYTHON_MIN.1
+        ))
+        .hint("put a newer python3 first on PATH, or use --runtime docker"));
     }
     if !python.venv {
-        return Err(Error::new(Kind::Host, format!("Python at `{}` cannot make a venv", python.path))
-            .cause("the modules `venv` and `ensurepip` are not both installed")
-            .hint(fix));
+        return Err(Error::new(
+            Kind::Host,
+            format!("Python at `{}` cannot make a venv", python.path),
+        )
+        .cause("the modules `venv` and `ensurepip` are not both installed")
+        .hint(fix));
     }
     Ok(python)
 }
@@ -80,10 +94,11 @@ fn python_is_new_enough(version: &str) -> bool {
 /// Refuses a base image that does not exist for this platform.
 pub(super) fn platform(stack: &Stack, facts: &Facts) -> Result<()> {
     match &facts.host.platform {
-        Some(platform) if !stack.platforms.contains(platform) => {
-            Err(Error::new(Kind::Host, format!("stack `{}` has no image for {platform}", stack.name))
-                .hint(format!("it exists for: {}", stack.platforms.join(", "))))
-        }
+        Some(platform) if !stack.platforms.contains(platform) => Err(Error::new(
+            Kind::Host,
+            format!("stack `{}` has no image for {platform}", stack.name),
+        )
+        .hint(format!("it exists for: {}", stack.platforms.join(", ")))),
         _ => Ok(()),
     }
 }
@@ -92,17 +107,27 @@ pub(super) fn platform(stack: &Stack, facts: &Facts) -> Result<()> {
 /// moves the directory elsewhere.
 pub(super) fn disk(facts: &Facts, path: &str, need: u64, what: &str, variable: &str) -> Option<Blocker> {
     let wanted = need + need / 20;
-    let free = facts.host.disk_free_bytes.get(path).filter(|free| **free < wanted)?;
+    let free = facts
+        .host
+        .disk_free_bytes
+        .get(path)
+        .filter(|free| **free < wanted)?;
     Some(Blocker {
         message: format!("not enough disk for {what} at `{path}`"),
         cause: format!("need {}, {} free", Bytes(wanted), Bytes(*free)),
-        hint: format!("free {} there, or point {variable} at a larger disk", Bytes(wanted - free)),
+        hint: format!(
+            "free {} there, or point {variable} at a larger disk",
+            Bytes(wanted - free)
+        ),
     })
 }
 
 /// Too little memory for the engine to start at all.
 pub(super) fn memory_blocker(stack: &Stack, facts: &Facts) -> Option<Blocker> {
-    let have = facts.host.memory_available_bytes.filter(|have| *have < stack.memory_bytes)?;
+    let have = facts
+        .host
+        .memory_available_bytes
+        .filter(|have| *have < stack.memory_bytes)?;
     Some(Blocker {
         message: "not enough memory for the engine".to_owned(),
         cause: format!("need {}, {} available", Bytes(stack.memory_bytes), Bytes(have)),
@@ -115,15 +140,23 @@ pub(super) fn port(facts: &Facts, port: u16) -> Option<Blocker> {
     let holder = facts.host.ports_taken.get(&port)?;
     Some(Blocker {
         message: format!("port {port} on 127.0.0.1 is taken"),
-        cause: if holder.is_empty() { String::new() } else { format!("held by {holder}") },
-        hint: format!("use --port {}, or stop what holds it", port.wrapping_add(1).max(1024)),
+        cause: if holder.is_empty() {
+            String::new()
+        } else {
+            format!("held by {holder}")
+        },
+        hint: format!(
+            "use --port {}, or stop what holds it",
+            port.wrapping_add(1).max(1024)
+        ),
     })
 }
 
 /// Hardware that the profile cannot run on. Unknown facts pass.
 pub(super) fn hardware(profile: &Profile, stack: &Stack, facts: &Facts) -> Option<Blocker> {
-    let finding =
-        findings_gpu(profile, stack, facts).into_iter().find(|finding| finding.verdict == Verdict::Fail)?;
+    let finding = findings_gpu(profile, stack, facts)
+        .into_iter()
+        .find(|finding| finding.verdict == Verdict::Fail)?;
     Some(Blocker {
         message: format!("profile `{}` cannot run on this host", profile.name),
         cause: finding.text,
@@ -138,11 +171,17 @@ fn findings_gpu(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<Finding>
     let mut findings = Vec::new();
     let wanted = profile.gpus;
     findings.push(match &facts.host.gpus {
-        None => Finding::new("gpu.count", Verdict::NotChecked, format!("GPUs not known, {wanted} wanted")),
-        Some(gpus) if (gpus.len() as u64) < u64::from(wanted) => {
-            Finding::new("gpu.count", Verdict::Fail, format!("{} GPUs found, {wanted} wanted", gpus.len()))
-                .fix("choose a profile for this host: dsr1 profiles list")
-        }
+        None => Finding::new(
+            "gpu.count",
+            Verdict::NotChecked,
+            format!("GPUs not known, {wanted} wanted"),
+        ),
+        Some(gpus) if (gpus.len() as u64) < u64::from(wanted) => Finding::new(
+            "gpu.count",
+            Verdict::Fail,
+            format!("{} GPUs found, {wanted} wanted", gpus.len()),
+        )
+        .fix("choose a profile for this host: dsr1 profiles list"),
         Some(gpus) => {
             let name = gpus.first().map_or("", |gpu| gpu.name.as_str());
             Finding::new("gpu.count", Verdict::Ok, format!("{} x {name}", gpus.len()))
@@ -150,7 +189,11 @@ fn findings_gpu(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<Finding>
     });
     if stack.name == "guide" || profile.precision == crate::profile::Precision::Fp4 {
         findings.push(match facts.host.blackwell() {
-            None => Finding::new("gpu.architecture", Verdict::NotChecked, "architecture not known, Blackwell wanted"),
+            None => Finding::new(
+                "gpu.architecture",
+                Verdict::NotChecked,
+                "architecture not known, Blackwell wanted",
+            ),
             Some(true) => Finding::new("gpu.architecture", Verdict::Ok, "Blackwell"),
             Some(false) => Finding::new("gpu.architecture", Verdict::Fail, "the GPUs are not Blackwell")
                 .fix("the guide's image and NVFP4 weights need Blackwell (B200, GB200)"),
@@ -158,12 +201,18 @@ fn findings_gpu(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<Finding>
     }
     if let Some(min) = stack.driver_min {
         findings.push(match (facts.host.driver_major(), &facts.host.driver) {
-            (Some(major), Some(driver)) if major < min => {
-                Finding::new("gpu.driver", Verdict::Fail, format!("driver {driver}, stack `{}` needs {min} or newer", stack.name))
-                    .fix("install a newer NVIDIA driver, then reboot")
-            }
+            (Some(major), Some(driver)) if major < min => Finding::new(
+                "gpu.driver",
+                Verdict::Fail,
+                format!("driver {driver}, stack `{}` needs {min} or newer", stack.name),
+            )
+            .fix("install a newer NVIDIA driver, then reboot"),
             (Some(_), Some(driver)) => Finding::new("gpu.driver", Verdict::Ok, format!("driver {driver}")),
-            _ => Finding::new("gpu.driver", Verdict::NotChecked, format!("driver not known, {min} or newer wanted")),
+            _ => Finding::new(
+                "gpu.driver",
+                Verdict::NotChecked,
+                format!("driver not known, {min} or newer wanted"),
+            ),
         });
     }
     findings
@@ -182,11 +231,27 @@ pub fn findings(profile: &Profile, stack: &Stack, facts: &Facts, port_wanted: u1
         findings.push(toolkit(facts));
     }
     findings.extend(findings_gpu(profile, stack, facts));
-    findings.push(disk_finding("disk.install", &facts.paths.cache, stack.install_bytes, "packages", facts));
-    findings.push(disk_finding("disk.weights", &facts.paths.hub_cache, profile.model.size_bytes, "weights", facts));
+    findings.push(disk_finding(
+        "disk.install",
+        &facts.paths.cache,
+        stack.install_bytes,
+        "packages",
+        facts,
+    ));
+    findings.push(disk_finding(
+        "disk.weights",
+        &facts.paths.hub_cache,
+        profile.model.size_bytes,
+        "weights",
+        facts,
+    ));
     findings.push(match facts.host.ports_taken.get(&port_wanted) {
-        Some(holder) => Finding::new("port", Verdict::Fail, format!("port {port_wanted} is taken {holder}").trim().to_owned())
-            .fix("stop what holds it, or use --port"),
+        Some(holder) => Finding::new(
+            "port",
+            Verdict::Fail,
+            format!("port {port_wanted} is taken {holder}").trim().to_owned(),
+        )
+        .fix("stop what holds it, or use --port"),
         None => Finding::new("port", Verdict::Ok, format!("port {port_wanted} is free")),
     });
     findings
@@ -198,19 +263,32 @@ fn host(facts: &Facts) -> Finding {
     if words.is_empty() {
         return Finding::new("host", Verdict::NotChecked, "host not known");
     }
-    let cpus = facts.host.cpus.map_or_else(String::new, |cpus| format!(", {cpus} processors"));
+    let cpus = facts
+        .host
+        .cpus
+        .map_or_else(String::new, |cpus| format!(", {cpus} processors"));
     Finding::new("host", Verdict::Ok, format!("{}{cpus}", words.join(", ")))
 }
 
 fn memory(stack: &Stack, facts: &Facts) -> Finding {
     let want = Bytes(stack.memory_bytes);
     match facts.host.memory_available_bytes {
-        None => Finding::new("memory", Verdict::NotChecked, format!("memory not known, {want} wanted")),
-        Some(have) if have < stack.memory_bytes => {
-            Finding::new("memory", Verdict::Fail, format!("{} available, {want} wanted", Bytes(have)))
-                .fix("close what uses the memory")
-        }
-        Some(have) => Finding::new("memory", Verdict::Ok, format!("{} available, {want} wanted", Bytes(have))),
+        None => Finding::new(
+            "memory",
+            Verdict::NotChecked,
+            format!("memory not known, {want} wanted"),
+        ),
+        Some(have) if have < stack.memory_bytes => Finding::new(
+            "memory",
+            Verdict::Fail,
+            format!("{} available, {want} wanted", Bytes(have)),
+        )
+        .fix("close what uses the memory"),
+        Some(have) => Finding::new(
+            "memory",
+            Verdict::Ok,
+            format!("{} available, {want} wanted", Bytes(have)),
+        ),
     }
 }
 
@@ -219,9 +297,17 @@ fn python_finding(stack: &Stack, facts: &Facts) -> Finding {
         return Finding::new("python", Verdict::Ok, "not needed, the stack runs in Docker");
     }
     match python(facts) {
-        Ok(python) => Finding::new("python", Verdict::Ok, format!("Python {} at {}", python.version, python.path)),
+        Ok(python) => Finding::new(
+            "python",
+            Verdict::Ok,
+            format!("Python {} at {}", python.version, python.path),
+        ),
         Err(error) => {
-            let verdict = if facts.docker.answers() { Verdict::Warn } else { Verdict::Fail };
+            let verdict = if facts.docker.answers() {
+                Verdict::Warn
+            } else {
+                Verdict::Fail
+            };
             let text = [vec![error.message()], error.causes()].concat().join(": ");
             let fix = error.hints().first().cloned().unwrap_or_default();
             Finding::new("python", verdict, text).fix(&fix)
@@ -237,8 +323,13 @@ fn docker(stack: &Stack, facts: &Facts) -> Finding {
             Finding::new("docker", Verdict::Ok, format!("Docker {version}, API {api}"))
         }
         (None, Some(why)) => {
-            let verdict = if stack.process_runtime { Verdict::Warn } else { Verdict::Fail };
-            Finding::new("docker", verdict, why.clone()).fix("start the daemon, set DOCKER_HOST, or use --runtime process")
+            let verdict = if stack.process_runtime {
+                Verdict::Warn
+            } else {
+                Verdict::Fail
+            };
+            Finding::new("docker", verdict, why.clone())
+                .fix("start the daemon, set DOCKER_HOST, or use --runtime process")
         }
         (None, None) => Finding::new("docker", Verdict::NotChecked, "Docker was not asked"),
     }
@@ -246,10 +337,18 @@ fn docker(stack: &Stack, facts: &Facts) -> Finding {
 
 fn toolkit(facts: &Facts) -> Finding {
     if !facts.docker.answers() {
-        return Finding::new("docker.nvidia", Verdict::NotChecked, "NVIDIA Container Toolkit not known");
+        return Finding::new(
+            "docker.nvidia",
+            Verdict::NotChecked,
+            "NVIDIA Container Toolkit not known",
+        );
     }
     if facts.docker.runtimes.iter().any(|runtime| runtime == "nvidia") {
-        return Finding::new("docker.nvidia", Verdict::Ok, "NVIDIA Container Toolkit is registered");
+        return Finding::new(
+            "docker.nvidia",
+            Verdict::Ok,
+            "NVIDIA Container Toolkit is registered",
+        );
     }
     Finding::new("docker.nvidia", Verdict::Warn, "no `nvidia` runtime in Docker")
         .fix("install the NVIDIA Container Toolkit, then: nvidia-ctk runtime configure --runtime=docker, and restart docker")
@@ -257,11 +356,21 @@ fn toolkit(facts: &Facts) -> Finding {
 
 fn disk_finding(id: &str, path: &str, need: u64, what: &str, facts: &Facts) -> Finding {
     match facts.host.disk_free_bytes.get(path) {
-        None => Finding::new(id, Verdict::NotChecked, format!("{what}: {} wanted at {path}", Bytes(need))),
-        Some(free) if *free < need + need / 20 => {
-            Finding::new(id, Verdict::Fail, format!("{what}: {} free at {path}, {} wanted", Bytes(*free), Bytes(need)))
-                .fix("free some space, or point XDG_CACHE_HOME or HF_HOME at a larger disk")
-        }
-        Some(free) => Finding::new(id, Verdict::Ok, format!("{what}: {} free at {path}, {} wanted", Bytes(*free), Bytes(need))),
+        None => Finding::new(
+            id,
+            Verdict::NotChecked,
+            format!("{what}: {} wanted at {path}", Bytes(need)),
+        ),
+        Some(free) if *free < need + need / 20 => Finding::new(
+            id,
+            Verdict::Fail,
+            format!("{what}: {} free at {path}, {} wanted", Bytes(*free), Bytes(need)),
+        )
+        .fix("free some space, or point XDG_CACHE_HOME or HF_HOME at a larger disk"),
+        Some(free) => Finding::new(
+            id,
+            Verdict::Ok,
+            format!("{what}: {} free at {path}, {} wanted", Bytes(*free), Bytes(need)),
+        ),
     }
 }

@@ -26,25 +26,45 @@ pub(super) struct Rendered {
 ///
 /// # Errors
 /// [`Kind::Usage`] for a value that is not what its place takes.
-pub(super) fn render(stack: &Stack, base: &str, ca: bool, labels: &BTreeMap<String, String>) -> Result<Rendered> {
+pub(super) fn render(
+    stack: &Stack,
+    base: &str,
+    ca: bool,
+    labels: &BTreeMap<String, String>,
+) -> Result<Rendered> {
     let install = &stack.install;
-    check("base image", base, |c| c.is_ascii_alphanumeric() || "._-/:@".contains(c))?;
-    check("python", &stack.image_python, |c| c.is_ascii_alphanumeric() || "._-/".contains(c))?;
+    check("base image", base, |c| {
+        c.is_ascii_alphanumeric() || "._-/:@".contains(c)
+    })?;
+    check("python", &stack.image_python, |c| {
+        c.is_ascii_alphanumeric() || "._-/".contains(c)
+    })?;
     for package in &install.apt {
-        check("Debian package", package, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || "+.-".contains(c))?;
+        check("Debian package", package, |c| {
+            c.is_ascii_lowercase() || c.is_ascii_digit() || "+.-".contains(c)
+        })?;
     }
     for requirement in &install.requirements {
-        check("pip requirement", requirement, |c| c.is_ascii_alphanumeric() || "._-=+![],".contains(c))?;
+        check("pip requirement", requirement, |c| {
+            c.is_ascii_alphanumeric() || "._-=+![],".contains(c)
+        })?;
     }
     for path in install.files.keys() {
-        check("file name", path, |c| c.is_ascii_alphanumeric() || "._-/".contains(c))?;
-        if path.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+        check("file name", path, |c| {
+            c.is_ascii_alphanumeric() || "._-/".contains(c)
+        })?;
+        if path
+            .split('/')
+            .any(|part| part.is_empty() || part.starts_with('.'))
+        {
             return Err(wrong("file name", path));
         }
     }
     let venv = match (install.venv, stack.image_python.strip_suffix("/bin/python3")) {
         (true, Some(dir)) if dir.starts_with('/') => dir,
-        (true, _) => return Err(wrong("python", &stack.image_python).hint("a venv's python ends in /bin/python3")),
+        (true, _) => {
+            return Err(wrong("python", &stack.image_python).hint("a venv's python ends in /bin/python3"));
+        }
         (false, _) => "",
     };
     let mut context = Context::new();
@@ -55,22 +75,41 @@ pub(super) fn render(stack: &Stack, base: &str, ca: bool, labels: &BTreeMap<Stri
     context.insert("files", &!install.files.is_empty());
     context.insert("ca", &ca);
     context.insert("python", &stack.image_python);
-    context.insert("labels", &labels.iter().map(|(key, value)| label(key, value)).collect::<Result<Vec<_>>>()?);
+    context.insert(
+        "labels",
+        &labels
+            .iter()
+            .map(|(key, value)| label(key, value))
+            .collect::<Result<Vec<_>>>()?,
+    );
     let failed = || "cannot render Dockerfile.tera".to_owned();
     let mut tera = Tera::default();
     tera.add_raw_template(NAME, TEMPLATE).at(Kind::Internal, failed)?;
     let dockerfile = tera.render(NAME, &context).at(Kind::Internal, failed)?;
-    let mut files: BTreeMap<String, String> =
-        install.files.iter().map(|(path, text)| (format!("site/{path}"), text.clone())).collect();
+    let mut files: BTreeMap<String, String> = install
+        .files
+        .iter()
+        .map(|(path, text)| (format!("site/{path}"), text.clone()))
+        .collect();
     if !install.requirements.is_empty() {
-        files.insert("requirements.txt".to_owned(), install.requirements.join("\n") + "\n");
+        files.insert(
+            "requirements.txt".to_owned(),
+            install.requirements.join("\n") + "\n",
+        );
     }
-    Ok(Rendered { dockerfile: dockerfile.trim_start().to_owned(), files })
+    Ok(Rendered {
+        dockerfile: dockerfile.trim_start().to_owned(),
+        files,
+    })
 }
 
 fn check(what: &str, value: &str, allowed: impl Fn(char) -> bool) -> Result<()> {
     let leads = value.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/');
-    if leads && value.len() <= 300 && value.chars().all(allowed) { Ok(()) } else { Err(wrong(what, value)) }
+    if leads && value.len() <= 300 && value.chars().all(allowed) {
+        Ok(())
+    } else {
+        Err(wrong(what, value))
+    }
 }
 
 fn wrong(what: &str, value: &str) -> Error {
@@ -80,7 +119,9 @@ fn wrong(what: &str, value: &str) -> Error {
 
 /// One `key="value"` of a LABEL instruction: backslash, quote and dollar are what the Dockerfile would read.
 fn label(key: &str, value: &str) -> Result<String> {
-    check("label", key, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c))?;
+    check("label", key, |c| {
+        c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c)
+    })?;
     if value.chars().any(char::is_control) {
         return Err(wrong("label value", value));
     }
@@ -110,7 +151,11 @@ mod tests {
     #[test]
     fn the_guides_stack() {
         let stack = stack("guide");
-        insta::assert_snapshot!(render(&stack, &stack.base_reference(), false, &labels()).unwrap().dockerfile);
+        insta::assert_snapshot!(
+            render(&stack, &stack.base_reference(), false, &labels())
+                .unwrap()
+                .dockerfile
+        );
     }
 
     #[test]
@@ -118,7 +163,10 @@ mod tests {
         let stack = stack("cpu");
         let rendered = render(&stack, &stack.base_reference(), true, &labels()).unwrap();
         insta::assert_snapshot!(rendered.dockerfile);
-        assert_eq!(rendered.files["requirements.txt"].lines().count(), stack.install.requirements.len());
+        assert_eq!(
+            rendered.files["requirements.txt"].lines().count(),
+            stack.install.requirements.len()
+        );
         assert!(rendered.files.contains_key("site/vllm/_custom_ops.py"));
     }
 

@@ -85,7 +85,11 @@ pub(super) fn bench_step(request: &BenchRequest, facts: &Facts) -> Step {
         ("--max-concurrency", max_concurrency.to_string()),
         ("--num-prompts", num_prompts.to_string()),
     ];
-    argv.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+    argv.extend(
+        pairs
+            .into_iter()
+            .flat_map(|(flag, value)| [flag.to_owned(), value]),
+    );
     if let Some(count) = warmup_requests {
         argv.extend(["--warmup-requests".to_owned(), count.to_string()]);
     }
@@ -120,7 +124,11 @@ pub fn gsm8k(request: &Gsm8kRequest, facts: &Facts) -> Result<Plan> {
         }
         _ => {}
     }
-    let host = if request.stack.gsm8k_host_scheme { "http://127.0.0.1" } else { "127.0.0.1" };
+    let host = if request.stack.gsm8k_host_scheme {
+        "http://127.0.0.1"
+    } else {
+        "127.0.0.1"
+    };
     let mut argv = vec![request.python.clone()];
     argv.extend(request.stack.gsm8k.iter().cloned());
     let pairs = [
@@ -131,7 +139,11 @@ pub fn gsm8k(request: &Gsm8kRequest, facts: &Facts) -> Result<Plan> {
         ("--host", host.to_owned()),
         ("--port", request.port.to_string()),
     ];
-    argv.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+    argv.extend(
+        pairs
+            .into_iter()
+            .flat_map(|(flag, value)| [flag.to_owned(), value]),
+    );
     argv.push("--data-path".to_owned());
     Ok(Plan::new(
         "eval gsm8k",

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use super::{Blocker, BuildImage, CreateVenv, LABEL_INPUTS, LABEL_ROLE, LABEL_STACK, Plan, Step, checks, dockerfile};
+use super::{
+    Blocker, BuildImage, CreateVenv, LABEL_INPUTS, LABEL_ROLE, LABEL_STACK, Plan, Step, checks, dockerfile,
+};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::profile::{Accelerator, Stack};
@@ -55,28 +57,48 @@ pub fn install_target(
 ) -> Result<(Target, Option<String>)> {
     let base = base_image.map_or_else(|| stack.base_reference(), str::to_owned);
     match asked {
-        Some(Target::Process) if !stack.process_runtime => {
-            Err(Error::new(Kind::Usage, format!("stack `{}` runs in Docker only", stack.name))
-                .hint("leave out --runtime process, or choose --profile rehearsal"))
-        }
+        Some(Target::Process) if !stack.process_runtime => Err(Error::new(
+            Kind::Usage,
+            format!("stack `{}` runs in Docker only", stack.name),
+        )
+        .hint("leave out --runtime process, or choose --profile rehearsal")),
         Some(target) => Ok((target, None)),
         None if stack.accelerator == Accelerator::Cuda => Ok((Target::Docker, None)),
         None if !facts.docker.answers() => {
-            let why = facts.docker.unreachable.as_deref().unwrap_or("Docker was not asked");
+            let why = facts
+                .docker
+                .unreachable
+                .as_deref()
+                .unwrap_or("Docker was not asked");
             Ok((Target::Process, Some(format!("runtime process: {why}"))))
         }
-        None if has_image(&BuildRequest { stack: stack.clone(), target: Target::Docker, base_image: base_image.map(str::to_owned) }, facts) => {
-            Ok((Target::Docker, Some("runtime docker: a daemon answers and the image is built".to_owned())))
+        None if has_image(
+            &BuildRequest {
+                stack: stack.clone(),
+                target: Target::Docker,
+                base_image: base_image.map(str::to_owned),
+            },
+            facts,
+        ) =>
+        {
+            Ok((
+                Target::Docker,
+                Some("runtime docker: a daemon answers and the image is built".to_owned()),
+            ))
         }
-        None if facts.docker.images.contains_key(&base) => {
-            Ok((Target::Docker, Some("runtime docker: a daemon answers and the base image is there".to_owned())))
-        }
-        None if facts.docker.pullable.contains(&base) => {
-            Ok((Target::Docker, Some("runtime docker: a daemon answers and can pull the base image".to_owned())))
-        }
+        None if facts.docker.images.contains_key(&base) => Ok((
+            Target::Docker,
+            Some("runtime docker: a daemon answers and the base image is there".to_owned()),
+        )),
+        None if facts.docker.pullable.contains(&base) => Ok((
+            Target::Docker,
+            Some("runtime docker: a daemon answers and can pull the base image".to_owned()),
+        )),
         None => Ok((
             Target::Process,
-            Some(format!("runtime process: a Docker daemon answers, but `{base}` is not there and cannot be pulled")),
+            Some(format!(
+                "runtime process: a Docker daemon answers, but `{base}` is not there and cannot be pulled"
+            )),
         )),
     }
 }
@@ -100,10 +122,19 @@ pub(super) fn blocker(request: &BuildRequest, facts: &Facts) -> Result<Option<Bl
             if facts.paths.ready_venvs.contains(&venv.dir) {
                 return Ok(None);
             }
-            checks::disk(facts, &facts.paths.cache, stack.install_bytes, "the engine's packages", "XDG_CACHE_HOME")
+            checks::disk(
+                facts,
+                &facts.paths.cache,
+                stack.install_bytes,
+                "the engine's packages",
+                "XDG_CACHE_HOME",
+            )
         }
         Target::Docker => {
-            let free = facts.docker.root_free_bytes.filter(|free| *free < stack.install_bytes);
+            let free = facts
+                .docker
+                .root_free_bytes
+                .filter(|free| *free < stack.install_bytes);
             free.filter(|_| !has_image(request, facts)).map(|free| Blocker {
                 message: format!(
                     "not enough disk for the image at `{}`",
@@ -130,7 +161,10 @@ pub(super) fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
         ("stack", &stack.name),
         ("python", &python.version),
         ("requirements", &stack.install.requirements.join("\n")),
-        ("files", &serde_json::to_string(&stack.install.files).unwrap_or_default()),
+        (
+            "files",
+            &serde_json::to_string(&stack.install.files).unwrap_or_default(),
+        ),
     ]);
     Ok(CreateVenv {
         stack: stack.name.clone(),
@@ -155,12 +189,21 @@ pub fn image_tag(request: &BuildRequest, facts: &Facts) -> Result<String> {
 pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<BuildImage> {
     let stack = &request.stack;
     checks::platform(stack, facts)?;
-    let base = request.base_image.clone().unwrap_or_else(|| stack.base_reference());
+    let base = request
+        .base_image
+        .clone()
+        .unwrap_or_else(|| stack.base_reference());
     let mut labels = BTreeMap::from([
         (LABEL_ROLE.to_owned(), "image".to_owned()),
         (LABEL_STACK.to_owned(), stack.name.clone()),
-        ("org.opencontainers.image.title".to_owned(), format!("dsr1 {}", stack.name)),
-        ("org.opencontainers.image.version".to_owned(), stack.pins.sglang.to_string()),
+        (
+            "org.opencontainers.image.title".to_owned(),
+            format!("dsr1 {}", stack.name),
+        ),
+        (
+            "org.opencontainers.image.version".to_owned(),
+            stack.pins.sglang.to_string(),
+        ),
         ("org.opencontainers.image.base.name".to_owned(), base.clone()),
     ]);
     let ca = facts.paths.ca_bundle.is_some();

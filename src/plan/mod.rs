@@ -50,7 +50,10 @@ pub const LABEL_PYTHON: &str = "io.dsr1.python";
 /// that `status` needs, so no database is kept.
 #[must_use]
 pub fn log_header(labels: &BTreeMap<String, String>) -> String {
-    format!("{LOG_HEADER}{}", serde_json::to_string(labels).unwrap_or_default())
+    format!(
+        "{LOG_HEADER}{}",
+        serde_json::to_string(labels).unwrap_or_default()
+    )
 }
 
 /// What [`log_header`] begins with.
@@ -75,7 +78,13 @@ impl Plan {
     /// A plan without notes.
     #[must_use]
     pub fn new(command: &str, steps: Vec<Step>) -> Self {
-        Self { schema: SCHEMA.to_owned(), command: command.to_owned(), notes: Vec::new(), blockers: Vec::new(), steps }
+        Self {
+            schema: SCHEMA.to_owned(),
+            command: command.to_owned(),
+            notes: Vec::new(),
+            blockers: Vec::new(),
+            steps,
+        }
     }
 }
 
@@ -93,7 +102,11 @@ pub struct Blocker {
 impl From<Blocker> for Error {
     fn from(blocker: Blocker) -> Self {
         let error = Self::new(Kind::Host, blocker.message);
-        let error = if blocker.cause.is_empty() { error } else { error.cause(blocker.cause) };
+        let error = if blocker.cause.is_empty() {
+            error
+        } else {
+            error.cause(blocker.cause)
+        };
         error.hint(blocker.hint)
     }
 }
@@ -427,7 +440,9 @@ impl Threshold {
     pub fn from_share(share: f64) -> Option<Self> {
         let parts = (share * 10_000.0).round();
         // Every whole number up to 10 000 is exact in both types.
-        (0.0..=10_000.0).contains(&parts).then(|| (0..=10_000).find(|n| f64::from(*n) >= parts).map(Self))?
+        (0.0..=10_000.0)
+            .contains(&parts)
+            .then(|| (0..=10_000).find(|n| f64::from(*n) >= parts).map(Self))?
     }
 
     /// The share, 0 to 1.

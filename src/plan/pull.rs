@@ -65,12 +65,17 @@ fn check_repo(repo: &str) -> Result<()> {
             && part.len() <= 96
             && !part.starts_with('.')
             && !part.contains("..")
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
     };
     match repo.split_once('/') {
         Some((owner, name)) if fits(owner) && fits(name) => Ok(()),
-        _ => Err(Error::new(Kind::Usage, format!("`{}` is not a repository", repo.escape_debug()))
-            .hint("write it as owner/name, such as deepseek-ai/DeepSeek-R1-0528")),
+        _ => Err(Error::new(
+            Kind::Usage,
+            format!("`{}` is not a repository", repo.escape_debug()),
+        )
+        .hint("write it as owner/name, such as deepseek-ai/DeepSeek-R1-0528")),
     }
 }
 

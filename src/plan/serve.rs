@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::install::{self, BuildRequest, Target};
 use super::{
-    AwaitReady, Blocker, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK, Mount, Plan, Server,
-    StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, checks, pull,
+    AwaitReady, Blocker, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE,
+    LABEL_STACK, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, checks,
+    pull,
 };
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
@@ -63,14 +64,19 @@ pub(super) fn notes(request: &ServeRequest, facts: &Facts) -> Vec<String> {
     }
     let engine = &request.profile.engine;
     if let (Some(ranks), Some(chunk)) = (engine.attention_data_parallel, engine.chunked_prefill_size) {
-        notes.push(format!("chunked prefill {chunk} is split over {ranks} attention replicas: {} each", chunk / ranks));
+        notes.push(format!(
+            "chunked prefill {chunk} is split over {ranks} attention replicas: {} each",
+            chunk / ranks
+        ));
     }
     notes
 }
 
 /// What of this host the server cannot live with.
 pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
-    let ServeRequest { profile, stack, port, .. } = request;
+    let ServeRequest {
+        profile, stack, port, ..
+    } = request;
     let checks = [
         checks::hardware(profile, stack, facts),
         checks::memory_blocker(stack, facts),
@@ -80,7 +86,15 @@ pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
 }
 
 pub(super) fn steps(request: &ServeRequest, facts: &Facts) -> Result<Vec<Step>> {
-    let ServeRequest { profile, stack, target, port, extra_args, name, .. } = request;
+    let ServeRequest {
+        profile,
+        stack,
+        target,
+        port,
+        extra_args,
+        name,
+        ..
+    } = request;
     check_extra_args(extra_args)?;
     check_server_name(name.as_deref())?;
     let start = match target {
@@ -96,7 +110,10 @@ pub(super) fn steps(request: &ServeRequest, facts: &Facts) -> Result<Vec<Step>> 
             probe: stack.probe.clone(),
             stall_s: STALL_S,
         }),
-        Step::VerifyAnswers(VerifyAnswers { base_url: base_url(*port), checks: profile.verify }),
+        Step::VerifyAnswers(VerifyAnswers {
+            base_url: base_url(*port),
+            checks: profile.verify,
+        }),
     ])
 }
 
@@ -120,7 +137,10 @@ pub(super) fn server(request: &ServeRequest, facts: &Facts) -> Server {
     let name = server_name(request);
     match request.target {
         Target::Docker => Server::Docker { name },
-        Target::Process => Server::Process { log: log_path(&name, facts), name },
+        Target::Process => Server::Process {
+            log: log_path(&name, facts),
+            name,
+        },
     }
 }
 
@@ -131,7 +151,11 @@ fn log_path(name: &str, facts: &Facts) -> String {
 fn commit<'a>(request: &'a ServeRequest, facts: &'a Facts) -> Option<&'a str> {
     let model = &request.profile.model;
     let pinned = model.revision.len() == 40 && model.revision.chars().all(|c| c.is_ascii_hexdigit());
-    if pinned { Some(&model.revision) } else { facts.commit(&model.repo, &model.revision) }
+    if pinned {
+        Some(&model.revision)
+    } else {
+        facts.commit(&model.repo, &model.revision)
+    }
 }
 
 /// The model path that the engine gets: the local snapshot when its commit is known, else the repository id,
@@ -210,13 +234,22 @@ fn labels(python: &str, request: &ServeRequest, facts: &Facts) -> BTreeMap<Strin
 }
 
 fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
-    let ServeRequest { stack, base_image, .. } = request;
+    let ServeRequest {
+        stack, base_image, ..
+    } = request;
     let image = install::build_image(
-        &BuildRequest { stack: stack.clone(), target: Target::Docker, base_image: base_image.clone() },
+        &BuildRequest {
+            stack: stack.clone(),
+            target: Target::Docker,
+            base_image: base_image.clone(),
+        },
         facts,
     )?;
     let gpus = stack.accelerator == Accelerator::Cuda;
-    let mut mounts = vec![Mount::Bind { source: facts.paths.hub_cache.clone(), target: MODELS.to_owned() }];
+    let mut mounts = vec![Mount::Bind {
+        source: facts.paths.hub_cache.clone(),
+        target: MODELS.to_owned(),
+    }];
     for path in &stack.cache_paths {
         let volume = path.trim_start_matches("/root/").replace(['/', '.'], "-");
         mounts.push(Mount::Volume {
@@ -236,8 +269,16 @@ fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
         // NCCL pins memory and DeepGEMM's compiler recurses deeply; a CPU engine needs neither.
         ulimits: if gpus {
             vec![
-                Ulimit { name: "memlock".to_owned(), soft: -1, hard: -1 },
-                Ulimit { name: "stack".to_owned(), soft: 67_108_864, hard: 67_108_864 },
+                Ulimit {
+                    name: "memlock".to_owned(),
+                    soft: -1,
+                    hard: -1,
+                },
+                Ulimit {
+                    name: "stack".to_owned(),
+                    soft: 67_108_864,
+                    hard: 67_108_864,
+                },
             ]
         } else {
             Vec::new()
@@ -249,7 +290,9 @@ fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
         stop_timeout_s: STOP_S,
         // Not `local`: that of Docker 20.10 glues a line of over 16 KiB to the next.
         log_driver: "json-file".to_owned(),
-        log_opts: [("max-size", "50m"), ("max-file", "3")].map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+        log_opts: [("max-size", "50m"), ("max-file", "3")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
     })
 }
 
@@ -272,35 +315,53 @@ fn check_server_name(name: Option<&str>) -> Result<()> {
     let fits = |name: &str| {
         (1..=40).contains(&name.len())
             && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
     };
     match name {
-        Some(name) if !fits(name) => {
-            Err(Error::new(Kind::Usage, format!("`{}` is not a server name", name.escape_debug()))
-                .hint("use lower-case letters, digits and dashes, 40 at most"))
-        }
+        Some(name) if !fits(name) => Err(Error::new(
+            Kind::Usage,
+            format!("`{}` is not a server name", name.escape_debug()),
+        )
+        .hint("use lower-case letters, digits and dashes, 40 at most")),
         _ => Ok(()),
     }
 }
 
 /// Flags that dsr1 sets itself; a second value would contradict the plan.
-const OWNED: [&str; 6] = ["--host", "--port", "--model-path", "--model", "--api-key", "--admin-api-key"];
+const OWNED: [&str; 6] = [
+    "--host",
+    "--port",
+    "--model-path",
+    "--model",
+    "--api-key",
+    "--admin-api-key",
+];
 
 fn check_extra_args(args: &[String]) -> Result<()> {
     for arg in args {
         let flag = arg.split('=').next().unwrap_or(arg);
         if OWNED.contains(&flag) {
-            return Err(Error::new(Kind::Usage, format!("`{flag}` cannot be passed to the engine"))
-                .cause("dsr1 decides it, so that its plan stays true")
-                .hint(match flag {
-                    "--port" => "use dsr1's own --port before `--`",
-                    "--host" => "the server binds 127.0.0.1; use an ssh tunnel or a TLS proxy in front",
-                    "--api-key" | "--admin-api-key" => "a key in argv can be read by every local user",
-                    _ => "use a profile with another model: --profile-file",
-                }));
+            return Err(
+                Error::new(Kind::Usage, format!("`{flag}` cannot be passed to the engine"))
+                    .cause("dsr1 decides it, so that its plan stays true")
+                    .hint(match flag {
+                        "--port" => "use dsr1's own --port before `--`",
+                        "--host" => "the server binds 127.0.0.1; use an ssh tunnel or a TLS proxy in front",
+                        "--api-key" | "--admin-api-key" => "a key in argv can be read by every local user",
+                        _ => "use a profile with another model: --profile-file",
+                    }),
+            );
         }
         if arg.chars().any(char::is_control) {
-            return Err(Error::new(Kind::Usage, format!("engine argument `{}` holds a control character", arg.escape_debug())));
+            return Err(Error::new(
+                Kind::Usage,
+                format!(
+                    "engine argument `{}` holds a control character",
+                    arg.escape_debug()
+                ),
+            ));
         }
     }
     Ok(())

@@ -7,24 +7,46 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{
-    AwaitReady, Blocker, BuildImage, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k, Server,
-    ServeMirror, StartContainer, StartProcess, Step, StopServer, Ulimit, VerifyAnswers, WriteModel,
+    AwaitReady, Blocker, BuildImage, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark,
+    RunGsm8k, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Ulimit, VerifyAnswers,
+    WriteModel,
 };
 
 /// Writes `plan` as a bash script. Whatever the values hold, each stays one word of its command.
 #[must_use]
 pub fn render(plan: &Plan) -> String {
-    let Plan { schema: _, command, notes, blockers, steps } = plan;
-    let mut script = format!("#!/usr/bin/env bash\n# {}\nset -euo pipefail\n", comment(&format!("dsr1 {command}")));
+    let Plan {
+        schema: _,
+        command,
+        notes,
+        blockers,
+        steps,
+    } = plan;
+    let mut script = format!(
+        "#!/usr/bin/env bash\n# {}\nset -euo pipefail\n",
+        comment(&format!("dsr1 {command}"))
+    );
     for note in notes {
         let _ = writeln!(script, "# {}", comment(note));
     }
     for Blocker { message, cause, hint } in blockers {
-        let _ = writeln!(script, "# BLOCKED: {} ({}); {}", comment(message), comment(cause), comment(hint));
+        let _ = writeln!(
+            script,
+            "# BLOCKED: {} ({}); {}",
+            comment(message),
+            comment(cause),
+            comment(hint)
+        );
     }
     let of = steps.len();
     for (index, step) in steps.iter().enumerate() {
-        let _ = write!(script, "\n# {}/{of} {}\n{}", index + 1, comment(&step.title()), self::step(step));
+        let _ = write!(
+            script,
+            "\n# {}/{of} {}\n{}",
+            index + 1,
+            comment(&step.title()),
+            self::step(step)
+        );
     }
     script
 }
@@ -59,7 +81,9 @@ pub fn quote(word: &str) -> String {
 
 /// Text of a comment: one line, nothing that could end it.
 fn comment(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// A command over several lines: the words of each line belong together.
@@ -83,14 +107,28 @@ fn by_flag(argv: &[String]) -> Vec<Vec<&str>> {
 }
 
 fn write_file(path: &str, text: &str) -> String {
-    format!("mkdir -p \"$(dirname {path})\" && printf '%s' {} > {path}\n", quote(text))
+    format!(
+        "mkdir -p \"$(dirname {path})\" && printf '%s' {} > {path}\n",
+        quote(text)
+    )
 }
 
 fn create_venv(step: &CreateVenv) -> String {
-    let CreateVenv { stack: _, python, dir, requirements, files, inputs, install_bytes: _ } = step;
+    let CreateVenv {
+        stack: _,
+        python,
+        dir,
+        requirements,
+        files,
+        inputs,
+        install_bytes: _,
+    } = step;
     let mut script = command(&[vec![python, "-m", "venv", dir]]);
     let pip = format!("{dir}/bin/python3");
-    let lines: Vec<String> = requirements.iter().map(|line| format!("  {}", quote(line))).collect();
+    let lines: Vec<String> = requirements
+        .iter()
+        .map(|line| format!("  {}", quote(line)))
+        .collect();
     let _ = write!(
         script,
         "printf '%s\\n' \\\n{} \\\n  | {} -m pip install --no-deps --disable-pip-version-check -r /dev/stdin\n",
@@ -107,7 +145,12 @@ fn create_venv(step: &CreateVenv) -> String {
             script.push_str(&write_file(&format!("\"$site\"/{}", quote(path)), text));
         }
     }
-    let _ = writeln!(script, "printf '%s' {} > {}", quote(inputs), quote(&format!("{dir}/dsr1-inputs")));
+    let _ = writeln!(
+        script,
+        "printf '%s' {} > {}",
+        quote(inputs),
+        quote(&format!("{dir}/dsr1-inputs"))
+    );
     script
 }
 
@@ -133,25 +176,46 @@ fn build_image(step: &BuildImage) -> String {
     if let Some(path) = ca_bundle {
         let _ = writeln!(script, "cp {} \"$context\"/ca.crt", quote(path));
     }
-    let _ = writeln!(script, "DOCKER_BUILDKIT=1 docker build --network {} --tag {} \"$context\"", quote(network), quote(tag));
+    let _ = writeln!(
+        script,
+        "DOCKER_BUILDKIT=1 docker build --network {} --tag {} \"$context\"",
+        quote(network),
+        quote(tag)
+    );
     script.push_str("rm -r \"$context\"\n");
     script
 }
 
 fn write_model(step: &WriteModel) -> String {
     let WriteModel { repo, cache_dir } = step;
-    command(&[vec!["dsr1", "mirror", "--rehearsal", "--write-only"], vec!["--cache-dir", cache_dir]])
-        + &format!("# writes {}\n", comment(repo))
+    command(&[
+        vec!["dsr1", "mirror", "--rehearsal", "--write-only"],
+        vec!["--cache-dir", cache_dir],
+    ]) + &format!("# writes {}\n", comment(repo))
 }
 
 fn serve_mirror(step: &ServeMirror) -> String {
     let ServeMirror { cache_dir, listen } = step;
-    let mirror = command(&[vec!["dsr1", "mirror"], vec!["--cache-dir", cache_dir], vec!["--listen", listen]]);
-    format!("{} &\nmirror=$!\ntrap 'kill \"$mirror\"' EXIT\n", mirror.trim_end())
+    let mirror = command(&[
+        vec!["dsr1", "mirror"],
+        vec!["--cache-dir", cache_dir],
+        vec!["--listen", listen],
+    ]);
+    format!(
+        "{} &\nmirror=$!\ntrap 'kill \"$mirror\"' EXIT\n",
+        mirror.trim_end()
+    )
 }
 
 fn pull(step: &PullSnapshot) -> String {
-    let PullSnapshot { endpoint, repo, revision, cache_dir, license, max_workers } = step;
+    let PullSnapshot {
+        endpoint,
+        repo,
+        revision,
+        cache_dir,
+        license,
+        max_workers,
+    } = step;
     let workers = max_workers.to_string();
     let endpoint = format!("HF_ENDPOINT={endpoint}");
     let download = command(&[
@@ -170,9 +234,16 @@ fn pull(step: &PullSnapshot) -> String {
 }
 
 fn check_snapshot(step: &CheckSnapshot) -> String {
-    let CheckSnapshot { repo, revision, cache_dir } = step;
+    let CheckSnapshot {
+        repo,
+        revision,
+        cache_dir,
+    } = step;
     let path = format!("{cache_dir}/{}", super::repo_folder(repo));
-    let (refs, snapshots) = (format!("{path}/refs/{revision}"), format!("{path}/snapshots/{revision}"));
+    let (refs, snapshots) = (
+        format!("{path}/refs/{revision}"),
+        format!("{path}/snapshots/{revision}"),
+    );
     format!("test -e {} || test -e {}\n", quote(&refs), quote(&snapshots))
 }
 
@@ -181,7 +252,10 @@ fn start_container(step: &StartContainer) -> String {
     lines.extend(container_options(step));
     lines.push(vec![step.image.clone()]);
     lines.extend(by_flag(&step.argv).into_iter().map(|line| words(&line)));
-    let lines: Vec<Vec<&str>> = lines.iter().map(|line| line.iter().map(String::as_str).collect()).collect();
+    let lines: Vec<Vec<&str>> = lines
+        .iter()
+        .map(|line| line.iter().map(String::as_str).collect())
+        .collect();
     command(&lines)
 }
 
@@ -250,20 +324,39 @@ fn container_options(step: &StartContainer) -> Vec<Vec<String>> {
 fn mount_option(mount: &Mount) -> String {
     let field = |key: &str, value: &str| {
         let text = format!("{key}={value}");
-        if text.contains([',', '"', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+        if text.contains([',', '"', '\n']) {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            text
+        }
     };
     match mount {
         Mount::Bind { source, target } => {
-            format!("type=bind,{},{},readonly", field("source", source), field("target", target))
+            format!(
+                "type=bind,{},{},readonly",
+                field("source", source),
+                field("target", target)
+            )
         }
         Mount::Volume { name, target } => {
-            format!("type=volume,{},{}", field("source", name), field("target", target))
+            format!(
+                "type=volume,{},{}",
+                field("source", name),
+                field("target", target)
+            )
         }
     }
 }
 
 fn start_process(step: &StartProcess) -> String {
-    let StartProcess { name: _, argv, env, labels, log, workdir } = step;
+    let StartProcess {
+        name: _,
+        argv,
+        env,
+        labels,
+        log,
+        workdir,
+    } = step;
     let header = super::log_header(labels);
     let mut script = command(&[vec!["mkdir", "-p", workdir]]);
     script.push_str(&write_file(&quote(log), &format!("{header}\n")));
@@ -271,21 +364,35 @@ fn start_process(step: &StartProcess) -> String {
     let mut lines: Vec<Vec<&str>> = vec![vec!["setsid", "env", "--chdir", workdir]];
     lines.extend(assignments.iter().map(|pair| vec![pair.as_str()]));
     lines.extend(by_flag(argv));
-    let _ = write!(script, "{} \\\n  < /dev/null >> {} 2>&1 &\n", command(&lines).trim_end(), quote(log));
+    let _ = write!(
+        script,
+        "{} \\\n  < /dev/null >> {} 2>&1 &\n",
+        command(&lines).trim_end(),
+        quote(log)
+    );
     script
 }
 
 fn await_ready(step: &AwaitReady) -> String {
-    let AwaitReady { server, base_url, probe, stall_s: _ } = step;
+    let AwaitReady {
+        server,
+        base_url,
+        probe,
+        stall_s: _,
+    } = step;
     let url = quote(&format!("{base_url}{probe}"));
     let (alive, log) = match server {
         Server::Docker { name } => (
-            format!("docker container inspect --format '{{{{.State.Running}}}}' {} | grep -qx true", quote(name)),
+            format!(
+                "docker container inspect --format '{{{{.State.Running}}}}' {} | grep -qx true",
+                quote(name)
+            ),
             format!("docker logs --tail 50 {}", quote(name)),
         ),
-        Server::Process { name: _, log } => {
-            (format!("pid=$({}) && test -n \"$pid\"", find_process(log)), format!("tail -n 50 {}", quote(log)))
-        }
+        Server::Process { name: _, log } => (
+            format!("pid=$({}) && test -n \"$pid\"", find_process(log)),
+            format!("tail -n 50 {}", quote(log)),
+        ),
     };
     format!(
         "until curl --silent --fail --noproxy '*' --max-time 5 --output /dev/null {url}; do\n  {alive} || {{ {log}; exit 7; }}\n  sleep 1\ndone\n"
@@ -332,7 +439,14 @@ fn client(server: &Server, argv: &[String], env: &BTreeMap<String, String>) -> S
 }
 
 fn benchmark(step: &RunBenchmark) -> String {
-    let RunBenchmark { server, argv, env, output, num_prompts: _, results_dir } = step;
+    let RunBenchmark {
+        server,
+        argv,
+        env,
+        output,
+        num_prompts: _,
+        results_dir,
+    } = step;
     let mut argv = argv.clone();
     argv.extend(words(&["--output-file", output]));
     let mut script = command(&[vec!["mkdir", "-p", results_dir]]);
@@ -345,16 +459,37 @@ fn benchmark(step: &RunBenchmark) -> String {
 }
 
 fn gsm8k(step: &RunGsm8k) -> String {
-    let RunGsm8k { server, argv, env, data, sha256, questions: _, min_accuracy: _, results_dir } = step;
+    let RunGsm8k {
+        server,
+        argv,
+        env,
+        data,
+        sha256,
+        questions: _,
+        min_accuracy: _,
+        results_dir,
+    } = step;
     let mut script = command(&[vec!["mkdir", "-p", results_dir]]);
     let local = format!("{results_dir}/gsm8k.jsonl");
     if data.starts_with("http://") || data.starts_with("https://") {
-        script.push_str(&command(&[vec!["curl", "--fail", "--location", "--output", &local, data]]));
+        script.push_str(&command(&[vec![
+            "curl",
+            "--fail",
+            "--location",
+            "--output",
+            &local,
+            data,
+        ]]));
     } else {
         script.push_str(&command(&[vec!["cp", "--", data, &local]]));
     }
     if let Some(hash) = sha256 {
-        let _ = writeln!(script, "printf '%s  %s\\n' {} {} | sha256sum --check", quote(hash), quote(&local));
+        let _ = writeln!(
+            script,
+            "printf '%s  %s\\n' {} {} | sha256sum --check",
+            quote(hash),
+            quote(&local)
+        );
     }
     let inside = match server {
         Server::Docker { name } => {
@@ -375,7 +510,8 @@ fn stop(step: &StopServer) -> String {
     let seconds = drain_s.to_string();
     match server {
         Server::Docker { name } => {
-            command(&[vec!["docker", "stop", "--time", &seconds, name]]) + &command(&[vec!["docker", "rm", name]])
+            command(&[vec!["docker", "stop", "--time", &seconds, name]])
+                + &command(&[vec!["docker", "rm", name]])
         }
         Server::Process { name: _, log } => format!(
             "pid=$({})\nkill -TERM \"$pid\"\ntimeout {seconds} tail --pid=\"$pid\" -f /dev/null || true\nkill -KILL -- \"-$pid\" 2>/dev/null || true\n",
@@ -399,7 +535,13 @@ mod tests {
 
     #[test]
     fn mount_fields_survive_dockers_csv() {
-        let mount = Mount::Bind { source: "/a,b".to_owned(), target: "/m".to_owned() };
-        assert_eq!(mount_option(&mount), "type=bind,\"source=/a,b\",target=/m,readonly");
+        let mount = Mount::Bind {
+            source: "/a,b".to_owned(),
+            target: "/m".to_owned(),
+        };
+        assert_eq!(
+            mount_option(&mount),
+            "type=bind,\"source=/a,b\",target=/m,readonly"
+        );
     }
 }

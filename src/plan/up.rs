@@ -35,14 +35,19 @@ pub struct UpRequest {
 /// [`Kind::Usage`] for arguments that dsr1 owns; [`Kind::Host`] without Python or a free port to plan with.
 pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     let ServeRequest { profile, stack, .. } = &request.serve;
-    let mut steps =
-        vec![install::step(&build_request(&request.serve), facts)?];
+    let mut steps = vec![install::step(&build_request(&request.serve), facts)?];
     let rehearsing = profile.goal == Goal::Rehearsal;
     let endpoint = if rehearsing {
         let listen = mirror_address(facts)?;
         let source = format!("{}/rehearsal", facts.paths.cache);
-        steps.push(Step::WriteModel(WriteModel { repo: rehearsal::REPO.to_owned(), cache_dir: source.clone() }));
-        steps.push(Step::ServeMirror(ServeMirror { cache_dir: source, listen: listen.clone() }));
+        steps.push(Step::WriteModel(WriteModel {
+            repo: rehearsal::REPO.to_owned(),
+            cache_dir: source.clone(),
+        }));
+        steps.push(Step::ServeMirror(ServeMirror {
+            cache_dir: source,
+            listen: listen.clone(),
+        }));
         format!("http://{listen}")
     } else {
         request.endpoint.clone()
@@ -59,19 +64,26 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     steps.extend(serve::steps(&request.serve, facts)?);
     steps.push(eval::bench_step(&bench_request(&request.serve, facts)?, facts));
     if !request.keep {
-        steps.push(Step::StopServer(StopServer { server: serve::server(&request.serve, facts), drain_s: 30 }));
+        steps.push(Step::StopServer(StopServer {
+            server: serve::server(&request.serve, facts),
+            drain_s: 30,
+        }));
     }
     let mut plan = Plan::new("up", steps);
     plan.notes = serve::notes(&request.serve, facts);
     plan.blockers = serve::blockers(&request.serve, facts);
-    plan.blockers.extend(install::blocker(&build_request(&request.serve), facts)?);
+    plan.blockers
+        .extend(install::blocker(&build_request(&request.serve), facts)?);
     plan.blockers.extend(pull::blocker(&pull, facts));
-    plan.notes.insert(0, format!(
-        "install: {} packages of stack {}, about {} on disk",
-        stack.install.requirements.len(),
-        stack.name,
-        Bytes(stack.install_bytes)
-    ));
+    plan.notes.insert(
+        0,
+        format!(
+            "install: {} packages of stack {}, about {} on disk",
+            stack.install.requirements.len(),
+            stack.name,
+            Bytes(stack.install_bytes)
+        ),
+    );
     Ok(plan)
 }
 
@@ -92,8 +104,17 @@ fn bench_request(request: &ServeRequest, facts: &Facts) -> Result<BenchRequest> 
 }
 
 fn build_request(request: &ServeRequest) -> BuildRequest {
-    let ServeRequest { stack, target, base_image, .. } = request;
-    BuildRequest { stack: stack.clone(), target: *target, base_image: base_image.clone() }
+    let ServeRequest {
+        stack,
+        target,
+        base_image,
+        ..
+    } = request;
+    BuildRequest {
+        stack: stack.clone(),
+        target: *target,
+        base_image: base_image.clone(),
+    }
 }
 
 /// Ports tried for the rehearsal's own hub; facts about them are wanted.

@@ -9,11 +9,26 @@ use crate::error::{Error, Kind, Result};
 
 /// Built-in profile files: name and text. A new profile is one line here and one file.
 const PROFILES: [(&str, &str); 5] = [
-    ("profiles/fp4-basic.yaml", include_str!("../../profiles/fp4-basic.yaml")),
-    ("profiles/fp4-high-throughput.yaml", include_str!("../../profiles/fp4-high-throughput.yaml")),
-    ("profiles/fp8-high-throughput.yaml", include_str!("../../profiles/fp8-high-throughput.yaml")),
-    ("profiles/fp8-low-latency.yaml", include_str!("../../profiles/fp8-low-latency.yaml")),
-    ("profiles/rehearsal.yaml", include_str!("../../profiles/rehearsal.yaml")),
+    (
+        "profiles/fp4-basic.yaml",
+        include_str!("../../profiles/fp4-basic.yaml"),
+    ),
+    (
+        "profiles/fp4-high-throughput.yaml",
+        include_str!("../../profiles/fp4-high-throughput.yaml"),
+    ),
+    (
+        "profiles/fp8-high-throughput.yaml",
+        include_str!("../../profiles/fp8-high-throughput.yaml"),
+    ),
+    (
+        "profiles/fp8-low-latency.yaml",
+        include_str!("../../profiles/fp8-low-latency.yaml"),
+    ),
+    (
+        "profiles/rehearsal.yaml",
+        include_str!("../../profiles/rehearsal.yaml"),
+    ),
 ];
 
 /// Built-in stack files: name and text.
@@ -73,19 +88,28 @@ impl Catalog {
     pub fn load(overlay: Option<(&str, &str)>) -> Result<Self> {
         let parse_all = |(origin, text): (&str, &str)| yaml::parse::<Profile>(text, origin);
         let mut profiles: Vec<Profile> = PROFILES.into_iter().map(parse_all).collect::<Result<_>>()?;
-        let stacks = STACKS.into_iter().map(|(origin, text)| yaml::parse(text, origin)).collect::<Result<_>>()?;
+        let stacks = STACKS
+            .into_iter()
+            .map(|(origin, text)| yaml::parse(text, origin))
+            .collect::<Result<_>>()?;
         let mut overlaid = None;
         if let Some((origin, text)) = overlay {
             let own: Profile = yaml::parse(text, origin)?;
             check_name(&own.name, origin)?;
             if profiles.iter().any(|profile| profile.name == own.name) {
-                return Err(Error::new(Kind::Usage, format!("{origin}: the name `{}` is taken", own.name))
-                    .hint("give the profile a name of its own; built-in ones cannot be replaced"));
+                return Err(
+                    Error::new(Kind::Usage, format!("{origin}: the name `{}` is taken", own.name))
+                        .hint("give the profile a name of its own; built-in ones cannot be replaced"),
+                );
             }
             overlaid = Some((own.name.clone(), text.to_owned()));
             profiles.push(own);
         }
-        Ok(Self { profiles, stacks, overlay: overlaid })
+        Ok(Self {
+            profiles,
+            stacks,
+            overlay: overlaid,
+        })
     }
 
     /// Every profile, in the order of their names.
@@ -103,9 +127,18 @@ impl Catalog {
     /// The text that a profile was parsed from.
     #[must_use]
     pub fn source(&self, name: &str) -> Option<&str> {
-        let own = self.overlay.as_ref().filter(|(own, _)| own == name).map(|(_, text)| text.as_str());
+        let own = self
+            .overlay
+            .as_ref()
+            .filter(|(own, _)| own == name)
+            .map(|(_, text)| text.as_str());
         let file = format!("profiles/{name}.yaml");
-        own.or_else(|| PROFILES.iter().find(|(origin, _)| *origin == file).map(|(_, text)| *text))
+        own.or_else(|| {
+            PROFILES
+                .iter()
+                .find(|(origin, _)| *origin == file)
+                .map(|(_, text)| *text)
+        })
     }
 
     /// The stack of that name.
@@ -114,7 +147,10 @@ impl Catalog {
     /// [`Kind::Usage`] with the nearest name.
     pub fn stack(&self, name: &str) -> Result<&Stack> {
         let names = || self.stacks.iter().map(|stack| stack.name.as_str());
-        self.stacks.iter().find(|stack| stack.name == name).ok_or_else(|| unknown("stack", name, names()))
+        self.stacks
+            .iter()
+            .find(|stack| stack.name == name)
+            .ok_or_else(|| unknown("stack", name, names()))
     }
 
     /// Finds a profile by its name, or by its goal with a precision.
@@ -124,18 +160,31 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Kind::Usage`] when nothing fits, with the nearest name.
-    pub fn select(&self, name: &str, precision: Option<Precision>, blackwell: Option<bool>) -> Result<Selection> {
+    pub fn select(
+        &self,
+        name: &str,
+        precision: Option<Precision>,
+        blackwell: Option<bool>,
+    ) -> Result<Selection> {
         if let Some(profile) = self.profiles.iter().find(|profile| profile.name == name) {
             if let Some(asked) = precision.filter(|asked| *asked != profile.precision) {
                 return Err(Error::new(
                     Kind::Usage,
-                    format!("profile `{name}` is {}, not {}", profile.precision.name(), asked.name()),
+                    format!(
+                        "profile `{name}` is {}, not {}",
+                        profile.precision.name(),
+                        asked.name()
+                    ),
                 )
                 .hint(format!("use --profile {}", profile.goal.name())));
             }
             return self.selection(profile, None);
         }
-        let fitting: Vec<&Profile> = self.profiles.iter().filter(|profile| profile.goal.name() == name).collect();
+        let fitting: Vec<&Profile> = self
+            .profiles
+            .iter()
+            .filter(|profile| profile.goal.name() == name)
+            .collect();
         if fitting.is_empty() {
             let goals = self.profiles.iter().map(|profile| profile.goal.name());
             let names = self.profiles.iter().map(|profile| profile.name.as_str());
@@ -147,21 +196,36 @@ impl Catalog {
             (None, Some(false)) => (Precision::Fp8, Some("FP8: the GPUs are not Blackwell")),
             (None, None) if fitting.len() == 1 => (fitting[0].precision, None),
             (None, None) => {
-                return Err(Error::new(Kind::Usage, format!("profile `{name}` exists in two precisions"))
-                    .cause("no GPU is known to choose by")
-                    .hint("add --fp8 or --fp4"));
+                return Err(
+                    Error::new(Kind::Usage, format!("profile `{name}` exists in two precisions"))
+                        .cause("no GPU is known to choose by")
+                        .hint("add --fp8 or --fp4"),
+                );
             }
         };
-        let profile = fitting.iter().find(|profile| profile.precision == wanted).ok_or_else(|| {
-            let have: Vec<&str> = fitting.iter().map(|profile| profile.name.as_str()).collect();
-            Error::new(Kind::Usage, format!("there is no `{name}` profile in {}", wanted.name()))
+        let profile = fitting
+            .iter()
+            .find(|profile| profile.precision == wanted)
+            .ok_or_else(|| {
+                let have: Vec<&str> = fitting.iter().map(|profile| profile.name.as_str()).collect();
+                Error::new(
+                    Kind::Usage,
+                    format!("there is no `{name}` profile in {}", wanted.name()),
+                )
                 .hint(format!("there is: {}", have.join(", ")))
-        })?;
-        self.selection(profile, why.map(|why| format!("profile {} chosen, {why}", profile.name)))
+            })?;
+        self.selection(
+            profile,
+            why.map(|why| format!("profile {} chosen, {why}", profile.name)),
+        )
     }
 
     fn selection(&self, profile: &Profile, note: Option<String>) -> Result<Selection> {
-        Ok(Selection { profile: profile.clone(), stack: self.stack(&profile.stack)?.clone(), note })
+        Ok(Selection {
+            profile: profile.clone(),
+            stack: self.stack(&profile.stack)?.clone(),
+            note,
+        })
     }
 }
 
@@ -183,12 +247,17 @@ fn check_name(name: &str, origin: &str) -> Result<()> {
     let fits = !name.is_empty()
         && name.len() <= 40
         && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if fits {
         return Ok(());
     }
-    Err(Error::new(Kind::Usage, format!("{origin}: `{}` is not a profile name", name.escape_debug()))
-        .hint("use lower-case letters, digits and dashes, 40 at most"))
+    Err(Error::new(
+        Kind::Usage,
+        format!("{origin}: `{}` is not a profile name", name.escape_debug()),
+    )
+    .hint("use lower-case letters, digits and dashes, 40 at most"))
 }
 
 #[cfg(test)]
@@ -212,21 +281,41 @@ mod tests {
     fn goal_and_precision_find_the_profile() {
         let by = |name, precision, blackwell| catalog().select(name, precision, blackwell);
         let found = by("high-throughput", Some(Precision::Fp8), None).unwrap();
-        assert_eq!((found.profile.name.as_str(), found.note), ("fp8-high-throughput", None));
+        assert_eq!(
+            (found.profile.name.as_str(), found.note),
+            ("fp8-high-throughput", None)
+        );
         let found = by("high-throughput", None, Some(true)).unwrap();
         assert_eq!(found.profile.name, "fp4-high-throughput");
         assert!(found.note.unwrap().contains("Blackwell"));
-        assert_eq!(by("high-throughput", None, None).unwrap_err().hints(), ["add --fp8 or --fp4"]);
-        assert_eq!(by("low-latency", None, None).unwrap().profile.name, "fp8-low-latency");
-        assert_eq!(by("reharsal", None, None).unwrap_err().hints(), ["did you mean `rehearsal`?"]);
+        assert_eq!(
+            by("high-throughput", None, None).unwrap_err().hints(),
+            ["add --fp8 or --fp4"]
+        );
+        assert_eq!(
+            by("low-latency", None, None).unwrap().profile.name,
+            "fp8-low-latency"
+        );
+        assert_eq!(
+            by("reharsal", None, None).unwrap_err().hints(),
+            ["did you mean `rehearsal`?"]
+        );
         assert!(by("fp8-low-latency", Some(Precision::Fp4), None).is_err());
     }
 
     #[test]
     fn an_overlay_cannot_replace_a_built_in_profile() {
         let text = PROFILES[4].1;
-        assert!(Catalog::load(Some(("own.yaml", text))).unwrap_err().message().contains("is taken"));
+        assert!(
+            Catalog::load(Some(("own.yaml", text)))
+                .unwrap_err()
+                .message()
+                .contains("is taken")
+        );
         let own = text.replace("name: rehearsal", "name: mine");
-        assert_eq!(Catalog::load(Some(("own.yaml", &own))).unwrap().profiles().len(), 6);
+        assert_eq!(
+            Catalog::load(Some(("own.yaml", &own))).unwrap().profiles().len(),
+            6
+        );
     }
 }

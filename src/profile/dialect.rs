@@ -48,7 +48,10 @@ pub fn render(engine: &Engine, version: Version) -> EngineFlags {
         device,
         env,
     } = engine;
-    let mut flags = EngineFlags { args: Vec::new(), env: env.clone() };
+    let mut flags = EngineFlags {
+        args: Vec::new(),
+        env: env.clone(),
+    };
     flags.value("--device", device.as_ref());
     flags.switch("--trust-remote-code", *trust_remote_code);
     flags.value("--quantization", quantization.as_ref());
@@ -68,7 +71,10 @@ pub fn render(engine: &Engine, version: Version) -> EngineFlags {
     if let Some(runner) = moe_runner {
         flags.moe_runner(*runner, version);
     }
-    flags.value("--attention-backend", attention_backend.map(AttentionBackend::flag).as_ref());
+    flags.value(
+        "--attention-backend",
+        attention_backend.map(AttentionBackend::flag).as_ref(),
+    );
     flags.switch("--disable-radix-cache", *radix_cache == Some(false));
     flags.switch("--disable-overlap-schedule", *overlap_schedule == Some(false));
     flags.value("--max-running-requests", max_running_requests.as_ref());
@@ -77,7 +83,11 @@ pub fn render(engine: &Engine, version: Version) -> EngineFlags {
     flags.value("--max-total-tokens", max_total_tokens.as_ref());
     flags.value("--mem-fraction-static", mem_fraction.as_ref());
     if let Some(enabled) = deep_gemm {
-        let name = if version >= SGLANG_PREFIX { "SGLANG_ENABLE_JIT_DEEPGEMM" } else { "SGL_ENABLE_JIT_DEEPGEMM" };
+        let name = if version >= SGLANG_PREFIX {
+            "SGLANG_ENABLE_JIT_DEEPGEMM"
+        } else {
+            "SGL_ENABLE_JIT_DEEPGEMM"
+        };
         flags.env.insert(name.to_owned(), u8::from(*enabled).to_string());
     }
     flags
@@ -136,14 +146,27 @@ mod tests {
 
     #[test]
     fn expert_parallel_needs_its_switch_only_on_post1() {
-        let engine = Engine { expert_parallel: Some(8), ..Engine::default() };
-        assert_eq!(render(&engine, Version::new(0, 4, 10).post(1)).args, ["--ep-size", "8", "--enable-ep-moe"]);
-        assert_eq!(render(&engine, Version::new(0, 4, 10).post(2)).args, ["--ep-size", "8"]);
+        let engine = Engine {
+            expert_parallel: Some(8),
+            ..Engine::default()
+        };
+        assert_eq!(
+            render(&engine, Version::new(0, 4, 10).post(1)).args,
+            ["--ep-size", "8", "--enable-ep-moe"]
+        );
+        assert_eq!(
+            render(&engine, Version::new(0, 4, 10).post(2)).args,
+            ["--ep-size", "8"]
+        );
     }
 
     #[test]
     fn moe_runner_is_a_variable_then_a_flag() {
-        let engine = Engine { moe_runner: Some(MoeRunner::Cutlass), deep_gemm: Some(false), ..Engine::default() };
+        let engine = Engine {
+            moe_runner: Some(MoeRunner::Cutlass),
+            deep_gemm: Some(false),
+            ..Engine::default()
+        };
         let old = render(&engine, Version::new(0, 4, 10).post(2));
         assert_eq!(old.env["SGLANG_CUTLASS_MOE"], "1");
         assert_eq!(old.env["SGL_ENABLE_JIT_DEEPGEMM"], "0");
@@ -154,11 +177,17 @@ mod tests {
 
     #[test]
     fn dp_attention_changes_spelling() {
-        let engine = Engine { attention_data_parallel: Some(8), ..Engine::default() };
+        let engine = Engine {
+            attention_data_parallel: Some(8),
+            ..Engine::default()
+        };
         assert_eq!(
             render(&engine, Version::new(0, 4, 10).post(2)).args,
             ["--data-parallel-size", "8", "--enable-dp-attention"]
         );
-        assert_eq!(render(&engine, Version::new(0, 5, 22)).args, ["--attn-dp-size", "8"]);
+        assert_eq!(
+            render(&engine, Version::new(0, 5, 22)).args,
+            ["--attn-dp-size", "8"]
+        );
     }
 }

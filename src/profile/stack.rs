@@ -134,7 +134,12 @@ impl Version {
     /// `major.minor.patch`.
     #[must_use]
     pub const fn new(major: u16, minor: u16, patch: u16) -> Self {
-        Self { major, minor, patch, post: 0 }
+        Self {
+            major,
+            minor,
+            patch,
+            post: 0,
+        }
     }
 
     /// The `n`-th post release of this version.
@@ -146,9 +151,18 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { major, minor, patch, post } = self;
+        let Self {
+            major,
+            minor,
+            patch,
+            post,
+        } = self;
         write!(f, "{major}.{minor}.{patch}")?;
-        if *post > 0 { write!(f, ".post{post}") } else { Ok(()) }
+        if *post > 0 {
+            write!(f, ".post{post}")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -162,9 +176,21 @@ impl FromStr for Version {
         let (major, minor, patch) = (number()?, number()?, number()?);
         let post = match parts.next() {
             None => 0,
-            Some(part) => part.strip_prefix("post").and_then(|n| n.parse().ok()).ok_or_else(wrong)?,
+            Some(part) => part
+                .strip_prefix("post")
+                .and_then(|n| n.parse().ok())
+                .ok_or_else(wrong)?,
         };
-        if parts.next().is_some() { Err(wrong()) } else { Ok(Self { major, minor, patch, post }) }
+        if parts.next().is_some() {
+            Err(wrong())
+        } else {
+            Ok(Self {
+                major,
+                minor,
+                patch,
+                post,
+            })
+        }
     }
 }
 
@@ -176,7 +202,9 @@ impl Serialize for Version {
 
 impl<'de> Deserialize<'de> for Version {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 

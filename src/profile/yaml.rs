@@ -16,12 +16,18 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// [`Kind::Usage`] with file, line, a three-line snippet and the nearest known key.
 pub(super) fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> {
     if text.len() > MAX_BYTES {
-        return Err(Error::new(Kind::Usage, format!("{origin} is {} bytes, at most {MAX_BYTES} are read", text.len())));
+        return Err(Error::new(
+            Kind::Usage,
+            format!("{origin} is {} bytes, at most {MAX_BYTES} are read", text.len()),
+        ));
     }
     if let Some((line, character)) = forbidden_character(text) {
         return Err(Error::new(
             Kind::Usage,
-            format!("{origin}:{line} holds the control or direction character U+{:04X}", u32::from(character)),
+            format!(
+                "{origin}:{line} holds the control or direction character U+{:04X}",
+                u32::from(character)
+            ),
         )
         .hint("remove it: what such a line shows is not what it says"));
     }
@@ -29,7 +35,10 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> 
         let message = error.to_string();
         let line = error.location().map(|location| location.line());
         let place = line.map_or_else(|| origin.to_owned(), |line| format!("{origin}:{line}"));
-        let mut report = Error::new(Kind::Usage, format!("{place} is not valid: {}", without_position(&message)));
+        let mut report = Error::new(
+            Kind::Usage,
+            format!("{place} is not valid: {}", without_position(&message)),
+        );
         if let Some(line) = line {
             report = report.log(snippet(text, line));
         }
@@ -42,9 +51,12 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> 
 
 /// The first C0/C1 control (other than newline, tab, carriage return) or bidirectional override, with its line.
 fn forbidden_character(text: &str) -> Option<(usize, char)> {
-    let bidi = |c: char| matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}');
+    let bidi =
+        |c: char| matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}');
     text.lines().enumerate().find_map(|(index, line)| {
-        line.chars().find(|c| (c.is_control() && *c != '\t') || bidi(*c)).map(|c| (index + 1, c))
+        line.chars()
+            .find(|c| (c.is_control() && *c != '\t') || bidi(*c))
+            .map(|c| (index + 1, c))
     })
 }
 
@@ -57,13 +69,20 @@ fn snippet(text: &str, line: usize) -> Vec<String> {
         .enumerate()
         .map(|(index, content)| (index + 1, content))
         .filter(|(number, _)| number.abs_diff(line) <= 1)
-        .map(|(number, content)| format!("{}{number:>4} | {content}", if number == line { ">" } else { " " }))
+        .map(|(number, content)| {
+            format!(
+                "{}{number:>4} | {content}",
+                if number == line { ">" } else { " " }
+            )
+        })
         .collect()
 }
 
 /// Reads the misspelt key and the expected ones out of serde's message and picks the nearest.
 fn nearest_key(message: &str) -> Option<String> {
-    let (_, rest) = message.split_once("unknown field `").or_else(|| message.split_once("unknown variant `"))?;
+    let (_, rest) = message
+        .split_once("unknown field `")
+        .or_else(|| message.split_once("unknown variant `"))?;
     let mut quoted = rest.split('`');
     let wrong = quoted.next()?;
     nearest(wrong, quoted.skip(1).step_by(2)).map(str::to_owned)
@@ -89,18 +108,36 @@ mod tests {
         let error = parse::<Profile>(&text, "p.yaml").unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
         assert!(error.message().starts_with("p.yaml:"), "{}", error.message());
-        assert!(error.message().contains("unknown field `mem_fracton`"), "{}", error.message());
+        assert!(
+            error.message().contains("unknown field `mem_fracton`"),
+            "{}",
+            error.message()
+        );
         assert_eq!(error.hints(), ["did you mean `mem_fraction`?"]);
-        assert!(error.log_lines().iter().any(|line| line.starts_with('>') && line.contains("mem_fracton")));
+        assert!(
+            error
+                .log_lines()
+                .iter()
+                .any(|line| line.starts_with('>') && line.contains("mem_fracton"))
+        );
     }
 
     #[test]
     fn bombs_and_hidden_characters_are_refused() {
         let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n";
         assert!(parse::<Profile>(bomb, "bomb.yaml").is_err());
-        assert!(parse::<Profile>(&"x".repeat(MAX_BYTES + 1), "big.yaml").unwrap_err().message().contains("at most"));
+        assert!(
+            parse::<Profile>(&"x".repeat(MAX_BYTES + 1), "big.yaml")
+                .unwrap_err()
+                .message()
+                .contains("at most")
+        );
         let hidden = parse::<Profile>("name: a\u{202E}b\n", "bidi.yaml").unwrap_err();
-        assert!(hidden.message().starts_with("bidi.yaml:1 "), "{}", hidden.message());
+        assert!(
+            hidden.message().starts_with("bidi.yaml:1 "),
+            "{}",
+            hidden.message()
+        );
     }
 
     proptest::proptest! {

@@ -54,6 +54,9 @@ mod tests {
         let expected = "error: dsr1-x ended during start\ncause: exit code 1\nlog:\n  \\u{1b}[2Jboom\nhint: dsr1 logs x\n";
         assert_eq!(text(&error, false), expected);
         let value: serde_json::Value = serde_json::from_str(&json(&error)).unwrap();
-        assert_eq!((value["exit_code"].as_u64(), value["kind"].as_str()), (Some(7), Some("server")));
+        assert_eq!(
+            (value["exit_code"].as_u64(), value["kind"].as_str()),
+            (Some(7), Some("server"))
+        );
     }
 }

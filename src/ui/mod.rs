@@ -73,7 +73,9 @@ pub fn print_log_line(line: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}", safe(line))
         .and_then(|()| stdout.flush())
-        .map_err(|error| Error::new(Kind::Internal, "cannot write to standard output").cause(error.to_string()))
+        .map_err(|error| {
+            Error::new(Kind::Internal, "cannot write to standard output").cause(error.to_string())
+        })
 }
 
 /// Shows an error: for people on stderr, as JSON on stdout, so that stdout is one document in either case.

@@ -23,7 +23,11 @@ struct State {
 impl Plain {
     /// Writes to `out`.
     pub(super) fn new(out: Box<dyn Write + Send>) -> Self {
-        Self(Mutex::new(State { out, of: 0, last_progress: None }))
+        Self(Mutex::new(State {
+            out,
+            of: 0,
+            last_progress: None,
+        }))
     }
 }
 
@@ -45,7 +49,12 @@ impl State {
                 self.last_progress = None;
                 format!("[{step}/{of}] {}\n", safe(title))
             }
-            Event::Progress { step, done_bytes, total_bytes, item } => {
+            Event::Progress {
+                step,
+                done_bytes,
+                total_bytes,
+                item,
+            } => {
                 if self.last_progress.is_some_and(|last| last.elapsed() < EVERY) {
                     return None;
                 }
@@ -54,15 +63,37 @@ impl State {
                 format!("[{step}/{of}] {}{total} {}\n", Bytes(*done_bytes), safe(item))
             }
             Event::Line { text, .. } => format!("    | {}\n", safe(text)),
-            Event::Stage { step, stage, elapsed_ms, detail } => {
-                let detail = if detail.is_empty() { String::new() } else { format!(": {}", safe(detail)) };
-                format!("[{step}/{of}] {} after {}{detail}\n", stage.title(), time(*elapsed_ms))
+            Event::Stage {
+                step,
+                stage,
+                elapsed_ms,
+                detail,
+            } => {
+                let detail = if detail.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", safe(detail))
+                };
+                format!(
+                    "[{step}/{of}] {} after {}{detail}\n",
+                    stage.title(),
+                    time(*elapsed_ms)
+                )
             }
             Event::Warning { text, hint } => warning(text, hint),
             Event::Note { text } => format!("note: {}\n", safe(text)),
-            Event::StepFinished { step, elapsed_ms, cached, summary } => {
+            Event::StepFinished {
+                step,
+                elapsed_ms,
+                cached,
+                summary,
+            } => {
                 let cached = if *cached { ", nothing to do" } else { "" };
-                format!("[{step}/{of}] done in {}{cached}: {}\n", time(*elapsed_ms), safe(summary))
+                format!(
+                    "[{step}/{of}] done in {}{cached}: {}\n",
+                    time(*elapsed_ms),
+                    safe(summary)
+                )
             }
         })
     }
@@ -70,7 +101,11 @@ impl State {
 
 /// A warning in one or two lines.
 pub(super) fn warning(text: &str, hint: &str) -> String {
-    let hint = if hint.is_empty() { String::new() } else { format!("hint: {}\n", safe(hint)) };
+    let hint = if hint.is_empty() {
+        String::new()
+    } else {
+        format!("hint: {}\n", safe(hint))
+    };
     format!("warning: {}\n{hint}", safe(text))
 }
 
@@ -85,16 +120,53 @@ mod tests {
 
     #[test]
     fn a_transcript_is_stable() {
-        let mut state = State { out: Box::new(std::io::sink()), of: 0, last_progress: None };
+        let mut state = State {
+            out: Box::new(std::io::sink()),
+            of: 0,
+            last_progress: None,
+        };
         let events = [
-            Event::Note { text: "runtime process".to_owned() },
-            Event::StepStarted { step: 1, of: 2, title: "pull a/b".to_owned() },
-            Event::Progress { step: 1, done_bytes: 1_500_000, total_bytes: Some(3_000_000), item: "x".to_owned() },
-            Event::Progress { step: 1, done_bytes: 1_600_000, total_bytes: Some(3_000_000), item: "x".to_owned() },
-            Event::StepFinished { step: 1, elapsed_ms: 1_200, cached: true, summary: "8 files".to_owned() },
-            Event::Line { step: 2, source: Source::Engine, text: "\x1b[1mhi".to_owned() },
-            Event::Stage { step: 2, stage: Stage::LoadingWeights, elapsed_ms: 12_000, detail: String::new() },
-            Event::Warning { text: "w".to_owned(), hint: "h".to_owned() },
+            Event::Note {
+                text: "runtime process".to_owned(),
+            },
+            Event::StepStarted {
+                step: 1,
+                of: 2,
+                title: "pull a/b".to_owned(),
+            },
+            Event::Progress {
+                step: 1,
+                done_bytes: 1_500_000,
+                total_bytes: Some(3_000_000),
+                item: "x".to_owned(),
+            },
+            Event::Progress {
+                step: 1,
+                done_bytes: 1_600_000,
+                total_bytes: Some(3_000_000),
+                item: "x".to_owned(),
+            },
+            Event::StepFinished {
+                step: 1,
+                elapsed_ms: 1_200,
+                cached: true,
+                summary: "8 files".to_owned(),
+            },
+            Event::Line {
+                step: 2,
+                source: Source::Engine,
+                text: "\x1b[1mhi".to_owned(),
+            },
+            Event::Stage {
+                step: 2,
+                stage: Stage::LoadingWeights,
+                elapsed_ms: 12_000,
+                detail: String::new(),
+            },
+            Event::Warning {
+                text: "w".to_owned(),
+                hint: "h".to_owned(),
+            },
         ];
         let text: String = events.iter().filter_map(|event| state.line(event)).collect();
         insta::assert_snapshot!(text, @r"

@@ -34,7 +34,10 @@ mod tests {
 
     #[test]
     fn escapes_are_shown() {
-        assert_eq!(safe("\x1b[31mred\u{9b}2J\u{202e}"), "\\u{1b}[31mred\\u{9b}2J\\u{202e}");
+        assert_eq!(
+            safe("\x1b[31mred\u{9b}2J\u{202e}"),
+            "\\u{1b}[31mred\\u{9b}2J\\u{202e}"
+        );
         assert!(matches!(safe("plain ünïcode ▁"), Cow::Borrowed(_)));
     }
 

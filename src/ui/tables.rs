@@ -11,7 +11,12 @@ use crate::units::Bytes;
 /// Rows with their columns aligned; the last column is not padded.
 fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut out = String::new();
     for row in rows {
@@ -47,7 +52,11 @@ pub fn findings(findings: &[Finding]) -> String {
 /// One line per profile.
 #[must_use]
 pub fn profiles(profiles: &[Profile]) -> String {
-    let mut rows = vec![["NAME", "STACK", "GPUS", "WEIGHTS", "TITLE"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["NAME", "STACK", "GPUS", "WEIGHTS", "TITLE"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     rows.extend(profiles.iter().map(|profile| {
         vec![
             profile.name.clone(),
@@ -68,19 +77,46 @@ pub fn profile(profile: &Profile, stack: &Stack, flags: &EngineFlags) -> String 
     let mut rows = vec![
         row("profile", &format!("{}: {}", profile.name, profile.title)),
         row("source", &profile.source),
-        row("model", &format!("{}@{}", profile.model.repo, profile.model.revision)),
-        row("weights", &format!("{}, {}", profile.precision.name(), Bytes(profile.model.size_bytes))),
+        row(
+            "model",
+            &format!("{}@{}", profile.model.repo, profile.model.revision),
+        ),
+        row(
+            "weights",
+            &format!(
+                "{}, {}",
+                profile.precision.name(),
+                Bytes(profile.model.size_bytes)
+            ),
+        ),
         row("licence", &profile.model.license),
         row("GPUs", &profile.gpus.to_string()),
         row("stack", &format!("{}: {}", stack.name, stack.title)),
-        row("pins", &format!("SGLang {}, FlashInfer {}, PyTorch {}, CUDA {}", pins.sglang, pins.flashinfer, pins.torch, pins.cuda.as_deref().unwrap_or("none"))),
+        row(
+            "pins",
+            &format!(
+                "SGLang {}, FlashInfer {}, PyTorch {}, CUDA {}",
+                pins.sglang,
+                pins.flashinfer,
+                pins.torch,
+                pins.cuda.as_deref().unwrap_or("none")
+            ),
+        ),
         row("base image", &stack.base_reference()),
     ];
-    rows.extend(flags.env.iter().map(|(key, value)| row("environment", &format!("{key}={value}"))));
+    rows.extend(
+        flags
+            .env
+            .iter()
+            .map(|(key, value)| row("environment", &format!("{key}={value}"))),
+    );
     let mut words = flags.args.iter().peekable();
     while let Some(flag) = words.next() {
         let value = words.next_if(|word| !word.starts_with("--"));
-        rows.push(row("engine", &value.map_or_else(|| flag.clone(), |value| format!("{flag} {value}"))));
+        rows.push(row(
+            "engine",
+            &value.map_or_else(|| flag.clone(), |value| format!("{flag} {value}")),
+        ));
     }
     let bench = &profile.bench;
     rows.push(row(
@@ -99,7 +135,11 @@ pub fn status(servers: &[ServerStatus]) -> String {
     if servers.is_empty() {
         return "no servers\n".to_owned();
     }
-    let mut rows = vec![["NAME", "STATE", "URL", "PROFILE", "RUNTIME", "ID"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["NAME", "STATE", "URL", "PROFILE", "RUNTIME", "ID"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     rows.extend(servers.iter().map(|server| {
         let state = match (server.state, server.exit_code) {
             (ServerState::Ready, _) => "ready".to_owned(),
@@ -108,9 +148,16 @@ pub fn status(servers: &[ServerStatus]) -> String {
             (ServerState::Exited, None) => "exited".to_owned(),
         };
         let id: String = server.id.chars().take(12).collect();
-        [&server.name, &state, &server.base_url, &server.profile, &server.runtime, &id]
-            .map(|cell| safe(cell).into_owned())
-            .to_vec()
+        [
+            &server.name,
+            &state,
+            &server.base_url,
+            &server.profile,
+            &server.runtime,
+            &id,
+        ]
+        .map(|cell| safe(cell).into_owned())
+        .to_vec()
     }));
     aligned(&rows)
 }

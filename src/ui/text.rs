@@ -12,7 +12,12 @@ use crate::units::{self, Bytes};
 pub fn report(report: &Report) -> String {
     let mut out = String::new();
     if report.steps.len() > 1 {
-        let width = report.steps.iter().map(|step| step.title.chars().count()).max().unwrap_or(0);
+        let width = report
+            .steps
+            .iter()
+            .map(|step| step.title.chars().count())
+            .max()
+            .unwrap_or(0);
         for step in &report.steps {
             let title = safe(&step.title);
             let pad = width.saturating_sub(step.title.chars().count());
@@ -50,7 +55,9 @@ fn stages(out: &mut String, ready: &Ready) {
 fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Ready(ready) => {
-            let pool = ready.kv_pool_tokens.map_or_else(String::new, |tokens| format!(", KV pool of {tokens} tokens"));
+            let pool = ready
+                .kv_pool_tokens
+                .map_or_else(String::new, |tokens| format!(", KV pool of {tokens} tokens"));
             format!("READY {}{pool}\n", safe(&ready.base_url))
         }
         Outcome::Verified(verification) => self::verification(verification),
@@ -68,11 +75,20 @@ fn outcome(outcome: &Outcome) -> String {
         Outcome::Built(built) => format!("{}\n{}\n", safe(&built.tag), safe(&built.image_id)),
         Outcome::Installed(installed) => format!("{}\n", safe(&installed.dir)),
         Outcome::Stopped { name, killed } => {
-            format!("{} stopped{}\n", safe(name), if *killed { ", killed after the drain time" } else { "" })
+            format!(
+                "{} stopped{}\n",
+                safe(name),
+                if *killed {
+                    ", killed after the drain time"
+                } else {
+                    ""
+                }
+            )
         }
-        Outcome::ModelWritten { .. } | Outcome::Mirroring { .. } | Outcome::Started { .. } | Outcome::Checked(_) => {
-            String::new()
-        }
+        Outcome::ModelWritten { .. }
+        | Outcome::Mirroring { .. }
+        | Outcome::Started { .. }
+        | Outcome::Checked(_) => String::new(),
     }
 }
 
@@ -98,17 +114,45 @@ fn benchmark(benchmark: &Benchmark) -> String {
     };
     let figure = |value: f64| format!("{value:.2}");
     row("Backend:", &safe(&benchmark.backend));
-    row("Traffic request rate:", &benchmark.request_rate.map_or_else(|| "inf".to_owned(), |rate| rate.to_string()));
-    row("Max request concurrency:", &benchmark.max_concurrency.map_or_else(|| "not set".to_owned(), |n| n.to_string()));
+    row(
+        "Traffic request rate:",
+        &benchmark
+            .request_rate
+            .map_or_else(|| "inf".to_owned(), |rate| rate.to_string()),
+    );
+    row(
+        "Max request concurrency:",
+        &benchmark
+            .max_concurrency
+            .map_or_else(|| "not set".to_owned(), |n| n.to_string()),
+    );
     row("Successful requests:", &benchmark.completed.to_string());
     row("Benchmark duration (s):", &figure(benchmark.duration_s));
     row("Total input tokens:", &benchmark.total_input_tokens.to_string());
-    row("Total generated tokens:", &benchmark.total_output_tokens.to_string());
-    row("Total generated tokens (retokenized):", &benchmark.total_output_tokens_retokenized.to_string());
-    row("Request throughput (req/s):", &figure(benchmark.request_throughput));
-    row("Input token throughput (tok/s):", &figure(benchmark.input_throughput));
-    row("Output token throughput (tok/s):", &figure(benchmark.output_throughput));
-    row("Total token throughput (tok/s):", &figure(benchmark.total_throughput));
+    row(
+        "Total generated tokens:",
+        &benchmark.total_output_tokens.to_string(),
+    );
+    row(
+        "Total generated tokens (retokenized):",
+        &benchmark.total_output_tokens_retokenized.to_string(),
+    );
+    row(
+        "Request throughput (req/s):",
+        &figure(benchmark.request_throughput),
+    );
+    row(
+        "Input token throughput (tok/s):",
+        &figure(benchmark.input_throughput),
+    );
+    row(
+        "Output token throughput (tok/s):",
+        &figure(benchmark.output_throughput),
+    );
+    row(
+        "Total token throughput (tok/s):",
+        &figure(benchmark.total_throughput),
+    );
     row("Concurrency:", &figure(benchmark.concurrency));
     let blocks = [
         ("End-to-End Latency", "E2E Latency", &benchmark.e2e),
@@ -128,12 +172,30 @@ fn benchmark(benchmark: &Benchmark) -> String {
 
 /// The percentiles that the guide shows: all of them for ITL, P99 for TTFT.
 fn latencies(out: &mut String, name: &str, latency: &Latency) {
-    let Latency { mean_ms, median_ms, p90_ms: _, p95_ms, p99_ms, max_ms } = latency;
+    let Latency {
+        mean_ms,
+        median_ms,
+        p90_ms: _,
+        p95_ms,
+        p99_ms,
+        max_ms,
+    } = latency;
     let p95 = if name == "ITL" { *p95_ms } else { None };
     let p99 = if name == "E2E Latency" { None } else { *p99_ms };
-    for (part, value) in [("Mean", *mean_ms), ("Median", *median_ms), ("P95", p95), ("P99", p99), ("Max", *max_ms)] {
+    for (part, value) in [
+        ("Mean", *mean_ms),
+        ("Median", *median_ms),
+        ("P95", p95),
+        ("P99", p99),
+        ("Max", *max_ms),
+    ] {
         if let Some(value) = value {
-            let _ = writeln!(out, "{:<40} {:<10}", format!("{part} {name} (ms):"), format!("{value:.2}"));
+            let _ = writeln!(
+                out,
+                "{:<40} {:<10}",
+                format!("{part} {name} (ms):"),
+                format!("{value:.2}")
+            );
         }
     }
 }
@@ -161,14 +223,26 @@ fn gsm8k(result: &Gsm8k) -> String {
 /// An answer, with the reasoning apart.
 #[must_use]
 pub fn answer(answer: &Answer) -> String {
-    let lines = |text: &str| text.lines().map(|line| safe(line).into_owned() + "\n").collect::<String>();
+    let lines = |text: &str| {
+        text.lines()
+            .map(|line| safe(line).into_owned() + "\n")
+            .collect::<String>()
+    };
     let mut out = String::new();
     if let Some(reasoning) = &answer.reasoning {
         let _ = write!(out, "reasoning:\n{}\n", lines(reasoning));
     }
     out.push_str(&lines(&answer.content));
-    let cut = if answer.finish_reason == "length" { ", cut at --max-tokens" } else { "" };
-    let _ = writeln!(out, "({} prompt tokens, {} generated{cut})", answer.prompt_tokens, answer.completion_tokens);
+    let cut = if answer.finish_reason == "length" {
+        ", cut at --max-tokens"
+    } else {
+        ""
+    };
+    let _ = writeln!(
+        out,
+        "({} prompt tokens, {} generated{cut})",
+        answer.prompt_tokens, answer.completion_tokens
+    );
     out
 }
 
@@ -178,8 +252,14 @@ mod tests {
 
     #[test]
     fn the_benchmark_has_the_guides_layout() {
-        let latency =
-            Latency { mean_ms: Some(1.0), median_ms: Some(2.0), p90_ms: Some(3.0), p95_ms: Some(4.0), p99_ms: Some(5.0), max_ms: None };
+        let latency = Latency {
+            mean_ms: Some(1.0),
+            median_ms: Some(2.0),
+            p90_ms: Some(3.0),
+            p95_ms: Some(4.0),
+            p99_ms: Some(5.0),
+            max_ms: None,
+        };
         let result = Benchmark {
             backend: "sglang-oai".to_owned(),
             request_rate: None,
@@ -198,7 +278,10 @@ mod tests {
             e2e: latency,
             ttft: latency,
             tpot: latency,
-            itl: Latency { max_ms: Some(60.93), ..latency },
+            itl: Latency {
+                max_ms: Some(60.93),
+                ..latency
+            },
             saved_to: None,
         };
         insta::assert_snapshot!(benchmark(&result));
@@ -213,6 +296,9 @@ mod tests {
             prompt_tokens: 9,
             completion_tokens: 20,
         });
-        assert_eq!(shown, "reasoning:\n17 * 23 = 391\n\n391\n(9 prompt tokens, 20 generated)\n");
+        assert_eq!(
+            shown,
+            "reasoning:\n17 * 23 = 391\n\n391\n(9 prompt tokens, 20 generated)\n"
+        );
     }
 }

@@ -32,7 +32,11 @@ impl Tty {
     }
 
     fn on(target: ProgressDrawTarget, color: bool) -> Self {
-        Self { bars: MultiProgress::with_draw_target(target), style: Style { color }, running: Mutex::new(None) }
+        Self {
+            bars: MultiProgress::with_draw_target(target),
+            style: Style { color },
+            running: Mutex::new(None),
+        }
     }
 
     /// A line that stays, above the live one.
@@ -51,7 +55,11 @@ impl Tty {
         bar.set_style(template("{spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}"));
         bar.set_prefix(safe(title).into_owned());
         bar.enable_steady_tick(Duration::from_millis(120));
-        let next = Running { title: title.to_owned(), bar, counts_bytes: false };
+        let next = Running {
+            title: title.to_owned(),
+            bar,
+            counts_bytes: false,
+        };
         self.with(|running| {
             if let Some(before) = running.replace(next) {
                 before.bar.finish_and_clear();
@@ -68,8 +76,16 @@ impl Tty {
                 title = step.title;
             }
         });
-        let time = if cached { "cached".to_owned() } else { units::duration(Duration::from_millis(elapsed_ms)) };
-        let summary = if summary.is_empty() { String::new() } else { format!("  {}", safe(summary)) };
+        let time = if cached {
+            "cached".to_owned()
+        } else {
+            units::duration(Duration::from_millis(elapsed_ms))
+        };
+        let summary = if summary.is_empty() {
+            String::new()
+        } else {
+            format!("  {}", safe(summary))
+        };
         self.keep(&format!(
             "{} {} {}{}",
             self.style.green("✓"),
@@ -101,15 +117,29 @@ impl Reporter for Tty {
     fn event(&self, event: &Event) {
         match event {
             Event::StepStarted { title, .. } => self.start(title),
-            Event::Progress { done_bytes, total_bytes, item, .. } => self.progress(*done_bytes, *total_bytes, item),
+            Event::Progress {
+                done_bytes,
+                total_bytes,
+                item,
+                ..
+            } => self.progress(*done_bytes, *total_bytes, item),
             Event::Line { text, .. } => self.with(|running| {
                 if let Some(step) = running {
                     step.bar.set_message(safe(text).into_owned());
                 }
             }),
-            Event::Stage { stage, elapsed_ms, detail, .. } => {
+            Event::Stage {
+                stage,
+                elapsed_ms,
+                detail,
+                ..
+            } => {
                 let time = units::duration(Duration::from_millis(*elapsed_ms));
-                self.keep(&self.style.dim(&format!("    {time:>6}  {}  {}", stage.title(), safe(detail))));
+                self.keep(
+                    &self
+                        .style
+                        .dim(&format!("    {time:>6}  {}  {}", stage.title(), safe(detail))),
+                );
             }
             Event::Warning { text, hint } => {
                 self.keep(&format!("{} {}", self.style.yellow("warning:"), safe(text)));
@@ -118,7 +148,12 @@ impl Reporter for Tty {
                 }
             }
             Event::Note { text } => self.keep(&self.style.dim(&format!("note: {}", safe(text)))),
-            Event::StepFinished { elapsed_ms, cached, summary, .. } => self.finish(*elapsed_ms, *cached, summary),
+            Event::StepFinished {
+                elapsed_ms,
+                cached,
+                summary,
+                ..
+            } => self.finish(*elapsed_ms, *cached, summary),
         }
     }
 }
@@ -145,7 +180,10 @@ mod tests {
 
     #[test]
     fn templates_parse() {
-        for text in ["{spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}", "{spinner} {prefix} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} {wide_msg:.dim}"] {
+        for text in [
+            "{spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}",
+            "{spinner} {prefix} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} {wide_msg:.dim}",
+        ] {
             ProgressStyle::with_template(text).unwrap();
         }
     }

@@ -95,7 +95,11 @@ impl Hub {
 
     /// Breaks the next `times` answers to requests whose path holds `path`.
     pub fn fault(&self, path: &str, fault: Fault, times: usize) {
-        self.shared.faults.lock().unwrap().push((path.to_owned(), fault, times));
+        self.shared
+            .faults
+            .lock()
+            .unwrap()
+            .push((path.to_owned(), fault, times));
     }
 
     /// Answers this instead of the true listing.
@@ -118,7 +122,11 @@ impl Hub {
 
     /// Bytes of file bodies that were sent.
     pub fn bytes_sent(&self) -> usize {
-        self.asked().iter().filter(|asked| asked.method == "GET" && asked.path.contains("resolve") || asked.on_cdn).map(|asked| asked.sent).sum()
+        self.asked()
+            .iter()
+            .filter(|asked| asked.method == "GET" && asked.path.contains("resolve") || asked.on_cdn)
+            .map(|asked| asked.sent)
+            .sum()
     }
 }
 
@@ -140,7 +148,13 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
         reader.read_line(&mut line).ok()?;
         match line.trim().split_once(':') {
             Some((key, value)) => headers.insert(key.to_lowercase(), value.trim().to_owned()),
-            None => return Some(Request { method, path, headers }),
+            None => {
+                return Some(Request {
+                    method,
+                    path,
+                    headers,
+                });
+            }
         };
     }
 }
@@ -168,12 +182,20 @@ fn take_fault(shared: &Shared, request: &Request) -> Option<Fault> {
         return None;
     }
     let mut faults = shared.faults.lock().unwrap();
-    let fault = faults.iter_mut().find(|(path, _, times)| *times > 0 && request.path.contains(path.as_str()))?;
+    let fault = faults
+        .iter_mut()
+        .find(|(path, _, times)| *times > 0 && request.path.contains(path.as_str()))?;
     fault.2 -= 1;
     Some(fault.1.clone())
 }
 
-fn answer(shared: &Shared, stream: &TcpStream, on_cdn: bool, request: &Request, fault: Option<Fault>) -> Option<usize> {
+fn answer(
+    shared: &Shared,
+    stream: &TcpStream,
+    on_cdn: bool,
+    request: &Request,
+    fault: Option<Fault>,
+) -> Option<usize> {
     if let Some(Fault::Status(code, head, page)) = fault {
         return send(stream, code, head, page.as_bytes(), request, None);
     }
@@ -191,7 +213,14 @@ fn answer(shared: &Shared, stream: &TcpStream, on_cdn: bool, request: &Request, 
     let resolve = format!("/{}/resolve/", shared.repo);
     if path.starts_with(&format!("{api}/revision/")) {
         if path.ends_with("/nope") {
-            return send(stream, 404, "X-Error-Code: RevisionNotFound\r\n", b"", request, None);
+            return send(
+                stream,
+                404,
+                "X-Error-Code: RevisionNotFound\r\n",
+                b"",
+                request,
+                None,
+            );
         }
         let body = json!({ "id": shared.repo, "sha": shared.commit, "siblings": [] }).to_string();
         return send(stream, 200, "", body.as_bytes(), request, fault);
@@ -220,25 +249,52 @@ fn answer(shared: &Shared, stream: &TcpStream, on_cdn: bool, request: &Request, 
 }
 
 /// The listing, three entries a page.
-fn send_listing(shared: &Shared, stream: &TcpStream, request: &Request, fault: Option<Fault>) -> Option<usize> {
+fn send_listing(
+    shared: &Shared,
+    stream: &TcpStream,
+    request: &Request,
+    fault: Option<Fault>,
+) -> Option<usize> {
     const PAGE: usize = 3;
     if let Some(listing) = shared.listing.lock().unwrap().as_ref() {
         return send(stream, 200, "", listing.to_string().as_bytes(), request, fault);
     }
-    let from: usize = request.path.split_once("cursor=").map_or(0, |(_, cursor)| cursor.parse().unwrap());
-    let page: Vec<Value> = shared.files.iter().skip(from).take(PAGE).map(|(path, file)| entry(path, file)).collect();
+    let from: usize = request
+        .path
+        .split_once("cursor=")
+        .map_or(0, |(_, cursor)| cursor.parse().unwrap());
+    let page: Vec<Value> = shared
+        .files
+        .iter()
+        .skip(from)
+        .take(PAGE)
+        .map(|(path, file)| entry(path, file))
+        .collect();
     let head = if from + PAGE < shared.files.len() {
         let host = &request.headers["host"];
-        format!("Link: <http://{host}/api/models/{}/tree/{}?recursive=true&cursor={}>; rel=\"next\"\r\n", shared.repo, shared.commit, from + PAGE)
+        format!(
+            "Link: <http://{host}/api/models/{}/tree/{}?recursive=true&cursor={}>; rel=\"next\"\r\n",
+            shared.repo,
+            shared.commit,
+            from + PAGE
+        )
     } else {
         String::new()
     };
-    send(stream, 200, &head, Value::from(page).to_string().as_bytes(), request, fault)
+    send(
+        stream,
+        200,
+        &head,
+        Value::from(page).to_string().as_bytes(),
+        request,
+        fault,
+    )
 }
 
 /// A listing entry as hubs state it.
 pub fn entry(path: &str, file: &RepoFile) -> Value {
-    let mut entry = json!({ "type": "file", "path": path, "size": file.bytes.len(), "oid": git_sha1(&file.bytes) });
+    let mut entry =
+        json!({ "type": "file", "path": path, "size": file.bytes.len(), "oid": git_sha1(&file.bytes) });
     if file.large {
         entry["lfs"] = json!({ "oid": oid(file), "size": file.bytes.len(), "pointerSize": 130 });
     }
@@ -247,7 +303,11 @@ pub fn entry(path: &str, file: &RepoFile) -> Value {
 
 fn oid(file: &RepoFile) -> String {
     use sha2::Digest;
-    if file.large { hex(&sha2::Sha256::digest(&file.bytes)) } else { git_sha1(&file.bytes) }
+    if file.large {
+        hex(&sha2::Sha256::digest(&file.bytes))
+    } else {
+        git_sha1(&file.bytes)
+    }
 }
 
 fn git_sha1(bytes: &[u8]) -> String {
@@ -262,17 +322,39 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn send_file(stream: &TcpStream, bytes: &[u8], head: &str, request: &Request, fault: Option<Fault>) -> Option<usize> {
-    let range = request.headers.get("range").filter(|_| !matches!(fault, Some(Fault::IgnoreRange)));
-    let Some(range) = range else { return send(stream, 200, head, bytes, request, fault) };
+fn send_file(
+    stream: &TcpStream,
+    bytes: &[u8],
+    head: &str,
+    request: &Request,
+    fault: Option<Fault>,
+) -> Option<usize> {
+    let range = request
+        .headers
+        .get("range")
+        .filter(|_| !matches!(fault, Some(Fault::IgnoreRange)));
+    let Some(range) = range else {
+        return send(stream, 200, head, bytes, request, fault);
+    };
     let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
     let from: usize = from.parse().ok()?;
-    let to: usize = if to.is_empty() { bytes.len() - 1 } else { to.parse().ok()? };
+    let to: usize = if to.is_empty() {
+        bytes.len() - 1
+    } else {
+        to.parse().ok()?
+    };
     let head = format!("{head}Content-Range: bytes {from}-{to}/{}\r\n", bytes.len());
     send(stream, 206, &head, &bytes[from..=to], request, fault)
 }
 
-fn send(mut stream: &TcpStream, code: u16, head: &str, body: &[u8], request: &Request, fault: Option<Fault>) -> Option<usize> {
+fn send(
+    mut stream: &TcpStream,
+    code: u16,
+    head: &str,
+    body: &[u8],
+    request: &Request,
+    fault: Option<Fault>,
+) -> Option<usize> {
     let mut body = body.to_vec();
     let mut announced = body.len();
     let mut sent = body.len();
@@ -285,7 +367,11 @@ fn send(mut stream: &TcpStream, code: u16, head: &str, body: &[u8], request: &Re
         Some(Fault::Flip(at)) if *at < body.len() => body[*at] ^= 1,
         _ => {}
     }
-    write!(stream, "HTTP/1.1 {code} X\r\nContent-Length: {announced}\r\nConnection: close\r\n{head}\r\n").ok()?;
+    write!(
+        stream,
+        "HTTP/1.1 {code} X\r\nContent-Length: {announced}\r\nConnection: close\r\n{head}\r\n"
+    )
+    .ok()?;
     if request.method == "HEAD" {
         return Some(0);
     }
@@ -317,12 +403,28 @@ pub fn small_model() -> BTreeMap<String, RepoFile> {
             })
             .collect()
     };
-    let index = json!({ "metadata": {}, "weight_map": { "a": "model-1.safetensors", "b": "model-2.safetensors" } });
+    let index =
+        json!({ "metadata": {}, "weight_map": { "a": "model-1.safetensors", "b": "model-2.safetensors" } });
     let small = |bytes: Vec<u8>| RepoFile { bytes, large: false };
     BTreeMap::from([
-        ("model-1.safetensors".to_owned(), RepoFile { bytes: noise(1, 900_000), large: true }),
-        ("model-2.safetensors".to_owned(), RepoFile { bytes: noise(2, 300_000), large: true }),
-        ("model.safetensors.index.json".to_owned(), small(index.to_string().into_bytes())),
+        (
+            "model-1.safetensors".to_owned(),
+            RepoFile {
+                bytes: noise(1, 900_000),
+                large: true,
+            },
+        ),
+        (
+            "model-2.safetensors".to_owned(),
+            RepoFile {
+                bytes: noise(2, 300_000),
+                large: true,
+            },
+        ),
+        (
+            "model.safetensors.index.json".to_owned(),
+            small(index.to_string().into_bytes()),
+        ),
         ("config.json".to_owned(), small(b"{}\n".to_vec())),
         ("empty.txt".to_owned(), small(Vec::new())),
         ("inference/model.py".to_owned(), small(b"pass\n".to_vec())),

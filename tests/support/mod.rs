@@ -26,7 +26,11 @@ impl Run {
     /// Panics with everything that was printed unless the exit code is `code`.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, code,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
         self
     }
 
@@ -49,7 +53,10 @@ impl From<Output> for Run {
 impl Home {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("dsr1-test-").tempdir().unwrap();
-        Self { dir, vars: Vec::new() }
+        Self {
+            dir,
+            vars: Vec::new(),
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -79,9 +86,26 @@ impl Home {
     /// The binary with arguments, not started.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dsr1"));
-        command.args(args).env_clear().stdin(Stdio::null()).current_dir(self.path());
-        command.env("HOME", self.path()).env("PATH", std::env::var("PATH").unwrap()).env("TERM", "dumb");
-        for key in ["PIP_CERT", "SSL_CERT_FILE", "PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"] {
+        command
+            .args(args)
+            .env_clear()
+            .stdin(Stdio::null())
+            .current_dir(self.path());
+        command
+            .env("HOME", self.path())
+            .env("PATH", std::env::var("PATH").unwrap())
+            .env("TERM", "dumb");
+        for key in [
+            "PIP_CERT",
+            "SSL_CERT_FILE",
+            "PIP_INDEX_URL",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "no_proxy",
+        ] {
             if let Ok(value) = std::env::var(key) {
                 command.env(key, value);
             }
@@ -104,14 +128,19 @@ impl Home {
             .stderr(std::fs::File::create(&stderr).unwrap())
             .spawn()
             .unwrap();
-        Started { child, stdout, stderr }
+        Started {
+            child,
+            stdout,
+            stderr,
+        }
     }
 
     /// Processes whose environment or command line names this home: what an interrupted run left behind.
     pub fn leftovers(&self) -> Vec<String> {
         let needle = self.path().to_str().unwrap();
         let read = |pid: &str, file: &str| {
-            String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default()).replace('\0', " ")
+            String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default())
+                .replace('\0', " ")
         };
         std::fs::read_dir("/proc")
             .unwrap()
@@ -150,16 +179,27 @@ impl Started {
         let begun = Instant::now();
         while !self.stderr().contains(text) {
             if let Some(status) = self.child.try_wait().unwrap() {
-                assert!(self.stderr().contains(text), "ended with {status} before `{text}`:\n{}", self.stderr());
+                assert!(
+                    self.stderr().contains(text),
+                    "ended with {status} before `{text}`:\n{}",
+                    self.stderr()
+                );
                 return;
             }
-            assert!(begun.elapsed() < limit, "no `{text}` in {limit:?}:\n{}", self.stderr());
+            assert!(
+                begun.elapsed() < limit,
+                "no `{text}` in {limit:?}:\n{}",
+                self.stderr()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        let status = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
@@ -194,12 +234,19 @@ pub fn unique() -> usize {
 
 /// A TCP port that is free now.
 pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 /// The target directory, where tests keep what is expensive to make.
 pub fn target() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// Runs a program that a test cannot do without; a missing one is a failure that says what to install.

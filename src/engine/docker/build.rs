@@ -37,7 +37,11 @@ impl Docker {
             .networkmode(&step.network)
             .forcerm(true)
             .build();
-        let mut stream = Box::pin(self.patient.build_image(options, None, Some(bollard::body_full(context.into()))));
+        let mut stream = Box::pin(self.patient.build_image(
+            options,
+            None,
+            Some(bollard::body_full(context.into())),
+        ));
         let mut log = BuildLog::default();
         while let Some(info) = stream.next().await {
             match info {
@@ -47,10 +51,12 @@ impl Docker {
         }
         match self.image(&step.tag).await? {
             Some(image) => Ok(built(step, image, false)),
-            None => Err(Error::new(Kind::Docker, format!("the build of {} left no image", step.tag))
-                .cause("the daemon ended the build without an error")
-                .hint("is BuildKit there? dsr1 needs Docker 20.10 or newer")
-                .log(log.tail())),
+            None => Err(
+                Error::new(Kind::Docker, format!("the build of {} left no image", step.tag))
+                    .cause("the daemon ended the build without an error")
+                    .hint("is BuildKit there? dsr1 needs Docker 20.10 or newer")
+                    .log(log.tail()),
+            ),
         }
     }
 
@@ -58,7 +64,10 @@ impl Docker {
         match self.api.inspect_image(reference).await {
             Ok(image) => Ok(Some(image)),
             Err(error) if errors::is_missing(&error) => Ok(None),
-            Err(error) => Err(errors::failed(&format!("cannot look at image {reference}"), &error)),
+            Err(error) => Err(errors::failed(
+                &format!("cannot look at image {reference}"),
+                &error,
+            )),
         }
     }
 
@@ -78,9 +87,13 @@ impl Docker {
             })?;
             let progress = info.progress_detail.unwrap_or_default();
             let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
-            if let (Some(id), Some(current), Some(total)) = (&info.id, count(progress.current), count(progress.total)) {
+            if let (Some(id), Some(current), Some(total)) =
+                (&info.id, count(progress.current), count(progress.total))
+            {
                 layers.insert(id.clone(), (current, total));
-                let (done, all) = layers.values().fold((0, 0), |(done, all), (d, a)| (done + d, all + a));
+                let (done, all) = layers
+                    .values()
+                    .fold((0, 0), |(done, all), (d, a)| (done + d, all + a));
                 events.progress(done, Some(all), base);
             }
         }
@@ -91,22 +104,39 @@ impl Docker {
 /// The build context: the Dockerfile, its files, and the CA bundle when the site has one.
 fn context(step: &BuildImage) -> Result<Vec<u8>> {
     let ca = match &step.ca_bundle {
-        Some(path) => Some(std::fs::read(path).at(Kind::Host, || format!("cannot read the CA bundle `{path}`"))?),
+        Some(path) => {
+            Some(std::fs::read(path).at(Kind::Host, || format!("cannot read the CA bundle `{path}`"))?)
+        }
         None => None,
     };
-    let files = step.files.iter().map(|(path, text)| (path.as_str(), text.as_bytes()));
+    let files = step
+        .files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_bytes()));
     let fixed = [("Dockerfile", step.dockerfile.as_bytes())].into_iter();
-    exec::archive(fixed.chain(files).chain(ca.as_deref().map(|bytes| ("ca.crt", bytes))))
+    exec::archive(
+        fixed
+            .chain(files)
+            .chain(ca.as_deref().map(|bytes| ("ca.crt", bytes))),
+    )
 }
 
 /// BuildKit wants a session with a name that nobody else uses.
 fn session_id() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     format!("dsr1-{}-{}", std::process::id(), now.as_nanos())
 }
 
 fn label<'a>(image: &'a ImageInspect, key: &str) -> Option<&'a str> {
-    image.config.as_ref()?.labels.as_ref()?.get(key).map(String::as_str)
+    image
+        .config
+        .as_ref()?
+        .labels
+        .as_ref()?
+        .get(key)
+        .map(String::as_str)
 }
 
 fn built(step: &BuildImage, image: ImageInspect, cached: bool) -> Built {
@@ -130,9 +160,14 @@ struct BuildLog {
 
 impl BuildLog {
     fn take(&mut self, info: BuildInfo, events: &StepEvents<'_>) {
-        let Some(BuildInfoAux::BuildKit(status)) = info.aux else { return };
+        let Some(BuildInfoAux::BuildKit(status)) = info.aux else {
+            return;
+        };
         for vertex in status.vertexes {
-            if vertex.started.is_some() && vertex.completed.is_none() && !self.names.contains_key(&vertex.digest) {
+            if vertex.started.is_some()
+                && vertex.completed.is_none()
+                && !self.names.contains_key(&vertex.digest)
+            {
                 events.line(Source::Build, &vertex.name);
             }
             if vertex.cached && vertex.completed.is_some() {
@@ -145,10 +180,13 @@ impl BuildLog {
         }
         for piece in status.logs {
             let kept = self.lines.entry(piece.vertex.clone()).or_default();
-            self.partial.entry(piece.vertex.clone()).or_default().push(&piece.msg, &mut |line| {
-                events.line(Source::Build, line);
-                kept.push(line.to_owned());
-            });
+            self.partial
+                .entry(piece.vertex.clone())
+                .or_default()
+                .push(&piece.msg, &mut |line| {
+                    events.line(Source::Build, line);
+                    kept.push(line.to_owned());
+                });
             let excess = kept.len().saturating_sub(SHOWN);
             kept.drain(..excess);
             self.last = piece.vertex;
@@ -166,11 +204,16 @@ impl BuildLog {
         let said = |text: &str| tail.iter().any(|line| line.contains(text));
         let report = errors::failed(&format!("cannot build {}", step.tag), error);
         let report = if said("No space left on device") {
-            Error::new(Kind::Host, format!("cannot build {}", step.tag)).cause("the disk filled up").hint("docker system df shows what takes the space")
+            Error::new(Kind::Host, format!("cannot build {}", step.tag))
+                .cause("the disk filled up")
+                .hint("docker system df shows what takes the space")
         } else if said("CERTIFICATE_VERIFY_FAILED") || said("SSLError") {
-            report.hint("set PIP_CERT to your site's CA bundle: it is used in the build and stays in no layer")
+            report
+                .hint("set PIP_CERT to your site's CA bundle: it is used in the build and stays in no layer")
         } else if said("Temporary failure") || said("Failed to establish") || said("Could not resolve") {
-            report.hint("the build has no way to the package index: check the network and proxy of the Docker host")
+            report.hint(
+                "the build has no way to the package index: check the network and proxy of the Docker host",
+            )
         } else {
             report
         };

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerSummaryStateEnum, DeviceRequest, HostConfig, HostConfigLogConfig, MountType,
-    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerSummaryStateEnum, DeviceRequest, HostConfig, HostConfigLogConfig,
+    MountType, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StatsOptionsBuilder,
-    StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    StatsOptionsBuilder, StopContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
 
@@ -73,18 +73,23 @@ impl Docker {
 
     async fn try_create(&self, step: &StartContainer) -> std::result::Result<String, bollard::errors::Error> {
         let options = CreateContainerOptionsBuilder::default().name(&step.name).build();
-        self.api.create_container(Some(options), body(step)).await.map(|created| created.id)
+        self.api
+            .create_container(Some(options), body(step))
+            .await
+            .map(|created| created.id)
     }
 
     /// Removes an ended container of ours that has the name; anything else with that name stays.
     async fn make_room(&self, name: &str) -> Result<()> {
         match self.state(name).await? {
-            Some(state) if !state.is_ours() => {
-                Err(Error::new(Kind::Docker, format!("the name {name} is taken by a container that is not dsr1's"))
-                    .hint("choose another with --name, or remove that container"))
-            }
+            Some(state) if !state.is_ours() => Err(Error::new(
+                Kind::Docker,
+                format!("the name {name} is taken by a container that is not dsr1's"),
+            )
+            .hint("choose another with --name, or remove that container")),
             Some(state) if state.running => {
-                Err(Error::new(Kind::Server, format!("{name} runs already")).hint(format!("dsr1 stop {name}")))
+                Err(Error::new(Kind::Server, format!("{name} runs already"))
+                    .hint(format!("dsr1 stop {name}")))
             }
             Some(_) => self.remove(name).await,
             None => Ok(()),
@@ -99,19 +104,33 @@ impl Docker {
         let mut step = step.clone();
         loop {
             let id = self.create(&step).await?;
-            let Err(error) = self.api.start_container(&id, None).await else { return Ok(id) };
+            let Err(error) = self.api.start_container(&id, None).await else {
+                return Ok(id);
+            };
             // Start failures leave the container behind, in state Created.
             let _ = self.remove(&id).await;
             let refused = errors::refused_limit(&error);
-            match step.ulimits.iter().position(|limit| Some(limit.name.as_str()) == refused) {
+            match step
+                .ulimits
+                .iter()
+                .position(|limit| Some(limit.name.as_str()) == refused)
+            {
                 Some(index) => {
                     let limit = step.ulimits.remove(index);
                     events.warning(
-                        format!("started without --ulimit {}: the daemon may not raise it", limit.name),
+                        format!(
+                            "started without --ulimit {}: the daemon may not raise it",
+                            limit.name
+                        ),
                         "give dockerd CAP_SYS_RESOURCE; without it RDMA may fall back to TCP",
                     );
                 }
-                None => return Err(errors::failed(&format!("cannot start container {}", step.name), &error)),
+                None => {
+                    return Err(errors::failed(
+                        &format!("cannot start container {}", step.name),
+                        &error,
+                    ));
+                }
             }
         }
     }
@@ -124,7 +143,12 @@ impl Docker {
         let inspect = match self.api.inspect_container(name, None).await {
             Ok(inspect) => inspect,
             Err(error) if errors::is_missing(&error) => return Ok(None),
-            Err(error) => return Err(errors::failed(&format!("cannot look at container {name}"), &error)),
+            Err(error) => {
+                return Err(errors::failed(
+                    &format!("cannot look at container {name}"),
+                    &error,
+                ));
+            }
         };
         let state = inspect.state.unwrap_or_default();
         let running = state.running.unwrap_or(false);
@@ -133,7 +157,12 @@ impl Docker {
             running,
             exit_code: state.exit_code.filter(|_| !running),
             oom_killed: state.oom_killed.unwrap_or(false),
-            labels: inspect.config.and_then(|config| config.labels).unwrap_or_default().into_iter().collect(),
+            labels: inspect
+                .config
+                .and_then(|config| config.labels)
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
         }))
     }
 
@@ -142,16 +171,39 @@ impl Docker {
     /// # Errors
     /// [`Kind::Docker`] when the daemon does not tell.
     pub async fn activity(&self, name: &str) -> Result<u64> {
-        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
+        let options = StatsOptionsBuilder::default()
+            .stream(false)
+            .one_shot(true)
+            .build();
         let mut stream = Box::pin(self.api.stats(name, Some(options)));
         let stats = match stream.next().await {
             Some(Ok(stats)) => stats,
-            Some(Err(error)) => return Err(errors::failed(&format!("cannot look at container {name}"), &error)),
-            None => return Err(Error::new(Kind::Docker, format!("no statistics of container {name}"))),
+            Some(Err(error)) => {
+                return Err(errors::failed(
+                    &format!("cannot look at container {name}"),
+                    &error,
+                ));
+            }
+            None => {
+                return Err(Error::new(
+                    Kind::Docker,
+                    format!("no statistics of container {name}"),
+                ));
+            }
         };
-        let cpu = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|usage| usage.total_usage).unwrap_or(0);
-        let io = stats.blkio_stats.and_then(|io| io.io_service_bytes_recursive).unwrap_or_default();
-        Ok(io.into_iter().filter_map(|entry| entry.value).fold(cpu, u64::wrapping_add))
+        let cpu = stats
+            .cpu_stats
+            .and_then(|cpu| cpu.cpu_usage)
+            .and_then(|usage| usage.total_usage)
+            .unwrap_or(0);
+        let io = stats
+            .blkio_stats
+            .and_then(|io| io.io_service_bytes_recursive)
+            .unwrap_or_default();
+        Ok(io
+            .into_iter()
+            .filter_map(|entry| entry.value)
+            .fold(cpu, u64::wrapping_add))
     }
 
     /// Stops a server within `drain_s` seconds and removes it; returns whether it had to be killed. One that is
@@ -160,10 +212,14 @@ impl Docker {
     /// # Errors
     /// [`Kind::Docker`] when it is not ours, or the daemon refuses.
     pub async fn stop(&self, name: &str, drain_s: u32) -> Result<bool> {
-        let Some(state) = self.state(name).await? else { return Ok(false) };
+        let Some(state) = self.state(name).await? else {
+            return Ok(false);
+        };
         if !state.is_ours() {
-            return Err(Error::new(Kind::Docker, format!("container {name} is not dsr1's"))
-                .hint(format!("docker stop {name}, if you mean it")));
+            return Err(
+                Error::new(Kind::Docker, format!("container {name} is not dsr1's"))
+                    .hint(format!("docker stop {name}, if you mean it")),
+            );
         }
         let mut killed = false;
         if state.running {
@@ -200,8 +256,15 @@ impl Docker {
     /// [`Kind::Docker`] when the daemon does not answer.
     pub async fn list(&self) -> Result<Vec<ContainerSummary>> {
         let filters = HashMap::from([("label".to_owned(), vec![format!("{LABEL_ROLE}=server")])]);
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let listed = self.api.list_containers(Some(options)).await.map_err(|error| errors::failed("cannot list containers", &error))?;
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let listed = self
+            .api
+            .list_containers(Some(options))
+            .await
+            .map_err(|error| errors::failed("cannot list containers", &error))?;
         let mut found: Vec<ContainerSummary> = listed
             .into_iter()
             .map(|container| {
@@ -214,7 +277,11 @@ impl Docker {
                         .unwrap_or_default(),
                     id: container.id.unwrap_or_default(),
                     running,
-                    exit_code: container.status.as_deref().filter(|_| !running).and_then(exit_code),
+                    exit_code: container
+                        .status
+                        .as_deref()
+                        .filter(|_| !running)
+                        .and_then(exit_code),
                     labels: container.labels.unwrap_or_default().into_iter().collect(),
                 }
             })
@@ -265,7 +332,7 @@ fn body(step: &StartContainer) -> ContainerCreateBody {
                     count: Some(-1),
                     capabilities: Some(vec![vec!["gpu".to_owned()]]),
                     options: Some(HashMap::new()),
-                    device_ids: None
+                    device_ids: None,
                 }]
             }),
             shm_size: i64::try_from(*shm_bytes).ok(),
@@ -273,7 +340,10 @@ fn body(step: &StartContainer) -> ContainerCreateBody {
             mounts: Some(mounts.iter().map(mount).collect()),
             init: Some(*init),
             // A start takes many minutes: Docker's own restart loop would hide a crash behind the next one.
-            restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::NO),
+                maximum_retry_count: None,
+            }),
             cap_drop: Some(cap_drop.clone()),
             security_opt: Some(security_opt.clone()),
             log_config: Some(HostConfigLogConfig {
@@ -288,7 +358,11 @@ fn body(step: &StartContainer) -> ContainerCreateBody {
 
 fn ulimit(limit: &Ulimit) -> ResourcesUlimits {
     let Ulimit { name, soft, hard } = limit;
-    ResourcesUlimits { name: Some(name.clone()), soft: Some(*soft), hard: Some(*hard) }
+    ResourcesUlimits {
+        name: Some(name.clone()),
+        soft: Some(*soft),
+        hard: Some(*hard),
+    }
 }
 
 fn mount(mount: &Mount) -> bollard::models::Mount {

@@ -9,7 +9,9 @@ use crate::error::{Error, Kind};
 /// The daemon cannot be reached.
 pub(super) fn unreachable(endpoint: &str, error: &Bollard) -> Error {
     let (cause, hint) = reach(&chain(error), endpoint);
-    Error::new(Kind::Docker, format!("no Docker daemon at `{endpoint}`")).cause(cause).hint(hint)
+    Error::new(Kind::Docker, format!("no Docker daemon at `{endpoint}`"))
+        .cause(cause)
+        .hint(hint)
 }
 
 fn reach(text: &str, endpoint: &str) -> (String, String) {
@@ -24,7 +26,10 @@ fn reach(text: &str, endpoint: &str) -> (String, String) {
         return (format!("`{path}` does not exist"), hint);
     }
     if lower.contains("connection refused") {
-        return ("nothing listens there: the daemon is not running".to_owned(), hint);
+        return (
+            "nothing listens there: the daemon is not running".to_owned(),
+            hint,
+        );
     }
     (text.to_owned(), hint)
 }
@@ -50,17 +55,57 @@ pub(super) fn failed(doing: &str, error: &Bollard) -> Error {
 /// Kind and cure of a daemon's message.
 fn cure(text: &str) -> (Kind, Option<&'static str>) {
     let rules: [(&str, Kind, &str); 11] = [
-        ("could not select device driver", Kind::Host, "install the NVIDIA Container Toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"),
-        ("unsatisfied condition: cuda", Kind::Host, "the NVIDIA driver is too old for this image: install a newer one"),
-        ("nvidia-container-cli", Kind::Host, "nvidia-smi shows whether the driver works; after a driver update, reboot"),
-        ("bind source path does not exist", Kind::Host, "pull the weights first: dsr1 pull"),
+        (
+            "could not select device driver",
+            Kind::Host,
+            "install the NVIDIA Container Toolkit, then: sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker",
+        ),
+        (
+            "unsatisfied condition: cuda",
+            Kind::Host,
+            "the NVIDIA driver is too old for this image: install a newer one",
+        ),
+        (
+            "nvidia-container-cli",
+            Kind::Host,
+            "nvidia-smi shows whether the driver works; after a driver update, reboot",
+        ),
+        (
+            "bind source path does not exist",
+            Kind::Host,
+            "pull the weights first: dsr1 pull",
+        ),
         ("No such image", Kind::Docker, "build it first: dsr1 build"),
-        ("no space left on device", Kind::Host, "docker system df shows what takes the space"),
-        ("is already in use by container", Kind::Docker, "dsr1 status shows it; dsr1 stop removes it"),
-        ("network host is not allowed", Kind::Docker, "the builder forbids the host network: use the daemon's own builder"),
-        ("could not find bridge docker0", Kind::Docker, "restart the daemon: its bridge is gone"),
-        ("Timeout error", Kind::Docker, "the daemon is busy or hangs: look at its log"),
-        ("error reading a body from connection", Kind::Docker, "the daemon went away: look at its log, then run the command again"),
+        (
+            "no space left on device",
+            Kind::Host,
+            "docker system df shows what takes the space",
+        ),
+        (
+            "is already in use by container",
+            Kind::Docker,
+            "dsr1 status shows it; dsr1 stop removes it",
+        ),
+        (
+            "network host is not allowed",
+            Kind::Docker,
+            "the builder forbids the host network: use the daemon's own builder",
+        ),
+        (
+            "could not find bridge docker0",
+            Kind::Docker,
+            "restart the daemon: its bridge is gone",
+        ),
+        (
+            "Timeout error",
+            Kind::Docker,
+            "the daemon is busy or hangs: look at its log",
+        ),
+        (
+            "error reading a body from connection",
+            Kind::Docker,
+            "the daemon went away: look at its log, then run the command again",
+        ),
     ];
     let lower = text.to_lowercase();
     rules
@@ -73,7 +118,11 @@ fn cure(text: &str) -> (Kind, Option<&'static str>) {
 /// is stack (`setrlimit(2)` numbers on x86 and arm).
 pub(super) fn refused_limit(error: &Bollard) -> Option<&'static str> {
     let text = chain(error);
-    let number = text.split("setting rlimit type ").nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?;
+    let number = text
+        .split("setting rlimit type ")
+        .nth(1)?
+        .split(|c: char| !c.is_ascii_digit())
+        .next()?;
     match number {
         "3" => Some("stack"),
         "7" => Some("nofile"),
@@ -121,27 +170,38 @@ mod tests {
     use super::*;
 
     fn server(message: &str) -> Bollard {
-        Bollard::DockerResponseServerError { status_code: 500, message: message.to_owned() }
+        Bollard::DockerResponseServerError {
+            status_code: 500,
+            message: message.to_owned(),
+        }
     }
 
     #[test]
     fn permission_denied_on_the_socket_says_which_group() {
         let denied = Bollard::from(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
         let error = unreachable("unix:///var/run/docker.sock", &denied);
-        assert_eq!((error.kind(), error.causes()), (Kind::Docker, vec!["permission denied on its socket".to_owned()]));
+        assert_eq!(
+            (error.kind(), error.causes()),
+            (Kind::Docker, vec!["permission denied on its socket".to_owned()])
+        );
         assert!(error.hints()[0].contains("usermod -aG docker"));
     }
 
     #[test]
     fn a_missing_gpu_toolkit_has_a_cure() {
-        let error = failed("cannot start x", &server("could not select device driver \"\" with capabilities: [[gpu]]"));
+        let error = failed(
+            "cannot start x",
+            &server("could not select device driver \"\" with capabilities: [[gpu]]"),
+        );
         assert_eq!(error.kind(), Kind::Host);
         assert!(error.hints()[0].contains("nvidia-ctk"));
     }
 
     #[test]
     fn a_refused_limit_is_named() {
-        let error = server("OCI runtime create failed: error setting rlimit type 8: operation not permitted: unknown");
+        let error = server(
+            "OCI runtime create failed: error setting rlimit type 8: operation not permitted: unknown",
+        );
         assert_eq!(refused_limit(&error), Some("memlock"));
         assert_eq!(refused_limit(&server("other")), None);
     }

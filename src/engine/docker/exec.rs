@@ -36,8 +36,14 @@ impl Docker {
         env: &BTreeMap<String, String>,
         on_line: &mut (dyn FnMut(&str) + Send),
     ) -> Result<i64> {
-        let failed = |error: &bollard::errors::Error| errors::failed(&format!("cannot run a command in {name}"), error);
-        let cmd = ANNOUNCE.iter().map(|word| (*word).to_owned()).chain(argv.iter().cloned()).collect();
+        let failed = |error: &bollard::errors::Error| {
+            errors::failed(&format!("cannot run a command in {name}"), error)
+        };
+        let cmd = ANNOUNCE
+            .iter()
+            .map(|word| (*word).to_owned())
+            .chain(argv.iter().cloned())
+            .collect();
         let config = ExecConfig {
             cmd: Some(cmd),
             env: Some(env.iter().map(|(key, value)| format!("{key}={value}")).collect()),
@@ -45,15 +51,29 @@ impl Docker {
             attach_stderr: Some(true),
             ..ExecConfig::default()
         };
-        let exec = self.api.create_exec(name, config).await.map_err(|error| failed(&error))?;
-        let started = self.patient.start_exec(&exec.id, None).await.map_err(|error| failed(&error))?;
+        let exec = self
+            .api
+            .create_exec(name, config)
+            .await
+            .map_err(|error| failed(&error))?;
+        let started = self
+            .patient
+            .start_exec(&exec.id, None)
+            .await
+            .map_err(|error| failed(&error))?;
         let StartExecResults::Attached { mut output, .. } = started else {
-            return Err(Error::new(Kind::Internal, format!("the command in {name} is not attached")));
+            return Err(Error::new(
+                Kind::Internal,
+                format!("the command in {name} is not attached"),
+            ));
         };
         let mut client = None;
         let mut take = |line: &str| match line.strip_prefix("dsr1-pid ").and_then(|pid| pid.parse().ok()) {
             Some(pid) if client.is_none() => {
-                let running = Client { container: name.to_owned(), pid };
+                let running = Client {
+                    container: name.to_owned(),
+                    pid,
+                };
                 self.note(&running);
                 client = Some(running);
             }
@@ -71,8 +91,14 @@ impl Docker {
         if let (Some(client), Ok(mut clients)) = (client, self.clients.lock()) {
             clients.retain(|other| *other != client);
         }
-        let ended = self.api.inspect_exec(&exec.id).await.map_err(|error| failed(&error))?;
-        ended.exit_code.ok_or_else(|| Error::new(Kind::Docker, format!("the command in {name} has no exit code")))
+        let ended = self
+            .api
+            .inspect_exec(&exec.id)
+            .await
+            .map_err(|error| failed(&error))?;
+        ended
+            .exit_code
+            .ok_or_else(|| Error::new(Kind::Docker, format!("the command in {name} has no exit code")))
     }
 
     fn note(&self, client: &Client) {
@@ -83,9 +109,20 @@ impl Docker {
 
     /// Ends the commands that an interrupted dsr1 left running in containers.
     pub async fn end_clients(&self) {
-        let clients = self.clients.lock().map(|mut clients| std::mem::take(&mut *clients)).unwrap_or_default();
+        let clients = self
+            .clients
+            .lock()
+            .map(|mut clients| std::mem::take(&mut *clients))
+            .unwrap_or_default();
         for client in clients {
-            let argv = ["/bin/sh", "-c", "kill -TERM \"$1\"", "sh", &client.pid.to_string()].map(str::to_owned);
+            let argv = [
+                "/bin/sh",
+                "-c",
+                "kill -TERM \"$1\"",
+                "sh",
+                &client.pid.to_string(),
+            ]
+            .map(str::to_owned);
             let _ = Box::pin(self.exec(&client.container, &argv, &BTreeMap::new(), &mut |_| ())).await;
         }
     }
@@ -115,7 +152,9 @@ impl Docker {
         while let Some(piece) = stream.next().await {
             bytes.extend(piece.map_err(|error| errors::failed(&doing, &error))?);
             if bytes.len() as u64 > max_bytes + 64 * 1024 {
-                return Err(Error::new(Kind::Docker, doing).cause(format!("it is larger than {max_bytes} bytes")));
+                return Err(
+                    Error::new(Kind::Docker, doing).cause(format!("it is larger than {max_bytes} bytes"))
+                );
             }
         }
         let mut archive = tar::Archive::new(bytes.as_slice());
@@ -125,7 +164,9 @@ impl Docker {
             _ => return Err(Error::new(Kind::Docker, doing).cause("it is not a file")),
         };
         let mut content = Vec::new();
-        entry.read_to_end(&mut content).at(Kind::Docker, || doing.clone())?;
+        entry
+            .read_to_end(&mut content)
+            .at(Kind::Docker, || doing.clone())?;
         Ok(content)
     }
 }
@@ -142,7 +183,9 @@ pub(super) fn archive<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>) -> R
             .append_data(&mut header, path, bytes)
             .at(Kind::Internal, || format!("cannot pack `{path}`"))?;
     }
-    builder.into_inner().at(Kind::Internal, || "cannot pack files".to_owned())
+    builder
+        .into_inner()
+        .at(Kind::Internal, || "cannot pack files".to_owned())
 }
 
 #[cfg(test)]
@@ -152,7 +195,10 @@ mod tests {
     #[test]
     fn archives_are_reproducible_and_stay_below_their_root() {
         let files = [("Dockerfile", b"FROM x".as_slice()), ("site/a/b.py", b"")];
-        assert_eq!(archive(files.into_iter()).unwrap(), archive(files.into_iter()).unwrap());
+        assert_eq!(
+            archive(files.into_iter()).unwrap(),
+            archive(files.into_iter()).unwrap()
+        );
         assert!(archive([("../x", b"".as_slice())].into_iter()).is_err());
     }
 }

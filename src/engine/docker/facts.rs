@@ -20,13 +20,20 @@ impl Docker {
             Ok(docker) => docker.look(images, probe_pull).await,
             Err(error) => {
                 let text = [vec![error.message()], error.causes()].concat().join(": ");
-                facts::Docker { unreachable: Some(text), ..facts::Docker::default() }
+                facts::Docker {
+                    unreachable: Some(text),
+                    ..facts::Docker::default()
+                }
             }
         }
     }
 
     async fn look(&self, images: &[&str], probe_pull: &[&str]) -> facts::Docker {
-        let info = tokio::time::timeout(GREETING, self.api.info()).await.ok().and_then(Result::ok).unwrap_or_default();
+        let info = tokio::time::timeout(GREETING, self.api.info())
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default();
         let mut found = BTreeMap::new();
         for image in images.iter().filter(|image| !image.is_empty()) {
             if let Ok(inspect) = self.api.inspect_image(image).await {
@@ -45,7 +52,11 @@ impl Docker {
         facts::Docker {
             endpoint: Some(self.endpoint.clone()),
             unreachable: None,
-            version: self.version.version.clone().or_else(|| Some("unknown".to_owned())),
+            version: self
+                .version
+                .version
+                .clone()
+                .or_else(|| Some("unknown".to_owned())),
             api_version: self.version.api_version.clone(),
             root_free_bytes: info
                 .docker_root_dir

@@ -15,9 +15,17 @@ impl Docker {
     /// # Errors
     /// [`crate::error::Kind::Docker`] when there is no such container.
     pub async fn logs(&self, name: &str, tail: Option<u64>, follow: bool) -> Result<mpsc::Receiver<String>> {
-        self.api.inspect_container(name, None).await.map_err(|error| errors::failed(&format!("cannot read the log of {name}"), &error))?;
+        self.api
+            .inspect_container(name, None)
+            .await
+            .map_err(|error| errors::failed(&format!("cannot read the log of {name}"), &error))?;
         let tail = tail.map_or_else(|| "all".to_owned(), |count| count.to_string());
-        let options = LogsOptionsBuilder::default().stdout(true).stderr(true).follow(follow).tail(&tail).build();
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .follow(follow)
+            .tail(&tail)
+            .build();
         let (sender, receiver) = mpsc::channel(1024);
         let (docker, name) = (self.patient.clone(), name.to_owned());
         tokio::spawn(async move {

@@ -64,6 +64,12 @@ impl Docker {
             Ok(Err(error)) => return Err(errors::unreachable(&endpoint, &error)),
             Err(_) => return Err(errors::hung(&endpoint, GREETING)),
         };
-        Ok(Self { api, patient, endpoint, version, clients: Mutex::default() })
+        Ok(Self {
+            api,
+            patient,
+            endpoint,
+            version,
+            clients: Mutex::default(),
+        })
     }
 }

@@ -51,7 +51,9 @@ pub(super) struct Proven {
 impl RepoCache {
     /// The repository `repo` in `cache_dir`.
     pub(super) fn new(cache_dir: &Path, repo: &str) -> Self {
-        Self { root: cache_dir.join(repo_folder(repo)) }
+        Self {
+            root: cache_dir.join(repo_folder(repo)),
+        }
     }
 
     /// Where proven bytes are, by hash.
@@ -113,9 +115,14 @@ impl RepoCache {
             self.link(&snapshot, entry)?;
         }
         let proven: Result<Vec<Proven>> = entries.iter().map(|entry| prove(&snapshot, entry)).collect();
-        let manifest =
-            Manifest { schema: SCHEMA.to_owned(), repo: repo.to_owned(), commit: commit.to_owned(), files: proven? };
-        let text = serde_json::to_string_pretty(&manifest).at(Kind::Internal, || "cannot write a manifest".to_owned())?;
+        let manifest = Manifest {
+            schema: SCHEMA.to_owned(),
+            repo: repo.to_owned(),
+            commit: commit.to_owned(),
+            files: proven?,
+        };
+        let text = serde_json::to_string_pretty(&manifest)
+            .at(Kind::Internal, || "cannot write a manifest".to_owned())?;
         files::write_atomic(&self.manifest_path(commit), text.as_bytes())?;
         self.point(revision, commit)
     }
@@ -140,7 +147,10 @@ impl RepoCache {
             return Ok(());
         }
         let failed = || format!("cannot link `{}`", path.display());
-        let temporary = self.root.join(".dsr1").join(format!("link-{}-{}", std::process::id(), entry.oid.hex()));
+        let temporary =
+            self.root
+                .join(".dsr1")
+                .join(format!("link-{}-{}", std::process::id(), entry.oid.hex()));
         let _ = std::fs::remove_file(&temporary);
         std::os::unix::fs::symlink(&target, &temporary).at(Kind::Host, failed)?;
         std::fs::rename(&temporary, &path).at(Kind::Host, failed)?;
@@ -154,7 +164,9 @@ pub(super) fn is_revision(revision: &str) -> bool {
         !part.is_empty()
             && !part.starts_with('.')
             && !part.contains("..")
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+'))
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+'))
     };
     revision.len() <= 200 && revision.split('/').all(fits)
 }
@@ -178,7 +190,9 @@ pub(super) fn make_dir(dir: &Path) -> Result<()> {
 
 /// Makes a rename survive a power cut.
 pub(super) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir).and_then(|dir| dir.sync_all()).at(Kind::Host, || format!("cannot sync `{}`", dir.display()))
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .at(Kind::Host, || format!("cannot sync `{}`", dir.display()))
 }
 
 fn prove(snapshot: &Path, entry: &Entry) -> Result<Proven> {
@@ -200,7 +214,10 @@ fn modified_ns(meta: &std::fs::Metadata) -> i128 {
 /// Whether a proven file looks as it did when it was proven.
 pub(super) fn unchanged(snapshot: &Path, file: &Proven) -> bool {
     std::fs::metadata(snapshot.join(&file.path)).is_ok_and(|meta| {
-        meta.is_file() && meta.len() == file.size && modified_ns(&meta) == file.modified_ns && meta.ino() == file.inode
+        meta.is_file()
+            && meta.len() == file.size
+            && modified_ns(&meta) == file.modified_ns
+            && meta.ino() == file.inode
     })
 }
 
@@ -217,22 +234,34 @@ pub fn cached_commit(cache_dir: &Path, repo: &str, revision: &str) -> Option<Str
 /// # Errors
 /// [`Kind::Hub`] when it was never pulled; [`Kind::Integrity`] when it is not what was proven.
 pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
-    let CheckSnapshot { repo, revision, cache_dir } = step;
+    let CheckSnapshot {
+        repo,
+        revision,
+        cache_dir,
+    } = step;
     let cache = RepoCache::new(Path::new(cache_dir), repo);
     let again = format!("dsr1 pull {repo} --revision {revision}");
     let found = cache.commit(revision).and_then(|commit| cache.manifest(&commit));
     let Some(manifest) = found else {
-        return Err(Error::new(Kind::Hub, format!("{repo}@{revision} is not in the cache"))
-            .cause(format!("no proven snapshot in `{cache_dir}`"))
-            .hint(again));
+        return Err(
+            Error::new(Kind::Hub, format!("{repo}@{revision} is not in the cache"))
+                .cause(format!("no proven snapshot in `{cache_dir}`"))
+                .hint(again),
+        );
     };
     let snapshot = cache.snapshot(&manifest.commit);
     if let Some(file) = manifest.files.iter().find(|file| !unchanged(&snapshot, file)) {
-        return Err(Error::new(Kind::Integrity, format!("`{}` of {repo} is not what was proven", file.path))
-            .cause("its size, time or inode changed after the pull, or it is gone")
-            .hint(again));
+        return Err(Error::new(
+            Kind::Integrity,
+            format!("`{}` of {repo} is not what was proven", file.path),
+        )
+        .cause("its size, time or inode changed after the pull, or it is gone")
+        .hint(again));
     }
-    if let Some(missing) = missing_shard(&snapshot, &manifest.files.iter().map(|file| file.path.as_str()).collect()) {
+    if let Some(missing) = missing_shard(
+        &snapshot,
+        &manifest.files.iter().map(|file| file.path.as_str()).collect(),
+    ) {
         return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
             .cause("model.safetensors.index.json names it, and the repository does not have it")
             .hint(again));
@@ -241,7 +270,13 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
 }
 
 /// What there is, in the terms of a report.
-pub(super) fn pulled(repo: &str, revision: &str, snapshot: &Path, manifest: &Manifest, fetched_bytes: u64) -> Pulled {
+pub(super) fn pulled(
+    repo: &str,
+    revision: &str,
+    snapshot: &Path,
+    manifest: &Manifest,
+    fetched_bytes: u64,
+) -> Pulled {
     Pulled {
         repo: repo.to_owned(),
         revision: revision.to_owned(),
@@ -258,8 +293,14 @@ pub(super) fn pulled(repo: &str, revision: &str, snapshot: &Path, manifest: &Man
 pub(super) fn missing_shard(snapshot: &Path, paths: &BTreeSet<&str>) -> Option<String> {
     let index = std::fs::read(snapshot.join("model.safetensors.index.json")).ok()?;
     let index: Value = serde_json::from_slice(&index).ok()?;
-    let shards = index["weight_map"].as_object()?.values().filter_map(Value::as_str);
-    shards.into_iter().find(|shard| !paths.contains(shard)).map(str::to_owned)
+    let shards = index["weight_map"]
+        .as_object()?
+        .values()
+        .filter_map(Value::as_str);
+    shards
+        .into_iter()
+        .find(|shard| !paths.contains(shard))
+        .map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -94,7 +94,9 @@ impl Fetcher {
             if hash::matches(&path, &entry.oid, entry.size) {
                 return Ok(true);
             }
-            std::fs::remove_file(&path).at(Kind::Host, || format!("cannot replace the wrong `{}`", path.display()))?;
+            std::fs::remove_file(&path).at(Kind::Host, || {
+                format!("cannot replace the wrong `{}`", path.display())
+            })?;
             Ok(false)
         })
         .await
@@ -104,7 +106,10 @@ impl Fetcher {
         let part = self.cache.part(&entry.oid);
         let (mut hasher, offset) = resume(&part, entry).await.map_err(Failure::Final)?;
         self.done.fetch_add(offset, Ordering::Relaxed);
-        let counted = Counted { done: &self.done, bytes: AtomicU64::new(offset) };
+        let counted = Counted {
+            done: &self.done,
+            bytes: AtomicU64::new(offset),
+        };
         if offset < entry.size || entry.size == 0 {
             hasher = self.stream(entry, &part, hasher, offset, &counted).await?;
         }
@@ -143,7 +148,9 @@ impl Fetcher {
             Ok(Err(error)) => return Err(classify(entry, &error)),
             Err(_) => return Err(stalled()),
         };
-        let writer = Writer::open(part, hasher, offset == 0).await.map_err(Failure::Final)?;
+        let writer = Writer::open(part, hasher, offset == 0)
+            .await
+            .map_err(Failure::Final)?;
         let mut at = offset;
         let ended = loop {
             match tokio::time::timeout(IDLE, stream.next()).await {
@@ -171,9 +178,10 @@ impl Fetcher {
                 Err(Failure::Wrong(error))
             }
             Err(failure) => Err(failure),
-            Ok(()) if offset + written < entry.size => {
-                Err(Failure::Again(broken(entry, "the connection ended before the last byte"), None))
-            }
+            Ok(()) if offset + written < entry.size => Err(Failure::Again(
+                broken(entry, "the connection ended before the last byte"),
+                None,
+            )),
             Ok(()) => Ok(hasher),
         }
     }
@@ -198,7 +206,8 @@ impl Counted<'_> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.done.fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.done
+            .fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -207,7 +216,8 @@ async fn resume(part: &Path, entry: &Entry) -> Result<(Hasher, u64)> {
     let (part, entry) = (part.to_owned(), entry.clone());
     blocking(move || {
         let mut hasher = Hasher::new(&entry.oid, entry.size);
-        let length = std::fs::symlink_metadata(&part).map_or(0, |meta| if meta.is_file() { meta.len() } else { u64::MAX });
+        let length = std::fs::symlink_metadata(&part)
+            .map_or(0, |meta| if meta.is_file() { meta.len() } else { u64::MAX });
         if length > entry.size {
             std::fs::remove_file(&part).at(Kind::Host, || format!("cannot remove `{}`", part.display()))?;
             return Ok((hasher, 0));
@@ -230,10 +240,14 @@ fn publish(cache: &RepoCache, entry: &Entry, part: &Path, hasher: Hasher) -> Res
     let found = hasher.hex();
     if found != entry.oid.hex() {
         let _ = std::fs::remove_file(part);
-        return Err(wrong(entry, &format!("its hash is {found}, the listing states {}", entry.oid.hex())));
+        return Err(wrong(
+            entry,
+            &format!("its hash is {found}, the listing states {}", entry.oid.hex()),
+        ));
     }
     let file = File::open(part).at(Kind::Host, failed)?;
-    file.set_permissions(Permissions::from_mode(0o644)).at(Kind::Host, failed)?;
+    file.set_permissions(Permissions::from_mode(0o644))
+        .at(Kind::Host, failed)?;
     file.sync_all().at(Kind::Host, failed)?;
     std::fs::rename(part, &blob).at(Kind::Host, failed)?;
     sync_dir(blob.parent().unwrap_or(part))
@@ -282,11 +296,19 @@ impl Writer {
 
     async fn close(self) -> Result<(Hasher, u64)> {
         drop(self.sender);
-        let ended = self.done.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+        let ended = self
+            .done
+            .await
+            .unwrap_or_else(|error| Err(std::io::Error::other(error)));
         ended.map_err(|error| {
             let full = error.kind() == std::io::ErrorKind::StorageFull;
-            let report = Error::new(Kind::Host, format!("cannot write `{}`", self.path)).cause(error.to_string());
-            if full { report.hint("free some space and pull again: what is here is kept") } else { report }
+            let report =
+                Error::new(Kind::Host, format!("cannot write `{}`", self.path)).cause(error.to_string());
+            if full {
+                report.hint("free some space and pull again: what is here is kept")
+            } else {
+                report
+            }
         })
     }
 }
@@ -312,13 +334,28 @@ fn classify(entry: &Entry, error: &HFError) -> Failure {
         HFError::Http { context } => context.status.as_u16(),
         HFError::AuthRequired { .. } => 401,
         HFError::Forbidden { .. } => 403,
-        HFError::EntryNotFound { .. } | HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. } => 404,
-        HFError::Request { .. } | HFError::Io { .. } => return Failure::Again(broken(entry, "the connection broke"), None),
+        HFError::EntryNotFound { .. } | HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. } => {
+            404
+        }
+        HFError::Request { .. } | HFError::Io { .. } => {
+            return Failure::Again(broken(entry, "the connection broke"), None);
+        }
         _ => 0,
     };
-    let error = broken(entry, &if status == 0 { "the transport failed".to_owned() } else { format!("status {status}") });
+    let error = broken(
+        entry,
+        &if status == 0 {
+            "the transport failed".to_owned()
+        } else {
+            format!("status {status}")
+        },
+    );
     // 403 is how a content network says that a signed URL expired: the next try gets a new one.
-    if matches!(status, 0 | 403 | 408 | 425 | 500..=599) { Failure::Again(error, None) } else { Failure::Final(error) }
+    if matches!(status, 0 | 403 | 408 | 425 | 500..=599) {
+        Failure::Again(error, None)
+    } else {
+        Failure::Final(error)
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

@@ -62,7 +62,11 @@ pub(super) fn is_commit(text: &str) -> bool {
 /// Reads one page of the tree answer: an array of files and directories.
 pub(super) fn parse_page(page: &Value) -> Result<Vec<Entry>> {
     let items = page.as_array().ok_or_else(|| bad("it is not a list"))?;
-    items.iter().filter(|item| item["type"] != "directory").map(parse_entry).collect()
+    items
+        .iter()
+        .filter(|item| item["type"] != "directory")
+        .map(parse_entry)
+        .collect()
 }
 
 fn parse_entry(item: &Value) -> Result<Entry> {
@@ -82,13 +86,20 @@ fn parse_entry(item: &Value) -> Result<Entry> {
     if lfs["size"].as_u64().is_some_and(|other| other != size) {
         return Err(wrong("two sizes"));
     }
-    Ok(Entry { path: path.to_owned(), size, oid })
+    Ok(Entry {
+        path: path.to_owned(),
+        size,
+        oid,
+    })
 }
 
 /// Checks what only the whole listing shows: names that collide, and sizes that do not add up.
 pub(super) fn check_whole(entries: &[Entry]) -> Result<u64> {
     if entries.len() > MAX_FILES {
-        return Err(bad(&format!("{} files, at most {MAX_FILES} are accepted", entries.len())));
+        return Err(bad(&format!(
+            "{} files, at most {MAX_FILES} are accepted",
+            entries.len()
+        )));
     }
     if entries.is_empty() {
         return Err(bad("it is empty"));
@@ -115,12 +126,18 @@ pub(super) fn check_whole(entries: &[Entry]) -> Result<u64> {
 
 /// A path that stays below its root on any filesystem and shows as what it is.
 fn check_path(path: &str) -> Result<()> {
-    let segment_fits = |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && segment.len() <= 255;
-    let hidden = |c: char| c.is_control() || c == '\\' || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    let segment_fits =
+        |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && segment.len() <= 255;
+    let hidden = |c: char| {
+        c.is_control() || c == '\\' || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
     if path.len() <= 1024 && path.split('/').all(segment_fits) && !path.chars().any(hidden) {
         return Ok(());
     }
-    Err(bad(&format!("the file name `{}`", path.chars().take(120).collect::<String>().escape_debug())))
+    Err(bad(&format!(
+        "the file name `{}`",
+        path.chars().take(120).collect::<String>().escape_debug()
+    )))
 }
 
 fn bad(cause: &str) -> Error {
@@ -153,7 +170,18 @@ mod tests {
 
     #[test]
     fn hostile_names_are_refused() {
-        for path in ["../x", "/etc/passwd", "a//b", "a/./b", "a\\b", "a\u{0}b", "a\nb", "\u{202e}gpj.exe", "", &"x".repeat(256)] {
+        for path in [
+            "../x",
+            "/etc/passwd",
+            "a//b",
+            "a/./b",
+            "a\\b",
+            "a\u{0}b",
+            "a\nb",
+            "\u{202e}gpj.exe",
+            "",
+            &"x".repeat(256),
+        ] {
             assert!(parse_page(&json!([file(path)])).is_err(), "{path:?}");
         }
         for pair in [["a", "A"], ["a", "a"], ["a", "a/b"]] {

@@ -66,16 +66,24 @@ impl Drop for Mirror {
 /// [`Kind::Host`] when the address cannot be listened on; [`Kind::Usage`] when it is none.
 pub async fn mirror(step: &ServeMirror) -> Result<Mirror> {
     let address: std::net::SocketAddr = step.listen.parse().map_err(|_| {
-        Error::new(Kind::Usage, format!("`{}` is not an address", step.listen.escape_debug()))
-            .hint("write it as 127.0.0.1:8490 or [::1]:8490")
+        Error::new(
+            Kind::Usage,
+            format!("`{}` is not an address", step.listen.escape_debug()),
+        )
+        .hint("write it as 127.0.0.1:8490 or [::1]:8490")
     })?;
     let listener = TcpListener::bind(address).await.map_err(|error| {
-        Error::new(Kind::Host, format!("cannot listen on {address}")).cause(error.to_string()).hint("choose another with --listen")
+        Error::new(Kind::Host, format!("cannot listen on {address}"))
+            .cause(error.to_string())
+            .hint("choose another with --listen")
     })?;
     let bound = listener.local_addr().unwrap_or(address);
     let cache = Arc::new(PathBuf::from(&step.cache_dir));
     let task = tokio::spawn(accept(listener, cache));
-    Ok(Mirror { endpoint: format!("http://{bound}"), task })
+    Ok(Mirror {
+        endpoint: format!("http://{bound}"),
+        task,
+    })
 }
 
 /// Accepts until aborted; the connections are its children and end with it.
@@ -84,7 +92,9 @@ async fn accept(listener: TcpListener, cache: Arc<PathBuf>) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
         let Ok((socket, _)) = listener.accept().await else {
             // Out of descriptors: wait for a connection to end.
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -110,30 +120,50 @@ async fn accept(listener: TcpListener, cache: Arc<PathBuf>) {
 /// What a path asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Asked {
-    Revision { repo: String, revision: String },
-    Tree { repo: String, revision: String },
-    File { repo: String, revision: String, path: String },
+    Revision {
+        repo: String,
+        revision: String,
+    },
+    Tree {
+        repo: String,
+        revision: String,
+    },
+    File {
+        repo: String,
+        revision: String,
+        path: String,
+    },
 }
 
 /// Reads a URL path; `None` for anything that is not the protocol.
 fn parse_path(path: &str) -> Option<Asked> {
-    let parts: Vec<String> = path.strip_prefix('/')?.split('/').map(decode).collect::<Option<_>>()?;
+    let parts: Vec<String> = path
+        .strip_prefix('/')?
+        .split('/')
+        .map(decode)
+        .collect::<Option<_>>()?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let name = |owner: &str, name: &str| Some(format!("{owner}/{name}")).filter(|repo| is_repo(repo));
     let text = |part: &str| part.to_owned();
     match parts[..] {
-        ["api", "models", owner, repo] => {
-            Some(Asked::Revision { repo: name(owner, repo)?, revision: text("main") })
-        }
-        ["api", "models", owner, repo, "revision", revision] => {
-            Some(Asked::Revision { repo: name(owner, repo)?, revision: text(revision) })
-        }
-        ["api", "models", owner, repo, "tree", revision] | ["api", "models", owner, repo, "tree", revision, ""] => {
-            Some(Asked::Tree { repo: name(owner, repo)?, revision: text(revision) })
-        }
-        [owner, repo, "resolve", revision, ref file @ ..] if !file.is_empty() => {
-            Some(Asked::File { repo: name(owner, repo)?, revision: text(revision), path: file.join("/") })
-        }
+        ["api", "models", owner, repo] => Some(Asked::Revision {
+            repo: name(owner, repo)?,
+            revision: text("main"),
+        }),
+        ["api", "models", owner, repo, "revision", revision] => Some(Asked::Revision {
+            repo: name(owner, repo)?,
+            revision: text(revision),
+        }),
+        ["api", "models", owner, repo, "tree", revision]
+        | ["api", "models", owner, repo, "tree", revision, ""] => Some(Asked::Tree {
+            repo: name(owner, repo)?,
+            revision: text(revision),
+        }),
+        [owner, repo, "resolve", revision, ref file @ ..] if !file.is_empty() => Some(Asked::File {
+            repo: name(owner, repo)?,
+            revision: text(revision),
+            path: file.join("/"),
+        }),
         _ => None,
     }
 }
@@ -157,7 +187,9 @@ fn is_repo(repo: &str) -> bool {
         !part.is_empty()
             && !part.starts_with('.')
             && !part.contains("..")
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
     })
 }
 
@@ -166,9 +198,12 @@ async fn answer(cache_dir: &Path, request: &Request<Incoming>) -> Response<Body>
         return status(StatusCode::METHOD_NOT_ALLOWED, None);
     }
     let head = request.method() == Method::HEAD;
-    let Some(asked) = parse_path(request.uri().path()) else { return status(StatusCode::NOT_FOUND, None) };
-    let (Asked::Revision { repo, revision } | Asked::Tree { repo, revision } | Asked::File { repo, revision, .. }) =
-        &asked;
+    let Some(asked) = parse_path(request.uri().path()) else {
+        return status(StatusCode::NOT_FOUND, None);
+    };
+    let (Asked::Revision { repo, revision }
+    | Asked::Tree { repo, revision }
+    | Asked::File { repo, revision, .. }) = &asked;
     let (cache_dir, repo, revision) = (cache_dir.to_owned(), repo.clone(), revision.clone());
     let name = repo.clone();
     let opened = tokio::task::spawn_blocking(move || Snapshot::open(&cache_dir, &repo, &revision)).await;
@@ -208,7 +243,11 @@ impl Snapshot {
     }
 
     fn describe(&self, repo: &str) -> Value {
-        let siblings: Vec<Value> = self.files.keys().map(|path| json!({ "rfilename": path })).collect();
+        let siblings: Vec<Value> = self
+            .files
+            .keys()
+            .map(|path| json!({ "rfilename": path }))
+            .collect();
         json!({
             "id": repo, "modelId": repo, "sha": self.commit, "siblings": siblings,
             "private": false, "gated": false, "disabled": false, "tags": [], "downloads": 0, "likes": 0,
@@ -217,7 +256,8 @@ impl Snapshot {
 
     fn tree(&self) -> Value {
         let entries = self.files.values().map(|entry| {
-            let mut item = json!({ "type": "file", "path": entry.path, "size": entry.size, "oid": entry.oid.hex() });
+            let mut item =
+                json!({ "type": "file", "path": entry.path, "size": entry.size, "oid": entry.oid.hex() });
             if let Oid::Sha256(hex) = &entry.oid {
                 item["lfs"] = json!({ "oid": hex, "size": entry.size, "pointerSize": 130 });
             }
@@ -227,10 +267,17 @@ impl Snapshot {
     }
 
     async fn file(&self, path: &str, headers: &HeaderMap, head: bool) -> Response<Body> {
-        let Some(entry) = self.files.get(path) else { return status(StatusCode::NOT_FOUND, Some("EntryNotFound")) };
+        let Some(entry) = self.files.get(path) else {
+            return status(StatusCode::NOT_FOUND, Some("EntryNotFound"));
+        };
         let etag = format!("\"{}\"", entry.oid.hex());
-        let same = headers.get("if-range").is_none_or(|value| value.as_bytes() == etag.as_bytes());
-        let range = headers.get("range").filter(|_| same).and_then(|value| value.to_str().ok());
+        let same = headers
+            .get("if-range")
+            .is_none_or(|value| value.as_bytes() == etag.as_bytes());
+        let range = headers
+            .get("range")
+            .filter(|_| same)
+            .and_then(|value| value.to_str().ok());
         let (code, from, length) = match range.map(|range| parse_range(range, entry.size)) {
             Some(Some((from, to))) => (StatusCode::PARTIAL_CONTENT, from, to - from + 1),
             Some(None) => {
@@ -240,7 +287,9 @@ impl Snapshot {
             }
             None => (StatusCode::OK, 0, entry.size),
         };
-        let body = if head { empty() } else {
+        let body = if head {
+            empty()
+        } else {
             match read(self.dir.join(path), from, length).await {
                 Ok(body) => body,
                 Err(_) => return status(StatusCode::INTERNAL_SERVER_ERROR, None),
@@ -258,7 +307,11 @@ impl Snapshot {
             set(&mut response, "x-linked-size", &entry.size.to_string());
         }
         if code == StatusCode::PARTIAL_CONTENT {
-            set(&mut response, "content-range", &format!("bytes {from}-{}/{}", from + length - 1, entry.size));
+            set(
+                &mut response,
+                "content-range",
+                &format!("bytes {from}-{}/{}", from + length - 1, entry.size),
+            );
         }
         response
     }
@@ -268,17 +321,30 @@ impl Snapshot {
 fn collect(dir: &Path, prefix: &str, files: &mut BTreeMap<String, Entry>) {
     let Ok(items) = std::fs::read_dir(dir) else { return };
     for item in items.flatten() {
-        let Ok(name) = item.file_name().into_string() else { continue };
+        let Ok(name) = item.file_name().into_string() else {
+            continue;
+        };
         let path = format!("{prefix}{name}");
         if item.file_type().is_ok_and(|kind| kind.is_dir()) {
             collect(&item.path(), &format!("{path}/"), files);
             continue;
         }
-        let Ok(target) = std::fs::read_link(item.path()) else { continue };
+        let Ok(target) = std::fs::read_link(item.path()) else {
+            continue;
+        };
         let below_blobs = target.parent().is_some_and(|parent| parent.ends_with("blobs"));
-        let oid = target.file_name().and_then(|name| Oid::from_blob_name(name.to_str()?));
+        let oid = target
+            .file_name()
+            .and_then(|name| Oid::from_blob_name(name.to_str()?));
         if let (true, Some(oid), Ok(meta)) = (below_blobs, oid, std::fs::metadata(item.path())) {
-            files.insert(path.clone(), Entry { path, size: meta.len(), oid });
+            files.insert(
+                path.clone(),
+                Entry {
+                    path,
+                    size: meta.len(),
+                    oid,
+                },
+            );
         }
     }
 }
@@ -288,9 +354,19 @@ fn parse_range(text: &str, size: u64) -> Option<(u64, u64)> {
     let (from, to) = text.strip_prefix("bytes=")?.split_once('-')?;
     let last = size.checked_sub(1)?;
     let (from, to) = if from.is_empty() {
-        (size.saturating_sub(to.parse::<u64>().ok().filter(|count| *count > 0)?), last)
+        (
+            size.saturating_sub(to.parse::<u64>().ok().filter(|count| *count > 0)?),
+            last,
+        )
     } else {
-        (from.parse().ok()?, if to.is_empty() { last } else { to.parse::<u64>().ok()?.min(last) })
+        (
+            from.parse().ok()?,
+            if to.is_empty() {
+                last
+            } else {
+                to.parse::<u64>().ok()?.min(last)
+            },
+        )
     };
     (from <= to).then_some((from, to))
 }
@@ -310,12 +386,16 @@ async fn read(path: PathBuf, from: u64, length: u64) -> std::io::Result<Body> {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         buffer.truncate(count);
-        Ok(Some((Frame::data(Bytes::from(buffer)), (file, left - count as u64))))
+        Ok(Some((
+            Frame::data(Bytes::from(buffer)),
+            (file, left - count as u64),
+        )))
     });
     Ok(BodyExt::boxed(StreamBody::new(Box::pin(chunks) as SyncChunks)))
 }
 
-type SyncChunks = std::pin::Pin<Box<dyn futures_util::Stream<Item = std::io::Result<Frame<Bytes>>> + Send + Sync>>;
+type SyncChunks =
+    std::pin::Pin<Box<dyn futures_util::Stream<Item = std::io::Result<Frame<Bytes>>> + Send + Sync>>;
 
 fn json_answer(value: &Value, head: bool) -> Response<Body> {
     let text = value.to_string();
@@ -342,7 +422,9 @@ fn set(response: &mut Response<Body>, name: &'static str, value: &str) {
 }
 
 fn full(text: String) -> Body {
-    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed()
+    Full::new(Bytes::from(text))
+        .map_err(|never| match never {})
+        .boxed()
 }
 
 fn empty() -> Body {
@@ -356,10 +438,30 @@ mod tests {
     #[test]
     fn paths_of_the_protocol_are_read_and_no_others() {
         let tree = parse_path("/api/models/a/b/tree/refs%2Fpr%2F1").unwrap();
-        assert_eq!(tree, Asked::Tree { repo: "a/b".to_owned(), revision: "refs/pr/1".to_owned() });
+        assert_eq!(
+            tree,
+            Asked::Tree {
+                repo: "a/b".to_owned(),
+                revision: "refs/pr/1".to_owned()
+            }
+        );
         let file = parse_path("/a/b/resolve/main/d/x%20y").unwrap();
-        assert_eq!(file, Asked::File { repo: "a/b".to_owned(), revision: "main".to_owned(), path: "d/x y".to_owned() });
-        for path in ["/", "/api/models/a/..", "/../b/resolve/main/x", "/a/b/resolve/main", "/a/%zz/resolve/main/x", "/api/models/a/.git/tree/main"] {
+        assert_eq!(
+            file,
+            Asked::File {
+                repo: "a/b".to_owned(),
+                revision: "main".to_owned(),
+                path: "d/x y".to_owned()
+            }
+        );
+        for path in [
+            "/",
+            "/api/models/a/..",
+            "/../b/resolve/main/x",
+            "/a/b/resolve/main",
+            "/a/%zz/resolve/main/x",
+            "/api/models/a/.git/tree/main",
+        ] {
             assert_eq!(parse_path(path), None, "{path}");
         }
     }

@@ -29,11 +29,21 @@ const TICK: Duration = Duration::from_millis(100);
 /// [`Kind::Hub`] when the hub refuses or cannot be reached, [`Kind::Integrity`] when bytes stay wrong,
 /// [`Kind::Host`] when the disk is too small.
 pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEvents<'_>) -> Result<Pulled> {
-    let PullSnapshot { repo, revision, cache_dir, license, .. } = step;
+    let PullSnapshot {
+        repo,
+        revision,
+        cache_dir,
+        license,
+        ..
+    } = step;
     if options.offline {
-        let check =
-            CheckSnapshot { repo: repo.clone(), revision: revision.clone(), cache_dir: cache_dir.clone() };
-        return cache::check_snapshot(&check).map_err(|error| error.hint("HF_HUB_OFFLINE is set: unset it to fetch"));
+        let check = CheckSnapshot {
+            repo: repo.clone(),
+            revision: revision.clone(),
+            cache_dir: cache_dir.clone(),
+        };
+        return cache::check_snapshot(&check)
+            .map_err(|error| error.hint("HF_HUB_OFFLINE is set: unset it to fetch"));
     }
     let commit = remote::commit(step, options).await?;
     let cache = RepoCache::new(Path::new(cache_dir), repo);
@@ -41,13 +51,21 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         return Ok(found);
     }
     let (entries, total) = remote::entries(step, &commit, options).await?;
-    events.note(format!("{repo}: {} files, {}; licence: {license}", entries.len(), Bytes(total)));
+    events.note(format!(
+        "{repo}: {} files, {}; licence: {license}",
+        entries.len(),
+        Bytes(total)
+    ));
     cache.prepare()?;
     let lock = files::lock(&cache.lock(), events, &format!("another dsr1 pulls {repo}")).await?;
     if let Some(found) = proven(step, &cache, &commit)? {
         return Ok(found);
     }
-    check_space(missing_bytes(&cache, &entries), host::free_bytes(cache_dir), cache_dir)?;
+    check_space(
+        missing_bytes(&cache, &entries),
+        host::free_bytes(cache_dir),
+        cache_dir,
+    )?;
     let fetcher = Fetcher {
         repository: repository(step, options)?,
         commit: commit.clone(),
@@ -60,19 +78,32 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     cache.publish(repo, revision, &commit, &entries)?;
     drop(lock);
     let snapshot = cache.snapshot(&commit);
-    if let Some(missing) = missing_shard(&snapshot, &entries.iter().map(|entry| entry.path.as_str()).collect()) {
+    if let Some(missing) = missing_shard(
+        &snapshot,
+        &entries.iter().map(|entry| entry.path.as_str()).collect(),
+    ) {
         return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
             .cause("model.safetensors.index.json names it, and the repository does not have it")
             .hint("pull another revision"));
     }
-    let manifest = cache.manifest(&commit).ok_or_else(|| Error::new(Kind::Internal, "the manifest is gone"))?;
-    Ok(pulled(repo, revision, &snapshot, &manifest, fetched.load(Ordering::Relaxed)))
+    let manifest = cache
+        .manifest(&commit)
+        .ok_or_else(|| Error::new(Kind::Internal, "the manifest is gone"))?;
+    Ok(pulled(
+        repo,
+        revision,
+        &snapshot,
+        &manifest,
+        fetched.load(Ordering::Relaxed),
+    ))
 }
 
 /// What is there, when all of it was proven and nothing changed. A branch that moved here gets its name.
 fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str) -> Result<Option<Pulled>> {
     let PullSnapshot { repo, revision, .. } = step;
-    let Some(manifest) = cache.manifest(commit) else { return Ok(None) };
+    let Some(manifest) = cache.manifest(commit) else {
+        return Ok(None);
+    };
     let snapshot = cache.snapshot(commit);
     if !manifest.files.iter().all(|file| unchanged(&snapshot, file)) {
         return Ok(None);
@@ -83,7 +114,10 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str) -> Result<Option
     Ok(Some(pulled(repo, revision, &snapshot, &manifest, 0)))
 }
 
-fn repository(step: &PullSnapshot, options: HubOptions<'_>) -> Result<hf_hub::repository::HFRepository<hf_hub::RepoTypeModel>> {
+fn repository(
+    step: &PullSnapshot,
+    options: HubOptions<'_>,
+) -> Result<hf_hub::repository::HFRepository<hf_hub::RepoTypeModel>> {
     let mut builder = HFClient::builder()
         .endpoint(&step.endpoint)
         .client(options.http.client(&step.endpoint)?)
@@ -93,9 +127,9 @@ fn repository(step: &PullSnapshot, options: HubOptions<'_>) -> Result<hf_hub::re
     if let Some(token) = options.token {
         builder = builder.token(token.expose());
     }
-    let client = builder
-        .build()
-        .map_err(|error| Error::new(Kind::Usage, format!("`{}` cannot be a hub", step.endpoint)).cause(error.to_string()))?;
+    let client = builder.build().map_err(|error| {
+        Error::new(Kind::Usage, format!("`{}` cannot be a hub", step.endpoint)).cause(error.to_string())
+    })?;
     let (owner, name) = step.repo.split_once('/').unwrap_or(("", &step.repo));
     Ok(client.model(owner, name))
 }
@@ -139,10 +173,20 @@ async fn fetch_all(
         }
         if last_report.elapsed() >= TICK {
             last_report = Instant::now();
-            report(events, &done, total, &format!("{finished}/{} files {last}", entries.len()));
+            report(
+                events,
+                &done,
+                total,
+                &format!("{finished}/{} files {last}", entries.len()),
+            );
         }
     }
-    report(events, &done, total, &format!("{finished}/{} files", entries.len()));
+    report(
+        events,
+        &done,
+        total,
+        &format!("{finished}/{} files", entries.len()),
+    );
     Ok(())
 }
 
@@ -166,9 +210,12 @@ fn missing_bytes(cache: &RepoCache, entries: &[Entry]) -> u64 {
 fn check_space(missing: u64, free: Option<u64>, cache_dir: &str) -> Result<()> {
     let wanted = missing + missing / 20;
     match free {
-        Some(free) if free < wanted => Err(Error::new(Kind::Host, format!("not enough disk at `{cache_dir}`"))
-            .cause(format!("need {}, {} free", Bytes(wanted), Bytes(free)))
-            .hint("point HF_HOME at a larger disk")),
+        Some(free) if free < wanted => Err(Error::new(
+            Kind::Host,
+            format!("not enough disk at `{cache_dir}`"),
+        )
+        .cause(format!("need {}, {} free", Bytes(wanted), Bytes(free)))
+        .hint("point HF_HOME at a larger disk")),
         _ => Ok(()),
     }
 }
@@ -180,7 +227,10 @@ mod tests {
     #[test]
     fn a_disk_that_is_too_small_is_refused_before_the_first_byte() {
         let error = check_space(100_000_000_000, Some(100_000_000_000), "/x").unwrap_err();
-        assert_eq!((error.kind(), error.causes()), (Kind::Host, vec!["need 105.0 GB, 100.0 GB free".to_owned()]));
+        assert_eq!(
+            (error.kind(), error.causes()),
+            (Kind::Host, vec!["need 105.0 GB, 100.0 GB free".to_owned()])
+        );
         check_space(100, Some(105), "/x").unwrap();
         check_space(100, None, "/x").unwrap();
     }

@@ -12,27 +12,44 @@ const MAX_PAGES: usize = 200;
 
 /// The commit of the step's revision.
 pub(super) async fn commit(step: &PullSnapshot, options: HubOptions<'_>) -> Result<String> {
-    let PullSnapshot { endpoint, repo, revision, .. } = step;
+    let PullSnapshot {
+        endpoint,
+        repo,
+        revision,
+        ..
+    } = step;
     if !is_revision(revision) {
-        return Err(Error::new(Kind::Usage, format!("`{}` is not a revision", revision.escape_debug()))
-            .hint("name a branch, a tag or a 40-digit commit"));
+        return Err(Error::new(
+            Kind::Usage,
+            format!("`{}` is not a revision", revision.escape_debug()),
+        )
+        .hint("name a branch, a tag or a 40-digit commit"));
     }
-    let url = format!("{endpoint}/api/models/{repo}/revision/{}", revision.replace('/', "%2F"));
+    let url = format!(
+        "{endpoint}/api/models/{repo}/revision/{}",
+        revision.replace('/', "%2F")
+    );
     let answer = options.http.get_from_hub(&url, options.token).await?;
     if answer.status != 200 {
         return Err(refused(step, &answer, options.token.is_some()));
     }
     let commit = answer.json()["sha"].as_str().unwrap_or_default().to_owned();
     if !is_commit(&commit) || (is_commit(revision) && commit != *revision) {
-        return Err(Error::new(Kind::Hub, format!("{endpoint} does not answer like a hub"))
-            .cause(format!("no commit for {repo}@{revision}"))
-            .hint("check HF_ENDPOINT or --endpoint"));
+        return Err(
+            Error::new(Kind::Hub, format!("{endpoint} does not answer like a hub"))
+                .cause(format!("no commit for {repo}@{revision}"))
+                .hint("check HF_ENDPOINT or --endpoint"),
+        );
     }
     Ok(commit)
 }
 
 /// The files of a commit, with their sum in bytes.
-pub(super) async fn entries(step: &PullSnapshot, commit: &str, options: HubOptions<'_>) -> Result<(Vec<Entry>, u64)> {
+pub(super) async fn entries(
+    step: &PullSnapshot,
+    commit: &str,
+    options: HubOptions<'_>,
+) -> Result<(Vec<Entry>, u64)> {
     let PullSnapshot { endpoint, repo, .. } = step;
     let mut url = format!("{endpoint}/api/models/{repo}/tree/{commit}?recursive=true&expand=false");
     let mut entries = Vec::new();
@@ -55,29 +72,52 @@ pub(super) async fn entries(step: &PullSnapshot, commit: &str, options: HubOptio
 
 /// The next page that a `Link` header names (RFC 8288); on the same hub only, because the token goes with it.
 fn next_page(link: Option<&str>, endpoint: &str) -> Result<Option<String>> {
-    let next = link.unwrap_or_default().split(',').find(|part| part.contains("rel=\"next\""));
-    let Some(url) = next.and_then(|part| part.trim().strip_prefix('<')?.split('>').next()) else { return Ok(None) };
+    let next = link
+        .unwrap_or_default()
+        .split(',')
+        .find(|part| part.contains("rel=\"next\""));
+    let Some(url) = next.and_then(|part| part.trim().strip_prefix('<')?.split('>').next()) else {
+        return Ok(None);
+    };
     if url.starts_with(&format!("{endpoint}/")) {
         return Ok(Some(url.to_owned()));
     }
-    Err(Error::new(Kind::Integrity, "the hub's listing cannot be trusted").cause("its next page is on another host"))
+    Err(Error::new(Kind::Integrity, "the hub's listing cannot be trusted")
+        .cause("its next page is on another host"))
 }
 
 /// Why a hub said no.
 fn refused(step: &PullSnapshot, answer: &Answer, with_token: bool) -> Error {
-    let PullSnapshot { endpoint, repo, revision, .. } = step;
+    let PullSnapshot {
+        endpoint,
+        repo,
+        revision,
+        ..
+    } = step;
     let code = answer.header("x-error-code").unwrap_or_default();
     match (answer.status, code) {
         (_, "GatedRepo") => Error::new(Kind::Hub, format!("{repo} is gated"))
-            .cause(if with_token { "the token's account has not accepted its terms" } else { "no token was sent" })
-            .hint(format!("accept the terms at {endpoint}/{repo}, then set HF_TOKEN")),
+            .cause(if with_token {
+                "the token's account has not accepted its terms"
+            } else {
+                "no token was sent"
+            })
+            .hint(format!(
+                "accept the terms at {endpoint}/{repo}, then set HF_TOKEN"
+            )),
         (_, "RevisionNotFound") => Error::new(Kind::Hub, format!("{repo} has no revision `{revision}`"))
             .hint(format!("{endpoint}/{repo}/tree/main lists branches and tags")),
-        (401, _) if with_token => Error::new(Kind::Hub, format!("{repo} was not found, or the token is not valid"))
-            .cause("the hub answered 401")
-            .hint("check HF_TOKEN and the spelling of the repository"),
+        (401, _) if with_token => Error::new(
+            Kind::Hub,
+            format!("{repo} was not found, or the token is not valid"),
+        )
+        .cause("the hub answered 401")
+        .hint("check HF_TOKEN and the spelling of the repository"),
         (401 | 404, _) => Error::new(Kind::Hub, format!("{repo} was not found"))
-            .cause(format!("the hub answered {}: it does not exist, or it is private", answer.status))
+            .cause(format!(
+                "the hub answered {}: it does not exist, or it is private",
+                answer.status
+            ))
             .hint("check the spelling; for a private repository set HF_TOKEN"),
         (403, _) => Error::new(Kind::Hub, format!("{repo} is forbidden"))
             .cause("the hub answered 403: the token may not read it")

@@ -39,12 +39,24 @@ pub fn rehearsal_commit() -> String {
 fn entry(file: &ModelFile) -> Entry {
     let size = file.bytes.len() as u64;
     // Only the kind matters here; the hash is what is being made.
-    let kind = if file.lfs { Oid::Sha256(String::new()) } else { Oid::GitSha1(String::new()) };
+    let kind = if file.lfs {
+        Oid::Sha256(String::new())
+    } else {
+        Oid::GitSha1(String::new())
+    };
     let mut hasher = Hasher::new(&kind, size);
     hasher.update(&file.bytes);
     let hex = hasher.hex();
-    let oid = if file.lfs { Oid::Sha256(hex) } else { Oid::GitSha1(hex) };
-    Entry { path: file.path.clone(), size, oid }
+    let oid = if file.lfs {
+        Oid::Sha256(hex)
+    } else {
+        Oid::GitSha1(hex)
+    };
+    Entry {
+        path: file.path.clone(),
+        size,
+        oid,
+    }
 }
 
 /// A commit id over the listing: not git's, but as long and as deterministic.
@@ -66,14 +78,29 @@ mod tests {
     fn the_written_model_is_a_proven_snapshot() {
         let dir = tempfile::tempdir().unwrap();
         let cache_dir = dir.path().to_string_lossy().into_owned();
-        let step = WriteModel { repo: rehearsal::REPO.to_owned(), cache_dir: cache_dir.clone() };
+        let step = WriteModel {
+            repo: rehearsal::REPO.to_owned(),
+            cache_dir: cache_dir.clone(),
+        };
         let commit = write_model(&step).unwrap();
-        assert_eq!((write_model(&step).unwrap(), rehearsal_commit()), (commit.clone(), commit.clone()));
+        assert_eq!(
+            (write_model(&step).unwrap(), rehearsal_commit()),
+            (commit.clone(), commit.clone())
+        );
         assert_eq!(cached_commit(dir.path(), rehearsal::REPO, "main"), Some(commit));
-        let check = CheckSnapshot { repo: rehearsal::REPO.to_owned(), revision: "main".to_owned(), cache_dir };
+        let check = CheckSnapshot {
+            repo: rehearsal::REPO.to_owned(),
+            revision: "main".to_owned(),
+            cache_dir,
+        };
         let found = check_snapshot(&check).unwrap();
         assert_eq!((found.files, found.cached), (8, true));
         std::fs::write(Path::new(&found.snapshot).join("config.json"), b"{}").unwrap();
-        assert!(check_snapshot(&check).unwrap_err().message().contains("config.json"));
+        assert!(
+            check_snapshot(&check)
+                .unwrap_err()
+                .message()
+                .contains("config.json")
+        );
     }
 }

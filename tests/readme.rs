@@ -1,0 +1,170 @@
+//! Every console block of README runs: for real where that needs no GPU, as a plan for the guide's host where it
+//! does, and up to "no server is running" where it wants one (`tests/engine.rs` runs those on a server).
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use support::Home;
+
+const README: &str = include_str!("../README.md");
+
+/// The lines after `$ ` in console blocks.
+fn commands() -> Vec<&'static str> {
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in README.lines() {
+        match line {
+            "```console" => inside = true,
+            line if line.starts_with("```") => inside = false,
+            line if inside => found.push(
+                line.strip_prefix("$ ")
+                    .unwrap_or_else(|| panic!("not a command: {line}")),
+            ),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// A home in which the README's files are, and `dsr1` on the path.
+fn home() -> Home {
+    let home = Home::new().without_docker();
+    let bin = home.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_dsr1"), bin.join("dsr1")).unwrap();
+    std::fs::write(
+        home.path().join("facts.json"),
+        include_str!("fixtures/facts-b200.json"),
+    )
+    .unwrap();
+    std::fs::write(home.path().join("test.jsonl"), "{}\n").unwrap();
+    let yaml = home
+        .run(&["profiles", "show", "fp8-low-latency", "--yaml"])
+        .expect(0)
+        .stdout;
+    std::fs::write(
+        home.path().join("mine.yaml"),
+        yaml.replace("name: fp8-low-latency", "name: mine"),
+    )
+    .unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    home.with("PATH", path)
+}
+
+fn shell(home: &Home, command: &str) -> support::Run {
+    let mut bash = home.command(&[]);
+    let envs: Vec<_> = bash
+        .get_envs()
+        .map(|(key, value)| (key.to_owned(), value.unwrap().to_owned()))
+        .collect();
+    bash = Command::new("bash");
+    bash.args(["-c", command])
+        .current_dir(home.path())
+        .env_clear()
+        .envs(envs);
+    bash.output().unwrap().into()
+}
+
+#[test]
+fn the_first_two_commands_are_what_the_tests_run() {
+    let commands = commands();
+    assert_eq!(commands[0], "cargo run --release -- up --profile rehearsal");
+    assert!(include_str!("engine.rs").contains(r#""up", "--profile", "rehearsal""#));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(commands[1]);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(script).unwrap().permissions());
+    assert_eq!(mode & 0o111, 0o111);
+    assert!(
+        include_str!("../.ci/run").contains("\ntests/run\n"),
+        "the gate runs another command"
+    );
+}
+
+#[test]
+fn every_other_command_runs() {
+    let home = home();
+    for command in &commands()[2..] {
+        let word = command.split(' ').nth(1).unwrap();
+        match word {
+            "up" | "serve" | "build" | "pull" | "plan" => {
+                let planned = if command.contains("--dry-run") || command.contains("--facts") {
+                    (*command).to_owned()
+                } else {
+                    let at = command.find(" -- ").unwrap_or(command.len());
+                    format!("{} --facts facts.json{}", &command[..at], &command[at..])
+                };
+                let run = shell(&home, &planned);
+                assert_eq!(run.code, 0, "{planned}\n{}", run.stderr);
+                assert!(run.stdout.starts_with("#!/usr/bin/env bash\n"), "{planned}");
+            }
+            "doctor" => {
+                let run = shell(&home, command);
+                assert!(
+                    [0, 3].contains(&run.code) && !run.stdout.is_empty(),
+                    "{command}\n{}",
+                    run.stderr
+                );
+            }
+            "ask" | "bench" | "eval" | "logs" | "stop" => {
+                let run = shell(&home, command).expect(2);
+                assert!(
+                    run.stderr.starts_with("error: no server is running"),
+                    "{command}\n{}",
+                    run.stderr
+                );
+            }
+            "mirror" => {
+                let here = command.replace("10.0.0.1:8490", "127.0.0.1:0");
+                let run = shell(&home, &format!("timeout --preserve-status 1 {here}")).expect(0);
+                assert!(
+                    run.stdout.contains("HF_ENDPOINT=http://127.0.0.1:"),
+                    "{}",
+                    run.stdout
+                );
+            }
+            "status" | "profiles" | "completions" | "man" => {
+                assert!(!shell(&home, command).expect(0).stdout.is_empty(), "{command}");
+            }
+            other => panic!("nobody says how to run `{other}`: {command}"),
+        }
+    }
+}
+
+#[test]
+fn every_command_and_exit_code_is_in_the_tables() {
+    let help = Home::new().run(&["--help"]).expect(0).stdout;
+    let commands = help
+        .split("Commands:\n")
+        .nth(1)
+        .unwrap()
+        .split("\n\n")
+        .next()
+        .unwrap();
+    for line in commands.lines() {
+        let name = line.split_whitespace().next().unwrap();
+        assert!(
+            README.contains(&format!("`{name}`")) || README.contains(&format!("`{name} ")),
+            "{name}"
+        );
+    }
+    for kind in dsr1::error::Kind::ALL {
+        assert!(
+            README.contains(&format!("\n| {} | ", kind.exit_code())),
+            "{kind:?}"
+        );
+    }
+}
+
+#[test]
+fn the_transcript_is_one() {
+    for text in [
+        "READY http://127.0.0.1:",
+        "VERIFIED the wiring",
+        "= Serving Benchmark Result =",
+        "stopped",
+        "in all",
+    ] {
+        assert!(README.contains(text), "{text}");
+    }
+}
