@@ -1,5 +1,7 @@
 //! An answer of the model.
 
+use std::fmt::Write;
+
 use super::safe::{self, safe};
 use crate::report::Answer;
 
@@ -13,7 +15,7 @@ pub fn answer(answer: &Answer) -> String {
         .map(str::trim)
         .filter(|text| !text.is_empty())
     {
-        out += &format!("reasoning:\n{}\n", safe::lines(reasoning, "  "));
+        let _ = writeln!(out, "reasoning:\n{}", safe::lines(reasoning, "  "));
     }
     out += &safe::lines(answer.content.trim(), "");
     let end = match answer.finish_reason.as_str() {
@@ -21,8 +23,9 @@ pub fn answer(answer: &Answer) -> String {
         "length" => ", cut at --max-tokens".to_owned(),
         other => format!(", ended by {}", safe(other)),
     };
-    out += &format!(
-        "\n({} prompt tokens, {} generated{end})\n",
+    let _ = writeln!(
+        out,
+        "\n({} prompt tokens, {} generated{end})",
         answer.prompt_tokens, answer.completion_tokens
     );
     out

@@ -2,6 +2,8 @@
 //!
 //! Not in this module: where it is written (`ui::print_error`), the exit code (`main`).
 
+use std::fmt::Write;
+
 use serde_json::json;
 
 use super::safe::{self, safe};
@@ -25,9 +27,9 @@ fn text(error: &Error, style: Style) -> String {
         out += &labelled(&style.yellow("cause:"), &cause);
     }
     if !error.log_lines().is_empty() {
-        out += &format!("{}\n", style.dim("log:"));
+        let _ = writeln!(out, "{}", style.dim("log:"));
         for line in error.log_lines() {
-            out += &format!("  {}\n", style.dim(&safe(line)));
+            let _ = writeln!(out, "  {}", style.dim(&safe(line)));
         }
     }
     for hint in error.hints() {
@@ -93,6 +95,6 @@ mod tests {
             ),
             (1, false, false)
         );
-        insta::assert_json_snapshot!(serde_json::from_str::<serde_json::Value>(&line).unwrap());
+        insta::assert_snapshot!(line);
     }
 }

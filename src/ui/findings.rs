@@ -2,6 +2,8 @@
 //!
 //! Not in this module: the rules (`plan::checks`).
 
+use std::fmt::Write;
+
 use super::table::{pad, width};
 use super::{safe, table};
 use crate::plan::checks::{Finding, Verdict};
@@ -22,9 +24,15 @@ pub fn findings(findings: &[Finding]) -> String {
         fix,
     } in findings
     {
-        out += &format!("{:<4}  {}  {}\n", word(*verdict), pad(&safe(id), ids), safe(text));
+        let _ = writeln!(
+            out,
+            "{:<4}  {}  {}",
+            word(*verdict),
+            pad(&safe(id), ids),
+            safe(text)
+        );
         if let Some(fix) = fix.as_ref().filter(|_| *verdict != Verdict::Ok) {
-            out += &format!("{}  fix: {}\n", table::pad("", 4 + 2 + ids), safe(fix));
+            let _ = writeln!(out, "{}  fix: {}", table::pad("", 4 + 2 + ids), safe(fix));
         }
     }
     out + &tally(findings)

@@ -103,7 +103,7 @@ fn latencies(out: &mut String, title: &str, name: &str, figures: &[(&str, Option
     }
 }
 
-/// The four lines of SGLang's script, and how far the first can be trusted.
+/// The four lines of the engine's own script, and how far the first can be trusted.
 #[must_use]
 pub fn gsm8k(result: &Gsm8k) -> String {
     let mut out = format!(

@@ -15,7 +15,7 @@ use crate::units::{self, Bytes};
 const EVERY: Duration = Duration::from_secs(5);
 /// ... and of a step that has gone on for [`LONG`]: an hour of download is no 720 lines.
 const EVERY_OF_LONG: Duration = Duration::from_secs(30);
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Writes plain lines.
 pub(super) struct Plain {
@@ -186,23 +186,27 @@ impl Running {
     }
 }
 
-/// `1.5 GB of 3.0 GB (50 %), 1.2 GB/s, 1.2s left`, as far as it is known.
+/// `1.5 GB of 3.0 GB (50 %), 0.5 GB/s, 3.0s left`, as far as it is known.
 fn figures(done: u64, total: Option<u64>, speed: Option<u64>) -> String {
-    let mut out = Bytes(done).to_string();
-    if let Some(total) = total {
-        let percent = u128::from(done) * 100 / u128::from(total.max(1));
-        out += &format!(" of {} ({percent} %)", Bytes(total));
-    }
-    if let Some(speed) = speed {
-        out += &format!(", {}/s", Bytes(speed));
-        if let Some(left) = total
-            .and_then(|total| total.checked_sub(done))
-            .filter(|left| *left > 0)
-        {
-            out += &format!(", {} left", units::duration(Duration::from_secs(left / speed)));
+    let amount = match total {
+        None => Bytes(done).to_string(),
+        Some(total) => {
+            let percent = u128::from(done) * 100 / u128::from(total.max(1));
+            format!("{} of {} ({percent} %)", Bytes(done), Bytes(total))
         }
-    }
-    out
+    };
+    let left = total
+        .and_then(|total| total.checked_sub(done))
+        .filter(|left| *left > 0);
+    let left = left
+        .zip(speed)
+        .map(|(left, speed)| units::duration(Duration::from_secs(left / speed)));
+    let speed = speed.map(|speed| format!("{}/s", Bytes(speed)));
+    [Some(amount), speed, left.map(|left| format!("{left} left"))]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// The mean speed; `None` while nothing can be said.

@@ -106,7 +106,8 @@ fn engine(flags: &EngineFlags) -> Vec<Vec<String>> {
     while let Some(flag) = words.next() {
         let mut line = flag.clone();
         while let Some(value) = words.next_if(|word| !word.starts_with("--")) {
-            line += &format!(" {value}");
+            line.push(' ');
+            line.push_str(value);
         }
         rows.push(row([label.take(), &line]));
     }
@@ -126,8 +127,8 @@ fn benchmark(profile: &Profile) -> Vec<Vec<String>> {
 struct Once(&'static str);
 
 impl Once {
-    const fn take(&mut self) -> &'static str {
-        std::mem::replace(&mut self.0, "")
+    fn take(&mut self) -> &'static str {
+        std::mem::take(&mut self.0)
     }
 }
 

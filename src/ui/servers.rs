@@ -1,5 +1,7 @@
 //! The servers on this host.
 
+use std::fmt::Write;
+
 use super::table::{aligned, row};
 use crate::report::{ServerState, ServerStatus};
 
@@ -29,8 +31,9 @@ pub fn status(servers: &[ServerStatus]) -> String {
         .iter()
         .filter(|server| server.state == ServerState::Exited)
     {
-        out += &format!(
-            "hint: dsr1 logs {} shows why it ended\n",
+        let _ = writeln!(
+            out,
+            "hint: dsr1 logs {} shows why it ended",
             super::safe(&server.name)
         );
     }

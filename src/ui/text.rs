@@ -2,6 +2,8 @@
 //!
 //! Not in this module: measurements and verifications themselves (files of their own).
 
+use std::fmt::Write;
+
 use super::table::{pad, width};
 use super::{benchmark, gsm8k, safe, table, time, verification};
 use crate::report::{Built, Installed, Outcome, Pulled, Ready, Report, StepReport};
@@ -52,9 +54,11 @@ fn times(report: &Report) -> String {
     }
     rows.push(("in all".to_owned(), time(report.elapsed_ms)));
     let titles = rows.iter().map(|(title, _)| width(title)).max().unwrap_or(0);
-    rows.iter().fold(String::new(), |out, (title, took)| {
-        out + &format!("{}  {took:>6}\n", pad(title, titles))
-    })
+    let mut out = String::new();
+    for (title, took) in &rows {
+        let _ = writeln!(out, "{}  {took:>6}", pad(title, titles));
+    }
+    out
 }
 
 fn took(step: &StepReport) -> String {

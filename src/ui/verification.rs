@@ -2,6 +2,8 @@
 //!
 //! Not in this module: asking (`engine::verify`).
 
+use std::fmt::Write;
+
 use super::safe;
 use crate::report::Verification;
 
@@ -22,7 +24,7 @@ pub fn verification(verification: &Verification) -> String {
     let mut out = format!("{verdict} ({scope})\n");
     for check in &verification.checks {
         let word = if check.passed { "ok" } else { "FAIL" };
-        out += &format!("  {word:<4}  {}: {}\n", safe(&check.name), safe(&check.seen));
+        let _ = writeln!(out, "  {word:<4}  {}: {}", safe(&check.name), safe(&check.seen));
     }
     if wiring_only {
         out += "  ?     content was not checked: the model is random, what it says means nothing\n";

@@ -1,7 +1,7 @@
 //! A screen for tests: what a user would see, after every cursor move.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use indicatif::TermLike;
 
@@ -31,7 +31,7 @@ impl Screen {
 
     /// The rows, without spaces at their ends.
     pub(super) fn text(&self) -> String {
-        let state = self.state.lock().unwrap();
+        let state = self.state();
         let rows: Vec<String> = state
             .rows
             .iter()
@@ -42,12 +42,11 @@ impl Screen {
 
     /// Everything that was ever written.
     pub(super) fn raw(&self) -> String {
-        self.state.lock().unwrap().raw.clone()
+        self.state().raw.clone()
     }
 
-    fn with(&self, change: impl FnOnce(&mut State)) -> io::Result<()> {
-        change(&mut self.state.lock().unwrap());
-        Ok(())
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
     }
 }
 
@@ -78,19 +77,25 @@ impl TermLike for Screen {
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {
-        self.with(|state| state.row = state.row.saturating_sub(n))
+        let mut state = self.state();
+        state.row = state.row.saturating_sub(n);
+        Ok(())
     }
 
     fn move_cursor_down(&self, n: usize) -> io::Result<()> {
-        self.with(|state| state.row += n)
+        self.state().row += n;
+        Ok(())
     }
 
     fn move_cursor_right(&self, n: usize) -> io::Result<()> {
-        self.with(|state| state.column += n)
+        self.state().column += n;
+        Ok(())
     }
 
     fn move_cursor_left(&self, n: usize) -> io::Result<()> {
-        self.with(|state| state.column = state.column.saturating_sub(n))
+        let mut state = self.state();
+        state.column = state.column.saturating_sub(n);
+        Ok(())
     }
 
     fn write_line(&self, text: &str) -> io::Result<()> {
@@ -98,20 +103,20 @@ impl TermLike for Screen {
     }
 
     fn write_str(&self, text: &str) -> io::Result<()> {
-        let width = usize::from(self.width);
-        self.with(|state| {
-            state.raw.push_str(text);
-            text.chars().for_each(|c| state.put(c, width));
-        })
+        let mut state = self.state();
+        state.raw.push_str(text);
+        text.chars().for_each(|c| state.put(c, usize::from(self.width)));
+        Ok(())
     }
 
     fn clear_line(&self) -> io::Result<()> {
-        self.with(|state| {
-            state.column = 0;
-            if let Some(row) = state.rows.get_mut(state.row) {
-                row.clear();
-            }
-        })
+        let mut state = self.state();
+        state.column = 0;
+        let row = state.row;
+        if let Some(row) = state.rows.get_mut(row) {
+            row.clear();
+        }
+        Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {
