@@ -7,7 +7,8 @@ mod live;
 #[cfg(test)]
 mod screen;
 
-use std::sync::{Mutex, PoisonError};
+use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use live::Live;
@@ -23,6 +24,9 @@ const TITLE: usize = 36;
 /// Draws on the terminal.
 pub(super) struct Tty {
     bars: MultiProgress,
+    /// The same terminal, for lines while nothing is live: indicatif would leave the last of them without its
+    /// newline, and what is printed next, such as a prompt, on top of it.
+    out: Mutex<Box<dyn Write + Send>>,
     style: Style,
     /// Whether a thread keeps spinner and clock going; tests draw on events only.
     animate: bool,
@@ -32,17 +36,27 @@ pub(super) struct Tty {
 impl Tty {
     /// Draws on stderr.
     pub(super) fn new(color: bool) -> Self {
-        Self::on(ProgressDrawTarget::stderr(), color, true)
+        Self::on(
+            ProgressDrawTarget::stderr(),
+            Box::new(std::io::stderr()),
+            color,
+            true,
+        )
     }
 
-    fn on(target: ProgressDrawTarget, color: bool, animate: bool) -> Self {
+    fn on(target: ProgressDrawTarget, out: Box<dyn Write + Send>, color: bool, animate: bool) -> Self {
         let bars = MultiProgress::with_draw_target(target);
         Self {
             bars,
+            out: Mutex::new(out),
             style: Style { color },
             animate,
             running: Mutex::default(),
         }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Live>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether nothing that is drawn can be seen.
@@ -53,28 +67,25 @@ impl Tty {
     /// A line that stays, above the live one.
     fn keep(&self, line: &str) {
         // Nobody is left to be told when the terminal is gone.
-        let _ = self.bars.println(line.trim_end());
+        let _ = if self.running().is_some() {
+            self.bars.println(line.trim_end())
+        } else {
+            let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+            out.write_all(format!("{}\n", line.trim_end()).as_bytes())
+                .and_then(|()| out.flush())
+        };
     }
 
     /// Changes the running step, if there is one.
     fn change(&self, change: impl FnOnce(&mut Live)) {
-        if let Some(live) = self
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_mut()
-        {
+        if let Some(live) = self.running().as_mut() {
             change(live);
         }
     }
 
     /// Takes the running step off the screen.
     fn take(&self) -> Option<Live> {
-        let live = self
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()?;
+        let live = self.running().take()?;
         live.clear(&self.bars);
         Some(live)
     }
@@ -89,7 +100,7 @@ impl Tty {
             &safe(title),
             self.animate,
         );
-        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(live);
+        *self.running() = Some(live);
     }
 
     fn finish(&self, elapsed_ms: u64, cached: bool, summary: &str) {
@@ -195,11 +206,8 @@ mod tests {
     /// Shows the first `events` of the transcript on a screen of `width` columns.
     fn shown(events: usize, width: u16, color: bool) -> (Tty, Screen) {
         let screen = Screen::new(width);
-        let tty = Tty::on(
-            ProgressDrawTarget::term_like(Box::new(screen.clone())),
-            color,
-            false,
-        );
+        let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
+        let tty = Tty::on(target, Box::new(screen.clone()), color, false);
         for (_, event) in transcript().iter().take(events) {
             tty.event(event);
         }
@@ -215,6 +223,7 @@ mod tests {
         drop(tty);
         let last = screen.text().lines().last().unwrap().to_owned();
         assert!(last.starts_with("✗ verify answers "), "{last}");
+        assert!(screen.raw().ends_with('\n'));
     }
 
     #[test]

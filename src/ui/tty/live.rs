@@ -79,8 +79,10 @@ impl Live {
         if self.template != wanted {
             self.template = wanted;
             self.bar.set_style(template(wanted, self.style));
-            // A pull that goes on did not fetch what it has just now: the speed counts from here.
+            // A pull that goes on did not fetch just now what it has: the speed counts from here. The message
+            // makes indicatif take note of the position first.
             self.bar.set_position(done);
+            self.message(item);
             self.bar.reset_eta();
         }
         if let Some(total) = total {

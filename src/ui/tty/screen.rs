@@ -71,6 +71,17 @@ impl State {
     }
 }
 
+impl io::Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_str(&String::from_utf8_lossy(bytes))
+            .map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl TermLike for Screen {
     fn width(&self) -> u16 {
         self.width
