@@ -86,6 +86,7 @@ pub struct Error {
     source: anyhow::Error,
     hints: Vec<String>,
     log: Vec<String>,
+    told: bool,
 }
 
 /// The result of everything fallible here.
@@ -94,7 +95,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// Makes an error without a cause. `message` is a lower-case fragment: what failed, on what.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, source: anyhow::Error::msg(message.into()), hints: Vec::new(), log: Vec::new() }
+        Self { kind, source: anyhow::Error::msg(message.into()), hints: Vec::new(), log: Vec::new(), told: false }
     }
 
     /// Puts `cause` under this error's message, as text.
@@ -120,6 +121,19 @@ impl Error {
     pub fn log(mut self, lines: Vec<String>) -> Self {
         self.log = lines;
         self
+    }
+
+    /// Marks an error that the command's result has told already: only its exit code is left to give.
+    #[must_use]
+    pub fn told(mut self) -> Self {
+        self.told = true;
+        self
+    }
+
+    /// Whether the command's result has told it already.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        self.told
     }
 
     /// The kind.
@@ -182,6 +196,7 @@ where
             source: error.into().context(message()),
             hints: Vec::new(),
             log: Vec::new(),
+            told: false,
         })
     }
 }

@@ -45,6 +45,9 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
     }
     let error = Error::new(Kind::Host, format!("this host is not ready for profile `{}`", examination.profile))
         .cause(format!("failed: {}", failed.join(", ")));
-    // In JSON the findings said it all, and stdout stays one document.
-    Err(if context.output.format == Format::Json { error } else { error.hint("each failed check above says what to do") })
+    // In JSON the findings say it all, and stdout stays one document.
+    Err(match context.output.format {
+        Format::Json => error.told(),
+        Format::Text => error.hint("each failed check above says what to do"),
+    })
 }

@@ -18,7 +18,7 @@ use super::{measure, process, server, venv, verify};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::plan::{Plan, Server, Step};
-use crate::report::{self, Outcome, Report, StepReport};
+use crate::report::{self, Outcome, Pulled, Report, StepReport};
 use crate::units::Bytes;
 
 /// The way to everything outside: made once per command.
@@ -101,6 +101,9 @@ impl Engine {
     /// Removes what an interrupted plan started and did not hand over.
     pub async fn clean_up(&self) {
         self.shut_mirror();
+        if let Some(docker) = self.docker.get() {
+            docker.end_clients().await;
+        }
         let started = self.started.lock().map(|mut started| std::mem::take(&mut *started)).unwrap_or_default();
         for (server, _) in started {
             if let Ok(runtime) = self.runtime(&server).await {
@@ -179,7 +182,7 @@ impl Engine {
             Step::PullSnapshot(step) => hub::pull(step, self.hub_options(), events).await.map(Outcome::Pulled),
             Step::CheckSnapshot(step) => {
                 let step = step.clone();
-                blocking(move || hub::check_snapshot(&step)).await.map(Outcome::Pulled)
+                blocking(move || hub::check_snapshot(&step)).await.map(Outcome::Checked)
             }
             Step::StartContainer(step) => {
                 let docker = self.docker().await?;
@@ -243,11 +246,8 @@ fn summary(outcome: &Outcome) -> (String, bool) {
         Outcome::Built(built) => (format!("{}, {}", built.tag, Bytes(built.size_bytes)), built.cached),
         Outcome::ModelWritten { commit, .. } => (format!("commit {commit}"), false),
         Outcome::Mirroring { endpoint } => (endpoint.clone(), false),
-        Outcome::Pulled(pulled) => {
-            let Bytes(total) = Bytes(pulled.total_bytes);
-            let commit: String = pulled.commit.chars().take(12).collect();
-            (format!("{} files, {}, commit {commit}, every hash checked", pulled.files, Bytes(total)), pulled.cached)
-        }
+        Outcome::Pulled(pulled) => (format!("{}, every hash checked", snapshot(pulled)), pulled.cached),
+        Outcome::Checked(pulled) => (format!("{}, as it was proven", snapshot(pulled)), false),
         Outcome::Started { name } => (name.clone(), false),
         Outcome::Ready(ready) => (format!("READY on {}", ready.base_url), false),
         Outcome::Verified(verification) => {
@@ -263,4 +263,9 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             (format!("{name} stopped{}", if *killed { ", killed after the drain time" } else { "" }), false)
         }
     }
+}
+
+fn snapshot(pulled: &Pulled) -> String {
+    let commit: String = pulled.commit.chars().take(12).collect();
+    format!("{} files, {}, commit {commit}", pulled.files, Bytes(pulled.total_bytes))
 }

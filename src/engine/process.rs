@@ -171,21 +171,34 @@ impl Follow {
     }
 }
 
-/// Processor time (in clock ticks) and bytes read and written by a process group: any change is a sign of life.
-#[must_use]
-pub(super) fn activity(leader: Pid) -> u64 {
-    let wanted = leader.as_raw_nonzero().get();
-    let Ok(processes) = std::fs::read_dir("/proc") else { return 0 };
+/// Every process of the server: its group, and whatever else writes to its log (a child may have left the group).
+fn members(log: &Path, leader: Pid) -> Vec<i32> {
+    let leader = leader.as_raw_nonzero().get();
+    let log = std::fs::canonicalize(log).ok();
+    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
     processes
         .flatten()
         .filter_map(|entry| {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            (group(pid)? == wanted).then_some(())?;
-            let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+            let group = group(pid)?;
+            let writes = || ["fd/1", "fd/2"].iter().any(|fd| std::fs::read_link(entry.path().join(fd)).ok() == log);
+            (group == leader || (log.is_some() && writes())).then_some(pid)
+        })
+        .collect()
+}
+
+/// Processor time (in clock ticks) and bytes read and written by a server: any change is a sign of life.
+#[must_use]
+pub(super) fn activity(log: &Path, leader: Pid) -> u64 {
+    members(log, leader)
+        .into_iter()
+        .filter_map(|pid| {
+            let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let stat = read("stat");
             let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-            // utime and stime are fields 14 and 15 of proc_pid_stat(5); `state` is field 3.
+            // utime and stime are fields 14 and 15 of proc_pid_stat(5); `state`, the first here, is field 3.
             let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-            let io = std::fs::read_to_string(entry.path().join("io")).unwrap_or_default();
+            let io = read("io");
             let bytes = |key: &str| {
                 io.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0)
             };
@@ -194,11 +207,12 @@ pub(super) fn activity(leader: Pid) -> u64 {
         .sum()
 }
 
-/// Stops the server whose log is `log`: SIGTERM to the leader, which drains; SIGKILL to the group after
-/// `drain`, and to whatever of the group is left in any case. Returns whether the leader had to be killed.
+/// Stops the server whose log is `log`: SIGTERM to the leader, which drains; SIGKILL to all of it after `drain`,
+/// and to whatever is left in any case. Returns whether the leader had to be killed.
 pub(super) async fn stop(log: &Path, drain: Duration) -> bool {
     let Some(leader) = find(log) else { return false };
     let begun = Instant::now();
+    let others = members(log, leader);
     // Not the group: the scheduler would die under the requests that the leader still waits for.
     let _ = kill_process(leader, Signal::TERM);
     let mut killed = false;
@@ -214,6 +228,11 @@ pub(super) async fn stop(log: &Path, drain: Duration) -> bool {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let _ = kill_process_group(leader, Signal::KILL);
+    // Only those that still write to the log: a number may belong to somebody else by now.
+    let left = members(log, leader);
+    for pid in others.into_iter().filter(|pid| left.contains(pid)).filter_map(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
     if let Ok(mut file) = OpenOptions::new().append(true).open(log) {
         let _ = writeln!(file, "{STOPPED}");
     }

@@ -148,11 +148,8 @@ impl Runtime<'_> {
     /// A figure that changes while it computes or reads; `None` when it cannot be had.
     pub(super) async fn activity(&self) -> Option<u64> {
         match self {
-            Self::Docker { docker, name, .. } => {
-                let activity = docker.activity(name).await.ok()?;
-                Some(activity.cpu_ns.wrapping_add(activity.io_bytes))
-            }
-            Self::Process { log, .. } => process::find(log).map(process::activity),
+            Self::Docker { docker, name, .. } => docker.activity(name).await.ok(),
+            Self::Process { log, .. } => process::find(log).map(|leader| process::activity(log, leader)),
         }
     }
 

@@ -247,7 +247,8 @@ fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
         cap_drop: vec!["ALL".to_owned()],
         security_opt: vec!["no-new-privileges".to_owned()],
         stop_timeout_s: STOP_S,
-        log_driver: "local".to_owned(),
+        // Not `local`: that of Docker 20.10 glues a line of over 16 KiB to the next.
+        log_driver: "json-file".to_owned(),
         log_opts: [("max-size", "50m"), ("max-file", "3")].map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
     })
 }

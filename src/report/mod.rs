@@ -32,6 +32,8 @@ pub enum Outcome {
     },
     /// A snapshot was pulled or found.
     Pulled(Pulled),
+    /// A snapshot is what was proven when it was pulled.
+    Checked(Pulled),
     /// A container or process was started.
     Started {
         /// Server name.

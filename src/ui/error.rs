@@ -43,7 +43,7 @@ fn labelled(label: &str, text: &str) -> String {
     format!("{label} {}\n", safe::lines(text, "  ").trim())
 }
 
-/// One line, so that it is the last line of a stream of JSON events too.
+/// One line, as a log of many runs wants it.
 fn json_line(error: &Error) -> String {
     let document = json!({
         "schema": "dsr1.error/1",

@@ -107,13 +107,18 @@ fn unwritable(error: &std::io::Error) -> Error {
     Error::new(Kind::Internal, "cannot write to standard output").cause(error.to_string())
 }
 
-/// Shows an error on stderr, where it cannot be taken for a result; as JSON it is the last line there.
+/// Shows an error: for people on stderr, as JSON on stdout, so that stdout is one document in either case.
 pub fn print_error(error: &Error, format: Format, color: bool) {
-    write_stderr(&self::error(
-        error,
-        format,
-        color && std::io::stderr().is_terminal(),
-    ));
+    if error.is_told() {
+        return;
+    }
+    let color = color && std::io::stderr().is_terminal();
+    let text = self::error(error, format, color);
+    match format {
+        Format::Text => write_stderr(&text),
+        // Already on the way out with an error: a second one, about stdout, would hide it.
+        Format::Json => drop(print(&text)),
+    }
 }
 
 fn write_stderr(text: &str) {

@@ -105,6 +105,7 @@ pub fn outcome(outcome: &Outcome) -> String {
         }
         Outcome::Mirroring { endpoint } => labelled(&[("HF_ENDPOINT", endpoint.clone())]),
         Outcome::Pulled(pulled) => self::pulled(pulled),
+        Outcome::Checked(checked) => self::checked(checked),
         Outcome::Started { name } => format!("{} started\n", safe(name)),
         Outcome::Ready(ready) => {
             let pool = ready
@@ -175,6 +176,26 @@ fn pulled(pulled: &Pulled) -> String {
             "size",
             format!("{files} files, {}, {fetched}", Bytes(*total_bytes)),
         ),
+        ("snapshot", snapshot.clone()),
+    ])
+}
+
+/// A snapshot that was there, whole and proven when it was pulled.
+fn checked(checked: &Pulled) -> String {
+    let Pulled {
+        repo,
+        revision,
+        commit,
+        snapshot,
+        files,
+        total_bytes,
+        fetched_bytes: _,
+        cached: _,
+    } = checked;
+    labelled(&[
+        ("model", format!("{repo}@{revision}")),
+        ("commit", commit.clone()),
+        ("size", format!("{files} files, {}", Bytes(*total_bytes))),
         ("snapshot", snapshot.clone()),
     ])
 }

@@ -1,65 +1,69 @@
-//! Docker.
-use std::collections::BTreeMap;
+//! The Docker daemon, through its API and never a shell. The only home of bollard.
+//!
+//! What bollard 0.21.1 does and a caller would not expect, and what is done about it here:
+//! streams send nothing until polled (they are polled by tasks of ours); a non-zero exit of a container is an
+//! error (not waited for: state is asked); every call has a client-side deadline of its own (two handles: short
+//! calls, and calls that take as long as they take); contexts are ignored (read in `endpoint`).
+//!
+//! | file | subject |
+//! |---|---|
+//! | `endpoint` | where the daemon is |
+//! | `errors` | what the daemon says, with cause and cure |
+//! | `facts` | what planning may know of it |
+//! | `build` | images |
+//! | `container` | servers: create, start, state, stop, list |
+//! | `exec` | commands and files inside a container |
+//! | `logs` | log lines |
 
-use tokio::sync::mpsc;
+mod build;
+mod container;
+mod endpoint;
+mod errors;
+mod exec;
+mod facts;
+mod logs;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+pub use container::{ContainerState, ContainerSummary};
 
 use super::env::Env;
 use crate::error::Result;
-use crate::event::StepEvents;
-use crate::facts;
-use crate::plan::{BuildImage, StartContainer};
-use crate::report::Built;
 
-/// x
-pub struct Docker;
-/// x
-pub struct ContainerState {
-    /// x
-    pub id: String,
-    /// x
-    pub running: bool,
-    /// x
-    pub exit_code: Option<i64>,
-    /// x
-    pub oom_killed: bool,
-    /// x
-    pub labels: BTreeMap<String, String>,
-}
-/// x
-pub struct ContainerSummary {
-    /// x
-    pub name: String,
-    /// x
-    pub id: String,
-    /// x
-    pub running: bool,
-    /// x
-    pub exit_code: Option<i64>,
-    /// x
-    pub labels: BTreeMap<String, String>,
-}
-/// x
-#[derive(PartialEq, Eq, Clone, Copy)]
-pub struct Activity {
-    /// x
-    pub cpu_ns: u64,
-    /// x
-    pub io_bytes: u64,
+/// Deadline of a short call.
+const SHORT: Duration = Duration::from_secs(30);
+/// Time for the first answer: a daemon that hangs must not hang dsr1.
+const GREETING: Duration = Duration::from_secs(5);
+/// Deadline of a call that takes as long as it takes: a build, a stop with its drain.
+const LONG: Duration = Duration::from_secs(24 * 3600);
+
+/// A daemon that answered.
+pub struct Docker {
+    /// For short calls.
+    api: bollard::Docker,
+    /// For calls without a deadline worth the name.
+    patient: bollard::Docker,
+    endpoint: String,
+    version: bollard::models::SystemVersion,
+    /// Commands that run in containers, to be ended when dsr1 is interrupted.
+    clients: Mutex<Vec<exec::Client>>,
 }
 
-#[allow(clippy::all, missing_docs, unused)]
 impl Docker {
-    pub async fn connect(env: &Env) -> Result<Self> { Err(crate::error::Error::new(crate::error::Kind::Docker, "not yet")) }
-    pub async fn facts(env: &Env, images: &[&str], probe_pull: &[&str]) -> facts::Docker { facts::Docker { unreachable: Some("not yet".to_owned()), ..Default::default() } }
-    pub async fn build(&self, step: &BuildImage, events: &StepEvents<'_>) -> Result<Built> { todo!() }
-    pub async fn start(&self, step: &StartContainer, events: &StepEvents<'_>) -> Result<String> { todo!() }
-    pub async fn state(&self, name: &str) -> Result<Option<ContainerState>> { todo!() }
-    pub async fn wait(&self, name: &str) -> Result<i64> { todo!() }
-    pub async fn logs(&self, name: &str, tail: Option<u64>, follow: bool) -> Result<mpsc::Receiver<String>> { todo!() }
-    pub async fn exec(&self, name: &str, argv: &[String], env: &BTreeMap<String, String>, on_line: &mut (dyn FnMut(&str) + Send)) -> Result<i64> { todo!() }
-    pub async fn upload(&self, name: &str, dir: &str, file: &str, bytes: &[u8]) -> Result<()> { todo!() }
-    pub async fn read_file(&self, name: &str, path: &str, max_bytes: u64) -> Result<Vec<u8>> { todo!() }
-    pub async fn activity(&self, name: &str) -> Result<Activity> { todo!() }
-    pub async fn stop(&self, name: &str, drain_s: u32) -> Result<bool> { todo!() }
-    pub async fn list(&self) -> Result<Vec<ContainerSummary>> { todo!() }
+    /// Connects to the daemon that the environment names, and asks its version.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Docker`] when none answers within five seconds, with what is in the way.
+    pub async fn connect(env: &Env) -> Result<Self> {
+        let endpoint = endpoint::resolve(env)?;
+        let api = endpoint::open(&endpoint)?.with_timeout(SHORT);
+        let patient = api.clone().with_timeout(LONG);
+        let version = match tokio::time::timeout(GREETING, api.version()).await {
+            Ok(Ok(version)) => version,
+            Ok(Err(error)) => return Err(errors::unreachable(&endpoint, &error)),
+            Err(_) => return Err(errors::hung(&endpoint, GREETING)),
+        };
+        Ok(Self { api, patient, endpoint, version, clients: Mutex::default() })
+    }
 }

@@ -1,0 +1,179 @@
+//! Builds images with BuildKit in the daemon.
+
+use std::collections::BTreeMap;
+
+use bollard::models::{BuildInfo, BuildInfoAux, ImageInspect};
+use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion, CreateImageOptionsBuilder};
+use futures_util::StreamExt;
+
+use super::{Docker, errors, exec};
+use crate::engine::lines::Lines;
+use crate::error::{At, Error, Kind, Result};
+use crate::event::{Source, StepEvents};
+use crate::plan::{BuildImage, LABEL_INPUTS};
+use crate::report::Built;
+
+/// Lines of the failing step that are shown.
+const SHOWN: usize = 30;
+
+impl Docker {
+    /// Builds the image, or finds it built. Dropping the future ends the build in the daemon.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when a step fails, with its log; [`Kind::Host`] when the disk is full.
+    pub async fn build(&self, step: &BuildImage, events: &StepEvents<'_>) -> Result<Built> {
+        if let Some(image) = self.image(&step.tag).await?
+            && label(&image, LABEL_INPUTS) == Some(step.inputs.as_str())
+        {
+            return Ok(built(step, image, true));
+        }
+        self.pull_base(&step.base, events).await?;
+        let context = context(step)?;
+        let options = BuildImageOptionsBuilder::default()
+            .dockerfile("Dockerfile")
+            .t(&step.tag)
+            .version(BuilderVersion::BuilderBuildKit)
+            .session(&session_id())
+            .networkmode(&step.network)
+            .forcerm(true)
+            .build();
+        let mut stream = Box::pin(self.patient.build_image(options, None, Some(bollard::body_full(context.into()))));
+        let mut log = BuildLog::default();
+        while let Some(info) = stream.next().await {
+            match info {
+                Ok(info) => log.take(info, events),
+                Err(error) => return Err(log.failed(step, &error)),
+            }
+        }
+        match self.image(&step.tag).await? {
+            Some(image) => Ok(built(step, image, false)),
+            None => Err(Error::new(Kind::Docker, format!("the build of {} left no image", step.tag))
+                .cause("the daemon ended the build without an error")
+                .hint("is BuildKit there? dsr1 needs Docker 20.10 or newer")
+                .log(log.tail())),
+        }
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<ImageInspect>> {
+        match self.api.inspect_image(reference).await {
+            Ok(image) => Ok(Some(image)),
+            Err(error) if errors::is_missing(&error) => Ok(None),
+            Err(error) => Err(errors::failed(&format!("cannot look at image {reference}"), &error)),
+        }
+    }
+
+    /// Pulls the base image unless the daemon has it.
+    async fn pull_base(&self, base: &str, events: &StepEvents<'_>) -> Result<()> {
+        if self.image(base).await?.is_some() {
+            return Ok(());
+        }
+        events.note(format!("pulling base image {base}"));
+        let options = CreateImageOptionsBuilder::default().from_image(base).build();
+        let mut stream = Box::pin(self.patient.create_image(Some(options), None, None));
+        let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        while let Some(info) = stream.next().await {
+            let info = info.map_err(|error| {
+                errors::failed(&format!("cannot pull base image {base}"), &error)
+                    .hint("for a site without a registry: docker load or docker import it, or name another with --base-image")
+            })?;
+            let progress = info.progress_detail.unwrap_or_default();
+            let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
+            if let (Some(id), Some(current), Some(total)) = (&info.id, count(progress.current), count(progress.total)) {
+                layers.insert(id.clone(), (current, total));
+                let (done, all) = layers.values().fold((0, 0), |(done, all), (d, a)| (done + d, all + a));
+                events.progress(done, Some(all), base);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The build context: the Dockerfile, its files, and the CA bundle when the site has one.
+fn context(step: &BuildImage) -> Result<Vec<u8>> {
+    let ca = match &step.ca_bundle {
+        Some(path) => Some(std::fs::read(path).at(Kind::Host, || format!("cannot read the CA bundle `{path}`"))?),
+        None => None,
+    };
+    let files = step.files.iter().map(|(path, text)| (path.as_str(), text.as_bytes()));
+    let fixed = [("Dockerfile", step.dockerfile.as_bytes())].into_iter();
+    exec::archive(fixed.chain(files).chain(ca.as_deref().map(|bytes| ("ca.crt", bytes))))
+}
+
+/// BuildKit wants a session with a name that nobody else uses.
+fn session_id() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("dsr1-{}-{}", std::process::id(), now.as_nanos())
+}
+
+fn label<'a>(image: &'a ImageInspect, key: &str) -> Option<&'a str> {
+    image.config.as_ref()?.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+fn built(step: &BuildImage, image: ImageInspect, cached: bool) -> Built {
+    Built {
+        tag: step.tag.clone(),
+        image_id: image.id.unwrap_or_default(),
+        cached,
+        size_bytes: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+    }
+}
+
+/// What a build printed, by step.
+#[derive(Default)]
+struct BuildLog {
+    names: BTreeMap<String, String>,
+    lines: BTreeMap<String, Vec<String>>,
+    partial: BTreeMap<String, Lines>,
+    failing: Option<String>,
+    last: String,
+}
+
+impl BuildLog {
+    fn take(&mut self, info: BuildInfo, events: &StepEvents<'_>) {
+        let Some(BuildInfoAux::BuildKit(status)) = info.aux else { return };
+        for vertex in status.vertexes {
+            if vertex.started.is_some() && vertex.completed.is_none() && !self.names.contains_key(&vertex.digest) {
+                events.line(Source::Build, &vertex.name);
+            }
+            if vertex.cached && vertex.completed.is_some() {
+                events.line(Source::Build, &format!("cached {}", vertex.name));
+            }
+            if !vertex.error.is_empty() && !vertex.error.contains("context canceled") {
+                self.failing = Some(vertex.digest.clone());
+            }
+            self.names.insert(vertex.digest, vertex.name);
+        }
+        for piece in status.logs {
+            let kept = self.lines.entry(piece.vertex.clone()).or_default();
+            self.partial.entry(piece.vertex.clone()).or_default().push(&piece.msg, &mut |line| {
+                events.line(Source::Build, line);
+                kept.push(line.to_owned());
+            });
+            let excess = kept.len().saturating_sub(SHOWN);
+            kept.drain(..excess);
+            self.last = piece.vertex;
+        }
+    }
+
+    /// The last lines of the step that failed, else of the one that printed last.
+    fn tail(&self) -> Vec<String> {
+        let digest = self.failing.as_ref().unwrap_or(&self.last);
+        self.lines.get(digest).cloned().unwrap_or_default()
+    }
+
+    fn failed(&self, step: &BuildImage, error: &bollard::errors::Error) -> Error {
+        let tail = self.tail();
+        let said = |text: &str| tail.iter().any(|line| line.contains(text));
+        let report = errors::failed(&format!("cannot build {}", step.tag), error);
+        let report = if said("No space left on device") {
+            Error::new(Kind::Host, format!("cannot build {}", step.tag)).cause("the disk filled up").hint("docker system df shows what takes the space")
+        } else if said("CERTIFICATE_VERIFY_FAILED") || said("SSLError") {
+            report.hint("set PIP_CERT to your site's CA bundle: it is used in the build and stays in no layer")
+        } else if said("Temporary failure") || said("Failed to establish") || said("Could not resolve") {
+            report.hint("the build has no way to the package index: check the network and proxy of the Docker host")
+        } else {
+            report
+        };
+        report.log(tail)
+    }
+}

@@ -1,0 +1,317 @@
+//! Servers as containers: create, start, state, stop, list. Only containers with our label are ever changed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use bollard::models::{
+    ContainerCreateBody, ContainerSummaryStateEnum, DeviceRequest, HostConfig, HostConfigLogConfig, MountType,
+    ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StatsOptionsBuilder,
+    StopContainerOptionsBuilder,
+};
+use futures_util::StreamExt;
+
+use super::{Docker, errors};
+use crate::error::{Error, Kind, Result};
+use crate::event::StepEvents;
+use crate::plan::{LABEL_ROLE, Mount, StartContainer, Ulimit};
+
+/// How a container is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerState {
+    /// Id.
+    pub id: String,
+    /// Whether it runs.
+    pub running: bool,
+    /// Exit code of one that ended.
+    pub exit_code: Option<i64>,
+    /// Whether the kernel killed something in it for want of memory.
+    pub oom_killed: bool,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ContainerState {
+    fn is_ours(&self) -> bool {
+        self.labels.get(LABEL_ROLE).is_some_and(|role| role == "server")
+    }
+}
+
+/// One container of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSummary {
+    /// Name.
+    pub name: String,
+    /// Id.
+    pub id: String,
+    /// Whether it runs.
+    pub running: bool,
+    /// Exit code of one that ended.
+    pub exit_code: Option<i64>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Docker {
+    /// Creates a container and does not start it; returns its id. The twin of the `docker run` in
+    /// `plan::shell`, option by option.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] or [`Kind::Host`] with what the daemon said.
+    pub async fn create(&self, step: &StartContainer) -> Result<String> {
+        match self.try_create(step).await {
+            Err(error) if errors::is_conflict(&error) => {
+                self.make_room(&step.name).await?;
+                self.try_create(step).await
+            }
+            created => created,
+        }
+        .map_err(|error| errors::failed(&format!("cannot create container {}", step.name), &error))
+    }
+
+    async fn try_create(&self, step: &StartContainer) -> std::result::Result<String, bollard::errors::Error> {
+        let options = CreateContainerOptionsBuilder::default().name(&step.name).build();
+        self.api.create_container(Some(options), body(step)).await.map(|created| created.id)
+    }
+
+    /// Removes an ended container of ours that has the name; anything else with that name stays.
+    async fn make_room(&self, name: &str) -> Result<()> {
+        match self.state(name).await? {
+            Some(state) if !state.is_ours() => {
+                Err(Error::new(Kind::Docker, format!("the name {name} is taken by a container that is not dsr1's"))
+                    .hint("choose another with --name, or remove that container"))
+            }
+            Some(state) if state.running => {
+                Err(Error::new(Kind::Server, format!("{name} runs already")).hint(format!("dsr1 stop {name}")))
+            }
+            Some(_) => self.remove(name).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Creates and starts a container; returns its id. One that does not start is removed.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn start(&self, step: &StartContainer, events: &StepEvents<'_>) -> Result<String> {
+        let mut step = step.clone();
+        loop {
+            let id = self.create(&step).await?;
+            let Err(error) = self.api.start_container(&id, None).await else { return Ok(id) };
+            // Start failures leave the container behind, in state Created.
+            let _ = self.remove(&id).await;
+            let refused = errors::refused_limit(&error);
+            match step.ulimits.iter().position(|limit| Some(limit.name.as_str()) == refused) {
+                Some(index) => {
+                    let limit = step.ulimits.remove(index);
+                    events.warning(
+                        format!("started without --ulimit {}: the daemon may not raise it", limit.name),
+                        "give dockerd CAP_SYS_RESOURCE; without it RDMA may fall back to TCP",
+                    );
+                }
+                None => return Err(errors::failed(&format!("cannot start container {}", step.name), &error)),
+            }
+        }
+    }
+
+    /// How a container is; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not answer.
+    pub async fn state(&self, name: &str) -> Result<Option<ContainerState>> {
+        let inspect = match self.api.inspect_container(name, None).await {
+            Ok(inspect) => inspect,
+            Err(error) if errors::is_missing(&error) => return Ok(None),
+            Err(error) => return Err(errors::failed(&format!("cannot look at container {name}"), &error)),
+        };
+        let state = inspect.state.unwrap_or_default();
+        let running = state.running.unwrap_or(false);
+        Ok(Some(ContainerState {
+            id: inspect.id.unwrap_or_default(),
+            running,
+            exit_code: state.exit_code.filter(|_| !running),
+            oom_killed: state.oom_killed.unwrap_or(false),
+            labels: inspect.config.and_then(|config| config.labels).unwrap_or_default().into_iter().collect(),
+        }))
+    }
+
+    /// A figure that changes while the container computes or reads: processor time and bytes of block I/O.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not tell.
+    pub async fn activity(&self, name: &str) -> Result<u64> {
+        let options = StatsOptionsBuilder::default().stream(false).one_shot(true).build();
+        let mut stream = Box::pin(self.api.stats(name, Some(options)));
+        let stats = match stream.next().await {
+            Some(Ok(stats)) => stats,
+            Some(Err(error)) => return Err(errors::failed(&format!("cannot look at container {name}"), &error)),
+            None => return Err(Error::new(Kind::Docker, format!("no statistics of container {name}"))),
+        };
+        let cpu = stats.cpu_stats.and_then(|cpu| cpu.cpu_usage).and_then(|usage| usage.total_usage).unwrap_or(0);
+        let io = stats.blkio_stats.and_then(|io| io.io_service_bytes_recursive).unwrap_or_default();
+        Ok(io.into_iter().filter_map(|entry| entry.value).fold(cpu, u64::wrapping_add))
+    }
+
+    /// Stops a server within `drain_s` seconds and removes it; returns whether it had to be killed. One that is
+    /// gone already is stopped.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when it is not ours, or the daemon refuses.
+    pub async fn stop(&self, name: &str, drain_s: u32) -> Result<bool> {
+        let Some(state) = self.state(name).await? else { return Ok(false) };
+        if !state.is_ours() {
+            return Err(Error::new(Kind::Docker, format!("container {name} is not dsr1's"))
+                .hint(format!("docker stop {name}, if you mean it")));
+        }
+        let mut killed = false;
+        if state.running {
+            let begun = std::time::Instant::now();
+            let seconds = i32::try_from(drain_s).unwrap_or(i32::MAX);
+            let options = StopContainerOptionsBuilder::default().t(seconds).build();
+            let limit = Duration::from_secs(u64::from(drain_s) + 30);
+            match tokio::time::timeout(limit, self.patient.stop_container(name, Some(options))).await {
+                Ok(Err(error)) if !errors::is_missing(&error) => {
+                    return Err(errors::failed(&format!("cannot stop container {name}"), &error));
+                }
+                Err(_) => return Err(errors::hung(&self.endpoint, limit)),
+                Ok(_) => {}
+            }
+            killed = begun.elapsed() >= Duration::from_secs(u64::from(drain_s));
+        }
+        self.remove(name).await?;
+        Ok(killed)
+    }
+
+    async fn remove(&self, name: &str) -> Result<()> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).build();
+        match self.api.remove_container(name, Some(options)).await {
+            Err(error) if !errors::is_missing(&error) && !errors::is_conflict(&error) => {
+                Err(errors::failed(&format!("cannot remove container {name}"), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every server of ours, ended ones too: one call.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not answer.
+    pub async fn list(&self) -> Result<Vec<ContainerSummary>> {
+        let filters = HashMap::from([("label".to_owned(), vec![format!("{LABEL_ROLE}=server")])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let listed = self.api.list_containers(Some(options)).await.map_err(|error| errors::failed("cannot list containers", &error))?;
+        let mut found: Vec<ContainerSummary> = listed
+            .into_iter()
+            .map(|container| {
+                let running = container.state == Some(ContainerSummaryStateEnum::RUNNING);
+                ContainerSummary {
+                    name: container
+                        .names
+                        .and_then(|names| names.into_iter().next())
+                        .map(|name| name.trim_start_matches('/').to_owned())
+                        .unwrap_or_default(),
+                    id: container.id.unwrap_or_default(),
+                    running,
+                    exit_code: container.status.as_deref().filter(|_| !running).and_then(exit_code),
+                    labels: container.labels.unwrap_or_default().into_iter().collect(),
+                }
+            })
+            .collect();
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(found)
+    }
+}
+
+/// The code in `Exited (137) 2 minutes ago`.
+fn exit_code(status: &str) -> Option<i64> {
+    status.split_once('(')?.1.split_once(')')?.0.parse().ok()
+}
+
+/// The request of a step. Taken apart without `..`: a new field must be placed here too.
+fn body(step: &StartContainer) -> ContainerCreateBody {
+    let StartContainer {
+        name: _, // a query parameter
+        image,
+        argv,
+        env,
+        labels,
+        network,
+        gpus,
+        shm_bytes,
+        ulimits,
+        mounts,
+        init,
+        cap_drop,
+        security_opt,
+        stop_timeout_s,
+        log_driver,
+        log_opts,
+    } = step;
+    ContainerCreateBody {
+        image: Some(image.clone()),
+        cmd: Some(argv.clone()),
+        env: Some(env.iter().map(|(key, value)| format!("{key}={value}")).collect()),
+        labels: Some(labels.clone().into_iter().collect()),
+        stop_timeout: Some(i64::from(*stop_timeout_s)),
+        attach_stdout: Some(false),
+        attach_stderr: Some(false),
+        host_config: Some(HostConfig {
+            network_mode: Some(network.clone()),
+            device_requests: gpus.then(|| {
+                vec![DeviceRequest {
+                    driver: Some(String::new()),
+                    count: Some(-1),
+                    capabilities: Some(vec![vec!["gpu".to_owned()]]),
+                    options: Some(HashMap::new()),
+                    device_ids: None
+                }]
+            }),
+            shm_size: i64::try_from(*shm_bytes).ok(),
+            ulimits: Some(ulimits.iter().map(ulimit).collect()),
+            mounts: Some(mounts.iter().map(mount).collect()),
+            init: Some(*init),
+            // A start takes many minutes: Docker's own restart loop would hide a crash behind the next one.
+            restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+            cap_drop: Some(cap_drop.clone()),
+            security_opt: Some(security_opt.clone()),
+            log_config: Some(HostConfigLogConfig {
+                typ: Some(log_driver.clone()),
+                config: Some(log_opts.clone().into_iter().collect()),
+            }),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn ulimit(limit: &Ulimit) -> ResourcesUlimits {
+    let Ulimit { name, soft, hard } = limit;
+    ResourcesUlimits { name: Some(name.clone()), soft: Some(*soft), hard: Some(*hard) }
+}
+
+fn mount(mount: &Mount) -> bollard::models::Mount {
+    let (typ, source, target, read_only) = match mount {
+        Mount::Bind { source, target } => (MountType::BIND, source, target, true),
+        Mount::Volume { name, target } => (MountType::VOLUME, name, target, false),
+    };
+    bollard::models::Mount {
+        typ: Some(typ),
+        source: Some(source.clone()),
+        target: Some(target.clone()),
+        read_only: read_only.then_some(true),
+        ..bollard::models::Mount::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_read_from_the_listing() {
+        assert_eq!(exit_code("Exited (137) 2 minutes ago"), Some(137));
+        assert_eq!(exit_code("Created"), None);
+    }
+}

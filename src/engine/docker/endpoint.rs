@@ -1,0 +1,94 @@
+//! Where the daemon is: `DOCKER_HOST`, else the context that is named or current, else the default socket.
+//!
+//! As Docker's own command line decides (cli/command: `DOCKER_HOST` before `DOCKER_CONTEXT` before
+//! `currentContext`). Not in this module: talking to it.
+
+use std::path::Path;
+
+use bollard::{API_DEFAULT_VERSION, Docker};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::errors;
+use crate::engine::env::Env;
+use crate::error::{Error, Kind, Result};
+
+const DEFAULT: &str = "unix:///var/run/docker.sock";
+
+/// The daemon's URL.
+pub(super) fn resolve(env: &Env) -> Result<String> {
+    if let Some(host) = &env.docker_host {
+        return Ok(host.clone());
+    }
+    let named = env.docker_context.clone().or_else(|| current_context(&env.docker_config));
+    match named.filter(|name| name != "default") {
+        Some(name) => context_host(&env.docker_config, &name),
+        None => Ok(DEFAULT.to_owned()),
+    }
+}
+
+fn current_context(config: &Path) -> Option<String> {
+    let text = std::fs::read(config.join("config.json")).ok()?;
+    let value: Value = serde_json::from_slice(&text).ok()?;
+    value["currentContext"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+/// The host of a context: its directory is named by the hash of its name.
+fn context_host(config: &Path, name: &str) -> Result<String> {
+    let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+    let path = config.join("contexts/meta").join(hash).join("meta.json");
+    let host = std::fs::read(path)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
+        .and_then(|value| value["Endpoints"]["docker"]["Host"].as_str().map(str::to_owned));
+    host.ok_or_else(|| {
+        Error::new(Kind::Docker, format!("the Docker context `{}` has no host", name.escape_debug()))
+            .hint("docker context ls shows them; DOCKER_HOST overrides them")
+    })
+}
+
+/// A client for the URL; nothing is sent yet.
+pub(super) fn open(endpoint: &str) -> Result<Docker> {
+    let unsupported = |what: &str, hint: &str| {
+        Err(Error::new(Kind::Docker, format!("cannot use the Docker daemon at `{endpoint}`")).cause(what).hint(hint))
+    };
+    let seconds = super::SHORT.as_secs();
+    match endpoint.split_once("://") {
+        Some(("unix", path)) => {
+            Docker::connect_with_unix(path, seconds, API_DEFAULT_VERSION).map_err(|error| errors::unreachable(endpoint, &error))
+        }
+        Some(("tcp" | "http", _)) => {
+            Docker::connect_with_http(endpoint, seconds, API_DEFAULT_VERSION).map_err(|error| errors::unreachable(endpoint, &error))
+        }
+        Some(("ssh", host)) => unsupported(
+            "ssh is not spoken here",
+            &format!("ssh -NL /tmp/docker.sock:/var/run/docker.sock {host} & then DOCKER_HOST=unix:///tmp/docker.sock"),
+        ),
+        Some(("https", _)) => unsupported("TLS is not spoken here", "forward the socket with ssh -L and set DOCKER_HOST=unix://..."),
+        _ => unsupported("it is not a URL that is known", "it looks like unix:///var/run/docker.sock or tcp://host:2375"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_context_gives_the_host_unless_it_is_overridden() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut env = Env { docker_config: dir.path().to_owned(), ..Env::default() };
+        assert_eq!(resolve(&env).unwrap(), DEFAULT);
+        std::fs::write(dir.path().join("config.json"), r#"{"currentContext":"lab"}"#).unwrap();
+        assert!(resolve(&env).unwrap_err().message().contains("`lab`"));
+        let hash: String = Sha256::digest("lab").iter().map(|byte| format!("{byte:02x}")).collect();
+        let meta = dir.path().join("contexts/meta").join(hash);
+        std::fs::create_dir_all(&meta).unwrap();
+        std::fs::write(meta.join("meta.json"), r#"{"Name":"lab","Endpoints":{"docker":{"Host":"unix:///lab.sock"}}}"#).unwrap();
+        assert_eq!(resolve(&env).unwrap(), "unix:///lab.sock");
+        env.docker_context = Some("default".to_owned());
+        assert_eq!(resolve(&env).unwrap(), DEFAULT);
+        env.docker_host = Some("tcp://h:1".to_owned());
+        assert_eq!(resolve(&env).unwrap(), "tcp://h:1");
+        assert!(open("ssh://h").unwrap_err().hints()[0].contains("ssh -NL"));
+    }
+}

@@ -1,0 +1,62 @@
+//! What planning may know of the daemon.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Docker, GREETING};
+use crate::engine::env::Env;
+use crate::engine::host;
+use crate::facts;
+
+/// How long a registry may take to say whether it has an image.
+const REGISTRY: Duration = Duration::from_secs(3);
+
+impl Docker {
+    /// Asks the daemon what planning wants to know. Never fails: a daemon that does not answer is a fact.
+    ///
+    /// `images` are looked up on the daemon; those of `probe_pull` that it lacks are asked of their registry.
+    pub async fn facts(env: &Env, images: &[&str], probe_pull: &[&str]) -> facts::Docker {
+        match Self::connect(env).await {
+            Ok(docker) => docker.look(images, probe_pull).await,
+            Err(error) => {
+                let text = [vec![error.message()], error.causes()].concat().join(": ");
+                facts::Docker { unreachable: Some(text), ..facts::Docker::default() }
+            }
+        }
+    }
+
+    async fn look(&self, images: &[&str], probe_pull: &[&str]) -> facts::Docker {
+        let info = tokio::time::timeout(GREETING, self.api.info()).await.ok().and_then(Result::ok).unwrap_or_default();
+        let mut found = BTreeMap::new();
+        for image in images.iter().filter(|image| !image.is_empty()) {
+            if let Ok(inspect) = self.api.inspect_image(image).await {
+                found.insert((*image).to_owned(), inspect.id.unwrap_or_default());
+            }
+        }
+        let mut pullable = Vec::new();
+        for image in probe_pull.iter().filter(|image| !found.contains_key(**image)) {
+            let asked = self.api.inspect_registry_image(image, None);
+            if matches!(tokio::time::timeout(REGISTRY, asked).await, Ok(Ok(_))) {
+                pullable.push((*image).to_owned());
+            }
+        }
+        let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
+        runtimes.sort();
+        facts::Docker {
+            endpoint: Some(self.endpoint.clone()),
+            unreachable: None,
+            version: self.version.version.clone().or_else(|| Some("unknown".to_owned())),
+            api_version: self.version.api_version.clone(),
+            root_free_bytes: info
+                .docker_root_dir
+                .as_deref()
+                // A remote daemon's path says nothing about this host's disk.
+                .filter(|path| self.endpoint.starts_with("unix://") && std::path::Path::new(path).exists())
+                .and_then(host::free_bytes),
+            root_dir: info.docker_root_dir,
+            runtimes,
+            images: found,
+            pullable,
+        }
+    }
+}

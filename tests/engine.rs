@@ -1,0 +1,292 @@
+//! The whole chain on the real SGLang, as a user runs it: in a venv and in a container. Cold, the first test of
+//! each runtime installs 180 packages; later ones find them. Nothing here is skipped.
+
+mod support;
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use support::{Home, Run, Started, free_port, must_run};
+
+/// One engine at a time: each wants both cores and gigabytes of memory.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn base_image() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/base-image.sh");
+    must_run("bash", &[script], "these tests need a Docker daemon and debootstrap");
+}
+
+/// A server that is stopped whatever the test comes to.
+struct Server<'a> {
+    home: &'a Home,
+    name: String,
+}
+
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        let _ = self.home.command(&["stop", &self.name, "--drain", "0"]).output();
+    }
+}
+
+/// What every rehearsal must have said, in this order, on stderr and stdout.
+#[track_caller]
+fn assert_whole_chain(run: &Run) {
+    let mut at = 0;
+    for text in [
+        "write model dsr1/rehearsal-qwen2",
+        "mirror on 127.0.0.1:",
+        "pull dsr1/rehearsal-qwen2",
+        "every hash checked",
+        "load weights after",
+        "kv cache after",
+        "ready after",
+        "READY on http://127.0.0.1:",
+        "VERIFIED (6 checks, wiring only: the model is random)",
+        "benchmark",
+        "stopped",
+    ] {
+        match run.stderr[at..].find(text) {
+            Some(found) => at += found + text.len(),
+            None => panic!("no `{text}` after byte {at}:\n{}", run.stderr),
+        }
+    }
+    for text in [
+        "READY http://127.0.0.1:",
+        "VERIFIED the wiring",
+        "============ Serving Benchmark Result ============",
+        "Successful requests:                     16",
+        "Median TTFT (ms):",
+        "Max ITL (ms):",
+        "stopped",
+    ] {
+        assert!(run.stdout.contains(text), "no `{text}`:\n{}", run.stdout);
+    }
+}
+
+/// The kept result is whole JSON and agrees with the report.
+#[track_caller]
+fn assert_result_kept(home: &Home) {
+    let results = support::tree(&home.path().join(".local/state/dsr1/results"));
+    let (_, bytes) = results.iter().find(|(name, _)| name.contains("bench-2")).expect("no result was kept");
+    let result: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+    assert_eq!((&result["schema"], &result["completed"]), (&"dsr1.bench/1".into(), &16.into()));
+    assert!(result["ttft"]["median_ms"].as_f64().unwrap() > 0.0);
+}
+
+fn up(home: &Home, runtime: &str) -> Run {
+    let port = free_port().to_string();
+    let args = ["up", "--profile", "rehearsal", "--runtime", runtime, "--port", &port, "--name", "chain", "--progress", "plain"];
+    home.run(&args)
+}
+
+#[test]
+fn the_whole_chain_as_a_process() {
+    let _alone = alone();
+    let home = Home::new().with_shared_packages().without_docker();
+    // Left to itself, dsr1 takes the process runtime without a daemon, and says why.
+    let run = up(&home, "auto").expect(0);
+    assert!(run.stderr.contains("note: runtime process: no Docker daemon at"), "{}", run.stderr);
+    assert_whole_chain(&run);
+    assert_result_kept(&home);
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+    assert_eq!(home.run(&["status"]).expect(0).stdout, "no servers\n");
+}
+
+#[test]
+fn the_whole_chain_in_docker() {
+    let _alone = alone();
+    base_image();
+    let home = Home::new();
+    let run = up(&home, "auto").expect(0);
+    assert!(run.stderr.contains("note: runtime docker: a daemon answers"), "{}", run.stderr);
+    assert_whole_chain(&run);
+    assert_result_kept(&home);
+    assert_eq!(must_run("docker", &["ps", "--all", "--quiet", "--filter", "name=^dsr1-chain$"], "install docker"), "");
+}
+
+/// Weights for `serve`, which does not make them: written, mirrored and pulled by the commands themselves.
+fn pulled_weights(home: &Home) {
+    let listen = format!("127.0.0.1:{}", free_port());
+    let source = home.path().join("source");
+    let mut mirror = home.start(&["mirror", "--rehearsal", "--cache-dir", source.to_str().unwrap(), "--listen", &listen]);
+    let begun = Instant::now();
+    while !mirror.stdout().contains("HF_ENDPOINT=") {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{}", mirror.stderr());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    home.run(&["pull", "--profile", "rehearsal", "--endpoint", &format!("http://{listen}")]).expect(0);
+    mirror.signal("INT");
+    mirror.wait_for("", Duration::from_secs(1));
+    mirror.end().0.expect(0);
+}
+
+fn serve_args<'a>(runtime: &'a str, name: &'a str, port: &'a str) -> Vec<&'a str> {
+    vec!["serve", "--profile", "rehearsal", "--runtime", runtime, "--name", name, "--port", port, "--progress", "plain"]
+}
+
+/// Everything that is done with a server that runs.
+fn life_of_a_server(home: &Home, runtime: &str, name: &str) {
+    pulled_weights(home);
+    let port = free_port().to_string();
+    let server = Server { home, name: name.to_owned() };
+    let started = home.run(&serve_args(runtime, name, &port)).expect(0);
+    assert!(started.stdout.contains("VERIFIED the wiring"), "{}", started.stdout);
+
+    let status = home.run(&["status", "--format", "json"]).expect(0).json();
+    let own = status["servers"].as_array().unwrap().iter().find(|server| server["name"] == format!("dsr1-{name}")).unwrap().clone();
+    assert_eq!((&own["state"], &own["runtime"], &own["profile"]), (&"ready".into(), &runtime.into(), &"rehearsal".into()));
+
+    let answer = home.run(&["ask", "--server", name, "--max-tokens", "8", "--temperature", "0", "hello", "--format", "json"]).expect(0).json();
+    assert_eq!((&answer["finish_reason"], &answer["completion_tokens"]), (&"length".into(), &8.into()));
+
+    let bench = home.run(&["bench", name, "--num-prompts", "4", "--max-concurrency", "2", "--format", "json", "--progress", "quiet"]).expect(0).json();
+    let outcome = &bench["steps"][0]["outcome"];
+    assert_eq!((&outcome["completed"], &outcome["max_concurrency"]), (&4.into(), &2.into()));
+
+    gsm8k(home, name);
+
+    let logs = home.run(&["logs", name, "--tail", "2000"]).expect(0);
+    assert!(logs.stdout.contains("The server is fired up and ready to roll!"), "{}", logs.stdout);
+    assert!(!logs.stdout.contains('\u{1b}'));
+
+    // The port is taken: known before anything is started, with who holds it.
+    let begun = Instant::now();
+    let taken = home.run(&serve_args(runtime, "second", &port)).expect(3);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(taken.stderr.contains(&format!("error: port {port} on 127.0.0.1 is taken\ncause: held by ")), "{}", taken.stderr);
+    // The name is taken.
+    let again = home.run(&serve_args(runtime, name, &free_port().to_string())).expect(7);
+    assert!(again.stderr.contains(&format!("error: dsr1-{name} runs already")), "{}", again.stderr);
+
+    let stopped = home.run(&["stop", name]).expect(0);
+    assert_eq!(stopped.stdout, format!("dsr1-{name} stopped\n"));
+    assert!(!home.run(&["status"]).expect(0).stdout.contains(name));
+    drop(server);
+}
+
+fn gsm8k(home: &Home, name: &str) {
+    let question = |n: u32| format!("{{\"question\": \"What is {n} + {n}?\", \"answer\": \"It is\\n#### {}\"}}\n", 2 * n);
+    let data: String = (1..=8).map(question).collect();
+    std::fs::write(home.path().join("questions.jsonl"), &data).unwrap();
+    let with = |more: &[&'static str]| {
+        let mut args = vec!["eval", "gsm8k", name, "--data", "questions.jsonl", "--num-questions", "4", "--num-shots", "2", "--parallel", "2", "--max-new-tokens", "8"];
+        args.extend(more);
+        home.run(&args)
+    };
+    let run = with(&[]).expect(0);
+    for line in ["Accuracy: 0.000", "Invalid: ", "Latency: ", "Output throughput: ", "95 % interval: 0.000 to 0.490 (4 questions)", "data sha256: "] {
+        assert!(run.stdout.contains(line), "no `{line}`:\n{}", run.stdout);
+    }
+    let missed = with(&["--min-accuracy", "0.9"]).expect(8);
+    assert!(missed.stderr.contains("error: accuracy 0.000 is below 0.900"), "{}", missed.stderr);
+    let other = with(&["--sha256", "0000000000000000000000000000000000000000000000000000000000000000"]).expect(6);
+    assert!(other.stderr.contains("is not the expected data\ncause: sha256 is "), "{}", other.stderr);
+}
+
+#[test]
+fn the_life_of_a_server_as_a_process() {
+    let _alone = alone();
+    let home = Home::new().with_shared_packages().without_docker();
+    home.run(&["build", "--stack", "cpu", "--runtime", "process"]).expect(0);
+    life_of_a_server(&home, "process", "life");
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn the_life_of_a_server_in_docker() {
+    let _alone = alone();
+    base_image();
+    let home = Home::new();
+    home.run(&["build", "--stack", "cpu", "--runtime", "docker"]).expect(0);
+    life_of_a_server(&home, "docker", "boxed");
+}
+
+/// Starts a server and waits until its engine prints.
+fn start_loading(home: &Home, runtime: &str, name: &str) -> Started {
+    let port = free_port().to_string();
+    let mut started = home.start(&serve_args(runtime, name, &port));
+    started.wait_for("    | ", Duration::from_secs(120));
+    started
+}
+
+#[test]
+fn ctrl_c_during_the_load_leaves_nothing_behind() {
+    let _alone = alone();
+    let home = Home::new().with_shared_packages().without_docker();
+    home.run(&["build", "--stack", "cpu", "--runtime", "process"]).expect(0);
+    pulled_weights(&home);
+    let running = start_loading(&home, "process", "interrupted");
+    running.signal("INT");
+    let (run, took) = running.end();
+    run.expect(130);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn ctrl_c_during_the_load_in_docker_leaves_nothing_behind() {
+    let _alone = alone();
+    base_image();
+    let home = Home::new();
+    home.run(&["build", "--stack", "cpu", "--runtime", "docker"]).expect(0);
+    pulled_weights(&home);
+    let running = start_loading(&home, "docker", "interrupted");
+    running.signal("TERM");
+    let (run, took) = running.end();
+    assert!(run.expect(130).stderr.contains("error: interrupted by SIGTERM"));
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!(must_run("docker", &["ps", "--all", "--quiet", "--filter", "name=^dsr1-interrupted$"], "install docker"), "");
+}
+
+#[test]
+fn an_engine_killed_during_the_load_is_known_at_once() {
+    let _alone = alone();
+    let home = Home::new().with_shared_packages().without_docker();
+    home.run(&["build", "--stack", "cpu", "--runtime", "process"]).expect(0);
+    pulled_weights(&home);
+    let running = start_loading(&home, "process", "victim");
+    let log = home.path().join(".local/state/dsr1/servers/dsr1-victim.log");
+    let pid = leader_of(&log);
+    must_run("kill", &["-KILL", &pid], "install procps");
+    let (run, took) = running.end();
+    let run = run.expect(7);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert!(run.stderr.contains("error: dsr1-victim ended during start\ncause: "), "{}", run.stderr);
+    assert!(run.stderr.contains("SIGKILL") && run.stderr.contains("hint: the whole log is in "), "{}", run.stderr);
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept() {
+    let _alone = alone();
+    base_image();
+    let home = Home::new();
+    home.run(&["build", "--stack", "cpu", "--runtime", "docker"]).expect(0);
+    pulled_weights(&home);
+    let running = start_loading(&home, "docker", "victim");
+    must_run("docker", &["kill", "dsr1-victim"], "install docker");
+    let (run, took) = running.end();
+    let run = run.expect(7);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(run.stderr.contains("error: dsr1-victim ended during start"), "{}", run.stderr);
+    let log = home.path().join(".local/state/dsr1/servers/dsr1-victim.failed.log");
+    assert!(std::fs::metadata(&log).is_ok_and(|meta| meta.len() > 0), "{}", log.display());
+    assert_eq!(must_run("docker", &["ps", "--all", "--quiet", "--filter", "name=^dsr1-victim$"], "install docker"), "");
+}
+
+/// The process whose standard output is `log` and that leads its group.
+fn leader_of(log: &Path) -> String {
+    let log = std::fs::canonicalize(log).unwrap();
+    let pids = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let leads = |pid: &String| {
+        let stdout = std::fs::read_link(format!("/proc/{pid}/fd/1"));
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let group = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(2).map(str::to_owned));
+        stdout.is_ok_and(|link| link == log) && group.as_ref() == Some(pid)
+    };
+    pids.into_iter().find(leads).expect("no engine process")
+}

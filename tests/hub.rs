@@ -1,0 +1,323 @@
+//! `dsr1 pull` against a hub that breaks what it is told to break. Promise 1 of the design: a pull never lies.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::hub::{Fault, Hub, entry, small_model};
+use support::{Home, Run};
+
+const REPO: &str = "lab/tiny-r1";
+const SHARD: &str = "model-1.safetensors";
+
+fn pull(home: &Home, hub: &Hub) -> Run {
+    home.run(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"])
+}
+
+fn repo(home: &Home) -> PathBuf {
+    home.path().join(".cache/huggingface/hub/models--lab--tiny-r1")
+}
+
+/// The pulled tree is the hub's, byte for byte, and every blob's name is its hash.
+#[track_caller]
+fn assert_whole(home: &Home, hub: &Hub) {
+    let snapshot = repo(home).join("snapshots").join(hub.commit());
+    let pulled = support::tree(&snapshot);
+    let expected = small_model().into_iter().map(|(path, file)| (path, file.bytes)).collect();
+    assert_eq!(pulled, expected);
+    assert_eq!(std::fs::read_to_string(repo(home).join("refs/main")).unwrap(), hub.commit());
+    assert_no_wrong_blob(home);
+}
+
+/// Whatever has a final name has the bytes that the name promises.
+#[track_caller]
+fn assert_no_wrong_blob(home: &Home) {
+    let files = small_model();
+    let Ok(blobs) = std::fs::read_dir(repo(home).join("blobs")) else { return };
+    for blob in blobs.flatten() {
+        let name = blob.file_name().into_string().unwrap();
+        let bytes = std::fs::read(blob.path()).unwrap();
+        let right = files.iter().any(|(path, file)| {
+            let entry = entry(path, file);
+            let oid = entry["lfs"]["oid"].as_str().or(entry["oid"].as_str()).unwrap();
+            oid == name && file.bytes == bytes
+        });
+        assert!(right, "blob {name} has {} wrong bytes", bytes.len());
+    }
+}
+
+/// Nothing says that the snapshot is there.
+#[track_caller]
+fn assert_not_published(home: &Home, hub: &Hub) {
+    assert_no_wrong_blob(home);
+    assert!(!repo(home).join("refs/main").exists());
+    assert!(!repo(home).join("snapshots").join(hub.commit()).exists());
+}
+
+fn setup() -> (Home, Hub) {
+    (Home::new(), Hub::new(REPO, small_model()))
+}
+
+#[test]
+fn a_snapshot_is_pulled_whole_and_once() {
+    let (home, hub) = setup();
+    let first = pull(&home, &hub).expect(0);
+    assert!(first.stderr.contains("6 files, 1.2 MB"), "{}", first.stderr);
+    assert_whole(&home, &hub);
+    let sent = hub.bytes_sent();
+    let again = pull(&home, &hub).expect(0);
+    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+    assert_eq!(hub.bytes_sent(), sent, "the second pull fetched something");
+}
+
+#[test]
+fn the_report_is_json_for_ci() {
+    let (home, hub) = setup();
+    let args = ["pull", REPO, "--endpoint", &hub.endpoint, "--format", "json", "--progress", "json"];
+    let run = home.run(&args).expect(0);
+    let report = run.json();
+    assert_eq!(report["schema"], "dsr1.report/1");
+    let outcome = &report["steps"][0]["outcome"];
+    assert_eq!((&outcome["result"], &outcome["files"], &outcome["commit"]), (&json!("pulled"), &json!(6), &json!(hub.commit())));
+    for line in run.stderr.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(event["event"].is_string());
+    }
+}
+
+/// A fault that is met once, or a few times, and got over.
+fn survives(fault: Fault, times: usize) {
+    let (home, hub) = setup();
+    hub.fault(&format!("blob/{SHARD}"), fault.clone(), times);
+    let run = pull(&home, &hub);
+    assert_eq!(run.code, 0, "{fault:?}: {}", run.stderr);
+    assert_whole(&home, &hub);
+}
+
+#[test]
+fn a_reset_connection_is_resumed_where_it_broke() {
+    let (home, hub) = setup();
+    hub.fault(&format!("blob/{SHARD}"), Fault::Reset(600_000), 1);
+    pull(&home, &hub).expect(0);
+    assert_whole(&home, &hub);
+    let resumed = hub.asked().into_iter().any(|asked| asked.on_cdn && asked.range.is_some_and(|range| !range.starts_with("bytes=0-")));
+    assert!(resumed, "nothing was resumed: {:?}", hub.asked());
+}
+
+#[test]
+fn a_truncated_shard_is_resumed() {
+    survives(Fault::Truncate(500_000), 2);
+}
+
+#[test]
+fn a_short_shard_with_an_honest_length_is_never_taken_for_whole() {
+    survives(Fault::Short(1_000), 2);
+}
+
+#[test]
+fn a_flipped_byte_is_fetched_again() {
+    survives(Fault::Flip(123_456), 1);
+}
+
+#[test]
+fn an_error_page_never_becomes_a_shard() {
+    for (code, page) in [(403, "<html>expired</html>"), (500, "oops"), (503, "<html>busy</html>")] {
+        survives(Fault::Status(code, "Content-Type: text/html\r\n", page), 1);
+    }
+}
+
+#[test]
+fn a_hub_that_limits_requests_is_waited_for() {
+    survives(Fault::Status(429, "Retry-After: 1\r\n", ""), 1);
+}
+
+#[test]
+fn a_server_that_ignores_ranges_cannot_corrupt_a_resumed_shard() {
+    let (home, hub) = setup();
+    hub.fault(&format!("blob/{SHARD}"), Fault::Truncate(500_000), 1);
+    hub.fault(&format!("blob/{SHARD}"), Fault::IgnoreRange, 1);
+    pull(&home, &hub).expect(0);
+    assert_whole(&home, &hub);
+}
+
+#[test]
+fn bytes_that_stay_wrong_are_an_integrity_error_and_get_no_name() {
+    let (home, hub) = setup();
+    hub.fault(&format!("blob/{SHARD}"), Fault::Flip(7), 9);
+    let run = pull(&home, &hub).expect(6);
+    assert!(run.stderr.contains(&format!("error: `{SHARD}` arrives wrong, twice")), "{}", run.stderr);
+    assert!(run.stderr.contains("the listing states"), "{}", run.stderr);
+    assert_not_published(&home, &hub);
+}
+
+#[test]
+fn a_shard_that_is_not_there_fails_the_pull() {
+    let (home, hub) = setup();
+    hub.fault(&format!("blob/{SHARD}"), Fault::Status(404, "", "<html>gone</html>"), 99);
+    let run = pull(&home, &hub).expect(5);
+    assert!(run.stderr.contains("cause: status 404"), "{}", run.stderr);
+    assert_not_published(&home, &hub);
+}
+
+#[test]
+fn the_token_never_leaves_the_hub() {
+    let hub = Hub::new(REPO, small_model());
+    hub.require_token("hf_canary");
+    let home = Home::new().with("HF_TOKEN", "hf_canary");
+    let run = pull(&home, &hub).expect(0);
+    assert_whole(&home, &hub);
+    let asked = hub.asked();
+    assert!(asked.iter().any(|asked| asked.on_cdn));
+    assert!(asked.iter().all(|asked| asked.on_cdn != asked.authorized), "{asked:?}");
+    assert!(!run.stderr.contains("hf_canary") && !run.stdout.contains("hf_canary"));
+    for (path, bytes) in support::tree(home.path()) {
+        assert!(!bytes.windows(9).any(|window| window == b"hf_canary"), "the token is in {path}");
+    }
+}
+
+#[test]
+fn a_gated_repository_says_what_to_do() {
+    let (home, hub) = setup();
+    hub.require_token("hf_other");
+    let run = pull(&home, &hub).expect(5);
+    assert!(run.stderr.contains("error: lab/tiny-r1 is gated"), "{}", run.stderr);
+    assert!(run.stderr.contains(&format!("hint: accept the terms at {}/{REPO}", hub.endpoint)), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("hint:").count(), 1);
+}
+
+#[test]
+fn a_repository_that_is_not_there_says_so() {
+    let (home, hub) = setup();
+    let run = home.run(&["pull", "lab/none", "--endpoint", &hub.endpoint]).expect(5);
+    assert!(run.stderr.contains("error: lab/none was not found\ncause: the hub answered 404"), "{}", run.stderr);
+    let run = home.run(&["pull", REPO, "--revision", "nope", "--endpoint", &hub.endpoint]).expect(5);
+    assert!(run.stderr.contains("has no revision `nope`"), "{}", run.stderr);
+}
+
+#[test]
+fn a_hub_that_cannot_be_reached_is_known_within_two_seconds() {
+    let home = Home::new();
+    let begun = Instant::now();
+    let endpoint = format!("http://127.0.0.1:{}", support::free_port());
+    let run = home.run(&["pull", REPO, "--endpoint", &endpoint]).expect(5);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(run.stderr.contains("error: cannot reach the hub") && run.stderr.contains("hint: check the network"), "{}", run.stderr);
+}
+
+#[test]
+fn a_hostile_listing_writes_nothing() {
+    for path in ["../../../../escape", "/tmp/escape", "a/../../b", "x\u{202e}y", ".."] {
+        let (home, hub) = setup();
+        hub.listing(json!([{ "type": "file", "path": path, "size": 1, "oid": "0".repeat(40) }]));
+        let run = pull(&home, &hub).expect(6);
+        assert!(run.stderr.contains("error: the hub's listing cannot be trusted"), "{}", run.stderr);
+        assert!(!repo(&home).exists(), "{path}");
+    }
+}
+
+#[test]
+fn a_wrong_blob_from_before_is_replaced() {
+    let (home, hub) = setup();
+    let shard = &small_model()[SHARD];
+    let oid = entry(SHARD, shard)["lfs"]["oid"].as_str().unwrap().to_owned();
+    let blobs = repo(&home).join("blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    std::fs::write(blobs.join(oid), &shard.bytes[..1000]).unwrap();
+    pull(&home, &hub).expect(0);
+    assert_whole(&home, &hub);
+}
+
+#[test]
+fn a_file_that_changed_after_the_pull_is_noticed_and_repaired() {
+    let (home, hub) = setup();
+    pull(&home, &hub).expect(0);
+    let shard = repo(&home).join("snapshots").join(hub.commit()).join(SHARD);
+    std::fs::write(std::fs::canonicalize(&shard).unwrap(), b"changed").unwrap();
+    pull(&home, &hub).expect(0);
+    assert_whole(&home, &hub);
+}
+
+#[test]
+fn two_pulls_at_once_fetch_every_byte_once() {
+    let (home, hub) = setup();
+    let args = ["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"];
+    let (first, second) = (home.start(&args), home.start(&args));
+    first.end().0.expect(0);
+    second.end().0.expect(0);
+    assert_whole(&home, &hub);
+    let total: usize = small_model().values().map(|file| file.bytes.len()).sum();
+    assert_eq!(hub.bytes_sent(), total);
+}
+
+#[test]
+fn an_interrupted_pull_ends_at_once_and_goes_on_where_it_was() {
+    let (home, hub) = setup();
+    // One shard arrives for a good part and then stalls.
+    hub.fault(&format!("blob/{SHARD}"), Fault::Reset(700_000), 1);
+    hub.fault(&format!("blob/{SHARD}"), Fault::Stall(60), 1);
+    let mut running = home.start(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"]);
+    running.wait_for("6 files", Duration::from_secs(20));
+    let part = repo(&home).join(".dsr1");
+    let has_part = || std::fs::read_dir(&part).into_iter().flatten().flatten().any(|file| {
+        Path::new(&file.file_name()).extension().is_some_and(|kind| kind == "part") && file.metadata().is_ok_and(|meta| meta.len() > 500_000)
+    });
+    let begun = Instant::now();
+    while !has_part() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no part appeared");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(600));
+    running.signal("INT");
+    let (run, took) = running.end();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(run.expect(130).stderr.contains("error: interrupted by Ctrl-C"));
+    assert_not_published(&home, &hub);
+    let before = hub.bytes_sent();
+    pull(&home, &hub).expect(0);
+    assert_whole(&home, &hub);
+    assert!(hub.bytes_sent() - before < 400_000, "{} bytes were fetched again", hub.bytes_sent() - before);
+}
+
+#[test]
+fn a_killed_pull_leaves_no_wrong_file_and_is_resumed() {
+    let (home, hub) = setup();
+    hub.fault(&format!("blob/{SHARD}"), Fault::Reset(700_000), 1);
+    hub.fault(&format!("blob/{SHARD}"), Fault::Stall(60), 1);
+    let mut running = home.start(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"]);
+    running.wait_for("6 files", Duration::from_secs(20));
+    std::thread::sleep(Duration::from_millis(900));
+    running.signal("KILL");
+    running.end().0.expect(137);
+    assert_not_published(&home, &hub);
+    pull(&home, &hub).expect(0);
+    assert_whole(&home, &hub);
+}
+
+#[test]
+fn offline_takes_what_is_proven_and_nothing_else() {
+    let (home, hub) = setup();
+    let home = home.with("HF_HUB_OFFLINE", "1");
+    let run = pull(&home, &hub).expect(5);
+    assert!(run.stderr.contains("is not in the cache"), "{}", run.stderr);
+    let online = Home::new();
+    pull(&online, &hub).expect(0);
+    let cache = online.path().join(".cache/huggingface");
+    let offline = Home::new().with("HF_HUB_OFFLINE", "1").with("HF_HOME", cache.to_str().unwrap());
+    let asked = hub.asked().len();
+    pull(&offline, &hub).expect(0);
+    assert_eq!(hub.asked().len(), asked);
+}
+
+#[test]
+fn files_are_readable_by_other_users_whatever_the_umask() {
+    let (home, hub) = setup();
+    let binary = env!("CARGO_BIN_EXE_dsr1");
+    let script = format!("umask 077 && exec {binary} pull {REPO} --endpoint {}", hub.endpoint);
+    let status = std::process::Command::new("sh").args(["-c", &script]).env("HOME", home.path()).status().unwrap();
+    assert!(status.success());
+    let mode = |path: &Path| std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777;
+    let snapshot = repo(&home).join("snapshots").join(hub.commit());
+    assert_eq!((mode(&snapshot.join(SHARD)), mode(&snapshot), mode(&repo(&home).join("blobs"))), (0o644, 0o755, 0o755));
+}

@@ -1,0 +1,131 @@
+//! What each command would do, as the script that it prints: a snapshot per profile and command, each of which
+//! bash accepts.
+
+mod support;
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use dsr1::plan::shell;
+use support::Home;
+
+const B200: &str = include_str!("fixtures/facts-b200.json");
+const LAPTOP: &str = include_str!("fixtures/facts-laptop.json");
+
+/// The script of a command for a host described by facts.
+fn script(args: &[&str], facts: &str) -> String {
+    let home = Home::new();
+    let file = home.path().join("facts.json");
+    std::fs::write(&file, facts).unwrap();
+    // Before `--`, behind which arguments are the engine's.
+    let at = args.iter().position(|arg| *arg == "--").unwrap_or(args.len());
+    let mut all = args.to_vec();
+    all.splice(at..at, ["--facts", file.to_str().unwrap()]);
+    let script = home.run(&all).expect(0).stdout;
+    assert_bash_accepts(&script);
+    script
+}
+
+#[track_caller]
+fn assert_bash_accepts(script: &str) {
+    let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    bash.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = bash.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}\n{script}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn every_profile_and_command_on_the_guides_host() {
+    for profile in ["fp4-basic", "fp4-high-throughput", "fp8-high-throughput", "fp8-low-latency"] {
+        for command in ["up", "plan", "serve", "build", "pull"] {
+            let script = script(&[command, "--profile", profile], B200);
+            insta::assert_snapshot!(format!("{profile}-{command}"), script);
+        }
+    }
+}
+
+#[test]
+fn the_rehearsal_on_a_laptop_in_both_runtimes() {
+    for runtime in ["process", "docker"] {
+        for command in ["up", "serve", "build"] {
+            let script = script(&[command, "--profile", "rehearsal", "--runtime", runtime], LAPTOP);
+            insta::assert_snapshot!(format!("rehearsal-{runtime}-{command}"), script);
+        }
+    }
+    insta::assert_snapshot!("rehearsal-pull", script(&["pull", "--profile", "rehearsal"], LAPTOP));
+}
+
+#[test]
+fn the_goal_and_the_precision_choose_the_profile() {
+    let by_goal = script(&["serve", "--profile", "high-throughput", "--fp8"], B200);
+    assert_eq!(by_goal, script(&["serve", "--profile", "fp8-high-throughput"], B200));
+    // Without a precision the facts decide: Blackwell gets NVFP4, and the script says so.
+    let chosen = script(&["serve", "--profile", "high-throughput"], B200);
+    assert!(chosen.contains("# profile fp4-high-throughput chosen, NVFP4: the GPUs are Blackwell"), "{chosen}");
+}
+
+#[test]
+fn a_profiles_mem_fraction_reaches_the_engine() {
+    let home = Home::new();
+    let yaml = home.run(&["profiles", "show", "fp8-high-throughput", "--yaml"]).expect(0).stdout;
+    let own = yaml.replace("name: fp8-high-throughput", "name: mine").replace("mem_fraction: 0.89", "mem_fraction: 0.77");
+    let file = home.path().join("mine.yaml");
+    std::fs::write(&file, own).unwrap();
+    let script = script(&["serve", "--profile-file", file.to_str().unwrap()], B200);
+    assert!(script.contains("--mem-fraction-static 0.77"), "{script}");
+    assert!(script.contains("--name dsr1-mine"), "{script}");
+}
+
+#[test]
+fn engine_arguments_pass_through_quoted_and_owned_ones_are_refused() {
+    let hostile = "--json-model-override-args={\"a\": \"'; rm -rf / #\"}";
+    let script = script(&["serve", "--profile", "fp8-low-latency", "--", hostile], B200);
+    assert!(script.contains(&shell::quote(hostile)), "{script}");
+    let home = Home::new();
+    for (flag, hint) in [("--port=1", "--port before `--`"), ("--host", "127.0.0.1"), ("--api-key", "every local user")] {
+        let run = home.run(&["serve", "--profile", "fp8-low-latency", "--dry-run", "--", flag]).expect(2);
+        assert!(run.stderr.contains(hint), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_host_that_does_not_fit_blocks_the_plan_and_still_prints_it() {
+    let script = script(&["serve", "--profile", "fp8-low-latency"], LAPTOP);
+    assert!(script.contains("# BLOCKED: profile `fp8-low-latency` cannot run on this host (0 GPUs found, 8 wanted)"), "{script}");
+    assert!(script.contains("docker run"), "{script}");
+    let old_driver = B200.replace("575.57.08", "570.00");
+    let script = self::script(&["serve", "--profile", "fp8-low-latency"], &old_driver);
+    assert!(script.contains("BLOCKED") && script.contains("driver 570.00, stack `guide` needs 575 or newer"), "{script}");
+}
+
+#[test]
+fn a_plan_as_json_is_whole() {
+    let home = Home::new();
+    let file = home.path().join("facts.json");
+    std::fs::write(&file, B200).unwrap();
+    let args = ["plan", "--profile", "fp4-high-throughput", "--facts", file.to_str().unwrap(), "--format", "json"];
+    let plan: dsr1::plan::Plan = serde_json::from_value(home.run(&args).expect(0).json()).unwrap();
+    assert_eq!((plan.schema.as_str(), plan.command.as_str()), ("dsr1.plan/1", "up"));
+    let titles: Vec<String> = plan.steps.iter().map(dsr1::plan::Step::title).collect();
+    assert!(titles[0].starts_with("build image dsr1/guide:0.4.10.post2-"), "{titles:?}");
+    assert_eq!(titles.last().unwrap(), "benchmark");
+}
+
+#[test]
+fn facts_of_another_schema_are_refused() {
+    let home = Home::new();
+    let file = home.path().join("facts.json");
+    std::fs::write(&file, B200.replace("dsr1.facts/1", "dsr1.facts/9")).unwrap();
+    let run = home.run(&["serve", "--profile", "fp8-low-latency", "--facts", file.to_str().unwrap()]).expect(2);
+    assert!(run.stderr.contains("has schema `dsr1.facts/9`\ncause: this dsr1 reads dsr1.facts/1"), "{}", run.stderr);
+}
+
+#[test]
+fn a_real_shell_reads_back_what_was_quoted() {
+    // Everything that POSIX shells give a meaning, in one round trip through bash.
+    let words = ["", "a b", "'", "''\"\\", "$HOME", "`id`", "$(id)", "a\nb", "*", "~", "#x", "!!", "a;b&c|d>e<f", "\u{1b}[2J", "=x", "-n", "{a,b}", "[a]", "\\"];
+    let quoted: Vec<String> = words.iter().map(|word| shell::quote(word)).collect();
+    let output = Command::new("bash").args(["-c", &format!("printf '%s\\0' {}", quoted.join(" "))]).output().unwrap();
+    let read: Vec<&str> = std::str::from_utf8(&output.stdout).unwrap().split_terminator('\0').collect();
+    assert_eq!(read, words);
+}

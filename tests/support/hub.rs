@@ -1,0 +1,330 @@
+//! A hub on loopback with a content network on another address, which breaks what it is told to break.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+/// What goes wrong with an answer.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// The connection is reset after so many bytes of the body.
+    Reset(usize),
+    /// The connection is closed after so many bytes, fewer than announced.
+    Truncate(usize),
+    /// Fewer bytes, and the length announced is theirs.
+    Short(usize),
+    /// The byte at this place is another.
+    Flip(usize),
+    /// Another status, with a page.
+    Status(u16, &'static str, &'static str),
+    /// Nothing comes after the head, for so many seconds.
+    Stall(u64),
+    /// The range asked for is ignored.
+    IgnoreRange,
+}
+
+/// One request that was made.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub on_cdn: bool,
+    pub method: String,
+    pub path: String,
+    pub range: Option<String>,
+    pub authorized: bool,
+    pub sent: usize,
+}
+
+/// A repository file.
+#[derive(Clone)]
+pub struct RepoFile {
+    pub bytes: Vec<u8>,
+    pub large: bool,
+}
+
+struct Shared {
+    cdn: String,
+    repo: String,
+    commit: String,
+    files: BTreeMap<String, RepoFile>,
+    listing: Mutex<Option<Value>>,
+    faults: Mutex<Vec<(String, Fault, usize)>>,
+    asked: Mutex<Vec<Asked>>,
+    token: Mutex<Option<String>>,
+}
+
+/// The hub.
+#[derive(Clone)]
+pub struct Hub {
+    pub endpoint: String,
+    shared: Arc<Shared>,
+}
+
+impl Hub {
+    /// Serves `files` as `repo`; files that are `large` come from the content network, as real hubs do it.
+    pub fn new(repo: &str, files: BTreeMap<String, RepoFile>) -> Self {
+        let hub = TcpListener::bind("127.0.0.1:0").unwrap();
+        let cdn = TcpListener::bind("127.0.0.2:0").unwrap();
+        let shared = Arc::new(Shared {
+            cdn: format!("http://{}", cdn.local_addr().unwrap()),
+            repo: repo.to_owned(),
+            commit: "c0ffee".repeat(7)[..40].to_owned(),
+            files,
+            listing: Mutex::default(),
+            faults: Mutex::default(),
+            asked: Mutex::default(),
+            token: Mutex::default(),
+        });
+        let endpoint = format!("http://{}", hub.local_addr().unwrap());
+        for (listener, on_cdn) in [(hub, false), (cdn, true)] {
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || {
+                for stream in listener.incoming().flatten() {
+                    let shared = Arc::clone(&shared);
+                    std::thread::spawn(move || {
+                        let _ = serve(&shared, &stream, on_cdn);
+                    });
+                }
+            });
+        }
+        Self { endpoint, shared }
+    }
+
+    /// Breaks the next `times` answers to requests whose path holds `path`.
+    pub fn fault(&self, path: &str, fault: Fault, times: usize) {
+        self.shared.faults.lock().unwrap().push((path.to_owned(), fault, times));
+    }
+
+    /// Answers this instead of the true listing.
+    pub fn listing(&self, listing: Value) {
+        *self.shared.listing.lock().unwrap() = Some(listing);
+    }
+
+    /// Answers 401 to requests without this token.
+    pub fn require_token(&self, token: &str) {
+        *self.shared.token.lock().unwrap() = Some(token.to_owned());
+    }
+
+    pub fn asked(&self) -> Vec<Asked> {
+        self.shared.asked.lock().unwrap().clone()
+    }
+
+    pub fn commit(&self) -> &str {
+        &self.shared.commit
+    }
+
+    /// Bytes of file bodies that were sent.
+    pub fn bytes_sent(&self) -> usize {
+        self.asked().iter().filter(|asked| asked.method == "GET" && asked.path.contains("resolve") || asked.on_cdn).map(|asked| asked.sent).sum()
+    }
+}
+
+struct Request {
+    method: String,
+    path: String,
+    headers: BTreeMap<String, String>,
+}
+
+fn read_request(stream: &TcpStream) -> Option<Request> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let mut words = line.split_whitespace();
+    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        match line.trim().split_once(':') {
+            Some((key, value)) => headers.insert(key.to_lowercase(), value.trim().to_owned()),
+            None => return Some(Request { method, path, headers }),
+        };
+    }
+}
+
+fn serve(shared: &Shared, stream: &TcpStream, on_cdn: bool) -> Option<()> {
+    let request = read_request(stream)?;
+    let fault = take_fault(shared, &request);
+    let mut asked = Asked {
+        on_cdn,
+        method: request.method.clone(),
+        path: request.path.clone(),
+        range: request.headers.get("range").cloned(),
+        authorized: request.headers.contains_key("authorization"),
+        sent: 0,
+    };
+    let sent = answer(shared, stream, on_cdn, &request, fault);
+    asked.sent = sent.unwrap_or(0);
+    shared.asked.lock().unwrap().push(asked);
+    Some(())
+}
+
+fn take_fault(shared: &Shared, request: &Request) -> Option<Fault> {
+    // A HEAD tells a client where the bytes are; faults concern the bytes.
+    if request.method == "HEAD" {
+        return None;
+    }
+    let mut faults = shared.faults.lock().unwrap();
+    let fault = faults.iter_mut().find(|(path, _, times)| *times > 0 && request.path.contains(path.as_str()))?;
+    fault.2 -= 1;
+    Some(fault.1.clone())
+}
+
+fn answer(shared: &Shared, stream: &TcpStream, on_cdn: bool, request: &Request, fault: Option<Fault>) -> Option<usize> {
+    if let Some(Fault::Status(code, head, page)) = fault {
+        return send(stream, code, head, page.as_bytes(), request, None);
+    }
+    let path = request.path.split('?').next()?.to_owned();
+    if on_cdn {
+        let name = path.trim_start_matches("/blob/");
+        return send_file(stream, &shared.files.get(name)?.bytes, "", request, fault);
+    }
+    if let Some(token) = shared.token.lock().unwrap().as_ref()
+        && request.headers.get("authorization") != Some(&format!("Bearer {token}"))
+    {
+        return send(stream, 401, "X-Error-Code: GatedRepo\r\n", b"", request, None);
+    }
+    let api = format!("/api/models/{}", shared.repo);
+    let resolve = format!("/{}/resolve/", shared.repo);
+    if path.starts_with(&format!("{api}/revision/")) {
+        if path.ends_with("/nope") {
+            return send(stream, 404, "X-Error-Code: RevisionNotFound\r\n", b"", request, None);
+        }
+        let body = json!({ "id": shared.repo, "sha": shared.commit, "siblings": [] }).to_string();
+        return send(stream, 200, "", body.as_bytes(), request, fault);
+    }
+    if path.starts_with(&format!("{api}/tree/")) {
+        return send_listing(shared, stream, request, fault);
+    }
+    if let Some((_, name)) = path.strip_prefix(&resolve).and_then(|rest| rest.split_once('/')) {
+        let Some(file) = shared.files.get(name) else {
+            return send(stream, 404, "X-Error-Code: EntryNotFound\r\n", b"", request, None);
+        };
+        if file.large {
+            let head = format!(
+                "Location: {}/blob/{name}?sig=secret\r\nX-Repo-Commit: {}\r\nX-Linked-Size: {}\r\nX-Linked-Etag: \"{}\"\r\n",
+                shared.cdn,
+                shared.commit,
+                file.bytes.len(),
+                oid(file)
+            );
+            return send(stream, 302, &head, b"", request, None);
+        }
+        let head = format!("ETag: \"{}\"\r\nX-Repo-Commit: {}\r\n", oid(file), shared.commit);
+        return send_file(stream, &file.bytes, &head, request, fault);
+    }
+    send(stream, 404, "X-Error-Code: RepoNotFound\r\n", b"", request, None)
+}
+
+/// The listing, three entries a page.
+fn send_listing(shared: &Shared, stream: &TcpStream, request: &Request, fault: Option<Fault>) -> Option<usize> {
+    const PAGE: usize = 3;
+    if let Some(listing) = shared.listing.lock().unwrap().as_ref() {
+        return send(stream, 200, "", listing.to_string().as_bytes(), request, fault);
+    }
+    let from: usize = request.path.split_once("cursor=").map_or(0, |(_, cursor)| cursor.parse().unwrap());
+    let page: Vec<Value> = shared.files.iter().skip(from).take(PAGE).map(|(path, file)| entry(path, file)).collect();
+    let head = if from + PAGE < shared.files.len() {
+        let host = &request.headers["host"];
+        format!("Link: <http://{host}/api/models/{}/tree/{}?recursive=true&cursor={}>; rel=\"next\"\r\n", shared.repo, shared.commit, from + PAGE)
+    } else {
+        String::new()
+    };
+    send(stream, 200, &head, Value::from(page).to_string().as_bytes(), request, fault)
+}
+
+/// A listing entry as hubs state it.
+pub fn entry(path: &str, file: &RepoFile) -> Value {
+    let mut entry = json!({ "type": "file", "path": path, "size": file.bytes.len(), "oid": git_sha1(&file.bytes) });
+    if file.large {
+        entry["lfs"] = json!({ "oid": oid(file), "size": file.bytes.len(), "pointerSize": 130 });
+    }
+    entry
+}
+
+fn oid(file: &RepoFile) -> String {
+    use sha2::Digest;
+    if file.large { hex(&sha2::Sha256::digest(&file.bytes)) } else { git_sha1(&file.bytes) }
+}
+
+fn git_sha1(bytes: &[u8]) -> String {
+    use sha1::Digest;
+    let mut hash = sha1::Sha1::new();
+    hash.update(format!("blob {}\0", bytes.len()));
+    hash.update(bytes);
+    hex(&hash.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn send_file(stream: &TcpStream, bytes: &[u8], head: &str, request: &Request, fault: Option<Fault>) -> Option<usize> {
+    let range = request.headers.get("range").filter(|_| !matches!(fault, Some(Fault::IgnoreRange)));
+    let Some(range) = range else { return send(stream, 200, head, bytes, request, fault) };
+    let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let from: usize = from.parse().ok()?;
+    let to: usize = if to.is_empty() { bytes.len() - 1 } else { to.parse().ok()? };
+    let head = format!("{head}Content-Range: bytes {from}-{to}/{}\r\n", bytes.len());
+    send(stream, 206, &head, &bytes[from..=to], request, fault)
+}
+
+fn send(mut stream: &TcpStream, code: u16, head: &str, body: &[u8], request: &Request, fault: Option<Fault>) -> Option<usize> {
+    let mut body = body.to_vec();
+    let mut announced = body.len();
+    let mut sent = body.len();
+    match &fault {
+        Some(Fault::Reset(at) | Fault::Truncate(at)) => sent = (*at).min(sent),
+        Some(Fault::Short(at)) => {
+            sent = (*at).min(sent);
+            announced = sent;
+        }
+        Some(Fault::Flip(at)) if *at < body.len() => body[*at] ^= 1,
+        _ => {}
+    }
+    write!(stream, "HTTP/1.1 {code} X\r\nContent-Length: {announced}\r\nConnection: close\r\n{head}\r\n").ok()?;
+    if request.method == "HEAD" {
+        return Some(0);
+    }
+    if let Some(Fault::Stall(seconds)) = fault {
+        stream.flush().ok()?;
+        std::thread::sleep(Duration::from_secs(seconds));
+    }
+    // Slowly enough that an interruption finds something under way.
+    for chunk in body[..sent].chunks(64 * 1024) {
+        stream.write_all(chunk).ok()?;
+        stream.flush().ok()?;
+    }
+    if let Some(Fault::Reset(_)) = fault {
+        // What was sent must arrive before the reset, which discards what is in flight.
+        std::thread::sleep(Duration::from_millis(100));
+        rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).ok()?;
+    }
+    Some(sent)
+}
+
+/// A small model: two shards, an index, two text files and one in a directory.
+pub fn small_model() -> BTreeMap<String, RepoFile> {
+    let noise = |seed: u32, count: usize| -> Vec<u8> {
+        let mut state = seed;
+        (0..count)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                state.to_be_bytes()[0]
+            })
+            .collect()
+    };
+    let index = json!({ "metadata": {}, "weight_map": { "a": "model-1.safetensors", "b": "model-2.safetensors" } });
+    let small = |bytes: Vec<u8>| RepoFile { bytes, large: false };
+    BTreeMap::from([
+        ("model-1.safetensors".to_owned(), RepoFile { bytes: noise(1, 900_000), large: true }),
+        ("model-2.safetensors".to_owned(), RepoFile { bytes: noise(2, 300_000), large: true }),
+        ("model.safetensors.index.json".to_owned(), small(index.to_string().into_bytes())),
+        ("config.json".to_owned(), small(b"{}\n".to_vec())),
+        ("empty.txt".to_owned(), small(Vec::new())),
+        ("inference/model.py".to_owned(), small(b"pass\n".to_vec())),
+    ])
+}

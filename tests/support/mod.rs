@@ -1,0 +1,234 @@
+//! What the tests share: the binary in an environment of its own, and a hub that misbehaves on request.
+//! Only the far side of a wire is made here, never one of dsr1's own types.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+
+pub mod hub;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// An environment of its own: home, caches and state in a directory that goes with it.
+pub struct Home {
+    dir: tempfile::TempDir,
+    vars: Vec<(String, String)>,
+}
+
+/// How a run of the binary ended.
+#[derive(Debug)]
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Run {
+    /// Panics with everything that was printed unless the exit code is `code`.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            code: std::os::unix::process::ExitStatusExt::signal(&output.status)
+                .map_or_else(|| output.status.code().unwrap(), |signal| 128 + signal),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Home {
+    pub fn new() -> Self {
+        let dir = tempfile::Builder::new().prefix("dsr1-test-").tempdir().unwrap();
+        Self { dir, vars: Vec::new() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.vars.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// Without a Docker daemon.
+    #[must_use]
+    pub fn without_docker(self) -> Self {
+        self.with("DOCKER_HOST", "unix:///nonexistent/docker.sock")
+    }
+
+    /// The packages are installed once per target directory and shared by the tests that need the engine.
+    #[must_use]
+    pub fn with_shared_packages(self) -> Self {
+        let cache = target().join("rehearsal-cache");
+        std::fs::create_dir_all(&cache).unwrap();
+        self.with("XDG_CACHE_HOME", cache.to_str().unwrap())
+    }
+
+    /// The binary with arguments, not started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dsr1"));
+        command.args(args).env_clear().stdin(Stdio::null()).current_dir(self.path());
+        command.env("HOME", self.path()).env("PATH", std::env::var("PATH").unwrap()).env("TERM", "dumb");
+        for key in ["PIP_CERT", "SSL_CERT_FILE", "PIP_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"] {
+            if let Ok(value) = std::env::var(key) {
+                command.env(key, value);
+            }
+        }
+        command.envs(self.vars.iter().map(|(key, value)| (key, value)));
+        command
+    }
+
+    pub fn run(&self, args: &[&str]) -> Run {
+        self.command(args).output().unwrap().into()
+    }
+
+    /// Starts the binary; it is killed when the handle goes.
+    pub fn start(&self, args: &[&str]) -> Started {
+        let stdout = self.path().join(format!("out-{}", unique()));
+        let stderr = self.path().join(format!("err-{}", unique()));
+        let child = self
+            .command(args)
+            .stdout(std::fs::File::create(&stdout).unwrap())
+            .stderr(std::fs::File::create(&stderr).unwrap())
+            .spawn()
+            .unwrap();
+        Started { child, stdout, stderr }
+    }
+
+    /// Processes whose environment or command line names this home: what an interrupted run left behind.
+    pub fn leftovers(&self) -> Vec<String> {
+        let needle = self.path().to_str().unwrap();
+        let read = |pid: &str, file: &str| {
+            String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default()).replace('\0', " ")
+        };
+        std::fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|pid| pid.chars().all(|c| c.is_ascii_digit()))
+            .map(|pid| (read(&pid, "cmdline"), read(&pid, "environ")))
+            .filter(|(line, environ)| line.contains(needle) || environ.contains(needle))
+            .map(|(line, _)| line)
+            .collect()
+    }
+}
+
+/// A running binary.
+pub struct Started {
+    child: std::process::Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Started {
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(&self.stderr).unwrap()
+    }
+
+    pub fn stdout(&self) -> String {
+        std::fs::read_to_string(&self.stdout).unwrap()
+    }
+
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Waits until stderr holds `text`; panics when the binary ends or `limit` passes before.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) {
+        let begun = Instant::now();
+        while !self.stderr().contains(text) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                assert!(self.stderr().contains(text), "ended with {status} before `{text}`:\n{}", self.stderr());
+                return;
+            }
+            assert!(begun.elapsed() < limit, "no `{text}` in {limit:?}:\n{}", self.stderr());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end, and says how long it took.
+    pub fn end(mut self) -> (Run, Duration) {
+        let begun = Instant::now();
+        let status = self.child.wait().unwrap();
+        let run = Run {
+            code: std::os::unix::process::ExitStatusExt::signal(&status)
+                .map_or_else(|| status.code().unwrap(), |signal| 128 + signal),
+            stdout: self.stdout(),
+            stderr: self.stderr(),
+        };
+        (run, begun.elapsed())
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A number that no other call in this process gets.
+pub fn unique() -> usize {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// A TCP port that is free now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The target directory, where tests keep what is expensive to make.
+pub fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned()
+}
+
+/// Runs a program that a test cannot do without; a missing one is a failure that says what to install.
+#[track_caller]
+pub fn must_run(program: &str, args: &[&str], install: &str) -> String {
+    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {program} ({error}): {install}"));
+    assert!(
+        output.status.success(),
+        "{program} {args:?} failed:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Every regular file below `dir` (links followed) by relative path, with its bytes.
+pub fn tree(dir: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
+    fn walk(dir: &Path, prefix: &str, found: &mut std::collections::BTreeMap<String, Vec<u8>>) {
+        for entry in std::fs::read_dir(dir).unwrap().flatten() {
+            let path = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+            if std::fs::metadata(entry.path()).unwrap().is_dir() {
+                walk(&entry.path(), &format!("{path}/"), found);
+            } else {
+                found.insert(path, std::fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+    let mut found = std::collections::BTreeMap::new();
+    walk(dir, "", &mut found);
+    found
+}
