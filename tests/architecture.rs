@@ -87,7 +87,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("serde_yaml", &["profile/yaml.rs"]),
     ("strsim", &["profile/yaml.rs"]),
     ("anyhow", &["error.rs"]),
-    ("indicatif", &["ui/tty.rs"]),
+    ("indicatif", &["ui/tty.rs", "ui/tty/"]),
     ("clap", &["cli.rs", "main.rs", "commands/docs.rs"]),
     ("clap_mangen", &["commands/docs.rs"]),
     ("rustix", &["engine/"]),

@@ -1,19 +1,30 @@
 //! An error, for people and for machines.
+//!
+//! Not in this module: where it is written (`ui::print_error`), the exit code (`main`).
 
 use std::fmt::Write;
 
 use serde_json::json;
 
-use super::safe;
+use super::safe::{self, safe};
 use super::style::Style;
+use crate::cli::Format;
 use crate::error::Error;
 
-/// `error:`, `cause:` per link, the log, `hint:` per hint.
-pub(super) fn text(error: &Error, color: bool) -> String {
-    let style = Style { color };
-    let mut out = format!("{} {}\n", style.red("error:"), safe(&error.message()));
+/// An error in the form asked for, newline-terminated.
+#[must_use]
+pub fn error(error: &Error, format: Format, color: bool) -> String {
+    match format {
+        Format::Text => text(error, Style { color }),
+        Format::Json => json_line(error),
+    }
+}
+
+/// `error:`, `cause:` per link, the log, `hint:` per hint: what to do is what the eye meets last.
+fn text(error: &Error, style: Style) -> String {
+    let mut out = labelled(&style.red("error:"), &error.message());
     for cause in error.causes() {
-        let _ = writeln!(out, "{} {}", style.yellow("cause:"), safe(&cause));
+        out += &labelled(&style.yellow("cause:"), &cause);
     }
     if !error.log_lines().is_empty() {
         let _ = writeln!(out, "{}", style.dim("log:"));
@@ -22,14 +33,19 @@ pub(super) fn text(error: &Error, color: bool) -> String {
         }
     }
     for hint in error.hints() {
-        let _ = writeln!(out, "{} {}", style.cyan("hint:"), safe(hint));
+        out += &labelled(&style.cyan("hint:"), hint);
     }
     out
 }
 
-/// The same as one JSON document.
-pub(super) fn json(error: &Error) -> String {
-    super::json(&json!({
+/// A text of several lines stays under its label: none of them can pass for a label.
+fn labelled(label: &str, text: &str) -> String {
+    format!("{label} {}\n", safe::lines(text, "  ").trim())
+}
+
+/// One line, as a log of many runs wants it.
+fn json_line(error: &Error) -> String {
+    let document = json!({
         "schema": "dsr1.error/1",
         "kind": error.kind().name(),
         "exit_code": error.kind().exit_code(),
@@ -37,7 +53,8 @@ pub(super) fn json(error: &Error) -> String {
         "causes": error.causes(),
         "hints": error.hints(),
         "log": error.log_lines(),
-    }))
+    });
+    safe::json(document.to_string() + "\n")
 }
 
 #[cfg(test)]
@@ -45,18 +62,39 @@ mod tests {
     use super::*;
     use crate::error::Kind;
 
+    fn example() -> Error {
+        Error::new(Kind::Server, "dsr1-fp8-low-latency ended during start")
+            .cause("torch.OutOfMemoryError: CUDA out of memory.\nerror: not ours")
+            .hint("lower the memory fraction: dsr1 serve --profile low-latency -- --mem-fraction-static 0.80")
+            .hint("dsr1 logs fp8-low-latency shows the whole log")
+            .log(vec![
+                "[TP0] Load weight end.".to_owned(),
+                "\x1b[2J\u{202e}boom".to_owned(),
+            ])
+    }
+
     #[test]
     fn people_see_cause_log_and_hint() {
-        let error = Error::new(Kind::Server, "dsr1-x ended during start")
-            .cause("exit code 1")
-            .hint("dsr1 logs x")
-            .log(vec!["\x1b[2Jboom".to_owned()]);
-        let expected = "error: dsr1-x ended during start\ncause: exit code 1\nlog:\n  \\u{1b}[2Jboom\nhint: dsr1 logs x\n";
-        assert_eq!(text(&error, false), expected);
-        let value: serde_json::Value = serde_json::from_str(&json(&error)).unwrap();
+        insta::assert_snapshot!(error(&example(), Format::Text, false));
+    }
+
+    #[test]
+    fn colours_stand_on_the_labels_only() {
+        let error = error(&Error::new(Kind::Usage, "no").hint("yes"), Format::Text, true);
+        assert_eq!(error, "\x1b[1;31merror:\x1b[0m no\n\x1b[36mhint:\x1b[0m yes\n");
+    }
+
+    #[test]
+    fn machines_get_one_line() {
+        let line = error(&example(), Format::Json, true);
         assert_eq!(
-            (value["exit_code"].as_u64(), value["kind"].as_str()),
-            (Some(7), Some("server"))
+            (
+                line.lines().count(),
+                line.contains('\x1b'),
+                line.contains('\u{202e}')
+            ),
+            (1, false, false)
         );
+        insta::assert_snapshot!(line);
     }
 }

@@ -1,37 +1,69 @@
 //! All output: events as progress on stderr, results on stdout, errors. The only module that prints.
 //!
+//! | form | progress | result | error |
+//! |---|---|---|---|
+//! | people | `tty` on a terminal, else `plain` | one file per sort of result, put together in `text` | `error` |
+//! | machines | `json` | `json` | `error` |
+//!
+//! Whatever a child, the hub or a file said goes through [`safe()`] first.
 //! Not in this module tree: what happened (`event`, `report`), what to do about it (`commands`).
 
+mod answer;
 mod error;
+mod findings;
 mod json;
+mod measured;
 mod plain;
+mod profiles;
 mod safe;
+mod servers;
 mod style;
-mod tables;
+mod table;
 mod text;
 mod tty;
+mod verification;
 
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::time::Duration;
 
+pub use answer::answer;
+pub use error::error;
+pub use findings::findings;
+pub use json::json;
+pub use measured::{benchmark, gsm8k};
+pub use profiles::{profile, profiles};
 pub use safe::safe;
-pub use tables::{findings, profile, profiles, status};
-pub use text::{answer, report};
+pub use servers::status;
+pub use text::{outcome, report};
+pub use verification::verification;
 
 use crate::cli::{Format, Progress};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter};
+use crate::units;
 
 /// The display of a progress mode. `color` is whether colours are wanted at all; a dumb terminal gets plain lines.
+///
+/// What is no terminal gets no live lines even when asked: they would be lost there, warnings with them.
 #[must_use]
 pub fn display(progress: Progress, color: bool, dumb_terminal: bool) -> Box<dyn Reporter> {
-    let terminal = std::io::stderr().is_terminal() && !dumb_terminal;
+    let terminal = std::io::stderr().is_terminal();
     match progress {
-        Progress::Auto if terminal => Box::new(tty::Tty::new(color)),
-        Progress::Tty => Box::new(tty::Tty::new(color)),
-        Progress::Auto | Progress::Plain => Box::new(plain::Plain::new(Box::new(std::io::stderr()))),
+        Progress::Auto if terminal && !dumb_terminal => live(color),
+        Progress::Tty if terminal => live(color),
+        Progress::Auto | Progress::Tty | Progress::Plain => plain(),
         Progress::Quiet => Box::new(Quiet),
         Progress::Json => Box::new(json::Lines),
     }
+}
+
+fn live(color: bool) -> Box<dyn Reporter> {
+    let tty = tty::Tty::new(color);
+    if tty.is_hidden() { plain() } else { Box::new(tty) }
+}
+
+fn plain() -> Box<dyn Reporter> {
+    Box::new(plain::Plain::new(Box::new(std::io::stderr())))
 }
 
 /// Shows warnings only.
@@ -45,22 +77,17 @@ impl Reporter for Quiet {
     }
 }
 
-/// A result as one JSON document.
-#[must_use]
-pub fn json<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default() + "\n"
-}
-
 /// Writes to stdout. A reader that went away (`| head`) is no error.
 ///
 /// # Errors
 /// [`Kind::Internal`] when stdout cannot be written, such as on a full disk.
 pub fn print(text: &str) -> Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::new(Kind::Internal, "cannot write to standard output").cause(error.to_string()))
-        }
+    print_to(&mut std::io::stdout().lock(), text)
+}
+
+fn print_to(out: &mut impl Write, text: &str) -> Result<()> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(unwritable(&error)),
         _ => Ok(()),
     }
 }
@@ -73,9 +100,11 @@ pub fn print_log_line(line: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}", safe(line))
         .and_then(|()| stdout.flush())
-        .map_err(|error| {
-            Error::new(Kind::Internal, "cannot write to standard output").cause(error.to_string())
-        })
+        .map_err(|error| unwritable(&error))
+}
+
+fn unwritable(error: &std::io::Error) -> Error {
+    Error::new(Kind::Internal, "cannot write to standard output").cause(error.to_string())
 }
 
 /// Shows an error: for people on stderr, as JSON on stdout, so that stdout is one document in either case.
@@ -83,13 +112,49 @@ pub fn print_error(error: &Error, format: Format, color: bool) {
     if error.is_told() {
         return;
     }
+    let color = color && std::io::stderr().is_terminal();
+    let text = self::error(error, format, color);
     match format {
-        Format::Text => write_stderr(&error::text(error, color && std::io::stderr().is_terminal())),
-        Format::Json => drop(print(&error::json(error))),
+        Format::Text => write_stderr(&text),
+        // Already on the way out with an error: a second one, about stdout, would hide it.
+        Format::Json => drop(print(&text)),
     }
 }
 
 fn write_stderr(text: &str) {
     // Nobody is left to be told when stderr is gone.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Milliseconds as people say them.
+fn time(elapsed_ms: u64) -> String {
+    units::duration(Duration::from_millis(elapsed_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stdout that fails in one way.
+    struct Broken(ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_may_go_away_and_a_disk_may_not_be_full() {
+        assert!(print_to(&mut Broken(ErrorKind::BrokenPipe), "x").is_ok());
+        let error = print_to(&mut Broken(ErrorKind::StorageFull), "x").unwrap_err();
+        assert_eq!(
+            (error.kind(), error.message()),
+            (Kind::Internal, "cannot write to standard output".to_owned())
+        );
+    }
 }

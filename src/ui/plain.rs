@@ -1,52 +1,101 @@
 //! Progress as plain lines: one per event, no escape codes, fit for logs and pipes.
+//!
+//! Lines begin with `[step/of]`, what a child printed with `    | `. Their form is stable.
+//! Not in this module: live lines (`tty`).
 
 use std::io::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::safe;
+use super::{safe, time};
 use crate::event::{Event, Reporter};
 use crate::units::{self, Bytes};
 
-/// Time between two progress lines of one step.
+/// Least time between two progress lines of one step, unless a tenth more is done ...
 const EVERY: Duration = Duration::from_secs(5);
+/// ... and of a step that has gone on for [`LONG`]: an hour of download is no 720 lines.
+const EVERY_OF_LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Writes plain lines.
-pub(super) struct Plain(Mutex<State>);
-
-struct State {
-    out: Box<dyn Write + Send>,
-    of: usize,
-    last_progress: Option<Instant>,
+pub(super) struct Plain {
+    begun: Instant,
+    state: Mutex<State>,
+    out: Mutex<Box<dyn Write + Send>>,
 }
 
 impl Plain {
     /// Writes to `out`.
     pub(super) fn new(out: Box<dyn Write + Send>) -> Self {
-        Self(Mutex::new(State {
-            out,
-            of: 0,
-            last_progress: None,
-        }))
+        Self {
+            begun: Instant::now(),
+            state: Mutex::default(),
+            out: Mutex::new(out),
+        }
+    }
+
+    fn write(&self, line: &str) {
+        if let Ok(mut out) = self.out.lock() {
+            // Nobody is left to be told when stderr is gone.
+            let _ = out.write_all(line.as_bytes());
+        }
     }
 }
 
 impl Reporter for Plain {
     fn event(&self, event: &Event) {
-        let Ok(mut state) = self.0.lock() else { return };
-        if let Some(line) = state.line(event) {
-            let _ = state.out.write_all(line.as_bytes());
+        let line = self
+            .state
+            .lock()
+            .ok()
+            .and_then(|mut state| state.line(event, self.begun.elapsed()));
+        if let Some(line) = line {
+            self.write(&line);
         }
     }
 }
 
+impl Drop for Plain {
+    /// A log should say which step an error belongs to.
+    fn drop(&mut self) {
+        let now = self.begun.elapsed();
+        let line = self.state.lock().ok().and_then(|state| state.unfinished(now));
+        if let Some(line) = line {
+            self.write(&line);
+        }
+    }
+}
+
+/// What the form of the next line depends on.
+#[derive(Debug, Default)]
+struct State {
+    of: usize,
+    running: Option<Running>,
+}
+
+/// The running step; times are since the display was made.
+#[derive(Debug)]
+struct Running {
+    step: usize,
+    since: Duration,
+    /// Where the bytes began, which is not 0 when a pull goes on.
+    first: Option<(Duration, u64)>,
+    /// When progress was last shown, and at how many bytes.
+    shown: Option<(Duration, u64)>,
+}
+
 impl State {
-    fn line(&mut self, event: &Event) -> Option<String> {
+    fn line(&mut self, event: &Event, now: Duration) -> Option<String> {
         let of = self.of;
         Some(match event {
             Event::StepStarted { step, of, title } => {
                 self.of = *of;
-                self.last_progress = None;
+                self.running = Some(Running {
+                    step: *step,
+                    since: now,
+                    first: None,
+                    shown: None,
+                });
                 format!("[{step}/{of}] {}\n", safe(title))
             }
             Event::Progress {
@@ -55,12 +104,13 @@ impl State {
                 total_bytes,
                 item,
             } => {
-                if self.last_progress.is_some_and(|last| last.elapsed() < EVERY) {
-                    return None;
-                }
-                self.last_progress = Some(Instant::now());
-                let total = total_bytes.map_or_else(String::new, |total| format!(" of {}", Bytes(total)));
-                format!("[{step}/{of}] {}{total} {}\n", Bytes(*done_bytes), safe(item))
+                let figures = self.running.as_mut()?.progress(*done_bytes, *total_bytes, now)?;
+                let item = if item.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", safe(item))
+                };
+                format!("[{step}/{of}] {figures}{item}\n")
             }
             Event::Line { text, .. } => format!("    | {}\n", safe(text)),
             Event::Stage {
@@ -88,15 +138,82 @@ impl State {
                 cached,
                 summary,
             } => {
-                let cached = if *cached { ", nothing to do" } else { "" };
-                format!(
-                    "[{step}/{of}] done in {}{cached}: {}\n",
-                    time(*elapsed_ms),
-                    safe(summary)
-                )
+                self.running = None;
+                let cached = if *cached { " (cached)" } else { "" };
+                let summary = if summary.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", safe(summary))
+                };
+                format!("[{step}/{of}] done in {}{cached}{summary}\n", time(*elapsed_ms))
             }
         })
     }
+
+    fn unfinished(&self, now: Duration) -> Option<String> {
+        let running = self.running.as_ref()?;
+        let after = units::duration(now.saturating_sub(running.since));
+        Some(format!(
+            "[{}/{}] not finished, after {after}\n",
+            running.step, self.of
+        ))
+    }
+}
+
+impl Running {
+    /// The figures of a progress line; `None` while it is too soon for one.
+    fn progress(&mut self, done: u64, total: Option<u64>, now: Duration) -> Option<String> {
+        let (began, at_first) = *self.first.get_or_insert((now, done));
+        let every = if now.saturating_sub(self.since) < LONG {
+            EVERY
+        } else {
+            EVERY_OF_LONG
+        };
+        let tenth = |bytes: u64| {
+            total
+                .filter(|total| *total > 0)
+                .map(|total| u128::from(bytes) * 10 / u128::from(total))
+        };
+        if let Some((at, bytes)) = self.shown
+            && now.saturating_sub(at) < every
+            && tenth(done) <= tenth(bytes)
+        {
+            return None;
+        }
+        self.shown = Some((now, done));
+        let speed = bytes_per_second(done.saturating_sub(at_first), now.saturating_sub(began));
+        Some(figures(done, total, speed))
+    }
+}
+
+/// `1.5 GB of 3.0 GB (50 %), 0.5 GB/s, 3.0s left`, as far as it is known.
+fn figures(done: u64, total: Option<u64>, speed: Option<u64>) -> String {
+    let amount = match total {
+        None => Bytes(done).to_string(),
+        Some(total) => {
+            let percent = u128::from(done) * 100 / u128::from(total.max(1));
+            format!("{} of {} ({percent} %)", Bytes(done), Bytes(total))
+        }
+    };
+    let left = total
+        .and_then(|total| total.checked_sub(done))
+        .filter(|left| *left > 0);
+    let left = left
+        .zip(speed)
+        .map(|(left, speed)| units::duration(Duration::from_secs(left / speed)));
+    let speed = speed.map(|speed| format!("{}/s", Bytes(speed)));
+    [Some(amount), speed, left.map(|left| format!("{left} left"))]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// The mean speed; `None` while nothing can be said.
+fn bytes_per_second(bytes: u64, time: Duration) -> Option<u64> {
+    let millis = time.as_millis();
+    let speed = (u128::from(bytes) * 1000).checked_div(millis)?;
+    u64::try_from(speed).ok().filter(|speed| *speed > 0)
 }
 
 /// A warning in one or two lines.
@@ -109,75 +226,105 @@ pub(super) fn warning(text: &str, hint: &str) -> String {
     format!("warning: {}\n{hint}", safe(text))
 }
 
-fn time(elapsed_ms: u64) -> String {
-    units::duration(Duration::from_millis(elapsed_ms))
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::event::{Source, Stage};
 
+    /// What `dsr1 up` says, with the seconds at which it says it.
+    pub(in crate::ui) fn transcript() -> Vec<(u64, Event)> {
+        let started = |step, title: &str| Event::StepStarted {
+            step,
+            of: 4,
+            title: title.to_owned(),
+        };
+        let finished = |step, elapsed_ms, cached, summary: &str| Event::StepFinished {
+            step,
+            elapsed_ms,
+            cached,
+            summary: summary.to_owned(),
+        };
+        let progress = |gigabytes: u64, item: &str| Event::Progress {
+            step: 2,
+            done_bytes: gigabytes * 1_000_000_000,
+            total_bytes: Some(413_000_000_000),
+            item: item.to_owned(),
+        };
+        let line = |step, source, text: &str| Event::Line {
+            step,
+            source,
+            text: text.to_owned(),
+        };
+        let stage = |stage, elapsed_ms, detail: &str| Event::Stage {
+            step: 3,
+            stage,
+            elapsed_ms,
+            detail: detail.to_owned(),
+        };
+        vec![
+            (
+                0,
+                Event::Note {
+                    text: "profile fp4-high-throughput chosen, NVFP4: the GPUs are Blackwell".to_owned(),
+                },
+            ),
+            (0, started(1, "build image dsr1/guide:4f2c")),
+            (0, finished(1, 12, true, "dsr1/guide:4f2c, 38.1 GB")),
+            (0, started(2, "pull nvidia/DeepSeek-R1-0528-FP4")),
+            (0, progress(100, "model-00041-of-00163.safetensors")),
+            (1, progress(101, "model-00041-of-00163.safetensors")),
+            (5, progress(106, "model-00042-of-00163.safetensors")),
+            (30, progress(130, "model-00052-of-00163.safetensors")),
+            (62, progress(162, "model-00064-of-00163.safetensors")),
+            (70, progress(163, "model-00064-of-00163.safetensors")),
+            (92, progress(192, "model-00076-of-00163.safetensors")),
+            (
+                93,
+                Event::Warning {
+                    text: "the hub answered 503".to_owned(),
+                    hint: "it is asked again in 4s".to_owned(),
+                },
+            ),
+            (313, progress(413, "model-00163-of-00163.safetensors")),
+            (
+                313,
+                finished(2, 313_000, false, "163 files, 413.0 GB, every hash checked"),
+            ),
+            (313, started(3, "wait for http://127.0.0.1:30000")),
+            (
+                313,
+                line(3, Source::Engine, "\x1b[32mINFO\x1b[0m:\tserver_args=\u{202e}x\r"),
+            ),
+            (327, stage(Stage::LoadingWeights, 14_000, "")),
+            (600, stage(Stage::AllocatingKvCache, 287_000, "980344 tokens")),
+            (
+                640,
+                finished(3, 327_000, false, "READY on http://127.0.0.1:30000"),
+            ),
+            (640, started(4, "verify answers")),
+        ]
+    }
+
     #[test]
     fn a_transcript_is_stable() {
-        let mut state = State {
-            out: Box::new(std::io::sink()),
-            of: 0,
-            last_progress: None,
+        let mut state = State::default();
+        let lines = |(at, event): (u64, Event)| state.line(&event, Duration::from_secs(at));
+        let text: String = transcript().into_iter().filter_map(lines).collect();
+        let end = state.unfinished(Duration::from_secs(652)).unwrap();
+        insta::assert_snapshot!(text + &end);
+    }
+
+    #[test]
+    fn progress_of_unknown_size_is_shown_by_time() {
+        let mut running = Running {
+            step: 1,
+            since: Duration::ZERO,
+            first: None,
+            shown: None,
         };
-        let events = [
-            Event::Note {
-                text: "runtime process".to_owned(),
-            },
-            Event::StepStarted {
-                step: 1,
-                of: 2,
-                title: "pull a/b".to_owned(),
-            },
-            Event::Progress {
-                step: 1,
-                done_bytes: 1_500_000,
-                total_bytes: Some(3_000_000),
-                item: "x".to_owned(),
-            },
-            Event::Progress {
-                step: 1,
-                done_bytes: 1_600_000,
-                total_bytes: Some(3_000_000),
-                item: "x".to_owned(),
-            },
-            Event::StepFinished {
-                step: 1,
-                elapsed_ms: 1_200,
-                cached: true,
-                summary: "8 files".to_owned(),
-            },
-            Event::Line {
-                step: 2,
-                source: Source::Engine,
-                text: "\x1b[1mhi".to_owned(),
-            },
-            Event::Stage {
-                step: 2,
-                stage: Stage::LoadingWeights,
-                elapsed_ms: 12_000,
-                detail: String::new(),
-            },
-            Event::Warning {
-                text: "w".to_owned(),
-                hint: "h".to_owned(),
-            },
-        ];
-        let text: String = events.iter().filter_map(|event| state.line(event)).collect();
-        insta::assert_snapshot!(text, @r"
-        note: runtime process
-        [1/2] pull a/b
-        [1/2] 1.5 MB of 3.0 MB x
-        [1/2] done in 1.2s, nothing to do: 8 files
-            | \u{1b}[1mhi
-        [2/2] load weights after 12s
-        warning: w
-        hint: h
-        ");
+        let mut at = |seconds, done| running.progress(done, None, Duration::from_secs(seconds));
+        assert_eq!(at(0, 0).as_deref(), Some("0 B"));
+        assert_eq!(at(4, 9_000_000), None);
+        assert_eq!(at(5, 10_000_000).as_deref(), Some("10.0 MB, 2.0 MB/s"));
     }
 }

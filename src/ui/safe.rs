@@ -1,9 +1,12 @@
 //! Text from elsewhere, made safe to show: a log line must not move the cursor, recolour or rewrite anything.
+//!
+//! Not in this module: quoting for a shell (`plan::shell`).
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Shows control characters and direction overrides as escapes; tabs become spaces.
+/// Shows control characters as `\x1b` and direction overrides as `\u{202e}`; a tab becomes spaces, because its
+/// width would depend on where the line begins.
 #[must_use]
 pub fn safe(text: &str) -> Cow<'_, str> {
     if !text.chars().any(hidden) {
@@ -11,21 +14,49 @@ pub fn safe(text: &str) -> Cow<'_, str> {
     }
     let mut shown = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        match c {
-            '\t' => shown.push_str("    "),
-            c if hidden(c) => {
-                let _ = write!(shown, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => shown.push(c),
-        }
+        // Writing to a String cannot fail.
+        let _ = match c {
+            '\t' => write!(shown, "    "),
+            c if c.is_control() => write!(shown, "\\x{:02x}", u32::from(c)),
+            c if hidden(c) => write!(shown, "\\u{{{:x}}}", u32::from(c)),
+            c => write!(shown, "{c}"),
+        };
     }
     Cow::Owned(shown)
+}
+
+/// [`safe`] line by line, for text that may have several; every line ends.
+#[must_use]
+pub(super) fn lines(text: &str, indent: &str) -> String {
+    text.lines().fold(String::new(), |mut out, line| {
+        let _ = writeln!(out, "{}", format!("{indent}{}", safe(line)).trim_end());
+        out
+    })
+}
+
+/// The same JSON with hidden characters as JSON escapes: a parser reads what it read before, a terminal is not
+/// moved. JSON itself only escapes C0; newlines stay, as they stand between tokens only.
+#[must_use]
+pub(super) fn json(text: String) -> String {
+    let raw = |c: char| hidden(c) && c != '\n';
+    if !text.contains(raw) {
+        return text;
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        let _ = if raw(c) {
+            write!(shown, "\\u{:04x}", u32::from(c))
+        } else {
+            write!(shown, "{c}")
+        };
+    }
+    shown
 }
 
 /// C0 and C1 controls, line separators, and the characters that reorder text (Unicode TR 9; CVE-2021-42574).
 fn hidden(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{206F}')
 }
 
 #[cfg(test)]
@@ -35,16 +66,27 @@ mod tests {
     #[test]
     fn escapes_are_shown() {
         assert_eq!(
-            safe("\x1b[31mred\u{9b}2J\u{202e}"),
-            "\\u{1b}[31mred\\u{9b}2J\\u{202e}"
+            safe("\x1b[31mred\u{9b}2J\r\u{202e}\tx"),
+            "\\x1b[31mred\\x9b2J\\x0d\\u{202e}    x"
         );
         assert!(matches!(safe("plain ünïcode ▁"), Cow::Borrowed(_)));
     }
 
+    #[test]
+    fn json_keeps_its_meaning() {
+        let value = serde_json::json!({ "text": "\x1b[2J\u{9b}2J\u{202e}\u{7f}\n" });
+        let shown = json(serde_json::to_string_pretty(&value).unwrap());
+        assert!(!shown.chars().any(|c| hidden(c) && c != '\n'));
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
+
     proptest::proptest! {
         #[test]
-        fn nothing_hidden_is_left(text in "\\PC{0,40}[\\x00-\\x1f\\x7f-\\x9f\u{202e}]{0,10}") {
+        fn no_output_byte_sequence_of_control_characters(text in "(\\PC|[\\x00-\\x1f\\x7f-\\x9f\u{61c}\u{200e}-\u{200f}\u{2028}-\u{202e}\u{2066}-\u{206f}]){0,60}") {
             proptest::prop_assert!(!safe(&text).chars().any(hidden));
+            let shown = json(serde_json::to_string(&text).unwrap());
+            proptest::prop_assert!(!shown.chars().any(hidden));
+            proptest::prop_assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
         }
     }
 }

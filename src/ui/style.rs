@@ -8,15 +8,16 @@ pub(super) struct Style {
 }
 
 impl Style {
+    /// Nothing is painted that is not there: an empty text stays empty.
     fn paint(self, code: &str, text: &str) -> String {
-        if self.color {
+        if self.color && !text.is_empty() {
             format!("\x1b[{code}m{text}\x1b[0m")
         } else {
             text.to_owned()
         }
     }
 
-    /// For the word `error`.
+    /// For what failed.
     pub(super) fn red(self, text: &str) -> String {
         self.paint("1;31", text)
     }
@@ -24,6 +25,11 @@ impl Style {
     /// For what is done.
     pub(super) fn green(self, text: &str) -> String {
         self.paint("32", text)
+    }
+
+    /// For the words that the user waited for.
+    pub(super) fn bold_green(self, text: &str) -> String {
+        self.paint("1;32", text)
     }
 
     /// For warnings.
@@ -39,5 +45,17 @@ impl Style {
     /// For what may be overlooked.
     pub(super) fn dim(self, text: &str) -> String {
         self.paint("2", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_asked_for_colours_are_painted() {
+        assert_eq!(Style { color: false }.red("error:"), "error:");
+        assert_eq!(Style { color: true }.red("error:"), "\x1b[1;31merror:\x1b[0m");
+        assert_eq!(Style { color: true }.dim(""), "");
     }
 }

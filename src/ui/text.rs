@@ -1,79 +1,121 @@
-//! Results for people.
+//! The result of a plan for people: how long each step took, then what deserves more than a line.
+//!
+//! Not in this module: measurements and verifications themselves (files of their own).
 
 use std::fmt::Write;
-use std::time::Duration;
 
-use super::safe;
-use crate::report::{Answer, Benchmark, Gsm8k, Latency, Outcome, Ready, Report, Verification};
-use crate::units::{self, Bytes};
+use super::table::{pad, width};
+use super::{benchmark, gsm8k, safe, table, time, verification};
+use crate::report::{Built, Installed, Outcome, Pulled, Ready, Report, StepReport};
+use crate::units::Bytes;
 
-/// What a plan came to: how long each step took, then what the last ones found.
+/// A report: the table of steps when there are several, then what was found, and what can be done next.
 #[must_use]
 pub fn report(report: &Report) -> String {
-    let mut out = String::new();
+    let mut sections = Vec::new();
     if report.steps.len() > 1 {
-        let width = report
-            .steps
-            .iter()
-            .map(|step| step.title.chars().count())
-            .max()
-            .unwrap_or(0);
-        for step in &report.steps {
-            let title = safe(&step.title);
-            let pad = width.saturating_sub(step.title.chars().count());
-            let _ = writeln!(out, "{title}{:pad$}  {:>7}", "", time(step.elapsed_ms));
-            if let Some(Outcome::Ready(ready)) = &step.outcome {
-                stages(&mut out, ready);
-            }
-        }
-        let pad = width.saturating_sub("in all".len());
-        let _ = writeln!(out, "in all{:pad$}  {:>7}", "", time(report.elapsed_ms));
+        sections.push(times(report));
     }
+    let last = report.steps.len().saturating_sub(1);
+    for (index, step) in report.steps.iter().enumerate() {
+        // What the table said of a step in the middle is enough, unless it was measured or checked there.
+        if let Some(outcome) = step
+            .outcome
+            .as_ref()
+            .filter(|outcome| index == last || is_finding(outcome))
+        {
+            sections.push(self::outcome(outcome));
+        }
+    }
+    let outcomes = || report.steps.iter().filter_map(|step| step.outcome.as_ref());
+    let ready = outcomes().any(|outcome| matches!(outcome, Outcome::Ready(_)));
+    if ready && !outcomes().any(|outcome| matches!(outcome, Outcome::Stopped { .. })) {
+        sections.push("next: dsr1 ask 'your question', dsr1 bench, dsr1 status, dsr1 stop\n".to_owned());
+    }
+    sections.retain(|section| !section.is_empty());
+    sections.join("\n")
+}
+
+const fn is_finding(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Ready(_) | Outcome::Verified(_) | Outcome::Benchmarked(_) | Outcome::Evaluated(_)
+    )
+}
+
+/// A line per step with its time, and below the start of an engine one per stage.
+fn times(report: &Report) -> String {
+    let mut rows = Vec::new();
     for step in &report.steps {
-        if let Some(outcome) = &step.outcome {
-            let text = self::outcome(outcome);
-            if !text.is_empty() {
-                out.push('\n');
-                out.push_str(&text);
-            }
+        rows.push((safe(&step.title).into_owned(), took(step)));
+        if let Some(Outcome::Ready(ready)) = &step.outcome {
+            rows.extend(stages(ready));
         }
     }
-    out.trim_start_matches('\n').to_owned()
+    rows.push(("in all".to_owned(), time(report.elapsed_ms)));
+    let titles = rows.iter().map(|(title, _)| width(title)).max().unwrap_or(0);
+    let mut out = String::new();
+    for (title, took) in &rows {
+        let _ = writeln!(out, "{}  {took:>6}", pad(title, titles));
+    }
+    out
 }
 
-fn time(elapsed_ms: u64) -> String {
-    units::duration(Duration::from_millis(elapsed_ms))
-}
-
-fn stages(out: &mut String, ready: &Ready) {
-    for stage in &ready.stages {
-        let _ = writeln!(out, "  at {:>6}  {}", time(stage.at_ms), stage.stage.title());
+fn took(step: &StepReport) -> String {
+    if step.outcome.as_ref().is_some_and(is_cached) {
+        "cached".to_owned()
+    } else {
+        time(step.elapsed_ms)
     }
 }
 
-/// What deserves more than the line that the progress gave it.
-fn outcome(outcome: &Outcome) -> String {
+const fn is_cached(outcome: &Outcome) -> bool {
     match outcome {
+        Outcome::Installed(installed) => installed.cached,
+        Outcome::Built(built) => built.cached,
+        Outcome::Pulled(pulled) => pulled.cached,
+        _ => false,
+    }
+}
+
+/// How long each stage lasted: until the next one was reached.
+fn stages(ready: &Ready) -> Vec<(String, String)> {
+    let ends = ready.stages.iter().skip(1).map(|next| next.at_ms);
+    ready
+        .stages
+        .iter()
+        .zip(ends)
+        .map(|(stage, end)| {
+            (
+                format!("  {}", stage.stage.title()),
+                time(end.saturating_sub(stage.at_ms)),
+            )
+        })
+        .collect()
+}
+
+/// What came of one step.
+#[must_use]
+pub fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Installed(installed) => self::installed(installed),
+        Outcome::Built(built) => self::built(built),
+        Outcome::ModelWritten { repo, commit } => {
+            labelled(&[("model", repo.clone()), ("commit", commit.clone())])
+        }
+        Outcome::Mirroring { endpoint } => labelled(&[("HF_ENDPOINT", endpoint.clone())]),
+        Outcome::Pulled(pulled) => self::pulled(pulled),
+        Outcome::Checked(checked) => self::checked(checked),
+        Outcome::Started { name } => format!("{} started\n", safe(name)),
         Outcome::Ready(ready) => {
             let pool = ready
                 .kv_pool_tokens
                 .map_or_else(String::new, |tokens| format!(", KV pool of {tokens} tokens"));
-            format!("READY {}{pool}\n", safe(&ready.base_url))
+            format!("READY on {}{pool}\n", safe(&ready.base_url))
         }
         Outcome::Verified(verification) => self::verification(verification),
         Outcome::Benchmarked(benchmark) => self::benchmark(benchmark),
         Outcome::Evaluated(result) => gsm8k(result),
-        Outcome::Pulled(pulled) => format!(
-            "{}@{}\n{} files, {}, {} fetched\n{}\n",
-            safe(&pulled.repo),
-            safe(&pulled.commit),
-            pulled.files,
-            Bytes(pulled.total_bytes),
-            Bytes(pulled.fetched_bytes),
-            safe(&pulled.snapshot)
-        ),
-        Outcome::Built(built) => format!("{}\n{}\n", safe(&built.tag), safe(&built.image_id)),
-        Outcome::Installed(installed) => format!("{}\n", safe(&installed.dir)),
         Outcome::Stopped { name, killed } => {
             format!(
                 "{} stopped{}\n",
@@ -85,220 +127,221 @@ fn outcome(outcome: &Outcome) -> String {
                 }
             )
         }
-        Outcome::ModelWritten { .. }
-        | Outcome::Mirroring { .. }
-        | Outcome::Started { .. }
-        | Outcome::Checked(_) => String::new(),
     }
 }
 
-fn verification(verification: &Verification) -> String {
-    let what = if verification.scope == "wiring" {
-        "the wiring: what any model must do; the answers of a random model mean nothing"
+fn installed(installed: &Installed) -> String {
+    let Installed {
+        dir,
+        cached: _,
+        packages,
+    } = installed;
+    labelled(&[("venv", dir.clone()), ("packages", packages.to_string())])
+}
+
+fn built(built: &Built) -> String {
+    let Built {
+        tag,
+        image_id,
+        cached: _,
+        size_bytes,
+    } = built;
+    labelled(&[
+        ("image", tag.clone()),
+        ("id", image_id.clone()),
+        ("size", Bytes(*size_bytes).to_string()),
+    ])
+}
+
+fn pulled(pulled: &Pulled) -> String {
+    let Pulled {
+        repo,
+        revision,
+        commit,
+        snapshot,
+        files,
+        total_bytes,
+        fetched_bytes,
+        cached,
+    } = pulled;
+    let fetched = if *cached {
+        "nothing to fetch".to_owned()
     } else {
-        "the wiring, and answers that a trained model gets right"
+        format!("{} fetched", Bytes(*fetched_bytes))
     };
-    let mut out = format!("VERIFIED {what}\n");
-    for check in &verification.checks {
-        let mark = if check.passed { "ok" } else { "FAIL" };
-        let _ = writeln!(out, "  {mark:<4} {}: {}", safe(&check.name), safe(&check.seen));
-    }
-    out
+    labelled(&[
+        ("model", format!("{repo}@{revision}")),
+        ("commit", commit.clone()),
+        (
+            "size",
+            format!("{files} files, {}, {fetched}", Bytes(*total_bytes)),
+        ),
+        ("snapshot", snapshot.clone()),
+    ])
 }
 
-/// The benchmark in the layout of the guide ("Understanding Performance Metrics").
-fn benchmark(benchmark: &Benchmark) -> String {
-    let mut out = format!("{:=^50}\n", " Serving Benchmark Result ");
-    let mut row = |name: &str, value: &str| {
-        let _ = writeln!(out, "{name:<40} {value:<10}");
-    };
-    let figure = |value: f64| format!("{value:.2}");
-    row("Backend:", &safe(&benchmark.backend));
-    row(
-        "Traffic request rate:",
-        &benchmark
-            .request_rate
-            .map_or_else(|| "inf".to_owned(), |rate| rate.to_string()),
-    );
-    row(
-        "Max request concurrency:",
-        &benchmark
-            .max_concurrency
-            .map_or_else(|| "not set".to_owned(), |n| n.to_string()),
-    );
-    row("Successful requests:", &benchmark.completed.to_string());
-    row("Benchmark duration (s):", &figure(benchmark.duration_s));
-    row("Total input tokens:", &benchmark.total_input_tokens.to_string());
-    row(
-        "Total generated tokens:",
-        &benchmark.total_output_tokens.to_string(),
-    );
-    row(
-        "Total generated tokens (retokenized):",
-        &benchmark.total_output_tokens_retokenized.to_string(),
-    );
-    row(
-        "Request throughput (req/s):",
-        &figure(benchmark.request_throughput),
-    );
-    row(
-        "Input token throughput (tok/s):",
-        &figure(benchmark.input_throughput),
-    );
-    row(
-        "Output token throughput (tok/s):",
-        &figure(benchmark.output_throughput),
-    );
-    row(
-        "Total token throughput (tok/s):",
-        &figure(benchmark.total_throughput),
-    );
-    row("Concurrency:", &figure(benchmark.concurrency));
-    let blocks = [
-        ("End-to-End Latency", "E2E Latency", &benchmark.e2e),
-        ("Time to First Token", "TTFT", &benchmark.ttft),
-        ("Inter-Token Latency", "ITL", &benchmark.itl),
-    ];
-    for (title, name, latency) in blocks {
-        let _ = writeln!(out, "{title:-^50}");
-        latencies(&mut out, name, latency);
-    }
-    let _ = writeln!(out, "{}", "=".repeat(50));
-    if let Some(path) = &benchmark.saved_to {
-        let _ = writeln!(out, "kept in {}", safe(path));
-    }
-    out
+/// A snapshot that was there, whole and proven when it was pulled.
+fn checked(checked: &Pulled) -> String {
+    let Pulled {
+        repo,
+        revision,
+        commit,
+        snapshot,
+        files,
+        total_bytes,
+        fetched_bytes: _,
+        cached: _,
+    } = checked;
+    labelled(&[
+        ("model", format!("{repo}@{revision}")),
+        ("commit", commit.clone()),
+        ("size", format!("{files} files, {}", Bytes(*total_bytes))),
+        ("snapshot", snapshot.clone()),
+    ])
 }
 
-/// The percentiles that the guide shows: all of them for ITL, P99 for TTFT.
-fn latencies(out: &mut String, name: &str, latency: &Latency) {
-    let Latency {
-        mean_ms,
-        median_ms,
-        p90_ms: _,
-        p95_ms,
-        p99_ms,
-        max_ms,
-    } = latency;
-    let p95 = if name == "ITL" { *p95_ms } else { None };
-    let p99 = if name == "E2E Latency" { None } else { *p99_ms };
-    for (part, value) in [
-        ("Mean", *mean_ms),
-        ("Median", *median_ms),
-        ("P95", p95),
-        ("P99", p99),
-        ("Max", *max_ms),
-    ] {
-        if let Some(value) = value {
-            let _ = writeln!(
-                out,
-                "{:<40} {:<10}",
-                format!("{part} {name} (ms):"),
-                format!("{value:.2}")
-            );
-        }
-    }
-}
-
-/// SGLang's four lines, and how far the figure can be trusted.
-fn gsm8k(result: &Gsm8k) -> String {
-    let mut out = format!(
-        "Accuracy: {:.3}\nInvalid: {:.3}\nLatency: {:.3} s\nOutput throughput: {:.3} token/s\n",
-        result.accuracy, result.invalid, result.latency_s, result.output_throughput
-    );
-    let _ = writeln!(
-        out,
-        "95 % interval: {:.3} to {:.3} ({} questions)\ndata sha256: {}",
-        result.accuracy_low,
-        result.accuracy_high,
-        result.questions,
-        safe(&result.data_sha256)
-    );
-    if let Some(path) = &result.saved_to {
-        let _ = writeln!(out, "kept in {}", safe(path));
-    }
-    out
-}
-
-/// An answer, with the reasoning apart.
-#[must_use]
-pub fn answer(answer: &Answer) -> String {
-    let lines = |text: &str| {
-        text.lines()
-            .map(|line| safe(line).into_owned() + "\n")
-            .collect::<String>()
-    };
-    let mut out = String::new();
-    if let Some(reasoning) = &answer.reasoning {
-        let _ = write!(out, "reasoning:\n{}\n", lines(reasoning));
-    }
-    out.push_str(&lines(&answer.content));
-    let cut = if answer.finish_reason == "length" {
-        ", cut at --max-tokens"
-    } else {
-        ""
-    };
-    let _ = writeln!(
-        out,
-        "({} prompt tokens, {} generated{cut})",
-        answer.prompt_tokens, answer.completion_tokens
-    );
-    out
+fn labelled(rows: &[(&str, String)]) -> String {
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|(label, value)| table::row([*label, value]))
+        .collect();
+    table::aligned(&rows)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Stage;
+    use crate::report::{Check, SCHEMA, StageTime, Verification};
 
-    #[test]
-    fn the_benchmark_has_the_guides_layout() {
-        let latency = Latency {
-            mean_ms: Some(1.0),
-            median_ms: Some(2.0),
-            p90_ms: Some(3.0),
-            p95_ms: Some(4.0),
-            p99_ms: Some(5.0),
-            max_ms: None,
+    fn step(title: &str, elapsed_ms: u64, outcome: Outcome) -> StepReport {
+        StepReport {
+            title: title.to_owned(),
+            elapsed_ms,
+            outcome: Some(outcome),
+        }
+    }
+
+    fn pulled() -> Outcome {
+        Outcome::Pulled(Pulled {
+            repo: "deepseek-ai/DeepSeek-R1-0528".to_owned(),
+            revision: "main".to_owned(),
+            commit: "4236a6af538feda4548eca9ab308586007567f52".to_owned(),
+            snapshot: "/data/hub/models--deepseek-ai--DeepSeek-R1-0528/snapshots/4236a6a".to_owned(),
+            files: 174,
+            total_bytes: 688_600_000_000,
+            fetched_bytes: 12_000_000_000,
+            cached: false,
+        })
+    }
+
+    fn up(end: Vec<StepReport>) -> Report {
+        let stages = [
+            (Stage::Starting, 0),
+            (Stage::LoadingWeights, 14_000),
+            (Stage::AllocatingKvCache, 326_000),
+            (Stage::CapturingGraphs, 330_000),
+            (Stage::WarmingUp, 357_000),
+            (Stage::Ready, 361_500),
+        ];
+        let ready = Ready {
+            base_url: "http://127.0.0.1:30000".to_owned(),
+            stages: stages.map(|(stage, at_ms)| StageTime { stage, at_ms }).to_vec(),
+            kv_pool_tokens: Some(980_344),
         };
-        let result = Benchmark {
-            backend: "sglang-oai".to_owned(),
-            request_rate: None,
-            max_concurrency: Some(1),
-            requested: 10,
-            completed: 10,
-            duration_s: 1287.25,
-            total_input_tokens: 10240,
-            total_output_tokens: 81920,
-            total_output_tokens_retokenized: 81000,
-            request_throughput: 0.01,
-            input_throughput: 8.0,
-            output_throughput: 64.0,
-            total_throughput: 72.0,
-            concurrency: 1.0,
-            e2e: latency,
-            ttft: latency,
-            tpot: latency,
-            itl: Latency {
-                max_ms: Some(60.93),
-                ..latency
-            },
-            saved_to: None,
+        let built = Built {
+            tag: "dsr1/guide:1f".to_owned(),
+            image_id: "sha256:ab".to_owned(),
+            cached: true,
+            size_bytes: 1,
         };
-        insta::assert_snapshot!(benchmark(&result));
+        let check = Check {
+            name: "one model is listed".to_owned(),
+            passed: true,
+            seen: "model".to_owned(),
+        };
+        let verification = Verification {
+            scope: "answers".to_owned(),
+            checks: vec![check],
+        };
+        let mut steps = vec![
+            step("build image dsr1/guide:1f", 40, Outcome::Built(built)),
+            step("pull deepseek-ai/DeepSeek-R1-0528", 62_000, pulled()),
+            step(
+                "start container dsr1-fp8-low-latency",
+                420,
+                Outcome::Started {
+                    name: "fp8-low-latency".to_owned(),
+                },
+            ),
+            step("wait for http://127.0.0.1:30000", 361_500, Outcome::Ready(ready)),
+            step("verify answers", 31_000, Outcome::Verified(verification)),
+            step(
+                "benchmark",
+                1_300_000,
+                Outcome::Benchmarked(crate::ui::measured::tests::run()),
+            ),
+        ];
+        steps.extend(end);
+        Report {
+            schema: SCHEMA.to_owned(),
+            command: "up".to_owned(),
+            steps,
+            elapsed_ms: 1_755_000,
+        }
     }
 
     #[test]
-    fn an_answer_shows_its_reasoning_apart() {
-        let shown = answer(&Answer {
-            reasoning: Some("17 * 23 = 391".to_owned()),
-            content: "391".to_owned(),
-            finish_reason: "stop".to_owned(),
-            prompt_tokens: 9,
-            completion_tokens: 20,
-        });
-        assert_eq!(
-            shown,
-            "reasoning:\n17 * 23 = 391\n\n391\n(9 prompt tokens, 20 generated)\n"
+    fn a_server_that_stays_says_what_is_next() {
+        insta::assert_snapshot!(report(&up(Vec::new())));
+    }
+
+    #[test]
+    fn a_server_that_was_stopped_does_not() {
+        let stopped = Outcome::Stopped {
+            name: "fp8-low-latency".to_owned(),
+            killed: true,
+        };
+        let text = report(&up(vec![step("stop fp8-low-latency", 1_000, stopped)]));
+        assert!(
+            text.ends_with("\n\nfp8-low-latency stopped, killed after the drain time\n"),
+            "{text}"
         );
+        assert!(!text.contains("next:"), "{text}");
+    }
+
+    #[test]
+    fn one_step_is_told_in_full() {
+        let steps = vec![step("pull x", 62_000, pulled())];
+        let only = Report {
+            schema: SCHEMA.to_owned(),
+            command: "pull".to_owned(),
+            steps,
+            elapsed_ms: 62_000,
+        };
+        insta::assert_snapshot!(report(&only));
+    }
+
+    #[test]
+    fn every_outcome_is_a_line_at_least() {
+        let outcomes = [
+            Outcome::Installed(Installed {
+                dir: "/c/venv".to_owned(),
+                cached: false,
+                packages: 180,
+            }),
+            Outcome::ModelWritten {
+                repo: "dsr1/rehearsal".to_owned(),
+                commit: "ab12".to_owned(),
+            },
+            Outcome::Mirroring {
+                endpoint: "http://127.0.0.1:8490".to_owned(),
+            },
+            Outcome::Started {
+                name: "re\x1bhearsal".to_owned(),
+            },
+        ];
+        let text: Vec<String> = outcomes.iter().map(outcome).collect();
+        insta::assert_snapshot!(text.concat());
     }
 }

@@ -1,146 +1,171 @@
 //! Progress on a terminal: a live line for the running step, a lasting line for each finished one. The only
-//! home of indicatif.
+//! home of indicatif (with `live`, its templates).
+//!
+//! Not in this module: output that is no terminal (`plain`).
 
-use std::sync::Mutex;
-use std::time::Duration;
+mod live;
+#[cfg(test)]
+mod screen;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::safe;
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use live::Live;
+
 use super::style::Style;
-use crate::event::{Event, Reporter};
-use crate::units;
+use super::table::pad;
+use super::{safe, time};
+use crate::event::{Event, Reporter, Stage};
+
+/// Columns of a finished step's title; the times of ordinary titles stand below each other.
+const TITLE: usize = 36;
 
 /// Draws on the terminal.
 pub(super) struct Tty {
     bars: MultiProgress,
+    /// The same terminal, for lines while nothing is live: indicatif would leave the last of them without its
+    /// newline, and what is printed next, such as a prompt, on top of it.
+    out: Mutex<Box<dyn Write + Send>>,
     style: Style,
-    running: Mutex<Option<Running>>,
-}
-
-/// The running step.
-struct Running {
-    title: String,
-    bar: ProgressBar,
-    counts_bytes: bool,
+    /// Whether a thread keeps spinner and clock going; tests draw on events only.
+    animate: bool,
+    running: Mutex<Option<Live>>,
 }
 
 impl Tty {
     /// Draws on stderr.
     pub(super) fn new(color: bool) -> Self {
-        Self::on(ProgressDrawTarget::stderr(), color)
+        Self::on(
+            ProgressDrawTarget::stderr(),
+            Box::new(std::io::stderr()),
+            color,
+            true,
+        )
     }
 
-    fn on(target: ProgressDrawTarget, color: bool) -> Self {
+    fn on(target: ProgressDrawTarget, out: Box<dyn Write + Send>, color: bool, animate: bool) -> Self {
+        let bars = MultiProgress::with_draw_target(target);
         Self {
-            bars: MultiProgress::with_draw_target(target),
+            bars,
+            out: Mutex::new(out),
             style: Style { color },
-            running: Mutex::new(None),
+            animate,
+            running: Mutex::default(),
         }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Live>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing that is drawn can be seen.
+    pub(super) fn is_hidden(&self) -> bool {
+        self.bars.is_hidden()
     }
 
     /// A line that stays, above the live one.
     fn keep(&self, line: &str) {
-        let _ = self.bars.println(line);
+        // Nobody is left to be told when the terminal is gone.
+        let _ = if self.running().is_some() {
+            self.bars.println(line.trim_end())
+        } else {
+            let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+            out.write_all(format!("{}\n", line.trim_end()).as_bytes())
+                .and_then(|()| out.flush())
+        };
     }
 
-    fn with(&self, change: impl FnOnce(&mut Option<Running>)) {
-        if let Ok(mut running) = self.running.lock() {
-            change(&mut running);
+    /// Changes the running step, if there is one.
+    fn change(&self, change: impl FnOnce(&mut Live)) {
+        if let Some(live) = self.running().as_mut() {
+            change(live);
         }
     }
 
-    fn start(&self, title: &str) {
-        let bar = self.bars.add(ProgressBar::new_spinner());
-        bar.set_style(template("{spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}"));
-        bar.set_prefix(safe(title).into_owned());
-        bar.enable_steady_tick(Duration::from_millis(120));
-        let next = Running {
-            title: title.to_owned(),
-            bar,
-            counts_bytes: false,
-        };
-        self.with(|running| {
-            if let Some(before) = running.replace(next) {
-                before.bar.finish_and_clear();
-            }
-        });
+    /// Takes the running step off the screen.
+    fn take(&self) -> Option<Live> {
+        let live = self.running().take()?;
+        live.clear(&self.bars);
+        Some(live)
+    }
+
+    fn start(&self, step: usize, of: usize, title: &str) {
+        // A step that never finished leaves no line behind.
+        drop(self.take());
+        let live = Live::new(
+            &self.bars,
+            self.style,
+            &format!("[{step}/{of}]"),
+            &safe(title),
+            self.animate,
+        );
+        *self.running() = Some(live);
     }
 
     fn finish(&self, elapsed_ms: u64, cached: bool, summary: &str) {
-        let mut title = String::new();
-        self.with(|running| {
-            if let Some(step) = running.take() {
-                step.bar.finish_and_clear();
-                self.bars.remove(&step.bar);
-                title = step.title;
-            }
-        });
+        let title = self
+            .take()
+            .map(|live| live.title().to_owned())
+            .unwrap_or_default();
         let time = if cached {
-            "cached".to_owned()
+            "(cached)".to_owned()
         } else {
-            units::duration(Duration::from_millis(elapsed_ms))
-        };
-        let summary = if summary.is_empty() {
-            String::new()
-        } else {
-            format!("  {}", safe(summary))
+            time(elapsed_ms)
         };
         self.keep(&format!(
-            "{} {} {}{}",
+            "{} {} {}  {}",
             self.style.green("✓"),
-            safe(&title),
-            self.style.dim(&time),
-            self.style.dim(&summary)
+            pad(&title, TITLE),
+            self.style.dim(&format!("{time:>8}")),
+            self.summary(summary)
         ));
     }
 
-    fn progress(&self, done: u64, total: Option<u64>, item: &str) {
-        self.with(|running| {
-            let Some(step) = running else { return };
-            if let Some(total) = total {
-                if !step.counts_bytes {
-                    step.counts_bytes = true;
-                    step.bar.set_style(template(
-                        "{spinner} {prefix} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} {wide_msg:.dim}",
-                    ));
-                }
-                step.bar.set_length(total);
-            }
-            step.bar.set_position(done);
-            step.bar.set_message(safe(item).into_owned());
-        });
+    /// A summary is dim, but for the word that the user waited for: `READY`, `VERIFIED`.
+    fn summary(&self, text: &str) -> String {
+        let text = safe(text);
+        let (first, rest) = text.split_once(' ').unwrap_or((&text, ""));
+        if first.len() > 3 && first.chars().all(|c| c.is_ascii_uppercase()) {
+            return format!("{} {rest}", self.style.bold_green(first));
+        }
+        self.style.dim(&text)
+    }
+
+    fn stage(&self, stage: Stage, elapsed_ms: u64, detail: &str) {
+        self.change(|live| live.stage(stage.title()));
+        // The step's own line comes at once and says READY.
+        if stage != Stage::Ready {
+            let line = format!(
+                "  · {} {:>8}  {}",
+                pad(stage.title(), TITLE - 2),
+                time(elapsed_ms),
+                safe(detail)
+            );
+            self.keep(&self.style.dim(line.trim_end()));
+        }
     }
 }
 
 impl Reporter for Tty {
     fn event(&self, event: &Event) {
         match event {
-            Event::StepStarted { title, .. } => self.start(title),
+            Event::StepStarted { step, of, title } => self.start(*step, *of, title),
             Event::Progress {
                 done_bytes,
                 total_bytes,
                 item,
                 ..
-            } => self.progress(*done_bytes, *total_bytes, item),
-            Event::Line { text, .. } => self.with(|running| {
-                if let Some(step) = running {
-                    step.bar.set_message(safe(text).into_owned());
-                }
-            }),
+            } => {
+                self.change(|live| live.progress(*done_bytes, *total_bytes, &safe(item)));
+            }
+            Event::Line { text, .. } => self.change(|live| live.message(&safe(text))),
             Event::Stage {
                 stage,
                 elapsed_ms,
                 detail,
                 ..
-            } => {
-                let time = units::duration(Duration::from_millis(*elapsed_ms));
-                self.keep(
-                    &self
-                        .style
-                        .dim(&format!("    {time:>6}  {}  {}", stage.title(), safe(detail))),
-                );
-            }
+            } => self.stage(*stage, *elapsed_ms, detail),
             Event::Warning { text, hint } => {
                 self.keep(&format!("{} {}", self.style.yellow("warning:"), safe(text)));
                 if !hint.is_empty() {
@@ -159,32 +184,78 @@ impl Reporter for Tty {
 }
 
 impl Drop for Tty {
-    /// An interrupted step leaves no live line behind.
+    /// The live line goes; a step that did not finish is named, for the error that follows.
     fn drop(&mut self) {
-        self.with(|running| {
-            if let Some(step) = running.take() {
-                step.bar.finish_and_clear();
-            }
-        });
+        if let Some(live) = self.take() {
+            let time = self.style.dim(&format!("{:>8}", live.elapsed()));
+            self.keep(&format!(
+                "{} {} {time}",
+                self.style.red("✗"),
+                pad(live.title(), TITLE)
+            ));
+        }
     }
-}
-
-/// A template of ours; a mistake in one is caught by the test below, not by the user.
-fn template(text: &str) -> ProgressStyle {
-    ProgressStyle::with_template(text).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::screen::Screen;
     use super::*;
+    use crate::ui::plain::tests::transcript;
+
+    /// Shows the first `events` of the transcript on a screen of `width` columns.
+    fn shown(events: usize, width: u16, color: bool) -> (Tty, Screen) {
+        let screen = Screen::new(width);
+        let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
+        let tty = Tty::on(target, Box::new(screen.clone()), color, false);
+        for (_, event) in transcript().iter().take(events) {
+            tty.event(event);
+        }
+        (tty, screen)
+    }
 
     #[test]
-    fn templates_parse() {
-        for text in [
-            "{spinner} {prefix} {elapsed:.dim} {wide_msg:.dim}",
-            "{spinner} {prefix} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} {wide_msg:.dim}",
-        ] {
-            ProgressStyle::with_template(text).unwrap();
-        }
+    fn finished_steps_stay_and_the_running_one_is_last() {
+        let (tty, screen) = shown(usize::MAX, 110, false);
+        insta::with_settings!({ filters => vec![(r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]", "*"), (r"\d+s\b( *)$", "Ts")] }, {
+            insta::assert_snapshot!(screen.text());
+        });
+        drop(tty);
+        let last = screen.text().lines().last().unwrap().to_owned();
+        assert!(last.starts_with("✗ verify answers "), "{last}");
+        assert!(screen.raw().ends_with('\n'));
+    }
+
+    #[test]
+    fn a_pull_shows_a_bar_that_fits_eighty_columns() {
+        let (_tty, screen) = shown(7, 80, false);
+        let lines: Vec<String> = screen.text().lines().map(str::to_owned).collect();
+        let [.., line, bar] = lines.as_slice() else {
+            panic!("{lines:?}")
+        };
+        assert!(
+            line.contains("[2/4] pull nvidia/DeepSeek-R1-0528-FP4") && line.contains("model-00042"),
+            "{line}"
+        );
+        assert!(bar.contains("━") && bar.contains("106.0 GB of 413.0 GB"), "{bar}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_childs_line_is_shown_harmlessly() {
+        let (_tty, screen) = shown(16, 110, false);
+        let text = screen.text();
+        assert!(
+            text.contains("\\x1b[32mINFO\\x1b[0m:    server_args=\\u{202e}x\\x0d"),
+            "{text}"
+        );
+        assert!(!screen.raw().contains('\x1b'), "{:?}", screen.raw());
+    }
+
+    #[test]
+    fn what_the_user_waits_for_stands_out() {
+        let (tty, _) = shown(0, 80, true);
+        assert_eq!(tty.summary("READY on x"), "\x1b[1;32mREADY\x1b[0m on x");
+        assert_eq!(tty.summary("163 files"), "\x1b[2m163 files\x1b[0m");
     }
 }

@@ -1,0 +1,120 @@
+//! What `doctor` found.
+//!
+//! Not in this module: the rules (`plan::checks`).
+
+use std::fmt::Write;
+
+use super::table::{pad, width};
+use super::{safe, table};
+use crate::plan::checks::{Finding, Verdict};
+
+/// A word, an id and a text per finding, the fix below; then how many came out how.
+#[must_use]
+pub fn findings(findings: &[Finding]) -> String {
+    let ids = findings
+        .iter()
+        .map(|finding| width(&safe(&finding.id)))
+        .max()
+        .unwrap_or(0);
+    let mut out = String::new();
+    for Finding {
+        id,
+        verdict,
+        text,
+        fix,
+    } in findings
+    {
+        let _ = writeln!(
+            out,
+            "{:<4}  {}  {}",
+            word(*verdict),
+            pad(&safe(id), ids),
+            safe(text)
+        );
+        if let Some(fix) = fix.as_ref().filter(|_| *verdict != Verdict::Ok) {
+            let _ = writeln!(out, "{}  fix: {}", table::pad("", 4 + 2 + ids), safe(fix));
+        }
+    }
+    out + &tally(findings)
+}
+
+const fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Ok => "ok",
+        Verdict::Warn => "warn",
+        Verdict::Fail => "FAIL",
+        Verdict::NotChecked => "?",
+    }
+}
+
+/// `2 failed, 1 warning, 1 not checked, 5 ok`: what matters first.
+fn tally(findings: &[Finding]) -> String {
+    let count = |wanted| {
+        findings
+            .iter()
+            .filter(|finding| finding.verdict == wanted)
+            .count()
+    };
+    let warnings = count(Verdict::Warn);
+    let parts = [
+        (count(Verdict::Fail), "failed"),
+        (warnings, if warnings == 1 { "warning" } else { "warnings" }),
+        (count(Verdict::NotChecked), "not checked"),
+        (count(Verdict::Ok), "ok"),
+    ];
+    let words: Vec<String> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
+    if words.is_empty() {
+        "nothing was checked\n".to_owned()
+    } else {
+        format!("{}\n", words.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(id: &str, verdict: Verdict, text: &str, fix: Option<&str>) -> Finding {
+        Finding {
+            id: id.to_owned(),
+            verdict,
+            text: text.to_owned(),
+            fix: fix.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_fix_stands_under_what_it_fixes() {
+        let found = [
+            finding(
+                "host",
+                Verdict::Ok,
+                "Ubuntu 24.04, 6.8.0, linux/amd64, 128 processors",
+                None,
+            ),
+            finding(
+                "gpu.driver",
+                Verdict::Fail,
+                "driver 570.86.15, stack `guide` needs 575 or newer",
+                Some("install a newer NVIDIA driver, then reboot"),
+            ),
+            finding(
+                "docker.nvidia",
+                Verdict::Warn,
+                "no `nvidia` runtime in Docker",
+                Some("install the NVIDIA Container Toolkit"),
+            ),
+            finding(
+                "disk.weights",
+                Verdict::NotChecked,
+                "weights: 413.0 GB wanted at /data",
+                None,
+            ),
+        ];
+        insta::assert_snapshot!(findings(&found));
+    }
+}

@@ -1,0 +1,164 @@
+//! The live line of the running step: one line, and a bar below while bytes are counted.
+//!
+//! Not in this module: lines that stay (`tty`).
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+
+use crate::ui::style::Style;
+use crate::units::{self, Bytes};
+
+/// Redraws per second are few: the eye wants to see that it lives, not more.
+const TICK: Duration = Duration::from_millis(120);
+
+/// Columns that a title may take, so that clock and message fit beside it.
+const TITLE: usize = 48;
+
+const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+
+/// A line; a line with a count; a line and a bar. `wide_msg` is cut at the edge of the terminal.
+const LINE: &str = "{spinner} {prefix}  {clock}  {wide_msg}";
+const COUNT: &str = "{spinner} {prefix}  {clock}  {amount}  {wide_msg}";
+const BAR: &str = "{spinner} {prefix}  {clock}  {wide_msg}\n  {bar:20}  {percent:>3} %  {amount}  {decimal_bytes_per_sec}  {left}";
+
+/// The running step on the screen.
+pub(super) struct Live {
+    bar: ProgressBar,
+    style: Style,
+    number: String,
+    title: String,
+    template: &'static str,
+}
+
+impl Live {
+    /// Draws the step; `title` is safe to show.
+    pub(super) fn new(bars: &MultiProgress, style: Style, number: &str, title: &str, animate: bool) -> Self {
+        let bar = bars.add(ProgressBar::no_length());
+        let live = Self {
+            bar,
+            style,
+            number: number.to_owned(),
+            title: title.to_owned(),
+            template: LINE,
+        };
+        live.bar.set_style(template(LINE, style));
+        live.name("");
+        if animate {
+            live.bar.enable_steady_tick(TICK);
+        }
+        live.bar.tick();
+        live
+    }
+
+    /// The title.
+    pub(super) fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Time since the step began.
+    pub(super) fn elapsed(&self) -> String {
+        units::duration(self.bar.elapsed())
+    }
+
+    /// Shows the stage beside the title.
+    pub(super) fn stage(&mut self, stage: &str) {
+        self.name(stage);
+        self.bar.set_message("");
+    }
+
+    /// Shows what is going on, dimmed; `text` is safe to show.
+    pub(super) fn message(&self, text: &str) {
+        self.bar.set_message(self.style.dim(text.trim()));
+    }
+
+    /// Shows bytes, as a bar when it is known how many there will be.
+    pub(super) fn progress(&mut self, done: u64, total: Option<u64>, item: &str) {
+        let wanted = if total.is_some() { BAR } else { COUNT };
+        if self.template != wanted {
+            self.template = wanted;
+            self.bar.set_style(template(wanted, self.style));
+            // A pull that goes on did not fetch just now what it has: the speed counts from here. The message
+            // makes indicatif take note of the position first.
+            self.bar.set_position(done);
+            self.message(item);
+            self.bar.reset_eta();
+        }
+        if let Some(total) = total {
+            self.bar.set_length(total);
+        }
+        self.bar.set_position(done);
+        self.message(item);
+    }
+
+    /// Takes it off the screen.
+    pub(super) fn clear(&self, bars: &MultiProgress) {
+        self.bar.finish_and_clear();
+        bars.remove(&self.bar);
+    }
+
+    fn name(&self, stage: &str) {
+        let mut title: String = self.title.chars().take(TITLE).collect();
+        if title.len() < self.title.len() {
+            title.pop();
+            title.push('…');
+        }
+        if !stage.is_empty() {
+            title = format!("{title}: {stage}");
+        }
+        self.bar
+            .set_prefix(format!("{} {title}", self.style.dim(&self.number)));
+    }
+}
+
+/// A template of ours; a mistake in one is caught by the test below, not by the user.
+fn template(text: &str, style: Style) -> ProgressStyle {
+    let spinner: Vec<String> = SPINNER.iter().map(|frame| style.cyan(frame)).collect();
+    let spinner: Vec<&str> = spinner.iter().map(String::as_str).collect();
+    ProgressStyle::with_template(text)
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+        .tick_strings(&spinner)
+        .progress_chars("━╸ ")
+        .with_key("clock", move |state: &ProgressState, out: &mut dyn Write| {
+            let _ = out.write_str(&style.dim(&clock(state.elapsed())));
+        })
+        .with_key("amount", |state: &ProgressState, out: &mut dyn Write| {
+            let _ = write!(out, "{}", Bytes(state.pos()));
+            if let Some(total) = state.len() {
+                let _ = write!(out, " of {}", Bytes(total));
+            }
+        })
+        .with_key("left", |state: &ProgressState, out: &mut dyn Write| {
+            let left = state.eta();
+            if left > Duration::ZERO {
+                let _ = write!(out, "{} left", clock(left));
+            }
+        })
+}
+
+/// A running clock does not show tenths: they would only flicker.
+fn clock(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..10 => format!("{seconds}s"),
+        _ => units::duration(time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_parse() {
+        for text in [LINE, COUNT, BAR] {
+            ProgressStyle::with_template(text).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_clock_does_not_flicker() {
+        assert_eq!(clock(Duration::from_millis(9_870)), "9s");
+        assert_eq!(clock(Duration::from_secs(250)), "4m10s");
+    }
+}

@@ -1,0 +1,69 @@
+//! What the answers of a server were found to be.
+//!
+//! Not in this module: asking (`engine::verify`).
+
+use std::fmt::Write;
+
+use super::safe;
+use crate::report::Verification;
+
+/// The verdict with what it covers, each check, and what it does not cover.
+#[must_use]
+pub fn verification(verification: &Verification) -> String {
+    let wiring_only = verification.scope == "wiring";
+    let verdict = if verification.passed() {
+        "VERIFIED"
+    } else {
+        "NOT VERIFIED"
+    };
+    let scope = if wiring_only {
+        "wiring: what a server of any model must do"
+    } else {
+        "wiring and answers"
+    };
+    let mut out = format!("{verdict} ({scope})\n");
+    for check in &verification.checks {
+        let word = if check.passed { "ok" } else { "FAIL" };
+        let _ = writeln!(out, "  {word:<4}  {}: {}", safe(&check.name), safe(&check.seen));
+    }
+    if wiring_only {
+        out += "  ?     content was not checked: the model is random, what it says means nothing\n";
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Check;
+
+    fn example(scope: &str, passed: bool) -> Verification {
+        let check = |name: &str, passed, seen: &str| Check {
+            name: name.to_owned(),
+            passed,
+            seen: seen.to_owned(),
+        };
+        let checks = vec![
+            check("one model is listed", true, "deepseek-ai/DeepSeek-R1-0528"),
+            check(
+                "the same question twice, the same answer",
+                passed,
+                "\"ab\" and \"ab\"",
+            ),
+        ];
+        Verification {
+            scope: scope.to_owned(),
+            checks,
+        }
+    }
+
+    #[test]
+    fn wiring_alone_says_what_it_did_not_check() {
+        insta::assert_snapshot!(verification(&example("wiring", true)));
+    }
+
+    #[test]
+    fn a_failed_check_is_no_verification() {
+        insta::assert_snapshot!(verification(&example("answers", false)));
+    }
+}
