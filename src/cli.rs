@@ -84,9 +84,9 @@ pub enum Command {
     Build(BuildArgs),
     /// Fetch weights and check every hash before a file gets its name.
     ///
-    /// An interrupted pull goes on where it was. The token is read from HF_TOKEN or the hub client's token file.
+    /// An interrupted pull goes on where it was. The token is read from `HF_TOKEN` or the hub client's token file.
     Pull(PullArgs),
-    /// Serve the local hub cache, read-only, to other machines (HF_ENDPOINT=http://...).
+    /// Serve the local hub cache, read-only, to machines whose `HF_ENDPOINT` it is.
     Mirror(MirrorArgs),
     /// Start a server, follow it to READY, verify its answers and leave it running.
     Serve(ServeArgs),
@@ -215,7 +215,7 @@ pub struct ServerArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Hub")]
 pub struct HubArgs {
-    /// Hub base URL [default: HF_ENDPOINT, else the public hub].
+    /// Hub base URL [default: `HF_ENDPOINT`, else the public hub].
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
     /// Files fetched at once.
@@ -277,7 +277,7 @@ pub struct MirrorArgs {
     /// Address to listen on; a LAN address lets other machines in, who can read every cached repository.
     #[arg(long, default_value = "127.0.0.1:8490", value_name = "ADDR:PORT")]
     pub listen: String,
-    /// Hub cache to serve [default: HF_HUB_CACHE].
+    /// Hub cache to serve [default: `HF_HUB_CACHE`].
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
     /// Write the rehearsal model into the cache first.

@@ -320,7 +320,7 @@ fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
         offset = end;
     }
     let mut text = Value::Object(header).to_string();
-    while text.len() % 8 != 0 {
+    while !text.len().is_multiple_of(8) {
         text.push(' ');
     }
     let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
@@ -361,7 +361,7 @@ mod tests {
             "model-00002-of-00002.safetensors",
         ] {
             let bytes = find(shard);
-            let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+            let length = usize::try_from(u64::from_le_bytes(bytes[..8].try_into().unwrap())).unwrap();
             let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
             let names: Vec<&String> = header
                 .as_object()
@@ -375,7 +375,7 @@ mod tests {
                 .map(|n| header[*n]["data_offsets"][1].as_u64().unwrap())
                 .max()
                 .unwrap();
-            assert_eq!(8 + length + end as usize, bytes.len());
+            assert_eq!(8 + length + usize::try_from(end).unwrap(), bytes.len());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Quantities with their units: parsing is strict, printing is for people.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -64,6 +64,18 @@ impl FromStr for Bytes {
     }
 }
 
+/// Bytes as lower-case hexadecimal digits, as hashes are written.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
 /// Prints a duration the way a person says it: `0.4s`, `41s`, `5m12s`, `1h02m`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {
@@ -93,6 +105,11 @@ mod tests {
     fn bytes_print_decimal() {
         assert_eq!(Bytes(11_300_000_000).to_string(), "11.3 GB");
         assert_eq!(Bytes(999).to_string(), "999 B");
+    }
+
+    #[test]
+    fn hex_has_two_digits_a_byte() {
+        assert_eq!(hex(&[0, 15, 255]), "000fff");
     }
 
     #[test]

@@ -1,5 +1,13 @@
 //! The whole chain on the real SGLang, as a user runs it: in a venv and in a container. Cold, the first test of
 //! each runtime installs 180 packages; later ones find them. Nothing here is skipped.
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::doc_markdown,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test says what is wrong by panicking"
+)]
 
 mod support;
 
@@ -87,21 +95,11 @@ fn assert_result_kept(home: &Home) {
     assert!(result["ttft"]["median_ms"].as_f64().unwrap() > 0.0);
 }
 
-fn up(home: &Home, runtime: &str) -> Run {
+/// The README's first command, on a port and under a name of the test's own.
+fn up(home: &Home) -> Run {
     let port = free_port().to_string();
-    let args = [
-        "up",
-        "--profile",
-        "rehearsal",
-        "--runtime",
-        runtime,
-        "--port",
-        &port,
-        "--name",
-        "chain",
-        "--progress",
-        "plain",
-    ];
+    let mut args = support::first_command();
+    args.extend(["--port", &port, "--name", "chain", "--progress", "plain"]);
     home.run(&args)
 }
 
@@ -110,7 +108,7 @@ fn the_whole_chain_as_a_process() {
     let _alone = alone();
     let home = Home::new().with_shared_packages().without_docker();
     // Left to itself, dsr1 takes the process runtime without a daemon, and says why.
-    let run = up(&home, "auto").expect(0);
+    let run = up(&home).expect(0);
     assert!(
         run.stderr.contains("note: runtime process: no Docker daemon at"),
         "{}",
@@ -127,7 +125,7 @@ fn the_whole_chain_in_docker() {
     let _alone = alone();
     base_image();
     let home = Home::new();
-    let run = up(&home, "auto").expect(0);
+    let run = up(&home).expect(0);
     assert!(
         run.stderr.contains("note: runtime docker: a daemon answers"),
         "{}",
@@ -380,7 +378,7 @@ fn the_life_of_a_server_in_docker() {
 fn start_loading(home: &Home, runtime: &str, name: &str) -> Started {
     let port = free_port().to_string();
     let mut started = home.start(&serve_args(runtime, name, &port));
-    started.wait_for("    | ", Duration::from_secs(120));
+    started.wait_for("    | ", Duration::from_mins(2));
     started
 }
 

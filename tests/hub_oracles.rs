@@ -1,5 +1,13 @@
 //! Independent judges of the hub protocol: the `hf` client against our mirror, and our pull against an nginx that
 //! serves static answers.
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::doc_markdown,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test says what is wrong by panicking"
+)]
 
 mod support;
 

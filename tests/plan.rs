@@ -1,5 +1,11 @@
 //! What each command would do, as the script that it prints: a snapshot per profile and command, each of which
 //! bash accepts.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test says what is wrong by panicking"
+)]
 
 mod support;
 

@@ -1,32 +1,20 @@
 //! Every console block of README runs: for real where that needs no GPU, as a plan for the guide's host where it
 //! does, and up to "no server is running" where it wants one (`tests/engine.rs` runs those on a server).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test says what is wrong by panicking"
+)]
 
 mod support;
 
 use std::path::Path;
 use std::process::Command;
 
-use support::Home;
+use support::{Home, readme_commands};
 
 const README: &str = include_str!("../README.md");
-
-/// The lines after `$ ` in console blocks.
-fn commands() -> Vec<&'static str> {
-    let mut inside = false;
-    let mut found = Vec::new();
-    for line in README.lines() {
-        match line {
-            "```console" => inside = true,
-            line if line.starts_with("```") => inside = false,
-            line if inside => found.push(
-                line.strip_prefix("$ ")
-                    .unwrap_or_else(|| panic!("not a command: {line}")),
-            ),
-            _ => {}
-        }
-    }
-    found
-}
 
 /// A home in which the README's files are, and `dsr1` on the path.
 fn home() -> Home {
@@ -69,9 +57,9 @@ fn shell(home: &Home, command: &str) -> support::Run {
 
 #[test]
 fn the_first_two_commands_are_what_the_tests_run() {
-    let commands = commands();
+    let commands = readme_commands();
     assert_eq!(commands[0], "cargo run --release -- up --profile rehearsal");
-    assert!(include_str!("engine.rs").contains(r#""up", "--profile", "rehearsal""#));
+    assert!(include_str!("engine.rs").contains("support::first_command()"));
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(commands[1]);
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(script).unwrap().permissions());
     assert_eq!(mode & 0o111, 0o111);
@@ -84,7 +72,7 @@ fn the_first_two_commands_are_what_the_tests_run() {
 #[test]
 fn every_other_command_runs() {
     let home = home();
-    for command in &commands()[2..] {
+    for command in &readme_commands()[2..] {
         let word = command.split(' ').nth(1).unwrap();
         match word {
             "up" | "serve" | "build" | "pull" | "plan" => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::context::{Ask, Context};
+use super::context::{Ask, Context, catalog};
 use super::status::probe;
 use crate::cli::BenchArgs;
 use crate::engine::Found;
@@ -16,7 +16,7 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
         .engine
         .one_server(args.which.server.as_deref(), &probe()?)
         .await?;
-    let (profile, stack) = origin(context, &found, args.profile_file.as_deref())?;
+    let (profile, stack) = origin(&found, args.profile_file.as_deref())?;
     let facts = context.gather(&stack, None, &Ask::default()).await;
     let bench = Bench {
         input_len: args.input_len.unwrap_or(profile.bench.input_len),
@@ -40,12 +40,8 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
 }
 
 /// The profile and stack that a server was started from.
-pub(super) fn origin(
-    context: &Context,
-    found: &Found,
-    file: Option<&std::path::Path>,
-) -> Result<(Profile, Stack)> {
-    let catalog = context.catalog(file)?;
+pub(super) fn origin(found: &Found, file: Option<&std::path::Path>) -> Result<(Profile, Stack)> {
+    let catalog = catalog(file)?;
     let stack = catalog.stack(&found.status.stack)?.clone();
     let name = &found.status.profile;
     let profile = catalog

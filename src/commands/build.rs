@@ -1,30 +1,29 @@
 //! `dsr1 build`: the image or the venv of a stack.
 
-use super::context::{Ask, Context, asked};
+use super::context::{Ask, Context, asked, catalog};
 use crate::cli::BuildArgs;
 use crate::error::Result;
 use crate::plan::{self, BuildRequest, Target};
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: BuildArgs) -> Result<()> {
-    let file = context.facts_file(&args.plan)?;
+    let file = Context::facts_file(&args.plan)?;
     let stack = match &args.stack {
-        Some(name) => context.catalog(None)?.stack(name)?.clone(),
+        Some(name) => catalog(None)?.stack(name)?.clone(),
         None => context.select(&args.profile, file.as_ref()).await?.stack,
     };
-    let facts = match file {
-        Some(facts) => facts,
-        None => {
-            let ask = Ask {
-                docker: asked(&args.runtime) != Some(Target::Process),
-                python: asked(&args.runtime) != Some(Target::Docker),
-                base_image: args.runtime.base_image.clone(),
-                ..Ask::default()
-            };
-            context.gather(&stack, None, &ask).await
-        }
+    let facts = if let Some(facts) = file {
+        facts
+    } else {
+        let ask = Ask {
+            docker: asked(&args.runtime) != Some(Target::Process),
+            python: asked(&args.runtime) != Some(Target::Docker),
+            base_image: args.runtime.base_image.clone(),
+            ..Ask::default()
+        };
+        context.gather(&stack, None, &ask).await
     };
-    let (target, why) = context.target(&args.runtime, &stack, &facts)?;
+    let (target, why) = Context::target(&args.runtime, &stack, &facts)?;
     let request = BuildRequest {
         stack,
         target,

@@ -103,11 +103,6 @@ impl Context {
         Err(Error::new(Kind::Interrupted, format!("interrupted by {name}")))
     }
 
-    /// The catalog, with a profile file on top when one is given.
-    pub(super) fn catalog(&self, file: Option<&Path>) -> Result<Catalog> {
-        catalog(file)
-    }
-
     /// The profile that the arguments choose.
     pub(super) async fn select(&self, args: &ProfileArgs, facts: Option<&Facts>) -> Result<Selection> {
         let catalog = catalog(args.profile_file.as_deref())?;
@@ -138,7 +133,7 @@ impl Context {
     }
 
     /// Facts from the file of `--facts`.
-    pub(super) fn facts_file(&self, args: &PlanArgs) -> Result<Option<Facts>> {
+    pub(super) fn facts_file(args: &PlanArgs) -> Result<Option<Facts>> {
         let Some(path) = &args.facts else { return Ok(None) };
         let name = path.display();
         let text = std::fs::read_to_string(path).at(Kind::Usage, || format!("cannot read `{name}`"))?;
@@ -227,7 +222,6 @@ impl Context {
 
     /// The runtime that the arguments choose, with the reason when dsr1 chose.
     pub(super) fn target(
-        &self,
         args: &RuntimeArgs,
         stack: &Stack,
         facts: &Facts,
@@ -240,22 +234,21 @@ impl Context {
         &self,
         args: &ServerArgs,
     ) -> Result<(ServeRequest, Facts, Vec<String>)> {
-        let file = self.facts_file(&args.plan)?;
+        let file = Self::facts_file(&args.plan)?;
         let Selection { profile, stack, note } = self.select(&args.profile, file.as_ref()).await?;
-        let facts = match file {
-            Some(facts) => facts,
-            None => {
-                let ask = Ask {
-                    docker: asked(&args.runtime) != Some(Target::Process),
-                    python: asked(&args.runtime) != Some(Target::Docker),
-                    gpus: true,
-                    ports: std::iter::once(args.port).chain(plan::mirror_ports()).collect(),
-                    base_image: args.runtime.base_image.clone(),
-                };
-                self.gather(&stack, Some(&profile), &ask).await
-            }
+        let facts = if let Some(facts) = file {
+            facts
+        } else {
+            let ask = Ask {
+                docker: asked(&args.runtime) != Some(Target::Process),
+                python: asked(&args.runtime) != Some(Target::Docker),
+                gpus: true,
+                ports: std::iter::once(args.port).chain(plan::mirror_ports()).collect(),
+                base_image: args.runtime.base_image.clone(),
+            };
+            self.gather(&stack, Some(&profile), &ask).await
         };
-        let (target, why) = self.target(&args.runtime, &stack, &facts)?;
+        let (target, why) = Self::target(&args.runtime, &stack, &facts)?;
         let request = ServeRequest {
             profile,
             stack,

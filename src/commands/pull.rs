@@ -1,6 +1,6 @@
 //! `dsr1 pull`: weights, proven.
 
-use super::context::{Ask, Context};
+use super::context::{Ask, Context, catalog};
 use crate::cli::PullArgs;
 use crate::error::Result;
 use crate::plan::{self, PullRequest};
@@ -9,25 +9,22 @@ use crate::profile::Model;
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
     let endpoint = context.endpoint(&args.hub)?;
-    let file = context.facts_file(&args.plan)?;
-    let (model, facts) = match &args.repo {
-        Some(repo) => {
-            let model = Model {
-                repo: repo.clone(),
-                revision: args.revision.clone().unwrap_or_else(|| "main".to_owned()),
-                size_bytes: 0,
-                license: "see the repository's page".to_owned(),
-            };
-            let stack = context.catalog(None)?.stack("cpu")?.clone();
-            (model, context.gather(&stack, None, &Ask::default()).await)
-        }
-        None => {
-            let selection = context.select(&args.profile, file.as_ref()).await?;
-            let facts = context
-                .gather(&selection.stack, Some(&selection.profile), &Ask::default())
-                .await;
-            (selection.profile.model, facts)
-        }
+    let file = Context::facts_file(&args.plan)?;
+    let (model, facts) = if let Some(repo) = &args.repo {
+        let model = Model {
+            repo: repo.clone(),
+            revision: args.revision.clone().unwrap_or_else(|| "main".to_owned()),
+            size_bytes: 0,
+            license: "see the repository's page".to_owned(),
+        };
+        let stack = catalog(None)?.stack("cpu")?.clone();
+        (model, context.gather(&stack, None, &Ask::default()).await)
+    } else {
+        let selection = context.select(&args.profile, file.as_ref()).await?;
+        let facts = context
+            .gather(&selection.stack, Some(&selection.profile), &Ask::default())
+            .await;
+        (selection.profile.model, facts)
     };
     let request = PullRequest {
         repo: model.repo,

@@ -23,13 +23,13 @@ pub(super) fn new(
     argv: &[&str],
     extra: &BTreeMap<String, String>,
 ) -> Result<std::process::Command> {
-    let (program, args) = argv
+    let (program, rest) = argv
         .split_first()
         .ok_or_else(|| Error::new(Kind::Internal, "an empty command"))?;
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let mut command = std::process::Command::new(program);
     command
-        .args(args)
+        .args(rest)
         .env_clear()
         .envs(env.inherited.iter().map(|(key, value)| (key, value)))
         .envs(extra);
@@ -127,9 +127,9 @@ fn read_lines<R: AsyncRead + Unpin + Send + 'static>(pipe: Option<R>, sender: mp
             let mut found = Vec::new();
             let mut keep = |line: &str| found.push(line.to_owned());
             if count == 0 {
-                lines.finish(&mut keep)
+                lines.finish(&mut keep);
             } else {
-                lines.push(&buffer[..count], &mut keep)
+                lines.push(&buffer[..count], &mut keep);
             }
             for line in found {
                 if sender.send(line).await.is_err() {

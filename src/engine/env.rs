@@ -151,7 +151,7 @@ impl Env {
     }
 }
 
-/// The hub client's reading of a flag: `1`, `true`, `yes`, `on`, in any case (huggingface_hub constants).
+/// The hub client's reading of a flag: `1`, `true`, `yes`, `on`, in any case (`huggingface_hub` constants).
 fn is_on(value: Option<String>) -> bool {
     value.is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
 }

@@ -263,7 +263,7 @@ impl Engine {
                 let runtime = self.runtime(&step.server).await?;
                 measure::benchmark(step, &runtime, events)
                     .await
-                    .map(Outcome::Benchmarked)
+                    .map(|result| Outcome::Benchmarked(Box::new(result)))
             }
             Step::RunGsm8k(step) => {
                 let runtime = self.runtime(&step.server).await?;

@@ -127,7 +127,7 @@ fn holder(port: u16) -> Option<String> {
     })
 }
 
-/// The inode of the socket that listens on `port`, in the format of /proc/net/tcp (proc_net_tcp.rst).
+/// The inode of the socket that listens on `port`, in the format of /proc/net/tcp (`proc_net_tcp.rst`).
 fn listening_inode(table: &str, port: u16) -> Option<u64> {
     const LISTEN: &str = "0A";
     table.lines().skip(1).find_map(|line| {

@@ -194,7 +194,7 @@ impl Http {
                 .cause(error.causes().join(": "))
                 .hint("check the network and proxy, or name another hub with HF_ENDPOINT or --endpoint")
         };
-        let mut request = self.client(url)?.get(url).timeout(Duration::from_secs(120));
+        let mut request = self.client(url)?.get(url).timeout(Duration::from_mins(2));
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
         }

@@ -150,7 +150,7 @@ pub(super) fn tail(log: &Path, count: usize) -> Vec<String> {
     };
     let (mut lines, mut found) = (Lines::default(), Vec::new());
     lines.push(&read().unwrap_or_default(), &mut |line| {
-        found.push(line.to_owned())
+        found.push(line.to_owned());
     });
     lines.finish(&mut |line| found.push(line.to_owned()));
     let skip = found.len().saturating_sub(count);

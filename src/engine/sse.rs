@@ -52,9 +52,8 @@ mod tests {
     fn events_are_found_whatever_the_line_ends() {
         let expected = ["{\"a\":1}", "two\nlines", "[DONE]"];
         for end in ["\n", "\r\n", "\r"] {
-            let text =
-                format!(": note\ndata: {{\"a\":1}}\n\nevent: x\ndata:two\ndata: lines\n\ndata: [DONE]\n\n")
-                    .replace('\n', end);
+            let text = ": note\ndata: {\"a\":1}\n\nevent: x\ndata:two\ndata: lines\n\ndata: [DONE]\n\n"
+                .replace('\n', end);
             assert_eq!(parse(&[text.as_bytes()]), expected, "{end:?}");
         }
     }

@@ -13,7 +13,7 @@ use crate::profile::Verify;
 use crate::report::{Answer, Check, Verification};
 
 /// How long one answer may take: a reasoning model thinks for minutes.
-const ANSWER: Duration = Duration::from_secs(600);
+const ANSWER: Duration = Duration::from_mins(10);
 
 /// Asked in the wiring checks; short, because a random model fills whatever it is given.
 const WIRING_TOKENS: u32 = 16;

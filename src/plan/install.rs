@@ -10,7 +10,7 @@ use super::{
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::profile::{Accelerator, Stack};
-use crate::units::Bytes;
+use crate::units::{Bytes, hex};
 
 /// Which runtime a stack is installed for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,5 +240,5 @@ fn digest(parts: &[(&str, &String)]) -> String {
         hash.update(format!("{name}:{}:", value.len()));
         hash.update(value);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }

@@ -231,14 +231,13 @@ impl Catalog {
 
 fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
     let error = Error::new(Kind::Usage, format!("unknown {what} `{name}`"));
-    match yaml::nearest(name, known.clone()) {
-        Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
-        None => {
-            let mut names: Vec<&str> = known.collect();
-            names.sort_unstable();
-            names.dedup();
-            error.hint(format!("known: {}", names.join(", ")))
-        }
+    if let Some(nearest) = yaml::nearest(name, known.clone()) {
+        error.hint(format!("did you mean `{nearest}`?"))
+    } else {
+        let mut names: Vec<&str> = known.collect();
+        names.sort_unstable();
+        names.dedup();
+        error.hint(format!("known: {}", names.join(", ")))
     }
 }
 

@@ -16,7 +16,7 @@ pub struct EngineFlags {
     pub env: BTreeMap<String, String>,
 }
 
-/// `--moe-runner-backend` replaced one flag per kernel family (server_args.py, 0.5.1).
+/// `--moe-runner-backend` replaced one flag per kernel family (`server_args.py`, 0.5.1).
 const MOE_RUNNER_BACKEND: Version = Version::new(0, 5, 1);
 /// `--attn-dp-size` replaced `--enable-dp-attention` with `--data-parallel-size` (0.5.22).
 const ATTN_DP_SIZE: Version = Version::new(0, 5, 22);

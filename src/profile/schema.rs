@@ -147,7 +147,7 @@ pub enum AttentionBackend {
 pub struct Bench {
     /// `sglang` (native `/generate`) or `sglang-oai` (`/v1/completions`).
     pub backend: String,
-    /// `random` (ShareGPT text, fetched from the internet) or `random-ids` (no corpus).
+    /// `random` (`ShareGPT` text, fetched from the internet) or `random-ids` (no corpus).
     pub dataset: String,
     /// Prompt length in tokens.
     pub input_len: u32,

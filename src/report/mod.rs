@@ -44,7 +44,7 @@ pub enum Outcome {
     /// Answers were checked.
     Verified(Verification),
     /// A benchmark ran.
-    Benchmarked(Benchmark),
+    Benchmarked(Box<Benchmark>),
     /// GSM8K ran.
     Evaluated(Gsm8k),
     /// The server was stopped.

@@ -95,7 +95,7 @@ fn print_to(out: &mut impl Write, text: &str) -> Result<()> {
 /// Prints one line of a server's log, made safe for a terminal.
 ///
 /// # Errors
-/// As [`print`]; a reader that went away is an error here, because there is nobody to go on for.
+/// As [`print()`]; a reader that went away is an error here, because there is nobody to go on for.
 pub fn print_log_line(line: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}", safe(line))

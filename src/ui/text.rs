@@ -279,7 +279,7 @@ mod tests {
             step(
                 "benchmark",
                 1_300_000,
-                Outcome::Benchmarked(crate::ui::measured::tests::run()),
+                Outcome::Benchmarked(Box::new(crate::ui::measured::tests::run())),
             ),
         ];
         steps.extend(end);

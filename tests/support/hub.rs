@@ -319,7 +319,7 @@ fn git_sha1(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    dsr1::units::hex(bytes)
 }
 
 fn send_file(

@@ -1,6 +1,11 @@
 //! What the tests share: the binary in an environment of its own, and a hub that misbehaves on request.
 //! Only the far side of a wire is made here, never one of dsr1's own types.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::needless_pass_by_value,
+    reason = "each test binary uses a part"
+)]
 
 pub mod hub;
 
@@ -230,6 +235,32 @@ impl Drop for Started {
 pub fn unique() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// The lines after `$ ` in the console blocks of README.
+pub fn readme_commands() -> Vec<&'static str> {
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in include_str!("../../README.md").lines() {
+        match line {
+            "```console" => inside = true,
+            line if line.starts_with("```") => inside = false,
+            line if inside => found.push(
+                line.strip_prefix("$ ")
+                    .unwrap_or_else(|| panic!("not a command: {line}")),
+            ),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The arguments of the README's first command, behind cargo's own.
+pub fn first_command() -> Vec<&'static str> {
+    let (_, args) = readme_commands()[0]
+        .split_once(" -- ")
+        .expect("cargo run ... -- ARGS");
+    args.split(' ').collect()
 }
 
 /// A TCP port that is free now.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::errors;
 use crate::engine::env::Env;
 use crate::error::{Error, Kind, Result};
+use crate::units::hex;
 
 const DEFAULT: &str = "unix:///var/run/docker.sock";
 
@@ -41,10 +42,7 @@ fn current_context(config: &Path) -> Option<String> {
 
 /// The host of a context: its directory is named by the hash of its name.
 fn context_host(config: &Path, name: &str) -> Result<String> {
-    let hash: String = Sha256::digest(name)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = hex(&Sha256::digest(name));
     let path = config.join("contexts/meta").join(hash).join("meta.json");
     let host = std::fs::read(path)
         .ok()
@@ -117,10 +115,7 @@ mod tests {
         assert_eq!(resolve(&env).unwrap(), DEFAULT);
         std::fs::write(dir.path().join("config.json"), r#"{"currentContext":"lab"}"#).unwrap();
         assert!(resolve(&env).unwrap_err().message().contains("`lab`"));
-        let hash: String = Sha256::digest("lab")
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash = hex(&Sha256::digest("lab"));
         let meta = dir.path().join("contexts/meta").join(hash);
         std::fs::create_dir_all(&meta).unwrap();
         std::fs::write(

@@ -36,7 +36,7 @@ const SHORT: Duration = Duration::from_secs(30);
 /// Time for the first answer: a daemon that hangs must not hang dsr1.
 const GREETING: Duration = Duration::from_secs(5);
 /// Deadline of a call that takes as long as it takes: a build, a stop with its drain.
-const LONG: Duration = Duration::from_secs(24 * 3600);
+const LONG: Duration = Duration::from_hours(24);
 
 /// A daemon that answered.
 pub struct Docker {

@@ -1,6 +1,6 @@
 //! The hub cache layout of one repository, and the manifest of what was proven in it.
 //!
-//! `models--o--n/{blobs,refs,snapshots}` as every hub client reads and writes it (huggingface_hub,
+//! `models--o--n/{blobs,refs,snapshots}` as every hub client reads and writes it (`huggingface_hub`,
 //! `file_download.py`); ours beside them is `.dsr1/` with unfinished parts, a lock and manifests.
 //! Not in this module: fetching.
 

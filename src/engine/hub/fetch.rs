@@ -24,7 +24,7 @@ const TRIES: u32 = 5;
 /// Time without a byte after which a stream is given up and resumed.
 const IDLE: Duration = Duration::from_secs(30);
 /// Longest wait that a hub may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// Where bytes come from and what was counted.
 #[derive(Clone)]

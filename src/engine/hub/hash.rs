@@ -8,6 +8,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::listing::Oid;
+use crate::units::hex;
 
 /// A hash under way.
 #[derive(Clone)]
@@ -37,7 +38,6 @@ impl Hasher {
 
     /// The hash in hex.
     pub(super) fn hex(self) -> String {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match self {
             Self::Sha256(hash) => hex(&hash.finalize()),
             Self::GitSha1(hash) => hex(&hash.finalize()),

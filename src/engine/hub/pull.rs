@@ -73,7 +73,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         done: Arc::default(),
         fetched: Arc::default(),
     };
-    let fetched = Arc::clone(&fetcher.fetched);
+    let received = Arc::clone(&fetcher.fetched);
     fetch_all(fetcher, &entries, step.max_workers, total, events).await?;
     cache.publish(repo, revision, &commit, &entries)?;
     drop(lock);
@@ -94,7 +94,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         revision,
         &snapshot,
         &manifest,
-        fetched.load(Ordering::Relaxed),
+        received.load(Ordering::Relaxed),
     ))
 }
 

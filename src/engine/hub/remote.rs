@@ -59,12 +59,11 @@ pub(super) async fn entries(
             return Err(refused(step, &answer, options.token.is_some()));
         }
         entries.extend(listing::parse_page(&answer.json())?);
-        match next_page(answer.header("link"), endpoint)? {
-            Some(next) => url = next,
-            None => {
-                let total = listing::check_whole(&entries)?;
-                return Ok((entries, total));
-            }
+        if let Some(next) = next_page(answer.header("link"), endpoint)? {
+            url = next;
+        } else {
+            let total = listing::check_whole(&entries)?;
+            return Ok((entries, total));
         }
     }
     Err(Error::new(Kind::Integrity, "the hub's listing cannot be trusted").cause("it does not end"))

@@ -12,6 +12,7 @@ use crate::engine::files;
 use crate::error::Result;
 use crate::plan::WriteModel;
 use crate::rehearsal::{self, ModelFile};
+use crate::units::hex;
 
 /// Writes the model; the same bytes and commit every time.
 ///
@@ -65,7 +66,7 @@ fn commit(entries: &[Entry]) -> String {
     for entry in entries {
         hash.update(format!("{} {} {}\n", entry.oid.hex(), entry.size, entry.path));
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 #[cfg(test)]
