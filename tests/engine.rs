@@ -67,8 +67,8 @@ fn assert_whole_chain(run: &Run) {
         }
     }
     for text in [
-        "READY http://127.0.0.1:",
-        "VERIFIED the wiring",
+        "READY on http://127.0.0.1:",
+        "VERIFIED (wiring",
         "============ Serving Benchmark Result ============",
         "Successful requests:                     16",
         "Median TTFT (ms):",
@@ -173,6 +173,20 @@ fn pulled_weights(home: &Home) {
     mirror.end().0.expect(0);
 }
 
+/// A home in which `serve` can start at once: engine installed, weights pulled.
+fn ready_home(runtime: &str) -> Home {
+    let home = if runtime == "docker" {
+        base_image();
+        Home::new()
+    } else {
+        Home::new().with_shared_packages().without_docker()
+    };
+    home.run(&["build", "--stack", "cpu", "--runtime", runtime])
+        .expect(0);
+    pulled_weights(&home);
+    home
+}
+
 fn serve_args<'a>(runtime: &'a str, name: &'a str, port: &'a str) -> Vec<&'a str> {
     vec![
         "serve",
@@ -191,18 +205,13 @@ fn serve_args<'a>(runtime: &'a str, name: &'a str, port: &'a str) -> Vec<&'a str
 
 /// Everything that is done with a server that runs.
 fn life_of_a_server(home: &Home, runtime: &str, name: &str) {
-    pulled_weights(home);
     let port = free_port().to_string();
     let server = Server {
         home,
         name: name.to_owned(),
     };
     let started = home.run(&serve_args(runtime, name, &port)).expect(0);
-    assert!(
-        started.stdout.contains("VERIFIED the wiring"),
-        "{}",
-        started.stdout
-    );
+    assert!(started.stdout.contains("VERIFIED (wiring"), "{}", started.stdout);
 
     let status = home.run(&["status", "--format", "json"]).expect(0).json();
     let own = status["servers"]
@@ -274,7 +283,7 @@ fn life_of_a_server(home: &Home, runtime: &str, name: &str) {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert!(
         taken.stderr.contains(&format!(
-            "error: port {port} on 127.0.0.1 is taken\ncause: held by "
+            "error: port {port} on 127.0.0.1 is taken\ncause: held by dsr1-{name}\nhint: it runs already"
         )),
         "{}",
         taken.stderr
@@ -329,8 +338,8 @@ fn gsm8k(home: &Home, name: &str) {
         "Invalid: ",
         "Latency: ",
         "Output throughput: ",
-        "95 % interval: 0.000 to 0.490 (4 questions)",
-        "data sha256: ",
+        "95 % interval of the accuracy: 0.000 to 0.490 (4 questions)",
+        "SHA-256 of the questions: ",
     ] {
         assert!(run.stdout.contains(line), "no `{line}`:\n{}", run.stdout);
     }
@@ -357,9 +366,7 @@ fn gsm8k(home: &Home, name: &str) {
 #[test]
 fn the_life_of_a_server_as_a_process() {
     let _alone = alone();
-    let home = Home::new().with_shared_packages().without_docker();
-    home.run(&["build", "--stack", "cpu", "--runtime", "process"])
-        .expect(0);
+    let home = ready_home("process");
     life_of_a_server(&home, "process", "life");
     assert_eq!(home.leftovers(), Vec::<String>::new());
 }
@@ -367,11 +374,29 @@ fn the_life_of_a_server_as_a_process() {
 #[test]
 fn the_life_of_a_server_in_docker() {
     let _alone = alone();
-    base_image();
-    let home = Home::new();
-    home.run(&["build", "--stack", "cpu", "--runtime", "docker"])
-        .expect(0);
+    let home = ready_home("docker");
     life_of_a_server(&home, "docker", "boxed");
+}
+
+#[test]
+fn an_attached_server_ends_with_ctrl_c() {
+    let _alone = alone();
+    let home = ready_home("process");
+    let port = free_port().to_string();
+    let mut args = serve_args("process", "attached", &port);
+    args.push("--foreground");
+    let mut running = home.start(&args);
+    running.wait_for("VERIFIED (6 checks", Duration::from_mins(2));
+    std::thread::sleep(Duration::from_millis(500));
+    running.signal("INT");
+    let (run, _) = running.end();
+    let run = run.expect(130);
+    assert!(
+        run.stderr.contains("error: dsr1-attached stopped by Ctrl-C"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(home.leftovers(), Vec::<String>::new());
 }
 
 /// Starts a server and waits until its engine prints.
@@ -385,10 +410,7 @@ fn start_loading(home: &Home, runtime: &str, name: &str) -> Started {
 #[test]
 fn ctrl_c_during_the_load_leaves_nothing_behind() {
     let _alone = alone();
-    let home = Home::new().with_shared_packages().without_docker();
-    home.run(&["build", "--stack", "cpu", "--runtime", "process"])
-        .expect(0);
-    pulled_weights(&home);
+    let home = ready_home("process");
     let running = start_loading(&home, "process", "interrupted");
     running.signal("INT");
     let (run, took) = running.end();
@@ -400,11 +422,7 @@ fn ctrl_c_during_the_load_leaves_nothing_behind() {
 #[test]
 fn ctrl_c_during_the_load_in_docker_leaves_nothing_behind() {
     let _alone = alone();
-    base_image();
-    let home = Home::new();
-    home.run(&["build", "--stack", "cpu", "--runtime", "docker"])
-        .expect(0);
-    pulled_weights(&home);
+    let home = ready_home("docker");
     let running = start_loading(&home, "docker", "interrupted");
     running.signal("TERM");
     let (run, took) = running.end();
@@ -423,10 +441,7 @@ fn ctrl_c_during_the_load_in_docker_leaves_nothing_behind() {
 #[test]
 fn an_engine_killed_during_the_load_is_known_at_once() {
     let _alone = alone();
-    let home = Home::new().with_shared_packages().without_docker();
-    home.run(&["build", "--stack", "cpu", "--runtime", "process"])
-        .expect(0);
-    pulled_weights(&home);
+    let home = ready_home("process");
     let running = start_loading(&home, "process", "victim");
     let log = home.path().join(".local/state/dsr1/servers/dsr1-victim.log");
     let pid = leader_of(&log);
@@ -451,11 +466,7 @@ fn an_engine_killed_during_the_load_is_known_at_once() {
 #[test]
 fn an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept() {
     let _alone = alone();
-    base_image();
-    let home = Home::new();
-    home.run(&["build", "--stack", "cpu", "--runtime", "docker"])
-        .expect(0);
-    pulled_weights(&home);
+    let home = ready_home("docker");
     let running = start_loading(&home, "docker", "victim");
     must_run("docker", &["kill", "dsr1-victim"], "install docker");
     let (run, took) = running.end();

@@ -230,3 +230,92 @@ fn a_real_shell_reads_back_what_was_quoted() {
         .collect();
     assert_eq!(read, words);
 }
+
+/// What the commands against a running server do, in both runtimes.
+#[test]
+fn measurements_and_stops_of_a_running_server() {
+    use std::collections::BTreeMap;
+
+    use dsr1::facts::{Facts, Paths};
+    use dsr1::plan::{BenchRequest, Gsm8kRequest, Plan, Server, Step, StopServer, Threshold, offline_env};
+    use dsr1::profile::Catalog;
+
+    let catalog = Catalog::load(None).unwrap();
+    let facts = Facts {
+        paths: Paths {
+            state: "/s".to_owned(),
+            hub_cache: "/h".to_owned(),
+            ..Paths::default()
+        },
+        ..Facts::default()
+    };
+    let log = "/s/servers/dsr1-x.log".to_owned();
+    let servers = [
+        (
+            "docker",
+            Server::Docker {
+                name: "dsr1-x".to_owned(),
+            },
+            "guide",
+            "fp8-low-latency",
+            "/models",
+        ),
+        (
+            "process",
+            Server::Process {
+                name: "dsr1-x".to_owned(),
+                log,
+            },
+            "cpu",
+            "rehearsal",
+            "/h",
+        ),
+    ];
+    for (runtime, server, stack, profile, cache) in servers {
+        let stack = catalog.stack(stack).unwrap().clone();
+        let env: BTreeMap<String, String> = offline_env(cache);
+        let profile = catalog.select(profile, None, None).unwrap().profile;
+        let bench = BenchRequest {
+            server: server.clone(),
+            python: "python3".to_owned(),
+            stack: stack.clone(),
+            port: 30_000,
+            model: format!("{cache}/model"),
+            env: env.clone(),
+            bench: profile.bench,
+        };
+        let gsm8k = Gsm8kRequest {
+            server: server.clone(),
+            python: "python3".to_owned(),
+            stack,
+            port: 30_000,
+            env,
+            data: "https://example.org/test.jsonl".to_owned(),
+            sha256: Some("ab".repeat(32)),
+            shots: 8,
+            questions: 1316,
+            parallel: 1316,
+            max_new_tokens: 512,
+            min_accuracy: Threshold::from_share(0.94),
+        };
+        let stop = Plan::new("stop", vec![Step::StopServer(StopServer { server, drain_s: 30 })]);
+        for plan in [
+            dsr1::plan::bench(&bench, &facts),
+            dsr1::plan::gsm8k(&gsm8k, &facts).unwrap(),
+            stop,
+        ] {
+            let script = shell::render(&plan);
+            assert_bash_accepts(&script);
+            insta::assert_snapshot!(format!("{runtime}-{}", plan.command.replace(' ', "-")), script);
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
+    #[test]
+    fn any_word_survives_a_real_shell(word in "[^\\x00]{0,40}") {
+        let output = Command::new("bash").args(["-c", &format!("printf '%s' {}", shell::quote(&word))]).output().unwrap();
+        proptest::prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
+    }
+}

@@ -147,8 +147,8 @@ fn every_command_and_exit_code_is_in_the_tables() {
 #[test]
 fn the_transcript_is_one() {
     for text in [
-        "READY http://127.0.0.1:",
-        "VERIFIED the wiring",
+        "READY on http://127.0.0.1:",
+        "VERIFIED (wiring",
         "= Serving Benchmark Result =",
         "stopped",
         "in all",

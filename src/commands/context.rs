@@ -14,7 +14,7 @@ use crate::event::Reporter;
 use crate::facts::{self, Facts};
 use crate::plan::{self, BuildRequest, Plan, ServeRequest, Target};
 use crate::profile::{Accelerator, Catalog, Goal, Precision, Profile, Selection, Stack};
-use crate::report::Report;
+use crate::report::{Report, ServerState};
 use crate::ui;
 
 /// The public hub.
@@ -246,7 +246,9 @@ impl Context {
                 ports: std::iter::once(args.port).chain(plan::mirror_ports()).collect(),
                 base_image: args.runtime.base_image.clone(),
             };
-            self.gather(&stack, Some(&profile), &ask).await
+            let mut facts = self.gather(&stack, Some(&profile), &ask).await;
+            self.name_holder(&mut facts, args.port).await;
+            facts
         };
         let (target, why) = Self::target(&args.runtime, &stack, &facts)?;
         let request = ServeRequest {
@@ -259,6 +261,19 @@ impl Context {
             extra_args: args.extra_args.clone(),
         };
         Ok((request, facts, [note, why].into_iter().flatten().collect()))
+    }
+
+    /// Says which of our servers holds the port: a second start is the likeliest reason that it is taken.
+    async fn name_holder(&self, facts: &mut Facts, port: u16) {
+        if let Some(holder) = facts.host.ports_taken.get_mut(&port) {
+            let (found, _) = self.engine.servers(&|_| "/health".to_owned()).await;
+            let ours = found
+                .into_iter()
+                .find(|server| server.port == port && server.status.state != ServerState::Exited);
+            if let Some(server) = ours {
+                *holder = server.status.name;
+            }
+        }
     }
 
     /// The hub to pull from.

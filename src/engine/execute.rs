@@ -9,6 +9,7 @@ use std::time::Instant;
 use rustix::process::Pid;
 use tokio::sync::OnceCell;
 
+use super::blocking::blocking;
 use super::docker::Docker;
 use super::env::Env;
 use super::http::Http;
@@ -282,12 +283,6 @@ impl Engine {
             }
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Error::new(Kind::Internal, "a worker failed").cause(error.to_string())))
 }
 
 fn millis(since: Instant) -> u64 {

@@ -2,6 +2,7 @@
 //!
 //! Not in this module tree: printing (`ui`), command-line types (`cli`), choices (`plan`).
 
+mod blocking;
 mod command;
 pub mod docker;
 pub mod env;

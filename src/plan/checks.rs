@@ -145,10 +145,14 @@ pub(super) fn port(facts: &Facts, port: u16) -> Option<Blocker> {
         } else {
             format!("held by {holder}")
         },
-        hint: format!(
-            "use --port {}, or stop what holds it",
-            port.wrapping_add(1).max(1024)
-        ),
+        hint: if holder.starts_with("dsr1-") {
+            format!("it runs already: dsr1 status shows it, dsr1 stop {holder} ends it")
+        } else {
+            format!(
+                "use --port {}, or stop what holds it",
+                port.wrapping_add(1).max(1024)
+            )
+        },
     })
 }
 

@@ -48,7 +48,7 @@ pub struct Stack {
     pub cache_paths: Vec<String>,
     /// Whether a venv on the host can run this stack (`--runtime process`).
     pub process_runtime: bool,
-    /// Bytes that the install takes on disk, measured.
+    /// Bytes of disk that the install takes at its peak, measured or stated.
     pub install_bytes: u64,
     /// Bytes of host memory the engine needs to start at all, measured or stated.
     pub memory_bytes: u64,

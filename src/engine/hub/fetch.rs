@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::cache::{RepoCache, sync_dir};
 use super::hash::{self, Hasher};
 use super::listing::Entry;
+use crate::engine::blocking::blocking;
 use crate::error::{At, Error, Kind, Result};
 
 /// Tries per file before a pull gives up.
@@ -356,10 +357,4 @@ fn classify(entry: &Entry, error: &HFError) -> Failure {
     } else {
         Failure::Final(error)
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Error::new(Kind::Internal, "a worker failed").cause(error.to_string())))
 }
