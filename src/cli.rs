@@ -92,7 +92,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// List the servers of dsr1 on this host.
     Status,
-    /// Print the log of a server.
+    /// Print the log of a server, as it is.
     Logs(LogsArgs),
     /// Stop a server after its running requests.
     Stop(StopArgs),
@@ -120,10 +120,10 @@ pub struct ProfileArgs {
     /// A profile of your own (YAML; `dsr1 profiles show NAME --yaml` prints one to start from).
     #[arg(long, value_name = "FILE")]
     pub profile_file: Option<PathBuf>,
-    /// Weights in NVFP4 (Blackwell only).
+    /// Weights in NVFP4 (Blackwell only); alone it means fp4-high-throughput.
     #[arg(long, conflicts_with = "fp8")]
     pub fp4: bool,
-    /// Weights in FP8, as DeepSeek publishes them.
+    /// Weights in FP8, as DeepSeek publishes them; alone it means fp8-high-throughput.
     #[arg(long)]
     pub fp8: bool,
 }
@@ -200,7 +200,7 @@ pub struct ServerArgs {
     /// Port on 127.0.0.1.
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u16).range(1024..), value_name = "PORT")]
     pub port: u16,
-    /// Name of the server; the default is the profile's name.
+    /// Name of the server, to which `dsr1-` is put; the default is the profile's name.
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// Print instead of doing.
@@ -333,10 +333,10 @@ pub struct AskArgs {
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// Longest answer, in tokens, reasoning included.
-    #[arg(long, default_value_t = 4096, value_name = "N")]
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub max_tokens: u32,
     /// Sampling temperature; DeepSeek recommends 0.5 to 0.7 for R1.
-    #[arg(long, default_value_t = 0.6, value_name = "T")]
+    #[arg(long, default_value_t = 0.6, allow_negative_numbers = true, value_name = "T")]
     pub temperature: f64,
 }
 
@@ -350,16 +350,16 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub profile_file: Option<PathBuf>,
     /// Prompt length in tokens, instead of the profile's.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub input_len: Option<u32>,
     /// Output length in tokens, instead of the profile's.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub output_len: Option<u32>,
     /// Requests in flight, instead of the profile's.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub max_concurrency: Option<u32>,
     /// Requests in all, instead of the profile's.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub num_prompts: Option<u32>,
     /// Print instead of doing.
     #[arg(long)]
@@ -397,13 +397,13 @@ pub struct Gsm8kArgs {
     #[arg(long, default_value_t = 8, value_name = "N")]
     pub num_shots: u32,
     /// Questions asked.
-    #[arg(long, default_value_t = 1316, value_name = "N")]
+    #[arg(long, default_value_t = 1316, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub num_questions: u32,
     /// Requests in flight.
-    #[arg(long, default_value_t = 1316, value_name = "N")]
+    #[arg(long, default_value_t = 1316, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub parallel: u32,
     /// Longest answer in tokens.
-    #[arg(long, default_value_t = 512, value_name = "N")]
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
     pub max_new_tokens: u32,
     /// Exit with 8 when the accuracy is below this share, such as 0.94.
     #[arg(long, value_name = "SHARE")]

@@ -23,6 +23,8 @@ pub struct Facts {
     pub snapshots: BTreeMap<String, String>,
     /// Paths that dsr1 works in.
     pub paths: Paths,
+    /// Servers of dsr1 that start or run on this host, with their ports on 127.0.0.1.
+    pub servers: BTreeMap<String, u16>,
 }
 
 impl Facts {

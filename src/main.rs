@@ -3,20 +3,28 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use dsr1::cli::Cli;
+use dsr1::cli::{Cli, Format};
 use dsr1::engine::env::Env;
 use dsr1::{commands, ui};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let format = cli.output.format;
-    let env = Env::read();
-    let color = !env.no_color && !env.dumb_terminal;
-    match commands::run(cli, env) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    let (format, color, result) = match Cli::try_parse() {
+        Ok(cli) => {
+            let env = Env::read();
+            let color = !env.no_color && !env.dumb_terminal;
+            (cli.output.format, color, commands::run(cli, env))
+        }
+        // In JSON a wrong command line is an error like any other; clap tells people better.
+        Err(error) if error.use_stderr() && commands::wants_json(std::env::args()) => {
+            (Format::Json, false, Err(commands::usage(&error)))
+        }
+        Err(error) => error.exit(),
+    };
+    result.map_or_else(
+        |error| {
             ui::print_error(&error, format, color);
             ExitCode::from(error.kind().exit_code())
-        }
-    }
+        },
+        |()| ExitCode::SUCCESS,
+    )
 }

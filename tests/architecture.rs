@@ -94,7 +94,10 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("strsim", &["profile/yaml.rs"]),
     ("anyhow", &["error.rs"]),
     ("indicatif", &["ui/tty.rs", "ui/tty/"]),
-    ("clap", &["cli.rs", "main.rs", "commands/docs.rs"]),
+    (
+        "clap",
+        &["cli.rs", "main.rs", "commands/docs.rs", "commands/mod.rs"],
+    ),
     ("clap_mangen", &["commands/docs.rs"]),
     ("rustix", &["engine/"]),
     ("tokio", &["engine/", "commands/"]),
@@ -195,8 +198,8 @@ fn violations(sources: &BTreeMap<String, String>) -> Vec<String> {
             "println!",
             "eprint!",
             "eprintln!",
-            "stdout()",
-            "stderr()",
+            "io::stdout()",
+            "io::stderr()",
         ];
         if own != "ui" {
             found.extend(

@@ -95,6 +95,66 @@ fn an_error_is_json_on_stdout_when_asked_for() {
 }
 
 #[test]
+fn a_wrong_command_line_is_json_too() {
+    let error = home()
+        .run(&["serve", "--profil", "x", "--format", "json"])
+        .expect(2)
+        .json();
+    assert_eq!(
+        (&error["kind"], &error["exit_code"]),
+        (&"usage".into(), &2.into())
+    );
+    assert!(error["message"].as_str().unwrap().contains("--profil"), "{error}");
+}
+
+#[test]
+fn two_profiles_at_once_are_refused() {
+    let home = home();
+    let yaml = home
+        .run(&["profiles", "show", "rehearsal", "--yaml"])
+        .expect(0)
+        .stdout;
+    std::fs::write(
+        home.path().join("mine.yaml"),
+        yaml.replace("name: rehearsal", "name: mine"),
+    )
+    .unwrap();
+    let run = home
+        .run(&[
+            "serve",
+            "--profile",
+            "rehearsal",
+            "--profile-file",
+            "mine.yaml",
+            "--dry-run",
+        ])
+        .expect(2);
+    assert!(run.stderr.contains("name two profiles"), "{}", run.stderr);
+    home.run(&["profiles", "show", "rehearsal", "--profile-file", "mine.yaml"])
+        .expect(2);
+}
+
+#[test]
+fn values_out_of_range_are_refused_before_anything_runs() {
+    for args in [
+        &["bench", "--num-prompts", "0"][..],
+        &["ask", "--temperature", "-3", "hi"],
+        &["ask", "--max-tokens", "0", "hi"],
+        &["ask", "--url", "foo", "hi"],
+        &["mirror", "--cache-dir", "/does/not/exist"],
+        &["eval", "gsm8k", "--data", "x", "--min-accuracy", "94"],
+    ] {
+        home().run(args).expect(2);
+    }
+    let run = home().run(&["pull", "--profile", "rehearsal"]).expect(3);
+    assert!(
+        run.stderr.contains("dsr1 up --profile rehearsal"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn a_profile_file_with_a_wrong_key_shows_the_line() {
     let home = home();
     let yaml = home

@@ -277,21 +277,17 @@ fn life_of_a_server(home: &Home, runtime: &str, name: &str) {
     );
     assert!(!logs.stdout.contains('\u{1b}'));
 
-    // The port is taken: known before anything is started, with who holds it.
+    // The port and the name are taken: known before anything is started, with whose they are.
     let begun = Instant::now();
     let taken = home.run(&serve_args(runtime, "second", &port)).expect(3);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert!(
-        taken.stderr.contains(&format!(
-            "error: port {port} on 127.0.0.1 is taken\ncause: held by dsr1-{name}\nhint: it runs already"
-        )),
-        "{}",
-        taken.stderr
+    let expected = format!(
+        "error: port {port} on 127.0.0.1 is taken\ncause: dsr1-{name} is a server of dsr1 on port {port}\nhint: dsr1 status"
     );
-    // The name is taken.
+    assert!(taken.stderr.contains(&expected), "{}", taken.stderr);
     let again = home
         .run(&serve_args(runtime, name, &free_port().to_string()))
-        .expect(7);
+        .expect(3);
     assert!(
         again.stderr.contains(&format!("error: dsr1-{name} runs already")),
         "{}",
@@ -376,6 +372,64 @@ fn the_life_of_a_server_in_docker() {
     let _alone = alone();
     let home = ready_home("docker");
     life_of_a_server(&home, "docker", "boxed");
+}
+
+#[test]
+fn an_argument_that_the_engine_does_not_take_is_a_usage_error() {
+    let _alone = alone();
+    let home = ready_home("process");
+    let port = free_port().to_string();
+    let mut args = serve_args("process", "refused", &port);
+    args.extend(["--", "--no-such-flag"]);
+    let run = home.run(&args).expect(2);
+    assert!(
+        run.stderr
+            .contains("cause: unrecognized arguments: --no-such-flag\nhint: "),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+}
+
+/// A port that somebody else takes while the engine loads: its answers must not pass for ours.
+#[test]
+fn ready_is_never_said_of_somebody_elses_server() {
+    let _alone = alone();
+    let home = ready_home("process");
+    let port = free_port();
+    let text = port.to_string();
+    let mut running = home.start(&serve_args("process", "loser", &text));
+    running.wait_for("    | ", Duration::from_mins(2));
+    // While it starts, a second start on its port is refused.
+    let second = home.run(&serve_args("process", "winner", &text)).expect(3);
+    assert!(
+        second.stderr.contains("cause: dsr1-loser is a server of dsr1"),
+        "{}",
+        second.stderr
+    );
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let _ = std::io::Write::write_all(
+                &mut stream,
+                b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+            );
+        }
+    });
+    let (run, _) = running.end();
+    let run = run.expect(7);
+    assert!(
+        !run.stdout.contains("READY") && !run.stderr.contains("READY"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("error: dsr1-loser ended during"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(home.leftovers(), Vec::<String>::new());
 }
 
 #[test]

@@ -194,7 +194,8 @@ fn weights_that_were_never_pulled() {
         run.stderr
     );
     assert!(
-        run.stderr.contains("hint: dsr1 pull dsr1/rehearsal-qwen2"),
+        run.stderr
+            .contains("hint: dsr1 up --profile rehearsal makes and pulls it"),
         "{}",
         run.stderr
     );

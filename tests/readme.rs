@@ -28,6 +28,8 @@ fn home() -> Home {
     )
     .unwrap();
     std::fs::write(home.path().join("test.jsonl"), "{}\n").unwrap();
+    // What the pulls before `mirror` made.
+    std::fs::create_dir_all(home.path().join(".cache/huggingface/hub")).unwrap();
     let yaml = home
         .run(&["profiles", "show", "fp8-low-latency", "--yaml"])
         .expect(0)

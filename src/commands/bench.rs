@@ -9,12 +9,13 @@ use crate::engine::Found;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, BenchRequest};
 use crate::profile::{Bench, Profile, Stack};
+use crate::report::ServerState;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
     let found = context
         .engine
-        .one_server(args.which.server.as_deref(), &probe()?)
+        .one_server(args.which.server.as_deref(), &probe()?, &[ServerState::Ready])
         .await?;
     let (profile, stack) = origin(&found, args.profile_file.as_deref())?;
     let facts = context.gather(&stack, None, &Ask::default()).await;

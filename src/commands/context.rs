@@ -14,11 +14,8 @@ use crate::event::Reporter;
 use crate::facts::{self, Facts};
 use crate::plan::{self, BuildRequest, Plan, ServeRequest, Target};
 use crate::profile::{Accelerator, Catalog, Goal, Precision, Profile, Selection, Stack};
-use crate::report::{Report, ServerState};
+use crate::report::Report;
 use crate::ui;
-
-/// The public hub.
-const HUB: &str = "https://huggingface.co";
 
 /// What every command has.
 pub(super) struct Context {
@@ -108,6 +105,20 @@ impl Context {
         let catalog = catalog(args.profile_file.as_deref())?;
         let precision = precision(args.fp4, args.fp8);
         let name = match (&args.profile, &args.profile_file, precision) {
+            (Some(name), Some(file), _) if catalog.overlay() != Some(name.as_str()) => {
+                return Err(Error::new(
+                    Kind::Usage,
+                    format!(
+                        "--profile {name} and --profile-file {} name two profiles",
+                        file.display()
+                    ),
+                )
+                .cause(format!(
+                    "the file holds `{}`",
+                    catalog.overlay().unwrap_or_default()
+                ))
+                .hint("leave out --profile"));
+            }
             (Some(name), _, _) => name.clone(),
             (None, Some(_), _) => catalog.overlay().unwrap_or_default().to_owned(),
             (None, None, Some(Precision::Fp4)) => "fp4-high-throughput".to_owned(),
@@ -247,7 +258,7 @@ impl Context {
                 base_image: args.runtime.base_image.clone(),
             };
             let mut facts = self.gather(&stack, Some(&profile), &ask).await;
-            self.name_holder(&mut facts, args.port).await;
+            facts.servers = self.engine.claims(facts.docker.answers()).await;
             facts
         };
         let (target, why) = Self::target(&args.runtime, &stack, &facts)?;
@@ -263,26 +274,13 @@ impl Context {
         Ok((request, facts, [note, why].into_iter().flatten().collect()))
     }
 
-    /// Says which of our servers holds the port: a second start is the likeliest reason that it is taken.
-    async fn name_holder(&self, facts: &mut Facts, port: u16) {
-        if let Some(holder) = facts.host.ports_taken.get_mut(&port) {
-            let (found, _) = self.engine.servers(&|_| "/health".to_owned()).await;
-            let ours = found
-                .into_iter()
-                .find(|server| server.port == port && server.status.state != ServerState::Exited);
-            if let Some(server) = ours {
-                *holder = server.status.name;
-            }
-        }
-    }
-
     /// The hub to pull from.
     pub(super) fn endpoint(&self, args: &HubArgs) -> Result<String> {
         let url = args
             .endpoint
             .clone()
             .or_else(|| self.env().hub_endpoint.clone())
-            .unwrap_or_else(|| HUB.to_owned());
+            .unwrap_or_else(|| plan::PUBLIC_HUB.to_owned());
         let plain = !url.chars().any(|c| c.is_control() || c.is_whitespace());
         if plain && (url.starts_with("http://") || url.starts_with("https://")) {
             return Ok(url.trim_end_matches('/').to_owned());

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::context::{Ask, Context};
 use crate::cli::{DoctorArgs, Format, ProfileArgs};
 use crate::error::{Error, Kind, Result};
+use crate::event::Event;
 use crate::facts::Facts;
 use crate::plan::checks::{self, Finding, Verdict};
 use crate::ui;
@@ -25,6 +26,11 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         || args.profile.profile_file.is_some()
         || args.profile.fp4
         || args.profile.fp8;
+    if !named {
+        let text =
+            "no profile is named: this checks for the rehearsal; for a server add --profile NAME".to_owned();
+        context.display().event(&Event::Note { text });
+    }
     let profile_args = if named {
         args.profile
     } else {

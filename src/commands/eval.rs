@@ -6,6 +6,7 @@ use super::status::probe;
 use crate::cli::{Eval, EvalArgs, Gsm8kArgs};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Gsm8kRequest, Threshold};
+use crate::report::ServerState;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: EvalArgs) -> Result<()> {
@@ -17,7 +18,7 @@ pub(super) async fn run(context: &Context, args: EvalArgs) -> Result<()> {
 async fn gsm8k(context: &Context, args: Gsm8kArgs, min_accuracy: Option<Threshold>) -> Result<()> {
     let found = context
         .engine
-        .one_server(args.which.server.as_deref(), &probe()?)
+        .one_server(args.which.server.as_deref(), &probe()?, &[ServerState::Ready])
         .await?;
     let stack = catalog(None)?.stack(&found.status.stack)?.clone();
     let facts = context.gather(&stack, None, &Ask::default()).await;

@@ -4,13 +4,18 @@ use super::context::Context;
 use super::status::probe;
 use crate::cli::LogsArgs;
 use crate::error::Result;
+use crate::report::ServerState;
 use crate::ui;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
     let found = context
         .engine
-        .one_server(args.which.server.as_deref(), &probe()?)
+        .one_server(
+            args.which.server.as_deref(),
+            &probe()?,
+            &[ServerState::Ready, ServerState::Starting, ServerState::Exited],
+        )
         .await?;
     let mut on_line = |line: &str| ui::print_log_line(line);
     let printed = context

@@ -4,7 +4,7 @@ use super::context::Context;
 use crate::cli::MirrorArgs;
 use crate::engine::hub;
 use crate::engine::signal;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::plan::{Plan, ServeMirror, Step, WriteModel};
 use crate::rehearsal;
 use crate::ui;
@@ -24,6 +24,12 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
         if args.write_only {
             return Ok(());
         }
+    }
+    if !std::path::Path::new(&cache_dir).is_dir() {
+        return Err(
+            Error::new(Kind::Usage, format!("there is no hub cache at `{cache_dir}`"))
+                .hint("pull something first, or name another with --cache-dir"),
+        );
     }
     let mirror = hub::mirror(&ServeMirror {
         cache_dir: cache_dir.clone(),

@@ -61,3 +61,26 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
     runtime.shutdown_background();
     done
 }
+
+/// Whether the arguments ask for JSON, when they are otherwise wrong.
+pub fn wants_json(args: impl Iterator<Item = String>) -> bool {
+    let args: Vec<String> = args.collect();
+    let apart = args
+        .windows(2)
+        .any(|pair| pair[0] == "--format" && pair[1] == "json");
+    apart || args.iter().any(|arg| arg == "--format=json")
+}
+
+/// What clap says of a wrong command line, as an error of ours.
+#[must_use]
+pub fn usage(error: &clap::Error) -> Error {
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let message = lines
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .to_owned();
+    let tip = lines.find_map(|line| line.strip_prefix("tip: "));
+    Error::new(Kind::Usage, message).hint(tip.unwrap_or("dsr1 --help").to_owned())
+}

@@ -52,6 +52,13 @@ fn show(args: &ShowArgs, format: Format) -> Result<()> {
         .ok_or_else(|| {
             Error::new(Kind::Usage, "no profile is named").hint("dsr1 profiles list shows them")
         })?;
+    if let Some(own) = catalog.overlay().filter(|own| *own != name) {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("`{name}` and the file's `{own}` are two profiles"),
+        )
+        .hint("leave out the name to see the file's"));
+    }
     let selection = catalog.select(name, precision, None)?;
     if args.yaml {
         return ui::print(catalog.source(&selection.profile.name).unwrap_or_default());

@@ -5,12 +5,17 @@ use super::status::probe;
 use crate::cli::StopArgs;
 use crate::error::Result;
 use crate::plan::{Plan, Step, StopServer};
+use crate::report::ServerState;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: StopArgs) -> Result<()> {
     let found = context
         .engine
-        .one_server(args.which.server.as_deref(), &probe()?)
+        .one_server(
+            args.which.server.as_deref(),
+            &probe()?,
+            &[ServerState::Ready, ServerState::Exited],
+        )
         .await?;
     let step = StopServer {
         server: found.server,

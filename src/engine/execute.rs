@@ -259,18 +259,23 @@ impl Engine {
                 self.hand_over(&step.server, plan);
                 Ok(Outcome::Ready(ready))
             }
-            Step::VerifyAnswers(step) => verify::verify(step, &self.http).await.map(Outcome::Verified),
+            Step::VerifyAnswers(step) => {
+                let runtime = self.runtime(&step.server).await?;
+                let verification = verify::verify(step, &self.http).await?;
+                server::still_alive(&runtime, "verification").await?;
+                Ok(Outcome::Verified(verification))
+            }
             Step::RunBenchmark(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                measure::benchmark(step, &runtime, events)
-                    .await
-                    .map(|result| Outcome::Benchmarked(Box::new(result)))
+                let result = measure::benchmark(step, &runtime, events).await?;
+                server::still_alive(&runtime, "the benchmark").await?;
+                Ok(Outcome::Benchmarked(Box::new(result)))
             }
             Step::RunGsm8k(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                measure::gsm8k(step, &runtime, &self.http, events)
-                    .await
-                    .map(Outcome::Evaluated)
+                let result = measure::gsm8k(step, &runtime, &self.http, events).await?;
+                server::still_alive(&runtime, "the evaluation").await?;
+                Ok(Outcome::Evaluated(result))
             }
             Step::StopServer(step) => {
                 let runtime = self.runtime(&step.server).await?;

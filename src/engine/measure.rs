@@ -67,6 +67,11 @@ pub(super) async fn gsm8k(
     std::fs::create_dir_all(&step.results_dir)
         .at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
     let (bytes, hash) = data(step, http).await?;
+    let rows = check_questions(&step.data, &bytes)?;
+    let questions = step.questions.min(rows);
+    if questions < step.questions {
+        events.note(format!("the data holds {rows} questions: {questions} are asked"));
+    }
     let local = PathBuf::from(format!("{}/gsm8k-{}.jsonl", step.results_dir, &hash[..12]));
     files::write_atomic(&local, &bytes)?;
     let inside = runtime
@@ -82,7 +87,7 @@ pub(super) async fn gsm8k(
         })
     };
     let accuracy = figure("Accuracy:")?;
-    let (accuracy_low, accuracy_high) = wilson(accuracy, step.questions);
+    let (accuracy_low, accuracy_high) = wilson(accuracy, questions);
     let path = result_path(&step.results_dir, runtime.name(), "gsm8k");
     let result = Gsm8k {
         accuracy,
@@ -91,7 +96,7 @@ pub(super) async fn gsm8k(
         invalid: figure("Invalid:")?,
         latency_s: figure("Latency:")?,
         output_throughput: figure("Output throughput:")?,
-        questions: step.questions,
+        questions,
         data_sha256: hash,
         saved_to: Some(path.to_string_lossy().into_owned()),
     };
@@ -102,8 +107,7 @@ pub(super) async fn gsm8k(
             format!("accuracy {:.3} is below {:.3}", result.accuracy, least.share()),
         )
         .cause(format!(
-            "95 % interval {accuracy_low:.3} to {accuracy_high:.3} over {} questions",
-            step.questions
+            "95 % interval {accuracy_low:.3} to {accuracy_high:.3} over {questions} questions"
         ))
         .hint(format!("the result is kept in {}", path.display()))),
         _ => Ok(result),
@@ -159,6 +163,32 @@ async fn data(step: &RunGsm8k, http: &Http) -> Result<(Vec<u8>, String)> {
         )
         .cause(format!("sha256 is {hash}, not {expected}"))),
         _ => Ok((bytes, hash)),
+    }
+}
+
+/// Counts the questions, and refuses data that is none: the script would fail after half a minute of imports.
+fn check_questions(name: &str, bytes: &[u8]) -> Result<u32> {
+    let wrong = |line: usize, cause: &str| {
+        Error::new(Kind::Usage, format!("`{name}:{line}` is not a GSM8K question"))
+            .cause(cause.to_owned())
+            .hint(
+                "each line is a JSON object with `question` and `answer`, the answer ending in `#### NUMBER`",
+            )
+    };
+    let text = std::str::from_utf8(bytes).map_err(|_| wrong(1, "it is not text"))?;
+    let mut rows = 0;
+    for (index, line) in text.lines().enumerate() {
+        let value: Value =
+            serde_json::from_str(line).map_err(|error| wrong(index + 1, &error.to_string()))?;
+        if !value["question"].is_string() || !value["answer"].is_string() {
+            return Err(wrong(index + 1, "it has no `question` and `answer`"));
+        }
+        rows += 1;
+    }
+    if rows == 0 {
+        Err(wrong(1, "it is empty"))
+    } else {
+        Ok(rows)
     }
 }
 
@@ -325,6 +355,18 @@ mod tests {
         assert_eq!(printed_figure(&lines, "Latency:"), Some(12.345));
         assert_eq!(printed_figure(&lines, "Max ITL (ms):"), Some(60.93));
         assert_eq!(printed_figure(&lines, "Invalid:"), None);
+    }
+
+    #[test]
+    fn data_that_is_no_gsm8k_names_the_line() {
+        let good = "{\"question\": \"q\", \"answer\": \"#### 1\"}\n";
+        assert_eq!(check_questions("f", good.repeat(3).as_bytes()).unwrap(), 3);
+        let bad = check_questions("f", format!("{good}{{}}\n").as_bytes()).unwrap_err();
+        assert_eq!(
+            (bad.kind(), bad.message()),
+            (Kind::Usage, "`f:2` is not a GSM8K question".to_owned())
+        );
+        assert!(check_questions("f", b"").is_err() && check_questions("f", b"\xff").is_err());
     }
 
     #[test]

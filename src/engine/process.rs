@@ -292,6 +292,9 @@ pub(super) fn reap(pid: Pid) -> Option<String> {
         (None, Some(9)) => {
             "signal 9 (SIGKILL): killed from outside, by a user or for want of memory".to_owned()
         }
+        (None, Some(15)) => {
+            "signal 15 (SIGTERM): somebody asked it to end, perhaps `dsr1 stop` elsewhere".to_owned()
+        }
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "an unknown reason".to_owned(),
     })

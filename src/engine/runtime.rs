@@ -143,10 +143,14 @@ impl Runtime<'_> {
                 if let Some(reason) = child.and_then(process::reap) {
                     return Ok(Life::Ended(reason));
                 }
-                Ok(match process::find(log) {
-                    Some(_) => Life::Running,
-                    None => Life::Ended("its process is gone".to_owned()),
-                })
+                if process::find(log).is_some() {
+                    return Ok(Life::Running);
+                }
+                // It may have ended between the two looks.
+                let reason = child.and_then(process::reap);
+                Ok(Life::Ended(
+                    reason.unwrap_or_else(|| "its process is gone".to_owned()),
+                ))
             }
         }
     }

@@ -15,6 +15,9 @@ use crate::report::{Ready, StageTime};
 /// Time between two looks at log, process and probe: a death is known well within two seconds.
 const TICK: Duration = Duration::from_millis(200);
 
+/// How long an engine that does not log its listening must live on while its port answers.
+const UNPROVEN: Duration = Duration::from_secs(15);
+
 /// Lines of the log shown when a start fails.
 const SHOWN: usize = 20;
 
@@ -33,6 +36,7 @@ pub(super) async fn await_ready(
     let stall = Duration::from_secs(step.stall_s);
     let mut activity = None;
     let mut last_look = Instant::now();
+    let mut answering = None;
     loop {
         start.take_lines();
         if let Life::Ended(reason) = runtime.life().await? {
@@ -40,8 +44,14 @@ pub(super) async fn await_ready(
             return Err(start.died(runtime, &reason).hint(log_hint(runtime).await));
         }
         if matches!(http.get_status(&url, Duration::from_secs(2)).await, Ok(200)) {
+            let since = *answering.get_or_insert_with(Instant::now);
             start.take_lines();
-            return Ok(start.ready(&step.base_url));
+            // Somebody else's server may answer on this port. Ours says in its log that it listens; one that
+            // was told to log less must outlive the moment in which a taken port ends it.
+            let ours = start.listens() || since.elapsed() > UNPROVEN;
+            if ours && runtime.life().await? == Life::Running {
+                return Ok(start.ready(&step.base_url));
+            }
         }
         // Processor time and I/O cost a look at every process: not on each tick.
         if last_look.elapsed() > Duration::from_secs(5) {
@@ -127,6 +137,13 @@ impl<'a> Start<'a> {
         self.events.stage(stage, at_ms, detail);
     }
 
+    /// Whether the log said that this engine listens.
+    fn listens(&self) -> bool {
+        self.stages
+            .iter()
+            .any(|reached| reached.stage == Stage::WarmingUp)
+    }
+
     fn alive(&mut self) {
         self.last_sign = Instant::now();
     }
@@ -149,11 +166,21 @@ impl<'a> Start<'a> {
     }
 
     fn died(mut self, runtime: &Runtime<'_>, reason: &str) -> Error {
+        let lines = || self.recent.iter().map(String::as_str);
+        if let Some(refused) = startup::usage_error(lines()) {
+            // Its usage text would bury the one line that matters.
+            return Error::new(
+                Kind::Usage,
+                format!("{} does not take its arguments", runtime.name()),
+            )
+            .cause(refused)
+            .hint("look at what stands behind `--`, and at the profile: dsr1 profiles show NAME");
+        }
         let error = Error::new(
             Kind::Server,
             format!("{} ended during {}", runtime.name(), self.stage()),
         );
-        let error = match startup::cause(self.recent.iter().map(String::as_str)) {
+        let error = match startup::cause(lines()) {
             Some(cause) => error.cause(format!("{cause} ({reason})")),
             None => error.cause(reason),
         };
@@ -172,6 +199,19 @@ impl<'a> Start<'a> {
             stall.as_secs()
         ))
         .log(self.recent.split_off(skip))
+    }
+}
+
+/// Fails when a server ended meanwhile: what answered was something else.
+pub(super) async fn still_alive(runtime: &Runtime<'_>, during: &str) -> Result<()> {
+    match runtime.life().await? {
+        Life::Running => Ok(()),
+        Life::Ended(reason) => Err(Error::new(
+            Kind::Server,
+            format!("{} ended during {during}", runtime.name()),
+        )
+        .cause(reason)
+        .hint(log_hint(runtime).await)),
     }
 }
 

@@ -53,35 +53,63 @@ impl Engine {
         (found, trouble)
     }
 
-    /// The one server meant: by name (with or without `dsr1-`), or the only one there is.
+    /// Names and ports of the servers that start or run; containers only when the daemon is known to answer.
+    pub async fn claims(&self, docker_answers: bool) -> BTreeMap<String, u16> {
+        let mut found = self.processes();
+        if docker_answers {
+            found.extend(self.containers().await.unwrap_or_default());
+        }
+        let alive = found
+            .into_iter()
+            .filter(|server| server.status.state != ServerState::Exited);
+        alive.map(|server| (server.status.name, server.port)).collect()
+    }
+
+    /// The one server meant: by name (with or without `dsr1-`), or the only one in a state that `fits`.
     ///
     /// # Errors
     /// [`Kind::Usage`] when there is none, or several and no name.
-    pub async fn one_server(&self, name: Option<&str>, probe: &dyn Fn(&str) -> String) -> Result<Found> {
-        let (mut found, trouble) = self.servers(probe).await;
-        if let Some(name) = name {
-            let full = crate::plan::container_name(name);
-            found.retain(|server| server.status.name == name || server.status.name == full);
-        }
-        let names: Vec<String> = found.iter().map(|server| server.status.name.clone()).collect();
-        match (found.pop(), names.len(), name) {
-            (Some(server), 1, _) => Ok(server),
+    pub async fn one_server(
+        &self,
+        name: Option<&str>,
+        probe: &dyn Fn(&str) -> String,
+        fits: &[ServerState],
+    ) -> Result<Found> {
+        let (found, trouble) = self.servers(probe).await;
+        let listed: Vec<String> = found
+            .iter()
+            .map(|server| format!("{} ({})", server.status.name, server.status.state.word()))
+            .collect();
+        let meant = |server: &Found| match name {
+            Some(name) => {
+                server.status.name == name || server.status.name == crate::plan::container_name(name)
+            }
+            None => fits.contains(&server.status.state),
+        };
+        let mut fitting: Vec<Found> = found.into_iter().filter(meant).collect();
+        match (fitting.pop(), fitting.is_empty(), name) {
+            (Some(server), true, _) => Ok(server),
+            (Some(_), false, _) => Err(Error::new(Kind::Usage, "there is more than one server")
+                .hint(format!("name one of: {}", listed.join(", ")))),
             (None, _, asked) => {
                 let error = Error::new(
                     Kind::Usage,
                     match asked {
                         Some(name) => format!("there is no server `{name}`"),
-                        None => "no server is running".to_owned(),
+                        None if listed.is_empty() => "no server is running".to_owned(),
+                        None => "no server is meant".to_owned(),
                     },
                 );
                 let error = match trouble {
                     Some(trouble) => error.cause(format!("containers were not looked at: {trouble}")),
                     None => error,
                 };
-                Err(error.hint("dsr1 status lists servers, dsr1 serve starts one"))
+                Err(if listed.is_empty() {
+                    error.hint("dsr1 status lists servers, dsr1 serve starts one")
+                } else {
+                    error.hint(format!("name one of: {}", listed.join(", ")))
+                })
             }
-            (Some(_), _, _) => Err(Error::new(Kind::Usage, "there is more than one server")
-                .hint(format!("name one of: {}", names.join(", ")))),
         }
     }
 

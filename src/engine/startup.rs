@@ -57,6 +57,15 @@ pub(super) fn is_telling(line: &str) -> bool {
         && !line.contains("GET /health")
 }
 
+/// What argparse says of arguments that the engine does not take: the text after `error: `.
+#[must_use]
+pub(super) fn usage_error<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
+    lines.rev().find_map(|line| {
+        let (program, text) = line.trim().split_once(": error: ")?;
+        (program.len() < 80 && !program.contains('[')).then_some(text)
+    })
+}
+
 /// The line of a Python log that names what happened: the last `SomeError: ...` at the start of a line.
 #[must_use]
 pub(super) fn cause<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
@@ -122,6 +131,11 @@ mod tests {
             Some("torch.OutOfMemoryError: CUDA out of memory.")
         );
         assert_eq!(cause(["note: nothing"].into_iter()), None);
+        let log = [
+            "usage: x",
+            "launch_server.py: error: unrecognized arguments: --no",
+        ];
+        assert_eq!(usage_error(log.into_iter()), Some("unrecognized arguments: --no"));
     }
 
     proptest::proptest! {

@@ -265,9 +265,23 @@ fn answer(body: &Value) -> Result<Answer> {
     }
 }
 
+/// The server said something else than it should: its own words, whole where they are a message.
 fn unexpected(what: &str, status: u16, body: &Value) -> Error {
-    Error::new(Kind::Server, format!("the server did not give {what}"))
-        .cause(format!("status {status}: {}", short(&body.to_string())))
+    let message = [&body["message"], &body["error"]["message"], &body["detail"]]
+        .into_iter()
+        .find_map(Value::as_str);
+    let said = message.map_or_else(
+        || short(&body.to_string()),
+        |text| text.chars().take(600).collect(),
+    );
+    let error = Error::new(
+        if status == 400 { Kind::Usage } else { Kind::Server },
+        format!("the server did not give {what}"),
+    );
+    error.cause(format!(
+        "status {status}: {}",
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
+    ))
 }
 
 /// The first 80 characters, on one line.

@@ -135,6 +135,25 @@ pub(super) fn memory_blocker(stack: &Stack, facts: &Facts) -> Option<Blocker> {
     })
 }
 
+/// A server of ours with the same name or port, also one that only starts: it will listen later.
+pub(super) fn server(facts: &Facts, name: &str, port: u16) -> Option<Blocker> {
+    let (other, at) = facts
+        .servers
+        .iter()
+        .find(|(other, at)| *other == name || **at == port)?;
+    Some(Blocker {
+        message: if other == name {
+            format!("{name} runs already")
+        } else {
+            format!("port {port} on 127.0.0.1 is taken")
+        },
+        cause: format!("{other} is a server of dsr1 on port {at}"),
+        hint: format!(
+            "dsr1 status shows it, dsr1 stop {other} ends it; a second one needs a --name and --port of its own"
+        ),
+    })
+}
+
 /// A port that is taken: SGLang binds only after loading, so a taken port would cost the whole load.
 pub(super) fn port(facts: &Facts, port: u16) -> Option<Blocker> {
     let holder = facts.host.ports_taken.get(&port)?;
@@ -145,14 +164,10 @@ pub(super) fn port(facts: &Facts, port: u16) -> Option<Blocker> {
         } else {
             format!("held by {holder}")
         },
-        hint: if holder.starts_with("dsr1-") {
-            format!("it runs already: dsr1 status shows it, dsr1 stop {holder} ends it")
-        } else {
-            format!(
-                "use --port {}, or stop what holds it",
-                port.wrapping_add(1).max(1024)
-            )
-        },
+        hint: format!(
+            "use --port {}, or stop what holds it",
+            port.wrapping_add(1).max(1024)
+        ),
     })
 }
 

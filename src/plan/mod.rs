@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
 pub use install::{BuildRequest, Target, build, image_tag, install_target};
-pub use pull::{PullRequest, pull, repo_folder};
+pub use pull::{PUBLIC_HUB, PullRequest, pull, repo_folder};
 pub use serve::{MODELS, ServeRequest, base_url, container_name, offline_env, serve};
 pub use up::{UpRequest, mirror_ports, up};
 
@@ -385,6 +385,8 @@ pub struct AwaitReady {
 /// Asks the server and checks what comes back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyAnswers {
+    /// The server; it must still be alive when the last answer is in.
+    pub server: Server,
     /// `http://127.0.0.1:PORT`.
     pub base_url: String,
     /// Which checks this model can pass.

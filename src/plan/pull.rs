@@ -3,6 +3,10 @@
 use super::{Blocker, CheckSnapshot, Plan, PullSnapshot, Step, checks};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
+use crate::rehearsal;
+
+/// The hub that is asked when no other is named.
+pub const PUBLIC_HUB: &str = "https://huggingface.co";
 
 /// What `dsr1 pull` was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +49,13 @@ pub(super) fn step(request: &PullRequest, facts: &Facts) -> Result<Step> {
 
 /// The disk, before the listing says exactly what is missing.
 pub(super) fn blocker(request: &PullRequest, facts: &Facts) -> Option<Blocker> {
+    if request.repo == rehearsal::REPO && request.endpoint == PUBLIC_HUB {
+        return Some(Blocker {
+            message: format!("{} is on no public hub", request.repo),
+            cause: "dsr1 makes it itself".to_owned(),
+            hint: "dsr1 up --profile rehearsal does it all; or dsr1 mirror --rehearsal, and --endpoint with its address".to_owned(),
+        });
+    }
     let missing = facts.commit(&request.repo, &request.revision).is_none();
     let size = request.size_bytes.filter(|_| missing)?;
     checks::disk(facts, &facts.paths.hub_cache, size, "the weights", "HF_HOME")

@@ -80,6 +80,7 @@ pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
     let checks = [
         checks::hardware(profile, stack, facts),
         checks::memory_blocker(stack, facts),
+        checks::server(facts, &server_name(request), *port),
         checks::port(facts, *port),
     ];
     checks.into_iter().flatten().collect()
@@ -111,6 +112,7 @@ pub(super) fn steps(request: &ServeRequest, facts: &Facts) -> Result<Vec<Step>> 
             stall_s: STALL_S,
         }),
         Step::VerifyAnswers(VerifyAnswers {
+            server: server(request, facts),
             base_url: base_url(*port),
             checks: profile.verify,
         }),

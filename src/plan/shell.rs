@@ -38,6 +38,9 @@ pub fn render(plan: &Plan) -> String {
             comment(hint)
         );
     }
+    if !blockers.is_empty() {
+        script.push_str("echo 'blocked, see the top of this script; remove this line to run it all the same' >&2; exit 3\n");
+    }
     let of = steps.len();
     for (index, step) in steps.iter().enumerate() {
         let _ = write!(
@@ -408,7 +411,11 @@ fn find_process(log: &str) -> String {
 }
 
 fn verify(step: &VerifyAnswers) -> String {
-    let VerifyAnswers { base_url, checks: _ } = step;
+    let VerifyAnswers {
+        server: _,
+        base_url,
+        checks: _,
+    } = step;
     let body = r#"{"model": "default", "messages": [{"role": "user", "content": "What is 17 * 23?"}], "max_tokens": 512, "temperature": 0}"#;
     format!(
         "curl --silent --fail --noproxy '*' {}\ncurl --silent --fail --noproxy '*' --json {} {}\n",

@@ -68,6 +68,18 @@ pub enum ServerState {
     Exited,
 }
 
+impl ServerState {
+    /// The state in one word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Starting => "starting",
+            Self::Exited => "exited",
+        }
+    }
+}
+
 /// One server of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerStatus {

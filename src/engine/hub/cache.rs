@@ -16,6 +16,7 @@ use super::listing::{Entry, Oid, is_commit};
 use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 use crate::plan::{CheckSnapshot, repo_folder};
+use crate::rehearsal;
 use crate::report::Pulled;
 
 /// Version of the manifest.
@@ -240,7 +241,11 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
         cache_dir,
     } = step;
     let cache = RepoCache::new(Path::new(cache_dir), repo);
-    let again = format!("dsr1 pull {repo} --revision {revision}");
+    let again = if repo == rehearsal::REPO {
+        "dsr1 up --profile rehearsal makes and pulls it".to_owned()
+    } else {
+        format!("dsr1 pull {repo} --revision {revision}")
+    };
     let found = cache.commit(revision).and_then(|commit| cache.manifest(&commit));
     let Some(manifest) = found else {
         return Err(
