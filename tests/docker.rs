@@ -87,6 +87,12 @@ async fn start(docker: &Docker, step: &StartContainer) -> dsr1::error::Result<St
     docker.start(step, &StepEvents::new(&recorder, 1)).await
 }
 
+/// Waits for a stub's first line: a signal that comes before its trap ends it at once.
+async fn is_up(docker: &Docker, name: &Name) {
+    let mut lines = docker.logs(&name.0, None, true).await.unwrap();
+    assert_eq!(lines.recv().await.as_deref(), Some("up"));
+}
+
 async fn ended(docker: &Docker, name: &Name) -> Option<i64> {
     for _ in 0..200 {
         let state = docker.state(&name.0).await.unwrap().unwrap();
@@ -245,7 +251,10 @@ async fn a_stop_waits_for_the_drain_and_removes_the_container() {
     )
     .await
     .unwrap();
+    is_up(&docker, &name).await;
+    let begun = Instant::now();
     assert!(!docker.stop(&name.0, 20).await.unwrap(), "it was killed");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "it did not drain");
     assert_eq!(docker.state(&name.0).await.unwrap(), None);
     assert!(
         !docker.stop(&name.0, 20).await.unwrap(),
@@ -257,9 +266,13 @@ async fn a_stop_waits_for_the_drain_and_removes_the_container() {
 async fn a_stop_kills_after_the_drain_time() {
     let docker = docker().await;
     let name = Name::new("stubborn");
-    start(&docker, &stub(&name, "trap '' TERM; while :; do sleep 0.1; done"))
-        .await
-        .unwrap();
+    start(
+        &docker,
+        &stub(&name, "trap '' TERM; echo up; while :; do sleep 0.1; done"),
+    )
+    .await
+    .unwrap();
+    is_up(&docker, &name).await;
     assert!(docker.stop(&name.0, 1).await.unwrap(), "it ended by itself");
     assert_eq!(docker.state(&name.0).await.unwrap(), None);
 }
@@ -368,6 +381,84 @@ async fn commands_and_files_go_in_and_come_out() {
 }
 
 #[tokio::test]
+async fn a_command_is_waited_for_after_it_closed_its_output() {
+    let docker = docker().await;
+    let name = Name::new("closed");
+    start(&docker, &stub(&name, "sleep 100")).await.unwrap();
+    let run = |script: &str| ["sh", "-c", script].map(str::to_owned);
+    let env = BTreeMap::new();
+    let code = docker
+        .exec(
+            &name.0,
+            &run("exec > /dev/null 2>&1; sleep 2; exit 5"),
+            &env,
+            &mut |_| (),
+        )
+        .await
+        .unwrap();
+    assert_eq!(code, 5);
+    // The stream ends before the daemon has noted the exit, now and then.
+    for _ in 0..50 {
+        let code = docker.exec(&name.0, &run("exit 6"), &env, &mut |_| ()).await;
+        assert_eq!(code.unwrap(), 6);
+    }
+}
+
+#[tokio::test]
+async fn a_file_over_the_limit_is_not_read() {
+    let docker = docker().await;
+    let name = Name::new("large");
+    start(
+        &docker,
+        &stub(&name, "head -c 5000 /dev/zero > /tmp/f; sleep 100"),
+    )
+    .await
+    .unwrap();
+    for _ in 0..100 {
+        if docker
+            .read_file(&name.0, "/tmp/f", 5000)
+            .await
+            .is_ok_and(|bytes| bytes.len() == 5000)
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(
+        docker.read_file(&name.0, "/tmp/f", 5000).await.unwrap().len(),
+        5000
+    );
+    let error = docker.read_file(&name.0, "/tmp/f", 4999).await.unwrap_err();
+    assert!(
+        error.causes().join(" ").contains("larger than 4999 bytes"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_limit_that_the_daemon_may_not_raise_is_left_out_with_a_warning() {
+    let docker = docker().await;
+    let name = Name::new("limit");
+    let step = StartContainer {
+        ulimits: vec![Ulimit {
+            name: "memlock".to_owned(),
+            soft: -1,
+            hard: -1,
+        }],
+        ..stub(&name, "ulimit -l; sleep 100")
+    };
+    let recorder = Recorder::default();
+    docker.start(&step, &StepEvents::new(&recorder, 1)).await.unwrap();
+    let warned = recorder
+        .events()
+        .iter()
+        .any(|event| matches!(event, Event::Warning { text, .. } if text.contains("memlock")));
+    let mut lines = docker.logs(&name.0, None, true).await.unwrap();
+    // A daemon with CAP_SYS_RESOURCE raises it, one without is worked around: never neither, never both.
+    assert_eq!(lines.recv().await.as_deref() == Some("unlimited"), !warned);
+}
+
+#[tokio::test]
 async fn an_interrupted_client_ends_inside_the_container() {
     let docker = docker().await;
     let name = Name::new("client");
@@ -424,6 +515,14 @@ fn image(name: &Name, run: &str) -> BuildImage {
     }
 }
 
+fn build_lines(recorder: &Recorder) -> Vec<String> {
+    let lines = recorder.events().into_iter().filter_map(|event| match event {
+        Event::Line { text, .. } => Some(text),
+        _ => None,
+    });
+    lines.collect()
+}
+
 fn remove_image(step: &BuildImage) {
     let _ = std::process::Command::new("docker")
         .args(["image", "rm", "--force", &step.tag])
@@ -439,14 +538,7 @@ async fn an_image_is_built_once_per_inputs() {
     let recorder = Recorder::default();
     let first = docker.build(&step, &StepEvents::new(&recorder, 1)).await.unwrap();
     assert!(!first.cached && first.size_bytes > 0);
-    let lines: Vec<String> = recorder
-        .events()
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::Line { text, .. } => Some(text),
-            _ => None,
-        })
-        .collect();
+    let lines = build_lines(&recorder);
     assert!(lines.iter().any(|line| line == "from the context"), "{lines:?}");
     let again = docker.build(&step, &StepEvents::new(&recorder, 1)).await.unwrap();
     assert!(again.cached);
@@ -479,6 +571,36 @@ async fn a_build_step_that_fails_shows_its_log() {
     assert_eq!(error.kind(), Kind::Docker);
     assert_eq!(error.log_lines(), ["the reason"]);
     assert!(error.causes().join(" ").contains("37"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_build_names_its_steps_and_shows_a_last_line_without_end() {
+    let docker = docker().await;
+    let name = Name::new("names");
+    let step = image(&name, &format!("printf 'half a {}'; exit 37", name.0));
+    let recorder = Recorder::default();
+    let error = docker
+        .build(&step, &StepEvents::new(&recorder, 1))
+        .await
+        .unwrap_err();
+    assert_eq!(error.log_lines(), [format!("half a {}", name.0)]);
+    let lines = build_lines(&recorder);
+    let steps = lines.iter().filter(|line| line.contains("] RUN ")).count();
+    assert_eq!(steps, 1, "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_the_hosts_fault() {
+    let docker = docker().await;
+    let name = Name::new("full");
+    let step = image(&name, "cat /etc/os-release > /dev/full");
+    let recorder = Recorder::default();
+    let error = docker
+        .build(&step, &StepEvents::new(&recorder, 1))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::Host, "{error:?}");
+    assert!(error.hints()[0].contains("docker system df"), "{error:?}");
 }
 
 #[tokio::test]
@@ -581,4 +703,88 @@ fn a_daemon_that_hangs_does_not_hang_dsr1() {
         run.stderr
     );
     assert!(begun.elapsed() < Duration::from_secs(13), "{:?}", begun.elapsed());
+}
+
+/// Listens on a socket, answers `/version` and then never again.
+fn hangs_after_greeting(socket: &std::path::Path) {
+    use std::io::{Read, Write};
+    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        let mut silent = Vec::new();
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = [0; 4096];
+            let read = stream.read(&mut head).unwrap();
+            if String::from_utf8_lossy(&head[..read]).contains("/version ") {
+                let body = r#"{"Version":"20.10.24","ApiVersion":"1.41"}"#;
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+                let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            } else {
+                silent.push(stream);
+            }
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_daemon_that_hangs_later_hangs_no_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("docker.sock");
+    hangs_after_greeting(&socket);
+    let env = Env {
+        docker_host: Some(format!("unix://{}", socket.to_str().unwrap())),
+        ..Env::default()
+    };
+    let docker = Docker::connect(&env).await.unwrap();
+    let (argv, vars, step) = (
+        ["true".to_owned()],
+        BTreeMap::new(),
+        stub(&Name::new("hung"), "true"),
+    );
+    let mut ignore = |_: &str| ();
+    let begun = Instant::now();
+    let (state, list, logs, exec, upload, file, started, stopped, activity, facts) = tokio::join!(
+        docker.state("x"),
+        docker.list(),
+        docker.logs("x", None, true),
+        docker.exec("x", &argv, &vars, &mut ignore),
+        docker.upload("x", "/tmp", "f", b""),
+        docker.read_file("x", "/f", 1),
+        start(&docker, &step),
+        docker.stop("x", 600),
+        docker.activity("x"),
+        Docker::facts(&env, &["a", "b", "c"], &["d"]),
+    );
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    let errors = [
+        state.err(),
+        list.err(),
+        logs.err(),
+        exec.err(),
+        upload.err(),
+        file.err(),
+        started.err(),
+        stopped.err(),
+        activity.err(),
+    ];
+    for (index, error) in errors.into_iter().enumerate() {
+        let error = error.unwrap_or_else(|| panic!("call {index} succeeded"));
+        assert_eq!(error.kind(), Kind::Docker);
+        assert!(
+            error.hints().join(" ").contains("busy or hangs"),
+            "call {index}: {error:?}"
+        );
+    }
+    assert!(facts.images.is_empty() && facts.pullable.is_empty());
+}
+
+#[tokio::test]
+async fn tls_is_never_replaced_by_plain_text() {
+    let env = Env {
+        docker_host: Some("tcp://127.0.0.1:1".to_owned()),
+        docker_tls: Some("/nonexistent".into()),
+        ..Env::default()
+    };
+    let error = Docker::connect(&env).await.err().unwrap();
+    assert_eq!(error.causes(), ["TLS is not spoken here"], "{error:?}");
 }

@@ -1,6 +1,6 @@
 //! Builds images with BuildKit in the daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bollard::models::{BuildInfo, BuildInfoAux, ImageInspect};
 use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion, CreateImageOptionsBuilder};
@@ -46,7 +46,7 @@ impl Docker {
         while let Some(info) = stream.next().await {
             match info {
                 Ok(info) => log.take(info, events),
-                Err(error) => return Err(log.failed(step, &error)),
+                Err(error) => return Err(log.failed(step, &error, events)),
             }
         }
         match self.image(&step.tag).await? {
@@ -77,7 +77,8 @@ impl Docker {
             return Ok(());
         }
         events.note(format!("pulling base image {base}"));
-        let options = CreateImageOptionsBuilder::default().from_image(base).build();
+        let from = pullable(base);
+        let options = CreateImageOptionsBuilder::default().from_image(&from).build();
         let mut stream = Box::pin(self.patient.create_image(Some(options), None, None));
         let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         while let Some(info) = stream.next().await {
@@ -121,6 +122,16 @@ fn context(step: &BuildImage) -> Result<Vec<u8>> {
     )
 }
 
+/// The reference with a tag: without one the daemon would pull every tag of the repository.
+fn pullable(base: &str) -> String {
+    let name = base.rsplit('/').next().unwrap_or(base);
+    if name.contains([':', '@']) {
+        base.to_owned()
+    } else {
+        format!("{base}:latest")
+    }
+}
+
 /// BuildKit wants a session with a name that nobody else uses.
 fn session_id() -> String {
     let now = std::time::SystemTime::now()
@@ -151,7 +162,7 @@ fn built(step: &BuildImage, image: ImageInspect, cached: bool) -> Built {
 /// What a build printed, by step.
 #[derive(Default)]
 struct BuildLog {
-    names: BTreeMap<String, String>,
+    named: BTreeSet<String>,
     lines: BTreeMap<String, Vec<String>>,
     partial: BTreeMap<String, Lines>,
     failing: Option<String>,
@@ -163,20 +174,15 @@ impl BuildLog {
         let Some(BuildInfoAux::BuildKit(status)) = info.aux else {
             return;
         };
-        for vertex in status.vertexes {
-            if vertex.started.is_some()
-                && vertex.completed.is_none()
-                && !self.names.contains_key(&vertex.digest)
-            {
-                events.line(Source::Build, &vertex.name);
-            }
-            if vertex.cached && vertex.completed.is_some() {
-                events.line(Source::Build, &format!("cached {}", vertex.name));
+        for vertex in &status.vertexes {
+            // BuildKit reports a step when it is planned, when it starts and when it ends: named at its start.
+            if vertex.started.is_some() && self.named.insert(vertex.digest.clone()) {
+                let cached = if vertex.cached { "cached " } else { "" };
+                events.line(Source::Build, &format!("{cached}{}", vertex.name));
             }
             if !vertex.error.is_empty() && !vertex.error.contains("context canceled") {
                 self.failing = Some(vertex.digest.clone());
             }
-            self.names.insert(vertex.digest, vertex.name);
         }
         for piece in status.logs {
             let kept = self.lines.entry(piece.vertex.clone()).or_default();
@@ -191,6 +197,20 @@ impl BuildLog {
             kept.drain(..excess);
             self.last = piece.vertex;
         }
+        for vertex in status.vertexes.iter().filter(|vertex| vertex.completed.is_some()) {
+            self.finish(&vertex.digest, events);
+        }
+    }
+
+    /// Hands on what a step printed last without ending the line.
+    fn finish(&mut self, digest: &str, events: &StepEvents<'_>) {
+        if let Some(mut partial) = self.partial.remove(digest) {
+            let kept = self.lines.entry(digest.to_owned()).or_default();
+            partial.finish(&mut |line| {
+                events.line(Source::Build, line);
+                kept.push(line.to_owned());
+            });
+        }
     }
 
     /// The last lines of the step that failed, else of the one that printed last.
@@ -199,7 +219,16 @@ impl BuildLog {
         self.lines.get(digest).cloned().unwrap_or_default()
     }
 
-    fn failed(&self, step: &BuildImage, error: &bollard::errors::Error) -> Error {
+    fn failed(
+        &mut self,
+        step: &BuildImage,
+        error: &bollard::errors::Error,
+        events: &StepEvents<'_>,
+    ) -> Error {
+        let open: Vec<String> = self.partial.keys().cloned().collect();
+        for digest in open {
+            self.finish(&digest, events);
+        }
         let tail = self.tail();
         let said = |text: &str| tail.iter().any(|line| line.contains(text));
         let report = errors::failed(&format!("cannot build {}", step.tag), error);
@@ -218,5 +247,24 @@ impl BuildLog {
             report
         };
         report.log(tail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_tag_is_pulled_and_not_all() {
+        assert_eq!(pullable("debian"), "debian:latest");
+        assert_eq!(pullable("host:5000/debian"), "host:5000/debian:latest");
+        for whole in [
+            "debian:12",
+            "host:5000/a/debian:12",
+            "a/b@sha256:00",
+            "a/b:1@sha256:00",
+        ] {
+            assert_eq!(pullable(whole), whole);
+        }
     }
 }

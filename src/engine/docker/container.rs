@@ -234,7 +234,12 @@ impl Docker {
                 Err(_) => return Err(errors::hung(&self.endpoint, limit)),
                 Ok(_) => {}
             }
-            killed = begun.elapsed() >= Duration::from_secs(u64::from(drain_s));
+            // SGLang, too, ends itself by SIGKILL: it was Docker's only when the time was up.
+            let sigkill = self
+                .state(name)
+                .await?
+                .is_some_and(|state| state.exit_code == Some(137));
+            killed = sigkill && begun.elapsed() >= Duration::from_secs(u64::from(drain_s));
         }
         self.remove(name).await?;
         Ok(killed)

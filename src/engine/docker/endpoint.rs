@@ -19,7 +19,13 @@ const DEFAULT: &str = "unix:///var/run/docker.sock";
 /// The daemon's URL.
 pub(super) fn resolve(env: &Env) -> Result<String> {
     if let Some(host) = &env.docker_host {
-        return Ok(host.clone());
+        // As Docker's command line reads it: the variable is about TCP, and a socket of this host has no TLS.
+        let tcp = host.starts_with("tcp://") || host.starts_with("http://");
+        return if tcp && env.docker_tls.is_some() {
+            Err(no_tls(host))
+        } else {
+            Ok(host.clone())
+        };
     }
     let named = env
         .docker_context
@@ -43,30 +49,45 @@ fn current_context(config: &Path) -> Option<String> {
 /// The host of a context: its directory is named by the hash of its name.
 fn context_host(config: &Path, name: &str) -> Result<String> {
     let hash = hex(&Sha256::digest(name));
-    let path = config.join("contexts/meta").join(hash).join("meta.json");
+    let path = config.join("contexts/meta").join(&hash).join("meta.json");
     let host = std::fs::read(path)
         .ok()
         .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
         .and_then(|value| value["Endpoints"]["docker"]["Host"].as_str().map(str::to_owned));
-    host.ok_or_else(|| {
+    let host = host.ok_or_else(|| {
         Error::new(
             Kind::Docker,
             format!("the Docker context `{}` has no host", name.escape_debug()),
         )
         .hint("docker context ls shows them; DOCKER_HOST overrides them")
-    })
+    })?;
+    if config.join("contexts/tls").join(hash).exists() {
+        return Err(no_tls(&host));
+    }
+    Ok(host)
+}
+
+/// TLS is asked for: plain text in its place would send what the user wants hidden.
+fn no_tls(endpoint: &str) -> Error {
+    unsupported(
+        endpoint,
+        "TLS is not spoken here",
+        "forward the socket with ssh -L and set DOCKER_HOST=unix://...",
+    )
+}
+
+fn unsupported(endpoint: &str, what: &str, hint: &str) -> Error {
+    Error::new(
+        Kind::Docker,
+        format!("cannot use the Docker daemon at `{endpoint}`"),
+    )
+    .cause(what)
+    .hint(hint)
 }
 
 /// A client for the URL; nothing is sent yet.
 pub(super) fn open(endpoint: &str) -> Result<Docker> {
-    let unsupported = |what: &str, hint: &str| {
-        Err(Error::new(
-            Kind::Docker,
-            format!("cannot use the Docker daemon at `{endpoint}`"),
-        )
-        .cause(what)
-        .hint(hint))
-    };
+    let unsupported = |what: &str, hint: &str| Err(unsupported(endpoint, what, hint));
     let seconds = super::SHORT.as_secs();
     match endpoint.split_once("://") {
         Some(("unix", path)) => Docker::connect_with_unix(path, seconds, API_DEFAULT_VERSION)
@@ -84,10 +105,7 @@ pub(super) fn open(endpoint: &str) -> Result<Docker> {
                 "ssh -NL /tmp/docker.sock:/var/run/docker.sock {host} & then DOCKER_HOST=unix:///tmp/docker.sock"
             ),
         ),
-        Some(("https", _)) => unsupported(
-            "TLS is not spoken here",
-            "forward the socket with ssh -L and set DOCKER_HOST=unix://...",
-        ),
+        Some(("https", _)) => Err(no_tls(endpoint)),
         _ => unsupported(
             "it is not a URL that is known",
             "it looks like unix:///var/run/docker.sock or tcp://host:2375",
@@ -116,7 +134,7 @@ mod tests {
         std::fs::write(dir.path().join("config.json"), r#"{"currentContext":"lab"}"#).unwrap();
         assert!(resolve(&env).unwrap_err().message().contains("`lab`"));
         let hash = hex(&Sha256::digest("lab"));
-        let meta = dir.path().join("contexts/meta").join(hash);
+        let meta = dir.path().join("contexts/meta").join(&hash);
         std::fs::create_dir_all(&meta).unwrap();
         std::fs::write(
             meta.join("meta.json"),
@@ -124,10 +142,17 @@ mod tests {
         )
         .unwrap();
         assert_eq!(resolve(&env).unwrap(), "unix:///lab.sock");
+        let tls = dir.path().join("contexts/tls").join(&hash);
+        std::fs::create_dir_all(&tls).unwrap();
+        assert_eq!(resolve(&env).unwrap_err().causes(), ["TLS is not spoken here"]);
         env.docker_context = Some("default".to_owned());
         assert_eq!(resolve(&env).unwrap(), DEFAULT);
         env.docker_host = Some("tcp://h:1".to_owned());
         assert_eq!(resolve(&env).unwrap(), "tcp://h:1");
+        env.docker_tls = Some(dir.path().to_owned());
+        assert_eq!(resolve(&env).unwrap_err().causes(), ["TLS is not spoken here"]);
+        env.docker_host = Some("unix:///s".to_owned());
+        assert_eq!(resolve(&env).unwrap(), "unix:///s");
         assert_eq!(open("tcp://h:1").unwrap_err().causes(), ["its host is a name"]);
         assert!(open("tcp://127.0.0.1:1").is_ok());
         assert!(open("ssh://h").unwrap_err().hints()[0].contains("ssh -NL"));

@@ -54,7 +54,7 @@ pub(super) fn failed(doing: &str, error: &Bollard) -> Error {
 
 /// Kind and cure of a daemon's message.
 fn cure(text: &str) -> (Kind, Option<&'static str>) {
-    let rules: [(&str, Kind, &str); 11] = [
+    let rules: [(&str, Kind, &str); 12] = [
         (
             "could not select device driver",
             Kind::Host,
@@ -85,6 +85,11 @@ fn cure(text: &str) -> (Kind, Option<&'static str>) {
             "is already in use by container",
             Kind::Docker,
             "dsr1 status shows it; dsr1 stop removes it",
+        ),
+        (
+            "requires BuildKit",
+            Kind::Docker,
+            "the daemon has no BuildKit: dsr1 needs Docker 20.10 or newer",
         ),
         (
             "network host is not allowed",

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::exec::StartExecResults;
@@ -9,9 +10,12 @@ use bollard::models::ExecConfig;
 use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
 use futures_util::StreamExt;
 
-use super::{Docker, errors};
+use super::{Docker, SHORT, errors};
 use crate::engine::lines::Lines;
 use crate::error::{At, Error, Kind, Result};
+
+/// Bytes per second of the slowest upload that is waited for.
+const SLOWEST: u64 = 1 << 20;
 
 /// A command that runs in a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +60,9 @@ impl Docker {
             .create_exec(name, config)
             .await
             .map_err(|error| failed(&error))?;
+        // The deadline is the answer's, not the command's.
         let started = self
-            .patient
+            .api
             .start_exec(&exec.id, None)
             .await
             .map_err(|error| failed(&error))?;
@@ -134,7 +139,10 @@ impl Docker {
     pub async fn upload(&self, name: &str, dir: &str, file: &str, bytes: &[u8]) -> Result<()> {
         let archive = archive([(file, bytes)].into_iter())?;
         let options = UploadToContainerOptionsBuilder::default().path(dir).build();
-        self.patient
+        let limit = SHORT + Duration::from_secs(bytes.len() as u64 / SLOWEST);
+        self.api
+            .clone()
+            .with_timeout(limit)
             .upload_to_container(name, Some(options), bollard::body_full(archive.into()))
             .await
             .map_err(|error| errors::failed(&format!("cannot put `{file}` into {name}"), &error))
@@ -146,15 +154,18 @@ impl Docker {
     /// [`Kind::Docker`] when it is not there, is not a file, or is larger than `max_bytes`.
     pub async fn read_file(&self, name: &str, path: &str, max_bytes: u64) -> Result<Vec<u8>> {
         let doing = format!("cannot read `{path}` in {name}");
+        let too_large = |doing: String| {
+            Error::new(Kind::Docker, doing).cause(format!("it is larger than {max_bytes} bytes"))
+        };
         let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
-        let mut stream = Box::pin(self.patient.download_from_container(name, Some(options)));
+        let mut stream = Box::pin(self.api.download_from_container(name, Some(options)));
         let mut bytes = Vec::new();
-        while let Some(piece) = stream.next().await {
+        let hung = |_| errors::hung(&self.endpoint, SHORT);
+        while let Some(piece) = tokio::time::timeout(SHORT, stream.next()).await.map_err(hung)? {
             bytes.extend(piece.map_err(|error| errors::failed(&doing, &error))?);
+            // The archive adds headers and padding to the file.
             if bytes.len() as u64 > max_bytes + 64 * 1024 {
-                return Err(
-                    Error::new(Kind::Docker, doing).cause(format!("it is larger than {max_bytes} bytes"))
-                );
+                return Err(too_large(doing));
             }
         }
         let mut archive = tar::Archive::new(bytes.as_slice());
@@ -163,6 +174,9 @@ impl Docker {
             Some(Ok(entry)) if entry.header().entry_type().is_file() => entry,
             _ => return Err(Error::new(Kind::Docker, doing).cause("it is not a file")),
         };
+        if entry.size() > max_bytes {
+            return Err(too_large(doing));
+        }
         let mut content = Vec::new();
         entry
             .read_to_end(&mut content)

@@ -36,8 +36,13 @@ impl Docker {
             .unwrap_or_default();
         let mut found = BTreeMap::new();
         for image in images.iter().filter(|image| !image.is_empty()) {
-            if let Ok(inspect) = self.api.inspect_image(image).await {
-                found.insert((*image).to_owned(), inspect.id.unwrap_or_default());
+            match tokio::time::timeout(GREETING, self.api.inspect_image(image)).await {
+                Ok(Ok(inspect)) => {
+                    found.insert((*image).to_owned(), inspect.id.unwrap_or_default());
+                }
+                Ok(Err(_)) => {}
+                // It hangs: the others would cost as long.
+                Err(_) => break,
             }
         }
         let mut pullable = Vec::new();

@@ -27,7 +27,7 @@ impl Docker {
             .tail(&tail)
             .build();
         let (sender, receiver) = mpsc::channel(1024);
-        let (docker, name) = (self.patient.clone(), name.to_owned());
+        let (docker, name) = (self.api.clone(), name.to_owned());
         tokio::spawn(async move {
             let mut stream = Box::pin(docker.logs(&name, Some(options)));
             // Each pipe has its own unfinished line.
