@@ -418,14 +418,17 @@ fn ready_is_never_said_of_somebody_elses_server() {
         }
     });
     let (run, _) = running.end();
-    let run = run.expect(7);
+    let run = run.expect(3);
     assert!(
         !run.stdout.contains("READY") && !run.stderr.contains("READY"),
         "{}",
         run.stderr
     );
     assert!(
-        run.stderr.contains("error: dsr1-loser ended during"),
+        run.stderr.contains(&format!(
+            "error: port {port} on 127.0.0.1 was taken while dsr1-loser started
+cause: held by engine-"
+        )),
         "{}",
         run.stderr
     );

@@ -106,24 +106,28 @@ pub fn ports_taken(ports: &[u16]) -> BTreeMap<u16, String> {
 }
 
 /// Name and pid of the process that listens on `port`; `None` for other users' processes.
-fn holder(port: u16) -> Option<String> {
+pub(super) fn holder(port: u16) -> Option<String> {
+    let pid = listener(port)?;
+    Some(format!(
+        "{} (pid {pid})",
+        read(&format!("/proc/{pid}/comm")).trim().escape_debug()
+    ))
+}
+
+/// The process that listens on `port`; `None` when nobody does or this user may not see who.
+pub(super) fn listener(port: u16) -> Option<i32> {
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
         .find_map(|table| listening_inode(&read(table), port))?;
     let socket = PathBuf::from(format!("socket:[{inode}]"));
     let processes = std::fs::read_dir("/proc").ok()?;
     processes.flatten().find_map(|entry| {
-        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
         let descriptors = std::fs::read_dir(entry.path().join("fd")).ok()?;
         let holds = descriptors
             .flatten()
             .any(|fd| std::fs::read_link(fd.path()).is_ok_and(|link| link == socket));
-        holds.then(|| {
-            format!(
-                "{} (pid {pid})",
-                read(&format!("/proc/{pid}/comm")).trim().escape_debug()
-            )
-        })
+        holds.then_some(pid)
     })
 }
 

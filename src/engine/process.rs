@@ -199,7 +199,7 @@ impl Follow {
 }
 
 /// Every process of the server: its group, and whatever else writes to its log (a child may have left the group).
-fn members(log: &Path, leader: Option<Pid>) -> Vec<i32> {
+pub(super) fn members(log: &Path, leader: Option<Pid>) -> Vec<i32> {
     let leader = leader.map(|pid| pid.as_raw_nonzero().get());
     let log = std::fs::canonicalize(log).ok();
     let Ok(processes) = std::fs::read_dir("/proc") else {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::docker::Docker;
 use super::env::Env;
-use super::{command, files, process};
+use super::{command, files, host, process};
 use crate::error::{At, Error, Kind, Result};
 
 /// A server and the way to it.
@@ -152,6 +152,20 @@ impl Runtime<'_> {
                     reason.unwrap_or_else(|| "its process is gone".to_owned()),
                 ))
             }
+        }
+    }
+
+    /// Whether it is this server that listens on `port`; `None` when that cannot be seen.
+    pub(super) async fn owns(&self, port: u16) -> Option<bool> {
+        let listener = host::listener(port)?;
+        match self {
+            Self::Docker { docker, name, .. } => {
+                let id = docker.state(name).await.ok().flatten()?.id;
+                // Docker puts the container's id into the path of its cgroup, version 1 and 2 alike.
+                let cgroup = std::fs::read_to_string(format!("/proc/{listener}/cgroup")).ok()?;
+                Some(cgroup.contains(&id))
+            }
+            Self::Process { log, .. } => Some(process::members(log, process::find(log)).contains(&listener)),
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::host;
 use super::http::Http;
 use super::runtime::{Life, LogLines, Runtime};
 use super::startup;
@@ -15,8 +16,8 @@ use crate::report::{Ready, StageTime};
 /// Time between two looks at log, process and probe: a death is known well within two seconds.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How long an engine that does not log its listening must live on while its port answers.
-const UNPROVEN: Duration = Duration::from_secs(15);
+/// How long an engine must live on while its port answers, when nothing else shows that the answers are its own.
+const UNPROVEN: Duration = Duration::from_mins(2);
 
 /// Lines of the log shown when a start fails.
 const SHOWN: usize = 20;
@@ -34,6 +35,12 @@ pub(super) async fn await_ready(
     let mut start = Start::new(runtime.follow().await?, events);
     let url = format!("{}{}", step.base_url, step.probe);
     let stall = Duration::from_secs(step.stall_s);
+    let port = step
+        .base_url
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok())
+        .unwrap_or(0);
     let mut activity = None;
     let mut last_look = Instant::now();
     let mut answering = None;
@@ -44,13 +51,16 @@ pub(super) async fn await_ready(
             return Err(start.died(runtime, &reason).hint(log_hint(runtime).await));
         }
         if matches!(http.get_status(&url, Duration::from_secs(2)).await, Ok(200)) {
-            let since = *answering.get_or_insert_with(Instant::now);
             start.take_lines();
-            // Somebody else's server may answer on this port. Ours says in its log that it listens; one that
-            // was told to log less must outlive the moment in which a taken port ends it.
-            let ours = start.listens() || since.elapsed() > UNPROVEN;
-            if ours && runtime.life().await? == Life::Running {
-                return Ok(start.ready(&step.base_url));
+            let since = *answering.get_or_insert_with(Instant::now);
+            // Who listens cannot be seen when it is another user's process: then the engine's own log says so, or
+            // it lives on for longer than a taken port would let it.
+            let unseen = start.listens() || since.elapsed() > UNPROVEN;
+            match runtime.owns(port).await {
+                Some(false) => return Err(taken_meanwhile(runtime, port)),
+                None if !unseen => {}
+                _ if runtime.life().await? != Life::Running => {}
+                _ => return Ok(start.ready(&step.base_url)),
             }
         }
         // Processor time and I/O cost a look at every process: not on each tick.
@@ -200,6 +210,20 @@ impl<'a> Start<'a> {
         ))
         .log(self.recent.split_off(skip))
     }
+}
+
+/// Somebody else took the port while the engine loaded: it will fail to listen, and what answers is not ours.
+fn taken_meanwhile(runtime: &Runtime<'_>, port: u16) -> Error {
+    let holder = host::holder(port).unwrap_or_else(|| "another process".to_owned());
+    Error::new(
+        Kind::Host,
+        format!(
+            "port {port} on 127.0.0.1 was taken while {} started",
+            runtime.name()
+        ),
+    )
+    .cause(format!("held by {holder}"))
+    .hint("stop what holds it, or use another --port")
 }
 
 /// Fails when a server ended meanwhile: what answered was something else.
