@@ -22,7 +22,7 @@ pub(super) struct Rendered {
     pub(super) files: BTreeMap<String, String>,
 }
 
-/// Renders a stack on a base image. `ca` says that the context will hold `ca.crt` for pip.
+/// Renders a stack on a base image. `ca` says that the context will hold [`super::CONTEXT_CA`].
 ///
 /// # Errors
 /// [`Kind::Usage`] for a value that is not what its place takes.
@@ -93,7 +93,7 @@ pub(super) fn render(
         .collect();
     if !install.requirements.is_empty() {
         files.insert(
-            "requirements.txt".to_owned(),
+            "pip/requirements.txt".to_owned(),
             install.requirements.join("\n") + "\n",
         );
     }
@@ -164,10 +164,29 @@ mod tests {
         let rendered = render(&stack, &stack.base_reference(), true, &labels()).unwrap();
         insta::assert_snapshot!(rendered.dockerfile);
         assert_eq!(
-            rendered.files["requirements.txt"].lines().count(),
+            rendered.files["pip/requirements.txt"].lines().count(),
             stack.install.requirements.len()
         );
         assert!(rendered.files.contains_key("site/vllm/_custom_ops.py"));
+    }
+
+    #[test]
+    fn a_changed_label_leaves_the_steps_as_they_are() {
+        let stack = stack("cpu");
+        let render = |labels| render(&stack, "base", true, &labels).unwrap();
+        let (one, other) = (render(labels()), render(BTreeMap::new()));
+        let steps = |rendered: &Rendered| {
+            let (steps, _) = rendered.dockerfile.split_once("STOPSIGNAL").unwrap();
+            steps.to_owned()
+        };
+        assert_eq!(steps(&one), steps(&other));
+        // A step runs again when what it mounts changes: the context's root holds the Dockerfile, so none does.
+        for mount in steps(&one)
+            .split("--mount=")
+            .filter(|mount| mount.starts_with("type=bind"))
+        {
+            assert!(mount.starts_with("type=bind,source="), "{mount}");
+        }
     }
 
     #[test]

@@ -212,6 +212,9 @@ pub struct CreateVenv {
     pub install_bytes: u64,
 }
 
+/// Where the CA bundle lies in a build context.
+pub const CONTEXT_CA: &str = "pip/ca.crt";
+
 /// Builds an image. Done when an image of that tag carries the label `io.dsr1.inputs = inputs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildImage {

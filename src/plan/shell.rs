@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{
-    AwaitReady, Blocker, BuildImage, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark,
-    RunGsm8k, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Ulimit, VerifyAnswers,
-    WriteModel,
+    AwaitReady, Blocker, BuildImage, CONTEXT_CA, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot,
+    RunBenchmark, RunGsm8k, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Ulimit,
+    VerifyAnswers, WriteModel,
 };
 
 /// Writes `plan` as a bash script. Whatever the values hold, each stays one word of its command.
@@ -177,7 +177,12 @@ fn build_image(step: &BuildImage) -> String {
         script.push_str(&write_file(&format!("\"$context\"/{}", quote(path)), text));
     }
     if let Some(path) = ca_bundle {
-        let _ = writeln!(script, "cp {} \"$context\"/ca.crt", quote(path));
+        let file = format!("\"$context\"/{CONTEXT_CA}");
+        let _ = writeln!(
+            script,
+            "mkdir -p \"$(dirname {file})\" && cp {} {file}",
+            quote(path)
+        );
     }
     let _ = writeln!(
         script,

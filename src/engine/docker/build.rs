@@ -10,7 +10,7 @@ use super::{Docker, errors, exec};
 use crate::engine::lines::Lines;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Source, StepEvents};
-use crate::plan::{BuildImage, LABEL_INPUTS};
+use crate::plan::{BuildImage, CONTEXT_CA, LABEL_INPUTS};
 use crate::report::Built;
 
 /// Lines of the failing step that are shown.
@@ -118,7 +118,7 @@ fn context(step: &BuildImage) -> Result<Vec<u8>> {
     exec::archive(
         fixed
             .chain(files)
-            .chain(ca.as_deref().map(|bytes| ("ca.crt", bytes))),
+            .chain(ca.as_deref().map(|bytes| (CONTEXT_CA, bytes))),
     )
 }
 
