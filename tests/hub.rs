@@ -206,6 +206,43 @@ fn a_shard_that_is_not_there_fails_the_pull() {
 }
 
 #[test]
+fn a_model_without_one_of_its_shards_is_never_published() {
+    let (home, hub) = setup();
+    let listing: Vec<serde_json::Value> = small_model()
+        .iter()
+        .filter(|(path, _)| path.as_str() != SHARD)
+        .map(|(path, file)| entry(path, file))
+        .collect();
+    hub.listing(json!(listing));
+    let run = pull(&home, &hub).expect(6);
+    assert!(
+        run.stderr
+            .contains(&format!("error: lab/tiny-r1 lacks `{SHARD}`")),
+        "{}",
+        run.stderr
+    );
+    assert_not_published(&home, &hub);
+}
+
+#[test]
+fn two_paths_with_the_same_bytes_are_fetched_once() {
+    let mut files = small_model();
+    let shard = files[SHARD].clone();
+    files.insert("copies/same.safetensors".to_owned(), shard);
+    let (home, hub) = (Home::new(), Hub::new(REPO, files.clone()));
+    pull(&home, &hub).expect(0);
+    let pulled = support::tree(&repo(&home).join("snapshots").join(hub.commit()));
+    let expected = files.into_iter().map(|(path, file)| (path, file.bytes)).collect();
+    assert_eq!(pulled, expected);
+    let fetched = hub
+        .asked()
+        .into_iter()
+        .filter(|asked| asked.on_cdn && asked.method == "GET")
+        .count();
+    assert_eq!(fetched, 2, "three large paths are two blobs");
+}
+
+#[test]
 fn the_token_never_leaves_the_hub() {
     let hub = Hub::new(REPO, small_model());
     hub.require_token("hf_canary");

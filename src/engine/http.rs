@@ -15,8 +15,6 @@ use crate::secret::Secret;
 
 /// Time to connect: a hub or server that needs longer is not there.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Time without a byte after which an answer counts as stalled.
-const IDLE: Duration = Duration::from_secs(30);
 /// Largest JSON answer read: a listing of 100 000 files has about 30 MB.
 const MAX_JSON: u64 = 64 << 20;
 
@@ -206,11 +204,12 @@ impl Http {
     }
 }
 
+/// No read timeout here: a reasoning model computes for minutes before its answer's first byte. Each call has a
+/// limit of its own, and a pull watches its streams.
 fn builder() -> reqwest::ClientBuilder {
     Client::builder()
         .user_agent(concat!("dsr1/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
-        .read_timeout(IDLE)
 }
 
 /// Whether the URL's host is this machine, by literal address or the name `localhost`.

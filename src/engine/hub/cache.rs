@@ -294,10 +294,17 @@ pub(super) fn pulled(
     }
 }
 
-/// A shard that the index names and `paths` lacks.
+/// The index of a sharded model.
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+
+/// A shard that the snapshot's index names and `paths` lacks.
 pub(super) fn missing_shard(snapshot: &Path, paths: &BTreeSet<&str>) -> Option<String> {
-    let index = std::fs::read(snapshot.join("model.safetensors.index.json")).ok()?;
-    let index: Value = serde_json::from_slice(&index).ok()?;
+    missing_from(&snapshot.join(INDEX), paths)
+}
+
+/// A shard that the index in the file `index` names and `paths` lacks.
+pub(super) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> Option<String> {
+    let index: Value = serde_json::from_slice(&std::fs::read(index).ok()?).ok()?;
     let shards = index["weight_map"]
         .as_object()?
         .values()

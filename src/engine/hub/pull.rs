@@ -1,5 +1,6 @@
 //! A whole snapshot: listing, space, every file proven, then its names.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use hf_hub::HFClient;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::cache::{self, RepoCache, missing_shard, pulled, unchanged};
+use super::cache::{self, INDEX, RepoCache, missing_from, pulled, unchanged};
 use super::fetch::Fetcher;
 use super::listing::Entry;
 use super::{HubOptions, remote};
@@ -75,17 +76,17 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     };
     let received = Arc::clone(&fetcher.fetched);
     fetch_all(fetcher, &entries, step.max_workers, total, events).await?;
-    cache.publish(repo, revision, &commit, &entries)?;
-    drop(lock);
-    let snapshot = cache.snapshot(&commit);
-    if let Some(missing) = missing_shard(
-        &snapshot,
-        &entries.iter().map(|entry| entry.path.as_str()).collect(),
-    ) {
+    // Before anything gets a name: a listing that lacks a shard is a hub's half-done upload.
+    let paths = entries.iter().map(|entry| entry.path.as_str()).collect();
+    let index = entries.iter().find(|entry| entry.path == INDEX);
+    if let Some(missing) = index.and_then(|index| missing_from(&cache.blob(&index.oid), &paths)) {
         return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
             .cause("model.safetensors.index.json names it, and the repository does not have it")
             .hint("pull another revision"));
     }
+    cache.publish(repo, revision, &commit, &entries)?;
+    drop(lock);
+    let snapshot = cache.snapshot(&commit);
     let manifest = cache
         .manifest(&commit)
         .ok_or_else(|| Error::new(Kind::Internal, "the manifest is gone"))?;
@@ -148,7 +149,13 @@ async fn fetch_all(
     order.sort_by_key(|entry| std::cmp::Reverse(entry.size));
     // Dropping the set ends every task: an interrupted pull stops at once, and its parts stay.
     let mut tasks = JoinSet::new();
+    let mut blobs = BTreeSet::new();
     for entry in order {
+        // Two paths with the same bytes are one blob, and one fetch.
+        if !blobs.insert(entry.oid.hex()) {
+            done.fetch_add(entry.size, Ordering::Relaxed);
+            continue;
+        }
         let (fetcher, permits, entry) = (fetcher.clone(), Arc::clone(&permits), entry.clone());
         tasks.spawn(async move {
             let _permit = permits.acquire_owned().await;
@@ -156,7 +163,8 @@ async fn fetch_all(
         });
     }
     let mut tick = tokio::time::interval(TICK);
-    let (mut finished, mut last, mut last_report) = (0, String::new(), Instant::now());
+    let (mut finished, mut last, mut last_report) =
+        (entries.len() - blobs.len(), String::new(), Instant::now());
     loop {
         tokio::select! {
             ended = tasks.join_next() => match ended {
