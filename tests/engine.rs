@@ -267,6 +267,20 @@ fn life_of_a_server(home: &Home, runtime: &str, name: &str) {
         (&4.into(), &2.into())
     );
 
+    // Ctrl-C ends the client, wherever it runs, and leaves the server alone.
+    let mut measuring = home.start(&["bench", name, "--num-prompts", "4000", "--progress", "plain"]);
+    measuring.wait_for("    | ", Duration::from_mins(2));
+    measuring.signal("INT");
+    let (run, took) = measuring.end();
+    run.expect(130);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    let clients = || must_run("ps", &["-eo", "args"], "install procps").contains("--num-prompts 4000");
+    let begun = Instant::now();
+    while clients() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "the client goes on");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+
     gsm8k(home, name);
 
     let logs = home.run(&["logs", name, "--tail", "2000"]).expect(0);
