@@ -170,6 +170,7 @@ impl Http {
         let sent = self
             .client(url)?
             .get(url)
+            .timeout(Duration::from_mins(10))
             .send()
             .await
             .map_err(|error| as_hub(failed(url, &error)))?;
