@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::schema::{AttentionBackend, Engine, MoeRunner};
-use super::stack::Version;
+use super::version::Version;
 
 /// What one engine version is told about the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -5,12 +5,15 @@
 
 mod catalog;
 mod dialect;
+pub mod flags;
 mod schema;
 mod stack;
+mod version;
 mod yaml;
 
 pub use catalog::{Catalog, Precision, Selection};
 pub use dialect::{EngineFlags, render};
 pub use schema::{AttentionBackend, Bench, Engine, Goal, Model, MoeRunner, Profile, Verify};
-pub use stack::{Accelerator, Install, Network, Pins, Stack, Version};
+pub use stack::{Accelerator, Install, Network, Pins, Stack};
+pub use version::Version;
 pub use yaml::MAX_BYTES;
