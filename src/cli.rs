@@ -78,8 +78,10 @@ pub enum Command {
     ///
     /// Exits with 3 when something is missing. With --format json it prints the facts that --facts takes elsewhere.
     Doctor(DoctorArgs),
-    /// Print what `up` would do, as a shell script that runs (or JSON).
-    Plan(UpArgs),
+    /// Show what would run: image, mounts, environment, every engine argument, memory, and what to know.
+    ///
+    /// Nothing is started and nothing is fetched. `up --dry-run` prints the same as a script.
+    Plan(PlanCommandArgs),
     /// Make the engine: an image, or a venv with --runtime process.
     Build(BuildArgs),
     /// Fetch weights and check every hash before a file gets its name.
@@ -102,8 +104,14 @@ pub enum Command {
     Bench(BenchArgs),
     /// Measure accuracy against a running server.
     Eval(EvalArgs),
-    /// List the profiles, or show one with the flags it becomes.
+    /// List the profiles, show, compare, check, migrate or make one, or ask which fits a load.
     Profiles(ProfilesArgs),
+    /// List the engine stacks, show one, or compare two.
+    Stacks(StacksArgs),
+    /// Say what an engine option, variable or profile setting does, and in which versions.
+    Explain(ExplainArgs),
+    /// Compare the bundled option tables with an installed SGLang.
+    Flags(FlagsArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Write the manual pages to a directory.
@@ -126,6 +134,9 @@ pub struct ProfileArgs {
     /// Weights in FP8, as DeepSeek publishes them; alone it means fp8-high-throughput.
     #[arg(long)]
     pub fp8: bool,
+    /// Stack to run it on instead of the profile's own (`dsr1 stacks list`).
+    #[arg(long, value_name = "STACK")]
+    pub stack: Option<String>,
 }
 
 /// What runs the engine.
@@ -175,6 +186,17 @@ pub struct UpArgs {
     /// Leave the server running at the end (the default, except for the rehearsal).
     #[arg(long)]
     pub keep: bool,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanCommandArgs {
+    /// What to plan.
+    #[command(flatten)]
+    pub up: UpArgs,
+    /// Say of each argument and variable who decided it: file and line, the stack, or dsr1.
+    #[arg(long)]
+    pub origin: bool,
 }
 
 /// Arguments of `serve`.
@@ -237,10 +259,7 @@ pub struct DoctorArgs {
 /// Arguments of `build`.
 #[derive(Debug, Clone, Args)]
 pub struct BuildArgs {
-    /// Stack to build (guide, cpu) instead of a profile's.
-    #[arg(long, value_name = "NAME")]
-    pub stack: Option<String>,
-    /// Which profile.
+    /// Which profile; --stack alone builds that stack.
     #[command(flatten)]
     pub profile: ProfileArgs,
     /// What runs the engine.
@@ -428,6 +447,97 @@ pub enum Profiles {
     List,
     /// One profile, its stack, and the engine's arguments.
     Show(ShowArgs),
+    /// What two profiles do not agree on.
+    Diff(DiffArgs),
+    /// Check a profile file against its stack: every option, value and combination.
+    Validate(ValidateArgs),
+    /// Which profile fits a load, and what to change in it.
+    Advise(AdviseArgs),
+    /// Rewrite a profile file for another stack; the new text is printed, the file stays as it is.
+    Migrate(MigrateArgs),
+    /// Print a profile to start from: it extends another and shows every setting.
+    New(NewArgs),
+}
+
+/// Arguments of `profiles diff`.
+#[derive(Debug, Clone, Args)]
+pub struct DiffArgs {
+    /// One profile.
+    pub left: String,
+    /// The other.
+    pub right: String,
+    /// A profile of your own, to be named in one of the two places.
+    #[arg(long, value_name = "FILE")]
+    pub profile_file: Option<PathBuf>,
+    /// Compare them on this stack instead of each on its own.
+    #[arg(long, value_name = "STACK")]
+    pub stack: Option<String>,
+}
+
+/// Arguments of `profiles validate`.
+#[derive(Debug, Clone, Args)]
+pub struct ValidateArgs {
+    /// Profile file, or the name of a profile.
+    #[arg(value_name = "FILE")]
+    pub profile: String,
+    /// Check it on every stack, not only on its own and those it speaks of.
+    #[arg(long)]
+    pub all_stacks: bool,
+}
+
+/// Arguments of `profiles advise`.
+#[derive(Debug, Clone, Args)]
+pub struct AdviseArgs {
+    /// Prompt length in tokens.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub isl: u32,
+    /// Answer length in tokens, reasoning included.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub osl: u32,
+    /// Requests in flight at once.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub concurrency: u32,
+    /// What matters more; without it the concurrency decides.
+    #[arg(long, value_enum, value_name = "GOAL")]
+    pub goal: Option<AdviceGoal>,
+    /// Stack to run on instead of each profile's own.
+    #[arg(long, value_name = "STACK")]
+    pub stack: Option<String>,
+    /// Advise for the host that this file describes (`dsr1 doctor --format json` there).
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
+}
+
+/// What matters more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AdviceGoal {
+    /// Time per token of each request.
+    LowLatency,
+    /// Tokens per second of all requests.
+    HighThroughput,
+}
+
+/// Arguments of `profiles migrate`.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateArgs {
+    /// Profile file.
+    pub file: PathBuf,
+    /// Stack to rewrite it for.
+    #[arg(long, value_name = "STACK")]
+    pub to: String,
+}
+
+/// Arguments of `profiles new`.
+#[derive(Debug, Clone, Args)]
+pub struct NewArgs {
+    /// Name of the new profile; lower case, digits and dashes.
+    pub name: String,
+    /// Profile to start from.
+    #[arg(long, default_value = "fp8-high-throughput", value_name = "PROFILE")]
+    pub from: String,
+    /// Stack to write it for instead of that profile's.
+    #[arg(long, value_name = "STACK")]
+    pub stack: Option<String>,
 }
 
 /// Arguments of `profiles show`.
@@ -444,9 +554,87 @@ pub struct ShowArgs {
     /// Weights in FP8.
     #[arg(long)]
     pub fp8: bool,
+    /// Stack to show it for instead of its own.
+    #[arg(long, value_name = "STACK")]
+    pub stack: Option<String>,
     /// Print the file itself, to start one of your own from.
     #[arg(long)]
     pub yaml: bool,
+}
+
+/// Arguments of `stacks`.
+#[derive(Debug, Clone, Args)]
+pub struct StacksArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: Stacks,
+}
+
+/// What to do with stacks.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Stacks {
+    /// One line per stack.
+    List,
+    /// One stack: versions, image, hardware.
+    Show(StackArgs),
+    /// What two stacks do not agree on, their engine options included.
+    Diff(StackDiffArgs),
+}
+
+/// Arguments of `stacks show`.
+#[derive(Debug, Clone, Args)]
+pub struct StackArgs {
+    /// Name of the stack.
+    pub name: String,
+    /// Print the file itself.
+    #[arg(long)]
+    pub yaml: bool,
+}
+
+/// Arguments of `stacks diff`.
+#[derive(Debug, Clone, Args)]
+pub struct StackDiffArgs {
+    /// One stack.
+    pub left: String,
+    /// The other.
+    pub right: String,
+    /// List every engine option that differs, not only how many.
+    #[arg(long)]
+    pub flags: bool,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Clone, Args)]
+pub struct ExplainArgs {
+    /// An option (--mem-fraction-static), a variable (SGLANG_CUTLASS_MOE) or a setting (mem_fraction).
+    #[arg(value_name = "FLAG", allow_hyphen_values = true)]
+    pub name: String,
+}
+
+/// Arguments of `flags`.
+#[derive(Debug, Clone, Args)]
+pub struct FlagsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: Flags,
+}
+
+/// What to do with option tables.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Flags {
+    /// Ask the SGLang inside a stack's image or venv for its options, and say what differs. Exits with 8 on drift.
+    Sync(SyncArgs),
+}
+
+/// Arguments of `flags sync`.
+#[derive(Debug, Clone, Args)]
+pub struct SyncArgs {
+    /// Stack whose image or venv is asked; it must be built.
+    #[arg(long, value_name = "STACK")]
+    pub stack: String,
+    /// What runs the engine.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
 }
 
 /// Arguments of `completions`.

@@ -136,6 +136,13 @@ impl Error {
         self
     }
 
+    /// As [`Error::told`] when `told`: in JSON the result is the whole answer.
+    #[must_use]
+    pub fn told_if(mut self, told: bool) -> Self {
+        self.told |= told;
+        self
+    }
+
     /// Whether the command's result has told it already.
     #[must_use]
     pub const fn is_told(&self) -> bool {

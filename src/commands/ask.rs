@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
         None => {
             context
                 .engine
-                .one_server(args.server.as_deref(), &probe()?, &[ServerState::Ready])
+                .one_server(args.server.as_deref(), &probe(context)?, &[ServerState::Ready])
                 .await?
                 .status
                 .base_url

@@ -2,28 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use super::context::{Ask, Context, catalog};
+use super::context::{Ask, Context};
 use super::status::probe;
 use crate::cli::BenchArgs;
 use crate::engine::Found;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, BenchRequest};
-use crate::profile::{Bench, Profile, Stack};
+use crate::profile::{Bench, Count, Profile, Stack};
 use crate::report::ServerState;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
     let found = context
         .engine
-        .one_server(args.which.server.as_deref(), &probe()?, &[ServerState::Ready])
+        .one_server(
+            args.which.server.as_deref(),
+            &probe(context)?,
+            &[ServerState::Ready],
+        )
         .await?;
-    let (profile, stack) = origin(&found, args.profile_file.as_deref())?;
+    let (profile, stack) = origin(context, &found, args.profile_file.as_deref())?;
     let facts = context.gather(&stack, None, &Ask::default()).await;
+    let or = |asked: Option<u32>, own| asked.and_then(Count::new).unwrap_or(own);
     let bench = Bench {
-        input_len: args.input_len.unwrap_or(profile.bench.input_len),
-        output_len: args.output_len.unwrap_or(profile.bench.output_len),
-        max_concurrency: args.max_concurrency.unwrap_or(profile.bench.max_concurrency),
-        num_prompts: args.num_prompts.unwrap_or(profile.bench.num_prompts),
+        input_len: or(args.input_len, profile.bench.input_len),
+        output_len: or(args.output_len, profile.bench.output_len),
+        max_concurrency: or(args.max_concurrency, profile.bench.max_concurrency),
+        num_prompts: or(args.num_prompts, profile.bench.num_prompts),
         ..profile.bench
     };
     let request = BenchRequest {
@@ -41,26 +46,25 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
 }
 
 /// The profile and stack that a server was started from.
-pub(super) fn origin(found: &Found, file: Option<&std::path::Path>) -> Result<(Profile, Stack)> {
-    let catalog = catalog(file)?;
-    let stack = catalog.stack(&found.status.stack)?.clone();
+pub(super) fn origin(
+    context: &Context,
+    found: &Found,
+    file: Option<&std::path::Path>,
+) -> Result<(Profile, Stack)> {
+    let catalog = context.catalog(file)?;
     let name = &found.status.profile;
-    let profile = catalog
-        .profiles()
-        .iter()
-        .find(|profile| profile.name == *name)
-        .cloned();
-    let profile = profile.ok_or_else(|| {
-        Error::new(
+    if catalog.source(name).is_none() {
+        return Err(Error::new(
             Kind::Usage,
             format!(
                 "{} was started from the profile `{name}`, which is not built in",
                 found.status.name
             ),
         )
-        .hint("name its file: --profile-file FILE")
-    })?;
-    Ok((profile, stack))
+        .hint("name its file: --profile-file FILE"));
+    }
+    let selection = catalog.resolve(name, Some(&found.status.stack))?;
+    Ok((selection.profile, selection.stack))
 }
 
 /// Environment of a client beside a server.

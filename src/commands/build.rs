@@ -1,6 +1,6 @@
 //! `dsr1 build`: the image or the venv of a stack.
 
-use super::context::{Ask, Context, asked, catalog};
+use super::context::{Ask, Context, asked, names_profile};
 use crate::cli::BuildArgs;
 use crate::error::Result;
 use crate::plan::{self, BuildRequest, Target};
@@ -8,9 +8,9 @@ use crate::plan::{self, BuildRequest, Target};
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: BuildArgs) -> Result<()> {
     let file = Context::facts_file(&args.plan)?;
-    let stack = match &args.stack {
-        Some(name) => catalog(None)?.stack(name)?.clone(),
-        None => context.select(&args.profile, file.as_ref()).await?.stack,
+    let stack = match &args.profile.stack {
+        Some(name) if !names_profile(&args.profile) => context.catalog(None)?.stack(name)?.clone(),
+        _ => context.select(&args.profile, file.as_ref()).await?.stack,
     };
     let facts = if let Some(facts) = file {
         facts

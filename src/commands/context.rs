@@ -8,12 +8,14 @@ use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, Runtim
 use crate::engine::Engine;
 use crate::engine::docker::Docker;
 use crate::engine::env::Env;
-use crate::engine::{host, hub, signal, venv};
+use crate::engine::{host, hub, signal, user_files, venv};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::Reporter;
-use crate::facts::{self, Facts};
+use crate::facts::{self, Facts, Gpu};
 use crate::plan::{self, BuildRequest, Plan, ServeRequest, Target};
-use crate::profile::{Accelerator, Catalog, Goal, Precision, Profile, Selection, Stack};
+use crate::profile::{
+    Accelerator, Architecture, Catalog, Goal, Precision, Profile, Selection, Stack, UserFiles, Wanted,
+};
 use crate::report::Report;
 use crate::ui;
 
@@ -100,47 +102,39 @@ impl Context {
         Err(Error::new(Kind::Interrupted, format!("interrupted by {name}")))
     }
 
+    /// The catalog: built in, the user's own, and a file when one is named.
+    pub(super) fn catalog(&self, file: Option<&Path>) -> Result<Catalog> {
+        Catalog::with(&user_files::read(&self.env().config, file)?)
+    }
+
+    /// The user's own files.
+    pub(super) fn user_files(&self) -> Result<UserFiles> {
+        user_files::read(&self.env().config, None)
+    }
+
+    /// Whether results are JSON.
+    pub(super) const fn is_json(&self) -> bool {
+        matches!(self.output.format, Format::Json)
+    }
+
     /// The profile that the arguments choose.
+    ///
+    /// A goal is open until the GPUs are known. They are looked at only then: nvidia-smi can take a second.
     pub(super) async fn select(&self, args: &ProfileArgs, facts: Option<&Facts>) -> Result<Selection> {
-        let catalog = catalog(args.profile_file.as_deref())?;
-        let precision = precision(args.fp4, args.fp8);
-        let name = match (&args.profile, &args.profile_file, precision) {
-            (Some(name), Some(file), _) if catalog.overlay() != Some(name.as_str()) => {
-                return Err(Error::new(
-                    Kind::Usage,
-                    format!(
-                        "--profile {name} and --profile-file {} name two profiles",
-                        file.display()
-                    ),
-                )
-                .cause(format!(
-                    "the file holds `{}`",
-                    catalog.overlay().unwrap_or_default()
-                ))
-                .hint("leave out --profile"));
-            }
-            (Some(name), _, _) => name.clone(),
-            (None, Some(_), _) => catalog.overlay().unwrap_or_default().to_owned(),
-            (None, None, Some(Precision::Fp4)) => "fp4-high-throughput".to_owned(),
-            (None, None, Some(_)) => "fp8-high-throughput".to_owned(),
-            (None, None, None) => {
-                return Err(Error::new(Kind::Usage, "no profile is named")
-                    .hint("dsr1 profiles list shows them; --profile rehearsal runs anywhere"));
-            }
-        };
-        match (catalog.select(&name, precision, None), facts) {
-            (Err(error), None) if error.message().contains("two precisions") => {
-                // Only now is the GPU worth a look: nvidia-smi can take a second.
+        let catalog = self.catalog(args.profile_file.as_deref())?;
+        let name = profile_name(&catalog, args)?;
+        let gpus = match facts {
+            Some(facts) => facts.host.gpus.clone(),
+            None if catalog.source(&name).is_some() || !catalog.has_goal(&name) => None,
+            None => {
                 let wanted = host::Wanted {
                     gpus: true,
                     ..host::Wanted::default()
                 };
-                let host = host::gather(self.env(), &wanted).await;
-                catalog.select(&name, precision, host.blackwell())
+                host::gather(self.env(), &wanted).await.gpus
             }
-            (Err(_), Some(facts)) => catalog.select(&name, precision, facts.host.blackwell()),
-            (selection, _) => selection,
-        }
+        };
+        catalog.select(&name, &wanted(args, gpus.as_deref()))
     }
 
     /// Facts from the file of `--facts`.
@@ -246,7 +240,12 @@ impl Context {
         args: &ServerArgs,
     ) -> Result<(ServeRequest, Facts, Vec<String>)> {
         let file = Self::facts_file(&args.plan)?;
-        let Selection { profile, stack, note } = self.select(&args.profile, file.as_ref()).await?;
+        let Selection {
+            profile,
+            stack,
+            origins,
+            note,
+        } = self.select(&args.profile, file.as_ref()).await?;
         let facts = if let Some(facts) = file {
             facts
         } else {
@@ -265,6 +264,7 @@ impl Context {
         let request = ServeRequest {
             profile,
             stack,
+            origins,
             target,
             name: args.name.clone(),
             port: args.port,
@@ -326,20 +326,43 @@ pub(super) const fn precision(fp4: bool, fp8: bool) -> Option<Precision> {
     }
 }
 
-/// The catalog, with a profile file on top when one is given.
-pub(super) fn catalog(file: Option<&Path>) -> Result<Catalog> {
-    let Some(path) = file else {
-        return Catalog::load(None);
-    };
-    let name = path.display().to_string();
-    let failed = || format!("cannot read `{name}`");
-    let size = std::fs::metadata(path).at(Kind::Usage, failed)?.len();
-    if size > crate::profile::MAX_BYTES as u64 {
-        return Err(Error::new(
+/// Whether the arguments say anything about a profile.
+pub(super) const fn names_profile(args: &ProfileArgs) -> bool {
+    args.profile.is_some() || args.profile_file.is_some() || args.fp4 || args.fp8
+}
+
+/// The name or goal that the arguments ask for.
+pub(super) fn profile_name(catalog: &Catalog, args: &ProfileArgs) -> Result<String> {
+    match (&args.profile, &args.profile_file) {
+        (Some(name), Some(file)) if catalog.named() != Some(name.as_str()) => Err(Error::new(
             Kind::Usage,
-            format!("`{name}` is too large for a profile: {size} bytes"),
-        ));
+            format!(
+                "--profile {name} and --profile-file {} name two profiles",
+                file.display()
+            ),
+        )
+        .cause(format!(
+            "the file holds `{}`",
+            catalog.named().unwrap_or_default()
+        ))
+        .hint("leave out --profile")),
+        (Some(name), _) => Ok(name.clone()),
+        (None, Some(_)) => Ok(catalog.named().unwrap_or_default().to_owned()),
+        (None, None) if args.fp4 || args.fp8 => Ok(Goal::HighThroughput.name().to_owned()),
+        (None, None) => Err(Error::new(Kind::Usage, "no profile is named")
+            .hint("dsr1 profiles list shows them; --profile rehearsal runs anywhere")),
     }
-    let text = std::fs::read_to_string(path).at(Kind::Usage, failed)?;
-    Catalog::load(Some((&name, &text)))
+}
+
+/// What a choice by goal depends on. A host without GPUs leaves it open: the plan may be for another one.
+pub(super) fn wanted(args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Wanted {
+    let first = gpus.and_then(|gpus| gpus.first());
+    Wanted {
+        precision: precision(args.fp4, args.fp8),
+        stack: args.stack.clone(),
+        gpus: first.map(|gpu| {
+            let count = u32::try_from(gpus.map_or(0, <[Gpu]>::len)).unwrap_or(u32::MAX);
+            (count, Architecture::of(&gpu.compute_capability))
+        }),
+    }
 }

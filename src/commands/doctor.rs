@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::context::{Ask, Context};
+use super::context::{Ask, Context, names_profile};
 use crate::cli::{DoctorArgs, Format, ProfileArgs};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
@@ -22,10 +22,7 @@ struct Examination {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
-    let named = args.profile.profile.is_some()
-        || args.profile.profile_file.is_some()
-        || args.profile.fp4
-        || args.profile.fp8;
+    let named = names_profile(&args.profile);
     if !named {
         let text =
             "no profile is named: this checks for the rehearsal; for a server add --profile NAME".to_owned();

@@ -1,7 +1,7 @@
 //! `dsr1 eval`: accuracy of a running server.
 
 use super::bench::client_env;
-use super::context::{Ask, Context, catalog};
+use super::context::{Ask, Context};
 use super::status::probe;
 use crate::cli::{Eval, EvalArgs, Gsm8kArgs};
 use crate::error::{Error, Kind, Result};
@@ -18,9 +18,13 @@ pub(super) async fn run(context: &Context, args: EvalArgs) -> Result<()> {
 async fn gsm8k(context: &Context, args: Gsm8kArgs, min_accuracy: Option<Threshold>) -> Result<()> {
     let found = context
         .engine
-        .one_server(args.which.server.as_deref(), &probe()?, &[ServerState::Ready])
+        .one_server(
+            args.which.server.as_deref(),
+            &probe(context)?,
+            &[ServerState::Ready],
+        )
         .await?;
-    let stack = catalog(None)?.stack(&found.status.stack)?.clone();
+    let stack = context.catalog(None)?.stack(&found.status.stack)?.clone();
     let facts = context.gather(&stack, None, &Ask::default()).await;
     let request = Gsm8kRequest {
         env: client_env(&found, &facts.paths.hub_cache),

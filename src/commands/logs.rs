@@ -13,7 +13,7 @@ pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
         .engine
         .one_server(
             args.which.server.as_deref(),
-            &probe()?,
+            &probe(context)?,
             &[ServerState::Ready, ServerState::Starting, ServerState::Exited],
         )
         .await?;

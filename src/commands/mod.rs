@@ -9,11 +9,15 @@ mod context;
 mod docs;
 mod doctor;
 mod eval;
+mod explain;
+mod flags;
 mod logs;
 mod mirror;
+mod plan;
 mod profiles;
 mod pull;
 mod serve;
+mod stacks;
 mod status;
 mod stop;
 mod up;
@@ -33,7 +37,6 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
         // These need no runtime, no network and no facts.
         Command::Completions(args) => return docs::completions(&args),
         Command::Man(args) => return docs::man(&args),
-        Command::Profiles(args) => return profiles::run(&args, cli.output.format),
         _ => {}
     }
     let runtime = tokio::runtime::Runtime::new()
@@ -41,8 +44,8 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
     let done = runtime.block_on(async {
         let context = Context::new(cli.output, env)?;
         match cli.command {
-            Command::Up(args) => up::run(&context, args, false).await,
-            Command::Plan(args) => up::run(&context, args, true).await,
+            Command::Up(args) => up::run(&context, args).await,
+            Command::Plan(args) => plan::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Build(args) => build::run(&context, args).await,
             Command::Pull(args) => pull::run(&context, args).await,
@@ -54,7 +57,11 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Ask(args) => ask::run(&context, args).await,
             Command::Bench(args) => bench::run(&context, args).await,
             Command::Eval(args) => eval::run(&context, args).await,
-            Command::Completions(_) | Command::Man(_) | Command::Profiles(_) => Ok(()),
+            Command::Profiles(args) => profiles::run(&context, args).await,
+            Command::Stacks(args) => stacks::run(&context, args),
+            Command::Explain(args) => explain::run(&context, &args),
+            Command::Flags(args) => flags::run(&context, args).await,
+            Command::Completions(_) | Command::Man(_) => Ok(()),
         }
     });
     // A worker may sit in a system call that nobody waits for any more (a name that does not resolve).

@@ -1,6 +1,6 @@
 //! `dsr1 pull`: weights, proven.
 
-use super::context::{Ask, Context, catalog};
+use super::context::{Ask, Context};
 use crate::cli::PullArgs;
 use crate::error::Result;
 use crate::plan::{self, PullRequest};
@@ -17,7 +17,7 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
             size_bytes: 0,
             license: "see the repository's page".to_owned(),
         };
-        let stack = catalog(None)?.stack("cpu")?.clone();
+        let stack = context.catalog(None)?.stack("cpu")?.clone();
         (model, context.gather(&stack, None, &Ask::default()).await)
     } else {
         let selection = context.select(&args.profile, file.as_ref()).await?;

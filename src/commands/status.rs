@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::context::{Context, catalog};
+use super::context::Context;
 use crate::error::Result;
 use crate::event::Event;
 use crate::report::ServerStatus;
@@ -16,7 +16,7 @@ struct Listing {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context) -> Result<()> {
-    let probe = probe()?;
+    let probe = probe(context)?;
     let (found, trouble) = context.engine.servers(&probe).await;
     if let Some(error) = trouble {
         let text = [vec![error.message()], error.causes()].concat().join(": ");
@@ -32,8 +32,8 @@ pub(super) async fn run(context: &Context) -> Result<()> {
 }
 
 /// The readiness path of a stack by its name; an unknown stack gets the oldest path.
-pub(super) fn probe() -> Result<impl Fn(&str) -> String> {
-    let catalog = catalog(None)?;
+pub(super) fn probe(context: &Context) -> Result<impl Fn(&str) -> String> {
+    let catalog = context.catalog(None)?;
     Ok(move |stack: &str| {
         catalog
             .stack(stack)

@@ -13,7 +13,7 @@ pub(super) async fn run(context: &Context, args: StopArgs) -> Result<()> {
         .engine
         .one_server(
             args.which.server.as_deref(),
-            &probe()?,
+            &probe(context)?,
             &[ServerState::Ready, ServerState::Exited],
         )
         .await?;

@@ -1,13 +1,21 @@
-//! `dsr1 up` and `dsr1 plan`: everything, from a bare host to a measured endpoint.
+//! `dsr1 up`: everything, from a bare host to a measured endpoint.
 
 use super::context::Context;
 use crate::cli::UpArgs;
 use crate::error::Result;
-use crate::plan::{self, UpRequest};
+use crate::facts::Facts;
+use crate::plan::{self, Plan, UpRequest};
 use crate::profile::Goal;
 
-/// Runs the command; `print` is `dsr1 plan`.
-pub(super) async fn run(context: &Context, args: UpArgs, print: bool) -> Result<()> {
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: UpArgs) -> Result<()> {
+    let print = args.server.plan.dry_run || args.server.plan.facts.is_some();
+    let (plan, _, _) = planned(context, args).await?;
+    context.print_or_finish(&plan, print).await
+}
+
+/// The whole plan, with what it was made from.
+pub(super) async fn planned(context: &Context, args: UpArgs) -> Result<(Plan, UpRequest, Facts)> {
     let endpoint = context.endpoint(&args.hub)?;
     let (serve, facts, notes) = context.server_request(&args.server).await?;
     let keep = args.keep || serve.profile.goal != Goal::Rehearsal;
@@ -19,10 +27,5 @@ pub(super) async fn run(context: &Context, args: UpArgs, print: bool) -> Result<
     };
     let mut plan = plan::up(&request, &facts)?;
     plan.notes.splice(0..0, notes);
-    context
-        .print_or_finish(
-            &plan,
-            print || args.server.plan.dry_run || args.server.plan.facts.is_some(),
-        )
-        .await
+    Ok((plan, request, facts))
 }

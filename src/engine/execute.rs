@@ -75,8 +75,8 @@ impl Engine {
     /// The error of the step that failed.
     pub async fn execute(&self, plan: &Plan, reporter: &dyn Reporter) -> Result<Report> {
         let begun = Instant::now();
-        for note in &plan.notes {
-            reporter.event(&Event::Note { text: note.clone() });
+        for text in plan.remarks() {
+            reporter.event(&Event::Note { text });
         }
         let mut steps = Vec::new();
         for (index, step) in plan.steps.iter().enumerate() {

@@ -8,6 +8,7 @@ pub mod docker;
 pub mod env;
 mod execute;
 mod files;
+mod flag_tables;
 pub mod host;
 pub mod http;
 pub mod hub;
@@ -20,8 +21,10 @@ mod servers;
 pub mod signal;
 mod sse;
 mod startup;
+pub mod user_files;
 pub mod venv;
 mod verify;
 
 pub use execute::Engine;
+pub use flag_tables::FlagSource;
 pub use servers::Found;

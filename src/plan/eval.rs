@@ -101,7 +101,7 @@ pub(super) fn bench_step(request: &BenchRequest, facts: &Facts) -> Step {
         server: request.server.clone(),
         argv,
         env: request.env.clone(),
-        num_prompts: *num_prompts,
+        num_prompts: num_prompts.get(),
         results_dir: results_dir(facts),
     })
 }

@@ -147,7 +147,11 @@ pub(super) fn blocker(request: &BuildRequest, facts: &Facts) -> Result<Option<Bl
     })
 }
 
-pub(super) fn step(request: &BuildRequest, facts: &Facts) -> Result<Step> {
+/// The one step that makes the engine: an image or a venv.
+///
+/// # Errors
+/// [`Kind::Host`] without a Python or a base image to plan with.
+pub fn step(request: &BuildRequest, facts: &Facts) -> Result<Step> {
     match request.target {
         Target::Process => create_venv(&request.stack, facts).map(Step::CreateVenv),
         Target::Docker => build_image(request, facts).map(Step::BuildImage),

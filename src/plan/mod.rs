@@ -7,6 +7,7 @@ pub mod checks;
 mod dockerfile;
 mod eval;
 mod install;
+mod origin;
 mod pull;
 mod serve;
 pub mod shell;
@@ -17,13 +18,15 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
-pub use install::{BuildRequest, Target, build, image_tag, install_target};
+pub use install::{BuildRequest, Target, build, image_tag, install_target, step as install_step};
+pub use origin::{Origin, origins};
 pub use pull::{PUBLIC_HUB, PullRequest, pull, repo_folder};
-pub use serve::{MODELS, ServeRequest, base_url, container_name, offline_env, serve};
+pub use serve::{Argument, MODELS, ServeRequest, arguments, base_url, container_name, offline_env, serve};
 pub use up::{UpRequest, mirror_ports, up};
 
 use crate::error::{Error, Kind};
 use crate::profile::Verify;
+use crate::profile::lint::Check;
 
 /// Version of the JSON form of [`Plan`].
 pub const SCHEMA: &str = "dsr1.plan/1";
@@ -68,6 +71,9 @@ pub struct Plan {
     pub command: String,
     /// Choices that were made and facts worth knowing.
     pub notes: Vec<String>,
+    /// What is to be said about the engine's flags.
+    #[serde(default)]
+    pub checks: Vec<Check>,
     /// What stands in the way on the host that was planned for. Such a plan can be printed and not carried out.
     pub blockers: Vec<Blocker>,
     /// The steps.
@@ -82,9 +88,20 @@ impl Plan {
             schema: SCHEMA.to_owned(),
             command: command.to_owned(),
             notes: Vec::new(),
+            checks: Vec::new(),
             blockers: Vec::new(),
             steps,
         }
+    }
+}
+
+impl Plan {
+    /// Everything worth knowing before it is carried out, one line each: notes, then checks.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        self.notes
+            .iter()
+            .cloned()
+            .chain(self.checks.iter().map(ToString::to_string))
     }
 }
 

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::profile::{self, Accelerator, Profile, Stack};
+use crate::profile::lint::{self, Check};
+use crate::profile::{self, Accelerator, EngineFlags, Origins, Profile, Stack};
 
 /// Where the hub cache root is mounted in a container. Not `/root/.cache/huggingface`: official images keep
 /// kernels there. The root, because snapshots are symlinks into it.
@@ -30,6 +31,8 @@ pub struct ServeRequest {
     pub profile: Profile,
     /// Its stack.
     pub stack: Stack,
+    /// Where the profile's settings were written.
+    pub origins: Origins,
     /// What runs the engine.
     pub target: Target,
     /// Server name; the default is the profile's name.
@@ -45,10 +48,12 @@ pub struct ServeRequest {
 /// Plans the start of a server, up to verified answers.
 ///
 /// # Errors
-/// [`Kind::Usage`] for arguments that dsr1 owns; [`Kind::Host`] without a Python to plan with.
+/// [`Kind::Usage`] for arguments that dsr1 owns or this version refuses; [`Kind::Host`] without a Python to plan with.
 pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
+    let checks = checked(request)?;
     let mut plan = Plan::new("serve", steps(request, facts)?);
     plan.notes = notes(request, facts);
+    plan.checks = checks;
     plan.blockers = blockers(request, facts);
     Ok(plan)
 }
@@ -62,14 +67,37 @@ pub(super) fn notes(request: &ServeRequest, facts: &Facts) -> Vec<String> {
             model.revision, model.repo
         ));
     }
-    let engine = &request.profile.engine;
-    if let (Some(ranks), Some(chunk)) = (engine.attention_data_parallel, engine.chunked_prefill_size) {
-        notes.push(format!(
-            "chunked prefill {chunk} is split over {ranks} attention replicas: {} each",
-            chunk / ranks
-        ));
-    }
     notes
+}
+
+/// The profile's flags for its stack, with the raw ones behind them.
+pub(super) fn flags(request: &ServeRequest) -> EngineFlags {
+    let mut flags = profile::render(&request.profile.engine, request.stack.pins.sglang);
+    flags.raw(&request.extra_args, "command line");
+    flags
+}
+
+/// What is to be said about the flags, when the engine would take them.
+///
+/// # Errors
+/// [`Kind::Usage`] when it would not.
+pub(super) fn checked(request: &ServeRequest) -> Result<Vec<Check>> {
+    let ServeRequest {
+        profile,
+        stack,
+        origins,
+        extra_args,
+        ..
+    } = request;
+    let version = stack.pins.sglang;
+    lint::check_owned(extra_args, version, "")?;
+    let place = origins
+        .place("engine.extra_args")
+        .map_or_else(String::new, |place| format!("{place}: "));
+    lint::check_owned(&profile.engine.extra_args, version, &place)?;
+    let checks = lint::lint(&flags(request), profile, stack, origins);
+    lint::refuse(&checks, &profile.name, stack)?;
+    Ok(checks)
 }
 
 /// What of this host the server cannot live with.
@@ -92,11 +120,9 @@ pub(super) fn steps(request: &ServeRequest, facts: &Facts) -> Result<Vec<Step>> 
         stack,
         target,
         port,
-        extra_args,
         name,
         ..
     } = request;
-    check_extra_args(extra_args)?;
     check_server_name(name.as_deref())?;
     let start = match target {
         Target::Docker => Step::StartContainer(container(request, facts)?),
@@ -174,25 +200,61 @@ pub(super) fn model_path(request: &ServeRequest, facts: &Facts) -> String {
     )
 }
 
-/// The engine's whole command: `python` first.
-fn argv(python: &str, request: &ServeRequest, facts: &Facts) -> Vec<String> {
-    let model = model_path(request, facts);
-    let flags = profile::render(&request.profile.engine, request.stack.pins.sglang);
-    let mut argv = vec![python.to_owned()];
-    argv.extend(request.stack.launch.iter().cloned());
-    argv.extend(["--model-path".to_owned(), model.clone()]);
-    if request.profile.engine.tokenizer_path {
-        argv.extend(["--tokenizer-path".to_owned(), model]);
+/// One part of the engine's command line, and who decided it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Argument {
+    /// Its words: a flag and its values.
+    pub words: Vec<String>,
+    /// A knob of the profile (`engine.mem_fraction`), `stack`, `dsr1` or `command line`.
+    pub origin: String,
+}
+
+impl Argument {
+    fn new(words: &[&str], origin: &str) -> Self {
+        Self {
+            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            origin: origin.to_owned(),
+        }
     }
-    argv.extend(["--host", "127.0.0.1", "--port", &request.port.to_string()].map(str::to_owned));
-    argv.extend(flags.args);
-    argv.extend(request.extra_args.iter().cloned());
-    argv
+}
+
+/// The engine's whole command, part by part: `python`, or the program beside it, first.
+#[must_use]
+pub fn arguments(python: &str, request: &ServeRequest, facts: &Facts) -> Vec<Argument> {
+    let model = model_path(request, facts);
+    let port = request.port.to_string();
+    let mut arguments = vec![
+        Argument {
+            words: request.stack.launch.command(python),
+            origin: "stack".to_owned(),
+        },
+        Argument::new(&["--model-path", &model], "model"),
+    ];
+    if request.profile.engine.tokenizer_path == Some(true) {
+        arguments.push(Argument::new(
+            &["--tokenizer-path", &model],
+            "engine.tokenizer_path",
+        ));
+    }
+    arguments.push(Argument::new(&["--host", "127.0.0.1"], "dsr1"));
+    arguments.push(Argument::new(&["--port", &port], "dsr1"));
+    arguments.extend(flags(request).args.into_iter().map(|flag| Argument {
+        words: flag.words,
+        origin: flag.knob,
+    }));
+    arguments
+}
+
+fn argv(python: &str, request: &ServeRequest, facts: &Facts) -> Vec<String> {
+    arguments(python, request, facts)
+        .into_iter()
+        .flat_map(|argument| argument.words)
+        .collect()
 }
 
 /// Environment of the engine: the dialect's, and what its clients get too.
 pub(super) fn env(request: &ServeRequest, hub_cache: &str) -> BTreeMap<String, String> {
-    let mut env = profile::render(&request.profile.engine, request.stack.pins.sglang).env;
+    let mut env = flags(request).environment();
     env.extend(offline_env(hub_cache));
     env
 }
@@ -255,7 +317,13 @@ fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
     for path in &stack.cache_paths {
         let volume = path.trim_start_matches("/root/").replace(['/', '.'], "-");
         mounts.push(Mount::Volume {
-            name: format!("dsr1-{}-{}", stack.name, volume.trim_start_matches('-')),
+            // With the version: a volume starts with the kernels of its first image and keeps them.
+            name: format!(
+                "dsr1-{}-{}-{}",
+                stack.name,
+                stack.pins.sglang,
+                volume.trim_start_matches('-')
+            ),
             target: path.clone(),
         });
     }
@@ -329,42 +397,4 @@ fn check_server_name(name: Option<&str>) -> Result<()> {
         .hint("use lower-case letters, digits and dashes, 40 at most")),
         _ => Ok(()),
     }
-}
-
-/// Flags that dsr1 sets itself; a second value would contradict the plan.
-const OWNED: [&str; 6] = [
-    "--host",
-    "--port",
-    "--model-path",
-    "--model",
-    "--api-key",
-    "--admin-api-key",
-];
-
-fn check_extra_args(args: &[String]) -> Result<()> {
-    for arg in args {
-        let flag = arg.split('=').next().unwrap_or(arg);
-        if OWNED.contains(&flag) {
-            return Err(
-                Error::new(Kind::Usage, format!("`{flag}` cannot be passed to the engine"))
-                    .cause("dsr1 decides it, so that its plan stays true")
-                    .hint(match flag {
-                        "--port" => "use dsr1's own --port before `--`",
-                        "--host" => "the server binds 127.0.0.1; use an ssh tunnel or a TLS proxy in front",
-                        "--api-key" | "--admin-api-key" => "a key in argv can be read by every local user",
-                        _ => "use a profile with another model: --profile-file",
-                    }),
-            );
-        }
-        if arg.chars().any(char::is_control) {
-            return Err(Error::new(
-                Kind::Usage,
-                format!(
-                    "engine argument `{}` holds a control character",
-                    arg.escape_debug()
-                ),
-            ));
-        }
-    }
-    Ok(())
 }

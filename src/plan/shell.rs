@@ -18,7 +18,8 @@ pub fn render(plan: &Plan) -> String {
     let Plan {
         schema: _,
         command,
-        notes,
+        notes: _,
+        checks: _, // both are in its remarks
         blockers,
         steps,
     } = plan;
@@ -26,8 +27,8 @@ pub fn render(plan: &Plan) -> String {
         "#!/usr/bin/env bash\n# {}\nset -euo pipefail\n",
         comment(&format!("dsr1 {command}"))
     );
-    for note in notes {
-        let _ = writeln!(script, "# {}", comment(note));
+    for remark in plan.remarks() {
+        let _ = writeln!(script, "# {}", comment(&remark));
     }
     for Blocker { message, cause, hint } in blockers {
         let _ = writeln!(

@@ -35,6 +35,7 @@ pub struct UpRequest {
 /// [`Kind::Usage`] for arguments that dsr1 owns; [`Kind::Host`] without Python or a free port to plan with.
 pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     let ServeRequest { profile, stack, .. } = &request.serve;
+    let checks = serve::checked(&request.serve)?;
     let mut steps = vec![install::step(&build_request(&request.serve), facts)?];
     let rehearsing = profile.goal == Goal::Rehearsal;
     let endpoint = if rehearsing {
@@ -71,6 +72,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     }
     let mut plan = Plan::new("up", steps);
     plan.notes = serve::notes(&request.serve, facts);
+    plan.checks = checks;
     plan.blockers = serve::blockers(&request.serve, facts);
     plan.blockers
         .extend(install::blocker(&build_request(&request.serve), facts)?);

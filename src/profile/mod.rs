@@ -5,15 +5,30 @@
 
 mod catalog;
 mod dialect;
+mod diff;
+mod explain;
 pub mod flags;
+mod knob;
+pub mod lint;
+mod migrate;
+mod origin;
 mod schema;
 mod stack;
+mod template;
 mod version;
+mod words;
 mod yaml;
 
-pub use catalog::{Catalog, Precision, Selection};
-pub use dialect::{EngineFlags, render};
-pub use schema::{AttentionBackend, Bench, Engine, Goal, Model, MoeRunner, Profile, Verify};
-pub use stack::{Accelerator, Install, Network, Pins, Stack};
+pub use catalog::{Catalog, Selection, UserFile, UserFiles, Wanted};
+pub use dialect::{EngineFlags, Flag, Variable, render};
+pub use diff::{Change, StackChange, differences, stack_differences};
+pub use explain::{Explanation, Subject, Use, explain};
+pub use knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
+pub use migrate::{Migration, migrate};
+pub use origin::{Origins, Place};
+pub use schema::{Bench, Device, Engine, Goal, Model, Precision, Profile, Speculative, Verify};
+pub use stack::{Accelerator, Architecture, Install, Launch, Network, Pins, Stack};
+pub use template::template;
 pub use version::Version;
-pub use yaml::MAX_BYTES;
+pub use words::{Word, Words, words};
+pub use yaml::{MAX_BYTES, to_text};

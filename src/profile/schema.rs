@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::Precision;
+use super::knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
+use super::stack::Architecture;
 
 /// A named way to serve one model: neutral knobs, rendered through the stack's engine version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,6 +13,9 @@ use super::catalog::Precision;
 pub struct Profile {
     /// Name on the command line; lower case, digits and dashes.
     pub name: String,
+    /// Profile whose settings hold wherever this file is silent; already applied when a profile is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<String>,
     /// One line for lists.
     pub title: String,
     /// Where the settings come from.
@@ -20,10 +24,16 @@ pub struct Profile {
     pub goal: Goal,
     /// Number format of the weights.
     pub precision: Precision,
-    /// Name of the stack it is written for.
+    /// Name of the stack it is written for; `--stack` chooses another.
     pub stack: String,
+    /// Settings that differ on other stacks, by stack: they go over `engine`.
+    #[serde(default)]
+    pub on: BTreeMap<String, Engine>,
     /// GPUs it needs; 0 for the CPU stack.
     pub gpus: u32,
+    /// GPU architectures it is tuned for; none for the CPU stack.
+    #[serde(default)]
+    pub architectures: Vec<Architecture>,
     /// The weights.
     pub model: Model,
     /// The engine's settings.
@@ -32,6 +42,30 @@ pub struct Profile {
     pub bench: Bench,
     /// What `verify` may expect of this model's answers.
     pub verify: Verify,
+}
+
+/// Number format of the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// NVFP4: 4-bit floats with block scales; Blackwell only.
+    Fp4,
+    /// FP8 with 128x128 block scales, the format `DeepSeek` publishes.
+    Fp8,
+    /// bfloat16.
+    Bf16,
+}
+
+impl Precision {
+    /// The spelling used in profiles and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fp4 => "fp4",
+            Self::Fp8 => "fp8",
+            Self::Bf16 => "bf16",
+        }
+    }
 }
 
 /// What a profile is tuned for.
@@ -49,6 +83,14 @@ pub enum Goal {
 }
 
 impl Goal {
+    /// Every goal.
+    pub const ALL: [Self; 4] = [
+        Self::Basic,
+        Self::HighThroughput,
+        Self::LowLatency,
+        Self::Rehearsal,
+    ];
+
     /// The spelling used in profiles and on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -80,65 +122,91 @@ pub struct Model {
 #[serde(deny_unknown_fields, default)]
 pub struct Engine {
     /// Ranks over which each layer is split.
-    pub tensor_parallel: Option<u32>,
+    pub tensor_parallel: Option<Count>,
     /// Ranks over which attention is replicated instead of split (DP attention); divides `tensor_parallel`.
-    pub attention_data_parallel: Option<u32>,
-    /// Ranks over which the experts are spread; 1 or `tensor_parallel`.
-    pub expert_parallel: Option<u32>,
+    pub attention_data_parallel: Option<Count>,
+    /// Ranks over which the experts are spread; 1 or `tensor_parallel` for most kernels.
+    pub expert_parallel: Option<Count>,
+    /// Copies of hot experts beyond the 256 of the model; the sum must divide by `expert_parallel`.
+    pub redundant_experts: Option<Count>,
     /// Kernel family of the mixture-of-experts layers.
     pub moe_runner: Option<MoeRunner>,
     /// Kernel family of attention.
     pub attention_backend: Option<AttentionBackend>,
+    /// Kernel family of dense FP8 matrix products.
+    pub fp8_gemm: Option<Fp8Gemm>,
+    /// Number format of the KV cache.
+    pub kv_cache: Option<KvCache>,
     /// Checkpoint quantization as SGLang spells it; FP8 checkpoints need none.
     pub quantization: Option<String>,
     /// Whether DeepGEMM may JIT-compile dense FP8 GEMMs.
     pub deep_gemm: Option<bool>,
-    /// Fraction of GPU memory for weights plus KV cache, 0 to 1.
-    pub mem_fraction: Option<f64>,
+    /// Fraction of GPU memory for weights plus KV cache.
+    pub mem_fraction: Option<Fraction>,
     /// Most requests running at once, over all attention replicas.
-    pub max_running_requests: Option<u32>,
+    pub max_running_requests: Option<Count>,
     /// Tokens in one prefill chunk, over all attention replicas.
-    pub chunked_prefill_size: Option<u32>,
+    pub chunked_prefill_size: Option<Count>,
     /// Tokens in one prefill batch.
-    pub max_prefill_tokens: Option<u32>,
-    /// Tokens the KV pool holds at most; the default is what fits.
-    pub max_total_tokens: Option<u32>,
+    pub max_prefill_tokens: Option<Count>,
+    /// Size of the KV pool in tokens, instead of what `mem_fraction` leaves.
+    pub max_total_tokens: Option<Count>,
+    /// Largest decode batch that is captured as a CUDA graph; larger ones run without.
+    pub graph_batch: Option<Count>,
     /// Whether prefixes are cached between requests.
     pub radix_cache: Option<bool>,
     /// Whether the scheduler overlaps with the model.
     pub overlap_schedule: Option<bool>,
+    /// Whether the output layer is replicated like attention; only with `attention_data_parallel`.
+    pub lm_head_data_parallel: Option<bool>,
+    /// Whether attention replicas are told of requests within their own group only.
+    pub local_control_broadcast: Option<bool>,
+    /// Whether prefill waits until the attention replicas can do it together.
+    pub prefill_delayer: Option<bool>,
+    /// How cautiously requests are admitted; 1 is SGLang's default, attention data parallel multiplies it by 0.3.
+    pub schedule_conservativeness: Option<Positive>,
+    /// Scheduler rounds between looks at the request queue.
+    pub scheduler_recv_interval: Option<Count>,
+    /// Tokens between two chunks of a streamed answer; above 1, inter-token latency is per chunk.
+    pub stream_interval: Option<Count>,
+    /// Whether tensor-parallel buffers live in NCCL's symmetric memory.
+    pub symmetric_memory: Option<bool>,
+    /// Whether `FlashInfer` fuses all-reduce with the norm that follows.
+    pub allreduce_fusion: Option<bool>,
+    /// Whether the shared expert is computed as one of the routed ones.
+    pub shared_experts_fusion: Option<bool>,
+    /// Multi-token prediction with the model's own draft layer (EAGLE).
+    pub speculative: Option<Speculative>,
     /// Whether Python files of the model repository may run.
-    pub trust_remote_code: bool,
+    pub trust_remote_code: Option<bool>,
     /// Whether the guide names `--tokenizer-path` beside the model.
-    pub tokenizer_path: bool,
+    pub tokenizer_path: Option<bool>,
     /// Device, when it is not CUDA.
-    pub device: Option<String>,
-    /// Further environment of the engine.
+    pub device: Option<Device>,
+    /// Further environment of the engine; names are checked.
     pub env: BTreeMap<String, String>,
+    /// Further engine arguments, flag and value apart, as this stack's version spells them.
+    pub extra_args: Vec<String>,
 }
 
-/// Kernel family of the mixture-of-experts layers.
+/// Multi-token prediction: the draft layer proposes, the model checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MoeRunner {
-    /// SGLang's CUTLASS block-FP8 kernels.
-    Cutlass,
-    /// FlashInfer's CUTLASS kernels (NVFP4).
-    FlashinferCutlass,
-    /// FlashInfer's TensorRT-LLM generated kernels.
-    FlashinferTrtllm,
+#[serde(deny_unknown_fields)]
+pub struct Speculative {
+    /// Draft steps in a row.
+    pub steps: Count,
+    /// Candidates kept per step.
+    pub top_k: Count,
+    /// Tokens checked at once.
+    pub draft_tokens: Count,
 }
 
-/// Kernel family of attention.
+/// A device other than CUDA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AttentionBackend {
-    /// CUTLASS MLA, for Blackwell; removed in SGLang 0.5.20.
-    CutlassMla,
-    /// TensorRT-LLM generated MLA, for Blackwell.
-    TrtllmMla,
-    /// PyTorch's own attention, for CPUs.
-    TorchNative,
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The processor.
+    Cpu,
 }
 
 /// The benchmark of a profile, in `sglang.bench_serving`'s terms.
@@ -150,17 +218,17 @@ pub struct Bench {
     /// `random` (`ShareGPT` text, fetched from the internet) or `random-ids` (no corpus).
     pub dataset: String,
     /// Prompt length in tokens.
-    pub input_len: u32,
+    pub input_len: Count,
     /// Output length in tokens.
-    pub output_len: u32,
+    pub output_len: Count,
     /// 1 for fixed lengths; r draws uniformly from `[r * len, len]`.
     pub range_ratio: f64,
     /// Most requests in flight.
-    pub max_concurrency: u32,
+    pub max_concurrency: Count,
     /// Requests in all.
-    pub num_prompts: u32,
+    pub num_prompts: Count,
     /// Requests sent before the clock starts.
-    pub warmup_requests: Option<u32>,
+    pub warmup_requests: Option<Count>,
 }
 
 /// What the verification may expect of a model's answers.

@@ -18,11 +18,14 @@ pub struct Stack {
     pub pins: Pins,
     /// What the stack computes on.
     pub accelerator: Accelerator,
+    /// GPU architectures its kernels are built for; empty on CPUs.
+    pub architectures: Vec<Architecture>,
     /// Lowest NVIDIA driver major version; `None` when no GPU is needed.
     pub driver_min: Option<u32>,
     /// Base image reference without digest.
     pub base_image: String,
-    /// Digest of the base image, `sha256:...`; `None` when nobody has pinned it yet.
+    /// Digest of the base image, `sha256:...`; `None` when it is unknown, and then the stack cannot be locked
+    /// before the image is on the host.
     pub base_digest: Option<String>,
     /// Platforms the base exists for, `linux/amd64` style.
     pub platforms: Vec<String>,
@@ -30,8 +33,8 @@ pub struct Stack {
     pub install: Install,
     /// Python inside the image that runs the engine.
     pub image_python: String,
-    /// Python arguments that start the server.
-    pub launch: Vec<String>,
+    /// How the server is started.
+    pub launch: Launch,
     /// Python arguments that start the benchmark client.
     pub bench: Vec<String>,
     /// Python arguments that start the GSM8K evaluation.
@@ -62,10 +65,80 @@ pub struct Pins {
     pub sglang: Version,
     /// FlashInfer.
     pub flashinfer: String,
+    /// SGLang's own kernels: `sgl-kernel`, from 0.5.10 on `sglang-kernel`; `none` on CPUs.
+    pub kernel: String,
     /// PyTorch.
     pub torch: String,
     /// CUDA toolkit; `None` on CPUs.
     pub cuda: Option<String>,
+}
+
+/// How SGLang is spelled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Launch {
+    /// By Python.
+    Python {
+        /// Its arguments: `-m sglang.launch_server`.
+        python: Vec<String>,
+    },
+    /// By a program beside that Python (SGLang 0.5.10 and later).
+    Program {
+        /// Its name and arguments: `sglang serve`.
+        program: Vec<String>,
+    },
+}
+
+impl Launch {
+    /// The beginning of the command line, for the Python at `python`.
+    #[must_use]
+    pub fn command(&self, python: &str) -> Vec<String> {
+        match self {
+            Self::Python { python: args } => std::iter::once(python.to_owned())
+                .chain(args.iter().cloned())
+                .collect(),
+            Self::Program { program: words } => {
+                let directory = python.rsplit_once('/').map_or("", |(directory, _)| directory);
+                let mut words = words.clone();
+                if let Some(program) = words.first_mut().filter(|_| !directory.is_empty()) {
+                    *program = format!("{directory}/{program}");
+                }
+                words
+            }
+        }
+    }
+}
+
+/// A family of NVIDIA GPUs, by compute capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Architecture {
+    /// 9.0: H100, H200.
+    Hopper,
+    /// 10.x: B200, GB200, B300.
+    Blackwell,
+}
+
+impl Architecture {
+    /// The family of a compute capability such as `10.0`; `None` for others, consumer Blackwell (12.x) among them:
+    /// it lacks the kernels that SGLang checks for as SM100.
+    #[must_use]
+    pub fn of(compute_capability: &str) -> Option<Self> {
+        match compute_capability.split('.').next()? {
+            "9" => Some(Self::Hopper),
+            "10" => Some(Self::Blackwell),
+            _ => None,
+        }
+    }
+
+    /// The name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hopper => "Hopper",
+            Self::Blackwell => "Blackwell",
+        }
+    }
 }
 
 /// What the stack computes on.

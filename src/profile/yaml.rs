@@ -10,43 +10,196 @@ use crate::error::{Error, Kind, Result};
 /// Largest accepted document: an alias bomb needs only a few hundred bytes, but a 50 MB scalar costs seconds.
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// Parses `text`, which came from `origin` (a file name, for messages).
+/// A file's name, for messages, and its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Source<'a> {
+    /// File name, as the user knows it.
+    pub(super) origin: &'a str,
+    /// Its text.
+    pub(super) text: &'a str,
+}
+
+/// A document of no particular shape yet.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Document(serde_yaml::Value);
+
+impl Document {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] with file and line.
+    pub(super) fn read(source: Source<'_>) -> Result<Self> {
+        let Source { origin, text } = source;
+        if text.len() > MAX_BYTES {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("{origin} is {} bytes, at most {MAX_BYTES} are read", text.len()),
+            ));
+        }
+        if let Some((line, character)) = forbidden_character(text) {
+            return Err(Error::new(
+                Kind::Usage,
+                format!(
+                    "{origin}:{line} holds the control or direction character U+{:04X}",
+                    u32::from(character)
+                ),
+            )
+            .hint("remove it: what such a line shows is not what it says"));
+        }
+        let value = serde_yaml::from_str(text).map_err(|error| {
+            let line = error.location().map(|location| location.line());
+            report(source, line, &error.to_string())
+        })?;
+        Ok(Self(value))
+    }
+
+    /// The text at a key of the top level.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.as_str()
+    }
+
+    /// The document at a path of keys.
+    pub(super) fn at(&self, path: &[&str]) -> Option<Self> {
+        let found = path.iter().try_fold(&self.0, |value, key| value.get(key))?;
+        Some(Self(found.clone()))
+    }
+
+    /// Replaces what is at a key of the top level.
+    pub(super) fn set(&mut self, key: &str, value: Self) {
+        if let serde_yaml::Value::Mapping(map) = &mut self.0 {
+            map.insert(key.into(), value.0);
+        }
+    }
+
+    /// Lays `over` on top: mappings merge key by key, anything else replaces, and `null` takes a setting back. Only
+    /// `null` for a whole section of the top level changes nothing: such a section holds comments only.
+    pub(super) fn merge(&mut self, mut over: Self) {
+        if let (Some(base), serde_yaml::Value::Mapping(sections)) = (self.0.as_mapping(), &mut over.0) {
+            sections.retain(|key, value| {
+                !value.is_null() || !base.get(key).is_some_and(serde_yaml::Value::is_mapping)
+            });
+        }
+        merge(&mut self.0, over.0);
+    }
+
+    /// The document as a type. `sources` are the files it was merged from, the last on top: an error names the one
+    /// that holds the key.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] with file, line, a three-line snippet and the nearest known key.
+    pub(super) fn into_type<T: DeserializeOwned>(self, sources: &[Source<'_>]) -> Result<T> {
+        serde_path_to_error::deserialize(self.0).map_err(|error| {
+            let mut path: Vec<String> = error.path().iter().map(|segment| segment.to_string()).collect();
+            let message = error.into_inner().to_string();
+            if let Some(unknown) = unknown_word(&message) {
+                path.push(unknown.to_owned());
+            }
+            let keys: Vec<&str> = path.iter().map(String::as_str).collect();
+            let found = sources
+                .iter()
+                .rev()
+                .find_map(|source| line_of(source.text, &keys).map(|line| (*source, Some(line))));
+            let top = sources.last().copied().unwrap_or(Source { origin: "", text: "" });
+            // A key that is missing is in no file: the one on top should have it.
+            let (source, line) = found.unwrap_or((top, None));
+            report(source, line, &message)
+        })
+    }
+}
+
+/// Parses one file.
 ///
 /// # Errors
-/// [`Kind::Usage`] with file, line, a three-line snippet and the nearest known key.
+/// As [`Document::read`] and [`Document::into_type`].
 pub(super) fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> {
-    if text.len() > MAX_BYTES {
-        return Err(Error::new(
-            Kind::Usage,
-            format!("{origin} is {} bytes, at most {MAX_BYTES} are read", text.len()),
-        ));
-    }
-    if let Some((line, character)) = forbidden_character(text) {
-        return Err(Error::new(
-            Kind::Usage,
-            format!(
-                "{origin}:{line} holds the control or direction character U+{:04X}",
-                u32::from(character)
-            ),
-        )
-        .hint("remove it: what such a line shows is not what it says"));
-    }
-    serde_yaml::from_str(text).map_err(|error| {
-        let message = error.to_string();
-        let line = error.location().map(|location| location.line());
-        let place = line.map_or_else(|| origin.to_owned(), |line| format!("{origin}:{line}"));
-        let mut report = Error::new(
-            Kind::Usage,
-            format!("{place} is not valid: {}", without_position(&message)),
-        );
-        if let Some(line) = line {
-            report = report.log(snippet(text, line));
+    let source = Source { origin, text };
+    Document::read(source)?.into_type(&[source])
+}
+
+fn merge(base: &mut serde_yaml::Value, over: serde_yaml::Value) {
+    match (base, over) {
+        (serde_yaml::Value::Mapping(base), serde_yaml::Value::Mapping(over)) => {
+            for (key, value) in over {
+                match base.get_mut(&key) {
+                    Some(below) => merge(below, value),
+                    None => {
+                        base.insert(key, value);
+                    }
+                }
+            }
         }
-        match nearest_key(&message) {
-            Some(key) => report.hint(format!("did you mean `{key}`?")),
-            None => report,
+        (base, over) => *base = over,
+    }
+}
+
+fn report(source: Source<'_>, line: Option<usize>, message: &str) -> Error {
+    let Source { origin, text } = source;
+    let place = line.map_or_else(|| origin.to_owned(), |line| format!("{origin}:{line}"));
+    let mut report = Error::new(
+        Kind::Usage,
+        format!("{place} is not valid: {}", without_position(message)),
+    );
+    if let Some(line) = line {
+        report = report.log(snippet(text, line));
+    }
+    match nearest_key(message) {
+        Some(key) => report.hint(format!("did you mean `{key}`?")),
+        None => report,
+    }
+}
+
+/// The line, from 1, on which the key at `path` stands, in block style. Of a path that goes into flow style (`{}`),
+/// a list or a scalar, the line of the deepest key above it. `None` when not even its first key is there.
+pub(super) fn line_of(text: &str, path: &[&str]) -> Option<usize> {
+    let mut found = None;
+    let mut wanted = path.iter();
+    let mut key = wanted.next()?;
+    // Lines of the mapping that is looked through have this indentation; unknown before its first line.
+    let mut indent = Some(0);
+    let mut floor = 0;
+    for (number, line) in (1..).zip(text.lines()) {
+        let content = line.trim_start();
+        if content.is_empty() || content.starts_with('#') || content.starts_with("---") {
+            continue;
         }
+        let depth = line.len() - content.len();
+        if depth < floor {
+            break;
+        }
+        if *indent.get_or_insert(depth) != depth || !has_key(content, key) {
+            continue;
+        }
+        found = Some(number);
+        let Some(next) = wanted.next() else { break };
+        key = next;
+        floor = depth + 1;
+        indent = None;
+    }
+    found
+}
+
+fn has_key(content: &str, key: &str) -> bool {
+    let bare = content
+        .strip_prefix(key)
+        .or_else(|| content.strip_prefix('"')?.strip_prefix(key)?.strip_prefix('"'))
+        .or_else(|| content.strip_prefix('\'')?.strip_prefix(key)?.strip_prefix('\''));
+    bare.is_some_and(|rest| {
+        let rest = rest.trim_start();
+        rest == ":" || rest.starts_with(": ") || rest.starts_with(":\t")
     })
+}
+
+/// What the comment at the end of a line says: the source of its value.
+pub(super) fn comment_of(text: &str, line: usize) -> Option<&str> {
+    let content = text.lines().nth(line.checked_sub(1)?)?;
+    let (_, comment) = content.split_once(" #")?;
+    Some(comment.trim())
+}
+
+/// A value as YAML text.
+#[must_use]
+pub fn to_text<T: serde::Serialize>(value: &T) -> String {
+    serde_yaml::to_string(value).unwrap_or_default()
 }
 
 /// The first C0/C1 control (other than newline, tab, carriage return) or bidirectional override, with its line.
@@ -78,7 +231,12 @@ fn snippet(text: &str, line: usize) -> Vec<String> {
         .collect()
 }
 
-/// Reads the misspelt key and the expected ones out of serde's message and picks the nearest.
+/// The misspelt key in serde's message.
+fn unknown_word(message: &str) -> Option<&str> {
+    message.split_once("unknown field `")?.1.split('`').next()
+}
+
+/// Reads the misspelt word and the expected ones out of serde's message and picks the nearest.
 fn nearest_key(message: &str) -> Option<String> {
     let (_, rest) = message
         .split_once("unknown field `")
@@ -140,7 +298,33 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_line_of_a_key_is_found_in_its_own_mapping() {
+        let text = "name: x\n# bench:\nengine:\n  env:\n    bench: 1\n  \"mem_fraction\" : 0.9 # guide\nbench:\n  input_len: 1\n  on: {a: {b: 1}}\n";
+        assert_eq!(line_of(text, &["engine", "mem_fraction"]), Some(6));
+        assert_eq!(line_of(text, &["bench"]), Some(7));
+        assert_eq!(line_of(text, &["bench", "on", "a"]), Some(9));
+        assert_eq!(line_of(text, &["engine", "env", "bench"]), Some(5));
+        assert_eq!(line_of(text, &["engine", "nothing"]), Some(3));
+        assert_eq!(line_of(text, &["nothing"]), None);
+        assert_eq!(comment_of(text, 6), Some("guide"));
+    }
+
+    #[test]
+    fn null_takes_a_setting_back_and_mappings_merge() {
+        let read = |text| Document::read(Source { origin: "t", text }).unwrap();
+        let mut base = read("a: {b: 1, c: 2}\nd: [1, 2]\n");
+        base.merge(read("a: {b: null, e: 3}\nd: [9]\n"));
+        assert_eq!(base, read("a: {b: null, c: 2, e: 3}\nd: [9]\n"));
+    }
+
     proptest::proptest! {
+        #[test]
+        fn any_path_is_looked_up_without_panic(text in "([ a-c:#'\"\n]|\\PC){0,60}", path in proptest::collection::vec("[a-c]{0,2}", 0..4)) {
+            let keys: Vec<&str> = path.iter().map(String::as_str).collect();
+            let _ = line_of(&text, &keys);
+        }
+
         #[test]
         fn any_text_parses_or_fails_without_panic(text in "\\PC{0,200}") {
             let _ = parse::<Profile>(&text, "any.yaml");

@@ -10,13 +10,16 @@
 
 mod answer;
 mod error;
+mod explanation;
 mod findings;
 mod json;
 mod measured;
 mod plain;
+mod plan;
 mod profiles;
 mod safe;
 mod servers;
+mod stacks;
 mod style;
 mod table;
 mod text;
@@ -28,12 +31,15 @@ use std::time::Duration;
 
 pub use answer::answer;
 pub use error::error;
+pub use explanation::explanation;
 pub use findings::findings;
 pub use json::json;
 pub use measured::{benchmark, gsm8k};
-pub use profiles::{profile, profiles};
+pub use plan::plan;
+pub use profiles::{checks, profile, profile_diff, profiles};
 pub use safe::safe;
 pub use servers::status;
+pub use stacks::{drift, stack, stack_diff, stacks};
 pub use text::{outcome, report};
 pub use verification::verification;
 

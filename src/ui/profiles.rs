@@ -1,7 +1,8 @@
 //! What can be served, and what a profile becomes.
 
 use super::table::{aligned, row};
-use crate::profile::{EngineFlags, Profile, Stack};
+use crate::profile::lint::{Check, Level};
+use crate::profile::{Change, EngineFlags, Profile, Stack};
 use crate::units::Bytes;
 
 /// One line per profile.
@@ -29,15 +30,80 @@ pub fn profiles(profiles: &[Profile]) -> String {
 
 /// One profile with its stack and what the engine is told.
 #[must_use]
-pub fn profile(profile: &Profile, stack: &Stack, flags: &EngineFlags) -> String {
-    [
+pub fn profile(profile: &Profile, stack: &Stack, flags: &EngineFlags, checks: &[Check]) -> String {
+    let mut text = [
         about(profile),
         stack_rows(stack),
         engine(flags),
         benchmark(profile),
     ]
     .map(|rows| aligned(&wide(rows)))
-    .join("\n")
+    .join("\n");
+    if !checks.is_empty() {
+        text.push('\n');
+        text.push_str(&check_rows(checks));
+    }
+    text
+}
+
+/// A title and the checks below it, the worst first.
+#[must_use]
+pub fn checks(title: &str, checks: &[Check]) -> String {
+    let count = |level: Level| checks.iter().filter(|check| check.level == level).count();
+    let (errors, warnings, notes) = (count(Level::Error), count(Level::Warn), count(Level::Note));
+    let verdict = match (errors, warnings) {
+        (0, 0) => "ok".to_owned(),
+        (0, _) => format!("ok, {warnings} to look at"),
+        _ => format!("{errors} wrong"),
+    };
+    let notes = if notes == 0 {
+        String::new()
+    } else {
+        format!(", {notes} worth knowing")
+    };
+    format!("{}: {verdict}{notes}\n{}", super::safe(title), check_rows(checks))
+}
+
+/// One line per check, and one for what to do.
+pub(super) fn check_rows(checks: &[Check]) -> String {
+    let mut text = String::new();
+    for check in checks {
+        let level = match check.level {
+            Level::Error => "error",
+            Level::Warn => "warn ",
+            Level::Note => "note ",
+        };
+        let place = check
+            .place
+            .as_ref()
+            .map_or_else(String::new, |place| format!("{place}: "));
+        let line = format!("{level}  {place}{} ({})", check.text, check.id);
+        text.push_str(&super::safe(&line));
+        text.push('\n');
+        if let Some(fix) = &check.fix {
+            text.push_str(&super::safe(&format!("       {fix}")));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The settings that differ, side by side.
+#[must_use]
+pub fn profile_diff(left: &str, right: &str, changes: &[Change]) -> String {
+    if changes.is_empty() {
+        return format!("{left} and {right} say the same\n");
+    }
+    let mut rows = vec![row(["SETTING", left, right])];
+    rows.extend(changes.iter().map(|change| {
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        row([
+            change.setting.as_str(),
+            &shown(&change.left),
+            &shown(&change.right),
+        ])
+    }));
+    aligned(&rows)
 }
 
 /// Every block has the same first column, so that the page reads as one.
@@ -99,18 +165,15 @@ fn engine(flags: &EngineFlags) -> Vec<Vec<String>> {
     let mut rows: Vec<_> = flags
         .env
         .iter()
-        .map(|(key, value)| row([label.take(), &format!("{key}={value}")]))
+        .map(|(key, variable)| row([label.take(), &format!("{key}={}", variable.value)]))
         .collect();
     let mut label = Once("engine");
-    let mut words = flags.args.iter().peekable();
-    while let Some(flag) = words.next() {
-        let mut line = flag.clone();
-        while let Some(value) = words.next_if(|word| !word.starts_with("--")) {
-            line.push(' ');
-            line.push_str(value);
-        }
-        rows.push(row([label.take(), &line]));
-    }
+    rows.extend(
+        flags
+            .args
+            .iter()
+            .map(|flag| row([label.take(), &flag.words.join(" ")])),
+    );
     rows
 }
 
@@ -135,20 +198,22 @@ impl Once {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::lint::lint;
     use crate::profile::{Catalog, render};
 
     #[test]
     fn the_list_is_a_table() {
-        insta::assert_snapshot!(profiles(Catalog::load(None).unwrap().profiles()));
+        insta::assert_snapshot!(profiles(&Catalog::load(None).unwrap().profiles().unwrap()));
     }
 
     #[test]
     fn a_profile_shows_what_it_becomes() {
         let found = Catalog::load(None)
             .unwrap()
-            .select("fp8-low-latency", None, None)
+            .resolve("fp8-low-latency", None)
             .unwrap();
         let flags = render(&found.profile.engine, found.stack.pins.sglang);
-        insta::assert_snapshot!(profile(&found.profile, &found.stack, &flags));
+        let checks = lint(&flags, &found.profile, &found.stack, &found.origins);
+        insta::assert_snapshot!(profile(&found.profile, &found.stack, &flags, &checks));
     }
 }

@@ -220,7 +220,9 @@ def option(action):
     """One option of a parser."""
     cls = type(action).__name__
     text = action.help if isinstance(action.help, str) else ""
-    replacement = getattr(action, "new_flag", None) or getattr(action, "error_message", None)
+    # A text that begins with the word is about this option; elsewhere the word is about another one.
+    says_so = re.match(r"\W*deprecated", text, re.IGNORECASE) is not None
+    replacement = getattr(action, "new_flag", None) or getattr(action, "error_message", None) or (text if says_so else "")
     rejects = False
     if cls == "DeprecatedAction":
         rejects = getattr(action, "error_message", None) is not None
@@ -246,11 +248,11 @@ def option(action):
         found["default"] = default
     if action.required:
         found["required"] = True
-    if cls.startswith("Deprecated") or "deprecated" in text.lower():
+    if cls.startswith("Deprecated") or says_so:
         found["deprecated"] = True
-        flag = re.search(r"--[a-z][a-z0-9-]*\S*", replacement or "")
+        flag = re.search(r"--[a-z][a-z0-9-]*\S*", replacement)
         if flag:
-            found["replacement"] = flag.group(0).strip("`'\".,;")
+            found["replacement"] = flag.group(0).strip("`'\".,;()")
     if rejects:
         found["rejects"] = True
     return found
@@ -322,15 +324,15 @@ def main():
     sys.meta_path.append(last)
     number = version(asked.root)
     parser = {"server": server, "bench": bench}[asked.what]()
-    table = {
+    head = {
         "schema": "dsr1.flags/1",
         "sglang": number,
         "parser": asked.what,
         "stood_in": sorted(last.made),
-        "options": options(parser),
     }
-    json.dump(table, out, separators=(",", ":"))
-    out.write("\n")
+    # One option to a line: what reads the output line by line may cut long ones.
+    rows = ",\n".join(json.dumps(one, separators=(",", ":")) for one in options(parser))
+    out.write(f'{json.dumps(head)[:-1]}, "options": [\n{rows}\n]}}\n')
 
 
 if __name__ == "__main__":

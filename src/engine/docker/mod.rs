@@ -14,6 +14,7 @@
 //! | `container` | servers: create, start, state, stop, list |
 //! | `exec` | commands and files inside a container |
 //! | `logs` | log lines |
+//! | `once` | one short command in a container of its own |
 
 mod build;
 mod container;
@@ -22,6 +23,7 @@ mod errors;
 mod exec;
 mod facts;
 mod logs;
+mod once;
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -216,6 +216,16 @@ impl History {
             .and_then(|(spec, _)| spec.replacement.as_deref())
     }
 
+    /// How the newest version that accepts `name` has it; of those that only refuse it, the newest.
+    #[must_use]
+    pub fn newest(&self, name: &str) -> Option<&OptionSpec> {
+        self.options
+            .iter()
+            .filter(|(spec, _)| spec.names.iter().any(|known| known == name))
+            .max_by_key(|(spec, spans)| (!spec.rejects, spans.last().map(|span| span.1)))
+            .map(|(spec, _)| spec)
+    }
+
     /// Every spelling that some version has.
     pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.options
@@ -294,6 +304,23 @@ impl<'a> Table<'a> {
         }
         found
     }
+}
+
+/// One parser beside its bundled table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ParserDrift {
+    /// Which.
+    pub parser: Parser,
+    /// Version that was found.
+    pub found: Version,
+    /// Version of the bundled table.
+    pub bundled: Version,
+    /// Options it has.
+    pub options: usize,
+    /// Packages that were missing there, so that stand-ins were used.
+    pub stood_in: Vec<String>,
+    /// What differs.
+    pub differences: Vec<Difference>,
 }
 
 /// One option that two tables do not agree on.

@@ -1,0 +1,116 @@
+//! `dsr1 flags`: do the bundled tables still say what an installed SGLang says?
+
+use serde::Serialize;
+
+use super::context::{Ask, Context, asked};
+use crate::cli::{Flags, FlagsArgs, SyncArgs};
+use crate::engine::FlagSource;
+use crate::error::{Error, Kind, Result};
+use crate::plan::{self, BuildRequest, Step, Target};
+use crate::profile::flags::{Parser, ParserDrift, Table, history};
+use crate::ui;
+
+#[derive(Debug, Serialize)]
+struct Drift {
+    schema: &'static str,
+    stack: String,
+    /// Where SGLang was asked: an image or a Python.
+    source: String,
+    parsers: Vec<ParserDrift>,
+}
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: FlagsArgs) -> Result<()> {
+    let Flags::Sync(args) = args.what;
+    sync(context, &args).await
+}
+
+async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
+    let stack = context.catalog(None)?.stack(&args.stack)?.clone();
+    let ask = Ask {
+        docker: asked(&args.runtime) != Some(Target::Process),
+        python: asked(&args.runtime) != Some(Target::Docker),
+        base_image: args.runtime.base_image.clone(),
+        ..Ask::default()
+    };
+    let facts = context.gather(&stack, None, &ask).await;
+    let (target, _) = Context::target(&args.runtime, &stack, &facts)?;
+    let request = BuildRequest {
+        stack: stack.clone(),
+        target,
+        base_image: args.runtime.base_image.clone(),
+    };
+    let missing = |what: String| {
+        Error::new(
+            Kind::Host,
+            format!("stack `{}` is not installed here", stack.name),
+        )
+        .cause(what)
+        .hint(format!("dsr1 build --stack {}", stack.name))
+    };
+    let (source, shown) = match plan::install_step(&request, &facts)? {
+        Step::BuildImage(step) => {
+            if !facts.docker.images.contains_key(&step.tag) {
+                return Err(missing(format!("there is no image {}", step.tag)));
+            }
+            let source = FlagSource::Image {
+                image: step.tag.clone(),
+                python: stack.image_python.clone(),
+            };
+            (source, step.tag)
+        }
+        Step::CreateVenv(step) => {
+            if !facts.paths.ready_venvs.contains(&step.dir) {
+                return Err(missing(format!("there is no venv at {}", step.dir)));
+            }
+            let python = format!("{}/bin/python3", step.dir);
+            (
+                FlagSource::Venv {
+                    python: python.clone(),
+                },
+                python,
+            )
+        }
+        other => {
+            return Err(Error::new(
+                Kind::Internal,
+                format!("cannot ask: {}", other.title()),
+            ));
+        }
+    };
+    let mut parsers = Vec::new();
+    for parser in [Parser::Server, Parser::Bench] {
+        let work = context.engine.extract_flags(&source, parser);
+        let extract = context.until_interrupted(work).await?;
+        let bundled = history(parser).table(stack.pins.sglang);
+        let found = Table::from_extract(&extract);
+        parsers.push(ParserDrift {
+            parser,
+            found: extract.sglang,
+            bundled: bundled.version,
+            options: extract.options.len(),
+            differences: bundled.differences(&found),
+            stood_in: extract.stood_in.clone(),
+        });
+    }
+    let drift = Drift {
+        schema: "dsr1.flag-drift/1",
+        stack: stack.name.clone(),
+        source: shown,
+        parsers,
+    };
+    context.print(&drift, |drift| ui::drift(&drift.source, &drift.parsers))?;
+    let count: usize = drift.parsers.iter().map(|one| one.differences.len()).sum();
+    if count == 0 {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Gate,
+        format!(
+            "{count} options of stack `{}` are not as the bundled table says",
+            stack.name
+        ),
+    )
+    .hint("the image holds another SGLang than the stack says, or this dsr1 is older than it")
+    .told_if(context.is_json()))
+}

@@ -1,0 +1,63 @@
+//! `dsr1 profiles migrate`: a profile file as another stack wants it.
+
+use serde::Serialize;
+
+use crate::cli::MigrateArgs;
+use crate::commands::context::Context;
+use crate::error::{Error, Kind, Result};
+use crate::profile::lint::{Check, Level, lint};
+use crate::profile::{Catalog, Migration, UserFile, UserFiles, migrate, render};
+
+#[derive(Debug, Serialize)]
+struct Migrated<'a> {
+    schema: &'static str,
+    to: &'a str,
+    #[serde(flatten)]
+    migration: &'a Migration,
+    left: &'a [Check],
+}
+
+pub(super) fn run(context: &Context, args: &MigrateArgs) -> Result<()> {
+    let catalog = context.catalog(Some(&args.file))?;
+    let name = catalog.named().unwrap_or_default().to_owned();
+    let text = catalog.source(&name).unwrap_or_default().to_owned();
+    let stack = catalog.stack(&args.to)?.clone();
+    let found = catalog.resolve(&name, Some(&stack.name))?;
+    let migration = migrate(&text, &found)?;
+    // What is left is asked of the new text, not guessed from the edits.
+    let mut files: UserFiles = context.user_files()?;
+    files.named = Some(UserFile {
+        origin: args.file.display().to_string(),
+        text: migration.text.clone(),
+    });
+    let again = Catalog::with(&files)?.resolve(&name, Some(&stack.name))?;
+    let flags = render(&again.profile.engine, stack.pins.sglang);
+    let checks = lint(&flags, &again.profile, &stack, &again.origins);
+    let left: Vec<Check> = checks
+        .into_iter()
+        .filter(|check| check.level == Level::Error)
+        .collect();
+    let migrated = Migrated {
+        schema: "dsr1.migration/1",
+        to: &stack.name,
+        migration: &migration,
+        left: &left,
+    };
+    context.print(&migrated, |migrated| migrated.migration.text.clone())?;
+    if !context.is_json() {
+        let display = context.display();
+        for change in &migration.changes {
+            display.event(&crate::event::Event::Note { text: change.clone() });
+        }
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Usage,
+        format!("{} things are left that only you can decide", left.len()),
+    )
+    .log(left.iter().map(ToString::to_string).collect())
+    .hint("the new text is on stdout; edit it, then: dsr1 profiles validate FILE")
+    .told_if(context.is_json()))
+}

@@ -1,0 +1,28 @@
+//! `dsr1 profiles`: what can be served, and how; one file per subcommand.
+//!
+//! Not in this module tree: what a profile means (`profile`).
+
+mod advise;
+mod diff;
+mod list;
+mod migrate;
+mod new;
+mod show;
+mod validate;
+
+use super::context::Context;
+use crate::cli::{Profiles, ProfilesArgs};
+use crate::error::Result;
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: ProfilesArgs) -> Result<()> {
+    match args.what {
+        Profiles::List => list::run(context),
+        Profiles::Show(args) => show::run(context, &args),
+        Profiles::Diff(args) => diff::run(context, &args),
+        Profiles::Validate(args) => validate::run(context, &args),
+        Profiles::Advise(args) => advise::run(context, &args).await,
+        Profiles::Migrate(args) => migrate::run(context, &args),
+        Profiles::New(args) => new::run(context, &args),
+    }
+}

@@ -1,0 +1,54 @@
+//! `dsr1 profiles show`: one profile, its stack, and what the engine is told.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::cli::{ProfileArgs, ShowArgs};
+use crate::commands::context::{Context, profile_name, wanted};
+use crate::error::Result;
+use crate::profile::lint::{Check, lint};
+use crate::profile::{Profile, Selection, Stack, render};
+use crate::ui;
+
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    schema: &'static str,
+    profile: &'a Profile,
+    stack: &'a Stack,
+    engine_args: Vec<&'a str>,
+    engine_env: BTreeMap<String, String>,
+    checks: &'a [Check],
+}
+
+pub(super) fn run(context: &Context, args: &ShowArgs) -> Result<()> {
+    let catalog = context.catalog(args.profile_file.as_deref())?;
+    let asked = ProfileArgs {
+        profile: args.name.clone(),
+        profile_file: args.profile_file.clone(),
+        fp4: args.fp4,
+        fp8: args.fp8,
+        stack: args.stack.clone(),
+    };
+    let selection = catalog.select(&profile_name(&catalog, &asked)?, &wanted(&asked, None))?;
+    let Selection {
+        profile,
+        stack,
+        origins,
+        ..
+    } = &selection;
+    if args.yaml {
+        return ui::print(catalog.source(&profile.name).unwrap_or_default());
+    }
+    let flags = render(&profile.engine, stack.pins.sglang);
+    let checks = lint(&flags, profile, stack, origins);
+    let shown = Shown {
+        schema: "dsr1.profile/1",
+        profile,
+        stack,
+        engine_args: flags.argv().collect(),
+        engine_env: flags.environment(),
+        checks: &checks,
+    };
+    context.print(&shown, |_| ui::profile(profile, stack, &flags, &checks))
+}

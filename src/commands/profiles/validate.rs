@@ -1,0 +1,98 @@
+//! `dsr1 profiles validate`: is a profile right, on its stack and on the others?
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::cli::ValidateArgs;
+use crate::commands::context::Context;
+use crate::error::{Error, Kind, Result};
+use crate::profile::lint::{Check, Level, check_owned, lint};
+use crate::profile::{Accelerator, render};
+use crate::ui;
+
+#[derive(Debug, Serialize)]
+struct Validation {
+    schema: &'static str,
+    profile: String,
+    stacks: Vec<OnStack>,
+}
+
+/// The checks on one stack.
+#[derive(Debug, Serialize)]
+struct OnStack {
+    stack: String,
+    own: bool,
+    checks: Vec<Check>,
+}
+
+pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
+    let file = PathBuf::from(&args.profile);
+    // A built-in name is welcome too: the same question about what dsr1 brings.
+    let plain = context.catalog(None)?;
+    let (catalog, name) = if plain.source(&args.profile).is_some() {
+        (plain, args.profile.clone())
+    } else {
+        let catalog = context.catalog(Some(&file))?;
+        let name = catalog.named().unwrap_or_default().to_owned();
+        (catalog, name)
+    };
+    let own = catalog.resolve(&name, None)?;
+    let mut stacks = Vec::new();
+    for stack in catalog.stacks() {
+        let is_own = stack.name == own.stack.name;
+        let asked = own.profile.on.contains_key(&stack.name);
+        if stack.accelerator != own.stack.accelerator || !(is_own || asked || args.all_stacks) {
+            continue;
+        }
+        let found = catalog.resolve(&name, Some(&stack.name))?;
+        let place = found
+            .origins
+            .place("engine.extra_args")
+            .map_or_else(String::new, |place| format!("{place}: "));
+        check_owned(&found.profile.engine.extra_args, stack.pins.sglang, &place)?;
+        let flags = render(&found.profile.engine, stack.pins.sglang);
+        stacks.push(OnStack {
+            stack: stack.name.clone(),
+            own: is_own,
+            checks: lint(&flags, &found.profile, &found.stack, &found.origins),
+        });
+    }
+    stacks.sort_by_key(|on| !on.own);
+    let refused: Vec<String> = stacks
+        .iter()
+        .filter(|on| on.own || own.profile.on.contains_key(&on.stack))
+        .filter(|on| on.checks.iter().any(|check| check.level == Level::Error))
+        .map(|on| on.stack.clone())
+        .collect();
+    let validation = Validation {
+        schema: "dsr1.validation/1",
+        profile: name,
+        stacks,
+    };
+    context.print(&validation, |validation| {
+        let blocks = validation.stacks.iter().map(|on| {
+            let of = if on.own { " (its own)" } else { "" };
+            ui::checks(&format!("{} on {}{of}", validation.profile, on.stack), &on.checks)
+        });
+        blocks.collect::<Vec<_>>().join("\n")
+    })?;
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let error = Error::new(
+        Kind::Usage,
+        format!(
+            "profile `{}` does not fit stack {}",
+            validation.profile,
+            refused.join(", ")
+        ),
+    );
+    let gpu = own.stack.accelerator == Accelerator::Cuda;
+    Err(match gpu {
+        true => error
+            .hint("each error above says what to do; dsr1 profiles migrate FILE --to STACK does what it can"),
+        false => error.hint("each error above says what to do"),
+    }
+    .told_if(context.is_json()))
+}

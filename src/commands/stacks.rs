@@ -1,0 +1,86 @@
+//! `dsr1 stacks`: what engines there are, pinned.
+
+use serde::Serialize;
+
+use super::context::Context;
+use crate::cli::{StackArgs, StackDiffArgs, Stacks, StacksArgs};
+use crate::error::Result;
+use crate::profile::flags::{Difference, Parser, history};
+use crate::profile::{Stack, StackChange, stack_differences};
+use crate::ui;
+
+#[derive(Debug, Serialize)]
+struct Listing<'a> {
+    schema: &'static str,
+    stacks: Vec<&'a Stack>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    schema: &'static str,
+    stack: &'a Stack,
+}
+
+#[derive(Debug, Serialize)]
+struct Compared<'a> {
+    schema: &'static str,
+    left: &'a str,
+    right: &'a str,
+    differences: Vec<StackChange>,
+    options: Vec<Difference>,
+}
+
+/// Runs the command.
+pub(super) fn run(context: &Context, args: StacksArgs) -> Result<()> {
+    match args.what {
+        Stacks::List => list(context),
+        Stacks::Show(args) => show(context, &args),
+        Stacks::Diff(args) => diff(context, &args),
+    }
+}
+
+fn list(context: &Context) -> Result<()> {
+    let catalog = context.catalog(None)?;
+    let listing = Listing {
+        schema: "dsr1.stacks/1",
+        stacks: catalog.stacks().collect(),
+    };
+    context.print(&listing, |listing| ui::stacks(&listing.stacks))
+}
+
+fn show(context: &Context, args: &StackArgs) -> Result<()> {
+    let catalog = context.catalog(None)?;
+    let stack = catalog.stack(&args.name)?;
+    if args.yaml {
+        return ui::print(catalog.stack_source(&args.name).unwrap_or_default());
+    }
+    let shown = Shown {
+        schema: "dsr1.stack/1",
+        stack,
+    };
+    context.print(&shown, |shown| ui::stack(shown.stack))
+}
+
+fn diff(context: &Context, args: &StackDiffArgs) -> Result<()> {
+    let catalog = context.catalog(None)?;
+    let (left, right) = (catalog.stack(&args.left)?, catalog.stack(&args.right)?);
+    let servers = history(Parser::Server);
+    let compared = Compared {
+        schema: "dsr1.stack-diff/1",
+        left: &args.left,
+        right: &args.right,
+        differences: stack_differences(left, right),
+        options: servers
+            .table(left.pins.sglang)
+            .differences(&servers.table(right.pins.sglang)),
+    };
+    context.print(&compared, |compared| {
+        ui::stack_diff(
+            compared.left,
+            compared.right,
+            &compared.differences,
+            &compared.options,
+            args.flags,
+        )
+    })
+}

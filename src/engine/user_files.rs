@@ -1,0 +1,101 @@
+//! The user's own profiles and stacks: files below the configuration directory, and one that is named.
+//!
+//! Not in this module: what they say (`profile`).
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{At, Error, Kind, Result};
+use crate::profile::{MAX_BYTES, UserFile, UserFiles};
+
+/// Reads `profiles/*.yaml` and `stacks/*.yaml` below `config`, and the file `named`.
+///
+/// # Errors
+/// [`Kind::Usage`] when one cannot be read, is too large, or lies where every local user could have written it.
+pub fn read(config: &Path, named: Option<&Path>) -> Result<UserFiles> {
+    Ok(UserFiles {
+        profiles: directory(&config.join("profiles"))?,
+        stacks: directory(&config.join("stacks"))?,
+        named: named.map(file).transpose()?,
+    })
+}
+
+fn directory(path: &Path) -> Result<Vec<UserFile>> {
+    let Ok(entries) = fs::read_dir(path) else {
+        return Ok(Vec::new());
+    };
+    // A profile decides what runs: one that anybody may change is nobody's.
+    let mode = fs::metadata(path)
+        .at(Kind::Usage, || format!("cannot look at `{}`", path.display()))?
+        .permissions()
+        .mode();
+    if mode & 0o002 != 0 {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("every user may write to `{}`", path.display()),
+        )
+        .hint(format!("chmod o-w {}", path.display())));
+    }
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|kind| kind == "yaml" || kind == "yml")
+        })
+        .collect();
+    paths.sort();
+    paths.iter().map(|path| file(path)).collect()
+}
+
+/// Reads one file, at most one byte more than is accepted: a pipe or a device never ends.
+fn file(path: &Path) -> Result<UserFile> {
+    let name = path.display().to_string();
+    let failed = || format!("cannot read `{name}`");
+    let mut text = String::new();
+    let most = MAX_BYTES as u64 + 1;
+    File::open(path)
+        .and_then(|file| file.take(most).read_to_string(&mut text))
+        .at(Kind::Usage, failed)?;
+    if text.len() > MAX_BYTES {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("`{name}` is too large for a profile: more than {MAX_BYTES} bytes"),
+        ));
+    }
+    Ok(UserFile { origin: name, text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_yaml_is_read_and_nothing_that_others_can_write() {
+        let home = tempfile::tempdir().unwrap();
+        let profiles = home.path().join("profiles");
+        fs::create_dir(&profiles).unwrap();
+        fs::write(profiles.join("b.yaml"), "b").unwrap();
+        fs::write(profiles.join("a.yml"), "a").unwrap();
+        fs::write(profiles.join("notes.txt"), "x").unwrap();
+        let texts: Vec<String> = read(home.path(), None)
+            .unwrap()
+            .profiles
+            .into_iter()
+            .map(|file| file.text)
+            .collect();
+        assert_eq!(texts, ["a", "b"]);
+        fs::set_permissions(&profiles, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(
+            read(home.path(), None)
+                .unwrap_err()
+                .message()
+                .contains("every user")
+        );
+        let big = home.path().join("big.yaml");
+        fs::write(&big, "x".repeat(MAX_BYTES + 1)).unwrap();
+        let error = read(Path::new("/nonexistent"), Some(&big)).unwrap_err();
+        assert!(error.message().contains("too large"));
+    }
+}

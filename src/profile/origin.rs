@@ -1,0 +1,106 @@
+//! Where a setting of a resolved profile was written: file, line, and the comment that gives its source.
+//!
+//! Not in this module: merging the files (`catalog`).
+
+use super::yaml;
+
+/// The files a profile was merged from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origins {
+    files: Vec<(String, String)>,
+    stack: String,
+}
+
+/// A line of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// File name, as the user knows it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: usize,
+    /// The comment at its end.
+    pub comment: Option<String>,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+impl Origins {
+    pub(super) fn new(files: Vec<(String, String)>, stack: &str) -> Self {
+        Self {
+            files,
+            stack: stack.to_owned(),
+        }
+    }
+
+    /// The files, the one on top last: name and text.
+    #[must_use]
+    pub fn files(&self) -> &[(String, String)] {
+        &self.files
+    }
+
+    /// Where the setting at `path` (`engine.mem_fraction`) got its value.
+    #[must_use]
+    pub fn place(&self, path: &str) -> Option<Place> {
+        let keys: Vec<&str> = path.split('.').collect();
+        let above = (keys.first() == Some(&"engine")).then(|| {
+            let mut keys = keys.clone();
+            keys.splice(0..1, ["on", self.stack.as_str()]);
+            keys
+        });
+        // What a file says for this stack goes over what any file says for all.
+        above
+            .as_deref()
+            .and_then(|keys| self.find(keys))
+            .or_else(|| self.find(&keys))
+    }
+
+    fn find(&self, keys: &[&str]) -> Option<Place> {
+        self.files.iter().rev().find_map(|(file, text)| {
+            let line = yaml::line_of(text, keys)?;
+            // A path that ends above its last key is no place of this setting.
+            let exact = yaml::line_of(text, &keys[..keys.len() - 1]) != Some(line);
+            let flow = || {
+                let content = text.lines().nth(line - 1).unwrap_or_default();
+                keys.last()
+                    .is_some_and(|key| content.contains(&format!("{key}:")))
+            };
+            (exact || flow()).then(|| Place {
+                file: file.clone(),
+                line,
+                comment: yaml::comment_of(text, line).map(str::to_owned),
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_on_top_and_the_stack_win() {
+        let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+        let files = vec![
+            file(
+                "base",
+                "engine:\n  a: 1 # guide\n  b: 2\non:\n  current:\n    b: 3\n",
+            ),
+            file("own", "engine:\n  b: 4\n"),
+        ];
+        let at = |stack: &str, path: &str| {
+            Origins::new(files.clone(), stack)
+                .place(path)
+                .map(|p| p.to_string())
+        };
+        assert_eq!(at("guide", "engine.a").unwrap(), "base:2");
+        assert_eq!(at("guide", "engine.b").unwrap(), "own:2");
+        assert_eq!(at("current", "engine.b").unwrap(), "base:6");
+        assert_eq!(at("guide", "engine.c"), None);
+        let place = Origins::new(files, "guide").place("engine.a").unwrap();
+        assert_eq!(place.comment.as_deref(), Some("guide"));
+    }
+}

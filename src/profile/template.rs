@@ -1,0 +1,53 @@
+//! A profile file to start from: it extends another, and shows every setting it could change.
+//!
+//! Not in this module: writing it anywhere (`commands`).
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use super::catalog::Selection;
+use crate::error::Result;
+
+/// The text of a new profile called `name` that extends `base`.
+///
+/// # Errors
+/// None of its own; the signature leaves room for a base that cannot be extended.
+pub fn template(name: &str, base: &Selection) -> Result<String> {
+    let profile = &base.profile;
+    let mut text = format!(
+        "# A profile of your own. What it does not say holds as in `{base}`; null takes a setting back to the\n\
+         # engine's default. Check it: dsr1 profiles validate FILE. Run it: dsr1 plan --profile-file FILE\n\
+         name: {name}\n\
+         extends: {base}\n\
+         title: \"say what it is for\"\n\
+         source: \"say where the values come from\"\n",
+        base = profile.name
+    );
+    let own = base.stack.name == profile.stack;
+    let _ = writeln!(text, "{}stack: {}", if own { "# " } else { "" }, base.stack.name);
+    text.push_str("engine:   # uncomment what you change\n");
+    let Ok(Value::Object(knobs)) = serde_json::to_value(&profile.engine) else {
+        return Ok(text);
+    };
+    for (knob, value) in &knobs {
+        match value {
+            Value::Null => {
+                let _ = writeln!(text, "  # {knob}:");
+            }
+            Value::Object(map) if map.is_empty() => {
+                let _ = writeln!(text, "  # {knob}: {{NAME: value}}");
+            }
+            value => {
+                let _ = writeln!(text, "  # {knob}: {value}");
+            }
+        }
+    }
+    let bench = &profile.bench;
+    let _ = write!(
+        text,
+        "bench:\n  # input_len: {}\n  # output_len: {}\n  # max_concurrency: {}\n  # num_prompts: {}\n",
+        bench.input_len, bench.output_len, bench.max_concurrency, bench.num_prompts
+    );
+    Ok(text)
+}

@@ -1,0 +1,140 @@
+//! A plan for people: what would run, and who decided it.
+//!
+//! Not in this module: the script (`plan::shell`).
+
+use super::profiles::check_rows;
+use super::safe;
+use super::table::{aligned, row};
+use crate::plan::{Blocker, Mount, Origin, Plan, ServeRequest, StartContainer, StartProcess, Step};
+use crate::units::Bytes;
+
+/// The plan of `request`; `with_origin` adds who decided each argument and variable.
+#[must_use]
+pub fn plan(plan: &Plan, request: &ServeRequest, origins: &[Origin], with_origin: bool) -> String {
+    let mut text = head(plan, request);
+    for step in &plan.steps {
+        match step {
+            Step::StartContainer(step) => text.push_str(&container(step)),
+            Step::StartProcess(step) => text.push_str(&process(step)),
+            _ => {}
+        }
+    }
+    text.push_str("\nenvironment\n");
+    text.push_str(&parts(origins, true, with_origin));
+    text.push_str("\ncommand\n");
+    text.push_str(&parts(origins, false, with_origin));
+    if !plan.checks.is_empty() {
+        text.push_str("\nchecks\n");
+        text.push_str(&check_rows(&plan.checks));
+    }
+    text.push_str("\nsteps\n");
+    let of = plan.steps.len();
+    for (index, step) in plan.steps.iter().enumerate() {
+        text.push_str(&safe(&format!("  {}/{of} {}", index + 1, step.title())));
+        text.push('\n');
+    }
+    for Blocker { message, cause, hint } in &plan.blockers {
+        text.push_str(&safe(&format!("blocked  {message}: {cause}; {hint}")));
+        text.push('\n');
+    }
+    text
+}
+
+fn head(plan: &Plan, request: &ServeRequest) -> String {
+    let (profile, stack) = (&request.profile, &request.stack);
+    let pins = &stack.pins;
+    let cuda = pins
+        .cuda
+        .as_ref()
+        .map_or_else(String::new, |cuda| format!(", CUDA {cuda}"));
+    let digest = if stack.base_digest.is_some() {
+        ""
+    } else {
+        " (digest unknown)"
+    };
+    let mut rows = vec![
+        row(["profile", &profile.name]),
+        row(["", &profile.title]),
+        row(["source", &profile.source]),
+        row(["stack", &stack.name]),
+        row([
+            "",
+            &format!("SGLang {}, FlashInfer {}{cuda}", pins.sglang, pins.flashinfer),
+        ]),
+        row(["base image", &format!("{}{digest}", stack.base_reference())]),
+        row([
+            "model",
+            &format!("{}@{}", profile.model.repo, profile.model.revision),
+        ]),
+        row([
+            "weights",
+            &format!(
+                "{}, {}",
+                profile.precision.name(),
+                Bytes(profile.model.size_bytes)
+            ),
+        ]),
+    ];
+    let mut label = "notes";
+    for note in &plan.notes {
+        rows.push(row([label, note]));
+        label = "";
+    }
+    aligned(&rows)
+}
+
+fn container(step: &StartContainer) -> String {
+    let gpus = if step.gpus { "all" } else { "none" };
+    let mut rows = vec![
+        row(["container", &step.name]),
+        row(["image", &step.image]),
+        row(["network", &step.network]),
+        row(["GPUs", gpus]),
+        row(["/dev/shm", &Bytes(step.shm_bytes).to_string()]),
+        row([
+            "rights",
+            &format!(
+                "cap-drop {}, {}",
+                step.cap_drop.join(" "),
+                step.security_opt.join(" ")
+            ),
+        ]),
+    ];
+    let mut label = "mounts";
+    for mount in &step.mounts {
+        let shown = match mount {
+            Mount::Bind { source, target } => format!("{source} -> {target} (read-only)"),
+            Mount::Volume { name, target } => format!("volume {name} -> {target}"),
+        };
+        rows.push(row([label, &shown]));
+        label = "";
+    }
+    format!("\n{}", aligned(&rows))
+}
+
+fn process(step: &StartProcess) -> String {
+    let rows = [
+        row(["process", &step.name]),
+        row(["log", &step.log]),
+        row(["directory", &step.workdir]),
+    ];
+    format!("\n{}", aligned(&rows))
+}
+
+/// One line per argument or variable.
+fn parts(origins: &[Origin], variables: bool, with_origin: bool) -> String {
+    let rows: Vec<Vec<String>> = origins
+        .iter()
+        .filter(|origin| origin.variable == variables)
+        .map(|origin| {
+            let words = format!("  {}", origin.words.join(" "));
+            if !with_origin {
+                return row([words.as_str()]);
+            }
+            let place = origin.place.as_deref().unwrap_or_default();
+            let source = origin.source.as_deref().unwrap_or_default();
+            row([words.as_str(), &origin.from, place, source])
+        })
+        .collect();
+    aligned(&rows)
+}

@@ -1,0 +1,154 @@
+//! Stacks, their differences, and drift of their option tables.
+
+use super::safe;
+use super::table::{aligned, row};
+use crate::profile::flags::{Difference, Parser, ParserDrift};
+use crate::profile::{Accelerator, Stack, StackChange};
+use crate::units::Bytes;
+
+/// One line per stack.
+#[must_use]
+pub fn stacks(stacks: &[&Stack]) -> String {
+    let mut rows = vec![row([
+        "NAME",
+        "SGLANG",
+        "FLASHINFER",
+        "CUDA",
+        "DRIVER",
+        "DIGEST",
+        "TITLE",
+    ])];
+    rows.extend(stacks.iter().map(|stack| {
+        let driver = stack
+            .driver_min
+            .map_or_else(|| "-".to_owned(), |min| format!("{min}+"));
+        let digest = if stack.base_digest.is_some() {
+            "pinned"
+        } else {
+            "unknown"
+        };
+        row([
+            stack.name.as_str(),
+            &stack.pins.sglang.to_string(),
+            &stack.pins.flashinfer,
+            stack.pins.cuda.as_deref().unwrap_or("-"),
+            &driver,
+            digest,
+            &stack.title,
+        ])
+    }));
+    aligned(&rows)
+}
+
+/// One stack.
+#[must_use]
+pub fn stack(stack: &Stack) -> String {
+    let pins = &stack.pins;
+    let digest = stack
+        .base_digest
+        .clone()
+        .unwrap_or_else(|| "unknown: dsr1 lock needs the image on this host".to_owned());
+    let architectures: Vec<&str> = stack.architectures.iter().map(|one| one.name()).collect();
+    let mut rows = vec![
+        row(["stack", &stack.name]),
+        row(["", &stack.title]),
+        row(["image", &stack.base_image]),
+        row(["digest", &digest]),
+        row(["platforms", &stack.platforms.join(", ")]),
+        row(["SGLang", &pins.sglang.to_string()]),
+        row(["FlashInfer", &pins.flashinfer]),
+        row(["kernels", &pins.kernel]),
+        row(["PyTorch", &pins.torch]),
+    ];
+    if stack.accelerator == Accelerator::Cuda {
+        rows.push(row(["CUDA", pins.cuda.as_deref().unwrap_or("unknown")]));
+        rows.push(row(["GPUs", &architectures.join(", ")]));
+        rows.push(row([
+            "driver",
+            &stack
+                .driver_min
+                .map_or_else(String::new, |min| format!("{min} or newer")),
+        ]));
+    }
+    rows.extend([
+        row([
+            "starts with",
+            &stack.launch.command(&stack.image_python).join(" "),
+        ]),
+        row(["ready when", &format!("GET {} answers 200", stack.probe)]),
+        row(["caches", &stack.cache_paths.join(", ")]),
+        row(["disk", &Bytes(stack.install_bytes).to_string()]),
+    ]);
+    aligned(&rows)
+}
+
+/// What two stacks do not agree on; every option when `all`, else how many.
+#[must_use]
+pub fn stack_diff(
+    left: &str,
+    right: &str,
+    changes: &[StackChange],
+    options: &[Difference],
+    all: bool,
+) -> String {
+    let mut rows = vec![row(["PROPERTY", left, right])];
+    rows.extend(changes.iter().map(|change| {
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        row([
+            change.setting.as_str(),
+            &shown(&change.left),
+            &shown(&change.right),
+        ])
+    }));
+    let count = |what: &str| options.iter().filter(|one| one.change == what).count();
+    let tally = format!(
+        "engine options: {} added, {} removed, {} changed{}\n",
+        count("added"),
+        count("removed"),
+        count("changed"),
+        if all || options.is_empty() {
+            ""
+        } else {
+            "; --flags lists them"
+        }
+    );
+    let listed = if all { differences(options) } else { String::new() };
+    format!("{}\n{tally}{listed}", aligned(&rows))
+}
+
+/// What an installed SGLang does not have as the bundled tables say.
+#[must_use]
+pub fn drift(source: &str, parsers: &[ParserDrift]) -> String {
+    let mut text = format!("asked: {}\n", safe(source));
+    for one in parsers {
+        let which = match one.parser {
+            Parser::Server => "server",
+            Parser::Bench => "client",
+        };
+        let verdict = match one.differences.len() {
+            0 => "as bundled".to_owned(),
+            count => format!("{count} differ"),
+        };
+        let stood_in = if one.stood_in.is_empty() {
+            String::new()
+        } else {
+            format!("; not installed there: {}", one.stood_in.join(", "))
+        };
+        let line = format!(
+            "{which}: SGLang {}, {} options, table of {}: {verdict}{stood_in}",
+            one.found, one.options, one.bundled
+        );
+        text.push_str(&safe(&line));
+        text.push('\n');
+        text.push_str(&differences(&one.differences));
+    }
+    text
+}
+
+fn differences(differences: &[Difference]) -> String {
+    let rows: Vec<Vec<String>> = differences
+        .iter()
+        .map(|one| row([one.change, one.option.as_str(), one.detail.as_str()]))
+        .collect();
+    aligned(&rows)
+}
