@@ -78,7 +78,7 @@ pub enum Command {
     ///
     /// Exits with 3 when something is missing. With --format json it prints the facts that --facts takes elsewhere.
     Doctor(DoctorArgs),
-    /// Show what would run: image, mounts, environment, every engine argument, memory, and what to know.
+    /// Show what would run: image, mounts, environment, arguments, memory.
     ///
     /// Nothing is started and nothing is fetched. `up --dry-run` prints the same as a script.
     Plan(PlanCommandArgs),
@@ -104,7 +104,7 @@ pub enum Command {
     Bench(BenchArgs),
     /// Measure accuracy against a running server.
     Eval(EvalArgs),
-    /// List the profiles, show, compare, check, migrate or make one, or ask which fits a load.
+    /// List, show, compare, check, migrate and make profiles; ask which fits a load.
     Profiles(ProfilesArgs),
     /// List the engine stacks, show one, or compare two.
     Stacks(StacksArgs),
@@ -606,7 +606,7 @@ pub struct StackDiffArgs {
 /// Arguments of `explain`.
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArgs {
-    /// An option (--mem-fraction-static), a variable (SGLANG_CUTLASS_MOE) or a setting (mem_fraction).
+    /// An option (--mem-fraction-static), a variable (`SGLANG_CUTLASS_MOE`) or a setting (`mem_fraction`).
     #[arg(value_name = "FLAG", allow_hyphen_values = true)]
     pub name: String,
 }

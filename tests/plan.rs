@@ -57,10 +57,54 @@ fn every_profile_and_command_on_the_guides_host() {
         "fp8-high-throughput",
         "fp8-low-latency",
     ] {
-        for command in ["up", "plan", "serve", "build", "pull"] {
+        for command in ["up", "serve", "build", "pull"] {
             let script = script(&[command, "--profile", profile], B200);
             insta::assert_snapshot!(format!("{profile}-{command}"), script);
         }
+    }
+}
+
+/// What `dsr1 plan` prints for a host described by facts.
+fn shown(args: &[&str], facts: &str) -> String {
+    let home = Home::new();
+    let file = home.path().join("facts.json");
+    std::fs::write(&file, facts).unwrap();
+    let all = [&["plan", "--facts", file.to_str().unwrap()], args].concat();
+    home.run(&all).expect(0).stdout
+}
+
+#[test]
+fn a_plan_for_people_shows_who_decided_what() {
+    let newer = B200.replace("575.57.08", "580.65.06");
+    for (name, args, facts) in [
+        (
+            "shown-fp8-high-throughput",
+            &["--profile", "fp8-high-throughput", "--origin"][..],
+            B200,
+        ),
+        (
+            "shown-fp8-high-throughput-current",
+            &[
+                "--profile",
+                "fp8-high-throughput",
+                "--stack",
+                "current",
+                "--origin",
+            ],
+            &newer,
+        ),
+        (
+            "shown-low-latency-current",
+            &["--profile", "low-latency", "--fp8", "--stack", "current"],
+            &newer,
+        ),
+        (
+            "shown-rehearsal",
+            &["--profile", "rehearsal", "--runtime", "process", "--origin"],
+            LAPTOP,
+        ),
+    ] {
+        insta::assert_snapshot!(name, shown(args, facts));
     }
 }
 
@@ -274,7 +318,7 @@ fn measurements_and_stops_of_a_running_server() {
     for (runtime, server, stack, profile, cache) in servers {
         let stack = catalog.stack(stack).unwrap().clone();
         let env: BTreeMap<String, String> = offline_env(cache);
-        let profile = catalog.select(profile, None, None).unwrap().profile;
+        let profile = catalog.resolve(profile, None).unwrap().profile;
         let bench = BenchRequest {
             server: server.clone(),
             python: "python3".to_owned(),

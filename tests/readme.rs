@@ -77,7 +77,16 @@ fn every_other_command_runs() {
     for command in &readme_commands()[2..] {
         let word = command.split(' ').nth(1).unwrap();
         match word {
-            "up" | "serve" | "build" | "pull" | "plan" => {
+            "plan" => {
+                let planned = if command.contains("--facts") {
+                    (*command).to_owned()
+                } else {
+                    format!("{command} --facts facts.json")
+                };
+                let run = shell(&home, &planned).expect(0);
+                assert!(run.stdout.starts_with("profile  "), "{planned}");
+            }
+            "up" | "serve" | "build" | "pull" => {
                 let planned = if command.contains("--dry-run") || command.contains("--facts") {
                     (*command).to_owned()
                 } else {
@@ -113,7 +122,7 @@ fn every_other_command_runs() {
                     run.stdout
                 );
             }
-            "status" | "profiles" | "completions" | "man" => {
+            "status" | "profiles" | "stacks" | "explain" | "completions" | "man" => {
                 assert!(!shell(&home, command).expect(0).stdout.is_empty(), "{command}");
             }
             other => panic!("nobody says how to run `{other}`: {command}"),

@@ -69,6 +69,10 @@ const GRAPHS_BY_PHASE: Version = Version::new(0, 5, 14);
 
 /// Renders `engine` for `version`, in the order of the guide's own commands.
 #[must_use]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one line per knob, and every knob taken apart"
+)]
 pub fn render(engine: &Engine, version: Version) -> EngineFlags {
     let Engine {
         tensor_parallel,
@@ -269,7 +273,9 @@ impl EngineFlags {
     fn moe_runner(&mut self, runner: Option<MoeRunner>, version: Version) {
         let knob = "moe_runner";
         match runner {
+            // The choice of 0.4.10 without any flag is Triton.
             None => {}
+            Some(MoeRunner::Auto | MoeRunner::Triton) if version < MOE_RUNNER_BACKEND => {}
             Some(MoeRunner::Cutlass) if version < MOE_RUNNER_CUTLASS => {
                 self.variable(knob, "SGLANG_CUTLASS_MOE", "1");
             }
@@ -278,8 +284,6 @@ impl EngineFlags {
             }
             Some(MoeRunner::FlashinferCutlass) => self.switch(knob, "--enable-flashinfer-cutlass-moe", true),
             Some(MoeRunner::FlashinferTrtllm) => self.switch(knob, "--enable-flashinfer-trtllm-moe", true),
-            // The choice of 0.4.10 without any flag is Triton.
-            Some(MoeRunner::Auto | MoeRunner::Triton) => {}
             // Not in this version: the flag that says so is refused with its first version named.
             Some(runner) => self.value(knob, "--moe-runner-backend", Some(runner)),
         }

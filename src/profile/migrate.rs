@@ -139,12 +139,7 @@ impl File {
             {
                 continue;
             }
-            let takes = |name: &str| {
-                table
-                    .get(name)
-                    .filter(|spec| spec.kind == OptionKind::Store)
-                    .is_some()
-            };
+            let takes = |name: &str| table.get(name).is_some_and(|spec| spec.kind == OptionKind::Store);
             let next = history.replacement(name).filter(|next| takes(next));
             let Some(next) = next else { continue };
             let Some(line) = self.lines.iter().position(|line| mentions(line, name)) else {

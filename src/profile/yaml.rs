@@ -89,7 +89,7 @@ impl Document {
     /// [`Kind::Usage`] with file, line, a three-line snippet and the nearest known key.
     pub(super) fn into_type<T: DeserializeOwned>(self, sources: &[Source<'_>]) -> Result<T> {
         serde_path_to_error::deserialize(self.0).map_err(|error| {
-            let mut path: Vec<String> = error.path().iter().map(|segment| segment.to_string()).collect();
+            let mut path: Vec<String> = error.path().iter().map(ToString::to_string).collect();
             let message = error.into_inner().to_string();
             if let Some(unknown) = unknown_word(&message) {
                 path.push(unknown.to_owned());

@@ -88,11 +88,11 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
             refused.join(", ")
         ),
     );
-    let gpu = own.stack.accelerator == Accelerator::Cuda;
-    Err(match gpu {
-        true => error
-            .hint("each error above says what to do; dsr1 profiles migrate FILE --to STACK does what it can"),
-        false => error.hint("each error above says what to do"),
-    }
-    .told_if(context.is_json()))
+    let error = error.hint("each error above says what to do");
+    let error = if own.stack.accelerator == Accelerator::Cuda {
+        error.hint("dsr1 profiles migrate FILE --to STACK does what it can")
+    } else {
+        error
+    };
+    Err(error.told_if(context.is_json()))
 }

@@ -8,6 +8,7 @@ use crate::profile::flags::Parsed;
 use crate::profile::version::Version;
 
 /// The settings, whatever they were spelled like.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the engine's")]
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Effective {
     /// Version they are read for.

@@ -22,11 +22,11 @@ fn one(problem: &Problem<'_>, parser: Parser, version: Version) -> Check {
     let error = |id: &str, subject: &str, text: String| Check::new(id, Level::Error, subject, text);
     let subject = problem.subject();
     match problem {
-        Problem::Unknown(name) => absent(name, parser, version, String::new()),
+        Problem::Unknown(name) => absent(name, parser, version, ""),
         Problem::Ambiguous(name, candidates) => {
             let says = format!("; its parser calls it ambiguous: {}", candidates.join(" or "));
             if history(parser).lifetime(name).is_some() {
-                return absent(name, parser, version, says);
+                return absent(name, parser, version, &says);
             }
             error(
                 "flag.ambiguous",
@@ -99,7 +99,7 @@ impl Check {
 }
 
 /// An option that this version lacks: not yet there, no longer there, or never.
-fn absent(name: &str, parser: Parser, version: Version, says: String) -> Check {
+fn absent(name: &str, parser: Parser, version: Version, says: &str) -> Check {
     let history = history(parser);
     let names = [name.to_owned()];
     match history.lifetime(name) {

@@ -115,7 +115,7 @@ fn experts(settings: &Effective, version: Version, found: &mut Vec<Check>) {
             )
             .fix(format!("use 1 or {tp}")),
         );
-    } else if (EXPERTS + redundant) % ep.max(1) != 0 {
+    } else if !(EXPERTS + redundant).is_multiple_of(ep.max(1)) {
         // expert_location.py asserts it, after the weights were read.
         found.push(error(
             "experts.redundant",
