@@ -112,6 +112,12 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Compare the bundled option tables with an installed SGLang.
     Flags(FlagsArgs),
+    /// Write one file that says what a server is: image, weights, arguments.
+    Lock(LockArgs),
+    /// Say in words what differs between a lock and this host.
+    ///
+    /// Exits with 8 when something differs that changes what is served.
+    Check(CheckArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Write the manual pages to a directory.
@@ -208,6 +214,9 @@ pub struct ServeArgs {
     /// Stay attached: print the log until Ctrl-C, which stops the server.
     #[arg(long)]
     pub foreground: bool,
+    /// Start only what this file of `dsr1 lock` says, and refuse with 8 when anything differs here.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "dsr1.lock")]
+    pub locked: Option<PathBuf>,
 }
 
 /// What to serve and how.
@@ -635,6 +644,31 @@ pub struct SyncArgs {
     /// What runs the engine.
     #[command(flatten)]
     pub runtime: RuntimeArgs,
+}
+
+/// Arguments of `lock`.
+#[derive(Debug, Clone, Args)]
+pub struct LockArgs {
+    /// What to serve and how.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// File to write; - is stdout.
+    #[arg(long, short, default_value = "dsr1.lock", value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace an existing file.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// The lock.
+    #[arg(default_value = "dsr1.lock", value_name = "LOCK")]
+    pub file: PathBuf,
+    /// What to compare with it, where that is not what was locked.
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// Arguments of `completions`.

@@ -21,6 +21,9 @@ pub struct Facts {
     pub docker: Docker,
     /// Commits of the snapshots in the hub cache, by repository and revision (`repo@revision`).
     pub snapshots: BTreeMap<String, String>,
+    /// Proven files of those snapshots, by repository and commit (`repo@commit`), when they were asked for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<String, Vec<WeightFile>>,
     /// Paths that dsr1 works in.
     pub paths: Paths,
     /// Servers of dsr1 that start or run on this host, with their ports on 127.0.0.1.
@@ -35,6 +38,17 @@ impl Facts {
             .get(&format!("{repo}@{revision}"))
             .map(String::as_str)
     }
+}
+
+/// One proven file of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightFile {
+    /// Path in the repository.
+    pub path: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// SHA-256, or git's blob SHA-1 of a small file, in hex.
+    pub hash: String,
 }
 
 /// The machine.
@@ -126,6 +140,9 @@ pub struct Docker {
     pub runtimes: Vec<String>,
     /// Images asked about: reference to image id; absent ones are not listed.
     pub images: BTreeMap<String, String>,
+    /// Digests of those images: of the registry they came from, else their own id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub digests: BTreeMap<String, String>,
     /// Base images that are absent but whose registry answered for them.
     pub pullable: Vec<String>,
 }

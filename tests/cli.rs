@@ -162,7 +162,12 @@ fn a_profile_file_with_a_wrong_key_shows_the_line() {
         .expect(0)
         .stdout;
     let file = home.path().join("mine.yaml");
-    std::fs::write(&file, yaml.replace("  mem_fraction: 0.2", "  mem_fracton: 0.2")).unwrap();
+    std::fs::write(
+        &file,
+        yaml.replace("name: rehearsal", "name: mine")
+            .replace("  mem_fraction: 0.2", "  mem_fracton: 0.2"),
+    )
+    .unwrap();
     let run = home
         .run(&["serve", "--profile-file", "mine.yaml", "--dry-run"])
         .expect(2);

@@ -195,7 +195,11 @@ fn every_benchmark_is_accepted_by_the_real_client_of_its_stack() {
         };
         let line = step.argv[1 + found.stack.bench.len()..].to_vec();
         let version = found.stack.pins.sglang.to_string();
-        assert_eq!(real(&version, Parser::Bench, &[line.clone()]), [None], "{line:?}");
+        assert_eq!(
+            real(&version, Parser::Bench, std::slice::from_ref(&line)),
+            [None],
+            "{line:?}"
+        );
         let table = history(Parser::Bench).table(found.stack.pins.sglang);
         assert_eq!(table.parse(&line).problems, [], "{line:?}");
     }

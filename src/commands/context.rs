@@ -199,6 +199,9 @@ impl Context {
                 (profile.goal == Goal::Rehearsal).then(hub::rehearsal_commit)
             });
             if let Some(commit) = commit {
+                if let Some(files) = hub::proven_files(cache, &model.repo, &commit).filter(|_| ask.weights) {
+                    facts.weights.insert(format!("{}@{commit}", model.repo), files);
+                }
                 facts
                     .snapshots
                     .insert(format!("{}@{}", model.repo, model.revision), commit);
@@ -238,6 +241,7 @@ impl Context {
     pub(super) async fn server_request(
         &self,
         args: &ServerArgs,
+        weights: bool,
     ) -> Result<(ServeRequest, Facts, Vec<String>)> {
         let file = Self::facts_file(&args.plan)?;
         let Selection {
@@ -253,6 +257,7 @@ impl Context {
                 docker: asked(&args.runtime) != Some(Target::Process),
                 python: asked(&args.runtime) != Some(Target::Docker),
                 gpus: true,
+                weights,
                 ports: std::iter::once(args.port).chain(plan::mirror_ports()).collect(),
                 base_image: args.runtime.base_image.clone(),
             };
@@ -295,6 +300,7 @@ impl Context {
 
 /// What [`Context::gather`] looks at.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing to look at")]
 pub(super) struct Ask {
     /// The Docker daemon.
     pub(super) docker: bool,
@@ -302,6 +308,8 @@ pub(super) struct Ask {
     pub(super) python: bool,
     /// GPUs.
     pub(super) gpus: bool,
+    /// The proven files of the weights.
+    pub(super) weights: bool,
     /// Ports on 127.0.0.1.
     pub(super) ports: Vec<u16>,
     /// Base image instead of the stack's.

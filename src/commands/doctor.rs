@@ -41,6 +41,7 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         docker: true,
         python: true,
         gpus: true,
+        weights: false,
         ports: vec![args.port],
         base_image: None,
     };

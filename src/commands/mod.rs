@@ -11,6 +11,7 @@ mod doctor;
 mod eval;
 mod explain;
 mod flags;
+mod lock;
 mod logs;
 mod mirror;
 mod plan;
@@ -60,6 +61,8 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Profiles(args) => profiles::run(&context, args).await,
             Command::Stacks(args) => stacks::run(&context, args),
             Command::Explain(args) => explain::run(&context, &args),
+            Command::Lock(args) => lock::lock(&context, args).await,
+            Command::Check(args) => lock::check(&context, args).await,
             Command::Flags(args) => flags::run(&context, args).await,
             Command::Completions(_) | Command::Man(_) => Ok(()),
         }

@@ -1,6 +1,7 @@
 //! `dsr1 serve`: one server, ready and verified.
 
 use super::context::Context;
+use super::lock;
 use crate::cli::ServeArgs;
 use crate::engine::signal;
 use crate::error::{Error, Kind, Result};
@@ -12,10 +13,18 @@ const DRAIN_S: u32 = 30;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<()> {
-    let (request, facts, notes) = context.server_request(&args.server).await?;
+    let locked = args.locked.as_deref().map(lock::read).transpose()?;
+    let server = match &locked {
+        Some(locked) => lock::as_locked(args.server, locked),
+        None => args.server,
+    };
+    let (request, facts, notes) = context.server_request(&server, locked.is_some()).await?;
+    if let Some(locked) = &locked {
+        lock::refuse(context, locked, &request, &facts)?;
+    }
     let mut plan = plan::serve(&request, &facts)?;
     plan.notes.splice(0..0, notes);
-    let print = args.server.plan.dry_run || args.server.plan.facts.is_some();
+    let print = server.plan.dry_run || server.plan.facts.is_some();
     context.print_or_finish(&plan, print).await?;
     let started = plan.steps.iter().find_map(|step| match step {
         Step::AwaitReady(step) => Some(&step.server),

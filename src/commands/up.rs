@@ -17,7 +17,7 @@ pub(super) async fn run(context: &Context, args: UpArgs) -> Result<()> {
 /// The whole plan, with what it was made from.
 pub(super) async fn planned(context: &Context, args: UpArgs) -> Result<(Plan, UpRequest, Facts)> {
     let endpoint = context.endpoint(&args.hub)?;
-    let (serve, facts, notes) = context.server_request(&args.server).await?;
+    let (serve, facts, notes) = context.server_request(&args.server, false).await?;
     let keep = args.keep || serve.profile.goal != Goal::Rehearsal;
     let request = UpRequest {
         serve,

@@ -1,9 +1,9 @@
-//! The user's own profiles and stacks: files below the configuration directory, and one that is named.
+//! The user's own files: profiles and stacks below the configuration directory, and what is named to read or write.
 //!
 //! Not in this module: what they say (`profile`).
 
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,56 @@ fn directory(path: &Path) -> Result<Vec<UserFile>> {
         .collect();
     paths.sort();
     paths.iter().map(|path| file(path)).collect()
+}
+
+/// Reads one file that a command names.
+///
+/// # Errors
+/// [`Kind::Usage`] when it cannot be read or is too large.
+pub fn read_file(path: &Path) -> Result<UserFile> {
+    file(path)
+}
+
+/// Writes a text that anybody may read, whole or not at all; an existing file is replaced only when `replace`.
+///
+/// # Errors
+/// [`Kind::Usage`] when it exists; [`Kind::Host`] when it cannot be written.
+pub fn write(path: &Path, text: &str, replace: bool) -> Result<()> {
+    let failed = || format!("cannot write `{}`", path.display());
+    let name = path
+        .file_name()
+        .ok_or_else(|| Error::new(Kind::Usage, failed()).cause("it names no file"))?;
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let temporary = dir.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let publish = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        // Whatever the umask is.
+        file.set_permissions(Permissions::from_mode(0o644))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        if replace {
+            fs::rename(&temporary, path)?;
+        } else {
+            // A link, unlike a rename, fails when the name is taken, also when it was taken a moment ago.
+            fs::hard_link(&temporary, path)?;
+            fs::remove_file(&temporary)?;
+        }
+        File::open(dir)?.sync_all()
+    };
+    match publish() {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            drop(fs::remove_file(&temporary));
+            if error.kind() == ErrorKind::AlreadyExists {
+                return Err(Error::new(Kind::Usage, format!("`{}` exists", path.display()))
+                    .hint("choose another name, or replace it with --force"));
+            }
+            Err(error).at(Kind::Host, failed)
+        }
+    }
 }
 
 /// Reads one file, at most one byte more than is accepted: a pipe or a device never ends.

@@ -238,7 +238,7 @@ pub(super) fn has_image(request: &BuildRequest, facts: &Facts) -> bool {
 }
 
 /// SHA-256 over named parts, in hex; each part's length is hashed too, so parts cannot run together.
-fn digest(parts: &[(&str, &String)]) -> String {
+pub(super) fn digest(parts: &[(&str, &String)]) -> String {
     let mut hash = Sha256::new();
     for (name, value) in parts {
         hash.update(format!("{name}:{}:", value.len()));

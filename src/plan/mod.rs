@@ -7,6 +7,7 @@ pub mod checks;
 mod dockerfile;
 mod eval;
 mod install;
+pub mod lock;
 mod origin;
 mod pull;
 mod serve;

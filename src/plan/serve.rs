@@ -176,7 +176,7 @@ fn log_path(name: &str, facts: &Facts) -> String {
     format!("{}/servers/{name}.log", facts.paths.state)
 }
 
-fn commit<'a>(request: &'a ServeRequest, facts: &'a Facts) -> Option<&'a str> {
+pub(super) fn commit<'a>(request: &'a ServeRequest, facts: &'a Facts) -> Option<&'a str> {
     let model = &request.profile.model;
     let pinned = model.revision.len() == 40 && model.revision.chars().all(|c| c.is_ascii_hexdigit());
     if pinned {

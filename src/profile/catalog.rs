@@ -341,7 +341,21 @@ impl Catalog {
             .collect();
         // Once as it is written, so that a wrong value below `on` is found there.
         let written: Profile = merged.clone().into_type(&sources)?;
-        let stack = self.stack(stack.unwrap_or(&written.stack))?;
+        let stack = self.stack(stack.unwrap_or(&written.stack)).map_err(|error| {
+            let place = Origins::new(files.clone(), "")
+                .place("stack")
+                .filter(|_| stack.is_none());
+            match place {
+                Some(place) => {
+                    let placed = Error::new(Kind::Usage, format!("{place}: {}", error.message()));
+                    error
+                        .hints()
+                        .iter()
+                        .fold(placed, |placed, hint| placed.hint(hint.clone()))
+                }
+                None => error,
+            }
+        })?;
         let profile = match merged.at(&["on", &stack.name]) {
             Some(over) => {
                 let mut engine = merged.at(&["engine"]).unwrap_or(over.clone());

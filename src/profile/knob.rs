@@ -43,10 +43,9 @@ impl<'de> Deserialize<'de> for Count {
             }
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Count, E> {
-                u32::try_from(number)
-                    .ok()
-                    .and_then(Count::new)
-                    .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+                u32::try_from(number).ok().and_then(Count::new).ok_or_else(|| {
+                    E::custom(format!("{number} is not a whole number from 1 to {}", u32::MAX))
+                })
             }
         }
         deserializer.deserialize_u64(Whole)
@@ -81,12 +80,8 @@ impl fmt::Display for Fraction {
 impl<'de> Deserialize<'de> for Fraction {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let share = number(deserializer)?;
-        Self::new(share).ok_or_else(|| {
-            de::Error::invalid_value(
-                de::Unexpected::Float(share),
-                &"a share between 0 and 1, such as 0.85",
-            )
-        })
+        Self::new(share)
+            .ok_or_else(|| de::Error::custom(format!("{share} is not a share between 0 and 1, such as 0.85")))
     }
 }
 
@@ -115,10 +110,7 @@ impl<'de> Deserialize<'de> for Positive {
         if value.is_finite() && value > 0.0 {
             Ok(Self(value))
         } else {
-            Err(de::Error::invalid_value(
-                de::Unexpected::Float(value),
-                &"a number above 0",
-            ))
+            Err(de::Error::custom(format!("{value} is not a number above 0")))
         }
     }
 }
@@ -255,7 +247,7 @@ mod tests {
     #[test]
     fn knobs_refuse_what_no_engine_takes() {
         assert_eq!(serde_json::from_str::<Count>("8").unwrap().get(), 8);
-        assert!(error::<Count>("0").contains("a whole number from 1 to"));
+        assert!(error::<Count>("0").contains("0 is not a whole number from 1 to"));
         assert!(error::<Count>("-1").contains("a whole number from 1 to"));
         assert!(error::<Count>("\"many\"").contains("a whole number from 1 to"));
         assert!((serde_json::from_str::<Fraction>("0.85").unwrap().get() - 0.85).abs() < 1e-12);

@@ -10,6 +10,10 @@ use crate::error::{Error, Kind, Result};
 /// Largest accepted document: an alias bomb needs only a few hundred bytes, but a 50 MB scalar costs seconds.
 pub const MAX_BYTES: usize = 1 << 20;
 
+/// Most opening brackets in a document. libyaml's family takes time in the square of their depth: 100 000 of them
+/// are 18 seconds.
+const MAX_BRACKETS: usize = 4096;
+
 /// A file's name, for messages, and its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Source<'a> {
@@ -45,6 +49,12 @@ impl Document {
                 ),
             )
             .hint("remove it: what such a line shows is not what it says"));
+        }
+        if text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > MAX_BRACKETS {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("{origin} has more than {MAX_BRACKETS} opening brackets"),
+            ));
         }
         let value = serde_yaml::from_str(text).map_err(|error| {
             let line = error.location().map(|location| location.line());
@@ -135,15 +145,21 @@ fn merge(base: &mut serde_yaml::Value, over: serde_yaml::Value) {
 fn report(source: Source<'_>, line: Option<usize>, message: &str) -> Error {
     let Source { origin, text } = source;
     let place = line.map_or_else(|| origin.to_owned(), |line| format!("{origin}:{line}"));
-    let mut report = Error::new(
-        Kind::Usage,
-        format!("{place} is not valid: {}", without_position(message)),
-    );
+    let nearest = nearest_key(message);
+    let mut shown = without_position(message);
+    if nearest.is_some() {
+        // The nearest one says more than all of them.
+        shown = shown.split(", expected one of").next().unwrap_or(shown);
+    }
+    let mut report = Error::new(Kind::Usage, format!("{place} is not valid: {shown}"));
     if let Some(line) = line {
         report = report.log(snippet(text, line));
     }
-    match nearest_key(message) {
+    match nearest {
         Some(key) => report.hint(format!("did you mean `{key}`?")),
+        None if message.starts_with("missing field") => {
+            report.hint("write it, or `extends:` a profile that has it: dsr1 profiles new NAME")
+        }
         None => report,
     }
 }

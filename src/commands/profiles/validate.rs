@@ -41,8 +41,7 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
     let mut stacks = Vec::new();
     for stack in catalog.stacks() {
         let is_own = stack.name == own.stack.name;
-        let asked = own.profile.on.contains_key(&stack.name);
-        if stack.accelerator != own.stack.accelerator || !(is_own || asked || args.all_stacks) {
+        if stack.accelerator != own.stack.accelerator || !(is_own || args.all_stacks) {
             continue;
         }
         let found = catalog.resolve(&name, Some(&stack.name))?;
@@ -59,6 +58,7 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
         });
     }
     stacks.sort_by_key(|on| !on.own);
+    // A profile need not fit every stack; those that it speaks of count when all are asked for.
     let refused: Vec<String> = stacks
         .iter()
         .filter(|on| on.own || own.profile.on.contains_key(&on.stack))

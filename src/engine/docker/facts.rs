@@ -34,11 +34,19 @@ impl Docker {
             .ok()
             .and_then(Result::ok)
             .unwrap_or_default();
-        let mut found = BTreeMap::new();
+        let (mut found, mut digests) = (BTreeMap::new(), BTreeMap::new());
         for image in images.iter().filter(|image| !image.is_empty()) {
             match tokio::time::timeout(GREETING, self.api.inspect_image(image)).await {
                 Ok(Ok(inspect)) => {
-                    found.insert((*image).to_owned(), inspect.id.unwrap_or_default());
+                    let id = inspect.id.unwrap_or_default();
+                    // An image that was loaded or built here has no digest of a registry; its id is one too.
+                    let digest = inspect
+                        .repo_digests
+                        .into_iter()
+                        .flatten()
+                        .find_map(|name| name.split_once('@').map(|(_, digest)| digest.to_owned()));
+                    digests.insert((*image).to_owned(), digest.unwrap_or_else(|| id.clone()));
+                    found.insert((*image).to_owned(), id);
                 }
                 Ok(Err(_)) => {}
                 // It hangs: the others would cost as long.
@@ -72,6 +80,7 @@ impl Docker {
             root_dir: info.docker_root_dir,
             runtimes,
             images: found,
+            digests,
             pullable,
         }
     }

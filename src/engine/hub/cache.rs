@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::listing::{Entry, Oid, is_commit};
 use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
+use crate::facts::WeightFile;
 use crate::plan::{CheckSnapshot, repo_folder};
 use crate::rehearsal;
 use crate::report::Pulled;
@@ -228,6 +229,23 @@ pub fn cached_commit(cache_dir: &Path, repo: &str, revision: &str) -> Option<Str
     let cache = RepoCache::new(cache_dir, repo);
     let commit = cache.commit(revision)?;
     cache.manifest(&commit).map(|_| commit)
+}
+
+/// The proven files of a snapshot, when nothing changed since; `None` otherwise.
+#[must_use]
+pub fn proven_files(cache_dir: &Path, repo: &str, commit: &str) -> Option<Vec<WeightFile>> {
+    let cache = RepoCache::new(cache_dir, repo);
+    let manifest = cache.manifest(commit)?;
+    let snapshot = cache.snapshot(commit);
+    let whole = manifest.files.iter().all(|file| unchanged(&snapshot, file));
+    whole.then(|| {
+        let file = |file: &Proven| WeightFile {
+            path: file.path.clone(),
+            size: file.size,
+            hash: file.oid.clone(),
+        };
+        manifest.files.iter().map(file).collect()
+    })
 }
 
 /// Checks that a snapshot was proven, that nothing changed since, and that no shard is missing.

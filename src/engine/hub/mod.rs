@@ -24,7 +24,7 @@ mod pull;
 mod remote;
 mod write;
 
-pub use cache::{cached_commit, check_snapshot};
+pub use cache::{cached_commit, check_snapshot, proven_files};
 pub use mirror::{Mirror, mirror};
 pub use pull::pull;
 pub use write::{rehearsal_commit, write_model};

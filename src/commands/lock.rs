@@ -1,0 +1,142 @@
+//! `dsr1 lock`, `dsr1 check` and `serve --locked`: one file that says what a server is.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::context::Context;
+use crate::cli::{CheckArgs, LockArgs, Runtime, ServerArgs};
+use crate::engine::user_files;
+use crate::error::{At, Error, Kind, Result};
+use crate::facts::Facts;
+use crate::plan::ServeRequest;
+use crate::plan::lock::{self, Engine, Lock, LockDifference, lock_differences};
+use crate::ui;
+
+#[derive(Debug, Serialize)]
+struct Checked {
+    schema: &'static str,
+    profile: String,
+    stack: String,
+    same: bool,
+    differences: Vec<LockDifference>,
+}
+
+/// Writes a lock.
+pub(super) async fn lock(context: &Context, args: LockArgs) -> Result<()> {
+    let (request, facts, _) = context.server_request(&args.server, true).await?;
+    let lock = here(context, &request, &facts)?;
+    let text = format!("{}\n", serde_json::to_string_pretty(&lock).unwrap_or_default());
+    if args.output == Path::new("-") {
+        return ui::print(&text);
+    }
+    user_files::write(&args.output, &text, args.force)?;
+    let files = lock.weights.files.as_ref().map_or_else(
+        || "weights not pulled yet: their hashes are not in it".to_owned(),
+        |files| format!("{} files of weights by hash", files.len()),
+    );
+    let written = serde_json::json!({"schema": "dsr1.locked/1", "file": args.output, "lock": lock});
+    context.print(&written, |_| {
+        format!(
+            "{} holds profile {} on stack {}, {files}\n",
+            args.output.display(),
+            lock.profile.name,
+            lock.stack.name
+        )
+    })
+}
+
+/// Compares a lock with this host.
+pub(super) async fn check(context: &Context, args: CheckArgs) -> Result<()> {
+    let locked = read(&args.file)?;
+    let server = as_locked(args.server, &locked);
+    let (request, facts, _) = context.server_request(&server, true).await?;
+    let here = here(context, &request, &facts)?;
+    let differences = lock_differences(&locked, &here);
+    let checked = Checked {
+        schema: "dsr1.check/1",
+        profile: locked.profile.name.clone(),
+        stack: locked.stack.name.clone(),
+        same: !differences.iter().any(|one| one.matters),
+        differences,
+    };
+    context.print(&checked, |checked| {
+        ui::lock_check(&checked.profile, &checked.stack, &checked.differences)
+    })?;
+    if checked.same {
+        return Ok(());
+    }
+    Err(differs(&args.file, &checked.differences).told_if(context.is_json()))
+}
+
+/// Refuses a request that is not what was locked.
+pub(super) fn refuse(context: &Context, locked: &Lock, request: &ServeRequest, facts: &Facts) -> Result<()> {
+    let here = here(context, request, facts)?;
+    let differences = lock_differences(locked, &here);
+    if differences.iter().any(|one| one.matters) {
+        let lines = differences
+            .iter()
+            .filter(|one| one.matters)
+            .map(|one| format!("{}: locked {}, here {}", one.what, one.locked, one.here));
+        return Err(Error::new(Kind::Gate, "this is not what was locked")
+            .log(lines.collect())
+            .hint("dsr1 check says all of it; dsr1 lock writes a new one"));
+    }
+    Ok(())
+}
+
+fn here(context: &Context, request: &ServeRequest, facts: &Facts) -> Result<Lock> {
+    let catalog = context.catalog(None)?;
+    let text = catalog.stack_source(&request.stack.name).unwrap_or_default();
+    lock::lock(request, text, facts, env!("CARGO_PKG_VERSION"))
+}
+
+fn differs(file: &Path, differences: &[LockDifference]) -> Error {
+    let count = differences.iter().filter(|one| one.matters).count();
+    let things = if count == 1 {
+        "thing on this host is"
+    } else {
+        "things on this host are"
+    };
+    Error::new(
+        Kind::Gate,
+        format!("{count} {things} not as in `{}`", file.display()),
+    )
+}
+
+/// Reads a lock.
+pub(super) fn read(path: &Path) -> Result<Lock> {
+    let file = user_files::read_file(path)?;
+    let name = &file.origin;
+    let lock: Lock =
+        serde_json::from_str(&file.text).at(Kind::Usage, || format!("`{name}` is not a lock of dsr1"))?;
+    if lock.schema == lock::SCHEMA {
+        return Ok(lock);
+    }
+    Err(Error::new(
+        Kind::Usage,
+        format!("`{name}` has schema `{}`", lock.schema.escape_debug()),
+    )
+    .cause(format!("this dsr1 reads {}", lock::SCHEMA)))
+}
+
+/// The arguments with what they leave open as it was locked.
+pub(super) fn as_locked(mut args: ServerArgs, locked: &Lock) -> ServerArgs {
+    let named = args.profile.profile.is_some()
+        || args.profile.profile_file.is_some()
+        || args.profile.fp4
+        || args.profile.fp8;
+    if !named {
+        args.profile.profile = Some(locked.profile.name.clone());
+    }
+    if args.profile.stack.is_none() {
+        args.profile.stack = Some(locked.stack.name.clone());
+    }
+    if args.runtime.runtime == Runtime::Auto {
+        args.runtime.runtime = match locked.engine {
+            Engine::Docker { .. } => Runtime::Docker,
+            Engine::Process { .. } => Runtime::Process,
+        };
+    }
+    args
+}

@@ -1,0 +1,476 @@
+//! A lock: everything that decides what a server is, in one file, and what differs from it somewhere else.
+//!
+//! Left out on purpose: the server's name and port, and paths of the host; they change nothing of what it answers.
+//! Not in this module: reading the file (`commands`), looking at the host (`engine`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::install::{self, BuildRequest, Target, digest};
+use super::serve::{self, ServeRequest};
+use crate::error::{Error, Kind, Result};
+use crate::facts::{Facts, WeightFile};
+
+/// Version of the JSON form of [`Lock`].
+pub const SCHEMA: &str = "dsr1.lock/1";
+
+/// What the hub cache is called in a locked command line.
+const CACHE: &str = "$HF_HUB_CACHE";
+
+/// Everything that decides what a server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// Version of dsr1 that wrote it.
+    pub dsr1: String,
+    /// The profile.
+    pub profile: Pinned,
+    /// The stack.
+    pub stack: Pinned,
+    /// What runs the engine.
+    pub engine: Engine,
+    /// The weights.
+    pub weights: Weights,
+    /// The engine's command line, the hub cache as `$HF_HUB_CACHE` and its Python as `python3`.
+    pub argv: Vec<String>,
+    /// The engine's environment.
+    pub env: BTreeMap<String, String>,
+}
+
+/// A text of ours or the user's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pinned {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its text; of a profile, with the texts that it extends.
+    pub sha256: String,
+}
+
+/// What runs the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "runtime", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Engine {
+    /// An image of ours.
+    Docker {
+        /// Its tag, which holds the digest of what it is built from.
+        image: String,
+        /// Base image.
+        base: String,
+        /// Digest of the base image; of an image without a registry, its id.
+        base_digest: String,
+    },
+    /// A venv of ours.
+    Process {
+        /// Digest of its packages, files and Python version.
+        packages: String,
+        /// Version of its Python.
+        python: String,
+    },
+}
+
+/// The weights.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Weights {
+    /// Repository.
+    pub repo: String,
+    /// Commit.
+    pub commit: String,
+    /// Every proven file; `None` when they were not pulled.
+    pub files: Option<Vec<WeightFile>>,
+}
+
+/// One difference between a lock and a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LockDifference {
+    /// What differs.
+    pub what: String,
+    /// As locked.
+    pub locked: String,
+    /// As it is here.
+    pub here: String,
+    /// Whether it changes what is served; otherwise it is only worth knowing.
+    pub matters: bool,
+}
+
+/// Locks what a request would start on this host.
+///
+/// # Errors
+/// [`Kind::Host`] when the base image's digest or the weights' commit is not known; [`Kind::Usage`] as `serve`.
+pub fn lock(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1: &str) -> Result<Lock> {
+    serve::checked(request)?;
+    let ServeRequest { profile, stack, .. } = request;
+    let texts: Vec<&String> = request.origins.files().iter().map(|(_, text)| text).collect();
+    let profile_parts: Vec<(&str, &String)> = texts.iter().map(|text| ("file", *text)).collect();
+    let python = match request.target {
+        Target::Docker => stack.image_python.clone(),
+        Target::Process => "python3".to_owned(),
+    };
+    let cache = serve::cache_root(request, facts);
+    let neutral = |word: &str| {
+        let inside = !cache.is_empty() && word.starts_with(cache);
+        if inside {
+            word.replacen(cache, CACHE, 1)
+        } else {
+            word.to_owned()
+        }
+    };
+    let argv = serve::arguments(&python, request, facts)
+        .into_iter()
+        .filter(|argument| argument.origin != "dsr1")
+        .flat_map(|argument| argument.words)
+        .map(|word| neutral(&word))
+        .collect();
+    let env = serve::env(request, cache)
+        .into_iter()
+        .map(|(name, value)| (name, neutral(&value)))
+        .collect();
+    Ok(Lock {
+        schema: SCHEMA.to_owned(),
+        dsr1: dsr1.to_owned(),
+        profile: Pinned {
+            name: profile.name.clone(),
+            sha256: digest(&profile_parts),
+        },
+        stack: Pinned {
+            name: stack.name.clone(),
+            sha256: digest(&[("file", &stack_text.to_owned())]),
+        },
+        engine: engine(request, facts)?,
+        weights: weights(request, facts)?,
+        argv,
+        env,
+    })
+}
+
+fn engine(request: &ServeRequest, facts: &Facts) -> Result<Engine> {
+    let ServeRequest {
+        stack, base_image, ..
+    } = request;
+    if request.target == Target::Process {
+        let venv = install::create_venv(stack, facts)?;
+        return Ok(Engine::Process {
+            packages: venv.inputs,
+            python: facts
+                .host
+                .python
+                .as_ref()
+                .map(|python| python.version.clone())
+                .unwrap_or_default(),
+        });
+    }
+    let build = BuildRequest {
+        stack: stack.clone(),
+        target: Target::Docker,
+        base_image: base_image.clone(),
+    };
+    let base = base_image.clone().unwrap_or_else(|| stack.base_image.clone());
+    let reference = base_image.clone().unwrap_or_else(|| stack.base_reference());
+    let pinned = stack.base_digest.clone().filter(|_| base_image.is_none());
+    let found = || facts.docker.digests.get(&reference).cloned();
+    let Some(base_digest) = pinned.or_else(found) else {
+        return Err(Error::new(
+            Kind::Host,
+            format!("stack `{}` cannot be locked here", stack.name),
+        )
+        .cause(format!(
+            "the digest of {base} is not pinned, and the image is not on this host"
+        ))
+        .hint(format!("docker pull {base}")));
+    };
+    Ok(Engine::Docker {
+        image: install::image_tag(&build, facts)?,
+        base,
+        base_digest,
+    })
+}
+
+fn weights(request: &ServeRequest, facts: &Facts) -> Result<Weights> {
+    let model = &request.profile.model;
+    let Some(commit) = serve::commit(request, facts) else {
+        return Err(Error::new(
+            Kind::Host,
+            format!("{}@{} cannot be locked", model.repo, model.revision),
+        )
+        .cause("it is a branch, and no commit of it is on this host")
+        .hint(format!("dsr1 pull {} --revision {}", model.repo, model.revision)));
+    };
+    Ok(Weights {
+        repo: model.repo.clone(),
+        commit: commit.to_owned(),
+        files: facts.weights.get(&format!("{}@{commit}", model.repo)).cloned(),
+    })
+}
+
+/// What differs between a lock and the same request on this host, in words.
+#[must_use]
+pub fn lock_differences(locked: &Lock, here: &Lock) -> Vec<LockDifference> {
+    let Lock {
+        schema: _,
+        dsr1,
+        profile,
+        stack,
+        engine,
+        weights,
+        argv,
+        env,
+    } = locked;
+    let mut found = Differences(Vec::new());
+    found.text("dsr1", dsr1, &here.dsr1, false);
+    found.pinned("profile", profile, &here.profile);
+    found.pinned("stack", stack, &here.stack);
+    found.engine(engine, &here.engine);
+    found.weights(weights, &here.weights);
+    found.argv(argv, &here.argv);
+    let names: std::collections::BTreeSet<&String> = env.keys().chain(here.env.keys()).collect();
+    for name in names {
+        let value =
+            |env: &BTreeMap<String, String>| env.get(name).cloned().unwrap_or_else(|| "not set".to_owned());
+        found.text(&format!("variable {name}"), &value(env), &value(&here.env), true);
+    }
+    found.0
+}
+
+struct Differences(Vec<LockDifference>);
+
+impl Differences {
+    fn text(&mut self, what: &str, locked: &str, here: &str, matters: bool) {
+        if locked != here {
+            self.0.push(LockDifference {
+                what: what.to_owned(),
+                locked: locked.to_owned(),
+                here: here.to_owned(),
+                matters,
+            });
+        }
+    }
+
+    fn pinned(&mut self, what: &str, locked: &Pinned, here: &Pinned) {
+        if locked.name == here.name {
+            // What a changed text changes in the command line is said there; the text itself may be a comment.
+            self.text(
+                &format!("text of {what} {}", locked.name),
+                &locked.sha256,
+                &here.sha256,
+                false,
+            );
+        } else {
+            self.text(what, &locked.name, &here.name, true);
+        }
+    }
+
+    fn engine(&mut self, locked: &Engine, here: &Engine) {
+        match (locked, here) {
+            (
+                Engine::Docker {
+                    image,
+                    base,
+                    base_digest,
+                },
+                Engine::Docker {
+                    image: image_here,
+                    base: base_here,
+                    base_digest: digest_here,
+                },
+            ) => {
+                self.text("image", image, image_here, true);
+                self.text("base image", base, base_here, false);
+                self.text("digest of the base image", base_digest, digest_here, true);
+            }
+            (
+                Engine::Process { packages, python },
+                Engine::Process {
+                    packages: packages_here,
+                    python: python_here,
+                },
+            ) => {
+                self.text("Python", python, python_here, true);
+                if python == python_here {
+                    self.text("packages", packages, packages_here, true);
+                }
+            }
+            _ => self.text("runtime", locked.name(), here.name(), true),
+        }
+    }
+
+    fn weights(&mut self, locked: &Weights, here: &Weights) {
+        self.text("model", &locked.repo, &here.repo, true);
+        self.text("commit of the weights", &locked.commit, &here.commit, true);
+        let Some(files) = &locked.files else {
+            if here.files.is_some() {
+                self.text("weights", "locked before they were pulled", "pulled", false);
+            }
+            return;
+        };
+        let Some(now) = &here.files else {
+            return self.text(
+                "weights",
+                &format!("{} proven files", files.len()),
+                "not proven here",
+                true,
+            );
+        };
+        let hashes: BTreeMap<&str, &str> = now
+            .iter()
+            .map(|file| (file.path.as_str(), file.hash.as_str()))
+            .collect();
+        for file in files {
+            let here = hashes.get(file.path.as_str()).copied().unwrap_or("missing");
+            self.text(&file.path, &file.hash, here, true);
+        }
+        let known: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        for file in now.iter().filter(|file| !known.contains(&file.path.as_str())) {
+            self.text(&file.path, "missing", &file.hash, true);
+        }
+    }
+
+    /// Flag by flag, whatever their order; a repeated one is compared as a whole.
+    fn argv(&mut self, locked: &[String], here: &[String]) {
+        let (left, right) = (flags(locked), flags(here));
+        let names: std::collections::BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+        for name in names {
+            let value = |flags: &BTreeMap<String, String>| match flags.get(name).map(String::as_str) {
+                None => "not set".to_owned(),
+                Some("") => "set".to_owned(),
+                Some(value) => value.to_owned(),
+            };
+            self.text(name, &value(&left), &value(&right), true);
+        }
+    }
+}
+
+impl Engine {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Docker { .. } => "docker",
+            Self::Process { .. } => "process",
+        }
+    }
+}
+
+/// Flags with their values; what stands before the first is the program.
+fn flags(argv: &[String]) -> BTreeMap<String, String> {
+    let mut found: BTreeMap<String, String> = BTreeMap::new();
+    let mut name = "program".to_owned();
+    for word in argv {
+        if word.starts_with("--") {
+            let (flag, value) = word.split_once('=').unwrap_or((word, ""));
+            flag.clone_into(&mut name);
+            let values = found.entry(name.clone()).or_default();
+            if !value.is_empty() {
+                push(values, value);
+            }
+        } else {
+            push(found.entry(name.clone()).or_default(), word);
+        }
+    }
+    found
+}
+
+fn push(values: &mut String, value: &str) {
+    if !values.is_empty() {
+        values.push(' ');
+    }
+    values.push_str(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Catalog;
+
+    fn facts() -> Facts {
+        serde_json::from_str(include_str!("../../tests/fixtures/facts-b200.json")).unwrap()
+    }
+
+    fn locked(profile: &str, stack: Option<&str>, facts: &Facts) -> Result<Lock> {
+        let catalog = Catalog::load(None).unwrap();
+        let found = catalog.resolve(profile, stack).unwrap();
+        let text = catalog.stack_source(&found.stack.name).unwrap().to_owned();
+        let request = ServeRequest {
+            profile: found.profile,
+            stack: found.stack,
+            origins: found.origins,
+            target: Target::Docker,
+            name: None,
+            port: 30_000,
+            base_image: None,
+            extra_args: Vec::new(),
+        };
+        lock(&request, &text, facts, "1.0.0")
+    }
+
+    #[test]
+    fn the_same_request_has_no_differences() {
+        let lock = locked("fp8-high-throughput", None, &facts()).unwrap();
+        assert_eq!(lock_differences(&lock, &lock), []);
+        insta::assert_json_snapshot!(lock);
+        let text = serde_json::to_string(&lock).unwrap();
+        assert_eq!(serde_json::from_str::<Lock>(&text).unwrap(), lock);
+    }
+
+    #[test]
+    fn a_stack_without_a_digest_is_not_locked_before_its_image_is_here() {
+        let mut facts = facts();
+        let error = locked("fp8-high-throughput", Some("current"), &facts).unwrap_err();
+        assert_eq!(error.kind(), Kind::Host);
+        assert_eq!(error.hints(), ["docker pull lmsysorg/sglang:v0.5.23-cu130"]);
+        let image = "lmsysorg/sglang:v0.5.23-cu130".to_owned();
+        facts.docker.digests.insert(image, "sha256:1".to_owned());
+        let lock = locked("fp8-high-throughput", Some("current"), &facts).unwrap();
+        assert!(matches!(lock.engine, Engine::Docker { base_digest, .. } if base_digest == "sha256:1"));
+    }
+
+    #[test]
+    fn a_branch_without_a_commit_is_not_locked() {
+        let mut facts = facts();
+        facts.snapshots.clear();
+        let error = locked("fp4-basic", None, &facts).unwrap_err();
+        assert_eq!(
+            error.hints(),
+            ["dsr1 pull nvidia/DeepSeek-R1-0528-FP4 --revision main"]
+        );
+    }
+
+    #[test]
+    fn every_part_that_differs_is_named() {
+        let here = locked("fp8-high-throughput", None, &facts()).unwrap();
+        let mut was = here.clone();
+        was.dsr1 = "0.9".to_owned();
+        was.profile.sha256 = "old".to_owned();
+        was.weights.commit = "0".repeat(40);
+        was.weights.files = Some(vec![WeightFile {
+            path: "config.json".to_owned(),
+            size: 1,
+            hash: "ab".to_owned(),
+        }]);
+        was.argv.retain(|word| word != "--disable-radix-cache");
+        was.argv
+            .extend(["--mem-fraction-static".to_owned(), "0.5".to_owned()]);
+        was.env
+            .insert("SGL_ENABLE_JIT_DEEPGEMM".to_owned(), "1".to_owned());
+        let Engine::Docker { base_digest, .. } = &mut was.engine else {
+            panic!()
+        };
+        *base_digest = "sha256:0".to_owned();
+        let found = lock_differences(&was, &here);
+        let names: Vec<(&str, bool)> = found.iter().map(|one| (one.what.as_str(), one.matters)).collect();
+        assert_eq!(
+            names,
+            [
+                ("dsr1", false),
+                ("text of profile fp8-high-throughput", false),
+                ("digest of the base image", true),
+                ("commit of the weights", true),
+                ("weights", true),
+                ("--disable-radix-cache", true),
+                ("--mem-fraction-static", true),
+                ("variable SGL_ENABLE_JIT_DEEPGEMM", true),
+            ]
+        );
+    }
+}

@@ -1,0 +1,29 @@
+//! What differs between a lock and a host.
+
+use super::safe;
+use super::table::{aligned, row};
+use crate::plan::lock::LockDifference;
+
+/// A verdict, and one line per difference.
+#[must_use]
+pub fn lock_check(profile: &str, stack: &str, differences: &[LockDifference]) -> String {
+    let matters = differences.iter().filter(|one| one.matters).count();
+    let verdict = match (matters, differences.len()) {
+        (0, 0) => "as locked".to_owned(),
+        (0, _) => "as locked, in what is served".to_owned(),
+        (1, _) => "1 thing differs".to_owned(),
+        (count, _) => format!("{count} things differ"),
+    };
+    let mut text = safe(&format!("profile {profile} on stack {stack}: {verdict}")).into_owned();
+    text.push('\n');
+    if differences.is_empty() {
+        return text;
+    }
+    let mut rows = vec![row(["", "WHAT", "LOCKED", "HERE"])];
+    rows.extend(differences.iter().map(|one| {
+        let level = if one.matters { "differs" } else { "note" };
+        row([level, &one.what, &one.locked, &one.here])
+    }));
+    text.push_str(&aligned(&rows));
+    text
+}
