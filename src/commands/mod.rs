@@ -9,6 +9,7 @@ mod context;
 mod docs;
 mod doctor;
 mod eval;
+mod export;
 mod logs;
 mod mirror;
 mod profiles;
@@ -43,6 +44,7 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
         match cli.command {
             Command::Up(args) => up::run(&context, args, false).await,
             Command::Plan(args) => up::run(&context, args, true).await,
+            Command::Export(args) => export::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Build(args) => build::run(&context, args).await,
             Command::Pull(args) => pull::run(&context, args).await,

@@ -3,11 +3,25 @@
 use super::context::Context;
 use crate::cli::UpArgs;
 use crate::error::Result;
+use crate::facts::Facts;
 use crate::plan::{self, UpRequest};
 use crate::profile::Goal;
 
 /// Runs the command; `print` is `dsr1 plan`.
 pub(super) async fn run(context: &Context, args: UpArgs, print: bool) -> Result<()> {
+    let (request, facts, notes) = request(context, &args).await?;
+    let mut plan = plan::up(&request, &facts)?;
+    plan.notes.splice(0..0, notes);
+    context
+        .print_or_finish(
+            &plan,
+            print || args.server.plan.dry_run || args.server.plan.facts.is_some(),
+        )
+        .await
+}
+
+/// What is asked for, with facts and the choices that were made.
+pub(super) async fn request(context: &Context, args: &UpArgs) -> Result<(UpRequest, Facts, Vec<String>)> {
     let endpoint = context.endpoint(&args.hub)?;
     let (serve, facts, notes) = context.server_request(&args.server).await?;
     let keep = args.keep || serve.profile.goal != Goal::Rehearsal;
@@ -17,12 +31,5 @@ pub(super) async fn run(context: &Context, args: UpArgs, print: bool) -> Result<
         max_workers: usize::from(args.hub.max_workers),
         keep,
     };
-    let mut plan = plan::up(&request, &facts)?;
-    plan.notes.splice(0..0, notes);
-    context
-        .print_or_finish(
-            &plan,
-            print || args.server.plan.dry_run || args.server.plan.facts.is_some(),
-        )
-        .await
+    Ok((request, facts, notes))
 }

@@ -6,6 +6,7 @@
 pub mod checks;
 mod dockerfile;
 mod eval;
+mod export;
 mod install;
 mod pull;
 mod serve;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
+pub use export::{EXPORT_SCHEMA, ExportFormat, ExportRequest, Exported, container, export, process};
 pub use install::{BuildRequest, Target, build, image_tag, install_target};
 pub use pull::{PUBLIC_HUB, PullRequest, pull, repo_folder};
 pub use serve::{MODELS, ServeRequest, base_url, container_name, offline_env, serve};

@@ -13,4 +13,4 @@ pub use catalog::{Catalog, Precision, Selection};
 pub use dialect::{EngineFlags, render};
 pub use schema::{AttentionBackend, Bench, Engine, Goal, Model, MoeRunner, Profile, Verify};
 pub use stack::{Accelerator, Install, Network, Pins, Stack, Version};
-pub use yaml::MAX_BYTES;
+pub use yaml::{MAX_BYTES, to_text};
