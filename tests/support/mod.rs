@@ -8,6 +8,7 @@
 )]
 
 pub mod hub;
+pub mod read;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

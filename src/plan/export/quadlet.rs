@@ -29,6 +29,14 @@ pub(super) fn render(step: &StartContainer, head: &[String]) -> Result<String> {
         log_driver,
         log_opts,
     } = step;
+    if argv.iter().any(String::is_empty) {
+        // Podman 5.4 reads it and leaves it out of the service.
+        return Err(checked::refused(
+            "argv",
+            "",
+            "is an empty word, which Quadlet loses",
+        ));
+    }
     let mut text = format!(
         "{}\n[Unit]\nDescription=SGLang server {name}\nAfter=network-online.target\nWants=network-online.target\n\
          StartLimitIntervalSec=3600\nStartLimitBurst=3\n\n[Container]\n",
