@@ -80,7 +80,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Print what `up` would do, as a shell script that runs (or JSON).
     Plan(UpArgs),
-    /// Write a server for another tool: a bash script, Docker Compose, systemd, Podman's Quadlet.
+    /// Write a server for another tool: bash, Docker Compose, systemd, Podman's Quadlet.
     ///
     /// The text starts what `serve` starts, and its head says what must be there first. `bash` is all of `plan`.
     Export(ExportArgs),

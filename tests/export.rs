@@ -266,9 +266,7 @@ fn in_quadlet(files: &[String]) -> Option<Vec<String>> {
     let mut services = BTreeMap::new();
     for part in format!("\n{text}").split("\n---q") {
         if let Some((number, service)) = part.split_once(".service---\n") {
-            if let Ok(number) = number.parse::<usize>() {
-                services.entry(number).or_insert_with(|| service.to_owned());
-            }
+            services.insert(number.parse::<usize>().unwrap(), service.to_owned());
         }
     }
     assert_eq!(
@@ -335,7 +333,7 @@ fn assert_all_read_back(steps: &[StartContainer]) {
         for text in &systemd {
             let (_, start) = text.split_once("\nExecStart=").unwrap();
             let (start, _) = start.split_once("\nExecStop=").unwrap();
-            service.push_str(&format!("ExecStart={start}\n"));
+            service.extend(["ExecStart=", start, "\n"]);
         }
         let lines = in_systemd(&service);
         assert_eq!(lines.len(), steps.len());
@@ -661,7 +659,7 @@ fn with_each(value: &str) -> Vec<(&'static str, StartContainer)> {
                     name: value,
                     soft: 0,
                     hard: 0,
-                })
+                });
             }),
         ),
         (
@@ -727,7 +725,7 @@ fn evil_values_reach_no_dockerfile() {
                 .install
                 .files
                 .values_mut()
-                .for_each(|text| value.clone_into(text))
+                .for_each(|text| value.clone_into(text));
         },
     ];
     for evil in EVIL {
@@ -737,9 +735,9 @@ fn evil_values_reach_no_dockerfile() {
             "{evil:?}"
         );
         for (index, change) in changes.iter().enumerate() {
-            let mut changed = stack.clone();
-            change(&mut changed, evil);
-            match dockerfile(&changed, "debian") {
+            let mut hostile = stack.clone();
+            change(&mut hostile, evil);
+            match dockerfile(&hostile, "debian") {
                 Err(error) => assert_eq!(error.kind(), Kind::Usage, "{evil:?}"),
                 Ok(text) => {
                     let (read, plain) = (read::instructions(&text), read::instructions(&plain));

@@ -137,7 +137,9 @@ fn write_value(value: &serde_yaml::Value, depth: usize, text: &mut String) -> Op
             }
         }
         Value::Sequence(items) if !items.is_empty() => {
-            text.push('\n');
+            if !text.is_empty() {
+                text.push('\n');
+            }
             for item in items {
                 let _ = write!(text, "{indent}- ");
                 if matches!(item, Value::Sequence(items) if !items.is_empty()) {
@@ -224,23 +226,26 @@ mod tests {
 
     #[test]
     fn what_a_reader_could_mistake_is_quoted() {
-        let text = to_text(&[
-            "--port",
-            "/models",
-            "a=1_000",
+        let plain = ["--port", "/models", "a=1_000", "json-file"];
+        let quoted = [
             "1_000",
             "22:22",
             "2024-01-01",
             "no",
+            "Off",
             "",
             "=",
             "a: b",
-        ]);
-        assert_eq!(
-            text.unwrap().replace("\n- ", " "),
-            "\n--port /models a=1_000 \"1_000\" \"22:22\" \"2024-01-01\" \"no\" \"\" \"=\" \"a: b\"\n"
-                .replacen("\n", " ", 1)
-        );
+            "-m",
+            "1e3",
+            "#",
+        ];
+        for word in plain {
+            assert_eq!(to_text(&[word]).unwrap(), format!("- {word}\n"));
+        }
+        for word in quoted {
+            assert_eq!(to_text(&[word]).unwrap(), format!("- \"{word}\"\n"));
+        }
     }
 
     proptest::proptest! {

@@ -64,7 +64,6 @@ pub fn words(value: &str) -> Vec<String> {
         let mut word = String::new();
         loop {
             match (rest.next(), quote) {
-                (None, None) => break,
                 (None, Some(_)) => panic!("a quote is open: {value}"),
                 (Some(c), Some(quote)) if c == quote => {
                     assert!(
@@ -73,7 +72,7 @@ pub fn words(value: &str) -> Vec<String> {
                     );
                     break;
                 }
-                (Some(' ' | '\t' | '\n' | '\r'), None) => break,
+                (None | Some(' ' | '\t' | '\n' | '\r'), None) => break,
                 (Some('"' | '\''), None) => panic!("a quote inside a word: {value}"),
                 (Some('\\'), _) => word.push(match rest.next() {
                     Some(c @ ('\\' | '"' | '\'')) => c,
@@ -293,9 +292,9 @@ pub fn systemd(text: &str) -> StartContainer {
     let step = run_command(&command_line(all("ExecStart")[0]));
     let before = command_line(all("ExecStartPre")[0]);
     assert_eq!(before, ["-docker", "rm", &step.name]);
-    let stop = command_line(all("ExecStop")[0]);
+    let ending = command_line(all("ExecStop")[0]);
     assert_eq!(
-        stop,
+        ending,
         [
             "docker",
             "stop",

@@ -37,7 +37,7 @@ pub(super) fn container(step: &StartContainer, head: &[String]) -> String {
     );
     lines.push(vec![&step.image]);
     lines.extend(shell::by_flag(&step.argv));
-    let stop = step.stop_timeout_s.to_string();
+    let seconds = step.stop_timeout_s.to_string();
     let mut text = head_and_unit(
         head,
         &step.name,
@@ -53,7 +53,7 @@ pub(super) fn container(step: &StartContainer, head: &[String]) -> String {
     text.push_str(&unit::command("ExecStart", &lines));
     text.push_str(&unit::command(
         "ExecStop",
-        &[vec!["docker", "stop", "-t", &stop, &step.name]],
+        &[vec!["docker", "stop", "-t", &seconds, &step.name]],
     ));
     text.push_str(RESTART);
     let _ = writeln!(
