@@ -17,7 +17,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use dsr1::error::{Error, Kind};
-use dsr1::plan::{self, ExportFormat, Mount, Plan, StartContainer, StartProcess, Step, Ulimit};
+use dsr1::facts::Facts;
+use dsr1::plan::{
+    self, BuildRequest, ExportFormat, Mount, Plan, StartContainer, StartProcess, Step, Target, Ulimit,
+};
+use dsr1::profile::{Catalog, Stack};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use support::{Home, read};
 
@@ -139,8 +143,20 @@ fn in_bash(scripts: &[String]) -> Vec<Vec<String>> {
     calls
 }
 
-/// Command lines as systemd itself reads them, one per `ExecStart=` of a service (variables are replaced later).
+/// Command lines as systemd itself reads them, in the order of its stages (variables are replaced later).
 fn in_systemd(service: &str) -> Vec<Vec<String>> {
+    shown_by_systemd(service)
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("Command Line: "))
+        .map(|line| {
+            let words = shown_words(line);
+            words.iter().map(|word| read::halved(word, '$')).collect()
+        })
+        .collect()
+}
+
+/// What systemd shows of a service that it has read.
+fn shown_by_systemd(service: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("dsr1-test.service");
     std::fs::write(&file, service).unwrap();
@@ -162,18 +178,11 @@ fn in_systemd(service: &str) -> Vec<Vec<String>> {
         .map(str::to_owned)
         .collect();
     assert_eq!(complaints, Vec::<String>::new());
-    String::from_utf8(output.stdout)
-        .unwrap()
-        .lines()
-        .skip_while(|line| !line.contains("Unit dsr1-test.service"))
-        .filter_map(|line| line.trim_start().strip_prefix("Command Line: "))
-        .map(|line| {
-            shown_words(line)
-                .iter()
-                .map(|word| read::halved(word, '$'))
-                .collect()
-        })
-        .collect()
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let from = shown
+        .find("Unit dsr1-test.service")
+        .expect("systemd shows the service");
+    shown[from..].to_owned()
 }
 
 /// Words as systemd shows them: double quotes where needed, and four characters behind a backslash.
@@ -693,65 +702,99 @@ fn with_each(value: &str) -> Vec<(&'static str, StartContainer)> {
     ]
 }
 
-/// No value of a stack reaches a Dockerfile's instructions or the shell of its RUN steps.
+/// The Dockerfile of a stack.
+fn dockerfile(stack: &Stack, base: &str) -> dsr1::error::Result<String> {
+    let request = BuildRequest {
+        stack: stack.clone(),
+        target: Target::Docker,
+        base_image: Some(base.to_owned()),
+    };
+    plan::build(&request, &Facts::default()).map(|plan| match &plan.steps[0] {
+        Step::BuildImage(step) => step.dockerfile.clone(),
+        other => panic!("{other:?}"),
+    })
+}
+
+/// No value reaches a Dockerfile's instructions or the shell of its RUN steps: it is refused, or it is a label's
+/// value or a file beside the Dockerfile.
+fn assert_values_stay_values(value: &str) {
+    let stack = Catalog::load(None).unwrap().stack("cpu").unwrap().clone();
+    let plain = read::instructions(&dockerfile(&stack, "debian").unwrap());
+    let with = |change: fn(&mut Stack, &str)| {
+        let mut hostile = stack.clone();
+        change(&mut hostile, value);
+        hostile
+    };
+    let hostile = [
+        with(|stack, value| stack.name = value.to_owned()),
+        with(|stack, value| stack.image_python = format!("{value}/bin/python3")),
+        with(|stack, value| stack.install.apt.push(value.to_owned())),
+        with(|stack, value| stack.install.requirements.push(value.to_owned())),
+        with(|stack, value| drop(stack.install.files.insert(value.to_owned(), String::new()))),
+        with(|stack, value| {
+            let texts = stack.install.files.values_mut();
+            texts.for_each(|text| value.clone_into(text));
+        }),
+    ];
+    let files = hostile.iter().map(|stack| dockerfile(stack, "debian"));
+    for file in files.chain([dockerfile(&stack, value)]) {
+        let text = match file {
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::Usage, "{value:?}");
+                continue;
+            }
+            Ok(text) => text,
+        };
+        let read = read::instructions(&text);
+        assert_eq!(read.len(), plain.len(), "{value:?}\n{text}");
+        for (read, plain) in read.iter().zip(&plain).filter(|(read, plain)| read != plain) {
+            let word = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+            assert_eq!(word(read), word(plain), "{value:?}\n{text}");
+            let meaning = |c: char| "$`;&|<>(){}*?!#'\"\\".contains(c);
+            let added = |line: &str| line.chars().filter(|c| meaning(*c)).count();
+            assert!(
+                word(read) == "LABEL" || added(read) == added(plain),
+                "{value:?}\n{read}"
+            );
+        }
+    }
+}
+
 #[test]
 fn evil_values_reach_no_dockerfile() {
-    use dsr1::facts::Facts;
-    use dsr1::plan::{BuildRequest, Target};
-    use dsr1::profile::{Catalog, Stack};
-
-    let facts = Facts::default();
-    let stack = Catalog::load(None).unwrap().stack("cpu").unwrap().clone();
-    let dockerfile = |stack: &Stack, base: &str| {
-        let request = BuildRequest {
-            stack: stack.clone(),
-            target: Target::Docker,
-            base_image: Some(base.to_owned()),
-        };
-        plan::build(&request, &facts).map(|plan| match &plan.steps[0] {
-            Step::BuildImage(step) => step.dockerfile.clone(),
-            other => panic!("{other:?}"),
-        })
-    };
-    let plain = dockerfile(&stack, "debian").unwrap();
-    let changes: [fn(&mut Stack, &str); 6] = [
-        |stack, value| stack.name = value.to_owned(),
-        |stack, value| stack.image_python = format!("{value}/bin/python3"),
-        |stack, value| stack.install.apt.push(value.to_owned()),
-        |stack, value| stack.install.requirements.push(value.to_owned()),
-        |stack, value| drop(stack.install.files.insert(value.to_owned(), String::new())),
-        |stack, value| {
-            stack
-                .install
-                .files
-                .values_mut()
-                .for_each(|text| value.clone_into(text));
-        },
-    ];
     for evil in EVIL {
+        assert_values_stay_values(evil);
+        let stack = Catalog::load(None).unwrap().stack("cpu").unwrap().clone();
         assert_eq!(
             dockerfile(&stack, evil).unwrap_err().kind(),
             Kind::Usage,
             "{evil:?}"
         );
-        for (index, change) in changes.iter().enumerate() {
-            let mut hostile = stack.clone();
-            change(&mut hostile, evil);
-            match dockerfile(&hostile, "debian") {
-                Err(error) => assert_eq!(error.kind(), Kind::Usage, "{evil:?}"),
-                Ok(text) => {
-                    let (read, plain) = (read::instructions(&text), read::instructions(&plain));
-                    assert_eq!(read.len(), plain.len(), "{evil:?}\n{text}");
-                    // What is taken is a label's value or a file beside the Dockerfile: no other line changes.
-                    for (read, plain) in read.iter().zip(&plain).filter(|(read, plain)| read != plain) {
-                        assert!(
-                            read.starts_with("LABEL io.dsr1.") || read.starts_with("LABEL org."),
-                            "{index} {read} {plain}"
-                        );
-                    }
-                }
-            }
+    }
+}
+
+/// What systemd itself makes of the settings of a process.
+#[test]
+fn evil_values_stay_values_of_a_process() {
+    for (index, evil) in EVIL.iter().enumerate() {
+        let mut process = process_of(&plan(&["--profile", "rehearsal"], LAPTOP));
+        process.argv.push((*evil).to_owned());
+        process.env = BTreeMap::from([("EVIL".to_owned(), (*evil).to_owned())]);
+        let written = plan::process(&process, &[]);
+        if index >= SHOWN {
+            assert_eq!(written.unwrap_err().kind(), Kind::Usage);
+            continue;
         }
+        let text = written.unwrap();
+        if !found("systemd-analyze") {
+            continue;
+        }
+        assert!(in_systemd(&text).contains(&process.argv), "{text}");
+        let shown = shown_by_systemd(&text);
+        assert!(
+            shown.contains(&format!("\t\tEnvironment: EVIL={evil}\n")),
+            "{shown}"
+        );
     }
 }
 
@@ -922,5 +965,10 @@ proptest::proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn whatever_it_holds_a_dockerfile_keeps_its_instructions(value in prop_oneof![word(), any::<String>()]) {
+        assert_values_stay_values(&value);
     }
 }
