@@ -483,3 +483,17 @@ pub fn instructions(dockerfile: &str) -> Vec<String> {
     }
     found
 }
+
+/// Panics unless a Dockerfile has the instructions of another one, with other values in the same places: nothing in
+/// a RUN step has a meaning for the shell that was not there before.
+pub fn assert_same_instructions(dockerfile: &str, other: &str) {
+    let (read, wanted) = (instructions(dockerfile), instructions(other));
+    assert_eq!(read.len(), wanted.len(), "{dockerfile}");
+    for (read, wanted) in read.iter().zip(&wanted) {
+        let word = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+        assert_eq!(word(read), word(wanted), "{dockerfile}");
+        let meaning = |c: char| "$`;&|<>(){}*?!#'\"\\".contains(c);
+        let count = |line: &str| line.chars().filter(|c| meaning(*c)).count();
+        assert!(word(read) == "LABEL" || count(read) == count(wanted), "{read}");
+    }
+}
