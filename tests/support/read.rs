@@ -50,6 +50,11 @@ pub fn settings(text: &str) -> Vec<(String, String, String)> {
 
 /// Words of a setting (systemd.syntax(7), "Quoting").
 pub fn words(value: &str) -> Vec<String> {
+    split(value).into_iter().map(|(word, _)| word).collect()
+}
+
+/// Words of a setting, and whether each was quoted.
+fn split(value: &str) -> Vec<(String, bool)> {
     let mut words = Vec::new();
     let mut rest = value.chars().peekable();
     loop {
@@ -84,7 +89,7 @@ pub fn words(value: &str) -> Vec<String> {
                 (Some(c), _) => word.push(c),
             }
         }
-        words.push(word);
+        words.push((word, quote.is_some()));
     }
 }
 
@@ -103,14 +108,12 @@ pub fn halved(text: &str, mark: char) -> String {
 
 /// A command line as systemd runs it (systemd.service(5), "COMMAND LINES").
 pub fn command_line(value: &str) -> Vec<String> {
-    let lone = words(value)
+    let words = split(value);
+    let lone = (";".to_owned(), false);
+    assert!(!words.contains(&lone), "two commands: {value}");
+    words
         .iter()
-        .zip(value.split(' '))
-        .any(|(word, raw)| word == ";" && raw == ";");
-    assert!(!lone, "two commands: {value}");
-    words(value)
-        .iter()
-        .map(|word| halved(&halved(word, '%'), '$'))
+        .map(|(word, _)| halved(&halved(word, '%'), '$'))
         .collect()
 }
 

@@ -29,13 +29,10 @@ pub(super) fn render(step: &StartContainer, head: &[String]) -> Result<String> {
         log_driver,
         log_opts,
     } = step;
-    if argv.iter().any(String::is_empty) {
-        // Podman 5.4 reads it and leaves it out of the service.
-        return Err(checked::refused(
-            "argv",
-            "",
-            "is an empty word, which Quadlet loses",
-        ));
+    // Podman 5.4 reads both, and then leaves out the one and writes the other without its quotes, which systemd takes
+    // for the end of the command.
+    if let Some(word) = argv.iter().find(|word| ["", ";"].contains(&word.as_str())) {
+        return Err(checked::refused("argv", word, "is a word that Quadlet loses"));
     }
     let mut text = format!(
         "{}\n[Unit]\nDescription=SGLang server {name}\nAfter=network-online.target\nWants=network-online.target\n\
@@ -146,7 +143,40 @@ fn mount_option(mount: &Mount) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn words_that_the_generator_loses_are_refused() {
+        for word in ["", ";"] {
+            let error = render(&sample(&["python3", word]), &[]).unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage);
+        }
+        assert!(render(&sample(&["python3", ";;", "a;b"]), &[]).is_ok());
+    }
+
+    fn sample(argv: &[&str]) -> StartContainer {
+        StartContainer {
+            name: "x".to_owned(),
+            image: "x".to_owned(),
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+            env: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            network: "host".to_owned(),
+            gpus: false,
+            shm_bytes: 1,
+            ulimits: Vec::new(),
+            mounts: Vec::new(),
+            init: true,
+            cap_drop: Vec::new(),
+            security_opt: Vec::new(),
+            stop_timeout_s: 1,
+            log_driver: "json-file".to_owned(),
+            log_opts: BTreeMap::new(),
+        }
+    }
 
     #[test]
     fn images_get_the_name_that_podman_load_gives() {
