@@ -82,6 +82,10 @@ pub enum Command {
     ///
     /// Nothing is started and nothing is fetched. `up --dry-run` prints the same as a script.
     Plan(PlanCommandArgs),
+    /// Write a server for another tool: bash, Docker Compose, systemd, Podman's Quadlet.
+    ///
+    /// The text starts what `serve` starts, and its head says what must be there first. `bash` is all of `up`.
+    Export(ExportArgs),
     /// Make the engine: an image, or a venv with --runtime process.
     Build(BuildArgs),
     /// Fetch weights and check every hash before a file gets its name.
@@ -203,6 +207,36 @@ pub struct PlanCommandArgs {
     /// Say of each argument and variable who decided it: file and line, the stack, or dsr1.
     #[arg(long)]
     pub origin: bool,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// The tool.
+    #[arg(value_enum, value_name = "TOOL")]
+    pub tool: Tool,
+    /// What to serve and how.
+    #[command(flatten)]
+    pub up: UpArgs,
+    /// File that takes the text, instead of stdout; an existing one is kept.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace an existing file.
+    #[arg(long, requires = "output")]
+    pub force: bool,
+}
+
+/// What a server can be written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tool {
+    /// A script: the whole plan of `up`.
+    Bash,
+    /// A Compose file.
+    Compose,
+    /// A service unit, of a container or of a process.
+    Systemd,
+    /// A .container file for Podman 5.2 or newer.
+    Quadlet,
 }
 
 /// Arguments of `serve`.

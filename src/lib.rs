@@ -16,7 +16,7 @@
 //! | [`cli`] | the command line, no behaviour | a command or a flag |
 //! | [`commands`] | one file per command: gather, plan, print or carry out, report | what a command does |
 //! | [`profile`] | stacks and profiles, parsed and checked; `dialect` turns knobs into one version's flags | a knob, a version |
-//! | [`plan`] | pure: request + facts -> steps; `shell` prints steps; `checks` are doctor's rules | a step, a check |
+//! | [`plan`] | pure: request + facts -> steps; `shell` prints steps; `export` writes a server for other tools; `checks` are doctor's rules | a step, a check, a form |
 //! | [`engine`] | effects: Docker, processes, the hub, HTTP | how a step is done |
 //! | [`facts`] | what planning may know, as data | a new fact |
 //! | [`event`], [`report`] | what happens, what came of it, as data | a new figure |

@@ -25,6 +25,7 @@ fn help_teaches() {
         "up",
         "doctor",
         "plan",
+        "export",
         "build",
         "pull",
         "mirror",

@@ -122,7 +122,7 @@ fn every_other_command_runs() {
                     run.stdout
                 );
             }
-            "status" | "profiles" | "stacks" | "explain" | "completions" | "man" => {
+            "export" | "status" | "profiles" | "stacks" | "explain" | "completions" | "man" => {
                 assert!(!shell(&home, command).expect(0).stdout.is_empty(), "{command}");
             }
             other => panic!("nobody says how to run `{other}`: {command}"),

@@ -10,6 +10,7 @@ mod docs;
 mod doctor;
 mod eval;
 mod explain;
+mod export;
 mod flags;
 mod lock;
 mod logs;
@@ -47,6 +48,7 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
         match cli.command {
             Command::Up(args) => up::run(&context, args).await,
             Command::Plan(args) => plan::run(&context, args).await,
+            Command::Export(args) => export::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Build(args) => build::run(&context, args).await,
             Command::Pull(args) => pull::run(&context, args).await,

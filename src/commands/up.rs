@@ -16,6 +16,14 @@ pub(super) async fn run(context: &Context, args: UpArgs) -> Result<()> {
 
 /// The whole plan, with what it was made from.
 pub(super) async fn planned(context: &Context, args: UpArgs) -> Result<(Plan, UpRequest, Facts)> {
+    let (request, facts, notes) = request(context, &args).await?;
+    let mut plan = plan::up(&request, &facts)?;
+    plan.notes.splice(0..0, notes);
+    Ok((plan, request, facts))
+}
+
+/// What is asked for, with facts and the choices that were made.
+pub(super) async fn request(context: &Context, args: &UpArgs) -> Result<(UpRequest, Facts, Vec<String>)> {
     let endpoint = context.endpoint(&args.hub)?;
     let (serve, facts, notes) = context.server_request(&args.server, false).await?;
     let keep = args.keep || serve.profile.goal != Goal::Rehearsal;
@@ -25,7 +33,5 @@ pub(super) async fn planned(context: &Context, args: UpArgs) -> Result<(Plan, Up
         max_workers: usize::from(args.hub.max_workers),
         keep,
     };
-    let mut plan = plan::up(&request, &facts)?;
-    plan.notes.splice(0..0, notes);
-    Ok((plan, request, facts))
+    Ok((request, facts, notes))
 }

@@ -6,6 +6,7 @@
 pub mod checks;
 mod dockerfile;
 mod eval;
+mod export;
 mod install;
 pub mod lock;
 mod origin;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
+pub use export::{EXPORT_SCHEMA, ExportFormat, ExportRequest, Exported, container, export, process};
 pub use install::{BuildRequest, Target, build, image_tag, install_target, step as install_step};
 pub use origin::{Origin, origins};
 pub use pull::{PUBLIC_HUB, PullRequest, pull, repo_folder};

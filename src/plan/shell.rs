@@ -99,7 +99,7 @@ fn command(lines: &[Vec<&str>]) -> String {
 }
 
 /// Flags with their values on one line each: `--port 1` stays together.
-fn by_flag(argv: &[String]) -> Vec<Vec<&str>> {
+pub(super) fn by_flag(argv: &[String]) -> Vec<Vec<&str>> {
     let mut lines: Vec<Vec<&str>> = Vec::new();
     for word in argv {
         match lines.last_mut() {
@@ -273,7 +273,7 @@ fn words(words: &[&str]) -> Vec<String> {
 }
 
 /// The options of `docker run` (or `docker create`), a line each, without image and command.
-fn container_options(step: &StartContainer) -> Vec<Vec<String>> {
+pub(super) fn container_options(step: &StartContainer) -> Vec<Vec<String>> {
     let StartContainer {
         name,
         image: _, // after the options

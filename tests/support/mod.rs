@@ -8,6 +8,8 @@
 )]
 
 pub mod hub;
+pub mod read;
+pub mod tools;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

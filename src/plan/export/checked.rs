@@ -1,0 +1,204 @@
+//! What the fields of a start may hold to be written in a form other than a shell script.
+//!
+//! Names come from narrow alphabets, so they need no quotes anywhere; free text may hold everything that can be
+//! seen. Not in this module: quoting (`unit`, and the YAML writer).
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Kind, Result};
+use crate::plan::{Mount, StartContainer, StartProcess, Ulimit};
+
+/// Checks every field of a container.
+pub(super) fn container(step: &StartContainer) -> Result<()> {
+    let StartContainer {
+        name: own_name,
+        image,
+        argv,
+        env,
+        labels,
+        network,
+        gpus: _,
+        shm_bytes: _,
+        ulimits,
+        mounts,
+        init: _,
+        cap_drop,
+        security_opt,
+        stop_timeout_s: _,
+        log_driver,
+        log_opts,
+    } = step;
+    name("name", own_name)?;
+    name("network", network)?;
+    name("log_driver", log_driver)?;
+    reference("image", image)?;
+    command(argv)?;
+    environment(env)?;
+    for (key, value) in labels {
+        let fits = key.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && key
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c));
+        if !fits {
+            return Err(refused("labels", key, "is not a label's key"));
+        }
+        text("labels", value)?;
+    }
+    for Ulimit {
+        name: limit,
+        soft: _,
+        hard: _,
+    } in ulimits
+    {
+        name("ulimits", limit)?;
+    }
+    for mount in mounts {
+        match mount {
+            Mount::Bind { source, target } => {
+                path("mounts", source)?;
+                path("mounts", target)?;
+            }
+            Mount::Volume { name: volume, target } => {
+                name("mounts", volume)?;
+                path("mounts", target)?;
+            }
+        }
+    }
+    for capability in cap_drop {
+        name("cap_drop", capability)?;
+    }
+    for option in security_opt {
+        word("security_opt", option)?;
+    }
+    for (key, value) in log_opts {
+        name("log_opts", key)?;
+        text("log_opts", value)?;
+    }
+    Ok(())
+}
+
+/// Checks every field of a process.
+pub(super) fn process(step: &StartProcess) -> Result<()> {
+    let StartProcess {
+        name: own_name,
+        argv,
+        env,
+        labels: _, // written as JSON, which escapes what cannot be seen, and checked below
+        log,
+        workdir,
+    } = step;
+    name("name", own_name)?;
+    command(argv)?;
+    let program = argv.first().map_or("", String::as_str);
+    path("argv", program)?;
+    // systemd takes the program's path as it is: no variable, and no quote or backslash inside.
+    if program.contains(['$', '"', '\'', '\\']) {
+        return Err(refused("argv", program, "is no path that systemd runs"));
+    }
+    environment(env)?;
+    text("labels", &crate::plan::log_header(&step.labels))?;
+    for (field, value) in [("log", log), ("workdir", workdir)] {
+        path(field, value)?;
+        // systemd reads these to the end of the line, without quotes, and tidies them.
+        let odd = value.contains(['\\', '"', '\''])
+            || value.ends_with([' ', '/'])
+            || value
+                .split('/')
+                .skip(1)
+                .any(|part| ["", ".", ".."].contains(&part));
+        if odd {
+            return Err(refused(field, value, "is no path that a unit file can hold"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a character cannot be seen for what it is: controls, line separators, direction overrides, and the
+/// code points that Unicode keeps out of text (systemd ignores a line that holds one).
+pub(super) const fn hides(c: char) -> bool {
+    matches!(c,
+        '\u{0}'..='\u{1F}' | '\u{7F}'..='\u{9F}' | '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}'
+        | '\u{2066}'..='\u{2069}' | '\u{FDD0}'..='\u{FDEF}' | '\u{FEFF}')
+        || (c as u32) & 0xFFFE == 0xFFFE
+}
+
+fn text(field: &str, value: &str) -> Result<()> {
+    value.chars().find(|c| hides(*c)).map_or(Ok(()), |c| {
+        Err(refused(
+            field,
+            value,
+            &format!("holds U+{:04X}, which no line can show", u32::from(c)),
+        ))
+    })
+}
+
+fn word(field: &str, value: &str) -> Result<()> {
+    text(field, value)?;
+    if value.is_empty() {
+        return Err(refused(field, value, "is empty"));
+    }
+    Ok(())
+}
+
+fn command(argv: &[String]) -> Result<()> {
+    if argv.first().is_none_or(String::is_empty) {
+        return Err(refused("argv", "", "is no command"));
+    }
+    argv.iter().try_for_each(|word| text("argv", word))
+}
+
+fn environment(env: &BTreeMap<String, String>) -> Result<()> {
+    for (key, value) in env {
+        let fits = key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !fits {
+            return Err(refused("env", key, "is not a variable's name"));
+        }
+        text("env", value)?;
+    }
+    Ok(())
+}
+
+fn name(field: &str, value: &str) -> Result<()> {
+    let fits = value.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && value
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    if fits {
+        Ok(())
+    } else {
+        Err(refused(field, value, "is not a name"))
+    }
+}
+
+fn reference(field: &str, value: &str) -> Result<()> {
+    let fits = value.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && value.ends_with(|c: char| c.is_ascii_alphanumeric())
+        && value
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-/:@".contains(c));
+    if fits {
+        Ok(())
+    } else {
+        Err(refused(field, value, "is not an image's name"))
+    }
+}
+
+fn path(field: &str, value: &str) -> Result<()> {
+    text(field, value)?;
+    if value.starts_with('/') {
+        Ok(())
+    } else {
+        Err(refused(field, value, "is not an absolute path"))
+    }
+}
+
+/// The error for a value that cannot be written.
+pub(super) fn refused(field: &str, value: &str, why: &str) -> Error {
+    let shown: String = value.chars().take(80).collect();
+    Error::new(
+        Kind::Usage,
+        format!("cannot export `{field}`: `{}` {why}", shown.escape_debug()),
+    )
+    .hint("change the value: an export never changes one silently")
+}
