@@ -24,6 +24,9 @@ pub struct Facts {
     /// Proven files of those snapshots, by repository and commit (`repo@commit`), when they were asked for.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, Vec<WeightFile>>,
+    /// Shapes and sizes of those snapshots' models (`repo@commit`), as their files say.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, ModelFacts>,
     /// Paths that dsr1 works in.
     pub paths: Paths,
     /// Servers of dsr1 that start or run on this host, with their ports on 127.0.0.1.
@@ -49,6 +52,48 @@ pub struct WeightFile {
     pub size: u64,
     /// SHA-256, or git's blob SHA-1 of a small file, in hex.
     pub hash: String,
+}
+
+/// What a model's files say of its shape and sizes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ModelFacts {
+    /// Layers, the draft layer not counted.
+    pub layers: u64,
+    /// Width of the compressed KV cache, with multi-head latent attention (MLA).
+    pub kv_lora_rank: Option<u64>,
+    /// Width of its rotary part, with MLA.
+    pub rope_dim: Option<u64>,
+    /// KV heads, without MLA.
+    pub kv_heads: Option<u64>,
+    /// Width of a head, without MLA.
+    pub head_dim: Option<u64>,
+    /// Bytes of the weights by class.
+    pub weights: WeightSizes,
+}
+
+/// Bytes of a model's weights by what is done with them, before anything is split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WeightSizes {
+    /// Routed experts.
+    pub experts: u64,
+    /// Attention that is split over ranks by heads.
+    pub attention_split: u64,
+    /// Attention that every rank holds whole.
+    pub attention_whole: u64,
+    /// What the engine makes of MLA's up-projection beside the checkpoint's; in no file.
+    pub absorbed: u64,
+    /// Feed-forward layers without experts.
+    pub dense: u64,
+    /// The expert that every token visits.
+    pub shared_expert: u64,
+    /// Embedding.
+    pub embedding: u64,
+    /// Output layer.
+    pub head: u64,
+    /// Norms, gates and what is not recognised; every GPU holds it.
+    pub other: u64,
+    /// The draft layer of multi-token prediction.
+    pub draft: u64,
 }
 
 /// The machine.

@@ -139,7 +139,12 @@ impl Context {
 
     /// Facts from the file of `--facts`.
     pub(super) fn facts_file(args: &PlanArgs) -> Result<Option<Facts>> {
-        let Some(path) = &args.facts else { return Ok(None) };
+        Self::facts(args.facts.as_deref())
+    }
+
+    /// Facts from a file.
+    pub(super) fn facts(path: Option<&Path>) -> Result<Option<Facts>> {
+        let Some(path) = path else { return Ok(None) };
         let name = path.display();
         let text = std::fs::read_to_string(path).at(Kind::Usage, || format!("cannot read `{name}`"))?;
         let document: serde_json::Value =
@@ -201,6 +206,14 @@ impl Context {
             if let Some(commit) = commit {
                 if let Some(files) = hub::proven_files(cache, &model.repo, &commit).filter(|_| ask.weights) {
                     facts.weights.insert(format!("{}@{commit}", model.repo), files);
+                }
+                // Only a GPU's memory is planned.
+                if stack.accelerator == Accelerator::Cuda
+                    && let Some(model) = hub::model_facts(cache, &model.repo, &commit)
+                {
+                    facts
+                        .models
+                        .insert(format!("{}@{commit}", profile.model.repo), model);
                 }
                 facts
                     .snapshots

@@ -3,12 +3,14 @@
 //! A plan can be printed as a shell script ([`shell`]), as JSON, compared and stored; `engine` executes it.
 //! Not in this module tree: I/O, clocks, the environment.
 
+pub mod advise;
 pub mod checks;
 mod dockerfile;
 mod eval;
 mod export;
 mod install;
 pub mod lock;
+pub mod memory;
 mod origin;
 mod pull;
 mod serve;
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
 pub use export::{EXPORT_SCHEMA, ExportFormat, ExportRequest, Exported, container, export, process};
 pub use install::{BuildRequest, Target, build, image_tag, install_target, step as install_step};
+pub use memory::MemoryPlan;
 pub use origin::{Origin, origins};
 pub use pull::{PUBLIC_HUB, PullRequest, pull, repo_folder};
 pub use serve::{Argument, MODELS, ServeRequest, arguments, base_url, container_name, offline_env, serve};
@@ -77,6 +80,9 @@ pub struct Plan {
     /// What is to be said about the engine's flags.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// What fits on each GPU; `None` on a CPU, for an unknown model, and where nothing is served.
+    #[serde(default)]
+    pub memory: Option<MemoryPlan>,
     /// What stands in the way on the host that was planned for. Such a plan can be printed and not carried out.
     pub blockers: Vec<Blocker>,
     /// The steps.
@@ -92,6 +98,7 @@ impl Plan {
             command: command.to_owned(),
             notes: Vec::new(),
             checks: Vec::new(),
+            memory: None,
             blockers: Vec::new(),
             steps,
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::install::{self, BuildRequest, Target};
+use super::memory;
 use super::{
     AwaitReady, Blocker, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE,
     LABEL_STACK, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, checks,
@@ -10,7 +11,7 @@ use super::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::profile::lint::{self, Check};
+use crate::profile::lint::{self, Check, Level};
 use crate::profile::{self, Accelerator, EngineFlags, Origins, Profile, Stack};
 
 /// Where the hub cache root is mounted in a container. Not `/root/.cache/huggingface`: official images keep
@@ -54,8 +55,34 @@ pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
     let mut plan = Plan::new("serve", steps(request, facts)?);
     plan.notes = notes(request, facts);
     plan.checks = checks;
-    plan.blockers = blockers(request, facts);
+    with_memory(&mut plan, request, facts);
+    plan.blockers.extend(blockers(request, facts));
     Ok(plan)
+}
+
+/// Adds the memory plan with its checks. What a known GPU cannot hold stands in the way; a nominal one only warns.
+pub(super) fn with_memory(plan: &mut Plan, request: &ServeRequest, facts: &Facts) {
+    let Some(found) = memory::memory(request, facts) else {
+        return;
+    };
+    for mut check in memory::check(&found, request.profile.bench.max_concurrency.get()) {
+        check.place = request
+            .origins
+            .place(&check.subject)
+            .map(|place| place.to_string());
+        if check.level == Level::Error {
+            if found.gpu_known {
+                plan.blockers.push(Blocker {
+                    message: format!("profile `{}` does not fit into the GPUs", request.profile.name),
+                    cause: check.text.clone(),
+                    hint: check.fix.clone().unwrap_or_default(),
+                });
+            }
+            check.level = Level::Warn;
+        }
+        plan.checks.push(check);
+    }
+    plan.memory = Some(found);
 }
 
 pub(super) fn notes(request: &ServeRequest, facts: &Facts) -> Vec<String> {

@@ -20,6 +20,7 @@ pub fn render(plan: &Plan) -> String {
         command,
         notes: _,
         checks: _, // both are in its remarks
+        memory: _, // what is wrong with it is a check
         blockers,
         steps,
     } = plan;

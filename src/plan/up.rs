@@ -73,7 +73,8 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     let mut plan = Plan::new("up", steps);
     plan.notes = serve::notes(&request.serve, facts);
     plan.checks = checks;
-    plan.blockers = serve::blockers(&request.serve, facts);
+    serve::with_memory(&mut plan, &request.serve, facts);
+    plan.blockers.extend(serve::blockers(&request.serve, facts));
     plan.blockers
         .extend(install::blocker(&build_request(&request.serve), facts)?);
     plan.blockers.extend(pull::blocker(&pull, facts));

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{At, Error, Kind, Result};
 
 /// Largest accepted document: an alias bomb needs only a few hundred bytes, but a 50 MB scalar costs seconds.
-pub const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 128 << 10;
 
 /// Most opening brackets in a document. libyaml's family takes time in the square of their depth: 100 000 of them
 /// are 18 seconds.

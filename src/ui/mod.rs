@@ -8,6 +8,7 @@
 //! Whatever a child, the hub or a file said goes through [`safe()`] first.
 //! Not in this module tree: what happened (`event`, `report`), what to do about it (`commands`).
 
+mod advice;
 mod answer;
 mod error;
 mod explanation;
@@ -15,6 +16,7 @@ mod findings;
 mod json;
 mod lock;
 mod measured;
+mod memory;
 mod plain;
 mod plan;
 mod profiles;
@@ -30,6 +32,7 @@ mod verification;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
 
+pub use advice::advice;
 pub use answer::answer;
 pub use error::error;
 pub use explanation::explanation;
@@ -37,6 +40,7 @@ pub use findings::findings;
 pub use json::json;
 pub use lock::lock_check;
 pub use measured::{benchmark, gsm8k};
+pub use memory::memory;
 pub use plan::plan;
 pub use profiles::{checks, profile, profile_diff, profiles};
 pub use safe::safe;

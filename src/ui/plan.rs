@@ -23,6 +23,10 @@ pub fn plan(plan: &Plan, request: &ServeRequest, origins: &[Origin], with_origin
     text.push_str(&parts(origins, true, with_origin));
     text.push_str("\ncommand\n");
     text.push_str(&parts(origins, false, with_origin));
+    if let Some(memory) = &plan.memory {
+        text.push('\n');
+        text.push_str(&super::memory(memory));
+    }
     if !plan.checks.is_empty() {
         text.push_str("\nchecks\n");
         text.push_str(&check_rows(&plan.checks));

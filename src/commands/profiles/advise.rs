@@ -1,9 +1,61 @@
 //! `dsr1 profiles advise`: which profile fits a load.
 
-use crate::cli::AdviseArgs;
-use crate::commands::context::Context;
-use crate::error::Result;
+use serde::Serialize;
 
-pub(super) async fn run(_context: &Context, _args: &AdviseArgs) -> Result<()> {
-    Ok(())
+use crate::cli::{AdviceGoal, AdviseArgs};
+use crate::commands::context::{Ask, Context};
+use crate::error::Result;
+use crate::plan::advise::{Advice, Load, advise};
+use crate::profile::Goal;
+use crate::ui;
+
+#[derive(Debug, Serialize)]
+struct Advised {
+    schema: &'static str,
+    load: Load,
+    /// What is known of the GPUs, in words.
+    hardware: String,
+    advice: Vec<Advice>,
+}
+
+pub(super) async fn run(context: &Context, args: &AdviseArgs) -> Result<()> {
+    let catalog = context.catalog(None)?;
+    let goal = args.goal.map(|goal| match goal {
+        AdviceGoal::LowLatency => Goal::LowLatency,
+        AdviceGoal::HighThroughput => Goal::HighThroughput,
+    });
+    let load = Load::new(args.isl, args.osl, args.concurrency, goal);
+    let facts = match Context::facts(args.facts.as_deref())? {
+        Some(facts) => facts,
+        None => {
+            let ask = Ask {
+                gpus: true,
+                ..Ask::default()
+            };
+            context.gather(catalog.stack("current")?, None, &ask).await
+        }
+    };
+    let mut selections = Vec::new();
+    for profile in catalog.profiles()? {
+        let speaks_of = |stack: &String| profile.stack == *stack || profile.on.contains_key(stack);
+        if args.stack.as_ref().is_none_or(speaks_of) {
+            selections.push(catalog.resolve(&profile.name, args.stack.as_deref())?);
+        }
+    }
+    if let Some(stack) = &args.stack {
+        catalog.stack(stack)?;
+    }
+    let gpus = facts.host.gpus.as_deref().unwrap_or_default();
+    let advised = Advised {
+        schema: "dsr1.advice/1",
+        load,
+        hardware: gpus.first().map_or_else(
+            || "no GPU is known here: each profile is weighed on the GPUs it is made for".to_owned(),
+            |gpu| format!("{} x {}", gpus.len(), gpu.name),
+        ),
+        advice: advise(selections, load, &facts),
+    };
+    context.print(&advised, |advised| {
+        ui::advice(advised.load, &advised.hardware, &advised.advice)
+    })
 }

@@ -22,11 +22,13 @@ mod listing;
 mod mirror;
 mod pull;
 mod remote;
+mod tensors;
 mod write;
 
 pub use cache::{cached_commit, check_snapshot, proven_files};
 pub use mirror::{Mirror, mirror};
 pub use pull::pull;
+pub use tensors::model_facts;
 pub use write::{rehearsal_commit, write_model};
 
 use super::http::Http;

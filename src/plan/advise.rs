@@ -1,0 +1,273 @@
+//! Which profile fits a load: every profile weighed by its hardware, its goal and its KV pool.
+//!
+//! Rules of thumb with their sources, no measurement: the answer says why, and `bench` has the last word.
+//! Not in this module: the host's other limits (`checks`).
+
+use serde::Serialize;
+
+use super::install::Target;
+use super::memory::{self, MemoryPlan};
+use super::serve::ServeRequest;
+use crate::facts::Facts;
+use crate::profile::lint::{Level, lint};
+use crate::profile::{Architecture, Count, Goal, Selection, render};
+
+/// Requests up to which latency comes first: the cookbook's "low latency" is 4 to 8.
+const FEW: u32 = 8;
+/// Requests from which attention replicas pay (sgl-project/sglang#3658: "for batch >128").
+const MANY: u32 = 128;
+
+/// A load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Load {
+    /// Prompt length in tokens.
+    pub input_len: u32,
+    /// Answer length in tokens.
+    pub output_len: u32,
+    /// Requests in flight.
+    pub concurrency: u32,
+    /// What matters more; chosen by the concurrency when open.
+    pub goal: Goal,
+}
+
+impl Load {
+    /// A load whose goal may be open.
+    #[must_use]
+    pub fn new(input_len: u32, output_len: u32, concurrency: u32, goal: Option<Goal>) -> Self {
+        let by_load = if concurrency <= FEW {
+            Goal::LowLatency
+        } else {
+            Goal::HighThroughput
+        };
+        Self {
+            input_len,
+            output_len,
+            concurrency,
+            goal: goal.unwrap_or(by_load),
+        }
+    }
+}
+
+/// One profile weighed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Advice {
+    /// The profile.
+    pub profile: String,
+    /// The stack it was weighed on.
+    pub stack: String,
+    /// Whether it can serve the load on this hardware at all.
+    pub fits: bool,
+    /// Requests of this load that fit into its KV pool at once; `None` when its memory is not known.
+    pub requests_fit: Option<u64>,
+    /// Why it stands where it stands.
+    pub reasons: Vec<String>,
+    /// Settings to change for this load, as `key: value`.
+    pub settings: Vec<String>,
+    /// Its rank: lower is better.
+    #[serde(skip)]
+    rank: (bool, u8, std::cmp::Reverse<u32>),
+}
+
+/// Weighs every selection for a load on the GPUs of `facts`, the best first.
+#[must_use]
+pub fn advise(selections: Vec<Selection>, load: Load, facts: &Facts) -> Vec<Advice> {
+    let mut found: Vec<Advice> = selections
+        .into_iter()
+        .filter(|selection| selection.profile.goal != Goal::Rehearsal)
+        .map(|selection| weigh(selection, load, facts))
+        .collect();
+    // Stable: among equals the order of the catalog holds, in which the guide's profiles stand first.
+    found.sort_by_key(|advice| advice.rank);
+    found
+}
+
+fn weigh(selection: Selection, load: Load, facts: &Facts) -> Advice {
+    let Selection {
+        mut profile,
+        stack,
+        origins,
+        ..
+    } = selection;
+    let mut reasons = Vec::new();
+    let mut settings = Vec::new();
+    let mut fits = hardware(&profile.architectures, profile.gpus, facts, &mut reasons);
+    if let Some(min) = stack.driver_min
+        && facts.host.driver_major().is_some_and(|major| major < min)
+    {
+        fits = false;
+        reasons.push(format!("stack {} needs driver {min} or newer", stack.name));
+    }
+    let checks = lint(
+        &render(&profile.engine, stack.pins.sglang),
+        &profile,
+        &stack,
+        &origins,
+    );
+    if let Some(error) = checks.iter().find(|check| check.level == Level::Error) {
+        fits = false;
+        reasons.push(format!("not on stack {}: {}", stack.name, error.text));
+    }
+    let mut penalty = 0;
+    if profile.goal == load.goal {
+        reasons.push(format!("made for {}", load.goal.name()));
+    } else {
+        penalty += 2;
+        reasons.push(format!(
+            "made for {}, not {}",
+            profile.goal.name(),
+            load.goal.name()
+        ));
+    }
+    let replicas = profile.engine.attention_data_parallel.map_or(1, Count::get);
+    if replicas > 1 && load.concurrency <= MANY {
+        penalty += 3;
+        reasons.push(format!("attention replicas slow loads of up to {MANY} requests"));
+    } else if replicas == 1 && load.concurrency > MANY {
+        penalty += 3;
+        reasons.push(format!(
+            "without attention replicas, which pay above {MANY} requests"
+        ));
+    }
+    if let Some(most) = profile
+        .engine
+        .max_running_requests
+        .filter(|most| most.get() < load.concurrency)
+    {
+        penalty += 1;
+        settings.push(format!("max_running_requests: {}", load.concurrency));
+        reasons.push(format!("runs {most} requests at once, not {}", load.concurrency));
+    }
+    let per_replica = load.concurrency.div_ceil(replicas);
+    if profile
+        .engine
+        .graph_batch
+        .is_some_and(|batch| batch.get() < per_replica)
+    {
+        settings.push(format!("graph_batch: {per_replica}"));
+    }
+    let lengths = (Count::new(load.input_len), Count::new(load.output_len));
+    if let (Some(input), Some(output)) = lengths {
+        profile.bench.input_len = input;
+        profile.bench.output_len = output;
+    }
+    let name = profile.name.clone();
+    let (gpus, stack_name) = (profile.gpus, stack.name.clone());
+    let memory = memory::memory(
+        &ServeRequest {
+            profile,
+            stack,
+            origins,
+            target: Target::Docker,
+            name: None,
+            port: 30_000,
+            base_image: None,
+            extra_args: Vec::new(),
+        },
+        facts,
+    );
+    let requests_fit = memory.as_ref().map(|plan| plan.requests_fit);
+    if let Some(plan) = &memory {
+        penalty += room(plan, load, &mut fits, &mut reasons);
+    }
+    Advice {
+        profile: name,
+        stack: stack_name,
+        fits,
+        requests_fit,
+        reasons,
+        settings,
+        rank: (!fits, penalty, std::cmp::Reverse(gpus)),
+    }
+}
+
+/// Whether the GPUs are there; an unknown host fits every profile.
+fn hardware(wanted: &[Architecture], count: u32, facts: &Facts, reasons: &mut Vec<String>) -> bool {
+    let Some(gpus) = facts.host.gpus.as_deref().filter(|gpus| !gpus.is_empty()) else {
+        return true;
+    };
+    let have = gpus
+        .first()
+        .and_then(|gpu| Architecture::of(&gpu.compute_capability));
+    if have.is_none_or(|have| !wanted.contains(&have)) {
+        let names: Vec<&str> = wanted.iter().map(|one| one.name()).collect();
+        reasons.push(format!("for {}", names.join(" or ")));
+        return false;
+    }
+    if gpus.len() < count as usize {
+        reasons.push(format!("needs {count} GPUs, {} are here", gpus.len()));
+        return false;
+    }
+    true
+}
+
+/// What the KV pool says of the load; the penalty for it.
+fn room(plan: &MemoryPlan, load: Load, fits: &mut bool, reasons: &mut Vec<String>) -> u8 {
+    if plan.window.0 >= 1.0 || plan.fraction < plan.window.0 {
+        *fits = false;
+        reasons.push("the weights leave no KV pool".to_owned());
+        return 0;
+    }
+    reasons.push(format!(
+        "{} such requests fit into the KV pool at once",
+        plan.requests_fit
+    ));
+    if plan.requests_fit < u64::from(load.concurrency) {
+        2
+    } else {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Catalog;
+
+    const B200: &str = include_str!("../../tests/fixtures/facts-b200.json");
+
+    fn best(facts: &str, load: Load) -> Advice {
+        let catalog = Catalog::load(None).unwrap();
+        let facts: Facts = serde_json::from_str(facts).unwrap();
+        let names: Vec<String> = catalog
+            .profiles()
+            .unwrap()
+            .iter()
+            .map(|one| one.name.clone())
+            .collect();
+        let selections = names
+            .iter()
+            .map(|name| catalog.resolve(name, None).unwrap())
+            .collect();
+        advise(selections, load, &facts).remove(0)
+    }
+
+    #[test]
+    fn the_load_decides() {
+        let newer = B200.replace("575.57.08", "580.65.06");
+        let few = best(&newer, Load::new(1024, 1024, 4, None));
+        assert!(few.profile.ends_with("low-latency"), "{few:?}");
+        let many = best(&newer, Load::new(1024, 1024, 3072, None));
+        assert_eq!(many.profile, "fp8-high-throughput", "{many:?}");
+        assert!(many.requests_fit.unwrap() >= 3072);
+        let middle = best(&newer, Load::new(1024, 1024, 64, None));
+        assert!(
+            middle.profile.ends_with("high-throughput") && middle.profile != "fp8-high-throughput",
+            "{middle:?}"
+        );
+    }
+
+    #[test]
+    fn the_hardware_decides_before_the_load() {
+        let hopper = B200
+            .replace("\"10.0\"", "\"9.0\"")
+            .replace("NVIDIA B200", "NVIDIA H200")
+            .replace("575.57.08", "580.65.06");
+        assert!(
+            best(&hopper, Load::new(1024, 1024, 3072, None))
+                .profile
+                .starts_with("h200-")
+        );
+        // An old driver leaves the guide's stack.
+        assert_eq!(best(B200, Load::new(1024, 1024, 4, None)).stack, "guide");
+    }
+}

@@ -1,0 +1,187 @@
+//! The sizes of DeepSeek-R1 in its three published formats, computed from the model's shape.
+//!
+//! Not in this module: models that were pulled, whose headers say more.
+
+use crate::facts::{ModelFacts, WeightSizes};
+
+// config.json of deepseek-ai/DeepSeek-R1-0528.
+const HIDDEN: u64 = 7168;
+const LAYERS: u64 = 61;
+const DENSE_LAYERS: u64 = 3;
+const INTERMEDIATE: u64 = 18_432;
+const EXPERT_INTERMEDIATE: u64 = 2048;
+const EXPERTS: u64 = 256;
+const HEADS: u64 = 128;
+const Q_RANK: u64 = 1536;
+const KV_RANK: u64 = 512;
+const ROPE: u64 = 64;
+const NOPE: u64 = 128;
+const V_DIM: u64 = 128;
+const VOCABULARY: u64 = 129_280;
+
+/// Bytes of a matrix by its format.
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    /// 2 bytes.
+    Bf16,
+    /// 1 byte, and 4 for each block of 128 x 128.
+    Fp8,
+    /// Half a byte, and 1 for each group of 16.
+    Nvfp4,
+}
+
+impl Format {
+    const fn bytes(self, elements: u64) -> u64 {
+        match self {
+            Self::Bf16 => elements * 2,
+            Self::Fp8 => elements + elements / 4096,
+            Self::Nvfp4 => elements / 2 + elements / 16,
+        }
+    }
+}
+
+/// Formats of a published checkpoint.
+struct Checkpoint {
+    repo: &'static str,
+    mlp: Format,
+    attention: Format,
+    attention_out: Format,
+    draft: Format,
+}
+
+const CHECKPOINTS: [Checkpoint; 3] = [
+    Checkpoint {
+        repo: "deepseek-ai/DeepSeek-R1-0528",
+        mlp: Format::Fp8,
+        attention: Format::Fp8,
+        attention_out: Format::Fp8,
+        draft: Format::Fp8,
+    },
+    Checkpoint {
+        repo: "nvidia/DeepSeek-R1-0528-FP4",
+        mlp: Format::Nvfp4,
+        attention: Format::Bf16,
+        attention_out: Format::Bf16,
+        draft: Format::Bf16,
+    },
+    // The second version quantizes the output projection of attention too: that is its difference in size.
+    Checkpoint {
+        repo: "nvidia/DeepSeek-R1-0528-FP4-v2",
+        mlp: Format::Nvfp4,
+        attention: Format::Bf16,
+        attention_out: Format::Nvfp4,
+        draft: Format::Bf16,
+    },
+];
+
+/// Shape and sizes of a published checkpoint by its repository; `None` for others.
+#[must_use]
+pub fn bundled(repo: &str) -> Option<ModelFacts> {
+    let checkpoint = CHECKPOINTS
+        .iter()
+        .find(|known| known.repo.eq_ignore_ascii_case(repo))?;
+    Some(ModelFacts {
+        layers: LAYERS,
+        kv_lora_rank: Some(KV_RANK),
+        rope_dim: Some(ROPE),
+        kv_heads: None,
+        head_dim: None,
+        weights: sizes(checkpoint),
+    })
+}
+
+fn sizes(checkpoint: &Checkpoint) -> WeightSizes {
+    let Checkpoint {
+        repo: _,
+        mlp,
+        attention,
+        attention_out,
+        draft,
+    } = *checkpoint;
+    let moe_layers = LAYERS - DENSE_LAYERS;
+    let expert = 3 * HIDDEN * EXPERT_INTERMEDIATE;
+    let split = |attention: Format, out: Format| {
+        attention.bytes(Q_RANK * HEADS * (NOPE + ROPE))
+            + attention.bytes(KV_RANK * HEADS * (NOPE + V_DIM))
+            + out.bytes(HEADS * V_DIM * HIDDEN)
+    };
+    let whole =
+        |attention: Format| attention.bytes(HIDDEN * Q_RANK) + attention.bytes(HIDDEN * (KV_RANK + ROPE));
+    let vocabulary = Format::Bf16.bytes(VOCABULARY * HIDDEN);
+    // The draft layer: one layer of experts, the projection of two hidden states, its own embedding and output.
+    let drafted = draft.bytes((EXPERTS + 1) * expert)
+        + split(draft, draft)
+        + whole(draft)
+        + Format::Bf16.bytes(2 * HIDDEN * HIDDEN)
+        + 2 * vocabulary;
+    WeightSizes {
+        experts: moe_layers * EXPERTS * mlp.bytes(expert),
+        attention_split: LAYERS * split(attention, attention_out),
+        attention_whole: LAYERS * whole(attention),
+        absorbed: absorbed(LAYERS, HEADS, KV_RANK, NOPE + V_DIM),
+        dense: DENSE_LAYERS * mlp.bytes(3 * HIDDEN * INTERMEDIATE),
+        shared_expert: moe_layers * mlp.bytes(expert),
+        embedding: vocabulary,
+        head: vocabulary,
+        // Gates in bfloat16, and two norms a layer.
+        other: moe_layers * Format::Bf16.bytes(HIDDEN * EXPERTS) + LAYERS * 2 * Format::Bf16.bytes(HIDDEN),
+        draft: drafted,
+    }
+}
+
+/// What SGLang makes of `kv_b_proj` at load: its two halves in bfloat16, beside the checkpoint's own
+/// (`post_load_weights` in models/deepseek_v2.py).
+pub(super) const fn absorbed(layers: u64, heads: u64, rank: u64, width: u64) -> u64 {
+    layers
+        .saturating_mul(heads)
+        .saturating_mul(rank)
+        .saturating_mul(width)
+        .saturating_mul(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::cast_precision_loss, reason = "figures of a few digits")]
+    fn the_sums_are_those_of_the_repositories() {
+        for (repo, gigabytes) in [
+            ("deepseek-ai/DeepSeek-R1-0528", 688.6),
+            ("nvidia/DeepSeek-R1-0528-FP4", 424.1),
+            ("nvidia/DeepSeek-R1-0528-FP4-v2", 413.0),
+        ] {
+            let WeightSizes {
+                experts,
+                attention_split,
+                attention_whole,
+                absorbed: _, // in no file
+                dense,
+                shared_expert,
+                embedding,
+                head,
+                other,
+                draft,
+            } = bundled(repo).unwrap().weights;
+            let sum: u64 = [
+                experts,
+                attention_split,
+                attention_whole,
+                dense,
+                shared_expert,
+                embedding,
+                head,
+                other,
+                draft,
+            ]
+            .iter()
+            .sum();
+            let error = (sum as f64 / 1e9 / gigabytes - 1.0) * 100.0;
+            println!(
+                "{repo}: {:.1} GB against {gigabytes}: {error:+.2} %",
+                sum as f64 / 1e9
+            );
+            assert!(error.abs() < 1.0, "{repo}: {sum}");
+        }
+    }
+}

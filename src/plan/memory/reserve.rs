@@ -1,0 +1,118 @@
+//! Memory beside weights and KV pool: what SGLang reserves by default, and what is known to be needed.
+//!
+//! Not in this module: the pool itself (`mod`).
+
+use crate::profile::Version;
+use crate::profile::lint::Effective;
+
+const MIB: u64 = 1 << 20;
+
+/// CUDA context, NCCL and what the driver keeps, per GPU, before the first weight: 2.5 GiB.
+///
+/// From a public crash report on an H200 (SemiAnalysisAI/InferenceX#2128): 125.65 GiB of weights are 0.9113 of what was
+/// free, so 137.88 GiB were free of nvidia-smi's 140.40.
+pub(super) const BEFORE_LOAD: u64 = 2560 * MIB;
+
+/// Request tables and attention workspace, made between the KV pool and the graphs: 2.5 GiB.
+///
+/// The guide's log: 29.09 GB are free before the graphs where 0.179 of the usable memory are 31.6.
+pub(super) const POOLS: u64 = 2560 * MIB;
+
+/// CUDA graphs per captured request: the guide's log has 6.37 GB for graphs of up to 512.
+const GRAPH_PER_REQUEST: u64 = 13 * MIB;
+
+/// Activations per token of a prefill chunk, in KiB.
+///
+/// The most that settings which are known to run leave room for: the guide's FP4 server (32768 tokens at 0.89) and
+/// InferenceX's FP8 on 4 B200 (8192 at 0.95). SGLang's default reserves 1.5 MiB.
+const ACTIVATION_KIB_PER_TOKEN: u64 = 300;
+
+/// What 0.4.10 adds for attention replicas: their gathered batches.
+const ATTENTION_REPLICAS: u64 = 4096 * MIB;
+
+/// Largest default batch that is captured on a GPU of over 60 GiB (`memory_hook.py`, 0.5.23: 512).
+const GRAPH_BATCH: u64 = 512;
+
+/// The version whose default fraction counts tokens and graphs (`server_args.py`, 0.5.3).
+const COUNTED: Version = Version::new(0, 5, 3);
+
+/// Bytes per GPU that activations, graphs and request tables need, as far as public runs tell.
+pub(super) fn need(settings: &Effective) -> u64 {
+    let dp = u64::from(settings.attention_data_parallel.max(1));
+    let chunk = chunk(settings, u64::MAX) / dp;
+    let replicas = if dp > 1 { ATTENTION_REPLICAS } else { 0 };
+    POOLS + graph_batch(settings) * GRAPH_PER_REQUEST + chunk * ACTIVATION_KIB_PER_TOKEN * 1024 + replicas
+}
+
+/// Requests in the largest captured decode batch of one attention replica.
+fn graph_batch(settings: &Effective) -> u64 {
+    let dp = u64::from(settings.attention_data_parallel.max(1));
+    let running = settings
+        .max_running_requests
+        .map_or(u64::MAX, |most| (u64::from(most) / dp).max(1));
+    settings.graph_batch.map_or(GRAPH_BATCH, u64::from).min(running)
+}
+
+/// Tokens of one prefill chunk over all replicas, with SGLang's default for a GPU of `gpu_bytes`.
+fn chunk(settings: &Effective, gpu_bytes: u64) -> u64 {
+    let by_gpu = match gpu_bytes / MIB {
+        0..35_840 => 2048,
+        35_840..163_840 => 8192,
+        _ => 16_384,
+    };
+    match settings.chunked_prefill_size {
+        // No chunking: a prefill of the whole context is not planned for.
+        Some(..=0) | None => by_gpu,
+        Some(tokens) => u64::try_from(tokens).unwrap_or(by_gpu).min(1 << 20),
+    }
+}
+
+/// The fraction that SGLang takes when none is named, for GPUs of over 35 GiB.
+#[expect(clippy::cast_precision_loss, reason = "MiB of a GPU are exact in an f64")]
+pub(super) fn default_fraction(settings: &Effective, gpu_bytes: u64) -> f64 {
+    let gpu = (gpu_bytes / MIB) as f64;
+    let ranks = f64::from(settings.tensor_parallel);
+    let old = settings.version.is_some_and(|version| version < COUNTED);
+    let reserved = if old {
+        let by_gpu = match gpu_bytes / MIB {
+            0..92_160 => (9.5 + ranks / 2.0) * 1024.0,
+            92_160..163_840 => (12.0 + ranks / 2.0) * 1024.0,
+            _ => 32.0 * 1024.0,
+        };
+        let drafts = if settings.draft_tokens.is_some() {
+            2048.0
+        } else {
+            0.0
+        };
+        let replicas = if settings.attention_data_parallel > 1 {
+            4096.0
+        } else {
+            0.0
+        };
+        by_gpu + drafts + replicas
+    } else {
+        let batch = graph_batch(settings) as f64;
+        let tokens = chunk(settings, gpu_bytes).max(2048) as f64;
+        let dp = f64::from(settings.attention_data_parallel);
+        let replicas = match settings.attention_data_parallel {
+            0 | 1 => 0.0,
+            _ if batch > 300.0 => batch * dp * 4.5,
+            _ => batch * dp * 3.0,
+        };
+        // 512 for metadata, 1.5 a token, 2 a captured request, 1 GiB per 8 ranks, 1.5 GiB for MLA's prefill graphs.
+        let sum = 512.0 + tokens * 1.5 + ranks / 8.0 * 1024.0 + batch * 2.0 + replicas + 1536.0;
+        if gpu > 61_440.0 { sum.max(10_240.0) } else { sum }
+    };
+    (((gpu - reserved) / gpu.max(1.0) * 1000.0).round() / 1000.0).clamp(0.0, 1.0)
+}
+
+/// Tokens per page of the pool: cutlass_mla wants 128, trtllm_mla 64 unless 32 is asked for, others have 1.
+pub(super) fn page(settings: &Effective) -> u64 {
+    match (settings.attention_backend.as_deref(), settings.page_size) {
+        (Some("cutlass_mla"), _) => 128,
+        (Some("trtllm_mla"), Some(32)) => 32,
+        (Some("trtllm_mla"), _) => 64,
+        (_, Some(page)) => u64::from(page.max(1)),
+        (_, None) => 1,
+    }
+}
