@@ -54,6 +54,9 @@ fn bad_input_names_the_file_the_line_and_the_cure() {
         ("owned-abbreviated", engine("extra_args: [--hos=0.0.0.0]")),
         ("forbidden-variable", engine("env: {LD_PRELOAD: /tmp/x.so}")),
         ("bidi", engine("quantization: \"fp8\u{202e}\"")),
+        ("escaped-control", engine("quantization: \"fp8\\e[2J\"")),
+        ("hidden-word", engine("extra_args: [\"--log-level=a\\nb\"]")),
+        ("wrong-repository", format!("{GUIDE}model:\n  repo: ../x\n")),
         ("not-yet", engine("fp8_gemm: flashinfer_trtllm")),
         (
             "taken-name",

@@ -2,6 +2,8 @@
 //!
 //! Not in this module: what a profile says (`schema`), whether a stack takes it (`lint`).
 
+use std::sync::OnceLock;
+
 use super::origin::Origins;
 use super::schema::{Goal, Precision, Profile};
 use super::stack::{Architecture, Stack};
@@ -129,17 +131,7 @@ impl Catalog {
     /// # Errors
     /// [`Kind::Usage`] when one of the user's is not valid, or takes a name that is taken.
     pub fn with(files: &UserFiles) -> Result<Self> {
-        let mut catalog = Self {
-            profiles: Vec::new(),
-            stacks: Vec::new(),
-            named: None,
-        };
-        for source in PROFILES {
-            catalog.add_profile(source, false)?;
-        }
-        for source in STACKS {
-            catalog.add_stack(source)?;
-        }
+        let mut catalog = Self::built_in()?.clone();
         for UserFile { origin, text } in &files.stacks {
             catalog.add_stack(Source { origin, text })?;
         }
@@ -157,6 +149,26 @@ impl Catalog {
             catalog.named = Some(name);
         }
         Ok(catalog)
+    }
+
+    /// The files inside the binary, read at the first call.
+    fn built_in() -> Result<&'static Self> {
+        static READ: OnceLock<Catalog> = OnceLock::new();
+        if let Some(read) = READ.get() {
+            return Ok(read);
+        }
+        let mut catalog = Self {
+            profiles: Vec::new(),
+            stacks: Vec::new(),
+            named: None,
+        };
+        for source in PROFILES {
+            catalog.add_profile(source, false)?;
+        }
+        for source in STACKS {
+            catalog.add_stack(source)?;
+        }
+        Ok(READ.get_or_init(|| catalog))
     }
 
     fn add_profile(&mut self, source: Source<'_>, own: bool) -> Result<()> {
@@ -365,14 +377,16 @@ impl Catalog {
             }
             None => written,
         };
-        check_bench(&profile, &Origins::new(files.clone(), &stack.name))?;
+        let origins = Origins::new(files, &stack.name);
+        check_bench(&profile, &origins)?;
+        check_model(&profile, &origins)?;
         Ok(Selection {
             profile: Profile {
                 stack: stack.name.clone(),
                 ..profile
             },
             stack: stack.clone(),
-            origins: Origins::new(files, &stack.name),
+            origins,
             note: None,
         })
     }
@@ -534,6 +548,47 @@ fn check_name(name: &str, source: Source<'_>) -> Result<()> {
         ),
     )
     .hint("use lower-case letters, digits and dashes, 40 at most"))
+}
+
+/// A repository and a revision become paths and parts of a URL.
+fn check_model(profile: &Profile, origins: &Origins) -> Result<()> {
+    let plain = |text: &str| {
+        !text.is_empty()
+            && text.len() <= 100
+            && !text.starts_with(['.', '-'])
+            && !text.contains("..")
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+    };
+    let model = &profile.model;
+    let whole = |text: &str, parts: usize| text.split('/').count() <= parts && text.split('/').all(plain);
+    for (path, text, fits, like) in [
+        (
+            "model.repo",
+            &model.repo,
+            model.repo.contains('/') && whole(&model.repo, 2),
+            "owner/name",
+        ),
+        (
+            "model.revision",
+            &model.revision,
+            whole(&model.revision, 8),
+            "a branch, a tag or a commit",
+        ),
+    ] {
+        if !fits {
+            let place = origins
+                .place(path)
+                .map_or_else(String::new, |place| format!("{place}: "));
+            return Err(Error::new(
+                Kind::Usage,
+                format!("{place}`{}` is not a {path}", text.escape_debug()),
+            )
+            .hint(format!("it looks like {like}")));
+        }
+    }
+    Ok(())
 }
 
 /// Fewer requests than may be in flight never reach that load.

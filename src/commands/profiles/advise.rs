@@ -25,15 +25,14 @@ pub(super) async fn run(context: &Context, args: &AdviseArgs) -> Result<()> {
         AdviceGoal::HighThroughput => Goal::HighThroughput,
     });
     let load = Load::new(args.isl, args.osl, args.concurrency, goal);
-    let facts = match Context::facts(args.facts.as_deref())? {
-        Some(facts) => facts,
-        None => {
-            let ask = Ask {
-                gpus: true,
-                ..Ask::default()
-            };
-            context.gather(catalog.stack("current")?, None, &ask).await
-        }
+    let facts = if let Some(facts) = Context::facts(args.facts.as_deref())? {
+        facts
+    } else {
+        let ask = Ask {
+            gpus: true,
+            ..Ask::default()
+        };
+        context.gather(catalog.stack("current")?, None, &ask).await
     };
     let mut selections = Vec::new();
     for profile in catalog.profiles()? {

@@ -130,7 +130,7 @@ fn sizes(checkpoint: &Checkpoint) -> WeightSizes {
 }
 
 /// What SGLang makes of `kv_b_proj` at load: its two halves in bfloat16, beside the checkpoint's own
-/// (`post_load_weights` in models/deepseek_v2.py).
+/// (`post_load_weights` in `models/deepseek_v2.py`).
 pub(super) const fn absorbed(layers: u64, heads: u64, rank: u64, width: u64) -> u64 {
     layers
         .saturating_mul(heads)
@@ -144,7 +144,11 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::cast_precision_loss, reason = "figures of a few digits")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::print_stdout,
+        reason = "the error is stated"
+    )]
     fn the_sums_are_those_of_the_repositories() {
         for (repo, gigabytes) in [
             ("deepseek-ai/DeepSeek-R1-0528", 688.6),

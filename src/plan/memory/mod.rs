@@ -241,6 +241,7 @@ fn down(fraction: f64) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::print_stdout, reason = "the errors are stated")]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -24,7 +24,7 @@ const GRAPH_PER_REQUEST: u64 = 13 * MIB;
 /// Activations per token of a prefill chunk, in KiB.
 ///
 /// The most that settings which are known to run leave room for: the guide's FP4 server (32768 tokens at 0.89) and
-/// InferenceX's FP8 on 4 B200 (8192 at 0.95). SGLang's default reserves 1.5 MiB.
+/// `InferenceX`'s FP8 on 4 B200 (8192 at 0.95). SGLang's default reserves 1.5 MiB.
 const ACTIVATION_KIB_PER_TOKEN: u64 = 300;
 
 /// What 0.4.10 adds for attention replicas: their gathered batches.
@@ -106,7 +106,7 @@ pub(super) fn default_fraction(settings: &Effective, gpu_bytes: u64) -> f64 {
     (((gpu - reserved) / gpu.max(1.0) * 1000.0).round() / 1000.0).clamp(0.0, 1.0)
 }
 
-/// Tokens per page of the pool: cutlass_mla wants 128, trtllm_mla 64 unless 32 is asked for, others have 1.
+/// Tokens per page of the pool: `cutlass_mla` wants 128, `trtllm_mla` 64 unless 32 is asked for, others have 1.
 pub(super) fn page(settings: &Effective) -> u64 {
     match (settings.attention_backend.as_deref(), settings.page_size) {
         (Some("cutlass_mla"), _) => 128,

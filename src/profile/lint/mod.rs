@@ -97,6 +97,7 @@ pub fn lint(flags: &EngineFlags, profile: &Profile, stack: &Stack, origins: &Ori
     let args: Vec<String> = flags.argv().map(str::to_owned).collect();
     let parsed = table.parse(&args);
     let mut found = options::check(&parsed, Parser::Server, version);
+    found.extend(owned::hidden(&args));
     if table.version != version {
         found.push(
             Check::new(

@@ -1,5 +1,6 @@
 //! Options that dsr1 sets itself: a second value would make its plan untrue.
 
+use super::{Check, Level};
 use crate::error::{Error, Kind, Result};
 use crate::profile::flags::{Parser, history};
 use crate::profile::version::Version;
@@ -32,11 +33,7 @@ const OWNED: [(&str, &str); 13] = [
 /// # Errors
 /// [`Kind::Usage`]; `place` is where they were written, or empty.
 pub fn check(args: &[String], version: Version, place: &str) -> Result<()> {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
-    };
-    if let Some(arg) = args.iter().find(|arg| arg.chars().any(hidden)) {
+    if let Some(arg) = args.iter().find(|arg| arg.chars().any(is_hidden)) {
         return Err(Error::new(
             Kind::Usage,
             format!(
@@ -63,6 +60,20 @@ pub fn check(args: &[String], version: Version, place: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Words that a terminal or a line-based format would not show as they are.
+pub(super) fn hidden(args: &[String]) -> Option<Check> {
+    let arg = args.iter().find(|arg| arg.chars().any(is_hidden))?;
+    let text = format!(
+        "engine argument `{}` holds a control character",
+        arg.escape_debug()
+    );
+    Some(Check::new("flag.hidden", Level::Error, arg, text))
+}
+
+fn is_hidden(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use dsr1::error::Kind;
 use dsr1::facts::Facts;
 use dsr1::plan::{self, ExportFormat, ExportRequest, ServeRequest, Target, UpRequest};
-use dsr1::profile::Catalog;
+use dsr1::profile::lint::lint;
+use dsr1::profile::{Catalog, Wanted, migrate, render};
 use libfuzzer_sys::fuzz_target;
 
 fn facts() -> &'static Facts {
@@ -24,17 +25,39 @@ fuzz_target!(|text: &str| {
         Err(error) => return refused(&error),
     };
     let name = catalog
-        .overlay()
+        .named()
         .expect("a profile that was loaded has a name")
         .to_owned();
-    let selection = match catalog.select(&name, None, None) {
+    for stack in ["guide", "cuda12", "current", "cpu"] {
+        match catalog
+            .resolve(&name, Some(stack))
+            .and_then(|found| migrate(text, &found))
+        {
+            Ok(migration) => {
+                // What is migrated still says which profile it is.
+                let again = Catalog::load(Some(("again.yaml", &migration.text)));
+                assert!(
+                    again.is_ok_and(|again| again.named() == Some(&name)),
+                    "{}",
+                    migration.text
+                );
+            }
+            Err(error) => refused(&error),
+        }
+    }
+    let selection = match catalog.select(&name, &Wanted::default()) {
         Ok(selection) => selection,
         Err(error) => return refused(&error),
     };
     assert_eq!(selection.profile.name, name);
+    let flags = render(&selection.profile.engine, selection.stack.pins.sglang);
+    for check in lint(&flags, &selection.profile, &selection.stack, &selection.origins) {
+        assert!(!check.to_string().contains('\n'), "{check}");
+    }
     let serve = ServeRequest {
         profile: selection.profile,
         stack: selection.stack,
+        origins: selection.origins,
         target: Target::Docker,
         name: None,
         port: 30_000,
