@@ -149,15 +149,6 @@ pub struct Gpu {
 }
 
 impl Host {
-    /// Whether the GPUs are Blackwell (compute capability 10 or 12); `None` without known GPUs.
-    #[must_use]
-    pub fn blackwell(&self) -> Option<bool> {
-        let gpus = self.gpus.as_ref()?;
-        let first = gpus.first()?;
-        let major = first.compute_capability.split('.').next()?;
-        Some(matches!(major, "10" | "11" | "12"))
-    }
-
     /// Major version of the NVIDIA driver.
     #[must_use]
     pub fn driver_major(&self) -> Option<u32> {

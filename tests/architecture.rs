@@ -90,8 +90,8 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("reqwest", &["engine/http.rs"]),
     ("tera", &["plan/dockerfile.rs"]),
     ("tar", &["engine/docker/exec.rs"]),
-    ("serde_yaml", &["profile/yaml.rs"]),
-    ("strsim", &["profile/yaml.rs"]),
+    ("serde_yaml", &["profile/yaml/"]),
+    ("strsim", &["profile/yaml/"]),
     ("anyhow", &["error.rs"]),
     ("indicatif", &["ui/tty.rs", "ui/tty/"]),
     (

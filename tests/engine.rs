@@ -388,6 +388,59 @@ fn the_life_of_a_server_in_docker() {
     life_of_a_server(&home, "docker", "boxed");
 }
 
+/// The tables that are bundled against the SGLang that is installed, and a lock of what runs.
+fn tables_and_lock(home: &Home, runtime: &str) {
+    let sync = home
+        .run(&["flags", "sync", "--stack", "cpu", "--runtime", runtime])
+        .expect(0);
+    assert!(
+        sync.stdout
+            .contains("server: SGLang 0.5.23, 531 options, table of 0.5.23: as bundled"),
+        "{}",
+        sync.stdout
+    );
+    let lock = ["lock", "--profile", "rehearsal", "--runtime", runtime];
+    let locked = home.run(&lock).expect(0).stdout;
+    assert!(locked.contains("files of weights by hash"), "{locked}");
+    assert!(home.run(&["check"]).expect(0).stdout.ends_with(": as locked\n"));
+    // A file that changed after it was proven is no longer what was locked.
+    let snapshots = home
+        .path()
+        .join(".cache/huggingface/hub/models--dsr1--rehearsal-qwen2/snapshots");
+    let snapshot = std::fs::read_dir(snapshots)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let config = std::fs::canonicalize(snapshot.join("config.json")).unwrap();
+    let text = std::fs::read(&config).unwrap();
+    std::fs::write(&config, b"{}").unwrap();
+    let run = home.run(&["check"]).expect(8);
+    assert!(run.stdout.contains("not proven here"), "{}", run.stdout);
+    let refused = home
+        .run(&["serve", "--locked", "--port", &free_port().to_string()])
+        .expect(8);
+    assert!(
+        refused.stderr.starts_with("error: this is not what was locked"),
+        "{}",
+        refused.stderr
+    );
+    std::fs::write(&config, text).unwrap();
+}
+
+#[test]
+fn tables_and_lock_of_a_venv() {
+    let _alone = alone();
+    tables_and_lock(&ready_home("process"), "process");
+}
+
+#[test]
+fn tables_and_lock_of_an_image() {
+    let _alone = alone();
+    tables_and_lock(&ready_home("docker"), "docker");
+}
+
 #[test]
 fn an_argument_that_the_engine_does_not_take_is_a_usage_error() {
     let _alone = alone();
@@ -395,10 +448,20 @@ fn an_argument_that_the_engine_does_not_take_is_a_usage_error() {
     let port = free_port().to_string();
     let mut args = serve_args("process", "refused", &port);
     args.extend(["--", "--no-such-flag"]);
+    // What its table says is known before anything starts...
     let run = home.run(&args).expect(2);
     assert!(
         run.stderr
-            .contains("cause: unrecognized arguments: --no-such-flag\nhint: "),
+            .contains("cause: SGLang 0.5.23 has no option --no-such-flag (flag.unknown)"),
+        "{}",
+        run.stderr
+    );
+    // ... and what only its own code can judge is read from its log.
+    args.truncate(args.len() - 1);
+    args.push("--cuda-graph-config=xyz");
+    let run = home.run(&args).expect(2);
+    assert!(
+        run.stderr.contains("cause: argument --cuda-graph-config: "),
         "{}",
         run.stderr
     );

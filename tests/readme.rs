@@ -86,6 +86,30 @@ fn every_other_command_runs() {
                 let run = shell(&home, &planned).expect(0);
                 assert!(run.stdout.starts_with("profile  "), "{planned}");
             }
+            "lock" => {
+                assert!(
+                    shell(&home, command)
+                        .expect(0)
+                        .stdout
+                        .starts_with("dsr1.lock holds"),
+                    "{command}"
+                );
+            }
+            "check" => {
+                assert!(
+                    shell(&home, command).expect(0).stdout.ends_with("as locked\n"),
+                    "{command}"
+                );
+            }
+            "flags" => {
+                // Nothing is installed in this home: it says how to. With an engine, tests/engine.rs runs it.
+                let run = shell(&home, command);
+                assert!(
+                    [3, 4].contains(&run.code) && run.stderr.contains("hint: "),
+                    "{command}\n{}",
+                    run.stderr
+                );
+            }
             "up" | "serve" | "build" | "pull" => {
                 let planned = if command.contains("--dry-run") || command.contains("--facts") {
                     (*command).to_owned()

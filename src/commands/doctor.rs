@@ -8,6 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::facts::Facts;
 use crate::plan::checks::{self, Finding, Verdict};
+use crate::plan::{ServeRequest, Target};
 use crate::ui;
 
 /// The JSON form: `facts` is what `--facts` takes.
@@ -48,7 +49,18 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
     let facts = context
         .gather(&selection.stack, Some(&selection.profile), &ask)
         .await;
-    let findings = checks::findings(&selection.profile, &selection.stack, &facts, args.port);
+    let mut findings = checks::findings(&selection.profile, &selection.stack, &facts, args.port);
+    let request = ServeRequest {
+        profile: selection.profile.clone(),
+        stack: selection.stack.clone(),
+        origins: selection.origins,
+        target: Target::Docker,
+        name: None,
+        port: args.port,
+        base_image: None,
+        extra_args: Vec::new(),
+    };
+    findings.extend(checks::memory_finding(&request, &facts));
     let failed: Vec<String> = findings
         .iter()
         .filter(|finding| finding.verdict == Verdict::Fail)

@@ -150,6 +150,32 @@ fn spawn(command: &mut Command, argv: &[&str]) -> Result<Child> {
         .at(Kind::Host, || format!("cannot run `{}`", argv[0]))
 }
 
+/// Standard output of a command that must succeed within `limit`.
+///
+/// # Errors
+/// [`Kind::Host`] with the end of its standard error when it does not.
+pub(super) async fn capture(env: &Env, argv: &[&str], limit: Duration) -> Result<Vec<u8>> {
+    let program = argv.first().copied().unwrap_or_default();
+    let failed = || format!("`{program}` failed");
+    let mut command = Command::from(new(env, argv, &BTreeMap::new())?);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(limit, command.output())
+        .await
+        .map_err(|_| {
+            Error::new(Kind::Host, failed()).cause(format!("it did not end within {} s", limit.as_secs()))
+        })?
+        .at(Kind::Host, || format!("cannot run `{program}`"))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    let last = lines[lines.len().saturating_sub(TAIL)..].to_vec();
+    Err(Error::new(Kind::Host, failed())
+        .cause(output.status.to_string())
+        .log(last))
+}
+
 /// Standard output of a short command that must end well within `limit`; `None` otherwise.
 pub(super) async fn output(env: &Env, argv: &[&str], limit: Duration) -> Option<String> {
     let mut command = Command::from(new(env, argv, &BTreeMap::new()).ok()?);

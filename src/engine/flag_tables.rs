@@ -44,13 +44,7 @@ impl Engine {
                 self.docker().await?.run_once(image, &argv).await?
             }
             FlagSource::Venv { python } => {
-                command::output(self.env(), &[python, "-c", EXTRACTOR, which], LIMIT)
-                    .await
-                    .ok_or_else(|| {
-                        Error::new(Kind::Host, format!("`{python}` cannot print SGLang's options"))
-                            .hint("dsr1 build makes the venv anew when it is broken")
-                    })?
-                    .into_bytes()
+                command::capture(self.env(), &[python, "-c", EXTRACTOR, which], LIMIT).await?
             }
         };
         let extract: Extract = serde_json::from_slice(&output)

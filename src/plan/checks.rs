@@ -4,10 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Blocker;
+use super::memory;
+use super::{Blocker, ServeRequest};
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, Python};
-use crate::profile::{Accelerator, Profile, Stack};
+use crate::profile::lint::{self, Level};
+use crate::profile::{self, Accelerator, Architecture, Origins, Profile, Stack};
 use crate::units::Bytes;
 
 /// Lowest Python that the pinned packages support (SGLang 0.5.23 wheel metadata: `>=3.11`).
@@ -206,18 +208,7 @@ fn findings_gpu(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<Finding>
             Finding::new("gpu.count", Verdict::Ok, format!("{} x {name}", gpus.len()))
         }
     });
-    if stack.name == "guide" || profile.precision == crate::profile::Precision::Fp4 {
-        findings.push(match facts.host.blackwell() {
-            None => Finding::new(
-                "gpu.architecture",
-                Verdict::NotChecked,
-                "architecture not known, Blackwell wanted",
-            ),
-            Some(true) => Finding::new("gpu.architecture", Verdict::Ok, "Blackwell"),
-            Some(false) => Finding::new("gpu.architecture", Verdict::Fail, "the GPUs are not Blackwell")
-                .fix("the guide's image and NVFP4 weights need Blackwell (B200, GB200)"),
-        });
-    }
+    findings.push(architecture(profile, stack, facts));
     if let Some(min) = stack.driver_min {
         findings.push(match (facts.host.driver_major(), &facts.host.driver) {
             (Some(major), Some(driver)) if major < min => Finding::new(
@@ -235,6 +226,98 @@ fn findings_gpu(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<Finding>
         });
     }
     findings
+}
+
+/// Whether the GPUs are of a family that the stack's kernels, the weights and the profile's backends are for.
+fn architecture(profile: &Profile, stack: &Stack, facts: &Facts) -> Finding {
+    let id = "gpu.architecture";
+    let names = |wanted: &[Architecture]| {
+        wanted
+            .iter()
+            .map(|one| one.name())
+            .collect::<Vec<_>>()
+            .join(" or ")
+    };
+    let gpus = facts.host.gpus.as_deref().unwrap_or_default();
+    let Some(gpu) = gpus.first() else {
+        let wanted = names(&profile.architectures);
+        return Finding::new(
+            id,
+            Verdict::NotChecked,
+            format!("architecture not known, {wanted} wanted"),
+        );
+    };
+    let Some(have) =
+        Architecture::of(&gpu.compute_capability).filter(|have| stack.architectures.contains(have))
+    else {
+        return Finding::new(
+            id,
+            Verdict::Fail,
+            format!(
+                "{} has compute capability {}, the image of stack `{}` is for {}",
+                gpu.name,
+                gpu.compute_capability,
+                stack.name,
+                names(&stack.architectures)
+            ),
+        )
+        .fix("choose a profile and a stack for this GPU: dsr1 profiles list, dsr1 stacks list");
+    };
+    // The profile's own rules, asked about this host's GPUs.
+    let here = Profile {
+        architectures: vec![have],
+        ..profile.clone()
+    };
+    let flags = profile::render(&here.engine, stack.pins.sglang);
+    let wrong = lint::lint(&flags, &here, stack, &Origins::default())
+        .into_iter()
+        .find(|check| check.id.starts_with("architecture.") && check.level == Level::Error);
+    if let Some(check) = wrong {
+        let fix = check
+            .fix
+            .unwrap_or_else(|| "choose a profile for this GPU: dsr1 profiles list".to_owned());
+        return Finding::new(id, Verdict::Fail, check.text).fix(&fix);
+    }
+    if profile.architectures.contains(&have) {
+        return Finding::new(id, Verdict::Ok, have.name());
+    }
+    let tuned = names(&profile.architectures);
+    Finding::new(
+        id,
+        Verdict::Warn,
+        format!("{}, the profile is tuned for {tuned}", have.name()),
+    )
+    .fix("dsr1 profiles list shows what is for this GPU")
+}
+
+/// What the memory plan says of the host's GPUs; nothing where none is planned.
+#[must_use]
+pub fn memory_finding(request: &ServeRequest, facts: &Facts) -> Option<Finding> {
+    let plan = memory::memory(request, facts)?;
+    let id = "gpu.memory";
+    let told = format!(
+        "{} of weights per GPU, {} requests of {} tokens fit",
+        Bytes(plan.weights_bytes),
+        plan.requests_fit,
+        plan.request_tokens
+    );
+    if !plan.gpu_known {
+        return Some(Finding::new(id, Verdict::NotChecked, told));
+    }
+    let worst = memory::check(&plan, request.profile.bench.max_concurrency.get())
+        .into_iter()
+        .max_by_key(|check| check.level);
+    Some(match worst {
+        None => Finding::new(id, Verdict::Ok, told),
+        Some(check) => {
+            let verdict = if check.level == Level::Error {
+                Verdict::Fail
+            } else {
+                Verdict::Warn
+            };
+            Finding::new(id, verdict, check.text).fix(&check.fix.unwrap_or_default())
+        }
+    })
 }
 
 /// Everything `dsr1 doctor` says about a profile on these facts.

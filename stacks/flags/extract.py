@@ -318,10 +318,11 @@ def main():
     # Imports print what they like; only the result may be on standard output.
     out, sys.stdout = os.fdopen(os.dup(1), "w"), io.StringIO()
     os.dup2(2, 1)
+    last = Finder()
+    # Where SGLang can run, nothing is replaced: what is optional there is absent on purpose.
     if importlib.util.find_spec("torch") is None:
         sys.meta_path.insert(0, Finder(WITHOUT_TORCH))
-    last = Finder()
-    sys.meta_path.append(last)
+        sys.meta_path.append(last)
     number = version(asked.root)
     parser = {"server": server, "bench": bench}[asked.what]()
     head = {

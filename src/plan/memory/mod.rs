@@ -241,8 +241,9 @@ fn down(fraction: f64) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::print_stdout, reason = "the errors are stated")]
 mod tests {
+    #![expect(clippy::print_stdout, reason = "the errors are stated")]
+
     use std::collections::BTreeMap;
 
     use super::*;

@@ -1,7 +1,9 @@
 //! What SGLang's own command lines accept, version by version: tables made by running its parsers.
 //!
 //! `stacks/flags/{server,bench}.json` hold 27 versions each, an option that looks the same in neighbouring versions
-//! stored once (`stacks/flags/fold.py`). So they say what one version accepts, and since and until when.
+//! stored once. So they say what one version accepts, and since and until when. A new version V is added with
+//! `tests/support/sglang-wheels.sh V`, `stacks/flags/extract.py --root target/sglang-wheels/V server > t.json` under the
+//! Python of `target/sglang-wheels/venv`, and `stacks/flags/fold.py stacks/flags/server.json t.json`; likewise `bench`.
 //! Not in this module: what a flag means (`words`), and rules behind the parser (`lint`).
 
 mod parse;

@@ -3,12 +3,15 @@
 //! `serde_yaml` is the card's name for `yaml_serde`, its maintained continuation; merge keys (`<<`) are not
 //! applied by that family, and unknown keys are refused by the types.
 
-use std::fmt::Write;
+mod lines;
+mod write;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{At, Error, Kind, Result};
+pub(super) use lines::{comment_of, line_of};
+pub use write::to_text;
+
+use crate::error::{Error, Kind, Result};
 
 /// Largest accepted document. Ours have a few KB; a hostile one of this size is refused in some 30 ms, one of 1 MiB
 /// takes 200.
@@ -166,7 +169,7 @@ fn report(source: Source<'_>, line: Option<usize>, message: &str) -> Error {
     }
     let mut report = Error::new(Kind::Usage, format!("{place} is not valid: {shown}"));
     if let Some(line) = line {
-        report = report.log(snippet(text, line));
+        report = report.log(lines::snippet(text, line));
     }
     match nearest {
         Some(key) => report.hint(format!("did you mean `{key}`?")),
@@ -175,54 +178,6 @@ fn report(source: Source<'_>, line: Option<usize>, message: &str) -> Error {
         }
         None => report,
     }
-}
-
-/// The line, from 1, on which the key at `path` stands, in block style. Of a path that goes into flow style (`{}`),
-/// a list or a scalar, the line of the deepest key above it. `None` when not even its first key is there.
-pub(super) fn line_of(text: &str, path: &[&str]) -> Option<usize> {
-    let mut found = None;
-    let mut wanted = path.iter();
-    let mut key = wanted.next()?;
-    // Lines of the mapping that is looked through have this indentation; unknown before its first line.
-    let mut indent = Some(0);
-    let mut floor = 0;
-    for (number, line) in (1..).zip(text.lines()) {
-        let content = line.trim_start();
-        if content.is_empty() || content.starts_with('#') || content.starts_with("---") {
-            continue;
-        }
-        let depth = line.len() - content.len();
-        if depth < floor {
-            break;
-        }
-        if *indent.get_or_insert(depth) != depth || !has_key(content, key) {
-            continue;
-        }
-        found = Some(number);
-        let Some(next) = wanted.next() else { break };
-        key = next;
-        floor = depth + 1;
-        indent = None;
-    }
-    found
-}
-
-fn has_key(content: &str, key: &str) -> bool {
-    let bare = content
-        .strip_prefix(key)
-        .or_else(|| content.strip_prefix('"')?.strip_prefix(key)?.strip_prefix('"'))
-        .or_else(|| content.strip_prefix('\'')?.strip_prefix(key)?.strip_prefix('\''));
-    bare.is_some_and(|rest| {
-        let rest = rest.trim_start();
-        rest == ":" || rest.starts_with(": ") || rest.starts_with(":\t")
-    })
-}
-
-/// What the comment at the end of a line says: the source of its value.
-pub(super) fn comment_of(text: &str, line: usize) -> Option<&str> {
-    let content = text.lines().nth(line.checked_sub(1)?)?;
-    let (_, comment) = content.split_once(" #")?;
-    Some(comment.trim())
 }
 
 /// A string, key or value, that holds what no line of a file may hold; texts of several lines are none.
@@ -255,20 +210,6 @@ fn without_position(message: &str) -> &str {
     message.split(" at line ").next().unwrap_or(message)
 }
 
-fn snippet(text: &str, line: usize) -> Vec<String> {
-    text.lines()
-        .enumerate()
-        .map(|(index, content)| (index + 1, content))
-        .filter(|(number, _)| number.abs_diff(line) <= 1)
-        .map(|(number, content)| {
-            format!(
-                "{}{number:>4} | {content}",
-                if number == line { ">" } else { " " }
-            )
-        })
-        .collect()
-}
-
 /// The misspelt key in serde's message.
 fn unknown_word(message: &str) -> Option<&str> {
     message.split_once("unknown field `")?.1.split('`').next()
@@ -293,87 +234,6 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>)
         .map(|(_, candidate)| candidate)
 }
 
-/// Writes a value as YAML that every reader takes for the same: strings that any version of YAML could take for
-/// something else (`1_000`, `22:22`, `2024-01-01`, `no`) are quoted, which the crate's own writer does not do.
-///
-/// # Errors
-/// [`Kind::Internal`] for a value that has no YAML form, such as a map whose keys are maps.
-pub fn to_text<T: Serialize>(value: &T) -> Result<String> {
-    let failed = || "cannot write YAML".to_owned();
-    let value = serde_yaml::to_value(value).at(Kind::Internal, failed)?;
-    let mut text = String::new();
-    write_value(&value, 0, &mut text).ok_or_else(|| Error::new(Kind::Internal, failed()))?;
-    Ok(text)
-}
-
-/// Writes what follows a key or a dash, line end included; `depth` is that of the lines below. `None` for what
-/// has no form here.
-fn write_value(value: &serde_yaml::Value, depth: usize, text: &mut String) -> Option<()> {
-    use serde_yaml::Value;
-    let indent = "  ".repeat(depth);
-    match value {
-        Value::Mapping(map) if !map.is_empty() => {
-            if !text.is_empty() && !text.ends_with("- ") {
-                text.push('\n');
-            }
-            for (key, value) in map {
-                if !text.ends_with("- ") {
-                    text.push_str(&indent);
-                }
-                let _ = write!(text, "{}:", scalar(key.as_str()?));
-                if !matches!(value, Value::Mapping(map) if !map.is_empty())
-                    && !matches!(value, Value::Sequence(items) if !items.is_empty())
-                {
-                    text.push(' ');
-                }
-                write_value(value, depth + 1, text)?;
-            }
-        }
-        Value::Sequence(items) if !items.is_empty() => {
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            for item in items {
-                let _ = write!(text, "{indent}- ");
-                if matches!(item, Value::Sequence(items) if !items.is_empty()) {
-                    return None;
-                }
-                write_value(item, depth + 1, text)?;
-            }
-        }
-        Value::Mapping(_) => text.push_str("{}\n"),
-        Value::Sequence(_) => text.push_str("[]\n"),
-        Value::Null => text.push_str("null\n"),
-        Value::Bool(truth) => {
-            let _ = writeln!(text, "{truth}");
-        }
-        Value::Number(number) => {
-            let _ = writeln!(text, "{number}");
-        }
-        Value::String(string) => {
-            let _ = writeln!(text, "{}", scalar(string));
-        }
-        Value::Tagged(_) => return None,
-    }
-    Some(())
-}
-
-/// A string: plain when no reader can mistake it, else in double quotes with the escapes of JSON, which are YAML's.
-fn scalar(text: &str) -> String {
-    let word = text.strip_prefix("--").or(text.strip_prefix('/')).unwrap_or(text);
-    let reserved = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
-    let fits = text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "-_./=@,".contains(c));
-    if word.starts_with(|c: char| c.is_ascii_alphabetic())
-        && fits
-        && !reserved.contains(&text.to_ascii_lowercase().as_str())
-    {
-        return text.to_owned();
-    }
-    serde_json::Value::from(text).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -381,7 +241,7 @@ mod tests {
 
     #[test]
     fn unknown_key_names_file_line_and_nearest() {
-        let text = include_str!("../../profiles/rehearsal.yaml").replace("mem_fraction:", "mem_fracton:");
+        let text = include_str!("../../../profiles/rehearsal.yaml").replace("mem_fraction:", "mem_fracton:");
         let error = parse::<Profile>(&text, "p.yaml").unwrap_err();
         assert_eq!(error.kind(), Kind::Usage);
         assert!(error.message().starts_with("p.yaml:"), "{}", error.message());
@@ -418,18 +278,6 @@ mod tests {
     }
 
     #[test]
-    fn the_line_of_a_key_is_found_in_its_own_mapping() {
-        let text = "name: x\n# bench:\nengine:\n  env:\n    bench: 1\n  \"mem_fraction\" : 0.9 # guide\nbench:\n  input_len: 1\n  on: {a: {b: 1}}\n";
-        assert_eq!(line_of(text, &["engine", "mem_fraction"]), Some(6));
-        assert_eq!(line_of(text, &["bench"]), Some(7));
-        assert_eq!(line_of(text, &["bench", "on", "a"]), Some(9));
-        assert_eq!(line_of(text, &["engine", "env", "bench"]), Some(5));
-        assert_eq!(line_of(text, &["engine", "nothing"]), Some(3));
-        assert_eq!(line_of(text, &["nothing"]), None);
-        assert_eq!(comment_of(text, 6), Some("guide"));
-    }
-
-    #[test]
     fn null_takes_a_setting_back_and_mappings_merge() {
         let read = |text| Document::read(Source { origin: "t", text }).unwrap();
         let mut base = read("a: {b: 1, c: 2}\nd: [1, 2]\n");
@@ -437,47 +285,8 @@ mod tests {
         assert_eq!(base, read("a: {b: null, c: 2, e: 3}\nd: [9]\n"));
     }
 
-    #[test]
-    fn what_a_reader_could_mistake_is_quoted() {
-        let plain = ["--port", "/models", "a=1_000", "json-file"];
-        let quoted = [
-            "1_000",
-            "22:22",
-            "2024-01-01",
-            "no",
-            "Off",
-            "",
-            "=",
-            "a: b",
-            "-m",
-            "1e3",
-            "#",
-        ];
-        for word in plain {
-            assert_eq!(to_text(&[word]).unwrap(), format!("- {word}\n"));
-        }
-        for word in quoted {
-            assert_eq!(to_text(&[word]).unwrap(), format!("- \"{word}\"\n"));
-        }
-    }
-
     proptest::proptest! {
-        #[test]
-        fn any_path_is_looked_up_without_panic(text in "([ a-c:#'\"\n]|\\PC){0,60}", path in proptest::collection::vec("[a-c]{0,2}", 0..4)) {
-            let keys: Vec<&str> = path.iter().map(String::as_str).collect();
-            let _ = line_of(&text, &keys);
-        }
 
-        #[test]
-        fn what_is_written_reads_back(
-            words in proptest::collection::vec("[^\\x00-\\x1f\\x7f-\\u{9f}]{0,20}", 0..4),
-            map in proptest::collection::btree_map("\\PC{0,8}", proptest::collection::vec("\\PC{0,8}", 0..3), 0..3),
-        ) {
-            let value = serde_json::json!({ "words": words, "map": map, "list": [{"a": words, "b": 1}, {}], "t": true });
-            let text = to_text(&value).unwrap();
-            let read: serde_json::Value = serde_yaml::from_str(&text).unwrap();
-            proptest::prop_assert_eq!(read, value, "{}", text);
-        }
 
         #[test]
         fn any_text_parses_or_fails_without_panic(text in "\\PC{0,200}") {
