@@ -404,9 +404,9 @@ fn tables_and_lock(home: &Home, runtime: &str) {
     assert!(locked.contains("files of weights by hash"), "{locked}");
     assert!(home.run(&["check"]).expect(0).stdout.ends_with(": as locked\n"));
     // A file that changed after it was proven is no longer what was locked.
-    let snapshots = home
-        .path()
-        .join(".cache/huggingface/hub/models--dsr1--rehearsal-qwen2/snapshots");
+    let facts = home.run(&["doctor", "--format", "json"]).json();
+    let hub = facts["facts"]["paths"]["hub_cache"].as_str().unwrap();
+    let snapshots = Path::new(hub).join("models--dsr1--rehearsal-qwen2/snapshots");
     let snapshot = std::fs::read_dir(snapshots)
         .unwrap()
         .next()

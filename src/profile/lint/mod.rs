@@ -165,3 +165,393 @@ pub fn refuse(checks: &[Check], profile: &str, stack: &Stack) -> Result<()> {
         None => error,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::{Catalog, render};
+
+    /// The ids of what is said about `base` with these lines over its engine, on a stack.
+    fn ids(base: &str, stack: &str, engine: &str) -> Vec<(String, Level)> {
+        let lines: String = engine
+            .lines()
+            .fold(String::new(), |all, line| all + "  " + line + "\n");
+        let text = format!("name: own\nextends: {base}\nengine:\n{lines}");
+        let catalog = Catalog::load(Some(("own.yaml", &text))).unwrap();
+        let found = catalog.resolve("own", Some(stack)).unwrap();
+        let flags = render(&found.profile.engine, found.stack.pins.sglang);
+        let checks = lint(&flags, &found.profile, &found.stack, &found.origins);
+        checks.into_iter().map(|check| (check.id, check.level)).collect()
+    }
+
+    #[test]
+    fn every_check_can_fail() {
+        let tep8 = "fp8-low-latency";
+        let cases = [
+            // (id, level, base, stack, lines)
+            (
+                "flag.unknown",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--no-such]",
+            ),
+            (
+                "flag.removed",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--cuda-graph-max-bs, \"8\"]",
+            ),
+            (
+                "flag.removed",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--enable-ep-moe]",
+            ),
+            ("flag.too_new", Level::Error, tep8, "guide", "fp8_gemm: auto"),
+            (
+                "flag.ambiguous",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--enable]",
+            ),
+            (
+                "flag.abbreviated",
+                Level::Warn,
+                tep8,
+                "current",
+                "extra_args: [--watchdog-t, \"8\"]",
+            ),
+            (
+                "flag.deprecated",
+                Level::Note,
+                tep8,
+                "current",
+                "extra_args: [--disable-cuda-graph]",
+            ),
+            (
+                "flag.choice",
+                Level::Error,
+                tep8,
+                "current",
+                "attention_backend: cutlass_mla",
+            ),
+            (
+                "flag.choice",
+                Level::Error,
+                tep8,
+                "guide",
+                "quantization: modelopt_fp8",
+            ),
+            (
+                "flag.value",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--page-size, many]",
+            ),
+            (
+                "flag.value",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--page-size]",
+            ),
+            (
+                "flag.value",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--enable-metrics=1]",
+            ),
+            (
+                "flag.stray",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--enable-metrics, eight]",
+            ),
+            (
+                "flag.hidden",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [\"--log-level=a\\nb\"]",
+            ),
+            (
+                "env.forbidden",
+                Level::Error,
+                tep8,
+                "current",
+                "env: {PYTHONPATH: /tmp}",
+            ),
+            (
+                "env.forbidden",
+                Level::Error,
+                tep8,
+                "current",
+                "env: {CUDA_VISIBLE_DEVICES: \"0\"}",
+            ),
+            (
+                "env.ignored",
+                Level::Error,
+                tep8,
+                "current",
+                "env: {SGLANG_CUTLASS_MOE: \"1\"}",
+            ),
+            (
+                "env.ignored",
+                Level::Error,
+                tep8,
+                "guide",
+                "env: {SGLANG_ENABLE_JIT_DEEPGEMM: \"0\"}",
+            ),
+            (
+                "env.deprecated",
+                Level::Note,
+                tep8,
+                "current",
+                "env: {SGL_ENABLE_JIT_DEEPGEMM: \"0\"}",
+            ),
+            (
+                "env.unknown",
+                Level::Note,
+                tep8,
+                "current",
+                "env: {SGLANG_NO_SUCH: \"0\"}",
+            ),
+            (
+                "parallel.both",
+                Level::Error,
+                tep8,
+                "current",
+                "attention_data_parallel: 8\nextra_args: [--dp-size, \"2\"]",
+            ),
+            (
+                "parallel.copies",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--data-parallel-size, \"8\"]",
+            ),
+            (
+                "parallel.gpus",
+                Level::Error,
+                tep8,
+                "current",
+                "tensor_parallel: 4",
+            ),
+            (
+                "parallel.attention",
+                Level::Error,
+                tep8,
+                "current",
+                "attention_data_parallel: 3",
+            ),
+            (
+                "parallel.lm_head",
+                Level::Error,
+                tep8,
+                "current",
+                "lm_head_data_parallel: true",
+            ),
+            (
+                "experts.parallel",
+                Level::Error,
+                tep8,
+                "current",
+                "expert_parallel: 3",
+            ),
+            (
+                "experts.redundant",
+                Level::Error,
+                tep8,
+                "current",
+                "redundant_experts: 3",
+            ),
+            (
+                "experts.whole",
+                Level::Error,
+                "fp4-high-throughput",
+                "current",
+                "expert_parallel: 4",
+            ),
+            (
+                "experts.cutlass",
+                Level::Error,
+                tep8,
+                "current",
+                "moe_runner: cutlass",
+            ),
+            (
+                "experts.quantization",
+                Level::Error,
+                "fp8-low-latency",
+                "guide",
+                "moe_runner: flashinfer_cutlass",
+            ),
+            (
+                "attention.page_size",
+                Level::Warn,
+                tep8,
+                "current",
+                "attention_backend: trtllm_mla\nextra_args: [--page-size, \"16\"]",
+            ),
+            (
+                "attention.speculative",
+                Level::Error,
+                tep8,
+                "guide",
+                "attention_backend: trtllm_mla\nspeculative: {steps: 3, top_k: 1, draft_tokens: 4}",
+            ),
+            (
+                "attention.chunk",
+                Level::Error,
+                tep8,
+                "current",
+                "chunked_prefill_size: 100\nextra_args: [--page-size, \"64\"]",
+            ),
+            (
+                "weights.quantization",
+                Level::Error,
+                tep8,
+                "current",
+                "quantization: modelopt_fp4",
+            ),
+            (
+                "weights.quantization",
+                Level::Error,
+                "fp4-basic",
+                "current",
+                "quantization: fp8",
+            ),
+            (
+                "weights.quantization",
+                Level::Warn,
+                tep8,
+                "current",
+                "quantization: fp8",
+            ),
+            (
+                "architecture.attention",
+                Level::Error,
+                "h200-fp8-low-latency",
+                "current",
+                "attention_backend: trtllm_mla",
+            ),
+            (
+                "architecture.attention",
+                Level::Error,
+                tep8,
+                "current",
+                "attention_backend: flashmla",
+            ),
+            (
+                "architecture.moe",
+                Level::Error,
+                "h200-fp8-low-latency",
+                "current",
+                "moe_runner: flashinfer_trtllm",
+            ),
+            (
+                "architecture.fp8_gemm",
+                Level::Error,
+                tep8,
+                "current",
+                "fp8_gemm: cutlass",
+            ),
+            (
+                "architecture.stack",
+                Level::Error,
+                "h200-fp8-low-latency",
+                "guide",
+                "stream_interval: 1",
+            ),
+            (
+                "schedule.chunk",
+                Level::Note,
+                "fp8-high-throughput",
+                "guide",
+                "mem_fraction: 0.8",
+            ),
+            (
+                "schedule.requests",
+                Level::Note,
+                "fp8-high-throughput",
+                "guide",
+                "mem_fraction: 0.8",
+            ),
+            (
+                "schedule.conservativeness",
+                Level::Note,
+                "fp8-high-throughput",
+                "guide",
+                "mem_fraction: 0.8",
+            ),
+            (
+                "server.warmup",
+                Level::Error,
+                tep8,
+                "guide",
+                "extra_args: [--skip-server-warmup]",
+            ),
+            (
+                "server.model_name",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--served-model-name, \"a:b\"]",
+            ),
+            (
+                "benchmark.radix_cache",
+                Level::Note,
+                tep8,
+                "current",
+                "radix_cache: false",
+            ),
+            (
+                "benchmark.context",
+                Level::Warn,
+                tep8,
+                "current",
+                "extra_args: [--context-length, \"2200\"]",
+            ),
+            (
+                "benchmark.stream_interval",
+                Level::Note,
+                tep8,
+                "current",
+                "stream_interval: 10",
+            ),
+            (
+                "benchmark.queue",
+                Level::Warn,
+                "fp8-high-throughput",
+                "guide",
+                "max_running_requests: 8",
+            ),
+        ];
+        for (id, level, base, stack, engine) in cases {
+            let found = ids(base, stack, engine);
+            assert!(
+                found.contains(&(id.to_owned(), level)),
+                "{id} on {stack} with {engine}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nvfp4_is_for_blackwell() {
+        let text = "name: own\nextends: fp4-basic\narchitectures: [hopper]\n";
+        let catalog = Catalog::load(Some(("own.yaml", text))).unwrap();
+        let found = catalog.resolve("own", Some("current")).unwrap();
+        let flags = render(&found.profile.engine, found.stack.pins.sglang);
+        let checks = lint(&flags, &found.profile, &found.stack, &found.origins);
+        let error = refuse(&checks, "own", &found.stack).unwrap_err();
+        assert_eq!(error.hints(), ["use FP8 on Hopper"]);
+        assert!(error.message().starts_with("own.yaml:3: "), "{}", checks[0].text);
+    }
+}

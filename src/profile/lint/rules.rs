@@ -283,7 +283,7 @@ fn architecture(settings: &Effective, profile: &Profile, stack: &Stack, found: &
         found.push(
             error(
                 "architecture.nvfp4",
-                "precision",
+                "architectures",
                 "NVFP4 weights need Blackwell".to_owned(),
             )
             .fix("use FP8 on Hopper"),
