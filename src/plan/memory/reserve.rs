@@ -7,16 +7,27 @@ use crate::profile::lint::Effective;
 
 const MIB: u64 = 1 << 20;
 
-/// CUDA context, NCCL and what the driver keeps, per GPU, before the first weight: 2.5 GiB.
+/// What is gone of a GPU, as nvidia-smi counts it, before the first weight.
 ///
-/// From a public crash report on an H200 (SemiAnalysisAI/InferenceX#2128): 125.65 GiB of weights are 0.9113 of what was
-/// free, so 137.88 GiB were free of nvidia-smi's 140.40.
-pub(super) const BEFORE_LOAD: u64 = 2560 * MIB;
+/// Measured on one H200 (driver 580.159.04, `PyTorch` 2.11 for CUDA 13): the driver keeps 616 MiB and a CUDA context
+/// takes 526. NCCL and the all-reduce of 8 ranks take 2.01 GiB in a public log (sgl-project/sglang#11716); 1.4 in
+/// another (SemiAnalysisAI/InferenceX#2128), so this is the careful one. A B200's driver may keep more or less.
+pub(super) const BEFORE_LOAD: u64 = (616 + 526 + 2058) * MIB;
 
-/// Request tables and attention workspace, made between the KV pool and the graphs: 2.5 GiB.
+/// Attention workspaces, cuBLAS and fragments, between the KV pool and the first graph: 0.54 GiB.
 ///
-/// The guide's log: 29.09 GB are free before the graphs where 0.179 of the usable memory are 31.6.
-pub(super) const POOLS: u64 = 2560 * MIB;
+/// By difference in the guide's log: 31.5 GiB outside the fraction, less 1.87 of request table, less the 29.09 that
+/// are free before the capture.
+pub(super) const WORKSPACE: u64 = 553 * MIB;
+
+/// Context of DeepSeek-R1 in tokens (config.json): a row of the request table has as many entries of 4 bytes.
+const CONTEXT: u64 = 163_840;
+/// Requests that SGLang makes room for when none are named: 3063 in the guide's log.
+const RUNNING: u64 = 3072;
+/// Since this version the request table is divided by the attention replicas (`model_runner.py`, 0.5.8).
+const DIVIDED_TABLE: Version = Version::new(0, 5, 8);
+/// Since this version the draft layer lies inside the fraction (`model_runner.py`, 0.5.14).
+const DRAFT_INSIDE: Version = Version::new(0, 5, 14);
 
 /// CUDA graphs per captured request: the guide's log has 6.37 GB for graphs of up to 512.
 const GRAPH_PER_REQUEST: u64 = 13 * MIB;
@@ -41,7 +52,25 @@ pub(super) fn need(settings: &Effective) -> u64 {
     let dp = u64::from(settings.attention_data_parallel.max(1));
     let chunk = chunk(settings, u64::MAX) / dp;
     let replicas = if dp > 1 { ATTENTION_REPLICAS } else { 0 };
-    POOLS + graph_batch(settings) * GRAPH_PER_REQUEST + chunk * ACTIVATION_KIB_PER_TOKEN * 1024 + replicas
+    WORKSPACE
+        + request_table(settings)
+        + graph_batch(settings) * GRAPH_PER_REQUEST
+        + chunk * ACTIVATION_KIB_PER_TOKEN * 1024
+        + replicas
+}
+
+/// Bytes of the table that holds each running request's token positions.
+pub(super) fn request_table(settings: &Effective) -> u64 {
+    let dp = u64::from(settings.attention_data_parallel.max(1));
+    let divided = settings.version.is_none_or(|version| version >= DIVIDED_TABLE);
+    let running = settings.max_running_requests.map_or(RUNNING, u64::from) / if divided { dp } else { 1 };
+    let context = settings.context_length.unwrap_or(CONTEXT).min(1 << 24);
+    running.saturating_mul(context).saturating_mul(4)
+}
+
+/// Whether the draft layer's weights are counted into the fraction.
+pub(super) fn draft_inside(settings: &Effective) -> bool {
+    settings.version.is_none_or(|version| version >= DRAFT_INSIDE)
 }
 
 /// Requests in the largest captured decode batch of one attention replica.

@@ -8,6 +8,9 @@ use crate::profile::lint::Effective;
 /// Routed experts of DeepSeek-R1, to which redundant ones are added.
 const EXPERTS: u64 = 256;
 
+/// Name of the draft layer's class.
+pub(super) const DRAFT: &str = "draft layer";
+
 /// Adds a tensor of the checkpoint to its class. `layers` is the model's own number: what is above is the draft layer.
 ///
 /// Names are those of DeepSeek-V3 and of plain transformers; what is not recognised lies on every GPU.
@@ -87,7 +90,7 @@ pub(super) fn per_gpu(sizes: &WeightSizes, settings: &Effective) -> Vec<(&'stati
         ("norms and gates", other),
         // Loaded with multi-token prediction only.
         (
-            "draft layer",
+            DRAFT,
             if settings.draft_tokens.is_some() {
                 draft / tp
             } else {
