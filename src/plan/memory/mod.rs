@@ -2,15 +2,15 @@
 //!
 //! | quantity, per GPU | formula | source |
 //! |---|---|---|
-//! | usable memory `T` | nvidia-smi's total less [`reserve::BEFORE_LOAD`] | `model_runner.py`: what is free after `init_torch_distributed` |
-//! | weights `W` | [`weights::per_gpu`], by class of tensor | `models/deepseek_v2.py`: which tensors are split over which ranks |
+//! | usable memory `T` | nvidia-smi's total less `reserve::BEFORE_LOAD` | `model_runner.py`: what is free after `init_torch_distributed` |
+//! | weights `W` | `weights::per_gpu`, by class of tensor | `models/deepseek_v2.py`: which tensors are split over which ranks |
 //! | KV bytes per token | MLA: (`kv_lora_rank` + `qk_rope_head_dim`) x layers x bytes; else 2 x heads x dim x layers x bytes | `profile_max_num_token`, 0.4.10.post2 |
 //! | tokens in the pool | (`mem_fraction_static` x `T` - `W`) / KV bytes per token, rounded down to pages | `profile_max_num_token`; `kv_cache_configurator.py`, 0.5.23 |
 //! | lowest fraction | (`W` + one request of the benchmark) / `T` | "minimum viable" of `kv_cache_configurator.py` is `W` / `T` |
-//! | highest fraction | 1 - need / `T`, [`reserve::need`] | measured parts, and activations bounded by settings that are known to run: an estimate |
-//! | fraction when none is named | SGLang's own rule, [`reserve::default_fraction`] | `server_args.py` up to 0.5.2; `memory_hook.py` from 0.5.3 |
+//! | highest fraction | 1 - need / `T`, `reserve::need` | measured parts, and activations bounded by settings that are known to run: an estimate |
+//! | fraction when none is named | SGLang's own rule, `reserve::default_fraction` | `server_args.py` up to 0.5.2; `memory_hook.py` from 0.5.3 |
 //!
-//! Checked against public figures in [`tests`](self) of this module, where the errors are stated: 1.2 % of the tokens in
+//! Checked against public figures in the tests of this module, where the errors are stated: 1.2 % of the tokens in
 //! the guide's log, 0.6 % of what is free after loading in a log of 8 x H200, 0.2 % of the weights in another. A second
 //! calculation, made apart from this one, came to the same tokens within 0.1 %.
 //! Not in this module: reading tensors (`engine::hub`), CPUs (their pool is a setting).

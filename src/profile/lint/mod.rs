@@ -185,6 +185,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn every_check_can_fail() {
         let tep8 = "fp8-low-latency";
         let cases = [
