@@ -57,6 +57,11 @@ fn bad_input_names_the_file_the_line_and_the_cure() {
         ("escaped-control", engine("quantization: \"fp8\\e[2J\"")),
         ("hidden-word", engine("extra_args: [\"--log-level=a\\nb\"]")),
         ("wrong-repository", format!("{GUIDE}model:\n  repo: ../x\n")),
+        (
+            "wrong-dataset",
+            format!("{GUIDE}bench:\n  dataset: \"--host=0.0.0.0\"\n"),
+        ),
+        ("unknown-stack-below-on", format!("{GUIDE}on:\n  curent: {{}}\n")),
         ("not-yet", engine("fp8_gemm: flashinfer_trtllm")),
         (
             "taken-name",

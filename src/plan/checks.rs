@@ -278,7 +278,7 @@ fn architecture(profile: &Profile, stack: &Stack, facts: &Facts) -> Finding {
             .unwrap_or_else(|| "choose a profile for this GPU: dsr1 profiles list".to_owned());
         return Finding::new(id, Verdict::Fail, check.text).fix(&fix);
     }
-    if profile.architectures.contains(&have) {
+    if profile.architectures.is_empty() || profile.architectures.contains(&have) {
         return Finding::new(id, Verdict::Ok, have.name());
     }
     let tuned = names(&profile.architectures);

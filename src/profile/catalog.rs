@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use super::origin::Origins;
+use super::origin::{Origins, Place};
 use super::schema::{Goal, Precision, Profile};
 use super::stack::{Architecture, Stack};
 use super::yaml::{self, Document, Source};
@@ -340,7 +340,7 @@ impl Catalog {
             .iter()
             .map(|entry| entry.document.clone())
             .reduce(|mut base, over| {
-                base.merge(over);
+                base.merge_file(over);
                 base
             })
             .ok_or_else(|| Error::new(Kind::Internal, "a profile without a file"))?;
@@ -357,26 +357,36 @@ impl Catalog {
             let place = Origins::new(files.clone(), "")
                 .place("stack")
                 .filter(|_| stack.is_none());
-            match place {
-                Some(place) => {
-                    let placed = Error::new(Kind::Usage, format!("{place}: {}", error.message()));
-                    error
-                        .hints()
-                        .iter()
-                        .fold(placed, |placed, hint| placed.hint(hint.clone()))
-                }
-                None => error,
-            }
+            placed(place, &error)
         })?;
-        let profile = match merged.at(&["on", &stack.name]) {
-            Some(over) => {
-                let mut engine = merged.at(&["engine"]).unwrap_or(over.clone());
-                engine.merge(over);
+        for (name, _) in &written.on {
+            self.stack(name).map_err(|error| {
+                let place = Origins::new(files.clone(), "").place(&format!("on.{name}"));
+                placed(place, &error)
+            })?;
+        }
+        let mut profile = written;
+        if profile.on.contains_key(&stack.name) {
+            // File by file: what a file says for this stack goes over what it says for all, and a file that extends
+            // another goes over both.
+            let parts = chain.iter().flat_map(|entry| {
+                [
+                    entry.document.at(&["engine"]),
+                    entry.document.at(&["on", &stack.name]),
+                ]
+            });
+            let engine = parts
+                .flatten()
+                .filter(|part| !part.is_null())
+                .reduce(|mut below, over| {
+                    below.merge(over);
+                    below
+                });
+            if let Some(engine) = engine {
                 merged.set("engine", engine);
-                merged.into_type(&sources)?
             }
-            None => written,
-        };
+            profile = merged.into_type(&sources)?;
+        }
         let origins = Origins::new(files, &stack.name);
         check_bench(&profile, &origins)?;
         check_model(&profile, &origins)?;
@@ -548,6 +558,16 @@ fn check_name(name: &str, source: Source<'_>) -> Result<()> {
         ),
     )
     .hint("use lower-case letters, digits and dashes, 40 at most"))
+}
+
+/// An error about a name, with the place where the name was written.
+fn placed(place: Option<Place>, error: &Error) -> Error {
+    let place = place.map_or_else(String::new, |place| format!("{place}: "));
+    let placed = Error::new(Kind::Usage, format!("{place}{}", error.message()));
+    error
+        .hints()
+        .iter()
+        .fold(placed, |placed, hint| placed.hint(hint.clone()))
 }
 
 /// A repository and a revision become paths and parts of a URL.
@@ -744,5 +764,35 @@ mod tests {
         let error = Catalog::load(Some(("own.yaml", below))).unwrap_err();
         assert!(error.message().starts_with("own.yaml:5 "), "{}", error.message());
         assert_eq!(error.hints(), ["did you mean `tensor_parallel`?"]);
+        let stack = "name: mine\nextends: rehearsal\non:\n  curent: {}\n";
+        let error = Catalog::load(Some(("own.yaml", stack))).unwrap_err();
+        assert_eq!(error.message(), "own.yaml:4: unknown stack `curent`");
+    }
+
+    #[test]
+    fn the_file_on_top_wins_over_what_its_parent_says_for_a_stack() {
+        let own = "name: mine\nextends: fp8-high-throughput\nengine:\n  mem_fraction: 0.8\n";
+        let catalog = Catalog::load(Some(("own.yaml", own))).unwrap();
+        let fraction = |stack| {
+            catalog
+                .resolve("mine", Some(stack))
+                .unwrap()
+                .profile
+                .engine
+                .mem_fraction
+                .unwrap()
+                .get()
+        };
+        // The parent says 0.85 for `current`.
+        assert!((fraction("current") - 0.8).abs() < 1e-9 && (fraction("guide") - 0.8).abs() < 1e-9);
+        let found = catalog.resolve("mine", Some("current")).unwrap();
+        assert_eq!(
+            found.origins.place("engine.mem_fraction").unwrap().to_string(),
+            "own.yaml:4"
+        );
+        assert_eq!(
+            found.profile.engine.attention_backend.unwrap().name(),
+            "trtllm_mla"
+        );
     }
 }

@@ -264,9 +264,10 @@ impl EngineFlags {
         let knob = "attention_data_parallel";
         if version >= ATTN_DP_SIZE {
             self.value(knob, "--attn-dp-size", ranks);
-        } else {
+        } else if ranks.is_some_and(|ranks| ranks.get() > 1) {
+            // With one replica the old switch ends the start.
             self.value(knob, "--data-parallel-size", ranks);
-            self.switch(knob, "--enable-dp-attention", ranks.is_some());
+            self.switch(knob, "--enable-dp-attention", true);
         }
     }
 

@@ -205,14 +205,6 @@ engine:
 ";
         let catalog = Catalog::load(Some(("mine.yaml", text))).unwrap();
         let found = catalog.resolve("mine", Some("current")).unwrap();
-        // The parent's own words for `current` go over ours, so the file alone is looked at.
-        let mut found = found;
-        found.profile.engine.attention_backend = catalog
-            .resolve("mine", None)
-            .unwrap()
-            .profile
-            .engine
-            .attention_backend;
         let migration = migrate(text, &found).unwrap();
         insta::assert_snapshot!(migration.text);
         insta::assert_snapshot!(migration.changes.join("\n"));

@@ -51,28 +51,26 @@ impl Origins {
             keys.splice(0..1, ["on", self.stack.as_str()]);
             keys
         });
-        // What a file says for this stack goes over what any file says for all.
-        above
-            .as_deref()
-            .and_then(|keys| self.find(keys))
-            .or_else(|| self.find(&keys))
+        // What a file says for this stack goes over what it says for all; the file on top goes over both.
+        self.files.iter().rev().find_map(|(file, text)| {
+            let find = |keys: &[&str]| Self::find(file, text, keys);
+            above.as_deref().and_then(find).or_else(|| find(&keys))
+        })
     }
 
-    fn find(&self, keys: &[&str]) -> Option<Place> {
-        self.files.iter().rev().find_map(|(file, text)| {
-            let line = yaml::line_of(text, keys)?;
-            // A path that ends above its last key is no place of this setting.
-            let exact = yaml::line_of(text, &keys[..keys.len() - 1]) != Some(line);
-            let flow = || {
-                let content = text.lines().nth(line - 1).unwrap_or_default();
-                keys.last()
-                    .is_some_and(|key| content.contains(&format!("{key}:")))
-            };
-            (exact || flow()).then(|| Place {
-                file: file.clone(),
-                line,
-                comment: yaml::comment_of(text, line).map(str::to_owned),
-            })
+    fn find(file: &str, text: &str, keys: &[&str]) -> Option<Place> {
+        let line = yaml::line_of(text, keys)?;
+        // A path that ends above its last key is no place of this setting.
+        let exact = yaml::line_of(text, &keys[..keys.len() - 1]) != Some(line);
+        let flow = || {
+            let content = text.lines().nth(line - 1).unwrap_or_default();
+            keys.last()
+                .is_some_and(|key| content.contains(&format!("{key}:")))
+        };
+        (exact || flow()).then(|| Place {
+            file: file.to_owned(),
+            line,
+            comment: yaml::comment_of(text, line).map(str::to_owned),
         })
     }
 }
@@ -98,7 +96,14 @@ mod tests {
         };
         assert_eq!(at("guide", "engine.a").unwrap(), "base:2");
         assert_eq!(at("guide", "engine.b").unwrap(), "own:2");
-        assert_eq!(at("current", "engine.b").unwrap(), "base:6");
+        assert_eq!(at("current", "engine.b").unwrap(), "own:2");
+        assert_eq!(
+            Origins::new(files[..1].to_vec(), "current")
+                .place("engine.b")
+                .unwrap()
+                .to_string(),
+            "base:6"
+        );
         assert_eq!(at("guide", "engine.c"), None);
         let place = Origins::new(files, "guide").place("engine.a").unwrap();
         assert_eq!(place.comment.as_deref(), Some("guide"));

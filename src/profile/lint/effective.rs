@@ -59,8 +59,6 @@ pub struct Effective {
     pub lm_head_data_parallel: bool,
     /// Whether the shared expert is one of the routed ones.
     pub shared_experts_fusion: bool,
-    /// Whether the expert-parallel classes are selected (0.4.10.post1 only knows the switch).
-    pub expert_classes: bool,
     /// Whether the first request of the server itself is skipped.
     pub skip_warmup: bool,
     /// Device, when named.
@@ -143,7 +141,6 @@ impl Effective {
             radix_cache: !parsed.has("--disable-radix-cache"),
             lm_head_data_parallel: parsed.has("--enable-dp-lm-head"),
             shared_experts_fusion: !parsed.has("--disable-shared-experts-fusion"),
-            expert_classes,
             skip_warmup: parsed.has("--skip-server-warmup"),
             device: text("--device"),
             served_model_name: text("--served-model-name"),

@@ -19,6 +19,7 @@ use super::flags::{Parser, history};
 use super::origin::Origins;
 use super::schema::Profile;
 use super::stack::Stack;
+use super::version::Version;
 use crate::error::{Error, Kind, Result};
 
 /// How bad a finding is.
@@ -113,6 +114,7 @@ pub fn lint(flags: &EngineFlags, profile: &Profile, stack: &Stack, origins: &Ori
         );
     }
     found.extend(variables::check(flags, version));
+    found.extend(client(profile, version));
     let effective = Effective::new(&parsed, &flags.environment(), version);
     found.extend(rules::check(&effective, profile, stack));
     for check in &mut found {
@@ -133,6 +135,25 @@ pub fn lint(flags: &EngineFlags, profile: &Profile, stack: &Stack, origins: &Ori
             .map(|place| place.to_string());
     }
     found.sort_by_key(|check| std::cmp::Reverse(check.level));
+    found
+}
+
+/// What the stack's benchmark client would not take.
+fn client(profile: &Profile, version: Version) -> Vec<Check> {
+    let bench = &profile.bench;
+    let words = [
+        ("bench.backend", format!("--backend={}", bench.backend)),
+        ("bench.dataset", format!("--dataset-name={}", bench.dataset)),
+    ];
+    let table = history(Parser::Bench).table(version);
+    let mut found = Vec::new();
+    for (setting, word) in words {
+        let args = [word];
+        for mut check in options::check(&table.parse(&args), Parser::Bench, version) {
+            setting.clone_into(&mut check.subject);
+            found.push(check);
+        }
+    }
     found
 }
 
@@ -526,6 +547,27 @@ mod tests {
                 tep8,
                 "current",
                 "stream_interval: 10",
+            ),
+            (
+                "architecture.accelerator",
+                Level::Error,
+                tep8,
+                "cpu",
+                "stream_interval: 1",
+            ),
+            (
+                "architecture.accelerator",
+                Level::Error,
+                "rehearsal",
+                "current",
+                "stream_interval: 1",
+            ),
+            (
+                "experts.shared",
+                Level::Error,
+                tep8,
+                "guide",
+                "expert_parallel: null",
             ),
             (
                 "benchmark.queue",

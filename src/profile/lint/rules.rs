@@ -5,7 +5,7 @@
 
 use super::{Check, Effective, Level};
 use crate::profile::schema::{Precision, Profile};
-use crate::profile::stack::{Architecture, Stack};
+use crate::profile::stack::{Accelerator, Architecture, Stack};
 use crate::profile::version::Version;
 
 /// Routed experts of DeepSeek-R1 (config.json, `n_routed_experts`).
@@ -18,6 +18,7 @@ const CONTEXT: u64 = 163_840;
 /// All rules over one set of settings.
 pub(super) fn check(settings: &Effective, profile: &Profile, stack: &Stack) -> Vec<Check> {
     let mut found = Vec::new();
+    accelerator(settings, profile, stack, &mut found);
     parallel(settings, profile, &mut found);
     experts(settings, stack.pins.sglang, &mut found);
     attention(settings, stack.pins.sglang, &mut found);
@@ -38,6 +39,31 @@ fn warn(id: &str, subject: &str, text: String) -> Check {
 
 fn note(id: &str, subject: &str, text: String) -> Check {
     Check::new(id, Level::Note, subject, text)
+}
+
+/// A profile for GPUs on a stack without, or the other way.
+fn accelerator(settings: &Effective, profile: &Profile, stack: &Stack, found: &mut Vec<Check>) {
+    let cpu = settings.device.as_deref() == Some("cpu");
+    let wrong = match stack.accelerator {
+        Accelerator::Cpu => profile.gpus > 0 || !cpu,
+        Accelerator::Cuda => profile.gpus == 0 || cpu,
+    };
+    if wrong {
+        let of = |gpus: bool| if gpus { "GPUs" } else { "a CPU" };
+        found.push(
+            error(
+                "architecture.accelerator",
+                "gpus",
+                format!(
+                    "the profile is for {}, stack `{}` for {}",
+                    of(profile.gpus > 0 && !cpu),
+                    stack.name,
+                    of(stack.accelerator == Accelerator::Cuda)
+                ),
+            )
+            .fix("dsr1 stacks list shows the stacks"),
+        );
+    }
 }
 
 fn parallel(settings: &Effective, profile: &Profile, found: &mut Vec<Check>) {
@@ -169,12 +195,10 @@ fn experts(settings: &Effective, version: Version, found: &mut Vec<Check>) {
             );
         }
     }
-    let post1 = version <= Version::new(0, 4, 10).post(1);
-    if post1
-        && runner == Some("flashinfer_trtllm")
-        && !settings.expert_classes
-        && settings.shared_experts_fusion
-    {
+    // `assert self.num_fused_shared_experts == 0` in fused_moe_triton/layer.py and ep_moe/layer.py; expert parallel turns the
+    // fusion off, and from 0.5.1 on the runner does.
+    let asserts = version < Version::new(0, 5, 1);
+    if asserts && runner == Some("flashinfer_trtllm") && ep == 1 && settings.shared_experts_fusion {
         found.push(
             error(
                 "experts.shared",

@@ -97,9 +97,19 @@ impl Document {
         }
     }
 
-    /// Lays `over` on top: mappings merge key by key, anything else replaces, and `null` takes a setting back. Only
-    /// `null` for a whole section of the top level changes nothing: such a section holds comments only.
-    pub(super) fn merge(&mut self, mut over: Self) {
+    /// Whether there is nothing.
+    pub(super) fn is_null(&self) -> bool {
+        self.0.is_null()
+    }
+
+    /// Lays `over` on top: mappings merge key by key, anything else replaces, and `null` takes a setting back.
+    pub(super) fn merge(&mut self, over: Self) {
+        merge(&mut self.0, over.0);
+    }
+
+    /// As [`Self::merge`], but `null` for a whole section of the top level changes nothing: such a section holds
+    /// comments only.
+    pub(super) fn merge_file(&mut self, mut over: Self) {
         if let (Some(base), serde_yaml::Value::Mapping(sections)) = (self.0.as_mapping(), &mut over.0) {
             sections.retain(|key, value| {
                 !value.is_null() || !base.get(key).is_some_and(serde_yaml::Value::is_mapping)
@@ -281,8 +291,12 @@ mod tests {
     fn null_takes_a_setting_back_and_mappings_merge() {
         let read = |text| Document::read(Source { origin: "t", text }).unwrap();
         let mut base = read("a: {b: 1, c: 2}\nd: [1, 2]\n");
-        base.merge(read("a: {b: null, e: 3}\nd: [9]\n"));
+        base.merge_file(read("a: {b: null, e: 3}\nd: [9]\n"));
         assert_eq!(base, read("a: {b: null, c: 2, e: 3}\nd: [9]\n"));
+        base.merge_file(read("a:\n"));
+        assert_eq!(base, read("a: {b: null, c: 2, e: 3}\nd: [9]\n"));
+        base.merge(read("a:\n"));
+        assert_eq!(base, read("a: null\nd: [9]\n"));
     }
 
     proptest::proptest! {
