@@ -173,6 +173,27 @@ fn engine_arguments_pass_through_quoted_and_owned_ones_are_refused() {
 }
 
 #[test]
+fn a_raw_argument_that_breaks_a_rule_is_blamed_itself() {
+    let home = Home::new();
+    let args = [
+        "serve",
+        "--profile",
+        "fp8-low-latency",
+        "--dry-run",
+        "--",
+        "--tensor-parallel-size",
+        "4",
+    ];
+    let run = home.run(&args).expect(2);
+    assert!(
+        run.stderr
+            .starts_with("error: command line: profile `fp8-low-latency` does not fit stack `guide`"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn a_host_that_does_not_fit_blocks_the_plan_and_still_prints_it() {
     let script = script(&["serve", "--profile", "fp8-low-latency"], LAPTOP);
     assert!(

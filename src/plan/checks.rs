@@ -297,7 +297,7 @@ pub fn memory_finding(request: &ServeRequest, facts: &Facts) -> Option<Finding> 
     let id = "gpu.memory";
     let told = format!(
         "{} of weights per GPU, {} requests of {} tokens fit",
-        Bytes(plan.weights_bytes),
+        memory::gib(plan.weights_bytes),
         plan.requests_fit,
         plan.request_tokens
     );

@@ -100,7 +100,7 @@ pub(super) fn notes(request: &ServeRequest, facts: &Facts) -> Vec<String> {
 /// The profile's flags for its stack, with the raw ones behind them.
 pub(super) fn flags(request: &ServeRequest) -> EngineFlags {
     let mut flags = profile::render(&request.profile.engine, request.stack.pins.sglang);
-    flags.raw(&request.extra_args, "command line");
+    flags.raw(&request.extra_args, lint::COMMAND_LINE);
     flags
 }
 

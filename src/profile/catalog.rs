@@ -359,7 +359,7 @@ impl Catalog {
                 .filter(|_| stack.is_none());
             placed(place, &error)
         })?;
-        for (name, _) in &written.on {
+        for name in written.on.keys() {
             self.stack(name).map_err(|error| {
                 let place = Origins::new(files.clone(), "").place(&format!("on.{name}"));
                 placed(place, &error)

@@ -2,6 +2,7 @@
 
 use super::table::{aligned, row};
 use crate::plan::MemoryPlan;
+use crate::plan::memory::gib;
 
 /// A block of a few lines: the GPU, the weights, the pool, the window, what fits.
 #[must_use]
@@ -80,10 +81,4 @@ pub fn memory(plan: &MemoryPlan) -> String {
             ),
         ]),
     ])
-}
-
-/// GPU memory is told in GiB, as SGLang's own log does.
-#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }

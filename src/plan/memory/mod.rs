@@ -29,7 +29,6 @@ use crate::facts::{Facts, ModelFacts};
 use crate::profile::flags::{Parser, history};
 use crate::profile::lint::{Check, Effective, Level};
 use crate::profile::{Accelerator, Architecture};
-use crate::units::Bytes;
 
 /// Memory of one B200 as nvidia-smi tells it, in bytes: 183359 MiB.
 pub const B200_BYTES: u64 = 183_359 << 20;
@@ -192,8 +191,8 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
             subject,
             format!(
                 "the weights take {} of the {} of each GPU: no fraction leaves room to run",
-                Bytes(plan.weights_bytes),
-                Bytes(plan.usable_bytes)
+                gib(plan.weights_bytes),
+                gib(plan.usable_bytes)
             ),
             "use more GPUs, or FP4 weights on Blackwell".to_owned(),
         ));
@@ -205,7 +204,7 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
             format!(
                 "mem_fraction {:.3} leaves no KV pool beside {} of weights",
                 plan.fraction,
-                Bytes(plan.weights_bytes)
+                gib(plan.weights_bytes)
             ),
             format!("use at least {}", up(low)),
         ));
@@ -217,8 +216,8 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
             format!(
                 "mem_fraction {:.3} leaves {} for activations and CUDA graphs, which need about {}",
                 plan.fraction,
-                Bytes(plan.slack_bytes),
-                Bytes(plan.need_bytes)
+                gib(plan.slack_bytes),
+                gib(plan.need_bytes)
             ),
             format!("use at most {}", down(high)),
         ));
@@ -239,6 +238,13 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
     found
 }
 
+/// GPU memory in GiB, as SGLang's own log tells it (and calls GB).
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
+pub fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
 /// A fraction for the user, rounded to what is still right.
 fn up(fraction: f64) -> String {
     format!("{:.3}", (fraction * 1000.0).ceil() / 1000.0)
@@ -256,6 +262,7 @@ mod tests {
 
     use super::*;
     use crate::profile::Version;
+    use crate::units::Bytes;
 
     const R1: &str = "deepseek-ai/DeepSeek-R1-0528";
 

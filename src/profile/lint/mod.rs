@@ -15,12 +15,16 @@ pub(super) use options::successor;
 pub use owned::check as check_owned;
 
 use super::dialect::EngineFlags;
-use super::flags::{Parser, history};
+use super::flags::{Parsed, Parser, history};
 use super::origin::Origins;
 use super::schema::Profile;
 use super::stack::Stack;
 use super::version::Version;
+use super::words::words;
 use crate::error::{Error, Kind, Result};
+
+/// The origin of arguments that no file holds.
+pub const COMMAND_LINE: &str = "command line";
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -118,24 +122,47 @@ pub fn lint(flags: &EngineFlags, profile: &Profile, stack: &Stack, origins: &Ori
     let effective = Effective::new(&parsed, &flags.environment(), version);
     found.extend(rules::check(&effective, profile, stack));
     for check in &mut found {
-        let argument = flags.args.iter().find(|flag| {
-            flag.words
-                .first()
-                .is_some_and(|word| word.split('=').next() == Some(&check.subject))
-        });
-        let knob = argument.map(|flag| flag.knob.as_str()).or_else(|| {
+        check.place = place(check, flags, &parsed, origins);
+    }
+    found.sort_by_key(|check| std::cmp::Reverse(check.level));
+    found
+}
+
+/// Where the argument, the variable or the setting that a check is about was written.
+fn place(check: &Check, flags: &EngineFlags, parsed: &Parsed<'_>, origins: &Origins) -> Option<String> {
+    let typed = |name: &str| {
+        let named = |word: &String| word.split('=').next() == Some(name);
+        flags
+            .args
+            .iter()
+            .rev()
+            .find(|flag| flag.words.first().is_some_and(named))
+    };
+    // A check of a rule is about a setting, which a raw argument may have decided after the profile.
+    let setting = check.subject.strip_prefix("engine.");
+    let decided = setting.and_then(|setting| {
+        let of = |names: &[String]| words().option(Parser::Server, names)?.knob.as_deref();
+        let last = parsed
+            .settings
+            .iter()
+            .rev()
+            .find(|one| of(one.names) == Some(setting))?;
+        typed(last.typed)
+    });
+    let origin = decided
+        .or_else(|| typed(&check.subject))
+        .map(|flag| flag.knob.as_str())
+        .or_else(|| {
             flags
                 .env
                 .get(&check.subject)
                 .map(|variable| variable.knob.as_str())
-        });
-        check.place = knob
-            .or(Some(check.subject.as_str()))
-            .and_then(|path| origins.place(path))
-            .map(|place| place.to_string());
+        })
+        .unwrap_or(&check.subject);
+    if origin == COMMAND_LINE {
+        return Some(origin.to_owned());
     }
-    found.sort_by_key(|check| std::cmp::Reverse(check.level));
-    found
+    origins.place(origin).map(|place| place.to_string())
 }
 
 /// What the stack's benchmark client would not take.
