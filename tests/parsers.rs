@@ -356,7 +356,7 @@ fn we_read_random_lines_as_the_parsers_do() {
         "inf",
         "True",
     ];
-    for version in ["0.4.10.post2", "0.5.3", "0.5.19", "0.5.23"] {
+    for version in VERSIONS {
         let table = history(Parser::Server).table(version.parse().unwrap());
         // Values that JSON converters turn into something else are not compared: they reach code that is not there.
         let names: Vec<&str> = table

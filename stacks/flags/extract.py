@@ -202,20 +202,6 @@ def plain(value):
     return str(value)
 
 
-KINDS = {
-    "_StoreAction": "store",
-    "_StoreTrueAction": "switch",
-    "_StoreFalseAction": "switch",
-    "_AppendAction": "store",
-    "BooleanOptionalAction": "switch_pair",
-    "DeprecatedStoreTrueAction": "switch",
-    "DeprecatedStoreConstAction": "switch",
-    "DeprecatedAliasStoreAction": "store",
-    "DeprecatedAliasAction": "store",
-    "LoRAPathAction": "store",
-}
-
-
 def option(action):
     """One option of a parser."""
     cls = type(action).__name__
@@ -232,7 +218,11 @@ def option(action):
                 rejects = "raise ValueError" in inspect.getsource(type(action).__call__)
             except OSError:
                 pass
-    kind = KINDS.get(cls, "switch" if action.nargs == 0 else "store")
+    # The parser counts values by this, whatever the class is called.
+    if action.nargs != 0:
+        kind = "store"
+    else:
+        kind = "switch_pair" if cls == "BooleanOptionalAction" else "switch"
     choices = action.choices
     if isinstance(choices, (set, frozenset)):
         choices = sorted(choices, key=str)
