@@ -205,6 +205,20 @@ impl Catalog {
     fn add_stack(&mut self, source: Source<'_>) -> Result<()> {
         let stack: Stack = yaml::parse(source.text, source.origin)?;
         check_name(&stack.name, source)?;
+        // A path that does not begin so would become part of the host's name in a URL.
+        for (key, path) in std::iter::once(("probe", &stack.probe))
+            .chain(stack.cache_paths.iter().map(|path| ("cache_paths", path)))
+        {
+            if !path.starts_with('/') {
+                let line = yaml::line_of(source.text, &[key]).unwrap_or(1);
+                let shown = path.escape_debug();
+                return Err(Error::new(
+                    Kind::Usage,
+                    format!("{}:{line}: `{shown}` is not a path", source.origin),
+                )
+                .hint("it begins with /"));
+            }
+        }
         if self.stacks.iter().any(|(known, _)| known.name == stack.name) {
             return Err(Error::new(
                 Kind::Usage,

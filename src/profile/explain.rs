@@ -57,6 +57,9 @@ pub struct Use {
 /// [`Kind::Usage`] when nothing goes by that name, with the nearest one.
 pub fn explain(catalog: &Catalog, name: &str) -> Result<Explanation> {
     let asked = name.strip_prefix("engine.").unwrap_or(name);
+    if asked.is_empty() {
+        return Err(Error::new(Kind::Usage, "nothing is named").hint("dsr1 explain --mem-fraction-static"));
+    }
     let mut subjects = Vec::new();
     for parser in [Parser::Server, Parser::Bench] {
         for option in options(parser, asked) {

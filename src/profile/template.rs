@@ -7,13 +7,21 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::catalog::Selection;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// The text of a new profile called `name` that extends `base`.
 ///
 /// # Errors
-/// None of its own; the signature leaves room for a base that cannot be extended.
+/// [`Kind::Usage`] when `name` is no name for a profile.
 pub fn template(name: &str, base: &Selection) -> Result<String> {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(fits) || name.len() > 40 {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("`{}` is not a name for a profile", name.escape_debug()),
+        )
+        .hint("use lower-case letters, digits and dashes, 40 at most"));
+    }
     let profile = &base.profile;
     let mut text = format!(
         "# A profile of your own. What it does not say holds as in `{base}`; null takes a setting back to the\n\

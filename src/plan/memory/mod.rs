@@ -184,17 +184,30 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
     };
     let (low, high) = plan.window;
     let subject = "engine.mem_fraction";
-    if low >= 1.0 || low > high {
+    if low >= 1.0 {
         found.push(check(
             "memory.weights",
             Level::Error,
             subject,
             format!(
-                "the weights take {} of the {} of each GPU: no fraction leaves room to run",
+                "the weights take {} of the {} of each GPU: no fraction leaves a KV pool",
                 gib(plan.weights_bytes),
                 gib(plan.usable_bytes)
             ),
             "use more GPUs, or FP4 weights on Blackwell".to_owned(),
+        ));
+    } else if low > high {
+        found.push(check(
+            "memory.need",
+            Level::Warn,
+            subject,
+            format!(
+                "beside {} of weights, activations, graphs and request tables need about {} of the {} of each GPU",
+                gib(plan.weights_bytes),
+                gib(plan.need_bytes),
+                gib(plan.usable_bytes)
+            ),
+            "use fewer running requests or smaller chunks".to_owned(),
         ));
     } else if plan.fraction < low {
         found.push(check(

@@ -597,6 +597,27 @@ mod tests {
                 "expert_parallel: null",
             ),
             (
+                "range.fraction",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--mem-fraction-static=1e308]",
+            ),
+            (
+                "range.ranks",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--attn-dp-size=0]",
+            ),
+            (
+                "experts.redundant",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--ep-num-redundant-experts=4294967295]",
+            ),
+            (
                 "benchmark.queue",
                 Level::Warn,
                 "fp8-high-throughput",

@@ -19,6 +19,7 @@ const CONTEXT: u64 = 163_840;
 pub(super) fn check(settings: &Effective, profile: &Profile, stack: &Stack) -> Vec<Check> {
     let mut found = Vec::new();
     accelerator(settings, profile, stack, &mut found);
+    ranges(settings, &mut found);
     parallel(settings, profile, &mut found);
     experts(settings, stack.pins.sglang, &mut found);
     attention(settings, stack.pins.sglang, &mut found);
@@ -39,6 +40,34 @@ fn warn(id: &str, subject: &str, text: String) -> Check {
 
 fn note(id: &str, subject: &str, text: String) -> Check {
     Check::new(id, Level::Note, subject, text)
+}
+
+/// Numbers that the parser takes and no start survives; a profile's own settings cannot hold them, raw arguments can.
+fn ranges(settings: &Effective, found: &mut Vec<Check>) {
+    if let Some(fraction) = settings
+        .mem_fraction
+        .filter(|fraction| !(*fraction > 0.0 && *fraction < 1.0))
+    {
+        found.push(error(
+            "range.fraction",
+            "engine.mem_fraction",
+            format!("{fraction:e} is not a share of memory between 0 and 1"),
+        ));
+    }
+    for (setting, number) in [
+        ("engine.tensor_parallel", settings.tensor_parallel),
+        ("engine.attention_data_parallel", settings.attention_data_parallel),
+        ("engine.expert_parallel", settings.expert_parallel),
+        ("--data-parallel-size", settings.replicas),
+    ] {
+        if number == 0 {
+            found.push(error(
+                "range.ranks",
+                setting,
+                "there is at least one rank".to_owned(),
+            ));
+        }
+    }
 }
 
 /// A profile for GPUs on a stack without, or the other way.
@@ -141,7 +170,7 @@ fn experts(settings: &Effective, version: Version, found: &mut Vec<Check>) {
             )
             .fix(format!("use 1 or {tp}")),
         );
-    } else if !(EXPERTS + redundant).is_multiple_of(ep.max(1)) {
+    } else if !EXPERTS.saturating_add(redundant).is_multiple_of(ep.max(1)) {
         // expert_location.py asserts it, after the weights were read.
         found.push(error(
             "experts.redundant",
