@@ -16,7 +16,8 @@ use std::process::Command;
 use dsr1::error::{Error, Kind};
 use dsr1::facts::Facts;
 use dsr1::plan::{
-    self, BuildRequest, ExportFormat, Mount, Plan, StartContainer, StartProcess, Step, Target, Ulimit,
+    self, BuildOptions, BuildRequest, ExportFormat, Mount, Plan, StartContainer, StartProcess, Step, Target,
+    Ulimit,
 };
 use dsr1::profile::{Catalog, Stack};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -511,6 +512,7 @@ fn dockerfile(stack: &Stack, base: &str) -> dsr1::error::Result<String> {
         stack: stack.clone(),
         target: Target::Docker,
         base_image: Some(base.to_owned()),
+        options: BuildOptions::default(),
     };
     plan::build(&request, &Facts::default()).map(|plan| match &plan.steps[0] {
         Step::BuildImage(step) => step.dockerfile.clone(),

@@ -3,7 +3,7 @@
 use super::context::{Ask, Context, asked, names_profile};
 use crate::cli::BuildArgs;
 use crate::error::Result;
-use crate::plan::{self, BuildRequest, Target};
+use crate::plan::{self, BuildOptions, BuildRequest, Target};
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: BuildArgs) -> Result<()> {
@@ -28,6 +28,7 @@ pub(super) async fn run(context: &Context, args: BuildArgs) -> Result<()> {
         stack,
         target,
         base_image: args.runtime.base_image.clone(),
+        options: BuildOptions::default(),
     };
     let mut plan = plan::build(&request, &facts)?;
     plan.notes.extend(why);

@@ -12,7 +12,7 @@ use crate::engine::{host, hub, signal, user_files, venv};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::Reporter;
 use crate::facts::{self, Facts, Gpu};
-use crate::plan::{self, BuildRequest, Plan, ServeRequest, Target};
+use crate::plan::{self, BuildOptions, BuildRequest, Plan, ServeRequest, Target};
 use crate::profile::{
     Accelerator, Architecture, Catalog, Goal, Precision, Profile, Selection, Stack, UserFiles, Wanted,
 };
@@ -235,6 +235,7 @@ impl Context {
             stack: stack.clone(),
             target: Target::Docker,
             base_image: base_image.map(str::to_owned),
+            options: BuildOptions::default(),
         };
         let tag = plan::image_tag(&request, &facts).unwrap_or_default();
         let probe: &[&str] = if stack.process_runtime { &[&base] } else { &[] };

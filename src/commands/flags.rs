@@ -6,7 +6,7 @@ use super::context::{Ask, Context, asked};
 use crate::cli::{Flags, FlagsArgs, SyncArgs};
 use crate::engine::FlagSource;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, BuildRequest, Step, Target};
+use crate::plan::{self, BuildOptions, BuildRequest, Step, Target};
 use crate::profile::flags::{Parser, ParserDrift, Table, history};
 use crate::ui;
 
@@ -39,6 +39,7 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
         stack: stack.clone(),
         target,
         base_image: args.runtime.base_image.clone(),
+        options: BuildOptions::default(),
     };
     let missing = |what: String| {
         Error::new(

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Blocker, BuildImage, CreateVenv, LABEL_INPUTS, LABEL_ROLE, LABEL_STACK, Plan, Step, checks, dockerfile,
+    Blocker, BuildImage, BuildSecret, Builder, CreateVenv, LABEL_INPUTS, LABEL_ROLE, LABEL_STACK, Plan,
+    SECRET_CA, SecretSource, Step, checks, dockerfile,
 };
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
@@ -41,6 +42,33 @@ pub struct BuildRequest {
     pub target: Target,
     /// Base image to use instead of the stack's.
     pub base_image: Option<String>,
+    /// How an image is built.
+    pub options: BuildOptions,
+}
+
+/// How an image is built. None of it changes what is in the image.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BuildOptions {
+    /// The builder; `None` takes what the daemon has.
+    pub builder: Option<Builder>,
+    /// What steps may read and no layer keeps, besides the site's CA bundle.
+    pub secrets: Vec<BuildSecret>,
+    /// Directory of this host with the wheels of all requirements, instead of an index.
+    pub wheels: Option<String>,
+    /// No step may use the network.
+    pub offline: bool,
+    /// Build every step again.
+    pub no_cache: bool,
+    /// Ask the base's registry even when the daemon has the base.
+    pub pull: bool,
+    /// More tags for the same image.
+    pub tags: Vec<String>,
+    /// Whether those go to their registries.
+    pub push: bool,
+    /// Images whose layers may be used instead of building them.
+    pub cache_from: Vec<String>,
+    /// Names of variables of the environment that are handed on as build arguments: proxies.
+    pub inherited_args: Vec<String>,
 }
 
 /// Chooses the runtime when the user left it open, with the reason in words.
@@ -77,6 +105,7 @@ pub fn install_target(
                 stack: stack.clone(),
                 target: Target::Docker,
                 base_image: base_image.map(str::to_owned),
+                options: BuildOptions::default(),
             },
             facts,
         ) =>
@@ -210,8 +239,19 @@ pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<Build
         ),
         ("org.opencontainers.image.base.name".to_owned(), base.clone()),
     ]);
-    let ca = facts.paths.ca_bundle.is_some();
-    let draft = dockerfile::render(stack, &base, ca, &labels)?;
+    let options = &request.options;
+    let mut secrets: Vec<BuildSecret> = facts
+        .paths
+        .ca_bundle
+        .iter()
+        .map(|path| BuildSecret {
+            id: SECRET_CA.to_owned(),
+            source: SecretSource::File(path.clone()),
+        })
+        .collect();
+    let ca = !secrets.is_empty();
+    secrets.extend(options.secrets.iter().cloned());
+    let draft = dockerfile::render(stack, &base, false, &labels)?;
     let inputs = digest(&[
         ("dockerfile", &draft.dockerfile),
         ("files", &serde_json::to_string(&draft.files).unwrap_or_default()),
@@ -221,12 +261,27 @@ pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<Build
     Ok(BuildImage {
         stack: stack.name.clone(),
         tag: format!("dsr1/{}:{}-{}", stack.name, stack.pins.sglang, &inputs[..12]),
+        also: options.tags.clone(),
+        push: options.push,
         base,
+        builder: options.builder.unwrap_or_default(),
+        platform: facts.host.platform.clone(),
         dockerfile: rendered.dockerfile,
         files: rendered.files,
-        ca_bundle: facts.paths.ca_bundle.clone(),
+        wheels: options.wheels.clone(),
+        secrets,
+        args: BTreeMap::new(),
+        inherited_args: options.inherited_args.clone(),
         labels,
-        network: stack.network.name().to_owned(),
+        network: if options.offline {
+            "none"
+        } else {
+            stack.network.name()
+        }
+        .to_owned(),
+        no_cache: options.no_cache,
+        pull: options.pull,
+        cache_from: options.cache_from.clone(),
         inputs,
         install_bytes: stack.install_bytes,
     })

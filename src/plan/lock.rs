@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::install::{self, BuildRequest, Target, digest};
+use super::install::{self, BuildOptions, BuildRequest, Target, digest};
 use super::serve::{self, ServeRequest};
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, WeightFile};
@@ -167,6 +167,7 @@ fn engine(request: &ServeRequest, facts: &Facts) -> Result<Engine> {
         stack: stack.clone(),
         target: Target::Docker,
         base_image: base_image.clone(),
+        options: BuildOptions::default(),
     };
     let base = base_image.clone().unwrap_or_else(|| stack.base_image.clone());
     let reference = base_image.clone().unwrap_or_else(|| stack.base_reference());

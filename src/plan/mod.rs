@@ -8,6 +8,7 @@ pub mod checks;
 mod dockerfile;
 mod eval;
 mod export;
+mod image;
 mod install;
 pub mod lock;
 pub mod memory;
@@ -23,7 +24,10 @@ use serde::{Deserialize, Serialize};
 
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
 pub use export::{EXPORT_SCHEMA, ExportFormat, ExportRequest, Exported, container, export, process};
-pub use install::{BuildRequest, Target, build, image_tag, install_target, step as install_step};
+pub use image::{BuildImage, BuildSecret, Builder, CONTEXT_CA, CONTEXT_WHEELS, SECRET_CA, SecretSource};
+pub use install::{
+    BuildOptions, BuildRequest, Target, build, image_tag, install_target, step as install_step,
+};
 pub use memory::MemoryPlan;
 pub use origin::{Origin, origins};
 pub use pull::{PUBLIC_HUB, PullRequest, pull, repo_folder};
@@ -233,34 +237,6 @@ pub struct CreateVenv {
     pub requirements: Vec<String>,
     /// Files below site-packages: relative path to text.
     pub files: BTreeMap<String, String>,
-    /// Digest of the above.
-    pub inputs: String,
-    /// Bytes it will take on disk.
-    pub install_bytes: u64,
-}
-
-/// Where the CA bundle lies in a build context.
-pub const CONTEXT_CA: &str = "pip/ca.crt";
-
-/// Builds an image. Done when an image of that tag carries the label `io.dsr1.inputs = inputs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BuildImage {
-    /// Stack the image is of.
-    pub stack: String,
-    /// Tag; holds the inputs digest.
-    pub tag: String,
-    /// Base image, for messages; the Dockerfile names it too.
-    pub base: String,
-    /// The rendered Dockerfile.
-    pub dockerfile: String,
-    /// Context files beside it: relative path to text.
-    pub files: BTreeMap<String, String>,
-    /// CA bundle on this host that is bind-mounted into pip's step and stays in no layer.
-    pub ca_bundle: Option<String>,
-    /// Labels; among them `io.dsr1.inputs`.
-    pub labels: BTreeMap<String, String>,
-    /// Network of RUN steps.
-    pub network: String,
     /// Digest of the above.
     pub inputs: String,
     /// Bytes it will take on disk.

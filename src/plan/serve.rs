@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::install::{self, BuildRequest, Target};
+use super::install::{self, BuildOptions, BuildRequest, Target};
 use super::memory;
 use super::{
     AwaitReady, Blocker, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE,
@@ -333,6 +333,7 @@ fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
             stack: stack.clone(),
             target: Target::Docker,
             base_image: base_image.clone(),
+            options: BuildOptions::default(),
         },
         facts,
     )?;

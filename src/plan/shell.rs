@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{
-    AwaitReady, Blocker, BuildImage, CONTEXT_CA, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot,
-    RunBenchmark, RunGsm8k, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Ulimit,
-    VerifyAnswers, WriteModel,
+    AwaitReady, Blocker, BuildImage, BuildSecret, Builder, CONTEXT_CA, CONTEXT_WHEELS, CheckSnapshot,
+    CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k, SECRET_CA, SecretSource, ServeMirror,
+    Server, StartContainer, StartProcess, Step, StopServer, Ulimit, VerifyAnswers, WriteModel,
 };
 
 /// Writes `plan` as a bash script. Whatever the values hold, each stays one word of its command.
@@ -160,16 +160,25 @@ fn create_venv(step: &CreateVenv) -> String {
 }
 
 fn build_image(step: &BuildImage) -> String {
-    // The labels and the base are in the Dockerfile.
     let BuildImage {
         stack: _,
         tag,
-        base: _,
+        also,
+        push,
+        base: _, // the labels and the base are in the Dockerfile
+        builder,
+        platform: _, // the daemon's own; nothing is emulated
         dockerfile,
         files,
-        ca_bundle,
+        wheels,
+        secrets,
+        args,
+        inherited_args,
         labels: _,
         network,
+        no_cache,
+        pull,
+        cache_from,
         inputs: _,
         install_bytes: _,
     } = step;
@@ -178,7 +187,7 @@ fn build_image(step: &BuildImage) -> String {
     for (path, text) in files {
         script.push_str(&write_file(&format!("\"$context\"/{}", quote(path)), text));
     }
-    if let Some(path) = ca_bundle {
+    if let Some(path) = step.secret_file(SECRET_CA) {
         let file = format!("\"$context\"/{CONTEXT_CA}");
         let _ = writeln!(
             script,
@@ -186,13 +195,49 @@ fn build_image(step: &BuildImage) -> String {
             quote(path)
         );
     }
+    if let Some(dir) = wheels {
+        // A copy: the command line of Docker follows no link out of its context.
+        let _ = writeln!(script, "cp -r {} \"$context\"/{CONTEXT_WHEELS}", quote(dir));
+    }
+    let mut options: Vec<String> = Vec::new();
+    let mut add = |flag: &str, value: &str| options.push(format!("{flag} {}", quote(value)));
+    add("--network", network);
+    for BuildSecret { id, source } in secrets.iter().filter(|secret| secret.id != SECRET_CA) {
+        match source {
+            SecretSource::File(path) => add("--secret", &format!("id={id},src={path}")),
+            SecretSource::Env(name) => add("--secret", &format!("id={id},env={name}")),
+        }
+    }
+    for (name, value) in args {
+        add("--build-arg", &format!("{name}={value}"));
+    }
+    for name in inherited_args {
+        add("--build-arg", name);
+    }
+    for image in cache_from {
+        add("--cache-from", image);
+    }
+    if *no_cache {
+        options.push("--no-cache".to_owned());
+    }
+    if *pull {
+        options.push("--pull".to_owned());
+    }
+    for tag in std::iter::once(tag).chain(also) {
+        options.push(format!("--tag {}", quote(tag)));
+    }
+    let buildkit = u8::from(*builder == Builder::Buildkit);
     let _ = writeln!(
         script,
-        "DOCKER_BUILDKIT=1 docker build --network {} --tag {} \"$context\"",
-        quote(network),
-        quote(tag)
+        "DOCKER_BUILDKIT={buildkit} docker build {} \"$context\"",
+        options.join(" ")
     );
     script.push_str("rm -r \"$context\"\n");
+    if *push {
+        for tag in also {
+            script.push_str(&command(&[vec!["docker", "push", tag]]));
+        }
+    }
     script
 }
 

@@ -1,7 +1,7 @@
 //! Plans the whole chain: install, weights, serve, verify, benchmark.
 
 use super::eval::{self, BenchRequest};
-use super::install::{self, BuildRequest, Target};
+use super::install::{self, BuildOptions, BuildRequest, Target};
 use super::pull::{self, PullRequest};
 use super::serve::{self, ServeRequest};
 use super::{Plan, ServeMirror, Step, StopServer, WriteModel};
@@ -117,6 +117,7 @@ fn build_request(request: &ServeRequest) -> BuildRequest {
         stack: stack.clone(),
         target: *target,
         base_image: base_image.clone(),
+        options: BuildOptions::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Docker, errors, exec};
 use crate::engine::lines::Lines;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Source, StepEvents};
-use crate::plan::{BuildImage, CONTEXT_CA, LABEL_INPUTS};
+use crate::plan::{BuildImage, CONTEXT_CA, LABEL_INPUTS, SECRET_CA};
 use crate::report::Built;
 
 /// Lines of the failing step that are shown.
@@ -104,7 +104,7 @@ impl Docker {
 
 /// The build context: the Dockerfile, its files, and the CA bundle when the site has one.
 fn context(step: &BuildImage) -> Result<Vec<u8>> {
-    let ca = match &step.ca_bundle {
+    let ca = match step.secret_file(SECRET_CA) {
         Some(path) => {
             Some(std::fs::read(path).at(Kind::Host, || format!("cannot read the CA bundle `{path}`"))?)
         }

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use dsr1::error::Kind;
 use dsr1::facts::Facts;
 use dsr1::plan::{
-    self, BuildRequest, ExportFormat, Mount, StartContainer, StartProcess, Step, Target, Ulimit,
+    self, BuildOptions, BuildRequest, ExportFormat, Mount, StartContainer, StartProcess, Step, Target, Ulimit,
 };
 use dsr1::profile::{Catalog, Stack};
 use libfuzzer_sys::fuzz_target;
@@ -166,6 +166,7 @@ fn stack(mut strings: impl Iterator<Item = String>) {
             stack: stack.clone(),
             target: Target::Docker,
             base_image: Some(base.to_owned()),
+            options: BuildOptions::default(),
         };
         plan::build(&request, &Facts::default())
     };

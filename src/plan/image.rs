@@ -1,0 +1,117 @@
+//! What an image is built from, as plain data.
+//!
+//! Not in this module: how a plan comes to one (`install`), the Dockerfile's text (`dockerfile`), building (`engine`).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Where a CA bundle lies in the context of a builder that knows no secrets.
+pub const CONTEXT_CA: &str = "pip/ca.crt";
+/// Where wheels of this host lie in a build context.
+pub const CONTEXT_WHEELS: &str = "wheels";
+/// The secret that is a CA bundle. It is trust and no confidence: a builder without secrets gets it as a file.
+pub const SECRET_CA: &str = "ca";
+
+/// Builds an image. Done when an image of that tag carries the label `io.dsr1.inputs = inputs` and, where the base
+/// is known, was built on that base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildImage {
+    /// Stack the image is of.
+    pub stack: String,
+    /// Tag; holds the inputs digest.
+    pub tag: String,
+    /// More tags for the same image.
+    pub also: Vec<String>,
+    /// Whether those go to their registries.
+    pub push: bool,
+    /// Base image, as the Dockerfile names it.
+    pub base: String,
+    /// The builder.
+    pub builder: Builder,
+    /// `linux/amd64` or `linux/arm64`: what the daemon must be. Nothing is emulated.
+    pub platform: Option<String>,
+    /// The rendered Dockerfile.
+    pub dockerfile: String,
+    /// Context files beside it: relative path to text.
+    pub files: BTreeMap<String, String>,
+    /// Directory of this host with wheels, below [`CONTEXT_WHEELS`] in the context.
+    pub wheels: Option<String>,
+    /// What steps may read and no layer keeps.
+    pub secrets: Vec<BuildSecret>,
+    /// Build arguments.
+    pub args: BTreeMap<String, String>,
+    /// Names of variables of the environment that are handed on as build arguments: proxies, which Docker keeps out
+    /// of the image's history. Values are not in the plan: a proxy's URL may hold a password.
+    pub inherited_args: Vec<String>,
+    /// Labels; among them `io.dsr1.inputs`.
+    pub labels: BTreeMap<String, String>,
+    /// Network of RUN steps.
+    pub network: String,
+    /// Build every step again.
+    pub no_cache: bool,
+    /// Ask the base's registry even when the daemon has the base.
+    pub pull: bool,
+    /// Images whose layers may be used instead of building them.
+    pub cache_from: Vec<String>,
+    /// Digest of what decides the image's content: the Dockerfile and its files, not how they are fetched.
+    pub inputs: String,
+    /// Bytes it will take on disk.
+    pub install_bytes: u64,
+}
+
+/// What turns a Dockerfile into an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Builder {
+    /// BuildKit in the daemon, by a session of ours: secrets, caches, files sent only when they changed.
+    #[default]
+    Buildkit,
+    /// The builder of old: no secrets, no caches, the whole context each time.
+    Classic,
+}
+
+impl Builder {
+    /// The spelling on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Buildkit => "buildkit",
+            Self::Classic => "classic",
+        }
+    }
+}
+
+/// Something that build steps may read at `/run/secrets/ID` and that no layer, label or log keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildSecret {
+    /// Its name in the Dockerfile.
+    pub id: String,
+    /// Where it is taken from when it is asked for.
+    #[serde(flatten)]
+    pub source: SecretSource,
+}
+
+/// Where a secret is taken from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// The bytes of a file on this host.
+    File(String),
+    /// A variable of the environment.
+    Env(String),
+}
+
+impl BuildImage {
+    /// The file of a secret, when it is one.
+    #[must_use]
+    pub fn secret_file(&self, id: &str) -> Option<&str> {
+        self.secrets
+            .iter()
+            .find(|secret| secret.id == id)
+            .and_then(|secret| match &secret.source {
+                SecretSource::File(path) => Some(path.as_str()),
+                SecretSource::Env(_) => None,
+            })
+    }
+}
