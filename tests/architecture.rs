@@ -83,10 +83,13 @@ const EFFECTS: [&str; 8] = [
 ];
 
 /// Each crate that touches the world, or whose text others must not know, has one home.
-const HOMES: [(&str, &[&str]); 14] = [
+const HOMES: [(&str, &[&str]); 18] = [
+    ("base64", &["engine/docker/"]),
     ("bollard", &["engine/docker/"]),
+    ("bollard_buildkit_proto", &["engine/docker/"]),
     ("hf_hub", &["engine/hub/"]),
-    ("hyper", &["engine/hub/"]),
+    ("hyper", &["engine/hub/", "engine/docker/"]),
+    ("prost", &["engine/docker/progress.rs"]),
     ("reqwest", &["engine/http.rs"]),
     ("tera", &["plan/dockerfile.rs"]),
     ("tar", &["engine/docker/exec.rs"]),
@@ -100,6 +103,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ),
     ("clap_mangen", &["commands/docs.rs"]),
     ("rustix", &["engine/"]),
+    ("tonic", &["engine/docker/"]),
     ("tokio", &["engine/", "commands/"]),
 ];
 

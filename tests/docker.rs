@@ -6,6 +6,8 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+#[path = "docker/session.rs"]
+mod session;
 mod support;
 
 use std::collections::BTreeMap;
@@ -498,7 +500,8 @@ async fn logs_keep_long_lines_and_take_progress_bars_apart() {
 }
 
 fn image(name: &Name, run: &str) -> BuildImage {
-    let inputs = format!("inputs of {run}");
+    // As a label: without what a Dockerfile reads in quotes.
+    let inputs = format!("inputs of {}", run.replace(['"', '$'], ""));
     BuildImage {
         stack: "test".to_owned(),
         tag: format!("dsr1/test:{}", name.0),

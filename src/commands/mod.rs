@@ -53,7 +53,8 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Build(args) => build::run(&context, args).await,
             Command::Pull(args) => pull::run(&context, args).await,
             Command::Mirror(args) => mirror::run(&context, args).await,
-            Command::Serve(args) => serve::run(&context, args).await,
+            // Larger than the others: it holds an attached server.
+            Command::Serve(args) => Box::pin(serve::run(&context, args)).await,
             Command::Status => status::run(&context).await,
             Command::Logs(args) => logs::run(&context, args).await,
             Command::Stop(args) => stop::run(&context, args).await,

@@ -151,6 +151,13 @@ impl Env {
     }
 }
 
+/// A variable that the user named as a secret or that is handed on to a build; `None` for unset and empty ones.
+pub(super) fn variable(name: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    let value = std::env::var(name);
+    value.ok().filter(|value| !value.is_empty())
+}
+
 /// The hub client's reading of a flag: `1`, `true`, `yes`, `on`, in any case (`huggingface_hub` constants).
 fn is_on(value: Option<String>) -> bool {
     value.is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))

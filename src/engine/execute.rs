@@ -198,7 +198,9 @@ impl Engine {
             Step::CreateVenv(step) => venv::create(step, &self.env, events)
                 .await
                 .map(Outcome::Installed),
-            Step::BuildImage(step) => self.docker().await?.build(step, events).await.map(Outcome::Built),
+            Step::BuildImage(step) => Box::pin(self.docker().await?.build(step, events))
+                .await
+                .map(Outcome::Built),
             Step::WriteModel(step) => {
                 let (repo, step) = (step.repo.clone(), step.clone());
                 let commit = blocking(move || hub::write_model(&step)).await?;

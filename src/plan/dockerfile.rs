@@ -22,7 +22,7 @@ pub(super) struct Rendered {
     pub(super) files: BTreeMap<String, String>,
 }
 
-/// Renders a stack on a base image. `ca` says that the context will hold [`super::CONTEXT_CA`].
+/// Renders a stack on a base image. `ca` says that the build has a secret [`super::SECRET_CA`].
 ///
 /// # Errors
 /// [`Kind::Usage`] for a value that is not what its place takes.

@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a CA bundle lies in the context of a builder that knows no secrets.
-pub const CONTEXT_CA: &str = "pip/ca.crt";
 /// Where wheels of this host lie in a build context.
 pub const CONTEXT_WHEELS: &str = "wheels";
-/// The secret that is a CA bundle. It is trust and no confidence: a builder without secrets gets it as a file.
+/// The secret that is the site's CA bundle.
 pub const SECRET_CA: &str = "ca";
 
 /// Builds an image. Done when an image of that tag carries the label `io.dsr1.inputs = inputs` and, where the base
@@ -100,18 +98,4 @@ pub enum SecretSource {
     File(String),
     /// A variable of the environment.
     Env(String),
-}
-
-impl BuildImage {
-    /// The file of a secret, when it is one.
-    #[must_use]
-    pub fn secret_file(&self, id: &str) -> Option<&str> {
-        self.secrets
-            .iter()
-            .find(|secret| secret.id == id)
-            .and_then(|secret| match &secret.source {
-                SecretSource::File(path) => Some(path.as_str()),
-                SecretSource::Env(_) => None,
-            })
-    }
 }

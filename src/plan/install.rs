@@ -48,6 +48,7 @@ pub struct BuildRequest {
 
 /// How an image is built. None of it changes what is in the image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct BuildOptions {
     /// The builder; `None` takes what the daemon has.
     pub builder: Option<Builder>,

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
 pub use export::{EXPORT_SCHEMA, ExportFormat, ExportRequest, Exported, container, export, process};
-pub use image::{BuildImage, BuildSecret, Builder, CONTEXT_CA, CONTEXT_WHEELS, SECRET_CA, SecretSource};
+pub use image::{BuildImage, BuildSecret, Builder, CONTEXT_WHEELS, SECRET_CA, SecretSource};
 pub use install::{
     BuildOptions, BuildRequest, Target, build, image_tag, install_target, step as install_step,
 };

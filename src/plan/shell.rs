@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{
-    AwaitReady, Blocker, BuildImage, BuildSecret, Builder, CONTEXT_CA, CONTEXT_WHEELS, CheckSnapshot,
-    CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k, SECRET_CA, SecretSource, ServeMirror,
-    Server, StartContainer, StartProcess, Step, StopServer, Ulimit, VerifyAnswers, WriteModel,
+    AwaitReady, Blocker, BuildImage, BuildSecret, Builder, CONTEXT_WHEELS, CheckSnapshot, CreateVenv, Mount,
+    Plan, PullSnapshot, RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server, StartContainer,
+    StartProcess, Step, StopServer, Ulimit, VerifyAnswers, WriteModel,
 };
 
 /// Writes `plan` as a bash script. Whatever the values hold, each stays one word of its command.
@@ -187,14 +187,6 @@ fn build_image(step: &BuildImage) -> String {
     for (path, text) in files {
         script.push_str(&write_file(&format!("\"$context\"/{}", quote(path)), text));
     }
-    if let Some(path) = step.secret_file(SECRET_CA) {
-        let file = format!("\"$context\"/{CONTEXT_CA}");
-        let _ = writeln!(
-            script,
-            "mkdir -p \"$(dirname {file})\" && cp {} {file}",
-            quote(path)
-        );
-    }
     if let Some(dir) = wheels {
         // A copy: the command line of Docker follows no link out of its context.
         let _ = writeln!(script, "cp -r {} \"$context\"/{CONTEXT_WHEELS}", quote(dir));
@@ -202,7 +194,7 @@ fn build_image(step: &BuildImage) -> String {
     let mut options: Vec<String> = Vec::new();
     let mut add = |flag: &str, value: &str| options.push(format!("{flag} {}", quote(value)));
     add("--network", network);
-    for BuildSecret { id, source } in secrets.iter().filter(|secret| secret.id != SECRET_CA) {
+    for BuildSecret { id, source } in secrets {
         match source {
             SecretSource::File(path) => add("--secret", &format!("id={id},src={path}")),
             SecretSource::Env(name) => add("--secret", &format!("id={id},env={name}")),

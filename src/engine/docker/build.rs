@@ -1,20 +1,22 @@
 //! Builds images with BuildKit in the daemon.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use bollard::models::{BuildInfo, BuildInfoAux, ImageInspect};
-use bollard::query_parameters::{BuildImageOptionsBuilder, BuilderVersion, CreateImageOptionsBuilder};
+use bollard::auth::DockerCredentials;
+use bollard::models::ImageInspect;
+use bollard::query_parameters::CreateImageOptionsBuilder;
 use futures_util::StreamExt;
+use http_body_util::BodyExt;
 
-use super::{Docker, errors, exec};
-use crate::engine::lines::Lines;
-use crate::error::{At, Error, Kind, Result};
-use crate::event::{Source, StepEvents};
-use crate::plan::{BuildImage, CONTEXT_CA, LABEL_INPUTS, SECRET_CA};
+use super::context::{self, BuildContext};
+use super::progress::BuildLog;
+use super::session::{Served, Session};
+use super::{Docker, errors, transport};
+use crate::engine::env;
+use crate::error::{Error, Kind, Result};
+use crate::event::StepEvents;
+use crate::plan::{BuildImage, LABEL_INPUTS, SecretSource};
 use crate::report::Built;
-
-/// Lines of the failing step that are shown.
-const SHOWN: usize = 30;
 
 impl Docker {
     /// Builds the image, or finds it built. Dropping the future ends the build in the daemon.
@@ -28,26 +30,40 @@ impl Docker {
             return Ok(built(step, image, true));
         }
         self.pull_base(&step.base, events).await?;
-        let context = context(step)?;
-        let options = BuildImageOptionsBuilder::default()
-            .dockerfile("Dockerfile")
-            .t(&step.tag)
-            .version(BuilderVersion::BuilderBuildKit)
-            .session(&session_id())
-            .networkmode(&step.network)
-            .forcerm(true)
-            .build();
-        let mut stream = Box::pin(self.patient.build_image(
-            options,
-            None,
-            Some(bollard::body_full(context.into())),
-        ));
+        let id = session_id();
+        let served = Served {
+            context: BuildContext::new(step)?,
+            secrets: secrets(step)?,
+            credentials: self.credentials.clone(),
+        };
+        let key = format!("dsr1-{}", step.stack);
+        let Some(_session) = Session::open(&self.endpoint, &id, &key, served).await? else {
+            return Err(Error::new(Kind::Docker, format!("cannot build {}", step.tag))
+                .cause("the daemon knows no build sessions: its BuildKit is off, or it is not Docker")
+                .hint("dsr1 needs Docker 20.10 or newer with BuildKit; or use --runtime process"));
+        };
+        let mut answer = transport::post(&self.endpoint, &path(step, &id), &[]).await?;
+        let refused = !answer.response.status().is_success();
         let mut log = BuildLog::default();
-        while let Some(info) = stream.next().await {
-            match info {
-                Ok(info) => log.take(info, events),
-                Err(error) => return Err(log.failed(step, &error, events)),
+        let mut body = Vec::new();
+        while let Some(frame) = answer.response.frame().await {
+            let bytes = match frame {
+                Ok(frame) => frame.into_data().unwrap_or_default(),
+                Err(error) => return Err(log.failed(step, &format!("the daemon is gone: {error}"), events)),
+            };
+            if refused {
+                body.extend_from_slice(&bytes);
+            } else if let Err(said) = log.take(&bytes, events) {
+                return Err(log.failed(step, &said, events));
             }
+        }
+        drop(answer.connection);
+        if refused {
+            let message = serde_json::from_slice::<serde_json::Value>(&body)
+                .ok()
+                .and_then(|value| value["message"].as_str().map(str::to_owned))
+                .unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+            return Err(log.failed(step, &message, events));
         }
         match self.image(&step.tag).await? {
             Some(image) => Ok(built(step, image, false)),
@@ -79,7 +95,16 @@ impl Docker {
         events.note(format!("pulling base image {base}"));
         let from = pullable(base);
         let options = CreateImageOptionsBuilder::default().from_image(&from).build();
-        let mut stream = Box::pin(self.patient.create_image(Some(options), None, None));
+        let login = self
+            .credentials
+            .of(registry(base))
+            .await
+            .map(|login| DockerCredentials {
+                username: Some(login.username),
+                password: Some(login.secret.expose().to_owned()),
+                ..DockerCredentials::default()
+            });
+        let mut stream = Box::pin(self.patient.create_image(Some(options), None, login));
         let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         while let Some(info) = stream.next().await {
             let info = info.map_err(|error| {
@@ -102,24 +127,72 @@ impl Docker {
     }
 }
 
-/// The build context: the Dockerfile, its files, and the CA bundle when the site has one.
-fn context(step: &BuildImage) -> Result<Vec<u8>> {
-    let ca = match step.secret_file(SECRET_CA) {
-        Some(path) => {
-            Some(std::fs::read(path).at(Kind::Host, || format!("cannot read the CA bundle `{path}`"))?)
-        }
-        None => None,
-    };
-    let files = step
-        .files
+/// The request: everything but the context and the secrets, which the daemon asks for.
+fn path(step: &BuildImage, session: &str) -> String {
+    let mut args = step.args.clone();
+    for name in &step.inherited_args {
+        args.extend(env::variable(name).map(|value| (name.clone(), value)));
+    }
+    let flag = |on: bool| if on { "1" } else { "0" };
+    let cache_from = serde_json::to_string(&step.cache_from).unwrap_or_default();
+    let args = serde_json::to_string(&args).unwrap_or_default();
+    let mut query = vec![
+        ("version", "2"),
+        ("session", session),
+        ("buildid", session),
+        ("remote", "client-session"),
+        ("dockerfile", "Dockerfile"),
+        ("networkmode", &step.network),
+        ("rm", "1"),
+        ("forcerm", "1"),
+        ("buildargs", &args),
+        ("cachefrom", &cache_from),
+        ("nocache", flag(step.no_cache)),
+        ("pull", flag(step.pull)),
+    ];
+    query.extend(
+        std::iter::once(&step.tag)
+            .chain(&step.also)
+            .map(|tag| ("t", tag.as_str())),
+    );
+    let query: Vec<String> = query
         .iter()
-        .map(|(path, text)| (path.as_str(), text.as_bytes()));
-    let fixed = [("Dockerfile", step.dockerfile.as_bytes())].into_iter();
-    exec::archive(
-        fixed
-            .chain(files)
-            .chain(ca.as_deref().map(|bytes| (CONTEXT_CA, bytes))),
-    )
+        .map(|(key, value)| format!("{key}={}", percent(value)))
+        .collect();
+    format!("/build?{}", query.join("&"))
+}
+
+/// A value in a URL's query.
+fn percent(value: &str) -> String {
+    use std::fmt::Write as _;
+
+    value.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
+}
+
+/// What steps may read. One that is missing is known before the build begins.
+fn secrets(step: &BuildImage) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for secret in &step.secrets {
+        let value = match &secret.source {
+            SecretSource::File(path) => context::secret(&secret.id, path)?,
+            SecretSource::Env(name) => env::variable(name).map(String::into_bytes).ok_or_else(|| {
+                Error::new(
+                    Kind::Usage,
+                    format!("the build's secret `{}` is missing", secret.id),
+                )
+                .cause(format!("${name} is not set"))
+            })?,
+        };
+        found.insert(secret.id.clone(), value);
+    }
+    Ok(found)
 }
 
 /// The reference with a tag: without one the daemon would pull every tag of the repository.
@@ -129,6 +202,14 @@ fn pullable(base: &str) -> String {
         base.to_owned()
     } else {
         format!("{base}:latest")
+    }
+}
+
+/// The registry of a reference: its first part when that is a host, else Docker Hub.
+fn registry(reference: &str) -> &str {
+    match reference.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => "docker.io",
     }
 }
 
@@ -156,97 +237,6 @@ fn built(step: &BuildImage, image: ImageInspect, cached: bool) -> Built {
         image_id: image.id.unwrap_or_default(),
         cached,
         size_bytes: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
-    }
-}
-
-/// What a build printed, by step.
-#[derive(Default)]
-struct BuildLog {
-    named: BTreeSet<String>,
-    lines: BTreeMap<String, Vec<String>>,
-    partial: BTreeMap<String, Lines>,
-    failing: Option<String>,
-    last: String,
-}
-
-impl BuildLog {
-    fn take(&mut self, info: BuildInfo, events: &StepEvents<'_>) {
-        let Some(BuildInfoAux::BuildKit(status)) = info.aux else {
-            return;
-        };
-        for vertex in &status.vertexes {
-            // BuildKit reports a step when it is planned, when it starts and when it ends: named at its start.
-            if vertex.started.is_some() && self.named.insert(vertex.digest.clone()) {
-                let cached = if vertex.cached { "cached " } else { "" };
-                events.line(Source::Build, &format!("{cached}{}", vertex.name));
-            }
-            if !vertex.error.is_empty() && !vertex.error.contains("context canceled") {
-                self.failing = Some(vertex.digest.clone());
-            }
-        }
-        for piece in status.logs {
-            let kept = self.lines.entry(piece.vertex.clone()).or_default();
-            self.partial
-                .entry(piece.vertex.clone())
-                .or_default()
-                .push(&piece.msg, &mut |line| {
-                    events.line(Source::Build, line);
-                    kept.push(line.to_owned());
-                });
-            let excess = kept.len().saturating_sub(SHOWN);
-            kept.drain(..excess);
-            self.last = piece.vertex;
-        }
-        for vertex in status.vertexes.iter().filter(|vertex| vertex.completed.is_some()) {
-            self.finish(&vertex.digest, events);
-        }
-    }
-
-    /// Hands on what a step printed last without ending the line.
-    fn finish(&mut self, digest: &str, events: &StepEvents<'_>) {
-        if let Some(mut partial) = self.partial.remove(digest) {
-            let kept = self.lines.entry(digest.to_owned()).or_default();
-            partial.finish(&mut |line| {
-                events.line(Source::Build, line);
-                kept.push(line.to_owned());
-            });
-        }
-    }
-
-    /// The last lines of the step that failed, else of the one that printed last.
-    fn tail(&self) -> Vec<String> {
-        let digest = self.failing.as_ref().unwrap_or(&self.last);
-        self.lines.get(digest).cloned().unwrap_or_default()
-    }
-
-    fn failed(
-        &mut self,
-        step: &BuildImage,
-        error: &bollard::errors::Error,
-        events: &StepEvents<'_>,
-    ) -> Error {
-        let open: Vec<String> = self.partial.keys().cloned().collect();
-        for digest in open {
-            self.finish(&digest, events);
-        }
-        let tail = self.tail();
-        let said = |text: &str| tail.iter().any(|line| line.contains(text));
-        let report = errors::failed(&format!("cannot build {}", step.tag), error);
-        let report = if said("No space left on device") {
-            Error::new(Kind::Host, format!("cannot build {}", step.tag))
-                .cause("the disk filled up")
-                .hint("docker system df shows what takes the space")
-        } else if said("CERTIFICATE_VERIFY_FAILED") || said("SSLError") {
-            report
-                .hint("set PIP_CERT to your site's CA bundle: it is used in the build and stays in no layer")
-        } else if said("Temporary failure") || said("Failed to establish") || said("Could not resolve") {
-            report.hint(
-                "the build has no way to the package index: check the network and proxy of the Docker host",
-            )
-        } else {
-            report
-        };
-        report.log(tail)
     }
 }
 

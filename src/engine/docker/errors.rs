@@ -43,7 +43,12 @@ pub(super) fn hung(endpoint: &str, waited: Duration) -> Error {
 
 /// A call failed: what was being done, and what the daemon said about it.
 pub(super) fn failed(doing: &str, error: &Bollard) -> Error {
-    let text = chain(error);
+    said(doing, &chain(error))
+}
+
+/// As [`failed`], of a message that came by another way than bollard.
+pub(super) fn said(doing: &str, text: &str) -> Error {
+    let text = one_line(text);
     let (kind, hint) = cure(&text);
     let report = Error::new(kind, doing.to_owned()).cause(text);
     match hint {

@@ -11,6 +11,10 @@
 //! | `errors` | what the daemon says, with cause and cure |
 //! | `facts` | what planning may know of it |
 //! | `build` | images |
+//! | `session`, `context` | what the daemon asks of us during a build |
+//! | `progress` | what it says meanwhile |
+//! | `credentials` | logins of registries |
+//! | `transport` | connections beside bollard's |
 //! | `container` | servers: create, start, state, stop, list |
 //! | `exec` | commands and files inside a container |
 //! | `logs` | log lines |
@@ -18,12 +22,17 @@
 
 mod build;
 mod container;
+mod context;
+mod credentials;
 mod endpoint;
 mod errors;
 mod exec;
 mod facts;
 mod logs;
 mod once;
+mod progress;
+mod session;
+mod transport;
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -47,6 +56,7 @@ pub struct Docker {
     /// For calls without a deadline worth the name.
     patient: bollard::Docker,
     endpoint: String,
+    credentials: credentials::Credentials,
     version: bollard::models::SystemVersion,
     /// Commands that run in containers, to be ended when dsr1 is interrupted.
     clients: Mutex<Vec<exec::Client>>,
@@ -70,6 +80,7 @@ impl Docker {
             api,
             patient,
             endpoint,
+            credentials: credentials::Credentials::new(env),
             version,
             clients: Mutex::default(),
         })

@@ -1,0 +1,233 @@
+//! A build context as BuildKit asks for it: what each file is first, the bytes only of those it lacks.
+//!
+//! The protocol is fsutil's (`DiffCopy` of `moby.filesync.v1.FileSync`): we send a stat of every file, numbered by
+//! their order, then an empty one; the daemon asks for files by number; data comes in pieces with an empty one at a
+//! file's end; `FIN` each way closes. Not in this module: who asks (`session`).
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use bollard_buildkit_proto::fsutil::types::packet::PacketType;
+use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc::Sender;
+use tonic::{Status, Streaming};
+
+use crate::error::{self, At, Error, Kind};
+use crate::plan::{BuildImage, CONTEXT_WHEELS};
+
+/// Bytes of a file in one packet.
+const PIECE: usize = 32 * 1024;
+/// Go's `os.ModeDir`: fsutil's modes are Go's, not Unix's.
+const DIRECTORY: u32 = 1 << 31;
+/// 2020-01-01 in nanoseconds.
+const YEAR_2020: u64 = 1_577_836_800_000_000_000;
+/// A year in nanoseconds.
+const YEAR: u64 = 31_536_000_000_000_000;
+
+/// What ends a transfer; the daemon gets its text.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// One entry of a context.
+#[derive(Debug)]
+enum Entry {
+    Directory,
+    Text(String),
+    File {
+        path: PathBuf,
+        size: u64,
+        modified_ns: u64,
+    },
+}
+
+/// Files by their path in the context, in the order in which they are sent.
+#[derive(Debug)]
+pub(super) struct BuildContext(BTreeMap<PathBuf, Entry>);
+
+impl BuildContext {
+    /// The files of a build; wheels stay on the disk until they are asked for.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the wheels cannot be listed.
+    pub(super) fn new(step: &BuildImage) -> error::Result<Self> {
+        let mut entries = BTreeMap::new();
+        let texts = step.files.iter().map(|(path, text)| (path.as_str(), text));
+        for (path, text) in texts.chain([("Dockerfile", &step.dockerfile)]) {
+            entries.insert(PathBuf::from(path), Entry::Text(text.clone()));
+        }
+        if let Some(dir) = &step.wheels {
+            let failed = || format!("cannot read the wheels in `{dir}`");
+            entries.insert(PathBuf::from(CONTEXT_WHEELS), Entry::Directory);
+            for file in fs::read_dir(dir).at(Kind::Host, failed)? {
+                let path = file.at(Kind::Host, failed)?.path();
+                let meta = fs::metadata(&path).at(Kind::Host, failed)?;
+                let (true, Some(name)) = (meta.is_file(), path.file_name()) else {
+                    continue;
+                };
+                let modified = meta
+                    .modified()
+                    .ok()
+                    .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+                let entry = Entry::File {
+                    size: meta.len(),
+                    modified_ns: modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
+                    path: path.clone(),
+                };
+                entries.insert(Path::new(CONTEXT_WHEELS).join(name), entry);
+            }
+        }
+        let parents: Vec<PathBuf> = entries
+            .keys()
+            .flat_map(|path| path.ancestors().skip(1))
+            .filter(|path| !path.as_os_str().is_empty())
+            .map(Path::to_owned)
+            .collect();
+        for parent in parents {
+            entries.entry(parent).or_insert(Entry::Directory);
+        }
+        Ok(Self(entries))
+    }
+
+    /// What the daemon compares with what it has.
+    fn stat(path: &Path, entry: &Entry) -> Stat {
+        let (mode, size, modified_ns) = match entry {
+            Entry::Directory => (DIRECTORY | 0o755, 0, YEAR_2020),
+            Entry::Text(text) => (0o644, text.len() as u64, time_of(text)),
+            Entry::File {
+                size, modified_ns, ..
+            } => (0o644, *size, *modified_ns),
+        };
+        Stat {
+            path: path.to_string_lossy().into_owned(),
+            mode,
+            size: i64::try_from(size).unwrap_or(i64::MAX),
+            mod_time: i64::try_from(modified_ns).unwrap_or(i64::MAX),
+            ..Stat::default()
+        }
+    }
+
+    /// Sends the context until the daemon has what it wants.
+    pub(super) async fn send(
+        self: Arc<Self>,
+        mut asked: Streaming<Packet>,
+        to: Sender<Result<Packet, Status>>,
+    ) {
+        let sent = async {
+            for (path, entry) in &self.0 {
+                to.send(Ok(packet(
+                    PacketType::PacketStat,
+                    0,
+                    Some(Self::stat(path, entry)),
+                )))
+                .await?;
+            }
+            to.send(Ok(packet(PacketType::PacketStat, 0, None))).await?;
+            while let Some(request) = asked.message().await? {
+                match request.r#type() {
+                    PacketType::PacketReq => self.file(request.id, &to).await?,
+                    PacketType::PacketFin => {
+                        to.send(Ok(packet(PacketType::PacketFin, 0, None))).await?;
+                        break;
+                    }
+                    PacketType::PacketErr => return Err(String::from_utf8_lossy(&request.data).into()),
+                    PacketType::PacketStat | PacketType::PacketData => {}
+                }
+            }
+            Ok::<(), Failure>(())
+        };
+        if let Err(error) = sent.await {
+            // The build fails with this text; when the daemon is gone, nobody is left to read it.
+            let _ = to.send(Err(Status::internal(error.to_string()))).await;
+        }
+    }
+
+    async fn file(&self, id: u32, to: &Sender<Result<Packet, Status>>) -> Result<(), Failure> {
+        let entry = usize::try_from(id).ok().and_then(|id| self.0.values().nth(id));
+        match entry {
+            Some(Entry::Text(text)) => {
+                for piece in text.as_bytes().chunks(PIECE) {
+                    to.send(Ok(data(id, piece.to_vec()))).await?;
+                }
+            }
+            Some(Entry::File { path, size, .. }) => {
+                let (path, size, to) = (path.clone(), *size, to.clone());
+                tokio::task::spawn_blocking(move || stream(id, &path, size, &to)).await??;
+            }
+            Some(Entry::Directory) | None => {
+                return Err(format!("the daemon asked for file {id}, which is none").into());
+            }
+        }
+        to.send(Ok(data(id, Vec::new()))).await?;
+        Ok(())
+    }
+}
+
+/// Sends the bytes of a file of this host.
+fn stream(id: u32, path: &Path, size: u64, to: &Sender<Result<Packet, Status>>) -> Result<(), Failure> {
+    let mut file = File::open(path)?.take(size);
+    let mut sent = 0;
+    loop {
+        let mut piece = vec![0; PIECE];
+        let count = file.read(&mut piece)?;
+        if count == 0 {
+            break;
+        }
+        piece.truncate(count);
+        sent += count as u64;
+        to.blocking_send(Ok(data(id, piece)))?;
+    }
+    if sent == size {
+        Ok(())
+    } else {
+        Err(format!("`{}` changed while it was sent", path.display()).into())
+    }
+}
+
+fn packet(kind: PacketType, id: u32, stat: Option<Stat>) -> Packet {
+    Packet {
+        r#type: kind.into(),
+        stat,
+        id,
+        data: Vec::new(),
+    }
+}
+
+fn data(id: u32, bytes: Vec<u8>) -> Packet {
+    Packet {
+        data: bytes,
+        ..packet(PacketType::PacketData, id, None)
+    }
+}
+
+/// A time of change that is the content's own: `BuildKit` compares sizes and times, and keeps what it has when both
+/// are as before.
+fn time_of(text: &str) -> u64 {
+    let digest = Sha256::digest(text);
+    let number = digest
+        .iter()
+        .take(8)
+        .fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    YEAR_2020 + number % YEAR
+}
+
+/// A secret's bytes, when they can be a secret: `BuildKit` takes 500 kB.
+///
+/// # Errors
+/// [`Kind::Host`] when the file cannot be read or is larger.
+pub(super) fn secret(id: &str, path: &str) -> error::Result<Vec<u8>> {
+    const LIMIT: usize = 500 * 1024;
+    let bytes = fs::read(path).at(Kind::Host, || {
+        format!("cannot read `{path}` for the build's secret `{id}`")
+    })?;
+    if bytes.len() > LIMIT {
+        return Err(
+            Error::new(Kind::Host, format!("`{path}` is too large for a secret"))
+                .cause(format!("BuildKit takes {LIMIT} bytes, it has {}", bytes.len())),
+        );
+    }
+    Ok(bytes)
+}
