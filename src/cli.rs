@@ -88,6 +88,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Make the engine: an image, or a venv with --runtime process.
     Build(BuildArgs),
+    /// List, show, remove, save and load the images that dsr1 built.
+    Image(ImageArgs),
     /// Fetch weights and check every hash before a file gets its name.
     ///
     /// An interrupted pull goes on where it was. The token is read from `HF_TOKEN` or the hub client's token file.
@@ -159,6 +161,34 @@ pub struct RuntimeArgs {
     /// Base image to build from instead of the stack's, for sites without a registry.
     #[arg(long, value_name = "IMAGE")]
     pub base_image: Option<String>,
+    /// How an image is made; an image of another recipe is another image.
+    #[arg(long, value_enum, default_value = "thin", value_name = "RECIPE")]
+    pub recipe: Recipe,
+    /// Where FlashInfer's kernels come from [default: base; aot with --recipe guide].
+    #[arg(long, value_enum, value_name = "KERNELS")]
+    pub flashinfer: Option<Flashinfer>,
+}
+
+/// How an image comes to its software.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Recipe {
+    /// The official image and a thin layer.
+    Thin,
+    /// The steps of NVIDIA's guide, from source; `dsr1 build --explain` says what is corrected.
+    Guide,
+}
+
+/// Where FlashInfer's kernels come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Flashinfer {
+    /// The base image has them.
+    Base,
+    /// Compiled by its makers.
+    Prebuilt,
+    /// Compiled during the build.
+    Aot,
+    /// Compiled at their first use.
+    Jit,
 }
 
 /// What runs the engine.
@@ -301,6 +331,7 @@ pub struct DoctorArgs {
 
 /// Arguments of `build`.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct BuildArgs {
     /// Which profile; --stack alone builds that stack.
     #[command(flatten)]
@@ -308,9 +339,124 @@ pub struct BuildArgs {
     /// What runs the engine.
     #[command(flatten)]
     pub runtime: RuntimeArgs,
+    /// Build every step again, even when the image is there. Throws away what pip and apt fetched before, too.
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Ask the base's registry even when the daemon has the base; without a registry the build then fails.
+    #[arg(long)]
+    pub pull: bool,
+    /// One more tag for the image; can be repeated.
+    #[arg(long, value_name = "NAME:TAG")]
+    pub tag: Vec<String>,
+    /// Send each --tag to its registry; prints the digest that it has there.
+    #[arg(long, requires = "tag")]
+    pub push: bool,
+    /// Image whose layers may be used instead of building them, if it was built with its cache inside; can be repeated.
+    #[arg(long, value_name = "IMAGE")]
+    pub cache_from: Vec<String>,
+    /// Keep in the image what --cache-from of another build needs.
+    #[arg(long)]
+    pub inline_cache: bool,
+    /// Run one step again, and those behind it; a wrong name lists the steps.
+    #[arg(long, value_name = "STEP", conflicts_with = "no_cache")]
+    pub refresh: Option<String>,
+    /// What the build may read and the image does not keep: ca (CA bundle), netrc, `pip_conf`; can be repeated.
+    #[arg(long, value_name = "ID=FILE|ID=env:NAME")]
+    pub secret: Vec<String>,
+    /// Take Python packages from this directory instead of an index.
+    #[arg(long, value_name = "DIR")]
+    pub wheels: Option<String>,
+    /// Let no step use the network: what builds is proven to need none.
+    #[arg(long)]
+    pub offline: bool,
+    /// What builds the image; auto takes `BuildKit` where the daemon has it.
+    #[arg(long, value_enum, default_value = "auto", value_name = "BUILDER")]
+    pub builder: Builder,
+    /// Then put every profile of the stack to the engine's own parser inside, and keep the table; exits with 8 when one
+    /// is refused.
+    #[arg(long, conflicts_with_all = ["dry_run", "facts"])]
+    pub verify: bool,
+    /// Say what --recipe guide does otherwise than the guide's own Dockerfile, and why; builds nothing.
+    #[arg(long)]
+    pub explain: bool,
     /// Print instead of doing.
     #[command(flatten)]
     pub plan: PlanArgs,
+}
+
+/// Arguments of `image`.
+#[derive(Debug, Clone, Args)]
+pub struct ImageArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: Image,
+}
+
+/// What to do with images. Images without the labels of dsr1 are left alone.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Image {
+    /// One line per image.
+    List,
+    /// What is in an image: versions, base, digests, and how its engine took the profiles.
+    Inspect(WhichImageArgs),
+    /// Remove images that no container uses and no stack would build today.
+    Prune(PruneArgs),
+    /// Write an image to a file for a host without a network: an OCI archive that says what it is.
+    Save(SaveArgs),
+    /// Load an image from such a file, after every layer's hash is checked.
+    Load(LoadArgs),
+}
+
+/// Which image.
+#[derive(Debug, Clone, Args)]
+pub struct WhichImageArgs {
+    /// Tag, or the name of its stack when there is one image of it.
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+}
+
+/// Arguments of `image prune`.
+#[derive(Debug, Clone, Args)]
+pub struct PruneArgs {
+    /// Also those that a stack would build today.
+    #[arg(long)]
+    pub all: bool,
+    /// Name them and remove none.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `image save`.
+#[derive(Debug, Clone, Args)]
+pub struct SaveArgs {
+    /// Which image.
+    #[command(flatten)]
+    pub which: WhichImageArgs,
+    /// File that takes it; an existing one is kept.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace an existing file.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `image load`.
+#[derive(Debug, Clone, Args)]
+pub struct LoadArgs {
+    /// File of `dsr1 image save`.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// What turns a Dockerfile into an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Builder {
+    /// What the daemon has.
+    Auto,
+    /// `BuildKit`, in a session.
+    Buildkit,
+    /// The builder of old: no secrets, no caches, everything sent each time.
+    Classic,
 }
 
 /// Arguments of `pull`.

@@ -129,6 +129,13 @@ impl Error {
         self
     }
 
+    /// The same error as one of another kind: what it means was found out later.
+    #[must_use]
+    pub fn of(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Marks an error that the command's result has told already: only its exit code is left to give.
     #[must_use]
     pub fn told(mut self) -> Self {

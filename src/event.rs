@@ -40,6 +40,17 @@ pub enum Event {
         /// The line, without newline; may hold anything the child printed.
         text: String,
     },
+    /// A step of an image's build began or ended.
+    BuildStep {
+        /// Position in the plan, from 1.
+        step: usize,
+        /// What the builder calls it: `[stage-0 2/8] RUN ...`.
+        name: String,
+        /// What became of it.
+        state: BuildState,
+        /// How long it took; 0 at its start.
+        elapsed_ms: u64,
+    },
     /// The engine reached a stage of its start.
     Stage {
         /// Position in the plan, from 1.
@@ -74,6 +85,20 @@ pub enum Event {
         /// What came of it, for people.
         summary: String,
     },
+}
+
+/// What became of a step of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildState {
+    /// It runs.
+    Started,
+    /// It ran before: its layer is taken.
+    Cached,
+    /// It ended well.
+    Done,
+    /// It failed.
+    Failed,
 }
 
 /// Who printed a line.
@@ -157,6 +182,16 @@ impl<'a> StepEvents<'a> {
             step: self.step,
             source,
             text: text.to_owned(),
+        });
+    }
+
+    /// A step of an image's build began or ended.
+    pub fn build_step(&self, name: &str, state: BuildState, elapsed_ms: u64) {
+        self.reporter.event(&Event::BuildStep {
+            step: self.step,
+            name: name.to_owned(),
+            state,
+            elapsed_ms,
         });
     }
 

@@ -172,6 +172,10 @@ pub struct Docker {
     pub root_dir: Option<String>,
     /// Free bytes there, when that path is on this host.
     pub root_free_bytes: Option<u64>,
+    /// Its platform, `linux/amd64`.
+    pub platform: Option<String>,
+    /// Whether it builds with BuildKit, in sessions.
+    pub sessions: Option<bool>,
     /// Names of its runtimes.
     pub runtimes: Vec<String>,
     /// Images asked about: reference to image id; absent ones are not listed.
@@ -203,6 +207,8 @@ pub struct Paths {
     pub state: String,
     /// A CA bundle that pip must trust on this site, when the environment names one (`PIP_CERT` and peers).
     pub ca_bundle: Option<String>,
+    /// Names of the proxy variables that are set. Not their values: a proxy's URL may hold a password.
+    pub proxies: Vec<String>,
     /// Venvs that are complete.
     pub ready_venvs: Vec<String>,
 }

@@ -91,8 +91,11 @@ const HOMES: [(&str, &[&str]); 18] = [
     ("hyper", &["engine/hub/", "engine/docker/"]),
     ("prost", &["engine/docker/progress.rs"]),
     ("reqwest", &["engine/http.rs"]),
-    ("tera", &["plan/dockerfile.rs"]),
-    ("tar", &["engine/docker/exec.rs"]),
+    ("tera", &["plan/dockerfile/mod.rs"]),
+    (
+        "tar",
+        &["engine/docker/archive/mod.rs", "engine/docker/archive/oci.rs"],
+    ),
     ("serde_yaml", &["profile/yaml/"]),
     ("strsim", &["profile/yaml/"]),
     ("anyhow", &["error.rs"]),

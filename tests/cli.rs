@@ -261,6 +261,28 @@ fn completions_and_manual_pages_are_made() {
 }
 
 #[test]
+fn what_is_about_images_is_refused_for_a_venv() {
+    let args = [
+        "build",
+        "--profile",
+        "rehearsal",
+        "--runtime",
+        "process",
+        "--tag",
+        "a:b",
+    ];
+    let run = home().run(&args).expect(2);
+    assert!(run.stderr.contains("are about images"), "{}", run.stderr);
+    let image = ["build", "--stack", "guide", "--tag", "a b", "--dry-run"];
+    let run = home().run(&image).expect(2);
+    assert!(
+        run.stderr.contains("`a b` is not a name of an image"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
 fn nothing_runs_is_said_without_a_daemon() {
     let run = home().run(&["status"]).expect(0);
     assert_eq!(run.stdout, "no servers\n");

@@ -6,6 +6,14 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+#[path = "docker/classic.rs"]
+mod classic;
+#[path = "docker/daemon.rs"]
+mod daemon;
+#[path = "docker/images.rs"]
+mod images;
+#[path = "docker/registry.rs"]
+mod registry;
 #[path = "docker/session.rs"]
 mod session;
 mod support;
@@ -16,7 +24,7 @@ use std::time::{Duration, Instant};
 use dsr1::engine::docker::Docker;
 use dsr1::engine::env::Env;
 use dsr1::error::Kind;
-use dsr1::event::{Event, Recorder, StepEvents};
+use dsr1::event::{BuildState, Event, Recorder, StepEvents};
 use dsr1::plan::{BuildImage, LABEL_INPUTS, LABEL_ROLE, Mount, Plan, StartContainer, Step, Ulimit, shell};
 use support::{Home, must_run};
 
@@ -506,6 +514,8 @@ fn image(name: &Name, run: &str) -> BuildImage {
         stack: "test".to_owned(),
         tag: format!("dsr1/test:{}", name.0),
         base: BASE.to_owned(),
+        base_digest: None,
+        inline_cache: false,
         dockerfile: format!(
             "FROM {BASE}\nRUN --mount=type=bind,target=/run/dsr1 {run}\nLABEL {LABEL_INPUTS}=\"{inputs}\"\n"
         ),
@@ -531,6 +541,11 @@ fn image(name: &Name, run: &str) -> BuildImage {
 fn build_lines(recorder: &Recorder) -> Vec<String> {
     let lines = recorder.events().into_iter().filter_map(|event| match event {
         Event::Line { text, .. } => Some(text),
+        Event::BuildStep { name, state, .. } => match state {
+            BuildState::Started => Some(name),
+            BuildState::Cached => Some(format!("cached {name}")),
+            BuildState::Done | BuildState::Failed => None,
+        },
         _ => None,
     });
     lines.collect()
@@ -660,7 +675,7 @@ async fn a_base_image_that_cannot_be_had_says_what_to_do() {
         .build(&step, &StepEvents::new(&recorder, 1))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), Kind::Docker);
+    assert_eq!(error.kind(), Kind::Hub);
     assert!(
         error.hints().iter().any(|hint| hint.contains("--base-image")),
         "{error:?}"

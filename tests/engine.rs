@@ -646,3 +646,120 @@ fn leader_of(log: &Path) -> String {
     };
     pids.into_iter().find(leads).expect("no engine process")
 }
+
+/// A stack of the user's own: `cpu` with one more pin in its last layer.
+fn changed_stack(home: &Home) {
+    let stack = home.run(&["stacks", "show", "cpu", "--yaml"]).expect(0).stdout;
+    let (before, after) = stack.rsplit_once("    - - sglang==").unwrap();
+    let (pin, rest) = after.split_once('\n').unwrap();
+    let changed = format!(
+        "{before}    - - six==1.17.0\n      - sglang=={}\n{rest}",
+        pin.split(' ').next().unwrap()
+    )
+    .replace("name: cpu", "name: cpu-changed");
+    let stacks = home.path().join(".config/dsr1/stacks");
+    std::fs::create_dir_all(&stacks).unwrap();
+    std::fs::write(stacks.join("cpu-changed.yaml"), changed).unwrap();
+}
+
+/// The image of the rehearsal, by both builders: built once, its earlier layers used again, and the same either way.
+#[test]
+fn the_cpu_image_by_both_builders() {
+    let _alone = alone();
+    base_image();
+    let home = Home::new();
+    let build = |args: &[&str]| {
+        let mut all = vec![
+            "build",
+            "--runtime",
+            "docker",
+            "--format",
+            "json",
+            "--progress",
+            "plain",
+        ];
+        all.extend(args);
+        let run = home.run(&all).expect(0);
+        (run.json()["steps"][0]["outcome"].clone(), run.stderr)
+    };
+    // `required=true`: that the step ran says that it had the secret.
+    let ca = "ca=/etc/ssl/certs/ca-certificates.crt";
+    build(&["--stack", "cpu", "--secret", ca]);
+    let (again, _) = build(&["--stack", "cpu", "--secret", ca]);
+    assert_eq!(again["cached"], true);
+
+    // The engine inside takes the profiles, and the table is kept.
+    let verify = home
+        .run(&["build", "--stack", "cpu", "--runtime", "docker", "--verify"])
+        .expect(0);
+    assert!(verify.stdout.contains("rehearsal  accepted"), "{}", verify.stdout);
+    let shown = home
+        .run(&[
+            "image",
+            "inspect",
+            again["tag"].as_str().unwrap(),
+            "--format",
+            "json",
+        ])
+        .expect(0)
+        .json();
+    assert_eq!(shown["verified"]["sglang"], "0.5.23");
+
+    // One pin changed: what stands before it is not built again.
+    changed_stack(&home);
+    let (made, log) = build(&["--stack", "cpu-changed", "--secret", ca]);
+    assert_eq!(made["cached"], false);
+    let step = |text: &str| {
+        let line = log.lines().find(|line| line.contains(text));
+        line.unwrap_or_else(|| panic!("no step `{text}`:\n{log}"))
+            .contains("cached ")
+    };
+    assert!(
+        step("apt-get install") && step("source=pip/1") && step("source=pip/2"),
+        "{log}"
+    );
+    assert!(!step("source=pip/3"), "{log}");
+
+    let base = format!("dsr1-test/base:{}", std::process::id());
+    let docker = |args: &[&str]| must_run("docker", args, "install the Docker command line");
+    docker(&["tag", "debian:bookworm-slim", &base]);
+    let dangling = || -> std::collections::BTreeSet<String> {
+        let list = docker(&["image", "ls", "--quiet", "--filter", "dangling=true"]);
+        list.lines().map(str::to_owned).collect()
+    };
+    let were = dangling();
+    let (classic, log) = build(&[
+        "--stack",
+        "cpu",
+        "--secret",
+        ca,
+        "--builder",
+        "classic",
+        "--base-image",
+        &base,
+    ]);
+    assert!(log.contains("Step 1/"), "{log}");
+    let tag = classic["tag"].as_str().unwrap();
+    let version = docker(&["run", "--rm", "--network", "none", tag]);
+    assert_eq!(version.trim().lines().last(), Some("0.5.23"));
+    let packages = |tag: &str| {
+        docker(&[
+            "run",
+            "--rm",
+            "--network",
+            "none",
+            tag,
+            "/opt/dsr1/bin/python3",
+            "-m",
+            "pip",
+            "freeze",
+            "--all",
+        ])
+    };
+    assert_eq!(packages(tag), packages(again["tag"].as_str().unwrap()));
+    assert!(docker(&["run", "--rm", "--network", "none", tag, "id", "--user"]).contains("10001"));
+    docker(&["image", "rm", tag, made["tag"].as_str().unwrap(), &base]);
+    for stage in dangling().difference(&were) {
+        docker(&["image", "rm", stage]);
+    }
+}

@@ -16,8 +16,8 @@ use std::process::Command;
 use dsr1::error::{Error, Kind};
 use dsr1::facts::Facts;
 use dsr1::plan::{
-    self, BuildOptions, BuildRequest, ExportFormat, Mount, Plan, StartContainer, StartProcess, Step, Target,
-    Ulimit,
+    self, BuildOptions, BuildRequest, ExportFormat, ImageChoice, Mount, Plan, StartContainer, StartProcess,
+    Step, Target, Ulimit,
 };
 use dsr1::profile::{Catalog, Stack};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -511,7 +511,10 @@ fn dockerfile(stack: &Stack, base: &str) -> dsr1::error::Result<String> {
     let request = BuildRequest {
         stack: stack.clone(),
         target: Target::Docker,
-        base_image: Some(base.to_owned()),
+        image: ImageChoice {
+            base: Some(base.to_owned()),
+            ..ImageChoice::default()
+        },
         options: BuildOptions::default(),
     };
     plan::build(&request, &Facts::default()).map(|plan| match &plan.steps[0] {
@@ -534,7 +537,12 @@ fn assert_values_stay_values(value: &str) {
         with(|stack, value| value.clone_into(&mut stack.name)),
         with(|stack, value| stack.image_python = format!("{value}/bin/python3")),
         with(|stack, value| stack.install.apt.push(value.to_owned())),
-        with(|stack, value| stack.install.requirements.push(value.to_owned())),
+        with(|stack, value| {
+            stack
+                .install
+                .requirements
+                .extend(value.parse().map(|one| vec![one]));
+        }),
         with(|stack, value| drop(stack.install.files.insert(value.to_owned(), String::new()))),
         with(|stack, value| {
             let texts = stack.install.files.values_mut();

@@ -103,7 +103,7 @@ fn engine_args(found: &Selection) -> Vec<String> {
         target: Target::Docker,
         name: None,
         port: 30_000,
-        base_image: None,
+        image: dsr1::plan::ImageChoice::default(),
         extra_args: Vec::new(),
     };
     let arguments = plan::arguments("python3", &request, &Facts::default());

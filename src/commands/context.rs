@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
+use crate::cli::{self, Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
 use crate::engine::Engine;
 use crate::engine::docker::Docker;
 use crate::engine::env::Env;
@@ -12,7 +12,9 @@ use crate::engine::{host, hub, signal, user_files, venv};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::Reporter;
 use crate::facts::{self, Facts, Gpu};
-use crate::plan::{self, BuildOptions, BuildRequest, Plan, ServeRequest, Target};
+use crate::plan::{
+    self, BuildOptions, BuildRequest, Flashinfer, ImageChoice, Plan, Recipe, ServeRequest, Target,
+};
 use crate::profile::{
     Accelerator, Architecture, Catalog, Goal, Precision, Profile, Selection, Stack, UserFiles, Wanted,
 };
@@ -173,7 +175,7 @@ impl Context {
         let env = self.env();
         let docker = async {
             if ask.docker {
-                self.docker_facts(stack, ask.base_image.as_deref()).await
+                self.docker_facts(stack, &ask.image).await
             } else {
                 facts::Docker::default()
             }
@@ -223,18 +225,22 @@ impl Context {
         facts
     }
 
-    async fn docker_facts(&self, stack: &Stack, base_image: Option<&str>) -> facts::Docker {
+    async fn docker_facts(&self, stack: &Stack, image: &ImageChoice) -> facts::Docker {
         let env = self.env();
-        let base = base_image.map_or_else(|| stack.base_reference(), str::to_owned);
         // The image's tag depends on the plan's inputs, which depend on nothing that Docker says.
         let facts = Facts {
             paths: env.paths.clone(),
+            host: facts::Host {
+                platform: host::platform(),
+                ..facts::Host::default()
+            },
             ..Facts::default()
         };
+        let base = plan::base(stack, image, &facts);
         let request = BuildRequest {
             stack: stack.clone(),
             target: Target::Docker,
-            base_image: base_image.map(str::to_owned),
+            image: image.clone(),
             options: BuildOptions::default(),
         };
         let tag = plan::image_tag(&request, &facts).unwrap_or_default();
@@ -248,7 +254,7 @@ impl Context {
         stack: &Stack,
         facts: &Facts,
     ) -> Result<(Target, Option<String>)> {
-        plan::install_target(asked(args), stack, args.base_image.as_deref(), facts)
+        plan::install_target(asked(args), stack, &image_choice(args), facts)
     }
 
     /// Everything that `serve` and `up` are asked, with facts and the choices that were made.
@@ -273,7 +279,7 @@ impl Context {
                 gpus: true,
                 weights,
                 ports: std::iter::once(args.port).chain(plan::mirror_ports()).collect(),
-                base_image: args.runtime.base_image.clone(),
+                image: image_choice(&args.runtime),
             };
             let mut facts = self.gather(&stack, Some(&profile), &ask).await;
             facts.servers = self.engine.claims(facts.docker.answers()).await;
@@ -287,7 +293,7 @@ impl Context {
             target,
             name: args.name.clone(),
             port: args.port,
-            base_image: args.runtime.base_image.clone(),
+            image: image_choice(&args.runtime),
             extra_args: args.extra_args.clone(),
         };
         Ok((request, facts, [note, why].into_iter().flatten().collect()))
@@ -326,8 +332,8 @@ pub(super) struct Ask {
     pub(super) weights: bool,
     /// Ports on 127.0.0.1.
     pub(super) ports: Vec<u16>,
-    /// Base image instead of the stack's.
-    pub(super) base_image: Option<String>,
+    /// What an image is made of.
+    pub(super) image: ImageChoice,
 }
 
 /// The runtime asked for; `None` leaves the choice.
@@ -336,6 +342,23 @@ pub(super) const fn asked(args: &RuntimeArgs) -> Option<Target> {
         Runtime::Auto => None,
         Runtime::Docker => Some(Target::Docker),
         Runtime::Process => Some(Target::Process),
+    }
+}
+
+/// What an image is to be made of.
+pub(super) fn image_choice(args: &RuntimeArgs) -> ImageChoice {
+    ImageChoice {
+        base: args.base_image.clone(),
+        recipe: match args.recipe {
+            cli::Recipe::Thin => Recipe::Thin,
+            cli::Recipe::Guide => Recipe::Guide,
+        },
+        flashinfer: args.flashinfer.map(|kernels| match kernels {
+            cli::Flashinfer::Base => Flashinfer::Base,
+            cli::Flashinfer::Prebuilt => Flashinfer::Prebuilt,
+            cli::Flashinfer::Aot => Flashinfer::Aot,
+            cli::Flashinfer::Jit => Flashinfer::Jit,
+        }),
     }
 }
 

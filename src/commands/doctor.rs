@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::facts::Facts;
 use crate::plan::checks::{self, Finding, Verdict};
-use crate::plan::{ServeRequest, Target};
+use crate::plan::{ImageChoice, ServeRequest, Target};
 use crate::ui;
 
 /// The JSON form: `facts` is what `--facts` takes.
@@ -44,7 +44,7 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         gpus: true,
         weights: false,
         ports: vec![args.port],
-        base_image: None,
+        image: ImageChoice::default(),
     };
     let facts = context
         .gather(&selection.stack, Some(&selection.profile), &ask)
@@ -57,7 +57,7 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         target: Target::Docker,
         name: None,
         port: args.port,
-        base_image: None,
+        image: ImageChoice::default(),
         extra_args: Vec::new(),
     };
     findings.extend(checks::memory_finding(&request, &facts));

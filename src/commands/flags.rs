@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::context::{Ask, Context, asked};
+use super::context::{Ask, Context, asked, image_choice};
 use crate::cli::{Flags, FlagsArgs, SyncArgs};
 use crate::engine::FlagSource;
 use crate::error::{Error, Kind, Result};
@@ -30,7 +30,7 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
     let ask = Ask {
         docker: asked(&args.runtime) != Some(Target::Process),
         python: asked(&args.runtime) != Some(Target::Docker),
-        base_image: args.runtime.base_image.clone(),
+        image: image_choice(&args.runtime),
         ..Ask::default()
     };
     let facts = context.gather(&stack, None, &ask).await;
@@ -38,7 +38,7 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
     let request = BuildRequest {
         stack: stack.clone(),
         target,
-        base_image: args.runtime.base_image.clone(),
+        image: image_choice(&args.runtime),
         options: BuildOptions::default(),
     };
     let missing = |what: String| {

@@ -12,6 +12,7 @@ mod eval;
 mod explain;
 mod export;
 mod flags;
+mod image;
 mod lock;
 mod logs;
 mod mirror;
@@ -51,6 +52,7 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Export(args) => export::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Build(args) => build::run(&context, args).await,
+            Command::Image(args) => image::run(&context, args).await,
             Command::Pull(args) => pull::run(&context, args).await,
             Command::Mirror(args) => mirror::run(&context, args).await,
             // Larger than the others: it holds an attached server.

@@ -69,6 +69,18 @@ const INHERITED: [&str; 24] = [
     "XDG_CACHE_HOME",
 ];
 
+/// Proxies, as build arguments: Docker predefines these names and keeps them out of an image's history.
+const PROXIES: [&str; 8] = [
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+];
+
 /// Variables that name a CA bundle, the most specific first.
 const CA_BUNDLES: [&str; 4] = [
     "PIP_CERT",
@@ -131,6 +143,11 @@ impl Env {
                     .iter()
                     .find_map(|name| get(name))
                     .filter(|path| Path::new(path).is_file()),
+                proxies: PROXIES
+                    .iter()
+                    .filter(|name| get(name).is_some())
+                    .map(|name| (*name).to_owned())
+                    .collect(),
                 ready_venvs: Vec::new(),
             },
             config: xdg("XDG_CONFIG_HOME", ".config").join("dsr1"),

@@ -69,6 +69,14 @@ impl Engine {
         self.docker.get_or_try_init(|| Docker::connect(&self.env)).await
     }
 
+    /// Keeps a result of a command in a file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when it cannot be written.
+    pub fn keep(&self, path: &std::path::Path, bytes: &[u8]) -> Result<()> {
+        super::files::write_atomic(path, bytes)
+    }
+
     /// Carries out a plan. When a step fails, what the plan started and did not hand over is removed first.
     ///
     /// # Errors

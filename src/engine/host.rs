@@ -42,7 +42,7 @@ pub async fn gather(env: &Env, wanted: &Wanted) -> Host {
     let memory = read("/proc/meminfo");
     let kernel = rustix::system::uname();
     Host {
-        platform: platform(&kernel.machine().to_string_lossy()),
+        platform: platform(),
         os: os_name(&read("/etc/os-release")),
         kernel: Some(format!("kernel {}", kernel.release().to_string_lossy())),
         cpus: std::thread::available_parallelism()
@@ -66,10 +66,12 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-fn platform(machine: &str) -> Option<String> {
-    match machine {
-        "x86_64" => Some("linux/amd64".to_owned()),
-        "aarch64" => Some("linux/arm64".to_owned()),
+/// The platform of this host, in Docker's spelling.
+#[must_use]
+pub fn platform() -> Option<String> {
+    match rustix::system::uname().machine().to_bytes() {
+        b"x86_64" => Some("linux/amd64".to_owned()),
+        b"aarch64" => Some("linux/arm64".to_owned()),
         _ => None,
     }
 }

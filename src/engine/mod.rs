@@ -26,5 +26,5 @@ pub mod venv;
 mod verify;
 
 pub use execute::Engine;
-pub use flag_tables::FlagSource;
+pub use flag_tables::{Accepts, FlagSource};
 pub use servers::Found;

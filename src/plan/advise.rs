@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::ImageChoice;
 use super::install::Target;
 use super::memory::{self, MemoryPlan};
 use super::serve::ServeRequest;
@@ -160,7 +161,7 @@ fn weigh(selection: Selection, load: Load, facts: &Facts) -> Advice {
             target: Target::Docker,
             name: None,
             port: 30_000,
-            base_image: None,
+            image: ImageChoice::default(),
             extra_args: Vec::new(),
         },
         facts,

@@ -422,7 +422,17 @@ fn docker(stack: &Stack, facts: &Facts) -> Finding {
     match (&docker.version, &docker.unreachable) {
         (Some(version), _) => {
             let api = docker.api_version.as_deref().unwrap_or("?");
-            Finding::new("docker", Verdict::Ok, format!("Docker {version}, API {api}"))
+            let at = docker.endpoint.as_deref().unwrap_or("?");
+            let builder = match docker.sessions {
+                Some(true) => ", builds with BuildKit",
+                Some(false) => ", builds with the classic builder: no secrets, no caches",
+                None => "",
+            };
+            Finding::new(
+                "docker",
+                Verdict::Ok,
+                format!("Docker {version}, API {api} at {at}{builder}"),
+            )
         }
         (None, Some(why)) => {
             let verdict = if stack.process_runtime {

@@ -10,10 +10,102 @@ use serde::{Deserialize, Serialize};
 pub const CONTEXT_WHEELS: &str = "wheels";
 /// The secret that is the site's CA bundle.
 pub const SECRET_CA: &str = "ca";
+/// The secrets that steps know what to do with: the CA bundle, logins of package indexes and of git, pip's settings.
+pub const SECRETS: [&str; 3] = [SECRET_CA, "netrc", "pip_conf"];
+/// Label of an image: digest of its base (OCI annotations).
+pub const LABEL_BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+
+/// What an image is made of beside its stack. With the stack it decides the image's inputs digest, so whoever looks
+/// for the image must make the same choice.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImageChoice {
+    /// Base image instead of the stack's.
+    pub base: Option<String>,
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Where FlashInfer's kernels come from; `None` is what the recipe is made for.
+    pub flashinfer: Option<Flashinfer>,
+}
+
+impl ImageChoice {
+    /// Where FlashInfer's kernels come from.
+    #[must_use]
+    pub fn flashinfer(&self) -> Flashinfer {
+        self.flashinfer.unwrap_or(match self.recipe {
+            Recipe::Thin => Flashinfer::Base,
+            Recipe::Guide => Flashinfer::Aot,
+        })
+    }
+
+    /// The options of the command line that make this choice.
+    #[must_use]
+    pub fn options(&self) -> Vec<(&'static str, String)> {
+        let Self {
+            base,
+            recipe,
+            flashinfer,
+        } = self;
+        let mut options = Vec::new();
+        options.extend(base.clone().map(|base| ("--base-image", base)));
+        if *recipe != Recipe::default() {
+            options.push(("--recipe", recipe.name().to_owned()));
+        }
+        options.extend(flashinfer.map(|kernels| ("--flashinfer", kernels.name().to_owned())));
+        options
+    }
+}
+
+/// How an image comes to its software.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Recipe {
+    /// The stack's base and a thin layer of packages on it.
+    #[default]
+    Thin,
+    /// The guide's own steps: the evaluation harness, SGLang and FlashInfer from source.
+    Guide,
+}
+
+impl Recipe {
+    /// The spelling on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Thin => "thin",
+            Self::Guide => "guide",
+        }
+    }
+}
+
+/// Where FlashInfer's kernels come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flashinfer {
+    /// The base image has them.
+    Base,
+    /// Compiled by its makers, as packages.
+    Prebuilt,
+    /// Compiled during the build, for the stack's GPUs.
+    Aot,
+    /// Compiled at their first use, on the server.
+    Jit,
+}
+
+impl Flashinfer {
+    /// The spelling on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Prebuilt => "prebuilt",
+            Self::Aot => "aot",
+            Self::Jit => "jit",
+        }
+    }
+}
 
 /// Builds an image. Done when an image of that tag carries the label `io.dsr1.inputs = inputs` and, where the base
 /// is known, was built on that base.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct BuildImage {
     /// Stack the image is of.
     pub stack: String,
@@ -23,8 +115,12 @@ pub struct BuildImage {
     pub also: Vec<String>,
     /// Whether those go to their registries.
     pub push: bool,
+    /// Whether the image keeps what a build elsewhere needs to reuse its layers.
+    pub inline_cache: bool,
     /// Base image, as the Dockerfile names it.
     pub base: String,
+    /// Its digest, where it is known. An image that was built on another is not this one.
+    pub base_digest: Option<String>,
     /// The builder.
     pub builder: Builder,
     /// `linux/amd64` or `linux/arm64`: what the daemon must be. Nothing is emulated.
@@ -44,7 +140,7 @@ pub struct BuildImage {
     pub inherited_args: Vec<String>,
     /// Labels; among them `io.dsr1.inputs`.
     pub labels: BTreeMap<String, String>,
-    /// Network of RUN steps.
+    /// Network of RUN steps; `none` when they may use none, and then nothing is pulled either.
     pub network: String,
     /// Build every step again.
     pub no_cache: bool,

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
+use super::dockerfile::How;
 use super::{
-    Blocker, BuildImage, BuildSecret, Builder, CreateVenv, LABEL_INPUTS, LABEL_ROLE, LABEL_STACK, Plan,
-    SECRET_CA, SecretSource, Step, checks, dockerfile,
+    Blocker, BuildImage, BuildSecret, Builder, CreateVenv, Flashinfer, ImageChoice, LABEL_BASE_DIGEST,
+    LABEL_INPUTS, LABEL_ROLE, LABEL_STACK, Plan, Recipe, SECRET_CA, SECRETS, SecretSource, Step, checks,
+    dockerfile,
 };
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::profile::{Accelerator, Stack};
+use crate::profile::{Accelerator, Requirement, Stack};
 use crate::units::{Bytes, hex};
 
 /// Which runtime a stack is installed for.
@@ -40,9 +42,9 @@ pub struct BuildRequest {
     pub stack: Stack,
     /// Where it goes.
     pub target: Target,
-    /// Base image to use instead of the stack's.
-    pub base_image: Option<String>,
-    /// How an image is built.
+    /// What an image is made of.
+    pub image: ImageChoice,
+    /// How it is built.
     pub options: BuildOptions,
 }
 
@@ -66,10 +68,12 @@ pub struct BuildOptions {
     pub tags: Vec<String>,
     /// Whether those go to their registries.
     pub push: bool,
+    /// Whether the image keeps what a build elsewhere needs to reuse its layers.
+    pub inline_cache: bool,
+    /// A step that runs again with all behind it, and a word that was never there before.
+    pub refresh: Option<(String, String)>,
     /// Images whose layers may be used instead of building them.
     pub cache_from: Vec<String>,
-    /// Names of variables of the environment that are handed on as build arguments: proxies.
-    pub inherited_args: Vec<String>,
 }
 
 /// Chooses the runtime when the user left it open, with the reason in words.
@@ -81,10 +85,10 @@ pub struct BuildOptions {
 pub fn install_target(
     asked: Option<Target>,
     stack: &Stack,
-    base_image: Option<&str>,
+    image: &ImageChoice,
     facts: &Facts,
 ) -> Result<(Target, Option<String>)> {
-    let base = base_image.map_or_else(|| stack.base_reference(), str::to_owned);
+    let base = base(stack, image, facts);
     match asked {
         Some(Target::Process) if !stack.process_runtime => Err(Error::new(
             Kind::Usage,
@@ -105,7 +109,7 @@ pub fn install_target(
             &BuildRequest {
                 stack: stack.clone(),
                 target: Target::Docker,
-                base_image: base_image.map(str::to_owned),
+                image: image.clone(),
                 options: BuildOptions::default(),
             },
             facts,
@@ -133,11 +137,30 @@ pub fn install_target(
     }
 }
 
+/// The base image of a stack: the one chosen, else the stack's for this platform.
+#[must_use]
+pub fn base(stack: &Stack, image: &ImageChoice, facts: &Facts) -> String {
+    image
+        .base
+        .clone()
+        .unwrap_or_else(|| stack.base_reference(facts.host.platform.as_deref()))
+}
+
 /// Plans the installation of a stack.
 ///
 /// # Errors
-/// [`Kind::Host`] when Python, disk or memory lack; [`Kind::Usage`] when the stack does not fit this platform.
+/// [`Kind::Host`] when Python, disk or memory lack; [`Kind::Usage`] when the stack does not fit this platform, or a venv
+/// is to be built as only an image is.
 pub fn build(request: &BuildRequest, facts: &Facts) -> Result<Plan> {
+    let of_an_image = request.image.recipe != Recipe::default() || request.image.flashinfer.is_some();
+    if request.target == Target::Process && (of_an_image || request.options != BuildOptions::default()) {
+        return Err(Error::new(
+            Kind::Usage,
+            "--no-cache, --pull, --tag and their like are about images",
+        )
+        .cause("what runs the engine here is a venv")
+        .hint("dsr1 build --runtime docker makes an image"));
+    }
     let mut plan = Plan::new("build", vec![step(request, facts)?]);
     plan.blockers.extend(blocker(request, facts)?);
     Ok(plan)
@@ -146,6 +169,9 @@ pub fn build(request: &BuildRequest, facts: &Facts) -> Result<Plan> {
 /// The disk for the install, unless it is there already.
 pub(super) fn blocker(request: &BuildRequest, facts: &Facts) -> Result<Option<Blocker>> {
     let stack = &request.stack;
+    if let Some(blocker) = compiling(request, facts) {
+        return Ok(Some(blocker));
+    }
     Ok(match request.target {
         Target::Process => {
             let venv = create_venv(stack, facts)?;
@@ -177,6 +203,27 @@ pub(super) fn blocker(request: &BuildRequest, facts: &Facts) -> Result<Option<Bl
     })
 }
 
+/// Bytes that one job of nvcc takes at most (FlashInfer's issues 3634, 3899), and what is left to the host meanwhile.
+/// The recipe divides by the same.
+const NVCC_BYTES: u64 = 8 << 30;
+const HOST_BYTES: u64 = 16 << 30;
+
+/// Too little memory to compile kernels in: the build would be killed after an hour.
+fn compiling(request: &BuildRequest, facts: &Facts) -> Option<Blocker> {
+    let compiles = request.target == Target::Docker && request.image.flashinfer() == Flashinfer::Aot;
+    let memory = facts.host.memory_available_bytes.filter(|_| compiles)?;
+    (memory < NVCC_BYTES + HOST_BYTES && !has_image(request, facts)).then(|| Blocker {
+        message: "not enough memory to compile FlashInfer's kernels".to_owned(),
+        cause: format!(
+            "need {}, {} available",
+            Bytes(NVCC_BYTES + HOST_BYTES),
+            Bytes(memory)
+        ),
+        hint: "build on a larger host and bring the image here (dsr1 image save, load), or --flashinfer base"
+            .to_owned(),
+    })
+}
+
 /// The one step that makes the engine: an image or a venv.
 ///
 /// # Errors
@@ -191,10 +238,11 @@ pub fn step(request: &BuildRequest, facts: &Facts) -> Result<Step> {
 /// The venv of a stack. Its directory carries the inputs digest, so a changed pin is another venv.
 pub(super) fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
     let python = checks::python(facts)?;
+    let requirements: Vec<String> = stack.install.packages().map(Requirement::line).collect();
     let inputs = digest(&[
         ("stack", &stack.name),
         ("python", &python.version),
-        ("requirements", &stack.install.requirements.join("\n")),
+        ("requirements", &requirements.join("\n")),
         (
             "files",
             &serde_json::to_string(&stack.install.files).unwrap_or_default(),
@@ -204,7 +252,7 @@ pub(super) fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
         stack: stack.name.clone(),
         python: python.path.clone(),
         dir: format!("{}/venvs/{}-{}", facts.paths.cache, stack.name, &inputs[..12]),
-        requirements: stack.install.requirements.clone(),
+        requirements,
         files: stack.install.files.clone(),
         inputs,
         install_bytes: stack.install_bytes,
@@ -223,10 +271,14 @@ pub fn image_tag(request: &BuildRequest, facts: &Facts) -> Result<String> {
 pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<BuildImage> {
     let stack = &request.stack;
     checks::platform(stack, facts)?;
-    let base = request
-        .base_image
-        .clone()
-        .unwrap_or_else(|| stack.base_reference());
+    let options = &request.options;
+    possible(request)?;
+    let base = base(stack, &request.image, facts);
+    let base_digest = stack
+        .base_digest(facts.host.platform.as_deref())
+        .filter(|_| request.image.base.is_none())
+        .or_else(|| facts.docker.digests.get(&base).map(String::as_str));
+    let secrets = secrets(options, facts)?;
     let mut labels = BTreeMap::from([
         (LABEL_ROLE.to_owned(), "image".to_owned()),
         (LABEL_STACK.to_owned(), stack.name.clone()),
@@ -240,39 +292,55 @@ pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<Build
         ),
         ("org.opencontainers.image.base.name".to_owned(), base.clone()),
     ]);
-    let options = &request.options;
-    let mut secrets: Vec<BuildSecret> = facts
-        .paths
-        .ca_bundle
-        .iter()
-        .map(|path| BuildSecret {
-            id: SECRET_CA.to_owned(),
-            source: SecretSource::File(path.clone()),
-        })
-        .collect();
-    let ca = !secrets.is_empty();
-    secrets.extend(options.secrets.iter().cloned());
-    let draft = dockerfile::render(stack, &base, false, &labels)?;
+    if let Some(source) = stack
+        .source
+        .as_ref()
+        .filter(|_| request.image.recipe == Recipe::Guide)
+    {
+        labels.insert(
+            "io.dsr1.flashinfer.revision".to_owned(),
+            source.flashinfer.commit.clone(),
+        );
+    }
+    let builder = options.builder.unwrap_or(match facts.docker.sessions {
+        Some(false) => Builder::Classic,
+        _ => Builder::Buildkit,
+    });
+    // What the content depends on, and not how it is come by: one image, whoever builds it.
+    let draft = dockerfile::render(stack, &base, &request.image, &How::default(), &labels)?;
     let inputs = digest(&[
         ("dockerfile", &draft.dockerfile),
         ("files", &serde_json::to_string(&draft.files).unwrap_or_default()),
     ]);
     labels.insert(LABEL_INPUTS.to_owned(), inputs.clone());
-    let rendered = dockerfile::render(stack, &base, ca, &labels)?;
+    labels.extend(base_digest.map(|digest| (LABEL_BASE_DIGEST.to_owned(), digest.to_owned())));
+    let how = How {
+        builder,
+        secrets: secrets.iter().map(|secret| secret.id.as_str()).collect(),
+        wheels: options.wheels.is_some(),
+        offline: options.offline,
+        refresh: options
+            .refresh
+            .as_ref()
+            .map(|(step, word)| (step.as_str(), word.as_str())),
+    };
+    let rendered = dockerfile::render(stack, &base, &request.image, &how, &labels)?;
     Ok(BuildImage {
         stack: stack.name.clone(),
         tag: format!("dsr1/{}:{}-{}", stack.name, stack.pins.sglang, &inputs[..12]),
         also: options.tags.clone(),
         push: options.push,
+        inline_cache: options.inline_cache,
         base,
-        builder: options.builder.unwrap_or_default(),
+        base_digest: base_digest.map(str::to_owned),
+        builder,
         platform: facts.host.platform.clone(),
         dockerfile: rendered.dockerfile,
         files: rendered.files,
         wheels: options.wheels.clone(),
         secrets,
         args: BTreeMap::new(),
-        inherited_args: options.inherited_args.clone(),
+        inherited_args: facts.paths.proxies.clone(),
         labels,
         network: if options.offline {
             "none"
@@ -286,6 +354,100 @@ pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<Build
         inputs,
         install_bytes: stack.install_bytes,
     })
+}
+
+/// Whether what was asked of a build can be.
+fn possible(request: &BuildRequest) -> Result<()> {
+    let BuildRequest {
+        stack,
+        image,
+        options,
+        ..
+    } = request;
+    let usage = |message: &str| Error::new(Kind::Usage, message);
+    for name in options.tags.iter().chain(&options.cache_from) {
+        dockerfile::image_name(name)?;
+    }
+    if options.push && options.tags.is_empty() {
+        return Err(
+            usage("--push has nowhere to push to").hint("name it: --tag registry.example:5000/dsr1:1")
+        );
+    }
+    if let Some((step, _)) = &options.refresh {
+        let steps = dockerfile::steps(stack, image);
+        if !steps.contains(step) {
+            return Err(usage(&format!("the build has no step `{}`", step.escape_debug()))
+                .hint(format!("it has: {}", steps.join(", "))));
+        }
+    }
+    if options.builder == Some(Builder::Classic) {
+        if image.recipe == Recipe::Guide {
+            return Err(usage("the guide's recipe needs BuildKit").hint("leave out --builder classic"));
+        }
+        if let Some(secret) = options.secrets.iter().find(|secret| secret.id != SECRET_CA) {
+            return Err(usage(&format!(
+                "the classic builder cannot keep the secret `{}`",
+                secret.id
+            ))
+            .cause("it has no secrets: what a step reads stays in a layer")
+            .hint("leave out --builder classic"));
+        }
+        if options.inline_cache {
+            return Err(
+                usage("the classic builder keeps no inline cache").hint("leave out --builder classic")
+            );
+        }
+    }
+    let packages = stack.install.packages().count() + stack.flashinfer.jit.len();
+    if options.offline && image.recipe == Recipe::Guide {
+        return Err(usage("the guide's recipe cannot be built offline")
+            .cause("it clones its sources")
+            .hint("dsr1 image save on a host that has the network, dsr1 image load here"));
+    }
+    if options.offline && options.pull {
+        return Err(usage("--offline and --pull contradict each other"));
+    }
+    if options.offline && options.wheels.is_none() && packages > 0 && !stack.install.requirements.is_empty() {
+        return Err(usage(&format!(
+            "stack `{}` installs packages, and --offline has no index",
+            stack.name
+        ))
+        .hint("--wheels DIR takes them from a directory: `pip download -d DIR -r FILE` elsewhere fills it"));
+    }
+    Ok(())
+}
+
+/// What steps may read: the site's CA bundle, and what was asked for.
+fn secrets(options: &BuildOptions, facts: &Facts) -> Result<Vec<BuildSecret>> {
+    let mut secrets: Vec<BuildSecret> = Vec::new();
+    for secret in &options.secrets {
+        if !SECRETS.contains(&secret.id.as_str()) {
+            let id = secret.id.escape_debug();
+            return Err(
+                Error::new(Kind::Usage, format!("no step of the build reads a secret `{id}`"))
+                    .hint(format!("there are: {}", SECRETS.join(", "))),
+            );
+        }
+        if secrets.iter().any(|known| known.id == secret.id) {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("the secret `{}` is given twice", secret.id),
+            ));
+        }
+        secrets.push(secret.clone());
+    }
+    let given = secrets.iter().any(|secret| secret.id == SECRET_CA);
+    if let Some(path) = facts.paths.ca_bundle.as_ref().filter(|_| !given) {
+        let source = SecretSource::File(path.clone());
+        secrets.insert(
+            0,
+            BuildSecret {
+                id: SECRET_CA.to_owned(),
+                source,
+            },
+        );
+    }
+    Ok(secrets)
 }
 
 /// Whether the image of a stack is built already.

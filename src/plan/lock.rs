@@ -148,9 +148,7 @@ pub fn lock(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1: &str)
 }
 
 fn engine(request: &ServeRequest, facts: &Facts) -> Result<Engine> {
-    let ServeRequest {
-        stack, base_image, ..
-    } = request;
+    let ServeRequest { stack, image, .. } = request;
     if request.target == Target::Process {
         let venv = install::create_venv(stack, facts)?;
         return Ok(Engine::Process {
@@ -166,14 +164,11 @@ fn engine(request: &ServeRequest, facts: &Facts) -> Result<Engine> {
     let build = BuildRequest {
         stack: stack.clone(),
         target: Target::Docker,
-        base_image: base_image.clone(),
+        image: image.clone(),
         options: BuildOptions::default(),
     };
-    let base = base_image.clone().unwrap_or_else(|| stack.base_image.clone());
-    let reference = base_image.clone().unwrap_or_else(|| stack.base_reference());
-    let pinned = stack.base_digest.clone().filter(|_| base_image.is_none());
-    let found = || facts.docker.digests.get(&reference).cloned();
-    let Some(base_digest) = pinned.or_else(found) else {
+    let base = image.base.clone().unwrap_or_else(|| stack.base_image.clone());
+    let Some(base_digest) = install::build_image(&build, facts)?.base_digest else {
         return Err(Error::new(
             Kind::Host,
             format!("stack `{}` cannot be locked here", stack.name),
@@ -382,6 +377,7 @@ fn push(values: &mut String, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::ImageChoice;
     use crate::profile::Catalog;
 
     fn facts() -> Facts {
@@ -399,7 +395,7 @@ mod tests {
             target: Target::Docker,
             name: None,
             port: 30_000,
-            base_image: None,
+            image: ImageChoice::default(),
             extra_args: Vec::new(),
         };
         lock(&request, &text, facts, "1.0.0")

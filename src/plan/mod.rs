@@ -5,6 +5,7 @@
 
 pub mod advise;
 pub mod checks;
+mod corrections;
 mod dockerfile;
 mod eval;
 mod export;
@@ -22,16 +23,22 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use corrections::{CORRECTIONS, Correction};
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
 pub use export::{EXPORT_SCHEMA, ExportFormat, ExportRequest, Exported, container, export, process};
-pub use image::{BuildImage, BuildSecret, Builder, CONTEXT_WHEELS, SECRET_CA, SecretSource};
+pub use image::{
+    BuildImage, BuildSecret, Builder, CONTEXT_WHEELS, Flashinfer, ImageChoice, LABEL_BASE_DIGEST, Recipe,
+    SECRET_CA, SECRETS, SecretSource,
+};
 pub use install::{
-    BuildOptions, BuildRequest, Target, build, image_tag, install_target, step as install_step,
+    BuildOptions, BuildRequest, Target, base, build, image_tag, install_target, step as install_step,
 };
 pub use memory::MemoryPlan;
 pub use origin::{Origin, origins};
 pub use pull::{PUBLIC_HUB, PullRequest, pull, repo_folder};
-pub use serve::{Argument, MODELS, ServeRequest, arguments, base_url, container_name, offline_env, serve};
+pub use serve::{
+    Argument, MODELS, ServeRequest, arguments, base_url, container_name, offline_env, parsed_words, serve,
+};
 pub use up::{UpRequest, mirror_ports, up};
 
 use crate::error::{Error, Kind};

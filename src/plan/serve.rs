@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::install::{self, BuildOptions, BuildRequest, Target};
 use super::memory;
 use super::{
-    AwaitReady, Blocker, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE,
-    LABEL_STACK, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, checks,
-    pull,
+    AwaitReady, Blocker, ImageChoice, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON,
+    LABEL_ROLE, LABEL_STACK, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers,
+    checks, pull,
 };
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
@@ -40,8 +40,8 @@ pub struct ServeRequest {
     pub name: Option<String>,
     /// Port on 127.0.0.1.
     pub port: u16,
-    /// Base image to use instead of the stack's.
-    pub base_image: Option<String>,
+    /// What an image is made of.
+    pub image: ImageChoice,
     /// Raw engine arguments, after ours.
     pub extra_args: Vec<String>,
 }
@@ -245,6 +245,17 @@ impl Argument {
     }
 }
 
+/// What the engine's parser is given: the command without what starts it.
+#[must_use]
+pub fn parsed_words(request: &ServeRequest, facts: &Facts) -> Vec<String> {
+    let arguments = arguments("python3", request, facts);
+    arguments
+        .into_iter()
+        .skip(1)
+        .flat_map(|argument| argument.words)
+        .collect()
+}
+
 /// The engine's whole command, part by part: `python`, or the program beside it, first.
 #[must_use]
 pub fn arguments(python: &str, request: &ServeRequest, facts: &Facts) -> Vec<Argument> {
@@ -325,14 +336,12 @@ fn labels(python: &str, request: &ServeRequest, facts: &Facts) -> BTreeMap<Strin
 }
 
 fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
-    let ServeRequest {
-        stack, base_image, ..
-    } = request;
-    let image = install::build_image(
+    let ServeRequest { stack, image, .. } = request;
+    let built = install::build_image(
         &BuildRequest {
             stack: stack.clone(),
             target: Target::Docker,
-            base_image: base_image.clone(),
+            image: image.clone(),
             options: BuildOptions::default(),
         },
         facts,
@@ -357,7 +366,7 @@ fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
     }
     Ok(StartContainer {
         name: server_name(request),
-        image: image.tag,
+        image: built.tag,
         argv: argv(&stack.image_python, request, facts),
         env: env(request, MODELS),
         labels: labels(&stack.image_python, request, facts),

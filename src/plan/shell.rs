@@ -166,6 +166,8 @@ fn build_image(step: &BuildImage) -> String {
         also,
         push,
         base: _, // the labels and the base are in the Dockerfile
+        base_digest: _,
+        inline_cache,
         builder,
         platform: _, // the daemon's own; nothing is emulated
         dockerfile,
@@ -196,6 +198,13 @@ fn build_image(step: &BuildImage) -> String {
     add("--network", network);
     for BuildSecret { id, source } in secrets {
         match source {
+            SecretSource::File(path) if *builder == Builder::Classic => {
+                let _ = writeln!(
+                    script,
+                    "mkdir \"$context\"/{id} && cp {} \"$context\"/{id}/{id}",
+                    quote(path)
+                );
+            }
             SecretSource::File(path) => add("--secret", &format!("id={id},src={path}")),
             SecretSource::Env(name) => add("--secret", &format!("id={id},env={name}")),
         }
@@ -205,6 +214,9 @@ fn build_image(step: &BuildImage) -> String {
     }
     for name in inherited_args {
         add("--build-arg", name);
+    }
+    if *inline_cache {
+        add("--build-arg", "BUILDKIT_INLINE_CACHE=1");
     }
     for image in cache_from {
         add("--cache-from", image);

@@ -82,7 +82,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
         0,
         format!(
             "install: {} packages of stack {}, about {} on disk",
-            stack.install.requirements.len(),
+            stack.install.packages().count(),
             stack.name,
             Bytes(stack.install_bytes)
         ),
@@ -108,15 +108,12 @@ fn bench_request(request: &ServeRequest, facts: &Facts) -> Result<BenchRequest> 
 
 fn build_request(request: &ServeRequest) -> BuildRequest {
     let ServeRequest {
-        stack,
-        target,
-        base_image,
-        ..
+        stack, target, image, ..
     } = request;
     BuildRequest {
         stack: stack.clone(),
         target: *target,
-        base_image: base_image.clone(),
+        image: image.clone(),
         options: BuildOptions::default(),
     }
 }

@@ -30,16 +30,15 @@ pub fn stack_differences(left: &Stack, right: &Stack) -> Vec<StackChange> {
     let properties = |stack: &Stack| {
         let mut found = BTreeMap::new();
         if let Ok(Value::Object(map)) = serde_json::to_value(stack) {
-            for (key, value) in map
-                .iter()
-                .filter(|(key, _)| !["name", "title", "install"].contains(&key.as_str()))
-            {
+            for (key, value) in map.iter().filter(|(key, _)| {
+                !["name", "title", "install", "source", "flashinfer"].contains(&key.as_str())
+            }) {
                 flatten(key, value, &mut found);
             }
         }
         found.insert(
             "packages".to_owned(),
-            stack.install.requirements.len().to_string(),
+            stack.install.packages().count().to_string(),
         );
         found
     };

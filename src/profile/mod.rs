@@ -12,6 +12,7 @@ mod knob;
 pub mod lint;
 mod migrate;
 mod origin;
+mod requirement;
 mod schema;
 mod stack;
 mod template;
@@ -26,8 +27,12 @@ pub use explain::{Explanation, Subject, Use, explain};
 pub use knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
 pub use migrate::{Migration, migrate};
 pub use origin::{Origins, Place};
+pub use requirement::Requirement;
 pub use schema::{Bench, Device, Engine, Goal, Model, Precision, Profile, Speculative, Verify};
-pub use stack::{Accelerator, Architecture, Install, Launch, Network, Pins, Stack};
+pub use stack::{
+    Accelerator, Architecture, FlashinferPackages, Harness, Install, Launch, Network, Pins, Prebuilt,
+    Repository, SourceBuild, Stack,
+};
 pub use template::template;
 pub use version::Version;
 pub use words::{Word, Words, words};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::requirement::Requirement;
 use super::version::Version;
 
 /// A pinned engine stack.
@@ -24,13 +25,19 @@ pub struct Stack {
     pub driver_min: Option<u32>,
     /// Base image reference without digest.
     pub base_image: String,
-    /// Digest of the base image, `sha256:...`; `None` when it is unknown, and then the stack cannot be locked
-    /// before the image is on the host.
-    pub base_digest: Option<String>,
+    /// Digest of the base image, `sha256:...`, by platform. Where it is unknown the stack cannot be locked before the
+    /// image is on the host.
+    pub base_digests: BTreeMap<String, String>,
     /// Platforms the base exists for, `linux/amd64` style.
     pub platforms: Vec<String>,
     /// What the image adds to its base.
     pub install: Install,
+    /// FlashInfer on its own, for `--flashinfer`.
+    #[serde(default)]
+    pub flashinfer: FlashinferPackages,
+    /// What the guide's own steps are pinned to, for `--recipe guide`.
+    #[serde(default)]
+    pub source: Option<SourceBuild>,
     /// Python inside the image that runs the engine.
     pub image_python: String,
     /// How the server is started.
@@ -155,14 +162,85 @@ pub enum Accelerator {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Install {
-    /// Debian packages.
+    /// Debian packages, `name` or `name=version`.
     pub apt: Vec<String>,
     /// Whether to make a venv for the packages (a bare base) or to install into the base's Python.
     pub venv: bool,
-    /// pip requirements, exactly pinned, installed without resolving dependencies.
-    pub requirements: Vec<String>,
+    /// Python packages, installed without resolving dependencies. Each list is a layer of the image.
+    pub requirements: Vec<Vec<Requirement>>,
     /// Small files below `site-packages`, with the reason in their text.
     pub files: BTreeMap<String, String>,
+    /// User (and group) that runs the image; `None` leaves the base's, which for the official images is root: their
+    /// caches of kernels are root's.
+    #[serde(default)]
+    pub user: Option<u32>,
+}
+
+/// FlashInfer's own packages.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FlashinferPackages {
+    /// Sources of kernels, which are compiled at their first use.
+    pub jit: Vec<Requirement>,
+    /// Kernels that its makers compiled.
+    pub prebuilt: Option<Prebuilt>,
+}
+
+/// Packages of an index of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prebuilt {
+    /// URL of the index.
+    pub index: String,
+    /// What is taken from it.
+    pub requirements: Vec<Requirement>,
+}
+
+/// What the guide's own steps are pinned to ("Building Docker Image").
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceBuild {
+    /// Tools as Debian packages.
+    pub apt: Vec<String>,
+    /// pip, and what it builds with.
+    pub pip: Vec<Requirement>,
+    /// The evaluation harness.
+    pub lm_eval: Harness,
+    /// SGLang's source package.
+    pub sglang: Requirement,
+    /// FlashInfer's repository, with its submodules.
+    pub flashinfer: Repository,
+    /// cuDNN.
+    pub cudnn: Requirement,
+    /// Clients.
+    pub clients: Vec<Requirement>,
+}
+
+/// A commit of a git repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// Where it is cloned from.
+    pub url: String,
+    /// The commit, 40 hex digits.
+    pub commit: String,
+}
+
+/// The evaluation harness: its repository, and what it needs beside SGLang.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Harness {
+    /// Where it comes from.
+    pub repository: Repository,
+    /// Packages that it needs.
+    pub requirements: Vec<Requirement>,
+}
+
+impl Install {
+    /// Every package, in the order of their layers.
+    pub fn packages(&self) -> impl Iterator<Item = &Requirement> {
+        self.requirements.iter().flatten()
+    }
 }
 
 /// Container network.
@@ -184,10 +262,24 @@ impl Network {
 }
 
 impl Stack {
-    /// The base image reference with its digest where one is pinned.
+    /// Digest of the base image for a platform; that of the only one when the platform is unknown.
     #[must_use]
-    pub fn base_reference(&self) -> String {
-        match &self.base_digest {
+    pub fn base_digest(&self, platform: Option<&str>) -> Option<&str> {
+        let found = match platform {
+            Some(platform) => self.base_digests.get(platform),
+            None => self
+                .base_digests
+                .values()
+                .next()
+                .filter(|_| self.base_digests.len() == 1),
+        };
+        found.map(String::as_str)
+    }
+
+    /// The base image reference for a platform, with its digest where one is pinned.
+    #[must_use]
+    pub fn base_reference(&self, platform: Option<&str>) -> String {
+        match self.base_digest(platform) {
             Some(digest) => format!("{}@{digest}", self.base_image),
             None => self.base_image.clone(),
         }

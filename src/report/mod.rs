@@ -5,6 +5,8 @@
 mod bench;
 mod server;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use bench::{Benchmark, Gsm8k, Latency};
@@ -76,8 +78,54 @@ pub struct Built {
     pub image_id: String,
     /// True when it was there already.
     pub cached: bool,
+    /// What was sent to registries: `name:tag@sha256:...`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pushed: Vec<String>,
     /// Size in bytes, as the daemon counts.
     pub size_bytes: u64,
+}
+
+/// An image of ours on the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageSummary {
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Its id, `sha256:...`.
+    pub image_id: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Size in bytes, as the daemon counts: layers that images share are in each.
+    pub size_bytes: u64,
+    /// When it was built, in seconds since 1970.
+    pub created_s: i64,
+    /// Containers that use it.
+    pub used_by: Vec<String>,
+}
+
+/// What the engine's own parser inside an image or a venv said to the profiles of its stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfilesVerified {
+    /// Always `dsr1.profiles-verified/1`.
+    pub schema: String,
+    /// Tag of the image, or directory of the venv.
+    pub subject: String,
+    /// The image's id; a venv has none.
+    pub image_id: Option<String>,
+    /// Version of the SGLang inside.
+    pub sglang: String,
+    /// One for each profile.
+    pub profiles: Vec<ProfileVerified>,
+}
+
+/// What the parser said to one profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileVerified {
+    /// Its name.
+    pub profile: String,
+    /// What the parser was given.
+    pub argv: Vec<String>,
+    /// What is wrong with it; `None` when it was accepted.
+    pub complaint: Option<String>,
 }
 
 /// A snapshot that is complete and proven.

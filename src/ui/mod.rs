@@ -10,13 +10,16 @@
 
 mod advice;
 mod answer;
+mod corrections;
 mod error;
 mod explanation;
 mod findings;
+mod images;
 mod json;
 mod lock;
 mod measured;
 mod memory;
+mod parsed;
 mod plain;
 mod plan;
 mod profiles;
@@ -34,13 +37,16 @@ use std::time::Duration;
 
 pub use advice::advice;
 pub use answer::answer;
+pub use corrections::corrections;
 pub use error::error;
 pub use explanation::explanation;
 pub use findings::findings;
+pub use images::{image, images, pruned};
 pub use json::json;
 pub use lock::lock_check;
 pub use measured::{benchmark, gsm8k};
 pub use memory::memory;
+pub use parsed::profiles_verified;
 pub use plan::plan;
 pub use profiles::{checks, profile, profile_diff, profiles};
 pub use safe::safe;

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::{safe, time};
-use crate::event::{Event, Reporter};
+use crate::event::{BuildState, Event, Reporter};
 use crate::units::{self, Bytes};
 
 /// Least time between two progress lines of one step, unless a tenth more is done ...
@@ -113,6 +113,17 @@ impl State {
                 format!("[{step}/{of}] {figures}{item}\n")
             }
             Event::Line { text, .. } => format!("    | {}\n", safe(text)),
+            Event::BuildStep {
+                name,
+                state,
+                elapsed_ms,
+                ..
+            } => match state {
+                BuildState::Started => format!("    > {}\n", safe(name)),
+                BuildState::Cached => format!("    > cached {}\n", safe(name)),
+                BuildState::Done => format!("    > done in {}: {}\n", time(*elapsed_ms), safe(name)),
+                BuildState::Failed => format!("    > failed after {}: {}\n", time(*elapsed_ms), safe(name)),
+            },
             Event::Stage {
                 step,
                 stage,

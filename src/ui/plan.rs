@@ -51,10 +51,10 @@ fn head(plan: &Plan, request: &ServeRequest) -> String {
         .cuda
         .as_ref()
         .map_or_else(String::new, |cuda| format!(", CUDA {cuda}"));
-    let digest = if stack.base_digest.is_some() {
-        ""
-    } else {
+    let digest = if stack.base_digests.is_empty() {
         " (digest unknown)"
+    } else {
+        ""
     };
     let mut rows = vec![
         row(["profile", &profile.name]),
@@ -65,7 +65,7 @@ fn head(plan: &Plan, request: &ServeRequest) -> String {
             "",
             &format!("SGLang {}, FlashInfer {}{cuda}", pins.sglang, pins.flashinfer),
         ]),
-        row(["base image", &format!("{}{digest}", stack.base_reference())]),
+        row(["base image", &format!("{}{digest}", stack.base_reference(None))]),
         row([
             "model",
             &format!("{}@{}", profile.model.repo, profile.model.revision),

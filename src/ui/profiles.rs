@@ -151,7 +151,7 @@ fn stack_rows(stack: &Stack) -> Vec<Vec<String>> {
                 pins.sglang, pins.flashinfer, pins.torch
             ),
         ]),
-        row(["base image", &stack.base_reference()]),
+        row(["base image", &stack.base_reference(None)]),
     ];
     if let Some(driver) = stack.driver_min {
         rows.push(row(["driver", &format!("{driver} or newer")]));

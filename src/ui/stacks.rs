@@ -22,10 +22,10 @@ pub fn stacks(stacks: &[&Stack]) -> String {
         let driver = stack
             .driver_min
             .map_or_else(|| "-".to_owned(), |min| format!("{min}+"));
-        let digest = if stack.base_digest.is_some() {
-            "pinned"
-        } else {
+        let digest = if stack.base_digests.is_empty() {
             "unknown"
+        } else {
+            "pinned"
         };
         row([
             stack.name.as_str(),
@@ -44,10 +44,16 @@ pub fn stacks(stacks: &[&Stack]) -> String {
 #[must_use]
 pub fn stack(stack: &Stack) -> String {
     let pins = &stack.pins;
-    let digest = stack
-        .base_digest
-        .clone()
-        .unwrap_or_else(|| "unknown: dsr1 lock needs the image on this host".to_owned());
+    let digests: Vec<String> = stack
+        .base_digests
+        .iter()
+        .map(|(platform, digest)| format!("{digest} ({platform})"))
+        .collect();
+    let digest = if digests.is_empty() {
+        "unknown: dsr1 lock needs the image on this host".to_owned()
+    } else {
+        digests.join(", ")
+    };
     let architectures: Vec<&str> = stack.architectures.iter().map(|one| one.name()).collect();
     let mut rows = vec![
         row(["stack", &stack.name]),

@@ -141,16 +141,19 @@ fn installed(installed: &Installed) -> String {
 
 fn built(built: &Built) -> String {
     let Built {
+        pushed,
         tag,
         image_id,
         cached: _,
         size_bytes,
     } = built;
-    labelled(&[
+    let mut rows = vec![
         ("image", tag.clone()),
         ("id", image_id.clone()),
         ("size", Bytes(*size_bytes).to_string()),
-    ])
+    ];
+    rows.extend(pushed.iter().map(|name| ("pushed", name.clone())));
+    labelled(&rows)
 }
 
 fn pulled(pulled: &Pulled) -> String {
@@ -250,6 +253,7 @@ mod tests {
             kv_pool_tokens: Some(980_344),
         };
         let built = Built {
+            pushed: Vec::new(),
             tag: "dsr1/guide:1f".to_owned(),
             image_id: "sha256:ab".to_owned(),
             cached: true,

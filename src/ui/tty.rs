@@ -16,7 +16,7 @@ use live::Live;
 use super::style::Style;
 use super::table::pad;
 use super::{safe, time};
-use crate::event::{Event, Reporter, Stage};
+use crate::event::{BuildState, Event, Reporter, Stage};
 
 /// Columns of a finished step's title; the times of ordinary titles stand below each other.
 const TITLE: usize = 36;
@@ -132,6 +132,22 @@ impl Tty {
         self.style.dim(&text)
     }
 
+    /// A leaf of the step's tree for each step of a build that ended; the one that runs is beside the clock.
+    fn build_step(&self, name: &str, state: BuildState, elapsed_ms: u64) {
+        let name = safe(name);
+        let time = match state {
+            BuildState::Started => return self.change(|live| live.message(&name)),
+            BuildState::Cached => "(cached)".to_owned(),
+            BuildState::Done | BuildState::Failed => time(elapsed_ms),
+        };
+        let short: String = name.chars().take(TITLE - 2).collect();
+        let line = format!("{} {time:>8}", pad(&short, TITLE - 2));
+        self.keep(&match state {
+            BuildState::Failed => format!("  {} {line}", self.style.red("✗")),
+            _ => self.style.dim(&format!("  · {line}")),
+        });
+    }
+
     fn stage(&self, stage: Stage, elapsed_ms: u64, detail: &str) {
         self.change(|live| live.stage(stage.title()));
         // The step's own line comes at once and says READY.
@@ -160,6 +176,12 @@ impl Reporter for Tty {
                 self.change(|live| live.progress(*done_bytes, *total_bytes, &safe(item)));
             }
             Event::Line { text, .. } => self.change(|live| live.message(&safe(text))),
+            Event::BuildStep {
+                name,
+                state,
+                elapsed_ms,
+                ..
+            } => self.build_step(name, *state, *elapsed_ms),
             Event::Stage {
                 stage,
                 elapsed_ms,

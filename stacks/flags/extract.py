@@ -2,6 +2,7 @@
 """Prints the options of SGLang's own parsers as JSON: what one version accepts, without its help texts.
 
     extract.py [--root DIR] [server|bench]
+    extract.py [--root DIR] --lines '[["--port", "1"], ...]' accepts     what the server's parser says to each
 
 DIR holds `sglang/`, as an unpacked wheel does; without it the installed package is read. SGLang's code runs
 unchanged, so what is printed is the real parser. Packages that are not installed (torch, triton, ... beside a bare
@@ -10,6 +11,7 @@ wheel) are replaced by stand-ins that accept everything; inside an image nothing
 Standard library only: the same file runs in an image, in a venv and on a bare Python 3.11.
 """
 import argparse
+import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -297,10 +299,24 @@ def version(root):
     return found[0].version
 
 
+def complaint(parser, line):
+    """What the parser says to a command line; None when it takes it."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
+            parser.parse_args(line)
+    except SystemExit as end:
+        return None if end.code in (0, None) else said.getvalue().strip().splitlines()[-1]
+    except Exception as error:  # actions of 0.5.3 and 0.5.4 raise
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--root")
-    arguments.add_argument("what", nargs="?", default="server", choices=["server", "bench"])
+    arguments.add_argument("what", nargs="?", default="server", choices=["server", "bench", "accepts"])
+    arguments.add_argument("--lines", type=json.loads, default=[])
     asked = arguments.parse_args()
     if asked.root:
         sys.path.insert(0, asked.root)
@@ -314,6 +330,11 @@ def main():
         sys.meta_path.insert(0, Finder(WITHOUT_TORCH))
         sys.meta_path.append(last)
     number = version(asked.root)
+    if asked.what == "accepts":
+        parser = server()
+        said = [complaint(parser, line) for line in asked.lines]
+        print(json.dumps({"schema": "dsr1.accepts/1", "sglang": number, "complaints": said}), file=out)
+        return
     parser = {"server": server, "bench": bench}[asked.what]()
     head = {
         "schema": "dsr1.flags/1",

@@ -26,7 +26,7 @@ fn file_secret(id: &str, path: &Path) -> BuildSecret {
     }
 }
 
-async fn build(step: &BuildImage) -> (dsr1::error::Result<dsr1::report::Built>, Vec<String>) {
+pub(super) async fn build(step: &BuildImage) -> (dsr1::error::Result<dsr1::report::Built>, Vec<String>) {
     let recorder = Recorder::default();
     let built = docker().await.build(step, &StepEvents::new(&recorder, 1)).await;
     (built, build_lines(&recorder))
@@ -209,6 +209,18 @@ async fn an_image_gets_all_its_tags_and_arguments() {
     for tag in [&step.tag, &step.also[0]] {
         assert_eq!(cli(&["image", "inspect", "--format", "{{.Id}}", tag]).trim(), id);
     }
+    // The image is there: it gets the tag all the same.
+    cli(&["image", "rm", &step.also[0]]);
+    assert!(build(&step).await.0.unwrap().cached);
+    assert_eq!(
+        cli(&["image", "inspect", "--format", "{{.Id}}", &step.also[0]]).trim(),
+        id
+    );
+    // Asked to build again, it does: the step's output is there.
+    step.no_cache = true;
+    let (built, lines) = build(&step).await;
+    assert!(!built.unwrap().cached);
+    assert!(lines.iter().any(|line| line == "argument=a b&c=d%é"), "{lines:?}");
     cli(&["image", "rm", &step.also[0]]);
     remove_image(&step);
 }
@@ -228,4 +240,14 @@ async fn a_dockerfile_that_the_daemon_refuses_is_told_in_its_words() {
             .contains("unknown instruction: nonsense"),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn a_daemon_is_asked_for_sessions_as_often_as_one_likes() {
+    docker().await;
+    for _ in 0..3 {
+        let facts = dsr1::engine::docker::Docker::facts(&dsr1::engine::env::Env::read(), &[], &[]).await;
+        assert_eq!(facts.sessions, Some(true));
+        assert_eq!(facts.platform, dsr1::engine::host::platform());
+    }
 }

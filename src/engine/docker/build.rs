@@ -1,21 +1,20 @@
-//! Builds images with BuildKit in the daemon.
+//! Builds images in the daemon, by BuildKit or by the classic builder.
+//!
+//! Not in this module: registries (`registry`), contexts (`context`, `archive`), what the build says (`progress`).
 
 use std::collections::BTreeMap;
 
-use bollard::auth::DockerCredentials;
 use bollard::models::ImageInspect;
-use bollard::query_parameters::CreateImageOptionsBuilder;
-use futures_util::StreamExt;
 use http_body_util::BodyExt;
 
 use super::context::{self, BuildContext};
 use super::progress::BuildLog;
 use super::session::{Served, Session};
-use super::{Docker, errors, transport};
+use super::{Docker, archive, errors, transport};
 use crate::engine::env;
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
-use crate::plan::{BuildImage, LABEL_INPUTS, SecretSource};
+use crate::plan::{BuildImage, Builder, LABEL_BASE_DIGEST, LABEL_INPUTS, SecretSource};
 use crate::report::Built;
 
 impl Docker {
@@ -24,25 +23,60 @@ impl Docker {
     /// # Errors
     /// [`Kind::Docker`] when a step fails, with its log; [`Kind::Host`] when the disk is full.
     pub async fn build(&self, step: &BuildImage, events: &StepEvents<'_>) -> Result<Built> {
-        if let Some(image) = self.image(&step.tag).await?
+        self.same_platform(step)?;
+        if !step.no_cache
+            && !step.pull
+            && let Some(image) = self.image(&step.tag).await?
             && label(&image, LABEL_INPUTS) == Some(step.inputs.as_str())
         {
-            return Ok(built(step, image, true));
+            let built_on = label(&image, LABEL_BASE_DIGEST);
+            if moved(built_on, step.base_digest.as_deref()) {
+                events.note(format!(
+                    "{} moved since {} was built: built again",
+                    step.base, step.tag
+                ));
+            } else {
+                self.tag(&step.tag, &step.also).await?;
+                let pushed = self.push_all(step, events).await?;
+                return Ok(built(step, image, true, pushed));
+            }
         }
-        self.pull_base(&step.base, events).await?;
+        // BuildKit asks the registry itself when it is told to.
+        if step.network == "none" {
+            if self.image(&step.base).await?.is_none() {
+                return Err(
+                    Error::new(Kind::Docker, format!("cannot build {} offline", step.tag))
+                        .cause(format!("the daemon does not have the base image {}", step.base))
+                        .hint("docker load it here, or name one that is here with --base-image"),
+                );
+            }
+        } else if !step.pull {
+            self.pull_base(&step.base, events).await?;
+        }
         let id = session_id();
-        let served = Served {
-            context: BuildContext::new(step)?,
-            secrets: secrets(step)?,
-            credentials: self.credentials.clone(),
+        let secrets = secrets(step)?;
+        let (_session, headers, body) = match step.builder {
+            Builder::Buildkit => {
+                let served = Served {
+                    context: BuildContext::new(step)?,
+                    secrets,
+                    credentials: self.credentials.clone(),
+                };
+                let key = format!("dsr1-{}", step.stack);
+                let Some(session) = Session::open(&self.endpoint, &id, &key, served).await? else {
+                    return Err(Error::new(Kind::Docker, format!("cannot build {}", step.tag))
+                        .cause("the daemon knows no build sessions: its BuildKit is off, or it is not Docker")
+                        .hint("--builder classic does without, where no secret is needed"));
+                };
+                (Some(session), &[][..], transport::empty())
+            }
+            Builder::Classic => (
+                None,
+                &[("content-type", "application/x-tar")][..],
+                archive::context(step, secrets)?,
+            ),
         };
-        let key = format!("dsr1-{}", step.stack);
-        let Some(_session) = Session::open(&self.endpoint, &id, &key, served).await? else {
-            return Err(Error::new(Kind::Docker, format!("cannot build {}", step.tag))
-                .cause("the daemon knows no build sessions: its BuildKit is off, or it is not Docker")
-                .hint("dsr1 needs Docker 20.10 or newer with BuildKit; or use --runtime process"));
-        };
-        let mut answer = transport::post(&self.endpoint, &path(step, &id), &[]).await?;
+        let mut answer = transport::post(&self.endpoint, &path(step, &id), headers, body).await?;
         let refused = !answer.response.status().is_success();
         let mut log = BuildLog::default();
         let mut body = Vec::new();
@@ -58,6 +92,7 @@ impl Docker {
             }
         }
         drop(answer.connection);
+        log.step_ended(events);
         if refused {
             let message = serde_json::from_slice::<serde_json::Value>(&body)
                 .ok()
@@ -66,7 +101,10 @@ impl Docker {
             return Err(log.failed(step, &message, events));
         }
         match self.image(&step.tag).await? {
-            Some(image) => Ok(built(step, image, false)),
+            Some(image) => {
+                let pushed = self.push_all(step, events).await?;
+                Ok(built(step, image, false, pushed))
+            }
             None => Err(
                 Error::new(Kind::Docker, format!("the build of {} left no image", step.tag))
                     .cause("the daemon ended the build without an error")
@@ -76,7 +114,33 @@ impl Docker {
         }
     }
 
-    async fn image(&self, reference: &str) -> Result<Option<ImageInspect>> {
+    /// Nothing is emulated: kernels would be compiled for hours, and the image would not run here.
+    fn same_platform(&self, step: &BuildImage) -> Result<()> {
+        let (Some(wanted), Some(arch)) = (&step.platform, &self.version.arch) else {
+            return Ok(());
+        };
+        let daemon = format!("linux/{arch}");
+        if *wanted == daemon {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Host, format!("cannot build {}", step.tag))
+            .cause(format!(
+                "the plan is for {wanted}, and the Docker daemon at `{}` is {daemon}",
+                self.endpoint
+            ))
+            .hint("build on a host of that architecture: dsr1 emulates none"))
+    }
+
+    /// Sends every tag that was asked for; the digests that the registries have them under.
+    async fn push_all(&self, step: &BuildImage, events: &StepEvents<'_>) -> Result<Vec<String>> {
+        let mut pushed = Vec::new();
+        for name in step.also.iter().filter(|_| step.push) {
+            pushed.push(format!("{name}@{}", self.push(name, events).await?));
+        }
+        Ok(pushed)
+    }
+
+    pub(super) async fn image(&self, reference: &str) -> Result<Option<ImageInspect>> {
         match self.api.inspect_image(reference).await {
             Ok(image) => Ok(Some(image)),
             Err(error) if errors::is_missing(&error) => Ok(None),
@@ -85,45 +149,6 @@ impl Docker {
                 &error,
             )),
         }
-    }
-
-    /// Pulls the base image unless the daemon has it.
-    async fn pull_base(&self, base: &str, events: &StepEvents<'_>) -> Result<()> {
-        if self.image(base).await?.is_some() {
-            return Ok(());
-        }
-        events.note(format!("pulling base image {base}"));
-        let from = pullable(base);
-        let options = CreateImageOptionsBuilder::default().from_image(&from).build();
-        let login = self
-            .credentials
-            .of(registry(base))
-            .await
-            .map(|login| DockerCredentials {
-                username: Some(login.username),
-                password: Some(login.secret.expose().to_owned()),
-                ..DockerCredentials::default()
-            });
-        let mut stream = Box::pin(self.patient.create_image(Some(options), None, login));
-        let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        while let Some(info) = stream.next().await {
-            let info = info.map_err(|error| {
-                errors::failed(&format!("cannot pull base image {base}"), &error)
-                    .hint("for a site without a registry: docker load or docker import it, or name another with --base-image")
-            })?;
-            let progress = info.progress_detail.unwrap_or_default();
-            let count = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
-            if let (Some(id), Some(current), Some(total)) =
-                (&info.id, count(progress.current), count(progress.total))
-            {
-                layers.insert(id.clone(), (current, total));
-                let (done, all) = layers
-                    .values()
-                    .fold((0, 0), |(done, all), (d, a)| (done + d, all + a));
-                events.progress(done, Some(all), base);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -134,13 +159,21 @@ fn path(step: &BuildImage, session: &str) -> String {
         args.extend(env::variable(name).map(|value| (name.clone(), value)));
     }
     let flag = |on: bool| if on { "1" } else { "0" };
+    if step.inline_cache {
+        args.insert("BUILDKIT_INLINE_CACHE".to_owned(), "1".to_owned());
+    }
     let cache_from = serde_json::to_string(&step.cache_from).unwrap_or_default();
     let args = serde_json::to_string(&args).unwrap_or_default();
-    let mut query = vec![
-        ("version", "2"),
-        ("session", session),
-        ("buildid", session),
-        ("remote", "client-session"),
+    let mut query = match step.builder {
+        Builder::Buildkit => vec![
+            ("version", "2"),
+            ("session", session),
+            ("buildid", session),
+            ("remote", "client-session"),
+        ],
+        Builder::Classic => vec![("version", "1")],
+    };
+    query.extend([
         ("dockerfile", "Dockerfile"),
         ("networkmode", &step.network),
         ("rm", "1"),
@@ -149,7 +182,7 @@ fn path(step: &BuildImage, session: &str) -> String {
         ("cachefrom", &cache_from),
         ("nocache", flag(step.no_cache)),
         ("pull", flag(step.pull)),
-    ];
+    ]);
     query.extend(
         std::iter::once(&step.tag)
             .chain(&step.also)
@@ -195,24 +228,6 @@ fn secrets(step: &BuildImage) -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(found)
 }
 
-/// The reference with a tag: without one the daemon would pull every tag of the repository.
-fn pullable(base: &str) -> String {
-    let name = base.rsplit('/').next().unwrap_or(base);
-    if name.contains([':', '@']) {
-        base.to_owned()
-    } else {
-        format!("{base}:latest")
-    }
-}
-
-/// The registry of a reference: its first part when that is a host, else Docker Hub.
-fn registry(reference: &str) -> &str {
-    match reference.split_once('/') {
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
-        _ => "docker.io",
-    }
-}
-
 /// BuildKit wants a session with a name that nobody else uses.
 fn session_id() -> String {
     let now = std::time::SystemTime::now()
@@ -231,30 +246,17 @@ fn label<'a>(image: &'a ImageInspect, key: &str) -> Option<&'a str> {
         .map(String::as_str)
 }
 
-fn built(step: &BuildImage, image: ImageInspect, cached: bool) -> Built {
+/// Whether an image's base is another by now. Unknown is no.
+fn moved(built_on: Option<&str>, now: Option<&str>) -> bool {
+    built_on.zip(now).is_some_and(|(built_on, now)| built_on != now)
+}
+
+fn built(step: &BuildImage, image: ImageInspect, cached: bool, pushed: Vec<String>) -> Built {
     Built {
         tag: step.tag.clone(),
         image_id: image.id.unwrap_or_default(),
         cached,
+        pushed,
         size_bytes: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_tag_is_pulled_and_not_all() {
-        assert_eq!(pullable("debian"), "debian:latest");
-        assert_eq!(pullable("host:5000/debian"), "host:5000/debian:latest");
-        for whole in [
-            "debian:12",
-            "host:5000/a/debian:12",
-            "a/b@sha256:00",
-            "a/b:1@sha256:00",
-        ] {
-            assert_eq!(pullable(whole), whole);
-        }
     }
 }

@@ -15,13 +15,17 @@ use bollard_buildkit_proto::fsutil::types::packet::PacketType;
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
 use tonic::{Status, Streaming};
 
 use crate::error::{self, At, Error, Kind};
 use crate::plan::{BuildImage, CONTEXT_WHEELS};
 
-/// Bytes of a file in one packet.
-const PIECE: usize = 32 * 1024;
+/// Bytes of a file in one packet: with what is around it, eight of HTTP/2's frames. The daemon's work is by the message
+/// and by the frame, and small ones cost it more than the bytes do.
+const PIECE: usize = 8 * 16 * 1024 - 64;
+/// Files that are sent at once: the daemon writes each as it comes, and one alone keeps it waiting for its disk.
+const AT_ONCE: usize = 4;
 /// Go's `os.ModeDir`: fsutil's modes are Go's, not Unix's.
 const DIRECTORY: u32 = 1 << 31;
 /// 2020-01-01 in nanoseconds.
@@ -33,7 +37,7 @@ const YEAR: u64 = 31_536_000_000_000_000;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// One entry of a context.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Entry {
     Directory,
     Text(String),
@@ -60,14 +64,10 @@ impl BuildContext {
             entries.insert(PathBuf::from(path), Entry::Text(text.clone()));
         }
         if let Some(dir) = &step.wheels {
-            let failed = || format!("cannot read the wheels in `{dir}`");
             entries.insert(PathBuf::from(CONTEXT_WHEELS), Entry::Directory);
-            for file in fs::read_dir(dir).at(Kind::Host, failed)? {
-                let path = file.at(Kind::Host, failed)?.path();
-                let meta = fs::metadata(&path).at(Kind::Host, failed)?;
-                let (true, Some(name)) = (meta.is_file(), path.file_name()) else {
-                    continue;
-                };
+            for path in wheels(dir)? {
+                let meta = fs::metadata(&path).at(Kind::Host, || no_wheels(dir))?;
+                let Some(name) = path.file_name() else { continue };
                 let modified = meta
                     .modified()
                     .ok()
@@ -90,6 +90,35 @@ impl BuildContext {
             entries.entry(parent).or_insert(Entry::Directory);
         }
         Ok(Self(entries))
+    }
+
+    /// What is at or below the paths that are wanted, and the directories above. All of it without any, and when one
+    /// is a pattern: more than is wanted is never wrong.
+    pub(super) fn only(&self, wanted: &[&str]) -> Self {
+        let plain = |path: &str| !path.contains(['*', '?', '[', '\\', '!']);
+        let wanted: Vec<&Path> = if wanted.iter().all(|path| plain(path)) {
+            let trimmed = wanted
+                .iter()
+                .map(|path| path.trim_start_matches("./").trim_matches('/'));
+            trimmed
+                .map(|path| Path::new(if path == "." { "" } else { path }))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        let is_wanted = |path: &Path| {
+            wanted.is_empty()
+                || wanted
+                    .iter()
+                    .any(|one| path.starts_with(one) || one.starts_with(path))
+        };
+        Self(
+            self.0
+                .iter()
+                .filter(|(path, _)| is_wanted(path))
+                .map(|(path, entry)| (path.clone(), entry.clone()))
+                .collect(),
+        )
     }
 
     /// What the daemon compares with what it has.
@@ -126,9 +155,21 @@ impl BuildContext {
                 .await?;
             }
             to.send(Ok(packet(PacketType::PacketStat, 0, None))).await?;
-            while let Some(request) = asked.message().await? {
+            let mut sending = JoinSet::new();
+            loop {
+                let request = tokio::select! {
+                    Some(sent) = sending.join_next() => {
+                        sent??;
+                        continue;
+                    }
+                    request = asked.message(), if sending.len() < AT_ONCE => request?,
+                };
+                let Some(request) = request else { break };
                 match request.r#type() {
-                    PacketType::PacketReq => self.file(request.id, &to).await?,
+                    PacketType::PacketReq => {
+                        let (context, to) = (Arc::clone(&self), to.clone());
+                        sending.spawn(async move { context.file(request.id, &to).await });
+                    }
                     PacketType::PacketFin => {
                         to.send(Ok(packet(PacketType::PacketFin, 0, None))).await?;
                         break;
@@ -187,6 +228,23 @@ fn stream(id: u32, path: &Path, size: u64, to: &Sender<Result<Packet, Status>>) 
     }
 }
 
+/// The files of a directory of wheels, in the order of their names.
+///
+/// # Errors
+/// [`Kind::Host`] when it cannot be listed.
+pub(super) fn wheels(dir: &str) -> error::Result<Vec<PathBuf>> {
+    let mut found: Vec<PathBuf> = fs::read_dir(dir)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .at(Kind::Host, || no_wheels(dir))?;
+    found.retain(|path| path.is_file());
+    found.sort();
+    Ok(found)
+}
+
+fn no_wheels(dir: &str) -> String {
+    format!("cannot read the wheels in `{dir}`")
+}
+
 fn packet(kind: PacketType, id: u32, stat: Option<Stat>) -> Packet {
     Packet {
         r#type: kind.into(),
@@ -230,4 +288,40 @@ pub(super) fn secret(id: &str, path: &str) -> error::Result<Vec<u8>> {
         );
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_is_sent_and_what_is_around_it_is_not() {
+        let paths = [
+            "Dockerfile",
+            "pip",
+            "pip/1",
+            "pip/1/a",
+            "pip/10",
+            "pip/10/a",
+            "wheels",
+            "wheels/a.whl",
+        ];
+        let entry = |path: &&str| (PathBuf::from(path), Entry::Directory);
+        let context = BuildContext(paths.iter().map(entry).collect());
+        let only = |wanted: &[&str]| {
+            let paths = context.only(wanted).0.into_keys();
+            paths
+                .map(|path| path.to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            only(&["Dockerfile", "Dockerfile.dockerignore", ".dockerignore"]),
+            ["Dockerfile"]
+        );
+        assert_eq!(only(&["/pip/1"]), ["pip", "pip/1", "pip/1/a"]);
+        assert_eq!(only(&["./wheels/"]), ["wheels", "wheels/a.whl"]);
+        for all in [&[][..], &["."], &["/"], &["*.whl"], &["wheels", "p?p"]] {
+            assert_eq!(only(all).len(), paths.len(), "{all:?}");
+        }
+    }
 }

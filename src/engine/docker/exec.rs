@@ -1,7 +1,6 @@
 //! Commands and files inside a running container.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
@@ -10,9 +9,9 @@ use bollard::models::ExecConfig;
 use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
 use futures_util::StreamExt;
 
-use super::{Docker, SHORT, errors};
+use super::{Docker, SHORT, archive, errors};
 use crate::engine::lines::Lines;
-use crate::error::{At, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 
 /// Bytes per second of the slowest upload that is waited for.
 const SLOWEST: u64 = 1 << 20;
@@ -137,7 +136,7 @@ impl Docker {
     /// # Errors
     /// [`Kind::Docker`] when the daemon refuses.
     pub async fn upload(&self, name: &str, dir: &str, file: &str, bytes: &[u8]) -> Result<()> {
-        let archive = archive([(file, bytes)].into_iter())?;
+        let archive = archive::of([(file, bytes)].into_iter())?;
         let options = UploadToContainerOptionsBuilder::default().path(dir).build();
         let limit = SHORT + Duration::from_secs(bytes.len() as u64 / SLOWEST);
         self.api
@@ -168,51 +167,10 @@ impl Docker {
                 return Err(too_large(doing));
             }
         }
-        let mut archive = tar::Archive::new(bytes.as_slice());
-        let mut entries = archive.entries().at(Kind::Docker, || doing.clone())?;
-        let mut entry = match entries.next() {
-            Some(Ok(entry)) if entry.header().entry_type().is_file() => entry,
-            _ => return Err(Error::new(Kind::Docker, doing).cause("it is not a file")),
-        };
-        if entry.size() > max_bytes {
-            return Err(too_large(doing));
+        match archive::only_file(&bytes) {
+            Some(content) if content.len() as u64 > max_bytes => Err(too_large(doing)),
+            Some(content) => Ok(content),
+            None => Err(Error::new(Kind::Docker, doing).cause("it is not a file")),
         }
-        let mut content = Vec::new();
-        entry
-            .read_to_end(&mut content)
-            .at(Kind::Docker, || doing.clone())?;
-        Ok(content)
-    }
-}
-
-/// A tar archive of files, the same bytes for the same files: time and owner are zero.
-pub(super) fn archive<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<Vec<u8>> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (path, bytes) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        header.set_mtime(0);
-        builder
-            .append_data(&mut header, path, bytes)
-            .at(Kind::Internal, || format!("cannot pack `{path}`"))?;
-    }
-    builder
-        .into_inner()
-        .at(Kind::Internal, || "cannot pack files".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn archives_are_reproducible_and_stay_below_their_root() {
-        let files = [("Dockerfile", b"FROM x".as_slice()), ("site/a/b.py", b"")];
-        assert_eq!(
-            archive(files.into_iter()).unwrap(),
-            archive(files.into_iter()).unwrap()
-        );
-        assert!(archive([("../x", b"".as_slice())].into_iter()).is_err());
     }
 }

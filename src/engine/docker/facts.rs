@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Docker, GREETING};
+use super::session::Session;
+use super::{Docker, GREETING, registry};
 use crate::engine::env::Env;
 use crate::engine::host;
 use crate::facts;
@@ -39,12 +40,13 @@ impl Docker {
             match tokio::time::timeout(GREETING, self.api.inspect_image(image)).await {
                 Ok(Ok(inspect)) => {
                     let id = inspect.id.unwrap_or_default();
-                    // An image that was loaded or built here has no digest of a registry; its id is one too.
-                    let digest = inspect
-                        .repo_digests
-                        .into_iter()
-                        .flatten()
-                        .find_map(|name| name.split_once('@').map(|(_, digest)| digest.to_owned()));
+                    // An image that was loaded or built here has no digest of its registry; its id is one too.
+                    // Under another name it may have one there, which says nothing about this name.
+                    let repository = registry::repository(image);
+                    let digest = inspect.repo_digests.into_iter().flatten().find_map(|name| {
+                        let (name, digest) = name.split_once('@')?;
+                        (name == repository).then(|| digest.to_owned())
+                    });
                     digests.insert((*image).to_owned(), digest.unwrap_or_else(|| id.clone()));
                     found.insert((*image).to_owned(), id);
                 }
@@ -62,7 +64,10 @@ impl Docker {
         }
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         runtimes.sort();
+        let sessions = tokio::time::timeout(GREETING, Session::is_offered(&self.endpoint)).await;
         facts::Docker {
+            platform: self.version.arch.as_ref().map(|arch| format!("linux/{arch}")),
+            sessions: sessions.ok(),
             endpoint: Some(self.endpoint.clone()),
             unreachable: None,
             version: self

@@ -12,6 +12,9 @@
 //! | `facts` | what planning may know of it |
 //! | `build` | images |
 //! | `session`, `context` | what the daemon asks of us during a build |
+//! | `archive` | tar archives, the classic builder's context among them |
+//! | `images` | list, remove, save and load them |
+//! | `registry` | pull, tag, push |
 //! | `progress` | what it says meanwhile |
 //! | `credentials` | logins of registries |
 //! | `transport` | connections beside bollard's |
@@ -20,6 +23,7 @@
 //! | `logs` | log lines |
 //! | `once` | one short command in a container of its own |
 
+mod archive;
 mod build;
 mod container;
 mod context;
@@ -28,15 +32,18 @@ mod endpoint;
 mod errors;
 mod exec;
 mod facts;
+mod images;
 mod logs;
 mod once;
 mod progress;
+mod registry;
 mod session;
 mod transport;
 
 use std::sync::Mutex;
 use std::time::Duration;
 
+pub use archive::oci::ImageRecord;
 pub use container::{ContainerState, ContainerSummary};
 
 use super::env::Env;

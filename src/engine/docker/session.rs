@@ -26,13 +26,14 @@ use futures_util::{Stream, stream};
 use hyper::StatusCode;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::BufWriter;
 use tokio::sync::mpsc::{self, Receiver};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::context::BuildContext;
 use super::credentials::Credentials;
-use super::transport::{self, Task};
+use super::transport::{self, Answer, Task};
 use crate::error::{At, Kind};
 
 /// What the daemon may call. It asks for nothing else.
@@ -44,7 +45,9 @@ const METHODS: [&str; 4] = [
 ];
 
 /// Packets in flight: 2 MB of a file.
-const IN_FLIGHT: usize = 64;
+const IN_FLIGHT: usize = 16;
+/// Bytes that are written at once: frame by frame, the daemon would wake for each.
+const WRITTEN: usize = 256 * 1024;
 
 /// What the daemon gets from us during a build.
 pub(super) struct Served {
@@ -61,14 +64,15 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Opens session `id`. `None` when the daemon knows no sessions (Podman, and Docker with `BuildKit` off).
-    /// `key` names the context among those that the daemon keeps to send only what changed.
-    pub(super) async fn open(
-        endpoint: &str,
-        id: &str,
-        key: &str,
-        served: Served,
-    ) -> crate::error::Result<Option<Self>> {
+    /// Whether the daemon knows sessions. None is opened: the daemon would keep it for a while after we left.
+    pub(super) async fn is_offered(endpoint: &str) -> bool {
+        let answer = transport::post(endpoint, "/session", &[], transport::empty()).await;
+        // It misses the upgrade in our request where it knows what that is about.
+        answer.is_ok_and(|answer| answer.response.status() == StatusCode::BAD_REQUEST)
+    }
+
+    /// Asks for a session; the connection is its own from then on.
+    async fn ask(endpoint: &str, id: &str, key: &str) -> crate::error::Result<Option<Answer>> {
         let mut headers = vec![
             ("connection", "Upgrade"),
             ("upgrade", "h2c"),
@@ -77,14 +81,26 @@ impl Session {
             ("x-docker-expose-session-sharedkey", key),
         ];
         headers.extend(METHODS.map(|method| ("x-docker-expose-session-grpc-method", method)));
-        let answer = transport::post(endpoint, "/session", &headers).await?;
-        if answer.response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let answer = transport::post(endpoint, "/session", &headers, transport::empty()).await?;
+        let offered = answer.response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        Ok(Some(answer).filter(|_| offered))
+    }
+
+    /// Opens session `id`. `None` when the daemon knows no sessions (Podman, and Docker with `BuildKit` off).
+    /// `key` names the context among those that the daemon keeps to send only what changed.
+    pub(super) async fn open(
+        endpoint: &str,
+        id: &str,
+        key: &str,
+        served: Served,
+    ) -> crate::error::Result<Option<Self>> {
+        let Some(answer) = Self::ask(endpoint, id, key).await? else {
             return Ok(None);
-        }
+        };
         let io = hyper::upgrade::on(answer.response).await.at(Kind::Docker, || {
             "the daemon did not open a build session".to_owned()
         })?;
-        let services = Services(Arc::new(served.context), served.secrets, served.credentials);
+        let services = Services(served.context, served.secrets, served.credentials);
         let shared = Arc::new(services);
         let routes = Routes::new(HealthServer::from_arc(Arc::clone(&shared)))
             .add_service(SecretsServer::from_arc(Arc::clone(&shared)))
@@ -93,7 +109,7 @@ impl Session {
             .prepare();
         let serving = Task::spawn(async move {
             // The upgraded stream is hyper's own kind; it ends when the daemon has what it wanted.
-            let io = TokioIo::new(TokioIo::new(io));
+            let io = TokioIo::new(BufWriter::with_capacity(WRITTEN, TokioIo::new(io)));
             let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .serve_connection(io, TowerToHyperService::new(routes))
                 .await;
@@ -105,7 +121,7 @@ impl Session {
     }
 }
 
-struct Services(Arc<BuildContext>, BTreeMap<String, Vec<u8>>, Credentials);
+struct Services(BuildContext, BTreeMap<String, Vec<u8>>, Credentials);
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -188,7 +204,14 @@ impl FileSync for Services {
         request: Request<Streaming<Packet>>,
     ) -> Result<Response<Self::DiffCopyStream>, Status> {
         let (to, from) = mpsc::channel(IN_FLIGHT);
-        tokio::spawn(Arc::clone(&self.0).send(request.into_inner(), to));
+        // What the daemon wants of the context: the Dockerfile alone at first, then what its steps read.
+        let wanted: Vec<&str> = ["include-patterns", "followpaths"]
+            .iter()
+            .flat_map(|key| request.metadata().get_all(*key))
+            .filter_map(|value| value.to_str().ok())
+            .collect();
+        let context = Arc::new(self.0.only(&wanted));
+        tokio::spawn(context.send(request.into_inner(), to));
         Ok(Response::new(received(from)))
     }
 

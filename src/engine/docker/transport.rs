@@ -4,7 +4,8 @@
 
 use std::io;
 
-use http_body_util::Empty;
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -33,14 +34,27 @@ impl Drop for Task {
     }
 }
 
+/// What a request carries.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Nothing.
+pub(super) fn empty() -> Body {
+    Body::new(http_body_util::Empty::new().map_err(|never| match never {}))
+}
+
 /// An answer whose connection closes when it is dropped.
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     pub(super) connection: Task,
 }
 
-/// Sends one request without a body over a connection of its own.
-pub(super) async fn post(endpoint: &str, path: &str, headers: &[(&'static str, &str)]) -> Result<Answer> {
+/// Sends one request over a connection of its own.
+pub(super) async fn post(
+    endpoint: &str,
+    path: &str,
+    headers: &[(&'static str, &str)],
+    body: Body,
+) -> Result<Answer> {
     let failed = || format!("cannot reach the Docker daemon at `{endpoint}`");
     let stream = dial(endpoint).await.at(Kind::Docker, failed)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -56,7 +70,7 @@ pub(super) async fn post(endpoint: &str, path: &str, headers: &[(&'static str, &
             Request::post(path).header("host", "docker"),
             |request, (name, value)| request.header(*name, *value),
         )
-        .body(Empty::<Bytes>::new())
+        .body(body)
         .at(Kind::Internal, failed)?;
     let response = sender.send_request(request).await.at(Kind::Docker, failed)?;
     Ok(Answer { response, connection })

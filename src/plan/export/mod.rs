@@ -267,8 +267,8 @@ fn first(request: &ExportRequest, start: &Start) -> Vec<String> {
     };
     let profile = format!("{profile} --stack {}", shell::quote(&serve.stack.name));
     let mut install = format!("{profile} --runtime {}", serve.target.name());
-    if let Some(image) = &serve.base_image {
-        let _ = write!(install, " --base-image {}", shell::quote(image));
+    for (option, value) in serve.image.options() {
+        let _ = write!(install, " {option} {}", shell::quote(&value));
     }
     let mut lines = if serve.profile.goal == Goal::Rehearsal {
         vec![format!("dsr1 up {install}")]

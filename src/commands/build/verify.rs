@@ -1,0 +1,135 @@
+//! `dsr1 build --verify`: does the engine inside take the profiles of its stack?
+//!
+//! Not in this module: asking its parser (`engine::flag_tables`).
+
+use std::path::PathBuf;
+
+use crate::commands::context::Context;
+use crate::engine::FlagSource;
+use crate::error::{Error, Kind, Result};
+use crate::facts::Facts;
+use crate::plan::{self, BuildRequest, ServeRequest};
+use crate::profile::{Catalog, Selection};
+use crate::report::{Outcome, ProfileVerified, ProfilesVerified, Report};
+use crate::ui;
+
+/// Asks, prints the table and keeps an image's beside its id.
+pub(super) async fn run(
+    context: &Context,
+    request: &BuildRequest,
+    facts: &Facts,
+    report: &Report,
+) -> Result<()> {
+    let (source, subject, image_id) = made(request, report)?;
+    let requests = requests(&context.catalog(None)?, request)?;
+    let lines: Vec<Vec<String>> = requests
+        .iter()
+        .map(|one| plan::parsed_words(one, facts))
+        .collect();
+    let asked = context.engine.accepts(&source, &lines);
+    let accepts = context.until_interrupted(asked).await?;
+    let said = requests.iter().zip(lines).zip(accepts.complaints);
+    let table = ProfilesVerified {
+        schema: "dsr1.profiles-verified/1".to_owned(),
+        subject,
+        sglang: accepts.sglang,
+        profiles: said
+            .map(|((request, argv), complaint)| ProfileVerified {
+                profile: request.profile.name.clone(),
+                argv,
+                complaint,
+            })
+            .collect(),
+        image_id,
+    };
+    if let Some(path) = table.image_id.as_ref().map(|id| path(&facts.paths.state, id)) {
+        context.engine.keep(&path, ui::json(&table).as_bytes())?;
+    }
+    context.print(&table, ui::profiles_verified)?;
+    let refused: Vec<&str> = table
+        .profiles
+        .iter()
+        .filter(|one| one.complaint.is_some())
+        .map(|one| one.profile.as_str())
+        .collect();
+    if refused.is_empty() && table.sglang == request.stack.pins.sglang.to_string() {
+        return Ok(());
+    }
+    let error = Error::new(
+        Kind::Gate,
+        format!(
+            "{} is not what stack `{}` says",
+            table.subject, request.stack.name
+        ),
+    );
+    let error = if refused.is_empty() {
+        error.cause(format!(
+            "it holds SGLang {}, not {}",
+            table.sglang, request.stack.pins.sglang
+        ))
+    } else {
+        error.cause(format!("its engine refuses: {}", refused.join(", ")))
+    };
+    Err(error
+        .hint(format!(
+            "dsr1 flags sync --stack {} says how its options differ",
+            request.stack.name
+        ))
+        .told_if(context.is_json()))
+}
+
+/// Where the table of an image is kept.
+pub(in crate::commands) fn path(state: &str, image_id: &str) -> PathBuf {
+    let id = image_id.trim_start_matches("sha256:");
+    PathBuf::from(state).join("images").join(id).join("profiles.json")
+}
+
+/// What was made, and how it is asked.
+fn made(request: &BuildRequest, report: &Report) -> Result<(FlagSource, String, Option<String>)> {
+    match report.steps.first().and_then(|step| step.outcome.as_ref()) {
+        Some(Outcome::Built(built)) => Ok((
+            FlagSource::Image {
+                image: built.image_id.clone(),
+                python: request.stack.image_python.clone(),
+            },
+            built.tag.clone(),
+            Some(built.image_id.clone()),
+        )),
+        Some(Outcome::Installed(installed)) => Ok((
+            FlagSource::Venv {
+                python: format!("{}/bin/python3", installed.dir),
+            },
+            installed.dir.clone(),
+            None,
+        )),
+        _ => Err(Error::new(Kind::Internal, "the build made nothing")),
+    }
+}
+
+/// Every profile that is made for the stack, as `serve` would start it.
+fn requests(catalog: &Catalog, request: &BuildRequest) -> Result<Vec<ServeRequest>> {
+    let name = &request.stack.name;
+    let mut found = Vec::new();
+    for profile in catalog.profiles()? {
+        if profile.stack != *name && !profile.on.contains_key(name) {
+            continue;
+        }
+        let Selection {
+            profile,
+            stack,
+            origins,
+            ..
+        } = catalog.resolve(&profile.name, Some(name))?;
+        found.push(ServeRequest {
+            profile,
+            stack,
+            origins,
+            target: request.target,
+            name: None,
+            port: 30_000,
+            image: request.image.clone(),
+            extra_args: Vec::new(),
+        });
+    }
+    Ok(found)
+}

@@ -1,0 +1,231 @@
+//! `dsr1 image`: the images that dsr1 built.
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::build::verify;
+use super::context::Context;
+use crate::cli::{Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs};
+use crate::engine::docker::{Docker, ImageRecord};
+use crate::engine::host;
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, StepEvents};
+use crate::facts::{Facts, Host};
+use crate::plan::{self, BuildOptions, BuildRequest, ImageChoice, LABEL_STACK, Target};
+use crate::report::{ImageSummary, ProfilesVerified};
+use crate::ui;
+use crate::units::Bytes;
+
+#[derive(Debug, Serialize)]
+struct Listing {
+    schema: &'static str,
+    images: Vec<ImageSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    schema: &'static str,
+    image: ImageSummary,
+    /// What `dsr1 build --verify` found.
+    verified: Option<ProfilesVerified>,
+}
+
+#[derive(Debug, Serialize)]
+struct Pruned {
+    schema: &'static str,
+    dry_run: bool,
+    removed: Vec<ImageSummary>,
+}
+
+#[derive(Debug, Serialize)]
+struct Moved<'a> {
+    schema: &'static str,
+    file: &'a Path,
+    image: ImageRecord,
+}
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: ImageArgs) -> Result<()> {
+    let docker = context.engine.docker().await?;
+    match args.what {
+        Image::List => {
+            let listing = Listing {
+                schema: "dsr1.images/1",
+                images: docker.images().await?,
+            };
+            context.print(&listing, |listing| ui::images(&listing.images))
+        }
+        Image::Inspect(args) => inspect(context, docker, &args).await,
+        Image::Prune(args) => prune(context, docker, &args).await,
+        Image::Save(args) => save(context, docker, &args).await,
+        Image::Load(args) => load(context, docker, &args).await,
+    }
+}
+
+async fn inspect(context: &Context, docker: &Docker, args: &WhichImageArgs) -> Result<()> {
+    let image = find(docker, &args.image).await?.0;
+    let kept = verify::path(&context.engine.env().paths.state, &image.image_id);
+    let shown = Shown {
+        schema: "dsr1.image-shown/1",
+        verified: std::fs::read(kept)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok()),
+        image,
+    };
+    context.print(&shown, |shown| {
+        let verified = shown
+            .verified
+            .as_ref()
+            .map_or_else(String::new, |table| format!("\n{}", ui::profiles_verified(table)));
+        ui::image(&shown.image) + &verified
+    })
+}
+
+async fn prune(context: &Context, docker: &Docker, args: &PruneArgs) -> Result<()> {
+    let wanted = if args.all { Vec::new() } else { current(context)? };
+    let mut pruned = Pruned {
+        schema: "dsr1.images-pruned/1",
+        dry_run: args.dry_run,
+        removed: Vec::new(),
+    };
+    for image in docker.images().await? {
+        let spared = !image.used_by.is_empty() || image.tags.iter().any(|tag| wanted.contains(tag));
+        if !spared {
+            if !args.dry_run {
+                context.until_interrupted(docker.remove_image(&image)).await?;
+            }
+            pruned.removed.push(image);
+        }
+    }
+    context.print(&pruned, |pruned| ui::pruned(&pruned.removed, pruned.dry_run))
+}
+
+/// Tags that the stacks of this dsr1 would get today.
+fn current(context: &Context) -> Result<Vec<String>> {
+    let facts = Facts {
+        host: Host {
+            platform: host::platform(),
+            ..Host::default()
+        },
+        ..Facts::default()
+    };
+    let catalog = context.catalog(None)?;
+    let tags = catalog.stacks().filter_map(|stack| {
+        let request = BuildRequest {
+            stack: stack.clone(),
+            target: Target::Docker,
+            image: ImageChoice::default(),
+            options: BuildOptions::default(),
+        };
+        plan::image_tag(&request, &facts).ok()
+    });
+    Ok(tags.collect())
+}
+
+async fn save(context: &Context, docker: &Docker, args: &SaveArgs) -> Result<()> {
+    let file = args.output.as_path();
+    if file.exists() && !args.force {
+        return Err(
+            Error::new(Kind::Usage, format!("`{}` is there already", file.display()))
+                .hint("--force replaces it"),
+        );
+    }
+    let (image, tag) = find(docker, &args.which.image).await?;
+    let title = format!("save {tag}, {}", Bytes(image.size_bytes));
+    let image = step(context, &title, async |events| {
+        docker
+            .save_image(&tag, file, env!("CARGO_PKG_VERSION"), events)
+            .await
+    })
+    .await?;
+    told(context, file, image)
+}
+
+async fn load(context: &Context, docker: &Docker, args: &LoadArgs) -> Result<()> {
+    let file = args.file.as_path();
+    let title = format!("load {}", file.display());
+    let image = step(context, &title, async |events| {
+        docker.load_image(file, events).await
+    })
+    .await?;
+    told(context, file, image)
+}
+
+fn told(context: &Context, file: &Path, image: ImageRecord) -> Result<()> {
+    let moved = Moved {
+        schema: "dsr1.image-file/1",
+        file,
+        image,
+    };
+    context.print(&moved, |moved| {
+        format!(
+            "{}  {}  {}\n",
+            ui::safe(&moved.image.tag),
+            ui::safe(&moved.image.image_id),
+            moved.file.display()
+        )
+    })
+}
+
+/// Shows long work as the one step that it is.
+async fn step<T>(
+    context: &Context,
+    title: &str,
+    work: impl AsyncFnOnce(&StepEvents<'_>) -> Result<T>,
+) -> Result<T> {
+    let display = context.display();
+    let begun = Instant::now();
+    display.event(&Event::StepStarted {
+        step: 1,
+        of: 1,
+        title: title.to_owned(),
+    });
+    let events = StepEvents::new(&*display, 1);
+    let done = context.until_interrupted(work(&events)).await?;
+    display.event(&Event::StepFinished {
+        step: 1,
+        elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        cached: false,
+        summary: "every hash checked".to_owned(),
+    });
+    Ok(done)
+}
+
+/// The image of a tag, or the only one of a stack; and the tag that it is asked for by.
+async fn find(docker: &Docker, name: &str) -> Result<(ImageSummary, String)> {
+    let images = docker.images().await?;
+    let is_of = |image: &&ImageSummary| {
+        image.tags.iter().any(|tag| tag == name)
+            || (!image.tags.is_empty() && image.labels.get(LABEL_STACK).is_some_and(|stack| stack == name))
+    };
+    let found: Vec<&ImageSummary> = images.iter().filter(is_of).collect();
+    match found.as_slice() {
+        [image] => {
+            let tag = image
+                .tags
+                .iter()
+                .find(|tag| *tag == name)
+                .or_else(|| image.tags.first());
+            Ok(((*image).clone(), tag.cloned().unwrap_or_default()))
+        }
+        [] => Err(Error::new(
+            Kind::Usage,
+            format!("there is no image `{}` of dsr1", name.escape_debug()),
+        )
+        .hint("dsr1 image list shows them; dsr1 build makes one")),
+        several => {
+            let tags: Vec<&str> = several
+                .iter()
+                .flat_map(|image| &image.tags)
+                .map(String::as_str)
+                .collect();
+            Err(Error::new(
+                Kind::Usage,
+                format!("stack `{}` has {} images", name.escape_debug(), several.len()),
+            )
+            .hint(format!("name one: {}", tags.join(", "))))
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Tar archives: files for containers and out of them, and the build context of the classic builder. The only home
+//! of tar.
+//!
+//! Not in this module: what is done with them (`exec`, `build`).
+
+pub(super) mod oci;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use futures_util::stream;
+use http_body_util::StreamBody;
+use hyper::body::{Bytes, Frame};
+use tokio::sync::mpsc::{self, Sender};
+
+use super::context::wheels;
+use super::transport::Body;
+use crate::error::{At, Kind, Result};
+use crate::plan::{BuildImage, CONTEXT_WHEELS};
+
+/// Bytes of the archive that are sent at once.
+const PIECE: usize = 64 * 1024;
+/// Pieces in flight.
+const IN_FLIGHT: usize = 16;
+
+/// An archive of files, the same bytes for the same files: time and owner are zero.
+pub(super) fn of<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<Vec<u8>> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, bytes) in files {
+        let mut header = header(bytes.len() as u64);
+        builder
+            .append_data(&mut header, path, bytes)
+            .at(Kind::Internal, || format!("cannot pack `{path}`"))?;
+    }
+    builder
+        .into_inner()
+        .at(Kind::Internal, || "cannot pack files".to_owned())
+}
+
+/// The content of an archive's first entry, when that is a file.
+pub(super) fn only_file(archive: &[u8]) -> Option<Vec<u8>> {
+    let mut archive = tar::Archive::new(archive);
+    let mut entry = archive.entries().ok()?.next()?.ok()?;
+    let mut content = Vec::new();
+    let is_file = entry.header().entry_type().is_file();
+    let read = is_file.then(|| entry.read_to_end(&mut content))?;
+    read.ok().map(|_| content)
+}
+
+/// The context of a build with the classic builder, made while it is sent: wheels are gigabytes. Secrets go into it as
+/// `ID/ID`, for a stage that no image keeps: that builder knows no other way.
+///
+/// # Errors
+/// [`Kind::Host`] when the wheels cannot be listed.
+pub(super) fn context(step: &BuildImage, secrets: BTreeMap<String, Vec<u8>>) -> Result<Body> {
+    let (to, from) = mpsc::channel(IN_FLIGHT);
+    let texts = step.files.iter().map(|(path, text)| (path.clone(), text.clone()));
+    let mut files: BTreeMap<String, Vec<u8>> = texts
+        .chain([("Dockerfile".to_owned(), step.dockerfile.clone())])
+        .map(|(path, text)| (path, text.into_bytes()))
+        .collect();
+    files.extend(
+        secrets
+            .into_iter()
+            .map(|(id, bytes)| (format!("{id}/{id}"), bytes)),
+    );
+    let wheels = step.wheels.as_deref().map_or_else(|| Ok(Vec::new()), wheels)?;
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = pack(&files, &wheels, Pieces::new(to.clone())) {
+            // The request breaks off, and this is why. When nobody listens, the daemon has given up first.
+            let _ = to.blocking_send(Err(error));
+        }
+    });
+    let pieces = stream::unfold(from, |mut from| async move {
+        from.recv().await.map(|piece| (piece.map(Frame::data), from))
+    });
+    Ok(Body::new(StreamBody::new(pieces)))
+}
+
+fn pack(files: &BTreeMap<String, Vec<u8>>, wheels: &[PathBuf], to: Pieces) -> io::Result<()> {
+    let mut archive = tar::Builder::new(to);
+    for (path, bytes) in files {
+        let mut header = header(bytes.len() as u64);
+        archive.append_data(&mut header, path, bytes.as_slice())?;
+    }
+    for path in wheels {
+        let (Some(name), file) = (path.file_name(), File::open(path)?) else {
+            continue;
+        };
+        let mut header = header(file.metadata()?.len());
+        archive.append_data(&mut header, Path::new(CONTEXT_WHEELS).join(name), file)?;
+    }
+    archive.into_inner()?.flush()
+}
+
+/// Owner and time are zero: the builder keeps a step while the files it copies are the same.
+fn header(size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header
+}
+
+/// Writes into a channel, piece by piece.
+struct Pieces {
+    to: Sender<io::Result<Bytes>>,
+    unsent: Vec<u8>,
+}
+
+impl Pieces {
+    const fn new(to: Sender<io::Result<Bytes>>) -> Self {
+        Self {
+            to,
+            unsent: Vec::new(),
+        }
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.unsent.extend_from_slice(bytes);
+        if self.unsent.len() >= PIECE {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let piece = std::mem::take(&mut self.unsent);
+        self.to
+            .blocking_send(Ok(piece.into()))
+            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the build has ended"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_are_reproducible_and_stay_below_their_root() {
+        let files = [("Dockerfile", b"FROM x".as_slice()), ("site/a/b.py", b"")];
+        assert_eq!(of(files.into_iter()).unwrap(), of(files.into_iter()).unwrap());
+        assert!(of([("../x", b"".as_slice())].into_iter()).is_err());
+    }
+}

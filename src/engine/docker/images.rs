@@ -1,0 +1,338 @@
+//! Images of ours: list, remove, save to a file and load from one. Known by their labels and by nothing else.
+//!
+//! Not in this module: the form of the file (`archive::oci`), which are wanted (`commands::image`).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use bollard::models::ImageInspect;
+use bollard::query_parameters::{
+    ImportImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+    RemoveImageOptionsBuilder,
+};
+use futures_util::{StreamExt, stream};
+use hyper::body::Bytes;
+use tokio::sync::mpsc::{self, Receiver, Sender};
+
+use super::archive::oci::{self, Fault, ImageRecord};
+use super::{Docker, errors};
+use crate::error::{At, Error, Kind, Result};
+use crate::event::StepEvents;
+use crate::plan::LABEL_ROLE;
+use crate::report::ImageSummary;
+
+/// Pieces of an image in flight.
+const IN_FLIGHT: usize = 16;
+/// Time between two reports of progress.
+const SHOWN: Duration = Duration::from_millis(200);
+/// Bytes of a piece that is sent to the daemon.
+const PIECE: usize = 256 * 1024;
+
+impl Docker {
+    /// Every image of ours, newest first.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not answer.
+    pub async fn images(&self) -> Result<Vec<ImageSummary>> {
+        let failed = |error| errors::failed("cannot list images", &error);
+        let filters = HashMap::from([("label".to_owned(), vec![format!("{LABEL_ROLE}=image")])]);
+        let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+        let found = self.api.list_images(Some(options)).await.map_err(failed)?;
+        let options = ListContainersOptionsBuilder::default().all(true).build();
+        let containers = self.api.list_containers(Some(options)).await.map_err(failed)?;
+        let mut images: Vec<ImageSummary> = found
+            .into_iter()
+            .map(|image| ImageSummary {
+                used_by: containers
+                    .iter()
+                    .filter(|container| container.image_id.as_deref() == Some(&image.id))
+                    .filter_map(|container| container.names.as_ref()?.first())
+                    .map(|name| name.trim_start_matches('/').to_owned())
+                    .collect(),
+                tags: image
+                    .repo_tags
+                    .into_iter()
+                    .filter(|tag| tag != "<none>:<none>")
+                    .collect(),
+                labels: image.labels.into_iter().collect(),
+                size_bytes: u64::try_from(image.size).unwrap_or(0),
+                created_s: image.created,
+                image_id: image.id,
+            })
+            .collect();
+        images.sort_by(|left, right| (right.created_s, &left.tags).cmp(&(left.created_s, &right.tags)));
+        Ok(images)
+    }
+
+    /// Removes an image with all its tags.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when a container uses it.
+    pub async fn remove_image(&self, image: &ImageSummary) -> Result<()> {
+        // By its tags first: by its id alone, an image with two tags is not removed.
+        let mut names: Vec<&str> = image.tags.iter().map(String::as_str).collect();
+        if names.is_empty() {
+            names.push(&image.image_id);
+        }
+        for name in names {
+            let options = RemoveImageOptionsBuilder::default().build();
+            match self.patient.remove_image(name, Some(options), None).await {
+                Err(error) if !errors::is_missing(&error) => {
+                    return Err(errors::failed(&format!("cannot remove the image {name}"), &error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Saves an image to a file, whole or not at all; gives what it is.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the file cannot be written; [`Kind::Integrity`] when the daemon's layers are not what it says
+    /// they are.
+    pub async fn save_image(
+        &self,
+        tag: &str,
+        file: &Path,
+        dsr1: &str,
+        events: &StepEvents<'_>,
+    ) -> Result<ImageRecord> {
+        let image = self.image(tag).await?;
+        let image = image.ok_or_else(|| Error::new(Kind::Docker, format!("there is no image {tag}")))?;
+        let total = image.size.and_then(|size| u64::try_from(size).ok());
+        let record = record(tag, image, dsr1);
+        let unfinished = Unfinished::beside(file);
+        let writer =
+            File::create(&unfinished.0).at(Kind::Host, || format!("cannot write `{}`", file.display()))?;
+        let (to, from) = mpsc::channel(IN_FLIGHT);
+        let written = record.clone();
+        let pieces = Pieces {
+            from,
+            piece: Bytes::new(),
+        };
+        let saving = tokio::task::spawn_blocking(move || oci::save(pieces, BufWriter::new(writer), &written));
+        let mut export = Box::pin(self.patient.export_image(tag));
+        let mut done = 0;
+        while let Some(piece) = export.next().await {
+            let piece =
+                piece.map_err(|error| errors::failed(&format!("cannot save the image {tag}"), &error))?;
+            done += piece.len() as u64;
+            if to.send(piece).await.is_err() {
+                break;
+            }
+            events.progress(done, total.filter(|total| *total >= done), tag);
+        }
+        drop(to);
+        let saved = saving
+            .await
+            .at(Kind::Internal, || format!("cannot save the image {tag}"))?;
+        saved.map_err(|fault| explain(&format!("cannot save the image {tag}"), fault))?;
+        unfinished.publish(file)?;
+        Ok(record)
+    }
+
+    /// Loads an image from a file that [`Docker::save_image`] wrote, once it is proven.
+    ///
+    /// # Errors
+    /// [`Kind::Integrity`] when a blob is not what its name says: nothing is loaded then; [`Kind::Host`] when it is for
+    /// another platform.
+    pub async fn load_image(&self, file: &Path, events: &StepEvents<'_>) -> Result<ImageRecord> {
+        let doing = format!("cannot load `{}`", file.display());
+        let from = File::open(file).at(Kind::Host, || doing.clone())?;
+        let total = from.metadata().map(|meta| meta.len()).ok();
+        let item = file.display().to_string();
+        let platform = self.version.arch.as_ref().map(|arch| format!("linux/{arch}"));
+        let (to, mut pieces) = mpsc::channel(IN_FLIGHT);
+        let proving = tokio::task::spawn_blocking(move || send_proven(from, to, platform.as_deref()));
+        let sent = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&sent);
+        let body = stream::poll_fn(move |context| {
+            let piece: Poll<Option<io::Result<Bytes>>> = pieces.poll_recv(context);
+            if let Poll::Ready(Some(Ok(bytes))) = &piece {
+                counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            }
+            piece
+        });
+        let options = ImportImageOptionsBuilder::default().build();
+        let mut loading = Box::pin(self.patient.import_image_stream(options, body, None));
+        let mut refused = None;
+        loop {
+            tokio::select! {
+                said = loading.next() => match said {
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => refused = Some(error),
+                    None => break,
+                },
+                () = tokio::time::sleep(SHOWN) => events.progress(sent.load(Ordering::Relaxed), total, &item),
+            }
+        }
+        let proven = proving.await.at(Kind::Internal, || doing.clone())?;
+        let record = match (proven, refused) {
+            (Ok(record), None) => record,
+            // The daemon hung up, and says why.
+            (Ok(_) | Err(Fault::Io(_)), Some(error)) => return Err(errors::failed(&doing, &error)),
+            // The daemon only saw the archive break off.
+            (Err(fault), _) => return Err(explain(&doing, fault)),
+        };
+        let labels = self
+            .image(&record.tag)
+            .await?
+            .map(|image| self::record(&record.tag, image, "").labels);
+        if labels.as_ref() == Some(&record.labels) {
+            Ok(record)
+        } else {
+            Err(Error::new(Kind::Docker, doing)
+                .cause(format!("the daemon took it, and {} is another image", record.tag)))
+        }
+    }
+}
+
+/// A file under a temporary name; it goes when it is not published.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn beside(file: &Path) -> Self {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        Self(file.with_file_name(format!(".{name}.{}", std::process::id())))
+    }
+
+    fn publish(&self, file: &Path) -> Result<()> {
+        File::open(&self.0)
+            .and_then(|written| written.sync_all())
+            .and_then(|()| std::fs::rename(&self.0, file))
+            .at(Kind::Host, || format!("cannot write `{}`", file.display()))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// What an image is, as the daemon says.
+fn record(tag: &str, image: ImageInspect, dsr1: &str) -> ImageRecord {
+    ImageRecord {
+        schema: oci::SCHEMA.to_owned(),
+        dsr1: dsr1.to_owned(),
+        tag: tag.to_owned(),
+        image_id: image.id.unwrap_or_default(),
+        platform: format!(
+            "{}/{}",
+            image.os.unwrap_or_default(),
+            image.architecture.unwrap_or_default()
+        ),
+        labels: image
+            .config
+            .and_then(|config| config.labels)
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
+        layers: image.root_fs.and_then(|root| root.layers).unwrap_or_default(),
+    }
+}
+
+fn explain(doing: &str, fault: Fault) -> Error {
+    match fault {
+        Fault::Form(what) => Error::new(Kind::Integrity, doing)
+            .cause(what)
+            .hint("write it again with dsr1 image save; an archive of another tool is for docker load"),
+        Fault::Hash(what) => Error::new(Kind::Integrity, doing)
+            .cause(format!("{what} does not have the hash that it is named by"))
+            .hint("the file was damaged on its way: copy it again, or save it again"),
+        Fault::Platform(what) => Error::new(Kind::Host, doing)
+            .cause(what)
+            .hint("save the image on a host of this architecture: dsr1 emulates none"),
+        Fault::Io(error) => Error::new(Kind::Host, doing).cause(error.to_string()),
+    }
+}
+
+/// Sends an archive piece by piece while it is proven. The last piece is held back until all is: without its end the
+/// daemon loads nothing.
+fn send_proven(
+    from: File,
+    to: Sender<io::Result<Bytes>>,
+    platform: Option<&str>,
+) -> std::result::Result<ImageRecord, Fault> {
+    let mut ahead = Ahead {
+        from,
+        to,
+        held: Vec::new(),
+    };
+    let proven = oci::prove(&mut ahead).and_then(|record| match platform {
+        Some(platform) if platform != record.platform => Err(Fault::Platform(format!(
+            "it holds an image for {}, and the Docker daemon is {platform}",
+            record.platform
+        ))),
+        _ => Ok(record),
+    });
+    let sent = match &proven {
+        Ok(_) => io::copy(&mut ahead, &mut io::sink()).and_then(|_| ahead.send()),
+        // The request breaks off.
+        Err(_) => ahead
+            .to
+            .blocking_send(Err(io::Error::other("the archive is not proven")))
+            .map_err(gone),
+    };
+    let record = proven?;
+    sent?;
+    Ok(record)
+}
+
+fn gone<T>(_: T) -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the daemon hung up")
+}
+
+/// A file that is sent as it is read, one piece later.
+struct Ahead {
+    from: File,
+    to: Sender<io::Result<Bytes>>,
+    held: Vec<u8>,
+}
+
+impl Ahead {
+    fn send(&mut self) -> io::Result<()> {
+        let piece = std::mem::take(&mut self.held);
+        self.to.blocking_send(Ok(piece.into())).map_err(gone)
+    }
+}
+
+impl Read for Ahead {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(into)?;
+        if self.held.len() >= PIECE {
+            self.send()?;
+        }
+        self.held.extend_from_slice(&into[..count]);
+        Ok(count)
+    }
+}
+
+/// Reads what the daemon sends.
+struct Pieces {
+    from: Receiver<Bytes>,
+    piece: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() {
+            match self.from.blocking_recv() {
+                Some(piece) => self.piece = piece,
+                None => return Ok(0),
+            }
+        }
+        let count = self.piece.len().min(into.len());
+        let rest = self.piece.split_off(count);
+        into[..count].copy_from_slice(&self.piece);
+        self.piece = rest;
+        Ok(count)
+    }
+}

@@ -1,0 +1,198 @@
+//! Images from and to their registries, with the logins of Docker's own configuration.
+//!
+//! Not in this module: logins (`credentials`), what a build fetches itself (`session`).
+
+use std::collections::BTreeMap;
+
+use bollard::auth::DockerCredentials;
+use bollard::errors::Error as Bollard;
+use bollard::models::ProgressDetail;
+use bollard::query_parameters::{CreateImageOptionsBuilder, PushImageOptionsBuilder, TagImageOptionsBuilder};
+use futures_util::StreamExt;
+
+use super::{Docker, errors};
+use crate::error::{Error, Kind, Result};
+use crate::event::StepEvents;
+
+impl Docker {
+    /// Pulls the base image unless the daemon has it.
+    pub(super) async fn pull_base(&self, base: &str, events: &StepEvents<'_>) -> Result<()> {
+        if self.image(base).await?.is_some() {
+            return Ok(());
+        }
+        events.note(format!("pulling base image {base}"));
+        let from = pullable(base);
+        let options = CreateImageOptionsBuilder::default().from_image(&from).build();
+        let login = self.login(base).await;
+        let mut stream = Box::pin(self.patient.create_image(Some(options), None, login));
+        let mut layers = Layers::default();
+        while let Some(info) = stream.next().await {
+            let info = info.map_err(|error| cannot_pull(base, &error))?;
+            if let (Some(id), Some(progress)) = (info.id, info.progress_detail) {
+                layers.note(id, &progress, events, base);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives an image more tags.
+    pub(super) async fn tag(&self, image: &str, also: &[String]) -> Result<()> {
+        for name in also {
+            let (repo, tag) = split_tag(name);
+            let options = TagImageOptionsBuilder::default().repo(repo).tag(tag).build();
+            self.api
+                .tag_image(image, Some(options))
+                .await
+                .map_err(|error| errors::failed(&format!("cannot tag the image {name}"), &error))?;
+        }
+        Ok(())
+    }
+
+    /// Sends a tag to its registry; gives its digest there.
+    pub(super) async fn push(&self, name: &str, events: &StepEvents<'_>) -> Result<String> {
+        let doing = format!("cannot push the image {name}");
+        let (repo, tag) = split_tag(name);
+        events.note(format!("pushing {name}"));
+        let options = PushImageOptionsBuilder::default().tag(tag).build();
+        let login = self.login(name).await;
+        let mut stream = Box::pin(self.patient.push_image(repo, Some(options), login));
+        let mut digest = None;
+        while let Some(info) = stream.next().await {
+            let info = info.map_err(|error| errors::failed(&doing, &error))?;
+            if let Some(progress) = info.progress_detail
+                && let (Some(done), total) = (count(progress.current), count(progress.total))
+            {
+                events.progress(done, total, name);
+            }
+            // `1.0: digest: sha256:... size: 527`, the last line.
+            let said = info.status.unwrap_or_default();
+            let found = said
+                .split_once("digest: ")
+                .and_then(|(_, rest)| rest.split(' ').next());
+            digest = found.map(str::to_owned).or(digest);
+        }
+        digest.ok_or_else(|| Error::new(Kind::Docker, doing).cause("the registry gave no digest for it"))
+    }
+
+    async fn login(&self, reference: &str) -> Option<DockerCredentials> {
+        let login = self.credentials.of(registry(reference)).await?;
+        Some(DockerCredentials {
+            username: Some(login.username),
+            password: Some(login.secret.expose().to_owned()),
+            ..DockerCredentials::default()
+        })
+    }
+}
+
+fn cannot_pull(base: &str, error: &Bollard) -> Error {
+    let doing = format!("cannot pull base image {base}");
+    let report = errors::failed(&doing, error);
+    let said = report.causes().join(" ").to_lowercase();
+    let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
+    if has(&[
+        "connection refused",
+        "no such host",
+        "i/o timeout",
+        "deadline exceeded",
+        "no route to host",
+    ]) {
+        return report.of(Kind::Hub).hint(
+            "is its registry up, and may the daemon reach it? For a site without one: docker load or docker import the \
+             image, or name another with --base-image",
+        );
+    }
+    if base.contains("@sha256:") && has(&["manifest unknown", "not found", "digest"]) {
+        return report.of(Kind::Integrity).hint(
+            "the registry has no image of that digest: it was removed or the digest is another registry's; \
+             docker load the image, or name another with --base-image",
+        );
+    }
+    report.hint(
+        "for a site without a registry: docker load or docker import it, or name another with --base-image",
+    )
+}
+
+/// Bytes of the layers of one transfer.
+#[derive(Default)]
+struct Layers(BTreeMap<String, (u64, u64)>);
+
+impl Layers {
+    fn note(&mut self, id: String, progress: &ProgressDetail, events: &StepEvents<'_>, item: &str) {
+        let (Some(current), Some(total)) = (count(progress.current), count(progress.total)) else {
+            return;
+        };
+        self.0.insert(id, (current, total));
+        let (done, all) = self
+            .0
+            .values()
+            .fold((0, 0), |(done, all), (d, a)| (done + d, all + a));
+        events.progress(done, Some(all), item);
+    }
+}
+
+fn count(value: Option<i64>) -> Option<u64> {
+    value.and_then(|value| u64::try_from(value).ok())
+}
+
+/// The reference with a tag: without one the daemon would pull every tag of the repository.
+fn pullable(base: &str) -> String {
+    let name = base.rsplit('/').next().unwrap_or(base);
+    if name.contains([':', '@']) {
+        base.to_owned()
+    } else {
+        format!("{base}:latest")
+    }
+}
+
+/// A reference without its tag and its digest.
+pub(super) fn repository(reference: &str) -> &str {
+    let name = reference.split('@').next().unwrap_or(reference);
+    split_tag(name).0
+}
+
+/// Repository and tag of a name. A colon before the last slash is a port.
+fn split_tag(name: &str) -> (&str, &str) {
+    match name.rsplit_once(':') {
+        Some((repo, tag)) if !tag.contains('/') => (repo, tag),
+        _ => (name, "latest"),
+    }
+}
+
+/// The registry of a reference: its first part when that is a host, else Docker Hub.
+fn registry(reference: &str) -> &str {
+    match reference.split_once('/') {
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
+        _ => "docker.io",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_images_are_taken_apart() {
+        assert_eq!(split_tag("host:5000/a"), ("host:5000/a", "latest"));
+        assert_eq!(split_tag("host:5000/a:1"), ("host:5000/a", "1"));
+        assert_eq!(repository("host:5000/a:1@sha256:00"), "host:5000/a");
+        assert_eq!(repository("debian"), "debian");
+        assert_eq!(registry("debian:12"), "docker.io");
+        assert_eq!(registry("lmsysorg/sglang:v1"), "docker.io");
+        assert_eq!(registry("host:5000/a:1"), "host:5000");
+        assert_eq!(registry("localhost/a"), "localhost");
+    }
+
+    #[test]
+    fn one_tag_is_pulled_and_not_all() {
+        assert_eq!(pullable("debian"), "debian:latest");
+        assert_eq!(pullable("host:5000/debian"), "host:5000/debian:latest");
+        for whole in [
+            "debian:12",
+            "host:5000/a/debian:12",
+            "a/b@sha256:00",
+            "a/b:1@sha256:00",
+        ] {
+            assert_eq!(pullable(whole), whole);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What the guide's recipe does otherwise than the guide.
+
+use crate::plan::Correction;
+
+/// Columns of the text.
+const WIDTH: usize = 100;
+
+/// Each line of the guide, what it does, how that is known, and what the recipe does.
+#[must_use]
+pub fn corrections(corrections: &[Correction]) -> String {
+    let mut text = String::new();
+    for (index, one) in corrections.iter().enumerate() {
+        let Correction {
+            guide,
+            consequence,
+            shown,
+            recipe,
+        } = one;
+        if index > 0 {
+            text.push('\n');
+        }
+        for (name, value) in [
+            ("guide", guide),
+            ("does", consequence),
+            ("shown", shown),
+            ("recipe", recipe),
+        ] {
+            paragraph(&mut text, name, value);
+        }
+    }
+    text
+}
+
+/// A name and its text, broken between words.
+fn paragraph(text: &mut String, name: &str, value: &str) {
+    let mut line = format!("{name:<8}");
+    for word in value.split_whitespace() {
+        if line.trim_end().len() + 1 + word.len() > WIDTH {
+            text.push_str(line.trim_end());
+            text.push('\n');
+            line = " ".repeat(8);
+        }
+        line.push_str(word);
+        line.push(' ');
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}

@@ -1,0 +1,293 @@
+//! How long a build takes and how much memory, the process's start included, beside Docker's command line on the same
+//! daemon, turn by turn. `cargo bench --bench build`; it needs `tests/support/base-image.sh` first, and a `docker` that
+//! builds with BuildKit by itself or through buildx (`DSR1_BENCH_DOCKER` names another than that on PATH).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints, and says what is wrong by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use dsr1::engine::docker::Docker;
+use dsr1::engine::env::Env;
+use dsr1::event::{Recorder, StepEvents};
+use dsr1::plan::{BuildImage, Builder, LABEL_INPUTS};
+
+const BASE: &str = "debian:bookworm-slim";
+/// Bytes of the large context.
+const LARGE: usize = 500_000_000;
+/// What the child process of our side is called with.
+const CHILD: &str = "--build";
+
+/// One way to build, for both sides: a directory that holds the context, and what is special about it.
+struct Turn {
+    dir: PathBuf,
+    step: BuildImage,
+}
+
+/// A build of `run`, as a file of ours and as a directory for Docker's command line.
+fn turn(root: &Path, side: &str, number: usize, wheels: Option<&Path>, run: &str, fresh: bool) -> Turn {
+    // What is different from turn to turn is a label at the end: every step before it is the same.
+    let inputs = if fresh {
+        format!("{side}-{number}")
+    } else {
+        side.to_owned()
+    };
+    let dockerfile = format!("FROM {BASE}\nRUN {run}\nLABEL {LABEL_INPUTS}=\"{inputs}\"\n");
+    let dir = root.join(format!("{side}-{number}"));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("Dockerfile"), &dockerfile).unwrap();
+    if let Some(wheels) = wheels {
+        std::fs::create_dir_all(dir.join("wheels")).unwrap();
+        for file in std::fs::read_dir(wheels).unwrap() {
+            let file = file.unwrap();
+            let _ = std::fs::hard_link(file.path(), dir.join("wheels").join(file.file_name()));
+        }
+    }
+    let step = BuildImage {
+        stack: format!("bench-{side}-{number}"),
+        tag: format!("dsr1-bench/{side}:1"),
+        also: Vec::new(),
+        push: false,
+        inline_cache: false,
+        base: BASE.to_owned(),
+        base_digest: None,
+        builder: Builder::Buildkit,
+        platform: None,
+        dockerfile,
+        files: BTreeMap::new(),
+        wheels: wheels.map(|_| dir.join("wheels").to_str().unwrap().to_owned()),
+        secrets: Vec::new(),
+        args: BTreeMap::new(),
+        inherited_args: Vec::new(),
+        labels: BTreeMap::new(),
+        network: "host".to_owned(),
+        no_cache: false,
+        pull: false,
+        cache_from: Vec::new(),
+        inputs,
+        install_bytes: 0,
+    };
+    Turn { dir, step }
+}
+
+/// Our side: this program again, which builds what the file says.
+fn ours(turn: &Turn, no_cache: bool) -> Command {
+    let file = turn.dir.join("step.json");
+    let step = BuildImage {
+        no_cache,
+        ..turn.step.clone()
+    };
+    std::fs::write(&file, serde_json::to_vec(&step).unwrap()).unwrap();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(CHILD).arg(file);
+    command
+}
+
+/// The peer's side.
+fn peer(docker: &str, turn: &Turn, no_cache: bool) -> Command {
+    let mut command = Command::new(docker);
+    command
+        .env("DOCKER_BUILDKIT", "1")
+        .args(["build", "--network", "host", "--tag"]);
+    command
+        .arg(&turn.step.tag)
+        .args(no_cache.then_some("--no-cache"))
+        .arg(&turn.dir);
+    command
+}
+
+fn build(file: &str) {
+    let step: BuildImage = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let recorder = Recorder::default();
+    runtime.block_on(async {
+        let docker = Docker::connect(&Env::read()).await.unwrap();
+        docker.build(&step, &StepEvents::new(&recorder, 1)).await.unwrap();
+    });
+}
+
+/// Wall time and the most memory of a process, in bytes.
+fn measure(mut command: Command) -> (Duration, u64) {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let begun = Instant::now();
+    let mut child = command.spawn().unwrap();
+    let mut errors = child.stderr.take().unwrap();
+    let reader = std::thread::spawn(move || std::io::read_to_string(&mut errors).unwrap_or_default());
+    let mut most = 0;
+    let status = loop {
+        most = most.max(most_memory(&child));
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let took = begun.elapsed();
+    let said = reader.join().unwrap();
+    assert!(status.success(), "{command:?}: {said}");
+    (took, most)
+}
+
+fn most_memory(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
+}
+
+fn median<T: Ord + Copy>(values: &mut [T]) -> T {
+    values.sort();
+    values[values.len() / 2]
+}
+
+/// One line: medians of both, and how ours is to the peer's.
+fn compare(what: &str, runs: usize, mut sides: impl FnMut(usize) -> (Command, Command)) {
+    let (mut times, mut memory) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
+    for run in 0..=runs {
+        let (ours, peer) = sides(run);
+        let (left, right) = (measure(ours), measure(peer));
+        // The first does not count: it may fill a cache.
+        if run > 0 {
+            times.0.push(left.0);
+            times.1.push(right.0);
+            memory.0.push(left.1);
+            memory.1.push(right.1);
+        }
+    }
+    let seconds = (
+        median(&mut times.0).as_secs_f64(),
+        median(&mut times.1).as_secs_f64(),
+    );
+    #[expect(clippy::cast_precision_loss, reason = "megabytes")]
+    let megabytes = (
+        median(&mut memory.0) as f64 / 1e6,
+        median(&mut memory.1) as f64 / 1e6,
+    );
+    println!(
+        "{what:<34} ours {:7.3} s {:5.0} MB   docker {:7.3} s {:5.0} MB   ratio {:.2} ({runs} runs each)",
+        seconds.0,
+        megabytes.0,
+        seconds.1,
+        megabytes.1,
+        seconds.0 / seconds.1
+    );
+}
+
+/// Files of noise: 500 MB that do not compress.
+fn large(dir: &Path) {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    for number in 0..10 {
+        let mut bytes = Vec::with_capacity(LARGE / 10);
+        while bytes.len() < LARGE / 10 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            bytes.extend_from_slice(&state.to_le_bytes());
+        }
+        let mut file = std::fs::File::create(dir.join(format!("{number}.whl"))).unwrap();
+        file.write_all(&bytes).unwrap();
+    }
+}
+
+fn output(docker: &str, args: &[&str]) -> String {
+    let output = Command::new(docker).args(args).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, flag, file] = args.as_slice()
+        && flag == CHILD
+    {
+        return build(file);
+    }
+    let docker = std::env::var("DSR1_BENCH_DOCKER").unwrap_or_else(|_| "docker".to_owned());
+    println!(
+        "docker {} on dockerd {}, {BASE}",
+        output(&docker, &["version", "--format", "{{.Client.Version}}"]),
+        output(&docker, &["version", "--format", "{{.Server.Version}}"])
+    );
+    let root = tempfile::Builder::new().prefix("dsr1-bench-").tempdir().unwrap();
+    let root = root.path();
+    let small = |side: &str, number, fresh| turn(root, side, number, None, "true", fresh);
+    compare("unchanged", 20, |_| {
+        (
+            ours(&small("ours", 0, false), false),
+            peer(&docker, &small("docker", 0, false), false),
+        )
+    });
+    compare("another label, every step cached", 20, |run| {
+        (
+            ours(&small("ours-label", run, true), false),
+            peer(&docker, &small("docker-label", run, true), false),
+        )
+    });
+    compare("--no-cache", 10, |_| {
+        (
+            ours(&small("ours-none", 0, false), true),
+            peer(&docker, &small("docker-none", 0, false), true),
+        )
+    });
+    let wheels = root.join("large");
+    std::fs::create_dir(&wheels).unwrap();
+    large(&wheels);
+    let read = "--mount=type=bind,source=wheels,target=/run/wheels ls /run/wheels";
+    let with = |side: &str, number, fresh| turn(root, side, number, Some(&wheels), read, fresh);
+    compare("500 MB context, cold", 4, |run| {
+        (
+            ours(&with("ours-cold", run, true), false),
+            peer(&docker, &with("docker-cold", run, true), false),
+        )
+    });
+    // The same context as before; a label makes it another build.
+    compare("500 MB context, unchanged", 10, |run| {
+        let again = |side: &str| {
+            let mut turn = with(side, 0, true);
+            turn.step.inputs = format!("{side}-again-{run}");
+            turn.step.dockerfile = turn
+                .step
+                .dockerfile
+                .replace(&format!("{side}-0"), &turn.step.inputs);
+            std::fs::write(turn.dir.join("Dockerfile"), &turn.step.dockerfile).unwrap();
+            turn
+        };
+        (
+            ours(&again("ours-cold"), false),
+            peer(&docker, &again("docker-cold"), false),
+        )
+    });
+    for side in [
+        "ours",
+        "docker",
+        "ours-label",
+        "docker-label",
+        "ours-none",
+        "docker-none",
+        "ours-cold",
+        "docker-cold",
+    ] {
+        output(&docker, &["image", "rm", &format!("dsr1-bench/{side}:1")]);
+    }
+    // What lost its tag to the next turn.
+    output(
+        &docker,
+        &[
+            "image",
+            "prune",
+            "--force",
+            "--filter",
+            &format!("label={LABEL_INPUTS}"),
+        ],
+    );
+}

@@ -1,0 +1,183 @@
+//! A daemon of the test's own: nothing cached, a disk that can be small, and it may be ended.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use dsr1::engine::docker::Docker;
+use dsr1::engine::env::Env;
+use dsr1::error::Kind;
+use dsr1::event::{Recorder, StepEvents};
+
+use super::{BASE, Name, docker, image, must_run, support};
+
+/// A second `dockerd`, without a network of its own. It needs root, as every daemon does.
+pub(super) struct Daemon {
+    child: Child,
+    bridge: String,
+    dir: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// Starts one; `size` is the room for its images, in MB.
+    pub(super) fn start(size: Option<u32>) -> Self {
+        let dir = tempfile::Builder::new().prefix("dsr1-daemon-").tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        std::fs::create_dir(path("data")).unwrap();
+        if let Some(size) = size {
+            let size = format!("size={size}m");
+            let mount = ["-t", "tmpfs", "-o", &size, "tmpfs", &path("data")];
+            must_run(
+                "mount",
+                &mount,
+                "this test mounts a small file system: run it as root",
+            );
+        }
+        // Not the machine's own settings, with which its flags may be at odds.
+        std::fs::write(path("config"), "{}").unwrap();
+        // A bridge of its own: with `none` it would delete that of the machine's daemon.
+        let bridge = format!("dsr1t{:x}-{}", std::process::id(), support::unique());
+        must_run(
+            "ip",
+            &["link", "add", &bridge, "type", "bridge"],
+            "this test makes a bridge: run it as root",
+        );
+        let log = std::fs::File::create(path("log")).unwrap();
+        let child = Command::new("dockerd")
+            .args(["--config-file", &path("config")])
+            .args(["--data-root", &path("data"), "--exec-root", &path("exec")])
+            .args([
+                "--pidfile",
+                &path("pid"),
+                "--host",
+                &format!("unix://{}", path("sock")),
+            ])
+            .args(["--bridge", &bridge, "--iptables=false", "--ip6tables=false"])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("this test starts a daemon of its own: install dockerd and run it as root");
+        let daemon = Self { child, bridge, dir };
+        let begun = Instant::now();
+        while !daemon.cli(&["version"]) {
+            // A bridge of its own: with `none` it would delete that of the machine's daemon.
+            let bridge = format!("dsr1t{:x}-{}", std::process::id(), support::unique());
+            must_run(
+                "ip",
+                &["link", "add", &bridge, "type", "bridge"],
+                "this test makes a bridge: run it as root",
+            );
+            let log = std::fs::read_to_string(daemon.dir.path().join("log")).unwrap();
+            assert!(
+                begun.elapsed() < Duration::from_mins(1),
+                "dockerd does not answer:\n{log}"
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        daemon
+    }
+
+    pub(super) fn host(&self) -> String {
+        format!("unix://{}", self.dir.path().join("sock").display())
+    }
+
+    pub(super) fn cli(&self, args: &[&str]) -> bool {
+        let status = Command::new("docker")
+            .args(["--host", &self.host()])
+            .args(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        status.unwrap().success()
+    }
+
+    /// Gives it the tests' base image.
+    pub(super) fn with_base(&self, dir: &Path) {
+        let saved = dir.join("base.tar");
+        must_run(
+            "docker",
+            &["save", "--output", saved.to_str().unwrap(), BASE],
+            "install docker",
+        );
+        assert!(self.cli(&["load", "--input", saved.to_str().unwrap()]));
+        std::fs::remove_file(saved).unwrap();
+    }
+
+    pub(super) async fn connect(&self) -> Docker {
+        let env = Env {
+            docker_host: Some(self.host()),
+            ..Env::read()
+        };
+        Docker::connect(&env).await.unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").arg(&pid).status();
+        let _ = self.child.wait();
+        let _ = Command::new("ip").args(["link", "delete", &self.bridge]).status();
+        // A daemon that was killed leaves its mounts, and a step that runs; those end by themselves.
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let own = self.dir.path().to_str().unwrap_or_default();
+        let targets = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for target in targets
+            .filter(|target| target.starts_with(own))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+        {
+            let _ = Command::new("umount").args(["-l", target]).status();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_under_the_daemon_is_the_hosts_fault() {
+    docker().await;
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(Some(600));
+    daemon.with_base(dir.path());
+    let docker = daemon.connect().await;
+    let name = Name::new("full");
+    let step = image(&name, "dd if=/dev/zero of=/big bs=1M count=2000");
+    let recorder = Recorder::default();
+    let error = docker
+        .build(&step, &StepEvents::new(&recorder, 1))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::Host, "{error:?}");
+    assert_eq!(error.causes(), ["the disk filled up"], "{error:?}");
+    assert!(!daemon.cli(&["image", "inspect", &step.tag]));
+}
+
+#[tokio::test]
+async fn a_daemon_that_goes_away_during_a_build_is_named() {
+    docker().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start(None);
+    daemon.with_base(dir.path());
+    let docker = daemon.connect().await;
+    let name = Name::new("gone");
+    let step = image(&name, "sh -c 'echo up; sleep 20'");
+    let recorder = Recorder::default();
+    let events = StepEvents::new(&recorder, 1);
+    let ends = async {
+        while !super::build_lines(&recorder).iter().any(|line| line == "up") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        daemon.child.kill().unwrap();
+    };
+    let (built, ()) = tokio::join!(docker.build(&step, &events), ends);
+    let error = built.unwrap_err();
+    assert_eq!(error.kind(), Kind::Docker, "{error:?}");
+    assert!(
+        error.causes().join(" ").contains("the daemon is gone"),
+        "{error:?}"
+    );
+    assert!(
+        error.hints().join(" ").contains("run the command again"),
+        "{error:?}"
+    );
+}

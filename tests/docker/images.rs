@@ -1,0 +1,145 @@
+//! Images as files, and which of them are ours.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use dsr1::error::Kind;
+use dsr1::event::{Recorder, StepEvents};
+use dsr1::plan::{LABEL_ROLE, LABEL_STACK};
+
+use super::daemon::Daemon;
+use super::session::build;
+use super::{BASE, Home, Name, cli, docker, image, support};
+
+/// An image of ours, as a build makes it: with its labels.
+async fn ours(name: &Name) -> String {
+    let mut step = image(
+        name,
+        &format!("sh -c 'head -c 3000000 /dev/urandom > /big; : {}'", name.0),
+    );
+    writeln!(
+        step.dockerfile,
+        "LABEL {LABEL_ROLE}=image {LABEL_STACK}=test-{}",
+        name.0
+    )
+    .unwrap();
+    build(&step).await.0.unwrap();
+    step.tag
+}
+
+#[tokio::test]
+async fn a_saved_image_is_loaded_elsewhere_as_it_was() {
+    let name = Name::new("save");
+    let tag = ours(&name).await;
+    let home = Home::new();
+    let run = home
+        .run(&[
+            "image",
+            "save",
+            &format!("test-{}", name.0),
+            "--output",
+            "image.tar",
+        ])
+        .expect(0);
+    assert!(run.stdout.starts_with(&tag), "{}", run.stdout);
+    let again = home
+        .run(&["image", "save", &tag, "--output", "image.tar"])
+        .expect(2);
+    assert!(again.stderr.contains("--force replaces it"), "{}", again.stderr);
+    let id = cli(&["image", "inspect", "--format", "{{.Id}}", &tag]);
+    let file = home.path().join("image.tar");
+    // Docker itself takes it, and dsr1 on a daemon that has nothing.
+    let daemon = Daemon::start(None);
+    let elsewhere = Home::new().with("DOCKER_HOST", daemon.host());
+    let run = elsewhere
+        .run(&["image", "load", file.to_str().unwrap()])
+        .expect(0);
+    assert!(run.stderr.contains("every hash checked"), "{}", run.stderr);
+    assert!(daemon.cli(&["image", "inspect", id.trim()]));
+    let listed = elsewhere
+        .run(&["image", "list", "--format", "json"])
+        .expect(0)
+        .json();
+    assert_eq!(listed["images"][0]["tags"][0], tag.as_str());
+    cli(&["image", "rm", &tag]);
+    cli(&["load", "--quiet", "--input", file.to_str().unwrap()]);
+    assert_eq!(cli(&["image", "inspect", "--format", "{{.Id}}", &tag]), id);
+    cli(&["image", "rm", &tag]);
+    assert_eq!(support::tree(home.path()).len(), 1, "only the file is left");
+}
+
+/// Promise: never lose work, never lie: a file with one flipped bit is not loaded.
+#[tokio::test]
+async fn a_saved_image_with_one_flipped_bit_is_not_loaded() {
+    let name = Name::new("flipped");
+    let tag = ours(&name).await;
+    let home = Home::new();
+    home.run(&["image", "save", &tag, "--output", "image.tar"])
+        .expect(0);
+    cli(&["image", "rm", &tag]);
+    let path = home.path().join("image.tar");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let run = home.run(&["image", "load", "image.tar"]).expect(6);
+    assert!(run.stderr.contains("does not have the hash"), "{}", run.stderr);
+    assert_eq!(cli(&["image", "ls", "--quiet", &tag]), "");
+    // Cut off, it is none either; and an archive of Docker's own is not ours.
+    bytes[middle] ^= 1;
+    std::fs::write(&path, &bytes[..middle]).unwrap();
+    home.run(&["image", "load", "image.tar"]).expect(6);
+    cli(&["save", "--output", path.to_str().unwrap(), BASE]);
+    let run = home.run(&["image", "load", "image.tar"]).expect(6);
+    assert!(run.stderr.contains("docker load"), "{}", run.stderr);
+}
+
+#[tokio::test]
+async fn a_full_disk_leaves_no_half_of_an_image() {
+    let name = Name::new("savefull");
+    let tag = ours(&name).await;
+    let docker = docker().await;
+    let recorder = Recorder::default();
+    let events = StepEvents::new(&recorder, 1);
+    let error = docker
+        .save_image(&tag, Path::new("/nonexistent/image.tar"), "1", &events)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), Kind::Host, "{error:?}");
+    cli(&["image", "rm", &tag]);
+}
+
+#[tokio::test]
+async fn only_images_of_ours_that_nobody_uses_are_pruned() {
+    docker().await;
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(None);
+    daemon.with_base(dir.path());
+    let elsewhere = daemon.connect().await;
+    let home = Home::new().with("DOCKER_HOST", daemon.host());
+    let (old, used) = (Name::new("old"), Name::new("used"));
+    let mut tags = Vec::new();
+    for name in [&old, &used] {
+        let mut step = image(name, &format!("sh -c ': {}'", name.0));
+        writeln!(step.dockerfile, "LABEL {LABEL_ROLE}=image").unwrap();
+        let recorder = Recorder::default();
+        elsewhere
+            .build(&step, &StepEvents::new(&recorder, 1))
+            .await
+            .unwrap();
+        tags.push(step.tag);
+    }
+    assert!(daemon.cli(&["create", "--name", "user", "--network", "host", &tags[1], "true"]));
+    let dry = home.run(&["image", "prune", "--dry-run"]).expect(0).stdout;
+    assert!(
+        dry.contains(&tags[0]) && !dry.contains(&tags[1]) && !dry.contains("debian"),
+        "{dry}"
+    );
+    home.run(&["image", "prune"]).expect(0);
+    assert!(!daemon.cli(&["image", "inspect", &tags[0]]));
+    assert!(daemon.cli(&["image", "inspect", &tags[1]]) && daemon.cli(&["image", "inspect", BASE]));
+    assert_eq!(
+        home.run(&["image", "prune"]).expect(0).stdout,
+        "nothing to remove\n"
+    );
+}
