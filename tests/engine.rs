@@ -647,16 +647,16 @@ fn leader_of(log: &Path) -> String {
     pids.into_iter().find(leads).expect("no engine process")
 }
 
-/// A stack of the user's own: `cpu` with one more pin in its last layer.
+/// A stack of the user's own: `cpu` with one more pin, in a layer of its own before the last one.
 fn changed_stack(home: &Home) {
+    // The wheel's hash, and one that nothing has: no earlier run on this machine has built the layer.
+    const WHEEL: &str = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
     let stack = home.run(&["stacks", "show", "cpu", "--yaml"]).expect(0).stdout;
     let (before, after) = stack.rsplit_once("    - - sglang==").unwrap();
-    let (pin, rest) = after.split_once('\n').unwrap();
-    let changed = format!(
-        "{before}    - - six==1.17.0\n      - sglang=={}\n{rest}",
-        pin.split(' ').next().unwrap()
-    )
-    .replace("name: cpu", "name: cpu-changed");
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    let changed =
+        format!("{before}    - - six==1.17.0 sha256:{WHEEL} sha256:{now:064x}\n    - - sglang=={after}")
+            .replace("name: cpu", "name: cpu-changed");
     let stacks = home.path().join(".config/dsr1/stacks");
     std::fs::create_dir_all(&stacks).unwrap();
     std::fs::write(stacks.join("cpu-changed.yaml"), changed).unwrap();

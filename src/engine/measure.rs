@@ -34,7 +34,15 @@ pub(super) async fn benchmark(
     runtime.remove(&step.output).await;
     let mut argv = step.argv.clone();
     argv.extend(["--output-file".to_owned(), step.output.clone()]);
-    let printed = run(runtime, &argv, &step.env, events, "the benchmark client").await?;
+    let printed = run(
+        runtime,
+        &argv,
+        &step.results_dir,
+        &step.env,
+        events,
+        "the benchmark client",
+    )
+    .await?;
     let written = runtime.read(&step.output).await?;
     runtime.remove(&step.output).await;
     let mut result = parse_benchmark(&String::from_utf8_lossy(&written), u64::from(step.num_prompts))?;
@@ -79,7 +87,15 @@ pub(super) async fn gsm8k(
         .await?;
     let mut argv = step.argv.clone();
     argv.push(inside);
-    let printed = run(runtime, &argv, &step.env, events, "the gsm8k script").await?;
+    let printed = run(
+        runtime,
+        &argv,
+        &step.results_dir,
+        &step.env,
+        events,
+        "the gsm8k script",
+    )
+    .await?;
     let figure = |key: &str| {
         printed_figure(&printed, key).ok_or_else(|| {
             Error::new(Kind::Server, format!("the gsm8k script printed no `{key}`"))
@@ -118,6 +134,7 @@ pub(super) async fn gsm8k(
 async fn run(
     runtime: &Runtime<'_>,
     argv: &[String],
+    dir: &str,
     env: &std::collections::BTreeMap<String, String>,
     events: &StepEvents<'_>,
     what: &str,
@@ -129,7 +146,7 @@ async fn run(
             printed.push(line.to_owned());
         }
     };
-    let code = runtime.exec(argv, env, &mut on_line).await?;
+    let code = runtime.exec(argv, dir, env, &mut on_line).await?;
     if code == 0 {
         return Ok(printed);
     }

@@ -178,16 +178,23 @@ impl Runtime<'_> {
     }
 
     /// Runs a command beside the engine; returns its exit code. Dropping the future ends it.
+    ///
+    /// What it drops where it stands stays in the container, or in `dir`: never where the user stands.
     pub(super) async fn exec(
         &self,
         argv: &[String],
+        dir: &str,
         extra: &BTreeMap<String, String>,
         on_line: &mut (dyn FnMut(&str) + Send),
     ) -> Result<i64> {
         match self {
             Self::Docker { docker, name, .. } => docker.exec(name, argv, extra, on_line).await,
             Self::Process { env, .. } => {
-                let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+                let within = ["env", "--chdir", dir];
+                let argv: Vec<&str> = within
+                    .into_iter()
+                    .chain(argv.iter().map(String::as_str))
+                    .collect();
                 let finished = command::run(env, &argv, extra, None, on_line).await?;
                 Ok(i64::from(finished.status.code().unwrap_or(137)))
             }

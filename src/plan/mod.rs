@@ -79,6 +79,10 @@ pub fn log_header(labels: &BTreeMap<String, String>) -> String {
 /// What [`log_header`] begins with.
 pub const LOG_HEADER: &str = "# dsr1 ";
 
+/// Where a client runs in a container: `few_shot_gsm8k` writes a file where it stands, and the engine's user owns
+/// nothing else (`sglang/test/few_shot_gsm8k.py` 0.5.23).
+pub const CLIENT_DIR: &str = "/tmp";
+
 /// What will be done, in order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use super::{
-    AwaitReady, Blocker, BuildImage, BuildSecret, Builder, CONTEXT_WHEELS, CheckSnapshot, CreateVenv, Mount,
-    Plan, PullSnapshot, RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server, StartContainer,
-    StartProcess, Step, StopServer, Ulimit, VerifyAnswers, WriteModel,
+    AwaitReady, Blocker, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckSnapshot,
+    CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server,
+    StartContainer, StartProcess, Step, StopServer, Ulimit, VerifyAnswers, WriteModel,
 };
 
 /// Writes `plan` as a bash script. Whatever the values hold, each stays one word of its command.
@@ -482,17 +482,17 @@ fn verify(step: &VerifyAnswers) -> String {
 }
 
 /// A client command in the server's runtime.
-fn client(server: &Server, argv: &[String], env: &BTreeMap<String, String>) -> String {
+fn client(server: &Server, argv: &[String], env: &BTreeMap<String, String>, results_dir: &str) -> String {
     let pairs: Vec<String> = env.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let mut lines: Vec<Vec<&str>> = match server {
         Server::Docker { name } => {
-            let mut lines = vec![vec!["docker", "exec"]];
+            let mut lines = vec![vec!["docker", "exec", "--workdir", CLIENT_DIR]];
             lines.extend(pairs.iter().map(|pair| vec!["--env", pair.as_str()]));
             lines.push(vec![name]);
             lines
         }
         Server::Process { name: _, log: _ } => {
-            let mut lines = vec![vec!["env"]];
+            let mut lines = vec![vec!["env", "--chdir", results_dir]];
             lines.extend(pairs.iter().map(|pair| vec![pair.as_str()]));
             lines
         }
@@ -513,7 +513,7 @@ fn benchmark(step: &RunBenchmark) -> String {
     let mut argv = argv.clone();
     argv.extend(words(&["--output-file", output]));
     let mut script = command(&[vec!["mkdir", "-p", results_dir]]);
-    script.push_str(&client(server, &argv, env));
+    script.push_str(&client(server, &argv, env, results_dir));
     if let Server::Docker { name } = server {
         let from = format!("{name}:{output}");
         script.push_str(&command(&[vec!["docker", "cp", &from, results_dir]]));
@@ -564,7 +564,7 @@ fn gsm8k(step: &RunGsm8k) -> String {
     };
     let mut argv = argv.clone();
     argv.push(inside.to_owned());
-    script.push_str(&client(server, &argv, env));
+    script.push_str(&client(server, &argv, env, results_dir));
     script
 }
 

@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use super::{Docker, SHORT, archive, errors};
 use crate::engine::lines::Lines;
 use crate::error::{Error, Kind, Result};
+use crate::plan::CLIENT_DIR;
 
 /// Bytes per second of the slowest upload that is waited for.
 const SLOWEST: u64 = 1 << 20;
@@ -50,6 +51,7 @@ impl Docker {
         let config = ExecConfig {
             cmd: Some(cmd),
             env: Some(env.iter().map(|(key, value)| format!("{key}={value}")).collect()),
+            working_dir: Some(CLIENT_DIR.to_owned()),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             ..ExecConfig::default()
