@@ -166,6 +166,9 @@ pub struct Docker {
     pub unreachable: Option<String>,
     /// Engine version.
     pub version: Option<String>,
+    /// What it is when it is not Docker's own, such as `Podman Engine`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
     /// Highest API version it speaks.
     pub api_version: Option<String>,
     /// Where it keeps images.
@@ -192,6 +195,15 @@ impl Docker {
     #[must_use]
     pub const fn answers(&self) -> bool {
         self.version.is_some()
+    }
+
+    /// Whether it is on another host, as far as its address says: a forwarded port looks like a near one.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        let near = ["unix://", "tcp://127.", "tcp://localhost", "tcp://[::1]"];
+        self.endpoint
+            .as_ref()
+            .is_some_and(|url| !near.iter().any(|prefix| url.starts_with(prefix)))
     }
 }
 

@@ -17,6 +17,8 @@ mod registry;
 #[path = "docker/session.rs"]
 mod session;
 mod support;
+#[path = "docker/transports.rs"]
+mod transports;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -804,15 +806,4 @@ async fn a_daemon_that_hangs_later_hangs_no_call() {
         );
     }
     assert!(facts.images.is_empty() && facts.pullable.is_empty());
-}
-
-#[tokio::test]
-async fn tls_is_never_replaced_by_plain_text() {
-    let env = Env {
-        docker_host: Some("tcp://127.0.0.1:1".to_owned()),
-        docker_tls: Some("/nonexistent".into()),
-        ..Env::default()
-    };
-    let error = Docker::connect(&env).await.err().unwrap();
-    assert_eq!(error.causes(), ["TLS is not spoken here"], "{error:?}");
 }

@@ -36,6 +36,8 @@ pub struct Env {
     pub docker_config: PathBuf,
     /// Directory of the TLS files when `DOCKER_TLS_VERIFY` is on: `DOCKER_CERT_PATH`, else `docker_config`.
     pub docker_tls: Option<PathBuf>,
+    /// `SSH_AUTH_SOCK`, for a daemon behind `ssh`.
+    pub ssh_agent: Option<String>,
     /// Variables that children get as they are.
     pub inherited: Vec<(String, String)>,
 }
@@ -155,6 +157,7 @@ impl Env {
             hub_token,
             hub_offline: is_on(get("HF_HUB_OFFLINE")) || is_on(get("TRANSFORMERS_OFFLINE")),
             docker_host: get("DOCKER_HOST"),
+            ssh_agent: get("SSH_AUTH_SOCK"),
             docker_context: get("DOCKER_CONTEXT"),
             docker_tls: tls
                 .then(|| get("DOCKER_CERT_PATH").map_or_else(|| docker_config.clone(), PathBuf::from)),

@@ -124,6 +124,20 @@ pub(super) fn disk(facts: &Facts, path: &str, need: u64, what: &str, variable: &
     })
 }
 
+/// A daemon on another host: weights, port and log of a server would be there, and this host would ask its own.
+pub(super) fn remote_docker(facts: &Facts) -> Option<Blocker> {
+    let endpoint = facts
+        .docker
+        .endpoint
+        .as_ref()
+        .filter(|_| facts.docker.is_remote())?;
+    Some(Blocker {
+        message: "the Docker daemon is on another host".to_owned(),
+        cause: format!("{endpoint}: the weights, the port and the GPUs of a server are those of that host"),
+        hint: "run dsr1 there; from here, build, image and stacks work".to_owned(),
+    })
+}
+
 /// Too little memory for the engine to start at all.
 pub(super) fn memory_blocker(stack: &Stack, facts: &Facts) -> Option<Blocker> {
     let have = facts
@@ -428,11 +442,17 @@ fn docker(stack: &Stack, facts: &Facts) -> Finding {
                 Some(false) => ", builds with the classic builder: no secrets, no caches",
                 None => "",
             };
-            Finding::new(
-                "docker",
-                Verdict::Ok,
-                format!("Docker {version}, API {api} at {at}{builder}"),
-            )
+            let product = docker.product.as_deref().unwrap_or("Docker");
+            let text = format!("{product} {version}, API {api} at {at}{builder}");
+            if docker.is_remote() {
+                return Finding::new(
+                    "docker",
+                    Verdict::Warn,
+                    format!("{text}; it is on another host: images only, no servers"),
+                )
+                .fix("run dsr1 on that host to serve there");
+            }
+            Finding::new("docker", Verdict::Ok, text)
         }
         (None, Some(why)) => {
             let verdict = if stack.process_runtime {

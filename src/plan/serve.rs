@@ -130,9 +130,14 @@ pub(super) fn checked(request: &ServeRequest) -> Result<Vec<Check>> {
 /// What of this host the server cannot live with.
 pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
     let ServeRequest {
-        profile, stack, port, ..
+        profile,
+        stack,
+        port,
+        target,
+        ..
     } = request;
     let checks = [
+        checks::remote_docker(facts).filter(|_| matches!(target, Target::Docker)),
         checks::hardware(profile, stack, facts),
         checks::memory_blocker(stack, facts),
         checks::server(facts, &server_name(request), *port),

@@ -9,7 +9,7 @@ use super::session::build;
 use super::{BASE, Name, cli, image, support};
 
 /// A build whose first stage reads everything that there is, and whose last has a file of it.
-fn classic(name: &Name, run: &str) -> BuildImage {
+pub(super) fn classic(name: &Name, run: &str) -> BuildImage {
     BuildImage {
         builder: Builder::Classic,
         dockerfile: format!(

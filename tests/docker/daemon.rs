@@ -21,6 +21,11 @@ pub(super) struct Daemon {
 impl Daemon {
     /// Starts one; `size` is the room for its images, in MB.
     pub(super) fn start(size: Option<u32>) -> Self {
+        Self::start_at(size, &[])
+    }
+
+    /// As [`Self::start`], listening also where `more` says.
+    pub(super) fn start_at(size: Option<u32>, more: &[String]) -> Self {
         let dir = tempfile::Builder::new().prefix("dsr1-daemon-").tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         std::fs::create_dir(path("data")).unwrap();
@@ -53,6 +58,7 @@ impl Daemon {
                 &format!("unix://{}", path("sock")),
             ])
             .args(["--bridge", &bridge, "--iptables=false", "--ip6tables=false"])
+            .args(more)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -60,13 +66,6 @@ impl Daemon {
         let daemon = Self { child, bridge, dir };
         let begun = Instant::now();
         while !daemon.cli(&["version"]) {
-            // A bridge of its own: with `none` it would delete that of the machine's daemon.
-            let bridge = format!("dsr1t{:x}-{}", std::process::id(), support::unique());
-            must_run(
-                "ip",
-                &["link", "add", &bridge, "type", "bridge"],
-                "this test makes a bridge: run it as root",
-            );
             let log = std::fs::read_to_string(daemon.dir.path().join("log")).unwrap();
             assert!(
                 begun.elapsed() < Duration::from_mins(1),

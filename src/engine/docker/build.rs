@@ -63,7 +63,7 @@ impl Docker {
                     credentials: self.credentials.clone(),
                 };
                 let key = format!("dsr1-{}", step.stack);
-                let Some(session) = Session::open(&self.endpoint, &id, &key, served).await? else {
+                let Some(session) = Session::open(&self.dial, &id, &key, served).await? else {
                     return Err(Error::new(Kind::Docker, format!("cannot build {}", step.tag))
                         .cause("the daemon knows no build sessions: its BuildKit is off, or it is not Docker")
                         .hint("--builder classic does without, where no secret is needed"));
@@ -76,7 +76,7 @@ impl Docker {
                 archive::context(step, secrets)?,
             ),
         };
-        let mut answer = transport::post(&self.endpoint, &path(step, &id), headers, body).await?;
+        let mut answer = transport::post(&self.dial, &path(step, &id), headers, body).await?;
         let refused = !answer.response.status().is_success();
         let mut log = BuildLog::default();
         let mut body = Vec::new();
@@ -126,7 +126,7 @@ impl Docker {
         Err(Error::new(Kind::Host, format!("cannot build {}", step.tag))
             .cause(format!(
                 "the plan is for {wanted}, and the Docker daemon at `{}` is {daemon}",
-                self.endpoint
+                self.dial.endpoint()
             ))
             .hint("build on a host of that architecture: dsr1 emulates none"))
     }

@@ -231,7 +231,7 @@ impl Docker {
                 Ok(Err(error)) if !errors::is_missing(&error) => {
                     return Err(errors::failed(&format!("cannot stop container {name}"), &error));
                 }
-                Err(_) => return Err(errors::hung(&self.endpoint, limit)),
+                Err(_) => return Err(errors::hung(self.dial.endpoint(), limit)),
                 Ok(_) => {}
             }
             // SGLang, too, ends itself by SIGKILL: it was Docker's only when the time was up.

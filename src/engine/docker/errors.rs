@@ -4,38 +4,55 @@ use std::time::Duration;
 
 use bollard::errors::Error as Bollard;
 
+use super::endpoint::{Endpoint, Way};
 use crate::error::{Error, Kind};
 
 /// The daemon cannot be reached.
-pub(super) fn unreachable(endpoint: &str, error: &Bollard) -> Error {
+pub(super) fn unreachable(endpoint: &Endpoint, error: &Bollard) -> Error {
     let (cause, hint) = reach(&chain(error), endpoint);
     Error::new(Kind::Docker, format!("no Docker daemon at `{endpoint}`"))
         .cause(cause)
         .hint(hint)
 }
 
-fn reach(text: &str, endpoint: &str) -> (String, String) {
+fn reach(text: &str, endpoint: &Endpoint) -> (String, String) {
     let lower = text.to_lowercase();
-    let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
-    if lower.contains("permission denied") {
-        let hint = "add yourself to its group (sudo usermod -aG docker $USER, then log in again), or use --runtime process";
-        return ("permission denied on its socket".to_owned(), hint.to_owned());
-    }
-    let hint = "start it (sudo systemctl start docker), set DOCKER_HOST, or use --runtime process".to_owned();
-    if lower.contains("socket not found") || lower.contains("no such file") {
-        return (format!("`{path}` does not exist"), hint);
-    }
-    if lower.contains("connection refused") {
-        return (
+    let local = "set DOCKER_HOST to a daemon that runs, or use --runtime process";
+    match &endpoint.way {
+        Way::Unix(_) if lower.contains("permission denied") => (
+            "permission denied on its socket".to_owned(),
+            "add yourself to its group (sudo usermod -aG docker $USER, then log in again), or use --runtime process"
+                .to_owned(),
+        ),
+        Way::Unix(path) if lower.contains("no such file") => (
+            format!("`{}` does not exist", path.display()),
+            format!("start it (sudo systemctl start docker), {local}"),
+        ),
+        Way::Ssh { destination, socket: _ } => (
+            text.to_owned(),
+            format!(
+                "`ssh {} docker version` must work without a question: load the key (ssh-add), and accept the host's key once",
+                destination.join(" ")
+            ),
+        ),
+        Way::Unix(_) | Way::Tcp { .. } if lower.contains("connection refused") => (
             "nothing listens there: the daemon is not running".to_owned(),
-            hint,
-        );
+            format!("start it (sudo systemctl start docker), {local}"),
+        ),
+        Way::Tcp { tls: None, .. } if lower.contains("http request to an https server") => (
+            "it speaks TLS only".to_owned(),
+            "set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the directory of ca.pem, cert.pem and key.pem".to_owned(),
+        ),
+        Way::Tcp { tls: Some(dir), .. } => (
+            text.to_owned(),
+            format!("the certificates are those in {}", dir.display()),
+        ),
+        Way::Unix(_) | Way::Tcp { .. } => (text.to_owned(), format!("start it, {local}")),
     }
-    (text.to_owned(), hint)
 }
 
 /// The daemon took the connection and says nothing.
-pub(super) fn hung(endpoint: &str, waited: Duration) -> Error {
+pub(super) fn hung(endpoint: &Endpoint, waited: Duration) -> Error {
     Error::new(Kind::Docker, format!("the Docker daemon at `{endpoint}` hangs"))
         .cause(format!("no answer within {} s", waited.as_secs()))
         .hint("sudo systemctl restart docker, or use --runtime process")
@@ -189,7 +206,10 @@ mod tests {
     #[test]
     fn permission_denied_on_the_socket_says_which_group() {
         let denied = Bollard::from(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
-        let error = unreachable("unix:///var/run/docker.sock", &denied);
+        let error = unreachable(
+            &Endpoint::parse("unix:///var/run/docker.sock", None).unwrap(),
+            &denied,
+        );
         assert_eq!(
             (error.kind(), error.causes()),
             (Kind::Docker, vec!["permission denied on its socket".to_owned()])

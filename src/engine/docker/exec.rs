@@ -161,7 +161,7 @@ impl Docker {
         let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
         let mut stream = Box::pin(self.api.download_from_container(name, Some(options)));
         let mut bytes = Vec::new();
-        let hung = |_| errors::hung(&self.endpoint, SHORT);
+        let hung = |_| errors::hung(self.dial.endpoint(), SHORT);
         while let Some(piece) = tokio::time::timeout(SHORT, stream.next()).await.map_err(hung)? {
             bytes.extend(piece.map_err(|error| errors::failed(&doing, &error))?);
             // The archive adds headers and padding to the file.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::session::Session;
-use super::{Docker, GREETING, registry};
+use super::{Docker, registry};
 use crate::engine::env::Env;
 use crate::engine::host;
 use crate::facts;
@@ -30,14 +30,14 @@ impl Docker {
     }
 
     async fn look(&self, images: &[&str], probe_pull: &[&str]) -> facts::Docker {
-        let info = tokio::time::timeout(GREETING, self.api.info())
+        let info = tokio::time::timeout(self.dial.greeting(), self.api.info())
             .await
             .ok()
             .and_then(Result::ok)
             .unwrap_or_default();
         let (mut found, mut digests) = (BTreeMap::new(), BTreeMap::new());
         for image in images.iter().filter(|image| !image.is_empty()) {
-            match tokio::time::timeout(GREETING, self.api.inspect_image(image)).await {
+            match tokio::time::timeout(self.dial.greeting(), self.api.inspect_image(image)).await {
                 Ok(Ok(inspect)) => {
                     let id = inspect.id.unwrap_or_default();
                     // An image that was loaded or built here has no digest of its registry; its id is one too.
@@ -64,23 +64,24 @@ impl Docker {
         }
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
         runtimes.sort();
-        let sessions = tokio::time::timeout(GREETING, Session::is_offered(&self.endpoint)).await;
+        let sessions = tokio::time::timeout(self.dial.greeting(), Session::is_offered(&self.dial)).await;
         facts::Docker {
             platform: self.version.arch.as_ref().map(|arch| format!("linux/{arch}")),
             sessions: sessions.ok(),
-            endpoint: Some(self.endpoint.clone()),
+            endpoint: Some(self.dial.endpoint().to_string()),
             unreachable: None,
             version: self
                 .version
                 .version
                 .clone()
                 .or_else(|| Some("unknown".to_owned())),
+            product: self.product(),
             api_version: self.version.api_version.clone(),
             root_free_bytes: info
                 .docker_root_dir
                 .as_deref()
                 // A remote daemon's path says nothing about this host's disk.
-                .filter(|path| self.endpoint.starts_with("unix://") && std::path::Path::new(path).exists())
+                .filter(|path| self.dial.endpoint().is_here() && std::path::Path::new(path).exists())
                 .and_then(host::free_bytes),
             root_dir: info.docker_root_dir,
             runtimes,
@@ -88,5 +89,11 @@ impl Docker {
             digests,
             pullable,
         }
+    }
+
+    /// Docker's own names its first component `Engine`; Podman's service says `Podman Engine` (4.3, 5.4).
+    fn product(&self) -> Option<String> {
+        let first = self.version.components.as_ref()?.first()?;
+        (first.name != "Engine").then(|| first.name.clone())
     }
 }

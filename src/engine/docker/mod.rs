@@ -17,7 +17,8 @@
 //! | `registry` | pull, tag, push |
 //! | `progress` | what it says meanwhile |
 //! | `credentials` | logins of registries |
-//! | `transport` | connections beside bollard's |
+//! | `dial` | connections to it |
+//! | `transport` | requests over them, bollard's and ours |
 //! | `container` | servers: create, start, state, stop, list |
 //! | `exec` | commands and files inside a container |
 //! | `logs` | log lines |
@@ -28,6 +29,7 @@ mod build;
 mod container;
 mod context;
 mod credentials;
+mod dial;
 mod endpoint;
 mod errors;
 mod exec;
@@ -40,19 +42,19 @@ mod registry;
 mod session;
 mod transport;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use archive::oci::ImageRecord;
 pub use container::{ContainerState, ContainerSummary};
 
+use self::dial::Dial;
+use self::endpoint::Endpoint;
 use super::env::Env;
 use crate::error::Result;
 
 /// Deadline of a short call.
 const SHORT: Duration = Duration::from_secs(30);
-/// Time for the first answer: a daemon that hangs must not hang dsr1.
-const GREETING: Duration = Duration::from_secs(5);
 /// Deadline of a call that takes as long as it takes: a build, a stop with its drain.
 const LONG: Duration = Duration::from_hours(24);
 
@@ -62,7 +64,7 @@ pub struct Docker {
     api: bollard::Docker,
     /// For calls without a deadline worth the name.
     patient: bollard::Docker,
-    endpoint: String,
+    dial: Arc<Dial>,
     credentials: credentials::Credentials,
     version: bollard::models::SystemVersion,
     /// Commands that run in containers, to be ended when dsr1 is interrupted.
@@ -73,20 +75,22 @@ impl Docker {
     /// Connects to the daemon that the environment names, and asks its version.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Docker`] when none answers within five seconds, with what is in the way.
+    /// [`crate::error::Kind::Docker`] when none answers in time, with what is in the way.
     pub async fn connect(env: &Env) -> Result<Self> {
-        let endpoint = endpoint::resolve(env)?;
-        let api = endpoint::open(&endpoint)?.with_timeout(SHORT);
+        let dial = Arc::new(Dial::new(Endpoint::resolve(env)?, env)?);
+        let endpoint = dial.endpoint();
+        let api =
+            transport::client(Arc::clone(&dial)).map_err(|error| errors::unreachable(endpoint, &error))?;
         let patient = api.clone().with_timeout(LONG);
-        let version = match tokio::time::timeout(GREETING, api.version()).await {
+        let version = match tokio::time::timeout(dial.greeting(), api.version()).await {
             Ok(Ok(version)) => version,
-            Ok(Err(error)) => return Err(errors::unreachable(&endpoint, &error)),
-            Err(_) => return Err(errors::hung(&endpoint, GREETING)),
+            Ok(Err(error)) => return Err(errors::unreachable(endpoint, &error)),
+            Err(_) => return Err(errors::hung(endpoint, dial.greeting())),
         };
         Ok(Self {
             api,
             patient,
-            endpoint,
+            dial,
             credentials: credentials::Credentials::new(env),
             version,
             clients: Mutex::default(),

@@ -33,6 +33,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::context::BuildContext;
 use super::credentials::Credentials;
+use super::dial::Dial;
 use super::transport::{self, Answer, Task};
 use crate::error::{At, Kind};
 
@@ -65,14 +66,14 @@ pub(super) struct Session {
 
 impl Session {
     /// Whether the daemon knows sessions. None is opened: the daemon would keep it for a while after we left.
-    pub(super) async fn is_offered(endpoint: &str) -> bool {
-        let answer = transport::post(endpoint, "/session", &[], transport::empty()).await;
+    pub(super) async fn is_offered(dial: &Dial) -> bool {
+        let answer = transport::post(dial, "/session", &[], transport::empty()).await;
         // It misses the upgrade in our request where it knows what that is about.
         answer.is_ok_and(|answer| answer.response.status() == StatusCode::BAD_REQUEST)
     }
 
     /// Asks for a session; the connection is its own from then on.
-    async fn ask(endpoint: &str, id: &str, key: &str) -> crate::error::Result<Option<Answer>> {
+    async fn ask(dial: &Dial, id: &str, key: &str) -> crate::error::Result<Option<Answer>> {
         let mut headers = vec![
             ("connection", "Upgrade"),
             ("upgrade", "h2c"),
@@ -81,7 +82,7 @@ impl Session {
             ("x-docker-expose-session-sharedkey", key),
         ];
         headers.extend(METHODS.map(|method| ("x-docker-expose-session-grpc-method", method)));
-        let answer = transport::post(endpoint, "/session", &headers, transport::empty()).await?;
+        let answer = transport::post(dial, "/session", &headers, transport::empty()).await?;
         let offered = answer.response.status() == StatusCode::SWITCHING_PROTOCOLS;
         Ok(Some(answer).filter(|_| offered))
     }
@@ -89,12 +90,12 @@ impl Session {
     /// Opens session `id`. `None` when the daemon knows no sessions (Podman, and Docker with `BuildKit` off).
     /// `key` names the context among those that the daemon keeps to send only what changed.
     pub(super) async fn open(
-        endpoint: &str,
+        dial: &Dial,
         id: &str,
         key: &str,
         served: Served,
     ) -> crate::error::Result<Option<Self>> {
-        let Some(answer) = Self::ask(endpoint, id, key).await? else {
+        let Some(answer) = Self::ask(dial, id, key).await? else {
             return Ok(None);
         };
         let io = hyper::upgrade::on(answer.response).await.at(Kind::Docker, || {

@@ -1,23 +1,23 @@
-//! Connections to the daemon for the two calls that bollard does not make as needed: a session and a build in it.
+//! Requests to the daemon, each over a connection of its own: bollard's, and the two that it does not make as
+//! needed, a session and a build in it.
 //!
-//! Not in this module: which daemon (`endpoint`), what is sent over the connection (`session`, `build`).
+//! Not in this module: connections (`dial`), what is sent over them (`session`, `build`).
 
 use std::io;
+use std::sync::Arc;
 
+use bollard::errors::Error as Bollard;
+use bollard::{API_DEFAULT_VERSION, BollardRequest};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Bytes, Incoming};
-use hyper::{Request, Response};
+use hyper::header::{HOST, HeaderValue};
+use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 
+use super::dial::Dial;
 use crate::error::{At, Kind, Result};
-
-/// A byte stream to the daemon.
-trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
 /// A task that ends with its owner: what it holds open, the daemon goes on working for.
 pub(super) struct Task(JoinHandle<()>);
@@ -50,48 +50,70 @@ pub(super) struct Answer {
 
 /// Sends one request over a connection of its own.
 pub(super) async fn post(
-    endpoint: &str,
+    dial: &Dial,
     path: &str,
     headers: &[(&'static str, &str)],
     body: Body,
 ) -> Result<Answer> {
-    let failed = || format!("cannot reach the Docker daemon at `{endpoint}`");
-    let stream = dial(endpoint).await.at(Kind::Docker, failed)?;
+    let failed = || format!("cannot reach the Docker daemon at `{}`", dial.endpoint());
+    let request = headers
+        .iter()
+        .fold(Request::post(path), |request, (name, value)| {
+            request.header(*name, *value)
+        })
+        .body(body)
+        .at(Kind::Internal, failed)?;
+    let (response, connection) = send(dial, request).await.at(Kind::Docker, failed)?;
+    Ok(Answer {
+        response,
+        connection: Task(connection),
+    })
+}
+
+/// A client of bollard's over connections of ours; nothing is sent yet.
+pub(super) fn client(dial: Arc<Dial>) -> std::result::Result<bollard::Docker, Bollard> {
+    let transport = move |request: BollardRequest| {
+        let dial = Arc::clone(&dial);
+        async move {
+            let sent = send(&dial, request).await;
+            // The connection ends with the response's body.
+            let (response, _) = sent.map_err(|err| Bollard::IOError { err })?;
+            Ok(response)
+        }
+    };
+    let seconds = super::SHORT.as_secs();
+    bollard::Docker::connect_with_custom_transport(
+        transport,
+        Some("http://docker"),
+        seconds,
+        API_DEFAULT_VERSION,
+    )
+}
+
+async fn send<B>(dial: &Dial, request: Request<B>) -> io::Result<(Response<Incoming>, JoinHandle<()>)>
+where
+    B: hyper::body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let stream = dial.stream().await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .at(Kind::Docker, failed)?;
-    let connection = Task::spawn(async move {
+        .map_err(io::Error::other)?;
+    let connection = tokio::spawn(async move {
         // What goes wrong here is told to the one who reads the answer.
         let _ = connection.with_upgrades().await;
     });
-    let request = headers
-        .iter()
-        .fold(
-            Request::post(path).header("host", "docker"),
-            |request, (name, value)| request.header(*name, *value),
-        )
-        .body(body)
-        .at(Kind::Internal, failed)?;
-    let response = sender.send_request(request).await.at(Kind::Docker, failed)?;
-    Ok(Answer { response, connection })
-}
-
-async fn dial(endpoint: &str) -> io::Result<Box<dyn Connection>> {
-    match endpoint.split_once("://") {
-        Some(("unix", path)) => Ok(Box::new(UnixStream::connect(path).await?)),
-        Some(("tcp" | "http", address)) => {
-            let address = address.trim_end_matches('/');
-            // As bollard's URL has it: HTTP's own port where none is named.
-            let address = match address.parse::<std::net::IpAddr>() {
-                Ok(ip) => std::net::SocketAddr::new(ip, 80),
-                Err(_) => address.parse().map_err(io::Error::other)?,
-            };
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
-        }
-        _ => Err(io::Error::other(format!(
-            "`{endpoint}` is not a URL that is known"
-        ))),
-    }
+    let (mut head, body) = request.into_parts();
+    head.headers.insert(HOST, HeaderValue::from_static("docker"));
+    // To a server, and not a proxy, goes the path alone.
+    head.uri = match head.uri.into_parts().path_and_query {
+        Some(path) => Uri::from(path),
+        None => Uri::from_static("/"),
+    };
+    let response = sender
+        .send_request(Request::from_parts(head, body))
+        .await
+        .map_err(io::Error::other)?;
+    Ok((response, connection))
 }
