@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use hyper::body::Bytes;
 use reqwest::Client;
 use serde_json::Value;
 
@@ -19,6 +21,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const MAX_JSON: u64 = 64 << 20;
 
 /// The clients, made on first use: reading the certificate store takes milliseconds that `--dry-run` does not have.
+#[derive(Clone)]
 pub struct Http {
     ca_bundle: Option<String>,
     remote: OnceLock<Client>,
@@ -38,6 +41,19 @@ impl Answer {
     /// A header's value.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    /// How long the server asks to be left alone: `Retry-After` in seconds (RFC 9110), or the time to the next
+    /// window that `RateLimit: "api";r=0;t=55` states (IETF draft, as hubs send it).
+    pub(super) fn wait(&self) -> Option<Duration> {
+        let seconds = |text: &str| text.trim().parse::<u64>().ok().map(Duration::from_secs);
+        let limit = |text: &str| {
+            let mut parts = text.split(';').map(str::trim);
+            parts.find_map(|part| part.strip_prefix("t=")).and_then(seconds)
+        };
+        self.header("retry-after")
+            .and_then(seconds)
+            .or_else(|| self.header("ratelimit").and_then(limit))
     }
 
     /// The body as JSON; `null` when it is none.
@@ -186,22 +202,136 @@ impl Http {
     /// GET from a hub. The token goes to the hub's host only: reqwest drops it when a redirect leaves the host.
     ///
     /// # Errors
-    /// [`Kind::Hub`] when nothing answers.
-    pub(super) async fn get_from_hub(&self, url: &str, token: Option<&Secret>) -> Result<Answer> {
-        let as_hub = |error: Error| {
-            Error::new(Kind::Hub, "cannot reach the hub")
-                .cause(error.causes().join(": "))
-                .hint("check the network and proxy, or name another hub with HF_ENDPOINT or --endpoint")
-        };
+    /// [`Broken`] when no whole answer came.
+    pub(super) async fn get_from_hub(
+        &self,
+        url: &str,
+        token: Option<&Secret>,
+    ) -> std::result::Result<Answer, Broken> {
         let mut request = self.client(url)?.get(url).timeout(Duration::from_mins(2));
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
         }
-        let sent = request
-            .send()
-            .await
-            .map_err(|error| as_hub(failed(url, &error)))?;
-        take(sent, url, MAX_JSON).await.map_err(as_hub)
+        let sent = request.send().await.map_err(|error| broken(url, &error))?;
+        let (status, headers) = (sent.status().as_u16(), sent.headers().clone());
+        let mut body = Body(sent.bytes_stream().boxed(), url.to_owned());
+        let mut bytes = Vec::new();
+        while let Some(chunk) = body.next().await? {
+            bytes.extend(chunk);
+            if bytes.len() as u64 > MAX_JSON {
+                return Err(too_large(url, MAX_JSON).into());
+            }
+        }
+        Ok(Answer {
+            status,
+            body: bytes,
+            headers,
+        })
+    }
+
+    /// Opens a file of a hub from byte `from` on. As to the token, see [`Self::get_from_hub`].
+    ///
+    /// # Errors
+    /// [`Broken`] when no head of an answer came.
+    pub(super) async fn open(
+        &self,
+        url: &str,
+        token: Option<&Secret>,
+        from: u64,
+        if_range: Option<&str>,
+    ) -> std::result::Result<Opened, Broken> {
+        // What is hashed is what is sent: nothing on the way may pack it.
+        let mut request = self.client(url)?.get(url).header("accept-encoding", "identity");
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose());
+        }
+        if from > 0 {
+            request = request.header("range", format!("bytes={from}-"));
+            if let Some(etag) = if_range {
+                request = request.header("if-range", etag);
+            }
+        }
+        let sent = request.send().await.map_err(|error| broken(url, &error))?;
+        let answer = Answer {
+            status: sent.status().as_u16(),
+            body: Vec::new(),
+            headers: sent.headers().clone(),
+        };
+        Ok(Opened {
+            is_at_hub: place(sent.url().as_str()) == place(url),
+            length: sent.content_length(),
+            answer,
+            body: Body(sent.bytes_stream().boxed(), url.to_owned()),
+        })
+    }
+}
+
+/// Why no answer came.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// It could not be asked: the name, the certificate, the settings. It will be the same the next time.
+    Never(Error),
+    /// Nothing listens, or nothing is reached.
+    Unreachable(Error),
+    /// The connection broke.
+    Dropped(Error),
+}
+
+impl Broken {
+    /// The report.
+    pub(super) fn into_error(self) -> Error {
+        match self {
+            Self::Never(error) | Self::Unreachable(error) | Self::Dropped(error) => error,
+        }
+    }
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Self::Never(error)
+    }
+}
+
+/// The head of an answer, and its body to be read.
+pub(super) struct Opened {
+    /// Status and headers; no body.
+    pub(super) answer: Answer,
+    /// Whether it is the hub itself that answers, and not where it sent us.
+    pub(super) is_at_hub: bool,
+    /// Length of the body, when it is known.
+    pub(super) length: Option<u64>,
+    /// The body.
+    pub(super) body: Body,
+}
+
+/// A body on its way.
+pub(super) struct Body(BoxStream<'static, reqwest::Result<Bytes>>, String);
+
+impl Body {
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Broken`] when the connection broke.
+    pub(super) async fn next(&mut self) -> std::result::Result<Option<Bytes>, Broken> {
+        let next = self.0.next().await.transpose();
+        next.map_err(|error| broken(&self.1, &error))
+    }
+}
+
+fn broken(url: &str, error: &reqwest::Error) -> Broken {
+    let text = chain(error);
+    let report = Error::new(Kind::Hub, "cannot reach the hub")
+        .cause(format!("no answer from {}: {text}", place(url)))
+        .hint("check the network and proxy, or name another hub with HF_ENDPOINT or --endpoint");
+    // rustls' own words for what a CA bundle would cure.
+    if text.contains("certificate") {
+        Broken::Never(report.hint("behind a proxy that opens TLS, set SSL_CERT_FILE to its CA bundle"))
+    } else if error.is_connect() {
+        Broken::Unreachable(report)
+    } else if error.is_builder() || error.is_redirect() {
+        Broken::Never(report)
+    } else {
+        Broken::Dropped(report)
     }
 }
 
@@ -235,8 +365,7 @@ async fn take(response: reqwest::Response, url: &str, max: u64) -> Result<Answer
     while let Some(chunk) = stream.next().await {
         body.extend(chunk.map_err(|error| failed(url, &error))?);
         if body.len() as u64 > max {
-            return Err(Error::new(Kind::Server, format!("no answer from {}", place(url)))
-                .cause(format!("the answer is larger than {max} bytes")));
+            return Err(too_large(url, max));
         }
     }
     Ok(Answer {
@@ -244,6 +373,11 @@ async fn take(response: reqwest::Response, url: &str, max: u64) -> Result<Answer
         body,
         headers,
     })
+}
+
+fn too_large(url: &str, max: u64) -> Error {
+    Error::new(Kind::Server, format!("no answer from {}", place(url)))
+        .cause(format!("the answer is larger than {max} bytes"))
 }
 
 fn failed(url: &str, error: &reqwest::Error) -> Error {

@@ -63,10 +63,19 @@ impl RepoCache {
         self.root.join("blobs").join(oid.hex())
     }
 
-    /// Where unproven bytes are, by the hash that they should get. Not in `blobs`: SGLang takes `*.incomplete`
-    /// there for a broken model.
-    pub(super) fn part(&self, oid: &Oid) -> PathBuf {
-        self.root.join(".dsr1").join(format!("{}.part", oid.hex()))
+    /// Where the proven bytes of a file go.
+    pub(super) fn place(&self, entry: &Entry) -> PathBuf {
+        self.blob(&entry.oid)
+    }
+
+    /// Where the record of a proven file is kept (see `part`).
+    pub(super) fn record(&self, entry: &Entry) -> PathBuf {
+        self.parts().join(format!("{}.record", entry.oid.hex()))
+    }
+
+    /// Where unproven bytes are. Not in `blobs`: SGLang takes `*.incomplete` there for a broken model.
+    pub(super) fn parts(&self) -> PathBuf {
+        self.root.join(".dsr1")
     }
 
     /// Held while a pull writes.

@@ -1,93 +1,178 @@
-//! One file: streamed, hashed on its way to disk, resumed where it stopped, named only when proven.
+//! One file: asked for by range, checked as it arrives, resumed where it stopped, named only when proven.
+//!
+//! Not in this module: the bytes on disk (`part`), which files (`pull`).
 
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
-use hf_hub::repository::HFRepository;
-use hf_hub::{HFError, RepoTypeModel};
 use hyper::body::Bytes;
 use tokio::sync::mpsc;
 
-use super::cache::{RepoCache, sync_dir};
-use super::hash::{self, Hasher};
+use super::cache::RepoCache;
+use super::hash;
 use super::listing::Entry;
+use super::part::Part;
+use super::source::{Arriving, Failure, Source, wrong};
 use crate::engine::blocking::blocking;
 use crate::error::{At, Error, Kind, Result};
 
-/// Tries per file before a pull gives up.
-const TRIES: u32 = 5;
+/// Tries without any progress before a pull gives up on answers that say no.
+const TRIES: u32 = 6;
+/// How long a network that is gone is waited for, once it was there.
+const OUTAGE: Duration = Duration::from_mins(5);
+/// Longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Longest wait that a hub may ask for.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Time without a byte after which a stream is given up and resumed.
 const IDLE: Duration = Duration::from_secs(30);
-/// Longest wait that a hub may ask for.
-const LONGEST_WAIT: Duration = Duration::from_mins(1);
+/// A stream that brings less than this in [`IDLE`] is taken for stalled too (64 KiB/s).
+const CRAWL: u64 = 30 * 64 * 1024;
+/// Bytes that count as progress: then patience begins anew.
+const PROGRESS: u64 = 1 << 20;
+/// Frames between the network and the disk, each up to some hundred KiB: enough that neither waits for the other.
+const FRAMES: usize = 4;
 
-/// Where bytes come from and what was counted.
-#[derive(Clone)]
-pub(super) struct Fetcher {
-    /// The repository.
-    pub(super) repository: HFRepository<RepoTypeModel>,
-    /// Its commit.
-    pub(super) commit: String,
-    /// Its cache.
-    pub(super) cache: RepoCache,
-    /// Bytes proven or on disk, over all files.
-    pub(super) done: Arc<AtomicU64>,
-    /// Bytes that came over the network, over all files.
-    pub(super) fetched: Arc<AtomicU64>,
+/// What was counted, over all files.
+#[derive(Default)]
+pub(super) struct Counts {
+    /// Bytes proven or on disk.
+    pub(super) done: AtomicU64,
+    /// Bytes that came over the network.
+    pub(super) fetched: AtomicU64,
+    /// Streams that had to be opened again.
+    pub(super) retries: AtomicU64,
 }
 
-/// Why a try failed.
-enum Failure {
-    /// Worth another try, after the time if one is given.
-    Again(Error, Option<Duration>),
-    /// The bytes are wrong: worth one more try from the first byte.
-    Wrong(Error),
-    /// Final.
-    Final(Error),
+/// Fetches files into a cache.
+#[derive(Clone)]
+pub(super) struct Fetcher {
+    pub(super) source: Arc<Source>,
+    pub(super) cache: RepoCache,
+    pub(super) counts: Arc<Counts>,
+    /// Why something is waited for, for the one who waits.
+    pub(super) notes: mpsc::UnboundedSender<String>,
+}
+
+/// How often a file may fail.
+struct Patience {
+    tries: u32,
+    since: Instant,
+    at: u64,
+}
+
+impl Patience {
+    /// The pause before the next try, or the error when there is none.
+    fn after(&mut self, failure: Failure, at: u64) -> Result<Duration> {
+        if at >= self.at + PROGRESS {
+            (self.tries, self.since, self.at) = (0, Instant::now(), at);
+        }
+        self.tries += 1;
+        let pause = Duration::from_millis(250) * 2_u32.saturating_pow(self.tries.min(8) - 1);
+        // Eight streams that broke at once must not all come back at once.
+        let pause = pause.min(LONGEST_PAUSE).mul_f64(0.75 + jitter() / 2.0);
+        match failure {
+            Failure::Final(error) => Err(error),
+            Failure::Asked(_, wait) if self.tries <= TRIES => Ok(wait.min(LONGEST_WAIT)),
+            Failure::Unreachable(_) if self.since.elapsed() < OUTAGE => Ok(pause),
+            Failure::Again(_) if self.tries < TRIES => Ok(pause),
+            Failure::Asked(error, _)
+            | Failure::Unreachable(error)
+            | Failure::Again(error)
+            | Failure::Wrong(error) => Err(error),
+        }
+    }
+}
+
+/// A number from 0 to 1 that differs between tasks; nothing secret hangs on it.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher, Hasher};
+    let random = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish();
+    f64::from(u32::try_from(random >> 32).unwrap_or(0)) / f64::from(u32::MAX)
 }
 
 impl Fetcher {
-    /// Makes sure that the blob of `entry` is there and proven.
+    /// Makes sure that `entry` is in its place and proven.
     pub(super) async fn fetch(&self, entry: &Entry) -> Result<()> {
         if self.have(entry).await? {
-            self.done.fetch_add(entry.size, Ordering::Relaxed);
+            self.counts.done.fetch_add(entry.size, Ordering::Relaxed);
             return Ok(());
         }
-        let mut wrong = 0;
-        for number in 1..=TRIES {
-            let failure = match self.attempt(entry).await {
-                Ok(()) => return Ok(()),
-                Err(failure) => failure,
+        let (cache, wanted) = (self.cache.clone(), entry.clone());
+        let mut part = blocking(move || Part::open(&cache, &wanted)).await?;
+        self.counts.done.fetch_add(part.at(), Ordering::Relaxed);
+        let mut patience = Patience {
+            tries: 0,
+            since: Instant::now(),
+            at: part.at(),
+        };
+        let (mut etag, mut refused) = (None, 0);
+        loop {
+            let failure = if part.at() < entry.size {
+                let (back, ended) = self.attempt(entry, part, &mut etag).await;
+                part = back?;
+                ended.err()
+            } else {
+                None
             };
-            let (error, wait) = match failure {
-                Failure::Final(error) => return Err(error),
-                Failure::Wrong(error) => {
-                    wrong += 1;
-                    if wrong > 1 {
-                        return Err(error);
-                    }
-                    (error, None)
+            let failure = match failure {
+                None if part.at() == entry.size && part.hex() == entry.oid.hex() => {
+                    let (place, record) = (self.cache.place(entry), self.cache.record(entry));
+                    return blocking(move || part.publish(&place, &record)).await;
                 }
-                Failure::Again(error, wait) => (error, wait),
+                None if part.at() == entry.size => Failure::Wrong(wrong(
+                    entry,
+                    &format!(
+                        "its hash is {}, the listing states {}",
+                        part.hex(),
+                        entry.oid.hex()
+                    ),
+                )),
+                None => Failure::Again(super::source::broken(
+                    entry,
+                    "the connection ended before the last byte",
+                )),
+                Some(failure) => failure,
             };
-            if number == TRIES {
-                return Err(error);
+            self.counts.retries.fetch_add(1, Ordering::Relaxed);
+            if let Failure::Wrong(error) = failure {
+                // Nothing tells which byte is wrong: all of it comes again, once.
+                self.counts.done.fetch_sub(part.at(), Ordering::Relaxed);
+                let (wanted, old) = (entry.clone(), part);
+                part = blocking(move || {
+                    let mut part = old;
+                    part.restart(&wanted).map(|()| part)
+                })
+                .await?;
+                etag = None;
+                refused += 1;
+                if refused > 1 {
+                    return Err(error);
+                }
+                let _ = self
+                    .notes
+                    .send(format!("`{}` arrived wrong: it is fetched again", entry.path));
+                continue;
             }
-            let backoff = Duration::from_millis(250) * 2_u32.pow(number - 1);
-            tokio::time::sleep(wait.unwrap_or(backoff).min(LONGEST_WAIT)).await;
+            if let Failure::Asked(_, wait) = &failure
+                && *wait > Duration::from_secs(2)
+            {
+                let _ = self.notes.send(format!(
+                    "the hub asks to wait {} s",
+                    wait.min(&LONGEST_WAIT).as_secs()
+                ));
+            }
+            let pause = patience.after(failure, part.at())?;
+            tokio::time::sleep(pause).await;
         }
-        Ok(())
     }
 
-    /// Whether the blob is there and right; a wrong one is removed.
+    /// Whether the file is there and right; a wrong one is removed.
     async fn have(&self, entry: &Entry) -> Result<bool> {
-        let (path, entry) = (self.cache.blob(&entry.oid), entry.clone());
+        let (path, entry) = (self.cache.place(entry), entry.clone());
         blocking(move || {
             if std::fs::symlink_metadata(&path).is_err() {
                 return Ok(false);
@@ -103,191 +188,96 @@ impl Fetcher {
         .await
     }
 
-    async fn attempt(&self, entry: &Entry) -> std::result::Result<(), Failure> {
-        let part = self.cache.part(&entry.oid);
-        let (mut hasher, offset) = resume(&part, entry).await.map_err(Failure::Final)?;
-        self.done.fetch_add(offset, Ordering::Relaxed);
-        let counted = Counted {
-            done: &self.done,
-            bytes: AtomicU64::new(offset),
-        };
-        if offset < entry.size || entry.size == 0 {
-            hasher = self.stream(entry, &part, hasher, offset, &counted).await?;
-        }
-        let (cache, entry) = (self.cache.clone(), entry.clone());
-        let published = blocking(move || publish(&cache, &entry, &part, hasher)).await;
-        match published {
-            Ok(()) => {
-                counted.keep();
-                Ok(())
-            }
-            Err(error) if error.kind() == Kind::Integrity => Err(Failure::Wrong(error)),
-            Err(error) => Err(Failure::Final(error)),
-        }
-    }
-
-    /// Streams the rest of a file into its part.
-    async fn stream(
+    /// One stream, as far as it comes.
+    async fn attempt(
         &self,
         entry: &Entry,
-        part: &Path,
-        hasher: Hasher,
-        offset: u64,
-        counted: &Counted<'_>,
-    ) -> std::result::Result<Hasher, Failure> {
-        let range = (offset > 0).then_some(offset..entry.size);
-        let opened = self
-            .repository
-            .download_file_stream()
-            .filename(entry.path.clone())
-            .revision(self.commit.clone())
-            .maybe_range(range)
-            .send();
-        let stalled = || Failure::Again(broken(entry, "no byte for 30 s"), None);
-        let (_, mut stream) = match tokio::time::timeout(IDLE * 2, opened).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(classify(entry, &error)),
-            Err(_) => return Err(stalled()),
+        part: Part,
+        etag: &mut Option<String>,
+    ) -> (Result<Part>, std::result::Result<(), Failure>) {
+        let mut arriving = match self.source.open(entry, part.at(), etag.as_deref()).await {
+            Ok(arriving) => arriving,
+            Err(failure) => return (Ok(part), Err(failure)),
         };
-        let writer = Writer::open(part, hasher, offset == 0)
-            .await
-            .map_err(Failure::Final)?;
-        let mut at = offset;
-        let ended = loop {
-            match tokio::time::timeout(IDLE, stream.next()).await {
-                Err(_) => break Err(stalled()),
-                Ok(None) => break Ok(()),
-                Ok(Some(Err(error))) => break Err(classify(entry, &error)),
-                Ok(Some(Ok(bytes))) => {
-                    at += bytes.len() as u64;
-                    self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                    if at > entry.size {
-                        // A server that ignores the range, or sends an error page: none of it can be used.
-                        break Err(Failure::Wrong(wrong(entry, "more bytes than the listing states")));
-                    }
-                    counted.add(bytes.len() as u64);
-                    if !writer.write(bytes).await {
-                        break Ok(());
-                    }
+        etag.clone_from(&arriving.etag);
+        let mut at = part.at();
+        let writer = Writer::new(part);
+        let ended = self.take(entry, &mut arriving, &mut at, &writer).await;
+        (writer.close().await, ended)
+    }
+
+    /// Hands bytes to the writer until the stream ends, breaks or stalls.
+    async fn take(
+        &self,
+        entry: &Entry,
+        arriving: &mut Arriving,
+        at: &mut u64,
+        writer: &Writer,
+    ) -> std::result::Result<(), Failure> {
+        let mut window = (Instant::now(), *at);
+        loop {
+            let (since, from) = window;
+            if since.elapsed() >= IDLE {
+                if *at - from < CRAWL && !self.source.is_limited() {
+                    return Err(Failure::Again(super::source::broken(
+                        entry,
+                        "less than 64 KiB/s for 30 s",
+                    )));
                 }
+                window = (Instant::now(), *at);
             }
-        };
-        let (hasher, written) = writer.close().await.map_err(Failure::Final)?;
-        match ended {
-            Err(Failure::Wrong(error)) => {
-                let _ = std::fs::remove_file(part);
-                Err(Failure::Wrong(error))
+            let next = tokio::time::timeout(IDLE, arriving.next()).await;
+            let Ok(next) = next else {
+                return Err(Failure::Again(super::source::broken(entry, "no byte for 30 s")));
+            };
+            let Some(mut bytes) = next.map_err(|failure| failure.of(entry))? else {
+                return Ok(());
+            };
+            self.counts
+                .fetched
+                .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            // A server that ignored the range begins at the first byte: what is there is passed over.
+            let skipped = arriving.skip.min(bytes.len() as u64);
+            arriving.skip -= skipped;
+            let bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(usize::MAX));
+            if bytes.is_empty() {
+                continue;
             }
-            Err(failure) => Err(failure),
-            Ok(()) if offset + written < entry.size => Err(Failure::Again(
-                broken(entry, "the connection ended before the last byte"),
-                None,
-            )),
-            Ok(()) => Ok(hasher),
+            *at += bytes.len() as u64;
+            if *at > entry.size {
+                return Err(Failure::Wrong(wrong(
+                    entry,
+                    "more bytes come than the listing states",
+                )));
+            }
+            self.counts.done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.source.pace(bytes.len()).await;
+            if !writer.write(bytes).await {
+                // The disk refused; `close` says why.
+                return Ok(());
+            }
         }
     }
-}
-
-/// Bytes counted for a try, taken back when it fails: the next try counts what is on disk again.
-struct Counted<'a> {
-    done: &'a AtomicU64,
-    bytes: AtomicU64,
-}
-
-impl Counted<'_> {
-    fn add(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.done.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn keep(self) {
-        self.bytes.store(0, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.done
-            .fetch_sub(self.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-}
-
-/// Hashes what an earlier try left; a part that is too long is of something else.
-async fn resume(part: &Path, entry: &Entry) -> Result<(Hasher, u64)> {
-    let (part, entry) = (part.to_owned(), entry.clone());
-    blocking(move || {
-        let mut hasher = Hasher::new(&entry.oid, entry.size);
-        let length = std::fs::symlink_metadata(&part)
-            .map_or(0, |meta| if meta.is_file() { meta.len() } else { u64::MAX });
-        if length > entry.size {
-            std::fs::remove_file(&part).at(Kind::Host, || format!("cannot remove `{}`", part.display()))?;
-            return Ok((hasher, 0));
-        }
-        if length > 0 {
-            hash::feed(&mut hasher, &part).at(Kind::Host, || format!("cannot read `{}`", part.display()))?;
-        }
-        Ok((hasher, length))
-    })
-    .await
-}
-
-/// Proves a part and gives it its name: hash, sync, rename, sync the directory.
-fn publish(cache: &RepoCache, entry: &Entry, part: &Path, hasher: Hasher) -> Result<()> {
-    let blob = cache.blob(&entry.oid);
-    let failed = || format!("cannot write `{}`", blob.display());
-    if entry.size == 0 {
-        File::create(part).at(Kind::Host, failed)?;
-    }
-    let found = hasher.hex();
-    if found != entry.oid.hex() {
-        let _ = std::fs::remove_file(part);
-        return Err(wrong(
-            entry,
-            &format!("its hash is {found}, the listing states {}", entry.oid.hex()),
-        ));
-    }
-    let file = File::open(part).at(Kind::Host, failed)?;
-    file.set_permissions(Permissions::from_mode(0o644))
-        .at(Kind::Host, failed)?;
-    file.sync_all().at(Kind::Host, failed)?;
-    std::fs::rename(part, &blob).at(Kind::Host, failed)?;
-    sync_dir(blob.parent().unwrap_or(part))
 }
 
 /// Writes and hashes on a thread of its own, so that a slow disk does not hold up other streams.
 struct Writer {
     sender: mpsc::Sender<Bytes>,
-    done: tokio::task::JoinHandle<std::io::Result<(Hasher, u64)>>,
-    path: String,
+    done: tokio::task::JoinHandle<Result<Part>>,
 }
 
 impl Writer {
-    async fn open(part: &Path, mut hasher: Hasher, fresh: bool) -> Result<Self> {
-        let path = part.display().to_string();
-        let part = part.to_owned();
-        let opening = path.clone();
-        let mut file = blocking(move || {
-            OpenOptions::new()
-                .create(true)
-                .write(true)
-                .append(!fresh)
-                .truncate(fresh)
-                .open(&part)
-                .at(Kind::Host, || format!("cannot write `{opening}`"))
-        })
-        .await?;
-        let (sender, mut receiver) = mpsc::channel::<Bytes>(16);
+    fn new(mut part: Part) -> Self {
+        let (sender, mut receiver) = mpsc::channel::<Bytes>(FRAMES);
         // Ends by itself when the sender goes, also when a pull is interrupted.
         let done = tokio::task::spawn_blocking(move || {
-            let mut written = 0;
             while let Some(bytes) = receiver.blocking_recv() {
-                file.write_all(&bytes)?;
-                hasher.update(&bytes);
-                written += bytes.len() as u64;
+                part.write(&bytes)?;
             }
-            Ok((hasher, written))
+            part.record()?;
+            Ok(part)
         });
-        Ok(Self { sender, done, path })
+        Self { sender, done }
     }
 
     /// Takes bytes; false when the thread gave up, which `close` explains.
@@ -295,66 +285,10 @@ impl Writer {
         self.sender.send(bytes).await.is_ok()
     }
 
-    async fn close(self) -> Result<(Hasher, u64)> {
+    async fn close(self) -> Result<Part> {
         drop(self.sender);
-        let ended = self
-            .done
-            .await
-            .unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        ended.map_err(|error| {
-            let full = error.kind() == std::io::ErrorKind::StorageFull;
-            let report =
-                Error::new(Kind::Host, format!("cannot write `{}`", self.path)).cause(error.to_string());
-            if full {
-                report.hint("free some space and pull again: what is here is kept")
-            } else {
-                report
-            }
+        self.done.await.unwrap_or_else(|error| {
+            Err(Error::new(Kind::Internal, "a writer failed").cause(error.to_string()))
         })
-    }
-}
-
-fn broken(entry: &Entry, cause: &str) -> Error {
-    Error::new(Kind::Hub, format!("cannot fetch `{}`", entry.path))
-        .cause(cause)
-        .hint("run it again: it goes on where it stopped")
-}
-
-fn wrong(entry: &Entry, cause: &str) -> Error {
-    Error::new(Kind::Integrity, format!("`{}` arrives wrong, twice", entry.path))
-        .cause(cause)
-        .hint("a proxy or the hub's cache alters it; try another network or --endpoint")
-}
-
-/// Reads hf-hub's error. Its own text may hold a signed URL, so only the status is taken from it.
-fn classify(entry: &Entry, error: &HFError) -> Failure {
-    let status = match error {
-        HFError::RateLimited { retry_after, .. } => {
-            return Failure::Again(broken(entry, "the hub limits requests (429)"), *retry_after);
-        }
-        HFError::Http { context } => context.status.as_u16(),
-        HFError::AuthRequired { .. } => 401,
-        HFError::Forbidden { .. } => 403,
-        HFError::EntryNotFound { .. } | HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. } => {
-            404
-        }
-        HFError::Request { .. } | HFError::Io { .. } => {
-            return Failure::Again(broken(entry, "the connection broke"), None);
-        }
-        _ => 0,
-    };
-    let error = broken(
-        entry,
-        &if status == 0 {
-            "the transport failed".to_owned()
-        } else {
-            format!("status {status}")
-        },
-    );
-    // 403 is how a content network says that a signed URL expired: the next try gets a new one.
-    if matches!(status, 0 | 403 | 408 | 425 | 500..=599) {
-        Failure::Again(error, None)
-    } else {
-        Failure::Final(error)
     }
 }

@@ -10,6 +10,9 @@ use sha2::{Digest, Sha256};
 use super::listing::Oid;
 use crate::units::hex;
 
+/// A hash's bytes, padded with zeros where it has fewer.
+pub(super) type Bytes32 = [u8; 32];
+
 /// A hash under way.
 #[derive(Clone)]
 pub(super) enum Hasher {
@@ -34,6 +37,16 @@ impl Hasher {
             Self::Sha256(hash) => hash.update(bytes),
             Self::GitSha1(hash) => hash.update(bytes),
         }
+    }
+
+    /// The hash of what came so far.
+    pub(super) fn digest(&self) -> Bytes32 {
+        let mut digest = Bytes32::default();
+        match self {
+            Self::Sha256(hash) => digest.copy_from_slice(&hash.clone().finalize()),
+            Self::GitSha1(hash) => digest[..20].copy_from_slice(&hash.clone().finalize()),
+        }
+        digest
     }
 
     /// The hash in hex.

@@ -47,6 +47,8 @@ pub(super) struct Entry {
     pub(super) size: u64,
     /// Its proof.
     pub(super) oid: Oid,
+    /// Whether the hub has it in its Xet store too.
+    pub(super) xet: bool,
 }
 
 /// Whether `text` is lower-case hex.
@@ -90,17 +92,20 @@ fn parse_entry(item: &Value) -> Result<Entry> {
         path: path.to_owned(),
         size,
         oid,
+        xet: item["xetHash"].is_string(),
     })
+}
+
+/// Refuses a listing that goes on and on.
+pub(super) fn check_count(entries: &[Entry]) -> Result<()> {
+    if entries.len() <= MAX_FILES {
+        return Ok(());
+    }
+    Err(bad(&format!("more than {MAX_FILES} files")))
 }
 
 /// Checks what only the whole listing shows: names that collide, and sizes that do not add up.
 pub(super) fn check_whole(entries: &[Entry]) -> Result<u64> {
-    if entries.len() > MAX_FILES {
-        return Err(bad(&format!(
-            "{} files, at most {MAX_FILES} are accepted",
-            entries.len()
-        )));
-    }
     if entries.is_empty() {
         return Err(bad("it is empty"));
     }

@@ -343,6 +343,7 @@ fn collect(dir: &Path, prefix: &str, files: &mut BTreeMap<String, Entry>) {
                     path,
                     size: meta.len(),
                     oid,
+                    xet: false,
                 },
             );
         }

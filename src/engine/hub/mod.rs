@@ -1,14 +1,17 @@
 //! Weights: pulled from a hub, proven, kept in the hub cache layout, served on.
 //!
-//! hf-hub carries the bytes (`download_file_stream`) and nothing else: its `snapshot_download` and
-//! `download_file` report success on wrong bytes (1.0.0: no status check on the cached path, no size check, no
-//! hash), so clippy forbids them. Listings are parsed here, because the crate drops `lfs.oid`.
+//! hf-hub carries the bytes that a hub keeps in Xet (`download_file_stream`) and nothing else: its
+//! `snapshot_download` and `download_file` report success on wrong bytes (1.0.0: no status check on the cached path,
+//! no size check, no hash), so clippy forbids them. Ranges over HTTP are asked for here, because it asks twice for
+//! each file and takes any answer for the range. Listings are parsed here, because the crate drops `lfs.oid`.
 //! The only home of hf-hub.
 //!
 //! | file | subject |
 //! |---|---|
 //! | `listing` | a repository's file list, hostile until parsed |
 //! | `remote` | the two questions to a hub: which commit, which files |
+//! | `source` | a stream of a file's bytes, over HTTP or Xet, and what each says no with |
+//! | `part` | an unfinished file on disk, and the record that proves how far it is |
 //! | `fetch` | one file: stream, hash, resume, retry |
 //! | `cache` | the cache layout, the manifest of what was proven |
 //! | `pull` | a whole snapshot |
@@ -20,8 +23,10 @@ mod fetch;
 mod hash;
 mod listing;
 mod mirror;
+mod part;
 mod pull;
 mod remote;
+mod source;
 mod tensors;
 mod write;
 

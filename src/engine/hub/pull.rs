@@ -1,18 +1,20 @@
 //! A whole snapshot: listing, space, every file proven, then its names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hf_hub::HFClient;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::cache::{self, INDEX, RepoCache, missing_from, pulled, unchanged};
 use super::fetch::Fetcher;
 use super::listing::Entry;
+use super::part::parts;
+use super::source::Source;
 use super::{HubOptions, remote};
 use crate::engine::{files, host};
 use crate::error::{Error, Kind, Result};
@@ -67,15 +69,15 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         host::free_bytes(cache_dir),
         cache_dir,
     )?;
+    let (notes, said) = mpsc::unbounded_channel();
     let fetcher = Fetcher {
-        repository: repository(step, options)?,
-        commit: commit.clone(),
+        source: Arc::new(source(step, &commit, &entries, options)?),
         cache: cache.clone(),
-        done: Arc::default(),
-        fetched: Arc::default(),
+        counts: Arc::default(),
+        notes,
     };
-    let received = Arc::clone(&fetcher.fetched);
-    fetch_all(fetcher, &entries, step.max_workers, total, events).await?;
+    let counts = Arc::clone(&fetcher.counts);
+    fetch_all(fetcher, said, &entries, step.max_workers, total, events).await?;
     // Before anything gets a name: a listing that lacks a shard is a hub's half-done upload.
     let paths = entries.iter().map(|entry| entry.path.as_str()).collect();
     let index = entries.iter().find(|entry| entry.path == INDEX);
@@ -95,7 +97,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         revision,
         &snapshot,
         &manifest,
-        received.load(Ordering::Relaxed),
+        counts.fetched.load(Ordering::Relaxed),
     ))
 }
 
@@ -113,6 +115,19 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str) -> Result<Option
         cache.point(revision, commit)?;
     }
     Ok(Some(pulled(repo, revision, &snapshot, &manifest, 0)))
+}
+
+fn source(step: &PullSnapshot, commit: &str, entries: &[Entry], options: HubOptions<'_>) -> Result<Source> {
+    let in_xet = entries.iter().any(|entry| entry.xet);
+    Ok(Source {
+        http: options.http.clone(),
+        token: options.token.cloned(),
+        endpoint: step.endpoint.clone(),
+        repo: step.repo.clone(),
+        commit: commit.to_owned(),
+        xet: in_xet.then(|| repository(step, options)).transpose()?,
+        limit: None,
+    })
 }
 
 fn repository(
@@ -138,12 +153,14 @@ fn repository(
 /// Fetches all files, `workers` at once, largest first so that no large one is left alone at the end.
 async fn fetch_all(
     fetcher: Fetcher,
+    mut said: mpsc::UnboundedReceiver<String>,
     entries: &[Entry],
     workers: usize,
     total: u64,
     events: &StepEvents<'_>,
 ) -> Result<()> {
-    let done = Arc::clone(&fetcher.done);
+    let counts = Arc::clone(&fetcher.counts);
+    let done = &counts.done;
     let permits = Arc::new(Semaphore::new(workers.max(1)));
     let mut order: Vec<&Entry> = entries.iter().collect();
     order.sort_by_key(|entry| std::cmp::Reverse(entry.size));
@@ -151,8 +168,8 @@ async fn fetch_all(
     let mut tasks = JoinSet::new();
     let mut blobs = BTreeSet::new();
     for entry in order {
-        // Two paths with the same bytes are one blob, and one fetch.
-        if !blobs.insert(entry.oid.hex()) {
+        // Two paths with the same bytes have one place, and are fetched once.
+        if !blobs.insert(fetcher.cache.place(entry)) {
             done.fetch_add(entry.size, Ordering::Relaxed);
             continue;
         }
@@ -177,13 +194,14 @@ async fn fetch_all(
                     return Err(Error::new(Kind::Internal, "a worker failed").cause(error.to_string()));
                 }
             },
+            Some(note) = said.recv() => events.note(note),
             _ = tick.tick() => {}
         }
         if last_report.elapsed() >= TICK {
             last_report = Instant::now();
             report(
                 events,
-                &done,
+                done,
                 total,
                 &format!("{finished}/{} files {last}", entries.len()),
             );
@@ -191,7 +209,7 @@ async fn fetch_all(
     }
     report(
         events,
-        &done,
+        done,
         total,
         &format!("{finished}/{} files", entries.len()),
     );
@@ -204,11 +222,18 @@ fn report(events: &StepEvents<'_>, done: &AtomicU64, total: u64, item: &str) {
 
 /// Bytes that are not on disk yet.
 fn missing_bytes(cache: &RepoCache, entries: &[Entry]) -> u64 {
-    let size = |path: std::path::PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    use std::os::unix::fs::MetadataExt;
+    // A part has its space reserved: what counts is what it takes, and not how long it is.
+    let taken: BTreeMap<String, u64> = parts(&cache.parts())
+        .filter_map(|(oid, _, path)| Some((oid, std::fs::metadata(path).ok()?.blocks() * 512)))
+        .collect();
+    let mut seen = BTreeSet::new();
     entries
         .iter()
+        .filter(|entry| seen.insert(cache.place(entry)))
         .map(|entry| {
-            let have = size(cache.blob(&entry.oid)).max(size(cache.part(&entry.oid)));
+            let place = std::fs::metadata(cache.place(entry)).map_or(0, |meta| meta.len());
+            let have = place.max(taken.get(entry.oid.hex()).copied().unwrap_or(0));
             entry.size.saturating_sub(have)
         })
         .sum()

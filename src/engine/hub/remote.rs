@@ -1,14 +1,40 @@
 //! The two questions to a hub: which commit is a revision, and which files has it.
 
+use std::time::Duration;
+
 use super::HubOptions;
 use super::cache::is_revision;
 use super::listing::{self, Entry, is_commit};
-use crate::engine::http::Answer;
+use crate::engine::http::{Answer, Broken};
 use crate::error::{Error, Kind, Result};
 use crate::plan::PullSnapshot;
 
 /// Most pages of a listing; a hub sends 1000 entries a page.
 const MAX_PAGES: usize = 200;
+
+/// Tries of a question that a hub may answer a little later.
+const TRIES: u32 = 5;
+/// Longest wait for an answer that a hub may ask for.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
+/// One question. A hub that is busy, or a connection that breaks, is asked again; one that cannot be reached is not:
+/// the user waits for the first answer.
+async fn ask(url: &str, options: HubOptions<'_>) -> Result<Answer> {
+    let mut pause = Duration::from_millis(250);
+    for number in 1.. {
+        let wait = match options.http.get_from_hub(url, options.token).await {
+            Ok(answer) if matches!(answer.status, 408 | 425 | 429 | 500..=599) && number < TRIES => {
+                answer.wait().unwrap_or(pause).min(LONGEST_WAIT)
+            }
+            Ok(answer) => return Ok(answer),
+            Err(Broken::Dropped(_)) if number < TRIES => pause,
+            Err(broken) => return Err(broken.into_error()),
+        };
+        tokio::time::sleep(wait).await;
+        pause *= 2;
+    }
+    Err(Error::new(Kind::Internal, "a question has no answer"))
+}
 
 /// The commit of the step's revision.
 pub(super) async fn commit(step: &PullSnapshot, options: HubOptions<'_>) -> Result<String> {
@@ -29,7 +55,7 @@ pub(super) async fn commit(step: &PullSnapshot, options: HubOptions<'_>) -> Resu
         "{endpoint}/api/models/{repo}/revision/{}",
         revision.replace('/', "%2F")
     );
-    let answer = options.http.get_from_hub(&url, options.token).await?;
+    let answer = ask(&url, options).await?;
     if answer.status != 200 {
         return Err(refused(step, &answer, options.token.is_some()));
     }
@@ -54,11 +80,13 @@ pub(super) async fn entries(
     let mut url = format!("{endpoint}/api/models/{repo}/tree/{commit}?recursive=true&expand=false");
     let mut entries = Vec::new();
     for _ in 0..MAX_PAGES {
-        let answer = options.http.get_from_hub(&url, options.token).await?;
+        let answer = ask(&url, options).await?;
         if answer.status != 200 {
             return Err(refused(step, &answer, options.token.is_some()));
         }
         entries.extend(listing::parse_page(&answer.json())?);
+        // Before the next page: a listing without end must not fill the memory.
+        listing::check_count(&entries)?;
         if let Some(next) = next_page(answer.header("link"), endpoint)? {
             url = next;
         } else {

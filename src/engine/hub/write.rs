@@ -57,6 +57,7 @@ fn entry(file: &ModelFile) -> Entry {
         path: file.path.clone(),
         size,
         oid,
+        xet: false,
     }
 }
 

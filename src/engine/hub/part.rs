@@ -1,0 +1,435 @@
+//! An unfinished file: what is written of it, and a record that proves how far.
+//!
+//! Beside `OID.OWNER.part` lies `OID.OWNER.record`: every few MiB the place, and the hash of all bytes before it. A
+//! pull that was killed goes on from the last place whose hash still holds, so that neither a torn write nor a disk
+//! that lost power is taken for bytes. The record of a proven file is kept: it tells which part of it went bad later.
+//!
+//! Parts have owners, so that two pulls whose filesystem has no working locks (Lustre, some NFS) never write one file.
+//! Not in this module: where bytes come from (`fetch`).
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::task::JoinHandle;
+
+use super::cache::{RepoCache, sync_dir};
+use super::hash::{Bytes32, Hasher};
+use super::listing::Entry;
+use crate::error::{At, Error, Kind, Result};
+
+/// Bytes between two records: what a kill costs at most, for each file under way.
+const STEP: u64 = 4 << 20;
+/// Bytes between two requests to the disk to keep what it has: what a power cut costs, about.
+const SYNC: u64 = 64 << 20;
+/// A slow stream is recorded this often.
+const OFTEN: Duration = Duration::from_secs(1);
+/// A part of another host that nobody wrote to for this long has lost its owner.
+const ABANDONED: Duration = Duration::from_mins(2);
+/// One line of a record: a place, little-endian, and a digest, padded with zeros.
+const LINE: usize = 40;
+
+/// An unfinished file.
+pub(super) struct Part {
+    path: PathBuf,
+    file: File,
+    record: File,
+    hasher: Hasher,
+    at: u64,
+    recorded: (u64, Instant),
+    synced: u64,
+    syncing: Option<JoinHandle<()>>,
+}
+
+impl Part {
+    /// Opens the part of `entry`, with what an earlier pull proved of it.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the disk refuses or is too small.
+    pub(super) fn open(cache: &RepoCache, entry: &Entry) -> Result<Self> {
+        let path = adopt(cache, entry);
+        let failed = || format!("cannot write `{}`", path.display());
+        let open = |path: &Path| {
+            OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .open(path)
+        };
+        let file = open(&path).at(Kind::Host, failed)?;
+        let record = open(&record_of(&path)).at(Kind::Host, failed)?;
+        let mut part = Self {
+            hasher: Hasher::new(&entry.oid, entry.size),
+            at: 0,
+            recorded: (0, Instant::now()),
+            synced: 0,
+            syncing: None,
+            path: path.clone(),
+            file,
+            record,
+        };
+        part.resume(entry).at(Kind::Host, failed)?;
+        part.reserve(entry.size)?;
+        Ok(part)
+    }
+
+    /// Reads what is there as far as the record proves it, and forgets the rest.
+    fn resume(&mut self, entry: &Entry) -> io::Result<()> {
+        let mut lines = Vec::new();
+        let length = self.file.metadata()?.len().min(entry.size);
+        // One line for each MiB would be plenty: more is not of our making.
+        (&self.record)
+            .take(length / 1024 * LINE as u64 + 4096)
+            .read_to_end(&mut lines)?;
+        let (mut buffer, mut kept) = (vec![0; 1 << 20], 0);
+        let mut hasher = self.hasher.clone();
+        for line in lines.chunks_exact(LINE) {
+            let (place, digest) = read_line(line);
+            if place <= self.at || place > length {
+                break;
+            }
+            let mut at = self.at;
+            while at < place {
+                let want = usize::try_from(place - at)
+                    .unwrap_or(usize::MAX)
+                    .min(buffer.len());
+                self.file.read_exact_at(&mut buffer[..want], at)?;
+                hasher.update(&buffer[..want]);
+                at += want as u64;
+            }
+            if hasher.digest() != digest {
+                break;
+            }
+            self.at = place;
+            self.hasher = hasher.clone();
+            kept += LINE as u64;
+        }
+        self.file.set_len(self.at)?;
+        self.record.set_len(kept)?;
+        io::Seek::seek(&mut self.record, io::SeekFrom::Start(kept))?;
+        self.recorded.0 = self.at;
+        self.synced = self.at;
+        Ok(())
+    }
+
+    /// Takes the space that the file will need: a disk that is too small is known before the bytes come.
+    fn reserve(&self, size: u64) -> Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        if size < STEP {
+            return Ok(());
+        }
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size) {
+            Err(error) if error == rustix::io::Errno::NOSPC => Err(self.cannot(&error.into())),
+            // Not every filesystem can; then the disk says so when it is full.
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the next byte goes.
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Writes and hashes bytes.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the disk refuses; what was there before is kept.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write_all_at(bytes, self.at);
+        written.map_err(|error| self.cannot(&error))?;
+        self.hasher.update(bytes);
+        self.at += bytes.len() as u64;
+        let (last, when) = self.recorded;
+        if self.at - last >= STEP || when.elapsed() >= OFTEN {
+            self.record()?;
+        }
+        if self.at - self.synced >= SYNC {
+            self.sync();
+        }
+        Ok(())
+    }
+
+    /// Notes how far it is: another pull goes on from here.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the disk refuses.
+    pub(super) fn record(&mut self) -> Result<()> {
+        if self.recorded.0 == self.at {
+            return Ok(());
+        }
+        let line = write_line(self.at, self.hasher.digest());
+        let written = self.record.write_all(&line);
+        written.map_err(|error| self.cannot(&error))?;
+        self.recorded = (self.at, Instant::now());
+        Ok(())
+    }
+
+    /// Has the disk keep what it has, while more comes.
+    fn sync(&mut self) {
+        if self.syncing.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        self.synced = self.at;
+        if let Ok(file) = self.file.try_clone() {
+            // What fails here fails again, and is told, when the whole file is synced.
+            self.syncing = Some(tokio::task::spawn_blocking(move || drop(file.sync_data())));
+        }
+    }
+
+    /// Throws away what is there.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the disk refuses.
+    pub(super) fn restart(&mut self, entry: &Entry) -> Result<()> {
+        self.hasher = Hasher::new(&entry.oid, entry.size);
+        (self.at, self.synced) = (0, 0);
+        self.recorded = (0, Instant::now());
+        let emptied = self
+            .file
+            .set_len(0)
+            .and_then(|()| self.record.set_len(0))
+            .and_then(|()| io::Seek::rewind(&mut self.record));
+        emptied.map_err(|error| self.cannot(&error))
+    }
+
+    /// The hash of what is there, in hex.
+    pub(super) fn hex(&self) -> String {
+        self.hasher.clone().hex()
+    }
+
+    /// Gives a proven part its name: sync, rename, sync of the directory.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the disk refuses; then nothing has the name.
+    pub(super) fn publish(mut self, place: &Path, records: &Path) -> Result<()> {
+        self.record()?;
+        let failed = || format!("cannot write `{}`", place.display());
+        self.file
+            .set_permissions(Permissions::from_mode(0o644))
+            .at(Kind::Host, failed)?;
+        self.file.set_len(self.at).at(Kind::Host, failed)?;
+        self.file.sync_all().at(Kind::Host, failed)?;
+        std::fs::rename(&self.path, place).at(Kind::Host, failed)?;
+        let record = record_of(&self.path);
+        // For a repair some day; a pull is right without it.
+        if self.at <= STEP || std::fs::rename(&record, records).is_err() {
+            let _ = std::fs::remove_file(&record);
+        }
+        sync_dir(place.parent().unwrap_or(place))
+    }
+
+    fn cannot(&self, error: &io::Error) -> Error {
+        let report = Error::new(Kind::Host, format!("cannot write `{}`", self.path.display()))
+            .cause(error.to_string());
+        if error.kind() == io::ErrorKind::StorageFull {
+            report.hint("free some space and pull again: what is here is kept")
+        } else {
+            report
+        }
+    }
+}
+
+fn read_line(line: &[u8]) -> (u64, Bytes32) {
+    let (mut place, mut digest) = ([0; 8], Bytes32::default());
+    place.copy_from_slice(&line[..8]);
+    digest.copy_from_slice(&line[8..LINE]);
+    (u64::from_le_bytes(place), digest)
+}
+
+fn write_line(place: u64, digest: Bytes32) -> [u8; LINE] {
+    let mut line = [0; LINE];
+    line[..8].copy_from_slice(&place.to_le_bytes());
+    line[8..].copy_from_slice(&digest);
+    line
+}
+
+/// The places and digests of a record, as far as they make sense.
+pub(super) fn read_record(path: &Path) -> Vec<(u64, Bytes32)> {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let mut last = 0;
+    let lines = bytes.chunks_exact(LINE).map(read_line);
+    lines
+        .take_while(|(place, _)| std::mem::replace(&mut last, *place) < *place)
+        .collect()
+}
+
+fn record_of(part: &Path) -> PathBuf {
+    part.with_extension("record")
+}
+
+/// This process, as parts name it: host, process id, start time. A process id alone comes back.
+fn owner() -> String {
+    let pid = std::process::id();
+    format!("{}.{pid}-{}", host(), started(pid).unwrap_or(0))
+}
+
+fn host() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '-' {
+            c
+        } else {
+            '_'
+        }
+    };
+    name.chars().map(plain).take(64).collect()
+}
+
+/// Start time of a process in clock ticks since boot (`proc(5)`, field 22).
+fn started(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Whether the process that a part's name tells still writes to it.
+fn is_owned(name: &str, path: &Path) -> bool {
+    let Some((on, process)) = name.rsplit_once('.') else {
+        return false;
+    };
+    if on == host() {
+        let process = process
+            .split_once('-')
+            .and_then(|(pid, start)| Some((pid.parse().ok()?, start.parse::<u64>().ok()?)));
+        return process.is_some_and(|(pid, start)| pid != std::process::id() && started(pid) == Some(start));
+    }
+    let changed = std::fs::metadata(path).and_then(|meta| meta.modified());
+    changed.is_ok_and(|when| {
+        let age = SystemTime::now().duration_since(when);
+        // A clock that is behind says nothing about age.
+        age.map_or(true, |age| age < ABANDONED)
+    })
+}
+
+/// Where our part of `entry` is; one that lost its owner is taken over, the longest first. A rename has one winner.
+fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
+    let dir = cache.parts();
+    let ours = dir.join(format!("{}.{}.part", entry.oid.hex(), owner()));
+    if ours.exists() {
+        return ours;
+    }
+    let mut orphans: Vec<(u64, PathBuf)> = parts(&dir)
+        .filter(|(oid, owner, path)| oid == entry.oid.hex() && !is_owned(owner, path))
+        .filter_map(|(_, _, path)| Some((std::fs::symlink_metadata(&path).ok()?.len(), path)))
+        .collect();
+    orphans.sort();
+    while let Some((_, orphan)) = orphans.pop() {
+        let is_file = std::fs::symlink_metadata(&orphan).is_ok_and(|meta| meta.is_file());
+        if is_file && std::fs::rename(&orphan, &ours).is_ok() {
+            let _ = std::fs::rename(record_of(&orphan), record_of(&ours));
+            break;
+        }
+    }
+    for (_, orphan) in orphans {
+        let _ = std::fs::remove_file(record_of(&orphan));
+        let _ = std::fs::remove_file(orphan);
+    }
+    ours
+}
+
+/// The parts in a directory: hash, owner, path.
+pub(super) fn parts(dir: &Path) -> impl Iterator<Item = (String, String, PathBuf)> {
+    std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|item| {
+            let name = item.file_name().into_string().ok()?;
+            let (oid, owner) = name.strip_suffix(".part")?.split_once('.')?;
+            Some((oid.to_owned(), owner.to_owned(), item.path()))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::hub::listing::Oid;
+
+    fn cache() -> (tempfile::TempDir, RepoCache) {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = RepoCache::new(dir.path(), "a/b");
+        cache.prepare().unwrap();
+        (dir, cache)
+    }
+
+    fn entry(bytes: &[u8]) -> Entry {
+        let mut hasher = Hasher::new(&Oid::Sha256(String::new()), 0);
+        hasher.update(bytes);
+        Entry {
+            path: "x".to_owned(),
+            size: bytes.len() as u64,
+            oid: Oid::Sha256(hasher.hex()),
+            xet: false,
+        }
+    }
+
+    fn noise(count: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        let next = |_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        };
+        (0..count).map(next).collect()
+    }
+
+    #[tokio::test]
+    async fn what_the_record_does_not_prove_is_not_taken() {
+        let (_dir, cache) = cache();
+        let bytes = noise(11 << 20);
+        let entry = entry(&bytes);
+        let mut part = Part::open(&cache, &entry).unwrap();
+        for chunk in bytes[..10 << 20].chunks(300_000) {
+            part.write(chunk).unwrap();
+        }
+        let path = part.path.clone();
+        drop(part);
+        // A kill: up to a step is lost.
+        let places: Vec<u64> = read_record(&record_of(&path)).iter().map(|line| line.0).collect();
+        let part = Part::open(&cache, &entry).unwrap();
+        assert_eq!(Some(part.at()), places.last().copied());
+        assert!((10 << 20) - part.at() < STEP + 300_000);
+        drop(part);
+        // A disk that lost the middle: all from there on is lost.
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&[0; 4096], places[0] + 1).unwrap();
+        let mut part = Part::open(&cache, &entry).unwrap();
+        assert_eq!(part.at(), places[0]);
+        part.write(&bytes[usize::try_from(places[0]).unwrap()..]).unwrap();
+        assert_eq!(part.hex(), entry.oid.hex());
+        let place = cache.place(&entry);
+        part.publish(&place, &cache.record(&entry)).unwrap();
+        assert_eq!(std::fs::read(place).unwrap(), bytes);
+        assert_eq!(parts(&cache.parts()).count(), 0);
+        assert_eq!(read_record(&cache.record(&entry)).last().unwrap().0, entry.size);
+    }
+
+    #[tokio::test]
+    async fn a_part_of_a_process_that_lives_is_left_alone() {
+        let (_dir, cache) = cache();
+        let entry = entry(&noise(100));
+        let init = format!("{}.{}.1-{}.part", entry.oid.hex(), host(), started(1).unwrap());
+        let gone = format!("{}.{}.1-1.part", entry.oid.hex(), host());
+        let far = format!("{}.elsewhere.7-7.part", entry.oid.hex());
+        for name in [&init, &gone, &far] {
+            std::fs::write(cache.parts().join(name), b"x").unwrap();
+        }
+        let part = Part::open(&cache, &entry).unwrap();
+        assert_eq!(part.at(), 0, "no record proves the byte");
+        assert!(part.path.exists() && !cache.parts().join(gone).exists());
+        assert!(cache.parts().join(init).exists() && cache.parts().join(far).exists());
+    }
+
+    #[test]
+    fn a_record_is_read_as_far_as_it_makes_sense() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut bytes = Vec::new();
+        for place in [5_u64, 9, 9, 12] {
+            bytes.extend(write_line(place, [7; 32]));
+        }
+        bytes.push(1);
+        std::fs::write(file.path(), bytes).unwrap();
+        assert_eq!(read_record(file.path()), [(5, [7; 32]), (9, [7; 32])]);
+    }
+}

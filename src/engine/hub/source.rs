@@ -1,0 +1,385 @@
+//! Where bytes come from: a hub's ranges over HTTP, or its Xet store; what each says no with, in one vocabulary.
+//!
+//! Not in this module: patience (`fetch`), the disk (`part`).
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use hf_hub::repository::HFRepository;
+use hf_hub::{HFError, RepoTypeModel};
+use hyper::body::Bytes;
+use tokio::time::Instant;
+
+use super::listing::Entry;
+use crate::engine::http::{Answer, Body, Broken, Http, Opened};
+use crate::error::{Error, Kind};
+use crate::secret::Secret;
+
+/// Time for the head of an answer.
+const HEAD: Duration = Duration::from_mins(1);
+
+/// Where the files of one commit come from.
+pub(super) struct Source {
+    pub(super) http: Http,
+    pub(super) token: Option<Secret>,
+    pub(super) endpoint: String,
+    pub(super) repo: String,
+    pub(super) commit: String,
+    /// For files that the hub keeps in Xet, unless they are to come over HTTP.
+    pub(super) xet: Option<HFRepository<RepoTypeModel>>,
+    /// Most bytes a second.
+    pub(super) limit: Option<Limit>,
+}
+
+/// A stream of a file's bytes from a place on.
+pub(super) struct Arriving {
+    stream: Stream,
+    /// Bytes that come first and are there already.
+    pub(super) skip: u64,
+    /// What names these very bytes at their server.
+    pub(super) etag: Option<String>,
+}
+
+enum Stream {
+    Http(Body),
+    Xet(BoxStream<'static, hf_hub::HFResult<Bytes>>),
+}
+
+/// Why a stream did not come, or not whole.
+pub(super) enum Failure {
+    /// Worth another try.
+    Again(Error),
+    /// The server asks for a pause.
+    Asked(Error, Duration),
+    /// Nothing answers: the network may come back.
+    Unreachable(Error),
+    /// The bytes are wrong: worth one more try from the first byte.
+    Wrong(Error),
+    /// Final.
+    Final(Error),
+}
+
+/// A stream that broke, of no file yet.
+pub(super) enum Break {
+    Http(Broken),
+    Xet(HFError),
+}
+
+impl Break {
+    /// What it means for `entry`.
+    pub(super) fn of(self, entry: &Entry) -> Failure {
+        match self {
+            Self::Http(broken) => of_http(entry, broken),
+            Self::Xet(error) => of_xet(entry, &error),
+        }
+    }
+}
+
+impl Arriving {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Break> {
+        match &mut self.stream {
+            Stream::Http(body) => body.next().await.map_err(Break::Http),
+            Stream::Xet(stream) => stream.next().await.transpose().map_err(Break::Xet),
+        }
+    }
+}
+
+impl Source {
+    /// Opens `entry` from byte `from` on.
+    pub(super) async fn open(
+        &self,
+        entry: &Entry,
+        from: u64,
+        etag: Option<&str>,
+    ) -> Result<Arriving, Failure> {
+        match &self.xet {
+            Some(repository) if entry.xet => self.open_xet(repository, entry, from).await,
+            _ => self.open_http(entry, from, etag).await,
+        }
+    }
+
+    async fn open_http(&self, entry: &Entry, from: u64, etag: Option<&str>) -> Result<Arriving, Failure> {
+        let Self {
+            endpoint,
+            repo,
+            commit,
+            ..
+        } = self;
+        let url = format!("{endpoint}/{repo}/resolve/{commit}/{}", encode(&entry.path));
+        let asked = self.http.open(&url, self.token.as_ref(), from, etag);
+        let opened = match tokio::time::timeout(HEAD, asked).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err(of_http(entry, error)),
+            Err(_) => return Err(Failure::Again(broken(entry, "no answer for 60 s"))),
+        };
+        let skip = self.check(entry, from, &opened)?;
+        let etag = opened.answer.header("etag").filter(|etag| etag.starts_with('"'));
+        Ok(Arriving {
+            skip,
+            etag: etag.map(str::to_owned),
+            stream: Stream::Http(opened.body),
+        })
+    }
+
+    /// Checks that the answer is these bytes of this file; returns how many come that are there already.
+    fn check(&self, entry: &Entry, from: u64, opened: &Opened) -> Result<u64, Failure> {
+        let answer = &opened.answer;
+        let expected = match answer.status {
+            206 => {
+                let range = answer.header("content-range").unwrap_or_default();
+                if !fits(range, from, entry.size) {
+                    return Err(Failure::Wrong(wrong(
+                        entry,
+                        &format!("the server sends `{}` of it", range.escape_debug()),
+                    )));
+                }
+                entry.size - from
+            }
+            200 => entry.size,
+            _ => return Err(self.refused(entry, opened)),
+        };
+        if answer
+            .header("content-encoding")
+            .is_some_and(|coding| coding != "identity")
+        {
+            return Err(Failure::Wrong(wrong(
+                entry,
+                "it comes packed, which was not asked for",
+            )));
+        }
+        if let Some(length) = opened.length.filter(|length| *length != expected) {
+            // None of it is taken: what is there stays, and the next answer may be whole.
+            return Err(Failure::Again(
+                Error::new(
+                    Kind::Integrity,
+                    format!("`{}` comes with a wrong length", entry.path),
+                )
+                .cause(format!("{length} bytes come, the listing states {expected}"))
+                .hint("a proxy or the hub's cache alters it; try another network or --endpoint"),
+            ));
+        }
+        Ok(if answer.status == 200 { from } else { 0 })
+    }
+
+    fn refused(&self, entry: &Entry, opened: &Opened) -> Failure {
+        let Answer { status, .. } = opened.answer;
+        let error = broken(entry, &format!("status {status}"));
+        match status {
+            404 | 410 => Failure::Final(error.hint(format!(
+                "{} lists it and does not have it: try later, or another revision",
+                self.endpoint
+            ))),
+            401 | 403 if opened.is_at_hub => {
+                let gated = opened.answer.header("x-error-code") == Some("GatedRepo");
+                Failure::Final(if gated {
+                    Error::new(Kind::Hub, format!("{} is gated", self.repo))
+                        .cause(format!(
+                            "`{}` needs a token whose account accepted its terms",
+                            entry.path
+                        ))
+                        .hint(format!(
+                            "accept the terms at {}/{}, then set HF_TOKEN",
+                            self.endpoint, self.repo
+                        ))
+                } else {
+                    error.hint(format!(
+                        "may the token read {}/{}? check HF_TOKEN",
+                        self.endpoint, self.repo
+                    ))
+                })
+            }
+            416 => Failure::Wrong(wrong(entry, "it is shorter than the listing states")),
+            // 403 is how a content network says that a signed URL expired: the next try gets a new one.
+            401 | 403 | 408 | 425 | 429 | 500..=599 => match opened.answer.wait() {
+                Some(wait) => Failure::Asked(error, wait),
+                None => Failure::Again(error),
+            },
+            _ => Failure::Final(error),
+        }
+    }
+
+    async fn open_xet(
+        &self,
+        repository: &HFRepository<RepoTypeModel>,
+        entry: &Entry,
+        from: u64,
+    ) -> Result<Arriving, Failure> {
+        let opened = repository
+            .download_file_stream()
+            .filename(entry.path.clone())
+            .revision(self.commit.clone())
+            .maybe_range((from > 0).then_some(from..entry.size))
+            .send();
+        match tokio::time::timeout(HEAD, opened).await {
+            Ok(Ok((_, stream))) => Ok(Arriving {
+                stream: Stream::Xet(stream.boxed()),
+                skip: 0,
+                etag: None,
+            }),
+            Ok(Err(error)) => Err(of_xet(entry, &error)),
+            Err(_) => Err(Failure::Again(broken(entry, "no answer for 60 s"))),
+        }
+    }
+
+    /// Whether it is we who are slow.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// Waits until so many more bytes are within the limit.
+    pub(super) async fn pace(&self, bytes: usize) {
+        if let Some(limit) = &self.limit {
+            limit.take(bytes).await;
+        }
+    }
+}
+
+/// Whether `bytes FROM-LAST/SIZE` (RFC 9110, 14.4) is the rest of a file of `size` bytes.
+fn fits(range: &str, from: u64, size: u64) -> bool {
+    let parsed = range.strip_prefix("bytes ").and_then(|rest| {
+        let (span, whole) = rest.split_once('/')?;
+        let (first, last) = span.split_once('-')?;
+        Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, whole))
+    });
+    parsed.is_some_and(|(first, last, whole)| {
+        first == from && last.checked_add(1) == Some(size) && (whole == "*" || whole.parse() == Ok(size))
+    })
+}
+
+/// A path as a URL has it: what is neither letter, digit nor `-._~/` in percent (RFC 3986).
+fn encode(path: &str) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+fn of_http(entry: &Entry, error: Broken) -> Failure {
+    let report = |error: &Error| broken(entry, &error.causes().join(": "));
+    match &error {
+        Broken::Dropped(cause) => Failure::Again(report(cause)),
+        Broken::Unreachable(cause) => Failure::Unreachable(report(cause)),
+        Broken::Never(_) => Failure::Final(error.into_error()),
+    }
+}
+
+/// Reads hf-hub's error. Its own text may hold a signed URL, so only the status is taken from it.
+fn of_xet(entry: &Entry, error: &HFError) -> Failure {
+    let status = match error {
+        HFError::RateLimited { retry_after, .. } => {
+            let error = broken(entry, "the hub limits requests (429)");
+            return match retry_after {
+                Some(wait) => Failure::Asked(error, *wait),
+                None => Failure::Again(error),
+            };
+        }
+        HFError::Http { context } => context.status.as_u16(),
+        HFError::AuthRequired { .. } => 401,
+        HFError::Forbidden { .. } => 403,
+        HFError::EntryNotFound { .. } | HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. } => {
+            404
+        }
+        _ => return Failure::Again(broken(entry, "the Xet transport failed")),
+    };
+    let error = broken(entry, &format!("status {status}"));
+    if matches!(status, 403 | 408 | 425 | 500..=599) {
+        Failure::Again(error)
+    } else {
+        Failure::Final(error)
+    }
+}
+
+/// `entry` did not come.
+pub(super) fn broken(entry: &Entry, cause: &str) -> Error {
+    Error::new(Kind::Hub, format!("cannot fetch `{}`", entry.path))
+        .cause(cause)
+        .hint("run it again: it goes on where it stopped")
+}
+
+/// `entry` came, and is not what the listing states.
+pub(super) fn wrong(entry: &Entry, cause: &str) -> Error {
+    Error::new(Kind::Integrity, format!("`{}` arrives wrong, twice", entry.path))
+        .cause(cause)
+        .hint("a proxy or the hub's cache alters it; try another network or --endpoint")
+}
+
+/// A rate that all streams share.
+pub(super) struct Limit {
+    bytes_per_s: f64,
+    /// When what was taken so far is paid for.
+    paid: Mutex<Instant>,
+}
+
+impl Limit {
+    /// At most so many bytes a second.
+    pub(super) fn new(bytes_per_s: u64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
+        let bytes_per_s = bytes_per_s.max(1) as f64;
+        Self {
+            bytes_per_s,
+            paid: Mutex::new(Instant::now()),
+        }
+    }
+
+    async fn take(&self, bytes: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
+        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_s);
+        let until = {
+            let Ok(mut paid) = self.paid.lock() else { return };
+            // What was not used is not saved up.
+            let from = (*paid).max(Instant::now());
+            *paid = from + cost;
+            *paid
+        };
+        tokio::time::sleep_until(until).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_rest_of_the_file_fits() {
+        assert!(fits("bytes 5-9/10", 5, 10));
+        assert!(fits("bytes 5-9/*", 5, 10));
+        for other in [
+            "bytes 4-9/10",
+            "bytes 5-8/10",
+            "bytes 5-9/11",
+            "bytes */10",
+            "",
+            "5-9/10",
+            "bytes 5-18446744073709551615/10",
+        ] {
+            assert!(!fits(other, 5, 10), "{other}");
+        }
+    }
+
+    #[test]
+    fn paths_become_urls() {
+        assert_eq!(encode("a b/ü#?.bin"), "a%20b/%C3%BC%23%3F.bin");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_is_shared() {
+        let limit = Limit::new(1000);
+        let begun = Instant::now();
+        for _ in 0..4 {
+            limit.take(500).await;
+        }
+        assert!(
+            begun.elapsed() >= Duration::from_millis(1900),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
