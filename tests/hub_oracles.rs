@@ -12,38 +12,13 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::hub::{RepoFile, entry, small_model};
-use support::{Home, Started, free_port, must_run, target};
-
-/// The newest version of huggingface_hub that this was run with.
-const HF: &str = "huggingface_hub==2.4.0";
-
-/// `hf` in a venv that later runs reuse.
-fn hf() -> PathBuf {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    let venv = target().join("test-tools/hf");
-    let client = venv.join("bin/hf");
-    ONCE.call_once(|| {
-        if !client.exists() {
-            must_run(
-                "python3",
-                &["-m", "venv", venv.to_str().unwrap()],
-                "install python3-venv",
-            );
-            must_run(
-                venv.join("bin/pip").to_str().unwrap(),
-                &["install", "--quiet", HF],
-                "the package index must be reachable",
-            );
-        }
-    });
-    client
-}
+use support::hub::{entry, small_model};
+use support::nginx::Nginx;
+use support::{Home, Started, free_port, hf};
 
 /// A mirror of what `dir` holds, and its endpoint.
 fn mirror(home: &Home, dir: &Path, more: &[&str]) -> (Started, String) {
@@ -179,95 +154,6 @@ fn a_half_downloaded_model_is_not_mirrored_as_whole() {
     assert!(run.stderr.contains("has no revision `main`"), "{}", run.stderr);
 }
 
-/// An nginx that ends with the test.
-struct Nginx(Child);
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
-        let _ = self.0.wait();
-    }
-}
-
-/// Static answers in the hub's form: JSON files, small files, and redirects of large ones to another address.
-fn nginx(dir: &Path, repo: &str, commit: &str, files: &BTreeMap<String, RepoFile>) -> (Nginx, String) {
-    let (hub, cdn) = (free_port(), free_port());
-    let write = |path: PathBuf, bytes: &[u8]| {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    };
-    let mut locations = String::new();
-    for (path, file) in files {
-        write(dir.join("files").join(path), &file.bytes);
-        let listed = entry(path, file);
-        let oid = listed["lfs"]["oid"].as_str().or(listed["oid"].as_str()).unwrap();
-        let head = format!("add_header X-Repo-Commit {commit} always; ");
-        let size = file.bytes.len();
-        let _ = if file.large {
-            writeln!(
-                locations,
-                "location = /{repo}/resolve/{commit}/{path} {{ {head}add_header X-Linked-Etag '\"{oid}\"' always; add_header X-Linked-Size {size} always; return 302 http://127.0.0.2:{cdn}/{path}; }}"
-            )
-        } else {
-            writeln!(
-                locations,
-                "location = /{repo}/resolve/{commit}/{path} {{ {head}etag off; add_header ETag '\"{oid}\"' always; alias {}; }}",
-                dir.join("files").join(path).display()
-            )
-        };
-    }
-    let tree: Vec<serde_json::Value> = files.iter().map(|(path, file)| entry(path, file)).collect();
-    write(
-        dir.join("tree.json"),
-        serde_json::to_string(&tree).unwrap().as_bytes(),
-    );
-    write(
-        dir.join("revision.json"),
-        serde_json::json!({ "id": repo, "sha": commit, "siblings": [] })
-            .to_string()
-            .as_bytes(),
-    );
-    let config = format!(
-        "daemon off; pid {dir}/pid; error_log {dir}/error.log;
-events {{}}
-http {{
-  access_log off; default_type application/json;
-  client_body_temp_path {dir}/t1; proxy_temp_path {dir}/t2; fastcgi_temp_path {dir}/t3; uwsgi_temp_path {dir}/t4; scgi_temp_path {dir}/t5;
-  server {{ listen 127.0.0.1:{hub};
-    location = /api/models/{repo}/revision/main {{ alias {dir}/revision.json; }}
-    location = /api/models/{repo}/tree/{commit} {{ alias {dir}/tree.json; }}
-    {locations}
-  }}
-  server {{ listen 127.0.0.2:{cdn}; root {dir}/files; }}
-}}
-",
-        dir = dir.display()
-    );
-    write(dir.join("nginx.conf"), config.as_bytes());
-    let child = Command::new("nginx")
-        .args([
-            "-p",
-            dir.to_str().unwrap(),
-            "-e",
-            dir.join("error.log").to_str().unwrap(),
-            "-c",
-            dir.join("nginx.conf").to_str().unwrap(),
-        ])
-        .spawn()
-        .expect("install nginx-light");
-    let nginx = Nginx(child);
-    let begun = Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", hub)).is_err() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(10),
-            "nginx does not listen: {}",
-            std::fs::read_to_string(dir.join("error.log")).unwrap_or_default()
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    (nginx, format!("http://127.0.0.1:{hub}"))
-}
-
 #[test]
 fn a_pull_from_a_hub_that_is_not_ours_gives_the_same_tree() {
     let home = Home::new();
@@ -276,7 +162,14 @@ fn a_pull_from_a_hub_that_is_not_ours_gives_the_same_tree() {
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let commit = "0123456789abcdef0123456789abcdef01234567";
     let files = small_model();
-    let (_nginx, endpoint) = nginx(dir.path(), "lab/static", commit, &files);
+    for (path, file) in &files {
+        let path = dir.path().join("files").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, &file.bytes).unwrap();
+    }
+    let listing: Vec<_> = files.iter().map(|(path, file)| entry(path, file)).collect();
+    let nginx = Nginx::serve(dir.path(), "lab/static", commit, &listing);
+    let endpoint = nginx.endpoint.clone();
     home.run(&["pull", "lab/static", "--endpoint", &endpoint])
         .expect(0);
     let snapshot = home

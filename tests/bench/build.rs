@@ -9,16 +9,18 @@
     reason = "a benchmark prints, and says what is wrong by panicking"
 )]
 
+mod measured;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use dsr1::engine::docker::Docker;
 use dsr1::engine::env::Env;
 use dsr1::event::{Recorder, StepEvents};
 use dsr1::plan::{BuildImage, Builder, LABEL_INPUTS};
+use measured::{measure, median};
 
 const BASE: &str = "debian:bookworm-slim";
 /// Bytes of the large context.
@@ -114,49 +116,13 @@ fn build(file: &str) {
     });
 }
 
-/// Wall time and the most memory of a process, in bytes.
-fn measure(mut command: Command) -> (Duration, u64) {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let begun = Instant::now();
-    let mut child = command.spawn().unwrap();
-    let mut errors = child.stderr.take().unwrap();
-    let reader = std::thread::spawn(move || std::io::read_to_string(&mut errors).unwrap_or_default());
-    let mut most = 0;
-    let status = loop {
-        most = most.max(most_memory(&child));
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    };
-    let took = begun.elapsed();
-    let said = reader.join().unwrap();
-    assert!(status.success(), "{command:?}: {said}");
-    (took, most)
-}
-
-fn most_memory(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
-        .unwrap_or(0)
-        * 1024
-}
-
-fn median<T: Ord + Copy>(values: &mut [T]) -> T {
-    values.sort();
-    values[values.len() / 2]
-}
-
 /// One line: medians of both, and how ours is to the peer's.
 fn compare(what: &str, runs: usize, mut sides: impl FnMut(usize) -> (Command, Command)) {
     let (mut times, mut memory) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
     for run in 0..=runs {
         let (ours, peer) = sides(run);
         let (left, right) = (measure(ours), measure(peer));
+        let (left, right) = ((left.wall, left.memory), (right.wall, right.memory));
         // The first does not count: it may fill a cache.
         if run > 0 {
             times.0.push(left.0);

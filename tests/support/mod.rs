@@ -8,6 +8,7 @@
 )]
 
 pub mod hub;
+pub mod nginx;
 pub mod read;
 pub mod tools;
 
@@ -311,4 +312,29 @@ pub fn tree(dir: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut found = std::collections::BTreeMap::new();
     walk(dir, "", &mut found);
     found
+}
+
+/// The newest version of huggingface_hub that this was run with.
+const HF: &str = "huggingface_hub==2.4.0";
+
+/// `hf` in a venv that later runs reuse.
+pub fn hf() -> PathBuf {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    let venv = target().join("test-tools/hf");
+    let client = venv.join("bin/hf");
+    ONCE.call_once(|| {
+        if !client.exists() {
+            must_run(
+                "python3",
+                &["-m", "venv", venv.to_str().unwrap()],
+                "install python3-venv",
+            );
+            must_run(
+                venv.join("bin/pip").to_str().unwrap(),
+                &["install", "--quiet", HF],
+                "the package index must be reachable",
+            );
+        }
+    });
+    client
 }

@@ -246,6 +246,7 @@ fn write_line(place: u64, digest: Bytes32) -> [u8; LINE] {
     line
 }
 
+#[cfg_attr(not(test), expect(dead_code, reason = "a repair will read it"))]
 /// The places and digests of a record, as far as they make sense.
 pub(super) fn read_record(path: &Path) -> Vec<(u64, Bytes32)> {
     let bytes = std::fs::read(path).unwrap_or_default();

@@ -1,0 +1,72 @@
+//! What a process cost, start to end.
+#![allow(unreachable_pub, dead_code, reason = "each benchmark uses a part")]
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Clock ticks a second in `/proc` (`sysconf(_SC_CLK_TCK)`, 100 on every Linux).
+const TICKS: u64 = 100;
+
+/// One run.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    pub wall: Duration,
+    /// Processor time of it and of its children that ended.
+    pub cpu: Duration,
+    /// The most memory that it or one of its children held, in bytes.
+    pub memory: u64,
+}
+
+/// Runs a command, which must succeed.
+pub fn measure(mut command: Command) -> Measured {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let begun = Instant::now();
+    let mut child = command.spawn().unwrap();
+    let mut errors = child.stderr.take().unwrap();
+    let reader = std::thread::spawn(move || std::io::read_to_string(&mut errors).unwrap_or_default());
+    let read =
+        |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", child.id())).unwrap_or_default();
+    let mut memory = 0;
+    let (wall, cpu) = loop {
+        memory = memory.max(most_memory(child.id()));
+        let stat = read("stat");
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        // Dead, and not waited for yet: its times are whole.
+        if fields[0] == "Z" {
+            let ticks: u64 = fields[11..15]
+                .iter()
+                .map(|field| field.parse::<u64>().unwrap())
+                .sum();
+            break (begun.elapsed(), Duration::from_millis(ticks * 1000 / TICKS));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let status = child.wait().unwrap();
+    let said = reader.join().unwrap();
+    assert!(status.success(), "{command:?}: {said}");
+    Measured { wall, cpu, memory }
+}
+
+fn most_memory(pid: u32) -> u64 {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let status = read("status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let own = line
+        .and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024;
+    let children = read(&format!("task/{pid}/children"));
+    let of_children = children
+        .split_whitespace()
+        .filter_map(|child| Some(most_memory(child.parse().ok()?)));
+    of_children.fold(own, u64::max)
+}
+
+/// The one in the middle.
+pub fn median<T: PartialOrd + Copy>(values: &mut [T]) -> T {
+    values.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    values[values.len() / 2]
+}

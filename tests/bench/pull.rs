@@ -1,0 +1,267 @@
+//! Eight shards of 512 MiB over loopback, by us and by the peers, turn by turn: wall time, processor time, memory.
+//! `cargo bench --bench pull`; it needs nginx, aria2c, curl, Python for `hf`, and 10 GB in `/dev/shm`
+//! (`DSR1_BENCH_DIR` names another directory, `DSR1_BENCH_MIB` other shards, `DSR1_BENCH_RUNS` other than five runs).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints, and says what is wrong by panicking"
+)]
+
+mod measured;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use measured::{Measured, measure, median};
+use sha2::Digest;
+use support::nginx::Nginx;
+
+const REPO: &str = "bench/shards";
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const SHARDS: usize = 8;
+/// What the process that uses hf-hub alone is called with.
+const HF_HUB: &str = "--hf-hub";
+
+fn setting(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
+}
+
+/// A shard's name.
+fn shard(number: usize) -> String {
+    format!("model-{:05}-of-{SHARDS:05}.safetensors", number + 1)
+}
+
+/// Writes shards of noise and returns the listing and their hashes.
+fn shards(dir: &Path, mib: usize) -> (Vec<serde_json::Value>, Vec<String>) {
+    std::fs::create_dir_all(dir).unwrap();
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let (mut listing, mut hashes) = (Vec::new(), Vec::new());
+    for number in 0..SHARDS {
+        let mut file = std::fs::File::create(dir.join(shard(number))).unwrap();
+        let mut hash = sha2::Sha256::new();
+        for _ in 0..mib {
+            let mut bytes = Vec::with_capacity(1 << 20);
+            while bytes.len() < 1 << 20 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                bytes.extend_from_slice(&state.to_le_bytes());
+            }
+            hash.update(&bytes);
+            file.write_all(&bytes).unwrap();
+        }
+        let (hash, size) = (dsr1::units::hex(&hash.finalize()), mib << 20);
+        listing.push(serde_json::json!({
+            "type": "file", "path": shard(number), "size": size, "oid": "0".repeat(40),
+            "lfs": { "oid": hash, "size": size, "pointerSize": 130 },
+        }));
+        hashes.push(hash);
+    }
+    (listing, hashes)
+}
+
+/// A peer without anything around it.
+fn hf_hub_alone(endpoint: &str, cache: &str) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let client = hf_hub::HFClient::builder()
+            .endpoint(endpoint)
+            .cache_dir(cache)
+            .build()
+            .unwrap();
+        #[expect(clippy::disallowed_methods, reason = "it is what is measured")]
+        let pulled = client.model("bench", "shards").snapshot_download().send().await;
+        pulled.unwrap();
+    });
+}
+
+/// What one side runs in a directory that is empty.
+struct Side<'a> {
+    name: &'static str,
+    verifies: bool,
+    command: Box<dyn Fn(&Path) -> Command + 'a>,
+}
+
+fn sh(script: String) -> Command {
+    let mut command = Command::new("bash");
+    command.args(["-euc", &script]);
+    command
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, flag, endpoint, cache] = args.as_slice()
+        && flag == HF_HUB
+    {
+        return hf_hub_alone(endpoint, cache);
+    }
+    let (mib, runs) = (setting("DSR1_BENCH_MIB", 512), setting("DSR1_BENCH_RUNS", 5));
+    let parent = std::env::var("DSR1_BENCH_DIR").unwrap_or_else(|_| "/dev/shm".to_owned());
+    let root = tempfile::Builder::new()
+        .prefix("dsr1-bench-")
+        .tempdir_in(&parent)
+        .unwrap();
+    // Workers of an nginx that root started run as nobody.
+    std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let source = root.path().join("files");
+    let (listing, hashes) = shards(&source, mib);
+    let nginx = Nginx::serve(root.path(), REPO, COMMIT, &listing);
+    let (endpoint, hf) = (nginx.endpoint.clone(), support::hf());
+    let mut sums = String::new();
+    let (mut urls, mut checked, mut curl) = (String::new(), String::new(), String::new());
+    for (number, hash) in hashes.iter().enumerate() {
+        let url = format!("{endpoint}/{REPO}/resolve/{COMMIT}/{}", shard(number));
+        let _ = writeln!(sums, "{hash}  {}", shard(number));
+        let _ = writeln!(urls, "{url}\n  out={}", shard(number));
+        let _ = writeln!(
+            checked,
+            "{url}\n  out={}\n  checksum=sha-256={hash}",
+            shard(number)
+        );
+        let _ = write!(curl, " {url} -o {}", shard(number));
+    }
+    let file = |name: &str, text: &str| -> PathBuf {
+        let path = root.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (sums, urls, checked) = (
+        file("sums", &sums),
+        file("urls", &urls),
+        file("checked", &checked),
+    );
+    let python = |dir: &Path, then: &str| {
+        let mut command = sh(format!(
+            "{hf} download {REPO} > /dev/null 2>&1; {then}",
+            hf = hf.display()
+        ));
+        command
+            .env("HF_ENDPOINT", &endpoint)
+            .env("HF_HOME", dir)
+            .env("HF_HUB_DISABLE_XET", "1");
+        command
+    };
+    let aria = |dir: &Path, list: &Path| {
+        sh(format!(
+            "cd {}; aria2c -q -x16 -s16 -j8 --file-allocation=none -i {}",
+            dir.display(),
+            list.display()
+        ))
+    };
+    let summed = |dir: &Path, fetch: &str| {
+        sh(format!(
+            "cd {}; {fetch}; sha256sum --quiet -c {}",
+            dir.display(),
+            sums.display()
+        ))
+    };
+    let fetch_curl = format!("curl -sfZL --parallel-max 8 {curl}");
+    let copy = format!("cp {}/*.safetensors .", source.display());
+    let sides = [
+        Side {
+            name: "dsr1 pull",
+            verifies: true,
+            command: Box::new(|dir| {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_dsr1"));
+                command
+                    .args(["pull", REPO, "--endpoint", &endpoint, "--progress", "quiet"])
+                    .env_clear()
+                    .env("PATH", "/usr/bin:/bin")
+                    .env("HOME", dir);
+                command
+            }),
+        },
+        Side {
+            name: "hf download",
+            verifies: false,
+            command: Box::new(|dir| python(dir, "true")),
+        },
+        Side {
+            name: "hf download, hf cache verify",
+            verifies: true,
+            command: Box::new(|dir| {
+                python(
+                    dir,
+                    &format!("{} cache verify {REPO} > /dev/null 2>&1", hf.display()),
+                )
+            }),
+        },
+        Side {
+            name: "hf-hub alone",
+            verifies: false,
+            command: Box::new(|dir| {
+                let mut command = Command::new(std::env::current_exe().unwrap());
+                command.args([HF_HUB, &endpoint]).arg(dir);
+                command
+            }),
+        },
+        Side {
+            name: "aria2c -x16 -s16 -j8",
+            verifies: false,
+            command: Box::new(|dir| aria(dir, &urls)),
+        },
+        Side {
+            name: "aria2c with checksums",
+            verifies: true,
+            command: Box::new(|dir| aria(dir, &checked)),
+        },
+        Side {
+            name: "curl -Z",
+            verifies: false,
+            command: Box::new(|dir| sh(format!("cd {}; {fetch_curl}", dir.display()))),
+        },
+        Side {
+            name: "curl -Z, sha256sum",
+            verifies: true,
+            command: Box::new(|dir| summed(dir, &fetch_curl)),
+        },
+        Side {
+            name: "cp, no network",
+            verifies: false,
+            command: Box::new(|dir| sh(format!("cd {}; {copy}", dir.display()))),
+        },
+        Side {
+            name: "cp, sha256sum",
+            verifies: true,
+            command: Box::new(|dir| summed(dir, &copy)),
+        },
+    ];
+    let only = std::env::var("DSR1_BENCH_ONLY").unwrap_or_default();
+    let sides: Vec<&Side> = sides.iter().filter(|side| side.name.contains(&only)).collect();
+    println!("{SHARDS} x {mib} MiB over loopback, in {parent}, medians of {runs} runs, turn by turn");
+    let mut found: Vec<Vec<Measured>> = sides.iter().map(|_| Vec::new()).collect();
+    for _ in 0..runs {
+        for (side, found) in sides.iter().zip(&mut found) {
+            let dir = tempfile::Builder::new()
+                .prefix("to-")
+                .tempdir_in(root.path())
+                .unwrap();
+            found.push(measure((side.command)(dir.path())));
+        }
+    }
+    let middle =
+        |runs: &[Measured], of: fn(&Measured) -> f64| median(&mut runs.iter().map(of).collect::<Vec<_>>());
+    let ours = middle(&found[0], |run| run.wall.as_secs_f64());
+    println!(
+        "{:<30} {:>8} {:>8} {:>8}  verified  times ours",
+        "", "wall s", "CPU s", "MB"
+    );
+    for (side, runs) in sides.iter().zip(&found) {
+        let wall = middle(runs, |run| run.wall.as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "megabytes")]
+        let memory = middle(runs, |run| run.memory as f64 / 1e6);
+        println!(
+            "{:<30} {wall:8.2} {:8.2} {memory:8.1}  {:<8} {:10.2}",
+            side.name,
+            middle(runs, |run| run.cpu.as_secs_f64()),
+            if side.verifies { "yes" } else { "no" },
+            wall / ours
+        );
+    }
+}
