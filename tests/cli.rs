@@ -348,3 +348,24 @@ fn help_and_plan_do_not_dawdle() {
     let help = best(&["--help"]);
     assert!(help.max(plan) < Duration::from_secs(2));
 }
+
+/// Files of a stack go below `site-packages`, in a venv as in an image.
+#[test]
+fn a_stack_whose_files_leave_their_directory_is_refused_where_it_says_so() {
+    let home = Home::new();
+    let stack = home.run(&["stacks", "show", "cpu", "--yaml"]).expect(0).stdout;
+    let (before, after) = stack.split_once("\n  files:\n").unwrap();
+    let stack =
+        format!("{before}\n  files:\n    ../../owned.txt: \"x\"\n{after}").replace("name: cpu", "name: mine");
+    let dir = home.path().join(".config/dsr1/stacks");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("mine.yaml"), stack).unwrap();
+    let run = home
+        .run(&["build", "--stack", "mine", "--runtime", "process", "--dry-run"])
+        .expect(2);
+    assert!(
+        run.stderr.contains("mine.yaml:") && run.stderr.contains("`../../owned.txt` is not a file name"),
+        "{}",
+        run.stderr
+    );
+}

@@ -530,6 +530,7 @@ fn image(name: &Name, run: &str) -> BuildImage {
         secrets: Vec::new(),
         args: BTreeMap::new(),
         inherited_args: Vec::new(),
+        refresh: None,
         no_cache: false,
         pull: false,
         cache_from: Vec::new(),

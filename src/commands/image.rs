@@ -1,5 +1,6 @@
 //! `dsr1 image`: the images that dsr1 built.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Instant;
 
@@ -84,48 +85,83 @@ async fn inspect(context: &Context, docker: &Docker, args: &WhichImageArgs) -> R
 }
 
 async fn prune(context: &Context, docker: &Docker, args: &PruneArgs) -> Result<()> {
-    let wanted = if args.all { Vec::new() } else { current(context)? };
+    let images = docker.images().await?;
+    let wanted = if args.all {
+        Vec::new()
+    } else {
+        wanted(context, docker, &images)?
+    };
     let mut pruned = Pruned {
         schema: "dsr1.images-pruned/1",
         dry_run: args.dry_run,
         removed: Vec::new(),
     };
-    for image in docker.images().await? {
-        let spared = !image.used_by.is_empty() || image.tags.iter().any(|tag| wanted.contains(tag));
-        if !spared {
-            if !args.dry_run {
-                context.until_interrupted(docker.remove_image(&image)).await?;
-            }
-            pruned.removed.push(image);
+    let old = images
+        .into_iter()
+        .filter(|image| image.used_by.is_empty() && !wanted.contains(&image.image_id))
+        // A tag of the user's own is a promise to somebody.
+        .filter(|image| image.tags.iter().all(|tag| tag.starts_with("dsr1/")));
+    let mut failed = None;
+    for image in old.chain(docker.stages().await?) {
+        if !args.dry_run
+            && let Err(error) = context.until_interrupted(docker.remove_image(&image)).await
+        {
+            failed = Some(error);
+            break;
         }
+        pruned.removed.push(image);
     }
-    context.print(&pruned, |pruned| ui::pruned(&pruned.removed, pruned.dry_run))
+    // What is gone is told, whatever came then.
+    context.print(&pruned, |pruned| ui::pruned(&pruned.removed, pruned.dry_run))?;
+    failed.map_or(Ok(()), Err)
 }
 
-/// Tags that the stacks of this dsr1 would get today.
-fn current(context: &Context) -> Result<Vec<String>> {
+/// Ids of the images that are kept: what the stacks of this dsr1 would build today, the newest of each stack, whatever
+/// it was built with, and all of stacks that are not of this configuration.
+fn wanted(context: &Context, docker: &Docker, images: &[ImageSummary]) -> Result<Vec<String>> {
     let facts = Facts {
         host: Host {
-            platform: host::platform(),
+            platform: docker.platform().or_else(host::platform),
             ..Host::default()
         },
         ..Facts::default()
     };
     let catalog = context.catalog(None)?;
-    let tags = catalog.stacks().filter_map(|stack| {
+    let mut known = BTreeMap::new();
+    for stack in catalog.stacks() {
         let request = BuildRequest {
             stack: stack.clone(),
             target: Target::Docker,
             image: ImageChoice::default(),
             options: BuildOptions::default(),
         };
-        plan::image_tag(&request, &facts).ok()
-    });
-    Ok(tags.collect())
+        known.insert(stack.name.clone(), plan::image_tag(&request, &facts).ok());
+    }
+    let mut newest = BTreeSet::new();
+    let keeps = |image: &&ImageSummary| {
+        let stack = image.labels.get(LABEL_STACK).cloned().unwrap_or_default();
+        // The list begins with the newest.
+        let first = !image.tags.is_empty() && newest.insert(stack.clone());
+        match known.get(&stack) {
+            Some(today) => first || today.as_ref().is_some_and(|tag| image.tags.contains(tag)),
+            None => !image.tags.is_empty(),
+        }
+    };
+    Ok(images
+        .iter()
+        .filter(keeps)
+        .map(|image| image.image_id.clone())
+        .collect())
 }
 
 async fn save(context: &Context, docker: &Docker, args: &SaveArgs) -> Result<()> {
     let file = args.output.as_path();
+    if file.exists() && !file.is_file() {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("`{}` is not a file", file.display()),
+        ));
+    }
     if file.exists() && !args.force {
         return Err(
             Error::new(Kind::Usage, format!("`{}` is there already", file.display()))

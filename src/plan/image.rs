@@ -142,6 +142,8 @@ pub struct BuildImage {
     pub labels: BTreeMap<String, String>,
     /// Network of RUN steps; `none` when they may use none, and then nothing is pulled either.
     pub network: String,
+    /// A step that runs again, whatever is there.
+    pub refresh: Option<String>,
     /// Build every step again.
     pub no_cache: bool,
     /// Ask the base's registry even when the daemon has the base.

@@ -348,6 +348,7 @@ pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<Build
             stack.network.name()
         }
         .to_owned(),
+        refresh: options.refresh.as_ref().map(|(step, _)| step.clone()),
         no_cache: options.no_cache,
         pull: options.pull,
         cache_from: options.cache_from.clone(),
@@ -365,8 +366,11 @@ fn possible(request: &BuildRequest) -> Result<()> {
         ..
     } = request;
     let usage = |message: &str| Error::new(Kind::Usage, message);
-    for name in options.tags.iter().chain(&options.cache_from) {
+    for name in &options.cache_from {
         dockerfile::image_name(name)?;
+    }
+    for name in &options.tags {
+        dockerfile::tag_name(name)?;
     }
     if options.push && options.tags.is_empty() {
         return Err(

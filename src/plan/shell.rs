@@ -178,6 +178,7 @@ fn build_image(step: &BuildImage) -> String {
         inherited_args,
         labels: _,
         network,
+        refresh: _, // an argument in the Dockerfile
         no_cache,
         pull,
         cache_from,
@@ -203,6 +204,13 @@ fn build_image(step: &BuildImage) -> String {
                     script,
                     "mkdir \"$context\"/{id} && cp {} \"$context\"/{id}/{id}",
                     quote(path)
+                );
+            }
+            SecretSource::Env(name) if *builder == Builder::Classic => {
+                let _ = writeln!(
+                    script,
+                    "mkdir \"$context\"/{id} && printenv {} > \"$context\"/{id}/{id}",
+                    quote(name)
                 );
             }
             SecretSource::File(path) => add("--secret", &format!("id={id},src={path}")),

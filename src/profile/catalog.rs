@@ -219,6 +219,16 @@ impl Catalog {
                 .hint("it begins with /"));
             }
         }
+        for path in stack.install.files.keys() {
+            if !super::is_plain_path(path) {
+                let line = yaml::line_of(source.text, &["install", "files"]).unwrap_or(1);
+                return Err(Error::new(
+                    Kind::Usage,
+                    format!("{}:{line}: `{}` is not a file name", source.origin, path.escape_debug()),
+                )
+                .cause("it is a path below site-packages: letters, digits and `._-/`, no part beginning with a dot"));
+            }
+        }
         if self.stacks.iter().any(|(known, _)| known.name == stack.name) {
             return Err(Error::new(
                 Kind::Usage,

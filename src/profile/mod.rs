@@ -31,7 +31,7 @@ pub use requirement::Requirement;
 pub use schema::{Bench, Device, Engine, Goal, Model, Precision, Profile, Speculative, Verify};
 pub use stack::{
     Accelerator, Architecture, FlashinferPackages, Harness, Install, Launch, Network, Pins, Prebuilt,
-    Repository, SourceBuild, Stack,
+    Repository, SourceBuild, Stack, is_plain_path,
 };
 pub use template::template;
 pub use version::Version;

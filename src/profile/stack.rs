@@ -285,3 +285,12 @@ impl Stack {
         }
     }
 }
+
+/// Whether a text is a path below a directory, on any filesystem and in any shell: letters, digits, `._-/`, and no part
+/// that is empty or begins with a dot.
+#[must_use]
+pub fn is_plain_path(path: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let part = |part: &str| !part.is_empty() && !part.starts_with(['.', '-']) && part.chars().all(plain);
+    path.len() <= 300 && path.split('/').all(part)
+}

@@ -71,6 +71,7 @@ fn turn(root: &Path, side: &str, number: usize, wheels: Option<&Path>, run: &str
         inherited_args: Vec::new(),
         labels: BTreeMap::new(),
         network: "host".to_owned(),
+        refresh: None,
         no_cache: false,
         pull: false,
         cache_from: Vec::new(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dsr1::error::Kind;
-use dsr1::plan::{BuildImage, BuildSecret, Builder, LABEL_INPUTS, SecretSource};
+use dsr1::plan::{BuildImage, BuildSecret, Builder, LABEL_INPUTS, LABEL_ROLE, SecretSource};
 
 use super::session::build;
 use super::{BASE, Name, cli, image, support};
@@ -13,9 +13,9 @@ pub(super) fn classic(name: &Name, run: &str) -> BuildImage {
     BuildImage {
         builder: Builder::Classic,
         dockerfile: format!(
-            "FROM {BASE} AS install\nCOPY . /run/dsr1/\nRUN {run} && echo made > /made\n\
+            "FROM {BASE} AS install\nLABEL {LABEL_ROLE}=stage test={}\nCOPY . /run/dsr1/\nRUN {run} && echo made > /made\n\
              FROM {BASE}\nCOPY --from=install /made /made\nLABEL {LABEL_INPUTS}=\"inputs of {}\"\n",
-            name.0
+            name.0, name.0
         ),
         inputs: format!("inputs of {}", name.0),
         ..image(name, "true")
@@ -52,6 +52,15 @@ async fn the_classic_builder_gets_files_wheels_and_the_ca_bundle_and_keeps_none(
     let bytes = std::fs::read(&saved).unwrap();
     let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(has(&step.inputs) && !has(&planted));
+    // The stage that held them is gone too.
+    let stages = cli(&[
+        "image",
+        "ls",
+        "--quiet",
+        "--filter",
+        &format!("label=test={}", name.0),
+    ]);
+    assert_eq!(stages, "");
     // The second is a no-op.
     let (again, lines) = build(&step).await;
     assert!(again.unwrap().cached && lines.is_empty());

@@ -117,29 +117,70 @@ async fn only_images_of_ours_that_nobody_uses_are_pruned() {
     daemon.with_base(dir.path());
     let elsewhere = daemon.connect().await;
     let home = Home::new().with("DOCKER_HOST", daemon.host());
-    let (old, used) = (Name::new("old"), Name::new("used"));
+    let (old, used, foreign, newest) = (
+        Name::new("old"),
+        Name::new("used"),
+        Name::new("foreign"),
+        Name::new("newest"),
+    );
     let mut tags = Vec::new();
-    for name in [&old, &used] {
+    for (name, stack) in [
+        (&old, "cpu"),
+        (&used, "cpu"),
+        (&foreign, "mine"),
+        (&newest, "cpu"),
+    ] {
         let mut step = image(name, &format!("sh -c ': {}'", name.0));
-        writeln!(step.dockerfile, "LABEL {LABEL_ROLE}=image").unwrap();
+        writeln!(step.dockerfile, "LABEL {LABEL_ROLE}=image {LABEL_STACK}={stack}").unwrap();
         let recorder = Recorder::default();
         elsewhere
             .build(&step, &StepEvents::new(&recorder, 1))
             .await
             .unwrap();
         tags.push(step.tag);
+        // Which is the newest is known by the second.
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     }
     assert!(daemon.cli(&["create", "--name", "user", "--network", "host", &tags[1], "true"]));
+    // What somebody made of one has its labels, and a name of its own.
+    assert!(daemon.cli(&["commit", "--change", "ENV MINE=1", "user", "mycorp/prod:1"]));
     let dry = home.run(&["image", "prune", "--dry-run"]).expect(0).stdout;
-    assert!(
-        dry.contains(&tags[0]) && !dry.contains(&tags[1]) && !dry.contains("debian"),
-        "{dry}"
-    );
+    assert!(dry.contains(&tags[0]) && dry.lines().count() == 1, "{dry}");
     home.run(&["image", "prune"]).expect(0);
     assert!(!daemon.cli(&["image", "inspect", &tags[0]]));
-    assert!(daemon.cli(&["image", "inspect", &tags[1]]) && daemon.cli(&["image", "inspect", BASE]));
+    for kept in [&tags[1], &tags[2], &tags[3], "mycorp/prod:1", BASE] {
+        assert!(daemon.cli(&["image", "inspect", kept]), "{kept}");
+    }
     assert_eq!(
         home.run(&["image", "prune"]).expect(0).stdout,
         "nothing to remove\n"
     );
+    let all = home.run(&["image", "prune", "--all"]).expect(0).stdout;
+    assert!(
+        all.contains(&tags[2]) && all.contains(&tags[3]) && !all.contains("mycorp"),
+        "{all}"
+    );
+}
+
+#[tokio::test]
+async fn a_tag_that_is_somebody_elses_is_not_taken() {
+    let name = Name::new("taken");
+    let tag = ours(&name).await;
+    let home = Home::new();
+    home.run(&["image", "save", &tag, "--output", "image.tar"])
+        .expect(0);
+    cli(&["image", "rm", &tag]);
+    cli(&["tag", BASE, &tag]);
+    let before = cli(&["image", "inspect", "--format", "{{.Id}}", &tag]);
+    let run = home.run(&["image", "load", "image.tar"]).expect(4);
+    assert!(
+        run.stderr.contains("is not an image that dsr1 built"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(cli(&["image", "inspect", "--format", "{{.Id}}", &tag]), before);
+    cli(&["image", "rm", &tag]);
+    for (what, code) in [("/dev/null", 3), ("/", 3), ("/nonexistent", 3)] {
+        home.run(&["image", "load", what]).expect(code);
+    }
 }

@@ -97,6 +97,15 @@ fn secret(text: &str) -> Result<BuildSecret> {
         Error::new(Kind::Usage, format!("`{}` is not a secret", text.escape_debug()))
             .hint("it looks like netrc=$HOME/.netrc or netrc=env:NETRC_TEXT")
     })?;
+    // Docker reads its own option at commas: the printed script would mean another file.
+    if source.contains([',', '"']) || source.chars().any(char::is_control) {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("`{}` cannot name a secret", source.escape_debug()),
+        )
+        .cause("it holds a comma, a quote or a control character")
+        .hint("link the file under a plain name"));
+    }
     Ok(BuildSecret {
         id: id.to_owned(),
         source: match source.strip_prefix("env:") {

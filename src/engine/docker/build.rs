@@ -24,8 +24,11 @@ impl Docker {
     /// [`Kind::Docker`] when a step fails, with its log; [`Kind::Host`] when the disk is full.
     pub async fn build(&self, step: &BuildImage, events: &StepEvents<'_>) -> Result<Built> {
         self.same_platform(step)?;
-        if !step.no_cache
-            && !step.pull
+        // Known before anything is pulled or built.
+        let secrets = secrets(step)?;
+        // What is there may lack what is asked for: the step anew, the cache inside.
+        let anew = step.no_cache || step.pull || step.inline_cache || step.refresh.is_some();
+        if !anew
             && let Some(image) = self.image(&step.tag).await?
             && label(&image, LABEL_INPUTS) == Some(step.inputs.as_str())
         {
@@ -54,7 +57,7 @@ impl Docker {
             self.pull_base(&step.base, events).await?;
         }
         let id = session_id();
-        let secrets = secrets(step)?;
+        let with_secrets = !secrets.is_empty();
         let (_session, headers, body) = match step.builder {
             Builder::Buildkit => {
                 let served = Served {
@@ -93,6 +96,10 @@ impl Docker {
         }
         drop(answer.connection);
         log.step_ended(events);
+        if step.builder == Builder::Classic && with_secrets {
+            // Its stages stay behind as images without a name, and these hold the secret.
+            self.remove_stages().await?;
+        }
         if refused {
             let message = serde_json::from_slice::<serde_json::Value>(&body)
                 .ok()
@@ -215,13 +222,23 @@ fn secrets(step: &BuildImage) -> Result<BTreeMap<String, Vec<u8>>> {
     for secret in &step.secrets {
         let value = match &secret.source {
             SecretSource::File(path) => context::secret(&secret.id, path)?,
-            SecretSource::Env(name) => env::variable(name).map(String::into_bytes).ok_or_else(|| {
-                Error::new(
-                    Kind::Usage,
-                    format!("the build's secret `{}` is missing", secret.id),
-                )
-                .cause(format!("${name} is not set"))
-            })?,
+            SecretSource::Env(name) => {
+                let wrong = |cause: String| {
+                    Error::new(
+                        Kind::Usage,
+                        format!("the build's secret `{}` is missing", secret.id),
+                    )
+                    .cause(cause)
+                };
+                let value = env::variable(name).ok_or_else(|| wrong(format!("${name} is not set")))?;
+                if value.len() > context::SECRET_LIMIT {
+                    return Err(wrong(format!(
+                        "${name} is too large: BuildKit takes {} bytes",
+                        context::SECRET_LIMIT
+                    )));
+                }
+                value.into_bytes()
+            }
         };
         found.insert(secret.id.clone(), value);
     }

@@ -272,22 +272,29 @@ fn time_of(text: &str) -> u64 {
     YEAR_2020 + number % YEAR
 }
 
+/// Most bytes of a secret (moby/buildkit session/secrets, `MaxSecretSize`).
+pub(super) const SECRET_LIMIT: usize = 500 * 1024;
+
 /// A secret's bytes, when they can be a secret: `BuildKit` takes 500 kB.
 ///
 /// # Errors
 /// [`Kind::Host`] when the file cannot be read or is larger.
 pub(super) fn secret(id: &str, path: &str) -> error::Result<Vec<u8>> {
-    const LIMIT: usize = 500 * 1024;
-    let bytes = fs::read(path).at(Kind::Host, || {
-        format!("cannot read `{path}` for the build's secret `{id}`")
-    })?;
-    if bytes.len() > LIMIT {
+    let doing = || format!("cannot read `{path}` for the build's secret `{id}`");
+    // A pipe would be waited for, and a device may have no end.
+    let meta = fs::metadata(path).at(Kind::Host, doing)?;
+    if !meta.is_file() {
+        return Err(Error::new(Kind::Host, doing()).cause("it is not a file"));
+    }
+    if meta.len() > SECRET_LIMIT as u64 {
         return Err(
-            Error::new(Kind::Host, format!("`{path}` is too large for a secret"))
-                .cause(format!("BuildKit takes {LIMIT} bytes, it has {}", bytes.len())),
+            Error::new(Kind::Host, format!("`{path}` is too large for a secret")).cause(format!(
+                "BuildKit takes {SECRET_LIMIT} bytes, it has {}",
+                meta.len()
+            )),
         );
     }
-    Ok(bytes)
+    fs::read(path).at(Kind::Host, doing)
 }
 
 #[cfg(test)]

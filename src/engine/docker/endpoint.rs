@@ -75,7 +75,7 @@ impl Endpoint {
         let unknown = |cause: &str| {
             Error::new(
                 Kind::Docker,
-                format!("cannot use the Docker daemon at `{}`", url.escape_debug()),
+                format!("cannot use the Docker daemon at `{}`", masked(url).escape_debug()),
             )
             .cause(cause)
             .hint("DOCKER_HOST looks like unix:///var/run/docker.sock, tcp://host:2376 or ssh://user@host")
@@ -84,6 +84,7 @@ impl Endpoint {
             .split_once("://")
             .ok_or_else(|| unknown("it is not a URL that is known"))?;
         let way = match scheme {
+            "unix" if rest.is_empty() => return Err(unknown("it names no socket")),
             "unix" => Way::Unix(PathBuf::from(rest)),
             "https" if tls.is_none() => {
                 return Err(unknown(
@@ -108,6 +109,17 @@ impl Endpoint {
     /// Whether its paths are this host's paths.
     pub(super) fn is_here(&self) -> bool {
         matches!(self.way, Way::Unix(_))
+    }
+}
+
+/// A URL without the password that it should not have.
+fn masked(url: &str) -> String {
+    match url
+        .split_once("://")
+        .map(|(scheme, rest)| (scheme, rest.rsplit_once('@')))
+    {
+        Some((scheme, Some((user, host)))) if user.contains(':') => format!("{scheme}://***@{host}"),
+        _ => url.to_owned(),
     }
 }
 
@@ -284,8 +296,11 @@ mod tests {
             "ssh://node/$(reboot)",
             "ssh://node;reboot",
             "tcp://[::1",
+            "unix://",
+            "ssh://me:hunter2@node",
         ] {
             let error = Endpoint::parse(wrong, None).unwrap_err();
+            assert!(!error.message().contains("hunter2"), "{error:?}");
             assert_eq!(error.kind(), Kind::Docker, "{wrong}");
         }
     }

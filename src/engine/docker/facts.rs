@@ -66,7 +66,7 @@ impl Docker {
         runtimes.sort();
         let sessions = tokio::time::timeout(self.dial.greeting(), Session::is_offered(&self.dial)).await;
         facts::Docker {
-            platform: self.version.arch.as_ref().map(|arch| format!("linux/{arch}")),
+            platform: self.platform(),
             sessions: sessions.ok(),
             endpoint: Some(self.dial.endpoint().to_string()),
             unreachable: None,

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Read};
+use std::io::{self, BufReader, BufWriter, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,7 @@ use futures_util::{StreamExt, stream};
 use hyper::body::Bytes;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
+use super::archive::Pieces;
 use super::archive::oci::{self, Fault, ImageRecord};
 use super::{Docker, errors};
 use crate::error::{At, Error, Kind, Result};
@@ -40,14 +41,43 @@ impl Docker {
     /// # Errors
     /// [`Kind::Docker`] when the daemon does not answer.
     pub async fn images(&self) -> Result<Vec<ImageSummary>> {
+        self.images_with("image").await
+    }
+
+    /// What the classic builder left of a build's stages.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not answer.
+    pub async fn stages(&self) -> Result<Vec<ImageSummary>> {
+        let mut stages = self.images_with("stage").await?;
+        stages.retain(|stage| stage.tags.is_empty());
+        Ok(stages)
+    }
+
+    /// Removes stages that are nobody's any more; one that another build uses stays.
+    pub(super) async fn remove_stages(&self) -> Result<()> {
+        for stage in self.stages().await? {
+            let _ = self.remove_image(&stage).await;
+        }
+        Ok(())
+    }
+
+    /// The daemon's platform, as `linux/amd64`.
+    #[must_use]
+    pub fn platform(&self) -> Option<String> {
+        self.version.arch.as_ref().map(|arch| format!("linux/{arch}"))
+    }
+
+    async fn images_with(&self, role: &str) -> Result<Vec<ImageSummary>> {
         let failed = |error| errors::failed("cannot list images", &error);
-        let filters = HashMap::from([("label".to_owned(), vec![format!("{LABEL_ROLE}=image")])]);
+        let filters = HashMap::from([("label".to_owned(), vec![format!("{LABEL_ROLE}={role}")])]);
         let options = ListImagesOptionsBuilder::default().filters(&filters).build();
         let found = self.api.list_images(Some(options)).await.map_err(failed)?;
         let options = ListContainersOptionsBuilder::default().all(true).build();
         let containers = self.api.list_containers(Some(options)).await.map_err(failed)?;
         let mut images: Vec<ImageSummary> = found
             .into_iter()
+            .filter(|image| is_ours(&image.repo_tags))
             .map(|image| ImageSummary {
                 used_by: containers
                     .iter()
@@ -81,6 +111,11 @@ impl Docker {
             names.push(&image.image_id);
         }
         for name in names {
+            // A tag may be another image's since the list was made.
+            let now = self.image(name).await?.and_then(|now| now.id);
+            if now.as_deref() != Some(image.image_id.as_str()) {
+                continue;
+            }
             let options = RemoveImageOptionsBuilder::default().build();
             match self.patient.remove_image(name, Some(options), None).await {
                 Err(error) if !errors::is_missing(&error) => {
@@ -109,15 +144,14 @@ impl Docker {
         let total = image.size.and_then(|size| u64::try_from(size).ok());
         let record = record(tag, image, dsr1);
         let unfinished = Unfinished::beside(file);
-        let writer =
-            File::create(&unfinished.0).at(Kind::Host, || format!("cannot write `{}`", file.display()))?;
+        let writer = File::create_new(&unfinished.0)
+            .at(Kind::Host, || format!("cannot write `{}`", file.display()))?;
         let (to, from) = mpsc::channel(IN_FLIGHT);
-        let written = record.clone();
-        let pieces = Pieces {
+        let pieces = Exported {
             from,
             piece: Bytes::new(),
         };
-        let saving = tokio::task::spawn_blocking(move || oci::save(pieces, BufWriter::new(writer), &written));
+        let saving = tokio::task::spawn_blocking(move || oci::save(pieces, BufWriter::new(writer), record));
         let mut export = Box::pin(self.patient.export_image(tag));
         let mut done = 0;
         while let Some(piece) = export.next().await {
@@ -133,7 +167,7 @@ impl Docker {
         let saved = saving
             .await
             .at(Kind::Internal, || format!("cannot save the image {tag}"))?;
-        saved.map_err(|fault| explain(&format!("cannot save the image {tag}"), fault))?;
+        let record = saved.map_err(|fault| explain(&format!("cannot save the image {tag}"), fault))?;
         unfinished.publish(file)?;
         Ok(record)
     }
@@ -145,12 +179,22 @@ impl Docker {
     /// another platform.
     pub async fn load_image(&self, file: &Path, events: &StepEvents<'_>) -> Result<ImageRecord> {
         let doing = format!("cannot load `{}`", file.display());
+        // A pipe would be waited for, and nothing could end that.
+        let meta = std::fs::metadata(file).at(Kind::Host, || doing.clone())?;
+        if !meta.is_file() {
+            return Err(Error::new(Kind::Host, doing).cause("it is not a file"));
+        }
         let from = File::open(file).at(Kind::Host, || doing.clone())?;
-        let total = from.metadata().map(|meta| meta.len()).ok();
+        let total = Some(meta.len());
         let item = file.display().to_string();
-        let platform = self.version.arch.as_ref().map(|arch| format!("linux/{arch}"));
+        let platform = self.platform();
         let (to, mut pieces) = mpsc::channel(IN_FLIGHT);
-        let proving = tokio::task::spawn_blocking(move || send_proven(from, to, platform.as_deref()));
+        let (api, runtime) = (self.api.clone(), tokio::runtime::Handle::current());
+        let approve = move |record: &ImageRecord| {
+            for_this(record, platform.as_deref())?;
+            runtime.block_on(not_taken(&api, &record.tag))
+        };
+        let proving = tokio::task::spawn_blocking(move || send_proven(from, &to, approve));
         let sent = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&sent);
         let body = stream::poll_fn(move |context| {
@@ -177,7 +221,7 @@ impl Docker {
         let record = match (proven, refused) {
             (Ok(record), None) => record,
             // The daemon hung up, and says why.
-            (Ok(_) | Err(Fault::Io(_)), Some(error)) => return Err(errors::failed(&doing, &error)),
+            (Ok(_) | Err(Fault::HungUp), Some(error)) => return Err(errors::failed(&doing, &error)),
             // The daemon only saw the archive break off.
             (Err(fault), _) => return Err(explain(&doing, fault)),
         };
@@ -192,6 +236,13 @@ impl Docker {
                 .cause(format!("the daemon took it, and {} is another image", record.tag)))
         }
     }
+}
+
+/// Whether an image with our labels is ours: an image that somebody made on top of one inherits them, and has a name of
+/// its own.
+fn is_ours(tags: &[String]) -> bool {
+    let mut named = tags.iter().filter(|tag| *tag != "<none>:<none>").peekable();
+    named.peek().is_none() || named.any(|tag| tag.starts_with("dsr1/"))
 }
 
 /// A file under a temporary name; it goes when it is not published.
@@ -250,78 +301,66 @@ fn explain(doing: &str, fault: Fault) -> Error {
         Fault::Platform(what) => Error::new(Kind::Host, doing)
             .cause(what)
             .hint("save the image on a host of this architecture: dsr1 emulates none"),
+        Fault::Taken(tag) => Error::new(Kind::Docker, doing)
+            .cause(format!(
+                "{tag} is here already, and is not an image that dsr1 built"
+            ))
+            .hint(format!(
+                "docker tag {tag} ANOTHER-NAME && docker rmi {tag}, then load it again"
+            )),
+        Fault::HungUp => Error::new(Kind::Docker, doing).cause("the daemon hung up"),
         Fault::Io(error) => Error::new(Kind::Host, doing).cause(error.to_string()),
     }
 }
 
-/// Sends an archive piece by piece while it is proven. The last piece is held back until all is: without its end the
-/// daemon loads nothing.
+/// Sends what is proven of an archive, while it is proven. When it is not, the request breaks off before the part
+/// without which the daemon loads nothing.
 fn send_proven(
     from: File,
-    to: Sender<io::Result<Bytes>>,
-    platform: Option<&str>,
+    to: &Sender<io::Result<Bytes>>,
+    approve: impl FnOnce(&ImageRecord) -> std::result::Result<(), Fault>,
 ) -> std::result::Result<ImageRecord, Fault> {
-    let mut ahead = Ahead {
-        from,
-        to,
-        held: Vec::new(),
-    };
-    let proven = oci::prove(&mut ahead).and_then(|record| match platform {
+    let proven = oci::prove(
+        BufReader::with_capacity(PIECE, from),
+        Pieces::new(to.clone()),
+        approve,
+    );
+    if proven.is_err() {
+        let _ = to.blocking_send(Err(io::Error::other("the archive is not proven")));
+    }
+    proven
+}
+
+fn for_this(record: &ImageRecord, platform: Option<&str>) -> std::result::Result<(), Fault> {
+    if record.labels.get(LABEL_ROLE).map(String::as_str) != Some("image") {
+        return Err(Fault::Form("it holds no image that dsr1 built".to_owned()));
+    }
+    match platform {
         Some(platform) if platform != record.platform => Err(Fault::Platform(format!(
             "it holds an image for {}, and the Docker daemon is {platform}",
             record.platform
         ))),
-        _ => Ok(record),
-    });
-    let sent = match &proven {
-        Ok(_) => io::copy(&mut ahead, &mut io::sink()).and_then(|_| ahead.send()),
-        // The request breaks off.
-        Err(_) => ahead
-            .to
-            .blocking_send(Err(io::Error::other("the archive is not proven")))
-            .map_err(gone),
-    };
-    let record = proven?;
-    sent?;
-    Ok(record)
-}
-
-fn gone<T>(_: T) -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, "the daemon hung up")
-}
-
-/// A file that is sent as it is read, one piece later.
-struct Ahead {
-    from: File,
-    to: Sender<io::Result<Bytes>>,
-    held: Vec<u8>,
-}
-
-impl Ahead {
-    fn send(&mut self) -> io::Result<()> {
-        let piece = std::mem::take(&mut self.held);
-        self.to.blocking_send(Ok(piece.into())).map_err(gone)
+        _ => Ok(()),
     }
 }
 
-impl Read for Ahead {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.from.read(into)?;
-        if self.held.len() >= PIECE {
-            self.send()?;
-        }
-        self.held.extend_from_slice(&into[..count]);
-        Ok(count)
+/// A tag that is there and not on an image of ours is somebody else's.
+async fn not_taken(api: &bollard::Docker, tag: &str) -> std::result::Result<(), Fault> {
+    let there = api.inspect_image(tag).await.ok();
+    let role = there.map(|image| record(tag, image, "").labels.remove(LABEL_ROLE));
+    match role {
+        Some(role) if role.as_deref() != Some("image") => Err(Fault::Taken(tag.to_owned())),
+        _ => Ok(()),
     }
 }
 
 /// Reads what the daemon sends.
-struct Pieces {
+struct Exported {
     from: Receiver<Bytes>,
     piece: Bytes,
 }
 
-impl Read for Pieces {
+impl Read for Exported {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.piece.is_empty() {
             match self.from.blocking_recv() {

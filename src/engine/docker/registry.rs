@@ -58,7 +58,13 @@ impl Docker {
         let mut stream = Box::pin(self.patient.push_image(repo, Some(options), login));
         let mut digest = None;
         while let Some(info) = stream.next().await {
-            let info = info.map_err(|error| errors::failed(&doing, &error))?;
+            let info = info.map_err(|error| {
+                refused(
+                    errors::failed(&doing, &error),
+                    "is the registry up, and may the daemon reach it?",
+                )
+                .unwrap_or_else(|report| report)
+            })?;
             if let Some(progress) = info.progress_detail
                 && let (Some(done), total) = (count(progress.current), count(progress.total))
             {
@@ -84,9 +90,8 @@ impl Docker {
     }
 }
 
-fn cannot_pull(base: &str, error: &Bollard) -> Error {
-    let doing = format!("cannot pull base image {base}");
-    let report = errors::failed(&doing, error);
+/// What a registry, or the way to it, says no with: our kind of it, and what helps.
+fn refused(report: Error, reach: &str) -> std::result::Result<Error, Error> {
     let said = report.causes().join(" ").to_lowercase();
     let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
     if has(&[
@@ -96,11 +101,31 @@ fn cannot_pull(base: &str, error: &Bollard) -> Error {
         "deadline exceeded",
         "no route to host",
     ]) {
-        return report.of(Kind::Hub).hint(
-            "is its registry up, and may the daemon reach it? For a site without one: docker load or docker import the \
-             image, or name another with --base-image",
-        );
+        Ok(report.of(Kind::Hub).hint(reach.to_owned()))
+    } else if has(&[
+        "unauthorized",
+        "denied",
+        "no basic auth",
+        "authentication required",
+    ]) {
+        Ok(report
+            .of(Kind::Hub)
+            .hint("docker login REGISTRY with an account that may do this, then run it again"))
+    } else {
+        Err(report)
     }
+}
+
+fn cannot_pull(base: &str, error: &Bollard) -> Error {
+    let doing = format!("cannot pull base image {base}");
+    let reach = "is its registry up, and may the daemon reach it? For a site without one: docker load or docker import the \
+                 image, or name another with --base-image";
+    let report = match refused(errors::failed(&doing, error), reach) {
+        Ok(report) => return report,
+        Err(report) => report,
+    };
+    let said = report.causes().join(" ").to_lowercase();
+    let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
     if base.contains("@sha256:") && has(&["manifest unknown", "not found", "digest"]) {
         return report.of(Kind::Integrity).hint(
             "the registry has no image of that digest: it was removed or the digest is another registry's; \

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tera::{Context, Tera};
 
-pub(super) use words::image_name;
 use words::{check, file_name, label, packages, url, wrong};
+pub(super) use words::{image_name, tag_name};
 
 use super::{Builder, Flashinfer, ImageChoice, Recipe, SECRET_CA};
 use crate::error::{At, Error, Kind, Result};

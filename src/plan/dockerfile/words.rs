@@ -3,6 +3,7 @@
 //! Not in this module: where it goes (`Dockerfile.tera`).
 
 use crate::error::{Error, Kind, Result};
+use crate::profile;
 
 /// Debian packages; without their versions for a base that is not the stack's.
 pub(super) fn packages(written: &[String], any_version: bool) -> Result<Vec<&str>> {
@@ -28,27 +29,73 @@ pub(super) fn url(what: &str, text: &str) -> Result<()> {
     if is_url { Ok(()) } else { Err(wrong(what, text)) }
 }
 
+/// Whether a text can be the path of a file of the context.
 pub(super) fn file_name(path: &str) -> Result<()> {
-    check("file name", path, |c| {
-        c.is_ascii_alphanumeric() || "._-/".contains(c)
-    })?;
-    if path
-        .split('/')
-        .any(|part| part.is_empty() || part.starts_with('.'))
-    {
-        return Err(wrong("file name", path));
+    if profile::is_plain_path(path) {
+        Ok(())
+    } else {
+        Err(wrong("file name", path))
     }
-    Ok(())
 }
 
-/// Whether a text can name an image.
+/// Whether a text can name an image: `[HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST]` (distribution/reference).
 ///
 /// # Errors
 /// [`Kind::Usage`] when it cannot.
 pub(in crate::plan) fn image_name(name: &str) -> Result<()> {
-    check("name of an image", name, |c| {
-        c.is_ascii_alphanumeric() || "._-/:@".contains(c)
-    })
+    let (named, digest) = name
+        .split_once('@')
+        .map_or((name, None), |(named, digest)| (named, Some(digest)));
+    let is_digest = |digest: &str| {
+        let hex = digest.strip_prefix("sha256:").unwrap_or_default();
+        hex.len() == 64 && hex.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+    };
+    if is_named(named) && name.len() <= 300 && digest.is_none_or(is_digest) {
+        Ok(())
+    } else {
+        Err(wrong("name of an image", name).hint("it looks like registry.example:5000/team/image:1.0"))
+    }
+}
+
+/// As [`image_name`], of a tag that an image shall get.
+///
+/// # Errors
+/// [`Kind::Usage`] when it cannot be one.
+pub(in crate::plan) fn tag_name(name: &str) -> Result<()> {
+    image_name(name)?;
+    if name.contains('@') {
+        return Err(wrong("tag", name).hint("a digest comes from the registry: leave out what follows @"));
+    }
+    Ok(())
+}
+
+/// `[HOST[:PORT]/]NAME[:TAG]`.
+fn is_named(named: &str) -> bool {
+    let (path, tag) = match named.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+        _ => (named, None),
+    };
+    let is_tag = |tag: &str| {
+        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        tag.starts_with(word) && tag.len() <= 128 && tag.chars().all(|c| word(c) || ".-".contains(c))
+    };
+    let is_part = |part: &str| {
+        let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        part.starts_with(word) && part.ends_with(word) && part.chars().all(|c| word(c) || "._-".contains(c))
+    };
+    let is_host = |host: &str| {
+        let (name, port) = host.split_once(':').unwrap_or((host, "0"));
+        let known = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
+        name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(known)
+            && !port.is_empty()
+            && port.chars().all(|c| c.is_ascii_digit())
+    };
+    let (host, rest) = match path.split_once('/') {
+        Some((host, rest)) if host.contains(['.', ':']) || host == "localhost" => (Some(host), rest),
+        _ => (None, path),
+    };
+    host.is_none_or(is_host) && rest.split('/').all(is_part) && tag.is_none_or(is_tag)
 }
 
 pub(super) fn check(what: &str, value: &str, allowed: impl Fn(char) -> bool) -> Result<()> {
@@ -81,4 +128,45 @@ pub(super) fn label(key: &str, value: &str) -> Result<String> {
         quoted.push(c);
     }
     Ok(format!("{key}=\"{quoted}\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_images_are_those_that_docker_takes() {
+        let digest = format!("debian@sha256:{}", "0".repeat(64));
+        for good in [
+            "debian",
+            "debian:12",
+            "a/b-c_d.e:V1.0_x-y",
+            "host:5000/a",
+            "localhost/a:1",
+            "h.io/a/b/c",
+            &digest,
+        ] {
+            assert!(image_name(good).is_ok(), "{good}");
+        }
+        assert!(tag_name(&digest).is_err());
+        let long = format!("a:{}", "x".repeat(129));
+        for bad in [
+            "",
+            "a:b:c",
+            "foo:",
+            "UPPER/x:1",
+            "a@sha256:00",
+            "/foo",
+            "a//b:1",
+            "a/",
+            "-a",
+            "a b",
+            "a:.x",
+            "h:x/a",
+            "a\n",
+            &long,
+        ] {
+            assert!(image_name(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use crate::error::{At, Kind, Result};
 use crate::plan::{BuildImage, CONTEXT_WHEELS};
 
 /// Bytes of the archive that are sent at once.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 256 * 1024;
 /// Pieces in flight.
 const IN_FLIGHT: usize = 16;
 
@@ -105,13 +105,13 @@ fn header(size: u64) -> tar::Header {
 }
 
 /// Writes into a channel, piece by piece.
-struct Pieces {
+pub(super) struct Pieces {
     to: Sender<io::Result<Bytes>>,
     unsent: Vec<u8>,
 }
 
 impl Pieces {
-    const fn new(to: Sender<io::Result<Bytes>>) -> Self {
+    pub(super) const fn new(to: Sender<io::Result<Bytes>>) -> Self {
         Self {
             to,
             unsent: Vec::new(),
