@@ -94,6 +94,8 @@ pub enum Command {
     ///
     /// An interrupted pull goes on where it was. The token is read from `HF_TOKEN` or the hub client's token file.
     Pull(PullArgs),
+    /// List, check, repair and remove weights in the hub cache.
+    Weights(WeightsArgs),
     /// Serve the local hub cache, read-only, to machines whose `HF_ENDPOINT` it is.
     Mirror(MirrorArgs),
     /// Start a server, follow it to READY, verify its answers and leave it running.
@@ -316,6 +318,9 @@ pub struct HubArgs {
     /// Files fetched at once.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64), value_name = "N")]
     pub max_workers: u8,
+    /// Most bytes a second, such as 500m; over all files.
+    #[arg(long, value_name = "RATE")]
+    pub limit_rate: Option<String>,
 }
 
 /// Arguments of `doctor`.
@@ -399,7 +404,8 @@ pub enum Image {
     List,
     /// What is in an image: versions, base, digests, and how its engine took the profiles.
     Inspect(WhichImageArgs),
-    /// Remove images that no container uses and no stack would build today.
+    /// Remove old images: not in use, not the newest of their stack, not what a stack would build today, without tags of
+    /// yours.
     Prune(PruneArgs),
     /// Write an image to a file for a host without a network: an OCI archive that says what it is.
     Save(SaveArgs),
@@ -418,7 +424,7 @@ pub struct WhichImageArgs {
 /// Arguments of `image prune`.
 #[derive(Debug, Clone, Args)]
 pub struct PruneArgs {
-    /// Also those that a stack would build today.
+    /// Also the newest, and those that a stack would build today.
     #[arg(long)]
     pub all: bool,
     /// Name them and remove none.
@@ -477,6 +483,64 @@ pub struct PullArgs {
     /// Print instead of doing.
     #[command(flatten)]
     pub plan: PlanArgs,
+}
+
+/// Arguments of `weights`.
+#[derive(Debug, Clone, Args)]
+pub struct WeightsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: Weights,
+}
+
+/// What to do with the weights in the hub cache.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Weights {
+    /// List repositories and snapshots, and whether they were proven.
+    List,
+    /// Check every byte of a snapshot against its hash, as fast as processors and disk go.
+    Verify(WeightsVerifyArgs),
+    /// Show what takes the space.
+    Du,
+    /// Remove a repository, or what is unfinished of it.
+    Rm(WeightsRmArgs),
+}
+
+/// Arguments of `weights verify`.
+#[derive(Debug, Clone, Args)]
+pub struct WeightsVerifyArgs {
+    /// Repository, owner/name, instead of a profile's.
+    #[arg(value_name = "REPO", conflicts_with_all = ["profile", "profile_file", "fp4", "fp8"])]
+    pub repo: Option<String>,
+    /// Branch, tag or commit of REPO.
+    #[arg(long, value_name = "REV", requires = "repo")]
+    pub revision: Option<String>,
+    /// Which profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// Compare sizes and times only: milliseconds instead of minutes.
+    #[arg(long, conflicts_with = "repair")]
+    pub fast: bool,
+    /// Fetch again what is wrong, and only that: of a shard that dsr1 pulled, the ranges that went bad.
+    #[arg(long)]
+    pub repair: bool,
+    /// Hub to repair from.
+    #[command(flatten)]
+    pub hub: HubArgs,
+}
+
+/// Arguments of `weights rm`.
+#[derive(Debug, Clone, Args)]
+pub struct WeightsRmArgs {
+    /// Repository, owner/name.
+    #[arg(value_name = "REPO")]
+    pub repo: String,
+    /// Only what pulls left unfinished.
+    #[arg(long)]
+    pub unfinished: bool,
+    /// Do it: without, what would go is shown.
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Arguments of `mirror`.

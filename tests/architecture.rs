@@ -90,7 +90,7 @@ const HOMES: [(&str, &[&str]); 20] = [
     ("hf_hub", &["engine/hub/"]),
     ("hickory_resolver", &["engine/docker/dial.rs"]),
     ("rustls", &["engine/docker/dial.rs"]),
-    ("hyper", &["engine/hub/", "engine/docker/"]),
+    ("hyper", &["engine/hub/", "engine/docker/", "engine/http.rs"]),
     ("prost", &["engine/docker/progress.rs"]),
     ("reqwest", &["engine/http.rs"]),
     ("tera", &["plan/dockerfile/mod.rs"]),

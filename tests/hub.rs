@@ -10,11 +10,12 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::hub::{Fault, Hub, entry, small_model};
+use support::hub::{Fault, Hub, RepoFile, entry, noise, small_model};
 use support::{Home, Run};
 
 const REPO: &str = "lab/tiny-r1";
@@ -164,8 +165,48 @@ fn an_error_page_never_becomes_a_shard() {
 }
 
 #[test]
+fn an_answer_of_another_form_than_was_asked_for_is_not_taken() {
+    for fault in [
+        Fault::Packed,
+        Fault::EndEarly(500_000),
+        Fault::Slow(2_000_000),
+        Fault::Status(416, "", ""),
+        Fault::Status(408, "", ""),
+    ] {
+        survives(fault, 1);
+    }
+}
+
+#[test]
+fn a_range_that_is_another_than_was_asked_for_is_not_taken() {
+    let (home, hub) = setup();
+    hub.fault(&format!("blob/{SHARD}"), Fault::Truncate(500_000), 1);
+    hub.fault(&format!("blob/{SHARD}"), Fault::OtherRange, 1);
+    pull(&home, &hub).expect(0);
+    assert_whole(&home, &hub);
+}
+
+/// A content network that changes its mind about which bytes these are.
+#[test]
+fn an_entity_tag_that_changes_midway_ends_right_all_the_same() {
+    survives(Fault::NewEtag, 3);
+}
+
+#[test]
 fn a_hub_that_limits_requests_is_waited_for() {
-    survives(Fault::Status(429, "Retry-After: 1\r\n", ""), 1);
+    for head in ["Retry-After: 1\r\n", "RateLimit: \"api\";r=0;t=1\r\n"] {
+        let begun = Instant::now();
+        survives(Fault::Status(429, head, ""), 1);
+        assert!(begun.elapsed() >= Duration::from_secs(1), "{head}");
+    }
+    // The questions before the files, too.
+    for path in ["/revision/", "/tree/"] {
+        let (home, hub) = setup();
+        hub.fault(path, Fault::Status(429, "Retry-After: 1\r\n", ""), 1);
+        hub.fault(path, Fault::Status(503, "", ""), 1);
+        pull(&home, &hub).expect(0);
+        assert_whole(&home, &hub);
+    }
 }
 
 #[test]
@@ -470,4 +511,138 @@ fn files_are_readable_by_other_users_whatever_the_umask() {
         ),
         (0o644, 0o755, 0o755)
     );
+}
+
+/// A hub with one shard of some steps of a record.
+fn one_large() -> (Home, Hub, Vec<u8>) {
+    let bytes = noise(7, 21_000_000);
+    let file = RepoFile {
+        bytes: bytes.clone(),
+        large: true,
+    };
+    let files = BTreeMap::from([("weights.bin".to_owned(), file)]);
+    (Home::new(), Hub::new(REPO, files), bytes)
+}
+
+fn verify(home: &Home, hub: &Hub, more: &[&str], code: i32) -> serde_json::Value {
+    let mut args = vec![
+        "weights",
+        "verify",
+        REPO,
+        "--endpoint",
+        &hub.endpoint,
+        "--format",
+        "json",
+    ];
+    args.extend(more);
+    home.run(&args).expect(code).json()
+}
+
+#[test]
+fn a_shard_that_went_bad_is_found_and_only_what_is_bad_is_fetched() {
+    let (home, hub, bytes) = one_large();
+    pull(&home, &hub).expect(0);
+    assert_eq!(verify(&home, &hub, &[], 0)["wrong"], serde_json::json!([]));
+    verify(&home, &hub, &["--fast"], 0);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("proven") && listed.contains(REPO), "{listed}");
+
+    let blob = repo(&home)
+        .join("snapshots")
+        .join(hub.commit())
+        .join("weights.bin");
+    let flip = |places: &[usize]| {
+        let mut bad = bytes.clone();
+        for place in places {
+            bad[*place] ^= 1;
+        }
+        std::fs::write(std::fs::canonicalize(&blob).unwrap(), bad).unwrap();
+    };
+    flip(&[9_000_000, 20_000_000]);
+    let found = verify(&home, &hub, &["--fast"], 6);
+    assert_eq!(found["wrong"][0]["path"], "weights.bin");
+    let found = verify(&home, &hub, &[], 6);
+    assert!(
+        found["wrong"][0]["why"].as_str().unwrap().contains("its hash is"),
+        "{found}"
+    );
+    let found = verify(&home, &hub, &["--repair"], 0);
+    assert_eq!(found["repaired"], 1);
+    // Two ranges of some MiB of the twenty-one.
+    assert!(found["fetched_bytes"].as_u64().unwrap() < 12_000_000, "{found}");
+    assert_eq!(std::fs::read(&blob).unwrap(), bytes);
+    verify(&home, &hub, &["--fast"], 0);
+
+    // Without a record, and when it is gone: all of it.
+    for entry in std::fs::read_dir(repo(&home).join(".dsr1")).unwrap().flatten() {
+        if entry.path().extension().is_some_and(|kind| kind == "record") {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    flip(&[5]);
+    verify(&home, &hub, &["--repair"], 0);
+    assert_eq!(std::fs::read(&blob).unwrap(), bytes);
+    std::fs::remove_file(std::fs::canonicalize(&blob).unwrap()).unwrap();
+    verify(&home, &hub, &["--repair"], 0);
+    assert_eq!(std::fs::read(&blob).unwrap(), bytes);
+    pull(&home, &hub).expect(0);
+}
+
+#[test]
+fn weights_are_removed_when_that_is_said() {
+    let (home, hub) = setup();
+    pull(&home, &hub).expect(0);
+    let shown = home.run(&["weights", "rm", REPO]).expect(0).stdout;
+    assert!(shown.contains("would be freed"), "{shown}");
+    assert_whole(&home, &hub);
+    home.run(&["weights", "rm", REPO, "--yes"]).expect(0);
+    assert!(!repo(&home).exists());
+    home.run(&["weights", "rm", REPO]).expect(5);
+    assert_eq!(home.run(&["weights", "list"]).expect(0).stdout, "no weights\n");
+}
+
+/// F1: kills at any time, each rerun to the end: right trees, and no more than a step of a record fetched again.
+#[test]
+fn kills_at_any_time_cost_no_more_than_a_step_and_leave_nothing_wrong() {
+    const KILLS: usize = 20;
+    let (_, hub, bytes) = one_large();
+    let mut lost = 0;
+    for round in 0..KILLS {
+        let home = Home::new();
+        hub.fault("blob/weights.bin", Fault::Slow(60_000_000), 1);
+        let running = home.start(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "quiet"]);
+        std::thread::sleep(Duration::from_millis(20 + 23 * round as u64));
+        running.signal("KILL");
+        running.end();
+        assert_no_wrong_blob(&home);
+        let part = parts(&home)
+            .first()
+            .map_or(0, |part| part.metadata().unwrap().len());
+        hub.clear();
+        let before = hub.bytes_sent();
+        pull(&home, &hub).expect(0);
+        let again = (hub.bytes_sent() - before) as u64;
+        let snapshot = repo(&home).join("snapshots").join(hub.commit());
+        assert_eq!(std::fs::read(snapshot.join("weights.bin")).unwrap(), bytes);
+        assert_eq!(parts(&home), Vec::<PathBuf>::new());
+        let needed = (bytes.len() as u64).saturating_sub(part);
+        assert!(
+            again <= needed + (5 << 20),
+            "round {round}: {again} fetched, {needed} were missing"
+        );
+        lost += again.saturating_sub(needed);
+    }
+    assert!(lost <= KILLS as u64 * (5 << 20), "{lost}");
+}
+
+/// Unfinished files.
+fn parts(home: &Home) -> Vec<PathBuf> {
+    let items = std::fs::read_dir(repo(home).join(".dsr1"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    items
+        .map(|item| item.path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "part"))
+        .collect()
 }

@@ -3,6 +3,7 @@
 //! Not in this module: anything one command alone does.
 
 use std::path::Path;
+use std::time::Instant;
 
 use crate::cli::{self, Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
 use crate::engine::Engine;
@@ -10,7 +11,7 @@ use crate::engine::docker::Docker;
 use crate::engine::env::Env;
 use crate::engine::{host, hub, signal, user_files, venv};
 use crate::error::{At, Error, Kind, Result};
-use crate::event::Reporter;
+use crate::event::{Event, Reporter, StepEvents};
 use crate::facts::{self, Facts, Gpu};
 use crate::plan::{
     self, BuildOptions, BuildRequest, Flashinfer, ImageChoice, Plan, Recipe, ServeRequest, Target,
@@ -20,6 +21,7 @@ use crate::profile::{
 };
 use crate::report::Report;
 use crate::ui;
+use crate::units::Bytes;
 
 /// What every command has.
 pub(super) struct Context {
@@ -71,6 +73,31 @@ impl Context {
         let report = self.until_interrupted(self.engine.execute(plan, &*display)).await;
         drop(display);
         report
+    }
+
+    /// Shows long work that is no plan as the one step that it is; `summary` says what was done.
+    pub(super) async fn one_step<T>(
+        &self,
+        title: &str,
+        summary: &str,
+        work: impl AsyncFnOnce(&StepEvents<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let display = self.display();
+        let begun = Instant::now();
+        display.event(&Event::StepStarted {
+            step: 1,
+            of: 1,
+            title: title.to_owned(),
+        });
+        let events = StepEvents::new(&*display, 1);
+        let done = self.until_interrupted(work(&events)).await?;
+        display.event(&Event::StepFinished {
+            step: 1,
+            elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            cached: false,
+            summary: summary.to_owned(),
+        });
+        Ok(done)
     }
 
     /// Carries out a plan and prints its report.
@@ -409,5 +436,17 @@ pub(super) fn wanted(args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Wanted {
             let count = u32::try_from(gpus.map_or(0, <[Gpu]>::len)).unwrap_or(u32::MAX);
             (count, Architecture::of(&gpu.compute_capability))
         }),
+    }
+}
+
+/// Most bytes a second that a pull may take.
+pub(super) fn limit_rate(args: &HubArgs) -> Result<Option<u64>> {
+    let Some(text) = &args.limit_rate else {
+        return Ok(None);
+    };
+    let wrong = |cause: String| Error::new(Kind::Usage, "--limit-rate wants bytes a second").cause(cause);
+    match text.parse::<Bytes>().map_err(wrong)? {
+        Bytes(0) => Err(wrong("none would come".to_owned())),
+        Bytes(rate) => Ok(Some(rate)),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Instant;
 
 use serde::Serialize;
 
@@ -12,7 +11,6 @@ use crate::cli::{Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs
 use crate::engine::docker::{Docker, ImageRecord};
 use crate::engine::host;
 use crate::error::{Error, Kind, Result};
-use crate::event::{Event, StepEvents};
 use crate::facts::{Facts, Host};
 use crate::plan::{self, BuildOptions, BuildRequest, ImageChoice, LABEL_STACK, Target};
 use crate::report::{ImageSummary, ProfilesVerified};
@@ -170,22 +168,24 @@ async fn save(context: &Context, docker: &Docker, args: &SaveArgs) -> Result<()>
     }
     let (image, tag) = find(docker, &args.which.image).await?;
     let title = format!("save {tag}, {}", Bytes(image.size_bytes));
-    let image = step(context, &title, async |events| {
-        docker
-            .save_image(&tag, file, env!("CARGO_PKG_VERSION"), events)
-            .await
-    })
-    .await?;
+    let image = context
+        .one_step(&title, "every hash checked", async |events| {
+            docker
+                .save_image(&tag, file, env!("CARGO_PKG_VERSION"), events)
+                .await
+        })
+        .await?;
     told(context, file, image)
 }
 
 async fn load(context: &Context, docker: &Docker, args: &LoadArgs) -> Result<()> {
     let file = args.file.as_path();
     let title = format!("load {}", file.display());
-    let image = step(context, &title, async |events| {
-        docker.load_image(file, events).await
-    })
-    .await?;
+    let image = context
+        .one_step(&title, "every hash checked", async |events| {
+            docker.load_image(file, events).await
+        })
+        .await?;
     told(context, file, image)
 }
 
@@ -203,30 +203,6 @@ fn told(context: &Context, file: &Path, image: ImageRecord) -> Result<()> {
             moved.file.display()
         )
     })
-}
-
-/// Shows long work as the one step that it is.
-async fn step<T>(
-    context: &Context,
-    title: &str,
-    work: impl AsyncFnOnce(&StepEvents<'_>) -> Result<T>,
-) -> Result<T> {
-    let display = context.display();
-    let begun = Instant::now();
-    display.event(&Event::StepStarted {
-        step: 1,
-        of: 1,
-        title: title.to_owned(),
-    });
-    let events = StepEvents::new(&*display, 1);
-    let done = context.until_interrupted(work(&events)).await?;
-    display.event(&Event::StepFinished {
-        step: 1,
-        elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        cached: false,
-        summary: "every hash checked".to_owned(),
-    });
-    Ok(done)
 }
 
 /// The image of a tag, or the only one of a stack; and the tag that it is asked for by.

@@ -24,6 +24,7 @@ mod stacks;
 mod status;
 mod stop;
 mod up;
+mod weights;
 
 use context::Context;
 
@@ -54,6 +55,7 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Build(args) => build::run(&context, args).await,
             Command::Image(args) => image::run(&context, args).await,
             Command::Pull(args) => pull::run(&context, args).await,
+            Command::Weights(args) => weights::run(&context, args).await,
             Command::Mirror(args) => mirror::run(&context, args).await,
             // Larger than the others: it holds an attached server.
             Command::Serve(args) => Box::pin(serve::run(&context, args)).await,

@@ -1,6 +1,6 @@
 //! `dsr1 pull`: weights, proven.
 
-use super::context::{Ask, Context};
+use super::context::{Ask, Context, limit_rate};
 use crate::cli::PullArgs;
 use crate::error::Result;
 use crate::plan::{self, PullRequest};
@@ -33,6 +33,7 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
         license: model.license,
         size_bytes: (model.size_bytes > 0).then_some(model.size_bytes),
         max_workers: usize::from(args.hub.max_workers),
+        limit_rate: limit_rate(&args.hub)?,
     };
     let plan = plan::pull(&request, &file.unwrap_or(facts))?;
     context

@@ -1,6 +1,6 @@
 //! `dsr1 up`: everything, from a bare host to a measured endpoint.
 
-use super::context::Context;
+use super::context::{Context, limit_rate};
 use crate::cli::UpArgs;
 use crate::error::Result;
 use crate::facts::Facts;
@@ -31,6 +31,7 @@ pub(super) async fn request(context: &Context, args: &UpArgs) -> Result<(UpReque
         serve,
         endpoint,
         max_workers: usize::from(args.hub.max_workers),
+        limit_rate: limit_rate(&args.hub)?,
         keep,
     };
     Ok((request, facts, notes))

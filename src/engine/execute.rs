@@ -193,7 +193,8 @@ impl Engine {
         }
     }
 
-    fn hub_options(&self) -> HubOptions<'_> {
+    /// What pulling and checking weights needs.
+    pub(crate) fn hub_options(&self) -> HubOptions<'_> {
         HubOptions {
             http: &self.http,
             token: self.env.hub_token.as_ref(),

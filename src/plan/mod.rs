@@ -287,6 +287,9 @@ pub struct PullSnapshot {
     pub license: String,
     /// Files fetched at once.
     pub max_workers: usize,
+    /// Most bytes a second, over all files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_rate: Option<u64>,
 }
 
 /// Checks that a snapshot is complete and was verified when it was pulled.

@@ -23,6 +23,8 @@ pub struct PullRequest {
     pub size_bytes: Option<u64>,
     /// Files fetched at once.
     pub max_workers: usize,
+    /// Most bytes a second.
+    pub limit_rate: Option<u64>,
 }
 
 /// Plans the pull of one snapshot.
@@ -44,6 +46,7 @@ pub(super) fn step(request: &PullRequest, facts: &Facts) -> Result<Step> {
         cache_dir: facts.paths.hub_cache.clone(),
         license: request.license.clone(),
         max_workers: request.max_workers,
+        limit_rate: request.limit_rate,
     }))
 }
 

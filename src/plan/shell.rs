@@ -282,6 +282,7 @@ fn pull(step: &PullSnapshot) -> String {
         cache_dir,
         license,
         max_workers,
+        limit_rate: _, // `hf` knows none
     } = step;
     let workers = max_workers.to_string();
     let endpoint = format!("HF_ENDPOINT={endpoint}");

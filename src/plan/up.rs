@@ -25,6 +25,8 @@ pub struct UpRequest {
     pub endpoint: String,
     /// Files fetched at once.
     pub max_workers: usize,
+    /// Most bytes a second of the pull.
+    pub limit_rate: Option<u64>,
     /// Whether the server goes on running at the end.
     pub keep: bool,
 }
@@ -60,6 +62,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
         license: profile.model.license.clone(),
         size_bytes: Some(profile.model.size_bytes),
         max_workers: request.max_workers,
+        limit_rate: request.limit_rate,
     };
     steps.push(pull::step(&pull, facts)?);
     steps.extend(serve::steps(&request.serve, facts)?);

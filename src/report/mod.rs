@@ -4,6 +4,7 @@
 
 mod bench;
 mod server;
+mod weights;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bench::{Benchmark, Gsm8k, Latency};
 pub use server::{Answer, Check, ServerState, ServerStatus, StageTime, Verification};
+pub use weights::{WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile};
 
 /// What a step of a plan came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

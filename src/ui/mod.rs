@@ -31,6 +31,7 @@ mod table;
 mod text;
 mod tty;
 mod verification;
+mod weights;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::Duration;
@@ -54,6 +55,7 @@ pub use servers::status;
 pub use stacks::{drift, stack, stack_diff, stacks};
 pub use text::{outcome, report};
 pub use verification::verification;
+pub use weights::{weights, weights_checked, weights_space};
 
 use crate::cli::{Format, Progress};
 use crate::error::{Error, Kind, Result};

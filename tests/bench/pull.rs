@@ -88,9 +88,9 @@ struct Side<'a> {
     command: Box<dyn Fn(&Path) -> Command + 'a>,
 }
 
-fn sh(script: String) -> Command {
+fn sh(script: &str) -> Command {
     let mut command = Command::new("bash");
-    command.args(["-euc", &script]);
+    command.args(["-euc", script]);
     command
 }
 
@@ -137,7 +137,7 @@ fn main() {
         file("checked", &checked),
     );
     let python = |dir: &Path, then: &str| {
-        let mut command = sh(format!(
+        let mut command = sh(&format!(
             "{hf} download {REPO} > /dev/null 2>&1; {then}",
             hf = hf.display()
         ));
@@ -148,14 +148,14 @@ fn main() {
         command
     };
     let aria = |dir: &Path, list: &Path| {
-        sh(format!(
+        sh(&format!(
             "cd {}; aria2c -q -x16 -s16 -j8 --file-allocation=none -i {}",
             dir.display(),
             list.display()
         ))
     };
     let summed = |dir: &Path, fetch: &str| {
-        sh(format!(
+        sh(&format!(
             "cd {}; {fetch}; sha256sum --quiet -c {}",
             dir.display(),
             sums.display()
@@ -214,7 +214,7 @@ fn main() {
         Side {
             name: "curl -Z",
             verifies: false,
-            command: Box::new(|dir| sh(format!("cd {}; {fetch_curl}", dir.display()))),
+            command: Box::new(|dir| sh(&format!("cd {}; {fetch_curl}", dir.display()))),
         },
         Side {
             name: "curl -Z, sha256sum",
@@ -224,7 +224,7 @@ fn main() {
         Side {
             name: "cp, no network",
             verifies: false,
-            command: Box::new(|dir| sh(format!("cd {}; {copy}", dir.display()))),
+            command: Box::new(|dir| sh(&format!("cd {}; {copy}", dir.display()))),
         },
         Side {
             name: "cp, sha256sum",

@@ -25,6 +25,16 @@ pub enum Fault {
     Stall(u64),
     /// The range asked for is ignored.
     IgnoreRange,
+    /// What is sent is said to be another range.
+    OtherRange,
+    /// The body is said to be packed.
+    Packed,
+    /// No length, and after so many bytes the connection closes, which ends such a body.
+    EndEarly(usize),
+    /// Another entity tag on each answer.
+    NewEtag,
+    /// So many bytes a second.
+    Slow(usize),
 }
 
 /// One request that was made.
@@ -100,6 +110,11 @@ impl Hub {
             .lock()
             .unwrap()
             .push((path.to_owned(), fault, times));
+    }
+
+    /// Forgets the faults that were not met.
+    pub fn clear(&self) {
+        self.shared.faults.lock().unwrap().clear();
     }
 
     /// Answers this instead of the true listing.
@@ -343,7 +358,12 @@ fn send_file(
     } else {
         to.parse().ok()?
     };
-    let head = format!("{head}Content-Range: bytes {from}-{to}/{}\r\n", bytes.len());
+    let said = if matches!(fault, Some(Fault::OtherRange)) {
+        from + 1
+    } else {
+        from
+    };
+    let head = format!("{head}Content-Range: bytes {said}-{to}/{}\r\n", bytes.len());
     send(stream, 206, &head, &bytes[from..=to], request, fault)
 }
 
@@ -359,7 +379,7 @@ fn send(
     let mut announced = body.len();
     let mut sent = body.len();
     match &fault {
-        Some(Fault::Reset(at) | Fault::Truncate(at)) => sent = (*at).min(sent),
+        Some(Fault::Reset(at) | Fault::Truncate(at) | Fault::EndEarly(at)) => sent = (*at).min(sent),
         Some(Fault::Short(at)) => {
             sent = (*at).min(sent);
             announced = sent;
@@ -367,9 +387,20 @@ fn send(
         Some(Fault::Flip(at)) if *at < body.len() => body[*at] ^= 1,
         _ => {}
     }
+    let more = match &fault {
+        Some(Fault::EndEarly(_)) => String::new(),
+        Some(Fault::Packed) => format!("Content-Length: {announced}\r\nContent-Encoding: gzip\r\n"),
+        Some(Fault::NewEtag) => {
+            static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+            let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            sent = sent.min(400_000);
+            format!("Content-Length: {announced}\r\nETag: \"{number}\"\r\n")
+        }
+        _ => format!("Content-Length: {announced}\r\n"),
+    };
     write!(
         stream,
-        "HTTP/1.1 {code} X\r\nContent-Length: {announced}\r\nConnection: close\r\n{head}\r\n"
+        "HTTP/1.1 {code} X\r\n{more}Connection: close\r\n{head}\r\n"
     )
     .ok()?;
     if request.method == "HEAD" {
@@ -383,6 +414,11 @@ fn send(
     for chunk in body[..sent].chunks(64 * 1024) {
         stream.write_all(chunk).ok()?;
         stream.flush().ok()?;
+        if let Some(Fault::Slow(rate)) = fault {
+            std::thread::sleep(Duration::from_micros(
+                chunk.len() as u64 * 1_000_000 / rate as u64,
+            ));
+        }
     }
     if let Some(Fault::Reset(_)) = fault {
         // What was sent must arrive before the reset, which discards what is in flight.
@@ -392,17 +428,19 @@ fn send(
     Some(sent)
 }
 
+/// Bytes without a pattern.
+pub fn noise(seed: u32, count: usize) -> Vec<u8> {
+    let mut state = seed;
+    (0..count)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        })
+        .collect()
+}
+
 /// A small model: two shards, an index, two text files and one in a directory.
 pub fn small_model() -> BTreeMap<String, RepoFile> {
-    let noise = |seed: u32, count: usize| -> Vec<u8> {
-        let mut state = seed;
-        (0..count)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                state.to_be_bytes()[0]
-            })
-            .collect()
-    };
     let index =
         json!({ "metadata": {}, "weight_map": { "a": "model-1.safetensors", "b": "model-2.safetensors" } });
     let small = |bytes: Vec<u8>| RepoFile { bytes, large: false };

@@ -314,7 +314,7 @@ pub fn tree(dir: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// The newest version of huggingface_hub that this was run with.
+/// The newest version of `huggingface_hub` that this was run with.
 const HF: &str = "huggingface_hub==2.4.0";
 
 /// `hf` in a venv that later runs reuse.

@@ -58,6 +58,26 @@ impl RepoCache {
         }
     }
 
+    /// Its directory.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where proven bytes are.
+    pub(super) fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    /// Where branches and tags are.
+    pub(super) fn refs(&self) -> PathBuf {
+        self.root.join("refs")
+    }
+
+    /// Where snapshots are.
+    pub(super) fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
     /// Where proven bytes are, by hash.
     pub(super) fn blob(&self, oid: &Oid) -> PathBuf {
         self.root.join("blobs").join(oid.hex())

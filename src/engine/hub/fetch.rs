@@ -26,13 +26,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Longest wait that a hub may ask for.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Time without a byte after which a stream is given up and resumed.
-const IDLE: Duration = Duration::from_secs(30);
+pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// A stream that brings less than this in [`IDLE`] is taken for stalled too (64 KiB/s).
 const CRAWL: u64 = 30 * 64 * 1024;
 /// Bytes that count as progress: then patience begins anew.
 const PROGRESS: u64 = 1 << 20;
 /// Frames between the network and the disk, each up to some hundred KiB: enough that neither waits for the other.
-const FRAMES: usize = 4;
+const FRAMES: usize = 2;
 
 /// What was counted, over all files.
 #[derive(Default)]
@@ -73,13 +73,13 @@ impl Patience {
         // Eight streams that broke at once must not all come back at once.
         let pause = pause.min(LONGEST_PAUSE).mul_f64(0.75 + jitter() / 2.0);
         match failure {
-            Failure::Final(error) => Err(error),
             Failure::Asked(_, wait) if self.tries <= TRIES => Ok(wait.min(LONGEST_WAIT)),
             Failure::Unreachable(_) if self.since.elapsed() < OUTAGE => Ok(pause),
             Failure::Again(_) if self.tries < TRIES => Ok(pause),
             Failure::Asked(error, _)
             | Failure::Unreachable(error)
             | Failure::Again(error)
+            | Failure::Final(error)
             | Failure::Wrong(error) => Err(error),
         }
     }
@@ -170,6 +170,11 @@ impl Fetcher {
         }
     }
 
+    /// Counts bytes that came.
+    pub(super) fn count(&self, bytes: usize) {
+        self.counts.fetched.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Whether the file is there and right; a wrong one is removed.
     async fn have(&self, entry: &Entry) -> Result<bool> {
         let (path, entry) = (self.cache.place(entry), entry.clone());
@@ -233,9 +238,7 @@ impl Fetcher {
             let Some(mut bytes) = next.map_err(|failure| failure.of(entry))? else {
                 return Ok(());
             };
-            self.counts
-                .fetched
-                .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.count(bytes.len());
             // A server that ignored the range begins at the first byte: what is there is passed over.
             let skipped = arriving.skip.min(bytes.len() as u64);
             arriving.skip -= skipped;

@@ -318,7 +318,7 @@ impl Snapshot {
 }
 
 /// Collects the files of a snapshot: links whose target's name in `blobs` is the hash.
-fn collect(dir: &Path, prefix: &str, files: &mut BTreeMap<String, Entry>) {
+pub(super) fn collect(dir: &Path, prefix: &str, files: &mut BTreeMap<String, Entry>) {
     let Ok(items) = std::fs::read_dir(dir) else { return };
     for item in items.flatten() {
         let Ok(name) = item.file_name().into_string() else {

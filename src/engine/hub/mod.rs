@@ -13,6 +13,8 @@
 //! | `source` | a stream of a file's bytes, over HTTP or Xet, and what each says no with |
 //! | `part` | an unfinished file on disk, and the record that proves how far it is |
 //! | `fetch` | one file: stream, hash, resume, retry |
+//! | `repair` | a file that went bad: only what is bad is fetched |
+//! | `weights` | what is in the cache, whether it is still right, and its removal |
 //! | `cache` | the cache layout, the manifest of what was proven |
 //! | `pull` | a whole snapshot |
 //! | `write` | the rehearsal model |
@@ -26,14 +28,17 @@ mod mirror;
 mod part;
 mod pull;
 mod remote;
+mod repair;
 mod source;
 mod tensors;
+mod weights;
 mod write;
 
 pub use cache::{cached_commit, check_snapshot, proven_files};
 pub use mirror::{Mirror, mirror};
 pub use pull::pull;
 pub use tensors::model_facts;
+pub use weights::{list, remove, verify};
 pub use write::{rehearsal_commit, write_model};
 
 use super::http::Http;

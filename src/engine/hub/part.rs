@@ -28,6 +28,8 @@ const SYNC: u64 = 64 << 20;
 const OFTEN: Duration = Duration::from_secs(1);
 /// A part of another host that nobody wrote to for this long has lost its owner.
 const ABANDONED: Duration = Duration::from_mins(2);
+/// `TMPFS_MAGIC` of linux/magic.h.
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 /// One line of a record: a place, little-endian, and a digest, padded with zeros.
 const LINE: usize = 40;
 
@@ -118,7 +120,8 @@ impl Part {
     /// Takes the space that the file will need: a disk that is too small is known before the bytes come.
     fn reserve(&self, size: u64) -> Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
-        if size < STEP {
+        // In memory, reserving means writing zeros first.
+        if size < STEP || rustix::fs::fstatfs(&self.file).is_ok_and(|at| at.f_type == TMPFS) {
             return Ok(());
         }
         match fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size) {
@@ -246,7 +249,6 @@ fn write_line(place: u64, digest: Bytes32) -> [u8; LINE] {
     line
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "a repair will read it"))]
 /// The places and digests of a record, as far as they make sense.
 pub(super) fn read_record(path: &Path) -> Vec<(u64, Bytes32)> {
     let bytes = std::fs::read(path).unwrap_or_default();
@@ -328,6 +330,16 @@ fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
         let _ = std::fs::remove_file(orphan);
     }
     ours
+}
+
+/// Makes a part of ours out of a file and the record kept of it.
+pub(super) fn take_over(cache: &RepoCache, entry: &Entry, file: &Path, record: &Path) -> io::Result<PathBuf> {
+    let ours = adopt(cache, entry);
+    std::fs::rename(file, &ours)?;
+    if record.exists() {
+        std::fs::copy(record, record_of(&ours))?;
+    }
+    Ok(ours)
 }
 
 /// The parts in a directory: hash, owner, path.

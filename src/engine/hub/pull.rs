@@ -14,7 +14,7 @@ use super::cache::{self, INDEX, RepoCache, missing_from, pulled, unchanged};
 use super::fetch::Fetcher;
 use super::listing::Entry;
 use super::part::parts;
-use super::source::Source;
+use super::source::{Limit, Source};
 use super::{HubOptions, remote};
 use crate::engine::{files, host};
 use crate::error::{Error, Kind, Result};
@@ -101,6 +101,32 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     ))
 }
 
+/// Makes files of a commit right again; returns the bytes fetched.
+pub(super) async fn repair(
+    step: &PullSnapshot,
+    commit: &str,
+    bad: &[Entry],
+    options: HubOptions<'_>,
+    events: &StepEvents<'_>,
+) -> Result<u64> {
+    let cache = RepoCache::new(Path::new(&step.cache_dir), &step.repo);
+    cache.prepare()?;
+    let held = format!("another dsr1 pulls {}", step.repo);
+    let _lock = files::lock(&cache.lock(), events, &held).await?;
+    let (notes, _said) = mpsc::unbounded_channel();
+    let fetcher = Fetcher {
+        source: Arc::new(source(step, commit, bad, options)?),
+        cache,
+        counts: Arc::default(),
+        notes,
+    };
+    for entry in bad {
+        events.note(format!("repairing `{}`", entry.path));
+        fetcher.repair(entry).await?;
+    }
+    Ok(fetcher.counts.fetched.load(Ordering::Relaxed))
+}
+
 /// What is there, when all of it was proven and nothing changed. A branch that moved here gets its name.
 fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str) -> Result<Option<Pulled>> {
     let PullSnapshot { repo, revision, .. } = step;
@@ -126,7 +152,7 @@ fn source(step: &PullSnapshot, commit: &str, entries: &[Entry], options: HubOpti
         repo: step.repo.clone(),
         commit: commit.to_owned(),
         xet: in_xet.then(|| repository(step, options)).transpose()?,
-        limit: None,
+        limit: step.limit_rate.map(Limit::new),
     })
 }
 

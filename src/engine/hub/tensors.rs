@@ -95,6 +95,12 @@ fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
     }
 }
 
+/// What is wrong with a shard's header; `None` when nothing is.
+pub(super) fn check(path: &Path) -> Option<String> {
+    let error = tensors(path).err()?;
+    Some([vec![error.message()], error.causes()].concat().join(": "))
+}
+
 /// Names and bytes of the tensors in a file, from its header alone.
 fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     let failed = || format!("cannot read `{}`", path.display());

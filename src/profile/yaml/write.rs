@@ -86,7 +86,16 @@ fn scalar(text: &str) -> String {
     {
         return text.to_owned();
     }
-    serde_json::Value::from(text).to_string()
+    let mut quoted = String::new();
+    for c in serde_json::Value::from(text).to_string().chars() {
+        // To JSON these are letters; to YAML they end a line, or begin a text (YAML 1.1, 5.4 and 5.2).
+        if matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}') {
+            let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+        } else {
+            quoted.push(c);
+        }
+    }
+    quoted
 }
 
 #[cfg(test)]

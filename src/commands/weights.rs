@@ -1,0 +1,145 @@
+//! `dsr1 weights`: what lies in the hub cache.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::context::{Ask, Context, limit_rate};
+use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
+use crate::engine::hub;
+use crate::error::{Error, Kind, Result};
+use crate::plan::{self, PullRequest, Step};
+use crate::report::{WeightsChecked, WeightsRepo};
+use crate::ui;
+use crate::units::Bytes;
+
+#[derive(Debug, Serialize)]
+struct Listing {
+    schema: &'static str,
+    repositories: Vec<WeightsRepo>,
+}
+
+#[derive(Debug, Serialize)]
+struct Checked {
+    schema: &'static str,
+    #[serde(flatten)]
+    checked: WeightsChecked,
+}
+
+#[derive(Debug, Serialize)]
+struct Removed<'a> {
+    schema: &'static str,
+    repo: &'a str,
+    dry_run: bool,
+    bytes: u64,
+}
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: WeightsArgs) -> Result<()> {
+    let show = |text: fn(&[WeightsRepo]) -> String| {
+        let cache = &context.engine.env().paths.hub_cache;
+        let listing = Listing {
+            schema: "dsr1.weights/1",
+            repositories: hub::list(Path::new(cache))?,
+        };
+        context.print(&listing, |listing| text(&listing.repositories))
+    };
+    match args.what {
+        Weights::List => show(ui::weights),
+        Weights::Du => show(ui::weights_space),
+        Weights::Verify(args) => verify(context, args).await,
+        Weights::Rm(args) => remove(context, &args).await,
+    }
+}
+
+async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
+    let (repo, revision) = if let Some(repo) = args.repo {
+        (repo, args.revision.unwrap_or_else(|| "main".to_owned()))
+    } else {
+        let model = context.select(&args.profile, None).await?.profile.model;
+        (model.repo, model.revision)
+    };
+    let stack = context.catalog(None)?.stack("cpu")?.clone();
+    let facts = context.gather(&stack, None, &Ask::default()).await;
+    let request = PullRequest {
+        repo,
+        revision,
+        endpoint: context.endpoint(&args.hub)?,
+        license: String::new(),
+        size_bytes: None,
+        max_workers: usize::from(args.hub.max_workers),
+        limit_rate: limit_rate(&args.hub)?,
+    };
+    let plan = plan::pull(&request, &facts)?;
+    let Some(Step::PullSnapshot(step)) = plan.steps.first() else {
+        return Err(Error::new(Kind::Internal, "a pull without a step"));
+    };
+    let title = format!("check {}", step.repo);
+    let checked = context
+        .one_step(&title, "read to the end", async |events| {
+            let options = context.engine.hub_options();
+            hub::verify(step, options, args.fast, args.repair, events).await
+        })
+        .await?;
+    let left = checked.wrong.len() - checked.repaired;
+    let first = checked.wrong.first().cloned();
+    let repo = checked.repo.clone();
+    let checked = Checked {
+        schema: "dsr1.weights-checked/1",
+        checked,
+    };
+    context.print(&checked, |checked| ui::weights_checked(&checked.checked))?;
+    match first {
+        Some(file) if left > 0 => Err(Error::new(
+            Kind::Integrity,
+            format!("{left} of the files of {repo} are not what they must be"),
+        )
+        .cause(format!("`{}`: {}", file.path, file.why))
+        .hint(format!(
+            "dsr1 weights verify {repo} --repair fetches what is wrong, and only that"
+        ))
+        .told_if(context.is_json())),
+        _ => Ok(()),
+    }
+}
+
+async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
+    let cache = context.engine.env().paths.hub_cache.clone();
+    let cache = Path::new(&cache);
+    let found = hub::list(cache)?
+        .into_iter()
+        .find(|known| known.repo == args.repo);
+    let found = found.ok_or_else(|| {
+        Error::new(
+            Kind::Hub,
+            format!("{} is not in the cache", args.repo.escape_debug()),
+        )
+        .hint("dsr1 weights list shows what is")
+    })?;
+    let bytes = if args.yes {
+        let title = format!("remove {}", args.repo);
+        context
+            .one_step(&title, "removed", async |events| {
+                hub::remove(cache, &args.repo, args.unfinished, events).await
+            })
+            .await?
+    } else if args.unfinished {
+        found.unfinished_bytes
+    } else {
+        found.bytes + found.unfinished_bytes
+    };
+    let removed = Removed {
+        schema: "dsr1.weights-removed/1",
+        repo: &args.repo,
+        dry_run: !args.yes,
+        bytes,
+    };
+    context.print(&removed, |removed| {
+        let said = if removed.dry_run {
+            "would be freed; --yes removes it"
+        } else {
+            "freed"
+        };
+        format!("{}  {} {said}\n", ui::safe(removed.repo), Bytes(removed.bytes))
+    })
+}
