@@ -75,6 +75,15 @@ impl Http {
         })
     }
 
+    /// The same settings with connections of their own.
+    pub(super) fn alone(&self) -> Self {
+        Self {
+            ca_bundle: self.ca_bundle.clone(),
+            remote: OnceLock::new(),
+            local: OnceLock::new(),
+        }
+    }
+
     /// The client for `url`. Loopback never goes through a proxy.
     pub(super) fn client(&self, url: &str) -> Result<Client> {
         let (slot, builder) = if is_loopback(url) {

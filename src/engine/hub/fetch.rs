@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use hyper::body::Bytes;
 use tokio::sync::mpsc;
 
 use super::cache::RepoCache;
 use super::hash;
 use super::listing::Entry;
 use super::part::Part;
-use super::source::{Arriving, Failure, Source, wrong};
-use crate::engine::blocking::blocking;
-use crate::error::{At, Error, Kind, Result};
+use super::source::{Failure, Source, broken, wrong};
+use crate::error::{At, Kind, Result};
 
 /// Tries without any progress before a pull gives up on answers that say no.
 const TRIES: u32 = 6;
@@ -31,9 +29,6 @@ pub(super) const IDLE: Duration = Duration::from_secs(30);
 const CRAWL: u64 = 30 * 64 * 1024;
 /// Bytes that count as progress: then patience begins anew.
 const PROGRESS: u64 = 1 << 20;
-/// Frames between the network and the disk, each up to some hundred KiB: enough that neither waits for the other.
-const FRAMES: usize = 2;
-
 /// What was counted, over all files.
 #[derive(Default)]
 pub(super) struct Counts {
@@ -97,12 +92,11 @@ fn jitter() -> f64 {
 impl Fetcher {
     /// Makes sure that `entry` is in its place and proven.
     pub(super) async fn fetch(&self, entry: &Entry) -> Result<()> {
-        if self.have(entry).await? {
+        if self.have(entry)? {
             self.counts.done.fetch_add(entry.size, Ordering::Relaxed);
             return Ok(());
         }
-        let (cache, wanted) = (self.cache.clone(), entry.clone());
-        let mut part = blocking(move || Part::open(&cache, &wanted)).await?;
+        let mut part = Part::open(&self.cache, entry)?;
         self.counts.done.fetch_add(part.at(), Ordering::Relaxed);
         let mut patience = Patience {
             tries: 0,
@@ -112,16 +106,13 @@ impl Fetcher {
         let (mut etag, mut refused) = (None, 0);
         loop {
             let failure = if part.at() < entry.size {
-                let (back, ended) = self.attempt(entry, part, &mut etag).await;
-                part = back?;
-                ended.err()
+                self.attempt(entry, &mut part, &mut etag).await.err()
             } else {
                 None
             };
             let failure = match failure {
                 None if part.at() == entry.size && part.hex() == entry.oid.hex() => {
-                    let (place, record) = (self.cache.place(entry), self.cache.record(entry));
-                    return blocking(move || part.publish(&place, &record)).await;
+                    return part.publish(&self.cache.place(entry), &self.cache.record(entry));
                 }
                 None if part.at() == entry.size => Failure::Wrong(wrong(
                     entry,
@@ -131,22 +122,14 @@ impl Fetcher {
                         entry.oid.hex()
                     ),
                 )),
-                None => Failure::Again(super::source::broken(
-                    entry,
-                    "the connection ended before the last byte",
-                )),
+                None => Failure::Again(broken(entry, "the connection ended before the last byte")),
                 Some(failure) => failure,
             };
             self.counts.retries.fetch_add(1, Ordering::Relaxed);
             if let Failure::Wrong(error) = failure {
                 // Nothing tells which byte is wrong: all of it comes again, once.
                 self.counts.done.fetch_sub(part.at(), Ordering::Relaxed);
-                let (wanted, old) = (entry.clone(), part);
-                part = blocking(move || {
-                    let mut part = old;
-                    part.restart(&wanted).map(|()| part)
-                })
-                .await?;
+                part.restart(entry)?;
                 etag = None;
                 refused += 1;
                 if refused > 1 {
@@ -176,64 +159,41 @@ impl Fetcher {
     }
 
     /// Whether the file is there and right; a wrong one is removed.
-    async fn have(&self, entry: &Entry) -> Result<bool> {
-        let (path, entry) = (self.cache.place(entry), entry.clone());
-        blocking(move || {
-            if std::fs::symlink_metadata(&path).is_err() {
-                return Ok(false);
-            }
-            if hash::matches(&path, &entry.oid, entry.size) {
-                return Ok(true);
-            }
-            std::fs::remove_file(&path).at(Kind::Host, || {
-                format!("cannot replace the wrong `{}`", path.display())
-            })?;
-            Ok(false)
-        })
-        .await
+    fn have(&self, entry: &Entry) -> Result<bool> {
+        let path = self.cache.place(entry);
+        if std::fs::symlink_metadata(&path).is_err() {
+            return Ok(false);
+        }
+        if hash::matches(&path, &entry.oid, entry.size) {
+            return Ok(true);
+        }
+        std::fs::remove_file(&path).at(Kind::Host, || {
+            format!("cannot replace the wrong `{}`", path.display())
+        })?;
+        Ok(false)
     }
 
     /// One stream, as far as it comes.
     async fn attempt(
         &self,
         entry: &Entry,
-        part: Part,
+        part: &mut Part,
         etag: &mut Option<String>,
-    ) -> (Result<Part>, std::result::Result<(), Failure>) {
-        let mut arriving = match self.source.open(entry, part.at(), etag.as_deref()).await {
-            Ok(arriving) => arriving,
-            Err(failure) => return (Ok(part), Err(failure)),
-        };
-        etag.clone_from(&arriving.etag);
-        let mut at = part.at();
-        let writer = Writer::new(part);
-        let ended = self.take(entry, &mut arriving, &mut at, &writer).await;
-        (writer.close().await, ended)
-    }
-
-    /// Hands bytes to the writer until the stream ends, breaks or stalls.
-    async fn take(
-        &self,
-        entry: &Entry,
-        arriving: &mut Arriving,
-        at: &mut u64,
-        writer: &Writer,
     ) -> std::result::Result<(), Failure> {
-        let mut window = (Instant::now(), *at);
+        let mut arriving = self.source.open(entry, part.at(), etag.as_deref()).await?;
+        etag.clone_from(&arriving.etag);
+        let mut window = (Instant::now(), part.at());
         loop {
             let (since, from) = window;
             if since.elapsed() >= IDLE {
-                if *at - from < CRAWL && !self.source.is_limited() {
-                    return Err(Failure::Again(super::source::broken(
-                        entry,
-                        "less than 64 KiB/s for 30 s",
-                    )));
+                if part.at() - from < CRAWL && !self.source.is_limited() {
+                    return Err(Failure::Again(broken(entry, "less than 64 KiB/s for 30 s")));
                 }
-                window = (Instant::now(), *at);
+                window = (Instant::now(), part.at());
             }
             let next = tokio::time::timeout(IDLE, arriving.next()).await;
             let Ok(next) = next else {
-                return Err(Failure::Again(super::source::broken(entry, "no byte for 30 s")));
+                return Err(Failure::Again(broken(entry, "no byte for 30 s")));
             };
             let Some(mut bytes) = next.map_err(|failure| failure.of(entry))? else {
                 return Ok(());
@@ -243,55 +203,23 @@ impl Fetcher {
             let skipped = arriving.skip.min(bytes.len() as u64);
             arriving.skip -= skipped;
             let bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(usize::MAX));
-            if bytes.is_empty() {
-                continue;
-            }
-            *at += bytes.len() as u64;
-            if *at > entry.size {
+            if part.at() + bytes.len() as u64 > entry.size {
                 return Err(Failure::Wrong(wrong(
                     entry,
                     "more bytes come than the listing states",
                 )));
             }
+            part.write(&bytes).map_err(Failure::Final)?;
             self.counts.done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             self.source.pace(bytes.len()).await;
-            if !writer.write(bytes).await {
-                // The disk refused; `close` says why.
-                return Ok(());
-            }
         }
     }
-}
 
-/// Writes and hashes on a thread of its own, so that a slow disk does not hold up other streams.
-struct Writer {
-    sender: mpsc::Sender<Bytes>,
-    done: tokio::task::JoinHandle<Result<Part>>,
-}
-
-impl Writer {
-    fn new(mut part: Part) -> Self {
-        let (sender, mut receiver) = mpsc::channel::<Bytes>(FRAMES);
-        // Ends by itself when the sender goes, also when a pull is interrupted.
-        let done = tokio::task::spawn_blocking(move || {
-            while let Some(bytes) = receiver.blocking_recv() {
-                part.write(&bytes)?;
-            }
-            part.record()?;
-            Ok(part)
-        });
-        Self { sender, done }
-    }
-
-    /// Takes bytes; false when the thread gave up, which `close` explains.
-    async fn write(&self, bytes: Bytes) -> bool {
-        self.sender.send(bytes).await.is_ok()
-    }
-
-    async fn close(self) -> Result<Part> {
-        drop(self.sender);
-        self.done.await.unwrap_or_else(|error| {
-            Err(Error::new(Kind::Internal, "a writer failed").cause(error.to_string()))
-        })
+    /// As this one, with connections of its own.
+    pub(super) fn alone(&self) -> Self {
+        Self {
+            source: Arc::new(self.source.alone()),
+            ..self.clone()
+        }
     }
 }

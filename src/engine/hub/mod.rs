@@ -13,6 +13,7 @@
 //! | `source` | a stream of a file's bytes, over HTTP or Xet, and what each says no with |
 //! | `part` | an unfinished file on disk, and the record that proves how far it is |
 //! | `fetch` | one file: stream, hash, resume, retry |
+//! | `workers` | threads that do so, file after file |
 //! | `repair` | a file that went bad: only what is bad is fetched |
 //! | `weights` | what is in the cache, whether it is still right, and its removal |
 //! | `cache` | the cache layout, the manifest of what was proven |
@@ -32,6 +33,7 @@ mod repair;
 mod source;
 mod tensors;
 mod weights;
+mod workers;
 mod write;
 
 pub use cache::{cached_commit, check_snapshot, proven_files};

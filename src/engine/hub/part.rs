@@ -235,6 +235,13 @@ impl Part {
     }
 }
 
+impl Drop for Part {
+    /// An interrupted pull goes on from here.
+    fn drop(&mut self) {
+        let _ = self.record();
+    }
+}
+
 fn read_line(line: &[u8]) -> (u64, Bytes32) {
     let (mut place, mut digest) = ([0; 8], Bytes32::default());
     place.copy_from_slice(&line[..8]);

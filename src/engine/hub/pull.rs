@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hf_hub::HFClient;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 
 use super::cache::{self, INDEX, RepoCache, missing_from, pulled, unchanged};
 use super::fetch::Fetcher;
 use super::listing::Entry;
 use super::part::parts;
-use super::source::{Limit, Source};
+use super::source::{Limit, Source, Xet};
+use super::workers::{Job, Workers};
 use super::{HubOptions, remote};
 use crate::engine::{files, host};
 use crate::error::{Error, Kind, Result};
@@ -77,7 +77,8 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         notes,
     };
     let counts = Arc::clone(&fetcher.counts);
-    fetch_all(fetcher, said, &entries, step.max_workers, total, events).await?;
+    let shown = Shown { said, total, events };
+    run(&fetcher, Job::Fetch, &entries, step.max_workers, shown).await?;
     // Before anything gets a name: a listing that lacks a shard is a hub's half-done upload.
     let paths = entries.iter().map(|entry| entry.path.as_str()).collect();
     let index = entries.iter().find(|entry| entry.path == INDEX);
@@ -113,17 +114,16 @@ pub(super) async fn repair(
     cache.prepare()?;
     let held = format!("another dsr1 pulls {}", step.repo);
     let _lock = files::lock(&cache.lock(), events, &held).await?;
-    let (notes, _said) = mpsc::unbounded_channel();
+    let (notes, said) = mpsc::unbounded_channel();
     let fetcher = Fetcher {
         source: Arc::new(source(step, commit, bad, options)?),
         cache,
         counts: Arc::default(),
         notes,
     };
-    for entry in bad {
-        events.note(format!("repairing `{}`", entry.path));
-        fetcher.repair(entry).await?;
-    }
+    let total = bad.iter().map(|entry| entry.size).sum();
+    let shown = Shown { said, total, events };
+    run(&fetcher, Job::Repair, bad, step.max_workers, shown).await?;
     Ok(fetcher.counts.fetched.load(Ordering::Relaxed))
 }
 
@@ -151,8 +151,15 @@ fn source(step: &PullSnapshot, commit: &str, entries: &[Entry], options: HubOpti
         endpoint: step.endpoint.clone(),
         repo: step.repo.clone(),
         commit: commit.to_owned(),
-        xet: in_xet.then(|| repository(step, options)).transpose()?,
-        limit: step.limit_rate.map(Limit::new),
+        xet: if in_xet {
+            Some(Xet {
+                repository: repository(step, options)?,
+                runtime: tokio::runtime::Handle::current(),
+            })
+        } else {
+            None
+        },
+        limit: step.limit_rate.map(Limit::new).map(Arc::new),
     })
 }
 
@@ -176,69 +183,61 @@ fn repository(
     Ok(client.model(owner, name))
 }
 
-/// Fetches all files, `workers` at once, largest first so that no large one is left alone at the end.
-async fn fetch_all(
-    fetcher: Fetcher,
-    mut said: mpsc::UnboundedReceiver<String>,
+/// Where it is shown how far a pull is.
+struct Shown<'a> {
+    said: mpsc::UnboundedReceiver<String>,
+    total: u64,
+    events: &'a StepEvents<'a>,
+}
+
+/// Does a job on all files, `workers` at once, largest first so that no large one is left alone at the end.
+async fn run(
+    fetcher: &Fetcher,
+    job: Job,
     entries: &[Entry],
     workers: usize,
-    total: u64,
-    events: &StepEvents<'_>,
+    mut shown: Shown<'_>,
 ) -> Result<()> {
-    let counts = Arc::clone(&fetcher.counts);
-    let done = &counts.done;
-    let permits = Arc::new(Semaphore::new(workers.max(1)));
-    let mut order: Vec<&Entry> = entries.iter().collect();
+    let Shown { total, events, .. } = shown;
+    let done = &fetcher.counts.done;
+    let mut order: Vec<Entry> = entries.to_vec();
     order.sort_by_key(|entry| std::cmp::Reverse(entry.size));
-    // Dropping the set ends every task: an interrupted pull stops at once, and its parts stay.
-    let mut tasks = JoinSet::new();
-    let mut blobs = BTreeSet::new();
-    for entry in order {
-        // Two paths with the same bytes have one place, and are fetched once.
-        if !blobs.insert(fetcher.cache.place(entry)) {
+    // Two paths with the same bytes have one place, and are fetched once.
+    let mut places = BTreeSet::new();
+    order.retain(|entry| {
+        let first = places.insert(fetcher.cache.place(entry));
+        if !first {
             done.fetch_add(entry.size, Ordering::Relaxed);
-            continue;
         }
-        let (fetcher, permits, entry) = (fetcher.clone(), Arc::clone(&permits), entry.clone());
-        tasks.spawn(async move {
-            let _permit = permits.acquire_owned().await;
-            fetcher.fetch(&entry).await.map(|()| entry.path)
-        });
-    }
+        first
+    });
+    let mut finished = entries.len() - order.len();
+    let mut under_way = Workers::start(fetcher, job, order, workers)?;
     let mut tick = tokio::time::interval(TICK);
-    let (mut finished, mut last, mut last_report) =
-        (entries.len() - blobs.len(), String::new(), Instant::now());
+    let (mut last, mut last_report) = (String::new(), Instant::now());
     loop {
         tokio::select! {
-            ended = tasks.join_next() => match ended {
+            ended = under_way.next() => match ended {
                 None => break,
-                Some(Ok(path)) => {
+                Some(path) => {
                     finished += 1;
                     last = path?;
                 }
-                Some(Err(error)) => {
-                    return Err(Error::new(Kind::Internal, "a worker failed").cause(error.to_string()));
-                }
             },
-            Some(note) = said.recv() => events.note(note),
+            Some(note) = shown.said.recv() => events.note(note),
             _ = tick.tick() => {}
         }
         if last_report.elapsed() >= TICK {
             last_report = Instant::now();
-            report(
-                events,
-                done,
-                total,
-                &format!("{finished}/{} files {last}", entries.len()),
-            );
+            let item = format!("{finished}/{} files {last}", entries.len());
+            report(events, done, total, &item);
         }
     }
-    report(
-        events,
-        done,
-        total,
-        &format!("{finished}/{} files", entries.len()),
-    );
+    let item = format!("{finished}/{} files", entries.len());
+    report(events, done, total, &item);
+    if finished < entries.len() {
+        return Err(Error::new(Kind::Internal, format!("only {item} were done")));
+    }
     Ok(())
 }
 

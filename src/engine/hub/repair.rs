@@ -11,7 +11,6 @@ use super::hash::{Bytes32, Hasher};
 use super::listing::Entry;
 use super::part::{self, read_record};
 use super::source::{self, Failure};
-use crate::engine::blocking::blocking;
 use crate::error::{At, Kind, Result};
 
 /// A file that is read against its record.
@@ -95,9 +94,7 @@ impl Damaged {
 impl Fetcher {
     /// Makes a file right again: range by range where its record tells which, else as [`Self::fetch`] does.
     pub(super) async fn repair(&self, entry: &Entry) -> Result<()> {
-        let (fetcher, wanted) = (self.clone(), entry.clone());
-        let taken = blocking(move || Damaged::take(&fetcher, &wanted)).await?;
-        if let Some(damaged) = taken {
+        if let Some(damaged) = Damaged::take(self, entry)? {
             self.mend(entry, damaged).await?;
         }
         // Proves it from the first byte, and gives it its name; what could not be mended is fetched from there on.
@@ -107,15 +104,7 @@ impl Fetcher {
     async fn mend(&self, entry: &Entry, mut damaged: Damaged) -> Result<()> {
         let failed = || format!("cannot repair `{}`", entry.path);
         loop {
-            let (back, bad) = blocking(move || {
-                let mut damaged = damaged;
-                let bad = damaged
-                    .next_bad()
-                    .at(Kind::Host, || "cannot read a part".to_owned())?;
-                Ok((damaged, bad))
-            })
-            .await?;
-            damaged = back;
+            let bad = damaged.next_bad().at(Kind::Host, failed)?;
             let Some((from, to)) = bad else { return Ok(()) };
             let Ok(bytes) = self.range(entry, from, to).await else {
                 return Ok(());

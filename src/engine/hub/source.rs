@@ -2,14 +2,14 @@
 //!
 //! Not in this module: patience (`fetch`), the disk (`part`).
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 use hf_hub::repository::HFRepository;
 use hf_hub::{HFError, RepoTypeModel};
 use hyper::body::Bytes;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::listing::Entry;
@@ -20,7 +20,11 @@ use crate::secret::Secret;
 /// Time for the head of an answer.
 const HEAD: Duration = Duration::from_mins(1);
 
+/// Frames between Xet's runtime and a worker.
+const XET_FRAMES: usize = 4;
+
 /// Where the files of one commit come from.
+#[derive(Clone)]
 pub(super) struct Source {
     pub(super) http: Http,
     pub(super) token: Option<Secret>,
@@ -28,9 +32,16 @@ pub(super) struct Source {
     pub(super) repo: String,
     pub(super) commit: String,
     /// For files that the hub keeps in Xet, unless they are to come over HTTP.
-    pub(super) xet: Option<HFRepository<RepoTypeModel>>,
+    pub(super) xet: Option<Xet>,
     /// Most bytes a second.
-    pub(super) limit: Option<Limit>,
+    pub(super) limit: Option<Arc<Limit>>,
+}
+
+/// The way to a hub's Xet store: it wants a runtime with several threads, which workers have not.
+#[derive(Clone)]
+pub(super) struct Xet {
+    pub(super) repository: HFRepository<RepoTypeModel>,
+    pub(super) runtime: tokio::runtime::Handle,
 }
 
 /// A stream of a file's bytes from a place on.
@@ -44,7 +55,7 @@ pub(super) struct Arriving {
 
 enum Stream {
     Http(Body),
-    Xet(BoxStream<'static, hf_hub::HFResult<Bytes>>),
+    Xet(mpsc::Receiver<hf_hub::HFResult<Bytes>>),
 }
 
 /// Why a stream did not come, or not whole.
@@ -81,7 +92,7 @@ impl Arriving {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Break> {
         match &mut self.stream {
             Stream::Http(body) => body.next().await.map_err(Break::Http),
-            Stream::Xet(stream) => stream.next().await.transpose().map_err(Break::Xet),
+            Stream::Xet(frames) => frames.recv().await.transpose().map_err(Break::Xet),
         }
     }
 }
@@ -95,7 +106,7 @@ impl Source {
         etag: Option<&str>,
     ) -> Result<Arriving, Failure> {
         match &self.xet {
-            Some(repository) if entry.xet => self.open_xet(repository, entry, from).await,
+            Some(xet) if entry.xet => self.open_xet(xet, entry, from).await,
             _ => self.open_http(entry, from, etag).await,
         }
     }
@@ -200,26 +211,41 @@ impl Source {
         }
     }
 
-    async fn open_xet(
-        &self,
-        repository: &HFRepository<RepoTypeModel>,
-        entry: &Entry,
-        from: u64,
-    ) -> Result<Arriving, Failure> {
-        let opened = repository
-            .download_file_stream()
-            .filename(entry.path.clone())
-            .revision(self.commit.clone())
-            .maybe_range((from > 0).then_some(from..entry.size))
-            .send();
-        match tokio::time::timeout(HEAD, opened).await {
-            Ok(Ok((_, stream))) => Ok(Arriving {
-                stream: Stream::Xet(stream.boxed()),
-                skip: 0,
-                etag: None,
-            }),
-            Ok(Err(error)) => Err(of_xet(entry, &error)),
-            Err(_) => Err(Failure::Again(broken(entry, "no answer for 60 s"))),
+    async fn open_xet(&self, xet: &Xet, entry: &Entry, from: u64) -> Result<Arriving, Failure> {
+        let (repository, path, commit) = (xet.repository.clone(), entry.path.clone(), self.commit.clone());
+        let range = (from > 0).then_some(from..entry.size);
+        let (sender, frames) = mpsc::channel(XET_FRAMES);
+        let opened = xet.runtime.spawn(async move {
+            let stream = repository.download_file_stream().filename(path).revision(commit);
+            let (_, stream) = stream.maybe_range(range).send().await?;
+            Ok::<_, HFError>(stream.boxed())
+        });
+        let opened = match tokio::time::timeout(HEAD, opened).await {
+            Ok(Ok(Ok(stream))) => stream,
+            Ok(Ok(Err(error))) => return Err(of_xet(entry, &error)),
+            Ok(Err(_)) => return Err(Failure::Again(broken(entry, "the Xet transport failed"))),
+            Err(_) => return Err(Failure::Again(broken(entry, "no answer for 60 s"))),
+        };
+        xet.runtime.spawn(async move {
+            let mut stream = opened;
+            while let Some(frame) = stream.next().await {
+                if sender.send(frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Arriving {
+            stream: Stream::Xet(frames),
+            skip: 0,
+            etag: None,
+        })
+    }
+
+    /// The same with connections of its own: those of one runtime are no good in another.
+    pub(super) fn alone(&self) -> Self {
+        Self {
+            http: self.http.alone(),
+            ..self.clone()
         }
     }
 
