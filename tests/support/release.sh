@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo static
-binary=target/x86_64-unknown-linux-gnu/release/dsr1
+binary=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release/dsr1
 size=$(stat --format %s "$binary")
 echo "size: $size bytes"
 [ "$size" -lt 25000000 ]
