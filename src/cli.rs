@@ -315,12 +315,29 @@ pub struct HubArgs {
     /// Hub base URL [default: `HF_ENDPOINT`, else the public hub].
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
-    /// Files fetched at once.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(1..=64), value_name = "N")]
+    /// Most streams at once; a pull begins with a few and adds more as long as that makes it faster.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=128), value_name = "N")]
     pub max_workers: u8,
     /// Most bytes a second, such as 500m; over all files.
     #[arg(long, value_name = "RATE")]
     pub limit_rate: Option<String>,
+    /// How large files come.
+    #[arg(long, value_enum, default_value_t = Transport::Auto)]
+    pub transport: Transport,
+    /// Agree to the licence that the hub states, for scripts; on a terminal you are asked when it wants that.
+    #[arg(long)]
+    pub accept_license: bool,
+}
+
+/// How large files come from a hub that has them in two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// Xet where the hub offers it; a file that stalls there goes on over HTTP.
+    Auto,
+    /// Xet where the hub offers it, HTTP for the rest.
+    Xet,
+    /// HTTP ranges: least memory, and what a mirror or a proxy speaks.
+    Http,
 }
 
 /// Arguments of `doctor`.
@@ -477,12 +494,30 @@ pub struct PullArgs {
     /// Which profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
+    /// Only files that match; may be given again. `*` matches `/` too.
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// No file that matches; may be given again.
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Write the files into DIR under their own names, instead of into the hub cache.
+    #[arg(long, value_name = "DIR")]
+    pub local_dir: Option<PathBuf>,
+    /// Pull what a lock states: its commit, its files, each with its hash, and nothing else.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "dsr1.lock", conflicts_with_all = ["repo", "profile", "profile_file", "fp4", "fp8", "allow_code"])]
+    pub to_lock: Option<PathBuf>,
+    /// Fetch files that hold code too, such as .py and .pkl; a profile names those of its model.
+    #[arg(long)]
+    pub allow_code: bool,
     /// Hub to pull from.
     #[command(flatten)]
     pub hub: HubArgs,
-    /// Print instead of doing.
-    #[command(flatten)]
-    pub plan: PlanArgs,
+    /// Ask the hub what would come, and fetch nothing: files, sizes, what is here, space, time.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the plan for the host that this file describes (`dsr1 doctor --format json` there); asks no hub.
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
 }
 
 /// Arguments of `weights`.
@@ -518,6 +553,9 @@ pub struct WeightsVerifyArgs {
     /// Which profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
+    /// Check a directory of `dsr1 pull --local-dir` instead of the hub cache.
+    #[arg(long, value_name = "DIR")]
+    pub local_dir: Option<PathBuf>,
     /// Compare sizes and times only: milliseconds instead of minutes.
     #[arg(long, conflicts_with = "repair")]
     pub fast: bool,

@@ -31,6 +31,21 @@ pub enum Event {
         /// What is being worked on, such as a file name.
         item: String,
     },
+    /// How far one file of a pull is. Sent once a second while it is under way, and when it is proven.
+    File {
+        /// Position in the plan, from 1.
+        step: usize,
+        /// Path in the repository.
+        path: String,
+        /// Bytes that are there; they are hashed as they come.
+        done_bytes: u64,
+        /// Its size.
+        total_bytes: u64,
+        /// What happens to it.
+        state: FileState,
+        /// Streams that had to be opened again.
+        retries: u32,
+    },
     /// A line of output from a child: pip, a build, the engine, a client.
     Line {
         /// Position in the plan, from 1.
@@ -85,6 +100,21 @@ pub enum Event {
         /// What came of it, for people.
         summary: String,
     },
+}
+
+/// What happens to a file of a pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum FileState {
+    /// What is there of it is hashed.
+    Checking,
+    /// It comes, and is hashed as it comes.
+    Fetching,
+    /// Its stream broke: there is a pause before the next.
+    Waiting,
+    /// Its hash is right, it is on the disk and has its name.
+    Proven,
 }
 
 /// What became of a step of a build.
@@ -173,6 +203,18 @@ impl<'a> StepEvents<'a> {
             done_bytes,
             total_bytes,
             item: item.to_owned(),
+        });
+    }
+
+    /// One file moved on.
+    pub fn file(&self, path: &str, (done_bytes, total_bytes): (u64, u64), state: FileState, retries: u32) {
+        self.reporter.event(&Event::File {
+            step: self.step,
+            path: path.to_owned(),
+            done_bytes,
+            total_bytes,
+            state,
+            retries,
         });
     }
 

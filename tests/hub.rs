@@ -520,7 +520,7 @@ fn one_large() -> (Home, Hub, Vec<u8>) {
         bytes: bytes.clone(),
         large: true,
     };
-    let files = BTreeMap::from([("weights.bin".to_owned(), file)]);
+    let files = BTreeMap::from([("weights.dat".to_owned(), file)]);
     (Home::new(), Hub::new(REPO, files), bytes)
 }
 
@@ -550,7 +550,7 @@ fn a_shard_that_went_bad_is_found_and_only_what_is_bad_is_fetched() {
     let blob = repo(&home)
         .join("snapshots")
         .join(hub.commit())
-        .join("weights.bin");
+        .join("weights.dat");
     let flip = |places: &[usize]| {
         let mut bad = bytes.clone();
         for place in places {
@@ -560,7 +560,7 @@ fn a_shard_that_went_bad_is_found_and_only_what_is_bad_is_fetched() {
     };
     flip(&[9_000_000, 20_000_000]);
     let found = verify(&home, &hub, &["--fast"], 6);
-    assert_eq!(found["wrong"][0]["path"], "weights.bin");
+    assert_eq!(found["wrong"][0]["path"], "weights.dat");
     let found = verify(&home, &hub, &[], 6);
     assert!(
         found["wrong"][0]["why"].as_str().unwrap().contains("its hash is"),
@@ -609,7 +609,7 @@ fn kills_at_any_time_cost_no_more_than_a_step_and_leave_nothing_wrong() {
     let mut lost = 0;
     for round in 0..KILLS {
         let home = Home::new();
-        hub.fault("blob/weights.bin", Fault::Slow(60_000_000), 1);
+        hub.fault("blob/weights.dat", Fault::Slow(60_000_000), 1);
         let running = home.start(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "quiet"]);
         std::thread::sleep(Duration::from_millis(20 + 23 * round as u64));
         running.signal("KILL");
@@ -623,7 +623,7 @@ fn kills_at_any_time_cost_no_more_than_a_step_and_leave_nothing_wrong() {
         pull(&home, &hub).expect(0);
         let again = (hub.bytes_sent() - before) as u64;
         let snapshot = repo(&home).join("snapshots").join(hub.commit());
-        assert_eq!(std::fs::read(snapshot.join("weights.bin")).unwrap(), bytes);
+        assert_eq!(std::fs::read(snapshot.join("weights.dat")).unwrap(), bytes);
         assert_eq!(parts(&home), Vec::<PathBuf>::new());
         let needed = (bytes.len() as u64).saturating_sub(part);
         assert!(

@@ -14,7 +14,8 @@ use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::facts::{self, Facts, Gpu};
 use crate::plan::{
-    self, BuildOptions, BuildRequest, Flashinfer, ImageChoice, Plan, Recipe, ServeRequest, Target,
+    self, BuildOptions, BuildRequest, Flashinfer, ImageChoice, Plan, PullOptions, Recipe, ServeRequest,
+    Target, Transport,
 };
 use crate::profile::{
     Accelerator, Architecture, Catalog, Goal, Precision, Profile, Selection, Stack, UserFiles, Wanted,
@@ -439,8 +440,22 @@ pub(super) fn wanted(args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Wanted {
     }
 }
 
+/// How weights are to be fetched.
+pub(super) fn pull_options(args: &HubArgs) -> Result<PullOptions> {
+    Ok(PullOptions {
+        max_workers: usize::from(args.max_workers),
+        limit_rate: limit_rate(args)?,
+        transport: match args.transport {
+            cli::Transport::Auto => Transport::Auto,
+            cli::Transport::Xet => Transport::Xet,
+            cli::Transport::Http => Transport::Http,
+        },
+        accept_license: args.accept_license,
+    })
+}
+
 /// Most bytes a second that a pull may take.
-pub(super) fn limit_rate(args: &HubArgs) -> Result<Option<u64>> {
+fn limit_rate(args: &HubArgs) -> Result<Option<u64>> {
     let Some(text) = &args.limit_rate else {
         return Ok(None);
     };

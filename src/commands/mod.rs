@@ -54,7 +54,7 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Build(args) => build::run(&context, args).await,
             Command::Image(args) => image::run(&context, args).await,
-            Command::Pull(args) => pull::run(&context, args).await,
+            Command::Pull(args) => Box::pin(pull::run(&context, args)).await,
             Command::Weights(args) => weights::run(&context, args).await,
             Command::Mirror(args) => mirror::run(&context, args).await,
             // Larger than the others: it holds an attached server.

@@ -1,42 +1,156 @@
 //! `dsr1 pull`: weights, proven.
 
-use super::context::{Ask, Context, limit_rate};
+use std::io::IsTerminal;
+use std::path::Path;
+
+use super::context::{Ask, Context, pull_options};
+use super::lock;
 use crate::cli::PullArgs;
-use crate::error::Result;
-use crate::plan::{self, PullRequest};
+use crate::engine::hub;
+use crate::error::{At, Error, Kind, Result};
+use crate::facts::{Facts, WeightFile};
+use crate::plan::{self, CodeFiles, PullRequest, PullSnapshot, Selection, Step};
 use crate::profile::Model;
+use crate::report::PullSurvey;
+use crate::ui;
+
+/// What is pulled, before it is known how.
+struct Wanted {
+    model: Model,
+    code: CodeFiles,
+    locked: Option<Vec<WeightFile>>,
+}
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
-    let endpoint = context.endpoint(&args.hub)?;
-    let file = Context::facts_file(&args.plan)?;
-    let (model, facts) = if let Some(repo) = &args.repo {
-        let model = Model {
-            repo: repo.clone(),
-            revision: args.revision.clone().unwrap_or_else(|| "main".to_owned()),
-            size_bytes: 0,
-            license: "see the repository's page".to_owned(),
-        };
+    let file = Context::facts(args.facts.as_deref())?;
+    let print = file.is_some();
+    let (Wanted { model, code, locked }, facts) = wanted(context, &args, file).await?;
+    let mut request = PullRequest {
+        repo: model.repo,
+        revision: model.revision,
+        endpoint: context.endpoint(&args.hub)?,
+        license: model.license,
+        size_bytes: (model.size_bytes > 0).then_some(model.size_bytes),
+        options: pull_options(&args.hub)?,
+        local_dir: args.local_dir.as_deref().map(absolute).transpose()?,
+        selection: Selection {
+            include: args.include,
+            exclude: args.exclude,
+        },
+        code,
+        locked,
+    };
+    let plan = plan::pull(&request, &facts)?;
+    if print {
+        return context.print_or_finish(&plan, true).await;
+    }
+    let step = plan.steps.first();
+    let asks = !request.options.accept_license && std::io::stdin().is_terminal();
+    if let Some(Step::PullSnapshot(step)) = step
+        && (args.dry_run || asks)
+    {
+        if let Some(blocker) = plan.blockers.first().filter(|_| !args.dry_run) {
+            return Err(blocker.clone().into());
+        }
+        let survey = survey(context, step).await?;
+        if args.dry_run {
+            return context.print(&survey, ui::pull_survey);
+        }
+        request.options.accept_license = agreed(&survey)?;
+    }
+    context.finish(&plan::pull(&request, &facts)?).await
+}
+
+/// What the arguments name, and what is known of this host.
+async fn wanted(context: &Context, args: &PullArgs, file: Option<Facts>) -> Result<(Wanted, Facts)> {
+    let any = async || {
         let stack = context.catalog(None)?.stack("cpu")?.clone();
-        (model, context.gather(&stack, None, &Ask::default()).await)
+        Ok::<_, Error>(context.gather(&stack, None, &Ask::default()).await)
+    };
+    let unknown = |repo: &str, revision: &str| Model {
+        repo: repo.to_owned(),
+        revision: revision.to_owned(),
+        size_bytes: 0,
+        license: String::new(),
+        code_files: Vec::new(),
+    };
+    let (mut wanted, facts) = if let Some(path) = &args.to_lock {
+        let weights = lock::read(path)?.weights;
+        let locked = weights.files.ok_or_else(|| {
+            Error::new(
+                Kind::Usage,
+                format!("`{}` states no hashes of weights", path.display()),
+            )
+            .cause("they were not pulled when it was written")
+            .hint("dsr1 pull, then dsr1 lock --force")
+        })?;
+        let wanted = Wanted {
+            model: unknown(&weights.repo, &weights.commit),
+            code: CodeFiles::All,
+            locked: Some(locked),
+        };
+        (wanted, any().await?)
+    } else if let Some(repo) = &args.repo {
+        let wanted = Wanted {
+            model: unknown(repo, args.revision.as_deref().unwrap_or("main")),
+            code: CodeFiles::default(),
+            locked: None,
+        };
+        (wanted, any().await?)
     } else {
         let selection = context.select(&args.profile, file.as_ref()).await?;
         let facts = context
             .gather(&selection.stack, Some(&selection.profile), &Ask::default())
             .await;
-        (selection.profile.model, facts)
+        let model = selection.profile.model;
+        let wanted = Wanted {
+            code: CodeFiles::Named(model.code_files.clone()),
+            model,
+            locked: None,
+        };
+        (wanted, facts)
     };
-    let request = PullRequest {
-        repo: model.repo,
-        revision: model.revision,
-        endpoint,
-        license: model.license,
-        size_bytes: (model.size_bytes > 0).then_some(model.size_bytes),
-        max_workers: usize::from(args.hub.max_workers),
-        limit_rate: limit_rate(&args.hub)?,
-    };
-    let plan = plan::pull(&request, &file.unwrap_or(facts))?;
-    context
-        .print_or_finish(&plan, args.plan.dry_run || args.plan.facts.is_some())
-        .await
+    if args.allow_code {
+        wanted.code = CodeFiles::All;
+    }
+    Ok((wanted, file.unwrap_or(facts)))
+}
+
+async fn survey(context: &Context, step: &PullSnapshot) -> Result<PullSurvey> {
+    let asked = hub::survey(step, context.engine.hub_options());
+    context.until_interrupted(asked).await
+}
+
+/// Asks for agreement when the licence wants it.
+fn agreed(survey: &PullSurvey) -> Result<bool> {
+    if !survey.must_be_accepted {
+        return Ok(false);
+    }
+    let mut answer = String::new();
+    ui::ask(&format!(
+        "{} comes under the licence `{}` ({}).\nDo you agree to it? [y/N] ",
+        survey.repo, survey.license, survey.page
+    ))?;
+    std::io::stdin()
+        .read_line(&mut answer)
+        .at(Kind::Internal, || "cannot read the answer".to_owned())?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(true),
+        _ => Err(Error::new(
+            Kind::Interrupted,
+            format!("the licence of {} was not agreed to", survey.repo),
+        )),
+    }
+}
+
+/// A directory's full name: a plan may be carried out elsewhere.
+pub(super) fn absolute(dir: &Path) -> Result<String> {
+    let dir = std::path::absolute(dir).at(Kind::Usage, || format!("`{}` is no directory", dir.display()))?;
+    dir.into_os_string().into_string().map_err(|dir| {
+        Error::new(
+            Kind::Usage,
+            format!("the directory's name {} is not UTF-8", dir.display()),
+        )
+    })
 }

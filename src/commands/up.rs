@@ -1,6 +1,6 @@
 //! `dsr1 up`: everything, from a bare host to a measured endpoint.
 
-use super::context::{Context, limit_rate};
+use super::context::{Context, pull_options};
 use crate::cli::UpArgs;
 use crate::error::Result;
 use crate::facts::Facts;
@@ -30,8 +30,7 @@ pub(super) async fn request(context: &Context, args: &UpArgs) -> Result<(UpReque
     let request = UpRequest {
         serve,
         endpoint,
-        max_workers: usize::from(args.hub.max_workers),
-        limit_rate: limit_rate(&args.hub)?,
+        pull: pull_options(&args.hub)?,
         keep,
     };
     Ok((request, facts, notes))

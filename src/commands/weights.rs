@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::context::{Ask, Context, limit_rate};
+use super::context::{Ask, Context, names_profile, pull_options};
+use super::pull::absolute;
 use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 use crate::engine::hub;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, PullRequest, Step};
+use crate::plan::{self, CodeFiles, PullRequest, Selection, Step};
 use crate::report::{WeightsChecked, WeightsRepo};
 use crate::ui;
 use crate::units::Bytes;
@@ -53,8 +54,14 @@ pub(super) async fn run(context: &Context, args: WeightsArgs) -> Result<()> {
 }
 
 async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
+    let local_dir = args.local_dir.as_deref().map(absolute).transpose()?;
     let (repo, revision) = if let Some(repo) = args.repo {
         (repo, args.revision.unwrap_or_else(|| "main".to_owned()))
+    } else if let Some(dir) = local_dir.as_deref().filter(|_| !names_profile(&args.profile)) {
+        hub::described_directory(Path::new(dir)).ok_or_else(|| {
+            Error::new(Kind::Hub, format!("`{dir}` holds nothing that dsr1 pulled"))
+                .hint("dsr1 pull REPO --local-dir DIR writes into one")
+        })?
     } else {
         let model = context.select(&args.profile, None).await?.profile.model;
         (model.repo, model.revision)
@@ -67,8 +74,11 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
         endpoint: context.endpoint(&args.hub)?,
         license: String::new(),
         size_bytes: None,
-        max_workers: usize::from(args.hub.max_workers),
-        limit_rate: limit_rate(&args.hub)?,
+        options: pull_options(&args.hub)?,
+        local_dir,
+        selection: Selection::default(),
+        code: CodeFiles::All,
+        locked: None,
     };
     let plan = plan::pull(&request, &facts)?;
     let Some(Step::PullSnapshot(step)) = plan.steps.first() else {

@@ -3,6 +3,7 @@
 //! Not in this module: what the values mean to a client (`docker`, `hub`), defaults of flags (`cli`).
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::facts;
 use crate::secret::Secret;
@@ -28,6 +29,8 @@ pub struct Env {
     pub hub_token: Option<Secret>,
     /// `HF_HUB_OFFLINE` is on.
     pub hub_offline: bool,
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds: how long no byte is waited for.
+    pub hub_timeout: Option<Duration>,
     /// `DOCKER_HOST`.
     pub docker_host: Option<String>,
     /// `DOCKER_CONTEXT`.
@@ -155,6 +158,10 @@ impl Env {
             config: xdg("XDG_CONFIG_HOME", ".config").join("dsr1"),
             hub_endpoint: get("HF_ENDPOINT"),
             hub_token,
+            hub_timeout: get("HF_HUB_DOWNLOAD_TIMEOUT")
+                .and_then(|seconds| seconds.parse().ok())
+                .filter(|seconds| *seconds > 0)
+                .map(Duration::from_secs),
             hub_offline: is_on(get("HF_HUB_OFFLINE")) || is_on(get("TRANSFORMERS_OFFLINE")),
             docker_host: get("DOCKER_HOST"),
             ssh_agent: get("SSH_AUTH_SOCK"),

@@ -199,6 +199,7 @@ impl Engine {
             http: &self.http,
             token: self.env.hub_token.as_ref(),
             offline: self.env.hub_offline,
+            idle: self.env.hub_timeout,
         }
     }
 

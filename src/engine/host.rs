@@ -97,6 +97,22 @@ pub fn free_bytes(path: &str) -> Option<u64> {
     stat.f_bavail.checked_mul(stat.f_frsize)
 }
 
+/// Lets this process open as many files as it may: 1024 is the usual soft limit, and a stream takes four.
+pub(super) fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        // One that cannot be raised is enough for a few streams.
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            },
+        );
+    }
+}
+
 /// Which of `ports` cannot be bound on 127.0.0.1, with who listens there where /proc tells.
 #[must_use]
 pub fn ports_taken(ports: &[u16]) -> BTreeMap<u16, String> {

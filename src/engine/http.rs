@@ -238,7 +238,8 @@ impl Http {
         })
     }
 
-    /// Opens a file of a hub from byte `from` on. As to the token, see [`Self::get_from_hub`].
+    /// Opens a file of a hub: all of it, or with `range` the bytes from the first number to before the second. As to
+    /// the token, see [`Self::get_from_hub`].
     ///
     /// # Errors
     /// [`Broken`] when no head of an answer came.
@@ -246,7 +247,7 @@ impl Http {
         &self,
         url: &str,
         token: Option<&Secret>,
-        from: u64,
+        range: Option<(u64, u64)>,
         if_range: Option<&str>,
     ) -> std::result::Result<Opened, Broken> {
         // What is hashed is what is sent: nothing on the way may pack it.
@@ -254,8 +255,8 @@ impl Http {
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
         }
-        if from > 0 {
-            request = request.header("range", format!("bytes={from}-"));
+        if let Some((from, to)) = range {
+            request = request.header("range", format!("bytes={from}-{}", to.saturating_sub(1)));
             if let Some(etag) = if_range {
                 request = request.header("if-range", etag);
             }

@@ -15,6 +15,7 @@ pub mod lock;
 pub mod memory;
 mod origin;
 mod pull;
+mod selection;
 mod serve;
 pub mod shell;
 mod up;
@@ -35,13 +36,15 @@ pub use install::{
 };
 pub use memory::MemoryPlan;
 pub use origin::{Origin, origins};
-pub use pull::{PUBLIC_HUB, PullRequest, pull, repo_folder};
+pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, pull, repo_folder};
+pub use selection::{CodeFiles, Patterns, Selection, Transport, check_locked, is_code, must_be_accepted};
 pub use serve::{
     Argument, MODELS, ServeRequest, arguments, base_url, container_name, offline_env, parsed_words, serve,
 };
 pub use up::{UpRequest, mirror_ports, up};
 
 use crate::error::{Error, Kind};
+use crate::facts::WeightFile;
 use crate::profile::Verify;
 use crate::profile::lint::Check;
 
@@ -283,13 +286,36 @@ pub struct PullSnapshot {
     pub revision: String,
     /// Hub cache directory to write to.
     pub cache_dir: String,
-    /// Licence of the weights, named before the first byte.
+    /// Directory that gets the files under their own names, instead of the hub cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local_dir: Option<String>,
+    /// Licence of the weights as the profile knows it; empty when only the hub does.
     pub license: String,
-    /// Files fetched at once.
+    /// Whether a licence that asks for it was agreed to.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub accept_license: bool,
+    /// Most files fetched at once.
     pub max_workers: usize,
     /// Most bytes a second, over all files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_rate: Option<u64>,
+    /// How large files come.
+    #[serde(default, skip_serializing_if = "Transport::is_auto")]
+    pub transport: Transport,
+    /// Which files.
+    #[serde(default, skip_serializing_if = "Selection::is_all")]
+    pub selection: Selection,
+    /// Which files may come that hold code.
+    #[serde(default, skip_serializing_if = "CodeFiles::is_none")]
+    pub code: CodeFiles,
+    /// The only files that may come, when a lock states them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked: Option<Vec<WeightFile>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Checks that a snapshot is complete and was verified when it was pulled.

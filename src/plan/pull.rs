@@ -1,8 +1,8 @@
 //! Plans a pull.
 
-use super::{Blocker, CheckSnapshot, Plan, PullSnapshot, Step, checks};
+use super::{Blocker, CheckSnapshot, CodeFiles, Plan, PullSnapshot, Selection, Step, Transport, checks};
 use crate::error::{Error, Kind, Result};
-use crate::facts::Facts;
+use crate::facts::{Facts, WeightFile};
 use crate::rehearsal;
 
 /// The hub that is asked when no other is named.
@@ -21,16 +21,35 @@ pub struct PullRequest {
     pub license: String,
     /// Size when it is known beforehand, in bytes.
     pub size_bytes: Option<u64>,
-    /// Files fetched at once.
+    /// How it is fetched.
+    pub options: PullOptions,
+    /// Directory that gets the files, instead of the hub cache.
+    pub local_dir: Option<String>,
+    /// Which files.
+    pub selection: Selection,
+    /// Which files may come that hold code.
+    pub code: CodeFiles,
+    /// The only files that may come.
+    pub locked: Option<Vec<WeightFile>>,
+}
+
+/// How weights are fetched, whichever they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PullOptions {
+    /// Most files fetched at once.
     pub max_workers: usize,
     /// Most bytes a second.
     pub limit_rate: Option<u64>,
+    /// How large files come.
+    pub transport: Transport,
+    /// Whether the licence was agreed to.
+    pub accept_license: bool,
 }
 
 /// Plans the pull of one snapshot.
 ///
 /// # Errors
-/// [`Kind::Usage`] for a repository that is not `owner/name`.
+/// [`Kind::Usage`] for a repository that is not `owner/name`, or a pattern that is none.
 pub fn pull(request: &PullRequest, facts: &Facts) -> Result<Plan> {
     let mut plan = Plan::new("pull", vec![step(request, facts)?]);
     plan.blockers.extend(blocker(request, facts));
@@ -39,14 +58,21 @@ pub fn pull(request: &PullRequest, facts: &Facts) -> Result<Plan> {
 
 pub(super) fn step(request: &PullRequest, facts: &Facts) -> Result<Step> {
     check_repo(&request.repo)?;
+    request.selection.compile()?;
     Ok(Step::PullSnapshot(PullSnapshot {
         endpoint: request.endpoint.trim_end_matches('/').to_owned(),
         repo: request.repo.clone(),
         revision: request.revision.clone(),
         cache_dir: facts.paths.hub_cache.clone(),
+        local_dir: request.local_dir.clone(),
         license: request.license.clone(),
-        max_workers: request.max_workers,
-        limit_rate: request.limit_rate,
+        accept_license: request.options.accept_license,
+        max_workers: request.options.max_workers,
+        limit_rate: request.options.limit_rate,
+        transport: request.options.transport,
+        selection: request.selection.clone(),
+        code: request.code.clone(),
+        locked: request.locked.clone(),
     }))
 }
 
@@ -58,6 +84,10 @@ pub(super) fn blocker(request: &PullRequest, facts: &Facts) -> Option<Blocker> {
             cause: "dsr1 makes it itself".to_owned(),
             hint: "dsr1 up --profile rehearsal does it all; or dsr1 mirror --rehearsal, and --endpoint with its address".to_owned(),
         });
+    }
+    // Elsewhere, or not all of it: the listing will say how much.
+    if request.local_dir.is_some() || !request.selection.is_all() {
+        return None;
     }
     let missing = facts.commit(&request.repo, &request.revision).is_none();
     let size = request.size_bytes.filter(|_| missing)?;

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use super::{
     AwaitReady, Blocker, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckSnapshot,
     CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server,
-    StartContainer, StartProcess, Step, StopServer, Ulimit, VerifyAnswers, WriteModel,
+    StartContainer, StartProcess, Step, StopServer, Transport, Ulimit, VerifyAnswers, WriteModel,
 };
 
 /// Writes `plan` as a bash script. Whatever the values hold, each stays one word of its command.
@@ -280,24 +280,53 @@ fn pull(step: &PullSnapshot) -> String {
         repo,
         revision,
         cache_dir,
+        local_dir,
         license,
+        accept_license: _, // `hf` does not ask
         max_workers,
         limit_rate: _, // `hf` knows none
+        transport,
+        selection,
+        code: _,   // `hf` takes what the hub lists,
+        locked: _, // whatever a lock states
     } = step;
     let workers = max_workers.to_string();
     let endpoint = format!("HF_ENDPOINT={endpoint}");
-    let download = command(&[
-        vec!["env", &endpoint, "hf", "download", repo],
+    let mut env = vec!["env", &*endpoint];
+    if *transport == Transport::Http {
+        env.push("HF_HUB_DISABLE_XET=1");
+    }
+    let to = match local_dir {
+        Some(dir) => vec!["--local-dir", &**dir],
+        None => vec!["--cache-dir", &**cache_dir],
+    };
+    let mut lines = vec![
+        [&*env, &["hf", "download", repo]].concat(),
         vec!["--revision", revision],
-        vec!["--cache-dir", cache_dir],
+        to.clone(),
         vec!["--max-workers", &workers],
-    ]);
-    let verify = command(&[
-        vec!["env", &endpoint, "hf", "cache", "verify", repo],
+    ];
+    for (option, patterns) in [
+        ("--include", &selection.include),
+        ("--exclude", &selection.exclude),
+    ] {
+        lines.extend(patterns.iter().map(|pattern| vec![option, &**pattern]));
+    }
+    let download = command(&lines);
+    let mut lines = vec![
+        vec!["env", &*endpoint, "hf", "cache", "verify", repo],
         vec!["--revision", revision],
-        vec!["--cache-dir", cache_dir],
-        vec!["--fail-on-missing-files"],
-    ]);
+        to,
+    ];
+    if selection.is_all() {
+        lines.push(vec!["--fail-on-missing-files"]);
+    }
+    let verify = command(&lines);
+    let license = if license.is_empty() {
+        "see the repository's page"
+    } else {
+        license
+    };
     format!("# licence: {}\n{download}{verify}", comment(license))
 }
 

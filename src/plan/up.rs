@@ -2,9 +2,9 @@
 
 use super::eval::{self, BenchRequest};
 use super::install::{self, BuildOptions, BuildRequest, Target};
-use super::pull::{self, PullRequest};
+use super::pull::{self, PullOptions, PullRequest};
 use super::serve::{self, ServeRequest};
-use super::{Plan, ServeMirror, Step, StopServer, WriteModel};
+use super::{CodeFiles, Plan, Selection, ServeMirror, Step, StopServer, WriteModel};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::profile::Goal;
@@ -23,10 +23,8 @@ pub struct UpRequest {
     pub serve: ServeRequest,
     /// Hub base URL; the rehearsal brings its own hub.
     pub endpoint: String,
-    /// Files fetched at once.
-    pub max_workers: usize,
-    /// Most bytes a second of the pull.
-    pub limit_rate: Option<u64>,
+    /// How the weights are fetched.
+    pub pull: PullOptions,
     /// Whether the server goes on running at the end.
     pub keep: bool,
 }
@@ -61,8 +59,11 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
         endpoint,
         license: profile.model.license.clone(),
         size_bytes: Some(profile.model.size_bytes),
-        max_workers: request.max_workers,
-        limit_rate: request.limit_rate,
+        options: request.pull.clone(),
+        local_dir: None,
+        selection: Selection::default(),
+        code: CodeFiles::Named(profile.model.code_files.clone()),
+        locked: None,
     };
     steps.push(pull::step(&pull, facts)?);
     steps.extend(serve::steps(&request.serve, facts)?);

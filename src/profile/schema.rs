@@ -115,6 +115,10 @@ pub struct Model {
     pub size_bytes: u64,
     /// Licence, named before the first byte is fetched.
     pub license: String,
+    /// Files of the repository that hold code and may be fetched all the same: what its `config.json` names in
+    /// `auto_map`. Any other is refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub code_files: Vec<String>,
 }
 
 /// The engine's settings. `None` leaves the engine's default.

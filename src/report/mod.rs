@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 pub use bench::{Benchmark, Gsm8k, Latency};
 pub use server::{Answer, Check, ServerState, ServerStatus, StageTime, Verification};
-pub use weights::{WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile};
+pub use weights::{
+    PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile,
+};
 
 /// What a step of a plan came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -44,6 +44,59 @@ pub enum WeightsState {
     Unproven,
 }
 
+/// What a pull would fetch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullSurvey {
+    /// Always [`PullSurvey::SCHEMA`].
+    pub schema: String,
+    /// `owner/name`.
+    pub repo: String,
+    /// Revision asked for.
+    pub revision: String,
+    /// Commit it resolved to.
+    pub commit: String,
+    /// Licence, as the hub states it, else as the profile knows it; may be empty.
+    pub license: String,
+    /// Whether the licence asks to be agreed to.
+    pub must_be_accepted: bool,
+    /// The repository's page.
+    pub page: String,
+    /// Directory that would be written to.
+    pub destination: String,
+    /// Bytes free there; `None` when that cannot be known.
+    pub free_bytes: Option<u64>,
+    /// Bytes that must be free: what is missing and a margin.
+    pub needed_bytes: u64,
+    /// Bytes of all files.
+    pub total_bytes: u64,
+    /// Bytes to fetch.
+    pub missing_bytes: u64,
+    /// The rate that the user allows, in bytes a second.
+    pub limit_rate: Option<u64>,
+    /// The files.
+    pub files: Vec<SurveyedFile>,
+}
+
+impl PullSurvey {
+    /// Version of the JSON form.
+    pub const SCHEMA: &str = "dsr1.pull-survey/1";
+}
+
+/// One file of a survey.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SurveyedFile {
+    /// Path in the repository.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Bytes of it that are on the disk, proven or not.
+    pub here_bytes: u64,
+    /// Whether it is here and was proven.
+    pub proven: bool,
+    /// SHA-256, or git's blob SHA-1 of a small file, in hex.
+    pub hash: String,
+}
+
 /// What a check of a snapshot found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WeightsChecked {

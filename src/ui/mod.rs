@@ -55,7 +55,7 @@ pub use servers::status;
 pub use stacks::{drift, stack, stack_diff, stacks};
 pub use text::{outcome, report};
 pub use verification::verification;
-pub use weights::{weights, weights_checked, weights_space};
+pub use weights::{pull_survey, weights, weights_checked, weights_space};
 
 use crate::cli::{Format, Progress};
 use crate::error::{Error, Kind, Result};
@@ -110,6 +110,17 @@ fn print_to(out: &mut impl Write, text: &str) -> Result<()> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(unwritable(&error)),
         _ => Ok(()),
     }
+}
+
+/// Puts a question to the user, on stderr: stdout is for results.
+///
+/// # Errors
+/// [`Kind::Internal`] when it cannot be written: then nobody can answer.
+pub fn ask(question: &str) -> Result<()> {
+    print_to(
+        &mut std::io::stderr().lock(),
+        &question.split('\n').map(safe).collect::<Vec<_>>().join("\n"),
+    )
 }
 
 /// Prints one line of a server's log, made safe for a terminal.

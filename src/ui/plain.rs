@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::{safe, time};
-use crate::event::{BuildState, Event, Reporter};
+use crate::event::{BuildState, Event, FileState, Reporter};
 use crate::units::{self, Bytes};
 
 /// Least time between two progress lines of one step, unless a tenth more is done ...
@@ -16,6 +16,8 @@ const EVERY: Duration = Duration::from_secs(5);
 /// ... and of a step that has gone on for [`LONG`]: an hour of download is no 720 lines.
 const EVERY_OF_LONG: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_mins(1);
+/// A file of so many bytes is worth a line of its own.
+const LARGE: u64 = 64 << 20;
 
 /// Writes plain lines.
 pub(super) struct Plain {
@@ -112,6 +114,17 @@ impl State {
                 };
                 format!("[{step}/{of}] {figures}{item}\n")
             }
+            Event::File {
+                step,
+                path,
+                total_bytes,
+                state: FileState::Proven,
+                ..
+            } if *total_bytes >= LARGE => {
+                format!("[{step}/{of}] proven {}, {}\n", safe(path), Bytes(*total_bytes))
+            }
+            // How far the others are is in the step's own lines.
+            Event::File { .. } => return None,
             Event::Line { text, .. } => format!("    | {}\n", safe(text)),
             Event::BuildStep {
                 name,

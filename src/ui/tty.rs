@@ -175,6 +175,17 @@ impl Reporter for Tty {
             } => {
                 self.change(|live| live.progress(*done_bytes, *total_bytes, &safe(item)));
             }
+            Event::File {
+                path,
+                done_bytes,
+                total_bytes,
+                state,
+                retries,
+                ..
+            } => {
+                let (path, bytes) = (safe(path), (*done_bytes, *total_bytes));
+                self.change(|live| live.file(&self.bars, &path, bytes, *state, *retries));
+            }
             Event::Line { text, .. } => self.change(|live| live.message(&safe(text))),
             Event::BuildStep {
                 name,

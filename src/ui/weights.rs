@@ -1,8 +1,10 @@
 //! Weights in the hub cache.
 
+use std::time::Duration;
+
 use super::table::{aligned, row};
-use crate::report::{WeightsChecked, WeightsRepo, WeightsState};
-use crate::units::Bytes;
+use crate::report::{PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsState};
+use crate::units::{self, Bytes};
 
 /// One line per snapshot.
 #[must_use]
@@ -94,4 +96,92 @@ pub fn weights_checked(checked: &WeightsChecked) -> String {
         rows.push(row(["repaired", &*text]));
     }
     aligned(&rows)
+}
+
+/// What a pull would fetch.
+#[must_use]
+pub fn pull_survey(survey: &PullSurvey) -> String {
+    let PullSurvey {
+        schema: _,
+        repo,
+        revision,
+        commit,
+        license,
+        must_be_accepted,
+        page,
+        destination,
+        free_bytes,
+        needed_bytes,
+        total_bytes,
+        missing_bytes,
+        limit_rate,
+        files,
+    } = survey;
+    let mut rows = vec![row(["FILE", "SIZE", "STATE"])];
+    rows.extend(
+        files
+            .iter()
+            .map(|file| row([&*file.path, &Bytes(file.bytes).to_string(), &state(file)])),
+    );
+    let mut text = aligned(&rows);
+    let license = match (&**license, must_be_accepted) {
+        ("", _) => format!("not stated, see {page}"),
+        (license, true) => format!("{license}, to be agreed to: {page}"),
+        (license, false) => license.to_owned(),
+    };
+    let free = free_bytes.map_or_else(
+        || "free space not checked".to_owned(),
+        |free| {
+            let fits = if free < *needed_bytes { ": not enough" } else { "" };
+            format!("{} needed, {} free{fits}", Bytes(*needed_bytes), Bytes(free))
+        },
+    );
+    let here = total_bytes - missing_bytes;
+    let summary = [
+        row(["model", &**repo]),
+        row(["revision", &**revision]),
+        row(["commit", &**commit]),
+        row(["licence", &*license]),
+        row([
+            "files",
+            &*format!(
+                "{}, {}, of which {} are here",
+                files.len(),
+                Bytes(*total_bytes),
+                Bytes(here)
+            ),
+        ]),
+        row([
+            "to fetch",
+            &*format!("{} to {destination}", Bytes(*missing_bytes)),
+        ]),
+        row(["space", &*free]),
+        row(["time", &*times(*missing_bytes, *limit_rate)]),
+    ];
+    text.push('\n');
+    text + &aligned(&summary)
+}
+
+fn state(file: &SurveyedFile) -> String {
+    if file.proven {
+        "here, proven".to_owned()
+    } else if file.here_bytes >= file.bytes && file.bytes > 0 {
+        "here, to be checked".to_owned()
+    } else if file.here_bytes > 0 {
+        format!("{} here", Bytes(file.here_bytes))
+    } else {
+        "to fetch".to_owned()
+    }
+}
+
+/// How long it takes at the rate that is allowed, else at that of a 10 Gbit/s and a 100 Gbit/s card.
+fn times(bytes: u64, limit_rate: Option<u64>) -> String {
+    let at = |rate: u64| {
+        let took = Duration::from_millis(bytes.saturating_mul(1000) / rate.max(1));
+        format!("{} at {}/s", units::duration(took), Bytes(rate))
+    };
+    match limit_rate {
+        Some(rate) => at(rate),
+        None => [at(1_250_000_000), at(12_500_000_000)].join(", "),
+    }
 }

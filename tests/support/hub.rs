@@ -439,6 +439,17 @@ pub fn noise(seed: u32, count: usize) -> Vec<u8> {
         .collect()
 }
 
+/// A safetensors file of `count` bytes that holds one tensor.
+pub fn safetensors(tensor: &str, seed: u32, count: usize) -> Vec<u8> {
+    // The header's length depends on the number in it; spaces fill it up, as the format allows.
+    let data = count - 8 - 128;
+    let header = json!({ tensor: { "dtype": "U8", "shape": [data], "data_offsets": [0, data] } });
+    let mut bytes = 128_u64.to_le_bytes().to_vec();
+    bytes.extend(format!("{header:<128}", header = header.to_string()).bytes());
+    bytes.extend(noise(seed, data));
+    bytes
+}
+
 /// A small model: two shards, an index, two text files and one in a directory.
 pub fn small_model() -> BTreeMap<String, RepoFile> {
     let index =
@@ -448,14 +459,14 @@ pub fn small_model() -> BTreeMap<String, RepoFile> {
         (
             "model-1.safetensors".to_owned(),
             RepoFile {
-                bytes: noise(1, 900_000),
+                bytes: safetensors("a", 1, 900_000),
                 large: true,
             },
         ),
         (
             "model-2.safetensors".to_owned(),
             RepoFile {
-                bytes: noise(2, 300_000),
+                bytes: safetensors("b", 2, 300_000),
                 large: true,
             },
         ),
@@ -465,6 +476,6 @@ pub fn small_model() -> BTreeMap<String, RepoFile> {
         ),
         ("config.json".to_owned(), small(b"{}\n".to_vec())),
         ("empty.txt".to_owned(), small(Vec::new())),
-        ("inference/model.py".to_owned(), small(b"pass\n".to_vec())),
+        ("figures/notes.md".to_owned(), small(b"pass\n".to_vec())),
     ])
 }

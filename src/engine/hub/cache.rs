@@ -1,7 +1,8 @@
-//! The hub cache layout of one repository, and the manifest of what was proven in it.
+//! Where the files of one repository are, and the manifest of what was proven of them.
 //!
-//! `models--o--n/{blobs,refs,snapshots}` as every hub client reads and writes it (`huggingface_hub`,
-//! `file_download.py`); ours beside them is `.dsr1/` with unfinished parts, a lock and manifests.
+//! In a hub cache: `models--o--n/{blobs,refs,snapshots}` as every hub client reads and writes it (`huggingface_hub`,
+//! `file_download.py`). In a directory of the user's (`--local-dir`): files under their own names. Ours beside them is
+//! `.dsr1/` with unfinished parts, a lock and manifests.
 //! Not in this module: fetching.
 
 use std::collections::BTreeSet;
@@ -12,21 +13,31 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::listing::{Entry, Oid, is_commit};
+use super::listing::{Entry, is_commit};
 use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 use crate::facts::WeightFile;
-use crate::plan::{CheckSnapshot, repo_folder};
+use crate::plan::{CheckSnapshot, PullSnapshot, repo_folder};
 use crate::rehearsal;
 use crate::report::Pulled;
 
 /// Version of the manifest.
 const SCHEMA: &str = "dsr1.manifest/1";
 
-/// One repository in a cache.
+/// Where the files of one repository are.
 #[derive(Debug, Clone)]
 pub(super) struct RepoCache {
     root: PathBuf,
+    layout: Layout,
+}
+
+/// What files are called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// Blobs by hash, snapshots that link to them.
+    Cache,
+    /// Their own names in a directory of the user's.
+    Directory,
 }
 
 /// What was proven, and what the files looked like then: a later check compares metadata instead of hashing
@@ -36,7 +47,19 @@ pub(super) struct Manifest {
     schema: String,
     pub(super) repo: String,
     pub(super) commit: String,
+    /// Whether these are all files of the commit, and not a selection.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub(super) complete: bool,
     pub(super) files: Vec<Proven>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_true(flag: &bool) -> bool {
+    *flag
 }
 
 /// One proven file.
@@ -50,11 +73,40 @@ pub(super) struct Proven {
     inode: u64,
 }
 
+/// A snapshot that is about to be one.
+pub(super) struct Publication<'a> {
+    pub(super) repo: &'a str,
+    /// Branch, tag or commit that was asked for.
+    pub(super) revision: &'a str,
+    pub(super) commit: &'a str,
+    /// Files that are in their places and proven.
+    pub(super) entries: &'a [Entry],
+    /// Whether they are all that the commit has.
+    pub(super) complete: bool,
+}
+
 impl RepoCache {
-    /// The repository `repo` in `cache_dir`.
+    /// The repository `repo` in the hub cache `cache_dir`.
     pub(super) fn new(cache_dir: &Path, repo: &str) -> Self {
         Self {
             root: cache_dir.join(repo_folder(repo)),
+            layout: Layout::Cache,
+        }
+    }
+
+    /// A repository whose files are in `dir` under their own names.
+    pub(super) fn directory(dir: &Path) -> Self {
+        Self {
+            root: dir.to_owned(),
+            layout: Layout::Directory,
+        }
+    }
+
+    /// Where a pull writes.
+    pub(super) fn of(step: &PullSnapshot) -> Self {
+        match &step.local_dir {
+            Some(dir) => Self::directory(Path::new(dir)),
+            None => Self::new(Path::new(&step.cache_dir), &step.repo),
         }
     }
 
@@ -63,29 +115,49 @@ impl RepoCache {
         &self.root
     }
 
-    /// Where proven bytes are.
+    /// Where proven bytes are, in a hub cache.
     pub(super) fn blobs(&self) -> PathBuf {
         self.root.join("blobs")
     }
 
     /// Where branches and tags are.
     pub(super) fn refs(&self) -> PathBuf {
-        self.root.join("refs")
+        match self.layout {
+            Layout::Cache => self.root.join("refs"),
+            Layout::Directory => self.parts().join("refs"),
+        }
     }
 
-    /// Where snapshots are.
+    /// Where snapshots are, in a hub cache.
     pub(super) fn snapshots(&self) -> PathBuf {
         self.root.join("snapshots")
     }
 
-    /// Where proven bytes are, by hash.
-    pub(super) fn blob(&self, oid: &Oid) -> PathBuf {
-        self.root.join("blobs").join(oid.hex())
-    }
-
     /// Where the proven bytes of a file go.
     pub(super) fn place(&self, entry: &Entry) -> PathBuf {
-        self.blob(&entry.oid)
+        match self.layout {
+            Layout::Cache => self.root.join("blobs").join(entry.oid.hex()),
+            Layout::Directory => self.root.join(&entry.path),
+        }
+    }
+
+    /// Makes sure that a file can get its name: its directory is there, and is no way out of the root.
+    pub(super) fn make_place(&self, entry: &Entry) -> Result<()> {
+        let mut dir = self.root.clone();
+        let parents = entry.path.rsplit_once('/').map(|(parents, _)| parents);
+        if self.layout == Layout::Cache || parents.is_none() {
+            return Ok(());
+        }
+        for part in parents.into_iter().flat_map(|parents| parents.split('/')) {
+            dir.push(part);
+            if std::fs::symlink_metadata(&dir).is_ok_and(|meta| meta.is_symlink()) {
+                return Err(Error::new(Kind::Host, format!("`{}` is a link", dir.display()))
+                    .cause("a file of the repository would be written through it")
+                    .hint("remove it, or name another --local-dir"));
+            }
+            make_dir(&dir)?;
+        }
+        Ok(())
     }
 
     /// Where the record of a proven file is kept (see `part`).
@@ -105,7 +177,10 @@ impl RepoCache {
 
     /// A snapshot's directory.
     pub(super) fn snapshot(&self, commit: &str) -> PathBuf {
-        self.root.join("snapshots").join(commit)
+        match self.layout {
+            Layout::Cache => self.root.join("snapshots").join(commit),
+            Layout::Directory => self.root.clone(),
+        }
     }
 
     fn manifest_path(&self, commit: &str) -> PathBuf {
@@ -114,10 +189,11 @@ impl RepoCache {
 
     /// Makes the directories that a pull writes to.
     pub(super) fn prepare(&self) -> Result<()> {
-        for dir in ["blobs", "refs", "snapshots", ".dsr1"] {
-            make_dir(&self.root.join(dir))?;
-        }
-        Ok(())
+        let dirs: &[&str] = match self.layout {
+            Layout::Cache => &["blobs", "refs", "snapshots", ".dsr1"],
+            Layout::Directory => &[".dsr1", ".dsr1/refs"],
+        };
+        dirs.iter().try_for_each(|dir| make_dir(&self.root.join(dir)))
     }
 
     /// The commit that a branch, tag or commit id stands for here.
@@ -128,7 +204,7 @@ impl RepoCache {
         if !is_revision(revision) {
             return None;
         }
-        let text = std::fs::read_to_string(self.root.join("refs").join(revision)).ok()?;
+        let text = std::fs::read_to_string(self.refs().join(revision)).ok()?;
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
@@ -139,23 +215,46 @@ impl RepoCache {
         (manifest.schema == SCHEMA && manifest.commit == commit).then_some(manifest)
     }
 
-    /// Gives proven blobs their names in the snapshot, then says so: manifest, and the branch last.
-    pub(super) fn publish(&self, repo: &str, revision: &str, commit: &str, entries: &[Entry]) -> Result<()> {
+    /// Gives proven files their names in the snapshot, then says so: manifest, and the branch last. What an earlier
+    /// selection proved of the same commit stays in the manifest.
+    pub(super) fn publish(&self, publication: &Publication<'_>) -> Result<Manifest> {
+        let Publication {
+            repo,
+            revision,
+            commit,
+            entries,
+            complete,
+        } = *publication;
         let snapshot = self.snapshot(commit);
-        for entry in entries {
-            self.link(&snapshot, entry)?;
+        if self.layout == Layout::Cache {
+            for entry in entries {
+                self.link(&snapshot, entry)?;
+            }
         }
         let proven: Result<Vec<Proven>> = entries.iter().map(|entry| prove(&snapshot, entry)).collect();
+        let mut files = proven?;
+        if let Some(before) = self.manifest(commit).filter(|_| !complete) {
+            let is_new = |file: &Proven| files.iter().all(|other| other.path != file.path);
+            let kept = before
+                .files
+                .into_iter()
+                .filter(|file| is_new(file) && unchanged(&snapshot, file));
+            let kept: Vec<Proven> = kept.collect();
+            files.extend(kept);
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+        }
         let manifest = Manifest {
             schema: SCHEMA.to_owned(),
             repo: repo.to_owned(),
             commit: commit.to_owned(),
-            files: proven?,
+            complete,
+            files,
         };
         let text = serde_json::to_string_pretty(&manifest)
             .at(Kind::Internal, || "cannot write a manifest".to_owned())?;
         files::write_atomic(&self.manifest_path(commit), text.as_bytes())?;
-        self.point(revision, commit)
+        self.point(revision, commit)?;
+        Ok(manifest)
     }
 
     /// Makes a branch or tag stand for a commit here.
@@ -163,7 +262,7 @@ impl RepoCache {
         if is_commit(revision) {
             return Ok(());
         }
-        files::write_atomic(&self.root.join("refs").join(revision), commit.as_bytes())
+        files::write_atomic(&self.refs().join(revision), commit.as_bytes())
     }
 
     /// Links a snapshot's path to its blob, replacing whatever was there, in one step.
@@ -310,12 +409,20 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
         .cause("its size, time or inode changed after the pull, or it is gone")
         .hint(again));
     }
-    if let Some(missing) = missing_shard(
-        &snapshot,
-        &manifest.files.iter().map(|file| file.path.as_str()).collect(),
-    ) {
+    let paths: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+    if let Some(missing) = missing_shard(&snapshot, &paths) {
+        let cause = if manifest.complete {
+            "model.safetensors.index.json names it, and the repository does not have it"
+        } else {
+            "only a part of the repository was pulled"
+        };
         return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
-            .cause("model.safetensors.index.json names it, and the repository does not have it")
+            .cause(cause)
+            .hint(again));
+    }
+    if !manifest.complete && !is_model(&paths) {
+        return Err(Error::new(Kind::Integrity, format!("{repo} is not whole"))
+            .cause("only a part of the repository was pulled: configuration or weights lack")
             .hint(again));
     }
     Ok(pulled(repo, revision, &snapshot, &manifest, 0))
@@ -339,6 +446,11 @@ pub(super) fn pulled(
         fetched_bytes,
         cached: fetched_bytes == 0,
     }
+}
+
+/// Whether these are what an engine needs at least; whether every shard is there is another question.
+fn is_model(paths: &BTreeSet<&str>) -> bool {
+    paths.contains("config.json") && (paths.contains(INDEX) || paths.contains("model.safetensors"))
 }
 
 /// The index of a sharded model.

@@ -1,6 +1,6 @@
 //! One file: asked for by range, checked as it arrives, resumed where it stopped, named only when proven.
 //!
-//! Not in this module: the bytes on disk (`part`), which files (`pull`).
+//! Not in this module: the bytes on disk (`part`), streams (`source`, `watch`), who helps (`ahead`), which files (`pull`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,12 +8,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::ahead::{Ahead, Next};
+use super::board::{Board, UnderWay};
 use super::cache::RepoCache;
 use super::hash;
 use super::listing::Entry;
 use super::part::Part;
-use super::source::{Failure, Source, broken, wrong};
+use super::proven::ProvenLog;
+use super::source::{Failure, Source, Via, broken, wrong};
+use super::watch::{REDIALS, Watch};
 use crate::error::{At, Kind, Result};
+use crate::event::FileState;
 
 /// Tries without any progress before a pull gives up on answers that say no.
 const TRIES: u32 = 6;
@@ -23,12 +28,9 @@ const OUTAGE: Duration = Duration::from_mins(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Longest wait that a hub may ask for.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
-/// Time without a byte after which a stream is given up and resumed.
-pub(super) const IDLE: Duration = Duration::from_secs(30);
-/// A stream that brings less than this in [`IDLE`] is taken for stalled too (64 KiB/s).
-const CRAWL: u64 = 30 * 64 * 1024;
 /// Bytes that count as progress: then patience begins anew.
 const PROGRESS: u64 = 1 << 20;
+
 /// What was counted, over all files.
 #[derive(Default)]
 pub(super) struct Counts {
@@ -46,8 +48,21 @@ pub(super) struct Fetcher {
     pub(super) source: Arc<Source>,
     pub(super) cache: RepoCache,
     pub(super) counts: Arc<Counts>,
-    /// Why something is waited for, for the one who waits.
+    pub(super) board: Arc<Board>,
+    pub(super) proven: Arc<ProvenLog>,
+    /// What happens to one file and is worth a line, for the one who waits.
     pub(super) notes: mpsc::UnboundedSender<String>,
+}
+
+/// What is remembered between the streams of one file.
+struct Run {
+    source: Arc<Source>,
+    via: Via,
+    patience: Patience,
+    etag: Option<String>,
+    /// Times that all of it came and was wrong.
+    refused: u32,
+    redials: u32,
 }
 
 /// How often a file may fail.
@@ -71,6 +86,7 @@ impl Patience {
             Failure::Asked(_, wait) if self.tries <= TRIES => Ok(wait.min(LONGEST_WAIT)),
             Failure::Unreachable(_) if self.since.elapsed() < OUTAGE => Ok(pause),
             Failure::Again(_) if self.tries < TRIES => Ok(pause),
+            Failure::Slow => Ok(Duration::ZERO),
             Failure::Asked(error, _)
             | Failure::Unreachable(error)
             | Failure::Again(error)
@@ -92,29 +108,39 @@ fn jitter() -> f64 {
 impl Fetcher {
     /// Makes sure that `entry` is in its place and proven.
     pub(super) async fn fetch(&self, entry: &Entry) -> Result<()> {
+        let entered = self.board.enter(entry);
+        let way = &*entered.file;
         if self.have(entry)? {
             self.counts.done.fetch_add(entry.size, Ordering::Relaxed);
             return Ok(());
         }
+        self.cache.make_place(entry)?;
         let mut part = Part::open(&self.cache, entry)?;
-        self.counts.done.fetch_add(part.at(), Ordering::Relaxed);
-        let mut patience = Patience {
-            tries: 0,
-            since: Instant::now(),
-            at: part.at(),
+        let ahead = part.take_recovered();
+        let ahead = way.opened(part.path(), part.at(), ahead);
+        self.counts.done.fetch_add(part.at() + ahead, Ordering::Relaxed);
+        let mut run = Run {
+            source: Arc::clone(&self.source),
+            via: self.source.via(entry),
+            patience: Patience {
+                tries: 0,
+                since: Instant::now(),
+                at: part.at(),
+            },
+            etag: None,
+            refused: 0,
+            redials: 0,
         };
-        let (mut etag, mut refused) = (None, 0);
         loop {
-            let failure = if part.at() < entry.size {
-                self.attempt(entry, &mut part, &mut etag).await.err()
-            } else {
-                None
-            };
-            let failure = match failure {
-                None if part.at() == entry.size && part.hex() == entry.oid.hex() => {
-                    return part.publish(&self.cache.place(entry), &self.cache.record(entry));
+            way.set(FileState::Fetching);
+            let failure = match way.with(|ahead| ahead.next(part.at())) {
+                Next::End if part.hex() == entry.oid.hex() => {
+                    let place = self.cache.place(entry);
+                    part.publish(&place, &self.cache.record(entry))?;
+                    self.proven.note(&place, entry);
+                    return Ok(());
                 }
-                None if part.at() == entry.size => Failure::Wrong(wrong(
+                Next::End => Failure::Wrong(wrong(
                     entry,
                     &format!(
                         "its hash is {}, the listing states {}",
@@ -122,35 +148,103 @@ impl Fetcher {
                         entry.oid.hex()
                     ),
                 )),
-                None => Failure::Again(broken(entry, "the connection ended before the last byte")),
-                Some(failure) => failure,
+                Next::Wait => {
+                    way.settled().await;
+                    continue;
+                }
+                Next::Take(to, digest) => {
+                    let from = part.at();
+                    if part.take(to, digest)? {
+                        way.reached(part.at());
+                    } else {
+                        way.with(|ahead| ahead.reject(to));
+                        self.counts.done.fetch_sub(to - from, Ordering::Relaxed);
+                    }
+                    continue;
+                }
+                Next::Fetch(to) => match self.attempt(way, &mut part, to, &mut run).await {
+                    Ok(()) if part.at() >= way.with(|ahead| ahead.limit()).min(to) => continue,
+                    Ok(()) => Failure::Again(broken(entry, "the connection ended before the last byte")),
+                    Err(failure) => failure,
+                },
             };
-            self.counts.retries.fetch_add(1, Ordering::Relaxed);
-            if let Failure::Wrong(error) = failure {
+            self.after(way, &mut part, &mut run, failure).await?;
+        }
+    }
+
+    /// What a failure asks for: a pause, another way, all of it anew, or an end.
+    async fn after(&self, way: &UnderWay, part: &mut Part, run: &mut Run, failure: Failure) -> Result<()> {
+        let entry = &way.entry;
+        self.counts.retries.fetch_add(1, Ordering::Relaxed);
+        way.retried();
+        way.set(FileState::Waiting);
+        let failure = match failure {
+            // Whatever failed there, the other way has the same bytes.
+            Failure::Again(error) | Failure::Asked(error, _) | Failure::Wrong(error)
+                if run.via == Via::Xet && run.source.may_switch() =>
+            {
+                run.via = Via::Http;
+                run.source.xet_failed();
+                self.say(format!(
+                    "`{}` goes on over HTTP: {}",
+                    entry.path,
+                    error.causes().join(": ")
+                ));
+                if part.at() < entry.size {
+                    return Ok(());
+                }
+                Failure::Wrong(error)
+            }
+            failure => failure,
+        };
+        match failure {
+            Failure::Wrong(error) => {
                 // Nothing tells which byte is wrong: all of it comes again, once.
-                self.counts.done.fetch_sub(part.at(), Ordering::Relaxed);
-                part.restart(entry)?;
-                etag = None;
-                refused += 1;
-                if refused > 1 {
+                self.restart(way, part).await?;
+                run.etag = None;
+                run.refused += 1;
+                if run.refused > 1 {
                     return Err(error);
                 }
-                let _ = self
-                    .notes
-                    .send(format!("`{}` arrived wrong: it is fetched again", entry.path));
-                continue;
+                self.say(format!("`{}` arrived wrong: it is fetched again", entry.path));
+                return Ok(());
             }
-            if let Failure::Asked(_, wait) = &failure
-                && *wait > Duration::from_secs(2)
-            {
-                let _ = self.notes.send(format!(
+            Failure::Slow => {
+                // The same name may be served from a better place over another connection.
+                run.source = Arc::new(run.source.alone());
+                run.redials += 1;
+            }
+            Failure::Asked(_, wait) if wait > Duration::from_secs(2) => {
+                self.say(format!(
                     "the hub asks to wait {} s",
-                    wait.min(&LONGEST_WAIT).as_secs()
+                    wait.min(LONGEST_WAIT).as_secs()
                 ));
             }
-            let pause = patience.after(failure, part.at())?;
-            tokio::time::sleep(pause).await;
+            _ => {}
         }
+        let pause = run.patience.after(failure, part.at())?;
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    async fn restart(&self, way: &UnderWay, part: &mut Part) -> Result<()> {
+        // A helper that still writes would write over what comes next.
+        while !way.with(Ahead::close) {
+            way.settled().await;
+        }
+        let ahead = way.with(|ahead| {
+            let done = ahead.done();
+            ahead.reset();
+            done
+        });
+        self.counts.done.fetch_sub(part.at() + ahead, Ordering::Relaxed);
+        part.restart(&way.entry)?;
+        way.reached(0);
+        Ok(())
+    }
+
+    fn say(&self, note: String) {
+        let _ = self.notes.send(note);
     }
 
     /// Counts bytes that came.
@@ -164,54 +258,65 @@ impl Fetcher {
         if std::fs::symlink_metadata(&path).is_err() {
             return Ok(false);
         }
+        if self.proven.knows(&path, entry) {
+            return Ok(true);
+        }
         if hash::matches(&path, &entry.oid, entry.size) {
+            self.proven.note(&path, entry);
             return Ok(true);
         }
         std::fs::remove_file(&path).at(Kind::Host, || {
             format!("cannot replace the wrong `{}`", path.display())
         })?;
+        self.say(format!("`{}` is here and wrong: it is replaced", entry.path));
         Ok(false)
     }
 
-    /// One stream, as far as it comes.
+    /// One stream, up to `to` or where helpers began meanwhile.
     async fn attempt(
         &self,
-        entry: &Entry,
+        way: &UnderWay,
         part: &mut Part,
-        etag: &mut Option<String>,
+        to: u64,
+        run: &mut Run,
     ) -> std::result::Result<(), Failure> {
-        let mut arriving = self.source.open(entry, part.at(), etag.as_deref()).await?;
-        etag.clone_from(&arriving.etag);
-        let mut window = (Instant::now(), part.at());
+        let entry = &way.entry;
+        let from = part.at();
+        let mut arriving = run
+            .source
+            .open(entry, (from, to), run.etag.as_deref(), run.via)
+            .await?;
+        run.etag.clone_from(&arriving.etag);
+        let mut watch = Watch::new(run.source.idle());
         loop {
-            let (since, from) = window;
-            if since.elapsed() >= IDLE {
-                if part.at() - from < CRAWL && !self.source.is_limited() {
-                    return Err(Failure::Again(broken(entry, "less than 64 KiB/s for 30 s")));
-                }
-                window = (Instant::now(), part.at());
-            }
-            let next = tokio::time::timeout(IDLE, arriving.next()).await;
-            let Ok(next) = next else {
-                return Err(Failure::Again(broken(entry, "no byte for 30 s")));
-            };
-            let Some(mut bytes) = next.map_err(|failure| failure.of(entry))? else {
+            let Some(bytes) = watch.next(entry, &mut arriving).await? else {
                 return Ok(());
             };
             self.count(bytes.len());
-            // A server that ignored the range begins at the first byte: what is there is passed over.
-            let skipped = arriving.skip.min(bytes.len() as u64);
-            arriving.skip -= skipped;
-            let bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(usize::MAX));
             if part.at() + bytes.len() as u64 > entry.size {
                 return Err(Failure::Wrong(wrong(
                     entry,
                     "more bytes come than the listing states",
                 )));
             }
-            part.write(&bytes).map_err(Failure::Final)?;
+            // A helper may have begun before the end that was asked for.
+            let limit = way.with(|ahead| ahead.limit()).min(to);
+            let left = usize::try_from(limit.saturating_sub(part.at())).unwrap_or(usize::MAX);
+            let bytes = &bytes[..bytes.len().min(left)];
+            part.write(bytes).map_err(Failure::Final)?;
+            way.reached(part.at());
             self.counts.done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            self.source.pace(bytes.len()).await;
+            if part.at() >= limit {
+                return Ok(());
+            }
+            if let Some(rate) = watch.rate(bytes.len() as u64) {
+                way.comes_at(rate);
+                let usual = self.board.usual_rate();
+                if !run.source.is_limited() && watch.is_slow(rate, usual) && run.redials < REDIALS {
+                    return Err(Failure::Slow);
+                }
+            }
+            run.source.pace(bytes.len()).await;
         }
     }
 

@@ -31,6 +31,11 @@ impl Hasher {
         }
     }
 
+    /// Begins a SHA-256.
+    pub(super) fn sha256() -> Self {
+        Self::Sha256(Sha256::new())
+    }
+
     /// Takes bytes.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         match self {
@@ -72,9 +77,14 @@ pub(super) fn feed(hasher: &mut Hasher, path: &Path) -> std::io::Result<u64> {
     }
 }
 
+/// Whether a file of this size is at `path`.
+pub(super) fn is_there(path: &Path, size: u64) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == size)
+}
+
 /// Whether the file at `path` has the size and hash that are stated.
 pub(super) fn matches(path: &Path, oid: &Oid, size: u64) -> bool {
-    if std::fs::metadata(path).map_or(true, |meta| !meta.is_file() || meta.len() != size) {
+    if !is_there(path, size) {
         return false;
     }
     let mut hasher = Hasher::new(oid, size);

@@ -47,8 +47,8 @@ pub(super) struct Entry {
     pub(super) size: u64,
     /// Its proof.
     pub(super) oid: Oid,
-    /// Whether the hub has it in its Xet store too.
-    pub(super) xet: bool,
+    /// Its name in the hub's Xet store, when it has it there too.
+    pub(super) xet: Option<String>,
 }
 
 /// Whether `text` is lower-case hex.
@@ -92,7 +92,11 @@ fn parse_entry(item: &Value) -> Result<Entry> {
         path: path.to_owned(),
         size,
         oid,
-        xet: item["xetHash"].is_string(),
+        // One that is none means that it is not there.
+        xet: item["xetHash"]
+            .as_str()
+            .filter(|hash| hash.len() == 64 && is_hex(hash))
+            .map(str::to_owned),
     })
 }
 
@@ -127,6 +131,22 @@ pub(super) fn check_whole(entries: &[Entry]) -> Result<u64> {
         .try_fold(0_u64, |sum, entry| sum.checked_add(entry.size))
         .filter(|sum| *sum < 1 << 60)
         .ok_or_else(|| bad("its sizes are impossible"))
+}
+
+/// Refuses paths that would be ours, or another client's, in a directory of the user's.
+pub(super) fn check_directory(entries: &[Entry]) -> Result<()> {
+    let is_ours = |path: &str| {
+        let path = path.to_ascii_lowercase();
+        let first = path.split('/').next().unwrap_or_default();
+        first == ".dsr1" || path.starts_with(".cache/huggingface")
+    };
+    match entries.iter().find(|entry| is_ours(&entry.path)) {
+        Some(entry) => Err(bad(&format!(
+            "the file name `{}` is where pulls keep their own",
+            entry.path
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A path that stays below its root on any filesystem and shows as what it is.

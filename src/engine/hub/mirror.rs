@@ -343,7 +343,7 @@ pub(super) fn collect(dir: &Path, prefix: &str, files: &mut BTreeMap<String, Ent
                     path,
                     size: meta.len(),
                     oid,
-                    xet: false,
+                    xet: None,
                 },
             );
         }

@@ -1,19 +1,26 @@
 //! Weights: pulled from a hub, proven, kept in the hub cache layout, served on.
 //!
-//! hf-hub carries the bytes that a hub keeps in Xet (`download_file_stream`) and nothing else: its
-//! `snapshot_download` and `download_file` report success on wrong bytes (1.0.0: no status check on the cached path,
-//! no size check, no hash), so clippy forbids them. Ranges over HTTP are asked for here, because it asks twice for
-//! each file and takes any answer for the range. Listings are parsed here, because the crate drops `lfs.oid`.
-//! The only home of hf-hub.
+//! hf-hub gives the types of a hub's answers, hf-xet below it the bytes that a hub keeps in Xet. hf-hub's own
+//! downloads are not used: `snapshot_download` and `download_file` report success on wrong bytes (1.0.0: no status
+//! check on the cached path, no size check, no hash), so clippy forbids them; `download_file_stream` asks twice for each
+//! file, takes any answer for the range, and follows the redirect that states a file's Xet hash. Listings are parsed
+//! here, because the crate drops `lfs.oid`. The only home of hf-hub and hf-xet.
 //!
 //! | file | subject |
 //! |---|---|
 //! | `listing` | a repository's file list, hostile until parsed |
 //! | `remote` | the two questions to a hub: which commit, which files |
-//! | `source` | a stream of a file's bytes, over HTTP or Xet, and what each says no with |
+//! | `source` | a stream of a file's bytes, and what each way says no with |
+//! | `xet` | a hub's Xet store |
+//! | `watch` | a stream that stalls, crawls or is slower than others |
 //! | `part` | an unfinished file on disk, and the record that proves how far it is |
 //! | `fetch` | one file: stream, hash, resume, retry |
+//! | `ahead` | who fetches which part of a large file |
+//! | `help` | a worker without a file fetches a chunk of another's |
+//! | `board` | the files that are under way |
 //! | `workers` | threads that do so, file after file |
+//! | `growth` | how many threads |
+//! | `proven` | a log of files that were proven |
 //! | `repair` | a file that went bad: only what is bad is fetched |
 //! | `weights` | what is in the cache, whether it is still right, and its removal |
 //! | `cache` | the cache layout, the manifest of what was proven |
@@ -21,27 +28,36 @@
 //! | `write` | the rehearsal model |
 //! | `mirror` | the cache as a hub |
 
+mod ahead;
+mod board;
 mod cache;
 mod fetch;
+mod growth;
 mod hash;
+mod help;
 mod listing;
 mod mirror;
 mod part;
+mod proven;
 mod pull;
 mod remote;
 mod repair;
 mod source;
 mod tensors;
+mod watch;
 mod weights;
 mod workers;
 mod write;
+mod xet;
 
 pub use cache::{cached_commit, check_snapshot, proven_files};
 pub use mirror::{Mirror, mirror};
-pub use pull::pull;
+pub use pull::{pull, survey};
 pub use tensors::model_facts;
-pub use weights::{list, remove, verify};
+pub use weights::{described_directory, list, remove, verify};
 pub use write::{rehearsal_commit, write_model};
+
+use std::time::Duration;
 
 use super::http::Http;
 use crate::secret::Secret;
@@ -55,4 +71,6 @@ pub struct HubOptions<'a> {
     pub token: Option<&'a Secret>,
     /// Whether the network is off limits.
     pub offline: bool,
+    /// How long no byte is waited for, when the user says so.
+    pub idle: Option<Duration>,
 }

@@ -4,6 +4,8 @@
 //! pull that was killed goes on from the last place whose hash still holds, so that neither a torn write nor a disk
 //! that lost power is taken for bytes. The record of a proven file is kept: it tells which part of it went bad later.
 //!
+//! Beside both lies `OID.OWNER.ahead`: the chunks that helpers wrote from the end (see `ahead`), each with its hash.
+//!
 //! Parts have owners, so that two pulls whose filesystem has no working locks (Lustre, some NFS) never write one file.
 //! Not in this module: where bytes come from (`fetch`).
 
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinHandle;
 
+use super::ahead::Recovered;
 use super::cache::{RepoCache, sync_dir};
 use super::hash::{Bytes32, Hasher};
 use super::listing::Entry;
@@ -32,6 +35,10 @@ const ABANDONED: Duration = Duration::from_mins(2);
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 /// One line of a record: a place, little-endian, and a digest, padded with zeros.
 const LINE: usize = 40;
+/// One line of what helpers wrote: from, to, and a SHA-256.
+const AHEAD_LINE: usize = 48;
+/// Bytes read at a time.
+const READ: usize = 1 << 20;
 
 /// An unfinished file.
 pub(super) struct Part {
@@ -43,6 +50,9 @@ pub(super) struct Part {
     recorded: (u64, Instant),
     synced: u64,
     syncing: Option<JoinHandle<()>>,
+    /// In memory, where there is nothing to reserve and nothing to sync.
+    in_memory: bool,
+    recovered: Vec<Recovered>,
 }
 
 impl Part {
@@ -69,6 +79,8 @@ impl Part {
             recorded: (0, Instant::now()),
             synced: 0,
             syncing: None,
+            in_memory: rustix::fs::fstatfs(&file).is_ok_and(|at| at.f_type == TMPFS),
+            recovered: Vec::new(),
             path: path.clone(),
             file,
             record,
@@ -86,7 +98,12 @@ impl Part {
         (&self.record)
             .take(length / 1024 * LINE as u64 + 4096)
             .read_to_end(&mut lines)?;
-        let (mut buffer, mut kept) = (vec![0; 1 << 20], 0);
+        let mut buffer = if lines.is_empty() {
+            Vec::new()
+        } else {
+            vec![0; READ]
+        };
+        let mut kept = 0;
         let mut hasher = self.hasher.clone();
         for line in lines.chunks_exact(LINE) {
             let (place, digest) = read_line(line);
@@ -109,7 +126,9 @@ impl Part {
             self.hasher = hasher.clone();
             kept += LINE as u64;
         }
-        self.file.set_len(self.at)?;
+        self.recovered = read_ahead(&ahead_of(&self.path), self.at, length);
+        let end = self.recovered.iter().map(|(_, to, _)| *to).max();
+        self.file.set_len(end.unwrap_or(self.at).max(self.at))?;
         self.record.set_len(kept)?;
         io::Seek::seek(&mut self.record, io::SeekFrom::Start(kept))?;
         self.recorded.0 = self.at;
@@ -121,7 +140,7 @@ impl Part {
     fn reserve(&self, size: u64) -> Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
         // In memory, reserving means writing zeros first.
-        if size < STEP || rustix::fs::fstatfs(&self.file).is_ok_and(|at| at.f_type == TMPFS) {
+        if size < STEP || self.in_memory {
             return Ok(());
         }
         match fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size) {
@@ -134,6 +153,41 @@ impl Part {
     /// Where the next byte goes.
     pub(super) fn at(&self) -> u64 {
         self.at
+    }
+
+    /// Its file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The chunks that an earlier pull's helpers wrote.
+    pub(super) fn take_recovered(&mut self) -> Vec<Recovered> {
+        std::mem::take(&mut self.recovered)
+    }
+
+    /// Goes on over what helpers wrote, up to `to`; `false` when it is not what its `digest` says.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the disk cannot be read.
+    pub(super) fn take(&mut self, to: u64, digest: Option<Bytes32>) -> Result<bool> {
+        let (mut whole, mut chunk) = (self.hasher.clone(), Hasher::sha256());
+        let (mut buffer, mut at) = (vec![0; READ], self.at);
+        while at < to {
+            let want = usize::try_from(to - at).unwrap_or(READ).min(READ);
+            let read = self.file.read_exact_at(&mut buffer[..want], at);
+            read.map_err(|error| self.cannot(&error))?;
+            whole.update(&buffer[..want]);
+            if digest.is_some() {
+                chunk.update(&buffer[..want]);
+            }
+            at += want as u64;
+        }
+        if digest.is_some_and(|digest| chunk.digest() != digest) {
+            return Ok(false);
+        }
+        (self.hasher, self.at) = (whole, to);
+        self.record()?;
+        Ok(true)
     }
 
     /// Writes and hashes bytes.
@@ -149,7 +203,7 @@ impl Part {
         if self.at - last >= STEP || when.elapsed() >= OFTEN {
             self.record()?;
         }
-        if self.at - self.synced >= SYNC {
+        if self.at - self.synced >= SYNC && !self.in_memory {
             self.sync();
         }
         Ok(())
@@ -190,6 +244,7 @@ impl Part {
         self.hasher = Hasher::new(&entry.oid, entry.size);
         (self.at, self.synced) = (0, 0);
         self.recorded = (0, Instant::now());
+        let _ = std::fs::remove_file(ahead_of(&self.path));
         let emptied = self
             .file
             .set_len(0)
@@ -217,6 +272,7 @@ impl Part {
         self.file.sync_all().at(Kind::Host, failed)?;
         std::fs::rename(&self.path, place).at(Kind::Host, failed)?;
         let record = record_of(&self.path);
+        let _ = std::fs::remove_file(ahead_of(&self.path));
         // For a repair some day; a pull is right without it.
         if self.at <= STEP || std::fs::rename(&record, records).is_err() {
             let _ = std::fs::remove_file(&record);
@@ -268,6 +324,72 @@ pub(super) fn read_record(path: &Path) -> Vec<(u64, Bytes32)> {
 
 fn record_of(part: &Path) -> PathBuf {
     part.with_extension("record")
+}
+
+fn ahead_of(part: &Path) -> PathBuf {
+    part.with_extension("ahead")
+}
+
+/// The chunks that lie between `at` and `end`.
+fn read_ahead(path: &Path, at: u64, end: u64) -> Vec<Recovered> {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let lines = bytes.chunks_exact(AHEAD_LINE).map(|line| {
+        let (mut from, rest) = ([0; 8], read_line(&line[8..]));
+        from.copy_from_slice(&line[..8]);
+        (u64::from_le_bytes(from), rest.0, rest.1)
+    });
+    lines
+        .filter(|(from, to, _)| *from >= at && from < to && *to <= end)
+        .collect()
+}
+
+/// A chunk of a part, written by a helper.
+pub(super) struct PartChunk {
+    path: PathBuf,
+    file: File,
+    from: u64,
+    at: u64,
+    hasher: Hasher,
+}
+
+impl PartChunk {
+    /// Opens the part at `path` for a chunk from `from` on.
+    pub(super) fn open(path: &Path, from: u64) -> Result<Self> {
+        let opened = OpenOptions::new().write(true).open(path);
+        Ok(Self {
+            file: opened.at(Kind::Host, || format!("cannot write `{}`", path.display()))?,
+            path: path.to_owned(),
+            from,
+            at: from,
+            hasher: Hasher::sha256(),
+        })
+    }
+
+    /// Where the next byte goes.
+    pub(super) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Writes and hashes bytes.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write_all_at(bytes, self.at);
+        written.at(Kind::Host, || format!("cannot write `{}`", self.path.display()))?;
+        self.hasher.update(bytes);
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Notes that all of it is there, for a pull that comes after a kill.
+    pub(super) fn finish(self) {
+        let mut line = self.from.to_le_bytes().to_vec();
+        line.extend(write_line(self.at, self.hasher.digest()));
+        // Without the line the chunk is fetched again, after a kill.
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(ahead_of(&self.path));
+        let _ = log.and_then(|mut log| log.write_all(&line));
+    }
 }
 
 /// This process, as parts name it: host, process id, start time. A process id alone comes back.
@@ -329,14 +451,21 @@ fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
         let is_file = std::fs::symlink_metadata(&orphan).is_ok_and(|meta| meta.is_file());
         if is_file && std::fs::rename(&orphan, &ours).is_ok() {
             let _ = std::fs::rename(record_of(&orphan), record_of(&ours));
+            let _ = std::fs::rename(ahead_of(&orphan), ahead_of(&ours));
             break;
         }
     }
     for (_, orphan) in orphans {
-        let _ = std::fs::remove_file(record_of(&orphan));
-        let _ = std::fs::remove_file(orphan);
+        remove(&orphan);
     }
     ours
+}
+
+/// Removes a part and what lies beside it.
+pub(super) fn remove(part: &Path) {
+    for path in [record_of(part), ahead_of(part), part.to_owned()] {
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// Makes a part of ours out of a file and the record kept of it.
@@ -381,7 +510,7 @@ mod tests {
             path: "x".to_owned(),
             size: bytes.len() as u64,
             oid: Oid::Sha256(hasher.hex()),
-            xet: false,
+            xet: None,
         }
     }
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use hf_hub::repository::ModelInfo;
+use serde_json::Value;
+
 use super::HubOptions;
 use super::cache::is_revision;
 use super::listing::{self, Entry, is_commit};
@@ -36,8 +39,16 @@ async fn ask(url: &str, options: HubOptions<'_>) -> Result<Answer> {
     Err(Error::new(Kind::Internal, "a question has no answer"))
 }
 
-/// The commit of the step's revision.
-pub(super) async fn commit(step: &PullSnapshot, options: HubOptions<'_>) -> Result<String> {
+/// What a revision is.
+pub(super) struct Revision {
+    /// Its commit.
+    pub(super) commit: String,
+    /// The licence that the hub states, by its identifier; empty when it states none.
+    pub(super) license: String,
+}
+
+/// What the step's revision is.
+pub(super) async fn revision(step: &PullSnapshot, options: HubOptions<'_>) -> Result<Revision> {
     let PullSnapshot {
         endpoint,
         repo,
@@ -59,7 +70,11 @@ pub(super) async fn commit(step: &PullSnapshot, options: HubOptions<'_>) -> Resu
     if answer.status != 200 {
         return Err(refused(step, &answer, options.token.is_some()));
     }
-    let commit = answer.json()["sha"].as_str().unwrap_or_default().to_owned();
+    let info = model_info(&answer.json());
+    let commit = info
+        .as_ref()
+        .and_then(|info| info.sha.clone())
+        .unwrap_or_default();
     if !is_commit(&commit) || (is_commit(revision) && commit != *revision) {
         return Err(
             Error::new(Kind::Hub, format!("{endpoint} does not answer like a hub"))
@@ -67,7 +82,31 @@ pub(super) async fn commit(step: &PullSnapshot, options: HubOptions<'_>) -> Resu
                 .hint("check HF_ENDPOINT or --endpoint"),
         );
     }
-    Ok(commit)
+    Ok(Revision {
+        commit,
+        license: info.map(|info| license(&info)).unwrap_or_default(),
+    })
+}
+
+/// What a hub says of a repository: of the many fields only those that are used, so that a change of the others
+/// breaks nothing.
+fn model_info(answer: &Value) -> Option<ModelInfo> {
+    let used = ["id", "sha", "cardData", "tags"].map(|key| (key.to_owned(), answer[key].clone()));
+    serde_json::from_value(Value::Object(used.into_iter().collect())).ok()
+}
+
+/// The licence's identifier: of the model card, else of the tags.
+fn license(info: &ModelInfo) -> String {
+    let card = info.card_data.as_ref().and_then(|card| card["license"].as_str());
+    let tags = info.tags.iter().flatten();
+    let tag = tags.into_iter().find_map(|tag| tag.strip_prefix("license:"));
+    let found = card.or(tag).unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if found.len() <= 64 && found.chars().all(plain) {
+        found.to_owned()
+    } else {
+        "other".to_owned()
+    }
 }
 
 /// The files of a commit, with their sum in bytes.
@@ -160,7 +199,28 @@ fn refused(step: &PullSnapshot, answer: &Answer, with_token: bool) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn the_licence_is_an_identifier() {
+        let of = |answer: Value| license(&model_info(&answer).unwrap());
+        let sha = "0".repeat(40);
+        assert_eq!(
+            of(json!({"id": "a/b", "sha": sha, "cardData": {"license": "mit"}})),
+            "mit"
+        );
+        assert_eq!(
+            of(json!({"id": "a/b", "tags": ["x", "license:llama3"], "spaces": 5})),
+            "llama3"
+        );
+        assert_eq!(of(json!({"id": "a/b"})), "");
+        assert_eq!(
+            of(json!({"id": "a/b", "cardData": {"license": "a\u{1b}[2J"}})),
+            "other"
+        );
+    }
 
     #[test]
     fn the_next_page_stays_on_the_hub() {

@@ -11,6 +11,7 @@ use super::hash::{Bytes32, Hasher};
 use super::listing::Entry;
 use super::part::{self, read_record};
 use super::source::{self, Failure};
+use super::watch::Watch;
 use crate::error::{At, Kind, Result};
 
 /// A file that is read against its record.
@@ -117,19 +118,14 @@ impl Fetcher {
 
     /// The bytes of a range; one try, because a file that cannot be mended is fetched with all patience.
     async fn range(&self, entry: &Entry, from: u64, to: u64) -> std::result::Result<Vec<u8>, Failure> {
-        let mut arriving = self.source.open(entry, from, None).await?;
+        let via = self.source.via(entry);
+        let mut arriving = self.source.open(entry, (from, to), None, via).await?;
+        let mut watch = Watch::new(self.source.idle());
         let want = usize::try_from(to - from).unwrap_or(usize::MAX);
         let mut bytes = Vec::with_capacity(want);
         while bytes.len() < want {
-            let next = tokio::time::timeout(super::fetch::IDLE, arriving.next()).await;
             let ended = || Failure::Again(source::broken(entry, "the connection ended before the last byte"));
-            let Ok(next) = next else { return Err(ended()) };
-            let mut chunk = next.map_err(|error| error.of(entry))?.ok_or_else(ended)?;
-            let skipped = usize::try_from(arriving.skip)
-                .unwrap_or(usize::MAX)
-                .min(chunk.len());
-            arriving.skip -= skipped as u64;
-            let chunk = chunk.split_off(skipped);
+            let chunk = watch.next(entry, &mut arriving).await?.ok_or_else(ended)?;
             self.count(chunk.len());
             bytes.extend_from_slice(&chunk[..chunk.len().min(want - bytes.len())]);
         }

@@ -5,23 +5,18 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use hf_hub::repository::HFRepository;
-use hf_hub::{HFError, RepoTypeModel};
 use hyper::body::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::listing::Entry;
+use super::xet::Xet;
 use crate::engine::http::{Answer, Body, Broken, Http, Opened};
 use crate::error::{Error, Kind};
 use crate::secret::Secret;
 
 /// Time for the head of an answer.
-const HEAD: Duration = Duration::from_mins(1);
-
-/// Frames between Xet's runtime and a worker.
-const XET_FRAMES: usize = 4;
+pub(super) const HEAD: Duration = Duration::from_mins(1);
 
 /// Where the files of one commit come from.
 #[derive(Clone)]
@@ -32,16 +27,18 @@ pub(super) struct Source {
     pub(super) repo: String,
     pub(super) commit: String,
     /// For files that the hub keeps in Xet, unless they are to come over HTTP.
-    pub(super) xet: Option<Xet>,
+    pub(super) xet: Option<Arc<Xet>>,
     /// Most bytes a second.
     pub(super) limit: Option<Arc<Limit>>,
+    /// How long no byte is waited for.
+    pub(super) idle: Duration,
 }
 
-/// The way to a hub's Xet store: it wants a runtime with several threads, which workers have not.
-#[derive(Clone)]
-pub(super) struct Xet {
-    pub(super) repository: HFRepository<RepoTypeModel>,
-    pub(super) runtime: tokio::runtime::Handle,
+/// The two ways to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Via {
+    Http,
+    Xet,
 }
 
 /// A stream of a file's bytes from a place on.
@@ -51,17 +48,21 @@ pub(super) struct Arriving {
     pub(super) skip: u64,
     /// What names these very bytes at their server.
     pub(super) etag: Option<String>,
+    /// Whether it is we who are slow.
+    pub(super) is_limited: bool,
 }
 
 enum Stream {
     Http(Body),
-    Xet(mpsc::Receiver<hf_hub::HFResult<Bytes>>),
+    Xet(mpsc::Receiver<Result<Bytes, String>>),
 }
 
 /// Why a stream did not come, or not whole.
 pub(super) enum Failure {
     /// Worth another try.
     Again(Error),
+    /// It comes, and much slower than others do.
+    Slow,
     /// The server asks for a pause.
     Asked(Error, Duration),
     /// Nothing answers: the network may come back.
@@ -75,7 +76,7 @@ pub(super) enum Failure {
 /// A stream that broke, of no file yet.
 pub(super) enum Break {
     Http(Broken),
-    Xet(HFError),
+    Xet(String),
 }
 
 impl Break {
@@ -83,7 +84,7 @@ impl Break {
     pub(super) fn of(self, entry: &Entry) -> Failure {
         match self {
             Self::Http(broken) => of_http(entry, broken),
-            Self::Xet(error) => of_xet(entry, &error),
+            Self::Xet(cause) => of_xet(entry, &cause),
         }
     }
 }
@@ -98,20 +99,64 @@ impl Arriving {
 }
 
 impl Source {
-    /// Opens `entry` from byte `from` on.
-    pub(super) async fn open(
-        &self,
-        entry: &Entry,
-        from: u64,
-        etag: Option<&str>,
-    ) -> Result<Arriving, Failure> {
+    /// The way that a file comes by first.
+    pub(super) fn via(&self, entry: &Entry) -> Via {
         match &self.xet {
-            Some(xet) if entry.xet => self.open_xet(xet, entry, from).await,
-            _ => self.open_http(entry, from, etag).await,
+            Some(xet) if entry.xet.is_some() && !xet.is_given_up() => Via::Xet,
+            _ => Via::Http,
         }
     }
 
-    async fn open_http(&self, entry: &Entry, from: u64, etag: Option<&str>) -> Result<Arriving, Failure> {
+    /// Whether a file that does not come by Xet may come over HTTP.
+    pub(super) fn may_switch(&self) -> bool {
+        self.xet.as_ref().is_some_and(|xet| xet.may_switch())
+    }
+
+    /// Notes that a file did not come by Xet.
+    pub(super) fn xet_failed(&self) {
+        if let Some(xet) = &self.xet {
+            xet.failed();
+        }
+    }
+
+    /// How long no byte is waited for.
+    pub(super) fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    /// Opens `entry` from the first byte of `range` to before the second.
+    pub(super) async fn open(
+        &self,
+        entry: &Entry,
+        range: (u64, u64),
+        etag: Option<&str>,
+        via: Via,
+    ) -> Result<Arriving, Failure> {
+        match (&self.xet, &entry.xet, via) {
+            (Some(xet), Some(hash), Via::Xet) => {
+                let frames = xet.open(self, hash, entry.size, range);
+                let frames = match tokio::time::timeout(self.idle.max(HEAD), frames).await {
+                    Ok(Ok(frames)) => frames,
+                    Ok(Err(cause)) => return Err(of_xet(entry, &cause)),
+                    Err(_) => return Err(of_xet(entry, "no answer for 60 s")),
+                };
+                Ok(Arriving {
+                    stream: Stream::Xet(frames),
+                    skip: 0,
+                    etag: None,
+                    is_limited: self.is_limited(),
+                })
+            }
+            _ => self.open_http(entry, range, etag).await,
+        }
+    }
+
+    async fn open_http(
+        &self,
+        entry: &Entry,
+        range: (u64, u64),
+        etag: Option<&str>,
+    ) -> Result<Arriving, Failure> {
         let Self {
             endpoint,
             repo,
@@ -119,34 +164,37 @@ impl Source {
             ..
         } = self;
         let url = format!("{endpoint}/{repo}/resolve/{commit}/{}", encode(&entry.path));
-        let asked = self.http.open(&url, self.token.as_ref(), from, etag);
+        // The whole file is asked for without a range: that is what caches keep.
+        let asked = Some(range).filter(|range| *range != (0, entry.size));
+        let asked = self.http.open(&url, self.token.as_ref(), asked, etag);
         let opened = match tokio::time::timeout(HEAD, asked).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err(of_http(entry, error)),
             Err(_) => return Err(Failure::Again(broken(entry, "no answer for 60 s"))),
         };
-        let skip = self.check(entry, from, &opened)?;
+        let skip = self.check(entry, range, &opened)?;
         let etag = opened.answer.header("etag").filter(|etag| etag.starts_with('"'));
         Ok(Arriving {
             skip,
             etag: etag.map(str::to_owned),
             stream: Stream::Http(opened.body),
+            is_limited: self.is_limited(),
         })
     }
 
     /// Checks that the answer is these bytes of this file; returns how many come that are there already.
-    fn check(&self, entry: &Entry, from: u64, opened: &Opened) -> Result<u64, Failure> {
+    fn check(&self, entry: &Entry, (from, to): (u64, u64), opened: &Opened) -> Result<u64, Failure> {
         let answer = &opened.answer;
         let expected = match answer.status {
             206 => {
                 let range = answer.header("content-range").unwrap_or_default();
-                if !fits(range, from, entry.size) {
+                if !fits(range, (from, to), entry.size) {
                     return Err(Failure::Wrong(wrong(
                         entry,
                         &format!("the server sends `{}` of it", range.escape_debug()),
                     )));
                 }
-                entry.size - from
+                to - from
             }
             200 => entry.size,
             _ => return Err(self.refused(entry, opened)),
@@ -211,36 +259,6 @@ impl Source {
         }
     }
 
-    async fn open_xet(&self, xet: &Xet, entry: &Entry, from: u64) -> Result<Arriving, Failure> {
-        let (repository, path, commit) = (xet.repository.clone(), entry.path.clone(), self.commit.clone());
-        let range = (from > 0).then_some(from..entry.size);
-        let (sender, frames) = mpsc::channel(XET_FRAMES);
-        let opened = xet.runtime.spawn(async move {
-            let stream = repository.download_file_stream().filename(path).revision(commit);
-            let (_, stream) = stream.maybe_range(range).send().await?;
-            Ok::<_, HFError>(stream.boxed())
-        });
-        let opened = match tokio::time::timeout(HEAD, opened).await {
-            Ok(Ok(Ok(stream))) => stream,
-            Ok(Ok(Err(error))) => return Err(of_xet(entry, &error)),
-            Ok(Err(_)) => return Err(Failure::Again(broken(entry, "the Xet transport failed"))),
-            Err(_) => return Err(Failure::Again(broken(entry, "no answer for 60 s"))),
-        };
-        xet.runtime.spawn(async move {
-            let mut stream = opened;
-            while let Some(frame) = stream.next().await {
-                if sender.send(frame).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Arriving {
-            stream: Stream::Xet(frames),
-            skip: 0,
-            etag: None,
-        })
-    }
-
     /// The same with connections of its own: those of one runtime are no good in another.
     pub(super) fn alone(&self) -> Self {
         Self {
@@ -262,15 +280,15 @@ impl Source {
     }
 }
 
-/// Whether `bytes FROM-LAST/SIZE` (RFC 9110, 14.4) is the rest of a file of `size` bytes.
-fn fits(range: &str, from: u64, size: u64) -> bool {
+/// Whether `bytes FROM-LAST/SIZE` (RFC 9110, 14.4) is this range of a file of `size` bytes.
+fn fits(range: &str, (from, to): (u64, u64), size: u64) -> bool {
     let parsed = range.strip_prefix("bytes ").and_then(|rest| {
         let (span, whole) = rest.split_once('/')?;
         let (first, last) = span.split_once('-')?;
         Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, whole))
     });
     parsed.is_some_and(|(first, last, whole)| {
-        first == from && last.checked_add(1) == Some(size) && (whole == "*" || whole.parse() == Ok(size))
+        first == from && last.checked_add(1) == Some(to) && (whole == "*" || whole.parse() == Ok(size))
     })
 }
 
@@ -297,30 +315,8 @@ fn of_http(entry: &Entry, error: Broken) -> Failure {
     }
 }
 
-/// Reads hf-hub's error. Its own text may hold a signed URL, so only the status is taken from it.
-fn of_xet(entry: &Entry, error: &HFError) -> Failure {
-    let status = match error {
-        HFError::RateLimited { retry_after, .. } => {
-            let error = broken(entry, "the hub limits requests (429)");
-            return match retry_after {
-                Some(wait) => Failure::Asked(error, *wait),
-                None => Failure::Again(error),
-            };
-        }
-        HFError::Http { context } => context.status.as_u16(),
-        HFError::AuthRequired { .. } => 401,
-        HFError::Forbidden { .. } => 403,
-        HFError::EntryNotFound { .. } | HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. } => {
-            404
-        }
-        _ => return Failure::Again(broken(entry, "the Xet transport failed")),
-    };
-    let error = broken(entry, &format!("status {status}"));
-    if matches!(status, 403 | 408 | 425 | 500..=599) {
-        Failure::Again(error)
-    } else {
-        Failure::Final(error)
-    }
+fn of_xet(entry: &Entry, cause: &str) -> Failure {
+    Failure::Again(broken(entry, &format!("Xet: {cause}")))
 }
 
 /// `entry` did not come.
@@ -374,9 +370,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_rest_of_the_file_fits() {
-        assert!(fits("bytes 5-9/10", 5, 10));
-        assert!(fits("bytes 5-9/*", 5, 10));
+    fn only_the_range_that_was_asked_for_fits() {
+        assert!(fits("bytes 5-9/10", (5, 10), 10));
+        assert!(fits("bytes 5-9/*", (5, 10), 10));
+        assert!(fits("bytes 5-7/10", (5, 8), 10));
         for other in [
             "bytes 4-9/10",
             "bytes 5-8/10",
@@ -386,7 +383,7 @@ mod tests {
             "5-9/10",
             "bytes 5-18446744073709551615/10",
         ] {
-            assert!(!fits(other, 5, 10), "{other}");
+            assert!(!fits(other, (5, 10), 10), "{other}");
         }
     }
 

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::cache::{INDEX, Manifest, RepoCache, missing_from, unchanged};
+use super::cache::{INDEX, Manifest, Publication, RepoCache, missing_from, unchanged};
 use super::hash::Hasher;
 use super::listing::{Entry, Oid, is_commit};
 use super::mirror::collect;
-use super::part::parts;
+use super::part::{self, parts};
+use super::proven::ProvenLog;
 use super::{HubOptions, pull, tensors};
 use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
@@ -117,7 +118,7 @@ fn entries(cache: &RepoCache, commit: &str) -> Vec<Entry> {
                 oid: Oid::from_blob_name(&file.oid)?,
                 path: file.path,
                 size: file.size,
-                xet: false,
+                xet: None,
             })
         };
         return files.into_iter().filter_map(entry).collect();
@@ -145,20 +146,31 @@ pub async fn verify(
         cache_dir,
         ..
     } = step;
-    let cache = RepoCache::new(Path::new(cache_dir), repo);
+    let cache = RepoCache::of(step);
     let commit = cache
         .commit(revision)
         .filter(|commit| cache.snapshot(commit).is_dir());
     let commit = commit.ok_or_else(|| {
         Error::new(Kind::Hub, format!("{repo}@{revision} is not in the cache"))
-            .cause(format!("no snapshot of it in `{cache_dir}`"))
+            .cause(format!(
+                "no snapshot of it in `{}`",
+                step.local_dir.as_ref().unwrap_or(cache_dir)
+            ))
             .hint(format!(
                 "dsr1 weights list shows what is; dsr1 pull {repo} --revision {revision}"
             ))
     })?;
     let begun = Instant::now();
-    let manifest = cache.manifest(&commit);
+    let manifest = cache.manifest(&commit).filter(|manifest| manifest.repo == *repo);
     let files = entries(&cache, &commit);
+    if files.is_empty() {
+        return Err(Error::new(
+            Kind::Hub,
+            format!("there is nothing of {repo}@{revision} to check"),
+        )
+        .cause("no pull of dsr1 finished there, and no links to blobs tell what files must be")
+        .hint(format!("dsr1 pull {repo} --revision {revision}")));
+    }
     let bytes = files.iter().map(|file| file.size).sum();
     let snapshot = cache.snapshot(&commit);
     let mut wrong = match (fast, &manifest) {
@@ -173,7 +185,9 @@ pub async fn verify(
         (false, _) => hashed(&snapshot, &files, bytes, events).await?,
     };
     let paths = files.iter().map(|file| file.path.as_str()).collect();
-    if let Some(shard) = missing_from(&snapshot.join(INDEX), &paths) {
+    let is_complete = manifest.as_ref().is_some_and(|manifest| manifest.complete);
+    let is_selection = manifest.is_some() && !is_complete;
+    if let Some(shard) = missing_from(&snapshot.join(INDEX), &paths).filter(|_| !is_selection) {
         wrong.push(WrongFile {
             path: shard,
             why: "the index names it, and the snapshot does not have it".to_owned(),
@@ -187,9 +201,23 @@ pub async fn verify(
         fetched_bytes = pull::repair(step, &commit, &bad, options, events).await?;
         repaired = bad.len();
     }
-    // Read from the first byte, and right: what a copy or a restore changed of times and inodes is no matter.
-    if wrong.len() == repaired && manifest.is_some() && (repaired > 0 || !fast) {
-        cache.publish(repo, revision, &commit, &files)?;
+    // Read from the first byte, and right: what a copy or a restore changed of times and inodes is no matter, nor who
+    // wrote it. Whether another client's snapshot is all of its commit, only a listing would say.
+    if wrong.len() == repaired && (repaired > 0 || !fast) {
+        cache.publish(&Publication {
+            repo,
+            revision,
+            commit: &commit,
+            entries: &files,
+            complete: is_complete,
+        })?;
+        let log = ProvenLog::open(&cache.parts());
+        for file in &files {
+            let place = cache.place(file);
+            if !log.knows(&place, file) {
+                log.note(&place, file);
+            }
+        }
     }
     Ok(WeightsChecked {
         repo: repo.clone(),
@@ -202,6 +230,20 @@ pub async fn verify(
         repaired,
         fetched_bytes,
     })
+}
+
+/// What `dsr1 pull --local-dir` wrote last into a directory: repository and commit.
+#[must_use]
+pub fn described_directory(dir: &Path) -> Option<(String, String)> {
+    let cache = RepoCache::directory(dir);
+    let parts = cache.parts();
+    let commits = names(&parts).filter_map(|name| {
+        let commit = name.strip_prefix("verified-")?.strip_suffix(".json")?.to_owned();
+        let written = std::fs::metadata(parts.join(&name)).and_then(|meta| meta.modified());
+        Some((written.ok()?, commit))
+    });
+    let (_, commit) = commits.max()?;
+    Some((cache.manifest(&commit)?.repo, commit))
 }
 
 fn changed(snapshot: &Path, manifest: &Manifest) -> Vec<WrongFile> {
@@ -342,8 +384,8 @@ pub async fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &Ste
     let failed = |path: &Path| format!("cannot remove `{}`", path.display());
     if unfinished {
         for (_, _, path) in parts(&cache.parts()) {
-            let _ = std::fs::remove_file(path.with_extension("record"));
-            std::fs::remove_file(&path).at(Kind::Host, || failed(&path))?;
+            std::fs::metadata(&path).at(Kind::Host, || failed(&path))?;
+            part::remove(&path);
         }
         return Ok(found.unfinished_bytes);
     }

@@ -2,7 +2,8 @@
 //!
 //! A worker receives, hashes and writes a piece of a file before it asks for the next: what it hashes is still in its
 //! processor's cache, nothing is handed from thread to thread, and a few hundred KiB are all that it holds. Many
-//! workers make the speed. Not in this module: one file (`fetch`, `repair`).
+//! workers make the speed. One that finds no file left helps with those under way. Not in this module: one file
+//! (`fetch`, `repair`), a chunk of one (`help`), how many there are (`growth`).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,9 +25,13 @@ pub(super) enum Job {
 
 /// Workers under way. Dropping it ends them soon: their parts stay.
 pub(super) struct Workers {
-    ended: mpsc::UnboundedReceiver<Result<String>>,
+    job: Job,
+    ended: mpsc::UnboundedReceiver<Result<Entry>>,
+    sender: mpsc::UnboundedSender<Result<Entry>>,
+    queue: Arc<Mutex<VecDeque<Entry>>>,
     left: usize,
-    _stop: watch::Sender<()>,
+    started: usize,
+    stop: watch::Sender<()>,
 }
 
 impl Workers {
@@ -35,35 +40,49 @@ impl Workers {
     /// # Errors
     /// [`Kind::Host`] when no thread can be had.
     pub(super) fn start(fetcher: &Fetcher, job: Job, entries: Vec<Entry>, count: usize) -> Result<Self> {
-        let (stop, stopped) = watch::channel(());
         let (sender, ended) = mpsc::unbounded_channel();
-        let left = entries.len();
-        let queue = Arc::new(Mutex::new(VecDeque::from(entries)));
-        for number in 0..count.clamp(1, left.max(1)) {
-            let worker = Worker {
-                job,
-                fetcher: fetcher.alone(),
-                queue: Arc::clone(&queue),
-                ended: sender.clone(),
-            };
-            let stopped = stopped.clone();
-            std::thread::Builder::new()
-                .name(format!("pull-{number}"))
-                .spawn(move || worker.run(stopped))
-                .at(Kind::Host, || "cannot start a thread".to_owned())?;
-        }
-        Ok(Self {
+        let mut workers = Self {
+            job,
             ended,
-            left,
-            _stop: stop,
-        })
+            sender,
+            left: entries.len(),
+            queue: Arc::new(Mutex::new(VecDeque::from(entries))),
+            started: 0,
+            stop: watch::channel(()).0,
+        };
+        workers.grow(fetcher, count.max(1))?;
+        Ok(workers)
     }
 
-    /// The path of the next file that is done; `None` when all are.
+    /// Starts so many more.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when not even one thread can be had.
+    pub(super) fn grow(&mut self, fetcher: &Fetcher, count: usize) -> Result<()> {
+        for _ in 0..count {
+            let worker = Worker {
+                job: self.job,
+                fetcher: fetcher.alone(),
+                queue: Arc::clone(&self.queue),
+                ended: self.sender.clone(),
+            };
+            let stopped = self.stop.subscribe();
+            let thread = std::thread::Builder::new().name(format!("pull-{}", self.started));
+            match thread.spawn(move || worker.run(stopped)) {
+                Ok(_) => self.started += 1,
+                // Those that are there do the work.
+                Err(_) if self.started > 0 => return Ok(()),
+                Err(error) => return Err(error).at(Kind::Host, || "cannot start a thread".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next file that is done; `None` when all are.
     ///
     /// # Errors
     /// What the first file that cannot be had failed with.
-    pub(super) async fn next(&mut self) -> Option<Result<String>> {
+    pub(super) async fn next(&mut self) -> Option<Result<Entry>> {
         if self.left == 0 {
             return None;
         }
@@ -78,7 +97,7 @@ struct Worker {
     job: Job,
     fetcher: Fetcher,
     queue: Arc<Mutex<VecDeque<Entry>>>,
-    ended: mpsc::UnboundedSender<Result<String>>,
+    ended: mpsc::UnboundedSender<Result<Entry>>,
 }
 
 impl Worker {
@@ -105,9 +124,14 @@ impl Worker {
                     done = work => done,
                 };
                 let failed = done.is_err();
-                if self.ended.send(done.map(|()| entry.path)).is_err() || failed {
+                if self.ended.send(done.map(|()| entry)).is_err() || failed {
                     return;
                 }
+            }
+            tokio::select! {
+                biased;
+                _ = stopped.changed() => {}
+                () = self.fetcher.help() => {}
             }
         });
     }

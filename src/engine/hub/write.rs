@@ -5,7 +5,7 @@ use std::path::Path;
 use sha1::Sha1;
 use sha2::Digest;
 
-use super::cache::RepoCache;
+use super::cache::{Publication, RepoCache};
 use super::hash::Hasher;
 use super::listing::{Entry, Oid};
 use crate::engine::files;
@@ -25,9 +25,15 @@ pub fn write_model(step: &WriteModel) -> Result<String> {
     let cache = RepoCache::new(Path::new(&step.cache_dir), &step.repo);
     cache.prepare()?;
     for (file, entry) in files.iter().zip(&entries) {
-        files::write_atomic(&cache.blob(&entry.oid), &file.bytes)?;
+        files::write_atomic(&cache.place(entry), &file.bytes)?;
     }
-    cache.publish(&step.repo, "main", &commit, &entries)?;
+    cache.publish(&Publication {
+        repo: &step.repo,
+        revision: "main",
+        commit: &commit,
+        entries: &entries,
+        complete: true,
+    })?;
     Ok(commit)
 }
 
@@ -57,7 +63,7 @@ fn entry(file: &ModelFile) -> Entry {
         path: file.path.clone(),
         size,
         oid,
-        xet: false,
+        xet: None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
+use crate::event::FileState;
 use crate::ui::style::Style;
 use crate::units::{self, Bytes};
 
@@ -23,6 +24,11 @@ const LINE: &str = "{spinner} {prefix}  {clock}  {wide_msg}";
 const COUNT: &str = "{spinner} {prefix}  {clock}  {amount}  {wide_msg}";
 const BAR: &str = "{spinner} {prefix}  {clock}  {wide_msg}\n  {bar:20}  {percent:>3} %  {amount}  {decimal_bytes_per_sec}  {left}";
 
+/// A file of a pull, below the bar.
+const FILE: &str = "    {wide_msg}  {percent:>3} %  {amount}  {decimal_bytes_per_sec}";
+/// Files that are shown at once.
+const FILES: usize = 8;
+
 /// The running step on the screen.
 pub(super) struct Live {
     bar: ProgressBar,
@@ -30,6 +36,7 @@ pub(super) struct Live {
     number: String,
     title: String,
     template: &'static str,
+    files: Vec<(String, ProgressBar)>,
 }
 
 impl Live {
@@ -42,6 +49,7 @@ impl Live {
             number: number.to_owned(),
             title: title.to_owned(),
             template: LINE,
+            files: Vec::new(),
         };
         live.bar.set_style(template(LINE, style));
         live.name("");
@@ -92,8 +100,56 @@ impl Live {
         self.message(item);
     }
 
+    /// Shows a file of the step while it is under way; `path` is safe to show.
+    pub(super) fn file(
+        &mut self,
+        bars: &MultiProgress,
+        path: &str,
+        (done, total): (u64, u64),
+        state: FileState,
+        retries: u32,
+    ) {
+        let known = self.files.iter().position(|(name, _)| name == path);
+        if state == FileState::Proven {
+            if let Some(known) = known {
+                let (_, bar) = self.files.remove(known);
+                bar.finish_and_clear();
+                bars.remove(&bar);
+            }
+            return;
+        }
+        let known = match known {
+            Some(known) => known,
+            None if self.files.len() < FILES => {
+                let bar = bars.add(ProgressBar::new(total));
+                bar.set_style(template(FILE, self.style));
+                bar.set_position(done);
+                bar.reset_eta();
+                self.files.push((path.to_owned(), bar));
+                self.files.len() - 1
+            }
+            None => return,
+        };
+        let mut message = path.to_owned();
+        match state {
+            FileState::Checking => message.push_str(": checking what is here"),
+            FileState::Waiting => message.push_str(": waiting"),
+            FileState::Fetching | FileState::Proven => {}
+        }
+        if retries > 0 {
+            let _ = write!(message, ", {retries} retries");
+        }
+        let (_, bar) = &self.files[known];
+        bar.set_position(done);
+        bar.set_message(self.style.dim(&message));
+    }
+
     /// Takes it off the screen.
     pub(super) fn clear(&self, bars: &MultiProgress) {
+        for (_, bar) in &self.files {
+            bar.finish_and_clear();
+            bars.remove(bar);
+        }
         self.bar.finish_and_clear();
         bars.remove(&self.bar);
     }
@@ -151,7 +207,7 @@ mod tests {
 
     #[test]
     fn templates_parse() {
-        for text in [LINE, COUNT, BAR] {
+        for text in [LINE, COUNT, BAR, FILE] {
             ProgressStyle::with_template(text).unwrap();
         }
     }

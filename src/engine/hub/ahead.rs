@@ -1,0 +1,294 @@
+//! Who fetches which part of a large file: its own worker from the front, others chunk by chunk from the end.
+//!
+//! A worker that has no file left helps with one that is under way, so that the last shard does not hang on one slow
+//! connection. Every byte has one writer at a time: a chunk is claimed before it is fetched, and the file's own worker
+//! waits for a chunk that is claimed. What helpers wrote is hashed as it is read back, in the file's order.
+//! Not in this module: fetching (`fetch`, `help`), the disk (`part`).
+
+use std::collections::VecDeque;
+
+use super::hash::Bytes32;
+
+/// Bytes of a chunk: what a kill costs of a helper's work at most.
+pub(super) const CHUNK: u64 = 32 << 20;
+
+/// A chunk that an earlier pull fetched: from, to, SHA-256 of its bytes.
+pub(super) type Recovered = (u64, u64, Bytes32);
+
+/// A file's chunks, in order, up to its end.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    size: u64,
+    chunks: VecDeque<Chunk>,
+    /// No chunk is given away any more.
+    closed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Chunk {
+    from: u64,
+    to: u64,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nobody fetches it.
+    Free,
+    /// Somebody does.
+    Claimed,
+    /// It is on the disk; of an earlier pull's chunk its hash, because a disk can lose what it had not synced.
+    Done(Option<Bytes32>),
+}
+
+/// What a file's own worker does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Nothing: it is at the end.
+    End,
+    /// Fetch, up to here.
+    Fetch(u64),
+    /// Take what is on the disk, up to here.
+    Take(u64, Option<Bytes32>),
+    /// Wait for a helper.
+    Wait,
+}
+
+impl Ahead {
+    /// The chunks of a file of `size` bytes of which `front` are there, and these chunks.
+    pub(super) fn new(size: u64, front: u64, mut recovered: Vec<Recovered>) -> Self {
+        recovered.sort_unstable();
+        let mut chunks = VecDeque::new();
+        let mut end = front;
+        for (from, to, digest) in recovered {
+            if from < end || to <= from || to > size {
+                continue;
+            }
+            // What lies between two chunks was claimed once and never came.
+            if !chunks.is_empty() {
+                free(&mut chunks, end, from);
+            }
+            chunks.push_back(Chunk {
+                from,
+                to,
+                state: State::Done(Some(digest)),
+            });
+            end = to;
+        }
+        if !chunks.is_empty() {
+            free(&mut chunks, end, size);
+        }
+        Self {
+            size,
+            chunks,
+            closed: false,
+        }
+    }
+
+    /// Where the file's own worker stops fetching.
+    pub(super) fn limit(&self) -> u64 {
+        self.chunks.front().map_or(self.size, |chunk| chunk.from)
+    }
+
+    /// Bytes of chunks that are there.
+    pub(super) fn done(&self) -> u64 {
+        let done = self
+            .chunks
+            .iter()
+            .filter(|chunk| matches!(chunk.state, State::Done(_)));
+        done.map(|chunk| chunk.to - chunk.from).sum()
+    }
+
+    /// What the file's own worker does next, with `front` bytes there.
+    pub(super) fn next(&mut self, front: u64) -> Next {
+        while self.chunks.front().is_some_and(|chunk| chunk.to <= front) {
+            self.chunks.pop_front();
+        }
+        if front >= self.size {
+            return Next::End;
+        }
+        match self.chunks.front().copied() {
+            Some(chunk) if chunk.from <= front => match chunk.state {
+                State::Done(digest) => Next::Take(chunk.to, digest),
+                State::Claimed => Next::Wait,
+                State::Free => {
+                    self.chunks.pop_front();
+                    Next::Fetch(self.limit())
+                }
+            },
+            _ => Next::Fetch(self.limit()),
+        }
+    }
+
+    /// Bytes that a helper could take of a file of which `front` are there.
+    pub(super) fn spare(&self, front: u64) -> u64 {
+        if self.closed {
+            return 0;
+        }
+        let free = self.chunks.iter().filter(|chunk| chunk.state == State::Free);
+        // The first free chunk is the own worker's next.
+        let free: u64 = free.skip(1).map(|chunk| chunk.to - chunk.from).sum();
+        let rest = self.limit().saturating_sub(front);
+        free + if rest >= 2 * CHUNK { rest } else { 0 }
+    }
+
+    /// Gives a chunk away.
+    pub(super) fn claim(&mut self, front: u64) -> Option<(u64, u64)> {
+        if self.spare(front) == 0 {
+            return None;
+        }
+        let limit = self.limit();
+        if limit.saturating_sub(front) >= 2 * CHUNK {
+            let chunk = Chunk {
+                from: limit - CHUNK,
+                to: limit,
+                state: State::Claimed,
+            };
+            self.chunks.push_front(chunk);
+            return Some((chunk.from, chunk.to));
+        }
+        let free = self.chunks.iter_mut().filter(|chunk| chunk.state == State::Free);
+        let chunk = free.last()?;
+        chunk.state = State::Claimed;
+        Some((chunk.from, chunk.to))
+    }
+
+    /// A claimed chunk came, or it did not.
+    pub(super) fn settle(&mut self, from: u64, came: bool) {
+        let chunk = self
+            .chunks
+            .iter_mut()
+            .find(|chunk| chunk.from == from && chunk.state == State::Claimed);
+        if let Some(chunk) = chunk {
+            chunk.state = if came { State::Done(None) } else { State::Free };
+        }
+    }
+
+    /// A chunk on the disk is not what it was: it is to be fetched.
+    pub(super) fn reject(&mut self, to: u64) {
+        if let Some(chunk) = self.chunks.iter_mut().find(|chunk| chunk.to == to) {
+            chunk.state = State::Free;
+        }
+    }
+
+    /// Gives no chunk away any more; whether nobody holds one.
+    pub(super) fn close(&mut self) -> bool {
+        self.closed = true;
+        self.chunks.iter().all(|chunk| chunk.state != State::Claimed)
+    }
+
+    /// Begins anew.
+    pub(super) fn reset(&mut self) {
+        *self = Self::new(self.size, 0, Vec::new());
+    }
+}
+
+fn free(chunks: &mut VecDeque<Chunk>, mut from: u64, to: u64) {
+    while from < to {
+        let end = to.min(from + CHUNK);
+        chunks.push_back(Chunk {
+            from,
+            to: end,
+            state: State::Free,
+        });
+        from = end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u64 = 10 * CHUNK + 5;
+
+    #[test]
+    fn helpers_take_from_the_end_and_leave_the_front_alone() {
+        let mut ahead = Ahead::new(SIZE, 0, Vec::new());
+        assert_eq!(ahead.claim(0), Some((SIZE - CHUNK, SIZE)));
+        assert_eq!(ahead.claim(0), Some((SIZE - 2 * CHUNK, SIZE - CHUNK)));
+        assert_eq!(ahead.next(0), Next::Fetch(SIZE - 2 * CHUNK));
+        // What is left is not worth a connection.
+        assert_eq!(ahead.claim(SIZE - 3 * CHUNK), None);
+        let front = SIZE - 2 * CHUNK;
+        assert_eq!(ahead.next(front), Next::Wait);
+        ahead.settle(front, true);
+        assert_eq!(ahead.next(front), Next::Take(SIZE - CHUNK, None));
+        assert_eq!(ahead.next(SIZE - CHUNK), Next::Wait);
+        ahead.settle(SIZE - CHUNK, false);
+        assert_eq!(ahead.next(SIZE - CHUNK), Next::Fetch(SIZE));
+        assert_eq!(ahead.next(SIZE), Next::End);
+    }
+
+    #[test]
+    fn chunks_of_an_earlier_pull_are_taken_and_gaps_are_fetched() {
+        let chunk = |number: u64| (SIZE - number * CHUNK, SIZE - (number - 1) * CHUNK, [1; 32]);
+        let mut ahead = Ahead::new(SIZE, 7, vec![chunk(1), chunk(4), chunk(3), (3, 9, [1; 32])]);
+        assert_eq!(ahead.done(), 3 * CHUNK);
+        assert_eq!(ahead.next(7), Next::Fetch(SIZE - 4 * CHUNK));
+        assert_eq!(
+            ahead.next(SIZE - 4 * CHUNK),
+            Next::Take(SIZE - 3 * CHUNK, Some([1; 32]))
+        );
+        ahead.reject(SIZE - 3 * CHUNK);
+        assert_eq!(ahead.next(SIZE - 4 * CHUNK), Next::Fetch(SIZE - 3 * CHUNK));
+        assert_eq!(
+            ahead.next(SIZE - 3 * CHUNK),
+            Next::Take(SIZE - 2 * CHUNK, Some([1; 32]))
+        );
+        assert_eq!(ahead.next(SIZE - 2 * CHUNK), Next::Fetch(SIZE - CHUNK));
+    }
+
+    #[test]
+    fn a_file_that_is_to_be_fetched_anew_waits_for_its_helpers() {
+        let mut ahead = Ahead::new(SIZE, 0, Vec::new());
+        let (from, _) = ahead.claim(0).unwrap();
+        assert!(!ahead.close());
+        assert_eq!(ahead.claim(0), None);
+        ahead.settle(from, true);
+        assert!(ahead.close());
+        ahead.reset();
+        assert_eq!(ahead.next(0), Next::Fetch(SIZE));
+    }
+
+    proptest::proptest! {
+        /// Whatever happens in whatever order: every byte is fetched or taken once, in order, and no two hold one.
+        #[test]
+        fn every_byte_has_one_writer(steps in proptest::collection::vec(0_u8..6, 0..200), size in 0_u64..(12 * CHUNK)) {
+            let mut ahead = Ahead::new(size, 0, Vec::new());
+            let (mut front, mut held): (u64, Vec<(u64, u64)>) = (0, Vec::new());
+            for step in steps {
+                match step {
+                    0 | 1 => if let Some((from, to)) = ahead.claim(front) {
+                        proptest::prop_assert!(from >= front && to <= size && from < to);
+                        proptest::prop_assert!(held.iter().all(|(a, b)| to <= *a || *b <= from));
+                        held.push((from, to));
+                    },
+                    2 => if let Some((from, _)) = held.pop() { ahead.settle(from, true); },
+                    3 => if !held.is_empty() { let (from, _) = held.remove(0); ahead.settle(from, false); },
+                    _ => match ahead.next(front) {
+                        Next::End => proptest::prop_assert_eq!(front, size),
+                        Next::Fetch(to) => {
+                            proptest::prop_assert!(to > front);
+                            proptest::prop_assert!(held.iter().all(|(a, b)| to <= *a || *b <= front));
+                            front = to.min(front + CHUNK / 2 + 1);
+                        }
+                        Next::Take(to, _) => { proptest::prop_assert!(to > front); front = to; }
+                        Next::Wait => proptest::prop_assert!(held.iter().any(|(a, b)| *a <= front && front < *b)),
+                    },
+                }
+            }
+            for (from, _) in held { ahead.settle(from, true); }
+            let mut turns = 0;
+            loop {
+                turns += 1;
+                proptest::prop_assert!(turns < 100);
+                match ahead.next(front) {
+                    Next::End => break,
+                    Next::Fetch(to) | Next::Take(to, _) => front = to,
+                    Next::Wait => proptest::prop_assert!(false, "nobody holds a chunk"),
+                }
+            }
+            proptest::prop_assert_eq!(front, size);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The files that are being fetched: how far each is, who helps, how fast they come.
+//!
+//! Not in this module: fetching (`fetch`, `help`), how it is shown (`ui`).
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::ahead::{Ahead, Recovered};
+use super::listing::Entry;
+use crate::event::FileState;
+
+/// The files that are being fetched.
+#[derive(Default)]
+pub(super) struct Board {
+    files: Mutex<Vec<Arc<UnderWay>>>,
+}
+
+/// One of them.
+pub(super) struct UnderWay {
+    pub(super) entry: Entry,
+    /// The part, once it is open.
+    part: Mutex<Option<PathBuf>>,
+    ahead: Mutex<Ahead>,
+    settled: Notify,
+    front: AtomicU64,
+    retries: AtomicU32,
+    state: AtomicU8,
+    /// Bytes a second of its own worker, 0 while that is not known.
+    rate: AtomicU64,
+}
+
+/// How far a file is.
+pub(super) struct Standing {
+    pub(super) path: String,
+    pub(super) done: u64,
+    pub(super) total: u64,
+    pub(super) state: FileState,
+    pub(super) retries: u32,
+}
+
+/// Takes a file off the board when its worker is done with it, well or not.
+pub(super) struct Entered {
+    board: Arc<Board>,
+    pub(super) file: Arc<UnderWay>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.file.ahead().close();
+        self.board.files().retain(|file| !Arc::ptr_eq(file, &self.file));
+    }
+}
+
+/// A chunk that a helper claimed. Dropped before it came, it is free again.
+pub(super) struct Claim {
+    pub(super) file: Arc<UnderWay>,
+    pub(super) part: PathBuf,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    came: bool,
+}
+
+impl Claim {
+    /// It came.
+    pub(super) fn came(mut self) {
+        self.came = true;
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.file.ahead().settle(self.from, self.came);
+        self.file.settled.notify_one();
+    }
+}
+
+impl Board {
+    fn files(&self) -> MutexGuard<'_, Vec<Arc<UnderWay>>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a file on the board.
+    pub(super) fn enter(self: &Arc<Self>, entry: &Entry) -> Entered {
+        let file = Arc::new(UnderWay {
+            entry: entry.clone(),
+            part: Mutex::default(),
+            ahead: Mutex::new(Ahead::new(entry.size, 0, Vec::new())),
+            settled: Notify::new(),
+            front: AtomicU64::new(0),
+            retries: AtomicU32::new(0),
+            state: AtomicU8::new(FileState::Checking as u8),
+            rate: AtomicU64::new(0),
+        });
+        self.files().push(Arc::clone(&file));
+        Entered {
+            board: Arc::clone(self),
+            file,
+        }
+    }
+
+    /// A chunk of the file that has most left, for one who has nothing to do.
+    pub(super) fn claim(&self) -> Option<Claim> {
+        let files = self.files();
+        let open = files.iter().filter(|file| file.part().is_some());
+        let file = open.max_by_key(|file| file.ahead().spare(file.front()))?;
+        let part = file.part()?;
+        let (from, to) = file.ahead().claim(file.front())?;
+        Some(Claim {
+            part,
+            file: Arc::clone(file),
+            from,
+            to,
+            came: false,
+        })
+    }
+
+    /// How far each file is.
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        let standing = |file: &Arc<UnderWay>| Standing {
+            path: file.entry.path.clone(),
+            done: file.front() + file.ahead().done(),
+            total: file.entry.size,
+            state: file.state(),
+            retries: file.retries.load(Ordering::Relaxed),
+        };
+        self.files().iter().map(standing).collect()
+    }
+
+    /// The rate that half of the others exceed; `None` while fewer than three are known.
+    pub(super) fn usual_rate(&self) -> Option<u64> {
+        let rates = self.files();
+        let rates = rates.iter().map(|file| file.rate.load(Ordering::Relaxed));
+        let mut rates: Vec<u64> = rates.filter(|rate| *rate > 0).collect();
+        rates.sort_unstable();
+        (rates.len() >= 3).then(|| rates[rates.len() / 2])
+    }
+}
+
+impl UnderWay {
+    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn part(&self) -> Option<PathBuf> {
+        self.part.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn front(&self) -> u64 {
+        self.front.load(Ordering::Relaxed)
+    }
+
+    /// Its part is open and `at` bytes are there.
+    pub(super) fn opened(&self, part: &Path, at: u64, recovered: Vec<Recovered>) -> u64 {
+        *self.ahead() = Ahead::new(self.entry.size, at, recovered);
+        self.reached(at);
+        *self.part.lock().unwrap_or_else(PoisonError::into_inner) = Some(part.to_owned());
+        self.ahead().done()
+    }
+
+    /// So many bytes are there.
+    pub(super) fn reached(&self, at: u64) {
+        self.front.store(at, Ordering::Relaxed);
+    }
+
+    /// Its own worker brings so many bytes a second.
+    pub(super) fn comes_at(&self, rate: u64) {
+        self.rate.store(rate, Ordering::Relaxed);
+    }
+
+    /// A stream had to be opened again.
+    pub(super) fn retried(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What happens to it.
+    pub(super) fn set(&self, state: FileState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> FileState {
+        let code = self.state.load(Ordering::Relaxed);
+        let known = [FileState::Checking, FileState::Fetching, FileState::Waiting];
+        let found = known.into_iter().find(|state| *state as u8 == code);
+        found.unwrap_or(FileState::Proven)
+    }
+
+    /// Asks or changes who fetches what.
+    pub(super) fn with<T>(&self, ask: impl FnOnce(&mut Ahead) -> T) -> T {
+        ask(&mut self.ahead())
+    }
+
+    /// Until a helper is done with a chunk, or some time has passed.
+    pub(super) async fn settled(&self) {
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.settled.notified()).await;
+    }
+}

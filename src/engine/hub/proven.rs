@@ -1,0 +1,137 @@
+//! A log of what was proven, a line per file: what an interrupted pull finished is not hashed again.
+//!
+//! A line states what the file looked like when it had just been proven and got its name. A file that looks otherwise
+//! is hashed again; so is one whose line was lost. Not in this module: whole snapshots (`cache`, its manifest).
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::listing::Entry;
+
+/// Largest log that is read; a line has some 200 bytes. A larger one begins anew.
+const MAX_BYTES: u64 = 32 << 20;
+
+/// One proven file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Line {
+    place: PathBuf,
+    oid: String,
+    size: u64,
+    modified_ns: i128,
+    changed_ns: i128,
+    inode: u64,
+}
+
+impl Line {
+    fn of(place: &Path, entry: &Entry) -> Option<Self> {
+        let meta = std::fs::symlink_metadata(place).ok()?;
+        let ns = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        (meta.is_file() && meta.len() == entry.size).then(|| Self {
+            place: place.to_owned(),
+            oid: entry.oid.hex().to_owned(),
+            size: meta.len(),
+            modified_ns: ns(meta.mtime(), meta.mtime_nsec()),
+            changed_ns: ns(meta.ctime(), meta.ctime_nsec()),
+            inode: meta.ino(),
+        })
+    }
+}
+
+/// The log of one repository.
+pub(super) struct ProvenLog {
+    path: PathBuf,
+    lines: Mutex<HashMap<PathBuf, Line>>,
+}
+
+impl ProvenLog {
+    /// Reads the log in `dir`; what cannot be read of it is not known.
+    pub(super) fn open(dir: &Path) -> Self {
+        let path = dir.join("proven.jsonl");
+        let mut text = String::new();
+        let read = std::fs::File::open(&path).and_then(|file| {
+            let size = file.metadata()?.len();
+            if size > MAX_BYTES {
+                return std::fs::remove_file(&path);
+            }
+            file.take(MAX_BYTES).read_to_string(&mut text).map(drop)
+        });
+        if read.is_err() {
+            text.clear();
+        }
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Line>(line).ok());
+        Self {
+            path,
+            lines: Mutex::new(lines.map(|line| (line.place.clone(), line)).collect()),
+        }
+    }
+
+    /// Whether the file at `place` was proven to be `entry` and looks as it did then.
+    pub(super) fn knows(&self, place: &Path, entry: &Entry) -> bool {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines
+            .get(place)
+            .is_some_and(|line| line.oid == entry.oid.hex() && Line::of(place, entry).as_ref() == Some(line))
+    }
+
+    /// Notes that the file at `place` is `entry`. A line that cannot be written costs a hash some day.
+    pub(super) fn note(&self, place: &Path, entry: &Entry) {
+        let Some(line) = Line::of(place, entry) else {
+            return;
+        };
+        let Ok(mut text) = serde_json::to_string(&line) else {
+            return;
+        };
+        text.push('\n');
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        // One write: two pulls that append at once do not mix.
+        let appended = OpenOptions::new().create(true).append(true).open(&self.path);
+        if appended
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .is_ok()
+        {
+            lines.insert(line.place.clone(), line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::hub::listing::Oid;
+
+    #[test]
+    fn what_was_proven_is_known_until_it_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("x");
+        let entry = Entry {
+            path: "x".to_owned(),
+            size: 3,
+            oid: Oid::Sha256("ab".repeat(32)),
+            xet: None,
+        };
+        std::fs::write(&place, b"abc").unwrap();
+        ProvenLog::open(dir.path()).note(&place, &entry);
+        std::fs::write(dir.path().join("proven.jsonl.x"), b"").unwrap();
+        let mut log = std::fs::read(dir.path().join("proven.jsonl")).unwrap();
+        // A line that a kill tore.
+        log.extend(b"{\"place\":");
+        std::fs::write(dir.path().join("proven.jsonl"), log).unwrap();
+        let log = ProvenLog::open(dir.path());
+        assert!(log.knows(&place, &entry));
+        let other = Entry {
+            oid: Oid::Sha256("cd".repeat(32)),
+            ..entry.clone()
+        };
+        assert!(!log.knows(&place, &other));
+        std::fs::write(&place, b"abd").unwrap();
+        assert!(!log.knows(&place, &entry));
+    }
+}

@@ -1,0 +1,115 @@
+//! A stream that is watched: it may stall, crawl, or be slower than the others.
+//!
+//! Not in this module: what is done about it (`fetch`, `help`).
+
+use std::time::{Duration, Instant};
+
+use hyper::body::Bytes;
+
+use super::listing::Entry;
+use super::source::{Arriving, Failure, broken};
+
+/// Least rate: a stream that brings less for as long as an idle one is waited for has stalled too (64 KiB/s).
+const CRAWL: u64 = 64 * 1024;
+/// Time over which a rate is taken.
+const WINDOW: Duration = Duration::from_secs(5);
+/// A stream that is so many times slower than the usual one is dialled anew: edges of a content network differ, and
+/// a connection keeps the one it got (hub.md, xet-core issue 821: 68 or 8.7 MB/s).
+const SLOWER: u64 = 4;
+/// Windows for which it must be slow.
+const SLOW_WINDOWS: u32 = 2;
+/// Times that a file's stream is dialled anew because it is slow.
+pub(super) const REDIALS: u32 = 4;
+
+/// Watches one stream.
+pub(super) struct Watch {
+    /// How long no byte is waited for.
+    idle: Duration,
+    crawl: (Instant, u64),
+    window: (Instant, u64),
+    slow: u32,
+}
+
+impl Watch {
+    /// Watches from now on.
+    pub(super) fn new(idle: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            idle,
+            crawl: (now, 0),
+            window: (now, 0),
+            slow: 0,
+        }
+    }
+
+    /// The next bytes that were not there yet; `None` at the end of the stream.
+    pub(super) async fn next(
+        &mut self,
+        entry: &Entry,
+        arriving: &mut Arriving,
+    ) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let idle = self.idle.as_secs();
+            let next = tokio::time::timeout(self.idle, arriving.next()).await;
+            let Ok(next) = next else {
+                return Err(Failure::Again(broken(entry, &format!("no byte for {idle} s"))));
+            };
+            let Some(mut bytes) = next.map_err(|failure| failure.of(entry))? else {
+                return Ok(None);
+            };
+            let (since, count) = &mut self.crawl;
+            *count += bytes.len() as u64;
+            if since.elapsed() >= self.idle {
+                if *count < CRAWL * idle && !arriving.is_limited {
+                    return Err(Failure::Again(broken(
+                        entry,
+                        &format!("less than 64 KiB/s for {idle} s"),
+                    )));
+                }
+                self.crawl = (Instant::now(), 0);
+            }
+            // A server that ignored the range begins at the first byte: what is there is passed over.
+            let skipped = arriving.skip.min(bytes.len() as u64);
+            arriving.skip -= skipped;
+            let bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(usize::MAX));
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    /// Counts bytes; at the end of a window the rate in it, in bytes a second.
+    pub(super) fn rate(&mut self, bytes: u64) -> Option<u64> {
+        let (since, count) = &mut self.window;
+        *count += bytes;
+        let elapsed = since.elapsed();
+        if elapsed < WINDOW {
+            return None;
+        }
+        let rate = u64::try_from(u128::from(*count) * 1000 / elapsed.as_millis().max(1)).unwrap_or(u64::MAX);
+        self.window = (Instant::now(), 0);
+        Some(rate)
+    }
+
+    /// Whether a stream with this rate is slow beside the usual one, and has been for long enough.
+    pub(super) fn is_slow(&mut self, rate: u64, usual: Option<u64>) -> bool {
+        let is_slow = usual.is_some_and(|usual| rate < usual / SLOWER);
+        self.slow = if is_slow { self.slow + 1 } else { 0 };
+        self.slow >= SLOW_WINDOWS
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_slow_when_it_stays_behind_the_others() {
+        let mut watch = Watch::new(Duration::from_secs(30));
+        assert!(!watch.is_slow(1, None));
+        assert!(!watch.is_slow(20, Some(100)));
+        assert!(!watch.is_slow(30, Some(100)));
+        assert!(!watch.is_slow(20, Some(100)));
+        assert!(watch.is_slow(20, Some(100)));
+    }
+}

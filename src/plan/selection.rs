@@ -1,0 +1,324 @@
+//! Which files of a repository a pull fetches: the user's patterns, the code that is known, the lock.
+//!
+//! Files are bytes until somebody runs them: Python that `--trust-remote-code` imports, pickles that run when they
+//! are read. Such files come only when their names (a profile's) or hashes (a lock's) are known, or the user says so.
+//! Not in this module: the listing itself, which is hostile text (`engine::hub`).
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::facts::WeightFile;
+
+/// How large files come from a hub that has them in two ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// Xet where the hub offers it; a file that stalls or fails there goes on over HTTP.
+    #[default]
+    Auto,
+    /// Xet where the hub offers it, and nothing else for these files.
+    Xet,
+    /// HTTP ranges.
+    Http,
+}
+
+impl Transport {
+    /// Whether it is the default.
+    #[must_use]
+    pub fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
+}
+
+/// Patterns over paths in a repository: `*` and `?` match `/` too, as `hf download --include` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Selection {
+    /// Only files that one of these matches; all when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// And of those, none that one of these matches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+}
+
+impl Selection {
+    /// Whether every file is selected.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
+    /// The patterns, ready to match.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for one that is no pattern.
+    pub fn compile(&self) -> Result<Patterns> {
+        Ok(Patterns {
+            include: set("--include", &self.include)?,
+            exclude: set("--exclude", &self.exclude)?,
+        })
+    }
+}
+
+/// Patterns that can be asked.
+#[derive(Debug, Clone)]
+pub struct Patterns {
+    include: GlobSet,
+    exclude: GlobSet,
+}
+
+impl Patterns {
+    /// Whether a path is selected.
+    #[must_use]
+    pub fn select(&self, path: &str) -> bool {
+        (self.include.is_empty() || self.include.is_match(path)) && !self.exclude.is_match(path)
+    }
+}
+
+fn set(option: &str, patterns: &[String]) -> Result<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    let wrong = |pattern: &str, error: &globset::Error| {
+        Error::new(
+            Kind::Usage,
+            format!("`{}` is no pattern for {option}", pattern.escape_debug()),
+        )
+        .cause(error.kind().to_string())
+        .hint("such as '*.json', 'model-0000[1-4]-*' or 'original/*'; quote it for the shell")
+    };
+    for pattern in patterns {
+        // A directory stands for what is in it.
+        let whole = if pattern.ends_with('/') {
+            format!("{pattern}*")
+        } else {
+            pattern.clone()
+        };
+        set.add(Glob::new(&whole).map_err(|error| wrong(pattern, &error))?);
+    }
+    set.build().map_err(|error| {
+        Error::new(Kind::Usage, format!("the patterns for {option} are too many")).cause(error.to_string())
+    })
+}
+
+/// Which files may come that hold code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CodeFiles {
+    /// These, by path.
+    Named(Vec<String>),
+    /// All.
+    All,
+}
+
+impl Default for CodeFiles {
+    fn default() -> Self {
+        Self::Named(Vec::new())
+    }
+}
+
+impl CodeFiles {
+    /// Whether no code may come.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::Named(names) if names.is_empty())
+    }
+
+    /// Refuses code that is not known.
+    ///
+    /// # Errors
+    /// [`Kind::Integrity`], naming the first file.
+    pub fn check<'a>(&self, repo: &str, paths: impl Iterator<Item = &'a str>) -> Result<()> {
+        let Self::Named(known) = self else { return Ok(()) };
+        let unknown: Vec<&str> = paths
+            .filter(|path| is_code(path) && !known.iter().any(|name| name == path))
+            .collect();
+        let Some(first) = unknown.first() else {
+            return Ok(());
+        };
+        let more = match unknown.len() {
+            1 => String::new(),
+            count => format!(" and {} more", count - 1),
+        };
+        Err(Error::new(
+            Kind::Integrity,
+            format!("{repo} holds code that nothing here knows: `{first}`{more}"),
+        )
+        .cause("an engine may run it: Python of a repository, or a pickle when it is read")
+        .hint(format!(
+            "leave it out with --exclude '*.{}'; read it and pass --allow-code; or --to-lock a file that states its hash",
+            first.rsplit_once('.').map_or("py", |(_, kind)| kind)
+        )))
+    }
+}
+
+/// Suffixes of files that run when an engine, Python or a shell reads them.
+const CODE: [&str; 24] = [
+    "bat", "bin", "ckpt", "dill", "dll", "exe", "h5", "ipynb", "joblib", "jar", "keras", "npy", "pickle",
+    "pkl", "ps1", "pt", "pth", "py", "pyc", "pyd", "pyz", "sh", "so", "whl",
+];
+
+/// Whether a path's suffix says that what it holds may run.
+#[must_use]
+pub fn is_code(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.rsplit_once('.').is_some_and(|(_, kind)| {
+        let kind = kind.to_ascii_lowercase();
+        CODE.contains(&kind.as_str())
+    })
+}
+
+/// Refuses a listing in which a locked file is missing or another; `found` gives size and hash of a path.
+///
+/// # Errors
+/// [`Kind::Integrity`], naming the first file.
+pub fn check_locked<'a>(
+    repo: &str,
+    locked: &[WeightFile],
+    found: impl Fn(&str) -> Option<(u64, &'a str)>,
+) -> Result<()> {
+    for WeightFile { path, size, hash } in locked {
+        let cause = match found(path) {
+            Some(found) if found == (*size, hash.as_str()) => continue,
+            Some((_, other)) => format!("the lock states {hash}, the hub {other}"),
+            None => "the hub does not list it".to_owned(),
+        };
+        return Err(Error::new(
+            Kind::Integrity,
+            format!("`{path}` of {repo} is not what is locked"),
+        )
+        .cause(cause)
+        .hint("the repository was changed, or this is another hub; dsr1 lock makes a new lock"));
+    }
+    Ok(())
+}
+
+/// Licences that grant use without being agreed to, by the identifiers that hubs use (SPDX in lower case).
+const FREE: [&str; 16] = [
+    "afl-3.0",
+    "apache-2.0",
+    "artistic-2.0",
+    "bsd",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "bsl-1.0",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+    "cc0-1.0",
+    "isc",
+    "mit",
+    "mit-0",
+    "mpl-2.0",
+    "unlicense",
+    "zlib",
+];
+
+/// Whether a licence that a hub states asks to be agreed to. One that is not stated cannot be.
+#[must_use]
+pub fn must_be_accepted(license: &str) -> bool {
+    !license.is_empty() && !FREE.contains(&license.to_ascii_lowercase().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selected(include: &[&str], exclude: &[&str], path: &str) -> bool {
+        let own = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect();
+        let selection = Selection {
+            include: own(include),
+            exclude: own(exclude),
+        };
+        selection.compile().unwrap().select(path)
+    }
+
+    #[test]
+    fn patterns_are_those_of_hf() {
+        assert!(selected(&[], &[], "a/b.json"));
+        assert!(
+            selected(&["*.json"], &[], "a/b.json"),
+            "a star crosses directories"
+        );
+        assert!(selected(&["a/"], &[], "a/b/c"));
+        assert!(!selected(&["a/"], &[], "b/a"));
+        assert!(!selected(&["*.json"], &["a/*"], "a/b.json"));
+        assert!(selected(
+            &["model-0000[1-4]-*"],
+            &[],
+            "model-00003-of-00163.safetensors"
+        ));
+        let wrong = Selection {
+            include: vec!["a[".to_owned()],
+            exclude: Vec::new(),
+        };
+        assert_eq!(wrong.compile().unwrap_err().kind(), Kind::Usage);
+    }
+
+    #[test]
+    fn code_is_known_by_its_suffix() {
+        for path in ["x.py", "a/b.PY", "pytorch_model.bin", "x.tar.pt", "run.sh"] {
+            assert!(is_code(path), "{path}");
+        }
+        for path in [
+            "model.safetensors",
+            "config.json",
+            "py",
+            "x.py/readme.md",
+            "LICENSE",
+        ] {
+            assert!(!is_code(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn code_that_is_not_known_is_refused() {
+        let known = CodeFiles::Named(vec!["modeling_deepseek.py".to_owned()]);
+        known
+            .check("a/b", ["modeling_deepseek.py", "x.json"].into_iter())
+            .unwrap();
+        let error = known
+            .check(
+                "a/b",
+                ["modeling_deepseek.py", "evil/modeling_deepseek.py", "x.pkl"].into_iter(),
+            )
+            .unwrap_err();
+        assert_eq!(error.kind(), Kind::Integrity);
+        assert!(
+            error.message().contains("`evil/modeling_deepseek.py` and 1 more"),
+            "{}",
+            error.message()
+        );
+        CodeFiles::All.check("a/b", ["x.pkl"].into_iter()).unwrap();
+    }
+
+    #[test]
+    fn a_locked_file_must_be_there_and_the_same() {
+        let locked = [WeightFile {
+            path: "x".to_owned(),
+            size: 1,
+            hash: "a".to_owned(),
+        }];
+        check_locked("a/b", &locked, |_| Some((1, "a"))).unwrap();
+        for other in [Some((1, "b")), Some((2, "a")), None] {
+            assert_eq!(
+                check_locked("a/b", &locked, |_| other).unwrap_err().kind(),
+                Kind::Integrity
+            );
+        }
+    }
+
+    #[test]
+    fn licences_that_must_be_accepted() {
+        assert!(!must_be_accepted("mit") && !must_be_accepted("Apache-2.0") && !must_be_accepted(""));
+        assert!(must_be_accepted("other") && must_be_accepted("llama3.1"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_pattern_makes_it_panic(pattern in "\\PC{0,40}", path in "\\PC{0,40}") {
+            let selection = Selection { include: vec![pattern], exclude: Vec::new() };
+            if let Ok(patterns) = selection.compile() {
+                let _ = patterns.select(&path);
+            }
+        }
+    }
+}
