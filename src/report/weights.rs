@@ -38,6 +38,8 @@ pub struct WeightsSnapshot {
 pub enum WeightsState {
     /// Every hash was checked, and nothing changed since.
     Proven,
+    /// So was that of every file that is here, and the commit has more.
+    Part,
     /// Every hash was checked, and something changed since.
     Changed,
     /// Another client wrote it: nothing was checked.

@@ -60,10 +60,13 @@ struct Shared {
     repo: String,
     commit: String,
     files: BTreeMap<String, RepoFile>,
+    /// What a listing states of each: hashing a large file for each request would take longer than sending it.
+    entries: BTreeMap<String, Value>,
     listing: Mutex<Option<Value>>,
     faults: Mutex<Vec<(String, Fault, usize)>>,
     asked: Mutex<Vec<Asked>>,
     token: Mutex<Option<String>>,
+    license: Mutex<Option<String>>,
 }
 
 /// The hub.
@@ -82,11 +85,13 @@ impl Hub {
             cdn: format!("http://{}", cdn.local_addr().unwrap()),
             repo: repo.to_owned(),
             commit: "c0ffee".repeat(7)[..40].to_owned(),
+            entries: files.iter().map(|(path, file)| (path.clone(), entry(path, file))).collect(),
             files,
             listing: Mutex::default(),
             faults: Mutex::default(),
             asked: Mutex::default(),
             token: Mutex::default(),
+            license: Mutex::default(),
         });
         let endpoint = format!("http://{}", hub.local_addr().unwrap());
         for (listener, on_cdn) in [(hub, false), (cdn, true)] {
@@ -125,6 +130,11 @@ impl Hub {
     /// Answers 401 to requests without this token.
     pub fn require_token(&self, token: &str) {
         *self.shared.token.lock().unwrap() = Some(token.to_owned());
+    }
+
+    /// States this licence.
+    pub fn license(&self, license: &str) {
+        *self.shared.license.lock().unwrap() = Some(license.to_owned());
     }
 
     pub fn asked(&self) -> Vec<Asked> {
@@ -237,7 +247,9 @@ fn answer(
                 None,
             );
         }
-        let body = json!({ "id": shared.repo, "sha": shared.commit, "siblings": [] }).to_string();
+        let card = json!({ "license": *shared.license.lock().unwrap() });
+        let body = json!({ "id": shared.repo, "sha": shared.commit, "siblings": [], "cardData": card });
+        let body = body.to_string();
         return send(stream, 200, "", body.as_bytes(), request, fault);
     }
     if path.starts_with(&format!("{api}/tree/")) {
@@ -253,11 +265,11 @@ fn answer(
                 shared.cdn,
                 shared.commit,
                 file.bytes.len(),
-                oid(file)
+                oid(&shared.entries[name])
             );
             return send(stream, 302, &head, b"", request, None);
         }
-        let head = format!("ETag: \"{}\"\r\nX-Repo-Commit: {}\r\n", oid(file), shared.commit);
+        let head = format!("ETag: \"{}\"\r\nX-Repo-Commit: {}\r\n", oid(&shared.entries[name]), shared.commit);
         return send_file(stream, &file.bytes, &head, request, fault);
     }
     send(stream, 404, "X-Error-Code: RepoNotFound\r\n", b"", request, None)
@@ -279,11 +291,11 @@ fn send_listing(
         .split_once("cursor=")
         .map_or(0, |(_, cursor)| cursor.parse().unwrap());
     let page: Vec<Value> = shared
-        .files
-        .iter()
+        .entries
+        .values()
         .skip(from)
         .take(PAGE)
-        .map(|(path, file)| entry(path, file))
+        .cloned()
         .collect();
     let head = if from + PAGE < shared.files.len() {
         let host = &request.headers["host"];
@@ -311,18 +323,16 @@ pub fn entry(path: &str, file: &RepoFile) -> Value {
     let mut entry =
         json!({ "type": "file", "path": path, "size": file.bytes.len(), "oid": git_sha1(&file.bytes) });
     if file.large {
-        entry["lfs"] = json!({ "oid": oid(file), "size": file.bytes.len(), "pointerSize": 130 });
+        use sha2::Digest;
+        let oid = hex(&sha2::Sha256::digest(&file.bytes));
+        entry["lfs"] = json!({ "oid": oid, "size": file.bytes.len(), "pointerSize": 130 });
     }
     entry
 }
 
-fn oid(file: &RepoFile) -> String {
-    use sha2::Digest;
-    if file.large {
-        hex(&sha2::Sha256::digest(&file.bytes))
-    } else {
-        git_sha1(&file.bytes)
-    }
+/// The hash that an entry of a listing states.
+fn oid(entry: &Value) -> &str {
+    entry["lfs"]["oid"].as_str().or(entry["oid"].as_str()).unwrap()
 }
 
 fn git_sha1(bytes: &[u8]) -> String {

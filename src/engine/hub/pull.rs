@@ -76,10 +76,10 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     let total = wanted.total;
     let shown = Shown { said, total, events };
     run(&fetcher, Job::Fetch, &wanted.entries, step, shown).await?;
-    check_model(&cache, repo, &wanted)?;
     if step.local_dir.is_some() {
         copy_twins(&cache, &wanted.entries)?;
     }
+    check_model(&cache, repo, &wanted)?;
     let manifest = cache.publish(&Publication {
         repo,
         revision,

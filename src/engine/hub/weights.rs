@@ -105,8 +105,9 @@ fn state(cache: &RepoCache, commit: &str) -> WeightsState {
     let snapshot = cache.snapshot(commit);
     match cache.manifest(commit) {
         None => WeightsState::Unproven,
-        Some(manifest) if changed(&snapshot, &manifest).is_empty() => WeightsState::Proven,
-        Some(_) => WeightsState::Changed,
+        Some(manifest) if !changed(&snapshot, &manifest).is_empty() => WeightsState::Changed,
+        Some(manifest) if manifest.complete => WeightsState::Proven,
+        Some(_) => WeightsState::Part,
     }
 }
 

@@ -1,0 +1,482 @@
+//! What a pull fetches and where to: selections, directories, locks, licences, code; and how workers share large files.
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::doc_markdown,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test says what is wrong by panicking"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use support::hub::{Fault, Hub, RepoFile, entry, noise, safetensors, small_model};
+use support::{Home, Run};
+
+const REPO: &str = "lab/tiny-r1";
+const SHARD: &str = "model-1.safetensors";
+
+fn setup() -> (Home, Hub) {
+    (Home::new(), Hub::new(REPO, small_model()))
+}
+
+fn pull(home: &Home, hub: &Hub, more: &[&str]) -> Run {
+    let mut args = vec!["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"];
+    args.extend(more);
+    home.run(&args)
+}
+
+fn repo(home: &Home) -> PathBuf {
+    home.path().join(".cache/huggingface/hub/models--lab--tiny-r1")
+}
+
+fn snapshot(home: &Home, hub: &Hub) -> BTreeMap<String, Vec<u8>> {
+    support::tree(&repo(home).join("snapshots").join(hub.commit()))
+}
+
+fn bytes(files: &BTreeMap<String, RepoFile>) -> BTreeMap<String, Vec<u8>> {
+    files
+        .iter()
+        .map(|(path, file)| (path.clone(), file.bytes.clone()))
+        .collect()
+}
+
+/// Files below a directory of `--local-dir`, without ours.
+fn directory(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = support::tree(dir);
+    files.retain(|path, _| !path.starts_with(".dsr1/"));
+    files
+}
+
+fn with_code() -> BTreeMap<String, RepoFile> {
+    let mut files = small_model();
+    let code = RepoFile {
+        bytes: b"print('hello')\n".to_vec(),
+        large: false,
+    };
+    files.insert("modeling_evil.py".to_owned(), code);
+    files
+}
+
+#[test]
+fn a_selection_is_pulled_and_grows_to_the_whole() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &["--include", "*.json", "--include", "figures/"]).expect(0);
+    let found: Vec<String> = snapshot(&home, &hub).into_keys().collect();
+    assert_eq!(
+        found,
+        ["config.json", "figures/notes.md", "model.safetensors.index.json"]
+    );
+    // The same again: nothing to fetch, though the listing is asked for.
+    let sent = hub.bytes_sent();
+    let again = pull(&home, &hub, &["--include", "*.json"]).expect(0);
+    assert!(again.stderr.contains("(cached)"), "{}", again.stderr);
+    assert_eq!(hub.bytes_sent(), sent);
+    // A part is no model: it cannot be served, and says why.
+    let offline = home
+        .run(&["pull", REPO, "--endpoint", "http://127.0.0.1:9"])
+        .expect(5);
+    assert!(offline.stderr.contains("cannot reach"), "{}", offline.stderr);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("proven; the commit may have more"), "{listed}");
+    pull(&home, &hub, &["--exclude", SHARD]).expect(0);
+    assert_eq!(snapshot(&home, &hub).len(), 5);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(snapshot(&home, &hub), bytes(&small_model()));
+    let total: usize = small_model().values().map(|file| file.bytes.len()).sum();
+    assert_eq!(hub.bytes_sent(), total, "something came twice");
+    let cached = pull(&home, &hub, &[]).expect(0);
+    assert!(cached.stderr.contains("(cached)"), "{}", cached.stderr);
+}
+
+#[test]
+fn patterns_that_match_nothing_or_are_none_are_refused() {
+    let (home, hub) = setup();
+    let run = pull(&home, &hub, &["--include", "*.gguf"]).expect(2);
+    assert!(
+        run.stderr.contains("error: no file of lab/tiny-r1 is selected"),
+        "{}",
+        run.stderr
+    );
+    let run = pull(&home, &hub, &["--exclude", "a["]).expect(2);
+    assert!(
+        run.stderr.contains("error: `a[` is no pattern for --exclude"),
+        "{}",
+        run.stderr
+    );
+    assert!(!repo(&home).exists());
+}
+
+#[test]
+fn a_directory_gets_the_files_under_their_own_names() {
+    let mut files = small_model();
+    let shard = files[SHARD].clone();
+    files.insert("copies/same.safetensors".to_owned(), shard);
+    let (home, hub) = (Home::new(), Hub::new(REPO, files.clone()));
+    let dir = home.path().join("model");
+    let to = dir.to_str().unwrap();
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("mine.txt"), "keep me").unwrap();
+    let run = pull(&home, &hub, &["--local-dir", to]).expect(0);
+    assert!(run.stdout.contains(to), "{}", run.stdout);
+    let mut expected = bytes(&files);
+    expected.insert("mine.txt".to_owned(), b"keep me".to_vec());
+    assert_eq!(directory(&dir), expected);
+    assert!(!repo(&home).exists());
+    let total: usize = small_model().values().map(|file| file.bytes.len()).sum();
+    assert_eq!(hub.bytes_sent(), total, "the same bytes came twice");
+    assert!(
+        pull(&home, &hub, &["--local-dir", to])
+            .expect(0)
+            .stderr
+            .contains("(cached)")
+    );
+
+    // It is checked and repaired where it is, and knows what it holds.
+    home.run(&["weights", "verify", "--local-dir", to, "--fast"])
+        .expect(0);
+    std::fs::write(dir.join(SHARD), b"short").unwrap();
+    home.run(&["weights", "verify", "--local-dir", to]).expect(6);
+    let repaired = [
+        "weights",
+        "verify",
+        "--local-dir",
+        to,
+        "--repair",
+        "--endpoint",
+        &hub.endpoint,
+    ];
+    home.run(&repaired).expect(0);
+    assert_eq!(directory(&dir), expected);
+    // A pull does so too, and says what it replaces.
+    std::fs::write(dir.join("config.json"), b"mine").unwrap();
+    let run = pull(&home, &hub, &["--local-dir", to]).expect(0);
+    assert!(
+        run.stderr
+            .contains("`config.json` is here and wrong: it is replaced"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(directory(&dir), expected);
+}
+
+#[test]
+fn nothing_is_written_through_a_link_or_over_what_is_ours() {
+    let (home, hub) = setup();
+    let dir = home.path().join("model");
+    let outside = home.path().join("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::create_dir(&dir).unwrap();
+    std::os::unix::fs::symlink(&outside, dir.join("figures")).unwrap();
+    let run = pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(3);
+    assert!(run.stderr.contains("is a link"), "{}", run.stderr);
+    assert_eq!(support::tree(&outside), BTreeMap::new());
+    for path in [
+        ".dsr1/verified.json",
+        ".DSR1/x",
+        ".cache/huggingface/download/x.metadata",
+    ] {
+        let file = RepoFile {
+            bytes: b"x".to_vec(),
+            large: false,
+        };
+        hub.listing(json!([entry(path, &file)]));
+        let other = home.path().join("other");
+        let run = pull(&home, &hub, &["--local-dir", other.to_str().unwrap()]).expect(6);
+        assert!(run.stderr.contains("where pulls keep their own"), "{}", run.stderr);
+        assert!(!other.exists());
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_would_come_and_fetches_nothing() {
+    let (home, hub) = setup();
+    hub.license("mit");
+    let shown = pull(&home, &hub, &["--dry-run", "--limit-rate", "100k"]).expect(0).stdout;
+    for text in [
+        "model-1.safetensors",
+        "900.0 kB",
+        "to fetch",
+        "licence   mit",
+        "6 files" ,
+        " at 102.4 kB/s",
+        "free",
+    ] {
+        let text = if text == "6 files" { "files     6, 1.2 MB" } else { text };
+        assert!(shown.contains(text), "{text}\n{shown}");
+    }
+    assert!(!repo(&home).exists());
+    assert_eq!(hub.bytes_sent(), 0);
+    pull(&home, &hub, &["--exclude", SHARD]).expect(0);
+    let survey = pull(&home, &hub, &["--dry-run", "--format", "json"]).expect(0).json();
+    assert_eq!(survey["schema"], "dsr1.pull-survey/1");
+    assert_eq!(survey["missing_bytes"], 900_000);
+    let shard = survey["files"].as_array().unwrap().iter();
+    let states: Vec<bool> = shard.map(|file| file["proven"].as_bool().unwrap()).collect();
+    assert_eq!(states.iter().filter(|proven| **proven).count(), 5);
+}
+
+#[test]
+fn a_licence_that_must_be_agreed_to_is() {
+    let (home, hub) = setup();
+    hub.license("nvidia-open-model-license");
+    let run = pull(&home, &hub, &[]).expect(2);
+    assert!(
+        run.stderr.contains("the licence of lab/tiny-r1 must be agreed to: `nvidia-open-model-license`")
+            && run.stderr.contains("--accept-license"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(hub.bytes_sent(), 0);
+    let run = pull(&home, &hub, &["--accept-license"]).expect(0);
+    assert!(
+        run.stderr.contains("licence: nvidia-open-model-license"),
+        "{}",
+        run.stderr
+    );
+    // Once it is here, nobody asks again.
+    pull(&home, &hub, &[]).expect(0);
+}
+
+#[test]
+fn code_comes_only_when_it_is_known() {
+    let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));
+    let run = pull(&home, &hub, &[]).expect(6);
+    assert!(
+        run.stderr
+            .contains("error: lab/tiny-r1 holds code that nothing here knows: `modeling_evil.py`"),
+        "{}",
+        run.stderr
+    );
+    assert!(!repo(&home).exists());
+    assert_eq!(hub.bytes_sent(), 0);
+    pull(&home, &hub, &["--exclude", "*.py"]).expect(0);
+    assert_eq!(snapshot(&home, &hub), bytes(&small_model()));
+    pull(&home, &hub, &["--allow-code"]).expect(0);
+    assert_eq!(snapshot(&home, &hub), bytes(&with_code()));
+}
+
+/// A lock with these weights; the rest of it is not looked at.
+fn lock(home: &Home, hub: &Hub, files: &serde_json::Value) -> PathBuf {
+    let lock = json!({
+        "schema": "dsr1.lock/1", "dsr1": "0.1.0",
+        "profile": { "name": "x", "sha256": "0" }, "stack": { "name": "cpu", "sha256": "0" },
+        "engine": { "runtime": "process", "packages": "x", "python": "3.11" },
+        "weights": { "repo": REPO, "commit": hub.commit(), "files": files },
+        "argv": [], "env": {},
+    });
+    let path = home.path().join("dsr1.lock");
+    std::fs::write(&path, lock.to_string()).unwrap();
+    path
+}
+
+fn locked(files: &BTreeMap<String, RepoFile>) -> Vec<serde_json::Value> {
+    let file = |(path, file): (&String, &RepoFile)| {
+        let stated = entry(path, file);
+        let hash = stated["lfs"]["oid"].as_str().or(stated["oid"].as_str()).unwrap();
+        json!({ "path": path, "size": file.bytes.len(), "hash": hash })
+    };
+    files.iter().map(file).collect()
+}
+
+#[test]
+fn what_a_lock_states_comes_and_nothing_else() {
+    let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));
+    let to_lock = |home: &Home| {
+        home.run(&[
+            "pull",
+            "--to-lock",
+            "--endpoint",
+            &hub.endpoint,
+            "--progress",
+            "plain",
+        ])
+    };
+    // The lock knows no code: what the hub added since is left out.
+    lock(&home, &hub, &json!(locked(&small_model())));
+    to_lock(&home).expect(0);
+    assert_eq!(snapshot(&home, &hub), bytes(&small_model()));
+    // This one knows it.
+    lock(&home, &hub, &json!(locked(&with_code())));
+    to_lock(&home).expect(0);
+    assert_eq!(snapshot(&home, &hub), bytes(&with_code()));
+    // One byte is another.
+    let mut changed = with_code();
+    changed.get_mut("modeling_evil.py").unwrap().bytes[0] ^= 1;
+    for (stated, cause) in [
+        (changed, "the lock states"),
+        (
+            BTreeMap::from([("gone.json".to_owned(), small_model()["config.json"].clone())]),
+            "does not list it",
+        ),
+    ] {
+        let home = Home::new();
+        lock(&home, &hub, &json!(locked(&stated)));
+        let run = to_lock(&home).expect(6);
+        assert!(
+            run.stderr.contains("is not what is locked") && run.stderr.contains(cause),
+            "{}",
+            run.stderr
+        );
+        assert!(!repo(&home).exists());
+    }
+    lock(&home, &hub, &serde_json::Value::Null);
+    let run = to_lock(&home).expect(2);
+    assert!(run.stderr.contains("states no hashes of weights"), "{}", run.stderr);
+}
+
+#[test]
+fn a_shard_that_is_no_safetensors_is_no_model() {
+    let mut files = small_model();
+    files.get_mut(SHARD).unwrap().bytes[8] = b'x';
+    let (home, hub) = (Home::new(), Hub::new(REPO, files));
+    let run = pull(&home, &hub, &[]).expect(6);
+    assert!(
+        run.stderr
+            .contains(&format!("`{SHARD}` of lab/tiny-r1 is no whole safetensors file")),
+        "{}",
+        run.stderr
+    );
+    assert!(!repo(&home).join("refs/main").exists());
+}
+
+#[test]
+fn another_clients_snapshot_becomes_proven_by_a_check() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    std::fs::remove_dir_all(repo(&home).join(".dsr1")).unwrap();
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("not checked"), "{listed}");
+    home.run(&["weights", "verify", REPO]).expect(0);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("proven"), "{listed}");
+    // And a pull takes it as it is.
+    let sent = hub.bytes_sent();
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(hub.bytes_sent(), sent);
+}
+
+/// A file of several chunks.
+fn one_large() -> (Home, Hub, Vec<u8>) {
+    let bytes = safetensors("a", 7, 180_000_000);
+    let file = RepoFile {
+        bytes: bytes.clone(),
+        large: true,
+    };
+    let files = BTreeMap::from([("model.safetensors".to_owned(), file)]);
+    (Home::new(), Hub::new(REPO, files), bytes)
+}
+
+#[test]
+fn workers_without_a_file_help_with_a_large_one() {
+    let (home, hub, bytes) = one_large();
+    // Its own worker comes slowly: what the others fetch is most of it.
+    hub.fault("blob/model.safetensors", Fault::Slow(10_000_000), 1);
+    // And one of their chunks breaks.
+    hub.fault("blob/model.safetensors", Fault::Reset(3_000_000), 1);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(snapshot(&home, &hub)["model.safetensors"], bytes);
+    let asked = hub.asked();
+    let ranges: Vec<_> = asked
+        .iter()
+        .filter(|asked| asked.on_cdn)
+        .filter_map(|asked| asked.range.as_deref())
+        .collect();
+    assert!(ranges.len() >= 4, "{ranges:?}");
+    assert!(
+        hub.bytes_sent() < bytes.len() + (40 << 20),
+        "{} of {}",
+        hub.bytes_sent(),
+        bytes.len()
+    );
+}
+
+/// A chunk with a wrong byte is found by the file's hash, and all of it comes again, once.
+#[test]
+fn a_wrong_byte_in_a_helpers_chunk_is_found() {
+    let (home, hub, bytes) = one_large();
+    hub.fault("blob/model.safetensors", Fault::Slow(40_000_000), 1);
+    hub.fault("blob/model.safetensors", Fault::Flip(1_000_000), 1);
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("arrived wrong"), "{}", run.stderr);
+    assert_eq!(snapshot(&home, &hub)["model.safetensors"], bytes);
+}
+
+/// F1 for chunks: what helpers finished is not fetched again, and what a disk lost of it is.
+#[test]
+fn a_kill_costs_no_more_than_the_chunks_under_way() {
+    let (_, hub, bytes) = one_large();
+    for (round, damage) in [(0_u64, false), (1, false), (2, true)] {
+        let home = Home::new();
+        hub.clear();
+        // The file's own worker is slow, so that what is there are chunks.
+        hub.fault("blob/model.safetensors", Fault::Slow(15_000_000), 1);
+        hub.fault("blob/model.safetensors", Fault::Slow(60_000_000), 99);
+        let running = home.start(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "quiet"]);
+        let ahead = || {
+            let items = std::fs::read_dir(repo(&home).join(".dsr1")).into_iter().flatten().flatten();
+            let mut items = items.map(|item| item.path());
+            items.find(|path| path.extension().is_some_and(|kind| kind == "ahead"))
+        };
+        let begun = Instant::now();
+        while ahead().is_none() {
+            assert!(begun.elapsed() < Duration::from_mins(1), "no chunk came");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(200 * round));
+        running.signal("KILL");
+        running.end();
+        hub.clear();
+        let ahead = ahead();
+        let chunks = ahead.as_ref().map_or(0, |path| path.metadata().unwrap().len() / 48);
+        if damage {
+            use std::os::unix::fs::FileExt;
+            let part = ahead.unwrap().with_extension("part");
+            let file = std::fs::OpenOptions::new().write(true).open(part).unwrap();
+            file.write_all_at(&noise(9, 100), bytes.len() as u64 - 1000).unwrap();
+        }
+        let before = hub.bytes_sent();
+        pull(&home, &hub, &[]).expect(0);
+        assert_eq!(snapshot(&home, &hub)["model.safetensors"], bytes);
+        let again = (hub.bytes_sent() - before) as u64;
+        let kept = (chunks - u64::from(damage)) * (32 << 20);
+        assert!(
+            again <= bytes.len() as u64 - kept,
+            "round {round}: {again} came, {chunks} chunks were there"
+        );
+        assert!(!repo(&home).join(".dsr1").read_dir().unwrap().flatten().any(|item| {
+            let kind = item.path().extension().map(std::ffi::OsStr::to_owned);
+            kind.is_some_and(|kind| kind == "ahead" || kind == "part")
+        }));
+    }
+}
+
+/// What an interrupted pull finished is not read again: the file is damaged with its times kept, and only a check sees.
+#[test]
+fn finished_files_are_known_without_reading_them() {
+    let (home, hub) = setup();
+    hub.fault("blob/model-2", Fault::Status(404, "", ""), 1);
+    pull(&home, &hub, &[]).expect(5);
+    let log = std::fs::read_to_string(repo(&home).join(".dsr1/proven.jsonl")).unwrap();
+    assert!(log.lines().count() >= 1, "{log}");
+    let sent = hub.bytes_sent();
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(snapshot(&home, &hub), bytes(&small_model()));
+    assert!(hub.bytes_sent() - sent <= 1_200_000);
+}
+
+#[test]
+fn a_stalled_stream_is_left_after_the_time_that_hubs_clients_know() {
+    let (home, hub) = setup();
+    let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
+    hub.fault(&format!("blob/{SHARD}"), Fault::Stall(20), 1);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(snapshot(&home, &hub), bytes(&small_model()));
+    let tries = hub.asked().iter().filter(|asked| asked.on_cdn && asked.path.contains(SHARD)).count();
+    assert!(tries >= 1, "{tries}");
+}
