@@ -67,6 +67,8 @@ struct Shared {
     asked: Mutex<Vec<Asked>>,
     token: Mutex<Option<String>>,
     license: Mutex<Option<String>>,
+    /// Where the store of large files is, and what it calls them.
+    xet: Mutex<Option<(String, BTreeMap<String, String>)>>,
 }
 
 /// The hub.
@@ -92,6 +94,7 @@ impl Hub {
             asked: Mutex::default(),
             token: Mutex::default(),
             license: Mutex::default(),
+            xet: Mutex::default(),
         });
         let endpoint = format!("http://{}", hub.local_addr().unwrap());
         for (listener, on_cdn) in [(hub, false), (cdn, true)] {
@@ -130,6 +133,11 @@ impl Hub {
     /// Answers 401 to requests without this token.
     pub fn require_token(&self, token: &str) {
         *self.shared.token.lock().unwrap() = Some(token.to_owned());
+    }
+
+    /// Offers large files in a Xet store too: its URL, and the hash of each path there.
+    pub fn xet(&self, store: &str, hashes: BTreeMap<String, String>) {
+        *self.shared.xet.lock().unwrap() = Some((store.to_owned(), hashes));
     }
 
     /// States this licence.
@@ -252,6 +260,13 @@ fn answer(
         let body = body.to_string();
         return send(stream, 200, "", body.as_bytes(), request, fault);
     }
+    if path.starts_with(&format!("{api}/xet-read-token/")) {
+        let Some((store, _)) = shared.xet.lock().unwrap().clone() else {
+            return send(stream, 404, "", b"", request, None);
+        };
+        let token = json!({ "accessToken": "xet-token", "exp": 9_999_999_999_u64, "casUrl": store });
+        return send(stream, 200, "", token.to_string().as_bytes(), request, fault);
+    }
     if path.starts_with(&format!("{api}/tree/")) {
         return send_listing(shared, stream, request, fault);
     }
@@ -295,7 +310,15 @@ fn send_listing(
         .values()
         .skip(from)
         .take(PAGE)
-        .cloned()
+        .map(|entry| {
+            let mut entry = entry.clone();
+            if let Some((_, hashes)) = shared.xet.lock().unwrap().as_ref()
+                && let Some(hash) = hashes.get(entry["path"].as_str().unwrap())
+            {
+                entry["xetHash"] = json!(hash);
+            }
+            entry
+        })
         .collect();
     let head = if from + PAGE < shared.files.len() {
         let host = &request.headers["host"];

@@ -16,7 +16,7 @@ use crate::error::{Error, Kind};
 use crate::secret::Secret;
 
 /// Time for the head of an answer.
-pub(super) const HEAD: Duration = Duration::from_mins(1);
+const HEAD: Duration = Duration::from_mins(1);
 
 /// Where the files of one commit come from.
 #[derive(Clone)]
@@ -135,10 +135,13 @@ impl Source {
         match (&self.xet, &entry.xet, via) {
             (Some(xet), Some(hash), Via::Xet) => {
                 let frames = xet.open(self, hash, entry.size, range);
-                let frames = match tokio::time::timeout(self.idle.max(HEAD), frames).await {
+                let frames = match tokio::time::timeout(self.idle, frames).await {
                     Ok(Ok(frames)) => frames,
                     Ok(Err(cause)) => return Err(of_xet(entry, &cause)),
-                    Err(_) => return Err(of_xet(entry, "no answer for 60 s")),
+                    Err(_) => {
+                        let cause = format!("no answer for {} s", self.idle.as_secs());
+                        return Err(of_xet(entry, &cause));
+                    }
                 };
                 Ok(Arriving {
                     stream: Stream::Xet(frames),
