@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::listing::{Entry, Oid, is_commit};
+use super::part::{STEP, is_owned, owner, read_record};
 use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 use crate::facts::WeightFile;
@@ -20,6 +21,8 @@ use crate::plan::{CheckSnapshot, repo_folder};
 use crate::rehearsal;
 use crate::report::Pulled;
 
+/// What ends the names of what gets its own later.
+const TEMPORARY: &str = "new";
 /// Version of the manifest.
 const SCHEMA: &str = "dsr1.manifest/1";
 
@@ -142,9 +145,19 @@ impl RepoCache {
     /// Gives proven blobs their names in the snapshot, then says so: manifest, and the branch last.
     pub(super) fn publish(&self, repo: &str, revision: &str, commit: &str, entries: &[Entry]) -> Result<()> {
         let snapshot = self.snapshot(commit);
+        let mut dirs = BTreeSet::from([self.root.join("blobs")]);
         for entry in entries {
-            self.link(&snapshot, entry)?;
+            dirs.extend(self.link(&snapshot, entry)?);
         }
+        // All of it, also what was there: another client's blob, or a link whose pull was killed, was perhaps never
+        // synced, and a manifest must not outlive what it tells of.
+        for entry in entries {
+            sync(&self.blob(&entry.oid))?;
+        }
+        for dir in dirs {
+            sync(&dir)?;
+        }
+        self.tidy_records();
         let proven: Result<Vec<Proven>> = entries.iter().map(|entry| prove(&snapshot, entry)).collect();
         let manifest = Manifest {
             schema: SCHEMA.to_owned(),
@@ -154,39 +167,92 @@ impl RepoCache {
         };
         let text = serde_json::to_string_pretty(&manifest)
             .at(Kind::Internal, || "cannot write a manifest".to_owned())?;
-        files::write_atomic(&self.manifest_path(commit), text.as_bytes())?;
+        self.write(&self.manifest_path(commit), text.as_bytes())?;
         self.point(revision, commit)
     }
 
     /// Makes a branch or tag stand for a commit here.
     pub(super) fn point(&self, revision: &str, commit: &str) -> Result<()> {
+        self.tidy_temporaries();
         if is_commit(revision) {
             return Ok(());
         }
-        files::write_atomic(&self.root.join("refs").join(revision), commit.as_bytes())
+        self.write(&self.root.join("refs").join(revision), commit.as_bytes())
     }
 
-    /// Links a snapshot's path to its blob, replacing whatever was there, in one step.
-    fn link(&self, snapshot: &Path, entry: &Entry) -> Result<()> {
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        files::write_through(&self.temporary("file"), path, bytes)
+    }
+
+    /// A name for what gets its own by a rename. Not beside that: whatever is in `refs` is a branch.
+    fn temporary(&self, what: &str) -> PathBuf {
+        self.parts().join(format!("{what}.{}.{TEMPORARY}", owner()))
+    }
+
+    /// Removes what killed pulls were about to name.
+    fn tidy_temporaries(&self) {
+        for path in with_extension(&self.parts(), TEMPORARY) {
+            if owner_of(&path).is_some_and(|(_, owner)| !is_owned(&owner, &path)) {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Keeps the records whose pull was killed after it named the file, and removes those of no file.
+    fn tidy_records(&self) {
+        for path in with_extension(&self.parts(), "record") {
+            let Some((oid, owner)) = owner_of(&path) else {
+                continue;
+            };
+            if path.with_extension("part").exists() || is_owned(&owner, &path) {
+                continue;
+            }
+            let kept = self.parts().join(format!("{oid}.record"));
+            let whole = std::fs::metadata(self.root.join("blobs").join(&oid)).is_ok_and(|blob| {
+                blob.len() > STEP
+                    && read_record(&path)
+                        .last()
+                        .is_some_and(|(place, _)| *place == blob.len())
+            });
+            if !whole || kept.exists() || std::fs::rename(&path, &kept).is_err() {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    /// Links a snapshot's path to its blob, replacing whatever was there, in one step; returns the directories to sync.
+    fn link(&self, snapshot: &Path, entry: &Entry) -> Result<Vec<PathBuf>> {
         let path = snapshot.join(&entry.path);
         let dir = path.parent().unwrap_or(snapshot);
         make_dir(dir)?;
         // From the file's directory up to the repository: `snapshots/<commit>` and each directory of the path.
         let up = "../".repeat(2 + entry.path.matches('/').count());
         let target = format!("{up}blobs/{}", entry.oid.hex());
+        let dirs = dir.ancestors().take_while(|above| above.starts_with(&self.root));
+        let dirs = dirs.map(Path::to_owned).collect();
         if std::fs::read_link(&path).is_ok_and(|link| link == Path::new(&target)) {
-            return Ok(());
+            return Ok(dirs);
         }
         let failed = || format!("cannot link `{}`", path.display());
-        let temporary =
-            self.root
-                .join(".dsr1")
-                .join(format!("link-{}-{}", std::process::id(), entry.oid.hex()));
+        let temporary = self.temporary("link");
         let _ = std::fs::remove_file(&temporary);
         std::os::unix::fs::symlink(&target, &temporary).at(Kind::Host, failed)?;
         std::fs::rename(&temporary, &path).at(Kind::Host, failed)?;
-        sync_dir(dir)
+        Ok(dirs)
     }
+}
+
+fn with_extension(dir: &Path, extension: &str) -> impl Iterator<Item = PathBuf> {
+    let items = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    items
+        .map(|item| item.path())
+        .filter(move |path| path.extension().is_some_and(|found| found == extension))
+}
+
+/// The two parts of `WHAT.OWNER.EXTENSION`.
+fn owner_of(path: &Path) -> Option<(String, String)> {
+    let (what, owner) = path.file_stem()?.to_str()?.split_once('.')?;
+    Some((what.to_owned(), owner.to_owned()))
 }
 
 /// A revision becomes a path below `refs` and a part of a URL.
@@ -215,15 +281,25 @@ pub(super) fn make_dir(dir: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         made => made
             .and_then(|()| std::fs::set_permissions(dir, Permissions::from_mode(0o755)))
-            .at(Kind::Host, failed),
+            .at(Kind::Host, failed)
+            .and_then(|()| match dir.parent() {
+                // One that may not be read cannot be synced: it is not ours either.
+                Some(parent) if File::open(parent).is_ok() => sync_dir(parent),
+                _ => Ok(()),
+            }),
     }
 }
 
 /// Makes a rename survive a power cut.
 pub(super) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .at(Kind::Host, || format!("cannot sync `{}`", dir.display()))
+    sync(dir)
+}
+
+/// Makes a file's bytes, or a directory's names, survive a power cut.
+fn sync(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .at(Kind::Host, || format!("cannot sync `{}`", path.display()))
 }
 
 fn prove(snapshot: &Path, entry: &Entry) -> Result<Proven> {
