@@ -410,6 +410,53 @@ fn two_hundred_kills_at_any_time_leave_nothing_wrong_and_cost_no_more_than_a_ste
     );
 }
 
+/// F1: what kills leave in one cache does not add up.
+#[test]
+fn kills_one_after_another_leave_one_part_of_a_file_and_nothing_else() {
+    const KILLS: usize = 30;
+    let model = Model::of(&[21_000_000, 9_000_000, 3_000_000], 12);
+    let (home, hub) = (Home::new(), model.hub());
+    let cache = home.path().join("hub");
+    let mut random = Random::new("kills in one cache");
+    hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
+    let (mut most, mut named) = (0, 0);
+    for round in 0..KILLS {
+        let child = spawn(pull(&home, &hub, &cache, &[]));
+        std::thread::sleep(random.time(Duration::from_millis(400)));
+        kill(child);
+        assert_eq!(model.wrong(&cache), Vec::<String>::new(), "kill {round}");
+        let owned: Vec<PathBuf> = parts(&cache);
+        for oid in model.blobs().keys() {
+            let of_it = owned
+                .iter()
+                .filter(|part| part.to_string_lossy().contains(oid))
+                .count();
+            assert!(of_it <= 1, "kill {round}: {of_it} parts of {oid}");
+        }
+        // Beside parts and their records: what was about to get its name, and records whose parts just got theirs.
+        let mut beside = model.differences(&cache).1;
+        beside.retain(|name| {
+            let path = cache.join(FOLDER).join(name);
+            !owned.contains(&path) && !owned.contains(&path.with_extension("part"))
+        });
+        most = most.max(beside.len());
+        assert!(beside.len() <= 9, "kill {round}: {beside:?}");
+        // Names are given again, so that kills meet that too.
+        if model.phase(&cache) == "done" {
+            named += 1;
+            for dir in ["refs", "snapshots"] {
+                std::fs::remove_dir_all(cache.join(FOLDER).join(dir)).unwrap();
+            }
+        }
+    }
+    hub.clear();
+    run(pull(&home, &hub, &cache, &[])).expect(0);
+    assert_eq!(model.assert_whole(&cache, "at last"), Vec::<String>::new());
+    eprintln!(
+        "kills in one cache: silent wrong = 0; kills {KILLS}, done meanwhile {named}, at most {most} files beside parts"
+    );
+}
+
 /// System calls that change what is on a disk, by what they do; a `?` is for processors that lack one.
 const CHANGES: [(&str, &str, usize); 9] = [
     ("rename", "?rename,?renameat,renameat2", 1),

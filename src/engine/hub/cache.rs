@@ -144,6 +144,8 @@ impl RepoCache {
 
     /// Gives proven blobs their names in the snapshot, then says so: manifest, and the branch last.
     pub(super) fn publish(&self, repo: &str, revision: &str, commit: &str, entries: &[Entry]) -> Result<()> {
+        self.tidy_temporaries();
+        self.tidy_records();
         let snapshot = self.snapshot(commit);
         let mut dirs = BTreeSet::from([self.root.join("blobs")]);
         for entry in entries {
@@ -157,7 +159,6 @@ impl RepoCache {
         for dir in dirs {
             sync(&dir)?;
         }
-        self.tidy_records();
         let proven: Result<Vec<Proven>> = entries.iter().map(|entry| prove(&snapshot, entry)).collect();
         let manifest = Manifest {
             schema: SCHEMA.to_owned(),
