@@ -188,7 +188,11 @@ fn nothing_is_written_through_a_link_or_over_what_is_ours() {
         hub.listing(json!([entry(path, &file)]));
         let other = home.path().join("other");
         let run = pull(&home, &hub, &["--local-dir", other.to_str().unwrap()]).expect(6);
-        assert!(run.stderr.contains("where pulls keep their own"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("where pulls keep their own"),
+            "{}",
+            run.stderr
+        );
         assert!(!other.exists());
     }
 }
@@ -197,23 +201,31 @@ fn nothing_is_written_through_a_link_or_over_what_is_ours() {
 fn a_dry_run_says_what_would_come_and_fetches_nothing() {
     let (home, hub) = setup();
     hub.license("mit");
-    let shown = pull(&home, &hub, &["--dry-run", "--limit-rate", "100k"]).expect(0).stdout;
+    let shown = pull(&home, &hub, &["--dry-run", "--limit-rate", "100k"])
+        .expect(0)
+        .stdout;
     for text in [
         "model-1.safetensors",
         "900.0 kB",
         "to fetch",
         "licence   mit",
-        "6 files" ,
+        "6 files",
         " at 102.4 kB/s",
         "free",
     ] {
-        let text = if text == "6 files" { "files     6, 1.2 MB" } else { text };
+        let text = if text == "6 files" {
+            "files     6, 1.2 MB"
+        } else {
+            text
+        };
         assert!(shown.contains(text), "{text}\n{shown}");
     }
     assert!(!repo(&home).exists());
     assert_eq!(hub.bytes_sent(), 0);
     pull(&home, &hub, &["--exclude", SHARD]).expect(0);
-    let survey = pull(&home, &hub, &["--dry-run", "--format", "json"]).expect(0).json();
+    let survey = pull(&home, &hub, &["--dry-run", "--format", "json"])
+        .expect(0)
+        .json();
     assert_eq!(survey["schema"], "dsr1.pull-survey/1");
     assert_eq!(survey["missing_bytes"], 900_000);
     let shard = survey["files"].as_array().unwrap().iter();
@@ -227,7 +239,8 @@ fn a_licence_that_must_be_agreed_to_is() {
     hub.license("nvidia-open-model-license");
     let run = pull(&home, &hub, &[]).expect(2);
     assert!(
-        run.stderr.contains("the licence of lab/tiny-r1 must be agreed to: `nvidia-open-model-license`")
+        run.stderr
+            .contains("the licence of lab/tiny-r1 must be agreed to: `nvidia-open-model-license`")
             && run.stderr.contains("--accept-license"),
         "{}",
         run.stderr
@@ -327,7 +340,11 @@ fn what_a_lock_states_comes_and_nothing_else() {
     }
     lock(&home, &hub, &serde_json::Value::Null);
     let run = to_lock(&home).expect(2);
-    assert!(run.stderr.contains("states no hashes of weights"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("states no hashes of weights"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
@@ -419,7 +436,10 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
         hub.fault("blob/model.safetensors", Fault::Slow(60_000_000), 99);
         let running = home.start(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "quiet"]);
         let ahead = || {
-            let items = std::fs::read_dir(repo(&home).join(".dsr1")).into_iter().flatten().flatten();
+            let items = std::fs::read_dir(repo(&home).join(".dsr1"))
+                .into_iter()
+                .flatten()
+                .flatten();
             let mut items = items.map(|item| item.path());
             items.find(|path| path.extension().is_some_and(|kind| kind == "ahead"))
         };
@@ -433,12 +453,15 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
         running.end();
         hub.clear();
         let ahead = ahead();
-        let chunks = ahead.as_ref().map_or(0, |path| path.metadata().unwrap().len() / 48);
+        let chunks = ahead
+            .as_ref()
+            .map_or(0, |path| path.metadata().unwrap().len() / 48);
         if damage {
             use std::os::unix::fs::FileExt;
             let part = ahead.unwrap().with_extension("part");
             let file = std::fs::OpenOptions::new().write(true).open(part).unwrap();
-            file.write_all_at(&noise(9, 100), bytes.len() as u64 - 1000).unwrap();
+            file.write_all_at(&noise(9, 100), bytes.len() as u64 - 1000)
+                .unwrap();
         }
         let before = hub.bytes_sent();
         pull(&home, &hub, &[]).expect(0);
@@ -449,10 +472,17 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
             again <= bytes.len() as u64 - kept,
             "round {round}: {again} came, {chunks} chunks were there"
         );
-        assert!(!repo(&home).join(".dsr1").read_dir().unwrap().flatten().any(|item| {
-            let kind = item.path().extension().map(std::ffi::OsStr::to_owned);
-            kind.is_some_and(|kind| kind == "ahead" || kind == "part")
-        }));
+        assert!(
+            !repo(&home)
+                .join(".dsr1")
+                .read_dir()
+                .unwrap()
+                .flatten()
+                .any(|item| {
+                    let kind = item.path().extension().map(std::ffi::OsStr::to_owned);
+                    kind.is_some_and(|kind| kind == "ahead" || kind == "part")
+                })
+        );
     }
 }
 
@@ -477,6 +507,10 @@ fn a_stalled_stream_is_left_after_the_time_that_hubs_clients_know() {
     hub.fault(&format!("blob/{SHARD}"), Fault::Stall(20), 1);
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(snapshot(&home, &hub), bytes(&small_model()));
-    let tries = hub.asked().iter().filter(|asked| asked.on_cdn && asked.path.contains(SHARD)).count();
+    let tries = hub
+        .asked()
+        .iter()
+        .filter(|asked| asked.on_cdn && asked.path.contains(SHARD))
+        .count();
     assert!(tries >= 1, "{tries}");
 }

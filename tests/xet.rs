@@ -33,7 +33,14 @@ fn program() -> PathBuf {
     ONCE.call_once(|| {
         if !program.exists() {
             let built = Command::new("cargo")
-                .args(["install", STORE, "--features", "simulation", "--bin", "local_cas_server"])
+                .args([
+                    "install",
+                    STORE,
+                    "--features",
+                    "simulation",
+                    "--bin",
+                    "local_cas_server",
+                ])
                 .args(["--locked", "--debug", "--quiet", "--root"])
                 .arg(tools.join("xet"))
                 .arg("--target-dir")
@@ -64,14 +71,23 @@ impl Store {
         let dir = tempfile::Builder::new().prefix("dsr1-xet-").tempdir().unwrap();
         let port = free_port();
         let child = Command::new(program())
-            .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--data-directory"])
+            .args([
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+                "--data-directory",
+            ])
             .arg(dir.path())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
         let begun = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the store does not listen");
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "the store does not listen"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         Self {
@@ -84,7 +100,10 @@ impl Store {
     /// Puts files into it; returns what it calls them.
     fn upload(&self, files: &BTreeMap<String, RepoFile>) -> BTreeMap<String, String> {
         let work = tempfile::tempdir().unwrap();
-        let session = XetSessionBuilder::new().with_cache_dir(work.path()).build().unwrap();
+        let session = XetSessionBuilder::new()
+            .with_cache_dir(work.path())
+            .build()
+            .unwrap();
         let commit = session
             .new_upload_commit()
             .unwrap()
@@ -143,7 +162,10 @@ fn pull(home: &Home, hub: &Hub, more: &[&str]) -> Run {
 fn assert_whole(home: &Home, hub: &Hub) {
     let root = home.path().join(".cache/huggingface/hub/models--lab--in-xet");
     let found = support::tree(&root.join("snapshots").join(hub.commit()));
-    let expected = files().into_iter().map(|(path, file)| (path, file.bytes)).collect();
+    let expected = files()
+        .into_iter()
+        .map(|(path, file)| (path, file.bytes))
+        .collect();
     assert!(found == expected, "{:?}", found.keys());
 }
 
@@ -159,7 +181,9 @@ fn files_come_from_the_store_and_are_proven() {
     assert_whole(&home, &hub);
     assert_eq!(from_cdn(&hub), 0, "something came over HTTP");
     let tokens = hub.asked();
-    let tokens = tokens.iter().filter(|asked| asked.path.contains("xet-read-token"));
+    let tokens = tokens
+        .iter()
+        .filter(|asked| asked.path.contains("xet-read-token"));
     assert_eq!(tokens.count(), 1, "one token is enough for all files");
     // And nothing of the transport's stays behind.
     assert!(!home.path().join(".cache/huggingface/xet").exists());
@@ -196,7 +220,11 @@ fn a_store_that_does_not_answer_is_left_for_http() {
     hub.xet(&url, hashes);
     let home = Home::new().with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
     let run = pull(&home, &hub, &[]).expect(0);
-    assert!(run.stderr.contains("goes on over HTTP: Xet: no "), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("goes on over HTTP: Xet: no "),
+        "{}",
+        run.stderr
+    );
     assert_whole(&home, &hub);
     // Nor is one that is not there, or that the hub gives no token for.
     drop(silent);
@@ -219,7 +247,9 @@ fn a_killed_pull_from_the_store_goes_on_where_it_was() {
     std::thread::sleep(Duration::from_millis(2500));
     running.signal("KILL");
     running.end();
-    let parts = home.path().join(".cache/huggingface/hub/models--lab--in-xet/.dsr1");
+    let parts = home
+        .path()
+        .join(".cache/huggingface/hub/models--lab--in-xet/.dsr1");
     assert!(parts.is_dir());
     let report = pull(&home, &hub, &["--format", "json"]).expect(0).json();
     let fetched = report["steps"][0]["outcome"]["fetched_bytes"].as_u64().unwrap();

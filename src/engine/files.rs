@@ -8,6 +8,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
 use crate::error::{At, Kind, Result};
 use crate::event::StepEvents;
 
@@ -16,24 +19,34 @@ use crate::event::StepEvents;
 /// # Errors
 /// [`Kind::Host`] when the filesystem refuses.
 pub(super) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    write_through(&temporary, path, bytes)
+}
+
+/// As [`write_atomic`], under a temporary name of the caller's, on the same filesystem.
+///
+/// # Errors
+/// [`Kind::Host`] when the filesystem refuses.
+pub(super) fn write_through(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = || format!("cannot write `{}`", path.display());
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).at(Kind::Host, failed)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = dir.join(format!(".{name}.{}", std::process::id()));
     let write = || -> std::io::Result<()> {
-        let mut file = File::create(&temporary)?;
+        let mut file = File::create(temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
+        std::fs::rename(temporary, path)?;
         File::open(dir)?.sync_all()
     };
     write()
-        .inspect_err(|_| drop(std::fs::remove_file(&temporary)))
+        .inspect_err(|_| drop(std::fs::remove_file(temporary)))
         .at(Kind::Host, failed)
 }
 
-/// Takes an exclusive lock on `path`, waiting with a note while another process holds it.
+/// Takes an exclusive lock on `path`, waiting with a note while another process holds it. A filesystem that has no
+/// locks (Lustre without `flock`, NFS without a lock daemon) gives none, which is noted: whoever must not rely on
+/// them has other means.
 ///
 /// # Errors
 /// [`Kind::Host`] when the lock file cannot be opened.
@@ -50,7 +63,14 @@ pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Re
         .open(path)
         .at(Kind::Host, failed)?;
     let mut told = false;
-    while rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+    while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        if !matches!(error, Errno::WOULDBLOCK | Errno::INTR) {
+            events.note(format!(
+                "`{}` cannot be locked ({error}): going on without",
+                path.display()
+            ));
+            break;
+        }
         if !told {
             events.note(format!("waiting: {held}"));
             told = true;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub enum Fault {
 /// One request that was made.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    /// Requests that came before.
+    pub number: usize,
     pub on_cdn: bool,
     pub method: String,
     pub path: String,
@@ -64,6 +67,7 @@ struct Shared {
     entries: BTreeMap<String, Value>,
     listing: Mutex<Option<Value>>,
     faults: Mutex<Vec<(String, Fault, usize)>>,
+    arrived: AtomicUsize,
     asked: Mutex<Vec<Asked>>,
     token: Mutex<Option<String>>,
     license: Mutex<Option<String>>,
@@ -87,10 +91,14 @@ impl Hub {
             cdn: format!("http://{}", cdn.local_addr().unwrap()),
             repo: repo.to_owned(),
             commit: "c0ffee".repeat(7)[..40].to_owned(),
-            entries: files.iter().map(|(path, file)| (path.clone(), entry(path, file))).collect(),
+            entries: files
+                .iter()
+                .map(|(path, file)| (path.clone(), entry(path, file)))
+                .collect(),
             files,
             listing: Mutex::default(),
             faults: Mutex::default(),
+            arrived: AtomicUsize::default(),
             asked: Mutex::default(),
             token: Mutex::default(),
             license: Mutex::default(),
@@ -153,10 +161,22 @@ impl Hub {
         &self.shared.commit
     }
 
+    /// Requests that came so far.
+    pub fn arrived(&self) -> usize {
+        self.shared.arrived.load(Ordering::Relaxed)
+    }
+
     /// Bytes of file bodies that were sent.
     pub fn bytes_sent(&self) -> usize {
+        self.bytes_sent_since(0)
+    }
+
+    /// Bytes of file bodies that were sent, but for the first `number` requests: a client that was killed may still
+    /// be sent what it asked for.
+    pub fn bytes_sent_since(&self, number: usize) -> usize {
         self.asked()
             .iter()
+            .filter(|asked| asked.number >= number)
             .filter(|asked| asked.method == "GET" && asked.path.contains("resolve") || asked.on_cdn)
             .map(|asked| asked.sent)
             .sum()
@@ -194,8 +214,10 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
 
 fn serve(shared: &Shared, stream: &TcpStream, on_cdn: bool) -> Option<()> {
     let request = read_request(stream)?;
+    let number = shared.arrived.fetch_add(1, Ordering::Relaxed);
     let fault = take_fault(shared, &request);
     let mut asked = Asked {
+        number,
         on_cdn,
         method: request.method.clone(),
         path: request.path.clone(),
@@ -284,7 +306,11 @@ fn answer(
             );
             return send(stream, 302, &head, b"", request, None);
         }
-        let head = format!("ETag: \"{}\"\r\nX-Repo-Commit: {}\r\n", oid(&shared.entries[name]), shared.commit);
+        let head = format!(
+            "ETag: \"{}\"\r\nX-Repo-Commit: {}\r\n",
+            oid(&shared.entries[name]),
+            shared.commit
+        );
         return send_file(stream, &file.bytes, &head, request, fault);
     }
     send(stream, 404, "X-Error-Code: RepoNotFound\r\n", b"", request, None)
@@ -424,8 +450,8 @@ fn send(
         Some(Fault::EndEarly(_)) => String::new(),
         Some(Fault::Packed) => format!("Content-Length: {announced}\r\nContent-Encoding: gzip\r\n"),
         Some(Fault::NewEtag) => {
-            static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-            let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            static NUMBER: AtomicUsize = AtomicUsize::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             sent = sent.min(400_000);
             format!("Content-Length: {announced}\r\nETag: \"{number}\"\r\n")
         }

@@ -7,23 +7,18 @@
 
 use std::collections::BTreeSet;
 use std::fs::{File, Permissions};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
 use super::listing::{Entry, is_commit};
+use super::part::owner;
+use super::tidy;
 use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
-use crate::facts::WeightFile;
-use crate::plan::{CheckSnapshot, PullSnapshot, repo_folder};
-use crate::rehearsal;
-use crate::report::Pulled;
+use crate::plan::{PullSnapshot, repo_folder};
 
-/// Version of the manifest.
-const SCHEMA: &str = "dsr1.manifest/1";
-
+/// What ends the names of what gets its own later.
+pub(super) const TEMPORARY: &str = "new";
 /// Where the files of one repository are.
 #[derive(Debug, Clone)]
 pub(super) struct RepoCache {
@@ -38,51 +33,6 @@ enum Layout {
     Cache,
     /// Their own names in a directory of the user's.
     Directory,
-}
-
-/// What was proven, and what the files looked like then: a later check compares metadata instead of hashing
-/// 689 GB again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Manifest {
-    schema: String,
-    pub(super) repo: String,
-    pub(super) commit: String,
-    /// Whether these are all files of the commit, and not a selection.
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
-    pub(super) complete: bool,
-    pub(super) files: Vec<Proven>,
-}
-
-const fn yes() -> bool {
-    true
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-const fn is_true(flag: &bool) -> bool {
-    *flag
-}
-
-/// One proven file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Proven {
-    pub(super) path: String,
-    pub(super) size: u64,
-    /// SHA-256 or git's blob SHA-1, in hex.
-    pub(super) oid: String,
-    modified_ns: i128,
-    inode: u64,
-}
-
-/// A snapshot that is about to be one.
-pub(super) struct Publication<'a> {
-    pub(super) repo: &'a str,
-    /// Branch, tag or commit that was asked for.
-    pub(super) revision: &'a str,
-    pub(super) commit: &'a str,
-    /// Files that are in their places and proven.
-    pub(super) entries: &'a [Entry],
-    /// Whether they are all that the commit has.
-    pub(super) complete: bool,
 }
 
 impl RepoCache {
@@ -183,10 +133,6 @@ impl RepoCache {
         }
     }
 
-    fn manifest_path(&self, commit: &str) -> PathBuf {
-        self.root.join(".dsr1").join(format!("verified-{commit}.json"))
-    }
-
     /// Makes the directories that a pull writes to.
     pub(super) fn prepare(&self) -> Result<()> {
         let dirs: &[&str] = match self.layout {
@@ -208,83 +154,64 @@ impl RepoCache {
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// The manifest of a commit.
-    pub(super) fn manifest(&self, commit: &str) -> Option<Manifest> {
-        let bytes = std::fs::read(self.manifest_path(commit)).ok()?;
-        let manifest: Manifest = serde_json::from_slice(&bytes).ok()?;
-        (manifest.schema == SCHEMA && manifest.commit == commit).then_some(manifest)
-    }
-
-    /// Gives proven files their names in the snapshot, then says so: manifest, and the branch last. What an earlier
-    /// selection proved of the same commit stays in the manifest.
-    pub(super) fn publish(&self, publication: &Publication<'_>) -> Result<Manifest> {
-        let Publication {
-            repo,
-            revision,
-            commit,
-            entries,
-            complete,
-        } = *publication;
-        let snapshot = self.snapshot(commit);
-        if self.layout == Layout::Cache {
-            for entry in entries {
-                self.link(&snapshot, entry)?;
-            }
-        }
-        let proven: Result<Vec<Proven>> = entries.iter().map(|entry| prove(&snapshot, entry)).collect();
-        let mut files = proven?;
-        if let Some(before) = self.manifest(commit).filter(|_| !complete) {
-            let is_new = |file: &Proven| files.iter().all(|other| other.path != file.path);
-            let kept = before
-                .files
-                .into_iter()
-                .filter(|file| is_new(file) && unchanged(&snapshot, file));
-            let kept: Vec<Proven> = kept.collect();
-            files.extend(kept);
-            files.sort_by(|a, b| a.path.cmp(&b.path));
-        }
-        let manifest = Manifest {
-            schema: SCHEMA.to_owned(),
-            repo: repo.to_owned(),
-            commit: commit.to_owned(),
-            complete,
-            files,
-        };
-        let text = serde_json::to_string_pretty(&manifest)
-            .at(Kind::Internal, || "cannot write a manifest".to_owned())?;
-        files::write_atomic(&self.manifest_path(commit), text.as_bytes())?;
-        self.point(revision, commit)?;
-        Ok(manifest)
-    }
-
     /// Makes a branch or tag stand for a commit here.
     pub(super) fn point(&self, revision: &str, commit: &str) -> Result<()> {
+        tidy::temporaries(self);
         if is_commit(revision) {
             return Ok(());
         }
-        files::write_atomic(&self.refs().join(revision), commit.as_bytes())
+        self.write(&self.refs().join(revision), commit.as_bytes())
     }
 
-    /// Links a snapshot's path to its blob, replacing whatever was there, in one step.
-    fn link(&self, snapshot: &Path, entry: &Entry) -> Result<()> {
+    /// Writes a file of ours, whole or not at all.
+    pub(super) fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        files::write_through(&self.temporary("file"), path, bytes)
+    }
+
+    /// A name for what gets its own by a rename. Not beside that: whatever is in `refs` is a branch.
+    fn temporary(&self, what: &str) -> PathBuf {
+        self.parts().join(format!("{what}.{}.{TEMPORARY}", owner()))
+    }
+
+    /// Gives files that are in their places their names in the snapshot, and has the disk keep all of it: also what was
+    /// there. Another client's blob, or a link whose pull was killed, was perhaps never synced.
+    pub(super) fn settle(&self, snapshot: &Path, entries: &[Entry]) -> Result<()> {
+        let mut dirs = BTreeSet::new();
+        for entry in entries {
+            dirs.extend(self.directories(&self.place(entry)));
+            if self.layout == Layout::Cache {
+                dirs.extend(self.link(snapshot, entry)?);
+            }
+        }
+        let mut paths = entries.iter().map(|entry| self.place(entry)).chain(dirs);
+        paths.try_for_each(|path| sync(&path))
+    }
+
+    /// The directories from a file's up to the root.
+    fn directories(&self, path: &Path) -> Vec<PathBuf> {
+        let above = path.ancestors().skip(1);
+        let above = above.take_while(|dir| dir.starts_with(&self.root));
+        above.map(Path::to_owned).collect()
+    }
+
+    /// Links a snapshot's path to its blob, replacing whatever was there, in one step; returns the directories to sync.
+    fn link(&self, snapshot: &Path, entry: &Entry) -> Result<Vec<PathBuf>> {
         let path = snapshot.join(&entry.path);
         let dir = path.parent().unwrap_or(snapshot);
         make_dir(dir)?;
         // From the file's directory up to the repository: `snapshots/<commit>` and each directory of the path.
         let up = "../".repeat(2 + entry.path.matches('/').count());
         let target = format!("{up}blobs/{}", entry.oid.hex());
+        let dirs = self.directories(&path);
         if std::fs::read_link(&path).is_ok_and(|link| link == Path::new(&target)) {
-            return Ok(());
+            return Ok(dirs);
         }
         let failed = || format!("cannot link `{}`", path.display());
-        let temporary =
-            self.root
-                .join(".dsr1")
-                .join(format!("link-{}-{}", std::process::id(), entry.oid.hex()));
+        let temporary = self.temporary("link");
         let _ = std::fs::remove_file(&temporary);
         std::os::unix::fs::symlink(&target, &temporary).at(Kind::Host, failed)?;
         std::fs::rename(&temporary, &path).at(Kind::Host, failed)?;
-        sync_dir(dir)
+        Ok(dirs)
     }
 }
 
@@ -314,164 +241,25 @@ pub(super) fn make_dir(dir: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         made => made
             .and_then(|()| std::fs::set_permissions(dir, Permissions::from_mode(0o755)))
-            .at(Kind::Host, failed),
+            .at(Kind::Host, failed)
+            .and_then(|()| match dir.parent() {
+                // One that may not be read cannot be synced: it is not ours either.
+                Some(parent) if File::open(parent).is_ok() => sync_dir(parent),
+                _ => Ok(()),
+            }),
     }
 }
 
 /// Makes a rename survive a power cut.
 pub(super) fn sync_dir(dir: &Path) -> Result<()> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .at(Kind::Host, || format!("cannot sync `{}`", dir.display()))
+    sync(dir)
 }
 
-fn prove(snapshot: &Path, entry: &Entry) -> Result<Proven> {
-    let path = snapshot.join(&entry.path);
-    let meta = std::fs::metadata(&path).at(Kind::Host, || format!("cannot read `{}`", path.display()))?;
-    Ok(Proven {
-        path: entry.path.clone(),
-        size: entry.size,
-        oid: entry.oid.hex().to_owned(),
-        modified_ns: modified_ns(&meta),
-        inode: meta.ino(),
-    })
-}
-
-fn modified_ns(meta: &std::fs::Metadata) -> i128 {
-    i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())
-}
-
-/// Whether a proven file looks as it did when it was proven.
-pub(super) fn unchanged(snapshot: &Path, file: &Proven) -> bool {
-    std::fs::metadata(snapshot.join(&file.path)).is_ok_and(|meta| {
-        meta.is_file()
-            && meta.len() == file.size
-            && modified_ns(&meta) == file.modified_ns
-            && meta.ino() == file.inode
-    })
-}
-
-/// The commit of a revision in a cache, when its snapshot was proven.
-#[must_use]
-pub fn cached_commit(cache_dir: &Path, repo: &str, revision: &str) -> Option<String> {
-    let cache = RepoCache::new(cache_dir, repo);
-    let commit = cache.commit(revision)?;
-    cache.manifest(&commit).map(|_| commit)
-}
-
-/// The proven files of a snapshot, when nothing changed since; `None` otherwise.
-#[must_use]
-pub fn proven_files(cache_dir: &Path, repo: &str, commit: &str) -> Option<Vec<WeightFile>> {
-    let cache = RepoCache::new(cache_dir, repo);
-    let manifest = cache.manifest(commit)?;
-    let snapshot = cache.snapshot(commit);
-    let whole = manifest.files.iter().all(|file| unchanged(&snapshot, file));
-    whole.then(|| {
-        let file = |file: &Proven| WeightFile {
-            path: file.path.clone(),
-            size: file.size,
-            hash: file.oid.clone(),
-        };
-        manifest.files.iter().map(file).collect()
-    })
-}
-
-/// Checks that a snapshot was proven, that nothing changed since, and that no shard is missing.
-///
-/// # Errors
-/// [`Kind::Hub`] when it was never pulled; [`Kind::Integrity`] when it is not what was proven.
-pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
-    let CheckSnapshot {
-        repo,
-        revision,
-        cache_dir,
-    } = step;
-    let cache = RepoCache::new(Path::new(cache_dir), repo);
-    let again = if repo == rehearsal::REPO {
-        "dsr1 up --profile rehearsal makes and pulls it".to_owned()
-    } else {
-        format!("dsr1 pull {repo} --revision {revision}")
-    };
-    let found = cache.commit(revision).and_then(|commit| cache.manifest(&commit));
-    let Some(manifest) = found else {
-        return Err(
-            Error::new(Kind::Hub, format!("{repo}@{revision} is not in the cache"))
-                .cause(format!("no proven snapshot in `{cache_dir}`"))
-                .hint(again),
-        );
-    };
-    let snapshot = cache.snapshot(&manifest.commit);
-    if let Some(file) = manifest.files.iter().find(|file| !unchanged(&snapshot, file)) {
-        return Err(Error::new(
-            Kind::Integrity,
-            format!("`{}` of {repo} is not what was proven", file.path),
-        )
-        .cause("its size, time or inode changed after the pull, or it is gone")
-        .hint(again));
-    }
-    let paths: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
-    if let Some(missing) = missing_shard(&snapshot, &paths) {
-        let cause = if manifest.complete {
-            "model.safetensors.index.json names it, and the repository does not have it"
-        } else {
-            "only a part of the repository was pulled"
-        };
-        return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
-            .cause(cause)
-            .hint(again));
-    }
-    if !manifest.complete && !is_model(&paths) {
-        return Err(Error::new(Kind::Integrity, format!("{repo} is not whole"))
-            .cause("only a part of the repository was pulled: configuration or weights lack")
-            .hint(again));
-    }
-    Ok(pulled(repo, revision, &snapshot, &manifest, 0))
-}
-
-/// What there is, in the terms of a report.
-pub(super) fn pulled(
-    repo: &str,
-    revision: &str,
-    snapshot: &Path,
-    manifest: &Manifest,
-    fetched_bytes: u64,
-) -> Pulled {
-    Pulled {
-        repo: repo.to_owned(),
-        revision: revision.to_owned(),
-        commit: manifest.commit.clone(),
-        snapshot: snapshot.to_string_lossy().into_owned(),
-        files: manifest.files.len(),
-        total_bytes: manifest.files.iter().map(|file| file.size).sum(),
-        fetched_bytes,
-        cached: fetched_bytes == 0,
-    }
-}
-
-/// Whether these are what an engine needs at least; whether every shard is there is another question.
-fn is_model(paths: &BTreeSet<&str>) -> bool {
-    paths.contains("config.json") && (paths.contains(INDEX) || paths.contains("model.safetensors"))
-}
-
-/// The index of a sharded model.
-pub(super) const INDEX: &str = "model.safetensors.index.json";
-
-/// A shard that the snapshot's index names and `paths` lacks.
-pub(super) fn missing_shard(snapshot: &Path, paths: &BTreeSet<&str>) -> Option<String> {
-    missing_from(&snapshot.join(INDEX), paths)
-}
-
-/// A shard that the index in the file `index` names and `paths` lacks.
-pub(super) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> Option<String> {
-    let index: Value = serde_json::from_slice(&std::fs::read(index).ok()?).ok()?;
-    let shards = index["weight_map"]
-        .as_object()?
-        .values()
-        .filter_map(Value::as_str);
-    shards
-        .into_iter()
-        .find(|shard| !paths.contains(shard))
-        .map(str::to_owned)
+/// Makes a file's bytes, or a directory's names, survive a power cut.
+fn sync(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .at(Kind::Host, || format!("cannot sync `{}`", path.display()))
 }
 
 #[cfg(test)]

@@ -23,8 +23,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::cache::{RepoCache, missing_shard};
+use super::cache::RepoCache;
 use super::listing::{Entry, Oid};
+use super::manifest::missing_shard;
 use crate::error::{Error, Kind, Result};
 use crate::plan::ServeMirror;
 

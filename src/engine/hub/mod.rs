@@ -23,8 +23,14 @@
 //! | `proven` | a log of files that were proven |
 //! | `repair` | a file that went bad: only what is bad is fetched |
 //! | `weights` | what is in the cache, whether it is still right, and its removal |
-//! | `cache` | the cache layout, the manifest of what was proven |
+//! | `cache` | where files are: in the hub cache, or a directory |
+//! | `manifest` | what was proven of a snapshot |
+//! | `tidy` | what killed pulls leave |
+//! | `wanted` | which files of a revision are to come |
+//! | `survey` | what a pull would fetch |
+//! | `space` | room for it |
 //! | `pull` | a whole snapshot |
+//! | `twins` | the same bytes under two names, in a directory |
 //! | `write` | the rehearsal model |
 //! | `mirror` | the cache as a hub |
 
@@ -36,6 +42,7 @@ mod growth;
 mod hash;
 mod help;
 mod listing;
+mod manifest;
 mod mirror;
 mod part;
 mod proven;
@@ -43,16 +50,22 @@ mod pull;
 mod remote;
 mod repair;
 mod source;
+mod space;
+mod survey;
 mod tensors;
+mod tidy;
+mod twins;
+mod wanted;
 mod watch;
 mod weights;
 mod workers;
 mod write;
 mod xet;
 
-pub use cache::{cached_commit, check_snapshot, proven_files};
+pub use manifest::{cached_commit, check_snapshot, proven_files};
 pub use mirror::{Mirror, mirror};
-pub use pull::{pull, survey};
+pub use pull::pull;
+pub use survey::survey;
 pub use tensors::model_facts;
 pub use weights::{described_directory, list, remove, verify};
 pub use write::{rehearsal_commit, write_model};

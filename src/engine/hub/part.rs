@@ -24,7 +24,7 @@ use super::listing::Entry;
 use crate::error::{At, Error, Kind, Result};
 
 /// Bytes between two records: what a kill costs at most, for each file under way.
-const STEP: u64 = 4 << 20;
+pub(super) const STEP: u64 = 4 << 20;
 /// Bytes between two requests to the disk to keep what it has: what a power cut costs, about.
 const SYNC: u64 = 64 << 20;
 /// A slow stream is recorded this often.
@@ -393,7 +393,7 @@ impl PartChunk {
 }
 
 /// This process, as parts name it: host, process id, start time. A process id alone comes back.
-fn owner() -> String {
+pub(super) fn owner() -> String {
     let pid = std::process::id();
     format!("{}.{pid}-{}", host(), started(pid).unwrap_or(0))
 }
@@ -417,7 +417,7 @@ fn started(pid: u32) -> Option<u64> {
 }
 
 /// Whether the process that a part's name tells still writes to it.
-fn is_owned(name: &str, path: &Path) -> bool {
+pub(super) fn is_owned(name: &str, path: &Path) -> bool {
     let Some((on, process)) = name.rsplit_once('.') else {
         return false;
     };
@@ -427,7 +427,7 @@ fn is_owned(name: &str, path: &Path) -> bool {
             .and_then(|(pid, start)| Some((pid.parse().ok()?, start.parse::<u64>().ok()?)));
         return process.is_some_and(|(pid, start)| pid != std::process::id() && started(pid) == Some(start));
     }
-    let changed = std::fs::metadata(path).and_then(|meta| meta.modified());
+    let changed = std::fs::symlink_metadata(path).and_then(|meta| meta.modified());
     changed.is_ok_and(|when| {
         let age = SystemTime::now().duration_since(when);
         // A clock that is behind says nothing about age.

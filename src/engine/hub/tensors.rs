@@ -11,7 +11,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::cache::{INDEX, RepoCache};
+use super::cache::RepoCache;
+use super::manifest::INDEX;
 use crate::error::{At, Error, Kind, Result};
 use crate::facts::{ModelFacts, WeightSizes};
 use crate::plan::memory::classify;

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::cache::{INDEX, Manifest, Publication, RepoCache, missing_from, unchanged};
+use super::cache::RepoCache;
 use super::hash::Hasher;
 use super::listing::{Entry, Oid, is_commit};
+use super::manifest::{INDEX, Manifest, Proven, Publication, missing_from, unchanged};
 use super::mirror::collect;
 use super::part::{self, parts};
 use super::proven::ProvenLog;
@@ -114,7 +115,7 @@ fn state(cache: &RepoCache, commit: &str) -> WeightsState {
 /// What a snapshot must hold: as its manifest says, else as the names of its blobs promise.
 fn entries(cache: &RepoCache, commit: &str) -> Vec<Entry> {
     if let Some(Manifest { files, .. }) = cache.manifest(commit) {
-        let entry = |file: super::cache::Proven| {
+        let entry = |file: Proven| {
             Some(Entry {
                 oid: Oid::from_blob_name(&file.oid)?,
                 path: file.path,

@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
@@ -23,15 +25,28 @@ pub(super) enum Job {
     Repair,
 }
 
-/// Workers under way. Dropping it ends them soon: their parts stay.
+/// How long a worker may take to note how far it came, when the pull is given up.
+const LAST_NOTE: Duration = Duration::from_millis(500);
+
+/// Workers under way. Dropping it ends them: their parts stay, with what they noted.
 pub(super) struct Workers {
     job: Job,
     ended: mpsc::UnboundedReceiver<Result<Entry>>,
     sender: mpsc::UnboundedSender<Result<Entry>>,
     queue: Arc<Mutex<VecDeque<Entry>>>,
     left: usize,
-    started: usize,
+    threads: Vec<JoinHandle<()>>,
     stop: watch::Sender<()>,
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        let _ = self.stop.send(());
+        let begun = Instant::now();
+        while self.threads.iter().any(|thread| !thread.is_finished()) && begun.elapsed() < LAST_NOTE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
 }
 
 impl Workers {
@@ -47,7 +62,7 @@ impl Workers {
             sender,
             left: entries.len(),
             queue: Arc::new(Mutex::new(VecDeque::from(entries))),
-            started: 0,
+            threads: Vec::new(),
             stop: watch::channel(()).0,
         };
         workers.grow(fetcher, count.max(1))?;
@@ -67,11 +82,11 @@ impl Workers {
                 ended: self.sender.clone(),
             };
             let stopped = self.stop.subscribe();
-            let thread = std::thread::Builder::new().name(format!("pull-{}", self.started));
+            let thread = std::thread::Builder::new().name(format!("pull-{}", self.threads.len()));
             match thread.spawn(move || worker.run(stopped)) {
-                Ok(_) => self.started += 1,
+                Ok(thread) => self.threads.push(thread),
                 // Those that are there do the work.
-                Err(_) if self.started > 0 => return Ok(()),
+                Err(_) if !self.threads.is_empty() => return Ok(()),
                 Err(error) => return Err(error).at(Kind::Host, || "cannot start a thread".to_owned()),
             }
         }

@@ -5,9 +5,10 @@ use std::path::Path;
 use sha1::Sha1;
 use sha2::Digest;
 
-use super::cache::{Publication, RepoCache};
+use super::cache::RepoCache;
 use super::hash::Hasher;
 use super::listing::{Entry, Oid};
+use super::manifest::Publication;
 use crate::engine::files;
 use crate::error::Result;
 use crate::plan::WriteModel;

@@ -1,0 +1,269 @@
+//! What was proven of a snapshot, and what its files looked like then.
+//!
+//! `.dsr1/verified-COMMIT.json` is written last, when everything that it tells of is synced: where it is, all of that is.
+//! Not in this module: paths (`cache`), single files (`proven`).
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::cache::RepoCache;
+use super::listing::Entry;
+use super::tidy;
+use crate::error::{At, Error, Kind, Result};
+use crate::facts::WeightFile;
+use crate::plan::CheckSnapshot;
+use crate::rehearsal;
+use crate::report::Pulled;
+
+/// Version of the manifest.
+const SCHEMA: &str = "dsr1.manifest/1";
+
+/// What was proven, and what the files looked like then: a later check compares metadata instead of hashing
+/// 689 GB again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    schema: String,
+    pub(super) repo: String,
+    pub(super) commit: String,
+    /// Whether these are all files of the commit, and not a selection.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub(super) complete: bool,
+    pub(super) files: Vec<Proven>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_true(flag: &bool) -> bool {
+    *flag
+}
+
+/// One proven file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Proven {
+    pub(super) path: String,
+    pub(super) size: u64,
+    /// SHA-256 or git's blob SHA-1, in hex.
+    pub(super) oid: String,
+    modified_ns: i128,
+    inode: u64,
+}
+
+/// A snapshot that is about to be one.
+pub(super) struct Publication<'a> {
+    pub(super) repo: &'a str,
+    /// Branch, tag or commit that was asked for.
+    pub(super) revision: &'a str,
+    pub(super) commit: &'a str,
+    /// Files that are in their places and proven.
+    pub(super) entries: &'a [Entry],
+    /// Whether they are all that the commit has.
+    pub(super) complete: bool,
+}
+
+impl RepoCache {
+    fn manifest_path(&self, commit: &str) -> PathBuf {
+        self.parts().join(format!("verified-{commit}.json"))
+    }
+
+    /// The manifest of a commit.
+    pub(super) fn manifest(&self, commit: &str) -> Option<Manifest> {
+        let bytes = std::fs::read(self.manifest_path(commit)).ok()?;
+        let manifest: Manifest = serde_json::from_slice(&bytes).ok()?;
+        (manifest.schema == SCHEMA && manifest.commit == commit).then_some(manifest)
+    }
+
+    /// Gives proven files their names in the snapshot, then says so: manifest, and the branch last. What an earlier
+    /// selection proved of the same commit stays in the manifest.
+    pub(super) fn publish(&self, publication: &Publication<'_>) -> Result<Manifest> {
+        let Publication {
+            repo,
+            revision,
+            commit,
+            entries,
+            complete,
+        } = *publication;
+        tidy::tidy(self);
+        let snapshot = self.snapshot(commit);
+        self.settle(&snapshot, entries)?;
+        let proven: Result<Vec<Proven>> = entries.iter().map(|entry| prove(&snapshot, entry)).collect();
+        let mut files = proven?;
+        if let Some(before) = self.manifest(commit).filter(|_| !complete) {
+            let is_new = |file: &Proven| files.iter().all(|other| other.path != file.path);
+            let kept = before
+                .files
+                .into_iter()
+                .filter(|file| is_new(file) && unchanged(&snapshot, file));
+            let kept: Vec<Proven> = kept.collect();
+            files.extend(kept);
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+        }
+        let manifest = Manifest {
+            schema: SCHEMA.to_owned(),
+            repo: repo.to_owned(),
+            commit: commit.to_owned(),
+            complete,
+            files,
+        };
+        let text = serde_json::to_string_pretty(&manifest)
+            .at(Kind::Internal, || "cannot write a manifest".to_owned())?;
+        self.write(&self.manifest_path(commit), text.as_bytes())?;
+        self.point(revision, commit)?;
+        Ok(manifest)
+    }
+}
+
+fn prove(snapshot: &Path, entry: &Entry) -> Result<Proven> {
+    let path = snapshot.join(&entry.path);
+    let meta = std::fs::metadata(&path).at(Kind::Host, || format!("cannot read `{}`", path.display()))?;
+    Ok(Proven {
+        path: entry.path.clone(),
+        size: entry.size,
+        oid: entry.oid.hex().to_owned(),
+        modified_ns: modified_ns(&meta),
+        inode: meta.ino(),
+    })
+}
+
+fn modified_ns(meta: &std::fs::Metadata) -> i128 {
+    i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())
+}
+
+/// Whether a proven file looks as it did when it was proven.
+pub(super) fn unchanged(snapshot: &Path, file: &Proven) -> bool {
+    std::fs::metadata(snapshot.join(&file.path)).is_ok_and(|meta| {
+        meta.is_file()
+            && meta.len() == file.size
+            && modified_ns(&meta) == file.modified_ns
+            && meta.ino() == file.inode
+    })
+}
+
+/// The commit of a revision in a cache, when its snapshot was proven.
+#[must_use]
+pub fn cached_commit(cache_dir: &Path, repo: &str, revision: &str) -> Option<String> {
+    let cache = RepoCache::new(cache_dir, repo);
+    let commit = cache.commit(revision)?;
+    cache.manifest(&commit).map(|_| commit)
+}
+
+/// The proven files of a snapshot, when nothing changed since; `None` otherwise.
+#[must_use]
+pub fn proven_files(cache_dir: &Path, repo: &str, commit: &str) -> Option<Vec<WeightFile>> {
+    let cache = RepoCache::new(cache_dir, repo);
+    let manifest = cache.manifest(commit)?;
+    let snapshot = cache.snapshot(commit);
+    let whole = manifest.files.iter().all(|file| unchanged(&snapshot, file));
+    whole.then(|| {
+        let file = |file: &Proven| WeightFile {
+            path: file.path.clone(),
+            size: file.size,
+            hash: file.oid.clone(),
+        };
+        manifest.files.iter().map(file).collect()
+    })
+}
+
+/// Checks that a snapshot was proven, that nothing changed since, and that no shard is missing.
+///
+/// # Errors
+/// [`Kind::Hub`] when it was never pulled; [`Kind::Integrity`] when it is not what was proven.
+pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
+    let CheckSnapshot {
+        repo,
+        revision,
+        cache_dir,
+    } = step;
+    let cache = RepoCache::new(Path::new(cache_dir), repo);
+    let again = if repo == rehearsal::REPO {
+        "dsr1 up --profile rehearsal makes and pulls it".to_owned()
+    } else {
+        format!("dsr1 pull {repo} --revision {revision}")
+    };
+    let found = cache.commit(revision).and_then(|commit| cache.manifest(&commit));
+    let Some(manifest) = found else {
+        return Err(
+            Error::new(Kind::Hub, format!("{repo}@{revision} is not in the cache"))
+                .cause(format!("no proven snapshot in `{cache_dir}`"))
+                .hint(again),
+        );
+    };
+    let snapshot = cache.snapshot(&manifest.commit);
+    if let Some(file) = manifest.files.iter().find(|file| !unchanged(&snapshot, file)) {
+        return Err(Error::new(
+            Kind::Integrity,
+            format!("`{}` of {repo} is not what was proven", file.path),
+        )
+        .cause("its size, time or inode changed after the pull, or it is gone")
+        .hint(again));
+    }
+    let paths: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+    if let Some(missing) = missing_shard(&snapshot, &paths) {
+        let cause = if manifest.complete {
+            "model.safetensors.index.json names it, and the repository does not have it"
+        } else {
+            "only a part of the repository was pulled"
+        };
+        return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
+            .cause(cause)
+            .hint(again));
+    }
+    if !manifest.complete && !is_model(&paths) {
+        return Err(Error::new(Kind::Integrity, format!("{repo} is not whole"))
+            .cause("only a part of the repository was pulled: configuration or weights lack")
+            .hint(again));
+    }
+    Ok(pulled(repo, revision, &snapshot, &manifest, 0))
+}
+
+/// What there is, in the terms of a report.
+pub(super) fn pulled(
+    repo: &str,
+    revision: &str,
+    snapshot: &Path,
+    manifest: &Manifest,
+    fetched_bytes: u64,
+) -> Pulled {
+    Pulled {
+        repo: repo.to_owned(),
+        revision: revision.to_owned(),
+        commit: manifest.commit.clone(),
+        snapshot: snapshot.to_string_lossy().into_owned(),
+        files: manifest.files.len(),
+        total_bytes: manifest.files.iter().map(|file| file.size).sum(),
+        fetched_bytes,
+        cached: fetched_bytes == 0,
+    }
+}
+
+/// Whether these are what an engine needs at least; whether every shard is there is another question.
+fn is_model(paths: &BTreeSet<&str>) -> bool {
+    paths.contains("config.json") && (paths.contains(INDEX) || paths.contains("model.safetensors"))
+}
+
+/// The index of a sharded model.
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+
+/// A shard that the snapshot's index names and `paths` lacks.
+pub(super) fn missing_shard(snapshot: &Path, paths: &BTreeSet<&str>) -> Option<String> {
+    missing_from(&snapshot.join(INDEX), paths)
+}
+
+/// A shard that the index in the file `index` names and `paths` lacks.
+pub(super) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> Option<String> {
+    let index: Value = serde_json::from_slice(&std::fs::read(index).ok()?).ok()?;
+    let shards = index["weight_map"]
+        .as_object()?
+        .values()
+        .filter_map(Value::as_str);
+    shards
+        .into_iter()
+        .find(|shard| !paths.contains(shard))
+        .map(str::to_owned)
+}

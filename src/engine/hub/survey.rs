@@ -1,0 +1,83 @@
+//! What a pull would fetch, without fetching it.
+//!
+//! Not in this module: how it is shown (`ui`).
+
+use std::collections::BTreeSet;
+
+use super::cache::RepoCache;
+use super::listing::Entry;
+use super::manifest::{Manifest, unchanged};
+use super::proven::ProvenLog;
+use super::space::{destination, here, taken, with_margin};
+use super::wanted::wanted;
+use super::{HubOptions, remote};
+use crate::engine::host;
+use crate::error::Result;
+use crate::plan::{self, PullSnapshot};
+use crate::report::{PullSurvey, SurveyedFile};
+
+/// Asks what a pull would fetch, and fetches nothing.
+///
+/// # Errors
+/// As [`super::pull()`], but for what only shows while it fetches.
+pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<PullSurvey> {
+    let found = remote::revision(step, options).await?;
+    let wanted = wanted(step, found, options).await?;
+    let cache = RepoCache::of(step);
+    let log = ProvenLog::open(&cache.parts());
+    let manifest = cache.manifest(&wanted.commit);
+    let taken = taken(&cache);
+    let mut seen = BTreeSet::new();
+    let files: Vec<SurveyedFile> = wanted
+        .entries
+        .iter()
+        .map(|entry| {
+            let is_proven = is_proven(&cache, manifest.as_ref(), &wanted.commit, entry)
+                || log.knows(&cache.place(entry), entry);
+            // Two paths with the same bytes are fetched once.
+            let is_first = seen.insert(entry.oid.hex());
+            let here = match (is_proven, is_first) {
+                (true, _) | (_, false) => entry.size,
+                _ => here(&cache, &taken, entry),
+            };
+            SurveyedFile {
+                path: entry.path.clone(),
+                bytes: entry.size,
+                here_bytes: here,
+                proven: is_proven,
+                hash: entry.oid.hex().to_owned(),
+            }
+        })
+        .collect();
+    let missing: u64 = files.iter().map(|file| file.bytes - file.here_bytes).sum();
+    let license = if wanted.license.is_empty() {
+        step.license.clone()
+    } else {
+        wanted.license.clone()
+    };
+    Ok(PullSurvey {
+        schema: PullSurvey::SCHEMA.to_owned(),
+        repo: step.repo.clone(),
+        revision: step.revision.clone(),
+        commit: wanted.commit,
+        must_be_accepted: plan::must_be_accepted(&wanted.license),
+        license,
+        page: format!("{}/{}", step.endpoint, step.repo),
+        destination: destination(step).to_owned(),
+        free_bytes: host::free_bytes(destination(step)),
+        needed_bytes: with_margin(missing),
+        total_bytes: wanted.total,
+        missing_bytes: missing,
+        limit_rate: step.limit_rate,
+        files,
+    })
+}
+
+/// Whether a manifest proves a file, and it did not change.
+fn is_proven(cache: &RepoCache, manifest: Option<&Manifest>, commit: &str, entry: &Entry) -> bool {
+    let files = manifest.into_iter().flat_map(|manifest| &manifest.files);
+    let mut files = files.filter(|file| file.path == entry.path && file.oid == entry.oid.hex());
+    files
+        .next()
+        .is_some_and(|file| unchanged(&cache.snapshot(commit), file))
+}

@@ -1,0 +1,53 @@
+//! Files with the same bytes under two names: one is fetched, the other is a copy of it.
+//!
+//! Not in this module: the hub cache, where both names link to one blob (`cache`).
+
+use std::collections::BTreeMap;
+
+use super::cache::{self, RepoCache};
+use super::hash;
+use super::listing::Entry;
+use crate::error::{At, Error, Kind, Result};
+
+/// Gives paths with the same bytes as another a copy of their own.
+pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry]) -> Result<()> {
+    let mut first: BTreeMap<&str, &Entry> = BTreeMap::new();
+    for entry in entries {
+        let place = cache.place(entry);
+        if hash::is_there(&place, entry.size) && !first.contains_key(entry.oid.hex()) {
+            first.insert(entry.oid.hex(), entry);
+        }
+    }
+    for entry in entries {
+        let Some(original) = first
+            .get(entry.oid.hex())
+            .filter(|first| first.path != entry.path)
+        else {
+            continue;
+        };
+        let (from, place) = (cache.place(original), cache.place(entry));
+        if hash::matches(&place, &entry.oid, entry.size) {
+            continue;
+        }
+        cache.make_place(entry)?;
+        let failed = || format!("cannot write `{}`", place.display());
+        let temporary = cache.parts().join(format!("copy-{}", std::process::id()));
+        let copied = std::fs::copy(&from, &temporary)
+            .and_then(|_| std::fs::File::open(&temporary)?.sync_all())
+            .at(Kind::Host, failed);
+        if let Err(error) = copied {
+            let _ = std::fs::remove_file(&temporary);
+            return Err(error);
+        }
+        if !hash::matches(&temporary, &entry.oid, entry.size) {
+            let _ = std::fs::remove_file(&temporary);
+            return Err(Error::new(
+                Kind::Integrity,
+                format!("`{}` was copied wrong", entry.path),
+            ));
+        }
+        std::fs::rename(&temporary, &place).at(Kind::Host, failed)?;
+        cache::sync_dir(place.parent().unwrap_or(&place))?;
+    }
+    Ok(())
+}

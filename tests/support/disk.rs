@@ -1,0 +1,87 @@
+//! Filesystems of a test's own: too small, or on a disk that loses power.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "each test binary uses a part"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::must_run;
+
+const ROOT: &str = "these tests mount filesystems: run them as root, with mount and loop devices";
+
+/// A mounted filesystem; it is unmounted when this goes.
+pub struct Mounted {
+    pub at: PathBuf,
+}
+
+impl Mounted {
+    /// A filesystem in memory.
+    pub fn tmpfs(at: &Path, size: &str) -> Self {
+        Self::mount(at, &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+    }
+
+    /// The filesystem in a file. Its journal is written each second: a power cut finds names whose bytes the disk
+    /// does not have yet.
+    pub fn image(at: &Path, image: &Path) -> Self {
+        Self::mount(
+            at,
+            &["-t", "ext4", "-o", "loop,commit=1", image.to_str().unwrap()],
+        )
+    }
+
+    fn mount(at: &Path, args: &[&str]) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let args: Vec<&str> = args.iter().copied().chain([at.to_str().unwrap()]).collect();
+        must_run("mount", &args, ROOT);
+        Self { at: at.to_owned() }
+    }
+
+    pub fn resize(&self, size: &str) {
+        let options = format!("remount,size={size}");
+        must_run("mount", &["-o", &options, self.at.to_str().unwrap()], ROOT);
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let unmounted = || {
+            let umount = Command::new("umount").arg(&self.at).output();
+            umount.is_ok_and(|output| output.status.success())
+        };
+        // A process that was just killed may still hold a file.
+        for _ in 0..50 {
+            if unmounted() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+    }
+}
+
+/// An empty ext4 filesystem in the file `image`.
+pub fn make_image(image: &Path, bytes: u64) {
+    std::fs::File::create(image).unwrap().set_len(bytes).unwrap();
+    must_run(
+        "mkfs.ext4",
+        &["-q", "-F", image.to_str().unwrap()],
+        "install e2fsprogs",
+    );
+}
+
+/// Copies an image as it is at one point in time, which is what a power cut leaves of a disk.
+pub fn cut(image: &Path, copy: &Path) {
+    for _ in 0..50 {
+        let first = std::fs::read(image).unwrap();
+        if first == std::fs::read(image).unwrap() {
+            std::fs::write(copy, first).unwrap();
+            return;
+        }
+    }
+    panic!("{} does not hold still", image.display());
+}
