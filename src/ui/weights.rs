@@ -33,7 +33,7 @@ pub fn weights(repos: &[WeightsRepo]) -> String {
             &Bytes(snapshot.bytes).to_string(),
             match snapshot.state {
                 WeightsState::Proven => "proven",
-                WeightsState::Part => "proven; the commit may have more",
+                WeightsState::Part => "proven, a part",
                 WeightsState::Changed => "changed since it was proven",
                 WeightsState::Unproven => "not checked: another client wrote it",
             },

@@ -29,19 +29,30 @@ pub(super) struct Manifest {
     schema: String,
     pub(super) repo: String,
     pub(super) commit: String,
-    /// Whether these are all files of the commit, and not a selection.
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
-    pub(super) complete: bool,
+    /// How much of the commit it is.
+    #[serde(default, skip_serializing_if = "Extent::is_whole")]
+    pub(super) extent: Extent,
     pub(super) files: Vec<Proven>,
 }
 
-const fn yes() -> bool {
-    true
+/// How much of a commit a snapshot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Extent {
+    /// All files that the hub lists.
+    #[default]
+    Whole,
+    /// Files that were selected.
+    Part,
+    /// What another client left; only a listing would say.
+    Unknown,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-const fn is_true(flag: &bool) -> bool {
-    *flag
+impl Extent {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_whole(&self) -> bool {
+        *self == Self::Whole
+    }
 }
 
 /// One proven file.
@@ -63,8 +74,8 @@ pub(super) struct Publication<'a> {
     pub(super) commit: &'a str,
     /// Files that are in their places and proven.
     pub(super) entries: &'a [Entry],
-    /// Whether they are all that the commit has.
-    pub(super) complete: bool,
+    /// How much of the commit they are.
+    pub(super) extent: Extent,
 }
 
 impl RepoCache {
@@ -87,14 +98,14 @@ impl RepoCache {
             revision,
             commit,
             entries,
-            complete,
+            extent,
         } = *publication;
         tidy::tidy(self);
         let snapshot = self.snapshot(commit);
         self.settle(&snapshot, entries)?;
         let proven: Result<Vec<Proven>> = entries.iter().map(|entry| prove(&snapshot, entry)).collect();
         let mut files = proven?;
-        if let Some(before) = self.manifest(commit).filter(|_| !complete) {
+        if let Some(before) = self.manifest(commit).filter(|_| extent != Extent::Whole) {
             let is_new = |file: &Proven| files.iter().all(|other| other.path != file.path);
             let kept = before
                 .files
@@ -108,7 +119,7 @@ impl RepoCache {
             schema: SCHEMA.to_owned(),
             repo: repo.to_owned(),
             commit: commit.to_owned(),
-            complete,
+            extent,
             files,
         };
         let text = serde_json::to_string_pretty(&manifest)
@@ -205,7 +216,7 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
     }
     let paths: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
     if let Some(missing) = missing_shard(&snapshot, &paths) {
-        let cause = if manifest.complete {
+        let cause = if manifest.extent == Extent::Whole {
             "model.safetensors.index.json names it, and the repository does not have it"
         } else {
             "only a part of the repository was pulled"
@@ -214,7 +225,7 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
             .cause(cause)
             .hint(again));
     }
-    if !manifest.complete && !is_model(&paths) {
+    if manifest.extent != Extent::Whole && !is_model(&paths) {
         return Err(Error::new(Kind::Integrity, format!("{repo} is not whole"))
             .cause("only a part of the repository was pulled: configuration or weights lack")
             .hint(again));
@@ -243,7 +254,7 @@ pub(super) fn pulled(
 }
 
 /// Whether these are what an engine needs at least; whether every shard is there is another question.
-fn is_model(paths: &BTreeSet<&str>) -> bool {
+pub(super) fn is_model(paths: &BTreeSet<&str>) -> bool {
     paths.contains("config.json") && (paths.contains(INDEX) || paths.contains("model.safetensors"))
 }
 

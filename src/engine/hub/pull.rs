@@ -14,7 +14,7 @@ use super::cache::RepoCache;
 use super::fetch::Fetcher;
 use super::growth::Growth;
 use super::listing::Entry;
-use super::manifest::{Publication, check_snapshot, pulled, unchanged};
+use super::manifest::{Extent, Publication, check_snapshot, pulled, unchanged};
 use super::proven::ProvenLog;
 use super::source::{Limit, Source};
 use super::space::{check_space, destination, missing_bytes};
@@ -78,7 +78,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         revision,
         commit: &wanted.commit,
         entries: &wanted.entries,
-        complete: wanted.complete,
+        extent: wanted.extent,
     })?;
     drop(lock);
     let came = fetcher.counts.fetched.load(Ordering::Relaxed);
@@ -144,7 +144,7 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str) -> Result<Option
     };
     let snapshot = cache.snapshot(commit);
     // Of a selection, only the listing says whether it is the one that is wanted now.
-    if !manifest.complete || !manifest.files.iter().all(|file| unchanged(&snapshot, file)) {
+    if manifest.extent != Extent::Whole || !manifest.files.iter().all(|file| unchanged(&snapshot, file)) {
         return Ok(None);
     }
     if let Some(locked) = &step.locked {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cache::RepoCache;
 use super::listing::{self, Entry};
-use super::manifest::{INDEX, missing_from};
+use super::manifest::{Extent, INDEX, missing_from};
 use super::remote::{self, Revision};
 use super::{HubOptions, tensors};
 use crate::error::{Error, Kind, Result};
@@ -22,8 +22,8 @@ pub(super) struct Wanted {
     pub(super) entries: Vec<Entry>,
     /// Their bytes.
     pub(super) total: u64,
-    /// Whether it is all that the commit has.
-    pub(super) complete: bool,
+    /// How much of the commit it is.
+    pub(super) extent: Extent,
 }
 
 /// The files of a revision that are to come, checked as far as a listing can be.
@@ -55,7 +55,11 @@ pub(super) async fn wanted(step: &PullSnapshot, found: Revision, options: HubOpt
     step.code.check(repo, entries.iter().map(|entry| &*entry.path))?;
     let total = entries.iter().map(|entry| entry.size).sum();
     Ok(Wanted {
-        complete: entries.len() == all,
+        extent: if entries.len() == all {
+            Extent::Whole
+        } else {
+            Extent::Part
+        },
         commit,
         license,
         entries,
@@ -94,7 +98,7 @@ pub(super) fn check_model(cache: &RepoCache, repo: &str, wanted: &Wanted) -> Res
     let paths = wanted.entries.iter().map(|entry| entry.path.as_str()).collect();
     let index = wanted.entries.iter().find(|entry| entry.path == INDEX);
     let missing = index.and_then(|index| missing_from(&cache.place(index), &paths));
-    if let Some(missing) = missing.filter(|_| wanted.complete) {
+    if let Some(missing) = missing.filter(|_| wanted.extent == Extent::Whole) {
         return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
             .cause("model.safetensors.index.json names it, and the repository does not have it")
             .hint("pull another revision"));

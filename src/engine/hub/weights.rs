@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::cache::RepoCache;
 use super::hash::Hasher;
 use super::listing::{Entry, Oid, is_commit};
-use super::manifest::{INDEX, Manifest, Proven, Publication, missing_from, unchanged};
+use super::manifest::{Extent, INDEX, Manifest, Proven, Publication, missing_from, unchanged};
 use super::mirror::collect;
 use super::part::{self, parts};
 use super::proven::ProvenLog;
@@ -107,8 +107,8 @@ fn state(cache: &RepoCache, commit: &str) -> WeightsState {
     match cache.manifest(commit) {
         None => WeightsState::Unproven,
         Some(manifest) if !changed(&snapshot, &manifest).is_empty() => WeightsState::Changed,
-        Some(manifest) if manifest.complete => WeightsState::Proven,
-        Some(_) => WeightsState::Part,
+        Some(manifest) if manifest.extent == Extent::Part => WeightsState::Part,
+        Some(_) => WeightsState::Proven,
     }
 }
 
@@ -187,9 +187,8 @@ pub async fn verify(
         (false, _) => hashed(&snapshot, &files, bytes, events).await?,
     };
     let paths = files.iter().map(|file| file.path.as_str()).collect();
-    let is_complete = manifest.as_ref().is_some_and(|manifest| manifest.complete);
-    let is_selection = manifest.is_some() && !is_complete;
-    if let Some(shard) = missing_from(&snapshot.join(INDEX), &paths).filter(|_| !is_selection) {
+    let extent = manifest.as_ref().map_or(Extent::Unknown, |manifest| manifest.extent);
+    if let Some(shard) = missing_from(&snapshot.join(INDEX), &paths).filter(|_| extent != Extent::Part) {
         wrong.push(WrongFile {
             path: shard,
             why: "the index names it, and the snapshot does not have it".to_owned(),
@@ -211,7 +210,7 @@ pub async fn verify(
             revision,
             commit: &commit,
             entries: &files,
-            complete: is_complete,
+            extent,
         })?;
         let log = ProvenLog::open(&cache.parts());
         for file in &files {

@@ -8,7 +8,7 @@ use sha2::Digest;
 use super::cache::RepoCache;
 use super::hash::Hasher;
 use super::listing::{Entry, Oid};
-use super::manifest::Publication;
+use super::manifest::{Extent, Publication};
 use crate::engine::files;
 use crate::error::Result;
 use crate::plan::WriteModel;
@@ -33,7 +33,7 @@ pub fn write_model(step: &WriteModel) -> Result<String> {
         revision: "main",
         commit: &commit,
         entries: &entries,
-        complete: true,
+        extent: Extent::Whole,
     })?;
     Ok(commit)
 }
