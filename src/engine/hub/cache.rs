@@ -108,7 +108,8 @@ impl RepoCache {
         self.root.join("snapshots").join(commit)
     }
 
-    fn manifest_path(&self, commit: &str) -> PathBuf {
+    /// Where the manifest of a commit is.
+    pub(super) fn manifest_path(&self, commit: &str) -> PathBuf {
         self.root.join(".dsr1").join(format!("verified-{commit}.json"))
     }
 

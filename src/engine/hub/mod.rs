@@ -37,7 +37,7 @@ mod workers;
 mod write;
 
 pub use cache::{cached_commit, check_snapshot, proven_files};
-pub use mirror::{Mirror, mirror};
+pub use mirror::{Limits, Mirror, MirrorOptions, mirror};
 pub use pull::pull;
 pub use tensors::model_facts;
 pub use weights::{list, remove, verify};
