@@ -192,16 +192,6 @@ fn a_long_tree_comes_in_pages_of_one_commit() {
         assert!(answer.status == 200 && answer.body == *bytes, "{path}");
     }
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-    // Our own puller goes from page to page too.
-    home.run(&[
-        "pull",
-        "lab/model",
-        "--endpoint",
-        &endpoint,
-        "--progress",
-        "quiet",
-    ])
-    .expect(0);
 }
 
 #[test]
