@@ -106,9 +106,9 @@ fn the_protocol_is_answered_as_the_hub_does() {
         &[("Range", "bytes=10-19"), ("If-Range", "\"other\"")],
     );
     assert!(moved.status == 200 && moved.body == bytes);
-    let past = client.ask("GET", path, &[("Range", "bytes=3000000-")]);
+    let beyond = client.ask("GET", path, &[("Range", "bytes=3000000-")]);
     assert_eq!(
-        (past.status, past.header("content-range")),
+        (beyond.status, beyond.header("content-range")),
         (416, "bytes */3000000")
     );
     let known = client.ask("GET", path, &[("If-None-Match", &etag)]);

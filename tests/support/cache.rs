@@ -97,10 +97,11 @@ impl Client {
     }
 
     pub fn ask(&mut self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let headers: String = headers
+        let headers: Vec<String> = headers
             .iter()
             .map(|(name, value)| format!("{name}: {value}\r\n"))
             .collect();
+        let headers = headers.concat();
         let host = self.stream.peer_addr().unwrap();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n");
         self.stream.write_all(head.as_bytes()).unwrap();

@@ -23,8 +23,11 @@ pub(super) struct Catalog {
     /// Where its files are.
     pub(super) root: Root,
     /// By repository and commit; only of snapshots that exist, so that made-up names take no memory.
-    known: Mutex<HashMap<(String, String), Arc<Mutex<Option<Known>>>>>,
+    known: Mutex<HashMap<(String, String), Slot>>,
 }
+
+/// Where one snapshot is kept; held while it is looked at.
+type Slot = Arc<Mutex<Option<Known>>>;
 
 /// What was found of a snapshot.
 struct Known {
@@ -57,22 +60,19 @@ impl Catalog {
     /// The snapshot of a revision.
     pub(super) fn snapshot(&self, repo: &str, revision: &str) -> std::result::Result<Arc<Snapshot>, Absent> {
         let cache = RepoCache::new(self.root.path(), repo);
-        let Some(commit) = cache.commit(revision) else {
-            return Err(if cache.snapshots().is_dir() {
+        let absent = || {
+            if cache.snapshots().is_dir() {
                 Absent::Revision
             } else {
                 Absent::Repo
-            });
+            }
         };
+        let commit = cache.commit(revision).ok_or_else(absent)?;
         let dir = cache.snapshot(&commit);
         let key = (repo.to_owned(), commit);
         if !dir.is_dir() {
             lock(&self.known).remove(&key);
-            return Err(if cache.snapshots().is_dir() {
-                Absent::Revision
-            } else {
-                Absent::Repo
-            });
+            return Err(absent());
         }
         let slot = Arc::clone(lock(&self.known).entry(key.clone()).or_default());
         // One looks, the others wait for what it sees.

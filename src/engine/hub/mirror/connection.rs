@@ -130,8 +130,7 @@ impl Reader<'_> {
                     self.shared.idle(self.number, false);
                     until = Instant::now() + limits.head;
                 }
-                Ok(_) => {}
-                Err(ErrorKind::Interrupted) => {}
+                Ok(_) | Err(ErrorKind::Interrupted) => {}
                 Err(ErrorKind::WouldBlock | ErrorKind::TimedOut) if !silent => return Next::Wrong(408),
                 Err(_) => return Next::End,
             }

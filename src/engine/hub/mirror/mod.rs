@@ -246,18 +246,16 @@ fn room() -> usize {
 /// Accepts until the mirror ends; more than there is room for wait in the kernel.
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     while shared.has_room() {
-        let (stream, client) = match listener.accept() {
-            Ok((stream, client)) => (Arc::new(stream), client),
+        let Ok((stream, client)) = listener.accept() else {
             // The client went away, or there are no descriptors: one comes free when a connection ends.
-            Err(_) => {
-                let connections = shared.lock();
-                if connections.stopped {
-                    return;
-                }
-                drop(shared.bell.wait_timeout(connections, PAUSE));
-                continue;
+            let connections = shared.lock();
+            if connections.stopped {
+                return;
             }
+            drop(shared.bell.wait_timeout(connections, PAUSE));
+            continue;
         };
+        let stream = Arc::new(stream);
         let Some(number) = shared.enter(&stream) else {
             return;
         };
