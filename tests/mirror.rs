@@ -319,6 +319,13 @@ fn the_start_says_what_is_served_and_to_whom() {
         "lab/half",
         &[("model.safetensors.index.json".to_owned(), index)],
     );
+    let gone = b"gone".to_vec();
+    write(
+        &cache,
+        "lab/pruned",
+        &[("d/w".to_owned(), gone.clone()), ("x".to_owned(), b"x".to_vec())],
+    );
+    std::fs::remove_file(blob(&cache, "lab/pruned", &gone)).unwrap();
     let (started, _) = mirror(&home, &cache, &["--rehearsal", "--listen", "0.0.0.0:0"]);
     let lines = started.stdout();
     let line = |start: &str| {
@@ -330,6 +337,7 @@ fn the_start_says_what_is_served_and_to_whom() {
     assert!(line("dsr1/rehearsal-qwen2 ").ends_with("  proven"));
     assert!(line("lab/model ").ends_with("  not proven: another client wrote it"));
     assert!(line("lab/half ").ends_with("  not served: it lacks `gone.safetensors`"));
+    assert!(line("lab/pruned ").ends_with("  not served: the bytes of `d/w` are gone"));
     let said = started.stderr();
     assert!(
         said.contains("whoever reaches 0.0.0.0:") && said.contains("hint: --token-file"),

@@ -15,7 +15,7 @@ use super::catalog::{Absent, Catalog};
 use super::condition::{Part, has_it, part};
 use super::head::Head;
 use super::path::{self, Asked};
-use super::snapshot::{Item, Opened, Snapshot};
+use super::snapshot::{Closed, Item, Opened, Snapshot};
 use crate::secret::Secret;
 
 /// What a request gets.
@@ -127,6 +127,7 @@ fn reason(status: u16) -> &'static str {
         408 => "Request Timeout",
         416 => "Range Not Satisfiable",
         431 => "Request Header Fields Too Large",
+        503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",
         _ => "Internal Server Error",
     }
@@ -279,7 +280,12 @@ fn file(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Arc<Snapshot>, 
     // For HEAD too: what cannot be sent is not promised.
     let opened = match snapshot.open(&source.catalog.root, item) {
         Ok(opened) => opened,
-        Err(why) => {
+        Err(Closed::Busy) => {
+            let mut answer = Answer::no(503, None, "too many files are open here");
+            answer.set("Retry-After", "1");
+            return answer;
+        }
+        Err(Closed::Wrong(why)) => {
             if source.catalog.spoil(repo, snapshot, &why) {
                 (source.spoilt)(repo, &why);
             }

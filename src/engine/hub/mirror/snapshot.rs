@@ -8,6 +8,8 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::super::cache::{INDEX, Proven, RepoCache, missing_from, unchanged};
 use super::super::listing::{Entry, Oid};
 use super::beneath::Root;
@@ -42,6 +44,15 @@ pub(super) struct Opened {
     /// The file.
     pub(super) file: File,
     seen: Seen,
+}
+
+/// Why a file was not opened.
+#[derive(Debug)]
+pub(super) enum Closed {
+    /// The system has no room now; the file may well be right.
+    Busy,
+    /// It is not what the snapshot says.
+    Wrong(String),
 }
 
 /// What tells one state of a file from another.
@@ -101,6 +112,9 @@ impl Snapshot {
             }
         } else {
             collect(&dir, "", &mut entries);
+            if let Some(path) = dangling(&dir, "") {
+                return Err(format!("the bytes of `{path}` are gone"));
+            }
         }
         if entries.is_empty() {
             return Err("it has no files".to_owned());
@@ -136,25 +150,30 @@ impl Snapshot {
     /// Opens one of its files.
     ///
     /// # Errors
-    /// Why it is not what the snapshot says.
-    pub(super) fn open(&self, root: &Root, item: &Item) -> Result<Opened, String> {
+    /// Why not.
+    pub(super) fn open(&self, root: &Root, item: &Item) -> Result<Opened, Closed> {
         let path = &item.entry.path;
-        let wrong = |error: std::io::Error| format!("`{path}`: {error}");
+        let wrong = |error: std::io::Error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Closed::Busy,
+            _ => Closed::Wrong(format!("`{path}`: {error}")),
+        };
         let file = root.open(&item.real).map_err(wrong)?;
         let meta = file.metadata().map_err(wrong)?;
         if !meta.is_file() {
-            return Err(format!("`{path}` is no file"));
+            return Err(Closed::Wrong(format!("`{path}` is no file")));
         }
         if meta.len() != item.entry.size {
             let (found, size) = (meta.len(), item.entry.size);
-            return Err(format!("`{path}` has {found} bytes instead of {size}"));
+            return Err(Closed::Wrong(format!(
+                "`{path}` has {found} bytes instead of {size}"
+            )));
         }
         let seen = Seen::of(&meta);
         if let Some(proven) = &item.proven {
             // The manifest tells of a name; what was opened must be what that name stands for.
             let named = std::fs::metadata(self.dir.join(path)).map_err(wrong)?;
             if Seen::of(&named) != seen || !unchanged(&self.dir, proven) {
-                return Err(changed(path));
+                return Err(Closed::Wrong(changed(path)));
             }
         }
         Ok(Opened { file, seen })
@@ -175,6 +194,19 @@ impl Snapshot {
 
 fn changed(path: &str) -> String {
     format!("the size, time or inode of `{path}` changed since it was proven, or it is gone")
+}
+
+/// A file of a snapshot that is a link to nothing.
+fn dangling(dir: &Path, prefix: &str) -> Option<String> {
+    let items = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    items.into_iter().find_map(|item| {
+        let path = format!("{prefix}{}", item.file_name().to_string_lossy());
+        if item.file_type().is_ok_and(|kind| kind.is_dir()) {
+            dangling(&item.path(), &format!("{path}/"))
+        } else {
+            std::fs::metadata(item.path()).is_err().then_some(path)
+        }
+    })
 }
 
 /// Collects the files of a snapshot: links whose target's name in `blobs` is the hash.
