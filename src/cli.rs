@@ -18,6 +18,21 @@ Examples:
 Exit codes: 0 ok, 1 unexpected, 2 usage or profile, 3 host not ready, 4 Docker, 5 hub or network,
   6 integrity, 7 server failed, 8 gate missed, 9 measurement not trusted, 130 interrupted.";
 
+/// How a mirror is used.
+const MIRROR: &str = "\
+Examples:
+  dsr1 mirror                                          this machine only
+  dsr1 mirror --listen 10.0.0.1:8490                   the network of that address
+  dsr1 mirror --listen 0.0.0.0:8490 --token-file FILE  every network, for clients with the token
+
+On the other machines:
+  export HF_ENDPOINT=http://10.0.0.1:8490              and HF_TOKEN, when the mirror wants a token
+  dsr1 pull --fp8
+  hf download deepseek-ai/DeepSeek-R1-0528
+
+It speaks plain HTTP: a token keeps out who does not know it, not who listens on the wire. For TLS, put a proxy in
+front and let the mirror listen on loopback.";
+
 /// Takes a GPU host from bare to a verified DeepSeek-R1 endpoint on SGLang and FlashInfer.
 #[derive(Debug, Parser)]
 #[command(name = "dsr1", version, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
@@ -97,6 +112,12 @@ pub enum Command {
     /// List, check, repair and remove weights in the hub cache.
     Weights(WeightsArgs),
     /// Serve the local hub cache, read-only, to machines whose `HF_ENDPOINT` it is.
+    ///
+    /// One node pulls from the hub; the others pull from it, at the speed of their network: with dsr1, `hf`, vLLM,
+    /// SGLang or any hub client. Only whole snapshots are served. Those that dsr1 proved are compared with what was
+    /// proven before each file is sent; those of other clients are named at the start. It runs until Ctrl-C and writes
+    /// a line per request; `--progress json` writes them for machines, `--progress quiet` none.
+    #[command(after_help = MIRROR)]
     Mirror(MirrorArgs),
     /// Start a server, follow it to READY, verify its answers and leave it running.
     Serve(ServeArgs),
@@ -584,12 +605,16 @@ pub struct WeightsRmArgs {
 /// Arguments of `mirror`.
 #[derive(Debug, Clone, Args)]
 pub struct MirrorArgs {
-    /// Address to listen on; a LAN address lets other machines in, who can read every cached repository.
+    /// Address to listen on, `[::1]:8490` for IPv6; a LAN address lets other machines in, who can read every whole
+    /// snapshot in the cache.
     #[arg(long, default_value = "127.0.0.1:8490", value_name = "ADDR:PORT")]
     pub listen: String,
     /// Hub cache to serve [default: `HF_HUB_CACHE`].
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
+    /// File with a token that clients must send [default: that in `DSR1_MIRROR_TOKEN`]; theirs is `HF_TOKEN`.
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Write the rehearsal model into the cache first.
     #[arg(long)]
     pub rehearsal: bool,

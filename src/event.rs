@@ -89,6 +89,21 @@ pub enum Event {
         /// The fact.
         text: String,
     },
+    /// A mirror answered a request.
+    Request {
+        /// Address of the client.
+        client: String,
+        /// Its method; empty when the head could not be read.
+        method: String,
+        /// Path of the URL as it was sent; may hold anything.
+        path: String,
+        /// The status.
+        status: u16,
+        /// Bytes of the body that were sent.
+        bytes: u64,
+        /// From the head to the last byte.
+        elapsed_ms: u64,
+    },
     /// A step ended well.
     StepFinished {
         /// Position in the plan, from 1.

@@ -1,12 +1,16 @@
 //! `dsr1 mirror`: the local hub cache for other machines, until it is interrupted.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use super::context::Context;
 use crate::cli::MirrorArgs;
-use crate::engine::hub;
-use crate::engine::signal;
+use crate::engine::hub::{self, Limits, MirrorOptions};
+use crate::engine::{signal, user_files};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Plan, ServeMirror, Step, WriteModel};
 use crate::rehearsal;
+use crate::report::Mirrored;
 use crate::ui;
 
 /// Runs the command.
@@ -15,6 +19,10 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
     let cache_dir = args
         .cache_dir
         .map_or_else(default, |dir| dir.to_string_lossy().into_owned());
+    let token = match &args.token_file {
+        Some(file) => Some(user_files::read_secret(file)?),
+        None => context.engine.env().mirror_token.clone(),
+    };
     if args.rehearsal {
         let step = Step::WriteModel(WriteModel {
             repo: rehearsal::REPO.to_owned(),
@@ -25,22 +33,35 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
             return Ok(());
         }
     }
-    if !std::path::Path::new(&cache_dir).is_dir() {
+    if !Path::new(&cache_dir).is_dir() {
         return Err(
             Error::new(Kind::Usage, format!("there is no hub cache at `{cache_dir}`"))
                 .hint("pull something first, or name another with --cache-dir"),
         );
     }
-    let mirror = hub::mirror(&ServeMirror {
+    let step = ServeMirror {
         cache_dir: cache_dir.clone(),
         listen: args.listen,
-    })
-    .await?;
-    ui::print(&format!(
-        "serving {cache_dir}\nHF_ENDPOINT={}\n",
-        mirror.endpoint()
-    ))?;
-    // Ending it is how it is used: no error.
+    };
+    let options = MirrorOptions {
+        token: token.clone(),
+        reporter: Some(Arc::from(context.display())),
+        limits: Limits::default(),
+    };
+    let mirror = hub::mirror(&step, options)?;
+    // Ending it is how it is used: no error. A large cache takes a while to look at.
+    tokio::select! {
+        ended = signal::wait() => return ended.map(|_| ()),
+        snapshots = mirror.served() => {
+            let mirrored = Mirrored {
+                endpoint: mirror.endpoint(),
+                cache_dir,
+                token: token.is_some(),
+                snapshots: snapshots?,
+            };
+            context.print(&mirrored, ui::mirrored)?;
+        }
+    }
     signal::wait().await?;
     mirror.shutdown();
     Ok(())

@@ -27,6 +27,8 @@ pub struct Env {
     pub hub_endpoint: Option<String>,
     /// `HF_TOKEN`, else the file at `HF_TOKEN_PATH`, else `$HF_HOME/token`.
     pub hub_token: Option<Secret>,
+    /// `DSR1_MIRROR_TOKEN`: what clients of a mirror must know.
+    pub mirror_token: Option<Secret>,
     /// `HF_HUB_OFFLINE` is on.
     pub hub_offline: bool,
     /// `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds: how long no byte is waited for.
@@ -162,6 +164,7 @@ impl Env {
                 .and_then(|seconds| seconds.parse().ok())
                 .filter(|seconds| *seconds > 0)
                 .map(Duration::from_secs),
+            mirror_token: get("DSR1_MIRROR_TOKEN").map(|token| Secret::new(&token)),
             hub_offline: is_on(get("HF_HUB_OFFLINE")) || is_on(get("TRANSFORMERS_OFFLINE")),
             docker_host: get("DOCKER_HOST"),
             ssh_agent: get("SSH_AUTH_SOCK"),

@@ -13,7 +13,7 @@ use super::blocking::blocking;
 use super::docker::Docker;
 use super::env::Env;
 use super::http::Http;
-use super::hub::{self, HubOptions, Mirror};
+use super::hub::{self, HubOptions, Mirror, MirrorOptions};
 use super::runtime::Runtime;
 use super::{measure, process, server, venv, verify};
 use crate::error::{Error, Kind, Result};
@@ -217,7 +217,7 @@ impl Engine {
                 Ok(Outcome::ModelWritten { repo, commit })
             }
             Step::ServeMirror(step) => {
-                let mirror = hub::mirror(step).await?;
+                let mirror = hub::mirror(step, MirrorOptions::default())?;
                 let endpoint = mirror.endpoint();
                 if let Ok(mut slot) = self.mirror.lock() {
                     *slot = Some(mirror);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{At, Error, Kind, Result};
 use crate::profile::{MAX_BYTES, UserFile, UserFiles};
+use crate::secret::Secret;
 
 /// Reads `profiles/*.yaml` and `stacks/*.yaml` below `config`, and the file `named`.
 ///
@@ -55,6 +56,14 @@ fn directory(path: &Path) -> Result<Vec<UserFile>> {
 /// [`Kind::Usage`] when it cannot be read or is too large.
 pub fn read_file(path: &Path) -> Result<UserFile> {
     file(path)
+}
+
+/// Reads a secret from a file that a command names.
+///
+/// # Errors
+/// [`Kind::Usage`] when it cannot be read or is too large.
+pub fn read_secret(path: &Path) -> Result<Secret> {
+    file(path).map(|file| Secret::new(&file.text))
 }
 
 /// Writes a text that anybody may read, whole or not at all; an existing file is replaced only when `replace`.

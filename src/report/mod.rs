@@ -3,6 +3,7 @@
 //! Not in this module: rendering (`ui`), measuring (`engine`).
 
 mod bench;
+mod mirror;
 mod server;
 mod weights;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use bench::{Benchmark, Gsm8k, Latency};
+pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
 pub use server::{Answer, Check, ServerState, ServerStatus, StageTime, Verification};
 pub use weights::{
     PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile,

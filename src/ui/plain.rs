@@ -156,6 +156,14 @@ impl State {
             }
             Event::Warning { text, hint } => warning(text, hint),
             Event::Note { text } => format!("note: {}\n", safe(text)),
+            Event::Request {
+                client,
+                method,
+                path,
+                status,
+                bytes,
+                elapsed_ms,
+            } => request(client, method, path, *status, *bytes, *elapsed_ms) + "\n",
             Event::StepFinished {
                 step,
                 elapsed_ms,
@@ -250,6 +258,32 @@ pub(super) fn warning(text: &str, hint: &str) -> String {
     format!("warning: {}\n{hint}", safe(text))
 }
 
+/// A line of a mirror's log: who, what, and what it got.
+pub(super) fn request(
+    client: &str,
+    method: &str,
+    path: &str,
+    status: u16,
+    bytes: u64,
+    elapsed_ms: u64,
+) -> String {
+    let shown = |text: &str| {
+        if text.is_empty() {
+            "-".to_owned()
+        } else {
+            safe(text).into_owned()
+        }
+    };
+    format!(
+        "{} {} {} {status}, {} in {}",
+        shown(client),
+        shown(method),
+        shown(path),
+        Bytes(bytes),
+        time(elapsed_ms)
+    )
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -336,6 +370,24 @@ pub(super) mod tests {
         let text: String = transcript().into_iter().filter_map(lines).collect();
         let end = state.unfinished(Duration::from_secs(652)).unwrap();
         insta::assert_snapshot!(text + &end);
+    }
+
+    #[test]
+    fn a_request_is_a_line_whatever_it_asks_for() {
+        let event = |method: &str, path: &str| Event::Request {
+            client: "10.0.0.7".to_owned(),
+            method: method.to_owned(),
+            path: path.to_owned(),
+            status: 200,
+            bytes: 4_300_000_000,
+            elapsed_ms: 3400,
+        };
+        let line = |event| State::default().line(&event, Duration::ZERO).unwrap();
+        assert_eq!(
+            line(event("GET", "/a/b/resolve/main/x\x1b[2J\n")),
+            "10.0.0.7 GET /a/b/resolve/main/x\\x1b[2J\\x0a 200, 4.3 GB in 3.4s\n"
+        );
+        assert_eq!(line(event("", "")), "10.0.0.7 - - 200, 4.3 GB in 3.4s\n");
     }
 
     #[test]

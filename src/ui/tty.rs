@@ -15,7 +15,7 @@ use live::Live;
 
 use super::style::Style;
 use super::table::pad;
-use super::{safe, time};
+use super::{plain, safe, time};
 use crate::event::{BuildState, Event, Reporter, Stage};
 
 /// Columns of a finished step's title; the times of ordinary titles stand below each other.
@@ -206,6 +206,17 @@ impl Reporter for Tty {
                 }
             }
             Event::Note { text } => self.keep(&self.style.dim(&format!("note: {}", safe(text)))),
+            Event::Request {
+                client,
+                method,
+                path,
+                status,
+                bytes,
+                elapsed_ms,
+            } => {
+                let line = plain::request(client, method, path, *status, *bytes, *elapsed_ms);
+                self.keep(&self.style.dim(&line));
+            }
             Event::StepFinished {
                 elapsed_ms,
                 cached,

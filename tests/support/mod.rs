@@ -7,6 +7,7 @@
     reason = "each test binary uses a part"
 )]
 
+pub mod cache;
 pub mod disk;
 pub mod hub;
 pub mod nginx;

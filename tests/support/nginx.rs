@@ -25,6 +25,11 @@ impl Drop for Nginx {
 }
 
 impl Nginx {
+    /// Its first process; the workers are its children.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Serves what `listing` states of `dir/files`: JSON answers, small files, and redirects of large ones to another
     /// address.
     pub fn serve(dir: &Path, repo: &str, commit: &str, listing: &[Value]) -> Self {

@@ -261,7 +261,8 @@ impl Fetcher {
         if self.proven.knows(&path, entry) {
             return Ok(true);
         }
-        if hash::matches(&path, &entry.oid, entry.size) {
+        let is_right = hash::matches(&path, &entry.oid, entry.size);
+        if is_right.at(Kind::Host, || format!("cannot read `{}`", path.display()))? {
             self.proven.note(&path, entry);
             return Ok(true);
         }

@@ -83,12 +83,16 @@ pub(super) fn is_there(path: &Path, size: u64) -> bool {
 }
 
 /// Whether the file at `path` has the size and hash that are stated.
-pub(super) fn matches(path: &Path, oid: &Oid, size: u64) -> bool {
+///
+/// # Errors
+/// When it cannot be read now, which says nothing about it.
+pub(super) fn matches(path: &Path, oid: &Oid, size: u64) -> std::io::Result<bool> {
     if !is_there(path, size) {
-        return false;
+        return Ok(false);
     }
     let mut hasher = Hasher::new(oid, size);
-    feed(&mut hasher, path).is_ok_and(|read| read == size) && hasher.hex() == oid.hex()
+    let read = feed(&mut hasher, path)?;
+    Ok(read == size && hasher.hex() == oid.hex())
 }
 
 #[cfg(test)]
@@ -105,8 +109,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"hello").unwrap();
         for oid in cases {
-            assert!(matches(file.path(), &oid, 5), "{oid:?}");
-            assert!(!matches(file.path(), &oid, 6));
+            assert!(matches(file.path(), &oid, 5).unwrap(), "{oid:?}");
+            assert!(!matches(file.path(), &oid, 6).unwrap());
         }
     }
 }

@@ -79,7 +79,8 @@ pub(super) struct Publication<'a> {
 }
 
 impl RepoCache {
-    fn manifest_path(&self, commit: &str) -> PathBuf {
+    /// Where the manifest of a commit is.
+    pub(super) fn manifest_path(&self, commit: &str) -> PathBuf {
         self.parts().join(format!("verified-{commit}.json"))
     }
 

@@ -63,7 +63,7 @@ mod write;
 mod xet;
 
 pub use manifest::{cached_commit, check_snapshot, proven_files};
-pub use mirror::{Mirror, mirror};
+pub use mirror::{Limits, Mirror, MirrorOptions, mirror};
 pub use pull::pull;
 pub use survey::survey;
 pub use tensors::model_facts;

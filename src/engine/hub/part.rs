@@ -269,7 +269,11 @@ impl Part {
             .set_permissions(Permissions::from_mode(0o644))
             .at(Kind::Host, failed)?;
         self.file.set_len(self.at).at(Kind::Host, failed)?;
-        self.file.sync_all().at(Kind::Host, failed)?;
+        if let Err(error) = self.file.sync_all() {
+            // Pages that a disk did not take may be gone, and a second sync would not say so (fsync(2)).
+            remove(&self.path);
+            return Err(error).at(Kind::Host, failed);
+        }
         std::fs::rename(&self.path, place).at(Kind::Host, failed)?;
         let record = record_of(&self.path);
         let _ = std::fs::remove_file(ahead_of(&self.path));
@@ -449,9 +453,7 @@ fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
     orphans.sort();
     while let Some((_, orphan)) = orphans.pop() {
         let is_file = std::fs::symlink_metadata(&orphan).is_ok_and(|meta| meta.is_file());
-        if is_file && std::fs::rename(&orphan, &ours).is_ok() {
-            let _ = std::fs::rename(record_of(&orphan), record_of(&ours));
-            let _ = std::fs::rename(ahead_of(&orphan), ahead_of(&ours));
+        if is_file && take(&orphan, &ours) {
             break;
         }
     }
@@ -459,6 +461,20 @@ fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
         remove(&orphan);
     }
     ours
+}
+
+/// Gives an orphan our name; whether it was ours to give. What lies beside it gets the name first, as a copy: a kill
+/// between must not part them.
+fn take(orphan: &Path, ours: &Path) -> bool {
+    for of in [record_of, ahead_of] {
+        let _ = std::fs::copy(of(orphan), of(ours));
+    }
+    let taken = std::fs::rename(orphan, ours).is_ok();
+    let stale = if taken { orphan } else { ours };
+    for of in [record_of, ahead_of] {
+        let _ = std::fs::remove_file(of(stale));
+    }
+    taken
 }
 
 /// Removes a part and what lies beside it.

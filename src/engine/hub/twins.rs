@@ -26,11 +26,11 @@ pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry]) -> Result<()> {
             continue;
         };
         let (from, place) = (cache.place(original), cache.place(entry));
-        if hash::matches(&place, &entry.oid, entry.size) {
+        let failed = || format!("cannot write `{}`", place.display());
+        if hash::matches(&place, &entry.oid, entry.size).at(Kind::Host, failed)? {
             continue;
         }
         cache.make_place(entry)?;
-        let failed = || format!("cannot write `{}`", place.display());
         let temporary = cache.parts().join(format!("copy-{}", std::process::id()));
         let copied = std::fs::copy(&from, &temporary)
             .and_then(|_| std::fs::File::open(&temporary)?.sync_all())
@@ -39,7 +39,7 @@ pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry]) -> Result<()> {
             let _ = std::fs::remove_file(&temporary);
             return Err(error);
         }
-        if !hash::matches(&temporary, &entry.oid, entry.size) {
+        if !hash::matches(&temporary, &entry.oid, entry.size).at(Kind::Host, failed)? {
             let _ = std::fs::remove_file(&temporary);
             return Err(Error::new(
                 Kind::Integrity,

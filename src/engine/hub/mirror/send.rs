@@ -1,0 +1,157 @@
+//! An answer on its way to a socket; a file's bytes go from the page cache, and through no memory of ours.
+//!
+//! Not in this module: what is answered (`answer`).
+
+use std::fs::File;
+use std::io::{Error, ErrorKind, Result};
+use std::net::TcpStream;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+use super::answer::{Answer, Body};
+use super::snapshot::Opened;
+
+/// Bytes asked of the kernel at a time; before each, the file is looked at.
+const PIECE: u64 = 8 << 20;
+/// Bytes read at a time where the filesystem knows no sendfile.
+const CHUNK: usize = 256 * 1024;
+
+/// A socket whose reader may be slow, but not stand still.
+pub(super) struct Sender<'a> {
+    stream: &'a TcpStream,
+    stall: Duration,
+    moved: Instant,
+    /// Bytes of bodies that went out.
+    pub(super) sent: u64,
+}
+
+impl<'a> Sender<'a> {
+    /// Sends to `stream`, and gives up when it takes nothing for `stall`.
+    pub(super) fn new(stream: &'a TcpStream, stall: Duration) -> Result<Self> {
+        // The kernel's timeout begins again with each call, so it is a part of ours only.
+        stream.set_write_timeout(Some((stall / 6).max(Duration::from_millis(10))))?;
+        Ok(Self {
+            stream,
+            stall,
+            moved: Instant::now(),
+            sent: 0,
+        })
+    }
+
+    /// Sends an answer, or its head.
+    ///
+    /// # Errors
+    /// Those of the socket; [`ErrorKind::TimedOut`] when its reader stands still; [`ErrorKind::InvalidData`] when the
+    /// file changed on the way, and what was sent must not look whole.
+    pub(super) fn send(&mut self, answer: &Answer, head_only: bool, close: bool) -> Result<()> {
+        let head = answer.head(close);
+        match &answer.body {
+            Body::Text(text) if !head_only => {
+                self.push(format!("{head}{text}").as_bytes(), SendFlags::empty())?;
+                self.sent = text.len() as u64;
+                Ok(())
+            }
+            Body::File { opened, from, length } if !head_only && *length > 0 => {
+                // The head waits for the first bytes, to leave in one packet.
+                self.push(head.as_bytes(), SendFlags::MORE)?;
+                self.file(opened, *from, *length)
+            }
+            _ => self.push(head.as_bytes(), SendFlags::empty()),
+        }
+    }
+
+    fn push(&mut self, mut bytes: &[u8], flags: SendFlags) -> Result<()> {
+        while !bytes.is_empty() {
+            match rustix::net::send(self.stream, bytes, flags | SendFlags::NOSIGNAL) {
+                Ok(count) => {
+                    self.moved = Instant::now();
+                    bytes = &bytes[count..];
+                }
+                Err(error) => self.wait(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, opened: &Opened, from: u64, length: u64) -> Result<()> {
+        let (mut at, end) = (from, from + length);
+        // Reads further ahead; no matter where it is not known.
+        let _ = rustix::fs::fadvise(
+            &opened.file,
+            from,
+            std::num::NonZeroU64::new(length),
+            rustix::fs::Advice::Sequential,
+        );
+        while at < end {
+            if !opened.is_same() {
+                return Err(Error::new(ErrorKind::InvalidData, "it changed while it was sent"));
+            }
+            let count = usize::try_from((end - at).min(PIECE)).unwrap_or(CHUNK);
+            match rustix::fs::sendfile(self.stream, &opened.file, Some(&mut at), count) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(_) => self.moved = Instant::now(),
+                Err(Errno::INVAL | Errno::NOSYS) => return self.copy(&opened.file, at, end, from),
+                Err(error) => self.wait(error)?,
+            }
+            self.sent = at - from;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::file`], where the filesystem knows no sendfile.
+    fn copy(&mut self, file: &File, mut at: u64, end: u64, from: u64) -> Result<()> {
+        let mut buffer = vec![0; CHUNK];
+        while at < end {
+            let most = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+            let count = file.read_at(&mut buffer[..most], at)?;
+            if count == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+            self.push(&buffer[..count], SendFlags::empty())?;
+            at += count as u64;
+            self.sent = at - from;
+        }
+        Ok(())
+    }
+
+    /// Goes on after an error that is none; not for ever.
+    fn wait(&self, error: Errno) -> Result<()> {
+        match error {
+            Errno::INTR => Ok(()),
+            Errno::AGAIN if self.moved.elapsed() < self.stall => Ok(()),
+            Errno::AGAIN => Err(ErrorKind::TimedOut.into()),
+            error => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_filesystem_without_sendfile_sends_the_same_bytes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut reader = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let bytes: Vec<u8> = (0..900_000_u32).map(|number| (number % 251) as u8).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), &bytes).unwrap();
+        let got = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            reader.read_to_end(&mut got).unwrap();
+            got
+        });
+        let mut sender = Sender::new(&stream, Duration::from_secs(5)).unwrap();
+        sender.copy(file.as_file(), 7, 800_000, 7).unwrap();
+        assert_eq!(sender.sent, 799_993);
+        drop(stream);
+        assert!(got.join().unwrap() == bytes[7..800_000]);
+    }
+}

@@ -1,0 +1,54 @@
+//! What a mirror serves.
+
+use std::fmt::Write;
+
+use super::safe;
+use super::table::{aligned, row};
+use crate::report::{Mirrored, MirroredState};
+use crate::units::Bytes;
+
+/// One line per snapshot; the last line is what clients set.
+#[must_use]
+pub fn mirrored(mirrored: &Mirrored) -> String {
+    let Mirrored {
+        endpoint,
+        cache_dir,
+        token,
+        snapshots,
+    } = mirrored;
+    let who = if *token {
+        ", to clients with the token in HF_TOKEN"
+    } else {
+        ""
+    };
+    let mut text = format!("serving {}{who}\n", safe(cache_dir));
+    if !snapshots.is_empty() {
+        let mut rows = vec![row([
+            "REPOSITORY",
+            "REVISION",
+            "COMMIT",
+            "FILES",
+            "SIZE",
+            "STATE",
+        ])];
+        rows.extend(snapshots.iter().map(|snapshot| {
+            let state = match &snapshot.state {
+                MirroredState::Proven => "proven".to_owned(),
+                MirroredState::Unproven => "not proven: another client wrote it".to_owned(),
+                MirroredState::NotServed { why } => format!("not served: {why}"),
+            };
+            row([
+                &*snapshot.repo,
+                &snapshot.revisions.join(", "),
+                &snapshot.commit[..12],
+                &snapshot.files.to_string(),
+                &Bytes(snapshot.bytes).to_string(),
+                &state,
+            ])
+        }));
+        text.push_str(&aligned(&rows));
+    }
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "HF_ENDPOINT={endpoint}");
+    text
+}
