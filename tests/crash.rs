@@ -418,11 +418,11 @@ fn kills_one_after_another_leave_one_part_of_a_file_and_nothing_else() {
     let (home, hub) = (Home::new(), model.hub());
     let cache = home.path().join("hub");
     let mut random = Random::new("kills in one cache");
-    hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
+    hub.fault("blob/", Fault::Slow(80_000_000), usize::MAX);
     let (mut most, mut named) = (0, 0);
     for round in 0..KILLS {
         let child = spawn(pull(&home, &hub, &cache, &[]));
-        std::thread::sleep(random.time(Duration::from_millis(400)));
+        std::thread::sleep(random.time(Duration::from_millis(700)));
         kill(child);
         assert_eq!(model.wrong(&cache), Vec::<String>::new(), "kill {round}");
         let owned: Vec<PathBuf> = parts(&cache);
@@ -447,6 +447,8 @@ fn kills_one_after_another_leave_one_part_of_a_file_and_nothing_else() {
             for dir in ["refs", "snapshots"] {
                 std::fs::remove_dir_all(cache.join(FOLDER).join(dir)).unwrap();
             }
+            let manifest = format!(".dsr1/verified-{}.json", model.commit);
+            std::fs::remove_file(cache.join(FOLDER).join(manifest)).unwrap();
         }
     }
     hub.clear();
