@@ -74,7 +74,7 @@ impl Model {
         plain("empty.txt", Vec::new());
         for number in 0..small {
             plain(
-                &format!("code/part{}/{number}.py", number % 3),
+                &format!("notes/part{}/{number}.txt", number % 3),
                 format!("# {number}\n").into_bytes(),
             );
         }
@@ -138,7 +138,9 @@ impl Model {
 
     /// What is missing of a whole pull, and what is there beside it.
     fn differences(&self, cache: &Path) -> (Vec<String>, Vec<String>) {
-        let mut wanted: BTreeSet<String> = ["refs/main", ".dsr1/lock"].map(str::to_owned).into();
+        let mut wanted: BTreeSet<String> = ["refs/main", ".dsr1/lock", ".dsr1/proven.jsonl"]
+            .map(str::to_owned)
+            .into();
         wanted.insert(format!(".dsr1/verified-{}.json", self.commit));
         for (path, oid) in &self.oids {
             wanted.insert(format!("snapshots/{}/{path}", self.commit));

@@ -12,6 +12,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
+use support::hub::{Hub, entry, small_model};
 use support::{Home, readme_commands};
 
 const README: &str = include_str!("../README.md");
@@ -41,6 +42,26 @@ fn home() -> Home {
     .unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     home.with("PATH", path)
+}
+
+/// A lock of what a hub has.
+fn lock(hub: &Hub) -> String {
+    let files = small_model().into_iter().map(|(path, file)| {
+        let stated = entry(&path, &file);
+        let hash = stated["lfs"]["oid"].as_str().or(stated["oid"].as_str()).unwrap();
+        serde_json::json!({ "path": path, "size": file.bytes.len(), "hash": hash })
+    });
+    let lock = serde_json::json!({
+        "schema": "dsr1.lock/1", "dsr1": "0.1.0",
+        "profile": { "name": "x", "sha256": "0" }, "stack": { "name": "cpu", "sha256": "0" },
+        "engine": { "runtime": "process", "packages": "x", "python": "3.11" },
+        "weights": {
+            "repo": "deepseek-ai/DeepSeek-R1-0528", "commit": hub.commit(),
+            "files": files.collect::<Vec<_>>(),
+        },
+        "argv": [], "env": {},
+    });
+    lock.to_string()
 }
 
 fn shell(home: &Home, command: &str) -> support::Run {
@@ -108,6 +129,29 @@ fn every_other_command_runs() {
                     [3, 4].contains(&run.code) && run.stderr.contains("hint: "),
                     "{command}\n{}",
                     run.stderr
+                );
+            }
+            "pull" if command.contains("--dry-run") || command.contains("--to-lock") => {
+                // For real, from a hub on loopback that has the profile's repository; tests/pull.rs has the rest.
+                let hub = Hub::new("deepseek-ai/DeepSeek-R1-0528", small_model());
+                let home = self::home().with("HF_ENDPOINT", &hub.endpoint);
+                std::fs::write(home.path().join("dsr1.lock"), lock(&hub)).unwrap();
+                let run = shell(&home, command).expect(0);
+                assert!(
+                    run.stdout.contains("deepseek-ai/DeepSeek-R1-0528"),
+                    "{}",
+                    run.stdout
+                );
+            }
+            "weights" => {
+                // Nothing was pulled in this home.
+                let run = shell(&home, command);
+                let said = format!("{}{}", run.stdout, run.stderr);
+                assert!(
+                    said.contains("no weights")
+                        || said.contains("is not in the cache")
+                        || said.contains("total "),
+                    "{command}\n{said}"
                 );
             }
             "up" | "serve" | "build" | "pull" => {

@@ -221,7 +221,7 @@ fn a_store_that_does_not_answer_is_left_for_http() {
     let home = Home::new().with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
     let run = pull(&home, &hub, &[]).expect(0);
     assert!(
-        run.stderr.contains("goes on over HTTP: Xet: no "),
+        run.stderr.contains("goes on over HTTP: no byte for 1 s"),
         "{}",
         run.stderr
     );

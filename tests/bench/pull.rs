@@ -28,6 +28,9 @@ const SHARDS: usize = 8;
 /// What the process that uses hf-hub alone is called with.
 const HF_HUB: &str = "--hf-hub";
 
+/// What the process that does the least is called with.
+const BARE: &str = "--bare";
+
 fn setting(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
 }
@@ -81,6 +84,74 @@ fn hf_hub_alone(endpoint: &str, cache: &str) {
     });
 }
 
+/// The least that a verified pull does, and nothing else: receive, hash, write, from four threads. No retry, no resume, no
+/// sync, no name: what the machine allows.
+fn bare(arguments: &[String]) {
+    let (dir, shards) = arguments.split_first().unwrap();
+    let queue = std::sync::Mutex::new(shards.chunks_exact(3));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut buffer = vec![0; 512 << 10];
+                loop {
+                    let next = queue.lock().unwrap().next();
+                    let Some([host, path, hash]) = next else { return };
+                    let found = bare_shard(host, path, Path::new(dir), &mut buffer);
+                    assert_eq!(found, *hash);
+                }
+            });
+        }
+    });
+}
+
+fn bare_shard(host: &str, path: &str, dir: &Path, buffer: &mut [u8]) -> String {
+    use std::io::Read;
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut file = std::fs::File::create(dir.join(path.trim_start_matches('/'))).unwrap();
+    let (mut hash, mut head) = (sha2::Sha256::new(), Some(Vec::new()));
+    loop {
+        let count = stream.read(buffer).unwrap();
+        if count == 0 {
+            return dsr1::units::hex(&hash.finalize());
+        }
+        let mut bytes = &buffer[..count];
+        if let Some(seen) = &mut head {
+            seen.extend_from_slice(bytes);
+            let end = seen.windows(4).position(|window| window == b"\r\n\r\n");
+            let Some(end) = end else { continue };
+            // What is left of it lies at the end of what was read last.
+            let body = seen.len() - end - 4;
+            bytes = &bytes[bytes.len() - body..];
+            head = None;
+        }
+        hash.update(bytes);
+        file.write_all(bytes).unwrap();
+    }
+}
+
+/// Processors that a client would need for a rate, from what it used for these bytes.
+fn limits(cpu: f64, gigabytes: f64) {
+    println!(
+        "what dsr1 needs for a rate, from its {:.2} processor seconds a GB here:",
+        cpu / gigabytes
+    );
+    for (rate, what) in [
+        (1.0, "10 GbE"),
+        (10.0, "a fast array of disks"),
+        (12.5, "100 GbE"),
+    ] {
+        println!(
+            "{rate:5.1} GB/s ({what}): {:4.1} processors",
+            rate * cpu / gigabytes
+        );
+    }
+}
+
 /// What one side runs in a directory that is empty.
 struct Side<'a> {
     name: &'static str,
@@ -100,6 +171,11 @@ fn main() {
         && flag == HF_HUB
     {
         return hf_hub_alone(endpoint, cache);
+    }
+    if let [_, flag, rest @ ..] = args.as_slice()
+        && flag == BARE
+    {
+        return bare(rest);
     }
     let (mib, runs) = (setting("DSR1_BENCH_MIB", 512), setting("DSR1_BENCH_RUNS", 5));
     let parent = std::env::var("DSR1_BENCH_DIR").unwrap_or_else(|_| "/dev/shm".to_owned());
@@ -178,6 +254,19 @@ fn main() {
             }),
         },
         Side {
+            name: "the bound: recv, SHA-256, write",
+            verifies: true,
+            command: Box::new(|dir| {
+                let mut command = Command::new(std::env::current_exe().unwrap());
+                command.arg(BARE).arg(dir);
+                let host = nginx.cdn.trim_start_matches("http://");
+                for (number, hash) in hashes.iter().enumerate() {
+                    command.args([host, &format!("/{}", shard(number)), hash]);
+                }
+                command
+            }),
+        },
+        Side {
             name: "hf download",
             verifies: false,
             command: Box::new(|dir| python(dir, "true")),
@@ -249,7 +338,7 @@ fn main() {
         |runs: &[Measured], of: fn(&Measured) -> f64| median(&mut runs.iter().map(of).collect::<Vec<_>>());
     let ours = middle(&found[0], |run| run.wall.as_secs_f64());
     println!(
-        "{:<30} {:>8} {:>8} {:>8}  verified  times ours",
+        "{:<32} {:>8} {:>8} {:>8}  verified  times ours",
         "", "wall s", "CPU s", "MB"
     );
     for (side, runs) in sides.iter().zip(&found) {
@@ -257,11 +346,14 @@ fn main() {
         #[expect(clippy::cast_precision_loss, reason = "megabytes")]
         let memory = middle(runs, |run| run.memory as f64 / 1e6);
         println!(
-            "{:<30} {wall:8.2} {:8.2} {memory:8.1}  {:<8} {:10.2}",
+            "{:<32} {wall:8.2} {:8.2} {memory:8.1}  {:<8} {:10.2}",
             side.name,
             middle(runs, |run| run.cpu.as_secs_f64()),
             if side.verifies { "yes" } else { "no" },
             wall / ours
         );
     }
+    #[expect(clippy::cast_precision_loss, reason = "gigabytes")]
+    let gigabytes = (SHARDS * mib << 20) as f64 / 1e9;
+    limits(middle(&found[0], |run| run.cpu.as_secs_f64()), gigabytes);
 }

@@ -277,8 +277,12 @@ fn answer(
                 None,
             );
         }
+        // Every commit is this one: what is asked for by its id is answered with it.
+        let asked = path.rsplit('/').next()?;
+        let is_commit = asked.len() == 40 && asked.chars().all(|c| c.is_ascii_hexdigit());
+        let sha = if is_commit { asked } else { &shared.commit };
         let card = json!({ "license": *shared.license.lock().unwrap() });
-        let body = json!({ "id": shared.repo, "sha": shared.commit, "siblings": [], "cardData": card });
+        let body = json!({ "id": shared.repo, "sha": sha, "siblings": [], "cardData": card });
         let body = body.to_string();
         return send(stream, 200, "", body.as_bytes(), request, fault);
     }

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The release binary is one static file of less than 25 MB, and help and planning take less than 10 ms with it.
+# The release binary is one static file of less than 16 MB, and help and planning take less than 10 ms with it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo static
-binary=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/release/dsr1
+binary=${CARGO_TARGET_DIR:-target}/x86_64-unknown-linux-gnu/dist/dsr1
 size=$(stat --format %s "$binary")
 echo "size: $size bytes"
-[ "$size" -lt 25000000 ]
+[ "$size" -lt 16000000 ]
 if ldd "$binary" 2> /dev/null | grep -q '=>'; then
   echo "not static:"
   ldd "$binary"

@@ -1,6 +1,6 @@
 //! A repository's listing: hostile text until it is in these types.
 //!
-//! Not in this module: fetching it (`remote`).
+//! Public, because fuzzing drives it from outside. Not in this module: fetching it (`remote`).
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ const MAX_FILES: usize = 100_000;
 
 /// A file's proof: what its bytes must hash to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Oid {
+pub enum Oid {
     /// SHA-256 of the bytes (large files).
     Sha256(String),
     /// SHA-1 of `blob <length>\0` and the bytes (files that git keeps itself).
@@ -22,14 +22,16 @@ pub(super) enum Oid {
 
 impl Oid {
     /// The hex digits: also the name of the blob in the cache.
-    pub(super) fn hex(&self) -> &str {
+    #[must_use]
+    pub fn hex(&self) -> &str {
         match self {
             Self::Sha256(hex) | Self::GitSha1(hex) => hex,
         }
     }
 
     /// The proof that a blob's name in a cache promises.
-    pub(super) fn from_blob_name(name: &str) -> Option<Self> {
+    #[must_use]
+    pub fn from_blob_name(name: &str) -> Option<Self> {
         match name.len() {
             64 if is_hex(name) => Some(Self::Sha256(name.to_owned())),
             40 if is_hex(name) => Some(Self::GitSha1(name.to_owned())),
@@ -40,29 +42,34 @@ impl Oid {
 
 /// One file of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub struct Entry {
     /// Path in the repository: relative, normal, printable.
-    pub(super) path: String,
+    pub path: String,
     /// Size in bytes.
-    pub(super) size: u64,
+    pub size: u64,
     /// Its proof.
-    pub(super) oid: Oid,
+    pub oid: Oid,
     /// Its name in the hub's Xet store, when it has it there too.
-    pub(super) xet: Option<String>,
+    pub xet: Option<String>,
 }
 
 /// Whether `text` is lower-case hex.
-pub(super) fn is_hex(text: &str) -> bool {
+#[must_use]
+pub fn is_hex(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Whether `text` is a commit id.
-pub(super) fn is_commit(text: &str) -> bool {
+#[must_use]
+pub fn is_commit(text: &str) -> bool {
     text.len() == 40 && is_hex(text)
 }
 
 /// Reads one page of the tree answer: an array of files and directories.
-pub(super) fn parse_page(page: &Value) -> Result<Vec<Entry>> {
+///
+/// # Errors
+/// [`Kind::Integrity`] for what is no listing, and for a name that is not safe.
+pub fn parse_page(page: &Value) -> Result<Vec<Entry>> {
     let items = page.as_array().ok_or_else(|| bad("it is not a list"))?;
     items
         .iter()
@@ -101,7 +108,10 @@ fn parse_entry(item: &Value) -> Result<Entry> {
 }
 
 /// Refuses a listing that goes on and on.
-pub(super) fn check_count(entries: &[Entry]) -> Result<()> {
+///
+/// # Errors
+/// [`Kind::Integrity`] when there are more than a repository has.
+pub fn check_count(entries: &[Entry]) -> Result<()> {
     if entries.len() <= MAX_FILES {
         return Ok(());
     }
@@ -109,7 +119,10 @@ pub(super) fn check_count(entries: &[Entry]) -> Result<()> {
 }
 
 /// Checks what only the whole listing shows: names that collide, and sizes that do not add up.
-pub(super) fn check_whole(entries: &[Entry]) -> Result<u64> {
+///
+/// # Errors
+/// [`Kind::Integrity`] for names that collide and sizes that are impossible.
+pub fn check_whole(entries: &[Entry]) -> Result<u64> {
     if entries.is_empty() {
         return Err(bad("it is empty"));
     }
@@ -134,7 +147,10 @@ pub(super) fn check_whole(entries: &[Entry]) -> Result<u64> {
 }
 
 /// Refuses paths that would be ours, or another client's, in a directory of the user's.
-pub(super) fn check_directory(entries: &[Entry]) -> Result<()> {
+///
+/// # Errors
+/// [`Kind::Integrity`], naming the first.
+pub fn check_directory(entries: &[Entry]) -> Result<()> {
     let is_ours = |path: &str| {
         let path = path.to_ascii_lowercase();
         let first = path.split('/').next().unwrap_or_default();
@@ -154,7 +170,9 @@ fn check_path(path: &str) -> Result<()> {
     let segment_fits =
         |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && segment.len() <= 255;
     let hidden = |c: char| {
-        c.is_control() || c == '\\' || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+        c.is_control()
+            || c == '\\'
+            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
     };
     if path.len() <= 1024 && path.split('/').all(segment_fits) && !path.chars().any(hidden) {
         return Ok(());

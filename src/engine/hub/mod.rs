@@ -41,7 +41,7 @@ mod fetch;
 mod growth;
 mod hash;
 mod help;
-mod listing;
+pub mod listing;
 mod manifest;
 mod mirror;
 mod part;

@@ -97,16 +97,22 @@ fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
 }
 
 /// What is wrong with a shard's header; `None` when nothing is.
-pub(super) fn check(path: &Path) -> Option<String> {
-    let error = tensors(path).err()?;
-    Some([vec![error.message()], error.causes()].concat().join(": "))
+///
+/// # Errors
+/// [`Kind::Host`] when it cannot be read now, which says nothing about it.
+pub(super) fn check(path: &Path) -> Result<Option<String>> {
+    match tensors(path) {
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == Kind::Host => Err(error),
+        Err(error) => Ok(Some([vec![error.message()], error.causes()].concat().join(": "))),
+    }
 }
 
 /// Names and bytes of the tensors in a file, from its header alone.
 fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     let failed = || format!("cannot read `{}`", path.display());
-    let mut file = File::open(path).at(Kind::Integrity, failed)?;
-    let size = file.metadata().at(Kind::Integrity, failed)?.len();
+    let mut file = File::open(path).at(Kind::Host, failed)?;
+    let size = file.metadata().at(Kind::Host, failed)?.len();
     let mut length = [0; 8];
     file.read_exact(&mut length).at(Kind::Integrity, failed)?;
     let length = u64::from_le_bytes(length);

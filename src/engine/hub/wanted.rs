@@ -105,7 +105,7 @@ pub(super) fn check_model(cache: &RepoCache, repo: &str, wanted: &Wanted) -> Res
     }
     let is_shard = |entry: &&Entry| entry.path.ends_with(".safetensors");
     for shard in wanted.entries.iter().filter(is_shard) {
-        if let Some(why) = tensors::check(&cache.place(shard)) {
+        if let Some(why) = tensors::check(&cache.place(shard))? {
             return Err(Error::new(
                 Kind::Integrity,
                 format!("`{}` of {repo} is no whole safetensors file", shard.path),

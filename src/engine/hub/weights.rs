@@ -187,7 +187,9 @@ pub async fn verify(
         (false, _) => hashed(&snapshot, &files, bytes, events).await?,
     };
     let paths = files.iter().map(|file| file.path.as_str()).collect();
-    let extent = manifest.as_ref().map_or(Extent::Unknown, |manifest| manifest.extent);
+    let extent = manifest
+        .as_ref()
+        .map_or(Extent::Unknown, |manifest| manifest.extent);
     if let Some(shard) = missing_from(&snapshot.join(INDEX), &paths).filter(|_| extent != Extent::Part) {
         wrong.push(WrongFile {
             path: shard,
@@ -363,7 +365,8 @@ impl Work {
         }
         // A file that is what the hub has, and no safetensors, would fail at the engine's start.
         let is_shard = path.extension().is_some_and(|kind| kind == "safetensors");
-        is_shard.then(|| tensors::check(&path)).flatten()
+        let why = || tensors::check(&path).unwrap_or_else(|error| Some(error.message()));
+        is_shard.then(why).flatten()
     }
 }
 

@@ -61,13 +61,13 @@ fuzz_target!(|text: &str| {
         target: Target::Docker,
         name: None,
         port: 30_000,
-        base_image: None,
+        image: plan::ImageChoice::default(),
         extra_args: Vec::new(),
     };
     let up = UpRequest {
         serve,
         endpoint: plan::PUBLIC_HUB.to_owned(),
-        max_workers: 8,
+        pull: plan::PullOptions::default(),
         keep: true,
     };
     for format in ExportFormat::ALL {

@@ -95,7 +95,10 @@ impl Snapshot {
         let cache = RepoCache::new(root.path(), repo);
         let dir = cache.snapshot(commit);
         let manifest = cache.manifest(commit);
-        if manifest.as_ref().is_some_and(|manifest| manifest.extent == Extent::Part) {
+        if manifest
+            .as_ref()
+            .is_some_and(|manifest| manifest.extent == Extent::Part)
+        {
             return Err("only a part of it was pulled".to_owned());
         }
         let proven = manifest.is_some();

@@ -1,0 +1,37 @@
+//! Any JSON as a hub's listing: what is accepted stays below its root, has no twins and sums up; never a panic.
+#![no_main]
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path};
+
+use dsr1::engine::hub::listing::{check_count, check_directory, check_whole, parse_page};
+use dsr1::error::Kind;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(page) = serde_json::from_slice(bytes) else { return };
+    let entries = match parse_page(&page) {
+        Ok(entries) => entries,
+        Err(error) => {
+            assert_eq!(error.kind(), Kind::Integrity);
+            assert!(!error.causes().concat().chars().any(char::is_control), "{error:?}");
+            return;
+        }
+    };
+    if check_count(&entries).is_err() {
+        return;
+    }
+    let Ok(total) = check_whole(&entries) else { return };
+    assert_eq!(total, entries.iter().map(|entry| entry.size).sum::<u64>());
+    let is_free = check_directory(&entries).is_ok();
+    let mut seen = BTreeSet::new();
+    for entry in &entries {
+        let path = Path::new("/root").join(&entry.path);
+        assert!(path.starts_with("/root"), "{}", entry.path);
+        assert!(path.components().all(|part| part != Component::ParentDir), "{}", entry.path);
+        assert!(!entry.path.chars().any(char::is_control), "{:?}", entry.path);
+        assert!(seen.insert(entry.path.to_lowercase()), "{}", entry.path);
+        assert!(matches!(entry.oid.hex().len(), 40 | 64));
+        assert!(!is_free || !entry.path.starts_with(".dsr1"), "{}", entry.path);
+    }
+});
