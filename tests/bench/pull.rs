@@ -354,6 +354,6 @@ fn main() {
         );
     }
     #[expect(clippy::cast_precision_loss, reason = "gigabytes")]
-    let gigabytes = (SHARDS * mib << 20) as f64 / 1e9;
+    let gigabytes = ((SHARDS * mib) << 20) as f64 / 1e9;
     limits(middle(&found[0], |run| run.cpu.as_secs_f64()), gigabytes);
 }

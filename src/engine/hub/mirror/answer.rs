@@ -345,7 +345,7 @@ mod tests {
             path: "x".to_owned(),
             size: 12,
             oid: Oid::Sha256("0".repeat(64)),
-            xet: false,
+            xet: None,
         };
         let item = listed(&entry);
         assert_eq!(item["lfs"]["pointerSize"], 127);
