@@ -600,3 +600,107 @@ fn weights_are_removed_when_that_is_said() {
     home.run(&["weights", "rm", REPO]).expect(5);
     assert_eq!(home.run(&["weights", "list"]).expect(0).stdout, "no weights\n");
 }
+
+/// Every way in which a hub is known to break (facts of other clients: an error page, a short body, a flipped byte or a
+/// missing file taken for a model), met once, thrice and for ever: a pull ends right or loud, and never wrong.
+#[test]
+fn every_fault_ends_right_or_loud() {
+    let faults = [
+        Fault::Flip(123_456),
+        Fault::Short(1_000),
+        Fault::Truncate(500_000),
+        Fault::EndEarly(500_000),
+        Fault::Reset(300_000),
+        Fault::Status(500, "", "oops"),
+        Fault::Status(503, "Content-Type: text/html\r\n", "<html>busy</html>"),
+        Fault::Status(429, "Retry-After: 0\r\n", ""),
+        Fault::Status(403, "Content-Type: text/html\r\n", "<html>expired</html>"),
+        Fault::Status(404, "", "<html>gone</html>"),
+        Fault::Status(200, "", "<html>welcome to the hotel</html>"),
+        Fault::Status(206, "Content-Range: bytes 0-4/5\r\n", "hello"),
+        Fault::Status(302, "Location: http://127.0.0.3:9/elsewhere\r\n", ""),
+        Fault::Status(302, "Location: /loop\r\n", ""),
+        Fault::IgnoreRange,
+        Fault::OtherRange,
+        Fault::Packed,
+        Fault::NewEtag,
+        Fault::Slow(3_000_000),
+    ];
+    let (mut right, mut loud) = (0, 0);
+    let runs: Vec<(Fault, usize)> = faults
+        .iter()
+        .flat_map(|fault| [1, 3, 40].map(|times| (fault.clone(), times)))
+        .collect();
+    std::thread::scope(|scope| {
+        let groups: Vec<_> = runs
+            .chunks(2)
+            .map(|runs| {
+                scope.spawn(move || {
+                    let mut counts = (0, 0);
+                    for (fault, times) in runs {
+                        let (home, hub) = setup();
+                        hub.fault(&format!("blob/{SHARD}"), fault.clone(), *times);
+                        let run = pull(&home, &hub);
+                        assert!(
+                            [0, 5, 6].contains(&run.code),
+                            "{fault:?} x {times}: {}",
+                            run.stderr
+                        );
+                        if run.code == 0 {
+                            assert_whole(&home, &hub);
+                            counts.0 += 1;
+                        } else {
+                            assert!(
+                                run.stderr.contains("hint: "),
+                                "{fault:?} x {times}: {}",
+                                run.stderr
+                            );
+                            assert_not_published(&home, &hub);
+                            counts.1 += 1;
+                        }
+                        // And whatever it left is no harm.
+                        hub.clear();
+                        pull(&home, &hub).expect(0);
+                        assert_whole(&home, &hub);
+                    }
+                    counts
+                })
+            })
+            .collect();
+        for group in groups {
+            let counts: (i32, i32) = group.join().unwrap();
+            (right, loud) = (right + counts.0, loud + counts.1);
+        }
+    });
+    eprintln!(
+        "faults: silent wrong = 0; right {right}, loud {loud}, of {}",
+        faults.len() * 3
+    );
+    assert!(right > loud);
+}
+
+/// A repository of many small files costs one request each, and those of the listing.
+#[test]
+fn a_small_file_costs_one_request() {
+    const FILES: usize = 300;
+    let file = |number: usize| RepoFile {
+        bytes: format!("{number}\n").into_bytes(),
+        large: false,
+    };
+    let files: BTreeMap<String, RepoFile> = (0..FILES)
+        .map(|number| (format!("f/{number}.txt"), file(number)))
+        .collect();
+    let (home, hub) = (Home::new(), Hub::new(REPO, files));
+    pull(&home, &hub).expect(0);
+    let asked = hub.asked();
+    let resolved = asked
+        .iter()
+        .filter(|asked| asked.path.contains("/resolve/"))
+        .count();
+    assert_eq!(resolved, FILES);
+    assert_eq!(
+        asked.len(),
+        FILES + FILES / 3 + 1,
+        "three entries a page, and the revision"
+    );
+}

@@ -40,7 +40,7 @@ fn shard(number: usize) -> String {
     format!("model-{:05}-of-{SHARDS:05}.safetensors", number + 1)
 }
 
-/// Writes shards of noise and returns the listing and their hashes.
+/// Writes shards of one tensor of noise and returns the listing and their hashes.
 fn shards(dir: &Path, mib: usize) -> (Vec<serde_json::Value>, Vec<String>) {
     std::fs::create_dir_all(dir).unwrap();
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
@@ -48,8 +48,15 @@ fn shards(dir: &Path, mib: usize) -> (Vec<serde_json::Value>, Vec<String>) {
     for number in 0..SHARDS {
         let mut file = std::fs::File::create(dir.join(shard(number))).unwrap();
         let mut hash = sha2::Sha256::new();
-        for _ in 0..mib {
+        for number in 0..mib {
             let mut bytes = Vec::with_capacity(1 << 20);
+            if number == 0 {
+                let data = (mib << 20) - 8 - 248;
+                let header =
+                    serde_json::json!({ "w": { "dtype": "U8", "shape": [data], "data_offsets": [0, data] } });
+                bytes.extend_from_slice(&248_u64.to_le_bytes());
+                bytes.extend(format!("{:<248}", header.to_string()).bytes());
+            }
             while bytes.len() < 1 << 20 {
                 state ^= state << 13;
                 state ^= state >> 7;
@@ -159,6 +166,16 @@ struct Side<'a> {
     command: Box<dyn Fn(&Path) -> Command + 'a>,
 }
 
+/// The binary that is shipped (`cargo static`), when it was made; else the one that this was built with.
+fn binary() -> PathBuf {
+    let shipped = support::target().join("x86_64-unknown-linux-gnu/dist/dsr1");
+    if shipped.exists() {
+        shipped
+    } else {
+        PathBuf::from(env!("CARGO_BIN_EXE_dsr1"))
+    }
+}
+
 fn sh(script: &str) -> Command {
     let mut command = Command::new("bash");
     command.args(["-euc", script]);
@@ -244,7 +261,7 @@ fn main() {
             name: "dsr1 pull",
             verifies: true,
             command: Box::new(|dir| {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_dsr1"));
+                let mut command = Command::new(binary());
                 command
                     .args(["pull", REPO, "--endpoint", &endpoint, "--progress", "quiet"])
                     .env_clear()
@@ -323,6 +340,7 @@ fn main() {
     ];
     let only = std::env::var("DSR1_BENCH_ONLY").unwrap_or_default();
     let sides: Vec<&Side> = sides.iter().filter(|side| side.name.contains(&only)).collect();
+    println!("{}", binary().display());
     println!("{SHARDS} x {mib} MiB over loopback, in {parent}, medians of {runs} runs, turn by turn");
     let mut found: Vec<Vec<Measured>> = sides.iter().map(|_| Vec::new()).collect();
     for _ in 0..runs {

@@ -38,7 +38,7 @@ const LINE: usize = 40;
 /// One line of what helpers wrote: from, to, and a SHA-256.
 const AHEAD_LINE: usize = 48;
 /// Bytes read at a time.
-const READ: usize = 1 << 20;
+const READ: usize = 256 << 10;
 
 /// An unfinished file.
 pub(super) struct Part {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::board::Board;
 use super::cache::RepoCache;
 use super::fetch::Fetcher;
-use super::growth::Growth;
+use super::growth::{Growth, Used};
 use super::listing::Entry;
 use super::manifest::{Extent, Publication, check_snapshot, pulled, unchanged};
 use super::proven::ProvenLog;
@@ -225,7 +225,7 @@ async fn run(
         first
     });
     let mut finished = entries.len() - order.len();
-    let mut growth = Growth::new(step.max_workers, step.limit_rate);
+    let mut growth = Growth::new(step.max_workers, step.limit_rate, host::processors());
     let mut under_way = Workers::start(fetcher, job, order, growth.workers())?;
     let mut tick = tokio::time::interval(TICK);
     let (mut last, mut last_report, mut last_files) = (String::new(), Instant::now(), Instant::now());
@@ -243,8 +243,11 @@ async fn run(
             Some(note) = shown.said.recv() => events.note(note),
             _ = tick.tick() => {}
         }
-        let came = fetcher.counts.fetched.load(Ordering::Relaxed);
-        let more = growth.more(came, Instant::now());
+        let used = Used {
+            fetched: fetcher.counts.fetched.load(Ordering::Relaxed),
+            cpu: host::cpu_time(),
+        };
+        let more = growth.more(used, Instant::now());
         if more > 0 {
             under_way.grow(fetcher, more)?;
         }
