@@ -1,0 +1,187 @@
+//! Attacks on pulls, repairs and mirrors that succeed as of 4811890: each test states what should be.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test says what is wrong by panicking"
+)]
+
+mod support;
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use support::hub::{Fault, Hub, RepoFile, entry, noise, small_model};
+use support::{Home, Run};
+
+const REPO: &str = "lab/tiny-r1";
+const PRECIOUS: &str = "the user's own, and longer";
+
+fn setup() -> (Home, Hub) {
+    (Home::new(), Hub::new(REPO, small_model()))
+}
+
+fn pull(home: &Home, endpoint: &str, more: &[&str]) -> Run {
+    let mut args = vec!["pull", REPO, "--endpoint", endpoint, "--progress", "plain"];
+    args.extend(more);
+    home.run(&args)
+}
+
+fn repair(home: &Home, hub: &Hub, dir: &str) -> Run {
+    home.run(&[
+        "weights", "verify", REPO, "--local-dir", dir, "--repair", "--endpoint", &hub.endpoint, "--progress", "plain",
+    ])
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| error.to_string())
+}
+
+/// `figures` of the directory is a link to the user's pictures, of which one has the name of a repository's file.
+#[test]
+fn a_pull_removes_nothing_behind_a_linked_directory() {
+    let (home, hub) = setup();
+    let (dir, own) = (home.path().join("d"), home.path().join("own"));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::write(own.join("notes.md"), PRECIOUS).unwrap();
+    symlink(&own, dir.join("figures")).unwrap();
+    let _ = pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]);
+    assert_eq!(read(&own.join("notes.md")), PRECIOUS);
+}
+
+#[test]
+fn a_repair_moves_nothing_from_behind_a_linked_directory() {
+    let (home, hub) = setup();
+    let (dir, own) = (home.path().join("d"), home.path().join("own"));
+    pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]).expect(0);
+    std::fs::remove_dir_all(dir.join("figures")).unwrap();
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::write(own.join("notes.md"), PRECIOUS).unwrap();
+    symlink(&own, dir.join("figures")).unwrap();
+    let _ = repair(&home, &hub, dir.to_str().unwrap());
+    assert_eq!(read(&own.join("notes.md")), PRECIOUS);
+}
+
+#[test]
+fn a_repair_does_not_write_through_a_linked_file() {
+    let (home, hub) = setup();
+    let (dir, own) = (home.path().join("d"), home.path().join("own.txt"));
+    pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]).expect(0);
+    std::fs::write(&own, PRECIOUS).unwrap();
+    std::fs::remove_file(dir.join("config.json")).unwrap();
+    symlink(&own, dir.join("config.json")).unwrap();
+    repair(&home, &hub, dir.to_str().unwrap()).expect(0);
+    assert_eq!(read(&own), PRECIOUS);
+    assert_eq!(read(&dir.join("config.json")), "{}\n");
+    assert!(!dir.join("config.json").is_symlink());
+}
+
+#[test]
+fn a_repair_that_says_it_is_done_is_done_when_the_file_was_a_relative_link() {
+    let (home, hub) = setup();
+    let dir = home.path().join("d");
+    pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]).expect(0);
+    std::fs::write(home.path().join("own.txt"), PRECIOUS).unwrap();
+    std::fs::remove_file(dir.join("config.json")).unwrap();
+    symlink("../own.txt", dir.join("config.json")).unwrap();
+    repair(&home, &hub, dir.to_str().unwrap()).expect(0);
+    assert_eq!(read(&dir.join("config.json")), "{}\n");
+}
+
+/// `cp -al` is how people keep a second tree of 689 GB.
+#[test]
+fn a_repair_that_fails_leaves_a_hard_link_of_the_file_alone() {
+    let mut files = small_model();
+    let bytes = noise(7, 9 << 20);
+    files.insert("w.dat".to_owned(), RepoFile { bytes, large: true });
+    let (home, hub) = (Home::new(), Hub::new(REPO, files));
+    let (dir, kept) = (home.path().join("d"), home.path().join("kept"));
+    pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]).expect(0);
+    std::fs::hard_link(dir.join("w.dat"), &kept).unwrap();
+    let mut bytes = std::fs::read(&kept).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&kept, bytes).unwrap();
+    hub.fault("w.dat", Fault::Status(404, "", ""), 20);
+    let _ = repair(&home, &hub, dir.to_str().unwrap());
+    assert_eq!(std::fs::metadata(&kept).unwrap().len(), 9 << 20);
+}
+
+#[test]
+fn one_answer_that_says_no_does_not_cost_the_whole_file_in_a_repair() {
+    let mut files = small_model();
+    let bytes = noise(7, 40 << 20);
+    files.insert("w.dat".to_owned(), RepoFile { bytes, large: true });
+    let (home, hub) = (Home::new(), Hub::new(REPO, files));
+    let dir = home.path().join("d");
+    pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]).expect(0);
+    let mut bytes = std::fs::read(dir.join("w.dat")).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(dir.join("w.dat"), bytes).unwrap();
+    let before = hub.arrived();
+    hub.fault("w.dat", Fault::Status(503, "", ""), 1);
+    repair(&home, &hub, dir.to_str().unwrap()).expect(0);
+    let sent = hub.bytes_sent_since(before);
+    assert!(sent < 10 << 20, "{sent} bytes for one");
+}
+
+/// With `--local-dir .` in a work tree, `core.fsmonitor` of a repository's `.git/config` runs at the next `git status`.
+#[test]
+fn a_repository_does_not_write_into_dot_git() {
+    let mut files = small_model();
+    let bytes = b"[core]\n\tfsmonitor = false\n".to_vec();
+    files.insert(".git/config".to_owned(), RepoFile { bytes, large: false });
+    let (home, hub) = (Home::new(), Hub::new(REPO, files));
+    let dir = home.path().join("d");
+    std::fs::create_dir_all(dir.join(".git")).unwrap();
+    std::fs::write(dir.join(".git/config"), PRECIOUS).unwrap();
+    pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]).expect(6);
+    assert_eq!(read(&dir.join(".git/config")), PRECIOUS);
+}
+
+#[test]
+fn a_hash_has_one_size() {
+    let (home, hub) = setup();
+    let files = small_model();
+    let mut listing: Vec<Value> = files.iter().map(|(path, file)| entry(path, file)).collect();
+    let mut liar = entry("model-3.safetensors", &files["model-1.safetensors"]);
+    liar["size"] = json!(3);
+    liar["lfs"]["size"] = json!(3);
+    listing.push(liar);
+    hub.listing(Value::from(listing));
+    pull(&home, &hub.endpoint, &[]).expect(6);
+}
+
+/// A hub client fetched one file of it; the mirror serves that as all of the commit; the real hub is asked later.
+#[test]
+fn what_a_mirror_has_of_a_commit_is_not_taken_for_all_of_it() {
+    let (home, hub) = setup();
+    let cache = home.path().join("theirs");
+    let repo = cache.join("models--lab--tiny-r1");
+    let snapshot = repo.join("snapshots").join(hub.commit());
+    for dir in [&repo.join("blobs"), &repo.join("refs"), &snapshot] {
+        std::fs::create_dir_all(dir).unwrap();
+    }
+    let oid = entry("config.json", &small_model()["config.json"])["oid"].as_str().unwrap().to_owned();
+    std::fs::write(repo.join("blobs").join(&oid), "{}\n").unwrap();
+    symlink(format!("../../blobs/{oid}"), snapshot.join("config.json")).unwrap();
+    std::fs::write(repo.join("refs/main"), hub.commit()).unwrap();
+    let listen = format!("127.0.0.1:{}", support::free_port());
+    let mut mirror = home.start(&["mirror", "--cache-dir", cache.to_str().unwrap(), "--listen", &listen]);
+    mirror.wait_for("was not proven", Duration::from_secs(20));
+    let _ = pull(&home, &format!("http://{listen}"), &[]);
+    mirror.signal("INT");
+    let _ = mirror.end();
+    pull(&home, &hub.endpoint, &[]).expect(0);
+    let here = home.path().join(".cache/huggingface/hub/models--lab--tiny-r1/snapshots").join(hub.commit());
+    assert!(here.join("model-1.safetensors").exists(), "the pull says that all is here");
+}
+
+#[test]
+fn a_password_in_the_endpoint_is_not_shown() {
+    let home = Home::new();
+    let run = pull(&home, "http://user:S3CRET@127.0.0.1:9", &[]);
+    assert!(!run.stderr.contains("S3CRET") && !run.stdout.contains("S3CRET"), "{}", run.stderr);
+}
