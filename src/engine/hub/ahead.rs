@@ -250,6 +250,17 @@ mod tests {
         assert_eq!(ahead.next(0), Next::Fetch(SIZE));
     }
 
+    /// A Xet frame is up to 64 MiB: the owner writes it while the front that helpers see is still before it.
+    #[test]
+    fn a_claim_under_a_large_frame_still_holds_the_file() {
+        let mut ahead = Ahead::new(2 * CHUNK, 0, Vec::new());
+        // `attempt` took the limit (all of it) and now writes one frame of 2 * CHUNK; a helper comes meanwhile.
+        assert_eq!(ahead.limit(), 2 * CHUNK);
+        assert_eq!(ahead.claim(0), Some((CHUNK, 2 * CHUNK)));
+        // The frame is written: the helper still writes, so the file must not get its name.
+        assert_ne!(ahead.next(2 * CHUNK), Next::End);
+    }
+
     proptest::proptest! {
         /// Whatever happens in whatever order: every byte is fetched or taken once, in order, and no two hold one.
         #[test]
