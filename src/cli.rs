@@ -339,7 +339,7 @@ pub struct HubArgs {
     /// Most streams at once; a pull begins with a few and adds more as long as that makes it faster.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=128), value_name = "N")]
     pub max_workers: u8,
-    /// Most bytes a second, such as 500m; over all files.
+    /// Most bytes a second over all files, such as 500m; k, m and g are powers of 1024.
     #[arg(long, value_name = "RATE")]
     pub limit_rate: Option<String>,
     /// How large files come.
@@ -510,7 +510,7 @@ pub struct PullArgs {
     #[arg(value_name = "REPO", conflicts_with_all = ["profile", "profile_file", "fp4", "fp8"])]
     pub repo: Option<String>,
     /// Branch, tag or commit of REPO.
-    #[arg(long, value_name = "REV", requires = "repo")]
+    #[arg(long, value_name = "REV", requires = "repo", conflicts_with_all = ["profile", "profile_file", "fp4", "fp8"])]
     pub revision: Option<String>,
     /// Which profile.
     #[command(flatten)]
@@ -569,7 +569,7 @@ pub struct WeightsVerifyArgs {
     #[arg(value_name = "REPO", conflicts_with_all = ["profile", "profile_file", "fp4", "fp8"])]
     pub repo: Option<String>,
     /// Branch, tag or commit of REPO.
-    #[arg(long, value_name = "REV", requires = "repo")]
+    #[arg(long, value_name = "REV", requires = "repo", conflicts_with_all = ["profile", "profile_file", "fp4", "fp8"])]
     pub revision: Option<String>,
     /// Which profile.
     #[command(flatten)]

@@ -630,6 +630,10 @@ fn every_fault_ends_right_or_loud() {
     let runs: Vec<(Fault, usize)> = faults
         .iter()
         .flat_map(|fault| [1, 3, 40].map(|times| (fault.clone(), times)))
+        // A network that is gone is waited for: five minutes.
+        .filter(|(fault, times)| {
+            !matches!(fault, Fault::Status(302, head, _) if head.contains("127.0.0.3")) || *times == 1
+        })
         .collect();
     std::thread::scope(|scope| {
         let groups: Vec<_> = runs

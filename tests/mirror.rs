@@ -221,7 +221,7 @@ fn a_token_is_asked_for_and_never_shown() {
     );
     let pull = ["pull", REHEARSAL, "--endpoint", &endpoint];
     let refused = home.run(&pull).expect(5);
-    assert!(refused.stderr.contains("is gated"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("wants a token"), "{}", refused.stderr);
     home.command(&pull)
         .env("HF_TOKEN", "s3cret-t0ken")
         .output()

@@ -334,6 +334,15 @@ impl Context {
             .clone()
             .or_else(|| self.env().hub_endpoint.clone())
             .unwrap_or_else(|| plan::PUBLIC_HUB.to_owned());
+        let host = url.split_once("://").map_or(&*url, |(_, rest)| rest);
+        let host = host.split(['/', '?', '#']).next().unwrap_or_default();
+        if host.contains('@') {
+            return Err(
+                Error::new(Kind::Usage, "the hub's URL holds a user or a password")
+                    .cause("it would be seen in plans, logs and process lists")
+                    .hint("leave it out; a token comes from HF_TOKEN"),
+            );
+        }
         let plain = !url.chars().any(|c| c.is_control() || c.is_whitespace());
         if plain && (url.starts_with("http://") || url.starts_with("https://")) {
             return Ok(url.trim_end_matches('/').to_owned());

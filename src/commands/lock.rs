@@ -106,7 +106,9 @@ fn differs(file: &Path, differences: &[LockDifference]) -> Error {
 
 /// Reads a lock.
 pub(super) fn read(path: &Path) -> Result<Lock> {
-    let file = user_files::read_file(path)?;
+    let file = user_files::read_file(path).map_err(|error| {
+        error.hint("dsr1 lock --profile NAME writes one; --file or --to-lock names another")
+    })?;
     let name = &file.origin;
     let lock: Lock =
         serde_json::from_str(&file.text).at(Kind::Usage, || format!("`{name}` is not a lock of dsr1"))?;

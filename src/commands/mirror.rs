@@ -28,9 +28,14 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
             repo: rehearsal::REPO.to_owned(),
             cache_dir: cache_dir.clone(),
         });
-        context.carry_out(&Plan::new("mirror", vec![step])).await?;
+        let report = context.carry_out(&Plan::new("mirror", vec![step])).await?;
         if args.write_only {
-            return Ok(());
+            // People see it in the progress.
+            return if context.is_json() {
+                context.print(&report, ui::report)
+            } else {
+                Ok(())
+            };
         }
     }
     if !Path::new(&cache_dir).is_dir() {
@@ -54,6 +59,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
         ended = signal::wait() => return ended.map(|_| ()),
         snapshots = mirror.served() => {
             let mirrored = Mirrored {
+                schema: Mirrored::SCHEMA.to_owned(),
                 endpoint: mirror.endpoint(),
                 cache_dir,
                 token: token.is_some(),

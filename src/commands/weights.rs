@@ -86,10 +86,14 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     };
     let title = format!("check {}", step.repo);
     let checked = context
-        .one_step(&title, "read to the end", async |events| {
-            let options = context.engine.hub_options();
-            hub::verify(step, options, args.fast, args.repair, events).await
-        })
+        .one_step(
+            &title,
+            if args.fast { "compared" } else { "read to the end" },
+            async |events| {
+                let options = context.engine.hub_options();
+                hub::verify(step, options, args.fast, args.repair, events).await
+            },
+        )
         .await?;
     let left = checked.wrong.len() - checked.repaired;
     let first = checked.wrong.first().cloned();
@@ -102,7 +106,11 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     match first {
         Some(file) if left > 0 => Err(Error::new(
             Kind::Integrity,
-            format!("{left} of the files of {repo} are not what they must be"),
+            if left == 1 {
+                format!("a file of {repo} is not what it must be")
+            } else {
+                format!("{left} files of {repo} are not what they must be")
+            },
         )
         .cause(format!("`{}`: {}", file.path, file.why))
         .hint(format!(

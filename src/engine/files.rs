@@ -4,11 +4,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, fstatfs};
 use rustix::io::Errno;
 
 use crate::error::{At, Kind, Result};
@@ -44,32 +44,73 @@ pub(super) fn write_through(temporary: &Path, path: &Path, bytes: &[u8]) -> Resu
         .at(Kind::Host, failed)
 }
 
+/// Filesystems of one host, on which a lock keeps everybody out (linux/magic.h): ext, XFS, btrfs, tmpfs, overlayfs, ZFS,
+/// F2FS, bcachefs. On others a lock may be had by two (Lustre, some NFS).
+const LOCAL: [rustix::fs::FsWord; 8] = [
+    0xEF53,
+    0x5846_5342,
+    0x9123_683E,
+    0x0102_1994,
+    0x794c_7630,
+    0x2fc1_2fc1,
+    0xF2F5_2010,
+    0xca45_1a4e,
+];
+
+/// A lock, held until it is dropped.
+pub(super) struct Lock {
+    _file: File,
+    /// Whether it certainly keeps others out.
+    pub(super) is_certain: bool,
+}
+
 /// Takes an exclusive lock on `path`, waiting with a note while another process holds it. A filesystem that has no
 /// locks (Lustre without `flock`, NFS without a lock daemon) gives none, which is noted: whoever must not rely on
 /// them has other means.
 ///
 /// # Errors
 /// [`Kind::Host`] when the lock file cannot be opened.
-pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Result<File> {
+pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Result<Lock> {
     let failed = || format!("cannot lock `{}`", path.display());
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir).at(Kind::Host, failed)?;
-    }
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .at(Kind::Host, failed)?;
+    let open = || {
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        let mut options = OpenOptions::new();
+        options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path)
+    };
+    let mut file = open().at(Kind::Host, failed)?;
     let mut told = false;
-    while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if !matches!(error, Errno::WOULDBLOCK | Errno::INTR) {
-            events.note(format!(
-                "`{}` cannot be locked ({error}): going on without",
-                path.display()
-            ));
-            break;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // A lock on a file that was removed meanwhile keeps nobody out.
+            Ok(()) if !is_at(&file, path) => {
+                file = open().at(Kind::Host, failed)?;
+                continue;
+            }
+            Ok(()) => {
+                let is_certain = fstatfs(&file).is_ok_and(|at| LOCAL.contains(&at.f_type));
+                return Ok(Lock {
+                    _file: file,
+                    is_certain,
+                });
+            }
+            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+            Err(error) => {
+                events.note(format!(
+                    "`{}` cannot be locked ({error}): going on without",
+                    path.display()
+                ));
+                return Ok(Lock {
+                    _file: file,
+                    is_certain: false,
+                });
+            }
         }
         if !told {
             events.note(format!("waiting: {held}"));
@@ -77,7 +118,13 @@ pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Re
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    Ok(file)
+}
+
+/// Whether an open file still has this name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let here = file.metadata().map(|meta| (meta.dev(), meta.ino()));
+    let there = std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
+    matches!((here, there), (Ok(here), Ok(there)) if here == there)
 }
 
 /// UTC now as `20261123T215231Z`: sorts by name, fits every filesystem.

@@ -17,6 +17,9 @@ use crate::secret::Secret;
 
 /// Time to connect: a hub or server that needs longer is not there.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Largest answer of a hub that is read: a page of a listing has 1000 entries of some 300 bytes; a hub that sends all at
+/// once may have 50 000.
+const MAX_PAGE: u64 = 16 << 20;
 /// Largest JSON answer read: a listing of 100 000 files has about 30 MB.
 const MAX_JSON: u64 = 64 << 20;
 
@@ -227,8 +230,8 @@ impl Http {
         let mut bytes = Vec::new();
         while let Some(chunk) = body.next().await? {
             bytes.extend(chunk);
-            if bytes.len() as u64 > MAX_JSON {
-                return Err(too_large(url, MAX_JSON).into());
+            if bytes.len() as u64 > MAX_PAGE {
+                return Err(too_large(url, MAX_PAGE).of(Kind::Hub).into());
             }
         }
         Ok(Answer {

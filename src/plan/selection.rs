@@ -152,15 +152,20 @@ impl CodeFiles {
 }
 
 /// Suffixes of files that run when an engine, Python or a shell reads them.
-const CODE: [&str; 24] = [
-    "bat", "bin", "ckpt", "dill", "dll", "exe", "h5", "ipynb", "joblib", "jar", "keras", "npy", "pickle",
-    "pkl", "ps1", "pt", "pth", "py", "pyc", "pyd", "pyz", "sh", "so", "whl",
+const CODE: [&str; 31] = [
+    "bat", "bin", "ckpt", "dill", "dll", "dylib", "exe", "h5", "hdf5", "ipynb", "jar", "joblib", "keras",
+    "mar", "nemo", "npy", "npz", "pickle", "pkl", "ps1", "pt", "pt2", "pth", "py", "pyc", "pyd", "pyw",
+    "pyz", "sh", "so", "whl",
 ];
 
 /// Whether a path's suffix says that what it holds may run.
 #[must_use]
 pub fn is_code(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
+    // A shared library may have its version behind its suffix.
+    let name = name
+        .split_once(".so.")
+        .map_or_else(|| name.to_owned(), |(stem, _)| format!("{stem}.so"));
     name.rsplit_once('.').is_some_and(|(_, kind)| {
         let kind = kind.to_ascii_lowercase();
         CODE.contains(&kind.as_str())
@@ -255,7 +260,14 @@ mod tests {
 
     #[test]
     fn code_is_known_by_its_suffix() {
-        for path in ["x.py", "a/b.PY", "pytorch_model.bin", "x.tar.pt", "run.sh"] {
+        for path in [
+            "x.py",
+            "a/b.PY",
+            "pytorch_model.bin",
+            "x.tar.pt",
+            "run.sh",
+            "lib.so.1.2",
+        ] {
             assert!(is_code(path), "{path}");
         }
         for path in [

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 /// A mirror that listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mirrored {
+    /// Always [`Mirrored::SCHEMA`].
+    pub schema: String,
     /// Its base URL.
     pub endpoint: String,
     /// The hub cache that it serves.
@@ -13,6 +15,11 @@ pub struct Mirrored {
     pub token: bool,
     /// What is in the cache.
     pub snapshots: Vec<MirroredSnapshot>,
+}
+
+impl Mirrored {
+    /// Version of the JSON form.
+    pub const SCHEMA: &str = "dsr1.mirror/1";
 }
 
 /// One snapshot of the cache.

@@ -95,6 +95,8 @@ pub struct SurveyedFile {
     pub here_bytes: u64,
     /// Whether it is here and was proven.
     pub proven: bool,
+    /// Whether it holds code that nothing knows: a pull refuses it.
+    pub refused: bool,
     /// SHA-256, or git's blob SHA-1 of a small file, in hex.
     pub hash: String,
 }

@@ -11,6 +11,7 @@ use crate::units::Bytes;
 #[must_use]
 pub fn mirrored(mirrored: &Mirrored) -> String {
     let Mirrored {
+        schema: _,
         endpoint,
         cache_dir,
         token,

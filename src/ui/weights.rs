@@ -164,7 +164,9 @@ pub fn pull_survey(survey: &PullSurvey) -> String {
 }
 
 fn state(file: &SurveyedFile) -> String {
-    if file.proven {
+    if file.refused {
+        "code, refused without --allow-code or --exclude".to_owned()
+    } else if file.proven {
         "here, proven".to_owned()
     } else if file.here_bytes >= file.bytes && file.bytes > 0 {
         "here, to be checked".to_owned()
@@ -179,10 +181,14 @@ fn state(file: &SurveyedFile) -> String {
 fn times(bytes: u64, limit_rate: Option<u64>) -> String {
     let at = |rate: u64| {
         let took = Duration::from_millis(bytes.saturating_mul(1000) / rate.max(1));
-        format!("{} at {}/s", units::duration(took), Bytes(rate))
+        units::duration(took)
     };
     match limit_rate {
-        Some(rate) => at(rate),
-        None => [at(1_250_000_000), at(12_500_000_000)].join(", "),
+        Some(rate) => format!("{} at {}/s", at(rate), Bytes(rate)),
+        None => format!(
+            "{} at 10 Gbit/s, {} at 100 Gbit/s",
+            at(1_250_000_000),
+            at(12_500_000_000)
+        ),
     }
 }

@@ -101,10 +101,12 @@ impl Ahead {
 
     /// What the file's own worker does next, with `front` bytes there.
     pub(super) fn next(&mut self, front: u64) -> Next {
-        while self.chunks.front().is_some_and(|chunk| chunk.to <= front) {
+        // One that somebody holds stays, whatever is there already: nothing may be proven while it is written.
+        let is_past = |chunk: &Chunk| chunk.to <= front && chunk.state != State::Claimed;
+        while self.chunks.front().is_some_and(is_past) {
             self.chunks.pop_front();
         }
-        if front >= self.size {
+        if front >= self.size && self.chunks.is_empty() {
             return Next::End;
         }
         match self.chunks.front().copied() {

@@ -24,6 +24,8 @@ pub(super) const TEMPORARY: &str = "new";
 pub(super) struct RepoCache {
     root: PathBuf,
     layout: Layout,
+    /// Whether no other pull works here, for certain.
+    alone: bool,
 }
 
 /// What files are called.
@@ -41,6 +43,7 @@ impl RepoCache {
         Self {
             root: cache_dir.join(repo_folder(repo)),
             layout: Layout::Cache,
+            alone: false,
         }
     }
 
@@ -49,6 +52,7 @@ impl RepoCache {
         Self {
             root: dir.to_owned(),
             layout: Layout::Directory,
+            alone: false,
         }
     }
 
@@ -58,6 +62,19 @@ impl RepoCache {
             Some(dir) => Self::directory(Path::new(dir)),
             None => Self::new(Path::new(&step.cache_dir), &step.repo),
         }
+    }
+
+    /// The same, while a lock keeps others out if `certain`.
+    pub(super) fn alone(self, certain: bool) -> Self {
+        Self {
+            alone: certain,
+            ..self
+        }
+    }
+
+    /// Whether no other pull works here, for certain.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// Its directory.
@@ -91,23 +108,50 @@ impl RepoCache {
         }
     }
 
-    /// Makes sure that a file can get its name: its directory is there, and is no way out of the root.
+    /// Makes sure that a file can get its name: its directory is there.
     pub(super) fn make_place(&self, entry: &Entry) -> Result<()> {
+        self.check_place(entry)?;
+        self.parents(entry).iter().try_for_each(|dir| make_dir(dir))
+    }
+
+    /// The directories between the root and a file of a directory of the user's, from above.
+    fn parents(&self, entry: &Entry) -> Vec<PathBuf> {
+        let Some((parents, _)) = entry
+            .path
+            .rsplit_once('/')
+            .filter(|_| self.layout == Layout::Directory)
+        else {
+            return Vec::new();
+        };
         let mut dir = self.root.clone();
-        let parents = entry.path.rsplit_once('/').map(|(parents, _)| parents);
-        if self.layout == Layout::Cache || parents.is_none() {
-            return Ok(());
-        }
-        for part in parents.into_iter().flat_map(|parents| parents.split('/')) {
+        let parents = parents.split('/').map(|part| {
             dir.push(part);
+            dir.clone()
+        });
+        parents.collect()
+    }
+
+    /// Refuses a file whose directory is a way out of the root. To be asked before anything of the file is touched.
+    pub(super) fn check_place(&self, entry: &Entry) -> Result<()> {
+        for dir in self.parents(entry) {
             if std::fs::symlink_metadata(&dir).is_ok_and(|meta| meta.is_symlink()) {
                 return Err(Error::new(Kind::Host, format!("`{}` is a link", dir.display()))
                     .cause("a file of the repository would be written through it")
                     .hint("remove it, or name another --local-dir"));
             }
-            make_dir(&dir)?;
         }
         Ok(())
+    }
+
+    /// Whether a file's place is a link: in a hub cache that of another client, which shares blobs; in a directory one
+    /// that the user made. Neither is followed by what writes.
+    pub(super) fn is_link(&self, entry: &Entry) -> bool {
+        std::fs::symlink_metadata(self.place(entry)).is_ok_and(|meta| meta.is_symlink())
+    }
+
+    /// Whether files are under their own names.
+    pub(super) fn is_directory(&self) -> bool {
+        self.layout == Layout::Directory
     }
 
     /// Where the record of a proven file is kept (see `part`).
@@ -169,13 +213,14 @@ impl RepoCache {
     }
 
     /// A name for what gets its own by a rename. Not beside that: whatever is in `refs` is a branch.
-    fn temporary(&self, what: &str) -> PathBuf {
+    pub(super) fn temporary(&self, what: &str) -> PathBuf {
         self.parts().join(format!("{what}.{}.{TEMPORARY}", owner()))
     }
 
     /// Gives files that are in their places their names in the snapshot, and has the disk keep all of it: also what was
     /// there. Another client's blob, or a link whose pull was killed, was perhaps never synced.
     pub(super) fn settle(&self, snapshot: &Path, entries: &[Entry]) -> Result<()> {
+        entries.iter().try_for_each(|entry| self.check_place(entry))?;
         let mut dirs = BTreeSet::new();
         for entry in entries {
             dirs.extend(self.directories(&self.place(entry)));

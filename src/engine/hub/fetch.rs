@@ -2,8 +2,8 @@
 //!
 //! Not in this module: the bytes on disk (`part`), streams (`source`, `watch`), who helps (`ahead`), which files (`pull`).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -28,6 +28,11 @@ const OUTAGE: Duration = Duration::from_mins(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Longest wait that a hub may ask for.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
+/// Most bytes written before it is looked again how far a file's own worker may go: Xet brings frames of a whole block,
+/// and a helper claims no less than two chunks (`ahead`) from where that worker is.
+const PIECE: usize = 1 << 20;
+/// Time between two notes that something is waited for.
+const SAID_EVERY: Duration = Duration::from_secs(15);
 /// Bytes that count as progress: then patience begins anew.
 const PROGRESS: u64 = 1 << 20;
 
@@ -52,6 +57,8 @@ pub(super) struct Fetcher {
     pub(super) proven: Arc<ProvenLog>,
     /// What happens to one file and is worth a line, for the one who waits.
     pub(super) notes: mpsc::UnboundedSender<String>,
+    /// When it was last said that something is waited for.
+    pub(super) said: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What is remembered between the streams of one file.
@@ -66,15 +73,24 @@ struct Run {
 }
 
 /// How often a file may fail.
-struct Patience {
+pub(super) struct Patience {
     tries: u32,
     since: Instant,
     at: u64,
 }
 
 impl Patience {
+    /// Begins, with `at` bytes there.
+    pub(super) fn new(at: u64) -> Self {
+        Self {
+            tries: 0,
+            since: Instant::now(),
+            at,
+        }
+    }
+
     /// The pause before the next try, or the error when there is none.
-    fn after(&mut self, failure: Failure, at: u64) -> Result<Duration> {
+    pub(super) fn after(&mut self, failure: Failure, at: u64) -> Result<Duration> {
         if at >= self.at + PROGRESS {
             (self.tries, self.since, self.at) = (0, Instant::now(), at);
         }
@@ -122,11 +138,7 @@ impl Fetcher {
         let mut run = Run {
             source: Arc::clone(&self.source),
             via: self.source.via(entry),
-            patience: Patience {
-                tries: 0,
-                since: Instant::now(),
-                at: part.at(),
-            },
+            patience: Patience::new(part.at()),
             etag: None,
             refused: 0,
             redials: 0,
@@ -222,7 +234,11 @@ impl Fetcher {
             }
             _ => {}
         }
+        let cause = failure.cause();
         let pause = run.patience.after(failure, part.at())?;
+        if let Some(cause) = cause {
+            self.say_at_times(&format!("`{}` waits and tries again: {cause}", entry.path));
+        }
         tokio::time::sleep(pause).await;
         Ok(())
     }
@@ -243,6 +259,15 @@ impl Fetcher {
         Ok(())
     }
 
+    /// Says something that many files have to say at once, and again and again.
+    fn say_at_times(&self, note: &str) {
+        let mut last = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= SAID_EVERY) {
+            *last = Some(Instant::now());
+            self.say(note.to_owned());
+        }
+    }
+
     fn say(&self, note: String) {
         let _ = self.notes.send(note);
     }
@@ -254,15 +279,17 @@ impl Fetcher {
 
     /// Whether the file is there and right; a wrong one is removed.
     fn have(&self, entry: &Entry) -> Result<bool> {
+        self.cache.check_place(entry)?;
         let path = self.cache.place(entry);
         if std::fs::symlink_metadata(&path).is_err() {
             return Ok(false);
         }
+        let is_foreign = self.cache.is_directory() && self.cache.is_link(entry);
         if self.proven.knows(&path, entry) {
             return Ok(true);
         }
         let is_right = hash::matches(&path, &entry.oid, entry.size);
-        if is_right.at(Kind::Host, || format!("cannot read `{}`", path.display()))? {
+        if !is_foreign && is_right.at(Kind::Host, || format!("cannot read `{}`", path.display()))? {
             self.proven.note(&path, entry);
             return Ok(true);
         }
@@ -300,15 +327,17 @@ impl Fetcher {
                     "more bytes come than the listing states",
                 )));
             }
-            // A helper may have begun before the end that was asked for.
-            let limit = way.with(|ahead| ahead.limit()).min(to);
-            let left = usize::try_from(limit.saturating_sub(part.at())).unwrap_or(usize::MAX);
-            let bytes = &bytes[..bytes.len().min(left)];
-            part.write(bytes).map_err(Failure::Final)?;
-            way.reached(part.at());
-            self.counts.done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            if part.at() >= limit {
-                return Ok(());
+            for piece in bytes.chunks(PIECE) {
+                // A helper may have begun before the end that was asked for, or meanwhile.
+                let limit = way.with(|ahead| ahead.limit()).min(to);
+                let left = usize::try_from(limit.saturating_sub(part.at())).unwrap_or(usize::MAX);
+                let piece = &piece[..piece.len().min(left)];
+                part.write(piece).map_err(Failure::Final)?;
+                way.reached(part.at());
+                self.counts.done.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                if part.at() >= limit {
+                    return Ok(());
+                }
             }
             if let Some(rate) = watch.rate(bytes.len() as u64) {
                 way.comes_at(rate);

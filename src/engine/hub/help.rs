@@ -5,6 +5,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::ahead::Ahead;
 use super::board::Claim;
 use super::fetch::Fetcher;
 use super::part::PartChunk;
@@ -55,6 +56,11 @@ impl Fetcher {
         let mut chunk = PartChunk::open(&claim.part, *from).map_err(Failure::Final)?;
         let via = self.source.via(entry);
         let mut arriving = self.source.open(entry, (*from, *to), None, via).await?;
+        if arriving.skip > 0 {
+            // The server sends all of the file for each part of it: help would cost more than it brings.
+            file.with(Ahead::close);
+            return Err(Failure::Again(broken(entry, "the server ignores ranges")));
+        }
         let mut watch = Watch::new(self.source.idle());
         while chunk.at() < *to {
             let next = watch.next(entry, &mut arriving).await?;

@@ -2,9 +2,9 @@
 //!
 //! Public, because fuzzing drives it from outside. Not in this module: fetching it (`remote`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::error::{Error, Kind, Result};
 
@@ -69,41 +69,70 @@ pub fn is_commit(text: &str) -> bool {
 ///
 /// # Errors
 /// [`Kind::Integrity`] for what is no listing, and for a name that is not safe.
-pub fn parse_page(page: &Value) -> Result<Vec<Entry>> {
-    let items = page.as_array().ok_or_else(|| bad("it is not a list"))?;
+pub fn parse_page(page: &[u8]) -> Result<Vec<Entry>> {
+    // Typed, so that the first item that is none ends it: a value for each of a million would fill the memory.
+    let items: Vec<Item> =
+        serde_json::from_slice(page).map_err(|error| bad(&format!("it is not a list of files ({error})")))?;
     items
-        .iter()
-        .filter(|item| item["type"] != "directory")
+        .into_iter()
+        .filter(|item| item.kind != "directory")
         .map(parse_entry)
         .collect()
 }
 
-fn parse_entry(item: &Value) -> Result<Entry> {
-    let path = item["path"].as_str().ok_or_else(|| bad("an entry has no path"))?;
-    check_path(path)?;
+/// One item of the tree answer, as far as it is used.
+#[derive(Deserialize)]
+struct Item {
+    #[serde(rename = "type")]
+    kind: String,
+    path: String,
+    #[serde(default)]
+    size: Option<u64>,
+    #[serde(default)]
+    oid: Option<String>,
+    #[serde(default)]
+    lfs: Option<Lfs>,
+    #[serde(default, rename = "xetHash")]
+    xet: Option<String>,
+}
+
+/// What is stated of a large file.
+#[derive(Deserialize)]
+struct Lfs {
+    #[serde(default)]
+    oid: Option<String>,
+    #[serde(default)]
+    size: Option<u64>,
+}
+
+fn parse_entry(item: Item) -> Result<Entry> {
+    let Item {
+        kind: _,
+        path,
+        size,
+        oid,
+        lfs,
+        xet,
+    } = item;
+    check_path(&path)?;
     let wrong = |what: &str| bad(&format!("{what} of `{path}`"));
-    let lfs = &item["lfs"];
-    let oid = match lfs["oid"].as_str() {
-        Some(oid) if oid.len() == 64 && is_hex(oid) => Oid::Sha256(oid.to_owned()),
-        Some(_) => return Err(wrong("no sha256 as the hash")),
-        None => match item["oid"].as_str() {
-            Some(oid) if oid.len() == 40 && is_hex(oid) => Oid::GitSha1(oid.to_owned()),
-            _ => return Err(wrong("no hash")),
-        },
+    let (large, large_size) = lfs.map_or((None, None), |lfs| (lfs.oid, lfs.size));
+    let oid = match (large, oid) {
+        (Some(oid), _) if oid.len() == 64 && is_hex(&oid) => Oid::Sha256(oid),
+        (Some(_), _) => return Err(wrong("no sha256 as the hash")),
+        (None, Some(oid)) if oid.len() == 40 && is_hex(&oid) => Oid::GitSha1(oid),
+        (None, _) => return Err(wrong("no hash")),
     };
-    let size = item["size"].as_u64().ok_or_else(|| wrong("no size"))?;
-    if lfs["size"].as_u64().is_some_and(|other| other != size) {
+    let size = size.ok_or_else(|| wrong("no size"))?;
+    if large_size.is_some_and(|other| other != size) {
         return Err(wrong("two sizes"));
     }
     Ok(Entry {
-        path: path.to_owned(),
+        path,
         size,
         oid,
         // One that is none means that it is not there.
-        xet: item["xetHash"]
-            .as_str()
-            .filter(|hash| hash.len() == 64 && is_hex(hash))
-            .map(str::to_owned),
+        xet: xet.filter(|hash| hash.len() == 64 && is_hex(hash)),
     })
 }
 
@@ -139,6 +168,12 @@ pub fn check_whole(entries: &[Entry]) -> Result<u64> {
             return Err(bad(&format!("`{parent}` is a file and a directory")));
         }
     }
+    let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
+    for entry in entries {
+        if *sizes.entry(entry.oid.hex()).or_insert(entry.size) != entry.size {
+            return Err(bad(&format!("the hash of `{}` has two sizes", entry.path)));
+        }
+    }
     entries
         .iter()
         .try_fold(0_u64, |sum, entry| sum.checked_add(entry.size))
@@ -146,7 +181,7 @@ pub fn check_whole(entries: &[Entry]) -> Result<u64> {
         .ok_or_else(|| bad("its sizes are impossible"))
 }
 
-/// Refuses paths that would be ours, or another client's, in a directory of the user's.
+/// Refuses paths that would be ours, another client's, or git's, in a directory of the user's.
 ///
 /// # Errors
 /// [`Kind::Integrity`], naming the first.
@@ -154,11 +189,13 @@ pub fn check_directory(entries: &[Entry]) -> Result<()> {
     let is_ours = |path: &str| {
         let path = path.to_ascii_lowercase();
         let first = path.split('/').next().unwrap_or_default();
-        first == ".dsr1" || path.starts_with(".cache/huggingface")
+        // A work tree's settings name programs that git runs; `git~1` is what some filesystems call it too.
+        let is_git = path.split('/').any(|part| matches!(part, ".git" | "git~1"));
+        first == ".dsr1" || path.starts_with(".cache/huggingface") || is_git
     };
     match entries.iter().find(|entry| is_ours(&entry.path)) {
         Some(entry) => Err(bad(&format!(
-            "the file name `{}` is where pulls keep their own",
+            "the file name `{}` is where pulls or git keep their own",
             entry.path
         ))),
         None => Ok(()),
@@ -189,9 +226,13 @@ fn bad(cause: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    fn parse(page: &Value) -> Result<Vec<Entry>> {
+        parse_page(page.to_string().as_bytes())
+    }
 
     fn file(path: &str) -> Value {
         json!({ "type": "file", "path": path, "size": 3, "oid": "0".repeat(40) })
@@ -205,7 +246,7 @@ mod tests {
             file("d/config.json"),
             { "type": "file", "path": "w.safetensors", "size": 9, "oid": "1".repeat(40), "lfs": { "oid": sha256, "size": 9, "pointerSize": 130 } },
         ]);
-        let entries = parse_page(&page).unwrap();
+        let entries = parse(&page).unwrap();
         assert_eq!(entries[0].oid, Oid::GitSha1("0".repeat(40)));
         assert_eq!(entries[1].oid, Oid::Sha256(sha256));
         assert_eq!(check_whole(&entries).unwrap(), 12);
@@ -225,22 +266,22 @@ mod tests {
             "",
             &"x".repeat(256),
         ] {
-            assert!(parse_page(&json!([file(path)])).is_err(), "{path:?}");
+            assert!(parse(&json!([file(path)])).is_err(), "{path:?}");
         }
         for pair in [["a", "A"], ["a", "a"], ["a", "a/b"]] {
-            let entries = parse_page(&json!([file(pair[0]), file(pair[1])])).unwrap();
+            let entries = parse(&json!([file(pair[0]), file(pair[1])])).unwrap();
             assert!(check_whole(&entries).is_err(), "{pair:?}");
         }
         let huge = json!([{ "type": "file", "path": "x", "size": u64::MAX, "oid": "0".repeat(40) }]);
-        assert!(check_whole(&parse_page(&huge).unwrap()).is_err());
+        assert!(check_whole(&parse(&huge).unwrap()).is_err());
         let no_hash = json!([{ "type": "file", "path": "x", "size": 1, "oid": "../../../etc" }]);
-        assert!(parse_page(&no_hash).is_err());
+        assert!(parse(&no_hash).is_err());
     }
 
     proptest::proptest! {
         #[test]
         fn an_accepted_path_stays_below_its_root(path in "[a./\\\\\u{0}~]{0,12}") {
-            if let Ok(entries) = parse_page(&json!([file(&path)])) {
+            if let Ok(entries) = parse(&json!([file(&path)])) {
                 let joined = std::path::Path::new("/root").join(&entries[0].path);
                 proptest::prop_assert!(joined.starts_with("/root"));
                 proptest::prop_assert!(joined.components().all(|part| part != std::path::Component::ParentDir));

@@ -29,6 +29,9 @@ pub(super) struct Manifest {
     schema: String,
     pub(super) repo: String,
     pub(super) commit: String,
+    /// The hub whose listing says so. What one hub has of a commit, another may have more of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) endpoint: Option<String>,
     /// How much of the commit it is.
     #[serde(default, skip_serializing_if = "Extent::is_whole")]
     pub(super) extent: Extent,
@@ -74,6 +77,8 @@ pub(super) struct Publication<'a> {
     pub(super) commit: &'a str,
     /// Files that are in their places and proven.
     pub(super) entries: &'a [Entry],
+    /// The hub that lists them; `None` when none was asked.
+    pub(super) endpoint: Option<&'a str>,
     /// How much of the commit they are.
     pub(super) extent: Extent,
 }
@@ -99,6 +104,7 @@ impl RepoCache {
             revision,
             commit,
             entries,
+            endpoint,
             extent,
         } = *publication;
         tidy::tidy(self);
@@ -120,6 +126,7 @@ impl RepoCache {
             schema: SCHEMA.to_owned(),
             repo: repo.to_owned(),
             commit: commit.to_owned(),
+            endpoint: endpoint.map(str::to_owned),
             extent,
             files,
         };
@@ -226,9 +233,9 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
             .cause(cause)
             .hint(again));
     }
-    if manifest.extent != Extent::Whole && !is_model(&paths) {
+    if !is_model(&paths) {
         return Err(Error::new(Kind::Integrity, format!("{repo} is not whole"))
-            .cause("only a part of the repository was pulled: configuration or weights lack")
+            .cause("configuration or weights lack: only a part was pulled, or a hub had no more of it")
             .hint(again));
     }
     Ok(pulled(repo, revision, &snapshot, &manifest, 0))
@@ -255,7 +262,7 @@ pub(super) fn pulled(
 }
 
 /// Whether these are what an engine needs at least; whether every shard is there is another question.
-pub(super) fn is_model(paths: &BTreeSet<&str>) -> bool {
+fn is_model(paths: &BTreeSet<&str>) -> bool {
     paths.contains("config.json") && (paths.contains(INDEX) || paths.contains("model.safetensors"))
 }
 

@@ -11,10 +11,11 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::fs::OFlags;
 use tokio::task::JoinHandle;
 
 use super::ahead::Recovered;
@@ -63,12 +64,15 @@ impl Part {
     pub(super) fn open(cache: &RepoCache, entry: &Entry) -> Result<Self> {
         let path = adopt(cache, entry);
         let failed = || format!("cannot write `{}`", path.display());
+        let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let open = |path: &Path| {
             OpenOptions::new()
                 .create(true)
                 .truncate(false)
                 .read(true)
                 .write(true)
+                // Whoever may write there must not lead us elsewhere.
+                .custom_flags(nofollow)
                 .open(path)
         };
         let file = open(&path).at(Kind::Host, failed)?;
@@ -421,7 +425,7 @@ fn started(pid: u32) -> Option<u64> {
 }
 
 /// Whether the process that a part's name tells still writes to it.
-pub(super) fn is_owned(name: &str, path: &Path) -> bool {
+pub(super) fn is_owned(cache: &RepoCache, name: &str, path: &Path) -> bool {
     let Some((on, process)) = name.rsplit_once('.') else {
         return false;
     };
@@ -430,6 +434,10 @@ pub(super) fn is_owned(name: &str, path: &Path) -> bool {
             .split_once('-')
             .and_then(|(pid, start)| Some((pid.parse().ok()?, start.parse::<u64>().ok()?)));
         return process.is_some_and(|(pid, start)| pid != std::process::id() && started(pid) == Some(start));
+    }
+    // Another name of this host: a container has one of its own each time.
+    if cache.is_alone() {
+        return false;
     }
     let changed = std::fs::symlink_metadata(path).and_then(|meta| meta.modified());
     changed.is_ok_and(|when| {
@@ -447,7 +455,7 @@ fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
         return ours;
     }
     let mut orphans: Vec<(u64, PathBuf)> = parts(&dir)
-        .filter(|(oid, owner, path)| oid == entry.oid.hex() && !is_owned(owner, path))
+        .filter(|(oid, owner, path)| oid == entry.oid.hex() && !is_owned(cache, owner, path))
         .filter_map(|(_, _, path)| Some((std::fs::symlink_metadata(&path).ok()?.len(), path)))
         .collect();
     orphans.sort();
@@ -477,6 +485,15 @@ fn take(orphan: &Path, ours: &Path) -> bool {
     taken
 }
 
+/// Bytes of a part that its record, and those of its helpers, say are there.
+pub(super) fn kept(part: &Path) -> u64 {
+    let at = read_record(&record_of(part))
+        .last()
+        .map_or(0, |(place, _)| *place);
+    let chunks = read_ahead(&ahead_of(part), at, u64::MAX);
+    at + chunks.iter().map(|(from, to, _)| to - from).sum::<u64>()
+}
+
 /// Removes a part and what lies beside it.
 pub(super) fn remove(part: &Path) {
     for path in [record_of(part), ahead_of(part), part.to_owned()] {
@@ -491,6 +508,17 @@ pub(super) fn take_over(cache: &RepoCache, entry: &Entry, file: &Path, record: &
     if record.exists() {
         std::fs::copy(record, record_of(&ours))?;
     }
+    Ok(ours)
+}
+
+/// As [`take_over`], of a file that keeps its name.
+pub(super) fn copy_over(cache: &RepoCache, entry: &Entry, file: &Path, record: &Path) -> io::Result<PathBuf> {
+    let ours = adopt(cache, entry);
+    std::fs::copy(file, &ours)?;
+    if record.exists() {
+        std::fs::copy(record, record_of(&ours))?;
+    }
+    std::fs::remove_file(file)?;
     Ok(ours)
 }
 

@@ -81,6 +81,12 @@ impl ProvenLog {
             .is_some_and(|line| line.oid == entry.oid.hex() && Line::of(place, entry).as_ref() == Some(line))
     }
 
+    /// Knows nothing of a place any more: what is there is bad though it looks as it did.
+    pub(super) fn forget(&self, place: &Path) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.remove(place);
+    }
+
     /// Notes that the file at `place` is `entry`. A line that cannot be written costs a hash some day.
     pub(super) fn note(&self, place: &Path, entry: &Entry) {
         let Some(line) = Line::of(place, entry) else {

@@ -14,7 +14,7 @@ use super::cache::RepoCache;
 use super::fetch::Fetcher;
 use super::growth::{Growth, Used};
 use super::listing::Entry;
-use super::manifest::{Extent, Publication, check_snapshot, pulled, unchanged};
+use super::manifest::{Extent, Proven, Publication, check_snapshot, pulled, unchanged};
 use super::proven::ProvenLog;
 use super::source::{Limit, Source};
 use super::space::{check_space, destination, missing_bytes};
@@ -48,15 +48,20 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     }
     let found = remote::revision(step, options).await?;
     let cache = RepoCache::of(step);
-    if let Some(found) = proven(step, &cache, &found.commit)? {
+    if let Some(found) = proven(step, &cache, &found.commit, false)? {
         return Ok(found);
     }
     let wanted = wanted(step, found, options).await?;
+    let paths = wanted.entries.iter().map(|entry| &*entry.path);
+    step.code.check(repo, paths)?;
     name(step, &wanted, events)?;
     cache.prepare()?;
     let held = format!("another dsr1 pulls {repo}");
     let lock = files::lock(&cache.lock(), events, &held).await?;
-    if let Some(found) = proven(step, &cache, &wanted.commit)? {
+    // Whoever held it may have removed all of it.
+    cache.prepare()?;
+    let cache = cache.alone(lock.is_certain);
+    if let Some(found) = proven(step, &cache, &wanted.commit, false)? {
         return Ok(found);
     }
     check_space(
@@ -65,7 +70,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         destination(step),
     )?;
     let (notes, said) = mpsc::unbounded_channel();
-    let fetcher = fetcher(step, &wanted.commit, &wanted.entries, options, notes)?;
+    let fetcher = fetcher(step, &cache, &wanted.commit, &wanted.entries, options, notes)?;
     let total = wanted.total;
     let shown = Shown { said, total, events };
     run(&fetcher, Job::Fetch, &wanted.entries, step, shown).await?;
@@ -78,6 +83,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         revision,
         commit: &wanted.commit,
         entries: &wanted.entries,
+        endpoint: Some(&step.endpoint),
         extent: wanted.extent,
     })?;
     drop(lock);
@@ -93,24 +99,25 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
 
 /// What is proven here, when the network is off limits.
 fn offline(step: &PullSnapshot) -> Result<Pulled> {
-    let why = |error: Error| error.hint("HF_HUB_OFFLINE is set: unset it to fetch");
+    const UNSET: &str = "HF_HUB_OFFLINE is set: unset it to fetch";
+    let cache = RepoCache::of(step);
+    let commit = cache.commit(&step.revision);
+    let found = commit
+        .map(|commit| proven(step, &cache, &commit, true))
+        .transpose()?;
+    if let Some(found) = found.flatten() {
+        return Ok(found);
+    }
     if step.local_dir.is_some() {
-        let cache = RepoCache::of(step);
-        let commit = cache.commit(&step.revision);
-        let found = commit.map(|commit| proven(step, &cache, &commit)).transpose()?;
-        return found.flatten().ok_or_else(|| {
-            why(Error::new(
-                Kind::Hub,
-                format!("`{}` does not hold a proven {}", destination(step), step.repo),
-            ))
-        });
+        let text = format!("`{}` does not hold a proven {}", destination(step), step.repo);
+        return Err(Error::new(Kind::Hub, text).hint(UNSET));
     }
     let check = CheckSnapshot {
         repo: step.repo.clone(),
         revision: step.revision.clone(),
         cache_dir: step.cache_dir.clone(),
     };
-    check_snapshot(&check).map_err(why)
+    check_snapshot(&check).map_err(|error| error.hint(UNSET))
 }
 
 /// Makes files of a commit right again; returns the bytes fetched.
@@ -124,9 +131,11 @@ pub(super) async fn repair(
     let cache = RepoCache::of(step);
     cache.prepare()?;
     let held = format!("another dsr1 pulls {}", step.repo);
-    let _lock = files::lock(&cache.lock(), events, &held).await?;
+    let lock = files::lock(&cache.lock(), events, &held).await?;
+    cache.prepare()?;
+    let cache = cache.alone(lock.is_certain);
     let (notes, said) = mpsc::unbounded_channel();
-    let fetcher = fetcher(step, commit, bad, options, notes)?;
+    let fetcher = fetcher(step, &cache, commit, bad, options, notes)?;
     let total = bad.iter().map(|entry| entry.size).sum();
     let shown = Shown { said, total, events };
     run(&fetcher, Job::Repair, bad, step, shown).await?;
@@ -137,21 +146,39 @@ pub(super) async fn repair(
 }
 
 /// What is there, when all of it was proven and nothing changed. A branch that moved here gets its name.
-fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str) -> Result<Option<Pulled>> {
+fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, offline: bool) -> Result<Option<Pulled>> {
     let PullSnapshot { repo, revision, .. } = step;
     let Some(manifest) = cache.manifest(commit).filter(|manifest| manifest.repo == *repo) else {
         return Ok(None);
     };
     let snapshot = cache.snapshot(commit);
-    // Of a selection, only the listing says whether it is the one that is wanted now.
-    if manifest.extent != Extent::Whole || !manifest.files.iter().all(|file| unchanged(&snapshot, file)) {
+    // Of a selection, only the listing says whether it is the one that is wanted now; of another hub's commit, whether
+    // it was all of it.
+    let is_listed = offline || manifest.endpoint.as_deref() == Some(&*step.endpoint);
+    if manifest.extent != Extent::Whole
+        || !is_listed
+        || !manifest.files.iter().all(|file| unchanged(&snapshot, file))
+    {
         return Ok(None);
     }
+    step.code
+        .check(repo, manifest.files.iter().map(|file| &*file.path))?;
     if let Some(locked) = &step.locked {
         plan::check_locked(repo, locked, |path| {
             let file = manifest.files.iter().find(|file| file.path == path)?;
             Some((file.size, &*file.oid))
         })?;
+        let is_locked = |file: &Proven| locked.iter().any(|locked| locked.path == file.path);
+        if let Some(file) = manifest.files.iter().find(|file| !is_locked(file)) {
+            return Err(Error::new(
+                Kind::Integrity,
+                format!("`{}` of {repo} is here and not in the lock", file.path),
+            )
+            .cause("an earlier pull fetched more than the lock states")
+            .hint(format!(
+                "dsr1 weights rm {repo} --yes, then pull again; or --local-dir"
+            )));
+        }
     }
     if cache.commit(revision).as_deref() != Some(commit) {
         cache.point(revision, commit)?;
@@ -161,6 +188,7 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str) -> Result<Option
 
 fn fetcher(
     step: &PullSnapshot,
+    cache: &RepoCache,
     commit: &str,
     entries: &[Entry],
     options: HubOptions<'_>,
@@ -168,7 +196,6 @@ fn fetcher(
 ) -> Result<Fetcher> {
     // Each stream has three files open, and each connection one.
     host::raise_file_limit();
-    let cache = RepoCache::of(step);
     let in_xet = entries.iter().any(|entry| entry.xet.is_some());
     let xet = (in_xet && step.transport != Transport::Http).then(|| {
         let may_switch = step.transport == Transport::Auto;
@@ -189,10 +216,11 @@ fn fetcher(
     Ok(Fetcher {
         source: Arc::new(source),
         proven: Arc::new(ProvenLog::open(&cache.parts())),
-        cache,
+        cache: cache.clone(),
         counts: Arc::default(),
         board: Arc::new(Board::default()),
         notes,
+        said: Arc::default(),
     })
 }
 
@@ -228,7 +256,7 @@ async fn run(
     let mut growth = Growth::new(step.max_workers, step.limit_rate, host::processors());
     let mut under_way = Workers::start(fetcher, job, order, growth.workers())?;
     let mut tick = tokio::time::interval(TICK);
-    let (mut last, mut last_report, mut last_files) = (String::new(), Instant::now(), Instant::now());
+    let (mut last_report, mut last_files) = (Instant::now(), Instant::now());
     loop {
         tokio::select! {
             ended = under_way.next() => match ended {
@@ -237,7 +265,6 @@ async fn run(
                     let entry = ended?;
                     finished += 1;
                     events.file(&entry.path, (entry.size, entry.size), FileState::Proven, 0);
-                    last = entry.path;
                 }
             },
             Some(note) = shown.said.recv() => events.note(note),
@@ -253,7 +280,8 @@ async fn run(
         }
         if last_report.elapsed() >= TICK {
             last_report = Instant::now();
-            let item = format!("{finished}/{} files {last}", entries.len());
+            let under_way = fetcher.board.standings().len();
+            let item = format!("{finished}/{} files, {under_way} under way", entries.len());
             report(events, done, total, &item);
         }
         if last_files.elapsed() >= FILE_TICK {

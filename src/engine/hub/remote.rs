@@ -17,6 +17,8 @@ const MAX_PAGES: usize = 200;
 
 /// Tries of a question that a hub may answer a little later.
 const TRIES: u32 = 5;
+/// How long an answer is waited for, unless `HF_HUB_DOWNLOAD_TIMEOUT` says otherwise.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Longest wait for an answer that a hub may ask for.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
@@ -24,8 +26,21 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// the user waits for the first answer.
 async fn ask(url: &str, options: HubOptions<'_>) -> Result<Answer> {
     let mut pause = Duration::from_millis(250);
+    let patience = options.idle.unwrap_or(SILENCE);
     for number in 1.. {
-        let wait = match options.http.get_from_hub(url, options.token).await {
+        let asked = options.http.get_from_hub(url, options.token);
+        let Ok(answer) = tokio::time::timeout(patience, asked).await else {
+            if number < 2 {
+                continue;
+            }
+            return Err(Error::new(Kind::Hub, "the hub does not answer")
+                .cause(format!(
+                    "asked twice, no answer for {} s each time",
+                    patience.as_secs()
+                ))
+                .hint("check the network and proxy, or name another hub with HF_ENDPOINT or --endpoint"));
+        };
+        let wait = match answer {
             Ok(answer) if matches!(answer.status, 408 | 425 | 429 | 500..=599) && number < TRIES => {
                 answer.wait().unwrap_or(pause).min(LONGEST_WAIT)
             }
@@ -123,7 +138,7 @@ pub(super) async fn entries(
         if answer.status != 200 {
             return Err(refused(step, &answer, options.token.is_some()));
         }
-        entries.extend(listing::parse_page(&answer.json())?);
+        entries.extend(listing::parse_page(&answer.body)?);
         // Before the next page: a listing without end must not fill the memory.
         listing::check_count(&entries)?;
         if let Some(next) = next_page(answer.header("link"), endpoint)? {
@@ -152,6 +167,13 @@ fn next_page(link: Option<&str>, endpoint: &str) -> Result<Option<String>> {
         .cause("its next page is on another host"))
 }
 
+/// What a hub says in words, as far as it can be shown.
+fn said(answer: &Answer) -> Option<String> {
+    let text = answer.header("x-error-message")?;
+    let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
+    Some(text).filter(|text| !text.is_empty())
+}
+
 /// Why a hub said no.
 fn refused(step: &PullSnapshot, answer: &Answer, with_token: bool) -> Error {
     let PullSnapshot {
@@ -161,8 +183,15 @@ fn refused(step: &PullSnapshot, answer: &Answer, with_token: bool) -> Error {
         ..
     } = step;
     let code = answer.header("x-error-code").unwrap_or_default();
-    match (answer.status, code) {
-        (_, "GatedRepo") => Error::new(Kind::Hub, format!("{repo} is gated"))
+    let said = said(answer);
+    match (answer.status, code, said) {
+        // A mirror's words.
+        (_, "GatedRepo", Some(said)) if said.contains("HF_TOKEN") => {
+            Error::new(Kind::Hub, format!("{endpoint} wants a token"))
+                .cause(said)
+                .hint("set HF_TOKEN to the token that the mirror was started with")
+        }
+        (_, "GatedRepo", _) => Error::new(Kind::Hub, format!("{repo} is gated"))
             .cause(if with_token {
                 "the token's account has not accepted its terms"
             } else {
@@ -171,27 +200,35 @@ fn refused(step: &PullSnapshot, answer: &Answer, with_token: bool) -> Error {
             .hint(format!(
                 "accept the terms at {endpoint}/{repo}, then set HF_TOKEN"
             )),
-        (_, "RevisionNotFound") => Error::new(Kind::Hub, format!("{repo} has no revision `{revision}`"))
-            .hint(format!("{endpoint}/{repo}/tree/main lists branches and tags")),
-        (401, _) if with_token => Error::new(
+        (_, "RevisionNotFound", Some(said)) => Error::new(
+            Kind::Hub,
+            format!("{repo}@{revision} cannot be had from {endpoint}"),
+        )
+        .cause(said)
+        .hint("name another --revision, or another hub with --endpoint"),
+        (_, "RevisionNotFound", None) => {
+            Error::new(Kind::Hub, format!("{repo} has no revision `{revision}`"))
+                .hint(format!("{endpoint}/{repo}/tree/main lists branches and tags"))
+        }
+        (401, ..) if with_token => Error::new(
             Kind::Hub,
             format!("{repo} was not found, or the token is not valid"),
         )
         .cause("the hub answered 401")
         .hint("check HF_TOKEN and the spelling of the repository"),
-        (401 | 404, _) => Error::new(Kind::Hub, format!("{repo} was not found"))
+        (401 | 404, ..) => Error::new(Kind::Hub, format!("{repo} was not found"))
             .cause(format!(
                 "the hub answered {}: it does not exist, or it is private",
                 answer.status
             ))
             .hint("check the spelling; for a private repository set HF_TOKEN"),
-        (403, _) => Error::new(Kind::Hub, format!("{repo} is forbidden"))
+        (403, ..) => Error::new(Kind::Hub, format!("{repo} is forbidden"))
             .cause("the hub answered 403: the token may not read it")
             .hint(format!("look at {endpoint}/{repo} with the token's account")),
-        (429, _) => Error::new(Kind::Hub, format!("the hub limits requests for {repo}"))
+        (429, ..) => Error::new(Kind::Hub, format!("the hub limits requests for {repo}"))
             .cause("the hub answered 429")
             .hint("wait five minutes, or set HF_TOKEN for a higher limit"),
-        (status, _) => Error::new(Kind::Hub, format!("the hub does not serve {repo}"))
+        (status, ..) => Error::new(Kind::Hub, format!("the hub does not serve {repo}"))
             .cause(format!("the hub answered {status}"))
             .hint("try again later, or name another hub with --endpoint"),
     }

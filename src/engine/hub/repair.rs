@@ -1,12 +1,16 @@
 //! A file that went bad on disk: the record kept from its pull tells where, and only that is fetched again.
 //!
-//! Not in this module: finding out which files are bad (`weights`).
+//! First all that is bad is fetched and proven, in memory; then the file is made right, as a part without its name. A
+//! hub that says no meanwhile leaves the file as it was. Not in this module: finding out which files are bad (`weights`).
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
 
-use super::fetch::Fetcher;
+use rustix::fs::OFlags;
+
+use super::fetch::{Fetcher, Patience};
 use super::hash::{Bytes32, Hasher};
 use super::listing::Entry;
 use super::part::{self, read_record};
@@ -14,113 +18,143 @@ use super::source::{self, Failure};
 use super::watch::Watch;
 use crate::error::{At, Kind, Result};
 
+/// Most bytes that are held in memory; of a file with more that is bad, all comes again.
+const MOST: u64 = 256 << 20;
+
 /// A file that is read against its record.
 struct Damaged {
     file: File,
+    /// Its length; what lacks reads as zeros.
+    length: u64,
     /// Places, and the hash of all bytes before each.
-    record: Vec<(u64, Bytes32)>,
+    record: std::vec::IntoIter<(u64, Bytes32)>,
     hasher: Hasher,
     at: u64,
 }
 
+/// A range that was bad, and what belongs there.
+type Mended = (u64, Vec<u8>);
+
 impl Damaged {
-    /// Takes the file's name away, so that nobody reads it meanwhile, and keeps it as a part of ours. `None` without
-    /// a whole record.
-    fn take(fetcher: &Fetcher, entry: &Entry) -> Result<Option<Self>> {
-        let cache = &fetcher.cache;
-        let (place, record) = (cache.place(entry), cache.record(entry));
-        if !place.exists() {
-            return Ok(None);
-        }
-        let lines = read_record(&record);
-        let part: PathBuf = part::take_over(cache, entry, &place, &record)
-            .at(Kind::Host, || format!("cannot move `{}`", place.display()))?;
+    /// Opens a file that has a whole record.
+    fn open(place: &Path, record: &Path, entry: &Entry) -> Option<Self> {
+        let lines = read_record(record);
         if lines.last().is_none_or(|(end, _)| *end != entry.size) {
-            return Ok(None);
+            return None;
         }
-        let failed = || format!("cannot write `{}`", part.display());
+        let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).ok()?;
         let file = OpenOptions::new()
             .read(true)
-            .write(true)
-            .open(&part)
-            .at(Kind::Host, failed)?;
-        // A file that was cut short reads as zeros where nothing is.
-        file.set_len(entry.size).at(Kind::Host, failed)?;
-        Ok(Some(Self {
+            .custom_flags(nofollow)
+            .open(place)
+            .ok()?;
+        Some(Self {
+            length: file.metadata().ok()?.len(),
             file,
-            record: lines,
+            record: lines.into_iter(),
             hasher: Hasher::new(&entry.oid, entry.size),
             at: 0,
-        }))
+        })
     }
 
-    /// Goes on to the next range whose bytes are not those that were recorded.
-    fn next_bad(&mut self) -> std::io::Result<Option<(u64, u64)>> {
-        while let Some((end, _)) = self.record.first().copied() {
-            let length = usize::try_from(end - self.at).map_err(std::io::Error::other)?;
-            let mut bytes = vec![0; length];
-            self.file.read_exact_at(&mut bytes, self.at)?;
-            if !self.fits(&bytes) {
-                return Ok(Some((self.at, end)));
+    /// Goes on to the next range whose bytes are not those that were recorded: its end, and the hash there.
+    fn next_bad(&mut self) -> std::io::Result<Option<(u64, Bytes32)>> {
+        while let Some((end, digest)) = self.record.next() {
+            let mut bytes = vec![0; usize::try_from(end - self.at).map_err(std::io::Error::other)?];
+            let there = self.length.saturating_sub(self.at).min(bytes.len() as u64);
+            let there = usize::try_from(there).map_err(std::io::Error::other)?;
+            self.file.read_exact_at(&mut bytes[..there], self.at)?;
+            if !self.fits(&bytes, end, digest) {
+                return Ok(Some((end, digest)));
             }
         }
         Ok(None)
     }
 
     /// Whether `bytes` are what was recorded of the next range; if so, goes past it.
-    fn fits(&mut self, bytes: &[u8]) -> bool {
-        let Some((end, digest)) = self.record.first().copied() else {
-            return false;
-        };
+    fn fits(&mut self, bytes: &[u8], end: u64, digest: Bytes32) -> bool {
         let mut hasher = self.hasher.clone();
         hasher.update(bytes);
         let fits = hasher.digest() == digest;
         if fits {
             (self.hasher, self.at) = (hasher, end);
-            self.record.remove(0);
         }
         fits
-    }
-
-    fn mend(&mut self, bytes: &[u8]) -> std::io::Result<bool> {
-        let at = self.at;
-        if !self.fits(bytes) {
-            return Ok(false);
-        }
-        self.file.write_all_at(bytes, at)?;
-        Ok(true)
     }
 }
 
 impl Fetcher {
     /// Makes a file right again: range by range where its record tells which, else as [`Self::fetch`] does.
     pub(super) async fn repair(&self, entry: &Entry) -> Result<()> {
-        if let Some(damaged) = Damaged::take(self, entry)? {
-            self.mend(entry, damaged).await?;
+        self.cache.check_place(entry)?;
+        let (place, record) = (self.cache.place(entry), self.cache.record(entry));
+        let failed = || format!("cannot repair `{}`", entry.path);
+        if self.cache.is_link(entry) {
+            // What it leads to is somebody else's.
+            std::fs::remove_file(&place).at(Kind::Host, failed)?;
+        } else if let Some(damaged) = Damaged::open(&place, &record, entry)
+            && let Some(mended) = self.mend(entry, damaged).await?
+        {
+            let part = if std::fs::metadata(&place).at(Kind::Host, failed)?.nlink() > 1 {
+                // Another name has the same bytes: it is left alone.
+                part::copy_over(&self.cache, entry, &place, &record)
+            } else {
+                part::take_over(&self.cache, entry, &place, &record)
+            };
+            let part = part.at(Kind::Host, failed)?;
+            let file = OpenOptions::new().write(true).open(part).at(Kind::Host, failed)?;
+            let write = |(at, bytes): &Mended| file.write_all_at(bytes, *at);
+            mended.iter().try_for_each(write).at(Kind::Host, failed)?;
+            file.sync_data().at(Kind::Host, failed)?;
         }
-        // Proves it from the first byte, and gives it its name; what could not be mended is fetched from there on.
+        self.proven.forget(&place);
+        // Proves it from the first byte, and gives it its name; what could not be mended is fetched.
         self.fetch(entry).await
     }
 
-    async fn mend(&self, entry: &Entry, mut damaged: Damaged) -> Result<()> {
+    /// What belongs where the file is bad; `None` when that is too much of it.
+    async fn mend(&self, entry: &Entry, mut damaged: Damaged) -> Result<Option<Vec<Mended>>> {
         let failed = || format!("cannot repair `{}`", entry.path);
+        let (mut mended, mut held) = (Vec::new(), 0);
         loop {
-            let bad = damaged.next_bad().at(Kind::Host, failed)?;
-            let Some((from, to)) = bad else { return Ok(()) };
-            let Ok(bytes) = self.range(entry, from, to).await else {
-                return Ok(());
+            let Some((end, digest)) = damaged.next_bad().at(Kind::Host, failed)? else {
+                return Ok(Some(mended));
             };
-            if !damaged.mend(&bytes).at(Kind::Host, failed)? {
-                return Ok(());
+            let from = damaged.at;
+            held += end - from;
+            if held > MOST {
+                return Ok(None);
+            }
+            let bytes = self.patient_range(entry, from, end).await?;
+            if !damaged.fits(&bytes, end, digest) {
+                // The record is wrong, or what came is: the whole file's hash will say.
+                return Ok(None);
+            }
+            mended.push((from, bytes));
+        }
+    }
+
+    async fn patient_range(&self, entry: &Entry, from: u64, to: u64) -> Result<Vec<u8>> {
+        let mut patience = Patience::new(from);
+        let source = Arc::clone(&self.source);
+        loop {
+            match self.range(&source, entry, from, to).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(failure) => tokio::time::sleep(patience.after(failure, from)?).await,
             }
         }
     }
 
-    /// The bytes of a range; one try, because a file that cannot be mended is fetched with all patience.
-    async fn range(&self, entry: &Entry, from: u64, to: u64) -> std::result::Result<Vec<u8>, Failure> {
-        let via = self.source.via(entry);
-        let mut arriving = self.source.open(entry, (from, to), None, via).await?;
-        let mut watch = Watch::new(self.source.idle());
+    async fn range(
+        &self,
+        source: &source::Source,
+        entry: &Entry,
+        from: u64,
+        to: u64,
+    ) -> std::result::Result<Vec<u8>, Failure> {
+        // Over HTTP: a few MiB are not worth the store's way of doing it.
+        let mut arriving = source.open(entry, (from, to), None, source::Via::Http).await?;
+        let mut watch = Watch::new(source.idle());
         let want = usize::try_from(to - from).unwrap_or(usize::MAX);
         let mut bytes = Vec::with_capacity(want);
         while bytes.len() < want {

@@ -73,6 +73,18 @@ pub(super) enum Failure {
     Final(Error),
 }
 
+impl Failure {
+    /// What went wrong, in words, when another try follows.
+    pub(super) fn cause(&self) -> Option<String> {
+        match self {
+            Self::Again(error) | Self::Asked(error, _) | Self::Unreachable(error) => {
+                Some(error.causes().join(": "))
+            }
+            Self::Slow | Self::Wrong(_) | Self::Final(_) => None,
+        }
+    }
+}
+
 /// A stream that broke, of no file yet.
 pub(super) enum Break {
     Http(Broken),

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::cache::RepoCache;
 use super::listing::Entry;
-use super::part::parts;
+use super::part::{self, parts};
 use crate::error::{Error, Kind, Result};
 use crate::plan::PullSnapshot;
 use crate::units::Bytes;
@@ -25,10 +25,17 @@ pub(super) fn taken(cache: &RepoCache) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Bytes of a file that are on the disk, proven or not.
-pub(super) fn here(cache: &RepoCache, taken: &BTreeMap<String, u64>, entry: &Entry) -> u64 {
+/// Bytes of unfinished files that a pull will go on from, by hash.
+pub(super) fn kept(cache: &RepoCache) -> BTreeMap<String, u64> {
+    parts(&cache.parts())
+        .map(|(oid, _, path)| (oid, part::kept(&path)))
+        .collect()
+}
+
+/// Bytes of a file that are on the disk, proven or not; `unfinished` says how much of a part counts.
+pub(super) fn here(cache: &RepoCache, unfinished: &BTreeMap<String, u64>, entry: &Entry) -> u64 {
     let place = std::fs::metadata(cache.place(entry)).map_or(0, |meta| meta.len());
-    let part = taken.get(entry.oid.hex()).copied().unwrap_or(0);
+    let part = unfinished.get(entry.oid.hex()).copied().unwrap_or(0);
     place.max(part).min(entry.size)
 }
 

@@ -8,11 +8,11 @@ use super::cache::RepoCache;
 use super::listing::Entry;
 use super::manifest::{Manifest, unchanged};
 use super::proven::ProvenLog;
-use super::space::{destination, here, taken, with_margin};
+use super::space::{destination, here, kept, missing_bytes, with_margin};
 use super::wanted::wanted;
 use super::{HubOptions, remote};
 use crate::engine::host;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::plan::{self, PullSnapshot};
 use crate::report::{PullSurvey, SurveyedFile};
 
@@ -21,12 +21,17 @@ use crate::report::{PullSurvey, SurveyedFile};
 /// # Errors
 /// As [`super::pull()`], but for what only shows while it fetches.
 pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<PullSurvey> {
+    if options.offline {
+        return Err(Error::new(Kind::Hub, "a dry run asks the hub")
+            .cause("HF_HUB_OFFLINE is set")
+            .hint("unset it; --facts FILE prints a plan without a hub"));
+    }
     let found = remote::revision(step, options).await?;
     let wanted = wanted(step, found, options).await?;
     let cache = RepoCache::of(step);
     let log = ProvenLog::open(&cache.parts());
     let manifest = cache.manifest(&wanted.commit);
-    let taken = taken(&cache);
+    let kept = kept(&cache);
     let mut seen = BTreeSet::new();
     let files: Vec<SurveyedFile> = wanted
         .entries
@@ -38,13 +43,17 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<Pull
             let is_first = seen.insert(entry.oid.hex());
             let here = match (is_proven, is_first) {
                 (true, _) | (_, false) => entry.size,
-                _ => here(&cache, &taken, entry),
+                _ => here(&cache, &kept, entry),
             };
             SurveyedFile {
                 path: entry.path.clone(),
                 bytes: entry.size,
                 here_bytes: here,
                 proven: is_proven,
+                refused: step
+                    .code
+                    .check(&step.repo, std::iter::once(&*entry.path))
+                    .is_err(),
                 hash: entry.oid.hex().to_owned(),
             }
         })
@@ -65,7 +74,7 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<Pull
         page: format!("{}/{}", step.endpoint, step.repo),
         destination: destination(step).to_owned(),
         free_bytes: host::free_bytes(destination(step)),
-        needed_bytes: with_margin(missing),
+        needed_bytes: with_margin(missing_bytes(&cache, &wanted.entries)),
         total_bytes: wanted.total,
         missing_bytes: missing,
         limit_rate: step.limit_rate,

@@ -5,19 +5,30 @@
 use std::path::{Path, PathBuf};
 
 use super::cache::{RepoCache, TEMPORARY};
-use super::part::{STEP, is_owned, read_record};
+use super::part::{self, STEP, is_owned, parts, read_record};
 
 /// Removes what no pull that lives needs.
 pub(super) fn tidy(cache: &RepoCache) {
     temporaries(cache);
+    finished(cache);
     records(cache);
 }
 
 /// Removes what killed pulls were about to name.
 pub(super) fn temporaries(cache: &RepoCache) {
     for path in with_extension(&cache.parts(), TEMPORARY) {
-        if owner_of(&path).is_some_and(|(_, owner)| !is_owned(&owner, &path)) {
+        if owner_of(&path).is_some_and(|(_, owner)| !is_owned(cache, &owner, &path)) {
             let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Removes parts of files that another pull finished, such as one that ran under another host's name.
+fn finished(cache: &RepoCache) {
+    for (oid, owner, path) in parts(&cache.parts()) {
+        let is_done = cache.blobs().join(&oid).exists();
+        if is_done && !is_owned(cache, &owner, &path) {
+            part::remove(&path);
         }
     }
 }
@@ -28,7 +39,7 @@ fn records(cache: &RepoCache) {
         let Some((oid, owner)) = owner_of(&path) else {
             continue;
         };
-        if path.with_extension("part").exists() || is_owned(&owner, &path) {
+        if path.with_extension("part").exists() || is_owned(cache, &owner, &path) {
             continue;
         }
         let _ = std::fs::remove_file(path.with_extension("ahead"));

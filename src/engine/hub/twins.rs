@@ -13,6 +13,7 @@ use crate::error::{At, Error, Kind, Result};
 pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry]) -> Result<()> {
     let mut first: BTreeMap<&str, &Entry> = BTreeMap::new();
     for entry in entries {
+        cache.check_place(entry)?;
         let place = cache.place(entry);
         if hash::is_there(&place, entry.size) && !first.contains_key(entry.oid.hex()) {
             first.insert(entry.oid.hex(), entry);
@@ -31,7 +32,7 @@ pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry]) -> Result<()> {
             continue;
         }
         cache.make_place(entry)?;
-        let temporary = cache.parts().join(format!("copy-{}", std::process::id()));
+        let temporary = cache.temporary("copy");
         let copied = std::fs::copy(&from, &temporary)
             .and_then(|_| std::fs::File::open(&temporary)?.sync_all())
             .at(Kind::Host, failed);

@@ -52,7 +52,6 @@ pub(super) async fn wanted(step: &PullSnapshot, found: Revision, options: HubOpt
             ))
             .hint("dsr1 pull --dry-run without them lists all"));
     }
-    step.code.check(repo, entries.iter().map(|entry| &*entry.path))?;
     let total = entries.iter().map(|entry| entry.size).sum();
     Ok(Wanted {
         extent: if entries.len() == all {

@@ -151,6 +151,7 @@ pub async fn verify(
     let cache = RepoCache::of(step);
     let commit = cache
         .commit(revision)
+        .or_else(|| only_snapshot(&cache).filter(|_| revision == "main"))
         .filter(|commit| cache.snapshot(commit).is_dir());
     let commit = commit.ok_or_else(|| {
         Error::new(Kind::Hub, format!("{repo}@{revision} is not in the cache"))
@@ -212,6 +213,9 @@ pub async fn verify(
             revision,
             commit: &commit,
             entries: &files,
+            endpoint: manifest
+                .as_ref()
+                .and_then(|manifest| manifest.endpoint.as_deref()),
             extent,
         })?;
         let log = ProvenLog::open(&cache.parts());
@@ -247,6 +251,14 @@ pub fn described_directory(dir: &Path) -> Option<(String, String)> {
     });
     let (_, commit) = commits.max()?;
     Some((cache.manifest(&commit)?.repo, commit))
+}
+
+/// The only snapshot that there is: what a pull by commit left has no branch.
+fn only_snapshot(cache: &RepoCache) -> Option<String> {
+    let snapshots = cache.snapshots();
+    let mut commits = names(&snapshots).filter(|commit| is_commit(commit));
+    let only = commits.next();
+    only.filter(|_| commits.next().is_none())
 }
 
 fn changed(snapshot: &Path, manifest: &Manifest) -> Vec<WrongFile> {

@@ -33,6 +33,7 @@ pub fn write_model(step: &WriteModel) -> Result<String> {
         revision: "main",
         commit: &commit,
         entries: &entries,
+        endpoint: None,
         extent: Extent::Whole,
     })?;
     Ok(commit)

@@ -9,8 +9,7 @@ use dsr1::error::Kind;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(page) = serde_json::from_slice(bytes) else { return };
-    let entries = match parse_page(&page) {
+    let entries = match parse_page(bytes) {
         Ok(entries) => entries,
         Err(error) => {
             assert_eq!(error.kind(), Kind::Integrity);

@@ -225,6 +225,9 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
     Ok(Mirror { listener, shared })
 }
 
+/// A client that was silent for so long makes room for another. One that just came has not sent its request yet.
+const SILENT: Duration = Duration::from_secs(1);
+
 /// How many connections the process may have descriptors for, after it asked for enough.
 fn room() -> usize {
     let limit = getrlimit(Resource::Nofile);
@@ -297,7 +300,7 @@ impl Shared {
             let silent = connections
                 .open
                 .values_mut()
-                .filter(|connection| connection.idle.is_some())
+                .filter(|connection| connection.idle.is_some_and(|since| since.elapsed() >= SILENT))
                 .min_by_key(|connection| connection.idle);
             if let Some(silent) = silent {
                 silent.idle = None;

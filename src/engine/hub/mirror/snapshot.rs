@@ -101,6 +101,9 @@ impl Snapshot {
         {
             return Err("only a part of it was pulled".to_owned());
         }
+        let is_whole = manifest
+            .as_ref()
+            .is_some_and(|manifest| manifest.extent == Extent::Whole);
         let proven = manifest.is_some();
         let mut entries = BTreeMap::new();
         let mut proofs = BTreeMap::new();
@@ -136,6 +139,10 @@ impl Snapshot {
                 .find(&dir.join(&path))
                 .map_err(|error| format!("`{path}`: {error}"))?;
             files.insert(path, Item { entry, proven, real });
+        }
+        // Another client may have fetched a file or two of it. Whoever pulls from here would take that for all.
+        if !is_whole && files.contains_key("config.json") && !files.keys().any(|path| is_weights(path)) {
+            return Err("a model without weights: another client fetched a part of it".to_owned());
         }
         if let Some(index) = files.get(INDEX) {
             let paths = files.keys().map(String::as_str).collect();
@@ -247,4 +254,11 @@ pub(in crate::engine::hub) fn collect(dir: &Path, prefix: &str, files: &mut BTre
             );
         }
     }
+}
+
+/// Whether a file holds weights, in one of the usual forms.
+fn is_weights(path: &str) -> bool {
+    let kinds = ["safetensors", "gguf", "bin", "pt", "pth", "onnx"];
+    path.rsplit_once('.')
+        .is_some_and(|(_, kind)| kinds.contains(&kind))
 }

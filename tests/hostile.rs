@@ -1,5 +1,6 @@
-//! Attacks on pulls, repairs and mirrors that succeed as of 4811890: each test states what should be.
+//! What a hostile hub, a link in the wrong place, or a half-done cache must not bring about.
 #![allow(
+    clippy::doc_markdown,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
@@ -10,7 +11,7 @@ mod support;
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::hub::{Fault, Hub, RepoFile, entry, noise, small_model};
@@ -31,7 +32,16 @@ fn pull(home: &Home, endpoint: &str, more: &[&str]) -> Run {
 
 fn repair(home: &Home, hub: &Hub, dir: &str) -> Run {
     home.run(&[
-        "weights", "verify", REPO, "--local-dir", dir, "--repair", "--endpoint", &hub.endpoint, "--progress", "plain",
+        "weights",
+        "verify",
+        REPO,
+        "--local-dir",
+        dir,
+        "--repair",
+        "--endpoint",
+        &hub.endpoint,
+        "--progress",
+        "plain",
     ])
 }
 
@@ -164,24 +174,47 @@ fn what_a_mirror_has_of_a_commit_is_not_taken_for_all_of_it() {
     for dir in [&repo.join("blobs"), &repo.join("refs"), &snapshot] {
         std::fs::create_dir_all(dir).unwrap();
     }
-    let oid = entry("config.json", &small_model()["config.json"])["oid"].as_str().unwrap().to_owned();
+    let oid = entry("config.json", &small_model()["config.json"])["oid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     std::fs::write(repo.join("blobs").join(&oid), "{}\n").unwrap();
     symlink(format!("../../blobs/{oid}"), snapshot.join("config.json")).unwrap();
     std::fs::write(repo.join("refs/main"), hub.commit()).unwrap();
     let listen = format!("127.0.0.1:{}", support::free_port());
-    let mut mirror = home.start(&["mirror", "--cache-dir", cache.to_str().unwrap(), "--listen", &listen]);
-    mirror.wait_for("was not proven", Duration::from_secs(20));
+    let mirror = home.start(&[
+        "mirror",
+        "--cache-dir",
+        cache.to_str().unwrap(),
+        "--listen",
+        &listen,
+    ]);
+    let begun = Instant::now();
+    while !mirror.stdout().contains("HF_ENDPOINT=") {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{}", mirror.stderr());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let _ = pull(&home, &format!("http://{listen}"), &[]);
     mirror.signal("INT");
     let _ = mirror.end();
     pull(&home, &hub.endpoint, &[]).expect(0);
-    let here = home.path().join(".cache/huggingface/hub/models--lab--tiny-r1/snapshots").join(hub.commit());
-    assert!(here.join("model-1.safetensors").exists(), "the pull says that all is here");
+    let here = home
+        .path()
+        .join(".cache/huggingface/hub/models--lab--tiny-r1/snapshots")
+        .join(hub.commit());
+    assert!(
+        here.join("model-1.safetensors").exists(),
+        "the pull says that all is here"
+    );
 }
 
 #[test]
 fn a_password_in_the_endpoint_is_not_shown() {
     let home = Home::new();
     let run = pull(&home, "http://user:S3CRET@127.0.0.1:9", &[]);
-    assert!(!run.stderr.contains("S3CRET") && !run.stdout.contains("S3CRET"), "{}", run.stderr);
+    assert!(
+        !run.stderr.contains("S3CRET") && !run.stdout.contains("S3CRET"),
+        "{}",
+        run.stderr
+    );
 }
