@@ -280,6 +280,26 @@ mod tests {
 
     proptest::proptest! {
         #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = parse_page(&bytes);
+        }
+
+        /// JSON of about the right shape, with anything in its places.
+        #[test]
+        fn what_is_accepted_sums_up_and_has_no_twins(
+            files in proptest::collection::vec(("[a-cA-C./]{1,5}", 0_u64..(1 << 61), "[0-9a-f]{39,41}"), 0..6),
+        ) {
+            let items = files.iter().map(|(path, size, oid)| json!({ "type": "file", "path": path, "size": size, "oid": oid }));
+            if let Ok(entries) = parse(&items.collect()) {
+                if let Ok(total) = check_whole(&entries) {
+                    let names: BTreeSet<String> = entries.iter().map(|entry| entry.path.to_lowercase()).collect();
+                    proptest::prop_assert_eq!(names.len(), entries.len());
+                    proptest::prop_assert_eq!(total, entries.iter().map(|entry| entry.size).sum::<u64>());
+                }
+            }
+        }
+
+        #[test]
         fn an_accepted_path_stays_below_its_root(path in "[a./\\\\\u{0}~]{0,12}") {
             if let Ok(entries) = parse(&json!([file(&path)])) {
                 let joined = std::path::Path::new("/root").join(&entries[0].path);

@@ -35,9 +35,10 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 
 use crate::engine::blocking::blocking;
+use crate::engine::host;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter};
 use crate::plan::ServeMirror;
@@ -230,18 +231,7 @@ const SILENT: Duration = Duration::from_secs(1);
 
 /// How many connections the process may have descriptors for, after it asked for enough.
 fn room() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= DESCRIPTORS);
-    if !enough(limit.current) {
-        let more = limit
-            .maximum
-            .map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
-        let raised = Rlimit {
-            current: Some(more),
-            maximum: limit.maximum,
-        };
-        let _ = setrlimit(Resource::Nofile, raised);
-    }
+    host::raise_file_limit();
     let have = getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS);
     usize::try_from((have.saturating_sub(128) / 3).clamp(8, CONNECTIONS)).unwrap_or(8)
 }
