@@ -5,8 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Streams at first, unless the user allows fewer: what saturates two processors on loopback (hub.md 4.4).
-const FIRST: usize = 4;
+/// Streams at first, unless the user allows fewer: half as many as there are processors, and at least what saturates two
+/// on loopback. At most what no hub minds.
+const FIRST: std::ops::RangeInclusive<usize> = 4..=16;
 /// Time over which a rate is taken.
 const WINDOW: Duration = Duration::from_secs(3);
 /// A step that brings less than this much more was one too many.
@@ -43,7 +44,9 @@ impl Growth {
     /// At most so many streams, and so many bytes a second.
     pub(super) fn new(most: usize, limit_rate: Option<u64>, processors: usize) -> Self {
         Self {
-            workers: FIRST.min(most.max(1)),
+            workers: (processors / 2)
+                .clamp(*FIRST.start(), *FIRST.end())
+                .min(most.max(1)),
             most: most.max(1),
             limit_rate,
             processors,
