@@ -290,12 +290,12 @@ mod tests {
             files in proptest::collection::vec(("[a-cA-C./]{1,5}", 0_u64..(1 << 61), "[0-9a-f]{39,41}"), 0..6),
         ) {
             let items = files.iter().map(|(path, size, oid)| json!({ "type": "file", "path": path, "size": size, "oid": oid }));
-            if let Ok(entries) = parse(&items.collect()) {
-                if let Ok(total) = check_whole(&entries) {
-                    let names: BTreeSet<String> = entries.iter().map(|entry| entry.path.to_lowercase()).collect();
-                    proptest::prop_assert_eq!(names.len(), entries.len());
-                    proptest::prop_assert_eq!(total, entries.iter().map(|entry| entry.size).sum::<u64>());
-                }
+            if let Ok(entries) = parse(&items.collect())
+                && let Ok(total) = check_whole(&entries)
+            {
+                let names: BTreeSet<String> = entries.iter().map(|entry| entry.path.to_lowercase()).collect();
+                proptest::prop_assert_eq!(names.len(), entries.len());
+                proptest::prop_assert_eq!(total, entries.iter().map(|entry| entry.size).sum::<u64>());
             }
         }
 
