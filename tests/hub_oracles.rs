@@ -121,6 +121,27 @@ fn what_hf_downloaded_is_mirrored_and_pulled_without_loss() {
         .join(".cache/huggingface/hub/models--dsr1--rehearsal-qwen2/snapshots")
         .join(snapshot.file_name().unwrap());
     assert_eq!(support::tree(&ours), support::tree(&snapshot));
+    // Their proof of what we pulled, in our cache, and in a directory.
+    hf_verify(
+        &home,
+        &endpoint,
+        "dsr1/rehearsal-qwen2",
+        &home.path().join(".cache/huggingface/hub"),
+    );
+    let dir = home.path().join("plain");
+    let to = dir.to_str().unwrap();
+    let pull = [
+        "pull",
+        "dsr1/rehearsal-qwen2",
+        "--endpoint",
+        &endpoint,
+        "--local-dir",
+        to,
+    ];
+    home.run(&pull).expect(0);
+    let mut plain = support::tree(&dir);
+    plain.retain(|path, _| !path.starts_with(".dsr1/"));
+    assert_eq!(plain, support::tree(&snapshot));
 }
 
 #[test]
@@ -169,6 +190,13 @@ fn a_pull_from_a_hub_that_is_not_ours_gives_the_same_tree() {
     let expected: BTreeMap<String, Vec<u8>> =
         files.into_iter().map(|(path, file)| (path, file.bytes)).collect();
     assert_eq!(support::tree(&snapshot), expected);
+    // Their proof of what we pulled.
+    hf_verify(
+        &home,
+        &endpoint,
+        "lab/static",
+        &home.path().join(".cache/huggingface/hub"),
+    );
     // The independent client sees the same hub the same way.
     let theirs = hf_download(&home, &endpoint, "lab/static", &home.path().join("theirs"));
     assert_eq!(support::tree(&theirs), expected);
