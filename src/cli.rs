@@ -18,6 +18,16 @@ Examples:
 Exit codes: 0 ok, 1 unexpected, 2 usage or profile, 3 host not ready, 4 Docker, 5 hub or network,
   6 integrity, 7 server failed, 8 gate missed, 9 measurement not trusted, 130 interrupted.";
 
+/// Shown below the help of `pull`.
+const PULL: &str = "\
+Examples:
+  dsr1 pull --fp8 --dry-run                     what would come, and what is here
+  dsr1 pull --fp8                               a profile's weights, into the hub cache
+  dsr1 pull owner/name --include '*.json'       a part of any repository
+  dsr1 pull --fp8 --local-dir /models/r1        under their own names
+  dsr1 pull --to-lock                           what dsr1.lock states, and nothing else
+  dsr1 pull --fp8 --endpoint http://node1:8490  from a mirror (dsr1 mirror)";
+
 /// How a mirror is used.
 const MIRROR: &str = "\
 Examples:
@@ -108,6 +118,7 @@ pub enum Command {
     /// Fetch weights and check every hash before a file gets its name.
     ///
     /// An interrupted pull goes on where it was. The token is read from `HF_TOKEN` or the hub client's token file.
+    #[command(after_help = PULL)]
     Pull(PullArgs),
     /// List, check, repair and remove weights in the hub cache.
     Weights(WeightsArgs),
