@@ -915,12 +915,8 @@ fn signals_at_any_time_end_a_pull_at_once_and_it_goes_on_later() {
             assert!(took < Duration::from_secs(10), "{when}: {took:?}");
             match ended.code {
                 0 => drop(model.assert_whole(&cache, &when)),
-                130 => assert!(
-                    ended.stderr.contains("error: interrupted by"),
-                    "{when}: {}",
-                    ended.stderr
-                ),
-                // Before dsr1 listens for signals it has done nothing.
+                130 if ended.stderr.contains("error: interrupted by") => {}
+                // Before dsr1 listens for signals it has done nothing; SIGINT itself ends a process with this code too.
                 code => assert!(
                     code == 128 + number && asked == 0,
                     "{when}: exit {code}: {}",
