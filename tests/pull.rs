@@ -486,18 +486,19 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
     }
 }
 
-/// What an interrupted pull finished is not read again: the file is damaged with its times kept, and only a check sees.
+/// What a pull that failed had finished is noted, and does not come again.
 #[test]
 fn finished_files_are_known_without_reading_them() {
     let (home, hub) = setup();
     hub.fault("blob/model-2", Fault::Status(404, "", ""), 1);
-    pull(&home, &hub, &[]).expect(5);
+    // One stream, the largest first: that one is done when the next fails.
+    pull(&home, &hub, &["--max-workers", "1"]).expect(5);
     let log = std::fs::read_to_string(repo(&home).join(".dsr1/proven.jsonl")).unwrap();
     assert!(log.lines().count() >= 1, "{log}");
     let sent = hub.bytes_sent();
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(snapshot(&home, &hub), bytes(&small_model()));
-    assert!(hub.bytes_sent() - sent <= 1_200_000);
+    assert!(hub.bytes_sent() - sent < 400_000, "the finished shard came again");
 }
 
 #[test]
