@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
         code,
         locked,
     };
-    let plan = plan::pull(&request, &facts)?;
+    let mut plan = plan::pull(&request, &facts)?;
     if print {
         return context.print_or_finish(&plan, true).await;
     }
@@ -58,8 +58,9 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
             return context.print(&survey, ui::pull_survey);
         }
         request.options.accept_license = agreed(&survey)?;
+        plan = plan::pull(&request, &facts)?;
     }
-    context.finish(&plan::pull(&request, &facts)?).await
+    context.finish(&plan).await
 }
 
 /// What the arguments name, and what is known of this host.

@@ -104,15 +104,7 @@ pub(super) fn check(repo: &str, revision: &str, facts: &Facts) -> Step {
 
 /// Repository ids become paths and URLs: two segments of letters, digits, `.`, `_`, `-`.
 fn check_repo(repo: &str) -> Result<()> {
-    let fits = |part: &str| {
-        !part.is_empty()
-            && part.len() <= 96
-            && !part.starts_with('.')
-            && !part.contains("..")
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-    };
+    let fits = |part: &str| part.len() <= 96 && is_repo_part(part);
     match repo.split_once('/') {
         Some((owner, name)) if fits(owner) && fits(name) => Ok(()),
         _ => Err(Error::new(
@@ -121,6 +113,17 @@ fn check_repo(repo: &str) -> Result<()> {
         )
         .hint("write it as owner/name, such as deepseek-ai/DeepSeek-R1-0528")),
     }
+}
+
+/// Whether a repository's owner or name stays one segment of a path and of a URL.
+#[must_use]
+pub fn is_repo_part(part: &str) -> bool {
+    !part.is_empty()
+        && !part.starts_with('.')
+        && !part.contains("..")
+        && part
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
 /// Folder of a repository in a hub cache: `models--owner--name`.

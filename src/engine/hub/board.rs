@@ -117,6 +117,11 @@ impl Board {
         })
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.files().len()
+    }
+
     /// How far each file is.
     pub(super) fn standings(&self) -> Vec<Standing> {
         let standing = |file: &Arc<UnderWay>| Standing {

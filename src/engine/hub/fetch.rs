@@ -43,8 +43,6 @@ pub(super) struct Counts {
     pub(super) done: AtomicU64,
     /// Bytes that came over the network.
     pub(super) fetched: AtomicU64,
-    /// Streams that had to be opened again.
-    pub(super) retries: AtomicU64,
 }
 
 /// Fetches files into a cache.
@@ -187,7 +185,6 @@ impl Fetcher {
     /// What a failure asks for: a pause, another way, all of it anew, or an end.
     async fn after(&self, way: &UnderWay, part: &mut Part, run: &mut Run, failure: Failure) -> Result<()> {
         let entry = &way.entry;
-        self.counts.retries.fetch_add(1, Ordering::Relaxed);
         way.retried();
         way.set(FileState::Waiting);
         let failure = match failure {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::cache::RepoCache;
-use super::listing::Entry;
+use super::listing::{Entry, Oid};
 use super::tidy;
 use crate::error::{At, Error, Kind, Result};
 use crate::facts::WeightFile;
@@ -81,6 +81,18 @@ pub(super) struct Publication<'a> {
     pub(super) endpoint: Option<&'a str>,
     /// How much of the commit they are.
     pub(super) extent: Extent,
+}
+
+impl Proven {
+    /// What a listing states of it; `None` when the manifest holds no hash.
+    pub(super) fn entry(&self) -> Option<Entry> {
+        Some(Entry {
+            path: self.path.clone(),
+            size: self.size,
+            oid: Oid::from_blob_name(&self.oid)?,
+            xet: None,
+        })
+    }
 }
 
 impl RepoCache {

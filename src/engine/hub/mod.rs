@@ -13,6 +13,7 @@
 //! | `source` | a stream of a file's bytes, and what each way says no with |
 //! | `xet` | a hub's Xet store |
 //! | `watch` | a stream that stalls, crawls or is slower than others |
+//! | `percent` | what stands in a URL |
 //! | `part` | an unfinished file on disk, and the record that proves how far it is |
 //! | `fetch` | one file: stream, hash, resume, retry |
 //! | `ahead` | who fetches which part of a large file |
@@ -45,6 +46,7 @@ pub mod listing;
 mod manifest;
 mod mirror;
 mod part;
+mod percent;
 mod proven;
 mod pull;
 mod remote;

@@ -55,12 +55,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     let paths = wanted.entries.iter().map(|entry| &*entry.path);
     step.code.check(repo, paths)?;
     name(step, &wanted, events)?;
-    cache.prepare()?;
-    let held = format!("another dsr1 pulls {repo}");
-    let lock = files::lock(&cache.lock(), events, &held).await?;
-    // Whoever held it may have removed all of it.
-    cache.prepare()?;
-    let cache = cache.alone(lock.is_certain);
+    let (cache, lock) = hold(cache, repo, events).await?;
     if let Some(found) = proven(step, &cache, &wanted.commit, false)? {
         return Ok(found);
     }
@@ -97,6 +92,16 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     ))
 }
 
+/// Makes the directories of a repository and keeps other pulls out of them.
+async fn hold(cache: RepoCache, repo: &str, events: &StepEvents<'_>) -> Result<(RepoCache, files::Lock)> {
+    cache.prepare()?;
+    let held = format!("another dsr1 pulls {repo}");
+    let lock = files::lock(&cache.lock(), events, &held).await?;
+    // Whoever held it may have removed all of it.
+    cache.prepare()?;
+    Ok((cache.alone(lock.is_certain), lock))
+}
+
 /// What is proven here, when the network is off limits.
 fn offline(step: &PullSnapshot) -> Result<Pulled> {
     const UNSET: &str = "HF_HUB_OFFLINE is set: unset it to fetch";
@@ -128,12 +133,7 @@ pub(super) async fn repair(
     options: HubOptions<'_>,
     events: &StepEvents<'_>,
 ) -> Result<u64> {
-    let cache = RepoCache::of(step);
-    cache.prepare()?;
-    let held = format!("another dsr1 pulls {}", step.repo);
-    let lock = files::lock(&cache.lock(), events, &held).await?;
-    cache.prepare()?;
-    let cache = cache.alone(lock.is_certain);
+    let (cache, _lock) = hold(RepoCache::of(step), &step.repo, events).await?;
     let (notes, said) = mpsc::unbounded_channel();
     let fetcher = fetcher(step, &cache, commit, bad, options, notes)?;
     let total = bad.iter().map(|entry| entry.size).sum();
@@ -280,7 +280,7 @@ async fn run(
         }
         if last_report.elapsed() >= TICK {
             last_report = Instant::now();
-            let under_way = fetcher.board.standings().len();
+            let under_way = fetcher.board.count();
             let item = format!("{finished}/{} files, {under_way} under way", entries.len());
             report(events, done, total, &item);
         }

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::listing::Entry;
+use super::percent::encode_path;
 use super::xet::Xet;
 use crate::engine::http::{Answer, Body, Broken, Http, Opened};
 use crate::error::{Error, Kind};
@@ -178,7 +179,7 @@ impl Source {
             commit,
             ..
         } = self;
-        let url = format!("{endpoint}/{repo}/resolve/{commit}/{}", encode(&entry.path));
+        let url = format!("{endpoint}/{repo}/resolve/{commit}/{}", encode_path(&entry.path));
         // The whole file is asked for without a range: that is what caches keep.
         let asked = Some(range).filter(|range| *range != (0, entry.size));
         let asked = self.http.open(&url, self.token.as_ref(), asked, etag);
@@ -307,20 +308,6 @@ fn fits(range: &str, (from, to): (u64, u64), size: u64) -> bool {
     })
 }
 
-/// A path as a URL has it: what is neither letter, digit nor `-._~/` in percent (RFC 3986).
-fn encode(path: &str) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
-}
-
 fn of_http(entry: &Entry, error: Broken) -> Failure {
     let report = |error: &Error| broken(entry, &error.causes().join(": "));
     match &error {
@@ -400,11 +387,6 @@ mod tests {
         ] {
             assert!(!fits(other, (5, 10), 10), "{other}");
         }
-    }
-
-    #[test]
-    fn paths_become_urls() {
-        assert_eq!(encode("a b/ü#?.bin"), "a%20b/%C3%BC%23%3F.bin");
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use super::cache::RepoCache;
 use super::hash::Hasher;
-use super::listing::{Entry, Oid, is_commit};
+use super::listing::{Entry, is_commit};
 use super::manifest::{Extent, INDEX, Manifest, Proven, Publication, missing_from, unchanged};
 use super::mirror::collect;
 use super::part::{self, parts};
 use super::proven::ProvenLog;
 use super::{HubOptions, pull, tensors};
-use crate::engine::files;
+use crate::engine::{files, host};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::plan::PullSnapshot;
@@ -115,15 +115,7 @@ fn state(cache: &RepoCache, commit: &str) -> WeightsState {
 /// What a snapshot must hold: as its manifest says, else as the names of its blobs promise.
 fn entries(cache: &RepoCache, commit: &str) -> Vec<Entry> {
     if let Some(Manifest { files, .. }) = cache.manifest(commit) {
-        let entry = |file: Proven| {
-            Some(Entry {
-                oid: Oid::from_blob_name(&file.oid)?,
-                path: file.path,
-                size: file.size,
-                xet: None,
-            })
-        };
-        return files.into_iter().filter_map(entry).collect();
+        return files.iter().filter_map(Proven::entry).collect();
     }
     let mut found = BTreeMap::new();
     collect(&cache.snapshot(commit), "", &mut found);
@@ -287,7 +279,7 @@ async fn hashed(
         wrong: Mutex::default(),
     });
     let _stops = Stops(Arc::clone(&work));
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = host::processors();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..threads.min(files.len().max(1)) {
         let work = Arc::clone(&work);

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::hash::Hasher;
 use super::super::listing::{Entry, Oid};
+use super::super::percent;
 use super::catalog::{Absent, Catalog};
 use super::condition::{Part, has_it, part};
 use super::head::Head;
@@ -241,14 +242,14 @@ fn tree(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Snapshot, below
         let below = below
             .split('/')
             .filter(|part| !part.is_empty())
-            .fold(String::new(), |url, part| url + "/" + &path::encode(part));
+            .fold(String::new(), |url, part| url + "/" + &percent::encode(part));
         answer.set(
             "Link",
             format!(
                 "<{base}/api/models/{repo}/tree/{}{below}?recursive=true&expand=false&limit={}&cursor={}>; rel=\"next\"",
                 snapshot.commit,
                 page.limit,
-                path::encode(&last.entry.path)
+                percent::encode(&last.entry.path)
             ),
         );
     }

@@ -2,9 +2,9 @@
 //!
 //! Not in this module: what is answered (`answer`).
 
-use std::fmt::Write;
-
 use super::super::cache::is_revision;
+use super::super::percent::decode;
+use crate::plan::is_repo_part;
 
 /// Entries of one page of a tree, as the Hub has it.
 pub(super) const PAGE: usize = 1000;
@@ -74,15 +74,7 @@ pub(super) fn parse(path: &str) -> Option<Asked> {
 
 /// Whether `repo` is owner/name.
 pub(super) fn is_repo(repo: &str) -> bool {
-    let fits = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && !part.contains("..")
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-    };
-    repo.len() <= 200 && repo.matches('/').count() == 1 && repo.split('/').all(fits)
+    repo.len() <= 200 && repo.matches('/').count() == 1 && repo.split('/').all(is_repo_part)
 }
 
 /// Which page of a tree is wanted. Whatever else a query holds (`recursive`, `expand`) is no matter here: a tree is
@@ -109,39 +101,6 @@ pub(super) fn page(query: &str) -> Option<Page> {
         }
     }
     Some(page)
-}
-
-/// Undoes percent-encoding; `None` when it is broken or not UTF-8.
-fn decode(part: &str) -> Option<String> {
-    let (mut bytes, mut rest) = (Vec::new(), part.bytes());
-    while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let digit = |byte: u8| {
-                char::from(byte)
-                    .to_digit(16)
-                    .and_then(|digit| u8::try_from(digit).ok())
-            };
-            let (high, low) = (digit(rest.next()?)?, digit(rest.next()?)?);
-            bytes.push(high << 4 | low);
-        } else {
-            bytes.push(byte);
-        }
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// Percent-encodes all but what stands for itself anywhere in a URL.
-pub(super) fn encode(text: &str) -> String {
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut out, byte| {
-            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-                out.push(char::from(byte));
-            } else {
-                // Writing to a string does not fail.
-                let _ = write!(out, "%{byte:02X}");
-            }
-            out
-        })
 }
 
 #[cfg(test)]
@@ -206,7 +165,7 @@ mod tests {
 
         #[test]
         fn what_is_encoded_is_decoded(text in "\\PC{0,40}") {
-            let encoded = encode(&text);
+            let encoded = super::super::super::percent::encode(&text);
             proptest::prop_assert!(encoded.is_ascii() && !encoded.contains(['&', '<', '>', ' ', '/']));
             proptest::prop_assert_eq!(decode(&encoded), Some(text));
         }

@@ -109,14 +109,9 @@ impl Snapshot {
         let mut proofs = BTreeMap::new();
         if let Some(manifest) = manifest {
             for file in manifest.files {
-                let oid = Oid::from_blob_name(&file.oid)
+                let entry = file
+                    .entry()
                     .ok_or_else(|| format!("the manifest has no hash of `{}`", file.path))?;
-                let entry = Entry {
-                    path: file.path.clone(),
-                    size: file.size,
-                    oid,
-                    xet: None,
-                };
                 entries.insert(file.path.clone(), entry);
                 proofs.insert(file.path.clone(), file);
             }
