@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -12,10 +13,15 @@ use super::ahead::{Ahead, Recovered};
 use super::listing::Entry;
 use crate::event::FileState;
 
+/// How long one waits for news before one looks for oneself: a note that came a moment too early is lost.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// The files that are being fetched.
 #[derive(Default)]
 pub(super) struct Board {
     files: Mutex<Vec<Arc<UnderWay>>>,
+    /// Told when there is more to claim than before.
+    news: Arc<Notify>,
 }
 
 /// One of them.
@@ -25,6 +31,7 @@ pub(super) struct UnderWay {
     part: Mutex<Option<PathBuf>>,
     ahead: Mutex<Ahead>,
     settled: Notify,
+    news: Arc<Notify>,
     front: AtomicU64,
     retries: AtomicU32,
     state: AtomicU8,
@@ -74,6 +81,9 @@ impl Drop for Claim {
     fn drop(&mut self) {
         self.file.ahead().settle(self.from, self.came);
         self.file.settled.notify_one();
+        if !self.came {
+            self.file.news.notify_waiters();
+        }
     }
 }
 
@@ -89,6 +99,7 @@ impl Board {
             part: Mutex::default(),
             ahead: Mutex::new(Ahead::new(entry.size, 0, Vec::new())),
             settled: Notify::new(),
+            news: Arc::clone(&self.news),
             front: AtomicU64::new(0),
             retries: AtomicU32::new(0),
             state: AtomicU8::new(FileState::Checking as u8),
@@ -115,6 +126,11 @@ impl Board {
             to,
             came: false,
         })
+    }
+
+    /// Until there may be more to claim, or some time has passed.
+    pub(super) async fn news(&self) {
+        let _ = tokio::time::timeout(LOOK, self.news.notified()).await;
     }
 
     /// How many there are.
@@ -162,6 +178,7 @@ impl UnderWay {
         *self.ahead() = Ahead::new(self.entry.size, at, recovered);
         self.reached(at);
         *self.part.lock().unwrap_or_else(PoisonError::into_inner) = Some(part.to_owned());
+        self.news.notify_waiters();
         self.ahead().done()
     }
 
@@ -199,6 +216,6 @@ impl UnderWay {
 
     /// Until a helper is done with a chunk, or some time has passed.
     pub(super) async fn settled(&self) {
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), self.settled.notified()).await;
+        let _ = tokio::time::timeout(LOOK, self.settled.notified()).await;
     }
 }

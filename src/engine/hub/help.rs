@@ -12,25 +12,27 @@ use super::part::PartChunk;
 use super::source::{Failure, broken};
 use super::watch::Watch;
 
-/// Chunks in a row that may fail before a worker stops helping: the file's own worker has the patience.
-const TRIES: u32 = 3;
-/// Pause after one that failed.
+/// Pause after a chunk that failed; doubled with each that fails after it. Whether the file can be had at all is its own
+/// worker's to find out.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Fetcher {
-    /// Helps until there is nothing to help with.
+    /// Helps as long as it is let: a file whose part is not open yet, or whose chunk turns out wrong, needs help later.
     pub(super) async fn help(&self) {
-        let mut failed = 0;
-        while let Some(claim) = self.board.claim() {
+        let mut pause = PAUSE;
+        loop {
+            let Some(claim) = self.board.claim() else {
+                self.board.news().await;
+                continue;
+            };
             if self.fetch_chunk(claim).await.is_ok() {
-                failed = 0;
+                pause = PAUSE;
                 continue;
             }
-            failed += 1;
-            if failed >= TRIES {
-                return;
-            }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
