@@ -2,8 +2,18 @@
 //!
 //! Not in this module: the shape of what is written (the types in `event` and `report` derive it).
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::rate::{self, Rate};
 use super::{safe, write_stderr};
-use crate::event::{Event, Reporter};
+use crate::event::{Event, FileState, Reporter};
+
+/// Least time between two reports of a step's bytes: a pull of an hour is no 36,000 lines.
+const EVERY: Duration = Duration::from_secs(1);
 
 /// A result as one JSON document, newline-terminated.
 #[must_use]
@@ -12,16 +22,109 @@ pub fn json<T: serde::Serialize>(value: &T) -> String {
 }
 
 /// Progress: one object per event and line.
-pub(super) struct Lines;
+pub(super) struct Lines {
+    begun: Instant,
+    state: Mutex<State>,
+}
 
-impl Reporter for Lines {
-    fn event(&self, event: &Event) {
-        write_stderr(&line(event));
+impl Lines {
+    /// Begins.
+    pub(super) fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            state: Mutex::default(),
+        }
     }
 }
 
-fn line(event: &Event) -> String {
-    safe::json(serde_json::to_string(event).unwrap_or_default() + "\n")
+impl Reporter for Lines {
+    fn event(&self, event: &Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = state.line(event, self.begun.elapsed()) {
+            write_stderr(&line);
+        }
+    }
+}
+
+/// What is known of the running step's bytes.
+#[derive(Default)]
+struct State {
+    step: Rate,
+    files: BTreeMap<String, Rate>,
+    shown: Option<Duration>,
+}
+
+/// An event, and of bytes how fast they come.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    event: &'a Event,
+    #[serde(flatten)]
+    pace: Option<Pace>,
+}
+
+#[derive(Serialize)]
+struct Pace {
+    /// Bytes a second, over the last half minute; `null` while unknown.
+    bytes_per_second: Option<u64>,
+    /// Seconds until all bytes are there; `null` while unknown.
+    seconds_left: Option<u64>,
+}
+
+impl Pace {
+    fn of(done: u64, total: Option<u64>, bytes_per_second: Option<u64>) -> Self {
+        Self {
+            bytes_per_second,
+            seconds_left: rate::left(done, total, bytes_per_second).map(|left| left.as_secs()),
+        }
+    }
+}
+
+impl State {
+    /// The line of an event at `now`; `None` when it comes too soon after the last.
+    fn line(&mut self, event: &Event, now: Duration) -> Option<String> {
+        let pace = match event {
+            Event::StepStarted { .. } => {
+                *self = Self::default();
+                None
+            }
+            Event::Progress {
+                done_bytes: done,
+                total_bytes: total,
+                ..
+            } => {
+                let speed = self.step.at(now, *done);
+                let is_soon = self.shown.is_some_and(|shown| now.saturating_sub(shown) < EVERY);
+                if is_soon && *total != Some(*done) {
+                    return None;
+                }
+                self.shown = Some(now);
+                Some(Pace::of(*done, *total, speed))
+            }
+            Event::File {
+                path,
+                state: FileState::Proven,
+                ..
+            } => {
+                self.files.remove(path);
+                None
+            }
+            Event::File {
+                path,
+                done_bytes: done,
+                total_bytes: total,
+                ..
+            } => {
+                let speed = self.files.entry(path.clone()).or_default().at(now, *done);
+                Some(Pace::of(*done, Some(*total), speed))
+            }
+            _ => None,
+        };
+        let line = Line { event, pace };
+        Some(safe::json(
+            serde_json::to_string(&line).unwrap_or_default() + "\n",
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -37,8 +140,52 @@ mod tests {
             text: "\x1b[1mhi\u{9b}\n".to_owned(),
         };
         assert_eq!(
-            line(&event),
+            State::default().line(&event, Duration::ZERO).unwrap(),
             "{\"event\":\"line\",\"step\":2,\"source\":\"engine\",\"text\":\"\\u001b[1mhi\\u009b\\n\"}\n"
         );
+    }
+
+    #[test]
+    fn bytes_come_with_their_rate_once_a_second_and_at_the_end() {
+        let mut state = State::default();
+        let mut line = |millis, done| {
+            let event = Event::Progress {
+                step: 1,
+                done_bytes: done,
+                total_bytes: Some(10_000),
+                item: String::new(),
+            };
+            state.line(&event, Duration::from_millis(millis))
+        };
+        let pace = |speed: &str, left: &str| {
+            format!("\"item\":\"\",\"bytes_per_second\":{speed},\"seconds_left\":{left}}}\n")
+        };
+        assert!(line(0, 0).unwrap().ends_with(&pace("null", "null")));
+        assert_eq!(line(500, 1000), None);
+        assert!(line(1000, 2000).unwrap().ends_with(&pace("2000", "4")));
+        assert!(line(1100, 10_000).unwrap().ends_with(&pace("9090", "null")));
+    }
+
+    #[test]
+    fn a_file_comes_with_its_rate() {
+        let mut state = State::default();
+        let mut line = |seconds, done, file| {
+            let event = Event::File {
+                step: 1,
+                path: "a".to_owned(),
+                done_bytes: done,
+                total_bytes: 100,
+                state: file,
+                retries: 0,
+            };
+            state.line(&event, Duration::from_secs(seconds)).unwrap()
+        };
+        line(0, 10, FileState::Fetching);
+        let second = line(1, 30, FileState::Fetching);
+        assert!(
+            second.ends_with("\"retries\":0,\"bytes_per_second\":20,\"seconds_left\":3}\n"),
+            "{second}"
+        );
+        assert!(line(2, 100, FileState::Proven).ends_with("\"retries\":0}\n"));
     }
 }

@@ -24,6 +24,7 @@ mod parsed;
 mod plain;
 mod plan;
 mod profiles;
+mod rate;
 mod safe;
 mod servers;
 mod stacks;
@@ -75,7 +76,7 @@ pub fn display(progress: Progress, color: bool, dumb_terminal: bool) -> Box<dyn 
         Progress::Tty if terminal => live(color),
         Progress::Auto | Progress::Tty | Progress::Plain => plain(),
         Progress::Quiet => Box::new(Quiet),
-        Progress::Json => Box::new(json::Lines),
+        Progress::Json => Box::new(json::Lines::new()),
     }
 }
 

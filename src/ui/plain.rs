@@ -7,6 +7,7 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::rate::{self, Rate};
 use super::{safe, time};
 use crate::event::{BuildState, Event, FileState, Reporter};
 use crate::units::{self, Bytes};
@@ -80,8 +81,7 @@ struct State {
 struct Running {
     step: usize,
     since: Duration,
-    /// Where the bytes began, which is not 0 when a pull goes on.
-    first: Option<(Duration, u64)>,
+    rate: Rate,
     /// When progress was last shown, and at how many bytes.
     shown: Option<(Duration, u64)>,
 }
@@ -95,7 +95,7 @@ impl State {
                 self.running = Some(Running {
                     step: *step,
                     since: now,
-                    first: None,
+                    rate: Rate::default(),
                     shown: None,
                 });
                 format!("[{step}/{of}] {}\n", safe(title))
@@ -195,7 +195,7 @@ impl State {
 impl Running {
     /// The figures of a progress line; `None` while it is too soon for one.
     fn progress(&mut self, done: u64, total: Option<u64>, now: Duration) -> Option<String> {
-        let (began, at_first) = *self.first.get_or_insert((now, done));
+        let speed = self.rate.at(now, done);
         let every = if now.saturating_sub(self.since) < LONG {
             EVERY
         } else {
@@ -213,7 +213,6 @@ impl Running {
             return None;
         }
         self.shown = Some((now, done));
-        let speed = bytes_per_second(done.saturating_sub(at_first), now.saturating_sub(began));
         Some(figures(done, total, speed))
     }
 }
@@ -227,25 +226,13 @@ fn figures(done: u64, total: Option<u64>, speed: Option<u64>) -> String {
             format!("{} of {} ({percent} %)", Bytes(done), Bytes(total))
         }
     };
-    let left = total
-        .and_then(|total| total.checked_sub(done))
-        .filter(|left| *left > 0);
-    let left = left
-        .zip(speed)
-        .map(|(left, speed)| units::duration(Duration::from_secs(left / speed)));
+    let left = rate::left(done, total, speed).map(units::duration);
     let speed = speed.map(|speed| format!("{}/s", Bytes(speed)));
     [Some(amount), speed, left.map(|left| format!("{left} left"))]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// The mean speed; `None` while nothing can be said.
-fn bytes_per_second(bytes: u64, time: Duration) -> Option<u64> {
-    let millis = time.as_millis();
-    let speed = (u128::from(bytes) * 1000).checked_div(millis)?;
-    u64::try_from(speed).ok().filter(|speed| *speed > 0)
 }
 
 /// A warning in one or two lines.
@@ -395,7 +382,7 @@ pub(super) mod tests {
         let mut running = Running {
             step: 1,
             since: Duration::ZERO,
-            first: None,
+            rate: Rate::default(),
             shown: None,
         };
         let mut at = |seconds, done| running.progress(done, None, Duration::from_secs(seconds));

@@ -7,16 +7,27 @@
 //! Beside both lies `OID.OWNER.ahead`: the chunks that helpers wrote from the end (see `ahead`), each with its hash.
 //!
 //! Parts have owners, so that two pulls whose filesystem has no working locks (Lustre, some NFS) never write one file.
+//! The formats beside it are in `record`, a helper's chunk in `chunk`, whose a part is in `owner`.
 //! Not in this module: where bytes come from (`fetch`).
+
+mod chunk;
+mod owner;
+mod record;
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use tokio::task::JoinHandle;
+
+pub(super) use chunk::PartChunk;
+use owner::adopt;
+pub(super) use owner::{copy_over, is_owned, owner, parts, remove, take_over};
+use record::{LINE, ahead_of, read_ahead, read_line, record_of, write_line};
+pub(super) use record::{kept, read_record};
 
 use super::ahead::Recovered;
 use super::cache::{RepoCache, sync_dir};
@@ -30,14 +41,8 @@ pub(super) const STEP: u64 = 4 << 20;
 const SYNC: u64 = 64 << 20;
 /// A slow stream is recorded this often.
 const OFTEN: Duration = Duration::from_secs(1);
-/// A part of another host that nobody wrote to for this long has lost its owner.
-const ABANDONED: Duration = Duration::from_mins(2);
 /// `TMPFS_MAGIC` of linux/magic.h.
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
-/// One line of a record: a place, little-endian, and a digest, padded with zeros.
-const LINE: usize = 40;
-/// One line of what helpers wrote: from, to, and a SHA-256.
-const AHEAD_LINE: usize = 48;
 /// Bytes read at a time.
 const READ: usize = 256 << 10;
 
@@ -306,237 +311,9 @@ impl Drop for Part {
     }
 }
 
-fn read_line(line: &[u8]) -> (u64, Bytes32) {
-    let (mut place, mut digest) = ([0; 8], Bytes32::default());
-    place.copy_from_slice(&line[..8]);
-    digest.copy_from_slice(&line[8..LINE]);
-    (u64::from_le_bytes(place), digest)
-}
-
-fn write_line(place: u64, digest: Bytes32) -> [u8; LINE] {
-    let mut line = [0; LINE];
-    line[..8].copy_from_slice(&place.to_le_bytes());
-    line[8..].copy_from_slice(&digest);
-    line
-}
-
-/// The places and digests of a record, as far as they make sense.
-pub(super) fn read_record(path: &Path) -> Vec<(u64, Bytes32)> {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    let mut last = 0;
-    let lines = bytes.chunks_exact(LINE).map(read_line);
-    lines
-        .take_while(|(place, _)| std::mem::replace(&mut last, *place) < *place)
-        .collect()
-}
-
-fn record_of(part: &Path) -> PathBuf {
-    part.with_extension("record")
-}
-
-fn ahead_of(part: &Path) -> PathBuf {
-    part.with_extension("ahead")
-}
-
-/// The chunks that lie between `at` and `end`.
-fn read_ahead(path: &Path, at: u64, end: u64) -> Vec<Recovered> {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    let lines = bytes.chunks_exact(AHEAD_LINE).map(|line| {
-        let (mut from, rest) = ([0; 8], read_line(&line[8..]));
-        from.copy_from_slice(&line[..8]);
-        (u64::from_le_bytes(from), rest.0, rest.1)
-    });
-    lines
-        .filter(|(from, to, _)| *from >= at && from < to && *to <= end)
-        .collect()
-}
-
-/// A chunk of a part, written by a helper.
-pub(super) struct PartChunk {
-    path: PathBuf,
-    file: File,
-    from: u64,
-    at: u64,
-    hasher: Hasher,
-}
-
-impl PartChunk {
-    /// Opens the part at `path` for a chunk from `from` on.
-    pub(super) fn open(path: &Path, from: u64) -> Result<Self> {
-        let opened = OpenOptions::new().write(true).open(path);
-        Ok(Self {
-            file: opened.at(Kind::Host, || format!("cannot write `{}`", path.display()))?,
-            path: path.to_owned(),
-            from,
-            at: from,
-            hasher: Hasher::sha256(),
-        })
-    }
-
-    /// Where the next byte goes.
-    pub(super) fn at(&self) -> u64 {
-        self.at
-    }
-
-    /// Writes and hashes bytes.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self.file.write_all_at(bytes, self.at);
-        written.at(Kind::Host, || format!("cannot write `{}`", self.path.display()))?;
-        self.hasher.update(bytes);
-        self.at += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Notes that all of it is there, for a pull that comes after a kill.
-    pub(super) fn finish(self) {
-        let mut line = self.from.to_le_bytes().to_vec();
-        line.extend(write_line(self.at, self.hasher.digest()));
-        // Without the line the chunk is fetched again, after a kill.
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(ahead_of(&self.path));
-        let _ = log.and_then(|mut log| log.write_all(&line));
-    }
-}
-
-/// This process, as parts name it: host, process id, start time. A process id alone comes back.
-pub(super) fn owner() -> String {
-    let pid = std::process::id();
-    format!("{}.{pid}-{}", host(), started(pid).unwrap_or(0))
-}
-
-fn host() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || c == '-' {
-            c
-        } else {
-            '_'
-        }
-    };
-    name.chars().map(plain).take(64).collect()
-}
-
-/// Start time of a process in clock ticks since boot (`proc(5)`, field 22).
-fn started(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
-}
-
-/// Whether the process that a part's name tells still writes to it.
-pub(super) fn is_owned(cache: &RepoCache, name: &str, path: &Path) -> bool {
-    let Some((on, process)) = name.rsplit_once('.') else {
-        return false;
-    };
-    if on == host() {
-        let process = process
-            .split_once('-')
-            .and_then(|(pid, start)| Some((pid.parse().ok()?, start.parse::<u64>().ok()?)));
-        return process.is_some_and(|(pid, start)| pid != std::process::id() && started(pid) == Some(start));
-    }
-    // Another name of this host: a container has one of its own each time.
-    if cache.is_alone() {
-        return false;
-    }
-    let changed = std::fs::symlink_metadata(path).and_then(|meta| meta.modified());
-    changed.is_ok_and(|when| {
-        let age = SystemTime::now().duration_since(when);
-        // A clock that is behind says nothing about age.
-        age.map_or(true, |age| age < ABANDONED)
-    })
-}
-
-/// Where our part of `entry` is; one that lost its owner is taken over, the longest first. A rename has one winner.
-fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
-    let dir = cache.parts();
-    let ours = dir.join(format!("{}.{}.part", entry.oid.hex(), owner()));
-    if ours.exists() {
-        return ours;
-    }
-    let mut orphans: Vec<(u64, PathBuf)> = parts(&dir)
-        .filter(|(oid, owner, path)| oid == entry.oid.hex() && !is_owned(cache, owner, path))
-        .filter_map(|(_, _, path)| Some((std::fs::symlink_metadata(&path).ok()?.len(), path)))
-        .collect();
-    orphans.sort();
-    while let Some((_, orphan)) = orphans.pop() {
-        let is_file = std::fs::symlink_metadata(&orphan).is_ok_and(|meta| meta.is_file());
-        if is_file && take(&orphan, &ours) {
-            break;
-        }
-    }
-    for (_, orphan) in orphans {
-        remove(&orphan);
-    }
-    ours
-}
-
-/// Gives an orphan our name; whether it was ours to give. What lies beside it gets the name first, as a copy: a kill
-/// between must not part them.
-fn take(orphan: &Path, ours: &Path) -> bool {
-    for of in [record_of, ahead_of] {
-        let _ = std::fs::copy(of(orphan), of(ours));
-    }
-    let taken = std::fs::rename(orphan, ours).is_ok();
-    let stale = if taken { orphan } else { ours };
-    for of in [record_of, ahead_of] {
-        let _ = std::fs::remove_file(of(stale));
-    }
-    taken
-}
-
-/// Bytes of a part that its record, and those of its helpers, say are there.
-pub(super) fn kept(part: &Path) -> u64 {
-    let at = read_record(&record_of(part))
-        .last()
-        .map_or(0, |(place, _)| *place);
-    let chunks = read_ahead(&ahead_of(part), at, u64::MAX);
-    at + chunks.iter().map(|(from, to, _)| to - from).sum::<u64>()
-}
-
-/// Removes a part and what lies beside it.
-pub(super) fn remove(part: &Path) {
-    for path in [record_of(part), ahead_of(part), part.to_owned()] {
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-/// Makes a part of ours out of a file and the record kept of it.
-pub(super) fn take_over(cache: &RepoCache, entry: &Entry, file: &Path, record: &Path) -> io::Result<PathBuf> {
-    let ours = adopt(cache, entry);
-    std::fs::rename(file, &ours)?;
-    if record.exists() {
-        std::fs::copy(record, record_of(&ours))?;
-    }
-    Ok(ours)
-}
-
-/// As [`take_over`], of a file that keeps its name.
-pub(super) fn copy_over(cache: &RepoCache, entry: &Entry, file: &Path, record: &Path) -> io::Result<PathBuf> {
-    let ours = adopt(cache, entry);
-    std::fs::copy(file, &ours)?;
-    if record.exists() {
-        std::fs::copy(record, record_of(&ours))?;
-    }
-    std::fs::remove_file(file)?;
-    Ok(ours)
-}
-
-/// The parts in a directory: hash, owner, path.
-pub(super) fn parts(dir: &Path) -> impl Iterator<Item = (String, String, PathBuf)> {
-    std::fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|item| {
-            let name = item.file_name().into_string().ok()?;
-            let (oid, owner) = name.strip_suffix(".part")?.split_once('.')?;
-            Some((oid.to_owned(), owner.to_owned(), item.path()))
-        })
-}
-
 #[cfg(test)]
 mod tests {
+    use super::owner::{host, started};
     use super::*;
     use crate::engine::hub::listing::Oid;
 
@@ -612,17 +389,5 @@ mod tests {
         assert_eq!(part.at(), 0, "no record proves the byte");
         assert!(part.path.exists() && !cache.parts().join(gone).exists());
         assert!(cache.parts().join(init).exists() && cache.parts().join(far).exists());
-    }
-
-    #[test]
-    fn a_record_is_read_as_far_as_it_makes_sense() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let mut bytes = Vec::new();
-        for place in [5_u64, 9, 9, 12] {
-            bytes.extend(write_line(place, [7; 32]));
-        }
-        bytes.push(1);
-        std::fs::write(file.path(), bytes).unwrap();
-        assert_eq!(read_record(file.path()), [(5, [7; 32]), (9, [7; 32])]);
     }
 }

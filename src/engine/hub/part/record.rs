@@ -1,0 +1,97 @@
+//! What lies beside a part, and proves it: how far it is, and which chunks helpers wrote.
+//!
+//! Both are lines of a fixed length, appended: a torn last line is no line. Not in this module: hashing what they state.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::super::ahead::Recovered;
+use super::super::hash::Bytes32;
+
+/// One line of a record: a place, little-endian, and a digest, padded with zeros.
+pub(super) const LINE: usize = 40;
+/// One line of what helpers wrote: from, to, and a SHA-256.
+const AHEAD_LINE: usize = 48;
+/// A line's place and digest.
+pub(super) fn read_line(line: &[u8]) -> (u64, Bytes32) {
+    let (mut place, mut digest) = ([0; 8], Bytes32::default());
+    place.copy_from_slice(&line[..8]);
+    digest.copy_from_slice(&line[8..LINE]);
+    (u64::from_le_bytes(place), digest)
+}
+
+/// The line of a place and a digest.
+pub(super) fn write_line(place: u64, digest: Bytes32) -> [u8; LINE] {
+    let mut line = [0; LINE];
+    line[..8].copy_from_slice(&place.to_le_bytes());
+    line[8..].copy_from_slice(&digest);
+    line
+}
+
+/// The places and digests of a record, as far as they make sense.
+pub(in crate::engine::hub) fn read_record(path: &Path) -> Vec<(u64, Bytes32)> {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let mut last = 0;
+    let lines = bytes.chunks_exact(LINE).map(read_line);
+    lines
+        .take_while(|(place, _)| std::mem::replace(&mut last, *place) < *place)
+        .collect()
+}
+
+/// Where a part's record is.
+pub(super) fn record_of(part: &Path) -> PathBuf {
+    part.with_extension("record")
+}
+
+/// Where it is told which chunks of a part helpers wrote.
+pub(super) fn ahead_of(part: &Path) -> PathBuf {
+    part.with_extension("ahead")
+}
+
+/// The chunks that lie between `at` and `end`.
+pub(super) fn read_ahead(path: &Path, at: u64, end: u64) -> Vec<Recovered> {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let lines = bytes.chunks_exact(AHEAD_LINE).map(|line| {
+        let (mut from, rest) = ([0; 8], read_line(&line[8..]));
+        from.copy_from_slice(&line[..8]);
+        (u64::from_le_bytes(from), rest.0, rest.1)
+    });
+    lines
+        .filter(|(from, to, _)| *from >= at && from < to && *to <= end)
+        .collect()
+}
+
+/// Notes a chunk of the part that is all there. Without the line it is fetched again, after a kill.
+pub(super) fn note_ahead(part: &Path, from: u64, to: u64, digest: Bytes32) {
+    let mut line = from.to_le_bytes().to_vec();
+    line.extend(write_line(to, digest));
+    let log = OpenOptions::new().create(true).append(true).open(ahead_of(part));
+    let _ = log.and_then(|mut log| log.write_all(&line));
+}
+
+/// Bytes of a part that its record, and those of its helpers, say are there.
+pub(in crate::engine::hub) fn kept(part: &Path) -> u64 {
+    let at = read_record(&record_of(part))
+        .last()
+        .map_or(0, |(place, _)| *place);
+    let chunks = read_ahead(&ahead_of(part), at, u64::MAX);
+    at + chunks.iter().map(|(from, to, _)| to - from).sum::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_far_as_it_makes_sense() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut bytes = Vec::new();
+        for place in [5_u64, 9, 9, 12] {
+            bytes.extend(write_line(place, [7; 32]));
+        }
+        bytes.push(1);
+        std::fs::write(file.path(), bytes).unwrap();
+        assert_eq!(read_record(file.path()), [(5, [7; 32]), (9, [7; 32])]);
+    }
+}
