@@ -1,0 +1,195 @@
+//! System calls before which a pull is killed, or that fail.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use super::{Counts, FOLDER, Model, assert_right_or_loud, copied, injected, names, pull, run, states, under};
+use crate::support::Home;
+
+/// System calls that change what is on a disk, by what they do; a `?` is for processors that lack one.
+const CHANGES: [(&str, &str, usize); 9] = [
+    ("rename", "?rename,?renameat,renameat2", 1),
+    ("fsync", "fsync,fdatasync", 1),
+    ("symlink", "?symlink,symlinkat", 1),
+    ("mkdir", "?mkdir,mkdirat", 1),
+    ("unlink", "?unlink,unlinkat", 1),
+    ("ftruncate", "ftruncate", 1),
+    ("fallocate", "fallocate", 1),
+    // A file is written in many pieces, all alike: every 7th is enough.
+    ("pwrite64", "pwrite64", 7),
+    // Also what is no file: what wakes threads.
+    ("write", "write", 3),
+];
+
+/// F1, at the places that matter: before each call that changes the disk.
+#[test]
+fn a_kill_before_any_change_of_the_disk_leaves_nothing_wrong() {
+    let model = Model::of(&[9_000_000, 300_000], 3);
+    let (home, hub) = (Home::new(), model.hub());
+    let states = states(&model, &hub, &home);
+    let mut work: Vec<_> = Vec::new();
+    for state in &states {
+        work.extend(CHANGES.iter().map(|change| (state, change)));
+    }
+    let (work, counts) = (Mutex::new(work), Mutex::new(Counts::default()));
+    let (left, costly) = (Mutex::new(BTreeMap::new()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                // Its own, which counts what its own pulls fetch.
+                let hub = model.hub();
+                loop {
+                    let Some(((state, template), (name, calls, step))) = work.lock().unwrap().pop() else {
+                        return;
+                    };
+                    let mut hit = 0;
+                    for number in (1..).step_by(*step) {
+                        let when = format!("{state} cache, {name} {number}");
+                        let home = Home::new();
+                        let cache = home.path().join("hub");
+                        copied(template, &cache);
+                        let ended = injected(
+                            &home,
+                            &hub,
+                            &cache,
+                            calls,
+                            &format!("signal=SIGKILL:when={number}"),
+                        );
+                        assert_eq!(model.wrong(&cache), Vec::<String>::new(), "{when}");
+                        if ended.code == 0 {
+                            model.assert_whole(&cache, &when);
+                            break;
+                        }
+                        assert_eq!(ended.code, 137, "{when}: {}", ended.stderr);
+                        hit += 1;
+                        let (needed, mark) = (model.needed(&cache), hub.arrived());
+                        run(pull(&home, &hub, &cache, &[])).expect(0);
+                        for name in model.assert_whole(&cache, &when) {
+                            left.lock().unwrap().insert(name, when.clone());
+                        }
+                        let again = hub.bytes_sent_since(mark) as u64;
+                        if again > needed {
+                            costly
+                                .lock()
+                                .unwrap()
+                                .push(format!("{when}: {again} fetched, {needed} allowed"));
+                        }
+                    }
+                    counts.lock().unwrap().add(&format!("{state}/{name}"), hit);
+                }
+            });
+        }
+    });
+    let counts = counts.into_inner().unwrap();
+    counts.print("kills before calls");
+    for name in ["rename", "fsync", "symlink", "mkdir", "ftruncate", "pwrite64"] {
+        assert!(
+            counts
+                .0
+                .iter()
+                .any(|(what, count)| what.ends_with(name) && *count > 0),
+            "no {name} was hit"
+        );
+    }
+    assert_eq!(
+        left.into_inner().unwrap(),
+        BTreeMap::new(),
+        "left beside whole trees, and after which kill"
+    );
+    assert_eq!(costly.into_inner().unwrap(), Vec::<String>::new());
+}
+
+/// F9, F19: a system that says no.
+#[test]
+fn errors_of_the_system_are_told_and_leave_nothing_wrong() {
+    /// A file is opened a hundred times before the first of ours, and libraries are first.
+    const OPENED: std::ops::Range<usize> = 8..200;
+    let model = Model::of(&[9_000_000, 300_000], 3);
+    let (home, hub) = (Home::new(), model.hub());
+    let states = states(&model, &hub, &home);
+    let mut counts = Counts::default();
+    let mut check = |calls: &str, what: &str, state: &(&str, PathBuf)| {
+        let when = format!("{} cache, {calls} {what}", state.0);
+        let home = Home::new();
+        let cache = home.path().join("hub");
+        copied(&state.1, &cache);
+        let blobs = names(&cache.join(FOLDER).join("blobs"));
+        let ended = injected(&home, &hub, &cache, calls, what);
+        // A program whose libraries cannot be opened never begins.
+        if ended.code != 127 {
+            assert_right_or_loud(&model, &cache, &ended, &when);
+        }
+        let lost = blobs.iter().filter(|blob| !blob.exists()).count();
+        assert_eq!(lost, 0, "{when}: proven blobs were removed");
+        counts.add(&format!("exit {}", ended.code), 1);
+        run(pull(&home, &hub, &cache, &[])).expect(0);
+        model.assert_whole(&cache, &when);
+        ended.code
+    };
+    for (calls, error) in [
+        ("fsync,fdatasync", "EIO"),
+        ("fsync,fdatasync", "ENOSPC"),
+        ("pwrite64", "ENOSPC"),
+        ("pwrite64", "EIO"),
+        ("?rename,?renameat,renameat2", "EIO"),
+        ("?rename,?renameat,renameat2", "ENOSPC"),
+        ("?symlink,symlinkat", "ENOSPC"),
+        ("?mkdir,mkdirat", "ENOSPC"),
+    ] {
+        for state in &states {
+            for number in [1, 2, 5] {
+                check(calls, &format!("error={error}:when={number}+"), state);
+            }
+        }
+    }
+    for state in &states {
+        for number in OPENED.step_by(11) {
+            check("openat", &format!("error=EMFILE:when={number}+"), state);
+        }
+    }
+    counts.print("errors of the system");
+}
+
+/// A disk, or a limit of open files, that refuses to read a proven blob says nothing against its bytes.
+#[test]
+fn a_blob_that_cannot_be_read_now_is_not_removed() {
+    let model = Model::of(&[9_000_000], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let [_, _, (_, unnamed)] = states(&model, &hub, &home);
+    let mut removed = Vec::new();
+    for error in ["EMFILE", "EIO", "EACCES"] {
+        let home = Home::new();
+        let cache = home.path().join("hub");
+        copied(&unnamed, &cache);
+        let blob = cache
+            .join(FOLDER)
+            .join("blobs")
+            .join(&model.oids["model-0.safetensors"]);
+        let written = || std::fs::metadata(&blob).and_then(|meta| meta.modified()).ok();
+        let before = written();
+        let inject = format!("inject=openat:error={error}");
+        let path = blob.to_str().unwrap();
+        let strace = [
+            "strace",
+            "-f",
+            "-qqq",
+            "-o",
+            "/dev/null",
+            "-P",
+            path,
+            "-e",
+            "trace=openat",
+            "-e",
+            &inject,
+        ];
+        let ended = run(under(&pull(&home, &hub, &cache, &[]), &strace));
+        assert_right_or_loud(&model, &cache, &ended, error);
+        if written() != before {
+            removed.push(error);
+        }
+        run(pull(&home, &hub, &cache, &[])).expect(0);
+        model.assert_whole(&cache, error);
+    }
+    assert_eq!(removed, Vec::<&str>::new(), "a proven blob was removed");
+}

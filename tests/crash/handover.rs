@@ -1,0 +1,127 @@
+//! Two pulls of one repository: who goes on with what the other left.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::{Counts, Model, Random, copied, injected, kill, parts, pull, run, spawn, under, wait_until};
+use crate::support::Home;
+use crate::support::Run;
+use crate::support::hub::Fault;
+
+/// Two pulls at once, one of which is killed: the other takes over.
+#[test]
+fn a_pull_takes_over_from_one_that_is_killed() {
+    const ROUNDS: usize = 12;
+    let model = Model::of(&[21_000_000, 9_000_000], 3);
+    let hub = model.hub();
+    let mut random = Random::new("two pulls");
+    let mut counts = Counts::default();
+    for round in 0..ROUNDS {
+        let home = Home::new();
+        let cache = home.path().join("hub");
+        hub.fault("blob/", Fault::Slow(40_000_000), usize::MAX);
+        let first = spawn(pull(&home, &hub, &cache, &[]));
+        wait_until("one holds the lock", || !parts(&cache).is_empty());
+        let second = pull(&home, &hub, &cache, &[])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(random.time(Duration::from_millis(500)));
+        // The one that waits asked for the list only; what the other still brings is less to fetch.
+        let (mark, needed) = (hub.arrived(), model.needed(&cache));
+        kill(first);
+        Run::from(second.wait_with_output().unwrap()).expect(0);
+        let when = format!("round {round}");
+        let again = hub.bytes_sent_since(mark) as u64;
+        assert!(again <= needed, "{when}: {again} fetched, {needed} allowed");
+        assert_eq!(model.assert_whole(&cache, &when), Vec::<String>::new());
+        counts.add("rounds", 1);
+        counts.add("bytes fetched again", again);
+        hub.clear();
+    }
+    counts.print("two pulls, one killed");
+}
+
+/// F11: a filesystem whose locks every caller gets, as some networked ones do, or that has none.
+#[test]
+fn two_pulls_without_working_locks_end_right() {
+    let model = Model::of(&[21_000_000, 9_000_000], 9);
+    let hub = model.hub();
+    for lie in ["retval=0", "error=ENOLCK", "error=ENOSYS", "error=EOPNOTSUPP"] {
+        for round in 0..3 {
+            let home = Home::new();
+            let cache = home.path().join("hub");
+            hub.fault("blob/", Fault::Slow(60_000_000), usize::MAX);
+            let inject = format!("inject=flock:{lie}");
+            let strace = [
+                "strace",
+                "-f",
+                "-qqq",
+                "-o",
+                "/dev/null",
+                "-e",
+                "trace=flock",
+                "-e",
+                &inject,
+            ];
+            let start = || {
+                let mut command = under(&pull(&home, &hub, &cache, &[]), &strace);
+                command
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            };
+            let both = [start(), start()];
+            for one in both {
+                let ended = Run::from(one.wait_with_output().unwrap());
+                assert_eq!(ended.code, 0, "{lie}, round {round}: {}", ended.stderr);
+            }
+            hub.clear();
+            run(pull(&home, &hub, &cache, &[])).expect(0);
+            let left = model.assert_whole(&cache, lie);
+            assert_eq!(left, Vec::<String>::new(), "{lie}, round {round}");
+        }
+    }
+    eprintln!("two pulls without locks: silent wrong = 0; rounds 12");
+}
+
+/// A part changes hands in two renames: a kill between them must not lose what was proven.
+#[test]
+fn a_kill_while_a_part_changes_hands_costs_no_more_than_a_step() {
+    let model = Model::of(&[21_000_000], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let resumed = home.path().join("resumed");
+    hub.fault("blob/", Fault::Slow(40_000_000), usize::MAX);
+    let child = spawn(pull(&home, &hub, &resumed, &[]));
+    wait_until("most of it is there", || {
+        parts(&resumed)
+            .iter()
+            .any(|part| part.metadata().is_ok_and(|meta| meta.len() > 14_000_000))
+    });
+    kill(child);
+    hub.clear();
+    let mut costly = Vec::new();
+    for number in 1..=3 {
+        let home = Home::new();
+        let cache = home.path().join("hub");
+        copied(&resumed, &cache);
+        let calls = "?rename,?renameat,renameat2";
+        injected(
+            &home,
+            &hub,
+            &cache,
+            calls,
+            &format!("signal=SIGKILL:when={number}"),
+        )
+        .expect(137);
+        let (needed, mark) = (model.needed(&cache), hub.arrived());
+        run(pull(&home, &hub, &cache, &[])).expect(0);
+        let again = hub.bytes_sent_since(mark) as u64;
+        if again > needed {
+            costly.push(format!("rename {number}: {again} fetched, {needed} allowed"));
+        }
+        assert_eq!(model.assert_whole(&cache, "resumed"), Vec::<String>::new());
+    }
+    assert_eq!(costly, Vec::<String>::new());
+}

@@ -1,0 +1,112 @@
+//! A disk without room and a process without files to open.
+
+use std::process::Stdio;
+
+use super::{
+    Counts, FOLDER, Model, assert_right_or_loud, copied, names, parts, pull, run, states, under, wait_until,
+};
+use crate::support::Home;
+use crate::support::Run;
+use crate::support::disk::Mounted;
+use crate::support::hub::Fault;
+
+/// F9: a disk that is too small is known before the first byte.
+#[test]
+fn a_disk_that_is_too_small_is_refused_before_the_first_byte() {
+    let model = Model::of(&[21_000_000, 9_000_000], 3);
+    let (home, hub) = (Home::new(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "25m");
+    let ended = run(pull(&home, &hub, &disk.at, &[])).expect(3);
+    assert!(
+        ended.stderr.contains("error: not enough disk") && ended.stderr.contains("hint: "),
+        "{}",
+        ended.stderr
+    );
+    let fetched = hub
+        .asked()
+        .into_iter()
+        .filter(|asked| asked.on_cdn || asked.path.contains("/resolve/"));
+    assert_eq!(fetched.count(), 0);
+}
+
+/// F9: a disk that somebody else fills meanwhile.
+#[test]
+fn a_disk_that_fills_in_the_middle_keeps_what_is_proven() {
+    let model = Model::of(&[21_000_000, 9_000_000], 3);
+    let (home, hub) = (Home::new(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
+    hub.fault("blob/", Fault::Slow(10_000_000), usize::MAX);
+    let mut command = pull(&home, &hub, &disk.at, &[]);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let written = |least: u64| {
+        let sum: u64 = parts(&disk.at)
+            .iter()
+            .filter_map(|part| Some(part.metadata().ok()?.len()))
+            .sum();
+        sum >= least
+    };
+    wait_until("both shards are under way", || written(12_000_000));
+    let filler = std::fs::File::create(disk.at.join("filler")).unwrap();
+    let mut filler = std::io::BufWriter::new(filler);
+    let full = std::io::copy(&mut std::io::repeat(1), &mut filler).unwrap_err();
+    assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    let ended = Run::from(child.wait_with_output().unwrap()).expect(3);
+    assert!(
+        ended
+            .stderr
+            .contains("hint: free some space and pull again: what is here is kept"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(model.wrong(&disk.at), Vec::<String>::new());
+    hub.clear();
+    disk.resize("80m");
+    let (needed, mark) = (model.needed(&disk.at), hub.arrived());
+    run(pull(&home, &hub, &disk.at, &[])).expect(0);
+    let again = hub.bytes_sent_since(mark) as u64;
+    assert!(
+        again <= needed && needed < 30_000_000,
+        "{again} fetched, {needed} allowed"
+    );
+    assert_eq!(
+        model.assert_whole(&disk.at, "a larger disk"),
+        Vec::<String>::new()
+    );
+    eprintln!("a disk that fills: silent wrong = 0; {again} bytes fetched again of 30000000");
+}
+
+/// F19: a process that may open few files.
+#[test]
+fn few_open_files_end_right_or_loud() {
+    let model = Model::of(&[9_000_000, 3_000_000, 300_000], 9);
+    let (home, hub) = (Home::new(), model.hub());
+    let [empty, _, unnamed] = states(&model, &hub, &home);
+    let mut counts = Counts::default();
+    let mut lost = Vec::new();
+    for (state, template) in [empty, unnamed] {
+        for limit in (8..=64).step_by(4) {
+            let home = Home::new();
+            let cache = home.path().join("hub");
+            copied(&template, &cache);
+            let blobs = names(&cache.join(FOLDER).join("blobs"));
+            let nofile = format!("--nofile={limit}:{limit}");
+            let ended = run(under(&pull(&home, &hub, &cache, &[]), &["prlimit", &nofile]));
+            let when = format!("{state} cache, at most {limit} files");
+            assert_right_or_loud(&model, &cache, &ended, &when);
+            counts.add(&format!("exit {}", ended.code), 1);
+            let gone = blobs.iter().filter(|blob| !blob.exists()).count();
+            if gone > 0 {
+                lost.push(format!("{when}: {gone} of {}", blobs.len()));
+            }
+            run(pull(&home, &hub, &cache, &[])).expect(0);
+            assert_eq!(model.assert_whole(&cache, &when), Vec::<String>::new());
+        }
+    }
+    counts.print("few open files");
+    // See `a_blob_that_cannot_be_read_now_is_not_removed`.
+    eprintln!("few open files: blobs removed: {lost:?}");
+}
