@@ -13,7 +13,10 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(entries) => entries,
         Err(error) => {
             assert_eq!(error.kind(), Kind::Integrity);
-            assert!(!error.causes().concat().chars().any(char::is_control), "{error:?}");
+            assert!(
+                !error.causes().concat().chars().any(char::is_control),
+                "{error:?}"
+            );
             return;
         }
     };
@@ -27,7 +30,11 @@ fuzz_target!(|bytes: &[u8]| {
     for entry in &entries {
         let path = Path::new("/root").join(&entry.path);
         assert!(path.starts_with("/root"), "{}", entry.path);
-        assert!(path.components().all(|part| part != Component::ParentDir), "{}", entry.path);
+        assert!(
+            path.components().all(|part| part != Component::ParentDir),
+            "{}",
+            entry.path
+        );
         assert!(!entry.path.chars().any(char::is_control), "{:?}", entry.path);
         assert!(seen.insert(entry.path.to_lowercase()), "{}", entry.path);
         assert!(matches!(entry.oid.hex().len(), 40 | 64));

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 use dsr1::error::Kind;
 use dsr1::facts::Facts;
 use dsr1::plan::{
-    self, BuildOptions, BuildRequest, ExportFormat, Mount, StartContainer, StartProcess, Step, Target, Ulimit,
+    self, BuildOptions, BuildRequest, ExportFormat, ImageChoice, Mount, StartContainer, StartProcess, Step,
+    Target, Ulimit,
 };
-use dsr1::profile::{Catalog, Stack};
+use dsr1::profile::{Catalog, Requirement, Stack};
 use libfuzzer_sys::fuzz_target;
 
 /// Separates strings in the input; in no UTF-8 text.
@@ -165,7 +166,10 @@ fn stack(mut strings: impl Iterator<Item = String>) {
         let request = BuildRequest {
             stack: stack.clone(),
             target: Target::Docker,
-            base_image: Some(base.to_owned()),
+            image: ImageChoice {
+                base: Some(base.to_owned()),
+                ..ImageChoice::default()
+            },
             options: BuildOptions::default(),
         };
         plan::build(&request, &Facts::default())
@@ -185,7 +189,10 @@ fn stack(mut strings: impl Iterator<Item = String>) {
     stack.name = next();
     stack.image_python = next();
     stack.install.apt.push(next());
-    stack.install.requirements.push(next());
+    stack
+        .install
+        .requirements
+        .extend(next().parse::<Requirement>().map(|one| vec![one]));
     stack.install.files.insert(next(), next());
     match build(&stack, &base) {
         Err(error) => assert_eq!(error.kind(), Kind::Usage),
