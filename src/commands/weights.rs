@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::context::{Ask, Context, names_profile, pull_options};
 use super::pull::absolute;
 use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
-use crate::engine::hub;
+use crate::engine::hub::{self, Check};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, CodeFiles, PullRequest, Selection, Step};
-use crate::report::{WeightsChecked, WeightsRepo};
+use crate::plan::{self, CodeFiles, PullRequest, PullSnapshot, Selection, Step, shell};
+use crate::report::{WeightsChecked, WeightsRepo, WrongFile, WrongState};
 use crate::ui;
 use crate::units::Bytes;
 
@@ -55,6 +55,8 @@ pub(super) async fn run(context: &Context, args: WeightsArgs) -> Result<()> {
 
 async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     let local_dir = args.local_dir.as_deref().map(absolute).transpose()?;
+    // A selection may be what somebody wants of a repository, and never what a profile serves.
+    let mut whole = false;
     let (repo, revision) = if let Some(repo) = args.repo {
         (repo, args.revision.unwrap_or_else(|| "main".to_owned()))
     } else if let Some(dir) = local_dir.as_deref().filter(|_| !names_profile(&args.profile)) {
@@ -64,6 +66,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
         })?
     } else {
         let model = context.select(&args.profile, None).await?.profile.model;
+        whole = true;
         (model.repo, model.revision)
     };
     let stack = context.catalog(None)?.stack("cpu")?.clone();
@@ -85,39 +88,57 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
         return Err(Error::new(Kind::Internal, "a pull without a step"));
     };
     let title = format!("check {}", step.repo);
+    let check = Check {
+        fast: args.fast,
+        repair: args.repair,
+        whole,
+    };
     let checked = context
         .one_step(
             &title,
             if args.fast { "compared" } else { "read to the end" },
             async |events| {
                 let options = context.engine.hub_options();
-                hub::verify(step, options, args.fast, args.repair, events).await
+                hub::verify(step, options, check, events).await
             },
         )
         .await?;
-    let left = checked.wrong.len() - checked.repaired;
-    let first = checked.wrong.first().cloned();
-    let repo = checked.repo.clone();
+    let hint = hint(step, &checked, args.repair);
+    let is_left = |file: &&WrongFile| file.state != WrongState::Repaired;
+    let left: Vec<WrongFile> = checked.wrong.iter().filter(is_left).cloned().collect();
     let checked = Checked {
         schema: "dsr1.weights-checked/1",
         checked,
     };
     context.print(&checked, |checked| ui::weights_checked(&checked.checked))?;
-    match first {
-        Some(file) if left > 0 => Err(Error::new(
-            Kind::Integrity,
-            if left == 1 {
-                format!("a file of {repo} is not what it must be")
-            } else {
-                format!("{left} files of {repo} are not what they must be")
-            },
-        )
-        .cause(format!("`{}`: {}", file.path, file.why))
-        .hint(format!(
-            "dsr1 weights verify {repo} --repair fetches what is wrong, and only that"
-        ))
-        .told_if(context.is_json())),
-        _ => Ok(()),
+    let Some(first) = left.first() else {
+        return Ok(());
+    };
+    let repo = &step.repo;
+    let message = match left.len() {
+        1 => format!("a file of {repo} is not what it must be"),
+        count => format!("{count} files of {repo} are not what they must be"),
+    };
+    Err(Error::new(Kind::Integrity, message)
+        .cause(format!("`{}`: {}", first.path, first.why))
+        .hint(hint)
+        .told_if(context.is_json()))
+}
+
+/// What makes it right: a repair knows the files that are there, and a pull all of them.
+fn hint(step: &PullSnapshot, checked: &WeightsChecked, repair: bool) -> String {
+    let PullSnapshot { repo, revision, .. } = step;
+    let mut flags = String::new();
+    if revision != "main" {
+        flags = format!(" --revision {}", shell::quote(revision));
+    }
+    if let Some(dir) = &step.local_dir {
+        flags = format!("{flags} --local-dir {}", shell::quote(dir));
+    }
+    if repair || checked.wrong.iter().all(|file| file.state == WrongState::Missing) {
+        format!("dsr1 pull {repo}{flags} fetches what lacks")
+    } else {
+        format!("dsr1 weights verify {repo}{flags} --repair fetches what is wrong, and only that")
     }
 }
 

@@ -319,7 +319,14 @@ fn summary(outcome: &Outcome) -> (String, bool) {
         ),
         Outcome::ModelWritten { commit, .. } => (format!("commit {commit}"), false),
         Outcome::Mirroring { endpoint } => (endpoint.clone(), false),
-        Outcome::Pulled(pulled) => (format!("{}, every hash checked", snapshot(pulled)), pulled.cached),
+        Outcome::Pulled(pulled) => {
+            let how = if pulled.cached {
+                "proven, nothing to fetch"
+            } else {
+                "every hash checked"
+            };
+            (format!("{}, {how}", snapshot(pulled)), pulled.cached)
+        }
         Outcome::Checked(pulled) => (format!("{}, as it was proven", snapshot(pulled)), false),
         Outcome::Started { name } => (name.clone(), false),
         Outcome::Ready(ready) => (format!("READY on {}", ready.base_url), false),

@@ -16,6 +16,7 @@ pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
 pub use server::{Answer, Check, ServerState, ServerStatus, StageTime, Verification};
 pub use weights::{
     PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile,
+    WrongState,
 };
 
 /// What a step of a plan came to.

@@ -110,6 +110,8 @@ pub struct WeightsChecked {
     pub commit: String,
     /// Files looked at.
     pub files: usize,
+    /// Whether only a selection of the repository was pulled.
+    pub part: bool,
     /// Their sizes together.
     pub bytes: u64,
     /// Whether only sizes and times were compared.
@@ -131,4 +133,18 @@ pub struct WrongFile {
     pub path: String,
     /// What is wrong with it.
     pub why: String,
+    /// What became of it.
+    pub state: WrongState,
+}
+
+/// What became of a file that is not what it must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WrongState {
+    /// It is there, and wrong, or gone.
+    Wrong,
+    /// It was never there: only a pull knows it.
+    Missing,
+    /// It was wrong, and was made right again.
+    Repaired,
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::table::{aligned, row};
-use crate::report::{PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsState};
+use crate::report::{PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsState, WrongState};
 use crate::units::{self, Bytes};
 
 /// One line per snapshot.
@@ -71,6 +71,7 @@ pub fn weights_checked(checked: &WeightsChecked) -> String {
         repo,
         commit,
         files,
+        part,
         bytes,
         fast,
         seconds,
@@ -88,10 +89,21 @@ pub fn weights_checked(checked: &WeightsChecked) -> String {
         row(["commit", &**commit]),
         row([
             "files",
-            &*format!("{files}, {}, {how} in {seconds:.1} s", Bytes(*bytes)),
+            &*format!(
+                "{files}{}, {}, {how} in {seconds:.1} s",
+                if *part { ", a part of the repository" } else { "" },
+                Bytes(*bytes)
+            ),
         ]),
     ];
-    rows.extend(wrong.iter().map(|file| row(["wrong", &*file.path, &file.why])));
+    rows.extend(wrong.iter().map(|file| {
+        let what = match file.state {
+            WrongState::Wrong => "wrong",
+            WrongState::Missing => "missing",
+            WrongState::Repaired => "was wrong",
+        };
+        row([what, &*file.path, &file.why])
+    }));
     if *repaired > 0 {
         let text = format!("{repaired} files, {} fetched", Bytes(*fetched_bytes));
         rows.push(row(["repaired", &*text]));

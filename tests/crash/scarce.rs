@@ -3,7 +3,8 @@
 use std::process::Stdio;
 
 use super::{
-    Counts, FOLDER, Model, assert_right_or_loud, copied, names, parts, pull, run, states, under, wait_until,
+    Counts, FOLDER, Model, REPO, assert_right_or_loud, copied, names, parts, pull, run, states, support,
+    under, wait_until,
 };
 use crate::support::Home;
 use crate::support::Run;
@@ -109,4 +110,27 @@ fn few_open_files_end_right_or_loud() {
     counts.print("few open files");
     // See `a_blob_that_cannot_be_read_now_is_not_removed`.
     eprintln!("few open files: blobs removed: {lost:?}");
+}
+
+/// A cache on a disk that is read only is checked all the same; that the result cannot be kept is said.
+#[test]
+fn a_check_needs_no_right_to_write() {
+    let model = Model::of(&[9_000_000], 3);
+    let (home, hub) = (Home::new(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
+    run(pull(&home, &hub, &disk.at, &[])).expect(0);
+    support::must_run(
+        "mount",
+        &["-o", "remount,ro", disk.at.to_str().unwrap()],
+        "these tests need root",
+    );
+    let mut verify = home.command(&["weights", "verify", REPO, "--progress", "plain"]);
+    verify.env("HF_HUB_CACHE", &disk.at);
+    let ended = run(verify).expect(0);
+    assert!(ended.stdout.contains("every hash checked"), "{}", ended.stdout);
+    assert!(
+        ended.stderr.contains("not noted in the cache"),
+        "{}",
+        ended.stderr
+    );
 }

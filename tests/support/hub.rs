@@ -36,6 +36,8 @@ pub enum Fault {
     NewEtag,
     /// So many bytes a second.
     Slow(usize),
+    /// One for who begins at the first byte, as a file's own worker does, and one for who begins later.
+    Split(Box<Fault>, Box<Fault>),
 }
 
 /// One request that was made.
@@ -251,6 +253,14 @@ fn answer(
     request: &Request,
     fault: Option<Fault>,
 ) -> Option<usize> {
+    let fault = match fault {
+        Some(Fault::Split(first, later)) => {
+            let range = request.headers.get("range");
+            let is_later = range.is_some_and(|range| !range.starts_with("bytes=0-"));
+            Some(if is_later { *later } else { *first })
+        }
+        fault => fault,
+    };
     if let Some(Fault::Status(code, head, page)) = fault {
         return send(stream, code, head, page.as_bytes(), request, None);
     }
@@ -474,9 +484,12 @@ fn send(
         std::thread::sleep(Duration::from_secs(seconds));
     }
     // Slowly enough that an interruption finds something under way.
+    let mut went = 0;
     for chunk in body[..sent].chunks(64 * 1024) {
-        stream.write_all(chunk).ok()?;
-        stream.flush().ok()?;
+        if stream.write_all(chunk).and_then(|()| stream.flush()).is_err() {
+            return Some(went);
+        }
+        went += chunk.len();
         if let Some(Fault::Slow(rate)) = fault {
             std::thread::sleep(Duration::from_micros(
                 chunk.len() as u64 * 1_000_000 / rate as u64,

@@ -46,7 +46,7 @@ enum State {
 pub(super) enum Next {
     /// Nothing: it is at the end.
     End,
-    /// Fetch, up to here.
+    /// Fetch, up to here, or as far as [`Ahead::limit`] lets it.
     Fetch(u64),
     /// Take what is on the disk, up to here.
     Take(u64, Option<Bytes32>),
@@ -90,6 +90,16 @@ impl Ahead {
         self.chunks.front().map_or(self.size, |chunk| chunk.from)
     }
 
+    /// Up to where the file's own worker asks for bytes: over chunks that somebody fetches, whose helper may come to
+    /// nothing while the stream still runs.
+    fn reach(&self) -> u64 {
+        let done = self
+            .chunks
+            .iter()
+            .find(|chunk| matches!(chunk.state, State::Done(_)));
+        done.map_or(self.size, |chunk| chunk.from)
+    }
+
     /// Bytes of chunks that are there.
     pub(super) fn done(&self) -> u64 {
         let done = self
@@ -115,10 +125,10 @@ impl Ahead {
                 State::Claimed => Next::Wait,
                 State::Free => {
                     self.chunks.pop_front();
-                    Next::Fetch(self.limit())
+                    Next::Fetch(self.reach())
                 }
             },
-            _ => Next::Fetch(self.limit()),
+            _ => Next::Fetch(self.reach()),
         }
     }
 
@@ -164,6 +174,14 @@ impl Ahead {
         if let Some(chunk) = chunk {
             chunk.state = if came { State::Done(None) } else { State::Free };
         }
+        // What nobody fetches next to the front is the own worker's again: its stream goes on over it.
+        while self
+            .chunks
+            .front()
+            .is_some_and(|chunk| chunk.state == State::Free)
+        {
+            self.chunks.pop_front();
+        }
     }
 
     /// A chunk on the disk is not what it was: it is to be fetched.
@@ -171,6 +189,11 @@ impl Ahead {
         if let Some(chunk) = self.chunks.iter_mut().find(|chunk| chunk.to == to) {
             chunk.state = State::Free;
         }
+    }
+
+    /// Whether it is settled that no chunk is given away any more: then none is of use.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// Gives no chunk away any more; whether nobody holds one.
@@ -208,7 +231,11 @@ mod tests {
         let mut ahead = Ahead::new(SIZE, 0, Vec::new());
         assert_eq!(ahead.claim(0), Some((SIZE - CHUNK, SIZE)));
         assert_eq!(ahead.claim(0), Some((SIZE - 2 * CHUNK, SIZE - CHUNK)));
-        assert_eq!(ahead.next(0), Next::Fetch(SIZE - 2 * CHUNK));
+        // It asks for all, and goes on as far as nobody else is: helpers may come to nothing.
+        assert_eq!(
+            (ahead.next(0), ahead.limit()),
+            (Next::Fetch(SIZE), SIZE - 2 * CHUNK)
+        );
         // What is left is not worth a connection.
         assert_eq!(ahead.claim(SIZE - 3 * CHUNK), None);
         let front = SIZE - 2 * CHUNK;
@@ -219,6 +246,18 @@ mod tests {
         ahead.settle(SIZE - CHUNK, false);
         assert_eq!(ahead.next(SIZE - CHUNK), Next::Fetch(SIZE));
         assert_eq!(ahead.next(SIZE), Next::End);
+    }
+
+    /// A hub that serves one stream and refuses the others.
+    #[test]
+    fn help_that_came_to_nothing_leaves_the_own_stream_whole() {
+        let mut ahead = Ahead::new(SIZE, 0, Vec::new());
+        let (last, _) = ahead.claim(0).unwrap();
+        let (first, _) = ahead.claim(0).unwrap();
+        ahead.settle(last, false);
+        assert_eq!(ahead.limit(), first, "somebody holds a chunk before it");
+        ahead.settle(first, false);
+        assert_eq!(ahead.limit(), SIZE);
     }
 
     #[test]
@@ -281,6 +320,7 @@ mod tests {
                     _ => match ahead.next(front) {
                         Next::End => proptest::prop_assert_eq!(front, size),
                         Next::Fetch(to) => {
+                            let to = to.min(ahead.limit());
                             proptest::prop_assert!(to > front);
                             proptest::prop_assert!(held.iter().all(|(a, b)| to <= *a || *b <= front));
                             front = to.min(front + CHUNK / 2 + 1);
@@ -297,7 +337,8 @@ mod tests {
                 proptest::prop_assert!(turns < 100);
                 match ahead.next(front) {
                     Next::End => break,
-                    Next::Fetch(to) | Next::Take(to, _) => front = to,
+                    Next::Fetch(to) => front = to.min(ahead.limit()),
+                    Next::Take(to, _) => front = to,
                     Next::Wait => proptest::prop_assert!(false, "nobody holds a chunk"),
                 }
             }

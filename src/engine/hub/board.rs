@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -16,12 +16,29 @@ use crate::event::FileState;
 /// How long one waits for news before one looks for oneself: a note that came a moment too early is lost.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Pause of all helpers after a chunk that failed; doubled with each that fails after it. Whether the file can be had at
+/// all is its own worker's to find out.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Longest of these pauses, unless the hub asks for more.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// The files that are being fetched.
 #[derive(Default)]
 pub(super) struct Board {
     files: Mutex<Vec<Arc<UnderWay>>>,
     /// Told when there is more to claim than before.
     news: Arc<Notify>,
+    rest: Mutex<Rest>,
+}
+
+/// When no help is wanted: a hub that refuses one helper refuses all, and the file's own worker asks it anyway.
+#[derive(Default)]
+struct Rest {
+    until: Option<Instant>,
+    /// Chunks in a row that came to nothing.
+    failed: u32,
+    /// Bytes a second of the last chunk that came.
+    rate: Option<u64>,
 }
 
 /// One of them.
@@ -81,9 +98,6 @@ impl Drop for Claim {
     fn drop(&mut self) {
         self.file.ahead().settle(self.from, self.came);
         self.file.settled.notify_one();
-        if !self.came {
-            self.file.news.notify_waiters();
-        }
     }
 }
 
@@ -114,6 +128,9 @@ impl Board {
 
     /// A chunk of the file that has most left, for one who has nothing to do.
     pub(super) fn claim(&self) -> Option<Claim> {
+        if self.rest().until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
         let files = self.files();
         let open = files.iter().filter(|file| file.part().is_some());
         let file = open.max_by_key(|file| file.ahead().spare(file.front()))?;
@@ -133,6 +150,27 @@ impl Board {
         let _ = tokio::time::timeout(LOOK, self.news.notified()).await;
     }
 
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A chunk came, at so many bytes a second: help is welcome.
+    pub(super) fn helped(&self, rate: Option<u64>) {
+        *self.rest() = Rest {
+            rate,
+            ..Rest::default()
+        };
+    }
+
+    /// A chunk came to nothing: nobody helps for as long as the hub asks, or for a while.
+    pub(super) fn refused(&self, asked: Option<Duration>) {
+        let mut rest = self.rest();
+        let pause = PAUSE * 2_u32.saturating_pow(rest.failed.min(8));
+        let until = Instant::now() + asked.unwrap_or(pause.min(LONGEST_PAUSE));
+        rest.until = rest.until.max(Some(until));
+        rest.failed += 1;
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.files().len()
@@ -150,13 +188,16 @@ impl Board {
         self.files().iter().map(standing).collect()
     }
 
-    /// The rate that half of the others exceed; `None` while fewer than three are known.
+    /// The rate that half of the others exceed; while fewer than three are known, that of the last helper.
     pub(super) fn usual_rate(&self) -> Option<u64> {
         let rates = self.files();
         let rates = rates.iter().map(|file| file.rate.load(Ordering::Relaxed));
         let mut rates: Vec<u64> = rates.filter(|rate| *rate > 0).collect();
         rates.sort_unstable();
-        (rates.len() >= 3).then(|| rates[rates.len() / 2])
+        if rates.len() >= 3 {
+            return Some(rates[rates.len() / 2]);
+        }
+        self.rest().rate
     }
 }
 
@@ -185,6 +226,16 @@ impl UnderWay {
     /// So many bytes are there.
     pub(super) fn reached(&self, at: u64) {
         self.front.store(at, Ordering::Relaxed);
+    }
+
+    /// Bytes a second that its own worker brings, or brought last; `None` while that is not known.
+    pub(super) fn rate(&self) -> Option<u64> {
+        Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
+    }
+
+    /// Whether its own worker has come to `from`, and waits for who fetches what follows.
+    pub(super) fn is_at(&self, from: u64) -> bool {
+        self.front() >= from
     }
 
     /// Its own worker brings so many bytes a second.

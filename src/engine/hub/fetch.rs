@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use hyper::body::Bytes;
 use tokio::sync::mpsc;
 
 use super::ahead::{Ahead, Next};
@@ -13,9 +14,9 @@ use super::board::{Board, UnderWay};
 use super::cache::RepoCache;
 use super::hash;
 use super::listing::Entry;
-use super::part::Part;
+use super::part::{ABANDONED, Part};
 use super::proven::ProvenLog;
-use super::source::{Failure, Source, Via, broken, wrong};
+use super::source::{Arriving, Failure, Source, Via, broken, wrong};
 use super::watch::{REDIALS, Watch};
 use crate::error::{At, Kind, Result};
 use crate::event::FileState;
@@ -27,7 +28,7 @@ const OUTAGE: Duration = Duration::from_mins(5);
 /// Longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Longest wait that a hub may ask for.
-const LONGEST_WAIT: Duration = Duration::from_mins(5);
+pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Most bytes written before it is looked again how far a file's own worker may go: Xet brings frames of a whole block,
 /// and a helper claims no less than two chunks (`ahead`) from where that worker is.
 const PIECE: usize = 1 << 20;
@@ -159,6 +160,7 @@ impl Fetcher {
                     ),
                 )),
                 Next::Wait => {
+                    part.touch();
                     way.settled().await;
                     continue;
                 }
@@ -211,6 +213,7 @@ impl Fetcher {
                 // Nothing tells which byte is wrong: all of it comes again, once.
                 self.restart(way, part).await?;
                 run.etag = None;
+                run.patience = Patience::new(0);
                 run.refused += 1;
                 if run.refused > 1 {
                     return Err(error);
@@ -236,7 +239,11 @@ impl Fetcher {
         if let Some(cause) = cause {
             self.say_at_times(&format!("`{}` waits and tries again: {cause}", entry.path));
         }
-        tokio::time::sleep(pause).await;
+        let until = Instant::now() + pause;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            part.touch();
+            tokio::time::sleep(left.min(ABANDONED / 4)).await;
+        }
         Ok(())
     }
 
@@ -245,19 +252,17 @@ impl Fetcher {
         while !way.with(Ahead::close) {
             way.settled().await;
         }
-        let ahead = way.with(|ahead| {
-            let done = ahead.done();
-            ahead.reset();
-            done
-        });
+        let ahead = way.with(|ahead| ahead.done());
         self.counts.done.fetch_sub(part.at() + ahead, Ordering::Relaxed);
         part.restart(&way.entry)?;
         way.reached(0);
+        // Last: from here on chunks are given away again.
+        way.with(Ahead::reset);
         Ok(())
     }
 
     /// Says something that many files have to say at once, and again and again.
-    fn say_at_times(&self, note: &str) {
+    pub(super) fn say_at_times(&self, note: &str) {
         let mut last = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= SAID_EVERY) {
             *last = Some(Instant::now());
@@ -269,12 +274,32 @@ impl Fetcher {
         let _ = self.notes.send(note);
     }
 
-    /// Counts bytes that came.
-    pub(super) fn count(&self, bytes: usize) {
-        self.counts.fetched.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// The next bytes of a stream that are not there yet, as fast as the limit lets them come; `None` at its end.
+    pub(super) async fn next(
+        &self,
+        watch: &mut Watch,
+        entry: &Entry,
+        arriving: &mut Arriving,
+    ) -> std::result::Result<Option<Bytes>, Failure> {
+        loop {
+            let Some(mut bytes) = watch.next(entry, arriving).await? else {
+                return Ok(None);
+            };
+            self.counts
+                .fetched
+                .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.source.pace(bytes.len()).await;
+            // A server that ignored the range begins at the first byte: what is there is passed over.
+            let skipped = arriving.skip.min(bytes.len() as u64);
+            arriving.skip -= skipped;
+            let bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(usize::MAX));
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
     }
 
-    /// Whether the file is there and right; a wrong one is removed.
+    /// Whether the file is there and right.
     fn have(&self, entry: &Entry) -> Result<bool> {
         self.cache.check_place(entry)?;
         let path = self.cache.place(entry);
@@ -290,9 +315,7 @@ impl Fetcher {
             self.proven.note(&path, entry);
             return Ok(true);
         }
-        std::fs::remove_file(&path).at(Kind::Host, || {
-            format!("cannot replace the wrong `{}`", path.display())
-        })?;
+        // It stays until the right one has come: a hub that says no meanwhile costs nothing.
         self.say(format!("`{}` is here and wrong: it is replaced", entry.path));
         Ok(false)
     }
@@ -314,10 +337,9 @@ impl Fetcher {
         run.etag.clone_from(&arriving.etag);
         let mut watch = Watch::new(run.source.idle());
         loop {
-            let Some(bytes) = watch.next(entry, &mut arriving).await? else {
+            let Some(bytes) = self.next(&mut watch, entry, &mut arriving).await? else {
                 return Ok(());
             };
-            self.count(bytes.len());
             if part.at() + bytes.len() as u64 > entry.size {
                 return Err(Failure::Wrong(wrong(
                     entry,
@@ -333,6 +355,9 @@ impl Fetcher {
                 way.reached(part.at());
                 self.counts.done.fetch_add(piece.len() as u64, Ordering::Relaxed);
                 if part.at() >= limit {
+                    if let (None, Some(mean)) = (way.rate(), watch.mean(Duration::ZERO)) {
+                        way.comes_at(mean);
+                    }
                     return Ok(());
                 }
             }
@@ -343,7 +368,6 @@ impl Fetcher {
                     return Err(Failure::Slow);
                 }
             }
-            run.source.pace(bytes.len()).await;
         }
     }
 

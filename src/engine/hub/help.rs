@@ -8,55 +8,57 @@ use std::time::Duration;
 use super::ahead::Ahead;
 use super::board::Claim;
 use super::fetch::Fetcher;
+use super::fetch::LONGEST_WAIT;
 use super::part::PartChunk;
-use super::source::{Failure, broken};
-use super::watch::Watch;
+use super::source::{Failure, Via, broken};
+use super::watch::{SLOWER, Watch};
 
-/// Pause after a chunk that failed; doubled with each that fails after it. Whether the file can be had at all is its own
-/// worker's to find out.
-const PAUSE: Duration = Duration::from_millis(500);
-/// Longest of these pauses.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long a stream is watched before it is called slow.
+const TRIAL: Duration = Duration::from_secs(2);
 
 impl Fetcher {
     /// Helps as long as it is let: a file whose part is not open yet, or whose chunk turns out wrong, needs help later.
     pub(super) async fn help(&self) {
-        let mut pause = PAUSE;
         loop {
-            let Some(claim) = self.board.claim() else {
-                self.board.news().await;
-                continue;
-            };
-            if self.fetch_chunk(claim).await.is_ok() {
-                pause = PAUSE;
-                continue;
+            match self.board.claim() {
+                Some(claim) => self.fetch_chunk(claim).await,
+                None => self.board.news().await,
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    async fn fetch_chunk(&self, claim: Claim) -> Result<(), Failure> {
-        let (mut counted, done) = (0, &self.counts.done);
-        let came = self.stream_chunk(&claim, &mut counted).await;
-        match came {
-            Ok(chunk) => {
+    async fn fetch_chunk(&self, claim: Claim) {
+        let mut counted = 0;
+        let via = self.source.via(&claim.file.entry);
+        match self.stream_chunk(&claim, via, &mut counted).await {
+            Ok((chunk, rate)) => {
                 chunk.finish();
                 claim.came();
-                Ok(())
+                self.board.helped(rate);
             }
             Err(failure) => {
-                done.fetch_sub(counted, Ordering::Relaxed);
-                Err(failure)
+                self.counts.done.fetch_sub(counted, Ordering::Relaxed);
+                if via == Via::Xet && self.source.may_switch() && failure.is_of_the_way() {
+                    self.source.xet_failed();
+                }
+                match failure {
+                    Failure::Slow => {}
+                    Failure::Asked(_, wait) => self.board.refused(Some(wait.min(LONGEST_WAIT))),
+                    _ => self.board.refused(None),
+                }
             }
         }
     }
 
-    async fn stream_chunk(&self, claim: &Claim, counted: &mut u64) -> Result<PartChunk, Failure> {
+    async fn stream_chunk(
+        &self,
+        claim: &Claim,
+        via: Via,
+        counted: &mut u64,
+    ) -> Result<(PartChunk, Option<u64>), Failure> {
         let Claim { file, from, to, .. } = claim;
         let entry = &file.entry;
         let mut chunk = PartChunk::open(&claim.part, *from).map_err(Failure::Final)?;
-        let via = self.source.via(entry);
         let mut arriving = self.source.open(entry, (*from, *to), None, via).await?;
         if arriving.skip > 0 {
             // The server sends all of the file for each part of it: help would cost more than it brings.
@@ -65,21 +67,29 @@ impl Fetcher {
         }
         let mut watch = Watch::new(self.source.idle());
         while chunk.at() < *to {
-            let next = watch.next(entry, &mut arriving).await?;
+            if file.with(|ahead| ahead.is_closed()) || (file.is_at(*from) && is_slow(&watch, file.rate())) {
+                // What comes is of no use any more, or its own worker, which waits for it, is faster.
+                return Err(Failure::Slow);
+            }
+            let next = self.next(&mut watch, entry, &mut arriving).await?;
             let Some(bytes) = next else {
                 return Err(Failure::Again(broken(
                     entry,
                     "the connection ended before the last byte",
                 )));
             };
-            self.count(bytes.len());
             let left = usize::try_from(to - chunk.at()).unwrap_or(usize::MAX);
             let bytes = &bytes[..bytes.len().min(left)];
             chunk.write(bytes).map_err(Failure::Final)?;
             *counted += bytes.len() as u64;
             self.counts.done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            self.source.pace(bytes.len()).await;
         }
-        Ok(chunk)
+        Ok((chunk, watch.mean(Duration::ZERO)))
     }
+}
+
+/// Whether a stream is much slower than the file's own.
+fn is_slow(watch: &Watch, own: Option<u64>) -> bool {
+    let mean = watch.mean(TRIAL);
+    mean.zip(own).is_some_and(|(mean, own)| mean < own / SLOWER)
 }

@@ -58,6 +58,9 @@ impl Extent {
     }
 }
 
+/// The inode of what was withdrawn: no file has it.
+const NO_INODE: u64 = 0;
+
 /// One proven file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Proven {
@@ -119,7 +122,7 @@ impl RepoCache {
             endpoint,
             extent,
         } = *publication;
-        tidy::tidy(self);
+        tidy::tidy(self, entries);
         let snapshot = self.snapshot(commit);
         self.settle(&snapshot, entries)?;
         let proven: Result<Vec<Proven>> = entries.iter().map(|entry| prove(&snapshot, entry)).collect();
@@ -142,11 +145,26 @@ impl RepoCache {
             extent,
             files,
         };
-        let text = serde_json::to_string_pretty(&manifest)
-            .at(Kind::Internal, || "cannot write a manifest".to_owned())?;
-        self.write(&self.manifest_path(commit), text.as_bytes())?;
+        self.write_manifest(&manifest)?;
         self.point(revision, commit)?;
         Ok(manifest)
+    }
+
+    /// Takes back that files were proven: from now on they count as changed.
+    pub(super) fn withdraw(&self, commit: &str, is_wrong: impl Fn(&str) -> bool) -> Result<()> {
+        let Some(mut manifest) = self.manifest(commit) else {
+            return Ok(());
+        };
+        for file in manifest.files.iter_mut().filter(|file| is_wrong(&file.path)) {
+            file.inode = NO_INODE;
+        }
+        self.write_manifest(&manifest)
+    }
+
+    fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+        let text = serde_json::to_string_pretty(manifest)
+            .at(Kind::Internal, || "cannot write a manifest".to_owned())?;
+        self.write(&self.manifest_path(&manifest.commit), text.as_bytes())
     }
 }
 
@@ -274,7 +292,7 @@ pub(super) fn pulled(
 }
 
 /// Whether these are what an engine needs at least; whether every shard is there is another question.
-fn is_model(paths: &BTreeSet<&str>) -> bool {
+pub(super) fn is_model(paths: &BTreeSet<&str>) -> bool {
     paths.contains("config.json") && (paths.contains(INDEX) || paths.contains("model.safetensors"))
 }
 
@@ -283,18 +301,20 @@ pub(super) const INDEX: &str = "model.safetensors.index.json";
 
 /// A shard that the snapshot's index names and `paths` lacks.
 pub(super) fn missing_shard(snapshot: &Path, paths: &BTreeSet<&str>) -> Option<String> {
-    missing_from(&snapshot.join(INDEX), paths)
+    missing_from(&snapshot.join(INDEX), paths).pop_first()
 }
 
-/// A shard that the index in the file `index` names and `paths` lacks.
-pub(super) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> Option<String> {
-    let index: Value = serde_json::from_slice(&std::fs::read(index).ok()?).ok()?;
-    let shards = index["weight_map"]
-        .as_object()?
-        .values()
+/// The shards that the index in the file `index` names and `paths` lacks.
+pub(super) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> BTreeSet<String> {
+    let index = std::fs::read(index).ok();
+    let index = index.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let map = index.as_ref().and_then(|index| index["weight_map"].as_object());
+    let shards = map
+        .into_iter()
+        .flat_map(|map| map.values())
         .filter_map(Value::as_str);
     shards
-        .into_iter()
-        .find(|shard| !paths.contains(shard))
+        .filter(|shard| !paths.contains(shard))
         .map(str::to_owned)
+        .collect()
 }

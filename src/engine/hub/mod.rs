@@ -23,7 +23,8 @@
 //! | `growth` | how many threads |
 //! | `proven` | a log of files that were proven |
 //! | `repair` | a file that went bad: only what is bad is fetched |
-//! | `weights` | what is in the cache, whether it is still right, and its removal |
+//! | `verify` | whether a snapshot is still right |
+//! | `weights` | what is in the cache, and its removal |
 //! | `cache` | where files are: in the hub cache, or a directory |
 //! | `manifest` | what was proven of a snapshot |
 //! | `tidy` | what killed pulls leave |
@@ -57,6 +58,7 @@ mod survey;
 mod tensors;
 mod tidy;
 mod twins;
+mod verify;
 mod wanted;
 mod watch;
 mod weights;
@@ -69,7 +71,8 @@ pub use mirror::{Limits, Mirror, MirrorOptions, mirror};
 pub use pull::pull;
 pub use survey::survey;
 pub use tensors::model_facts;
-pub use weights::{described_directory, list, remove, verify};
+pub use verify::{Check, verify};
+pub use weights::{described_directory, list, remove};
 pub use write::{rehearsal_commit, write_model};
 
 use std::time::Duration;

@@ -84,7 +84,16 @@ impl ProvenLog {
     /// Knows nothing of a place any more: what is there is bad though it looks as it did.
     pub(super) fn forget(&self, place: &Path) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.remove(place);
+        let Some(mut line) = lines.remove(place) else {
+            return;
+        };
+        // The last line of a place counts.
+        line.oid.clear();
+        let text = serde_json::to_string(&line).unwrap_or_default() + "\n";
+        let _ = OpenOptions::new()
+            .append(true)
+            .open(&self.path)
+            .and_then(|mut file| file.write_all(text.as_bytes()));
     }
 
     /// Notes that the file at `place` is `entry`. A line that cannot be written costs a hash some day.

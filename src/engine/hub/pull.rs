@@ -3,6 +3,7 @@
 //! Not in this module: which files (`wanted`), one file (`fetch`), the threads (`workers`).
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use super::source::{Limit, Source};
 use super::space::{check_space, destination, missing_bytes};
 use super::twins::copy_twins;
 use super::wanted::{check_model, name, wanted};
+use super::weights::described_directory;
 use super::workers::{Job, Workers};
 use super::xet::Xet;
 use super::{HubOptions, remote};
@@ -46,6 +48,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     if options.offline {
         return offline(step);
     }
+    check_directory(step)?;
     let found = remote::revision(step, options).await?;
     let cache = RepoCache::of(step);
     if let Some(found) = proven(step, &cache, &found.commit, false)? {
@@ -92,8 +95,27 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     ))
 }
 
+/// Refuses a directory that holds another repository: its files would be replaced by those of the same names.
+fn check_directory(step: &PullSnapshot) -> Result<()> {
+    let Some(dir) = &step.local_dir else {
+        return Ok(());
+    };
+    match described_directory(Path::new(dir)) {
+        Some((other, _)) if other != step.repo => {
+            Err(Error::new(Kind::Usage, format!("`{dir}` holds {other}"))
+                .cause(format!("{} would replace its files of the same names", step.repo))
+                .hint("give --local-dir a directory of its own"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the directories of a repository and keeps other pulls out of them.
-async fn hold(cache: RepoCache, repo: &str, events: &StepEvents<'_>) -> Result<(RepoCache, files::Lock)> {
+pub(super) async fn hold(
+    cache: RepoCache,
+    repo: &str,
+    events: &StepEvents<'_>,
+) -> Result<(RepoCache, files::Lock)> {
     cache.prepare()?;
     let held = format!("another dsr1 pulls {repo}");
     let lock = files::lock(&cache.lock(), events, &held).await?;

@@ -168,7 +168,7 @@ fn next_page(link: Option<&str>, endpoint: &str) -> Result<Option<String>> {
 }
 
 /// What a hub says in words, as far as it can be shown.
-fn said(answer: &Answer) -> Option<String> {
+pub(super) fn said(answer: &Answer) -> Option<String> {
     let text = answer.header("x-error-message")?;
     let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
     Some(text).filter(|text| !text.is_empty())

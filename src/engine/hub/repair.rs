@@ -89,10 +89,9 @@ impl Fetcher {
         self.cache.check_place(entry)?;
         let (place, record) = (self.cache.place(entry), self.cache.record(entry));
         let failed = || format!("cannot repair `{}`", entry.path);
-        if self.cache.is_link(entry) {
-            // What it leads to is somebody else's.
-            std::fs::remove_file(&place).at(Kind::Host, failed)?;
-        } else if let Some(damaged) = Damaged::open(&place, &record, entry)
+        // What a link leads to is somebody else's: all of it comes, in the link's place.
+        if !self.cache.is_link(entry)
+            && let Some(damaged) = Damaged::open(&place, &record, entry)
             && let Some(mended) = self.mend(entry, damaged).await?
         {
             let part = if std::fs::metadata(&place).at(Kind::Host, failed)?.nlink() > 1 {
@@ -140,7 +139,14 @@ impl Fetcher {
         loop {
             match self.range(&source, entry, from, to).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(failure) => tokio::time::sleep(patience.after(failure, from)?).await,
+                Err(failure) => {
+                    let cause = failure.cause();
+                    let pause = patience.after(failure, from)?;
+                    if let Some(cause) = cause {
+                        self.say_at_times(&format!("`{}` waits and tries again: {cause}", entry.path));
+                    }
+                    tokio::time::sleep(pause).await;
+                }
             }
         }
     }
@@ -159,8 +165,8 @@ impl Fetcher {
         let mut bytes = Vec::with_capacity(want);
         while bytes.len() < want {
             let ended = || Failure::Again(source::broken(entry, "the connection ended before the last byte"));
-            let chunk = watch.next(entry, &mut arriving).await?.ok_or_else(ended)?;
-            self.count(chunk.len());
+            let chunk = self.next(&mut watch, entry, &mut arriving).await?;
+            let chunk = chunk.ok_or_else(ended)?;
             bytes.extend_from_slice(&chunk[..chunk.len().min(want - bytes.len())]);
         }
         Ok(bytes)

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::listing::Entry;
 use super::percent::encode_path;
+use super::remote::said;
 use super::xet::Xet;
 use crate::engine::http::{Answer, Body, Broken, Http, Opened};
 use crate::error::{Error, Kind};
@@ -35,6 +36,8 @@ pub(super) struct Source {
     pub(super) idle: Duration,
 }
 
+const ALTERED: &str = "a proxy or the hub's cache alters it; try another network or --endpoint";
+
 /// The two ways to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Via {
@@ -49,8 +52,6 @@ pub(super) struct Arriving {
     pub(super) skip: u64,
     /// What names these very bytes at their server.
     pub(super) etag: Option<String>,
-    /// Whether it is we who are slow.
-    pub(super) is_limited: bool,
 }
 
 enum Stream {
@@ -75,6 +76,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Whether another way to the same bytes may do better.
+    pub(super) fn is_of_the_way(&self) -> bool {
+        matches!(self, Self::Again(_) | Self::Asked(..) | Self::Wrong(_))
+    }
+
     /// What went wrong, in words, when another try follows.
     pub(super) fn cause(&self) -> Option<String> {
         match self {
@@ -160,7 +166,6 @@ impl Source {
                     stream: Stream::Xet(frames),
                     skip: 0,
                     etag: None,
-                    is_limited: self.is_limited(),
                 })
             }
             _ => self.open_http(entry, range, etag).await,
@@ -194,7 +199,6 @@ impl Source {
             skip,
             etag: etag.map(str::to_owned),
             stream: Stream::Http(opened.body),
-            is_limited: self.is_limited(),
         })
     }
 
@@ -205,10 +209,10 @@ impl Source {
             206 => {
                 let range = answer.header("content-range").unwrap_or_default();
                 if !fits(range, (from, to), entry.size) {
-                    return Err(Failure::Wrong(wrong(
+                    return Err(refused(
                         entry,
                         &format!("the server sends `{}` of it", range.escape_debug()),
-                    )));
+                    ));
                 }
                 to - from
             }
@@ -219,20 +223,12 @@ impl Source {
             .header("content-encoding")
             .is_some_and(|coding| coding != "identity")
         {
-            return Err(Failure::Wrong(wrong(
-                entry,
-                "it comes packed, which was not asked for",
-            )));
+            return Err(refused(entry, "it comes packed, which was not asked for"));
         }
         if let Some(length) = opened.length.filter(|length| *length != expected) {
-            // None of it is taken: what is there stays, and the next answer may be whole.
-            return Err(Failure::Again(
-                Error::new(
-                    Kind::Integrity,
-                    format!("`{}` comes with a wrong length", entry.path),
-                )
-                .cause(format!("{length} bytes come, the listing states {expected}"))
-                .hint("a proxy or the hub's cache alters it; try another network or --endpoint"),
+            return Err(refused(
+                entry,
+                &format!("{length} bytes come, the listing states {expected}"),
             ));
         }
         Ok(if answer.status == 200 { from } else { 0 })
@@ -240,7 +236,8 @@ impl Source {
 
     fn refused(&self, entry: &Entry, opened: &Opened) -> Failure {
         let Answer { status, .. } = opened.answer;
-        let error = broken(entry, &format!("status {status}"));
+        let said = said(&opened.answer).map_or_else(String::new, |said| format!(": {said}"));
+        let error = broken(entry, &format!("status {status}{said}"));
         match status {
             404 | 410 => Failure::Final(error.hint(format!(
                 "{} lists it and does not have it: try later, or another revision",
@@ -265,7 +262,7 @@ impl Source {
                     ))
                 })
             }
-            416 => Failure::Wrong(wrong(entry, "it is shorter than the listing states")),
+            416 => refused(entry, "it is shorter than the listing states"),
             // 403 is how a content network says that a signed URL expired: the next try gets a new one.
             401 | 403 | 408 | 425 | 429 | 500..=599 => match opened.answer.wait() {
                 Some(wait) => Failure::Asked(error, wait),
@@ -328,11 +325,17 @@ pub(super) fn broken(entry: &Entry, cause: &str) -> Error {
         .hint("run it again: it goes on where it stopped")
 }
 
+/// What is offered cannot be `entry`. None of it is taken: what is there stays, and the next answer may be right.
+fn refused(entry: &Entry, cause: &str) -> Failure {
+    let error = Error::new(Kind::Integrity, format!("`{}` comes wrong", entry.path));
+    Failure::Again(error.cause(cause).hint(ALTERED))
+}
+
 /// `entry` came, and is not what the listing states.
 pub(super) fn wrong(entry: &Entry, cause: &str) -> Error {
     Error::new(Kind::Integrity, format!("`{}` arrives wrong, twice", entry.path))
         .cause(cause)
-        .hint("a proxy or the hub's cache alters it; try another network or --endpoint")
+        .hint(ALTERED)
 }
 
 /// A rate that all streams share.

@@ -5,13 +5,35 @@
 use std::path::{Path, PathBuf};
 
 use super::cache::{RepoCache, TEMPORARY};
+use super::listing::Entry;
 use super::part::{self, STEP, is_owned, parts, read_record};
 
-/// Removes what no pull that lives needs.
-pub(super) fn tidy(cache: &RepoCache) {
+/// What a repository is called while it is removed; its owner follows.
+pub(super) const REMOVED: &str = ".dsr1-removed-";
+
+/// Removes what no pull that lives needs, once `entries` are in their places.
+pub(super) fn tidy(cache: &RepoCache, entries: &[Entry]) {
     temporaries(cache);
-    finished(cache);
-    records(cache);
+    finished(cache, entries);
+    records(cache, entries);
+}
+
+/// Removes what is left of repositories in a cache whose removal was killed.
+pub(super) fn removed(cache_dir: &Path, cache: &RepoCache) {
+    let items = std::fs::read_dir(cache_dir).into_iter().flatten().flatten();
+    for item in items {
+        let name = item.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(REMOVED));
+        if owner.is_some_and(|owner| !is_owned(cache, owner, &item.path())) {
+            let _ = std::fs::remove_dir_all(item.path());
+        }
+    }
+}
+
+/// The finished file of a hash.
+fn place(cache: &RepoCache, entries: &[Entry], oid: &str) -> PathBuf {
+    let entry = entries.iter().find(|entry| entry.oid.hex() == oid);
+    entry.map_or_else(|| cache.blobs().join(oid), |entry| cache.place(entry))
 }
 
 /// Removes what killed pulls were about to name.
@@ -24,9 +46,9 @@ pub(super) fn temporaries(cache: &RepoCache) {
 }
 
 /// Removes parts of files that another pull finished, such as one that ran under another host's name.
-fn finished(cache: &RepoCache) {
+fn finished(cache: &RepoCache, entries: &[Entry]) {
     for (oid, owner, path) in parts(&cache.parts()) {
-        let is_done = cache.blobs().join(&oid).exists();
+        let is_done = place(cache, entries, &oid).exists();
         if is_done && !is_owned(cache, &owner, &path) {
             part::remove(&path);
         }
@@ -34,7 +56,7 @@ fn finished(cache: &RepoCache) {
 }
 
 /// Keeps the records whose pull was killed after it named the file, and removes those of no file.
-fn records(cache: &RepoCache) {
+fn records(cache: &RepoCache, entries: &[Entry]) {
     for path in with_extension(&cache.parts(), "record") {
         let Some((oid, owner)) = owner_of(&path) else {
             continue;
@@ -44,7 +66,7 @@ fn records(cache: &RepoCache) {
         }
         let _ = std::fs::remove_file(path.with_extension("ahead"));
         let kept = cache.parts().join(format!("{oid}.record"));
-        let whole = std::fs::metadata(cache.blobs().join(&oid)).is_ok_and(|blob| {
+        let whole = std::fs::metadata(place(cache, entries, &oid)).is_ok_and(|blob| {
             blob.len() > STEP
                 && read_record(&path)
                     .last()

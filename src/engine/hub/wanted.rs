@@ -96,7 +96,7 @@ pub(super) fn name(step: &PullSnapshot, wanted: &Wanted, events: &StepEvents<'_>
 pub(super) fn check_model(cache: &RepoCache, repo: &str, wanted: &Wanted) -> Result<()> {
     let paths = wanted.entries.iter().map(|entry| entry.path.as_str()).collect();
     let index = wanted.entries.iter().find(|entry| entry.path == INDEX);
-    let missing = index.and_then(|index| missing_from(&cache.place(index), &paths));
+    let missing = index.and_then(|index| missing_from(&cache.place(index), &paths).pop_first());
     if let Some(missing) = missing.filter(|_| wanted.extent == Extent::Whole) {
         return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
             .cause("model.safetensors.index.json names it, and the repository does not have it")

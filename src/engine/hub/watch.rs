@@ -15,7 +15,7 @@ const CRAWL: u64 = 64 * 1024;
 const WINDOW: Duration = Duration::from_secs(5);
 /// A stream that is so many times slower than the usual one is dialled anew: edges of a content network differ, and
 /// a connection keeps the one it got (hub.md, xet-core issue 821: 68 or 8.7 MB/s).
-const SLOWER: u64 = 4;
+pub(super) const SLOWER: u64 = 4;
 /// Windows for which it must be slow.
 const SLOW_WINDOWS: u32 = 2;
 /// Times that a file's stream is dialled anew because it is slow.
@@ -25,8 +25,11 @@ pub(super) const REDIALS: u32 = 4;
 pub(super) struct Watch {
     /// How long no byte is waited for.
     idle: Duration,
-    crawl: (Instant, u64),
+    /// Time that bytes were waited for, and how many came.
+    crawl: (Duration, u64),
     window: (Instant, u64),
+    begun: Instant,
+    all: u64,
     slow: u32,
 }
 
@@ -36,46 +39,51 @@ impl Watch {
         let now = Instant::now();
         Self {
             idle,
-            crawl: (now, 0),
+            crawl: (Duration::ZERO, 0),
             window: (now, 0),
+            begun: now,
+            all: 0,
             slow: 0,
         }
     }
 
-    /// The next bytes that were not there yet; `None` at the end of the stream.
+    /// The next bytes; `None` at the end of the stream.
     pub(super) async fn next(
         &mut self,
         entry: &Entry,
         arriving: &mut Arriving,
     ) -> Result<Option<Bytes>, Failure> {
-        loop {
-            let idle = self.idle.as_secs();
-            let next = tokio::time::timeout(self.idle, arriving.next()).await;
-            let Ok(next) = next else {
-                return Err(Failure::Again(broken(entry, &format!("no byte for {idle} s"))));
-            };
-            let Some(mut bytes) = next.map_err(|failure| failure.of(entry))? else {
-                return Ok(None);
-            };
-            let (since, count) = &mut self.crawl;
-            *count += bytes.len() as u64;
-            if since.elapsed() >= self.idle {
-                if *count < CRAWL * idle && !arriving.is_limited {
-                    return Err(Failure::Again(broken(
-                        entry,
-                        &format!("less than 64 KiB/s for {idle} s"),
-                    )));
-                }
-                self.crawl = (Instant::now(), 0);
+        let idle = self.idle.as_secs();
+        let asked = Instant::now();
+        let next = tokio::time::timeout(self.idle, arriving.next()).await;
+        let Ok(next) = next else {
+            return Err(Failure::Again(broken(entry, &format!("no byte for {idle} s"))));
+        };
+        let Some(bytes) = next.map_err(|failure| failure.of(entry))? else {
+            return Ok(None);
+        };
+        self.all += bytes.len() as u64;
+        // Only the time that the stream took: a limit of ours lets it wait too.
+        let (waited, count) = &mut self.crawl;
+        *waited += asked.elapsed();
+        *count += bytes.len() as u64;
+        if *waited >= self.idle {
+            if *count < CRAWL * idle {
+                return Err(Failure::Again(broken(
+                    entry,
+                    &format!("less than 64 KiB/s for {idle} s"),
+                )));
             }
-            // A server that ignored the range begins at the first byte: what is there is passed over.
-            let skipped = arriving.skip.min(bytes.len() as u64);
-            arriving.skip -= skipped;
-            let bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(usize::MAX));
-            if !bytes.is_empty() {
-                return Ok(Some(bytes));
-            }
+            self.crawl = (Duration::ZERO, 0);
         }
+        Ok(Some(bytes))
+    }
+
+    /// Bytes a second since the stream began, once that is some time ago.
+    pub(super) fn mean(&self, after: Duration) -> Option<u64> {
+        let elapsed = self.begun.elapsed();
+        let mean = u128::from(self.all) * 1000 / elapsed.as_millis().max(1);
+        u64::try_from(mean).ok().filter(|_| elapsed >= after)
     }
 
     /// Counts bytes; at the end of a window the rate in it, in bytes a second.

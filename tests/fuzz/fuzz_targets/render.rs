@@ -189,10 +189,14 @@ fn stack(mut strings: impl Iterator<Item = String>) {
     stack.name = next();
     stack.image_python = next();
     stack.install.apt.push(next());
-    stack
-        .install
-        .requirements
-        .extend(next().parse::<Requirement>().map(|one| vec![one]));
+    // Among those without hashes, which are installed last: one that has hashes may need a step of its own.
+    if let (Some(last), Ok(one)) = (
+        stack.install.requirements.last_mut(),
+        next().parse::<Requirement>(),
+    ) && !one.is_hashed()
+    {
+        last.push(one);
+    }
     stack.install.files.insert(next(), next());
     match build(&stack, &base) {
         Err(error) => assert_eq!(error.kind(), Kind::Usage),

@@ -141,7 +141,7 @@ impl Snapshot {
         }
         if let Some(index) = files.get(INDEX) {
             let paths = files.keys().map(String::as_str).collect();
-            if let Some(shard) = missing_from(&root.path().join(&index.real), &paths) {
+            if let Some(shard) = missing_from(&root.path().join(&index.real), &paths).pop_first() {
                 return Err(format!("it lacks `{shard}`"));
             }
         }

@@ -18,14 +18,14 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::OFlags;
 use tokio::task::JoinHandle;
 
 pub(super) use chunk::PartChunk;
 use owner::adopt;
-pub(super) use owner::{copy_over, is_owned, owner, parts, remove, take_over};
+pub(super) use owner::{ABANDONED, copy_over, is_owned, owner, parts, remove, take_over};
 use record::{LINE, ahead_of, read_ahead, read_line, record_of, write_line};
 pub(super) use record::{kept, read_record};
 
@@ -245,6 +245,12 @@ impl Part {
         }
     }
 
+    /// Tells other hosts that it is not abandoned.
+    pub(super) fn touch(&self) {
+        // One that is taken for abandoned is copied, not taken away.
+        let _ = self.file.set_modified(SystemTime::now());
+    }
+
     /// Throws away what is there.
     ///
     /// # Errors
@@ -259,7 +265,8 @@ impl Part {
             .set_len(0)
             .and_then(|()| self.record.set_len(0))
             .and_then(|()| io::Seek::rewind(&mut self.record));
-        emptied.map_err(|error| self.cannot(&error))
+        emptied.map_err(|error| self.cannot(&error))?;
+        self.reserve(entry.size)
     }
 
     /// The hash of what is there, in hex.

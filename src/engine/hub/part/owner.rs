@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use super::super::cache::RepoCache;
 use super::super::listing::Entry;
-use super::record::{ahead_of, record_of};
+use super::record::{ahead_of, kept, record_of};
 
 /// A part of another host that nobody wrote to for this long has lost its owner.
-const ABANDONED: Duration = Duration::from_mins(2);
+pub(in crate::engine::hub) const ABANDONED: Duration = Duration::from_mins(2);
 /// This process, as parts name it: host, process id, start time. A process id alone comes back.
 pub(in crate::engine::hub) fn owner() -> String {
     let pid = std::process::id();
@@ -60,36 +60,45 @@ pub(in crate::engine::hub) fn is_owned(cache: &RepoCache, name: &str, path: &Pat
     })
 }
 
-/// Where our part of `entry` is; one that lost its owner is taken over, the longest first. A rename has one winner.
+/// Where our part of `entry` is; one that lost its owner is taken over, first that of which most is proven. A rename has
+/// one winner. What another host may still have open is copied instead, and stays until the file is done: whoever wakes
+/// up late writes to a file of its own.
 pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
     let dir = cache.parts();
     let ours = dir.join(format!("{}.{}.part", entry.oid.hex(), owner()));
     if ours.exists() {
         return ours;
     }
-    let mut orphans: Vec<(u64, PathBuf)> = parts(&dir)
+    let mut orphans: Vec<(u64, bool, PathBuf)> = parts(&dir)
         .filter(|(oid, owner, path)| oid == entry.oid.hex() && !is_owned(cache, owner, path))
-        .filter_map(|(_, _, path)| Some((std::fs::symlink_metadata(&path).ok()?.len(), path)))
+        .filter(|(_, _, path)| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file()))
+        .map(|(_, owner, path)| (kept(&path), is_dead(cache, &owner), path))
         .collect();
     orphans.sort();
-    while let Some((_, orphan)) = orphans.pop() {
-        let is_file = std::fs::symlink_metadata(&orphan).is_ok_and(|meta| meta.is_file());
-        if is_file && take(&orphan, &ours) {
-            break;
+    let mut is_there = false;
+    while let Some((_, is_dead, orphan)) = orphans.pop() {
+        if !is_there {
+            is_there = if is_dead {
+                take(&orphan, &ours)
+            } else {
+                copy(&orphan, &ours)
+            };
+        } else if is_dead {
+            remove(&orphan);
         }
     }
-    for (_, orphan) in orphans {
-        remove(&orphan);
-    }
     ours
+}
+
+/// Whether nobody can have a part of this owner open: it ran here and ended, or no two run at once.
+fn is_dead(cache: &RepoCache, owner: &str) -> bool {
+    cache.is_alone() || owner.rsplit_once('.').is_none_or(|(on, _)| on == host())
 }
 
 /// Gives an orphan our name; whether it was ours to give. What lies beside it gets the name first, as a copy: a kill
 /// between must not part them.
 fn take(orphan: &Path, ours: &Path) -> bool {
-    for of in [record_of, ahead_of] {
-        let _ = std::fs::copy(of(orphan), of(ours));
-    }
+    copy_beside(orphan, ours);
     let taken = std::fs::rename(orphan, ours).is_ok();
     let stale = if taken { orphan } else { ours };
     for of in [record_of, ahead_of] {
@@ -98,9 +107,26 @@ fn take(orphan: &Path, ours: &Path) -> bool {
     taken
 }
 
+/// Copies an orphan and what lies beside it; whether all of it could be.
+fn copy(orphan: &Path, ours: &Path) -> bool {
+    copy_beside(orphan, ours);
+    let copied = std::fs::copy(orphan, ours).is_ok();
+    if !copied {
+        remove(ours);
+    }
+    copied
+}
+
+fn copy_beside(from: &Path, to: &Path) {
+    for of in [record_of, ahead_of] {
+        let _ = std::fs::copy(of(from), of(to));
+    }
+}
+
 /// Removes a part and what lies beside it.
 pub(in crate::engine::hub) fn remove(part: &Path) {
-    for path in [record_of(part), ahead_of(part), part.to_owned()] {
+    // The record last: what has one is looked for (`tidy`).
+    for path in [ahead_of(part), part.to_owned(), record_of(part)] {
         let _ = std::fs::remove_file(path);
     }
 }

@@ -1,0 +1,174 @@
+//! `dsr1 pull` on streams that are slow, refused or limited: helpers help, and never harm.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test says what is wrong by panicking"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use support::hub::{Asked, Fault, Hub, RepoFile, safetensors};
+use support::{Home, Run};
+
+const REPO: &str = "lab/tiny-r1";
+const FILE: &str = "model.safetensors";
+const BLOB: &str = "blob/model.safetensors";
+/// A file with room for helpers: they begin at two chunks of 32 MiB.
+const LARGE: usize = 180_000_000;
+
+fn of_size(size: usize) -> (Home, Hub, Vec<u8>) {
+    let bytes = safetensors("a", 7, size);
+    let file = RepoFile {
+        bytes: bytes.clone(),
+        large: true,
+    };
+    let files = BTreeMap::from([(FILE.to_owned(), file)]);
+    (Home::new(), Hub::new(REPO, files), bytes)
+}
+
+fn pull(home: &Home, hub: &Hub, more: &[&str]) -> Run {
+    let mut args = vec!["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"];
+    args.extend(more);
+    home.run(&args)
+}
+
+fn pulled(home: &Home, hub: &Hub) -> PathBuf {
+    let repo = home.path().join(".cache/huggingface/hub/models--lab--tiny-r1");
+    repo.join("snapshots").join(hub.commit()).join(FILE)
+}
+
+/// What was asked of the content network.
+fn of_cdn(hub: &Hub) -> Vec<Asked> {
+    hub.asked().into_iter().filter(|asked| asked.on_cdn).collect()
+}
+
+/// A hub that allows one stream a file: those who would help are refused, and the stream that runs goes on to the end.
+#[test]
+fn helpers_that_are_refused_do_not_cut_the_stream_that_runs() {
+    let (home, hub, bytes) = of_size(LARGE);
+    let refused = Fault::Status(503, "", "");
+    let faults = Fault::Split(Box::new(Fault::Slow(60_000_000)), Box::new(refused));
+    hub.fault(BLOB, faults, usize::MAX);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    let whole = of_cdn(&hub).into_iter().filter(|asked| asked.sent >= bytes.len());
+    assert_eq!(whole.count(), 1, "one stream brought all");
+}
+
+/// Whoever ignores ranges sends the whole file to each helper: that is noticed, and costs no second download.
+#[test]
+fn a_server_that_ignores_ranges_sends_a_file_once() {
+    let (home, hub, bytes) = of_size(LARGE);
+    hub.fault(BLOB, Fault::IgnoreRange, usize::MAX);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    // What was on its way to the helpers comes on top.
+    let sent = hub.bytes_sent();
+    assert!(sent < bytes.len() * 3 / 2, "{sent} of {}", bytes.len());
+}
+
+/// The file's own worker does not wait for a helper that is much slower than itself.
+#[test]
+fn a_slow_helper_does_not_hold_the_end() {
+    let (home, hub, bytes) = of_size(LARGE);
+    // Two answers: its own, and a helper's; or two helpers'.
+    let faults = Fault::Split(Box::new(Fault::Slow(40_000_000)), Box::new(Fault::Slow(200_000)));
+    hub.fault(BLOB, faults, 2);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    // Its end is noted when the hub next sends, which is soon.
+    let is_cut = |asked: &Asked| asked.range.is_some() && asked.sent < 20_000_000;
+    let begun = Instant::now();
+    while !of_cdn(&hub).iter().any(is_cut) {
+        assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", of_cdn(&hub));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// And a file's own stream that is much slower than its helpers' is dialled anew.
+#[test]
+fn a_slow_stream_beside_fast_helpers_is_dialled_anew() {
+    let (home, hub, bytes) = of_size(LARGE);
+    let fast = Fault::Slow(400_000_000);
+    let faults = Fault::Split(Box::new(Fault::Slow(1_000_000)), Box::new(fast));
+    hub.fault(BLOB, faults, usize::MAX);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    // Helpers leave it more than a chunk of 32 MiB.
+    let is_cut = |asked: &Asked| asked.range.is_none() && asked.sent < 30_000_000;
+    let begun = Instant::now();
+    while !of_cdn(&hub).iter().any(is_cut) {
+        assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", of_cdn(&hub));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// F10: a hub that asks for a pause gets it from all, not only from the one that it told.
+#[test]
+fn helpers_wait_as_long_as_the_hub_asks() {
+    let (home, hub, _) = of_size(LARGE);
+    let refused = Fault::Status(429, "Retry-After: 60\r\n", "");
+    let faults = Fault::Split(Box::new(Fault::Slow(25_000_000)), Box::new(refused));
+    hub.fault(BLOB, faults, usize::MAX);
+    pull(&home, &hub, &[]).expect(0);
+    let refused = of_cdn(&hub)
+        .into_iter()
+        .filter(|asked| asked.range.is_some())
+        .count();
+    // Each of the workers may have asked once before the first was told.
+    assert!(refused <= 8, "{refused} requests in spite of Retry-After");
+}
+
+/// F10: what breaks again and again and gets on all the same is not given up; also after all of it came wrong once.
+#[test]
+fn patience_begins_anew_when_a_file_does() {
+    let (home, hub, bytes) = of_size(40_000_000);
+    hub.fault(BLOB, Fault::Reset(20_000_000), 1);
+    hub.fault(BLOB, Fault::Flip(5_000), 1);
+    hub.fault(BLOB, Fault::Reset(4_000_000), 7);
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("arrived wrong"), "{}", run.stderr);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+}
+
+/// An answer of which nothing is taken costs nothing that is there.
+#[test]
+fn another_range_than_was_asked_for_costs_no_byte() {
+    let (home, hub, bytes) = of_size(40_000_000);
+    hub.fault(BLOB, Fault::Reset(36_000_000), 1);
+    hub.fault(BLOB, Fault::OtherRange, 1);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    let taken = of_cdn(&hub).into_iter().map(|asked| asked.sent).sum::<usize>();
+    assert!(taken < 52_000_000, "{taken}");
+}
+
+/// A limit makes us slow, not the stream: one that crawls is still left.
+#[test]
+fn a_stream_that_crawls_is_left_under_a_limit_too() {
+    let (home, hub, bytes) = of_size(20_000_000);
+    let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", "3");
+    hub.fault(BLOB, Fault::Slow(20_000), 1);
+    pull(&home, &hub, &["--limit-rate", "100m"]).expect(0);
+    // At that rate it would have taken a quarter of an hour.
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+}
+
+/// Bytes that are there already and come again are bytes that come.
+#[test]
+fn what_is_passed_over_counts_for_the_limit() {
+    let (home, hub, _) = of_size(40_000_000);
+    hub.fault(BLOB, Fault::Reset(36_000_000), 1);
+    hub.fault(BLOB, Fault::Status(404, "", ""), 1);
+    pull(&home, &hub, &[]).expect(5);
+    hub.fault(BLOB, Fault::IgnoreRange, usize::MAX);
+    let begun = Instant::now();
+    pull(&home, &hub, &["--limit-rate", "8m"]).expect(0);
+    // 40 MB at 8 MiB/s are 4.8 s: never faster, however fast the machine is.
+    assert!(begun.elapsed() > Duration::from_secs(4), "{:?}", begun.elapsed());
+}

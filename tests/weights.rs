@@ -1,0 +1,301 @@
+//! `dsr1 weights`: what was proven stays proven, what is not is said, and nothing is lost by asking.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a test says what is wrong by panicking"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use support::hub::{Fault, Hub, RepoFile, safetensors, small_model};
+use support::{Home, Run};
+
+const REPO: &str = "lab/tiny-r1";
+const SHARD: &str = "model-1.safetensors";
+
+fn pull(home: &Home, hub: &Hub, more: &[&str]) -> Run {
+    let mut args = vec!["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"];
+    args.extend(more);
+    home.run(&args)
+}
+
+fn verify(home: &Home, hub: &Hub, more: &[&str]) -> Run {
+    let mut args = vec![
+        "weights",
+        "verify",
+        REPO,
+        "--endpoint",
+        &hub.endpoint,
+        "--progress",
+        "plain",
+    ];
+    args.extend(more);
+    home.run(&args)
+}
+
+fn setup() -> (Home, Hub) {
+    (Home::new(), Hub::new(REPO, small_model()))
+}
+
+fn cache(home: &Home) -> PathBuf {
+    home.path().join(".cache/huggingface/hub")
+}
+
+fn repo(home: &Home) -> PathBuf {
+    cache(home).join("models--lab--tiny-r1")
+}
+
+/// The file behind a name in the snapshot.
+fn blob(home: &Home, hub: &Hub, name: &str) -> PathBuf {
+    let path = repo(home).join("snapshots").join(hub.commit()).join(name);
+    path.canonicalize().unwrap()
+}
+
+/// As a disk damages a file: nothing but the bytes changes.
+fn rot(path: &Path, at: u64) {
+    let before = std::fs::metadata(path).unwrap().modified().unwrap();
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    byte[0] ^= 1;
+    file.write_all_at(&byte, at).unwrap();
+    file.set_modified(before).unwrap();
+}
+
+/// What a check found is known from then on: nothing says that the file is proven any more.
+#[test]
+fn what_a_check_found_is_not_forgotten() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    verify(&home, &hub, &[]).expect(6);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("changed"), "{listed}");
+    verify(&home, &hub, &["--fast"]).expect(6);
+    let planned = pull(&home, &hub, &["--dry-run"]).expect(0).stdout;
+    assert!(planned.contains("here, to be checked"), "{planned}");
+    // And a pull makes it right, which is known too.
+    pull(&home, &hub, &[]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("proven, nothing to fetch"), "{}", run.stderr);
+}
+
+/// A repair that cannot fetch leaves what is there: a file with one wrong bit is worth more than none.
+#[test]
+fn a_repair_that_fails_removes_nothing() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let bad = blob(&home, &hub, SHARD);
+    rot(&bad, 500_000);
+    let rotten = std::fs::read(&bad).unwrap();
+    hub.fault("blob/model-1", Fault::Status(404, "", ""), usize::MAX);
+    verify(&home, &hub, &["--repair"]).expect(5);
+    assert_eq!(std::fs::read(&bad).unwrap(), rotten);
+    hub.clear();
+    verify(&home, &hub, &["--repair"]).expect(0);
+    assert_eq!(std::fs::read(&bad).unwrap(), small_model()[SHARD].bytes);
+}
+
+/// The same for a directory of the user's: what is in a file's place stays until the right one has come.
+#[test]
+fn a_users_file_stays_until_the_hubs_has_come() {
+    let (home, hub) = setup();
+    let dir = home.path().join("mine");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("config.json"), "mine\n").unwrap();
+    hub.fault("/config.json", Fault::Status(404, "", ""), usize::MAX);
+    let to = dir.to_str().unwrap();
+    pull(&home, &hub, &["--local-dir", to]).expect(5);
+    assert_eq!(
+        std::fs::read_to_string(dir.join("config.json")).unwrap(),
+        "mine\n"
+    );
+}
+
+#[test]
+fn a_directory_of_another_repository_is_refused() {
+    let (home, hub) = setup();
+    let dir = home.path().join("mine");
+    let to = dir.to_str().unwrap();
+    pull(&home, &hub, &["--local-dir", to]).expect(0);
+    let other = Hub::new("lab/other", small_model());
+    let args = [
+        "pull",
+        "lab/other",
+        "--endpoint",
+        &other.endpoint,
+        "--local-dir",
+        to,
+    ];
+    let run = home.run(&args).expect(2);
+    assert!(run.stderr.contains("holds lab/tiny-r1"), "{}", run.stderr);
+    assert_eq!(other.arrived(), 0);
+}
+
+/// A selection is checked as such; what a profile serves must be whole.
+#[test]
+fn a_part_is_called_a_part() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &["--include", "*.json"]).expect(0);
+    let run = verify(&home, &hub, &[]).expect(0);
+    assert!(run.stdout.contains("a part of the repository"), "{}", run.stdout);
+    let profile = home.path().join("mine.yaml");
+    let text = std::fs::read_to_string("profiles/rehearsal.yaml").unwrap();
+    let text: String = text
+        .lines()
+        .map(|line| match line.split_once("repo:") {
+            Some((before, _)) => format!("{before}repo: {REPO}\n"),
+            None if line.trim_start().starts_with("revision:") => {
+                let indent = line.len() - line.trim_start().len();
+                format!("{}revision: main\n", " ".repeat(indent))
+            }
+            None if line.starts_with("name:") => "name: mine\n".to_owned(),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    std::fs::write(&profile, text).unwrap();
+    let args = ["weights", "verify", "--profile-file", profile.to_str().unwrap()];
+    let run = home.run(&args).expect(6);
+    assert!(run.stdout.contains("missing"), "{}", run.stdout);
+    assert!(run.stderr.contains("dsr1 pull lab/tiny-r1"), "{}", run.stderr);
+}
+
+#[test]
+fn offline_nothing_is_repaired() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    let home = home.with("HF_HUB_OFFLINE", "1");
+    let asked = hub.arrived();
+    let run = verify(&home, &hub, &["--repair"]).expect(5);
+    assert!(run.stderr.contains("HF_HUB_OFFLINE is set"), "{}", run.stderr);
+    assert_eq!(hub.arrived(), asked);
+}
+
+/// What a repair cannot know, because no pull ever listed it, is named with the command that fetches it.
+#[test]
+fn shards_that_were_never_here_are_a_pulls_work() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    // As another client's download that ended early: no manifest, and one shard without a name.
+    std::fs::remove_dir_all(repo(&home).join(".dsr1")).unwrap();
+    let shard = repo(&home)
+        .join("snapshots")
+        .join(hub.commit())
+        .join("model-2.safetensors");
+    std::fs::remove_file(shard).unwrap();
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    let run = verify(&home, &hub, &["--repair"]).expect(6);
+    assert!(
+        run.stdout.contains("was wrong  model-1.safetensors"),
+        "{}",
+        run.stdout
+    );
+    let said = &run.stderr[run.stderr.find("error: ").unwrap()..];
+    assert!(
+        said.contains("`model-2.safetensors`")
+            && said.contains("hint: dsr1 pull lab/tiny-r1 fetches what lacks"),
+        "{said}"
+    );
+}
+
+/// A check moves no branch: a pull that ended meanwhile has the last word.
+#[test]
+fn a_check_does_not_move_a_branch_back() {
+    let bytes = safetensors("a", 7, 180_000_000);
+    let file = RepoFile { bytes, large: true };
+    let hub = Hub::new(REPO, BTreeMap::from([("model.safetensors".to_owned(), file)]));
+    let home = Home::new();
+    pull(&home, &hub, &[]).expect(0);
+    let main = repo(&home).join("refs/main");
+    let mut running = home.start(&["weights", "verify", REPO, "--progress", "plain"]);
+    running.wait_for("] check ", Duration::from_mins(1));
+    std::fs::write(&main, "f".repeat(40)).unwrap();
+    running.end().0.expect(0);
+    assert_eq!(std::fs::read_to_string(&main).unwrap(), "f".repeat(40));
+}
+
+/// A removal that was killed leaves nothing for good.
+#[test]
+fn what_a_killed_removal_left_is_removed_by_the_next() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let many = repo(&home).join("many");
+    std::fs::create_dir(&many).unwrap();
+    for number in 0..20_000 {
+        std::fs::write(many.join(number.to_string()), b"x").unwrap();
+    }
+    let left = || {
+        let names = std::fs::read_dir(cache(&home)).unwrap().flatten();
+        let mut names = names.map(|item| item.file_name().into_string().unwrap());
+        names.find(|name| name.contains("removed"))
+    };
+    let running = home.start(&["weights", "rm", REPO, "--yes"]);
+    let begun = Instant::now();
+    while left().is_none() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "nothing is removed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    running.signal("KILL");
+    running.end();
+    pull(&home, &hub, &[]).expect(0);
+    home.run(&["weights", "rm", REPO, "--yes"]).expect(0);
+    assert_eq!(left(), None);
+}
+
+/// A part whose file came by another way is nobody's: in a directory as in the cache.
+#[test]
+fn a_part_of_a_file_that_came_otherwise_is_removed() {
+    let bytes = safetensors("a", 7, 20_000_000);
+    let file = RepoFile {
+        bytes: bytes.clone(),
+        large: true,
+    };
+    let hub = Hub::new(REPO, BTreeMap::from([("model.safetensors".to_owned(), file)]));
+    let home = Home::new();
+    let dir = home.path().join("mine");
+    let to = dir.to_str().unwrap();
+    hub.fault("blob/model", Fault::Slow(10_000_000), 1);
+    let args = [
+        "pull",
+        REPO,
+        "--endpoint",
+        &hub.endpoint,
+        "--progress",
+        "quiet",
+        "--local-dir",
+        to,
+    ];
+    let running = home.start(&args);
+    let parts = || {
+        let names = std::fs::read_dir(dir.join(".dsr1"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let names = names.map(|item| item.file_name().into_string().unwrap());
+        names
+            .filter(|name| name.contains(".part") || name.contains(".record."))
+            .count()
+    };
+    let begun = Instant::now();
+    while parts() == 0 {
+        assert!(begun.elapsed() < Duration::from_mins(1), "no part");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.signal("KILL");
+    running.end();
+    std::fs::write(dir.join("model.safetensors"), &bytes).unwrap();
+    pull(&home, &hub, &["--local-dir", to]).expect(0);
+    assert_eq!(parts(), 0);
+}
