@@ -209,6 +209,57 @@ fn a_hub_that_limits_requests_is_waited_for() {
     }
 }
 
+/// Nobody looks at a prompt that says nothing: what is waited for is said, and for how long.
+#[test]
+fn a_wait_before_the_first_file_is_told() {
+    let (home, hub) = setup();
+    hub.fault("/revision/", Fault::Status(429, "Retry-After: 2\r\n", ""), 1);
+    let run = pull(&home, &hub).expect(0);
+    let told = format!(
+        "note: {} answers 429 now: it is asked again in 2.0s\n",
+        hub.endpoint
+    );
+    assert_eq!(run.stderr.matches(&told).count(), 1, "{}", run.stderr);
+    // One note for a hub that goes on like this, and the dry run has it too.
+    hub.fault("/revision/", Fault::Status(503, "", ""), 9);
+    let dry = ["pull", REPO, "--endpoint", &hub.endpoint, "--dry-run"];
+    for args in [&dry[..], &dry[..4]] {
+        let run = Home::new().run(args).expect(5);
+        assert_eq!(run.stderr.matches("note: ").count(), 1, "{}", run.stderr);
+        assert!(
+            run.stderr.contains("answers 503 now: it is asked again in 0.2s"),
+            "{}",
+            run.stderr
+        );
+        assert!(
+            run.stderr.contains(&format!(
+                "error: the hub answers 503 now\ncause: {} was asked for {REPO} several times\nhint: try again later",
+                hub.endpoint
+            )),
+            "{}",
+            run.stderr
+        );
+        hub.clear();
+        hub.fault("/tree/", Fault::Status(503, "", ""), 9);
+    }
+}
+
+#[test]
+fn a_hub_that_never_answers_is_named_while_it_is_waited_for() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let home = Home::new().with("HF_HUB_DOWNLOAD_TIMEOUT", "6");
+    let run = home.run(&["pull", REPO, "--endpoint", &endpoint]).expect(5);
+    let told = format!("note: no answer from {endpoint} yet\n");
+    assert_eq!(run.stderr.matches(&told).count(), 1, "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("cause: asked twice, no answer for 6 s each time"),
+        "{}",
+        run.stderr
+    );
+}
+
 #[test]
 fn a_server_that_ignores_ranges_cannot_corrupt_a_resumed_shard() {
     let (home, hub) = setup();
@@ -322,6 +373,64 @@ fn a_gated_repository_says_what_to_do() {
         run.stderr
     );
     assert_eq!(run.stderr.matches("hint:").count(), 1);
+}
+
+#[test]
+fn a_proxy_is_named_and_one_that_cannot_be_used_is_refused() {
+    // Nothing is asked there: the proxy is on loopback, and does not answer either.
+    let away = ["pull", REPO, "--endpoint", "http://192.0.2.2:8498"];
+    let proxied = |value: &str| Home::new().with("HTTP_PROXY", value).with("NO_PROXY", "");
+    let proxy = format!("127.0.0.1:{}", support::free_port());
+    let run = proxied(&format!("http://me:s3cret@{proxy}")).run(&away).expect(5);
+    assert!(
+        run.stderr.contains(&format!(
+            "cause: no answer from http://192.0.2.2:8498 through the proxy http://{proxy}: "
+        )),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains("s3cret"), "{}", run.stderr);
+    for value in ["http://bad host:1", "nonsense://"] {
+        let run = proxied(value).run(&away).expect(2);
+        assert!(
+            run.stderr
+                .starts_with("[1/1] pull lab/tiny-r1\n[1/1] not finished")
+                && run.stderr.contains(&format!(
+                    "error: `HTTP_PROXY` names no proxy that can be used\ncause: it is `{value}`"
+                )),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+#[test]
+fn what_the_environment_says_wrong_about_a_hub_is_named() {
+    let (_, hub) = setup();
+    let refused = |name: &str, value: &str, error: &str| {
+        let run = pull(&Home::new().with(name, value), &hub).expect(2);
+        assert!(run.stderr.starts_with(error), "{}", run.stderr);
+        assert!(!run.stderr.contains("hf_canary"), "{}", run.stderr);
+    };
+    refused(
+        "HF_TOKEN",
+        "hf_canary\nhf_canary",
+        "error: `HF_TOKEN` does not hold a token\ncause: a token is one line",
+    );
+    refused(
+        "HF_HUB_DOWNLOAD_TIMEOUT",
+        "abc",
+        "error: `HF_HUB_DOWNLOAD_TIMEOUT` is no number of seconds\ncause: it is `abc`\n",
+    );
+    let home = Home::new().with("HF_TOKEN_PATH", "/nonexistent/token");
+    let run = pull(&home, &hub).expect(0);
+    assert!(
+        run.stderr.starts_with(
+            "warning: no token is sent: `HF_TOKEN_PATH` names `/nonexistent/token`: No such file"
+        ),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]

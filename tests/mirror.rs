@@ -222,6 +222,14 @@ fn a_token_is_asked_for_and_never_shown() {
     let pull = ["pull", REHEARSAL, "--endpoint", &endpoint];
     let refused = home.run(&pull).expect(5);
     assert!(refused.stderr.contains("wants a token"), "{}", refused.stderr);
+    let wrong = Home::new().with("HF_TOKEN", "wr0ng");
+    let refused = wrong.run(&pull).expect(5).stderr;
+    assert!(
+        refused
+            .contains("refuses the token that was sent\ncause: the token in `HF_TOKEN` is not the mirror's")
+            && !refused.contains("wr0ng"),
+        "{refused}"
+    );
     home.command(&pull)
         .env("HF_TOKEN", "s3cret-t0ken")
         .output()
@@ -237,6 +245,15 @@ fn a_token_is_asked_for_and_never_shown() {
     let by_variable = Home::new().with("DSR1_MIRROR_TOKEN", "other");
     let (_second, endpoint) = mirror(&by_variable, &cache, &[]);
     assert_eq!(Client::new(&endpoint).get(&path).status, 401);
+    let empty = Home::new().with("DSR1_MIRROR_TOKEN", "");
+    let run = empty
+        .run(&["mirror", "--cache-dir", cache.to_str().unwrap()])
+        .expect(2);
+    assert!(
+        run.stderr.starts_with("error: `DSR1_MIRROR_TOKEN` is empty\n"),
+        "{}",
+        run.stderr
+    );
     for token in ["", " \n", "a b", "ü"] {
         std::fs::write(&file, token).unwrap();
         let args = [

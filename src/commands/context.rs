@@ -327,12 +327,17 @@ impl Context {
         Ok((request, facts, [note, why].into_iter().flatten().collect()))
     }
 
-    /// The hub to pull from.
+    /// The hub to pull from. What its client would pass over without a word in the environment is said here.
     pub(super) fn endpoint(&self, args: &HubArgs) -> Result<String> {
+        let settings = &self.env().hub;
+        settings.check()?;
+        if let Some((text, hint)) = settings.warning() {
+            self.display().event(&Event::Warning { text, hint });
+        }
         let url = args
             .endpoint
             .clone()
-            .or_else(|| self.env().hub_endpoint.clone())
+            .or_else(|| self.env().hub.endpoint.clone())
             .unwrap_or_else(|| plan::PUBLIC_HUB.to_owned());
         let host = url.split_once("://").map_or(&*url, |(_, rest)| rest);
         let host = host.split(['/', '?', '#']).next().unwrap_or_default();

@@ -23,6 +23,11 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
         Some(file) => Some(user_files::read_secret(file)?),
         None => context.engine.env().mirror_token.clone(),
     };
+    // A script whose secret did not come would open the cache to everybody.
+    if args.token_file.is_none() && token.as_ref().is_some_and(|token| token.expose().is_empty()) {
+        return Err(Error::new(Kind::Usage, "`DSR1_MIRROR_TOKEN` is empty")
+            .hint("unset it for a mirror without a token; openssl rand -hex 32 makes one"));
+    }
     if args.rehearsal {
         let step = Step::WriteModel(WriteModel {
             repo: rehearsal::REPO.to_owned(),

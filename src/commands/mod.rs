@@ -52,7 +52,7 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Plan(args) => plan::run(&context, args).await,
             Command::Export(args) => export::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,
-            Command::Build(args) => build::run(&context, args).await,
+            Command::Build(args) => Box::pin(build::run(&context, args)).await,
             Command::Image(args) => image::run(&context, args).await,
             Command::Pull(args) => Box::pin(pull::run(&context, args)).await,
             Command::Weights(args) => weights::run(&context, args).await,

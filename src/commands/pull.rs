@@ -8,6 +8,7 @@ use super::lock;
 use crate::cli::PullArgs;
 use crate::engine::hub;
 use crate::error::{At, Error, Kind, Result};
+use crate::event::StepEvents;
 use crate::facts::{Facts, WeightFile};
 use crate::plan::{self, CodeFiles, PullRequest, PullSnapshot, Selection, Step};
 use crate::profile::Model;
@@ -119,8 +120,12 @@ async fn wanted(context: &Context, args: &PullArgs, file: Option<Facts>) -> Resu
 }
 
 async fn survey(context: &Context, step: &PullSnapshot) -> Result<PullSurvey> {
-    let asked = hub::survey(step, context.engine.hub_options());
-    context.until_interrupted(asked).await
+    let display = context.display();
+    let options = context
+        .engine
+        .hub_options()
+        .telling(StepEvents::new(&*display, 1));
+    context.until_interrupted(hub::survey(step, options)).await
 }
 
 /// Asks for agreement when the licence wants it.

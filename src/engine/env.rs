@@ -3,8 +3,8 @@
 //! Not in this module: what the values mean to a client (`docker`, `hub`), defaults of flags (`cli`).
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use super::hub_settings::HubSettings;
 use crate::facts;
 use crate::secret::Secret;
 
@@ -23,16 +23,10 @@ pub struct Env {
     pub paths: facts::Paths,
     /// `$XDG_CONFIG_HOME/dsr1`.
     pub config: PathBuf,
-    /// `HF_ENDPOINT`.
-    pub hub_endpoint: Option<String>,
-    /// `HF_TOKEN`, else the file at `HF_TOKEN_PATH`, else `$HF_HOME/token`.
-    pub hub_token: Option<Secret>,
-    /// `DSR1_MIRROR_TOKEN`: what clients of a mirror must know.
+    /// How a hub is asked.
+    pub hub: HubSettings,
+    /// `DSR1_MIRROR_TOKEN`: what clients of a mirror must know. Set and empty, it is an empty token.
     pub mirror_token: Option<Secret>,
-    /// `HF_HUB_OFFLINE` is on.
-    pub hub_offline: bool,
-    /// `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds: how long no byte is waited for.
-    pub hub_timeout: Option<Duration>,
     /// `DOCKER_HOST`.
     pub docker_host: Option<String>,
     /// `DOCKER_CONTEXT`.
@@ -103,12 +97,13 @@ impl Env {
         Self::from_lookup(|name| {
             #[expect(clippy::disallowed_methods, reason = "this is the one place")]
             let value = std::env::var(name);
-            value.ok().filter(|value| !value.is_empty())
+            value.ok()
         })
     }
 
-    /// Reads through `get`, which answers `None` for unset and empty variables.
-    pub fn from_lookup(get: impl Fn(&str) -> Option<String>) -> Self {
+    /// Reads through `raw`, which answers `None` for unset variables.
+    pub fn from_lookup(raw: impl Fn(&str) -> Option<String>) -> Self {
+        let get = |name: &str| raw(name).filter(|value| !value.is_empty());
         let home = get("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
         let xdg = |name: &str, default: &str| {
             // XDG base directory specification: a relative path is to be ignored.
@@ -124,18 +119,6 @@ impl Env {
         let hub_cache = get("HF_HUB_CACHE")
             .or_else(|| get("HUGGINGFACE_HUB_CACHE"))
             .map_or_else(|| hf_home.join("hub"), |path| absolute(&path, &home));
-        let token_path =
-            get("HF_TOKEN_PATH").map_or_else(|| hf_home.join("token"), |path| absolute(&path, &home));
-        let implicit = !is_on(get("HF_HUB_DISABLE_IMPLICIT_TOKEN"));
-        let hub_token = get("HF_TOKEN")
-            .or_else(|| get("HUGGING_FACE_HUB_TOKEN"))
-            .or_else(|| {
-                implicit
-                    .then(|| std::fs::read_to_string(token_path).ok())
-                    .flatten()
-            })
-            .filter(|token| !token.trim().is_empty())
-            .map(|token| Secret::new(&token));
         let docker_config = get("DOCKER_CONFIG").map_or_else(|| home.join(".docker"), PathBuf::from);
         let tls = get("DOCKER_TLS_VERIFY").is_some();
         Self {
@@ -158,14 +141,8 @@ impl Env {
                 ready_venvs: Vec::new(),
             },
             config: xdg("XDG_CONFIG_HOME", ".config").join("dsr1"),
-            hub_endpoint: get("HF_ENDPOINT"),
-            hub_token,
-            hub_timeout: get("HF_HUB_DOWNLOAD_TIMEOUT")
-                .and_then(|seconds| seconds.parse().ok())
-                .filter(|seconds| *seconds > 0)
-                .map(Duration::from_secs),
-            mirror_token: get("DSR1_MIRROR_TOKEN").map(|token| Secret::new(&token)),
-            hub_offline: is_on(get("HF_HUB_OFFLINE")) || is_on(get("TRANSFORMERS_OFFLINE")),
+            hub: HubSettings::from_lookup(&get, &home, &hf_home),
+            mirror_token: raw("DSR1_MIRROR_TOKEN").map(|token| Secret::new(&token)),
             docker_host: get("DOCKER_HOST"),
             ssh_agent: get("SSH_AUTH_SOCK"),
             docker_context: get("DOCKER_CONTEXT"),
@@ -189,12 +166,12 @@ pub(super) fn variable(name: &str) -> Option<String> {
 }
 
 /// The hub client's reading of a flag: `1`, `true`, `yes`, `on`, in any case (`huggingface_hub` constants).
-fn is_on(value: Option<String>) -> bool {
+pub(super) fn is_on(value: Option<String>) -> bool {
     value.is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
 }
 
 /// Expands a leading `~/`, as the hub client does, and makes the path absolute.
-fn absolute(path: &str, home: &Path) -> PathBuf {
+pub(super) fn absolute(path: &str, home: &Path) -> PathBuf {
     let path = path
         .strip_prefix("~/")
         .map_or_else(|| PathBuf::from(path), |rest| home.join(rest));
@@ -233,10 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_trimmed_and_hidden() {
-        let env = env(&[("HF_TOKEN", "hf_x\n")]);
-        assert_eq!(env.hub_token.as_ref().map(Secret::expose), Some("hf_x"));
-        assert!(!format!("{env:?}").contains("hf_x"));
+    fn an_empty_variable_is_unset_but_for_the_mirrors_token() {
+        let env = env(&[("HOME", "/h"), ("HF_HOME", ""), ("DSR1_MIRROR_TOKEN", "")]);
+        assert_eq!(env.paths.hub_cache, "/h/.cache/huggingface/hub");
+        assert_eq!(env.mirror_token.as_ref().map(Secret::expose), Some(""));
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Engine {
     /// # Errors
     /// [`Kind::Host`] when the HTTP client cannot be made, such as for an unreadable CA bundle.
     pub fn new(env: Env) -> Result<Self> {
-        let http = Http::new(env.paths.ca_bundle.as_deref())?;
+        let http = Http::new(env.paths.ca_bundle.as_deref(), &env.inherited)?;
         Ok(Self {
             env,
             http,
@@ -197,9 +197,11 @@ impl Engine {
     pub(crate) fn hub_options(&self) -> HubOptions<'_> {
         HubOptions {
             http: &self.http,
-            token: self.env.hub_token.as_ref(),
-            offline: self.env.hub_offline,
-            idle: self.env.hub_timeout,
+            token: self.env.hub.token.as_ref(),
+            token_from: &self.env.hub.token_from,
+            offline: self.env.hub.offline,
+            idle: self.env.hub.idle(),
+            events: None,
         }
     }
 
@@ -224,7 +226,7 @@ impl Engine {
                 }
                 Ok(Outcome::Mirroring { endpoint })
             }
-            Step::PullSnapshot(step) => hub::pull(step, self.hub_options(), events)
+            Step::PullSnapshot(step) => hub::pull(step, self.hub_options().telling(*events), events)
                 .await
                 .map(Outcome::Pulled),
             Step::CheckSnapshot(step) => {

@@ -11,6 +11,7 @@ use hyper::body::Bytes;
 use reqwest::Client;
 use serde_json::Value;
 
+use super::proxy;
 use super::sse::Events;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
@@ -27,6 +28,8 @@ const MAX_JSON: u64 = 64 << 20;
 #[derive(Clone)]
 pub struct Http {
     ca_bundle: Option<String>,
+    /// Variables, of which some name proxies.
+    variables: Vec<(String, String)>,
     remote: OnceLock<Client>,
     local: OnceLock<Client>,
 }
@@ -66,13 +69,15 @@ impl Answer {
 }
 
 impl Http {
-    /// Clients that also trust the certificates in the PEM file `ca_bundle`.
+    /// Clients that also trust the certificates in the PEM file `ca_bundle`. Of the `variables` some name proxies:
+    /// before one is used, they are looked at.
     ///
     /// # Errors
     /// None today; the clients are made when they are first used.
-    pub fn new(ca_bundle: Option<&str>) -> Result<Self> {
+    pub fn new(ca_bundle: Option<&str>, variables: &[(String, String)]) -> Result<Self> {
         Ok(Self {
             ca_bundle: ca_bundle.map(str::to_owned),
+            variables: variables.to_vec(),
             remote: OnceLock::new(),
             local: OnceLock::new(),
         })
@@ -82,6 +87,7 @@ impl Http {
     pub(super) fn alone(&self) -> Self {
         Self {
             ca_bundle: self.ca_bundle.clone(),
+            variables: self.variables.clone(),
             remote: OnceLock::new(),
             local: OnceLock::new(),
         }
@@ -92,6 +98,7 @@ impl Http {
         let (slot, builder) = if is_loopback(url) {
             (&self.local, builder().no_proxy().tls_certs_only([]))
         } else {
+            proxy::check(&self.variables)?;
             (&self.remote, builder().tls_certs_merge(self.certificates()?))
         };
         if let Some(client) = slot.get() {
@@ -334,7 +341,7 @@ impl Body {
 fn broken(url: &str, error: &reqwest::Error) -> Broken {
     let text = chain(error);
     let report = Error::new(Kind::Hub, "cannot reach the hub")
-        .cause(format!("no answer from {}: {text}", place(url)))
+        .cause(format!("no answer from {}: {text}", route(url)))
         .hint("check the network and proxy, or name another hub with HF_ENDPOINT or --endpoint");
     // rustls' own words for what a CA bundle would cure.
     if text.contains("certificate") {
@@ -394,7 +401,14 @@ fn too_large(url: &str, max: u64) -> Error {
 }
 
 fn failed(url: &str, error: &reqwest::Error) -> Error {
-    Error::new(Kind::Server, format!("no answer from {}", place(url))).cause(chain(error))
+    Error::new(Kind::Server, format!("no answer from {}", route(url))).cause(chain(error))
+}
+
+/// Where an answer was to come from, and through which proxy: that may be what does not answer.
+fn route(url: &str) -> String {
+    let proxy = proxy::of(url).filter(|_| !is_loopback(url));
+    let through = proxy.map(|proxy| format!(" through the proxy {proxy}"));
+    place(url) + &through.unwrap_or_default()
 }
 
 /// Scheme, host and port: a query may hold a signature.

@@ -10,6 +10,8 @@
 //! |---|---|
 //! | `listing` | a repository's file list, hostile until parsed |
 //! | `remote` | the two questions to a hub: which commit, which files |
+//! | `ask` | a hub that does not answer, or not now |
+//! | `refusal` | what it means when a hub says no |
 //! | `source` | a stream of a file's bytes, and what each way says no with |
 //! | `xet` | a hub's Xet store |
 //! | `watch` | a stream that stalls, crawls or is slower than others |
@@ -37,6 +39,7 @@
 //! | `mirror` | the cache as a hub |
 
 mod ahead;
+mod ask;
 mod board;
 mod cache;
 mod fetch;
@@ -50,6 +53,7 @@ mod part;
 mod percent;
 mod proven;
 mod pull;
+mod refusal;
 mod remote;
 mod repair;
 mod source;
@@ -78,6 +82,7 @@ pub use write::{rehearsal_commit, write_model};
 use std::time::Duration;
 
 use super::http::Http;
+use crate::event::StepEvents;
 use crate::secret::Secret;
 
 /// What a pull needs beside its step.
@@ -87,8 +92,21 @@ pub struct HubOptions<'a> {
     pub http: &'a Http,
     /// Token for gated and private repositories.
     pub token: Option<&'a Secret>,
+    /// Where the token is from: a variable or a file, in words.
+    pub token_from: &'a str,
     /// Whether the network is off limits.
     pub offline: bool,
     /// How long no byte is waited for, when the user says so.
     pub idle: Option<Duration>,
+    /// Told what is waited for before the first file comes.
+    pub events: Option<StepEvents<'a>>,
+}
+
+impl<'a> HubOptions<'a> {
+    /// The same, with somebody who is told.
+    #[must_use]
+    pub const fn telling(mut self, events: StepEvents<'a>) -> Self {
+        self.events = Some(events);
+        self
+    }
 }

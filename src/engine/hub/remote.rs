@@ -1,58 +1,20 @@
 //! The two questions to a hub: which commit is a revision, and which files has it.
-
-use std::time::Duration;
+//!
+//! Not in this module: patience with a hub that does not answer (`ask`), what it means when it says no (`refusal`).
 
 use hf_hub::repository::ModelInfo;
 use serde_json::Value;
 
 use super::HubOptions;
+use super::ask::Questions;
 use super::cache::is_revision;
 use super::listing::{self, Entry, is_commit};
-use crate::engine::http::{Answer, Broken};
+use super::refusal::refused;
 use crate::error::{Error, Kind, Result};
 use crate::plan::PullSnapshot;
 
 /// Most pages of a listing; a hub sends 1000 entries a page.
 const MAX_PAGES: usize = 200;
-
-/// Tries of a question that a hub may answer a little later.
-const TRIES: u32 = 5;
-/// How long an answer is waited for, unless `HF_HUB_DOWNLOAD_TIMEOUT` says otherwise.
-const SILENCE: Duration = Duration::from_secs(30);
-/// Longest wait for an answer that a hub may ask for.
-const LONGEST_WAIT: Duration = Duration::from_mins(5);
-
-/// One question. A hub that is busy, or a connection that breaks, is asked again; one that cannot be reached is not:
-/// the user waits for the first answer.
-async fn ask(url: &str, options: HubOptions<'_>) -> Result<Answer> {
-    let mut pause = Duration::from_millis(250);
-    let patience = options.idle.unwrap_or(SILENCE);
-    for number in 1.. {
-        let asked = options.http.get_from_hub(url, options.token);
-        let Ok(answer) = tokio::time::timeout(patience, asked).await else {
-            if number < 2 {
-                continue;
-            }
-            return Err(Error::new(Kind::Hub, "the hub does not answer")
-                .cause(format!(
-                    "asked twice, no answer for {} s each time",
-                    patience.as_secs()
-                ))
-                .hint("check the network and proxy, or name another hub with HF_ENDPOINT or --endpoint"));
-        };
-        let wait = match answer {
-            Ok(answer) if matches!(answer.status, 408 | 425 | 429 | 500..=599) && number < TRIES => {
-                answer.wait().unwrap_or(pause).min(LONGEST_WAIT)
-            }
-            Ok(answer) => return Ok(answer),
-            Err(Broken::Dropped(_)) if number < TRIES => pause,
-            Err(broken) => return Err(broken.into_error()),
-        };
-        tokio::time::sleep(wait).await;
-        pause *= 2;
-    }
-    Err(Error::new(Kind::Internal, "a question has no answer"))
-}
 
 /// What a revision is.
 pub(super) struct Revision {
@@ -81,9 +43,9 @@ pub(super) async fn revision(step: &PullSnapshot, options: HubOptions<'_>) -> Re
         "{endpoint}/api/models/{repo}/revision/{}",
         revision.replace('/', "%2F")
     );
-    let answer = ask(&url, options).await?;
+    let answer = Questions::to(endpoint, options).ask(&url).await?;
     if answer.status != 200 {
-        return Err(refused(step, &answer, options.token.is_some()));
+        return Err(refused(step, &answer, options));
     }
     let info = model_info(&answer.json());
     let commit = info
@@ -133,10 +95,11 @@ pub(super) async fn entries(
     let PullSnapshot { endpoint, repo, .. } = step;
     let mut url = format!("{endpoint}/api/models/{repo}/tree/{commit}?recursive=true&expand=false");
     let mut entries = Vec::new();
+    let mut questions = Questions::to(endpoint, options);
     for _ in 0..MAX_PAGES {
-        let answer = ask(&url, options).await?;
+        let answer = questions.ask(&url).await?;
         if answer.status != 200 {
-            return Err(refused(step, &answer, options.token.is_some()));
+            return Err(refused(step, &answer, options));
         }
         entries.extend(listing::parse_page(&answer.body)?);
         // Before the next page: a listing without end must not fill the memory.
@@ -165,73 +128,6 @@ fn next_page(link: Option<&str>, endpoint: &str) -> Result<Option<String>> {
     }
     Err(Error::new(Kind::Integrity, "the hub's listing cannot be trusted")
         .cause("its next page is on another host"))
-}
-
-/// What a hub says in words, as far as it can be shown.
-pub(super) fn said(answer: &Answer) -> Option<String> {
-    let text = answer.header("x-error-message")?;
-    let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
-    Some(text).filter(|text| !text.is_empty())
-}
-
-/// Why a hub said no.
-fn refused(step: &PullSnapshot, answer: &Answer, with_token: bool) -> Error {
-    let PullSnapshot {
-        endpoint,
-        repo,
-        revision,
-        ..
-    } = step;
-    let code = answer.header("x-error-code").unwrap_or_default();
-    let said = said(answer);
-    match (answer.status, code, said) {
-        // A mirror's words.
-        (_, "GatedRepo", Some(said)) if said.contains("HF_TOKEN") => {
-            Error::new(Kind::Hub, format!("{endpoint} wants a token"))
-                .cause(said)
-                .hint("set HF_TOKEN to the token that the mirror was started with")
-        }
-        (_, "GatedRepo", _) => Error::new(Kind::Hub, format!("{repo} is gated"))
-            .cause(if with_token {
-                "the token's account has not accepted its terms"
-            } else {
-                "no token was sent"
-            })
-            .hint(format!(
-                "accept the terms at {endpoint}/{repo}, then set HF_TOKEN"
-            )),
-        (_, "RevisionNotFound", Some(said)) => Error::new(
-            Kind::Hub,
-            format!("{repo}@{revision} cannot be had from {endpoint}"),
-        )
-        .cause(said)
-        .hint("name another --revision, or another hub with --endpoint"),
-        (_, "RevisionNotFound", None) => {
-            Error::new(Kind::Hub, format!("{repo} has no revision `{revision}`"))
-                .hint(format!("{endpoint}/{repo}/tree/main lists branches and tags"))
-        }
-        (401, ..) if with_token => Error::new(
-            Kind::Hub,
-            format!("{repo} was not found, or the token is not valid"),
-        )
-        .cause("the hub answered 401")
-        .hint("check HF_TOKEN and the spelling of the repository"),
-        (401 | 404, ..) => Error::new(Kind::Hub, format!("{repo} was not found"))
-            .cause(format!(
-                "the hub answered {}: it does not exist, or it is private",
-                answer.status
-            ))
-            .hint("check the spelling; for a private repository set HF_TOKEN"),
-        (403, ..) => Error::new(Kind::Hub, format!("{repo} is forbidden"))
-            .cause("the hub answered 403: the token may not read it")
-            .hint(format!("look at {endpoint}/{repo} with the token's account")),
-        (429, ..) => Error::new(Kind::Hub, format!("the hub limits requests for {repo}"))
-            .cause("the hub answered 429")
-            .hint("wait five minutes, or set HF_TOKEN for a higher limit"),
-        (status, ..) => Error::new(Kind::Hub, format!("the hub does not serve {repo}"))
-            .cause(format!("the hub answered {status}"))
-            .hint("try again later, or name another hub with --endpoint"),
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::listing::Entry;
 use super::percent::encode_path;
-use super::remote::said;
+use super::refusal::said;
 use super::xet::Xet;
 use crate::engine::http::{Answer, Body, Broken, Http, Opened};
 use crate::error::{Error, Kind};

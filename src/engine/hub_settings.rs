@@ -1,0 +1,174 @@
+//! What a hub's client takes from its environment, and what is wrong with it.
+//!
+//! Not in this module: the variables' values (`env` hands them in), what is done with them (`hub`).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::env::{absolute, is_on};
+use crate::error::{Error, Kind, Result};
+use crate::secret::Secret;
+
+/// Name of the variable with the time that no byte is waited for.
+const TIMEOUT: &str = "HF_HUB_DOWNLOAD_TIMEOUT";
+/// Name of the variable with the place of the token's file.
+const TOKEN_PATH: &str = "HF_TOKEN_PATH";
+
+/// How a hub is asked.
+#[derive(Debug, Clone, Default)]
+pub struct HubSettings {
+    /// `HF_ENDPOINT`.
+    pub endpoint: Option<String>,
+    /// `HF_TOKEN`, else the file at `HF_TOKEN_PATH`, else `$HF_HOME/token`.
+    pub token: Option<Secret>,
+    /// Which of these it is, in words.
+    pub token_from: String,
+    /// The file that `HF_TOKEN_PATH` names and why it cannot be read, when the token was to come from there.
+    pub unreadable: Option<(PathBuf, String)>,
+    /// `HF_HUB_OFFLINE` is on.
+    pub offline: bool,
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds: how long no byte is waited for; or what it says when that is no time.
+    pub timeout: Option<std::result::Result<Duration, String>>,
+}
+
+impl HubSettings {
+    /// Reads through `get`, which answers `None` for unset and empty variables.
+    pub(super) fn from_lookup(get: &impl Fn(&str) -> Option<String>, home: &Path, hf_home: &Path) -> Self {
+        let mut settings = Self {
+            endpoint: get("HF_ENDPOINT"),
+            offline: is_on(get("HF_HUB_OFFLINE")) || is_on(get("TRANSFORMERS_OFFLINE")),
+            timeout: get(TIMEOUT).map(|text| seconds(&text)),
+            ..Self::default()
+        };
+        let variable = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]
+            .into_iter()
+            .find_map(|name| Some((name, get(name)?)));
+        let token = if let Some((name, token)) = variable {
+            settings.token_from = format!("`{name}`");
+            Some(token)
+        } else if is_on(get("HF_HUB_DISABLE_IMPLICIT_TOKEN")) {
+            None
+        } else {
+            let named = get(TOKEN_PATH).map(|path| absolute(&path, home));
+            let is_named = named.is_some();
+            let path = named.unwrap_or_else(|| hf_home.join("token"));
+            settings.token_from = format!("`{}`", path.display());
+            let read = std::fs::read_to_string(&path);
+            // Nobody has to have a token; who says where it is means to have one.
+            if let Err(error) = &read
+                && is_named
+            {
+                settings.unreadable = Some((path, error.to_string()));
+            }
+            read.ok()
+        };
+        settings.token = token
+            .filter(|token| !token.trim().is_empty())
+            .map(|token| Secret::new(&token));
+        settings
+    }
+
+    /// Refuses what cannot be meant, before a hub is asked.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`], naming the variable or the file.
+    pub fn check(&self) -> Result<()> {
+        if let Some(Err(text)) = &self.timeout {
+            return Err(
+                Error::new(Kind::Usage, format!("`{TIMEOUT}` is no number of seconds"))
+                    .cause(format!("it is `{}`", text.escape_debug()))
+                    .hint("a whole number from 1 on, such as 30; or unset it"),
+            );
+        }
+        let is_sendable = |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
+        if self.token.as_ref().is_some_and(|token| !is_sendable(token)) {
+            return Err(
+                Error::new(Kind::Usage, format!("{} does not hold a token", self.token_from))
+                    .cause("a token is one line of letters, digits and marks, and this is more")
+                    .hint("set it again, without line breaks and spaces"),
+            );
+        }
+        Ok(())
+    }
+
+    /// How long no byte is waited for, when the user says so.
+    #[must_use]
+    pub fn idle(&self) -> Option<Duration> {
+        self.timeout.as_ref()?.as_ref().ok().copied()
+    }
+
+    /// What is worth a warning, and what to do about it.
+    #[must_use]
+    pub fn warning(&self) -> Option<(String, String)> {
+        let (path, why) = self.unreadable.as_ref()?;
+        Some((
+            format!(
+                "no token is sent: `{TOKEN_PATH}` names `{}`: {why}",
+                path.display()
+            ),
+            format!("correct the path, or unset {TOKEN_PATH}"),
+        ))
+    }
+}
+
+/// A time in whole seconds, as the hub's own client reads it; the text when it is none.
+fn seconds(text: &str) -> std::result::Result<Duration, String> {
+    match text.trim().parse() {
+        Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Err(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> HubSettings {
+        let get = |name: &str| {
+            let pair = pairs.iter().find(|(key, _)| *key == name);
+            pair.map(|(_, value)| (*value).to_owned())
+        };
+        HubSettings::from_lookup(&get, Path::new("/h"), Path::new("/h/hf"))
+    }
+
+    #[test]
+    fn a_token_is_trimmed_and_hidden() {
+        let settings = settings(&[("HF_TOKEN", "hf_x\n")]);
+        assert_eq!(settings.token.as_ref().map(Secret::expose), Some("hf_x"));
+        assert!(!format!("{settings:?}").contains("hf_x"));
+        settings.check().unwrap();
+    }
+
+    #[test]
+    fn a_token_of_two_lines_is_none() {
+        for token in ["hf_a\nhf_b", "hf_a b", "hf_\u{7}", "hf_\u{fc}"] {
+            let error = settings(&[("HF_TOKEN", token)]).check().unwrap_err();
+            assert_eq!(error.kind(), Kind::Usage);
+            assert_eq!(error.message(), "`HF_TOKEN` does not hold a token");
+            assert!(!format!("{error:?}").contains("hf_"), "the token is shown");
+        }
+    }
+
+    #[test]
+    fn a_token_file_that_is_named_must_be_there() {
+        let named = settings(&[("HF_TOKEN_PATH", "/nonexistent")]);
+        assert!(
+            named
+                .warning()
+                .is_some_and(|(text, _)| text.contains("`/nonexistent`"))
+        );
+        let not_used = [("HF_TOKEN_PATH", "/nonexistent"), ("HF_TOKEN", "hf_x")];
+        assert_eq!(settings(&not_used).warning(), None);
+        assert_eq!(settings(&[]).warning(), None);
+    }
+
+    #[test]
+    fn a_time_is_whole_seconds() {
+        let of = |text: &str| settings(&[(TIMEOUT, text)]);
+        assert_eq!(of("7").idle(), Some(Duration::from_secs(7)));
+        for text in ["abc", "0", "-1", "1.5"] {
+            let error = of(text).check().unwrap_err();
+            assert!(error.message().contains(TIMEOUT), "{text}");
+        }
+    }
+}
