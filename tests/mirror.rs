@@ -346,7 +346,12 @@ fn the_start_says_what_is_served_and_to_whom() {
     assert!(line("lab/model ").ends_with("  not proven: another client wrote it"));
     assert!(line("lab/half ").ends_with("  not served: it lacks `gone.safetensors`"));
     assert!(line("lab/pruned ").ends_with("  not served: the bytes of `d/w` are gone"));
+    // No other machine can use what it listens on.
+    let port = line("HF_ENDPOINT=").replace("HF_ENDPOINT=http://THIS_HOST:", "");
+    assert!(port.parse::<u16>().is_ok(), "{lines}");
+    line("in place of THIS_HOST: ");
     let said = started.stderr();
+    assert!(!said.contains("nothing is served"), "{said}");
     assert!(
         said.contains("whoever reaches 0.0.0.0:") && said.contains("hint: --token-file"),
         "{said}"
@@ -387,6 +392,33 @@ fn the_start_says_what_is_served_and_to_whom() {
             .as_str()
             .unwrap()
             .starts_with("http://127.0.0.1:")
+    );
+}
+
+#[test]
+fn a_directory_without_snapshots_is_named() {
+    let home = Home::new();
+    let above = home.path().join("hf");
+    write(
+        &above.join("hub"),
+        "lab/model",
+        &[("w".to_owned(), b"w".to_vec())],
+    );
+    let (started, _) = mirror(&home, &above, &[]);
+    let said = format!(
+        "warning: nothing is served: there are no snapshots in `{0}`\nhint: the hub cache may be the directory below: --cache-dir {0}/hub\n",
+        above.display()
+    );
+    assert_eq!(started.stderr(), said);
+    let empty = home.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let (started, _) = mirror(&home, &empty, &[]);
+    assert!(
+        started
+            .stderr()
+            .contains("dsr1 pull REPO fetches into it; what comes later is served too"),
+        "{}",
+        started.stderr()
     );
 }
 

@@ -8,6 +8,7 @@ use crate::cli::MirrorArgs;
 use crate::engine::hub::{self, Limits, MirrorOptions};
 use crate::engine::{signal, user_files};
 use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Reporter};
 use crate::plan::{Plan, ServeMirror, Step, WriteModel};
 use crate::rehearsal;
 use crate::report::Mirrored;
@@ -53,9 +54,10 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
         cache_dir: cache_dir.clone(),
         listen: args.listen,
     };
+    let reporter: Arc<dyn Reporter> = Arc::from(context.display());
     let options = MirrorOptions {
         token: token.clone(),
-        reporter: Some(Arc::from(context.display())),
+        reporter: Some(Arc::clone(&reporter)),
         limits: Limits::default(),
     };
     let mirror = hub::mirror(&step, options)?;
@@ -63,12 +65,16 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
     tokio::select! {
         ended = signal::wait() => return ended.map(|_| ()),
         snapshots = mirror.served() => {
+            let snapshots = snapshots?;
+            if snapshots.is_empty() {
+                reporter.event(&nothing_served(&cache_dir));
+            }
             let mirrored = Mirrored {
                 schema: Mirrored::SCHEMA.to_owned(),
                 endpoint: mirror.endpoint(),
                 cache_dir,
                 token: token.is_some(),
-                snapshots: snapshots?,
+                snapshots,
             };
             context.print(&mirrored, ui::mirrored)?;
         }
@@ -76,4 +82,20 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
     signal::wait().await?;
     mirror.shutdown();
     Ok(())
+}
+
+/// What is said of a directory without snapshots: `HF_HOME` is easily taken for the hub cache, which lies in it.
+fn nothing_served(cache_dir: &str) -> Event {
+    let below = Path::new(cache_dir).join("hub");
+    Event::Warning {
+        text: format!("nothing is served: there are no snapshots in `{cache_dir}`"),
+        hint: if below.is_dir() {
+            format!(
+                "the hub cache may be the directory below: --cache-dir {}",
+                below.display()
+            )
+        } else {
+            format!("HF_HUB_CACHE={cache_dir} dsr1 pull REPO fetches into it; what comes later is served too")
+        },
+    }
 }

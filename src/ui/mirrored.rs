@@ -50,6 +50,18 @@ pub fn mirrored(mirrored: &Mirrored) -> String {
         text.push_str(&aligned(&rows));
     }
     // Writing to a string does not fail.
-    let _ = writeln!(text, "HF_ENDPOINT={endpoint}");
+    if let Some(port) = port_of_every_address(endpoint) {
+        text.push_str("in place of THIS_HOST: a name or an address of this host that the clients reach\n");
+        let _ = writeln!(text, "HF_ENDPOINT=http://THIS_HOST:{port}");
+    } else {
+        let _ = writeln!(text, "HF_ENDPOINT={endpoint}");
+    }
     text
+}
+
+/// The port of a URL that stands for every address of this host: no other machine can use it.
+fn port_of_every_address(endpoint: &str) -> Option<&str> {
+    ["http://0.0.0.0:", "http://[::]:"]
+        .iter()
+        .find_map(|every| endpoint.strip_prefix(every))
 }

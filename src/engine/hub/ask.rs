@@ -94,15 +94,12 @@ impl<'a> Questions<'a> {
     }
 
     /// Waits before the next try, and says so again while that is long.
-    async fn pause(&mut self, wait: Duration, why: &str) {
-        let until = Instant::now() + wait;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            self.note(|_| format!("{why}: it is asked again in {}", units::duration(left)));
-            tokio::time::sleep(left.min(EVERY)).await;
+    async fn pause(&mut self, mut wait: Duration, why: &str) {
+        while !wait.is_zero() {
+            self.note(|_| format!("{why}: it is asked again in {}", units::duration(wait)));
+            let part = wait.min(EVERY);
+            tokio::time::sleep(part).await;
+            wait -= part;
         }
     }
 
@@ -113,5 +110,34 @@ impl<'a> Questions<'a> {
             self.said = Some(Instant::now());
             events.note(text(self.endpoint));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::http::Http;
+    use crate::event::{Event, Recorder, StepEvents};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_wait_is_told_every_quarter_of_a_minute() {
+        let (http, recorder) = (Http::new(None, &[]).unwrap(), Recorder::default());
+        let options = HubOptions {
+            http: &http,
+            token: None,
+            token_from: "",
+            offline: false,
+            idle: None,
+            events: Some(StepEvents::new(&recorder, 1)),
+        };
+        let mut questions = Questions::to("http://hub", options);
+        questions.pause(Duration::from_secs(40), "busy").await;
+        // The next failure a moment later is no news.
+        questions.pause(Duration::from_millis(500), "busy").await;
+        let told = recorder.events();
+        let waits = ["40s", "25s", "10s"].map(|left| Event::Note {
+            text: format!("busy: it is asked again in {left}"),
+        });
+        assert_eq!(told, waits);
     }
 }
