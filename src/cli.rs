@@ -158,6 +158,9 @@ pub enum Command {
     ///
     /// Exits with 8 when something differs that changes what is served.
     Check(CheckArgs),
+    /// Print the help of a command, as `--help` behind it does.
+    #[command(hide = true)]
+    Help(HelpArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Write the manual pages to a directory.
@@ -350,7 +353,7 @@ pub struct HubArgs {
     /// Most streams at once; a pull begins with a few and adds more as long as that makes it faster.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=128), value_name = "N")]
     pub max_workers: u8,
-    /// Most bytes a second over all files, such as 500m; k, m and g are powers of 1024.
+    /// Most bytes a second over all files, such as 500m or 1.5g; k, m, g and t are powers of 1024.
     #[arg(long, value_name = "RATE")]
     pub limit_rate: Option<String>,
     /// How large files come.
@@ -987,6 +990,14 @@ pub struct CheckArgs {
     /// What to compare with it, where that is not what was locked.
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// Arguments of `help`.
+#[derive(Debug, Clone, Args)]
+pub struct HelpArgs {
+    /// The command, and the one below it.
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
 }
 
 /// Arguments of `completions`.

@@ -55,13 +55,33 @@ impl FromStr for Bytes {
                 ));
             }
         };
-        digits
-            .parse::<u64>()
-            .ok()
-            .and_then(|n| n.checked_mul(unit))
+        times(digits, unit)
             .map(Self)
-            .ok_or_else(|| format!("`{text}` is not a size such as `256g`"))
+            .ok_or_else(|| format!("`{text}` is not a size such as `256g` or `1.5t`"))
     }
+}
+
+/// A decimal number of units, rounded down; `None` for what is no number, or too large.
+fn times(number: &str, unit: u64) -> Option<u64> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    // Nine digits say a terabyte to the kilobyte; more would not fit.
+    if fraction.len() > 9 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let scale = 10_u64.pow(u32::try_from(fraction.len()).ok()?);
+    let fraction = u128::from(fraction.parse::<u64>().ok()?) * u128::from(unit) / u128::from(scale);
+    whole
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(unit)?
+        .checked_add(u64::try_from(fraction).ok()?)
+}
+
+/// A count of things in words: `1 file`, `2 files`.
+#[must_use]
+pub fn counted(count: usize, thing: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{ending}")
 }
 
 /// Bytes as lower-case hexadecimal digits, as hashes are written.
@@ -97,8 +117,27 @@ mod tests {
         assert_eq!("256gb".parse(), Ok(Bytes(256 * GIB)));
         assert_eq!("1g".parse(), Ok(Bytes(GIB)));
         assert_eq!("512".parse(), Ok(Bytes(512)));
-        assert!("1.5g".parse::<Bytes>().is_err());
+        assert_eq!("1.5g".parse(), Ok(Bytes(3 * GIB / 2)));
+        assert_eq!("0.25k".parse(), Ok(Bytes(256)));
+        for wrong in [
+            "1.g",
+            ".5g",
+            "1.5.5g",
+            "-1g",
+            "1.-5g",
+            "1,5g",
+            "99999999999999t",
+            "18014398509481984k",
+        ] {
+            assert!(wrong.parse::<Bytes>().is_err(), "{wrong}");
+        }
         assert!("5 parsecs".parse::<Bytes>().is_err());
+    }
+
+    #[test]
+    fn one_of_a_thing_is_singular() {
+        let counts = [0, 1, 2].map(|count| counted(count, "file"));
+        assert_eq!(counts, ["0 files", "1 file", "2 files"]);
     }
 
     #[test]

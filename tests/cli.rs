@@ -194,6 +194,35 @@ fn usage_errors_exit_with_2() {
 }
 
 #[test]
+fn a_pull_of_nothing_says_what_can_be_pulled() {
+    let run = home().run(&["pull"]).expect(2);
+    assert_eq!(
+        run.stderr,
+        "error: neither a repository nor a profile is named\n\
+         hint: dsr1 pull owner/name takes a repository\n\
+         hint: dsr1 pull --fp8, --fp4 or --profile NAME takes what a profile serves (dsr1 profiles list)\n"
+    );
+    let run = home().run(&["weights", "verify"]).expect(2);
+    assert!(run.stderr.contains("--fp4 and --fp8 mean one"), "{}", run.stderr);
+}
+
+#[test]
+fn help_can_be_asked_for_in_front_too() {
+    for command in [&[][..], &["pull"], &["weights", "verify"]] {
+        let behind = home().run(&[command, &["--help"]].concat()).expect(0).stdout;
+        assert_eq!(
+            home().run(&[&["help"], command].concat()).expect(0).stdout,
+            behind
+        );
+    }
+    let run = home().run(&["help", "pul"]).expect(2);
+    assert_eq!(
+        run.stderr,
+        "error: there is no command `pul`\nhint: dsr1 --help lists them\n"
+    );
+}
+
+#[test]
 fn a_pipe_gets_no_escape_codes() {
     for args in [
         &["profiles", "list"][..],

@@ -341,7 +341,17 @@ fn what_a_lock_states_comes_and_nothing_else() {
     lock(&home, &hub, &serde_json::Value::Null);
     let run = to_lock(&home).expect(2);
     assert!(
-        run.stderr.contains("states no hashes of weights"),
+        run.stderr.contains("states no hashes of weights")
+            && run.stderr.ends_with(
+                "hint: dsr1 pull --profile x, then dsr1 lock --profile x --output dsr1.lock --force\n"
+            ),
+        "{}",
+        run.stderr
+    );
+    let run = home.run(&["pull", "--to-lock", "gone.lock"]).expect(2);
+    assert!(
+        run.stderr
+            .ends_with("hint: dsr1 lock --profile NAME writes one; --to-lock FILE names another\n"),
         "{}",
         run.stderr
     );

@@ -14,7 +14,7 @@ use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::facts::{self, Facts, Gpu};
 use crate::plan::{
-    self, BuildOptions, BuildRequest, Flashinfer, ImageChoice, Plan, PullOptions, Recipe, ServeRequest,
+    self, BuildOptions, BuildRequest, Flashinfer, ImageChoice, Plan, PullOptions, Recipe, ServeRequest, Step,
     Target, Transport,
 };
 use crate::profile::{
@@ -73,7 +73,17 @@ impl Context {
         let display = self.display();
         let report = self.until_interrupted(self.engine.execute(plan, &*display)).await;
         drop(display);
-        report
+        report.map_err(|error| {
+            let fetches = plan
+                .steps
+                .iter()
+                .any(|step| matches!(step, Step::PullSnapshot(_)));
+            if fetches && error.kind() == Kind::Interrupted {
+                error.hint("run it again: a download goes on from what is here")
+            } else {
+                error
+            }
+        })
     }
 
     /// Shows long work that is no plan as the one step that it is; `summary` says what was done.
@@ -436,9 +446,19 @@ pub(super) fn profile_name(catalog: &Catalog, args: &ProfileArgs) -> Result<Stri
         (Some(name), _) => Ok(name.clone()),
         (None, Some(_)) => Ok(catalog.named().unwrap_or_default().to_owned()),
         (None, None) if args.fp4 || args.fp8 => Ok(Goal::HighThroughput.name().to_owned()),
-        (None, None) => Err(Error::new(Kind::Usage, "no profile is named")
-            .hint("dsr1 profiles list shows them; --profile rehearsal runs anywhere")),
+        (None, None) => Err(Error::new(Kind::Usage, "no profile is named").hint(
+            "dsr1 profiles list shows them; --fp4 and --fp8 mean one, and --profile rehearsal runs anywhere",
+        )),
     }
+}
+
+/// Neither a repository nor a profile, where a command takes both.
+pub(super) fn nothing_named(command: &str) -> Error {
+    Error::new(Kind::Usage, "neither a repository nor a profile is named")
+        .hint(format!("{command} owner/name takes a repository"))
+        .hint(format!(
+            "{command} --fp8, --fp4 or --profile NAME takes what a profile serves (dsr1 profiles list)"
+        ))
 }
 
 /// What a choice by goal depends on. A host without GPUs leaves it open: the plan may be for another one.

@@ -1,10 +1,30 @@
-//! `dsr1 completions` and `dsr1 man`: made from the command line's own definition.
+//! `dsr1 help`, `dsr1 completions` and `dsr1 man`: made from the command line's own definition.
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, CompletionsArgs, ManArgs};
-use crate::error::{At, Kind, Result};
+use crate::cli::{Cli, CompletionsArgs, HelpArgs, ManArgs};
+use crate::error::{At, Error, Kind, Result};
 use crate::ui;
+
+/// Prints what `--help` prints behind a command.
+pub(super) fn help(args: &HelpArgs) -> Result<()> {
+    let mut whole = Cli::command();
+    // Only then does a command know the names of those above it.
+    whole.build();
+    let mut command = &mut whole;
+    for name in &args.command {
+        let found = command.find_subcommand_mut(name).ok_or_else(|| {
+            let line = args.command.join(" ");
+            Error::new(
+                Kind::Usage,
+                format!("there is no command `{}`", line.escape_debug()),
+            )
+            .hint("dsr1 --help lists them")
+        });
+        command = found?;
+    }
+    ui::print(&command.render_long_help().to_string())
+}
 
 /// Prints a completion script.
 pub(super) fn completions(args: &CompletionsArgs) -> Result<()> {

@@ -12,6 +12,7 @@ use crate::facts::Facts;
 use crate::plan::ServeRequest;
 use crate::plan::lock::{self, Engine, Lock, LockDifference, lock_differences};
 use crate::ui;
+use crate::units::counted;
 
 #[derive(Debug, Serialize)]
 struct Checked {
@@ -33,7 +34,7 @@ pub(super) async fn lock(context: &Context, args: LockArgs) -> Result<()> {
     user_files::write(&args.output, &text, args.force)?;
     let files = lock.weights.files.as_ref().map_or_else(
         || "weights not pulled yet: their hashes are not in it".to_owned(),
-        |files| format!("{} files of weights by hash", files.len()),
+        |files| format!("{} of weights by hash", counted(files.len(), "file")),
     );
     let written = serde_json::json!({"schema": "dsr1.locked/1", "file": args.output, "lock": lock});
     context.print(&written, |_| {
@@ -48,7 +49,7 @@ pub(super) async fn lock(context: &Context, args: LockArgs) -> Result<()> {
 
 /// Compares a lock with this host.
 pub(super) async fn check(context: &Context, args: CheckArgs) -> Result<()> {
-    let locked = read(&args.file)?;
+    let locked = read(&args.file, "dsr1 check LOCK")?;
     let server = as_locked(args.server, &locked);
     let (request, facts, _) = context.server_request(&server, true).await?;
     let here = here(context, &request, &facts)?;
@@ -104,10 +105,12 @@ fn differs(file: &Path, differences: &[LockDifference]) -> Error {
     )
 }
 
-/// Reads a lock.
-pub(super) fn read(path: &Path) -> Result<Lock> {
+/// Reads a lock; `other` is how the command is told of another.
+pub(super) fn read(path: &Path, other: &str) -> Result<Lock> {
     let file = user_files::read_file(path).map_err(|error| {
-        error.hint("dsr1 lock --profile NAME writes one; --file or --to-lock names another")
+        error.hint(format!(
+            "dsr1 lock --profile NAME writes one; {other} names another"
+        ))
     })?;
     let name = &file.origin;
     let lock: Lock =

@@ -39,6 +39,7 @@ use crate::error::{Error, Kind, Result};
 pub fn run(cli: Cli, env: Env) -> Result<()> {
     match cli.command {
         // These need no runtime, no network and no facts.
+        Command::Help(args) => return docs::help(&args),
         Command::Completions(args) => return docs::completions(&args),
         Command::Man(args) => return docs::man(&args),
         _ => {}
@@ -71,7 +72,7 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Lock(args) => lock::lock(&context, args).await,
             Command::Check(args) => lock::check(&context, args).await,
             Command::Flags(args) => flags::run(&context, args).await,
-            Command::Completions(_) | Command::Man(_) => Ok(()),
+            Command::Help(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
         }
     });
     // A worker may sit in a system call that nobody waits for any more (a name that does not resolve).

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use super::context::{Ask, Context, pull_options};
+use super::context::{Ask, Context, names_profile, nothing_named, pull_options};
 use super::lock;
 use crate::cli::PullArgs;
 use crate::engine::hub;
@@ -78,14 +78,19 @@ async fn wanted(context: &Context, args: &PullArgs, file: Option<Facts>) -> Resu
         code_files: Vec::new(),
     };
     let (mut wanted, facts) = if let Some(path) = &args.to_lock {
-        let weights = lock::read(path)?.weights;
+        let lock = lock::read(path, "--to-lock FILE")?;
+        let weights = lock.weights;
         let locked = weights.files.ok_or_else(|| {
             Error::new(
                 Kind::Usage,
                 format!("`{}` states no hashes of weights", path.display()),
             )
             .cause("they were not pulled when it was written")
-            .hint("dsr1 pull, then dsr1 lock --force")
+            .hint(format!(
+                "dsr1 pull --profile {0}, then dsr1 lock --profile {0} --output {1} --force",
+                lock.profile.name,
+                path.display()
+            ))
         })?;
         let wanted = Wanted {
             model: unknown(&weights.repo, &weights.commit),
@@ -100,6 +105,8 @@ async fn wanted(context: &Context, args: &PullArgs, file: Option<Facts>) -> Resu
             locked: None,
         };
         (wanted, any().await?)
+    } else if !names_profile(&args.profile) {
+        return Err(nothing_named("dsr1 pull"));
     } else {
         let selection = context.select(&args.profile, file.as_ref()).await?;
         let facts = context

@@ -13,7 +13,8 @@ const DRAIN_S: u32 = 30;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<()> {
-    let locked = args.locked.as_deref().map(lock::read).transpose()?;
+    let read = |path| lock::read(path, "--locked FILE");
+    let locked = args.locked.as_deref().map(read).transpose()?;
     let server = match &locked {
         Some(locked) => lock::as_locked(args.server, locked),
         None => args.server,

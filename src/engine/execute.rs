@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::plan::{Plan, Server, Step};
 use crate::report::{self, Outcome, Pulled, Report, StepReport};
-use crate::units::Bytes;
+use crate::units::{Bytes, counted};
 
 /// The way to everything outside: made once per command.
 pub struct Engine {
@@ -312,7 +312,7 @@ fn millis(since: Instant) -> u64 {
 fn summary(outcome: &Outcome) -> (String, bool) {
     match outcome {
         Outcome::Installed(installed) => (
-            format!("{} packages in {}", installed.packages, installed.dir),
+            format!("{} in {}", counted(installed.packages, "package"), installed.dir),
             installed.cached,
         ),
         Outcome::Built(built) => (
@@ -339,7 +339,7 @@ fn summary(outcome: &Outcome) -> (String, bool) {
                 ""
             };
             (
-                format!("VERIFIED ({} checks{what})", verification.checks.len()),
+                format!("VERIFIED ({}{what})", counted(verification.checks.len(), "check")),
                 false,
             )
         }
@@ -374,8 +374,8 @@ fn summary(outcome: &Outcome) -> (String, bool) {
 fn snapshot(pulled: &Pulled) -> String {
     let commit: String = pulled.commit.chars().take(12).collect();
     format!(
-        "{} files, {}, commit {commit}",
-        pulled.files,
+        "{}, {}, commit {commit}",
+        counted(pulled.files, "file"),
         Bytes(pulled.total_bytes)
     )
 }

@@ -11,6 +11,7 @@ use super::install::{self, BuildOptions, BuildRequest, Target, digest};
 use super::serve::{self, ServeRequest};
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, WeightFile};
+use crate::units::counted;
 
 /// Version of the JSON form of [`Lock`].
 pub const SCHEMA: &str = "dsr1.lock/1";
@@ -305,7 +306,7 @@ impl Differences {
         let Some(now) = &here.files else {
             return self.text(
                 "weights",
-                &format!("{} proven files", files.len()),
+                &counted(files.len(), "proven file"),
                 "not proven here",
                 true,
             );

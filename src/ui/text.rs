@@ -7,7 +7,7 @@ use std::fmt::Write;
 use super::table::{pad, width};
 use super::{benchmark, gsm8k, safe, table, time, verification};
 use crate::report::{Built, Installed, Outcome, Pulled, Ready, Report, StepReport};
-use crate::units::Bytes;
+use crate::units::{Bytes, counted};
 
 /// A report: the table of steps when there are several, then what was found, and what can be done next.
 #[must_use]
@@ -177,7 +177,7 @@ fn pulled(pulled: &Pulled) -> String {
         ("commit", commit.clone()),
         (
             "size",
-            format!("{files} files, {}, {fetched}", Bytes(*total_bytes)),
+            format!("{}, {}, {fetched}", counted(*files, "file"), Bytes(*total_bytes)),
         ),
         ("snapshot", snapshot.clone()),
     ])
@@ -198,7 +198,10 @@ fn checked(checked: &Pulled) -> String {
     labelled(&[
         ("model", format!("{repo}@{revision}")),
         ("commit", commit.clone()),
-        ("size", format!("{files} files, {}", Bytes(*total_bytes))),
+        (
+            "size",
+            format!("{}, {}", counted(*files, "file"), Bytes(*total_bytes)),
+        ),
         ("snapshot", snapshot.clone()),
     ])
 }

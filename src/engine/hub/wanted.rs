@@ -12,7 +12,7 @@ use super::{HubOptions, tensors};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::plan::{self, PullSnapshot};
-use crate::units::Bytes;
+use crate::units::{Bytes, counted};
 
 /// What is to be there at the end.
 pub(super) struct Wanted {
@@ -48,7 +48,8 @@ pub(super) async fn wanted(step: &PullSnapshot, found: Revision, options: HubOpt
     if entries.is_empty() {
         return Err(Error::new(Kind::Usage, format!("no file of {repo} is selected"))
             .cause(format!(
-                "none of its {all} files matches --include without --exclude"
+                "of its {} none matches --include without --exclude",
+                counted(all, "file")
             ))
             .hint("dsr1 pull --dry-run without them lists all"));
     }
@@ -84,8 +85,8 @@ pub(super) fn name(step: &PullSnapshot, wanted: &Wanted, events: &StepEvents<'_>
     };
     let Wanted { entries, total, .. } = wanted;
     events.note(format!(
-        "{repo}: {} files, {}; licence: {license}",
-        entries.len(),
+        "{repo}: {}, {}; licence: {license}",
+        counted(entries.len(), "file"),
         Bytes(*total)
     ));
     Ok(())
