@@ -550,7 +550,16 @@ fn an_interrupted_pull_ends_at_once_and_goes_on_where_it_was() {
     running.signal("INT");
     let (run, took) = running.end();
     assert!(took < Duration::from_secs(2), "{took:?}");
-    assert!(run.expect(130).stderr.contains("error: interrupted by Ctrl-C"));
+    assert!(run.expect(130).stderr.ends_with(
+        "error: interrupted by Ctrl-C\nhint: run it again: a download goes on from what is here\n"
+    ));
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(
+        listed
+            .lines()
+            .any(|line| line.starts_with("lab/tiny-r1 ") && line.ends_with("  unfinished")),
+        "{listed}"
+    );
     assert_not_published(&home, &hub);
     let before = hub.bytes_sent();
     pull(&home, &hub).expect(0);

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use super::table::{aligned, row};
 use crate::report::{PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsState, WrongState};
-use crate::units::{self, Bytes};
+use crate::units::{self, Bytes, counted};
 
-/// One line per snapshot.
+/// One line per snapshot, and one for what pulls left unfinished where there is none yet.
 #[must_use]
 pub fn weights(repos: &[WeightsRepo]) -> String {
+    let is_begun = |repo: &&WeightsRepo| repo.snapshots.is_empty() && repo.unfinished_bytes > 0;
     let snapshots: Vec<_> = repos
         .iter()
         .flat_map(|repo| repo.snapshots.iter().map(move |snapshot| (repo, snapshot)))
         .collect();
-    if snapshots.is_empty() {
+    if snapshots.is_empty() && !repos.iter().any(|repo| is_begun(&repo)) {
         return "no weights\n".to_owned();
     }
     let mut rows = vec![row([
@@ -38,6 +39,10 @@ pub fn weights(repos: &[WeightsRepo]) -> String {
                 WeightsState::Unproven => "not checked: another client wrote it",
             },
         ])
+    }));
+    rows.extend(repos.iter().filter(is_begun).map(|repo| {
+        let bytes = Bytes(repo.bytes + repo.unfinished_bytes).to_string();
+        row([&*repo.repo, "", "", "", &bytes, "unfinished"])
     }));
     aligned(&rows)
 }
@@ -105,7 +110,11 @@ pub fn weights_checked(checked: &WeightsChecked) -> String {
         row([what, &*file.path, &file.why])
     }));
     if *repaired > 0 {
-        let text = format!("{repaired} files, {} fetched", Bytes(*fetched_bytes));
+        let text = format!(
+            "{}, {} fetched",
+            counted(*repaired, "file"),
+            Bytes(*fetched_bytes)
+        );
         rows.push(row(["repaired", &*text]));
     }
     aligned(&rows)
