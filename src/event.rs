@@ -28,6 +28,10 @@ pub enum Event {
         done_bytes: u64,
         /// Bytes in all; `None` while unknown.
         total_bytes: Option<u64>,
+        /// Bytes that came over the network, where that is another number: some were there, others came twice. A rate is
+        /// of these.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        fetched_bytes: Option<u64>,
         /// What is being worked on, such as a file name.
         item: String,
     },
@@ -217,6 +221,18 @@ impl<'a> StepEvents<'a> {
             step: self.step,
             done_bytes,
             total_bytes,
+            fetched_bytes: None,
+            item: item.to_owned(),
+        });
+    }
+
+    /// A pull moved on: of `total_bytes` so many are there, and so many came.
+    pub fn pulled(&self, done_bytes: u64, total_bytes: u64, fetched_bytes: u64, item: &str) {
+        self.reporter.event(&Event::Progress {
+            step: self.step,
+            done_bytes,
+            total_bytes: Some(total_bytes),
+            fetched_bytes: Some(fetched_bytes),
             item: item.to_owned(),
         });
     }

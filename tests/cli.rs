@@ -203,7 +203,12 @@ fn a_pull_of_nothing_says_what_can_be_pulled() {
          hint: dsr1 pull --fp8, --fp4 or --profile NAME takes what a profile serves (dsr1 profiles list)\n"
     );
     let run = home().run(&["weights", "verify"]).expect(2);
-    assert!(run.stderr.contains("--fp4 and --fp8 mean one"), "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("dsr1 weights verify owner/name takes a repository"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]

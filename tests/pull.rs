@@ -437,6 +437,8 @@ fn a_wrong_byte_in_a_helpers_chunk_is_found() {
 /// F1 for chunks: what helpers finished is not fetched again, and what a disk lost of it is.
 #[test]
 fn a_kill_costs_no_more_than_the_chunks_under_way() {
+    /// What a stream still brings when it meets a chunk that is there: it lies in the buffers of two sockets.
+    const ON_ITS_WAY: u64 = 12 << 20;
     let (_, hub, bytes) = one_large();
     for (round, damage) in [(0_u64, false), (1, false), (2, true)] {
         let home = Home::new();
@@ -473,13 +475,13 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
             file.write_all_at(&noise(9, 100), bytes.len() as u64 - 1000)
                 .unwrap();
         }
-        let before = hub.bytes_sent();
+        let mark = hub.arrived();
         pull(&home, &hub, &[]).expect(0);
         assert_eq!(snapshot(&home, &hub)["model.safetensors"], bytes);
-        let again = (hub.bytes_sent() - before) as u64;
+        let again = hub.bytes_sent_since(mark) as u64;
         let kept = (chunks - u64::from(damage)) * (32 << 20);
         assert!(
-            again <= bytes.len() as u64 - kept,
+            again <= bytes.len() as u64 - kept + ON_ITS_WAY,
             "round {round}: {again} came, {chunks} chunks were there"
         );
         assert!(

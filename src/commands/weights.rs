@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::context::{Ask, Context, names_profile, pull_options};
+use super::context::{Ask, Context, names_profile, nothing_named, pull_options};
 use super::pull::absolute;
 use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 use crate::engine::hub::{self, Check};
@@ -37,8 +37,8 @@ struct Removed<'a> {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: WeightsArgs) -> Result<()> {
-    let show = |text: fn(&[WeightsRepo]) -> String| {
-        let cache = &context.engine.env().paths.hub_cache;
+    let cache = &context.engine.env().paths.hub_cache;
+    let show = |text: &dyn Fn(&[WeightsRepo]) -> String| {
         let listing = Listing {
             schema: "dsr1.weights/1",
             repositories: hub::list(Path::new(cache))?,
@@ -46,8 +46,8 @@ pub(super) async fn run(context: &Context, args: WeightsArgs) -> Result<()> {
         context.print(&listing, |listing| text(&listing.repositories))
     };
     match args.what {
-        Weights::List => show(ui::weights),
-        Weights::Du => show(ui::weights_space),
+        Weights::List => show(&|repos| ui::weights(repos, cache)),
+        Weights::Du => show(&ui::weights_space),
         Weights::Verify(args) => verify(context, args).await,
         Weights::Rm(args) => remove(context, &args).await,
     }
@@ -64,10 +64,12 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
             Error::new(Kind::Hub, format!("`{dir}` holds nothing that dsr1 pulled"))
                 .hint("dsr1 pull REPO --local-dir DIR writes into one")
         })?
-    } else {
+    } else if names_profile(&args.profile) {
         let model = context.select(&args.profile, None).await?.profile.model;
         whole = true;
         (model.repo, model.revision)
+    } else {
+        return Err(nothing_named("dsr1 weights verify"));
     };
     let stack = context.catalog(None)?.stack("cpu")?.clone();
     let facts = context.gather(&stack, None, &Ask::default()).await;

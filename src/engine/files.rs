@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,6 +64,26 @@ pub(super) struct Lock {
     pub(super) is_certain: bool,
 }
 
+/// What is in a lock file while it is held: for people, who may want to know.
+fn holder() -> String {
+    let host = rustix::system::uname();
+    let pid = std::process::id();
+    format!("process {pid} on {}\n", host.nodename().to_string_lossy())
+}
+
+/// Who holds a lock, as its file says; nothing when it does not.
+fn held_by(file: &File) -> String {
+    let mut text = [0; 128];
+    let count = file.read_at(&mut text, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(&text[..count]);
+    let line = text.lines().next().unwrap_or_default();
+    if line.starts_with("process ") {
+        format!(" ({})", line.escape_debug())
+    } else {
+        String::new()
+    }
+}
+
 /// Takes an exclusive lock on `path`, waiting with a note while another process holds it. A filesystem that has no
 /// locks (Lustre without `flock`, NFS without a lock daemon) gives none, which is noted: whoever must not rely on
 /// them has other means.
@@ -80,6 +100,7 @@ pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Re
         options
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .mode(0o600)
             .open(path)
@@ -94,6 +115,9 @@ pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Re
                 continue;
             }
             Ok(()) => {
+                let _ = file
+                    .set_len(0)
+                    .and_then(|()| file.write_all_at(holder().as_bytes(), 0));
                 let is_certain = fstatfs(&file).is_ok_and(|at| LOCAL.contains(&at.f_type));
                 return Ok(Lock {
                     _file: file,
@@ -113,7 +137,7 @@ pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Re
             }
         }
         if !told {
-            events.note(format!("waiting: {held}"));
+            events.note(format!("waiting: {held}{}", held_by(&file)));
             told = true;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;

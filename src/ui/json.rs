@@ -65,7 +65,7 @@ struct Line<'a> {
 
 #[derive(Serialize)]
 struct Pace {
-    /// Bytes a second, over the last half minute; `null` while unknown.
+    /// Bytes a second, over the last ten seconds; `null` while unknown.
     bytes_per_second: Option<u64>,
     /// Seconds until all bytes are there; `null` while unknown.
     seconds_left: Option<u64>,
@@ -91,9 +91,10 @@ impl State {
             Event::Progress {
                 done_bytes: done,
                 total_bytes: total,
+                fetched_bytes,
                 ..
             } => {
-                let speed = self.step.at(now, *done);
+                let speed = self.step.at(now, fetched_bytes.unwrap_or(*done));
                 let is_soon = self.shown.is_some_and(|shown| now.saturating_sub(shown) < EVERY);
                 if is_soon && *total != Some(*done) {
                     return None;
@@ -103,7 +104,8 @@ impl State {
             }
             Event::File {
                 path,
-                state: FileState::Proven,
+                // While it is read from the disk, that is no rate of its stream.
+                state: FileState::Proven | FileState::Checking,
                 ..
             } => {
                 self.files.remove(path);
@@ -153,6 +155,7 @@ mod tests {
                 step: 1,
                 done_bytes: done,
                 total_bytes: Some(10_000),
+                fetched_bytes: None,
                 item: String::new(),
             };
             state.line(&event, Duration::from_millis(millis))

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::rate::{self, Rate};
+use super::rate::{self, Rate, clock};
 use super::{safe, time};
 use crate::event::{BuildState, Event, FileState, Reporter};
 use crate::units::{self, Bytes};
@@ -104,9 +104,12 @@ impl State {
                 step,
                 done_bytes,
                 total_bytes,
+                fetched_bytes,
                 item,
             } => {
-                let figures = self.running.as_mut()?.progress(*done_bytes, *total_bytes, now)?;
+                let running = self.running.as_mut()?;
+                let speed = running.rate.at(now, fetched_bytes.unwrap_or(*done_bytes));
+                let figures = running.progress(*done_bytes, *total_bytes, speed, now)?;
                 let item = if item.is_empty() {
                     String::new()
                 } else {
@@ -194,8 +197,13 @@ impl State {
 
 impl Running {
     /// The figures of a progress line; `None` while it is too soon for one.
-    fn progress(&mut self, done: u64, total: Option<u64>, now: Duration) -> Option<String> {
-        let speed = self.rate.at(now, done);
+    fn progress(
+        &mut self,
+        done: u64,
+        total: Option<u64>,
+        speed: Option<u64>,
+        now: Duration,
+    ) -> Option<String> {
         let every = if now.saturating_sub(self.since) < LONG {
             EVERY
         } else {
@@ -226,7 +234,7 @@ fn figures(done: u64, total: Option<u64>, speed: Option<u64>) -> String {
             format!("{} of {} ({percent} %)", Bytes(done), Bytes(total))
         }
     };
-    let left = rate::left(done, total, speed).map(units::duration);
+    let left = rate::left(done, total, speed).map(clock);
     let speed = speed.map(|speed| format!("{}/s", Bytes(speed)));
     [Some(amount), speed, left.map(|left| format!("{left} left"))]
         .into_iter()
@@ -293,6 +301,7 @@ pub(super) mod tests {
             step: 2,
             done_bytes: gigabytes * 1_000_000_000,
             total_bytes: Some(413_000_000_000),
+            fetched_bytes: None,
             item: item.to_owned(),
         };
         let line = |step, source, text: &str| Event::Line {
@@ -385,7 +394,11 @@ pub(super) mod tests {
             rate: Rate::default(),
             shown: None,
         };
-        let mut at = |seconds, done| running.progress(done, None, Duration::from_secs(seconds));
+        let mut at = |seconds, done| {
+            let now = Duration::from_secs(seconds);
+            let speed = running.rate.at(now, done);
+            running.progress(done, None, speed, now)
+        };
         assert_eq!(at(0, 0).as_deref(), Some("0 B"));
         assert_eq!(at(4, 9_000_000), None);
         assert_eq!(at(5, 10_000_000).as_deref(), Some("10.0 MB, 2.0 MB/s"));

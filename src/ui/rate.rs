@@ -1,12 +1,14 @@
-//! How fast bytes come, and how long the rest will take: of the last half minute, so that a stall shows.
+//! How fast bytes come, and how long the rest will take: of the last ten seconds, so that a stall shows.
 //!
-//! Not in this module: the bar of a terminal, whose library has its own.
+//! Not in this module: where it is shown (`plain`, `json`, `tty`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::units;
+
 /// Time over which a rate is taken.
-const WINDOW: Duration = Duration::from_secs(30);
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// Amounts at recent times. The first is where counting begins: a pull that goes on did not fetch just now what it has.
 #[derive(Debug, Default)]
@@ -43,20 +45,28 @@ pub(super) fn left(done: u64, total: Option<u64>, speed: Option<u64>) -> Option<
     left.checked_div(speed?).map(Duration::from_secs)
 }
 
+/// A time that runs: it does not show tenths, which would only flicker.
+pub(super) fn clock(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..10 => format!("{seconds}s"),
+        _ => units::duration(time),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_of_the_last_half_minute() {
+    fn a_rate_is_of_the_last_ten_seconds() {
         let mut rate = Rate::default();
         let mut at = |seconds, done| rate.at(Duration::from_secs(seconds), done);
         assert_eq!(at(0, 1000), None);
         assert_eq!(at(10, 2000), Some(100));
-        assert_eq!(at(40, 2000), None, "it stalled for the whole window");
-        assert_eq!(at(50, 3000), Some(25));
-        assert_eq!(at(51, 10), None, "it began anew");
-        assert_eq!(at(53, 30), Some(10));
+        assert_eq!(at(20, 2000), None, "it stalled for the whole window");
+        assert_eq!(at(25, 3500), Some(100));
+        assert_eq!(at(26, 10), None, "it began anew");
+        assert_eq!(at(28, 30), Some(10));
     }
 
     #[test]
@@ -65,5 +75,11 @@ mod tests {
         assert_eq!(left(30, Some(30), Some(5)), None);
         assert_eq!(left(10, None, Some(5)), None);
         assert_eq!(left(10, Some(30), None), None);
+    }
+
+    #[test]
+    fn a_clock_does_not_flicker() {
+        assert_eq!(clock(Duration::from_millis(9_870)), "9s");
+        assert_eq!(clock(Duration::from_secs(250)), "4m10s");
     }
 }

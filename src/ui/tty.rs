@@ -170,10 +170,12 @@ impl Reporter for Tty {
             Event::Progress {
                 done_bytes,
                 total_bytes,
+                fetched_bytes,
                 item,
                 ..
             } => {
-                self.change(|live| live.progress(*done_bytes, *total_bytes, &safe(item)));
+                let fetched = fetched_bytes.unwrap_or(*done_bytes);
+                self.change(|live| live.progress(*done_bytes, *total_bytes, fetched, &safe(item)));
             }
             Event::File {
                 path,

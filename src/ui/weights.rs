@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
+use super::safe;
 use super::table::{aligned, row};
 use crate::report::{PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsState, WrongState};
 use crate::units::{self, Bytes, counted};
 
-/// One line per snapshot, and one for what pulls left unfinished where there is none yet.
+/// What is in the directory `cache`: one line per snapshot, and one for what pulls left unfinished where there is none yet.
 #[must_use]
-pub fn weights(repos: &[WeightsRepo]) -> String {
+pub fn weights(repos: &[WeightsRepo], cache: &str) -> String {
     let is_begun = |repo: &&WeightsRepo| repo.snapshots.is_empty() && repo.unfinished_bytes > 0;
     let snapshots: Vec<_> = repos
         .iter()
         .flat_map(|repo| repo.snapshots.iter().map(move |snapshot| (repo, snapshot)))
         .collect();
     if snapshots.is_empty() && !repos.iter().any(|repo| is_begun(&repo)) {
-        return "no weights\n".to_owned();
+        return format!("no weights in {}\n", safe(cache));
     }
     let mut rows = vec![row([
         "REPOSITORY",

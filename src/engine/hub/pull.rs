@@ -304,7 +304,7 @@ async fn run(
             last_report = Instant::now();
             let under_way = fetcher.board.count();
             let item = format!("{finished}/{} files, {under_way} under way", entries.len());
-            report(events, done, total, &item);
+            report(fetcher, events, total, &item);
         }
         if last_files.elapsed() >= FILE_TICK {
             last_files = Instant::now();
@@ -317,13 +317,15 @@ async fn run(
         events.note(note);
     }
     let item = format!("{finished}/{} files", entries.len());
-    report(events, done, total, &item);
+    report(fetcher, events, total, &item);
     if finished < entries.len() {
         return Err(Error::new(Kind::Internal, format!("only {item} were done")));
     }
     Ok(())
 }
 
-fn report(events: &StepEvents<'_>, done: &AtomicU64, total: u64, item: &str) {
-    events.progress(done.load(Ordering::Relaxed).min(total), Some(total), item);
+fn report(fetcher: &Fetcher, events: &StepEvents<'_>, total: u64, item: &str) {
+    let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let counts = &fetcher.counts;
+    events.pulled(of(&counts.done).min(total), total, of(&counts.fetched), item);
 }

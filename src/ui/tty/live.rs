@@ -3,11 +3,14 @@
 //! Not in this module: lines that stay (`tty`).
 
 use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use crate::event::FileState;
+use crate::ui::rate::{self, Rate, clock};
 use crate::ui::style::Style;
 use crate::units::{self, Bytes};
 
@@ -22,7 +25,8 @@ const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "�
 /// A line; a line with a count; a line and a bar. `wide_msg` is cut at the edge of the terminal.
 const LINE: &str = "{spinner} {prefix}  {clock}  {wide_msg}";
 const COUNT: &str = "{spinner} {prefix}  {clock}  {amount}  {wide_msg}";
-const BAR: &str = "{spinner} {prefix}  {clock}  {wide_msg}\n  {bar:20}  {percent:>3} %  {amount}  {decimal_bytes_per_sec}  {left}";
+const BAR: &str =
+    "{spinner} {prefix}  {clock}  {wide_msg}\n  {bar:20}  {percent:>3} %  {amount}  {speed}  {left}";
 
 /// A file of a pull, below the bar.
 const FILE: &str = "    {wide_msg}  {percent:>3} %  {amount}  {decimal_bytes_per_sec}";
@@ -37,7 +41,13 @@ pub(super) struct Live {
     title: String,
     template: &'static str,
     files: Vec<(String, ProgressBar)>,
+    rate: Rate,
+    /// Bytes a second, for the bar.
+    speed: Speed,
 }
+
+/// A rate that a bar shows; 0 while nothing can be said.
+type Speed = Arc<AtomicU64>;
 
 impl Live {
     /// Draws the step; `title` is safe to show.
@@ -50,8 +60,10 @@ impl Live {
             title: title.to_owned(),
             template: LINE,
             files: Vec::new(),
+            rate: Rate::default(),
+            speed: Speed::default(),
         };
-        live.bar.set_style(template(LINE, style));
+        live.bar.set_style(template(LINE, style, &live.speed));
         live.name("");
         if animate {
             live.bar.enable_steady_tick(TICK);
@@ -81,18 +93,15 @@ impl Live {
         self.bar.set_message(self.style.dim(text.trim()));
     }
 
-    /// Shows bytes, as a bar when it is known how many there will be.
-    pub(super) fn progress(&mut self, done: u64, total: Option<u64>, item: &str) {
+    /// Shows bytes, as a bar when it is known how many there will be; the rate is of `fetched`.
+    pub(super) fn progress(&mut self, done: u64, total: Option<u64>, fetched: u64, item: &str) {
         let wanted = if total.is_some() { BAR } else { COUNT };
         if self.template != wanted {
             self.template = wanted;
-            self.bar.set_style(template(wanted, self.style));
-            // A pull that goes on did not fetch just now what it has: the speed counts from here. The message
-            // makes indicatif take note of the position first.
-            self.bar.set_position(done);
-            self.message(item);
-            self.bar.reset_eta();
+            self.bar.set_style(template(wanted, self.style, &self.speed));
         }
+        let speed = self.rate.at(self.bar.elapsed(), fetched);
+        self.speed.store(speed.unwrap_or(0), Ordering::Relaxed);
         if let Some(total) = total {
             self.bar.set_length(total);
         }
@@ -122,7 +131,7 @@ impl Live {
             Some(known) => known,
             None if self.files.len() < FILES => {
                 let bar = bars.add(ProgressBar::new(total));
-                bar.set_style(template(FILE, self.style));
+                bar.set_style(template(FILE, self.style, &Speed::default()));
                 bar.set_position(done);
                 bar.reset_eta();
                 self.files.push((path.to_owned(), bar));
@@ -169,7 +178,8 @@ impl Live {
 }
 
 /// A template of ours; a mistake in one is caught by the test below, not by the user.
-fn template(text: &str, style: Style) -> ProgressStyle {
+fn template(text: &str, style: Style, speed: &Speed) -> ProgressStyle {
+    let (speed, for_left) = (Arc::clone(speed), Arc::clone(speed));
     let spinner: Vec<String> = SPINNER.iter().map(|frame| style.cyan(frame)).collect();
     let spinner: Vec<&str> = spinner.iter().map(String::as_str).collect();
     ProgressStyle::with_template(text)
@@ -185,20 +195,18 @@ fn template(text: &str, style: Style) -> ProgressStyle {
                 let _ = write!(out, " of {}", Bytes(total));
             }
         })
-        .with_key("left", |state: &ProgressState, out: &mut dyn Write| {
-            let left = state.eta();
-            if left > Duration::ZERO {
+        .with_key("speed", move |_: &ProgressState, out: &mut dyn Write| {
+            let speed = speed.load(Ordering::Relaxed);
+            if speed > 0 {
+                let _ = write!(out, "{}/s", Bytes(speed));
+            }
+        })
+        .with_key("left", move |state: &ProgressState, out: &mut dyn Write| {
+            let speed = for_left.load(Ordering::Relaxed);
+            if let Some(left) = rate::left(state.pos(), state.len(), Some(speed)) {
                 let _ = write!(out, "{} left", clock(left));
             }
         })
-}
-
-/// A running clock does not show tenths: they would only flicker.
-fn clock(time: Duration) -> String {
-    match time.as_secs() {
-        seconds @ 0..10 => format!("{seconds}s"),
-        _ => units::duration(time),
-    }
 }
 
 #[cfg(test)]
@@ -210,11 +218,5 @@ mod tests {
         for text in [LINE, COUNT, BAR, FILE] {
             ProgressStyle::with_template(text).unwrap();
         }
-    }
-
-    #[test]
-    fn a_clock_does_not_flicker() {
-        assert_eq!(clock(Duration::from_millis(9_870)), "9s");
-        assert_eq!(clock(Duration::from_secs(250)), "4m10s");
     }
 }
