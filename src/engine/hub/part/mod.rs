@@ -382,6 +382,33 @@ mod tests {
         assert_eq!(read_record(&cache.record(&entry)).last().unwrap().0, entry.size);
     }
 
+    /// Another host may wake up and go on writing to what it has open.
+    #[tokio::test]
+    async fn what_another_host_abandoned_is_copied_and_left_to_it() {
+        let (_dir, cache) = cache();
+        let bytes = noise(9 << 20);
+        let entry = entry(&bytes);
+        let mut part = Part::open(&cache, &entry).unwrap();
+        part.write(&bytes[..8 << 20]).unwrap();
+        let (path, kept) = (part.path.clone(), part.at());
+        drop(part);
+        let far = cache
+            .parts()
+            .join(format!("{}.elsewhere.7-7.part", entry.oid.hex()));
+        std::fs::rename(record_of(&path), record_of(&far)).unwrap();
+        std::fs::rename(&path, &far).unwrap();
+        let open = OpenOptions::new().write(true).open(&far).unwrap();
+        open.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
+
+        let mut part = Part::open(&cache, &entry).unwrap();
+        assert_eq!((part.at(), part.path == far), (kept, false));
+        part.write(&bytes[8 << 20..]).unwrap();
+        let place = cache.place(&entry);
+        part.publish(&place, &cache.record(&entry)).unwrap();
+        open.set_len(5).unwrap();
+        assert_eq!(std::fs::read(place).unwrap(), bytes);
+    }
+
     #[tokio::test]
     async fn a_part_of_a_process_that_lives_is_left_alone() {
         let (_dir, cache) = cache();

@@ -75,8 +75,10 @@ pub(in crate::engine::hub) fn kept(part: &Path) -> u64 {
     let at = read_record(&record_of(part))
         .last()
         .map_or(0, |(place, _)| *place);
-    let chunks = read_ahead(&ahead_of(part), at, u64::MAX);
-    at + chunks.iter().map(|(from, to, _)| to - from).sum::<u64>()
+    // A copy that was killed is shorter than what is told of it.
+    let length = std::fs::metadata(part).map_or(0, |meta| meta.len());
+    let chunks = read_ahead(&ahead_of(part), at, length);
+    at.min(length) + chunks.iter().map(|(from, to, _)| to - from).sum::<u64>()
 }
 
 #[cfg(test)]
