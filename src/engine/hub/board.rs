@@ -28,13 +28,14 @@ pub(super) struct Board {
     files: Mutex<Vec<Arc<UnderWay>>>,
     /// Told when there is more to claim than before.
     news: Arc<Notify>,
-    rest: Mutex<Rest>,
+    help: Mutex<Help>,
 }
 
-/// When no help is wanted: a hub that refuses one helper refuses all, and the file's own worker asks it anyway.
+/// How help went: a hub that refuses one helper refuses all, and a file's own worker asks it anyway.
 #[derive(Default)]
-struct Rest {
-    until: Option<Instant>,
+struct Help {
+    /// Until then nobody helps.
+    rests_until: Option<Instant>,
     /// Chunks in a row that came to nothing.
     failed: u32,
     /// Bytes a second of the last chunk that came.
@@ -128,7 +129,11 @@ impl Board {
 
     /// A chunk of the file that has most left, for one who has nothing to do.
     pub(super) fn claim(&self) -> Option<Claim> {
-        if self.rest().until.is_some_and(|until| Instant::now() < until) {
+        if self
+            .help_so_far()
+            .rests_until
+            .is_some_and(|until| Instant::now() < until)
+        {
             return None;
         }
         let files = self.files();
@@ -150,25 +155,25 @@ impl Board {
         let _ = tokio::time::timeout(LOOK, self.news.notified()).await;
     }
 
-    fn rest(&self) -> MutexGuard<'_, Rest> {
-        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    fn help_so_far(&self) -> MutexGuard<'_, Help> {
+        self.help.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A chunk came, at so many bytes a second: help is welcome.
     pub(super) fn helped(&self, rate: Option<u64>) {
-        *self.rest() = Rest {
+        *self.help_so_far() = Help {
             rate,
-            ..Rest::default()
+            ..Help::default()
         };
     }
 
     /// A chunk came to nothing: nobody helps for as long as the hub asks, or for a while.
     pub(super) fn refused(&self, asked: Option<Duration>) {
-        let mut rest = self.rest();
-        let pause = PAUSE * 2_u32.saturating_pow(rest.failed.min(8));
+        let mut help = self.help_so_far();
+        let pause = PAUSE * 2_u32.saturating_pow(help.failed.min(8));
         let until = Instant::now() + asked.unwrap_or(pause.min(LONGEST_PAUSE));
-        rest.until = rest.until.max(Some(until));
-        rest.failed += 1;
+        help.rests_until = help.rests_until.max(Some(until));
+        help.failed += 1;
     }
 
     /// How many there are.
@@ -197,7 +202,7 @@ impl Board {
         if rates.len() >= 3 {
             return Some(rates[rates.len() / 2]);
         }
-        self.rest().rate
+        self.help_so_far().rate
     }
 }
 

@@ -4,7 +4,7 @@
 //! hub that says no meanwhile leaves the file as it was. Not in this module: finding out which files are bad (`weights`).
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -94,12 +94,7 @@ impl Fetcher {
             && let Some(damaged) = Damaged::open(&place, &record, entry)
             && let Some(mended) = self.mend(entry, damaged).await?
         {
-            let part = if std::fs::metadata(&place).at(Kind::Host, failed)?.nlink() > 1 {
-                // Another name has the same bytes: it is left alone.
-                part::copy_over(&self.cache, entry, &place, &record)
-            } else {
-                part::take_over(&self.cache, entry, &place, &record)
-            };
+            let part = part::take_over(&self.cache, entry, &place, &record);
             let part = part.at(Kind::Host, failed)?;
             let file = OpenOptions::new().write(true).open(part).at(Kind::Host, failed)?;
             let write = |(at, bytes): &Mended| file.write_all_at(bytes, *at);

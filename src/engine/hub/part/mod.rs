@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 pub(super) use chunk::PartChunk;
 use owner::adopt;
-pub(super) use owner::{ABANDONED, copy_over, is_owned, owner, parts, remove, take_over};
+pub(super) use owner::{ABANDONED, is_owned, owner, parts, remove, take_over};
 use record::{LINE, ahead_of, read_ahead, read_line, record_of, write_line};
 pub(super) use record::{kept, read_record};
 

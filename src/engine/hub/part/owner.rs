@@ -3,6 +3,7 @@
 //! Not in this module: what is in it (the parent, `record`).
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -131,7 +132,8 @@ pub(in crate::engine::hub) fn remove(part: &Path) {
     }
 }
 
-/// Makes a part of ours out of a file and the record kept of it.
+/// Makes a part of ours out of a file and the record kept of it. A file that has another name too is copied: whatever
+/// has the other one is left alone.
 pub(in crate::engine::hub) fn take_over(
     cache: &RepoCache,
     entry: &Entry,
@@ -139,26 +141,18 @@ pub(in crate::engine::hub) fn take_over(
     record: &Path,
 ) -> io::Result<PathBuf> {
     let ours = adopt(cache, entry);
-    std::fs::rename(file, &ours)?;
+    let is_shared = std::fs::metadata(file)?.nlink() > 1;
+    if is_shared {
+        std::fs::copy(file, &ours)?;
+    } else {
+        std::fs::rename(file, &ours)?;
+    }
     if record.exists() {
         std::fs::copy(record, record_of(&ours))?;
     }
-    Ok(ours)
-}
-
-/// As [`take_over`], of a file that keeps its name.
-pub(in crate::engine::hub) fn copy_over(
-    cache: &RepoCache,
-    entry: &Entry,
-    file: &Path,
-    record: &Path,
-) -> io::Result<PathBuf> {
-    let ours = adopt(cache, entry);
-    std::fs::copy(file, &ours)?;
-    if record.exists() {
-        std::fs::copy(record, record_of(&ours))?;
+    if is_shared {
+        std::fs::remove_file(file)?;
     }
-    std::fs::remove_file(file)?;
     Ok(ours)
 }
 
