@@ -52,7 +52,7 @@ fn assert_whole_chain(run: &Run) {
         "write model dsr1/rehearsal-qwen2",
         "mirror on 127.0.0.1:",
         "pull dsr1/rehearsal-qwen2",
-        "every hash checked",
+        "8 files, 745.8 kB, commit ",
         "load weights after",
         "kv cache after",
         "ready after",

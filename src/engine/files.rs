@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock, fstatfs};
+use rustix::fs::{FlockOperation, OFlags, flock, fstatfs};
 use rustix::io::Errno;
 
 use crate::error::{At, Kind, Result};
@@ -103,6 +103,8 @@ pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Re
             .read(true)
             .write(true)
             .mode(0o600)
+            // What is written into it must not go through somebody's link.
+            .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0))
             .open(path)
     };
     let mut file = open().at(Kind::Host, failed)?;

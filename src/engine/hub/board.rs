@@ -171,7 +171,7 @@ impl Board {
     pub(super) fn refused(&self, asked: Option<Duration>) {
         let mut help = self.help_so_far();
         let pause = PAUSE * 2_u32.saturating_pow(help.failed.min(8));
-        let until = Instant::now() + asked.unwrap_or(pause.min(LONGEST_PAUSE));
+        let until = Instant::now() + asked.unwrap_or_default().max(pause.min(LONGEST_PAUSE));
         help.rests_until = help.rests_until.max(Some(until));
         help.failed += 1;
     }
