@@ -177,6 +177,20 @@ impl Model {
         left
     }
 
+    /// Bytes that a pull from here on has to fetch, and the number of its first request: to be asked for when nobody
+    /// fetches. A request of one that was killed may still be on its way to the hub, and is none of the next one's.
+    fn from_here(&self, hub: &Hub, cache: &Path) -> (u64, usize) {
+        let mut mark = hub.arrived();
+        loop {
+            std::thread::sleep(Duration::from_millis(20));
+            let now = hub.arrived();
+            if now == mark {
+                return (self.needed(cache), mark);
+            }
+            mark = now;
+        }
+    }
+
     /// Bytes that the next pull has to fetch, with all that a kill may cost.
     fn needed(&self, cache: &Path) -> u64 {
         let repo = cache.join(FOLDER);

@@ -11,6 +11,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::hub::{Fault, Hub, RepoFile, safetensors, small_model};
@@ -141,6 +142,14 @@ fn a_directory_of_another_repository_is_refused() {
     let run = home.run(&args).expect(2);
     assert!(run.stderr.contains("holds lab/tiny-r1"), "{}", run.stderr);
     assert_eq!(other.arrived(), 0);
+    // Nor is it checked as the other: every file of it would be right.
+    let args = ["weights", "verify", "lab/other", "--local-dir", to];
+    let run = home.run(&args).expect(2);
+    assert!(
+        run.stderr.contains("holds lab/tiny-r1, and not lab/other"),
+        "{}",
+        run.stderr
+    );
 }
 
 /// A selection is checked as such; what a profile serves must be whole.
@@ -224,6 +233,143 @@ fn a_check_does_not_move_a_branch_back() {
     std::fs::write(&main, "f".repeat(40)).unwrap();
     running.end().0.expect(0);
     assert_eq!(std::fs::read_to_string(&main).unwrap(), "f".repeat(40));
+}
+
+/// Nor does it make one: a pull by commit leaves no branch, and a check asks no hub what a branch is.
+#[test]
+fn a_check_makes_no_branch() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &["--revision", hub.commit()]).expect(0);
+    verify(&home, &hub, &[]).expect(0);
+    assert!(!repo(&home).join("refs/main").exists());
+}
+
+/// The cache as a copy that follows links leaves it: each file twice, under its hash and under its name.
+fn follow_links(home: &Home, hub: &Hub) -> PathBuf {
+    let snapshot = repo(home).join("snapshots").join(hub.commit());
+    for name in small_model().keys() {
+        let bytes = std::fs::read(snapshot.join(name)).unwrap();
+        std::fs::remove_file(snapshot.join(name)).unwrap();
+        std::fs::write(snapshot.join(name), bytes).unwrap();
+    }
+    snapshot
+}
+
+#[track_caller]
+fn assert_whole(snapshot: &Path) {
+    for (name, file) in small_model() {
+        assert!(
+            std::fs::read(snapshot.join(&name)).is_ok_and(|bytes| bytes == file.bytes),
+            "{name}"
+        );
+    }
+}
+
+/// A check puts nothing in the place of anything: what was read is what is proven, wherever it is.
+#[test]
+fn a_copy_that_followed_links_is_checked_and_left_as_it_is() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let snapshot = follow_links(&home, &hub);
+    std::fs::remove_dir_all(repo(&home).join("blobs")).unwrap();
+    verify(&home, &hub, &[]).expect(0);
+    assert_whole(&snapshot);
+    verify(&home, &hub, &["--fast"]).expect(0);
+    let asked = hub.arrived();
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("proven, nothing to fetch"), "{}", run.stderr);
+    assert_eq!(hub.arrived() - asked, 1, "more than the commit was asked for");
+    assert_whole(&snapshot);
+}
+
+/// A blob that no name leads to was not read, and is not proven by what lies beside it.
+#[test]
+fn a_bad_blob_beside_a_good_copy_is_not_proven() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let bad = blob(&home, &hub, SHARD);
+    let snapshot = follow_links(&home, &hub);
+    std::fs::remove_file(repo(&home).join(".dsr1/proven.jsonl")).unwrap();
+    rot(&bad, 500_000);
+    verify(&home, &hub, &[]).expect(0);
+    assert_whole(&snapshot);
+    // The copy is lost: what takes its place is read first.
+    std::fs::remove_file(snapshot.join(SHARD)).unwrap();
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("is here and wrong"), "{}", run.stderr);
+    assert_whole(&snapshot);
+}
+
+#[test]
+fn a_bad_copy_is_repaired_under_its_name() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let snapshot = follow_links(&home, &hub);
+    rot(&snapshot.join(SHARD), 500_000);
+    verify(&home, &hub, &["--repair"]).expect(0);
+    assert_whole(&snapshot);
+    verify(&home, &hub, &["--fast"]).expect(0);
+}
+
+/// Two commits have the same bad file: neither is proven any more.
+#[test]
+fn what_a_check_found_counts_for_every_commit() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let (one, other) = (hub.commit(), "b".repeat(40));
+    let manifest = |commit: &str| repo(&home).join(format!(".dsr1/verified-{commit}.json"));
+    let text = std::fs::read_to_string(manifest(one)).unwrap();
+    std::fs::write(manifest(&other), text.replace(one, &other)).unwrap();
+    let snapshots = repo(&home).join("snapshots");
+    let copied = Command::new("cp")
+        .args(["-a", one, &other])
+        .current_dir(snapshots)
+        .status();
+    assert!(copied.unwrap().success());
+    let revision = ["--revision", &other];
+    let fast = ["--revision", &other, "--fast"];
+    verify(&home, &hub, &fast).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    verify(&home, &hub, &[]).expect(6);
+    verify(&home, &hub, &fast).expect(6);
+    // One makes it right for both, and a check finds so.
+    pull(&home, &hub, &[]).expect(0);
+    verify(&home, &hub, &revision).expect(0);
+    verify(&home, &hub, &fast).expect(0);
+}
+
+/// Whoever asks what is there does not wait until a pull is done, and is told what that costs.
+#[test]
+fn a_check_does_not_wait_for_a_pull() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let lock = std::fs::File::open(repo(&home).join(".dsr1/lock")).unwrap();
+    lock.lock().unwrap();
+    std::fs::remove_file(repo(&home).join(format!(".dsr1/verified-{}.json", hub.commit()))).unwrap();
+    let run = verify(&home, &hub, &[]).expect(0);
+    let note = "this is not noted in the cache: another dsr1 pulls lab/tiny-r1 (process ";
+    assert!(run.stderr.contains(note), "{}", run.stderr);
+    lock.unlock().unwrap();
+    assert_eq!(verify(&home, &hub, &["--fast"]).code, 2);
+    verify(&home, &hub, &[]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+}
+
+/// What is written into a lock goes into nothing else that somebody gave its name.
+#[test]
+fn a_lock_is_not_written_through() {
+    let (home, hub) = setup();
+    let mine = home.path().join("mine.txt");
+    std::fs::write(&mine, "mine\n").unwrap();
+    let lock = repo(&home).join(".dsr1/lock");
+    std::fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(&mine, &lock).unwrap();
+    let run = pull(&home, &hub, &[]).expect(3);
+    assert!(run.stderr.contains("cannot lock"), "{}", run.stderr);
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::hard_link(&mine, &lock).unwrap();
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine\n");
 }
 
 /// A removal that was killed leaves nothing for good.

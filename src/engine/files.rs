@@ -84,65 +84,88 @@ fn held_by(file: &File) -> String {
     }
 }
 
-/// Takes an exclusive lock on `path`, waiting with a note while another process holds it. A filesystem that has no
-/// locks (Lustre without `flock`, NFS without a lock daemon) gives none, which is noted: whoever must not rely on
-/// them has other means.
+/// What came of the attempt to take a lock.
+pub(super) enum Attempt {
+    /// It is held.
+    Taken(Lock),
+    /// Another process has it; which one, in words, when that is known.
+    Busy(String),
+}
+
+/// Takes an exclusive lock on `path`, waiting with a note while another process holds it.
+///
+/// # Errors
+/// As [`try_lock`].
+pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Result<Lock> {
+    let mut told = false;
+    loop {
+        match try_lock(path, events)? {
+            Attempt::Taken(lock) => return Ok(lock),
+            Attempt::Busy(who) if !told => events.note(format!("waiting: {held}{who}")),
+            Attempt::Busy(_) => {}
+        }
+        told = true;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Takes an exclusive lock on `path` if nobody has it. A filesystem that has no locks (Lustre without `flock`, NFS
+/// without a lock daemon) gives none, which is noted: whoever must not rely on them has other means.
 ///
 /// # Errors
 /// [`Kind::Host`] when the lock file cannot be opened.
-pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Result<Lock> {
+pub(super) fn try_lock(path: &Path, events: &StepEvents<'_>) -> Result<Attempt> {
     let failed = || format!("cannot lock `{}`", path.display());
-    let open = || {
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir)?;
-        }
-        let mut options = OpenOptions::new();
-        options
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .mode(0o600)
-            // What is written into it must not go through somebody's link.
-            .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0))
-            .open(path)
-    };
-    let mut file = open().at(Kind::Host, failed)?;
-    let mut told = false;
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).at(Kind::Host, failed)?;
+    }
+    let mut options = OpenOptions::new();
+    options
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        // What is written into it must not go through somebody's link.
+        .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0));
     loop {
+        let file = options.open(path).at(Kind::Host, failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // A lock on a file that was removed meanwhile keeps nobody out.
-            Ok(()) if !is_at(&file, path) => {
-                file = open().at(Kind::Host, failed)?;
-                continue;
-            }
+            Ok(()) if !is_at(&file, path) => {}
             Ok(()) => {
-                let _ = file
-                    .set_len(0)
-                    .and_then(|()| file.write_all_at(holder().as_bytes(), 0));
+                say_who(&file);
                 let is_certain = fstatfs(&file).is_ok_and(|at| LOCAL.contains(&at.f_type));
-                return Ok(Lock {
+                return Ok(Attempt::Taken(Lock {
                     _file: file,
                     is_certain,
-                });
+                }));
             }
-            Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(Attempt::Busy(held_by(&file))),
+            Err(Errno::INTR) => {}
             Err(error) => {
                 events.note(format!(
                     "`{}` cannot be locked ({error}): going on without",
                     path.display()
                 ));
-                return Ok(Lock {
+                return Ok(Attempt::Taken(Lock {
                     _file: file,
                     is_certain: false,
-                });
+                }));
             }
         }
-        if !told {
-            events.note(format!("waiting: {held}{}", held_by(&file)));
-            told = true;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Writes into a lock's file who holds it, unless that file has another name too: what has the other one is no lock.
+fn say_who(file: &File) {
+    if file
+        .metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.nlink() == 1)
+    {
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.write_all_at(holder().as_bytes(), 0));
     }
 }
 

@@ -3,7 +3,11 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use super::{Counts, Model, Random, copied, injected, kill, parts, pull, run, spawn, under, wait_until};
+use rustix::process::Signal;
+
+use super::{
+    Counts, Model, Random, copied, injected, kill, parts, pull, run, signal, spawn, under, wait_until,
+};
 use crate::support::Home;
 use crate::support::Run;
 use crate::support::hub::Fault;
@@ -27,8 +31,9 @@ fn a_pull_takes_over_from_one_that_is_killed() {
             .spawn()
             .unwrap();
         std::thread::sleep(random.time(Duration::from_millis(500)));
-        // The one that waits asked for the list only; what the other still brings is less to fetch.
-        let (mark, needed) = (hub.arrived(), model.needed(&cache));
+        // It stands still first: what it still brought between the two counts would be in both.
+        signal(&first, Signal::STOP);
+        let (needed, mark) = model.from_here(&hub, &cache);
         kill(first);
         Run::from(second.wait_with_output().unwrap()).expect(0);
         let when = format!("round {round}");
@@ -115,7 +120,7 @@ fn a_kill_while_a_part_changes_hands_costs_no_more_than_a_step() {
             &format!("signal=SIGKILL:when={number}"),
         )
         .expect(137);
-        let (needed, mark) = (model.needed(&cache), hub.arrived());
+        let (needed, mark) = model.from_here(&hub, &cache);
         run(pull(&home, &hub, &cache, &[])).expect(0);
         let again = hub.bytes_sent_since(mark) as u64;
         if again > needed {

@@ -232,6 +232,21 @@ impl RepoCache {
         paths.try_for_each(|path| sync(&path))
     }
 
+    /// Has the disk keep files under the names that they have in a snapshot, whatever these are: links to blobs, or the
+    /// files themselves where a copy followed the links.
+    pub(super) fn keep(&self, snapshot: &Path, entries: &[Entry]) -> Result<()> {
+        let mut dirs = BTreeSet::new();
+        for entry in entries {
+            let name = snapshot.join(&entry.path);
+            sync(&name)?;
+            dirs.extend(self.directories(&name));
+            dirs.extend(self.directories(&self.place(entry)));
+        }
+        dirs.iter()
+            .filter(|dir| dir.is_dir())
+            .try_for_each(|dir| sync(dir))
+    }
+
     /// The directories from a file's up to the root.
     fn directories(&self, path: &Path) -> Vec<PathBuf> {
         let above = path.ancestors().skip(1);

@@ -4,7 +4,6 @@
 //! Not in this module: paths (`cache`), single files (`proven`).
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use serde_json::Value;
 
 use super::cache::RepoCache;
 use super::listing::{Entry, Oid};
+use super::look::Look;
 use super::tidy;
 use crate::error::{At, Error, Kind, Result};
 use crate::facts::WeightFile;
@@ -47,7 +47,7 @@ pub(super) enum Extent {
     Whole,
     /// Files that were selected.
     Part,
-    /// What another client left; only a listing would say.
+    /// What another client left: whether that is all of its commit, only a listing would say.
     Unknown,
 }
 
@@ -68,7 +68,7 @@ pub(super) struct Proven {
     pub(super) size: u64,
     /// SHA-256 or git's blob SHA-1, in hex.
     pub(super) oid: String,
-    modified_ns: i128,
+    modified_ns: i64,
     inode: u64,
 }
 
@@ -86,7 +86,37 @@ pub(super) struct Publication<'a> {
     pub(super) extent: Extent,
 }
 
+impl Manifest {
+    /// That of a snapshot which another client left: nothing is proven of it yet.
+    pub(super) fn unlisted(repo: &str, commit: &str) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            repo: repo.to_owned(),
+            commit: commit.to_owned(),
+            endpoint: None,
+            extent: Extent::Unknown,
+            files: Vec::new(),
+        }
+    }
+}
+
 impl Proven {
+    /// What looked so while it was proven to be `entry`.
+    pub(super) fn new(entry: &Entry, look: &Look) -> Self {
+        Self {
+            path: entry.path.clone(),
+            size: entry.size,
+            oid: entry.oid.hex().to_owned(),
+            modified_ns: look.modified_ns,
+            inode: look.inode,
+        }
+    }
+
+    /// Whether it looked so when it was proven.
+    fn is(&self, look: &Look) -> bool {
+        (self.size, self.modified_ns, self.inode) == (look.size, look.modified_ns, look.inode)
+    }
+
     /// What a listing states of it; `None` when the manifest holds no hash.
     pub(super) fn entry(&self) -> Option<Entry> {
         Some(Entry {
@@ -150,48 +180,64 @@ impl RepoCache {
         Ok(manifest)
     }
 
-    /// Takes back that files were proven: from now on they count as changed.
-    pub(super) fn withdraw(&self, commit: &str, is_wrong: impl Fn(&str) -> bool) -> Result<()> {
-        let Some(mut manifest) = self.manifest(commit) else {
-            return Ok(());
-        };
-        for file in manifest.files.iter_mut().filter(|file| is_wrong(&file.path)) {
-            file.inode = NO_INODE;
+    /// Takes back that files were proven, in the manifest of every commit that has them: from now on they count as
+    /// changed. What looks otherwise than these did was proven since, or is another file.
+    pub(super) fn withdraw(&self, wrong: &[(Entry, Look)]) -> Result<()> {
+        for commit in self.proven_commits() {
+            let Some(mut manifest) = self.manifest(&commit) else {
+                continue;
+            };
+            let is_wrong = |file: &Proven| {
+                wrong
+                    .iter()
+                    .any(|(entry, look)| file.oid == entry.oid.hex() && file.is(look))
+            };
+            let mut is_changed = false;
+            for file in manifest.files.iter_mut().filter(|file| is_wrong(file)) {
+                file.inode = NO_INODE;
+                is_changed = true;
+            }
+            if is_changed {
+                self.write_manifest(&manifest)?;
+            }
         }
-        self.write_manifest(&manifest)
+        Ok(())
     }
 
-    fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
+    /// The commits that have a manifest.
+    fn proven_commits(&self) -> Vec<String> {
+        let items = std::fs::read_dir(self.parts()).into_iter().flatten().flatten();
+        items
+            .filter_map(|item| commit_of(item.file_name().to_str()?))
+            .collect()
+    }
+
+    /// Writes a manifest. What it tells of must be on the disk.
+    pub(super) fn write_manifest(&self, manifest: &Manifest) -> Result<()> {
         let text = serde_json::to_string_pretty(manifest)
             .at(Kind::Internal, || "cannot write a manifest".to_owned())?;
         self.write(&self.manifest_path(&manifest.commit), text.as_bytes())
     }
 }
 
-fn prove(snapshot: &Path, entry: &Entry) -> Result<Proven> {
-    let path = snapshot.join(&entry.path);
-    let meta = std::fs::metadata(&path).at(Kind::Host, || format!("cannot read `{}`", path.display()))?;
-    Ok(Proven {
-        path: entry.path.clone(),
-        size: entry.size,
-        oid: entry.oid.hex().to_owned(),
-        modified_ns: modified_ns(&meta),
-        inode: meta.ino(),
-    })
+/// The commit of a manifest's name.
+pub(super) fn commit_of(name: &str) -> Option<String> {
+    let commit = name.strip_prefix("verified-")?.strip_suffix(".json")?;
+    Some(commit.to_owned())
 }
 
-fn modified_ns(meta: &std::fs::Metadata) -> i128 {
-    i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec())
+fn prove(snapshot: &Path, entry: &Entry) -> Result<Proven> {
+    let path = snapshot.join(&entry.path);
+    let failed = || format!("cannot read `{}`", path.display());
+    let meta = std::fs::metadata(&path).at(Kind::Host, failed)?;
+    let look = Look::of(&meta).ok_or_else(|| Error::new(Kind::Host, failed()).cause("it is no file"))?;
+    Ok(Proven::new(entry, &look))
 }
 
 /// Whether a proven file looks as it did when it was proven.
 pub(super) fn unchanged(snapshot: &Path, file: &Proven) -> bool {
-    std::fs::metadata(snapshot.join(&file.path)).is_ok_and(|meta| {
-        meta.is_file()
-            && meta.len() == file.size
-            && modified_ns(&meta) == file.modified_ns
-            && meta.ino() == file.inode
-    })
+    let look = std::fs::metadata(snapshot.join(&file.path)).map(|meta| Look::of(&meta));
+    look.is_ok_and(|look| look.is_some_and(|look| file.is(&look)))
 }
 
 /// The commit of a revision in a cache, when its snapshot was proven.

@@ -23,6 +23,7 @@
 //! | `board` | the files that are under way |
 //! | `workers` | threads that do so, file after file |
 //! | `growth` | how many threads |
+//! | `look` | a file's size, times and inode |
 //! | `proven` | a log of files that were proven |
 //! | `repair` | a file that went bad: only what is bad is fetched |
 //! | `verify` | whether a snapshot is still right |
@@ -47,6 +48,7 @@ mod growth;
 mod hash;
 mod help;
 pub mod listing;
+mod look;
 mod manifest;
 mod mirror;
 mod part;

@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::listing::Entry;
+use super::look::Look;
 
 /// Largest log that is read; a line has some 200 bytes. A larger one begins anew.
 const MAX_BYTES: u64 = 32 << 20;
@@ -22,23 +22,17 @@ const MAX_BYTES: u64 = 32 << 20;
 struct Line {
     place: PathBuf,
     oid: String,
-    size: u64,
-    modified_ns: i128,
-    changed_ns: i128,
-    inode: u64,
+    #[serde(flatten)]
+    look: Look,
 }
 
 impl Line {
     fn of(place: &Path, entry: &Entry) -> Option<Self> {
-        let meta = std::fs::symlink_metadata(place).ok()?;
-        let ns = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
-        (meta.is_file() && meta.len() == entry.size).then(|| Self {
+        let look = Look::of(&std::fs::symlink_metadata(place).ok()?)?;
+        (look.size == entry.size).then(|| Self {
             place: place.to_owned(),
             oid: entry.oid.hex().to_owned(),
-            size: meta.len(),
-            modified_ns: ns(meta.mtime(), meta.mtime_nsec()),
-            changed_ns: ns(meta.ctime(), meta.ctime_nsec()),
-            inode: meta.ino(),
+            look,
         })
     }
 }

@@ -21,7 +21,7 @@ use super::source::{Limit, Source};
 use super::space::{check_space, destination, missing_bytes};
 use super::twins::copy_twins;
 use super::wanted::{check_model, name, wanted};
-use super::weights::described_directory;
+use super::weights::other_repository;
 use super::workers::{Job, Workers};
 use super::xet::Xet;
 use super::{HubOptions, remote};
@@ -97,17 +97,11 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
 
 /// Refuses a directory that holds another repository: its files would be replaced by those of the same names.
 fn check_directory(step: &PullSnapshot) -> Result<()> {
-    let Some(dir) = &step.local_dir else {
-        return Ok(());
-    };
-    match described_directory(Path::new(dir)) {
-        Some((other, _)) if other != step.repo => {
-            Err(Error::new(Kind::Usage, format!("`{dir}` holds {other}"))
-                .cause(format!("{} would replace its files of the same names", step.repo))
-                .hint("give --local-dir a directory of its own"))
-        }
-        _ => Ok(()),
-    }
+    other_repository(step).map_or(Ok(()), |(dir, other)| {
+        Err(Error::new(Kind::Usage, format!("`{dir}` holds {other}"))
+            .cause(format!("{} would replace its files of the same names", step.repo))
+            .hint("give --local-dir a directory of its own"))
+    })
 }
 
 /// Makes the directories of a repository and keeps other pulls out of them.
@@ -117,11 +111,15 @@ pub(super) async fn hold(
     events: &StepEvents<'_>,
 ) -> Result<(RepoCache, files::Lock)> {
     cache.prepare()?;
-    let held = format!("another dsr1 pulls {repo}");
-    let lock = files::lock(&cache.lock(), events, &held).await?;
+    let lock = files::lock(&cache.lock(), events, &busy(repo)).await?;
     // Whoever held it may have removed all of it.
     cache.prepare()?;
     Ok((cache.alone(lock.is_certain), lock))
+}
+
+/// What keeps others out of a repository, in words.
+pub(super) fn busy(repo: &str) -> String {
+    format!("another dsr1 pulls {repo}")
 }
 
 /// What is proven here, when the network is off limits.
@@ -164,6 +162,8 @@ pub(super) async fn repair(
     if step.local_dir.is_some() {
         copy_twins(&cache, bad)?;
     }
+    // Where a copy had followed the links, the bad file still has the name.
+    cache.settle(&cache.snapshot(commit), bad)?;
     Ok(fetcher.counts.fetched.load(Ordering::Relaxed))
 }
 

@@ -7,14 +7,15 @@ use std::path::Path;
 
 use super::cache::RepoCache;
 use super::listing::{Entry, is_commit};
-use super::manifest::{Extent, Manifest, Proven};
+use super::manifest::{Extent, Manifest, Proven, commit_of};
 use super::mirror::collect;
 use super::part::{self, owner, parts};
-use super::tidy;
 use super::verify::changed;
+use super::{pull, tidy};
 use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
+use crate::plan::PullSnapshot;
 use crate::report::{WeightsRepo, WeightsSnapshot, WeightsState};
 
 /// Every repository in a cache, by name.
@@ -116,12 +117,19 @@ pub fn described_directory(dir: &Path) -> Option<(String, String)> {
     let cache = RepoCache::directory(dir);
     let parts = cache.parts();
     let commits = names(&parts).filter_map(|name| {
-        let commit = name.strip_prefix("verified-")?.strip_suffix(".json")?.to_owned();
+        let commit = commit_of(&name)?;
         let written = std::fs::metadata(parts.join(&name)).and_then(|meta| meta.modified());
         Some((written.ok()?, commit))
     });
     let (_, commit) = commits.max()?;
     Some((cache.manifest(&commit)?.repo, commit))
+}
+
+/// The directory of a step and the repository in it, when that is not the step's.
+pub(super) fn other_repository(step: &PullSnapshot) -> Option<(&str, String)> {
+    let dir = step.local_dir.as_deref()?;
+    let (other, _) = described_directory(Path::new(dir))?;
+    (other != step.repo).then_some((dir, other))
 }
 
 /// Removes a repository from the cache, or with `unfinished` only its unfinished files; returns the bytes freed.
@@ -136,8 +144,7 @@ pub async fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &Ste
             .cause(format!("there is no `{}`", root.display()))
             .hint("dsr1 weights list shows what is"));
     }
-    let held = format!("another dsr1 pulls {repo}");
-    let _lock = files::lock(&cache.lock(), events, &held).await?;
+    let _lock = files::lock(&cache.lock(), events, &pull::busy(repo)).await?;
     let found = described(cache_dir, repo);
     let failed = |path: &Path| format!("cannot remove `{}`", path.display());
     if unfinished {

@@ -1,0 +1,33 @@
+//! What a file looks like: by that it is known again without reading it.
+//!
+//! Not in this module: what was proven of it (`proven`, `manifest`).
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+
+use serde::{Deserialize, Serialize};
+
+/// A file's size, times and inode. The time of its last change of any kind (`st_ctime`) is set by no program at will: a
+/// file that was written to looks otherwise, whatever was done to its other times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Look {
+    pub(super) size: u64,
+    /// Nanoseconds since 1970 of the last change of its bytes.
+    pub(super) modified_ns: i64,
+    /// Nanoseconds since 1970 of the last change of anything.
+    changed_ns: i64,
+    pub(super) inode: u64,
+}
+
+impl Look {
+    /// What it looks like now; `None` of anything but a file.
+    pub(super) fn of(meta: &Metadata) -> Option<Self> {
+        let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
+        meta.is_file().then(|| Self {
+            size: meta.len(),
+            modified_ns: ns(meta.mtime(), meta.mtime_nsec()),
+            changed_ns: ns(meta.ctime(), meta.ctime_nsec()),
+            inode: meta.ino(),
+        })
+    }
+}

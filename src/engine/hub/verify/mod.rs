@@ -1,0 +1,235 @@
+//! Whether a snapshot is still what was proven; made right again, and what was found is kept.
+//!
+//! The bytes are read in `hashed`; what was found is noted in `kept`.
+//! Not in this module: one bad file (`repair`), what is in the cache at all (`weights`).
+
+mod hashed;
+mod kept;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Instant;
+
+use hashed::{Hashed, hashed};
+use kept::Checked;
+
+use super::cache::RepoCache;
+use super::listing::Entry;
+use super::manifest::{Extent, INDEX, Manifest, is_model, missing_from, unchanged};
+use super::weights::{entries, only_snapshot, other_repository};
+use super::{HubOptions, pull};
+use crate::error::{Error, Kind, Result};
+use crate::event::StepEvents;
+use crate::plan::{PullSnapshot, shell};
+use crate::report::{WeightsChecked, WrongFile, WrongState};
+
+/// How a snapshot is checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Check {
+    /// Sizes and times against the pull's, and not every byte against its hash.
+    pub fast: bool,
+    /// What is wrong is fetched again, and only that.
+    pub repair: bool,
+    /// It must be a whole model: a selection is not enough.
+    pub whole: bool,
+}
+
+/// Checks a snapshot.
+///
+/// # Errors
+/// [`Kind::Hub`] when the snapshot is not there, or a repair cannot fetch.
+pub async fn verify(
+    step: &PullSnapshot,
+    options: HubOptions<'_>,
+    check: Check,
+    events: &StepEvents<'_>,
+) -> Result<WeightsChecked> {
+    let Check { fast, repair, whole } = check;
+    let PullSnapshot { repo, revision, .. } = step;
+    if repair && options.offline {
+        return Err(no_network(repo));
+    }
+    check_directory(step)?;
+    let cache = RepoCache::of(step);
+    let commit = commit(step, &cache)?;
+    let begun = Instant::now();
+    let manifest = cache.manifest(&commit).filter(|manifest| manifest.repo == *repo);
+    let files = entries(&cache, &commit);
+    if files.is_empty() {
+        return Err(Error::new(
+            Kind::Hub,
+            format!("there is nothing of {repo}@{revision} to check"),
+        )
+        .cause("no pull of dsr1 finished there, and no links to blobs tell what files must be")
+        .hint(again(step)));
+    }
+    let bytes = files.iter().map(|file| file.size).sum();
+    let snapshot = cache.snapshot(&commit);
+    let (read, mut wrong) = if fast {
+        let manifest = manifest.as_ref().ok_or_else(|| never_proven(step))?;
+        (Vec::new(), changed(&snapshot, manifest))
+    } else {
+        let read = hashed(&snapshot, &files, events).await?;
+        let wrong = read.iter().filter_map(wrong_file).collect();
+        (read, wrong)
+    };
+    let mut fetched_bytes = 0;
+    let mut repaired = Vec::new();
+    if repair && !wrong.is_empty() {
+        let bad: BTreeSet<&str> = wrong.iter().map(|file| file.path.as_str()).collect();
+        let bad = files.iter().filter(|file| bad.contains(file.path.as_str()));
+        repaired = bad.cloned().collect();
+        fetched_bytes = pull::repair(step, &commit, &repaired, options, events).await?;
+        for file in &mut wrong {
+            file.state = WrongState::Repaired;
+        }
+    }
+    let extent = manifest
+        .as_ref()
+        .map_or(Extent::Unknown, |manifest| manifest.extent);
+    let lacking = if whole || extent != Extent::Part {
+        missing(&snapshot, &files, extent, whole)
+    } else {
+        Vec::new()
+    };
+    let kept = if fast && repaired.is_empty() {
+        Ok(())
+    } else if wrong.len() > repaired.len() {
+        kept::withdraw(&cache, repo, &read, events)
+    } else if lacking.is_empty() {
+        let checked = Checked {
+            repo,
+            cache: &cache,
+            commit: &commit,
+            files: &files,
+            before: manifest.as_ref(),
+            looks: read
+                .iter()
+                .filter_map(|file| Some((&*file.entry.path, file.look?)))
+                .collect(),
+            repaired: repaired.iter().map(|file| &*file.path).collect(),
+        };
+        checked.prove(events)
+    } else {
+        Ok(())
+    };
+    if let Err(error) = kept {
+        // The answer is right all the same: a cache may be somebody else's, or on a disk that is read only.
+        let why = [vec![error.message()], error.causes()].concat().join(": ");
+        events.note(format!("this is not noted in the cache: {why}"));
+    }
+    wrong.extend(lacking);
+    Ok(WeightsChecked {
+        repo: repo.clone(),
+        commit,
+        files: files.len(),
+        part: extent == Extent::Part,
+        bytes,
+        fast,
+        seconds: begun.elapsed().as_secs_f64(),
+        wrong,
+        repaired: repaired.len(),
+        fetched_bytes,
+    })
+}
+
+fn no_network(repo: &str) -> Error {
+    Error::new(Kind::Hub, format!("nothing of {repo} can be repaired"))
+        .cause("HF_HUB_OFFLINE is set: the network is off limits")
+        .hint("unset HF_HUB_OFFLINE, or leave out --repair to check only")
+}
+
+fn never_proven(step: &PullSnapshot) -> Error {
+    let PullSnapshot { repo, revision, .. } = step;
+    Error::new(Kind::Usage, format!("{repo}@{revision} was never proven"))
+        .cause("another client wrote it: there are no sizes and times to compare with")
+        .hint("leave out --fast: then every byte is checked against its hash")
+}
+
+/// Refuses a directory of another repository: its files would be checked against their own hashes, and be right.
+fn check_directory(step: &PullSnapshot) -> Result<()> {
+    let Some((dir, other)) = other_repository(step) else {
+        return Ok(());
+    };
+    let hint = format!(
+        "dsr1 weights verify --local-dir {} checks that",
+        shell::quote(dir)
+    );
+    Err(Error::new(
+        Kind::Usage,
+        format!("`{dir}` holds {other}, and not {}", step.repo),
+    )
+    .hint(hint))
+}
+
+/// The commit that is checked.
+fn commit(step: &PullSnapshot, cache: &RepoCache) -> Result<String> {
+    let PullSnapshot { repo, revision, .. } = step;
+    let commit = cache
+        .commit(revision)
+        .or_else(|| only_snapshot(cache).filter(|_| revision == "main"))
+        .filter(|commit| cache.snapshot(commit).is_dir());
+    commit.ok_or_else(|| {
+        let hint = again(step);
+        let report = match &step.local_dir {
+            Some(dir) => Error::new(Kind::Hub, format!("{repo}@{revision} is not in `{dir}`"))
+                .cause("no pull of dsr1 into it finished"),
+            None => Error::new(Kind::Hub, format!("{repo}@{revision} is not in the cache"))
+                .cause(format!("no snapshot of it in `{}`", step.cache_dir)),
+        };
+        report.hint(hint)
+    })
+}
+
+/// The command that fetches what is checked.
+fn again(step: &PullSnapshot) -> String {
+    let PullSnapshot { repo, revision, .. } = step;
+    let into = step.local_dir.as_ref();
+    let into = into.map_or_else(String::new, |dir| format!(" --local-dir {}", shell::quote(dir)));
+    format!("dsr1 pull {repo} --revision {revision}{into}")
+}
+
+/// What is told of a file that is not right.
+fn wrong_file(file: &Hashed) -> Option<WrongFile> {
+    Some(WrongFile {
+        path: file.entry.path.clone(),
+        why: file.why.clone()?,
+        state: WrongState::Wrong,
+    })
+}
+
+/// What a model needs and `files` lack.
+fn missing(snapshot: &Path, files: &[Entry], extent: Extent, whole: bool) -> Vec<WrongFile> {
+    let paths: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    let lacks = |path: String, why: &str| WrongFile {
+        path,
+        why: why.to_owned(),
+        state: WrongState::Missing,
+    };
+    let why = if extent == Extent::Part {
+        "only a part of the repository was pulled, without it"
+    } else {
+        "the index names it, and the snapshot does not have it"
+    };
+    let shards = missing_from(&snapshot.join(INDEX), &paths);
+    let mut missing: Vec<WrongFile> = shards.into_iter().map(|shard| lacks(shard, why)).collect();
+    if missing.is_empty() && whole && !is_model(&paths) {
+        missing.push(lacks(
+            "config.json".to_owned(),
+            "it or the weights lack: only a part was pulled, or a hub had no more of it",
+        ));
+    }
+    missing
+}
+
+/// Files that do not look as they did when they were proven.
+pub(super) fn changed(snapshot: &Path, manifest: &Manifest) -> Vec<WrongFile> {
+    let files = manifest.files.iter().filter(|file| !unchanged(snapshot, file));
+    files
+        .map(|file| WrongFile {
+            path: file.path.clone(),
+            why: "its size, time or inode changed, or it is gone".to_owned(),
+            state: WrongState::Wrong,
+        })
+        .collect()
+}
