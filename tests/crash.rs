@@ -179,7 +179,7 @@ impl Model {
 
     /// Bytes that a pull from here on has to fetch, and the number of its first request: to be asked for when nobody
     /// fetches. A request of one that was killed may still be on its way to the hub, and is none of the next one's.
-    fn from_here(&self, hub: &Hub, cache: &Path) -> (u64, usize) {
+    fn start_of_next(&self, hub: &Hub, cache: &Path) -> (u64, usize) {
         let mut mark = hub.arrived();
         loop {
             std::thread::sleep(Duration::from_millis(20));

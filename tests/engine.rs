@@ -66,6 +66,12 @@ fn assert_whole_chain(run: &Run) {
             None => panic!("no `{text}` after byte {at}:\n{}", run.stderr),
         }
     }
+    let pulled = run.stderr.lines().find(|line| line.contains("8 files, 745.8 kB"));
+    let is_proven = |line: &str| {
+        // The model is written anew each time, and the same each time: a pull may find its bytes.
+        line.ends_with(", every hash checked") || line.ends_with(", proven, nothing to fetch")
+    };
+    assert!(pulled.is_some_and(is_proven), "{}", run.stderr);
     for text in [
         "READY on http://127.0.0.1:",
         "VERIFIED (wiring",

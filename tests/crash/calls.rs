@@ -63,7 +63,7 @@ fn a_kill_before_any_change_of_the_disk_leaves_nothing_wrong() {
                         }
                         assert_eq!(ended.code, 137, "{when}: {}", ended.stderr);
                         hit += 1;
-                        let (needed, mark) = model.from_here(&hub, &cache);
+                        let (needed, mark) = model.start_of_next(&hub, &cache);
                         run(pull(&home, &hub, &cache, &[])).expect(0);
                         for name in model.assert_whole(&cache, &when) {
                             left.lock().unwrap().insert(name, when.clone());

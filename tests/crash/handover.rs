@@ -33,7 +33,7 @@ fn a_pull_takes_over_from_one_that_is_killed() {
         std::thread::sleep(random.time(Duration::from_millis(500)));
         // It stands still first: what it still brought between the two counts would be in both.
         signal(&first, Signal::STOP);
-        let (needed, mark) = model.from_here(&hub, &cache);
+        let (needed, mark) = model.start_of_next(&hub, &cache);
         kill(first);
         Run::from(second.wait_with_output().unwrap()).expect(0);
         let when = format!("round {round}");
@@ -120,7 +120,7 @@ fn a_kill_while_a_part_changes_hands_costs_no_more_than_a_step() {
             &format!("signal=SIGKILL:when={number}"),
         )
         .expect(137);
-        let (needed, mark) = model.from_here(&hub, &cache);
+        let (needed, mark) = model.start_of_next(&hub, &cache);
         run(pull(&home, &hub, &cache, &[])).expect(0);
         let again = hub.bytes_sent_since(mark) as u64;
         if again > needed {

@@ -53,7 +53,7 @@ fn two_hundred_kills_at_any_time_leave_nothing_wrong_and_cost_no_more_than_a_ste
                     hub.clear();
                     let when = format!("round {round}");
                     assert_eq!(model.wrong(&cache), Vec::<String>::new(), "{when}");
-                    let (phase, (needed, mark)) = (model.phase(&cache), model.from_here(&hub, &cache));
+                    let (phase, (needed, mark)) = (model.phase(&cache), model.start_of_next(&hub, &cache));
                     run(pull(&home, &hub, &cache, &[])).expect(0);
                     let again = hub.bytes_sent_since(mark) as u64;
                     assert!(

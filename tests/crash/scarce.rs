@@ -66,7 +66,7 @@ fn a_disk_that_fills_in_the_middle_keeps_what_is_proven() {
     assert_eq!(model.wrong(&disk.at), Vec::<String>::new());
     hub.clear();
     disk.resize("80m");
-    let (needed, mark) = model.from_here(&hub, &disk.at);
+    let (needed, mark) = model.start_of_next(&hub, &disk.at);
     run(pull(&home, &hub, &disk.at, &[])).expect(0);
     let again = hub.bytes_sent_since(mark) as u64;
     assert!(

@@ -56,7 +56,7 @@ fn signals_at_any_time_end_a_pull_at_once_and_it_goes_on_later() {
             counts.add(&format!("{name} exit {}", ended.code), 1);
             hub.clear();
             assert_eq!(model.wrong(&cache), Vec::<String>::new(), "{when}");
-            let (needed, mark) = model.from_here(&hub, &cache);
+            let (needed, mark) = model.start_of_next(&hub, &cache);
             run(pull(&home, &hub, &cache, &[])).expect(0);
             let again = hub.bytes_sent_since(mark) as u64;
             assert!(again <= needed, "{when}: {again} fetched, {needed} allowed");
@@ -91,7 +91,7 @@ fn a_clock_that_jumps_changes_nothing() {
         // faketime replaces itself with what it runs.
         kill(child);
         hub.clear();
-        let (needed, mark) = model.from_here(&hub, &cache);
+        let (needed, mark) = model.start_of_next(&hub, &cache);
         run(at(after)).expect(0);
         let again = hub.bytes_sent_since(mark) as u64;
         assert!(again <= needed, "{after}: {again} fetched, {needed} allowed");

@@ -3,7 +3,6 @@
 //! Not in this module: which files (`wanted`), one file (`fetch`), the threads (`workers`).
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
