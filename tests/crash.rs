@@ -362,11 +362,11 @@ impl Counts {
     }
 }
 
-/// A pull with something done to its N-th calls. `when` counts in each thread.
-fn injected(home: &Home, hub: &Hub, cache: &Path, calls: &str, what: &str) -> Run {
+/// The command with something done to its calls: `when=N` in `what` counts in each thread.
+fn injected(command: &Command, calls: &str, what: &str, more: &[&str]) -> Command {
     let trace = format!("trace={calls}");
     let inject = format!("inject={calls}:{what}");
-    let strace = [
+    let mut strace = vec![
         "strace",
         "-f",
         "-qqq",
@@ -377,7 +377,14 @@ fn injected(home: &Home, hub: &Hub, cache: &Path, calls: &str, what: &str) -> Ru
         "-e",
         &inject,
     ];
-    run(under(&pull(home, hub, cache, &["--max-workers", "1"]), &strace))
+    strace.extend(more);
+    under(command, &strace)
+}
+
+/// A pull by one worker with something done to its N-th calls.
+fn pull_injected(home: &Home, hub: &Hub, cache: &Path, calls: &str, what: &str) -> Run {
+    let pull = pull(home, hub, cache, &["--max-workers", "1"]);
+    run(injected(&pull, calls, what, &[]))
 }
 
 /// Caches that a pull meets: empty; with what a killed one left; with all blobs and no names for them. The last lets

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use super::{Counts, FOLDER, Model, assert_right_or_loud, copied, injected, names, pull, run, states, under};
+use super::{
+    Counts, FOLDER, Model, assert_right_or_loud, copied, injected, names, pull, pull_injected, run, states,
+};
 use crate::support::Home;
 
 /// System calls that change what is on a disk, by what they do; a `?` is for processors that lack one.
@@ -49,13 +51,8 @@ fn a_kill_before_any_change_of_the_disk_leaves_nothing_wrong() {
                         let home = Home::new();
                         let cache = home.path().join("hub");
                         copied(template, &cache);
-                        let ended = injected(
-                            &home,
-                            &hub,
-                            &cache,
-                            calls,
-                            &format!("signal=SIGKILL:when={number}"),
-                        );
+                        let kill = format!("signal=SIGKILL:when={number}");
+                        let ended = pull_injected(&home, &hub, &cache, calls, &kill);
                         assert_eq!(model.wrong(&cache), Vec::<String>::new(), "{when}");
                         if ended.code == 0 {
                             model.assert_whole(&cache, &when);
@@ -115,7 +112,7 @@ fn errors_of_the_system_are_told_and_leave_nothing_wrong() {
         let cache = home.path().join("hub");
         copied(&state.1, &cache);
         let blobs = names(&cache.join(FOLDER).join("blobs"));
-        let ended = injected(&home, &hub, &cache, calls, what);
+        let ended = pull_injected(&home, &hub, &cache, calls, what);
         // A program whose libraries cannot be opened never begins.
         if ended.code != 127 {
             assert_right_or_loud(&model, &cache, &ended, &when);
@@ -168,22 +165,9 @@ fn a_blob_that_cannot_be_read_now_is_not_removed() {
             .join(&model.oids["model-0.safetensors"]);
         let written = || std::fs::metadata(&blob).and_then(|meta| meta.modified()).ok();
         let before = written();
-        let inject = format!("inject=openat:error={error}");
-        let path = blob.to_str().unwrap();
-        let strace = [
-            "strace",
-            "-f",
-            "-qqq",
-            "-o",
-            "/dev/null",
-            "-P",
-            path,
-            "-e",
-            "trace=openat",
-            "-e",
-            &inject,
-        ];
-        let ended = run(under(&pull(&home, &hub, &cache, &[]), &strace));
+        let pull_once = pull(&home, &hub, &cache, &[]);
+        let only = ["-P", blob.to_str().unwrap()];
+        let ended = run(injected(&pull_once, "openat", &format!("error={error}"), &only));
         assert_right_or_loud(&model, &cache, &ended, error);
         if written() != before {
             removed.push(error);

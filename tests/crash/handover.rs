@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::{
-    Counts, Model, Random, copied, injected, kill, parts, pull, run, signal, spawn, under, wait_until,
+    Counts, Model, Random, copied, injected, kill, parts, pull, pull_injected, run, signal, spawn, wait_until,
 };
 use crate::support::Home;
 use crate::support::Run;
@@ -57,20 +57,8 @@ fn two_pulls_without_working_locks_end_right() {
             let home = Home::new();
             let cache = home.path().join("hub");
             hub.fault("blob/", Fault::Slow(60_000_000), usize::MAX);
-            let inject = format!("inject=flock:{lie}");
-            let strace = [
-                "strace",
-                "-f",
-                "-qqq",
-                "-o",
-                "/dev/null",
-                "-e",
-                "trace=flock",
-                "-e",
-                &inject,
-            ];
             let start = || {
-                let mut command = under(&pull(&home, &hub, &cache, &[]), &strace);
+                let mut command = injected(&pull(&home, &hub, &cache, &[]), "flock", lie, &[]);
                 command
                     .stdout(Stdio::piped())
                     .stderr(Stdio::piped())
@@ -112,14 +100,8 @@ fn a_kill_while_a_part_changes_hands_costs_no_more_than_a_step() {
         let cache = home.path().join("hub");
         copied(&resumed, &cache);
         let calls = "?rename,?renameat,renameat2";
-        injected(
-            &home,
-            &hub,
-            &cache,
-            calls,
-            &format!("signal=SIGKILL:when={number}"),
-        )
-        .expect(137);
+        let kill = format!("signal=SIGKILL:when={number}");
+        pull_injected(&home, &hub, &cache, calls, &kill).expect(137);
         let (needed, mark) = model.start_of_next(&hub, &cache);
         run(pull(&home, &hub, &cache, &[])).expect(0);
         let again = hub.bytes_sent_since(mark) as u64;
