@@ -240,7 +240,8 @@ fn a_wait_before_the_first_file_is_told() {
             run.stderr
         );
         hub.clear();
-        hub.fault("/tree/", Fault::Status(503, "", ""), 9);
+        // Who asks for no pause gets the usual one.
+        hub.fault("/tree/", Fault::Status(503, "Retry-After: 0\r\n", ""), 9);
     }
 }
 
@@ -390,13 +391,16 @@ fn a_proxy_is_named_and_one_that_cannot_be_used_is_refused() {
         run.stderr
     );
     assert!(!run.stderr.contains("s3cret"), "{}", run.stderr);
-    for value in ["http://bad host:1", "nonsense://"] {
+    for (value, seen) in [
+        ("http://bad host:1", "http://bad host:1"),
+        ("nonsense://", "nonsense:"),
+    ] {
         let run = proxied(value).run(&away).expect(2);
         assert!(
             run.stderr
                 .starts_with("[1/1] pull lab/tiny-r1\n[1/1] not finished")
                 && run.stderr.contains(&format!(
-                    "error: `HTTP_PROXY` names no proxy that can be used\ncause: it is `{value}`"
+                    "error: `HTTP_PROXY` names no proxy that can be used\ncause: it is `{seen}`"
                 )),
             "{}",
             run.stderr

@@ -47,6 +47,16 @@ fn of_cdn(hub: &Hub) -> Vec<Asked> {
     hub.asked().into_iter().filter(|asked| asked.on_cdn).collect()
 }
 
+/// Waits until such a stream has ended: that is noted when the hub next sends, which is soon.
+#[track_caller]
+fn wait_for(hub: &Hub, is: impl Fn(&Asked) -> bool) {
+    let begun = Instant::now();
+    while !of_cdn(hub).iter().any(&is) {
+        assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", of_cdn(hub));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// A hub that allows one stream a file: those who would help are refused, and the stream that runs goes on to the end.
 #[test]
 fn helpers_that_are_refused_do_not_cut_the_stream_that_runs() {
@@ -81,13 +91,26 @@ fn a_slow_helper_does_not_hold_the_end() {
     hub.fault(BLOB, faults, 2);
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
-    // Its end is noted when the hub next sends, which is soon.
     let is_cut = |asked: &Asked| asked.range.is_some() && asked.sent < 20_000_000;
+    wait_for(&hub, is_cut);
+}
+
+/// Nor for one to whom nothing comes, however long that would be waited for.
+#[test]
+fn a_silent_helper_does_not_hold_the_end() {
+    const LONG: u64 = 300;
+    let (home, hub, bytes) = of_size(LARGE);
+    let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", LONG.to_string());
+    let faults = Fault::Split(Box::new(Fault::Slow(40_000_000)), Box::new(Fault::Stall(LONG)));
+    hub.fault(BLOB, faults, 2);
     let begun = Instant::now();
-    while !of_cdn(&hub).iter().any(is_cut) {
-        assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", of_cdn(&hub));
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    assert!(
+        of_cdn(&hub).iter().any(|asked| asked.range.is_some()),
+        "nobody helped"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(LONG), "it was waited for");
 }
 
 /// And a file's own stream that is much slower than its helpers' is dialled anew.
@@ -101,11 +124,7 @@ fn a_slow_stream_beside_fast_helpers_is_dialled_anew() {
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
     // Helpers leave it more than a chunk of 32 MiB.
     let is_cut = |asked: &Asked| asked.range.is_none() && asked.sent < 30_000_000;
-    let begun = Instant::now();
-    while !of_cdn(&hub).iter().any(is_cut) {
-        assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", of_cdn(&hub));
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    wait_for(&hub, is_cut);
 }
 
 /// F10: a hub that asks for a pause gets it from all, not only from the one that it told.

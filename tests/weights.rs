@@ -355,6 +355,21 @@ fn a_check_does_not_wait_for_a_pull() {
     verify(&home, &hub, &["--fast"]).expect(0);
 }
 
+/// A check asks nobody: what is wrong with a token or a proxy is of no account, until something is to be fetched.
+#[test]
+fn a_check_needs_no_token() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let home = home
+        .with("HF_TOKEN", "two\nlines")
+        .with("HF_HUB_DOWNLOAD_TIMEOUT", "never")
+        .with("ALL_PROXY", "socks5://h:1");
+    verify(&home, &hub, &[]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+    let run = verify(&home, &hub, &["--repair"]).expect(2);
+    assert!(run.stderr.contains("HF_HUB_DOWNLOAD_TIMEOUT"), "{}", run.stderr);
+}
+
 /// What is written into a lock goes into nothing else that somebody gave its name.
 #[test]
 fn a_lock_is_not_written_through() {

@@ -337,13 +337,21 @@ impl Context {
         Ok((request, facts, [note, why].into_iter().flatten().collect()))
     }
 
-    /// The hub to pull from. What its client would pass over without a word in the environment is said here.
-    pub(super) fn endpoint(&self, args: &HubArgs) -> Result<String> {
+    /// The hub that is about to be asked. What its client would pass over without a word in the environment is said
+    /// here.
+    pub(super) fn hub_to_ask(&self, args: &HubArgs) -> Result<String> {
         let settings = &self.env().hub;
-        settings.check()?;
-        if let Some((text, hint)) = settings.warning() {
-            self.display().event(&Event::Warning { text, hint });
+        if !settings.offline {
+            settings.check()?;
+            if let Some((text, hint)) = settings.warning() {
+                self.display().event(&Event::Warning { text, hint });
+            }
         }
+        self.endpoint(args)
+    }
+
+    /// The hub's URL.
+    pub(super) fn endpoint(&self, args: &HubArgs) -> Result<String> {
         let url = args
             .endpoint
             .clone()

@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
     let mut request = PullRequest {
         repo: model.repo,
         revision: model.revision,
-        endpoint: context.endpoint(&args.hub)?,
+        endpoint: context.hub_to_ask(&args.hub)?,
         license: model.license,
         size_bytes: (model.size_bytes > 0).then_some(model.size_bytes),
         options: pull_options(&args.hub)?,

@@ -24,7 +24,7 @@ pub(super) async fn planned(context: &Context, args: UpArgs) -> Result<(Plan, Up
 
 /// What is asked for, with facts and the choices that were made.
 pub(super) async fn request(context: &Context, args: &UpArgs) -> Result<(UpRequest, Facts, Vec<String>)> {
-    let endpoint = context.endpoint(&args.hub)?;
+    let endpoint = context.hub_to_ask(&args.hub)?;
     let (serve, facts, notes) = context.server_request(&args.server, false).await?;
     let keep = args.keep || serve.profile.goal != Goal::Rehearsal;
     let request = UpRequest {

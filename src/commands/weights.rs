@@ -73,10 +73,15 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     };
     let stack = context.catalog(None)?.stack("cpu")?.clone();
     let facts = context.gather(&stack, None, &Ask::default()).await;
+    let endpoint = if args.repair {
+        context.hub_to_ask(&args.hub)?
+    } else {
+        context.endpoint(&args.hub)?
+    };
     let request = PullRequest {
         repo,
         revision,
-        endpoint: context.endpoint(&args.hub)?,
+        endpoint,
         license: String::new(),
         size_bytes: None,
         options: pull_options(&args.hub)?,

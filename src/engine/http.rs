@@ -18,6 +18,8 @@ use crate::secret::Secret;
 
 /// Time to connect: a hub or server that needs longer is not there.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Longest that a server is left alone because it asks to be.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Largest answer of a hub that is read: a page of a listing has 1000 entries of some 300 bytes; a hub that sends all at
 /// once may have 50 000.
 const MAX_PAGE: u64 = 16 << 20;
@@ -50,7 +52,7 @@ impl Answer {
     }
 
     /// How long the server asks to be left alone: `Retry-After` in seconds (RFC 9110), or the time to the next
-    /// window that `RateLimit: "api";r=0;t=55` states (IETF draft, as hubs send it).
+    /// window that `RateLimit: "api";r=0;t=55` states (IETF draft, as hubs send it); no longer than [`LONGEST_WAIT`].
     pub(super) fn wait(&self) -> Option<Duration> {
         let seconds = |text: &str| text.trim().parse::<u64>().ok().map(Duration::from_secs);
         let limit = |text: &str| {
@@ -60,6 +62,7 @@ impl Answer {
         self.header("retry-after")
             .and_then(seconds)
             .or_else(|| self.header("ratelimit").and_then(limit))
+            .map(|wait| wait.min(LONGEST_WAIT))
     }
 
     /// The body as JSON; `null` when it is none.
@@ -98,7 +101,7 @@ impl Http {
         let (slot, builder) = if is_loopback(url) {
             (&self.local, builder().no_proxy().tls_certs_only([]))
         } else {
-            proxy::check(&self.variables)?;
+            proxy::check(&self.variables, url)?;
             (&self.remote, builder().tls_certs_merge(self.certificates()?))
         };
         if let Some(client) = slot.get() {

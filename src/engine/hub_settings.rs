@@ -2,6 +2,7 @@
 //!
 //! Not in this module: the variables' values (`env` hands them in), what is done with them (`hub`).
 
+use std::num::IntErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use crate::secret::Secret;
 
 /// Name of the variable with the time that no byte is waited for.
 const TIMEOUT: &str = "HF_HUB_DOWNLOAD_TIMEOUT";
+/// Longest such time: a day. Nobody waits longer, and clocks end somewhere.
+const LONGEST: u64 = 86_400;
 /// Name of the variable with the place of the token's file.
 const TOKEN_PATH: &str = "HF_TOKEN_PATH";
 
@@ -37,7 +40,7 @@ impl HubSettings {
         let mut settings = Self {
             endpoint: get("HF_ENDPOINT"),
             offline: is_on(get("HF_HUB_OFFLINE")) || is_on(get("TRANSFORMERS_OFFLINE")),
-            timeout: get(TIMEOUT).map(|text| seconds(&text)),
+            timeout: get(TIMEOUT).and_then(|text| seconds(&text)),
             ..Self::default()
         };
         let variable = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]
@@ -111,12 +114,16 @@ impl HubSettings {
     }
 }
 
-/// A time in whole seconds, as the hub's own client reads it; the text when it is none.
-fn seconds(text: &str) -> std::result::Result<Duration, String> {
-    match text.trim().parse() {
-        Ok(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err(text.to_owned()),
-    }
+/// A time in whole seconds, as the hub's own client reads it (`huggingface_hub` 1.0, `constants.py`: 0 is as if it were
+/// unset); the text when it is none.
+fn seconds(text: &str) -> Option<std::result::Result<Duration, String>> {
+    let seconds = match text.trim().parse::<u64>() {
+        Ok(0) => return None,
+        Ok(seconds) => seconds,
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => LONGEST,
+        Err(_) => return Some(Err(text.to_owned())),
+    };
+    Some(Ok(Duration::from_secs(seconds.min(LONGEST))))
 }
 
 #[cfg(test)]
@@ -166,7 +173,12 @@ mod tests {
     fn a_time_is_whole_seconds() {
         let of = |text: &str| settings(&[(TIMEOUT, text)]);
         assert_eq!(of("7").idle(), Some(Duration::from_secs(7)));
-        for text in ["abc", "0", "-1", "1.5"] {
+        for long in ["18446744073709551615", "99999999999999999999"] {
+            assert_eq!(of(long).idle(), Some(Duration::from_hours(24)));
+        }
+        assert_eq!(of("0").idle(), None);
+        of("0").check().unwrap();
+        for text in ["abc", "-1", "1.5"] {
             let error = of(text).check().unwrap_err();
             assert!(error.message().contains(TIMEOUT), "{text}");
         }

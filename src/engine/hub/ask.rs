@@ -15,8 +15,6 @@ use crate::units;
 const TRIES: u32 = 5;
 /// How long an answer is waited for, unless `HF_HUB_DOWNLOAD_TIMEOUT` says otherwise.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Longest wait for an answer that a hub may ask for.
-const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Silence after which it is said that there is no answer yet.
 const NOTICED: Duration = Duration::from_secs(5);
 /// Least time between two notes of the same wait.
@@ -61,7 +59,7 @@ impl<'a> Questions<'a> {
             };
             let (wait, why) = match answer {
                 Ok(answer) if matches!(answer.status, 408 | 425 | 429 | 500..=599) && number < TRIES => (
-                    answer.wait().unwrap_or(pause).min(LONGEST_WAIT),
+                    answer.wait().unwrap_or_default().max(pause),
                     format!("{} answers {} now", self.endpoint, answer.status),
                 ),
                 Ok(answer) => return Ok(answer),

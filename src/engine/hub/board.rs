@@ -159,12 +159,10 @@ impl Board {
         self.help.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A chunk came, at so many bytes a second: help is welcome.
+    /// A chunk came, at so many bytes a second: help is welcome. A rest that was asked for meanwhile goes on.
     pub(super) fn helped(&self, rate: Option<u64>) {
-        *self.help_so_far() = Help {
-            rate,
-            ..Help::default()
-        };
+        let mut help = self.help_so_far();
+        (help.failed, help.rate) = (0, rate);
     }
 
     /// A chunk came to nothing: nobody helps for as long as the hub asks, or for a while.
@@ -273,5 +271,39 @@ impl UnderWay {
     /// Until a helper is done with a chunk, or some time has passed.
     pub(super) async fn settled(&self) {
         let _ = tokio::time::timeout(LOOK, self.settled.notified()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::hub::listing::Oid;
+
+    /// F10: what one helper was told holds for all, also when another's chunk comes meanwhile.
+    #[test]
+    fn a_rest_that_was_asked_for_is_kept() {
+        let board = Arc::new(Board::default());
+        let entry = Entry {
+            path: "x".to_owned(),
+            size: 10 << 30,
+            oid: Oid::Sha256("ab".repeat(32)),
+            xet: None,
+        };
+        let entered = board.enter(&entry);
+        entered.file.opened(Path::new("x.part"), 0, Vec::new());
+        assert!(board.claim().is_some());
+        board.refused(Some(Duration::from_mins(1)));
+        board.helped(Some(1_000_000));
+        assert!(board.claim().is_none());
+        assert_eq!(board.usual_rate(), Some(1_000_000));
+        // And a request to come back at once is no invitation to spin.
+        let board = Board::default();
+        board.refused(Some(Duration::ZERO));
+        assert!(
+            board
+                .help_so_far()
+                .rests_until
+                .is_some_and(|until| until > Instant::now())
+        );
     }
 }

@@ -27,8 +27,6 @@ const TRIES: u32 = 6;
 const OUTAGE: Duration = Duration::from_mins(5);
 /// Longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Longest wait that a hub may ask for.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Most bytes written before it is looked again how far a file's own worker may go: Xet brings frames of a whole block,
 /// and a helper claims no less than two chunks (`ahead`) from where that worker is.
 const PIECE: usize = 1 << 20;
@@ -98,7 +96,7 @@ impl Patience {
         // Eight streams that broke at once must not all come back at once.
         let pause = pause.min(LONGEST_PAUSE).mul_f64(0.75 + jitter() / 2.0);
         match failure {
-            Failure::Asked(_, wait) if self.tries <= TRIES => Ok(wait.min(LONGEST_WAIT)),
+            Failure::Asked(_, wait) if self.tries <= TRIES => Ok(wait.max(pause)),
             Failure::Unreachable(_) if self.since.elapsed() < OUTAGE => Ok(pause),
             Failure::Again(_) if self.tries < TRIES => Ok(pause),
             Failure::Slow => Ok(Duration::ZERO),
@@ -227,10 +225,7 @@ impl Fetcher {
                 run.redials += 1;
             }
             Failure::Asked(_, wait) if wait > Duration::from_secs(2) => {
-                self.say(format!(
-                    "the hub asks to wait {} s",
-                    wait.min(LONGEST_WAIT).as_secs()
-                ));
+                self.say(format!("the hub asks to wait {} s", wait.as_secs()));
             }
             _ => {}
         }
@@ -355,7 +350,7 @@ impl Fetcher {
                 way.reached(part.at());
                 self.counts.done.fetch_add(piece.len() as u64, Ordering::Relaxed);
                 if part.at() >= limit {
-                    if let (None, Some(mean)) = (way.rate(), watch.mean(Duration::ZERO)) {
+                    if let (None, Some(mean)) = (way.rate(), watch.mean()) {
                         way.comes_at(mean);
                     }
                     return Ok(());
@@ -377,5 +372,28 @@ impl Fetcher {
             source: Arc::new(self.source.alone()),
             ..self.clone()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    /// F10: a hub that asks for more is given more, and one that asks for nothing is not stormed.
+    #[test]
+    fn a_pause_is_as_long_as_was_asked_for_and_never_shorter_than_ours() {
+        let asked = |seconds| {
+            let error = Error::new(Kind::Hub, "busy");
+            Failure::Asked(error, Duration::from_secs(seconds))
+        };
+        let mut patience = Patience::new(0);
+        let pauses = (0..TRIES).map(|_| patience.after(asked(0), 0));
+        let pauses: Vec<Duration> = pauses.map(|pause| pause.unwrap()).collect();
+        assert!(pauses[0] >= Duration::from_millis(150), "{pauses:?}");
+        assert!(pauses.windows(2).all(|two| two[0] < two[1]), "{pauses:?}");
+        assert!(patience.after(asked(0), 0).is_err());
+        let mut patience = Patience::new(0);
+        assert_eq!(patience.after(asked(60), 0).ok(), Some(Duration::from_mins(1)));
     }
 }

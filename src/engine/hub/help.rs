@@ -3,18 +3,19 @@
 //! Not in this module: who gets which chunk (`ahead`).
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ahead::Ahead;
 use super::board::Claim;
 use super::fetch::Fetcher;
-use super::fetch::LONGEST_WAIT;
 use super::part::PartChunk;
 use super::source::{Failure, Via, broken};
 use super::watch::{SLOWER, Watch};
 
 /// How long a stream is watched before it is called slow.
 const TRIAL: Duration = Duration::from_secs(2);
+/// How often it is looked whether a chunk is still of use, while nothing comes.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Fetcher {
     /// Helps as long as it is let: a file whose part is not open yet, or whose chunk turns out wrong, needs help later.
@@ -43,7 +44,7 @@ impl Fetcher {
                 }
                 match failure {
                     Failure::Slow => {}
-                    Failure::Asked(_, wait) => self.board.refused(Some(wait.min(LONGEST_WAIT))),
+                    Failure::Asked(_, wait) => self.board.refused(Some(wait)),
                     _ => self.board.refused(None),
                 }
             }
@@ -59,7 +60,9 @@ impl Fetcher {
         let Claim { file, from, to, .. } = claim;
         let entry = &file.entry;
         let mut chunk = PartChunk::open(&claim.part, *from).map_err(Failure::Final)?;
-        let mut arriving = self.source.open(entry, (*from, *to), None, via).await?;
+        let begun = Instant::now();
+        let opening = self.source.open(entry, (*from, *to), None, via);
+        let mut arriving = while_useful(claim, begun, *from, opening).await?;
         if arriving.skip > 0 {
             // The server sends all of the file for each part of it: help would cost more than it brings.
             file.with(Ahead::close);
@@ -67,12 +70,8 @@ impl Fetcher {
         }
         let mut watch = Watch::new(self.source.idle());
         while chunk.at() < *to {
-            if file.with(|ahead| ahead.is_closed()) || (file.is_at(*from) && is_slow(&watch, file.rate())) {
-                // What comes is of no use any more, or its own worker, which waits for it, is faster.
-                return Err(Failure::Slow);
-            }
-            let next = self.next(&mut watch, entry, &mut arriving).await?;
-            let Some(bytes) = next else {
+            let next = self.next(&mut watch, entry, &mut arriving);
+            let Some(bytes) = while_useful(claim, begun, chunk.at(), next).await? else {
                 return Err(Failure::Again(broken(
                     entry,
                     "the connection ended before the last byte",
@@ -84,12 +83,48 @@ impl Fetcher {
             *counted += bytes.len() as u64;
             self.counts.done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
-        Ok((chunk, watch.mean(Duration::ZERO)))
+        Ok((chunk, watch.mean()))
     }
 }
 
-/// Whether a stream is much slower than the file's own.
-fn is_slow(watch: &Watch, own: Option<u64>) -> bool {
-    let mean = watch.mean(TRIAL);
-    mean.zip(own).is_some_and(|(mean, own)| mean < own / SLOWER)
+/// What `work` on a chunk comes to, unless the chunk is of no use from here any more: the file is done with, or its own
+/// worker, which waits for the chunk, is faster. A hub that is silent must not make that one wait.
+async fn while_useful<T>(
+    claim: &Claim,
+    begun: Instant,
+    at: u64,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let Claim { file, from, .. } = claim;
+    tokio::pin!(work);
+    loop {
+        let is_late = file.is_at(*from) && is_slow(begun.elapsed(), at - from, file.rate());
+        if is_late || file.with(|ahead| ahead.is_closed()) {
+            return Err(Failure::Slow);
+        }
+        if let Ok(done) = tokio::time::timeout(LOOK, &mut work).await {
+            return done;
+        }
+    }
+}
+
+/// Whether a stream that brought so many bytes is much slower than the file's own, in bytes a second.
+fn is_slow(elapsed: Duration, bytes: u64, own: Option<u64>) -> bool {
+    let mean = u128::from(bytes) * 1000 / elapsed.as_millis().max(1);
+    elapsed >= TRIAL && own.is_some_and(|own| mean < u128::from(own / SLOWER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silent_stream_is_slow_after_its_trial() {
+        let own = Some(40_000_000);
+        assert!(!is_slow(Duration::from_secs(1), 0, own));
+        assert!(is_slow(Duration::from_secs(2), 0, own));
+        assert!(is_slow(Duration::from_secs(4), 39_000_000, own));
+        assert!(!is_slow(Duration::from_secs(4), 41_000_000, own));
+        assert!(!is_slow(Duration::from_secs(9), 0, None));
+    }
 }

@@ -79,11 +79,10 @@ impl Watch {
         Ok(Some(bytes))
     }
 
-    /// Bytes a second since the stream began, once that is some time ago.
-    pub(super) fn mean(&self, after: Duration) -> Option<u64> {
-        let elapsed = self.begun.elapsed();
-        let mean = u128::from(self.all) * 1000 / elapsed.as_millis().max(1);
-        u64::try_from(mean).ok().filter(|_| elapsed >= after)
+    /// Bytes a second since the stream began.
+    pub(super) fn mean(&self) -> Option<u64> {
+        let mean = u128::from(self.all) * 1000 / self.begun.elapsed().as_millis().max(1);
+        u64::try_from(mean).ok()
     }
 
     /// Counts bytes; at the end of a window the rate in it, in bytes a second.
