@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, OFlags, flock, fstatfs};
+use rustix::fs::{FlockOperation, OFlags, flock, fstatfs, statfs};
 use rustix::io::Errno;
 
 use crate::error::{At, Kind, Result};
@@ -82,6 +82,11 @@ fn held_by(file: &File) -> String {
     } else {
         String::new()
     }
+}
+
+/// Whether a lock in this directory keeps everybody out.
+pub(super) fn is_local(dir: &Path) -> bool {
+    statfs(dir).is_ok_and(|at| LOCAL.contains(&at.f_type))
 }
 
 /// What came of the attempt to take a lock.

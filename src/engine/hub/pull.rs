@@ -17,7 +17,7 @@ use super::listing::Entry;
 use super::manifest::{Extent, Proven, Publication, check_snapshot, pulled, unchanged};
 use super::proven::ProvenLog;
 use super::source::{Limit, Source};
-use super::space::{check_space, destination, missing_bytes};
+use super::space::{check_space, destination, elsewhere, missing_bytes};
 use super::twins::copy_twins;
 use super::wanted::{check_model, name, wanted};
 use super::weights::other_repository;
@@ -65,6 +65,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         missing_bytes(&cache, &wanted.entries),
         host::free_bytes(destination(step)),
         destination(step),
+        elsewhere(&cache),
     )?;
     let (notes, said) = mpsc::unbounded_channel();
     let fetcher = fetcher(step, &cache, &wanted.commit, &wanted.entries, options, notes)?;

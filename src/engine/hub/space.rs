@@ -3,10 +3,12 @@
 //! Not in this module: the reservation of each file's space (`part`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use super::cache::RepoCache;
 use super::listing::Entry;
-use super::part::{self, parts};
+use super::part::{self, is_of_here, parts};
 use crate::error::{Error, Kind, Result};
 use crate::plan::PullSnapshot;
 use crate::units::Bytes;
@@ -16,20 +18,43 @@ pub(super) fn destination(step: &PullSnapshot) -> &str {
     step.local_dir.as_deref().unwrap_or(&step.cache_dir)
 }
 
-/// Bytes that unfinished files take, by hash.
-pub(super) fn taken(cache: &RepoCache) -> BTreeMap<String, u64> {
-    use std::os::unix::fs::MetadataExt;
-    // A part has its space reserved: what counts is what it takes, and not how long it is.
-    parts(&cache.parts())
-        .filter_map(|(oid, _, path)| Some((oid, std::fs::metadata(path).ok()?.blocks() * 512)))
-        .collect()
+/// Bytes that unfinished files take, by hash, as far as a pull writes on in them: what it copies from another host's it
+/// needs once more.
+fn taken(cache: &RepoCache) -> BTreeMap<String, u64> {
+    let mut taken = BTreeMap::new();
+    for (oid, owner, path) in parts(&cache.parts()) {
+        if is_of_here(cache, &owner) {
+            most(&mut taken, oid, blocks(&path));
+        }
+    }
+    taken
+}
+
+/// Bytes that unfinished files of other hosts take.
+pub(super) fn elsewhere(cache: &RepoCache) -> u64 {
+    let dir = cache.parts();
+    let theirs = parts(&dir).filter(|(_, owner, _)| !is_of_here(cache, owner));
+    theirs.map(|(_, _, path)| blocks(&path)).sum()
 }
 
 /// Bytes of unfinished files that a pull will go on from, by hash.
 pub(super) fn kept(cache: &RepoCache) -> BTreeMap<String, u64> {
-    parts(&cache.parts())
-        .map(|(oid, _, path)| (oid, part::kept(&path)))
-        .collect()
+    let mut kept = BTreeMap::new();
+    for (oid, _, path) in parts(&cache.parts()) {
+        most(&mut kept, oid, part::kept(&path));
+    }
+    kept
+}
+
+/// Of several of one file, the largest counts.
+fn most(found: &mut BTreeMap<String, u64>, oid: String, bytes: u64) {
+    let most = found.entry(oid).or_default();
+    *most = bytes.max(*most);
+}
+
+/// Bytes that a file takes: a part has its space reserved, and how long it is says less.
+pub(super) fn blocks(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |meta| meta.blocks() * 512)
 }
 
 /// Bytes of a file that are on the disk, proven or not; `unfinished` says how much of a part counts.
@@ -52,15 +77,27 @@ pub(super) const fn with_margin(missing: u64) -> u64 {
     missing + missing / 20
 }
 
-/// Refuses before the first byte when the disk cannot hold what is missing and a margin.
-pub(super) fn check_space(missing: u64, free: Option<u64>, dir: &str) -> Result<()> {
+/// Refuses before the first byte when the disk cannot hold what is missing and a margin. `elsewhere` is what unfinished
+/// files of other hosts take of it.
+pub(super) fn check_space(missing: u64, free: Option<u64>, dir: &str, elsewhere: u64) -> Result<()> {
     let wanted = with_margin(missing);
-    match free {
-        Some(free) if free < wanted => Err(Error::new(Kind::Host, format!("not enough disk at `{dir}`"))
-            .cause(format!("need {}, {} free", Bytes(wanted), Bytes(free)))
-            .hint("point HF_HOME or --local-dir at a larger disk")),
-        _ => Ok(()),
-    }
+    let Some(free) = free.filter(|free| *free < wanted) else {
+        return Ok(());
+    };
+    let error = Error::new(Kind::Host, format!("not enough disk at `{dir}`")).cause(format!(
+        "need {}, {} free",
+        Bytes(wanted),
+        Bytes(free)
+    ));
+    let error = if elsewhere > 0 {
+        error.cause(format!(
+            "pulls that other hosts began take {} of it",
+            Bytes(elsewhere)
+        ))
+    } else {
+        error
+    };
+    Err(error.hint("point HF_HOME or --local-dir at a larger disk"))
 }
 
 #[cfg(test)]
@@ -69,12 +106,12 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_too_small_is_refused_before_the_first_byte() {
-        let error = check_space(100_000_000_000, Some(100_000_000_000), "/x").unwrap_err();
+        let error = check_space(100_000_000_000, Some(100_000_000_000), "/x", 0).unwrap_err();
         assert_eq!(
             (error.kind(), error.causes()),
             (Kind::Host, vec!["need 105.0 GB, 100.0 GB free".to_owned()])
         );
-        check_space(100, Some(105), "/x").unwrap();
-        check_space(100, None, "/x").unwrap();
+        check_space(100, Some(105), "/x", 0).unwrap();
+        check_space(100, None, "/x", 0).unwrap();
     }
 }

@@ -11,7 +11,7 @@ use super::proven::ProvenLog;
 use super::space::{destination, here, kept, missing_bytes, with_margin};
 use super::wanted::wanted;
 use super::{HubOptions, remote};
-use crate::engine::host;
+use crate::engine::{files, host};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, PullSnapshot};
 use crate::report::{PullSurvey, SurveyedFile};
@@ -29,6 +29,9 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<Pull
     let found = remote::revision(step, options).await?;
     let wanted = wanted(step, found, options).await?;
     let cache = RepoCache::of(step);
+    // As the pull will be, once it holds the lock.
+    let is_alone = files::is_local(cache.root());
+    let cache = cache.alone(is_alone);
     let log = ProvenLog::open(&cache.parts());
     let manifest = cache.manifest(&wanted.commit);
     let kept = kept(&cache);

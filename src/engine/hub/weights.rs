@@ -11,7 +11,7 @@ use super::manifest::{Extent, Manifest, Proven, commit_of};
 use super::mirror::collect;
 use super::part::{self, owner, parts};
 use super::verify::changed;
-use super::{pull, tidy};
+use super::{pull, space, tidy};
 use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
@@ -58,17 +58,15 @@ fn described(cache_dir: &Path, repo: &str) -> WeightsRepo {
         .collect();
     snapshots.sort_by(|a, b| a.commit.cmp(&b.commit));
     let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
-    let taken = |path: &Path| {
-        use std::os::unix::fs::MetadataExt;
-        std::fs::metadata(path).map_or(0, |meta| meta.blocks() * 512)
-    };
     WeightsRepo {
         repo: repo.to_owned(),
         path: cache.root().to_string_lossy().into_owned(),
         bytes: names(&cache.blobs())
             .map(|name| size(&cache.blobs().join(name)))
             .sum(),
-        unfinished_bytes: parts(&cache.parts()).map(|(_, _, path)| taken(&path)).sum(),
+        unfinished_bytes: parts(&cache.parts())
+            .map(|(_, _, path)| space::blocks(&path))
+            .sum(),
         snapshots,
     }
 }

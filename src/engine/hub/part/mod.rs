@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 
 pub(super) use chunk::PartChunk;
 use owner::adopt;
-pub(super) use owner::{ABANDONED, is_owned, owner, parts, remove, take_over};
+pub(super) use owner::{ABANDONED, is_of_here, is_owned, owner, parts, remove, take_over};
 use record::{LINE, ahead_of, read_ahead, read_line, record_of, write_line};
 pub(super) use record::{kept, read_record};
 
@@ -323,6 +323,7 @@ mod tests {
     use super::owner::{host, started};
     use super::*;
     use crate::engine::hub::listing::Oid;
+    use crate::engine::hub::space::{elsewhere, missing_bytes};
 
     fn cache() -> (tempfile::TempDir, RepoCache) {
         let dir = tempfile::tempdir().unwrap();
@@ -382,31 +383,104 @@ mod tests {
         assert_eq!(read_record(&cache.record(&entry)).last().unwrap().0, entry.size);
     }
 
+    /// A part of `entry` with these bytes, as another host left it so long ago.
+    fn left_elsewhere(cache: &RepoCache, entry: &Entry, host: &str, bytes: &[u8], ago: Duration) -> PathBuf {
+        // In another cache, where nobody left anything.
+        let (_dir, own) = self::cache();
+        let mut part = Part::open(&own, entry).unwrap();
+        part.write(bytes).unwrap();
+        let path = part.path.clone();
+        drop(part);
+        let far = cache.parts().join(format!("{}.{host}.7-7.part", entry.oid.hex()));
+        std::fs::rename(record_of(&path), record_of(&far)).unwrap();
+        std::fs::rename(&path, &far).unwrap();
+        let open = OpenOptions::new().write(true).open(&far).unwrap();
+        open.set_modified(SystemTime::now() - ago).unwrap();
+        far
+    }
+
     /// Another host may wake up and go on writing to what it has open.
     #[tokio::test]
     async fn what_another_host_abandoned_is_copied_and_left_to_it() {
         let (_dir, cache) = cache();
         let bytes = noise(9 << 20);
         let entry = entry(&bytes);
-        let mut part = Part::open(&cache, &entry).unwrap();
-        part.write(&bytes[..8 << 20]).unwrap();
-        let (path, kept) = (part.path.clone(), part.at());
-        drop(part);
-        let far = cache
-            .parts()
-            .join(format!("{}.elsewhere.7-7.part", entry.oid.hex()));
-        std::fs::rename(record_of(&path), record_of(&far)).unwrap();
-        std::fs::rename(&path, &far).unwrap();
+        let far = left_elsewhere(&cache, &entry, "elsewhere", &bytes[..8 << 20], 2 * ABANDONED);
         let open = OpenOptions::new().write(true).open(&far).unwrap();
-        open.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
-
         let mut part = Part::open(&cache, &entry).unwrap();
-        assert_eq!((part.at(), part.path == far), (kept, false));
+        assert_eq!((part.at(), part.path == far), (8 << 20, false));
+        assert!(far.exists());
         part.write(&bytes[8 << 20..]).unwrap();
         let place = cache.place(&entry);
         part.publish(&place, &cache.record(&entry)).unwrap();
         open.set_len(5).unwrap();
         assert_eq!(std::fs::read(place).unwrap(), bytes);
+    }
+
+    /// Space is reserved, and helpers write at the far end: neither is copied for the holes that it leaves.
+    #[tokio::test]
+    async fn a_copy_takes_no_more_than_what_is_proven() {
+        const SIZE: u64 = 1 << 30;
+        let (_dir, cache) = cache();
+        let bytes = noise(8 << 20);
+        let entry = Entry {
+            size: SIZE,
+            ..entry(&bytes)
+        };
+        let far = left_elsewhere(&cache, &entry, "elsewhere", &bytes, 2 * ABANDONED);
+        let mut chunk = PartChunk::open(&far, SIZE - (4 << 20)).unwrap();
+        chunk.write(&bytes[..4 << 20]).unwrap();
+        chunk.finish();
+        let open = OpenOptions::new().write(true).open(&far).unwrap();
+        open.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
+        let ours = adopt(&cache, &entry);
+        let blocks = |path: &Path| std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap()) * 512;
+        assert_eq!((kept(&ours), kept(&far)), (12 << 20, 12 << 20));
+        assert!(blocks(&ours) < 16 << 20, "{} of {}", blocks(&ours), blocks(&far));
+        let mut part = Part::open(&cache, &entry).unwrap();
+        assert_eq!(part.at(), 8 << 20);
+        let [(from, to, _)] = part.take_recovered()[..] else {
+            panic!("the chunk is lost");
+        };
+        assert_eq!((from, to), (SIZE - (4 << 20), SIZE));
+    }
+
+    /// Hosts come and go: what they leave does not grow, and what is still good for something stays.
+    #[tokio::test]
+    async fn what_other_hosts_left_long_ago_is_removed() {
+        let (_dir, cache) = cache();
+        let bytes = noise(9 << 20);
+        let entry = entry(&bytes);
+        let left =
+            |host: &str, mib: usize, ago| left_elsewhere(&cache, &entry, host, &bytes[..mib << 20], ago);
+        let day = Duration::from_hours(24);
+        let (best, other) = (left("best", 8, day), left("other", 5, day));
+        let young = left("young", 4, 2 * ABANDONED);
+        let busy = left("busy", 4, Duration::ZERO);
+        let part = Part::open(&cache, &entry).unwrap();
+        assert_eq!(part.at(), 8 << 20);
+        assert_eq!(
+            [best, other, young, busy].map(|path| path.exists()),
+            [false, false, true, true]
+        );
+        assert_eq!(parts(&cache.parts()).count(), 3);
+    }
+
+    /// Room for a copy is needed anew; what was begun here is written on.
+    #[tokio::test]
+    async fn what_another_host_has_is_not_here() {
+        let (_dir, cache) = cache();
+        let bytes = noise(9 << 20);
+        let entry = entry(&bytes);
+        let entries = std::slice::from_ref(&entry);
+        left_elsewhere(&cache, &entry, "elsewhere", &bytes[..8 << 20], 2 * ABANDONED);
+        assert_eq!(missing_bytes(&cache, entries), 9 << 20);
+        assert!(elsewhere(&cache) >= 8 << 20);
+        let alone = cache.clone().alone(true);
+        assert!(missing_bytes(&alone, entries) <= 1 << 20);
+        assert_eq!(elsewhere(&alone), 0);
+        drop(Part::open(&cache, &entry).unwrap());
+        assert_eq!(missing_bytes(&cache, entries), 0, "its space is reserved");
     }
 
     #[tokio::test]

@@ -2,17 +2,23 @@
 //!
 //! Not in this module: what is in it (the parent, `record`).
 
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::OFlags;
+
 use super::super::cache::RepoCache;
 use super::super::listing::Entry;
-use super::record::{ahead_of, kept, record_of};
+use super::record::{ahead_of, kept, record_of, told};
 
 /// A part of another host that nobody wrote to for this long has lost its owner.
 pub(in crate::engine::hub) const ABANDONED: Duration = Duration::from_mins(2);
+/// And after so long nobody is expected back: one that lives says so every few seconds, also while it waits.
+const FORGOTTEN: Duration = Duration::from_hours(1);
+
 /// This process, as parts name it: host, process id, start time. A process id alone comes back.
 pub(in crate::engine::hub) fn owner() -> String {
     let pid = std::process::id();
@@ -53,17 +59,12 @@ pub(in crate::engine::hub) fn is_owned(cache: &RepoCache, name: &str, path: &Pat
     if cache.is_alone() {
         return false;
     }
-    let changed = std::fs::symlink_metadata(path).and_then(|meta| meta.modified());
-    changed.is_ok_and(|when| {
-        let age = SystemTime::now().duration_since(when);
-        // A clock that is behind says nothing about age.
-        age.map_or(true, |age| age < ABANDONED)
-    })
+    path.exists() && !is_older(path, ABANDONED)
 }
 
 /// Where our part of `entry` is; one that lost its owner is taken over, first that of which most is proven. A rename has
-/// one winner. What another host may still have open is copied instead, and stays until the file is done: whoever wakes
-/// up late writes to a file of its own.
+/// one winner. What another host may still have open is copied instead, and stays for a while: whoever wakes up late
+/// writes to a file of its own, and not to bytes that were hashed here already.
 pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
     let dir = cache.parts();
     let ours = dir.join(format!("{}.{}.part", entry.oid.hex(), owner()));
@@ -73,27 +74,46 @@ pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
     let mut orphans: Vec<(u64, bool, PathBuf)> = parts(&dir)
         .filter(|(oid, owner, path)| oid == entry.oid.hex() && !is_owned(cache, owner, path))
         .filter(|(_, _, path)| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file()))
-        .map(|(_, owner, path)| (kept(&path), is_dead(cache, &owner), path))
+        .map(|(_, owner, path)| (kept(&path), is_of_here(cache, &owner), path))
         .collect();
     orphans.sort();
     let mut is_there = false;
-    while let Some((_, is_dead, orphan)) = orphans.pop() {
-        if !is_there {
-            is_there = if is_dead {
+    while let Some((kept, is_of_here, orphan)) = orphans.pop() {
+        let was_there = is_there;
+        if !was_there {
+            is_there = if is_of_here {
                 take(&orphan, &ours)
             } else {
-                copy(&orphan, &ours)
+                kept > 0 && copy(&orphan, &ours)
             };
-        } else if is_dead {
+        }
+        // What could not be taken or copied now is still good for something.
+        let is_spare = if is_of_here {
+            was_there
+        } else {
+            is_older(&orphan, FORGOTTEN) && (is_there || kept == 0)
+        };
+        if is_spare {
             remove(&orphan);
         }
     }
     ours
 }
 
-/// Whether nobody can have a part of this owner open: it ran here and ended, or no two run at once.
-fn is_dead(cache: &RepoCache, owner: &str) -> bool {
+/// Whether no process of another host can have a part of this owner open: it ran here, or no two run at once.
+pub(in crate::engine::hub) fn is_of_here(cache: &RepoCache, owner: &str) -> bool {
     cache.is_alone() || owner.rsplit_once('.').is_none_or(|(on, _)| on == host())
+}
+
+/// Whether nobody wrote to a file for so long, as far as this host's clock tells.
+fn is_older(path: &Path, age: Duration) -> bool {
+    let changed = std::fs::symlink_metadata(path).and_then(|meta| meta.modified());
+    // A clock that is behind says nothing about age.
+    changed.is_ok_and(|when| {
+        SystemTime::now()
+            .duration_since(when)
+            .is_ok_and(|found| found >= age)
+    })
 }
 
 /// Gives an orphan our name; whether it was ours to give. What lies beside it gets the name first, as a copy: a kill
@@ -108,14 +128,30 @@ fn take(orphan: &Path, ours: &Path) -> bool {
     taken
 }
 
-/// Copies an orphan and what lies beside it; whether all of it could be.
+/// Copies what is proven of an orphan, and what proves it; whether all of that could be. Where nothing was written yet
+/// nothing is: a part has its space reserved, and may have chunks at its far end.
 fn copy(orphan: &Path, ours: &Path) -> bool {
     copy_beside(orphan, ours);
-    let copied = std::fs::copy(orphan, ours).is_ok();
+    let copied = copy_ranges(orphan, ours).is_ok();
     if !copied {
         remove(ours);
     }
     copied
+}
+
+fn copy_ranges(from: &Path, to: &Path) -> io::Result<()> {
+    // What is told beside the copy: more may be told beside the other meanwhile.
+    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    let mut from = OpenOptions::new().read(true).custom_flags(nofollow).open(from)?;
+    let length = from.metadata()?.len();
+    let ranges = told(to, length);
+    let mut to = File::create(to)?;
+    for (start, end) in ranges {
+        from.seek(SeekFrom::Start(start))?;
+        to.seek(SeekFrom::Start(start))?;
+        io::copy(&mut (&from).take(end - start), &mut to)?;
+    }
+    Ok(())
 }
 
 fn copy_beside(from: &Path, to: &Path) {

@@ -13,6 +13,7 @@ use super::super::hash::Bytes32;
 pub(super) const LINE: usize = 40;
 /// One line of what helpers wrote: from, to, and a SHA-256.
 const AHEAD_LINE: usize = 48;
+
 /// A line's place and digest.
 pub(super) fn read_line(line: &[u8]) -> (u64, Bytes32) {
     let (mut place, mut digest) = ([0; 8], Bytes32::default());
@@ -72,13 +73,20 @@ pub(super) fn note_ahead(part: &Path, from: u64, to: u64, digest: Bytes32) {
 
 /// Bytes of a part that its record, and those of its helpers, say are there.
 pub(in crate::engine::hub) fn kept(part: &Path) -> u64 {
-    let at = read_record(&record_of(part))
-        .last()
-        .map_or(0, |(place, _)| *place);
     // A copy that was killed is shorter than what is told of it.
     let length = std::fs::metadata(part).map_or(0, |meta| meta.len());
+    told(part, length).iter().map(|(from, to)| to - from).sum()
+}
+
+/// The ranges of which is told beside a part of `length` bytes that they are there: what its own worker wrote, and the
+/// chunks of its helpers.
+pub(super) fn told(part: &Path, length: u64) -> Vec<(u64, u64)> {
+    let record = read_record(&record_of(part));
+    let places = record.iter().map(|(place, _)| *place);
+    let at = places.take_while(|place| *place <= length).last().unwrap_or(0);
     let chunks = read_ahead(&ahead_of(part), at, length);
-    at.min(length) + chunks.iter().map(|(from, to, _)| to - from).sum::<u64>()
+    let chunks = chunks.iter().map(|(from, to, _)| (*from, *to));
+    [(0, at)].into_iter().filter(|_| at > 0).chain(chunks).collect()
 }
 
 #[cfg(test)]
