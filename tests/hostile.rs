@@ -15,34 +15,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::hub::{Fault, Hub, RepoFile, entry, noise, small_model};
+use support::pulled::{REPO, pull, setup, verify};
 use support::{Home, Run};
 
-const REPO: &str = "lab/tiny-r1";
 const PRECIOUS: &str = "the user's own, and longer";
 
-fn setup() -> (Home, Hub) {
-    (Home::new(), Hub::new(REPO, small_model()))
-}
-
-fn pull(home: &Home, endpoint: &str, more: &[&str]) -> Run {
-    let mut args = vec!["pull", REPO, "--endpoint", endpoint, "--progress", "plain"];
-    args.extend(more);
-    home.run(&args)
-}
-
 fn repair(home: &Home, hub: &Hub, dir: &str) -> Run {
-    home.run(&[
-        "weights",
-        "verify",
-        REPO,
-        "--local-dir",
-        dir,
-        "--repair",
-        "--endpoint",
-        &hub.endpoint,
-        "--progress",
-        "plain",
-    ])
+    verify(home, hub, &["--local-dir", dir, "--repair"])
 }
 
 fn read(path: &Path) -> String {
@@ -58,7 +37,7 @@ fn a_pull_removes_nothing_behind_a_linked_directory() {
     std::fs::create_dir_all(&own).unwrap();
     std::fs::write(own.join("notes.md"), PRECIOUS).unwrap();
     symlink(&own, dir.join("figures")).unwrap();
-    let _ = pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]);
+    let _ = pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]);
     assert_eq!(read(&own.join("notes.md")), PRECIOUS);
 }
 
@@ -66,7 +45,7 @@ fn a_pull_removes_nothing_behind_a_linked_directory() {
 fn a_repair_moves_nothing_from_behind_a_linked_directory() {
     let (home, hub) = setup();
     let (dir, own) = (home.path().join("d"), home.path().join("own"));
-    pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]).expect(0);
+    pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(0);
     std::fs::remove_dir_all(dir.join("figures")).unwrap();
     std::fs::create_dir_all(&own).unwrap();
     std::fs::write(own.join("notes.md"), PRECIOUS).unwrap();
@@ -79,7 +58,7 @@ fn a_repair_moves_nothing_from_behind_a_linked_directory() {
 fn a_repair_does_not_write_through_a_linked_file() {
     let (home, hub) = setup();
     let (dir, own) = (home.path().join("d"), home.path().join("own.txt"));
-    pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]).expect(0);
+    pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(0);
     std::fs::write(&own, PRECIOUS).unwrap();
     std::fs::remove_file(dir.join("config.json")).unwrap();
     symlink(&own, dir.join("config.json")).unwrap();
@@ -93,7 +72,7 @@ fn a_repair_does_not_write_through_a_linked_file() {
 fn a_repair_that_says_it_is_done_is_done_when_the_file_was_a_relative_link() {
     let (home, hub) = setup();
     let dir = home.path().join("d");
-    pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]).expect(0);
+    pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(0);
     std::fs::write(home.path().join("own.txt"), PRECIOUS).unwrap();
     std::fs::remove_file(dir.join("config.json")).unwrap();
     symlink("../own.txt", dir.join("config.json")).unwrap();
@@ -109,7 +88,7 @@ fn a_repair_that_fails_leaves_a_hard_link_of_the_file_alone() {
     files.insert("w.dat".to_owned(), RepoFile { bytes, large: true });
     let (home, hub) = (Home::new(), Hub::new(REPO, files));
     let (dir, kept) = (home.path().join("d"), home.path().join("kept"));
-    pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]).expect(0);
+    pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(0);
     std::fs::hard_link(dir.join("w.dat"), &kept).unwrap();
     let mut bytes = std::fs::read(&kept).unwrap();
     bytes[100] ^= 1;
@@ -126,7 +105,7 @@ fn one_answer_that_says_no_does_not_cost_the_whole_file_in_a_repair() {
     files.insert("w.dat".to_owned(), RepoFile { bytes, large: true });
     let (home, hub) = (Home::new(), Hub::new(REPO, files));
     let dir = home.path().join("d");
-    pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]).expect(0);
+    pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(0);
     let mut bytes = std::fs::read(dir.join("w.dat")).unwrap();
     bytes[100] ^= 1;
     std::fs::write(dir.join("w.dat"), bytes).unwrap();
@@ -147,7 +126,7 @@ fn a_repository_does_not_write_into_dot_git() {
     let dir = home.path().join("d");
     std::fs::create_dir_all(dir.join(".git")).unwrap();
     std::fs::write(dir.join(".git/config"), PRECIOUS).unwrap();
-    pull(&home, &hub.endpoint, &["--local-dir", dir.to_str().unwrap()]).expect(6);
+    pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(6);
     assert_eq!(read(&dir.join(".git/config")), PRECIOUS);
 }
 
@@ -161,7 +140,7 @@ fn a_hash_has_one_size() {
     liar["lfs"]["size"] = json!(3);
     listing.push(liar);
     hub.listing(Value::from(listing));
-    pull(&home, &hub.endpoint, &[]).expect(6);
+    pull(&home, &hub, &[]).expect(6);
 }
 
 /// A hub client fetched one file of it; the mirror serves that as all of the commit; the real hub is asked later.
@@ -194,10 +173,10 @@ fn what_a_mirror_has_of_a_commit_is_not_taken_for_all_of_it() {
         assert!(begun.elapsed() < Duration::from_secs(20), "{}", mirror.stderr());
         std::thread::sleep(Duration::from_millis(20));
     }
-    let _ = pull(&home, &format!("http://{listen}"), &[]);
+    let _ = home.run(&["pull", REPO, "--endpoint", &format!("http://{listen}")]);
     mirror.signal("INT");
     let _ = mirror.end();
-    pull(&home, &hub.endpoint, &[]).expect(0);
+    pull(&home, &hub, &[]).expect(0);
     let here = home
         .path()
         .join(".cache/huggingface/hub/models--lab--tiny-r1/snapshots")
@@ -211,7 +190,7 @@ fn what_a_mirror_has_of_a_commit_is_not_taken_for_all_of_it() {
 #[test]
 fn a_password_in_the_endpoint_is_not_shown() {
     let home = Home::new();
-    let run = pull(&home, "http://user:S3CRET@127.0.0.1:9", &[]);
+    let run = home.run(&["pull", REPO, "--endpoint", "http://user:S3CRET@127.0.0.1:9"]);
     assert!(
         !run.stderr.contains("S3CRET") && !run.stdout.contains("S3CRET"),
         "{}",

@@ -11,29 +11,20 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use support::Home;
 use support::hub::{Fault, Hub, RepoFile, entry, noise, small_model};
-use support::{Home, Run};
+use support::pulled::{REPO, args, pull, repo, setup, snapshot, verify};
 
-const REPO: &str = "lab/tiny-r1";
 const SHARD: &str = "model-1.safetensors";
-
-fn pull(home: &Home, hub: &Hub) -> Run {
-    home.run(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"])
-}
-
-fn repo(home: &Home) -> PathBuf {
-    home.path().join(".cache/huggingface/hub/models--lab--tiny-r1")
-}
 
 /// The pulled tree is the hub's, byte for byte, and every blob's name is its hash.
 #[track_caller]
 fn assert_whole(home: &Home, hub: &Hub) {
-    let snapshot = repo(home).join("snapshots").join(hub.commit());
-    let pulled = support::tree(&snapshot);
+    let pulled = support::tree(&snapshot(home, hub));
     let expected = small_model()
         .into_iter()
         .map(|(path, file)| (path, file.bytes))
@@ -70,21 +61,17 @@ fn assert_no_wrong_blob(home: &Home) {
 fn assert_not_published(home: &Home, hub: &Hub) {
     assert_no_wrong_blob(home);
     assert!(!repo(home).join("refs/main").exists());
-    assert!(!repo(home).join("snapshots").join(hub.commit()).exists());
-}
-
-fn setup() -> (Home, Hub) {
-    (Home::new(), Hub::new(REPO, small_model()))
+    assert!(!snapshot(home, hub).exists());
 }
 
 #[test]
 fn a_snapshot_is_pulled_whole_and_once() {
     let (home, hub) = setup();
-    let first = pull(&home, &hub).expect(0);
+    let first = pull(&home, &hub, &[]).expect(0);
     assert!(first.stderr.contains("6 files, 1.2 MB"), "{}", first.stderr);
     assert_whole(&home, &hub);
     let sent = hub.bytes_sent();
-    let again = pull(&home, &hub).expect(0);
+    let again = pull(&home, &hub, &[]).expect(0);
     assert!(again.stderr.contains("(cached)"), "{}", again.stderr);
     assert_eq!(hub.bytes_sent(), sent, "the second pull fetched something");
 }
@@ -120,7 +107,7 @@ fn the_report_is_json_for_ci() {
 fn survives(fault: Fault, times: usize) {
     let (home, hub) = setup();
     hub.fault(&format!("blob/{SHARD}"), fault.clone(), times);
-    let run = pull(&home, &hub);
+    let run = pull(&home, &hub, &[]);
     assert_eq!(run.code, 0, "{fault:?}: {}", run.stderr);
     assert_whole(&home, &hub);
 }
@@ -129,7 +116,7 @@ fn survives(fault: Fault, times: usize) {
 fn a_reset_connection_is_resumed_where_it_broke() {
     let (home, hub) = setup();
     hub.fault(&format!("blob/{SHARD}"), Fault::Reset(600_000), 1);
-    pull(&home, &hub).expect(0);
+    pull(&home, &hub, &[]).expect(0);
     assert_whole(&home, &hub);
     let resumed = hub
         .asked()
@@ -182,7 +169,7 @@ fn a_range_that_is_another_than_was_asked_for_is_not_taken() {
     let (home, hub) = setup();
     hub.fault(&format!("blob/{SHARD}"), Fault::Truncate(500_000), 1);
     hub.fault(&format!("blob/{SHARD}"), Fault::OtherRange, 1);
-    pull(&home, &hub).expect(0);
+    pull(&home, &hub, &[]).expect(0);
     assert_whole(&home, &hub);
 }
 
@@ -204,7 +191,7 @@ fn a_hub_that_limits_requests_is_waited_for() {
         let (home, hub) = setup();
         hub.fault(path, Fault::Status(429, "Retry-After: 1\r\n", ""), 1);
         hub.fault(path, Fault::Status(503, "", ""), 1);
-        pull(&home, &hub).expect(0);
+        pull(&home, &hub, &[]).expect(0);
         assert_whole(&home, &hub);
     }
 }
@@ -214,7 +201,7 @@ fn a_hub_that_limits_requests_is_waited_for() {
 fn a_wait_before_the_first_file_is_told() {
     let (home, hub) = setup();
     hub.fault("/revision/", Fault::Status(429, "Retry-After: 2\r\n", ""), 1);
-    let run = pull(&home, &hub).expect(0);
+    let run = pull(&home, &hub, &[]).expect(0);
     let told = format!(
         "note: {} answers 429 now: it is asked again in 2.0s\n",
         hub.endpoint
@@ -266,7 +253,7 @@ fn a_server_that_ignores_ranges_cannot_corrupt_a_resumed_shard() {
     let (home, hub) = setup();
     hub.fault(&format!("blob/{SHARD}"), Fault::Truncate(500_000), 1);
     hub.fault(&format!("blob/{SHARD}"), Fault::IgnoreRange, 1);
-    pull(&home, &hub).expect(0);
+    pull(&home, &hub, &[]).expect(0);
     assert_whole(&home, &hub);
 }
 
@@ -274,7 +261,7 @@ fn a_server_that_ignores_ranges_cannot_corrupt_a_resumed_shard() {
 fn bytes_that_stay_wrong_are_an_integrity_error_and_get_no_name() {
     let (home, hub) = setup();
     hub.fault(&format!("blob/{SHARD}"), Fault::Flip(7), 9);
-    let run = pull(&home, &hub).expect(6);
+    let run = pull(&home, &hub, &[]).expect(6);
     assert!(
         run.stderr
             .contains(&format!("error: `{SHARD}` arrives wrong, twice")),
@@ -293,7 +280,7 @@ fn a_shard_that_is_not_there_fails_the_pull() {
         Fault::Status(404, "", "<html>gone</html>"),
         99,
     );
-    let run = pull(&home, &hub).expect(5);
+    let run = pull(&home, &hub, &[]).expect(5);
     assert!(run.stderr.contains("cause: status 404"), "{}", run.stderr);
     assert_not_published(&home, &hub);
 }
@@ -307,7 +294,7 @@ fn a_model_without_one_of_its_shards_is_never_published() {
         .map(|(path, file)| entry(path, file))
         .collect();
     hub.listing(json!(listing));
-    let run = pull(&home, &hub).expect(6);
+    let run = pull(&home, &hub, &[]).expect(6);
     assert!(
         run.stderr
             .contains(&format!("error: lab/tiny-r1 lacks `{SHARD}`")),
@@ -323,8 +310,8 @@ fn two_paths_with_the_same_bytes_are_fetched_once() {
     let shard = files[SHARD].clone();
     files.insert("copies/same.safetensors".to_owned(), shard);
     let (home, hub) = (Home::new(), Hub::new(REPO, files.clone()));
-    pull(&home, &hub).expect(0);
-    let pulled = support::tree(&repo(&home).join("snapshots").join(hub.commit()));
+    pull(&home, &hub, &[]).expect(0);
+    let pulled = support::tree(&snapshot(&home, &hub));
     let expected = files.into_iter().map(|(path, file)| (path, file.bytes)).collect();
     assert_eq!(pulled, expected);
     let fetched = hub
@@ -340,7 +327,7 @@ fn the_token_never_leaves_the_hub() {
     let hub = Hub::new(REPO, small_model());
     hub.require_token("hf_canary");
     let home = Home::new().with("HF_TOKEN", "hf_canary");
-    let run = pull(&home, &hub).expect(0);
+    let run = pull(&home, &hub, &[]).expect(0);
     assert_whole(&home, &hub);
     let asked = hub.asked();
     assert!(asked.iter().any(|asked| asked.on_cdn));
@@ -361,7 +348,7 @@ fn the_token_never_leaves_the_hub() {
 fn a_gated_repository_says_what_to_do() {
     let (home, hub) = setup();
     hub.require_token("hf_other");
-    let run = pull(&home, &hub).expect(5);
+    let run = pull(&home, &hub, &[]).expect(5);
     assert!(
         run.stderr.contains("error: lab/tiny-r1 is gated"),
         "{}",
@@ -412,7 +399,7 @@ fn a_proxy_is_named_and_one_that_cannot_be_used_is_refused() {
 fn what_the_environment_says_wrong_about_a_hub_is_named() {
     let (_, hub) = setup();
     let refused = |name: &str, value: &str, error: &str| {
-        let run = pull(&Home::new().with(name, value), &hub).expect(2);
+        let run = pull(&Home::new().with(name, value), &hub, &[]).expect(2);
         assert!(run.stderr.starts_with(error), "{}", run.stderr);
         assert!(!run.stderr.contains("hf_canary"), "{}", run.stderr);
     };
@@ -427,7 +414,7 @@ fn what_the_environment_says_wrong_about_a_hub_is_named() {
         "error: `HF_HUB_DOWNLOAD_TIMEOUT` is no number of seconds\ncause: it is `abc`\n",
     );
     let home = Home::new().with("HF_TOKEN_PATH", "/nonexistent/token");
-    let run = pull(&home, &hub).expect(0);
+    let run = pull(&home, &hub, &[]).expect(0);
     assert!(
         run.stderr.starts_with(
             "warning: no token is sent: `HF_TOKEN_PATH` names `/nonexistent/token`: No such file"
@@ -480,7 +467,7 @@ fn a_hostile_listing_writes_nothing() {
     ] {
         let (home, hub) = setup();
         hub.listing(json!([{ "type": "file", "path": path, "size": 1, "oid": "0".repeat(40) }]));
-        let run = pull(&home, &hub).expect(6);
+        let run = pull(&home, &hub, &[]).expect(6);
         assert!(
             run.stderr.contains("error: the hub's listing cannot be trusted"),
             "{}",
@@ -498,24 +485,24 @@ fn a_wrong_blob_from_before_is_replaced() {
     let blobs = repo(&home).join("blobs");
     std::fs::create_dir_all(&blobs).unwrap();
     std::fs::write(blobs.join(oid), &shard.bytes[..1000]).unwrap();
-    pull(&home, &hub).expect(0);
+    pull(&home, &hub, &[]).expect(0);
     assert_whole(&home, &hub);
 }
 
 #[test]
 fn a_file_that_changed_after_the_pull_is_noticed_and_repaired() {
     let (home, hub) = setup();
-    pull(&home, &hub).expect(0);
-    let shard = repo(&home).join("snapshots").join(hub.commit()).join(SHARD);
+    pull(&home, &hub, &[]).expect(0);
+    let shard = snapshot(&home, &hub).join(SHARD);
     std::fs::write(std::fs::canonicalize(&shard).unwrap(), b"changed").unwrap();
-    pull(&home, &hub).expect(0);
+    pull(&home, &hub, &[]).expect(0);
     assert_whole(&home, &hub);
 }
 
 #[test]
 fn two_pulls_at_once_fetch_every_byte_once() {
     let (home, hub) = setup();
-    let args = ["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"];
+    let args = args(&hub, &[]);
     let (first, second) = (home.start(&args), home.start(&args));
     first.end().0.expect(0);
     second.end().0.expect(0);
@@ -530,7 +517,7 @@ fn an_interrupted_pull_ends_at_once_and_goes_on_where_it_was() {
     // One shard arrives for a good part and then stalls.
     hub.fault(&format!("blob/{SHARD}"), Fault::Reset(700_000), 1);
     hub.fault(&format!("blob/{SHARD}"), Fault::Stall(60), 1);
-    let mut running = home.start(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"]);
+    let mut running = home.start(&args(&hub, &[]));
     running.wait_for("6 files", Duration::from_secs(20));
     let part = repo(&home).join(".dsr1");
     let has_part = || {
@@ -566,7 +553,7 @@ fn an_interrupted_pull_ends_at_once_and_goes_on_where_it_was() {
     );
     assert_not_published(&home, &hub);
     let before = hub.bytes_sent();
-    pull(&home, &hub).expect(0);
+    pull(&home, &hub, &[]).expect(0);
     assert_whole(&home, &hub);
     assert!(
         hub.bytes_sent() - before < 400_000,
@@ -580,13 +567,13 @@ fn a_killed_pull_leaves_no_wrong_file_and_is_resumed() {
     let (home, hub) = setup();
     hub.fault(&format!("blob/{SHARD}"), Fault::Reset(700_000), 1);
     hub.fault(&format!("blob/{SHARD}"), Fault::Stall(60), 1);
-    let mut running = home.start(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"]);
+    let mut running = home.start(&args(&hub, &[]));
     running.wait_for("6 files", Duration::from_secs(20));
     std::thread::sleep(Duration::from_millis(900));
     running.signal("KILL");
     running.end().0.expect(137);
     assert_not_published(&home, &hub);
-    pull(&home, &hub).expect(0);
+    pull(&home, &hub, &[]).expect(0);
     assert_whole(&home, &hub);
 }
 
@@ -594,16 +581,16 @@ fn a_killed_pull_leaves_no_wrong_file_and_is_resumed() {
 fn offline_takes_what_is_proven_and_nothing_else() {
     let (home, hub) = setup();
     let home = home.with("HF_HUB_OFFLINE", "1");
-    let run = pull(&home, &hub).expect(5);
+    let run = pull(&home, &hub, &[]).expect(5);
     assert!(run.stderr.contains("is not in the cache"), "{}", run.stderr);
     let online = Home::new();
-    pull(&online, &hub).expect(0);
+    pull(&online, &hub, &[]).expect(0);
     let cache = online.path().join(".cache/huggingface");
     let offline = Home::new()
         .with("HF_HUB_OFFLINE", "1")
         .with("HF_HOME", cache.to_str().unwrap());
     let asked = hub.asked().len();
-    pull(&offline, &hub).expect(0);
+    pull(&offline, &hub, &[]).expect(0);
     assert_eq!(hub.asked().len(), asked);
 }
 
@@ -624,7 +611,7 @@ fn files_are_readable_by_other_users_whatever_the_umask() {
     let mode = |path: &Path| {
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777
     };
-    let snapshot = repo(&home).join("snapshots").join(hub.commit());
+    let snapshot = snapshot(&home, &hub);
     assert_eq!(
         (
             mode(&snapshot.join(SHARD)),
@@ -646,26 +633,17 @@ fn one_large() -> (Home, Hub, Vec<u8>) {
     (Home::new(), Hub::new(REPO, files), bytes)
 }
 
-fn verify(home: &Home, hub: &Hub, more: &[&str], code: i32) -> serde_json::Value {
-    let mut args = vec![
-        "weights",
-        "verify",
-        REPO,
-        "--endpoint",
-        &hub.endpoint,
-        "--format",
-        "json",
-    ];
-    args.extend(more);
-    home.run(&args).expect(code).json()
+fn verified(home: &Home, hub: &Hub, more: &[&str], code: i32) -> serde_json::Value {
+    let json = ["--format", "json"];
+    verify(home, hub, &[&json, more].concat()).expect(code).json()
 }
 
 #[test]
 fn a_shard_that_went_bad_is_found_and_only_what_is_bad_is_fetched() {
     let (home, hub, bytes) = one_large();
-    pull(&home, &hub).expect(0);
-    assert_eq!(verify(&home, &hub, &[], 0)["wrong"], serde_json::json!([]));
-    verify(&home, &hub, &["--fast"], 0);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(verified(&home, &hub, &[], 0)["wrong"], serde_json::json!([]));
+    verified(&home, &hub, &["--fast"], 0);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
     assert!(listed.contains("proven") && listed.contains(REPO), "{listed}");
 
@@ -681,19 +659,19 @@ fn a_shard_that_went_bad_is_found_and_only_what_is_bad_is_fetched() {
         std::fs::write(std::fs::canonicalize(&blob).unwrap(), bad).unwrap();
     };
     flip(&[9_000_000, 20_000_000]);
-    let found = verify(&home, &hub, &["--fast"], 6);
+    let found = verified(&home, &hub, &["--fast"], 6);
     assert_eq!(found["wrong"][0]["path"], "weights.dat");
-    let found = verify(&home, &hub, &[], 6);
+    let found = verified(&home, &hub, &[], 6);
     assert!(
         found["wrong"][0]["why"].as_str().unwrap().contains("its hash is"),
         "{found}"
     );
-    let found = verify(&home, &hub, &["--repair"], 0);
+    let found = verified(&home, &hub, &["--repair"], 0);
     assert_eq!(found["repaired"], 1);
     // Two ranges of some MiB of the twenty-one.
     assert!(found["fetched_bytes"].as_u64().unwrap() < 12_000_000, "{found}");
     assert_eq!(std::fs::read(&blob).unwrap(), bytes);
-    verify(&home, &hub, &["--fast"], 0);
+    verified(&home, &hub, &["--fast"], 0);
 
     // Without a record, and when it is gone: all of it.
     for entry in std::fs::read_dir(repo(&home).join(".dsr1")).unwrap().flatten() {
@@ -702,18 +680,18 @@ fn a_shard_that_went_bad_is_found_and_only_what_is_bad_is_fetched() {
         }
     }
     flip(&[5]);
-    verify(&home, &hub, &["--repair"], 0);
+    verified(&home, &hub, &["--repair"], 0);
     assert_eq!(std::fs::read(&blob).unwrap(), bytes);
     std::fs::remove_file(std::fs::canonicalize(&blob).unwrap()).unwrap();
-    verify(&home, &hub, &["--repair"], 0);
+    verified(&home, &hub, &["--repair"], 0);
     assert_eq!(std::fs::read(&blob).unwrap(), bytes);
-    pull(&home, &hub).expect(0);
+    pull(&home, &hub, &[]).expect(0);
 }
 
 #[test]
 fn weights_are_removed_when_that_is_said() {
     let (home, hub) = setup();
-    pull(&home, &hub).expect(0);
+    pull(&home, &hub, &[]).expect(0);
     let shown = home.run(&["weights", "rm", REPO]).expect(0).stdout;
     assert!(shown.contains("would be freed"), "{shown}");
     assert_whole(&home, &hub);
@@ -768,7 +746,7 @@ fn every_fault_ends_right_or_loud() {
                     for (fault, times) in runs {
                         let (home, hub) = setup();
                         hub.fault(&format!("blob/{SHARD}"), fault.clone(), *times);
-                        let run = pull(&home, &hub);
+                        let run = pull(&home, &hub, &[]);
                         assert!(
                             [0, 5, 6].contains(&run.code),
                             "{fault:?} x {times}: {}",
@@ -788,7 +766,7 @@ fn every_fault_ends_right_or_loud() {
                         }
                         // And whatever it left is no harm.
                         hub.clear();
-                        pull(&home, &hub).expect(0);
+                        pull(&home, &hub, &[]).expect(0);
                         assert_whole(&home, &hub);
                     }
                     counts
@@ -819,7 +797,7 @@ fn a_small_file_costs_one_request() {
         .map(|number| (format!("f/{number}.txt"), file(number)))
         .collect();
     let (home, hub) = (Home::new(), Hub::new(REPO, files));
-    pull(&home, &hub).expect(0);
+    pull(&home, &hub, &[]).expect(0);
     let asked = hub.asked();
     let resolved = asked
         .iter()

@@ -15,28 +15,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use support::Home;
 use support::hub::{Fault, Hub, RepoFile, entry, noise, safetensors, small_model};
-use support::{Home, Run};
+use support::pulled::{REPO, pull, repo, setup, snapshot};
 
-const REPO: &str = "lab/tiny-r1";
 const SHARD: &str = "model-1.safetensors";
 
-fn setup() -> (Home, Hub) {
-    (Home::new(), Hub::new(REPO, small_model()))
-}
-
-fn pull(home: &Home, hub: &Hub, more: &[&str]) -> Run {
-    let mut args = vec!["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"];
-    args.extend(more);
-    home.run(&args)
-}
-
-fn repo(home: &Home) -> PathBuf {
-    home.path().join(".cache/huggingface/hub/models--lab--tiny-r1")
-}
-
-fn snapshot(home: &Home, hub: &Hub) -> BTreeMap<String, Vec<u8>> {
-    support::tree(&repo(home).join("snapshots").join(hub.commit()))
+fn files(home: &Home, hub: &Hub) -> BTreeMap<String, Vec<u8>> {
+    support::tree(&snapshot(home, hub))
 }
 
 fn bytes(files: &BTreeMap<String, RepoFile>) -> BTreeMap<String, Vec<u8>> {
@@ -67,7 +53,7 @@ fn with_code() -> BTreeMap<String, RepoFile> {
 fn a_selection_is_pulled_and_grows_to_the_whole() {
     let (home, hub) = setup();
     pull(&home, &hub, &["--include", "*.json", "--include", "figures/"]).expect(0);
-    let found: Vec<String> = snapshot(&home, &hub).into_keys().collect();
+    let found: Vec<String> = files(&home, &hub).into_keys().collect();
     assert_eq!(
         found,
         ["config.json", "figures/notes.md", "model.safetensors.index.json"]
@@ -85,9 +71,9 @@ fn a_selection_is_pulled_and_grows_to_the_whole() {
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
     assert!(listed.contains("proven, a part"), "{listed}");
     pull(&home, &hub, &["--exclude", SHARD]).expect(0);
-    assert_eq!(snapshot(&home, &hub).len(), 5);
+    assert_eq!(files(&home, &hub).len(), 5);
     pull(&home, &hub, &[]).expect(0);
-    assert_eq!(snapshot(&home, &hub), bytes(&small_model()));
+    assert_eq!(files(&home, &hub), bytes(&small_model()));
     let total: usize = small_model().values().map(|file| file.bytes.len()).sum();
     assert_eq!(hub.bytes_sent(), total, "something came twice");
     let cached = pull(&home, &hub, &[]).expect(0);
@@ -269,9 +255,9 @@ fn code_comes_only_when_it_is_known() {
     assert!(!repo(&home).exists());
     assert_eq!(hub.bytes_sent(), 0);
     pull(&home, &hub, &["--exclude", "*.py"]).expect(0);
-    assert_eq!(snapshot(&home, &hub), bytes(&small_model()));
+    assert_eq!(files(&home, &hub), bytes(&small_model()));
     pull(&home, &hub, &["--allow-code"]).expect(0);
-    assert_eq!(snapshot(&home, &hub), bytes(&with_code()));
+    assert_eq!(files(&home, &hub), bytes(&with_code()));
 }
 
 /// A lock with these weights; the rest of it is not looked at.
@@ -313,11 +299,11 @@ fn what_a_lock_states_comes_and_nothing_else() {
     // The lock knows no code: what the hub added since is left out.
     lock(&home, &hub, &json!(locked(&small_model())));
     to_lock(&home).expect(0);
-    assert_eq!(snapshot(&home, &hub), bytes(&small_model()));
+    assert_eq!(files(&home, &hub), bytes(&small_model()));
     // This one knows it.
     lock(&home, &hub, &json!(locked(&with_code())));
     to_lock(&home).expect(0);
-    assert_eq!(snapshot(&home, &hub), bytes(&with_code()));
+    assert_eq!(files(&home, &hub), bytes(&with_code()));
     // One byte is another.
     let mut changed = with_code();
     changed.get_mut("modeling_evil.py").unwrap().bytes[0] ^= 1;
@@ -407,7 +393,7 @@ fn workers_without_a_file_help_with_a_large_one() {
     // And one of their chunks breaks.
     hub.fault("blob/model.safetensors", Fault::Reset(3_000_000), 1);
     pull(&home, &hub, &[]).expect(0);
-    assert_eq!(snapshot(&home, &hub)["model.safetensors"], bytes);
+    assert_eq!(files(&home, &hub)["model.safetensors"], bytes);
     let asked = hub.asked();
     let ranges: Vec<_> = asked
         .iter()
@@ -431,7 +417,7 @@ fn a_wrong_byte_in_a_helpers_chunk_is_found() {
     hub.fault("blob/model.safetensors", Fault::Flip(1_000_000), 1);
     let run = pull(&home, &hub, &[]).expect(0);
     assert!(run.stderr.contains("arrived wrong"), "{}", run.stderr);
-    assert_eq!(snapshot(&home, &hub)["model.safetensors"], bytes);
+    assert_eq!(files(&home, &hub)["model.safetensors"], bytes);
 }
 
 /// F1 for chunks: what helpers finished is not fetched again, and what a disk lost of it is.
@@ -477,7 +463,7 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
         }
         let mark = hub.arrived();
         pull(&home, &hub, &[]).expect(0);
-        assert_eq!(snapshot(&home, &hub)["model.safetensors"], bytes);
+        assert_eq!(files(&home, &hub)["model.safetensors"], bytes);
         let again = hub.bytes_sent_since(mark) as u64;
         let kept = (chunks - u64::from(damage)) * (32 << 20);
         assert!(
@@ -509,7 +495,7 @@ fn finished_files_are_known_without_reading_them() {
     assert!(log.lines().count() >= 1, "{log}");
     let sent = hub.bytes_sent();
     pull(&home, &hub, &[]).expect(0);
-    assert_eq!(snapshot(&home, &hub), bytes(&small_model()));
+    assert_eq!(files(&home, &hub), bytes(&small_model()));
     assert!(hub.bytes_sent() - sent < 400_000, "the finished shard came again");
 }
 
@@ -519,7 +505,7 @@ fn a_stalled_stream_is_left_after_the_time_that_hubs_clients_know() {
     let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
     hub.fault(&format!("blob/{SHARD}"), Fault::Stall(20), 1);
     pull(&home, &hub, &[]).expect(0);
-    assert_eq!(snapshot(&home, &hub), bytes(&small_model()));
+    assert_eq!(files(&home, &hub), bytes(&small_model()));
     let tries = hub
         .asked()
         .iter()

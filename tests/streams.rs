@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use support::Home;
 use support::hub::{Asked, Fault, Hub, RepoFile, safetensors};
-use support::{Home, Run};
+use support::pulled::{REPO, pull, snapshot};
 
-const REPO: &str = "lab/tiny-r1";
 const FILE: &str = "model.safetensors";
 const BLOB: &str = "blob/model.safetensors";
 /// A file with room for helpers: they begin at two chunks of 32 MiB.
@@ -31,15 +31,8 @@ fn of_size(size: usize) -> (Home, Hub, Vec<u8>) {
     (Home::new(), Hub::new(REPO, files), bytes)
 }
 
-fn pull(home: &Home, hub: &Hub, more: &[&str]) -> Run {
-    let mut args = vec!["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"];
-    args.extend(more);
-    home.run(&args)
-}
-
 fn pulled(home: &Home, hub: &Hub) -> PathBuf {
-    let repo = home.path().join(".cache/huggingface/hub/models--lab--tiny-r1");
-    repo.join("snapshots").join(hub.commit()).join(FILE)
+    snapshot(home, hub).join(FILE)
 }
 
 /// What was asked of the content network.

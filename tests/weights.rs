@@ -14,47 +14,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use support::Home;
 use support::hub::{Fault, Hub, RepoFile, safetensors, small_model};
-use support::{Home, Run};
+use support::pulled::{REPO, hub_cache, pull, repo, setup, snapshot, verify};
 
-const REPO: &str = "lab/tiny-r1";
 const SHARD: &str = "model-1.safetensors";
-
-fn pull(home: &Home, hub: &Hub, more: &[&str]) -> Run {
-    let mut args = vec!["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"];
-    args.extend(more);
-    home.run(&args)
-}
-
-fn verify(home: &Home, hub: &Hub, more: &[&str]) -> Run {
-    let mut args = vec![
-        "weights",
-        "verify",
-        REPO,
-        "--endpoint",
-        &hub.endpoint,
-        "--progress",
-        "plain",
-    ];
-    args.extend(more);
-    home.run(&args)
-}
-
-fn setup() -> (Home, Hub) {
-    (Home::new(), Hub::new(REPO, small_model()))
-}
-
-fn cache(home: &Home) -> PathBuf {
-    home.path().join(".cache/huggingface/hub")
-}
-
-fn repo(home: &Home) -> PathBuf {
-    cache(home).join("models--lab--tiny-r1")
-}
 
 /// The file behind a name in the snapshot.
 fn blob(home: &Home, hub: &Hub, name: &str) -> PathBuf {
-    let path = repo(home).join("snapshots").join(hub.commit()).join(name);
+    let path = snapshot(home, hub).join(name);
     path.canonicalize().unwrap()
 }
 
@@ -246,7 +214,7 @@ fn a_check_makes_no_branch() {
 
 /// The cache as a copy that follows links leaves it: each file twice, under its hash and under its name.
 fn follow_links(home: &Home, hub: &Hub) -> PathBuf {
-    let snapshot = repo(home).join("snapshots").join(hub.commit());
+    let snapshot = snapshot(home, hub);
     for name in small_model().keys() {
         let bytes = std::fs::read(snapshot.join(name)).unwrap();
         std::fs::remove_file(snapshot.join(name)).unwrap();
@@ -398,7 +366,7 @@ fn what_a_killed_removal_left_is_removed_by_the_next() {
         std::fs::write(many.join(number.to_string()), b"x").unwrap();
     }
     let left = || {
-        let names = std::fs::read_dir(cache(&home)).unwrap().flatten();
+        let names = std::fs::read_dir(hub_cache(&home)).unwrap().flatten();
         let mut names = names.map(|item| item.file_name().into_string().unwrap());
         names.find(|name| name.contains("removed"))
     };

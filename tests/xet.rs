@@ -17,7 +17,8 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use support::hub::{Fault, Hub, RepoFile, safetensors};
-use support::{Home, Run, free_port};
+use support::pulled::{pull, snapshot};
+use support::{Home, free_port};
 use xet::xet_session::{Sha256Policy, XetSessionBuilder};
 
 const REPO: &str = "lab/in-xet";
@@ -152,16 +153,9 @@ fn files() -> BTreeMap<String, RepoFile> {
     ])
 }
 
-fn pull(home: &Home, hub: &Hub, more: &[&str]) -> Run {
-    let mut args = vec!["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"];
-    args.extend(more);
-    home.run(&args)
-}
-
 #[track_caller]
 fn assert_whole(home: &Home, hub: &Hub) {
-    let root = home.path().join(".cache/huggingface/hub/models--lab--in-xet");
-    let found = support::tree(&root.join("snapshots").join(hub.commit()));
+    let found = support::tree(&snapshot(home, hub));
     let expected = files()
         .into_iter()
         .map(|(path, file)| (path, file.bytes))

@@ -159,6 +159,10 @@ impl Hub {
         self.shared.asked.lock().unwrap().clone()
     }
 
+    pub fn repo(&self) -> &str {
+        &self.shared.repo
+    }
+
     pub fn commit(&self) -> &str {
         &self.shared.commit
     }

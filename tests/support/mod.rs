@@ -11,6 +11,7 @@ pub mod cache;
 pub mod disk;
 pub mod hub;
 pub mod nginx;
+pub mod pulled;
 pub mod read;
 pub mod tools;
 
