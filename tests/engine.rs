@@ -66,7 +66,7 @@ fn assert_whole_chain(run: &Run) {
             None => panic!("no `{text}` after byte {at}:\n{}", run.stderr),
         }
     }
-    let pulled = run.stderr.lines().find(|line| line.contains("8 files, 745.8 kB"));
+    let pulled = run.stderr.lines().find(|line| line.contains("8 files, 745.8 kB, commit "));
     let is_proven = |line: &str| {
         // The model is written anew each time, and the same each time: a pull may find its bytes.
         line.ends_with(", every hash checked") || line.ends_with(", proven, nothing to fetch")
