@@ -66,7 +66,10 @@ fn assert_whole_chain(run: &Run) {
             None => panic!("no `{text}` after byte {at}:\n{}", run.stderr),
         }
     }
-    let pulled = run.stderr.lines().find(|line| line.contains("8 files, 745.8 kB, commit "));
+    let pulled = run
+        .stderr
+        .lines()
+        .find(|line| line.contains("8 files, 745.8 kB, commit "));
     let is_proven = |line: &str| {
         // The model is written anew each time, and the same each time: a pull may find its bytes.
         line.ends_with(", every hash checked") || line.ends_with(", proven, nothing to fetch")
@@ -500,8 +503,14 @@ fn ready_is_never_said_of_somebody_elses_server() {
             );
         }
     });
-    let (run, _) = running.end();
-    let run = run.expect(3);
+    assert_port_taken(running, port);
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+}
+
+/// A start that ends because somebody else took its port.
+#[track_caller]
+fn assert_port_taken(running: Started, port: u16) {
+    let run = running.end().0.expect(3);
     assert!(
         !run.stdout.contains("READY") && !run.stderr.contains("READY"),
         "{}",
@@ -515,6 +524,20 @@ cause: held by engine-"
         "{}",
         run.stderr
     );
+}
+
+/// An engine that cannot listen does not end by itself: it is ended as soon as its log says so, though nobody answers on
+/// the port and its scheduler is busy for ever.
+#[test]
+fn a_port_that_is_taken_and_silent_is_not_waited_for() {
+    let _alone = alone();
+    let home = ready_home("process");
+    let port = free_port();
+    let mut running = home.start(&serve_args("process", "loser", &port.to_string()));
+    running.wait_for("    | ", Duration::from_mins(2));
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    assert_port_taken(running, port);
+    drop(listener);
     assert_eq!(home.leftovers(), Vec::<String>::new());
 }
 

@@ -50,6 +50,9 @@ pub(super) async fn await_ready(
             start.take_rest().await;
             return Err(start.died(runtime, &reason).hint(log_hint(runtime).await));
         }
+        if start.cannot_listen {
+            return Err(taken_meanwhile(runtime, port).hint(log_hint(runtime).await));
+        }
         if matches!(http.get_status(&url, Duration::from_secs(2)).await, Ok(200)) {
             start.take_lines();
             let since = *answering.get_or_insert_with(Instant::now);
@@ -87,6 +90,8 @@ struct Start<'a> {
     last_sign: Instant,
     stages: Vec<StageTime>,
     kv_pool_tokens: Option<u64>,
+    /// Its port is taken.
+    cannot_listen: bool,
     recent: Vec<String>,
 }
 
@@ -100,6 +105,7 @@ impl<'a> Start<'a> {
             last_sign: now,
             stages: Vec::new(),
             kv_pool_tokens: None,
+            cannot_listen: false,
             recent: Vec::new(),
         };
         start.reach(Stage::Starting, "");
@@ -127,6 +133,7 @@ impl<'a> Start<'a> {
         {
             self.reach(stage, &detail);
         }
+        self.cannot_listen |= startup::cannot_listen(line);
         self.kv_pool_tokens = startup::kv_pool_tokens(line).or(self.kv_pool_tokens);
         if startup::is_telling(line) {
             // Room for a traceback: its cause is looked for in all of it, and the last lines are shown.

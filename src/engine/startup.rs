@@ -47,6 +47,14 @@ fn count_after(line: &str, key: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
+/// Whether a line says that the engine's port is taken (asyncio's text, which uvicorn logs). The engine does not end for
+/// that: its schedulers go on, and nobody can ask them anything (0.5.23). One of them may have the port itself: they
+/// take ports of their own from the range of which the system gives.
+#[must_use]
+pub(super) fn cannot_listen(line: &str) -> bool {
+    line.contains("error while attempting to bind on address")
+}
+
 /// Whether a line is worth showing in an error: not a progress bar, not an access log.
 #[must_use]
 pub(super) fn is_telling(line: &str) -> bool {
@@ -119,6 +127,17 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_is_taken_is_seen() {
+        assert!(cannot_listen(
+            "[2026-11-26 17:47:06] ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 34987): \
+             address already in use"
+        ));
+        assert!(!cannot_listen(
+            "INFO:     Uvicorn running on http://127.0.0.1:30000"
+        ));
+    }
+
+    #[test]
     fn the_cause_is_the_last_error_line() {
         let log = [
             "Traceback (most recent call last):",
@@ -141,7 +160,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_line_is_read_without_panic(line in "\\PC{0,200}") {
-            let _ = (stage(&line), kv_pool_tokens(&line), is_telling(&line), cause([line.as_str()].into_iter()));
+            let _ = (stage(&line), cannot_listen(&line), kv_pool_tokens(&line), is_telling(&line), cause([line.as_str()].into_iter()));
         }
     }
 }
