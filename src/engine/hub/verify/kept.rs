@@ -178,6 +178,8 @@ mod tests {
 
         /// Changes its bytes, and makes it look as it did to whoever does not look at the time of any change.
         fn write(&self, bytes: &[u8]) {
+            // A filesystem's clock may tick a hundred times a second.
+            std::thread::sleep(std::time::Duration::from_millis(20));
             let before = std::fs::metadata(self.place()).unwrap().modified().unwrap();
             let file = std::fs::OpenOptions::new()
                 .write(true)
