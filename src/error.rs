@@ -104,11 +104,12 @@ impl Error {
         }
     }
 
-    /// Puts `cause` under this error's message, as text.
+    /// Puts `cause` under this error's message and the causes that it has, as text.
     #[must_use]
     pub fn cause(mut self, cause: impl Into<String>) -> Self {
-        let message = self.source.to_string();
-        self.source = anyhow::Error::msg(cause.into()).context(message);
+        let above: Vec<String> = self.source.chain().map(ToString::to_string).collect();
+        let cause = anyhow::Error::msg(cause.into());
+        self.source = above.into_iter().rev().fold(cause, anyhow::Error::context);
         self
     }
 
@@ -244,10 +245,11 @@ mod tests {
         let error = io
             .at(Kind::Host, || "cannot write `x`".to_owned())
             .unwrap_err()
+            .cause("nobody looked")
             .hint("buy a disk")
             .hint("buy a disk");
         assert_eq!(error.message(), "cannot write `x`");
-        assert_eq!(error.causes(), ["disk on fire"]);
+        assert_eq!(error.causes(), ["disk on fire", "nobody looked"]);
         assert_eq!(error.hints(), ["buy a disk"]);
     }
 }

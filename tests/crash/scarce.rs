@@ -3,8 +3,8 @@
 use std::process::Stdio;
 
 use super::{
-    Counts, FOLDER, Model, REPO, assert_right_or_loud, copied, names, parts, pull, run, states, support,
-    under, wait_until,
+    Counts, FOLDER, Model, REPO, assert_right_or_loud, copied, kill, names, parts, pull, run, spawn, states,
+    support, under, wait_until,
 };
 use crate::support::Home;
 use crate::support::Run;
@@ -78,6 +78,47 @@ fn a_disk_that_fills_in_the_middle_keeps_what_is_proven() {
         Vec::<String>::new()
     );
     eprintln!("a disk that fills: silent wrong = 0; {again} bytes fetched again of 30000000");
+}
+
+/// F9: the room that is needed to take over what a killed pull left is not there.
+#[test]
+fn a_disk_that_is_full_when_a_pull_goes_on_loses_nothing_of_what_is_there() {
+    const NAMES: u64 = 12;
+    let model = Model::of(&[21_000_000], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "60m");
+    disk.leave_names(Some(1000));
+    hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
+    let child = spawn(pull(&home, &hub, &disk.at, &[]));
+    wait_until("most of it is there", || {
+        parts(&disk.at)
+            .iter()
+            .any(|part| part.metadata().is_ok_and(|meta| meta.len() > 13_000_000))
+    });
+    kill(child);
+    hub.clear();
+    let (needed, mark) = model.start_of_next(&hub, &disk.at);
+    assert!(needed < 15_000_000, "{needed}");
+    let mut loud = 0;
+    for names in 0..NAMES {
+        disk.leave_names(Some(names));
+        let ended = run(pull(&home, &hub, &disk.at, &[]));
+        assert_right_or_loud(&model, &disk.at, &ended, &format!("room for {names} names"));
+        if ended.code == 0 {
+            break;
+        }
+        assert_eq!(ended.code, 3, "{}", ended.stderr);
+        loud += 1;
+    }
+    disk.leave_names(None);
+    run(pull(&home, &hub, &disk.at, &[])).expect(0);
+    let again = hub.bytes_sent_since(mark) as u64;
+    assert!(again <= needed, "{again} fetched, {needed} allowed");
+    assert!(loud > 0, "it needs no name");
+    model.assert_whole(&disk.at, "a larger disk");
+    eprintln!(
+        "a disk that is full at first: silent wrong = 0; {loud} times loud, {again} bytes fetched again"
+    );
 }
 
 /// F19: a process that may open few files.

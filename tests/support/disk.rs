@@ -42,7 +42,19 @@ impl Mounted {
     }
 
     pub fn resize(&self, size: &str) {
-        let options = format!("remount,size={size}");
+        self.remount(&format!("size={size}"));
+    }
+
+    /// Leaves room for so many names more; `None`: for as many as come.
+    pub fn leave_names(&self, count: Option<u64>) {
+        let at = rustix::fs::statvfs(&self.at).unwrap();
+        // 0 is no limit.
+        let names = count.map_or(0, |count| at.f_files - at.f_ffree + count);
+        self.remount(&format!("nr_inodes={names}"));
+    }
+
+    fn remount(&self, option: &str) {
+        let options = format!("remount,{option}");
         must_run("mount", &["-o", &options, self.at.to_str().unwrap()], ROOT);
     }
 }

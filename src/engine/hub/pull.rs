@@ -62,9 +62,9 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         return Ok(found);
     }
     check_space(
+        step,
         missing_bytes(&cache, &wanted.entries),
         host::free_bytes(destination(step)),
-        destination(step),
         elsewhere(&cache),
     )?;
     let (notes, said) = mpsc::unbounded_channel();

@@ -78,22 +78,33 @@ pub(super) const fn with_margin(missing: u64) -> u64 {
 }
 
 /// Refuses before the first byte when the disk cannot hold what is missing and a margin. `elsewhere` is what unfinished
-/// files of other hosts take of it.
-pub(super) fn check_space(missing: u64, free: Option<u64>, dir: &str, elsewhere: u64) -> Result<()> {
+/// files of other hosts take of it; in the cache, they can be removed.
+pub(super) fn check_space(
+    step: &PullSnapshot,
+    missing: u64,
+    free: Option<u64>,
+    elsewhere: u64,
+) -> Result<()> {
     let wanted = with_margin(missing);
     let Some(free) = free.filter(|free| *free < wanted) else {
         return Ok(());
     };
-    let error = Error::new(Kind::Host, format!("not enough disk at `{dir}`")).cause(format!(
+    let error = Error::new(Kind::Host, format!("not enough disk at `{}`", destination(step))).cause(format!(
         "need {}, {} free",
         Bytes(wanted),
         Bytes(free)
     ));
     let error = if elsewhere > 0 {
-        error.cause(format!(
-            "pulls that other hosts began take {} of it",
-            Bytes(elsewhere)
-        ))
+        let error = error.cause(format!("pulls that other hosts began take {}", Bytes(elsewhere)));
+        // Where that is enough, and where there is a command for it.
+        if step.local_dir.is_none() && free + elsewhere >= wanted {
+            error.hint(format!(
+                "dsr1 weights rm {} --unfinished --yes removes what they left",
+                step.repo
+            ))
+        } else {
+            error
+        }
     } else {
         error
     };
@@ -104,14 +115,44 @@ pub(super) fn check_space(missing: u64, free: Option<u64>, dir: &str, elsewhere:
 mod tests {
     use super::*;
 
+    fn step(dir: &str) -> PullSnapshot {
+        let step = serde_json::json!({
+            "endpoint": "", "repo": "a/b", "revision": "main", "cache_dir": dir, "license": "", "max_workers": 1,
+        });
+        serde_json::from_value(step).unwrap()
+    }
+
     #[test]
     fn a_disk_that_is_too_small_is_refused_before_the_first_byte() {
-        let error = check_space(100_000_000_000, Some(100_000_000_000), "/x", 0).unwrap_err();
+        let step = step("/x");
+        let error = check_space(&step, 100_000_000_000, Some(100_000_000_000), 0).unwrap_err();
         assert_eq!(
             (error.kind(), error.causes()),
             (Kind::Host, vec!["need 105.0 GB, 100.0 GB free".to_owned()])
         );
-        check_space(100, Some(105), "/x", 0).unwrap();
-        check_space(100, None, "/x", 0).unwrap();
+        check_space(&step, 100, Some(105), 0).unwrap();
+        check_space(&step, 100, None, 0).unwrap();
+    }
+
+    #[test]
+    fn what_other_hosts_left_is_named_beside_what_lacks_and_how_it_goes_where_that_is_enough() {
+        let step = step("/x");
+        let refused = |free, elsewhere| check_space(&step, 100_000, Some(free), elsewhere).unwrap_err();
+        let error = refused(50_000, 60_000);
+        assert_eq!(
+            error.causes(),
+            [
+                "need 105.0 kB, 50.0 kB free",
+                "pulls that other hosts began take 60.0 kB"
+            ]
+        );
+        assert_eq!(
+            error.hints(),
+            [
+                "dsr1 weights rm a/b --unfinished --yes removes what they left",
+                "point HF_HOME or --local-dir at a larger disk"
+            ]
+        );
+        assert_eq!(refused(50_000, 10_000).hints().len(), 1);
     }
 }

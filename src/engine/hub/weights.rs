@@ -17,6 +17,7 @@ use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::plan::PullSnapshot;
 use crate::report::{WeightsRepo, WeightsSnapshot, WeightsState};
+use crate::units::Bytes;
 
 /// Every repository in a cache, by name.
 ///
@@ -142,22 +143,43 @@ pub async fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &Ste
             .cause(format!("there is no `{}`", root.display()))
             .hint("dsr1 weights list shows what is"));
     }
-    let _lock = files::lock(&cache.lock(), events, &pull::busy(repo)).await?;
+    let lock = files::lock(&cache.lock(), events, &pull::busy(repo)).await?;
+    if unfinished {
+        return remove_unfinished(&cache.alone(lock.is_certain), events);
+    }
     let found = described(cache_dir, repo);
     let failed = |path: &Path| format!("cannot remove `{}`", path.display());
-    if unfinished {
-        for (_, _, path) in parts(&cache.parts()) {
-            std::fs::metadata(&path).at(Kind::Host, || failed(&path))?;
-            part::remove(&path);
-        }
-        return Ok(found.unfinished_bytes);
-    }
     // Away from its name first: nobody finds half of it.
     tidy::removed(cache_dir, &cache);
     let gone = root.with_file_name(format!("{}{}", tidy::REMOVED, owner()));
     std::fs::rename(&root, &gone).at(Kind::Host, || failed(&root))?;
     std::fs::remove_dir_all(&gone).at(Kind::Host, || failed(&gone))?;
     Ok(found.bytes + found.unfinished_bytes)
+}
+
+/// Removes unfinished files, but for those that a pull still writes to, which is possible where locks are not certain;
+/// returns the bytes freed.
+fn remove_unfinished(cache: &RepoCache, events: &StepEvents<'_>) -> Result<u64> {
+    let (mut freed, mut busy) = (0, 0);
+    for (_, owner, path) in parts(&cache.parts()) {
+        let bytes = space::blocks(&path);
+        if part::is_owned(cache, &owner, &path) {
+            busy += bytes;
+            continue;
+        }
+        part::remove(&path);
+        if path.exists() {
+            return Err(Error::new(
+                Kind::Host,
+                format!("cannot remove `{}`", path.display()),
+            ));
+        }
+        freed += bytes;
+    }
+    if busy > 0 {
+        events.note(format!("{} stay: a pull writes to them", Bytes(busy)));
+    }
+    Ok(freed)
 }
 
 /// The only snapshot that there is: what a pull by commit left has no branch.

@@ -67,7 +67,7 @@ impl Part {
     /// # Errors
     /// [`Kind::Host`] when the disk refuses or is too small.
     pub(super) fn open(cache: &RepoCache, entry: &Entry) -> Result<Self> {
-        let path = adopt(cache, entry);
+        let path = adopt(cache, entry).map_err(|error| cannot(&cache.parts(), &error))?;
         let failed = || format!("cannot write `{}`", path.display());
         let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let open = |path: &Path| {
@@ -301,13 +301,17 @@ impl Part {
     }
 
     fn cannot(&self, error: &io::Error) -> Error {
-        let report = Error::new(Kind::Host, format!("cannot write `{}`", self.path.display()))
-            .cause(error.to_string());
-        if error.kind() == io::ErrorKind::StorageFull {
-            report.hint("free some space and pull again: what is here is kept")
-        } else {
-            report
-        }
+        cannot(&self.path, error)
+    }
+}
+
+fn cannot(path: &Path, error: &io::Error) -> Error {
+    let report =
+        Error::new(Kind::Host, format!("cannot write `{}`", path.display())).cause(error.to_string());
+    if owner::is_full(error) {
+        report.hint("free some space and pull again: what is here is kept")
+    } else {
+        report
     }
 }
 
@@ -433,7 +437,7 @@ mod tests {
         chunk.finish();
         let open = OpenOptions::new().write(true).open(&far).unwrap();
         open.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
-        let ours = adopt(&cache, &entry);
+        let ours = adopt(&cache, &entry).unwrap();
         let blocks = |path: &Path| std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap()) * 512;
         assert_eq!((kept(&ours), kept(&far)), (12 << 20, 12 << 20));
         assert!(blocks(&ours) < 16 << 20, "{} of {}", blocks(&ours), blocks(&far));

@@ -65,11 +65,14 @@ pub(in crate::engine::hub) fn is_owned(cache: &RepoCache, name: &str, path: &Pat
 /// Where our part of `entry` is; one that lost its owner is taken over, first that of which most is proven. A rename has
 /// one winner. What another host may still have open is copied instead, and stays for a while: whoever wakes up late
 /// writes to a file of its own, and not to bytes that were hashed here already.
-pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
+///
+/// # Errors
+/// That of a full disk, which then lost nothing of what is there. Whatever else is in the way of one costs only that one.
+pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> io::Result<PathBuf> {
     let dir = cache.parts();
     let ours = dir.join(format!("{}.{}.part", entry.oid.hex(), owner()));
     if ours.exists() {
-        return ours;
+        return Ok(ours);
     }
     let mut orphans: Vec<(u64, bool, PathBuf)> = parts(&dir)
         .filter(|(oid, owner, path)| oid == entry.oid.hex() && !is_owned(cache, owner, path))
@@ -81,10 +84,14 @@ pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
     while let Some((kept, is_of_here, orphan)) = orphans.pop() {
         let was_there = is_there;
         if !was_there {
-            is_there = if is_of_here {
-                take(&orphan, &ours)
-            } else {
-                kept > 0 && copy(&orphan, &ours)
+            let done = match is_of_here {
+                true => take(&orphan, &ours),
+                false if kept > 0 => copy(&orphan, &ours),
+                false => Ok(false),
+            };
+            is_there = match done {
+                Err(error) if is_full(&error) => return Err(error),
+                done => done.unwrap_or(false),
             };
         }
         // What could not be taken or copied now is still good for something.
@@ -97,7 +104,15 @@ pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> PathBuf {
             remove(&orphan);
         }
     }
-    ours
+    Ok(ours)
+}
+
+/// Whether there is no room: what was begun is then not given up for another try.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// Whether no process of another host can have a part of this owner open: it ran here, or no two run at once.
@@ -116,36 +131,47 @@ fn is_older(path: &Path, age: Duration) -> bool {
     })
 }
 
-/// Gives an orphan our name; whether it was ours to give. What lies beside it gets the name first, as a copy: a kill
-/// between must not part them.
-fn take(orphan: &Path, ours: &Path) -> bool {
-    copy_beside(orphan, ours);
-    let taken = std::fs::rename(orphan, ours).is_ok();
-    let stale = if taken { orphan } else { ours };
+/// Gives an orphan our name; whether it was there to be given. What lies beside it gets the name first, and keeps its
+/// own until then: a kill between must not part them.
+fn take(orphan: &Path, ours: &Path) -> io::Result<bool> {
+    let beside = |of: fn(&Path) -> PathBuf| link(&of(orphan), &of(ours));
+    let taken = beside(record_of)
+        .and_then(|()| beside(ahead_of))
+        .and_then(|()| std::fs::rename(orphan, ours));
+    let stale = if taken.is_ok() { orphan } else { ours };
     for of in [record_of, ahead_of] {
         let _ = std::fs::remove_file(of(stale));
     }
-    taken
+    found(taken)
 }
 
-/// Copies what is proven of an orphan, and what proves it; whether all of that could be. Where nothing was written yet
-/// nothing is: a part has its space reserved, and may have chunks at its far end.
-fn copy(orphan: &Path, ours: &Path) -> bool {
-    copy_beside(orphan, ours);
-    let copied = copy_ranges(orphan, ours).is_ok();
-    if !copied {
+/// Copies what is proven of an orphan, and what proves it; whether it was there to be copied. Where nothing was written
+/// yet nothing is: a part has its space reserved, and may have chunks at its far end.
+fn copy(orphan: &Path, ours: &Path) -> io::Result<bool> {
+    let beside = |of: fn(&Path) -> PathBuf| copy_anew(&of(orphan), &of(ours));
+    let copied = beside(record_of)
+        .and_then(|()| beside(ahead_of))
+        .and_then(|()| copy_ranges(orphan, ours));
+    if copied.is_err() {
         remove(ours);
     }
-    copied
+    found(copied)
+}
+
+/// Whether what was done could be: a file that is gone was another's to take.
+fn found(done: io::Result<()>) -> io::Result<bool> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        done => done.map(|()| true),
+    }
 }
 
 fn copy_ranges(from: &Path, to: &Path) -> io::Result<()> {
     // What is told beside the copy: more may be told beside the other meanwhile.
-    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-    let mut from = OpenOptions::new().read(true).custom_flags(nofollow).open(from)?;
+    let mut from = open(from)?;
     let length = from.metadata()?.len();
     let ranges = told(to, length);
-    let mut to = File::create(to)?;
+    let mut to = create(to)?;
     for (start, end) in ranges {
         from.seek(SeekFrom::Start(start))?;
         to.seek(SeekFrom::Start(start))?;
@@ -154,10 +180,31 @@ fn copy_ranges(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn copy_beside(from: &Path, to: &Path) {
-    for of in [record_of, ahead_of] {
-        let _ = std::fs::copy(of(from), of(to));
+/// A second name for what lies beside a part, which needs no room; a copy where a filesystem has no such thing. What is
+/// not there needs none.
+fn link(from: &Path, to: &Path) -> io::Result<()> {
+    let _ = std::fs::remove_file(to);
+    std::fs::hard_link(from, to).or_else(|_| copy_anew(from, to))
+}
+
+/// Copies what lies beside a part; nothing where nothing is.
+fn copy_anew(from: &Path, to: &Path) -> io::Result<()> {
+    match open(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        from => io::copy(&mut from?, &mut create(to)?).map(drop),
     }
+}
+
+/// Opens a file to read it; no link, which may lead anywhere.
+fn open(path: &Path) -> io::Result<File> {
+    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
+    OpenOptions::new().read(true).custom_flags(nofollow).open(path)
+}
+
+/// Makes a file in the place of what has its name: a link there is not followed.
+fn create(path: &Path) -> io::Result<File> {
+    let _ = std::fs::remove_file(path);
+    File::create_new(path)
 }
 
 /// Removes a part and what lies beside it.
@@ -176,18 +223,14 @@ pub(in crate::engine::hub) fn take_over(
     file: &Path,
     record: &Path,
 ) -> io::Result<PathBuf> {
-    let ours = adopt(cache, entry);
-    let is_shared = std::fs::metadata(file)?.nlink() > 1;
-    if is_shared {
-        std::fs::copy(file, &ours)?;
+    let ours = adopt(cache, entry)?;
+    // First the record: without it, a part is worth nothing.
+    copy_anew(record, &record_of(&ours))?;
+    if std::fs::metadata(file)?.nlink() > 1 {
+        io::copy(&mut open(file)?, &mut create(&ours)?)?;
+        std::fs::remove_file(file)?;
     } else {
         std::fs::rename(file, &ours)?;
-    }
-    if record.exists() {
-        std::fs::copy(record, record_of(&ours))?;
-    }
-    if is_shared {
-        std::fs::remove_file(file)?;
     }
     Ok(ours)
 }
