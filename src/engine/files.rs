@@ -44,6 +44,17 @@ pub(super) fn write_through(temporary: &Path, path: &Path, bytes: &[u8]) -> Resu
         .at(Kind::Host, failed)
 }
 
+/// The flag for `OpenOptionsExt::custom_flags` with which a link is not opened: whoever may make one must not lead us
+/// elsewhere.
+pub(super) fn no_follow() -> i32 {
+    i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0)
+}
+
+/// Opens a file to read it; a link is an error.
+pub(super) fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(no_follow()).open(path)
+}
+
 /// Filesystems of one host, on which a lock keeps everybody out (linux/magic.h): ext, XFS, btrfs, tmpfs, overlayfs, ZFS,
 /// F2FS, bcachefs. On others a lock may be had by two (Lustre, some NFS).
 const LOCAL: [rustix::fs::FsWord; 8] = [
@@ -132,7 +143,7 @@ pub(super) fn try_lock(path: &Path, events: &StepEvents<'_>) -> Result<Attempt> 
         .write(true)
         .mode(0o600)
         // What is written into it must not go through somebody's link.
-        .custom_flags(i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0));
+        .custom_flags(no_follow());
     loop {
         let file = options.open(path).at(Kind::Host, failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

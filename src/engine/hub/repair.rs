@@ -4,11 +4,9 @@
 //! hub that says no meanwhile leaves the file as it was. Not in this module: finding out which files are bad (`weights`).
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-
-use rustix::fs::OFlags;
 
 use super::fetch::{Fetcher, Patience};
 use super::hash::{Bytes32, Hasher};
@@ -16,6 +14,7 @@ use super::listing::Entry;
 use super::part::{self, read_record};
 use super::source::{self, Failure};
 use super::watch::Watch;
+use crate::engine::files;
 use crate::error::{At, Kind, Result};
 
 /// Most bytes that are held in memory; of a file with more that is bad, all comes again.
@@ -42,12 +41,7 @@ impl Damaged {
         if lines.last().is_none_or(|(end, _)| *end != entry.size) {
             return None;
         }
-        let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).ok()?;
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(nofollow)
-            .open(place)
-            .ok()?;
+        let file = files::open(place).ok()?;
         Some(Self {
             length: file.metadata().ok()?.len(),
             file,

@@ -94,17 +94,16 @@ pub(super) fn check_space(
         Bytes(wanted),
         Bytes(free)
     ));
-    let error = if elsewhere > 0 {
-        let error = error.cause(format!("pulls that other hosts began take {}", Bytes(elsewhere)));
-        // Where that is enough, and where there is a command for it.
-        if step.local_dir.is_none() && free + elsewhere >= wanted {
-            error.hint(format!(
-                "dsr1 weights rm {} --unfinished --yes removes what they left",
-                step.repo
-            ))
-        } else {
-            error
-        }
+    let error = match elsewhere {
+        0 => error,
+        _ => error.cause(format!("pulls that other hosts began take {}", Bytes(elsewhere))),
+    };
+    // Where that is enough, and where there is a command for it.
+    let error = if step.local_dir.is_none() && free + elsewhere >= wanted {
+        error.hint(format!(
+            "dsr1 weights rm {} --unfinished --yes removes what they left",
+            step.repo
+        ))
     } else {
         error
     };

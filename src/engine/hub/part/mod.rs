@@ -20,7 +20,6 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::OFlags;
 use tokio::task::JoinHandle;
 
 pub(super) use chunk::PartChunk;
@@ -33,6 +32,7 @@ use super::ahead::Recovered;
 use super::cache::{RepoCache, sync_dir};
 use super::hash::{Bytes32, Hasher};
 use super::listing::Entry;
+use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 
 /// Bytes between two records: what a kill costs at most, for each file under way.
@@ -69,15 +69,13 @@ impl Part {
     pub(super) fn open(cache: &RepoCache, entry: &Entry) -> Result<Self> {
         let path = adopt(cache, entry).map_err(|error| cannot(&cache.parts(), &error))?;
         let failed = || format!("cannot write `{}`", path.display());
-        let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let open = |path: &Path| {
             OpenOptions::new()
                 .create(true)
                 .truncate(false)
                 .read(true)
                 .write(true)
-                // Whoever may write there must not lead us elsewhere.
-                .custom_flags(nofollow)
+                .custom_flags(files::no_follow())
                 .open(path)
         };
         let file = open(&path).at(Kind::Host, failed)?;

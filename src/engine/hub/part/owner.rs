@@ -2,17 +2,16 @@
 //!
 //! Not in this module: what is in it (the parent, `record`).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-
-use rustix::fs::OFlags;
 
 use super::super::cache::RepoCache;
 use super::super::listing::Entry;
 use super::record::{ahead_of, kept, record_of, told};
+use crate::engine::files;
 
 /// A part of another host that nobody wrote to for this long has lost its owner.
 pub(in crate::engine::hub) const ABANDONED: Duration = Duration::from_mins(2);
@@ -134,10 +133,7 @@ fn is_older(path: &Path, age: Duration) -> bool {
 /// Gives an orphan our name; whether it was there to be given. What lies beside it gets the name first, and keeps its
 /// own until then: a kill between must not part them.
 fn take(orphan: &Path, ours: &Path) -> io::Result<bool> {
-    let beside = |of: fn(&Path) -> PathBuf| link(&of(orphan), &of(ours));
-    let taken = beside(record_of)
-        .and_then(|()| beside(ahead_of))
-        .and_then(|()| std::fs::rename(orphan, ours));
+    let taken = give_beside(orphan, ours, link).and_then(|()| std::fs::rename(orphan, ours));
     let stale = if taken.is_ok() { orphan } else { ours };
     for of in [record_of, ahead_of] {
         let _ = std::fs::remove_file(of(stale));
@@ -148,10 +144,7 @@ fn take(orphan: &Path, ours: &Path) -> io::Result<bool> {
 /// Copies what is proven of an orphan, and what proves it; whether it was there to be copied. Where nothing was written
 /// yet nothing is: a part has its space reserved, and may have chunks at its far end.
 fn copy(orphan: &Path, ours: &Path) -> io::Result<bool> {
-    let beside = |of: fn(&Path) -> PathBuf| copy_anew(&of(orphan), &of(ours));
-    let copied = beside(record_of)
-        .and_then(|()| beside(ahead_of))
-        .and_then(|()| copy_ranges(orphan, ours));
+    let copied = give_beside(orphan, ours, copy_anew).and_then(|()| copy_ranges(orphan, ours));
     if copied.is_err() {
         remove(ours);
     }
@@ -168,7 +161,7 @@ fn found(done: io::Result<()>) -> io::Result<bool> {
 
 fn copy_ranges(from: &Path, to: &Path) -> io::Result<()> {
     // What is told beside the copy: more may be told beside the other meanwhile.
-    let mut from = open(from)?;
+    let mut from = files::open(from)?;
     let length = from.metadata()?.len();
     let ranges = told(to, length);
     let mut to = create(to)?;
@@ -180,6 +173,13 @@ fn copy_ranges(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives what lies beside one part to another.
+fn give_beside(from: &Path, to: &Path, give: fn(&Path, &Path) -> io::Result<()>) -> io::Result<()> {
+    [record_of, ahead_of]
+        .iter()
+        .try_for_each(|of| give(&of(from), &of(to)))
+}
+
 /// A second name for what lies beside a part, which needs no room; a copy where a filesystem has no such thing. What is
 /// not there needs none.
 fn link(from: &Path, to: &Path) -> io::Result<()> {
@@ -189,16 +189,10 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Copies what lies beside a part; nothing where nothing is.
 fn copy_anew(from: &Path, to: &Path) -> io::Result<()> {
-    match open(from) {
+    match files::open(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         from => io::copy(&mut from?, &mut create(to)?).map(drop),
     }
-}
-
-/// Opens a file to read it; no link, which may lead anywhere.
-fn open(path: &Path) -> io::Result<File> {
-    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
-    OpenOptions::new().read(true).custom_flags(nofollow).open(path)
 }
 
 /// Makes a file in the place of what has its name: a link there is not followed.
@@ -227,7 +221,7 @@ pub(in crate::engine::hub) fn take_over(
     // First the record: without it, a part is worth nothing.
     copy_anew(record, &record_of(&ours))?;
     if std::fs::metadata(file)?.nlink() > 1 {
-        io::copy(&mut open(file)?, &mut create(&ours)?)?;
+        io::copy(&mut files::open(file)?, &mut create(&ours)?)?;
         std::fs::remove_file(file)?;
     } else {
         std::fs::rename(file, &ours)?;
