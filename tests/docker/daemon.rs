@@ -147,7 +147,10 @@ async fn a_full_disk_under_the_daemon_is_the_hosts_fault() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), Kind::Host, "{error:?}");
-    assert_eq!(error.causes(), ["the disk filled up"], "{error:?}");
+    let causes = error.causes();
+    assert_eq!(causes.len(), 2, "{error:?}");
+    assert!(causes[0].contains("dd if=/dev/zero"), "{error:?}");
+    assert_eq!(causes[1], "the disk filled up", "{error:?}");
     assert!(!daemon.cli(&["image", "inspect", &step.tag]));
 }
 
