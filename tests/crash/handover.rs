@@ -1,12 +1,14 @@
 //! Two pulls of one repository: who goes on with what the other left.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::{
-    Counts, Model, Random, copied, injected, kill, parts, pull, pull_injected, run, signal, spawn, wait_until,
+    Counts, Model, REPO, Random, copied, injected, kill, parts, pull, pull_injected, run, signal, spawn,
+    wait_until,
 };
 use crate::support::Home;
 use crate::support::Run;
@@ -111,4 +113,41 @@ fn a_kill_while_a_part_changes_hands_costs_no_more_than_a_step() {
         assert_eq!(model.assert_whole(&cache, "resumed"), Vec::<String>::new());
     }
     assert_eq!(costly, Vec::<String>::new());
+}
+
+/// Where locks do not tell of a pull, its part's name does: what it writes to stays, what a dead one left goes.
+#[test]
+fn removing_unfinished_files_leaves_a_live_pull_alone() {
+    let model = Model::of(&[21_000_000], 1);
+    let (home, hub) = (Home::new(), model.hub());
+    let cache = home.path().join("hub");
+    hub.fault("blob/", Fault::Slow(6_000_000), usize::MAX);
+    let pulls = pull(&home, &hub, &cache, &[])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("a part is there", || !parts(&cache).is_empty());
+    // It stands still: it must not come to its end meanwhile.
+    signal(&pulls, Signal::STOP);
+    let live = parts(&cache).remove(0);
+    // The same process id, another start time.
+    let name = live.to_str().unwrap();
+    let dead = PathBuf::from(format!("{}-1.part", name.rsplit_once('-').unwrap().0));
+    std::fs::write(&dead, [7; 70_000]).unwrap();
+    let mut remove = home.command(&["weights", "rm", REPO, "--unfinished", "--yes"]);
+    remove.env("HF_HUB_CACHE", &cache);
+    let removed = run(injected(&remove, "flock", "error=ENOSYS", &[]));
+    let there = (live.exists(), dead.exists());
+    hub.clear();
+    signal(&pulls, Signal::CONT);
+    let ended = Run::from(pulls.wait_with_output().unwrap());
+    assert_eq!(removed.code, 0, "{}", removed.stderr);
+    assert_eq!(there, (true, false), "{}", removed.stderr);
+    assert!(
+        removed.stderr.contains("stay: a pull writes to them"),
+        "{}",
+        removed.stderr
+    );
+    ended.expect(0);
+    assert_eq!(model.assert_whole(&cache, "at the end"), Vec::<String>::new());
 }
