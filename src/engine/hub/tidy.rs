@@ -50,7 +50,8 @@ fn finished(cache: &RepoCache, entries: &[Entry]) {
     for (oid, owner, path) in parts(&cache.parts()) {
         let is_done = place(cache, entries, &oid).exists();
         if is_done && !is_owned(cache, &owner, &path) {
-            part::remove(&path);
+            // Room that the next pull may free.
+            let _ = part::remove(&path);
         }
     }
 }

@@ -167,13 +167,7 @@ fn remove_unfinished(cache: &RepoCache, events: &StepEvents<'_>) -> Result<u64> 
             busy += bytes;
             continue;
         }
-        part::remove(&path);
-        if path.exists() {
-            return Err(Error::new(
-                Kind::Host,
-                format!("cannot remove `{}`", path.display()),
-            ));
-        }
+        part::remove(&path).at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
         freed += bytes;
     }
     if busy > 0 {

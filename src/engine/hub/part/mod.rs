@@ -285,7 +285,7 @@ impl Part {
         self.file.set_len(self.at).at(Kind::Host, failed)?;
         if let Err(error) = self.file.sync_all() {
             // Pages that a disk did not take may be gone, and a second sync would not say so (fsync(2)).
-            remove(&self.path);
+            let _ = remove(&self.path);
             return Err(error).at(Kind::Host, failed);
         }
         std::fs::rename(&self.path, place).at(Kind::Host, failed)?;

@@ -73,37 +73,81 @@ pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> io::Result<PathBuf> {
     if ours.exists() {
         return Ok(ours);
     }
-    let mut orphans: Vec<(u64, bool, PathBuf)> = parts(&dir)
-        .filter(|(oid, owner, path)| oid == entry.oid.hex() && !is_owned(cache, owner, path))
-        .filter(|(_, _, path)| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file()))
-        .map(|(_, owner, path)| (kept(&path), is_of_here(cache, &owner), path))
-        .collect();
-    orphans.sort();
-    let mut is_there = false;
-    while let Some((kept, is_of_here, orphan)) = orphans.pop() {
-        let was_there = is_there;
-        if !was_there {
-            let done = match is_of_here {
-                true => take(&orphan, &ours),
-                false if kept > 0 => copy(&orphan, &ours),
-                false => Ok(false),
-            };
-            is_there = match done {
-                Err(error) if is_full(&error) => return Err(error),
-                done => done.unwrap_or(false),
-            };
-        }
-        // What could not be taken or copied now is still good for something.
-        let is_spare = if is_of_here {
-            was_there
-        } else {
-            is_older(&orphan, FORGOTTEN) && (is_there || kept == 0)
-        };
-        if is_spare {
-            remove(&orphan);
-        }
+    let orphans = orphans(cache, entry);
+    let begun = begin(&orphans, &ours)?;
+    for spare in spares(&orphans, begun) {
+        // One that cannot be removed is a matter of room, and not of what is right.
+        let _ = remove(&spare.path);
     }
     Ok(ours)
+}
+
+/// A part that lost its owner.
+struct Orphan {
+    /// Bytes of it that are proven.
+    kept: u64,
+    /// Nobody can have it open: it may be renamed.
+    is_of_here: bool,
+    path: PathBuf,
+}
+
+impl Orphan {
+    /// Gives it to us; `false` when there was nothing to be given.
+    fn give(&self, ours: &Path) -> io::Result<bool> {
+        if self.is_of_here {
+            take(&self.path, ours)
+        } else if self.kept > 0 {
+            copy(&self.path, ours)
+        } else {
+            Ok(false)
+        }
+    }
+}
+
+/// The parts of `entry` that lost their owners, best first.
+fn orphans(cache: &RepoCache, entry: &Entry) -> Vec<Orphan> {
+    let mut orphans: Vec<Orphan> = parts(&cache.parts())
+        .filter(|(oid, owner, path)| oid == entry.oid.hex() && !is_owned(cache, owner, path))
+        .filter(|(_, _, path)| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file()))
+        .map(|(_, owner, path)| Orphan {
+            kept: kept(&path),
+            is_of_here: is_of_here(cache, &owner),
+            path,
+        })
+        .collect();
+    orphans.sort_by(|a, b| (b.kept, b.is_of_here, &b.path).cmp(&(a.kept, a.is_of_here, &a.path)));
+    orphans
+}
+
+/// Makes our part of the first orphan that can be had; which one that was.
+fn begin(orphans: &[Orphan], ours: &Path) -> io::Result<Option<usize>> {
+    for (place, orphan) in orphans.iter().enumerate() {
+        match orphan.give(ours) {
+            Ok(true) => return Ok(Some(place)),
+            Err(error) if is_full(&error) => return Err(error),
+            // Another took it, or its disk does not read: the next one may be better.
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+/// The orphans that nobody needs once ours was begun from one of them. Those before it could not be had now, and are
+/// still good for something; of another host's, only what was forgotten goes.
+fn spares(orphans: &[Orphan], begun: Option<usize>) -> impl Iterator<Item = &Orphan> {
+    let begun = begun.unwrap_or(orphans.len());
+    let spare = move |(place, orphan): (usize, &Orphan)| {
+        if orphan.is_of_here {
+            place > begun
+        } else {
+            (place >= begun || orphan.kept == 0) && is_older(&orphan.path, FORGOTTEN)
+        }
+    };
+    orphans
+        .iter()
+        .enumerate()
+        .filter(move |one| spare(*one))
+        .map(|(_, orphan)| orphan)
 }
 
 /// Whether there is no room: what was begun is then not given up for another try.
@@ -146,7 +190,7 @@ fn take(orphan: &Path, ours: &Path) -> io::Result<bool> {
 fn copy(orphan: &Path, ours: &Path) -> io::Result<bool> {
     let copied = give_beside(orphan, ours, copy_anew).and_then(|()| copy_ranges(orphan, ours));
     if copied.is_err() {
-        remove(ours);
+        let _ = remove(ours);
     }
     found(copied)
 }
@@ -202,11 +246,19 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Removes a part and what lies beside it.
-pub(in crate::engine::hub) fn remove(part: &Path) {
+///
+/// # Errors
+/// That of the part itself, unless it is gone already; then what lies beside it stays too.
+pub(in crate::engine::hub) fn remove(part: &Path) -> io::Result<()> {
+    match std::fs::remove_file(part) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     // The record last: what has one is looked for (`tidy`).
-    for path in [ahead_of(part), part.to_owned(), record_of(part)] {
+    for path in [ahead_of(part), record_of(part)] {
         let _ = std::fs::remove_file(path);
     }
+    Ok(())
 }
 
 /// Makes a part of ours out of a file and the record kept of it. A file that has another name too is copied: whatever
