@@ -133,7 +133,7 @@ fn removing_unfinished_files_leaves_a_live_pull_alone() {
     // The same process id, another start time.
     let name = live.to_str().unwrap();
     let dead = PathBuf::from(format!("{}-1.part", name.rsplit_once('-').unwrap().0));
-    std::fs::write(&dead, [7; 70_000]).unwrap();
+    std::fs::write(&dead, vec![7; 70_000]).unwrap();
     let mut remove = home.command(&["weights", "rm", REPO, "--unfinished", "--yes"]);
     remove.env("HF_HUB_CACHE", &cache);
     let removed = run(injected(&remove, "flock", "error=ENOSYS", &[]));
