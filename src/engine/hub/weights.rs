@@ -160,17 +160,17 @@ pub async fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &Ste
 /// Removes unfinished files, but for those that a pull still writes to, which is possible where locks are not certain;
 /// returns the bytes freed.
 fn remove_unfinished(cache: &RepoCache, events: &StepEvents<'_>) -> Result<u64> {
-    let (mut freed, mut busy) = (0, 0);
+    let (mut freed, mut busy) = (0, None);
     for (_, owner, path) in parts(&cache.parts()) {
         let bytes = space::blocks(&path);
         if part::is_owned(cache, &owner, &path) {
-            busy += bytes;
+            busy = Some(busy.unwrap_or(0) + bytes);
             continue;
         }
         part::remove(&path).at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
         freed += bytes;
     }
-    if busy > 0 {
+    if let Some(busy) = busy {
         events.note(format!("{} stay: a pull writes to them", Bytes(busy)));
     }
     Ok(freed)
