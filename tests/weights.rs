@@ -175,7 +175,7 @@ fn shards_that_were_never_here_are_a_pulls_work() {
     rot(&blob(&home, &hub, SHARD), 500_000);
     let run = verify(&home, &hub, &["--repair"]).expect(6);
     assert!(
-        run.stdout.contains("was wrong  model-1.safetensors"),
+        run.stdout.contains("model-1.safetensors  was wrong  "),
         "{}",
         run.stdout
     );

@@ -90,7 +90,16 @@ pub fn weights_checked(checked: &WeightsChecked) -> String {
     } else {
         "every hash checked"
     };
-    let mut rows = vec![
+    let mut bad = vec![row(["FILE", "STATE", "FOUND"])];
+    bad.extend(wrong.iter().map(|file| {
+        let state = match file.state {
+            WrongState::Wrong => "wrong",
+            WrongState::Missing => "missing",
+            WrongState::Repaired => "was wrong",
+        };
+        row([&*file.path, state, &file.why])
+    }));
+    let mut summary = vec![
         row(["model", &**repo]),
         row(["commit", &**commit]),
         row([
@@ -102,23 +111,18 @@ pub fn weights_checked(checked: &WeightsChecked) -> String {
             ),
         ]),
     ];
-    rows.extend(wrong.iter().map(|file| {
-        let what = match file.state {
-            WrongState::Wrong => "wrong",
-            WrongState::Missing => "missing",
-            WrongState::Repaired => "was wrong",
-        };
-        row([what, &*file.path, &file.why])
-    }));
     if *repaired > 0 {
         let text = format!(
             "{}, {} fetched",
             counted(*repaired, "file"),
             Bytes(*fetched_bytes)
         );
-        rows.push(row(["repaired", &*text]));
+        summary.push(row(["repaired", &*text]));
     }
-    aligned(&rows)
+    if wrong.is_empty() {
+        return aligned(&summary);
+    }
+    format!("{}\n{}", aligned(&bad), aligned(&summary))
 }
 
 /// What a pull would fetch.
@@ -212,5 +216,38 @@ fn times(bytes: u64, limit_rate: Option<u64>) -> String {
             at(1_250_000_000),
             at(12_500_000_000)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::WrongFile;
+
+    #[test]
+    fn what_is_wrong_is_a_table_of_its_own() {
+        let mut checked = WeightsChecked {
+            repo: "a/b".to_owned(),
+            commit: "c0ffee".to_owned(),
+            files: 2,
+            part: false,
+            bytes: 4_200_000,
+            fast: false,
+            seconds: 0.25,
+            wrong: Vec::new(),
+            repaired: 0,
+            fetched_bytes: 0,
+        };
+        let summary = "model   a/b\ncommit  c0ffee\nfiles   2, 4.2 MB, every hash checked in 0.2 s\n";
+        assert_eq!(weights_checked(&checked), summary);
+        checked.wrong.push(WrongFile {
+            path: "x.safetensors".to_owned(),
+            why: "its size is 3".to_owned(),
+            state: WrongState::Wrong,
+        });
+        assert_eq!(
+            weights_checked(&checked),
+            format!("FILE           STATE  FOUND\nx.safetensors  wrong  its size is 3\n\n{summary}")
+        );
     }
 }
