@@ -197,3 +197,89 @@ fn a_password_in_the_endpoint_is_not_shown() {
         run.stderr
     );
 }
+
+/// A cache may have come from anywhere, and a repair writes where its manifest says.
+#[test]
+fn a_forged_manifest_leads_no_repair_out_of_the_root() {
+    let (home, hub) = setup();
+    let (dir, victim) = (home.path().join("d"), home.path().join("victim.txt"));
+    pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(0);
+    let manifest = dir.join(format!(".dsr1/verified-{}.json", hub.commit()));
+    let honest: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    for path in [victim.to_str().unwrap(), "../victim.txt", ".git/config"] {
+        let mut forged = honest.clone();
+        // The bytes are ones that the hub has.
+        let config = forged["files"].as_array_mut().unwrap();
+        let config = config.iter_mut().find(|file| file["path"] == "config.json");
+        config.unwrap()["path"] = path.into();
+        std::fs::write(&manifest, forged.to_string()).unwrap();
+        let run = repair(&home, &hub, dir.to_str().unwrap());
+        assert_ne!(run.code, 0, "{path}: {}", run.stdout);
+        assert!(!victim.exists() && !dir.join(".git").exists(), "{path}");
+    }
+}
+
+/// Whoever may write into a shared cache must not have others write elsewhere.
+#[test]
+fn a_pull_goes_through_no_link_below_the_repository() {
+    let (_, hub) = setup();
+    let commit = format!("snapshots/{}", hub.commit());
+    for link in ["blobs", "refs", ".dsr1", "snapshots", &commit] {
+        let home = Home::new();
+        let (own, repo) = (home.path().join("own"), support::pulled::repo(&home));
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::write(own.join("config.json"), PRECIOUS).unwrap();
+        let link = repo.join(link);
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink(&own, &link).unwrap();
+        let run = pull(&home, &hub, &[]).expect(3);
+        let said = format!("error: `{}` is a link\ncause: ", link.display());
+        assert!(run.stderr.contains(&said), "{}", run.stderr);
+        assert_eq!(read(&own.join("config.json")), PRECIOUS);
+        assert_eq!(std::fs::read_dir(&own).unwrap().count(), 1, "{}", link.display());
+    }
+}
+
+#[test]
+fn a_log_that_is_a_link_or_a_pipe_is_not_written() {
+    let (home, hub) = setup();
+    let victim = home.path().join("victim");
+    std::fs::write(&victim, PRECIOUS).unwrap();
+    let (linked, piped) = (home.path().join("linked"), home.path().join("piped"));
+    for dir in [&linked, &piped] {
+        std::fs::create_dir_all(dir.join(".dsr1")).unwrap();
+    }
+    symlink(&victim, linked.join(".dsr1/proven.jsonl")).unwrap();
+    let pipe = piped.join(".dsr1/proven.jsonl");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    for dir in [&linked, &piped] {
+        pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(0);
+        repair(&home, &hub, dir.to_str().unwrap()).expect(0);
+    }
+    assert_eq!(read(&victim), PRECIOUS);
+}
+
+/// Removing the link would free nothing, whatever it says.
+#[test]
+fn a_repository_that_is_a_link_is_not_removed() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let (repo, store) = (support::pulled::repo(&home), home.path().join("store"));
+    std::fs::rename(&repo, &store).unwrap();
+    symlink(&store, &repo).unwrap();
+    for more in [&[][..], &["--yes"]] {
+        let args = [&["weights", "rm", REPO], more].concat();
+        let run = home.run(&args).expect(3);
+        assert!(run.stderr.contains("it leads to `"), "{}", run.stderr);
+    }
+    assert!(store.join("blobs").exists() && repo.is_symlink());
+    // To pull through it is what it is for.
+    verify(&home, &hub, &[]).expect(0);
+}

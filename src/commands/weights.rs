@@ -152,16 +152,6 @@ fn hint(step: &PullSnapshot, checked: &WeightsChecked, repair: bool) -> String {
 async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
     let cache = context.engine.env().paths.hub_cache.clone();
     let cache = Path::new(&cache);
-    let found = hub::list(cache)?
-        .into_iter()
-        .find(|known| known.repo == args.repo);
-    let found = found.ok_or_else(|| {
-        Error::new(
-            Kind::Hub,
-            format!("{} is not in the cache", args.repo.escape_debug()),
-        )
-        .hint("dsr1 weights list shows what is")
-    })?;
     let bytes = if args.yes {
         let title = format!("remove {}", args.repo);
         context
@@ -169,10 +159,8 @@ async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
                 hub::remove(cache, &args.repo, args.unfinished, events).await
             })
             .await?
-    } else if args.unfinished {
-        found.unfinished_bytes
     } else {
-        found.bytes + found.unfinished_bytes
+        hub::removable(cache, &args.repo, args.unfinished)?
     };
     let removed = Removed {
         schema: "dsr1.weights-removed/1",

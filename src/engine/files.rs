@@ -3,7 +3,7 @@
 //! Not in this module: weights, which are hashed on their way (`hub`).
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -44,15 +44,61 @@ pub(super) fn write_through(temporary: &Path, path: &Path, bytes: &[u8]) -> Resu
         .at(Kind::Host, failed)
 }
 
-/// The flag for `OpenOptionsExt::custom_flags` with which a link is not opened: whoever may make one must not lead us
-/// elsewhere.
+/// The flags for `OpenOptionsExt::custom_flags` with which a link is not opened, and a pipe is not waited for: whoever may
+/// make one must neither lead us elsewhere nor hold us up.
 pub(super) fn no_follow() -> i32 {
-    i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0)
+    flags(OFlags::NOFOLLOW | OFlags::NONBLOCK)
 }
 
-/// Opens a file to read it; a link is an error.
+fn flags(flags: OFlags) -> i32 {
+    i32::try_from(flags.bits()).unwrap_or(0)
+}
+
+/// Opens a file to read it; a link, and what is no file, is an error.
 pub(super) fn open(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(no_follow()).open(path)
+    open_by(OpenOptions::new().read(true).custom_flags(no_follow()), path)
+}
+
+/// As [`open`], through links: for what has its names in a snapshot, where these are links to blobs.
+pub(super) fn open_through(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    open_by(options.read(true).custom_flags(flags(OFlags::NONBLOCK)), path)
+}
+
+/// Opens a file that is there to write into it; a link, and what is no file, is an error.
+pub(super) fn open_to_write(path: &Path) -> std::io::Result<File> {
+    open_by(OpenOptions::new().write(true).custom_flags(no_follow()), path)
+}
+
+/// Opens a file to write at its end, and makes it when it is not there; a link, and what is no file, is an error.
+pub(super) fn open_to_append(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    open_by(options.append(true).create(true).custom_flags(no_follow()), path)
+}
+
+/// Opens with these options what is a file.
+///
+/// # Errors
+/// Those of the system; [`std::io::ErrorKind::InvalidInput`] for what is no file.
+pub(super) fn open_by(options: &OpenOptions, path: &Path) -> std::io::Result<File> {
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(std::io::Error::new(
+        std::io::ErrorKind::InvalidInput,
+        "it is no file",
+    ))
+}
+
+/// Reads a file of at most `max` bytes; a larger one, a link, and what is no file is an error.
+pub(super) fn read(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
 }
 
 /// Filesystems of one host, on which a lock keeps everybody out (linux/magic.h): ext, XFS, btrfs, tmpfs, overlayfs, ZFS,

@@ -133,14 +133,23 @@ impl RepoCache {
 
     /// Refuses a file whose directory is a way out of the root. To be asked before anything of the file is touched.
     pub(super) fn check_place(&self, entry: &Entry) -> Result<()> {
-        for dir in self.parents(entry) {
-            if std::fs::symlink_metadata(&dir).is_ok_and(|meta| meta.is_symlink()) {
-                return Err(Error::new(Kind::Host, format!("`{}` is a link", dir.display()))
-                    .cause("a file of the repository would be written through it")
-                    .hint("remove it, or name another --local-dir"));
-            }
-        }
-        Ok(())
+        self.check_way(&self.place(entry))
+    }
+
+    /// Refuses a path to which a directory below the root that is a link leads. The root may be one: that is the user's
+    /// choice of a disk.
+    fn check_way(&self, path: &Path) -> Result<()> {
+        let is_link = |dir: &&PathBuf| std::fs::symlink_metadata(dir).is_ok_and(|meta| meta.is_symlink());
+        let dirs = self.directories(path);
+        let Some(link) = dirs.iter().filter(|dir| **dir != self.root).rfind(is_link) else {
+            return Ok(());
+        };
+        Err(Error::new(Kind::Host, format!("`{}` is a link", link.display()))
+            .cause("a file of the repository would be written through it")
+            .hint(match self.layout {
+                Layout::Cache => "remove it: hub clients make a directory there",
+                Layout::Directory => "remove it, or name another --local-dir",
+            }))
     }
 
     /// Whether a file's place is a link: in a hub cache that of another client, which shares blobs; in a directory one
@@ -183,7 +192,11 @@ impl RepoCache {
             Layout::Cache => &["blobs", "refs", "snapshots", ".dsr1"],
             Layout::Directory => &[".dsr1", ".dsr1/refs"],
         };
-        dirs.iter().try_for_each(|dir| make_dir(&self.root.join(dir)))
+        dirs.iter().try_for_each(|dir| {
+            let dir = self.root.join(dir);
+            self.check_way(&dir.join(TEMPORARY))?;
+            make_dir(&dir)
+        })
     }
 
     /// The commit that a branch, tag or commit id stands for here.
@@ -194,8 +207,7 @@ impl RepoCache {
         if !is_revision(revision) {
             return None;
         }
-        let text = std::fs::read_to_string(self.refs().join(revision)).ok()?;
-        Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
+        pointed(&self.refs().join(revision))
     }
 
     /// Makes a branch or tag stand for a commit here.
@@ -204,7 +216,9 @@ impl RepoCache {
         if is_commit(revision) {
             return Ok(());
         }
-        self.write(&self.refs().join(revision), commit.as_bytes())
+        let path = self.refs().join(revision);
+        self.check_way(&path)?;
+        self.write(&path, commit.as_bytes())
     }
 
     /// Writes a file of ours, whole or not at all.
@@ -257,8 +271,8 @@ impl RepoCache {
     /// Links a snapshot's path to its blob, replacing whatever was there, in one step; returns the directories to sync.
     fn link(&self, snapshot: &Path, entry: &Entry) -> Result<Vec<PathBuf>> {
         let path = snapshot.join(&entry.path);
-        let dir = path.parent().unwrap_or(snapshot);
-        make_dir(dir)?;
+        self.check_way(&path)?;
+        make_dir(path.parent().unwrap_or(snapshot))?;
         // From the file's directory up to the repository: `snapshots/<commit>` and each directory of the path.
         let up = "../".repeat(2 + entry.path.matches('/').count());
         let target = format!("{up}blobs/{}", entry.oid.hex());
@@ -273,6 +287,12 @@ impl RepoCache {
         std::fs::rename(&temporary, &path).at(Kind::Host, failed)?;
         Ok(dirs)
     }
+}
+
+/// The commit that the file of a branch or tag names.
+pub(super) fn pointed(path: &Path) -> Option<String> {
+    let text = String::from_utf8(files::read(path, 4096).ok()?).ok()?;
+    Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
 }
 
 /// A revision becomes a path below `refs` and a part of a URL.

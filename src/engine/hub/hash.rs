@@ -1,6 +1,5 @@
 //! Hashes of files, as a hub states them.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -8,6 +7,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::listing::Oid;
+use crate::engine::files;
 use crate::units::hex;
 
 /// A hash's bytes, padded with zeros where it has fewer.
@@ -65,7 +65,7 @@ impl Hasher {
 
 /// Reads a file through `hasher`; returns the bytes read.
 pub(super) fn feed(hasher: &mut Hasher, path: &Path) -> std::io::Result<u64> {
-    let mut file = File::open(path)?;
+    let mut file = files::open_through(path)?;
     let (mut buffer, mut total) = (vec![0; 1 << 20], 0);
     loop {
         let count = file.read(&mut buffer)?;

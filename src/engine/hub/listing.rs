@@ -114,7 +114,12 @@ fn parse_entry(item: Item) -> Result<Entry> {
         lfs,
         xet,
     } = item;
-    check_path(&path)?;
+    if !is_path(&path) {
+        return Err(bad(&format!(
+            "the file name `{}`",
+            path.chars().take(120).collect::<String>().escape_debug()
+        )));
+    }
     let wrong = |what: &str| bad(&format!("{what} of `{path}`"));
     let (large, large_size) = lfs.map_or((None, None), |lfs| (lfs.oid, lfs.size));
     let oid = match (large, oid) {
@@ -186,13 +191,6 @@ pub fn check_whole(entries: &[Entry]) -> Result<u64> {
 /// # Errors
 /// [`Kind::Integrity`], naming the first.
 pub fn check_directory(entries: &[Entry]) -> Result<()> {
-    let is_ours = |path: &str| {
-        let path = path.to_ascii_lowercase();
-        let first = path.split('/').next().unwrap_or_default();
-        // A work tree's settings name programs that git runs; `git~1` is what some filesystems call it too.
-        let is_git = path.split('/').any(|part| matches!(part, ".git" | "git~1"));
-        first == ".dsr1" || path.starts_with(".cache/huggingface") || is_git
-    };
     match entries.iter().find(|entry| is_ours(&entry.path)) {
         Some(entry) => Err(bad(&format!(
             "the file name `{}` is where pulls or git keep their own",
@@ -202,8 +200,17 @@ pub fn check_directory(entries: &[Entry]) -> Result<()> {
     }
 }
 
-/// A path that stays below its root on any filesystem and shows as what it is.
-fn check_path(path: &str) -> Result<()> {
+/// Whether a path would be ours, another client's, or git's, in a directory of the user's.
+pub(super) fn is_ours(path: &str) -> bool {
+    let path = path.to_ascii_lowercase();
+    let first = path.split('/').next().unwrap_or_default();
+    // A work tree's settings name programs that git runs; `git~1` is what some filesystems call it too.
+    let is_git = path.split('/').any(|part| matches!(part, ".git" | "git~1"));
+    first == ".dsr1" || path.starts_with(".cache/huggingface") || is_git
+}
+
+/// Whether a path stays below its root on any filesystem and shows as what it is.
+pub(super) fn is_path(path: &str) -> bool {
     let segment_fits =
         |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && segment.len() <= 255;
     let hidden = |c: char| {
@@ -211,13 +218,7 @@ fn check_path(path: &str) -> Result<()> {
             || c == '\\'
             || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
     };
-    if path.len() <= 1024 && path.split('/').all(segment_fits) && !path.chars().any(hidden) {
-        return Ok(());
-    }
-    Err(bad(&format!(
-        "the file name `{}`",
-        path.chars().take(120).collect::<String>().escape_debug()
-    )))
+    path.len() <= 1024 && path.split('/').all(segment_fits) && !path.chars().any(hidden)
 }
 
 fn bad(cause: &str) -> Error {

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::cache::RepoCache;
-use super::listing::{Entry, Oid};
+use super::listing::{Entry, Oid, is_ours, is_path};
 use super::look::Look;
-use super::tidy;
+use super::{tensors, tidy};
+use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 use crate::facts::WeightFile;
 use crate::plan::CheckSnapshot;
@@ -21,6 +22,8 @@ use crate::report::Pulled;
 
 /// Version of the manifest.
 const SCHEMA: &str = "dsr1.manifest/1";
+/// Largest manifest that is read; 50 000 files have some 15 MB.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// What was proven, and what the files looked like then: a later check compares metadata instead of hashing
 /// 689 GB again.
@@ -134,11 +137,14 @@ impl RepoCache {
         self.parts().join(format!("verified-{commit}.json"))
     }
 
-    /// The manifest of a commit.
+    /// The manifest of a commit. One that names what no listing may (see `listing`) is none of ours: a cache may have
+    /// come from anywhere, and a repair writes where its manifest says.
     pub(super) fn manifest(&self, commit: &str) -> Option<Manifest> {
-        let bytes = std::fs::read(self.manifest_path(commit)).ok()?;
+        let bytes = files::read(&self.manifest_path(commit), MAX_BYTES).ok()?;
         let manifest: Manifest = serde_json::from_slice(&bytes).ok()?;
-        (manifest.schema == SCHEMA && manifest.commit == commit).then_some(manifest)
+        let may_be = |file: &Proven| is_path(&file.path) && !(self.is_directory() && is_ours(&file.path));
+        let is_ours = manifest.schema == SCHEMA && manifest.commit == commit;
+        (is_ours && manifest.files.iter().all(may_be)).then_some(manifest)
     }
 
     /// Gives proven files their names in the snapshot, then says so: manifest, and the branch last. What an earlier
@@ -352,8 +358,7 @@ pub(super) fn missing_shard(snapshot: &Path, paths: &BTreeSet<&str>) -> Option<S
 
 /// The shards that the index in the file `index` names and `paths` lacks.
 pub(super) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> BTreeSet<String> {
-    let index = std::fs::read(index).ok();
-    let index = index.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let index = tensors::json(index).ok();
     let map = index.as_ref().and_then(|index| index["weight_map"].as_object());
     let shards = map
         .into_iter()

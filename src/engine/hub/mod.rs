@@ -78,7 +78,7 @@ pub use pull::pull;
 pub use survey::survey;
 pub use tensors::model_facts;
 pub use verify::{Check, verify};
-pub use weights::{described_directory, list, remove};
+pub use weights::{described_directory, list, removable, remove};
 pub use write::{rehearsal_commit, write_model};
 
 use std::time::Duration;

@@ -4,7 +4,6 @@
 //! is hashed again; so is one whose line was lost. Not in this module: whole snapshots (`cache`, its manifest).
 
 use std::collections::HashMap;
-use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::listing::Entry;
 use super::look::Look;
+use crate::engine::files;
 
 /// Largest log that is read; a line has some 200 bytes. A larger one begins anew.
 const MAX_BYTES: u64 = 32 << 20;
@@ -48,7 +48,7 @@ impl ProvenLog {
     pub(super) fn open(dir: &Path) -> Self {
         let path = dir.join("proven.jsonl");
         let mut text = String::new();
-        let read = std::fs::File::open(&path).and_then(|file| {
+        let read = files::open(&path).and_then(|file| {
             let size = file.metadata()?.len();
             if size > MAX_BYTES {
                 return std::fs::remove_file(&path);
@@ -84,10 +84,7 @@ impl ProvenLog {
         // The last line of a place counts.
         line.oid.clear();
         let text = serde_json::to_string(&line).unwrap_or_default() + "\n";
-        let _ = OpenOptions::new()
-            .append(true)
-            .open(&self.path)
-            .and_then(|mut file| file.write_all(text.as_bytes()));
+        let _ = files::open_to_append(&self.path).and_then(|mut file| file.write_all(text.as_bytes()));
     }
 
     /// Notes that the file at `place` is `entry`. A line that cannot be written costs a hash some day.
@@ -101,8 +98,7 @@ impl ProvenLog {
         text.push('\n');
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // One write: two pulls that append at once do not mix.
-        let appended = OpenOptions::new().create(true).append(true).open(&self.path);
-        if appended
+        if files::open_to_append(&self.path)
             .and_then(|mut file| file.write_all(text.as_bytes()))
             .is_ok()
         {

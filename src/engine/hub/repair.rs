@@ -3,7 +3,7 @@
 //! First all that is bad is fetched and proven, in memory; then the file is made right, as a part without its name. A
 //! hub that says no meanwhile leaves the file as it was. Not in this module: finding out which files are bad (`weights`).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl Fetcher {
         {
             let part = part::take_over(&self.cache, entry, &place, &record);
             let part = part.at(Kind::Host, failed)?;
-            let file = OpenOptions::new().write(true).open(part).at(Kind::Host, failed)?;
+            let file = files::open_to_write(&part).at(Kind::Host, failed)?;
             let write = |(at, bytes): &Mended| file.write_all_at(bytes, *at);
             mended.iter().try_for_each(write).at(Kind::Host, failed)?;
             file.sync_data().at(Kind::Host, failed)?;

@@ -4,7 +4,6 @@
 //! Not in this module: what lies on which GPU (`plan::memory`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -13,6 +12,7 @@ use serde_json::Value;
 
 use super::cache::RepoCache;
 use super::manifest::INDEX;
+use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 use crate::facts::{ModelFacts, WeightSizes};
 use crate::plan::memory::classify;
@@ -111,7 +111,7 @@ pub(super) fn check(path: &Path) -> Result<Option<String>> {
 /// Names and bytes of the tensors in a file, from its header alone.
 fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     let failed = || format!("cannot read `{}`", path.display());
-    let mut file = File::open(path).at(Kind::Host, failed)?;
+    let mut file = files::open_through(path).at(Kind::Host, failed)?;
     let size = file.metadata().at(Kind::Host, failed)?.len();
     let mut length = [0; 8];
     file.read_exact(&mut length).at(Kind::Integrity, failed)?;
@@ -160,10 +160,11 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     }
 }
 
-fn json(path: &Path) -> Result<Value> {
+/// A file as JSON.
+pub(super) fn json(path: &Path) -> Result<Value> {
     let failed = || format!("cannot read `{}`", path.display());
     let mut bytes = Vec::new();
-    File::open(path)
+    files::open_through(path)
         .and_then(|file| file.take(MAX_JSON).read_to_end(&mut bytes))
         .at(Kind::Integrity, failed)?;
     serde_json::from_slice(&bytes).at(Kind::Integrity, || format!("`{}` is not JSON", path.display()))

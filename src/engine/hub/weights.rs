@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::cache::RepoCache;
+use super::cache::{RepoCache, pointed};
 use super::listing::{Entry, is_commit};
 use super::manifest::{Extent, Manifest, Proven, commit_of};
 use super::mirror::collect;
@@ -78,8 +78,7 @@ fn refs(dir: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<String>>) {
         let path = dir.join(&name);
         if path.is_dir() {
             refs(&path, &format!("{prefix}{name}/"), found);
-        } else if let Ok(commit) = std::fs::read_to_string(&path) {
-            let commit = commit.trim().to_owned();
+        } else if let Some(commit) = pointed(&path) {
             found.entry(commit).or_default().push(format!("{prefix}{name}"));
         }
     }
@@ -131,18 +130,43 @@ pub(super) fn other_repository(step: &PullSnapshot) -> Option<(&str, String)> {
     (other != step.repo).then_some((dir, other))
 }
 
+/// The bytes that [`remove`] would free.
+///
+/// # Errors
+/// [`Kind::Hub`] when the repository is not there; [`Kind::Host`] when its directory is a link: removing that would free
+/// nothing, and what it leads to is not the cache's.
+pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> {
+    let root = RepoCache::new(cache_dir, repo).root().to_owned();
+    if !root.is_dir() {
+        return Err(
+            Error::new(Kind::Hub, format!("{} is not in the cache", repo.escape_debug()))
+                .cause(format!("there is no `{}`", root.display()))
+                .hint("dsr1 weights list shows what is"),
+        );
+    }
+    let found = described(cache_dir, repo);
+    if unfinished {
+        return Ok(found.unfinished_bytes);
+    }
+    if let Ok(target) = std::fs::read_link(&root) {
+        return Err(Error::new(Kind::Host, format!("`{}` is a link", root.display()))
+            .cause(format!(
+                "it leads to `{}`, which is not the cache's",
+                target.display()
+            ))
+            .hint("remove by hand what it leads to, and then the link"));
+    }
+    Ok(found.bytes + found.unfinished_bytes)
+}
+
 /// Removes a repository from the cache, or with `unfinished` only its unfinished files; returns the bytes freed.
 ///
 /// # Errors
-/// [`Kind::Hub`] when it is not there; [`Kind::Host`] when it cannot be removed.
+/// As [`removable`]; [`Kind::Host`] when it cannot be removed.
 pub async fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &StepEvents<'_>) -> Result<u64> {
+    removable(cache_dir, repo, unfinished)?;
     let cache = RepoCache::new(cache_dir, repo);
     let root = cache.root().to_owned();
-    if !root.is_dir() {
-        return Err(Error::new(Kind::Hub, format!("{repo} is not in the cache"))
-            .cause(format!("there is no `{}`", root.display()))
-            .hint("dsr1 weights list shows what is"));
-    }
     let lock = files::lock(&cache.lock(), events, &pull::busy(repo)).await?;
     if unfinished {
         return remove_unfinished(&cache.alone(lock.is_certain), events);

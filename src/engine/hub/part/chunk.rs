@@ -2,12 +2,13 @@
 //!
 //! Not in this module: which chunk (`ahead`), where its bytes come from (`help`).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::super::hash::Hasher;
 use super::record::note_ahead;
+use crate::engine::files;
 use crate::error::{At, Kind, Result};
 
 /// A chunk of a part, written by a helper.
@@ -22,7 +23,7 @@ pub(in crate::engine::hub) struct PartChunk {
 impl PartChunk {
     /// Opens the part at `path` for a chunk from `from` on.
     pub(in crate::engine::hub) fn open(path: &Path, from: u64) -> Result<Self> {
-        let opened = OpenOptions::new().write(true).open(path);
+        let opened = files::open_to_write(path);
         Ok(Self {
             file: opened.at(Kind::Host, || format!("cannot write `{}`", path.display()))?,
             path: path.to_owned(),

@@ -70,13 +70,9 @@ impl Part {
         let path = adopt(cache, entry).map_err(|error| cannot(&cache.parts(), &error))?;
         let failed = || format!("cannot write `{}`", path.display());
         let open = |path: &Path| {
-            OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .custom_flags(files::no_follow())
-                .open(path)
+            let mut options = OpenOptions::new();
+            options.create(true).truncate(false).read(true).write(true);
+            files::open_by(options.custom_flags(files::no_follow()), path)
         };
         let file = open(&path).at(Kind::Host, failed)?;
         let record = open(&record_of(&path)).at(Kind::Host, failed)?;

@@ -2,17 +2,20 @@
 //!
 //! Both are lines of a fixed length, appended: a torn last line is no line. Not in this module: hashing what they state.
 
-use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::super::ahead::Recovered;
 use super::super::hash::Bytes32;
+use crate::engine::files;
 
 /// One line of a record: a place, little-endian, and a digest, padded with zeros.
 pub(super) const LINE: usize = 40;
 /// One line of what helpers wrote: from, to, and a SHA-256.
 const AHEAD_LINE: usize = 48;
+
+/// Most that is read of either: a line a second for two days.
+const MAX_BYTES: u64 = 8 << 20;
 
 /// A line's place and digest.
 pub(super) fn read_line(line: &[u8]) -> (u64, Bytes32) {
@@ -32,7 +35,7 @@ pub(super) fn write_line(place: u64, digest: Bytes32) -> [u8; LINE] {
 
 /// The places and digests of a record, as far as they make sense.
 pub(in crate::engine::hub) fn read_record(path: &Path) -> Vec<(u64, Bytes32)> {
-    let bytes = std::fs::read(path).unwrap_or_default();
+    let bytes = files::read(path, MAX_BYTES).unwrap_or_default();
     let mut last = 0;
     let lines = bytes.chunks_exact(LINE).map(read_line);
     lines
@@ -52,7 +55,7 @@ pub(super) fn ahead_of(part: &Path) -> PathBuf {
 
 /// The chunks that lie between `at` and `end`.
 pub(super) fn read_ahead(path: &Path, at: u64, end: u64) -> Vec<Recovered> {
-    let bytes = std::fs::read(path).unwrap_or_default();
+    let bytes = files::read(path, MAX_BYTES).unwrap_or_default();
     let lines = bytes.chunks_exact(AHEAD_LINE).map(|line| {
         let (mut from, rest) = ([0; 8], read_line(&line[8..]));
         from.copy_from_slice(&line[..8]);
@@ -67,7 +70,7 @@ pub(super) fn read_ahead(path: &Path, at: u64, end: u64) -> Vec<Recovered> {
 pub(super) fn note_ahead(part: &Path, from: u64, to: u64, digest: Bytes32) {
     let mut line = from.to_le_bytes().to_vec();
     line.extend(write_line(to, digest));
-    let log = OpenOptions::new().create(true).append(true).open(ahead_of(part));
+    let log = files::open_to_append(&ahead_of(part));
     let _ = log.and_then(|mut log| log.write_all(&line));
 }
 

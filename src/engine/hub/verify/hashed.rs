@@ -13,7 +13,7 @@ use super::super::hash::Hasher;
 use super::super::listing::Entry;
 use super::super::look::Look;
 use super::super::tensors;
-use crate::engine::host;
+use crate::engine::{files, host};
 use crate::error::{At, Kind, Result};
 use crate::event::StepEvents;
 
@@ -110,7 +110,7 @@ impl Work {
     /// What a file looks like, and what is wrong with its bytes.
     fn read(&self, entry: &Entry) -> std::io::Result<(Option<Look>, Option<String>)> {
         let path = self.snapshot.join(&entry.path);
-        let mut file = File::open(&path)?;
+        let mut file = files::open_through(&path)?;
         let look = |meta: std::io::Result<Metadata>| meta.ok().as_ref().and_then(Look::of);
         let before = look(file.metadata());
         let why = match self.wrong(&path, &mut file, entry) {
