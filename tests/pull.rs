@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use support::Home;
 use support::hub::{Fault, Hub, RepoFile, entry, noise, safetensors, small_model};
-use support::pulled::{REPO, pull, repo, setup, snapshot};
+use support::pulled::{REPO, args, pull, repo, setup, snapshot, verify};
 
 const SHARD: &str = "model-1.safetensors";
 
@@ -512,4 +512,61 @@ fn a_stalled_stream_is_left_after_the_time_that_hubs_clients_know() {
         .filter(|asked| asked.on_cdn && asked.path.contains(SHARD))
         .count();
     assert!(tries >= 1, "{tries}");
+}
+
+/// A directory is its user's: what he writes into it while a pull runs is not what was proven.
+#[test]
+fn a_file_that_is_changed_while_the_rest_comes_is_not_proven() {
+    let (home, hub) = setup();
+    let dir = home.path().join("mine");
+    let to = dir.to_str().unwrap();
+    hub.fault("blob/model-2", Fault::Slow(100_000), usize::MAX);
+    let running = home.start(&args(&hub, &["--local-dir", to]));
+    let (config, log) = (dir.join("config.json"), dir.join(".dsr1/proven.jsonl"));
+    let is_noted = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("/config.json"));
+    let begun = Instant::now();
+    while !is_noted() {
+        assert!(
+            begun.elapsed() < Duration::from_mins(1),
+            "config.json does not come"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // As long as it was, and later than the tick of any clock.
+    std::thread::sleep(Duration::from_millis(20));
+    let mut changed = std::fs::read(&config).unwrap();
+    changed[2] ^= 1;
+    std::fs::write(&config, &changed).unwrap();
+    hub.clear();
+    let run = running.end().0.expect(6);
+    assert!(
+        run.stderr
+            .contains("error: `config.json` changed during the pull"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(verify(&home, &hub, &["--local-dir", to, "--fast"]).code, 5);
+    pull(&home, &hub, &["--local-dir", to]).expect(0);
+    assert_eq!(directory(&dir), bytes(&small_model()));
+    verify(&home, &hub, &["--local-dir", to, "--fast"]).expect(0);
+}
+
+/// Two names of the same bytes: both are repaired, and both are known from then on.
+#[test]
+fn a_repaired_file_and_its_twin_are_both_known() {
+    let mut model = small_model();
+    let twin = model[SHARD].clone();
+    model.insert("twin.safetensors".to_owned(), twin);
+    let (home, hub) = (Home::new(), Hub::new(REPO, model.clone()));
+    let dir = home.path().join("mine");
+    let to = ["--local-dir", dir.to_str().unwrap()];
+    pull(&home, &hub, &to).expect(0);
+    for name in [SHARD, "twin.safetensors"] {
+        let mut bytes = model[name].bytes.clone();
+        bytes[500_000] ^= 1;
+        std::fs::write(dir.join(name), bytes).unwrap();
+    }
+    verify(&home, &hub, &[&to[..], &["--repair"]].concat()).expect(0);
+    assert_eq!(directory(&dir), bytes(&model));
+    verify(&home, &hub, &[&to[..], &["--fast"]].concat()).expect(0);
 }

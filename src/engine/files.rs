@@ -232,7 +232,7 @@ fn say_who(file: &File) {
 }
 
 /// Whether an open file still has this name.
-fn is_at(file: &File, path: &Path) -> bool {
+pub(super) fn is_at(file: &File, path: &Path) -> bool {
     let here = file.metadata().map(|meta| (meta.dev(), meta.ino()));
     let there = std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
     matches!((here, there), (Ok(here), Ok(there)) if here == there)

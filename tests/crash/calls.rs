@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use super::{
-    Counts, FOLDER, Model, assert_right_or_loud, copied, injected, names, pull, pull_injected, run, states,
+    Counts, FOLDER, Model, assert_right_or_loud, copied, injected, names, parts, pull, pull_injected, run,
+    states,
 };
 use crate::support::Home;
+use crate::support::hub::Fault;
 
 /// System calls that change what is on a disk, by what they do; a `?` is for processors that lack one.
 const CHANGES: [(&str, &str, usize); 9] = [
@@ -176,4 +178,30 @@ fn a_blob_that_cannot_be_read_now_is_not_removed() {
         model.assert_whole(&cache, error);
     }
     assert_eq!(removed, Vec::<&str>::new(), "a proven blob was removed");
+}
+
+/// A disk tells that it lost what was written to it once, perhaps long before the last byte has come.
+#[test]
+fn a_failed_sync_in_the_midst_of_a_file_is_not_forgotten() {
+    // Twice what is written between two syncs, and some.
+    let model = Model::of(&[150_000_000], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let cache = home.path().join("hub");
+    // Slow enough that the sync is over long before the end.
+    hub.fault("blob/", Fault::Slow(100_000_000), usize::MAX);
+    let ended = pull_injected(&home, &hub, &cache, "fdatasync", "error=EIO:when=1");
+    hub.clear();
+    assert_eq!(ended.code, 3, "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("the disk did not keep what was written to it"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(names(&cache.join(FOLDER).join("blobs")), Vec::<PathBuf>::new());
+    // What is in memory of it is not what is on the disk: none of it is taken.
+    assert_eq!(parts(&cache), Vec::<PathBuf>::new());
+    run(pull(&home, &hub, &cache, &[])).expect(0);
+    model.assert_whole(&cache, "afterwards");
 }

@@ -158,6 +158,12 @@ impl RepoCache {
         std::fs::symlink_metadata(self.place(entry)).is_ok_and(|meta| meta.is_symlink())
     }
 
+    /// Whether what has a file's name in a directory of the user's is not ours to prove: what a link leads to may go
+    /// any day.
+    pub(super) fn is_foreign(&self, entry: &Entry) -> bool {
+        self.is_directory() && self.is_link(entry)
+    }
+
     /// Whether files are under their own names.
     pub(super) fn is_directory(&self) -> bool {
         self.layout == Layout::Directory

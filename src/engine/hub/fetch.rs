@@ -145,8 +145,9 @@ impl Fetcher {
             let failure = match way.with(|ahead| ahead.next(part.at())) {
                 Next::End if part.hex() == entry.oid.hex() => {
                     let place = self.cache.place(entry);
-                    part.publish(&place, &self.cache.record(entry))?;
-                    self.proven.note(&place, entry);
+                    if let Some(look) = part.publish(&place, &self.cache.record(entry))? {
+                        self.proven.note(&place, entry, look);
+                    }
                     return Ok(());
                 }
                 Next::End => Failure::Wrong(wrong(
@@ -301,14 +302,15 @@ impl Fetcher {
         if std::fs::symlink_metadata(&path).is_err() {
             return Ok(false);
         }
-        let is_foreign = self.cache.is_directory() && self.cache.is_link(entry);
-        if self.proven.knows(&path, entry) {
-            return Ok(true);
-        }
-        let is_right = hash::matches(&path, &entry.oid, entry.size);
-        if !is_foreign && is_right.at(Kind::Host, || format!("cannot read `{}`", path.display()))? {
-            self.proven.note(&path, entry);
-            return Ok(true);
+        if !self.cache.is_foreign(entry) {
+            if self.proven.knows(&path, entry).is_some() {
+                return Ok(true);
+            }
+            let look = hash::proven(&path, &entry.oid, entry.size);
+            if let Some(look) = look.at(Kind::Host, || format!("cannot read `{}`", path.display()))? {
+                self.proven.note(&path, entry, look);
+                return Ok(true);
+            }
         }
         // It stays until the right one has come: a hub that says no meanwhile costs nothing.
         self.say(format!("`{}` is here and wrong: it is replaced", entry.path));

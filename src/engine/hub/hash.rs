@@ -1,5 +1,6 @@
 //! Hashes of files, as a hub states them.
 
+use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 use super::listing::Oid;
+use super::look::Look;
 use crate::engine::files;
 use crate::units::hex;
 
@@ -64,8 +66,7 @@ impl Hasher {
 }
 
 /// Reads a file through `hasher`; returns the bytes read.
-pub(super) fn feed(hasher: &mut Hasher, path: &Path) -> std::io::Result<u64> {
-    let mut file = files::open_through(path)?;
+fn feed(hasher: &mut Hasher, mut file: &File) -> std::io::Result<u64> {
     let (mut buffer, mut total) = (vec![0; 1 << 20], 0);
     loop {
         let count = file.read(&mut buffer)?;
@@ -82,17 +83,33 @@ pub(super) fn is_there(path: &Path, size: u64) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == size)
 }
 
-/// Whether the file at `path` has the size and hash that are stated.
+/// What the file at `path` looked like from before its first byte was read until after the last, when it has the size and
+/// hash that are stated; `None` when it has not, when it changed meanwhile, or when its disk has lost some of it.
 ///
 /// # Errors
 /// When it cannot be read now, which says nothing about it.
-pub(super) fn matches(path: &Path, oid: &Oid, size: u64) -> std::io::Result<bool> {
+pub(super) fn proven(path: &Path, oid: &Oid, size: u64) -> std::io::Result<Option<Look>> {
     if !is_there(path, size) {
-        return Ok(false);
+        return Ok(None);
     }
+    let file = files::open_through(path)?;
+    let look = |file: &File| Ok::<_, std::io::Error>(Look::of(&file.metadata()?));
+    let before = look(&file)?;
     let mut hasher = Hasher::new(oid, size);
-    let read = feed(&mut hasher, path)?;
-    Ok(read == size && hasher.hex() == oid.hex())
+    let read = match feed(&mut hasher, &file) {
+        Err(error) if is_lost(&error) => return Ok(None),
+        read => read?,
+    };
+    let is_right = read == size && hasher.hex() == oid.hex() && before == look(&file)?;
+    Ok(before.filter(|_| is_right))
+}
+
+/// Whether a disk says that it does not have what was written to it: a sector that does not read, or a checksum of the
+/// filesystem's own that does not fit (Btrfs and ZFS say EIO, XFS EUCLEAN or EBADMSG).
+pub(super) fn is_lost(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let lost = [Errno::IO, Errno::UCLEAN, Errno::BADMSG];
+    Errno::from_io_error(error).is_some_and(|error| lost.contains(&error))
 }
 
 #[cfg(test)]
@@ -109,8 +126,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"hello").unwrap();
         for oid in cases {
-            assert!(matches(file.path(), &oid, 5).unwrap(), "{oid:?}");
-            assert!(!matches(file.path(), &oid, 6).unwrap());
+            assert!(proven(file.path(), &oid, 5).unwrap().is_some(), "{oid:?}");
+            assert!(proven(file.path(), &oid, 6).unwrap().is_none());
         }
     }
 }

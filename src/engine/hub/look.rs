@@ -4,6 +4,7 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,5 +30,15 @@ impl Look {
             changed_ns: ns(meta.ctime(), meta.ctime_nsec()),
             inode: meta.ino(),
         })
+    }
+
+    /// What the file at `path` looks like now; `None` when there is none.
+    pub(super) fn at(path: &Path) -> Option<Self> {
+        Self::of(&std::fs::metadata(path).ok()?)
+    }
+
+    /// Whether the bytes are the same, whatever else changed: a new name changes a file's `st_ctime` too.
+    pub(super) fn has_bytes_of(&self, other: &Self) -> bool {
+        (self.size, self.modified_ns, self.inode) == (other.size, other.modified_ns, other.inode)
     }
 }

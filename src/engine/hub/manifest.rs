@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::cache::RepoCache;
 use super::listing::{Entry, Oid, is_ours, is_path};
 use super::look::Look;
-use super::{tensors, tidy};
+use super::proven::ProvenLog;
+use super::{hash, tensors, tidy};
 use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 use crate::facts::WeightFile;
@@ -81,8 +82,10 @@ pub(super) struct Publication<'a> {
     /// Branch, tag or commit that was asked for.
     pub(super) revision: &'a str,
     pub(super) commit: &'a str,
-    /// Files that are in their places and proven.
+    /// Files that are in their places.
     pub(super) entries: &'a [Entry],
+    /// What each looked like while it was proven; what is not in it, or looks otherwise, is read once more.
+    pub(super) proven: &'a ProvenLog,
     /// The hub that lists them; `None` when none was asked.
     pub(super) endpoint: Option<&'a str>,
     /// How much of the commit they are.
@@ -155,13 +158,14 @@ impl RepoCache {
             revision,
             commit,
             entries,
+            proven: log,
             endpoint,
             extent,
         } = *publication;
         tidy::tidy(self, entries);
         let snapshot = self.snapshot(commit);
         self.settle(&snapshot, entries)?;
-        let proven: Result<Vec<Proven>> = entries.iter().map(|entry| prove(&snapshot, entry)).collect();
+        let proven: Result<Vec<Proven>> = entries.iter().map(|entry| self.prove(log, entry)).collect();
         let mut files = proven?;
         if let Some(before) = self.manifest(commit).filter(|_| extent != Extent::Whole) {
             let is_new = |file: &Proven| files.iter().all(|other| other.path != file.path);
@@ -210,6 +214,26 @@ impl RepoCache {
         Ok(())
     }
 
+    /// A file that is in its place, as it was proven. Whoever wrote to it since, in a directory that is his own, changed
+    /// what was proven: it is not enough that it is there.
+    fn prove(&self, log: &ProvenLog, entry: &Entry) -> Result<Proven> {
+        let place = self.place(entry);
+        let look = match log.knows(&place, entry) {
+            Some(look) => look,
+            None => hash::proven(&place, &entry.oid, entry.size)
+                .at(Kind::Host, || format!("cannot read `{}`", place.display()))?
+                .ok_or_else(|| {
+                    Error::new(
+                        Kind::Integrity,
+                        format!("`{}` changed during the pull", entry.path),
+                    )
+                    .cause(format!("something else writes to `{}`", place.display()))
+                    .hint("end that, and pull again: what is right is not fetched again")
+                })?,
+        };
+        Ok(Proven::new(entry, &look))
+    }
+
     /// The commits that have a manifest.
     fn proven_commits(&self) -> Vec<String> {
         let items = std::fs::read_dir(self.parts()).into_iter().flatten().flatten();
@@ -232,18 +256,9 @@ pub(super) fn commit_of(name: &str) -> Option<String> {
     Some(commit.to_owned())
 }
 
-fn prove(snapshot: &Path, entry: &Entry) -> Result<Proven> {
-    let path = snapshot.join(&entry.path);
-    let failed = || format!("cannot read `{}`", path.display());
-    let meta = std::fs::metadata(&path).at(Kind::Host, failed)?;
-    let look = Look::of(&meta).ok_or_else(|| Error::new(Kind::Host, failed()).cause("it is no file"))?;
-    Ok(Proven::new(entry, &look))
-}
-
 /// Whether a proven file looks as it did when it was proven.
 pub(super) fn unchanged(snapshot: &Path, file: &Proven) -> bool {
-    let look = std::fs::metadata(snapshot.join(&file.path)).map(|meta| Look::of(&meta));
-    look.is_ok_and(|look| look.is_some_and(|look| file.is(&look)))
+    Look::at(&snapshot.join(&file.path)).is_some_and(|look| file.is(&look))
 }
 
 /// The commit of a revision in a cache, when its snapshot was proven.

@@ -26,17 +26,6 @@ struct Line {
     look: Look,
 }
 
-impl Line {
-    fn of(place: &Path, entry: &Entry) -> Option<Self> {
-        let look = Look::of(&std::fs::symlink_metadata(place).ok()?)?;
-        (look.size == entry.size).then(|| Self {
-            place: place.to_owned(),
-            oid: entry.oid.hex().to_owned(),
-            look,
-        })
-    }
-}
-
 /// The log of one repository.
 pub(super) struct ProvenLog {
     path: PathBuf,
@@ -67,12 +56,12 @@ impl ProvenLog {
         }
     }
 
-    /// Whether the file at `place` was proven to be `entry` and looks as it did then.
-    pub(super) fn knows(&self, place: &Path, entry: &Entry) -> bool {
+    /// What the file at `place` looks like, when it was proven to be `entry` and looks as it did then.
+    pub(super) fn knows(&self, place: &Path, entry: &Entry) -> Option<Look> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines
-            .get(place)
-            .is_some_and(|line| line.oid == entry.oid.hex() && Line::of(place, entry).as_ref() == Some(line))
+        let line = lines.get(place).filter(|line| line.oid == entry.oid.hex())?;
+        let now = Look::at(place)?;
+        (now == line.look && now.size == entry.size).then_some(now)
     }
 
     /// Knows nothing of a place any more: what is there is bad though it looks as it did.
@@ -87,10 +76,13 @@ impl ProvenLog {
         let _ = files::open_to_append(&self.path).and_then(|mut file| file.write_all(text.as_bytes()));
     }
 
-    /// Notes that the file at `place` is `entry`. A line that cannot be written costs a hash some day.
-    pub(super) fn note(&self, place: &Path, entry: &Entry) {
-        let Some(line) = Line::of(place, entry) else {
-            return;
+    /// Notes that the file at `place` is `entry`, and what it looked like while it was proven. A line that cannot be
+    /// written costs a hash some day.
+    pub(super) fn note(&self, place: &Path, entry: &Entry, look: Look) {
+        let line = Line {
+            place: place.to_owned(),
+            oid: entry.oid.hex().to_owned(),
+            look,
         };
         let Ok(mut text) = serde_json::to_string(&line) else {
             return;
@@ -98,12 +90,8 @@ impl ProvenLog {
         text.push('\n');
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // One write: two pulls that append at once do not mix.
-        if files::open_to_append(&self.path)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .is_ok()
-        {
-            lines.insert(line.place.clone(), line);
-        }
+        let _ = files::open_to_append(&self.path).and_then(|mut file| file.write_all(text.as_bytes()));
+        lines.insert(line.place.clone(), line);
     }
 }
 
@@ -123,20 +111,21 @@ mod tests {
             xet: None,
         };
         std::fs::write(&place, b"abc").unwrap();
-        ProvenLog::open(dir.path()).note(&place, &entry);
+        let look = Look::of(&std::fs::metadata(&place).unwrap()).unwrap();
+        ProvenLog::open(dir.path()).note(&place, &entry, look);
         std::fs::write(dir.path().join("proven.jsonl.x"), b"").unwrap();
         let mut log = std::fs::read(dir.path().join("proven.jsonl")).unwrap();
         // A line that a kill tore.
         log.extend(b"{\"place\":");
         std::fs::write(dir.path().join("proven.jsonl"), log).unwrap();
         let log = ProvenLog::open(dir.path());
-        assert!(log.knows(&place, &entry));
+        assert_eq!(log.knows(&place, &entry), Some(look));
         let other = Entry {
             oid: Oid::Sha256("cd".repeat(32)),
             ..entry.clone()
         };
-        assert!(!log.knows(&place, &other));
+        assert_eq!(log.knows(&place, &other), None);
         std::fs::write(&place, b"abd").unwrap();
-        assert!(!log.knows(&place, &entry));
+        assert_eq!(log.knows(&place, &entry), None);
     }
 }

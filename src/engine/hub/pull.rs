@@ -73,7 +73,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     let shown = Shown { said, total, events };
     run(&fetcher, Job::Fetch, &wanted.entries, step, shown).await?;
     if step.local_dir.is_some() {
-        copy_twins(&cache, &wanted.entries)?;
+        copy_twins(&cache, &wanted.entries, &fetcher.proven)?;
     }
     check_model(&cache, repo, &wanted)?;
     let manifest = cache.publish(&Publication {
@@ -81,6 +81,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         revision,
         commit: &wanted.commit,
         entries: &wanted.entries,
+        proven: &fetcher.proven,
         endpoint: Some(&step.endpoint),
         extent: wanted.extent,
     })?;
@@ -160,7 +161,7 @@ pub(super) async fn repair(
     let shown = Shown { said, total, events };
     run(&fetcher, Job::Repair, bad, step, shown).await?;
     if step.local_dir.is_some() {
-        copy_twins(&cache, bad)?;
+        copy_twins(&cache, bad, &fetcher.proven)?;
     }
     // Where a copy had followed the links, the bad file still has the name.
     cache.settle(&cache.snapshot(commit), bad)?;

@@ -40,8 +40,8 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<Pull
         .entries
         .iter()
         .map(|entry| {
-            let is_proven = is_proven(&cache, manifest.as_ref(), &wanted.commit, entry)
-                || log.knows(&cache.place(entry), entry);
+            let is_known = || log.knows(&cache.place(entry), entry).is_some() && !cache.is_foreign(entry);
+            let is_proven = is_proven(&cache, manifest.as_ref(), &wanted.commit, entry) || is_known();
             // Two paths with the same bytes are fetched once.
             let is_first = seen.insert(entry.oid.hex());
             let here = match (is_proven, is_first) {

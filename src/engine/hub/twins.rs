@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use super::cache::{self, RepoCache};
 use super::hash;
 use super::listing::Entry;
+use super::look::Look;
+use super::proven::ProvenLog;
 use crate::error::{At, Error, Kind, Result};
 
-/// Gives paths with the same bytes as another a copy of their own.
-pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry]) -> Result<()> {
+/// Gives paths with the same bytes as another a copy of their own, and notes them in `log`.
+pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry], log: &ProvenLog) -> Result<()> {
     let mut first: BTreeMap<&str, &Entry> = BTreeMap::new();
     for entry in entries {
         cache.check_place(entry)?;
@@ -28,8 +30,14 @@ pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry]) -> Result<()> {
         };
         let (from, place) = (cache.place(original), cache.place(entry));
         let failed = || format!("cannot write `{}`", place.display());
-        if hash::matches(&place, &entry.oid, entry.size).at(Kind::Host, failed)? {
-            continue;
+        if !cache.is_foreign(entry) {
+            if log.knows(&place, entry).is_some() {
+                continue;
+            }
+            if let Some(look) = hash::proven(&place, &entry.oid, entry.size).at(Kind::Host, failed)? {
+                log.note(&place, entry, look);
+                continue;
+            }
         }
         cache.make_place(entry)?;
         let temporary = cache.temporary("copy");
@@ -40,14 +48,17 @@ pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry]) -> Result<()> {
             let _ = std::fs::remove_file(&temporary);
             return Err(error);
         }
-        if !hash::matches(&temporary, &entry.oid, entry.size).at(Kind::Host, failed)? {
+        let Some(copy) = hash::proven(&temporary, &entry.oid, entry.size).at(Kind::Host, failed)? else {
             let _ = std::fs::remove_file(&temporary);
             return Err(Error::new(
                 Kind::Integrity,
                 format!("`{}` was copied wrong", entry.path),
             ));
-        }
+        };
         std::fs::rename(&temporary, &place).at(Kind::Host, failed)?;
+        if let Some(look) = Look::at(&place).filter(|look| look.has_bytes_of(&copy)) {
+            log.note(&place, entry, look);
+        }
         cache::sync_dir(place.parent().unwrap_or(&place))?;
     }
     Ok(())

@@ -9,6 +9,7 @@ use super::cache::RepoCache;
 use super::hash::Hasher;
 use super::listing::{Entry, Oid};
 use super::manifest::{Extent, Publication};
+use super::proven::ProvenLog;
 use crate::engine::files;
 use crate::error::Result;
 use crate::plan::WriteModel;
@@ -33,6 +34,7 @@ pub fn write_model(step: &WriteModel) -> Result<String> {
         revision: "main",
         commit: &commit,
         entries: &entries,
+        proven: &ProvenLog::open(&cache.parts()),
         endpoint: None,
         extent: Extent::Whole,
     })?;

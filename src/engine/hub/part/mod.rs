@@ -20,6 +20,9 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::task::JoinHandle;
 
 pub(super) use chunk::PartChunk;
@@ -32,6 +35,7 @@ use super::ahead::Recovered;
 use super::cache::{RepoCache, sync_dir};
 use super::hash::{Bytes32, Hasher};
 use super::listing::Entry;
+use super::look::Look;
 use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 
@@ -56,6 +60,8 @@ pub(super) struct Part {
     recorded: (u64, Instant),
     synced: u64,
     syncing: Option<JoinHandle<()>>,
+    /// Set by a sync that failed: the disk may have lost what the record proves.
+    lost: Arc<AtomicBool>,
     /// In memory, where there is nothing to reserve and nothing to sync.
     in_memory: bool,
     recovered: Vec<Recovered>,
@@ -82,6 +88,7 @@ impl Part {
             recorded: (0, Instant::now()),
             synced: 0,
             syncing: None,
+            lost: Arc::default(),
             in_memory: rustix::fs::fstatfs(&file).is_ok_and(|at| at.f_type == TMPFS),
             recovered: Vec::new(),
             path: path.clone(),
@@ -207,7 +214,7 @@ impl Part {
             self.record()?;
         }
         if self.at - self.synced >= SYNC && !self.in_memory {
-            self.sync();
+            self.sync()?;
         }
         Ok(())
     }
@@ -227,16 +234,37 @@ impl Part {
         Ok(())
     }
 
-    /// Has the disk keep what it has, while more comes.
-    fn sync(&mut self) {
+    /// Has the disk keep what it has, while more comes. Through an open file of its own: a system tells each of a failure
+    /// once (`errseq_t` of Linux), and the one that syncs the whole file must be told too.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the disk refused before.
+    fn sync(&mut self) -> Result<()> {
         if self.syncing.as_ref().is_some_and(|task| !task.is_finished()) {
-            return;
+            return Ok(());
+        }
+        if let Err(error) = self.check_kept() {
+            let _ = remove(&self.path);
+            return Err(self.cannot(&error));
         }
         self.synced = self.at;
-        if let Ok(file) = self.file.try_clone() {
-            // What fails here fails again, and is told, when the whole file is synced.
-            self.syncing = Some(tokio::task::spawn_blocking(move || drop(file.sync_data())));
+        // Where that cannot be opened now, the last sync does all of it.
+        if let Ok(file) = files::open_to_write(&self.path) {
+            let lost = Arc::clone(&self.lost);
+            let sync = move || {
+                lost.fetch_or(file.sync_data().is_err(), Ordering::SeqCst);
+            };
+            self.syncing = Some(tokio::task::spawn_blocking(sync));
         }
+        Ok(())
+    }
+
+    /// The failure of an earlier sync: what a disk did not take then it is not asked for again.
+    fn check_kept(&self) -> io::Result<()> {
+        if self.lost.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk did not keep what was written to it"));
+        }
+        Ok(())
     }
 
     /// Tells other hosts that it is not abandoned.
@@ -268,35 +296,60 @@ impl Part {
         self.hasher.clone().hex()
     }
 
-    /// Gives a proven part its name: sync, rename, sync of the directory.
+    /// Gives a proven part its name: sync, rename, sync of the directory. Returns what it looks like under its name;
+    /// `None` when that is not what was hashed any more.
     ///
     /// # Errors
-    /// [`Kind::Host`] when the disk refuses; then nothing has the name.
-    pub(super) fn publish(mut self, place: &Path, records: &Path) -> Result<()> {
+    /// [`Kind::Host`] when the disk refuses, or something else writes to the part; then nothing has the name.
+    pub(super) fn publish(mut self, place: &Path, records: &Path) -> Result<Option<Look>> {
         self.record()?;
         let failed = || format!("cannot write `{}`", place.display());
+        if self.file.metadata().at(Kind::Host, failed)?.len() < self.at {
+            return Err(taken(&self.path));
+        }
         self.file
             .set_permissions(Permissions::from_mode(0o644))
             .at(Kind::Host, failed)?;
         self.file.set_len(self.at).at(Kind::Host, failed)?;
-        if let Err(error) = self.file.sync_all() {
+        if let Err(error) = self.file.sync_all().and_then(|()| self.check_kept()) {
             // Pages that a disk did not take may be gone, and a second sync would not say so (fsync(2)).
             let _ = remove(&self.path);
             return Err(error).at(Kind::Host, failed);
         }
+        let proven = self.look().at(Kind::Host, failed)?;
+        // Nobody else gives a part another name; if one did all the same, what has this one was not hashed here.
+        if !files::is_at(&self.file, &self.path) {
+            return Err(taken(&self.path));
+        }
         std::fs::rename(&self.path, place).at(Kind::Host, failed)?;
+        let look = Look::at(place).filter(|look| look.has_bytes_of(&proven));
         let record = record_of(&self.path);
         let _ = std::fs::remove_file(ahead_of(&self.path));
         // For a repair some day; a pull is right without it.
         if self.at <= STEP || std::fs::rename(&record, records).is_err() {
             let _ = std::fs::remove_file(&record);
         }
-        sync_dir(place.parent().unwrap_or(place))
+        sync_dir(place.parent().unwrap_or(place))?;
+        Ok(look)
+    }
+
+    fn look(&self) -> io::Result<Look> {
+        Look::of(&self.file.metadata()?).ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
     fn cannot(&self, error: &io::Error) -> Error {
         cannot(&self.path, error)
     }
+}
+
+/// Something else has the part, or writes to it.
+fn taken(path: &Path) -> Error {
+    Error::new(
+        Kind::Host,
+        format!("`{}` is not what was written to it", path.display()),
+    )
+    .cause("another process took it")
+    .hint("end other pulls of the repository, on other hosts too, then pull again")
 }
 
 fn cannot(path: &Path, error: &io::Error) -> Error {

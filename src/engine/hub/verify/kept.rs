@@ -4,7 +4,6 @@
 //! Not in this module: the check (the parent).
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::super::cache::RepoCache;
 use super::super::listing::Entry;
@@ -54,9 +53,11 @@ impl Checked<'_> {
         for file in self.files {
             let place = cache.place(file);
             // A blob that the snapshot does not lead to was not read.
-            let is_read = self.looks.get(&*file.path).copied() == look(&place);
-            if is_read && !log.knows(&place, file) {
-                log.note(&place, file);
+            let look = Look::at(&place);
+            if let Some(look) = look.filter(|look| self.looks.get(&*file.path) == Some(look))
+                && log.knows(&place, file).is_none()
+            {
+                log.note(&place, file, look);
             }
         }
         Ok(())
@@ -66,9 +67,9 @@ impl Checked<'_> {
     fn proven(&self, file: &Entry, log: &ProvenLog) -> Result<Proven> {
         let snapshot = self.cache.snapshot(self.commit);
         let place = self.cache.place(file);
-        let now = look(&snapshot.join(&file.path));
+        let now = Look::at(&snapshot.join(&file.path));
         let known = match (self.looks.get(&*file.path), self.before) {
-            _ if self.repaired.contains(&&*file.path) => log.knows(&place, file) && look(&place) == now,
+            _ if self.repaired.contains(&&*file.path) => now.is_some() && log.knows(&place, file) == now,
             (Some(look), _) => now.as_ref() == Some(look),
             (None, before) => before.is_some_and(|before| {
                 let file = before.files.iter().find(|known| known.path == file.path);
@@ -104,16 +105,11 @@ pub(super) fn withdraw(
     for (entry, was) in &wrong {
         let place = cache.place(entry);
         // A pull may have made it right meanwhile.
-        if look(&place) == Some(*was) {
+        if Look::at(&place) == Some(*was) {
             log.forget(&place);
         }
     }
     cache.withdraw(&wrong)
-}
-
-/// What a file looks like now.
-fn look(path: &Path) -> Option<Look> {
-    Look::of(&std::fs::metadata(path).ok()?)
 }
 
 /// Keeps pulls out of a repository. Whoever wants to know what is there does not wait for one.
@@ -162,7 +158,7 @@ mod tests {
                 files: vec![entry],
             };
             let mut manifest = Manifest::unlisted("a/b", COMMIT);
-            manifest.files = vec![Proven::new(&case.files[0], &look(&case.place()).unwrap())];
+            manifest.files = vec![Proven::new(&case.files[0], &Look::at(&case.place()).unwrap())];
             case.cache.write_manifest(&manifest).unwrap();
             case
         }
@@ -195,7 +191,7 @@ mod tests {
             std::fs::write(&new, b"abc").unwrap();
             std::fs::rename(new, self.place()).unwrap();
             let mut manifest = self.cache.manifest(COMMIT).unwrap();
-            manifest.files = vec![Proven::new(&self.files[0], &look(&self.place()).unwrap())];
+            manifest.files = vec![Proven::new(&self.files[0], &Look::at(&self.place()).unwrap())];
             self.cache.write_manifest(&manifest).unwrap();
         }
 
@@ -234,11 +230,11 @@ mod tests {
         let error = case.prove(&found).unwrap_err();
         assert_eq!(error.message(), "`x` is not what was checked");
         let log = ProvenLog::open(&case.cache.parts());
-        assert!(!log.knows(&case.place(), &case.files[0]));
+        assert_eq!(log.knows(&case.place(), &case.files[0]), None);
         case.write(b"abc");
         case.prove(&case.hashed().await).unwrap();
         let log = ProvenLog::open(&case.cache.parts());
-        assert!(case.is_proven() && log.knows(&case.place(), &case.files[0]));
+        assert!(case.is_proven() && log.knows(&case.place(), &case.files[0]).is_some());
     }
 
     #[tokio::test]
