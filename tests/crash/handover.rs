@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::{
     Counts, Model, REPO, Random, copied, injected, kill, parts, pull, pull_injected, run, signal, spawn,
-    wait_until,
+    under, wait_until,
 };
 use crate::support::Home;
 use crate::support::Run;
@@ -149,5 +149,43 @@ fn removing_unfinished_files_leaves_a_live_pull_alone() {
         removed.stderr
     );
     ended.expect(0);
+    assert_eq!(model.assert_whole(&cache, "at the end"), Vec::<String>::new());
+}
+
+/// Two containers on a filesystem without locks: each has process ids of its own, and the same name of the host. What the
+/// other writes to is not taken for that of a dead process.
+#[test]
+fn a_pull_in_another_container_is_not_taken_for_dead() {
+    let model = Model::of(&[21_000_000], 1);
+    let hub = model.hub();
+    let home = Home::new();
+    let cache = home.path().join("hub");
+    let start = || {
+        let inside = injected(&pull(&home, &hub, &cache, &[]), "flock", "error=ENOLCK", &[]);
+        let container = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+        let mut command = under(&inside, &container);
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    hub.fault("blob/", Fault::Slow(2_000_000), usize::MAX);
+    let first = start();
+    wait_until("some of it is there", || {
+        parts(&cache)
+            .iter()
+            .any(|part| part.metadata().is_ok_and(|meta| meta.len() > 3_000_000))
+    });
+    let begun = parts(&cache);
+    let second = start();
+    wait_until("both have a part", || parts(&cache).len() > 1);
+    assert!(begun.iter().all(|part| part.exists()), "it was taken");
+    hub.clear();
+    for one in [first, second] {
+        let ended = Run::from(one.wait_with_output().unwrap());
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+    }
+    run(pull(&home, &hub, &cache, &[])).expect(0);
     assert_eq!(model.assert_whole(&cache, "at the end"), Vec::<String>::new());
 }

@@ -371,7 +371,7 @@ impl Drop for Part {
 
 #[cfg(test)]
 mod tests {
-    use super::owner::{host, started};
+    use super::owner::{here, started};
     use super::*;
     use crate::engine::hub::listing::Oid;
     use crate::engine::hub::space::{elsewhere, missing_bytes};
@@ -534,12 +534,29 @@ mod tests {
         assert_eq!(missing_bytes(&cache, entries), 0, "its space is reserved");
     }
 
+    /// Whoever may write there must not hold up every pull that comes.
+    #[tokio::test]
+    async fn a_part_with_a_link_beside_it_is_passed_over() {
+        for beside in ["record", "ahead"] {
+            let (dir, cache) = cache();
+            let entry = entry(&noise(100));
+            let orphan = cache
+                .parts()
+                .join(format!("{}.{}.1-1.part", entry.oid.hex(), here()));
+            std::fs::write(&orphan, b"x").unwrap();
+            std::os::unix::fs::symlink(dir.path().join("elsewhere"), orphan.with_extension(beside)).unwrap();
+            let part = Part::open(&cache, &entry).unwrap();
+            assert!(part.path.exists() && orphan.exists(), "{beside}");
+            assert!(!dir.path().join("elsewhere").exists(), "{beside}");
+        }
+    }
+
     #[tokio::test]
     async fn a_part_of_a_process_that_lives_is_left_alone() {
         let (_dir, cache) = cache();
         let entry = entry(&noise(100));
-        let init = format!("{}.{}.1-{}.part", entry.oid.hex(), host(), started(1).unwrap());
-        let gone = format!("{}.{}.1-1.part", entry.oid.hex(), host());
+        let init = format!("{}.{}.1-{}.part", entry.oid.hex(), here(), started(1).unwrap());
+        let gone = format!("{}.{}.1-1.part", entry.oid.hex(), here());
         let far = format!("{}.elsewhere.7-7.part", entry.oid.hex());
         for name in [&init, &gone, &far] {
             std::fs::write(cache.parts().join(name), b"x").unwrap();

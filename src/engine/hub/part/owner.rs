@@ -2,39 +2,67 @@
 //!
 //! Not in this module: what is in it (the parent, `record`).
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::collections::hash_map::RandomState;
+use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use super::super::cache::RepoCache;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+use sha2::{Digest, Sha256};
+
+use super::super::cache::{RepoCache, TEMPORARY};
 use super::super::listing::Entry;
 use super::record::{ahead_of, kept, record_of, told};
 use crate::engine::files;
+use crate::units::hex;
 
 /// A part of another host that nobody wrote to for this long has lost its owner.
 pub(in crate::engine::hub) const ABANDONED: Duration = Duration::from_mins(2);
 /// And after so long nobody is expected back: one that lives says so every few seconds, also while it waits.
 const FORGOTTEN: Duration = Duration::from_hours(1);
 
-/// This process, as parts name it: host, process id, start time. A process id alone comes back.
+/// This process, as parts name it: where it runs, process id, start time. A process id alone comes back.
 pub(in crate::engine::hub) fn owner() -> String {
     let pid = std::process::id();
-    format!("{}.{pid}-{}", host(), started(pid).unwrap_or(0))
+    format!("{}.{pid}-{}", here(), started(pid).unwrap_or(0))
 }
 
-/// This host's name, as parts have it.
-pub(super) fn host() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || c == '-' {
-            c
-        } else {
-            '_'
-        }
-    };
-    name.chars().map(plain).take(64).collect()
+/// Where process ids mean what they mean to us: one boot of one host, and one namespace of process ids in it (a container
+/// has its own). A host's name comes first, for people; several may have the same. Where the system does not tell, it
+/// is a place of its own each time, so that nobody is taken for dead whose process id we cannot know.
+pub(super) fn here() -> &'static str {
+    static HERE: OnceLock<String> = OnceLock::new();
+    HERE.get_or_init(|| {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        };
+        let label: String = name.chars().map(plain).take(32).collect();
+        let place = place().unwrap_or_else(|| format!("{:?}", RandomState::new().build_hasher().finish()));
+        let digest = Sha256::digest(format!("{name}\n{place}"));
+        format!("{label}-{}", &hex(&digest)[..16])
+    })
+}
+
+/// This boot and namespace of process ids (`random(4)`, `pid_namespaces(7)`); `None` where `/proc` is not there, or that
+/// of another namespace.
+fn place() -> Option<String> {
+    let own = std::fs::read_link("/proc/self").ok()?;
+    if own.to_str()?.parse() != Ok(std::process::id()) {
+        return None;
+    }
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{}\n{}", boot.trim(), namespace.to_str()?))
 }
 
 /// Start time of a process in clock ticks since boot (`proc(5)`, field 22).
@@ -43,16 +71,30 @@ pub(super) fn started(pid: u32) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Whether the process that a part's name tells still writes to it.
+/// Whether the process `PID-START` of here lives. Another user's may be hidden (`hidepid` of `proc(5)`): it lives.
+fn lives(process: &str) -> bool {
+    let parsed = process
+        .split_once('-')
+        .and_then(|(pid, start)| Some((pid.parse::<i32>().ok()?, start.parse::<u64>().ok()?)));
+    let Some((pid, start)) = parsed else {
+        return false;
+    };
+    let Some(id) = Pid::from_raw(pid).filter(|_| pid > 0) else {
+        return false;
+    };
+    if test_kill_process(id) == Err(Errno::SRCH) {
+        return false;
+    }
+    started(pid.unsigned_abs()).is_none_or(|found| found == start)
+}
+
+/// Whether another process, which the part's name tells, still writes to it.
 pub(in crate::engine::hub) fn is_owned(cache: &RepoCache, name: &str, path: &Path) -> bool {
     let Some((on, process)) = name.rsplit_once('.') else {
         return false;
     };
-    if on == host() {
-        let process = process
-            .split_once('-')
-            .and_then(|(pid, start)| Some((pid.parse().ok()?, start.parse::<u64>().ok()?)));
-        return process.is_some_and(|(pid, start)| pid != std::process::id() && started(pid) == Some(start));
+    if on == here() {
+        return name != owner() && lives(process);
     }
     // Another name of this host: a container has one of its own each time.
     if cache.is_alone() {
@@ -108,7 +150,7 @@ impl Orphan {
 fn orphans(cache: &RepoCache, entry: &Entry) -> Vec<Orphan> {
     let mut orphans: Vec<Orphan> = parts(&cache.parts())
         .filter(|(oid, owner, path)| oid == entry.oid.hex() && !is_owned(cache, owner, path))
-        .filter(|(_, _, path)| std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file()))
+        .filter(|(_, _, path)| is_ours(path))
         .map(|(_, owner, path)| Orphan {
             kept: kept(&path),
             is_of_here: is_of_here(cache, &owner),
@@ -117,6 +159,18 @@ fn orphans(cache: &RepoCache, entry: &Entry) -> Vec<Orphan> {
         .collect();
     orphans.sort_by(|a, b| (b.kept, b.is_of_here, &b.path).cmp(&(a.kept, a.is_of_here, &a.path)));
     orphans
+}
+
+/// Whether a part and what lies beside it are files: whoever may put links there must not lead us elsewhere, nor hold up
+/// every pull that comes.
+fn is_ours(part: &Path) -> bool {
+    let is_file = |path: &Path| match std::fs::symlink_metadata(path) {
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Ok(meta) => meta.is_file(),
+    };
+    [part.to_owned(), record_of(part), ahead_of(part)]
+        .iter()
+        .all(|path| is_file(path))
 }
 
 /// Makes our part of the first orphan that can be had; which one that was.
@@ -160,18 +214,26 @@ pub(super) fn is_full(error: &io::Error) -> bool {
 
 /// Whether no process of another host can have a part of this owner open: it ran here, or no two run at once.
 pub(in crate::engine::hub) fn is_of_here(cache: &RepoCache, owner: &str) -> bool {
-    cache.is_alone() || owner.rsplit_once('.').is_none_or(|(on, _)| on == host())
+    cache.is_alone() || owner.rsplit_once('.').is_none_or(|(on, _)| on == here())
 }
 
-/// Whether nobody wrote to a file for so long, as far as this host's clock tells.
+/// Whether nobody wrote to a file for so long, by the clock of its filesystem: the server's, where several hosts share
+/// one, whatever theirs say.
 fn is_older(path: &Path, age: Duration) -> bool {
     let changed = std::fs::symlink_metadata(path).and_then(|meta| meta.modified());
-    // A clock that is behind says nothing about age.
-    changed.is_ok_and(|when| {
-        SystemTime::now()
-            .duration_since(when)
-            .is_ok_and(|found| found >= age)
-    })
+    let found = changed.and_then(|when| Ok(now_beside(path)?.duration_since(when)));
+    found.is_ok_and(|found| found.is_ok_and(|found| found >= age))
+}
+
+/// The time that a file gets which is written now, beside another.
+fn now_beside(path: &Path) -> io::Result<SystemTime> {
+    let probe = path.with_file_name(format!("now.{}.{TEMPORARY}", owner()));
+    let options = &mut OpenOptions::new();
+    options.create(true).write(true).truncate(true);
+    let mut file = files::open_by(options.custom_flags(files::no_follow()), &probe)?;
+    let written = file.write_all(b"\n").and_then(|()| file.sync_all());
+    let _ = std::fs::remove_file(&probe);
+    written.and_then(|()| file.metadata()?.modified())
 }
 
 /// Gives an orphan our name; whether it was there to be given. What lies beside it gets the name first, and keeps its
