@@ -428,3 +428,41 @@ fn a_part_of_a_file_that_came_otherwise_is_removed() {
     pull(&home, &hub, &["--local-dir", to]).expect(0);
     assert_eq!(parts(), 0);
 }
+
+/// What a check found counts from then on, whatever becomes of the repair.
+#[test]
+fn a_repair_that_fails_leaves_nothing_wrong_proven() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    hub.fault("blob/model-1", Fault::Status(404, "", ""), usize::MAX);
+    verify(&home, &hub, &["--repair"]).expect(5);
+    let run = verify(&home, &hub, &["--fast"]).expect(6);
+    assert!(
+        run.stdout.contains("a check of its bytes found it wrong"),
+        "{}",
+        run.stdout
+    );
+    hub.clear();
+    verify(&home, &hub, &["--repair"]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+    let asked = hub.arrived();
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(hub.arrived() - asked, 1, "more than the commit was asked for");
+}
+
+/// A hub that is not there is known at once, and not after the patience of a file that is under way.
+#[test]
+fn a_repair_from_a_hub_that_is_not_there_fails_at_once() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    let nobody = format!("http://127.0.0.1:{}", support::free_port());
+    let begun = Instant::now();
+    let args = ["weights", "verify", REPO, "--repair", "--endpoint", &nobody];
+    home.run(&args).expect(5);
+    // The patience with a network that was there is five minutes.
+    assert!(begun.elapsed() < Duration::from_mins(2));
+    verify(&home, &hub, &["--fast"]).expect(6);
+    verify(&home, &hub, &["--repair"]).expect(0);
+}

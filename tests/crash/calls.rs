@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use super::{
-    Counts, FOLDER, Model, assert_right_or_loud, copied, injected, names, parts, pull, pull_injected, run,
-    states,
+    Counts, FOLDER, Model, REPO, assert_right_or_loud, copied, injected, names, parts, pull, pull_injected,
+    run, states,
 };
 use crate::support::Home;
-use crate::support::hub::Fault;
+use crate::support::hub::{Fault, RepoFile, noise};
 
 /// System calls that change what is on a disk, by what they do; a `?` is for processors that lack one.
 const CHANGES: [(&str, &str, usize); 9] = [
@@ -204,4 +204,39 @@ fn a_failed_sync_in_the_midst_of_a_file_is_not_forgotten() {
     assert_eq!(parts(&cache), Vec::<PathBuf>::new());
     run(pull(&home, &hub, &cache, &[])).expect(0);
     model.assert_whole(&cache, "afterwards");
+}
+
+/// A sector that does not read is as bad as one with a wrong byte: a repair and a pull fetch what it held.
+#[test]
+fn a_sector_that_does_not_read_is_repaired() {
+    // No safetensors: the header of those is read once more when all is there.
+    let bytes = noise(7, 9_000_000);
+    let model = Model::new([("weights.gguf".to_owned(), RepoFile { bytes, large: true })]);
+    let (home, hub) = (Home::new(), model.hub());
+    let cache = home.path().join("hub");
+    run(pull(&home, &hub, &cache, &[])).expect(0);
+    let blob = cache.join(FOLDER).join("blobs").join(&model.oids["weights.gguf"]);
+    let only = ["-P", blob.to_str().unwrap()];
+    let mut repair = home.command(&["weights", "verify", REPO, "--repair", "--endpoint", &hub.endpoint]);
+    repair.env("HF_HUB_CACHE", &cache);
+    let repaired = run(injected(&repair, "read,pread64", "error=EIO:when=1", &only));
+    assert_eq!(repaired.code, 0, "{}", repaired.stderr);
+    assert_eq!(model.assert_whole(&cache, "repaired"), Vec::<String>::new());
+    // Nothing that is proven is known without its manifest and log: a pull reads it.
+    for known in [
+        format!("verified-{}.json", model.commit),
+        "proven.jsonl".to_owned(),
+    ] {
+        std::fs::remove_file(cache.join(FOLDER).join(".dsr1").join(known)).unwrap();
+    }
+    let sent = hub.bytes_sent();
+    let again = run(injected(
+        &pull(&home, &hub, &cache, &[]),
+        "read,pread64",
+        "error=EIO:when=1",
+        &only,
+    ));
+    assert_eq!(again.code, 0, "{}", again.stderr);
+    assert!(hub.bytes_sent() - sent >= 9_000_000, "it was taken as it is");
+    assert_eq!(model.assert_whole(&cache, "pulled"), Vec::<String>::new());
 }

@@ -104,6 +104,21 @@ impl Manifest {
             files: Vec::new(),
         }
     }
+
+    /// The same once `wrong` are taken back, and whether it has any of them.
+    pub(super) fn without(mut self, wrong: &[(Entry, Look)]) -> (Self, bool) {
+        let is_wrong = |file: &Proven| {
+            wrong
+                .iter()
+                .any(|(entry, look)| file.oid == entry.oid.hex() && file.is(look))
+        };
+        let mut has_any = false;
+        for file in self.files.iter_mut().filter(|file| is_wrong(file)) {
+            file.inode = NO_INODE;
+            has_any = true;
+        }
+        (self, has_any)
+    }
 }
 
 impl Proven {
@@ -121,6 +136,15 @@ impl Proven {
     /// Whether it looked so when it was proven.
     fn is(&self, look: &Look) -> bool {
         (self.size, self.modified_ns, self.inode) == (look.size, look.modified_ns, look.inode)
+    }
+
+    /// Why it is not what was proven, when it does not look so any more.
+    pub(super) fn why(&self) -> &'static str {
+        if self.inode == NO_INODE {
+            "a check of its bytes found it wrong"
+        } else {
+            "its size, time or inode changed, or it is gone"
+        }
     }
 
     /// What a listing states of it; `None` when the manifest holds no hash.
@@ -194,20 +218,7 @@ impl RepoCache {
     /// changed. What looks otherwise than these did was proven since, or is another file.
     pub(super) fn withdraw(&self, wrong: &[(Entry, Look)]) -> Result<()> {
         for commit in self.proven_commits() {
-            let Some(mut manifest) = self.manifest(&commit) else {
-                continue;
-            };
-            let is_wrong = |file: &Proven| {
-                wrong
-                    .iter()
-                    .any(|(entry, look)| file.oid == entry.oid.hex() && file.is(look))
-            };
-            let mut is_changed = false;
-            for file in manifest.files.iter_mut().filter(|file| is_wrong(file)) {
-                file.inode = NO_INODE;
-                is_changed = true;
-            }
-            if is_changed {
+            if let Some((manifest, true)) = self.manifest(&commit).map(|manifest| manifest.without(wrong)) {
                 self.write_manifest(&manifest)?;
             }
         }
@@ -316,7 +327,7 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
             Kind::Integrity,
             format!("`{}` of {repo} is not what was proven", file.path),
         )
-        .cause("its size, time or inode changed after the pull, or it is gone")
+        .cause(file.why())
         .hint(again));
     }
     let paths: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();

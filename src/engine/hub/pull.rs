@@ -146,22 +146,22 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
     check_snapshot(&check).map_err(|error| error.hint(UNSET))
 }
 
-/// Makes files of a commit right again; returns the bytes fetched.
+/// Makes files of a commit right again, in a cache that others are kept out of; returns the bytes fetched.
 pub(super) async fn repair(
     step: &PullSnapshot,
+    cache: &RepoCache,
     commit: &str,
     bad: &[Entry],
     options: HubOptions<'_>,
     events: &StepEvents<'_>,
 ) -> Result<u64> {
-    let (cache, _lock) = hold(RepoCache::of(step), &step.repo, events).await?;
     let (notes, said) = mpsc::unbounded_channel();
-    let fetcher = fetcher(step, &cache, commit, bad, options, notes)?;
+    let fetcher = fetcher(step, cache, commit, bad, options, notes)?;
     let total = bad.iter().map(|entry| entry.size).sum();
     let shown = Shown { said, total, events };
     run(&fetcher, Job::Repair, bad, step, shown).await?;
     if step.local_dir.is_some() {
-        copy_twins(&cache, bad, &fetcher.proven)?;
+        copy_twins(cache, bad, &fetcher.proven)?;
     }
     // Where a copy had followed the links, the bad file still has the name.
     cache.settle(&cache.snapshot(commit), bad)?;

@@ -9,13 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::fetch::{Fetcher, Patience};
-use super::hash::{Bytes32, Hasher};
+use super::hash::{self, Bytes32, Hasher};
 use super::listing::Entry;
 use super::part::{self, read_record};
 use super::source::{self, Failure};
 use super::watch::Watch;
 use crate::engine::files;
 use crate::error::{At, Kind, Result};
+use crate::units::hex;
 
 /// Most bytes that are held in memory; of a file with more that is bad, all comes again.
 const MOST: u64 = 256 << 20;
@@ -38,7 +39,10 @@ impl Damaged {
     /// Opens a file that has a whole record.
     fn open(place: &Path, record: &Path, entry: &Entry) -> Option<Self> {
         let lines = read_record(record);
-        if lines.last().is_none_or(|(end, _)| *end != entry.size) {
+        let (end, digest) = lines.last()?;
+        // A record that ends elsewhere is of other bytes: to mend by it would end with a file that is neither.
+        let is_whole = *end == entry.size && hex(digest).starts_with(entry.oid.hex());
+        if !is_whole {
             return None;
         }
         let file = files::open(place).ok()?;
@@ -105,8 +109,12 @@ impl Fetcher {
         let failed = || format!("cannot repair `{}`", entry.path);
         let (mut mended, mut held) = (Vec::new(), 0);
         loop {
-            let Some((end, digest)) = damaged.next_bad().at(Kind::Host, failed)? else {
-                return Ok(Some(mended));
+            let (end, digest) = match damaged.next_bad() {
+                Ok(Some(bad)) => bad,
+                Ok(None) => return Ok(Some(mended)),
+                // Where a disk does not read it may not write: all of it goes elsewhere.
+                Err(error) if hash::is_lost(&error) => return Ok(None),
+                Err(error) => return Err(error).at(Kind::Host, failed),
             };
             let from = damaged.at;
             held += end - from;

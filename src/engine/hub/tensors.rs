@@ -114,7 +114,12 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     let mut file = files::open_through(path).at(Kind::Host, failed)?;
     let size = file.metadata().at(Kind::Host, failed)?.len();
     let mut length = [0; 8];
-    file.read_exact(&mut length).at(Kind::Integrity, failed)?;
+    let read = file.read_exact(&mut length);
+    let kind = match &read {
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Kind::Host,
+        _ => Kind::Integrity,
+    };
+    read.at(kind, failed)?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER || length.saturating_add(8) > size {
         return Err(damaged(
@@ -125,7 +130,7 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     let mut header = Vec::new();
     file.take(length)
         .read_to_end(&mut header)
-        .at(Kind::Integrity, failed)?;
+        .at(Kind::Host, failed)?;
     let mut entries: BTreeMap<String, Value> = serde_json::from_slice(&header)
         .at(Kind::Integrity, || format!("`{}` has no header", path.display()))?;
     entries.remove("__metadata__");

@@ -25,6 +25,8 @@ pub(super) struct Checked<'a> {
     pub(super) files: &'a [Entry],
     /// The manifest as it was before.
     pub(super) before: Option<&'a Manifest>,
+    /// What was found wrong, and no longer counts as proven.
+    pub(super) wrong: &'a Wrong,
     /// What each looked like while it was hashed, by path; what was only compared is not among them.
     pub(super) looks: BTreeMap<&'a str, Look>,
     /// Paths of the files that were put right.
@@ -39,7 +41,7 @@ impl Checked<'_> {
         } = *self;
         let _lock = lock(cache, repo, events)?;
         let before = cache.manifest(commit);
-        if before.as_ref() != self.before {
+        if self.wrong.without(before.as_ref()) != self.wrong.without(self.before) {
             // A pull has proven it meanwhile, and perhaps more of it.
             return Ok(());
         }
@@ -87,29 +89,50 @@ impl Checked<'_> {
     }
 }
 
-/// Files are not what was proven: nobody may take them for that, though they look the same.
-pub(super) fn withdraw(
-    cache: &RepoCache,
-    repo: &str,
-    found: &[Hashed],
-    events: &StepEvents<'_>,
-) -> Result<()> {
-    let _lock = lock(cache, repo, events)?;
-    // What could not be read, or changed while it was, does not look as it did when it was proven.
-    let wrong: Vec<(Entry, Look)> = found
-        .iter()
-        .filter(|file| file.why.is_some())
-        .filter_map(|file| Some((file.entry.clone(), file.look?)))
-        .collect();
-    let log = ProvenLog::open(&cache.parts());
-    for (entry, was) in &wrong {
-        let place = cache.place(entry);
-        // A pull may have made it right meanwhile.
-        if Look::at(&place) == Some(*was) {
-            log.forget(&place);
-        }
+/// Files that are not what was proven, and what each looked like while it was read. What could not be read, or changed
+/// meanwhile, is not among them: it does not look as it did when it was proven.
+pub(super) struct Wrong(Vec<(Entry, Look)>);
+
+impl Wrong {
+    /// Those among what was read.
+    pub(super) fn of(read: &[Hashed]) -> Self {
+        let wrong = read.iter().filter(|file| file.why.is_some());
+        Self(
+            wrong
+                .filter_map(|file| Some((file.entry.clone(), file.look?)))
+                .collect(),
+        )
     }
-    cache.withdraw(&wrong)
+
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes back that they were proven, unless a pull is under way: nobody may take them for that, though they look the
+    /// same.
+    pub(super) fn withdraw(&self, cache: &RepoCache, repo: &str, events: &StepEvents<'_>) -> Result<()> {
+        let _lock = lock(cache, repo, events)?;
+        self.take_back(cache)
+    }
+
+    /// As [`Self::withdraw`], for whoever holds the repository's lock.
+    pub(super) fn take_back(&self, cache: &RepoCache) -> Result<()> {
+        let log = ProvenLog::open(&cache.parts());
+        for (entry, was) in &self.0 {
+            let place = cache.place(entry);
+            // A pull may have made it right meanwhile.
+            if Look::at(&place) == Some(*was) {
+                log.forget(&place);
+            }
+        }
+        cache.withdraw(&self.0)
+    }
+
+    /// A manifest as it is once they are taken back.
+    fn without(&self, manifest: Option<&Manifest>) -> Option<Manifest> {
+        manifest.map(|manifest| manifest.clone().without(&self.0).0)
+    }
 }
 
 /// Keeps pulls out of a repository. Whoever wants to know what is there does not wait for one.
@@ -214,6 +237,7 @@ mod tests {
                 commit: COMMIT,
                 files: &self.files,
                 before: before.as_ref(),
+                wrong: &Wrong::of(found),
                 looks: looks.collect(),
                 repaired: Vec::new(),
             };
@@ -246,13 +270,13 @@ mod tests {
         case.replace();
         let recorder = Recorder::default();
         let events = StepEvents::new(&recorder, 1);
-        withdraw(&case.cache, "a/b", &found, &events).unwrap();
+        Wrong::of(&found).withdraw(&case.cache, "a/b", &events).unwrap();
         assert!(case.is_proven());
         // While what is bad, and looks as it did, is not.
         case.write(b"abd");
         let found = case.hashed().await;
         assert!(case.is_proven());
-        withdraw(&case.cache, "a/b", &found, &events).unwrap();
+        Wrong::of(&found).withdraw(&case.cache, "a/b", &events).unwrap();
         assert!(!case.is_proven());
     }
 }

@@ -11,13 +11,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use hashed::{Hashed, hashed};
-use kept::Checked;
+use kept::{Checked, Wrong};
 
 use super::cache::RepoCache;
 use super::listing::Entry;
 use super::manifest::{Extent, INDEX, Manifest, is_model, missing_from, unchanged};
 use super::weights::{entries, only_snapshot, other_repository};
-use super::{HubOptions, pull};
+use super::{HubOptions, pull, remote};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::plan::{PullSnapshot, shell};
@@ -73,13 +73,24 @@ pub async fn verify(
         let wrong = read.iter().filter_map(wrong_file).collect();
         (read, wrong)
     };
+    let found = Wrong::of(&read);
+    // Before anything is fetched: whatever comes of that, what is wrong no longer counts as proven.
+    if !found.is_empty() {
+        tell(found.withdraw(&cache, repo, events), events);
+    }
     let mut fetched_bytes = 0;
     let mut repaired = Vec::new();
     if repair && !wrong.is_empty() {
         let bad: BTreeSet<&str> = wrong.iter().map(|file| file.path.as_str()).collect();
         let bad = files.iter().filter(|file| bad.contains(file.path.as_str()));
         repaired = bad.cloned().collect();
-        fetched_bytes = pull::repair(step, &commit, &repaired, options, events).await?;
+        let hub = options.telling(*events);
+        // A hub that cannot be reached, or has no such commit, is known before anything of it is waited for.
+        remote::revision(&at_commit(step, &commit), hub).await?;
+        let (cache, _lock) = pull::hold(RepoCache::of(step), repo, events).await?;
+        // The pull that had the lock may have proven it.
+        found.take_back(&cache)?;
+        fetched_bytes = pull::repair(step, &cache, &commit, &repaired, hub, events).await?;
         for file in &mut wrong {
             file.state = WrongState::Repaired;
         }
@@ -92,31 +103,22 @@ pub async fn verify(
     } else {
         Vec::new()
     };
-    let kept = if fast && repaired.is_empty() {
-        Ok(())
-    } else if wrong.len() > repaired.len() {
-        kept::withdraw(&cache, repo, &read, events)
-    } else if lacking.is_empty() {
+    let is_right = wrong.len() == repaired.len() && lacking.is_empty();
+    if is_right && !(fast && repaired.is_empty()) {
         let checked = Checked {
             repo,
             cache: &cache,
             commit: &commit,
             files: &files,
             before: manifest.as_ref(),
+            wrong: &found,
             looks: read
                 .iter()
                 .filter_map(|file| Some((&*file.entry.path, file.look?)))
                 .collect(),
             repaired: repaired.iter().map(|file| &*file.path).collect(),
         };
-        checked.prove(events)
-    } else {
-        Ok(())
-    };
-    if let Err(error) = kept {
-        // The answer is right all the same: a cache may be somebody else's, or on a disk that is read only.
-        let why = [vec![error.message()], error.causes()].concat().join(": ");
-        events.note(format!("this is not noted in the cache: {why}"));
+        tell(checked.prove(events), events);
     }
     wrong.extend(lacking);
     Ok(WeightsChecked {
@@ -131,6 +133,23 @@ pub async fn verify(
         repaired: repaired.len(),
         fetched_bytes,
     })
+}
+
+/// Tells that what was found could not be kept. The answer is right all the same: a cache may be somebody else's, or on a
+/// disk that is read only.
+fn tell(kept: Result<()>, events: &StepEvents<'_>) {
+    if let Err(error) = kept {
+        let why = [vec![error.message()], error.causes()].concat().join(": ");
+        events.note(format!("this is not noted in the cache: {why}"));
+    }
+}
+
+/// The same step at a commit.
+fn at_commit(step: &PullSnapshot, commit: &str) -> PullSnapshot {
+    PullSnapshot {
+        revision: commit.to_owned(),
+        ..step.clone()
+    }
 }
 
 fn no_network(repo: &str) -> Error {
@@ -228,7 +247,7 @@ pub(super) fn changed(snapshot: &Path, manifest: &Manifest) -> Vec<WrongFile> {
     files
         .map(|file| WrongFile {
             path: file.path.clone(),
-            why: "its size, time or inode changed, or it is gone".to_owned(),
+            why: file.why().to_owned(),
             state: WrongState::Wrong,
         })
         .collect()
