@@ -570,3 +570,68 @@ fn a_repaired_file_and_its_twin_are_both_known() {
     assert_eq!(directory(&dir), bytes(&model));
     verify(&home, &hub, &[&to[..], &["--fast"]].concat()).expect(0);
 }
+
+/// Two repositories into one new directory: the second is refused, also when both begin at once, or the first is killed.
+#[test]
+fn a_directory_belongs_to_the_repository_that_came_first() {
+    let (home, hub) = setup();
+    let other = Hub::new("lab/other", small_model());
+    let dir = home.path().join("mine");
+    let to = ["--local-dir", dir.to_str().unwrap()];
+    hub.fault("blob/", Fault::Slow(200_000), usize::MAX);
+    let first = home.start(&args(&hub, &to));
+    let begun = Instant::now();
+    while !dir.join(".dsr1/repository.json").exists() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "nothing is claimed");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let run = pull(&home, &other, &to).expect(2);
+    assert!(run.stderr.contains("holds lab/tiny-r1"), "{}", run.stderr);
+    first.signal("KILL");
+    first.end();
+    let run = pull(&home, &other, &to).expect(2);
+    assert!(run.stderr.contains("holds lab/tiny-r1"), "{}", run.stderr);
+    let check = ["weights", "verify", to[0], to[1]];
+    let run = home.run(&check).expect(5);
+    assert!(
+        run.stderr.contains("does not hold all of lab/tiny-r1")
+            && run.stderr.contains("dsr1 pull lab/tiny-r1 --local-dir"),
+        "{}",
+        run.stderr
+    );
+    hub.clear();
+    pull(&home, &hub, &to).expect(0);
+    home.run(&check).expect(0);
+    assert_eq!(directory(&dir), bytes(&small_model()));
+}
+
+#[test]
+fn two_repositories_that_begin_at_once_do_not_mix() {
+    let (home, hub) = setup();
+    let other = Hub::new("lab/other", small_model());
+    for round in 0..4 {
+        let dir = home.path().join(format!("mine-{round}"));
+        let to = ["--local-dir", dir.to_str().unwrap()];
+        let both = [&hub, &other].map(|hub| home.start(&args(hub, &to)));
+        let mut codes = both.map(|one| one.end().0.code);
+        codes.sort_unstable();
+        assert_eq!(codes, [0, 2], "round {round}");
+        assert_eq!(directory(&dir), bytes(&small_model()));
+    }
+}
+
+/// The commit that is in a directory is the one that was pulled last, whatever a check wrote of others since.
+#[test]
+fn a_check_of_a_directory_is_of_the_commit_that_was_pulled_last() {
+    let (home, hub) = setup();
+    let dir = home.path().join("mine");
+    let to = ["--local-dir", dir.to_str().unwrap()];
+    pull(&home, &hub, &to).expect(0);
+    // An earlier commit with the same files, whose manifest was written later.
+    let manifest = |commit: &str| dir.join(format!(".dsr1/verified-{commit}.json"));
+    let earlier = "b".repeat(40);
+    let text = std::fs::read_to_string(manifest(hub.commit())).unwrap();
+    std::fs::write(manifest(&earlier), text.replace(hub.commit(), &earlier)).unwrap();
+    let checked = home.run(&["weights", "verify", to[0], to[1], "--format", "json"]);
+    assert_eq!(checked.expect(0).json()["commit"], hub.commit());
+}

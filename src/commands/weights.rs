@@ -60,10 +60,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     let (repo, revision) = if let Some(repo) = args.repo {
         (repo, args.revision.unwrap_or_else(|| "main".to_owned()))
     } else if let Some(dir) = local_dir.as_deref().filter(|_| !names_profile(&args.profile)) {
-        hub::described_directory(Path::new(dir)).ok_or_else(|| {
-            Error::new(Kind::Hub, format!("`{dir}` holds nothing that dsr1 pulled"))
-                .hint("dsr1 pull REPO --local-dir DIR writes into one")
-        })?
+        hub::described_directory(Path::new(dir))?
     } else if names_profile(&args.profile) {
         let model = context.select(&args.profile, None).await?.profile.model;
         whole = true;

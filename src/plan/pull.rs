@@ -102,25 +102,33 @@ pub(super) fn check(repo: &str, revision: &str, facts: &Facts) -> Step {
     })
 }
 
-/// Repository ids become paths and URLs: two segments of letters, digits, `.`, `_`, `-`.
 fn check_repo(repo: &str) -> Result<()> {
-    let fits = |part: &str| part.len() <= 96 && is_repo_part(part);
-    match repo.split_once('/') {
-        Some((owner, name)) if fits(owner) && fits(name) => Ok(()),
-        _ => Err(Error::new(
-            Kind::Usage,
-            format!("`{}` is not a repository", repo.escape_debug()),
-        )
-        .hint("write it as owner/name, such as deepseek-ai/DeepSeek-R1-0528")),
+    if is_repo(repo) {
+        return Ok(());
     }
+    Err(Error::new(
+        Kind::Usage,
+        format!("`{}` is not a repository", repo.escape_debug()),
+    )
+    .hint("write it as owner/name, such as deepseek-ai/DeepSeek-R1-0528"))
 }
 
-/// Whether a repository's owner or name stays one segment of a path and of a URL.
+/// Whether this is a repository's id: it becomes paths and URLs, and is two segments of letters, digits, `.`, `_`, `-`.
+#[must_use]
+pub fn is_repo(repo: &str) -> bool {
+    let fits = |part: &str| part.len() <= 96 && is_repo_part(part);
+    repo.split_once('/')
+        .is_some_and(|(owner, name)| fits(owner) && fits(name))
+}
+
+/// Whether a repository's owner or name stays one segment of a path and of a URL, and of a cache's folder name, where
+/// `--` stands between the two: hubs have no `--` in an id (`huggingface_hub`, `validate_repo_id`).
 #[must_use]
 pub fn is_repo_part(part: &str) -> bool {
     !part.is_empty()
         && !part.starts_with('.')
         && !part.contains("..")
+        && !part.contains("--")
         && part
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))

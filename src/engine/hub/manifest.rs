@@ -13,7 +13,7 @@ use super::cache::RepoCache;
 use super::listing::{Entry, Oid, is_ours, is_path};
 use super::look::Look;
 use super::proven::ProvenLog;
-use super::{hash, tensors, tidy};
+use super::{claim, hash, tensors, tidy};
 use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 use crate::facts::WeightFile;
@@ -210,6 +210,7 @@ impl RepoCache {
             files,
         };
         self.write_manifest(&manifest)?;
+        claim::claim(self, repo, Some(commit))?;
         self.point(revision, commit)?;
         Ok(manifest)
     }

@@ -29,6 +29,7 @@
 //! | `verify` | whether a snapshot is still right |
 //! | `weights` | what is in the cache, and its removal |
 //! | `cache` | where files are: in the hub cache, or a directory |
+//! | `claim` | which repository a directory is for |
 //! | `manifest` | what was proven of a snapshot |
 //! | `tidy` | what killed pulls leave |
 //! | `wanted` | which files of a revision are to come |
@@ -43,6 +44,7 @@ mod ahead;
 mod ask;
 mod board;
 mod cache;
+mod claim;
 mod fetch;
 mod growth;
 mod hash;
@@ -72,13 +74,14 @@ mod workers;
 mod write;
 mod xet;
 
+pub use claim::described_directory;
 pub use manifest::{cached_commit, check_snapshot, proven_files};
 pub use mirror::{Limits, Mirror, MirrorOptions, mirror};
 pub use pull::pull;
 pub use survey::survey;
 pub use tensors::model_facts;
 pub use verify::{Check, verify};
-pub use weights::{described_directory, list, removable, remove};
+pub use weights::{list, removable, remove};
 pub use write::{rehearsal_commit, write_model};
 
 use std::time::Duration;

@@ -20,10 +20,9 @@ use super::source::{Limit, Source};
 use super::space::{check_space, destination, elsewhere, missing_bytes};
 use super::twins::copy_twins;
 use super::wanted::{check_model, name, wanted};
-use super::weights::other_repository;
 use super::workers::{Job, Workers};
 use super::xet::Xet;
-use super::{HubOptions, remote};
+use super::{HubOptions, claim, remote};
 use crate::engine::{files, host};
 use crate::error::{Error, Kind, Result};
 use crate::event::{FileState, StepEvents};
@@ -58,6 +57,8 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     step.code.check(repo, paths)?;
     name(step, &wanted, events)?;
     let (cache, lock) = hold(cache, repo, events).await?;
+    // Another's pull may have had the lock.
+    check_directory(step)?;
     if let Some(found) = proven(step, &cache, &wanted.commit, false)? {
         return Ok(found);
     }
@@ -67,6 +68,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         host::free_bytes(destination(step)),
         elsewhere(&cache),
     )?;
+    claim::begin(&cache, repo, &wanted.commit)?;
     let (notes, said) = mpsc::unbounded_channel();
     let fetcher = fetcher(step, &cache, &wanted.commit, &wanted.entries, options, notes)?;
     let total = wanted.total;
@@ -98,7 +100,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
 
 /// Refuses a directory that holds another repository: its files would be replaced by those of the same names.
 fn check_directory(step: &PullSnapshot) -> Result<()> {
-    other_repository(step).map_or(Ok(()), |(dir, other)| {
+    claim::other(step).map_or(Ok(()), |(dir, other)| {
         Err(Error::new(Kind::Usage, format!("`{dir}` holds {other}"))
             .cause(format!("{} would replace its files of the same names", step.repo))
             .hint("give --local-dir a directory of its own"))
@@ -203,6 +205,7 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, offline: bool) -
             )));
         }
     }
+    claim::claim(cache, repo, Some(commit))?;
     if cache.commit(revision).as_deref() != Some(commit) {
         cache.point(revision, commit)?;
     }

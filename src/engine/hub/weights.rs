@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::cache::{RepoCache, pointed};
 use super::listing::{Entry, is_commit};
-use super::manifest::{Extent, Manifest, Proven, commit_of};
+use super::manifest::{Extent, Manifest, Proven};
 use super::mirror::collect;
 use super::part::{self, owner, parts};
 use super::verify::changed;
@@ -15,7 +15,6 @@ use super::{pull, space, tidy};
 use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
-use crate::plan::PullSnapshot;
 use crate::report::{WeightsRepo, WeightsSnapshot, WeightsState};
 use crate::units::Bytes;
 
@@ -107,27 +106,6 @@ pub(super) fn entries(cache: &RepoCache, commit: &str) -> Vec<Entry> {
     let mut found = BTreeMap::new();
     collect(&cache.snapshot(commit), "", &mut found);
     found.into_values().collect()
-}
-
-/// What `dsr1 pull --local-dir` wrote last into a directory: repository and commit.
-#[must_use]
-pub fn described_directory(dir: &Path) -> Option<(String, String)> {
-    let cache = RepoCache::directory(dir);
-    let parts = cache.parts();
-    let commits = names(&parts).filter_map(|name| {
-        let commit = commit_of(&name)?;
-        let written = std::fs::metadata(parts.join(&name)).and_then(|meta| meta.modified());
-        Some((written.ok()?, commit))
-    });
-    let (_, commit) = commits.max()?;
-    Some((cache.manifest(&commit)?.repo, commit))
-}
-
-/// The directory of a step and the repository in it, when that is not the step's.
-pub(super) fn other_repository(step: &PullSnapshot) -> Option<(&str, String)> {
-    let dir = step.local_dir.as_deref()?;
-    let (other, _) = described_directory(Path::new(dir))?;
-    (other != step.repo).then_some((dir, other))
 }
 
 /// The bytes that [`remove`] would free.

@@ -16,8 +16,8 @@ use kept::{Checked, Wrong};
 use super::cache::RepoCache;
 use super::listing::Entry;
 use super::manifest::{Extent, INDEX, Manifest, is_model, missing_from, unchanged};
-use super::weights::{entries, only_snapshot, other_repository};
-use super::{HubOptions, pull, remote};
+use super::weights::{entries, only_snapshot};
+use super::{HubOptions, claim, pull, remote};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::plan::{PullSnapshot, shell};
@@ -88,6 +88,7 @@ pub async fn verify(
         // A hub that cannot be reached, or has no such commit, is known before anything of it is waited for.
         remote::revision(&at_commit(step, &commit), hub).await?;
         let (cache, _lock) = pull::hold(RepoCache::of(step), repo, events).await?;
+        check_directory(step)?;
         // The pull that had the lock may have proven it.
         found.take_back(&cache)?;
         fetched_bytes = pull::repair(step, &cache, &commit, &repaired, hub, events).await?;
@@ -167,7 +168,7 @@ fn never_proven(step: &PullSnapshot) -> Error {
 
 /// Refuses a directory of another repository: its files would be checked against their own hashes, and be right.
 fn check_directory(step: &PullSnapshot) -> Result<()> {
-    let Some((dir, other)) = other_repository(step) else {
+    let Some((dir, other)) = claim::other(step) else {
         return Ok(());
     };
     let hint = format!(
