@@ -612,14 +612,19 @@ fn files_are_readable_by_other_users_whatever_the_umask() {
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777
     };
     let snapshot = snapshot(&home, &hub);
-    assert_eq!(
-        (
-            mode(&snapshot.join(SHARD)),
-            mode(&snapshot),
-            mode(&repo(&home).join("blobs"))
-        ),
-        (0o644, 0o755, 0o755)
-    );
+    let repo = repo(&home);
+    let manifest = format!(".dsr1/verified-{}.json", hub.commit());
+    for file in [snapshot.join(SHARD), repo.join("refs/main"), repo.join(manifest)] {
+        assert_eq!(mode(&file), 0o644, "{}", file.display());
+    }
+    for dir in [
+        snapshot.parent().unwrap(),
+        &snapshot,
+        &repo.join("blobs"),
+        &repo.join(".dsr1"),
+    ] {
+        assert_eq!(mode(dir), 0o755, "{}", dir.display());
+    }
 }
 
 /// A hub with one shard of some steps of a record.

@@ -635,3 +635,24 @@ fn a_check_of_a_directory_is_of_the_commit_that_was_pulled_last() {
     let checked = home.run(&["weights", "verify", to[0], to[1], "--format", "json"]);
     assert_eq!(checked.expect(0).json()["commit"], hub.commit());
 }
+
+/// What is whole stays so when a part of it is pulled, from there or from elsewhere.
+#[test]
+fn a_selection_makes_nothing_less_of_the_whole() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let elsewhere = Hub::new(REPO, small_model());
+    for hub in [&hub, &elsewhere] {
+        pull(&home, hub, &["--include", "config.json"]).expect(0);
+    }
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("proven") && !listed.contains("part"), "{listed}");
+    let asked = hub.arrived();
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(hub.arrived() - asked, 1, "more than the commit was asked for");
+    // Unless some of the rest is gone.
+    std::fs::remove_file(snapshot(&home, &hub).join(SHARD)).unwrap();
+    pull(&home, &hub, &["--include", "config.json"]).expect(0);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("part"), "{listed}");
+}

@@ -466,3 +466,25 @@ fn a_repair_from_a_hub_that_is_not_there_fails_at_once() {
     verify(&home, &hub, &["--fast"]).expect(6);
     verify(&home, &hub, &["--repair"]).expect(0);
 }
+
+/// To wait for a pull and then to remove what it brought is nobody's wish.
+#[test]
+fn what_is_being_pulled_is_not_removed() {
+    let (home, hub) = setup();
+    hub.fault("blob/", Fault::Slow(300_000), usize::MAX);
+    let mut running = home.start(&support::pulled::args(&hub, &[]));
+    running.wait_for("under way", Duration::from_mins(1));
+    for more in [&[][..], &["--unfinished"]] {
+        let args = [&["weights", "rm", REPO, "--yes"], more].concat();
+        let run = home.run(&args).expect(3);
+        assert!(
+            run.stderr.contains("another dsr1 pulls lab/tiny-r1 (process "),
+            "{}",
+            run.stderr
+        );
+    }
+    hub.clear();
+    running.end().0.expect(0);
+    assert_whole(&snapshot(&home, &hub));
+    home.run(&["weights", "rm", REPO, "--yes"]).expect(0);
+}

@@ -153,7 +153,7 @@ async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
         let title = format!("remove {}", args.repo);
         context
             .one_step(&title, "removed", async |events| {
-                hub::remove(cache, &args.repo, args.unfinished, events).await
+                hub::remove(cache, &args.repo, args.unfinished, events)
             })
             .await?
     } else {

@@ -2,9 +2,9 @@
 //!
 //! Not in this module: weights, which are hashed on their way (`hub`).
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,19 +21,24 @@ use crate::event::StepEvents;
 pub(super) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    write_through(&temporary, path, bytes)
+    write_through(&temporary, path, bytes, None)
 }
 
-/// As [`write_atomic`], under a temporary name of the caller's, on the same filesystem.
+/// As [`write_atomic`], under a temporary name of the caller's, on the same filesystem; with this mode, whatever the umask.
 ///
 /// # Errors
 /// [`Kind::Host`] when the filesystem refuses.
-pub(super) fn write_through(temporary: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn write_through(temporary: &Path, path: &Path, bytes: &[u8], mode: Option<u32>) -> Result<()> {
     let failed = || format!("cannot write `{}`", path.display());
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).at(Kind::Host, failed)?;
     let write = || -> std::io::Result<()> {
-        let mut file = File::create(temporary)?;
+        // What has the name already is of one that was killed, or a link to elsewhere.
+        let _ = std::fs::remove_file(temporary);
+        let mut file = File::create_new(temporary)?;
+        if let Some(mode) = mode {
+            file.set_permissions(Permissions::from_mode(mode))?;
+        }
         file.write_all(bytes)?;
         file.sync_all()?;
         std::fs::rename(temporary, path)?;

@@ -227,9 +227,9 @@ impl RepoCache {
         self.write(&path, commit.as_bytes())
     }
 
-    /// Writes a file of ours, whole or not at all.
+    /// Writes a file, whole or not at all, readable by all whatever the umask: engines run as other users.
     pub(super) fn write(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        files::write_through(&self.temporary("file"), path, bytes)
+        files::write_through(&self.temporary("file"), path, bytes, Some(0o644))
     }
 
     /// A name for what gets its own by a rename. Not beside that: whatever is in `refs` is a branch.

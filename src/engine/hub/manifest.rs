@@ -105,6 +105,22 @@ impl Manifest {
         }
     }
 
+    /// Adds what was proven of the commit before, as far as it `is_unchanged`. When that was the whole of it, and all is
+    /// there still, it stays the whole, whoever was asked for a part of it now.
+    fn add(&mut self, before: Self, is_unchanged: impl Fn(&Proven) -> bool) {
+        let is_new = |file: &Proven| self.files.iter().all(|other| other.path != file.path);
+        let (missing, kept): (Vec<Proven>, Vec<Proven>) = before
+            .files
+            .into_iter()
+            .filter(is_new)
+            .partition(|file| !is_unchanged(file));
+        if before.extent == Extent::Whole && missing.is_empty() {
+            (self.extent, self.endpoint) = (before.extent, before.endpoint);
+        }
+        self.files.extend(kept);
+        self.files.sort_by(|a, b| a.path.cmp(&b.path));
+    }
+
     /// The same once `wrong` are taken back, and whether it has any of them.
     pub(super) fn without(mut self, wrong: &[(Entry, Look)]) -> (Self, bool) {
         let is_wrong = |file: &Proven| {
@@ -190,25 +206,17 @@ impl RepoCache {
         let snapshot = self.snapshot(commit);
         self.settle(&snapshot, entries)?;
         let proven: Result<Vec<Proven>> = entries.iter().map(|entry| self.prove(log, entry)).collect();
-        let mut files = proven?;
-        if let Some(before) = self.manifest(commit).filter(|_| extent != Extent::Whole) {
-            let is_new = |file: &Proven| files.iter().all(|other| other.path != file.path);
-            let kept = before
-                .files
-                .into_iter()
-                .filter(|file| is_new(file) && unchanged(&snapshot, file));
-            let kept: Vec<Proven> = kept.collect();
-            files.extend(kept);
-            files.sort_by(|a, b| a.path.cmp(&b.path));
-        }
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             schema: SCHEMA.to_owned(),
             repo: repo.to_owned(),
             commit: commit.to_owned(),
             endpoint: endpoint.map(str::to_owned),
             extent,
-            files,
+            files: proven?,
         };
+        if let Some(before) = self.manifest(commit).filter(|_| extent != Extent::Whole) {
+            manifest.add(before, |file| unchanged(&snapshot, file));
+        }
         self.write_manifest(&manifest)?;
         claim::claim(self, repo, Some(commit))?;
         self.point(revision, commit)?;

@@ -12,7 +12,7 @@ use super::mirror::collect;
 use super::part::{self, owner, parts};
 use super::verify::changed;
 use super::{pull, space, tidy};
-use crate::engine::files;
+use crate::engine::files::{self, Attempt};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::report::{WeightsRepo, WeightsSnapshot, WeightsState};
@@ -140,14 +140,22 @@ pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> 
 /// Removes a repository from the cache, or with `unfinished` only its unfinished files; returns the bytes freed.
 ///
 /// # Errors
-/// As [`removable`]; [`Kind::Host`] when it cannot be removed.
-pub async fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &StepEvents<'_>) -> Result<u64> {
+/// As [`removable`]; [`Kind::Host`] when it cannot be removed, or a pull works on it: to wait for that would be to remove
+/// what it brought.
+pub fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &StepEvents<'_>) -> Result<u64> {
     removable(cache_dir, repo, unfinished)?;
     let cache = RepoCache::new(cache_dir, repo);
     let root = cache.root().to_owned();
-    let lock = files::lock(&cache.lock(), events, &pull::busy(repo)).await?;
+    let lock = match files::try_lock(&cache.lock(), events)? {
+        Attempt::Taken(lock) => lock,
+        Attempt::Busy(who) => return Err(busy(repo, &who)),
+    };
+    let cache = cache.alone(lock.is_certain);
     if unfinished {
-        return remove_unfinished(&cache.alone(lock.is_certain), events);
+        return remove_unfinished(&cache, events);
+    }
+    if parts(&cache.parts()).any(|(_, owner, path)| part::is_owned(&cache, &owner, &path)) {
+        return Err(busy(repo, ""));
     }
     let found = described(cache_dir, repo);
     let failed = |path: &Path| format!("cannot remove `{}`", path.display());
@@ -157,6 +165,15 @@ pub async fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &Ste
     std::fs::rename(&root, &gone).at(Kind::Host, || failed(&root))?;
     std::fs::remove_dir_all(&gone).at(Kind::Host, || failed(&gone))?;
     Ok(found.bytes + found.unfinished_bytes)
+}
+
+fn busy(repo: &str, who: &str) -> Error {
+    Error::new(
+        Kind::Host,
+        format!("nothing of {} is removed", repo.escape_debug()),
+    )
+    .cause(format!("{}{who}", pull::busy(repo)))
+    .hint("let it end, or end it, and then remove")
 }
 
 /// Removes unfinished files, but for those that a pull still writes to, which is possible where locks are not certain;

@@ -10,7 +10,6 @@ use super::hash::Hasher;
 use super::listing::{Entry, Oid};
 use super::manifest::{Extent, Publication};
 use super::proven::ProvenLog;
-use crate::engine::files;
 use crate::error::Result;
 use crate::plan::WriteModel;
 use crate::rehearsal::{self, ModelFile};
@@ -27,7 +26,7 @@ pub fn write_model(step: &WriteModel) -> Result<String> {
     let cache = RepoCache::new(Path::new(&step.cache_dir), &step.repo);
     cache.prepare()?;
     for (file, entry) in files.iter().zip(&entries) {
-        files::write_atomic(&cache.place(entry), &file.bytes)?;
+        cache.write(&cache.place(entry), &file.bytes)?;
     }
     cache.publish(&Publication {
         repo: &step.repo,
