@@ -744,8 +744,15 @@ fn silent_clients_make_room_for_others() {
         assert!(begun.elapsed() < Duration::from_secs(10));
         std::thread::sleep(Duration::from_millis(20));
     };
-    // Far more than there are descriptors for.
-    let silent: Vec<_> = (0..300).map(|_| Client::new(&endpoint)).collect();
+    // Far more than there are descriptors for; every other begins to ask, and does not end.
+    let half = |number: usize| {
+        let mut client = Client::new(&endpoint);
+        if number.is_multiple_of(2) {
+            let _ = client.stream.write_all(b"G");
+        }
+        client
+    };
+    let silent: Vec<_> = (0..300).map(half).collect();
     let begun = Instant::now();
     assert_eq!(
         Client::new(&endpoint).get("/lab/model/resolve/main/w").status,

@@ -6,10 +6,10 @@ use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::Shared;
 use super::answer::{Source, answer, wrong};
 use super::head::{self, Head, Parsed};
 use super::send::Sender;
+use super::{Limits, Shared};
 use crate::event::Event;
 
 /// Bytes read at a time; a head is smaller than that.
@@ -99,9 +99,16 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn next(&mut self) -> Next {
         let limits = self.shared.options.limits;
-        // The connection may be taken from a client that is silent, not from one that waits for an answer.
+        // The connection may be taken from a client that asks nothing, also one that begins to ask and does not end; not
+        // from one that waits for an answer.
+        self.shared.idle(self.number, true);
+        let next = self.next_head(limits);
+        self.shared.idle(self.number, false);
+        next
+    }
+
+    fn next_head(&mut self, limits: Limits) -> Next {
         let waits = self.buffer.is_empty();
-        self.shared.idle(self.number, waits);
         let mut until = Instant::now() + if waits { limits.idle } else { limits.head };
         let mut looked = 0;
         loop {
@@ -126,10 +133,7 @@ impl Reader<'_> {
             let silent = self.buffer.is_empty();
             match self.read(until) {
                 Ok(0) => return Next::End,
-                Ok(_) if silent => {
-                    self.shared.idle(self.number, false);
-                    until = Instant::now() + limits.head;
-                }
+                Ok(_) if silent => until = Instant::now() + limits.head,
                 Ok(_) | Err(ErrorKind::Interrupted) => {}
                 Err(ErrorKind::WouldBlock | ErrorKind::TimedOut) if !silent => return Next::Wrong(408),
                 Err(_) => return Next::End,

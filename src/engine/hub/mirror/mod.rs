@@ -226,7 +226,7 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
     Ok(Mirror { listener, shared })
 }
 
-/// A client that was silent for so long makes room for another. One that just came has not sent its request yet.
+/// A client that sent no whole request for so long makes room for another. One that just came has not sent its yet.
 const SILENT: Duration = Duration::from_secs(1);
 
 /// How many connections the process may have descriptors for, after it asked for enough.
@@ -283,7 +283,7 @@ impl Shared {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room; false when the mirror ended. The client that has been silent longest makes room.
+    /// Waits for room; false when the mirror ended. The client that has asked nothing for longest makes room.
     fn has_room(&self) -> bool {
         let mut connections = self.lock();
         while !connections.stopped && connections.open.len() >= self.most {

@@ -2,7 +2,6 @@
 //!
 //! Not in this module: what is answered (`answer`).
 
-use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
@@ -87,13 +86,13 @@ impl<'a> Sender<'a> {
         );
         while at < end {
             if !opened.is_same() {
-                return Err(Error::new(ErrorKind::InvalidData, "it changed while it was sent"));
+                return Err(changed());
             }
             let count = usize::try_from((end - at).min(PIECE)).unwrap_or(CHUNK);
             match rustix::fs::sendfile(self.stream, &opened.file, Some(&mut at), count) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(_) => self.moved = Instant::now(),
-                Err(Errno::INVAL | Errno::NOSYS) => return self.copy(&opened.file, at, end, from),
+                Err(Errno::INVAL | Errno::NOSYS) => return self.copy(opened, at, end, from),
                 Err(error) => self.wait(error)?,
             }
             self.sent = at - from;
@@ -102,13 +101,17 @@ impl<'a> Sender<'a> {
     }
 
     /// As [`Self::file`], where the filesystem knows no sendfile.
-    fn copy(&mut self, file: &File, mut at: u64, end: u64, from: u64) -> Result<()> {
+    fn copy(&mut self, opened: &Opened, mut at: u64, end: u64, from: u64) -> Result<()> {
         let mut buffer = vec![0; CHUNK];
         while at < end {
             let most = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
-            let count = file.read_at(&mut buffer[..most], at)?;
+            let count = opened.file.read_at(&mut buffer[..most], at)?;
             if count == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
+            }
+            // After it was read: what changed before is not sent.
+            if !opened.is_same() {
+                return Err(changed());
             }
             self.push(&buffer[..count], SendFlags::empty())?;
             at += count as u64;
@@ -128,11 +131,16 @@ impl<'a> Sender<'a> {
     }
 }
 
+fn changed() -> Error {
+    Error::new(ErrorKind::InvalidData, "it changed while it was sent")
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
     use std::net::TcpListener;
 
+    use super::super::snapshot::Seen;
     use super::*;
 
     #[test]
@@ -148,9 +156,17 @@ mod tests {
             reader.read_to_end(&mut got).unwrap();
             got
         });
+        let opened = Opened {
+            seen: Seen::of(&file.as_file().metadata().unwrap()),
+            file: file.reopen().unwrap(),
+        };
         let mut sender = Sender::new(&stream, Duration::from_secs(5)).unwrap();
-        sender.copy(file.as_file(), 7, 800_000, 7).unwrap();
+        sender.copy(&opened, 7, 800_000, 7).unwrap();
         assert_eq!(sender.sent, 799_993);
+        // What changed does not look whole.
+        file.as_file().set_len(850_000).unwrap();
+        let error = sender.copy(&opened, 0, 800_000, 0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
         drop(stream);
         assert!(got.join().unwrap() == bytes[7..800_000]);
     }

@@ -44,7 +44,8 @@ pub(super) struct Item {
 pub(super) struct Opened {
     /// The file.
     pub(super) file: File,
-    seen: Seen,
+    /// What it looked like.
+    pub(super) seen: Seen,
 }
 
 /// Why a file was not opened.
