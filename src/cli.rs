@@ -547,7 +547,8 @@ pub struct PullArgs {
     /// Hub to pull from.
     #[command(flatten)]
     pub hub: HubArgs,
-    /// Ask the hub what would come, and fetch nothing: files, sizes, what is here, space, time.
+    /// Ask the hub what would come, and fetch nothing: files, sizes, what is here, space, time. Where a pull would be
+    /// refused at once (code, licence, space), so is this, with the same exit code.
     #[arg(long)]
     pub dry_run: bool,
     /// Print the plan for the host that this file describes (`dsr1 doctor --format json` there); asks no hub.

@@ -94,20 +94,7 @@ pub enum Event {
         text: String,
     },
     /// A mirror answered a request.
-    Request {
-        /// Address of the client.
-        client: String,
-        /// Its method; empty when the head could not be read.
-        method: String,
-        /// Path of the URL as it was sent; may hold anything.
-        path: String,
-        /// The status.
-        status: u16,
-        /// Bytes of the body that were sent.
-        bytes: u64,
-        /// From the head to the last byte.
-        elapsed_ms: u64,
-    },
+    Request(Request),
     /// A step ended well.
     StepFinished {
         /// Position in the plan, from 1.
@@ -119,6 +106,27 @@ pub enum Event {
         /// What came of it, for people.
         summary: String,
     },
+}
+
+/// A request that a mirror answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Request {
+    /// When its head was there: UTC, as RFC 3339 writes it.
+    pub time: String,
+    /// Address of the client.
+    pub client: String,
+    /// Its method; empty when the head could not be read.
+    pub method: String,
+    /// Path of the URL as it was sent; may hold anything.
+    pub path: String,
+    /// The bytes that it asked for, as it says so; may hold anything, and is empty when it asked for all.
+    pub range: String,
+    /// The status.
+    pub status: u16,
+    /// Bytes of the body that were sent.
+    pub bytes: u64,
+    /// From the head to the last byte.
+    pub elapsed_ms: u64,
 }
 
 /// What happens to a file of a pull.

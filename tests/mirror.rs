@@ -301,6 +301,12 @@ fn every_request_is_an_event_and_quiet_is_quiet() {
         requests[0],
         ("GET".to_owned(), "/lab/model/resolve/main/w".to_owned(), 206, 10)
     );
+    assert_eq!(events[1]["range"], "bytes=0-9");
+    let time = events[1]["time"].as_str().unwrap();
+    assert!(
+        time.len() == 20 && time.starts_with("20") && time.ends_with('Z'),
+        "{time}"
+    );
     assert_eq!(requests[1].3, 0);
     assert!(!run.stderr.contains(['\x1b', '\u{9b}']), "{}", run.stderr);
     assert_eq!(requests.len(), 4, "{requests:?}");
@@ -312,7 +318,7 @@ fn every_request_is_an_event_and_quiet_is_quiet() {
     let (mut started, endpoint) = mirror(&home, &cache, &[]);
     Client::new(&endpoint).get("/lab/model/resolve/main/w");
     started.wait_for(
-        "127.0.0.1 GET /lab/model/resolve/main/w 200, 1.0 kB in ",
+        "Z 127.0.0.1 GET /lab/model/resolve/main/w - 200, 1.0 kB in ",
         Duration::from_secs(5),
     );
 }
@@ -645,7 +651,7 @@ fn who_stands_still_is_dropped_and_who_is_slow_is_not() {
         scope.spawn(|| {
             let mut client = connect();
             client.stream.write_all(request).unwrap();
-            let sent = |event: &Event| matches!(event, Event::Request { bytes, .. } if *bytes < 64 << 20);
+            let sent = |event: &Event| matches!(event, Event::Request(one) if one.bytes < 64 << 20);
             let begun = Instant::now();
             while !recorder.events().iter().any(sent) {
                 assert!(begun.elapsed() < Duration::from_secs(10), "it is served for ever");

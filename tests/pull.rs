@@ -219,6 +219,42 @@ fn a_dry_run_says_what_would_come_and_fetches_nothing() {
     assert_eq!(states.iter().filter(|proven| **proven).count(), 5);
 }
 
+/// What stops a pull before its first byte stops a dry run, behind what it prints.
+#[test]
+fn a_dry_run_ends_as_the_pull_would() {
+    let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));
+    let run = pull(&home, &hub, &["--dry-run"]).expect(6);
+    assert!(
+        run.stdout.contains("code, refused without --allow-code"),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        run.stderr.contains("holds code that nothing here knows"),
+        "{}",
+        run.stderr
+    );
+    let survey = pull(&home, &hub, &["--dry-run", "--format", "json"])
+        .expect(6)
+        .json();
+    assert!(
+        survey["refusal"].as_str().unwrap().contains("holds code"),
+        "{survey}"
+    );
+    hub.license("nvidia-open-model-license");
+    let run = pull(&home, &hub, &["--dry-run", "--allow-code"]).expect(2);
+    assert!(run.stderr.contains("--accept-license"), "{}", run.stderr);
+    let fine = [
+        "--dry-run",
+        "--allow-code",
+        "--accept-license",
+        "--format",
+        "json",
+    ];
+    assert!(pull(&home, &hub, &fine).expect(0).json()["refusal"].is_null());
+    assert_eq!(hub.bytes_sent(), 0);
+}
+
 #[test]
 fn a_licence_that_must_be_agreed_to_is() {
     let (home, hub) = setup();

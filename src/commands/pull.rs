@@ -54,9 +54,15 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
         if let Some(blocker) = plan.blockers.first().filter(|_| !args.dry_run) {
             return Err(blocker.clone().into());
         }
-        let survey = survey(context, step).await?;
+        // On a terminal the licence is asked for, which refuses nothing yet.
+        let step = PullSnapshot {
+            accept_license: step.accept_license || asks,
+            ..step.clone()
+        };
+        let (survey, refusal) = survey(context, &step).await?;
         if args.dry_run {
-            return context.print(&survey, ui::pull_survey);
+            context.print(&survey, ui::pull_survey)?;
+            return refusal.map_or(Ok(()), |error| Err(error.told_if(context.is_json())));
         }
         request.options.accept_license = agreed(&survey)?;
         plan = plan::pull(&request, &facts)?;
@@ -126,7 +132,7 @@ async fn wanted(context: &Context, args: &PullArgs, file: Option<Facts>) -> Resu
     Ok((wanted, file.unwrap_or(facts)))
 }
 
-async fn survey(context: &Context, step: &PullSnapshot) -> Result<PullSurvey> {
+async fn survey(context: &Context, step: &PullSnapshot) -> Result<(PullSurvey, Option<Error>)> {
     let display = context.display();
     let options = context
         .engine

@@ -246,17 +246,23 @@ pub(super) fn is_at(file: &File, path: &Path) -> bool {
 /// UTC now as `20261123T215231Z`: sorts by name, fits every filesystem.
 #[must_use]
 pub(super) fn timestamp() -> String {
+    utc_now().replace(['-', ':'], "")
+}
+
+/// UTC now as `2026-11-23T21:52:31Z` (RFC 3339).
+#[must_use]
+pub(super) fn utc_now() -> String {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
-    format_timestamp(since.as_secs())
+    utc(since.as_secs())
 }
 
-fn format_timestamp(seconds: u64) -> String {
+fn utc(seconds: u64) -> String {
     let (year, month, day) = civil(seconds / 86_400);
     let rest = seconds % 86_400;
     format!(
-        "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
         rest / 3600,
         rest % 3600 / 60,
         rest % 60
@@ -293,9 +299,9 @@ mod tests {
 
     #[test]
     fn timestamps_are_utc() {
-        assert_eq!(format_timestamp(0), "19700101T000000Z");
-        assert_eq!(format_timestamp(951_827_696), "20000229T123456Z");
-        assert_eq!(format_timestamp(4_107_542_400), "21000301T000000Z");
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(951_827_696), "2000-02-29T12:34:56Z");
+        assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
     }
 
     #[test]

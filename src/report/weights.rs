@@ -75,6 +75,8 @@ pub struct PullSurvey {
     pub missing_bytes: u64,
     /// The rate that the user allows, in bytes a second.
     pub limit_rate: Option<u64>,
+    /// Why a pull would be refused before its first byte; `None` when it would not.
+    pub refusal: Option<String>,
     /// The files.
     pub files: Vec<SurveyedFile>,
 }

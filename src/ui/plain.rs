@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::rate::{self, Rate, clock};
 use super::{safe, time};
-use crate::event::{BuildState, Event, FileState, Reporter};
+use crate::event::{BuildState, Event, FileState, Reporter, Request};
 use crate::units::{self, Bytes};
 
 /// Least time between two progress lines of one step, unless a tenth more is done ...
@@ -159,14 +159,7 @@ impl State {
             }
             Event::Warning { text, hint } => warning(text, hint),
             Event::Note { text } => format!("note: {}\n", safe(text)),
-            Event::Request {
-                client,
-                method,
-                path,
-                status,
-                bytes,
-                elapsed_ms,
-            } => request(client, method, path, *status, *bytes, *elapsed_ms) + "\n",
+            Event::Request(one) => request(one) + "\n",
             Event::StepFinished {
                 step,
                 elapsed_ms,
@@ -253,15 +246,18 @@ pub(super) fn warning(text: &str, hint: &str) -> String {
     format!("warning: {}\n{hint}", safe(text))
 }
 
-/// A line of a mirror's log: who, what, and what it got.
-pub(super) fn request(
-    client: &str,
-    method: &str,
-    path: &str,
-    status: u16,
-    bytes: u64,
-    elapsed_ms: u64,
-) -> String {
+/// A line of a mirror's log: when, who, what, and what it got.
+pub(super) fn request(one: &Request) -> String {
+    let Request {
+        time: when,
+        client,
+        method,
+        path,
+        range,
+        status,
+        bytes,
+        elapsed_ms,
+    } = one;
     let shown = |text: &str| {
         if text.is_empty() {
             "-".to_owned()
@@ -270,12 +266,13 @@ pub(super) fn request(
         }
     };
     format!(
-        "{} {} {} {status}, {} in {}",
+        "{when} {} {} {} {} {status}, {} in {}",
         shown(client),
         shown(method),
         shown(path),
-        Bytes(bytes),
-        time(elapsed_ms)
+        shown(range),
+        Bytes(*bytes),
+        time(*elapsed_ms)
     )
 }
 
@@ -370,20 +367,27 @@ pub(super) mod tests {
 
     #[test]
     fn a_request_is_a_line_whatever_it_asks_for() {
-        let event = |method: &str, path: &str| Event::Request {
-            client: "10.0.0.7".to_owned(),
-            method: method.to_owned(),
-            path: path.to_owned(),
-            status: 200,
-            bytes: 4_300_000_000,
-            elapsed_ms: 3400,
+        let event = |method: &str, path: &str, range: &str| {
+            Event::Request(Request {
+                time: "2026-11-27T07:41:00Z".to_owned(),
+                client: "10.0.0.7".to_owned(),
+                method: method.to_owned(),
+                path: path.to_owned(),
+                range: range.to_owned(),
+                status: 206,
+                bytes: 4_300_000_000,
+                elapsed_ms: 3400,
+            })
         };
         let line = |event| State::default().line(&event, Duration::ZERO).unwrap();
         assert_eq!(
-            line(event("GET", "/a/b/resolve/main/x\x1b[2J\n")),
-            "10.0.0.7 GET /a/b/resolve/main/x\\x1b[2J\\x0a 200, 4.3 GB in 3.4s\n"
+            line(event("GET", "/a/b/resolve/main/x\x1b[2J\n", "bytes=0-\x1b")),
+            "2026-11-27T07:41:00Z 10.0.0.7 GET /a/b/resolve/main/x\\x1b[2J\\x0a bytes=0-\\x1b 206, 4.3 GB in 3.4s\n"
         );
-        assert_eq!(line(event("", "")), "10.0.0.7 - - 200, 4.3 GB in 3.4s\n");
+        assert_eq!(
+            line(event("", "", "")),
+            "2026-11-27T07:41:00Z 10.0.0.7 - - - 206, 4.3 GB in 3.4s\n"
+        );
     }
 
     #[test]

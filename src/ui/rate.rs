@@ -39,10 +39,14 @@ impl Rate {
     }
 }
 
+/// Longest time that is still foretold: what takes longer at the rate of ten seconds has stalled.
+const LONGEST: Duration = Duration::from_hours(100);
+
 /// Time until `total` is reached at `speed` bytes a second; `None` when that is unknown, or nothing is left.
 pub(super) fn left(done: u64, total: Option<u64>, speed: Option<u64>) -> Option<Duration> {
     let left = total?.checked_sub(done).filter(|left| *left > 0)?;
-    left.checked_div(speed?).map(Duration::from_secs)
+    let time = left.checked_div(speed?).map(Duration::from_secs);
+    time.filter(|time| *time <= LONGEST)
 }
 
 /// A time that runs: it does not show tenths, which would only flicker.
@@ -72,6 +76,7 @@ mod tests {
     #[test]
     fn what_is_left_is_said_when_it_is_known() {
         assert_eq!(left(10, Some(30), Some(5)), Some(Duration::from_secs(4)));
+        assert_eq!(left(0, Some(689_000_000_000), Some(1_000_000)), None);
         assert_eq!(left(30, Some(30), Some(5)), None);
         assert_eq!(left(10, None, Some(5)), None);
         assert_eq!(left(10, Some(30), None), None);

@@ -208,17 +208,7 @@ impl Reporter for Tty {
                 }
             }
             Event::Note { text } => self.keep(&self.style.dim(&format!("note: {}", safe(text)))),
-            Event::Request {
-                client,
-                method,
-                path,
-                status,
-                bytes,
-                elapsed_ms,
-            } => {
-                let line = plain::request(client, method, path, *status, *bytes, *elapsed_ms);
-                self.keep(&self.style.dim(&line));
-            }
+            Event::Request(one) => self.keep(&self.style.dim(&plain::request(one))),
             Event::StepFinished {
                 elapsed_ms,
                 cached,

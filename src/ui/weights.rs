@@ -142,6 +142,8 @@ pub fn pull_survey(survey: &PullSurvey) -> String {
         total_bytes,
         missing_bytes,
         limit_rate,
+        // Told as an error, with its hints.
+        refusal: _,
         files,
     } = survey;
     let mut rows = vec![row(["FILE", "SIZE", "STATE"])];

@@ -43,16 +43,15 @@ impl<'a> Questions<'a> {
     pub(super) async fn ask(&mut self, url: &str) -> Result<Answer> {
         let mut pause = Duration::from_millis(250);
         let patience = self.options.idle.unwrap_or(SILENCE);
+        let mut silent = 0;
         for number in 1.. {
             let Some(answer) = self.answer(url, patience).await else {
-                if number < 2 {
+                silent += 1;
+                if silent < 2 {
                     continue;
                 }
                 return Err(Error::new(Kind::Hub, "the hub does not answer")
-                    .cause(format!(
-                        "asked twice, no answer for {} s each time",
-                        patience.as_secs()
-                    ))
+                    .cause(format!("twice no answer within {} s", patience.as_secs()))
                     .hint(
                         "check the network and proxy, or name another hub with HF_ENDPOINT or --endpoint",
                     ));

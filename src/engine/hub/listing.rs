@@ -213,10 +213,13 @@ pub(super) fn is_ours(path: &str) -> bool {
 pub(super) fn is_path(path: &str) -> bool {
     let segment_fits =
         |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && segment.len() <= 255;
+    // What shows as nothing, or changes how the rest shows (Unicode's format characters and line separators).
     let hidden = |c: char| {
         c.is_control()
             || c == '\\'
-            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
+            || matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{FEFF}')
+            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}')
+            || matches!(c, '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
     };
     path.len() <= 1024 && path.split('/').all(segment_fits) && !path.chars().any(hidden)
 }
@@ -264,6 +267,9 @@ mod tests {
             "a\u{0}b",
             "a\nb",
             "\u{202e}gpj.exe",
+            "a\u{ad}b",
+            "a\u{61c}b",
+            "a\u{e0041}b",
             "",
             &"x".repeat(256),
         ] {

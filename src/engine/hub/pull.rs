@@ -19,7 +19,7 @@ use super::proven::ProvenLog;
 use super::source::{Limit, Source};
 use super::space::{check_space, destination, elsewhere, missing_bytes};
 use super::twins::copy_twins;
-use super::wanted::{check_model, name, wanted};
+use super::wanted::{check_model, check_wanted, name, wanted};
 use super::workers::{Job, Workers};
 use super::xet::Xet;
 use super::{HubOptions, claim, remote};
@@ -53,9 +53,8 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         return Ok(found);
     }
     let wanted = wanted(step, found, options).await?;
-    let paths = wanted.entries.iter().map(|entry| &*entry.path);
-    step.code.check(repo, paths)?;
-    name(step, &wanted, events)?;
+    check_wanted(step, &wanted)?;
+    name(step, &wanted, events);
     let (cache, lock) = hold(cache, repo, events).await?;
     // Another's pull may have had the lock.
     check_directory(step)?;
@@ -99,7 +98,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
 }
 
 /// Refuses a directory that holds another repository: its files would be replaced by those of the same names.
-fn check_directory(step: &PullSnapshot) -> Result<()> {
+pub(super) fn check_directory(step: &PullSnapshot) -> Result<()> {
     claim::other(step).map_or(Ok(()), |(dir, other)| {
         Err(Error::new(Kind::Usage, format!("`{dir}` holds {other}"))
             .cause(format!("{} would replace its files of the same names", step.repo))

@@ -8,24 +8,26 @@ use super::cache::RepoCache;
 use super::listing::Entry;
 use super::manifest::{Manifest, unchanged};
 use super::proven::ProvenLog;
-use super::space::{destination, here, kept, missing_bytes, with_margin};
-use super::wanted::wanted;
+use super::pull::check_directory;
+use super::space::{check_space, destination, elsewhere, here, kept, missing_bytes, with_margin};
+use super::wanted::{check_wanted, wanted};
 use super::{HubOptions, remote};
 use crate::engine::{files, host};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, PullSnapshot};
 use crate::report::{PullSurvey, SurveyedFile};
 
-/// Asks what a pull would fetch, and fetches nothing.
+/// Asks what a pull would fetch, and fetches nothing; and what a pull would be refused with before its first byte.
 ///
 /// # Errors
-/// As [`super::pull()`], but for what only shows while it fetches.
-pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<PullSurvey> {
+/// As [`super::pull()`], when it cannot be known what would come.
+pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(PullSurvey, Option<Error>)> {
     if options.offline {
         return Err(Error::new(Kind::Hub, "a dry run asks the hub")
             .cause("HF_HUB_OFFLINE is set")
             .hint("unset it; --facts FILE prints a plan without a hub"));
     }
+    check_directory(step)?;
     let found = remote::revision(step, options).await?;
     let wanted = wanted(step, found, options).await?;
     let cache = RepoCache::of(step);
@@ -67,7 +69,14 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<Pull
     } else {
         wanted.license.clone()
     };
-    Ok(PullSurvey {
+    let (needed, free) = (
+        missing_bytes(&cache, &wanted.entries),
+        host::free_bytes(destination(step)),
+    );
+    let refusal = check_wanted(step, &wanted)
+        .and_then(|()| check_space(step, needed, free, elsewhere(&cache)))
+        .err();
+    let survey = PullSurvey {
         schema: PullSurvey::SCHEMA.to_owned(),
         repo: step.repo.clone(),
         revision: step.revision.clone(),
@@ -76,13 +85,15 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<Pull
         license,
         page: format!("{}/{}", step.endpoint, step.repo),
         destination: destination(step).to_owned(),
-        free_bytes: host::free_bytes(destination(step)),
-        needed_bytes: with_margin(missing_bytes(&cache, &wanted.entries)),
+        free_bytes: free,
+        needed_bytes: with_margin(needed),
+        refusal: refusal.as_ref().map(Error::message),
         total_bytes: wanted.total,
         missing_bytes: missing,
         limit_rate: step.limit_rate,
         files,
-    })
+    };
+    Ok((survey, refusal))
 }
 
 /// Whether a manifest proves a file, and it did not change.

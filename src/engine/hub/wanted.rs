@@ -67,9 +67,11 @@ pub(super) async fn wanted(step: &PullSnapshot, found: Revision, options: HubOpt
     })
 }
 
-/// Names what comes and its licence, before the first byte.
-pub(super) fn name(step: &PullSnapshot, wanted: &Wanted, events: &StepEvents<'_>) -> Result<()> {
+/// Refuses what must not come as it was asked for: code that nothing knows, a licence that nobody agreed to.
+pub(super) fn check_wanted(step: &PullSnapshot, wanted: &Wanted) -> Result<()> {
     let PullSnapshot { repo, endpoint, .. } = step;
+    let paths = wanted.entries.iter().map(|entry| &*entry.path);
+    step.code.check(repo, paths)?;
     if plan::must_be_accepted(&wanted.license) && !step.accept_license {
         return Err(Error::new(
             Kind::Usage,
@@ -78,6 +80,12 @@ pub(super) fn name(step: &PullSnapshot, wanted: &Wanted, events: &StepEvents<'_>
         .cause(format!("its text is at {endpoint}/{repo}"))
         .hint("read it, then pass --accept-license"));
     }
+    Ok(())
+}
+
+/// Names what comes and its licence, before the first byte.
+pub(super) fn name(step: &PullSnapshot, wanted: &Wanted, events: &StepEvents<'_>) {
+    let repo = &step.repo;
     let license = match (&*wanted.license, &*step.license) {
         ("", "") => "not stated",
         ("", known) => known,
@@ -89,7 +97,6 @@ pub(super) fn name(step: &PullSnapshot, wanted: &Wanted, events: &StepEvents<'_>
         counted(entries.len(), "file"),
         Bytes(*total)
     ));
-    Ok(())
 }
 
 /// Before anything gets its name in a snapshot: a listing that lacks a shard is a hub's half-done upload, and a shard

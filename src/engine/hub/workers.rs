@@ -101,10 +101,10 @@ impl Workers {
         if self.left == 0 {
             return None;
         }
-        let ended = self.ended.recv().await;
+        let ended = self.ended.recv().await?;
         // Counted when it is there: whoever waits may give up and ask again.
         self.left -= 1;
-        Some(ended.unwrap_or_else(|| Err(Error::new(Kind::Internal, "a worker failed"))))
+        Some(ended)
     }
 }
 
@@ -113,6 +113,16 @@ struct Worker {
     fetcher: Fetcher,
     queue: Arc<Mutex<VecDeque<Entry>>>,
     ended: mpsc::UnboundedSender<Result<Entry>>,
+}
+
+impl Drop for Worker {
+    /// Whoever waits for its file must not wait for ever.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let failed = Error::new(Kind::Internal, "a worker failed");
+            let _ = self.ended.send(Err(failed));
+        }
+    }
 }
 
 impl Worker {

@@ -10,13 +10,14 @@ use super::answer::{Source, answer, wrong};
 use super::head::{self, Head, Parsed};
 use super::send::Sender;
 use super::{Limits, Shared};
-use crate::event::Event;
+use crate::engine::files;
+use crate::event::{Event, Request};
 
 /// Bytes read at a time; a head is smaller than that.
 const CHUNK: usize = 8 * 1024;
 /// Most bytes and time given to a client that sends on while we close.
 const LINGER: (usize, Duration) = (1 << 20, Duration::from_secs(2));
-/// Most characters of a path in the log.
+/// Most characters of what a client says, in the log.
 const SHOWN: usize = 500;
 
 /// What a connection brings next.
@@ -39,7 +40,7 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
     let client = client.ip().to_canonical().to_string();
     loop {
         let next = reader.next();
-        let begun = Instant::now();
+        let (begun, time) = (Instant::now(), files::utc_now());
         let (head, status) = match next {
             Next::Head(head) => (head, None),
             Next::Wrong(status) => (Head::default(), Some(status)),
@@ -60,14 +61,17 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
         };
         let done = sender.send(&answered, head.is_head(), close);
         let sent = sender.sent;
-        shared.report(&Event::Request {
+        let shown = |text: &str| text.chars().take(SHOWN).collect();
+        shared.report(&Event::Request(Request {
+            time,
             client: client.clone(),
-            method: head.method.chars().take(SHOWN).collect(),
-            path: head.path.chars().take(SHOWN).collect(),
+            method: shown(&head.method),
+            path: shown(&head.path),
+            range: shown(head.header("range").unwrap_or_default()),
             status: answered.status,
             bytes: sent,
             elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        });
+        }));
         match done {
             Ok(()) if close => return reader.linger(),
             Ok(()) => {}
