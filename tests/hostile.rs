@@ -37,7 +37,8 @@ fn a_pull_removes_nothing_behind_a_linked_directory() {
     std::fs::create_dir_all(&own).unwrap();
     std::fs::write(own.join("notes.md"), PRECIOUS).unwrap();
     symlink(&own, dir.join("figures")).unwrap();
-    let _ = pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]);
+    let run = pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(3);
+    assert!(run.stderr.contains("figures` is a link"), "{}", run.stderr);
     assert_eq!(read(&own.join("notes.md")), PRECIOUS);
 }
 
@@ -50,7 +51,8 @@ fn a_repair_moves_nothing_from_behind_a_linked_directory() {
     std::fs::create_dir_all(&own).unwrap();
     std::fs::write(own.join("notes.md"), PRECIOUS).unwrap();
     symlink(&own, dir.join("figures")).unwrap();
-    let _ = repair(&home, &hub, dir.to_str().unwrap());
+    let run = repair(&home, &hub, dir.to_str().unwrap()).expect(3);
+    assert!(run.stderr.contains("figures` is a link"), "{}", run.stderr);
     assert_eq!(read(&own.join("notes.md")), PRECIOUS);
 }
 
@@ -84,8 +86,12 @@ fn a_repair_that_says_it_is_done_is_done_when_the_file_was_a_relative_link() {
 #[test]
 fn a_repair_that_fails_leaves_a_hard_link_of_the_file_alone() {
     let mut files = small_model();
-    let bytes = noise(7, 9 << 20);
-    files.insert("w.dat".to_owned(), RepoFile { bytes, large: true });
+    let right = noise(7, 9 << 20);
+    let file = RepoFile {
+        bytes: right.clone(),
+        large: true,
+    };
+    files.insert("w.dat".to_owned(), file);
     let (home, hub) = (Home::new(), Hub::new(REPO, files));
     let (dir, kept) = (home.path().join("d"), home.path().join("kept"));
     pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(0);
@@ -93,9 +99,20 @@ fn a_repair_that_fails_leaves_a_hard_link_of_the_file_alone() {
     let mut bytes = std::fs::read(&kept).unwrap();
     bytes[100] ^= 1;
     std::fs::write(&kept, bytes).unwrap();
+    let rotten = std::fs::read(&kept).unwrap();
     hub.fault("w.dat", Fault::Status(404, "", ""), 20);
-    let _ = repair(&home, &hub, dir.to_str().unwrap());
-    assert_eq!(std::fs::metadata(&kept).unwrap().len(), 9 << 20);
+    repair(&home, &hub, dir.to_str().unwrap()).expect(5);
+    for path in [&kept, &dir.join("w.dat")] {
+        assert!(std::fs::read(path).unwrap() == rotten, "{}", path.display());
+    }
+    // One that does not fail leaves it alone too: what is put right is another file from then on.
+    hub.clear();
+    let before = hub.arrived();
+    repair(&home, &hub, dir.to_str().unwrap()).expect(0);
+    assert!(std::fs::read(&kept).unwrap() == rotten);
+    assert!(std::fs::read(dir.join("w.dat")).unwrap() == right);
+    let sent = hub.bytes_sent_since(before);
+    assert!(sent < 5 << 20, "{sent} bytes for one");
 }
 
 #[test]

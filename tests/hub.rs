@@ -503,9 +503,15 @@ fn a_file_that_changed_after_the_pull_is_noticed_and_repaired() {
 fn two_pulls_at_once_fetch_every_byte_once() {
     let (home, hub) = setup();
     let args = args(&hub, &[]);
-    let (first, second) = (home.start(&args), home.start(&args));
+    hub.fault("blob/", Fault::Slow(2_000_000), usize::MAX);
+    let mut first = home.start(&args);
+    first.wait_for("under way", Duration::from_mins(1));
+    let holder = first.pid();
+    let second = home.start(&args);
     first.end().0.expect(0);
-    second.end().0.expect(0);
+    let second = second.end().0.expect(0);
+    let waits = format!("waiting: another dsr1 pulls lab/tiny-r1 (process {holder} on ");
+    assert!(second.stderr.contains(&waits), "{}", second.stderr);
     assert_whole(&home, &hub);
     let total: usize = small_model().values().map(|file| file.bytes.len()).sum();
     assert_eq!(hub.bytes_sent(), total);

@@ -61,6 +61,8 @@ fn helpers_that_are_refused_do_not_cut_the_stream_that_runs() {
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
     let whole = of_cdn(&hub).into_iter().filter(|asked| asked.sent >= bytes.len());
     assert_eq!(whole.count(), 1, "one stream brought all");
+    let refused = of_cdn(&hub).into_iter().filter(|asked| asked.range.is_some());
+    assert!(refused.count() > 0, "nobody came to help");
 }
 
 /// Whoever ignores ranges sends the whole file to each helper: that is noticed, and costs no second download.
@@ -70,6 +72,10 @@ fn a_server_that_ignores_ranges_sends_a_file_once() {
     hub.fault(BLOB, Fault::IgnoreRange, usize::MAX);
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    assert!(
+        of_cdn(&hub).iter().any(|asked| asked.range.is_some()),
+        "nobody came to help"
+    );
     // What was on its way to the helpers comes on top.
     let sent = hub.bytes_sent();
     assert!(sent < bytes.len() * 3 / 2, "{sent} of {}", bytes.len());

@@ -1,6 +1,7 @@
 //! Eight shards of 512 MiB over loopback, by us and by the peers, turn by turn: wall time, processor time, memory.
 //! `cargo bench --bench pull`; it needs nginx, aria2c, curl, Python for `hf`, and 10 GB in `/dev/shm`
-//! (`DSR1_BENCH_DIR` names another directory, `DSR1_BENCH_MIB` other shards, `DSR1_BENCH_RUNS` other than five runs).
+//! (`DSR1_BENCH_DIR` names another directory, `DSR1_BENCH_MIB` other shards, `DSR1_BENCH_RUNS` other than five runs,
+//! `DSR1_BENCH_ONLY` a part of the names of the peers that run beside us).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -97,7 +98,8 @@ fn bare(arguments: &[String]) {
     let (dir, shards) = arguments.split_first().unwrap();
     let queue = std::sync::Mutex::new(shards.chunks_exact(3));
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        let processors = std::thread::available_parallelism().unwrap().get();
+        for _ in 0..processors.clamp(4, SHARDS) {
             scope.spawn(|| {
                 let mut buffer = vec![0; 512 << 10];
                 loop {
@@ -339,7 +341,9 @@ fn main() {
         },
     ];
     let only = std::env::var("DSR1_BENCH_ONLY").unwrap_or_default();
-    let sides: Vec<&Side> = sides.iter().filter(|side| side.name.contains(&only)).collect();
+    let (ours, others) = sides.split_first().unwrap();
+    let others = others.iter().filter(|side| side.name.contains(&only));
+    let sides: Vec<&Side> = std::iter::once(ours).chain(others).collect();
     println!("{}", binary().display());
     println!("{SHARDS} x {mib} MiB over loopback, in {parent}, medians of {runs} runs, turn by turn");
     let mut found: Vec<Vec<Measured>> = sides.iter().map(|_| Vec::new()).collect();
