@@ -1,4 +1,4 @@
-//! The `dsr1` program: parse, run, show the error, exit code.
+//! The `dsr1` program: parse, run, show the error, exit code. Not in this module: any command (`commands`).
 
 use std::process::ExitCode;
 

@@ -1,4 +1,6 @@
 //! A secret string that no formatter prints.
+//!
+//! Not in this module: where secrets come from (`engine::hub_settings`, `engine::env`).
 
 use std::fmt;
 

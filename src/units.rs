@@ -1,4 +1,6 @@
 //! Quantities with their units: parsing is strict, printing is for people.
+//!
+//! Not in this module: what is measured.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;

@@ -252,11 +252,18 @@ fn a_planted_violation_is_found() {
 }
 
 #[test]
-fn every_module_says_what_it_is_and_main_is_short() {
+fn every_module_says_what_it_is_and_what_is_not_in_it_and_main_is_short() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     for path in sources().keys() {
         let text = std::fs::read_to_string(root.join(path)).unwrap();
         assert!(text.starts_with("//! "), "{path} has no module documentation");
+        let head = text.lines().map_while(|line| line.strip_prefix("//!"));
+        let head = head.collect::<Vec<_>>().concat();
+        // The root has everything in it.
+        assert!(
+            path == "lib.rs" || head.contains("ot in this module"),
+            "{path} does not say what is not in it"
+        );
         if path == "main.rs" {
             assert!(text.lines().count() <= 30, "main.rs is no place for code");
         }

@@ -1,4 +1,6 @@
 //! `dsr1 ask`: one question to a running server.
+//!
+//! Not in this module: the request (`engine::verify`), how the answer is shown (`ui::answer`).
 
 use serde::Serialize;
 

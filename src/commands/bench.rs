@@ -1,4 +1,6 @@
 //! `dsr1 bench`: the engine's own benchmark against a running server.
+//!
+//! Not in this module: the plan of the run (`plan::eval`), its figures and gates (`report::bench`).
 
 use std::collections::BTreeMap;
 

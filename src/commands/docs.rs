@@ -1,4 +1,6 @@
 //! `dsr1 help`, `dsr1 completions` and `dsr1 man`: made from the command line's own definition.
+//!
+//! Not in this module: the command line itself (`cli`).
 
 use clap::CommandFactory;
 

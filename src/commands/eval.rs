@@ -1,4 +1,6 @@
 //! `dsr1 eval`: accuracy of a running server.
+//!
+//! Not in this module: the plan of the run (`plan::eval`), the score's interval (`report::bench`).
 
 use super::bench::client_env;
 use super::context::{Ask, Context};

@@ -1,4 +1,6 @@
 //! `dsr1 explain`: what a name means.
+//!
+//! Not in this module: what is known of a name (`profile::explain`).
 
 use serde::Serialize;
 

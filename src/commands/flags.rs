@@ -1,4 +1,6 @@
 //! `dsr1 flags`: do the bundled tables still say what an installed SGLang says?
+//!
+//! Not in this module: the tables (`profile::flags`), asking an engine for its own (`engine::flag_tables`).
 
 use serde::Serialize;
 

@@ -1,4 +1,6 @@
 //! `dsr1 image`: the images that dsr1 built.
+//!
+//! Not in this module: the daemon (`engine::docker`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,4 +1,6 @@
 //! `dsr1 lock`, `dsr1 check` and `serve --locked`: one file that says what a server is.
+//!
+//! Not in this module: what a lock holds and what differs from it (`plan::lock`).
 
 use std::path::Path;
 

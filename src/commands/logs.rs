@@ -1,4 +1,6 @@
 //! `dsr1 logs`: what a server printed.
+//!
+//! Not in this module: where a server's output is read (`engine::servers`).
 
 use super::context::Context;
 use super::status::probe;

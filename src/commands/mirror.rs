@@ -1,4 +1,6 @@
 //! `dsr1 mirror`: the local hub cache for other machines, until it is interrupted.
+//!
+//! Not in this module: the server (`engine::hub`).
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
 //! `dsr1 pull`: weights, proven.
+//!
+//! Not in this module: what is asked for (`plan::pull`), the fetching (`engine::hub`).
 
 use std::io::IsTerminal;
 use std::path::Path;

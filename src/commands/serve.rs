@@ -1,4 +1,6 @@
 //! `dsr1 serve`: one server, ready and verified.
+//!
+//! Not in this module: the plan (`plan::serve`), carrying it out (`engine::execute`).
 
 use super::context::Context;
 use super::lock;

@@ -1,4 +1,6 @@
 //! `dsr1 stacks`: what engines there are, pinned.
+//!
+//! Not in this module: what a stack file may say (`profile::stack`).
 
 use serde::Serialize;
 

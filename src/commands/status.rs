@@ -1,4 +1,6 @@
 //! `dsr1 status`: the servers on this host.
+//!
+//! Not in this module: which servers there are (`engine::servers`).
 
 use serde::Serialize;
 

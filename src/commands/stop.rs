@@ -1,4 +1,6 @@
 //! `dsr1 stop`: a server, after its running requests.
+//!
+//! Not in this module: the stopping (`engine::servers`).
 
 use super::context::Context;
 use super::status::probe;

@@ -1,4 +1,6 @@
 //! `dsr1 up`: everything, from a bare host to a measured endpoint.
+//!
+//! Not in this module: the chain of steps (`plan::up`).
 
 use super::context::{Context, pull_options};
 use crate::cli::UpArgs;

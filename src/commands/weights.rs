@@ -1,4 +1,6 @@
 //! `dsr1 weights`: what lies in the hub cache.
+//!
+//! Not in this module: reading and removing them (`engine::hub`), how they are shown (`ui::weights`).
 
 use std::path::Path;
 

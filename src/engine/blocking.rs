@@ -1,4 +1,6 @@
 //! Work that blocks, on threads that may.
+//!
+//! Not in this module: any work.
 
 use crate::error::{Error, Kind, Result};
 

@@ -1,4 +1,6 @@
 //! Bytes to lines, as they come: splits at newlines and at the carriage returns of progress bars.
+//!
+//! Not in this module: where the bytes come from, what a line means.
 
 /// Longest line kept; what a child prints beyond it in one line is cut.
 const MAX: usize = 64 * 1024;

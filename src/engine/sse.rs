@@ -1,4 +1,6 @@
 //! Server-Sent Events: bytes to the data of each event, as they come. Pure.
+//!
+//! Not in this module: the request (`http`), what an event means.
 
 /// An incremental parser (WHATWG HTML, 9.2.6), of which only `data` matters here.
 #[derive(Debug, Default)]

@@ -1,4 +1,6 @@
 //! Plans measurements: the stack's own clients, run where the server runs.
+//!
+//! Not in this module: what came of them (`report::bench`).
 
 use std::collections::BTreeMap;
 

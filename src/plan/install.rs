@@ -1,4 +1,6 @@
 //! Plans the software: a venv on this host or an image.
+//!
+//! Not in this module: the text of the Dockerfile (`dockerfile`).
 
 use std::collections::BTreeMap;
 

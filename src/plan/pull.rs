@@ -1,4 +1,6 @@
 //! Plans a pull.
+//!
+//! Not in this module: which files of a repository (`selection`), any network.
 
 use super::{Blocker, CheckSnapshot, CodeFiles, Plan, PullSnapshot, Selection, Step, Transport, checks};
 use crate::error::{Error, Kind, Result};

@@ -1,4 +1,6 @@
 //! Plans a server: one engine on one port of 127.0.0.1.
+//!
+//! Not in this module: whether it fits (`memory`), any process.
 
 use std::collections::BTreeMap;
 

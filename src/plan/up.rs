@@ -1,4 +1,6 @@
 //! Plans the whole chain: install, weights, serve, verify, benchmark.
+//!
+//! Not in this module: the steps themselves, which each sort of plan makes.
 
 use super::eval::{self, BenchRequest};
 use super::install::{self, BuildOptions, BuildRequest, Target};

@@ -1,4 +1,6 @@
 //! What a profile file may say.
+//!
+//! Not in this module: whether what it says makes sense (`lint`), reading the file (`yaml`).
 
 use std::collections::BTreeMap;
 

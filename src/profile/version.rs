@@ -1,4 +1,6 @@
 //! SGLang's version numbers.
+//!
+//! Not in this module: what a version knows (`flags`).
 
 use std::fmt;
 use std::str::FromStr;

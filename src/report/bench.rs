@@ -1,4 +1,6 @@
 //! Results of measurements, in the terms and units of `sglang.bench_serving`.
+//!
+//! Not in this module: the run (`plan::eval`, `engine::measure`), how it is shown (`ui`).
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,6 @@
 //! Which profile fits a load.
+//!
+//! Not in this module: the choice (`plan::advise`).
 
 use super::safe;
 use super::table::{aligned, row};

@@ -1,4 +1,6 @@
 //! An answer of the model.
+//!
+//! Not in this module: asking (`engine`).
 
 use std::fmt::Write;
 

@@ -1,4 +1,6 @@
 //! What the guide's recipe does otherwise than the guide.
+//!
+//! Not in this module: the corrections, which the recipe states (`plan::corrections`).
 
 use crate::plan::Correction;
 

@@ -1,4 +1,6 @@
 //! What an option, a variable or a setting means.
+//!
+//! Not in this module: what is known of it (`profile::explain`).
 
 use super::table::{aligned, row};
 use crate::profile::flags::{Kind, Lifetime, OptionSpec};

@@ -1,4 +1,6 @@
 //! What differs between a lock and a host.
+//!
+//! Not in this module: finding the differences (`plan::lock`).
 
 use super::safe;
 use super::table::{aligned, row};

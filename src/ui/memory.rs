@@ -1,4 +1,6 @@
 //! What fits on each GPU.
+//!
+//! Not in this module: the formulas (`plan`).
 
 use super::table::{aligned, row};
 use crate::plan::MemoryPlan;

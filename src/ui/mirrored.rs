@@ -1,4 +1,6 @@
 //! What a mirror serves.
+//!
+//! Not in this module: the log of its requests (`plain`).
 
 use std::fmt::Write;
 

@@ -1,4 +1,6 @@
 //! What can be served, and what a profile becomes.
+//!
+//! Not in this module: the rules that a profile breaks (`profile::lint`).
 
 use super::table::{aligned, row};
 use crate::profile::lint::{Check, Level};

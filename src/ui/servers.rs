@@ -1,4 +1,6 @@
 //! The servers on this host.
+//!
+//! Not in this module: finding them (`engine::servers`).
 
 use std::fmt::Write;
 

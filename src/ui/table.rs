@@ -1,4 +1,6 @@
 //! Columns for people.
+//!
+//! Not in this module: what is in them.
 
 use std::fmt::Write;
 

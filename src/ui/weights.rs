@@ -1,4 +1,6 @@
 //! Weights in the hub cache.
+//!
+//! Not in this module: progress of a pull (`plain`, `tty`).
 
 use std::time::Duration;
 

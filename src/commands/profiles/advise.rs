@@ -1,4 +1,6 @@
 //! `dsr1 profiles advise`: which profile fits a load.
+//!
+//! Not in this module: the choice (`plan::advise`), how it is shown (`ui::advice`).
 
 use serde::Serialize;
 

@@ -1,4 +1,6 @@
 //! `dsr1 profiles diff`: what two profiles do not agree on.
+//!
+//! Not in this module: what a profile becomes (`profile::diff`).
 
 use serde::Serialize;
 

@@ -1,4 +1,6 @@
 //! `dsr1 profiles list`: one line per profile.
+//!
+//! Not in this module: where profiles come from (`engine::user_files`).
 
 use serde::Serialize;
 

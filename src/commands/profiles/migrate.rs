@@ -1,4 +1,6 @@
 //! `dsr1 profiles migrate`: a profile file as another stack wants it.
+//!
+//! Not in this module: the rewriting (`profile::migrate`).
 
 use serde::Serialize;
 

@@ -1,4 +1,6 @@
 //! `dsr1 profiles new`: a file to start from.
+//!
+//! Not in this module: how a profile is written as text (`profile::yaml`).
 
 use crate::cli::NewArgs;
 use crate::commands::context::Context;

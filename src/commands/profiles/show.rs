@@ -1,4 +1,6 @@
 //! `dsr1 profiles show`: one profile, its stack, and what the engine is told.
+//!
+//! Not in this module: the argv (`plan::serve`), how it is shown (`ui::profiles`).
 
 use std::collections::BTreeMap;
 

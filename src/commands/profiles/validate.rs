@@ -1,4 +1,6 @@
 //! `dsr1 profiles validate`: is a profile right, on its stack and on the others?
+//!
+//! Not in this module: the rules (`profile::lint`).
 
 use std::path::PathBuf;
 

@@ -1,4 +1,6 @@
 //! Servers as containers: create, start, state, stop, list. Only containers with our label are ever changed.
+//!
+//! Not in this module: what is inside one (`exec`, `logs`), the step that wants it (`plan`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;

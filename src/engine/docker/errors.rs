@@ -1,4 +1,6 @@
 //! What the daemon says, as an error with a cause and a cure. The texts are those of Docker 20.10 and 26.1.
+//!
+//! Not in this module: failures inside a container, which its log tells (`startup`).
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! Commands and files inside a running container.
+//!
+//! Not in this module: containers themselves (`container`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,6 @@
 //! What planning may know of the daemon.
+//!
+//! Not in this module: what follows from it (`plan`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

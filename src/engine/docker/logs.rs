@@ -1,4 +1,6 @@
 //! Log lines of a container.
+//!
+//! Not in this module: what a line means (`startup`).
 
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;

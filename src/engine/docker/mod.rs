@@ -23,6 +23,8 @@
 //! | `exec` | commands and files inside a container |
 //! | `logs` | log lines |
 //! | `once` | one short command in a container of its own |
+//!
+//! Not in this module: what is to be done (`plan`), the order of steps (`execute`).
 
 mod archive;
 mod build;

@@ -1,4 +1,6 @@
 //! One short command in a container of its own, without network, mounts, GPUs or capabilities.
+//!
+//! Not in this module: commands in a server's container (`exec`).
 
 use bollard::container::LogOutput;
 use bollard::models::{ContainerCreateBody, HostConfig};

@@ -1,4 +1,6 @@
 //! Hashes of files, as a hub states them.
+//!
+//! Not in this module: what follows from a wrong one (`fetch`, `verify`).
 
 use std::fs::File;
 use std::io::Read;

@@ -39,6 +39,8 @@
 //! | `twins` | the same bytes under two names, in a directory |
 //! | `write` | the rehearsal model |
 //! | `mirror` | the cache as a hub |
+//!
+//! Not in this module: which repository and where to (`plan::pull`), how it is shown (`ui`).
 
 mod ahead;
 mod ask;

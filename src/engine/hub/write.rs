@@ -1,4 +1,6 @@
 //! Writes the rehearsal model into a hub cache, as if it had been pulled.
+//!
+//! Not in this module: its bytes (`rehearsal`).
 
 use std::path::Path;
 

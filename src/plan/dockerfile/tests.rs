@@ -1,4 +1,6 @@
 //! What the template makes of stacks and choices.
+//!
+//! Not in this module: building it, which tests with a real daemon do.
 
 use super::*;
 use crate::profile::Catalog;

@@ -1,4 +1,6 @@
 //! What a version's parser says of a command line, in words, with what changed since when.
+//!
+//! Not in this module: the tables of options (`flags`), variables (`variables`).
 
 use super::{Check, Level};
 use crate::profile::flags::{Lifetime, Parsed, Parser, Problem, history};

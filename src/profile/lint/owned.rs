@@ -1,4 +1,6 @@
 //! Options that dsr1 sets itself: a second value would make its plan untrue.
+//!
+//! Not in this module: options that a version does not know (`options`).
 
 use super::{Check, Level};
 use crate::error::{Error, Kind, Result};

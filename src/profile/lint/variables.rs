@@ -1,4 +1,6 @@
 //! Environment variables that a version ignores, warns of, or that a profile may not set.
+//!
+//! Not in this module: options (`options`, `owned`).
 
 use super::{Check, Level};
 use crate::profile::dialect::EngineFlags;

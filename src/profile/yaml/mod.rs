@@ -2,6 +2,7 @@
 //!
 //! `serde_yaml` is the card's name for `yaml_serde`, its maintained continuation; merge keys (`<<`) are not
 //! applied by that family, and unknown keys are refused by the types.
+//! Not in this module: which keys there are (`schema`, `stack`).
 
 mod lines;
 mod write;

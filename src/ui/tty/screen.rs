@@ -1,4 +1,6 @@
 //! A screen for tests: what a user would see, after every cursor move.
+//!
+//! Not in this module: what is drawn (the parent).
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
