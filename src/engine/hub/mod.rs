@@ -31,6 +31,7 @@
 //! | `cache` | where files are: in the hub cache, or a directory |
 //! | `claim` | which repository a directory is for |
 //! | `manifest` | what was proven of a snapshot |
+//! | `foreign` | snapshots that other clients left |
 //! | `tidy` | what killed pulls leave |
 //! | `wanted` | which files of a revision are to come |
 //! | `survey` | what a pull would fetch |
@@ -48,6 +49,7 @@ mod board;
 mod cache;
 mod claim;
 mod fetch;
+mod foreign;
 mod growth;
 mod hash;
 mod help;

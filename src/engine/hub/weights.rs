@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::cache::{RepoCache, pointed};
+use super::foreign::collect;
 use super::listing::{Entry, is_commit};
 use super::manifest::{Extent, Manifest, Proven};
-use super::mirror::collect;
 use super::part::{self, owner, parts};
 use super::verify::changed;
 use super::{pull, space, tidy};

@@ -47,7 +47,6 @@ use crate::secret::Secret;
 
 use beneath::Root;
 use catalog::Catalog;
-pub(super) use snapshot::collect;
 
 /// Most connections at once: 64 nodes with 16 streams each.
 const CONNECTIONS: u64 = 1024;

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::io::Errno;
 
 use super::super::cache::RepoCache;
-use super::super::listing::{Entry, Oid};
+use super::super::foreign::{collect, dangling, is_weights};
+use super::super::listing::Entry;
 use super::super::manifest::{Extent, INDEX, Proven, missing_from, unchanged};
 use super::beneath::Root;
 use super::card;
@@ -128,8 +129,8 @@ impl Snapshot {
         let mut files = BTreeMap::new();
         for (path, entry) in entries {
             let proven = proofs.remove(&path);
-            if proven.as_ref().is_some_and(|file| !unchanged(&dir, file)) {
-                return Err(changed(&path));
+            if let Some(file) = proven.as_ref().filter(|file| !unchanged(&dir, file)) {
+                return Err(changed(file));
             }
             let real = root
                 .find(&dir.join(&path))
@@ -183,7 +184,7 @@ impl Snapshot {
             // The manifest tells of a name; what was opened must be what that name stands for.
             let named = std::fs::metadata(self.dir.join(path)).map_err(wrong)?;
             if Seen::of(&named) != seen || !unchanged(&self.dir, proven) {
-                return Err(Closed::Wrong(changed(path)));
+                return Err(Closed::Wrong(changed(proven)));
             }
         }
         Ok(Opened { file, seen })
@@ -202,59 +203,6 @@ impl Snapshot {
     }
 }
 
-fn changed(path: &str) -> String {
-    format!("the size, time or inode of `{path}` changed since it was proven, or it is gone")
-}
-
-/// A file of a snapshot that is a link to nothing.
-fn dangling(dir: &Path, prefix: &str) -> Option<String> {
-    let items = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    items.into_iter().find_map(|item| {
-        let path = format!("{prefix}{}", item.file_name().to_string_lossy());
-        if item.file_type().is_ok_and(|kind| kind.is_dir()) {
-            dangling(&item.path(), &format!("{path}/"))
-        } else {
-            std::fs::metadata(item.path()).is_err().then_some(path)
-        }
-    })
-}
-
-/// Collects the files of a snapshot: links whose target's name in `blobs` is the hash.
-pub(in crate::engine::hub) fn collect(dir: &Path, prefix: &str, files: &mut BTreeMap<String, Entry>) {
-    let Ok(items) = std::fs::read_dir(dir) else { return };
-    for item in items.flatten() {
-        let Ok(name) = item.file_name().into_string() else {
-            continue;
-        };
-        let path = format!("{prefix}{name}");
-        if item.file_type().is_ok_and(|kind| kind.is_dir()) {
-            collect(&item.path(), &format!("{path}/"), files);
-            continue;
-        }
-        let Ok(target) = std::fs::read_link(item.path()) else {
-            continue;
-        };
-        let below_blobs = target.parent().is_some_and(|parent| parent.ends_with("blobs"));
-        let oid = target
-            .file_name()
-            .and_then(|name| Oid::from_blob_name(name.to_str()?));
-        if let (true, Some(oid), Ok(meta)) = (below_blobs, oid, std::fs::metadata(item.path())) {
-            files.insert(
-                path.clone(),
-                Entry {
-                    path,
-                    size: meta.len(),
-                    oid,
-                    xet: None,
-                },
-            );
-        }
-    }
-}
-
-/// Whether a file holds weights, in one of the usual forms.
-fn is_weights(path: &str) -> bool {
-    let kinds = ["safetensors", "gguf", "bin", "pt", "pth", "onnx"];
-    path.rsplit_once('.')
-        .is_some_and(|(_, kind)| kinds.contains(&kind))
+fn changed(file: &Proven) -> String {
+    format!("`{}` is not what was proven: {}", file.path, file.why())
 }
