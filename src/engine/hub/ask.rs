@@ -13,8 +13,6 @@ use crate::units;
 
 /// Tries of a question that a hub may answer a little later.
 const TRIES: u32 = 5;
-/// How long an answer is waited for, unless `HF_HUB_DOWNLOAD_TIMEOUT` says otherwise.
-const SILENCE: Duration = Duration::from_secs(30);
 /// Silence after which it is said that there is no answer yet.
 const NOTICED: Duration = Duration::from_secs(5);
 /// Least time between two notes of the same wait.
@@ -42,7 +40,7 @@ impl<'a> Questions<'a> {
     /// not: the user waits for the first answer.
     pub(super) async fn ask(&mut self, url: &str) -> Result<Answer> {
         let mut pause = Duration::from_millis(250);
-        let patience = self.options.idle.unwrap_or(SILENCE);
+        let patience = self.options.silence();
         let mut silent = 0;
         for number in 1.. {
             let Some(answer) = self.answer(url, patience).await else {

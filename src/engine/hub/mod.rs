@@ -37,6 +37,7 @@
 //! | `survey` | what a pull would fetch |
 //! | `space` | room for it |
 //! | `pull` | a whole snapshot |
+//! | `progress` | all its files, and how far they are |
 //! | `twins` | the same bytes under two names, in a directory |
 //! | `write` | the rehearsal model |
 //! | `mirror` | the cache as a hub |
@@ -59,6 +60,7 @@ mod manifest;
 mod mirror;
 mod part;
 mod percent;
+mod progress;
 mod proven;
 mod pull;
 mod refusal;
@@ -105,13 +107,21 @@ pub struct HubOptions<'a> {
     pub token_from: &'a str,
     /// Whether the network is off limits.
     pub offline: bool,
-    /// How long no byte is waited for, when the user says so.
+    /// How long nothing is waited for, when the user says so (`HF_HUB_DOWNLOAD_TIMEOUT`).
     pub idle: Option<Duration>,
     /// Told what is waited for before the first file comes.
     pub events: Option<StepEvents<'a>>,
 }
 
+/// How long nothing is waited for, an answer or the next byte, unless the user says otherwise.
+const SILENCE: Duration = Duration::from_secs(30);
+
 impl<'a> HubOptions<'a> {
+    /// How long nothing is waited for.
+    fn silence(&self) -> Duration {
+        self.idle.unwrap_or(SILENCE)
+    }
+
     /// The same, with somebody who is told.
     #[must_use]
     pub const fn telling(mut self, events: StepEvents<'a>) -> Self {

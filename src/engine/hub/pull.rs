@@ -1,40 +1,31 @@
 //! A whole snapshot: listing, space, every file proven, then its names.
 //!
-//! Not in this module: which files (`wanted`), one file (`fetch`), the threads (`workers`).
+//! Not in this module: which files (`wanted`), the work on them all (`progress`), one file (`fetch`).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
 use super::board::Board;
 use super::cache::RepoCache;
 use super::fetch::Fetcher;
-use super::growth::{Growth, Used};
 use super::listing::Entry;
 use super::manifest::{Extent, Proven, Publication, check_snapshot, pulled, unchanged};
+use super::progress::{Shown, run};
 use super::proven::ProvenLog;
 use super::source::{Limit, Source};
 use super::space::{check_space, destination, elsewhere, missing_bytes};
 use super::twins::copy_twins;
 use super::wanted::{check_model, check_wanted, name, wanted};
-use super::workers::{Job, Workers};
+use super::workers::Job;
 use super::xet::Xet;
 use super::{HubOptions, claim, remote};
 use crate::engine::{files, host};
 use crate::error::{Error, Kind, Result};
-use crate::event::{FileState, StepEvents};
+use crate::event::StepEvents;
 use crate::plan::{self, CheckSnapshot, PullSnapshot, Transport};
 use crate::report::Pulled;
-
-/// Time between two progress events.
-const TICK: Duration = Duration::from_millis(100);
-/// Time between two reports of one file.
-const FILE_TICK: Duration = Duration::from_secs(1);
-/// How long no byte is waited for, unless `HF_HUB_DOWNLOAD_TIMEOUT` says otherwise.
-const IDLE: Duration = Duration::from_secs(30);
 
 /// Fetches a snapshot and proves every byte. What is there and proven is not fetched again.
 ///
@@ -236,7 +227,7 @@ fn fetcher(
         commit: commit.to_owned(),
         xet,
         limit: step.limit_rate.map(Limit::new).map(Arc::new),
-        idle: options.idle.unwrap_or(IDLE),
+        idle: options.silence(),
     };
     Ok(Fetcher {
         source: Arc::new(source),
@@ -247,88 +238,4 @@ fn fetcher(
         notes,
         said: Arc::default(),
     })
-}
-
-/// Where it is shown how far a pull is.
-struct Shown<'a> {
-    said: mpsc::UnboundedReceiver<String>,
-    total: u64,
-    events: &'a StepEvents<'a>,
-}
-
-/// Does a job on all files, largest first so that no large one is left alone at the end.
-async fn run(
-    fetcher: &Fetcher,
-    job: Job,
-    entries: &[Entry],
-    step: &PullSnapshot,
-    mut shown: Shown<'_>,
-) -> Result<()> {
-    let Shown { total, events, .. } = shown;
-    let done = &fetcher.counts.done;
-    let mut order: Vec<Entry> = entries.to_vec();
-    order.sort_by_key(|entry| std::cmp::Reverse(entry.size));
-    // Two paths with the same bytes are fetched once.
-    let mut known = BTreeSet::new();
-    order.retain(|entry| {
-        let first = known.insert(entry.oid.hex().to_owned());
-        if !first {
-            done.fetch_add(entry.size, Ordering::Relaxed);
-        }
-        first
-    });
-    let mut finished = entries.len() - order.len();
-    let mut growth = Growth::new(step.max_workers, step.limit_rate, host::processors());
-    let mut under_way = Workers::start(fetcher, job, order, growth.workers())?;
-    let mut tick = tokio::time::interval(TICK);
-    let (mut last_report, mut last_files) = (Instant::now(), Instant::now());
-    loop {
-        tokio::select! {
-            ended = under_way.next() => match ended {
-                None => break,
-                Some(ended) => {
-                    let entry = ended?;
-                    finished += 1;
-                    events.file(&entry.path, (entry.size, entry.size), FileState::Proven, 0);
-                }
-            },
-            Some(note) = shown.said.recv() => events.note(note),
-            _ = tick.tick() => {}
-        }
-        let used = Used {
-            fetched: fetcher.counts.fetched.load(Ordering::Relaxed),
-            cpu: host::cpu_time(),
-        };
-        let more = growth.more(used, Instant::now());
-        if more > 0 {
-            under_way.grow(fetcher, more)?;
-        }
-        if last_report.elapsed() >= TICK {
-            last_report = Instant::now();
-            let under_way = fetcher.board.count();
-            let item = format!("{finished}/{} files, {under_way} under way", entries.len());
-            report(fetcher, events, total, &item);
-        }
-        if last_files.elapsed() >= FILE_TICK {
-            last_files = Instant::now();
-            for file in fetcher.board.standings() {
-                events.file(&file.path, (file.done, file.total), file.state, file.retries);
-            }
-        }
-    }
-    while let Ok(note) = shown.said.try_recv() {
-        events.note(note);
-    }
-    let item = format!("{finished}/{} files", entries.len());
-    report(fetcher, events, total, &item);
-    if finished < entries.len() {
-        return Err(Error::new(Kind::Internal, format!("only {item} were done")));
-    }
-    Ok(())
-}
-
-fn report(fetcher: &Fetcher, events: &StepEvents<'_>, total: u64, item: &str) {
-    let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-    let counts = &fetcher.counts;
-    events.pulled(of(&counts.done).min(total), total, of(&counts.fetched), item);
 }
