@@ -300,3 +300,60 @@ fn a_repository_that_is_a_link_is_not_removed() {
     // To pull through it is what it is for.
     verify(&home, &hub, &[]).expect(0);
 }
+
+/// Whoever may write into `.dsr1` of a directory does not lead a pull's copies elsewhere, nor hand it a part that he can
+/// still write to.
+#[test]
+fn a_planted_link_or_part_of_another_user_is_not_used() {
+    let mut files = small_model();
+    let twin = files["model-1.safetensors"].clone();
+    files.insert("twin.safetensors".to_owned(), twin.clone());
+    let (home, hub) = (Home::new(), Hub::new(REPO, files));
+    let (dir, own) = (home.path().join("d"), home.path().join("own.txt"));
+    let to = ["--local-dir", dir.to_str().unwrap()];
+    std::fs::write(&own, PRECIOUS).unwrap();
+    hub.fault("blob/", Fault::Slow(400_000), usize::MAX);
+    let running = home.start(&support::pulled::args(&hub, &to));
+    // Who it is stands in the names of its parts.
+    let begun = Instant::now();
+    let owner = loop {
+        let names = std::fs::read_dir(dir.join(".dsr1"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut names = names.filter_map(|item| item.file_name().into_string().ok());
+        if let Some(part) = names.find(|name| name.strip_suffix(".part").is_some()) {
+            break part
+                .split_once('.')
+                .unwrap()
+                .1
+                .strip_suffix(".part")
+                .unwrap()
+                .to_owned();
+        }
+        assert!(begun.elapsed() < Duration::from_mins(1), "no part is there");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    symlink(&own, dir.join(format!(".dsr1/copy.{owner}.new"))).unwrap();
+    hub.clear();
+    running.end().0.expect(0);
+    assert_eq!(read(&own), PRECIOUS);
+    assert!(std::fs::read(dir.join("twin.safetensors")).unwrap() == twin.bytes);
+    // A part of a process that is gone, as its name says; another user's, who holds it open.
+    let planted = home.path().join("hub/models--lab--tiny-r1/.dsr1");
+    std::fs::create_dir_all(&planted).unwrap();
+    let oid = entry("model-1.safetensors", &twin)["lfs"]["oid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let place = owner.rsplit_once('.').unwrap().0;
+    let part = planted.join(format!("{oid}.{place}.1-1.part"));
+    std::fs::write(&part, &twin.bytes).unwrap();
+    std::os::unix::fs::chown(&part, Some(65534), Some(65534)).unwrap();
+    let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&part).unwrap());
+    let mut pull = home.command(&support::pulled::args(&hub, &[]));
+    pull.env("HF_HUB_CACHE", home.path().join("hub"));
+    assert!(pull.output().unwrap().status.success());
+    let blob = std::fs::metadata(planted.parent().unwrap().join("blobs").join(&oid)).unwrap();
+    assert_ne!(std::os::unix::fs::MetadataExt::ino(&blob), inode, "it was taken");
+}

@@ -401,13 +401,23 @@ fn another_clients_snapshot_becomes_proven_by_a_check() {
     std::fs::remove_dir_all(repo(&home).join(".dsr1")).unwrap();
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
     assert!(listed.contains("not checked"), "{listed}");
-    home.run(&["weights", "verify", REPO]).expect(0);
+    let run = home.run(&["weights", "verify", REPO]).expect(0);
+    assert!(
+        run.stdout.contains("whole   not known: no hub was asked"),
+        "{}",
+        run.stdout
+    );
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
-    assert!(listed.contains("proven"), "{listed}");
+    assert!(
+        listed.contains("every file right, perhaps not all of them"),
+        "{listed}"
+    );
     // And a pull takes it as it is.
     let sent = hub.bytes_sent();
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(hub.bytes_sent(), sent);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("  proven\n"), "{listed}");
 }
 
 /// A file of several chunks.
@@ -562,7 +572,7 @@ fn a_file_that_is_changed_while_the_rest_comes_is_not_proven() {
     hub.fault("blob/model-2", Fault::Slow(100_000), usize::MAX);
     let running = home.start(&args(&hub, &["--local-dir", to]));
     let (config, log) = (dir.join("config.json"), dir.join(".dsr1/proven.jsonl"));
-    let is_noted = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("/config.json"));
+    let is_noted = || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("\"config.json\""));
     let begun = Instant::now();
     while !is_noted() {
         assert!(
@@ -689,9 +699,67 @@ fn a_selection_makes_nothing_less_of_the_whole() {
     let asked = hub.arrived();
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(hub.arrived() - asked, 1, "more than the commit was asked for");
-    // Unless some of the rest is gone.
+    // Unless another hub has other bytes for it: that is no hub's commit.
+    let mut other = small_model();
+    other.get_mut("config.json").unwrap().bytes = b"{ }".to_vec();
+    let other = Hub::new(REPO, other);
+    pull(&home, &other, &["--include", "config.json"]).expect(0);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("part"), "{listed}");
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(files(&home, &hub), bytes(&small_model()));
+    // Or some of the rest is gone.
     std::fs::remove_file(snapshot(&home, &hub).join(SHARD)).unwrap();
     pull(&home, &hub, &["--include", "config.json"]).expect(0);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
     assert!(listed.contains("part"), "{listed}");
+}
+
+/// What was agreed to once does not stand in the way of less.
+#[test]
+fn a_narrower_pull_after_one_with_code_needs_no_leave() {
+    let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));
+    pull(&home, &hub, &["--allow-code"]).expect(0);
+    pull(&home, &hub, &["--exclude", "*.py"]).expect(0);
+    pull(&home, &hub, &["--include", "config.json"]).expect(0);
+    assert_eq!(pull(&home, &hub, &[]).code, 6);
+    pull(&home, &hub, &["--allow-code"]).expect(0);
+}
+
+/// Another commit into the same directory: what only the old one had is not left for an engine to read.
+#[test]
+fn what_only_an_older_commit_had_is_removed_from_a_directory() {
+    let mut older = small_model();
+    let template = RepoFile {
+        bytes: b"{{ old }}\n".to_vec(),
+        large: false,
+    };
+    older.insert("chat_template.jinja".to_owned(), template.clone());
+    older.insert("notes/old.txt".to_owned(), template);
+    let (home, old, new) = (
+        Home::new(),
+        Hub::new(REPO, older.clone()),
+        Hub::new(REPO, small_model()),
+    );
+    let dir = home.path().join("mine");
+    let to = ["--local-dir", dir.to_str().unwrap()];
+    pull(&home, &old, &to).expect(0);
+    // As if it had been another commit.
+    let earlier = "b".repeat(40);
+    let manifest = |commit: &str| dir.join(format!(".dsr1/verified-{commit}.json"));
+    let text = std::fs::read_to_string(manifest(old.commit())).unwrap();
+    std::fs::write(manifest(&earlier), text.replace(old.commit(), &earlier)).unwrap();
+    std::fs::remove_file(manifest(old.commit())).unwrap();
+    std::fs::write(dir.join("notes/old.txt"), "mine now\n").unwrap();
+    let run = pull(&home, &new, &to).expect(0);
+    assert!(
+        run.stderr
+            .contains("`chat_template.jinja` is of another commit and not of this one: it is removed"),
+        "{}",
+        run.stderr
+    );
+    let mut expected = bytes(&small_model());
+    expected.insert("notes/old.txt".to_owned(), b"mine now\n".to_vec());
+    assert_eq!(directory(&dir), expected);
+    home.run(&["weights", "verify", to[0], to[1]]).expect(0);
 }

@@ -49,7 +49,7 @@ fn what_a_check_found_is_not_forgotten() {
     rot(&blob(&home, &hub, SHARD), 500_000);
     verify(&home, &hub, &[]).expect(6);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
-    assert!(listed.contains("changed"), "{listed}");
+    assert!(listed.contains("damaged: a check found it"), "{listed}");
     verify(&home, &hub, &["--fast"]).expect(6);
     let planned = pull(&home, &hub, &["--dry-run"]).expect(0).stdout;
     assert!(planned.contains("here, to be checked"), "{planned}");
@@ -487,4 +487,64 @@ fn what_is_being_pulled_is_not_removed() {
     running.end().0.expect(0);
     assert_whole(&snapshot(&home, &hub));
     home.run(&["weights", "rm", REPO, "--yes"]).expect(0);
+}
+
+/// What was taken back stays so, whatever way somebody checks by.
+#[test]
+fn what_was_found_through_another_path_is_not_forgotten() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    let elsewhere = home.path().join("elsewhere");
+    std::os::unix::fs::symlink(hub_cache(&home), &elsewhere).unwrap();
+    let mut check = home.command(&["weights", "verify", REPO]);
+    check.env("HF_HUB_CACHE", &elsewhere);
+    assert_eq!(check.output().unwrap().status.code(), Some(6));
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("is here and wrong"), "{}", run.stderr);
+    assert_whole(&snapshot(&home, &hub));
+}
+
+/// An edit that puts the time back: a pull reads the file again, whatever it looks like.
+#[test]
+fn an_edit_that_hides_is_found_by_the_next_pull() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    std::thread::sleep(Duration::from_millis(20));
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("is here and wrong"), "{}", run.stderr);
+    assert_whole(&snapshot(&home, &hub));
+}
+
+/// Files for which nothing tells what they must be are named, and are not passed by.
+#[test]
+fn a_file_that_no_listing_has_is_named() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let snapshot = snapshot(&home, &hub);
+    for proven in [true, false] {
+        if !proven {
+            std::fs::remove_dir_all(repo(&home).join(".dsr1")).unwrap();
+        }
+        std::fs::write(snapshot.join("chat_template.jinja"), "forged\n").unwrap();
+        let run = verify(&home, &hub, &[]).expect(6);
+        assert!(
+            run.stdout
+                .contains("chat_template.jinja  wrong  nothing tells what it must be"),
+            "{}",
+            run.stdout
+        );
+        std::fs::remove_file(snapshot.join("chat_template.jinja")).unwrap();
+        verify(&home, &hub, &[]).expect(0);
+    }
+    // So is a name whose bytes are gone.
+    std::fs::remove_dir_all(repo(&home).join(".dsr1")).unwrap();
+    std::fs::remove_file(blob(&home, &hub, "config.json")).unwrap();
+    let run = verify(&home, &hub, &[]).expect(6);
+    assert!(
+        run.stdout.contains("it is a link to a blob that is gone"),
+        "{}",
+        run.stdout
+    );
 }

@@ -48,6 +48,8 @@ pub struct MirroredSnapshot {
 pub enum MirroredState {
     /// It is, as dsr1 proved it.
     Proven,
+    /// It is, and every hash was checked; whether that is all of the commit no hub was asked.
+    Unlisted,
     /// It is, as another client left it.
     Unproven,
     /// It is not.

@@ -42,8 +42,12 @@ pub enum WeightsState {
     Proven,
     /// So was that of every file that is here, and the commit has more.
     Part,
+    /// So was that of every file that is here, and no hub was asked whether the commit has more.
+    Unlisted,
     /// Every hash was checked, and something changed since.
     Changed,
+    /// A check found bytes that are not what was proven.
+    Wrong,
     /// Another client wrote it: nothing was checked.
     Unproven,
 }
@@ -116,6 +120,8 @@ pub struct WeightsChecked {
     pub files: usize,
     /// Whether only a selection of the repository was pulled.
     pub part: bool,
+    /// Whether no hub was asked if that is all of the commit.
+    pub unlisted: bool,
     /// Their sizes together.
     pub bytes: u64,
     /// Whether only sizes and times were compared.

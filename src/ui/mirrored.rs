@@ -37,6 +37,7 @@ pub fn mirrored(mirrored: &Mirrored) -> String {
         rows.extend(snapshots.iter().map(|snapshot| {
             let state = match &snapshot.state {
                 MirroredState::Proven => "proven".to_owned(),
+                MirroredState::Unlisted => "every file right, perhaps not all of them".to_owned(),
                 MirroredState::Unproven => "not proven: another client wrote it".to_owned(),
                 MirroredState::NotServed { why } => format!("not served: {why}"),
             };

@@ -38,7 +38,9 @@ pub fn weights(repos: &[WeightsRepo], cache: &str) -> String {
             match snapshot.state {
                 WeightsState::Proven => "proven",
                 WeightsState::Part => "proven, a part",
+                WeightsState::Unlisted => "every file right, perhaps not all of them",
                 WeightsState::Changed => "changed since it was proven",
+                WeightsState::Wrong => "damaged: a check found it",
                 WeightsState::Unproven => "not checked: another client wrote it",
             },
         ])
@@ -80,6 +82,7 @@ pub fn weights_checked(checked: &WeightsChecked) -> String {
         commit,
         files,
         part,
+        unlisted,
         bytes,
         fast,
         seconds,
@@ -113,6 +116,10 @@ pub fn weights_checked(checked: &WeightsChecked) -> String {
             ),
         ]),
     ];
+    if *unlisted {
+        let text = format!("not known: no hub was asked; `dsr1 pull {repo}` asks, and fetches what lacks");
+        summary.push(row(["whole", &*text]));
+    }
     if *repaired > 0 {
         let text = format!(
             "{}, {} fetched",
@@ -235,6 +242,7 @@ mod tests {
             commit: "c0ffee".to_owned(),
             files: 2,
             part: false,
+            unlisted: false,
             bytes: 4_200_000,
             fast: false,
             seconds: 0.25,

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Mutex;
 
+use rustix::process::Signal;
+
 use super::{
-    Counts, FOLDER, Model, REPO, assert_right_or_loud, copied, injected, names, parts, pull, pull_injected,
-    run, states,
+    Counts, FOLDER, Model, REPO, assert_right_or_loud, copied, injected, kill, names, parts, pull,
+    pull_injected, run, signal, spawn, states, wait_until,
 };
 use crate::support::Home;
 use crate::support::hub::{Fault, RepoFile, noise};
@@ -239,4 +242,55 @@ fn a_sector_that_does_not_read_is_repaired() {
     assert_eq!(again.code, 0, "{}", again.stderr);
     assert!(hub.bytes_sent() - sent >= 9_000_000, "it was taken as it is");
     assert_eq!(model.assert_whole(&cache, "pulled"), Vec::<String>::new());
+}
+
+/// The same for a pull that ends before it is told: the next one does not go on from what is only in memory.
+#[test]
+fn a_failed_sync_counts_also_when_the_pull_is_interrupted() {
+    let model = Model::of(&[150_000_000], 0);
+    for ends in [Signal::INT, Signal::KILL] {
+        let (home, hub) = (Home::new(), model.hub());
+        let cache = home.path().join("hub");
+        hub.fault("blob/", Fault::Slow(60_000_000), usize::MAX);
+        let pull_once = pull(&home, &hub, &cache, &["--max-workers", "1"]);
+        let mut child = injected(&pull_once, "fdatasync", "error=EIO:when=1", &[])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("a part is there", || !parts(&cache).is_empty());
+        wait_until("the sync has failed", || parts(&cache).is_empty());
+        // strace passes on what it gets.
+        signal(&child, ends);
+        child.wait().unwrap();
+        let mark = hub.arrived();
+        hub.clear();
+        run(pull(&home, &hub, &cache, &[])).expect(0);
+        model.assert_whole(&cache, "afterwards");
+        let sent = hub.bytes_sent_since(mark);
+        assert!(sent >= 150_000_000, "{ends:?}: {sent} fetched");
+    }
+}
+
+/// A part that its disk does not give any more stops no pull for ever.
+#[test]
+fn a_part_that_does_not_read_is_begun_anew() {
+    let model = Model::of(&[21_000_000], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let cache = home.path().join("hub");
+    hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
+    let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
+    wait_until("some of it is there", || {
+        parts(&cache)
+            .iter()
+            .any(|part| part.metadata().is_ok_and(|meta| meta.len() > 9_000_000))
+    });
+    kill(child);
+    hub.clear();
+    // The first few are those of the program's libraries, in another thread than that which reads what is there.
+    let mark = hub.arrived();
+    let ended = pull_injected(&home, &hub, &cache, "pread64", "error=EIO:when=20");
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(hub.bytes_sent_since(mark) >= 21_000_000, "nothing was hit");
+    assert_eq!(model.assert_whole(&cache, "afterwards"), Vec::<String>::new());
 }

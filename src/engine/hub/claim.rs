@@ -43,21 +43,65 @@ fn read(cache: &RepoCache) -> Option<Claim> {
 
 /// Claims a directory for a repository, and says that `commit` is there whole; with `None`, that its files are about to
 /// be replaced. A hub cache needs no claim.
+///
+/// # Errors
+/// [`Kind::Usage`] when it is another's; [`Kind::Host`] when it cannot be written.
 pub(super) fn claim(cache: &RepoCache, repo: &str, commit: Option<&str>) -> Result<()> {
     if !cache.is_directory() {
         return Ok(());
+    }
+    let before = read(cache);
+    if let Some(other) = before.as_ref().filter(|claim| claim.repo != repo) {
+        return Err(refused(&cache.root().to_string_lossy(), &other.repo, repo));
     }
     let claim = Claim {
         schema: SCHEMA.to_owned(),
         repo: repo.to_owned(),
         commit: commit.map(str::to_owned),
     };
-    if read(cache).as_ref() == Some(&claim) {
+    if before.as_ref() == Some(&claim) {
         return Ok(());
     }
     let text =
         serde_json::to_string_pretty(&claim).at(Kind::Internal, || "cannot write a claim".to_owned())?;
-    cache.write(&path(cache), text.as_bytes())
+    if before.is_some() {
+        return cache.write(&path(cache), text.as_bytes());
+    }
+    // Where locks do not work, one of two that begin at once comes first by this: a name is given once.
+    let temporary = cache.temporary("claim");
+    cache.write(&temporary, text.as_bytes())?;
+    let linked = std::fs::hard_link(&temporary, path(cache));
+    let _ = std::fs::remove_file(&temporary);
+    match read(cache) {
+        Some(there) if there.repo == repo => Ok(()),
+        Some(other) => Err(refused(&cache.root().to_string_lossy(), &other.repo, repo)),
+        // A filesystem without links, or what is no claim of ours.
+        None => {
+            drop(linked);
+            cache.write(&path(cache), text.as_bytes())
+        }
+    }
+}
+
+/// Whether `commit` is said to be in a directory, or nothing needs to be said.
+pub(super) fn says(cache: &RepoCache, repo: &str, commit: &str) -> bool {
+    let is_it = |claim: Claim| claim.repo == repo && claim.commit.as_deref() == Some(commit);
+    !cache.is_directory() || read(cache).is_some_and(is_it)
+}
+
+/// Refuses a directory of another repository: its files would be replaced by those of the same names.
+fn refused(dir: &str, other: &str, repo: &str) -> Error {
+    Error::new(Kind::Usage, format!("`{dir}` holds {other}"))
+        .cause(format!("{repo} would replace its files of the same names"))
+        .hint("give --local-dir a directory of its own")
+}
+
+/// Refuses the directory of a step that is another repository's.
+///
+/// # Errors
+/// [`Kind::Usage`], then.
+pub(super) fn check(step: &PullSnapshot) -> Result<()> {
+    other(step).map_or(Ok(()), |(dir, other)| Err(refused(dir, &other, &step.repo)))
 }
 
 /// As [`claim`], before files of `commit` come: where it is there already, that stays said.

@@ -2,7 +2,7 @@
 //!
 //! Not in this module: what was proven of a snapshot (`manifest`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::listing::{Entry, Oid};
@@ -51,6 +51,20 @@ pub(super) fn collect(dir: &Path, prefix: &str, files: &mut BTreeMap<String, Ent
             );
         }
     }
+}
+
+/// Files of a snapshot that are not among `known`: nothing says what they must be, and an engine reads them all the same.
+pub(super) fn strangers(dir: &Path, prefix: &str, known: &BTreeSet<&str>) -> Vec<String> {
+    let mut found = Vec::new();
+    for item in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = format!("{prefix}{}", item.file_name().to_string_lossy());
+        if item.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(strangers(&item.path(), &format!("{path}/"), known));
+        } else if !known.contains(&*path) {
+            found.push(path);
+        }
+    }
+    found
 }
 
 /// Whether a file holds weights, in one of the usual forms.

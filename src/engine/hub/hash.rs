@@ -95,6 +95,9 @@ pub(super) fn proven(path: &Path, oid: &Oid, size: u64) -> std::io::Result<Optio
         return Ok(None);
     }
     let file = files::open_through(path)?;
+    if keep(&file).is_err() {
+        return Ok(None);
+    }
     let look = |file: &File| Ok::<_, std::io::Error>(Look::of(&file.metadata()?));
     let before = look(&file)?;
     let mut hasher = Hasher::new(oid, size);
@@ -104,6 +107,20 @@ pub(super) fn proven(path: &Path, oid: &Oid, size: u64) -> std::io::Result<Optio
     };
     let is_right = read == size && hasher.hex() == oid.hex() && before == look(&file)?;
     Ok(before.filter(|_| is_right))
+}
+
+/// Has a disk keep what was written to a file, before its first byte is hashed: what is only in memory may never arrive,
+/// and what is still mapped for writing changes no time of the file until it was written back (mmap(2), on disks).
+///
+/// # Errors
+/// That of a disk which did not take it. A filesystem that cannot be asked has nothing to keep.
+pub(super) fn keep(file: &File) -> std::io::Result<()> {
+    use rustix::io::Errno;
+    let needless = [Errno::INVAL, Errno::ROFS, Errno::NOSYS, Errno::OPNOTSUPP];
+    match file.sync_data() {
+        Err(error) if Errno::from_io_error(&error).is_some_and(|error| needless.contains(&error)) => Ok(()),
+        kept => kept,
+    }
 }
 
 /// Whether a disk says that it does not have what was written to it: a sector that does not read, or a checksum of the

@@ -16,7 +16,7 @@ pub(super) struct Look {
     /// Nanoseconds since 1970 of the last change of its bytes.
     pub(super) modified_ns: i64,
     /// Nanoseconds since 1970 of the last change of anything.
-    changed_ns: i64,
+    pub(super) changed_ns: i64,
     pub(super) inode: u64,
 }
 

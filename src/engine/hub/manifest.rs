@@ -74,6 +74,9 @@ pub(super) struct Proven {
     pub(super) oid: String,
     modified_ns: i64,
     inode: u64,
+    /// `st_ctime`, which no program sets at will. A change of rights or of names changes it too.
+    #[serde(default)]
+    changed_ns: i64,
 }
 
 /// A snapshot that is about to be one.
@@ -105,16 +108,22 @@ impl Manifest {
         }
     }
 
-    /// Adds what was proven of the commit before, as far as it `is_unchanged`. When that was the whole of it, and all is
-    /// there still, it stays the whole, whoever was asked for a part of it now.
+    /// Adds what was proven of the commit before, as far as it `is_unchanged`. When that was the whole of it, and all of
+    /// it is there still, it stays the whole, whoever was asked for a part of it now.
     fn add(&mut self, before: Self, is_unchanged: impl Fn(&Proven) -> bool) {
+        // Another hub may state another hash for a file of the same commit: then this is neither's whole.
+        let is_of_before = |file: &Proven| {
+            let known = before.files.iter().find(|known| known.path == file.path);
+            known.is_some_and(|known| (known.size, &known.oid) == (file.size, &file.oid))
+        };
+        let all_are = self.files.iter().all(is_of_before);
         let is_new = |file: &Proven| self.files.iter().all(|other| other.path != file.path);
         let (missing, kept): (Vec<Proven>, Vec<Proven>) = before
             .files
             .into_iter()
             .filter(is_new)
             .partition(|file| !is_unchanged(file));
-        if before.extent == Extent::Whole && missing.is_empty() {
+        if before.extent == Extent::Whole && missing.is_empty() && all_are {
             (self.extent, self.endpoint) = (before.extent, before.endpoint);
         }
         self.files.extend(kept);
@@ -146,6 +155,7 @@ impl Proven {
             oid: entry.oid.hex().to_owned(),
             modified_ns: look.modified_ns,
             inode: look.inode,
+            changed_ns: look.changed_ns,
         }
     }
 
@@ -154,9 +164,14 @@ impl Proven {
         (self.size, self.modified_ns, self.inode) == (look.size, look.modified_ns, look.inode)
     }
 
+    /// Whether a check took back that it was proven.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.inode == NO_INODE
+    }
+
     /// Why it is not what was proven, when it does not look so any more.
     pub(super) fn why(&self) -> &'static str {
-        if self.inode == NO_INODE {
+        if self.is_withdrawn() {
             "a check of its bytes found it wrong"
         } else {
             "its size, time or inode changed, or it is gone"
@@ -254,6 +269,34 @@ impl RepoCache {
         Ok(Proven::new(entry, &look))
     }
 
+    /// Removes from a directory what pulls of other commits brought, as long as nobody changed it, and `entries` do not
+    /// have: an engine takes what is there (a chat template, say) for the model's. Returns the paths.
+    pub(super) fn remove_stale(&self, commit: &str, entries: &[Entry]) -> Result<Vec<String>> {
+        let mut removed = Vec::new();
+        if !self.is_directory() {
+            return Ok(removed);
+        }
+        let is_kept = |file: &Proven| entries.iter().any(|entry| entry.path == file.path);
+        for other in self.proven_commits().into_iter().filter(|other| other != commit) {
+            let Some(manifest) = self.manifest(&other) else {
+                continue;
+            };
+            for file in manifest.files.iter().filter(|file| !is_kept(file)) {
+                let Some(entry) = file.entry() else { continue };
+                self.check_place(&entry)?;
+                let path = self.place(&entry);
+                if unchanged(self.root(), file) && !self.is_foreign(&entry) {
+                    std::fs::remove_file(&path)
+                        .at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
+                    removed.push(file.path.clone());
+                }
+            }
+            let path = self.manifest_path(&other);
+            std::fs::remove_file(&path).at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
+        }
+        Ok(removed)
+    }
+
     /// The commits that have a manifest.
     fn proven_commits(&self) -> Vec<String> {
         let items = std::fs::read_dir(self.parts()).into_iter().flatten().flatten();
@@ -279,6 +322,13 @@ pub(super) fn commit_of(name: &str) -> Option<String> {
 /// Whether a proven file looks as it did when it was proven.
 pub(super) fn unchanged(snapshot: &Path, file: &Proven) -> bool {
     Look::at(&snapshot.join(&file.path)).is_some_and(|look| file.is(&look))
+}
+
+/// As [`unchanged`], and nothing at all was done to it since: neither was its time put back, nor its mode changed. What is
+/// not is read again where that costs only time.
+pub(super) fn untouched(snapshot: &Path, file: &Proven) -> bool {
+    let look = Look::at(&snapshot.join(&file.path));
+    look.is_some_and(|look| file.is(&look) && file.changed_ns == look.changed_ns)
 }
 
 /// The commit of a revision in a cache, when its snapshot was proven.

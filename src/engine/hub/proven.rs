@@ -10,16 +10,21 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::cache::sync_dir;
 use super::listing::Entry;
 use super::look::Look;
 use crate::engine::files;
+use crate::error::{At, Kind, Result};
 
+/// Its name.
+const NAME: &str = "proven.jsonl";
 /// Largest log that is read; a line has some 200 bytes. A larger one begins anew.
 const MAX_BYTES: u64 = 32 << 20;
 
 /// One proven file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Line {
+    /// Below the repository.
     place: PathBuf,
     oid: String,
     #[serde(flatten)]
@@ -35,7 +40,7 @@ pub(super) struct ProvenLog {
 impl ProvenLog {
     /// Reads the log in `dir`; what cannot be read of it is not known.
     pub(super) fn open(dir: &Path) -> Self {
-        let path = dir.join("proven.jsonl");
+        let path = dir.join(NAME);
         let mut text = String::new();
         let read = files::open(&path).and_then(|file| {
             let size = file.metadata()?.len();
@@ -59,28 +64,46 @@ impl ProvenLog {
     /// What the file at `place` looks like, when it was proven to be `entry` and looks as it did then.
     pub(super) fn knows(&self, place: &Path, entry: &Entry) -> Option<Look> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = lines.get(place).filter(|line| line.oid == entry.oid.hex())?;
+        let line = lines
+            .get(&self.key(place))
+            .filter(|line| line.oid == entry.oid.hex())?;
         let now = Look::at(place)?;
         (now == line.look && now.size == entry.size).then_some(now)
     }
 
-    /// Knows nothing of a place any more: what is there is bad though it looks as it did.
+    /// Knows nothing of a place any more, as long as this log is open: what is there is about to be replaced.
     pub(super) fn forget(&self, place: &Path) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut line) = lines.remove(place) else {
-            return;
-        };
-        // The last line of a place counts.
-        line.oid.clear();
-        let text = serde_json::to_string(&line).unwrap_or_default() + "\n";
-        let _ = files::open_to_append(&self.path).and_then(|mut file| file.write_all(text.as_bytes()));
+        lines.remove(&self.key(place));
+    }
+
+    /// Removes the log in `dir`: something that it states is bad, though it looks as it did. Without it, files are hashed
+    /// that no manifest proves.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when it stays.
+    pub(super) fn discard(dir: &Path) -> Result<()> {
+        let path = dir.join(NAME);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            removed => {
+                removed.at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
+                sync_dir(dir)
+            }
+        }
+    }
+
+    /// A place below the repository: by which way somebody came there is no matter.
+    fn key(&self, place: &Path) -> PathBuf {
+        let root = self.path.ancestors().nth(2).unwrap_or(Path::new(""));
+        place.strip_prefix(root).unwrap_or(place).to_owned()
     }
 
     /// Notes that the file at `place` is `entry`, and what it looked like while it was proven. A line that cannot be
     /// written costs a hash some day.
     pub(super) fn note(&self, place: &Path, entry: &Entry, look: Look) {
         let line = Line {
-            place: place.to_owned(),
+            place: self.key(place),
             oid: entry.oid.hex().to_owned(),
             look,
         };

@@ -11,7 +11,7 @@ use super::board::Board;
 use super::cache::RepoCache;
 use super::fetch::Fetcher;
 use super::listing::Entry;
-use super::manifest::{Extent, Proven, Publication, check_snapshot, pulled, unchanged};
+use super::manifest::{Extent, Proven, Publication, check_snapshot, pulled, untouched};
 use super::progress::{Shown, run};
 use super::proven::ProvenLog;
 use super::source::{Limit, Source};
@@ -37,10 +37,10 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     if options.offline {
         return offline(step);
     }
-    check_directory(step)?;
+    claim::check(step)?;
     let found = remote::revision(step, options).await?;
     let cache = RepoCache::of(step);
-    if let Some(found) = proven(step, &cache, &found.commit, false)? {
+    if let Some(found) = proven(step, &cache, &found.commit, When::Before)? {
         return Ok(found);
     }
     let wanted = wanted(step, found, options).await?;
@@ -48,8 +48,8 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     name(step, &wanted, events);
     let (cache, lock) = hold(cache, repo, events).await?;
     // Another's pull may have had the lock.
-    check_directory(step)?;
-    if let Some(found) = proven(step, &cache, &wanted.commit, false)? {
+    claim::check(step)?;
+    if let Some(found) = proven(step, &cache, &wanted.commit, When::Held)? {
         return Ok(found);
     }
     check_space(
@@ -68,6 +68,13 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         copy_twins(&cache, &wanted.entries, &fetcher.proven)?;
     }
     check_model(&cache, repo, &wanted)?;
+    if wanted.extent == Extent::Whole {
+        for path in cache.remove_stale(&wanted.commit, &wanted.entries)? {
+            events.note(format!(
+                "`{path}` is of another commit and not of this one: it is removed"
+            ));
+        }
+    }
     let manifest = cache.publish(&Publication {
         repo,
         revision,
@@ -86,15 +93,6 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         &manifest,
         came,
     ))
-}
-
-/// Refuses a directory that holds another repository: its files would be replaced by those of the same names.
-pub(super) fn check_directory(step: &PullSnapshot) -> Result<()> {
-    claim::other(step).map_or(Ok(()), |(dir, other)| {
-        Err(Error::new(Kind::Usage, format!("`{dir}` holds {other}"))
-            .cause(format!("{} would replace its files of the same names", step.repo))
-            .hint("give --local-dir a directory of its own"))
-    })
 }
 
 /// Makes the directories of a repository and keeps other pulls out of them.
@@ -121,7 +119,7 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
     let cache = RepoCache::of(step);
     let commit = cache.commit(&step.revision);
     let found = commit
-        .map(|commit| proven(step, &cache, &commit, true))
+        .map(|commit| proven(step, &cache, &commit, When::Offline))
         .transpose()?;
     if let Some(found) = found.flatten() {
         return Ok(found);
@@ -160,8 +158,19 @@ pub(super) async fn repair(
     Ok(fetcher.counts.fetched.load(Ordering::Relaxed))
 }
 
+/// When it is asked what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    /// Before others are kept out.
+    Before,
+    /// While they are.
+    Held,
+    /// When no hub is asked.
+    Offline,
+}
+
 /// What is there, when all of it was proven and nothing changed. A branch that moved here gets its name.
-fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, offline: bool) -> Result<Option<Pulled>> {
+fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> Result<Option<Pulled>> {
     let PullSnapshot { repo, revision, .. } = step;
     let Some(manifest) = cache.manifest(commit).filter(|manifest| manifest.repo == *repo) else {
         return Ok(None);
@@ -169,15 +178,21 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, offline: bool) -
     let snapshot = cache.snapshot(commit);
     // Of a selection, only the listing says whether it is the one that is wanted now; of another hub's commit, whether
     // it was all of it.
-    let is_listed = offline || manifest.endpoint.as_deref() == Some(&*step.endpoint);
+    let is_listed = when == When::Offline || manifest.endpoint.as_deref() == Some(&*step.endpoint);
     if manifest.extent != Extent::Whole
         || !is_listed
-        || !manifest.files.iter().all(|file| unchanged(&snapshot, file))
+        || !manifest.files.iter().all(|file| untouched(&snapshot, file))
     {
         return Ok(None);
     }
-    step.code
-        .check(repo, manifest.files.iter().map(|file| &*file.path))?;
+    let code = step
+        .code
+        .check(repo, manifest.files.iter().map(|file| &*file.path));
+    match code {
+        // Perhaps what is wanted now leaves it out: the listing says.
+        Err(_) if when != When::Offline => return Ok(None),
+        code => code?,
+    }
     if let Some(locked) = &step.locked {
         plan::check_locked(repo, locked, |path| {
             let file = manifest.files.iter().find(|file| file.path == path)?;
@@ -195,7 +210,14 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, offline: bool) -
             )));
         }
     }
-    claim::claim(cache, repo, Some(commit))?;
+    // Said under the lock only: a pull of another commit may be at work.
+    if !claim::says(cache, repo, commit) {
+        match when {
+            When::Before => return Ok(None),
+            When::Held => claim::claim(cache, repo, Some(commit))?,
+            When::Offline => {}
+        }
+    }
     if cache.commit(revision).as_deref() != Some(commit) {
         cache.point(revision, commit)?;
     }

@@ -23,7 +23,7 @@ pub(super) fn destination(step: &PullSnapshot) -> &str {
 fn taken(cache: &RepoCache) -> BTreeMap<String, u64> {
     let mut taken = BTreeMap::new();
     for (oid, owner, path) in parts(&cache.parts()) {
-        if is_of_here(cache, &owner) {
+        if is_of_here(cache, &owner, &path) {
             most(&mut taken, oid, blocks(&path));
         }
     }
@@ -33,7 +33,7 @@ fn taken(cache: &RepoCache) -> BTreeMap<String, u64> {
 /// Bytes that unfinished files of other hosts take.
 pub(super) fn elsewhere(cache: &RepoCache) -> u64 {
     let dir = cache.parts();
-    let theirs = parts(&dir).filter(|(_, owner, _)| !is_of_here(cache, owner));
+    let theirs = parts(&dir).filter(|(_, owner, path)| !is_of_here(cache, owner, path));
     theirs.map(|(_, _, path)| blocks(&path)).sum()
 }
 

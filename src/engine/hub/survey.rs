@@ -8,10 +8,9 @@ use super::cache::RepoCache;
 use super::listing::Entry;
 use super::manifest::{Manifest, unchanged};
 use super::proven::ProvenLog;
-use super::pull::check_directory;
 use super::space::{check_space, destination, elsewhere, here, kept, missing_bytes, with_margin};
 use super::wanted::{check_wanted, wanted};
-use super::{HubOptions, remote};
+use super::{HubOptions, claim, remote};
 use crate::engine::{files, host};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, PullSnapshot};
@@ -27,7 +26,7 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pul
             .cause("HF_HUB_OFFLINE is set")
             .hint("unset it; --facts FILE prints a plan without a hub"));
     }
-    check_directory(step)?;
+    claim::check(step)?;
     let found = remote::revision(step, options).await?;
     let wanted = wanted(step, found, options).await?;
     let cache = RepoCache::of(step);

@@ -3,13 +3,27 @@
 //! Not in this module: the hub cache, where both names link to one blob (`cache`).
 
 use std::collections::BTreeMap;
+use std::fs::{File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::cache::{self, RepoCache};
 use super::hash;
 use super::listing::Entry;
 use super::look::Look;
 use super::proven::ProvenLog;
+use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
+
+/// Copies a file to a name that nobody may have led elsewhere.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let _ = std::fs::remove_file(to);
+    let mut copy = File::create_new(to)?;
+    copy.set_permissions(Permissions::from_mode(0o644))?;
+    io::copy(&mut files::open_through(from)?, &mut copy)?;
+    copy.sync_all()
+}
 
 /// Gives paths with the same bytes as another a copy of their own, and notes them in `log`.
 pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry], log: &ProvenLog) -> Result<()> {
@@ -41,9 +55,7 @@ pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry], log: &ProvenLog) 
         }
         cache.make_place(entry)?;
         let temporary = cache.temporary("copy");
-        let copied = std::fs::copy(&from, &temporary)
-            .and_then(|_| std::fs::File::open(&temporary)?.sync_all())
-            .at(Kind::Host, failed);
+        let copied = copy(&from, &temporary).at(Kind::Host, failed);
         if let Err(error) = copied {
             let _ = std::fs::remove_file(&temporary);
             return Err(error);

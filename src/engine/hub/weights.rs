@@ -92,19 +92,26 @@ fn state(cache: &RepoCache, commit: &str) -> WeightsState {
     let snapshot = cache.snapshot(commit);
     match cache.manifest(commit) {
         None => WeightsState::Unproven,
+        Some(manifest) if manifest.files.iter().any(Proven::is_withdrawn) => WeightsState::Wrong,
         Some(manifest) if !changed(&snapshot, &manifest).is_empty() => WeightsState::Changed,
-        Some(manifest) if manifest.extent == Extent::Part => WeightsState::Part,
-        Some(_) => WeightsState::Proven,
+        Some(manifest) => match manifest.extent {
+            Extent::Whole => WeightsState::Proven,
+            Extent::Part => WeightsState::Part,
+            Extent::Unknown => WeightsState::Unlisted,
+        },
     }
 }
 
 /// What a snapshot must hold: as its manifest says, else as the names of its blobs promise.
 pub(super) fn entries(cache: &RepoCache, commit: &str) -> Vec<Entry> {
-    if let Some(Manifest { files, .. }) = cache.manifest(commit) {
-        return files.iter().filter_map(Proven::entry).collect();
-    }
     let mut found = BTreeMap::new();
-    collect(&cache.snapshot(commit), "", &mut found);
+    let manifest = cache.manifest(commit);
+    // Another client may have added to what was proven.
+    if !cache.is_directory() {
+        collect(&cache.snapshot(commit), "", &mut found);
+    }
+    let known = manifest.iter().flat_map(|Manifest { files, .. }| files);
+    found.extend(known.filter_map(|file| Some((file.path.clone(), file.entry()?))));
     found.into_values().collect()
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::cache::RepoCache;
+use super::super::manifest::Extent;
 use super::super::weights;
 use super::beneath::Root;
 use super::path::is_repo;
@@ -129,10 +130,10 @@ impl Catalog {
                 };
                 let (files, bytes, state) = match snapshot {
                     Ok(snapshot) => {
-                        let state = if snapshot.proven {
-                            MirroredState::Proven
-                        } else {
-                            MirroredState::Unproven
+                        let state = match snapshot.extent {
+                            None => MirroredState::Unproven,
+                            Some(Extent::Unknown) => MirroredState::Unlisted,
+                            Some(_) => MirroredState::Proven,
                         };
                         (snapshot.files.len(), snapshot.bytes(), state)
                     }

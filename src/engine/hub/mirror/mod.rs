@@ -135,18 +135,21 @@ impl Mirror {
         let shared = Arc::clone(&self.shared);
         let all = blocking(move || shared.catalog.all()).await?;
         for snapshot in &all {
-            if snapshot.state == MirroredState::Unproven {
-                let MirroredSnapshot { repo, commit, .. } = snapshot;
-                let revision = if snapshot.revisions.iter().any(|name| name == "main") {
-                    String::new()
-                } else {
-                    format!(" --revision {commit}")
-                };
-                self.shared.report(&Event::Warning {
-                    text: format!("{repo} was not proven by dsr1"),
-                    hint: format!("dsr1 weights verify {repo}{revision}"),
-                });
-            }
+            let MirroredSnapshot { repo, commit, .. } = snapshot;
+            let (text, command) = match snapshot.state {
+                MirroredState::Unproven => (format!("{repo} was not proven by dsr1"), "weights verify"),
+                MirroredState::Unlisted => (format!("{repo} may not be all of its commit"), "pull"),
+                MirroredState::Proven | MirroredState::NotServed { .. } => continue,
+            };
+            let revision = if snapshot.revisions.iter().any(|name| name == "main") {
+                String::new()
+            } else {
+                format!(" --revision {commit}")
+            };
+            self.shared.report(&Event::Warning {
+                text,
+                hint: format!("dsr1 {command} {repo}{revision}"),
+            });
         }
         Ok(all)
     }

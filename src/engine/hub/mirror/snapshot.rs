@@ -23,8 +23,8 @@ pub(super) struct Snapshot {
     pub(super) commit: String,
     /// Its files by path.
     pub(super) files: BTreeMap<String, Item>,
-    /// Whether dsr1 proved it, or another client wrote it.
-    pub(super) proven: bool,
+    /// How much of its commit dsr1 proved; `None` when another client wrote it.
+    pub(super) extent: Option<Extent>,
     /// What its card says of its licence.
     pub(super) license: Option<String>,
     dir: PathBuf,
@@ -99,14 +99,12 @@ impl Snapshot {
         let manifest = cache.manifest(commit);
         if manifest
             .as_ref()
-            .is_some_and(|manifest| manifest.extent == Extent::Part)
+            .is_some_and(|known| known.extent == Extent::Part)
         {
             return Err("only a part of it was pulled".to_owned());
         }
-        let is_whole = manifest
-            .as_ref()
-            .is_some_and(|manifest| manifest.extent == Extent::Whole);
-        let proven = manifest.is_some();
+        let extent = manifest.as_ref().map(|manifest| manifest.extent);
+        let is_whole = extent == Some(Extent::Whole);
         let mut entries = BTreeMap::new();
         let mut proofs = BTreeMap::new();
         if let Some(manifest) = manifest {
@@ -151,7 +149,7 @@ impl Snapshot {
             commit: commit.to_owned(),
             dir,
             files,
-            proven,
+            extent,
             license: None,
         };
         snapshot.license = snapshot.read_license(root);

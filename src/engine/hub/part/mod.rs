@@ -18,7 +18,7 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ pub(super) use record::{kept, read_record};
 
 use super::ahead::Recovered;
 use super::cache::{RepoCache, sync_dir};
-use super::hash::{Bytes32, Hasher};
+use super::hash::{Bytes32, Hasher, is_lost};
 use super::listing::Entry;
 use super::look::Look;
 use crate::engine::files;
@@ -75,13 +75,30 @@ impl Part {
     pub(super) fn open(cache: &RepoCache, entry: &Entry) -> Result<Self> {
         let path = adopt(cache, entry).map_err(|error| cannot(&cache.parts(), &error))?;
         let failed = || format!("cannot write `{}`", path.display());
+        let part = match Self::resumed(&path, entry) {
+            Err(error) if is_lost(&error) => {
+                // What its disk does not give any more would stop every pull: it begins anew, elsewhere on the disk.
+                remove(&path).at(Kind::Host, failed)?;
+                Self::resumed(&path, entry)
+            }
+            part => part,
+        };
+        let part = part.at(Kind::Host, failed)?;
+        part.reserve(entry.size)?;
+        Ok(part)
+    }
+
+    fn resumed(path: &Path, entry: &Entry) -> io::Result<Self> {
+        // Others may read it once it is proven, and nobody else writes to it.
         let open = |path: &Path| {
             let mut options = OpenOptions::new();
             options.create(true).truncate(false).read(true).write(true);
-            files::open_by(options.custom_flags(files::no_follow()), path)
+            files::open_by(options.mode(0o600).custom_flags(files::no_follow()), path)
         };
-        let file = open(&path).at(Kind::Host, failed)?;
-        let record = open(&record_of(&path)).at(Kind::Host, failed)?;
+        let file = open(path)?;
+        let record = record_of(path);
+        owner::unshare(&record)?;
+        let record = open(&record)?;
         let mut part = Self {
             hasher: Hasher::new(&entry.oid, entry.size),
             at: 0,
@@ -91,12 +108,11 @@ impl Part {
             lost: Arc::default(),
             in_memory: rustix::fs::fstatfs(&file).is_ok_and(|at| at.f_type == TMPFS),
             recovered: Vec::new(),
-            path: path.clone(),
+            path: path.to_owned(),
             file,
             record,
         };
-        part.resume(entry).at(Kind::Host, failed)?;
-        part.reserve(entry.size)?;
+        part.resume(entry)?;
         Ok(part)
     }
 
@@ -175,7 +191,7 @@ impl Part {
         std::mem::take(&mut self.recovered)
     }
 
-    /// Goes on over what helpers wrote, up to `to`; `false` when it is not what its `digest` says.
+    /// Goes on over what helpers wrote, up to `to`; `false` when it is not what its `digest` says, or does not read.
     ///
     /// # Errors
     /// [`Kind::Host`] when the disk cannot be read.
@@ -184,8 +200,10 @@ impl Part {
         let (mut buffer, mut at) = (vec![0; READ], self.at);
         while at < to {
             let want = usize::try_from(to - at).unwrap_or(READ).min(READ);
-            let read = self.file.read_exact_at(&mut buffer[..want], at);
-            read.map_err(|error| self.cannot(&error))?;
+            match self.file.read_exact_at(&mut buffer[..want], at) {
+                Err(error) if is_lost(&error) => return Ok(false),
+                read => read.map_err(|error| self.cannot(&error))?,
+            }
             whole.update(&buffer[..want]);
             if digest.is_some() {
                 chunk.update(&buffer[..want]);
@@ -243,16 +261,17 @@ impl Part {
         if self.syncing.as_ref().is_some_and(|task| !task.is_finished()) {
             return Ok(());
         }
-        if let Err(error) = self.check_kept() {
-            let _ = remove(&self.path);
-            return Err(self.cannot(&error));
-        }
+        self.check_kept().map_err(|error| self.cannot(&error))?;
         self.synced = self.at;
         // Where that cannot be opened now, the last sync does all of it.
         if let Ok(file) = files::open_to_write(&self.path) {
-            let lost = Arc::clone(&self.lost);
+            let (lost, path) = (Arc::clone(&self.lost), self.path.clone());
             let sync = move || {
-                lost.fetch_or(file.sync_data().is_err(), Ordering::SeqCst);
+                if file.sync_data().is_err() {
+                    lost.store(true, Ordering::SeqCst);
+                    // At once: whoever went on from it would be told nothing any more.
+                    let _ = remove(&path);
+                }
             };
             self.syncing = Some(tokio::task::spawn_blocking(sync));
         }
@@ -269,8 +288,14 @@ impl Part {
 
     /// Tells other hosts that it is not abandoned.
     pub(super) fn touch(&self) {
-        // One that is taken for abandoned is copied, not taken away.
-        let _ = self.file.set_modified(SystemTime::now());
+        use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
+        let at = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+        // By the clock of its filesystem. One that is taken for abandoned is copied, not taken away.
+        let now = Timestamps {
+            last_access: at(UTIME_OMIT),
+            last_modification: at(UTIME_NOW),
+        };
+        let _ = futimens(&self.file, &now);
     }
 
     /// Throws away what is there.
@@ -373,6 +398,8 @@ impl Drop for Part {
 mod tests {
     use super::owner::{here, started};
     use super::*;
+    use std::time::SystemTime;
+
     use crate::engine::hub::listing::Oid;
     use crate::engine::hub::space::{elsewhere, missing_bytes};
 

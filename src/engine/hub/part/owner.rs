@@ -3,7 +3,7 @@
 //! Not in this module: what is in it (the parent, `record`).
 
 use std::collections::hash_map::RandomState;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -32,9 +32,9 @@ pub(in crate::engine::hub) fn owner() -> String {
     format!("{}.{pid}-{}", here(), started(pid).unwrap_or(0))
 }
 
-/// Where process ids mean what they mean to us: one boot of one host, and one namespace of process ids in it (a container
-/// has its own). A host's name comes first, for people; several may have the same. Where the system does not tell, it
-/// is a place of its own each time, so that nobody is taken for dead whose process id we cannot know.
+/// Where this process runs, as parts name it: a label for people, this boot of a system, and in it the namespace of
+/// process ids and times (a container has its own). Where the system does not tell, it is a place of its own each time,
+/// so that nobody is taken for dead whose process id we cannot know.
 pub(super) fn here() -> &'static str {
     static HERE: OnceLock<String> = OnceLock::new();
     HERE.get_or_init(|| {
@@ -47,22 +47,40 @@ pub(super) fn here() -> &'static str {
             }
         };
         let label: String = name.chars().map(plain).take(32).collect();
-        let place = place().unwrap_or_else(|| format!("{:?}", RandomState::new().build_hasher().finish()));
-        let digest = Sha256::digest(format!("{name}\n{place}"));
-        format!("{label}-{}", &hex(&digest)[..16])
+        let (boot, inside) = place().unwrap_or_else(|| {
+            let unknown = RandomState::new().build_hasher().finish().to_string();
+            (unknown.clone(), unknown)
+        });
+        let short = |text: &str| hex(&Sha256::digest(text))[..12].to_owned();
+        format!("{label}-{}-{}", short(&boot), short(&format!("{name}\n{inside}")))
     })
 }
 
-/// This boot and namespace of process ids (`random(4)`, `pid_namespaces(7)`); `None` where `/proc` is not there, or that
-/// of another namespace.
-fn place() -> Option<String> {
+/// This boot, and the namespaces in which a process id and a start time mean something (`random(4)`,
+/// `pid_namespaces(7)`, `time_namespaces(7)`); `None` where `/proc` is not there, or that of another namespace.
+fn place() -> Option<(String, String)> {
     let own = std::fs::read_link("/proc/self").ok()?;
     if own.to_str()?.parse() != Ok(std::process::id()) {
         return None;
     }
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
-    Some(format!("{}\n{}", boot.trim(), namespace.to_str()?))
+    let space = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}"));
+    let processes = space("pid").ok()?;
+    // Systems before Linux 5.6 have no namespaces of time.
+    let times = space("time").unwrap_or_default();
+    Some((
+        boot.trim().to_owned(),
+        format!("{}\n{}", processes.display(), times.display()),
+    ))
+}
+
+/// Whether `on` is a place of this boot of this system: a lock here keeps whoever runs there out too.
+fn is_of_this_boot(on: &str) -> bool {
+    let boot = |place: &str| {
+        let (rest, _) = place.rsplit_once('-')?;
+        Some(rest.rsplit_once('-')?.1.to_owned())
+    };
+    boot(on).is_some_and(|found| boot(here()) == Some(found))
 }
 
 /// Start time of a process in clock ticks since boot (`proc(5)`, field 22).
@@ -148,12 +166,18 @@ impl Orphan {
 
 /// The parts of `entry` that lost their owners, best first.
 fn orphans(cache: &RepoCache, entry: &Entry) -> Vec<Orphan> {
-    let mut orphans: Vec<Orphan> = parts(&cache.parts())
+    let mut lost: Vec<_> = parts(&cache.parts())
         .filter(|(oid, owner, path)| oid == entry.oid.hex() && !is_owned(cache, owner, path))
-        .filter(|(_, _, path)| is_ours(path))
+        .collect();
+    let us = lost
+        .first()
+        .and_then(|(_, _, path)| Some(probe(path).ok()?.uid()));
+    lost.retain(|(_, _, path)| us.is_some_and(|us| is_ours(path, us)));
+    let mut orphans: Vec<Orphan> = lost
+        .into_iter()
         .map(|(_, owner, path)| Orphan {
             kept: kept(&path),
-            is_of_here: is_of_here(cache, &owner),
+            is_of_here: is_of_here(cache, &owner, &path),
             path,
         })
         .collect();
@@ -161,16 +185,21 @@ fn orphans(cache: &RepoCache, entry: &Entry) -> Vec<Orphan> {
     orphans
 }
 
-/// Whether a part and what lies beside it are files: whoever may put links there must not lead us elsewhere, nor hold up
-/// every pull that comes.
-fn is_ours(part: &Path) -> bool {
+/// Whether a part and what lies beside it are files that only the user `us` can write to: whoever else may put something
+/// there must not lead us elsewhere, nor hold up every pull, nor write into what was hashed.
+fn is_ours(part: &Path, us: u32) -> bool {
     let is_file = |path: &Path| match std::fs::symlink_metadata(path) {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
-        Ok(meta) => meta.is_file(),
+        Ok(meta) => meta.is_file() && is_private(&meta, us),
     };
-    [part.to_owned(), record_of(part), ahead_of(part)]
-        .iter()
-        .all(|path| is_file(path))
+    let is_single = std::fs::symlink_metadata(part).is_ok_and(|meta| meta.nlink() == 1);
+    let beside = [record_of(part), ahead_of(part)];
+    is_single && is_file(part) && beside.iter().all(|path| is_file(path))
+}
+
+/// Whether only the user `us` can write to a file.
+fn is_private(meta: &Metadata, us: u32) -> bool {
+    meta.uid() == us && meta.mode() & 0o022 == 0
 }
 
 /// Makes our part of the first orphan that can be had; which one that was.
@@ -212,9 +241,15 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// Whether no process of another host can have a part of this owner open: it ran here, or no two run at once.
-pub(in crate::engine::hub) fn is_of_here(cache: &RepoCache, owner: &str) -> bool {
-    cache.is_alone() || owner.rsplit_once('.').is_none_or(|(on, _)| on == here())
+/// Whether no process that lives can have a part of this owner open: it ran here, or a lock that keeps everybody out is
+/// ours. What another boot left may be that of another system, whose locks a server does not see among its own (NFS):
+/// only once it is old is that one surely gone.
+pub(in crate::engine::hub) fn is_of_here(cache: &RepoCache, owner: &str, path: &Path) -> bool {
+    match owner.rsplit_once('.') {
+        Some((on, _)) if on == here() => true,
+        Some((on, _)) if is_of_this_boot(on) => cache.is_alone(),
+        _ => cache.is_alone() && is_older(path, ABANDONED),
+    }
 }
 
 /// Whether nobody wrote to a file for so long, by the clock of its filesystem: the server's, where several hosts share
@@ -227,13 +262,18 @@ fn is_older(path: &Path, age: Duration) -> bool {
 
 /// The time that a file gets which is written now, beside another.
 fn now_beside(path: &Path) -> io::Result<SystemTime> {
+    probe(path)?.modified()
+}
+
+/// What a file looks like that we write beside another: its server decides about its time and its owner.
+fn probe(path: &Path) -> io::Result<Metadata> {
     let probe = path.with_file_name(format!("now.{}.{TEMPORARY}", owner()));
     let options = &mut OpenOptions::new();
     options.create(true).write(true).truncate(true);
     let mut file = files::open_by(options.custom_flags(files::no_follow()), &probe)?;
     let written = file.write_all(b"\n").and_then(|()| file.sync_all());
     let _ = std::fs::remove_file(&probe);
-    written.and_then(|()| file.metadata()?.modified())
+    written.and_then(|()| file.metadata())
 }
 
 /// Gives an orphan our name; whether it was there to be given. What lies beside it gets the name first, and keeps its
@@ -301,10 +341,24 @@ fn copy_anew(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a file in the place of what has its name: a link there is not followed.
+/// Makes a file that has another name too one of its own: what is written to it goes nowhere else.
+pub(super) fn unshare(path: &Path) -> io::Result<()> {
+    if !std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.nlink() > 1) {
+        return Ok(());
+    }
+    let copy = path.with_extension(TEMPORARY);
+    copy_anew(path, &copy)?;
+    std::fs::rename(copy, path)
+}
+
+/// Makes a file that nobody else can write to, in the place of what has its name: a link there is not followed.
 fn create(path: &Path) -> io::Result<File> {
     let _ = std::fs::remove_file(path);
-    File::create_new(path)
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 /// Removes a part and what lies beside it.
@@ -323,8 +377,8 @@ pub(in crate::engine::hub) fn remove(part: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a part of ours out of a file and the record kept of it. A file that has another name too is copied: whatever
-/// has the other one is left alone.
+/// Makes a part of ours out of a file and the record kept of it. A file that has another name too, or to which others
+/// can write, is copied: whatever has the other name is left alone.
 pub(in crate::engine::hub) fn take_over(
     cache: &RepoCache,
     entry: &Entry,
@@ -334,7 +388,8 @@ pub(in crate::engine::hub) fn take_over(
     let ours = adopt(cache, entry)?;
     // First the record: without it, a part is worth nothing.
     copy_anew(record, &record_of(&ours))?;
-    if std::fs::metadata(file)?.nlink() > 1 {
+    let meta = std::fs::symlink_metadata(file)?;
+    if meta.nlink() > 1 || !is_private(&meta, probe(&ours)?.uid()) {
         io::copy(&mut files::open(file)?, &mut create(&ours)?)?;
         std::fs::remove_file(file)?;
     } else {

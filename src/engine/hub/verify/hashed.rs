@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::super::hash::Hasher;
+use super::super::hash::{Hasher, keep};
 use super::super::listing::Entry;
 use super::super::look::Look;
 use super::super::tensors;
@@ -111,6 +111,7 @@ impl Work {
     fn read(&self, entry: &Entry) -> std::io::Result<(Option<Look>, Option<String>)> {
         let path = self.snapshot.join(&entry.path);
         let mut file = files::open_through(&path)?;
+        keep(&file)?;
         let look = |meta: std::io::Result<Metadata>| meta.ok().as_ref().and_then(Look::of);
         let before = look(file.metadata());
         let why = match self.wrong(&path, &mut file, entry) {

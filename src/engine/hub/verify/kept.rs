@@ -118,14 +118,7 @@ impl Wrong {
 
     /// As [`Self::withdraw`], for whoever holds the repository's lock.
     pub(super) fn take_back(&self, cache: &RepoCache) -> Result<()> {
-        let log = ProvenLog::open(&cache.parts());
-        for (entry, was) in &self.0 {
-            let place = cache.place(entry);
-            // A pull may have made it right meanwhile.
-            if Look::at(&place) == Some(*was) {
-                log.forget(&place);
-            }
-        }
+        ProvenLog::discard(&cache.parts())?;
         cache.withdraw(&self.0)
     }
 

@@ -14,6 +14,7 @@ use hashed::{Hashed, hashed};
 use kept::{Checked, Wrong};
 
 use super::cache::RepoCache;
+use super::foreign::strangers;
 use super::listing::Entry;
 use super::manifest::{Extent, INDEX, Manifest, is_model, missing_from, unchanged};
 use super::weights::{entries, only_snapshot};
@@ -22,6 +23,9 @@ use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::plan::{PullSnapshot, shell};
 use crate::report::{WeightsChecked, WrongFile, WrongState};
+
+/// Most wrong files that are named before a repair.
+const TOLD: usize = 20;
 
 /// How a snapshot is checked.
 #[derive(Debug, Clone, Copy)]
@@ -84,14 +88,9 @@ pub async fn verify(
         let bad: BTreeSet<&str> = wrong.iter().map(|file| file.path.as_str()).collect();
         let bad = files.iter().filter(|file| bad.contains(file.path.as_str()));
         repaired = bad.cloned().collect();
-        let hub = options.telling(*events);
-        // A hub that cannot be reached, or has no such commit, is known before anything of it is waited for.
-        remote::revision(&at_commit(step, &commit), hub).await?;
-        let (cache, _lock) = pull::hold(RepoCache::of(step), repo, events).await?;
-        check_directory(step)?;
-        // The pull that had the lock may have proven it.
-        found.take_back(&cache)?;
-        fetched_bytes = pull::repair(step, &cache, &commit, &repaired, hub, events).await?;
+        // Whatever comes of the repair, what hours of reading found is told.
+        name(&wrong, events);
+        fetched_bytes = put_right(step, &commit, &repaired, &found, options.telling(*events), events).await?;
         for file in &mut wrong {
             file.state = WrongState::Repaired;
         }
@@ -99,11 +98,15 @@ pub async fn verify(
     let extent = manifest
         .as_ref()
         .map_or(Extent::Unknown, |manifest| manifest.extent);
-    let lacking = if whole || extent != Extent::Part {
+    let mut lacking = if whole || extent != Extent::Part {
         missing(&snapshot, &files, extent, whole)
     } else {
         Vec::new()
     };
+    // A directory is its user's, and may hold more than a repository.
+    if !fast && !cache.is_directory() {
+        lacking.extend(unknown(&snapshot, &files));
+    }
     let is_right = wrong.len() == repaired.len() && lacking.is_empty();
     if is_right && !(fast && repaired.is_empty()) {
         let checked = Checked {
@@ -127,6 +130,7 @@ pub async fn verify(
         commit,
         files: files.len(),
         part: extent == Extent::Part,
+        unlisted: extent == Extent::Unknown,
         bytes,
         fast,
         seconds: begun.elapsed().as_secs_f64(),
@@ -134,6 +138,34 @@ pub async fn verify(
         repaired: repaired.len(),
         fetched_bytes,
     })
+}
+
+/// Names files that are wrong, before they are put right.
+fn name(wrong: &[WrongFile], events: &StepEvents<'_>) {
+    for file in wrong.iter().take(TOLD) {
+        events.note(format!("`{}` is wrong: {}", file.path, file.why));
+    }
+    if wrong.len() > TOLD {
+        events.note(format!("and {} more", wrong.len() - TOLD));
+    }
+}
+
+/// Puts files right; returns the bytes fetched.
+async fn put_right(
+    step: &PullSnapshot,
+    commit: &str,
+    bad: &[Entry],
+    found: &Wrong,
+    hub: HubOptions<'_>,
+    events: &StepEvents<'_>,
+) -> Result<u64> {
+    // A hub that cannot be reached, or has no such commit, is known before anything of it is waited for.
+    remote::revision(&at_commit(step, commit), hub).await?;
+    let (cache, _lock) = pull::hold(RepoCache::of(step), &step.repo, events).await?;
+    check_directory(step)?;
+    // The pull that had the lock may have proven it.
+    found.take_back(&cache)?;
+    pull::repair(step, &cache, commit, bad, hub, events).await
 }
 
 /// Tells that what was found could not be kept. The answer is right all the same: a cache may be somebody else's, or on a
@@ -216,6 +248,23 @@ fn wrong_file(file: &Hashed) -> Option<WrongFile> {
         why: file.why.clone()?,
         state: WrongState::Wrong,
     })
+}
+
+/// What is there and no listing has.
+fn unknown(snapshot: &Path, files: &[Entry]) -> Vec<WrongFile> {
+    let known = files.iter().map(|file| &*file.path).collect();
+    let mut found = strangers(snapshot, "", &known);
+    found.sort();
+    let unknown = |path: String| WrongFile {
+        why: if snapshot.join(&path).exists() {
+            "nothing tells what it must be: no pull brought it, and it is no link to a blob".to_owned()
+        } else {
+            "it is a link to a blob that is gone".to_owned()
+        },
+        path,
+        state: WrongState::Wrong,
+    };
+    found.into_iter().map(unknown).collect()
 }
 
 /// What a model needs and `files` lack.
