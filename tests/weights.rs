@@ -52,7 +52,10 @@ fn what_a_check_found_is_not_forgotten() {
     assert!(listed.contains("damaged: a check found it"), "{listed}");
     verify(&home, &hub, &["--fast"]).expect(6);
     let planned = pull(&home, &hub, &["--dry-run"]).expect(0).stdout;
-    assert!(planned.contains("here, to be checked"), "{planned}");
+    assert!(
+        planned.contains("here, damaged: what is bad comes again"),
+        "{planned}"
+    );
     // And a pull makes it right, which is known too.
     pull(&home, &hub, &[]).expect(0);
     verify(&home, &hub, &["--fast"]).expect(0);
@@ -547,4 +550,42 @@ fn a_file_that_no_listing_has_is_named() {
         "{}",
         run.stdout
     );
+}
+
+/// A pull mends as a repair does: what is bad of a large file comes, and not the rest.
+#[test]
+fn a_pull_fetches_only_what_is_bad_of_a_file() {
+    let bytes = safetensors("a", 7, 20_000_000);
+    let file = RepoFile {
+        bytes: bytes.clone(),
+        large: true,
+    };
+    let hub = Hub::new(REPO, BTreeMap::from([("model.safetensors".to_owned(), file)]));
+    let home = Home::new();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, "model.safetensors"), 9_000_000);
+    verify(&home, &hub, &[]).expect(6);
+    let before = hub.bytes_sent();
+    let run = pull(&home, &hub, &[]).expect(0);
+    let sent = hub.bytes_sent() - before;
+    assert!(sent > 0 && sent < 6 << 20, "{sent}: {}", run.stderr);
+    assert!(std::fs::read(blob(&home, &hub, "model.safetensors")).unwrap() == bytes);
+    verify(&home, &hub, &["--fast"]).expect(0);
+    // A copy with other times is no damage, and says so.
+    let shard = blob(&home, &hub, "model.safetensors");
+    std::fs::File::options()
+        .write(true)
+        .open(&shard)
+        .unwrap()
+        .set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let run = verify(&home, &hub, &["--fast"]).expect(6);
+    assert!(
+        run.stderr
+            .contains("reads every byte: what is right counts as proven again"),
+        "{}",
+        run.stderr
+    );
+    verify(&home, &hub, &[]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
 }

@@ -141,6 +141,12 @@ fn hint(step: &PullSnapshot, checked: &WeightsChecked, repair: bool) -> String {
     if let Some(dir) = &step.local_dir {
         flags = format!("{flags} --local-dir {}", shell::quote(dir));
     }
+    // What a copy or a restore changed is the time and the inode, and none of the bytes.
+    if checked.fast && !repair {
+        return format!(
+            "dsr1 weights verify {repo}{flags} reads every byte: what is right counts as proven again"
+        );
+    }
     if repair || checked.wrong.iter().all(|file| file.state == WrongState::Missing) {
         format!("dsr1 pull {repo}{flags} fetches what lacks")
     } else {

@@ -103,6 +103,8 @@ pub struct SurveyedFile {
     pub here_bytes: u64,
     /// Whether it is here and was proven.
     pub proven: bool,
+    /// Whether a check found it damaged: what is bad of it comes again, how much that is only reading it tells.
+    pub damaged: bool,
     /// Whether it holds code that nothing knows: a pull refuses it.
     pub refused: bool,
     /// SHA-256, or git's blob SHA-1 of a small file, in hex.

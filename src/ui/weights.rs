@@ -205,6 +205,8 @@ fn state(file: &SurveyedFile) -> String {
         "code, refused without --allow-code or --exclude".to_owned()
     } else if file.proven {
         "here, proven".to_owned()
+    } else if file.damaged {
+        "here, damaged: what is bad comes again".to_owned()
     } else if file.here_bytes >= file.bytes && file.bytes > 0 {
         "here, to be checked".to_owned()
     } else if file.here_bytes > 0 {

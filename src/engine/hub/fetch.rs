@@ -20,6 +20,7 @@ use super::source::{Arriving, Failure, Source, Via, broken, wrong};
 use super::watch::{REDIALS, Watch};
 use crate::error::{At, Kind, Result};
 use crate::event::FileState;
+use crate::units;
 
 /// Tries without any progress before a pull gives up on answers that say no.
 const TRIES: u32 = 6;
@@ -128,10 +129,12 @@ impl Fetcher {
             return Ok(());
         }
         self.cache.make_place(entry)?;
+        let mended = self.mend(entry).await?;
         let mut part = Part::open(&self.cache, entry)?;
         let ahead = part.take_recovered();
         let ahead = way.opened(part.path(), part.at(), ahead);
         self.counts.done.fetch_add(part.at() + ahead, Ordering::Relaxed);
+        self.counts.done.fetch_sub(mended, Ordering::Relaxed);
         let mut run = Run {
             source: Arc::clone(&self.source),
             via: self.source.via(entry),
@@ -231,9 +234,14 @@ impl Fetcher {
             _ => {}
         }
         let cause = failure.cause();
+        // A network that is gone is waited for so long, and a hub that says no is asked so often.
+        let bound = match failure {
+            Failure::Unreachable(_) => format!(", for {} at most", units::duration(OUTAGE)),
+            _ => String::new(),
+        };
         let pause = run.patience.after(failure, part.at())?;
         if let Some(cause) = cause {
-            self.say_at_times(&format!("`{}` waits and tries again: {cause}", entry.path));
+            self.say_at_times(&format!("`{}` waits and tries again{bound}: {cause}", entry.path));
         }
         let until = Instant::now() + pause;
         while let Some(left) = until.checked_duration_since(Instant::now()) {

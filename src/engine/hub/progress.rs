@@ -1,6 +1,6 @@
 //! All files of a pull or a repair: the workers on them, more of them where that helps, and how far they are.
 //!
-//! Not in this module: which files and where to (`pull`), one file (`fetch`, `repair`), the threads (`workers`).
+//! Not in this module: which files and where to (`pull`), one file (`fetch`), the threads (`workers`).
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::fetch::Fetcher;
 use super::growth::{Growth, Used};
 use super::listing::Entry;
-use super::workers::{Job, Workers};
+use super::workers::Workers;
 use crate::engine::host;
 use crate::error::{Error, Kind, Result};
 use crate::event::{FileState, StepEvents};
@@ -31,13 +31,12 @@ pub(super) struct Shown<'a> {
     pub(super) events: &'a StepEvents<'a>,
 }
 
-/// Does a job on all files, largest first so that no large one is left alone at the end.
+/// Fetches all files, largest first so that no large one is left alone at the end.
 ///
 /// # Errors
 /// What the first file that cannot be had failed with; the others keep what they have.
 pub(super) async fn run(
     fetcher: &Fetcher,
-    job: Job,
     entries: &[Entry],
     step: &PullSnapshot,
     mut shown: Shown<'_>,
@@ -57,7 +56,7 @@ pub(super) async fn run(
     });
     let mut finished = entries.len() - order.len();
     let mut growth = Growth::new(step.max_workers, step.limit_rate, host::processors());
-    let mut under_way = Workers::start(fetcher, job, order, growth.workers())?;
+    let mut under_way = Workers::start(fetcher, order, growth.workers())?;
     let mut tick = tokio::time::interval(TICK);
     let (mut last_report, mut last_files) = (Instant::now(), Instant::now());
     loop {

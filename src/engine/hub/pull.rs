@@ -18,7 +18,6 @@ use super::source::{Limit, Source};
 use super::space::{check_space, destination, elsewhere, missing_bytes};
 use super::twins::copy_twins;
 use super::wanted::{check_model, check_wanted, name, wanted};
-use super::workers::Job;
 use super::xet::Xet;
 use super::{HubOptions, claim, remote};
 use crate::engine::{files, host};
@@ -63,7 +62,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     let fetcher = fetcher(step, &cache, &wanted.commit, &wanted.entries, options, notes)?;
     let total = wanted.total;
     let shown = Shown { said, total, events };
-    run(&fetcher, Job::Fetch, &wanted.entries, step, shown).await?;
+    run(&fetcher, &wanted.entries, step, shown).await?;
     if step.local_dir.is_some() {
         copy_twins(&cache, &wanted.entries, &fetcher.proven)?;
     }
@@ -149,7 +148,10 @@ pub(super) async fn repair(
     let fetcher = fetcher(step, cache, commit, bad, options, notes)?;
     let total = bad.iter().map(|entry| entry.size).sum();
     let shown = Shown { said, total, events };
-    run(&fetcher, Job::Repair, bad, step, shown).await?;
+    for entry in bad {
+        fetcher.proven.forget(&cache.place(entry));
+    }
+    run(&fetcher, bad, step, shown).await?;
     if step.local_dir.is_some() {
         copy_twins(cache, bad, &fetcher.proven)?;
     }

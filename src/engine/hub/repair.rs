@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::fetch::{Fetcher, Patience};
 use super::hash::{self, Bytes32, Hasher};
@@ -62,8 +63,9 @@ impl Damaged {
         })
     }
 
-    /// Goes on to the next range whose bytes are not those that were recorded: its end, and the hash there.
-    fn next_bad(&mut self) -> std::io::Result<Option<(u64, Bytes32)>> {
+    /// Goes on to the next range whose bytes are not those that were recorded: its end, and the hash there. Says how far it
+    /// is.
+    fn next_bad(&mut self, reached: &mut impl FnMut(u64)) -> std::io::Result<Option<(u64, Bytes32)>> {
         while let Some((end, digest)) = self.record.next() {
             let mut bytes = vec![0; usize::try_from(end - self.at).map_err(std::io::Error::other)?];
             let there = self.length.saturating_sub(self.at).min(bytes.len() as u64);
@@ -72,6 +74,7 @@ impl Damaged {
             if !self.fits(&bytes, end, digest) {
                 return Ok(Some((end, digest)));
             }
+            reached(end);
         }
         Ok(None)
     }
@@ -89,34 +92,41 @@ impl Damaged {
 }
 
 impl Fetcher {
-    /// Makes a file right again: range by range where its record tells which, else as [`Self::fetch`] does.
-    pub(super) async fn repair(&self, entry: &Entry) -> Result<()> {
-        self.cache.check_place(entry)?;
+    /// Mends a file that is there and wrong, where its record tells which ranges are bad, and leaves it as a part that is
+    /// whole; returns the bytes that were counted as done meanwhile. What cannot be mended so comes anew.
+    pub(super) async fn mend(&self, entry: &Entry) -> Result<u64> {
         let (place, record) = (self.cache.place(entry), self.cache.record(entry));
         let failed = || format!("cannot repair `{}`", entry.path);
         // What a link leads to is somebody else's: all of it comes, in the link's place.
-        if !self.cache.is_link(entry)
-            && let Some(damaged) = Damaged::open(&place, &record, entry)
-            && let Some(mended) = self.mend(entry, damaged).await?
-        {
-            let part = part::take_over(&self.cache, entry, &place, &record);
-            let part = part.at(Kind::Host, failed)?;
-            let file = files::open_to_write(&part).at(Kind::Host, failed)?;
-            let write = |(at, bytes): &Mended| file.write_all_at(bytes, *at);
-            mended.iter().try_for_each(write).at(Kind::Host, failed)?;
-            file.sync_data().at(Kind::Host, failed)?;
-        }
-        self.proven.forget(&place);
-        // Proves it from the first byte, and gives it its name; what could not be mended is fetched.
-        self.fetch(entry).await
+        let damaged = Damaged::open(&place, &record, entry).filter(|_| !self.cache.is_link(entry));
+        let Some(damaged) = damaged else { return Ok(0) };
+        let mut counted = 0;
+        let Some(mended) = self.mended(entry, damaged, &mut counted).await? else {
+            return Ok(counted);
+        };
+        let part = part::take_over(&self.cache, entry, &place, &record).at(Kind::Host, failed)?;
+        let file = files::open_to_write(&part).at(Kind::Host, failed)?;
+        let write = |(at, bytes): &Mended| file.write_all_at(bytes, *at);
+        mended.iter().try_for_each(write).at(Kind::Host, failed)?;
+        file.sync_data().at(Kind::Host, failed)?;
+        Ok(counted)
     }
 
     /// What belongs where the file is bad; `None` when that is too much of it.
-    async fn mend(&self, entry: &Entry, mut damaged: Damaged) -> Result<Option<Vec<Mended>>> {
+    async fn mended(
+        &self,
+        entry: &Entry,
+        mut damaged: Damaged,
+        counted: &mut u64,
+    ) -> Result<Option<Vec<Mended>>> {
         let failed = || format!("cannot repair `{}`", entry.path);
         let (mut mended, mut held) = (Vec::new(), 0);
+        let mut count = |to: u64| {
+            self.counts.done.fetch_add(to - *counted, Ordering::Relaxed);
+            *counted = to;
+        };
         loop {
-            let (end, digest) = match damaged.next_bad() {
+            let (end, digest) = match damaged.next_bad(&mut count) {
                 Ok(Some(bad)) => bad,
                 Ok(None) => return Ok(Some(mended)),
                 // Where a disk does not read it may not write: all of it goes elsewhere.
@@ -133,6 +143,7 @@ impl Fetcher {
                 // The record is wrong, or what came is: the whole file's hash will say.
                 return Ok(None);
             }
+            count(end);
             mended.push((from, bytes));
         }
     }

@@ -54,6 +54,12 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pul
                 bytes: entry.size,
                 here_bytes: here,
                 proven: is_proven,
+                damaged: manifest.iter().flat_map(|manifest| &manifest.files).any(|file| {
+                    file.path == entry.path
+                        && file.oid == entry.oid.hex()
+                        && file.is_withdrawn()
+                        && !is_proven
+                }),
                 refused: step
                     .code
                     .check(&step.repo, std::iter::once(&*entry.path))

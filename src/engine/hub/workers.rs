@@ -3,7 +3,7 @@
 //! A worker receives, hashes and writes a piece of a file before it asks for the next: what it hashes is still in its
 //! processor's cache, nothing is handed from thread to thread, and a few hundred KiB are all that it holds. Many
 //! workers make the speed. One that finds no file left helps with those under way. Not in this module: one file
-//! (`fetch`, `repair`), a chunk of one (`help`), how many there are (`growth`).
+//! (`fetch`), a chunk of one (`help`), how many there are (`growth`).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,21 +16,11 @@ use super::fetch::Fetcher;
 use super::listing::Entry;
 use crate::error::{At, Error, Kind, Result};
 
-/// What is done with a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Job {
-    /// It is made to be there.
-    Fetch,
-    /// It is there and bad.
-    Repair,
-}
-
 /// How long a worker may take to note how far it came, when the pull is given up.
 const LAST_NOTE: Duration = Duration::from_millis(500);
 
 /// Workers under way. Dropping it ends them: their parts stay, with what they noted.
 pub(super) struct Workers {
-    job: Job,
     ended: mpsc::UnboundedReceiver<Result<Entry>>,
     sender: mpsc::UnboundedSender<Result<Entry>>,
     queue: Arc<Mutex<VecDeque<Entry>>>,
@@ -54,10 +44,9 @@ impl Workers {
     ///
     /// # Errors
     /// [`Kind::Host`] when no thread can be had.
-    pub(super) fn start(fetcher: &Fetcher, job: Job, entries: Vec<Entry>, count: usize) -> Result<Self> {
+    pub(super) fn start(fetcher: &Fetcher, entries: Vec<Entry>, count: usize) -> Result<Self> {
         let (sender, ended) = mpsc::unbounded_channel();
         let mut workers = Self {
-            job,
             ended,
             sender,
             left: entries.len(),
@@ -76,7 +65,6 @@ impl Workers {
     pub(super) fn grow(&mut self, fetcher: &Fetcher, count: usize) -> Result<()> {
         for _ in 0..count {
             let worker = Worker {
-                job: self.job,
                 fetcher: fetcher.alone(),
                 queue: Arc::clone(&self.queue),
                 ended: self.sender.clone(),
@@ -109,7 +97,6 @@ impl Workers {
 }
 
 struct Worker {
-    job: Job,
     fetcher: Fetcher,
     queue: Arc<Mutex<VecDeque<Entry>>>,
     ended: mpsc::UnboundedSender<Result<Entry>>,
@@ -137,16 +124,10 @@ impl Worker {
         };
         runtime.block_on(async {
             while let Some(entry) = self.take() {
-                let work = async {
-                    match self.job {
-                        Job::Fetch => self.fetcher.fetch(&entry).await,
-                        Job::Repair => self.fetcher.repair(&entry).await,
-                    }
-                };
                 let done = tokio::select! {
                     biased;
                     _ = stopped.changed() => return,
-                    done = work => done,
+                    done = self.fetcher.fetch(&entry) => done,
                 };
                 let failed = done.is_err();
                 if self.ended.send(done.map(|()| entry)).is_err() || failed {
