@@ -724,10 +724,8 @@ fn an_ended_mirror_leaves_nothing_open() {
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
-#[test]
-fn silent_clients_make_room_for_others() {
-    let home = Home::new();
-    let cache = foreign(&home, &[("w", noise(8, 100))]);
+/// A mirror that may have few connections at once, and its endpoint.
+fn limited(home: &Home, cache: &Path) -> (std::process::Child, String) {
     let out = home.path().join("limited");
     let mut command = Command::new("bash");
     command
@@ -736,11 +734,11 @@ fn silent_clients_make_room_for_others() {
             "ulimit -n 200; exec \"$0\" mirror --listen 127.0.0.1:0 --cache-dir \"$1\"",
         ])
         .arg(env!("CARGO_BIN_EXE_dsr1"))
-        .arg(&cache)
+        .arg(cache)
         .env("HOME", home.path())
         .stdout(std::fs::File::create(&out).unwrap())
         .stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
+    let child = command.spawn().unwrap();
     let begun = Instant::now();
     let endpoint = loop {
         let text = std::fs::read_to_string(&out).unwrap();
@@ -750,6 +748,14 @@ fn silent_clients_make_room_for_others() {
         assert!(begun.elapsed() < Duration::from_secs(10));
         std::thread::sleep(Duration::from_millis(20));
     };
+    (child, endpoint)
+}
+
+#[test]
+fn silent_clients_make_room_for_others() {
+    let home = Home::new();
+    let cache = foreign(&home, &[("w", noise(8, 100))]);
+    let (mut child, endpoint) = limited(&home, &cache);
     // Far more than there are descriptors for; every other begins to ask, and does not end.
     let half = |number: usize| {
         let mut client = Client::new(&endpoint);
@@ -768,4 +774,42 @@ fn silent_clients_make_room_for_others() {
     drop(silent);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// Nor do readers that take a few bytes a second hold all places for ever.
+#[test]
+fn the_slowest_reader_makes_room_for_others() {
+    let home = Home::new();
+    let cache = foreign(&home, &[("w", vec![0; 64 << 20])]);
+    let (mut child, endpoint) = limited(&home, &cache);
+    let request = b"GET /lab/model/resolve/main/w HTTP/1.1\r\n\r\n";
+    // As many as there is room for, and no more: who waits for a place is not served.
+    let mut slow: Vec<_> = (0..24).map(|_| Client::new(&endpoint)).collect();
+    for client in &mut slow {
+        client.stream.write_all(request).unwrap();
+    }
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                for client in &mut slow {
+                    let _ = client.stream.read(&mut [0; 512]);
+                }
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        });
+        let begun = Instant::now();
+        let answer = std::panic::catch_unwind(|| {
+            let mut client = Client::new(&endpoint);
+            let patience = Some(Duration::from_mins(2));
+            client.stream.set_read_timeout(patience).unwrap();
+            client.get("/lab/model/resolve/main/w").status
+        });
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        let waited = begun.elapsed();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(answer.ok(), Some(200), "after {waited:?}");
+        assert!(waited > Duration::from_secs(5), "there was room: {waited:?}");
+    });
 }

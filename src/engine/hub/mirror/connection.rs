@@ -4,6 +4,7 @@
 
 use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::answer::{Source, answer, wrong};
@@ -38,8 +39,10 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
         buffer: Vec::new(),
     };
     let client = client.ip().to_canonical().to_string();
+    let sent = shared.meter(number);
     loop {
         let next = reader.next();
+        sent.store(0, Ordering::Relaxed);
         let (begun, time) = (Instant::now(), files::utc_now());
         let (head, status) = match next {
             Next::Head(head) => (head, None),
@@ -56,11 +59,10 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
         let answered = status.map_or_else(|| answer(&source, &head), wrong);
         // A body that nobody wants is not looked at: what follows it could be read as another request.
         let close = status.is_some() || !head.keep_alive || head.has_body || shared.is_stopped();
-        let Ok(mut sender) = Sender::new(stream, shared.options.limits.stall) else {
+        let Ok(mut sender) = Sender::new(stream, shared.options.limits.stall, &sent) else {
             return;
         };
         let done = sender.send(&answered, head.is_head(), close);
-        let sent = sender.sent;
         let shown = |text: &str| text.chars().take(SHOWN).collect();
         shared.report(&Event::Request(Request {
             time,
@@ -69,7 +71,7 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
             path: shown(&head.path),
             range: shown(head.header("range").unwrap_or_default()),
             status: answered.status,
-            bytes: sent,
+            bytes: sent.load(Ordering::Relaxed),
             elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         }));
         match done {

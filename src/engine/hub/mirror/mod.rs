@@ -32,6 +32,7 @@ mod snapshot;
 use std::collections::HashMap;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -118,6 +119,19 @@ struct Connection {
     stream: Arc<TcpStream>,
     /// Since when it waits for a request.
     idle: Option<Instant>,
+    /// Since when it is answered, else.
+    answered: Instant,
+    /// Bytes of the answer that went out.
+    sent: Arc<AtomicU64>,
+}
+
+impl Connection {
+    /// Bytes a second of an answer that takes long.
+    fn rate(&self) -> Option<u64> {
+        let seconds = self.answered.elapsed().as_secs();
+        let is_long = self.idle.is_none() && seconds >= LONG.as_secs();
+        is_long.then(|| self.sent.load(Ordering::Relaxed) / seconds)
+    }
 }
 
 impl Mirror {
@@ -231,6 +245,11 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
 /// A client that sent no whole request for so long makes room for another. One that just came has not sent its yet.
 const SILENT: Duration = Duration::from_secs(1);
 
+/// Where there is no room, the slowest reader makes some: one whose answer has taken so long, at less than this many bytes a
+/// second. It goes on where it was, as after any other broken connection.
+const LONG: Duration = Duration::from_secs(30);
+const LEAST: u64 = 256 << 10;
+
 /// How many connections the process may have descriptors for, after it asked for enough.
 fn room() -> usize {
     host::raise_file_limit();
@@ -296,7 +315,19 @@ impl Shared {
                 .min_by_key(|connection| connection.idle);
             if let Some(silent) = silent {
                 silent.idle = None;
+                silent.answered = Instant::now();
                 let _ = silent.stream.shutdown(Shutdown::Both);
+            } else {
+                let slow = connections
+                    .open
+                    .values()
+                    .filter_map(|one| Some((one.rate()?, one)));
+                let slowest = slow
+                    .min_by_key(|(rate, _)| *rate)
+                    .filter(|(rate, _)| *rate < LEAST);
+                if let Some((_, slowest)) = slowest {
+                    let _ = slowest.stream.shutdown(Shutdown::Both);
+                }
             }
             connections = self
                 .bell
@@ -319,6 +350,8 @@ impl Shared {
             Connection {
                 stream: Arc::clone(stream),
                 idle: Some(Instant::now()),
+                answered: Instant::now(),
+                sent: Arc::default(),
             },
         );
         Some(number)
@@ -328,7 +361,17 @@ impl Shared {
     fn idle(&self, number: u64, waits: bool) {
         if let Some(connection) = self.lock().open.get_mut(&number) {
             connection.idle = waits.then(Instant::now);
+            connection.answered = Instant::now();
         }
+    }
+
+    /// Where it is counted what a connection's answer brought.
+    fn meter(&self, number: u64) -> Arc<AtomicU64> {
+        let connections = self.lock();
+        let connection = connections.open.get(&number);
+        connection
+            .map(|connection| Arc::clone(&connection.sent))
+            .unwrap_or_default()
     }
 
     fn is_stopped(&self) -> bool {

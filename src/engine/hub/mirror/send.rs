@@ -5,6 +5,7 @@
 use std::io::{Error, ErrorKind, Result};
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -23,20 +24,20 @@ pub(super) struct Sender<'a> {
     stream: &'a TcpStream,
     stall: Duration,
     moved: Instant,
-    /// Bytes of bodies that went out.
-    pub(super) sent: u64,
+    /// Bytes of the body that went out.
+    pub(super) sent: &'a AtomicU64,
 }
 
 impl<'a> Sender<'a> {
-    /// Sends to `stream`, and gives up when it takes nothing for `stall`.
-    pub(super) fn new(stream: &'a TcpStream, stall: Duration) -> Result<Self> {
+    /// Sends to `stream`, and gives up when it takes nothing for `stall`; `sent` tells how far it is.
+    pub(super) fn new(stream: &'a TcpStream, stall: Duration, sent: &'a AtomicU64) -> Result<Self> {
         // The kernel's timeout begins again with each call, so it is a part of ours only.
         stream.set_write_timeout(Some((stall / 6).max(Duration::from_millis(10))))?;
         Ok(Self {
             stream,
             stall,
             moved: Instant::now(),
-            sent: 0,
+            sent,
         })
     }
 
@@ -50,7 +51,7 @@ impl<'a> Sender<'a> {
         match &answer.body {
             Body::Text(text) if !head_only => {
                 self.push(format!("{head}{text}").as_bytes(), SendFlags::empty())?;
-                self.sent = text.len() as u64;
+                self.sent.store(text.len() as u64, Ordering::Relaxed);
                 Ok(())
             }
             Body::File { opened, from, length } if !head_only && *length > 0 => {
@@ -97,7 +98,7 @@ impl<'a> Sender<'a> {
                 Err(Errno::INVAL | Errno::NOSYS) => return self.copy(opened, at, end, from),
                 Err(error) => self.wait(error)?,
             }
-            self.sent = at - from;
+            self.sent.store(at - from, Ordering::Relaxed);
         }
         self.copy(opened, at, end, from)
     }
@@ -117,7 +118,7 @@ impl<'a> Sender<'a> {
             }
             self.push(&buffer[..count], SendFlags::empty())?;
             at += count as u64;
-            self.sent = at - from;
+            self.sent.store(at - from, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -162,9 +163,10 @@ mod tests {
             seen: Seen::of(&file.as_file().metadata().unwrap()),
             file: file.reopen().unwrap(),
         };
-        let mut sender = Sender::new(&stream, Duration::from_secs(5)).unwrap();
+        let sent = AtomicU64::new(0);
+        let mut sender = Sender::new(&stream, Duration::from_secs(5), &sent).unwrap();
         sender.copy(&opened, 7, 800_000, 7).unwrap();
-        assert_eq!(sender.sent, 799_993);
+        assert_eq!(sent.load(Ordering::Relaxed), 799_993);
         // What changed does not look whole.
         file.as_file().set_len(850_000).unwrap();
         let error = sender.copy(&opened, 0, 800_000, 0).unwrap_err();
