@@ -28,6 +28,16 @@ Examples:
   dsr1 pull --to-lock                           what dsr1.lock states, and nothing else
   dsr1 pull --fp8 --endpoint http://node1:8490  from a mirror (dsr1 mirror)";
 
+/// Shown below the help of `weights`.
+const WEIGHTS: &str = "\
+Examples:
+  dsr1 weights list                          what is here, and whether it was proven
+  dsr1 weights verify --fp8 --fast           did anything change? sizes and times only
+  dsr1 weights verify --fp8                  every byte against its hash
+  dsr1 weights verify --fp8 --repair         and what is bad is fetched again, only that
+  dsr1 weights verify --local-dir models/r1  what dsr1 pull --local-dir wrote
+  dsr1 weights rm owner/name --yes           all of it; with --unfinished, what pulls left";
+
 /// How a mirror is used.
 const MIRROR: &str = "\
 Examples:
@@ -40,8 +50,8 @@ On the other machines:
   dsr1 pull --fp8
   hf download deepseek-ai/DeepSeek-R1-0528
 
-It speaks plain HTTP: a token keeps out who does not know it, not who listens on the wire. For TLS, put a proxy in
-front and let the mirror listen on loopback.";
+It speaks plain HTTP: a token keeps out who does not know it, not who listens on the wire.
+For TLS, put a proxy in front and let the mirror listen on loopback.";
 
 /// Takes a GPU host from bare to a verified DeepSeek-R1 endpoint on SGLang and FlashInfer.
 #[derive(Debug, Parser)]
@@ -121,6 +131,7 @@ pub enum Command {
     #[command(after_help = PULL)]
     Pull(PullArgs),
     /// List, check, repair and remove weights in the hub cache.
+    #[command(after_help = WEIGHTS)]
     Weights(WeightsArgs),
     /// Serve the local hub cache, read-only, to machines whose `HF_ENDPOINT` it is.
     ///

@@ -39,13 +39,20 @@ fn two_hundred_kills_at_any_time_leave_nothing_wrong_and_cost_no_more_than_a_ste
                         limit = begun.elapsed();
                     }
                     let child = spawn(pull(&home, &hub, &cache, &[]));
-                    // Naming takes a few milliseconds of each pull: every fourth kill waits for it.
-                    if round % 4 == 3 {
+                    // Naming takes a few milliseconds of each pull, and so does the time until the first file has come:
+                    // every fourth kill waits for the one, and some for the other.
+                    let wait_for = |phase: &str| {
                         let begun = Instant::now();
-                        while model.phase(&cache) != "snapshot partly" && begun.elapsed() < limit * 4 {
+                        while model.phase(&cache) != phase && begun.elapsed() < limit * 4 {
                             std::thread::sleep(Duration::from_micros(200));
                         }
+                    };
+                    if round % 4 == 3 {
+                        wait_for("snapshot partly");
                         std::thread::sleep(random.time(Duration::from_millis(12)));
+                    } else if round % 16 == 1 {
+                        wait_for("parts");
+                        std::thread::sleep(random.time(Duration::from_millis(3)));
                     } else {
                         std::thread::sleep(random.time(limit * 11 / 10));
                     }

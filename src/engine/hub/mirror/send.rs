@@ -105,9 +105,10 @@ impl<'a> Sender<'a> {
 
     /// As [`Self::file`], where the filesystem knows no sendfile, and at the end.
     fn copy(&mut self, opened: &Opened, mut at: u64, end: u64, from: u64) -> Result<()> {
-        let mut buffer = vec![0; CHUNK];
+        let left = |at: u64| usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+        let mut buffer = vec![0; left(at)];
         while at < end {
-            let most = usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+            let most = left(at);
             let count = opened.file.read_at(&mut buffer[..most], at)?;
             if count == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());

@@ -111,10 +111,10 @@ impl Work {
     fn read(&self, entry: &Entry) -> std::io::Result<(Option<Look>, Option<String>)> {
         let path = self.snapshot.join(&entry.path);
         let mut file = files::open_through(&path)?;
-        keep(&file)?;
+        let kept = keep(&file);
         let look = |meta: std::io::Result<Metadata>| meta.ok().as_ref().and_then(Look::of);
         let before = look(file.metadata());
-        let why = match self.wrong(&path, &mut file, entry) {
+        let why = match kept.and_then(|()| self.wrong(&path, &mut file, entry)) {
             Ok(why) => why,
             Err(error) => Some(error.to_string()),
         };

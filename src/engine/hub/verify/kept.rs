@@ -118,6 +118,9 @@ impl Wrong {
 
     /// As [`Self::withdraw`], for whoever holds the repository's lock.
     pub(super) fn take_back(&self, cache: &RepoCache) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
         ProvenLog::discard(&cache.parts())?;
         cache.withdraw(&self.0)
     }

@@ -16,7 +16,7 @@ use kept::{Checked, Wrong};
 use super::cache::RepoCache;
 use super::foreign::strangers;
 use super::listing::Entry;
-use super::manifest::{Extent, INDEX, Manifest, is_model, missing_from, unchanged};
+use super::manifest::{Extent, INDEX, Manifest, Proven, is_model, missing_from, unchanged};
 use super::weights::{entries, only_snapshot};
 use super::{HubOptions, claim, pull, remote};
 use crate::error::{Error, Kind, Result};
@@ -58,7 +58,11 @@ pub async fn verify(
     let commit = commit(step, &cache)?;
     let begun = Instant::now();
     let manifest = cache.manifest(&commit).filter(|manifest| manifest.repo == *repo);
-    let files = entries(&cache, &commit);
+    // What was never proven has no times to compare with.
+    let files = match &manifest {
+        Some(manifest) if fast => manifest.files.iter().filter_map(Proven::entry).collect(),
+        _ => entries(&cache, &commit),
+    };
     if files.is_empty() {
         return Err(Error::new(
             Kind::Hub,
