@@ -534,7 +534,7 @@ fn a_file_that_no_listing_has_is_named() {
         let run = verify(&home, &hub, &[]).expect(6);
         assert!(
             run.stdout
-                .contains("chat_template.jinja  wrong  nothing tells what it must be"),
+                .contains("chat_template.jinja  unknown  nothing tells what it must be"),
             "{}",
             run.stdout
         );
@@ -587,5 +587,20 @@ fn a_pull_fetches_only_what_is_bad_of_a_file() {
         run.stderr
     );
     verify(&home, &hub, &[]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+}
+
+/// A selection beside a damaged file does not make that be forgotten.
+#[test]
+fn a_pull_of_other_files_leaves_a_damaged_one_known() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    verify(&home, &hub, &[]).expect(6);
+    pull(&home, &hub, &["--include", "config.json"]).expect(0);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("damaged: a check found it"), "{listed}");
+    verify(&home, &hub, &["--fast"]).expect(6);
+    pull(&home, &hub, &[]).expect(0);
     verify(&home, &hub, &["--fast"]).expect(0);
 }

@@ -141,6 +141,9 @@ fn hint(step: &PullSnapshot, checked: &WeightsChecked, repair: bool) -> String {
     if let Some(dir) = &step.local_dir {
         flags = format!("{flags} --local-dir {}", shell::quote(dir));
     }
+    if checked.wrong.iter().all(|file| file.state == WrongState::Unknown) {
+        return "remove what does not belong to the model: an engine would read it".to_owned();
+    }
     // What a copy or a restore changed is the time and the inode, and none of the bytes.
     if checked.fast && !repair {
         return format!(

@@ -157,6 +157,8 @@ pub enum WrongState {
     Wrong,
     /// It was never there: only a pull knows it.
     Missing,
+    /// It is there, and nothing tells what it must be.
+    Unknown,
     /// It was wrong, and was made right again.
     Repaired,
 }

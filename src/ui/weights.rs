@@ -100,6 +100,7 @@ pub fn weights_checked(checked: &WeightsChecked) -> String {
         let state = match file.state {
             WrongState::Wrong => "wrong",
             WrongState::Missing => "missing",
+            WrongState::Unknown => "unknown",
             WrongState::Repaired => "was wrong",
         };
         row([&*file.path, state, &file.why])

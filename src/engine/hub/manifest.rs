@@ -108,9 +108,9 @@ impl Manifest {
         }
     }
 
-    /// Adds what was proven of the commit before, as far as it `is_unchanged`. When that was the whole of it, and all of
+    /// Adds what was proven of the commit before, as far as it is there. When that was the whole of it, and all of
     /// it is there still, it stays the whole, whoever was asked for a part of it now.
-    fn add(&mut self, before: Self, is_unchanged: impl Fn(&Proven) -> bool) {
+    fn add(&mut self, before: Self, snapshot: &Path) {
         // Another hub may state another hash for a file of the same commit: then this is neither's whole.
         let is_of_before = |file: &Proven| {
             let known = before.files.iter().find(|known| known.path == file.path);
@@ -122,11 +122,16 @@ impl Manifest {
             .files
             .into_iter()
             .filter(is_new)
-            .partition(|file| !is_unchanged(file));
+            .partition(|file| !unchanged(snapshot, file));
         if before.extent == Extent::Whole && missing.is_empty() && all_are {
             (self.extent, self.endpoint) = (before.extent, before.endpoint);
         }
+        // What is there and not what was proven stays known as that.
+        let damaged = missing
+            .into_iter()
+            .filter(|file| snapshot.join(&file.path).exists());
         self.files.extend(kept);
+        self.files.extend(damaged);
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
     }
 
@@ -230,7 +235,7 @@ impl RepoCache {
             files: proven?,
         };
         if let Some(before) = self.manifest(commit).filter(|_| extent != Extent::Whole) {
-            manifest.add(before, |file| unchanged(&snapshot, file));
+            manifest.add(before, &snapshot);
         }
         self.write_manifest(&manifest)?;
         claim::claim(self, repo, Some(commit))?;
@@ -271,14 +276,14 @@ impl RepoCache {
 
     /// Removes from a directory what pulls of other commits brought, as long as nobody changed it, and `entries` do not
     /// have: an engine takes what is there (a chat template, say) for the model's. Returns the paths.
-    pub(super) fn remove_stale(&self, commit: &str, entries: &[Entry]) -> Result<Vec<String>> {
+    pub(super) fn remove_stale(&self, repo: &str, commit: &str, entries: &[Entry]) -> Result<Vec<String>> {
         let mut removed = Vec::new();
         if !self.is_directory() {
             return Ok(removed);
         }
         let is_kept = |file: &Proven| entries.iter().any(|entry| entry.path == file.path);
         for other in self.proven_commits().into_iter().filter(|other| other != commit) {
-            let Some(manifest) = self.manifest(&other) else {
+            let Some(manifest) = self.manifest(&other).filter(|known| known.repo == repo) else {
                 continue;
             };
             for file in manifest.files.iter().filter(|file| !is_kept(file)) {

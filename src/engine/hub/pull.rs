@@ -11,7 +11,7 @@ use super::board::Board;
 use super::cache::RepoCache;
 use super::fetch::Fetcher;
 use super::listing::Entry;
-use super::manifest::{Extent, Proven, Publication, check_snapshot, pulled, untouched};
+use super::manifest::{Extent, Proven, Publication, check_snapshot, pulled, unchanged, untouched};
 use super::progress::{Shown, run};
 use super::proven::ProvenLog;
 use super::source::{Limit, Source};
@@ -68,7 +68,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     }
     check_model(&cache, repo, &wanted)?;
     if wanted.extent == Extent::Whole {
-        for path in cache.remove_stale(&wanted.commit, &wanted.entries)? {
+        for path in cache.remove_stale(repo, &wanted.commit, &wanted.entries)? {
             events.note(format!(
                 "`{path}` is of another commit and not of this one: it is removed"
             ));
@@ -183,7 +183,10 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> R
     let is_listed = when == When::Offline || manifest.endpoint.as_deref() == Some(&*step.endpoint);
     if manifest.extent != Extent::Whole
         || !is_listed
-        || !manifest.files.iter().all(|file| untouched(&snapshot, file))
+        || !manifest.files.iter().all(|file| match when {
+            When::Offline => unchanged(&snapshot, file),
+            When::Before | When::Held => untouched(&snapshot, file),
+        })
     {
         return Ok(None);
     }

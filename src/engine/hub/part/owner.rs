@@ -3,10 +3,10 @@
 //! Not in this module: what is in it (the parent, `record`).
 
 use std::collections::hash_map::RandomState;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -146,7 +146,7 @@ pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> io::Result<PathBuf> {
 struct Orphan {
     /// Bytes of it that are proven.
     kept: u64,
-    /// Nobody can have it open: it may be renamed.
+    /// Nobody else can have it open: it may be renamed.
     is_of_here: bool,
     path: PathBuf,
 }
@@ -177,7 +177,8 @@ fn orphans(cache: &RepoCache, entry: &Entry) -> Vec<Orphan> {
         .into_iter()
         .map(|(_, owner, path)| Orphan {
             kept: kept(&path),
-            is_of_here: is_of_here(cache, &owner, &path),
+            is_of_here: is_of_here(cache, &owner, &path)
+                && std::fs::symlink_metadata(&path).is_ok_and(|meta| is_private(&meta)),
             path,
         })
         .collect();
@@ -185,21 +186,22 @@ fn orphans(cache: &RepoCache, entry: &Entry) -> Vec<Orphan> {
     orphans
 }
 
-/// Whether a part and what lies beside it are files that only the user `us` can write to: whoever else may put something
-/// there must not lead us elsewhere, nor hold up every pull, nor write into what was hashed.
+/// Whether a part and what lies beside it are files of the user `us`: whoever else may put something there must not lead us
+/// elsewhere, nor hold up every pull.
 fn is_ours(part: &Path, us: u32) -> bool {
     let is_file = |path: &Path| match std::fs::symlink_metadata(path) {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
-        Ok(meta) => meta.is_file() && is_private(&meta, us),
+        Ok(meta) => meta.is_file() && meta.uid() == us,
     };
     let is_single = std::fs::symlink_metadata(part).is_ok_and(|meta| meta.nlink() == 1);
     let beside = [record_of(part), ahead_of(part)];
     is_single && is_file(part) && beside.iter().all(|path| is_file(path))
 }
 
-/// Whether only the user `us` can write to a file.
-fn is_private(meta: &Metadata, us: u32) -> bool {
-    meta.uid() == us && meta.mode() & 0o022 == 0
+/// Whether only its owner can write to a file. What others may have open is copied: they must not write into what was
+/// hashed. Some volumes give every file to a group (`fsGroup` of Kubernetes), or to all (SMB).
+fn is_private(meta: &Metadata) -> bool {
+    meta.mode() & 0o022 == 0
 }
 
 /// Makes our part of the first orphan that can be had; which one that was.
@@ -389,11 +391,12 @@ pub(in crate::engine::hub) fn take_over(
     // First the record: without it, a part is worth nothing.
     copy_anew(record, &record_of(&ours))?;
     let meta = std::fs::symlink_metadata(file)?;
-    if meta.nlink() > 1 || !is_private(&meta, probe(&ours)?.uid()) {
+    if meta.nlink() > 1 || meta.uid() != probe(&ours)?.uid() || !is_private(&meta) {
         io::copy(&mut files::open(file)?, &mut create(&ours)?)?;
         std::fs::remove_file(file)?;
     } else {
         std::fs::rename(file, &ours)?;
+        std::fs::set_permissions(&ours, Permissions::from_mode(0o600))?;
     }
     Ok(ours)
 }

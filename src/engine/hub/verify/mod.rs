@@ -102,15 +102,11 @@ pub async fn verify(
     let extent = manifest
         .as_ref()
         .map_or(Extent::Unknown, |manifest| manifest.extent);
-    let mut lacking = if whole || extent != Extent::Part {
+    let lacking = if whole || extent != Extent::Part {
         missing(&snapshot, &files, extent, whole)
     } else {
         Vec::new()
     };
-    // A directory is its user's, and may hold more than a repository.
-    if !fast && !cache.is_directory() {
-        lacking.extend(unknown(&snapshot, &files));
-    }
     let is_right = wrong.len() == repaired.len() && lacking.is_empty();
     if is_right && !(fast && repaired.is_empty()) {
         let checked = Checked {
@@ -127,6 +123,10 @@ pub async fn verify(
             repaired: repaired.iter().map(|file| &*file.path).collect(),
         };
         tell(checked.prove(events), events);
+    }
+    // A directory is its user's, and may hold more than a repository.
+    if !fast && !cache.is_directory() {
+        wrong.extend(unknown(&snapshot, &files));
     }
     wrong.extend(lacking);
     Ok(WeightsChecked {
@@ -258,6 +258,12 @@ fn wrong_file(file: &Hashed) -> Option<WrongFile> {
 fn unknown(snapshot: &Path, files: &[Entry]) -> Vec<WrongFile> {
     let known = files.iter().map(|file| &*file.path).collect();
     let mut found = strangers(snapshot, "", &known);
+    // What desktops and NFS leave is read by nobody.
+    let is_junk = |path: &String| {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        name == ".DS_Store" || name.starts_with(".nfs")
+    };
+    found.retain(|path| !is_junk(path));
     found.sort();
     let unknown = |path: String| WrongFile {
         why: if snapshot.join(&path).exists() {
@@ -266,7 +272,7 @@ fn unknown(snapshot: &Path, files: &[Entry]) -> Vec<WrongFile> {
             "it is a link to a blob that is gone".to_owned()
         },
         path,
-        state: WrongState::Wrong,
+        state: WrongState::Unknown,
     };
     found.into_iter().map(unknown).collect()
 }
