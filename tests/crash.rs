@@ -427,6 +427,16 @@ fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until a part is longer than so many bytes.
+#[track_caller]
+fn wait_for_part(what: &str, cache: &Path, bytes: u64) {
+    wait_until(what, || {
+        parts(cache)
+            .iter()
+            .any(|part| part.metadata().is_ok_and(|meta| meta.len() > bytes))
+    });
+}
+
 fn copied(from: &Path, to: &Path) {
     support::must_run(
         "cp",

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use super::{
     Counts, FOLDER, Model, REPO, assert_right_or_loud, copied, injected, kill, names, parts, pull,
-    pull_injected, run, signal, spawn, states, wait_until,
+    pull_injected, run, signal, spawn, states, wait_for_part, wait_until,
 };
 use crate::support::Home;
 use crate::support::hub::{Fault, RepoFile, noise};
@@ -280,11 +280,7 @@ fn a_part_that_does_not_read_is_begun_anew() {
     let cache = home.path().join("hub");
     hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
     let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
-    wait_until("some of it is there", || {
-        parts(&cache)
-            .iter()
-            .any(|part| part.metadata().is_ok_and(|meta| meta.len() > 9_000_000))
-    });
+    wait_for_part("some of it is there", &cache, 9_000_000);
     kill(child);
     hub.clear();
     // The first few are those of the program's libraries, in another thread than that which reads what is there.

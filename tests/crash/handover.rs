@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::{
     Counts, Model, REPO, Random, copied, injected, kill, parts, pull, pull_injected, run, signal, spawn,
-    under, wait_until,
+    under, wait_for_part, wait_until,
 };
 use crate::support::Home;
 use crate::support::Run;
@@ -89,11 +89,7 @@ fn a_kill_while_a_part_changes_hands_costs_no_more_than_a_step() {
     let resumed = home.path().join("resumed");
     hub.fault("blob/", Fault::Slow(40_000_000), usize::MAX);
     let child = spawn(pull(&home, &hub, &resumed, &[]));
-    wait_until("most of it is there", || {
-        parts(&resumed)
-            .iter()
-            .any(|part| part.metadata().is_ok_and(|meta| meta.len() > 14_000_000))
-    });
+    wait_for_part("most of it is there", &resumed, 14_000_000);
     kill(child);
     hub.clear();
     let mut costly = Vec::new();
@@ -172,11 +168,7 @@ fn a_pull_in_another_container_is_not_taken_for_dead() {
     };
     hub.fault("blob/", Fault::Slow(2_000_000), usize::MAX);
     let first = start();
-    wait_until("some of it is there", || {
-        parts(&cache)
-            .iter()
-            .any(|part| part.metadata().is_ok_and(|meta| meta.len() > 3_000_000))
-    });
+    wait_for_part("some of it is there", &cache, 3_000_000);
     let begun = parts(&cache);
     let second = start();
     wait_until("both have a part", || parts(&cache).len() > 1);

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use super::{
     Counts, FOLDER, Model, REPO, assert_right_or_loud, copied, kill, names, parts, pull, run, spawn, states,
-    support, under, wait_until,
+    support, under, wait_for_part, wait_until,
 };
 use crate::support::Home;
 use crate::support::Run;
@@ -90,11 +90,7 @@ fn a_disk_that_is_full_when_a_pull_goes_on_loses_nothing_of_what_is_there() {
     disk.leave_names(Some(1000));
     hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
     let child = spawn(pull(&home, &hub, &disk.at, &[]));
-    wait_until("most of it is there", || {
-        parts(&disk.at)
-            .iter()
-            .any(|part| part.metadata().is_ok_and(|meta| meta.len() > 13_000_000))
-    });
+    wait_for_part("most of it is there", &disk.at, 13_000_000);
     kill(child);
     hub.clear();
     let (needed, mark) = model.start_of_next(&hub, &disk.at);

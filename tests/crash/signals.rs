@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use super::{Counts, Model, Random, kill, parts, pull, run, signal, spawn, under, wait_until};
+use super::{Counts, Model, Random, kill, pull, run, signal, spawn, under, wait_for_part};
 use crate::support::Home;
 use crate::support::Run;
 use crate::support::hub::Fault;
@@ -83,11 +83,7 @@ fn a_clock_that_jumps_changes_nothing() {
         };
         hub.fault("blob/", Fault::Slow(10_000_000), usize::MAX);
         let child = spawn(at(before));
-        wait_until("a shard is under way", || {
-            parts(&cache)
-                .iter()
-                .any(|part| part.metadata().is_ok_and(|meta| meta.len() > 5_000_000))
-        });
+        wait_for_part("a shard is under way", &cache, 5_000_000);
         // faketime replaces itself with what it runs.
         kill(child);
         hub.clear();

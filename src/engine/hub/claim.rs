@@ -70,16 +70,13 @@ pub(super) fn claim(cache: &RepoCache, repo: &str, commit: Option<&str>) -> Resu
     // Where locks do not work, one of two that begin at once comes first by this: a name is given once.
     let temporary = cache.temporary("claim");
     cache.write(&temporary, text.as_bytes())?;
-    let linked = std::fs::hard_link(&temporary, path(cache));
+    let _ = std::fs::hard_link(&temporary, path(cache));
     let _ = std::fs::remove_file(&temporary);
     match read(cache) {
         Some(there) if there.repo == repo => Ok(()),
         Some(other) => Err(refused(&cache.root().to_string_lossy(), &other.repo, repo)),
         // A filesystem without links, or what is no claim of ours.
-        None => {
-            drop(linked);
-            cache.write(&path(cache), text.as_bytes())
-        }
+        None => cache.write(&path(cache), text.as_bytes()),
     }
 }
 

@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use super::ahead::{Ahead, Next};
 use super::board::{Board, UnderWay};
 use super::cache::RepoCache;
-use super::hash;
 use super::listing::Entry;
 use super::part::{ABANDONED, Part};
 use super::proven::ProvenLog;
@@ -311,12 +310,8 @@ impl Fetcher {
             return Ok(false);
         }
         if !self.cache.is_foreign(entry) {
-            if self.proven.knows(&path, entry).is_some() {
-                return Ok(true);
-            }
-            let look = hash::proven(&path, &entry.oid, entry.size);
-            if let Some(look) = look.at(Kind::Host, || format!("cannot read `{}`", path.display()))? {
-                self.proven.note(&path, entry, look);
+            let is_right = self.proven.proves(&path, entry);
+            if is_right.at(Kind::Host, || format!("cannot read `{}`", path.display()))? {
                 return Ok(true);
             }
         }

@@ -11,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::cache::sync_dir;
+use super::hash;
 use super::listing::Entry;
 use super::look::Look;
 use crate::engine::files;
@@ -69,6 +70,18 @@ impl ProvenLog {
             .filter(|line| line.oid == entry.oid.hex())?;
         let now = Look::at(place)?;
         (now == line.look && now.size == entry.size).then_some(now)
+    }
+
+    /// Whether the file at `place` is `entry`: known so, or read now, and noted then.
+    ///
+    /// # Errors
+    /// As [`hash::proven`].
+    pub(super) fn proves(&self, place: &Path, entry: &Entry) -> std::io::Result<bool> {
+        if self.knows(place, entry).is_some() {
+            return Ok(true);
+        }
+        let look = hash::proven(place, &entry.oid, entry.size)?;
+        Ok(look.inspect(|look| self.note(place, entry, *look)).is_some())
     }
 
     /// Knows nothing of a place any more, as long as this log is open: what is there is about to be replaced.

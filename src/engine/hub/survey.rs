@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::cache::RepoCache;
 use super::listing::Entry;
-use super::manifest::{Manifest, unchanged};
+use super::manifest::{Manifest, Proven, unchanged};
 use super::proven::ProvenLog;
 use super::space::{check_space, destination, elsewhere, here, kept, missing_bytes, with_margin};
 use super::wanted::{check_wanted, wanted};
@@ -35,14 +35,15 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pul
     let cache = cache.alone(is_alone);
     let log = ProvenLog::open(&cache.parts());
     let manifest = cache.manifest(&wanted.commit);
-    let kept = kept(&cache);
+    let (snapshot, kept) = (cache.snapshot(&wanted.commit), kept(&cache));
     let mut seen = BTreeSet::new();
     let files: Vec<SurveyedFile> = wanted
         .entries
         .iter()
         .map(|entry| {
             let is_known = || log.knows(&cache.place(entry), entry).is_some() && !cache.is_foreign(entry);
-            let is_proven = is_proven(&cache, manifest.as_ref(), &wanted.commit, entry) || is_known();
+            let before = manifest.as_ref().and_then(|manifest| known(manifest, entry));
+            let is_proven = before.is_some_and(|file| unchanged(&snapshot, file)) || is_known();
             // Two paths with the same bytes are fetched once.
             let is_first = seen.insert(entry.oid.hex());
             let here = match (is_proven, is_first) {
@@ -54,12 +55,7 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pul
                 bytes: entry.size,
                 here_bytes: here,
                 proven: is_proven,
-                damaged: manifest.iter().flat_map(|manifest| &manifest.files).any(|file| {
-                    file.path == entry.path
-                        && file.oid == entry.oid.hex()
-                        && file.is_withdrawn()
-                        && !is_proven
-                }),
+                damaged: before.is_some_and(Proven::is_withdrawn) && !is_proven,
                 refused: step
                     .code
                     .check(&step.repo, std::iter::once(&*entry.path))
@@ -101,11 +97,8 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pul
     Ok((survey, refusal))
 }
 
-/// Whether a manifest proves a file, and it did not change.
-fn is_proven(cache: &RepoCache, manifest: Option<&Manifest>, commit: &str, entry: &Entry) -> bool {
-    let files = manifest.into_iter().flat_map(|manifest| &manifest.files);
-    let mut files = files.filter(|file| file.path == entry.path && file.oid == entry.oid.hex());
-    files
-        .next()
-        .is_some_and(|file| unchanged(&cache.snapshot(commit), file))
+/// What a manifest has of a file.
+fn known<'a>(manifest: &'a Manifest, entry: &Entry) -> Option<&'a Proven> {
+    let mut files = manifest.files.iter();
+    files.find(|file| file.path == entry.path && file.oid == entry.oid.hex())
 }

@@ -44,14 +44,8 @@ pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry], log: &ProvenLog) 
         };
         let (from, place) = (cache.place(original), cache.place(entry));
         let failed = || format!("cannot write `{}`", place.display());
-        if !cache.is_foreign(entry) {
-            if log.knows(&place, entry).is_some() {
-                continue;
-            }
-            if let Some(look) = hash::proven(&place, &entry.oid, entry.size).at(Kind::Host, failed)? {
-                log.note(&place, entry, look);
-                continue;
-            }
+        if !cache.is_foreign(entry) && log.proves(&place, entry).at(Kind::Host, failed)? {
+            continue;
         }
         cache.make_place(entry)?;
         let temporary = cache.temporary("copy");

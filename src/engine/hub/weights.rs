@@ -104,12 +104,13 @@ fn state(cache: &RepoCache, commit: &str) -> WeightsState {
 
 /// What a snapshot must hold: as its manifest says, else as the names of its blobs promise.
 pub(super) fn entries(cache: &RepoCache, commit: &str) -> Vec<Entry> {
-    let mut found = BTreeMap::new();
     let manifest = cache.manifest(commit);
     // Another client may have added to what was proven.
-    if !cache.is_directory() {
-        collect(&cache.snapshot(commit), "", &mut found);
-    }
+    let mut found = if cache.is_directory() {
+        BTreeMap::new()
+    } else {
+        collect(&cache.snapshot(commit))
+    };
     let known = manifest.iter().flat_map(|Manifest { files, .. }| files);
     found.extend(known.filter_map(|file| Some((file.path.clone(), file.entry()?))));
     found.into_values().collect()

@@ -116,8 +116,8 @@ impl Snapshot {
                 proofs.insert(file.path.clone(), file);
             }
         } else {
-            collect(&dir, "", &mut entries);
-            if let Some(path) = dangling(&dir, "") {
+            entries = collect(&dir);
+            if let Some(path) = dangling(&dir) {
                 return Err(format!("the bytes of `{path}` are gone"));
             }
         }

@@ -18,10 +18,9 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
@@ -396,10 +395,10 @@ impl Drop for Part {
 
 #[cfg(test)]
 mod tests {
-    use super::owner::{here, started};
-    use super::*;
     use std::time::SystemTime;
 
+    use super::owner::{here, started};
+    use super::*;
     use crate::engine::hub::listing::Oid;
     use crate::engine::hub::space::{elsewhere, missing_bytes};
 

@@ -257,7 +257,7 @@ fn wrong_file(file: &Hashed) -> Option<WrongFile> {
 /// What is there and no listing has.
 fn unknown(snapshot: &Path, files: &[Entry]) -> Vec<WrongFile> {
     let known = files.iter().map(|file| &*file.path).collect();
-    let mut found = strangers(snapshot, "", &known);
+    let mut found = strangers(snapshot, &known);
     // What desktops and NFS leave is read by nobody.
     let is_junk = |path: &String| {
         let name = path.rsplit('/').next().unwrap_or_default();
