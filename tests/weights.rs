@@ -590,6 +590,37 @@ fn a_pull_fetches_only_what_is_bad_of_a_file() {
     verify(&home, &hub, &["--fast"]).expect(0);
 }
 
+/// Where a server sends a file from its first byte on whatever is asked for, or the file is another's from its first byte
+/// on, mending ends before it costs more than it saves.
+#[test]
+fn what_cannot_be_mended_cheaply_comes_anew() {
+    const SIZE: usize = 40_000_000;
+    let bytes = safetensors("a", 7, SIZE);
+    let file = RepoFile {
+        bytes: bytes.clone(),
+        large: true,
+    };
+    let hub = Hub::new(REPO, BTreeMap::from([("model.safetensors".to_owned(), file)]));
+    let home = Home::new();
+    pull(&home, &hub, &[]).expect(0);
+    let shard = blob(&home, &hub, "model.safetensors");
+    let again = |most: usize| {
+        let before = hub.bytes_sent();
+        let run = pull(&home, &hub, &["--max-workers", "1"]).expect(0);
+        let sent = hub.bytes_sent() - before;
+        assert!(sent > 0 && sent < most, "{sent}: {}", run.stderr);
+        assert!(std::fs::read(blob(&home, &hub, "model.safetensors")).unwrap() == bytes);
+    };
+    std::fs::write(&shard, vec![7; SIZE]).unwrap();
+    again(SIZE + (21 << 20));
+    hub.fault("blob/", Fault::IgnoreRange, usize::MAX);
+    for at in [9_000_000, 18_000_000, 38_000_000] {
+        rot(&shard, at);
+    }
+    // The first comes so, for two no more is sent than for all of it, and then all of it comes.
+    again(2 * SIZE + (8 << 20));
+}
+
 /// A selection beside a damaged file does not make that be forgotten.
 #[test]
 fn a_pull_of_other_files_leaves_a_damaged_one_known() {

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use rustix::process::Signal;
 
 use super::{
-    Counts, FOLDER, Model, REPO, assert_right_or_loud, copied, injected, kill, names, parts, pull,
+    Counts, FOLDER, LOST, Model, REPO, assert_right_or_loud, copied, injected, kill, names, parts, pull,
     pull_injected, run, signal, spawn, states, wait_for_part, wait_until,
 };
 use crate::support::Home;
@@ -183,30 +183,48 @@ fn a_blob_that_cannot_be_read_now_is_not_removed() {
     assert_eq!(removed, Vec::<&str>::new(), "a proven blob was removed");
 }
 
+/// What is written between two syncs (`hub/part/durable`).
+const SYNC: u64 = 64 << 20;
+
 /// A disk tells that it lost what was written to it once, perhaps long before the last byte has come.
 #[test]
 fn a_failed_sync_in_the_midst_of_a_file_is_not_forgotten() {
-    // Twice what is written between two syncs, and some.
-    let model = Model::of(&[150_000_000], 0);
-    let (home, hub) = (Home::new(), model.hub());
-    let cache = home.path().join("hub");
-    // Slow enough that the sync is over long before the end.
-    hub.fault("blob/", Fault::Slow(100_000_000), usize::MAX);
-    let ended = pull_injected(&home, &hub, &cache, "fdatasync", "error=EIO:when=1");
-    hub.clear();
-    assert_eq!(ended.code, 3, "{}", ended.stderr);
-    assert!(
-        ended
-            .stderr
-            .contains("the disk did not keep what was written to it"),
-        "{}",
-        ended.stderr
-    );
-    assert_eq!(names(&cache.join(FOLDER).join("blobs")), Vec::<PathBuf>::new());
-    // What is in memory of it is not what is on the disk: none of it is taken.
-    assert_eq!(parts(&cache), Vec::<PathBuf>::new());
-    run(pull(&home, &hub, &cache, &[])).expect(0);
-    model.assert_whole(&cache, "afterwards");
+    // Three times what is written between two syncs, and some. Slow enough that each sync is over long before the next.
+    let model = Model::of(&[210_000_000], 0);
+    for (failing, kept) in [(1, 0), (2, SYNC)] {
+        let (home, hub) = (Home::new(), model.hub());
+        let cache = home.path().join("hub");
+        hub.fault("blob/", Fault::Slow(80_000_000), usize::MAX);
+        let fault = format!("error=EIO:when={failing}");
+        let ended = pull_injected(&home, &hub, &cache, "fdatasync", &fault);
+        hub.clear();
+        assert_eq!(ended.code, 3, "{}", ended.stderr);
+        assert!(
+            ended
+                .stderr
+                .contains("the disk did not keep what was written to it"),
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(names(&cache.join(FOLDER).join("blobs")), Vec::<PathBuf>::new());
+        // What is in memory of it is not what is on the disk: of that, none is taken; what it kept before is.
+        let left = parts(&cache)
+            .iter()
+            .map(|part| part.metadata().unwrap().len())
+            .sum::<u64>();
+        assert!(
+            left >= kept && left < kept + LOST,
+            "{left} kept of a sync at {kept}"
+        );
+        let mark = hub.arrived();
+        run(pull(&home, &hub, &cache, &[])).expect(0);
+        model.assert_whole(&cache, "afterwards");
+        let sent = hub.bytes_sent_since(mark) as u64;
+        assert!(
+            sent >= 210_000_000 - left && sent <= 210_000_000 - kept + 2 * LOST,
+            "{sent} fetched"
+        );
+    }
 }
 
 /// A sector that does not read is as bad as one with a wrong byte: a repair and a pull fetch what it held.
@@ -272,21 +290,29 @@ fn a_failed_sync_counts_also_when_the_pull_is_interrupted() {
     }
 }
 
-/// A part that its disk does not give any more stops no pull for ever.
+/// What a disk does not give any more stops no pull for ever, and what lies before it is gone on from. One that gives it
+/// when it is asked again costs nothing.
 #[test]
-fn a_part_that_does_not_read_is_begun_anew() {
+fn a_part_that_does_not_read_goes_on_from_before_that() {
     let model = Model::of(&[21_000_000], 0);
-    let (home, hub) = (Home::new(), model.hub());
-    let cache = home.path().join("hub");
-    hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
-    let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
-    wait_for_part("some of it is there", &cache, 9_000_000);
-    kill(child);
-    hub.clear();
-    // The first few are those of the program's libraries, in another thread than that which reads what is there.
-    let mark = hub.arrived();
-    let ended = pull_injected(&home, &hub, &cache, "pread64", "error=EIO:when=20");
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
-    assert!(hub.bytes_sent_since(mark) >= 21_000_000, "nothing was hit");
-    assert_eq!(model.assert_whole(&cache, "afterwards"), Vec::<String>::new());
+    for (fault, least) in [("error=EIO:when=20", 0), ("error=EIO:when=20..22", 16_000_000)] {
+        let (home, hub) = (Home::new(), model.hub());
+        let cache = home.path().join("hub");
+        hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
+        let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
+        wait_for_part("some of it is there", &cache, 9_000_000);
+        kill(child);
+        hub.clear();
+        let (needed, mark) = model.start_of_next(&hub, &cache);
+        // A step and some are read before the one that fails, the first of them for the program's libraries.
+        let ended = pull_injected(&home, &hub, &cache, "pread64", fault);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let sent = hub.bytes_sent_since(mark) as u64;
+        let most = if least == 0 { needed } else { 18_000_000 };
+        assert!(
+            sent >= least && sent <= most,
+            "{fault}: {sent} fetched, {needed} needed"
+        );
+        assert_eq!(model.assert_whole(&cache, "afterwards"), Vec::<String>::new());
+    }
 }

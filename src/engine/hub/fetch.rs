@@ -15,6 +15,7 @@ use super::cache::RepoCache;
 use super::listing::Entry;
 use super::part::{ABANDONED, Part};
 use super::proven::ProvenLog;
+use super::repair::Held;
 use super::source::{Arriving, Failure, Source, Via, broken, wrong};
 use super::watch::{REDIALS, Watch};
 use crate::error::{At, Kind, Result};
@@ -52,6 +53,8 @@ pub(super) struct Fetcher {
     pub(super) counts: Arc<Counts>,
     pub(super) board: Arc<Board>,
     pub(super) proven: Arc<ProvenLog>,
+    /// What mending holds in memory.
+    pub(super) held: Arc<Held>,
     /// What happens to one file and is worth a line, for the one who waits.
     pub(super) notes: mpsc::UnboundedSender<String>,
     /// When it was last said that something is waited for.

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use rustix::io::Errno;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
@@ -85,8 +86,11 @@ pub(super) fn is_there(path: &Path, size: u64) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == size)
 }
 
+/// Times that a file is read which is right, and was touched meanwhile: other rights or another name take a moment.
+pub(super) const READS: u32 = 3;
+
 /// What the file at `path` looked like from before its first byte was read until after the last, when it has the size and
-/// hash that are stated; `None` when it has not, when it changed meanwhile, or when its disk has lost some of it.
+/// hash that are stated; `None` when it has not, when it changes all the time, or when its disk has lost some of it.
 ///
 /// # Errors
 /// When it cannot be read now, which says nothing about it.
@@ -94,31 +98,47 @@ pub(super) fn proven(path: &Path, oid: &Oid, size: u64) -> std::io::Result<Optio
     if !is_there(path, size) {
         return Ok(None);
     }
-    let file = files::open_through(path)?;
-    if keep(&file).is_err() {
-        return Ok(None);
-    }
     let look = |file: &File| Ok::<_, std::io::Error>(Look::of(&file.metadata()?));
-    let before = look(&file)?;
-    let mut hasher = Hasher::new(oid, size);
-    let read = match feed(&mut hasher, &file) {
-        Err(error) if is_lost(&error) => return Ok(None),
-        read => read?,
-    };
-    let is_right = read == size && hasher.hex() == oid.hex() && before == look(&file)?;
-    Ok(before.filter(|_| is_right))
+    for _ in 0..READS {
+        let file = files::open_through(path)?;
+        match keep(&file) {
+            Err(error) if is_unkept(&error) => return Ok(None),
+            kept => kept?,
+        }
+        let before = look(&file)?;
+        let mut hasher = Hasher::new(oid, size);
+        let read = match feed(&mut hasher, &file) {
+            Err(error) if is_lost(&error) => return Ok(None),
+            read => read?,
+        };
+        if read != size || hasher.hex() != oid.hex() {
+            return Ok(None);
+        }
+        if before == look(&file)? {
+            return Ok(before);
+        }
+    }
+    Ok(None)
 }
 
 /// Has a disk keep what was written to a file, before its first byte is hashed: what is only in memory may never arrive,
 /// and what is still mapped for writing changes no time of the file until it was written back (mmap(2), on disks).
 ///
 /// # Errors
-/// That of a disk which did not take it. A filesystem that cannot be asked has nothing to keep.
+/// That of a disk which did not take it, or could not be asked in time. A filesystem that has no such question, or not for
+/// whoever may only read, has nothing to keep.
 pub(super) fn keep(file: &File) -> std::io::Result<()> {
-    use rustix::io::Errno;
-    let needless = [Errno::INVAL, Errno::ROFS, Errno::NOSYS, Errno::OPNOTSUPP];
+    let needless = [
+        Errno::INVAL,
+        Errno::ROFS,
+        Errno::NOSYS,
+        Errno::OPNOTSUPP,
+        Errno::BADF,
+        Errno::PERM,
+        Errno::ACCESS,
+    ];
     match file.sync_data() {
-        Err(error) if Errno::from_io_error(&error).is_some_and(|error| needless.contains(&error)) => Ok(()),
+        Err(error) if is_one_of(&error, &needless) => Ok(()),
         kept => kept,
     }
 }
@@ -126,9 +146,16 @@ pub(super) fn keep(file: &File) -> std::io::Result<()> {
 /// Whether a disk says that it does not have what was written to it: a sector that does not read, or a checksum of the
 /// filesystem's own that does not fit (Btrfs and ZFS say EIO, XFS EUCLEAN or EBADMSG).
 pub(super) fn is_lost(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    let lost = [Errno::IO, Errno::UCLEAN, Errno::BADMSG];
-    Errno::from_io_error(error).is_some_and(|error| lost.contains(&error))
+    is_one_of(error, &[Errno::IO, Errno::UCLEAN, Errno::BADMSG])
+}
+
+/// Whether what was to be kept was not: as [`is_lost`], or it was taken before there was a place for it (NFS).
+pub(super) fn is_unkept(error: &std::io::Error) -> bool {
+    is_lost(error) || is_one_of(error, &[Errno::NOSPC, Errno::DQUOT])
+}
+
+fn is_one_of(error: &std::io::Error, errors: &[Errno]) -> bool {
+    Errno::from_io_error(error).is_some_and(|error| errors.contains(&error))
 }
 
 #[cfg(test)]

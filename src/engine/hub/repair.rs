@@ -7,20 +7,52 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::fetch::{Fetcher, Patience};
 use super::hash::{self, Bytes32, Hasher};
 use super::listing::Entry;
 use super::part::{self, read_record};
-use super::source::{self, Failure};
+use super::source::{self, Failure, Via};
 use super::watch::Watch;
 use crate::engine::files;
 use crate::error::{At, Kind, Result};
 use crate::units::hex;
 
-/// Most bytes that are held in memory; of a file with more that is bad, all comes again.
+/// Most bytes that are held in memory, of all files that are mended at once; of one that needs more, all comes again.
 const MOST: u64 = 256 << 20;
+/// Most bytes in a row that are bad where a disk or a copy went wrong: more are another file's.
+const MOST_IN_A_ROW: u64 = 16 << 20;
+
+/// Bytes that are held in memory, over all files.
+#[derive(Default)]
+pub(super) struct Held(AtomicU64);
+
+/// Some of them, until the file is mended.
+struct Share<'a> {
+    of: &'a Held,
+    bytes: u64,
+}
+
+impl Held {
+    fn share(&self) -> Share<'_> {
+        Share { of: self, bytes: 0 }
+    }
+}
+
+impl Share<'_> {
+    /// Takes so many more; `false` when there are no more.
+    fn take(&mut self, bytes: u64) -> bool {
+        self.bytes += bytes;
+        self.of.0.fetch_add(bytes, Ordering::Relaxed) + bytes <= MOST
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 /// A file that is read against its record.
 struct Damaged {
@@ -101,26 +133,34 @@ impl Fetcher {
         let damaged = Damaged::open(&place, &record, entry).filter(|_| !self.cache.is_link(entry));
         let Some(damaged) = damaged else { return Ok(0) };
         let mut counted = 0;
-        let Some(mended) = self.mended(entry, damaged, &mut counted).await? else {
+        let mut share = self.held.share();
+        let Some(mended) = self.mended(entry, damaged, &mut share, &mut counted).await? else {
             return Ok(counted);
         };
         let part = part::take_over(&self.cache, entry, &place, &record).at(Kind::Host, failed)?;
         let file = files::open_to_write(&part).at(Kind::Host, failed)?;
         let write = |(at, bytes): &Mended| file.write_all_at(bytes, *at);
-        mended.iter().try_for_each(write).at(Kind::Host, failed)?;
-        file.sync_data().at(Kind::Host, failed)?;
+        let written = mended.iter().try_for_each(write).and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            // It may look whole, and not be on the disk (fsync(2)).
+            let _ = part::remove(&part);
+            return Err(error).at(Kind::Host, failed);
+        }
         Ok(counted)
     }
 
-    /// What belongs where the file is bad; `None` when that is too much of it.
+    /// What belongs where the file is bad; `None` when that is too much of it, or does not come by ranges.
     async fn mended(
         &self,
         entry: &Entry,
         mut damaged: Damaged,
+        share: &mut Share<'_>,
         counted: &mut u64,
     ) -> Result<Option<Vec<Mended>>> {
         let failed = || format!("cannot repair `{}`", entry.path);
-        let (mut mended, mut held) = (Vec::new(), 0);
+        let (mut mended, mut in_a_row) = (Vec::new(), (0, 0));
+        // To fetch all of it costs no more than this.
+        let mut left = entry.size;
         let mut count = |to: u64| {
             self.counts.done.fetch_add(to - *counted, Ordering::Relaxed);
             *counted = to;
@@ -134,11 +174,14 @@ impl Fetcher {
                 Err(error) => return Err(error).at(Kind::Host, failed),
             };
             let from = damaged.at;
-            held += end - from;
-            if held > MOST {
+            let began = if in_a_row.1 == from { in_a_row.0 } else { from };
+            in_a_row = (began, end);
+            if end - began > MOST_IN_A_ROW || !share.take(end - from) {
                 return Ok(None);
             }
-            let bytes = self.patient_range(entry, from, end).await?;
+            let Some(bytes) = self.patient_range(entry, from, end, &mut left).await? else {
+                return Ok(None);
+            };
             if !damaged.fits(&bytes, end, digest) {
                 // The record is wrong, or what came is: the whole file's hash will say.
                 return Ok(None);
@@ -148,33 +191,55 @@ impl Fetcher {
         }
     }
 
-    async fn patient_range(&self, entry: &Entry, from: u64, to: u64) -> Result<Vec<u8>> {
+    /// A range's bytes; `None` where they do not come that way, and all of the file may.
+    ///
+    /// # Errors
+    /// What the whole file would fail with, too.
+    async fn patient_range(
+        &self,
+        entry: &Entry,
+        from: u64,
+        to: u64,
+        left: &mut u64,
+    ) -> Result<Option<Vec<u8>>> {
         let mut patience = Patience::new(from);
         let source = Arc::clone(&self.source);
         loop {
-            match self.range(&source, entry, from, to).await {
+            let failure = match self.range(&source, entry, (from, to), left).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(failure) => {
-                    let cause = failure.cause();
-                    let pause = patience.after(failure, from)?;
-                    if let Some(cause) = cause {
-                        self.say_at_times(&format!("`{}` waits and tries again: {cause}", entry.path));
-                    }
-                    tokio::time::sleep(pause).await;
-                }
+                Err(failure) => failure,
+            };
+            let (cause, is_of_the_way) = (failure.cause(), failure.is_of_the_way());
+            let pause = match patience.after(failure, from) {
+                Err(_) if is_of_the_way => return Ok(None),
+                pause => pause?,
+            };
+            if let Some(cause) = cause {
+                self.say_at_times(&format!("`{}` waits and tries again: {cause}", entry.path));
             }
+            tokio::time::sleep(pause).await;
         }
     }
 
+    /// As [`Self::patient_range`], once.
     async fn range(
         &self,
         source: &source::Source,
         entry: &Entry,
-        from: u64,
-        to: u64,
-    ) -> std::result::Result<Vec<u8>, Failure> {
-        // Over HTTP: a few MiB are not worth the store's way of doing it.
-        let mut arriving = source.open(entry, (from, to), None, source::Via::Http).await?;
+        (from, to): (u64, u64),
+        left: &mut u64,
+    ) -> std::result::Result<Option<Vec<u8>>, Failure> {
+        // Over HTTP where that is allowed: a few MiB are not worth the store's way of doing it.
+        let via = match source.via(entry) {
+            Via::Xet if !source.may_switch() => Via::Xet,
+            _ => Via::Http,
+        };
+        let mut arriving = source.open(entry, (from, to), None, via).await?;
+        // A server may send all that lies before, for each range.
+        let Some(less) = left.checked_sub(arriving.skip + (to - from)) else {
+            return Ok(None);
+        };
+        *left = less;
         let mut watch = Watch::new(source.idle());
         let want = usize::try_from(to - from).unwrap_or(usize::MAX);
         let mut bytes = Vec::with_capacity(want);
@@ -184,6 +249,6 @@ impl Fetcher {
             let chunk = chunk.ok_or_else(ended)?;
             bytes.extend_from_slice(&chunk[..chunk.len().min(want - bytes.len())]);
         }
-        Ok(bytes)
+        Ok(Some(bytes))
     }
 }

@@ -7,10 +7,12 @@
 //! Beside both lies `OID.OWNER.ahead`: the chunks that helpers wrote from the end (see `ahead`), each with its hash.
 //!
 //! Parts have owners, so that two pulls whose filesystem has no working locks (Lustre, some NFS) never write one file.
-//! The formats beside it are in `record`, a helper's chunk in `chunk`, whose a part is in `owner`.
+//! The formats beside it are in `record`, a helper's chunk in `chunk`, whose a part is in `owner`, what its disk has of it
+//! for sure in `durable`.
 //! Not in this module: where bytes come from (`fetch`).
 
 mod chunk;
+mod durable;
 mod owner;
 mod record;
 
@@ -18,13 +20,10 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
-
 pub(super) use chunk::PartChunk;
+use durable::Durable;
 use owner::adopt;
 pub(super) use owner::{ABANDONED, is_of_here, is_owned, owner, parts, remove, take_over};
 use record::{LINE, ahead_of, read_ahead, read_line, record_of, write_line};
@@ -32,7 +31,7 @@ pub(super) use record::{kept, read_record};
 
 use super::ahead::Recovered;
 use super::cache::{RepoCache, sync_dir};
-use super::hash::{Bytes32, Hasher, is_lost};
+use super::hash::{Bytes32, Hasher, is_lost, is_unkept, keep};
 use super::listing::Entry;
 use super::look::Look;
 use crate::engine::files;
@@ -40,14 +39,16 @@ use crate::error::{At, Error, Kind, Result};
 
 /// Bytes between two records: what a kill costs at most, for each file under way.
 pub(super) const STEP: u64 = 4 << 20;
-/// Bytes between two requests to the disk to keep what it has: what a power cut costs, about.
-const SYNC: u64 = 64 << 20;
 /// A slow stream is recorded this often.
 const OFTEN: Duration = Duration::from_secs(1);
 /// `TMPFS_MAGIC` of linux/magic.h.
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 /// Bytes read at a time.
 const READ: usize = 256 << 10;
+/// Times that a disk is asked for bytes which it does not give: a server of files that is begun anew says `EIO` too.
+const READS: u32 = 3;
+/// Time between two of them.
+const READ_AGAIN: Duration = Duration::from_millis(200);
 
 /// An unfinished file.
 pub(super) struct Part {
@@ -57,10 +58,7 @@ pub(super) struct Part {
     hasher: Hasher,
     at: u64,
     recorded: (u64, Instant),
-    synced: u64,
-    syncing: Option<JoinHandle<()>>,
-    /// Set by a sync that failed: the disk may have lost what the record proves.
-    lost: Arc<AtomicBool>,
+    durable: Durable,
     /// In memory, where there is nothing to reserve and nothing to sync.
     in_memory: bool,
     recovered: Vec<Recovered>,
@@ -76,7 +74,7 @@ impl Part {
         let failed = || format!("cannot write `{}`", path.display());
         let part = match Self::resumed(&path, entry) {
             Err(error) if is_lost(&error) => {
-                // What its disk does not give any more would stop every pull: it begins anew, elsewhere on the disk.
+                // Nothing tells what its disk has of it, and it would stop every pull: it begins anew.
                 remove(&path).at(Kind::Host, failed)?;
                 Self::resumed(&path, entry)
             }
@@ -98,14 +96,13 @@ impl Part {
         let record = record_of(path);
         owner::unshare(&record)?;
         let record = open(&record)?;
+        let in_memory = rustix::fs::fstatfs(&file).is_ok_and(|at| at.f_type == TMPFS);
         let mut part = Self {
             hasher: Hasher::new(&entry.oid, entry.size),
             at: 0,
             recorded: (0, Instant::now()),
-            synced: 0,
-            syncing: None,
-            lost: Arc::default(),
-            in_memory: rustix::fs::fstatfs(&file).is_ok_and(|at| at.f_type == TMPFS),
+            durable: Durable::new(path, entry.size, in_memory),
+            in_memory,
             recovered: Vec::new(),
             path: path.to_owned(),
             file,
@@ -123,11 +120,16 @@ impl Part {
         (&self.record)
             .take(length / 1024 * LINE as u64 + 4096)
             .read_to_end(&mut lines)?;
-        let mut buffer = if lines.is_empty() {
-            Vec::new()
-        } else {
-            vec![0; READ]
-        };
+        let mut buffer = Vec::new();
+        if !lines.is_empty() {
+            // What was written before a kill may be in memory only, and a disk says once that it did not take it.
+            match keep(&self.file) {
+                // Nothing tells how much of it that is.
+                Err(error) if is_unkept(&error) => lines.clear(),
+                kept => kept?,
+            }
+            buffer = vec![0; READ];
+        }
         let mut kept = 0;
         let mut hasher = self.hasher.clone();
         for line in lines.chunks_exact(LINE) {
@@ -135,14 +137,10 @@ impl Part {
             if place <= self.at || place > length {
                 break;
             }
-            let mut at = self.at;
-            while at < place {
-                let want = usize::try_from(place - at)
-                    .unwrap_or(usize::MAX)
-                    .min(buffer.len());
-                self.file.read_exact_at(&mut buffer[..want], at)?;
-                hasher.update(&buffer[..want]);
-                at += want as u64;
+            match self.hash(&mut hasher, &mut buffer, place) {
+                // What lies before a place that does not read is as good as ever.
+                Err(error) if is_lost(&error) => break,
+                read => read?,
             }
             if hasher.digest() != digest {
                 break;
@@ -157,7 +155,26 @@ impl Part {
         self.record.set_len(kept)?;
         io::Seek::seek(&mut self.record, io::SeekFrom::Start(kept))?;
         self.recorded.0 = self.at;
-        self.synced = self.at;
+        self.durable.begin(self.at);
+        Ok(())
+    }
+
+    /// Hashes what lies between here and `to`.
+    fn hash(&self, hasher: &mut Hasher, buffer: &mut [u8], to: u64) -> io::Result<()> {
+        let mut at = self.at;
+        while at < to {
+            let want = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
+            let mut reads = 1;
+            while let Err(error) = self.file.read_exact_at(&mut buffer[..want], at) {
+                if !is_lost(&error) || reads == READS {
+                    return Err(error);
+                }
+                reads += 1;
+                std::thread::sleep(READ_AGAIN);
+            }
+            hasher.update(&buffer[..want]);
+            at += want as u64;
+        }
         Ok(())
     }
 
@@ -220,19 +237,24 @@ impl Part {
     /// Writes and hashes bytes.
     ///
     /// # Errors
-    /// [`Kind::Host`] when the disk refuses; what was there before is kept.
+    /// [`Kind::Host`] when the disk refuses, or refused before; what it has for sure is kept.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self.file.write_all_at(bytes, self.at);
-        written.map_err(|error| self.cannot(&error))?;
+        let checked = self.durable.check();
+        let written = checked.and_then(|()| self.file.write_all_at(bytes, self.at));
+        if let Err(error) = written {
+            // A server of files may say only now that it has no room for what came before.
+            if !self.in_memory && self.file.sync_data().is_err() {
+                self.durable.cut_back();
+            }
+            return Err(self.cannot(&error));
+        }
         self.hasher.update(bytes);
         self.at += bytes.len() as u64;
         let (last, when) = self.recorded;
         if self.at - last >= STEP || when.elapsed() >= OFTEN {
             self.record()?;
         }
-        if self.at - self.synced >= SYNC && !self.in_memory {
-            self.sync()?;
-        }
+        self.durable.reached(self.at);
         Ok(())
     }
 
@@ -245,43 +267,10 @@ impl Part {
             return Ok(());
         }
         let line = write_line(self.at, self.hasher.digest());
-        let written = self.record.write_all(&line);
+        let checked = self.durable.check();
+        let written = checked.and_then(|()| self.record.write_all(&line));
         written.map_err(|error| self.cannot(&error))?;
         self.recorded = (self.at, Instant::now());
-        Ok(())
-    }
-
-    /// Has the disk keep what it has, while more comes. Through an open file of its own: a system tells each of a failure
-    /// once (`errseq_t` of Linux), and the one that syncs the whole file must be told too.
-    ///
-    /// # Errors
-    /// [`Kind::Host`] when the disk refused before.
-    fn sync(&mut self) -> Result<()> {
-        if self.syncing.as_ref().is_some_and(|task| !task.is_finished()) {
-            return Ok(());
-        }
-        self.check_kept().map_err(|error| self.cannot(&error))?;
-        self.synced = self.at;
-        // Where that cannot be opened now, the last sync does all of it.
-        if let Ok(file) = files::open_to_write(&self.path) {
-            let (lost, path) = (Arc::clone(&self.lost), self.path.clone());
-            let sync = move || {
-                if file.sync_data().is_err() {
-                    lost.store(true, Ordering::SeqCst);
-                    // At once: whoever went on from it would be told nothing any more.
-                    let _ = remove(&path);
-                }
-            };
-            self.syncing = Some(tokio::task::spawn_blocking(sync));
-        }
-        Ok(())
-    }
-
-    /// The failure of an earlier sync: what a disk did not take then it is not asked for again.
-    fn check_kept(&self) -> io::Result<()> {
-        if self.lost.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the disk did not keep what was written to it"));
-        }
         Ok(())
     }
 
@@ -303,7 +292,8 @@ impl Part {
     /// [`Kind::Host`] when the disk refuses.
     pub(super) fn restart(&mut self, entry: &Entry) -> Result<()> {
         self.hasher = Hasher::new(&entry.oid, entry.size);
-        (self.at, self.synced) = (0, 0);
+        self.at = 0;
+        self.durable.begin(0);
         self.recorded = (0, Instant::now());
         let _ = std::fs::remove_file(ahead_of(&self.path));
         let emptied = self
@@ -335,9 +325,8 @@ impl Part {
             .set_permissions(Permissions::from_mode(0o644))
             .at(Kind::Host, failed)?;
         self.file.set_len(self.at).at(Kind::Host, failed)?;
-        if let Err(error) = self.file.sync_all().and_then(|()| self.check_kept()) {
-            // Pages that a disk did not take may be gone, and a second sync would not say so (fsync(2)).
-            let _ = remove(&self.path);
+        if let Err(error) = self.file.sync_all().and_then(|()| self.durable.check()) {
+            self.durable.cut_back();
             return Err(error).at(Kind::Host, failed);
         }
         let proven = self.look().at(Kind::Host, failed)?;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::super::hash::{Hasher, keep};
+use super::super::hash::{Hasher, READS, is_unkept, keep};
 use super::super::listing::Entry;
 use super::super::look::Look;
 use super::super::tensors;
@@ -107,21 +107,30 @@ impl Work {
         }
     }
 
-    /// What a file looks like, and what is wrong with its bytes.
+    /// What a file looks like, and what is wrong with its bytes. One that is right and was touched meanwhile, by other
+    /// rights or another name, is read again.
     fn read(&self, entry: &Entry) -> std::io::Result<(Option<Look>, Option<String>)> {
         let path = self.snapshot.join(&entry.path);
-        let mut file = files::open_through(&path)?;
-        let kept = keep(&file);
         let look = |meta: std::io::Result<Metadata>| meta.ok().as_ref().and_then(Look::of);
-        let before = look(file.metadata());
-        let why = match kept.and_then(|()| self.wrong(&path, &mut file, entry)) {
-            Ok(why) => why,
-            Err(error) => Some(error.to_string()),
-        };
-        if before != look(file.metadata()) {
-            return Ok((None, Some("it changed while it was read".to_owned())));
+        for _ in 0..READS {
+            let mut file = files::open_through(&path)?;
+            let kept = keep(&file);
+            let before = look(file.metadata());
+            let why = match kept.and_then(|()| self.wrong(&path, &mut file, entry)) {
+                Ok(why) => why,
+                Err(error) if is_unkept(&error) => Some(error.to_string()),
+                // That it cannot be read now says nothing about it.
+                Err(error) => return Ok((None, Some(error.to_string()))),
+            };
+            if before == look(file.metadata()) {
+                return Ok((before, why));
+            }
+            if why.is_some() {
+                break;
+            }
+            self.done.fetch_sub(entry.size, Ordering::Relaxed);
         }
-        Ok((before, why))
+        Ok((None, Some("it changed while it was read".to_owned())))
     }
 
     /// What is wrong with a file's bytes; `None` when nothing is.
