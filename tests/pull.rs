@@ -319,6 +319,51 @@ fn locked(files: &BTreeMap<String, RepoFile>) -> Vec<serde_json::Value> {
     files.iter().map(file).collect()
 }
 
+/// What was pulled to a lock is a part of a repository that has more: offline, too, it is what a lock states, or refused.
+#[test]
+fn offline_a_part_is_what_a_lock_states_or_is_refused() {
+    let mut all = with_code();
+    let more = RepoFile {
+        bytes: b"more".to_vec(),
+        large: false,
+    };
+    all.insert("more.txt".to_owned(), more);
+    let hub = Hub::new(REPO, all);
+    let to_lock = ["pull", "--to-lock", "--endpoint", &hub.endpoint];
+    let home = Home::new();
+    lock(&home, &hub, &json!(locked(&with_code())));
+    home.run(&to_lock).expect(0);
+    let home = home.with("HF_HUB_OFFLINE", "1");
+    home.run(&to_lock).expect(0);
+    let commit = hub.commit();
+    let code = "holds code that nothing here knows: `modeling_evil.py`";
+    lock(&home, &hub, &json!(locked(&small_model())));
+    let asks: [(&[&str], &str); 2] = [
+        (
+            &["pull", REPO, "--revision", commit, "--endpoint", &hub.endpoint],
+            code,
+        ),
+        (
+            &to_lock,
+            "`modeling_evil.py` of lab/tiny-r1 is here and not in the lock",
+        ),
+    ];
+    for (args, why) in asks {
+        let run = home.run(args).expect(6);
+        assert!(run.stderr.contains(why), "{}", run.stderr);
+    }
+    let mut other = with_code();
+    other.get_mut("config.json").unwrap().bytes[0] ^= 1;
+    lock(&home, &hub, &json!(locked(&other)));
+    let run = home.run(&to_lock).expect(6);
+    assert!(
+        run.stderr
+            .contains("`config.json` of lab/tiny-r1 is not what is locked"),
+        "{}",
+        run.stderr
+    );
+}
+
 #[test]
 fn what_a_lock_states_comes_and_nothing_else() {
     let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));
@@ -735,7 +780,8 @@ fn what_only_an_older_commit_had_is_removed_from_a_directory() {
         large: false,
     };
     older.insert("chat_template.jinja".to_owned(), template.clone());
-    older.insert("notes/old.txt".to_owned(), template);
+    older.insert("notes/old.txt".to_owned(), template.clone());
+    older.insert("notes/theirs.txt".to_owned(), template);
     let (home, old, new) = (
         Home::new(),
         Hub::new(REPO, older.clone()),
@@ -743,6 +789,9 @@ fn what_only_an_older_commit_had_is_removed_from_a_directory() {
     );
     let dir = home.path().join("mine");
     let to = ["--local-dir", dir.to_str().unwrap()];
+    // One of them was there before: a pull proves it, and it stays whose it is.
+    std::fs::create_dir_all(dir.join("notes")).unwrap();
+    std::fs::write(dir.join("notes/theirs.txt"), "{{ old }}\n").unwrap();
     pull(&home, &old, &to).expect(0);
     // As if it had been another commit.
     let earlier = "b".repeat(40);
@@ -760,6 +809,7 @@ fn what_only_an_older_commit_had_is_removed_from_a_directory() {
     );
     let mut expected = bytes(&small_model());
     expected.insert("notes/old.txt".to_owned(), b"mine now\n".to_vec());
+    expected.insert("notes/theirs.txt".to_owned(), b"{{ old }}\n".to_vec());
     assert_eq!(directory(&dir), expected);
     home.run(&["weights", "verify", to[0], to[1]]).expect(0);
 }

@@ -614,11 +614,12 @@ fn what_cannot_be_mended_cheaply_comes_anew() {
     std::fs::write(&shard, vec![7; SIZE]).unwrap();
     again(SIZE + (21 << 20));
     hub.fault("blob/", Fault::IgnoreRange, usize::MAX);
-    for at in [9_000_000, 18_000_000, 38_000_000] {
+    for at in [20_000_000, 25_000_000, 30_000_000, 34_000_000, 38_000_000] {
         rot(&shard, at);
     }
-    // The first comes so, for two no more is sent than for all of it, and then all of it comes.
-    again(2 * SIZE + (8 << 20));
+    // The first comes so, the second would come to more than all of it does, and then all of it comes. What is on its way
+    // when a connection is closed is sent, too.
+    again(2 * SIZE + (24 << 20));
 }
 
 /// A selection beside a damaged file does not make that be forgotten.

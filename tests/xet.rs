@@ -232,6 +232,27 @@ fn a_store_that_does_not_answer_is_left_for_http() {
     assert_whole(&home, &hub);
 }
 
+/// Who wants the store alone gets what is bad of a file from there, too.
+#[test]
+fn what_is_bad_comes_the_way_that_was_asked_for() {
+    let (store, hub, home) = (Store::start(), Hub::new(REPO, files()), Home::new());
+    hub.xet(&store.url, store.upload(&files()));
+    pull(&home, &hub, &[]).expect(0);
+    let shard = snapshot(&home, &hub)
+        .join("a.safetensors")
+        .canonicalize()
+        .unwrap();
+    let mut bytes = std::fs::read(&shard).unwrap();
+    bytes[5_000_000] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    let args = ["--transport", "xet", "--format", "json"];
+    let report = pull(&home, &hub, &args).expect(0).json();
+    let fetched = report["steps"][0]["outcome"]["fetched_bytes"].as_u64().unwrap();
+    assert!(fetched > 0 && fetched < 9_000_000, "{fetched}");
+    assert_whole(&home, &hub);
+    assert_eq!(from_cdn(&hub), 0, "something came over HTTP");
+}
+
 #[test]
 fn a_killed_pull_from_the_store_goes_on_where_it_was() {
     let (store, hub, home) = (Store::start(), Hub::new(REPO, files()), Home::new());

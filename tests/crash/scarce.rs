@@ -171,3 +171,42 @@ fn a_check_needs_no_right_to_write() {
         ended.stderr
     );
 }
+
+/// Whoever may only read a cache is not stopped by what a backup or other rights changed of its files: their sizes and times
+/// say what was proven.
+#[test]
+fn a_cache_that_may_only_be_read_is_taken_as_it_was_proven() {
+    let model = Model::of(&[9_000_000], 3);
+    let (home, hub) = (Home::new(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
+    run(pull(&home, &hub, &disk.at, &[])).expect(0);
+    let blob = disk
+        .at
+        .join(FOLDER)
+        .join("blobs")
+        .join(&model.oids["model-0.safetensors"]);
+    let read_only = |flag: &str| {
+        let options = format!("remount,{flag}");
+        let args = ["-o", &options, disk.at.to_str().unwrap()];
+        support::must_run("mount", &args, "these tests need root");
+    };
+    std::fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    read_only("ro");
+    let mut told = home.command(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"]);
+    told.env("HF_HUB_CACHE", &disk.at);
+    let ended = run(told).expect(0);
+    assert!(
+        ended
+            .stderr
+            .contains("cannot be written to: no byte of it was read again"),
+        "{}",
+        ended.stderr
+    );
+    // One that was written to is not taken for what was proven.
+    read_only("rw");
+    let file = std::fs::File::options().write(true).open(&blob).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 5_000_000).unwrap();
+    drop(file);
+    read_only("ro");
+    run(pull(&home, &hub, &disk.at, &[])).expect(3);
+}

@@ -151,7 +151,7 @@ impl Fetcher {
                 Next::End if part.hex() == entry.oid.hex() => {
                     let place = self.cache.place(entry);
                     if let Some(look) = part.publish(&place, &self.cache.record(entry))? {
-                        self.proven.note(&place, entry, look);
+                        self.proven.note_brought(&place, entry, look);
                     }
                     return Ok(());
                 }

@@ -77,6 +77,9 @@ pub(super) struct Proven {
     /// `st_ctime`, which no program sets at will. A change of rights or of names changes it too.
     #[serde(default)]
     changed_ns: i64,
+    /// A pull wrote it, and did not find it there.
+    #[serde(default)]
+    brought: bool,
 }
 
 /// A snapshot that is about to be one.
@@ -106,6 +109,12 @@ impl Manifest {
             extent: Extent::Unknown,
             files: Vec::new(),
         }
+    }
+
+    /// Whether a pull wrote what `look` is of, as far as this manifest tells.
+    pub(super) fn is_brought(&self, path: &str, look: &Look) -> bool {
+        let mut files = self.files.iter();
+        files.any(|file| file.path == path && file.brought && file.is(look))
     }
 
     /// Adds what was proven of the commit before, as far as it is there. When that was the whole of it, and all of
@@ -161,7 +170,14 @@ impl Proven {
             modified_ns: look.modified_ns,
             inode: look.inode,
             changed_ns: look.changed_ns,
+            brought: false,
         }
+    }
+
+    /// The same, and whether a pull wrote it.
+    pub(super) fn brought(mut self, brought: bool) -> Self {
+        self.brought = brought;
+        self
     }
 
     /// Whether it looked so when it was proven.
@@ -225,7 +241,16 @@ impl RepoCache {
         tidy::tidy(self, entries);
         let snapshot = self.snapshot(commit);
         self.settle(&snapshot, entries)?;
-        let proven: Result<Vec<Proven>> = entries.iter().map(|entry| self.prove(log, entry)).collect();
+        let before = self.manifest(commit);
+        let proven = entries.iter().map(|entry| {
+            let look = self.prove(log, entry)?;
+            let brought = log.is_brought(&self.place(entry), entry, &look)
+                || before
+                    .as_ref()
+                    .is_some_and(|before| before.is_brought(&entry.path, &look));
+            Ok(Proven::new(entry, &look).brought(brought))
+        });
+        let proven: Result<Vec<Proven>> = proven.collect();
         let mut manifest = Manifest {
             schema: SCHEMA.to_owned(),
             repo: repo.to_owned(),
@@ -234,7 +259,7 @@ impl RepoCache {
             extent,
             files: proven?,
         };
-        if let Some(before) = self.manifest(commit).filter(|_| extent != Extent::Whole) {
+        if let Some(before) = before.filter(|_| extent != Extent::Whole) {
             manifest.add(before, &snapshot);
         }
         self.write_manifest(&manifest)?;
@@ -254,12 +279,12 @@ impl RepoCache {
         Ok(())
     }
 
-    /// A file that is in its place, as it was proven. Whoever wrote to it since, in a directory that is his own, changed
+    /// What a file that is in its place looked like while it was proven. Whoever wrote to it since, in a directory that is his own, changed
     /// what was proven: it is not enough that it is there.
-    fn prove(&self, log: &ProvenLog, entry: &Entry) -> Result<Proven> {
+    fn prove(&self, log: &ProvenLog, entry: &Entry) -> Result<Look> {
         let place = self.place(entry);
-        let look = match log.knows(&place, entry) {
-            Some(look) => look,
+        match log.knows(&place, entry) {
+            Some(look) => Ok(look),
             None => hash::proven(&place, &entry.oid, entry.size)
                 .at(Kind::Host, || format!("cannot read `{}`", place.display()))?
                 .ok_or_else(|| {
@@ -269,12 +294,11 @@ impl RepoCache {
                     )
                     .cause(format!("something else writes to `{}`", place.display()))
                     .hint("end that, and pull again: what is right is not fetched again")
-                })?,
-        };
-        Ok(Proven::new(entry, &look))
+                }),
+        }
     }
 
-    /// Removes from a directory what pulls of other commits brought, as long as nobody changed it, and `entries` do not
+    /// Removes from a directory what pulls of other commits wrote, as long as nobody changed it, and `entries` do not
     /// have: an engine takes what is there (a chat template, say) for the model's. Returns the paths.
     pub(super) fn remove_stale(&self, repo: &str, commit: &str, entries: &[Entry]) -> Result<Vec<String>> {
         let mut removed = Vec::new();
@@ -286,7 +310,11 @@ impl RepoCache {
             let Some(manifest) = self.manifest(&other).filter(|known| known.repo == repo) else {
                 continue;
             };
-            for file in manifest.files.iter().filter(|file| !is_kept(file)) {
+            for file in manifest
+                .files
+                .iter()
+                .filter(|file| file.brought && !is_kept(file))
+            {
                 let Some(entry) = file.entry() else { continue };
                 self.check_place(&entry)?;
                 let path = self.place(&entry);

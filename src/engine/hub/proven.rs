@@ -28,6 +28,9 @@ struct Line {
     /// Below the repository.
     place: PathBuf,
     oid: String,
+    /// A pull wrote it, and did not find it there.
+    #[serde(default)]
+    brought: bool,
     #[serde(flatten)]
     look: Look,
 }
@@ -112,12 +115,29 @@ impl ProvenLog {
         place.strip_prefix(root).unwrap_or(place).to_owned()
     }
 
+    /// Whether a pull wrote what `look` is of.
+    pub(super) fn is_brought(&self, place: &Path, entry: &Entry, look: &Look) -> bool {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines.get(&self.key(place));
+        line.is_some_and(|line| line.brought && line.oid == entry.oid.hex() && line.look.has_bytes_of(look))
+    }
+
     /// Notes that the file at `place` is `entry`, and what it looked like while it was proven. A line that cannot be
     /// written costs a hash some day.
     pub(super) fn note(&self, place: &Path, entry: &Entry, look: Look) {
+        self.write(place, entry, look, self.is_brought(place, entry, &look));
+    }
+
+    /// As [`Self::note`], of a file that this pull wrote.
+    pub(super) fn note_brought(&self, place: &Path, entry: &Entry, look: Look) {
+        self.write(place, entry, look, true);
+    }
+
+    fn write(&self, place: &Path, entry: &Entry, look: Look, brought: bool) {
         let line = Line {
             place: self.key(place),
             oid: entry.oid.hex().to_owned(),
+            brought,
             look,
         };
         let Ok(mut text) = serde_json::to_string(&line) else {

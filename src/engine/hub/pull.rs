@@ -11,7 +11,7 @@ use super::board::Board;
 use super::cache::RepoCache;
 use super::fetch::Fetcher;
 use super::listing::Entry;
-use super::manifest::{Extent, Proven, Publication, check_snapshot, pulled, unchanged, untouched};
+use super::manifest::{Extent, Manifest, Proven, Publication, check_snapshot, pulled, unchanged, untouched};
 use super::progress::{Shown, run};
 use super::proven::ProvenLog;
 use super::source::{Limit, Source};
@@ -45,7 +45,17 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     let wanted = wanted(step, found, options).await?;
     check_wanted(step, &wanted)?;
     name(step, &wanted, events);
-    let (cache, lock) = hold(cache, repo, events).await?;
+    let (cache, lock) = match hold(cache.clone(), repo, events).await {
+        Ok(held) => held,
+        Err(error) => {
+            let found = proven(step, &cache, &wanted.commit, When::Unheld)?.ok_or(error)?;
+            events.note(format!(
+                "`{}` cannot be written to: no byte of it was read again",
+                destination(step)
+            ));
+            return Ok(found);
+        }
+    };
     // Another's pull may have had the lock.
     claim::check(step)?;
     if let Some(found) = proven(step, &cache, &wanted.commit, When::Held)? {
@@ -123,6 +133,13 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
     if let Some(found) = found.flatten() {
         return Ok(found);
     }
+    // A part may be all that is wanted: then it is what was asked for, too.
+    if let Some(manifest) = cache
+        .commit(&step.revision)
+        .and_then(|commit| cache.manifest(&commit))
+    {
+        check_allowed(step, &manifest)?;
+    }
     if step.local_dir.is_some() {
         let text = format!("`{}` does not hold a proven {}", destination(step), step.repo);
         return Err(Error::new(Kind::Hub, text).hint(UNSET));
@@ -167,6 +184,8 @@ enum When {
     Before,
     /// While they are.
     Held,
+    /// When they cannot be: what may only be read is not made right here.
+    Unheld,
     /// When no hub is asked.
     Offline,
 }
@@ -184,41 +203,21 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> R
     if manifest.extent != Extent::Whole
         || !is_listed
         || !manifest.files.iter().all(|file| match when {
-            When::Offline => unchanged(&snapshot, file),
+            When::Offline | When::Unheld => unchanged(&snapshot, file),
             When::Before | When::Held => untouched(&snapshot, file),
         })
     {
         return Ok(None);
     }
-    let code = step
-        .code
-        .check(repo, manifest.files.iter().map(|file| &*file.path));
-    match code {
+    match check_allowed(step, &manifest) {
         // Perhaps what is wanted now leaves it out: the listing says.
-        Err(_) if when != When::Offline => return Ok(None),
-        code => code?,
-    }
-    if let Some(locked) = &step.locked {
-        plan::check_locked(repo, locked, |path| {
-            let file = manifest.files.iter().find(|file| file.path == path)?;
-            Some((file.size, &*file.oid))
-        })?;
-        let is_locked = |file: &Proven| locked.iter().any(|locked| locked.path == file.path);
-        if let Some(file) = manifest.files.iter().find(|file| !is_locked(file)) {
-            return Err(Error::new(
-                Kind::Integrity,
-                format!("`{}` of {repo} is here and not in the lock", file.path),
-            )
-            .cause("an earlier pull fetched more than the lock states")
-            .hint(format!(
-                "dsr1 weights rm {repo} --yes, then pull again; or --local-dir"
-            )));
-        }
+        Err(_) if when == When::Before || when == When::Held => return Ok(None),
+        allowed => allowed?,
     }
     // Said under the lock only: a pull of another commit may be at work.
     if !claim::says(cache, repo, commit) {
         match when {
-            When::Before => return Ok(None),
+            When::Before | When::Unheld => return Ok(None),
             When::Held => claim::claim(cache, repo, Some(commit))?,
             When::Offline => {}
         }
@@ -227,6 +226,30 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> R
         cache.point(revision, commit)?;
     }
     Ok(Some(pulled(repo, revision, &snapshot, &manifest, 0)))
+}
+
+/// Refuses what is here where it is not what may come: code that nothing knows, or anything that a lock does not state.
+fn check_allowed(step: &PullSnapshot, manifest: &Manifest) -> Result<()> {
+    let repo = &step.repo;
+    step.code
+        .check(repo, manifest.files.iter().map(|file| &*file.path))?;
+    let Some(locked) = &step.locked else { return Ok(()) };
+    plan::check_locked(repo, locked, |path| {
+        let file = manifest.files.iter().find(|file| file.path == path)?;
+        Some((file.size, &*file.oid))
+    })?;
+    let is_locked = |file: &&Proven| locked.iter().any(|locked| locked.path == file.path);
+    let Some(file) = manifest.files.iter().find(|file| !is_locked(file)) else {
+        return Ok(());
+    };
+    Err(Error::new(
+        Kind::Integrity,
+        format!("`{}` of {repo} is here and not in the lock", file.path),
+    )
+    .cause("an earlier pull fetched more than the lock states")
+    .hint(format!(
+        "dsr1 weights rm {repo} --yes, then pull again; or --local-dir"
+    )))
 }
 
 fn fetcher(

@@ -63,7 +63,7 @@ pub(super) fn copy_twins(cache: &RepoCache, entries: &[Entry], log: &ProvenLog) 
         };
         std::fs::rename(&temporary, &place).at(Kind::Host, failed)?;
         if let Some(look) = Look::at(&place).filter(|look| look.has_bytes_of(&copy)) {
-            log.note(&place, entry, look);
+            log.note_brought(&place, entry, look);
         }
         cache::sync_dir(place.parent().unwrap_or(&place))?;
     }

@@ -85,7 +85,11 @@ impl Checked<'_> {
             )
             .cause("it changed after it was read")
         })?;
-        Ok(Proven::new(file, &now))
+        let brought = log.is_brought(&place, file, &now)
+            || self
+                .before
+                .is_some_and(|before| before.is_brought(&file.path, &now));
+        Ok(Proven::new(file, &now).brought(brought))
     }
 }
 
