@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 
@@ -180,4 +180,44 @@ fn a_pull_in_another_container_is_not_taken_for_dead() {
     }
     run(pull(&home, &hub, &cache, &[])).expect(0);
     assert_eq!(model.assert_whole(&cache, "at the end"), Vec::<String>::new());
+}
+
+/// A container that is begun anew in another one's place, on a filesystem without locks: what that one had is not fetched
+/// again once it is sure that nobody writes to it.
+#[test]
+fn what_a_container_had_a_moment_ago_is_waited_for_and_taken() {
+    const SIZE: u64 = 150_000_000;
+    let model = Model::of(&[150_000_000], 1);
+    let (home, hub) = (Home::new(), model.hub());
+    let cache = home.path().join("hub");
+    hub.fault("blob/", Fault::Slow(60_000_000), usize::MAX);
+    let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
+    wait_for_part("more than a kill may cost is there", &cache, 100_000_000);
+    kill(child);
+    hub.clear();
+    // As one that ran elsewhere calls it.
+    let left = parts(&cache).remove(0);
+    let name = left.file_name().unwrap().to_str().unwrap();
+    let elsewhere = format!("{}.pod-0123456789ab-0123456789ab.7-7.part", &name[..64]);
+    let elsewhere = left.with_file_name(elsewhere);
+    for kind in ["record", "part"] {
+        std::fs::rename(left.with_extension(kind), elsewhere.with_extension(kind)).unwrap();
+    }
+    // Two minutes are long for a test.
+    let part = std::fs::File::options().write(true).open(&elsewhere).unwrap();
+    part.set_modified(SystemTime::now() - Duration::from_secs(110))
+        .unwrap();
+    let (needed, mark) = model.start_of_next(&hub, &cache);
+    assert!(needed < SIZE - 90_000_000, "{needed}");
+    let mut told = home.command(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"]);
+    told.env("HF_HUB_CACHE", &cache);
+    let ended = run(injected(&told, "flock", "error=ENOLCK", &[])).expect(0);
+    assert!(
+        ended.stderr.contains("of it and may be gone: waiting 1"),
+        "{}",
+        ended.stderr
+    );
+    let sent = hub.bytes_sent_since(mark) as u64;
+    assert!(sent <= needed, "{sent} fetched, {needed} allowed");
+    model.assert_whole(&cache, "afterwards");
 }

@@ -12,6 +12,7 @@ use super::cache::RepoCache;
 use super::fetch::Fetcher;
 use super::listing::Entry;
 use super::manifest::{Extent, Manifest, Proven, Publication, check_snapshot, pulled, unchanged, untouched};
+use super::part::wait_for_silence;
 use super::progress::{Shown, run};
 use super::proven::ProvenLog;
 use super::source::{Limit, Source};
@@ -61,6 +62,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     if let Some(found) = proven(step, &cache, &wanted.commit, When::Held)? {
         return Ok(found);
     }
+    wait_for_silence(&cache, &wanted.entries, events).await;
     check_space(
         step,
         missing_bytes(&cache, &wanted.entries),

@@ -7,14 +7,15 @@
 //! Beside both lies `OID.OWNER.ahead`: the chunks that helpers wrote from the end (see `ahead`), each with its hash.
 //!
 //! Parts have owners, so that two pulls whose filesystem has no working locks (Lustre, some NFS) never write one file.
-//! The formats beside it are in `record`, a helper's chunk in `chunk`, whose a part is in `owner`, what its disk has of it
-//! for sure in `durable`.
+//! The formats beside it are in `record`, a helper's chunk in `chunk`, whose a part is in `owner` and `silence`, what its
+//! disk has of it for sure in `durable`.
 //! Not in this module: where bytes come from (`fetch`).
 
 mod chunk;
 mod durable;
 mod owner;
 mod record;
+mod silence;
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -28,6 +29,7 @@ use owner::adopt;
 pub(super) use owner::{ABANDONED, is_of_here, is_owned, owner, parts, remove, take_over};
 use record::{LINE, ahead_of, read_ahead, read_line, record_of, write_line};
 pub(super) use record::{kept, read_record};
+pub(super) use silence::wait_for_silence;
 
 use super::ahead::Recovered;
 use super::cache::{RepoCache, sync_dir};

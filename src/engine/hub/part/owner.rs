@@ -198,6 +198,11 @@ fn is_ours(part: &Path, us: u32) -> bool {
     is_single && is_file(part) && beside.iter().all(|path| is_file(path))
 }
 
+/// As [`is_ours`], for whoever has not asked who we are there.
+pub(super) fn is_ours_here(part: &Path) -> bool {
+    probe(part).is_ok_and(|us| is_ours(part, us.uid()))
+}
+
 /// Whether only its owner can write to a file. What others may have open is copied: they must not write into what was
 /// hashed. Some volumes give every file to a group (`fsGroup` of Kubernetes), or to all (SMB).
 fn is_private(meta: &Metadata) -> bool {
@@ -256,10 +261,14 @@ pub(in crate::engine::hub) fn is_of_here(cache: &RepoCache, owner: &str, path: &
 
 /// Whether nobody wrote to a file for so long, by the clock of its filesystem: the server's, where several hosts share
 /// one, whatever theirs say.
-fn is_older(path: &Path, age: Duration) -> bool {
+fn is_older(path: &Path, least: Duration) -> bool {
+    age(path).is_some_and(|age| age >= least)
+}
+
+/// How long nobody wrote to a file, by that clock.
+pub(super) fn age(path: &Path) -> Option<Duration> {
     let changed = std::fs::symlink_metadata(path).and_then(|meta| meta.modified());
-    let found = changed.and_then(|when| Ok(now_beside(path)?.duration_since(when)));
-    found.is_ok_and(|found| found.is_ok_and(|found| found >= age))
+    now_beside(path).ok()?.duration_since(changed.ok()?).ok()
 }
 
 /// The time that a file gets which is written now, beside another.
