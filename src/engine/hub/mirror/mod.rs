@@ -36,6 +36,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, getrlimit};
 
 use crate::engine::blocking::blocking;
@@ -126,11 +127,14 @@ struct Connection {
 }
 
 impl Connection {
-    /// Bytes a second of an answer that takes long.
+    /// Bytes a second of an answer that takes long to be read; `None` while it is our disk that takes long.
     fn rate(&self) -> Option<u64> {
-        let seconds = self.answered.elapsed().as_secs();
-        let is_long = self.idle.is_none() && seconds >= LONG.as_secs();
-        is_long.then(|| self.sent.load(Ordering::Relaxed) / seconds)
+        let (seconds, sent) = (
+            self.answered.elapsed().as_secs(),
+            self.sent.load(Ordering::Relaxed),
+        );
+        let is_long = self.idle.is_none() && seconds >= LONG.as_secs() && sent > 0;
+        is_long.then(|| sent / seconds)
     }
 }
 
@@ -259,7 +263,12 @@ fn room() -> usize {
 
 /// Accepts until the mirror ends; more than there is room for wait in the kernel.
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    while shared.has_room() {
+    loop {
+        // Nobody makes room before somebody comes.
+        let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], None);
+        if !shared.has_room() {
+            return;
+        }
         let Ok((stream, client)) = listener.accept() else {
             // The client went away, or there are no descriptors: one comes free when a connection ends.
             let connections = shared.lock();

@@ -291,6 +291,10 @@ fn probe(path: &Path) -> io::Result<Metadata> {
 /// own until then: a kill between must not part them.
 fn take(orphan: &Path, ours: &Path) -> io::Result<bool> {
     let taken = give_beside(orphan, ours, link).and_then(|()| std::fs::rename(orphan, ours));
+    if taken.is_ok() {
+        // Whatever was made of its rights meanwhile: it is written on.
+        let _ = std::fs::set_permissions(ours, Permissions::from_mode(0o600));
+    }
     let stale = if taken.is_ok() { orphan } else { ours };
     for of in [record_of, ahead_of] {
         let _ = std::fs::remove_file(of(stale));
@@ -401,7 +405,10 @@ pub(in crate::engine::hub) fn take_over(
     copy_anew(record, &record_of(&ours))?;
     let meta = std::fs::symlink_metadata(file)?;
     if meta.nlink() > 1 || meta.uid() != probe(&ours)?.uid() || !is_private(&meta) {
-        io::copy(&mut files::open(file)?, &mut create(&ours)?)?;
+        let mut copy = create(&ours)?;
+        io::copy(&mut files::open(file)?, &mut copy)?;
+        // Until then the original is all there is.
+        copy.sync_all()?;
         std::fs::remove_file(file)?;
     } else {
         std::fs::rename(file, &ours)?;
