@@ -142,8 +142,8 @@ impl Fetcher {
         let write = |(at, bytes): &Mended| file.write_all_at(bytes, *at);
         let written = mended.iter().try_for_each(write).and_then(|()| file.sync_data());
         if let Err(error) = written {
-            // It may look whole, and not be on the disk (fsync(2)).
-            let _ = part::remove(&part);
+            // It may look whole, and not be on the disk (fsync(2)): what lies before is.
+            part::cut_back(&part, mended.first().map_or(0, |(at, _)| *at));
             return Err(error).at(Kind::Host, failed);
         }
         Ok(counted)

@@ -92,7 +92,7 @@ impl Durable {
 }
 
 /// Leaves what the disk kept of a part; all of it goes where that cannot be done.
-fn cut_back(part: &Path, kept: u64) {
+pub(in crate::engine::hub) fn cut_back(part: &Path, kept: u64) {
     if kept == 0 || try_cut_back(part, kept).is_err() {
         let _ = remove(part);
     }

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use chunk::PartChunk;
 use durable::Durable;
+pub(super) use durable::cut_back;
 use owner::adopt;
 pub(super) use owner::{ABANDONED, is_of_here, is_owned, owner, parts, remove, take_over};
 use record::{LINE, ahead_of, read_ahead, read_line, record_of, write_line};
