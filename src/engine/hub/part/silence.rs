@@ -4,6 +4,7 @@
 //!
 //! Not in this module: whose a part is, and how it is taken over then (`owner`).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,7 +36,7 @@ pub(in crate::engine::hub) async fn wait_for_silence(
     entries: &[Entry],
     events: &StepEvents<'_>,
 ) {
-    let mut doubts: Vec<Doubt> = entries.iter().filter_map(|entry| doubt(cache, entry)).collect();
+    let mut doubts = doubts(cache, entries);
     let Some(until) = doubts.iter().map(|doubt| doubt.until).max() else {
         return;
     };
@@ -53,20 +54,35 @@ pub(in crate::engine::hub) async fn wait_for_silence(
     }
 }
 
-/// The part of `entry` that is worth waiting for; `None` where there is none, or one as good that needs no wait.
-fn doubt(cache: &RepoCache, entry: &Entry) -> Option<Doubt> {
-    let (mut best, mut sure) = (None::<(u64, PathBuf)>, 0);
+/// What there is of a file.
+#[derive(Default)]
+struct Found {
+    /// Most bytes of a part that needs no wait.
+    sure: u64,
+    /// The part of which most is there, among the others.
+    best: Option<(u64, PathBuf)>,
+}
+
+/// The parts of `entries` that are worth waiting for, at most one of each file.
+fn doubts(cache: &RepoCache, entries: &[Entry]) -> Vec<Doubt> {
+    let wanted: BTreeSet<&str> = entries.iter().map(|entry| entry.oid.hex()).collect();
+    let mut found: BTreeMap<String, Found> = BTreeMap::new();
     for (oid, owner, path) in parts(&cache.parts()) {
-        if oid != entry.oid.hex() {
+        if !wanted.contains(&*oid) {
             continue;
         }
-        let (kept, is_elsewhere) = (kept(&path), !owner.starts_with(here()));
-        if !is_elsewhere || is_of_here(cache, &owner, &path) {
-            sure = kept.max(sure);
-        } else if best.as_ref().is_none_or(|(most, _)| kept > *most) {
-            best = Some((kept, path));
+        let (kept, of) = (kept(&path), found.entry(oid).or_default());
+        if owner.starts_with(here()) || is_of_here(cache, &owner, &path) {
+            of.sure = kept.max(of.sure);
+        } else if of.best.as_ref().is_none_or(|(most, _)| kept > *most) {
+            of.best = Some((kept, path));
         }
     }
+    found.into_values().filter_map(doubt).collect()
+}
+
+/// The best part of a file, when that is worth waiting for.
+fn doubt(Found { sure, best }: Found) -> Option<Doubt> {
     let (kept, path) = best.filter(|(kept, _)| *kept >= sure + WORTH)?;
     let modified = std::fs::symlink_metadata(&path).ok()?.modified().ok()?;
     let left = ABANDONED
