@@ -611,6 +611,19 @@ fn what_cannot_be_mended_cheaply_comes_anew() {
         assert!(sent > 0 && sent < most, "{sent}: {}", run.stderr);
         assert!(std::fs::read(blob(&home, &hub, "model.safetensors")).unwrap() == bytes);
     };
+    // What a helper wrote has one line of the record for all of it: more than may be bad in a row, and mended all the same.
+    let record = repo(&home)
+        .join(".dsr1")
+        .join(shard.file_name().unwrap())
+        .with_extension("record");
+    let lines = std::fs::read(&record).unwrap();
+    let place = |line: &&[u8]| u64::from_le_bytes(line[..8].try_into().unwrap());
+    let far = lines.chunks(40).find(|line| place(line) > 20 << 20).unwrap();
+    let few = [far, lines.chunks(40).next_back().unwrap()].concat();
+    std::fs::write(&record, few).unwrap();
+    rot(&shard, 1_000_000);
+    again(35_000_000);
+    std::fs::write(&record, &lines).unwrap();
     std::fs::write(&shard, vec![7; SIZE]).unwrap();
     again(SIZE + (21 << 20));
     hub.fault("blob/", Fault::IgnoreRange, usize::MAX);

@@ -139,7 +139,12 @@ pub(super) fn keep(file: &File) -> std::io::Result<()> {
     ];
     match file.sync_data() {
         Err(error) if is_one_of(&error, &needless) => Ok(()),
-        kept => kept,
+        Err(error) => {
+            // It says so once. What is in memory only is not read for what is on the disk, by whoever comes next.
+            let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
+            Err(error)
+        }
+        Ok(()) => Ok(()),
     }
 }
 

@@ -43,8 +43,13 @@ impl Held {
 impl Share<'_> {
     /// Takes so many more; `false` when there are no more.
     fn take(&mut self, bytes: u64) -> bool {
-        self.bytes += bytes;
-        self.of.0.fetch_add(bytes, Ordering::Relaxed) + bytes <= MOST
+        let fits = self.of.0.fetch_add(bytes, Ordering::Relaxed) + bytes <= MOST;
+        if fits {
+            self.bytes += bytes;
+        } else {
+            self.of.0.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        fits
     }
 }
 
@@ -176,7 +181,9 @@ impl Fetcher {
             let from = damaged.at;
             let began = if in_a_row.1 == from { in_a_row.0 } else { from };
             in_a_row = (began, end);
-            if end - began > MOST_IN_A_ROW || !share.take(end - from) {
+            // One range alone may be longer: a helper's chunk is.
+            let are_many = began < from && end - began > MOST_IN_A_ROW;
+            if are_many || !share.take(end - from) {
                 return Ok(None);
             }
             let Some(bytes) = self.patient_range(entry, from, end, &mut left).await? else {

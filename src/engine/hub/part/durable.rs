@@ -49,7 +49,8 @@ impl Durable {
     /// The part is as long as this, and its disk has all of it.
     pub(super) fn begin(&mut self, at: u64) {
         self.asked = at;
-        // A sync that is under way tells of what was there before.
+        // A sync that is under way tells of what was there before, and keeps none of it where it fails.
+        self.kept.store(0, Ordering::SeqCst);
         self.kept = Arc::new(AtomicU64::new(at));
     }
 
@@ -63,6 +64,10 @@ impl Durable {
         let (path, kept, lost) = (self.path.clone(), Arc::clone(&self.kept), Arc::clone(&self.lost));
         self.task = Some(tokio::task::spawn_blocking(move || {
             if file.sync_data().is_ok() {
+                // Without what proves it, it is worth nothing after a power cut.
+                for beside in [record_of(&path), ahead_of(&path)] {
+                    let _ = files::open_to_write(&beside).and_then(|beside| beside.sync_data());
+                }
                 kept.store(at, Ordering::SeqCst);
             } else {
                 lost.store(true, Ordering::SeqCst);

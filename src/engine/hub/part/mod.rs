@@ -128,7 +128,11 @@ impl Part {
             // What was written before a kill may be in memory only, and a disk says once that it did not take it.
             match keep(&self.file) {
                 // Nothing tells how much of it that is.
-                Err(error) if is_unkept(&error) => lines.clear(),
+                Err(error) if is_unkept(&error) => {
+                    lines.clear();
+                    let _ = std::fs::remove_file(ahead_of(&self.path));
+                    self.durable = Durable::new(&self.path, entry.size, self.in_memory);
+                }
                 kept => kept?,
             }
             buffer = vec![0; READ];

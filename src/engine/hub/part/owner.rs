@@ -406,9 +406,12 @@ pub(in crate::engine::hub) fn take_over(
     let meta = std::fs::symlink_metadata(file)?;
     if meta.nlink() > 1 || meta.uid() != probe(&ours)?.uid() || !is_private(&meta) {
         let mut copy = create(&ours)?;
-        io::copy(&mut files::open(file)?, &mut copy)?;
+        let copied = io::copy(&mut files::open(file)?, &mut copy);
         // Until then the original is all there is.
-        copy.sync_all()?;
+        if let Err(error) = copied.and_then(|_| copy.sync_all()) {
+            let _ = remove(&ours);
+            return Err(error);
+        }
         std::fs::remove_file(file)?;
     } else {
         std::fs::rename(file, &ours)?;

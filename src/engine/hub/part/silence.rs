@@ -30,7 +30,7 @@ struct Doubt {
 }
 
 /// Waits until parts of `entries` that nobody writes to count as abandoned; whoever writes to one of them lives, and that
-/// one is waited for no more. Returns after [`ABANDONED`] at the latest.
+/// one is waited for no more. Returns a few seconds after [`ABANDONED`] at the latest.
 pub(in crate::engine::hub) async fn wait_for_silence(
     cache: &RepoCache,
     entries: &[Entry],
