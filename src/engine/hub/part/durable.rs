@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
@@ -17,6 +18,9 @@ use crate::engine::files;
 
 /// Bytes between two requests to the disk to keep what it has: what a power cut costs, about.
 const SYNC: u64 = 64 << 20;
+
+/// Time between two looks whether a disk is done.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What a disk was asked to keep of a part, and did.
 pub(super) struct Durable {
@@ -56,7 +60,15 @@ impl Durable {
 
     /// The part is as long as this by now.
     pub(super) fn reached(&mut self, at: u64) {
-        if at - self.asked < SYNC || self.task.as_ref().is_some_and(|task| !task.is_finished()) {
+        let behind = at - self.asked;
+        while self.task.as_ref().is_some_and(|task| !task.is_finished()) {
+            if behind < 2 * SYNC {
+                return;
+            }
+            // A disk that is slower than what comes: more is not written ahead of it.
+            std::thread::sleep(PAUSE);
+        }
+        if behind < SYNC {
             return;
         }
         let Some(file) = self.file.clone() else { return };

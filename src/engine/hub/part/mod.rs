@@ -238,6 +238,7 @@ impl Part {
         }
         (self.hasher, self.at) = (whole, to);
         self.record()?;
+        self.durable.reached(to);
         Ok(true)
     }
 
