@@ -26,6 +26,19 @@ fn blob(home: &Home, hub: &Hub, name: &str) -> PathBuf {
     path.canonicalize().unwrap()
 }
 
+/// A model of one large file of so many bytes, and its pull.
+fn one_shard(size: usize) -> (Home, Hub, Vec<u8>) {
+    let bytes = safetensors("a", 7, size);
+    let file = RepoFile {
+        bytes: bytes.clone(),
+        large: true,
+    };
+    let hub = Hub::new(REPO, BTreeMap::from([("model.safetensors".to_owned(), file)]));
+    let home = Home::new();
+    pull(&home, &hub, &[]).expect(0);
+    (home, hub, bytes)
+}
+
 /// As a disk damages a file: nothing but the bytes changes.
 fn rot(path: &Path, at: u64) {
     let before = std::fs::metadata(path).unwrap().modified().unwrap();
@@ -555,14 +568,7 @@ fn a_file_that_no_listing_has_is_named() {
 /// A pull mends as a repair does: what is bad of a large file comes, and not the rest.
 #[test]
 fn a_pull_fetches_only_what_is_bad_of_a_file() {
-    let bytes = safetensors("a", 7, 20_000_000);
-    let file = RepoFile {
-        bytes: bytes.clone(),
-        large: true,
-    };
-    let hub = Hub::new(REPO, BTreeMap::from([("model.safetensors".to_owned(), file)]));
-    let home = Home::new();
-    pull(&home, &hub, &[]).expect(0);
+    let (home, hub, bytes) = one_shard(20_000_000);
     rot(&blob(&home, &hub, "model.safetensors"), 9_000_000);
     verify(&home, &hub, &[]).expect(6);
     let before = hub.bytes_sent();
@@ -595,14 +601,7 @@ fn a_pull_fetches_only_what_is_bad_of_a_file() {
 #[test]
 fn what_cannot_be_mended_cheaply_comes_anew() {
     const SIZE: usize = 40_000_000;
-    let bytes = safetensors("a", 7, SIZE);
-    let file = RepoFile {
-        bytes: bytes.clone(),
-        large: true,
-    };
-    let hub = Hub::new(REPO, BTreeMap::from([("model.safetensors".to_owned(), file)]));
-    let home = Home::new();
-    pull(&home, &hub, &[]).expect(0);
+    let (home, hub, bytes) = one_shard(SIZE);
     let shard = blob(&home, &hub, "model.safetensors");
     let again = |most: usize| {
         let before = hub.bytes_sent();

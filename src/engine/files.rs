@@ -75,6 +75,14 @@ pub(super) fn open_to_write(path: &Path) -> std::io::Result<File> {
     open_by(OpenOptions::new().write(true).custom_flags(no_follow()), path)
 }
 
+/// Removes a file; whether it was there.
+pub(super) fn remove_if_there(path: &Path) -> std::io::Result<bool> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        removed => removed.map(|()| true),
+    }
+}
+
 /// Opens a file to write at its end, and makes it when it is not there; a link, and what is no file, is an error.
 pub(super) fn open_to_append(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();

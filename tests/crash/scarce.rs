@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use super::{
     Counts, FOLDER, Model, REPO, assert_right_or_loud, copied, kill, names, parts, pull, run, spawn, states,
-    support, under, wait_for_part, wait_until,
+    under, wait_for_part, wait_until,
 };
 use crate::support::Home;
 use crate::support::Run;
@@ -156,11 +156,7 @@ fn a_check_needs_no_right_to_write() {
     let (home, hub) = (Home::new(), model.hub());
     let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
     run(pull(&home, &hub, &disk.at, &[])).expect(0);
-    support::must_run(
-        "mount",
-        &["-o", "remount,ro", disk.at.to_str().unwrap()],
-        "these tests need root",
-    );
+    disk.read_only(true);
     let mut verify = home.command(&["weights", "verify", REPO, "--progress", "plain"]);
     verify.env("HF_HUB_CACHE", &disk.at);
     let ended = run(verify).expect(0);
@@ -185,13 +181,8 @@ fn a_cache_that_may_only_be_read_is_taken_as_it_was_proven() {
         .join(FOLDER)
         .join("blobs")
         .join(&model.oids["model-0.safetensors"]);
-    let read_only = |flag: &str| {
-        let options = format!("remount,{flag}");
-        let args = ["-o", &options, disk.at.to_str().unwrap()];
-        support::must_run("mount", &args, "these tests need root");
-    };
     std::fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
-    read_only("ro");
+    disk.read_only(true);
     let mut told = home.command(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"]);
     told.env("HF_HUB_CACHE", &disk.at);
     let ended = run(told).expect(0);
@@ -203,10 +194,10 @@ fn a_cache_that_may_only_be_read_is_taken_as_it_was_proven() {
         ended.stderr
     );
     // One that was written to is not taken for what was proven.
-    read_only("rw");
+    disk.read_only(false);
     let file = std::fs::File::options().write(true).open(&blob).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"x", 5_000_000).unwrap();
     drop(file);
-    read_only("ro");
+    disk.read_only(true);
     run(pull(&home, &hub, &disk.at, &[])).expect(3);
 }

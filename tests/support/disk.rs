@@ -53,6 +53,11 @@ impl Mounted {
         self.remount(&format!("nr_inodes={names}"));
     }
 
+    /// Lets nobody write to it, or whoever may.
+    pub fn read_only(&self, is_read_only: bool) {
+        self.remount(if is_read_only { "ro" } else { "rw" });
+    }
+
     fn remount(&self, option: &str) {
         let options = format!("remount,{option}");
         must_run("mount", &["-o", &options, self.at.to_str().unwrap()], ROOT);

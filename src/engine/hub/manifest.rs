@@ -112,7 +112,7 @@ impl Manifest {
     }
 
     /// Whether a pull wrote what `look` is of, as far as this manifest tells.
-    pub(super) fn is_brought(&self, path: &str, look: &Look) -> bool {
+    fn is_brought(&self, path: &str, look: &Look) -> bool {
         let mut files = self.files.iter();
         files.any(|file| file.path == path && file.brought && file.is(look))
     }
@@ -172,12 +172,6 @@ impl Proven {
             changed_ns: look.changed_ns,
             brought: false,
         }
-    }
-
-    /// The same, and whether a pull wrote it.
-    pub(super) fn brought(mut self, brought: bool) -> Self {
-        self.brought = brought;
-        self
     }
 
     /// Whether it looked so when it was proven.
@@ -244,11 +238,7 @@ impl RepoCache {
         let before = self.manifest(commit);
         let proven = entries.iter().map(|entry| {
             let look = self.prove(log, entry)?;
-            let brought = log.is_brought(&self.place(entry), entry, &look)
-                || before
-                    .as_ref()
-                    .is_some_and(|before| before.is_brought(&entry.path, &look));
-            Ok(Proven::new(entry, &look).brought(brought))
+            Ok(self.proven(log, before.as_ref(), entry, &look))
         });
         let proven: Result<Vec<Proven>> = proven.collect();
         let mut manifest = Manifest {
@@ -279,8 +269,24 @@ impl RepoCache {
         Ok(())
     }
 
-    /// What a file that is in its place looked like while it was proven. Whoever wrote to it since, in a directory that is his own, changed
-    /// what was proven: it is not enough that it is there.
+    /// What looked so while it was proven to be `entry`, and whether a pull wrote it, as far as the log and the manifest
+    /// before tell.
+    pub(super) fn proven(
+        &self,
+        log: &ProvenLog,
+        before: Option<&Manifest>,
+        entry: &Entry,
+        look: &Look,
+    ) -> Proven {
+        Proven {
+            brought: log.is_brought(&self.place(entry), entry, look)
+                || before.is_some_and(|before| before.is_brought(&entry.path, look)),
+            ..Proven::new(entry, look)
+        }
+    }
+
+    /// What a file that is in its place looked like while it was proven. Whoever wrote to it since, in a directory that is
+    /// his own, changed what was proven: it is not enough that it is there.
     fn prove(&self, log: &ProvenLog, entry: &Entry) -> Result<Look> {
         let place = self.place(entry);
         match log.knows(&place, entry) {

@@ -100,13 +100,11 @@ impl ProvenLog {
     /// [`Kind::Host`] when it stays.
     pub(super) fn discard(dir: &Path) -> Result<()> {
         let path = dir.join(NAME);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            removed => {
-                removed.at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
-                sync_dir(dir)
-            }
+        let removed = files::remove_if_there(&path);
+        if removed.at(Kind::Host, || format!("cannot remove `{}`", path.display()))? {
+            sync_dir(dir)?;
         }
+        Ok(())
     }
 
     /// A place below the repository: by which way somebody came there is no matter.

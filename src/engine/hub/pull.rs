@@ -129,18 +129,14 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
     const UNSET: &str = "HF_HUB_OFFLINE is set: unset it to fetch";
     let cache = RepoCache::of(step);
     let commit = cache.commit(&step.revision);
-    let found = commit
-        .map(|commit| proven(step, &cache, &commit, When::Offline))
-        .transpose()?;
-    if let Some(found) = found.flatten() {
-        return Ok(found);
-    }
-    // A part may be all that is wanted: then it is what was asked for, too.
-    if let Some(manifest) = cache
-        .commit(&step.revision)
-        .and_then(|commit| cache.manifest(&commit))
-    {
-        check_allowed(step, &manifest)?;
+    if let Some(commit) = commit {
+        if let Some(found) = proven(step, &cache, &commit, When::Offline)? {
+            return Ok(found);
+        }
+        // A part may be all that is wanted: then it is what was asked for, too.
+        if let Some(manifest) = cache.manifest(&commit) {
+            check_allowed(step, &manifest)?;
+        }
     }
     if step.local_dir.is_some() {
         let text = format!("`{}` does not hold a proven {}", destination(step), step.repo);

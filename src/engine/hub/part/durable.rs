@@ -122,10 +122,7 @@ fn try_cut_back(part: &Path, kept: u64) -> io::Result<()> {
     let lines = read_record(&record);
     let lines = lines.iter().take_while(|(place, _)| *place <= kept).count();
     files::open_to_write(&record)?.set_len((lines * LINE) as u64)?;
-    match std::fs::remove_file(ahead_of(part)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    files::remove_if_there(&ahead_of(part))?;
     files::open_to_write(part)?.set_len(kept)
 }
 

@@ -381,10 +381,7 @@ fn create(path: &Path) -> io::Result<File> {
 /// # Errors
 /// That of the part itself, unless it is gone already; then what lies beside it stays too.
 pub(in crate::engine::hub) fn remove(part: &Path) -> io::Result<()> {
-    match std::fs::remove_file(part) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    files::remove_if_there(part)?;
     // The record last: what has one is looked for (`tidy`).
     for path in [ahead_of(part), record_of(part)] {
         let _ = std::fs::remove_file(path);

@@ -85,11 +85,7 @@ impl Checked<'_> {
             )
             .cause("it changed after it was read")
         })?;
-        let brought = log.is_brought(&place, file, &now)
-            || self
-                .before
-                .is_some_and(|before| before.is_brought(&file.path, &now));
-        Ok(Proven::new(file, &now).brought(brought))
+        Ok(self.cache.proven(log, self.before, file, &now))
     }
 }
 
