@@ -18,6 +18,8 @@ mod calls;
 mod handover;
 #[path = "crash/kills.rs"]
 mod kills;
+#[path = "crash/mending.rs"]
+mod mending;
 #[path = "crash/power.rs"]
 mod power;
 #[path = "crash/scarce.rs"]

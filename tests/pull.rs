@@ -813,3 +813,33 @@ fn what_only_an_older_commit_had_is_removed_from_a_directory() {
     assert_eq!(directory(&dir), expected);
     home.run(&["weights", "verify", to[0], to[1]]).expect(0);
 }
+
+/// A check that found something bad takes back what was proven, and not who wrote it: two commits later that still tells
+/// what may go.
+#[test]
+fn what_pulls_brought_stays_known_through_a_check_that_found_something() {
+    let mut older = small_model();
+    let template = RepoFile {
+        bytes: b"{{ old }}\n".to_vec(),
+        large: false,
+    };
+    older.insert("chat_template.jinja".to_owned(), template);
+    let (home, old) = (Home::new(), Hub::new(REPO, older.clone()));
+    let dir = home.path().join("mine");
+    let to = ["--local-dir", dir.to_str().unwrap()];
+    let manifest = |commit: &str| dir.join(format!(".dsr1/verified-{commit}.json"));
+    // As if it had been another commit.
+    let is_of = |commit: &str| {
+        let text = std::fs::read_to_string(manifest(old.commit())).unwrap();
+        std::fs::write(manifest(commit), text.replace(old.commit(), commit)).unwrap();
+        std::fs::remove_file(manifest(old.commit())).unwrap();
+    };
+    pull(&home, &old, &to).expect(0);
+    std::fs::write(dir.join("config.json"), "[]\n").unwrap();
+    home.run(&["weights", "verify", to[0], to[1]]).expect(6);
+    is_of(&"b".repeat(40));
+    pull(&home, &old, &to).expect(0);
+    is_of(&"c".repeat(40));
+    pull(&home, &Hub::new(REPO, small_model()), &to).expect(0);
+    assert_eq!(directory(&dir), bytes(&small_model()));
+}

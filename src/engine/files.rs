@@ -114,6 +114,19 @@ pub(super) fn read(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether a file may be written to, or made where it is not there: neither its filesystem nor its rights forbid it. What
+/// else is in the way of it (a full disk, one that fails) is another matter.
+pub(super) fn is_to_be_written(path: &Path) -> bool {
+    let there = path.ancestors().find(|path| path.exists());
+    let may = rustix::fs::accessat(
+        rustix::fs::CWD,
+        there.unwrap_or(Path::new(".")),
+        rustix::fs::Access::WRITE_OK,
+        rustix::fs::AtFlags::EACCESS,
+    );
+    !matches!(may, Err(Errno::ROFS | Errno::ACCESS | Errno::PERM))
+}
+
 /// Filesystems of one host, on which a lock keeps everybody out (linux/magic.h): ext, XFS, btrfs, tmpfs, overlayfs, ZFS,
 /// F2FS, bcachefs. On others a lock may be had by two (Lustre, some NFS).
 const LOCAL: [rustix::fs::FsWord; 8] = [

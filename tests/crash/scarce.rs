@@ -149,6 +149,29 @@ fn few_open_files_end_right_or_loud() {
     eprintln!("few open files: blobs removed: {lost:?}");
 }
 
+/// Only where nobody may write is what is there taken by its sizes and times: a disk that is full, or fails, is told of.
+#[test]
+fn a_full_disk_is_no_cache_that_may_only_be_read() {
+    let model = Model::of(&[9_000_000], 3);
+    let (home, hub) = (Home::new(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
+    run(pull(&home, &hub, &disk.at, &[])).expect(0);
+    let repo = disk.at.join(FOLDER);
+    let blob = repo.join("blobs").join(&model.oids["model-0.safetensors"]);
+    std::fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    std::fs::remove_file(repo.join(".dsr1/lock")).unwrap();
+    disk.leave_names(Some(0));
+    let ended = run(pull(&home, &hub, &disk.at, &[])).expect(3);
+    assert!(
+        ended.stderr.contains("cannot lock") && ended.stderr.contains("No space left on device"),
+        "{}",
+        ended.stderr
+    );
+    disk.leave_names(None);
+    run(pull(&home, &hub, &disk.at, &[])).expect(0);
+    assert_eq!(model.assert_whole(&disk.at, "afterwards"), Vec::<String>::new());
+}
+
 /// A cache on a disk that is read only is checked all the same; that the result cannot be kept is said.
 #[test]
 fn a_check_needs_no_right_to_write() {

@@ -2,7 +2,6 @@
 //!
 //! Not in this module: fetching (`fetch`, `help`), how it is shown (`ui`).
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::ahead::{Ahead, Recovered};
 use super::listing::Entry;
+use super::part::PartFile;
 use crate::event::FileState;
 
 /// How long one waits for news before one looks for oneself: a note that came a moment too early is lost.
@@ -46,7 +46,7 @@ struct Help {
 pub(super) struct UnderWay {
     pub(super) entry: Entry,
     /// The part, once it is open.
-    part: Mutex<Option<PathBuf>>,
+    part: Mutex<Option<PartFile>>,
     ahead: Mutex<Ahead>,
     settled: Notify,
     news: Arc<Notify>,
@@ -82,7 +82,7 @@ impl Drop for Entered {
 /// A chunk that a helper claimed. Dropped before it came, it is free again.
 pub(super) struct Claim {
     pub(super) file: Arc<UnderWay>,
-    pub(super) part: PathBuf,
+    pub(super) part: PartFile,
     pub(super) from: u64,
     pub(super) to: u64,
     came: bool,
@@ -209,7 +209,7 @@ impl UnderWay {
         self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn part(&self) -> Option<PathBuf> {
+    fn part(&self) -> Option<PartFile> {
         self.part.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -218,10 +218,10 @@ impl UnderWay {
     }
 
     /// Its part is open and `at` bytes are there.
-    pub(super) fn opened(&self, part: &Path, at: u64, recovered: Vec<Recovered>) -> u64 {
+    pub(super) fn opened(&self, part: &PartFile, at: u64, recovered: Vec<Recovered>) -> u64 {
         *self.ahead() = Ahead::new(self.entry.size, at, recovered);
         self.reached(at);
-        *self.part.lock().unwrap_or_else(PoisonError::into_inner) = Some(part.to_owned());
+        *self.part.lock().unwrap_or_else(PoisonError::into_inner) = Some(part.clone());
         self.news.notify_waiters();
         self.ahead().done()
     }
@@ -276,6 +276,8 @@ impl UnderWay {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::engine::hub::listing::Oid;
 
@@ -290,7 +292,9 @@ mod tests {
             xet: None,
         };
         let entered = board.enter(&entry);
-        entered.file.opened(Path::new("x.part"), 0, Vec::new());
+        entered
+            .file
+            .opened(&PartFile::new(Path::new("x.part")), 0, Vec::new());
         assert!(board.claim().is_some());
         board.refused(Some(Duration::from_mins(1)));
         board.helped(Some(1_000_000));

@@ -133,8 +133,15 @@ impl Fetcher {
         self.cache.make_place(entry)?;
         let mended = self.mend(entry).await?;
         let mut part = Part::open(&self.cache, entry)?;
+        if part.is_less() {
+            self.say(format!(
+                "`{}`: the disk does not give back all of it that was here: {} are",
+                entry.path,
+                units::Bytes(part.at())
+            ));
+        }
         let ahead = part.take_recovered();
-        let ahead = way.opened(part.path(), part.at(), ahead);
+        let ahead = way.opened(part.file(), part.at(), ahead);
         self.counts.done.fetch_add(part.at() + ahead, Ordering::Relaxed);
         self.counts.done.fetch_sub(mended, Ordering::Relaxed);
         let mut run = Run {

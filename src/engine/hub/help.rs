@@ -11,6 +11,7 @@ use super::fetch::Fetcher;
 use super::part::PartChunk;
 use super::source::{Failure, Via, broken};
 use super::watch::{SLOWER, Watch};
+use crate::error::{Error, Kind};
 
 /// How long a stream is watched before it is called slow.
 const TRIAL: Duration = Duration::from_secs(2);
@@ -31,9 +32,8 @@ impl Fetcher {
     async fn fetch_chunk(&self, claim: Claim) {
         let mut counted = 0;
         let via = self.source.via(&claim.file.entry);
-        match self.stream_chunk(&claim, via, &mut counted).await {
-            Ok((chunk, rate)) => {
-                chunk.finish();
+        match self.whole_chunk(&claim, via, &mut counted).await {
+            Ok(rate) => {
                 claim.came();
                 self.board.helped(rate);
             }
@@ -49,6 +49,16 @@ impl Fetcher {
                 }
             }
         }
+    }
+
+    /// Fetches a chunk and has the disk keep it; the rate at which it came.
+    async fn whole_chunk(&self, claim: &Claim, via: Via, counted: &mut u64) -> Result<Option<u64>, Failure> {
+        let (chunk, rate) = self.stream_chunk(claim, via, counted).await?;
+        // A disk takes its time, and others work meanwhile.
+        let finished = tokio::task::spawn_blocking(move || chunk.finish()).await;
+        let finished = finished.unwrap_or_else(|error| Err(Error::new(Kind::Internal, error.to_string())));
+        finished.map_err(Failure::Final)?;
+        Ok(rate)
     }
 
     async fn stream_chunk(

@@ -10,10 +10,11 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::cache::sync_dir;
+use super::cache::{TEMPORARY, sync_dir};
 use super::hash;
 use super::listing::Entry;
 use super::look::Look;
+use super::part::owner;
 use crate::engine::files;
 use crate::error::{At, Kind, Result};
 
@@ -21,6 +22,9 @@ use crate::error::{At, Kind, Result};
 const NAME: &str = "proven.jsonl";
 /// Largest log that is read; a line has some 200 bytes. A larger one begins anew.
 const MAX_BYTES: u64 = 32 << 20;
+
+/// A time of its last change that no file has: what looked so is not known to be proven.
+const NEVER: i64 = i64::MIN;
 
 /// One proven file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,13 +97,27 @@ impl ProvenLog {
         lines.remove(&self.key(place));
     }
 
-    /// Removes the log in `dir`: something that it states is bad, though it looks as it did. Without it, files are hashed
-    /// that no manifest proves.
+    /// Takes back all that the log in `dir` states to be proven: something of it is bad, though it looks as it did. Files
+    /// are hashed then that no manifest proves. What pulls brought stays known as that.
     ///
     /// # Errors
     /// [`Kind::Host`] when it stays.
-    pub(super) fn discard(dir: &Path) -> Result<()> {
+    pub(super) fn withdraw(dir: &Path) -> Result<()> {
         let path = dir.join(NAME);
+        let log = Self::open(dir);
+        let lines = log.lines.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let brought = lines.into_values().filter(|line| line.brought);
+        let unproven: Vec<String> = brought
+            .filter_map(|mut line| {
+                line.look.changed_ns = NEVER;
+                serde_json::to_string(&line).ok()
+            })
+            .map(|line| line + "\n")
+            .collect();
+        if !unproven.is_empty() {
+            let temporary = dir.join(format!("proven.{}.{TEMPORARY}", owner()));
+            return files::write_through(&temporary, &path, unproven.concat().as_bytes(), Some(0o644));
+        }
         let removed = files::remove_if_there(&path);
         if removed.at(Kind::Host, || format!("cannot remove `{}`", path.display()))? {
             sync_dir(dir)?;
@@ -181,5 +199,36 @@ mod tests {
         assert_eq!(log.knows(&place, &other), None);
         std::fs::write(&place, b"abd").unwrap();
         assert_eq!(log.knows(&place, &entry), None);
+    }
+
+    #[test]
+    fn what_a_pull_brought_stays_known_when_nothing_counts_as_proven_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let (found, brought) = (dir.path().join("found"), dir.path().join("brought"));
+        let entry = |path: &str| Entry {
+            path: path.to_owned(),
+            size: 3,
+            oid: Oid::Sha256("ab".repeat(32)),
+            xet: None,
+        };
+        for path in [&found, &brought] {
+            std::fs::write(path, b"abc").unwrap();
+        }
+        let look = |path: &Path| Look::at(path).unwrap();
+        let log = ProvenLog::open(dir.path());
+        log.note(&found, &entry("found"), look(&found));
+        ProvenLog::withdraw(dir.path()).unwrap();
+        assert!(!dir.path().join(NAME).exists());
+        log.note_brought(&brought, &entry("brought"), look(&brought));
+        ProvenLog::withdraw(dir.path()).unwrap();
+        let log = ProvenLog::open(dir.path());
+        assert_eq!(log.knows(&brought, &entry("brought")), None);
+        assert!(log.is_brought(&brought, &entry("brought"), &look(&brought)));
+        assert!(!log.is_brought(&found, &entry("found"), &look(&found)));
+        // Proven again, it is still known as that.
+        log.note(&brought, &entry("brought"), look(&brought));
+        let log = ProvenLog::open(dir.path());
+        assert!(log.knows(&brought, &entry("brought")).is_some());
+        assert!(log.is_brought(&brought, &entry("brought"), &look(&brought)));
     }
 }

@@ -48,6 +48,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     name(step, &wanted, events);
     let (cache, lock) = match hold(cache.clone(), repo, events).await {
         Ok(held) => held,
+        Err(error) if files::is_to_be_written(&cache.lock()) => return Err(error),
         Err(error) => {
             let found = proven(step, &cache, &wanted.commit, When::Unheld)?.ok_or(error)?;
             events.note(format!(

@@ -16,6 +16,7 @@ pub(super) fn tidy(cache: &RepoCache, entries: &[Entry]) {
     temporaries(cache);
     finished(cache, entries);
     records(cache, entries);
+    chunks(cache);
 }
 
 /// Removes what is left of repositories in a cache whose removal was killed.
@@ -70,10 +71,21 @@ fn records(cache: &RepoCache, entries: &[Entry]) {
         let whole = std::fs::metadata(place(cache, entries, &oid)).is_ok_and(|blob| {
             blob.len() > STEP
                 && read_record(&path)
-                    .last()
-                    .is_some_and(|(place, _)| *place == blob.len())
+                    .is_ok_and(|record| record.last().is_some_and(|(place, _)| *place == blob.len()))
         });
         if !whole || kept.exists() || std::fs::rename(&path, &kept).is_err() {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Removes what is told of the chunks of parts that are gone.
+fn chunks(cache: &RepoCache) {
+    for path in with_extension(&cache.parts(), "ahead") {
+        let is_alone = ["part", "record"]
+            .iter()
+            .all(|beside| !path.with_extension(beside).exists());
+        if is_alone && owner_of(&path).is_some_and(|(_, owner)| !is_owned(cache, &owner, &path)) {
             let _ = std::fs::remove_file(path);
         }
     }

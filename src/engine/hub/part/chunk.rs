@@ -4,16 +4,16 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 
-use super::super::hash::Hasher;
+use super::super::hash::{Hasher, keep};
+use super::durable::PartFile;
 use super::record::note_ahead;
 use crate::engine::files;
 use crate::error::{At, Kind, Result};
 
 /// A chunk of a part, written by a helper.
 pub(in crate::engine::hub) struct PartChunk {
-    path: PathBuf,
+    part: PartFile,
     file: File,
     from: u64,
     at: u64,
@@ -21,12 +21,12 @@ pub(in crate::engine::hub) struct PartChunk {
 }
 
 impl PartChunk {
-    /// Opens the part at `path` for a chunk from `from` on.
-    pub(in crate::engine::hub) fn open(path: &Path, from: u64) -> Result<Self> {
-        let opened = files::open_to_write(path);
+    /// Opens a part for a chunk from `from` on.
+    pub(in crate::engine::hub) fn open(part: &PartFile, from: u64) -> Result<Self> {
+        let opened = files::open_to_write(&part.path);
         Ok(Self {
-            file: opened.at(Kind::Host, || format!("cannot write `{}`", path.display()))?,
-            path: path.to_owned(),
+            file: opened.at(Kind::Host, || format!("cannot write `{}`", part.path.display()))?,
+            part: part.clone(),
             from,
             at: from,
             hasher: Hasher::sha256(),
@@ -41,14 +41,31 @@ impl PartChunk {
     /// Writes and hashes bytes.
     pub(in crate::engine::hub) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.file.write_all_at(bytes, self.at);
-        written.at(Kind::Host, || format!("cannot write `{}`", self.path.display()))?;
+        written.at(Kind::Host, || {
+            format!("cannot write `{}`", self.part.path.display())
+        })?;
         self.hasher.update(bytes);
         self.at += bytes.len() as u64;
         Ok(())
     }
 
-    /// Notes that all of it is there, for a pull that comes after a kill.
-    pub(in crate::engine::hub) fn finish(self) {
-        note_ahead(&self.path, self.from, self.at, self.hasher.digest());
+    /// Has the disk keep all of it, and notes that it is there, for a pull that comes after a kill or a power cut. Takes as
+    /// long as the disk does.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the disk did not keep it: it is then as good as not there.
+    pub(in crate::engine::hub) fn finish(self) -> Result<()> {
+        keep(&self.file).at(Kind::Host, || {
+            format!("cannot write `{}`", self.part.path.display())
+        })?;
+        let digest = self.hasher.digest();
+        let noted = self
+            .part
+            .unless_lost(|| note_ahead(&self.part.path, self.from, self.at, digest));
+        // Without the line it is fetched again, after a power cut.
+        if let Some(Ok(log)) = noted {
+            let _ = log.sync_data();
+        }
+        Ok(())
     }
 }

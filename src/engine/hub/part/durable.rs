@@ -6,8 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -16,53 +15,101 @@ use super::owner::remove;
 use super::record::{LINE, ahead_of, read_record, record_of};
 use crate::engine::files;
 
-/// Bytes between two requests to the disk to keep what it has: what a power cut costs, about.
-const SYNC: u64 = 64 << 20;
+/// Bytes between two requests to the disk to keep what it has. Twice as much is what a power cut costs at most: what it is
+/// asked to keep, and what came meanwhile.
+const SYNC: u64 = 32 << 20;
 
 /// Time between two looks whether a disk is done.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// What a disk was asked to keep of a part, and did.
 pub(super) struct Durable {
-    path: PathBuf,
+    part: PartFile,
     /// Open as long as the part is, and used for nothing else: a system tells each open file once of a failure
     /// (`errseq_t` of Linux), of those since it was opened. Where it cannot be had, the last sync does all of it.
     file: Option<Arc<File>>,
     asked: u64,
-    kept: Arc<AtomicU64>,
-    /// Set by a sync that failed.
-    lost: Arc<AtomicBool>,
     task: Option<JoinHandle<()>>,
 }
 
-impl Durable {
-    /// Of the part at `path` of a file of `size` bytes, before anything of it is read or written. Memory keeps nothing.
-    pub(super) fn new(path: &Path, size: u64, in_memory: bool) -> Self {
-        let is_asked = size > SYNC && !in_memory;
-        let file = is_asked.then(|| files::open_to_write(path).ok()).flatten();
+/// Where a part is, and what its disk has of it: for all who write to it.
+#[derive(Clone)]
+pub(in crate::engine::hub) struct PartFile {
+    pub(super) path: PathBuf,
+    disk: Arc<Mutex<Disk>>,
+}
+
+#[derive(Default)]
+struct Disk {
+    kept: Kept,
+    /// Set by a sync that failed.
+    lost: bool,
+    /// Times that the part was begun.
+    begun: u32,
+}
+
+/// What a disk has for sure, in bytes: of the part from its front, of its record, and of what is told of its chunks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) at: u64,
+    pub(super) record: u64,
+    pub(super) ahead: u64,
+}
+
+impl PartFile {
+    /// That of a part of which nothing is kept so far.
+    pub(in crate::engine::hub) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
+            disk: Arc::default(),
+        }
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what must not be done once the part was cut back.
+    pub(super) fn unless_lost<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let disk = self.disk();
+        (!disk.lost).then(work)
+    }
+
+    /// Leaves what the disk kept. Nobody is told of the rest any more, who was not told yet.
+    fn cut_back(&self) {
+        let mut disk = self.disk();
+        disk.lost = true;
+        cut_back(&self.path, disk.kept);
+    }
+}
+
+impl Durable {
+    /// Of this part of a file of `size` bytes, before anything of it is read or written. Memory keeps nothing.
+    pub(super) fn new(part: PartFile, size: u64, in_memory: bool) -> Self {
+        let is_asked = size > SYNC && !in_memory;
+        let file = is_asked.then(|| files::open_to_write(&part.path).ok()).flatten();
+        Self {
+            part,
             file: file.map(Arc::new),
             asked: 0,
-            kept: Arc::default(),
-            lost: Arc::default(),
             task: None,
         }
     }
 
-    /// The part is as long as this, and its disk has all of it.
-    pub(super) fn begin(&mut self, at: u64) {
-        self.asked = at;
-        // A sync that is under way tells of what was there before, and keeps none of it where it fails.
-        self.kept.store(0, Ordering::SeqCst);
-        self.kept = Arc::new(AtomicU64::new(at));
+    /// So much is there, and its disk has all of it.
+    pub(super) fn begin(&mut self, kept: Kept) {
+        self.asked = kept.at;
+        let mut disk = self.part.disk();
+        disk.kept = kept;
+        // A sync that is under way tells of what was there before.
+        disk.begun += 1;
     }
 
-    /// The part is as long as this by now.
-    pub(super) fn reached(&mut self, at: u64) {
+    /// The part is as long as `at` by now, and its record as `record`.
+    pub(super) fn reached(&mut self, at: u64, record: u64) {
         let behind = at - self.asked;
         while self.task.as_ref().is_some_and(|task| !task.is_finished()) {
-            if behind < 2 * SYNC {
+            if behind < SYNC {
                 return;
             }
             // A disk that is slower than what comes: more is not written ahead of it.
@@ -73,18 +120,22 @@ impl Durable {
         }
         let Some(file) = self.file.clone() else { return };
         self.asked = at;
-        let (path, kept, lost) = (self.path.clone(), Arc::clone(&self.kept), Arc::clone(&self.lost));
+        let part = self.part.clone();
+        let begun = part.disk().begun;
         self.task = Some(tokio::task::spawn_blocking(move || {
-            if file.sync_data().is_ok() {
-                // Without what proves it, it is worth nothing after a power cut.
-                for beside in [record_of(&path), ahead_of(&path)] {
-                    let _ = files::open_to_write(&beside).and_then(|beside| beside.sync_data());
-                }
-                kept.store(at, Ordering::SeqCst);
-            } else {
-                lost.store(true, Ordering::SeqCst);
+            // Whatever is told of a chunk by now was written before.
+            let ahead = std::fs::metadata(ahead_of(&part.path)).map_or(0, |meta| meta.len());
+            if file.sync_data().is_err() {
                 // At once: whoever goes on from it is told nothing any more.
-                cut_back(&path, kept.load(Ordering::SeqCst));
+                return part.cut_back();
+            }
+            // Without what proves it, it is worth nothing after a power cut.
+            for beside in [record_of(&part.path), ahead_of(&part.path)] {
+                let _ = files::open_to_write(&beside).and_then(|beside| beside.sync_data());
+            }
+            let mut disk = part.disk();
+            if disk.begun == begun {
+                disk.kept = Kept { at, record, ahead };
             }
         }));
     }
@@ -94,7 +145,7 @@ impl Durable {
     /// # Errors
     /// That failure.
     pub(super) fn check(&self) -> io::Result<()> {
-        if self.lost.load(Ordering::SeqCst) {
+        if self.part.disk().lost {
             return Err(io::Error::other("the disk did not keep what was written to it"));
         }
         Ok(())
@@ -103,51 +154,99 @@ impl Durable {
     /// A disk said elsewhere that it did not take all of it: what came after the last place that it kept is not gone on
     /// from, though it reads well, for it may be in memory only, and a second sync would not say so (fsync(2)).
     pub(super) fn cut_back(&self) {
-        self.lost.store(true, Ordering::SeqCst);
-        cut_back(&self.path, self.kept.load(Ordering::SeqCst));
+        self.part.cut_back();
+    }
+
+    /// The part, as others open it.
+    pub(super) fn part(&self) -> &PartFile {
+        &self.part
     }
 }
 
+/// Leaves of a part what lies before `place`; all of it goes where that cannot be done.
+pub(in crate::engine::hub) fn cut_to(part: &Path, place: u64) {
+    let lines = read_record(&record_of(part)).unwrap_or_default();
+    let lines = lines.iter().take_while(|(end, _)| *end <= place).count();
+    let record = (lines * LINE) as u64;
+    cut_back(
+        part,
+        Kept {
+            at: place,
+            record,
+            ahead: 0,
+        },
+    );
+}
+
 /// Leaves what the disk kept of a part; all of it goes where that cannot be done.
-pub(in crate::engine::hub) fn cut_back(part: &Path, kept: u64) {
-    if kept == 0 || try_cut_back(part, kept).is_err() {
+fn cut_back(part: &Path, kept: Kept) {
+    if kept == Kept::default() || try_cut_back(part, kept).is_err() {
         let _ = remove(part);
     }
 }
 
 /// The record first: what it does not prove is not taken. Whoever still appends to it leaves zeros between, which are no
 /// line of one.
-fn try_cut_back(part: &Path, kept: u64) -> io::Result<()> {
-    let record = record_of(part);
-    let lines = read_record(&record);
-    let lines = lines.iter().take_while(|(place, _)| *place <= kept).count();
-    files::open_to_write(&record)?.set_len((lines * LINE) as u64)?;
-    files::remove_if_there(&ahead_of(part))?;
-    files::open_to_write(part)?.set_len(kept)
+fn try_cut_back(part: &Path, kept: Kept) -> io::Result<()> {
+    files::open_to_write(&record_of(part))?.set_len(kept.record)?;
+    if kept.ahead == 0 {
+        files::remove_if_there(&ahead_of(part))?;
+        return files::open_to_write(part)?.set_len(kept.at);
+    }
+    // The chunks that it kept lie behind what it did not.
+    files::open_to_write(&ahead_of(part))?.set_len(kept.ahead)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::write_line;
+    use super::super::record::{note_ahead, read_ahead, write_line};
     use super::*;
 
-    #[test]
-    fn what_a_disk_kept_stays_and_the_rest_is_cut_off() {
+    /// A part of 14 bytes, with a record of three lines and two chunks told of it.
+    fn part() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let part = dir.path().join("x.part");
-        let lines: Vec<u8> = [4, 8, 12]
+        let lines: Vec<u8> = [2, 4, 6]
             .into_iter()
             .flat_map(|at| write_line(at, [1; 32]))
             .collect();
         std::fs::write(&part, [7; 14]).unwrap();
         std::fs::write(record_of(&part), lines).unwrap();
-        std::fs::write(ahead_of(&part), b"x").unwrap();
-        cut_back(&part, 9);
-        let places: Vec<u64> = read_record(&record_of(&part)).iter().map(|line| line.0).collect();
-        assert_eq!(places, [4, 8]);
-        assert_eq!(std::fs::read(&part).unwrap(), [7; 9]);
+        note_ahead(&part, 12, 14, [2; 32]).unwrap();
+        note_ahead(&part, 10, 12, [3; 32]).unwrap();
+        (dir, part)
+    }
+
+    fn places(part: &Path) -> Vec<u64> {
+        let record = read_record(&record_of(part)).unwrap();
+        record.iter().map(|line| line.0).collect()
+    }
+
+    #[test]
+    fn what_lies_before_a_place_stays_and_the_rest_is_cut_off() {
+        let (_dir, part) = part();
+        cut_to(&part, 5);
+        assert_eq!(places(&part), [2, 4]);
+        assert_eq!(std::fs::read(&part).unwrap(), [7; 5]);
         assert!(!ahead_of(&part).exists());
-        cut_back(&part, 0);
+        cut_to(&part, 0);
         assert!(!part.exists() && !record_of(&part).exists());
+    }
+
+    #[test]
+    fn chunks_that_a_disk_kept_stay() {
+        let (_dir, part) = part();
+        let file = PartFile::new(&part);
+        let ahead = std::fs::metadata(ahead_of(&part)).unwrap().len() / 2;
+        file.disk().kept = Kept {
+            at: 4,
+            record: 2 * LINE as u64,
+            ahead,
+        };
+        file.cut_back();
+        assert_eq!(places(&part), [2, 4]);
+        assert_eq!(read_ahead(&ahead_of(&part), 4, 14), [(12, 14, [2; 32])]);
+        // A helper that comes late tells of nothing.
+        assert_eq!(file.unless_lost(|| ()), None);
     }
 }

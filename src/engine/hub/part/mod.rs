@@ -24,10 +24,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub(super) use chunk::PartChunk;
-use durable::Durable;
-pub(super) use durable::cut_back;
+use durable::{Durable, Kept};
+pub(super) use durable::{PartFile, cut_to};
 use owner::adopt;
-pub(super) use owner::{ABANDONED, is_of_here, is_owned, owner, parts, remove, take_over};
+pub(super) use owner::{ABANDONED, is_of_here, is_owned, open_to_mend, owner, parts, remove, take_over};
 use record::{LINE, ahead_of, read_ahead, read_line, record_of, write_line};
 pub(super) use record::{kept, read_record};
 pub(super) use silence::wait_for_silence;
@@ -48,9 +48,9 @@ const OFTEN: Duration = Duration::from_secs(1);
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 /// Bytes read at a time.
 const READ: usize = 256 << 10;
-/// Times that a disk is asked for bytes which it does not give: a server of files that is begun anew says `EIO` too.
-const READS: u32 = 3;
-/// Time between two of them.
+/// Times that a disk is asked once more for what it does not give: a server of files that is begun anew says `EIO` too.
+const READS_AGAIN: u32 = 5;
+/// Time before the first of them; each waits twice as long as the one before, all of them some six seconds.
 const READ_AGAIN: Duration = Duration::from_millis(200);
 
 /// An unfinished file.
@@ -58,6 +58,8 @@ pub(super) struct Part {
     path: PathBuf,
     file: File,
     record: File,
+    /// Bytes of the record.
+    record_length: u64,
     hasher: Hasher,
     at: u64,
     recorded: (u64, Instant),
@@ -65,6 +67,8 @@ pub(super) struct Part {
     /// In memory, where there is nothing to reserve and nothing to sync.
     in_memory: bool,
     recovered: Vec<Recovered>,
+    /// Not all that an earlier pull left is there any more.
+    is_less: bool,
 }
 
 impl Part {
@@ -79,7 +83,10 @@ impl Part {
             Err(error) if is_lost(&error) => {
                 // Nothing tells what its disk has of it, and it would stop every pull: it begins anew.
                 remove(&path).at(Kind::Host, failed)?;
-                Self::resumed(&path, entry)
+                Self::resumed(&path, entry).map(|mut part| {
+                    part.is_less = true;
+                    part
+                })
             }
             part => part,
         };
@@ -104,9 +111,11 @@ impl Part {
             hasher: Hasher::new(&entry.oid, entry.size),
             at: 0,
             recorded: (0, Instant::now()),
-            durable: Durable::new(path, entry.size, in_memory),
+            durable: Durable::new(PartFile::new(path), entry.size, in_memory),
             in_memory,
             recovered: Vec::new(),
+            record_length: 0,
+            is_less: false,
             path: path.to_owned(),
             file,
             record,
@@ -119,19 +128,23 @@ impl Part {
     fn resume(&mut self, entry: &Entry) -> io::Result<()> {
         let mut lines = Vec::new();
         let length = self.file.metadata()?.len().min(entry.size);
-        // One line for each MiB would be plenty: more is not of our making.
-        (&self.record)
-            .take(length / 1024 * LINE as u64 + 4096)
-            .read_to_end(&mut lines)?;
+        patiently(|| {
+            lines.clear();
+            io::Seek::rewind(&mut self.record)?;
+            // One line for each MiB would be plenty: more is not of our making.
+            let most = length / 1024 * LINE as u64 + 4096;
+            (&self.record).take(most).read_to_end(&mut lines)
+        })?;
         let mut buffer = Vec::new();
-        if !lines.is_empty() {
+        if !lines.is_empty() || ahead_of(&self.path).exists() {
             // What was written before a kill may be in memory only, and a disk says once that it did not take it.
             match keep(&self.file) {
                 // Nothing tells how much of it that is.
                 Err(error) if is_unkept(&error) => {
                     lines.clear();
-                    let _ = std::fs::remove_file(ahead_of(&self.path));
-                    self.durable = Durable::new(&self.path, entry.size, self.in_memory);
+                    files::remove_if_there(&ahead_of(&self.path))?;
+                    self.durable = Durable::new(PartFile::new(&self.path), entry.size, self.in_memory);
+                    self.is_less = true;
                 }
                 kept => kept?,
             }
@@ -144,9 +157,12 @@ impl Part {
             if place <= self.at || place > length {
                 break;
             }
-            match self.hash(&mut hasher, &mut buffer, place) {
+            match self.read(&mut buffer, place, |bytes| hasher.update(bytes)) {
                 // What lies before a place that does not read is as good as ever.
-                Err(error) if is_lost(&error) => break,
+                Err(error) if is_lost(&error) => {
+                    self.is_less = true;
+                    break;
+                }
                 read => read?,
             }
             if hasher.digest() != digest {
@@ -162,24 +178,22 @@ impl Part {
         self.record.set_len(kept)?;
         io::Seek::seek(&mut self.record, io::SeekFrom::Start(kept))?;
         self.recorded.0 = self.at;
-        self.durable.begin(self.at);
+        self.record_length = kept;
+        self.durable.begin(Kept {
+            at: self.at,
+            record: kept,
+            ahead: std::fs::metadata(ahead_of(&self.path)).map_or(0, |meta| meta.len()),
+        });
         Ok(())
     }
 
-    /// Hashes what lies between here and `to`.
-    fn hash(&self, hasher: &mut Hasher, buffer: &mut [u8], to: u64) -> io::Result<()> {
+    /// Reads what lies between here and `to`, a buffer at a time.
+    fn read(&self, buffer: &mut [u8], to: u64, mut each: impl FnMut(&[u8])) -> io::Result<()> {
         let mut at = self.at;
         while at < to {
             let want = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
-            let mut reads = 1;
-            while let Err(error) = self.file.read_exact_at(&mut buffer[..want], at) {
-                if !is_lost(&error) || reads == READS {
-                    return Err(error);
-                }
-                reads += 1;
-                std::thread::sleep(READ_AGAIN);
-            }
-            hasher.update(&buffer[..want]);
+            patiently(|| self.file.read_exact_at(&mut buffer[..want], at))?;
+            each(&buffer[..want]);
             at += want as u64;
         }
         Ok(())
@@ -204,9 +218,14 @@ impl Part {
         self.at
     }
 
-    /// Its file.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Its file, for helpers.
+    pub(super) fn file(&self) -> &PartFile {
+        self.durable.part()
+    }
+
+    /// Whether its disk does not give back all that an earlier pull left.
+    pub(super) fn is_less(&self) -> bool {
+        self.is_less
     }
 
     /// The chunks that an earlier pull's helpers wrote.
@@ -220,25 +239,22 @@ impl Part {
     /// [`Kind::Host`] when the disk cannot be read.
     pub(super) fn take(&mut self, to: u64, digest: Option<Bytes32>) -> Result<bool> {
         let (mut whole, mut chunk) = (self.hasher.clone(), Hasher::sha256());
-        let (mut buffer, mut at) = (vec![0; READ], self.at);
-        while at < to {
-            let want = usize::try_from(to - at).unwrap_or(READ).min(READ);
-            match self.file.read_exact_at(&mut buffer[..want], at) {
-                Err(error) if is_lost(&error) => return Ok(false),
-                read => read.map_err(|error| self.cannot(&error))?,
-            }
-            whole.update(&buffer[..want]);
+        let read = self.read(&mut vec![0; READ], to, |bytes| {
+            whole.update(bytes);
             if digest.is_some() {
-                chunk.update(&buffer[..want]);
+                chunk.update(bytes);
             }
-            at += want as u64;
+        });
+        match read {
+            Err(error) if is_lost(&error) => return Ok(false),
+            read => read.map_err(|error| self.cannot(&error))?,
         }
         if digest.is_some_and(|digest| chunk.digest() != digest) {
             return Ok(false);
         }
         (self.hasher, self.at) = (whole, to);
         self.record()?;
-        self.durable.reached(to);
+        self.durable.reached(to, self.record_length);
         Ok(true)
     }
 
@@ -262,7 +278,7 @@ impl Part {
         if self.at - last >= STEP || when.elapsed() >= OFTEN {
             self.record()?;
         }
-        self.durable.reached(self.at);
+        self.durable.reached(self.at, self.record_length);
         Ok(())
     }
 
@@ -279,6 +295,7 @@ impl Part {
         let written = checked.and_then(|()| self.record.write_all(&line));
         written.map_err(|error| self.cannot(&error))?;
         self.recorded = (self.at, Instant::now());
+        self.record_length += LINE as u64;
         Ok(())
     }
 
@@ -301,8 +318,9 @@ impl Part {
     pub(super) fn restart(&mut self, entry: &Entry) -> Result<()> {
         self.hasher = Hasher::new(&entry.oid, entry.size);
         self.at = 0;
-        self.durable.begin(0);
+        self.durable.begin(Kept::default());
         self.recorded = (0, Instant::now());
+        self.record_length = 0;
         let _ = std::fs::remove_file(ahead_of(&self.path));
         let emptied = self
             .file
@@ -361,6 +379,17 @@ impl Part {
     fn cannot(&self, error: &io::Error) -> Error {
         cannot(&self.path, error)
     }
+}
+
+/// What a disk gives when it is asked more than once.
+fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for again in 0..READS_AGAIN {
+        match read() {
+            Err(error) if is_lost(&error) => std::thread::sleep(READ_AGAIN * 2_u32.pow(again)),
+            read => return read,
+        }
+    }
+    read()
 }
 
 /// Something else has the part, or writes to it.
@@ -438,7 +467,11 @@ mod tests {
         let path = part.path.clone();
         drop(part);
         // A kill: up to a step is lost.
-        let places: Vec<u64> = read_record(&record_of(&path)).iter().map(|line| line.0).collect();
+        let places: Vec<u64> = read_record(&record_of(&path))
+            .unwrap()
+            .iter()
+            .map(|line| line.0)
+            .collect();
         let part = Part::open(&cache, &entry).unwrap();
         assert_eq!(Some(part.at()), places.last().copied());
         assert!((10 << 20) - part.at() < STEP + 300_000);
@@ -454,7 +487,10 @@ mod tests {
         part.publish(&place, &cache.record(&entry)).unwrap();
         assert_eq!(std::fs::read(place).unwrap(), bytes);
         assert_eq!(parts(&cache.parts()).count(), 0);
-        assert_eq!(read_record(&cache.record(&entry)).last().unwrap().0, entry.size);
+        assert_eq!(
+            read_record(&cache.record(&entry)).unwrap().last().unwrap().0,
+            entry.size
+        );
     }
 
     /// A part of `entry` with these bytes, as another host left it so long ago.
@@ -502,9 +538,9 @@ mod tests {
             ..entry(&bytes)
         };
         let far = left_elsewhere(&cache, &entry, "elsewhere", &bytes, 2 * ABANDONED);
-        let mut chunk = PartChunk::open(&far, SIZE - (4 << 20)).unwrap();
+        let mut chunk = PartChunk::open(&PartFile::new(&far), SIZE - (4 << 20)).unwrap();
         chunk.write(&bytes[..4 << 20]).unwrap();
-        chunk.finish();
+        chunk.finish().unwrap();
         let open = OpenOptions::new().write(true).open(&far).unwrap();
         open.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
         let ours = adopt(&cache, &entry).unwrap();

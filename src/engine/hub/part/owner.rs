@@ -296,7 +296,8 @@ fn take(orphan: &Path, ours: &Path) -> io::Result<bool> {
         let _ = std::fs::set_permissions(ours, Permissions::from_mode(0o600));
     }
     let stale = if taken.is_ok() { orphan } else { ours };
-    for of in [record_of, ahead_of] {
+    // The record last: what has one is looked for (`tidy`).
+    for of in [ahead_of, record_of] {
         let _ = std::fs::remove_file(of(stale));
     }
     found(taken)
@@ -389,8 +390,28 @@ pub(in crate::engine::hub) fn remove(part: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a part of ours out of a file and the record kept of it. A file that has another name too, or to which others
-/// can write, is copied: whatever has the other name is left alone.
+/// Opens a file that is there and wrong to write what belongs there into it. One that has another name too, or to which
+/// others can write, is copied: whatever has the other name is left alone. Returns where the opened one is.
+pub(in crate::engine::hub) fn open_to_mend(
+    cache: &RepoCache,
+    entry: &Entry,
+    place: &Path,
+) -> io::Result<(File, PathBuf)> {
+    let meta = std::fs::symlink_metadata(place)?;
+    let is_ours = meta.nlink() == 1 && is_private(&meta) && meta.uid() == probe(&cache.lock())?.uid();
+    if let Some(file) = is_ours.then(|| files::open_to_write(place).ok()).flatten() {
+        return Ok((file, place.to_owned()));
+    }
+    let path = cache.temporary(&format!("copy-{}", entry.oid.hex()));
+    let mut copy = create(&path)?;
+    if let Err(error) = io::copy(&mut files::open(place)?, &mut copy) {
+        let _ = std::fs::remove_file(path);
+        return Err(error);
+    }
+    Ok((copy, path))
+}
+
+/// Makes a part of ours out of a file and the record kept of it.
 pub(in crate::engine::hub) fn take_over(
     cache: &RepoCache,
     entry: &Entry,
@@ -400,20 +421,8 @@ pub(in crate::engine::hub) fn take_over(
     let ours = adopt(cache, entry)?;
     // First the record: without it, a part is worth nothing.
     copy_anew(record, &record_of(&ours))?;
-    let meta = std::fs::symlink_metadata(file)?;
-    if meta.nlink() > 1 || meta.uid() != probe(&ours)?.uid() || !is_private(&meta) {
-        let mut copy = create(&ours)?;
-        let copied = io::copy(&mut files::open(file)?, &mut copy);
-        // Until then the original is all there is.
-        if let Err(error) = copied.and_then(|_| copy.sync_all()) {
-            let _ = remove(&ours);
-            return Err(error);
-        }
-        std::fs::remove_file(file)?;
-    } else {
-        std::fs::rename(file, &ours)?;
-        std::fs::set_permissions(&ours, Permissions::from_mode(0o600))?;
-    }
+    std::fs::rename(file, &ours)?;
+    std::fs::set_permissions(&ours, Permissions::from_mode(0o600))?;
     Ok(ours)
 }
 

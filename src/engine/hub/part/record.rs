@@ -2,7 +2,8 @@
 //!
 //! Both are lines of a fixed length, appended: a torn last line is no line. Not in this module: hashing what they state.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::super::ahead::Recovered;
@@ -34,13 +35,16 @@ pub(super) fn write_line(place: u64, digest: Bytes32) -> [u8; LINE] {
 }
 
 /// The places and digests of a record, as far as they make sense.
-pub(in crate::engine::hub) fn read_record(path: &Path) -> Vec<(u64, Bytes32)> {
-    let bytes = files::read(path, MAX_BYTES).unwrap_or_default();
+///
+/// # Errors
+/// When it cannot be read: one that is not there proves nothing, and is none.
+pub(in crate::engine::hub) fn read_record(path: &Path) -> io::Result<Vec<(u64, Bytes32)>> {
+    let bytes = files::read(path, MAX_BYTES)?;
     let mut last = 0;
     let lines = bytes.chunks_exact(LINE).map(read_line);
-    lines
+    Ok(lines
         .take_while(|(place, _)| std::mem::replace(&mut last, *place) < *place)
-        .collect()
+        .collect())
 }
 
 /// Where a part's record is.
@@ -66,12 +70,13 @@ pub(super) fn read_ahead(path: &Path, at: u64, end: u64) -> Vec<Recovered> {
         .collect()
 }
 
-/// Notes a chunk of the part that is all there. Without the line it is fetched again, after a kill.
-pub(super) fn note_ahead(part: &Path, from: u64, to: u64, digest: Bytes32) {
+/// Notes a chunk of the part that is all there; returns the file with the line.
+pub(super) fn note_ahead(part: &Path, from: u64, to: u64, digest: Bytes32) -> io::Result<File> {
     let mut line = from.to_le_bytes().to_vec();
     line.extend(write_line(to, digest));
-    let log = files::open_to_append(&ahead_of(part));
-    let _ = log.and_then(|mut log| log.write_all(&line));
+    let mut log = files::open_to_append(&ahead_of(part))?;
+    log.write_all(&line)?;
+    Ok(log)
 }
 
 /// Bytes of a part that its record, and those of its helpers, say are there.
@@ -84,7 +89,7 @@ pub(in crate::engine::hub) fn kept(part: &Path) -> u64 {
 /// The ranges of which is told beside a part of `length` bytes that they are there: what its own worker wrote, and the
 /// chunks of its helpers.
 pub(super) fn told(part: &Path, length: u64) -> Vec<(u64, u64)> {
-    let record = read_record(&record_of(part));
+    let record = read_record(&record_of(part)).unwrap_or_default();
     let places = record.iter().map(|(place, _)| *place);
     let at = places.take_while(|place| *place <= length).last().unwrap_or(0);
     let chunks = read_ahead(&ahead_of(part), at, length);
@@ -105,6 +110,6 @@ mod tests {
         }
         bytes.push(1);
         std::fs::write(file.path(), bytes).unwrap();
-        assert_eq!(read_record(file.path()), [(5, [7; 32]), (9, [7; 32])]);
+        assert_eq!(read_record(file.path()).unwrap(), [(5, [7; 32]), (9, [7; 32])]);
     }
 }

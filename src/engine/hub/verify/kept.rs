@@ -121,7 +121,7 @@ impl Wrong {
         if self.is_empty() {
             return Ok(());
         }
-        ProvenLog::discard(&cache.parts())?;
+        ProvenLog::withdraw(&cache.parts())?;
         cache.withdraw(&self.0)
     }
 

@@ -1,0 +1,193 @@
+//! A file that went bad on disk: the record kept from its pull tells where, and only that is fetched again.
+//!
+//! First all that is bad is fetched and proven, into a journal; then the file is made right in its place, and becomes a
+//! part that is whole. A hub that says no meanwhile leaves the file as it was, and a kill leaves it better or as it was.
+//! Not in this module: finding out which files are bad (`weights`).
+
+mod damaged;
+mod journal;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use self::damaged::Damaged;
+use self::journal::Journal;
+use super::fetch::{Fetcher, Patience};
+use super::hash;
+use super::listing::Entry;
+use super::part;
+use super::source::{self, Failure, Via};
+use super::watch::Watch;
+use crate::error::{At, Error, Kind, Result};
+
+/// Most bytes that are held in memory, of all files that are mended at once; a file that has more between two lines of its
+/// record comes anew.
+const MOST: u64 = 256 << 20;
+/// Most bytes in a row that are bad where a disk or a copy went wrong: more are another file's.
+const MOST_IN_A_ROW: u64 = 16 << 20;
+/// Bytes that one permit is for.
+const UNIT: u64 = 64 << 10;
+
+/// What may be held in memory, over all files: whoever wants more than is left waits, and holds nothing meanwhile.
+pub(super) struct Held(Semaphore);
+
+impl Default for Held {
+    fn default() -> Self {
+        Self(Semaphore::new(usize::try_from(MOST / UNIT).unwrap_or(0)))
+    }
+}
+
+impl Held {
+    /// Room for so many bytes, [`MOST`] at most.
+    async fn room(&self, bytes: u64) -> Result<SemaphorePermit<'_>> {
+        let permits = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let room = self.0.acquire_many(permits).await;
+        room.map_err(|error| Error::new(Kind::Internal, error.to_string()))
+    }
+}
+
+impl Fetcher {
+    /// Mends a file that is there and wrong, where its record tells which ranges are bad, and leaves it as a part that is
+    /// whole; returns the bytes that were counted as done meanwhile. What cannot be mended so comes anew.
+    pub(super) async fn mend(&self, entry: &Entry) -> Result<u64> {
+        let (place, record) = (self.cache.place(entry), self.cache.record(entry));
+        // What a link leads to is somebody else's: all of it comes, in the link's place.
+        let damaged = Damaged::open(&place, &record, entry).filter(|_| !self.cache.is_link(entry));
+        let Some(damaged) = damaged else { return Ok(0) };
+        let mut counted = 0;
+        let mut journal = Journal::new(self.cache.temporary(&format!("mend-{}", entry.oid.hex())));
+        if self.gather(entry, damaged, &mut journal, &mut counted).await? {
+            let done = self.put_right(entry, &place, &record, &journal);
+            done.at(Kind::Host, || format!("cannot repair `{}`", entry.path))?;
+        }
+        Ok(counted)
+    }
+
+    /// Writes what was fetched where it belongs, and makes a part of the file.
+    fn put_right(&self, entry: &Entry, place: &Path, record: &Path, journal: &Journal) -> io::Result<()> {
+        let (file, path) = part::open_to_mend(&self.cache, entry, place)?;
+        let written = journal.apply(&file);
+        let kept = hash::keep(&file);
+        let is_kept = kept.is_ok();
+        let take_over = || part::take_over(&self.cache, entry, &path, record);
+        let Err(error) = written.and(kept).and_then(|()| take_over()) else {
+            return Ok(());
+        };
+        if path != *place {
+            let _ = std::fs::remove_file(&path);
+        } else if !is_kept && let Ok(part) = take_over() {
+            // It may look whole, and not be on the disk (fsync(2)): what lies before is.
+            part::cut_to(&part, journal.first().unwrap_or(0));
+        }
+        Err(error)
+    }
+
+    /// Fetches what belongs where the file is bad; `false` when that is too much of it, or does not come by ranges.
+    async fn gather(
+        &self,
+        entry: &Entry,
+        mut damaged: Damaged,
+        journal: &mut Journal,
+        counted: &mut u64,
+    ) -> Result<bool> {
+        let failed = || format!("cannot repair `{}`", entry.path);
+        let mut in_a_row = (0, 0);
+        // To fetch all of it costs no more than this.
+        let mut left = entry.size;
+        let mut count = |to: u64| {
+            self.counts.done.fetch_add(to - *counted, Ordering::Relaxed);
+            *counted = to;
+        };
+        loop {
+            let (end, digest) = match damaged.next_bad(&mut count) {
+                Ok(Some(bad)) => bad,
+                Ok(None) => return Ok(true),
+                // Where a disk does not read it may not write: all of it goes elsewhere.
+                Err(error) if hash::is_lost(&error) => return Ok(false),
+                Err(error) => return Err(error).at(Kind::Host, failed),
+            };
+            let from = damaged.at();
+            let began = if in_a_row.1 == from { in_a_row.0 } else { from };
+            in_a_row = (began, end);
+            // One range alone may be longer: a helper's chunk is.
+            if began < from && end - began > MOST_IN_A_ROW {
+                return Ok(false);
+            }
+            let _room = self.held.room(end - from).await?;
+            let Some(bytes) = self.patient_range(entry, from, end, &mut left).await? else {
+                return Ok(false);
+            };
+            if !damaged.fits(&bytes, end, digest) {
+                // The record is wrong, or what came is: the whole file's hash will say.
+                return Ok(false);
+            }
+            journal.note(from, &bytes).at(Kind::Host, failed)?;
+            count(end);
+        }
+    }
+
+    /// A range's bytes; `None` where they do not come that way, and all of the file may.
+    ///
+    /// # Errors
+    /// What the whole file would fail with, too.
+    async fn patient_range(
+        &self,
+        entry: &Entry,
+        from: u64,
+        to: u64,
+        left: &mut u64,
+    ) -> Result<Option<Vec<u8>>> {
+        let mut patience = Patience::new(from);
+        let source = Arc::clone(&self.source);
+        loop {
+            let failure = match self.range(&source, entry, (from, to), left).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(failure) => failure,
+            };
+            let (cause, is_of_the_way) = (failure.cause(), failure.is_of_the_way());
+            let pause = match patience.after(failure, from) {
+                Err(_) if is_of_the_way => return Ok(None),
+                pause => pause?,
+            };
+            if let Some(cause) = cause {
+                self.say_at_times(&format!("`{}` waits and tries again: {cause}", entry.path));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// As [`Self::patient_range`], once.
+    async fn range(
+        &self,
+        source: &source::Source,
+        entry: &Entry,
+        (from, to): (u64, u64),
+        left: &mut u64,
+    ) -> std::result::Result<Option<Vec<u8>>, Failure> {
+        // Over HTTP where that is allowed: a few MiB are not worth the store's way of doing it.
+        let via = match source.via(entry) {
+            Via::Xet if !source.may_switch() => Via::Xet,
+            _ => Via::Http,
+        };
+        let mut arriving = source.open(entry, (from, to), None, via).await?;
+        // A server may send all that lies before, for each range.
+        let Some(less) = left.checked_sub(arriving.skip + (to - from)) else {
+            return Ok(None);
+        };
+        *left = less;
+        let mut watch = Watch::new(source.idle());
+        let want = usize::try_from(to - from).unwrap_or(usize::MAX);
+        let mut bytes = Vec::with_capacity(want);
+        while bytes.len() < want {
+            let ended = || Failure::Again(source::broken(entry, "the connection ended before the last byte"));
+            let chunk = self.next(&mut watch, entry, &mut arriving).await?;
+            let chunk = chunk.ok_or_else(ended)?;
+            bytes.extend_from_slice(&chunk[..chunk.len().min(want - bytes.len())]);
+        }
+        Ok(Some(bytes))
+    }
+}

@@ -1,0 +1,124 @@
+//! A damaged file that a pull mends, killed or refused meanwhile: what was right of it stays right.
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::{FOLDER, LOST, Model, copied, pull, pull_injected, run};
+use crate::support::Home;
+use crate::support::hub::Hub;
+
+/// Bytes of the file.
+const SIZE: usize = 40_000_000;
+/// Places in it that are bad, far from each other.
+const BAD: [usize; 2] = [9_000_000, 30_000_000];
+/// What both cost: the range of each between two lines of the record.
+const COST: u64 = BAD.len() as u64 * LOST;
+
+fn blob(model: &Model, cache: &Path) -> PathBuf {
+    let oid = &model.oids["model-0.safetensors"];
+    cache.join(FOLDER).join("blobs").join(oid)
+}
+
+/// A cache with a file that was proven and went bad.
+fn damaged(model: &Model, home: &Home, hub: &Hub) -> PathBuf {
+    let cache = home.path().join("damaged");
+    run(pull(home, hub, &cache, &["--max-workers", "1"])).expect(0);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(blob(model, &cache))
+        .unwrap();
+    for at in BAD {
+        file.write_all_at(&[!model.files["model-0.safetensors"].bytes[at]], at as u64)
+            .unwrap();
+    }
+    cache
+}
+
+/// A copy of a damaged cache, whose file has a second name if `is_linked`; that is where.
+fn copy(model: &Model, template: &Path, home: &Home, is_linked: bool) -> (PathBuf, Option<PathBuf>) {
+    let (cache, other) = (home.path().join("hub"), home.path().join("other"));
+    copied(template, &cache);
+    if is_linked {
+        std::fs::hard_link(blob(model, &cache), &other).unwrap();
+    }
+    (cache, is_linked.then_some(other))
+}
+
+/// F1: neither before the first byte is written to the file nor after the last.
+#[test]
+fn a_kill_while_a_file_is_mended_costs_no_more_than_what_was_bad() {
+    let model = Model::of(&[SIZE], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let template = damaged(&model, &home, &hub);
+    let rotten = std::fs::read(blob(&model, &template)).unwrap();
+    for is_linked in [false, true] {
+        for calls in [
+            "pwrite64",
+            "?rename,?renameat,renameat2",
+            "fsync,fdatasync",
+            "?unlink,unlinkat",
+            "ftruncate",
+        ] {
+            for number in 1.. {
+                let when = format!("linked: {is_linked}, {calls} {number}");
+                let home = Home::new();
+                let (cache, other) = copy(&model, &template, &home, is_linked);
+                let kill = format!("signal=SIGKILL:when={number}");
+                let ended = pull_injected(&home, &hub, &cache, calls, &kill);
+                let (_, mark) = model.start_of_next(&hub, &cache);
+                run(pull(&home, &hub, &cache, &[])).expect(0);
+                // What was about to be the manifest is removed by the next pull that fetches something.
+                let mut left = model.assert_whole(&cache, &when);
+                left.retain(|name| !name.starts_with(".dsr1/file."));
+                assert_eq!(left, Vec::<String>::new(), "{when}");
+                let sent = hub.bytes_sent_since(mark) as u64;
+                assert!(sent <= COST, "{when}: {sent} fetched");
+                if let Some(other) = other {
+                    assert!(std::fs::read(other).unwrap() == rotten, "{when}");
+                }
+                if ended.code == 0 {
+                    assert!(number > 1, "no {calls} was hit");
+                    break;
+                }
+                assert_eq!(ended.code, 137, "{when}: {}", ended.stderr);
+            }
+        }
+    }
+}
+
+/// F9: a disk that refuses what belongs there leaves what is there; one that did not keep it leaves what lies before.
+#[test]
+fn a_disk_that_refuses_while_a_file_is_mended_is_told_of() {
+    let model = Model::of(&[SIZE], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let template = damaged(&model, &home, &hub);
+    for is_linked in [false, true] {
+        for (calls, error, most) in [
+            ("pwrite64", "EIO", COST),
+            ("pwrite64", "ENOSPC", COST),
+            ("fsync,fdatasync", "EIO", (SIZE - BAD[0]) as u64 + LOST),
+        ] {
+            for number in 1.. {
+                let when = format!("linked: {is_linked}, {error} of {calls} {number}");
+                let home = Home::new();
+                let (cache, _) = copy(&model, &template, &home, is_linked);
+                let fault = format!("error={error}:when={number}");
+                let ended = pull_injected(&home, &hub, &cache, calls, &fault);
+                if ended.code == 0 {
+                    model.assert_whole(&cache, &when);
+                } else {
+                    assert_eq!(ended.code, 3, "{when}: {}", ended.stderr);
+                }
+                let (_, mark) = model.start_of_next(&hub, &cache);
+                run(pull(&home, &hub, &cache, &["--max-workers", "1"])).expect(0);
+                assert_eq!(model.assert_whole(&cache, &when), Vec::<String>::new(), "{when}");
+                let sent = hub.bytes_sent_since(mark) as u64;
+                assert!(sent <= most, "{when}: {sent} fetched");
+                // Each thread counts for itself: the first that nobody reaches is the last.
+                if ended.code == 0 && number > 6 {
+                    break;
+                }
+            }
+        }
+    }
+}
