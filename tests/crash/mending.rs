@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use super::{FOLDER, LOST, Model, copied, pull, pull_injected, run};
-use crate::support::Home;
-use crate::support::hub::Hub;
+use super::{FOLDER, LOST, Model, copied, injected, pull, pull_injected, run};
+use crate::support::hub::{Fault, Hub};
+use crate::support::{Home, Run};
 
 /// Bytes of the file.
 const SIZE: usize = 40_000_000;
@@ -119,6 +120,40 @@ fn a_disk_that_refuses_while_a_file_is_mended_is_told_of() {
                     break;
                 }
             }
+        }
+    }
+}
+
+/// F11: two that mend one file at once, where no lock keeps one of them out.
+#[test]
+fn two_that_mend_one_file_without_working_locks_end_right() {
+    let model = Model::of(&[SIZE], 3);
+    let (home, hub) = (Home::new(), model.hub());
+    let template = damaged(&model, &home, &hub);
+    for round in 0..8 {
+        let home = Home::new();
+        let (cache, other) = copy(&model, &template, &home, round % 4 == 3);
+        // They come to each range one after the other, or both at once.
+        hub.fault("blob/", Fault::Slow(20_000_000 * (1 + round % 2)), usize::MAX);
+        let start = || {
+            let pull = pull(&home, &hub, &cache, &["--max-workers", "1"]);
+            let mut command = injected(&pull, "flock", "error=ENOLCK", &[]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().unwrap()
+        };
+        for one in [start(), start()] {
+            let ended = Run::from(one.wait_with_output().unwrap());
+            assert_eq!(ended.code, 0, "round {round}: {}", ended.stderr);
+        }
+        hub.clear();
+        run(pull(&home, &hub, &cache, &[])).expect(0);
+        let left = model.assert_whole(&cache, "afterwards");
+        assert_eq!(left, Vec::<String>::new(), "round {round}");
+        if let Some(other) = other {
+            assert!(
+                std::fs::read(other).unwrap() == std::fs::read(blob(&model, &template)).unwrap(),
+                "round {round}"
+            );
         }
     }
 }

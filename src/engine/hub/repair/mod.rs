@@ -22,6 +22,7 @@ use super::listing::Entry;
 use super::part;
 use super::source::{self, Failure, Via};
 use super::watch::Watch;
+use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 
 /// Most bytes that are held in memory, of all files that are mended at once; a file that has more between two lines of its
@@ -61,7 +62,11 @@ impl Fetcher {
         let mut counted = 0;
         let mut journal = Journal::new(self.cache.temporary(&format!("mend-{}", entry.oid.hex())));
         if self.gather(entry, damaged, &mut journal, &mut counted).await? {
-            let done = self.put_right(entry, &place, &record, &journal);
+            let done = match self.put_right(entry, &place, &record, &journal) {
+                // Another pull, which no lock keeps out, makes it right.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            };
             done.at(Kind::Host, || format!("cannot repair `{}`", entry.path))?;
         }
         Ok(counted)
@@ -74,6 +79,10 @@ impl Fetcher {
         let kept = hash::keep(&file);
         let is_kept = kept.is_ok();
         let take_over = || part::take_over(&self.cache, entry, &path, record);
+        if path == *place && !files::is_at(&file, place) {
+            // Another pull, which no lock keeps out, put another one there.
+            return Ok(());
+        }
         let Err(error) = written.and(kept).and_then(|()| take_over()) else {
             return Ok(());
         };
