@@ -596,6 +596,21 @@ fn a_pull_fetches_only_what_is_bad_of_a_file() {
     verify(&home, &hub, &["--fast"]).expect(0);
 }
 
+/// What a copy that was interrupted left of a file is gone on from.
+#[test]
+fn a_file_that_was_cut_short_is_gone_on_from_there() {
+    let (home, hub, bytes) = one_shard(30_000_000);
+    let shard = blob(&home, &hub, "model.safetensors");
+    let file = std::fs::File::options().write(true).open(&shard).unwrap();
+    file.set_len(20_000_000).unwrap();
+    rot(&shard, 9_000_000);
+    let before = hub.bytes_sent();
+    let run = pull(&home, &hub, &["--max-workers", "1"]).expect(0);
+    let sent = hub.bytes_sent() - before;
+    assert!(sent < 21_000_000, "{sent}: {}", run.stderr);
+    assert!(std::fs::read(shard).unwrap() == bytes);
+}
+
 /// Where a server sends a file from its first byte on whatever is asked for, or the file is another's from its first byte
 /// on, mending ends before it costs more than it saves.
 #[test]

@@ -114,7 +114,7 @@ fn a_disk_that_refuses_while_a_file_is_mended_is_told_of() {
                 run(pull(&home, &hub, &cache, &["--max-workers", "1"])).expect(0);
                 assert_eq!(model.assert_whole(&cache, &when), Vec::<String>::new(), "{when}");
                 let sent = hub.bytes_sent_since(mark) as u64;
-                assert!(sent <= most, "{when}: {sent} fetched");
+                assert!(sent <= most, "{when}: {sent} fetched: {}", ended.stderr);
                 // Each thread counts for itself: the first that nobody reaches is the last.
                 if ended.code == 0 && number > 6 {
                     break;

@@ -15,7 +15,7 @@ use super::cache::RepoCache;
 use super::listing::Entry;
 use super::part::{ABANDONED, Part};
 use super::proven::ProvenLog;
-use super::repair::Held;
+use super::repair::{Held, Mended};
 use super::source::{Arriving, Failure, Source, Via, broken, wrong};
 use super::watch::{REDIALS, Watch};
 use crate::error::{At, Kind, Result};
@@ -131,7 +131,11 @@ impl Fetcher {
             return Ok(());
         }
         self.cache.make_place(entry)?;
-        let mended = self.mend(entry).await?;
+        let mut mended = 0;
+        if self.mend(entry, &mut mended).await? == Mended::Elsewhere && self.have(entry)? {
+            self.counts.done.fetch_add(entry.size - mended, Ordering::Relaxed);
+            return Ok(());
+        }
         let mut part = Part::open(&self.cache, entry)?;
         if part.is_less() {
             self.say(format!(
@@ -320,7 +324,11 @@ impl Fetcher {
             return Ok(false);
         }
         if !self.cache.is_foreign(entry) {
-            let is_right = self.proven.proves(&path, entry);
+            let is_right = match self.proven.proves(&path, entry) {
+                // Another pull, which no lock keeps out, took it to mend it.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+                is_right => is_right,
+            };
             if is_right.at(Kind::Host, || format!("cannot read `{}`", path.display()))? {
                 return Ok(true);
             }

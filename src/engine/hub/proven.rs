@@ -116,7 +116,10 @@ impl ProvenLog {
             .collect();
         if !unproven.is_empty() {
             let temporary = dir.join(format!("proven.{}.{TEMPORARY}", owner()));
-            return files::write_through(&temporary, &path, unproven.concat().as_bytes(), Some(0o644));
+            if files::write_through(&temporary, &path, unproven.concat().as_bytes(), Some(0o644)).is_ok() {
+                return Ok(());
+            }
+            // A disk without room: that nothing counts as proven matters more.
         }
         let removed = files::remove_if_there(&path);
         if removed.at(Kind::Host, || format!("cannot remove `{}`", path.display()))? {

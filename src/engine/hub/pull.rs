@@ -20,7 +20,7 @@ use super::space::{check_space, destination, elsewhere, missing_bytes};
 use super::twins::copy_twins;
 use super::wanted::{check_model, check_wanted, name, wanted};
 use super::xet::Xet;
-use super::{HubOptions, claim, remote};
+use super::{HubOptions, claim, remote, tidy};
 use crate::engine::{files, host};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
@@ -117,7 +117,10 @@ pub(super) async fn hold(
     let lock = files::lock(&cache.lock(), events, &busy(repo)).await?;
     // Whoever held it may have removed all of it.
     cache.prepare()?;
-    Ok((cache.alone(lock.is_certain), lock))
+    let cache = cache.alone(lock.is_certain);
+    // Copies of whole files, perhaps: room that is needed now.
+    tidy::temporaries(&cache);
+    Ok((cache, lock))
 }
 
 /// What keeps others out of a repository, in words.

@@ -48,12 +48,12 @@ struct Disk {
     begun: u32,
 }
 
-/// What a disk has for sure, in bytes: of the part from its front, of its record, and of what is told of its chunks.
+/// What a disk has for sure, in bytes: of the part from its front, and of its record. A chunk is told of when the disk has
+/// it (`chunk`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Kept {
     pub(super) at: u64,
     pub(super) record: u64,
-    pub(super) ahead: u64,
 }
 
 impl PartFile {
@@ -123,21 +123,25 @@ impl Durable {
         let part = self.part.clone();
         let begun = part.disk().begun;
         self.task = Some(tokio::task::spawn_blocking(move || {
-            // Whatever is told of a chunk by now was written before.
-            let ahead = std::fs::metadata(ahead_of(&part.path)).map_or(0, |meta| meta.len());
             if file.sync_data().is_err() {
                 // At once: whoever goes on from it is told nothing any more.
                 return part.cut_back();
             }
             // Without what proves it, it is worth nothing after a power cut.
-            for beside in [record_of(&part.path), ahead_of(&part.path)] {
-                let _ = files::open_to_write(&beside).and_then(|beside| beside.sync_data());
-            }
+            let beside = files::open_to_write(&record_of(&part.path));
+            let is_proven = beside.and_then(|beside| beside.sync_data()).is_ok();
             let mut disk = part.disk();
-            if disk.begun == begun {
-                disk.kept = Kept { at, record, ahead };
+            if is_proven && disk.begun == begun {
+                disk.kept = Kept { at, record };
             }
         }));
+    }
+
+    /// Waits for a sync that is under way: from then on nothing is cut back unless its owner says so.
+    pub(super) fn settle(&self) {
+        while self.task.as_ref().is_some_and(|task| !task.is_finished()) {
+            std::thread::sleep(PAUSE);
+        }
     }
 
     /// The failure of a sync: what a disk did not take then it is not asked for again.
@@ -168,19 +172,14 @@ pub(in crate::engine::hub) fn cut_to(part: &Path, place: u64) {
     let lines = read_record(&record_of(part)).unwrap_or_default();
     let lines = lines.iter().take_while(|(end, _)| *end <= place).count();
     let record = (lines * LINE) as u64;
-    cut_back(
-        part,
-        Kept {
-            at: place,
-            record,
-            ahead: 0,
-        },
-    );
+    let _ = std::fs::remove_file(ahead_of(part));
+    cut_back(part, Kept { at: place, record });
 }
 
 /// Leaves what the disk kept of a part; all of it goes where that cannot be done.
 fn cut_back(part: &Path, kept: Kept) {
-    if kept == Kept::default() || try_cut_back(part, kept).is_err() {
+    let is_nothing = kept == Kept::default() && !ahead_of(part).exists();
+    if is_nothing || try_cut_back(part, kept).is_err() {
         let _ = remove(part);
     }
 }
@@ -189,12 +188,11 @@ fn cut_back(part: &Path, kept: Kept) {
 /// line of one.
 fn try_cut_back(part: &Path, kept: Kept) -> io::Result<()> {
     files::open_to_write(&record_of(part))?.set_len(kept.record)?;
-    if kept.ahead == 0 {
-        files::remove_if_there(&ahead_of(part))?;
-        return files::open_to_write(part)?.set_len(kept.at);
+    if ahead_of(part).exists() {
+        // The chunks that it has lie behind what it has not.
+        return Ok(());
     }
-    // The chunks that it kept lie behind what it did not.
-    files::open_to_write(&ahead_of(part))?.set_len(kept.ahead)
+    files::open_to_write(part)?.set_len(kept.at)
 }
 
 #[cfg(test)]
@@ -235,18 +233,22 @@ mod tests {
 
     #[test]
     fn chunks_that_a_disk_kept_stay() {
-        let (_dir, part) = part();
-        let file = PartFile::new(&part);
-        let ahead = std::fs::metadata(ahead_of(&part)).unwrap().len() / 2;
-        file.disk().kept = Kept {
+        let kept = Kept {
             at: 4,
             record: 2 * LINE as u64,
-            ahead,
         };
-        file.cut_back();
-        assert_eq!(places(&part), [2, 4]);
-        assert_eq!(read_ahead(&ahead_of(&part), 4, 14), [(12, 14, [2; 32])]);
-        // A helper that comes late tells of nothing.
-        assert_eq!(file.unless_lost(|| ()), None);
+        for (kept, left) in [(kept, vec![2, 4]), (Kept::default(), Vec::new())] {
+            let (_dir, part) = part();
+            let file = PartFile::new(&part);
+            file.disk().kept = kept;
+            file.cut_back();
+            assert_eq!(places(&part), left);
+            assert_eq!(
+                read_ahead(&ahead_of(&part), 4, 14),
+                [(12, 14, [2; 32]), (10, 12, [3; 32])]
+            );
+            // A helper that comes late tells of nothing.
+            assert_eq!(file.unless_lost(|| ()), None);
+        }
     }
 }

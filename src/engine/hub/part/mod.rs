@@ -182,7 +182,6 @@ impl Part {
         self.durable.begin(Kept {
             at: self.at,
             record: kept,
-            ahead: std::fs::metadata(ahead_of(&self.path)).map_or(0, |meta| meta.len()),
         });
         Ok(())
     }
@@ -351,7 +350,10 @@ impl Part {
             .set_permissions(Permissions::from_mode(0o644))
             .at(Kind::Host, failed)?;
         self.file.set_len(self.at).at(Kind::Host, failed)?;
-        if let Err(error) = self.file.sync_all().and_then(|()| self.durable.check()) {
+        let synced = self.file.sync_all();
+        // One that fails now must not cut back what has its name already.
+        self.durable.settle();
+        if let Err(error) = synced.and_then(|()| self.durable.check()) {
             self.durable.cut_back();
             return Err(error).at(Kind::Host, failed);
         }

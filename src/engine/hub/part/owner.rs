@@ -353,7 +353,12 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
 fn copy_anew(from: &Path, to: &Path) -> io::Result<()> {
     match files::open(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        from => io::copy(&mut from?, &mut create(to)?).map(drop),
+        from => {
+            let mut to = create(to)?;
+            io::copy(&mut from?, &mut to)?;
+            // What it proves may be on the disk soon, and is worth nothing without it.
+            to.sync_all()
+        }
     }
 }
 
@@ -411,17 +416,23 @@ pub(in crate::engine::hub) fn open_to_mend(
     Ok((copy, path))
 }
 
-/// Makes a part of ours out of a file and the record kept of it.
+/// Makes a part of ours out of a file, which is open, and the record kept of it.
+///
+/// # Errors
+/// Those of the disk; [`io::ErrorKind::NotFound`] when another file has its name by now.
 pub(in crate::engine::hub) fn take_over(
     cache: &RepoCache,
     entry: &Entry,
-    file: &Path,
+    (file, path): (&File, &Path),
     record: &Path,
 ) -> io::Result<PathBuf> {
     let ours = adopt(cache, entry)?;
     // First the record: without it, a part is worth nothing.
     copy_anew(record, &record_of(&ours))?;
-    std::fs::rename(file, &ours)?;
+    if !files::is_at(file, path) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    std::fs::rename(path, &ours)?;
     std::fs::set_permissions(&ours, Permissions::from_mode(0o600))?;
     Ok(ours)
 }

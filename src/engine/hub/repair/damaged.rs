@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::super::hash::{Bytes32, Hasher};
 use super::super::listing::Entry;
+use super::super::look::Look;
 use super::super::part::read_record;
 use super::MOST;
 use crate::engine::files;
@@ -19,8 +20,8 @@ const READ: u64 = 1 << 20;
 /// A file that is read against its record.
 pub(super) struct Damaged {
     file: File,
-    /// Its length: what lies behind is as bad as what is wrong.
-    length: u64,
+    /// What it looked like.
+    look: Look,
     /// Places, and the hash of all bytes before each.
     record: std::vec::IntoIter<(u64, Bytes32)>,
     hasher: Hasher,
@@ -43,12 +44,22 @@ impl Damaged {
         }
         let file = files::open(place).ok()?;
         Some(Self {
-            length: file.metadata().ok()?.len(),
+            look: Look::of(&file.metadata().ok()?)?,
             file,
             record: lines.into_iter(),
             hasher: Hasher::new(&entry.oid, entry.size),
             at: 0,
         })
+    }
+
+    /// What it looked like before it was read.
+    pub(super) fn look(&self) -> Look {
+        self.look
+    }
+
+    /// Whether it is shorter than this.
+    pub(super) fn lacks(&self, end: u64) -> bool {
+        end > self.look.size
     }
 
     /// Where what is known to be right ends.
@@ -76,7 +87,7 @@ impl Damaged {
 
     /// Whether the file's bytes up to `end` are what was recorded; if so, goes past them.
     fn is_right(&mut self, end: u64, digest: Bytes32) -> std::io::Result<bool> {
-        if end > self.length {
+        if self.lacks(end) {
             return Ok(false);
         }
         let (mut hasher, mut at) = (self.hasher.clone(), self.at);

@@ -8,7 +8,6 @@ mod damaged;
 mod journal;
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,10 +18,10 @@ use self::journal::Journal;
 use super::fetch::{Fetcher, Patience};
 use super::hash;
 use super::listing::Entry;
+use super::look::Look;
 use super::part;
 use super::source::{self, Failure, Via};
 use super::watch::Watch;
-use crate::engine::files;
 use crate::error::{At, Error, Kind, Result};
 
 /// Most bytes that are held in memory, of all files that are mended at once; a file that has more between two lines of its
@@ -51,58 +50,85 @@ impl Held {
     }
 }
 
+/// What became of a file that is there and wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mended {
+    /// As much of it as could be is in a part, or nothing of it is.
+    Here,
+    /// Another pull, which no lock keeps out, made something of it.
+    Elsewhere,
+}
+
 impl Fetcher {
-    /// Mends a file that is there and wrong, where its record tells which ranges are bad, and leaves it as a part that is
-    /// whole; returns the bytes that were counted as done meanwhile. What cannot be mended so comes anew.
-    pub(super) async fn mend(&self, entry: &Entry) -> Result<u64> {
+    /// Mends a file that is there and wrong, where its record tells which ranges are bad, and leaves it as a part: whole,
+    /// or up to where the file ended. Adds to `counted` the bytes that were counted as done meanwhile. What cannot be
+    /// mended so comes anew.
+    pub(super) async fn mend(&self, entry: &Entry, counted: &mut u64) -> Result<Mended> {
         let (place, record) = (self.cache.place(entry), self.cache.record(entry));
         // What a link leads to is somebody else's: all of it comes, in the link's place.
         let damaged = Damaged::open(&place, &record, entry).filter(|_| !self.cache.is_link(entry));
-        let Some(damaged) = damaged else { return Ok(0) };
-        let mut counted = 0;
+        let Some(damaged) = damaged else {
+            return Ok(Mended::Here);
+        };
+        let look = damaged.look();
         let mut journal = Journal::new(self.cache.temporary(&format!("mend-{}", entry.oid.hex())));
-        if self.gather(entry, damaged, &mut journal, &mut counted).await? {
-            let done = match self.put_right(entry, &place, &record, &journal) {
-                // Another pull, which no lock keeps out, makes it right.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                done => done,
-            };
-            done.at(Kind::Host, || format!("cannot repair `{}`", entry.path))?;
+        let Some(end) = self.gather(entry, damaged, &mut journal, counted).await? else {
+            return Ok(Mended::Here);
+        };
+        match self.put_right(entry, look, &journal, end) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Mended::Elsewhere),
+            done => done
+                .map(|()| Mended::Here)
+                .at(Kind::Host, || format!("cannot repair `{}`", entry.path)),
         }
-        Ok(counted)
     }
 
-    /// Writes what was fetched where it belongs, and makes a part of the file.
-    fn put_right(&self, entry: &Entry, place: &Path, record: &Path, journal: &Journal) -> io::Result<()> {
-        let (file, path) = part::open_to_mend(&self.cache, entry, place)?;
+    /// Writes what was fetched where it belongs, and makes a part of the file up to `end`.
+    ///
+    /// # Errors
+    /// Those of the disk; [`io::ErrorKind::NotFound`] when the file is not what looked so before.
+    fn put_right(&self, entry: &Entry, look: Look, journal: &Journal, end: u64) -> io::Result<()> {
+        let (place, record) = (self.cache.place(entry), self.cache.record(entry));
+        if Look::at(&place) != Some(look) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let (file, path) = part::open_to_mend(&self.cache, entry, &place)?;
         let written = journal.apply(&file);
         let kept = hash::keep(&file);
         let is_kept = kept.is_ok();
-        let take_over = || part::take_over(&self.cache, entry, &path, record);
-        if path == *place && !files::is_at(&file, place) {
-            // Another pull, which no lock keeps out, put another one there.
-            return Ok(());
-        }
-        let Err(error) = written.and(kept).and_then(|()| take_over()) else {
-            return Ok(());
+        let take_over = || part::take_over(&self.cache, entry, (&file, &path), &record);
+        let error = match written.and(kept).and_then(|()| take_over()) {
+            Ok(part) => {
+                if end < entry.size {
+                    part::cut_to(&part, end);
+                }
+                return Ok(());
+            }
+            Err(error) => error,
         };
-        if path != *place {
+        if path != place {
             let _ = std::fs::remove_file(&path);
-        } else if !is_kept && let Ok(part) = take_over() {
+        } else if !is_kept {
             // It may look whole, and not be on the disk (fsync(2)): what lies before is.
-            part::cut_to(&part, journal.first().unwrap_or(0));
+            let first = journal.first().unwrap_or(0);
+            match take_over() {
+                Ok(part) => part::cut_to(&part, first),
+                // Under its name it must not look whole.
+                Err(_) => drop(file.set_len(first)),
+            }
         }
         Err(error)
     }
 
-    /// Fetches what belongs where the file is bad; `false` when that is too much of it, or does not come by ranges.
+    /// Fetches what belongs where the file is bad, up to its end; `None` when that is too much of it, or does not come by
+    /// ranges. What lacks at its end is fetched as that of any part.
     async fn gather(
         &self,
         entry: &Entry,
         mut damaged: Damaged,
         journal: &mut Journal,
         counted: &mut u64,
-    ) -> Result<bool> {
+    ) -> Result<Option<u64>> {
         let failed = || format!("cannot repair `{}`", entry.path);
         let mut in_a_row = (0, 0);
         // To fetch all of it costs no more than this.
@@ -114,25 +140,28 @@ impl Fetcher {
         loop {
             let (end, digest) = match damaged.next_bad(&mut count) {
                 Ok(Some(bad)) => bad,
-                Ok(None) => return Ok(true),
+                Ok(None) => return Ok(Some(entry.size)),
                 // Where a disk does not read it may not write: all of it goes elsewhere.
-                Err(error) if hash::is_lost(&error) => return Ok(false),
+                Err(error) if hash::is_lost(&error) => return Ok(None),
                 Err(error) => return Err(error).at(Kind::Host, failed),
             };
             let from = damaged.at();
+            if damaged.lacks(end) {
+                return Ok(Some(from).filter(|from| *from > 0));
+            }
             let began = if in_a_row.1 == from { in_a_row.0 } else { from };
             in_a_row = (began, end);
             // One range alone may be longer: a helper's chunk is.
             if began < from && end - began > MOST_IN_A_ROW {
-                return Ok(false);
+                return Ok(None);
             }
             let _room = self.held.room(end - from).await?;
             let Some(bytes) = self.patient_range(entry, from, end, &mut left).await? else {
-                return Ok(false);
+                return Ok(None);
             };
             if !damaged.fits(&bytes, end, digest) {
                 // The record is wrong, or what came is: the whole file's hash will say.
-                return Ok(false);
+                return Ok(None);
             }
             journal.note(from, &bytes).at(Kind::Host, failed)?;
             count(end);

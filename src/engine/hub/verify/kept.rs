@@ -121,8 +121,9 @@ impl Wrong {
         if self.is_empty() {
             return Ok(());
         }
-        ProvenLog::withdraw(&cache.parts())?;
-        cache.withdraw(&self.0)
+        // Each for itself: what the one cannot take back, the other may.
+        let withdrawn = ProvenLog::withdraw(&cache.parts());
+        cache.withdraw(&self.0).and(withdrawn)
     }
 
     /// A manifest as it is once they are taken back.
