@@ -15,7 +15,7 @@ use super::cache::RepoCache;
 use super::listing::Entry;
 use super::part::{ABANDONED, Part};
 use super::proven::ProvenLog;
-use super::repair::{Held, Mended};
+use super::repair::Held;
 use super::source::{Arriving, Failure, Source, Via, broken, wrong};
 use super::watch::{REDIALS, Watch};
 use crate::error::{At, Kind, Result};
@@ -132,7 +132,11 @@ impl Fetcher {
         }
         self.cache.make_place(entry)?;
         let mut mended = 0;
-        if self.mend(entry, &mut mended).await? == Mended::Elsewhere && self.have(entry)? {
+        if self.mend(entry, &mut mended).await? && self.have(entry)? {
+            let place = self.cache.place(entry);
+            if let Some(look) = self.proven.knows(&place, entry) {
+                self.proven.note_brought(&place, entry, look);
+            }
             self.counts.done.fetch_add(entry.size - mended, Ordering::Relaxed);
             return Ok(());
         }

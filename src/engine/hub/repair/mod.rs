@@ -1,7 +1,7 @@
 //! A file that went bad on disk: the record kept from its pull tells where, and only that is fetched again.
 //!
-//! First all that is bad is fetched and proven, into a journal; then the file is made right in its place, and becomes a
-//! part that is whole. A hub that says no meanwhile leaves the file as it was, and a kill leaves it better or as it was.
+//! First all that is bad is fetched and proven, into a journal; then the file is made right in its place, and keeps its name
+//! throughout. One that must not be written to is copied, and the copy becomes a part. A hub that says no meanwhile leaves the file as it was, and a kill leaves it better or as it was.
 //! Not in this module: finding out which files are bad (`weights`).
 
 mod damaged;
@@ -50,44 +50,33 @@ impl Held {
     }
 }
 
-/// What became of a file that is there and wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mended {
-    /// As much of it as could be is in a part, or nothing of it is.
-    Here,
-    /// Another pull, which no lock keeps out, made something of it.
-    Elsewhere,
-}
-
 impl Fetcher {
-    /// Mends a file that is there and wrong, where its record tells which ranges are bad, and leaves it as a part: whole,
-    /// or up to where the file ended. Adds to `counted` the bytes that were counted as done meanwhile. What cannot be
-    /// mended so comes anew.
-    pub(super) async fn mend(&self, entry: &Entry, counted: &mut u64) -> Result<Mended> {
+    /// Mends a file that is there and wrong, where its record tells which ranges are bad; whether it may be right now, by
+    /// this pull or by another that no lock keeps out. What could not be mended in its place is a part, or comes anew. Adds
+    /// to `counted` the bytes that were counted as done meanwhile.
+    pub(super) async fn mend(&self, entry: &Entry, counted: &mut u64) -> Result<bool> {
         let (place, record) = (self.cache.place(entry), self.cache.record(entry));
         // What a link leads to is somebody else's: all of it comes, in the link's place.
         let damaged = Damaged::open(&place, &record, entry).filter(|_| !self.cache.is_link(entry));
         let Some(damaged) = damaged else {
-            return Ok(Mended::Here);
+            return Ok(false);
         };
         let look = damaged.look();
         let mut journal = Journal::new(self.cache.temporary(&format!("mend-{}", entry.oid.hex())));
         let Some(end) = self.gather(entry, damaged, &mut journal, counted).await? else {
-            return Ok(Mended::Here);
+            return Ok(false);
         };
         match self.put_right(entry, look, &journal, end) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Mended::Elsewhere),
-            done => done
-                .map(|()| Mended::Here)
-                .at(Kind::Host, || format!("cannot repair `{}`", entry.path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            done => done.at(Kind::Host, || format!("cannot repair `{}`", entry.path)),
         }
     }
 
-    /// Writes what was fetched where it belongs, and makes a part of the file up to `end`.
+    /// Writes what was fetched where it belongs; whether the file is whole in its place. Otherwise a part is, up to `end`.
     ///
     /// # Errors
     /// Those of the disk; [`io::ErrorKind::NotFound`] when the file is not what looked so before.
-    fn put_right(&self, entry: &Entry, look: Look, journal: &Journal, end: u64) -> io::Result<()> {
+    fn put_right(&self, entry: &Entry, look: Look, journal: &Journal, end: u64) -> io::Result<bool> {
         let (place, record) = (self.cache.place(entry), self.cache.record(entry));
         if Look::at(&place) != Some(look) {
             return Err(io::ErrorKind::NotFound.into());
@@ -97,16 +86,19 @@ impl Fetcher {
         let kept = hash::keep(&file);
         let is_kept = kept.is_ok();
         let take_over = || part::take_over(&self.cache, entry, (&file, &path), &record);
-        let error = match written.and(kept).and_then(|()| take_over()) {
-            Ok(part) => {
-                if end < entry.size {
-                    part::cut_to(&part, end);
-                }
-                return Ok(());
+        let is_in_place = path == place;
+        let done = written.and(kept).and_then(|()| {
+            if is_in_place && end == entry.size {
+                return Ok(true);
             }
-            Err(error) => error,
-        };
-        if path != place {
+            let part = take_over()?;
+            if end < entry.size {
+                part::cut_to(&part, end);
+            }
+            Ok(false)
+        });
+        let Err(error) = done else { return done };
+        if !is_in_place {
             let _ = std::fs::remove_file(&path);
         } else if !is_kept {
             // It may look whole, and not be on the disk (fsync(2)): what lies before is.
