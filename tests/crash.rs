@@ -179,6 +179,11 @@ impl Model {
         left
     }
 
+    /// Where a cache has a file's bytes.
+    fn blob(&self, cache: &Path, path: &str) -> PathBuf {
+        cache.join(FOLDER).join("blobs").join(&self.oids[path])
+    }
+
     /// Bytes that a pull from here on has to fetch, and the number of its first request: to be asked for when nobody
     /// fetches. A request of one that was killed may still be on its way to the hub, and is none of the next one's.
     fn start_of_next(&self, hub: &Hub, cache: &Path) -> (u64, usize) {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::Mutex;
 
 use rustix::process::Signal;
@@ -164,10 +163,7 @@ fn a_blob_that_cannot_be_read_now_is_not_removed() {
         let home = Home::new();
         let cache = home.path().join("hub");
         copied(&unnamed, &cache);
-        let blob = cache
-            .join(FOLDER)
-            .join("blobs")
-            .join(&model.oids["model-0.safetensors"]);
+        let blob = model.blob(&cache, "model-0.safetensors");
         let written = || std::fs::metadata(&blob).and_then(|meta| meta.modified()).ok();
         let before = written();
         let pull_once = pull(&home, &hub, &cache, &[]);
@@ -237,11 +233,7 @@ fn no_more_than_two_syncs_are_written_ahead_of_a_slow_disk() {
     let cache = home.path().join("hub");
     let pull_once = pull(&home, &hub, &cache, &["--max-workers", "1"]);
     // The first sync takes longer than this test.
-    let mut child = injected(&pull_once, "fdatasync", "delay_enter=600s:when=1", &[])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = spawn(injected(&pull_once, "fdatasync", "delay_enter=600s:when=1", &[]));
     let written = || {
         parts(&cache)
             .iter()
@@ -268,7 +260,7 @@ fn a_sector_that_does_not_read_is_repaired() {
     let (home, hub) = (Home::new(), model.hub());
     let cache = home.path().join("hub");
     run(pull(&home, &hub, &cache, &[])).expect(0);
-    let blob = cache.join(FOLDER).join("blobs").join(&model.oids["weights.gguf"]);
+    let blob = model.blob(&cache, "weights.gguf");
     let only = ["-P", blob.to_str().unwrap()];
     let mut repair = home.command(&["weights", "verify", REPO, "--repair", "--endpoint", &hub.endpoint]);
     repair.env("HF_HUB_CACHE", &cache);
@@ -303,11 +295,7 @@ fn a_failed_sync_counts_also_when_the_pull_is_interrupted() {
         let cache = home.path().join("hub");
         hub.fault("blob/", Fault::Slow(60_000_000), usize::MAX);
         let pull_once = pull(&home, &hub, &cache, &["--max-workers", "1"]);
-        let mut child = injected(&pull_once, "fdatasync", "error=EIO:when=1", &[])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = spawn(injected(&pull_once, "fdatasync", "error=EIO:when=1", &[]));
         wait_until("a part is there", || !parts(&cache).is_empty());
         wait_until("the sync has failed", || parts(&cache).is_empty());
         // strace passes on what it gets.

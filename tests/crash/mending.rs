@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use super::{FOLDER, LOST, Model, copied, injected, pull, pull_injected, run};
+use super::{LOST, Model, copied, injected, pull, pull_injected, run};
 use crate::support::hub::{Fault, Hub};
 use crate::support::{Home, Run};
 
@@ -15,10 +15,8 @@ const BAD: [usize; 2] = [9_000_000, 30_000_000];
 /// What both cost: the range of each between two lines of the record.
 const COST: u64 = BAD.len() as u64 * LOST;
 
-fn blob(model: &Model, cache: &Path) -> PathBuf {
-    let oid = &model.oids["model-0.safetensors"];
-    cache.join(FOLDER).join("blobs").join(oid)
-}
+/// Its name.
+const SHARD: &str = "model-0.safetensors";
 
 /// A cache with a file that was proven and went bad.
 fn damaged(model: &Model, home: &Home, hub: &Hub) -> PathBuf {
@@ -26,10 +24,10 @@ fn damaged(model: &Model, home: &Home, hub: &Hub) -> PathBuf {
     run(pull(home, hub, &cache, &["--max-workers", "1"])).expect(0);
     let file = std::fs::File::options()
         .write(true)
-        .open(blob(model, &cache))
+        .open(model.blob(&cache, SHARD))
         .unwrap();
     for at in BAD {
-        file.write_all_at(&[!model.files["model-0.safetensors"].bytes[at]], at as u64)
+        file.write_all_at(&[!model.files[SHARD].bytes[at]], at as u64)
             .unwrap();
     }
     cache
@@ -40,7 +38,7 @@ fn copy(model: &Model, template: &Path, home: &Home, is_linked: bool) -> (PathBu
     let (cache, other) = (home.path().join("hub"), home.path().join("other"));
     copied(template, &cache);
     if is_linked {
-        std::fs::hard_link(blob(model, &cache), &other).unwrap();
+        std::fs::hard_link(model.blob(&cache, SHARD), &other).unwrap();
     }
     (cache, is_linked.then_some(other))
 }
@@ -51,7 +49,7 @@ fn a_kill_while_a_file_is_mended_costs_no_more_than_what_was_bad() {
     let model = Model::of(&[SIZE], 0);
     let (home, hub) = (Home::new(), model.hub());
     let template = damaged(&model, &home, &hub);
-    let rotten = std::fs::read(blob(&model, &template)).unwrap();
+    let rotten = std::fs::read(model.blob(&template, SHARD)).unwrap();
     for is_linked in [false, true] {
         for calls in [
             "pwrite64",
@@ -151,7 +149,7 @@ fn two_that_mend_one_file_without_working_locks_end_right() {
         assert_eq!(left, Vec::<String>::new(), "round {round}");
         if let Some(other) = other {
             assert!(
-                std::fs::read(other).unwrap() == std::fs::read(blob(&model, &template)).unwrap(),
+                std::fs::read(other).unwrap() == std::fs::read(model.blob(&template, SHARD)).unwrap(),
                 "round {round}"
             );
         }

@@ -156,10 +156,9 @@ fn a_full_disk_is_no_cache_that_may_only_be_read() {
     let (home, hub) = (Home::new(), model.hub());
     let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
     run(pull(&home, &hub, &disk.at, &[])).expect(0);
-    let repo = disk.at.join(FOLDER);
-    let blob = repo.join("blobs").join(&model.oids["model-0.safetensors"]);
+    let blob = model.blob(&disk.at, "model-0.safetensors");
     std::fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
-    std::fs::remove_file(repo.join(".dsr1/lock")).unwrap();
+    std::fs::remove_file(disk.at.join(FOLDER).join(".dsr1/lock")).unwrap();
     disk.leave_names(Some(0));
     let ended = run(pull(&home, &hub, &disk.at, &[])).expect(3);
     assert!(
@@ -199,11 +198,7 @@ fn a_cache_that_may_only_be_read_is_taken_as_it_was_proven() {
     let (home, hub) = (Home::new(), model.hub());
     let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
     run(pull(&home, &hub, &disk.at, &[])).expect(0);
-    let blob = disk
-        .at
-        .join(FOLDER)
-        .join("blobs")
-        .join(&model.oids["model-0.safetensors"]);
+    let blob = model.blob(&disk.at, "model-0.safetensors");
     std::fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
     disk.read_only(true);
     let mut told = home.command(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"]);

@@ -13,7 +13,6 @@ pub(super) const REMOVED: &str = ".dsr1-removed-";
 
 /// Removes what no pull that lives needs, once `entries` are in their places.
 pub(super) fn tidy(cache: &RepoCache, entries: &[Entry]) {
-    temporaries(cache);
     finished(cache, entries);
     records(cache, entries);
     chunks(cache);

@@ -107,17 +107,11 @@ impl Durable {
 
     /// The part is as long as `at` by now, and its record as `record`.
     pub(super) fn reached(&mut self, at: u64, record: u64) {
-        let behind = at - self.asked;
-        while self.task.as_ref().is_some_and(|task| !task.is_finished()) {
-            if behind < SYNC {
-                return;
-            }
-            // A disk that is slower than what comes: more is not written ahead of it.
-            std::thread::sleep(PAUSE);
-        }
-        if behind < SYNC {
+        if at - self.asked < SYNC {
             return;
         }
+        // A disk that is slower than what comes: more is not written ahead of it.
+        self.settle();
         let Some(file) = self.file.clone() else { return };
         self.asked = at;
         let part = self.part.clone();
@@ -137,7 +131,7 @@ impl Durable {
         }));
     }
 
-    /// Waits for a sync that is under way: from then on nothing is cut back unless its owner says so.
+    /// Waits for a sync that is under way: from then on nothing is cut back unless the part's owner says so.
     pub(super) fn settle(&self) {
         while self.task.as_ref().is_some_and(|task| !task.is_finished()) {
             std::thread::sleep(PAUSE);

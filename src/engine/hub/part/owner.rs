@@ -349,7 +349,7 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::hard_link(from, to).or_else(|_| copy_anew(from, to))
 }
 
-/// Copies what lies beside a part; nothing where nothing is.
+/// Copies a file, which is on the disk then; nothing where nothing is.
 fn copy_anew(from: &Path, to: &Path) -> io::Result<()> {
     match files::open(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -408,12 +408,11 @@ pub(in crate::engine::hub) fn open_to_mend(
         return Ok((file, place.to_owned()));
     }
     let path = cache.temporary(&format!("copy-{}", entry.oid.hex()));
-    let mut copy = create(&path)?;
-    if let Err(error) = io::copy(&mut files::open(place)?, &mut copy) {
-        let _ = std::fs::remove_file(path);
-        return Err(error);
+    let copy = copy_anew(place, &path).and_then(|()| files::open_to_write(&path));
+    if copy.is_err() {
+        let _ = std::fs::remove_file(&path);
     }
-    Ok((copy, path))
+    Ok((copy?, path))
 }
 
 /// Makes a part of ours out of a file, which is open, and the record kept of it.

@@ -1,7 +1,8 @@
 //! A file that went bad on disk: the record kept from its pull tells where, and only that is fetched again.
 //!
 //! First all that is bad is fetched and proven, into a journal; then the file is made right in its place, and keeps its name
-//! throughout. One that must not be written to is copied, and the copy becomes a part. A hub that says no meanwhile leaves the file as it was, and a kill leaves it better or as it was.
+//! throughout. One that must not be written to is copied, and the copy becomes a part. A hub that says no meanwhile leaves
+//! the file as it was, and a kill leaves it better or as it was.
 //! Not in this module: finding out which files are bad (`weights`).
 
 mod damaged;
