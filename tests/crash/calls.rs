@@ -251,39 +251,44 @@ fn no_more_than_two_syncs_are_written_ahead_of_a_slow_disk() {
     );
 }
 
-/// A sector that does not read is as bad as one with a wrong byte: a repair and a pull fetch what it held.
+/// A sector that does not read is as bad as one with a wrong byte: a repair and a pull fetch what it held, unless it reads
+/// when it is asked again.
 #[test]
 fn a_sector_that_does_not_read_is_repaired() {
+    const SIZE: usize = 9_000_000;
     // No safetensors: the header of those is read once more when all is there.
-    let bytes = noise(7, 9_000_000);
+    let bytes = noise(7, SIZE);
     let model = Model::new([("weights.gguf".to_owned(), RepoFile { bytes, large: true })]);
     let (home, hub) = (Home::new(), model.hub());
     let cache = home.path().join("hub");
     run(pull(&home, &hub, &cache, &[])).expect(0);
     let blob = model.blob(&cache, "weights.gguf");
     let only = ["-P", blob.to_str().unwrap()];
-    let mut repair = home.command(&["weights", "verify", REPO, "--repair", "--endpoint", &hub.endpoint]);
-    repair.env("HF_HUB_CACHE", &cache);
-    let repaired = run(injected(&repair, "read,pread64", "error=EIO:when=1", &only));
-    assert_eq!(repaired.code, 0, "{}", repaired.stderr);
-    assert_eq!(model.assert_whole(&cache, "repaired"), Vec::<String>::new());
-    // Nothing that is proven is known without its manifest and log: a pull reads it.
-    for known in [
-        format!("verified-{}.json", model.commit),
-        "proven.jsonl".to_owned(),
+    let check = |command: &std::process::Command, fault: &str, expected: std::ops::Range<usize>| {
+        let before = hub.bytes_sent();
+        let ended = run(injected(command, "read,pread64,copy_file_range", fault, &only));
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let sent = hub.bytes_sent() - before;
+        assert!(expected.contains(&sent), "{fault}: {sent} fetched");
+        assert_eq!(model.assert_whole(&cache, fault), Vec::<String>::new());
+    };
+    for (fault, expected) in [
+        // Each call counts for itself: copying fails once, too.
+        ("error=EIO:when=1", 0..6_000_000),
+        ("error=EIO", SIZE..SIZE + 1_000_000),
     ] {
-        std::fs::remove_file(cache.join(FOLDER).join(".dsr1").join(known)).unwrap();
+        let mut repair = home.command(&["weights", "verify", REPO, "--repair", "--endpoint", &hub.endpoint]);
+        repair.env("HF_HUB_CACHE", &cache);
+        check(&repair, fault, expected.clone());
+        // Nothing that is proven is known without its manifest and log: a pull reads it.
+        for known in [
+            format!("verified-{}.json", model.commit),
+            "proven.jsonl".to_owned(),
+        ] {
+            std::fs::remove_file(cache.join(FOLDER).join(".dsr1").join(known)).unwrap();
+        }
+        check(&pull(&home, &hub, &cache, &[]), fault, expected);
     }
-    let sent = hub.bytes_sent();
-    let again = run(injected(
-        &pull(&home, &hub, &cache, &[]),
-        "read,pread64",
-        "error=EIO:when=1",
-        &only,
-    ));
-    assert_eq!(again.code, 0, "{}", again.stderr);
-    assert!(hub.bytes_sent() - sent >= 9_000_000, "it was taken as it is");
-    assert_eq!(model.assert_whole(&cache, "pulled"), Vec::<String>::new());
 }
 
 /// The same for a pull that ends before it is told: the next one does not go on from what is only in memory.
@@ -335,4 +340,37 @@ fn a_part_that_does_not_read_goes_on_from_before_that() {
         );
         assert_eq!(model.assert_whole(&cache, "afterwards"), Vec::<String>::new());
     }
+}
+
+/// A server of files that is away lost nothing: it is told of, and what is there stays.
+#[test]
+fn a_disk_that_does_not_answer_costs_nothing_of_a_part() {
+    let model = Model::of(&[21_000_000], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let cache = home.path().join("hub");
+    hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
+    let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
+    wait_for_part("some of it is there", &cache, 9_000_000);
+    kill(child);
+    hub.clear();
+    let (needed, mark) = model.start_of_next(&hub, &cache);
+    // From the start, and while what is there is read: a probe of the disk is one fsync.
+    for first in [1, 2] {
+        let away = format!("inject=fsync:error=EIO:when={first}+");
+        let pull_once = pull(&home, &hub, &cache, &["--max-workers", "1"]);
+        let more = ["-e", "trace=pread64,fsync", "-e", &away];
+        let ended = run(injected(&pull_once, "pread64", "error=EIO:when=20+", &more));
+        assert_eq!(ended.code, 3, "{first}: {}", ended.stderr);
+        if first == 2 {
+            assert!(
+                ended.stderr.contains("its disk does not answer"),
+                "{}",
+                ended.stderr
+            );
+        }
+    }
+    run(pull(&home, &hub, &cache, &["--max-workers", "1"])).expect(0);
+    let sent = hub.bytes_sent_since(mark) as u64;
+    assert!(sent <= needed, "{sent} fetched, {needed} needed");
+    assert_eq!(model.assert_whole(&cache, "afterwards"), Vec::<String>::new());
 }

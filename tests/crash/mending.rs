@@ -53,6 +53,8 @@ fn a_kill_while_a_file_is_mended_costs_no_more_than_what_was_bad() {
     for is_linked in [false, true] {
         for calls in [
             "pwrite64",
+            "copy_file_range",
+            "fallocate",
             "?rename,?renameat,renameat2",
             "fsync,fdatasync",
             "?unlink,unlinkat",
@@ -95,7 +97,10 @@ fn a_disk_that_refuses_while_a_file_is_mended_is_told_of() {
         for (calls, error, most) in [
             ("pwrite64", "EIO", COST),
             ("pwrite64", "ENOSPC", COST),
-            ("fsync,fdatasync", "EIO", (SIZE - BAD[0]) as u64 + LOST),
+            ("fsync,fdatasync", "EIO", COST),
+            ("fsync,fdatasync", "ENOSPC", COST),
+            ("copy_file_range", "EIO", COST + LOST),
+            ("fallocate", "ENOSPC", COST),
         ] {
             for number in 1.. {
                 let when = format!("linked: {is_linked}, {error} of {calls} {number}");

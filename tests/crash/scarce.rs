@@ -3,8 +3,8 @@
 use std::process::Stdio;
 
 use super::{
-    Counts, FOLDER, Model, REPO, assert_right_or_loud, copied, kill, names, parts, pull, run, spawn, states,
-    under, wait_for_part, wait_until,
+    Counts, FOLDER, LOST, Model, REPO, assert_right_or_loud, copied, kill, names, parts, pull, run, spawn,
+    states, under, wait_for_part, wait_until,
 };
 use crate::support::Home;
 use crate::support::Run;
@@ -115,6 +115,32 @@ fn a_disk_that_is_full_when_a_pull_goes_on_loses_nothing_of_what_is_there() {
     eprintln!(
         "a disk that is full at first: silent wrong = 0; {loud} times loud, {again} bytes fetched again"
     );
+}
+
+/// F9: a damaged file is copied to be mended; where there is no room for two, it is mended itself, unless somebody else has
+/// it too.
+#[test]
+fn a_damaged_file_is_mended_where_there_is_no_room_for_two() {
+    let model = Model::of(&[21_000_000], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "30m");
+    run(pull(&home, &hub, &disk.at, &[])).expect(0);
+    let blob = model.blob(&disk.at, "model-0.safetensors");
+    let file = std::fs::File::options().write(true).open(&blob).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 9_000_000).unwrap();
+    drop(file);
+    let rotten = std::fs::read(&blob).unwrap();
+    let other = disk.at.join("other");
+    std::fs::hard_link(&blob, &other).unwrap();
+    let ended = run(pull(&home, &hub, &disk.at, &[])).expect(3);
+    assert!(ended.stderr.contains("hint: free some space"), "{}", ended.stderr);
+    assert!(std::fs::read(&blob).unwrap() == rotten);
+    std::fs::remove_file(&other).unwrap();
+    let (_, mark) = model.start_of_next(&hub, &disk.at);
+    run(pull(&home, &hub, &disk.at, &[])).expect(0);
+    let sent = hub.bytes_sent_since(mark) as u64;
+    assert!(sent <= LOST, "{sent} fetched");
+    assert_eq!(model.assert_whole(&disk.at, "mended"), Vec::<String>::new());
 }
 
 /// F19: a process that may open few files.

@@ -15,7 +15,6 @@ use super::cache::RepoCache;
 use super::listing::Entry;
 use super::part::{ABANDONED, Part};
 use super::proven::ProvenLog;
-use super::repair::Held;
 use super::source::{Arriving, Failure, Source, Via, broken, wrong};
 use super::watch::{REDIALS, Watch};
 use crate::error::{At, Kind, Result};
@@ -53,8 +52,6 @@ pub(super) struct Fetcher {
     pub(super) counts: Arc<Counts>,
     pub(super) board: Arc<Board>,
     pub(super) proven: Arc<ProvenLog>,
-    /// What mending holds in memory.
-    pub(super) held: Arc<Held>,
     /// What happens to one file and is worth a line, for the one who waits.
     pub(super) notes: mpsc::UnboundedSender<String>,
     /// When it was last said that something is waited for.
@@ -131,27 +128,15 @@ impl Fetcher {
             return Ok(());
         }
         self.cache.make_place(entry)?;
-        let mut mended = 0;
-        if self.mend(entry, &mut mended).await? && self.have(entry)? {
-            let place = self.cache.place(entry);
-            if let Some(look) = self.proven.knows(&place, entry) {
-                self.proven.note_brought(&place, entry, look);
-            }
-            self.counts.done.fetch_add(entry.size - mended, Ordering::Relaxed);
-            return Ok(());
-        }
         let mut part = Part::open(&self.cache, entry)?;
         if part.is_less() {
             self.say(format!(
-                "`{}`: the disk does not give back all of it that was here: {} are",
-                entry.path,
-                units::Bytes(part.at())
+                "`{}`: the disk does not give back what was here: it is fetched again",
+                entry.path
             ));
         }
-        let ahead = part.take_recovered();
-        let ahead = way.opened(part.file(), part.at(), ahead);
-        self.counts.done.fetch_add(part.at() + ahead, Ordering::Relaxed);
-        self.counts.done.fetch_sub(mended, Ordering::Relaxed);
+        let mut is_open = false;
+        self.counts.done.fetch_add(part.at(), Ordering::Relaxed);
         let mut run = Run {
             source: Arc::clone(&self.source),
             via: self.source.via(entry),
@@ -162,7 +147,15 @@ impl Fetcher {
         };
         loop {
             way.set(FileState::Fetching);
-            let failure = match way.with(|ahead| ahead.next(part.at())) {
+            if part.gap().is_none() && !is_open {
+                // Not before: a helper would fetch what is right.
+                let recovered = part.take_recovered();
+                let ahead = way.opened(part.file(), part.at(), recovered);
+                self.counts.done.fetch_add(ahead, Ordering::Relaxed);
+                is_open = true;
+            }
+            let next = part.gap().map(Next::Fetch);
+            let failure = match next.unwrap_or_else(|| way.with(|ahead| ahead.next(part.at()))) {
                 Next::End if part.hex() == entry.oid.hex() => {
                     let place = self.cache.place(entry);
                     if let Some(look) = part.publish(&place, &self.cache.record(entry))? {
@@ -194,7 +187,10 @@ impl Fetcher {
                     continue;
                 }
                 Next::Fetch(to) => match self.attempt(way, &mut part, to, &mut run).await {
-                    Ok(()) if part.at() >= way.with(|ahead| ahead.limit()).min(to) => continue,
+                    Ok(()) if part.at() >= way.with(|ahead| ahead.limit()).min(to) => {
+                        self.pass_gap(way, &mut part)?;
+                        continue;
+                    }
                     Ok(()) => Failure::Again(broken(entry, "the connection ended before the last byte")),
                     Err(failure) => failure,
                 },
@@ -265,6 +261,25 @@ impl Fetcher {
             part.touch();
             tokio::time::sleep(left.min(ABANDONED / 4)).await;
         }
+        Ok(())
+    }
+
+    /// Goes on over what is right behind what was bad.
+    fn pass_gap(&self, way: &UnderWay, part: &mut Part) -> Result<()> {
+        let from = part.at();
+        if !part.pass_gap()? {
+            self.forget_beyond(&way.entry, part)?;
+        }
+        way.reached(part.at());
+        self.counts.done.fetch_add(part.at() - from, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// From here on all of it is fetched.
+    fn forget_beyond(&self, entry: &Entry, part: &mut Part) -> Result<()> {
+        part.forget_beyond()?;
+        // What comes is not to be thrown away for what is in the file's place, by whoever goes on from here.
+        let _ = std::fs::remove_file(self.cache.record(entry));
         Ok(())
     }
 
@@ -352,10 +367,20 @@ impl Fetcher {
     ) -> std::result::Result<(), Failure> {
         let entry = &way.entry;
         let from = part.at();
+        // Over HTTP where that is allowed: a few MiB are not worth the store's way of doing it.
+        let is_short = part.gap().is_some() && run.source.may_switch();
+        let via = if is_short { Via::Http } else { run.via };
         let mut arriving = run
             .source
-            .open(entry, (from, to), run.etag.as_deref(), run.via)
+            .open(entry, (from, to), run.etag.as_deref(), via)
             .await?;
+        let to = if part.gap().is_some() && arriving.skip > 0 {
+            // All that lies before comes with each gap: it is cheaper to take the rest, too.
+            self.forget_beyond(entry, part).map_err(Failure::Final)?;
+            entry.size
+        } else {
+            to
+        };
         run.etag.clone_from(&arriving.etag);
         let mut watch = Watch::new(run.source.idle());
         loop {
@@ -373,7 +398,9 @@ impl Fetcher {
                 let limit = way.with(|ahead| ahead.limit()).min(to);
                 let left = usize::try_from(limit.saturating_sub(part.at())).unwrap_or(usize::MAX);
                 let piece = &piece[..piece.len().min(left)];
+                let begun = Instant::now();
                 part.write(piece).map_err(Failure::Final)?;
+                watch.wrote(begun.elapsed());
                 way.reached(part.at());
                 self.counts.done.fetch_add(piece.len() as u64, Ordering::Relaxed);
                 if part.at() >= limit {

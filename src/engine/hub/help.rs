@@ -70,7 +70,7 @@ impl Fetcher {
         let Claim { file, from, to, .. } = claim;
         let entry = &file.entry;
         let mut chunk = PartChunk::open(&claim.part, *from).map_err(Failure::Final)?;
-        let begun = Instant::now();
+        let mut begun = Instant::now();
         let opening = self.source.open(entry, (*from, *to), None, via);
         let mut arriving = while_useful(claim, begun, *from, opening).await?;
         if arriving.skip > 0 {
@@ -89,7 +89,9 @@ impl Fetcher {
             };
             let left = usize::try_from(to - chunk.at()).unwrap_or(usize::MAX);
             let bytes = &bytes[..bytes.len().min(left)];
+            let writing = Instant::now();
             chunk.write(bytes).map_err(Failure::Final)?;
+            begun += watch.wrote(writing.elapsed());
             *counted += bytes.len() as u64;
             self.counts.done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }

@@ -16,7 +16,7 @@
 //! | `xet` | a hub's Xet store |
 //! | `watch` | a stream that stalls, crawls or is slower than others |
 //! | `percent` | what stands in a URL |
-//! | `part` | an unfinished file on disk, and the record that proves how far it is |
+//! | `part` | an unfinished file on disk, or one that went bad, and the record that proves what is right of it |
 //! | `fetch` | one file: stream, hash, resume, retry |
 //! | `ahead` | who fetches which part of a large file |
 //! | `help` | a worker without a file fetches a chunk of another's |
@@ -25,7 +25,6 @@
 //! | `growth` | how many threads |
 //! | `look` | a file's size, times and inode |
 //! | `proven` | a log of files that were proven |
-//! | `repair` | a file that went bad: only what is bad is fetched |
 //! | `verify` | whether a snapshot is still right |
 //! | `weights` | what is in the cache, and its removal |
 //! | `cache` | where files are: in the hub cache, or a directory |
@@ -65,7 +64,6 @@ mod proven;
 mod pull;
 mod refusal;
 mod remote;
-mod repair;
 mod source;
 mod space;
 mod survey;

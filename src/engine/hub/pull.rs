@@ -285,7 +285,6 @@ fn fetcher(
         source: Arc::new(source),
         proven: Arc::new(ProvenLog::open(&cache.parts())),
         cache: cache.clone(),
-        held: Arc::default(),
         counts: Arc::default(),
         board: Arc::new(Board::default()),
         notes,

@@ -21,6 +21,9 @@ const SLOW_WINDOWS: u32 = 2;
 /// Times that a file's stream is dialled anew because it is slow.
 pub(super) const REDIALS: u32 = 4;
 
+/// A MiB is hashed and written in a few milliseconds: what takes longer waits for a disk.
+const DISK: Duration = Duration::from_millis(20);
+
 /// Watches one stream.
 pub(super) struct Watch {
     /// How long no byte is waited for.
@@ -79,7 +82,15 @@ impl Watch {
         Ok(Some(bytes))
     }
 
-    /// Bytes a second since the stream began.
+    /// What came was written, in so long: that a disk is slow says nothing against the stream. Returns what is not its time.
+    pub(super) fn wrote(&mut self, took: Duration) -> Duration {
+        let waited = if took > DISK { took } else { Duration::ZERO };
+        self.begun += waited;
+        self.window.0 += waited;
+        waited
+    }
+
+    /// Bytes a second since the stream began, without the time that a disk took.
     pub(super) fn mean(&self) -> Option<u64> {
         let mean = u128::from(self.all) * 1000 / self.begun.elapsed().as_millis().max(1);
         u64::try_from(mean).ok()
@@ -118,5 +129,23 @@ mod tests {
         assert!(!watch.is_slow(30, Some(100)));
         assert!(!watch.is_slow(20, Some(100)));
         assert!(watch.is_slow(20, Some(100)));
+    }
+
+    /// A good connection is not dialled anew because a disk takes its time.
+    #[test]
+    fn a_stream_is_not_slow_because_a_disk_is() {
+        let seconds = Duration::from_secs;
+        let mut watch = Watch::new(seconds(30));
+        let Some(begun) = Instant::now().checked_sub(seconds(20)) else {
+            return;
+        };
+        (watch.begun, watch.window.0, watch.all) = (begun, begun, 4000);
+        assert_eq!(watch.wrote(Duration::from_millis(1)), Duration::ZERO);
+        assert!(watch.mean() <= Some(200), "{:?}", watch.mean());
+        assert_eq!(watch.wrote(seconds(10)), seconds(10));
+        assert!(watch.mean() > Some(300), "{:?}", watch.mean());
+        assert!(watch.rate(4000) > Some(300));
+        // The next window has only begun.
+        assert_eq!(watch.rate(4000), None);
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::owner::remove;
-use super::record::{LINE, ahead_of, read_record, record_of};
+use super::record::{ahead_of, record_of};
 use crate::engine::files;
 
 /// Bytes between two requests to the disk to keep what it has. Twice as much is what a power cut costs at most: what it is
@@ -161,15 +161,6 @@ impl Durable {
     }
 }
 
-/// Leaves of a part what lies before `place`; all of it goes where that cannot be done.
-pub(in crate::engine::hub) fn cut_to(part: &Path, place: u64) {
-    let lines = read_record(&record_of(part)).unwrap_or_default();
-    let lines = lines.iter().take_while(|(end, _)| *end <= place).count();
-    let record = (lines * LINE) as u64;
-    let _ = std::fs::remove_file(ahead_of(part));
-    cut_back(part, Kept { at: place, record });
-}
-
 /// Leaves what the disk kept of a part; all of it goes where that cannot be done.
 fn cut_back(part: &Path, kept: Kept) {
     let is_nothing = kept == Kept::default() && !ahead_of(part).exists();
@@ -191,7 +182,7 @@ fn try_cut_back(part: &Path, kept: Kept) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::{note_ahead, read_ahead, write_line};
+    use super::super::record::{LINE, note_ahead, read_ahead, read_record, write_line};
     use super::*;
 
     /// A part of 14 bytes, with a record of three lines and two chunks told of it.
@@ -212,17 +203,6 @@ mod tests {
     fn places(part: &Path) -> Vec<u64> {
         let record = read_record(&record_of(part)).unwrap();
         record.iter().map(|line| line.0).collect()
-    }
-
-    #[test]
-    fn what_lies_before_a_place_stays_and_the_rest_is_cut_off() {
-        let (_dir, part) = part();
-        cut_to(&part, 5);
-        assert_eq!(places(&part), [2, 4]);
-        assert_eq!(std::fs::read(&part).unwrap(), [7; 5]);
-        assert!(!ahead_of(&part).exists());
-        cut_to(&part, 0);
-        assert!(!part.exists() && !record_of(&part).exists());
     }
 
     #[test]

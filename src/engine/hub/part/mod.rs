@@ -6,17 +6,22 @@
 //!
 //! Beside both lies `OID.OWNER.ahead`: the chunks that helpers wrote from the end (see `ahead`), each with its hash.
 //!
+//! A file that is there and wrong becomes a part by its record: all of it, with gaps where it is bad.
+//!
 //! Parts have owners, so that two pulls whose filesystem has no working locks (Lustre, some NFS) never write one file.
 //! The formats beside it are in `record`, a helper's chunk in `chunk`, whose a part is in `owner` and `silence`, what its
-//! disk has of it for sure in `durable`.
+//! disk has of it for sure in `durable`, what is right behind a gap in `gaps`, a file that went bad in `damaged`.
 //! Not in this module: where bytes come from (`fetch`).
 
 mod chunk;
+mod damaged;
 mod durable;
+mod gaps;
 mod owner;
 mod record;
 mod silence;
 
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
@@ -24,11 +29,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub(super) use chunk::PartChunk;
+pub(super) use durable::PartFile;
 use durable::{Durable, Kept};
-pub(super) use durable::{PartFile, cut_to};
-use owner::adopt;
-pub(super) use owner::{ABANDONED, is_of_here, is_owned, open_to_mend, owner, parts, remove, take_over};
-use record::{LINE, ahead_of, read_ahead, read_line, record_of, write_line};
+pub(super) use owner::{ABANDONED, is_of_here, is_owned, owner, parts, remove};
+use owner::{adopt, probe};
+use record::{LINE, ahead_of, lines_of, read_ahead, record_of, write_line};
 pub(super) use record::{kept, read_record};
 pub(super) use silence::wait_for_silence;
 
@@ -49,19 +54,23 @@ const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 /// Bytes read at a time.
 const READ: usize = 256 << 10;
 /// Times that a disk is asked once more for what it does not give: a server of files that is begun anew says `EIO` too.
-const READS_AGAIN: u32 = 5;
+const ASKED_AGAIN: u32 = 5;
 /// Time before the first of them; each waits twice as long as the one before, all of them some six seconds.
-const READ_AGAIN: Duration = Duration::from_millis(200);
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// An unfinished file.
 pub(super) struct Part {
     path: PathBuf,
     file: File,
     record: File,
-    /// Bytes of the record.
+    /// Bytes of the record as far as `at`.
     record_length: u64,
     hasher: Hasher,
     at: u64,
+    /// What the record says of places behind a gap (`gaps`).
+    beyond: VecDeque<(u64, Bytes32)>,
+    /// Where a gap began, or the first of those that follow one another.
+    gap_from: u64,
     recorded: (u64, Instant),
     durable: Durable,
     /// In memory, where there is nothing to reserve and nothing to sync.
@@ -100,16 +109,19 @@ impl Part {
         let open = |path: &Path| {
             let mut options = OpenOptions::new();
             options.create(true).truncate(false).read(true).write(true);
-            files::open_by(options.mode(0o600).custom_flags(files::no_follow()), path)
+            options.mode(0o600).custom_flags(files::no_follow());
+            patiently(path, || files::open_by(&options, path))
         };
         let file = open(path)?;
         let record = record_of(path);
-        owner::unshare(&record)?;
+        patiently(path, || owner::unshare(&record))?;
         let record = open(&record)?;
         let in_memory = rustix::fs::fstatfs(&file).is_ok_and(|at| at.f_type == TMPFS);
         let mut part = Self {
             hasher: Hasher::new(&entry.oid, entry.size),
             at: 0,
+            beyond: VecDeque::new(),
+            gap_from: 0,
             recorded: (0, Instant::now()),
             durable: Durable::new(PartFile::new(path), entry.size, in_memory),
             in_memory,
@@ -124,18 +136,18 @@ impl Part {
         Ok(part)
     }
 
-    /// Reads what is there as far as the record proves it, and forgets the rest.
+    /// Reads what is there as far as the record proves it, and forgets what it says nothing of.
     fn resume(&mut self, entry: &Entry) -> io::Result<()> {
         let mut lines = Vec::new();
-        let length = self.file.metadata()?.len().min(entry.size);
-        patiently(|| {
+        let length = patiently(&self.path, || self.file.metadata())?.len();
+        let length = length.min(entry.size);
+        patiently(&self.path, || {
             lines.clear();
             io::Seek::rewind(&mut self.record)?;
             // One line for each MiB would be plenty: more is not of our making.
             let most = length / 1024 * LINE as u64 + 4096;
             (&self.record).take(most).read_to_end(&mut lines)
         })?;
-        let mut buffer = Vec::new();
         if !lines.is_empty() || ahead_of(&self.path).exists() {
             // What was written before a kill may be in memory only, and a disk says once that it did not take it.
             match keep(&self.file) {
@@ -148,40 +160,22 @@ impl Part {
                 }
                 kept => kept?,
             }
-            buffer = vec![0; READ];
         }
-        let mut kept = 0;
-        let mut hasher = self.hasher.clone();
-        for line in lines.chunks_exact(LINE) {
-            let (place, digest) = read_line(line);
-            if place <= self.at || place > length {
-                break;
-            }
-            match self.read(&mut buffer, place, |bytes| hasher.update(bytes)) {
-                // What lies before a place that does not read is as good as ever.
-                Err(error) if is_lost(&error) => {
-                    self.is_less = true;
-                    break;
-                }
-                read => read?,
-            }
-            if hasher.digest() != digest {
-                break;
-            }
-            self.at = place;
-            self.hasher = hasher.clone();
-            kept += LINE as u64;
-        }
+        self.beyond = lines_of(&lines)
+            .take_while(|(place, _)| *place <= length)
+            .collect();
+        self.pass_right()?;
         self.recovered = read_ahead(&ahead_of(&self.path), self.at, length);
-        let end = self.recovered.iter().map(|(_, to, _)| *to).max();
-        self.file.set_len(end.unwrap_or(self.at).max(self.at))?;
-        self.record.set_len(kept)?;
-        io::Seek::seek(&mut self.record, io::SeekFrom::Start(kept))?;
-        self.recorded.0 = self.at;
-        self.record_length = kept;
+        let chunks = self.recovered.iter().map(|(_, to, _)| *to);
+        let known = self.beyond.back().map(|(place, _)| *place);
+        let end = chunks.chain(known).fold(self.at, u64::max);
+        patiently(&self.path, || self.file.set_len(end))?;
+        if self.beyond.is_empty() {
+            self.close_record()?;
+        }
         self.durable.begin(Kept {
             at: self.at,
-            record: kept,
+            record: self.record_length,
         });
         Ok(())
     }
@@ -191,7 +185,7 @@ impl Part {
         let mut at = self.at;
         while at < to {
             let want = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
-            patiently(|| self.file.read_exact_at(&mut buffer[..want], at))?;
+            patiently(&self.path, || self.file.read_exact_at(&mut buffer[..want], at))?;
             each(&buffer[..want]);
             at += want as u64;
         }
@@ -229,7 +223,9 @@ impl Part {
 
     /// The chunks that an earlier pull's helpers wrote.
     pub(super) fn take_recovered(&mut self) -> Vec<Recovered> {
-        std::mem::take(&mut self.recovered)
+        let mut recovered = std::mem::take(&mut self.recovered);
+        recovered.retain(|(from, _, _)| *from >= self.at);
+        recovered
     }
 
     /// Goes on over what helpers wrote, up to `to`; `false` when it is not what its `digest` says, or does not read.
@@ -286,7 +282,8 @@ impl Part {
     /// # Errors
     /// [`Kind::Host`] when the disk refuses.
     pub(super) fn record(&mut self) -> Result<()> {
-        if self.recorded.0 == self.at {
+        // Behind a gap the record is there already.
+        if self.recorded.0 == self.at || !self.beyond.is_empty() {
             return Ok(());
         }
         let line = write_line(self.at, self.hasher.digest());
@@ -320,6 +317,8 @@ impl Part {
         self.durable.begin(Kept::default());
         self.recorded = (0, Instant::now());
         self.record_length = 0;
+        self.beyond.clear();
+        self.recovered.clear();
         let _ = std::fs::remove_file(ahead_of(&self.path));
         let emptied = self
             .file
@@ -383,15 +382,22 @@ impl Part {
     }
 }
 
-/// What a disk gives when it is asked more than once.
-fn patiently<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for again in 0..READS_AGAIN {
-        match read() {
-            Err(error) if is_lost(&error) => std::thread::sleep(READ_AGAIN * 2_u32.pow(again)),
-            read => return read,
+/// What a disk gives when it is asked more than once. That something is lost is said by one that answers otherwise: a
+/// server of files that is away has lost nothing.
+fn patiently<T>(path: &Path, mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for again in 0..ASKED_AGAIN {
+        match ask() {
+            Err(error) if is_lost(&error) => std::thread::sleep(ASK_AGAIN * 2_u32.pow(again)),
+            answer => return answer,
         }
     }
-    read()
+    match probe(path) {
+        // It was asked, and has no room.
+        Err(error) if !owner::is_full(&error) => {
+            Err(io::Error::other(format!("its disk does not answer: {error}")))
+        }
+        _ => ask(),
+    }
 }
 
 /// Something else has the part, or writes to it.
@@ -478,21 +484,63 @@ mod tests {
         assert_eq!(Some(part.at()), places.last().copied());
         assert!((10 << 20) - part.at() < STEP + 300_000);
         drop(part);
-        // A disk that lost the middle: all from there on is lost.
+        // A disk that lost some of the middle: what lies behind is still right.
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[0; 4096], places[0] + 1).unwrap();
-        let mut part = Part::open(&cache, &entry).unwrap();
-        assert_eq!(part.at(), places[0]);
-        part.write(&bytes[usize::try_from(places[0]).unwrap()..]).unwrap();
-        assert_eq!(part.hex(), entry.oid.hex());
-        let place = cache.place(&entry);
-        part.publish(&place, &cache.record(&entry)).unwrap();
-        assert_eq!(std::fs::read(place).unwrap(), bytes);
+        let at = |place: u64| usize::try_from(place).unwrap();
+        for is_right in [false, true] {
+            let mut part = Part::open(&cache, &entry).unwrap();
+            assert_eq!((part.at(), part.gap()), (places[0], Some(places[1])));
+            let mut come = bytes[at(places[0])..at(places[1])].to_vec();
+            come[0] ^= u8::from(!is_right);
+            part.write(&come).unwrap();
+            // A kill before the end of a gap leaves the record as it is.
+            assert_eq!(read_record(&record_of(&path)).unwrap().len(), places.len());
+            assert_eq!(part.pass_gap().unwrap(), is_right);
+            if is_right {
+                assert_eq!((Some(part.at()), part.gap()), (places.last().copied(), None));
+                part.write(&bytes[at(part.at())..]).unwrap();
+                assert_eq!(part.hex(), entry.oid.hex());
+                part.publish(&cache.place(&entry), &cache.record(&entry)).unwrap();
+            }
+        }
+        assert_eq!(std::fs::read(cache.place(&entry)).unwrap(), bytes);
         assert_eq!(parts(&cache.parts()).count(), 0);
+        let lines = read_record(&cache.record(&entry)).unwrap();
         assert_eq!(
-            read_record(&cache.record(&entry)).unwrap().last().unwrap().0,
-            entry.size
+            (lines.len(), lines.last().unwrap().0),
+            (places.len() + 1, entry.size)
         );
+    }
+
+    /// What is in its place and wrong is better than a part of which less is there, and stays until a right one comes.
+    #[tokio::test]
+    async fn a_damaged_file_is_gone_on_from_where_it_is_right() {
+        let (_dir, cache) = cache();
+        let bytes = noise(21 << 20);
+        let entry = entry(&bytes);
+        let place = cache.place(&entry);
+        let mut part = Part::open(&cache, &entry).unwrap();
+        for mib in bytes.chunks(1 << 20) {
+            part.write(mib).unwrap();
+        }
+        part.publish(&place, &cache.record(&entry)).unwrap();
+        let file = OpenOptions::new().write(true).open(&place).unwrap();
+        file.write_all_at(&[0; 4096], 9 << 20).unwrap();
+        let part = Part::open(&cache, &entry).unwrap();
+        assert_eq!((part.at(), part.gap()), (8 << 20, Some(12 << 20)));
+        assert_eq!(std::fs::read(&place).unwrap().len(), bytes.len());
+        let path = part.path.clone();
+        drop(part);
+        // What was mended of it is gone on from, and not begun anew.
+        let before = File::open(&path).unwrap();
+        drop(Part::open(&cache, &entry).unwrap());
+        assert!(files::is_at(&before, &path));
+        remove(&path).unwrap();
+        // A record that is of another file says nothing.
+        std::fs::write(cache.record(&entry), write_line(4 << 20, [1; 32])).unwrap();
+        let part = Part::open(&cache, &entry).unwrap();
+        assert_eq!((part.at(), part.gap()), (0, None));
     }
 
     /// A part of `entry` with these bytes, as another host left it so long ago.

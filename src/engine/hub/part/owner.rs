@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::super::cache::{RepoCache, TEMPORARY};
 use super::super::listing::Entry;
+use super::damaged::Damaged;
 use super::record::{ahead_of, kept, record_of, told};
 use crate::engine::files;
 use crate::units::hex;
@@ -126,14 +127,23 @@ pub(in crate::engine::hub) fn is_owned(cache: &RepoCache, name: &str, path: &Pat
 /// writes to a file of its own, and not to bytes that were hashed here already.
 ///
 /// # Errors
-/// That of a full disk, which then lost nothing of what is there. Whatever else is in the way of one costs only that one.
+/// That of a full disk, or of one that cannot be written to now; it then lost nothing of what is there. Whatever else is in
+/// the way of one costs only that one.
 pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> io::Result<PathBuf> {
     let dir = cache.parts();
     let ours = dir.join(format!("{}.{}.part", entry.oid.hex(), owner()));
     if ours.exists() {
         return Ok(ours);
     }
-    let orphans = orphans(cache, entry);
+    let orphans = orphans(cache, entry)?;
+    let most = orphans.first().map_or(0, |orphan| orphan.kept);
+    let damaged = Damaged::find(cache, entry).filter(|damaged| damaged.is_better(most));
+    match damaged.map(|damaged| damaged.give(cache, &ours)) {
+        Some(Ok(())) => return Ok(ours),
+        Some(Err(error)) if is_full(&error) => return Err(error),
+        // Whatever else is in the way of it: the next best.
+        _ => {}
+    }
     let begun = begin(&orphans, &ours)?;
     for spare in spares(&orphans, begun) {
         // One that cannot be removed is a matter of room, and not of what is right.
@@ -165,14 +175,17 @@ impl Orphan {
 }
 
 /// The parts of `entry` that lost their owners, best first.
-fn orphans(cache: &RepoCache, entry: &Entry) -> Vec<Orphan> {
+///
+/// # Errors
+/// That of a disk to which nothing can be written now: what is there is not to be begun anew for it.
+fn orphans(cache: &RepoCache, entry: &Entry) -> io::Result<Vec<Orphan>> {
     let mut lost: Vec<_> = parts(&cache.parts())
         .filter(|(oid, owner, path)| oid == entry.oid.hex() && !is_owned(cache, owner, path))
         .collect();
-    let us = lost
-        .first()
-        .and_then(|(_, _, path)| Some(probe(path).ok()?.uid()));
-    lost.retain(|(_, _, path)| us.is_some_and(|us| is_ours(path, us)));
+    if let Some((_, _, path)) = lost.first() {
+        let us = probe(path)?.uid();
+        lost.retain(|(_, _, path)| is_ours(path, us));
+    }
     let mut orphans: Vec<Orphan> = lost
         .into_iter()
         .map(|(_, owner, path)| Orphan {
@@ -183,7 +196,7 @@ fn orphans(cache: &RepoCache, entry: &Entry) -> Vec<Orphan> {
         })
         .collect();
     orphans.sort_by(|a, b| (b.kept, b.is_of_here, &b.path).cmp(&(a.kept, a.is_of_here, &a.path)));
-    orphans
+    Ok(orphans)
 }
 
 /// Whether a part and what lies beside it are files of the user `us`: whoever else may put something there must not lead us
@@ -205,7 +218,7 @@ pub(super) fn is_ours_here(part: &Path) -> bool {
 
 /// Whether only its owner can write to a file. What others may have open is copied: they must not write into what was
 /// hashed. Some volumes give every file to a group (`fsGroup` of Kubernetes), or to all (SMB).
-fn is_private(meta: &Metadata) -> bool {
+pub(super) fn is_private(meta: &Metadata) -> bool {
     meta.mode() & 0o022 == 0
 }
 
@@ -277,7 +290,7 @@ fn now_beside(path: &Path) -> io::Result<SystemTime> {
 }
 
 /// What a file looks like that we write beside another: its server decides about its time and its owner.
-fn probe(path: &Path) -> io::Result<Metadata> {
+pub(super) fn probe(path: &Path) -> io::Result<Metadata> {
     let probe = path.with_file_name(format!("now.{}.{TEMPORARY}", owner()));
     let options = &mut OpenOptions::new();
     options.create(true).write(true).truncate(true);
@@ -350,7 +363,7 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Copies a file, which is on the disk then; nothing where nothing is.
-fn copy_anew(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn copy_anew(from: &Path, to: &Path) -> io::Result<()> {
     match files::open(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         from => {
@@ -373,7 +386,7 @@ pub(super) fn unshare(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a file that nobody else can write to, in the place of what has its name: a link there is not followed.
-fn create(path: &Path) -> io::Result<File> {
+pub(super) fn create(path: &Path) -> io::Result<File> {
     let _ = std::fs::remove_file(path);
     OpenOptions::new()
         .write(true)
@@ -393,47 +406,6 @@ pub(in crate::engine::hub) fn remove(part: &Path) -> io::Result<()> {
         let _ = std::fs::remove_file(path);
     }
     Ok(())
-}
-
-/// Opens a file that is there and wrong to write what belongs there into it. One that has another name too, or to which
-/// others can write, is copied: whatever has the other name is left alone. Returns where the opened one is.
-pub(in crate::engine::hub) fn open_to_mend(
-    cache: &RepoCache,
-    entry: &Entry,
-    place: &Path,
-) -> io::Result<(File, PathBuf)> {
-    let meta = std::fs::symlink_metadata(place)?;
-    let is_ours = meta.nlink() == 1 && is_private(&meta) && meta.uid() == probe(&cache.lock())?.uid();
-    if let Some(file) = is_ours.then(|| files::open_to_write(place).ok()).flatten() {
-        return Ok((file, place.to_owned()));
-    }
-    let path = cache.temporary(&format!("copy-{}", entry.oid.hex()));
-    let copy = copy_anew(place, &path).and_then(|()| files::open_to_write(&path));
-    if copy.is_err() {
-        let _ = std::fs::remove_file(&path);
-    }
-    Ok((copy?, path))
-}
-
-/// Makes a part of ours out of a file, which is open, and the record kept of it.
-///
-/// # Errors
-/// Those of the disk; [`io::ErrorKind::NotFound`] when another file has its name by now.
-pub(in crate::engine::hub) fn take_over(
-    cache: &RepoCache,
-    entry: &Entry,
-    (file, path): (&File, &Path),
-    record: &Path,
-) -> io::Result<PathBuf> {
-    let ours = adopt(cache, entry)?;
-    // First the record: without it, a part is worth nothing.
-    copy_anew(record, &record_of(&ours))?;
-    if !files::is_at(file, path) {
-        return Err(io::ErrorKind::NotFound.into());
-    }
-    std::fs::rename(path, &ours)?;
-    std::fs::set_permissions(&ours, Permissions::from_mode(0o600))?;
-    Ok(ours)
 }
 
 /// The parts in a directory: hash, owner, path.

@@ -19,7 +19,7 @@ const AHEAD_LINE: usize = 48;
 const MAX_BYTES: u64 = 8 << 20;
 
 /// A line's place and digest.
-pub(super) fn read_line(line: &[u8]) -> (u64, Bytes32) {
+fn read_line(line: &[u8]) -> (u64, Bytes32) {
     let (mut place, mut digest) = ([0; 8], Bytes32::default());
     place.copy_from_slice(&line[..8]);
     digest.copy_from_slice(&line[8..LINE]);
@@ -39,12 +39,14 @@ pub(super) fn write_line(place: u64, digest: Bytes32) -> [u8; LINE] {
 /// # Errors
 /// When it cannot be read: one that is not there proves nothing, and is none.
 pub(in crate::engine::hub) fn read_record(path: &Path) -> io::Result<Vec<(u64, Bytes32)>> {
-    let bytes = files::read(path, MAX_BYTES)?;
+    Ok(lines_of(&files::read(path, MAX_BYTES)?).collect())
+}
+
+/// The places and digests in the bytes of a record, as far as they make sense.
+pub(super) fn lines_of(bytes: &[u8]) -> impl Iterator<Item = (u64, Bytes32)> {
     let mut last = 0;
     let lines = bytes.chunks_exact(LINE).map(read_line);
-    Ok(lines
-        .take_while(|(place, _)| std::mem::replace(&mut last, *place) < *place)
-        .collect())
+    lines.take_while(move |(place, _)| std::mem::replace(&mut last, *place) < *place)
 }
 
 /// Where a part's record is.

@@ -1,7 +1,7 @@
 //! Whether a snapshot is still what was proven; made right again, and what was found is kept.
 //!
 //! The bytes are read in `hashed`; what was found is noted in `kept`.
-//! Not in this module: one bad file (`repair`), what is in the cache at all (`weights`).
+//! Not in this module: mending one that is bad (`fetch`, `part`), what is in the cache at all (`weights`).
 
 mod hashed;
 mod kept;

@@ -1,0 +1,124 @@
+//! A file that is in its place and wrong: a part begins with a copy of it, where the record of its pull is there to tell
+//! what is right.
+//!
+//! The file itself stays as it is, whoever reads it, until a right one takes its name. Only where there is no room for two
+//! does it become the part.
+//! Not in this module: which part of it is bad (`gaps`), that it is wrong at all (`hash`).
+
+use std::fs::{File, Permissions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::super::cache::RepoCache;
+use super::super::hash::is_lost;
+use super::super::listing::Entry;
+use super::owner::{copy_anew, create, is_full, is_private, probe};
+use super::record::{read_record, record_of};
+use crate::engine::files;
+use crate::units::hex;
+
+/// Bytes copied at a time: so much around a place that does not read is fetched.
+const BLOCK: u64 = 1 << 20;
+
+/// A file that is in its place and wrong, and the record of its pull.
+pub(super) struct Damaged {
+    file: File,
+    place: PathBuf,
+    record: PathBuf,
+    length: u64,
+    /// Bytes that the record tells of.
+    told: u64,
+}
+
+impl Damaged {
+    /// What is in the place of `entry`, if it has a whole record.
+    pub(super) fn find(cache: &RepoCache, entry: &Entry) -> Option<Self> {
+        let (place, record) = (cache.place(entry), cache.record(entry));
+        // What a link leads to is somebody else's: all of it comes, in the link's place.
+        if cache.is_link(entry) {
+            return None;
+        }
+        let lines = read_record(&record).ok()?;
+        let (end, digest) = lines.last()?;
+        // One that ends elsewhere is of other bytes.
+        if *end != entry.size || !hex(digest).starts_with(entry.oid.hex()) {
+            return None;
+        }
+        let file = files::open(&place).ok()?;
+        let length = file.metadata().ok()?.len().min(entry.size);
+        let places = lines.iter().map(|(place, _)| *place);
+        Some(Self {
+            file,
+            place,
+            record,
+            length,
+            told: places.take_while(|place| *place <= length).last()?,
+        })
+    }
+
+    /// Whether more may be right of it than of a part with `kept` bytes. What was mended of a copy is better.
+    pub(super) fn is_better(&self, kept: u64) -> bool {
+        self.told > kept
+    }
+
+    /// Makes our part of it.
+    ///
+    /// # Errors
+    /// Those of the disk: nothing is ours then, and it is as it was.
+    pub(super) fn give(&self, cache: &RepoCache, ours: &Path) -> io::Result<()> {
+        // First the record: without it, a part is worth nothing.
+        copy_anew(&self.record, &record_of(ours))?;
+        let temporary = cache.temporary("copy");
+        let copied = self
+            .copy(&temporary)
+            .and_then(|()| std::fs::rename(&temporary, ours));
+        let given = copied.or_else(|error| {
+            let _ = std::fs::remove_file(&temporary);
+            if is_full(&error) {
+                self.take(ours)
+            } else {
+                Err(error)
+            }
+        });
+        if given.is_err() {
+            let _ = std::fs::remove_file(record_of(ours));
+        }
+        given
+    }
+
+    /// Copies it, at once where a filesystem shares blocks between files; a place that does not read stays empty.
+    fn copy(&self, to: &Path) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate, ioctl_ficlone};
+        let mut to = create(to)?;
+        if ioctl_ficlone(&to, &self.file).is_err() {
+            // Before the first byte: a disk must not be filled for nothing. Not every filesystem can say.
+            match fallocate(&to, FallocateFlags::empty(), 0, self.length) {
+                Err(error) if is_full(&error.into()) => return Err(error.into()),
+                _ => {}
+            }
+            for from in (0..self.length).step_by(usize::try_from(BLOCK).unwrap_or(usize::MAX)) {
+                let mut file = &self.file;
+                file.seek(SeekFrom::Start(from))?;
+                to.seek(SeekFrom::Start(from))?;
+                match io::copy(&mut file.take(BLOCK), &mut to) {
+                    Err(error) if is_lost(&error) => {}
+                    copied => drop(copied?),
+                }
+            }
+        }
+        to.set_len(self.length)?;
+        to.sync_all()
+    }
+
+    /// Makes a part of the file itself: nobody else may have it, or write to it.
+    fn take(&self, ours: &Path) -> io::Result<()> {
+        let meta = self.file.metadata()?;
+        let is_ours = meta.nlink() == 1 && is_private(&meta) && meta.uid() == probe(ours)?.uid();
+        if !is_ours || !files::is_at(&self.file, &self.place) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        std::fs::rename(&self.place, ours)?;
+        std::fs::set_permissions(ours, Permissions::from_mode(0o600))
+    }
+}
