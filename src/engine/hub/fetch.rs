@@ -137,9 +137,14 @@ impl Fetcher {
         }
         let mut is_open = false;
         self.counts.done.fetch_add(part.at(), Ordering::Relaxed);
+        // Over HTTP where that is allowed: the few MiB of a gap are not worth the store's way of doing it.
+        let via = match self.source.via(entry) {
+            Via::Xet if self.source.may_switch() => Via::Http,
+            via => via,
+        };
         let mut run = Run {
             source: Arc::clone(&self.source),
-            via: self.source.via(entry),
+            via,
             patience: Patience::new(part.at()),
             etag: None,
             refused: 0,
@@ -149,6 +154,7 @@ impl Fetcher {
             way.set(FileState::Fetching);
             if part.gap().is_none() && !is_open {
                 // Not before: a helper would fetch what is right.
+                run.via = run.source.via(entry);
                 let recovered = part.take_recovered();
                 let ahead = way.opened(part.file(), part.at(), recovered);
                 self.counts.done.fetch_add(ahead, Ordering::Relaxed);
@@ -367,12 +373,9 @@ impl Fetcher {
     ) -> std::result::Result<(), Failure> {
         let entry = &way.entry;
         let from = part.at();
-        // Over HTTP where that is allowed: a few MiB are not worth the store's way of doing it.
-        let is_short = part.gap().is_some() && run.source.may_switch();
-        let via = if is_short { Via::Http } else { run.via };
         let mut arriving = run
             .source
-            .open(entry, (from, to), run.etag.as_deref(), via)
+            .open(entry, (from, to), run.etag.as_deref(), run.via)
             .await?;
         let to = if part.gap().is_some() && arriving.skip > 0 {
             // All that lies before comes with each gap: it is cheaper to take the rest, too.

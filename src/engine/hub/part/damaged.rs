@@ -23,6 +23,7 @@ const BLOCK: u64 = 1 << 20;
 
 /// A file that is in its place and wrong, and the record of its pull.
 pub(super) struct Damaged {
+    oid: String,
     file: File,
     place: PathBuf,
     record: PathBuf,
@@ -49,6 +50,7 @@ impl Damaged {
         let length = file.metadata().ok()?.len().min(entry.size);
         let places = lines.iter().map(|(place, _)| *place);
         Some(Self {
+            oid: entry.oid.hex().to_owned(),
             file,
             place,
             record,
@@ -69,7 +71,7 @@ impl Damaged {
     pub(super) fn give(&self, cache: &RepoCache, ours: &Path) -> io::Result<()> {
         // First the record: without it, a part is worth nothing.
         copy_anew(&self.record, &record_of(ours))?;
-        let temporary = cache.temporary("copy");
+        let temporary = cache.temporary(&format!("copy-{}", self.oid));
         let copied = self
             .copy(&temporary)
             .and_then(|()| std::fs::rename(&temporary, ours));
