@@ -3,8 +3,10 @@
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use super::{LOST, Model, copied, injected, pull, pull_injected, run};
+use super::{Counts, LOST, Model, Random, copied, injected, kill, parts, pull, pull_injected, run, spawn};
+use crate::support::disk::{self, Mounted};
 use crate::support::hub::{Fault, Hub};
 use crate::support::{Home, Run};
 
@@ -159,4 +161,57 @@ fn two_that_mend_one_file_without_working_locks_end_right() {
             );
         }
     }
+}
+
+/// F13: what is right of a damaged file is right after a power cut too, and is not fetched.
+#[test]
+fn a_power_cut_while_a_file_is_mended_costs_no_more_than_what_was_bad() {
+    const CUTS: usize = 12;
+    const DISK: u64 = 128 << 20;
+    let model = Model::of(&[SIZE], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let template = damaged(&model, &home, &hub);
+    let memory = tempfile::Builder::new()
+        .prefix("dsr1-test-")
+        .tempdir_in("/dev/shm")
+        .unwrap();
+    let (image, cut) = (memory.path().join("disk"), memory.path().join("cut"));
+    let mut random = Random::new("power cuts while mending");
+    let mut counts = Counts::default();
+    let mut limit = Duration::ZERO;
+    for round in 0..CUTS {
+        let when = format!("cut {round}");
+        let home = Home::new();
+        disk::make_image(&image, DISK);
+        let disk = Mounted::image(&home.path().join("disk"), &image);
+        copied(&template, &disk.at.join("hub"));
+        rustix::fs::sync();
+        hub.fault("blob/", Fault::Slow(4_000_000), usize::MAX);
+        let mut child = spawn(pull(&home, &hub, &disk.at.join("hub"), &["--max-workers", "1"]));
+        if round == 0 {
+            let begun = Instant::now();
+            child.wait().unwrap();
+            limit = begun.elapsed();
+        } else {
+            std::thread::sleep(random.time(limit));
+        }
+        disk::cut(&image, &cut);
+        kill(child);
+        hub.clear();
+        drop(disk);
+        let disk = Mounted::image(&home.path().join("after"), &cut);
+        let cache = disk.at.join("hub");
+        let found = match (parts(&cache).is_empty(), model.wrong(&cache).is_empty()) {
+            (false, _) => "under way",
+            (true, false) => "damaged",
+            (true, true) => "mended",
+        };
+        counts.add(found, 1);
+        let (_, mark) = model.start_of_next(&hub, &cache);
+        run(pull(&home, &hub, &cache, &["--max-workers", "1"])).expect(0);
+        model.assert_whole(&cache, &when);
+        let sent = hub.bytes_sent_since(mark) as u64;
+        assert!(sent <= COST, "{when}: {sent} fetched");
+    }
+    counts.print("power cuts while mending");
 }

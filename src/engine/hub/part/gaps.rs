@@ -65,7 +65,10 @@ impl Part {
             let mut hasher = self.hasher.clone();
             match self.read(&mut buffer, place, |bytes| hasher.update(bytes)) {
                 // What does not read is bad.
-                Err(error) if is_lost(&error) => break,
+                Err(error) if is_lost(&error) => {
+                    self.give_back(place);
+                    break;
+                }
                 read => read?,
             }
             if hasher.digest() != digest {
@@ -77,6 +80,15 @@ impl Part {
             self.recorded = (place, Instant::now());
         }
         Ok(())
+    }
+
+    /// Gives the blocks between here and `to` back to the disk: one that does not read is not written to, either, unless all
+    /// of it is at once.
+    fn give_back(&self, to: u64) {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // Not every filesystem can.
+        let _ = fallocate(&self.file, punch, self.at, to - self.at);
     }
 
     /// From here on the record is written again.
