@@ -1,22 +1,20 @@
 //! A file that is in its place and wrong: a part begins with a copy of it, where the record of its pull is there to tell
 //! what is right.
 //!
-//! The file itself stays as it is, whoever reads it, until a right one takes its name. Only where there is no room for two
-//! does it become the part.
+//! The file itself stays as it is, whoever reads it, until a right one takes its name.
 //! Not in this module: which part of it is bad (`gaps`), that it is wrong at all (`hash`).
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::super::cache::RepoCache;
 use super::super::hash::is_lost;
 use super::super::listing::Entry;
-use super::owner::{copy_anew, create, is_full, is_private, probe};
+use super::owner::{copy_anew, create, is_full};
 use super::record::{read_record, record_of};
 use crate::engine::files;
-use crate::units::hex;
+use crate::units::{Bytes, hex};
 
 /// Bytes copied at a time: so much around a place that does not read is fetched.
 const BLOCK: u64 = 1 << 20;
@@ -25,7 +23,6 @@ const BLOCK: u64 = 1 << 20;
 pub(super) struct Damaged {
     oid: String,
     file: File,
-    place: PathBuf,
     record: PathBuf,
     length: u64,
     /// Bytes that the record tells of.
@@ -52,7 +49,6 @@ impl Damaged {
         Some(Self {
             oid: entry.oid.hex().to_owned(),
             file,
-            place,
             record,
             length,
             told: places.take_while(|place| *place <= length).last()?,
@@ -75,18 +71,15 @@ impl Damaged {
         let copied = self
             .copy(&temporary)
             .and_then(|()| std::fs::rename(&temporary, ours));
-        let given = copied.or_else(|error| {
+        copied.map_err(|error| {
             let _ = std::fs::remove_file(&temporary);
-            if is_full(&error) {
-                self.take(ours)
-            } else {
-                Err(error)
-            }
-        });
-        if given.is_err() {
             let _ = std::fs::remove_file(record_of(ours));
-        }
-        given
+            if is_full(&error) {
+                let needed = format!("to mend it takes a copy of it, {}: {error}", Bytes(self.length));
+                return io::Error::new(error.kind(), needed);
+            }
+            error
+        })
     }
 
     /// Copies it, at once where a filesystem shares blocks between files; a place that does not read stays empty.
@@ -111,16 +104,5 @@ impl Damaged {
         }
         to.set_len(self.length)?;
         to.sync_all()
-    }
-
-    /// Makes a part of the file itself: nobody else may have it, or write to it.
-    fn take(&self, ours: &Path) -> io::Result<()> {
-        let meta = self.file.metadata()?;
-        let is_ours = meta.nlink() == 1 && is_private(&meta) && meta.uid() == probe(ours)?.uid();
-        if !is_ours || !files::is_at(&self.file, &self.place) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        std::fs::rename(&self.place, ours)?;
-        std::fs::set_permissions(ours, Permissions::from_mode(0o600))
     }
 }

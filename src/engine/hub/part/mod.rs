@@ -234,10 +234,16 @@ impl Part {
     /// [`Kind::Host`] when the disk cannot be read.
     pub(super) fn take(&mut self, to: u64, digest: Option<Bytes32>) -> Result<bool> {
         let (mut whole, mut chunk) = (self.hasher.clone(), Hasher::sha256());
+        let (mut at, mut lines) = (self.at, Vec::new());
         let read = self.read(&mut vec![0; READ], to, |bytes| {
             whole.update(bytes);
             if digest.is_some() {
                 chunk.update(bytes);
+            }
+            at += bytes.len() as u64;
+            // As if it had come in its order: what goes bad of it later is a step, and not all of it.
+            if at == to || at - lines.last().map_or(self.at, |(last, _)| *last) >= STEP {
+                lines.push((at, whole.digest()));
             }
         });
         match read {
@@ -247,8 +253,10 @@ impl Part {
         if digest.is_some_and(|digest| chunk.digest() != digest) {
             return Ok(false);
         }
-        (self.hasher, self.at) = (whole, to);
+        // What came before it has a line of its own.
         self.record()?;
+        (self.hasher, self.at) = (whole, to);
+        self.note(&lines)?;
         self.durable.reached(to, self.record_length);
         Ok(true)
     }
@@ -286,12 +294,20 @@ impl Part {
         if self.recorded.0 == self.at || !self.beyond.is_empty() {
             return Ok(());
         }
-        let line = write_line(self.at, self.hasher.digest());
+        self.note(&[(self.at, self.hasher.digest())])
+    }
+
+    /// Adds these places to the record, the last of which is here.
+    fn note(&mut self, lines: &[(u64, Bytes32)]) -> Result<()> {
+        let lines: Vec<u8> = lines
+            .iter()
+            .flat_map(|(at, digest)| write_line(*at, *digest))
+            .collect();
         let checked = self.durable.check();
-        let written = checked.and_then(|()| self.record.write_all(&line));
+        let written = checked.and_then(|()| self.record.write_all(&lines));
         written.map_err(|error| self.cannot(&error))?;
         self.recorded = (self.at, Instant::now());
-        self.record_length += LINE as u64;
+        self.record_length += lines.len() as u64;
         Ok(())
     }
 
@@ -511,6 +527,25 @@ mod tests {
             (lines.len(), lines.last().unwrap().0),
             (places.len() + 1, entry.size)
         );
+    }
+
+    /// What goes bad later costs a step, whoever brought it.
+    #[tokio::test]
+    async fn the_record_of_what_a_helper_wrote_has_its_steps() {
+        let (_dir, cache) = cache();
+        let bytes = noise(14 << 20);
+        let entry = entry(&bytes);
+        let mut part = Part::open(&cache, &entry).unwrap();
+        part.write(&bytes[..1 << 20]).unwrap();
+        let mut chunk = PartChunk::open(part.file(), 1 << 20).unwrap();
+        chunk.write(&bytes[1 << 20..]).unwrap();
+        chunk.finish().unwrap();
+        assert!(part.take(entry.size, None).unwrap());
+        let lines = read_record(&record_of(&part.path)).unwrap();
+        let mib: Vec<u64> = lines.iter().map(|(place, _)| place >> 20).collect();
+        assert_eq!(mib, [1, 5, 9, 13, 14]);
+        drop(part);
+        assert_eq!(Part::open(&cache, &entry).unwrap().at(), entry.size);
     }
 
     /// What is in its place and wrong is better than a part of which less is there, and stays until a right one comes.

@@ -218,7 +218,7 @@ pub(super) fn is_ours_here(part: &Path) -> bool {
 
 /// Whether only its owner can write to a file. What others may have open is copied: they must not write into what was
 /// hashed. Some volumes give every file to a group (`fsGroup` of Kubernetes), or to all (SMB).
-pub(super) fn is_private(meta: &Metadata) -> bool {
+fn is_private(meta: &Metadata) -> bool {
     meta.mode() & 0o022 == 0
 }
 
