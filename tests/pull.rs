@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::Home;
 use support::hub::{Fault, Hub, RepoFile, entry, noise, safetensors, small_model};
 use support::pulled::{REPO, args, pull, repo, setup, snapshot, verify};
+use support::{Home, Run};
 
 const SHARD: &str = "model-1.safetensors";
 
@@ -753,11 +753,51 @@ fn a_selection_makes_nothing_less_of_the_whole() {
     assert!(listed.contains("part"), "{listed}");
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(files(&home, &hub), bytes(&small_model()));
-    // Or some of the rest is gone.
+    // What is gone of the rest is still known to belong to it.
     std::fs::remove_file(snapshot(&home, &hub).join(SHARD)).unwrap();
     pull(&home, &hub, &["--include", "config.json"]).expect(0);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
-    assert!(listed.contains("part"), "{listed}");
+    assert!(listed.contains("changed since it was proven"), "{listed}");
+}
+
+/// A selection says what it is of: not of what it leaves out, which may be wrong.
+#[test]
+fn a_selection_vouches_for_what_it_selects_and_no_more() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let blob = std::fs::canonicalize(snapshot(&home, &hub).join(SHARD)).unwrap();
+    let mut wrong = std::fs::read(&blob).unwrap();
+    wrong[500_000] ^= 1;
+    std::fs::write(&blob, wrong).unwrap();
+    let only = ["--include", "config.json", "--format", "json"];
+    let asked = |offline: bool, args: &[&str]| {
+        let mut command = home.command(&["pull", REPO, "--endpoint", &hub.endpoint]);
+        command.args(args);
+        if offline {
+            command.env("HF_HUB_OFFLINE", "1");
+        }
+        Run::from(command.output().unwrap())
+    };
+    for offline in [false, true] {
+        let told = asked(offline, &only).expect(0).json();
+        assert_eq!(told["steps"][0]["outcome"]["files"], 1, "{told}");
+    }
+    // As with nothing here.
+    let none = ["--include", "config.jsn"];
+    assert!(asked(false, &none).expect(2).stderr.contains("is selected"));
+    // The whole is known to be wrong, whoever asked for what of it meanwhile.
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(
+        listed.contains("changed since it was proven") && !listed.contains("part"),
+        "{listed}"
+    );
+    // Of what was never whole, nobody knows what else would be selected.
+    let other = Home::new();
+    let mut command = other.command(&["pull", REPO, "--endpoint", &hub.endpoint]);
+    Run::from(command.args(&only[..2]).output().unwrap()).expect(0);
+    let mut command = other.command(&["pull", REPO]);
+    command.args(&only[..2]).env("HF_HUB_OFFLINE", "1");
+    Run::from(command.output().unwrap()).expect(5);
 }
 
 /// What was agreed to once does not stand in the way of less.

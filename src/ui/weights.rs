@@ -172,10 +172,23 @@ pub fn pull_survey(survey: &PullSurvey) -> String {
         || "free space not checked".to_owned(),
         |free| {
             let fits = if free < *needed_bytes { ": not enough" } else { "" };
-            format!("{} needed, {} free{fits}", Bytes(*needed_bytes), Bytes(free))
+            format!(
+                "{} needed with 5 % to spare, {} free{fits}",
+                Bytes(*needed_bytes),
+                Bytes(free)
+            )
         },
     );
     let here = total_bytes - missing_bytes;
+    let doubtful: u64 = files
+        .iter()
+        .filter(|file| is_doubtful(file))
+        .map(|file| file.bytes)
+        .sum();
+    let doubtful = match doubtful {
+        0 => String::new(),
+        bytes => format!(", and what is wrong of {}", Bytes(bytes)),
+    };
     let summary = [
         row(["model", &**repo]),
         row(["revision", &**revision]),
@@ -192,13 +205,18 @@ pub fn pull_survey(survey: &PullSurvey) -> String {
         ]),
         row([
             "to fetch",
-            &*format!("{} to {destination}", Bytes(*missing_bytes)),
+            &*format!("{} to {destination}{doubtful}", Bytes(*missing_bytes)),
         ]),
         row(["space", &*free]),
         row(["time", &*times(*missing_bytes, *limit_rate)]),
     ];
     text.push('\n');
     text + &aligned(&summary)
+}
+
+/// Whether all of it is here, and perhaps not right.
+fn is_doubtful(file: &SurveyedFile) -> bool {
+    !file.proven && file.here_bytes >= file.bytes && file.bytes > 0
 }
 
 fn state(file: &SurveyedFile) -> String {
@@ -208,7 +226,7 @@ fn state(file: &SurveyedFile) -> String {
         "here, proven".to_owned()
     } else if file.damaged {
         "here, damaged: what is bad comes again".to_owned()
-    } else if file.here_bytes >= file.bytes && file.bytes > 0 {
+    } else if is_doubtful(file) {
         "here, to be checked".to_owned()
     } else if file.here_bytes > 0 {
         format!("{} here", Bytes(file.here_bytes))

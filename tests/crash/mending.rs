@@ -129,6 +129,80 @@ fn a_disk_that_refuses_while_a_file_is_mended_is_told_of() {
     }
 }
 
+/// Two files of one pull, each with a copy of its own.
+#[test]
+fn two_files_are_mended_at_once() {
+    let model = Model::of(&[SIZE, SIZE - 1_000_000], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let cache = home.path().join("hub");
+    run(pull(&home, &hub, &cache, &[])).expect(0);
+    for shard in [SHARD, "model-1.safetensors"] {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(model.blob(&cache, shard));
+        file.unwrap().write_all_at(b"x", 20_000_000).unwrap();
+    }
+    let (_, mark) = model.start_of_next(&hub, &cache);
+    let pull = pull(&home, &hub, &cache, &["--max-workers", "2"]);
+    let ended = run(injected(&pull, "copy_file_range", "delay_exit=20000", &[]));
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(model.assert_whole(&cache, "mended"), Vec::<String>::new());
+    let sent = hub.bytes_sent_since(mark) as u64;
+    assert!(sent <= 2 * LOST, "{sent} fetched");
+}
+
+/// F10: what a hub does once while a file is mended costs little more than what was bad.
+#[test]
+fn one_wrong_answer_while_a_file_is_mended_costs_little() {
+    let model = Model::of(&[SIZE], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let template = damaged(&model, &home, &hub);
+    for (what, fault, times, most) in [
+        ("a flipped byte", Fault::Flip(5), 1, COST + LOST),
+        ("an ETag of its own each time", Fault::NewEtag, usize::MAX, COST),
+        // All that lies before comes, too, and what is on its way when the connection is closed.
+        (
+            "a range that is ignored",
+            Fault::IgnoreRange,
+            1,
+            SIZE as u64 - LOST,
+        ),
+    ] {
+        let home = Home::new();
+        let (cache, _) = copy(&model, &template, &home, false);
+        hub.fault("blob/", fault, times);
+        let (_, mark) = model.start_of_next(&hub, &cache);
+        run(pull(&home, &hub, &cache, &["--max-workers", "1"])).expect(0);
+        hub.clear();
+        model.assert_whole(&cache, what);
+        let sent = hub.bytes_sent_since(mark) as u64;
+        assert!(sent <= most, "{what}: {sent} fetched");
+    }
+}
+
+/// F9: a disk that does not give what is to be copied for a moment costs nothing, and one that refuses is told of.
+#[test]
+fn a_disk_that_fails_while_a_file_is_copied_does_not_cost_the_file() {
+    let model = Model::of(&[SIZE], 0);
+    let (home, hub) = (Home::new(), model.hub());
+    let template = damaged(&model, &home, &hub);
+    for (fault, code) in [
+        ("error=EIO:when=11..13", 0),
+        ("error=ESTALE:when=1", 3),
+        ("error=ENOMEM:when=1", 3),
+    ] {
+        let home = Home::new();
+        let (cache, _) = copy(&model, &template, &home, false);
+        let (_, mark) = model.start_of_next(&hub, &cache);
+        let ended = pull_injected(&home, &hub, &cache, "copy_file_range", fault);
+        assert_eq!(ended.code, code, "{fault}: {}", ended.stderr);
+        run(pull(&home, &hub, &cache, &["--max-workers", "1"])).expect(0);
+        model.assert_whole(&cache, fault);
+        let sent = hub.bytes_sent_since(mark) as u64;
+        assert!(sent <= COST, "{fault}: {sent} fetched");
+    }
+}
+
 /// F11: two that mend one file at once, where no lock keeps one of them out.
 #[test]
 fn two_that_mend_one_file_without_working_locks_end_right() {

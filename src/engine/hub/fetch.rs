@@ -67,6 +67,8 @@ struct Run {
     /// Times that all of it came and was wrong.
     refused: u32,
     redials: u32,
+    /// Answers that began at the first byte, and not where they were asked to.
+    ignored: u32,
 }
 
 /// How often a file may fail.
@@ -149,6 +151,7 @@ impl Fetcher {
             etag: None,
             refused: 0,
             redials: 0,
+            ignored: 0,
         };
         loop {
             way.set(FileState::Fetching);
@@ -270,14 +273,17 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Goes on over what is right behind what was bad.
+    /// Goes on over what is right behind what was bad, or back to where that begins.
     fn pass_gap(&self, way: &UnderWay, part: &mut Part) -> Result<()> {
         let from = part.at();
         if !part.pass_gap()? {
             self.forget_beyond(&way.entry, part)?;
         }
         way.reached(part.at());
-        self.counts.done.fetch_add(part.at() - from, Ordering::Relaxed);
+        match part.at().checked_sub(from) {
+            Some(passed) => self.counts.done.fetch_add(passed, Ordering::Relaxed),
+            None => self.counts.done.fetch_sub(from - part.at(), Ordering::Relaxed),
+        };
         Ok(())
     }
 
@@ -373,11 +379,11 @@ impl Fetcher {
     ) -> std::result::Result<(), Failure> {
         let entry = &way.entry;
         let from = part.at();
-        let mut arriving = run
-            .source
-            .open(entry, (from, to), run.etag.as_deref(), run.via)
-            .await?;
-        let to = if part.gap().is_some() && arriving.skip > 0 {
+        // Of a gap the record says what is right, whatever an edge of a content network calls it.
+        let etag = run.etag.as_deref().filter(|_| part.gap().is_none());
+        let mut arriving = run.source.open(entry, (from, to), etag, run.via).await?;
+        run.ignored += u32::from(arriving.skip > 0);
+        let to = if part.gap().is_some() && run.ignored > 1 && arriving.skip > 0 {
             // All that lies before comes with each gap: it is cheaper to take the rest, too.
             self.forget_beyond(entry, part).map_err(Failure::Final)?;
             entry.size

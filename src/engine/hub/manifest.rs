@@ -117,8 +117,8 @@ impl Manifest {
         files.any(|file| file.path == path && file.brought && file.is(look))
     }
 
-    /// Adds what was proven of the commit before, as far as it is there. When that was the whole of it, and all of
-    /// it is there still, it stays the whole, whoever was asked for a part of it now.
+    /// Adds what was proven of the commit before, as far as it is there. When that was the whole of it, it stays the whole,
+    /// with all that is wrong of it by now, whoever was asked for a part of it.
     fn add(&mut self, before: Self, snapshot: &Path) {
         // Another hub may state another hash for a file of the same commit: then this is neither's whole.
         let is_of_before = |file: &Proven| {
@@ -132,13 +132,14 @@ impl Manifest {
             .into_iter()
             .filter(is_new)
             .partition(|file| !unchanged(snapshot, file));
-        if before.extent == Extent::Whole && missing.is_empty() && all_are {
+        let is_whole = before.extent == Extent::Whole && all_are;
+        if is_whole {
             (self.extent, self.endpoint) = (before.extent, before.endpoint);
         }
-        // What is there and not what was proven stays known as that.
+        // What is there and not what was proven stays known as that, and of a whole what is gone, too.
         let damaged = missing
             .into_iter()
-            .filter(|file| snapshot.join(&file.path).exists());
+            .filter(|file| is_whole || snapshot.join(&file.path).exists());
         self.files.extend(kept);
         self.files.extend(damaged);
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -444,24 +445,25 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
             .cause("configuration or weights lack: only a part was pulled, or a hub had no more of it")
             .hint(again));
     }
-    Ok(pulled(repo, revision, &snapshot, &manifest, 0))
+    let sizes: Vec<u64> = manifest.files.iter().map(|file| file.size).collect();
+    let of = (&**repo, &**revision, &*manifest.commit);
+    Ok(pulled(of, &snapshot, &sizes, 0))
 }
 
-/// What there is, in the terms of a report.
+/// What there is of a commit, in the terms of a report: so many files of these sizes, all of them proven.
 pub(super) fn pulled(
-    repo: &str,
-    revision: &str,
+    (repo, revision, commit): (&str, &str, &str),
     snapshot: &Path,
-    manifest: &Manifest,
+    sizes: &[u64],
     fetched_bytes: u64,
 ) -> Pulled {
     Pulled {
         repo: repo.to_owned(),
         revision: revision.to_owned(),
-        commit: manifest.commit.clone(),
+        commit: commit.to_owned(),
         snapshot: snapshot.to_string_lossy().into_owned(),
-        files: manifest.files.len(),
-        total_bytes: manifest.files.iter().map(|file| file.size).sum(),
+        files: sizes.len(),
+        total_bytes: sizes.iter().sum(),
         fetched_bytes,
         cached: fetched_bytes == 0,
     }

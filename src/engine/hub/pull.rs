@@ -87,7 +87,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
             ));
         }
     }
-    let manifest = cache.publish(&Publication {
+    cache.publish(&Publication {
         repo,
         revision,
         commit: &wanted.commit,
@@ -98,13 +98,9 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     })?;
     drop(lock);
     let came = fetcher.counts.fetched.load(Ordering::Relaxed);
-    Ok(pulled(
-        repo,
-        revision,
-        &cache.snapshot(&wanted.commit),
-        &manifest,
-        came,
-    ))
+    let sizes: Vec<u64> = wanted.entries.iter().map(|entry| entry.size).collect();
+    let of = (&**repo, &**revision, &*wanted.commit);
+    Ok(pulled(of, &cache.snapshot(&wanted.commit), &sizes, came))
 }
 
 /// Makes the directories of a repository and keeps other pulls out of them.
@@ -145,6 +141,15 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
     if step.local_dir.is_some() {
         let text = format!("`{}` does not hold a proven {}", destination(step), step.repo);
         return Err(Error::new(Kind::Hub, text).hint(UNSET));
+    }
+    if !step.selection.is_all() {
+        let text = format!(
+            "whether all that is selected of {} is here is not known",
+            step.repo
+        );
+        return Err(Error::new(Kind::Hub, text)
+            .cause("not all of the repository was pulled, and only a hub lists the rest")
+            .hint(UNSET));
     }
     let check = CheckSnapshot {
         repo: step.repo.clone(),
@@ -192,19 +197,26 @@ enum When {
     Offline,
 }
 
-/// What is there, when all of it was proven and nothing changed. A branch that moved here gets its name.
+/// What is there, when all that is selected was proven and nothing changed. A branch that moved here gets its name.
 fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> Result<Option<Pulled>> {
     let PullSnapshot { repo, revision, .. } = step;
     let Some(manifest) = cache.manifest(commit).filter(|manifest| manifest.repo == *repo) else {
         return Ok(None);
     };
     let snapshot = cache.snapshot(commit);
+    let patterns = step.selection.compile()?;
+    let selected: Vec<&Proven> = manifest
+        .files
+        .iter()
+        .filter(|file| patterns.select(&file.path))
+        .collect();
     // Of a selection, only the listing says whether it is the one that is wanted now; of another hub's commit, whether
     // it was all of it.
     let is_listed = when == When::Offline || manifest.endpoint.as_deref() == Some(&*step.endpoint);
     if manifest.extent != Extent::Whole
         || !is_listed
-        || !manifest.files.iter().all(|file| match when {
+        || selected.is_empty()
+        || !selected.iter().all(|file| match when {
             When::Offline | When::Unheld => unchanged(&snapshot, file),
             When::Before | When::Held => untouched(&snapshot, file),
         })
@@ -227,7 +239,8 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> R
     if cache.commit(revision).as_deref() != Some(commit) {
         cache.point(revision, commit)?;
     }
-    Ok(Some(pulled(repo, revision, &snapshot, &manifest, 0)))
+    let sizes: Vec<u64> = selected.iter().map(|file| file.size).collect();
+    Ok(Some(pulled((repo, revision, commit), &snapshot, &sizes, 0)))
 }
 
 /// Refuses what is here where it is not what may come: code that nothing knows, or anything that a lock does not state.

@@ -64,12 +64,18 @@ pub(super) fn here(cache: &RepoCache, unfinished: &BTreeMap<String, u64>, entry:
     place.max(part).min(entry.size)
 }
 
-/// Bytes that are not on disk yet.
+/// Bytes that are not on disk yet, less those that a file takes of which a mended copy is under way: that takes its place.
 pub(super) fn missing_bytes(cache: &RepoCache, entries: &[Entry]) -> u64 {
     let taken = taken(cache);
     let mut seen = BTreeSet::new();
-    let first = entries.iter().filter(|entry| seen.insert(cache.place(entry)));
-    first.map(|entry| entry.size - here(cache, &taken, entry)).sum()
+    let (mut missing, mut freed) = (0, 0);
+    for entry in entries.iter().filter(|entry| seen.insert(cache.place(entry))) {
+        missing += entry.size - here(cache, &taken, entry);
+        if taken.contains_key(entry.oid.hex()) {
+            freed += blocks(&cache.place(entry));
+        }
+    }
+    missing.saturating_sub(freed)
 }
 
 /// What is missing and a margin of one twentieth.

@@ -5,19 +5,15 @@
 //! Not in this module: which part of it is bad (`gaps`), that it is wrong at all (`hash`).
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::super::cache::RepoCache;
-use super::super::hash::is_lost;
 use super::super::listing::Entry;
-use super::owner::{copy_anew, create, is_full};
+use super::owner::{copy_anew, copy_range, create, is_full};
 use super::record::{read_record, record_of};
 use crate::engine::files;
 use crate::units::{Bytes, hex};
-
-/// Bytes copied at a time: so much around a place that does not read is fetched.
-const BLOCK: u64 = 1 << 20;
 
 /// A file that is in its place and wrong, and the record of its pull.
 pub(super) struct Damaged {
@@ -25,6 +21,8 @@ pub(super) struct Damaged {
     file: File,
     record: PathBuf,
     length: u64,
+    /// What it should be.
+    size: u64,
     /// Bytes that the record tells of.
     told: u64,
 }
@@ -51,6 +49,7 @@ impl Damaged {
             file,
             record,
             length,
+            size: entry.size,
             told: places.take_while(|place| *place <= length).last()?,
         })
     }
@@ -69,7 +68,7 @@ impl Damaged {
         copy_anew(&self.record, &record_of(ours))?;
         let temporary = cache.temporary(&format!("copy-{}", self.oid));
         let copied = self
-            .copy(&temporary)
+            .copy(&temporary, ours)
             .and_then(|()| std::fs::rename(&temporary, ours));
         copied.map_err(|error| {
             let _ = std::fs::remove_file(&temporary);
@@ -83,24 +82,16 @@ impl Damaged {
     }
 
     /// Copies it, at once where a filesystem shares blocks between files; a place that does not read stays empty.
-    fn copy(&self, to: &Path) -> io::Result<()> {
+    fn copy(&self, to: &Path, ours: &Path) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate, ioctl_ficlone};
         let mut to = create(to)?;
         if ioctl_ficlone(&to, &self.file).is_err() {
             // Before the first byte: a disk must not be filled for nothing. Not every filesystem can say.
-            match fallocate(&to, FallocateFlags::empty(), 0, self.length) {
+            match fallocate(&to, FallocateFlags::KEEP_SIZE, 0, self.size) {
                 Err(error) if is_full(&error.into()) => return Err(error.into()),
                 _ => {}
             }
-            for from in (0..self.length).step_by(usize::try_from(BLOCK).unwrap_or(usize::MAX)) {
-                let mut file = &self.file;
-                file.seek(SeekFrom::Start(from))?;
-                to.seek(SeekFrom::Start(from))?;
-                match io::copy(&mut file.take(BLOCK), &mut to) {
-                    Err(error) if is_lost(&error) => {}
-                    copied => drop(copied?),
-                }
-            }
+            copy_range(&self.file, &mut to, (0, self.length), ours)?;
         }
         to.set_len(self.length)?;
         to.sync_all()

@@ -107,7 +107,7 @@ impl Durable {
 
     /// The part is as long as `at` by now, and its record as `record`.
     pub(super) fn reached(&mut self, at: u64, record: u64) {
-        if at - self.asked < SYNC {
+        if at.saturating_sub(self.asked) < SYNC {
             return;
         }
         // A disk that is slower than what comes: more is not written ahead of it.

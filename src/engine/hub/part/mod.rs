@@ -31,9 +31,10 @@ use std::time::{Duration, Instant};
 pub(super) use chunk::PartChunk;
 pub(super) use durable::PartFile;
 use durable::{Durable, Kept};
+use gaps::Gap;
 pub(super) use owner::{ABANDONED, is_of_here, is_owned, owner, parts, remove};
 use owner::{adopt, probe};
-use record::{LINE, ahead_of, lines_of, read_ahead, record_of, write_line};
+use record::{LINE, ahead_of, forget_ahead, lines_of, read_ahead, record_of, write_line};
 pub(super) use record::{kept, read_record};
 pub(super) use silence::wait_for_silence;
 
@@ -67,10 +68,12 @@ pub(super) struct Part {
     record_length: u64,
     hasher: Hasher,
     at: u64,
-    /// What the record says of places behind a gap (`gaps`).
+    /// What is to be fetched before the record says more.
+    gap: Option<Gap>,
+    /// What the record says of places behind it.
     beyond: VecDeque<(u64, Bytes32)>,
-    /// Where a gap began, or the first of those that follow one another.
-    gap_from: u64,
+    /// Where it begins, or the first of those gaps that follow one another up to it.
+    bad_from: u64,
     recorded: (u64, Instant),
     durable: Durable,
     /// In memory, where there is nothing to reserve and nothing to sync.
@@ -120,8 +123,9 @@ impl Part {
         let mut part = Self {
             hasher: Hasher::new(&entry.oid, entry.size),
             at: 0,
+            gap: None,
             beyond: VecDeque::new(),
-            gap_from: 0,
+            bad_from: 0,
             recorded: (0, Instant::now()),
             durable: Durable::new(PartFile::new(path), entry.size, in_memory),
             in_memory,
@@ -165,12 +169,15 @@ impl Part {
             .take_while(|(place, _)| *place <= length)
             .collect();
         self.pass_right()?;
-        self.recovered = read_ahead(&ahead_of(&self.path), self.at, length);
+        self.bad_from = self.at;
+        let known = self.beyond.back().map_or(self.at, |(place, _)| *place);
+        // What comes anew is not taken for what a helper wrote there once, should the disk not keep it.
+        forget_ahead(&self.path, known)?;
+        self.recovered = read_ahead(&ahead_of(&self.path), known, length);
         let chunks = self.recovered.iter().map(|(_, to, _)| *to);
-        let known = self.beyond.back().map(|(place, _)| *place);
-        let end = chunks.chain(known).fold(self.at, u64::max);
+        let end = chunks.fold(known, u64::max);
         patiently(&self.path, || self.file.set_len(end))?;
-        if self.beyond.is_empty() {
+        if self.gap.is_none() {
             self.close_record()?;
         }
         self.durable.begin(Kept {
@@ -223,9 +230,7 @@ impl Part {
 
     /// The chunks that an earlier pull's helpers wrote.
     pub(super) fn take_recovered(&mut self) -> Vec<Recovered> {
-        let mut recovered = std::mem::take(&mut self.recovered);
-        recovered.retain(|(from, _, _)| *from >= self.at);
-        recovered
+        std::mem::take(&mut self.recovered)
     }
 
     /// Goes on over what helpers wrote, up to `to`; `false` when it is not what its `digest` says, or does not read.
@@ -246,11 +251,15 @@ impl Part {
                 lines.push((at, whole.digest()));
             }
         });
-        match read {
-            Err(error) if is_lost(&error) => return Ok(false),
-            read => read.map_err(|error| self.cannot(&error))?,
-        }
-        if digest.is_some_and(|digest| chunk.digest() != digest) {
+        let is_lost = match read {
+            Err(error) if is_lost(&error) => true,
+            read => read.map(|()| false).map_err(|error| self.cannot(&error))?,
+        };
+        if is_lost || digest.is_some_and(|digest| chunk.digest() != digest) {
+            // As in `resume`.
+            let part = self.durable.part();
+            let forgotten = part.unless_lost(|| forget_ahead(&self.path, to));
+            forgotten.transpose().map_err(|error| self.cannot(&error))?;
             return Ok(false);
         }
         // What came before it has a line of its own.
@@ -291,7 +300,7 @@ impl Part {
     /// [`Kind::Host`] when the disk refuses.
     pub(super) fn record(&mut self) -> Result<()> {
         // Behind a gap the record is there already.
-        if self.recorded.0 == self.at || !self.beyond.is_empty() {
+        if self.recorded.0 == self.at || self.gap.is_some() {
             return Ok(());
         }
         self.note(&[(self.at, self.hasher.digest())])
@@ -333,6 +342,7 @@ impl Part {
         self.durable.begin(Kept::default());
         self.recorded = (0, Instant::now());
         self.record_length = 0;
+        self.gap = None;
         self.beyond.clear();
         self.recovered.clear();
         let _ = std::fs::remove_file(ahead_of(&self.path));
@@ -452,14 +462,14 @@ mod tests {
     use crate::engine::hub::listing::Oid;
     use crate::engine::hub::space::{elsewhere, missing_bytes};
 
-    fn cache() -> (tempfile::TempDir, RepoCache) {
+    pub(super) fn cache() -> (tempfile::TempDir, RepoCache) {
         let dir = tempfile::tempdir().unwrap();
         let cache = RepoCache::new(dir.path(), "a/b");
         cache.prepare().unwrap();
         (dir, cache)
     }
 
-    fn entry(bytes: &[u8]) -> Entry {
+    pub(super) fn entry(bytes: &[u8]) -> Entry {
         let mut hasher = Hasher::new(&Oid::Sha256(String::new()), 0);
         hasher.update(bytes);
         Entry {
@@ -470,7 +480,7 @@ mod tests {
         }
     }
 
-    fn noise(count: usize) -> Vec<u8> {
+    pub(super) fn noise(count: usize) -> Vec<u8> {
         let mut state = 1_u32;
         let next = |_| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -501,25 +511,32 @@ mod tests {
         assert!((10 << 20) - part.at() < STEP + 300_000);
         drop(part);
         // A disk that lost some of the middle: what lies behind is still right.
-        let file = OpenOptions::new().write(true).open(&path).unwrap();
-        file.write_all_at(&[0; 4096], places[0] + 1).unwrap();
         let at = |place: u64| usize::try_from(place).unwrap();
-        for is_right in [false, true] {
-            let mut part = Part::open(&cache, &entry).unwrap();
-            assert_eq!((part.at(), part.gap()), (places[0], Some(places[1])));
+        let come = |part: &mut Part, first: u8| {
             let mut come = bytes[at(places[0])..at(places[1])].to_vec();
-            come[0] ^= u8::from(!is_right);
+            come[0] ^= first;
             part.write(&come).unwrap();
             // A kill before the end of a gap leaves the record as it is.
             assert_eq!(read_record(&record_of(&path)).unwrap().len(), places.len());
-            assert_eq!(part.pass_gap().unwrap(), is_right);
-            if is_right {
+            part.pass_gap().unwrap()
+        };
+        // What comes wrong is asked for once more.
+        for firsts in [&[1, 0][..], &[1, 1], &[0]] {
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.write_all_at(&[0; 4096], places[0] + 1).unwrap();
+            let mut part = Part::open(&cache, &entry).unwrap();
+            for (time, first) in firsts.iter().enumerate() {
+                assert_eq!((part.at(), part.gap()), (places[0], Some(places[1])));
+                assert_eq!(come(&mut part, *first), *first == 0 || time == 0);
+            }
+            if firsts.ends_with(&[0]) {
                 assert_eq!((Some(part.at()), part.gap()), (places.last().copied(), None));
-                part.write(&bytes[at(part.at())..]).unwrap();
-                assert_eq!(part.hex(), entry.oid.hex());
-                part.publish(&cache.place(&entry), &cache.record(&entry)).unwrap();
             }
         }
+        let mut part = Part::open(&cache, &entry).unwrap();
+        part.write(&bytes[at(part.at())..]).unwrap();
+        assert_eq!(part.hex(), entry.oid.hex());
+        part.publish(&cache.place(&entry), &cache.record(&entry)).unwrap();
         assert_eq!(std::fs::read(cache.place(&entry)).unwrap(), bytes);
         assert_eq!(parts(&cache.parts()).count(), 0);
         let lines = read_record(&cache.record(&entry)).unwrap();

@@ -16,14 +16,18 @@ use rustix::process::{Pid, test_kill_process};
 use sha2::{Digest, Sha256};
 
 use super::super::cache::{RepoCache, TEMPORARY};
+use super::super::hash::is_lost;
 use super::super::listing::Entry;
 use super::damaged::Damaged;
+use super::patiently;
 use super::record::{ahead_of, kept, record_of, told};
 use crate::engine::files;
 use crate::units::hex;
 
 /// A part of another host that nobody wrote to for this long has lost its owner.
 pub(in crate::engine::hub) const ABANDONED: Duration = Duration::from_mins(2);
+/// Bytes copied at a time: so much around a place that does not read is fetched.
+const BLOCK: u64 = 1 << 20;
 /// And after so long nobody is expected back: one that lives says so every few seconds, also while it waits.
 const FORGOTTEN: Duration = Duration::from_hours(1);
 
@@ -138,14 +142,17 @@ pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> io::Result<PathBuf> {
     let orphans = orphans(cache, entry)?;
     let most = orphans.first().map_or(0, |orphan| orphan.kept);
     let damaged = Damaged::find(cache, entry).filter(|damaged| damaged.is_better(most));
-    match damaged.map(|damaged| damaged.give(cache, &ours)) {
-        Some(Ok(())) => return Ok(ours),
-        Some(Err(error)) if is_full(&error) => return Err(error),
-        // Whatever else is in the way of it: the next best.
-        _ => {}
-    }
-    let begun = begin(&orphans, &ours)?;
-    for spare in spares(&orphans, begun) {
+    // Another made it right meanwhile, or took it away; or there is no room for a copy of it, and a part of which there is
+    // less.
+    let has_other = |error: &io::Error| {
+        error.kind() == io::ErrorKind::NotFound || (is_full(error) && !orphans.is_empty())
+    };
+    let needless = match damaged.map(|damaged| damaged.give(cache, &ours)) {
+        Some(Ok(())) => 0,
+        Some(Err(error)) if !has_other(&error) => return Err(error),
+        _ => begin(&orphans, &ours)?,
+    };
+    for spare in spares(&orphans, needless) {
         // One that cannot be removed is a matter of room, and not of what is right.
         let _ = remove(&spare.path);
     }
@@ -222,28 +229,28 @@ fn is_private(meta: &Metadata) -> bool {
     meta.mode() & 0o022 == 0
 }
 
-/// Makes our part of the first orphan that can be had; which one that was.
-fn begin(orphans: &[Orphan], ours: &Path) -> io::Result<Option<usize>> {
+/// Makes our part of the first orphan that can be had; how many are of no use then: those before it could not be had now, and
+/// are still good for something.
+fn begin(orphans: &[Orphan], ours: &Path) -> io::Result<usize> {
     for (place, orphan) in orphans.iter().enumerate() {
         match orphan.give(ours) {
-            Ok(true) => return Ok(Some(place)),
+            Ok(true) => return Ok(place + 1),
             Err(error) if is_full(&error) => return Err(error),
             // Another took it, or its disk does not read: the next one may be better.
             _ => {}
         }
     }
-    Ok(None)
+    Ok(orphans.len() + 1)
 }
 
-/// The orphans that nobody needs once ours was begun from one of them. Those before it could not be had now, and are
-/// still good for something; of another host's, only what was forgotten goes.
-fn spares(orphans: &[Orphan], begun: Option<usize>) -> impl Iterator<Item = &Orphan> {
-    let begun = begun.unwrap_or(orphans.len());
+/// The orphans that nobody needs once ours was begun, from `needless` on. What ours was copied from stays with the host that
+/// may have it open, and so do its others, until they are forgotten.
+fn spares(orphans: &[Orphan], needless: usize) -> impl Iterator<Item = &Orphan> {
     let spare = move |(place, orphan): (usize, &Orphan)| {
         if orphan.is_of_here {
-            place > begun
+            place >= needless
         } else {
-            (place >= begun || orphan.kept == 0) && is_older(&orphan.path, FORGOTTEN)
+            (place + 1 >= needless || orphan.kept == 0) && is_older(&orphan.path, FORGOTTEN)
         }
     };
     orphans
@@ -336,14 +343,36 @@ fn found(done: io::Result<()>) -> io::Result<bool> {
 
 fn copy_ranges(from: &Path, to: &Path) -> io::Result<()> {
     // What is told beside the copy: more may be told beside the other meanwhile.
-    let mut from = files::open(from)?;
-    let length = from.metadata()?.len();
-    let ranges = told(to, length);
-    let mut to = create(to)?;
-    for (start, end) in ranges {
-        from.seek(SeekFrom::Start(start))?;
-        to.seek(SeekFrom::Start(start))?;
-        io::copy(&mut (&from).take(end - start), &mut to)?;
+    let from = files::open(from)?;
+    let path = to;
+    let ranges = told(path, from.metadata()?.len());
+    let mut to = create(path)?;
+    ranges
+        .into_iter()
+        .try_for_each(|range| copy_range(&from, &mut to, range, path))
+}
+
+/// Copies a range of a file to its place in another, beside `ours`. What does not read stays empty: it is fetched.
+pub(super) fn copy_range(
+    from: &File,
+    to: &mut File,
+    (start, end): (u64, u64),
+    ours: &Path,
+) -> io::Result<()> {
+    let mut at = start;
+    while at < end {
+        let next = end.min(at + BLOCK);
+        let copied = patiently(ours, || {
+            let mut from = from;
+            from.seek(SeekFrom::Start(at))?;
+            to.seek(SeekFrom::Start(at))?;
+            io::copy(&mut from.take(next - at), to)
+        });
+        match copied {
+            Err(error) if is_lost(&error) => {}
+            copied => drop(copied?),
+        }
+        at = next;
     }
     Ok(())
 }

@@ -7,7 +7,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::super::ahead::Recovered;
+use super::super::cache::TEMPORARY;
 use super::super::hash::Bytes32;
+use super::owner::create;
 use crate::engine::files;
 
 /// One line of a record: a place, little-endian, and a digest, padded with zeros.
@@ -70,6 +72,30 @@ pub(super) fn read_ahead(path: &Path, at: u64, end: u64) -> Vec<Recovered> {
     lines
         .filter(|(from, to, _)| *from >= at && from < to && *to <= end)
         .collect()
+}
+
+/// Forgets the chunks of a part that begin before `place`.
+pub(super) fn forget_ahead(part: &Path, place: u64) -> io::Result<()> {
+    let path = ahead_of(part);
+    if !path.exists() {
+        return Ok(());
+    }
+    let lines = files::read(&path, MAX_BYTES)?;
+    let lines = lines.chunks_exact(AHEAD_LINE);
+    let is_kept = |line: &&[u8]| {
+        line.first_chunk()
+            .is_some_and(|from| u64::from_le_bytes(*from) >= place)
+    };
+    let kept: Vec<&[u8]> = lines.clone().filter(is_kept).collect();
+    if kept.is_empty() {
+        return std::fs::remove_file(&path);
+    }
+    if kept.len() < lines.len() {
+        let new = part.with_extension(TEMPORARY);
+        create(&new)?.write_all(&kept.concat())?;
+        std::fs::rename(new, path)?;
+    }
+    Ok(())
 }
 
 /// Notes a chunk of the part that is all there; returns the file with the line.
