@@ -430,8 +430,10 @@ fn a_repository_that_is_not_there_says_so() {
         .run(&["pull", "lab/none", "--endpoint", &hub.endpoint])
         .expect(5);
     assert!(
-        run.stderr
-            .contains("error: lab/none was not found\ncause: the hub answered 404"),
+        run.stderr.contains(&format!(
+            "error: lab/none was not found\ncause: {} answered 404",
+            hub.endpoint
+        )),
         "{}",
         run.stderr
     );

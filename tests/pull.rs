@@ -541,6 +541,13 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
         running.signal("KILL");
         running.end();
         hub.clear();
+        // The room of all of it is reserved, and not all of it is here.
+        let listed = home.run(&["weights", "list"]).expect(0).stdout;
+        let all = format!("{}.{} MB", bytes.len() / 1_000_000, bytes.len() / 100_000 % 10);
+        assert!(
+            listed.contains("unfinished") && !listed.contains(&all),
+            "{listed}"
+        );
         let ahead = ahead();
         let chunks = ahead
             .as_ref()

@@ -663,3 +663,52 @@ fn a_pull_of_other_files_leaves_a_damaged_one_known() {
     pull(&home, &hub, &[]).expect(0);
     verify(&home, &hub, &["--fast"]).expect(0);
 }
+
+/// What a check read and found wrong is known as that, whatever changed of its time; and the way out is a repair.
+#[test]
+fn what_was_written_to_and_found_wrong_is_known_as_damaged() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let shard = blob(&home, &hub, SHARD);
+    let mut bytes = std::fs::read(&shard).unwrap();
+    bytes[500_000] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    let run = verify(&home, &hub, &["--fast"]).expect(6);
+    assert!(
+        run.stdout.contains("changed") && run.stderr.contains("reads every byte"),
+        "{}{}",
+        run.stdout,
+        run.stderr
+    );
+    verify(&home, &hub, &[]).expect(6);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("damaged: a check found it"), "{listed}");
+    let run = verify(&home, &hub, &["--fast"]).expect(6);
+    assert!(
+        run.stderr.contains("--repair fetches what is wrong"),
+        "{}",
+        run.stderr
+    );
+    verify(&home, &hub, &["--repair"]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+}
+
+/// Seven digits are a commit, as git has it; and what is no repository is told how one is written.
+#[test]
+fn what_is_listed_can_be_named() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    let short = &hub.commit()[..12];
+    assert!(listed.contains(short), "{listed}");
+    for short in [short, &short[..7]] {
+        home.run(&["weights", "verify", REPO, "--revision", short])
+            .expect(0);
+    }
+    home.run(&["weights", "verify", REPO, "--revision", &short[..6]])
+        .expect(5);
+    for name in ["tiny-r1", "../../etc"] {
+        let run = home.run(&["weights", "rm", name]).expect(2);
+        assert!(run.stderr.contains("write it as owner/name"), "{}", run.stderr);
+    }
+}

@@ -141,16 +141,17 @@ fn hint(step: &PullSnapshot, checked: &WeightsChecked, repair: bool) -> String {
     if let Some(dir) = &step.local_dir {
         flags = format!("{flags} --local-dir {}", shell::quote(dir));
     }
-    if checked.wrong.iter().all(|file| file.state == WrongState::Unknown) {
+    let is = |state| move |file: &WrongFile| file.state == state;
+    if checked.wrong.iter().all(is(WrongState::Unknown)) {
         return "remove what does not belong to the model: an engine would read it".to_owned();
     }
     // What a copy or a restore changed is the time and the inode, and none of the bytes.
-    if checked.fast && !repair {
+    if !repair && checked.wrong.iter().all(is(WrongState::Changed)) {
         return format!(
             "dsr1 weights verify {repo}{flags} reads every byte: what is right counts as proven again"
         );
     }
-    if repair || checked.wrong.iter().all(|file| file.state == WrongState::Missing) {
+    if repair || !checked.wrong.iter().any(is(WrongState::Wrong)) {
         format!("dsr1 pull {repo}{flags} fetches what lacks")
     } else {
         format!("dsr1 weights verify {repo}{flags} --repair fetches what is wrong, and only that")

@@ -36,7 +36,7 @@ pub use install::{
 };
 pub use memory::MemoryPlan;
 pub use origin::{Origin, origins};
-pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, is_repo, is_repo_part, pull, repo_folder};
+pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, check_repo, is_repo, is_repo_part, pull, repo_folder};
 pub use selection::{CodeFiles, Patterns, Selection, Transport, check_locked, is_code, must_be_accepted};
 pub use serve::{
     Argument, MODELS, ServeRequest, arguments, base_url, container_name, offline_env, parsed_words, serve,

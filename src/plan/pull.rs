@@ -104,7 +104,11 @@ pub(super) fn check(repo: &str, revision: &str, facts: &Facts) -> Step {
     })
 }
 
-fn check_repo(repo: &str) -> Result<()> {
+/// Refuses what is no repository's id.
+///
+/// # Errors
+/// [`Kind::Usage`], with how one is written.
+pub fn check_repo(repo: &str) -> Result<()> {
     if is_repo(repo) {
         return Ok(());
     }

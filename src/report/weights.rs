@@ -13,8 +13,11 @@ pub struct WeightsRepo {
     pub path: String,
     /// Bytes of its files, each counted once.
     pub bytes: u64,
-    /// Bytes of unfinished files.
+    /// Bytes that unfinished files take on the disk, with the room that is reserved for what lacks.
     pub unfinished_bytes: u64,
+    /// Bytes of them that are there, and that a pull goes on from.
+    #[serde(default)]
+    pub unfinished_here_bytes: u64,
     /// Its snapshots.
     pub snapshots: Vec<WeightsSnapshot>,
 }
@@ -153,8 +156,10 @@ pub struct WrongFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WrongState {
-    /// It is there, and wrong, or gone.
+    /// It is there, and its bytes are wrong, or it is gone.
     Wrong,
+    /// It does not look as it did when it was proven; its bytes were not read.
+    Changed,
     /// It was never there: only a pull knows it.
     Missing,
     /// It is there, and nothing tells what it must be.

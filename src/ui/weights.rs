@@ -46,7 +46,7 @@ pub fn weights(repos: &[WeightsRepo], cache: &str) -> String {
         ])
     }));
     rows.extend(repos.iter().filter(is_begun).map(|repo| {
-        let bytes = Bytes(repo.bytes + repo.unfinished_bytes).to_string();
+        let bytes = Bytes(repo.bytes + repo.unfinished_here_bytes).to_string();
         row([&*repo.repo, "", "", "", &bytes, "unfinished"])
     }));
     aligned(&rows)
@@ -99,6 +99,7 @@ pub fn weights_checked(checked: &WeightsChecked) -> String {
     bad.extend(wrong.iter().map(|file| {
         let state = match file.state {
             WrongState::Wrong => "wrong",
+            WrongState::Changed => "changed",
             WrongState::Missing => "missing",
             WrongState::Unknown => "unknown",
             WrongState::Repaired => "was wrong",

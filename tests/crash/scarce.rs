@@ -241,6 +241,8 @@ fn a_cache_that_may_only_be_read_is_taken_as_it_was_proven() {
         "{}",
         ended.stderr
     );
+    let dry = || run(pull(&home, &hub, &disk.at, &["--dry-run"]));
+    dry().expect(0);
     // One that was written to is not taken for what was proven.
     disk.read_only(false);
     let file = std::fs::File::options().write(true).open(&blob).unwrap();
@@ -248,4 +250,6 @@ fn a_cache_that_may_only_be_read_is_taken_as_it_was_proven() {
     drop(file);
     disk.read_only(true);
     run(pull(&home, &hub, &disk.at, &[])).expect(3);
+    let ended = dry().expect(3);
+    assert!(ended.stderr.contains("cannot write to"), "{}", ended.stderr);
 }

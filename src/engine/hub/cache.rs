@@ -19,6 +19,8 @@ use crate::plan::{PullSnapshot, repo_folder};
 
 /// What ends the names of what gets its own later.
 pub(super) const TEMPORARY: &str = "new";
+/// Digits of a commit that stand for it, at least: git shows as many.
+const SHORT: usize = 7;
 /// Where the files of one repository are.
 #[derive(Debug, Clone)]
 pub(super) struct RepoCache {
@@ -205,7 +207,7 @@ impl RepoCache {
         })
     }
 
-    /// The commit that a branch, tag or commit id stands for here.
+    /// The commit that a branch, tag or commit id stands for here; of a commit, the first seven digits do.
     pub(super) fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -213,7 +215,23 @@ impl RepoCache {
         if !is_revision(revision) {
             return None;
         }
-        pointed(&self.refs().join(revision))
+        pointed(&self.refs().join(revision)).or_else(|| self.begins(revision))
+    }
+
+    /// The only commit here that begins so.
+    fn begins(&self, revision: &str) -> Option<String> {
+        let is_hex = |c: char| c.is_ascii_hexdigit();
+        if revision.len() < SHORT || !revision.chars().all(is_hex) {
+            return None;
+        }
+        let items = std::fs::read_dir(self.snapshots())
+            .into_iter()
+            .flatten()
+            .flatten();
+        let names = items.filter_map(|item| item.file_name().into_string().ok());
+        let mut found = names.filter(|name| is_commit(name) && name.starts_with(revision));
+        let only = found.next();
+        only.filter(|_| found.next().is_none())
     }
 
     /// Makes a branch or tag stand for a commit here.

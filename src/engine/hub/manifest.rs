@@ -145,12 +145,15 @@ impl Manifest {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
     }
 
-    /// The same once `wrong` are taken back, and whether it has any of them.
-    pub(super) fn without(mut self, wrong: &[(Entry, Look)]) -> (Self, bool) {
+    /// The same once `wrong` are taken back, and whether it has any of them. What looks neither now as the wrong ones did nor
+    /// did when it was proven is another file.
+    pub(super) fn without(mut self, snapshot: &Path, wrong: &[(Entry, Look)]) -> (Self, bool) {
         let is_wrong = |file: &Proven| {
-            wrong
-                .iter()
-                .any(|(entry, look)| file.oid == entry.oid.hex() && file.is(look))
+            let of_file = wrong.iter().filter(|(entry, _)| file.oid == entry.oid.hex());
+            let now = Look::at(&snapshot.join(&file.path));
+            of_file
+                .into_iter()
+                .any(|(_, look)| file.is(look) || now == Some(*look))
         };
         let mut has_any = false;
         for file in self.files.iter_mut().filter(|file| is_wrong(file)) {
@@ -263,7 +266,10 @@ impl RepoCache {
     /// changed. What looks otherwise than these did was proven since, or is another file.
     pub(super) fn withdraw(&self, wrong: &[(Entry, Look)]) -> Result<()> {
         for commit in self.proven_commits() {
-            if let Some((manifest, true)) = self.manifest(&commit).map(|manifest| manifest.without(wrong)) {
+            if let Some((manifest, true)) = self
+                .manifest(&commit)
+                .map(|manifest| manifest.without(&self.snapshot(&commit), wrong))
+            {
                 self.write_manifest(&manifest)?;
             }
         }

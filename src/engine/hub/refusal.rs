@@ -58,21 +58,21 @@ pub(super) fn refused(step: &PullSnapshot, answer: &Answer, options: HubOptions<
             format!("{repo} was not found, or the token is not valid"),
         )
         .cause(format!(
-            "the hub answered 401 to the token in {}",
+            "{endpoint} answered 401 to the token in {}",
             sent.unwrap_or_default()
         ))
         .hint("check the token and the spelling of the repository"),
         (401 | 404, ..) => Error::new(Kind::Hub, format!("{repo} was not found"))
             .cause(format!(
-                "the hub answered {}: it does not exist, or it is private",
+                "{endpoint} answered {}: it does not exist, or it is private",
                 answer.status
             ))
             .hint("check the spelling; for a private repository set HF_TOKEN"),
         (403, ..) => Error::new(Kind::Hub, format!("{repo} is forbidden"))
-            .cause("the hub answered 403: the token may not read it")
+            .cause(format!("{endpoint} answered 403: the token may not read it"))
             .hint(format!("look at {endpoint}/{repo} with the token's account")),
         (429, ..) => Error::new(Kind::Hub, format!("the hub limits requests for {repo}"))
-            .cause("the hub answered 429")
+            .cause(format!("{endpoint} answered 429"))
             .hint("wait five minutes, or set HF_TOKEN for a higher limit"),
         // It says nothing of the repository: it is the hub that cannot now.
         (status @ (408 | 425 | 500..=599), _, said) => {
@@ -83,7 +83,7 @@ pub(super) fn refused(step: &PullSnapshot, answer: &Answer, options: HubOptions<
                 .hint("try again later, or name another hub with --endpoint")
         }
         (status, ..) => Error::new(Kind::Hub, format!("the hub does not serve {repo}"))
-            .cause(format!("the hub answered {status}"))
+            .cause(format!("{endpoint} answered {status}"))
             .hint("try again later, or name another hub with --endpoint"),
     }
 }

@@ -3,6 +3,7 @@
 //! Not in this module: how it is shown (`ui`).
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::cache::RepoCache;
 use super::listing::Entry;
@@ -76,6 +77,15 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pul
     );
     let refusal = check_wanted(step, &wanted)
         .and_then(|()| check_space(step, needed, free, elsewhere(&cache)))
+        .and_then(|()| {
+            // What is all there is taken as it is, by whoever may only read it.
+            let is_all_here = files.iter().all(|file| file.proven);
+            if is_all_here {
+                Ok(())
+            } else {
+                check_writable(destination(step))
+            }
+        })
         .err();
     let survey = PullSurvey {
         schema: PullSurvey::SCHEMA.to_owned(),
@@ -95,6 +105,22 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pul
         files,
     };
     Ok((survey, refusal))
+}
+
+/// Refuses a directory that nobody, or not this user, may write to; of one that is not there, that in which it would be made.
+fn check_writable(destination: &str) -> Result<()> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    let path = Path::new(destination);
+    let Some(there) = path.ancestors().find(|dir| dir.exists()) else {
+        return Ok(());
+    };
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    let access = accessat(CWD, there, wanted, AtFlags::EACCESS);
+    access.map_err(|error| {
+        Error::new(Kind::Host, format!("cannot write to `{}`", there.display()))
+            .cause(std::io::Error::from(error).to_string())
+            .hint("point HF_HOME or --local-dir at a directory that may be written to")
+    })
 }
 
 /// What a manifest has of a file.

@@ -15,6 +15,7 @@ use super::{pull, space, tidy};
 use crate::engine::files::{self, Attempt};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
+use crate::plan::check_repo;
 use crate::report::{WeightsRepo, WeightsSnapshot, WeightsState};
 use crate::units::Bytes;
 
@@ -67,6 +68,7 @@ fn described(cache_dir: &Path, repo: &str) -> WeightsRepo {
         unfinished_bytes: parts(&cache.parts())
             .map(|(_, _, path)| space::blocks(&path))
             .sum(),
+        unfinished_here_bytes: space::kept(&cache).values().sum(),
         snapshots,
     }
 }
@@ -119,9 +121,10 @@ pub(super) fn entries(cache: &RepoCache, commit: &str) -> Vec<Entry> {
 /// The bytes that [`remove`] would free.
 ///
 /// # Errors
-/// [`Kind::Hub`] when the repository is not there; [`Kind::Host`] when its directory is a link: removing that would free
+/// [`Kind::Usage`] for what is no repository, [`Kind::Hub`] when it is not there; [`Kind::Host`] when its directory is a link: removing that would free
 /// nothing, and what it leads to is not the cache's.
 pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> {
+    check_repo(repo)?;
     let root = RepoCache::new(cache_dir, repo).root().to_owned();
     if !root.is_dir() {
         return Err(

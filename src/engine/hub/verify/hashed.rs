@@ -3,7 +3,7 @@
 //! Not in this module: what is done about a bad one (the parent), the hash itself (`super::super::hash`).
 
 use std::fs::{File, Metadata};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,6 +93,7 @@ impl Work {
         while let Some(entry) = self.files.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             let (look, why) = match self.read(entry) {
                 Ok((look, why)) => (look, why),
+                Err(error) if error.kind() == ErrorKind::NotFound => (None, Some("it is gone".to_owned())),
                 Err(error) => (None, Some(error.to_string())),
             };
             if self.stop.load(Ordering::Relaxed) {

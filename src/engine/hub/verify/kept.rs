@@ -4,6 +4,7 @@
 //! Not in this module: the check (the parent).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::super::cache::RepoCache;
 use super::super::listing::Entry;
@@ -23,10 +24,8 @@ pub(super) struct Checked<'a> {
     pub(super) commit: &'a str,
     /// Its files.
     pub(super) files: &'a [Entry],
-    /// The manifest as it was before.
+    /// The manifest as it was before, without what was found wrong.
     pub(super) before: Option<&'a Manifest>,
-    /// What was found wrong, and no longer counts as proven.
-    pub(super) wrong: &'a Wrong,
     /// What each looked like while it was hashed, by path; what was only compared is not among them.
     pub(super) looks: BTreeMap<&'a str, Look>,
     /// Paths of the files that were put right.
@@ -41,7 +40,7 @@ impl Checked<'_> {
         } = *self;
         let _lock = lock(cache, repo, events)?;
         let before = cache.manifest(commit);
-        if self.wrong.without(before.as_ref()) != self.wrong.without(self.before) {
+        if before.as_ref() != self.before {
             // A pull has proven it meanwhile, and perhaps more of it.
             return Ok(());
         }
@@ -127,8 +126,8 @@ impl Wrong {
     }
 
     /// A manifest as it is once they are taken back.
-    fn without(&self, manifest: Option<&Manifest>) -> Option<Manifest> {
-        manifest.map(|manifest| manifest.clone().without(&self.0).0)
+    pub(super) fn without(&self, snapshot: &Path, manifest: Manifest) -> Manifest {
+        manifest.without(snapshot, &self.0).0
     }
 }
 
@@ -234,7 +233,6 @@ mod tests {
                 commit: COMMIT,
                 files: &self.files,
                 before: before.as_ref(),
-                wrong: &Wrong::of(found),
                 looks: looks.collect(),
                 repaired: Vec::new(),
             };

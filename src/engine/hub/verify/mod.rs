@@ -82,6 +82,7 @@ pub async fn verify(
         (read, wrong)
     };
     let found = Wrong::of(&read);
+    let manifest = manifest.map(|manifest| found.without(&snapshot, manifest));
     // Before anything is fetched: whatever comes of that, what is wrong no longer counts as proven.
     if !found.is_empty() {
         tell(found.withdraw(&cache, repo, events), events);
@@ -115,7 +116,6 @@ pub async fn verify(
             commit: &commit,
             files: &files,
             before: manifest.as_ref(),
-            wrong: &found,
             looks: read
                 .iter()
                 .filter_map(|file| Some((&*file.entry.path, file.look?)))
@@ -128,6 +128,8 @@ pub async fn verify(
     if !fast && !cache.is_directory() {
         wrong.extend(unknown(&snapshot, &files));
     }
+    let is_told = |lacks: &WrongFile| wrong.iter().any(|file| file.path == lacks.path);
+    let lacking: Vec<WrongFile> = lacking.into_iter().filter(|file| !is_told(file)).collect();
     wrong.extend(lacking);
     Ok(WeightsChecked {
         repo: repo.clone(),
@@ -265,14 +267,15 @@ fn unknown(snapshot: &Path, files: &[Entry]) -> Vec<WrongFile> {
     };
     found.retain(|path| !is_junk(path));
     found.sort();
-    let unknown = |path: String| WrongFile {
-        why: if snapshot.join(&path).exists() {
-            "nothing tells what it must be: no pull brought it, and it is no link to a blob".to_owned()
+    let unknown = |path: String| {
+        let (why, state) = if snapshot.join(&path).exists() {
+            let why = "nothing tells what it must be: no pull brought it, and it is no link to a blob";
+            (why, WrongState::Unknown)
         } else {
-            "it is a link to a blob that is gone".to_owned()
-        },
-        path,
-        state: WrongState::Unknown,
+            ("it is a link to a blob that is gone", WrongState::Missing)
+        };
+        let why = why.to_owned();
+        WrongFile { path, why, state }
     };
     found.into_iter().map(unknown).collect()
 }
@@ -308,7 +311,11 @@ pub(super) fn changed(snapshot: &Path, manifest: &Manifest) -> Vec<WrongFile> {
         .map(|file| WrongFile {
             path: file.path.clone(),
             why: file.why().to_owned(),
-            state: WrongState::Wrong,
+            state: if file.is_withdrawn() {
+                WrongState::Wrong
+            } else {
+                WrongState::Changed
+            },
         })
         .collect()
 }
