@@ -420,9 +420,9 @@ impl Fetcher {
                 }
             }
             if let Some(rate) = watch.rate(bytes.len() as u64) {
-                way.comes_at(rate);
+                way.comes_at(rate.all);
                 let usual = self.board.usual_rate();
-                if !run.source.is_limited() && watch.is_slow(rate, usual) && run.redials < REDIALS {
+                if !run.source.is_limited() && watch.is_slow(rate.stream, usual) && run.redials < REDIALS {
                     return Err(Failure::Slow);
                 }
             }
