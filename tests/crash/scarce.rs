@@ -133,7 +133,7 @@ fn a_damaged_file_stays_where_there_is_no_room_for_two() {
     assert!(
         ended
             .stderr
-            .contains("takes a copy of it, 21.0 MB: No space left")
+            .contains("takes a copy of it, 21.0 MB for each worker: No space left")
             && ended.stderr.contains("hint: free some space"),
         "{}",
         ended.stderr

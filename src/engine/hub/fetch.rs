@@ -67,6 +67,8 @@ struct Run {
     /// Times that all of it came and was wrong.
     refused: u32,
     redials: u32,
+    /// A gap did not come over HTTP, and is asked for where the file would come from.
+    is_gap_in_xet: bool,
     /// Answers that began at the first byte, and not where they were asked to.
     ignored: u32,
 }
@@ -151,6 +153,7 @@ impl Fetcher {
             etag: None,
             refused: 0,
             redials: 0,
+            is_gap_in_xet: false,
             ignored: 0,
         };
         loop {
@@ -215,6 +218,12 @@ impl Fetcher {
         way.set(FileState::Waiting);
         let failure = match failure {
             // Whatever failed there, the other way has the same bytes.
+            Failure::Again(_) | Failure::Asked(..) | Failure::Unreachable(_)
+                if part.gap().is_some() && run.source.via(entry) != run.via && !run.is_gap_in_xet =>
+            {
+                (run.via, run.is_gap_in_xet) = (run.source.via(entry), true);
+                return Ok(());
+            }
             Failure::Again(error) | Failure::Asked(error, _) | Failure::Wrong(error)
                 if run.via == Via::Xet && run.source.may_switch() =>
             {
@@ -390,7 +399,9 @@ impl Fetcher {
         } else {
             to
         };
-        run.etag.clone_from(&arriving.etag);
+        if part.gap().is_none() {
+            run.etag.clone_from(&arriving.etag);
+        }
         let mut watch = Watch::new(run.source.idle());
         loop {
             let Some(bytes) = self.next(&mut watch, entry, &mut arriving).await? else {

@@ -117,8 +117,8 @@ impl Manifest {
         files.any(|file| file.path == path && file.brought && file.is(look))
     }
 
-    /// Adds what was proven of the commit before, as far as it is there. When that was the whole of it, it stays the whole,
-    /// with all that is wrong of it by now, whoever was asked for a part of it.
+    /// Adds what was proven of the commit before, as far as it is there. When that was the whole of it, and nothing is gone, it
+    /// stays the whole, with all that is wrong of it by now, whoever was asked for a part of it.
     fn add(&mut self, before: Self, snapshot: &Path) {
         // Another hub may state another hash for a file of the same commit: then this is neither's whole.
         let is_of_before = |file: &Proven| {
@@ -132,14 +132,12 @@ impl Manifest {
             .into_iter()
             .filter(is_new)
             .partition(|file| !unchanged(snapshot, file));
-        let is_whole = before.extent == Extent::Whole && all_are;
-        if is_whole {
+        let is_there = |file: &Proven| snapshot.join(&file.path).exists();
+        if before.extent == Extent::Whole && all_are && missing.iter().all(is_there) {
             (self.extent, self.endpoint) = (before.extent, before.endpoint);
         }
-        // What is there and not what was proven stays known as that, and of a whole what is gone, too.
-        let damaged = missing
-            .into_iter()
-            .filter(|file| is_whole || snapshot.join(&file.path).exists());
+        // What is there and not what was proven stays known as that.
+        let damaged = missing.into_iter().filter(is_there);
         self.files.extend(kept);
         self.files.extend(damaged);
         self.files.sort_by(|a, b| a.path.cmp(&b.path));

@@ -135,7 +135,8 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
         }
         // A part may be all that is wanted: then it is what was asked for, too.
         if let Some(manifest) = cache.manifest(&commit) {
-            check_allowed(step, &manifest)?;
+            let all: Vec<&Proven> = manifest.files.iter().collect();
+            check_allowed(step, &manifest, &all)?;
         }
     }
     if step.local_dir.is_some() {
@@ -143,13 +144,7 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
         return Err(Error::new(Kind::Hub, text).hint(UNSET));
     }
     if !step.selection.is_all() {
-        let text = format!(
-            "whether all that is selected of {} is here is not known",
-            step.repo
-        );
-        return Err(Error::new(Kind::Hub, text)
-            .cause("not all of the repository was pulled, and only a hub lists the rest")
-            .hint(UNSET));
+        return Err(not_selected(step, &cache)?.hint(UNSET));
     }
     let check = CheckSnapshot {
         repo: step.repo.clone(),
@@ -157,6 +152,29 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
         cache_dir: step.cache_dir.clone(),
     };
     check_snapshot(&check).map_err(|error| error.hint(UNSET))
+}
+
+/// Why what is selected cannot be taken without a hub.
+fn not_selected(step: &PullSnapshot, cache: &RepoCache) -> Result<Error> {
+    let repo = &step.repo;
+    let manifest = cache
+        .commit(&step.revision)
+        .and_then(|commit| cache.manifest(&commit));
+    let Some(manifest) = manifest.filter(|manifest| manifest.extent == Extent::Whole) else {
+        let text = format!("whether all that is selected of {repo} is here is not known");
+        return Ok(Error::new(Kind::Hub, text)
+            .cause("not all of the repository was pulled, and only a hub lists the rest"));
+    };
+    let patterns = step.selection.compile()?;
+    let snapshot = cache.snapshot(&manifest.commit);
+    let mut selected = manifest.files.iter().filter(|file| patterns.select(&file.path));
+    Ok(match selected.find(|file| !unchanged(&snapshot, file)) {
+        Some(file) => {
+            let text = format!("`{}` of {repo} is not what was proven", file.path);
+            Error::new(Kind::Integrity, text).cause(file.why())
+        }
+        None => Error::new(Kind::Usage, format!("no file of {repo} is selected")),
+    })
 }
 
 /// Makes files of a commit right again, in a cache that others are kept out of; returns the bytes fetched.
@@ -205,17 +223,20 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> R
     };
     let snapshot = cache.snapshot(commit);
     let patterns = step.selection.compile()?;
-    let selected: Vec<&Proven> = manifest
+    let (selected, others): (Vec<&Proven>, Vec<&Proven>) = manifest
         .files
         .iter()
-        .filter(|file| patterns.select(&file.path))
-        .collect();
+        .partition(|file| patterns.select(&file.path));
+    // What somebody removed is to be part of it no more: a pull of the rest says so.
+    let is_gone = |file: &&Proven| !snapshot.join(&file.path).exists();
+    let is_less = (when == When::Before || when == When::Held) && others.iter().any(is_gone);
     // Of a selection, only the listing says whether it is the one that is wanted now; of another hub's commit, whether
     // it was all of it.
     let is_listed = when == When::Offline || manifest.endpoint.as_deref() == Some(&*step.endpoint);
     if manifest.extent != Extent::Whole
         || !is_listed
         || selected.is_empty()
+        || is_less
         || !selected.iter().all(|file| match when {
             When::Offline | When::Unheld => unchanged(&snapshot, file),
             When::Before | When::Held => untouched(&snapshot, file),
@@ -223,7 +244,7 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> R
     {
         return Ok(None);
     }
-    match check_allowed(step, &manifest) {
+    match check_allowed(step, &manifest, &selected) {
         // Perhaps what is wanted now leaves it out: the listing says.
         Err(_) if when == When::Before || when == When::Held => return Ok(None),
         allowed => allowed?,
@@ -244,10 +265,9 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> R
 }
 
 /// Refuses what is here where it is not what may come: code that nothing knows, or anything that a lock does not state.
-fn check_allowed(step: &PullSnapshot, manifest: &Manifest) -> Result<()> {
+fn check_allowed(step: &PullSnapshot, manifest: &Manifest, selected: &[&Proven]) -> Result<()> {
     let repo = &step.repo;
-    step.code
-        .check(repo, manifest.files.iter().map(|file| &*file.path))?;
+    step.code.check(repo, selected.iter().map(|file| &*file.path))?;
     let Some(locked) = &step.locked else { return Ok(()) };
     plan::check_locked(repo, locked, |path| {
         let file = manifest.files.iter().find(|file| file.path == path)?;

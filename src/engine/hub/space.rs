@@ -71,8 +71,11 @@ pub(super) fn missing_bytes(cache: &RepoCache, entries: &[Entry]) -> u64 {
     let (mut missing, mut freed) = (0, 0);
     for entry in entries.iter().filter(|entry| seen.insert(cache.place(entry))) {
         missing += entry.size - here(cache, &taken, entry);
-        if taken.contains_key(entry.oid.hex()) {
-            freed += blocks(&cache.place(entry));
+        if let Some(part) = taken.get(entry.oid.hex())
+            && cache.record(entry).exists()
+            && !cache.is_link(entry)
+        {
+            freed += blocks(&cache.place(entry)).min(*part);
         }
     }
     missing.saturating_sub(freed)

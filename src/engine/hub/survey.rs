@@ -83,7 +83,7 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pul
             if is_all_here {
                 Ok(())
             } else {
-                check_writable(destination(step))
+                check_writable(&cache.parts())
             }
         })
         .err();
@@ -108,9 +108,8 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pul
 }
 
 /// Refuses a directory that nobody, or not this user, may write to; of one that is not there, that in which it would be made.
-fn check_writable(destination: &str) -> Result<()> {
+fn check_writable(path: &Path) -> Result<()> {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
-    let path = Path::new(destination);
     let Some(there) = path.ancestors().find(|dir| dir.exists()) else {
         return Ok(());
     };

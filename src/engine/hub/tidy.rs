@@ -45,10 +45,12 @@ pub(super) fn temporaries(cache: &RepoCache) {
     }
 }
 
-/// Removes parts of files that another pull finished, such as one that ran under another host's name.
+/// Removes parts of files that another pull finished, such as one that ran under another host's name. What has the name of
+/// another file may be damaged, and the part what is mended of it.
 fn finished(cache: &RepoCache, entries: &[Entry]) {
     for (oid, owner, path) in parts(&cache.parts()) {
-        let is_done = place(cache, entries, &oid).exists();
+        let entry = entries.iter().find(|entry| entry.oid.hex() == oid);
+        let is_done = entry.is_some_and(|entry| cache.place(entry).exists());
         if is_done && !is_owned(cache, &owner, &path) {
             // Room that the next pull may free.
             let _ = part::remove(&path);

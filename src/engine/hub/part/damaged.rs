@@ -64,18 +64,18 @@ impl Damaged {
     /// # Errors
     /// Those of the disk: nothing is ours then, and it is as it was.
     pub(super) fn give(&self, cache: &RepoCache, ours: &Path) -> io::Result<()> {
-        // First the record: without it, a part is worth nothing.
-        copy_anew(&self.record, &record_of(ours))?;
         let temporary = cache.temporary(&format!("copy-{}", self.oid));
-        let copied = self
-            .copy(&temporary, ours)
+        // First the record: without it, a part is worth nothing.
+        let copied = copy_anew(&self.record, &record_of(ours))
+            .and_then(|()| self.copy(&temporary, ours))
             .and_then(|()| std::fs::rename(&temporary, ours));
         copied.map_err(|error| {
             let _ = std::fs::remove_file(&temporary);
             let _ = std::fs::remove_file(record_of(ours));
             if is_full(&error) {
-                let needed = format!("to mend it takes a copy of it, {}: {error}", Bytes(self.length));
-                return io::Error::new(error.kind(), needed);
+                let needed = Bytes(self.size);
+                let text = format!("to mend it takes a copy of it, {needed} for each worker: {error}");
+                return io::Error::new(error.kind(), text);
             }
             error
         })

@@ -15,6 +15,9 @@ use crate::error::Result;
 /// Most bytes in a row that are bad where a disk or a copy went wrong: more are another file's.
 const MOST_IN_A_ROW: u64 = 16 << 20;
 
+/// Largest block of a disk or a filesystem that is read as one.
+const BLOCK: u64 = 64 << 10;
+
 /// What is to be fetched before the record says more.
 pub(super) struct Gap {
     from: u64,
@@ -81,13 +84,13 @@ impl Part {
 
     /// Reads what is here as far as the record proves it. What it says of the rest stays known.
     pub(super) fn pass_right(&mut self) -> io::Result<()> {
-        let mut buffer = vec![0; READ];
+        let (mut buffer, mut does_not_read) = (vec![0; READ], false);
         while let Some((place, digest)) = self.beyond.front().copied() {
             let mut hasher = self.hasher.clone();
             match self.read(&mut buffer, place, |bytes| hasher.update(bytes)) {
                 // What does not read is bad.
                 Err(error) if is_lost(&error) => {
-                    self.give_back(place);
+                    does_not_read = true;
                     break;
                 }
                 read => read?,
@@ -107,6 +110,9 @@ impl Part {
             before: self.hasher.clone(),
             is_second: false,
         });
+        if let Some(to) = self.gap().filter(|_| does_not_read) {
+            self.give_back(to);
+        }
         Ok(())
     }
 
@@ -121,9 +127,13 @@ impl Part {
     /// of it is at once.
     fn give_back(&self, to: u64) {
         use rustix::fs::{FallocateFlags, fallocate};
-        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        // Not every filesystem can.
-        let _ = fallocate(&self.file, punch, self.at, to - self.at);
+        let punch = |to| {
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            fallocate(&self.file, flags, self.at, to - self.at)
+        };
+        // Of a block that does not read a part cannot be given back, either: what follows in it is then bad, too. Not every
+        // filesystem can.
+        let _ = punch(to).or_else(|_| punch(to.next_multiple_of(BLOCK)));
     }
 
     /// From here on the record is written again.

@@ -89,13 +89,14 @@ impl Part {
     /// # Errors
     /// [`Kind::Host`] when the disk refuses or is too small.
     pub(super) fn open(cache: &RepoCache, entry: &Entry) -> Result<Self> {
-        let path = adopt(cache, entry).map_err(|error| cannot(&cache.parts(), &error))?;
+        let adopted = || adopt(cache, entry).map_err(|error| cannot(&cache.parts(), &error));
+        let path = adopted()?;
         let failed = || format!("cannot write `{}`", path.display());
         let part = match Self::resumed(&path, entry) {
             Err(error) if is_lost(&error) => {
                 // Nothing tells what its disk has of it, and it would stop every pull: it begins anew.
                 remove(&path).at(Kind::Host, failed)?;
-                Self::resumed(&path, entry).map(|mut part| {
+                Self::resumed(&adopted()?, entry).map(|mut part| {
                     part.is_less = true;
                     part
                 })
@@ -172,7 +173,11 @@ impl Part {
         self.bad_from = self.at;
         let known = self.beyond.back().map_or(self.at, |(place, _)| *place);
         // What comes anew is not taken for what a helper wrote there once, should the disk not keep it.
-        forget_ahead(&self.path, known)?;
+        match patiently(&self.path, || forget_ahead(&self.path, known..length)) {
+            // It saves work, and no more.
+            Err(error) if is_lost(&error) => drop(files::remove_if_there(&ahead_of(&self.path))),
+            forgotten => forgotten?,
+        }
         self.recovered = read_ahead(&ahead_of(&self.path), known, length);
         let chunks = self.recovered.iter().map(|(_, to, _)| *to);
         let end = chunks.fold(known, u64::max);
@@ -258,7 +263,7 @@ impl Part {
         if is_lost || digest.is_some_and(|digest| chunk.digest() != digest) {
             // As in `resume`.
             let part = self.durable.part();
-            let forgotten = part.unless_lost(|| forget_ahead(&self.path, to));
+            let forgotten = part.unless_lost(|| forget_ahead(&self.path, to..u64::MAX));
             forgotten.transpose().map_err(|error| self.cannot(&error))?;
             return Ok(false);
         }

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::super::ahead::Recovered;
@@ -61,21 +62,23 @@ pub(super) fn ahead_of(part: &Path) -> PathBuf {
     part.with_extension("ahead")
 }
 
+fn read_ahead_line(line: &[u8]) -> Recovered {
+    let (mut from, (to, digest)) = ([0; 8], read_line(&line[8..]));
+    from.copy_from_slice(&line[..8]);
+    (u64::from_le_bytes(from), to, digest)
+}
+
 /// The chunks that lie between `at` and `end`.
 pub(super) fn read_ahead(path: &Path, at: u64, end: u64) -> Vec<Recovered> {
     let bytes = files::read(path, MAX_BYTES).unwrap_or_default();
-    let lines = bytes.chunks_exact(AHEAD_LINE).map(|line| {
-        let (mut from, rest) = ([0; 8], read_line(&line[8..]));
-        from.copy_from_slice(&line[..8]);
-        (u64::from_le_bytes(from), rest.0, rest.1)
-    });
+    let lines = bytes.chunks_exact(AHEAD_LINE).map(read_ahead_line);
     lines
         .filter(|(from, to, _)| *from >= at && from < to && *to <= end)
         .collect()
 }
 
-/// Forgets the chunks of a part that begin before `place`.
-pub(super) fn forget_ahead(part: &Path, place: u64) -> io::Result<()> {
+/// Forgets the chunks of a part that do not lie in this range.
+pub(super) fn forget_ahead(part: &Path, range: Range<u64>) -> io::Result<()> {
     let path = ahead_of(part);
     if !path.exists() {
         return Ok(());
@@ -83,8 +86,8 @@ pub(super) fn forget_ahead(part: &Path, place: u64) -> io::Result<()> {
     let lines = files::read(&path, MAX_BYTES)?;
     let lines = lines.chunks_exact(AHEAD_LINE);
     let is_kept = |line: &&[u8]| {
-        line.first_chunk()
-            .is_some_and(|from| u64::from_le_bytes(*from) >= place)
+        let (from, to, _) = read_ahead_line(line);
+        from >= range.start && to <= range.end
     };
     let kept: Vec<&[u8]> = lines.clone().filter(is_kept).collect();
     if kept.is_empty() {
@@ -92,7 +95,9 @@ pub(super) fn forget_ahead(part: &Path, place: u64) -> io::Result<()> {
     }
     if kept.len() < lines.len() {
         let new = part.with_extension(TEMPORARY);
-        create(&new)?.write_all(&kept.concat())?;
+        let mut file = create(&new)?;
+        file.write_all(&kept.concat())?;
+        file.sync_all()?;
         std::fs::rename(new, path)?;
     }
     Ok(())
