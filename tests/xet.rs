@@ -242,15 +242,21 @@ fn what_is_bad_comes_the_way_that_was_asked_for() {
         .join("a.safetensors")
         .canonicalize()
         .unwrap();
-    let mut bytes = std::fs::read(&shard).unwrap();
-    bytes[5_000_000] ^= 1;
-    std::fs::write(&shard, bytes).unwrap();
-    let args = ["--transport", "xet", "--format", "json"];
-    let report = pull(&home, &hub, &args).expect(0).json();
-    let fetched = report["steps"][0]["outcome"]["fetched_bytes"].as_u64().unwrap();
-    assert!(fetched > 0 && fetched < 9_000_000, "{fetched}");
-    assert_whole(&home, &hub);
-    assert_eq!(from_cdn(&hub), 0, "something came over HTTP");
+    // Also where HTTP is allowed, and does not work.
+    for transport in ["xet", "auto"] {
+        let mut bytes = std::fs::read(&shard).unwrap();
+        bytes[5_000_000] ^= 1;
+        std::fs::write(&shard, bytes).unwrap();
+        let args = ["--transport", transport, "--format", "json"];
+        let report = pull(&home, &hub, &args).expect(0).json();
+        let fetched = report["steps"][0]["outcome"]["fetched_bytes"].as_u64().unwrap();
+        assert!(fetched > 0 && fetched < 9_000_000, "{fetched}");
+        assert_whole(&home, &hub);
+        if transport == "xet" {
+            assert_eq!(from_cdn(&hub), 0, "something came over HTTP");
+        }
+        hub.fault("blob/", Fault::Status(500, "", ""), usize::MAX);
+    }
 }
 
 #[test]

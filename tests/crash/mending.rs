@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use super::{Counts, LOST, Model, Random, copied, injected, kill, parts, pull, pull_injected, run, spawn};
+use super::{
+    Counts, LOST, Model, Random, copied, injected, kill, parts, pull, pull_injected, run, spawn, wait_until,
+};
 use crate::support::disk::{self, Mounted};
 use crate::support::hub::{Fault, Hub};
 use crate::support::{Home, Run};
@@ -127,6 +129,26 @@ fn a_disk_that_refuses_while_a_file_is_mended_is_told_of() {
             }
         }
     }
+}
+
+/// What was mended of a file before a kill stays, whatever else is pulled meanwhile.
+#[test]
+fn what_is_mended_of_a_file_outlives_a_pull_of_others() {
+    let model = Model::of(&[SIZE], 3);
+    let (home, hub) = (Home::new(), model.hub());
+    let cache = damaged(&model, &home, &hub);
+    hub.fault("blob/", Fault::Slow(2_000_000), usize::MAX);
+    let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
+    wait_until("it is mended", || !parts(&cache).is_empty());
+    std::thread::sleep(Duration::from_millis(500));
+    kill(child);
+    hub.clear();
+    let before = parts(&cache);
+    // Another hub's listing is another's: nothing of it is taken as known.
+    run(pull(&home, &model.hub(), &cache, &["--include", "notes/*"])).expect(0);
+    assert_eq!(parts(&cache), before);
+    run(pull(&home, &hub, &cache, &[])).expect(0);
+    assert_eq!(model.assert_whole(&cache, "afterwards"), Vec::<String>::new());
 }
 
 /// Two files of one pull, each with a copy of its own.
