@@ -11,7 +11,7 @@ use super::{
     pull_injected, run, signal, spawn, states, wait_for_part, wait_until,
 };
 use crate::support::Home;
-use crate::support::hub::{Fault, RepoFile, noise};
+use crate::support::hub::{Fault, Hub, RepoFile, noise};
 
 /// System calls that change what is on a disk, by what they do; a `?` is for processors that lack one.
 const CHANGES: [(&str, &str, usize); 9] = [
@@ -315,20 +315,26 @@ fn a_failed_sync_counts_also_when_the_pull_is_interrupted() {
     }
 }
 
+/// A cache with what a killed pull left, and what the next one has to fetch.
+fn half_pulled(model: &Model) -> (Home, Hub, PathBuf, (u64, usize)) {
+    let (home, hub) = (Home::new(), model.hub());
+    let cache = home.path().join("hub");
+    hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
+    let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
+    wait_for_part("some of it is there", &cache, 9_000_000);
+    kill(child);
+    hub.clear();
+    let next = model.start_of_next(&hub, &cache);
+    (home, hub, cache, next)
+}
+
 /// What a disk does not give any more stops no pull for ever, and what lies before it is gone on from. One that gives it
 /// when it is asked again costs nothing.
 #[test]
 fn a_part_that_does_not_read_goes_on_from_before_that() {
     let model = Model::of(&[21_000_000], 0);
     for (fault, least) in [("error=EIO:when=20", 0), ("error=EIO:when=20..25", 16_000_000)] {
-        let (home, hub) = (Home::new(), model.hub());
-        let cache = home.path().join("hub");
-        hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
-        let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
-        wait_for_part("some of it is there", &cache, 9_000_000);
-        kill(child);
-        hub.clear();
-        let (needed, mark) = model.start_of_next(&hub, &cache);
+        let (home, hub, cache, (needed, mark)) = half_pulled(&model);
         // A step and some are read before the one that fails, the first of them for the program's libraries.
         let ended = pull_injected(&home, &hub, &cache, "pread64", fault);
         assert_eq!(ended.code, 0, "{}", ended.stderr);
@@ -346,14 +352,7 @@ fn a_part_that_does_not_read_goes_on_from_before_that() {
 #[test]
 fn a_disk_that_does_not_answer_costs_nothing_of_a_part() {
     let model = Model::of(&[21_000_000], 0);
-    let (home, hub) = (Home::new(), model.hub());
-    let cache = home.path().join("hub");
-    hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
-    let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
-    wait_for_part("some of it is there", &cache, 9_000_000);
-    kill(child);
-    hub.clear();
-    let (needed, mark) = model.start_of_next(&hub, &cache);
+    let (home, hub, cache, (needed, mark)) = half_pulled(&model);
     // From the start, and while what is there is read: a probe of the disk is one fsync.
     for first in [1, 2] {
         let away = format!("inject=fsync:error=EIO:when={first}+");
