@@ -737,6 +737,43 @@ fn a_check_of_a_directory_is_of_the_commit_that_was_pulled_last() {
     assert_eq!(checked.expect(0).json()["commit"], hub.commit());
 }
 
+/// Ctrl-C keeps what helpers brought, also of chunks that are not whole; a stream that breaks loses no more than a step.
+#[test]
+fn what_came_of_a_chunk_is_kept() {
+    let (_, hub, bytes) = one_large();
+    let workers = ["--max-workers", "3"];
+    let home = Home::new();
+    // A chunk takes more than three seconds.
+    hub.fault("blob/model.safetensors", Fault::Slow(10_000_000), usize::MAX);
+    let running = home.start(&[&["pull", REPO, "--endpoint", &hub.endpoint][..], &workers].concat());
+    let begun = Instant::now();
+    let is_begun = |item: &std::fs::DirEntry| item.path().extension().is_some_and(|kind| kind == "part");
+    while !std::fs::read_dir(repo(&home).join(".dsr1"))
+        .is_ok_and(|items| items.flatten().any(|item| is_begun(&item)))
+    {
+        assert!(begun.elapsed() < Duration::from_mins(1), "nothing came");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(2600));
+    running.signal("INT");
+    running.end();
+    hub.clear();
+    let mark = hub.arrived();
+    pull(&home, &hub, &workers).expect(0);
+    assert_eq!(files(&home, &hub)["model.safetensors"], bytes);
+    // Some 26 MB came on each stream, and a chunk has more.
+    let again = hub.bytes_sent_since(mark);
+    assert!(again <= bytes.len() - 50_000_000, "{again}");
+    // Streams that break in the midst of their chunks.
+    let home = Home::new();
+    hub.fault("blob/model.safetensors", Fault::Truncate(20_000_000), 12);
+    let mark = hub.arrived();
+    pull(&home, &hub, &workers).expect(0);
+    assert_eq!(files(&home, &hub)["model.safetensors"], bytes);
+    let sent = hub.bytes_sent_since(mark);
+    assert!(sent <= bytes.len() + 30_000_000, "{sent}");
+}
+
 /// What is whole stays so when a part of it is pulled, from there or from elsewhere.
 #[test]
 fn a_selection_makes_nothing_less_of_the_whole() {

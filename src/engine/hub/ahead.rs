@@ -165,14 +165,24 @@ impl Ahead {
         Some((chunk.from, chunk.to))
     }
 
-    /// A claimed chunk came, or it did not.
-    pub(super) fn settle(&mut self, from: u64, came: bool) {
-        let chunk = self
-            .chunks
-            .iter_mut()
-            .find(|chunk| chunk.from == from && chunk.state == State::Claimed);
-        if let Some(chunk) = chunk {
-            chunk.state = if came { State::Done(None) } else { State::Free };
+    /// A claimed chunk came up to this place.
+    pub(super) fn settle(&mut self, from: u64, came_to: u64) {
+        let is_it = |chunk: &Chunk| chunk.from == from && chunk.state == State::Claimed;
+        if let Some(index) = self.chunks.iter().position(is_it) {
+            let chunk = &mut self.chunks[index];
+            let to = chunk.to;
+            chunk.state = State::Free;
+            if came_to > from {
+                (chunk.to, chunk.state) = (came_to.min(to), State::Done(None));
+                let rest = Chunk {
+                    from: chunk.to,
+                    to,
+                    state: State::Free,
+                };
+                if rest.from < to {
+                    self.chunks.insert(index + 1, rest);
+                }
+            }
         }
         // What nobody fetches next to the front is the own worker's again: its stream goes on over it.
         while self
@@ -240,10 +250,10 @@ mod tests {
         assert_eq!(ahead.claim(SIZE - 3 * CHUNK), None);
         let front = SIZE - 2 * CHUNK;
         assert_eq!(ahead.next(front), Next::Wait);
-        ahead.settle(front, true);
+        ahead.settle(front, SIZE);
         assert_eq!(ahead.next(front), Next::Take(SIZE - CHUNK, None));
         assert_eq!(ahead.next(SIZE - CHUNK), Next::Wait);
-        ahead.settle(SIZE - CHUNK, false);
+        ahead.settle(SIZE - CHUNK, 0);
         assert_eq!(ahead.next(SIZE - CHUNK), Next::Fetch(SIZE));
         assert_eq!(ahead.next(SIZE), Next::End);
     }
@@ -254,9 +264,9 @@ mod tests {
         let mut ahead = Ahead::new(SIZE, 0, Vec::new());
         let (last, _) = ahead.claim(0).unwrap();
         let (first, _) = ahead.claim(0).unwrap();
-        ahead.settle(last, false);
+        ahead.settle(last, 0);
         assert_eq!(ahead.limit(), first, "somebody holds a chunk before it");
-        ahead.settle(first, false);
+        ahead.settle(first, 0);
         assert_eq!(ahead.limit(), SIZE);
     }
 
@@ -279,13 +289,24 @@ mod tests {
         assert_eq!(ahead.next(SIZE - 2 * CHUNK), Next::Fetch(SIZE - CHUNK));
     }
 
+    /// What came of a chunk before its stream broke is not fetched again.
+    #[test]
+    fn a_chunk_that_came_in_part_is_taken_that_far() {
+        let mut ahead = Ahead::new(SIZE, 0, Vec::new());
+        let (from, to) = ahead.claim(0).unwrap();
+        ahead.settle(from, from + 10);
+        assert_eq!((ahead.done(), ahead.limit()), (10, from));
+        assert_eq!(ahead.next(from), Next::Take(from + 10, None));
+        assert_eq!(ahead.next(from + 10), Next::Fetch(to));
+    }
+
     #[test]
     fn a_file_that_is_to_be_fetched_anew_waits_for_its_helpers() {
         let mut ahead = Ahead::new(SIZE, 0, Vec::new());
         let (from, _) = ahead.claim(0).unwrap();
         assert!(!ahead.close());
         assert_eq!(ahead.claim(0), None);
-        ahead.settle(from, true);
+        ahead.settle(from, SIZE);
         assert!(ahead.close());
         ahead.reset();
         assert_eq!(ahead.next(0), Next::Fetch(SIZE));
@@ -305,7 +326,7 @@ mod tests {
     proptest::proptest! {
         /// Whatever happens in whatever order: every byte is fetched or taken once, in order, and no two hold one.
         #[test]
-        fn every_byte_has_one_writer(steps in proptest::collection::vec(0_u8..6, 0..200), size in 0_u64..(12 * CHUNK)) {
+        fn every_byte_has_one_writer(steps in proptest::collection::vec(0_u8..7, 0..200), size in 0_u64..(12 * CHUNK)) {
             let mut ahead = Ahead::new(size, 0, Vec::new());
             let (mut front, mut held): (u64, Vec<(u64, u64)>) = (0, Vec::new());
             for step in steps {
@@ -315,8 +336,9 @@ mod tests {
                         proptest::prop_assert!(held.iter().all(|(a, b)| to <= *a || *b <= from));
                         held.push((from, to));
                     },
-                    2 => if let Some((from, _)) = held.pop() { ahead.settle(from, true); },
-                    3 => if !held.is_empty() { let (from, _) = held.remove(0); ahead.settle(from, false); },
+                    2 => if let Some((from, to)) = held.pop() { ahead.settle(from, to); },
+                    6 => if let Some((from, to)) = held.pop() { ahead.settle(from, from + (to - from) / 3); },
+                    3 => if !held.is_empty() { let (from, _) = held.remove(0); ahead.settle(from, 0); },
                     _ => match ahead.next(front) {
                         Next::End => proptest::prop_assert_eq!(front, size),
                         Next::Fetch(to) => {
@@ -330,7 +352,7 @@ mod tests {
                     },
                 }
             }
-            for (from, _) in held { ahead.settle(from, true); }
+            for (from, to) in held { ahead.settle(from, to); }
             let mut turns = 0;
             loop {
                 turns += 1;

@@ -79,25 +79,25 @@ impl Drop for Entered {
     }
 }
 
-/// A chunk that a helper claimed. Dropped before it came, it is free again.
+/// A chunk that a helper claimed. What did not come of it before it is dropped is free again.
 pub(super) struct Claim {
     pub(super) file: Arc<UnderWay>,
     pub(super) part: PartFile,
     pub(super) from: u64,
     pub(super) to: u64,
-    came: bool,
+    came_to: u64,
 }
 
 impl Claim {
-    /// It came.
-    pub(super) fn came(mut self) {
-        self.came = true;
+    /// It came up to this place.
+    pub(super) fn came(mut self, to: u64) {
+        self.came_to = to;
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.file.ahead().settle(self.from, self.came);
+        self.file.ahead().settle(self.from, self.came_to);
         self.file.settled.notify_one();
     }
 }
@@ -146,7 +146,7 @@ impl Board {
             file: Arc::clone(file),
             from,
             to,
-            came: false,
+            came_to: from,
         })
     }
 

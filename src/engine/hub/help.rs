@@ -30,46 +30,59 @@ impl Fetcher {
     }
 
     async fn fetch_chunk(&self, claim: Claim) {
-        let mut counted = 0;
         let via = self.source.via(&claim.file.entry);
-        match self.whole_chunk(&claim, via, &mut counted).await {
-            Ok(rate) => {
-                claim.came();
-                self.board.helped(rate);
-            }
-            Err(failure) => {
-                self.counts.done.fetch_sub(counted, Ordering::Relaxed);
-                if via == Via::Xet && self.source.may_switch() && failure.is_of_the_way() {
-                    self.source.xet_failed();
-                }
-                match failure {
-                    Failure::Slow => {}
-                    Failure::Asked(_, wait) => self.board.refused(Some(wait)),
-                    _ => self.board.refused(None),
-                }
-            }
+        let failure = match PartChunk::open(&claim.part, claim.from) {
+            Ok(chunk) => match self.whole_chunk(claim, via, chunk).await {
+                Ok(rate) => return self.board.helped(rate),
+                Err(failure) => failure,
+            },
+            Err(error) => Failure::Final(error),
+        };
+        if via == Via::Xet && self.source.may_switch() && failure.is_of_the_way() {
+            self.source.xet_failed();
+        }
+        match failure {
+            Failure::Slow => {}
+            Failure::Asked(_, wait) => self.board.refused(Some(wait)),
+            _ => self.board.refused(None),
         }
     }
 
-    /// Fetches a chunk and has the disk keep it; the rate at which it came.
-    async fn whole_chunk(&self, claim: &Claim, via: Via, counted: &mut u64) -> Result<Option<u64>, Failure> {
-        let (chunk, rate) = self.stream_chunk(claim, via, counted).await?;
-        // A disk takes its time, and others work meanwhile.
-        let finished = tokio::task::spawn_blocking(move || chunk.finish()).await;
-        let finished = finished.unwrap_or_else(|error| Err(Error::new(Kind::Internal, error.to_string())));
-        finished.map_err(Failure::Final)?;
-        Ok(rate)
+    /// Fetches a chunk and has the disk keep it; the rate at which it came. Of one that comes in part, that part is kept.
+    async fn whole_chunk(
+        &self,
+        claim: Claim,
+        via: Via,
+        mut chunk: PartChunk,
+    ) -> Result<Option<u64>, Failure> {
+        let rate = self.stream_chunk(&claim, via, &mut chunk).await;
+        let (from, at) = (claim.from, chunk.at());
+        let kept = if rate.is_ok() || chunk.is_worth_it() {
+            // A disk takes its time, and others work meanwhile.
+            let finished = tokio::task::spawn_blocking(move || chunk.finish()).await;
+            finished.unwrap_or_else(|error| Err(Error::new(Kind::Internal, error.to_string())))
+        } else {
+            Err(Error::new(Kind::Internal, "too little came"))
+        };
+        match kept {
+            Ok(()) => claim.came(at),
+            Err(error) => {
+                self.counts.done.fetch_sub(at - from, Ordering::Relaxed);
+                drop(claim);
+                return rate.and(Err(Failure::Final(error)));
+            }
+        }
+        rate
     }
 
     async fn stream_chunk(
         &self,
         claim: &Claim,
         via: Via,
-        counted: &mut u64,
-    ) -> Result<(PartChunk, Option<u64>), Failure> {
+        chunk: &mut PartChunk,
+    ) -> Result<Option<u64>, Failure> {
         let Claim { file, from, to, .. } = claim;
         let entry = &file.entry;
-        let mut chunk = PartChunk::open(&claim.part, *from).map_err(Failure::Final)?;
         let mut begun = Instant::now();
         let opening = self.source.open(entry, (*from, *to), None, via);
         let mut arriving = while_useful(claim, begun, *from, opening).await?;
@@ -92,10 +105,9 @@ impl Fetcher {
             let writing = Instant::now();
             chunk.write(bytes).map_err(Failure::Final)?;
             begun += watch.wrote(writing.elapsed());
-            *counted += bytes.len() as u64;
             self.counts.done.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
-        Ok((chunk, watch.mean()))
+        Ok(watch.mean())
     }
 }
 

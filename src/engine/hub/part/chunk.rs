@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::super::hash::{Hasher, keep};
+use super::STEP;
 use super::durable::PartFile;
 use super::record::note_ahead;
 use crate::engine::files;
@@ -18,6 +19,8 @@ pub(in crate::engine::hub) struct PartChunk {
     from: u64,
     at: u64,
     hasher: Hasher,
+    /// Nothing more is to be done about it.
+    is_settled: bool,
 }
 
 impl PartChunk {
@@ -30,6 +33,7 @@ impl PartChunk {
             from,
             at: from,
             hasher: Hasher::sha256(),
+            is_settled: false,
         })
     }
 
@@ -49,12 +53,22 @@ impl PartChunk {
         Ok(())
     }
 
-    /// Has the disk keep all of it, and notes that it is there, for a pull that comes after a kill or a power cut. Takes as
+    /// Whether so much came that it is worth a sync and a line of its own.
+    pub(in crate::engine::hub) fn is_worth_it(&self) -> bool {
+        self.at - self.from >= STEP
+    }
+
+    /// Has the disk keep what came, and notes that it is there, for a pull that comes after a kill or a power cut. Takes as
     /// long as the disk does.
     ///
     /// # Errors
     /// [`Kind::Host`] when the disk did not keep it: it is then as good as not there.
-    pub(in crate::engine::hub) fn finish(self) -> Result<()> {
+    pub(in crate::engine::hub) fn finish(mut self) -> Result<()> {
+        self.is_settled = true;
+        self.keep()
+    }
+
+    fn keep(&self) -> Result<()> {
         keep(&self.file).at(Kind::Host, || {
             format!("cannot write `{}`", self.part.path.display())
         })?;
@@ -67,5 +81,14 @@ impl PartChunk {
             let _ = log.sync_data();
         }
         Ok(())
+    }
+}
+
+impl Drop for PartChunk {
+    /// An interrupted pull goes on from here.
+    fn drop(&mut self) {
+        if !self.is_settled && self.is_worth_it() {
+            let _ = self.keep();
+        }
     }
 }
