@@ -466,6 +466,13 @@ fn another_clients_snapshot_becomes_proven_by_a_check() {
 }
 
 /// A file of several chunks.
+/// A file of a pull under way, by its kind.
+fn beside(home: &Home, kind: &str) -> Option<PathBuf> {
+    let items = std::fs::read_dir(repo(home).join(".dsr1"));
+    let mut paths = items.into_iter().flatten().flatten().map(|item| item.path());
+    paths.find(|path| path.extension().is_some_and(|found| found == kind))
+}
+
 fn one_large() -> (Home, Hub, Vec<u8>) {
     let bytes = safetensors("a", 7, 180_000_000);
     let file = RepoFile {
@@ -524,14 +531,7 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
         hub.fault("blob/model.safetensors", Fault::Slow(15_000_000), 1);
         hub.fault("blob/model.safetensors", Fault::Slow(60_000_000), 99);
         let running = home.start(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "quiet"]);
-        let ahead = || {
-            let items = std::fs::read_dir(repo(&home).join(".dsr1"))
-                .into_iter()
-                .flatten()
-                .flatten();
-            let mut items = items.map(|item| item.path());
-            items.find(|path| path.extension().is_some_and(|kind| kind == "ahead"))
-        };
+        let ahead = || beside(&home, "ahead");
         let begun = Instant::now();
         while ahead().is_none() {
             assert!(begun.elapsed() < Duration::from_mins(1), "no chunk came");
@@ -747,10 +747,7 @@ fn what_came_of_a_chunk_is_kept() {
     hub.fault("blob/model.safetensors", Fault::Slow(10_000_000), usize::MAX);
     let running = home.start(&[&["pull", REPO, "--endpoint", &hub.endpoint][..], &workers].concat());
     let begun = Instant::now();
-    let is_begun = |item: &std::fs::DirEntry| item.path().extension().is_some_and(|kind| kind == "part");
-    while !std::fs::read_dir(repo(&home).join(".dsr1"))
-        .is_ok_and(|items| items.flatten().any(|item| is_begun(&item)))
-    {
+    while beside(&home, "part").is_none() {
         assert!(begun.elapsed() < Duration::from_mins(1), "nothing came");
         std::thread::sleep(Duration::from_millis(20));
     }

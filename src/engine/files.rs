@@ -117,14 +117,31 @@ pub(super) fn read(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
 /// Whether a file may be written to, or made where it is not there: neither its filesystem nor its rights forbid it. What
 /// else is in the way of it (a full disk, one that fails) is another matter.
 pub(super) fn is_to_be_written(path: &Path) -> bool {
+    !matches!(
+        access_to_write(path),
+        Err(Errno::ROFS | Errno::ACCESS | Errno::PERM)
+    )
+}
+
+/// Asks whether a file or a directory may be written to; of one that is not there, that in which it would be made.
+///
+/// # Errors
+/// What is in the way of it.
+pub(super) fn access_to_write(path: &Path) -> std::result::Result<(), Errno> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    let there = nearest(path);
+    let enter = if there.is_dir() {
+        Access::EXEC_OK
+    } else {
+        Access::empty()
+    };
+    accessat(CWD, there, Access::WRITE_OK | enter, AtFlags::EACCESS)
+}
+
+/// A path, or the nearest directory above it that is there.
+pub(super) fn nearest(path: &Path) -> &Path {
     let there = path.ancestors().find(|path| path.exists());
-    let may = rustix::fs::accessat(
-        rustix::fs::CWD,
-        there.unwrap_or(Path::new(".")),
-        rustix::fs::Access::WRITE_OK,
-        rustix::fs::AtFlags::EACCESS,
-    );
-    !matches!(may, Err(Errno::ROFS | Errno::ACCESS | Errno::PERM))
+    there.unwrap_or(Path::new("."))
 }
 
 /// Filesystems of one host, on which a lock keeps everybody out (linux/magic.h): ext, XFS, btrfs, tmpfs, overlayfs, ZFS,

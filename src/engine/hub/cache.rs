@@ -21,6 +21,7 @@ use crate::plan::{PullSnapshot, repo_folder};
 pub(super) const TEMPORARY: &str = "new";
 /// Digits of a commit that stand for it, at least: git shows as many.
 const SHORT: usize = 7;
+
 /// Where the files of one repository are.
 #[derive(Debug, Clone)]
 pub(super) struct RepoCache {
@@ -215,21 +216,28 @@ impl RepoCache {
         if !is_revision(revision) {
             return None;
         }
-        pointed(&self.refs().join(revision)).or_else(|| self.begins(revision))
+        pointed(&self.refs().join(revision)).or_else(|| self.shortened(revision))
     }
 
-    /// The only commit here that begins so.
-    fn begins(&self, revision: &str) -> Option<String> {
+    /// The commit here that is meant by its first digits.
+    fn shortened(&self, digits: &str) -> Option<String> {
         let is_hex = |c: char| c.is_ascii_hexdigit();
-        if revision.len() < SHORT || !revision.chars().all(is_hex) {
-            return None;
-        }
-        let items = std::fs::read_dir(self.snapshots())
-            .into_iter()
-            .flatten()
-            .flatten();
-        let names = items.filter_map(|item| item.file_name().into_string().ok());
-        let mut found = names.filter(|name| is_commit(name) && name.starts_with(revision));
+        let is_short = digits.len() >= SHORT && digits.chars().all(is_hex);
+        is_short.then(|| self.only_commit(digits)).flatten()
+    }
+
+    /// The commits that have a snapshot here.
+    pub(super) fn commits(&self) -> impl Iterator<Item = String> {
+        let items = std::fs::read_dir(self.snapshots());
+        let names = items.into_iter().flatten().flatten();
+        names
+            .filter_map(|item| item.file_name().into_string().ok())
+            .filter(|name| is_commit(name))
+    }
+
+    /// The one of them that begins so, when there is one.
+    pub(super) fn only_commit(&self, digits: &str) -> Option<String> {
+        let mut found = self.commits().filter(|commit| commit.starts_with(digits));
         let only = found.next();
         only.filter(|_| found.next().is_none())
     }

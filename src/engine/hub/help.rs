@@ -57,21 +57,19 @@ impl Fetcher {
     ) -> Result<Option<u64>, Failure> {
         let rate = self.stream_chunk(&claim, via, &mut chunk).await;
         let (from, at) = (claim.from, chunk.at());
-        let kept = if rate.is_ok() || chunk.is_worth_it() {
-            // A disk takes its time, and others work meanwhile.
-            let finished = tokio::task::spawn_blocking(move || chunk.finish()).await;
-            finished.unwrap_or_else(|error| Err(Error::new(Kind::Internal, error.to_string())))
-        } else {
-            Err(Error::new(Kind::Internal, "too little came"))
-        };
-        match kept {
-            Ok(()) => claim.came(at),
-            Err(error) => {
-                self.counts.done.fetch_sub(at - from, Ordering::Relaxed);
-                drop(claim);
-                return rate.and(Err(Failure::Final(error)));
-            }
+        let take_back = || self.counts.done.fetch_sub(at - from, Ordering::Relaxed);
+        if rate.is_err() && !chunk.is_worth_it() {
+            take_back();
+            return rate;
         }
+        // A disk takes its time, and others work meanwhile.
+        let finished = tokio::task::spawn_blocking(move || chunk.finish()).await;
+        let finished = finished.unwrap_or_else(|error| Err(Error::new(Kind::Internal, error.to_string())));
+        if let Err(error) = finished {
+            take_back();
+            return rate.and(Err(Failure::Final(error)));
+        }
+        claim.came(at);
         rate
     }
 

@@ -117,8 +117,8 @@ impl Manifest {
         files.any(|file| file.path == path && file.brought && file.is(look))
     }
 
-    /// Adds what was proven of the commit before, as far as it is there. When that was the whole of it, and nothing is gone, it
-    /// stays the whole, with all that is wrong of it by now, whoever was asked for a part of it.
+    /// Adds what was proven of the commit before, as far as it is there. When that was the whole of it, and nothing is
+    /// gone, it stays the whole, with all that is wrong of it by now, whoever was asked for a part of it.
     fn add(&mut self, before: Self, snapshot: &Path) {
         // Another hub may state another hash for a file of the same commit: then this is neither's whole.
         let is_of_before = |file: &Proven| {
@@ -143,15 +143,12 @@ impl Manifest {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
     }
 
-    /// The same once `wrong` are taken back, and whether it has any of them. What looks neither now as the wrong ones did nor
-    /// did when it was proven is another file.
+    /// The same once `wrong` are taken back, and whether it has any of them. What looks neither now as the wrong ones did
+    /// nor did when it was proven is another file.
     pub(super) fn without(mut self, snapshot: &Path, wrong: &[(Entry, Look)]) -> (Self, bool) {
         let is_wrong = |file: &Proven| {
-            let of_file = wrong.iter().filter(|(entry, _)| file.oid == entry.oid.hex());
-            let now = Look::at(&snapshot.join(&file.path));
-            of_file
-                .into_iter()
-                .any(|(_, look)| file.is(look) || now == Some(*look))
+            let mut of_file = wrong.iter().filter(|(entry, _)| file.oid == entry.oid.hex());
+            of_file.any(|(_, look)| file.is(look) || Look::at(&snapshot.join(&file.path)) == Some(*look))
         };
         let mut has_any = false;
         for file in self.files.iter_mut().filter(|file| is_wrong(file)) {
@@ -195,6 +192,12 @@ impl Proven {
         }
     }
 
+    /// That it is not what was proven, and why.
+    pub(super) fn refused(&self, repo: &str) -> Error {
+        let text = format!("`{}` of {repo} is not what was proven", self.path);
+        Error::new(Kind::Integrity, text).cause(self.why())
+    }
+
     /// What a listing states of it; `None` when the manifest holds no hash.
     pub(super) fn entry(&self) -> Option<Entry> {
         Some(Entry {
@@ -224,7 +227,7 @@ impl RepoCache {
 
     /// Gives proven files their names in the snapshot, then says so: manifest, and the branch last. What an earlier
     /// selection proved of the same commit stays in the manifest.
-    pub(super) fn publish(&self, publication: &Publication<'_>) -> Result<Manifest> {
+    pub(super) fn publish(&self, publication: &Publication<'_>) -> Result<()> {
         let Publication {
             repo,
             revision,
@@ -256,8 +259,7 @@ impl RepoCache {
         }
         self.write_manifest(&manifest)?;
         claim::claim(self, repo, Some(commit))?;
-        self.point(revision, commit)?;
-        Ok(manifest)
+        self.point(revision, commit)
     }
 
     /// Takes back that files were proven, in the manifest of every commit that has them: from now on they count as
@@ -426,12 +428,7 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
     };
     let snapshot = cache.snapshot(&manifest.commit);
     if let Some(file) = manifest.files.iter().find(|file| !unchanged(&snapshot, file)) {
-        return Err(Error::new(
-            Kind::Integrity,
-            format!("`{}` of {repo} is not what was proven", file.path),
-        )
-        .cause(file.why())
-        .hint(again));
+        return Err(file.refused(repo).hint(again));
     }
     let paths: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
     if let Some(missing) = missing_shard(&snapshot, &paths) {

@@ -128,23 +128,24 @@ pub(super) fn busy(repo: &str) -> String {
 fn offline(step: &PullSnapshot) -> Result<Pulled> {
     const UNSET: &str = "HF_HUB_OFFLINE is set: unset it to fetch";
     let cache = RepoCache::of(step);
-    let commit = cache.commit(&step.revision);
-    if let Some(commit) = commit {
-        if let Some(found) = proven(step, &cache, &commit, When::Offline)? {
-            return Ok(found);
-        }
-        // A part may be all that is wanted: then it is what was asked for, too.
-        if let Some(manifest) = cache.manifest(&commit) {
-            let all: Vec<&Proven> = manifest.files.iter().collect();
-            check_allowed(step, &manifest, &all)?;
-        }
+    let manifest = match cache.commit(&step.revision) {
+        Some(commit) => match proven(step, &cache, &commit, When::Offline)? {
+            Some(found) => return Ok(found),
+            None => cache.manifest(&commit),
+        },
+        None => None,
+    };
+    // A part may be all that is wanted: then it is what was asked for, too.
+    if let Some(manifest) = &manifest {
+        let all: Vec<&Proven> = manifest.files.iter().collect();
+        check_allowed(step, manifest, &all)?;
     }
     if step.local_dir.is_some() {
         let text = format!("`{}` does not hold a proven {}", destination(step), step.repo);
         return Err(Error::new(Kind::Hub, text).hint(UNSET));
     }
     if !step.selection.is_all() {
-        return Err(not_selected(step, &cache)?.hint(UNSET));
+        return Err(not_selected(step, &cache, manifest.as_ref())?.hint(UNSET));
     }
     let check = CheckSnapshot {
         repo: step.repo.clone(),
@@ -155,11 +156,8 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
 }
 
 /// Why what is selected cannot be taken without a hub.
-fn not_selected(step: &PullSnapshot, cache: &RepoCache) -> Result<Error> {
+fn not_selected(step: &PullSnapshot, cache: &RepoCache, manifest: Option<&Manifest>) -> Result<Error> {
     let repo = &step.repo;
-    let manifest = cache
-        .commit(&step.revision)
-        .and_then(|commit| cache.manifest(&commit));
     let Some(manifest) = manifest.filter(|manifest| manifest.extent == Extent::Whole) else {
         let text = format!("whether all that is selected of {repo} is here is not known");
         return Ok(Error::new(Kind::Hub, text)
@@ -169,10 +167,7 @@ fn not_selected(step: &PullSnapshot, cache: &RepoCache) -> Result<Error> {
     let snapshot = cache.snapshot(&manifest.commit);
     let mut selected = manifest.files.iter().filter(|file| patterns.select(&file.path));
     Ok(match selected.find(|file| !unchanged(&snapshot, file)) {
-        Some(file) => {
-            let text = format!("`{}` of {repo} is not what was proven", file.path);
-            Error::new(Kind::Integrity, text).cause(file.why())
-        }
+        Some(file) => file.refused(repo),
         None => Error::new(Kind::Usage, format!("no file of {repo} is selected")),
     })
 }
@@ -229,7 +224,8 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> R
         .partition(|file| patterns.select(&file.path));
     // What somebody removed is to be part of it no more: a pull of the rest says so.
     let is_gone = |file: &&Proven| !snapshot.join(&file.path).exists();
-    let is_less = (when == When::Before || when == When::Held) && others.iter().any(is_gone);
+    let may_ask = matches!(when, When::Before | When::Held);
+    let is_less = may_ask && others.iter().any(is_gone);
     // Of a selection, only the listing says whether it is the one that is wanted now; of another hub's commit, whether
     // it was all of it.
     let is_listed = when == When::Offline || manifest.endpoint.as_deref() == Some(&*step.endpoint);
@@ -246,7 +242,7 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> R
     }
     match check_allowed(step, &manifest, &selected) {
         // Perhaps what is wanted now leaves it out: the listing says.
-        Err(_) if when == When::Before || when == When::Held => return Ok(None),
+        Err(_) if may_ask => return Ok(None),
         allowed => allowed?,
     }
     // Said under the lock only: a pull of another commit may be at work.

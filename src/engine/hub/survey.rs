@@ -107,16 +107,11 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pul
     Ok((survey, refusal))
 }
 
-/// Refuses a directory that nobody, or not this user, may write to; of one that is not there, that in which it would be made.
+/// Refuses a directory that nobody, or not this user, may write to.
 fn check_writable(path: &Path) -> Result<()> {
-    use rustix::fs::{Access, AtFlags, CWD, accessat};
-    let Some(there) = path.ancestors().find(|dir| dir.exists()) else {
-        return Ok(());
-    };
-    let wanted = Access::WRITE_OK | Access::EXEC_OK;
-    let access = accessat(CWD, there, wanted, AtFlags::EACCESS);
-    access.map_err(|error| {
-        Error::new(Kind::Host, format!("cannot write to `{}`", there.display()))
+    files::access_to_write(path).map_err(|error| {
+        let there = files::nearest(path).display();
+        Error::new(Kind::Host, format!("cannot write to `{there}`"))
             .cause(std::io::Error::from(error).to_string())
             .hint("point HF_HOME or --local-dir at a directory that may be written to")
     })

@@ -109,7 +109,8 @@ impl Watch {
         Ok(Some(bytes))
     }
 
-    /// What came was written, in so long: that a disk is slow says nothing against the stream. Returns what is not its time.
+    /// What came was written, in so long: that a disk is slow says nothing against the stream. Returns what is not its
+    /// time.
     pub(super) fn wrote(&mut self, took: Duration) -> Duration {
         let waited = if took > DISK { took } else { Duration::ZERO };
         self.window.disk += waited;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::cache::{RepoCache, pointed};
 use super::foreign::collect;
-use super::listing::{Entry, is_commit};
+use super::listing::Entry;
 use super::manifest::{Extent, Manifest, Proven};
 use super::part::{self, owner, parts};
 use super::verify::changed;
@@ -44,8 +44,8 @@ fn described(cache_dir: &Path, repo: &str) -> WeightsRepo {
     let cache = RepoCache::new(cache_dir, repo);
     let mut revisions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     refs(&cache.refs(), "", &mut revisions);
-    let mut snapshots: Vec<WeightsSnapshot> = names(&cache.snapshots())
-        .filter(|commit| is_commit(commit))
+    let mut snapshots: Vec<WeightsSnapshot> = cache
+        .commits()
         .map(|commit| {
             let files = entries(&cache, &commit);
             WeightsSnapshot {
@@ -121,8 +121,8 @@ pub(super) fn entries(cache: &RepoCache, commit: &str) -> Vec<Entry> {
 /// The bytes that [`remove`] would free.
 ///
 /// # Errors
-/// [`Kind::Usage`] for what is no repository, [`Kind::Hub`] when it is not there; [`Kind::Host`] when its directory is a link: removing that would free
-/// nothing, and what it leads to is not the cache's.
+/// [`Kind::Usage`] for what is no repository, [`Kind::Hub`] when it is not there; [`Kind::Host`] when its directory is a
+/// link: removing that would free nothing, and what it leads to is not the cache's.
 pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> {
     check_repo(repo)?;
     let root = RepoCache::new(cache_dir, repo).root().to_owned();
@@ -204,12 +204,4 @@ fn remove_unfinished(cache: &RepoCache, events: &StepEvents<'_>) -> Result<u64> 
         events.note(format!("{} stay: a pull writes to them", Bytes(busy)));
     }
     Ok(freed)
-}
-
-/// The only snapshot that there is: what a pull by commit left has no branch.
-pub(super) fn only_snapshot(cache: &RepoCache) -> Option<String> {
-    let snapshots = cache.snapshots();
-    let mut commits = names(&snapshots).filter(|commit| is_commit(commit));
-    let only = commits.next();
-    only.filter(|_| commits.next().is_none())
 }

@@ -65,10 +65,10 @@ impl PartChunk {
     /// [`Kind::Host`] when the disk did not keep it: it is then as good as not there.
     pub(in crate::engine::hub) fn finish(mut self) -> Result<()> {
         self.is_settled = true;
-        self.keep()
+        self.note()
     }
 
-    fn keep(&self) -> Result<()> {
+    fn note(&self) -> Result<()> {
         keep(&self.file).at(Kind::Host, || {
             format!("cannot write `{}`", self.part.path.display())
         })?;
@@ -88,7 +88,7 @@ impl Drop for PartChunk {
     /// An interrupted pull goes on from here.
     fn drop(&mut self) {
         if !self.is_settled && self.is_worth_it() {
-            let _ = self.keep();
+            let _ = self.note();
         }
     }
 }

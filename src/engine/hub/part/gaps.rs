@@ -123,8 +123,8 @@ impl Part {
         self.recorded = (at, Instant::now());
     }
 
-    /// Gives the blocks between here and `to` back to the disk: one that does not read is not written to, either, unless all
-    /// of it is at once.
+    /// Gives the blocks between here and `to` back to the disk: one that does not read is not written to, either, unless
+    /// all of it is at once.
     fn give_back(&self, to: u64) {
         use rustix::fs::{FallocateFlags, fallocate};
         let punch = |to| {

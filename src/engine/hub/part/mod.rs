@@ -256,11 +256,11 @@ impl Part {
                 lines.push((at, whole.digest()));
             }
         });
-        let is_lost = match read {
+        let does_not_read = match read {
             Err(error) if is_lost(&error) => true,
             read => read.map(|()| false).map_err(|error| self.cannot(&error))?,
         };
-        if is_lost || digest.is_some_and(|digest| chunk.digest() != digest) {
+        if does_not_read || digest.is_some_and(|digest| chunk.digest() != digest) {
             // As in `resume`.
             let part = self.durable.part();
             let forgotten = part.unless_lost(|| forget_ahead(&self.path, to..u64::MAX));

@@ -26,10 +26,10 @@ use crate::units::hex;
 
 /// A part of another host that nobody wrote to for this long has lost its owner.
 pub(in crate::engine::hub) const ABANDONED: Duration = Duration::from_mins(2);
-/// Bytes copied at a time: so much around a place that does not read is fetched.
-const BLOCK: u64 = 1 << 20;
 /// And after so long nobody is expected back: one that lives says so every few seconds, also while it waits.
 const FORGOTTEN: Duration = Duration::from_hours(1);
+/// Bytes copied at a time: so much around a place that does not read is fetched.
+const BLOCK: u64 = 1 << 20;
 
 /// This process, as parts name it: where it runs, process id, start time. A process id alone comes back.
 pub(in crate::engine::hub) fn owner() -> String {
@@ -229,8 +229,8 @@ fn is_private(meta: &Metadata) -> bool {
     meta.mode() & 0o022 == 0
 }
 
-/// Makes our part of the first orphan that can be had; how many are of no use then: those before it could not be had now, and
-/// are still good for something.
+/// Makes our part of the first orphan that can be had; from which on they are of no use then. Those before could not be had
+/// now, and are still good for something.
 fn begin(orphans: &[Orphan], ours: &Path) -> io::Result<usize> {
     for (place, orphan) in orphans.iter().enumerate() {
         match orphan.give(ours) {
@@ -243,8 +243,8 @@ fn begin(orphans: &[Orphan], ours: &Path) -> io::Result<usize> {
     Ok(orphans.len() + 1)
 }
 
-/// The orphans that nobody needs once ours was begun, from `needless` on. What ours was copied from stays with the host that
-/// may have it open, and so do its others, until they are forgotten.
+/// The orphans that nobody needs once ours was begun, from `needless` on. What ours was copied from stays with the host
+/// that may have it open, and so do its others, until they are forgotten.
 fn spares(orphans: &[Orphan], needless: usize) -> impl Iterator<Item = &Orphan> {
     let spare = move |(place, orphan): (usize, &Orphan)| {
         if orphan.is_of_here {

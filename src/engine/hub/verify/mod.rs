@@ -17,7 +17,7 @@ use super::cache::RepoCache;
 use super::foreign::strangers;
 use super::listing::Entry;
 use super::manifest::{Extent, INDEX, Manifest, Proven, is_model, missing_from, unchanged};
-use super::weights::{entries, only_snapshot};
+use super::weights::entries;
 use super::{HubOptions, claim, pull, remote};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
@@ -225,7 +225,8 @@ fn commit(step: &PullSnapshot, cache: &RepoCache) -> Result<String> {
     let PullSnapshot { repo, revision, .. } = step;
     let commit = cache
         .commit(revision)
-        .or_else(|| only_snapshot(cache).filter(|_| revision == "main"))
+        // What a pull by commit left has no branch.
+        .or_else(|| cache.only_commit("").filter(|_| revision == "main"))
         .filter(|commit| cache.snapshot(commit).is_dir());
     commit.ok_or_else(|| {
         let hint = again(step);
