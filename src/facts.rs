@@ -1,7 +1,7 @@
-//! What planning may know about the world: plain data, gathered by `engine`, storable with `dsr1 doctor`.
+//! What planning may know about the world: plain data, gathered by `effects`, storable with `dsr1 doctor`.
 //!
 //! An unknown fact is `None` and is reported as "not checked", never guessed.
-//! Not in this module: gathering them (`engine`), what follows from them (`plan`).
+//! Not in this module: gathering them (`effects`), what follows from them (`plan`).
 
 use std::collections::BTreeMap;
 

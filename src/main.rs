@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use dsr1::cli::{Cli, Format};
-use dsr1::engine::env::Env;
+use dsr1::effects::env::Env;
 use dsr1::{commands, ui};
 
 fn main() -> ExitCode {

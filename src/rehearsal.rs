@@ -4,7 +4,7 @@
 //! DeepSeek-R1-Distill family does, so this is the smallest model that lets the real SGLang run the whole chain
 //! on a laptop. It speaks DeepSeek's chat roles and `<think>`; what it says is noise.
 //!
-//! Not in this module: writing to disk, hashing, the hub protocol (`engine::hub`). It only makes bytes.
+//! Not in this module: writing to disk, hashing, the hub protocol (`effects::hub`). It only makes bytes.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! A secret string that no formatter prints.
 //!
-//! Not in this module: where secrets come from (`engine::hub_settings`, `engine::env`).
+//! Not in this module: where secrets come from (`effects::hub_settings`, `effects::env`).
 
 use std::fmt;
 

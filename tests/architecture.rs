@@ -22,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("report", &["event", "units"]),
     ("plan", &["error", "facts", "profile", "rehearsal", "units"]),
     (
-        "engine",
+        "effects",
         &[
             "error",
             "event",
@@ -43,7 +43,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
         "commands",
         &[
             "cli",
-            "engine",
+            "effects",
             "error",
             "event",
             "facts",
@@ -55,7 +55,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
             "units",
         ],
     ),
-    ("main", &["cli", "commands", "engine", "ui"]),
+    ("main", &["cli", "commands", "effects", "ui"]),
     ("lib", &[]),
 ];
 
@@ -84,22 +84,22 @@ const EFFECTS: [&str; 8] = [
 
 /// Each crate that touches the world, or whose text others must not know, has one home.
 const HOMES: [(&str, &[&str]); 23] = [
-    ("base64", &["engine/docker/"]),
-    ("bollard", &["engine/docker/"]),
-    ("bollard_buildkit_proto", &["engine/docker/"]),
+    ("base64", &["effects/docker/"]),
+    ("bollard", &["effects/docker/"]),
+    ("bollard_buildkit_proto", &["effects/docker/"]),
     ("globset", &["plan/selection.rs"]),
-    ("hf_hub", &["engine/hub/"]),
-    ("xet", &["engine/hub/xet.rs"]),
-    ("hickory_resolver", &["engine/docker/dial.rs"]),
-    ("rustls", &["engine/docker/dial.rs"]),
-    ("httparse", &["engine/hub/mirror/head.rs"]),
-    ("hyper", &["engine/hub/", "engine/docker/", "engine/http.rs"]),
-    ("prost", &["engine/docker/progress.rs"]),
-    ("reqwest", &["engine/http.rs"]),
+    ("hf_hub", &["effects/hub/"]),
+    ("xet", &["effects/hub/xet.rs"]),
+    ("hickory_resolver", &["effects/docker/dial.rs"]),
+    ("rustls", &["effects/docker/dial.rs"]),
+    ("httparse", &["effects/hub/mirror/head.rs"]),
+    ("hyper", &["effects/hub/", "effects/docker/", "effects/http.rs"]),
+    ("prost", &["effects/docker/progress.rs"]),
+    ("reqwest", &["effects/http.rs"]),
     ("tera", &["plan/dockerfile/mod.rs"]),
     (
         "tar",
-        &["engine/docker/archive/mod.rs", "engine/docker/archive/oci.rs"],
+        &["effects/docker/archive/mod.rs", "effects/docker/archive/oci.rs"],
     ),
     ("serde_yaml", &["profile/yaml/"]),
     ("strsim", &["profile/yaml/"]),
@@ -110,9 +110,9 @@ const HOMES: [(&str, &[&str]); 23] = [
         &["cli.rs", "main.rs", "commands/docs.rs", "commands/mod.rs"],
     ),
     ("clap_mangen", &["commands/docs.rs"]),
-    ("rustix", &["engine/"]),
-    ("tonic", &["engine/docker/"]),
-    ("tokio", &["engine/", "commands/"]),
+    ("rustix", &["effects/"]),
+    ("tonic", &["effects/docker/"]),
+    ("tokio", &["effects/", "commands/"]),
 ];
 
 /// Source files by path below `src`, without their tests.
@@ -240,15 +240,15 @@ fn a_planted_violation_is_found() {
             .push_str(line);
         violations(&sources)
     };
-    assert_eq!(plant("plan/serve.rs", "\nuse crate::engine::Engine;").len(), 1);
-    assert_eq!(plant("plan/serve.rs", "\nuse crate::{engine, units};").len(), 1);
+    assert_eq!(plant("plan/serve.rs", "\nuse crate::effects::Effects;").len(), 1);
+    assert_eq!(plant("plan/serve.rs", "\nuse crate::{effects, units};").len(), 1);
     assert_eq!(
         plant("profile/stack.rs", "\nfn x() { std::fs::read(\"x\"); }").len(),
         1
     );
     assert_eq!(plant("ui/text.rs", "\nuse reqwest::Client;").len(), 1);
-    assert_eq!(plant("engine/host.rs", "\nfn x() { println!(); }").len(), 1);
-    assert_eq!(plant("engine/host.rs", "\nuse crate::cli::Format;").len(), 1);
+    assert_eq!(plant("effects/host.rs", "\nfn x() { println!(); }").len(), 1);
+    assert_eq!(plant("effects/host.rs", "\nuse crate::cli::Format;").len(), 1);
 }
 
 #[test]

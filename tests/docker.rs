@@ -23,8 +23,8 @@ mod transports;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dsr1::engine::docker::Docker;
-use dsr1::engine::env::Env;
+use dsr1::effects::docker::Docker;
+use dsr1::effects::env::Env;
 use dsr1::error::Kind;
 use dsr1::event::{BuildState, Event, Recorder, StepEvents};
 use dsr1::plan::{BuildImage, LABEL_INPUTS, LABEL_ROLE, Mount, Plan, StartContainer, Step, Ulimit, shell};

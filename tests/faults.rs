@@ -12,8 +12,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use dsr1::engine::Engine;
-use dsr1::engine::env::Env;
+use dsr1::effects::Effects;
+use dsr1::effects::env::Env;
 use dsr1::error::{Error, Kind};
 use dsr1::event::{Event, Recorder, Stage};
 use dsr1::plan::{AwaitReady, Plan, Server, StartProcess, Step};
@@ -261,7 +261,7 @@ fn follow(script: &str, stall_s: u64) -> (Home, Recorder, dsr1::error::Result<ds
     );
     let recorder = Recorder::default();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let result = runtime.block_on(async { Engine::new(env).unwrap().execute(&plan, &recorder).await });
+    let result = runtime.block_on(async { Effects::new(env).unwrap().execute(&plan, &recorder).await });
     (home, recorder, result)
 }
 

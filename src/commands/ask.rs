@@ -1,6 +1,6 @@
 //! `dsr1 ask`: one question to a running server.
 //!
-//! Not in this module: the request (`engine::verify`), how the answer is shown (`ui::answer`).
+//! Not in this module: the request (`effects::verify`), how the answer is shown (`ui::answer`).
 
 use serde::Serialize;
 
@@ -39,7 +39,7 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
         }
         None => {
             context
-                .engine
+                .effects
                 .one_server(args.server.as_deref(), &probe(context)?, &[ServerState::Ready])
                 .await?
                 .status
@@ -47,7 +47,7 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
         }
     };
     let asked = context
-        .engine
+        .effects
         .ask(&base_url, &args.question, args.max_tokens, args.temperature);
     let answer = context.until_interrupted(asked).await?;
     let given = Given {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::context::{Ask, Context};
 use super::status::probe;
 use crate::cli::BenchArgs;
-use crate::engine::Found;
+use crate::effects::Found;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, BenchRequest};
 use crate::profile::{Bench, Count, Profile, Stack};
@@ -16,7 +16,7 @@ use crate::report::ServerState;
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
     let found = context
-        .engine
+        .effects
         .one_server(
             args.which.server.as_deref(),
             &probe(context)?,

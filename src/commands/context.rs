@@ -6,10 +6,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::cli::{self, Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
-use crate::engine::Engine;
-use crate::engine::docker::Docker;
-use crate::engine::env::Env;
-use crate::engine::{host, hub, signal, user_files, venv};
+use crate::effects::Effects;
+use crate::effects::docker::Docker;
+use crate::effects::env::Env;
+use crate::effects::{host, hub, signal, user_files, venv};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::facts::{self, Facts, Gpu};
@@ -29,7 +29,7 @@ pub(super) struct Context {
     /// How to print.
     pub(super) output: Output,
     /// The way to everything outside.
-    pub(super) engine: Engine,
+    pub(super) effects: Effects,
 }
 
 impl Context {
@@ -37,12 +37,12 @@ impl Context {
     pub(super) fn new(output: Output, env: Env) -> Result<Self> {
         Ok(Self {
             output,
-            engine: Engine::new(env)?,
+            effects: Effects::new(env)?,
         })
     }
 
     fn env(&self) -> &Env {
-        self.engine.env()
+        self.effects.env()
     }
 
     /// The display of progress.
@@ -71,7 +71,9 @@ impl Context {
             return Err(blocker.clone().into());
         }
         let display = self.display();
-        let report = self.until_interrupted(self.engine.execute(plan, &*display)).await;
+        let report = self
+            .until_interrupted(self.effects.execute(plan, &*display))
+            .await;
         drop(display);
         report.map_err(|error| {
             let fetches = plan
@@ -136,7 +138,7 @@ impl Context {
             }
         };
         tokio::select! {
-            () = self.engine.clean_up() => {}
+            () = self.effects.clean_up() => {}
             _ = signal::wait() => {}
         }
         Err(Error::new(Kind::Interrupted, format!("interrupted by {name}")))
@@ -320,7 +322,7 @@ impl Context {
                 image: image_choice(&args.runtime),
             };
             let mut facts = self.gather(&stack, Some(&profile), &ask).await;
-            facts.servers = self.engine.claims(facts.docker.answers()).await;
+            facts.servers = self.effects.claims(facts.docker.answers()).await;
             facts
         };
         let (target, why) = Self::target(&args.runtime, &stack, &facts)?;

@@ -1,6 +1,6 @@
 //! `dsr1 doctor`: is this host fit for a profile?
 //!
-//! Not in this module: the findings (`plan`), what is known of a host (`engine::host`).
+//! Not in this module: the findings (`plan`), what is known of a host (`effects::host`).
 
 use serde::Serialize;
 

@@ -19,7 +19,7 @@ pub(super) async fn run(context: &Context, args: EvalArgs) -> Result<()> {
 
 async fn gsm8k(context: &Context, args: Gsm8kArgs, min_accuracy: Option<Threshold>) -> Result<()> {
     let found = context
-        .engine
+        .effects
         .one_server(
             args.which.server.as_deref(),
             &probe(context)?,

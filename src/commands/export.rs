@@ -5,7 +5,7 @@
 use super::context::Context;
 use super::up;
 use crate::cli::{ExportArgs, Runtime, Tool};
-use crate::engine::user_files;
+use crate::effects::user_files;
 use crate::error::Result;
 use crate::plan::{self, ExportFormat, ExportRequest};
 

@@ -1,12 +1,12 @@
 //! `dsr1 flags`: do the bundled tables still say what an installed SGLang says?
 //!
-//! Not in this module: the tables (`profile::flags`), asking an engine for its own (`engine::flag_tables`).
+//! Not in this module: the tables (`profile::flags`), asking an engine for its own (`effects::flag_tables`).
 
 use serde::Serialize;
 
 use super::context::{Ask, Context, asked, image_choice};
 use crate::cli::{Flags, FlagsArgs, SyncArgs};
-use crate::engine::FlagSource;
+use crate::effects::FlagSource;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, BuildOptions, BuildRequest, Step, Target};
 use crate::profile::flags::{Parser, ParserDrift, Table, history};
@@ -83,7 +83,7 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
     };
     let mut parsers = Vec::new();
     for parser in [Parser::Server, Parser::Bench] {
-        let work = context.engine.extract_flags(&source, parser);
+        let work = context.effects.extract_flags(&source, parser);
         let extract = context.until_interrupted(work).await?;
         let bundled = history(parser).table(stack.pins.sglang);
         let found = Table::from_extract(&extract);

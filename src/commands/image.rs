@@ -1,6 +1,6 @@
 //! `dsr1 image`: the images that dsr1 built.
 //!
-//! Not in this module: the daemon (`engine::docker`).
+//! Not in this module: the daemon (`effects::docker`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::build::verify;
 use super::context::Context;
 use crate::cli::{Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs};
-use crate::engine::docker::{Docker, ImageRecord};
-use crate::engine::host;
+use crate::effects::docker::{Docker, ImageRecord};
+use crate::effects::host;
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, Host};
 use crate::plan::{self, BuildOptions, BuildRequest, ImageChoice, LABEL_STACK, Target};
@@ -49,7 +49,7 @@ struct Moved<'a> {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: ImageArgs) -> Result<()> {
-    let docker = context.engine.docker().await?;
+    let docker = context.effects.docker().await?;
     match args.what {
         Image::List => {
             let listing = Listing {
@@ -67,7 +67,7 @@ pub(super) async fn run(context: &Context, args: ImageArgs) -> Result<()> {
 
 async fn inspect(context: &Context, docker: &Docker, args: &WhichImageArgs) -> Result<()> {
     let image = find(docker, &args.image).await?.0;
-    let kept = verify::path(&context.engine.env().paths.state, &image.image_id);
+    let kept = verify::path(&context.effects.env().paths.state, &image.image_id);
     let shown = Shown {
         schema: "dsr1.image-shown/1",
         verified: std::fs::read(kept)

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::context::Context;
 use crate::cli::{CheckArgs, LockArgs, Runtime, ServerArgs};
-use crate::engine::user_files;
+use crate::effects::user_files;
 use crate::error::{At, Error, Kind, Result};
 use crate::facts::Facts;
 use crate::plan::ServeRequest;
-use crate::plan::lock::{self, Engine, Lock, LockDifference, lock_differences};
+use crate::plan::lock::{self, Lock, LockDifference, LockedEngine, lock_differences};
 use crate::ui;
 use crate::units::counted;
 
@@ -141,8 +141,8 @@ pub(super) fn as_locked(mut args: ServerArgs, locked: &Lock) -> ServerArgs {
     }
     if args.runtime.runtime == Runtime::Auto {
         args.runtime.runtime = match locked.engine {
-            Engine::Docker { .. } => Runtime::Docker,
-            Engine::Process { .. } => Runtime::Process,
+            LockedEngine::Docker { .. } => Runtime::Docker,
+            LockedEngine::Process { .. } => Runtime::Process,
         };
     }
     args

@@ -1,6 +1,6 @@
 //! `dsr1 logs`: what a server printed.
 //!
-//! Not in this module: where a server's output is read (`engine::servers`).
+//! Not in this module: where a server's output is read (`effects::servers`).
 
 use super::context::Context;
 use super::status::probe;
@@ -12,7 +12,7 @@ use crate::ui;
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
     let found = context
-        .engine
+        .effects
         .one_server(
             args.which.server.as_deref(),
             &probe(context)?,
@@ -21,7 +21,7 @@ pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
         .await?;
     let mut on_line = |line: &str| ui::print_log_line(line);
     let printed = context
-        .engine
+        .effects
         .logs(&found.server, args.tail, args.follow, &mut on_line);
     context.until_interrupted(printed).await
 }

@@ -1,14 +1,14 @@
 //! `dsr1 mirror`: the local hub cache for other machines, until it is interrupted.
 //!
-//! Not in this module: the server (`engine::hub`).
+//! Not in this module: the server (`effects::hub`).
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::context::Context;
 use crate::cli::MirrorArgs;
-use crate::engine::hub::{self, Limits, MirrorOptions};
-use crate::engine::{signal, user_files};
+use crate::effects::hub::{self, Limits, MirrorOptions};
+use crate::effects::{signal, user_files};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter};
 use crate::plan::{Plan, ServeMirror, Step, WriteModel};
@@ -18,13 +18,13 @@ use crate::ui;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
-    let default = || context.engine.env().paths.hub_cache.clone();
+    let default = || context.effects.env().paths.hub_cache.clone();
     let cache_dir = args
         .cache_dir
         .map_or_else(default, |dir| dir.to_string_lossy().into_owned());
     let token = match &args.token_file {
         Some(file) => Some(user_files::read_secret(file)?),
-        None => context.engine.env().mirror_token.clone(),
+        None => context.effects.env().mirror_token.clone(),
     };
     // A script whose secret did not come would open the cache to everybody.
     if args.token_file.is_none() && token.as_ref().is_some_and(|token| token.expose().is_empty()) {

@@ -1,6 +1,6 @@
 //! The commands, one file each: gather facts, plan, print the plan or carry it out, report.
 //!
-//! Not in this module tree: how anything is done (`engine`) or shown (`ui`).
+//! Not in this module tree: how anything is done (`effects`) or shown (`ui`).
 
 mod ask;
 mod bench;
@@ -29,7 +29,7 @@ mod weights;
 use context::Context;
 
 use crate::cli::{Cli, Command};
-use crate::engine::env::Env;
+use crate::effects::env::Env;
 use crate::error::{Error, Kind, Result};
 
 /// Carries out a command line.

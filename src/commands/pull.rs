@@ -1,6 +1,6 @@
 //! `dsr1 pull`: weights, proven.
 //!
-//! Not in this module: what is asked for (`plan::pull`), the fetching (`engine::hub`).
+//! Not in this module: what is asked for (`plan::pull`), the fetching (`effects::hub`).
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 use super::context::{Ask, Context, names_profile, nothing_named, pull_options};
 use super::lock;
 use crate::cli::PullArgs;
-use crate::engine::hub;
+use crate::effects::hub;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::facts::{Facts, WeightFile};
@@ -137,7 +137,7 @@ async fn wanted(context: &Context, args: &PullArgs, file: Option<Facts>) -> Resu
 async fn survey(context: &Context, step: &PullSnapshot) -> Result<(PullSurvey, Option<Error>)> {
     let display = context.display();
     let options = context
-        .engine
+        .effects
         .hub_options()
         .telling(StepEvents::new(&*display, 1));
     context.until_interrupted(hub::survey(step, options)).await

@@ -1,11 +1,11 @@
 //! `dsr1 serve`: one server, ready and verified.
 //!
-//! Not in this module: the plan (`plan::serve`), carrying it out (`engine::execute`).
+//! Not in this module: the plan (`plan::serve`), carrying it out (`effects::execute`).
 
 use super::context::Context;
 use super::lock;
 use crate::cli::ServeArgs;
-use crate::engine::signal;
+use crate::effects::signal;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Server, Step};
 use crate::ui;
@@ -42,7 +42,7 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<()> {
 /// Prints the log until the server ends or the user interrupts, which stops the server.
 async fn attach(context: &Context, server: &Server) -> Result<()> {
     let mut on_line = |line: &str| ui::print_log_line(line);
-    let log = context.engine.logs(server, Some(0), true, &mut on_line);
+    let log = context.effects.logs(server, Some(0), true, &mut on_line);
     tokio::select! {
         ended = log => {
             ended?;
@@ -51,9 +51,9 @@ async fn attach(context: &Context, server: &Server) -> Result<()> {
         name = signal::wait() => {
             let name = name?;
             tokio::select! {
-                stopped = context.engine.stop(server, DRAIN_S) => { stopped?; }
+                stopped = context.effects.stop(server, DRAIN_S) => { stopped?; }
                 // A second signal does not wait for running requests.
-                _ = signal::wait() => { context.engine.stop(server, 0).await?; }
+                _ = signal::wait() => { context.effects.stop(server, 0).await?; }
             }
             Err(Error::new(Kind::Interrupted, format!("{} stopped by {name}", server.name())))
         }

@@ -1,6 +1,6 @@
 //! `dsr1 status`: the servers on this host.
 //!
-//! Not in this module: which servers there are (`engine::servers`).
+//! Not in this module: which servers there are (`effects::servers`).
 
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ struct Listing {
 /// Runs the command.
 pub(super) async fn run(context: &Context) -> Result<()> {
     let probe = probe(context)?;
-    let (found, trouble) = context.engine.servers(&probe).await;
+    let (found, trouble) = context.effects.servers(&probe).await;
     if let Some(error) = trouble {
         let text = [vec![error.message()], error.causes()].concat().join(": ");
         context.display().event(&Event::Note {

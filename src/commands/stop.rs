@@ -1,6 +1,6 @@
 //! `dsr1 stop`: a server, after its running requests.
 //!
-//! Not in this module: the stopping (`engine::servers`).
+//! Not in this module: the stopping (`effects::servers`).
 
 use super::context::Context;
 use super::status::probe;
@@ -12,7 +12,7 @@ use crate::report::ServerState;
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: StopArgs) -> Result<()> {
     let found = context
-        .engine
+        .effects
         .one_server(
             args.which.server.as_deref(),
             &probe(context)?,

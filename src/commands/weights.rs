@@ -1,6 +1,6 @@
 //! `dsr1 weights`: what lies in the hub cache.
 //!
-//! Not in this module: reading and removing them (`engine::hub`), how they are shown (`ui::weights`).
+//! Not in this module: reading and removing them (`effects::hub`), how they are shown (`ui::weights`).
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::context::{Ask, Context, names_profile, nothing_named, pull_options};
 use super::pull::absolute;
 use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
-use crate::engine::hub::{self, Check};
+use crate::effects::hub::{self, Check};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, CodeFiles, PullRequest, PullSnapshot, Selection, Step, shell};
 use crate::report::{WeightsChecked, WeightsRepo, WrongFile, WrongState};
@@ -39,7 +39,7 @@ struct Removed<'a> {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: WeightsArgs) -> Result<()> {
-    let cache = &context.engine.env().paths.hub_cache;
+    let cache = &context.effects.env().paths.hub_cache;
     let show = |text: &dyn Fn(&[WeightsRepo]) -> String| {
         let listing = Listing {
             schema: "dsr1.weights/1",
@@ -104,7 +104,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
             &title,
             if args.fast { "compared" } else { "read to the end" },
             async |events| {
-                let options = context.engine.hub_options();
+                let options = context.effects.hub_options();
                 hub::verify(step, options, check, events).await
             },
         )
@@ -159,7 +159,7 @@ fn hint(step: &PullSnapshot, checked: &WeightsChecked, repair: bool) -> String {
 }
 
 async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
-    let cache = context.engine.env().paths.hub_cache.clone();
+    let cache = context.effects.env().paths.hub_cache.clone();
     let cache = Path::new(&cache);
     let bytes = if args.yes {
         let title = format!("remove {}", args.repo);

@@ -1,6 +1,6 @@
 //! Checks before anything starts: pure rules over facts. An unknown fact passes and is listed as not checked.
 //!
-//! Not in this module: gathering facts (`engine::host`, `engine::docker`).
+//! Not in this module: gathering facts (`effects::host`, `effects::docker`).
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 //! What an image is built from, as plain data.
 //!
-//! Not in this module: how a plan comes to one (`install`), the Dockerfile's text (`dockerfile`), building (`engine`).
+//! Not in this module: how a plan comes to one (`install`), the Dockerfile's text (`dockerfile`), building (`effects`).
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! A lock: everything that decides what a server is, in one file, and what differs from it somewhere else.
 //!
 //! Left out on purpose: the server's name and port, and paths of the host; they change nothing of what it answers.
-//! Not in this module: reading the file (`commands`), looking at the host (`engine`).
+//! Not in this module: reading the file (`commands`), looking at the host (`effects`).
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub struct Lock {
     /// The stack.
     pub stack: Pinned,
     /// What runs the engine.
-    pub engine: Engine,
+    pub engine: LockedEngine,
     /// The weights.
     pub weights: Weights,
     /// The engine's command line, the hub cache as `$HF_HUB_CACHE` and its Python as `python3`.
@@ -54,7 +54,7 @@ pub struct Pinned {
 /// What runs the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "runtime", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Engine {
+pub enum LockedEngine {
     /// An image of ours.
     Docker {
         /// Its tag, which holds the digest of what it is built from.
@@ -148,11 +148,11 @@ pub fn lock(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1: &str)
     })
 }
 
-fn engine(request: &ServeRequest, facts: &Facts) -> Result<Engine> {
+fn engine(request: &ServeRequest, facts: &Facts) -> Result<LockedEngine> {
     let ServeRequest { stack, image, .. } = request;
     if request.target == Target::Process {
         let venv = install::create_venv(stack, facts)?;
-        return Ok(Engine::Process {
+        return Ok(LockedEngine::Process {
             packages: venv.inputs,
             python: facts
                 .host
@@ -179,7 +179,7 @@ fn engine(request: &ServeRequest, facts: &Facts) -> Result<Engine> {
         ))
         .hint(format!("docker pull {base}")));
     };
-    Ok(Engine::Docker {
+    Ok(LockedEngine::Docker {
         image: install::image_tag(&build, facts)?,
         base,
         base_digest,
@@ -260,15 +260,15 @@ impl Differences {
         }
     }
 
-    fn engine(&mut self, locked: &Engine, here: &Engine) {
+    fn engine(&mut self, locked: &LockedEngine, here: &LockedEngine) {
         match (locked, here) {
             (
-                Engine::Docker {
+                LockedEngine::Docker {
                     image,
                     base,
                     base_digest,
                 },
-                Engine::Docker {
+                LockedEngine::Docker {
                     image: image_here,
                     base: base_here,
                     base_digest: digest_here,
@@ -279,8 +279,8 @@ impl Differences {
                 self.text("digest of the base image", base_digest, digest_here, true);
             }
             (
-                Engine::Process { packages, python },
-                Engine::Process {
+                LockedEngine::Process { packages, python },
+                LockedEngine::Process {
                     packages: packages_here,
                     python: python_here,
                 },
@@ -340,7 +340,7 @@ impl Differences {
     }
 }
 
-impl Engine {
+impl LockedEngine {
     const fn name(&self) -> &'static str {
         match self {
             Self::Docker { .. } => "docker",
@@ -420,7 +420,7 @@ mod tests {
         let image = "lmsysorg/sglang:v0.5.23-cu130".to_owned();
         facts.docker.digests.insert(image, "sha256:1".to_owned());
         let lock = locked("fp8-high-throughput", Some("current"), &facts).unwrap();
-        assert!(matches!(lock.engine, Engine::Docker { base_digest, .. } if base_digest == "sha256:1"));
+        assert!(matches!(lock.engine, LockedEngine::Docker { base_digest, .. } if base_digest == "sha256:1"));
     }
 
     #[test]
@@ -451,7 +451,7 @@ mod tests {
             .extend(["--mem-fraction-static".to_owned(), "0.5".to_owned()]);
         was.env
             .insert("SGL_ENABLE_JIT_DEEPGEMM".to_owned(), "1".to_owned());
-        let Engine::Docker { base_digest, .. } = &mut was.engine else {
+        let LockedEngine::Docker { base_digest, .. } = &mut was.engine else {
             panic!()
         };
         *base_digest = "sha256:0".to_owned();

@@ -1,6 +1,6 @@
 //! Pure planning: a request and facts become a [`Plan`], a list of steps in which every name is decided.
 //!
-//! A plan can be printed as a shell script ([`shell`]), as JSON, compared and stored; `engine` executes it.
+//! A plan can be printed as a shell script ([`shell`]), as JSON, compared and stored; `effects` executes it.
 //! Not in this module tree: I/O, clocks, the environment.
 
 pub mod advise;
@@ -156,7 +156,7 @@ impl From<Blocker> for Error {
     }
 }
 
-/// One effect. A closed list: a new effect is a variant here and an arm in [`shell`] and `engine`.
+/// One effect. A closed list: a new effect is a variant here and an arm in [`shell`] and `effects`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {

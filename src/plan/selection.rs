@@ -2,7 +2,7 @@
 //!
 //! Files are bytes until somebody runs them: Python that `--trust-remote-code` imports, pickles that run when they
 //! are read. Such files come only when their names (a profile's) or hashes (a lock's) are known, or the user says so.
-//! Not in this module: the listing itself, which is hostile text (`engine::hub`).
+//! Not in this module: the listing itself, which is hostile text (`effects::hub`).
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! A plan as a bash script that does the same with `docker`, `python3`, `hf` and `curl`.
 //!
 //! Every step is taken apart without `..`, so a new field cannot be left out here while the API gets it.
-//! Not in this module: running anything (`engine`).
+//! Not in this module: running anything (`effects`).
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

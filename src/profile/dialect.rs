@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::knob::{Count, MoeRunner};
-use super::schema::{Device, Engine, Speculative};
+use super::schema::{Device, EngineSettings, Speculative};
 use super::version::Version;
 
 /// What one engine version is told about the settings.
@@ -73,8 +73,8 @@ const GRAPHS_BY_PHASE: Version = Version::new(0, 5, 14);
     clippy::too_many_lines,
     reason = "one line per knob, and every knob taken apart"
 )]
-pub fn render(engine: &Engine, version: Version) -> EngineFlags {
-    let Engine {
+pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
+    let EngineSettings {
         tensor_parallel,
         attention_data_parallel,
         expert_parallel,
@@ -341,7 +341,7 @@ mod tests {
         Count::new(number)
     }
 
-    fn argv(engine: &Engine, version: &str) -> Vec<String> {
+    fn argv(engine: &EngineSettings, version: &str) -> Vec<String> {
         render(engine, version.parse().unwrap())
             .argv()
             .map(str::to_owned)
@@ -350,9 +350,9 @@ mod tests {
 
     #[test]
     fn expert_parallel_needs_its_switch_only_on_post1() {
-        let engine = Engine {
+        let engine = EngineSettings {
             expert_parallel: count(8),
-            ..Engine::default()
+            ..EngineSettings::default()
         };
         assert_eq!(
             argv(&engine, "0.4.10.post1"),
@@ -363,10 +363,10 @@ mod tests {
 
     #[test]
     fn moe_runner_is_a_variable_then_a_flag() {
-        let engine = Engine {
+        let engine = EngineSettings {
             moe_runner: Some(MoeRunner::Cutlass),
             deep_gemm: Some(false),
-            ..Engine::default()
+            ..EngineSettings::default()
         };
         let old = render(&engine, "0.5.3".parse().unwrap()).environment();
         assert_eq!(old["SGLANG_CUTLASS_MOE"], "1");
@@ -381,9 +381,9 @@ mod tests {
 
     #[test]
     fn dp_attention_changes_spelling() {
-        let engine = Engine {
+        let engine = EngineSettings {
             attention_data_parallel: count(8),
-            ..Engine::default()
+            ..EngineSettings::default()
         };
         assert_eq!(
             argv(&engine, "0.5.21"),
@@ -394,9 +394,9 @@ mod tests {
 
     #[test]
     fn the_graph_batch_changes_spelling() {
-        let engine = Engine {
+        let engine = EngineSettings {
             graph_batch: count(128),
-            ..Engine::default()
+            ..EngineSettings::default()
         };
         assert_eq!(argv(&engine, "0.5.13"), ["--cuda-graph-max-bs", "128"]);
         assert_eq!(argv(&engine, "0.5.14"), ["--cuda-graph-max-bs-decode", "128"]);

@@ -1,7 +1,7 @@
 //! Stacks and profiles: data files, parsed into types, checked, and rendered into one engine version's flags.
 //!
 //! A *stack* is what is inside the image or the venv; a *profile* is what to serve and how, in neutral knobs.
-//! Not in this module: reading files (`engine::host`), deciding what to do with them (`plan`).
+//! Not in this module: reading files (`effects::host`), deciding what to do with them (`plan`).
 
 mod catalog;
 mod dialect;
@@ -28,7 +28,7 @@ pub use knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, P
 pub use migrate::{Migration, migrate};
 pub use origin::{Origins, Place};
 pub use requirement::Requirement;
-pub use schema::{Bench, Device, Engine, Goal, Model, Precision, Profile, Speculative, Verify};
+pub use schema::{Bench, Device, EngineSettings, Goal, Model, Precision, Profile, Speculative, Verify};
 pub use stack::{
     Accelerator, Architecture, FlashinferPackages, Harness, Install, Launch, Network, Pins, Prebuilt,
     Repository, SourceBuild, Stack, is_plain_path,

@@ -1,6 +1,6 @@
 //! One pinned package, as a stack file writes it: `name==version`, and the hashes of its files behind it.
 //!
-//! Not in this module: installing it (`engine::venv`, the Dockerfile), which packages (`stacks/`).
+//! Not in this module: installing it (`effects::venv`, the Dockerfile), which packages (`stacks/`).
 
 use std::fmt;
 use std::str::FromStr;

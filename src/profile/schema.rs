@@ -30,7 +30,7 @@ pub struct Profile {
     pub stack: String,
     /// Settings that differ on other stacks, by stack: they go over `engine`.
     #[serde(default)]
-    pub on: BTreeMap<String, Engine>,
+    pub on: BTreeMap<String, EngineSettings>,
     /// GPUs it needs; 0 for the CPU stack.
     pub gpus: u32,
     /// GPU architectures it is tuned for; none for the CPU stack.
@@ -39,7 +39,7 @@ pub struct Profile {
     /// The weights.
     pub model: Model,
     /// The engine's settings.
-    pub engine: Engine,
+    pub engine: EngineSettings,
     /// The benchmark that belongs to it.
     pub bench: Bench,
     /// What `verify` may expect of this model's answers.
@@ -126,7 +126,7 @@ pub struct Model {
 /// The engine's settings. `None` leaves the engine's default.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Engine {
+pub struct EngineSettings {
     /// Ranks over which each layer is split.
     pub tensor_parallel: Option<Count>,
     /// Ranks over which attention is replicated instead of split (DP attention); divides `tensor_parallel`.

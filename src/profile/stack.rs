@@ -1,6 +1,6 @@
 //! What a stack file may say: the pinned software inside an image or a venv.
 //!
-//! Not in this module: whether what it says is there (`engine`).
+//! Not in this module: whether what it says is there (`effects`).
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Results of measurements, in the terms and units of `sglang.bench_serving`.
 //!
-//! Not in this module: the run (`plan::eval`, `engine::measure`), how it is shown (`ui`).
+//! Not in this module: the run (`plan::eval`, `effects::measure`), how it is shown (`ui`).
 
 use serde::{Deserialize, Serialize};
 

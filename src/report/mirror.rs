@@ -1,6 +1,6 @@
 //! What a mirror serves.
 //!
-//! Not in this module: the serving (`engine::hub`), how it is shown (`ui::mirrored`).
+//! Not in this module: the serving (`effects::hub`), how it is shown (`ui::mirrored`).
 
 use serde::{Deserialize, Serialize};
 

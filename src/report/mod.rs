@@ -1,6 +1,6 @@
 //! Typed results of what was done: plain data, written to stdout as text or JSON and kept in the state directory.
 //!
-//! Not in this module: rendering (`ui`), measuring (`engine`).
+//! Not in this module: rendering (`ui`), measuring (`effects`).
 
 mod bench;
 mod mirror;

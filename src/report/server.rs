@@ -1,6 +1,6 @@
 //! Results about a running server.
 //!
-//! Not in this module: the checks (`engine::verify`), how they are shown (`ui`).
+//! Not in this module: the checks (`effects::verify`), how they are shown (`ui`).
 
 use serde::{Deserialize, Serialize};
 

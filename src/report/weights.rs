@@ -1,6 +1,6 @@
 //! What lies in the hub cache, and whether it is right.
 //!
-//! Not in this module: finding out (`engine::hub`), how it is shown (`ui::weights`).
+//! Not in this module: finding out (`effects::hub`), how it is shown (`ui::weights`).
 
 use serde::{Deserialize, Serialize};
 

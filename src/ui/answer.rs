@@ -1,6 +1,6 @@
 //! An answer of the model.
 //!
-//! Not in this module: asking (`engine`).
+//! Not in this module: asking (`effects`).
 
 use std::fmt::Write;
 

@@ -1,6 +1,6 @@
 //! Images that dsr1 built.
 //!
-//! Not in this module: the daemon that has them (`engine::docker`).
+//! Not in this module: the daemon that has them (`effects::docker`).
 
 use super::safe;
 use super::table::{aligned, row};

@@ -1,6 +1,6 @@
 //! Measurements, in the layout of the clients that made them, so that figures can be compared and grepped.
 //!
-//! Not in this module: measuring and parsing (`engine::measure`).
+//! Not in this module: measuring and parsing (`effects::measure`).
 
 use std::fmt::Write;
 

@@ -1,6 +1,6 @@
 //! What an engine's own parser said to profiles.
 //!
-//! Not in this module: asking the parser (`engine`).
+//! Not in this module: asking the parser (`effects`).
 
 use super::safe;
 use super::table::{aligned, row};

@@ -1,6 +1,6 @@
 //! The servers on this host.
 //!
-//! Not in this module: finding them (`engine::servers`).
+//! Not in this module: finding them (`effects::servers`).
 
 use std::fmt::Write;
 

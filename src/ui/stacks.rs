@@ -1,6 +1,6 @@
 //! Stacks, their differences, and drift of their option tables.
 //!
-//! Not in this module: the comparing (`profile`, `engine::flag_tables`).
+//! Not in this module: the comparing (`profile`, `effects::flag_tables`).
 
 use super::safe;
 use super::table::{aligned, row};

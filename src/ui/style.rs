@@ -1,6 +1,6 @@
 //! The few colours there are.
 //!
-//! Not in this module: when there are any, which the environment and the terminal say (`engine::env`).
+//! Not in this module: when there are any, which the environment and the terminal say (`effects::env`).
 
 /// Paints text, or leaves it alone.
 #[derive(Debug, Clone, Copy)]

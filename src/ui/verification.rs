@@ -1,6 +1,6 @@
 //! What the answers of a server were found to be.
 //!
-//! Not in this module: asking (`engine::verify`).
+//! Not in this module: asking (`effects::verify`).
 
 use std::fmt::Write;
 

@@ -16,8 +16,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dsr1::engine::docker::Docker;
-use dsr1::engine::env::Env;
+use dsr1::effects::docker::Docker;
+use dsr1::effects::env::Env;
 use dsr1::event::{Recorder, StepEvents};
 use dsr1::plan::{BuildImage, Builder, LABEL_INPUTS};
 use measured::{measure, median};

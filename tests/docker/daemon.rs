@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dsr1::engine::docker::Docker;
-use dsr1::engine::env::Env;
+use dsr1::effects::docker::Docker;
+use dsr1::effects::env::Env;
 use dsr1::error::Kind;
 use dsr1::event::{Recorder, StepEvents};
 

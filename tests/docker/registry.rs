@@ -3,8 +3,8 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dsr1::engine::docker::Docker;
-use dsr1::engine::env::Env;
+use dsr1::effects::docker::Docker;
+use dsr1::effects::env::Env;
 use dsr1::error::Kind;
 use dsr1::event::{Event, Recorder, StepEvents};
 use dsr1::plan::{BuildImage, LABEL_BASE_DIGEST};

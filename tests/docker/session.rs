@@ -246,8 +246,8 @@ async fn a_dockerfile_that_the_daemon_refuses_is_told_in_its_words() {
 async fn a_daemon_is_asked_for_sessions_as_often_as_one_likes() {
     docker().await;
     for _ in 0..3 {
-        let facts = dsr1::engine::docker::Docker::facts(&dsr1::engine::env::Env::read(), &[], &[]).await;
+        let facts = dsr1::effects::docker::Docker::facts(&dsr1::effects::env::Env::read(), &[], &[]).await;
         assert_eq!(facts.sessions, Some(true));
-        assert_eq!(facts.platform, dsr1::engine::host::platform());
+        assert_eq!(facts.platform, dsr1::effects::host::platform());
     }
 }

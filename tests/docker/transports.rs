@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use dsr1::engine::docker::Docker;
-use dsr1::engine::env::Env;
+use dsr1::effects::docker::Docker;
+use dsr1::effects::env::Env;
 use dsr1::error::{Error, Kind};
 use dsr1::event::{Recorder, StepEvents};
 

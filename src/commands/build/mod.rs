@@ -1,6 +1,6 @@
 //! `dsr1 build`: the image or the venv of a stack.
 //!
-//! Not in this module: what is built (`plan::install`), the building (`engine`).
+//! Not in this module: what is built (`plan::install`), the building (`effects`).
 
 use serde::Serialize;
 

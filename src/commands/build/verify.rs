@@ -1,11 +1,11 @@
 //! `dsr1 build --verify`: does the engine inside take the profiles of its stack?
 //!
-//! Not in this module: asking its parser (`engine::flag_tables`).
+//! Not in this module: asking its parser (`effects::flag_tables`).
 
 use std::path::PathBuf;
 
 use crate::commands::context::Context;
-use crate::engine::FlagSource;
+use crate::effects::FlagSource;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::plan::{self, BuildRequest, ServeRequest};
@@ -26,7 +26,7 @@ pub(super) async fn run(
         .iter()
         .map(|one| plan::parsed_words(one, facts))
         .collect();
-    let asked = context.engine.accepts(&source, &lines);
+    let asked = context.effects.accepts(&source, &lines);
     let accepts = context.until_interrupted(asked).await?;
     let said = requests.iter().zip(lines).zip(accepts.complaints);
     let table = ProfilesVerified {
@@ -43,7 +43,7 @@ pub(super) async fn run(
         image_id,
     };
     if let Some(path) = table.image_id.as_ref().map(|id| path(&facts.paths.state, id)) {
-        context.engine.keep(&path, ui::json(&table).as_bytes())?;
+        context.effects.keep(&path, ui::json(&table).as_bytes())?;
     }
     context.print(&table, ui::profiles_verified)?;
     let refused: Vec<&str> = table

@@ -1,6 +1,6 @@
 //! `dsr1 profiles list`: one line per profile.
 //!
-//! Not in this module: where profiles come from (`engine::user_files`).
+//! Not in this module: where profiles come from (`effects::user_files`).
 
 use serde::Serialize;
 

@@ -1,7 +1,7 @@
 //! Renders the Dockerfile of a stack. The only home of tera.
 //!
 //! Whatever goes into the text is checked against a narrow alphabet first, or quoted: a stack file must not be
-//! able to add an instruction (`words`). Not in this module: building (`engine::docker`), what is chosen (`install`).
+//! able to add an instruction (`words`). Not in this module: building (`effects::docker`), what is chosen (`install`).
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@
 //! Checked against public figures in the tests of this module, where the errors are stated: 1.2 % of the tokens in
 //! the guide's log, 0.6 % of what is free after loading in a log of 8 x H200, 0.2 % of the weights in another. A second
 //! calculation, made apart from this one, came to the same tokens within 0.1 %.
-//! Not in this module: reading tensors (`engine::hub`), CPUs (their pool is a setting).
+//! Not in this module: reading tensors (`effects::hub`), CPUs (their pool is a setting).
 
 mod geometry;
 mod reserve;

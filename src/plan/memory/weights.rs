@@ -1,6 +1,6 @@
 //! Which weights lie on which GPU: tensors by class, and each class split over its ranks.
 //!
-//! Not in this module: reading files (`engine::hub`), sizes of models that were not pulled (`geometry`).
+//! Not in this module: reading files (`effects::hub`), sizes of models that were not pulled (`geometry`).
 
 use crate::facts::{ModelFacts, WeightSizes};
 use crate::profile::lint::Effective;

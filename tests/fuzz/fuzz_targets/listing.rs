@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
-use dsr1::engine::hub::listing::{check_count, check_directory, check_whole, parse_page};
+use dsr1::effects::hub::listing::{check_count, check_directory, check_whole, parse_page};
 use dsr1::error::Kind;
 use libfuzzer_sys::fuzz_target;
 

@@ -1,0 +1,279 @@
+//! Builds images in the daemon, by BuildKit or by the classic builder.
+//!
+//! Not in this module: registries (`registry`), contexts (`context`, `archive`), what the build says (`progress`).
+
+use std::collections::BTreeMap;
+
+use bollard::models::ImageInspect;
+use http_body_util::BodyExt;
+
+use super::context::{self, BuildContext};
+use super::progress::BuildLog;
+use super::session::{Served, Session};
+use super::{Docker, archive, errors, transport};
+use crate::effects::env;
+use crate::error::{Error, Kind, Result};
+use crate::event::StepEvents;
+use crate::plan::{BuildImage, Builder, LABEL_BASE_DIGEST, LABEL_INPUTS, SecretSource};
+use crate::report::Built;
+
+impl Docker {
+    /// Builds the image, or finds it built. Dropping the future ends the build in the daemon.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when a step fails, with its log; [`Kind::Host`] when the disk is full.
+    pub async fn build(&self, step: &BuildImage, events: &StepEvents<'_>) -> Result<Built> {
+        self.same_platform(step)?;
+        // Known before anything is pulled or built.
+        let secrets = secrets(step)?;
+        // What is there may lack what is asked for: the step anew, the cache inside.
+        let anew = step.no_cache || step.pull || step.inline_cache || step.refresh.is_some();
+        if !anew
+            && let Some(image) = self.image(&step.tag).await?
+            && label(&image, LABEL_INPUTS) == Some(step.inputs.as_str())
+        {
+            let built_on = label(&image, LABEL_BASE_DIGEST);
+            if moved(built_on, step.base_digest.as_deref()) {
+                events.note(format!(
+                    "{} moved since {} was built: built again",
+                    step.base, step.tag
+                ));
+            } else {
+                self.tag(&step.tag, &step.also).await?;
+                let pushed = self.push_all(step, events).await?;
+                return Ok(built(step, image, true, pushed));
+            }
+        }
+        // BuildKit asks the registry itself when it is told to.
+        if step.network == "none" {
+            if self.image(&step.base).await?.is_none() {
+                return Err(
+                    Error::new(Kind::Docker, format!("cannot build {} offline", step.tag))
+                        .cause(format!("the daemon does not have the base image {}", step.base))
+                        .hint("docker load it here, or name one that is here with --base-image"),
+                );
+            }
+        } else if !step.pull {
+            self.pull_base(&step.base, events).await?;
+        }
+        let id = session_id();
+        let with_secrets = !secrets.is_empty();
+        let (_session, headers, body) = match step.builder {
+            Builder::Buildkit => {
+                let served = Served {
+                    context: BuildContext::new(step)?,
+                    secrets,
+                    credentials: self.credentials.clone(),
+                };
+                let key = format!("dsr1-{}", step.stack);
+                let Some(session) = Session::open(&self.dial, &id, &key, served).await? else {
+                    return Err(Error::new(Kind::Docker, format!("cannot build {}", step.tag))
+                        .cause("the daemon knows no build sessions: its BuildKit is off, or it is not Docker")
+                        .hint("--builder classic does without, where no secret is needed"));
+                };
+                (Some(session), &[][..], transport::empty())
+            }
+            Builder::Classic => (
+                None,
+                &[("content-type", "application/x-tar")][..],
+                archive::context(step, secrets)?,
+            ),
+        };
+        let mut answer = transport::post(&self.dial, &path(step, &id), headers, body).await?;
+        let refused = !answer.response.status().is_success();
+        let mut log = BuildLog::default();
+        let mut body = Vec::new();
+        while let Some(frame) = answer.response.frame().await {
+            let bytes = match frame {
+                Ok(frame) => frame.into_data().unwrap_or_default(),
+                Err(error) => return Err(log.failed(step, &format!("the daemon is gone: {error}"), events)),
+            };
+            if refused {
+                body.extend_from_slice(&bytes);
+            } else if let Err(said) = log.take(&bytes, events) {
+                return Err(log.failed(step, &said, events));
+            }
+        }
+        drop(answer.connection);
+        log.step_ended(events);
+        if step.builder == Builder::Classic && with_secrets {
+            // Its stages stay behind as images without a name, and these hold the secret.
+            self.remove_stages().await?;
+        }
+        if refused {
+            let message = serde_json::from_slice::<serde_json::Value>(&body)
+                .ok()
+                .and_then(|value| value["message"].as_str().map(str::to_owned))
+                .unwrap_or_else(|| String::from_utf8_lossy(&body).into_owned());
+            return Err(log.failed(step, &message, events));
+        }
+        match self.image(&step.tag).await? {
+            Some(image) => {
+                let pushed = self.push_all(step, events).await?;
+                Ok(built(step, image, false, pushed))
+            }
+            None => Err(
+                Error::new(Kind::Docker, format!("the build of {} left no image", step.tag))
+                    .cause("the daemon ended the build without an error")
+                    .hint("is BuildKit there? dsr1 needs Docker 20.10 or newer")
+                    .log(log.tail()),
+            ),
+        }
+    }
+
+    /// Nothing is emulated: kernels would be compiled for hours, and the image would not run here.
+    fn same_platform(&self, step: &BuildImage) -> Result<()> {
+        let (Some(wanted), Some(arch)) = (&step.platform, &self.version.arch) else {
+            return Ok(());
+        };
+        let daemon = format!("linux/{arch}");
+        if *wanted == daemon {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Host, format!("cannot build {}", step.tag))
+            .cause(format!(
+                "the plan is for {wanted}, and the Docker daemon at `{}` is {daemon}",
+                self.dial.endpoint()
+            ))
+            .hint("build on a host of that architecture: dsr1 emulates none"))
+    }
+
+    /// Sends every tag that was asked for; the digests that the registries have them under.
+    async fn push_all(&self, step: &BuildImage, events: &StepEvents<'_>) -> Result<Vec<String>> {
+        let mut pushed = Vec::new();
+        for name in step.also.iter().filter(|_| step.push) {
+            pushed.push(format!("{name}@{}", self.push(name, events).await?));
+        }
+        Ok(pushed)
+    }
+
+    pub(super) async fn image(&self, reference: &str) -> Result<Option<ImageInspect>> {
+        match self.api.inspect_image(reference).await {
+            Ok(image) => Ok(Some(image)),
+            Err(error) if errors::is_missing(&error) => Ok(None),
+            Err(error) => Err(errors::failed(
+                &format!("cannot look at image {reference}"),
+                &error,
+            )),
+        }
+    }
+}
+
+/// The request: everything but the context and the secrets, which the daemon asks for.
+fn path(step: &BuildImage, session: &str) -> String {
+    let mut args = step.args.clone();
+    for name in &step.inherited_args {
+        args.extend(env::variable(name).map(|value| (name.clone(), value)));
+    }
+    let flag = |on: bool| if on { "1" } else { "0" };
+    if step.inline_cache {
+        args.insert("BUILDKIT_INLINE_CACHE".to_owned(), "1".to_owned());
+    }
+    let cache_from = serde_json::to_string(&step.cache_from).unwrap_or_default();
+    let args = serde_json::to_string(&args).unwrap_or_default();
+    let mut query = match step.builder {
+        Builder::Buildkit => vec![
+            ("version", "2"),
+            ("session", session),
+            ("buildid", session),
+            ("remote", "client-session"),
+        ],
+        Builder::Classic => vec![("version", "1")],
+    };
+    query.extend([
+        ("dockerfile", "Dockerfile"),
+        ("networkmode", &step.network),
+        ("rm", "1"),
+        ("forcerm", "1"),
+        ("buildargs", &args),
+        ("cachefrom", &cache_from),
+        ("nocache", flag(step.no_cache)),
+        ("pull", flag(step.pull)),
+    ]);
+    query.extend(
+        std::iter::once(&step.tag)
+            .chain(&step.also)
+            .map(|tag| ("t", tag.as_str())),
+    );
+    let query: Vec<String> = query
+        .iter()
+        .map(|(key, value)| format!("{key}={}", percent(value)))
+        .collect();
+    format!("/build?{}", query.join("&"))
+}
+
+/// A value in a URL's query.
+fn percent(value: &str) -> String {
+    use std::fmt::Write as _;
+
+    value.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
+}
+
+/// What steps may read. One that is missing is known before the build begins.
+fn secrets(step: &BuildImage) -> Result<BTreeMap<String, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for secret in &step.secrets {
+        let value = match &secret.source {
+            SecretSource::File(path) => context::secret(&secret.id, path)?,
+            SecretSource::Env(name) => {
+                let wrong = |cause: String| {
+                    Error::new(
+                        Kind::Usage,
+                        format!("the build's secret `{}` is missing", secret.id),
+                    )
+                    .cause(cause)
+                };
+                let value = env::variable(name).ok_or_else(|| wrong(format!("${name} is not set")))?;
+                if value.len() > context::SECRET_LIMIT {
+                    return Err(wrong(format!(
+                        "${name} is too large: BuildKit takes {} bytes",
+                        context::SECRET_LIMIT
+                    )));
+                }
+                value.into_bytes()
+            }
+        };
+        found.insert(secret.id.clone(), value);
+    }
+    Ok(found)
+}
+
+/// BuildKit wants a session with a name that nobody else uses.
+fn session_id() -> String {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    format!("dsr1-{}-{}", std::process::id(), now.as_nanos())
+}
+
+fn label<'a>(image: &'a ImageInspect, key: &str) -> Option<&'a str> {
+    image
+        .config
+        .as_ref()?
+        .labels
+        .as_ref()?
+        .get(key)
+        .map(String::as_str)
+}
+
+/// Whether an image's base is another by now. Unknown is no.
+fn moved(built_on: Option<&str>, now: Option<&str>) -> bool {
+    built_on.zip(now).is_some_and(|(built_on, now)| built_on != now)
+}
+
+fn built(step: &BuildImage, image: ImageInspect, cached: bool, pushed: Vec<String>) -> Built {
+    Built {
+        tag: step.tag.clone(),
+        image_id: image.id.unwrap_or_default(),
+        cached,
+        pushed,
+        size_bytes: image.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+    }
+}

@@ -1,0 +1,101 @@
+//! What planning may know of the daemon.
+//!
+//! Not in this module: what follows from it (`plan`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::session::Session;
+use super::{Docker, registry};
+use crate::effects::env::Env;
+use crate::effects::host;
+use crate::facts;
+
+/// How long a registry may take to say whether it has an image.
+const REGISTRY: Duration = Duration::from_secs(3);
+
+impl Docker {
+    /// Asks the daemon what planning wants to know. Never fails: a daemon that does not answer is a fact.
+    ///
+    /// `images` are looked up on the daemon; those of `probe_pull` that it lacks are asked of their registry.
+    pub async fn facts(env: &Env, images: &[&str], probe_pull: &[&str]) -> facts::Docker {
+        match Self::connect(env).await {
+            Ok(docker) => docker.look(images, probe_pull).await,
+            Err(error) => {
+                let text = [vec![error.message()], error.causes()].concat().join(": ");
+                facts::Docker {
+                    unreachable: Some(text),
+                    ..facts::Docker::default()
+                }
+            }
+        }
+    }
+
+    async fn look(&self, images: &[&str], probe_pull: &[&str]) -> facts::Docker {
+        let info = tokio::time::timeout(self.dial.greeting(), self.api.info())
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .unwrap_or_default();
+        let (mut found, mut digests) = (BTreeMap::new(), BTreeMap::new());
+        for image in images.iter().filter(|image| !image.is_empty()) {
+            match tokio::time::timeout(self.dial.greeting(), self.api.inspect_image(image)).await {
+                Ok(Ok(inspect)) => {
+                    let id = inspect.id.unwrap_or_default();
+                    // An image that was loaded or built here has no digest of its registry; its id is one too.
+                    // Under another name it may have one there, which says nothing about this name.
+                    let repository = registry::repository(image);
+                    let digest = inspect.repo_digests.into_iter().flatten().find_map(|name| {
+                        let (name, digest) = name.split_once('@')?;
+                        (name == repository).then(|| digest.to_owned())
+                    });
+                    digests.insert((*image).to_owned(), digest.unwrap_or_else(|| id.clone()));
+                    found.insert((*image).to_owned(), id);
+                }
+                Ok(Err(_)) => {}
+                // It hangs: the others would cost as long.
+                Err(_) => break,
+            }
+        }
+        let mut pullable = Vec::new();
+        for image in probe_pull.iter().filter(|image| !found.contains_key(**image)) {
+            let asked = self.api.inspect_registry_image(image, None);
+            if matches!(tokio::time::timeout(REGISTRY, asked).await, Ok(Ok(_))) {
+                pullable.push((*image).to_owned());
+            }
+        }
+        let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
+        runtimes.sort();
+        let sessions = tokio::time::timeout(self.dial.greeting(), Session::is_offered(&self.dial)).await;
+        facts::Docker {
+            platform: self.platform(),
+            sessions: sessions.ok(),
+            endpoint: Some(self.dial.endpoint().to_string()),
+            unreachable: None,
+            version: self
+                .version
+                .version
+                .clone()
+                .or_else(|| Some("unknown".to_owned())),
+            product: self.product(),
+            api_version: self.version.api_version.clone(),
+            root_free_bytes: info
+                .docker_root_dir
+                .as_deref()
+                // A remote daemon's path says nothing about this host's disk.
+                .filter(|path| self.dial.endpoint().is_here() && std::path::Path::new(path).exists())
+                .and_then(host::free_bytes),
+            root_dir: info.docker_root_dir,
+            runtimes,
+            images: found,
+            digests,
+            pullable,
+        }
+    }
+
+    /// Docker's own names its first component `Engine`; Podman's service says `Podman Engine` (4.3, 5.4).
+    fn product(&self) -> Option<String> {
+        let first = self.version.components.as_ref()?.first()?;
+        (first.name != "Engine").then(|| first.name.clone())
+    }
+}

@@ -1,0 +1,381 @@
+//! Carries out a plan, step by step, and undoes what it started when that fails or is interrupted.
+//!
+//! Not in this module: how each step is done (one module each), what to do (`plan`).
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use rustix::process::Pid;
+use tokio::sync::OnceCell;
+
+use super::blocking::blocking;
+use super::docker::Docker;
+use super::env::Env;
+use super::http::Http;
+use super::hub::{self, HubOptions, Mirror, MirrorOptions};
+use super::runtime::Runtime;
+use super::{measure, process, server, venv, verify};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Reporter, StepEvents};
+use crate::plan::{Plan, Server, Step};
+use crate::report::{self, Outcome, Pulled, Report, StepReport};
+use crate::units::{Bytes, counted};
+
+/// The way to everything outside: made once per command.
+pub struct Effects {
+    pub(super) env: Env,
+    pub(super) http: Http,
+    docker: OnceCell<Docker>,
+    /// Servers that a running plan started and has not handed over: they go when the plan fails.
+    started: Mutex<Vec<(Server, Option<Pid>)>>,
+    /// The mirror of a running plan.
+    mirror: Mutex<Option<Mirror>>,
+}
+
+impl Effects {
+    /// An engine over this environment.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the HTTP client cannot be made, such as for an unreadable CA bundle.
+    pub fn new(env: Env) -> Result<Self> {
+        let http = Http::new(env.paths.ca_bundle.as_deref(), &env.inherited)?;
+        Ok(Self {
+            env,
+            http,
+            docker: OnceCell::new(),
+            started: Mutex::default(),
+            mirror: Mutex::default(),
+        })
+    }
+
+    /// The HTTP client.
+    #[must_use]
+    pub const fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// The environment.
+    #[must_use]
+    pub const fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// The Docker daemon, connected on first use.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when none answers.
+    pub async fn docker(&self) -> Result<&Docker> {
+        self.docker.get_or_try_init(|| Docker::connect(&self.env)).await
+    }
+
+    /// Keeps a result of a command in a file, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when it cannot be written.
+    pub fn keep(&self, path: &std::path::Path, bytes: &[u8]) -> Result<()> {
+        super::files::write_atomic(path, bytes)
+    }
+
+    /// Carries out a plan. When a step fails, what the plan started and did not hand over is removed first.
+    ///
+    /// # Errors
+    /// The error of the step that failed.
+    pub async fn execute(&self, plan: &Plan, reporter: &dyn Reporter) -> Result<Report> {
+        let begun = Instant::now();
+        for text in plan.remarks() {
+            reporter.event(&Event::Note { text });
+        }
+        let mut steps = Vec::new();
+        for (index, step) in plan.steps.iter().enumerate() {
+            let number = index + 1;
+            let title = step.title();
+            reporter.event(&Event::StepStarted {
+                step: number,
+                of: plan.steps.len(),
+                title: title.clone(),
+            });
+            let started = Instant::now();
+            let outcome = match self.step(step, plan, &StepEvents::new(reporter, number)).await {
+                Ok(outcome) => outcome,
+                Err(error) => {
+                    self.clean_up().await;
+                    return Err(error);
+                }
+            };
+            let elapsed_ms = millis(started);
+            let (summary, cached) = summary(&outcome);
+            reporter.event(&Event::StepFinished {
+                step: number,
+                elapsed_ms,
+                cached,
+                summary,
+            });
+            steps.push(StepReport {
+                title,
+                elapsed_ms,
+                outcome: Some(outcome),
+            });
+        }
+        self.shut_mirror();
+        Ok(Report {
+            schema: report::SCHEMA.to_owned(),
+            command: plan.command.clone(),
+            steps,
+            elapsed_ms: millis(begun),
+        })
+    }
+
+    /// Removes what an interrupted plan started and did not hand over.
+    pub async fn clean_up(&self) {
+        self.shut_mirror();
+        if let Some(docker) = self.docker.get() {
+            docker.end_clients().await;
+        }
+        let started = self
+            .started
+            .lock()
+            .map(|mut started| std::mem::take(&mut *started))
+            .unwrap_or_default();
+        for (server, _) in started {
+            if let Ok(runtime) = self.runtime(&server).await {
+                // Nobody waits for its answers yet: no drain.
+                let _ = runtime.stop(0).await;
+            }
+        }
+    }
+
+    fn shut_mirror(&self) {
+        if let Some(mirror) = self.mirror.lock().ok().and_then(|mut mirror| mirror.take()) {
+            mirror.shutdown();
+        }
+    }
+
+    /// How to reach a server.
+    pub(super) async fn runtime(&self, server: &Server) -> Result<Runtime<'_>> {
+        Ok(match server {
+            Server::Docker { name } => Runtime::Docker {
+                docker: self.docker().await?,
+                name: name.clone(),
+                kept_log: PathBuf::from(format!("{}/servers/{name}.failed.log", self.env.paths.state)),
+            },
+            Server::Process { name, log } => Runtime::Process {
+                env: &self.env,
+                name: name.clone(),
+                log: PathBuf::from(log),
+                child: self.started.lock().ok().and_then(|started| {
+                    started
+                        .iter()
+                        .find(|(known, _)| known == server)
+                        .and_then(|(_, pid)| *pid)
+                }),
+            },
+        })
+    }
+
+    fn note_started(&self, server: Server, pid: Option<Pid>) {
+        if let Ok(mut started) = self.started.lock() {
+            started.push((server, pid));
+        }
+    }
+
+    /// Leaves a ready server running whatever happens later, unless the plan itself ends by stopping it.
+    fn hand_over(&self, server: &Server, plan: &Plan) {
+        let stops = |step: &Step| matches!(step, Step::StopServer(stop) if stop.server == *server);
+        if !plan.steps.iter().any(stops) {
+            self.forget(server);
+        }
+    }
+
+    fn forget(&self, server: &Server) {
+        if let Ok(mut started) = self.started.lock() {
+            started.retain(|(known, _)| known != server);
+        }
+    }
+
+    /// What pulling and checking weights needs.
+    pub(crate) fn hub_options(&self) -> HubOptions<'_> {
+        HubOptions {
+            http: &self.http,
+            token: self.env.hub.token.as_ref(),
+            token_from: &self.env.hub.token_from,
+            offline: self.env.hub.offline,
+            idle: self.env.hub.idle(),
+            events: None,
+        }
+    }
+
+    async fn step(&self, step: &Step, plan: &Plan, events: &StepEvents<'_>) -> Result<Outcome> {
+        match step {
+            Step::CreateVenv(step) => venv::create(step, &self.env, events)
+                .await
+                .map(Outcome::Installed),
+            Step::BuildImage(step) => Box::pin(self.docker().await?.build(step, events))
+                .await
+                .map(Outcome::Built),
+            Step::WriteModel(step) => {
+                let (repo, step) = (step.repo.clone(), step.clone());
+                let commit = blocking(move || hub::write_model(&step)).await?;
+                Ok(Outcome::ModelWritten { repo, commit })
+            }
+            Step::ServeMirror(step) => {
+                let mirror = hub::mirror(step, MirrorOptions::default())?;
+                let endpoint = mirror.endpoint();
+                if let Ok(mut slot) = self.mirror.lock() {
+                    *slot = Some(mirror);
+                }
+                Ok(Outcome::Mirroring { endpoint })
+            }
+            Step::PullSnapshot(step) => hub::pull(step, self.hub_options().telling(*events), events)
+                .await
+                .map(Outcome::Pulled),
+            Step::CheckSnapshot(step) => {
+                let step = step.clone();
+                blocking(move || hub::check_snapshot(&step))
+                    .await
+                    .map(Outcome::Checked)
+            }
+            Step::StartContainer(step) => {
+                let docker = self.docker().await?;
+                if docker.state(&step.name).await?.is_some_and(|state| state.running) {
+                    return Err(Error::new(Kind::Server, format!("{} runs already", step.name))
+                        .hint(format!("dsr1 stop {}", step.name)));
+                }
+                // Noted before it exists: Ctrl-C between creation and answer must not leave it behind.
+                let server = Server::Docker {
+                    name: step.name.clone(),
+                };
+                self.note_started(server.clone(), None);
+                if let Err(error) = docker.start(step, events).await {
+                    self.forget(&server);
+                    return Err(error);
+                }
+                Ok(Outcome::Started {
+                    name: step.name.clone(),
+                })
+            }
+            Step::StartProcess(step) => {
+                let pid = process::start(step, &self.env)?;
+                self.note_started(
+                    Server::Process {
+                        name: step.name.clone(),
+                        log: step.log.clone(),
+                    },
+                    Some(pid),
+                );
+                Ok(Outcome::Started {
+                    name: step.name.clone(),
+                })
+            }
+            Step::AwaitReady(step) => {
+                let runtime = self.runtime(&step.server).await?;
+                let ready = server::await_ready(step, &runtime, &self.http, events).await?;
+                self.hand_over(&step.server, plan);
+                Ok(Outcome::Ready(ready))
+            }
+            Step::VerifyAnswers(step) => {
+                let runtime = self.runtime(&step.server).await?;
+                let verification = verify::verify(step, &self.http).await?;
+                server::still_alive(&runtime, "verification").await?;
+                Ok(Outcome::Verified(verification))
+            }
+            Step::RunBenchmark(step) => {
+                let runtime = self.runtime(&step.server).await?;
+                let result = measure::benchmark(step, &runtime, events).await?;
+                server::still_alive(&runtime, "the benchmark").await?;
+                Ok(Outcome::Benchmarked(Box::new(result)))
+            }
+            Step::RunGsm8k(step) => {
+                let runtime = self.runtime(&step.server).await?;
+                let result = measure::gsm8k(step, &runtime, &self.http, events).await?;
+                server::still_alive(&runtime, "the evaluation").await?;
+                Ok(Outcome::Evaluated(result))
+            }
+            Step::StopServer(step) => {
+                let runtime = self.runtime(&step.server).await?;
+                let killed = runtime.stop(step.drain_s).await?;
+                self.forget(&step.server);
+                Ok(Outcome::Stopped {
+                    name: step.server.name().to_owned(),
+                    killed,
+                })
+            }
+        }
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What came of a step, for people, and whether there was nothing to do.
+fn summary(outcome: &Outcome) -> (String, bool) {
+    match outcome {
+        Outcome::Installed(installed) => (
+            format!("{} in {}", counted(installed.packages, "package"), installed.dir),
+            installed.cached,
+        ),
+        Outcome::Built(built) => (
+            format!("{}, {}", built.tag, Bytes(built.size_bytes)),
+            built.cached,
+        ),
+        Outcome::ModelWritten { commit, .. } => (format!("commit {commit}"), false),
+        Outcome::Mirroring { endpoint } => (endpoint.clone(), false),
+        Outcome::Pulled(pulled) => {
+            let how = if pulled.cached {
+                "proven, nothing to fetch"
+            } else {
+                "every hash checked"
+            };
+            (format!("{}, {how}", snapshot(pulled)), pulled.cached)
+        }
+        Outcome::Checked(pulled) => (format!("{}, as it was proven", snapshot(pulled)), false),
+        Outcome::Started { name } => (name.clone(), false),
+        Outcome::Ready(ready) => (format!("READY on {}", ready.base_url), false),
+        Outcome::Verified(verification) => {
+            let what = if verification.scope == "wiring" {
+                ", wiring only: the model is random"
+            } else {
+                ""
+            };
+            (
+                format!("VERIFIED ({}{what})", counted(verification.checks.len(), "check")),
+                false,
+            )
+        }
+        Outcome::Benchmarked(bench) => (
+            format!(
+                "{} requests, {:.0} output tokens/s",
+                bench.completed, bench.output_throughput
+            ),
+            false,
+        ),
+        Outcome::Evaluated(gsm8k) => (
+            format!(
+                "accuracy {:.3} over {} questions",
+                gsm8k.accuracy, gsm8k.questions
+            ),
+            false,
+        ),
+        Outcome::Stopped { name, killed } => (
+            format!(
+                "{name} stopped{}",
+                if *killed {
+                    ", killed after the drain time"
+                } else {
+                    ""
+                }
+            ),
+            false,
+        ),
+    }
+}
+
+fn snapshot(pulled: &Pulled) -> String {
+    let commit: String = pulled.commit.chars().take(12).collect();
+    format!(
+        "{}, {}, commit {commit}",
+        counted(pulled.files, "file"),
+        Bytes(pulled.total_bytes)
+    )
+}

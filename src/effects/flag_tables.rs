@@ -1,0 +1,100 @@
+//! SGLang's own parsers, asked inside an image or a venv what they accept.
+//!
+//! Not in this module: comparing the answer (`profile::flags`).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Effects, command};
+use crate::error::{At, Error, Kind, Result};
+use crate::profile::flags::{EXTRACTOR, Extract, Parser, TABLE_SCHEMA};
+
+/// Time for importing SGLang: torch alone takes half a minute on a cold disk.
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// Where an SGLang is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FlagSource {
+    /// In an image.
+    Image {
+        /// Tag or id.
+        image: String,
+        /// Python inside it.
+        python: String,
+    },
+    /// In a venv on this host.
+    Venv {
+        /// Its Python.
+        python: String,
+    },
+}
+
+/// What an SGLang's own parser says to command lines.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Accepts {
+    /// Its version.
+    pub sglang: String,
+    /// One for each command line: what is wrong with it.
+    pub complaints: Vec<Option<String>>,
+}
+
+impl Effects {
+    /// Runs the extractor beside that SGLang and returns the table it prints.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] or [`Kind::Host`] when it cannot run; [`Kind::Integrity`] when it prints no table.
+    pub async fn extract_flags(&self, source: &FlagSource, parser: Parser) -> Result<Extract> {
+        let which = match parser {
+            Parser::Server => "server",
+            Parser::Bench => "bench",
+        };
+        let output = self.extractor(source, &[which]).await?;
+        let extract: Extract = serde_json::from_slice(&output)
+            .at(Kind::Integrity, || "SGLang's options are not readable".to_owned())?;
+        if extract.schema == TABLE_SCHEMA && extract.parser == parser {
+            return Ok(extract);
+        }
+        Err(Error::new(
+            Kind::Integrity,
+            format!("SGLang's options have schema `{}`", extract.schema.escape_debug()),
+        ))
+    }
+
+    /// Puts command lines to the server's own parser there; gives its version and what it says to each.
+    ///
+    /// # Errors
+    /// As [`Engine::extract_flags`].
+    pub async fn accepts(&self, source: &FlagSource, lines: &[Vec<String>]) -> Result<Accepts> {
+        let lines_json =
+            serde_json::to_string(lines).at(Kind::Internal, || "cannot write arguments".to_owned())?;
+        let output = self
+            .extractor(source, &["accepts", "--lines", &lines_json])
+            .await?;
+        let accepts: Accepts = serde_json::from_slice(&output).at(Kind::Integrity, || {
+            "what SGLang's parser says is not readable".to_owned()
+        })?;
+        if accepts.complaints.len() == lines.len() {
+            return Ok(accepts);
+        }
+        Err(Error::new(
+            Kind::Integrity,
+            "SGLang's parser was not asked about every command line",
+        ))
+    }
+
+    async fn extractor(&self, source: &FlagSource, args: &[&str]) -> Result<Vec<u8>> {
+        let (FlagSource::Image { python, .. } | FlagSource::Venv { python }) = source;
+        let words: Vec<&str> = [python, "-c", EXTRACTOR]
+            .into_iter()
+            .chain(args.iter().copied())
+            .collect();
+        match source {
+            FlagSource::Image { image, .. } => {
+                let owned: Vec<String> = words.into_iter().map(str::to_owned).collect();
+                self.docker().await?.run_once(image, &owned).await
+            }
+            FlagSource::Venv { .. } => command::capture(self.env(), &words, LIMIT).await,
+        }
+    }
+}

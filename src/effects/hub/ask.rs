@@ -1,0 +1,138 @@
+//! Patience with a hub that is asked and does not answer, or not now; whoever waits is told for what.
+//!
+//! Not in this module: what is asked (`remote`), files (`fetch`).
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::HubOptions;
+use crate::effects::http::{Answer, Broken};
+use crate::error::{Error, Kind, Result};
+use crate::units;
+
+/// Tries of a question that a hub may answer a little later.
+const TRIES: u32 = 5;
+/// Silence after which it is said that there is no answer yet.
+const NOTICED: Duration = Duration::from_secs(5);
+/// Least time between two notes of the same wait.
+const EVERY: Duration = Duration::from_secs(15);
+
+/// Questions to one hub.
+pub(super) struct Questions<'a> {
+    endpoint: &'a str,
+    options: HubOptions<'a>,
+    /// When the last note was made.
+    said: Option<Instant>,
+}
+
+impl<'a> Questions<'a> {
+    /// None asked yet.
+    pub(super) fn to(endpoint: &'a str, options: HubOptions<'a>) -> Self {
+        Self {
+            endpoint,
+            options,
+            said: None,
+        }
+    }
+
+    /// One question. A hub that is busy, or a connection that breaks, is asked again; one that cannot be reached is
+    /// not: the user waits for the first answer.
+    pub(super) async fn ask(&mut self, url: &str) -> Result<Answer> {
+        let mut pause = Duration::from_millis(250);
+        let patience = self.options.silence();
+        let mut silent = 0;
+        for number in 1.. {
+            let Some(answer) = self.answer(url, patience).await else {
+                silent += 1;
+                if silent < 2 {
+                    continue;
+                }
+                return Err(Error::new(Kind::Hub, "the hub does not answer")
+                    .cause(format!("twice no answer within {} s", patience.as_secs()))
+                    .hint(
+                        "check the network and proxy, or name another hub with HF_ENDPOINT or --endpoint",
+                    ));
+            };
+            let (wait, why) = match answer {
+                Ok(answer) if matches!(answer.status, 408 | 425 | 429 | 500..=599) && number < TRIES => (
+                    answer.wait().unwrap_or_default().max(pause),
+                    format!("{} answers {} now", self.endpoint, answer.status),
+                ),
+                Ok(answer) => return Ok(answer),
+                Err(Broken::Dropped(error)) if number < TRIES => (pause, error.causes().join(": ")),
+                Err(broken) => return Err(broken.into_error()),
+            };
+            self.pause(wait, &why).await;
+            pause *= 2;
+        }
+        Err(Error::new(Kind::Internal, "a question has no answer"))
+    }
+
+    /// The answer; `None` when none came in time.
+    async fn answer(&mut self, url: &str, patience: Duration) -> Option<std::result::Result<Answer, Broken>> {
+        let HubOptions { http, token, .. } = self.options;
+        let asked = http.get_from_hub(url, token);
+        let until = Instant::now() + patience;
+        let mut noticed = Instant::now() + NOTICED;
+        tokio::pin!(asked);
+        loop {
+            tokio::select! {
+                answer = &mut asked => return Some(answer),
+                () = tokio::time::sleep_until(until) => return None,
+                () = tokio::time::sleep_until(noticed) => {
+                    self.note(|endpoint| format!("no answer from {endpoint} yet"));
+                    noticed += EVERY;
+                }
+            }
+        }
+    }
+
+    /// Waits before the next try, and says so again while that is long.
+    async fn pause(&mut self, mut wait: Duration, why: &str) {
+        while !wait.is_zero() {
+            self.note(|_| format!("{why}: it is asked again in {}", units::duration(wait)));
+            let part = wait.min(EVERY);
+            tokio::time::sleep(part).await;
+            wait -= part;
+        }
+    }
+
+    /// Says it, unless something was said a moment ago.
+    fn note(&mut self, text: impl FnOnce(&str) -> String) {
+        let is_due = self.said.is_none_or(|said| said.elapsed() >= EVERY);
+        if let Some(events) = self.options.events.filter(|_| is_due) {
+            self.said = Some(Instant::now());
+            events.note(text(self.endpoint));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effects::http::Http;
+    use crate::event::{Event, Recorder, StepEvents};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_wait_is_told_every_quarter_of_a_minute() {
+        let (http, recorder) = (Http::new(None, &[]).unwrap(), Recorder::default());
+        let options = HubOptions {
+            http: &http,
+            token: None,
+            token_from: "",
+            offline: false,
+            idle: None,
+            events: Some(StepEvents::new(&recorder, 1)),
+        };
+        let mut questions = Questions::to("http://hub", options);
+        questions.pause(Duration::from_secs(40), "busy").await;
+        // The next failure a moment later is no news.
+        questions.pause(Duration::from_millis(500), "busy").await;
+        let told = recorder.events();
+        let waits = ["40s", "25s", "10s"].map(|left| Event::Note {
+            text: format!("busy: it is asked again in {left}"),
+        });
+        assert_eq!(told, waits);
+    }
+}

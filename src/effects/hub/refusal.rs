@@ -1,0 +1,89 @@
+//! What it means when a hub says no to a question.
+//!
+//! Not in this module: a file that does not come (`source`).
+
+use super::HubOptions;
+use crate::effects::http::Answer;
+use crate::error::{Error, Kind};
+use crate::plan::PullSnapshot;
+
+/// What a hub says in words, as far as it can be shown.
+pub(super) fn said(answer: &Answer) -> Option<String> {
+    let text = answer.header("x-error-message")?;
+    let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// Why a hub said no.
+pub(super) fn refused(step: &PullSnapshot, answer: &Answer, options: HubOptions<'_>) -> Error {
+    let PullSnapshot {
+        endpoint,
+        repo,
+        revision,
+        ..
+    } = step;
+    let code = answer.header("x-error-code").unwrap_or_default();
+    let said = said(answer);
+    let sent = options.token.map(|_| options.token_from);
+    match (answer.status, code, said) {
+        // A mirror's words.
+        (_, "GatedRepo", Some(said)) if said.contains("HF_TOKEN") => match sent {
+            Some(from) => Error::new(Kind::Hub, format!("{endpoint} refuses the token that was sent"))
+                .cause(format!("the token in {from} is not the mirror's"))
+                .hint("set HF_TOKEN to the token that the mirror was started with"),
+            None => Error::new(Kind::Hub, format!("{endpoint} wants a token"))
+                .cause(said)
+                .hint("set HF_TOKEN to the token that the mirror was started with"),
+        },
+        (_, "GatedRepo", _) => Error::new(Kind::Hub, format!("{repo} is gated"))
+            .cause(match sent {
+                Some(from) => format!("the account of the token in {from} has not accepted its terms"),
+                None => "no token was sent".to_owned(),
+            })
+            .hint(format!(
+                "accept the terms at {endpoint}/{repo}, then set HF_TOKEN"
+            )),
+        (_, "RevisionNotFound", Some(said)) => Error::new(
+            Kind::Hub,
+            format!("{repo}@{revision} cannot be had from {endpoint}"),
+        )
+        .cause(said)
+        .hint("name another --revision, or another hub with --endpoint"),
+        (_, "RevisionNotFound", None) => {
+            Error::new(Kind::Hub, format!("{repo} has no revision `{revision}`"))
+                .hint(format!("{endpoint}/{repo}/tree/main lists branches and tags"))
+        }
+        (401, ..) if sent.is_some() => Error::new(
+            Kind::Hub,
+            format!("{repo} was not found, or the token is not valid"),
+        )
+        .cause(format!(
+            "{endpoint} answered 401 to the token in {}",
+            sent.unwrap_or_default()
+        ))
+        .hint("check the token and the spelling of the repository"),
+        (401 | 404, ..) => Error::new(Kind::Hub, format!("{repo} was not found"))
+            .cause(format!(
+                "{endpoint} answered {}: it does not exist, or it is private",
+                answer.status
+            ))
+            .hint("check the spelling; for a private repository set HF_TOKEN"),
+        (403, ..) => Error::new(Kind::Hub, format!("{repo} is forbidden"))
+            .cause(format!("{endpoint} answered 403: the token may not read it"))
+            .hint(format!("look at {endpoint}/{repo} with the token's account")),
+        (429, ..) => Error::new(Kind::Hub, format!("the hub limits requests for {repo}"))
+            .cause(format!("{endpoint} answered 429"))
+            .hint("wait five minutes, or set HF_TOKEN for a higher limit"),
+        // It says nothing of the repository: it is the hub that cannot now.
+        (status @ (408 | 425 | 500..=599), _, said) => {
+            let error = Error::new(Kind::Hub, format!("the hub answers {status} now"));
+            let asked = format!("{endpoint} was asked for {repo} several times");
+            error
+                .cause(said.map_or_else(|| asked.clone(), |said| format!("{asked}: {said}")))
+                .hint("try again later, or name another hub with --endpoint")
+        }
+        (status, ..) => Error::new(Kind::Hub, format!("the hub does not serve {repo}"))
+            .cause(format!("{endpoint} answered {status}"))
+            .hint("try again later, or name another hub with --endpoint"),
+    }
+}

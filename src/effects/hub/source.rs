@@ -1,0 +1,408 @@
+//! Where bytes come from: a hub's ranges over HTTP, or its Xet store; what each says no with, in one vocabulary.
+//!
+//! Not in this module: patience (`fetch`), the disk (`part`).
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::listing::Entry;
+use super::percent::encode_path;
+use super::refusal::said;
+use super::xet::Xet;
+use crate::effects::http::{Answer, Body, Broken, Http, Opened};
+use crate::error::{Error, Kind};
+use crate::secret::Secret;
+
+/// Time for the head of an answer.
+const HEAD: Duration = Duration::from_mins(1);
+
+/// Where the files of one commit come from.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) http: Http,
+    pub(super) token: Option<Secret>,
+    pub(super) endpoint: String,
+    pub(super) repo: String,
+    pub(super) commit: String,
+    /// For files that the hub keeps in Xet, unless they are to come over HTTP.
+    pub(super) xet: Option<Arc<Xet>>,
+    /// Most bytes a second.
+    pub(super) limit: Option<Arc<Limit>>,
+    /// How long no byte is waited for.
+    pub(super) idle: Duration,
+}
+
+const ALTERED: &str = "a proxy or the hub's cache alters it; try another network or --endpoint";
+
+/// The two ways to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Via {
+    Http,
+    Xet,
+}
+
+/// A stream of a file's bytes from a place on.
+pub(super) struct Arriving {
+    stream: Stream,
+    /// Bytes that come first and are there already.
+    pub(super) skip: u64,
+    /// What names these very bytes at their server.
+    pub(super) etag: Option<String>,
+}
+
+enum Stream {
+    Http(Body),
+    Xet(mpsc::Receiver<Result<Bytes, String>>),
+}
+
+/// Why a stream did not come, or not whole.
+pub(super) enum Failure {
+    /// Worth another try.
+    Again(Error),
+    /// It comes, and much slower than others do.
+    Slow,
+    /// The server asks for a pause.
+    Asked(Error, Duration),
+    /// Nothing answers: the network may come back.
+    Unreachable(Error),
+    /// The bytes are wrong: worth one more try from the first byte.
+    Wrong(Error),
+    /// Final.
+    Final(Error),
+}
+
+impl Failure {
+    /// Whether another way to the same bytes may do better.
+    pub(super) fn is_of_the_way(&self) -> bool {
+        matches!(self, Self::Again(_) | Self::Asked(..) | Self::Wrong(_))
+    }
+
+    /// What went wrong, in words, when another try follows.
+    pub(super) fn cause(&self) -> Option<String> {
+        match self {
+            Self::Again(error) | Self::Asked(error, _) | Self::Unreachable(error) => {
+                Some(error.causes().join(": "))
+            }
+            Self::Slow | Self::Wrong(_) | Self::Final(_) => None,
+        }
+    }
+}
+
+/// A stream that broke, of no file yet.
+pub(super) enum Break {
+    Http(Broken),
+    Xet(String),
+}
+
+impl Break {
+    /// What it means for `entry`.
+    pub(super) fn of(self, entry: &Entry) -> Failure {
+        match self {
+            Self::Http(broken) => of_http(entry, broken),
+            Self::Xet(cause) => of_xet(entry, &cause),
+        }
+    }
+}
+
+impl Arriving {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Break> {
+        match &mut self.stream {
+            Stream::Http(body) => body.next().await.map_err(Break::Http),
+            Stream::Xet(frames) => frames.recv().await.transpose().map_err(Break::Xet),
+        }
+    }
+}
+
+impl Source {
+    /// The way that a file comes by first.
+    pub(super) fn via(&self, entry: &Entry) -> Via {
+        match &self.xet {
+            Some(xet) if entry.xet.is_some() && !xet.is_given_up() => Via::Xet,
+            _ => Via::Http,
+        }
+    }
+
+    /// Whether a file that does not come by Xet may come over HTTP.
+    pub(super) fn may_switch(&self) -> bool {
+        self.xet.as_ref().is_some_and(|xet| xet.may_switch())
+    }
+
+    /// Notes that a file did not come by Xet.
+    pub(super) fn xet_failed(&self) {
+        if let Some(xet) = &self.xet {
+            xet.failed();
+        }
+    }
+
+    /// How long no byte is waited for.
+    pub(super) fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    /// Opens `entry` from the first byte of `range` to before the second.
+    pub(super) async fn open(
+        &self,
+        entry: &Entry,
+        range: (u64, u64),
+        etag: Option<&str>,
+        via: Via,
+    ) -> Result<Arriving, Failure> {
+        match (&self.xet, &entry.xet, via) {
+            (Some(xet), Some(hash), Via::Xet) => {
+                let frames = xet.open(self, hash, entry.size, range);
+                let frames = match tokio::time::timeout(self.idle, frames).await {
+                    Ok(Ok(frames)) => frames,
+                    Ok(Err(cause)) => return Err(of_xet(entry, &cause)),
+                    Err(_) => {
+                        let cause = format!("no answer for {} s", self.idle.as_secs());
+                        return Err(of_xet(entry, &cause));
+                    }
+                };
+                Ok(Arriving {
+                    stream: Stream::Xet(frames),
+                    skip: 0,
+                    etag: None,
+                })
+            }
+            _ => self.open_http(entry, range, etag).await,
+        }
+    }
+
+    async fn open_http(
+        &self,
+        entry: &Entry,
+        range: (u64, u64),
+        etag: Option<&str>,
+    ) -> Result<Arriving, Failure> {
+        let Self {
+            endpoint,
+            repo,
+            commit,
+            ..
+        } = self;
+        let url = format!("{endpoint}/{repo}/resolve/{commit}/{}", encode_path(&entry.path));
+        // The whole file is asked for without a range: that is what caches keep.
+        let asked = Some(range).filter(|range| *range != (0, entry.size));
+        let asked = self.http.open(&url, self.token.as_ref(), asked, etag);
+        let opened = match tokio::time::timeout(HEAD, asked).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return Err(of_http(entry, error)),
+            Err(_) => return Err(Failure::Again(broken(entry, "no answer for 60 s"))),
+        };
+        let skip = self.check(entry, range, &opened)?;
+        let etag = opened.answer.header("etag").filter(|etag| etag.starts_with('"'));
+        Ok(Arriving {
+            skip,
+            etag: etag.map(str::to_owned),
+            stream: Stream::Http(opened.body),
+        })
+    }
+
+    /// Checks that the answer is these bytes of this file; returns how many come that are there already.
+    fn check(&self, entry: &Entry, (from, to): (u64, u64), opened: &Opened) -> Result<u64, Failure> {
+        let answer = &opened.answer;
+        let expected = match answer.status {
+            206 => {
+                let range = answer.header("content-range").unwrap_or_default();
+                if !fits(range, (from, to), entry.size) {
+                    return Err(refused(
+                        entry,
+                        &format!("the server sends `{}` of it", range.escape_debug()),
+                    ));
+                }
+                to - from
+            }
+            200 => entry.size,
+            _ => return Err(self.refused(entry, opened)),
+        };
+        if answer
+            .header("content-encoding")
+            .is_some_and(|coding| coding != "identity")
+        {
+            return Err(refused(entry, "it comes packed, which was not asked for"));
+        }
+        if let Some(length) = opened.length.filter(|length| *length != expected) {
+            return Err(refused(
+                entry,
+                &format!("{length} bytes come, the listing states {expected}"),
+            ));
+        }
+        Ok(if answer.status == 200 { from } else { 0 })
+    }
+
+    fn refused(&self, entry: &Entry, opened: &Opened) -> Failure {
+        let Answer { status, .. } = opened.answer;
+        let said = said(&opened.answer).map_or_else(String::new, |said| format!(": {said}"));
+        let error = broken(entry, &format!("status {status}{said}"));
+        match status {
+            404 | 410 => Failure::Final(error.hint(format!(
+                "{} lists it and does not have it: try later, or another revision",
+                self.endpoint
+            ))),
+            401 | 403 if opened.is_at_hub => {
+                let gated = opened.answer.header("x-error-code") == Some("GatedRepo");
+                Failure::Final(if gated {
+                    Error::new(Kind::Hub, format!("{} is gated", self.repo))
+                        .cause(format!(
+                            "`{}` needs a token whose account accepted its terms",
+                            entry.path
+                        ))
+                        .hint(format!(
+                            "accept the terms at {}/{}, then set HF_TOKEN",
+                            self.endpoint, self.repo
+                        ))
+                } else {
+                    error.hint(format!(
+                        "may the token read {}/{}? check HF_TOKEN",
+                        self.endpoint, self.repo
+                    ))
+                })
+            }
+            416 => refused(entry, "it is shorter than the listing states"),
+            // 403 is how a content network says that a signed URL expired: the next try gets a new one.
+            401 | 403 | 408 | 425 | 429 | 500..=599 => match opened.answer.wait() {
+                Some(wait) => Failure::Asked(error, wait),
+                None => Failure::Again(error),
+            },
+            _ => Failure::Final(error),
+        }
+    }
+
+    /// The same with connections of its own: those of one runtime are no good in another.
+    pub(super) fn alone(&self) -> Self {
+        Self {
+            http: self.http.alone(),
+            ..self.clone()
+        }
+    }
+
+    /// Whether it is we who are slow.
+    pub(super) fn is_limited(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// Waits until so many more bytes are within the limit.
+    pub(super) async fn pace(&self, bytes: usize) {
+        if let Some(limit) = &self.limit {
+            limit.take(bytes).await;
+        }
+    }
+}
+
+/// Whether `bytes FROM-LAST/SIZE` (RFC 9110, 14.4) is this range of a file of `size` bytes.
+fn fits(range: &str, (from, to): (u64, u64), size: u64) -> bool {
+    let parsed = range.strip_prefix("bytes ").and_then(|rest| {
+        let (span, whole) = rest.split_once('/')?;
+        let (first, last) = span.split_once('-')?;
+        Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?, whole))
+    });
+    parsed.is_some_and(|(first, last, whole)| {
+        first == from && last.checked_add(1) == Some(to) && (whole == "*" || whole.parse() == Ok(size))
+    })
+}
+
+fn of_http(entry: &Entry, error: Broken) -> Failure {
+    let report = |error: &Error| broken(entry, &error.causes().join(": "));
+    match &error {
+        Broken::Dropped(cause) => Failure::Again(report(cause)),
+        Broken::Unreachable(cause) => Failure::Unreachable(report(cause)),
+        Broken::Never(_) => Failure::Final(error.into_error()),
+    }
+}
+
+fn of_xet(entry: &Entry, cause: &str) -> Failure {
+    Failure::Again(broken(entry, &format!("Xet: {cause}")))
+}
+
+/// `entry` did not come.
+pub(super) fn broken(entry: &Entry, cause: &str) -> Error {
+    Error::new(Kind::Hub, format!("cannot fetch `{}`", entry.path))
+        .cause(cause)
+        .hint("run it again: it goes on where it stopped")
+}
+
+/// What is offered cannot be `entry`. None of it is taken: what is there stays, and the next answer may be right.
+fn refused(entry: &Entry, cause: &str) -> Failure {
+    let error = Error::new(Kind::Integrity, format!("`{}` comes wrong", entry.path));
+    Failure::Again(error.cause(cause).hint(ALTERED))
+}
+
+/// `entry` came, and is not what the listing states.
+pub(super) fn wrong(entry: &Entry, cause: &str) -> Error {
+    Error::new(Kind::Integrity, format!("`{}` arrives wrong, twice", entry.path))
+        .cause(cause)
+        .hint(ALTERED)
+}
+
+/// A rate that all streams share.
+pub(super) struct Limit {
+    bytes_per_s: f64,
+    /// When what was taken so far is paid for.
+    paid: Mutex<Instant>,
+}
+
+impl Limit {
+    /// At most so many bytes a second.
+    pub(super) fn new(bytes_per_s: u64) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
+        let bytes_per_s = bytes_per_s.max(1) as f64;
+        Self {
+            bytes_per_s,
+            paid: Mutex::new(Instant::now()),
+        }
+    }
+
+    async fn take(&self, bytes: usize) {
+        #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
+        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_s);
+        let until = {
+            let Ok(mut paid) = self.paid.lock() else { return };
+            // What was not used is not saved up.
+            let from = (*paid).max(Instant::now());
+            *paid = from + cost;
+            *paid
+        };
+        tokio::time::sleep_until(until).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_range_that_was_asked_for_fits() {
+        assert!(fits("bytes 5-9/10", (5, 10), 10));
+        assert!(fits("bytes 5-9/*", (5, 10), 10));
+        assert!(fits("bytes 5-7/10", (5, 8), 10));
+        for other in [
+            "bytes 4-9/10",
+            "bytes 5-8/10",
+            "bytes 5-9/11",
+            "bytes */10",
+            "",
+            "5-9/10",
+            "bytes 5-18446744073709551615/10",
+        ] {
+            assert!(!fits(other, (5, 10), 10), "{other}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_is_shared() {
+        let limit = Limit::new(1000);
+        let begun = Instant::now();
+        for _ in 0..4 {
+            limit.take(500).await;
+        }
+        assert!(
+            begun.elapsed() >= Duration::from_millis(1900),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}

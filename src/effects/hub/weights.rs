@@ -1,0 +1,207 @@
+//! What is in the cache: listed, and removed.
+//!
+//! Not in this module: pulling (`pull`), whether it is still right (`verify`).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::cache::{RepoCache, pointed};
+use super::foreign::collect;
+use super::listing::Entry;
+use super::manifest::{Extent, Manifest, Proven};
+use super::part::{self, owner, parts};
+use super::verify::changed;
+use super::{pull, space, tidy};
+use crate::effects::files::{self, Attempt};
+use crate::error::{At, Error, Kind, Result};
+use crate::event::StepEvents;
+use crate::plan::check_repo;
+use crate::report::{WeightsRepo, WeightsSnapshot, WeightsState};
+use crate::units::Bytes;
+
+/// Every repository in a cache, by name.
+///
+/// # Errors
+/// [`Kind::Host`] when the directory cannot be read; one that is not there is empty.
+pub fn list(cache_dir: &Path) -> Result<Vec<WeightsRepo>> {
+    let items = match std::fs::read_dir(cache_dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        items => items.at(Kind::Host, || format!("cannot read `{}`", cache_dir.display()))?,
+    };
+    let mut repos: Vec<WeightsRepo> = items
+        .flatten()
+        .filter_map(|item| {
+            let name = item.file_name().into_string().ok()?;
+            let repo = name.strip_prefix("models--")?.replacen("--", "/", 1);
+            Some(described(cache_dir, &repo))
+        })
+        .collect();
+    repos.sort_by(|a, b| a.repo.cmp(&b.repo));
+    Ok(repos)
+}
+
+fn described(cache_dir: &Path, repo: &str) -> WeightsRepo {
+    let cache = RepoCache::new(cache_dir, repo);
+    let mut revisions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    refs(&cache.refs(), "", &mut revisions);
+    let mut snapshots: Vec<WeightsSnapshot> = cache
+        .commits()
+        .map(|commit| {
+            let files = entries(&cache, &commit);
+            WeightsSnapshot {
+                revisions: revisions.remove(&commit).unwrap_or_default(),
+                files: files.len(),
+                bytes: files.iter().map(|file| file.size).sum(),
+                state: state(&cache, &commit),
+                commit,
+            }
+        })
+        .collect();
+    snapshots.sort_by(|a, b| a.commit.cmp(&b.commit));
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    WeightsRepo {
+        repo: repo.to_owned(),
+        path: cache.root().to_string_lossy().into_owned(),
+        bytes: names(&cache.blobs())
+            .map(|name| size(&cache.blobs().join(name)))
+            .sum(),
+        unfinished_bytes: parts(&cache.parts())
+            .map(|(_, _, path)| space::blocks(&path))
+            .sum(),
+        unfinished_here_bytes: space::kept(&cache).values().sum(),
+        snapshots,
+    }
+}
+
+/// Branches and tags by the commit that they stand for.
+fn refs(dir: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<String>>) {
+    for name in names(dir) {
+        let path = dir.join(&name);
+        if path.is_dir() {
+            refs(&path, &format!("{prefix}{name}/"), found);
+        } else if let Some(commit) = pointed(&path) {
+            found.entry(commit).or_default().push(format!("{prefix}{name}"));
+        }
+    }
+}
+
+fn names(dir: &Path) -> impl Iterator<Item = String> {
+    let items = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    items.filter_map(|item| item.file_name().into_string().ok())
+}
+
+fn state(cache: &RepoCache, commit: &str) -> WeightsState {
+    let snapshot = cache.snapshot(commit);
+    match cache.manifest(commit) {
+        None => WeightsState::Unproven,
+        Some(manifest) if manifest.files.iter().any(Proven::is_withdrawn) => WeightsState::Wrong,
+        Some(manifest) if !changed(&snapshot, &manifest).is_empty() => WeightsState::Changed,
+        Some(manifest) => match manifest.extent {
+            Extent::Whole => WeightsState::Proven,
+            Extent::Part => WeightsState::Part,
+            Extent::Unknown => WeightsState::Unlisted,
+        },
+    }
+}
+
+/// What a snapshot must hold: as its manifest says, else as the names of its blobs promise.
+pub(super) fn entries(cache: &RepoCache, commit: &str) -> Vec<Entry> {
+    let manifest = cache.manifest(commit);
+    // Another client may have added to what was proven.
+    let mut found = if cache.is_directory() {
+        BTreeMap::new()
+    } else {
+        collect(&cache.snapshot(commit))
+    };
+    let known = manifest.iter().flat_map(|Manifest { files, .. }| files);
+    found.extend(known.filter_map(|file| Some((file.path.clone(), file.entry()?))));
+    found.into_values().collect()
+}
+
+/// The bytes that [`remove`] would free.
+///
+/// # Errors
+/// [`Kind::Usage`] for what is no repository, [`Kind::Hub`] when it is not there; [`Kind::Host`] when its directory is a
+/// link: removing that would free nothing, and what it leads to is not the cache's.
+pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> {
+    check_repo(repo)?;
+    let root = RepoCache::new(cache_dir, repo).root().to_owned();
+    if !root.is_dir() {
+        return Err(
+            Error::new(Kind::Hub, format!("{} is not in the cache", repo.escape_debug()))
+                .cause(format!("there is no `{}`", root.display()))
+                .hint("dsr1 weights list shows what is"),
+        );
+    }
+    let found = described(cache_dir, repo);
+    if unfinished {
+        return Ok(found.unfinished_bytes);
+    }
+    if let Ok(target) = std::fs::read_link(&root) {
+        return Err(Error::new(Kind::Host, format!("`{}` is a link", root.display()))
+            .cause(format!(
+                "it leads to `{}`, which is not the cache's",
+                target.display()
+            ))
+            .hint("remove by hand what it leads to, and then the link"));
+    }
+    Ok(found.bytes + found.unfinished_bytes)
+}
+
+/// Removes a repository from the cache, or with `unfinished` only its unfinished files; returns the bytes freed.
+///
+/// # Errors
+/// As [`removable`]; [`Kind::Host`] when it cannot be removed, or a pull works on it: to wait for that would be to remove
+/// what it brought.
+pub fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &StepEvents<'_>) -> Result<u64> {
+    removable(cache_dir, repo, unfinished)?;
+    let cache = RepoCache::new(cache_dir, repo);
+    let root = cache.root().to_owned();
+    let lock = match files::try_lock(&cache.lock(), events)? {
+        Attempt::Taken(lock) => lock,
+        Attempt::Busy(who) => return Err(busy(repo, &who)),
+    };
+    let cache = cache.alone(lock.is_certain);
+    if unfinished {
+        return remove_unfinished(&cache, events);
+    }
+    if parts(&cache.parts()).any(|(_, owner, path)| part::is_owned(&cache, &owner, &path)) {
+        return Err(busy(repo, ""));
+    }
+    let found = described(cache_dir, repo);
+    let failed = |path: &Path| format!("cannot remove `{}`", path.display());
+    // Away from its name first: nobody finds half of it.
+    tidy::removed(cache_dir, &cache);
+    let gone = root.with_file_name(format!("{}{}", tidy::REMOVED, owner()));
+    std::fs::rename(&root, &gone).at(Kind::Host, || failed(&root))?;
+    std::fs::remove_dir_all(&gone).at(Kind::Host, || failed(&gone))?;
+    Ok(found.bytes + found.unfinished_bytes)
+}
+
+fn busy(repo: &str, who: &str) -> Error {
+    Error::new(
+        Kind::Host,
+        format!("nothing of {} is removed", repo.escape_debug()),
+    )
+    .cause(format!("{}{who}", pull::busy(repo)))
+    .hint("let it end, or end it, and then remove")
+}
+
+/// Removes unfinished files, but for those that a pull still writes to, which is possible where locks are not certain;
+/// returns the bytes freed.
+fn remove_unfinished(cache: &RepoCache, events: &StepEvents<'_>) -> Result<u64> {
+    let (mut freed, mut busy) = (0, None);
+    for (_, owner, path) in parts(&cache.parts()) {
+        let bytes = space::blocks(&path);
+        if part::is_owned(cache, &owner, &path) {
+            busy = Some(busy.unwrap_or(0) + bytes);
+            continue;
+        }
+        part::remove(&path).at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
+        freed += bytes;
+    }
+    if let Some(busy) = busy {
+        events.note(format!("{} stay: a pull writes to them", Bytes(busy)));
+    }
+    Ok(freed)
+}

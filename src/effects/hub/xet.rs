@@ -1,0 +1,165 @@
+//! A hub's Xet store: streams of a file's bytes by the hash that the listing states.
+//!
+//! hf-xet, the transport below hf-hub, is used without it: hf-hub 1.0.0 learns a file's Xet hash from a HEAD whose
+//! redirect it follows, and the hub states the hash on the redirect itself; and it asks for a token for each stream.
+//! What comes is hashed like everything else: a wrong byte in the store ends in bytes that nobody checked there
+//! (hf-xet 1.8.0). The only home of hf-xet. Not in this module: when HTTP takes over (`fetch`).
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use hyper::body::Bytes;
+use tokio::sync::{OnceCell, mpsc};
+use xet::xet_session::{
+    HeaderMap, HeaderValue, XetDownloadStreamGroup, XetFileInfo, XetSession, XetSessionBuilder, header,
+};
+
+use super::source::Source;
+use crate::effects::http::Broken;
+
+/// Frames between Xet's runtime and a worker.
+const FRAMES: usize = 4;
+/// Files that may fail before the store is asked for no more of them.
+const GIVE_UP: u32 = 3;
+
+/// The way to a hub's Xet store: it wants a runtime with several threads, which workers have not.
+pub(super) struct Xet {
+    runtime: tokio::runtime::Handle,
+    /// Where the transport keeps what it keeps.
+    dir: PathBuf,
+    may_switch: bool,
+    failed: AtomicU32,
+    opened: OnceCell<Opened>,
+}
+
+struct Opened {
+    group: XetDownloadStreamGroup,
+    /// Lives as long as its streams.
+    _session: XetSession,
+}
+
+impl Xet {
+    /// A store that is asked when the first file comes from it.
+    pub(super) fn new(runtime: tokio::runtime::Handle, dir: PathBuf, may_switch: bool) -> Self {
+        Self {
+            runtime,
+            dir,
+            may_switch,
+            failed: AtomicU32::new(0),
+            opened: OnceCell::new(),
+        }
+    }
+
+    /// Whether a file that does not come may come over HTTP.
+    pub(super) fn may_switch(&self) -> bool {
+        self.may_switch
+    }
+
+    /// Notes that a file did not come.
+    pub(super) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether so many did not come that it is not asked any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.may_switch && self.failed.load(Ordering::Relaxed) >= GIVE_UP
+    }
+
+    /// Opens a range of the file with this hash.
+    pub(super) async fn open(
+        &self,
+        source: &Source,
+        hash: &str,
+        size: u64,
+        (from, to): (u64, u64),
+    ) -> Result<mpsc::Receiver<Result<Bytes, String>>, String> {
+        let opened = self.opened.get_or_try_init(|| self.connect(source)).await?;
+        let (group, info) = (opened.group.clone(), XetFileInfo::new(hash.to_owned(), size));
+        let range = (from > 0 || to < size).then_some(from..to);
+        let (sender, frames) = mpsc::channel(FRAMES);
+        let stream = self
+            .runtime
+            .spawn(async move { group.download_stream(info, range).await });
+        let stream = stream.await.map_err(|_| "its runtime ended".to_owned())?;
+        let mut stream = stream.map_err(|error| error.to_string())?;
+        self.runtime.spawn(async move {
+            loop {
+                let frame = tokio::select! {
+                    frame = stream.next() => frame,
+                    // Nobody waits for it any more.
+                    () = sender.closed() => {
+                        stream.cancel();
+                        return;
+                    }
+                };
+                let frame = match frame {
+                    Ok(Some(bytes)) => Ok(bytes),
+                    Ok(None) => return,
+                    Err(error) => Err(error.to_string()),
+                };
+                if sender.send(frame).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(frames)
+    }
+
+    /// Gets a token for the store from the hub.
+    async fn connect(&self, source: &Source) -> Result<Opened, String> {
+        let Source {
+            endpoint,
+            repo,
+            commit,
+            ..
+        } = source;
+        let url = format!("{endpoint}/api/models/{repo}/xet-read-token/{commit}");
+        let answer = source.http.get_from_hub(&url, source.token.as_ref()).await;
+        let answer = answer.map_err(|error| Broken::into_error(error).causes().join(": "))?;
+        if answer.status != 200 {
+            return Err(format!(
+                "the hub gives no token for it (status {})",
+                answer.status
+            ));
+        }
+        let token = answer.json();
+        let text = |key: &str| token[key].as_str().filter(|text| !text.is_empty());
+        let (Some(store), Some(access), Some(expires)) =
+            (text("casUrl"), text("accessToken"), token["exp"].as_u64())
+        else {
+            return Err("the hub's token for it cannot be read".to_owned());
+        };
+        if !store.starts_with("https://") && !store.starts_with("http://") {
+            return Err("the hub names no URL of it".to_owned());
+        }
+        let mut headers = HeaderMap::new();
+        if let Some(token) = &source.token {
+            let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
+            let mut value = value.map_err(|_| "the token is no header's value".to_owned())?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        let session = XetSessionBuilder::new()
+            .with_cache_dir(&self.dir)
+            .with_tokio_handle(self.runtime.clone())
+            .build()
+            .map_err(|error| error.to_string())?;
+        let builder = session
+            .new_download_stream_group()
+            .map_err(|error| error.to_string())?;
+        let group = builder
+            .with_endpoint(store)
+            .with_token_info(access, expires)
+            .with_token_refresh_url(url, headers)
+            .build();
+        let group = self
+            .runtime
+            .spawn(group)
+            .await
+            .map_err(|_| "its runtime ended".to_owned())?;
+        Ok(Opened {
+            group: group.map_err(|error| error.to_string())?,
+            _session: session,
+        })
+    }
+}

@@ -1,0 +1,252 @@
+//! Servers of ours on this host, found again from Docker's labels and from logs.
+//!
+//! Not in this module: starting and stopping by plan (`execute`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::execute::Effects;
+use super::runtime::LogLines;
+use super::{process, verify};
+use crate::error::{Error, Kind, Result};
+use crate::plan::{
+    LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK, Server, base_url,
+};
+use crate::report::{Answer, ServerState, ServerStatus};
+
+/// A server that was found, with what its labels say.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// How it is.
+    pub status: ServerStatus,
+    /// The plan's name for it.
+    pub server: Server,
+    /// Python of its runtime.
+    pub python: String,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+}
+
+impl Effects {
+    /// Every server of ours. A daemon that does not answer hides its servers and is reported as a note.
+    ///
+    /// `probe` gives the readiness path of a stack.
+    pub async fn servers(&self, probe: &dyn Fn(&str) -> String) -> (Vec<Found>, Option<Error>) {
+        let mut found = Vec::new();
+        let mut trouble = None;
+        match self.containers().await {
+            Ok(containers) => found.extend(containers),
+            Err(error) => trouble = Some(error),
+        }
+        found.extend(self.processes());
+        for server in &mut found {
+            if server.status.state == ServerState::Starting {
+                let url = format!("{}{}", server.status.base_url, probe(&server.status.stack));
+                if matches!(
+                    self.http().get_status(&url, Duration::from_secs(5)).await,
+                    Ok(200)
+                ) {
+                    server.status.state = ServerState::Ready;
+                }
+            }
+        }
+        (found, trouble)
+    }
+
+    /// Names and ports of the servers that start or run; containers only when the daemon is known to answer.
+    pub async fn claims(&self, docker_answers: bool) -> BTreeMap<String, u16> {
+        let mut found = self.processes();
+        if docker_answers {
+            found.extend(self.containers().await.unwrap_or_default());
+        }
+        let alive = found
+            .into_iter()
+            .filter(|server| server.status.state != ServerState::Exited);
+        alive.map(|server| (server.status.name, server.port)).collect()
+    }
+
+    /// The one server meant: by name (with or without `dsr1-`), or the only one in a state that `fits`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] when there is none, or several and no name.
+    pub async fn one_server(
+        &self,
+        name: Option<&str>,
+        probe: &dyn Fn(&str) -> String,
+        fits: &[ServerState],
+    ) -> Result<Found> {
+        let (found, trouble) = self.servers(probe).await;
+        let listed: Vec<String> = found
+            .iter()
+            .map(|server| format!("{} ({})", server.status.name, server.status.state.word()))
+            .collect();
+        let meant = |server: &Found| match name {
+            Some(name) => {
+                server.status.name == name || server.status.name == crate::plan::container_name(name)
+            }
+            None => fits.contains(&server.status.state),
+        };
+        let mut fitting: Vec<Found> = found.into_iter().filter(meant).collect();
+        match (fitting.pop(), fitting.is_empty(), name) {
+            (Some(server), true, _) => Ok(server),
+            (Some(_), false, _) => Err(Error::new(Kind::Usage, "there is more than one server")
+                .hint(format!("name one of: {}", listed.join(", ")))),
+            (None, _, asked) => {
+                let error = Error::new(
+                    Kind::Usage,
+                    match asked {
+                        Some(name) => format!("there is no server `{name}`"),
+                        None if listed.is_empty() => "no server is running".to_owned(),
+                        None => "no server is meant".to_owned(),
+                    },
+                );
+                let error = match trouble {
+                    Some(trouble) => error.cause(format!("containers were not looked at: {trouble}")),
+                    None => error,
+                };
+                Err(if listed.is_empty() {
+                    error.hint("dsr1 status lists servers, dsr1 serve starts one")
+                } else {
+                    error.hint(format!("name one of: {}", listed.join(", ")))
+                })
+            }
+        }
+    }
+
+    async fn containers(&self) -> Result<Vec<Found>> {
+        let containers = self.docker().await?.list().await?;
+        Ok(containers
+            .into_iter()
+            .filter_map(|container| {
+                let server = Server::Docker {
+                    name: container.name.clone(),
+                };
+                let state = if container.running {
+                    ServerState::Starting
+                } else {
+                    ServerState::Exited
+                };
+                let mut found = describe(&container.labels, server, "docker", state, container.id)?;
+                found.status.exit_code = container.exit_code;
+                Some(found)
+            })
+            .collect())
+    }
+
+    fn processes(&self) -> Vec<Found> {
+        process::list(&self.env().paths.state)
+            .into_iter()
+            .filter(|known| !known.stopped || known.running.is_some())
+            .filter_map(|known| {
+                let name = known.labels.get(LABEL_NAME)?.clone();
+                let server = Server::Process {
+                    name,
+                    log: known.log.to_string_lossy().into_owned(),
+                };
+                let state = if known.running.is_some() {
+                    ServerState::Starting
+                } else {
+                    ServerState::Exited
+                };
+                let id = known
+                    .running
+                    .map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+                describe(&known.labels, server, "process", state, id)
+            })
+            .collect()
+    }
+
+    /// Hands on the lines of a server's log: the last `tail` of them, and then what comes until it ends when
+    /// `follow` is set.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not give the log.
+    pub async fn logs(
+        &self,
+        server: &Server,
+        tail: Option<u64>,
+        follow: bool,
+        on_line: &mut (dyn FnMut(&str) -> Result<()> + Send),
+    ) -> Result<()> {
+        match server {
+            Server::Docker { name } => {
+                let mut lines = self.docker().await?.logs(name, tail, follow).await?;
+                while let Some(line) = lines.recv().await {
+                    on_line(&line)?;
+                }
+                Ok(())
+            }
+            Server::Process { log, .. } => {
+                let path = std::path::Path::new(log);
+                let mut lines = LogLines::File(process::Follow::new(path));
+                let all = lines.take();
+                let skip = tail
+                    .and_then(|tail| usize::try_from(tail).ok())
+                    .map_or(0, |tail| all.len().saturating_sub(tail));
+                for line in &all[skip..] {
+                    on_line(line)?;
+                }
+                loop {
+                    let more = lines.take();
+                    if more.is_empty() && (!follow || process::find(path).is_none()) {
+                        return Ok(());
+                    }
+                    for line in &more {
+                        on_line(line)?;
+                    }
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    /// Asks a server one question.
+    ///
+    /// # Errors
+    /// [`Kind::Server`] when it does not answer.
+    pub async fn ask(
+        &self,
+        base_url: &str,
+        question: &str,
+        max_tokens: u32,
+        temperature: f64,
+    ) -> Result<Answer> {
+        verify::ask(self.http(), base_url, question, max_tokens, temperature).await
+    }
+
+    /// Stops a server: running requests have `drain_s` seconds. Returns whether it had to be killed.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon refuses.
+    pub async fn stop(&self, server: &Server, drain_s: u32) -> Result<bool> {
+        self.runtime(server).await?.stop(drain_s).await
+    }
+}
+
+/// Reads labels; `None` when they are not a whole set of ours.
+fn describe(
+    labels: &BTreeMap<String, String>,
+    server: Server,
+    runtime: &str,
+    state: ServerState,
+    id: String,
+) -> Option<Found> {
+    let label = |key: &str| labels.get(key).cloned();
+    let port: u16 = label(LABEL_PORT)?.parse().ok()?;
+    Some(Found {
+        status: ServerStatus {
+            name: label(LABEL_NAME)?,
+            runtime: runtime.to_owned(),
+            state,
+            id,
+            profile: label(LABEL_PROFILE)?,
+            stack: label(LABEL_STACK)?,
+            base_url: base_url(port),
+            model: label(LABEL_MODEL)?,
+            exit_code: None,
+        },
+        server,
+        python: label(LABEL_PYTHON)?,
+        port,
+    })
+}
