@@ -107,7 +107,8 @@ fn assert_result_kept(home: &Home) {
 /// The README's first command, on a port and under a name of the test's own.
 fn up(home: &Home) -> Run {
     let port = free_port().to_string();
-    let mut args = support::first_command();
+    let first = support::first_command();
+    let mut args: Vec<&str> = first.iter().map(String::as_str).collect();
     args.extend(["--port", &port, "--name", "chain", "--progress", "plain"]);
     home.run(&args)
 }
@@ -255,6 +256,8 @@ fn life_of_a_server(home: &Home, runtime: &str, name: &str) {
         (&"length".into(), &8.into())
     );
 
+    requests_of_the_readme(&port);
+
     let bench = home
         .run(&[
             "bench",
@@ -321,6 +324,24 @@ fn life_of_a_server(home: &Home, runtime: &str, name: &str) {
     assert_eq!(stopped.stdout, format!("dsr1-{name} stopped\n"));
     assert!(!home.run(&["status"]).expect(0).stdout.contains(name));
     drop(server);
+}
+
+/// The README's requests with curl, to the server on `port`.
+fn requests_of_the_readme(port: &str) {
+    let is_request = |command: &String| command.starts_with("curl ");
+    let requests: Vec<String> = support::readme_commands()
+        .into_iter()
+        .filter(is_request)
+        .collect();
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    for request in requests {
+        let here = request.replace(":30000/", &format!(":{port}/"));
+        let answer = must_run("bash", &["-c", &here], "install curl");
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let is_answered =
+            answer["data"][0]["id"].is_string() || answer["choices"][0]["message"]["content"].is_string();
+        assert!(is_answered, "{here}\n{answer}");
+    }
 }
 
 fn gsm8k(home: &Home, name: &str) {

@@ -243,17 +243,34 @@ pub fn unique() -> usize {
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
-/// The lines after `$ ` in the console blocks of README.
-pub fn readme_commands() -> Vec<&'static str> {
+/// README.md and each file of docs/, by its path in the repository; README first.
+pub fn documents() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths: Vec<String> = std::fs::read_dir(root.join("docs"))
+        .unwrap()
+        .map(|entry| format!("docs/{}", entry.unwrap().file_name().to_str().unwrap()))
+        .collect();
+    paths.sort();
+    paths.insert(0, "README.md".to_owned());
+    let read = |path: String| {
+        let text = std::fs::read_to_string(root.join(&path)).unwrap();
+        (path, text)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// The lines after `$ ` in the console blocks of a document.
+pub fn console_commands(text: &str) -> Vec<String> {
     let mut inside = false;
     let mut found = Vec::new();
-    for line in include_str!("../../README.md").lines() {
+    for line in text.lines() {
         match line {
             "```console" => inside = true,
             line if line.starts_with("```") => inside = false,
             line if inside => found.push(
                 line.strip_prefix("$ ")
-                    .unwrap_or_else(|| panic!("not a command: {line}")),
+                    .unwrap_or_else(|| panic!("not a command: {line}"))
+                    .to_owned(),
             ),
             _ => {}
         }
@@ -261,12 +278,16 @@ pub fn readme_commands() -> Vec<&'static str> {
     found
 }
 
+/// The commands of README.
+pub fn readme_commands() -> Vec<String> {
+    console_commands(&documents()[0].1)
+}
+
 /// The arguments of the README's first command, behind cargo's own.
-pub fn first_command() -> Vec<&'static str> {
-    let (_, args) = readme_commands()[0]
-        .split_once(" -- ")
-        .expect("cargo run ... -- ARGS");
-    args.split(' ').collect()
+pub fn first_command() -> Vec<String> {
+    let commands = readme_commands();
+    let (_, args) = commands[0].split_once(" -- ").expect("cargo run ... -- ARGS");
+    args.split(' ').map(str::to_owned).collect()
 }
 
 /// A TCP port that is free now.
