@@ -4,7 +4,12 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::choice::Choice;
+use crate::plan::{Flashinfer, Recipe, Transport};
+use crate::render::Form;
 
 /// What `dsr1 --help` says after the commands.
 const EXAMPLES: &str = "\
@@ -210,33 +215,11 @@ pub struct RuntimeArgs {
     #[arg(long, value_name = "IMAGE")]
     pub base_image: Option<String>,
     /// How an image is made; an image of another recipe is another image.
-    #[arg(long, value_enum, default_value = "thin", value_name = "RECIPE")]
+    #[arg(long, value_parser = choice::<Recipe>(), default_value = "thin", value_name = "RECIPE")]
     pub recipe: Recipe,
     /// Where FlashInfer's kernels come from [default: base; aot with --recipe guide].
-    #[arg(long, value_enum, value_name = "KERNELS")]
+    #[arg(long, value_parser = choice::<Flashinfer>(), value_name = "KERNELS")]
     pub flashinfer: Option<Flashinfer>,
-}
-
-/// How an image comes to its software.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Recipe {
-    /// The official image and a thin layer.
-    Thin,
-    /// The steps of NVIDIA's guide, from source; `dsr1 build --explain` says what is corrected.
-    Guide,
-}
-
-/// Where FlashInfer's kernels come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Flashinfer {
-    /// The base image has them.
-    Base,
-    /// Compiled by its makers.
-    Prebuilt,
-    /// Compiled during the build.
-    Aot,
-    /// Compiled at their first use.
-    Jit,
 }
 
 /// What runs the engine.
@@ -291,8 +274,8 @@ pub struct PlanCommandArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ExportArgs {
     /// The tool.
-    #[arg(value_enum, value_name = "TOOL")]
-    pub tool: Tool,
+    #[arg(value_parser = choice::<&'static dyn Form>(), value_name = "TOOL")]
+    pub tool: &'static dyn Form,
     /// What to serve and how.
     #[command(flatten)]
     pub up: UpArgs,
@@ -302,19 +285,6 @@ pub struct ExportArgs {
     /// Replace an existing file.
     #[arg(long, requires = "output")]
     pub force: bool,
-}
-
-/// What a server can be written for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Tool {
-    /// A script: the whole plan of `up`.
-    Bash,
-    /// A Compose file.
-    Compose,
-    /// A service unit, of a container or of a process.
-    Systemd,
-    /// A .container file for Podman 5.2 or newer.
-    Quadlet,
 }
 
 /// Arguments of `serve`.
@@ -368,22 +338,11 @@ pub struct HubArgs {
     #[arg(long, value_name = "RATE")]
     pub limit_rate: Option<String>,
     /// How large files come.
-    #[arg(long, value_enum, default_value_t = Transport::Auto)]
+    #[arg(long, value_parser = choice::<Transport>(), default_value = "auto")]
     pub transport: Transport,
     /// Agree to the licence that the hub states, for scripts; on a terminal you are asked when it wants that.
     #[arg(long)]
     pub accept_license: bool,
-}
-
-/// How large files come from a hub that has them in two ways.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Transport {
-    /// Xet where the hub offers it; a file that stalls there goes on over HTTP.
-    Auto,
-    /// Xet where the hub offers it, HTTP for the rest.
-    Xet,
-    /// HTTP ranges: least memory, and what a mirror or a proxy speaks.
-    Http,
 }
 
 /// Arguments of `doctor`.
@@ -1025,4 +984,13 @@ pub struct ManArgs {
     /// Directory that takes the pages; without it `dsr1(1)` is printed.
     #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+/// A parser of the names of a closed set of values.
+fn choice<T: Choice + Clone + Send + Sync + 'static>() -> impl TypedValueParser<Value = T> {
+    let values = T::table()
+        .into_iter()
+        .map(|(_, name, about)| PossibleValue::new(name).help(about));
+    PossibleValuesParser::new(values.collect::<Vec<_>>())
+        .try_map(|name| T::by_name(&name).ok_or_else(|| format!("`{name}` is not known")))
 }

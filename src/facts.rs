@@ -37,10 +37,21 @@ pub struct Facts {
 impl Facts {
     /// The commit that `revision` of `repo` has in the local cache.
     #[must_use]
-    pub fn commit(&self, repo: &str, revision: &str) -> Option<&str> {
+    pub fn cached_commit(&self, repo: &str, revision: &str) -> Option<&str> {
         self.snapshots
             .get(&format!("{repo}@{revision}"))
             .map(String::as_str)
+    }
+
+    /// The commit that a revision means: the revision itself when it is a full hash, else the cached one.
+    #[must_use]
+    pub fn resolved_commit<'a>(&'a self, repo: &str, revision: &'a str) -> Option<&'a str> {
+        let is_hash = revision.len() == 40 && revision.chars().all(|c| c.is_ascii_hexdigit());
+        if is_hash {
+            Some(revision)
+        } else {
+            self.cached_commit(repo, revision)
+        }
     }
 }
 

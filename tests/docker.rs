@@ -27,7 +27,8 @@ use dsr1::effects::docker::Docker;
 use dsr1::effects::env::Env;
 use dsr1::error::Kind;
 use dsr1::event::{BuildState, Event, Recorder, StepEvents};
-use dsr1::plan::{BuildImage, LABEL_INPUTS, LABEL_ROLE, Mount, Plan, StartContainer, Step, Ulimit, shell};
+use dsr1::plan::{BuildImage, LABEL_INPUTS, LABEL_ROLE, Mount, Plan, StartContainer, Step, Ulimit};
+use dsr1::render::shell;
 use support::{Home, must_run};
 
 const BASE: &str = "debian:bookworm-slim";

@@ -16,10 +16,11 @@ use std::process::Command;
 use dsr1::error::{Error, Kind};
 use dsr1::facts::Facts;
 use dsr1::plan::{
-    self, BuildOptions, BuildRequest, ExportFormat, ImageChoice, Mount, Plan, StartContainer, StartProcess,
-    Step, Target, Ulimit,
+    self, BuildOptions, BuildRequest, ImageChoice, Mount, Plan, StartContainer, StartProcess, Step, Target,
+    Ulimit,
 };
 use dsr1::profile::{Catalog, Stack};
+use dsr1::render::{self, Form};
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use support::tools::{found, in_bash, in_compose, in_quadlet, in_systemd, shown_by_systemd};
 use support::{Home, read};
@@ -109,8 +110,8 @@ fn podman_container(service: &str) -> StartContainer {
 }
 
 #[track_caller]
-fn write_out(format: ExportFormat, step: &StartContainer) -> String {
-    plan::container(format, step, &["head".to_owned()]).unwrap_or_else(|error| panic!("{error:?}"))
+fn write_out(format: &dyn Form, step: &StartContainer) -> String {
+    render::container(format, step, &["head".to_owned()]).unwrap_or_else(|error| panic!("{error:?}"))
 }
 
 /// Every form of every step reads back as the step, by our readers and by the tools.
@@ -122,12 +123,12 @@ fn assert_all_read_back(steps: &[StartContainer]) {
             .map(|step| write_out(format, step))
             .collect::<Vec<_>>()
     };
-    let calls = in_bash(&texts(ExportFormat::Bash));
+    let calls = in_bash(&texts(render::BASH));
     assert_eq!(calls.len(), steps.len());
     for (call, step) in calls.iter().zip(steps) {
         assert_eq!(&read::run_command(call), step);
     }
-    let compose = texts(ExportFormat::Compose);
+    let compose = texts(render::COMPOSE);
     for (text, step) in compose.iter().zip(steps) {
         assert_eq!(&read::compose(text), &sorted(step), "{text}");
     }
@@ -137,7 +138,7 @@ fn assert_all_read_back(steps: &[StartContainer]) {
             assert_eq!(by_name(&read), by_name(step));
         }
     }
-    let systemd = texts(ExportFormat::Systemd);
+    let systemd = texts(render::SYSTEMD);
     for (text, step) in systemd.iter().zip(steps) {
         assert_eq!(&read::systemd(text), step, "{text}");
     }
@@ -157,7 +158,7 @@ fn assert_all_read_back(steps: &[StartContainer]) {
     // What Quadlet cannot carry is refused, and told apart by that.
     let (quadlet, carried): (Vec<String>, Vec<&StartContainer>) = steps
         .iter()
-        .filter_map(|step| Some((plan::container(ExportFormat::Quadlet, step, &[]).ok()?, step)))
+        .filter_map(|step| Some((render::container(render::QUADLET, step, &[]).ok()?, step)))
         .unzip();
     for (text, step) in quadlet.iter().zip(&carried) {
         assert_eq!(read::quadlet(text), read::as_podman(step), "{text}");
@@ -380,12 +381,8 @@ fn evil_values_stay_values() {
     assert_all_read_back(&steps);
     for evil in EVIL.iter().skip(SHOWN) {
         for (field, step) in with_each(evil) {
-            for format in [
-                ExportFormat::Compose,
-                ExportFormat::Systemd,
-                ExportFormat::Quadlet,
-            ] {
-                let error: Error = plan::container(format, &step, &[]).unwrap_err();
+            for format in [render::COMPOSE, render::SYSTEMD, render::QUADLET] {
+                let error: Error = render::container(format, &step, &[]).unwrap_err();
                 assert_eq!(error.kind(), Kind::Usage);
                 assert!(
                     error.message().contains(&format!("`{field}`")),
@@ -402,13 +399,9 @@ fn evil_values_stay_values() {
         }
     }
     // In the head they stay comments.
-    for format in [
-        ExportFormat::Compose,
-        ExportFormat::Systemd,
-        ExportFormat::Quadlet,
-    ] {
+    for format in [render::COMPOSE, render::SYSTEMD, render::QUADLET] {
         let head: Vec<String> = EVIL.iter().map(|evil| (*evil).to_owned()).collect();
-        let text = plan::container(format, &sample(), &head).unwrap();
+        let text = render::container(format, &sample(), &head).unwrap();
         assert!(
             text.lines().take(EVIL.len()).all(|line| line.starts_with("# ")),
             "{text}"
@@ -582,7 +575,7 @@ fn evil_values_stay_values_of_a_process() {
         let mut process = process_of(&plan(&["--profile", "rehearsal"], LAPTOP));
         process.argv.push((*evil).to_owned());
         process.env = BTreeMap::from([("EVIL".to_owned(), (*evil).to_owned())]);
-        let written = plan::process(&process, &[]);
+        let written = render::process(render::SYSTEMD, &process, &[]);
         if index >= SHOWN {
             assert_eq!(written.unwrap_err().kind(), Kind::Usage);
             continue;
@@ -751,17 +744,17 @@ proptest::proptest! {
     #[test]
     fn nothing_is_changed_silently(value in any::<String>()) {
         for (field, step) in with_each(&value) {
-            for format in [ExportFormat::Compose, ExportFormat::Systemd, ExportFormat::Quadlet] {
-                match plan::container(format, &step, &[]) {
+            for format in [render::COMPOSE, render::SYSTEMD, render::QUADLET] {
+                match render::container(format, &step, &[]) {
                     Err(error) => {
                         proptest::prop_assert_eq!(error.kind(), Kind::Usage);
                         let named = format!("`{field}`");
                         proptest::prop_assert!(error.message().contains(&named));
                     }
                     Ok(text) => {
-                        let (read, wanted) = match format {
-                            ExportFormat::Compose => (read::compose(&text), sorted(&step)),
-                            ExportFormat::Systemd => (read::systemd(&text), step.clone()),
+                        let (read, wanted) = match format.name() {
+                            "compose" => (read::compose(&text), sorted(&step)),
+                            "systemd" => (read::systemd(&text), step.clone()),
                             _ => (read::quadlet(&text), read::as_podman(&step)),
                         };
                         proptest::prop_assert_eq!(read, wanted);

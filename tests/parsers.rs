@@ -16,9 +16,9 @@ use std::sync::OnceLock;
 
 use dsr1::facts::Facts;
 use dsr1::plan::{self, ServeRequest, Target};
-use dsr1::profile::flags::{Extract, Parser, Problem, Table, history};
-use dsr1::profile::lint::{Level, lint};
-use dsr1::profile::{Accelerator, Catalog, Selection, Version, render};
+use dsr1::profile::{Accelerator, Catalog, Selection, Version};
+use dsr1::sglang::flags::{Extract, Parser, Problem, Table, history};
+use dsr1::sglang::{Launch, Level};
 
 /// The pinned versions, and around each change that the guide's commands meet.
 const VERSIONS: [&str; 14] = [
@@ -96,17 +96,8 @@ fn words(line: &str) -> Vec<String> {
 
 /// The engine's arguments as `serve` passes them, for a request without a host.
 fn engine_args(found: &Selection) -> Vec<String> {
-    let request = ServeRequest {
-        profile: found.profile.clone(),
-        stack: found.stack.clone(),
-        origins: found.origins.clone(),
-        target: Target::Docker,
-        name: None,
-        port: 30_000,
-        image: dsr1::plan::ImageChoice::default(),
-        extra_args: Vec::new(),
-    };
-    let arguments = plan::arguments("python3", &request, &Facts::default());
+    let request = ServeRequest::new(found.clone(), Target::Docker);
+    let arguments = plan::arguments("python3", &request, &request.launch(), &Facts::default());
     arguments[1..]
         .iter()
         .flat_map(|argument| argument.words.clone())
@@ -142,8 +133,7 @@ fn every_profile_is_accepted_by_the_real_parser_of_each_of_its_stacks() {
         for ((found, line), answer) in here.iter().zip(&lines).zip(answers) {
             let name = format!("{} on {} ({version})", found.profile.name, found.stack.name);
             assert_eq!(answer, None, "{name}: {line:?}");
-            let flags = render(&found.profile.engine, version);
-            let checks = lint(&flags, &found.profile, &found.stack, &found.origins);
+            let Launch { flags, checks, .. } = Launch::new(&found.profile, &found.stack, &found.origins, &[]);
             let errors: Vec<_> = checks
                 .iter()
                 .filter(|check| check.level == Level::Error)

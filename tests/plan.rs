@@ -12,7 +12,8 @@ mod support;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use dsr1::plan::shell;
+use dsr1::quote::shell_word;
+use dsr1::render::shell;
 use support::Home;
 
 const B200: &str = include_str!("fixtures/facts-b200.json");
@@ -158,7 +159,7 @@ fn a_profiles_mem_fraction_reaches_the_engine() {
 fn engine_arguments_pass_through_quoted_and_owned_ones_are_refused() {
     let hostile = "--json-model-override-args={\"a\": \"'; rm -rf / #\"}";
     let script = script(&["serve", "--profile", "fp8-low-latency", "--", hostile], B200);
-    assert!(script.contains(&shell::quote(hostile)), "{script}");
+    assert!(script.contains(&shell_word(hostile)), "{script}");
     let home = Home::new();
     for (flag, hint) in [
         ("--port=1", "--port before `--`"),
@@ -284,7 +285,7 @@ fn a_real_shell_reads_back_what_was_quoted() {
         "[a]",
         "\\",
     ];
-    let quoted: Vec<String> = words.iter().map(|word| shell::quote(word)).collect();
+    let quoted: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
     let output = Command::new("bash")
         .args(["-c", &format!("printf '%s\\0' {}", quoted.join(" "))])
         .output()
@@ -380,7 +381,7 @@ proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
     #[test]
     fn any_word_survives_a_real_shell(word in "[^\\x00]{0,40}") {
-        let output = Command::new("bash").args(["-c", &format!("printf '%s' {}", shell::quote(&word))]).output().unwrap();
+        let output = Command::new("bash").args(["-c", &format!("printf '%s' {}", shell_word(&word))]).output().unwrap();
         proptest::prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
     }
 }

@@ -5,21 +5,20 @@
 use std::path::Path;
 use std::time::Instant;
 
-use crate::cli::{self, Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
-use crate::effects::Effects;
+use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
-use crate::effects::{host, hub, signal, user_files, venv};
+use crate::effects::{Effects, host, hub, signal, user_files, venv};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::facts::{self, Facts, Gpu};
 use crate::plan::{
-    self, BuildOptions, BuildRequest, Flashinfer, ImageChoice, Plan, PullOptions, Recipe, ServeRequest, Step,
-    Target, Transport,
+    self, BuildOptions, BuildRequest, ImageChoice, Plan, PullOptions, ServeRequest, Step, Target,
 };
 use crate::profile::{
     Accelerator, Architecture, Catalog, Goal, Precision, Profile, Selection, Stack, UserFiles, Wanted,
 };
+use crate::render;
 use crate::report::Report;
 use crate::ui;
 use crate::units::Bytes;
@@ -122,7 +121,7 @@ impl Context {
     /// Prints a plan, or carries it out.
     pub(super) async fn print_or_finish(&self, plan: &Plan, print: bool) -> Result<()> {
         if print {
-            self.print(plan, plan::shell::render)
+            self.print(plan, render::shell::render)
         } else {
             self.finish(plan).await
         }
@@ -304,12 +303,8 @@ impl Context {
         weights: bool,
     ) -> Result<(ServeRequest, Facts, Vec<String>)> {
         let file = Self::facts_file(&args.plan)?;
-        let Selection {
-            profile,
-            stack,
-            origins,
-            note,
-        } = self.select(&args.profile, file.as_ref()).await?;
+        let mut selection = self.select(&args.profile, file.as_ref()).await?;
+        let note = selection.note.take();
         let facts = if let Some(facts) = file {
             facts
         } else {
@@ -321,20 +316,19 @@ impl Context {
                 ports: std::iter::once(args.port).chain(plan::mirror_ports()).collect(),
                 image: image_choice(&args.runtime),
             };
-            let mut facts = self.gather(&stack, Some(&profile), &ask).await;
+            let mut facts = self
+                .gather(&selection.stack, Some(&selection.profile), &ask)
+                .await;
             facts.servers = self.effects.claims(facts.docker.answers()).await;
             facts
         };
-        let (target, why) = Self::target(&args.runtime, &stack, &facts)?;
+        let (target, why) = Self::target(&args.runtime, &selection.stack, &facts)?;
         let request = ServeRequest {
-            profile,
-            stack,
-            origins,
-            target,
             name: args.name.clone(),
             port: args.port,
             image: image_choice(&args.runtime),
             extra_args: args.extra_args.clone(),
+            ..ServeRequest::new(selection, target)
         };
         Ok((request, facts, [note, why].into_iter().flatten().collect()))
     }
@@ -411,16 +405,8 @@ pub(super) const fn asked(args: &RuntimeArgs) -> Option<Target> {
 pub(super) fn image_choice(args: &RuntimeArgs) -> ImageChoice {
     ImageChoice {
         base: args.base_image.clone(),
-        recipe: match args.recipe {
-            cli::Recipe::Thin => Recipe::Thin,
-            cli::Recipe::Guide => Recipe::Guide,
-        },
-        flashinfer: args.flashinfer.map(|kernels| match kernels {
-            cli::Flashinfer::Base => Flashinfer::Base,
-            cli::Flashinfer::Prebuilt => Flashinfer::Prebuilt,
-            cli::Flashinfer::Aot => Flashinfer::Aot,
-            cli::Flashinfer::Jit => Flashinfer::Jit,
-        }),
+        recipe: args.recipe,
+        flashinfer: args.flashinfer,
     }
 }
 
@@ -489,11 +475,7 @@ pub(super) fn pull_options(args: &HubArgs) -> Result<PullOptions> {
     Ok(PullOptions {
         max_workers: usize::from(args.max_workers),
         limit_rate: limit_rate(args)?,
-        transport: match args.transport {
-            cli::Transport::Auto => Transport::Auto,
-            cli::Transport::Xet => Transport::Xet,
-            cli::Transport::Http => Transport::Http,
-        },
+        transport: args.transport,
         accept_license: args.accept_license,
     })
 }

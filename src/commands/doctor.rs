@@ -6,11 +6,11 @@ use serde::Serialize;
 
 use super::context::{Ask, Context, names_profile};
 use crate::cli::{DoctorArgs, Format, ProfileArgs};
+use crate::doctor::{self, Finding, Verdict};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::facts::Facts;
-use crate::plan::checks::{self, Finding, Verdict};
-use crate::plan::{ImageChoice, ServeRequest, Target};
+use crate::plan::ImageChoice;
 use crate::ui;
 
 /// The JSON form: `facts` is what `--facts` takes.
@@ -51,18 +51,7 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
     let facts = context
         .gather(&selection.stack, Some(&selection.profile), &ask)
         .await;
-    let mut findings = checks::findings(&selection.profile, &selection.stack, &facts, args.port);
-    let request = ServeRequest {
-        profile: selection.profile.clone(),
-        stack: selection.stack.clone(),
-        origins: selection.origins,
-        target: Target::Docker,
-        name: None,
-        port: args.port,
-        image: ImageChoice::default(),
-        extra_args: Vec::new(),
-    };
-    findings.extend(checks::memory_finding(&request, &facts));
+    let findings = doctor::findings(&selection, &facts, args.port);
     let failed: Vec<String> = findings
         .iter()
         .filter(|finding| finding.verdict == Verdict::Fail)

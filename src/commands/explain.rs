@@ -1,13 +1,13 @@
 //! `dsr1 explain`: what a name means.
 //!
-//! Not in this module: what is known of a name (`profile::explain`).
+//! Not in this module: what is known of a name (`sglang::explain`).
 
 use serde::Serialize;
 
 use super::context::Context;
 use crate::cli::ExplainArgs;
 use crate::error::Result;
-use crate::profile::{Explanation, explain};
+use crate::sglang::{Explanation, explain};
 use crate::ui;
 
 #[derive(Debug, Serialize)]

@@ -1,35 +1,29 @@
 //! `dsr1 export`: a server for another tool, on stdout or in a file.
 //!
-//! Not in this module: the forms (`plan::export`).
+//! Not in this module: the forms (`render::export`).
 
 use super::context::Context;
 use super::up;
-use crate::cli::{ExportArgs, Runtime, Tool};
+use crate::cli::{ExportArgs, Runtime};
 use crate::effects::user_files;
 use crate::error::Result;
-use crate::plan::{self, ExportFormat, ExportRequest};
+use crate::render::{self, ExportRequest};
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, mut args: ExportArgs) -> Result<()> {
-    let format = match args.tool {
-        Tool::Bash => ExportFormat::Bash,
-        Tool::Compose => ExportFormat::Compose,
-        Tool::Systemd => ExportFormat::Systemd,
-        Tool::Quadlet => ExportFormat::Quadlet,
-    };
     let runtime = &mut args.up.server.runtime.runtime;
-    if *runtime == Runtime::Auto && format.needs_container() {
+    if *runtime == Runtime::Auto && !args.tool.has_process() {
         *runtime = Runtime::Docker;
     }
     let (up, facts, notes) = up::request(context, &args.up).await?;
     let file = &args.up.server.profile.profile_file;
     let request = ExportRequest {
-        format,
+        form: args.tool,
         up,
         profile_file: file.as_ref().map(|path| path.display().to_string()),
         notes,
     };
-    let exported = plan::export(&request, &facts)?;
+    let exported = render::export(&request, &facts)?;
     let Some(path) = &args.output else {
         return context.print(&exported, |exported| exported.text.clone());
     };

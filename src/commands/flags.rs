@@ -1,6 +1,6 @@
 //! `dsr1 flags`: do the bundled tables still say what an installed SGLang says?
 //!
-//! Not in this module: the tables (`profile::flags`), asking an engine for its own (`effects::flag_tables`).
+//! Not in this module: the tables (`sglang::flags`), asking an engine for its own (`effects::flag_tables`).
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::cli::{Flags, FlagsArgs, SyncArgs};
 use crate::effects::FlagSource;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, BuildOptions, BuildRequest, Step, Target};
-use crate::profile::flags::{Parser, ParserDrift, Table, history};
+use crate::sglang::flags::{Parser, ParserDrift, Table, history};
 use crate::ui;
 
 #[derive(Debug, Serialize)]

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::context::Context;
 use crate::cli::{StackArgs, StackDiffArgs, Stacks, StacksArgs};
 use crate::error::Result;
-use crate::profile::flags::{Difference, Parser, history};
 use crate::profile::{Stack, StackChange, stack_differences};
+use crate::sglang::flags::{Difference, Parser, history};
 use crate::ui;
 
 #[derive(Debug, Serialize)]

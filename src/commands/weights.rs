@@ -11,7 +11,8 @@ use super::pull::absolute;
 use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 use crate::effects::hub::{self, Check};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, CodeFiles, PullRequest, PullSnapshot, Selection, Step, shell};
+use crate::plan::{self, CodeFiles, PullRequest, PullSnapshot, Selection, Step};
+use crate::quote::shell_word;
 use crate::report::{WeightsChecked, WeightsRepo, WrongFile, WrongState};
 use crate::ui;
 use crate::units::Bytes;
@@ -136,10 +137,10 @@ fn hint(step: &PullSnapshot, checked: &WeightsChecked, repair: bool) -> String {
     let PullSnapshot { repo, revision, .. } = step;
     let mut flags = String::new();
     if revision != "main" {
-        flags = format!(" --revision {}", shell::quote(revision));
+        flags = format!(" --revision {}", shell_word(revision));
     }
     if let Some(dir) = &step.local_dir {
-        flags = format!("{flags} --local-dir {}", shell::quote(dir));
+        flags = format!("{flags} --local-dir {}", shell_word(dir));
     }
     let is = |state| move |file: &WrongFile| file.state == state;
     if checked.wrong.iter().all(is(WrongState::Unknown)) {

@@ -1,6 +1,6 @@
 //! SGLang's own parsers, asked inside an image or a venv what they accept.
 //!
-//! Not in this module: comparing the answer (`profile::flags`).
+//! Not in this module: comparing the answer (`sglang::flags`).
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Effects, command};
 use crate::error::{At, Error, Kind, Result};
-use crate::profile::flags::{EXTRACTOR, Extract, Parser, TABLE_SCHEMA};
+use crate::sglang::flags::{EXTRACTOR, Extract, Parser, TABLE_SCHEMA};
 
 /// Time for importing SGLang: torch alone takes half a minute on a cold disk.
 const LIMIT: Duration = Duration::from_mins(5);

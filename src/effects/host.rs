@@ -1,6 +1,6 @@
 //! Facts about this host: operating system, memory, disk, ports, Python, GPUs. Read-only.
 //!
-//! Not in this module: judging the facts (`plan::checks`), Docker (`docker`).
+//! Not in this module: judging the facts (`doctor`), Docker (`docker`).
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};

@@ -5,13 +5,10 @@
 
 use serde::Serialize;
 
-use super::ImageChoice;
-use super::install::Target;
-use super::memory::{self, MemoryPlan};
-use super::serve::ServeRequest;
 use crate::facts::Facts;
-use crate::profile::lint::{Level, lint};
-use crate::profile::{Architecture, Count, Goal, Selection, render};
+use crate::profile::{Architecture, Count, Goal, Selection};
+use crate::sglang::memory::{self, MemoryPlan};
+use crate::sglang::{Launch, Level};
 
 /// Requests up to which latency comes first: the cookbook's "low latency" is 4 to 8.
 const FEW: u32 = 8;
@@ -98,13 +95,8 @@ fn weigh(selection: Selection, load: Load, facts: &Facts) -> Advice {
         fits = false;
         reasons.push(format!("stack {} needs driver {min} or newer", stack.name));
     }
-    let checks = lint(
-        &render(&profile.engine, stack.pins.sglang),
-        &profile,
-        &stack,
-        &origins,
-    );
-    if let Some(error) = checks.iter().find(|check| check.level == Level::Error) {
+    let launch = Launch::new(&profile, &stack, &origins, &[]);
+    if let Some(error) = launch.checks.iter().find(|check| check.level == Level::Error) {
         fits = false;
         reasons.push(format!("not on stack {}: {}", stack.name, error.text));
     }
@@ -153,19 +145,7 @@ fn weigh(selection: Selection, load: Load, facts: &Facts) -> Advice {
     }
     let name = profile.name.clone();
     let (gpus, stack_name) = (profile.gpus, stack.name.clone());
-    let memory = memory::memory(
-        &ServeRequest {
-            profile,
-            stack,
-            origins,
-            target: Target::Docker,
-            name: None,
-            port: 30_000,
-            image: ImageChoice::default(),
-            extra_args: Vec::new(),
-        },
-        facts,
-    );
+    let memory = memory::plan(&profile, &stack, &launch.settings, facts);
     let requests_fit = memory.as_ref().map(|plan| plan.requests_fit);
     if let Some(plan) = &memory {
         penalty += room(plan, load, &mut fits, &mut reasons);

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Plan, RunBenchmark, RunGsm8k, Server, Step, Threshold, serve::base_url};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
+use crate::plan::{Plan, RunBenchmark, RunGsm8k, Server, Step, Threshold, serve::base_url};
 use crate::profile::{Bench, Stack};
 
 /// What `dsr1 bench` was asked, against a server that runs.

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::choice::Choice;
+
 /// Where wheels of this host lie in a build context.
 pub const CONTEXT_WHEELS: &str = "wheels";
 /// The secret that is the site's CA bundle.
@@ -76,6 +78,19 @@ impl Recipe {
     }
 }
 
+impl Choice for Recipe {
+    fn table() -> Vec<(Self, &'static str, &'static str)> {
+        vec![
+            (Self::Thin, "thin", "The official image and a thin layer"),
+            (
+                Self::Guide,
+                "guide",
+                "The steps of NVIDIA's guide, from source; `dsr1 build --explain` says what is corrected",
+            ),
+        ]
+    }
+}
+
 /// Where FlashInfer's kernels come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flashinfer {
@@ -99,6 +114,17 @@ impl Flashinfer {
             Self::Aot => "aot",
             Self::Jit => "jit",
         }
+    }
+}
+
+impl Choice for Flashinfer {
+    fn table() -> Vec<(Self, &'static str, &'static str)> {
+        vec![
+            (Self::Base, "base", "The base image has them"),
+            (Self::Prebuilt, "prebuilt", "Compiled by its makers"),
+            (Self::Aot, "aot", "Compiled during the build"),
+            (Self::Jit, "jit", "Compiled at their first use"),
+        ]
     }
 }
 

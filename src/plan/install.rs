@@ -6,36 +6,17 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 
-use super::dockerfile::How;
-use super::{
-    Blocker, BuildImage, BuildSecret, Builder, CreateVenv, Flashinfer, ImageChoice, LABEL_BASE_DIGEST,
-    LABEL_INPUTS, LABEL_ROLE, LABEL_STACK, Plan, Recipe, SECRET_CA, SECRETS, SecretSource, Step, checks,
-    dockerfile,
-};
+use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
+use crate::plan::dockerfile::How;
+use crate::plan::request::Target;
+use crate::plan::{
+    BuildImage, BuildSecret, Builder, CreateVenv, Flashinfer, ImageChoice, LABEL_BASE_DIGEST, LABEL_INPUTS,
+    LABEL_ROLE, LABEL_STACK, Plan, Recipe, SECRET_CA, SECRETS, SecretSource, Step, dockerfile,
+};
 use crate::profile::{Accelerator, Requirement, Stack};
 use crate::units::{Bytes, hex};
-
-/// Which runtime a stack is installed for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// An image, for containers.
-    Docker,
-    /// A venv, for child processes.
-    Process,
-}
-
-impl Target {
-    /// The spelling on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Docker => "docker",
-            Self::Process => "process",
-        }
-    }
-}
 
 /// What `dsr1 build` was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,7 +161,7 @@ pub(super) fn blocker(request: &BuildRequest, facts: &Facts) -> Result<Option<Bl
             if facts.paths.ready_venvs.contains(&venv.dir) {
                 return Ok(None);
             }
-            checks::disk(
+            blockers::disk(
                 facts,
                 &facts.paths.cache,
                 stack.install_bytes,
@@ -239,7 +220,7 @@ pub fn step(request: &BuildRequest, facts: &Facts) -> Result<Step> {
 
 /// The venv of a stack. Its directory carries the inputs digest, so a changed pin is another venv.
 pub(super) fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
-    let python = checks::python(facts)?;
+    let python = blockers::python(facts)?;
     let requirements: Vec<String> = stack.install.packages().map(Requirement::line).collect();
     let inputs = digest(&[
         ("stack", &stack.name),
@@ -272,7 +253,7 @@ pub fn image_tag(request: &BuildRequest, facts: &Facts) -> Result<String> {
 /// The image of a stack. Its tag carries the inputs digest, so a changed pin is another image.
 pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<BuildImage> {
     let stack = &request.stack;
-    checks::platform(stack, facts)?;
+    blockers::platform(stack, facts)?;
     let options = &request.options;
     possible(request)?;
     let base = base(stack, &request.image, facts);

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::install::{self, BuildOptions, BuildRequest, Target, digest};
-use super::serve::{self, ServeRequest};
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, WeightFile};
+use crate::plan::install::{self, BuildOptions, BuildRequest, digest};
+use crate::plan::request::{ServeRequest, Target};
+use crate::plan::serve;
 use crate::units::counted;
 
 /// Version of the JSON form of [`Lock`].
@@ -103,7 +104,7 @@ pub struct LockDifference {
 /// # Errors
 /// [`Kind::Host`] when the base image's digest or the weights' commit is not known; [`Kind::Usage`] as `serve`.
 pub fn lock(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1: &str) -> Result<Lock> {
-    serve::checked(request)?;
+    let launch = request.accepted_launch()?;
     let ServeRequest { profile, stack, .. } = request;
     let texts: Vec<&String> = request.origins.files().iter().map(|(_, text)| text).collect();
     let profile_parts: Vec<(&str, &String)> = texts.iter().map(|text| ("file", *text)).collect();
@@ -120,13 +121,13 @@ pub fn lock(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1: &str)
             word.to_owned()
         }
     };
-    let argv = serve::arguments(&python, request, facts)
+    let argv = serve::arguments(&python, request, &launch, facts)
         .into_iter()
         .filter(|argument| argument.origin != "dsr1")
         .flat_map(|argument| argument.words)
         .map(|word| neutral(&word))
         .collect();
-    let env = serve::env(request, cache)
+    let env = serve::env(&launch, cache)
         .into_iter()
         .map(|(name, value)| (name, neutral(&value)))
         .collect();
@@ -188,7 +189,7 @@ fn engine(request: &ServeRequest, facts: &Facts) -> Result<LockedEngine> {
 
 fn weights(request: &ServeRequest, facts: &Facts) -> Result<Weights> {
     let model = &request.profile.model;
-    let Some(commit) = serve::commit(request, facts) else {
+    let Some(commit) = facts.resolved_commit(&model.repo, &model.revision) else {
         return Err(Error::new(
             Kind::Host,
             format!("{}@{} cannot be locked", model.repo, model.revision),
@@ -378,7 +379,6 @@ fn push(values: &mut String, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::ImageChoice;
     use crate::profile::Catalog;
 
     fn facts() -> Facts {
@@ -389,16 +389,7 @@ mod tests {
         let catalog = Catalog::load(None).unwrap();
         let found = catalog.resolve(profile, stack).unwrap();
         let text = catalog.stack_source(&found.stack.name).unwrap().to_owned();
-        let request = ServeRequest {
-            profile: found.profile,
-            stack: found.stack,
-            origins: found.origins,
-            target: Target::Docker,
-            name: None,
-            port: 30_000,
-            image: ImageChoice::default(),
-            extra_args: Vec::new(),
-        };
+        let request = ServeRequest::new(found, Target::Docker);
         lock(&request, &text, facts, "1.0.0")
     }
 

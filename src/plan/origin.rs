@@ -4,9 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::install::Target;
-use super::serve::{self, ServeRequest};
 use crate::facts::Facts;
+use crate::plan::request::{ServeRequest, Target};
+use crate::plan::serve;
 
 /// One argument or variable, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,7 @@ pub struct Origin {
 /// Every variable and argument of the engine that a request starts, in the order they are given.
 #[must_use]
 pub fn origins(request: &ServeRequest, facts: &Facts) -> Vec<Origin> {
-    let flags = serve::flags(request);
+    let launch = request.launch();
     let python = match request.target {
         Target::Docker => request.stack.image_python.clone(),
         Target::Process => "python3".to_owned(),
@@ -45,15 +45,16 @@ pub fn origins(request: &ServeRequest, facts: &Facts) -> Vec<Origin> {
             place: place.map(|place| place.to_string()),
         }
     };
-    let env = serve::env(request, serve::cache_root(request, facts));
+    let env = serve::env(&launch, serve::cache_root(request, facts));
     let variables = env.into_iter().map(|(name, value)| {
-        let origin = flags
+        let origin = launch
+            .flags
             .env
             .get(&name)
             .map_or("dsr1", |variable| variable.knob.as_str());
         of(vec![format!("{name}={value}")], true, origin)
     });
-    let arguments = serve::arguments(&python, request, facts)
+    let arguments = serve::arguments(&python, request, &launch, facts)
         .into_iter()
         .map(|argument| of(argument.words, false, &argument.origin));
     variables.chain(arguments).collect()

@@ -2,9 +2,10 @@
 //!
 //! Not in this module: which files of a repository (`selection`), any network.
 
-use super::{Blocker, CheckSnapshot, CodeFiles, Plan, PullSnapshot, Selection, Step, Transport, checks};
+use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, WeightFile};
+use crate::plan::{CheckSnapshot, CodeFiles, Plan, PullSnapshot, Selection, Step, Transport};
 use crate::rehearsal;
 
 /// The hub that is asked when no other is named.
@@ -91,9 +92,9 @@ pub(super) fn blocker(request: &PullRequest, facts: &Facts) -> Option<Blocker> {
     if request.local_dir.is_some() || !request.selection.is_all() {
         return None;
     }
-    let missing = facts.commit(&request.repo, &request.revision).is_none();
+    let missing = facts.cached_commit(&request.repo, &request.revision).is_none();
     let size = request.size_bytes.filter(|_| missing)?;
-    checks::disk(facts, &facts.paths.hub_cache, size, "the weights", "HF_HOME")
+    blockers::disk(facts, &facts.paths.hub_cache, size, "the weights", "HF_HOME")
 }
 
 pub(super) fn check(repo: &str, revision: &str, facts: &Facts) -> Step {

@@ -7,6 +7,7 @@
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
+use crate::choice::Choice;
 use crate::error::{Error, Kind, Result};
 use crate::facts::WeightFile;
 
@@ -21,6 +22,24 @@ pub enum Transport {
     Xet,
     /// HTTP ranges.
     Http,
+}
+
+impl Choice for Transport {
+    fn table() -> Vec<(Self, &'static str, &'static str)> {
+        vec![
+            (
+                Self::Auto,
+                "auto",
+                "Xet where the hub offers it; a file that stalls there goes on over HTTP",
+            ),
+            (Self::Xet, "xet", "Xet where the hub offers it, HTTP for the rest"),
+            (
+                Self::Http,
+                "http",
+                "HTTP ranges: least memory, and what a mirror or a proxy speaks",
+            ),
+        ]
+    }
 }
 
 impl Transport {

@@ -4,17 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use super::install::{self, BuildOptions, BuildRequest, Target};
-use super::memory;
-use super::{
-    AwaitReady, Blocker, ImageChoice, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON,
-    LABEL_ROLE, LABEL_STACK, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers,
-    checks, pull,
-};
+use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::profile::lint::{self, Check, Level};
-use crate::profile::{self, Accelerator, EngineFlags, Origins, Profile, Stack};
+use crate::plan::install::{self, BuildOptions, BuildRequest};
+use crate::plan::request::{ServeRequest, Target};
+use crate::plan::{
+    AwaitReady, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK,
+    Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, pull,
+};
+use crate::profile::Accelerator;
+use crate::sglang::{Launch, Level, memory};
 
 /// Where the hub cache root is mounted in a container. Not `/root/.cache/huggingface`: official images keep
 /// kernels there. The root, because snapshots are symlinks into it.
@@ -27,44 +27,25 @@ const STALL_S: u64 = 600;
 /// Seconds that a stop waits for running requests; SGLang polls every 5 s while it drains.
 const STOP_S: u32 = 30;
 
-/// What `dsr1 serve` was asked.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ServeRequest {
-    /// The profile.
-    pub profile: Profile,
-    /// Its stack.
-    pub stack: Stack,
-    /// Where the profile's settings were written.
-    pub origins: Origins,
-    /// What runs the engine.
-    pub target: Target,
-    /// Server name; the default is the profile's name.
-    pub name: Option<String>,
-    /// Port on 127.0.0.1.
-    pub port: u16,
-    /// What an image is made of.
-    pub image: ImageChoice,
-    /// Raw engine arguments, after ours.
-    pub extra_args: Vec<String>,
-}
-
 /// Plans the start of a server, up to verified answers.
 ///
 /// # Errors
 /// [`Kind::Usage`] for arguments that dsr1 owns or this version refuses; [`Kind::Host`] without a Python to plan with.
 pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
-    let checks = checked(request)?;
-    let mut plan = Plan::new("serve", steps(request, facts)?);
+    let launch = request.accepted_launch()?;
+    let mut plan = Plan::new("serve", steps(request, &launch, facts)?);
     plan.notes = notes(request, facts);
-    plan.checks = checks;
-    with_memory(&mut plan, request, facts);
+    add_findings(&mut plan, request, launch, facts);
     plan.blockers.extend(blockers(request, facts));
     Ok(plan)
 }
 
-/// Adds the memory plan with its checks. What a known GPU cannot hold stands in the way; a nominal one only warns.
-pub(super) fn with_memory(plan: &mut Plan, request: &ServeRequest, facts: &Facts) {
-    let Some(found) = memory::memory(request, facts) else {
+/// Adds the findings about the flags, and the memory plan with its own. Weights or a pool that a known GPU cannot
+/// hold are a blocker; on a nominal GPU they are a warning.
+pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Launch, facts: &Facts) {
+    let found = memory::plan(&request.profile, &request.stack, &launch.settings, facts);
+    plan.checks = launch.checks;
+    let Some(found) = found else {
         return;
     };
     for mut check in memory::check(&found, request.profile.bench.max_concurrency.get()) {
@@ -90,43 +71,13 @@ pub(super) fn with_memory(plan: &mut Plan, request: &ServeRequest, facts: &Facts
 pub(super) fn notes(request: &ServeRequest, facts: &Facts) -> Vec<String> {
     let mut notes = Vec::new();
     let model = &request.profile.model;
-    if commit(request, facts).is_none() {
+    if facts.resolved_commit(&model.repo, &model.revision).is_none() {
         notes.push(format!(
             "revision `{}` of {} is not resolved yet: the engine resolves it in the cache",
             model.revision, model.repo
         ));
     }
     notes
-}
-
-/// The profile's flags for its stack, with the raw ones behind them.
-pub(super) fn flags(request: &ServeRequest) -> EngineFlags {
-    let mut flags = profile::render(&request.profile.engine, request.stack.pins.sglang);
-    flags.raw(&request.extra_args, lint::COMMAND_LINE);
-    flags
-}
-
-/// What is to be said about the flags, when the engine would take them.
-///
-/// # Errors
-/// [`Kind::Usage`] when it would not.
-pub(super) fn checked(request: &ServeRequest) -> Result<Vec<Check>> {
-    let ServeRequest {
-        profile,
-        stack,
-        origins,
-        extra_args,
-        ..
-    } = request;
-    let version = stack.pins.sglang;
-    lint::check_owned(extra_args, version, "")?;
-    let place = origins
-        .place("engine.extra_args")
-        .map_or_else(String::new, |place| format!("{place}: "));
-    lint::check_owned(&profile.engine.extra_args, version, &place)?;
-    let checks = lint::lint(&flags(request), profile, stack, origins);
-    lint::refuse(&checks, &profile.name, stack)?;
-    Ok(checks)
 }
 
 /// What of this host the server cannot live with.
@@ -139,16 +90,16 @@ pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
         ..
     } = request;
     let checks = [
-        checks::remote_docker(facts).filter(|_| matches!(target, Target::Docker)),
-        checks::hardware(profile, stack, facts),
-        checks::memory_blocker(stack, facts),
-        checks::server(facts, &server_name(request), *port),
-        checks::port(facts, *port),
+        blockers::remote_docker(facts).filter(|_| matches!(target, Target::Docker)),
+        blockers::hardware(profile, stack, facts),
+        blockers::memory_blocker(stack, facts),
+        blockers::server(facts, &server_name(request), *port),
+        blockers::port(facts, *port),
     ];
     checks.into_iter().flatten().collect()
 }
 
-pub(super) fn steps(request: &ServeRequest, facts: &Facts) -> Result<Vec<Step>> {
+pub(super) fn steps(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<Vec<Step>> {
     let ServeRequest {
         profile,
         stack,
@@ -159,8 +110,8 @@ pub(super) fn steps(request: &ServeRequest, facts: &Facts) -> Result<Vec<Step>> 
     } = request;
     check_server_name(name.as_deref())?;
     let start = match target {
-        Target::Docker => Step::StartContainer(container(request, facts)?),
-        Target::Process => Step::StartProcess(process(request, facts)?),
+        Target::Docker => Step::StartContainer(container(request, launch, facts)?),
+        Target::Process => Step::StartProcess(process(request, launch, facts)?),
     };
     Ok(vec![
         pull::check(&profile.model.repo, &profile.model.revision, facts),
@@ -210,16 +161,6 @@ fn log_path(name: &str, facts: &Facts) -> String {
     format!("{}/servers/{name}.log", facts.paths.state)
 }
 
-pub(super) fn commit<'a>(request: &'a ServeRequest, facts: &'a Facts) -> Option<&'a str> {
-    let model = &request.profile.model;
-    let pinned = model.revision.len() == 40 && model.revision.chars().all(|c| c.is_ascii_hexdigit());
-    if pinned {
-        Some(&model.revision)
-    } else {
-        facts.commit(&model.repo, &model.revision)
-    }
-}
-
 /// The model path that the engine gets: the local snapshot when its commit is known, else the repository id,
 /// which the engine resolves in the same cache (it is offline).
 pub(super) fn model_path(request: &ServeRequest, facts: &Facts) -> String {
@@ -228,10 +169,12 @@ pub(super) fn model_path(request: &ServeRequest, facts: &Facts) -> String {
         Target::Process => &facts.paths.hub_cache,
     };
     let repo = &request.profile.model.repo;
-    commit(request, facts).map_or_else(
-        || repo.clone(),
-        |commit| format!("{root}/{}/snapshots/{commit}", pull::repo_folder(repo)),
-    )
+    facts
+        .resolved_commit(repo, &request.profile.model.revision)
+        .map_or_else(
+            || repo.clone(),
+            |commit| format!("{root}/{}/snapshots/{commit}", pull::repo_folder(repo)),
+        )
 }
 
 /// One part of the engine's command line, and who decided it.
@@ -255,7 +198,7 @@ impl Argument {
 /// What the engine's parser is given: the command without what starts it.
 #[must_use]
 pub fn parsed_words(request: &ServeRequest, facts: &Facts) -> Vec<String> {
-    let arguments = arguments("python3", request, facts);
+    let arguments = arguments("python3", request, &request.launch(), facts);
     arguments
         .into_iter()
         .skip(1)
@@ -265,7 +208,7 @@ pub fn parsed_words(request: &ServeRequest, facts: &Facts) -> Vec<String> {
 
 /// The engine's whole command, part by part: `python`, or the program beside it, first.
 #[must_use]
-pub fn arguments(python: &str, request: &ServeRequest, facts: &Facts) -> Vec<Argument> {
+pub fn arguments(python: &str, request: &ServeRequest, launch: &Launch, facts: &Facts) -> Vec<Argument> {
     let model = model_path(request, facts);
     let port = request.port.to_string();
     let mut arguments = vec![
@@ -283,23 +226,23 @@ pub fn arguments(python: &str, request: &ServeRequest, facts: &Facts) -> Vec<Arg
     }
     arguments.push(Argument::new(&["--host", "127.0.0.1"], "dsr1"));
     arguments.push(Argument::new(&["--port", &port], "dsr1"));
-    arguments.extend(flags(request).args.into_iter().map(|flag| Argument {
-        words: flag.words,
-        origin: flag.knob,
+    arguments.extend(launch.flags.args.iter().map(|flag| Argument {
+        words: flag.words.clone(),
+        origin: flag.knob.clone(),
     }));
     arguments
 }
 
-fn argv(python: &str, request: &ServeRequest, facts: &Facts) -> Vec<String> {
-    arguments(python, request, facts)
+fn argv(python: &str, request: &ServeRequest, launch: &Launch, facts: &Facts) -> Vec<String> {
+    arguments(python, request, launch, facts)
         .into_iter()
         .flat_map(|argument| argument.words)
         .collect()
 }
 
 /// Environment of the engine: the dialect's, and what its clients get too.
-pub(super) fn env(request: &ServeRequest, hub_cache: &str) -> BTreeMap<String, String> {
-    let mut env = flags(request).environment();
+pub(super) fn env(launch: &Launch, hub_cache: &str) -> BTreeMap<String, String> {
+    let mut env = launch.flags.environment();
     env.extend(offline_env(hub_cache));
     env
 }
@@ -342,7 +285,7 @@ fn labels(python: &str, request: &ServeRequest, facts: &Facts) -> BTreeMap<Strin
     .into()
 }
 
-fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
+fn container(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<StartContainer> {
     let ServeRequest { stack, image, .. } = request;
     let built = install::build_image(
         &BuildRequest {
@@ -374,8 +317,8 @@ fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
     Ok(StartContainer {
         name: server_name(request),
         image: built.tag,
-        argv: argv(&stack.image_python, request, facts),
-        env: env(request, MODELS),
+        argv: argv(&stack.image_python, request, launch, facts),
+        env: env(launch, MODELS),
         labels: labels(&stack.image_python, request, facts),
         network: stack.network.name().to_owned(),
         gpus,
@@ -410,13 +353,13 @@ fn container(request: &ServeRequest, facts: &Facts) -> Result<StartContainer> {
     })
 }
 
-fn process(request: &ServeRequest, facts: &Facts) -> Result<StartProcess> {
+fn process(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<StartProcess> {
     let venv = install::create_venv(&request.stack, facts)?;
     let name = server_name(request);
     let python = format!("{}/bin/python3", venv.dir);
     Ok(StartProcess {
-        argv: argv(&python, request, facts),
-        env: env(request, &facts.paths.hub_cache),
+        argv: argv(&python, request, launch, facts),
+        env: env(launch, &facts.paths.hub_cache),
         labels: labels(&python, request, facts),
         log: log_path(&name, facts),
         workdir: facts.paths.state.clone(),

@@ -2,15 +2,16 @@
 //!
 //! Not in this module: the steps themselves, which each sort of plan makes.
 
-use super::eval::{self, BenchRequest};
-use super::install::{self, BuildOptions, BuildRequest, Target};
-use super::pull::{self, PullOptions, PullRequest};
-use super::serve::{self, ServeRequest};
-use super::{CodeFiles, Plan, Selection, ServeMirror, Step, StopServer, WriteModel};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
+use crate::plan::eval::{self, BenchRequest};
+use crate::plan::install::{self, BuildOptions, BuildRequest};
+use crate::plan::pull::{self, PullOptions, PullRequest};
+use crate::plan::request::{ServeRequest, Target};
+use crate::plan::{CodeFiles, Plan, Selection, ServeMirror, Step, StopServer, WriteModel, serve};
 use crate::profile::Goal;
 use crate::rehearsal;
+use crate::sglang::Launch;
 use crate::units::Bytes;
 
 /// First port tried for the rehearsal's own hub.
@@ -37,7 +38,7 @@ pub struct UpRequest {
 /// [`Kind::Usage`] for arguments that dsr1 owns; [`Kind::Host`] without Python or a free port to plan with.
 pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     let ServeRequest { profile, stack, .. } = &request.serve;
-    let checks = serve::checked(&request.serve)?;
+    let launch = request.serve.accepted_launch()?;
     let mut steps = vec![install::step(&build_request(&request.serve), facts)?];
     let rehearsing = profile.goal == Goal::Rehearsal;
     let endpoint = if rehearsing {
@@ -68,8 +69,11 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
         locked: None,
     };
     steps.push(pull::step(&pull, facts)?);
-    steps.extend(serve::steps(&request.serve, facts)?);
-    steps.push(eval::bench_step(&bench_request(&request.serve, facts)?, facts));
+    steps.extend(serve::steps(&request.serve, &launch, facts)?);
+    steps.push(eval::bench_step(
+        &bench_request(&request.serve, &launch, facts)?,
+        facts,
+    ));
     if !request.keep {
         steps.push(Step::StopServer(StopServer {
             server: serve::server(&request.serve, facts),
@@ -78,8 +82,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     }
     let mut plan = Plan::new("up", steps);
     plan.notes = serve::notes(&request.serve, facts);
-    plan.checks = checks;
-    serve::with_memory(&mut plan, &request.serve, facts);
+    serve::add_findings(&mut plan, &request.serve, launch, facts);
     plan.blockers.extend(serve::blockers(&request.serve, facts));
     plan.blockers
         .extend(install::blocker(&build_request(&request.serve), facts)?);
@@ -96,7 +99,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     Ok(plan)
 }
 
-fn bench_request(request: &ServeRequest, facts: &Facts) -> Result<BenchRequest> {
+fn bench_request(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<BenchRequest> {
     let python = match request.target {
         Target::Docker => request.stack.image_python.clone(),
         Target::Process => format!("{}/bin/python3", install::create_venv(&request.stack, facts)?.dir),
@@ -107,7 +110,7 @@ fn bench_request(request: &ServeRequest, facts: &Facts) -> Result<BenchRequest> 
         stack: request.stack.clone(),
         port: request.port,
         model: serve::model_path(request, facts),
-        env: serve::env(request, serve::cache_root(request, facts)),
+        env: serve::env(launch, serve::cache_root(request, facts)),
         bench: request.profile.bench.clone(),
     })
 }

@@ -4,11 +4,12 @@
 
 use std::sync::OnceLock;
 
-use super::origin::{Origins, Place};
-use super::schema::{Goal, Precision, Profile};
-use super::stack::{Architecture, Stack};
-use super::yaml::{self, Document, Source};
 use crate::error::{Error, Kind, Result};
+use crate::profile::origin::{Origins, Place};
+use crate::profile::schema::{Goal, Precision, Profile};
+use crate::profile::spelling;
+use crate::profile::stack::{Architecture, Stack};
+use crate::profile::yaml::{self, Document, Source};
 
 /// Embeds files: the path is the name.
 macro_rules! embedded {
@@ -220,7 +221,7 @@ impl Catalog {
             }
         }
         for path in stack.install.files.keys() {
-            if !super::is_plain_path(path) {
+            if !crate::profile::is_plain_path(path) {
                 let line = yaml::line_of(source.text, &["install", "files"]).unwrap_or(1);
                 return Err(Error::new(
                     Kind::Usage,
@@ -551,7 +552,7 @@ fn choose(goal: &str, mut fitting: Vec<Profile>, wanted: &Wanted) -> Result<(Str
 
 fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
     let error = Error::new(Kind::Usage, format!("unknown {what} `{}`", name.escape_debug()));
-    if let Some(nearest) = yaml::nearest(name, known.clone()) {
+    if let Some(nearest) = spelling::nearest(name, known.clone()) {
         error.hint(format!("did you mean `{nearest}`?"))
     } else {
         let mut names: Vec<&str> = known.collect();

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::catalog::Selection;
-use super::stack::Stack;
+use crate::profile::catalog::Selection;
+use crate::profile::stack::Stack;
 
 /// One setting that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -4,36 +4,27 @@
 //! Not in this module: reading files (`effects::host`), deciding what to do with them (`plan`).
 
 mod catalog;
-mod dialect;
 mod diff;
-mod explain;
-pub mod flags;
 mod knob;
-pub mod lint;
-mod migrate;
 mod origin;
 mod requirement;
 mod schema;
+pub(crate) mod spelling;
 mod stack;
 mod template;
 mod version;
-mod words;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use catalog::{Catalog, Selection, UserFile, UserFiles, Wanted};
-pub use dialect::{EngineFlags, Flag, Variable, render};
 pub use diff::{Change, StackChange, differences, stack_differences};
-pub use explain::{Explanation, Subject, Use, explain};
 pub use knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
-pub use migrate::{Migration, migrate};
 pub use origin::{Origins, Place};
 pub use requirement::Requirement;
 pub use schema::{Bench, Device, EngineSettings, Goal, Model, Precision, Profile, Speculative, Verify};
 pub use stack::{
-    Accelerator, Architecture, FlashinferPackages, Harness, Install, Launch, Network, Pins, Prebuilt,
+    Accelerator, Architecture, EntryPoint, FlashinferPackages, Harness, Install, Network, Pins, Prebuilt,
     Repository, SourceBuild, Stack, is_plain_path,
 };
 pub use template::template;
 pub use version::Version;
-pub use words::{Word, Words, words};
 pub use yaml::{MAX_BYTES, to_text};

@@ -2,7 +2,7 @@
 //!
 //! Not in this module: merging the files (`catalog`).
 
-use super::yaml;
+use crate::profile::yaml;
 
 /// The files a profile was merged from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

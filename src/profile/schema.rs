@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
-use super::stack::Architecture;
+use crate::profile::knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
+use crate::profile::stack::Architecture;
 
 /// A named way to serve one model: neutral knobs, rendered through the stack's engine version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

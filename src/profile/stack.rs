@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::requirement::Requirement;
-use super::version::Version;
+use crate::profile::requirement::Requirement;
+use crate::profile::version::Version;
 
 /// A pinned engine stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ pub struct Stack {
     /// Python inside the image that runs the engine.
     pub image_python: String,
     /// How the server is started.
-    pub launch: Launch,
+    pub launch: EntryPoint,
     /// Python arguments that start the benchmark client.
     pub bench: Vec<String>,
     /// Python arguments that start the GSM8K evaluation.
@@ -85,7 +85,7 @@ pub struct Pins {
 /// How SGLang is spelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Launch {
+pub enum EntryPoint {
     /// By Python.
     Python {
         /// Its arguments: `-m sglang.launch_server`.
@@ -98,7 +98,7 @@ pub enum Launch {
     },
 }
 
-impl Launch {
+impl EntryPoint {
     /// The beginning of the command line, for the Python at `python`.
     #[must_use]
     pub fn command(&self, python: &str) -> Vec<String> {

@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::catalog::Selection;
 use crate::error::{Error, Kind, Result};
+use crate::profile::catalog::Selection;
 
 /// The text of a new profile called `name` that extends `base`.
 ///

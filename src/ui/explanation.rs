@@ -1,10 +1,10 @@
 //! What an option, a variable or a setting means.
 //!
-//! Not in this module: what is known of it (`profile::explain`).
+//! Not in this module: what is known of it (`sglang::explain`).
 
 use super::table::{aligned, row};
-use crate::profile::flags::{Kind, Lifetime, OptionSpec};
-use crate::profile::{Explanation, Subject};
+use crate::sglang::flags::{Kind, Lifetime, OptionSpec};
+use crate::sglang::{Explanation, Subject};
 
 /// One block per thing that goes by the name.
 #[must_use]

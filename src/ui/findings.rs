@@ -1,12 +1,12 @@
 //! What `doctor` found.
 //!
-//! Not in this module: the rules (`plan::checks`).
+//! Not in this module: the rules (`doctor`).
 
 use std::fmt::Write;
 
 use super::table::{pad, width};
 use super::{safe, table};
-use crate::plan::checks::{Finding, Verdict};
+use crate::doctor::{Finding, Verdict};
 
 /// A word, an id and a text per finding, the fix below; then how many came out how.
 #[must_use]

@@ -3,8 +3,7 @@
 //! Not in this module: the formulas (`plan`).
 
 use super::table::{aligned, row};
-use crate::plan::MemoryPlan;
-use crate::plan::memory::gib;
+use crate::sglang::memory::{MemoryPlan, gib};
 
 /// A block of a few lines: the GPU, the weights, the pool, the window, what fits.
 #[must_use]

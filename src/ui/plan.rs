@@ -1,11 +1,12 @@
 //! A plan for people: what would run, and who decided it.
 //!
-//! Not in this module: the script (`plan::shell`).
+//! Not in this module: the script (`render::shell`).
 
 use super::profiles::check_rows;
 use super::safe;
 use super::table::{aligned, row};
-use crate::plan::{Blocker, Mount, Origin, Plan, ServeRequest, StartContainer, StartProcess, Step};
+use crate::doctor::Blocker;
+use crate::plan::{Mount, Origin, Plan, ServeRequest, StartContainer, StartProcess, Step};
 use crate::units::Bytes;
 
 /// The plan of `request`; `with_origin` adds who decided each argument and variable.

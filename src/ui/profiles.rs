@@ -1,10 +1,10 @@
 //! What can be served, and what a profile becomes.
 //!
-//! Not in this module: the rules that a profile breaks (`profile::lint`).
+//! Not in this module: the rules that a profile breaks (`sglang::rules`).
 
 use super::table::{aligned, row};
-use crate::profile::lint::{Check, Level};
-use crate::profile::{Change, EngineFlags, Profile, Stack};
+use crate::profile::{Change, Profile, Stack};
+use crate::sglang::{Check, EngineFlags, Level};
 use crate::units::Bytes;
 
 /// One line per profile.
@@ -200,8 +200,8 @@ impl Once {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::lint::lint;
-    use crate::profile::{Catalog, render};
+    use crate::profile::Catalog;
+    use crate::sglang::Launch;
 
     #[test]
     fn the_list_is_a_table() {
@@ -214,8 +214,7 @@ mod tests {
             .unwrap()
             .resolve("fp8-low-latency", None)
             .unwrap();
-        let flags = render(&found.profile.engine, found.stack.pins.sglang);
-        let checks = lint(&flags, &found.profile, &found.stack, &found.origins);
+        let Launch { flags, checks, .. } = Launch::new(&found.profile, &found.stack, &found.origins, &[]);
         insta::assert_snapshot!(profile(&found.profile, &found.stack, &flags, &checks));
     }
 }

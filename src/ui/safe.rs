@@ -1,6 +1,6 @@
 //! Text from elsewhere, made safe to show: a log line must not move the cursor, recolour or rewrite anything.
 //!
-//! Not in this module: quoting for a shell (`plan::shell`).
+//! Not in this module: quoting for a shell (`render::shell`).
 
 use std::borrow::Cow;
 use std::fmt::Write;

@@ -4,8 +4,8 @@
 
 use super::safe;
 use super::table::{aligned, row};
-use crate::profile::flags::{Difference, Parser, ParserDrift};
 use crate::profile::{Accelerator, Stack, StackChange};
+use crate::sglang::flags::{Difference, Parser, ParserDrift};
 use crate::units::Bytes;
 
 /// One line per stack.

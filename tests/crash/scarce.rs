@@ -6,10 +6,9 @@ use super::{
     Counts, FOLDER, LOST, Model, REPO, assert_right_or_loud, copied, kill, names, parts, pull, run, spawn,
     states, under, wait_for_part, wait_until,
 };
-use crate::support::Home;
-use crate::support::Run;
 use crate::support::disk::Mounted;
 use crate::support::hub::Fault;
+use crate::support::{Home, Run};
 
 /// F9: a disk that is too small is known before the first byte.
 #[test]

@@ -9,7 +9,7 @@ use crate::effects::FlagSource;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::plan::{self, BuildRequest, ServeRequest};
-use crate::profile::{Catalog, Selection};
+use crate::profile::Catalog;
 use crate::report::{Outcome, ProfileVerified, ProfilesVerified, Report};
 use crate::ui;
 
@@ -114,21 +114,10 @@ fn requests(catalog: &Catalog, request: &BuildRequest) -> Result<Vec<ServeReques
         if profile.stack != *name && !profile.on.contains_key(name) {
             continue;
         }
-        let Selection {
-            profile,
-            stack,
-            origins,
-            ..
-        } = catalog.resolve(&profile.name, Some(name))?;
+        let selection = catalog.resolve(&profile.name, Some(name))?;
         found.push(ServeRequest {
-            profile,
-            stack,
-            origins,
-            target: request.target,
-            name: None,
-            port: 30_000,
             image: request.image.clone(),
-            extra_args: Vec::new(),
+            ..ServeRequest::new(selection, request.target)
         });
     }
     Ok(found)

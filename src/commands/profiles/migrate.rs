@@ -1,14 +1,14 @@
 //! `dsr1 profiles migrate`: a profile file as another stack wants it.
 //!
-//! Not in this module: the rewriting (`profile::migrate`).
+//! Not in this module: the rewriting (`sglang::migrate`).
 
 use serde::Serialize;
 
 use crate::cli::MigrateArgs;
 use crate::commands::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::profile::lint::{Check, Level, lint};
-use crate::profile::{Catalog, Migration, UserFile, UserFiles, migrate, render};
+use crate::profile::{Catalog, UserFile, UserFiles};
+use crate::sglang::{Check, Launch, Level, Migration, migrate};
 
 #[derive(Debug, Serialize)]
 struct Migrated<'a> {
@@ -33,9 +33,9 @@ pub(super) fn run(context: &Context, args: &MigrateArgs) -> Result<()> {
         text: migration.text.clone(),
     });
     let again = Catalog::with(&files)?.resolve(&name, Some(&stack.name))?;
-    let flags = render(&again.profile.engine, stack.pins.sglang);
-    let checks = lint(&flags, &again.profile, &stack, &again.origins);
-    let left: Vec<Check> = checks
+    let launch = Launch::new(&again.profile, &stack, &again.origins, &[]);
+    let left: Vec<Check> = launch
+        .checks
         .into_iter()
         .filter(|check| check.level == Level::Error)
         .collect();

@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::cli::{ProfileArgs, ShowArgs};
 use crate::commands::context::{Context, profile_name, wanted};
 use crate::error::Result;
-use crate::profile::lint::{Check, lint};
-use crate::profile::{Profile, Selection, Stack, render};
+use crate::profile::{Profile, Selection, Stack};
+use crate::sglang::{Check, Launch};
 use crate::ui;
 
 #[derive(Debug, Serialize)]
@@ -42,8 +42,7 @@ pub(super) fn run(context: &Context, args: &ShowArgs) -> Result<()> {
     if args.yaml {
         return ui::print(catalog.source(&profile.name).unwrap_or_default());
     }
-    let flags = render(&profile.engine, stack.pins.sglang);
-    let checks = lint(&flags, profile, stack, origins);
+    let Launch { flags, checks, .. } = Launch::new(profile, stack, origins, &[]);
     let shown = Shown {
         schema: "dsr1.profile/1",
         profile,

@@ -1,6 +1,6 @@
 //! `dsr1 profiles validate`: is a profile right, on its stack and on the others?
 //!
-//! Not in this module: the rules (`profile::lint`).
+//! Not in this module: the rules (`sglang::rules`).
 
 use std::path::PathBuf;
 
@@ -9,8 +9,9 @@ use serde::Serialize;
 use crate::cli::ValidateArgs;
 use crate::commands::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::profile::lint::{Check, Level, check_owned, lint};
-use crate::profile::{Accelerator, render};
+use crate::profile::Accelerator;
+use crate::sglang::rules::check_owned;
+use crate::sglang::{Check, Launch, Level};
 use crate::ui;
 
 #[derive(Debug, Serialize)]
@@ -52,11 +53,10 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
             .place("engine.extra_args")
             .map_or_else(String::new, |place| format!("{place}: "));
         check_owned(&found.profile.engine.extra_args, stack.pins.sglang, &place)?;
-        let flags = render(&found.profile.engine, stack.pins.sglang);
         stacks.push(OnStack {
             stack: stack.name.clone(),
             own: is_own,
-            checks: lint(&flags, &found.profile, &found.stack, &found.origins),
+            checks: Launch::new(&found.profile, &found.stack, &found.origins, &[]).checks,
         });
     }
     stacks.sort_by_key(|on| !on.own);

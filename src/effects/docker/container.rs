@@ -58,7 +58,7 @@ pub struct ContainerSummary {
 
 impl Docker {
     /// Creates a container and does not start it; returns its id. The twin of the `docker run` in
-    /// `plan::shell`, option by option.
+    /// `render::shell`, option by option.
     ///
     /// # Errors
     /// [`Kind::Docker`] or [`Kind::Host`] with what the daemon said.

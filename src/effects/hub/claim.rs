@@ -12,7 +12,8 @@ use super::cache::RepoCache;
 use super::listing::is_commit;
 use crate::effects::files;
 use crate::error::{At, Error, Kind, Result};
-use crate::plan::{PullSnapshot, is_repo, shell};
+use crate::plan::{PullSnapshot, is_repo};
+use crate::quote::shell_word;
 
 /// Version of the file.
 const SCHEMA: &str = "dsr1.directory/1";
@@ -131,7 +132,7 @@ pub fn described_directory(dir: &Path) -> Result<(String, String)> {
     let again = format!(
         "dsr1 pull {} --local-dir {} goes on with it",
         claim.repo,
-        shell::quote(&dir.to_string_lossy())
+        shell_word(&dir.to_string_lossy())
     );
     let commit = claim.commit.ok_or_else(|| {
         Error::new(

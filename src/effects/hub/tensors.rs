@@ -1,7 +1,7 @@
 //! What a pulled model's files say of its shape and sizes: config.json and the headers of its safetensors.
 //!
 //! Files are hostile until parsed: a header's length, offsets and names are checked before they count.
-//! Not in this module: what lies on which GPU (`plan::memory`).
+//! Not in this module: what lies on which GPU (`sglang::memory`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -15,7 +15,7 @@ use super::manifest::INDEX;
 use crate::effects::files;
 use crate::error::{At, Error, Kind, Result};
 use crate::facts::{ModelFacts, WeightSizes};
-use crate::plan::memory::classify;
+use crate::sglang::memory::classify;
 
 /// Largest accepted header; that of a shard of DeepSeek-R1 has some 100 KB. The format's own limit.
 const MAX_HEADER: u64 = 100_000_000;

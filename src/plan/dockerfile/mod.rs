@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tera::{Context, Tera};
-
 use words::{check, file_name, label, packages, url, wrong};
 pub(super) use words::{image_name, tag_name};
 

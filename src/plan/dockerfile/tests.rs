@@ -2,7 +2,7 @@
 //!
 //! Not in this module: building it, which tests with a real daemon do.
 
-use super::*;
+use crate::plan::dockerfile::*;
 use crate::profile::Catalog;
 
 fn stack(name: &str) -> Stack {
@@ -233,7 +233,7 @@ fn a_step_that_is_refreshed_is_another_and_those_before_it_are_not() {
             refresh: Some((&step, "1")),
             ..How::default()
         };
-        let text = super::render(&stack("guide"), "base", &choice, &how, &labels())
+        let text = crate::plan::dockerfile::render(&stack("guide"), "base", &choice, &how, &labels())
             .unwrap()
             .dockerfile;
         assert!(text.contains("ARG DSR1_REFRESH=1"), "{step}");

@@ -4,7 +4,7 @@
 
 /// The line, from 1, on which the key at `path` stands, in block style. Of a path that goes into flow style (`{}`),
 /// a list or a scalar, the line of the deepest key above it. `None` when not even its first key is there.
-pub(in super::super) fn line_of(text: &str, path: &[&str]) -> Option<usize> {
+pub(crate) fn line_of(text: &str, path: &[&str]) -> Option<usize> {
     let mut found = None;
     let mut wanted = path.iter();
     let mut key = wanted.next()?;
@@ -44,7 +44,7 @@ fn has_key(content: &str, key: &str) -> bool {
 }
 
 /// What the comment at the end of a line says: the source of its value.
-pub(in super::super) fn comment_of(text: &str, line: usize) -> Option<&str> {
+pub(crate) fn comment_of(text: &str, line: usize) -> Option<&str> {
     let content = text.lines().nth(line.checked_sub(1)?)?;
     let (_, comment) = content.split_once(" #")?;
     Some(comment.trim())

@@ -9,10 +9,11 @@ mod write;
 
 use serde::de::DeserializeOwned;
 
-pub(super) use lines::{comment_of, line_of};
+pub(crate) use lines::{comment_of, line_of};
 pub use write::to_text;
 
 use crate::error::{Error, Kind, Result};
+use crate::profile::spelling;
 
 /// Largest accepted document. Ours have a few KB; a hostile one of this size is refused in some 30 ms, one of 1 MiB
 /// takes 200.
@@ -148,7 +149,7 @@ impl Document {
 ///
 /// # Errors
 /// As [`Document::read`] and [`Document::into_type`].
-pub(super) fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> {
     let source = Source { origin, text };
     Document::read(source)?.into_type(&[source])
 }
@@ -233,16 +234,7 @@ fn nearest_key(message: &str) -> Option<String> {
         .or_else(|| message.split_once("unknown variant `"))?;
     let mut quoted = rest.split('`');
     let wrong = quoted.next()?;
-    nearest(wrong, quoted.skip(1).step_by(2)).map(str::to_owned)
-}
-
-/// The candidate nearest to `word`, when it is near enough to be a typo of it.
-pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 3)
-        .min()
-        .map(|(_, candidate)| candidate)
+    spelling::nearest(wrong, quoted.skip(1).step_by(2)).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Values to YAML text.
 //!
-//! Not in this module: what is written (`plan::export`).
+//! Not in this module: what is written (`render::export`).
 
 use std::fmt::Write;
 

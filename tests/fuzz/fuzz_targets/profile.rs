@@ -6,9 +6,10 @@ use std::sync::OnceLock;
 
 use dsr1::error::Kind;
 use dsr1::facts::Facts;
-use dsr1::plan::{self, ExportFormat, ExportRequest, ServeRequest, Target, UpRequest};
-use dsr1::profile::lint::lint;
-use dsr1::profile::{Catalog, Wanted, migrate, render};
+use dsr1::plan::{self, ServeRequest, Target, UpRequest};
+use dsr1::render::{self, ExportRequest};
+use dsr1::profile::{Catalog, Wanted};
+use dsr1::sglang::{migrate, Launch};
 use libfuzzer_sys::fuzz_target;
 
 fn facts() -> &'static Facts {
@@ -50,35 +51,26 @@ fuzz_target!(|text: &str| {
         Err(error) => return refused(&error),
     };
     assert_eq!(selection.profile.name, name);
-    let flags = render(&selection.profile.engine, selection.stack.pins.sglang);
-    for check in lint(&flags, &selection.profile, &selection.stack, &selection.origins) {
+    let launch = Launch::new(&selection.profile, &selection.stack, &selection.origins, &[]);
+    for check in launch.checks {
         assert!(!check.to_string().contains('\n'), "{check}");
     }
-    let serve = ServeRequest {
-        profile: selection.profile,
-        stack: selection.stack,
-        origins: selection.origins,
-        target: Target::Docker,
-        name: None,
-        port: 30_000,
-        image: plan::ImageChoice::default(),
-        extra_args: Vec::new(),
-    };
+    let serve = ServeRequest::new(selection, Target::Docker);
     let up = UpRequest {
         serve,
         endpoint: plan::PUBLIC_HUB.to_owned(),
         pull: plan::PullOptions::default(),
         keep: true,
     };
-    for format in ExportFormat::ALL {
+    for format in render::FORMS {
         let request = ExportRequest {
-            format,
+            form: format,
             up: up.clone(),
             profile_file: Some("fuzz.yaml".to_owned()),
             notes: Vec::new(),
         };
-        match plan::export(&request, facts()) {
-            Ok(exported) if format != ExportFormat::Bash => {
+        match render::export(&request, facts()) {
+            Ok(exported) if format != "bash" => {
                 assert!(
                     !exported.text.contains(|c: char| c.is_control() && c != '\n'),
                     "{:?}",

@@ -9,10 +9,8 @@ use std::collections::BTreeMap;
 
 use dsr1::error::Kind;
 use dsr1::facts::Facts;
-use dsr1::plan::{
-    self, BuildOptions, BuildRequest, ExportFormat, ImageChoice, Mount, StartContainer, StartProcess, Step,
-    Target, Ulimit,
-};
+use dsr1::plan::{self, BuildOptions, BuildRequest, ImageChoice, Mount, StartContainer, StartProcess, Step, Target, Ulimit};
+use dsr1::render::{self, Form};
 use dsr1::profile::{Catalog, Requirement, Stack};
 use libfuzzer_sys::fuzz_target;
 
@@ -84,19 +82,19 @@ fn container(mut strings: impl Iterator<Item = String>) {
             _ => step.argv.push(value),
         }
     }
-    let script = plan::container(ExportFormat::Bash, &step, &[]).expect("bash carries everything");
+    let script = render::container(render::BASH, &step, &[]).expect("bash carries everything");
     let (_, command) = script.split_once("\ndocker ").expect("a command");
     let words = read::posix_words(&format!("docker {command}"));
     // An image that begins with a dash is an option to docker, and keys with `=` are other keys: such steps cannot
     // be planned, and the forms below refuse them.
     let forms = [
-        ExportFormat::Compose,
-        ExportFormat::Systemd,
-        ExportFormat::Quadlet,
+        render::COMPOSE,
+        render::SYSTEMD,
+        render::QUADLET,
     ];
     let mut carried = 0;
     for format in forms {
-        match plan::container(format, &step, &[]) {
+        match render::container(format, &step, &[]) {
             Err(error) => {
                 assert_eq!(error.kind(), Kind::Usage);
                 assert!(!error.message().chars().any(char::is_control), "{error:?}");
@@ -105,12 +103,12 @@ fn container(mut strings: impl Iterator<Item = String>) {
                 carried += 1;
                 assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
                 let mut wanted = step.clone();
-                match format {
-                    ExportFormat::Compose => {
+                match format.name() {
+                    "compose" => {
                         wanted.ulimits.sort_by(|one, other| one.name.cmp(&other.name));
                         assert_eq!(read::compose(&text), wanted, "{text}");
                     }
-                    ExportFormat::Systemd => assert_eq!(read::systemd(&text), wanted, "{text}"),
+                    "systemd" => assert_eq!(read::systemd(&text), wanted, "{text}"),
                     _ => assert_eq!(read::quadlet(&text), read::as_podman(&wanted), "{text}"),
                 }
             }
@@ -132,7 +130,7 @@ fn process(mut strings: impl Iterator<Item = String>) {
         labels: BTreeMap::from([("io.dsr1.x".to_owned(), next())]),
     };
     step.argv.extend(strings);
-    let Ok(text) = plan::process(&step, &[]) else {
+    let Ok(text) = render::process(render::SYSTEMD, &step, &[]) else {
         return;
     };
     let settings = read::settings(&text);

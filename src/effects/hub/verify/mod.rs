@@ -21,7 +21,8 @@ use super::weights::entries;
 use super::{HubOptions, claim, pull, remote};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
-use crate::plan::{PullSnapshot, shell};
+use crate::plan::PullSnapshot;
+use crate::quote::shell_word;
 use crate::report::{WeightsChecked, WrongFile, WrongState};
 
 /// Most wrong files that are named before a repair.
@@ -209,10 +210,7 @@ fn check_directory(step: &PullSnapshot) -> Result<()> {
     let Some((dir, other)) = claim::other(step) else {
         return Ok(());
     };
-    let hint = format!(
-        "dsr1 weights verify --local-dir {} checks that",
-        shell::quote(dir)
-    );
+    let hint = format!("dsr1 weights verify --local-dir {} checks that", shell_word(dir));
     Err(Error::new(
         Kind::Usage,
         format!("`{dir}` holds {other}, and not {}", step.repo),
@@ -244,7 +242,7 @@ fn commit(step: &PullSnapshot, cache: &RepoCache) -> Result<String> {
 fn again(step: &PullSnapshot) -> String {
     let PullSnapshot { repo, revision, .. } = step;
     let into = step.local_dir.as_ref();
-    let into = into.map_or_else(String::new, |dir| format!(" --local-dir {}", shell::quote(dir)));
+    let into = into.map_or_else(String::new, |dir| format!(" --local-dir {}", shell_word(dir)));
     format!("dsr1 pull {repo} --revision {revision}{into}")
 }
 

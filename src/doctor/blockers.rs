@@ -1,0 +1,177 @@
+//! Facts that a plan cannot live with, each as a [`Blocker`] or as an error.
+
+use serde::{Deserialize, Serialize};
+
+use crate::doctor::finding::Verdict;
+use crate::doctor::gpu;
+use crate::error::{Error, Kind, Result};
+use crate::facts::{Facts, Python};
+use crate::profile::{Profile, Stack};
+use crate::units::Bytes;
+
+/// Lowest Python that the pinned packages support (SGLang 0.5.23 wheel metadata: `>=3.11`).
+pub const PYTHON_MIN: (u32, u32) = (3, 11);
+
+/// A fact about the host that a plan cannot live with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocker {
+    /// What is wrong.
+    pub message: String,
+    /// Why, with figures.
+    pub cause: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl From<Blocker> for Error {
+    fn from(blocker: Blocker) -> Self {
+        let error = Self::new(Kind::Host, blocker.message);
+        let error = if blocker.cause.is_empty() {
+            error
+        } else {
+            error.cause(blocker.cause)
+        };
+        error.hint(blocker.hint)
+    }
+}
+
+/// The Python to make a venv from.
+pub(crate) fn python(facts: &Facts) -> Result<&Python> {
+    let fix = "apt-get install python3 python3-venv (Debian, Ubuntu), or use --runtime docker";
+    let python = facts.host.python.as_ref().ok_or_else(|| {
+        Error::new(Kind::Host, "no Python on this host")
+            .cause("`python3` is not on PATH")
+            .hint(fix)
+    })?;
+    if !python_is_new_enough(&python.version) {
+        return Err(Error::new(
+            Kind::Host,
+            format!("Python {} at `{}` is too old", python.version, python.path),
+        )
+        .cause(format!(
+            "the engine's packages need Python {}.{} or newer",
+            PYTHON_MIN.0, PYTHON_MIN.1
+        ))
+        .hint("put a newer python3 first on PATH, or use --runtime docker"));
+    }
+    if !python.venv {
+        return Err(Error::new(
+            Kind::Host,
+            format!("Python at `{}` cannot make a venv", python.path),
+        )
+        .cause("the modules `venv` and `ensurepip` are not both installed")
+        .hint(fix));
+    }
+    Ok(python)
+}
+
+fn python_is_new_enough(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= PYTHON_MIN
+}
+
+/// Refuses a base image that does not exist for this platform.
+pub(crate) fn platform(stack: &Stack, facts: &Facts) -> Result<()> {
+    match &facts.host.platform {
+        Some(platform) if !stack.platforms.contains(platform) => Err(Error::new(
+            Kind::Host,
+            format!("stack `{}` has no image for {platform}", stack.name),
+        )
+        .hint(format!("it exists for: {}", stack.platforms.join(", ")))),
+        _ => Ok(()),
+    }
+}
+
+/// Too little space on `path`'s filesystem for `need` bytes and a margin of one twentieth. `variable` is what
+/// moves the directory elsewhere.
+pub(crate) fn disk(facts: &Facts, path: &str, need: u64, what: &str, variable: &str) -> Option<Blocker> {
+    let wanted = need + need / 20;
+    let free = facts
+        .host
+        .disk_free_bytes
+        .get(path)
+        .filter(|free| **free < wanted)?;
+    Some(Blocker {
+        message: format!("not enough disk for {what} at `{path}`"),
+        cause: format!("need {}, {} free", Bytes(wanted), Bytes(*free)),
+        hint: format!(
+            "free {} there, or point {variable} at a larger disk",
+            Bytes(wanted - free)
+        ),
+    })
+}
+
+/// A daemon on another host: weights, port and log of a server would be there, and this host would ask its own.
+pub(crate) fn remote_docker(facts: &Facts) -> Option<Blocker> {
+    let endpoint = facts
+        .docker
+        .endpoint
+        .as_ref()
+        .filter(|_| facts.docker.is_remote())?;
+    Some(Blocker {
+        message: "the Docker daemon is on another host".to_owned(),
+        cause: format!("{endpoint}: the weights, the port and the GPUs of a server are those of that host"),
+        hint: "run dsr1 there; from here, build, image and stacks work".to_owned(),
+    })
+}
+
+/// Too little memory for the engine to start at all.
+pub(crate) fn memory_blocker(stack: &Stack, facts: &Facts) -> Option<Blocker> {
+    let have = facts
+        .host
+        .memory_available_bytes
+        .filter(|have| *have < stack.memory_bytes)?;
+    Some(Blocker {
+        message: "not enough memory for the engine".to_owned(),
+        cause: format!("need {}, {} available", Bytes(stack.memory_bytes), Bytes(have)),
+        hint: "close what uses the memory".to_owned(),
+    })
+}
+
+/// A server of ours with the same name or port, also one that only starts: it will listen later.
+pub(crate) fn server(facts: &Facts, name: &str, port: u16) -> Option<Blocker> {
+    let (other, at) = facts
+        .servers
+        .iter()
+        .find(|(other, at)| *other == name || **at == port)?;
+    Some(Blocker {
+        message: if other == name {
+            format!("{name} runs already")
+        } else {
+            format!("port {port} on 127.0.0.1 is taken")
+        },
+        cause: format!("{other} is a server of dsr1 on port {at}"),
+        hint: format!(
+            "dsr1 status shows it, dsr1 stop {other} ends it; a second one needs a --name and --port of its own"
+        ),
+    })
+}
+
+/// A port that is taken: SGLang binds only after loading, so a taken port would cost the whole load.
+pub(crate) fn port(facts: &Facts, port: u16) -> Option<Blocker> {
+    let holder = facts.host.ports_taken.get(&port)?;
+    Some(Blocker {
+        message: format!("port {port} on 127.0.0.1 is taken"),
+        cause: if holder.is_empty() {
+            String::new()
+        } else {
+            format!("held by {holder}")
+        },
+        hint: format!(
+            "use --port {}, or stop what holds it",
+            port.wrapping_add(1).max(1024)
+        ),
+    })
+}
+
+/// Hardware that the profile cannot run on. Unknown facts pass.
+pub(crate) fn hardware(profile: &Profile, stack: &Stack, facts: &Facts) -> Option<Blocker> {
+    let finding = gpu::findings(profile, stack, facts)
+        .into_iter()
+        .find(|finding| finding.verdict == Verdict::Fail)?;
+    Some(Blocker {
+        message: format!("profile `{}` cannot run on this host", profile.name),
+        cause: finding.text,
+        hint: finding.fix.unwrap_or_default(),
+    })
+}

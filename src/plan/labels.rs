@@ -1,0 +1,34 @@
+//! Labels of containers and images, and the first line of a process's log, by which servers are found again.
+
+use std::collections::BTreeMap;
+
+/// Label that marks every container and image as ours; its value is what the thing is for.
+pub const LABEL_ROLE: &str = "io.dsr1.role";
+/// Label with the server's name.
+pub const LABEL_NAME: &str = "io.dsr1.name";
+/// Label with the profile's name.
+pub const LABEL_PROFILE: &str = "io.dsr1.profile";
+/// Label with the stack's name.
+pub const LABEL_STACK: &str = "io.dsr1.stack";
+/// Label with the port on 127.0.0.1.
+pub const LABEL_PORT: &str = "io.dsr1.port";
+/// Label with the model path that the engine serves.
+pub const LABEL_MODEL: &str = "io.dsr1.model";
+/// Label with the digest of a build's inputs.
+pub const LABEL_INPUTS: &str = "io.dsr1.inputs";
+
+/// Label with the Python that runs the engine, absolute or on PATH in its runtime.
+pub const LABEL_PYTHON: &str = "io.dsr1.python";
+
+/// First line of a process's log: its labels. With the process whose standard output is that log, this is all
+/// that `status` needs, so no database is kept.
+#[must_use]
+pub fn log_header(labels: &BTreeMap<String, String>) -> String {
+    format!(
+        "{LOG_HEADER}{}",
+        serde_json::to_string(labels).unwrap_or_default()
+    )
+}
+
+/// What [`log_header`] begins with.
+pub const LOG_HEADER: &str = "# dsr1 ";

@@ -1,0 +1,110 @@
+//! A form in which a server can be written down, and what all forms share.
+
+use std::fmt::{Debug, Write};
+
+use crate::error::{Error, Kind, Result};
+use crate::plan::{Plan, StartContainer, StartProcess, Step};
+use crate::render::checked;
+
+/// A tool's way of starting a server.
+///
+/// A form carries every field of the step that `serve` carries out, or refuses it by the field's name.
+pub trait Form: Debug + Sync {
+    /// The spelling on the command line and in JSON.
+    fn name(&self) -> &'static str;
+
+    /// One line of help.
+    fn about(&self) -> &'static str;
+
+    /// The noun in the head of the file, such as "a Compose file".
+    fn noun(&self) -> &'static str;
+
+    /// The file name that the tool looks for, for a server of that name.
+    fn file_name(&self, server: &str) -> String;
+
+    /// Commands that this form needs before the server can start, besides building and pulling.
+    fn preparations(&self, start: &Start) -> Vec<String> {
+        let _ = start;
+        Vec::new()
+    }
+
+    /// Commands that start the server from the file.
+    fn start_commands(&self, start: &Start, file_name: &str) -> Vec<String>;
+
+    /// The text that starts a container, under comment lines.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] that names the field when the form cannot carry its value.
+    fn container(&self, step: &StartContainer, head: &[String]) -> Result<String>;
+
+    /// Whether the form can describe a process as well as a container.
+    fn has_process(&self) -> bool {
+        false
+    }
+
+    /// The text that starts a process, under comment lines.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a form that describes only containers, and as [`Form::container`].
+    fn process(&self, step: &StartProcess, head: &[String]) -> Result<String> {
+        let _ = (step, head);
+        Err(Error::new(
+            Kind::Usage,
+            format!(
+                "`{}` describes a container, and the runtime is process",
+                self.name()
+            ),
+        )
+        .hint("use --runtime docker, or export systemd, which can run a process"))
+    }
+
+    /// Whether the form is the whole plan, with building and pulling, instead of the start alone.
+    fn is_whole_plan(&self) -> bool {
+        false
+    }
+}
+
+/// The step that starts the engine.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// In a container.
+    Container(StartContainer),
+    /// As a process.
+    Process(StartProcess),
+}
+
+impl Start {
+    /// The start of a plan.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] when the plan starts no server.
+    pub(super) fn of(plan: &Plan) -> Result<Self> {
+        let found = plan.steps.iter().find_map(|step| match step {
+            Step::StartContainer(step) => Some(Self::Container(step.clone())),
+            Step::StartProcess(step) => Some(Self::Process(step.clone())),
+            _ => None,
+        });
+        found.ok_or_else(|| Error::new(Kind::Internal, "the plan starts no server"))
+    }
+
+    /// The server's name.
+    pub(super) fn server(&self) -> &str {
+        match self {
+            Self::Container(step) => &step.name,
+            Self::Process(step) => &step.name,
+        }
+    }
+}
+
+/// Comment lines of a file. Whatever they hold, each stays one comment.
+pub(super) fn comment(lines: &[String]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let clean: String = line
+            .chars()
+            .map(|c| if checked::hides(c) { ' ' } else { c })
+            .collect();
+        let _ = writeln!(text, "# {}", clean.trim_end());
+    }
+    text
+}

@@ -1,0 +1,650 @@
+//! A plan as a bash script that does the same with `docker`, `python3`, `hf` and `curl`.
+//!
+//! Every step is taken apart without `..`, so a new field cannot be left out here while the API gets it.
+//! Not in this module: running anything (`effects`).
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::doctor::Blocker;
+use crate::plan::{
+    AwaitReady, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckSnapshot, CreateVenv,
+    Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server, StartContainer,
+    StartProcess, Step, StopServer, Transport, Ulimit, VerifyAnswers, WriteModel,
+};
+use crate::quote::shell_word;
+
+/// Writes `plan` as a bash script. Whatever the values hold, each stays one word of its command.
+#[must_use]
+pub fn render(plan: &Plan) -> String {
+    let Plan {
+        schema: _,
+        command,
+        notes: _,
+        checks: _, // both are in its remarks
+        memory: _, // what is wrong with it is a check
+        blockers,
+        steps,
+    } = plan;
+    let mut script = format!(
+        "#!/usr/bin/env bash\n# {}\nset -euo pipefail\n",
+        comment(&format!("dsr1 {command}"))
+    );
+    for remark in plan.remarks() {
+        let _ = writeln!(script, "# {}", comment(&remark));
+    }
+    for Blocker { message, cause, hint } in blockers {
+        let _ = writeln!(
+            script,
+            "# BLOCKED: {} ({}); {}",
+            comment(message),
+            comment(cause),
+            comment(hint)
+        );
+    }
+    if !blockers.is_empty() {
+        script.push_str("echo 'blocked, see the top of this script; remove this line to run it all the same' >&2; exit 3\n");
+    }
+    let of = steps.len();
+    for (index, step) in steps.iter().enumerate() {
+        let _ = write!(
+            script,
+            "\n# {}/{of} {}\n{}",
+            index + 1,
+            comment(&step.title()),
+            self::step(step)
+        );
+    }
+    script
+}
+
+fn step(step: &Step) -> String {
+    match step {
+        Step::CreateVenv(step) => create_venv(step),
+        Step::BuildImage(step) => build_image(step),
+        Step::WriteModel(step) => write_model(step),
+        Step::ServeMirror(step) => serve_mirror(step),
+        Step::PullSnapshot(step) => pull(step),
+        Step::CheckSnapshot(step) => check_snapshot(step),
+        Step::StartContainer(step) => start_container(step),
+        Step::StartProcess(step) => start_process(step),
+        Step::AwaitReady(step) => await_ready(step),
+        Step::VerifyAnswers(step) => verify(step),
+        Step::RunBenchmark(step) => benchmark(step),
+        Step::RunGsm8k(step) => gsm8k(step),
+        Step::StopServer(step) => stop(step),
+    }
+}
+
+/// Text of a comment: one line, nothing that could end it.
+fn comment(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// A command over several lines: the words of each line belong together.
+fn command(lines: &[Vec<&str>]) -> String {
+    let quoted = |words: &Vec<&str>| {
+        words
+            .iter()
+            .map(|word| shell_word(word))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let mut text = lines.iter().map(quoted).collect::<Vec<_>>().join(" \\\n  ");
+    text.push('\n');
+    text
+}
+
+/// Flags with their values on one line each: `--port 1` stays together.
+pub(super) fn by_flag(argv: &[String]) -> Vec<Vec<&str>> {
+    let mut lines: Vec<Vec<&str>> = Vec::new();
+    for word in argv {
+        match lines.last_mut() {
+            Some(line) if !word.starts_with("--") => line.push(word),
+            _ => lines.push(vec![word]),
+        }
+    }
+    lines
+}
+
+fn write_file(path: &str, text: &str) -> String {
+    format!(
+        "mkdir -p \"$(dirname {path})\" && printf '%s' {} > {path}\n",
+        shell_word(text)
+    )
+}
+
+fn create_venv(step: &CreateVenv) -> String {
+    let CreateVenv {
+        stack: _,
+        python,
+        dir,
+        requirements,
+        files,
+        inputs,
+        install_bytes: _,
+    } = step;
+    let mut script = command(&[vec![python, "-m", "venv", dir]]);
+    let pip = format!("{dir}/bin/python3");
+    let lines: Vec<String> = requirements
+        .iter()
+        .map(|line| format!("  {}", shell_word(line)))
+        .collect();
+    let _ = write!(
+        script,
+        "printf '%s\\n' \\\n{} \\\n  | {} -m pip install --no-deps --disable-pip-version-check -r /dev/stdin\n",
+        lines.join(" \\\n"),
+        shell_word(&pip)
+    );
+    if !files.is_empty() {
+        let _ = writeln!(
+            script,
+            "site=$({} -c 'import sysconfig; print(sysconfig.get_path(\"purelib\"))')",
+            shell_word(&pip)
+        );
+        for (path, text) in files {
+            script.push_str(&write_file(&format!("\"$site\"/{}", shell_word(path)), text));
+        }
+    }
+    let _ = writeln!(
+        script,
+        "printf '%s' {} > {}",
+        shell_word(inputs),
+        shell_word(&format!("{dir}/dsr1-inputs"))
+    );
+    script
+}
+
+fn build_image(step: &BuildImage) -> String {
+    let BuildImage {
+        stack: _,
+        tag,
+        also,
+        push,
+        base: _, // the labels and the base are in the Dockerfile
+        base_digest: _,
+        inline_cache,
+        builder,
+        platform: _, // the daemon's own; nothing is emulated
+        dockerfile,
+        files,
+        wheels,
+        secrets,
+        args,
+        inherited_args,
+        labels: _,
+        network,
+        refresh: _, // an argument in the Dockerfile
+        no_cache,
+        pull,
+        cache_from,
+        inputs: _,
+        install_bytes: _,
+    } = step;
+    let mut script = "context=$(mktemp -d)\n".to_owned();
+    script.push_str(&write_file("\"$context\"/Dockerfile", dockerfile));
+    for (path, text) in files {
+        script.push_str(&write_file(&format!("\"$context\"/{}", shell_word(path)), text));
+    }
+    if let Some(dir) = wheels {
+        // A copy: the command line of Docker follows no link out of its context.
+        let _ = writeln!(script, "cp -r {} \"$context\"/{CONTEXT_WHEELS}", shell_word(dir));
+    }
+    let mut options: Vec<String> = Vec::new();
+    let mut add = |flag: &str, value: &str| options.push(format!("{flag} {}", shell_word(value)));
+    add("--network", network);
+    for BuildSecret { id, source } in secrets {
+        match source {
+            SecretSource::File(path) if *builder == Builder::Classic => {
+                let _ = writeln!(
+                    script,
+                    "mkdir \"$context\"/{id} && cp {} \"$context\"/{id}/{id}",
+                    shell_word(path)
+                );
+            }
+            SecretSource::Env(name) if *builder == Builder::Classic => {
+                let _ = writeln!(
+                    script,
+                    "mkdir \"$context\"/{id} && printenv {} > \"$context\"/{id}/{id}",
+                    shell_word(name)
+                );
+            }
+            SecretSource::File(path) => add("--secret", &format!("id={id},src={path}")),
+            SecretSource::Env(name) => add("--secret", &format!("id={id},env={name}")),
+        }
+    }
+    for (name, value) in args {
+        add("--build-arg", &format!("{name}={value}"));
+    }
+    for name in inherited_args {
+        add("--build-arg", name);
+    }
+    if *inline_cache {
+        add("--build-arg", "BUILDKIT_INLINE_CACHE=1");
+    }
+    for image in cache_from {
+        add("--cache-from", image);
+    }
+    if *no_cache {
+        options.push("--no-cache".to_owned());
+    }
+    if *pull {
+        options.push("--pull".to_owned());
+    }
+    for tag in std::iter::once(tag).chain(also) {
+        options.push(format!("--tag {}", shell_word(tag)));
+    }
+    let buildkit = u8::from(*builder == Builder::Buildkit);
+    let _ = writeln!(
+        script,
+        "DOCKER_BUILDKIT={buildkit} docker build {} \"$context\"",
+        options.join(" ")
+    );
+    script.push_str("rm -r \"$context\"\n");
+    if *push {
+        for tag in also {
+            script.push_str(&command(&[vec!["docker", "push", tag]]));
+        }
+    }
+    script
+}
+
+fn write_model(step: &WriteModel) -> String {
+    let WriteModel { repo, cache_dir } = step;
+    command(&[
+        vec!["dsr1", "mirror", "--rehearsal", "--write-only"],
+        vec!["--cache-dir", cache_dir],
+    ]) + &format!("# writes {}\n", comment(repo))
+}
+
+fn serve_mirror(step: &ServeMirror) -> String {
+    let ServeMirror { cache_dir, listen } = step;
+    let mirror = command(&[
+        vec!["dsr1", "mirror"],
+        vec!["--cache-dir", cache_dir],
+        vec!["--listen", listen],
+    ]);
+    format!(
+        "{} &\nmirror=$!\ntrap 'kill \"$mirror\"' EXIT\n",
+        mirror.trim_end()
+    )
+}
+
+fn pull(step: &PullSnapshot) -> String {
+    let PullSnapshot {
+        endpoint,
+        repo,
+        revision,
+        cache_dir,
+        local_dir,
+        license,
+        accept_license: _, // `hf` does not ask
+        max_workers,
+        limit_rate: _, // `hf` knows none
+        transport,
+        selection,
+        code: _,   // `hf` takes what the hub lists,
+        locked: _, // whatever a lock states
+    } = step;
+    let workers = max_workers.to_string();
+    let endpoint = format!("HF_ENDPOINT={endpoint}");
+    let mut env = vec!["env", &*endpoint];
+    if *transport == Transport::Http {
+        env.push("HF_HUB_DISABLE_XET=1");
+    }
+    let to = match local_dir {
+        Some(dir) => vec!["--local-dir", &**dir],
+        None => vec!["--cache-dir", &**cache_dir],
+    };
+    let mut lines = vec![
+        [&*env, &["hf", "download", repo]].concat(),
+        vec!["--revision", revision],
+        to.clone(),
+        vec!["--max-workers", &workers],
+    ];
+    for (option, patterns) in [
+        ("--include", &selection.include),
+        ("--exclude", &selection.exclude),
+    ] {
+        lines.extend(patterns.iter().map(|pattern| vec![option, &**pattern]));
+    }
+    let download = command(&lines);
+    let mut lines = vec![
+        vec!["env", &*endpoint, "hf", "cache", "verify", repo],
+        vec!["--revision", revision],
+        to,
+    ];
+    if selection.is_all() {
+        lines.push(vec!["--fail-on-missing-files"]);
+    }
+    let verify = command(&lines);
+    let license = if license.is_empty() {
+        "see the repository's page"
+    } else {
+        license
+    };
+    format!("# licence: {}\n{download}{verify}", comment(license))
+}
+
+fn check_snapshot(step: &CheckSnapshot) -> String {
+    let CheckSnapshot {
+        repo,
+        revision,
+        cache_dir,
+    } = step;
+    let path = format!("{cache_dir}/{}", crate::plan::repo_folder(repo));
+    let (refs, snapshots) = (
+        format!("{path}/refs/{revision}"),
+        format!("{path}/snapshots/{revision}"),
+    );
+    format!(
+        "test -e {} || test -e {}\n",
+        shell_word(&refs),
+        shell_word(&snapshots)
+    )
+}
+
+fn start_container(step: &StartContainer) -> String {
+    let mut lines: Vec<Vec<String>> = vec![words(&["docker", "run", "--detach"])];
+    lines.extend(container_options(step));
+    lines.push(vec![step.image.clone()]);
+    lines.extend(by_flag(&step.argv).into_iter().map(|line| words(&line)));
+    let lines: Vec<Vec<&str>> = lines
+        .iter()
+        .map(|line| line.iter().map(String::as_str).collect())
+        .collect();
+    command(&lines)
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The options of `docker run` (or `docker create`), a line each, without image and command.
+pub(super) fn container_options(step: &StartContainer) -> Vec<Vec<String>> {
+    let StartContainer {
+        name,
+        image: _, // after the options
+        argv: _,  // after the image
+        env,
+        labels,
+        network,
+        gpus,
+        shm_bytes,
+        ulimits,
+        mounts,
+        init,
+        cap_drop,
+        security_opt,
+        stop_timeout_s,
+        log_driver,
+        log_opts,
+    } = step;
+    let mut options: Vec<Vec<String>> = Vec::new();
+    let mut add = |flag: &str, value: &str| options.push(words(&[flag, value]));
+    add("--name", name);
+    add("--network", network);
+    if *gpus {
+        add("--gpus", "all");
+    }
+    add("--shm-size", &shm_bytes.to_string());
+    for Ulimit { name, soft, hard } in ulimits {
+        add("--ulimit", &format!("{name}={soft}:{hard}"));
+    }
+    for mount in mounts {
+        add("--mount", &mount_option(mount));
+    }
+    for capability in cap_drop {
+        add("--cap-drop", capability);
+    }
+    for option in security_opt {
+        add("--security-opt", option);
+    }
+    add("--stop-timeout", &stop_timeout_s.to_string());
+    add("--log-driver", log_driver);
+    for (key, value) in log_opts {
+        add("--log-opt", &format!("{key}={value}"));
+    }
+    for (key, value) in labels {
+        add("--label", &format!("{key}={value}"));
+    }
+    for (key, value) in env {
+        add("--env", &format!("{key}={value}"));
+    }
+    if *init {
+        options.push(words(&["--init"]));
+    }
+    options
+}
+
+/// One `--mount` value. Docker reads it as a CSV record, so a field with a comma or quote is quoted that way.
+fn mount_option(mount: &Mount) -> String {
+    let field = |key: &str, value: &str| {
+        let text = format!("{key}={value}");
+        if text.contains([',', '"', '\n']) {
+            format!("\"{}\"", text.replace('"', "\"\""))
+        } else {
+            text
+        }
+    };
+    match mount {
+        Mount::Bind { source, target } => {
+            format!(
+                "type=bind,{},{},readonly",
+                field("source", source),
+                field("target", target)
+            )
+        }
+        Mount::Volume { name, target } => {
+            format!(
+                "type=volume,{},{}",
+                field("source", name),
+                field("target", target)
+            )
+        }
+    }
+}
+
+fn start_process(step: &StartProcess) -> String {
+    let StartProcess {
+        name: _,
+        argv,
+        env,
+        labels,
+        log,
+        workdir,
+    } = step;
+    let header = crate::plan::log_header(labels);
+    let mut script = command(&[vec!["mkdir", "-p", workdir]]);
+    script.push_str(&write_file(&shell_word(log), &format!("{header}\n")));
+    let assignments: Vec<String> = env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut lines: Vec<Vec<&str>> = vec![vec!["setsid", "env", "--chdir", workdir]];
+    lines.extend(assignments.iter().map(|pair| vec![pair.as_str()]));
+    lines.extend(by_flag(argv));
+    let _ = write!(
+        script,
+        "{} \\\n  < /dev/null >> {} 2>&1 &\n",
+        command(&lines).trim_end(),
+        shell_word(log)
+    );
+    script
+}
+
+fn await_ready(step: &AwaitReady) -> String {
+    let AwaitReady {
+        server,
+        base_url,
+        probe,
+        stall_s: _,
+    } = step;
+    let url = shell_word(&format!("{base_url}{probe}"));
+    let (alive, log) = match server {
+        Server::Docker { name } => (
+            format!(
+                "docker container inspect --format '{{{{.State.Running}}}}' {} | grep -qx true",
+                shell_word(name)
+            ),
+            format!("docker logs --tail 50 {}", shell_word(name)),
+        ),
+        Server::Process { name: _, log } => (
+            format!("pid=$({}) && test -n \"$pid\"", find_process(log)),
+            format!("tail -n 50 {}", shell_word(log)),
+        ),
+    };
+    format!(
+        "until curl --silent --fail --noproxy '*' --max-time 5 --output /dev/null {url}; do\n  {alive} || {{ {log}; exit 7; }}\n  sleep 1\ndone\n"
+    )
+}
+
+/// Prints the process whose standard output is the log and that leads its group.
+fn find_process(log: &str) -> String {
+    format!(
+        "for p in /proc/[0-9]*; do test \"$(readlink \"$p/fd/1\" 2>/dev/null)\" = {} && test \"$(cut -d' ' -f5 \"$p/stat\")\" = \"${{p##*/}}\" && echo \"${{p##*/}}\"; done; true",
+        shell_word(log)
+    )
+}
+
+fn verify(step: &VerifyAnswers) -> String {
+    let VerifyAnswers {
+        server: _,
+        base_url,
+        checks: _,
+    } = step;
+    let body = r#"{"model": "default", "messages": [{"role": "user", "content": "What is 17 * 23?"}], "max_tokens": 512, "temperature": 0}"#;
+    format!(
+        "curl --silent --fail --noproxy '*' {}\ncurl --silent --fail --noproxy '*' --json {} {}\n",
+        shell_word(&format!("{base_url}/v1/models")),
+        shell_word(body),
+        shell_word(&format!("{base_url}/v1/chat/completions"))
+    )
+}
+
+/// A client command in the server's runtime.
+fn client(server: &Server, argv: &[String], env: &BTreeMap<String, String>, results_dir: &str) -> String {
+    let pairs: Vec<String> = env.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let mut lines: Vec<Vec<&str>> = match server {
+        Server::Docker { name } => {
+            let mut lines = vec![vec!["docker", "exec", "--workdir", CLIENT_DIR]];
+            lines.extend(pairs.iter().map(|pair| vec!["--env", pair.as_str()]));
+            lines.push(vec![name]);
+            lines
+        }
+        Server::Process { name: _, log: _ } => {
+            let mut lines = vec![vec!["env", "--chdir", results_dir]];
+            lines.extend(pairs.iter().map(|pair| vec![pair.as_str()]));
+            lines
+        }
+    };
+    lines.extend(by_flag(argv));
+    command(&lines)
+}
+
+fn benchmark(step: &RunBenchmark) -> String {
+    let RunBenchmark {
+        server,
+        argv,
+        env,
+        output,
+        num_prompts: _,
+        results_dir,
+    } = step;
+    let mut argv = argv.clone();
+    argv.extend(words(&["--output-file", output]));
+    let mut script = command(&[vec!["mkdir", "-p", results_dir]]);
+    script.push_str(&client(server, &argv, env, results_dir));
+    if let Server::Docker { name } = server {
+        let from = format!("{name}:{output}");
+        script.push_str(&command(&[vec!["docker", "cp", &from, results_dir]]));
+    }
+    script
+}
+
+fn gsm8k(step: &RunGsm8k) -> String {
+    let RunGsm8k {
+        server,
+        argv,
+        env,
+        data,
+        sha256,
+        questions: _,
+        min_accuracy: _,
+        results_dir,
+    } = step;
+    let mut script = command(&[vec!["mkdir", "-p", results_dir]]);
+    let local = format!("{results_dir}/gsm8k.jsonl");
+    if data.starts_with("http://") || data.starts_with("https://") {
+        script.push_str(&command(&[vec![
+            "curl",
+            "--fail",
+            "--location",
+            "--output",
+            &local,
+            data,
+        ]]));
+    } else {
+        script.push_str(&command(&[vec!["cp", "--", data, &local]]));
+    }
+    if let Some(hash) = sha256 {
+        let _ = writeln!(
+            script,
+            "printf '%s  %s\\n' {} {} | sha256sum --check",
+            shell_word(hash),
+            shell_word(&local)
+        );
+    }
+    let inside = match server {
+        Server::Docker { name } => {
+            let target = format!("{name}:/tmp/gsm8k.jsonl");
+            script.push_str(&command(&[vec!["docker", "cp", &local, &target]]));
+            "/tmp/gsm8k.jsonl"
+        }
+        Server::Process { name: _, log: _ } => &local,
+    };
+    let mut argv = argv.clone();
+    argv.push(inside.to_owned());
+    script.push_str(&client(server, &argv, env, results_dir));
+    script
+}
+
+fn stop(step: &StopServer) -> String {
+    let StopServer { server, drain_s } = step;
+    let seconds = drain_s.to_string();
+    match server {
+        Server::Docker { name } => {
+            command(&[vec!["docker", "stop", "--time", &seconds, name]])
+                + &command(&[vec!["docker", "rm", name]])
+        }
+        Server::Process { name: _, log } => format!(
+            "pid=$({})\nkill -TERM \"$pid\"\ntimeout {seconds} tail --pid=\"$pid\" -f /dev/null || true\nkill -KILL -- \"-$pid\" 2>/dev/null || true\n",
+            find_process(log)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_only_when_they_must_be() {
+        assert_eq!(shell_word("--port"), "--port");
+        assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word("a;b"), "'a;b'");
+        assert_eq!(shell_word("~/x"), "'~/x'");
+    }
+
+    #[test]
+    fn mount_fields_survive_dockers_csv() {
+        let mount = Mount::Bind {
+            source: "/a,b".to_owned(),
+            target: "/m".to_owned(),
+        };
+        assert_eq!(
+            mount_option(&mount),
+            "type=bind,\"source=/a,b\",target=/m,readonly"
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! A server as a systemd service, from a container or from a process.
+//!
+//! Not in this module: quoting (`unit`).
+
+use std::fmt::Write;
+
+use crate::error::Result;
+use crate::plan::{StartContainer, StartProcess, log_header};
+use crate::render::form::{Form, Start, comment};
+use crate::render::{shell, unit};
+
+/// Why a service is always started again, and when no more.
+const RESTART: &str = "\
+# An engine that ends without `systemctl stop` has failed, whatever its exit code. Three failures in an hour are no
+# accident (a lost GPU, too little memory): then it stays down for somebody to look.
+Restart=always
+RestartSec=30
+";
+
+/// Seconds that a process has to end; SGLang polls every 5 s while it drains.
+const PROCESS_STOP_S: u32 = 60;
+
+/// The form `systemd`.
+#[derive(Debug)]
+pub(super) struct Systemd;
+
+impl Form for Systemd {
+    fn name(&self) -> &'static str {
+        "systemd"
+    }
+
+    fn about(&self) -> &'static str {
+        "A service unit, of a container or of a process"
+    }
+
+    fn noun(&self) -> &'static str {
+        "a systemd service"
+    }
+
+    fn file_name(&self, server: &str) -> String {
+        format!("{server}.service")
+    }
+
+    fn start_commands(&self, start: &Start, file_name: &str) -> Vec<String> {
+        let name = unit::name(file_name);
+        match start {
+            Start::Container(_) => vec![
+                format!("cp {file_name} /etc/systemd/system/"),
+                format!("systemctl daemon-reload && systemctl enable --now {name}"),
+            ],
+            Start::Process(_) => vec![
+                format!("cp {file_name} ~/.config/systemd/user/"),
+                format!("systemctl --user daemon-reload && systemctl --user enable --now {name}"),
+                "loginctl enable-linger  (it runs also while nobody is logged in)".to_owned(),
+            ],
+        }
+    }
+
+    fn container(&self, step: &StartContainer, head: &[String]) -> Result<String> {
+        Ok(container(step, head))
+    }
+
+    fn has_process(&self) -> bool {
+        true
+    }
+
+    fn process(&self, step: &StartProcess, head: &[String]) -> Result<String> {
+        Ok(process(step, head))
+    }
+}
+
+fn head_and_unit(head: &[String], name: &str, extra: &str) -> String {
+    format!(
+        "{}\n[Unit]\nDescription=SGLang server {name}\n{extra}StartLimitIntervalSec=3600\nStartLimitBurst=3\n\n[Service]\n",
+        comment(head)
+    )
+}
+
+/// The service that runs a container in the foreground.
+fn container(step: &StartContainer, head: &[String]) -> String {
+    // The options take the step apart, without `..`; only what surrounds them is here.
+    let options = shell::container_options(step);
+    let mut lines: Vec<Vec<&str>> = vec![vec!["docker", "run", "--rm"], vec!["--pull", "never"]];
+    lines.extend(
+        options
+            .iter()
+            .map(|line| line.iter().map(String::as_str).collect()),
+    );
+    lines.push(vec![&step.image]);
+    lines.extend(shell::by_flag(&step.argv));
+    let seconds = step.stop_timeout_s.to_string();
+    let mut text = head_and_unit(
+        head,
+        &step.name,
+        "Requires=docker.service\nAfter=docker.service network-online.target\nWants=network-online.target\n",
+    );
+    text.push_str(
+        "# What a crash of the daemon left behind. Without --force: a server that runs is somebody's.\n",
+    );
+    text.push_str(&unit::command(
+        "ExecStartPre",
+        &[vec!["-docker", "rm", &step.name]],
+    ));
+    text.push_str(&unit::command("ExecStart", &lines));
+    text.push_str(&unit::command(
+        "ExecStop",
+        &[vec!["docker", "stop", "-t", &seconds, &step.name]],
+    ));
+    text.push_str(RESTART);
+    let _ = writeln!(
+        text,
+        "TimeoutStartSec=60\nTimeoutStopSec={}\n\n[Install]\nWantedBy=multi-user.target",
+        u64::from(step.stop_timeout_s) + 30
+    );
+    text
+}
+
+/// The service that runs a process, for the service manager of the user who owns its files.
+fn process(step: &StartProcess, head: &[String]) -> String {
+    let StartProcess {
+        name,
+        argv,
+        env,
+        labels,
+        log,
+        workdir,
+    } = step;
+    let header = log_header(labels);
+    let previous = format!("{}.previous.log", log.strip_suffix(".log").unwrap_or(log));
+    let mut text = head_and_unit(head, name, "");
+    let _ = writeln!(text, "WorkingDirectory={}", unit::raw(workdir));
+    for (key, value) in env {
+        let _ = writeln!(text, "Environment={}", unit::setting(&format!("{key}={value}")));
+    }
+    text.push_str(
+        "# dsr1 finds a server by its log, whose first line holds its labels. Prompts may be in it.\n",
+    );
+    let _ = writeln!(text, "UMask=0077\nStandardOutput=append:{}", unit::raw(log));
+    text.push_str(&unit::command(
+        "ExecStartPre",
+        &[vec!["mv", "--force", "--", log, &previous]],
+    ));
+    text.push_str(&unit::command(
+        "ExecStartPre",
+        &[vec!["printf", "%s\\n", &header]],
+    ));
+    text.push_str(&unit::command("ExecStart", &shell::by_flag(argv)));
+    text.push_str(
+        "# The leader drains and ends its children; what is left after that is killed.\nKillMode=mixed\n",
+    );
+    text.push_str(RESTART);
+    let _ = writeln!(
+        text,
+        "TimeoutStartSec=60\nTimeoutStopSec={PROCESS_STOP_S}\n\n[Install]\nWantedBy=default.target"
+    );
+    text
+}

@@ -1,0 +1,220 @@
+//! What an option, a variable or a setting does: our words, the versions it lives in, and who uses it.
+//!
+//! Not in this module: how it is shown (`ui`).
+
+use serde::Serialize;
+
+use crate::error::{Error, Kind, Result};
+use crate::profile::{Catalog, Version, spelling};
+use crate::sglang::dialect::render;
+use crate::sglang::flags::{Lifetime, OptionSpec, Parser, history};
+use crate::sglang::words::{Word, words};
+
+/// Everything there is to say about a name.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explanation {
+    /// What was asked for.
+    pub name: String,
+    /// Everything that goes by that name.
+    pub subjects: Vec<Subject>,
+}
+
+/// One thing that goes by a name.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Subject {
+    /// `server option`, `client option` or `variable`.
+    pub kind: &'static str,
+    /// Its spellings in the newest version that has it; the first is the one SGLang shows.
+    pub names: Vec<String>,
+    /// Our words; `None` for an option that no profile of ours uses.
+    pub word: Option<Word>,
+    /// Since and until when it is accepted; `None` when no known version of SGLang has it.
+    pub lifetime: Option<Lifetime>,
+    /// First version that calls it deprecated.
+    pub deprecated: Option<Version>,
+    /// How it looks on each stack.
+    pub stacks: Vec<(String, Option<OptionSpec>)>,
+    /// The profiles that use it, each on its own stack.
+    pub used_by: Vec<Use>,
+}
+
+/// One profile's use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Use {
+    /// The profile.
+    pub profile: String,
+    /// The stack.
+    pub stack: String,
+    /// The value; empty for a switch.
+    pub value: String,
+}
+
+/// Explains `name`: an option, a variable, or a setting of a profile's `engine`.
+///
+/// # Errors
+/// [`Kind::Usage`] when nothing goes by that name, with the nearest one.
+pub fn explain(catalog: &Catalog, name: &str) -> Result<Explanation> {
+    let asked = name.strip_prefix("engine.").unwrap_or(name);
+    if asked.is_empty() {
+        return Err(Error::new(Kind::Usage, "nothing is named").hint("dsr1 explain --mem-fraction-static"));
+    }
+    let mut subjects = Vec::new();
+    for parser in [Parser::Server, Parser::Bench] {
+        for option in options(parser, asked) {
+            subjects.push(of_option(catalog, parser, &option)?);
+        }
+    }
+    for (variable, word) in &words().environment {
+        if variable == asked || word.knob.as_deref() == Some(asked) {
+            subjects.push(of_variable(catalog, variable, word)?);
+        }
+    }
+    if subjects.is_empty() {
+        let options = [Parser::Server, Parser::Bench]
+            .into_iter()
+            .flat_map(|parser| history(parser).names());
+        let knobs = words().knobs();
+        let known = options
+            .chain(words().environment.keys().map(String::as_str))
+            .chain(knobs);
+        let error = Error::new(
+            Kind::Usage,
+            format!("nothing is known as `{}`", name.escape_debug()),
+        );
+        return Err(match spelling::nearest(asked, known) {
+            Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
+            None => {
+                error.hint("it explains options, variables and the settings of profiles: dsr1 profiles new x")
+            }
+        });
+    }
+    Ok(Explanation {
+        name: name.to_owned(),
+        subjects,
+    })
+}
+
+/// The options that `asked` names: itself, or those that a setting becomes.
+fn options(parser: Parser, asked: &str) -> Vec<String> {
+    let known = history(parser).lifetime(asked).is_some() || words().named(parser, asked).is_some();
+    if known || history(parser).names().any(|name| name == asked) {
+        return vec![asked.to_owned()];
+    }
+    let of_knob = |word: &Word| {
+        let knob = word.knob.as_deref().unwrap_or_default();
+        knob == asked || knob.strip_prefix(asked).is_some_and(|rest| rest.starts_with('.'))
+    };
+    words()
+        .names(parser)
+        .filter(|name| words().named(parser, name).is_some_and(of_knob))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn of_option(catalog: &Catalog, parser: Parser, name: &str) -> Result<Subject> {
+    let history = history(parser);
+    let spec = history.newest(name);
+    let names = spec.map_or_else(|| vec![name.to_owned()], |spec| spec.names.clone());
+    let mut stacks = Vec::new();
+    for stack in catalog.stacks() {
+        let table = history.table(stack.pins.sglang);
+        stacks.push((
+            stack.name.clone(),
+            table.get(name).filter(|spec| !spec.rejects).cloned(),
+        ));
+    }
+    let mut used_by = Vec::new();
+    for profile in catalog.profiles()?.iter().filter(|_| parser == Parser::Server) {
+        let stack = catalog.stack(&profile.stack)?;
+        for flag in render(&profile.engine, stack.pins.sglang).args {
+            if flag.words.first().is_some_and(|word| names.contains(word)) {
+                used_by.push(Use {
+                    profile: profile.name.clone(),
+                    stack: stack.name.clone(),
+                    value: flag.words[1..].join(" "),
+                });
+            }
+        }
+    }
+    Ok(Subject {
+        kind: match parser {
+            Parser::Server => "server option",
+            Parser::Bench => "client option",
+        },
+        word: words()
+            .option(parser, &names)
+            .or_else(|| words().named(parser, name))
+            .cloned(),
+        lifetime: names.iter().find_map(|name| history.lifetime(name)),
+        deprecated: history.deprecated_since(name),
+        names,
+        stacks,
+        used_by,
+    })
+}
+
+fn of_variable(catalog: &Catalog, name: &str, word: &Word) -> Result<Subject> {
+    let mut used_by = Vec::new();
+    for profile in catalog.profiles()? {
+        let stack = catalog.stack(&profile.stack)?;
+        if let Some(variable) = render(&profile.engine, stack.pins.sglang).env.get(name) {
+            used_by.push(Use {
+                profile: profile.name.clone(),
+                stack: stack.name.clone(),
+                value: variable.value.clone(),
+            });
+        }
+    }
+    Ok(Subject {
+        kind: "variable",
+        names: vec![name.to_owned()],
+        lifetime: Some(Lifetime {
+            since: word.since,
+            until: None,
+            gone: word.gone,
+        }),
+        deprecated: word.deprecated,
+        word: Some(word.clone()),
+        stacks: Vec::new(),
+        used_by,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_an_option_and_a_variable_are_explained() {
+        let catalog = Catalog::load(None).unwrap();
+        let by = |name| explain(&catalog, name).unwrap().subjects;
+        let option = by("--mem-fraction-static");
+        assert_eq!(by("mem_fraction"), option);
+        assert!(
+            option[0]
+                .used_by
+                .iter()
+                .any(|one| one.profile == "fp8-high-throughput" && one.value == "0.89")
+        );
+        let runner = by("moe_runner");
+        let names: Vec<&str> = runner.iter().map(|subject| subject.names[0].as_str()).collect();
+        assert!(
+            names.contains(&"--moe-runner-backend") && names.contains(&"SGLANG_CUTLASS_MOE"),
+            "{names:?}"
+        );
+        assert_eq!(by("--tp-size")[0].word.as_ref().unwrap().unit, "GPUs");
+        let error = explain(&catalog, "--mem-fraction-statik").unwrap_err();
+        assert_eq!(error.hints(), ["did you mean `--mem-fraction-static`?"]);
+    }
+
+    #[test]
+    fn an_option_of_another_engine_says_what_to_use() {
+        let catalog = Catalog::load(None).unwrap();
+        let foreign = explain(&catalog, "--save-result").unwrap();
+        assert_eq!(foreign.subjects[0].lifetime, None);
+        assert_eq!(
+            foreign.subjects[0].word.as_ref().unwrap().instead.as_deref(),
+            Some("--output-file FILE")
+        );
+    }
+}

@@ -1,0 +1,457 @@
+//! GPU memory before the boot: weights, KV pool, and the window that `mem_fraction_static` has.
+//!
+//! | quantity, per GPU | formula | source |
+//! |---|---|---|
+//! | usable memory `T` | nvidia-smi's total less `reserve::BEFORE_LOAD` | `model_runner.py`: what is free after `init_torch_distributed` |
+//! | weights `W` | `weights::per_gpu`, by class of tensor | `models/deepseek_v2.py`: which tensors are split over which ranks |
+//! | KV bytes per token | MLA: (`kv_lora_rank` + `qk_rope_head_dim`) x layers x bytes; else 2 x heads x dim x layers x bytes | `profile_max_num_token`, 0.4.10.post2 |
+//! | tokens in the pool | (`mem_fraction_static` x `T` - `W`) / KV bytes per token, rounded down to pages | `profile_max_num_token`; `kv_cache_configurator.py`, 0.5.23 |
+//! | lowest fraction | (`W` + one request of the benchmark) / `T` | "minimum viable" of `kv_cache_configurator.py` is `W` / `T` |
+//! | highest fraction | 1 - need / `T`, `reserve::need` | measured parts, and activations bounded by settings that are known to run: an estimate |
+//! | fraction when none is named | SGLang's own rule, `reserve::default_fraction` | `server_args.py` up to 0.5.2; `memory_hook.py` from 0.5.3 |
+//!
+//! Checked against public figures in the tests of this module, where the errors are stated: 1.2 % of the tokens in
+//! the guide's log, 0.6 % of what is free after loading in a log of 8 x H200, 0.2 % of the weights in another. A second
+//! calculation, made apart from this one, came to the same tokens within 0.1 %.
+//! Not in this module: reading tensors (`effects::hub`), CPUs (their pool is a setting).
+
+mod geometry;
+mod reserve;
+mod weights;
+
+use serde::{Deserialize, Serialize};
+
+pub use geometry::bundled;
+pub use weights::{classify, index_of};
+
+use crate::facts::{Facts, ModelFacts};
+use crate::profile::{Accelerator, Architecture, Profile, Stack};
+use crate::sglang::check::{Check, Level};
+use crate::sglang::settings::EffectiveSettings;
+
+/// Memory of one B200 as nvidia-smi tells it, in bytes: 183359 MiB.
+pub const B200_BYTES: u64 = 183_359 << 20;
+/// Memory of one H200 as nvidia-smi tells it, in bytes: 143771 MiB.
+pub const H200_BYTES: u64 = 143_771 << 20;
+
+/// What fits on each GPU.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemoryPlan {
+    /// Memory of a GPU, in bytes.
+    pub gpu_bytes: u64,
+    /// Whether that is the host's; otherwise it is that of the GPU the profile is tuned for.
+    pub gpu_known: bool,
+    /// What is left of it when the weights are loaded, in bytes.
+    pub usable_bytes: u64,
+    /// Whether the weights' sizes are those of the pulled files; otherwise they are computed from the model's shape.
+    pub weights_known: bool,
+    /// The weights on one GPU by class, in bytes.
+    pub parts: Vec<(String, u64)>,
+    /// Their sum.
+    pub weights_bytes: u64,
+    /// Bytes that one token takes in the KV pool of one GPU.
+    pub kv_bytes_per_token: u64,
+    /// Share of the usable memory for weights and KV pool.
+    pub fraction: f64,
+    /// Whether the profile names it; otherwise it is SGLang's default for this GPU.
+    pub fraction_named: bool,
+    /// Lowest and highest fraction that make sense.
+    pub window: (f64, f64),
+    /// The KV pool on one GPU, in bytes.
+    pub pool_bytes: u64,
+    /// Its tokens, per attention replica.
+    pub pool_tokens: u64,
+    /// Attention replicas, each with a pool of its own.
+    pub replicas: u32,
+    /// What is left beside weights and pool, in bytes.
+    pub slack_bytes: u64,
+    /// What activations, CUDA graphs and pools of requests need of that, in bytes.
+    pub need_bytes: u64,
+    /// Prompt and answer of one request of the benchmark, in tokens.
+    pub request_tokens: u64,
+    /// Such requests that fit at once, over all replicas.
+    pub requests_fit: u64,
+}
+
+/// Plans the memory of a server; `None` for a CPU and for a model whose shape is not known.
+///
+/// `settings` are those of the profile on the stack. The GPU is the host's smallest, else the one that the profile is
+/// tuned for.
+#[must_use]
+pub fn plan(
+    profile: &Profile,
+    stack: &Stack,
+    settings: &EffectiveSettings,
+    facts: &Facts,
+) -> Option<MemoryPlan> {
+    if stack.accelerator == Accelerator::Cpu {
+        return None;
+    }
+    let gpus = facts.host.gpus.as_deref().unwrap_or_default();
+    let smallest = gpus.iter().map(|gpu| gpu.memory_bytes).min();
+    let nominal = match profile.architectures.first()? {
+        Architecture::Hopper => H200_BYTES,
+        Architecture::Blackwell => B200_BYTES,
+    };
+    let pulled = facts
+        .resolved_commit(&profile.model.repo, &profile.model.revision)
+        .and_then(|commit| facts.models.get(&format!("{}@{commit}", profile.model.repo)));
+    let model = match pulled {
+        Some(model) => model.clone(),
+        None => bundled(&profile.model.repo)?,
+    };
+    let bench = &profile.bench;
+    let mut plan = budget(
+        settings,
+        &model,
+        smallest.unwrap_or(nominal),
+        u64::from(bench.input_len.get()) + u64::from(bench.output_len.get()),
+    )?;
+    plan.gpu_known = smallest.is_some();
+    plan.weights_known = pulled.is_some();
+    Some(plan)
+}
+
+/// The plan for settings, a model and a GPU. `None` when the model's KV cache has no known shape.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "bytes of a GPU are exact in an f64, and every result is cut at 0 first"
+)]
+fn budget(
+    settings: &EffectiveSettings,
+    model: &ModelFacts,
+    gpu_bytes: u64,
+    request_tokens: u64,
+) -> Option<MemoryPlan> {
+    let usable = gpu_bytes.saturating_sub(reserve::BEFORE_LOAD);
+    let mut parts = weights::per_gpu(&model.weights, settings);
+    // Where the draft layer lies outside the fraction it is part of what is needed beside it.
+    let mut draft = 0;
+    if !reserve::draft_inside(settings) {
+        for part in parts.iter_mut().filter(|part| part.0 == weights::DRAFT) {
+            draft = std::mem::take(&mut part.1);
+        }
+    }
+    let weights_bytes = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.1));
+    let kv_bytes = weights::kv_bytes_per_token(model, settings)?.max(1);
+    let named = settings.mem_fraction;
+    let fraction = named.unwrap_or_else(|| reserve::default_fraction(settings, gpu_bytes));
+    let share = |bytes: u64| bytes as f64 / (usable.max(1)) as f64;
+    let need = reserve::need(settings).saturating_add(draft);
+    let one_request = request_tokens.saturating_mul(kv_bytes);
+    let window = (
+        share(weights_bytes.saturating_add(one_request)),
+        1.0 - share(need),
+    );
+    let pool_bytes = (fraction * usable as f64 - weights_bytes as f64).max(0.0) as u64;
+    let page = reserve::page(settings);
+    let mut tokens = pool_bytes / kv_bytes / page * page;
+    if let Some(most) = settings.max_total_tokens {
+        tokens = tokens.min(u64::from(most));
+    }
+    let replicas = settings.attention_data_parallel.max(1);
+    Some(MemoryPlan {
+        gpu_bytes,
+        gpu_known: true,
+        usable_bytes: usable,
+        weights_known: true,
+        weights_bytes,
+        parts: parts
+            .into_iter()
+            .map(|(name, bytes)| (name.to_owned(), bytes))
+            .collect(),
+        kv_bytes_per_token: kv_bytes,
+        fraction,
+        fraction_named: named.is_some(),
+        window,
+        pool_bytes,
+        pool_tokens: tokens,
+        replicas,
+        slack_bytes: usable.saturating_sub(weights_bytes).saturating_sub(pool_bytes),
+        need_bytes: need,
+        request_tokens,
+        requests_fit: (tokens / request_tokens.max(1)).saturating_mul(u64::from(replicas)),
+    })
+}
+
+/// What is wrong with a plan, for a benchmark of `concurrency` requests.
+#[must_use]
+pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
+    let mut found = Vec::new();
+    let check = |id: &str, level: Level, subject: &str, text: String, fix: String| Check {
+        id: id.to_owned(),
+        level,
+        subject: subject.to_owned(),
+        text,
+        fix: Some(fix),
+        place: None,
+    };
+    let (low, high) = plan.window;
+    let subject = "engine.mem_fraction";
+    if low >= 1.0 {
+        found.push(check(
+            "memory.weights",
+            Level::Error,
+            subject,
+            format!(
+                "the weights take {} of the {} of each GPU: no fraction leaves a KV pool",
+                gib(plan.weights_bytes),
+                gib(plan.usable_bytes)
+            ),
+            "use more GPUs, or FP4 weights on Blackwell".to_owned(),
+        ));
+    } else if low > high {
+        found.push(check(
+            "memory.need",
+            Level::Warn,
+            subject,
+            format!(
+                "beside {} of weights, activations, graphs and request tables need about {} of the {} of each GPU",
+                gib(plan.weights_bytes),
+                gib(plan.need_bytes),
+                gib(plan.usable_bytes)
+            ),
+            "use fewer running requests or smaller chunks".to_owned(),
+        ));
+    } else if plan.fraction < low {
+        found.push(check(
+            "memory.fraction_low",
+            Level::Error,
+            subject,
+            format!(
+                "mem_fraction {:.3} leaves no KV pool beside {} of weights",
+                plan.fraction,
+                gib(plan.weights_bytes)
+            ),
+            format!("use at least {}", up(low)),
+        ));
+    } else if plan.fraction > high && plan.fraction_named {
+        found.push(check(
+            "memory.fraction_high",
+            Level::Warn,
+            subject,
+            format!(
+                "mem_fraction {:.3} leaves {} for activations and CUDA graphs, which need about {}",
+                plan.fraction,
+                gib(plan.slack_bytes),
+                gib(plan.need_bytes)
+            ),
+            format!("use at most {}", down(high)),
+        ));
+    }
+    if plan.requests_fit < u64::from(concurrency) && found.is_empty() {
+        found.push(check(
+            "memory.concurrency",
+            Level::Warn,
+            "bench.max_concurrency",
+            format!(
+                "{} requests of {} tokens fit into the KV pool, the benchmark keeps {concurrency} in flight: the rest \
+                 queues, or requests are retracted",
+                plan.requests_fit, plan.request_tokens
+            ),
+            format!("expect the throughput of {} requests at once", plan.requests_fit),
+        ));
+    }
+    found
+}
+
+/// GPU memory in GiB, as SGLang's own log tells it (and calls GB).
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
+pub fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+/// A fraction for the user, rounded to what is still right.
+fn up(fraction: f64) -> String {
+    format!("{:.3}", (fraction * 1000.0).ceil() / 1000.0)
+}
+
+fn down(fraction: f64) -> String {
+    format!("{:.3}", (fraction * 1000.0).floor() / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::print_stdout, reason = "the errors are stated")]
+
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::profile::Version;
+    use crate::sglang::flags::{Parser, history};
+    use crate::units::Bytes;
+
+    const R1: &str = "deepseek-ai/DeepSeek-R1-0528";
+
+    fn settings(version: &str, line: &str) -> EffectiveSettings {
+        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let version: Version = version.parse().unwrap();
+        let table = history(Parser::Server).table(version);
+        EffectiveSettings::new(&table.parse(&args), &BTreeMap::new(), version)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "figures of a few digits")]
+    fn error_percent(ours: u64, theirs: u64) -> f64 {
+        (ours as f64 / theirs as f64 - 1.0) * 100.0
+    }
+
+    #[test]
+    fn the_guides_log_is_predicted() {
+        // guide, "Sample Output": 8 x B200, FP8, TEP8, no fraction named.
+        let tep8 = settings(
+            "0.4.10.post2",
+            "--tp-size 8 --ep-size 8 --enable-flashinfer-trtllm-moe",
+        );
+        let plan = budget(&tep8, &bundled(R1).unwrap(), B200_BYTES, 9216).unwrap();
+        let tokens = error_percent(plan.pool_tokens, 980_344);
+        // 29.09 GB before the graphs: "avail mem=22.72 GB" after "mem usage=6.37 GB". The workspace is from this log.
+        let before = plan.slack_bytes - reserve::WORKSPACE - reserve::request_table(&tep8);
+        let slack = error_percent(before, 29_090 * (1 << 30) / 1000);
+        println!(
+            "tokens {} against 980344: {tokens:+.2} %; slack {slack:+.2} %",
+            plan.pool_tokens
+        );
+        assert!(tokens.abs() < 2.0, "{tokens}");
+        assert!(slack.abs() < 2.0, "{slack}");
+        assert!((plan.fraction - 0.821).abs() < 0.001, "{}", plan.fraction);
+    }
+
+    #[test]
+    fn what_a_public_log_has_left_after_loading_is_predicted() {
+        // sgl-project/sglang#3416, 8 x H200, FP8, TP8: "Load weight end ... avail mem=58.12 GB".
+        let tp8 = settings("0.4.10.post2", "--tp-size 8");
+        let plan = budget(&tp8, &bundled(R1).unwrap(), H200_BYTES, 2048).unwrap();
+        let left = plan.usable_bytes - plan.weights_bytes;
+        let error = error_percent(left, 58_120 * (1 << 30) / 1000);
+        println!("{} left against 58.12 GiB: {error:+.2} %", Bytes(left));
+        assert!(error.abs() < 1.0, "{error}");
+    }
+
+    #[test]
+    fn a_public_minimum_fraction_is_predicted() {
+        // SemiAnalysisAI/InferenceX#2128, another model on 8 x H200: 125.65 GB of weights, minimum viable 0.9113.
+        let usable = H200_BYTES - reserve::BEFORE_LOAD;
+        #[expect(clippy::cast_precision_loss, reason = "figures of a few digits")]
+        let minimum = 125.65 * f64::from(1 << 30) / usable as f64;
+        println!(
+            "minimum {minimum:.4} against 0.9113: {:+.2} %",
+            (minimum / 0.9113 - 1.0) * 100.0
+        );
+        assert!((minimum / 0.9113 - 1.0).abs() < 0.01, "{minimum}");
+    }
+
+    #[test]
+    fn the_weights_of_a_public_log_are_predicted() {
+        // HabanaAI/vllm-fork#809, 8 devices: 79.41 GiB of weights each. SGLang keeps two more copies of the projection
+        // that MLA absorbs, in bfloat16.
+        let tp8 = settings("0.5.23", "--tp-size 8");
+        let plan = budget(&tp8, &bundled(R1).unwrap(), B200_BYTES, 2048).unwrap();
+        let absorbed = plan.parts.iter().find(|part| part.0 == "absorbed").unwrap().1;
+        let error = error_percent(plan.weights_bytes - absorbed, 79_410 * (1 << 30) / 1000);
+        println!(
+            "weights {} against 79.41 GiB: {error:+.2} %",
+            Bytes(plan.weights_bytes - absorbed)
+        );
+        assert!(error.abs() < 1.0, "{error}");
+    }
+
+    #[test]
+    fn settings_that_are_known_to_run_are_inside_the_window() {
+        let fp4 = "nvidia/DeepSeek-R1-0528-FP4";
+        for (version, line, repo, gpu, concurrency) in [
+            // guide, FP8 high throughput and FP4 serve
+            (
+                "0.4.10.post2",
+                "--tp-size 8 --dp-size 8 --enable-dp-attention --mem-fraction-static 0.89 --max-running-requests 3072 \
+                 --chunked-prefill-size 32768",
+                R1,
+                B200_BYTES,
+                3072,
+            ),
+            (
+                "0.4.10.post2",
+                "--tp-size 8 --ep-size 8 --mem-fraction-static 0.89 --max-running-requests 3072 \
+                 --chunked-prefill-size 32768",
+                fp4,
+                B200_BYTES,
+                512,
+            ),
+            // cookbook, FP8 on 8 B200; InferenceX, FP8 on 4 B200 and on 8 H200
+            (
+                "0.5.23",
+                "--tp-size 8 --mem-fraction-static 0.82 --kv-cache-dtype fp8_e4m3 --cuda-graph-max-bs-decode 128 \
+                 --max-running-requests 128 --chunked-prefill-size 32768",
+                R1,
+                B200_BYTES,
+                128,
+            ),
+            (
+                "0.5.23",
+                "--tp-size 4 --mem-fraction-static 0.95 --kv-cache-dtype fp8_e4m3 --cuda-graph-max-bs-decode 32 \
+                 --max-running-requests 32 --chunked-prefill-size 8192",
+                R1,
+                B200_BYTES,
+                32,
+            ),
+            (
+                "0.5.23",
+                "--tp-size 8 --mem-fraction-static 0.82 --cuda-graph-max-bs-decode 256 --max-running-requests 256 \
+                 --chunked-prefill-size 32768",
+                R1,
+                H200_BYTES,
+                64,
+            ),
+        ] {
+            let plan = budget(&settings(version, line), &bundled(repo).unwrap(), gpu, 2048).unwrap();
+            assert_eq!(check(&plan, concurrency), [], "{line}: {plan:?}");
+        }
+    }
+
+    #[test]
+    fn weights_that_do_not_fit_are_an_error() {
+        let tp4 = settings("0.5.23", "--tp-size 4");
+        let plan = budget(&tp4, &bundled(R1).unwrap(), H200_BYTES, 2048).unwrap();
+        assert_eq!(check(&plan, 1)[0].id, "memory.weights");
+        let low = settings("0.5.23", "--tp-size 8 --mem-fraction-static 0.4");
+        let plan = budget(&low, &bundled(R1).unwrap(), B200_BYTES, 2048).unwrap();
+        let found = check(&plan, 1);
+        assert_eq!(found[0].id, "memory.fraction_low");
+        assert!(
+            found[0].fix.as_ref().unwrap().starts_with("use at least 0.4"),
+            "{found:?}"
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn more_never_holds_less(gpu in 0_u64..1 << 40, more in 0_u64..1 << 36, fraction in 1_u32..98, tp in 1_u32..9, dp in 1_u32..9) {
+            let at = |fraction: u32| {
+                settings("0.5.23", &format!("--tp-size {tp} --attn-dp-size {dp} --mem-fraction-static 0.{fraction:02}"))
+            };
+            let model = bundled(R1).unwrap();
+            let base = budget(&at(fraction), &model, gpu, 2048).unwrap();
+            let larger = budget(&at(fraction), &model, gpu + more, 2048).unwrap();
+            let higher = budget(&at(fraction + 1), &model, gpu, 2048).unwrap();
+            proptest::prop_assert!(larger.pool_tokens >= base.pool_tokens);
+            proptest::prop_assert!(higher.pool_tokens >= base.pool_tokens);
+            proptest::prop_assert!(base.window.0 <= base.window.1 || !check(&base, 1).is_empty());
+        }
+
+        #[test]
+        fn no_size_is_too_strange(sizes in proptest::collection::vec(proptest::num::u64::ANY, 9), gpu: u64, tokens: u64) {
+            let mut model = bundled(R1).unwrap();
+            let w = &mut model.weights;
+            for (slot, size) in [
+                &mut w.experts, &mut w.attention_split, &mut w.attention_whole, &mut w.absorbed, &mut w.dense,
+                &mut w.shared_expert, &mut w.embedding, &mut w.head, &mut w.other,
+            ].into_iter().zip(sizes) {
+                *slot = size;
+            }
+            let plan = budget(&settings("0.5.23", "--tp-size 8"), &model, gpu, tokens);
+            proptest::prop_assert!(plan.is_some_and(|plan| plan.pool_tokens <= gpu));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Memory beside weights and KV pool: what SGLang reserves by default, and what is known to be needed.
+//!
+//! Not in this module: the pool itself (`mod`).
+
+use crate::profile::Version;
+use crate::sglang::EffectiveSettings;
+
+const MIB: u64 = 1 << 20;
+
+/// What is gone of a GPU, as nvidia-smi counts it, before the first weight.
+///
+/// Measured on one H200 (driver 580.159.04, `PyTorch` 2.11 for CUDA 13): the driver keeps 616 MiB and a CUDA context
+/// takes 526. NCCL and the all-reduce of 8 ranks take 2.01 GiB in a public log (sgl-project/sglang#11716); 1.4 in
+/// another (SemiAnalysisAI/InferenceX#2128), so this is the careful one. A B200's driver may keep more or less.
+pub(super) const BEFORE_LOAD: u64 = (616 + 526 + 2058) * MIB;
+
+/// Attention workspaces, cuBLAS and fragments, between the KV pool and the first graph: 0.54 GiB.
+///
+/// By difference in the guide's log: 31.5 GiB outside the fraction, less 1.87 of request table, less the 29.09 that
+/// are free before the capture.
+pub(super) const WORKSPACE: u64 = 553 * MIB;
+
+/// Context of DeepSeek-R1 in tokens (config.json): a row of the request table has as many entries of 4 bytes.
+const CONTEXT: u64 = 163_840;
+/// Requests that SGLang makes room for when none are named: 3063 in the guide's log.
+const RUNNING: u64 = 3072;
+/// Since this version the request table is divided by the attention replicas (`model_runner.py`, 0.5.8).
+const DIVIDED_TABLE: Version = Version::new(0, 5, 8);
+/// Since this version the draft layer lies inside the fraction (`model_runner.py`, 0.5.14).
+const DRAFT_INSIDE: Version = Version::new(0, 5, 14);
+
+/// CUDA graphs per captured request: the guide's log has 6.37 GB for graphs of up to 512.
+const GRAPH_PER_REQUEST: u64 = 13 * MIB;
+
+/// Activations per token of a prefill chunk, in KiB.
+///
+/// The most that settings which are known to run leave room for: the guide's FP4 server (32768 tokens at 0.89) and
+/// `InferenceX`'s FP8 on 4 B200 (8192 at 0.95). SGLang's default reserves 1.5 MiB.
+const ACTIVATION_KIB_PER_TOKEN: u64 = 300;
+
+/// What 0.4.10 adds for attention replicas: their gathered batches.
+const ATTENTION_REPLICAS: u64 = 4096 * MIB;
+
+/// Largest default batch that is captured on a GPU of over 60 GiB (`memory_hook.py`, 0.5.23: 512).
+const GRAPH_BATCH: u64 = 512;
+
+/// The version whose default fraction counts tokens and graphs (`server_args.py`, 0.5.3).
+const COUNTED: Version = Version::new(0, 5, 3);
+
+/// Bytes per GPU that activations, graphs and request tables need, as far as public runs tell.
+pub(super) fn need(settings: &EffectiveSettings) -> u64 {
+    let dp = u64::from(settings.attention_data_parallel.max(1));
+    let chunk = chunk(settings, u64::MAX) / dp;
+    let replicas = if dp > 1 { ATTENTION_REPLICAS } else { 0 };
+    WORKSPACE
+        + request_table(settings)
+        + graph_batch(settings) * GRAPH_PER_REQUEST
+        + chunk * ACTIVATION_KIB_PER_TOKEN * 1024
+        + replicas
+}
+
+/// Bytes of the table that holds each running request's token positions.
+pub(super) fn request_table(settings: &EffectiveSettings) -> u64 {
+    let dp = u64::from(settings.attention_data_parallel.max(1));
+    let divided = settings.version.is_none_or(|version| version >= DIVIDED_TABLE);
+    let running = settings.max_running_requests.map_or(RUNNING, u64::from) / if divided { dp } else { 1 };
+    let context = settings.context_length.unwrap_or(CONTEXT).min(1 << 24);
+    running.saturating_mul(context).saturating_mul(4)
+}
+
+/// Whether the draft layer's weights are counted into the fraction.
+pub(super) fn draft_inside(settings: &EffectiveSettings) -> bool {
+    settings.version.is_none_or(|version| version >= DRAFT_INSIDE)
+}
+
+/// Requests in the largest captured decode batch of one attention replica.
+fn graph_batch(settings: &EffectiveSettings) -> u64 {
+    let dp = u64::from(settings.attention_data_parallel.max(1));
+    let running = settings
+        .max_running_requests
+        .map_or(u64::MAX, |most| (u64::from(most) / dp).max(1));
+    settings.graph_batch.map_or(GRAPH_BATCH, u64::from).min(running)
+}
+
+/// Tokens of one prefill chunk over all replicas, with SGLang's default for a GPU of `gpu_bytes`.
+fn chunk(settings: &EffectiveSettings, gpu_bytes: u64) -> u64 {
+    let by_gpu = match gpu_bytes / MIB {
+        0..35_840 => 2048,
+        35_840..163_840 => 8192,
+        _ => 16_384,
+    };
+    match settings.chunked_prefill_size {
+        // No chunking: a prefill of the whole context is not planned for.
+        Some(..=0) | None => by_gpu,
+        Some(tokens) => u64::try_from(tokens).unwrap_or(by_gpu).min(1 << 20),
+    }
+}
+
+/// The fraction that SGLang takes when none is named, for GPUs of over 35 GiB.
+#[expect(clippy::cast_precision_loss, reason = "MiB of a GPU are exact in an f64")]
+pub(super) fn default_fraction(settings: &EffectiveSettings, gpu_bytes: u64) -> f64 {
+    let gpu = (gpu_bytes / MIB) as f64;
+    let ranks = f64::from(settings.tensor_parallel);
+    let old = settings.version.is_some_and(|version| version < COUNTED);
+    let reserved = if old {
+        let by_gpu = match gpu_bytes / MIB {
+            0..92_160 => (9.5 + ranks / 2.0) * 1024.0,
+            92_160..163_840 => (12.0 + ranks / 2.0) * 1024.0,
+            _ => 32.0 * 1024.0,
+        };
+        let drafts = if settings.draft_tokens.is_some() {
+            2048.0
+        } else {
+            0.0
+        };
+        let replicas = if settings.attention_data_parallel > 1 {
+            4096.0
+        } else {
+            0.0
+        };
+        by_gpu + drafts + replicas
+    } else {
+        let batch = graph_batch(settings) as f64;
+        let tokens = chunk(settings, gpu_bytes).max(2048) as f64;
+        let dp = f64::from(settings.attention_data_parallel);
+        let replicas = match settings.attention_data_parallel {
+            0 | 1 => 0.0,
+            _ if batch > 300.0 => batch * dp * 4.5,
+            _ => batch * dp * 3.0,
+        };
+        // 512 for metadata, 1.5 a token, 2 a captured request, 1 GiB per 8 ranks, 1.5 GiB for MLA's prefill graphs.
+        let sum = 512.0 + tokens * 1.5 + ranks / 8.0 * 1024.0 + batch * 2.0 + replicas + 1536.0;
+        if gpu > 61_440.0 { sum.max(10_240.0) } else { sum }
+    };
+    (((gpu - reserved) / gpu.max(1.0) * 1000.0).round() / 1000.0).clamp(0.0, 1.0)
+}
+
+/// Tokens per page of the pool: `cutlass_mla` wants 128, `trtllm_mla` 64 unless 32 is asked for, others have 1.
+pub(super) fn page(settings: &EffectiveSettings) -> u64 {
+    match (settings.attention_backend.as_deref(), settings.page_size) {
+        (Some("cutlass_mla"), _) => 128,
+        (Some("trtllm_mla"), Some(32)) => 32,
+        (Some("trtllm_mla"), _) => 64,
+        (_, Some(page)) => u64::from(page.max(1)),
+        (_, None) => 1,
+    }
+}

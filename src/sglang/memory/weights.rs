@@ -1,0 +1,163 @@
+//! Which weights lie on which GPU: tensors by class, and each class split over its ranks.
+//!
+//! Not in this module: reading files (`effects::hub`), sizes of models that were not pulled (`geometry`).
+
+use crate::facts::{ModelFacts, WeightSizes};
+use crate::sglang::EffectiveSettings;
+
+/// Routed experts of DeepSeek-R1, to which redundant ones are added.
+const EXPERTS: u64 = 256;
+
+/// Name of the draft layer's class.
+pub(super) const DRAFT: &str = "draft layer";
+
+/// Adds a tensor of the checkpoint to its class. `layers` is the model's own number: what is above is the draft layer.
+///
+/// Names are those of DeepSeek-V3 and of plain transformers; what is not recognised lies on every GPU.
+pub fn classify(name: &str, bytes: u64, layers: u64, sizes: &mut WeightSizes) {
+    let slot = if index_of(name).is_some_and(|layer| layer >= layers) {
+        &mut sizes.draft
+    } else if name.contains(".mlp.experts.") {
+        &mut sizes.experts
+    } else if name.contains(".mlp.shared_experts.") {
+        &mut sizes.shared_expert
+    } else if name.contains(".self_attn.") {
+        // The two down-projections are read by every rank; their norms too.
+        if name.contains("q_a_") || name.contains("kv_a_") {
+            &mut sizes.attention_whole
+        } else {
+            &mut sizes.attention_split
+        }
+    } else if name.contains(".mlp.gate.") {
+        &mut sizes.other
+    } else if name.contains(".mlp.") {
+        &mut sizes.dense
+    } else if name.contains("embed_tokens") {
+        &mut sizes.embedding
+    } else if name.starts_with("lm_head") {
+        &mut sizes.head
+    } else {
+        &mut sizes.other
+    };
+    *slot = slot.saturating_add(bytes);
+}
+
+/// The layer in a tensor's name: 61 of `model.layers.61.mlp.gate.weight`.
+#[must_use]
+pub fn index_of(name: &str) -> Option<u64> {
+    name.split_once("layers.")?.1.split('.').next()?.parse().ok()
+}
+
+/// The classes and their bytes on one GPU.
+pub(super) fn per_gpu(sizes: &WeightSizes, settings: &EffectiveSettings) -> Vec<(&'static str, u64)> {
+    let WeightSizes {
+        experts,
+        attention_split,
+        attention_whole,
+        absorbed,
+        dense,
+        shared_expert,
+        embedding,
+        head,
+        other,
+        draft,
+    } = *sizes;
+    let tp = u64::from(settings.tensor_parallel.max(1));
+    let dp = u64::from(settings.attention_data_parallel.max(1));
+    // Attention is split over the ranks of one replica only.
+    let attention_ranks = (tp / dp).max(1);
+    let redundant = u64::from(settings.redundant_experts);
+    let copies = (experts / EXPERTS).saturating_mul(redundant);
+    vec![
+        ("experts", experts.saturating_add(copies) / tp),
+        (
+            "attention",
+            (attention_split / attention_ranks).saturating_add(attention_whole),
+        ),
+        ("absorbed", absorbed / attention_ranks),
+        ("dense layers", dense / tp),
+        ("shared expert", shared_expert / tp),
+        // `enable_tp=not enable_dp_attention` in models/deepseek_v2.py.
+        ("embedding", if dp > 1 { embedding } else { embedding / tp }),
+        (
+            "output layer",
+            if settings.lm_head_data_parallel {
+                head / attention_ranks
+            } else {
+                head / tp
+            },
+        ),
+        ("norms and gates", other),
+        // Loaded with multi-token prediction only.
+        (
+            DRAFT,
+            if settings.draft_tokens.is_some() {
+                draft / tp
+            } else {
+                0
+            },
+        ),
+    ]
+}
+
+/// Bytes of one token in the KV pool of one GPU. `None` when the model's shape is not known.
+pub(super) fn kv_bytes_per_token(model: &ModelFacts, settings: &EffectiveSettings) -> Option<u64> {
+    let element = match settings.kv_cache.as_deref() {
+        Some(name) if name.starts_with("fp8") => 1,
+        _ => 2,
+    };
+    // The draft layer has a pool of its own, with as many tokens.
+    let layers = model
+        .layers
+        .saturating_add(u64::from(settings.draft_tokens.is_some()));
+    let per_layer = match (model.kv_lora_rank, model.kv_heads) {
+        (Some(rank), _) => rank.saturating_add(model.rope_dim?),
+        (None, Some(heads)) => {
+            let ranks = u64::from(settings.tensor_parallel / settings.attention_data_parallel.max(1)).max(1);
+            // A head is on at least one rank.
+            (heads / ranks)
+                .max(1)
+                .saturating_mul(model.head_dim?)
+                .saturating_mul(2)
+        }
+        (None, None) => return None,
+    };
+    Some(per_layer.saturating_mul(layers).saturating_mul(element))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_find_their_class() {
+        let mut sizes = WeightSizes::default();
+        for name in [
+            "model.layers.3.mlp.experts.0.up_proj.weight",
+            "model.layers.3.self_attn.q_b_proj.weight",
+            "model.layers.3.self_attn.kv_a_proj_with_mqa.weight",
+            "model.layers.0.mlp.gate_proj.weight",
+            "model.layers.3.mlp.shared_experts.up_proj.weight",
+            "model.embed_tokens.weight",
+            "lm_head.weight",
+            "model.layers.3.mlp.gate.weight",
+            "model.norm.weight",
+            "model.layers.61.mlp.experts.0.up_proj.weight",
+        ] {
+            classify(name, 1, 61, &mut sizes);
+        }
+        let expected = WeightSizes {
+            experts: 1,
+            attention_split: 1,
+            attention_whole: 1,
+            absorbed: 0,
+            dense: 1,
+            shared_expert: 1,
+            embedding: 1,
+            head: 1,
+            other: 2,
+            draft: 1,
+        };
+        assert_eq!(sizes, expected);
+    }
+}

@@ -1,0 +1,581 @@
+//! Checks of what an engine would be told, before it is told: each with a stable id, a reason, a version and a fix.
+//!
+//! Not in this module tree: the host (`doctor`), memory (`sglang::memory`).
+
+mod combinations;
+mod options;
+mod owned;
+
+mod variables;
+
+pub(super) use options::successor;
+pub use owned::check as check_owned;
+
+use crate::error::{Error, Kind, Result};
+use crate::profile::{Origins, Profile, Stack, Version};
+use crate::sglang::check::{Check, Level};
+use crate::sglang::dialect::EngineFlags;
+use crate::sglang::flags::{Parsed, Parser, history};
+use crate::sglang::settings::EffectiveSettings;
+use crate::sglang::words::words;
+
+/// The origin of arguments that no file holds.
+pub const COMMAND_LINE: &str = "command line";
+
+/// Findings about a profile's flags on a stack, the worst first.
+///
+/// `parsed` is what the version's parser makes of `flags`, and `settings` what they come to.
+pub(super) fn check(
+    flags: &EngineFlags,
+    parsed: &Parsed<'_>,
+    settings: &EffectiveSettings,
+    profile: &Profile,
+    stack: &Stack,
+    origins: &Origins,
+) -> Vec<Check> {
+    let version = stack.pins.sglang;
+    let args: Vec<String> = flags.argv().map(str::to_owned).collect();
+    let table = history(Parser::Server).table(version);
+    let mut found = options::check(parsed, Parser::Server, version);
+    found.extend(owned::hidden(&args));
+    if table.version != version {
+        found.push(
+            Check::new(
+                "flag.table",
+                Level::Warn,
+                "--help",
+                format!(
+                    "options of SGLang {version} are not known; those of {} are used",
+                    table.version
+                ),
+            )
+            .fix("dsr1 flags sync reads them from the stack's image"),
+        );
+    }
+    found.extend(variables::check(flags, version));
+    found.extend(client(profile, version));
+    found.extend(combinations::check(settings, profile, stack));
+    for check in &mut found {
+        check.place = place(check, flags, parsed, origins);
+    }
+    found.sort_by_key(|check| std::cmp::Reverse(check.level));
+    found
+}
+
+/// Where the argument, the variable or the setting that a check is about was written.
+fn place(check: &Check, flags: &EngineFlags, parsed: &Parsed<'_>, origins: &Origins) -> Option<String> {
+    let typed = |name: &str| {
+        let named = |word: &String| word.split('=').next() == Some(name);
+        flags
+            .args
+            .iter()
+            .rev()
+            .find(|flag| flag.words.first().is_some_and(named))
+    };
+    // A check of a rule is about a setting, which a raw argument may have decided after the profile.
+    let setting = check.subject.strip_prefix("engine.");
+    let decided = setting.and_then(|setting| {
+        let of = |names: &[String]| words().option(Parser::Server, names)?.knob.as_deref();
+        let last = parsed
+            .settings
+            .iter()
+            .rev()
+            .find(|one| of(one.names) == Some(setting))?;
+        typed(last.typed)
+    });
+    let origin = decided
+        .or_else(|| typed(&check.subject))
+        .map(|flag| flag.knob.as_str())
+        .or_else(|| {
+            flags
+                .env
+                .get(&check.subject)
+                .map(|variable| variable.knob.as_str())
+        })
+        .unwrap_or(&check.subject);
+    if origin == COMMAND_LINE {
+        return Some(origin.to_owned());
+    }
+    origins.place(origin).map(|place| place.to_string())
+}
+
+/// What the stack's benchmark client would not take.
+fn client(profile: &Profile, version: Version) -> Vec<Check> {
+    let bench = &profile.bench;
+    let words = [
+        ("bench.backend", format!("--backend={}", bench.backend)),
+        ("bench.dataset", format!("--dataset-name={}", bench.dataset)),
+    ];
+    let table = history(Parser::Bench).table(version);
+    let mut found = Vec::new();
+    for (setting, word) in words {
+        let args = [word];
+        for mut check in options::check(&table.parse(&args), Parser::Bench, version) {
+            setting.clone_into(&mut check.subject);
+            found.push(check);
+        }
+    }
+    found
+}
+
+/// The first error among `checks` as an error of ours, the others as its log.
+///
+/// # Errors
+/// [`Kind::Usage`] when there is one.
+pub fn refuse(checks: &[Check], profile: &str, stack: &Stack) -> Result<()> {
+    let mut errors = checks.iter().filter(|check| check.level == Level::Error);
+    let Some(first) = errors.next() else {
+        return Ok(());
+    };
+    let place = first
+        .place
+        .as_ref()
+        .map_or_else(String::new, |place| format!("{place}: "));
+    let mut error = Error::new(
+        Kind::Usage,
+        format!("{place}profile `{profile}` does not fit stack `{}`", stack.name),
+    )
+    .cause(format!("{} ({})", first.text, first.id));
+    let others: Vec<String> = errors
+        .map(|check| format!("also: {} ({})", check.text, check.id))
+        .collect();
+    if !others.is_empty() {
+        error = error.log(others);
+    }
+    Err(match &first.fix {
+        Some(fix) => error.hint(fix.clone()),
+        None => error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Catalog;
+    use crate::sglang::Launch;
+
+    /// The ids of what is said about `base` with these lines over its engine, on a stack.
+    fn ids(base: &str, stack: &str, engine: &str) -> Vec<(String, Level)> {
+        let lines: String = engine
+            .lines()
+            .fold(String::new(), |all, line| all + "  " + line + "\n");
+        let text = format!("name: own\nextends: {base}\nengine:\n{lines}");
+        let catalog = Catalog::load(Some(("own.yaml", &text))).unwrap();
+        let found = catalog.resolve("own", Some(stack)).unwrap();
+        let checks = Launch::new(&found.profile, &found.stack, &found.origins, &[]).checks;
+        checks.into_iter().map(|check| (check.id, check.level)).collect()
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn every_check_can_fail() {
+        let tep8 = "fp8-low-latency";
+        let cases = [
+            // (id, level, base, stack, lines)
+            (
+                "flag.unknown",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--no-such]",
+            ),
+            (
+                "flag.removed",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--cuda-graph-max-bs, \"8\"]",
+            ),
+            (
+                "flag.removed",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--enable-ep-moe]",
+            ),
+            ("flag.too_new", Level::Error, tep8, "guide", "fp8_gemm: auto"),
+            (
+                "flag.ambiguous",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--enable]",
+            ),
+            (
+                "flag.abbreviated",
+                Level::Warn,
+                tep8,
+                "current",
+                "extra_args: [--watchdog-t, \"8\"]",
+            ),
+            (
+                "flag.deprecated",
+                Level::Note,
+                tep8,
+                "current",
+                "extra_args: [--disable-cuda-graph]",
+            ),
+            (
+                "flag.choice",
+                Level::Error,
+                tep8,
+                "current",
+                "attention_backend: cutlass_mla",
+            ),
+            (
+                "flag.choice",
+                Level::Error,
+                tep8,
+                "guide",
+                "quantization: modelopt_fp8",
+            ),
+            (
+                "flag.value",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--page-size, many]",
+            ),
+            (
+                "flag.value",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--page-size]",
+            ),
+            (
+                "flag.value",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--enable-metrics=1]",
+            ),
+            (
+                "flag.stray",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--enable-metrics, eight]",
+            ),
+            (
+                "flag.hidden",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [\"--log-level=a\\nb\"]",
+            ),
+            (
+                "env.forbidden",
+                Level::Error,
+                tep8,
+                "current",
+                "env: {PYTHONPATH: /tmp}",
+            ),
+            (
+                "env.forbidden",
+                Level::Error,
+                tep8,
+                "current",
+                "env: {CUDA_VISIBLE_DEVICES: \"0\"}",
+            ),
+            (
+                "env.ignored",
+                Level::Error,
+                tep8,
+                "current",
+                "env: {SGLANG_CUTLASS_MOE: \"1\"}",
+            ),
+            (
+                "env.ignored",
+                Level::Error,
+                tep8,
+                "guide",
+                "env: {SGLANG_ENABLE_JIT_DEEPGEMM: \"0\"}",
+            ),
+            (
+                "env.deprecated",
+                Level::Note,
+                tep8,
+                "current",
+                "env: {SGL_ENABLE_JIT_DEEPGEMM: \"0\"}",
+            ),
+            (
+                "env.unknown",
+                Level::Note,
+                tep8,
+                "current",
+                "env: {SGLANG_NO_SUCH: \"0\"}",
+            ),
+            (
+                "parallel.both",
+                Level::Error,
+                tep8,
+                "current",
+                "attention_data_parallel: 8\nextra_args: [--dp-size, \"2\"]",
+            ),
+            (
+                "parallel.copies",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--data-parallel-size, \"8\"]",
+            ),
+            (
+                "parallel.gpus",
+                Level::Error,
+                tep8,
+                "current",
+                "tensor_parallel: 4",
+            ),
+            (
+                "parallel.attention",
+                Level::Error,
+                tep8,
+                "current",
+                "attention_data_parallel: 3",
+            ),
+            (
+                "parallel.lm_head",
+                Level::Error,
+                tep8,
+                "current",
+                "lm_head_data_parallel: true",
+            ),
+            (
+                "experts.parallel",
+                Level::Error,
+                tep8,
+                "current",
+                "expert_parallel: 3",
+            ),
+            (
+                "experts.redundant",
+                Level::Error,
+                tep8,
+                "current",
+                "redundant_experts: 3",
+            ),
+            (
+                "experts.whole",
+                Level::Error,
+                "fp4-high-throughput",
+                "current",
+                "expert_parallel: 4",
+            ),
+            (
+                "experts.cutlass",
+                Level::Error,
+                tep8,
+                "current",
+                "moe_runner: cutlass",
+            ),
+            (
+                "experts.quantization",
+                Level::Error,
+                "fp8-low-latency",
+                "guide",
+                "moe_runner: flashinfer_cutlass",
+            ),
+            (
+                "attention.page_size",
+                Level::Warn,
+                tep8,
+                "current",
+                "attention_backend: trtllm_mla\nextra_args: [--page-size, \"16\"]",
+            ),
+            (
+                "attention.speculative",
+                Level::Error,
+                tep8,
+                "guide",
+                "attention_backend: trtllm_mla\nspeculative: {steps: 3, top_k: 1, draft_tokens: 4}",
+            ),
+            (
+                "attention.chunk",
+                Level::Error,
+                tep8,
+                "current",
+                "chunked_prefill_size: 100\nextra_args: [--page-size, \"64\"]",
+            ),
+            (
+                "weights.quantization",
+                Level::Error,
+                tep8,
+                "current",
+                "quantization: modelopt_fp4",
+            ),
+            (
+                "weights.quantization",
+                Level::Error,
+                "fp4-basic",
+                "current",
+                "quantization: fp8",
+            ),
+            (
+                "weights.quantization",
+                Level::Warn,
+                tep8,
+                "current",
+                "quantization: fp8",
+            ),
+            (
+                "architecture.attention",
+                Level::Error,
+                "h200-fp8-low-latency",
+                "current",
+                "attention_backend: trtllm_mla",
+            ),
+            (
+                "architecture.attention",
+                Level::Error,
+                tep8,
+                "current",
+                "attention_backend: flashmla",
+            ),
+            (
+                "architecture.moe",
+                Level::Error,
+                "h200-fp8-low-latency",
+                "current",
+                "moe_runner: flashinfer_trtllm",
+            ),
+            (
+                "architecture.fp8_gemm",
+                Level::Error,
+                tep8,
+                "current",
+                "fp8_gemm: cutlass",
+            ),
+            (
+                "architecture.stack",
+                Level::Error,
+                "h200-fp8-low-latency",
+                "guide",
+                "stream_interval: 1",
+            ),
+            (
+                "schedule.chunk",
+                Level::Note,
+                "fp8-high-throughput",
+                "guide",
+                "mem_fraction: 0.8",
+            ),
+            (
+                "schedule.requests",
+                Level::Note,
+                "fp8-high-throughput",
+                "guide",
+                "mem_fraction: 0.8",
+            ),
+            (
+                "schedule.conservativeness",
+                Level::Note,
+                "fp8-high-throughput",
+                "guide",
+                "mem_fraction: 0.8",
+            ),
+            (
+                "server.warmup",
+                Level::Error,
+                tep8,
+                "guide",
+                "extra_args: [--skip-server-warmup]",
+            ),
+            (
+                "server.model_name",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--served-model-name, \"a:b\"]",
+            ),
+            (
+                "benchmark.radix_cache",
+                Level::Note,
+                tep8,
+                "current",
+                "radix_cache: false",
+            ),
+            (
+                "benchmark.context",
+                Level::Warn,
+                tep8,
+                "current",
+                "extra_args: [--context-length, \"2200\"]",
+            ),
+            (
+                "benchmark.stream_interval",
+                Level::Note,
+                tep8,
+                "current",
+                "stream_interval: 10",
+            ),
+            (
+                "architecture.accelerator",
+                Level::Error,
+                tep8,
+                "cpu",
+                "stream_interval: 1",
+            ),
+            (
+                "architecture.accelerator",
+                Level::Error,
+                "rehearsal",
+                "current",
+                "stream_interval: 1",
+            ),
+            (
+                "experts.shared",
+                Level::Error,
+                tep8,
+                "guide",
+                "expert_parallel: null",
+            ),
+            (
+                "range.fraction",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--mem-fraction-static=1e308]",
+            ),
+            (
+                "range.ranks",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--attn-dp-size=0]",
+            ),
+            (
+                "experts.redundant",
+                Level::Error,
+                tep8,
+                "current",
+                "extra_args: [--ep-num-redundant-experts=4294967295]",
+            ),
+            (
+                "benchmark.queue",
+                Level::Warn,
+                "fp8-high-throughput",
+                "guide",
+                "max_running_requests: 8",
+            ),
+        ];
+        for (id, level, base, stack, engine) in cases {
+            let found = ids(base, stack, engine);
+            assert!(
+                found.contains(&(id.to_owned(), level)),
+                "{id} on {stack} with {engine}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn nvfp4_is_for_blackwell() {
+        let text = "name: own\nextends: fp4-basic\narchitectures: [hopper]\n";
+        let catalog = Catalog::load(Some(("own.yaml", text))).unwrap();
+        let found = catalog.resolve("own", Some("current")).unwrap();
+        let checks = Launch::new(&found.profile, &found.stack, &found.origins, &[]).checks;
+        let error = refuse(&checks, "own", &found.stack).unwrap_err();
+        assert_eq!(error.hints(), ["use FP8 on Hopper"]);
+        assert!(error.message().starts_with("own.yaml:3: "), "{}", checks[0].text);
+    }
+}

@@ -1,0 +1,206 @@
+//! What a version's parser says of a command line, in words, with what changed since when.
+//!
+//! Not in this module: the tables of options (`flags`), variables (`variables`).
+
+use crate::profile::{Version, spelling};
+use crate::sglang::check::{Check, Level};
+use crate::sglang::flags::{Lifetime, Parsed, Parser, Problem, history};
+use crate::sglang::words::words;
+
+/// One check per problem of `parsed`, which was read with the table of `version`.
+///
+/// A missing model path is no problem: the plan sets it.
+pub(super) fn check(parsed: &Parsed<'_>, parser: Parser, version: Version) -> Vec<Check> {
+    parsed
+        .problems
+        .iter()
+        .filter(|problem| !matches!(problem, Problem::Required(_)))
+        .map(|problem| one(problem, parser, version))
+        .collect()
+}
+
+fn one(problem: &Problem<'_>, parser: Parser, version: Version) -> Check {
+    let error = |id: &str, subject: &str, text: String| Check::new(id, Level::Error, subject, text);
+    let subject = problem.subject();
+    match problem {
+        Problem::Unknown(name) => absent(name, parser, version, ""),
+        Problem::Ambiguous(name, candidates) => {
+            let says = format!("; its parser calls it ambiguous: {}", candidates.join(" or "));
+            if history(parser).lifetime(name).is_some() {
+                return absent(name, parser, version, &says);
+            }
+            error(
+                "flag.ambiguous",
+                name,
+                format!("{name} is short for several options of SGLang {version}"),
+            )
+            .fix(format!("write one of them out: {}", candidates.join(", ")))
+        }
+        Problem::Stray(word) => error(
+            "flag.stray",
+            word,
+            format!("`{}` belongs to no option", word.escape_debug()),
+        )
+        .fix("flag and value are two arguments, or one with `=`"),
+        Problem::MissingValue(name) => error("flag.value", name, format!("{name} needs a value")),
+        Problem::UnexpectedValue(name) => error(
+            "flag.value",
+            name,
+            format!("{name} is a switch and takes no value"),
+        )
+        .fix(format!("write {name} alone")),
+        Problem::WrongType(name, value, kind) => error(
+            "flag.value",
+            name,
+            format!("`{}` is no {} for {name}", value.escape_debug(), type_name(kind)),
+        ),
+        Problem::WrongChoice(name, value, spec) => wrong_choice(name, value, &spec.names, parser, version),
+        Problem::Rejected(name, spec) => {
+            let gone = history(parser).lifetime(name).and_then(|life| life.gone);
+            let since = gone.map_or_else(String::new, |gone| format!(" since {gone}"));
+            let check = error(
+                "flag.rejected",
+                name,
+                format!("SGLang {version} knows {name} and ends with an error on it{since}"),
+            );
+            with_instead(check, parser, &spec.names, spec.replacement.as_deref())
+        }
+        Problem::Required(name) => error("flag.required", name, format!("{name} is missing")),
+        Problem::Abbreviated(name, full) => Check::new(
+            "flag.abbreviated",
+            Level::Warn,
+            name,
+            format!("{name} works as a short form of {full} until another option begins so"),
+        )
+        .fix(format!("write {full}")),
+        Problem::Deprecated(name, spec) => {
+            let since = history(parser).deprecated_since(name);
+            let since = since.map_or_else(String::new, |since| format!(" since {since}"));
+            let word = words().option(parser, &spec.names);
+            let end = word
+                .and_then(|word| word.removal.as_ref())
+                .map_or_else(String::new, |removal| format!("; {removal}"));
+            let check = Check::new(
+                "flag.deprecated",
+                Level::Note,
+                name,
+                format!("{name} is deprecated{since}{end}"),
+            );
+            with_instead(check, parser, &spec.names, spec.replacement.as_deref())
+        }
+    }
+    .named(subject)
+}
+
+impl Check {
+    fn named(mut self, subject: &str) -> Self {
+        subject.clone_into(&mut self.subject);
+        self
+    }
+}
+
+/// An option that this version lacks: not yet there, no longer there, or never.
+fn absent(name: &str, parser: Parser, version: Version, says: &str) -> Check {
+    let history = history(parser);
+    let names = [name.to_owned()];
+    match history.lifetime(name) {
+        Some(Lifetime {
+            since: Some(since), ..
+        }) if since > version => {
+            let text = format!("{name} exists since SGLang {since}, the stack has {version}{says}");
+            with_instead(
+                Check::new("flag.too_new", Level::Error, name, text),
+                parser,
+                &names,
+                None,
+            )
+        }
+        Some(Lifetime {
+            until: Some(until),
+            gone,
+            ..
+        }) if until < version => {
+            let gone = gone.unwrap_or(version);
+            let text = format!("{name} was removed in SGLang {gone}, the stack has {version}{says}");
+            let check = Check::new("flag.removed", Level::Error, name, text);
+            with_instead(check, parser, &names, history.replacement(name))
+        }
+        _ => {
+            let text = format!("SGLang {version} has no option {}", name.escape_debug());
+            let check = Check::new("flag.unknown", Level::Error, name, text);
+            if words().named(parser, name).is_some() {
+                return with_instead(check, parser, &names, None);
+            }
+            let table = history.table(version);
+            let known = table
+                .options()
+                .flat_map(|spec| spec.names.iter().map(String::as_str));
+            match spelling::nearest(name, known) {
+                Some(nearest) => check.fix(format!("did you mean {nearest}?")),
+                None => check,
+            }
+        }
+    }
+}
+
+fn wrong_choice(name: &str, value: &str, names: &[String], parser: Parser, version: Version) -> Check {
+    let history = history(parser);
+    let shown = value.escape_debug();
+    let life = names.iter().find_map(|name| history.choice_lifetime(name, value));
+    let text = match life {
+        Some(Lifetime {
+            since: Some(since), ..
+        }) if since > version => {
+            format!("{name} takes {shown} since SGLang {since}, the stack has {version}")
+        }
+        Some(Lifetime { gone: Some(gone), .. }) if gone <= version => {
+            format!(
+                "{name} no longer takes {shown}: it was removed in SGLang {gone}, the stack has {version}"
+            )
+        }
+        _ => format!("{name} does not take `{shown}` in SGLang {version}"),
+    };
+    let check = Check::new("flag.choice", Level::Error, name, text);
+    let table = history.table(version);
+    let choices: Vec<&str> = table
+        .get(&names[0])
+        .and_then(|spec| spec.choices.as_ref())
+        .map(|choices| choices.iter().filter_map(|choice| choice.as_str()).collect())
+        .unwrap_or_default();
+    if let Some(replacement) = successor(name, value).filter(|choice| choices.contains(choice)) {
+        return check.fix(format!("use {replacement}"));
+    }
+    match spelling::nearest(value, choices.iter().copied()) {
+        Some(nearest) if life.is_none() => check.fix(format!("did you mean {nearest}?")),
+        _ => check.fix(format!("it takes: {}", choices.join(", "))),
+    }
+}
+
+/// What upstream puts in the place of a value that it removed.
+pub(crate) fn successor(option: &str, value: &str) -> Option<&'static str> {
+    match (option, value) {
+        // sgl-project/sglang#32111: its replacements are faster.
+        ("--attention-backend", "cutlass_mla") => Some("trtllm_mla"),
+        ("--kv-cache-dtype", "fp4_e2m1") => Some("nvfp4"),
+        _ => None,
+    }
+}
+
+fn with_instead(check: Check, parser: Parser, names: &[String], replacement: Option<&str>) -> Check {
+    let ours = words()
+        .option(parser, names)
+        .and_then(|word| word.instead.as_deref());
+    match ours.or(replacement) {
+        Some(instead) => check.fix(format!("use {instead}")),
+        None => check,
+    }
+}
+
+fn type_name(kind: &str) -> &str {
+    match kind {
+        "int" | "human_readable_int" => "whole number",
+        "float" => "number",
+        "loads" | "json_list_type" => "JSON",
+        other => other,
+    }
+}

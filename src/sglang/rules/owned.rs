@@ -1,0 +1,103 @@
+//! Options that dsr1 sets itself: a second value would make its plan untrue.
+//!
+//! Not in this module: options that a version does not know (`options`).
+
+use crate::error::{Error, Kind, Result};
+use crate::profile::Version;
+use crate::sglang::check::{Check, Level};
+use crate::sglang::flags::{Parser, history};
+
+/// The options, and what to do instead of passing them.
+const OWNED: [(&str, &str); 13] = [
+    (
+        "--host",
+        "the server binds 127.0.0.1; use an ssh tunnel or a TLS proxy in front",
+    ),
+    ("--port", "use dsr1's own --port before `--`"),
+    ("--model-path", "use a profile with another model: --profile-file"),
+    ("--model", "use a profile with another model: --profile-file"),
+    ("--api-key", "a key in argv can be read by every local user"),
+    ("--admin-api-key", "a key in argv can be read by every local user"),
+    ("--config", "dsr1 checks every option; write them into a profile"),
+    ("--nnodes", "one server of dsr1 runs on one host"),
+    ("--node-rank", "one server of dsr1 runs on one host"),
+    ("--dist-init-addr", "one server of dsr1 runs on one host"),
+    ("--nccl-init-addr", "one server of dsr1 runs on one host"),
+    ("--nccl-port", "one server of dsr1 runs on one host"),
+    (
+        "--disaggregation-mode",
+        "one server of dsr1 does both prefill and decode",
+    ),
+];
+
+/// Refuses raw engine arguments that dsr1 owns, under any spelling that this version takes, and control characters.
+///
+/// # Errors
+/// [`Kind::Usage`]; `place` is where they were written, or empty.
+pub fn check(args: &[String], version: Version, place: &str) -> Result<()> {
+    if let Some(arg) = args.iter().find(|arg| arg.chars().any(is_hidden)) {
+        return Err(Error::new(
+            Kind::Usage,
+            format!(
+                "{place}engine argument `{}` holds a control character",
+                arg.escape_debug()
+            ),
+        ));
+    }
+    let table = history(Parser::Server).table(version);
+    let parsed = table.parse(args);
+    let typed = args.iter().map(|arg| arg.split('=').next().unwrap_or(arg));
+    let named = parsed
+        .settings
+        .iter()
+        .flat_map(|setting| setting.names.iter().map(String::as_str));
+    for name in named.chain(typed) {
+        if let Some((name, hint)) = OWNED.iter().find(|(owned, _)| *owned == name) {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("{place}`{name}` cannot be passed to the engine"),
+            )
+            .cause("dsr1 decides it, so that its plan stays true")
+            .hint(*hint));
+        }
+    }
+    Ok(())
+}
+
+/// Words that a terminal or a line-based format would not show as they are.
+pub(super) fn hidden(args: &[String]) -> Option<Check> {
+    let arg = args.iter().find(|arg| arg.chars().any(is_hidden))?;
+    let text = format!(
+        "engine argument `{}` holds a control character",
+        arg.escape_debug()
+    );
+    Some(Check::new("flag.hidden", Level::Error, arg, text))
+}
+
+fn is_hidden(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_spelling_of_an_owned_option_passes() {
+        let version = "0.5.23".parse().unwrap();
+        let check = |arg: &str| check(&[arg.to_owned(), "x".to_owned()], version, "");
+        for arg in [
+            "--host",
+            "--hos",
+            "--port=1",
+            "--model",
+            "--api-k=k",
+            "--config=f",
+            "--nccl-init-addr=a",
+        ] {
+            assert!(check(arg).is_err(), "{arg}");
+        }
+        assert!(check("--hot").is_ok());
+        assert!(check("--x=a\u{202e}b").is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! Environment variables that a version ignores, warns of, or that a profile may not set.
+//!
+//! Not in this module: options (`options`, `owned`).
+
+use crate::profile::Version;
+use crate::sglang::check::{Check, Level};
+use crate::sglang::dialect::EngineFlags;
+use crate::sglang::words::words;
+
+/// What the names of variables in a profile may begin with. A profile comes from somewhere: `LD_*`, `PYTHON*` and
+/// the like would run its author's code, and tokens and proxies are the host's.
+const ALLOWED: [&str; 21] = [
+    "CUDA_",
+    "CUTE_",
+    "DG_",
+    "FLASHINFER_",
+    "GLOO_",
+    "IB_",
+    "MC_",
+    "NCCL_",
+    "NVIDIA_",
+    "NVSHMEM_",
+    "OMP_",
+    "SGLANG_",
+    "SGL_",
+    "TILELANG_",
+    "TOKENIZERS_",
+    "TORCHINDUCTOR_",
+    "TORCH_",
+    "TRITON_",
+    "TRTLLM_",
+    "UCX_",
+    "VLLM_",
+];
+
+/// Variables that the plan sets itself, or that would move what it decided.
+const OWNED: [&str; 5] = [
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "SGLANG_HOST_IP",
+    "SGLANG_PORT",
+    "SGLANG_USE_MODELSCOPE",
+];
+
+/// One check per variable that does not do what it says.
+pub(super) fn check(flags: &EngineFlags, version: Version) -> Vec<Check> {
+    flags
+        .env
+        .iter()
+        .filter_map(|(name, variable)| {
+            forbidden(name, &variable.value)
+                .or_else(|| ignored(name, version))
+                .or_else(|| unread(name))
+        })
+        .collect()
+}
+
+fn forbidden(name: &str, value: &str) -> Option<Check> {
+    let error = |text: String| Check::new("env.forbidden", Level::Error, name, text);
+    let spelled = name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    if !spelled {
+        return Some(error(format!(
+            "`{}` is not the name of a variable",
+            name.escape_debug()
+        )));
+    }
+    if OWNED.contains(&name) {
+        return Some(error(format!("{name} is set by dsr1, not by a profile")));
+    }
+    if !ALLOWED.iter().any(|prefix| name.starts_with(prefix)) {
+        return Some(
+            error(format!("a profile cannot set {name}"))
+                .fix(format!("it may set what begins with: {}", ALLOWED.join(", "))),
+        );
+    }
+    value
+        .chars()
+        .any(char::is_control)
+        .then(|| error(format!("the value of {name} holds a control character")))
+}
+
+fn ignored(name: &str, version: Version) -> Option<Check> {
+    let word = words().environment.get(name)?;
+    let instead = |check: Check| match &word.instead {
+        Some(instead) => check.fix(format!("use {instead}")),
+        None => check,
+    };
+    if let Some(since) = word.since.filter(|since| version < *since) {
+        let text = format!("SGLang {version} ignores {name}: it is read since {since}");
+        return Some(instead(Check::new("env.ignored", Level::Error, name, text)));
+    }
+    if let Some(gone) = word.gone.filter(|gone| version >= *gone) {
+        let text = format!("SGLang {version} ignores {name}: it has no effect since {gone}");
+        return Some(instead(Check::new("env.ignored", Level::Error, name, text)));
+    }
+    let since = word.deprecated.filter(|since| version >= *since)?;
+    let text = format!("{name} is deprecated since {since}");
+    Some(instead(Check::new("env.deprecated", Level::Note, name, text)))
+}
+
+/// A variable of SGLang's that we have no words for may be a misspelling: nothing would say so.
+fn unread(name: &str) -> Option<Check> {
+    let ours = name.starts_with("SGLANG_") || name.starts_with("SGL_");
+    if !ours || words().environment.contains_key(name) {
+        return None;
+    }
+    let text = format!("dsr1 does not know {name}; SGLang ignores names that it does not know");
+    let check = Check::new("env.unknown", Level::Note, name, text);
+    let known = words().environment.keys().map(String::as_str);
+    Some(match crate::profile::spelling::nearest(name, known) {
+        Some(nearest) => check.fix(format!("did you mean {nearest}?")),
+        None => check,
+    })
+}

@@ -1,0 +1,198 @@
+//! What a command line and an environment come to in one version: the settings that rules speak of.
+//!
+//! Not in this module: SGLang's own defaults where they depend on the GPU (`sglang::memory`).
+
+use std::collections::BTreeMap;
+
+use crate::profile::Version;
+use crate::sglang::flags::Parsed;
+
+/// The settings, whatever they were spelled like.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the engine's")]
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct EffectiveSettings {
+    /// Version they are read for.
+    pub version: Option<Version>,
+    /// GPUs that share every layer.
+    pub tensor_parallel: u32,
+    /// Attention replicas on the same GPUs; 1 without.
+    pub attention_data_parallel: u32,
+    /// Copies of the whole model; 1 without.
+    pub replicas: u32,
+    /// GPUs over which the experts are spread; 1 without.
+    pub expert_parallel: u32,
+    /// Further copies of experts.
+    pub redundant_experts: u32,
+    /// Kernels of the experts, when named.
+    pub moe_runner: Option<String>,
+    /// Kernels of attention, when named.
+    pub attention_backend: Option<String>,
+    /// Kernels of dense FP8 products, when named.
+    pub fp8_gemm: Option<String>,
+    /// Format of the weights, when named.
+    pub quantization: Option<String>,
+    /// Format of the KV cache, when named.
+    pub kv_cache: Option<String>,
+    /// Share of GPU memory for weights and KV pool, when named.
+    pub mem_fraction: Option<f64>,
+    /// Tokens of one prefill chunk over all replicas, when named; -1 for no chunking.
+    pub chunked_prefill_size: Option<i64>,
+    /// Requests at once over all replicas, when named.
+    pub max_running_requests: Option<u32>,
+    /// Size of the KV pool in tokens, when named.
+    pub max_total_tokens: Option<u32>,
+    /// Largest decode batch with a CUDA graph, when named.
+    pub graph_batch: Option<u32>,
+    /// Tokens per page, when named.
+    pub page_size: Option<u32>,
+    /// Tokens drafted per step, with multi-token prediction.
+    pub draft_tokens: Option<u32>,
+    /// Caution of the scheduler, when named.
+    pub schedule_conservativeness: Option<f64>,
+    /// Tokens per streamed chunk.
+    pub stream_interval: u32,
+    /// Longest request in tokens, when named.
+    pub context_length: Option<u64>,
+    /// Whether prefixes are kept.
+    pub radix_cache: bool,
+    /// Whether the output layer is replicated.
+    pub lm_head_data_parallel: bool,
+    /// Whether the shared expert is one of the routed ones.
+    pub shared_experts_fusion: bool,
+    /// Whether the first request of the server itself is skipped.
+    pub skip_warmup: bool,
+    /// Device, when named.
+    pub device: Option<String>,
+    /// Name of the model, when named.
+    pub served_model_name: Option<String>,
+}
+
+/// First version in which `--enable-ep-moe` sets the expert-parallel size (`server_args.py` of 0.4.10.post2).
+const EP_MOE_SETS_SIZE: Version = Version::new(0, 4, 10).post(2);
+/// First version that ignores `SGLANG_CUTLASS_MOE` (`environ.py` of 0.5.18).
+const CUTLASS_MOE_GONE: Version = Version::new(0, 5, 18);
+
+impl EffectiveSettings {
+    /// Reads a command line and an environment as `version` does.
+    #[must_use]
+    pub fn new(parsed: &Parsed<'_>, env: &BTreeMap<String, String>, version: Version) -> Self {
+        let text = |name: &str| parsed.value(name).map(str::to_owned);
+        let number = |name: &str| {
+            parsed
+                .value(name)
+                .and_then(|value| value.trim().parse::<u32>().ok())
+        };
+        let real = |name: &str| {
+            parsed
+                .value(name)
+                .and_then(|value| value.trim().parse::<f64>().ok())
+        };
+        let tensor_parallel = number("--tensor-parallel-size").unwrap_or(1);
+        let copies = number("--data-parallel-size").unwrap_or(1);
+        let old_dp = parsed.has("--enable-dp-attention");
+        let attention = number("--attn-dp-size").unwrap_or(if old_dp { copies } else { 1 });
+        let cutlass_moe = parsed.has("--enable-flashinfer-cutlass-moe");
+        let expert_classes = parsed.has("--enable-ep-moe");
+        let sets_size = expert_classes && (version >= EP_MOE_SETS_SIZE || cutlass_moe);
+        let deepep = parsed.has("--enable-deepep-moe");
+        let expert_parallel = if sets_size || deepep {
+            tensor_parallel
+        } else {
+            number("--ep-size").unwrap_or(1)
+        };
+        let variable =
+            env.get("SGLANG_CUTLASS_MOE").is_some_and(|value| is_on(value)) && version < CUTLASS_MOE_GONE;
+        let moe_runner = text("--moe-runner-backend")
+            .or_else(|| cutlass_moe.then(|| "flashinfer_cutlass".to_owned()))
+            .or_else(|| {
+                parsed
+                    .has("--enable-flashinfer-trtllm-moe")
+                    .then(|| "flashinfer_trtllm".to_owned())
+            })
+            .or_else(|| variable.then(|| "cutlass".to_owned()));
+        Self {
+            version: Some(version),
+            tensor_parallel,
+            attention_data_parallel: attention,
+            replicas: if old_dp { 1 } else { copies },
+            expert_parallel,
+            redundant_experts: number("--ep-num-redundant-experts").unwrap_or(0),
+            moe_runner,
+            attention_backend: text("--attention-backend"),
+            fp8_gemm: text("--fp8-gemm-backend"),
+            quantization: text("--quantization"),
+            kv_cache: text("--kv-cache-dtype"),
+            mem_fraction: real("--mem-fraction-static"),
+            chunked_prefill_size: parsed
+                .value("--chunked-prefill-size")
+                .and_then(|value| value.parse().ok()),
+            max_running_requests: number("--max-running-requests"),
+            max_total_tokens: number("--max-total-tokens"),
+            graph_batch: number("--cuda-graph-max-bs-decode").or_else(|| number("--cuda-graph-max-bs")),
+            page_size: number("--page-size"),
+            draft_tokens: parsed
+                .has("--speculative-algorithm")
+                .then(|| number("--speculative-num-draft-tokens").unwrap_or(1)),
+            schedule_conservativeness: real("--schedule-conservativeness"),
+            stream_interval: number("--stream-interval").unwrap_or(1),
+            context_length: parsed
+                .value("--context-length")
+                .and_then(|value| value.parse().ok()),
+            radix_cache: !parsed.has("--disable-radix-cache"),
+            lm_head_data_parallel: parsed.has("--enable-dp-lm-head"),
+            shared_experts_fusion: !parsed.has("--disable-shared-experts-fusion"),
+            skip_warmup: parsed.has("--skip-server-warmup"),
+            device: text("--device"),
+            served_model_name: text("--served-model-name"),
+        }
+    }
+}
+
+/// SGLang's `get_bool_env_var`.
+fn is_on(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "1" | "true")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sglang::flags::{Parser, history};
+
+    fn effective(version: &str, line: &str, env: &[(&str, &str)]) -> EffectiveSettings {
+        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let version = version.parse().unwrap();
+        let table = history(Parser::Server).table(version);
+        let env = env
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        EffectiveSettings::new(&table.parse(&args), &env, version)
+    }
+
+    #[test]
+    fn the_guides_tep8_is_expert_parallel_only_from_post2_on() {
+        let line = "--tp 8 --enable-ep-moe --enable-flashinfer-trtllm-moe";
+        assert_eq!(effective("0.4.10.post1", line, &[]).expert_parallel, 1);
+        assert_eq!(effective("0.4.10.post2", line, &[]).expert_parallel, 8);
+    }
+
+    #[test]
+    fn both_spellings_of_attention_replicas_mean_the_same() {
+        let old = effective("0.5.19", "--tp-size 8 --dp-size 8 --enable-dp-attention", &[]);
+        let new = effective("0.5.23", "--tp-size 8 --attn-dp-size 8", &[]);
+        assert_eq!((old.attention_data_parallel, old.replicas), (8, 1));
+        assert_eq!((new.attention_data_parallel, new.replicas), (8, 1));
+        let copies = effective("0.5.23", "--tp-size 8 --dp-size 8", &[]);
+        assert_eq!((copies.attention_data_parallel, copies.replicas), (1, 8));
+    }
+
+    #[test]
+    fn the_variable_counts_only_where_it_is_read() {
+        let env = [("SGLANG_CUTLASS_MOE", "1")];
+        assert_eq!(
+            effective("0.5.17", "", &env).moe_runner.as_deref(),
+            Some("cutlass")
+        );
+        assert_eq!(effective("0.5.18", "", &env).moe_runner, None);
+    }
+}

@@ -1,0 +1,127 @@
+//! What options and variables do, in our words: `stacks/flags/words.yaml`.
+//!
+//! Not in this module: what a version accepts (`flags`).
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+
+use crate::profile::{Version, yaml};
+use crate::sglang::flags::Parser;
+
+/// What one option or variable does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Word {
+    /// What it does.
+    pub what: String,
+    /// What its value counts.
+    pub unit: String,
+    /// The key of a profile's `engine` that sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knob: Option<String>,
+    /// What to use where a version has it no longer, or not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<String>,
+    /// What upstream says about its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<String>,
+    /// Variables only: first version that reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Version>,
+    /// Variables only: first version that warns of it and still obeys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<Version>,
+    /// Variables only: first version that ignores it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<Version>,
+}
+
+/// Everything we have words for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Words {
+    server: BTreeMap<String, Word>,
+    bench: BTreeMap<String, Word>,
+    /// Environment variables.
+    pub environment: BTreeMap<String, Word>,
+}
+
+/// The bundled words. Parsed at the first call; a test reads them, so an empty set never ships.
+#[must_use]
+pub fn words() -> &'static Words {
+    static PARSED: LazyLock<Words> = LazyLock::new(|| {
+        let text = include_str!("../../stacks/flags/words.yaml");
+        yaml::parse(text, "stacks/flags/words.yaml").unwrap_or_default()
+    });
+    &PARSED
+}
+
+impl Words {
+    /// The word for an option, by any of its spellings.
+    #[must_use]
+    pub fn option(&self, parser: Parser, names: &[String]) -> Option<&Word> {
+        names.iter().find_map(|name| self.named(parser, name))
+    }
+
+    /// The word under exactly this spelling.
+    #[must_use]
+    pub fn named(&self, parser: Parser, name: &str) -> Option<&Word> {
+        match parser {
+            Parser::Server => self.server.get(name),
+            Parser::Bench => self.bench.get(name),
+        }
+    }
+
+    /// Every setting that something here is about.
+    pub fn knobs(&self) -> impl Iterator<Item = &str> + Clone {
+        let all = self.server.values().chain(self.environment.values());
+        all.filter_map(|word| word.knob.as_deref())
+    }
+
+    /// The options of a parser that we have words for.
+    pub fn names(&self, parser: Parser) -> impl Iterator<Item = &str> {
+        let of = match parser {
+            Parser::Server => &self.server,
+            Parser::Bench => &self.bench,
+        };
+        of.keys().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::flags::history;
+    use super::*;
+
+    #[test]
+    fn every_word_is_about_something_real() {
+        let foreign = ["--save-result", "--result-filename", "--max-num-seqs"];
+        for parser in [Parser::Server, Parser::Bench] {
+            assert!(words().names(parser).count() > 10);
+            for name in words().names(parser).filter(|name| !foreign.contains(name)) {
+                assert!(
+                    history(parser).lifetime(name).is_some(),
+                    "{name} is in no version"
+                );
+            }
+        }
+        assert!(words().environment.len() >= 9);
+    }
+
+    #[test]
+    fn the_guides_two_tables_are_covered() {
+        let server = "--tokenizer-path --trust-remote-code --enable-dp-attention --disable-radix-cache \
+            --max-running-requests --chunked-prefill-size --mem-fraction-static --max-prefill-tokens --model-path \
+            --tensor-parallel-size --data-parallel-size --attention-backend";
+        let bench = "--model --num-prompts --dataset-name --random-input-len --random-output-len --max-concurrency \
+            --save-result --result-filename";
+        for name in server.split_whitespace() {
+            assert!(words().named(Parser::Server, name).is_some(), "{name}");
+        }
+        for name in bench.split_whitespace() {
+            assert!(words().named(Parser::Bench, name).is_some(), "{name}");
+        }
+    }
+}
