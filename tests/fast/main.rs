@@ -5,13 +5,15 @@
     clippy::doc_markdown,
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a test says what is wrong by panicking"
+    reason = "a test says what is wrong by panicking, and some say what they counted"
 )]
 
 mod architecture;
 mod cli;
 mod export;
+mod fuzz;
 mod hostile;
 mod hub;
 mod mirror;

@@ -305,35 +305,6 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// Numbers without a pattern, the same for the same seed.
-struct Random(u64);
-
-impl Random {
-    /// Of a test: another one each run, unless SEED says which.
-    fn new(test: &str) -> Self {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap();
-        let given = std::env::var("SEED")
-            .ok()
-            .map(|seed| seed.parse().expect("SEED is a number"));
-        let seed = given.unwrap_or(u64::from(now.subsec_nanos()));
-        eprintln!("{test}: SEED={seed}");
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound.max(1)
-    }
-
-    fn time(&mut self, bound: Duration) -> Duration {
-        Duration::from_micros(self.below(u64::try_from(bound.as_micros()).unwrap()))
-    }
-}
-
 /// What a sweep counted.
 #[derive(Default)]
 struct Counts(BTreeMap<String, u64>);

@@ -12,6 +12,7 @@ pub mod disk;
 pub mod hub;
 pub mod nginx;
 pub mod pulled;
+pub mod random;
 pub mod read;
 pub mod tools;
 

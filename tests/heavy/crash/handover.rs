@@ -7,12 +7,13 @@ use std::time::{Duration, SystemTime};
 use rustix::process::Signal;
 
 use super::{
-    Counts, Model, REPO, Random, copied, injected, kill, parts, pull, pull_injected, run, signal, spawn,
-    under, wait_for_part, wait_until,
+    Counts, Model, REPO, copied, injected, kill, parts, pull, pull_injected, run, signal, spawn, under,
+    wait_for_part, wait_until,
 };
 use crate::support::Home;
 use crate::support::Run;
 use crate::support::hub::Fault;
+use crate::support::random::Random;
 
 /// Two pulls at once, one of which is killed: the other takes over.
 #[test]

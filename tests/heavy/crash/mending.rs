@@ -6,10 +6,11 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::{
-    Counts, LOST, Model, Random, copied, injected, kill, parts, pull, pull_injected, run, spawn, wait_until,
+    Counts, LOST, Model, copied, injected, kill, parts, pull, pull_injected, run, spawn, wait_until,
 };
 use crate::support::disk::{self, Mounted};
 use crate::support::hub::{Fault, Hub};
+use crate::support::random::Random;
 use crate::support::{Home, Run};
 
 /// Bytes of the file.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Counts, FOLDER, Model, REPO, Random, kill, names, pull, run, spawn, under};
+use super::{Counts, FOLDER, Model, REPO, kill, names, pull, run, spawn, under};
 use crate::support::Home;
 use crate::support::disk::{self, Mounted};
 use crate::support::hub::{Fault, Hub};
+use crate::support::random::{Random, rounds};
 
 /// Commands on a cache of a disk after a power cut: all that was said to be done is there, and nothing is asked for.
 #[track_caller]
@@ -29,12 +30,12 @@ fn assert_proven_offline(home: &Home, hub: &Hub, cache: &Path, when: &str) {
 /// F13: the disk as it is at the time of a power cut.
 #[test]
 fn power_cuts_at_any_time_leave_nothing_wrong_and_all_that_was_done() {
-    const CUTS: usize = 50;
-    /// Of them, right after dsr1 said that it is done.
-    const DONE: usize = 18;
-    /// Of those, with a blob from another client, which syncs nothing.
-    const FOREIGN: usize = 6;
     const DISK: u64 = 64 << 20;
+    let cuts = rounds(50, 15);
+    // Of them, right after dsr1 said that it is done.
+    let after_done = rounds(18, 6);
+    // Of those, with a blob from another client, which syncs nothing.
+    let with_foreign = rounds(6, 2);
     let model = Model::of(&[9_000_000, 3_000_000, 300_000], 6);
     let hub = model.hub();
     // In memory: what is cut is the filesystem on it, and its journal.
@@ -46,15 +47,15 @@ fn power_cuts_at_any_time_leave_nothing_wrong_and_all_that_was_done() {
     let mut random = Random::new("power cuts");
     let mut counts = Counts::default();
     let mut limit = Duration::from_millis(500);
-    for round in 0..CUTS {
+    for round in 0..cuts {
         let when = format!("cut {round}");
         let home = Home::new();
         disk::make_image(&image, DISK);
         let disk = Mounted::image(&home.path().join("disk"), &image);
         let cache = disk.at.join("hub");
         hub.fault("blob/", Fault::Slow(10_000_000), usize::MAX);
-        let done = round < DONE;
-        if round < FOREIGN {
+        let done = round < after_done;
+        if round < with_foreign {
             let blobs = cache.join(FOLDER).join("blobs");
             std::fs::create_dir_all(&blobs).unwrap();
             for (oid, bytes) in model.blobs() {
@@ -65,7 +66,7 @@ fn power_cuts_at_any_time_leave_nothing_wrong_and_all_that_was_done() {
         if done {
             let begun = Instant::now();
             run(command).expect(0);
-            if round >= FOREIGN {
+            if round >= with_foreign {
                 limit = begun.elapsed();
             }
         } else {
