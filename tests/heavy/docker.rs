@@ -20,15 +20,7 @@ use dsr1::plan::{BuildImage, LABEL_INPUTS, LABEL_ROLE, Mount, Plan, StartContain
 const BASE: &str = "debian:bookworm-slim";
 
 async fn docker() -> Docker {
-    static BASE_IMAGE: std::sync::Once = std::sync::Once::new();
-    BASE_IMAGE.call_once(|| {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/base-image.sh");
-        must_run(
-            "bash",
-            &[script, BASE],
-            "these tests need a Docker daemon and debootstrap",
-        );
-    });
+    support::base_image();
     Docker::connect(&Env::read())
         .await
         .expect("these tests need a Docker daemon")

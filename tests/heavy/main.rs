@@ -10,12 +10,15 @@
     reason = "a test says what is wrong by panicking, and some say what they counted"
 )]
 
+mod builders;
 mod crash;
 mod docker;
 mod engine;
 mod faults;
 mod hub_oracles;
 mod parsers;
+mod servers;
+mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;
 mod xet;

@@ -10,6 +10,7 @@
 pub mod cache;
 pub mod disk;
 pub mod hub;
+pub mod lock;
 pub mod nginx;
 pub mod pulled;
 pub mod random;
@@ -322,6 +323,19 @@ pub fn tree(dir: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut found = std::collections::BTreeMap::new();
     walk(dir, "", &mut found);
     found
+}
+
+/// The base image of the `cpu` stack, made where no registry can be reached.
+pub fn base_image() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/base-image.sh");
+        must_run(
+            "bash",
+            &[script],
+            "these tests need a Docker daemon and debootstrap",
+        );
+    });
 }
 
 /// The newest version of `huggingface_hub` that this was run with.

@@ -41,6 +41,7 @@ async fn the_classic_builder_gets_files_wheels_and_the_ca_bundle_and_keeps_none(
         id: "ca".to_owned(),
         source: SecretSource::File(dir.path().join("ca.pem").to_str().unwrap().to_owned()),
     }];
+    let _images = support::lock::daemon();
     let (built, lines) = build(&step).await;
     let built = built.unwrap();
     assert!(lines.iter().any(|line| line == "read it all"), "{lines:?}");
@@ -71,6 +72,7 @@ async fn the_classic_builder_gets_files_wheels_and_the_ca_bundle_and_keeps_none(
 #[tokio::test]
 async fn a_step_of_the_classic_builder_that_fails_shows_its_log() {
     let name = Name::new("classicfail");
+    let _images = support::lock::daemon();
     let step = classic(&name, "echo before && sh -c 'echo the reason >&2; exit 3'");
     let error = build(&step).await.0.unwrap_err();
     assert_eq!(error.kind(), Kind::Docker);
@@ -88,6 +90,7 @@ async fn a_step_of_the_classic_builder_that_fails_shows_its_log() {
 #[tokio::test]
 async fn wheels_that_go_away_end_a_classic_build_in_words() {
     let name = Name::new("classicgone");
+    let _images = support::lock::daemon();
     let mut step = classic(&name, "true");
     step.wheels = Some("/nonexistent".to_owned());
     let error = build(&step).await.0.unwrap_err();
