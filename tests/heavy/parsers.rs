@@ -15,22 +15,9 @@ use dsr1::profile::lint::{Level, lint};
 use dsr1::profile::{Accelerator, Catalog, Selection, Version, render};
 
 /// The pinned versions, and around each change that the guide's commands meet.
-const VERSIONS: [&str; 14] = [
-    "0.4.9.post6",
-    "0.4.10.post1",
-    "0.4.10.post2",
-    "0.5.1",
-    "0.5.2",
-    "0.5.3",
-    "0.5.4",
-    "0.5.5",
-    "0.5.9",
-    "0.5.13",
-    "0.5.19",
-    "0.5.20",
-    "0.5.22",
-    "0.5.23",
-];
+fn versions() -> impl Iterator<Item = &'static str> {
+    include_str!("../support/sglang-versions").lines()
+}
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -40,7 +27,7 @@ fn wheel(version: &str) -> PathBuf {
     static FETCHED: OnceLock<()> = OnceLock::new();
     FETCHED.get_or_init(|| {
         let script = root().join("tests/support/sglang-wheels.sh");
-        assert!(Command::new(script).args(VERSIONS).status().unwrap().success());
+        assert!(Command::new(script).status().unwrap().success());
     });
     root().join("target/sglang-wheels").join(version)
 }
@@ -276,7 +263,7 @@ const DOCUMENTED: [(Parser, &str, &str, &str); 9] = [
 #[test]
 fn the_guides_literal_commands_have_their_documented_verdicts() {
     let order = |text: &str| text.parse::<Version>().ok();
-    for version in VERSIONS {
+    for version in versions() {
         for parser in [Parser::Server, Parser::Bench] {
             let here: Vec<_> = DOCUMENTED.iter().filter(|line| line.0 == parser).collect();
             let lines: Vec<Vec<String>> = here.iter().map(|line| words(line.1)).collect();
@@ -295,7 +282,7 @@ fn the_guides_literal_commands_have_their_documented_verdicts() {
 
 #[test]
 fn the_bundled_tables_are_what_the_parsers_say() {
-    for version in VERSIONS {
+    for version in versions() {
         let wheel = wheel(version);
         for (parser, which) in [(Parser::Server, "server"), (Parser::Bench, "bench")] {
             let output = python(
@@ -350,7 +337,7 @@ fn we_read_random_lines_as_the_parsers_do() {
         "inf",
         "True",
     ];
-    for version in VERSIONS {
+    for version in versions() {
         let table = history(Parser::Server).table(version.parse().unwrap());
         // Values that JSON converters turn into something else are not compared: they reach code that is not there.
         let names: Vec<&str> = table

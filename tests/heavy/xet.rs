@@ -13,34 +13,11 @@ use xet::xet_session::{Sha256Policy, XetSessionBuilder};
 
 const REPO: &str = "lab/in-xet";
 
-/// The crate that has the store, in the version of the transport's own crates.
-const STORE: &str = "xet-client@1.8.0";
-
 /// The store's program, built once per target directory.
 fn program() -> PathBuf {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    let tools = support::target().join("test-tools");
-    let program = tools.join("xet/bin/local_cas_server");
-    ONCE.call_once(|| {
-        if !program.exists() {
-            let built = Command::new("cargo")
-                .args([
-                    "install",
-                    STORE,
-                    "--features",
-                    "simulation",
-                    "--bin",
-                    "local_cas_server",
-                ])
-                .args(["--locked", "--debug", "--quiet", "--root"])
-                .arg(tools.join("xet"))
-                .arg("--target-dir")
-                .arg(tools.join("xet-build"))
-                .status();
-            assert!(built.unwrap().success(), "the crate registry must be reachable");
-        }
-    });
-    program
+    static PROGRAM: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    let made = || support::tool("xet-store.sh", "the crate registry must be reachable");
+    PROGRAM.get_or_init(made).clone()
 }
 
 /// A store that ends with the test.

@@ -338,27 +338,16 @@ pub fn base_image() {
     });
 }
 
-/// The newest version of `huggingface_hub` that this was run with.
-const HF: &str = "huggingface_hub==2.4.0";
+/// The path that a script of `tests/support` prints of a tool that it made, or found made.
+#[track_caller]
+pub fn tool(script: &str, needs: &str) -> PathBuf {
+    let script = format!("{}/tests/support/{script}", env!("CARGO_MANIFEST_DIR"));
+    PathBuf::from(must_run("bash", &[&script], needs).trim())
+}
 
 /// `hf` in a venv that later runs reuse.
 pub fn hf() -> PathBuf {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    let venv = target().join("test-tools/hf");
-    let client = venv.join("bin/hf");
-    ONCE.call_once(|| {
-        if !client.exists() {
-            must_run(
-                "python3",
-                &["-m", "venv", venv.to_str().unwrap()],
-                "install python3-venv",
-            );
-            must_run(
-                venv.join("bin/pip").to_str().unwrap(),
-                &["install", "--quiet", HF],
-                "the package index must be reachable",
-            );
-        }
-    });
-    client
+    static CLIENT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    let made = || tool("hf.sh", "the package index must be reachable");
+    CLIENT.get_or_init(made).clone()
 }
