@@ -10,8 +10,10 @@
 pub mod cache;
 pub mod disk;
 pub mod hub;
+pub mod lock;
 pub mod nginx;
 pub mod pulled;
+pub mod random;
 pub mod read;
 pub mod tools;
 
@@ -344,27 +346,29 @@ pub fn tree(dir: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// The newest version of `huggingface_hub` that this was run with.
-const HF: &str = "huggingface_hub==2.4.0";
+/// The base image of the `cpu` stack, made where no registry can be reached.
+pub fn base_image() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/base-image.sh");
+        must_run(
+            "bash",
+            &[script],
+            "these tests need a Docker daemon and debootstrap",
+        );
+    });
+}
+
+/// The path that a script of `tests/support` prints of a tool that it made, or found made.
+#[track_caller]
+pub fn tool(script: &str, needs: &str) -> PathBuf {
+    let script = format!("{}/tests/support/{script}", env!("CARGO_MANIFEST_DIR"));
+    PathBuf::from(must_run("bash", &[&script], needs).trim())
+}
 
 /// `hf` in a venv that later runs reuse.
 pub fn hf() -> PathBuf {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    let venv = target().join("test-tools/hf");
-    let client = venv.join("bin/hf");
-    ONCE.call_once(|| {
-        if !client.exists() {
-            must_run(
-                "python3",
-                &["-m", "venv", venv.to_str().unwrap()],
-                "install python3-venv",
-            );
-            must_run(
-                venv.join("bin/pip").to_str().unwrap(),
-                &["install", "--quiet", HF],
-                "the package index must be reachable",
-            );
-        }
-    });
-    client
+    static CLIENT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    let made = || tool("hf.sh", "the package index must be reachable");
+    CLIENT.get_or_init(made).clone()
 }

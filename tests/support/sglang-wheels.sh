@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Unpacks SGLang's wheels of the given versions below target/sglang-wheels, each into a folder of its own, and makes a
-# venv with what their parsers cannot do without. What is there is kept.
+# Unpacks SGLang's wheels of the given versions (those of sglang-versions) below target/sglang-wheels, each into a folder
+# of its own, and makes a venv with what their parsers cannot do without. What is there is kept.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+versions=("$@")
+[ $# -gt 0 ] || mapfile -t versions < tests/support/sglang-versions
 dir=target/sglang-wheels
 mkdir -p "$dir"
 exec 9> "$dir/lock"
@@ -13,7 +15,7 @@ if [ ! -x "$dir/venv/bin/python3" ] || ! "$dir/venv/bin/python3" -c 'import msgs
   # From 0.5.20 on the options are fields of msgspec structs. Everything else has a stand-in.
   "$dir/venv/bin/pip" install --quiet --disable-pip-version-check msgspec==0.22.0
 fi
-for version in "$@"; do
+for version in "${versions[@]}"; do
   [ -f "$dir/$version/complete" ] && continue
   rm -rf "${dir:?}/$version"
   mkdir -p "$dir/$version"

@@ -1,0 +1,313 @@
+//! The layers and homes of `src/lib.rs`, checked on the sources. A planted violation must be found.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Which modules of ours a module may name (design: "layer rule").
+const LAYERS: [(&str, &[&str]); 20] = [
+    ("error", &[]),
+    ("event", &[]),
+    ("units", &[]),
+    ("secret", &[]),
+    ("choice", &[]),
+    ("quote", &[]),
+    ("rehearsal", &[]),
+    ("facts", &["error", "units"]),
+    ("profile", &["error", "units"]),
+    ("report", &["event", "units"]),
+    ("sglang", &["error", "facts", "profile", "units"]),
+    ("doctor", &["error", "facts", "profile", "sglang", "units"]),
+    (
+        "plan",
+        &[
+            "choice",
+            "doctor",
+            "error",
+            "facts",
+            "profile",
+            "rehearsal",
+            "sglang",
+            "units",
+        ],
+    ),
+    (
+        "render",
+        &[
+            "choice", "doctor", "error", "facts", "plan", "profile", "quote", "sglang", "units",
+        ],
+    ),
+    ("cli", &["choice", "plan", "render"]),
+    (
+        "effects",
+        &[
+            "error",
+            "event",
+            "facts",
+            "plan",
+            "profile",
+            "quote",
+            "rehearsal",
+            "report",
+            "secret",
+            "sglang",
+            "units",
+        ],
+    ),
+    (
+        "ui",
+        &[
+            "cli", "doctor", "error", "event", "plan", "profile", "report", "sglang", "units",
+        ],
+    ),
+    (
+        "commands",
+        &[
+            "cli",
+            "doctor",
+            "effects",
+            "error",
+            "event",
+            "facts",
+            "plan",
+            "profile",
+            "quote",
+            "rehearsal",
+            "render",
+            "report",
+            "sglang",
+            "ui",
+            "units",
+        ],
+    ),
+    ("main", &["cli", "commands", "effects", "ui"]),
+    ("lib", &[]),
+];
+
+/// Modules without effects, and what would be one.
+const PURE: [&str; 14] = [
+    "choice",
+    "cli",
+    "doctor",
+    "error",
+    "event",
+    "facts",
+    "plan",
+    "profile",
+    "quote",
+    "rehearsal",
+    "render",
+    "report",
+    "sglang",
+    "units",
+];
+const EFFECTS: [&str; 8] = [
+    "std::fs",
+    "std::env",
+    "std::process",
+    "std::net",
+    "std::time::Instant",
+    "SystemTime",
+    "tokio",
+    "println!",
+];
+
+/// Each crate that touches the world, or whose text others must not know, has one home.
+const HOMES: [(&str, &[&str]); 23] = [
+    ("base64", &["effects/docker/"]),
+    ("bollard", &["effects/docker/"]),
+    ("bollard_buildkit_proto", &["effects/docker/"]),
+    ("globset", &["plan/selection.rs"]),
+    ("hf_hub", &["effects/hub/"]),
+    ("xet", &["effects/hub/xet.rs"]),
+    ("hickory_resolver", &["effects/docker/dial.rs"]),
+    ("rustls", &["effects/docker/dial.rs"]),
+    ("httparse", &["effects/hub/mirror/head.rs"]),
+    ("hyper", &["effects/hub/", "effects/docker/", "effects/http.rs"]),
+    ("prost", &["effects/docker/progress.rs"]),
+    ("reqwest", &["effects/http.rs"]),
+    ("tera", &["plan/dockerfile/mod.rs"]),
+    (
+        "tar",
+        &["effects/docker/archive/mod.rs", "effects/docker/archive/oci.rs"],
+    ),
+    ("serde_yaml", &["profile/yaml/"]),
+    ("strsim", &["profile/spelling.rs"]),
+    ("anyhow", &["error.rs"]),
+    ("indicatif", &["ui/tty.rs", "ui/tty/"]),
+    (
+        "clap",
+        &["cli.rs", "main.rs", "commands/docs.rs", "commands/mod.rs"],
+    ),
+    ("clap_mangen", &["commands/docs.rs"]),
+    ("rustix", &["effects/"]),
+    ("tonic", &["effects/docker/"]),
+    ("tokio", &["effects/", "commands/"]),
+];
+
+/// Source files by path below `src`, without their tests.
+fn sources() -> BTreeMap<String, String> {
+    fn walk(dir: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
+        for entry in std::fs::read_dir(dir).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            if entry.path().is_dir() {
+                walk(&entry.path(), &format!("{prefix}{name}/"), found);
+            } else if Path::new(&name).extension().is_some_and(|kind| kind == "rs") {
+                let text = std::fs::read_to_string(entry.path()).unwrap();
+                let code = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+                found.insert(format!("{prefix}{name}"), without_comments(&code));
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut found);
+    found
+}
+
+fn without_comments(code: &str) -> String {
+    code.lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn module(path: &str) -> &str {
+    path.split(['/', '.']).next().unwrap()
+}
+
+/// The names after `crate::` (or `dsr1::` in `main.rs`), groups included.
+fn named(code: &str) -> Vec<String> {
+    let word = |text: &str| {
+        text.chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
+    let mut names = Vec::new();
+    for root in ["crate::", "dsr1::"] {
+        for (at, _) in code.match_indices(root) {
+            let rest = &code[at + root.len()..];
+            if let Some(group) = rest.strip_prefix('{') {
+                names.extend(
+                    group
+                        .split('}')
+                        .next()
+                        .unwrap()
+                        .split(',')
+                        .map(|part| word(part.trim())),
+                );
+            } else {
+                names.push(word(rest));
+            }
+        }
+    }
+    names
+}
+
+fn violations(sources: &BTreeMap<String, String>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (path, code) in sources {
+        let own = module(path);
+        let Some((_, allowed)) = LAYERS.iter().find(|(name, _)| *name == own) else {
+            found.push(format!("{path}: `{own}` has no layer"));
+            continue;
+        };
+        for name in named(code) {
+            let is_module = LAYERS.iter().any(|(module, _)| *module == name);
+            if is_module && name != own && !allowed.contains(&name.as_str()) {
+                found.push(format!("{path} names `{name}`"));
+            }
+        }
+        if PURE.contains(&own) {
+            found.extend(
+                EFFECTS
+                    .iter()
+                    .filter(|effect| code.contains(**effect))
+                    .map(|effect| format!("{path} has `{effect}`")),
+            );
+        }
+        for (name, homes) in HOMES {
+            let uses = [format!("{name}::"), format!("use {name};")].iter().any(|text| {
+                code.match_indices(text.as_str()).any(|(at, _)| {
+                    !code[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':')
+                })
+            });
+            if uses && !homes.iter().any(|home| path.starts_with(home)) {
+                found.push(format!("{path} uses `{name}`, whose home is {homes:?}"));
+            }
+        }
+        let prints = [
+            "print!",
+            "println!",
+            "eprint!",
+            "eprintln!",
+            "io::stdout()",
+            "io::stderr()",
+        ];
+        if own != "ui" {
+            found.extend(
+                prints
+                    .iter()
+                    .filter(|word| code.contains(**word))
+                    .map(|word| format!("{path} prints with `{word}`")),
+            );
+        }
+    }
+    found
+}
+
+#[test]
+fn the_layers_hold() {
+    assert_eq!(violations(&sources()), Vec::<String>::new());
+}
+
+#[test]
+fn a_planted_violation_is_found() {
+    let plant = |path: &str, line: &str| {
+        let mut sources = sources();
+        sources
+            .get_mut(path)
+            .unwrap_or_else(|| panic!("no {path}"))
+            .push_str(line);
+        violations(&sources)
+    };
+    assert_eq!(plant("plan/serve.rs", "\nuse crate::effects::Effects;").len(), 1);
+    assert_eq!(plant("plan/serve.rs", "\nuse crate::{effects, units};").len(), 1);
+    assert_eq!(
+        plant("profile/stack.rs", "\nfn x() { std::fs::read(\"x\"); }").len(),
+        1
+    );
+    assert_eq!(plant("ui/text.rs", "\nuse reqwest::Client;").len(), 1);
+    assert_eq!(plant("effects/host.rs", "\nfn x() { println!(); }").len(), 1);
+    assert_eq!(plant("effects/host.rs", "\nuse crate::cli::Format;").len(), 1);
+}
+
+#[test]
+fn every_module_says_what_it_is_and_what_is_not_in_it_and_main_is_short() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for path in sources().keys() {
+        let text = std::fs::read_to_string(root.join(path)).unwrap();
+        assert!(text.starts_with("//! "), "{path} has no module documentation");
+        let head = text.lines().map_while(|line| line.strip_prefix("//!"));
+        let head = head.collect::<Vec<_>>().concat();
+        // A folder says where it ends; the root has everything in it.
+        assert!(
+            !path.ends_with("/mod.rs") || head.contains("ot in this module"),
+            "{path} does not say what is not in it"
+        );
+        if path == "main.rs" {
+            assert!(text.lines().count() <= 30, "main.rs is no place for code");
+        }
+    }
+}
+
+#[test]
+fn the_map_names_every_module() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let map = std::fs::read_to_string(root.join("lib.rs")).unwrap();
+    for (name, _) in LAYERS.iter().filter(|(name, _)| !["main", "lib"].contains(name)) {
+        assert!(map.contains(&format!("[`{name}`]")), "the map lacks {name}");
+        assert!(
+            root.join(format!("{name}.rs")).exists() || root.join(name).is_dir(),
+            "{name} is gone"
+        );
+    }
+}

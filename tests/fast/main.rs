@@ -1,0 +1,28 @@
+//! The fast tests: they need the repository and a shell, no system package, no Docker and no package index.
+//! `cargo test --test fast cli::` runs those of one module.
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::doc_markdown,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a test says what is wrong by panicking, and some say what they counted"
+)]
+
+mod architecture;
+mod cli;
+mod export;
+mod fuzz;
+mod hostile;
+mod hub;
+mod mirror;
+mod plan;
+mod profiles;
+mod pull;
+mod readme;
+mod runners;
+mod streams;
+#[path = "../support/mod.rs"]
+mod support;
+mod weights;

@@ -1,0 +1,379 @@
+//! What each command would do, as the script that it prints: a snapshot per profile and command, each of which
+//! bash accepts.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::support::Home;
+use dsr1::quote::shell_word;
+use dsr1::render::shell;
+
+const B200: &str = include_str!("../fixtures/facts-b200.json");
+const LAPTOP: &str = include_str!("../fixtures/facts-laptop.json");
+
+/// The script of a command for a host described by facts.
+fn script(args: &[&str], facts: &str) -> String {
+    let home = Home::new();
+    let file = home.path().join("facts.json");
+    std::fs::write(&file, facts).unwrap();
+    // Before `--`, behind which arguments are the engine's.
+    let at = args.iter().position(|arg| *arg == "--").unwrap_or(args.len());
+    let mut all = args.to_vec();
+    all.splice(at..at, ["--facts", file.to_str().unwrap()]);
+    let script = home.run(&all).expect(0).stdout;
+    assert_bash_accepts(&script);
+    script
+}
+
+#[track_caller]
+fn assert_bash_accepts(script: &str) {
+    let mut bash = Command::new("bash")
+        .arg("-n")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    bash.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = bash.wait_with_output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}\n{script}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn every_profile_and_command_on_the_guides_host() {
+    for profile in [
+        "fp4-basic",
+        "fp4-high-throughput",
+        "fp8-high-throughput",
+        "fp8-low-latency",
+    ] {
+        for command in ["up", "serve", "build", "pull"] {
+            let script = script(&[command, "--profile", profile], B200);
+            insta::assert_snapshot!(format!("{profile}-{command}"), script);
+        }
+    }
+}
+
+/// What `dsr1 plan` prints for a host described by facts.
+fn shown(args: &[&str], facts: &str) -> String {
+    let home = Home::new();
+    let file = home.path().join("facts.json");
+    std::fs::write(&file, facts).unwrap();
+    let all = [&["plan", "--facts", file.to_str().unwrap()], args].concat();
+    home.run(&all).expect(0).stdout
+}
+
+#[test]
+fn a_plan_for_people_shows_who_decided_what() {
+    let newer = B200.replace("575.57.08", "580.65.06");
+    for (name, args, facts) in [
+        (
+            "shown-fp8-high-throughput",
+            &["--profile", "fp8-high-throughput", "--origin"][..],
+            B200,
+        ),
+        (
+            "shown-fp8-high-throughput-current",
+            &[
+                "--profile",
+                "fp8-high-throughput",
+                "--stack",
+                "current",
+                "--origin",
+            ],
+            &newer,
+        ),
+        (
+            "shown-low-latency-current",
+            &["--profile", "low-latency", "--fp8", "--stack", "current"],
+            &newer,
+        ),
+        (
+            "shown-rehearsal",
+            &["--profile", "rehearsal", "--runtime", "process", "--origin"],
+            LAPTOP,
+        ),
+    ] {
+        insta::assert_snapshot!(name, shown(args, facts));
+    }
+}
+
+#[test]
+fn the_rehearsal_on_a_laptop_in_both_runtimes() {
+    for runtime in ["process", "docker"] {
+        for command in ["up", "serve", "build"] {
+            let script = script(&[command, "--profile", "rehearsal", "--runtime", runtime], LAPTOP);
+            insta::assert_snapshot!(format!("rehearsal-{runtime}-{command}"), script);
+        }
+    }
+    insta::assert_snapshot!(
+        "rehearsal-pull",
+        script(&["pull", "--profile", "rehearsal"], LAPTOP)
+    );
+}
+
+#[test]
+fn the_goal_and_the_precision_choose_the_profile() {
+    let by_goal = script(&["serve", "--profile", "high-throughput", "--fp8"], B200);
+    assert_eq!(
+        by_goal,
+        script(&["serve", "--profile", "fp8-high-throughput"], B200)
+    );
+    // Without a precision the facts decide: Blackwell gets NVFP4, and the script says so.
+    let chosen = script(&["serve", "--profile", "high-throughput"], B200);
+    assert!(
+        chosen.contains("# profile fp4-high-throughput chosen, NVFP4: the GPUs are Blackwell"),
+        "{chosen}"
+    );
+}
+
+#[test]
+fn a_profiles_mem_fraction_reaches_the_engine() {
+    let home = Home::new();
+    let yaml = home
+        .run(&["profiles", "show", "fp8-high-throughput", "--yaml"])
+        .expect(0)
+        .stdout;
+    let own = yaml
+        .replace("name: fp8-high-throughput", "name: mine")
+        .replace("mem_fraction: 0.89", "mem_fraction: 0.77");
+    let file = home.path().join("mine.yaml");
+    std::fs::write(&file, own).unwrap();
+    let script = script(&["serve", "--profile-file", file.to_str().unwrap()], B200);
+    assert!(script.contains("--mem-fraction-static 0.77"), "{script}");
+    assert!(script.contains("--name dsr1-mine"), "{script}");
+}
+
+#[test]
+fn engine_arguments_pass_through_quoted_and_owned_ones_are_refused() {
+    let hostile = "--json-model-override-args={\"a\": \"'; rm -rf / #\"}";
+    let script = script(&["serve", "--profile", "fp8-low-latency", "--", hostile], B200);
+    assert!(script.contains(&shell_word(hostile)), "{script}");
+    let home = Home::new();
+    for (flag, hint) in [
+        ("--port=1", "--port before `--`"),
+        ("--host", "127.0.0.1"),
+        ("--api-key", "every local user"),
+    ] {
+        let run = home
+            .run(&["serve", "--profile", "fp8-low-latency", "--dry-run", "--", flag])
+            .expect(2);
+        assert!(run.stderr.contains(hint), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_raw_argument_that_breaks_a_rule_is_blamed_itself() {
+    let home = Home::new();
+    let args = [
+        "serve",
+        "--profile",
+        "fp8-low-latency",
+        "--dry-run",
+        "--",
+        "--tensor-parallel-size",
+        "4",
+    ];
+    let run = home.run(&args).expect(2);
+    assert!(
+        run.stderr
+            .starts_with("error: command line: profile `fp8-low-latency` does not fit stack `guide`"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_host_that_does_not_fit_blocks_the_plan_and_still_prints_it() {
+    let script = script(&["serve", "--profile", "fp8-low-latency"], LAPTOP);
+    assert!(
+        script.contains(
+            "# BLOCKED: profile `fp8-low-latency` cannot run on this host (0 GPUs found, 8 wanted)"
+        ),
+        "{script}"
+    );
+    assert!(script.contains("docker run"), "{script}");
+    let old_driver = B200.replace("575.57.08", "570.00");
+    let script = self::script(&["serve", "--profile", "fp8-low-latency"], &old_driver);
+    assert!(
+        script.contains("BLOCKED") && script.contains("driver 570.00, stack `guide` needs 575 or newer"),
+        "{script}"
+    );
+}
+
+#[test]
+fn a_plan_as_json_is_whole() {
+    let home = Home::new();
+    let file = home.path().join("facts.json");
+    std::fs::write(&file, B200).unwrap();
+    let args = [
+        "plan",
+        "--profile",
+        "fp4-high-throughput",
+        "--facts",
+        file.to_str().unwrap(),
+        "--format",
+        "json",
+    ];
+    let plan: dsr1::plan::Plan = serde_json::from_value(home.run(&args).expect(0).json()).unwrap();
+    assert_eq!(
+        (plan.schema.as_str(), plan.command.as_str()),
+        ("dsr1.plan/1", "up")
+    );
+    let titles: Vec<String> = plan.steps.iter().map(dsr1::plan::Step::title).collect();
+    assert!(
+        titles[0].starts_with("build image dsr1/guide:0.4.10.post2-"),
+        "{titles:?}"
+    );
+    assert_eq!(titles.last().unwrap(), "benchmark");
+}
+
+#[test]
+fn facts_of_another_schema_are_refused() {
+    let home = Home::new();
+    let file = home.path().join("facts.json");
+    std::fs::write(&file, B200.replace("dsr1.facts/1", "dsr1.facts/9")).unwrap();
+    let run = home
+        .run(&[
+            "serve",
+            "--profile",
+            "fp8-low-latency",
+            "--facts",
+            file.to_str().unwrap(),
+        ])
+        .expect(2);
+    assert!(
+        run.stderr
+            .contains("has schema `dsr1.facts/9`\ncause: this dsr1 reads dsr1.facts/1"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_real_shell_reads_back_what_was_quoted() {
+    // Everything that POSIX shells give a meaning, in one round trip through bash.
+    let words = [
+        "",
+        "a b",
+        "'",
+        "''\"\\",
+        "$HOME",
+        "`id`",
+        "$(id)",
+        "a\nb",
+        "*",
+        "~",
+        "#x",
+        "!!",
+        "a;b&c|d>e<f",
+        "\u{1b}[2J",
+        "=x",
+        "-n",
+        "{a,b}",
+        "[a]",
+        "\\",
+    ];
+    let quoted: Vec<String> = words.iter().map(|word| shell_word(word)).collect();
+    let output = Command::new("bash")
+        .args(["-c", &format!("printf '%s\\0' {}", quoted.join(" "))])
+        .output()
+        .unwrap();
+    let read: Vec<&str> = std::str::from_utf8(&output.stdout)
+        .unwrap()
+        .split_terminator('\0')
+        .collect();
+    assert_eq!(read, words);
+}
+
+/// What the commands against a running server do, in both runtimes.
+#[test]
+fn measurements_and_stops_of_a_running_server() {
+    use std::collections::BTreeMap;
+
+    use dsr1::facts::{Facts, Paths};
+    use dsr1::plan::{BenchRequest, Gsm8kRequest, Plan, Server, Step, StopServer, Threshold, offline_env};
+    use dsr1::profile::Catalog;
+
+    let catalog = Catalog::load(None).unwrap();
+    let facts = Facts {
+        paths: Paths {
+            state: "/s".to_owned(),
+            hub_cache: "/h".to_owned(),
+            ..Paths::default()
+        },
+        ..Facts::default()
+    };
+    let log = "/s/servers/dsr1-x.log".to_owned();
+    let servers = [
+        (
+            "docker",
+            Server::Docker {
+                name: "dsr1-x".to_owned(),
+            },
+            "guide",
+            "fp8-low-latency",
+            "/models",
+        ),
+        (
+            "process",
+            Server::Process {
+                name: "dsr1-x".to_owned(),
+                log,
+            },
+            "cpu",
+            "rehearsal",
+            "/h",
+        ),
+    ];
+    for (runtime, server, stack, profile, cache) in servers {
+        let stack = catalog.stack(stack).unwrap().clone();
+        let env: BTreeMap<String, String> = offline_env(cache);
+        let profile = catalog.resolve(profile, None).unwrap().profile;
+        let bench = BenchRequest {
+            server: server.clone(),
+            python: "python3".to_owned(),
+            stack: stack.clone(),
+            port: 30_000,
+            model: format!("{cache}/model"),
+            env: env.clone(),
+            bench: profile.bench,
+        };
+        let gsm8k = Gsm8kRequest {
+            server: server.clone(),
+            python: "python3".to_owned(),
+            stack,
+            port: 30_000,
+            env,
+            data: "https://example.org/test.jsonl".to_owned(),
+            sha256: Some("ab".repeat(32)),
+            shots: 8,
+            questions: 1316,
+            parallel: 1316,
+            max_new_tokens: 512,
+            min_accuracy: Threshold::from_share(0.94),
+        };
+        let stop = Plan::new("stop", vec![Step::StopServer(StopServer { server, drain_s: 30 })]);
+        for plan in [
+            dsr1::plan::bench(&bench, &facts),
+            dsr1::plan::gsm8k(&gsm8k, &facts).unwrap(),
+            stop,
+        ] {
+            let script = shell::render(&plan);
+            assert_bash_accepts(&script);
+            insta::assert_snapshot!(format!("{runtime}-{}", plan.command.replace(' ', "-")), script);
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
+    #[test]
+    fn any_word_survives_a_real_shell(word in "[^\\x00]{0,40}") {
+        let output = Command::new("bash").args(["-c", &format!("printf '%s' {}", shell_word(&word))]).output().unwrap();
+        proptest::prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
+    }
+}

@@ -1,0 +1,434 @@
+//! README.md and docs/*.md are true. Every command of a console block runs: for real where that needs no GPU, as a plan
+//! for the guide's host where it does, and up to "no server is running" where it needs one (`tests/heavy` has a server).
+//! Links lead somewhere, and the tables agree with the binary.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::hub::{Hub, entry, small_model};
+use crate::support::{self, Home, console_commands, documents, readme_commands};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn readme() -> String {
+    documents().swap_remove(0).1
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
+}
+
+/// A home in which the files of the documents are, and `dsr1` on the path.
+fn home() -> Home {
+    let home = Home::new().without_docker();
+    let bin = home.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_dsr1"), bin.join("dsr1")).unwrap();
+    std::fs::write(
+        home.path().join("facts.json"),
+        include_str!("../fixtures/facts-b200.json"),
+    )
+    .unwrap();
+    std::fs::write(home.path().join("test.jsonl"), "{}\n").unwrap();
+    // What the pulls before `mirror` made.
+    std::fs::create_dir_all(home.path().join(".cache/huggingface/hub")).unwrap();
+    let yaml = home
+        .run(&["profiles", "show", "fp8-low-latency", "--yaml"])
+        .expect(0)
+        .stdout;
+    std::fs::write(
+        home.path().join("mine.yaml"),
+        yaml.replace("name: fp8-low-latency", "name: mine"),
+    )
+    .unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    home.with("PATH", path)
+}
+
+/// A lock of what a hub has.
+fn lock(hub: &Hub) -> String {
+    let files = small_model().into_iter().map(|(path, file)| {
+        let stated = entry(&path, &file);
+        let hash = stated["lfs"]["oid"].as_str().or(stated["oid"].as_str()).unwrap();
+        serde_json::json!({ "path": path, "size": file.bytes.len(), "hash": hash })
+    });
+    let lock = serde_json::json!({
+        "schema": "dsr1.lock/1", "dsr1": "0.1.0",
+        "profile": { "name": "x", "sha256": "0" }, "stack": { "name": "cpu", "sha256": "0" },
+        "engine": { "runtime": "process", "packages": "x", "python": "3.11" },
+        "weights": {
+            "repo": "deepseek-ai/DeepSeek-R1-0528", "commit": hub.commit(),
+            "files": files.collect::<Vec<_>>(),
+        },
+        "argv": [], "env": {},
+    });
+    lock.to_string()
+}
+
+fn shell(home: &Home, command: &str) -> support::Run {
+    let mut bash = home.command(&[]);
+    let envs: Vec<_> = bash
+        .get_envs()
+        .map(|(key, value)| (key.to_owned(), value.unwrap().to_owned()))
+        .collect();
+    bash = Command::new("bash");
+    bash.args(["-c", command])
+        .current_dir(home.path())
+        .env_clear()
+        .envs(envs);
+    bash.output().unwrap().into()
+}
+
+#[test]
+fn the_first_two_commands_are_what_the_tests_run() {
+    let commands = readme_commands();
+    assert_eq!(commands[0], "cargo run --release -- up --profile rehearsal");
+    assert!(include_str!("../heavy/engine.rs").contains("support::first_command()"));
+    assert_eq!(commands[1], "tests/run");
+    assert!(
+        read(".ci/run").contains("\ntests/run\n"),
+        "the gate runs another command"
+    );
+}
+
+/// The commands of a developer run elsewhere: the first is in `tests/engine.rs`, the others are what the gate runs.
+fn developer_command(command: &str) {
+    match command {
+        "cargo run --release -- up --profile rehearsal" => {}
+        // Cargo itself; the binary is the one that this test runs.
+        "cargo install --path . --locked" => assert!(env!("CARGO_BIN_EXE_dsr1").ends_with("/dsr1")),
+        "cargo static" => {
+            assert!(read(".cargo/config.toml").contains("\nstatic = ["));
+            let release = read("tests/support/release.sh");
+            let place = "/x86_64-unknown-linux-gnu/dist/dsr1";
+            assert!(
+                release.contains("cargo static\n") && release.contains("/x86_64-unknown-linux-gnu/dist/dsr1")
+            );
+            assert!(readme().contains(&format!("`target{place}`")));
+        }
+        "tests/run" | "tests/run --fast" => {
+            let mode = std::fs::metadata(Path::new(ROOT).join("tests/run"))
+                .unwrap()
+                .permissions();
+            assert_eq!(
+                std::os::unix::fs::PermissionsExt::mode(&mode) & 0o111,
+                0o111,
+                "{command}"
+            );
+            assert!(read("tests/run").contains("--fast)"));
+        }
+        other => panic!("this test does not know how to check `{other}`"),
+    }
+}
+
+/// A request is well formed; `tests/engine.rs` sends it to a server.
+fn request_is_well_formed(command: &str) {
+    assert!(
+        command.contains(" http://127.0.0.1:30000/v1/"),
+        "not the default address: {command}"
+    );
+    if let Some((_, body)) = command.split_once(" -d '") {
+        let body: serde_json::Value = serde_json::from_str(body.strip_suffix('\'').unwrap()).unwrap();
+        assert!(body["messages"][0]["content"].is_string(), "{command}");
+    }
+}
+
+/// For real, from a hub on loopback that has the profile's repository; tests/pull.rs has the rest.
+fn pull_runs(command: &str) {
+    let hub = Hub::new("deepseek-ai/DeepSeek-R1-0528", small_model());
+    let home = home().with("HF_ENDPOINT", &hub.endpoint);
+    std::fs::write(home.path().join("dsr1.lock"), lock(&hub)).unwrap();
+    let run = shell(&home, command).expect(0);
+    assert!(
+        run.stdout.contains("deepseek-ai/DeepSeek-R1-0528"),
+        "{}",
+        run.stdout
+    );
+}
+
+/// Where nothing was pulled.
+fn weights_run(home: &Home, command: &str) {
+    let run = shell(home, command);
+    let said = format!("{}{}", run.stdout, run.stderr);
+    let known = ["no weights", "is not in the cache", "total "];
+    assert!(
+        known.iter().any(|known| said.contains(known)),
+        "{command}\n{said}"
+    );
+}
+
+#[test]
+fn every_command_runs() {
+    for (_, text) in documents() {
+        let home = home();
+        for command in console_commands(&text) {
+            match command.split(' ').next().unwrap() {
+                "dsr1" => runs(&home, &command),
+                "curl" => request_is_well_formed(&command),
+                _ => developer_command(&command),
+            }
+        }
+    }
+}
+
+fn runs(home: &Home, command: &str) {
+    let word = command.split(' ').nth(1).unwrap();
+    match word {
+        "plan" => {
+            let planned = if command.contains("--facts") {
+                command.to_owned()
+            } else {
+                format!("{command} --facts facts.json")
+            };
+            let run = shell(home, &planned).expect(0);
+            assert!(run.stdout.starts_with("profile  "), "{planned}");
+        }
+        "lock" => {
+            assert!(
+                shell(home, command)
+                    .expect(0)
+                    .stdout
+                    .starts_with("dsr1.lock holds"),
+                "{command}"
+            );
+        }
+        "check" => {
+            let lock = "dsr1 lock --profile fp8-low-latency --facts facts.json --force";
+            shell(home, lock).expect(0);
+            assert!(
+                shell(home, command).expect(0).stdout.ends_with("as locked\n"),
+                "{command}"
+            );
+        }
+        "flags" => {
+            // Nothing is installed in this home: it says how to. With an engine, tests/engine.rs runs it.
+            let run = shell(home, command);
+            assert!(
+                [3, 4].contains(&run.code) && run.stderr.contains("hint: "),
+                "{command}\n{}",
+                run.stderr
+            );
+        }
+        "pull" if command.contains("--dry-run") || command.contains("--to-lock") => pull_runs(command),
+        "weights" => weights_run(home, command),
+        "up" | "serve" | "build" | "pull" => {
+            if command.ends_with("--explain") {
+                assert!(shell(home, command).expect(0).stdout.starts_with("guide "));
+                return;
+            }
+            // What verifies runs an engine: tests/engine.rs does.
+            let command = command.replace(" --verify", "");
+            let planned = if command.contains("--dry-run") || command.contains("--facts") {
+                command
+            } else {
+                let at = command.find(" -- ").unwrap_or(command.len());
+                format!("{} --facts facts.json{}", &command[..at], &command[at..])
+            };
+            let run = shell(home, &planned);
+            assert_eq!(run.code, 0, "{planned}\n{}", run.stderr);
+            assert!(run.stdout.starts_with("#!/usr/bin/env bash\n"), "{planned}");
+        }
+        "image" => {
+            // No daemon in this home. With one, tests/docker/images.rs runs them.
+            let run = shell(home, command).expect(4);
+            assert!(
+                run.stderr.starts_with("error: no Docker daemon at"),
+                "{}",
+                run.stderr
+            );
+        }
+        "doctor" => {
+            let run = shell(home, command);
+            assert!(
+                [0, 3].contains(&run.code) && !run.stdout.is_empty(),
+                "{command}\n{}",
+                run.stderr
+            );
+        }
+        "ask" | "bench" | "eval" | "logs" | "stop" => {
+            let run = shell(home, command).expect(2);
+            assert!(
+                run.stderr.starts_with("error: no server is running"),
+                "{command}\n{}",
+                run.stderr
+            );
+        }
+        "mirror" => {
+            let here = command.replace("10.0.0.1:8490", "127.0.0.1:0");
+            let run = shell(home, &format!("timeout --preserve-status 1 {here}")).expect(0);
+            assert!(
+                run.stdout.contains("HF_ENDPOINT=http://127.0.0.1:"),
+                "{}",
+                run.stdout
+            );
+        }
+        "export" | "status" | "profiles" | "stacks" | "explain" | "completions" | "man" => {
+            assert!(!shell(home, command).expect(0).stdout.is_empty(), "{command}");
+        }
+        other => panic!("this test does not know how to run `{other}`: {command}"),
+    }
+}
+
+/// The first column of the table that begins with `head`.
+fn first_column(text: &str, head: &str) -> Vec<String> {
+    let begin = text.find(head).unwrap_or_else(|| panic!("no table `{head}`"));
+    text[begin..]
+        .lines()
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| "))
+        .map(|row| row.split(" | ").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_table_of_commands_is_what_the_binary_has() {
+    let help = Home::new().run(&["--help"]).expect(0).stdout;
+    let commands = help
+        .split("Commands:\n")
+        .nth(1)
+        .unwrap()
+        .split("\n\n")
+        .next()
+        .unwrap();
+    let has: BTreeSet<&str> = commands
+        .lines()
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    let rows = first_column(&readme(), "| command | ");
+    let named: BTreeSet<&str> = rows
+        .iter()
+        .flat_map(|row| row.split(", "))
+        .map(|name| name.trim_matches('`').split(' ').next().unwrap())
+        .collect();
+    assert_eq!(has, named);
+}
+
+#[test]
+fn the_tables_of_exit_codes_are_what_the_binary_has() {
+    let errors: Vec<String> = dsr1::error::Kind::ALL
+        .iter()
+        .map(|kind| kind.exit_code().to_string())
+        .collect();
+    let mut all = errors.clone();
+    all.insert(0, "0".to_owned());
+    assert_eq!(first_column(&readme(), "| code | "), all);
+    assert_eq!(
+        first_column(&read("docs/troubleshooting.md"), "| code | "),
+        errors
+    );
+}
+
+#[test]
+fn the_transcript_is_one() {
+    let whole = read("docs/benchmarks.md");
+    for text in [
+        "READY on http://127.0.0.1:",
+        "VERIFIED (wiring",
+        "= Serving Benchmark Result =",
+        "stopped",
+        "in all",
+    ] {
+        assert!(readme().contains(text) && whole.contains(text), "{text}");
+    }
+    // README leaves lines out, and changes none.
+    let readme = readme();
+    let short = readme
+        .split("```text\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    for line in short.lines().filter(|line| line.trim() != "...") {
+        assert!(whole.contains(&format!("\n{line}\n")), "{line}");
+    }
+}
+
+#[test]
+fn readme_is_short() {
+    let lines = readme().lines().count();
+    assert!(
+        lines <= 200,
+        "README.md has {lines} lines: move something to docs/"
+    );
+}
+
+/// A document without its code, blocks and inline.
+fn prose(text: &str) -> String {
+    let blocks = text.split("\n```").step_by(2);
+    let outside: Vec<String> = blocks
+        .flat_map(|block| block.split('`').step_by(2).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    outside.join("`")
+}
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|line| {
+            let title = line.trim_start_matches('#').trim().to_lowercase();
+            title
+                .chars()
+                .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+                .map(|c| if c == ' ' { '-' } else { c })
+                .collect()
+        })
+        .collect()
+}
+
+/// The targets of a document's links.
+fn links(text: &str) -> Vec<String> {
+    prose(text)
+        .split("](")
+        .skip(1)
+        .map(|rest| rest.split(')').next().unwrap().to_owned())
+        .collect()
+}
+
+/// What is wrong with a link from the document at `path`; nothing when it leads somewhere.
+fn broken(path: &str, text: &str, link: &str) -> Option<String> {
+    if link.starts_with("https://") {
+        return None;
+    }
+    let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let target = Path::new(ROOT).join(path).parent().unwrap().join(file);
+    let there = if file.is_empty() {
+        text.to_owned()
+    } else {
+        match std::fs::read_to_string(&target) {
+            Ok(there) => there,
+            Err(error) => return Some(format!("{path}: {link}: {error}")),
+        }
+    };
+    (!anchor.is_empty() && !anchors(&there).contains(anchor))
+        .then(|| format!("{path}: {link}: there is no heading for this anchor"))
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut wrong = Vec::new();
+    for (path, text) in documents() {
+        let links = links(&text);
+        assert!(!links.is_empty() || !text.contains("]("), "{path}");
+        wrong.extend(links.iter().filter_map(|link| broken(&path, &text, link)));
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    // The test finds what is planted.
+    assert!(broken("README.md", "", "docs/none.md").is_some());
+    assert!(broken("docs/a.md", "# One\n", "#two").is_some());
+    assert!(broken("docs/a.md", "# Flags after --\n", "#flags-after---").is_none());
+    assert_eq!(
+        links("[a](b.md) `[c](d)`\n```sh\n[e](f)\n```\n[g\nh](i.md#j)"),
+        ["b.md", "i.md#j"]
+    );
+}
+
+#[test]
+fn readme_links_to_every_document() {
+    let links = links(&readme());
+    for (path, _) in documents().into_iter().skip(1) {
+        assert!(links.contains(&path), "README.md has no link to {path}");
+    }
+}

@@ -1,0 +1,184 @@
+//! `dsr1 pull` on streams that are slow, refused or limited: helpers help, and never harm.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::support::Home;
+use crate::support::hub::{Asked, Fault, Hub, RepoFile, safetensors};
+use crate::support::pulled::{REPO, pull, snapshot};
+
+const FILE: &str = "model.safetensors";
+const BLOB: &str = "blob/model.safetensors";
+/// A file with room for helpers: they begin at two chunks of 32 MiB.
+const LARGE: usize = 180_000_000;
+
+fn of_size(size: usize) -> (Home, Hub, Vec<u8>) {
+    let bytes = safetensors("a", 7, size);
+    let file = RepoFile {
+        bytes: bytes.clone(),
+        large: true,
+    };
+    let files = BTreeMap::from([(FILE.to_owned(), file)]);
+    (Home::new(), Hub::new(REPO, files), bytes)
+}
+
+fn pulled(home: &Home, hub: &Hub) -> PathBuf {
+    snapshot(home, hub).join(FILE)
+}
+
+/// What was asked of the content network.
+fn of_cdn(hub: &Hub) -> Vec<Asked> {
+    hub.asked().into_iter().filter(|asked| asked.on_cdn).collect()
+}
+
+/// Waits until such a stream has ended: that is noted when the hub next sends, which is soon.
+#[track_caller]
+fn wait_for(hub: &Hub, is: impl Fn(&Asked) -> bool) {
+    let begun = Instant::now();
+    while !of_cdn(hub).iter().any(&is) {
+        assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", of_cdn(hub));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A hub that allows one stream a file: those who would help are refused, and the stream that runs goes on to the end.
+#[test]
+fn helpers_that_are_refused_do_not_cut_the_stream_that_runs() {
+    let (home, hub, bytes) = of_size(LARGE);
+    let refused = Fault::Status(503, "", "");
+    let faults = Fault::Split(Box::new(Fault::Slow(60_000_000)), Box::new(refused));
+    hub.fault(BLOB, faults, usize::MAX);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    let whole = of_cdn(&hub).into_iter().filter(|asked| asked.sent >= bytes.len());
+    assert_eq!(whole.count(), 1, "one stream brought all");
+    let refused = of_cdn(&hub).into_iter().filter(|asked| asked.range.is_some());
+    assert!(refused.count() > 0, "nobody came to help");
+}
+
+/// Whoever ignores ranges sends the whole file to each helper: that is noticed, and costs no second download.
+#[test]
+fn a_server_that_ignores_ranges_sends_a_file_once() {
+    let (home, hub, bytes) = of_size(LARGE);
+    hub.fault(BLOB, Fault::IgnoreRange, usize::MAX);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    assert!(
+        of_cdn(&hub).iter().any(|asked| asked.range.is_some()),
+        "nobody came to help"
+    );
+    // What was on its way to the helpers comes on top.
+    let sent = hub.bytes_sent();
+    assert!(sent < bytes.len() * 3 / 2, "{sent} of {}", bytes.len());
+}
+
+/// The file's own worker does not wait for a helper that is much slower than itself.
+#[test]
+fn a_slow_helper_does_not_hold_the_end() {
+    let (home, hub, bytes) = of_size(LARGE);
+    // Two answers: its own, and a helper's; or two helpers'.
+    let faults = Fault::Split(Box::new(Fault::Slow(40_000_000)), Box::new(Fault::Slow(200_000)));
+    hub.fault(BLOB, faults, 2);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    let is_cut = |asked: &Asked| asked.range.is_some() && asked.sent < 20_000_000;
+    wait_for(&hub, is_cut);
+}
+
+/// Nor for one to whom nothing comes, however long that would be waited for.
+#[test]
+fn a_silent_helper_does_not_hold_the_end() {
+    const LONG: u64 = 300;
+    let (home, hub, bytes) = of_size(LARGE);
+    let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", LONG.to_string());
+    let faults = Fault::Split(Box::new(Fault::Slow(40_000_000)), Box::new(Fault::Stall(LONG)));
+    hub.fault(BLOB, faults, 2);
+    let begun = Instant::now();
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    assert!(
+        of_cdn(&hub).iter().any(|asked| asked.range.is_some()),
+        "nobody helped"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(LONG), "it was waited for");
+}
+
+/// And a file's own stream that is much slower than its helpers' is dialled anew.
+#[test]
+fn a_slow_stream_beside_fast_helpers_is_dialled_anew() {
+    let (home, hub, bytes) = of_size(LARGE);
+    let fast = Fault::Slow(400_000_000);
+    let faults = Fault::Split(Box::new(Fault::Slow(1_000_000)), Box::new(fast));
+    hub.fault(BLOB, faults, usize::MAX);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    // Helpers leave it more than a chunk of 32 MiB.
+    let is_cut = |asked: &Asked| asked.range.is_none() && asked.sent < 30_000_000;
+    wait_for(&hub, is_cut);
+}
+
+/// F10: a hub that asks for a pause gets it from all, not only from the one that it told.
+#[test]
+fn helpers_wait_as_long_as_the_hub_asks() {
+    let (home, hub, _) = of_size(LARGE);
+    let refused = Fault::Status(429, "Retry-After: 60\r\n", "");
+    let faults = Fault::Split(Box::new(Fault::Slow(25_000_000)), Box::new(refused));
+    hub.fault(BLOB, faults, usize::MAX);
+    pull(&home, &hub, &[]).expect(0);
+    let refused = of_cdn(&hub)
+        .into_iter()
+        .filter(|asked| asked.range.is_some())
+        .count();
+    // Each of the workers may have asked once before the first was told.
+    assert!(refused <= 8, "{refused} requests in spite of Retry-After");
+}
+
+/// F10: what breaks again and again and gets on all the same is not given up; also after all of it came wrong once.
+#[test]
+fn patience_begins_anew_when_a_file_does() {
+    let (home, hub, bytes) = of_size(40_000_000);
+    hub.fault(BLOB, Fault::Reset(20_000_000), 1);
+    hub.fault(BLOB, Fault::Flip(5_000), 1);
+    hub.fault(BLOB, Fault::Reset(4_000_000), 7);
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("arrived wrong"), "{}", run.stderr);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+}
+
+/// An answer of which nothing is taken costs nothing that is there.
+#[test]
+fn another_range_than_was_asked_for_costs_no_byte() {
+    let (home, hub, bytes) = of_size(40_000_000);
+    hub.fault(BLOB, Fault::Reset(36_000_000), 1);
+    hub.fault(BLOB, Fault::OtherRange, 1);
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+    let taken = of_cdn(&hub).into_iter().map(|asked| asked.sent).sum::<usize>();
+    assert!(taken < 52_000_000, "{taken}");
+}
+
+/// A limit makes us slow, not the stream: one that crawls is still left.
+#[test]
+fn a_stream_that_crawls_is_left_under_a_limit_too() {
+    let (home, hub, bytes) = of_size(20_000_000);
+    let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", "3");
+    hub.fault(BLOB, Fault::Slow(20_000), 1);
+    pull(&home, &hub, &["--limit-rate", "100m"]).expect(0);
+    // At that rate it would have taken a quarter of an hour.
+    assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
+}
+
+/// Bytes that are there already and come again are bytes that come.
+#[test]
+fn what_is_passed_over_counts_for_the_limit() {
+    let (home, hub, _) = of_size(40_000_000);
+    hub.fault(BLOB, Fault::Reset(36_000_000), 1);
+    hub.fault(BLOB, Fault::Status(404, "", ""), 1);
+    pull(&home, &hub, &[]).expect(5);
+    hub.fault(BLOB, Fault::IgnoreRange, usize::MAX);
+    let begun = Instant::now();
+    pull(&home, &hub, &["--limit-rate", "8m"]).expect(0);
+    // 40 MB at 8 MiB/s are 4.8 s: never faster, however fast the machine is.
+    assert!(begun.elapsed() > Duration::from_secs(4), "{:?}", begun.elapsed());
+}

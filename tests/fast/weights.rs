@@ -1,0 +1,706 @@
+//! `dsr1 weights`: what was proven stays proven, what is not is said, and nothing is lost by asking.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::hub::{Fault, Hub, RepoFile, safetensors, small_model};
+use crate::support::pulled::{REPO, hub_cache, pull, repo, setup, snapshot, verify};
+use crate::support::{self, Home};
+
+const SHARD: &str = "model-1.safetensors";
+
+/// The file behind a name in the snapshot.
+fn blob(home: &Home, hub: &Hub, name: &str) -> PathBuf {
+    let path = snapshot(home, hub).join(name);
+    path.canonicalize().unwrap()
+}
+
+/// A model of one large file of so many bytes, and its pull.
+fn one_shard(size: usize) -> (Home, Hub, Vec<u8>) {
+    let bytes = safetensors("a", 7, size);
+    let file = RepoFile {
+        bytes: bytes.clone(),
+        large: true,
+    };
+    let hub = Hub::new(REPO, BTreeMap::from([("model.safetensors".to_owned(), file)]));
+    let home = Home::new();
+    pull(&home, &hub, &[]).expect(0);
+    (home, hub, bytes)
+}
+
+/// As a disk damages a file: nothing but the bytes changes.
+fn rot(path: &Path, at: u64) {
+    let before = std::fs::metadata(path).unwrap().modified().unwrap();
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    byte[0] ^= 1;
+    file.write_all_at(&byte, at).unwrap();
+    file.set_modified(before).unwrap();
+}
+
+/// What a check found is known from then on: nothing says that the file is proven any more.
+#[test]
+fn what_a_check_found_is_not_forgotten() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    verify(&home, &hub, &[]).expect(6);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("damaged: a check found it"), "{listed}");
+    verify(&home, &hub, &["--fast"]).expect(6);
+    let planned = pull(&home, &hub, &["--dry-run"]).expect(0).stdout;
+    assert!(
+        planned.contains("here, damaged: what is bad comes again"),
+        "{planned}"
+    );
+    // And a pull makes it right, which is known too.
+    pull(&home, &hub, &[]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("proven, nothing to fetch"), "{}", run.stderr);
+}
+
+/// A repair that cannot fetch leaves what is there: a file with one wrong bit is worth more than none.
+#[test]
+fn a_repair_that_fails_removes_nothing() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let bad = blob(&home, &hub, SHARD);
+    rot(&bad, 500_000);
+    let rotten = std::fs::read(&bad).unwrap();
+    hub.fault("blob/model-1", Fault::Status(404, "", ""), usize::MAX);
+    verify(&home, &hub, &["--repair"]).expect(5);
+    assert_eq!(std::fs::read(&bad).unwrap(), rotten);
+    hub.clear();
+    verify(&home, &hub, &["--repair"]).expect(0);
+    assert_eq!(std::fs::read(&bad).unwrap(), small_model()[SHARD].bytes);
+}
+
+/// The same for a directory of the user's: what is in a file's place stays until the right one has come.
+#[test]
+fn a_users_file_stays_until_the_hubs_has_come() {
+    let (home, hub) = setup();
+    let dir = home.path().join("mine");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("config.json"), "mine\n").unwrap();
+    hub.fault("/config.json", Fault::Status(404, "", ""), usize::MAX);
+    let to = dir.to_str().unwrap();
+    pull(&home, &hub, &["--local-dir", to]).expect(5);
+    assert_eq!(
+        std::fs::read_to_string(dir.join("config.json")).unwrap(),
+        "mine\n"
+    );
+}
+
+#[test]
+fn a_directory_of_another_repository_is_refused() {
+    let (home, hub) = setup();
+    let dir = home.path().join("mine");
+    let to = dir.to_str().unwrap();
+    pull(&home, &hub, &["--local-dir", to]).expect(0);
+    let other = Hub::new("lab/other", small_model());
+    let args = [
+        "pull",
+        "lab/other",
+        "--endpoint",
+        &other.endpoint,
+        "--local-dir",
+        to,
+    ];
+    let run = home.run(&args).expect(2);
+    assert!(run.stderr.contains("holds lab/tiny-r1"), "{}", run.stderr);
+    assert_eq!(other.arrived(), 0);
+    // Nor is it checked as the other: every file of it would be right.
+    let args = ["weights", "verify", "lab/other", "--local-dir", to];
+    let run = home.run(&args).expect(2);
+    assert!(
+        run.stderr.contains("holds lab/tiny-r1, and not lab/other"),
+        "{}",
+        run.stderr
+    );
+}
+
+/// A selection is checked as such; what a profile serves must be whole.
+#[test]
+fn a_part_is_called_a_part() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &["--include", "*.json"]).expect(0);
+    let run = verify(&home, &hub, &[]).expect(0);
+    assert!(run.stdout.contains("a part of the repository"), "{}", run.stdout);
+    let profile = home.path().join("mine.yaml");
+    let text = std::fs::read_to_string("profiles/rehearsal.yaml").unwrap();
+    let text: String = text
+        .lines()
+        .map(|line| match line.split_once("repo:") {
+            Some((before, _)) => format!("{before}repo: {REPO}\n"),
+            None if line.trim_start().starts_with("revision:") => {
+                let indent = line.len() - line.trim_start().len();
+                format!("{}revision: main\n", " ".repeat(indent))
+            }
+            None if line.starts_with("name:") => "name: mine\n".to_owned(),
+            None => format!("{line}\n"),
+        })
+        .collect();
+    std::fs::write(&profile, text).unwrap();
+    let args = ["weights", "verify", "--profile-file", profile.to_str().unwrap()];
+    let run = home.run(&args).expect(6);
+    assert!(run.stdout.contains("missing"), "{}", run.stdout);
+    assert!(run.stderr.contains("dsr1 pull lab/tiny-r1"), "{}", run.stderr);
+}
+
+#[test]
+fn offline_nothing_is_repaired() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    let home = home.with("HF_HUB_OFFLINE", "1");
+    let asked = hub.arrived();
+    let run = verify(&home, &hub, &["--repair"]).expect(5);
+    assert!(run.stderr.contains("HF_HUB_OFFLINE is set"), "{}", run.stderr);
+    assert_eq!(hub.arrived(), asked);
+}
+
+/// What a repair cannot know, because no pull ever listed it, is named with the command that fetches it.
+#[test]
+fn shards_that_were_never_here_are_a_pulls_work() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    // As another client's download that ended early: no manifest, and one shard without a name.
+    std::fs::remove_dir_all(repo(&home).join(".dsr1")).unwrap();
+    let shard = repo(&home)
+        .join("snapshots")
+        .join(hub.commit())
+        .join("model-2.safetensors");
+    std::fs::remove_file(shard).unwrap();
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    let run = verify(&home, &hub, &["--repair"]).expect(6);
+    assert!(
+        run.stdout.contains("model-1.safetensors  was wrong  "),
+        "{}",
+        run.stdout
+    );
+    let said = &run.stderr[run.stderr.find("error: ").unwrap()..];
+    assert!(
+        said.contains("`model-2.safetensors`")
+            && said.contains("hint: dsr1 pull lab/tiny-r1 fetches what lacks"),
+        "{said}"
+    );
+}
+
+/// A check moves no branch: a pull that ended meanwhile has the last word.
+#[test]
+fn a_check_does_not_move_a_branch_back() {
+    let bytes = safetensors("a", 7, 180_000_000);
+    let file = RepoFile { bytes, large: true };
+    let hub = Hub::new(REPO, BTreeMap::from([("model.safetensors".to_owned(), file)]));
+    let home = Home::new();
+    pull(&home, &hub, &[]).expect(0);
+    let main = repo(&home).join("refs/main");
+    let mut running = home.start(&["weights", "verify", REPO, "--progress", "plain"]);
+    running.wait_for("] check ", Duration::from_mins(1));
+    std::fs::write(&main, "f".repeat(40)).unwrap();
+    running.end().0.expect(0);
+    assert_eq!(std::fs::read_to_string(&main).unwrap(), "f".repeat(40));
+}
+
+/// Nor does it make one: a pull by commit leaves no branch, and a check asks no hub what a branch is.
+#[test]
+fn a_check_makes_no_branch() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &["--revision", hub.commit()]).expect(0);
+    verify(&home, &hub, &[]).expect(0);
+    assert!(!repo(&home).join("refs/main").exists());
+}
+
+/// The cache as a copy that follows links leaves it: each file twice, under its hash and under its name.
+fn follow_links(home: &Home, hub: &Hub) -> PathBuf {
+    let snapshot = snapshot(home, hub);
+    for name in small_model().keys() {
+        let bytes = std::fs::read(snapshot.join(name)).unwrap();
+        std::fs::remove_file(snapshot.join(name)).unwrap();
+        std::fs::write(snapshot.join(name), bytes).unwrap();
+    }
+    snapshot
+}
+
+#[track_caller]
+fn assert_whole(snapshot: &Path) {
+    for (name, file) in small_model() {
+        assert!(
+            std::fs::read(snapshot.join(&name)).is_ok_and(|bytes| bytes == file.bytes),
+            "{name}"
+        );
+    }
+}
+
+/// A check puts nothing in the place of anything: what was read is what is proven, wherever it is.
+#[test]
+fn a_copy_that_followed_links_is_checked_and_left_as_it_is() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let snapshot = follow_links(&home, &hub);
+    std::fs::remove_dir_all(repo(&home).join("blobs")).unwrap();
+    verify(&home, &hub, &[]).expect(0);
+    assert_whole(&snapshot);
+    verify(&home, &hub, &["--fast"]).expect(0);
+    let asked = hub.arrived();
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("proven, nothing to fetch"), "{}", run.stderr);
+    assert_eq!(hub.arrived() - asked, 1, "more than the commit was asked for");
+    assert_whole(&snapshot);
+}
+
+/// A blob that no name leads to was not read, and is not proven by what lies beside it.
+#[test]
+fn a_bad_blob_beside_a_good_copy_is_not_proven() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let bad = blob(&home, &hub, SHARD);
+    let snapshot = follow_links(&home, &hub);
+    std::fs::remove_file(repo(&home).join(".dsr1/proven.jsonl")).unwrap();
+    rot(&bad, 500_000);
+    verify(&home, &hub, &[]).expect(0);
+    assert_whole(&snapshot);
+    // The copy is lost: what takes its place is read first.
+    std::fs::remove_file(snapshot.join(SHARD)).unwrap();
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("is here and wrong"), "{}", run.stderr);
+    assert_whole(&snapshot);
+}
+
+#[test]
+fn a_bad_copy_is_repaired_under_its_name() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let snapshot = follow_links(&home, &hub);
+    rot(&snapshot.join(SHARD), 500_000);
+    verify(&home, &hub, &["--repair"]).expect(0);
+    assert_whole(&snapshot);
+    verify(&home, &hub, &["--fast"]).expect(0);
+}
+
+/// Two commits have the same bad file: neither is proven any more.
+#[test]
+fn what_a_check_found_counts_for_every_commit() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let (one, other) = (hub.commit(), "b".repeat(40));
+    let manifest = |commit: &str| repo(&home).join(format!(".dsr1/verified-{commit}.json"));
+    let text = std::fs::read_to_string(manifest(one)).unwrap();
+    std::fs::write(manifest(&other), text.replace(one, &other)).unwrap();
+    let snapshots = repo(&home).join("snapshots");
+    let copied = Command::new("cp")
+        .args(["-a", one, &other])
+        .current_dir(snapshots)
+        .status();
+    assert!(copied.unwrap().success());
+    let revision = ["--revision", &other];
+    let fast = ["--revision", &other, "--fast"];
+    verify(&home, &hub, &fast).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    verify(&home, &hub, &[]).expect(6);
+    verify(&home, &hub, &fast).expect(6);
+    // One makes it right for both, and a check finds so.
+    pull(&home, &hub, &[]).expect(0);
+    verify(&home, &hub, &revision).expect(0);
+    verify(&home, &hub, &fast).expect(0);
+}
+
+/// Whoever asks what is there does not wait until a pull is done, and is told what that costs.
+#[test]
+fn a_check_does_not_wait_for_a_pull() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let lock = std::fs::File::open(repo(&home).join(".dsr1/lock")).unwrap();
+    lock.lock().unwrap();
+    std::fs::remove_file(repo(&home).join(format!(".dsr1/verified-{}.json", hub.commit()))).unwrap();
+    let run = verify(&home, &hub, &[]).expect(0);
+    let note = "this is not noted in the cache: another dsr1 pulls lab/tiny-r1 (process ";
+    assert!(run.stderr.contains(note), "{}", run.stderr);
+    lock.unlock().unwrap();
+    assert_eq!(verify(&home, &hub, &["--fast"]).code, 2);
+    verify(&home, &hub, &[]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+}
+
+/// A check asks nobody: what is wrong with a token or a proxy is of no account, until something is to be fetched.
+#[test]
+fn a_check_needs_no_token() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let home = home
+        .with("HF_TOKEN", "two\nlines")
+        .with("HF_HUB_DOWNLOAD_TIMEOUT", "never")
+        .with("ALL_PROXY", "socks5://h:1");
+    verify(&home, &hub, &[]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+    let run = verify(&home, &hub, &["--repair"]).expect(2);
+    assert!(run.stderr.contains("HF_HUB_DOWNLOAD_TIMEOUT"), "{}", run.stderr);
+}
+
+/// What is written into a lock goes into nothing else that somebody gave its name.
+#[test]
+fn a_lock_is_not_written_through() {
+    let (home, hub) = setup();
+    let mine = home.path().join("mine.txt");
+    std::fs::write(&mine, "mine\n").unwrap();
+    let lock = repo(&home).join(".dsr1/lock");
+    std::fs::create_dir_all(lock.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(&mine, &lock).unwrap();
+    let run = pull(&home, &hub, &[]).expect(3);
+    assert!(run.stderr.contains("cannot lock"), "{}", run.stderr);
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::hard_link(&mine, &lock).unwrap();
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine\n");
+}
+
+/// A removal that was killed leaves nothing for good.
+#[test]
+fn what_a_killed_removal_left_is_removed_by_the_next() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let many = repo(&home).join("many");
+    std::fs::create_dir(&many).unwrap();
+    for number in 0..20_000 {
+        std::fs::write(many.join(number.to_string()), b"x").unwrap();
+    }
+    let left = || {
+        let names = std::fs::read_dir(hub_cache(&home)).unwrap().flatten();
+        let mut names = names.map(|item| item.file_name().into_string().unwrap());
+        names.find(|name| name.contains("removed"))
+    };
+    let running = home.start(&["weights", "rm", REPO, "--yes"]);
+    let begun = Instant::now();
+    while left().is_none() {
+        assert!(begun.elapsed() < Duration::from_mins(1), "nothing is removed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    running.signal("KILL");
+    running.end();
+    pull(&home, &hub, &[]).expect(0);
+    home.run(&["weights", "rm", REPO, "--yes"]).expect(0);
+    assert_eq!(left(), None);
+}
+
+/// A part whose file came by another way is nobody's: in a directory as in the cache.
+#[test]
+fn a_part_of_a_file_that_came_otherwise_is_removed() {
+    let bytes = safetensors("a", 7, 20_000_000);
+    let file = RepoFile {
+        bytes: bytes.clone(),
+        large: true,
+    };
+    let hub = Hub::new(REPO, BTreeMap::from([("model.safetensors".to_owned(), file)]));
+    let home = Home::new();
+    let dir = home.path().join("mine");
+    let to = dir.to_str().unwrap();
+    hub.fault("blob/model", Fault::Slow(10_000_000), 1);
+    let args = [
+        "pull",
+        REPO,
+        "--endpoint",
+        &hub.endpoint,
+        "--progress",
+        "quiet",
+        "--local-dir",
+        to,
+    ];
+    let running = home.start(&args);
+    let parts = || {
+        let names = std::fs::read_dir(dir.join(".dsr1"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let names = names.map(|item| item.file_name().into_string().unwrap());
+        names
+            .filter(|name| name.contains(".part") || name.contains(".record."))
+            .count()
+    };
+    let begun = Instant::now();
+    while parts() == 0 {
+        assert!(begun.elapsed() < Duration::from_mins(1), "no part");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.signal("KILL");
+    running.end();
+    std::fs::write(dir.join("model.safetensors"), &bytes).unwrap();
+    pull(&home, &hub, &["--local-dir", to]).expect(0);
+    assert_eq!(parts(), 0);
+}
+
+/// What a check found counts from then on, whatever becomes of the repair.
+#[test]
+fn a_repair_that_fails_leaves_nothing_wrong_proven() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    hub.fault("blob/model-1", Fault::Status(404, "", ""), usize::MAX);
+    verify(&home, &hub, &["--repair"]).expect(5);
+    let run = verify(&home, &hub, &["--fast"]).expect(6);
+    assert!(
+        run.stdout.contains("a check of its bytes found it wrong"),
+        "{}",
+        run.stdout
+    );
+    hub.clear();
+    verify(&home, &hub, &["--repair"]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+    let asked = hub.arrived();
+    pull(&home, &hub, &[]).expect(0);
+    assert_eq!(hub.arrived() - asked, 1, "more than the commit was asked for");
+}
+
+/// A hub that is not there is known at once, and not after the patience of a file that is under way.
+#[test]
+fn a_repair_from_a_hub_that_is_not_there_fails_at_once() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    let nobody = format!("http://127.0.0.1:{}", support::free_port());
+    let begun = Instant::now();
+    let args = ["weights", "verify", REPO, "--repair", "--endpoint", &nobody];
+    home.run(&args).expect(5);
+    // The patience with a network that was there is five minutes.
+    assert!(begun.elapsed() < Duration::from_mins(2));
+    verify(&home, &hub, &["--fast"]).expect(6);
+    verify(&home, &hub, &["--repair"]).expect(0);
+}
+
+/// To wait for a pull and then to remove what it brought is nobody's wish.
+#[test]
+fn what_is_being_pulled_is_not_removed() {
+    let (home, hub) = setup();
+    hub.fault("blob/", Fault::Slow(300_000), usize::MAX);
+    let mut running = home.start(&support::pulled::args(&hub, &[]));
+    running.wait_for("under way", Duration::from_mins(1));
+    for more in [&[][..], &["--unfinished"]] {
+        let args = [&["weights", "rm", REPO, "--yes"], more].concat();
+        let run = home.run(&args).expect(3);
+        assert!(
+            run.stderr.contains("another dsr1 pulls lab/tiny-r1 (process "),
+            "{}",
+            run.stderr
+        );
+    }
+    hub.clear();
+    running.end().0.expect(0);
+    assert_whole(&snapshot(&home, &hub));
+    home.run(&["weights", "rm", REPO, "--yes"]).expect(0);
+}
+
+/// What was taken back stays so, whatever way somebody checks by.
+#[test]
+fn what_was_found_through_another_path_is_not_forgotten() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    let elsewhere = home.path().join("elsewhere");
+    std::os::unix::fs::symlink(hub_cache(&home), &elsewhere).unwrap();
+    let mut check = home.command(&["weights", "verify", REPO]);
+    check.env("HF_HUB_CACHE", &elsewhere);
+    assert_eq!(check.output().unwrap().status.code(), Some(6));
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("is here and wrong"), "{}", run.stderr);
+    assert_whole(&snapshot(&home, &hub));
+}
+
+/// An edit that puts the time back: a pull reads the file again, whatever it looks like.
+#[test]
+fn an_edit_that_hides_is_found_by_the_next_pull() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    std::thread::sleep(Duration::from_millis(20));
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    let run = pull(&home, &hub, &[]).expect(0);
+    assert!(run.stderr.contains("is here and wrong"), "{}", run.stderr);
+    assert_whole(&snapshot(&home, &hub));
+}
+
+/// Files for which nothing tells what they must be are named, and are not passed by.
+#[test]
+fn a_file_that_no_listing_has_is_named() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let snapshot = snapshot(&home, &hub);
+    for proven in [true, false] {
+        if !proven {
+            std::fs::remove_dir_all(repo(&home).join(".dsr1")).unwrap();
+        }
+        std::fs::write(snapshot.join("chat_template.jinja"), "forged\n").unwrap();
+        let run = verify(&home, &hub, &[]).expect(6);
+        assert!(
+            run.stdout
+                .contains("chat_template.jinja  unknown  nothing tells what it must be"),
+            "{}",
+            run.stdout
+        );
+        std::fs::remove_file(snapshot.join("chat_template.jinja")).unwrap();
+        verify(&home, &hub, &[]).expect(0);
+    }
+    // So is a name whose bytes are gone.
+    std::fs::remove_dir_all(repo(&home).join(".dsr1")).unwrap();
+    std::fs::remove_file(blob(&home, &hub, "config.json")).unwrap();
+    let run = verify(&home, &hub, &[]).expect(6);
+    assert!(
+        run.stdout.contains("it is a link to a blob that is gone"),
+        "{}",
+        run.stdout
+    );
+}
+
+/// A pull mends as a repair does: what is bad of a large file comes, and not the rest.
+#[test]
+fn a_pull_fetches_only_what_is_bad_of_a_file() {
+    let (home, hub, bytes) = one_shard(20_000_000);
+    rot(&blob(&home, &hub, "model.safetensors"), 9_000_000);
+    verify(&home, &hub, &[]).expect(6);
+    let before = hub.bytes_sent();
+    let run = pull(&home, &hub, &[]).expect(0);
+    let sent = hub.bytes_sent() - before;
+    assert!(sent > 0 && sent < 6 << 20, "{sent}: {}", run.stderr);
+    assert!(std::fs::read(blob(&home, &hub, "model.safetensors")).unwrap() == bytes);
+    verify(&home, &hub, &["--fast"]).expect(0);
+    // A copy with other times is no damage, and says so.
+    let shard = blob(&home, &hub, "model.safetensors");
+    std::fs::File::options()
+        .write(true)
+        .open(&shard)
+        .unwrap()
+        .set_modified(std::time::SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let run = verify(&home, &hub, &["--fast"]).expect(6);
+    assert!(
+        run.stderr
+            .contains("reads every byte: what is right counts as proven again"),
+        "{}",
+        run.stderr
+    );
+    verify(&home, &hub, &[]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+}
+
+/// What a copy that was interrupted left of a file is gone on from.
+#[test]
+fn a_file_that_was_cut_short_is_gone_on_from_there() {
+    let (home, hub, bytes) = one_shard(30_000_000);
+    let shard = blob(&home, &hub, "model.safetensors");
+    let file = std::fs::File::options().write(true).open(&shard).unwrap();
+    file.set_len(20_000_000).unwrap();
+    rot(&shard, 9_000_000);
+    let before = hub.bytes_sent();
+    let run = pull(&home, &hub, &["--max-workers", "1"]).expect(0);
+    let sent = hub.bytes_sent() - before;
+    assert!(sent < 21_000_000, "{sent}: {}", run.stderr);
+    assert!(std::fs::read(shard).unwrap() == bytes);
+}
+
+/// Where a server sends a file from its first byte on whatever is asked for, or the file is another's from its first byte
+/// on, mending ends before it costs more than it saves.
+#[test]
+fn what_cannot_be_mended_cheaply_comes_anew() {
+    const SIZE: usize = 40_000_000;
+    let (home, hub, bytes) = one_shard(SIZE);
+    let shard = blob(&home, &hub, "model.safetensors");
+    let again = |most: usize| {
+        let before = hub.bytes_sent();
+        let run = pull(&home, &hub, &["--max-workers", "1"]).expect(0);
+        let sent = hub.bytes_sent() - before;
+        assert!(sent > 0 && sent < most, "{sent}: {}", run.stderr);
+        assert!(std::fs::read(blob(&home, &hub, "model.safetensors")).unwrap() == bytes);
+    };
+    // What a helper wrote has one line of the record for all of it: more than may be bad in a row, and mended all the same.
+    let record = repo(&home)
+        .join(".dsr1")
+        .join(shard.file_name().unwrap())
+        .with_extension("record");
+    let lines = std::fs::read(&record).unwrap();
+    let place = |line: &&[u8]| u64::from_le_bytes(line[..8].try_into().unwrap());
+    let far = lines.chunks(40).find(|line| place(line) > 20 << 20).unwrap();
+    let few = [far, lines.chunks(40).next_back().unwrap()].concat();
+    std::fs::write(&record, few).unwrap();
+    rot(&shard, 1_000_000);
+    again(35_000_000);
+    std::fs::write(&record, &lines).unwrap();
+    std::fs::write(&shard, vec![7; SIZE]).unwrap();
+    again(SIZE + (21 << 20));
+    hub.fault("blob/", Fault::IgnoreRange, usize::MAX);
+    for at in [20_000_000, 25_000_000, 30_000_000, 34_000_000, 38_000_000] {
+        rot(&shard, at);
+    }
+    // The first comes so, the second would come to more than all of it does, and then all of it comes. What is on its way
+    // when a connection is closed is sent, too.
+    again(2 * SIZE + (24 << 20));
+}
+
+/// A selection beside a damaged file does not make that be forgotten.
+#[test]
+fn a_pull_of_other_files_leaves_a_damaged_one_known() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    rot(&blob(&home, &hub, SHARD), 500_000);
+    verify(&home, &hub, &[]).expect(6);
+    pull(&home, &hub, &["--include", "config.json"]).expect(0);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("damaged: a check found it"), "{listed}");
+    verify(&home, &hub, &["--fast"]).expect(6);
+    pull(&home, &hub, &[]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+}
+
+/// What a check read and found wrong is known as that, whatever changed of its time; and the way out is a repair.
+#[test]
+fn what_was_written_to_and_found_wrong_is_known_as_damaged() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let shard = blob(&home, &hub, SHARD);
+    let mut bytes = std::fs::read(&shard).unwrap();
+    bytes[500_000] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    let run = verify(&home, &hub, &["--fast"]).expect(6);
+    assert!(
+        run.stdout.contains("changed") && run.stderr.contains("reads every byte"),
+        "{}{}",
+        run.stdout,
+        run.stderr
+    );
+    verify(&home, &hub, &[]).expect(6);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    assert!(listed.contains("damaged: a check found it"), "{listed}");
+    let run = verify(&home, &hub, &["--fast"]).expect(6);
+    assert!(
+        run.stderr.contains("--repair fetches what is wrong"),
+        "{}",
+        run.stderr
+    );
+    verify(&home, &hub, &["--repair"]).expect(0);
+    verify(&home, &hub, &["--fast"]).expect(0);
+}
+
+/// Seven digits are a commit, as git has it; and what is no repository is told how one is written.
+#[test]
+fn what_is_listed_can_be_named() {
+    let (home, hub) = setup();
+    pull(&home, &hub, &[]).expect(0);
+    let listed = home.run(&["weights", "list"]).expect(0).stdout;
+    let short = &hub.commit()[..12];
+    assert!(listed.contains(short), "{listed}");
+    for short in [short, &short[..7]] {
+        home.run(&["weights", "verify", REPO, "--revision", short])
+            .expect(0);
+    }
+    home.run(&["weights", "verify", REPO, "--revision", &short[..6]])
+        .expect(5);
+    for name in ["tiny-r1", "../../etc"] {
+        let run = home.run(&["weights", "rm", name]).expect(2);
+        assert!(run.stderr.contains("write it as owner/name"), "{}", run.stderr);
+    }
+}

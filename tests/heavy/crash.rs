@@ -1,0 +1,430 @@
+//! `dsr1 pull` that is killed, starved and cut off from power: whatever has a final name is right at every moment,
+//! and the next pull goes on from what was proven.
+//!
+//! These tests need root, strace, e2fsprogs, mount with loop devices and libfaketime. `SEED=N` repeats the times of a
+//! run; they are printed with `--nocapture`.
+
+mod calls;
+mod handover;
+mod kills;
+mod mending;
+mod power;
+mod scarce;
+mod signals;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::hub::{Fault, Hub, RepoFile, entry, noise};
+use crate::support::{self, Home, Run};
+use serde_json::json;
+
+const REPO: &str = "lab/tiny-r1";
+/// Below a cache directory.
+const FOLDER: &str = "models--lab--tiny-r1";
+/// What a kill costs for each file under way: a step of a record (`hub/part`), and a piece that came after it.
+const LOST: u64 = 5 << 20;
+/// From this size on the record of a file is kept.
+const RECORDED: usize = 4 << 20;
+
+/// What a hub serves, and what must be in a cache.
+struct Model {
+    files: BTreeMap<String, RepoFile>,
+    /// Names of blobs by path.
+    oids: BTreeMap<String, String>,
+    commit: String,
+}
+
+impl Model {
+    fn new(files: impl IntoIterator<Item = (String, RepoFile)>) -> Self {
+        let files: BTreeMap<_, _> = files.into_iter().collect();
+        let oids = files.iter().map(|(path, file)| {
+            let entry = entry(path, file);
+            let oid = entry["lfs"]["oid"].as_str().or(entry["oid"].as_str()).unwrap();
+            (path.clone(), oid.to_owned())
+        });
+        Self {
+            oids: oids.collect(),
+            commit: Hub::new(REPO, BTreeMap::new()).commit().to_owned(),
+            files,
+        }
+    }
+
+    /// Shards of these sizes with an index, and so many small files.
+    fn of(shards: &[usize], small: usize) -> Self {
+        let mut files = BTreeMap::new();
+        let mut map = serde_json::Map::new();
+        for (number, size) in shards.iter().enumerate() {
+            let path = format!("model-{number}.safetensors");
+            map.insert(format!("w{number}"), json!(path));
+            let bytes = shard(number, *size);
+            files.insert(path, RepoFile { bytes, large: true });
+        }
+        let mut plain = |path: &str, bytes: Vec<u8>| {
+            files.insert(path.to_owned(), RepoFile { bytes, large: false });
+        };
+        let index = json!({ "metadata": {}, "weight_map": map }).to_string();
+        plain("model.safetensors.index.json", index.into_bytes());
+        plain("empty.txt", Vec::new());
+        for number in 0..small {
+            plain(
+                &format!("notes/part{}/{number}.txt", number % 3),
+                format!("# {number}\n").into_bytes(),
+            );
+        }
+        Self::new(files)
+    }
+
+    fn hub(&self) -> Hub {
+        Hub::new(REPO, self.files.clone())
+    }
+
+    fn blobs(&self) -> BTreeMap<&str, &[u8]> {
+        let blobs = self.oids.iter();
+        blobs
+            .map(|(path, oid)| (oid.as_str(), self.files[path].bytes.as_slice()))
+            .collect()
+    }
+
+    /// Whatever has a final name and is not what the name promises; the names of a whole snapshot promise all of it.
+    fn wrong(&self, cache: &Path) -> Vec<String> {
+        let repo = cache.join(FOLDER);
+        let mut wrong = Vec::new();
+        let blobs = self.blobs();
+        let mut there = BTreeSet::new();
+        for path in names(&repo.join("blobs")) {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            match (blobs.get(name.as_str()), std::fs::read(&path)) {
+                (Some(right), Ok(bytes)) if *right == bytes => drop(there.insert(name)),
+                (_, bytes) => wrong.push(format!("blob {name}: {:?} bytes", bytes.map(|bytes| bytes.len()))),
+            }
+        }
+        let snapshot = repo.join("snapshots").join(&self.commit);
+        let mut linked = 0;
+        for (path, oid) in &self.oids {
+            let Ok(link) = std::fs::read_link(snapshot.join(path)) else {
+                continue;
+            };
+            linked += 1;
+            if !link.ends_with(format!("blobs/{oid}")) || !there.contains(oid) {
+                wrong.push(format!("link {path} to {}", link.display()));
+            }
+            // The number of `..` in it, too.
+            if std::fs::metadata(snapshot.join(path)).map_or(0, |meta| meta.len())
+                != self.files[path].bytes.len() as u64
+            {
+                wrong.push(format!("link {path} leads elsewhere"));
+            }
+        }
+        let manifest = repo.join(".dsr1").join(format!("verified-{}.json", self.commit));
+        for claim in [repo.join("refs/main"), manifest] {
+            if claim.exists() && linked < self.files.len() {
+                wrong.push(format!("{} with {linked} links", claim.display()));
+            }
+        }
+        if let Ok(commit) = std::fs::read_to_string(repo.join("refs/main"))
+            && commit != self.commit
+        {
+            wrong.push(format!("refs/main is `{commit}`"));
+        }
+        wrong
+    }
+
+    /// What is missing of a whole pull, and what is there beside it.
+    fn differences(&self, cache: &Path) -> (Vec<String>, Vec<String>) {
+        let mut wanted: BTreeSet<String> = ["refs/main", ".dsr1/lock", ".dsr1/proven.jsonl"]
+            .map(str::to_owned)
+            .into();
+        wanted.insert(format!(".dsr1/verified-{}.json", self.commit));
+        for (path, oid) in &self.oids {
+            wanted.insert(format!("snapshots/{}/{path}", self.commit));
+            wanted.insert(format!("blobs/{oid}"));
+            if self.files[path].bytes.len() > RECORDED {
+                wanted.insert(format!(".dsr1/{oid}.record"));
+            }
+        }
+        let found: BTreeSet<String> = listed(&cache.join(FOLDER)).into_iter().collect();
+        (
+            wanted.difference(&found).cloned().collect(),
+            found.difference(&wanted).cloned().collect(),
+        )
+    }
+
+    /// The pulled tree is the hub's, byte for byte; returns what was left beside it.
+    #[track_caller]
+    fn assert_whole(&self, cache: &Path, when: &str) -> Vec<String> {
+        assert_eq!(self.wrong(cache), Vec::<String>::new(), "{when}");
+        let (missing, left) = self.differences(cache);
+        // A record is for repairs: a pull is right without it.
+        let missing: Vec<_> = missing.iter().filter(|name| !name.ends_with(".record")).collect();
+        assert!(missing.is_empty(), "{when}: {missing:?} missing");
+        left
+    }
+
+    /// Where a cache has a file's bytes.
+    fn blob(&self, cache: &Path, path: &str) -> PathBuf {
+        cache.join(FOLDER).join("blobs").join(&self.oids[path])
+    }
+
+    /// Bytes that a pull from here on has to fetch, and the number of its first request: to be asked for when nobody
+    /// fetches. A request of one that was killed may still be on its way to the hub, and is none of the next one's.
+    fn start_of_next(&self, hub: &Hub, cache: &Path) -> (u64, usize) {
+        let mut mark = hub.arrived();
+        loop {
+            std::thread::sleep(Duration::from_millis(20));
+            let now = hub.arrived();
+            if now == mark {
+                return (self.needed(cache), mark);
+            }
+            mark = now;
+        }
+    }
+
+    /// Bytes that the next pull has to fetch, with all that a kill may cost.
+    fn needed(&self, cache: &Path) -> u64 {
+        let repo = cache.join(FOLDER);
+        self.blobs()
+            .iter()
+            .filter(|(oid, _)| !repo.join("blobs").join(oid).exists())
+            .map(|(oid, bytes)| {
+                let part = parts(cache)
+                    .into_iter()
+                    .filter(|part| part.to_string_lossy().contains(oid));
+                let length = part
+                    .map(|part| part.metadata().map_or(0, |meta| meta.len()))
+                    .max();
+                let whole = bytes.len() as u64;
+                length.map_or(whole, |length| whole.min(whole.saturating_sub(length) + LOST))
+            })
+            .sum()
+    }
+
+    /// How far a pull came.
+    fn phase(&self, cache: &Path) -> &'static str {
+        let repo = cache.join(FOLDER);
+        if repo.join("refs/main").exists() {
+            "done"
+        } else if repo.join("snapshots").join(&self.commit).exists() {
+            "snapshot partly"
+        } else if !names(&repo.join("blobs")).is_empty() {
+            "blobs"
+        } else if !parts(cache).is_empty() {
+            "parts"
+        } else {
+            "nothing"
+        }
+    }
+}
+
+/// One tensor, in the format that `dsr1 weights verify` reads.
+fn shard(number: usize, size: usize) -> Vec<u8> {
+    const HEADER: usize = 256;
+    let data = size - 8 - HEADER;
+    let header =
+        json!({ format!("w{number}"): { "dtype": "U8", "shape": [data], "data_offsets": [0, data] } });
+    let mut bytes = (HEADER as u64).to_le_bytes().to_vec();
+    bytes.extend(format!("{:HEADER$}", header.to_string()).bytes());
+    bytes.extend(noise(u32::try_from(number).unwrap() + 40, data));
+    bytes
+}
+
+/// The paths in a directory; none where it is not there.
+fn names(dir: &Path) -> Vec<PathBuf> {
+    let items = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    items.map(|item| item.path()).collect()
+}
+
+/// Unfinished files.
+fn parts(cache: &Path) -> Vec<PathBuf> {
+    let mut found = names(&cache.join(FOLDER).join(".dsr1"));
+    found.retain(|path| path.extension().is_some_and(|kind| kind == "part"));
+    found
+}
+
+/// Every file and link below a directory by relative path; links are not followed.
+fn listed(dir: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for path in names(dir) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            found.extend(listed(&path).into_iter().map(|below| format!("{name}/{below}")));
+        } else {
+            found.push(name);
+        }
+    }
+    found
+}
+
+/// A pull into `cache`, not started.
+fn pull(home: &Home, hub: &Hub, cache: &Path, more: &[&str]) -> Command {
+    let mut args = vec!["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "quiet"];
+    args.extend(more);
+    let mut command = home.command(&args);
+    command.env("HF_HUB_CACHE", cache);
+    command
+}
+
+/// The command run by another program.
+fn under(command: &Command, program: &[&str]) -> Command {
+    let mut wrapped = Command::new(program[0]);
+    wrapped
+        .args(&program[1..])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear()
+        .envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))))
+        .stdin(Stdio::null())
+        .current_dir(command.get_current_dir().unwrap());
+    wrapped
+}
+
+fn run(mut command: Command) -> Run {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output();
+    output
+        .unwrap_or_else(|error| {
+            panic!("cannot run {program} ({error}): see tests/run for what these tests need")
+        })
+        .into()
+}
+
+fn spawn(mut command: Command) -> Child {
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+fn signal(child: &Child, signal: rustix::process::Signal) {
+    // One that has ended is not reaped yet: this reaches nobody else.
+    let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), signal);
+}
+
+fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// What a sweep counted.
+#[derive(Default)]
+struct Counts(BTreeMap<String, u64>);
+
+impl Counts {
+    fn add(&mut self, what: &str, count: u64) {
+        *self.0.entry(what.to_owned()).or_default() += count;
+    }
+
+    fn print(&self, test: &str) {
+        let all: Vec<String> = self
+            .0
+            .iter()
+            .map(|(what, count)| format!("{what} {count}"))
+            .collect();
+        eprintln!("{test}: silent wrong = 0; {}", all.join(", "));
+    }
+}
+
+/// The command with something done to its calls: `when=N` in `what` counts in each thread.
+fn injected(command: &Command, calls: &str, what: &str, more: &[&str]) -> Command {
+    let trace = format!("trace={calls}");
+    let inject = format!("inject={calls}:{what}");
+    let mut strace = vec![
+        "strace",
+        "-f",
+        "-qqq",
+        "-o",
+        "/dev/null",
+        "-e",
+        &trace,
+        "-e",
+        &inject,
+    ];
+    strace.extend(more);
+    under(command, &strace)
+}
+
+/// A pull by one worker with something done to its N-th calls.
+fn pull_injected(home: &Home, hub: &Hub, cache: &Path, calls: &str, what: &str) -> Run {
+    let pull = pull(home, hub, cache, &["--max-workers", "1"]);
+    run(injected(&pull, calls, what, &[]))
+}
+
+/// Caches that a pull meets: empty; with what a killed one left; with all blobs and no names for them. The last lets
+/// the thread that gives names meet its first calls, which come after all those of a worker.
+fn states(model: &Model, hub: &Hub, home: &Home) -> [(&'static str, PathBuf); 3] {
+    let [empty, resumed, unnamed] =
+        ["empty", "resumed", "unnamed"].map(|name| (name, home.path().join(name)));
+    std::fs::create_dir(&empty.1).unwrap();
+    hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
+    let child = spawn(pull(home, hub, &resumed.1, &[]));
+    wait_until("some parts have a record", || {
+        let mut found = names(&resumed.1.join(FOLDER).join(".dsr1"));
+        found.retain(|path| path.extension().is_some_and(|kind| kind == "record"));
+        found
+            .iter()
+            .any(|path| path.metadata().is_ok_and(|meta| meta.len() > 0))
+    });
+    kill(child);
+    assert!(!parts(&resumed.1).is_empty());
+    hub.clear();
+    run(pull(home, hub, &unnamed.1, &[])).expect(0);
+    let repo = unnamed.1.join(FOLDER);
+    for dir in ["refs", "snapshots", ".dsr1"] {
+        std::fs::remove_dir_all(repo.join(dir)).unwrap();
+    }
+    assert_eq!(names(&repo.join("blobs")).len(), model.blobs().len());
+    [empty, resumed, unnamed]
+}
+
+/// Waits for what must come; the time is only for a machine that hangs.
+#[track_caller]
+fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is() {
+        assert!(
+            begun.elapsed() < Duration::from_mins(1),
+            "not in a minute: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until a part is longer than so many bytes.
+#[track_caller]
+fn wait_for_part(what: &str, cache: &Path, bytes: u64) {
+    wait_until(what, || {
+        parts(cache)
+            .iter()
+            .any(|part| part.metadata().is_ok_and(|meta| meta.len() > bytes))
+    });
+}
+
+fn copied(from: &Path, to: &Path) {
+    support::must_run(
+        "cp",
+        &["-a", from.to_str().unwrap(), to.to_str().unwrap()],
+        "install coreutils",
+    );
+}
+
+/// What an error must be like: told, and nothing wrong has a name.
+#[track_caller]
+fn assert_right_or_loud(model: &Model, cache: &Path, ended: &Run, when: &str) {
+    assert_eq!(
+        model.wrong(cache),
+        Vec::<String>::new(),
+        "{when}: {}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("panicked"), "{when}: {}", ended.stderr);
+    if ended.code == 0 {
+        model.assert_whole(cache, when);
+    } else {
+        assert!(
+            ended.code < 128 && ended.stderr.contains("error: "),
+            "{when}: {} {}",
+            ended.code,
+            ended.stderr
+        );
+    }
+}

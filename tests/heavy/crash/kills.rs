@@ -1,0 +1,146 @@
+//! Kills at any time, each run again to the end.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::{Counts, FOLDER, Model, kill, parts, pull, run, spawn};
+use crate::support::Home;
+use crate::support::hub::Fault;
+use crate::support::random::{Random, rounds};
+
+/// F1: kills at any time, each rerun to the end.
+#[test]
+fn kills_at_any_time_leave_nothing_wrong_and_cost_no_more_than_a_step() {
+    const THREADS: usize = 2;
+    /// Bytes a second of each stream.
+    const RATE: usize = 40_000_000;
+    let kills = rounds(200, 40);
+    let model = Model::of(&[21_000_000, 9_000_000, 3_000_000], 24);
+    let counts = Mutex::new(Counts::default());
+    let left = Mutex::new(BTreeSet::new());
+    let mut random = Random::new("kills");
+    let seeds: Vec<u64> = (0..THREADS).map(|_| random.number()).collect();
+    std::thread::scope(|scope| {
+        for seed in seeds {
+            let (model, counts, left) = (&model, &counts, &left);
+            scope.spawn(move || {
+                let mut random = Random::of_seed(seed);
+                let hub = model.hub();
+                let mut limit = Duration::ZERO;
+                for round in 0..kills / THREADS {
+                    let home = Home::new();
+                    let cache = home.path().join("hub");
+                    hub.fault("blob/", Fault::Slow(RATE), usize::MAX);
+                    // How long a pull takes, measured again now and then: other tests share the machine.
+                    if round % 25 == 0 {
+                        let begun = Instant::now();
+                        run(pull(&home, &hub, &home.path().join("measured"), &[])).expect(0);
+                        limit = begun.elapsed();
+                    }
+                    let child = spawn(pull(&home, &hub, &cache, &[]));
+                    // Naming takes a few milliseconds of each pull, and so does the time until the first file has come:
+                    // every fourth kill waits for the one, and some for the other. Some come before the first request
+                    // and some after the end, so that few kills meet these, too.
+                    let wait_for = |phase: &str| {
+                        let begun = Instant::now();
+                        while model.phase(&cache) != phase && begun.elapsed() < limit * 4 {
+                            std::thread::sleep(Duration::from_micros(200));
+                        }
+                    };
+                    if round % 4 == 3 {
+                        wait_for("snapshot partly");
+                        std::thread::sleep(random.time(Duration::from_millis(12)));
+                    } else if round % 16 == 1 {
+                        wait_for("parts");
+                        std::thread::sleep(random.time(Duration::from_millis(3)));
+                    } else if round % 16 == 5 {
+                        std::thread::sleep(random.time(Duration::from_millis(3)));
+                    } else if round % 16 == 9 {
+                        wait_for("done");
+                    } else {
+                        std::thread::sleep(random.time(limit * 11 / 10));
+                    }
+                    kill(child);
+                    hub.clear();
+                    let when = format!("round {round}");
+                    assert_eq!(model.wrong(&cache), Vec::<String>::new(), "{when}");
+                    let (phase, (needed, mark)) = (model.phase(&cache), model.start_of_next(&hub, &cache));
+                    run(pull(&home, &hub, &cache, &[])).expect(0);
+                    let again = hub.bytes_sent_since(mark) as u64;
+                    assert!(
+                        again <= needed,
+                        "{when} ({phase}): {again} fetched, {needed} allowed"
+                    );
+                    left.lock().unwrap().extend(model.assert_whole(&cache, &when));
+                    let mut counts = counts.lock().unwrap();
+                    counts.add(&format!("killed in `{phase}`"), 1);
+                    counts.add("bytes fetched again", again);
+                }
+            });
+        }
+    });
+    let counts = counts.into_inner().unwrap();
+    counts.print("kills");
+    for phase in ["nothing", "parts", "blobs", "snapshot partly", "done"] {
+        assert!(
+            counts.0.contains_key(&format!("killed in `{phase}`")),
+            "no kill fell in `{phase}`"
+        );
+    }
+    assert_eq!(
+        left.into_inner().unwrap(),
+        BTreeSet::new(),
+        "left beside whole trees"
+    );
+}
+
+/// F1: what kills leave in one cache does not add up.
+#[test]
+fn kills_one_after_another_leave_one_part_of_a_file_and_nothing_else() {
+    const KILLS: usize = 30;
+    let model = Model::of(&[21_000_000, 9_000_000, 3_000_000], 12);
+    let (home, hub) = (Home::new(), model.hub());
+    let cache = home.path().join("hub");
+    let mut random = Random::new("kills in one cache");
+    hub.fault("blob/", Fault::Slow(80_000_000), usize::MAX);
+    let (mut most, mut named) = (0, 0);
+    for round in 0..KILLS {
+        let child = spawn(pull(&home, &hub, &cache, &[]));
+        std::thread::sleep(random.time(Duration::from_millis(700)));
+        kill(child);
+        assert_eq!(model.wrong(&cache), Vec::<String>::new(), "kill {round}");
+        let owned: Vec<PathBuf> = parts(&cache);
+        for oid in model.blobs().keys() {
+            let of_it = owned
+                .iter()
+                .filter(|part| part.to_string_lossy().contains(oid))
+                .count();
+            assert!(of_it <= 1, "kill {round}: {of_it} parts of {oid}");
+        }
+        // Beside parts and their records: what was about to get its name, and records whose parts just got theirs.
+        let mut beside = model.differences(&cache).1;
+        beside.retain(|name| {
+            let path = cache.join(FOLDER).join(name);
+            !owned.contains(&path) && !owned.contains(&path.with_extension("part"))
+        });
+        most = most.max(beside.len());
+        assert!(beside.len() <= 9, "kill {round}: {beside:?}");
+        // Names are given again, so that kills meet that too.
+        if model.phase(&cache) == "done" {
+            named += 1;
+            for dir in ["refs", "snapshots"] {
+                std::fs::remove_dir_all(cache.join(FOLDER).join(dir)).unwrap();
+            }
+            let manifest = format!(".dsr1/verified-{}.json", model.commit);
+            std::fs::remove_file(cache.join(FOLDER).join(manifest)).unwrap();
+        }
+    }
+    hub.clear();
+    run(pull(&home, &hub, &cache, &[])).expect(0);
+    assert_eq!(model.assert_whole(&cache, "at last"), Vec::<String>::new());
+    eprintln!(
+        "kills in one cache: silent wrong = 0; kills {KILLS}, done meanwhile {named}, at most {most} files beside parts"
+    );
+}

@@ -1,0 +1,198 @@
+//! Power cuts on a disk of its own.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::{Counts, FOLDER, Model, REPO, kill, names, pull, run, spawn, under};
+use crate::support::Home;
+use crate::support::disk::{self, Mounted};
+use crate::support::hub::{Fault, Hub};
+use crate::support::random::{Random, rounds};
+
+/// Commands on a cache of a disk after a power cut: all that was said to be done is there, and nothing is asked for.
+#[track_caller]
+fn assert_proven_offline(home: &Home, hub: &Hub, cache: &Path, when: &str) {
+    let asked = hub.arrived();
+    for args in [
+        &["weights", "verify", REPO, "--fast"][..],
+        &["weights", "verify", REPO],
+        &["pull", REPO],
+    ] {
+        let mut command = home.command(args);
+        command.env("HF_HUB_CACHE", cache).env("HF_HUB_OFFLINE", "1");
+        let ended = run(command);
+        assert_eq!(ended.code, 0, "{when}, {args:?}: {}", ended.stderr);
+    }
+    assert_eq!(hub.arrived(), asked, "{when}");
+}
+
+/// F13: the disk as it is at the time of a power cut.
+#[test]
+fn power_cuts_at_any_time_leave_nothing_wrong_and_all_that_was_done() {
+    const DISK: u64 = 64 << 20;
+    let cuts = rounds(50, 15);
+    // Of them, right after dsr1 said that it is done.
+    let after_done = rounds(18, 6);
+    // Of those, with a blob from another client, which syncs nothing.
+    let with_foreign = rounds(6, 2);
+    let model = Model::of(&[9_000_000, 3_000_000, 300_000], 6);
+    let hub = model.hub();
+    // In memory: what is cut is the filesystem on it, and its journal.
+    let memory = tempfile::Builder::new()
+        .prefix("dsr1-test-")
+        .tempdir_in("/dev/shm")
+        .unwrap();
+    let (image, copy) = (memory.path().join("disk"), memory.path().join("copy"));
+    let mut random = Random::new("power cuts");
+    let mut counts = Counts::default();
+    let mut limit = Duration::from_millis(500);
+    for round in 0..cuts {
+        let when = format!("cut {round}");
+        let home = Home::new();
+        disk::make_image(&image, DISK);
+        let disk = Mounted::image(&home.path().join("disk"), &image);
+        let cache = disk.at.join("hub");
+        hub.fault("blob/", Fault::Slow(10_000_000), usize::MAX);
+        let done = round < after_done;
+        if round < with_foreign {
+            let blobs = cache.join(FOLDER).join("blobs");
+            std::fs::create_dir_all(&blobs).unwrap();
+            for (oid, bytes) in model.blobs() {
+                std::fs::write(blobs.join(oid), bytes).unwrap();
+            }
+        }
+        let command = pull(&home, &hub, &cache, &[]);
+        if done {
+            let begun = Instant::now();
+            run(command).expect(0);
+            if round >= with_foreign {
+                limit = begun.elapsed();
+            }
+        } else {
+            let child = spawn(command);
+            std::thread::sleep(random.time(limit));
+            kill(child);
+        }
+        disk::cut(&image, &copy);
+        hub.clear();
+        counts.add(&format!("cut in `{}`", model.phase(&cache)), 1);
+        drop(disk);
+        let disk = Mounted::image(&home.path().join("after"), &copy);
+        let cache = disk.at.join("hub");
+        assert_eq!(model.wrong(&cache), Vec::<String>::new(), "{when}");
+        counts.add(&format!("found in `{}`", model.phase(&cache)), 1);
+        if done {
+            model.assert_whole(&cache, &when);
+            assert_proven_offline(&home, &hub, &cache, &when);
+        }
+        run(pull(&home, &hub, &cache, &[])).expect(0);
+        model.assert_whole(&cache, &when);
+        assert_proven_offline(&home, &hub, &cache, &when);
+    }
+    counts.print("power cuts");
+}
+
+/// Whether the harness of power cuts finds what it looks for: a file that is named before it is synced.
+#[test]
+fn a_power_cut_damages_what_is_named_and_not_synced() {
+    let model = Model::of(&[3_000_000], 1);
+    let home = Home::new();
+    let memory = tempfile::Builder::new()
+        .prefix("dsr1-test-")
+        .tempdir_in("/dev/shm")
+        .unwrap();
+    let (image, copy) = (memory.path().join("disk"), memory.path().join("copy"));
+    disk::make_image(&image, 64 << 20);
+    let disk = Mounted::image(&home.path().join("disk"), &image);
+    let blobs = disk.at.join("hub").join(FOLDER).join("blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    for (oid, bytes) in model.blobs() {
+        std::fs::write(blobs.join("temporary"), bytes).unwrap();
+        std::fs::rename(blobs.join("temporary"), blobs.join(oid)).unwrap();
+    }
+    // The journal is written, and with it the names.
+    std::fs::File::open(&blobs).unwrap().sync_all().unwrap();
+    disk::cut(&image, &copy);
+    assert_eq!(
+        model.wrong(&disk.at.join("hub")),
+        Vec::<String>::new(),
+        "before the cut"
+    );
+    drop(disk);
+    let disk = Mounted::image(&home.path().join("after"), &copy);
+    let wrong = model.wrong(&disk.at.join("hub"));
+    assert!(
+        !wrong.is_empty(),
+        "the control was not damaged: power cuts prove nothing"
+    );
+    eprintln!("control of power cuts: damaged = {}", wrong.len());
+}
+
+/// What a power cut on ext4 cannot show, since its journal holds all names in their order: every directory is synced
+/// after the last name in it, and every blob, whoever wrote it.
+#[test]
+fn every_name_and_every_blob_is_synced_before_a_pull_is_done() {
+    let model = Model::of(&[9_000_000, 300_000], 6);
+    let hub = model.hub();
+    for foreign in [false, true] {
+        let home = Home::new();
+        let cache = home.path().join("cache/hub");
+        if foreign {
+            let blobs = cache.join(FOLDER).join("blobs");
+            std::fs::create_dir_all(&blobs).unwrap();
+            for (oid, bytes) in model.blobs() {
+                std::fs::write(blobs.join(oid), bytes).unwrap();
+            }
+        }
+        let log = home.path().join("calls");
+        let trace = "trace=fsync,fdatasync,?rename,?renameat,renameat2,?symlink,symlinkat,?mkdir,mkdirat";
+        let strace = [
+            "strace",
+            "-f",
+            "-y",
+            "-s",
+            "4096",
+            "-qqq",
+            "-o",
+            log.to_str().unwrap(),
+            "-e",
+            trace,
+        ];
+        run(under(
+            &pull(&home, &hub, &cache, &["--max-workers", "1"]),
+            &strace,
+        ))
+        .expect(0);
+        let mut unsynced: BTreeSet<PathBuf> = BTreeSet::new();
+        let blobs = cache.join(FOLDER).join("blobs");
+        if foreign {
+            unsynced.extend(names(&blobs));
+        }
+        let log = std::fs::read_to_string(log).unwrap();
+        for line in log.lines() {
+            assert!(
+                !line.contains("unfinished"),
+                "calls of two threads at once cannot be put in order: {line}"
+            );
+            if line.contains("sync(") {
+                let path = line.split(['<', '>']).nth(1).expect("a path behind the number");
+                unsynced.remove(Path::new(path));
+            } else if line.ends_with("= 0") {
+                // The last path of a call is what gets the name.
+                let path = PathBuf::from(line.rsplit('"').nth(1).expect("a path in quotes"));
+                // Unfinished files and records are proven by what is in them.
+                if !path.parent().unwrap().ends_with(".dsr1")
+                    || path.extension().is_some_and(|kind| kind == "json")
+                {
+                    unsynced.insert(path.parent().unwrap().to_owned());
+                }
+            }
+        }
+        assert_eq!(
+            unsynced,
+            BTreeSet::new(),
+            "not synced after the last change; foreign blobs: {foreign}"
+        );
+    }
+}

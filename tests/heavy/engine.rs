@@ -1,0 +1,338 @@
+//! The real SGLang, as a user runs it: in a venv and in a container. Cold, the first test of each runtime installs 180
+//! packages; later ones find them.
+//!
+//! What is about dsr1 more than about SGLang runs here only in `tests/run --all`, and for each commit in `stand_in`.
+
+use std::path::Path;
+
+use super::builders::image_by_both_builders;
+use super::servers::{self, Site};
+use crate::support::{self, Home, Run, base_image, free_port, lock, must_run};
+
+/// What every rehearsal must have said, in this order, on stderr and stdout.
+#[track_caller]
+fn assert_whole_chain(run: &Run) {
+    let mut at = 0;
+    for text in [
+        "write model dsr1/rehearsal-qwen2",
+        "mirror on 127.0.0.1:",
+        "pull dsr1/rehearsal-qwen2",
+        "8 files, 745.8 kB, commit ",
+        "load weights after",
+        "kv cache after",
+        "ready after",
+        "READY on http://127.0.0.1:",
+        "VERIFIED (6 checks, wiring only: the model is random)",
+        "benchmark",
+        "stopped",
+    ] {
+        match run.stderr[at..].find(text) {
+            Some(found) => at += found + text.len(),
+            None => panic!("no `{text}` after byte {at}:\n{}", run.stderr),
+        }
+    }
+    let pulled = run
+        .stderr
+        .lines()
+        .find(|line| line.contains("8 files, 745.8 kB, commit "));
+    let is_proven = |line: &str| {
+        // The model is written anew each time, and the same each time: a pull may find its bytes.
+        line.ends_with(", every hash checked") || line.ends_with(", proven, nothing to fetch")
+    };
+    assert!(pulled.is_some_and(is_proven), "{}", run.stderr);
+    for text in [
+        "READY on http://127.0.0.1:",
+        "VERIFIED (wiring",
+        "============ Serving Benchmark Result ============",
+        "Successful requests:                     16",
+        "Median TTFT (ms):",
+        "Max ITL (ms):",
+        "stopped",
+    ] {
+        assert!(run.stdout.contains(text), "no `{text}`:\n{}", run.stdout);
+    }
+}
+
+/// The kept result is whole JSON and agrees with the report.
+#[track_caller]
+fn assert_result_kept(home: &Home) {
+    let results = support::tree(&home.path().join(".local/state/dsr1/results"));
+    let (_, bytes) = results
+        .iter()
+        .find(|(name, _)| name.contains("bench-2"))
+        .expect("no result was kept");
+    let result: serde_json::Value = serde_json::from_slice(bytes).unwrap();
+    assert_eq!(
+        (&result["schema"], &result["completed"]),
+        (&"dsr1.bench/1".into(), &16.into())
+    );
+    assert!(result["ttft"]["median_ms"].as_f64().unwrap() > 0.0);
+}
+
+/// The README's first command, on a port and under a name of the test's own.
+fn up(home: &Home) -> Run {
+    let port = free_port().to_string();
+    let first = support::first_command();
+    let mut args: Vec<&str> = first.iter().map(String::as_str).collect();
+    args.extend(["--port", &port, "--name", "chain", "--progress", "plain"]);
+    home.run(&args)
+}
+
+#[test]
+fn the_whole_chain_as_a_process() {
+    let _alone = lock::engine();
+    let home = Home::new().with_shared_packages().without_docker();
+    // Left to itself, dsr1 takes the process runtime without a daemon, and says why.
+    let run = up(&home).expect(0);
+    assert!(
+        run.stderr.contains("note: runtime process: no Docker daemon at"),
+        "{}",
+        run.stderr
+    );
+    assert_whole_chain(&run);
+    assert_result_kept(&home);
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+    assert_eq!(home.run(&["status"]).expect(0).stdout, "no servers\n");
+}
+
+#[test]
+fn the_whole_chain_in_docker() {
+    let _alone = lock::engine();
+    base_image();
+    let home = Home::new();
+    let run = up(&home).expect(0);
+    assert!(
+        run.stderr.contains("note: runtime docker: a daemon answers"),
+        "{}",
+        run.stderr
+    );
+    assert_whole_chain(&run);
+    assert_result_kept(&home);
+    assert_eq!(
+        must_run(
+            "docker",
+            &["ps", "--all", "--quiet", "--filter", "name=^dsr1-chain$"],
+            "install docker"
+        ),
+        ""
+    );
+}
+
+/// The real engine at a site of its own: nothing is installed twice.
+fn site(runtime: &'static str) -> Site {
+    let home = if runtime == "docker" {
+        base_image();
+        Home::new()
+    } else {
+        Home::new().with_shared_packages().without_docker()
+    };
+    Site::new(home, runtime, "cpu")
+}
+
+/// A benchmark and an evaluation of the real engine, with options of the user's.
+fn measured(home: &Home, name: &str) {
+    let bench = home
+        .run(&[
+            "bench",
+            name,
+            "--num-prompts",
+            "4",
+            "--max-concurrency",
+            "2",
+            "--format",
+            "json",
+            "--progress",
+            "quiet",
+        ])
+        .expect(0)
+        .json();
+    let outcome = &bench["steps"][0]["outcome"];
+    assert_eq!(
+        (&outcome["completed"], &outcome["max_concurrency"]),
+        (&4.into(), &2.into())
+    );
+    servers::evaluation_is_told(home, name);
+}
+
+#[test]
+fn the_life_of_a_server_as_a_process() {
+    let _alone = lock::engine();
+    let site = site("process");
+    servers::life_of_a_server(&site, "life", |home| {
+        servers::requests_of_the_readme(home, "life");
+        measured(home, "life");
+    });
+    assert_eq!(site.home.leftovers(), Vec::<String>::new());
+}
+
+/// The tables that are bundled against the SGLang that is installed, and a lock of what runs.
+fn tables_and_lock(home: &Home, runtime: &str) {
+    let sync = home
+        .run(&["flags", "sync", "--stack", "cpu", "--runtime", runtime])
+        .expect(0);
+    assert!(
+        sync.stdout
+            .contains("server: SGLang 0.5.23, 531 options, table of 0.5.23: as bundled"),
+        "{}",
+        sync.stdout
+    );
+    let lock = ["lock", "--profile", "rehearsal", "--runtime", runtime];
+    let locked = home.run(&lock).expect(0).stdout;
+    assert!(locked.contains("files of weights by hash"), "{locked}");
+    assert!(home.run(&["check"]).expect(0).stdout.ends_with(": as locked\n"));
+    // A file that changed after it was proven is no longer what was locked.
+    let facts = home.run(&["doctor", "--format", "json"]).json();
+    let hub = facts["facts"]["paths"]["hub_cache"].as_str().unwrap();
+    let snapshots = Path::new(hub).join("models--dsr1--rehearsal-qwen2/snapshots");
+    let snapshot = std::fs::read_dir(snapshots)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let config = std::fs::canonicalize(snapshot.join("config.json")).unwrap();
+    let text = std::fs::read(&config).unwrap();
+    std::fs::write(&config, b"{}").unwrap();
+    let run = home.run(&["check"]).expect(8);
+    assert!(run.stdout.contains("not proven here"), "{}", run.stdout);
+    let refused = home
+        .run(&["serve", "--locked", "--port", &free_port().to_string()])
+        .expect(8);
+    assert!(
+        refused.stderr.starts_with("error: this is not what was locked"),
+        "{}",
+        refused.stderr
+    );
+    std::fs::write(&config, text).unwrap();
+}
+
+#[test]
+fn tables_and_lock_of_a_venv() {
+    let _alone = lock::engine();
+    tables_and_lock(&site("process").home, "process");
+}
+
+#[test]
+fn tables_and_lock_of_an_image() {
+    let _alone = lock::engine();
+    let home = site("docker").home;
+    tables_and_lock(&home, "docker");
+    // The engine inside takes the profiles, and the table is kept.
+    let args = ["build", "--stack", "cpu", "--runtime", "docker"];
+    let verify = home.run(&[&args[..], &["--verify"]].concat()).expect(0);
+    assert!(verify.stdout.contains("rehearsal  accepted"), "{}", verify.stdout);
+    let built = home
+        .run(&[&args[..], &["--format", "json"]].concat())
+        .expect(0)
+        .json();
+    let tag = built["steps"][0]["outcome"]["tag"].as_str().unwrap();
+    let shown = home
+        .run(&["image", "inspect", tag, "--format", "json"])
+        .expect(0)
+        .json();
+    assert_eq!(shown["verified"]["sglang"], "0.5.23");
+}
+
+#[test]
+fn an_argument_that_the_engine_does_not_take_is_a_usage_error() {
+    let _alone = lock::engine();
+    let site = site("process");
+    let home = &site.home;
+    let port = free_port().to_string();
+    let mut args = site.serve_args("refused", &port);
+    args.extend(["--", "--no-such-flag"]);
+    // What its table says is known before anything starts...
+    let run = home.run(&args).expect(2);
+    assert!(
+        run.stderr
+            .contains("cause: SGLang 0.5.23 has no option --no-such-flag (flag.unknown)"),
+        "{}",
+        run.stderr
+    );
+    // ... and what only its own code can judge is read from its log.
+    args.truncate(args.len() - 1);
+    args.push("--cuda-graph-config=xyz");
+    let run = home.run(&args).expect(2);
+    assert!(
+        run.stderr.contains("cause: argument --cuda-graph-config: "),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "soak: the gate has the process's, and the stand-in's in Docker"]
+fn the_life_of_a_server_in_docker() {
+    let _alone = lock::engine();
+    let site = site("docker");
+    servers::life_of_a_server(&site, "boxed", |home| {
+        measured(home, "boxed");
+        servers::evaluation_is_refused(home, "boxed");
+    });
+}
+
+#[test]
+#[ignore = "soak: the gate has the stand-in's"]
+fn ready_is_never_said_of_somebody_elses_server() {
+    let _alone = lock::engine();
+    let site = site("process");
+    servers::ready_is_never_said_of_somebody_elses_server(&site);
+}
+
+#[test]
+#[ignore = "soak: the gate has the stand-in's"]
+fn a_port_that_is_taken_and_silent_is_not_waited_for() {
+    let _alone = lock::engine();
+    let site = site("process");
+    servers::a_port_that_is_taken_and_silent_is_not_waited_for(&site);
+}
+
+#[test]
+#[ignore = "soak: the gate has the stand-in's"]
+fn an_attached_server_ends_with_ctrl_c() {
+    let _alone = lock::engine();
+    let site = site("process");
+    servers::an_attached_server_ends_with_ctrl_c(&site);
+}
+
+#[test]
+#[ignore = "soak: the gate has the stand-in's"]
+fn ctrl_c_during_the_load_leaves_nothing_behind() {
+    let _alone = lock::engine();
+    let site = site("process");
+    servers::ctrl_c_during_the_load_leaves_nothing_behind(&site);
+}
+
+#[test]
+#[ignore = "soak: the gate has the stand-in's"]
+fn ctrl_c_during_the_load_in_docker_leaves_nothing_behind() {
+    let _alone = lock::engine();
+    let site = site("docker");
+    servers::ctrl_c_during_the_load_leaves_nothing_behind(&site);
+}
+
+#[test]
+#[ignore = "soak: the gate has the stand-in's"]
+fn an_engine_killed_during_the_load_is_known_at_once() {
+    let _alone = lock::engine();
+    let site = site("process");
+    servers::an_engine_killed_during_the_load_is_known_at_once(&site);
+}
+
+#[test]
+#[ignore = "soak: the gate has the stand-in's"]
+fn an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept() {
+    let _alone = lock::engine();
+    let site = site("docker");
+    servers::an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept(&site);
+}
+
+#[test]
+#[ignore = "soak: the gate has the stand-in's"]
+fn the_cpu_image_by_both_builders() {
+    let _alone = lock::engine();
+    let _images = lock::daemon();
+    base_image();
+    image_by_both_builders(&Home::new(), "cpu", 3);
+}

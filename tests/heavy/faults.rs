@@ -1,0 +1,296 @@
+//! What goes wrong on a host, one test each: the exit code, one cause, one hint, nothing half made.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Home, Run, free_port};
+use dsr1::effects::Effects;
+use dsr1::effects::env::Env;
+use dsr1::error::{Error, Kind};
+use dsr1::event::{Event, Recorder, Stage};
+use dsr1::plan::{AwaitReady, Plan, Server, StartProcess, Step};
+
+/// One error, one cause, one hint, and no traceback.
+#[track_caller]
+fn assert_one_of_each(run: &Run) {
+    for word in ["error: ", "cause: ", "hint: "] {
+        let count = run.stderr.lines().filter(|line| line.starts_with(word)).count();
+        assert_eq!(count, 1, "{word}\n{}", run.stderr);
+    }
+    assert!(
+        !run.stderr.contains("Traceback") && !run.stderr.contains("panicked"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn no_python() {
+    let home = Home::new().without_docker().with("PATH", "/nonexistent");
+    let begun = Instant::now();
+    let run = home
+        .run(&["up", "--profile", "rehearsal", "--runtime", "process"])
+        .expect(3);
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert_one_of_each(&run);
+    assert!(
+        run.stderr
+            .contains("error: no Python on this host\ncause: `python3` is not on PATH"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_python_without_venv_says_what_to_install() {
+    let home = Home::new().without_docker();
+    let bin = home.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let fake = |version: &str, venv: u8| {
+        let script = format!(
+            "#!/bin/sh\nprintf '{}/python3\\n{version}\\n{venv}\\n'\n",
+            bin.display()
+        );
+        std::fs::write(bin.join("python3"), script).unwrap();
+        std::fs::set_permissions(
+            bin.join("python3"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+    };
+    fake("3.11.2", 0);
+    let home = home.with("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+    let run = home
+        .run(&["build", "--stack", "cpu", "--runtime", "process"])
+        .expect(3);
+    assert!(
+        run.stderr.contains("cannot make a venv") && run.stderr.contains("python3-venv"),
+        "{}",
+        run.stderr
+    );
+    fake("3.9.18", 1);
+    let run = home
+        .run(&["build", "--stack", "cpu", "--runtime", "process"])
+        .expect(3);
+    assert!(run.stderr.contains("error: Python 3.9.18 at"), "{}", run.stderr);
+    assert_one_of_each(&run);
+}
+
+#[test]
+fn a_package_index_that_cannot_be_reached() {
+    let index = format!("http://127.0.0.1:{}/simple", free_port());
+    let home = Home::new().without_docker().with("PIP_INDEX_URL", index);
+    let run = home
+        .run(&["build", "--stack", "cpu", "--runtime", "process"])
+        .expect(5);
+    assert_one_of_each(&run);
+    assert!(
+        run.stderr.contains("cause: the package index cannot be reached"),
+        "{}",
+        run.stderr
+    );
+    assert_no_venv(&home);
+}
+
+#[track_caller]
+fn assert_no_venv(home: &Home) {
+    let venvs = home.path().join(".cache/dsr1/venvs");
+    let left: Vec<_> = std::fs::read_dir(venvs)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn ctrl_c_during_the_install_leaves_no_venv_and_no_process() {
+    let home = Home::new().without_docker();
+    let mut running = home.start(&[
+        "build",
+        "--stack",
+        "cpu",
+        "--runtime",
+        "process",
+        "--progress",
+        "plain",
+    ]);
+    running.wait_for("    | [", Duration::from_mins(1));
+    running.signal("INT");
+    let (run, took) = running.end();
+    assert!(run.expect(130).stderr.ends_with("error: interrupted by Ctrl-C\n"));
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_no_venv(&home);
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_disk_that_is_too_small_for_the_packages() {
+    // A file system of 100 MB in a mount namespace of its own.
+    let home = Home::new();
+    let small = home.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=100m tmpfs {dir} && XDG_CACHE_HOME={dir} HOME={home} DOCKER_HOST=unix:///none exec {binary} up --profile rehearsal",
+        dir = small.display(),
+        home = home.path().display(),
+        binary = env!("CARGO_BIN_EXE_dsr1")
+    );
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    let run = Run::from(output).expect(3);
+    assert_one_of_each(&run);
+    assert!(
+        run.stderr
+            .contains("error: not enough disk for the engine's packages at `"),
+        "{}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("MB free"), "{}", run.stderr);
+}
+
+#[test]
+fn a_port_that_is_taken_is_known_before_anything_starts() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = holder.local_addr().unwrap().port().to_string();
+    let home = Home::new().without_docker();
+    let run = home
+        .run(&["up", "--profile", "rehearsal", "--port", &port])
+        .expect(3);
+    assert_one_of_each(&run);
+    let me = format!("(pid {})", std::process::id());
+    assert!(
+        run.stderr.contains(&format!(
+            "error: port {port} on 127.0.0.1 is taken\ncause: held by "
+        )) && run.stderr.contains(&me),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn weights_that_were_never_pulled() {
+    let home = Home::new().without_docker();
+    let run = home
+        .run(&["serve", "--profile", "rehearsal", "--runtime", "process"])
+        .expect(5);
+    assert_one_of_each(&run);
+    assert!(
+        run.stderr
+            .contains("error: dsr1/rehearsal-qwen2@main is not in the cache"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr
+            .contains("hint: dsr1 up --profile rehearsal makes and pulls it"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_server_that_is_not_there() {
+    let home = Home::new().without_docker();
+    for args in [
+        &["logs", "nobody"][..],
+        &["stop", "nobody"],
+        &["bench", "nobody"],
+        &["ask", "--server", "nobody", "hi"],
+    ] {
+        let run = home.run(args).expect(2);
+        assert!(
+            run.stderr.starts_with("error: there is no server `nobody`"),
+            "{}",
+            run.stderr
+        );
+    }
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let run = home.run(&["ask", "--url", &url, "hi"]).expect(7);
+    assert!(
+        run.stderr.starts_with(&format!("error: no answer from {url}")),
+        "{}",
+        run.stderr
+    );
+}
+
+/// A plan that starts a shell script where the engine would be, and follows it.
+fn follow(script: &str, stall_s: u64) -> (Home, Recorder, dsr1::error::Result<dsr1::report::Report>) {
+    let home = Home::new();
+    let root = home.path().to_str().unwrap().to_owned();
+    let env = Env::from_lookup(|name| match name {
+        "HOME" => Some(root.clone()),
+        "PATH" => Some("/usr/bin:/bin".to_owned()),
+        _ => None,
+    });
+    let log = format!("{root}/servers/dsr1-stub.log");
+    let server = Server::Process {
+        name: "dsr1-stub".to_owned(),
+        log: log.clone(),
+    };
+    let plan = Plan::new(
+        "serve",
+        vec![
+            Step::StartProcess(StartProcess {
+                name: "dsr1-stub".to_owned(),
+                argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
+                env: std::collections::BTreeMap::new(),
+                labels: std::collections::BTreeMap::new(),
+                log,
+                workdir: root,
+            }),
+            Step::AwaitReady(AwaitReady {
+                server,
+                base_url: format!("http://127.0.0.1:{}", free_port()),
+                probe: "/ready".to_owned(),
+                stall_s,
+            }),
+        ],
+    );
+    let recorder = Recorder::default();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let result = runtime.block_on(async { Effects::new(env).unwrap().execute(&plan, &recorder).await });
+    (home, recorder, result)
+}
+
+#[test]
+fn an_engine_that_dies_shows_its_reason_and_its_stage() {
+    let script = "echo 'Load weight begin.'; echo 'Traceback (most recent call last):'; echo '  File x'; echo 'RuntimeError: no luck'; exit 3";
+    let (home, recorder, result) = follow(script, 60);
+    let error: Error = result.unwrap_err();
+    assert_eq!(error.kind(), Kind::Server);
+    assert_eq!(error.message(), "dsr1-stub ended during load weights");
+    assert_eq!(error.causes(), ["RuntimeError: no luck (exit code 3)"]);
+    assert_eq!(error.log_lines().last().unwrap(), "RuntimeError: no luck");
+    let stages: Vec<Stage> = recorder
+        .events()
+        .iter()
+        .filter_map(|event| match event {
+            Event::Stage { stage, .. } => Some(*stage),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(stages, [Stage::Starting, Stage::LoadingWeights]);
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn an_engine_that_hangs_is_told_from_one_that_works() {
+    // Stopped: no line, no processor time, no I/O.
+    let (home, _, result) = follow("echo 'Load weight begin.'; kill -STOP $$", 8);
+    let error = result.unwrap_err();
+    assert_eq!(error.message(), "dsr1-stub is stuck in load weights");
+    assert_eq!(error.causes(), ["no log line, processor time or I/O for 8 s"]);
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+    // Silent and busy for longer than that: not stuck; it ends by itself in the end.
+    let (_, _, result) = follow("timeout 14 sh -c 'while :; do :; done'; exit 9", 8);
+    assert_eq!(result.unwrap_err().causes(), ["exit code 9"]);
+}
+
+#[test]
+fn exit_0_before_ready_is_a_failure() {
+    let (_, _, result) = follow("exit 0", 60);
+    assert_eq!(result.unwrap_err().causes(), ["exit code 0"]);
+}

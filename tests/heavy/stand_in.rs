@@ -1,0 +1,139 @@
+//! Servers of a stand-in for SGLang: what dsr1 does when a start is interrupted, dies or loses its port, and with a server
+//! that runs. The stand-in is a stack of the user's own, installed and started as any other; `tests/run --all` does
+//! the same with the real SGLang (`engine`).
+
+use std::fmt::Write as _;
+
+use super::builders::image_by_both_builders;
+use super::servers::{self, Site};
+use crate::support::{Home, base_image, lock};
+
+/// What is installed, below `site-packages`.
+const FILES: [(&str, &str); 4] = [
+    ("sglang/__init__.py", "__version__ = \"0.5.23\"\n"),
+    (
+        "sglang/launch_server.py",
+        include_str!("stand_in/launch_server.py"),
+    ),
+    ("sglang/benchmark/serving.py", include_str!("stand_in/serving.py")),
+    (
+        "sglang/test/few_shot_gsm8k.py",
+        include_str!("stand_in/few_shot_gsm8k.py"),
+    ),
+];
+
+/// Two small packages, each in a layer of its own.
+const REQUIREMENTS: [&str; 2] = [
+    "six==1.17.0 sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274",
+    "typing_extensions==4.16.0 sha256:481caa481374e813c1b176ada14e97f1f67a4539ce9cfeb3f350d78d6370c2e8",
+];
+
+/// The stack `cpu` with the stand-in in SGLang's place.
+fn with_stack(home: Home) -> Home {
+    let cpu = home.run(&["stacks", "show", "cpu", "--yaml"]).expect(0).stdout;
+    let (before, rest) = cpu.split_once("\ninstall:\n").unwrap();
+    let (_, after) = rest.split_once("\nimage_python:").unwrap();
+    let mut install = String::from("  apt: [python3, python3-venv]\n  venv: true\n  user: 10001\n  files:\n");
+    for (path, text) in FILES {
+        writeln!(install, "    {path}: |").unwrap();
+        for line in text.lines() {
+            writeln!(install, "      {line}").unwrap();
+        }
+    }
+    install.push_str("  requirements:");
+    for requirement in REQUIREMENTS {
+        write!(install, "\n    - - {requirement}").unwrap();
+    }
+    let mut stack = format!("{before}\ninstall:\n{install}\nimage_python:{after}");
+    for (key, value) in [
+        ("name", "stand-in"),
+        ("install_bytes", "100000000"),
+        ("memory_bytes", "100000000"),
+    ] {
+        let (before, rest) = stack.split_once(&format!("\n{key}: ")).unwrap();
+        let (_, after) = rest.split_once('\n').unwrap_or((rest, ""));
+        stack = format!("{before}\n{key}: {value}\n{after}");
+    }
+    let stacks = home.path().join(".config/dsr1/stacks");
+    std::fs::create_dir_all(&stacks).unwrap();
+    std::fs::write(stacks.join("stand-in.yaml"), stack).unwrap();
+    home
+}
+
+fn site(runtime: &'static str) -> Site {
+    let home = if runtime == "docker" {
+        base_image();
+        Home::new()
+    } else {
+        Home::new().with_shared_packages().without_docker()
+    };
+    Site::new(with_stack(home), runtime, "stand-in")
+}
+
+#[test]
+fn the_life_of_a_server_as_a_process() {
+    let site = site("process");
+    servers::life_of_a_server(&site, "life", |home| {
+        servers::evaluation_is_told(home, "life");
+        servers::evaluation_is_refused(home, "life");
+    });
+    assert_eq!(site.home.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn the_life_of_a_server_in_docker() {
+    let site = site("docker");
+    servers::life_of_a_server(&site, "boxed", |home| {
+        servers::evaluation_is_told(home, "boxed");
+        servers::evaluation_is_refused(home, "boxed");
+    });
+}
+
+#[test]
+fn ready_is_never_said_of_somebody_elses_server() {
+    let site = site("process");
+    servers::ready_is_never_said_of_somebody_elses_server(&site);
+}
+
+#[test]
+fn a_port_that_is_taken_and_silent_is_not_waited_for() {
+    let site = site("process");
+    servers::a_port_that_is_taken_and_silent_is_not_waited_for(&site);
+}
+
+#[test]
+fn an_attached_server_ends_with_ctrl_c() {
+    let site = site("process");
+    servers::an_attached_server_ends_with_ctrl_c(&site);
+}
+
+#[test]
+fn ctrl_c_during_the_load_leaves_nothing_behind() {
+    let site = site("process");
+    servers::ctrl_c_during_the_load_leaves_nothing_behind(&site);
+}
+
+#[test]
+fn ctrl_c_during_the_load_in_docker_leaves_nothing_behind() {
+    let site = site("docker");
+    servers::ctrl_c_during_the_load_leaves_nothing_behind(&site);
+}
+
+#[test]
+fn an_engine_killed_during_the_load_is_known_at_once() {
+    let site = site("process");
+    servers::an_engine_killed_during_the_load_is_known_at_once(&site);
+}
+
+#[test]
+fn an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept() {
+    let site = site("docker");
+    servers::an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept(&site);
+}
+
+#[test]
+fn its_image_by_both_builders() {
+    let _images = lock::daemon();
+    base_image();
+    image_by_both_builders(&with_stack(Home::new()), "stand-in", REQUIREMENTS.len());
+}

@@ -1,0 +1,76 @@
+"""Stands in for SGLang where a test is about dsr1 and not about SGLang: it starts in seconds, prints the lines of
+0.5.23 that dsr1 reads, fails to listen as uvicorn does, and answers what the wiring checks ask."""
+import argparse, errno, http.server, json, os, signal, socketserver, subprocess, sys, time
+
+LOAD_S = 5
+WORDS = " one two three four five six seven eight nine ten eleven twelve".split(" ")[1:]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def send(self, kind, body):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        models = {"object": "list", "data": [{"id": "stand-in", "object": "model"}]}
+        self.send("application/json", json.dumps(models if self.path == "/v1/models" else {}).encode())
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        words = (WORDS * 2)[: asked.get("max_tokens", 16)]
+        if not asked.get("stream"):
+            message = {"role": "assistant", "content": " ".join(words)}
+            choice = {"index": 0, "message": message, "finish_reason": "length"}
+            usage = {"prompt_tokens": 3, "completion_tokens": len(words), "total_tokens": 3 + len(words)}
+            return self.send("application/json", json.dumps({"choices": [choice], "usage": usage}).encode())
+        pieces = [{"delta": {"content": word + " "}, "finish_reason": None} for word in words]
+        pieces.append({"delta": {}, "finish_reason": "length"})
+        events = [json.dumps({"choices": [piece]}) for piece in pieces] + ["[DONE]"]
+        self.send("text/event-stream", "".join(f"data: {event}\n\n" for event in events).encode())
+
+
+class Server(http.server.ThreadingHTTPServer):
+    # Without its look-up of the host's name.
+    server_bind = socketserver.TCPServer.server_bind
+
+
+def main():
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=30000)
+    args, _ = parser.parse_known_args()
+    sys.stdout.reconfigure(line_buffering=True)
+    stamp = lambda: time.strftime("[%Y-%m-%d %H:%M:%S]")
+    print(f"{stamp()} server_args=ServerArgs(port={args.port})")
+    # A scheduler in its own process, which works on whatever becomes of the first one.
+    scheduler = subprocess.Popen([sys.executable, "-c", "import time\nwhile True: sum(range(10000)); time.sleep(0.01)"])
+
+    def end(*_):
+        scheduler.kill()
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    print(f"{stamp()} Load weight begin. avail mem=22.14 GB")
+    time.sleep(LOAD_S)
+    print(f"{stamp()} KV Cache is allocated. #tokens: 65536, K size: 0.02 GB, V size: 0.02 GB")
+    print(f"{stamp()} max_total_num_tokens=65536, chunked_prefill_size=2048, max_running_requests=2048")
+    try:
+        server = Server((args.host, args.port), Handler)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        address = (args.host, args.port)
+        print(f"ERROR:    [Errno 98] error while attempting to bind on address {address}: address already in use")
+        scheduler.wait()
+    print(f"INFO:     Uvicorn running on http://{args.host}:{args.port} (Press CTRL+C to quit)")
+    print(f"{stamp()} The server is fired up and ready to roll!")
+    server.serve_forever()
+
+
+main()
