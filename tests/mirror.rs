@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dsr1::effects::hub::{Limits, MirrorOptions};
+use dsr1::effects::mirror::{Limits, MirrorOptions};
 use dsr1::event::{Event, Recorder};
 use dsr1::plan::ServeMirror;
 use serde_json::Value;
@@ -46,7 +46,7 @@ fn events(stderr: &str) -> Vec<Value> {
 }
 
 /// A mirror in this process, with short times.
-fn inside(cache: &Path, limits: Limits) -> (dsr1::effects::hub::Mirror, Arc<Recorder>) {
+fn inside(cache: &Path, limits: Limits) -> (dsr1::effects::mirror::Mirror, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
     let options = MirrorOptions {
         token: None,
@@ -57,7 +57,7 @@ fn inside(cache: &Path, limits: Limits) -> (dsr1::effects::hub::Mirror, Arc<Reco
         cache_dir: cache.to_str().unwrap().to_owned(),
         listen: "127.0.0.1:0".to_owned(),
     };
-    (dsr1::effects::hub::mirror(&step, options).unwrap(), recorder)
+    (dsr1::effects::mirror::mirror(&step, options).unwrap(), recorder)
 }
 
 #[test]
