@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
-use crate::effects::{Effects, host, hub, signal, user_files, venv};
+use crate::effects::{Effects, host, signal, store, user_files, venv, weights};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::facts::{self, Facts, Gpu};
@@ -240,17 +240,18 @@ impl Context {
         if let Some(profile) = profile {
             let model = &profile.model;
             let cache = Path::new(&facts.paths.hub_cache);
-            let commit = hub::cached_commit(cache, &model.repo, &model.revision).or_else(|| {
+            let commit = store::cached_commit(cache, &model.repo, &model.revision).or_else(|| {
                 // The rehearsal's model is made, not found: its commit is known before it exists.
-                (profile.goal == Goal::Rehearsal).then(hub::rehearsal_commit)
+                (profile.goal == Goal::Rehearsal).then(weights::rehearsal_commit)
             });
             if let Some(commit) = commit {
-                if let Some(files) = hub::proven_files(cache, &model.repo, &commit).filter(|_| ask.weights) {
+                if let Some(files) = store::proven_files(cache, &model.repo, &commit).filter(|_| ask.weights)
+                {
                     facts.weights.insert(format!("{}@{commit}", model.repo), files);
                 }
                 // Only a GPU's memory is planned.
                 if stack.accelerator == Accelerator::Cuda
-                    && let Some(model) = hub::model_facts(cache, &model.repo, &commit)
+                    && let Some(model) = store::model_facts(cache, &model.repo, &commit)
                 {
                     facts
                         .models

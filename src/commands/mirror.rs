@@ -1,13 +1,13 @@
 //! `dsr1 mirror`: the local hub cache for other machines, until it is interrupted.
 //!
-//! Not in this module: the server (`effects::hub`).
+//! Not in this module: the server (`effects::mirror`).
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::context::Context;
 use crate::cli::MirrorArgs;
-use crate::effects::hub::{self, Limits, MirrorOptions};
+use crate::effects::mirror::{self, Limits, MirrorOptions};
 use crate::effects::{signal, user_files};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter};
@@ -62,7 +62,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
         reporter: Some(Arc::clone(&reporter)),
         limits: Limits::default(),
     };
-    let mirror = hub::mirror(&step, options)?;
+    let mirror = mirror::mirror(&step, options)?;
     // Ending it is how it is used: no error. A large cache takes a while to look at.
     tokio::select! {
         ended = signal::wait() => return ended.map(|_| ()),

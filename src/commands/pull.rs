@@ -1,6 +1,6 @@
 //! `dsr1 pull`: weights, proven.
 //!
-//! Not in this module: what is asked for (`plan::pull`), the fetching (`effects::hub`).
+//! Not in this module: what is asked for (`plan::pull`), the fetching (`effects::weights`).
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::path::Path;
 use super::context::{Ask, Context, names_profile, nothing_named, pull_options};
 use super::lock;
 use crate::cli::PullArgs;
-use crate::effects::hub;
+use crate::effects::weights;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::facts::{Facts, WeightFile};
@@ -140,7 +140,7 @@ async fn survey(context: &Context, step: &PullSnapshot) -> Result<(PullSurvey, O
         .effects
         .hub_options()
         .telling(StepEvents::new(&*display, 1));
-    context.until_interrupted(hub::survey(step, options)).await
+    context.until_interrupted(weights::survey(step, options)).await
 }
 
 /// Asks for agreement when the licence wants it.

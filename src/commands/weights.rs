@@ -1,6 +1,6 @@
 //! `dsr1 weights`: what lies in the hub cache.
 //!
-//! Not in this module: reading and removing them (`effects::hub`), how they are shown (`ui::weights`).
+//! Not in this module: reading and removing them (`effects::weights`), how they are shown (`ui::weights`).
 
 use std::path::Path;
 
@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::context::{Ask, Context, names_profile, nothing_named, pull_options};
 use super::pull::absolute;
 use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
-use crate::effects::hub::{self, Check};
+use crate::effects::store;
+use crate::effects::weights::{self, Check};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, CodeFiles, PullRequest, PullSnapshot, Selection, Step};
 use crate::quote::shell_word;
@@ -44,7 +45,7 @@ pub(super) async fn run(context: &Context, args: WeightsArgs) -> Result<()> {
     let show = |text: &dyn Fn(&[WeightsRepo]) -> String| {
         let listing = Listing {
             schema: "dsr1.weights/1",
-            repositories: hub::list(Path::new(cache))?,
+            repositories: weights::list(Path::new(cache))?,
         };
         context.print(&listing, |listing| text(&listing.repositories))
     };
@@ -63,7 +64,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     let (repo, revision) = if let Some(repo) = args.repo {
         (repo, args.revision.unwrap_or_else(|| "main".to_owned()))
     } else if let Some(dir) = local_dir.as_deref().filter(|_| !names_profile(&args.profile)) {
-        hub::described_directory(Path::new(dir))?
+        store::described_directory(Path::new(dir))?
     } else if names_profile(&args.profile) {
         let model = context.select(&args.profile, None).await?.profile.model;
         whole = true;
@@ -106,7 +107,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
             if args.fast { "compared" } else { "read to the end" },
             async |events| {
                 let options = context.effects.hub_options();
-                hub::verify(step, options, check, events).await
+                weights::verify(step, options, check, events).await
             },
         )
         .await?;
@@ -166,11 +167,11 @@ async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
         let title = format!("remove {}", args.repo);
         context
             .one_step(&title, "removed", async |events| {
-                hub::remove(cache, &args.repo, args.unfinished, events)
+                weights::remove(cache, &args.repo, args.unfinished, events)
             })
             .await?
     } else {
-        hub::removable(cache, &args.repo, args.unfinished)?
+        weights::removable(cache, &args.repo, args.unfinished)?
     };
     let removed = Removed {
         schema: "dsr1.weights-removed/1",

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::hub_settings::HubSettings;
+use super::hub_settings::{HubSettings, absolute};
 use crate::facts;
 use crate::secret::Secret;
 
@@ -163,19 +163,6 @@ pub(super) fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let value = std::env::var(name);
     value.ok().filter(|value| !value.is_empty())
-}
-
-/// The hub client's reading of a flag: `1`, `true`, `yes`, `on`, in any case (`huggingface_hub` constants).
-pub(super) fn is_on(value: Option<String>) -> bool {
-    value.is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
-}
-
-/// Expands a leading `~/`, as the hub client does, and makes the path absolute.
-pub(super) fn absolute(path: &str, home: &Path) -> PathBuf {
-    let path = path
-        .strip_prefix("~/")
-        .map_or_else(|| PathBuf::from(path), |rest| home.join(rest));
-    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn text(path: &Path) -> String {

@@ -13,9 +13,10 @@ use super::blocking::blocking;
 use super::docker::Docker;
 use super::env::Env;
 use super::http::Http;
-use super::hub::{self, HubOptions, Mirror, MirrorOptions};
+use super::hub::HubOptions;
+use super::mirror::{self, Mirror, MirrorOptions};
 use super::runtime::Runtime;
-use super::{measure, process, server, venv, verify};
+use super::{measure, process, server, store, venv, verify, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::plan::{Plan, Server, Step};
@@ -215,23 +216,23 @@ impl Effects {
                 .map(Outcome::Built),
             Step::WriteModel(step) => {
                 let (repo, step) = (step.repo.clone(), step.clone());
-                let commit = blocking(move || hub::write_model(&step)).await?;
+                let commit = blocking(move || weights::write_model(&step)).await?;
                 Ok(Outcome::ModelWritten { repo, commit })
             }
             Step::ServeMirror(step) => {
-                let mirror = hub::mirror(step, MirrorOptions::default())?;
+                let mirror = mirror::mirror(step, MirrorOptions::default())?;
                 let endpoint = mirror.endpoint();
                 if let Ok(mut slot) = self.mirror.lock() {
                     *slot = Some(mirror);
                 }
                 Ok(Outcome::Mirroring { endpoint })
             }
-            Step::PullSnapshot(step) => hub::pull(step, self.hub_options().telling(*events), events)
+            Step::PullSnapshot(step) => weights::pull(step, self.hub_options().telling(*events), events)
                 .await
                 .map(Outcome::Pulled),
             Step::CheckSnapshot(step) => {
                 let step = step.clone();
-                blocking(move || hub::check_snapshot(&step))
+                blocking(move || store::check_snapshot(&step))
                     .await
                     .map(Outcome::Checked)
             }

@@ -6,7 +6,6 @@ use std::num::IntErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::env::{absolute, is_on};
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
@@ -124,6 +123,19 @@ fn seconds(text: &str) -> Option<std::result::Result<Duration, String>> {
         Err(_) => return Some(Err(text.to_owned())),
     };
     Some(Ok(Duration::from_secs(seconds.min(LONGEST))))
+}
+
+/// The hub client's reading of a flag: `1`, `true`, `yes`, `on`, in any case (`huggingface_hub` constants).
+fn is_on(value: Option<String>) -> bool {
+    value.is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
+}
+
+/// Expands a leading `~/`, as the hub client does, and makes the path absolute.
+pub(super) fn absolute(path: &str, home: &Path) -> PathBuf {
+    let path = path
+        .strip_prefix("~/")
+        .map_or_else(|| PathBuf::from(path), |rest| home.join(rest));
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 #[cfg(test)]

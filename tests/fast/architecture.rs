@@ -121,8 +121,16 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("xet", &["effects/hub/xet.rs"]),
     ("hickory_resolver", &["effects/docker/dial.rs"]),
     ("rustls", &["effects/docker/dial.rs"]),
-    ("httparse", &["effects/hub/mirror/head.rs"]),
-    ("hyper", &["effects/hub/", "effects/docker/", "effects/http.rs"]),
+    ("httparse", &["effects/mirror/head.rs"]),
+    (
+        "hyper",
+        &[
+            "effects/hub/",
+            "effects/transfer/",
+            "effects/docker/",
+            "effects/http.rs",
+        ],
+    ),
     ("prost", &["effects/docker/progress.rs"]),
     ("reqwest", &["effects/http.rs"]),
     ("tera", &["plan/dockerfile/mod.rs"]),

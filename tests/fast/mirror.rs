@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::support::cache::{COMMIT, Client, blob, mirror, repo_dir, write};
 use crate::support::hub::noise;
 use crate::support::{self, Home};
-use dsr1::effects::hub::{Limits, MirrorOptions};
+use dsr1::effects::mirror::{Limits, MirrorOptions};
 use dsr1::event::{Event, Recorder};
 use dsr1::plan::ServeMirror;
 use serde_json::Value;
@@ -38,7 +38,7 @@ fn events(stderr: &str) -> Vec<Value> {
 }
 
 /// A mirror in this process, with short times.
-fn inside(cache: &Path, limits: Limits) -> (dsr1::effects::hub::Mirror, Arc<Recorder>) {
+fn inside(cache: &Path, limits: Limits) -> (dsr1::effects::mirror::Mirror, Arc<Recorder>) {
     let recorder = Arc::new(Recorder::default());
     let options = MirrorOptions {
         token: None,
@@ -49,7 +49,7 @@ fn inside(cache: &Path, limits: Limits) -> (dsr1::effects::hub::Mirror, Arc<Reco
         cache_dir: cache.to_str().unwrap().to_owned(),
         listen: "127.0.0.1:0".to_owned(),
     };
-    (dsr1::effects::hub::mirror(&step, options).unwrap(), recorder)
+    (dsr1::effects::mirror::mirror(&step, options).unwrap(), recorder)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::HubOptions;
+use super::options::HubOptions;
 use crate::effects::http::{Answer, Broken};
 use crate::error::{Error, Kind, Result};
 use crate::units;
@@ -19,7 +19,7 @@ const NOTICED: Duration = Duration::from_secs(5);
 const EVERY: Duration = Duration::from_secs(15);
 
 /// Questions to one hub.
-pub(super) struct Questions<'a> {
+pub(in crate::effects) struct Questions<'a> {
     endpoint: &'a str,
     options: HubOptions<'a>,
     /// When the last note was made.
@@ -28,7 +28,7 @@ pub(super) struct Questions<'a> {
 
 impl<'a> Questions<'a> {
     /// None asked yet.
-    pub(super) fn to(endpoint: &'a str, options: HubOptions<'a>) -> Self {
+    pub(in crate::effects) fn to(endpoint: &'a str, options: HubOptions<'a>) -> Self {
         Self {
             endpoint,
             options,
@@ -38,7 +38,7 @@ impl<'a> Questions<'a> {
 
     /// One question. A hub that is busy, or a connection that breaks, is asked again; one that cannot be reached is
     /// not: the user waits for the first answer.
-    pub(super) async fn ask(&mut self, url: &str) -> Result<Answer> {
+    pub(in crate::effects) async fn ask(&mut self, url: &str) -> Result<Answer> {
         let mut pause = Duration::from_millis(250);
         let patience = self.options.silence();
         let mut silent = 0;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use super::names::{is_hex, is_ours, is_path};
 use crate::error::{Error, Kind, Result};
 
 /// Most files in a repository; DeepSeek-R1 has 174.
@@ -51,18 +52,6 @@ pub struct Entry {
     pub oid: Oid,
     /// Its name in the hub's Xet store, when it has it there too.
     pub xet: Option<String>,
-}
-
-/// Whether `text` is lower-case hex.
-#[must_use]
-pub fn is_hex(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// Whether `text` is a commit id.
-#[must_use]
-pub fn is_commit(text: &str) -> bool {
-    text.len() == 40 && is_hex(text)
 }
 
 /// Reads one page of the tree answer: an array of files and directories.
@@ -198,30 +187,6 @@ pub fn check_directory(entries: &[Entry]) -> Result<()> {
         ))),
         None => Ok(()),
     }
-}
-
-/// Whether a path would be ours, another client's, or git's, in a directory of the user's.
-pub(super) fn is_ours(path: &str) -> bool {
-    let path = path.to_ascii_lowercase();
-    let first = path.split('/').next().unwrap_or_default();
-    // A work tree's settings name programs that git runs; `git~1` is what some filesystems call it too.
-    let is_git = path.split('/').any(|part| matches!(part, ".git" | "git~1"));
-    first == ".dsr1" || path.starts_with(".cache/huggingface") || is_git
-}
-
-/// Whether a path stays below its root on any filesystem and shows as what it is.
-pub(super) fn is_path(path: &str) -> bool {
-    let segment_fits =
-        |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && segment.len() <= 255;
-    // What shows as nothing, or changes how the rest shows (Unicode's format characters and line separators).
-    let hidden = |c: char| {
-        c.is_control()
-            || c == '\\'
-            || matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{FEFF}')
-            || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}')
-            || matches!(c, '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}')
-    };
-    path.len() <= 1024 && path.split('/').all(segment_fits) && !path.chars().any(hidden)
 }
 
 fn bad(cause: &str) -> Error {

@@ -2,20 +2,20 @@
 //!
 //! Not in this module: a file that does not come (`source`).
 
-use super::HubOptions;
+use super::options::HubOptions;
 use crate::effects::http::Answer;
 use crate::error::{Error, Kind};
 use crate::plan::PullSnapshot;
 
 /// What a hub says in words, as far as it can be shown.
-pub(super) fn said(answer: &Answer) -> Option<String> {
+pub(in crate::effects) fn said(answer: &Answer) -> Option<String> {
     let text = answer.header("x-error-message")?;
     let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
     Some(text).filter(|text| !text.is_empty())
 }
 
 /// Why a hub said no.
-pub(super) fn refused(step: &PullSnapshot, answer: &Answer, options: HubOptions<'_>) -> Error {
+pub(in crate::effects) fn refused(step: &PullSnapshot, answer: &Answer, options: HubOptions<'_>) -> Error {
     let PullSnapshot {
         endpoint,
         repo,

@@ -5,10 +5,10 @@
 use hf_hub::repository::ModelInfo;
 use serde_json::Value;
 
-use super::HubOptions;
 use super::ask::Questions;
-use super::cache::is_revision;
-use super::listing::{self, Entry, is_commit};
+use super::listing::{self, Entry};
+use super::names::{is_commit, is_revision};
+use super::options::HubOptions;
 use super::refusal::refused;
 use crate::error::{Error, Kind, Result};
 use crate::plan::PullSnapshot;
@@ -17,15 +17,15 @@ use crate::plan::PullSnapshot;
 const MAX_PAGES: usize = 200;
 
 /// What a revision is.
-pub(super) struct Revision {
+pub(in crate::effects) struct Revision {
     /// Its commit.
-    pub(super) commit: String,
+    pub(in crate::effects) commit: String,
     /// The licence that the hub states, by its identifier; empty when it states none.
-    pub(super) license: String,
+    pub(in crate::effects) license: String,
 }
 
 /// What the step's revision is.
-pub(super) async fn revision(step: &PullSnapshot, options: HubOptions<'_>) -> Result<Revision> {
+pub(in crate::effects) async fn revision(step: &PullSnapshot, options: HubOptions<'_>) -> Result<Revision> {
     let PullSnapshot {
         endpoint,
         repo,
@@ -87,7 +87,7 @@ fn license(info: &ModelInfo) -> String {
 }
 
 /// The files of a commit, with their sum in bytes.
-pub(super) async fn entries(
+pub(in crate::effects) async fn entries(
     step: &PullSnapshot,
     commit: &str,
     options: HubOptions<'_>,

@@ -10,48 +10,43 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::listing::Entry;
-use super::percent::encode_path;
+use super::names::encode_path;
 use super::refusal::said;
-use super::xet::Xet;
-use crate::effects::http::{Answer, Body, Broken, Http, Opened};
+use super::xet::{Origin, Xet};
+use crate::effects::http::{Answer, Body, Broken, Opened};
 use crate::error::{Error, Kind};
-use crate::secret::Secret;
 
 /// Time for the head of an answer.
 const HEAD: Duration = Duration::from_mins(1);
 
 /// Where the files of one commit come from.
 #[derive(Clone)]
-pub(super) struct Source {
-    pub(super) http: Http,
-    pub(super) token: Option<Secret>,
-    pub(super) endpoint: String,
-    pub(super) repo: String,
-    pub(super) commit: String,
+pub(in crate::effects) struct Source {
+    pub(in crate::effects) origin: Origin,
     /// For files that the hub keeps in Xet, unless they are to come over HTTP.
-    pub(super) xet: Option<Arc<Xet>>,
+    pub(in crate::effects) xet: Option<Arc<Xet>>,
     /// Most bytes a second.
-    pub(super) limit: Option<Arc<Limit>>,
+    pub(in crate::effects) limit: Option<Arc<Limit>>,
     /// How long no byte is waited for.
-    pub(super) idle: Duration,
+    pub(in crate::effects) idle: Duration,
 }
 
 const ALTERED: &str = "a proxy or the hub's cache alters it; try another network or --endpoint";
 
 /// The two ways to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Via {
+pub(in crate::effects) enum Via {
     Http,
     Xet,
 }
 
 /// A stream of a file's bytes from a place on.
-pub(super) struct Arriving {
+pub(in crate::effects) struct Arriving {
     stream: Stream,
     /// Bytes that come first and are there already.
-    pub(super) skip: u64,
+    pub(in crate::effects) skip: u64,
     /// What names these very bytes at their server.
-    pub(super) etag: Option<String>,
+    pub(in crate::effects) etag: Option<String>,
 }
 
 enum Stream {
@@ -60,7 +55,7 @@ enum Stream {
 }
 
 /// Why a stream did not come, or not whole.
-pub(super) enum Failure {
+pub(in crate::effects) enum Failure {
     /// Worth another try.
     Again(Error),
     /// It comes, and much slower than others do.
@@ -77,12 +72,12 @@ pub(super) enum Failure {
 
 impl Failure {
     /// Whether another way to the same bytes may do better.
-    pub(super) fn is_of_the_way(&self) -> bool {
+    pub(in crate::effects) fn is_of_the_way(&self) -> bool {
         matches!(self, Self::Again(_) | Self::Asked(..) | Self::Wrong(_))
     }
 
     /// What went wrong, in words, when another try follows.
-    pub(super) fn cause(&self) -> Option<String> {
+    pub(in crate::effects) fn cause(&self) -> Option<String> {
         match self {
             Self::Again(error) | Self::Asked(error, _) | Self::Unreachable(error) => {
                 Some(error.causes().join(": "))
@@ -93,14 +88,14 @@ impl Failure {
 }
 
 /// A stream that broke, of no file yet.
-pub(super) enum Break {
+pub(in crate::effects) enum Break {
     Http(Broken),
     Xet(String),
 }
 
 impl Break {
     /// What it means for `entry`.
-    pub(super) fn of(self, entry: &Entry) -> Failure {
+    pub(in crate::effects) fn of(self, entry: &Entry) -> Failure {
         match self {
             Self::Http(broken) => of_http(entry, broken),
             Self::Xet(cause) => of_xet(entry, &cause),
@@ -109,7 +104,7 @@ impl Break {
 }
 
 impl Arriving {
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Break> {
+    pub(in crate::effects) async fn next(&mut self) -> Result<Option<Bytes>, Break> {
         match &mut self.stream {
             Stream::Http(body) => body.next().await.map_err(Break::Http),
             Stream::Xet(frames) => frames.recv().await.transpose().map_err(Break::Xet),
@@ -119,7 +114,7 @@ impl Arriving {
 
 impl Source {
     /// The way that a file comes by first.
-    pub(super) fn via(&self, entry: &Entry) -> Via {
+    pub(in crate::effects) fn via(&self, entry: &Entry) -> Via {
         match &self.xet {
             Some(xet) if entry.xet.is_some() && !xet.is_given_up() => Via::Xet,
             _ => Via::Http,
@@ -127,24 +122,24 @@ impl Source {
     }
 
     /// Whether a file that does not come by Xet may come over HTTP.
-    pub(super) fn may_switch(&self) -> bool {
+    pub(in crate::effects) fn may_switch(&self) -> bool {
         self.xet.as_ref().is_some_and(|xet| xet.may_switch())
     }
 
     /// Notes that a file did not come by Xet.
-    pub(super) fn xet_failed(&self) {
+    pub(in crate::effects) fn xet_failed(&self) {
         if let Some(xet) = &self.xet {
             xet.failed();
         }
     }
 
     /// How long no byte is waited for.
-    pub(super) fn idle(&self) -> Duration {
+    pub(in crate::effects) fn idle(&self) -> Duration {
         self.idle
     }
 
     /// Opens `entry` from the first byte of `range` to before the second.
-    pub(super) async fn open(
+    pub(in crate::effects) async fn open(
         &self,
         entry: &Entry,
         range: (u64, u64),
@@ -153,7 +148,7 @@ impl Source {
     ) -> Result<Arriving, Failure> {
         match (&self.xet, &entry.xet, via) {
             (Some(xet), Some(hash), Via::Xet) => {
-                let frames = xet.open(self, hash, entry.size, range);
+                let frames = xet.open(&self.origin, hash, entry.size, range);
                 let frames = match tokio::time::timeout(self.idle, frames).await {
                     Ok(Ok(frames)) => frames,
                     Ok(Err(cause)) => return Err(of_xet(entry, &cause)),
@@ -178,16 +173,17 @@ impl Source {
         range: (u64, u64),
         etag: Option<&str>,
     ) -> Result<Arriving, Failure> {
-        let Self {
+        let Origin {
+            http,
+            token,
             endpoint,
             repo,
             commit,
-            ..
-        } = self;
+        } = &self.origin;
         let url = format!("{endpoint}/{repo}/resolve/{commit}/{}", encode_path(&entry.path));
         // The whole file is asked for without a range: that is what caches keep.
         let asked = Some(range).filter(|range| *range != (0, entry.size));
-        let asked = self.http.open(&url, self.token.as_ref(), asked, etag);
+        let asked = http.open(&url, token.as_ref(), asked, etag);
         let opened = match tokio::time::timeout(HEAD, asked).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err(of_http(entry, error)),
@@ -241,24 +237,24 @@ impl Source {
         match status {
             404 | 410 => Failure::Final(error.hint(format!(
                 "{} lists it and does not have it: try later, or another revision",
-                self.endpoint
+                self.origin.endpoint
             ))),
             401 | 403 if opened.is_at_hub => {
                 let gated = opened.answer.header("x-error-code") == Some("GatedRepo");
                 Failure::Final(if gated {
-                    Error::new(Kind::Hub, format!("{} is gated", self.repo))
+                    Error::new(Kind::Hub, format!("{} is gated", self.origin.repo))
                         .cause(format!(
                             "`{}` needs a token whose account accepted its terms",
                             entry.path
                         ))
                         .hint(format!(
                             "accept the terms at {}/{}, then set HF_TOKEN",
-                            self.endpoint, self.repo
+                            self.origin.endpoint, self.origin.repo
                         ))
                 } else {
                     error.hint(format!(
                         "may the token read {}/{}? check HF_TOKEN",
-                        self.endpoint, self.repo
+                        self.origin.endpoint, self.origin.repo
                     ))
                 })
             }
@@ -273,20 +269,23 @@ impl Source {
     }
 
     /// The same with connections of its own: those of one runtime are no good in another.
-    pub(super) fn alone(&self) -> Self {
+    pub(in crate::effects) fn alone(&self) -> Self {
         Self {
-            http: self.http.alone(),
+            origin: Origin {
+                http: self.origin.http.alone(),
+                ..self.origin.clone()
+            },
             ..self.clone()
         }
     }
 
     /// Whether it is we who are slow.
-    pub(super) fn is_limited(&self) -> bool {
+    pub(in crate::effects) fn is_limited(&self) -> bool {
         self.limit.is_some()
     }
 
     /// Waits until so many more bytes are within the limit.
-    pub(super) async fn pace(&self, bytes: usize) {
+    pub(in crate::effects) async fn pace(&self, bytes: usize) {
         if let Some(limit) = &self.limit {
             limit.take(bytes).await;
         }
@@ -319,7 +318,7 @@ fn of_xet(entry: &Entry, cause: &str) -> Failure {
 }
 
 /// `entry` did not come.
-pub(super) fn broken(entry: &Entry, cause: &str) -> Error {
+pub(in crate::effects) fn broken(entry: &Entry, cause: &str) -> Error {
     Error::new(Kind::Hub, format!("cannot fetch `{}`", entry.path))
         .cause(cause)
         .hint("run it again: it goes on where it stopped")
@@ -332,14 +331,14 @@ fn refused(entry: &Entry, cause: &str) -> Failure {
 }
 
 /// `entry` came, and is not what the listing states.
-pub(super) fn wrong(entry: &Entry, cause: &str) -> Error {
+pub(in crate::effects) fn wrong(entry: &Entry, cause: &str) -> Error {
     Error::new(Kind::Integrity, format!("`{}` arrives wrong, twice", entry.path))
         .cause(cause)
         .hint(ALTERED)
 }
 
 /// A rate that all streams share.
-pub(super) struct Limit {
+pub(in crate::effects) struct Limit {
     bytes_per_s: f64,
     /// When what was taken so far is paid for.
     paid: Mutex<Instant>,
@@ -347,7 +346,7 @@ pub(super) struct Limit {
 
 impl Limit {
     /// At most so many bytes a second.
-    pub(super) fn new(bytes_per_s: u64) -> Self {
+    pub(in crate::effects) fn new(bytes_per_s: u64) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
         let bytes_per_s = bytes_per_s.max(1) as f64;
         Self {

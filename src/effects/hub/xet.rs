@@ -14,16 +14,26 @@ use xet::xet_session::{
     HeaderMap, HeaderValue, XetDownloadStreamGroup, XetFileInfo, XetSession, XetSessionBuilder, header,
 };
 
-use super::source::Source;
-use crate::effects::http::Broken;
+use crate::effects::http::{Broken, Http};
+use crate::secret::Secret;
 
 /// Frames between Xet's runtime and a worker.
 const FRAMES: usize = 4;
 /// Files that may fail before the store is asked for no more of them.
 const GIVE_UP: u32 = 3;
 
+/// One commit of a repository on a hub, and the clients and the token to reach it.
+#[derive(Clone)]
+pub(in crate::effects) struct Origin {
+    pub(in crate::effects) http: Http,
+    pub(in crate::effects) token: Option<Secret>,
+    pub(in crate::effects) endpoint: String,
+    pub(in crate::effects) repo: String,
+    pub(in crate::effects) commit: String,
+}
+
 /// The way to a hub's Xet store: it wants a runtime with several threads, which workers have not.
-pub(super) struct Xet {
+pub(in crate::effects) struct Xet {
     runtime: tokio::runtime::Handle,
     /// Where the transport keeps what it keeps.
     dir: PathBuf,
@@ -40,7 +50,7 @@ struct Opened {
 
 impl Xet {
     /// A store that is asked when the first file comes from it.
-    pub(super) fn new(runtime: tokio::runtime::Handle, dir: PathBuf, may_switch: bool) -> Self {
+    pub(in crate::effects) fn new(runtime: tokio::runtime::Handle, dir: PathBuf, may_switch: bool) -> Self {
         Self {
             runtime,
             dir,
@@ -51,29 +61,29 @@ impl Xet {
     }
 
     /// Whether a file that does not come may come over HTTP.
-    pub(super) fn may_switch(&self) -> bool {
+    pub(in crate::effects) fn may_switch(&self) -> bool {
         self.may_switch
     }
 
     /// Notes that a file did not come.
-    pub(super) fn failed(&self) {
+    pub(in crate::effects) fn failed(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether so many did not come that it is not asked any more.
-    pub(super) fn is_given_up(&self) -> bool {
+    pub(in crate::effects) fn is_given_up(&self) -> bool {
         self.may_switch && self.failed.load(Ordering::Relaxed) >= GIVE_UP
     }
 
     /// Opens a range of the file with this hash.
-    pub(super) async fn open(
+    pub(in crate::effects) async fn open(
         &self,
-        source: &Source,
+        origin: &Origin,
         hash: &str,
         size: u64,
         (from, to): (u64, u64),
     ) -> Result<mpsc::Receiver<Result<Bytes, String>>, String> {
-        let opened = self.opened.get_or_try_init(|| self.connect(source)).await?;
+        let opened = self.opened.get_or_try_init(|| self.connect(origin)).await?;
         let (group, info) = (opened.group.clone(), XetFileInfo::new(hash.to_owned(), size));
         let range = (from > 0 || to < size).then_some(from..to);
         let (sender, frames) = mpsc::channel(FRAMES);
@@ -106,15 +116,15 @@ impl Xet {
     }
 
     /// Gets a token for the store from the hub.
-    async fn connect(&self, source: &Source) -> Result<Opened, String> {
-        let Source {
+    async fn connect(&self, origin: &Origin) -> Result<Opened, String> {
+        let Origin {
             endpoint,
             repo,
             commit,
             ..
-        } = source;
+        } = origin;
         let url = format!("{endpoint}/api/models/{repo}/xet-read-token/{commit}");
-        let answer = source.http.get_from_hub(&url, source.token.as_ref()).await;
+        let answer = origin.http.get_from_hub(&url, origin.token.as_ref()).await;
         let answer = answer.map_err(|error| Broken::into_error(error).causes().join(": "))?;
         if answer.status != 200 {
             return Err(format!(
@@ -133,7 +143,7 @@ impl Xet {
             return Err("the hub names no URL of it".to_owned());
         }
         let mut headers = HeaderMap::new();
-        if let Some(token) = &source.token {
+        if let Some(token) = &origin.token {
             let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
             let mut value = value.map_err(|_| "the token is no header's value".to_owned())?;
             value.set_sensitive(true);

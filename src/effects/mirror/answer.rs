@@ -1,0 +1,355 @@
+//! The hub's answers, as data.
+//!
+//! Not in this module: how they are sent (`send`).
+
+use std::fmt::Write;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::catalog::{Absent, Catalog};
+use super::condition::{Part, has_it, part};
+use super::head::Head;
+use super::path::{self, Asked};
+use super::snapshot::{Closed, Item, Opened, Snapshot};
+use crate::effects::hub::listing::{Entry, Oid};
+use crate::effects::hub::names::encode;
+use crate::effects::store::hash::Hasher;
+use crate::secret::Secret;
+
+/// What a request gets.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// The status.
+    pub(super) status: u16,
+    headers: Vec<(&'static str, String)>,
+    /// What follows the head, unless only that was asked for.
+    pub(super) body: Body,
+}
+
+/// What follows a head.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// Nothing, and no length either (304).
+    None,
+    /// A text.
+    Text(String),
+    /// Bytes of a file.
+    File {
+        /// The file.
+        opened: Opened,
+        /// The first byte.
+        from: u64,
+        /// How many.
+        length: u64,
+    },
+}
+
+/// Where answers come from.
+pub(super) struct Source<'a> {
+    /// The cache.
+    pub(super) catalog: &'a Catalog,
+    /// What a client must know.
+    pub(super) token: Option<&'a Secret>,
+    /// The base URL for clients that do not say how they reached us.
+    pub(super) endpoint: &'a str,
+    /// Told once of each snapshot that turned out not to be whole.
+    pub(super) spoilt: &'a dyn Fn(&str, &str),
+}
+
+impl Answer {
+    fn new(status: u16, body: Body) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body,
+        }
+    }
+
+    /// An answer without what was asked for, and why, as the Hub says it.
+    pub(super) fn no(status: u16, code: Option<&'static str>, why: &str) -> Self {
+        let mut answer = Self::json(status, &json!({ "error": why }));
+        if let Some(code) = code {
+            answer.set("X-Error-Code", code);
+        }
+        answer.set("X-Error-Message", why);
+        answer
+    }
+
+    fn json(status: u16, value: &Value) -> Self {
+        let mut answer = Self::new(status, Body::Text(value.to_string()));
+        answer.set("Content-Type", "application/json");
+        answer
+    }
+
+    fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        self.headers.push((name, value.into()));
+    }
+
+    /// Its head. What came from a file or a request cannot end a line of it.
+    pub(super) fn head(&self, close: bool) -> String {
+        let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
+        let length = match &self.body {
+            Body::None => None,
+            Body::Text(text) => Some(text.len() as u64),
+            Body::File { length, .. } => Some(*length),
+        };
+        // Writing to a string does not fail.
+        if let Some(length) = length {
+            let _ = write!(head, "Content-Length: {length}\r\n");
+        }
+        for (name, value) in &self.headers {
+            let shown: String = value
+                .chars()
+                .map(|c| if matches!(c, ' '..='~') { c } else { '?' })
+                .collect();
+            let _ = write!(head, "{name}: {shown}\r\n");
+        }
+        head.push_str(if close {
+            "Connection: close\r\n\r\n"
+        } else {
+            "\r\n"
+        });
+        head
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        206 => "Partial Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        416 => "Range Not Satisfiable",
+        431 => "Request Header Fields Too Large",
+        503 => "Service Unavailable",
+        505 => "HTTP Version Not Supported",
+        _ => "Internal Server Error",
+    }
+}
+
+/// What a head that cannot be read gets.
+pub(super) fn wrong(status: u16) -> Answer {
+    Answer::no(status, None, "this is no request that a hub understands")
+}
+
+/// Answers a request.
+pub(super) fn answer(source: &Source<'_>, head: &Head) -> Answer {
+    if !source.token.is_none_or(|token| knows(head, token)) {
+        let why = "this mirror wants its token: set HF_TOKEN to it";
+        let mut answer = Answer::no(401, Some("GatedRepo"), why);
+        answer.set("WWW-Authenticate", "Bearer");
+        return answer;
+    }
+    if head.method != "GET" && head.method != "HEAD" {
+        let mut answer = Answer::no(405, None, "this mirror is read-only");
+        answer.set("Allow", "GET, HEAD");
+        return answer;
+    }
+    let Some(asked) = path::parse(&head.path) else {
+        return Answer::no(404, None, "a mirror has models, and nothing else of a hub");
+    };
+    let (Asked::Revision { repo, revision }
+    | Asked::Tree { repo, revision, .. }
+    | Asked::File { repo, revision, .. }) = &asked;
+    let snapshot = match source.catalog.snapshot(repo, revision) {
+        Ok(snapshot) => snapshot,
+        Err(Absent::Repo) => {
+            return Answer::no(404, Some("RepoNotFound"), &format!("{repo} is not mirrored here"));
+        }
+        Err(Absent::Revision) => {
+            let why = format!("{revision} of {repo} is not mirrored here");
+            return Answer::no(404, Some("RevisionNotFound"), &why);
+        }
+        Err(Absent::NotWhole(why)) => {
+            let why = format!("{revision} of {repo} is not whole here: {why}");
+            return Answer::no(404, Some("RevisionNotFound"), &why);
+        }
+    };
+    match &asked {
+        Asked::Revision { .. } => Answer::json(200, &described(repo, &snapshot)),
+        Asked::Tree { below, .. } => tree(source, head, repo, &snapshot, below),
+        Asked::File { path, .. } => file(source, head, repo, &snapshot, path),
+    }
+}
+
+/// Whether a request carries the token. Hashes are compared, and all of them: the time says nothing.
+fn knows(head: &Head, token: &Secret) -> bool {
+    let given = head
+        .header("authorization")
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map_or("", |(_, token)| token.trim());
+    let (given, wanted) = (
+        Sha256::digest(given.as_bytes()),
+        Sha256::digest(token.expose().as_bytes()),
+    );
+    let different = given
+        .iter()
+        .zip(wanted.iter())
+        .fold(0, |sum, (a, b)| sum | (a ^ b));
+    different == 0
+}
+
+fn described(repo: &str, snapshot: &Snapshot) -> Value {
+    let siblings: Vec<Value> = snapshot
+        .files
+        .keys()
+        .map(|path| json!({ "rfilename": path }))
+        .collect();
+    let mut value = json!({
+        "id": repo, "modelId": repo, "sha": snapshot.commit, "siblings": siblings,
+        "private": false, "gated": false, "disabled": false, "tags": [], "downloads": 0, "likes": 0,
+    });
+    if let Some(license) = &snapshot.license {
+        value["cardData"] = json!({ "license": license });
+        value["tags"] = json!([format!("license:{license}")]);
+    }
+    value
+}
+
+/// A page of the files, and where the next one is.
+fn tree(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Snapshot, below: &str) -> Answer {
+    let Some(page) = path::page(&head.query) else {
+        return Answer::no(400, None, "the cursor is none of this mirror");
+    };
+    let begin = match &page.after {
+        Some(after) => Bound::Excluded(after.as_str()),
+        None => Bound::Unbounded,
+    };
+    let is_below =
+        |path: &str| below.is_empty() || path.strip_prefix(below).is_some_and(|rest| rest.starts_with('/'));
+    let mut found = snapshot
+        .files
+        .range::<str, _>((begin, Bound::Unbounded))
+        .filter(|(path, _)| is_below(path));
+    let entries: Vec<&Item> = found.by_ref().take(page.limit).map(|(_, item)| item).collect();
+    if entries.is_empty() && !below.is_empty() && page.after.is_none() {
+        return Answer::no(404, Some("EntryNotFound"), "there is no such directory");
+    }
+    let listed: Value = entries.iter().map(|item| listed(&item.entry)).collect();
+    let mut answer = Answer::json(200, &listed);
+    answer.set("X-Repo-Commit", &*snapshot.commit);
+    if let (Some(last), true) = (entries.last(), found.next().is_some()) {
+        // The commit, not the branch: all pages are of one listing, wherever the branch goes meanwhile.
+        let base = head.base().unwrap_or_else(|| source.endpoint.to_owned());
+        let below = below
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .fold(String::new(), |url, part| url + "/" + &encode(part));
+        answer.set(
+            "Link",
+            format!(
+                "<{base}/api/models/{repo}/tree/{}{below}?recursive=true&expand=false&limit={}&cursor={}>; rel=\"next\"",
+                snapshot.commit,
+                page.limit,
+                encode(&last.entry.path)
+            ),
+        );
+    }
+    answer
+}
+
+/// One file of a tree. A large file's `oid` is that of the pointer that git has of it.
+fn listed(entry: &Entry) -> Value {
+    let mut item = json!({ "type": "file", "path": entry.path, "size": entry.size, "oid": entry.oid.hex() });
+    if let Oid::Sha256(hex) = &entry.oid {
+        let pointer = format!(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:{hex}\nsize {}\n",
+            entry.size
+        );
+        let mut hasher = Hasher::new(&Oid::GitSha1(String::new()), pointer.len() as u64);
+        hasher.update(pointer.as_bytes());
+        item["oid"] = Value::from(hasher.hex());
+        item["lfs"] = json!({ "oid": hex, "size": entry.size, "pointerSize": pointer.len() });
+    }
+    item
+}
+
+fn file(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Arc<Snapshot>, path: &str) -> Answer {
+    let Some(item) = snapshot.files.get(path) else {
+        let mut answer = Answer::no(404, Some("EntryNotFound"), "the repository has no such file");
+        answer.set("X-Repo-Commit", &*snapshot.commit);
+        return answer;
+    };
+    // For HEAD too: what cannot be sent is not promised.
+    let opened = match snapshot.open(&source.catalog.root, item) {
+        Ok(opened) => opened,
+        Err(Closed::Busy) => {
+            let mut answer = Answer::no(503, None, "too many files are open here");
+            answer.set("Retry-After", "1");
+            return answer;
+        }
+        Err(Closed::Wrong(why)) => {
+            if source.catalog.spoil(repo, snapshot, &why) {
+                (source.spoilt)(repo, &why);
+            }
+            return Answer::no(500, None, &format!("{repo} is not whole here: {why}"));
+        }
+    };
+    let (entry, etag) = (&item.entry, format!("\"{}\"", item.entry.oid.hex()));
+    let body = |from, length| Body::File { opened, from, length };
+    // Ranges are defined for GET only (RFC 9110, 14.2).
+    let range = head.header("range").filter(|_| !head.is_head());
+    let mut answer = if has_it(head.header("if-none-match"), &etag) {
+        Answer::new(304, Body::None)
+    } else {
+        match part(range, head.header("if-range"), &etag, entry.size) {
+            Part::Whole => Answer::new(200, body(0, entry.size)),
+            Part::Bytes(from, to) => {
+                let mut answer = Answer::new(206, body(from, to - from + 1));
+                answer.set("Content-Range", format!("bytes {from}-{to}/{}", entry.size));
+                answer
+            }
+            Part::Unsatisfiable => {
+                let mut answer = Answer::no(416, None, "the file has no such bytes");
+                answer.set("Content-Range", format!("bytes */{}", entry.size));
+                return answer;
+            }
+        }
+    };
+    answer.set("Content-Type", "application/octet-stream");
+    answer.set("Accept-Ranges", "bytes");
+    answer.set("X-Repo-Commit", &*snapshot.commit);
+    if let Oid::Sha256(_) = entry.oid {
+        answer.set("X-Linked-Etag", &*etag);
+        answer.set("X-Linked-Size", entry.size.to_string());
+    }
+    answer.set("ETag", etag);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_cannot_become_two() {
+        let mut answer = Answer::new(304, Body::None);
+        answer.set("X-Error-Message", "a\r\nSet-Cookie: b\u{85}ü");
+        assert_eq!(
+            answer.head(true),
+            "HTTP/1.1 304 Not Modified\r\nX-Error-Message: a??Set-Cookie: b??\r\nConnection: close\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_large_files_oid_is_its_pointers() {
+        // `printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 12\n' 0 | git hash-object --stdin`
+        let entry = Entry {
+            path: "x".to_owned(),
+            size: 12,
+            oid: Oid::Sha256("0".repeat(64)),
+            xet: None,
+        };
+        let item = listed(&entry);
+        assert_eq!(item["lfs"]["pointerSize"], 127);
+        assert_eq!(item["oid"], "76edda3f26133b422da4bb4aa9601907a3dae302");
+    }
+}

@@ -1,0 +1,193 @@
+//! What a cache holds, kept in memory: a request costs a few looks at times of files, not a walk through them.
+//!
+//! Not in this module: what makes a snapshot whole (`snapshot`).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::beneath::Root;
+use super::path::is_repo;
+use super::snapshot::{Seen, Snapshot};
+use crate::effects::store::contents;
+use crate::effects::store::layout::RepoCache;
+use crate::effects::store::manifest::{self, Extent};
+use crate::error::Result;
+use crate::report::{MirroredSnapshot, MirroredState};
+
+/// How long a snapshot that is not whole is taken for that without a look: it may be in the making.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A cache under its root.
+pub(super) struct Catalog {
+    /// Where its files are.
+    pub(super) root: Root,
+    /// By repository and commit; only of snapshots that exist, so that made-up names take no memory.
+    known: Mutex<HashMap<(String, String), Slot>>,
+}
+
+/// Where one snapshot is kept; held while it is looked at.
+type Slot = Arc<Mutex<Option<Known>>>;
+
+/// What was found of a snapshot.
+struct Known {
+    /// What it was found by; another look is due when this changes.
+    stamp: Vec<(PathBuf, Option<Seen>)>,
+    found: std::result::Result<Arc<Snapshot>, String>,
+    at: Instant,
+}
+
+/// Why there is no snapshot to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// No such repository.
+    Repo,
+    /// No such revision of it.
+    Revision,
+    /// There is one, and this is wrong with it.
+    NotWhole(String),
+}
+
+impl Catalog {
+    /// Over this root.
+    pub(super) fn new(root: Root) -> Self {
+        Self {
+            root,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The snapshot of a revision.
+    pub(super) fn snapshot(&self, repo: &str, revision: &str) -> std::result::Result<Arc<Snapshot>, Absent> {
+        let cache = RepoCache::new(self.root.path(), repo);
+        let absent = || {
+            if cache.snapshots().is_dir() {
+                Absent::Revision
+            } else {
+                Absent::Repo
+            }
+        };
+        let commit = cache.commit(revision).ok_or_else(absent)?;
+        let dir = cache.snapshot(&commit);
+        let key = (repo.to_owned(), commit);
+        if !dir.is_dir() {
+            lock(&self.known).remove(&key);
+            return Err(absent());
+        }
+        let slot = Arc::clone(lock(&self.known).entry(key.clone()).or_default());
+        // One looks, the others wait for what it sees.
+        let mut slot = lock(&slot);
+        if let Some(known) = slot.as_ref().filter(|known| known.is_fresh()) {
+            return known.found.clone().map_err(Absent::NotWhole);
+        }
+        let manifest = manifest::path(&cache, &key.1);
+        // Before the look: what changes during it is seen by the next one.
+        let stamp = stamp(&manifest, &dir);
+        let found = Snapshot::read(&self.root, &key.0, &key.1).map(Arc::new);
+        *slot = Some(Known {
+            stamp,
+            found: found.clone(),
+            at: Instant::now(),
+        });
+        found.map_err(Absent::NotWhole)
+    }
+
+    /// Takes a snapshot for not whole until it is looked at again; whether it was taken for whole before.
+    pub(super) fn spoil(&self, repo: &str, snapshot: &Arc<Snapshot>, why: &str) -> bool {
+        let key = (repo.to_owned(), snapshot.commit.clone());
+        let Some(slot) = lock(&self.known).get(&key).map(Arc::clone) else {
+            return false;
+        };
+        let mut slot = lock(&slot);
+        match slot.as_mut() {
+            Some(known)
+                if known
+                    .found
+                    .as_ref()
+                    .is_ok_and(|found| Arc::ptr_eq(found, snapshot)) =>
+            {
+                known.found = Err(why.to_owned());
+                known.at = Instant::now();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Everything in the cache, and whether it is served.
+    ///
+    /// # Errors
+    /// As [`contents::repositories`].
+    pub(super) fn all(&self) -> Result<Vec<MirroredSnapshot>> {
+        let mut all = Vec::new();
+        for repo in contents::repositories(self.root.path())? {
+            for found in contents::snapshots(&RepoCache::new(self.root.path(), &repo)) {
+                let snapshot = if is_repo(&repo) {
+                    self.snapshot(&repo, &found.commit)
+                } else {
+                    Err(Absent::NotWhole("its name is not owner/name".to_owned()))
+                };
+                let (files, bytes, state) = match snapshot {
+                    Ok(snapshot) => {
+                        let state = match snapshot.extent {
+                            None => MirroredState::Unproven,
+                            Some(Extent::Unknown) => MirroredState::Unlisted,
+                            Some(_) => MirroredState::Proven,
+                        };
+                        (snapshot.files.len(), snapshot.bytes(), state)
+                    }
+                    Err(Absent::NotWhole(why)) => {
+                        (found.files, found.bytes, MirroredState::NotServed { why })
+                    }
+                    Err(Absent::Repo | Absent::Revision) => continue,
+                };
+                all.push(MirroredSnapshot {
+                    repo: repo.clone(),
+                    revisions: found.revisions,
+                    commit: found.commit,
+                    files,
+                    bytes,
+                    state,
+                });
+            }
+        }
+        Ok(all)
+    }
+}
+
+impl Known {
+    fn is_fresh(&self) -> bool {
+        let same = || self.stamp.iter().all(|(path, then)| seen(path) == *then);
+        (self.found.is_ok() || self.at.elapsed() < RETRY) && same()
+    }
+}
+
+/// The manifest; without one, every directory of the snapshot: a file that comes or goes changes its directory.
+fn stamp(manifest: &Path, dir: &Path) -> Vec<(PathBuf, Option<Seen>)> {
+    let proof = seen(manifest);
+    let mut stamp = Vec::new();
+    if proof.is_none() {
+        directories(dir, &mut stamp);
+    }
+    stamp.push((manifest.to_owned(), proof));
+    stamp
+}
+
+fn directories(dir: &Path, found: &mut Vec<(PathBuf, Option<Seen>)>) {
+    found.push((dir.to_owned(), seen(dir)));
+    for item in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        if item.file_type().is_ok_and(|kind| kind.is_dir()) {
+            directories(&item.path(), found);
+        }
+    }
+}
+
+fn seen(path: &Path) -> Option<Seen> {
+    std::fs::metadata(path).ok().map(|meta| Seen::of(&meta))
+}
+
+/// A thread that panicked leaves what it held as it was: every change here is one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,179 @@
+//! The listener of a mirror: its start, its clients, its end.
+
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Resource, getrlimit};
+
+use super::beneath::Root;
+use super::catalog::Catalog;
+use super::connection;
+use super::connections::{MirrorOptions, PAUSE, Place, Shared};
+use crate::effects::blocking::blocking;
+use crate::effects::host;
+use crate::error::{At, Error, Kind, Result};
+use crate::event::Event;
+use crate::plan::ServeMirror;
+use crate::report::{MirroredSnapshot, MirroredState};
+
+/// Most connections at once: 64 nodes with 16 streams each.
+const CONNECTIONS: u64 = 1024;
+/// Descriptors wanted: for each connection a socket, a file and a directory on the way to it, and room.
+const DESCRIPTORS: u64 = CONNECTIONS * 3 + 128;
+/// Stack of a connection's thread; the deepest is the parser of an index.
+const STACK: usize = 512 * 1024;
+/// A mirror that listens; it ends when this is dropped.
+pub struct Mirror {
+    listener: Arc<TcpListener>,
+    shared: Arc<Shared>,
+}
+
+impl Mirror {
+    /// Its base URL, for `HF_ENDPOINT`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        self.shared.endpoint.clone()
+    }
+
+    /// What it serves, and what it does not. Looks at every file of the cache.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when the cache cannot be read.
+    pub async fn served(&self) -> Result<Vec<MirroredSnapshot>> {
+        let shared = Arc::clone(&self.shared);
+        let all = blocking(move || shared.catalog.all()).await?;
+        for snapshot in &all {
+            let MirroredSnapshot { repo, commit, .. } = snapshot;
+            let (text, command) = match snapshot.state {
+                MirroredState::Unproven => (format!("{repo} was not proven by dsr1"), "weights verify"),
+                MirroredState::Unlisted => (format!("{repo} may not be all of its commit"), "pull"),
+                MirroredState::Proven | MirroredState::NotServed { .. } => continue,
+            };
+            let revision = if snapshot.revisions.iter().any(|name| name == "main") {
+                String::new()
+            } else {
+                format!(" --revision {commit}")
+            };
+            self.shared.report(&Event::Warning {
+                text,
+                hint: format!("dsr1 {command} {repo}{revision}"),
+            });
+        }
+        Ok(all)
+    }
+
+    /// Ends it; open connections break.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Mirror {
+    fn drop(&mut self) {
+        let mut connections = self.shared.lock();
+        connections.stopped = true;
+        for connection in connections.open.values() {
+            let _ = connection.stream.shutdown(Shutdown::Both);
+        }
+        drop(connections);
+        self.shared.bell.notify_all();
+        // Frees the port and ends the wait in `accept`.
+        let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
+    }
+}
+
+/// Starts a mirror.
+///
+/// # Errors
+/// [`Kind::Host`] when the address cannot be listened on or the cache cannot be read; [`Kind::Usage`] when the
+/// address is none.
+pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
+    let address: SocketAddr = step.listen.parse().map_err(|_| {
+        Error::new(
+            Kind::Usage,
+            format!("`{}` is not an address", step.listen.escape_debug()),
+        )
+        .hint("write it as 127.0.0.1:8490 or [::1]:8490")
+    })?;
+    if let Some(token) = &options.token
+        && (token.expose().is_empty() || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()))
+    {
+        return Err(Error::new(Kind::Usage, "no client can send the mirror's token")
+            .cause("it is empty, or holds more than letters, digits and marks")
+            .hint("openssl rand -hex 32 makes one"));
+    }
+    let root = Root::new(Path::new(&step.cache_dir))
+        .at(Kind::Host, || format!("cannot read `{}`", step.cache_dir))?;
+    let listener = TcpListener::bind(address).map_err(|error| {
+        Error::new(Kind::Host, format!("cannot listen on {address}"))
+            .cause(error.to_string())
+            .hint("choose another with --listen")
+    })?;
+    let bound = listener.local_addr().unwrap_or(address);
+    let listener = Arc::new(listener);
+    let shared = Arc::new(Shared {
+        catalog: Catalog::new(root),
+        endpoint: format!("http://{bound}"),
+        options,
+        connections: Mutex::default(),
+        bell: Condvar::new(),
+        most: room(),
+    });
+    if shared.options.token.is_none() && !bound.ip().to_canonical().is_loopback() {
+        shared.report(&Event::Warning {
+            text: format!(
+                "whoever reaches {bound} can read every model in {}",
+                step.cache_dir
+            ),
+            hint: "--token-file FILE lets in only clients whose HF_TOKEN is the same".to_owned(),
+        });
+    }
+    let accepting = (Arc::clone(&listener), Arc::clone(&shared));
+    std::thread::Builder::new()
+        .name("mirror".to_owned())
+        .spawn(move || accept(&accepting.0, &accepting.1))
+        .at(Kind::Host, || "cannot start a thread".to_owned())?;
+    Ok(Mirror { listener, shared })
+}
+
+/// How many connections the process may have descriptors for, after it asked for enough.
+fn room() -> usize {
+    host::raise_file_limit();
+    let have = getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS);
+    usize::try_from((have.saturating_sub(128) / 3).clamp(8, CONNECTIONS)).unwrap_or(8)
+}
+
+/// Accepts until the mirror ends; more than there is room for wait in the kernel.
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    loop {
+        // Nobody makes room before somebody comes.
+        let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], None);
+        if !shared.has_room() {
+            return;
+        }
+        let Ok((stream, client)) = listener.accept() else {
+            // The client went away, or there are no descriptors: one comes free when a connection ends.
+            let connections = shared.lock();
+            if connections.stopped {
+                return;
+            }
+            drop(shared.bell.wait_timeout(connections, PAUSE));
+            continue;
+        };
+        let stream = Arc::new(stream);
+        let Some(number) = shared.enter(&stream) else {
+            return;
+        };
+        let place = Place {
+            shared: Arc::clone(shared),
+            number,
+        };
+        // When there is no thread, the connection and its place are dropped with the closure.
+        let _ = std::thread::Builder::new()
+            .name("mirror client".to_owned())
+            .stack_size(STACK)
+            .spawn(move || connection::serve(&place.shared, place.number, &stream, client));
+    }
+}

@@ -1,0 +1,155 @@
+//! What other hub clients leave in a cache: snapshots without a manifest, whose links promise what the files must be.
+//!
+//! Not in this module: what was proven of a snapshot (`manifest`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::DirEntry;
+use std::path::{Path, PathBuf};
+
+use super::layout::{RepoCache, pointed};
+use super::manifest::{self, Extent, Manifest, Proven, changed};
+use crate::effects::hub::listing::{Entry, Oid};
+use crate::error::{At, Kind, Result};
+use crate::report::{WeightsSnapshot, WeightsState};
+
+/// What is below a directory and is none itself, by its path there; links are not followed.
+fn walk(dir: &Path) -> Vec<(PathBuf, DirEntry)> {
+    fn add(dir: &Path, below: &Path, found: &mut Vec<(PathBuf, DirEntry)>) {
+        for item in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = below.join(item.file_name());
+            if item.file_type().is_ok_and(|kind| kind.is_dir()) {
+                add(&item.path(), &path, found);
+            } else {
+                found.push((path, item));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    add(dir, Path::new(""), &mut found);
+    found
+}
+
+/// A file of a snapshot that is a link to nothing.
+pub(in crate::effects) fn dangling(dir: &Path) -> Option<String> {
+    let mut items = walk(dir).into_iter();
+    let (path, _) = items.find(|(_, item)| std::fs::metadata(item.path()).is_err())?;
+    Some(path.to_string_lossy().into_owned())
+}
+
+/// The files of a snapshot by path: links whose target's name in `blobs` is the hash.
+pub(in crate::effects) fn collect(dir: &Path) -> BTreeMap<String, Entry> {
+    let promised = |(path, item): (PathBuf, DirEntry)| {
+        let target = std::fs::read_link(item.path()).ok()?;
+        let oid = Oid::from_blob_name(target.file_name()?.to_str()?)?;
+        let meta = std::fs::metadata(item.path()).ok()?;
+        let entry = Entry {
+            path: path.to_str()?.to_owned(),
+            size: meta.len(),
+            oid,
+            xet: None,
+        };
+        target
+            .parent()?
+            .ends_with("blobs")
+            .then(|| (entry.path.clone(), entry))
+    };
+    walk(dir).into_iter().filter_map(promised).collect()
+}
+
+/// Files of a snapshot that are not among `known`: nothing says what they must be, and an engine reads them all the same.
+pub(in crate::effects) fn strangers(dir: &Path, known: &BTreeSet<&str>) -> Vec<String> {
+    let paths = walk(dir).into_iter();
+    let paths = paths.map(|(path, _)| path.to_string_lossy().into_owned());
+    paths.filter(|path| !known.contains(&**path)).collect()
+}
+
+/// Whether a file holds weights, in one of the usual forms.
+pub(in crate::effects) fn is_weights(path: &str) -> bool {
+    let kinds = ["safetensors", "gguf", "bin", "pt", "pth", "onnx"];
+    path.rsplit_once('.')
+        .is_some_and(|(_, kind)| kinds.contains(&kind))
+}
+
+/// The repositories in a hub cache, by name.
+///
+/// # Errors
+/// [`Kind::Host`] when the directory cannot be read; one that is not there is empty.
+pub(in crate::effects) fn repositories(cache_dir: &Path) -> Result<Vec<String>> {
+    let items = match std::fs::read_dir(cache_dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        items => items.at(Kind::Host, || format!("cannot read `{}`", cache_dir.display()))?,
+    };
+    let repo = |name: String| Some(name.strip_prefix("models--")?.replacen("--", "/", 1));
+    let names = items
+        .flatten()
+        .filter_map(|item| item.file_name().into_string().ok());
+    let mut repos: Vec<String> = names.filter_map(repo).collect();
+    repos.sort();
+    Ok(repos)
+}
+
+/// The snapshots of a repository, by commit.
+pub(in crate::effects) fn snapshots(cache: &RepoCache) -> Vec<WeightsSnapshot> {
+    let mut revisions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    refs(&cache.refs(), "", &mut revisions);
+    let mut snapshots: Vec<WeightsSnapshot> = cache
+        .commits()
+        .map(|commit| {
+            let files = entries(cache, &commit);
+            WeightsSnapshot {
+                revisions: revisions.remove(&commit).unwrap_or_default(),
+                files: files.len(),
+                bytes: files.iter().map(|file| file.size).sum(),
+                state: state(cache, &commit),
+                commit,
+            }
+        })
+        .collect();
+    snapshots.sort_by(|a, b| a.commit.cmp(&b.commit));
+    snapshots
+}
+
+/// Branches and tags by the commit that they stand for.
+fn refs(dir: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<String>>) {
+    for name in names(dir) {
+        let path = dir.join(&name);
+        if path.is_dir() {
+            refs(&path, &format!("{prefix}{name}/"), found);
+        } else if let Some(commit) = pointed(&path) {
+            found.entry(commit).or_default().push(format!("{prefix}{name}"));
+        }
+    }
+}
+
+pub(in crate::effects) fn names(dir: &Path) -> impl Iterator<Item = String> {
+    let items = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    items.filter_map(|item| item.file_name().into_string().ok())
+}
+
+fn state(cache: &RepoCache, commit: &str) -> WeightsState {
+    let snapshot = cache.snapshot(commit);
+    match manifest::read(cache, commit) {
+        None => WeightsState::Unproven,
+        Some(manifest) if manifest.files.iter().any(Proven::is_withdrawn) => WeightsState::Wrong,
+        Some(manifest) if !changed(&snapshot, &manifest).is_empty() => WeightsState::Changed,
+        Some(manifest) => match manifest.extent {
+            Extent::Whole => WeightsState::Proven,
+            Extent::Part => WeightsState::Part,
+            Extent::Unknown => WeightsState::Unlisted,
+        },
+    }
+}
+
+/// What a snapshot must hold: as its manifest says, else as the names of its blobs promise.
+pub(in crate::effects) fn entries(cache: &RepoCache, commit: &str) -> Vec<Entry> {
+    let manifest = manifest::read(cache, commit);
+    // Another client may have added to what was proven.
+    let mut found = if cache.is_directory() {
+        BTreeMap::new()
+    } else {
+        collect(&cache.snapshot(commit))
+    };
+    let known = manifest.iter().flat_map(|Manifest { files, .. }| files);
+    found.extend(known.filter_map(|file| Some((file.path.clone(), file.entry()?))));
+    found.into_values().collect()
+}

@@ -1,0 +1,268 @@
+//! What a pulled model's files say of its shape and sizes: config.json and the headers of its safetensors.
+//!
+//! Files are hostile until parsed: a header's length, offsets and names are checked before they count.
+//! Not in this module: what lies on which GPU (`sglang::memory`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::layout::RepoCache;
+use crate::effects::files;
+use crate::error::{At, Error, Kind, Result};
+use crate::facts::{ModelFacts, WeightSizes};
+use crate::sglang::memory::classify;
+
+/// Largest accepted header; that of a shard of DeepSeek-R1 has some 100 KB. The format's own limit.
+const MAX_HEADER: u64 = 100_000_000;
+/// Largest accepted config.json or index.
+const MAX_JSON: u64 = 64 << 20;
+
+/// The index of a sharded model.
+pub(in crate::effects) const INDEX: &str = "model.safetensors.index.json";
+
+/// One tensor in a header; its type and shape do not matter for its size.
+#[derive(Deserialize)]
+struct Tensor {
+    data_offsets: (u64, u64),
+}
+
+/// Shape and sizes of a snapshot's model. `None` when it is not there or not of a shape that is known.
+#[must_use]
+pub fn model_facts(cache_dir: &Path, repo: &str, commit: &str) -> Option<ModelFacts> {
+    let snapshot = RepoCache::new(cache_dir, repo).snapshot(commit);
+    read(&snapshot).ok().flatten()
+}
+
+fn read(snapshot: &Path) -> Result<Option<ModelFacts>> {
+    let config = json(&snapshot.join("config.json"))?;
+    let number = |key: &str| config.get(key).and_then(Value::as_u64);
+    let Some(layers) = number("num_hidden_layers") else {
+        return Ok(None);
+    };
+    let heads = number("num_attention_heads");
+    let rank = number("kv_lora_rank");
+    let mut weights = WeightSizes::default();
+    for shard in shards(snapshot)? {
+        for (name, bytes) in tensors(&snapshot.join(&shard))? {
+            classify(&name, bytes, layers, &mut weights);
+        }
+    }
+    if let (Some(rank), Some(heads)) = (rank, heads) {
+        let width = number("qk_nope_head_dim")
+            .unwrap_or(0)
+            .saturating_add(number("v_head_dim").unwrap_or(0));
+        weights.absorbed = layers
+            .saturating_mul(heads)
+            .saturating_mul(rank)
+            .saturating_mul(width)
+            .saturating_mul(2);
+    }
+    let hidden_per_head = || Some(number("hidden_size")? / heads.filter(|heads| *heads > 0)?);
+    Ok(Some(ModelFacts {
+        layers,
+        kv_lora_rank: rank,
+        rope_dim: number("qk_rope_head_dim"),
+        kv_heads: number("num_key_value_heads").or(heads),
+        head_dim: number("head_dim").or_else(hidden_per_head),
+        weights,
+    }))
+}
+
+/// The files that hold the weights: those of the index, or the only one.
+fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
+    let index = snapshot.join(INDEX);
+    if !index.exists() {
+        return Ok(["model.safetensors".to_owned()].into());
+    }
+    let index = json(&index)?;
+    let map = index.get("weight_map").and_then(Value::as_object);
+    let names: BTreeSet<String> = map
+        .into_iter()
+        .flat_map(|map| map.values())
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    match names
+        .iter()
+        .find(|name| name.contains('/') || name.contains(".."))
+    {
+        Some(name) => Err(damaged(
+            snapshot,
+            &format!("its index names `{}`", name.escape_debug()),
+        )),
+        None => Ok(names),
+    }
+}
+
+/// Whether these are what an engine needs at least; whether every shard is there is another question.
+pub(in crate::effects) fn is_model(paths: &BTreeSet<&str>) -> bool {
+    paths.contains("config.json") && (paths.contains(INDEX) || paths.contains("model.safetensors"))
+}
+
+/// A shard that the snapshot's index names and `paths` lacks.
+pub(in crate::effects) fn missing_shard(snapshot: &Path, paths: &BTreeSet<&str>) -> Option<String> {
+    missing_from(&snapshot.join(INDEX), paths).pop_first()
+}
+
+/// The shards that the index in the file `index` names and `paths` lacks.
+pub(in crate::effects) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> BTreeSet<String> {
+    let index = json(index).ok();
+    let map = index.as_ref().and_then(|index| index["weight_map"].as_object());
+    let shards = map
+        .into_iter()
+        .flat_map(|map| map.values())
+        .filter_map(Value::as_str);
+    shards
+        .filter(|shard| !paths.contains(shard))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What is wrong with a shard's header; `None` when nothing is.
+///
+/// # Errors
+/// [`Kind::Host`] when it cannot be read now, which says nothing about it.
+pub(in crate::effects) fn check(path: &Path) -> Result<Option<String>> {
+    match tensors(path) {
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == Kind::Host => Err(error),
+        Err(error) => Ok(Some([vec![error.message()], error.causes()].concat().join(": "))),
+    }
+}
+
+/// Names and bytes of the tensors in a file, from its header alone.
+fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
+    let failed = || format!("cannot read `{}`", path.display());
+    let mut file = files::open_through(path).at(Kind::Host, failed)?;
+    let size = file.metadata().at(Kind::Host, failed)?.len();
+    let mut length = [0; 8];
+    let read = file.read_exact(&mut length);
+    let kind = match &read {
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Kind::Host,
+        _ => Kind::Integrity,
+    };
+    read.at(kind, failed)?;
+    let length = u64::from_le_bytes(length);
+    if length > MAX_HEADER || length.saturating_add(8) > size {
+        return Err(damaged(
+            path,
+            &format!("its header has {length} bytes, the file {size}"),
+        ));
+    }
+    let mut header = Vec::new();
+    file.take(length)
+        .read_to_end(&mut header)
+        .at(Kind::Host, failed)?;
+    let mut entries: BTreeMap<String, Value> = serde_json::from_slice(&header)
+        .at(Kind::Integrity, || format!("`{}` has no header", path.display()))?;
+    entries.remove("__metadata__");
+    let mut found = Vec::with_capacity(entries.len());
+    let mut end = 0;
+    for (name, entry) in entries {
+        let Ok(Tensor {
+            data_offsets: (first, last),
+        }) = serde_json::from_value(entry)
+        else {
+            return Err(damaged(
+                path,
+                &format!("tensor `{}` has no place", name.escape_debug()),
+            ));
+        };
+        let Some(bytes) = last.checked_sub(first) else {
+            return Err(damaged(
+                path,
+                &format!("tensor `{}` ends before it begins", name.escape_debug()),
+            ));
+        };
+        end = end.max(last);
+        found.push((name, bytes));
+    }
+    if end.saturating_add(length).saturating_add(8) == size {
+        Ok(found)
+    } else {
+        Err(damaged(
+            path,
+            &format!("its tensors end at {end}, the file has {size} bytes"),
+        ))
+    }
+}
+
+/// A file as JSON.
+pub(in crate::effects) fn json(path: &Path) -> Result<Value> {
+    let failed = || format!("cannot read `{}`", path.display());
+    let mut bytes = Vec::new();
+    files::open_through(path)
+        .and_then(|file| file.take(MAX_JSON).read_to_end(&mut bytes))
+        .at(Kind::Integrity, failed)?;
+    serde_json::from_slice(&bytes).at(Kind::Integrity, || format!("`{}` is not JSON", path.display()))
+}
+
+fn damaged(path: &Path, why: &str) -> Error {
+    Error::new(Kind::Integrity, format!("`{}` is damaged", path.display())).cause(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(header: &str, data: usize) -> tempfile::NamedTempFile {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(vec![0; data]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_header_gives_names_and_sizes() {
+        let header = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F8_E4M3","shape":[2,3],"data_offsets":[0,6]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[6,8]}}"#;
+        let found = tensors(file(header, 8).path()).unwrap();
+        assert_eq!(found, [("a".to_owned(), 6), ("b".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn hostile_headers_are_refused() {
+        for (header, data) in [
+            (r#"{"a":{"data_offsets":[0,6]}}"#, 5),
+            (r#"{"a":{"data_offsets":[6,0]}}"#, 6),
+            (r#"{"a":{"data_offsets":[0,18446744073709551615]}}"#, 6),
+            (r#"{"a":{"data_offsets":[0]}}"#, 6),
+            (r#"{"a":1}"#, 6),
+            ("[]", 0),
+            ("", 0),
+        ] {
+            let error = tensors(file(header, data).path()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Integrity, "{header}");
+        }
+        let long = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(long.path(), u64::MAX.to_le_bytes()).unwrap();
+        assert!(tensors(long.path()).unwrap_err().causes()[0].contains("its header has"));
+    }
+
+    #[test]
+    fn the_rehearsal_model_is_read_whole() {
+        let cache = tempfile::tempdir().unwrap();
+        let step = crate::plan::WriteModel {
+            repo: crate::rehearsal::REPO.to_owned(),
+            cache_dir: cache.path().to_str().unwrap().to_owned(),
+        };
+        let commit = crate::effects::weights::write_model(&step).unwrap();
+        let model = model_facts(cache.path(), crate::rehearsal::REPO, &commit).unwrap();
+        assert!(model.layers > 0 && model.kv_lora_rank.is_none() && model.kv_heads.is_some());
+        assert!(model.weights.attention_split > 0 && model.weights.embedding > 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..64)) {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), bytes).unwrap();
+            let _ = tensors(file.path());
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! A log of what was proven, a line per file: what an interrupted pull finished is not hashed again.
+//!
+//! A line states what the file looked like when it had just been proven and got its name. A file that looks otherwise
+//! is hashed again; so is one whose line was lost. Not in this module: whole snapshots (`cache`, its manifest).
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::fingerprint::Look;
+use super::hash;
+use super::layout::{TEMPORARY, sync_dir};
+use super::owner::owner;
+use crate::effects::files;
+use crate::effects::hub::listing::Entry;
+use crate::error::{At, Kind, Result};
+
+/// Its name.
+const NAME: &str = "proven.jsonl";
+/// Largest log that is read; a line has some 200 bytes. A larger one begins anew.
+const MAX_BYTES: u64 = 32 << 20;
+
+/// A time of its last change that no file has: what looked so is not known to be proven.
+const NEVER: i64 = i64::MIN;
+
+/// One proven file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Line {
+    /// Below the repository.
+    place: PathBuf,
+    oid: String,
+    /// A pull wrote it, and did not find it there.
+    #[serde(default)]
+    brought: bool,
+    #[serde(flatten)]
+    look: Look,
+}
+
+/// The log of one repository.
+pub(in crate::effects) struct ProvenLog {
+    path: PathBuf,
+    lines: Mutex<HashMap<PathBuf, Line>>,
+}
+
+impl ProvenLog {
+    /// Reads the log in `dir`; what cannot be read of it is not known.
+    pub(in crate::effects) fn open(dir: &Path) -> Self {
+        let path = dir.join(NAME);
+        let mut text = String::new();
+        let read = files::open(&path).and_then(|file| {
+            let size = file.metadata()?.len();
+            if size > MAX_BYTES {
+                return std::fs::remove_file(&path);
+            }
+            file.take(MAX_BYTES).read_to_string(&mut text).map(drop)
+        });
+        if read.is_err() {
+            text.clear();
+        }
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Line>(line).ok());
+        Self {
+            path,
+            lines: Mutex::new(lines.map(|line| (line.place.clone(), line)).collect()),
+        }
+    }
+
+    /// What the file at `place` looks like, when it was proven to be `entry` and looks as it did then.
+    pub(in crate::effects) fn knows(&self, place: &Path, entry: &Entry) -> Option<Look> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines
+            .get(&self.key(place))
+            .filter(|line| line.oid == entry.oid.hex())?;
+        let now = Look::at(place)?;
+        (now == line.look && now.size == entry.size).then_some(now)
+    }
+
+    /// Whether the file at `place` is `entry`: known so, or read now, and noted then.
+    ///
+    /// # Errors
+    /// As [`hash::proven`].
+    pub(in crate::effects) fn proves(&self, place: &Path, entry: &Entry) -> std::io::Result<bool> {
+        if self.knows(place, entry).is_some() {
+            return Ok(true);
+        }
+        let look = hash::proven(place, &entry.oid, entry.size)?;
+        Ok(look.inspect(|look| self.note(place, entry, *look)).is_some())
+    }
+
+    /// Knows nothing of a place any more, as long as this log is open: what is there is about to be replaced.
+    pub(in crate::effects) fn forget(&self, place: &Path) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.remove(&self.key(place));
+    }
+
+    /// Takes back all that the log in `dir` states to be proven: something of it is bad, though it looks as it did. Files
+    /// are hashed then that no manifest proves. What pulls brought stays known as that.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when it stays.
+    pub(in crate::effects) fn withdraw(dir: &Path) -> Result<()> {
+        let path = dir.join(NAME);
+        let log = Self::open(dir);
+        let lines = log.lines.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let brought = lines.into_values().filter(|line| line.brought);
+        let unproven: Vec<String> = brought
+            .filter_map(|mut line| {
+                line.look.changed_ns = NEVER;
+                serde_json::to_string(&line).ok()
+            })
+            .map(|line| line + "\n")
+            .collect();
+        if !unproven.is_empty() {
+            let temporary = dir.join(format!("proven.{}.{TEMPORARY}", owner()));
+            if files::write_through(&temporary, &path, unproven.concat().as_bytes(), Some(0o644)).is_ok() {
+                return Ok(());
+            }
+            // A disk without room: that nothing counts as proven matters more.
+        }
+        let removed = files::remove_if_there(&path);
+        if removed.at(Kind::Host, || format!("cannot remove `{}`", path.display()))? {
+            sync_dir(dir)?;
+        }
+        Ok(())
+    }
+
+    /// A place below the repository: by which way somebody came there is no matter.
+    fn key(&self, place: &Path) -> PathBuf {
+        let root = self.path.ancestors().nth(2).unwrap_or(Path::new(""));
+        place.strip_prefix(root).unwrap_or(place).to_owned()
+    }
+
+    /// Whether a pull wrote what `look` is of.
+    pub(in crate::effects) fn is_brought(&self, place: &Path, entry: &Entry, look: &Look) -> bool {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines.get(&self.key(place));
+        line.is_some_and(|line| line.brought && line.oid == entry.oid.hex() && line.look.has_bytes_of(look))
+    }
+
+    /// Notes that the file at `place` is `entry`, and what it looked like while it was proven. A line that cannot be
+    /// written costs a hash some day.
+    pub(in crate::effects) fn note(&self, place: &Path, entry: &Entry, look: Look) {
+        self.write(place, entry, look, self.is_brought(place, entry, &look));
+    }
+
+    /// As [`Self::note`], of a file that this pull wrote.
+    pub(in crate::effects) fn note_brought(&self, place: &Path, entry: &Entry, look: Look) {
+        self.write(place, entry, look, true);
+    }
+
+    fn write(&self, place: &Path, entry: &Entry, look: Look, brought: bool) {
+        let line = Line {
+            place: self.key(place),
+            oid: entry.oid.hex().to_owned(),
+            brought,
+            look,
+        };
+        let Ok(mut text) = serde_json::to_string(&line) else {
+            return;
+        };
+        text.push('\n');
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        // One write: two pulls that append at once do not mix.
+        let _ = files::open_to_append(&self.path).and_then(|mut file| file.write_all(text.as_bytes()));
+        lines.insert(line.place.clone(), line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effects::hub::listing::Oid;
+
+    #[test]
+    fn what_was_proven_is_known_until_it_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("x");
+        let entry = Entry {
+            path: "x".to_owned(),
+            size: 3,
+            oid: Oid::Sha256("ab".repeat(32)),
+            xet: None,
+        };
+        std::fs::write(&place, b"abc").unwrap();
+        let look = Look::of(&std::fs::metadata(&place).unwrap()).unwrap();
+        ProvenLog::open(dir.path()).note(&place, &entry, look);
+        std::fs::write(dir.path().join("proven.jsonl.x"), b"").unwrap();
+        let mut log = std::fs::read(dir.path().join("proven.jsonl")).unwrap();
+        // A line that a kill tore.
+        log.extend(b"{\"place\":");
+        std::fs::write(dir.path().join("proven.jsonl"), log).unwrap();
+        let log = ProvenLog::open(dir.path());
+        assert_eq!(log.knows(&place, &entry), Some(look));
+        let other = Entry {
+            oid: Oid::Sha256("cd".repeat(32)),
+            ..entry.clone()
+        };
+        assert_eq!(log.knows(&place, &other), None);
+        std::fs::write(&place, b"abd").unwrap();
+        assert_eq!(log.knows(&place, &entry), None);
+    }
+
+    #[test]
+    fn what_a_pull_brought_stays_known_when_nothing_counts_as_proven_any_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let (found, brought) = (dir.path().join("found"), dir.path().join("brought"));
+        let entry = |path: &str| Entry {
+            path: path.to_owned(),
+            size: 3,
+            oid: Oid::Sha256("ab".repeat(32)),
+            xet: None,
+        };
+        for path in [&found, &brought] {
+            std::fs::write(path, b"abc").unwrap();
+        }
+        let look = |path: &Path| Look::at(path).unwrap();
+        let log = ProvenLog::open(dir.path());
+        log.note(&found, &entry("found"), look(&found));
+        ProvenLog::withdraw(dir.path()).unwrap();
+        assert!(!dir.path().join(NAME).exists());
+        log.note_brought(&brought, &entry("brought"), look(&brought));
+        ProvenLog::withdraw(dir.path()).unwrap();
+        let log = ProvenLog::open(dir.path());
+        assert_eq!(log.knows(&brought, &entry("brought")), None);
+        assert!(log.is_brought(&brought, &entry("brought"), &look(&brought)));
+        assert!(!log.is_brought(&found, &entry("found"), &look(&found)));
+        // Proven again, it is still known as that.
+        log.note(&brought, &entry("brought"), look(&brought));
+        let log = ProvenLog::open(dir.path());
+        assert!(log.knows(&brought, &entry("brought")).is_some());
+        assert!(log.is_brought(&brought, &entry("brought"), &look(&brought)));
+    }
+}

@@ -1,0 +1,108 @@
+//! Verified snapshots, asked for by repository and revision.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::layout::RepoCache;
+use super::manifest::{self, Extent, Proven, unchanged};
+use super::model::{is_model, missing_shard};
+use crate::error::{Error, Kind, Result};
+use crate::facts::WeightFile;
+use crate::plan::CheckSnapshot;
+use crate::rehearsal;
+use crate::report::Pulled;
+
+/// The commit of a revision in a cache, when its snapshot was proven.
+#[must_use]
+pub fn cached_commit(cache_dir: &Path, repo: &str, revision: &str) -> Option<String> {
+    let cache = RepoCache::new(cache_dir, repo);
+    let commit = cache.commit(revision)?;
+    manifest::read(&cache, &commit).map(|_| commit)
+}
+
+/// The proven files of a snapshot, when nothing changed since; `None` otherwise.
+#[must_use]
+pub fn proven_files(cache_dir: &Path, repo: &str, commit: &str) -> Option<Vec<WeightFile>> {
+    let cache = RepoCache::new(cache_dir, repo);
+    let manifest = manifest::read(&cache, commit)?;
+    let snapshot = cache.snapshot(commit);
+    let whole = manifest.files.iter().all(|file| unchanged(&snapshot, file));
+    whole.then(|| {
+        let file = |file: &Proven| WeightFile {
+            path: file.path.clone(),
+            size: file.size,
+            hash: file.oid.clone(),
+        };
+        manifest.files.iter().map(file).collect()
+    })
+}
+
+/// Checks that a snapshot was proven, that nothing changed since, and that no shard is missing.
+///
+/// # Errors
+/// [`Kind::Hub`] when it was never pulled; [`Kind::Integrity`] when it is not what was proven.
+pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
+    let CheckSnapshot {
+        repo,
+        revision,
+        cache_dir,
+    } = step;
+    let cache = RepoCache::new(Path::new(cache_dir), repo);
+    let again = if repo == rehearsal::REPO {
+        "dsr1 up --profile rehearsal makes and pulls it".to_owned()
+    } else {
+        format!("dsr1 pull {repo} --revision {revision}")
+    };
+    let found = cache
+        .commit(revision)
+        .and_then(|commit| manifest::read(&cache, &commit));
+    let Some(manifest) = found else {
+        return Err(
+            Error::new(Kind::Hub, format!("{repo}@{revision} is not in the cache"))
+                .cause(format!("no proven snapshot in `{cache_dir}`"))
+                .hint(again),
+        );
+    };
+    let snapshot = cache.snapshot(&manifest.commit);
+    if let Some(file) = manifest.files.iter().find(|file| !unchanged(&snapshot, file)) {
+        return Err(file.refused(repo).hint(again));
+    }
+    let paths: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
+    if let Some(missing) = missing_shard(&snapshot, &paths) {
+        let cause = if manifest.extent == Extent::Whole {
+            "model.safetensors.index.json names it, and the repository does not have it"
+        } else {
+            "only a part of the repository was pulled"
+        };
+        return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
+            .cause(cause)
+            .hint(again));
+    }
+    if !is_model(&paths) {
+        return Err(Error::new(Kind::Integrity, format!("{repo} is not whole"))
+            .cause("configuration or weights lack: only a part was pulled, or a hub had no more of it")
+            .hint(again));
+    }
+    let sizes: Vec<u64> = manifest.files.iter().map(|file| file.size).collect();
+    let of = (&**repo, &**revision, &*manifest.commit);
+    Ok(pulled(of, &snapshot, &sizes, 0))
+}
+
+/// What there is of a commit, in the terms of a report: so many files of these sizes, all of them proven.
+pub(in crate::effects) fn pulled(
+    (repo, revision, commit): (&str, &str, &str),
+    snapshot: &Path,
+    sizes: &[u64],
+    fetched_bytes: u64,
+) -> Pulled {
+    Pulled {
+        repo: repo.to_owned(),
+        revision: revision.to_owned(),
+        commit: commit.to_owned(),
+        snapshot: snapshot.to_string_lossy().into_owned(),
+        files: sizes.len(),
+        total_bytes: sizes.iter().sum(),
+        fetched_bytes,
+        cached: fetched_bytes == 0,
+    }
+}

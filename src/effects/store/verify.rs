@@ -1,0 +1,169 @@
+//! Every byte of many files, against the hash that each must have, as fast as the processors and the disk are.
+//!
+//! Not in this module: what is done about a bad one (the parent), the hash itself (`super::super::hash`).
+
+use std::fs::{File, Metadata};
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::fingerprint::Look;
+use super::hash::{Hasher, READS, is_unkept, keep};
+use super::model;
+use crate::effects::hub::listing::Entry;
+use crate::effects::{files, host};
+use crate::error::{At, Kind, Result};
+use crate::event::StepEvents;
+
+/// Time between two progress events.
+const TICK: Duration = Duration::from_millis(200);
+/// Bytes read at a time.
+const CHUNK: usize = 1 << 20;
+
+/// What was found of a file.
+pub(in crate::effects) struct Hashed {
+    pub(in crate::effects) entry: Entry,
+    /// What it looked like from before its first byte was read until after the last; `None` when it could not be read,
+    /// or changed meanwhile.
+    pub(in crate::effects) look: Option<Look>,
+    /// What is wrong with it; `None` when nothing is.
+    pub(in crate::effects) why: Option<String>,
+}
+
+/// Hashes every file, as many at once as there are processors; the answers are sorted by path.
+///
+/// # Errors
+/// [`Kind::Internal`] when a thread fails.
+pub(in crate::effects) async fn hashed(
+    snapshot: &Path,
+    files: &[Entry],
+    events: &StepEvents<'_>,
+) -> Result<Vec<Hashed>> {
+    let total = files.iter().map(|file| file.size).sum();
+    let work = Arc::new(Work {
+        snapshot: snapshot.to_owned(),
+        files: files.to_vec(),
+        next: AtomicUsize::new(0),
+        done: AtomicU64::new(0),
+        stop: AtomicBool::new(false),
+        found: Mutex::default(),
+    });
+    let _stops = Stops(Arc::clone(&work));
+    let threads = host::processors();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..threads.min(files.len().max(1)) {
+        let work = Arc::clone(&work);
+        tasks.spawn_blocking(move || work.run());
+    }
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            ended = tasks.join_next() => match ended {
+                None => break,
+                Some(ended) => ended.at(Kind::Internal, || "a check failed".to_owned())?,
+            },
+            _ = tick.tick() => {}
+        }
+        events.progress(work.done.load(Ordering::Relaxed), Some(total), "hashed");
+    }
+    let mut found = std::mem::take(&mut *work.found.lock().unwrap_or_else(PoisonError::into_inner));
+    found.sort_by(|a, b| a.entry.path.cmp(&b.entry.path));
+    Ok(found)
+}
+
+/// Files that threads take one by one.
+struct Work {
+    snapshot: PathBuf,
+    files: Vec<Entry>,
+    next: AtomicUsize,
+    done: AtomicU64,
+    stop: AtomicBool,
+    found: Mutex<Vec<Hashed>>,
+}
+
+/// Ends the threads when nobody waits for them any more.
+struct Stops(Arc<Work>);
+
+impl Drop for Stops {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Work {
+    fn run(&self) {
+        while let Some(entry) = self.files.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            let (look, why) = match self.read(entry) {
+                Ok((look, why)) => (look, why),
+                Err(error) if error.kind() == ErrorKind::NotFound => (None, Some("it is gone".to_owned())),
+                Err(error) => (None, Some(error.to_string())),
+            };
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.push(Hashed {
+                entry: entry.clone(),
+                look,
+                why,
+            });
+        }
+    }
+
+    /// What a file looks like, and what is wrong with its bytes. One that is right and was touched meanwhile, by other
+    /// rights or another name, is read again.
+    fn read(&self, entry: &Entry) -> std::io::Result<(Option<Look>, Option<String>)> {
+        let path = self.snapshot.join(&entry.path);
+        let look = |meta: std::io::Result<Metadata>| meta.ok().as_ref().and_then(Look::of);
+        for _ in 0..READS {
+            let mut file = files::open_through(&path)?;
+            let kept = keep(&file);
+            let before = look(file.metadata());
+            let why = match kept.and_then(|()| self.wrong(&path, &mut file, entry)) {
+                Ok(why) => why,
+                Err(error) if is_unkept(&error) => Some(error.to_string()),
+                // That it cannot be read now says nothing about it.
+                Err(error) => return Ok((None, Some(error.to_string()))),
+            };
+            if before == look(file.metadata()) {
+                return Ok((before, why));
+            }
+            if why.is_some() {
+                break;
+            }
+            self.done.fetch_sub(entry.size, Ordering::Relaxed);
+        }
+        Ok((None, Some("it changed while it was read".to_owned())))
+    }
+
+    /// What is wrong with a file's bytes; `None` when nothing is.
+    fn wrong(&self, path: &Path, file: &mut File, entry: &Entry) -> std::io::Result<Option<String>> {
+        let length = file.metadata()?.len();
+        if length != entry.size {
+            return Ok(Some(format!("it has {length} bytes instead of {}", entry.size)));
+        }
+        let mut hasher = Hasher::new(&entry.oid, entry.size);
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let count = file.read(&mut buffer)?;
+            if count == 0 || self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            hasher.update(&buffer[..count]);
+            self.done.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        let found = hasher.hex();
+        if found != entry.oid.hex() {
+            return Ok(Some(format!(
+                "its hash is {found} instead of {}",
+                entry.oid.hex()
+            )));
+        }
+        // A file that is what the hub has, and no safetensors, would fail at the engine's start.
+        let is_shard = path.extension().is_some_and(|kind| kind == "safetensors");
+        let why = || model::check(path).unwrap_or_else(|error| Some(error.message()));
+        Ok(is_shard.then(why).flatten())
+    }
+}

@@ -1,0 +1,167 @@
+//! Room for what comes: what is on the disk already, what is missing, what is free.
+//!
+//! Not in this module: the reservation of each file's space (`part`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::partial::journal;
+use super::partial::lease::{is_of_here, parts};
+use crate::effects::hub::listing::Entry;
+use crate::effects::store::layout::RepoCache;
+use crate::error::{Error, Kind, Result};
+use crate::plan::PullSnapshot;
+use crate::units::Bytes;
+
+/// Where a pull writes.
+pub(in crate::effects) fn destination(step: &PullSnapshot) -> &str {
+    step.local_dir.as_deref().unwrap_or(&step.cache_dir)
+}
+
+/// Bytes that unfinished files take, by hash, as far as a pull writes on in them: what it copies from another host's it
+/// needs once more.
+fn taken(cache: &RepoCache) -> BTreeMap<String, u64> {
+    let mut taken = BTreeMap::new();
+    for (oid, owner, path) in parts(&cache.parts()) {
+        if is_of_here(cache, &owner, &path) {
+            most(&mut taken, oid, blocks(&path));
+        }
+    }
+    taken
+}
+
+/// Bytes that unfinished files of other hosts take.
+pub(in crate::effects) fn elsewhere(cache: &RepoCache) -> u64 {
+    let dir = cache.parts();
+    let theirs = parts(&dir).filter(|(_, owner, path)| !is_of_here(cache, owner, path));
+    theirs.map(|(_, _, path)| blocks(&path)).sum()
+}
+
+/// Bytes of unfinished files that a pull will go on from, by hash.
+pub(in crate::effects) fn kept(cache: &RepoCache) -> BTreeMap<String, u64> {
+    let mut kept = BTreeMap::new();
+    for (oid, _, path) in parts(&cache.parts()) {
+        most(&mut kept, oid, journal::kept(&path));
+    }
+    kept
+}
+
+/// Of several of one file, the largest counts.
+fn most(found: &mut BTreeMap<String, u64>, oid: String, bytes: u64) {
+    let most = found.entry(oid).or_default();
+    *most = bytes.max(*most);
+}
+
+/// Bytes that a file takes: a part has its space reserved, and how long it is says less.
+pub(in crate::effects) fn blocks(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |meta| meta.blocks() * 512)
+}
+
+/// Bytes of a file that are on the disk, proven or not; `unfinished` says how much of a part counts.
+pub(in crate::effects) fn here(cache: &RepoCache, unfinished: &BTreeMap<String, u64>, entry: &Entry) -> u64 {
+    let place = std::fs::metadata(cache.place(entry)).map_or(0, |meta| meta.len());
+    let part = unfinished.get(entry.oid.hex()).copied().unwrap_or(0);
+    place.max(part).min(entry.size)
+}
+
+/// Bytes that are not on disk yet, less those that a file takes of which a mended copy is under way: that takes its place.
+pub(in crate::effects) fn missing_bytes(cache: &RepoCache, entries: &[Entry]) -> u64 {
+    let taken = taken(cache);
+    let mut seen = BTreeSet::new();
+    let (mut missing, mut freed) = (0, 0);
+    for entry in entries.iter().filter(|entry| seen.insert(cache.place(entry))) {
+        missing += entry.size - here(cache, &taken, entry);
+        if let Some(part) = taken.get(entry.oid.hex())
+            && cache.record(entry).exists()
+            && !cache.is_link(entry)
+        {
+            freed += blocks(&cache.place(entry)).min(*part);
+        }
+    }
+    missing.saturating_sub(freed)
+}
+
+/// What is missing and a margin of one twentieth.
+pub(in crate::effects) const fn with_margin(missing: u64) -> u64 {
+    missing + missing / 20
+}
+
+/// Refuses before the first byte when the disk cannot hold what is missing and a margin. `elsewhere` is what unfinished
+/// files of other hosts take of it; in the cache, they can be removed.
+pub(in crate::effects) fn check_space(
+    step: &PullSnapshot,
+    missing: u64,
+    free: Option<u64>,
+    elsewhere: u64,
+) -> Result<()> {
+    let wanted = with_margin(missing);
+    let Some(free) = free.filter(|free| *free < wanted) else {
+        return Ok(());
+    };
+    let error = Error::new(Kind::Host, format!("not enough disk at `{}`", destination(step))).cause(format!(
+        "need {}, {} free",
+        Bytes(wanted),
+        Bytes(free)
+    ));
+    let error = match elsewhere {
+        0 => error,
+        _ => error.cause(format!("pulls that other hosts began take {}", Bytes(elsewhere))),
+    };
+    // Where that is enough, and where there is a command for it.
+    let error = if step.local_dir.is_none() && free + elsewhere >= wanted {
+        error.hint(format!(
+            "dsr1 weights rm {} --unfinished --yes removes what they left",
+            step.repo
+        ))
+    } else {
+        error
+    };
+    Err(error.hint("point HF_HOME or --local-dir at a larger disk"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(dir: &str) -> PullSnapshot {
+        let step = serde_json::json!({
+            "endpoint": "", "repo": "a/b", "revision": "main", "cache_dir": dir, "license": "", "max_workers": 1,
+        });
+        serde_json::from_value(step).unwrap()
+    }
+
+    #[test]
+    fn a_disk_that_is_too_small_is_refused_before_the_first_byte() {
+        let step = step("/x");
+        let error = check_space(&step, 100_000_000_000, Some(100_000_000_000), 0).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.causes()),
+            (Kind::Host, vec!["need 105.0 GB, 100.0 GB free".to_owned()])
+        );
+        check_space(&step, 100, Some(105), 0).unwrap();
+        check_space(&step, 100, None, 0).unwrap();
+    }
+
+    #[test]
+    fn what_other_hosts_left_is_named_beside_what_lacks_and_how_it_goes_where_that_is_enough() {
+        let step = step("/x");
+        let refused = |free, elsewhere| check_space(&step, 100_000, Some(free), elsewhere).unwrap_err();
+        let error = refused(50_000, 60_000);
+        assert_eq!(
+            error.causes(),
+            [
+                "need 105.0 kB, 50.0 kB free",
+                "pulls that other hosts began take 60.0 kB"
+            ]
+        );
+        assert_eq!(
+            error.hints(),
+            [
+                "dsr1 weights rm a/b --unfinished --yes removes what they left",
+                "point HF_HOME or --local-dir at a larger disk"
+            ]
+        );
+        assert_eq!(refused(50_000, 10_000).hints().len(), 1);
+    }
+}

@@ -1,0 +1,185 @@
+//! A stream that is watched: it may stall, crawl, or be slower than the others.
+//!
+//! Not in this module: what is done about it (`fetch`, `help`).
+
+use std::time::{Duration, Instant};
+
+use hyper::body::Bytes;
+
+use crate::effects::hub::listing::Entry;
+use crate::effects::hub::source::{Arriving, Failure, broken};
+
+/// Least rate: a stream that brings less for as long as an idle one is waited for has stalled too (64 KiB/s).
+const CRAWL: u64 = 64 * 1024;
+/// Time over which a rate is taken.
+const WINDOW: Duration = Duration::from_secs(5);
+/// A stream that is so many times slower than the usual one is dialled anew: edges of a content network differ, and
+/// a connection keeps the one it got (hub.md, xet-core issue 821: 68 or 8.7 MB/s).
+pub(super) const SLOWER: u64 = 4;
+/// Windows for which it must be slow.
+const SLOW_WINDOWS: u32 = 2;
+/// Times that a file's stream is dialled anew because it is slow.
+pub(super) const REDIALS: u32 = 4;
+
+/// A MiB is hashed and written in a few milliseconds: what takes longer waits for a disk.
+const DISK: Duration = Duration::from_millis(20);
+
+/// Bytes a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rate {
+    /// Of all time.
+    pub(super) all: u64,
+    /// Of the time that no disk was waited for: what the stream could bring, or more.
+    pub(super) stream: u64,
+}
+
+/// What came since a moment.
+struct Window {
+    since: Instant,
+    bytes: u64,
+    /// Time that a disk was waited for.
+    disk: Duration,
+}
+
+impl Window {
+    fn from(since: Instant) -> Self {
+        Self {
+            since,
+            bytes: 0,
+            disk: Duration::ZERO,
+        }
+    }
+}
+
+/// Watches one stream.
+pub(super) struct Watch {
+    /// How long no byte is waited for.
+    idle: Duration,
+    /// Time that bytes were waited for, and how many came.
+    crawl: (Duration, u64),
+    window: Window,
+    begun: Instant,
+    all: u64,
+    slow: u32,
+}
+
+impl Watch {
+    /// Watches from now on.
+    pub(super) fn new(idle: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            idle,
+            crawl: (Duration::ZERO, 0),
+            window: Window::from(now),
+            begun: now,
+            all: 0,
+            slow: 0,
+        }
+    }
+
+    /// The next bytes; `None` at the end of the stream.
+    pub(super) async fn next(
+        &mut self,
+        entry: &Entry,
+        arriving: &mut Arriving,
+    ) -> Result<Option<Bytes>, Failure> {
+        let idle = self.idle.as_secs();
+        let asked = Instant::now();
+        let next = tokio::time::timeout(self.idle, arriving.next()).await;
+        let Ok(next) = next else {
+            return Err(Failure::Again(broken(entry, &format!("no byte for {idle} s"))));
+        };
+        let Some(bytes) = next.map_err(|failure| failure.of(entry))? else {
+            return Ok(None);
+        };
+        self.all += bytes.len() as u64;
+        // Only the time that the stream took: a limit of ours lets it wait too.
+        let (waited, count) = &mut self.crawl;
+        *waited += asked.elapsed();
+        *count += bytes.len() as u64;
+        if *waited >= self.idle {
+            if *count < CRAWL * idle {
+                return Err(Failure::Again(broken(
+                    entry,
+                    &format!("less than 64 KiB/s for {idle} s"),
+                )));
+            }
+            self.crawl = (Duration::ZERO, 0);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// What came was written, in so long: that a disk is slow says nothing against the stream. Returns what is not its
+    /// time.
+    pub(super) fn wrote(&mut self, took: Duration) -> Duration {
+        let waited = if took > DISK { took } else { Duration::ZERO };
+        self.window.disk += waited;
+        waited
+    }
+
+    /// Bytes a second since the stream began.
+    pub(super) fn mean(&self) -> Option<u64> {
+        u64::try_from(a_second(self.all, self.begun.elapsed())).ok()
+    }
+
+    /// Counts bytes; at the end of a window the rate in it.
+    pub(super) fn rate(&mut self, bytes: u64) -> Option<Rate> {
+        self.window.bytes += bytes;
+        let elapsed = self.window.since.elapsed();
+        let of_stream = elapsed.saturating_sub(self.window.disk);
+        if of_stream < WINDOW {
+            return None;
+        }
+        let rate = |time| u64::try_from(a_second(self.window.bytes, time)).unwrap_or(u64::MAX);
+        let rate = Rate {
+            all: rate(elapsed),
+            stream: rate(of_stream),
+        };
+        self.window = Window::from(Instant::now());
+        Some(rate)
+    }
+
+    /// Whether a stream with this rate is slow beside the usual one, and has been for long enough.
+    pub(super) fn is_slow(&mut self, rate: u64, usual: Option<u64>) -> bool {
+        let is_slow = usual.is_some_and(|usual| rate < usual / SLOWER);
+        self.slow = if is_slow { self.slow + 1 } else { 0 };
+        self.slow >= SLOW_WINDOWS
+    }
+}
+
+fn a_second(bytes: u64, time: Duration) -> u128 {
+    u128::from(bytes) * 1000 / time.as_millis().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_slow_when_it_stays_behind_the_others() {
+        let mut watch = Watch::new(Duration::from_secs(30));
+        assert!(!watch.is_slow(1, None));
+        assert!(!watch.is_slow(20, Some(100)));
+        assert!(!watch.is_slow(30, Some(100)));
+        assert!(!watch.is_slow(20, Some(100)));
+        assert!(watch.is_slow(20, Some(100)));
+    }
+
+    /// A good connection is not dialled anew because a disk takes its time.
+    #[test]
+    fn a_stream_is_not_slow_because_a_disk_is() {
+        let seconds = Duration::from_secs;
+        let mut watch = Watch::new(seconds(30));
+        let Some(begun) = Instant::now().checked_sub(seconds(20)) else {
+            return;
+        };
+        (watch.window.since, watch.window.bytes) = (begun, 3000);
+        assert_eq!(watch.wrote(Duration::from_millis(1)), Duration::ZERO);
+        assert_eq!(watch.wrote(seconds(10)), seconds(10));
+        let rate = watch.rate(1000).unwrap();
+        // The machine may be slow, too.
+        assert!(rate.all <= 200 && rate.stream > rate.all * 3 / 2, "{rate:?}");
+        // The next window has only begun.
+        assert_eq!(watch.rate(1000), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! Threads that fetch files one after another, each with a runtime and connections of its own.
+//!
+//! A worker receives, hashes and writes a piece of a file before it asks for the next: what it hashes is still in its
+//! processor's cache, nothing is handed from thread to thread, and a few hundred KiB are all that it holds. Many
+//! workers make the speed. One that finds no file left helps with those under way. Not in this module: one file
+//! (`fetch`), a chunk of one (`help`), how many there are (`growth`).
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::fetch::Fetcher;
+use super::fetch_chunk::help;
+use crate::effects::hub::listing::Entry;
+use crate::error::{At, Error, Kind, Result};
+
+/// How long a worker may take to note how far it came, when the pull is given up.
+const LAST_NOTE: Duration = Duration::from_millis(500);
+
+/// Workers under way. Dropping it ends them: their parts stay, with what they noted.
+pub(super) struct Workers {
+    ended: mpsc::UnboundedReceiver<Result<Entry>>,
+    sender: mpsc::UnboundedSender<Result<Entry>>,
+    queue: Arc<Mutex<VecDeque<Entry>>>,
+    left: usize,
+    threads: Vec<JoinHandle<()>>,
+    stop: watch::Sender<()>,
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        let _ = self.stop.send(());
+        let begun = Instant::now();
+        while self.threads.iter().any(|thread| !thread.is_finished()) && begun.elapsed() < LAST_NOTE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Workers {
+    /// Starts at most `count` workers on `entries`, in their order.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when no thread can be had.
+    pub(super) fn start(fetcher: &Fetcher, entries: Vec<Entry>, count: usize) -> Result<Self> {
+        let (sender, ended) = mpsc::unbounded_channel();
+        let mut workers = Self {
+            ended,
+            sender,
+            left: entries.len(),
+            queue: Arc::new(Mutex::new(VecDeque::from(entries))),
+            threads: Vec::new(),
+            stop: watch::channel(()).0,
+        };
+        workers.grow(fetcher, count.max(1))?;
+        Ok(workers)
+    }
+
+    /// Starts so many more.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when not even one thread can be had.
+    pub(super) fn grow(&mut self, fetcher: &Fetcher, count: usize) -> Result<()> {
+        for _ in 0..count {
+            let worker = Worker {
+                fetcher: fetcher.alone(),
+                queue: Arc::clone(&self.queue),
+                ended: self.sender.clone(),
+            };
+            let stopped = self.stop.subscribe();
+            let thread = std::thread::Builder::new().name(format!("pull-{}", self.threads.len()));
+            match thread.spawn(move || worker.run(stopped)) {
+                Ok(thread) => self.threads.push(thread),
+                // Those that are there do the work.
+                Err(_) if !self.threads.is_empty() => return Ok(()),
+                Err(error) => return Err(error).at(Kind::Host, || "cannot start a thread".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next file that is done; `None` when all are.
+    ///
+    /// # Errors
+    /// What the first file that cannot be had failed with.
+    pub(super) async fn next(&mut self) -> Option<Result<Entry>> {
+        if self.left == 0 {
+            return None;
+        }
+        let ended = self.ended.recv().await?;
+        // Counted when it is there: whoever waits may give up and ask again.
+        self.left -= 1;
+        Some(ended)
+    }
+}
+
+struct Worker {
+    fetcher: Fetcher,
+    queue: Arc<Mutex<VecDeque<Entry>>>,
+    ended: mpsc::UnboundedSender<Result<Entry>>,
+}
+
+impl Drop for Worker {
+    /// Whoever waits for its file must not wait for ever.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let failed = Error::new(Kind::Internal, "a worker failed");
+            let _ = self.ended.send(Err(failed));
+        }
+    }
+}
+
+impl Worker {
+    fn run(self, mut stopped: watch::Receiver<()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = match runtime.at(Kind::Host, || "cannot start a worker".to_owned()) {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = self.ended.send(Err(error));
+                return;
+            }
+        };
+        runtime.block_on(async {
+            while let Some(entry) = self.take() {
+                let done = tokio::select! {
+                    biased;
+                    _ = stopped.changed() => return,
+                    done = self.fetcher.fetch(&entry) => done,
+                };
+                let failed = done.is_err();
+                if self.ended.send(done.map(|()| entry)).is_err() || failed {
+                    return;
+                }
+            }
+            tokio::select! {
+                biased;
+                _ = stopped.changed() => {}
+                () = help(&self.fetcher) => {}
+            }
+        });
+    }
+
+    fn take(&self) -> Option<Entry> {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.pop_front()
+    }
+}

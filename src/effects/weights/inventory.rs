@@ -1,0 +1,129 @@
+//! The weights in the cache: listed, and removed.
+
+use std::path::Path;
+
+use crate::effects::files::{self, Attempt};
+use crate::effects::store::contents::{names, repositories, snapshots};
+use crate::effects::store::layout::{self, RepoCache};
+use crate::effects::store::owner::owner;
+use crate::effects::transfer::partial::lease::{is_owned, parts, remove as remove_part};
+use crate::effects::transfer::{leftovers, space};
+use crate::error::{At, Error, Kind, Result};
+use crate::event::StepEvents;
+use crate::plan::check_repo;
+use crate::report::WeightsRepo;
+use crate::units::Bytes;
+
+/// Every repository in a cache, by name.
+///
+/// # Errors
+/// [`Kind::Host`] when the directory cannot be read; one that is not there is empty.
+pub fn list(cache_dir: &Path) -> Result<Vec<WeightsRepo>> {
+    let repos = repositories(cache_dir)?;
+    Ok(repos.iter().map(|repo| described(cache_dir, repo)).collect())
+}
+
+fn described(cache_dir: &Path, repo: &str) -> WeightsRepo {
+    let cache = RepoCache::new(cache_dir, repo);
+    let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    WeightsRepo {
+        repo: repo.to_owned(),
+        path: cache.root().to_string_lossy().into_owned(),
+        bytes: names(&cache.blobs())
+            .map(|name| size(&cache.blobs().join(name)))
+            .sum(),
+        unfinished_bytes: parts(&cache.parts())
+            .map(|(_, _, path)| space::blocks(&path))
+            .sum(),
+        unfinished_here_bytes: space::kept(&cache).values().sum(),
+        snapshots: snapshots(&cache),
+    }
+}
+
+/// The bytes that [`remove`] would free.
+///
+/// # Errors
+/// [`Kind::Usage`] for what is no repository, [`Kind::Hub`] when it is not there; [`Kind::Host`] when its directory is a
+/// link: removing that would free nothing, and what it leads to is not the cache's.
+pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> {
+    check_repo(repo)?;
+    let root = RepoCache::new(cache_dir, repo).root().to_owned();
+    if !root.is_dir() {
+        return Err(
+            Error::new(Kind::Hub, format!("{} is not in the cache", repo.escape_debug()))
+                .cause(format!("there is no `{}`", root.display()))
+                .hint("dsr1 weights list shows what is"),
+        );
+    }
+    let found = described(cache_dir, repo);
+    if unfinished {
+        return Ok(found.unfinished_bytes);
+    }
+    if let Ok(target) = std::fs::read_link(&root) {
+        return Err(Error::new(Kind::Host, format!("`{}` is a link", root.display()))
+            .cause(format!(
+                "it leads to `{}`, which is not the cache's",
+                target.display()
+            ))
+            .hint("remove by hand what it leads to, and then the link"));
+    }
+    Ok(found.bytes + found.unfinished_bytes)
+}
+
+/// Removes a repository from the cache, or with `unfinished` only its unfinished files; returns the bytes freed.
+///
+/// # Errors
+/// As [`removable`]; [`Kind::Host`] when it cannot be removed, or a pull works on it: to wait for that would be to remove
+/// what it brought.
+pub fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &StepEvents<'_>) -> Result<u64> {
+    removable(cache_dir, repo, unfinished)?;
+    let cache = RepoCache::new(cache_dir, repo);
+    let root = cache.root().to_owned();
+    let lock = match files::try_lock(&cache.lock(), events)? {
+        Attempt::Taken(lock) => lock,
+        Attempt::Busy(who) => return Err(busy(repo, &who)),
+    };
+    let cache = cache.alone(lock.is_certain);
+    if unfinished {
+        return remove_unfinished(&cache, events);
+    }
+    if parts(&cache.parts()).any(|(_, owner, path)| is_owned(&cache, &owner, &path)) {
+        return Err(busy(repo, ""));
+    }
+    let found = described(cache_dir, repo);
+    let failed = |path: &Path| format!("cannot remove `{}`", path.display());
+    // Away from its name first: nobody finds half of it.
+    leftovers::removed(cache_dir, &cache);
+    let gone = root.with_file_name(format!("{}{}", leftovers::REMOVED, owner()));
+    std::fs::rename(&root, &gone).at(Kind::Host, || failed(&root))?;
+    std::fs::remove_dir_all(&gone).at(Kind::Host, || failed(&gone))?;
+    Ok(found.bytes + found.unfinished_bytes)
+}
+
+fn busy(repo: &str, who: &str) -> Error {
+    Error::new(
+        Kind::Host,
+        format!("nothing of {} is removed", repo.escape_debug()),
+    )
+    .cause(format!("{}{who}", layout::busy(repo)))
+    .hint("let it end, or end it, and then remove")
+}
+
+/// Removes unfinished files, but for those that a pull still writes to, which is possible where locks are not certain;
+/// returns the bytes freed.
+fn remove_unfinished(cache: &RepoCache, events: &StepEvents<'_>) -> Result<u64> {
+    let (mut freed, mut busy) = (0, None);
+    for (_, owner, path) in parts(&cache.parts()) {
+        let bytes = space::blocks(&path);
+        if is_owned(cache, &owner, &path) {
+            busy = Some(busy.unwrap_or(0) + bytes);
+            continue;
+        }
+        remove_part(&path).at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
+        freed += bytes;
+    }
+    if let Some(busy) = busy {
+        events.note(format!("{} stay: a pull writes to them", Bytes(busy)));
+    }
+    Ok(freed)
+}

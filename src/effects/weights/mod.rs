@@ -1,0 +1,25 @@
+//! The commands on weights: pull, dry run, verify and repair, list, remove; and the rehearsal model.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `pull` | the pull of a snapshot |
+//! | `selection` | the files of a revision that a pull fetches |
+//! | `dry_run` | what a pull would fetch |
+//! | `verify` | the check of a snapshot, and its repair |
+//! | `inventory` | the list of weights in the cache, and their removal |
+//! | `rehearsal` | the rehearsal model, written as if it had been pulled |
+//!
+//! Not in this module: the protocol (`hub`), the transfer of bytes (`transfer`), the files on disk (`store`).
+
+mod dry_run;
+mod inventory;
+mod pull;
+mod rehearsal;
+mod selection;
+mod verify;
+
+pub use dry_run::survey;
+pub use inventory::{list, removable, remove};
+pub use pull::pull;
+pub use rehearsal::{rehearsal_commit, write_model};
+pub use verify::{Check, verify};

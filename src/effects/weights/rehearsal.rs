@@ -1,0 +1,126 @@
+//! Writes the rehearsal model into a hub cache, as if it had been pulled.
+//!
+//! Not in this module: its bytes (`rehearsal`).
+
+use std::path::Path;
+
+use sha1::Sha1;
+use sha2::Digest;
+
+use crate::effects::hub::listing::{Entry, Oid};
+use crate::effects::store::hash::Hasher;
+use crate::effects::store::layout::RepoCache;
+use crate::effects::store::manifest::Extent;
+use crate::effects::store::proofs::ProvenLog;
+use crate::effects::store::publish::{Publication, publish};
+use crate::effects::transfer::leftovers;
+use crate::error::Result;
+use crate::plan::WriteModel;
+use crate::rehearsal::{self, ModelFile};
+use crate::units::hex;
+
+/// Writes the model; the same bytes and commit every time.
+///
+/// # Errors
+/// [`crate::error::Kind::Host`] when the filesystem refuses.
+pub fn write_model(step: &WriteModel) -> Result<String> {
+    let files = rehearsal::files();
+    let entries: Vec<Entry> = files.iter().map(entry).collect();
+    let commit = commit(&entries);
+    let cache = RepoCache::new(Path::new(&step.cache_dir), &step.repo);
+    cache.prepare()?;
+    for (file, entry) in files.iter().zip(&entries) {
+        cache.write(&cache.place(entry), &file.bytes)?;
+    }
+    leftovers::tidy(&cache, &entries);
+    leftovers::temporaries(&cache);
+    publish(
+        &cache,
+        &Publication {
+            repo: &step.repo,
+            revision: "main",
+            commit: &commit,
+            entries: &entries,
+            proven: &ProvenLog::open(&cache.parts()),
+            endpoint: None,
+            extent: Extent::Whole,
+        },
+    )?;
+    Ok(commit)
+}
+
+/// The commit that [`write_model`] gives the model, known before it is written.
+#[must_use]
+pub fn rehearsal_commit() -> String {
+    commit(&rehearsal::files().iter().map(entry).collect::<Vec<_>>())
+}
+
+fn entry(file: &ModelFile) -> Entry {
+    let size = file.bytes.len() as u64;
+    // Only the kind matters here; the hash is what is being made.
+    let kind = if file.lfs {
+        Oid::Sha256(String::new())
+    } else {
+        Oid::GitSha1(String::new())
+    };
+    let mut hasher = Hasher::new(&kind, size);
+    hasher.update(&file.bytes);
+    let hex = hasher.hex();
+    let oid = if file.lfs {
+        Oid::Sha256(hex)
+    } else {
+        Oid::GitSha1(hex)
+    };
+    Entry {
+        path: file.path.clone(),
+        size,
+        oid,
+        xet: None,
+    }
+}
+
+/// A commit id over the listing: not git's, but as long and as deterministic.
+fn commit(entries: &[Entry]) -> String {
+    let mut hash = Sha1::new();
+    for entry in entries {
+        hash.update(format!("{} {} {}\n", entry.oid.hex(), entry.size, entry.path));
+    }
+    hex(&hash.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effects::store::{cached_commit, check_snapshot};
+    use crate::plan::CheckSnapshot;
+
+    #[test]
+    fn the_written_model_is_a_proven_snapshot() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache_dir = dir.path().to_string_lossy().into_owned();
+        let step = WriteModel {
+            repo: rehearsal::REPO.to_owned(),
+            cache_dir: cache_dir.clone(),
+        };
+        let commit = write_model(&step).unwrap();
+        assert_eq!(
+            (write_model(&step).unwrap(), rehearsal_commit()),
+            (commit.clone(), commit.clone())
+        );
+        assert_eq!(cached_commit(dir.path(), rehearsal::REPO, "main"), Some(commit));
+        let check = CheckSnapshot {
+            repo: rehearsal::REPO.to_owned(),
+            revision: "main".to_owned(),
+            cache_dir,
+        };
+        let found = check_snapshot(&check).unwrap();
+        assert_eq!((found.files, found.cached), (8, true));
+        std::fs::write(Path::new(&found.snapshot).join("config.json"), b"{}").unwrap();
+        assert!(
+            check_snapshot(&check)
+                .unwrap_err()
+                .message()
+                .contains("config.json")
+        );
+    }
+}
