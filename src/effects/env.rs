@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::hub_settings::{HubSettings, absolute};
+use crate::effects::hub_settings::{HubSettings, absolute};
 use crate::facts;
 use crate::secret::Secret;
 

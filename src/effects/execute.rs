@@ -9,14 +9,16 @@ use std::time::Instant;
 use rustix::process::Pid;
 use tokio::sync::OnceCell;
 
-use super::blocking::blocking;
-use super::docker::Docker;
-use super::env::Env;
-use super::http::Http;
-use super::hub::HubOptions;
-use super::mirror::{self, Mirror, MirrorOptions};
-use super::runtime::Runtime;
-use super::{measure, process, server, store, venv, verify, weights};
+use crate::effects::blocking::blocking;
+use crate::effects::docker::Docker;
+use crate::effects::env::Env;
+use crate::effects::http::Http;
+use crate::effects::hub::HubOptions;
+use crate::effects::mirror::{self, Mirror, MirrorOptions};
+use crate::effects::process::{server as process, venv};
+use crate::effects::serve::runtime::Runtime;
+use crate::effects::serve::{measure, start, verify};
+use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::plan::{Plan, Server, Step};
@@ -75,7 +77,7 @@ impl Effects {
     /// # Errors
     /// [`Kind::Host`] when it cannot be written.
     pub fn keep(&self, path: &std::path::Path, bytes: &[u8]) -> Result<()> {
-        super::files::write_atomic(path, bytes)
+        crate::effects::files::write_atomic(path, bytes)
     }
 
     /// Carries out a plan. When a step fails, what the plan started and did not hand over is removed first.
@@ -270,26 +272,26 @@ impl Effects {
             }
             Step::AwaitReady(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                let ready = server::await_ready(step, &runtime, &self.http, events).await?;
+                let ready = start::await_ready(step, &runtime, &self.http, events).await?;
                 self.hand_over(&step.server, plan);
                 Ok(Outcome::Ready(ready))
             }
             Step::VerifyAnswers(step) => {
                 let runtime = self.runtime(&step.server).await?;
                 let verification = verify::verify(step, &self.http).await?;
-                server::still_alive(&runtime, "verification").await?;
+                start::still_alive(&runtime, "verification").await?;
                 Ok(Outcome::Verified(verification))
             }
             Step::RunBenchmark(step) => {
                 let runtime = self.runtime(&step.server).await?;
                 let result = measure::benchmark(step, &runtime, events).await?;
-                server::still_alive(&runtime, "the benchmark").await?;
+                start::still_alive(&runtime, "the benchmark").await?;
                 Ok(Outcome::Benchmarked(Box::new(result)))
             }
             Step::RunGsm8k(step) => {
                 let runtime = self.runtime(&step.server).await?;
                 let result = measure::gsm8k(step, &runtime, &self.http, events).await?;
-                server::still_alive(&runtime, "the evaluation").await?;
+                start::still_alive(&runtime, "the evaluation").await?;
                 Ok(Outcome::Evaluated(result))
             }
             Step::StopServer(step) => {

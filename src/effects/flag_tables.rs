@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Effects, command};
+use crate::effects::Effects;
+use crate::effects::process::command;
 use crate::error::{At, Error, Kind, Result};
 use crate::sglang::flags::{EXTRACTOR, Extract, Parser, TABLE_SCHEMA};
 

@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::command;
-use super::env::Env;
+use crate::effects::env::Env;
+use crate::effects::process::command;
 use crate::facts::{Gpu, Host, Python};
 use crate::units::MIB;
 

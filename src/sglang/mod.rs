@@ -2,11 +2,14 @@
 //!
 //! Not in this module tree: reading files and asking an installed engine (`effects`), planning (`plan`).
 
+pub(crate) mod api;
 mod check;
+pub(crate) mod client;
 mod dialect;
 mod explain;
 pub mod flags;
 mod launch;
+pub(crate) mod log;
 pub mod memory;
 mod migrate;
 pub mod rules;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::output::write_stderr;
 use super::rate::{self, Rate};
-use super::{safe, write_stderr};
+use super::safe;
 use crate::event::{Event, FileState, Reporter};
 
 /// Least time between two reports of a step's bytes: a pull of an hour is no 36,000 lines.

@@ -7,8 +7,9 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::rate::time;
 use super::rate::{self, Rate, clock};
-use super::{safe, time};
+use super::safe::safe;
 use crate::event::{BuildState, Event, FileState, Reporter, Request};
 use crate::units::{self, Bytes};
 

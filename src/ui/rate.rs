@@ -57,6 +57,11 @@ pub(super) fn clock(time: Duration) -> String {
     }
 }
 
+/// Milliseconds as people say them.
+pub(super) fn time(elapsed_ms: u64) -> String {
+    units::duration(Duration::from_millis(elapsed_ms))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

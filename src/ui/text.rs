@@ -4,8 +4,9 @@
 
 use std::fmt::Write;
 
+use super::rate::time;
 use super::table::{pad, width};
-use super::{benchmark, gsm8k, safe, table, time, verification};
+use super::{benchmark, gsm8k, safe, table, verification};
 use crate::report::{Built, Installed, Outcome, Pulled, Ready, Report, StepReport};
 use crate::units::{Bytes, counted};
 

@@ -13,9 +13,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use live::Live;
 
+use super::plain;
+use super::rate::time;
+use super::safe::safe;
 use super::style::Style;
 use super::table::pad;
-use super::{plain, safe, time};
 use crate::event::{BuildState, Event, Reporter, Stage};
 
 /// Columns of a finished step's title; the times of ordinary titles stand below each other.

@@ -15,7 +15,10 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("facts", &["error", "units"]),
     ("profile", &["error", "units"]),
     ("report", &["event", "units"]),
-    ("sglang", &["error", "facts", "profile", "units"]),
+    (
+        "sglang",
+        &["error", "event", "facts", "profile", "report", "units"],
+    ),
     ("doctor", &["error", "facts", "profile", "sglang", "units"]),
     (
         "plan",
@@ -128,11 +131,11 @@ const HOMES: [(&str, &[&str]); 23] = [
             "effects/hub/",
             "effects/transfer/",
             "effects/docker/",
-            "effects/http.rs",
+            "effects/http/",
         ],
     ),
     ("prost", &["effects/docker/progress.rs"]),
-    ("reqwest", &["effects/http.rs"]),
+    ("reqwest", &["effects/http/"]),
     ("tera", &["plan/dockerfile/mod.rs"]),
     (
         "tar",

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::support::{self, Home, must_run};
+use dsr1::effects::LogEnd;
 use dsr1::effects::docker::Docker;
 use dsr1::effects::env::Env;
 use dsr1::error::Kind;
@@ -82,7 +83,7 @@ async fn start(docker: &Docker, step: &StartContainer) -> dsr1::error::Result<St
 /// Waits for a stub's first line: a signal that comes before its trap ends it at once.
 async fn is_up(docker: &Docker, name: &Name) {
     let mut lines = docker.logs(&name.0, None, true).await.unwrap();
-    assert_eq!(lines.recv().await.as_deref(), Some("up"));
+    assert_eq!(lines.wait(None).await, ["up"]);
 }
 
 async fn ended(docker: &Docker, name: &Name) -> Option<i64> {
@@ -447,7 +448,7 @@ async fn a_limit_that_the_daemon_may_not_raise_is_left_out_with_a_warning() {
         .any(|event| matches!(event, Event::Warning { text, .. } if text.contains("memlock")));
     let mut lines = docker.logs(&name.0, None, true).await.unwrap();
     // A daemon with CAP_SYS_RESOURCE raises it, one without is worked around: never neither, never both.
-    assert_eq!(lines.recv().await.as_deref() == Some("unlimited"), !warned);
+    assert_eq!(lines.wait(None).await == ["unlimited"], !warned);
 }
 
 #[tokio::test]
@@ -478,15 +479,16 @@ async fn logs_keep_long_lines_and_take_progress_bars_apart() {
     ended(&docker, &name).await.unwrap();
     let mut lines = docker.logs(&name.0, None, true).await.unwrap();
     let mut found = Vec::new();
-    while let Some(line) = lines.recv().await {
-        found.push(line);
+    while lines.end().is_none() {
+        found.extend(lines.wait(None).await);
     }
+    assert_eq!(lines.end(), Some(&LogEnd::Complete));
     assert_eq!(found.iter().map(String::len).max(), Some(40_000));
     found.retain(|line| line.len() < 100);
     found.sort();
     assert_eq!(found, ["10%", "20%", "err", "last"]);
     let mut tail = docker.logs(&name.0, Some(1), false).await.unwrap();
-    assert_eq!(tail.recv().await.as_deref(), Some("last"));
+    assert_eq!(tail.wait(None).await, ["last"]);
 }
 
 fn image(name: &Name, run: &str) -> BuildImage {
@@ -714,6 +716,68 @@ fn a_daemon_that_hangs_does_not_hang_dsr1() {
         run.stderr
     );
     assert!(begun.elapsed() < Duration::from_secs(13), "{:?}", begun.elapsed());
+}
+
+/// Relays a socket to the daemon, and cuts each connection that reads a log once `line` came through it.
+fn cuts_logs(socket: &std::path::Path, line: &'static str) {
+    use std::io::{Read, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut daemon) = (
+                client.unwrap(),
+                UnixStream::connect("/var/run/docker.sock").unwrap(),
+            );
+            let (mut to_daemon, mut from_client) = (daemon.try_clone().unwrap(), client.try_clone().unwrap());
+            let (tell, told) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while let Ok(read @ 1..) = from_client.read(&mut bytes) {
+                    let _ = tell.send(String::from_utf8_lossy(&bytes[..read]).contains("/logs?"));
+                    let _ = to_daemon.write_all(&bytes[..read]);
+                }
+            });
+            std::thread::spawn(move || {
+                let (mut bytes, mut reads_log) = ([0; 4096], false);
+                while let Ok(read @ 1..) = daemon.read(&mut bytes) {
+                    reads_log |= told.try_iter().any(|is_log| is_log);
+                    let _ = client.write_all(&bytes[..read]);
+                    if reads_log && String::from_utf8_lossy(&bytes[..read]).contains(line) {
+                        let _ = client.shutdown(std::net::Shutdown::Both);
+                        return;
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_log_whose_connection_breaks_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("docker.sock");
+    cuts_logs(&socket, "two");
+    let env = Env {
+        docker_host: Some(format!("unix://{}", socket.to_str().unwrap())),
+        ..Env::default()
+    };
+    let docker = Docker::connect(&env).await.unwrap();
+    let name = Name::new("cut");
+    start(&docker, &stub(&name, "echo one; sleep 1; echo two; sleep 60"))
+        .await
+        .unwrap();
+    let mut lines = docker.logs(&name.0, None, true).await.unwrap();
+    let mut found = Vec::new();
+    while lines.end().is_none() {
+        found.extend(lines.wait(None).await);
+    }
+    assert_eq!(found, ["one", "two"]);
+    assert!(
+        matches!(lines.end(), Some(LogEnd::Broken(_))),
+        "{:?}",
+        lines.end()
+    );
 }
 
 /// Listens on a socket, answers `/version` and then never again.

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use bollard::models::ImageInspect;
 use http_body_util::BodyExt;
 
-use super::context::{self, BuildContext};
-use super::progress::BuildLog;
-use super::session::{Served, Session};
-use super::{Docker, archive, errors, transport};
+use crate::effects::docker::context::{self, BuildContext};
+use crate::effects::docker::progress::BuildLog;
+use crate::effects::docker::session::{Served, Session};
+use crate::effects::docker::{Docker, archive, errors, transport};
 use crate::effects::env;
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;

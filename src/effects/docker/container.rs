@@ -15,7 +15,7 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt;
 
-use super::{Docker, errors};
+use crate::effects::docker::{Docker, errors};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::plan::{LABEL_ROLE, Mount, StartContainer, Ulimit};

@@ -10,8 +10,8 @@ use base64::Engine as _;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
-use crate::effects::command;
 use crate::effects::env::Env;
+use crate::effects::process::command;
 use crate::secret::Secret;
 
 /// How long a helper may take: some ask a keyring or a cloud.

@@ -20,9 +20,9 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
-use super::endpoint::{Endpoint, Way};
-use crate::effects::command;
+use crate::effects::docker::endpoint::{Endpoint, Way};
 use crate::effects::env::Env;
+use crate::effects::process::command;
 use crate::error::{At, Error, Kind, Result};
 
 /// Time for the first answer: a daemon that hangs must not hang dsr1.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::errors::Error as Bollard;
 
-use super::endpoint::{Endpoint, Way};
+use crate::effects::docker::endpoint::{Endpoint, Way};
 use crate::error::{Error, Kind};
 
 /// The daemon cannot be reached.

@@ -11,21 +11,15 @@ use bollard::models::ExecConfig;
 use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
 use futures_util::StreamExt;
 
-use super::{Docker, SHORT, archive, errors};
-use crate::effects::lines::Lines;
+use crate::effects::docker::clients::Client;
+use crate::effects::docker::transport::SHORT;
+use crate::effects::docker::{Docker, archive, errors};
+use crate::effects::lines::Splitter;
 use crate::error::{Error, Kind, Result};
 use crate::plan::CLIENT_DIR;
 
 /// Bytes per second of the slowest upload that is waited for.
 const SLOWEST: u64 = 1 << 20;
-
-/// A command that runs in a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Client {
-    container: String,
-    /// Process id inside the container.
-    pid: u32,
-}
 
 /// Prints its own process id and becomes the command: Docker cannot end an exec, but another one can.
 const ANNOUNCE: [&str; 4] = ["/bin/sh", "-c", "echo \"dsr1-pid $$\"; exec \"$@\"", "sh"];
@@ -87,7 +81,7 @@ impl Docker {
             }
             _ => on_line(line),
         };
-        let mut pipes = [Lines::default(), Lines::default()];
+        let mut pipes = [Splitter::default(), Splitter::default()];
         while let Some(piece) = output.next().await {
             let piece = piece.map_err(|error| failed(&error))?;
             let pipe = usize::from(matches!(piece, LogOutput::StdErr { .. }));

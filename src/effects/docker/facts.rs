@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::session::Session;
-use super::{Docker, registry};
+use crate::effects::docker::session::Session;
+use crate::effects::docker::{Docker, registry};
 use crate::effects::env::Env;
 use crate::effects::host;
 use crate::facts;

@@ -20,9 +20,9 @@ use futures_util::{StreamExt, stream};
 use hyper::body::Bytes;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::archive::Pieces;
-use super::archive::oci::{self, Fault, ImageRecord};
-use super::{Docker, errors};
+use crate::effects::docker::archive::Pieces;
+use crate::effects::docker::archive::oci::{self, Fault, ImageRecord};
+use crate::effects::docker::{Docker, errors};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::plan::LABEL_ROLE;

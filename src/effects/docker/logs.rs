@@ -1,22 +1,20 @@
 //! Log lines of a container.
-//!
-//! Not in this module: what a line means (`startup`).
 
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use super::{Docker, errors};
-use crate::effects::lines::Lines;
+use crate::effects::docker::{Docker, errors};
+use crate::effects::lines::{LogStream, Splitter};
 use crate::error::Result;
 
 impl Docker {
-    /// The log's lines: the last `tail` or all, and what comes when `follow` is set. Ends with the container.
+    /// Returns the log's lines: the last `tail` or all, and what comes when `follow` is set. Ends with the container.
     ///
     /// # Errors
     /// [`crate::error::Kind::Docker`] when there is no such container.
-    pub async fn logs(&self, name: &str, tail: Option<u64>, follow: bool) -> Result<mpsc::Receiver<String>> {
+    pub async fn logs(&self, name: &str, tail: Option<u64>, follow: bool) -> Result<LogStream> {
         self.api
             .inspect_container(name, None)
             .await
@@ -33,25 +31,34 @@ impl Docker {
         tokio::spawn(async move {
             let mut stream = Box::pin(docker.logs(&name, Some(options)));
             // Each pipe has its own unfinished line.
-            let mut pipes = [Lines::default(), Lines::default()];
-            while let Some(Ok(output)) = stream.next().await {
+            let mut pipes = [Splitter::default(), Splitter::default()];
+            let mut broken = None;
+            while let Some(output) = stream.next().await {
+                let output = match output {
+                    Ok(output) => output,
+                    Err(error) => {
+                        broken = Some(error.to_string());
+                        break;
+                    }
+                };
                 let pipe = usize::from(matches!(output, LogOutput::StdErr { .. }));
                 let mut found = Vec::new();
                 pipes[pipe].push(output.as_ref(), &mut |line| found.push(line.to_owned()));
                 for line in found {
-                    if sender.send(line).await.is_err() {
+                    if sender.send(Ok(line)).await.is_err() {
                         return;
                     }
                 }
             }
-            for mut pipe in pipes {
-                let mut found = Vec::new();
-                pipe.finish(&mut |line| found.push(line.to_owned()));
-                for line in found {
-                    let _ = sender.send(line).await;
-                }
+            let mut found = Vec::new();
+            for pipe in &mut pipes {
+                pipe.finish(&mut |line| found.push(Ok(line.to_owned())));
+            }
+            found.extend(broken.map(Err));
+            for item in found {
+                let _ = sender.send(item).await;
             }
         });
-        Ok(receiver)
+        Ok(LogStream::of_daemon(receiver))
     }
 }

@@ -7,7 +7,7 @@ use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, LogsOptionsBuilder};
 use futures_util::StreamExt;
 
-use super::{Docker, errors};
+use crate::effects::docker::{Docker, errors};
 use crate::error::{Error, Kind, Result};
 use crate::plan::LABEL_ROLE;
 

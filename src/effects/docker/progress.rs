@@ -13,13 +13,13 @@ use prost::Message as _;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::errors;
-use crate::effects::lines::Lines;
+use crate::effects::docker::errors;
+use crate::effects::lines::Splitter;
 use crate::error::{Error, Kind};
 use crate::event::{BuildState, Source, StepEvents};
 use crate::plan::BuildImage;
 
-/// Lines of the failing step that are shown.
+/// Splitter of the failing step that are shown.
 const SHOWN: usize = 30;
 /// Longest message; the daemon's are a few MB at most.
 const MESSAGE: usize = 64 << 20;
@@ -136,7 +136,7 @@ pub(super) struct BuildLog {
     /// The step of the classic builder that runs: name, since when, whether it was taken from the cache.
     running: Option<(String, Instant, bool)>,
     lines: BTreeMap<String, Vec<String>>,
-    partial: BTreeMap<String, Lines>,
+    partial: BTreeMap<String, Splitter>,
     failing: Option<String>,
     last: String,
 }

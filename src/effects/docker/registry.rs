@@ -10,7 +10,7 @@ use bollard::models::ProgressDetail;
 use bollard::query_parameters::{CreateImageOptionsBuilder, PushImageOptionsBuilder, TagImageOptionsBuilder};
 use futures_util::StreamExt;
 
-use super::{Docker, errors};
+use crate::effects::docker::{Docker, errors};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
 

@@ -31,10 +31,10 @@ use tokio::sync::mpsc::{self, Receiver};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::context::BuildContext;
-use super::credentials::Credentials;
-use super::dial::Dial;
-use super::transport::{self, Answer, Task};
+use crate::effects::docker::context::BuildContext;
+use crate::effects::docker::credentials::Credentials;
+use crate::effects::docker::dial::Dial;
+use crate::effects::docker::transport::{self, Answer, Task};
 use crate::error::{At, Kind};
 
 /// What the daemon may call. It asks for nothing else.

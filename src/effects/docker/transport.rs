@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::errors::Error as Bollard;
 use bollard::{API_DEFAULT_VERSION, BollardRequest};
@@ -16,8 +17,13 @@ use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 
-use super::dial::Dial;
+use crate::effects::docker::dial::Dial;
 use crate::error::{At, Kind, Result};
+
+/// Deadline of a short call.
+pub(super) const SHORT: Duration = Duration::from_secs(30);
+/// Deadline of a call that takes as long as it takes: a build, a stop with its drain.
+pub(super) const LONG: Duration = Duration::from_hours(24);
 
 /// A task that ends with its owner: what it holds open, the daemon goes on working for.
 pub(super) struct Task(JoinHandle<()>);
@@ -81,7 +87,7 @@ pub(super) fn client(dial: Arc<Dial>) -> std::result::Result<bollard::Docker, Bo
             Ok(response)
         }
     };
-    let seconds = super::SHORT.as_secs();
+    let seconds = SHORT.as_secs();
     bollard::Docker::connect_with_custom_transport(
         transport,
         Some("http://docker"),

@@ -2,8 +2,7 @@
 //!
 //! Not in this module: what is answered (`answer`).
 
-use crate::effects::hub::names::decode;
-use crate::effects::hub::names::is_revision;
+use crate::effects::hub::names::{decode, is_revision};
 use crate::plan::is_repo_part;
 
 /// Entries of one page of a tree, as the Hub has it.

@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::fingerprint::Look;
 use super::layout::RepoCache;
 use super::proofs::ProvenLog;
@@ -13,7 +15,6 @@ use crate::effects::hub::listing::{Entry, Oid};
 use crate::effects::hub::names::{is_ours, is_path};
 use crate::error::{At, Error, Kind, Result};
 use crate::report::{WrongFile, WrongState};
-use serde::{Deserialize, Serialize};
 
 /// Version of the manifest.
 pub(in crate::effects) const SCHEMA: &str = "dsr1.manifest/1";

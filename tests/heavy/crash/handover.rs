@@ -10,10 +10,9 @@ use super::{
     Counts, Model, REPO, copied, injected, kill, parts, pull, pull_injected, run, signal, spawn, under,
     wait_for_part, wait_until,
 };
-use crate::support::Home;
-use crate::support::Run;
 use crate::support::hub::Fault;
 use crate::support::random::Random;
+use crate::support::{Home, Run};
 
 /// Two pulls at once, one of which is killed: the other takes over.
 #[test]

@@ -4,10 +4,9 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::{Counts, Model, kill, pull, run, signal, spawn, under, wait_for_part};
-use crate::support::Home;
-use crate::support::Run;
 use crate::support::hub::Fault;
 use crate::support::random::Random;
+use crate::support::{Home, Run};
 
 /// F12: signals at any time.
 #[test]

@@ -15,8 +15,8 @@ use http_body_util::StreamBody;
 use hyper::body::{Bytes, Frame};
 use tokio::sync::mpsc::{self, Sender};
 
-use super::context::wheels;
-use super::transport::Body;
+use crate::effects::docker::context::wheels;
+use crate::effects::docker::transport::Body;
 use crate::error::{At, Kind, Result};
 use crate::plan::{BuildImage, CONTEXT_WHEELS};
 

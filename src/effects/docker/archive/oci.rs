@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::header;
+use crate::effects::docker::archive::header;
 use crate::units::hex;
 
 /// Version of the JSON form of [`ImageRecord`].

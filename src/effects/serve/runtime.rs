@@ -3,19 +3,21 @@
 //! Not in this module: when to look (`server`), Docker's and the kernel's own ways (`docker`, `process`).
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Pid;
-use tokio::sync::mpsc;
 
-use super::docker::Docker;
-use super::env::Env;
-use super::{command, files, host, process};
+use crate::effects::docker::Docker;
+use crate::effects::env::Env;
+use crate::effects::lines::{LogEnd, LogFile, LogStream};
+use crate::effects::process::{command, server as process};
+use crate::effects::{files, host};
 use crate::error::{At, Error, Kind, Result};
 
 /// A server and the way to it.
-pub(super) enum Runtime<'a> {
+pub(in crate::effects) enum Runtime<'a> {
     /// A container.
     Docker {
         /// The daemon.
@@ -40,67 +42,31 @@ pub(super) enum Runtime<'a> {
 
 /// Whether a server lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Life {
+pub(in crate::effects) enum Life {
     /// It runs.
     Running,
     /// It ended, in words.
     Ended(String),
 }
 
-/// Lines of a log as they come.
-pub(super) enum LogLines {
-    /// From the daemon.
-    Channel(mpsc::Receiver<String>),
-    /// From a file.
-    File(process::Follow),
-}
-
-impl LogLines {
-    /// The lines that came since the last call; never waits.
-    pub(super) fn take(&mut self) -> Vec<String> {
-        match self {
-            Self::Channel(receiver) => {
-                let mut lines = Vec::new();
-                while let Ok(line) = receiver.try_recv() {
-                    lines.push(line);
-                }
-                lines
-            }
-            Self::File(follow) => follow.read(),
-        }
-    }
-
-    /// The last lines of a server that ended: waits for what is still under way.
-    pub(super) async fn rest(&mut self) -> Vec<String> {
-        let until = Instant::now() + Duration::from_millis(500);
-        let mut lines = self.take();
-        if let Self::Channel(receiver) = self {
-            while let Ok(Some(line)) = tokio::time::timeout_at(until.into(), receiver.recv()).await {
-                lines.push(line);
-            }
-        }
-        lines
-    }
-}
-
 impl Runtime<'_> {
     /// Server name.
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::effects) fn name(&self) -> &str {
         match self {
             Self::Docker { name, .. } | Self::Process { name, .. } => name,
         }
     }
 
     /// Its log from the beginning, as it grows.
-    pub(super) async fn follow(&self) -> Result<LogLines> {
+    pub(in crate::effects) async fn follow(&self) -> Result<LogStream> {
         match self {
-            Self::Docker { docker, name, .. } => docker.logs(name, None, true).await.map(LogLines::Channel),
-            Self::Process { log, .. } => Ok(LogLines::File(process::Follow::new(log))),
+            Self::Docker { docker, name, .. } => docker.logs(name, None, true).await,
+            Self::Process { log, .. } => Ok(LogStream::of_file(LogFile::new(log))),
         }
     }
 
     /// Makes sure that the log of a failed server outlives it; returns where it is.
-    pub(super) async fn keep_log(&self) -> PathBuf {
+    pub(in crate::effects) async fn keep_log(&self) -> PathBuf {
         match self {
             Self::Docker {
                 docker,
@@ -108,12 +74,11 @@ impl Runtime<'_> {
                 kept_log,
             } => {
                 if let Ok(mut lines) = docker.logs(name, None, false).await {
-                    let mut text = String::new();
-                    let limit = Instant::now() + Duration::from_secs(10);
-                    while let Ok(Some(line)) = tokio::time::timeout_at(limit.into(), lines.recv()).await {
-                        text.push_str(&line);
-                        text.push('\n');
+                    let mut text = lines.rest(Duration::from_secs(10)).await.join("\n");
+                    if let Some(LogEnd::Broken(reason)) = lines.end() {
+                        let _ = write!(text, "\n# dsr1: the daemon's log stream broke here: {reason}");
                     }
+                    text.push('\n');
                     let _ = files::write_atomic(kept_log, text.as_bytes());
                 }
                 kept_log.clone()
@@ -123,7 +88,7 @@ impl Runtime<'_> {
     }
 
     /// Whether it lives.
-    pub(super) async fn life(&self) -> Result<Life> {
+    pub(in crate::effects) async fn life(&self) -> Result<Life> {
         match self {
             Self::Docker { docker, name, .. } => Ok(match docker.state(name).await? {
                 Some(state) if state.running => Life::Running,
@@ -156,7 +121,7 @@ impl Runtime<'_> {
     }
 
     /// Whether it is this server that listens on `port`; `None` when that cannot be seen.
-    pub(super) async fn owns(&self, port: u16) -> Option<bool> {
+    pub(in crate::effects) async fn owns(&self, port: u16) -> Option<bool> {
         let listener = host::listener(port)?;
         match self {
             Self::Docker { docker, name, .. } => {
@@ -170,7 +135,7 @@ impl Runtime<'_> {
     }
 
     /// A figure that changes while it computes or reads; `None` when it cannot be had.
-    pub(super) async fn activity(&self) -> Option<u64> {
+    pub(in crate::effects) async fn activity(&self) -> Option<u64> {
         match self {
             Self::Docker { docker, name, .. } => docker.activity(name).await.ok(),
             Self::Process { log, .. } => process::find(log).map(|leader| process::activity(log, leader)),
@@ -180,7 +145,7 @@ impl Runtime<'_> {
     /// Runs a command beside the engine; returns its exit code. Dropping the future ends it.
     ///
     /// What it drops where it stands stays in the container, or in `dir`: never where the user stands.
-    pub(super) async fn exec(
+    pub(in crate::effects) async fn exec(
         &self,
         argv: &[String],
         dir: &str,
@@ -202,7 +167,7 @@ impl Runtime<'_> {
     }
 
     /// Puts a file where commands beside the engine can read it; returns its path there.
-    pub(super) async fn place(&self, local: &Path, name: &str) -> Result<String> {
+    pub(in crate::effects) async fn place(&self, local: &Path, name: &str) -> Result<String> {
         match self {
             Self::Docker {
                 docker,
@@ -219,7 +184,7 @@ impl Runtime<'_> {
     }
 
     /// Reads a file that a command beside the engine wrote.
-    pub(super) async fn read(&self, path: &str) -> Result<Vec<u8>> {
+    pub(in crate::effects) async fn read(&self, path: &str) -> Result<Vec<u8>> {
         const MAX: u64 = 64 << 20;
         match self {
             Self::Docker { docker, name, .. } => docker.read_file(name, path, MAX).await,
@@ -236,7 +201,7 @@ impl Runtime<'_> {
     }
 
     /// Removes a file that an earlier command beside the engine wrote.
-    pub(super) async fn remove(&self, path: &str) {
+    pub(in crate::effects) async fn remove(&self, path: &str) {
         match self {
             Self::Docker { docker, name, .. } => {
                 let argv = ["rm", "-f", "--", path].map(str::to_owned);
@@ -249,7 +214,7 @@ impl Runtime<'_> {
     }
 
     /// Stops it and removes what ran it; returns whether it had to be killed.
-    pub(super) async fn stop(&self, drain_s: u32) -> Result<bool> {
+    pub(in crate::effects) async fn stop(&self, drain_s: u32) -> Result<bool> {
         match self {
             Self::Docker { docker, name, .. } => docker.stop(name, drain_s).await,
             Self::Process { log, .. } => {

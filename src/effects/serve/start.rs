@@ -4,20 +4,24 @@
 
 use std::time::{Duration, Instant};
 
-use super::host;
-use super::http::Http;
-use super::runtime::{Life, LogLines, Runtime};
-use super::startup;
+use crate::effects::host;
+use crate::effects::http::Http;
+use crate::effects::lines::{LogEnd, LogStream};
+use crate::effects::serve::runtime::{Life, Runtime};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Source, Stage, StepEvents};
 use crate::plan::AwaitReady;
 use crate::report::{Ready, StageTime};
+use crate::sglang::log;
 
 /// Time between two looks at log, process and probe: a death is known well within two seconds.
 const TICK: Duration = Duration::from_millis(200);
 
 /// How long an engine must live on while its port answers, when nothing else shows that the answers are its own.
 const UNPROVEN: Duration = Duration::from_mins(2);
+
+/// Longest wait for the last lines of a server that ended.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// Lines of the log shown when a start fails.
 const SHOWN: usize = 20;
@@ -26,7 +30,7 @@ const SHOWN: usize = 20;
 ///
 /// # Errors
 /// [`Kind::Server`] when the engine dies or stalls, with the last lines of its log.
-pub(super) async fn await_ready(
+pub(in crate::effects) async fn await_ready(
     step: &AwaitReady,
     runtime: &Runtime<'_>,
     http: &Http,
@@ -84,7 +88,7 @@ pub(super) async fn await_ready(
 
 /// What has been seen of a start.
 struct Start<'a> {
-    log: LogLines,
+    log: LogStream,
     events: &'a StepEvents<'a>,
     begun: Instant,
     last_sign: Instant,
@@ -93,10 +97,12 @@ struct Start<'a> {
     /// Its port is taken.
     cannot_listen: bool,
     recent: Vec<String>,
+    /// Whether the log broke, which was said.
+    log_is_broken: bool,
 }
 
 impl<'a> Start<'a> {
-    fn new(log: LogLines, events: &'a StepEvents<'a>) -> Self {
+    fn new(log: LogStream, events: &'a StepEvents<'a>) -> Self {
         let now = Instant::now();
         let mut start = Self {
             log,
@@ -107,35 +113,50 @@ impl<'a> Start<'a> {
             kv_pool_tokens: None,
             cannot_listen: false,
             recent: Vec::new(),
+            log_is_broken: false,
         };
         start.reach(Stage::Starting, "");
         start
     }
 
     fn take_lines(&mut self) {
-        for line in self.log.take() {
+        for line in self.log.arrived() {
             self.line(&line);
+        }
+        self.note_broken_log();
+    }
+
+    /// Warns once when the log's connection broke: the start goes on, and nothing more is seen of it but the probe.
+    fn note_broken_log(&mut self) {
+        if let Some(LogEnd::Broken(reason)) = self.log.end()
+            && !std::mem::replace(&mut self.log_is_broken, true)
+        {
+            self.events.warning(
+                format!("the log of the server cannot be followed any more: {reason}"),
+                "the start goes on: stages and figures of the log are missing from here on",
+            );
         }
     }
 
     async fn take_rest(&mut self) {
-        for line in self.log.rest().await {
+        for line in self.log.rest(LAST_LINES).await {
             self.line(&line);
         }
+        self.note_broken_log();
     }
 
     fn line(&mut self, line: &str) {
         self.alive();
         self.events.line(Source::Engine, line);
-        if let Some((stage, detail)) = startup::stage(line)
+        if let Some((stage, detail)) = log::stage(line)
             // READY is said by the probe, not by the log.
             && stage != Stage::Ready
         {
             self.reach(stage, &detail);
         }
-        self.cannot_listen |= startup::cannot_listen(line);
-        self.kv_pool_tokens = startup::kv_pool_tokens(line).or(self.kv_pool_tokens);
-        if startup::is_telling(line) {
+        self.cannot_listen |= log::cannot_listen(line);
+        self.kv_pool_tokens = log::kv_pool_tokens(line).or(self.kv_pool_tokens);
+        if log::is_telling(line) {
             // Room for a traceback: its cause is looked for in all of it, and the last lines are shown.
             if self.recent.len() == 200 {
                 self.recent.remove(0);
@@ -184,7 +205,7 @@ impl<'a> Start<'a> {
 
     fn died(mut self, runtime: &Runtime<'_>, reason: &str) -> Error {
         let lines = || self.recent.iter().map(String::as_str);
-        if let Some(refused) = startup::usage_error(lines()) {
+        if let Some(refused) = log::usage_error(lines()) {
             // Its usage text would bury the one line that matters.
             return Error::new(
                 Kind::Usage,
@@ -197,7 +218,7 @@ impl<'a> Start<'a> {
             Kind::Server,
             format!("{} ended during {}", runtime.name(), self.stage()),
         );
-        let error = match startup::cause(lines()) {
+        let error = match log::cause(lines()) {
             Some(cause) => error.cause(format!("{cause} ({reason})")),
             None => error.cause(reason),
         };
@@ -234,7 +255,7 @@ fn taken_meanwhile(runtime: &Runtime<'_>, port: u16) -> Error {
 }
 
 /// Fails when a server ended meanwhile: what answered was something else.
-pub(super) async fn still_alive(runtime: &Runtime<'_>, during: &str) -> Result<()> {
+pub(in crate::effects) async fn still_alive(runtime: &Runtime<'_>, during: &str) -> Result<()> {
     match runtime.life().await? {
         Life::Running => Ok(()),
         Life::Ended(reason) => Err(Error::new(

@@ -4,7 +4,7 @@
 
 /// An incremental parser (WHATWG HTML, 9.2.6), of which only `data` matters here.
 #[derive(Debug, Default)]
-pub(super) struct Events {
+pub(in crate::effects) struct Events {
     line: Vec<u8>,
     data: String,
     after_return: bool,
@@ -12,7 +12,7 @@ pub(super) struct Events {
 
 impl Events {
     /// Takes bytes and hands on the data of each event that became complete.
-    pub(super) fn push(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(&str)) {
+    pub(in crate::effects) fn push(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(&str)) {
         for byte in bytes {
             let after_return = std::mem::replace(&mut self.after_return, *byte == b'\r');
             match byte {

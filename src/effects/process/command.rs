@@ -11,14 +11,14 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
-use super::env::Env;
-use super::lines::Lines;
+use crate::effects::env::Env;
+use crate::effects::lines::Splitter;
 use crate::error::{At, Error, Kind, Result};
 
 /// A command of ours with a clean environment and a process group of its own.
 ///
 /// The environment is built up, not inherited: a stray `PYTHONPATH` or `VIRTUAL_ENV` must not change what runs.
-pub(super) fn new(
+pub(in crate::effects) fn new(
     env: &Env,
     argv: &[&str],
     extra: &BTreeMap<String, String>,
@@ -50,21 +50,21 @@ impl Drop for Group {
 
 /// What a finished command left.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub(in crate::effects) struct Finished {
     /// How it ended.
-    pub(super) status: ExitStatus,
+    pub(in crate::effects) status: ExitStatus,
     /// Its last lines, for error reports.
-    pub(super) tail: Vec<String>,
+    pub(in crate::effects) tail: Vec<String>,
 }
 
-/// Lines kept for error reports.
+/// Splitter kept for error reports.
 const TAIL: usize = 30;
 
 /// How long the output of a child that ended is waited for.
 const DRAIN: Duration = Duration::from_millis(300);
 
 /// Runs a command to its end and hands on each line of its stdout and stderr. Dropping the future kills it.
-pub(super) async fn run(
+pub(in crate::effects) async fn run(
     env: &Env,
     argv: &[&str],
     extra: &BTreeMap<String, String>,
@@ -121,7 +121,7 @@ pub(super) async fn run(
 fn read_lines<R: AsyncRead + Unpin + Send + 'static>(pipe: Option<R>, sender: mpsc::Sender<String>) {
     let Some(mut pipe) = pipe else { return };
     tokio::spawn(async move {
-        let (mut buffer, mut lines) = (vec![0; 16 * 1024], Lines::default());
+        let (mut buffer, mut lines) = (vec![0; 16 * 1024], Splitter::default());
         loop {
             let count = pipe.read(&mut buffer).await.unwrap_or(0);
             let mut found = Vec::new();
@@ -154,7 +154,7 @@ fn spawn(command: &mut Command, argv: &[&str]) -> Result<Child> {
 ///
 /// # Errors
 /// [`Kind::Host`] with the end of its standard error when it does not.
-pub(super) async fn capture(env: &Env, argv: &[&str], limit: Duration) -> Result<Vec<u8>> {
+pub(in crate::effects) async fn capture(env: &Env, argv: &[&str], limit: Duration) -> Result<Vec<u8>> {
     let program = argv.first().copied().unwrap_or_default();
     let failed = || format!("`{program}` failed");
     let mut command = Command::from(new(env, argv, &BTreeMap::new())?);
@@ -177,7 +177,7 @@ pub(super) async fn capture(env: &Env, argv: &[&str], limit: Duration) -> Result
 }
 
 /// Standard output of a short command that must end well within `limit`; `None` otherwise.
-pub(super) async fn output(env: &Env, argv: &[&str], limit: Duration) -> Option<String> {
+pub(in crate::effects) async fn output(env: &Env, argv: &[&str], limit: Duration) -> Option<String> {
     let mut command = Command::from(new(env, argv, &BTreeMap::new()).ok()?);
     command
         .stdin(Stdio::null())

@@ -24,7 +24,7 @@ const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "soc
 ///
 /// # Errors
 /// [`Kind::Usage`], naming the variable.
-pub(super) fn check(variables: &[(String, String)], url: &str) -> Result<()> {
+pub(in crate::effects) fn check(variables: &[(String, String)], url: &str) -> Result<()> {
     let first = |names: &[&'static str]| {
         names.iter().find_map(|name| {
             let (_, value) = variables.iter().find(|(known, _)| known == name)?;
@@ -48,7 +48,7 @@ pub(super) fn check(variables: &[(String, String)], url: &str) -> Result<()> {
 }
 
 /// The proxy of the environment that a URL is asked for through, without its user and password.
-pub(super) fn of(url: &str) -> Option<String> {
+pub(in crate::effects) fn of(url: &str) -> Option<String> {
     through(&Matcher::from_system(), url)
 }
 

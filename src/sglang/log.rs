@@ -2,13 +2,12 @@
 //!
 //! The texts are those of 0.4.10 and 0.5.23, found by running or reading them; a line that no rule knows
 //! changes nothing, so another version costs detail, not truth (the probe decides about READY).
-//! Not in this module: following the log (`server`), failure signatures.
 
 use crate::event::Stage;
 
 /// What one line says: the stage that begins with it and a detail for people.
 #[must_use]
-pub(super) fn stage(line: &str) -> Option<(Stage, String)> {
+pub(crate) fn stage(line: &str) -> Option<(Stage, String)> {
     let found = |stage, detail: String| Some((stage, detail));
     if line.contains("Load weight begin") {
         return found(Stage::LoadingWeights, String::new());
@@ -37,7 +36,7 @@ fn tokens(count: u64) -> String {
 
 /// Tokens the KV pool holds, from the scheduler's summary line.
 #[must_use]
-pub(super) fn kv_pool_tokens(line: &str) -> Option<u64> {
+pub(crate) fn kv_pool_tokens(line: &str) -> Option<u64> {
     count_after(line, "max_total_num_tokens=")
 }
 
@@ -51,13 +50,13 @@ fn count_after(line: &str, key: &str) -> Option<u64> {
 /// that: its schedulers go on, and nobody can ask them anything (0.5.23). One of them may have the port itself: they
 /// take ports of their own from the range of which the system gives.
 #[must_use]
-pub(super) fn cannot_listen(line: &str) -> bool {
+pub(crate) fn cannot_listen(line: &str) -> bool {
     line.contains("error while attempting to bind on address")
 }
 
 /// Whether a line is worth showing in an error: not a progress bar, not an access log.
 #[must_use]
-pub(super) fn is_telling(line: &str) -> bool {
+pub(crate) fn is_telling(line: &str) -> bool {
     let line = line.trim();
     !line.is_empty()
         && !line.contains("% Completed")
@@ -67,7 +66,7 @@ pub(super) fn is_telling(line: &str) -> bool {
 
 /// What argparse says of arguments that the engine does not take: the text after `error: `.
 #[must_use]
-pub(super) fn usage_error<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn usage_error<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
     lines.rev().find_map(|line| {
         let (program, text) = line.trim().split_once(": error: ")?;
         (program.len() < 80 && !program.contains('[')).then_some(text)
@@ -76,7 +75,7 @@ pub(super) fn usage_error<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -
 
 /// The line of a Python log that names what happened: the last `SomeError: ...` at the start of a line.
 #[must_use]
-pub(super) fn cause<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn cause<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
     lines.rev().map(str::trim).find(|line| {
         let name = line.split(':').next().unwrap_or_default();
         line.len() > name.len()

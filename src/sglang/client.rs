@@ -1,190 +1,12 @@
-//! Runs the stack's own benchmark and GSM8K clients where the server runs, and reads their results.
-//!
-//! Not in this module: the command lines (`plan::eval`), tables (`ui`).
-
-use std::path::{Path, PathBuf};
+//! What SGLang's own clients print and write: the benchmark's result, the evaluation's figures and its data.
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use super::files;
-use super::http::Http;
-use super::runtime::Runtime;
-use crate::error::{At, Error, Kind, Result};
-use crate::event::{Source, StepEvents};
-use crate::plan::{RunBenchmark, RunGsm8k};
-use crate::report::{Benchmark, Gsm8k, Latency};
-use crate::units::hex;
-
-/// Largest GSM8K file read; the test set has 750 kB.
-const MAX_DATA: u64 = 64 << 20;
-
-/// Runs the benchmark client and keeps its typed result.
-///
-/// # Errors
-/// [`Kind::Server`] when the client fails; [`Kind::Untrusted`] when requests failed and the figures flatter.
-pub(super) async fn benchmark(
-    step: &RunBenchmark,
-    runtime: &Runtime<'_>,
-    events: &StepEvents<'_>,
-) -> Result<Benchmark> {
-    std::fs::create_dir_all(&step.results_dir)
-        .at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
-    // The client appends: an old line must not be taken for the new result.
-    runtime.remove(&step.output).await;
-    let mut argv = step.argv.clone();
-    argv.extend(["--output-file".to_owned(), step.output.clone()]);
-    let printed = run(
-        runtime,
-        &argv,
-        &step.results_dir,
-        &step.env,
-        events,
-        "the benchmark client",
-    )
-    .await?;
-    let written = runtime.read(&step.output).await?;
-    runtime.remove(&step.output).await;
-    let mut result = parse_benchmark(&String::from_utf8_lossy(&written), u64::from(step.num_prompts))?;
-    result.itl.max_ms = printed_figure(&printed, "Max ITL (ms):");
-    if result.completed < result.requested {
-        return Err(Error::new(
-            Kind::Untrusted,
-            format!("{} of {} requests completed", result.completed, result.requested),
-        )
-        .cause("the rest failed, so every figure is of an easier load than the one asked for")
-        .hint(format!("dsr1 logs {}", runtime.name()))
-        .log(last(printed, 20)));
-    }
-    let path = result_path(&step.results_dir, runtime.name(), "bench");
-    result.saved_to = Some(path.to_string_lossy().into_owned());
-    save(&path, "dsr1.bench/1", &result)?;
-    Ok(result)
-}
-
-/// Runs the few-shot script and keeps its typed result.
-///
-/// # Errors
-/// [`Kind::Integrity`] when the data is not what its hash says; [`Kind::Gate`] when the accuracy is too low.
-pub(super) async fn gsm8k(
-    step: &RunGsm8k,
-    runtime: &Runtime<'_>,
-    http: &Http,
-    events: &StepEvents<'_>,
-) -> Result<Gsm8k> {
-    std::fs::create_dir_all(&step.results_dir)
-        .at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
-    let (bytes, hash) = data(step, http).await?;
-    let rows = check_questions(&step.data, &bytes)?;
-    let questions = step.questions.min(rows);
-    if questions < step.questions {
-        events.note(format!("the data holds {rows} questions: {questions} are asked"));
-    }
-    let local = PathBuf::from(format!("{}/gsm8k-{}.jsonl", step.results_dir, &hash[..12]));
-    files::write_atomic(&local, &bytes)?;
-    let inside = runtime
-        .place(&local, &format!("gsm8k-{}.jsonl", &hash[..12]))
-        .await?;
-    let mut argv = step.argv.clone();
-    argv.push(inside);
-    let printed = run(
-        runtime,
-        &argv,
-        &step.results_dir,
-        &step.env,
-        events,
-        "the gsm8k script",
-    )
-    .await?;
-    let figure = |key: &str| {
-        printed_figure(&printed, key).ok_or_else(|| {
-            Error::new(Kind::Server, format!("the gsm8k script printed no `{key}`"))
-                .log(last(printed.clone(), 20))
-        })
-    };
-    let accuracy = figure("Accuracy:")?;
-    let (accuracy_low, accuracy_high) = wilson(accuracy, questions);
-    let path = result_path(&step.results_dir, runtime.name(), "gsm8k");
-    let result = Gsm8k {
-        accuracy,
-        accuracy_low,
-        accuracy_high,
-        invalid: figure("Invalid:")?,
-        latency_s: figure("Latency:")?,
-        output_throughput: figure("Output throughput:")?,
-        questions,
-        data_sha256: hash,
-        saved_to: Some(path.to_string_lossy().into_owned()),
-    };
-    save(&path, "dsr1.gsm8k/1", &result)?;
-    match step.min_accuracy {
-        Some(least) if result.accuracy < least.share() => Err(Error::new(
-            Kind::Gate,
-            format!("accuracy {:.3} is below {:.3}", result.accuracy, least.share()),
-        )
-        .cause(format!(
-            "95 % interval {accuracy_low:.3} to {accuracy_high:.3} over {questions} questions"
-        ))
-        .hint(format!("the result is kept in {}", path.display()))),
-        _ => Ok(result),
-    }
-}
-
-/// Runs a client to its end and returns what it printed.
-async fn run(
-    runtime: &Runtime<'_>,
-    argv: &[String],
-    dir: &str,
-    env: &std::collections::BTreeMap<String, String>,
-    events: &StepEvents<'_>,
-    what: &str,
-) -> Result<Vec<String>> {
-    let mut printed = Vec::new();
-    let mut on_line = |line: &str| {
-        events.line(Source::Client, line);
-        if printed.len() < 10_000 {
-            printed.push(line.to_owned());
-        }
-    };
-    let code = runtime.exec(argv, dir, env, &mut on_line).await?;
-    if code == 0 {
-        return Ok(printed);
-    }
-    let cause = super::startup::cause(printed.iter().map(String::as_str)).map(str::to_owned);
-    let error = Error::new(Kind::Server, format!("{what} failed")).cause(cause.map_or_else(
-        || format!("exit code {code}"),
-        |cause| format!("{cause} (exit code {code})"),
-    ));
-    Err(error
-        .hint(format!("dsr1 logs {}", runtime.name()))
-        .log(last(printed, 20)))
-}
-
-fn last(mut lines: Vec<String>, count: usize) -> Vec<String> {
-    lines.split_off(lines.len().saturating_sub(count))
-}
-
-/// The bytes and SHA-256 of the questions.
-async fn data(step: &RunGsm8k, http: &Http) -> Result<(Vec<u8>, String)> {
-    let is_url = step.data.starts_with("http://") || step.data.starts_with("https://");
-    let bytes = if is_url {
-        http.get_bytes(&step.data, MAX_DATA).await?
-    } else {
-        std::fs::read(Path::new(&step.data)).at(Kind::Usage, || format!("cannot read `{}`", step.data))?
-    };
-    let hash = hex(&Sha256::digest(&bytes));
-    match &step.sha256 {
-        Some(expected) if *expected != hash => Err(Error::new(
-            Kind::Integrity,
-            format!("`{}` is not the expected data", step.data),
-        )
-        .cause(format!("sha256 is {hash}, not {expected}"))),
-        _ => Ok((bytes, hash)),
-    }
-}
+use crate::error::{Error, Kind, Result};
+use crate::report::{Benchmark, Latency};
 
 /// Counts the questions, and refuses data that is none: the script would fail after half a minute of imports.
-fn check_questions(name: &str, bytes: &[u8]) -> Result<u32> {
+pub(crate) fn check_questions(name: &str, bytes: &[u8]) -> Result<u32> {
     let wrong = |line: usize, cause: &str| {
         Error::new(Kind::Usage, format!("`{name}:{line}` is not a GSM8K question"))
             .cause(cause.to_owned())
@@ -210,7 +32,7 @@ fn check_questions(name: &str, bytes: &[u8]) -> Result<u32> {
 }
 
 /// The last number that a line `key  value` gives.
-fn printed_figure(lines: &[String], key: &str) -> Option<f64> {
+pub(crate) fn printed_figure(lines: &[String], key: &str) -> Option<f64> {
     let line = lines
         .iter()
         .rev()
@@ -219,7 +41,7 @@ fn printed_figure(lines: &[String], key: &str) -> Option<f64> {
 }
 
 /// The 95 % Wilson score interval of a share (Wilson 1927): right near 0 and 1, where the usual one is not.
-fn wilson(share: f64, count: u32) -> (f64, f64) {
+pub(crate) fn wilson(share: f64, count: u32) -> (f64, f64) {
     const Z: f64 = 1.959_964;
     let n = f64::from(count.max(1));
     let denominator = 1.0 + Z * Z / n;
@@ -228,22 +50,11 @@ fn wilson(share: f64, count: u32) -> (f64, f64) {
     ((centre - half).max(0.0), (centre + half).min(1.0))
 }
 
-fn result_path(dir: &str, name: &str, what: &str) -> PathBuf {
-    Path::new(dir).join(format!("{name}-{what}-{}.json", files::timestamp()))
-}
-
-fn save(path: &Path, schema: &str, result: &impl serde::Serialize) -> Result<()> {
-    let mut value =
-        serde_json::to_value(result).at(Kind::Internal, || "cannot write the result".to_owned())?;
-    value["schema"] = Value::from(schema);
-    files::write_atomic(path, format!("{value:#}\n").as_bytes())
-}
-
 /// Reads the last line of the client's JSONL.
 ///
 /// Python writes `Infinity` and `NaN`, which JSON does not have; and the line holds `server_info`, the server's
 /// arguments with its API key: only the keys named here are read, the rest is dropped.
-fn parse_benchmark(jsonl: &str, requested: u64) -> Result<Benchmark> {
+pub(crate) fn parse_benchmark(jsonl: &str, requested: u64) -> Result<Benchmark> {
     let broken = |cause: String| Error::new(Kind::Server, "cannot read the benchmark's result").cause(cause);
     let line = jsonl
         .lines()

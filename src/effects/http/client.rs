@@ -11,8 +11,8 @@ use hyper::body::Bytes;
 use reqwest::Client;
 use serde_json::Value;
 
-use super::proxy;
-use super::sse::Events;
+use crate::effects::http::proxy;
+use crate::effects::http::sse::Events;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
@@ -37,23 +37,23 @@ pub struct Http {
 }
 
 /// An answer with what the hub says in headers.
-pub(super) struct Answer {
+pub(in crate::effects) struct Answer {
     /// Status code.
-    pub(super) status: u16,
+    pub(in crate::effects) status: u16,
     /// Body, at most 64 MiB.
-    pub(super) body: Vec<u8>,
+    pub(in crate::effects) body: Vec<u8>,
     headers: reqwest::header::HeaderMap,
 }
 
 impl Answer {
     /// A header's value.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(in crate::effects) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
     /// How long the server asks to be left alone: `Retry-After` in seconds (RFC 9110), or the time to the next
     /// window that `RateLimit: "api";r=0;t=55` states (IETF draft, as hubs send it); no longer than [`LONGEST_WAIT`].
-    pub(super) fn wait(&self) -> Option<Duration> {
+    pub(in crate::effects) fn wait(&self) -> Option<Duration> {
         let seconds = |text: &str| text.trim().parse::<u64>().ok().map(Duration::from_secs);
         let limit = |text: &str| {
             let mut parts = text.split(';').map(str::trim);
@@ -66,7 +66,7 @@ impl Answer {
     }
 
     /// The body as JSON; `null` when it is none.
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::effects) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 }
@@ -87,7 +87,7 @@ impl Http {
     }
 
     /// The same settings with connections of their own.
-    pub(super) fn alone(&self) -> Self {
+    pub(in crate::effects) fn alone(&self) -> Self {
         Self {
             ca_bundle: self.ca_bundle.clone(),
             variables: self.variables.clone(),
@@ -97,7 +97,7 @@ impl Http {
     }
 
     /// The client for `url`. Loopback never goes through a proxy.
-    pub(super) fn client(&self, url: &str) -> Result<Client> {
+    pub(in crate::effects) fn client(&self, url: &str) -> Result<Client> {
         let (slot, builder) = if is_loopback(url) {
             (&self.local, builder().no_proxy().tls_certs_only([]))
         } else {
@@ -225,7 +225,7 @@ impl Http {
     ///
     /// # Errors
     /// [`Broken`] when no whole answer came.
-    pub(super) async fn get_from_hub(
+    pub(in crate::effects) async fn get_from_hub(
         &self,
         url: &str,
         token: Option<&Secret>,
@@ -256,7 +256,7 @@ impl Http {
     ///
     /// # Errors
     /// [`Broken`] when no head of an answer came.
-    pub(super) async fn open(
+    pub(in crate::effects) async fn open(
         &self,
         url: &str,
         token: Option<&Secret>,
@@ -291,7 +291,7 @@ impl Http {
 
 /// Why no answer came.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(in crate::effects) enum Broken {
     /// It could not be asked: the name, the certificate, the settings. It will be the same the next time.
     Never(Error),
     /// Nothing listens, or nothing is reached.
@@ -302,7 +302,7 @@ pub(super) enum Broken {
 
 impl Broken {
     /// The report.
-    pub(super) fn into_error(self) -> Error {
+    pub(in crate::effects) fn into_error(self) -> Error {
         match self {
             Self::Never(error) | Self::Unreachable(error) | Self::Dropped(error) => error,
         }
@@ -316,26 +316,26 @@ impl From<Error> for Broken {
 }
 
 /// The head of an answer, and its body to be read.
-pub(super) struct Opened {
+pub(in crate::effects) struct Opened {
     /// Status and headers; no body.
-    pub(super) answer: Answer,
+    pub(in crate::effects) answer: Answer,
     /// Whether it is the hub itself that answers, and not where it sent us.
-    pub(super) is_at_hub: bool,
+    pub(in crate::effects) is_at_hub: bool,
     /// Length of the body, when it is known.
-    pub(super) length: Option<u64>,
+    pub(in crate::effects) length: Option<u64>,
     /// The body.
-    pub(super) body: Body,
+    pub(in crate::effects) body: Body,
 }
 
 /// A body on its way.
-pub(super) struct Body(BoxStream<'static, reqwest::Result<Bytes>>, String);
+pub(in crate::effects) struct Body(BoxStream<'static, reqwest::Result<Bytes>>, String);
 
 impl Body {
     /// The next bytes; `None` at the end.
     ///
     /// # Errors
     /// [`Broken`] when the connection broke.
-    pub(super) async fn next(&mut self) -> std::result::Result<Option<Bytes>, Broken> {
+    pub(in crate::effects) async fn next(&mut self) -> std::result::Result<Option<Bytes>, Broken> {
         let next = self.0.next().await.transpose();
         next.map_err(|error| broken(&self.1, &error))
     }

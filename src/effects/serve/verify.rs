@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::http::Http;
+use crate::effects::http::Http;
 use crate::error::{Error, Kind, Result};
 use crate::plan::VerifyAnswers;
 use crate::profile::Verify;
 use crate::report::{Answer, Check, Verification};
+use crate::sglang::api::{answer, chat_body, short, unexpected};
 
 /// How long one answer may take: a reasoning model thinks for minutes.
 const ANSWER: Duration = Duration::from_mins(10);
@@ -32,7 +33,7 @@ const QUESTIONS: [(&str, &str); 3] = [
 ///
 /// # Errors
 /// [`Kind::Server`] when it does not answer or a check fails.
-pub(super) async fn verify(step: &VerifyAnswers, http: &Http) -> Result<Verification> {
+pub(in crate::effects) async fn verify(step: &VerifyAnswers, http: &Http) -> Result<Verification> {
     let server = Asked {
         http,
         base_url: &step.base_url,
@@ -84,7 +85,7 @@ pub(super) async fn verify(step: &VerifyAnswers, http: &Http) -> Result<Verifica
 ///
 /// # Errors
 /// [`Kind::Server`] when the server does not answer.
-pub(super) async fn ask(
+pub(in crate::effects) async fn ask(
     http: &Http,
     base_url: &str,
     question: &str,
@@ -216,107 +217,10 @@ fn normal(text: &str) -> String {
         .to_owned()
 }
 
-fn chat_body(model: &str, question: &str, max_tokens: u32, temperature: f64) -> Value {
-    json!({
-        "model": model,
-        "messages": [{ "role": "user", "content": question }],
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-    })
-}
-
 fn check(name: &str, passed: bool, seen: &str) -> Check {
     Check {
         name: name.to_owned(),
         passed,
         seen: seen.to_owned(),
-    }
-}
-
-/// Reads a chat completion. DeepSeek-R1's reasoning comes apart (`reasoning_content`) when the server was told
-/// to parse it, else inside the text up to `</think>`.
-fn answer(body: &Value) -> Result<Answer> {
-    let choice = &body["choices"][0];
-    let message = &choice["message"];
-    let text = message["content"].as_str().unwrap_or_default();
-    let apart = message["reasoning_content"].as_str().map(str::to_owned);
-    let (reasoning, content) = match (apart, text.split_once("</think>")) {
-        (Some(reasoning), _) => (Some(reasoning), text.to_owned()),
-        (None, Some((before, after))) => {
-            let before = before.trim_start().strip_prefix("<think>").unwrap_or(before);
-            (Some(before.trim().to_owned()), after.trim_start().to_owned())
-        }
-        (None, None) => (None, text.to_owned()),
-    };
-    let usage = &body["usage"];
-    match (
-        choice["finish_reason"].as_str(),
-        usage["prompt_tokens"].as_u64(),
-        usage["completion_tokens"].as_u64(),
-    ) {
-        (Some(finish), Some(prompt_tokens), Some(completion_tokens)) => Ok(Answer {
-            reasoning,
-            content,
-            finish_reason: finish.to_owned(),
-            prompt_tokens,
-            completion_tokens,
-        }),
-        _ => Err(unexpected("an answer with usage counts", 200, body)),
-    }
-}
-
-/// The server said something else than it should: its own words, whole where they are a message.
-fn unexpected(what: &str, status: u16, body: &Value) -> Error {
-    let message = [&body["message"], &body["error"]["message"], &body["detail"]]
-        .into_iter()
-        .find_map(Value::as_str);
-    let said = message.map_or_else(
-        || short(&body.to_string()),
-        |text| text.chars().take(600).collect(),
-    );
-    let error = Error::new(
-        if status == 400 { Kind::Usage } else { Kind::Server },
-        format!("the server did not give {what}"),
-    );
-    error.cause(format!(
-        "status {status}: {}",
-        said.split_whitespace().collect::<Vec<_>>().join(" ")
-    ))
-}
-
-/// The first 80 characters, on one line.
-fn short(text: &str) -> String {
-    let line: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(80)
-        .collect();
-    if text.chars().count() > 80 {
-        format!("{line}...")
-    } else {
-        line
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn body(content: &str) -> Value {
-        json!({
-            "choices": [{ "message": { "content": content }, "finish_reason": "stop" }],
-            "usage": { "prompt_tokens": 3, "completion_tokens": 5 },
-        })
-    }
-
-    #[test]
-    fn reasoning_is_taken_apart() {
-        let split = answer(&body("<think>\nhm\n</think>\n\n391")).unwrap();
-        assert_eq!(
-            (split.reasoning.as_deref(), split.content.as_str()),
-            (Some("hm"), "391")
-        );
-        assert_eq!(answer(&body("391")).unwrap().reasoning, None);
-        assert!(answer(&json!({ "choices": [] })).is_err());
     }
 }

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
 
-use super::command;
-use super::env::Env;
-use super::lines::Lines;
+use crate::effects::env::Env;
+use crate::effects::lines::Splitter;
+use crate::effects::process::command;
 use crate::error::{At, Error, Kind, Result};
 use crate::plan::{LOG_HEADER, StartProcess, log_header};
 
@@ -25,22 +25,22 @@ const STOPPED: &str = "# dsr1 stopped";
 
 /// What the log of a server says about it.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
+pub(in crate::effects) struct Known {
     /// Its log.
-    pub(super) log: PathBuf,
+    pub(in crate::effects) log: PathBuf,
     /// Its labels.
-    pub(super) labels: BTreeMap<String, String>,
+    pub(in crate::effects) labels: BTreeMap<String, String>,
     /// Its process, while it runs.
-    pub(super) running: Option<Pid>,
+    pub(in crate::effects) running: Option<Pid>,
     /// Whether it was stopped on purpose.
-    pub(super) stopped: bool,
+    pub(in crate::effects) stopped: bool,
 }
 
 /// Starts the engine and returns its process (and group) id.
 ///
 /// # Errors
 /// [`Kind::Server`] when a server of that name runs; [`Kind::Host`] when it cannot be started.
-pub(super) fn start(step: &StartProcess, env: &Env) -> Result<Pid> {
+pub(in crate::effects) fn start(step: &StartProcess, env: &Env) -> Result<Pid> {
     let log = Path::new(&step.log);
     let failed = || format!("cannot start {}", step.name);
     if let Some(pid) = find(log) {
@@ -81,7 +81,7 @@ pub(super) fn start(step: &StartProcess, env: &Env) -> Result<Pid> {
 
 /// The process group leader whose standard output is `log`.
 #[must_use]
-pub(super) fn find(log: &Path) -> Option<Pid> {
+pub(in crate::effects) fn find(log: &Path) -> Option<Pid> {
     let log = std::fs::canonicalize(log).ok()?;
     let processes = std::fs::read_dir("/proc").ok()?;
     processes.flatten().find_map(|entry| {
@@ -101,7 +101,7 @@ fn group(pid: i32) -> Option<i32> {
 
 /// Every server that left a log in `<state>/servers`.
 #[must_use]
-pub(super) fn list(state: &str) -> Vec<Known> {
+pub(in crate::effects) fn list(state: &str) -> Vec<Known> {
     let Ok(entries) = std::fs::read_dir(Path::new(state).join("servers")) else {
         return Vec::new();
     };
@@ -138,7 +138,7 @@ fn read_labels(log: &Path) -> Option<BTreeMap<String, String>> {
 
 /// The last `count` lines of a log, of its last 256 KiB.
 #[must_use]
-pub(super) fn tail(log: &Path, count: usize) -> Vec<String> {
+pub(in crate::effects) fn tail(log: &Path, count: usize) -> Vec<String> {
     const WINDOW: u64 = 256 * 1024;
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
@@ -148,7 +148,7 @@ pub(super) fn tail(log: &Path, count: usize) -> Vec<String> {
         file.take(WINDOW).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    let (mut lines, mut found) = (Lines::default(), Vec::new());
+    let (mut lines, mut found) = (Splitter::default(), Vec::new());
     lines.push(&read().unwrap_or_default(), &mut |line| {
         found.push(line.to_owned());
     });
@@ -157,49 +157,8 @@ pub(super) fn tail(log: &Path, count: usize) -> Vec<String> {
     found.split_off(skip)
 }
 
-/// Reads a log as it grows.
-#[derive(Debug)]
-pub(super) struct Follow {
-    log: PathBuf,
-    offset: u64,
-    lines: Lines,
-}
-
-impl Follow {
-    /// Follows `log` from its beginning.
-    #[must_use]
-    pub(super) fn new(log: &Path) -> Self {
-        Self {
-            log: log.to_owned(),
-            offset: 0,
-            lines: Lines::default(),
-        }
-    }
-
-    /// The lines since the last call, without our own header.
-    pub(super) fn read(&mut self) -> Vec<String> {
-        let mut found = Vec::new();
-        let Ok(mut file) = File::open(&self.log) else {
-            return found;
-        };
-        if file.seek(SeekFrom::Start(self.offset)).is_err() {
-            return found;
-        }
-        let mut bytes = Vec::new();
-        if file.take(4 << 20).read_to_end(&mut bytes).is_ok() {
-            self.offset += bytes.len() as u64;
-            self.lines.push(&bytes, &mut |line| {
-                if !line.starts_with(LOG_HEADER) {
-                    found.push(line.to_owned());
-                }
-            });
-        }
-        found
-    }
-}
-
 /// Every process of the server: its group, and whatever else writes to its log (a child may have left the group).
-pub(super) fn members(log: &Path, leader: Option<Pid>) -> Vec<i32> {
+pub(in crate::effects) fn members(log: &Path, leader: Option<Pid>) -> Vec<i32> {
     let leader = leader.map(|pid| pid.as_raw_nonzero().get());
     let log = std::fs::canonicalize(log).ok();
     let Ok(processes) = std::fs::read_dir("/proc") else {
@@ -222,7 +181,7 @@ pub(super) fn members(log: &Path, leader: Option<Pid>) -> Vec<i32> {
 
 /// Processor time (in clock ticks) and bytes read and written by a server: any change is a sign of life.
 #[must_use]
-pub(super) fn activity(log: &Path, leader: Pid) -> u64 {
+pub(in crate::effects) fn activity(log: &Path, leader: Pid) -> u64 {
     members(log, Some(leader))
         .into_iter()
         .filter_map(|pid| {
@@ -245,7 +204,7 @@ pub(super) fn activity(log: &Path, leader: Pid) -> u64 {
 
 /// Stops the server whose log is `log`: SIGTERM to the leader, which drains; SIGKILL to all of it after `drain`,
 /// and to whatever is left in any case. Returns whether the leader had to be killed.
-pub(super) async fn stop(log: &Path, drain: Duration) -> bool {
+pub(in crate::effects) async fn stop(log: &Path, drain: Duration) -> bool {
     let leader = find(log);
     let killed = match leader {
         Some(leader) => end(log, leader, drain).await,
@@ -285,7 +244,7 @@ async fn end(log: &Path, leader: Pid, drain: Duration) -> bool {
 
 /// How a child of ours ended, in words; `None` while it runs, or when it is not our child.
 #[must_use]
-pub(super) fn reap(pid: Pid) -> Option<String> {
+pub(in crate::effects) fn reap(pid: Pid) -> Option<String> {
     let (_, status) = waitpid(Some(pid), WaitOptions::NOHANG).ok().flatten()?;
     Some(match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => format!("exit code {code}"),

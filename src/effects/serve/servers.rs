@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::execute::Effects;
-use super::runtime::LogLines;
-use super::{process, verify};
+use crate::effects::execute::Effects;
+use crate::effects::lines::{LogEnd, LogFile, LogStream};
+use crate::effects::process::server as process;
+use crate::effects::serve::verify;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{
     LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK, Server, base_url,
@@ -171,15 +172,25 @@ impl Effects {
         match server {
             Server::Docker { name } => {
                 let mut lines = self.docker().await?.logs(name, tail, follow).await?;
-                while let Some(line) = lines.recv().await {
-                    on_line(&line)?;
+                loop {
+                    for line in lines.wait(None).await {
+                        on_line(&line)?;
+                    }
+                    match lines.end() {
+                        None => {}
+                        Some(LogEnd::Complete) => return Ok(()),
+                        Some(LogEnd::Broken(reason)) => {
+                            return Err(Error::new(Kind::Docker, format!("the log of {name} broke off"))
+                                .cause(reason.clone())
+                                .hint(format!("dsr1 logs {name} shows it from the beginning")));
+                        }
+                    }
                 }
-                Ok(())
             }
             Server::Process { log, .. } => {
                 let path = std::path::Path::new(log);
-                let mut lines = LogLines::File(process::Follow::new(path));
-                let all = lines.take();
+                let mut lines = LogStream::of_file(LogFile::new(path));
+                let all = lines.arrived();
                 let skip = tail
                     .and_then(|tail| usize::try_from(tail).ok())
                     .map_or(0, |tail| all.len().saturating_sub(tail));
@@ -187,7 +198,7 @@ impl Effects {
                     on_line(line)?;
                 }
                 loop {
-                    let more = lines.take();
+                    let more = lines.arrived();
                     if more.is_empty() && (!follow || process::find(path).is_none()) {
                         return Ok(());
                     }

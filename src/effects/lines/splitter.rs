@@ -7,13 +7,13 @@ const MAX: usize = 64 * 1024;
 
 /// An incremental splitter.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(in crate::effects) struct Splitter {
     partial: Vec<u8>,
 }
 
-impl Lines {
+impl Splitter {
     /// Takes bytes and hands on each line that became complete.
-    pub(super) fn push(&mut self, bytes: &[u8], on_line: &mut dyn FnMut(&str)) {
+    pub(in crate::effects) fn push(&mut self, bytes: &[u8], on_line: &mut dyn FnMut(&str)) {
         for part in bytes.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
             let (content, ends) = match part.split_last() {
                 Some((b'\n' | b'\r', content)) => (content, true),
@@ -28,7 +28,7 @@ impl Lines {
     }
 
     /// Hands on what is left.
-    pub(super) fn finish(&mut self, on_line: &mut dyn FnMut(&str)) {
+    pub(in crate::effects) fn finish(&mut self, on_line: &mut dyn FnMut(&str)) {
         if !self.partial.is_empty() {
             on_line(&String::from_utf8_lossy(&self.partial));
             self.partial.clear();
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     fn split(chunks: &[&[u8]]) -> Vec<String> {
-        let (mut lines, mut found) = (Lines::default(), Vec::new());
+        let (mut lines, mut found) = (Splitter::default(), Vec::new());
         for chunk in chunks {
             lines.push(chunk, &mut |line| found.push(line.to_owned()));
         }

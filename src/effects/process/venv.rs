@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::command;
-use super::env::Env;
-use super::files;
+use crate::effects::env::Env;
+use crate::effects::files;
+use crate::effects::process::command;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Source, StepEvents};
 use crate::plan::CreateVenv;

@@ -1,0 +1,52 @@
+//! The connection to the daemon, and what goes with it.
+
+use std::sync::{Arc, Mutex};
+
+use crate::effects::docker::clients::Client;
+use crate::effects::docker::credentials::Credentials;
+use crate::effects::docker::dial::Dial;
+use crate::effects::docker::endpoint::Endpoint;
+use crate::effects::docker::errors;
+use crate::effects::docker::transport::{self, LONG};
+use crate::effects::env::Env;
+use crate::error::Result;
+
+/// A daemon that answered.
+pub struct Docker {
+    /// For short calls.
+    pub(super) api: bollard::Docker,
+    /// For calls without a deadline worth the name.
+    pub(super) patient: bollard::Docker,
+    pub(super) dial: Arc<Dial>,
+    pub(super) credentials: Credentials,
+    pub(super) version: bollard::models::SystemVersion,
+    /// Commands that run in containers, to be ended when dsr1 is interrupted.
+    pub(super) clients: Mutex<Vec<Client>>,
+}
+
+impl Docker {
+    /// Connects to the daemon that the environment names, and asks its version.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Docker`] when none answers in time, with what is in the way.
+    pub async fn connect(env: &Env) -> Result<Self> {
+        let dial = Arc::new(Dial::new(Endpoint::resolve(env)?, env)?);
+        let endpoint = dial.endpoint();
+        let api =
+            transport::client(Arc::clone(&dial)).map_err(|error| errors::unreachable(endpoint, &error))?;
+        let patient = api.clone().with_timeout(LONG);
+        let version = match tokio::time::timeout(dial.greeting(), api.version()).await {
+            Ok(Ok(version)) => version,
+            Ok(Err(error)) => return Err(errors::unreachable(endpoint, &error)),
+            Err(_) => return Err(errors::hung(endpoint, dial.greeting())),
+        };
+        Ok(Self {
+            api,
+            patient,
+            dial,
+            credentials: Credentials::new(env),
+            version,
+            clients: Mutex::default(),
+        })
+    }
+}

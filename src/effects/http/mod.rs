@@ -1,0 +1,10 @@
+//! The HTTP client: requests with time limits, streams of events, and the proxies in between.
+//!
+//! Not in this module tree: the protocols that are spoken over it (`hub`, `serve`).
+
+mod client;
+mod proxy;
+mod sse;
+
+pub use client::Http;
+pub(in crate::effects) use client::{Answer, Body, Broken, Opened};

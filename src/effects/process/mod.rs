@@ -1,0 +1,7 @@
+//! Child processes: the engine, which outlives dsr1, and commands that end by themselves.
+//!
+//! Not in this module tree: containers (`docker`), following a start (`serve`).
+
+pub(in crate::effects) mod command;
+pub(in crate::effects) mod server;
+pub mod venv;

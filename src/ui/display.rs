@@ -1,0 +1,47 @@
+//! The display of a progress mode.
+
+use std::io::IsTerminal;
+
+use crate::cli::Progress;
+use crate::event::{Event, Reporter};
+use crate::ui::output::write_stderr;
+use crate::ui::{json, plain, tty};
+
+/// The display of a progress mode. `color` is whether colours are wanted at all; a dumb terminal gets plain lines.
+///
+/// What is no terminal gets no live lines even when asked: they would be lost there, warnings with them.
+#[must_use]
+pub fn display(progress: Progress, color: bool, dumb_terminal: bool) -> Box<dyn Reporter> {
+    let terminal = std::io::stderr().is_terminal();
+    match progress {
+        Progress::Auto if terminal && !dumb_terminal => live(color),
+        Progress::Tty if terminal => live(color),
+        Progress::Auto | Progress::Tty | Progress::Plain => plain_lines(),
+        Progress::Quiet => Box::new(Quiet),
+        Progress::Json => Box::new(json::Lines::new()),
+    }
+}
+
+fn live(color: bool) -> Box<dyn Reporter> {
+    let tty = tty::Tty::new(color);
+    if tty.is_hidden() {
+        plain_lines()
+    } else {
+        Box::new(tty)
+    }
+}
+
+fn plain_lines() -> Box<dyn Reporter> {
+    Box::new(plain::Plain::new(Box::new(std::io::stderr())))
+}
+
+/// Shows warnings only.
+struct Quiet;
+
+impl Reporter for Quiet {
+    fn event(&self, event: &Event) {
+        if let Event::Warning { text, hint } = event {
+            write_stderr(&plain::warning(text, hint));
+        }
+    }
+}

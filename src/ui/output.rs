@@ -1,0 +1,97 @@
+//! Writing to stdout and stderr.
+
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use crate::cli::Format;
+use crate::error::{Error, Kind, Result};
+use crate::ui::error::error as error_text;
+use crate::ui::safe::safe;
+
+/// Writes to stdout. A reader that went away (`| head`) is no error.
+///
+/// # Errors
+/// [`Kind::Internal`] when stdout cannot be written, such as on a full disk.
+pub fn print(text: &str) -> Result<()> {
+    print_to(&mut std::io::stdout().lock(), text)
+}
+
+fn print_to(out: &mut impl Write, text: &str) -> Result<()> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(unwritable(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// Puts a question to the user, on stderr: stdout is for results.
+///
+/// # Errors
+/// [`Kind::Internal`] when it cannot be written: then nobody can answer.
+pub fn ask(question: &str) -> Result<()> {
+    print_to(
+        &mut std::io::stderr().lock(),
+        &question.split('\n').map(safe).collect::<Vec<_>>().join("\n"),
+    )
+}
+
+/// Prints one line of a server's log, made safe for a terminal.
+///
+/// # Errors
+/// As [`print()`]; a reader that went away is an error here, because there is nobody to go on for.
+pub fn print_log_line(line: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{}", safe(line))
+        .and_then(|()| stdout.flush())
+        .map_err(|error| unwritable(&error))
+}
+
+fn unwritable(error: &std::io::Error) -> Error {
+    Error::new(Kind::Internal, "cannot write to standard output").cause(error.to_string())
+}
+
+/// Shows an error: for people on stderr, as JSON on stdout, so that stdout is one document in either case.
+pub fn print_error(error: &Error, format: Format, color: bool) {
+    if error.is_told() {
+        return;
+    }
+    let color = color && std::io::stderr().is_terminal();
+    let text = error_text(error, format, color);
+    match format {
+        Format::Text => write_stderr(&text),
+        // Already on the way out with an error: a second one, about stdout, would hide it.
+        Format::Json => drop(print(&text)),
+    }
+}
+
+/// Writes to stderr, whether anybody reads it or not.
+pub(super) fn write_stderr(text: &str) {
+    // Nobody is left to be told when stderr is gone.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stdout that fails in one way.
+    struct Broken(ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_may_go_away_and_a_disk_may_not_be_full() {
+        assert!(print_to(&mut Broken(ErrorKind::BrokenPipe), "x").is_ok());
+        let error = print_to(&mut Broken(ErrorKind::StorageFull), "x").unwrap_err();
+        assert_eq!(
+            (error.kind(), error.message()),
+            (Kind::Internal, "cannot write to standard output".to_owned())
+        );
+    }
+}
