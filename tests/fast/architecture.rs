@@ -1,5 +1,7 @@
 //! The layers and homes of `src/lib.rs`, checked on the sources. A planted violation must be found.
 
+mod circles;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -155,8 +157,8 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("tokio", &["effects/", "commands/"]),
 ];
 
-/// Source files by path below `src`, without their tests.
-fn sources() -> BTreeMap<String, String> {
+/// Source files by path below `src`, whole.
+fn texts() -> BTreeMap<String, String> {
     fn walk(dir: &Path, prefix: &str, found: &mut BTreeMap<String, String>) {
         for entry in std::fs::read_dir(dir).unwrap().flatten() {
             let name = entry.file_name().into_string().unwrap();
@@ -164,14 +166,22 @@ fn sources() -> BTreeMap<String, String> {
                 walk(&entry.path(), &format!("{prefix}{name}/"), found);
             } else if Path::new(&name).extension().is_some_and(|kind| kind == "rs") {
                 let text = std::fs::read_to_string(entry.path()).unwrap();
-                let code = text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
-                found.insert(format!("{prefix}{name}"), without_comments(&code));
+                found.insert(format!("{prefix}{name}"), text);
             }
         }
     }
     let mut found = BTreeMap::new();
     walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut found);
     found
+}
+
+/// The same without tests and comments.
+fn sources() -> BTreeMap<String, String> {
+    let code = |text: &str| text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+    texts()
+        .into_iter()
+        .map(|(path, text)| (path, without_comments(&code(&text))))
+        .collect()
 }
 
 fn without_comments(code: &str) -> String {
