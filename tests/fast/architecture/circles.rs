@@ -111,19 +111,25 @@ fn module_of(path: &str) -> Module {
     parts
 }
 
+impl File {
+    fn new(path: &str, text: &str) -> Self {
+        let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let mut found = Collector::default();
+        found.visit_file(&file);
+        let Collector { imports, paths } = found;
+        let path = path.to_owned();
+        Self { path, imports, paths }
+    }
+}
+
 /// The module tree of the sources by path below `src`.
 struct Tree(BTreeMap<Module, File>);
 
 impl Tree {
     fn new(sources: &BTreeMap<String, String>) -> Self {
-        let files = sources.iter().map(|(path, text)| {
-            let file = syn::parse_file(text).unwrap_or_else(|error| panic!("{path}: {error}"));
-            let mut found = Collector::default();
-            found.visit_file(&file);
-            let Collector { imports, paths } = found;
-            let path = path.clone();
-            (module_of(&path), File { path, imports, paths })
-        });
+        let files = sources
+            .iter()
+            .map(|(path, text)| (module_of(path), File::new(path, text)));
         Self(files.collect())
     }
 
@@ -177,8 +183,10 @@ impl Tree {
         Some(module)
     }
 
-    fn needs(&self) -> BTreeMap<&Module, BTreeSet<&Module>> {
-        let mut needs = BTreeMap::new();
+    /// For each module, in order, the places of the modules that it needs.
+    fn needs(&self) -> Vec<BTreeSet<usize>> {
+        let places: BTreeMap<&Module, usize> = self.0.keys().zip(0..).collect();
+        let mut needs = Vec::new();
         for (module, file) in &self.0 {
             let own: BTreeMap<&String, &Vec<String>> = file
                 .imports
@@ -194,45 +202,40 @@ impl Tree {
                 Some(target) => [target.as_slice(), &path[1..]].concat(),
                 None => path.clone(),
             });
-            let targets: BTreeSet<&Module> = imported
-                .chain(named)
-                .filter_map(|path| self.resolve(module, &path, 0))
-                .filter_map(|found| self.0.get_key_value(&found))
-                .map(|(found, _)| found)
-                .filter(|found| *found != module)
-                .collect();
-            needs.insert(module, targets);
+            let targets: BTreeSet<Vec<String>> = imported.chain(named).collect();
+            let found = targets.iter().filter_map(|path| self.resolve(module, path, 0));
+            let mut found: BTreeSet<usize> = found.map(|found| places[&found]).collect();
+            found.remove(&places[module]);
+            needs.push(found);
         }
         needs
     }
 
-    /// Groups of files of which each needs each, by what they need of one another.
+    /// Groups of files of which each needs each.
     fn circles(&self) -> Vec<Vec<&str>> {
         let needs = self.needs();
-        let reach = |from: &Module| {
-            let (mut seen, mut open) = (BTreeSet::new(), vec![from.clone()]);
-            while let Some(module) = open.pop() {
-                for next in &needs[&module] {
-                    if seen.insert((*next).clone()) {
-                        open.push((*next).clone());
+        let reached: Vec<Vec<bool>> = (0..needs.len())
+            .map(|from| {
+                let (mut seen, mut open) = (vec![false; needs.len()], vec![from]);
+                while let Some(place) = open.pop() {
+                    for next in &needs[place] {
+                        if !std::mem::replace(&mut seen[*next], true) {
+                            open.push(*next);
+                        }
                     }
                 }
-            }
-            seen
-        };
-        let reached: BTreeMap<&Module, BTreeSet<Module>> =
-            needs.keys().map(|module| (*module, reach(module))).collect();
+                seen
+            })
+            .collect();
+        let files: Vec<&str> = self.0.values().map(|file| file.path.as_str()).collect();
         let mut circles: Vec<Vec<&str>> = Vec::new();
-        for (module, seen) in &reached {
-            if seen.contains(*module) {
-                let members: Vec<&str> = reached
-                    .iter()
-                    .filter(|(other, theirs)| seen.contains(**other) && theirs.contains(*module))
-                    .map(|(other, _)| self.0[*other].path.as_str())
-                    .collect();
-                if !circles.contains(&members) {
-                    circles.push(members);
-                }
+        for (place, seen) in reached.iter().enumerate().filter(|(place, seen)| seen[*place]) {
+            let members: Vec<&str> = (0..files.len())
+                .filter(|other| seen[*other] && reached[*other][place])
+                .map(|other| files[other])
+                .collect();
+            if !circles.contains(&members) {
+                circles.push(members);
             }
         }
         circles
@@ -247,12 +250,13 @@ fn no_files_import_each_other_in_a_circle() {
 
 #[test]
 fn a_planted_circle_is_found() {
-    let plant = |path: &str, line: &str| {
-        let mut sources = super::texts();
-        sources.get_mut(path).unwrap().push_str(line);
-        Tree::new(&sources)
-            .circles()
-            .into_iter()
+    let sources = super::texts();
+    let mut tree = Tree::new(&sources);
+    let mut plant = |path: &str, line: &str| {
+        let text = format!("{}{line}", sources[path]);
+        tree.0.insert(module_of(path), File::new(path, &text));
+        let circles = tree.circles().into_iter();
+        circles
             .map(|circle| circle.into_iter().map(str::to_owned).collect())
             .collect::<Vec<Vec<String>>>()
     };
