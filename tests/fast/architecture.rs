@@ -149,7 +149,7 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("indicatif", &["ui/tty.rs", "ui/tty/"]),
     (
         "clap",
-        &["cli.rs", "main.rs", "commands/docs.rs", "commands/mod.rs"],
+        &["cli/", "main.rs", "commands/docs.rs", "commands/mod.rs"],
     ),
     ("clap_mangen", &["commands/docs.rs"]),
     ("rustix", &["effects/"]),

@@ -1,0 +1,138 @@
+//! Arguments of `build` and `image`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::cli::shared::{PlanArgs, ProfileArgs, RuntimeArgs};
+
+/// Arguments of `build`.
+#[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub struct BuildArgs {
+    /// The profile; --stack alone builds that stack.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// The runtime.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Build every step again, even if the image exists, and drop the caches of pip and apt.
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Ask the registry of the base image even if the daemon has the base; without a registry the build fails.
+    #[arg(long)]
+    pub pull: bool,
+    /// One more tag for the image; can be repeated.
+    #[arg(long, value_name = "NAME:TAG")]
+    pub tag: Vec<String>,
+    /// Push each --tag to its registry and print its digest there.
+    #[arg(long, requires = "tag")]
+    pub push: bool,
+    /// Image whose layers may be reused, if it was built with --inline-cache; can be repeated.
+    #[arg(long, value_name = "IMAGE")]
+    pub cache_from: Vec<String>,
+    /// Store the build cache in the image, for --cache-from of another build.
+    #[arg(long)]
+    pub inline_cache: bool,
+    /// Run one step and all later ones again; an unknown name lists the steps.
+    #[arg(long, value_name = "STEP", conflicts_with = "no_cache")]
+    pub refresh: Option<String>,
+    /// Secret that the build may read and the image does not keep: ca (CA bundle), netrc, `pip_conf`; can be repeated.
+    #[arg(long, value_name = "ID=FILE|ID=env:NAME")]
+    pub secret: Vec<String>,
+    /// Take Python packages from this directory instead of an index.
+    #[arg(long, value_name = "DIR")]
+    pub wheels: Option<String>,
+    /// Build without a network: a step that needs one fails.
+    #[arg(long)]
+    pub offline: bool,
+    /// Builder of the image; auto takes `BuildKit` if the daemon has it.
+    #[arg(long, value_enum, default_value = "auto", value_name = "BUILDER")]
+    pub builder: Builder,
+    /// Then pass every profile of the stack to the parser of the installed engine and store the result; exits with 8 if a
+    /// profile is refused.
+    #[arg(long, conflicts_with_all = ["dry_run", "facts"])]
+    pub verify: bool,
+    /// List the differences between --recipe guide and the guide's own Dockerfile, with reasons; builds nothing.
+    #[arg(long)]
+    pub explain: bool,
+    /// Print the plan and do nothing.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+}
+
+/// Arguments of `image`.
+#[derive(Debug, Clone, Args)]
+pub struct ImageArgs {
+    /// The subcommand.
+    #[command(subcommand)]
+    pub what: Image,
+}
+
+/// Work on images. Images without the labels of dsr1 are never touched.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Image {
+    /// List the images.
+    List,
+    /// Show an image: versions, base, digests, and which profiles its engine accepts.
+    Inspect(WhichImageArgs),
+    /// Remove old images. Images in use, the newest of each stack, those that a stack would build today, and those with
+    /// other tags are kept.
+    Prune(PruneArgs),
+    /// Write an image to an OCI archive for a host without a network.
+    Save(SaveArgs),
+    /// Load an image from such a file, after checking the hash of every layer.
+    Load(LoadArgs),
+}
+
+/// The choice of an image.
+#[derive(Debug, Clone, Args)]
+pub struct WhichImageArgs {
+    /// Tag, or the name of a stack that has one image.
+    #[arg(value_name = "IMAGE")]
+    pub image: String,
+}
+
+/// Arguments of `image prune`.
+#[derive(Debug, Clone, Args)]
+pub struct PruneArgs {
+    /// Also remove the newest, and those that a stack would build today.
+    #[arg(long)]
+    pub all: bool,
+    /// List them and remove nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `image save`.
+#[derive(Debug, Clone, Args)]
+pub struct SaveArgs {
+    /// The image.
+    #[command(flatten)]
+    pub which: WhichImageArgs,
+    /// File to write; an existing file is not replaced.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace an existing file.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `image load`.
+#[derive(Debug, Clone, Args)]
+pub struct LoadArgs {
+    /// File that `dsr1 image save` wrote.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// A builder of images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Builder {
+    /// The newest that the daemon has.
+    Auto,
+    /// `BuildKit`, in a session.
+    Buildkit,
+    /// The classic builder: no secrets, no caches, the whole context sent each time.
+    Classic,
+}

@@ -1,0 +1,134 @@
+//! The command line: its arguments and its help. No behaviour.
+//!
+//! A file per group of commands; a new command is a variant of [`Command`]. Not in this module tree: what a command does
+//! (`commands`, one file each).
+
+mod docs;
+mod image;
+mod measure;
+mod output;
+mod profiles;
+mod server;
+mod shared;
+mod weights;
+
+use clap::{Parser, Subcommand};
+
+pub use docs::{CompletionsArgs, HelpArgs, ManArgs};
+pub use image::{BuildArgs, Builder, Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs};
+pub use measure::{BenchArgs, Eval, EvalArgs, Gsm8kArgs};
+pub use output::{Format, Output, Progress};
+pub use profiles::{
+    AdviceGoal, AdviseArgs, DiffArgs, ExplainArgs, Flags, FlagsArgs, MigrateArgs, NewArgs, Profiles,
+    ProfilesArgs, ShowArgs, StackArgs, StackDiffArgs, Stacks, StacksArgs, SyncArgs, ValidateArgs,
+};
+pub use server::{
+    AskArgs, CheckArgs, DoctorArgs, ExportArgs, LockArgs, LogsArgs, PlanCommandArgs, ServeArgs, StopArgs,
+    UpArgs,
+};
+pub use shared::{HubArgs, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
+pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
+
+use self::weights::{MIRROR, PULL, WEIGHTS};
+
+/// Text below the commands in `dsr1 --help`.
+const EXAMPLES: &str = "\
+Examples:
+  dsr1 up --profile rehearsal              the whole chain on a machine without a GPU
+  dsr1 doctor --profile high-throughput    is this host fit for it?
+  dsr1 pull --fp4                          weights, every hash checked
+  dsr1 serve --profile high-throughput     start, wait for READY, verify
+  dsr1 serve --profile low-latency --dry-run > serve.sh
+
+Exit codes: 0 ok, 1 unexpected, 2 usage or profile, 3 host not ready, 4 Docker, 5 hub or network,
+  6 integrity, 7 server failed, 8 gate missed, 9 measurement not trusted, 130 interrupted.";
+
+/// Takes a GPU host from bare to a verified DeepSeek-R1 endpoint on SGLang and FlashInfer.
+#[derive(Debug, Parser)]
+#[command(name = "dsr1", version, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// The forms of output.
+    #[command(flatten)]
+    pub output: Output,
+    /// The subcommand.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Do everything: install, pull, serve, verify, benchmark.
+    ///
+    /// Installed packages and verified files are not fetched again. Ctrl-C or a failure before READY removes the server that was
+    /// started and keeps finished downloads. The rehearsal profile stops its engine at the end.
+    Up(UpArgs),
+    /// Check this host for a profile: system, memory, disk, ports, Docker, GPUs.
+    ///
+    /// Exits with 3 when something is missing. With --format json it prints the facts that --facts takes elsewhere.
+    Doctor(DoctorArgs),
+    /// Show what would run: image, mounts, environment, arguments, memory.
+    ///
+    /// Nothing is started and nothing is fetched. `up --dry-run` prints the same as a script.
+    Plan(PlanCommandArgs),
+    /// Write a server for another tool: bash, Docker Compose, systemd, Podman's Quadlet.
+    ///
+    /// The text starts the same server as `serve`; the comments at its head list what must exist first. `bash` writes
+    /// the whole of `up`.
+    Export(ExportArgs),
+    /// Install the engine: build an image, or a venv with --runtime process.
+    Build(BuildArgs),
+    /// List, show, remove, save and load the images that dsr1 built.
+    Image(ImageArgs),
+    /// Download weights and check every hash before a file gets its final name.
+    ///
+    /// An interrupted pull resumes where it stopped. The token is read from `HF_TOKEN` or the hub client's token file.
+    #[command(after_help = PULL)]
+    Pull(PullArgs),
+    /// List, check, repair and remove weights in the hub cache.
+    #[command(after_help = WEIGHTS)]
+    Weights(WeightsArgs),
+    /// Serve the local hub cache, read-only, to other machines, which set `HF_ENDPOINT` to it.
+    ///
+    /// One node pulls from the hub; the others pull from it, at the speed of their network: with dsr1, `hf`, vLLM,
+    /// SGLang or any hub client. Only complete snapshots are served. Before it sends a file that dsr1 verified, the mirror
+    /// checks that the file has not changed; it lists the snapshots of other clients when it starts. It runs until Ctrl-C and
+    /// writes a line per request; `--progress json` writes JSON instead, `--progress quiet` nothing.
+    #[command(after_help = MIRROR)]
+    Mirror(MirrorArgs),
+    /// Start a server, follow it to READY, verify its answers and leave it running.
+    Serve(ServeArgs),
+    /// List the servers of dsr1 on this host.
+    Status,
+    /// Print the log of a server.
+    Logs(LogsArgs),
+    /// Stop a server after its running requests, and remove its container and log.
+    Stop(StopArgs),
+    /// Ask a running server one question.
+    Ask(AskArgs),
+    /// Run the engine's own benchmark against a running server.
+    Bench(BenchArgs),
+    /// Measure the accuracy of a running server.
+    Eval(EvalArgs),
+    /// List, show, compare, check, migrate and create profiles; find one for a load.
+    Profiles(ProfilesArgs),
+    /// List the engine stacks, show one, or compare two.
+    Stacks(StacksArgs),
+    /// Explain an engine option, variable or profile setting, and list its versions.
+    Explain(ExplainArgs),
+    /// Compare the bundled option tables with an installed SGLang.
+    Flags(FlagsArgs),
+    /// Write a lock file: the image, weights and arguments of a server.
+    Lock(LockArgs),
+    /// List the differences between a lock file and this host.
+    ///
+    /// Exits with 8 if a difference changes what is served.
+    Check(CheckArgs),
+    /// Print the help of a command, as `COMMAND --help` does.
+    #[command(hide = true)]
+    Help(HelpArgs),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+    /// Write the manual pages to a directory.
+    Man(ManArgs),
+}

@@ -1,0 +1,144 @@
+//! Arguments of the commands that start, find, ask and describe servers.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::cli::shared::{HubArgs, ProfileArgs, ServerArgs, WhichArgs, choice};
+use crate::render::Form;
+
+/// Arguments of `up` and `plan`.
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Hub to pull from.
+    #[command(flatten)]
+    pub hub: HubArgs,
+    /// Leave the server running at the end (the default, except for the rehearsal).
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Clone, Args)]
+pub struct PlanCommandArgs {
+    /// The plan.
+    #[command(flatten)]
+    pub up: UpArgs,
+    /// Show the origin of each argument and variable: file and line, the stack, or dsr1.
+    #[arg(long)]
+    pub origin: bool,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// The tool.
+    #[arg(value_parser = choice::<&'static dyn Form>(), value_name = "TOOL")]
+    pub tool: &'static dyn Form,
+    /// The server.
+    #[command(flatten)]
+    pub up: UpArgs,
+    /// File to write instead of stdout; an existing file is not replaced.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace an existing file.
+    #[arg(long, requires = "output")]
+    pub force: bool,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Stay attached: print the log until Ctrl-C, which stops the server.
+    #[arg(long)]
+    pub foreground: bool,
+    /// Start only what this file of `dsr1 lock` says; exit with 8 if this host differs.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "dsr1.lock")]
+    pub locked: Option<PathBuf>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// The profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// Port on 127.0.0.1.
+    #[arg(long, default_value_t = 30_000, value_name = "PORT")]
+    pub port: u16,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Clone, Args)]
+pub struct LogsArgs {
+    /// The server.
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Keep printing until the server ends.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Only the last N lines.
+    #[arg(long, short = 'n', value_name = "N")]
+    pub tail: Option<u64>,
+}
+
+/// Arguments of `stop`.
+#[derive(Debug, Clone, Args)]
+pub struct StopArgs {
+    /// The server.
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Seconds that running requests may take to finish.
+    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    pub drain: u32,
+}
+
+/// Arguments of `ask`.
+#[derive(Debug, Clone, Args)]
+pub struct AskArgs {
+    /// The question.
+    pub question: String,
+    /// Name of the server; needed only if there are several.
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    pub server: Option<String>,
+    /// Base URL of a server that dsr1 did not start.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// Longest answer, in tokens, reasoning included.
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    pub max_tokens: u32,
+    /// Sampling temperature; DeepSeek recommends 0.5 to 0.7 for R1.
+    #[arg(long, default_value_t = 0.6, allow_negative_numbers = true, value_name = "T")]
+    pub temperature: f64,
+}
+
+/// Arguments of `lock`.
+#[derive(Debug, Clone, Args)]
+pub struct LockArgs {
+    /// The server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// File to write; - is stdout.
+    #[arg(long, short, default_value = "dsr1.lock", value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace an existing file.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// The lock.
+    #[arg(default_value = "dsr1.lock", value_name = "LOCK")]
+    pub file: PathBuf,
+    /// The server to compare with it [default: the one that was locked].
+    #[command(flatten)]
+    pub server: ServerArgs,
+}

@@ -1,0 +1,132 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+
+use crate::choice::Choice;
+use crate::plan::{Flashinfer, Recipe, Transport};
+
+/// The choice of a profile.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Profile")]
+pub struct ProfileArgs {
+    /// Profile or goal: rehearsal, high-throughput, low-latency, basic, fp8-low-latency, ...
+    #[arg(long, short, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// File with a profile of your own (YAML; `dsr1 profiles show NAME --yaml` prints one to start from).
+    #[arg(long, value_name = "FILE")]
+    pub profile_file: Option<PathBuf>,
+    /// Weights in NVFP4 (Blackwell only); alone it means fp4-high-throughput.
+    #[arg(long, conflicts_with = "fp8")]
+    pub fp4: bool,
+    /// Weights in FP8, as DeepSeek publishes them; alone it means fp8-high-throughput.
+    #[arg(long)]
+    pub fp8: bool,
+    /// Stack to run it on instead of the profile's own (`dsr1 stacks list`).
+    #[arg(long, value_name = "STACK")]
+    pub stack: Option<String>,
+}
+
+/// The choice of a runtime and an image.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Runtime")]
+pub struct RuntimeArgs {
+    /// Runtime of the engine; auto takes Docker if a daemon answers and has the base image or can pull it.
+    #[arg(long, value_enum, default_value = "auto", value_name = "RUNTIME")]
+    pub runtime: Runtime,
+    /// Base image to build from instead of the stack's, for sites without a registry.
+    #[arg(long, value_name = "IMAGE")]
+    pub base_image: Option<String>,
+    /// Recipe of the image; each recipe makes an image of its own.
+    #[arg(long, value_parser = choice::<Recipe>(), default_value = "thin", value_name = "RECIPE")]
+    pub recipe: Recipe,
+    /// Source of FlashInfer's kernels [default: base; aot with --recipe guide].
+    #[arg(long, value_parser = choice::<Flashinfer>(), value_name = "KERNELS")]
+    pub flashinfer: Option<Flashinfer>,
+}
+
+/// A runtime of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// Docker if possible, else a process.
+    Auto,
+    /// A container.
+    Docker,
+    /// A child process in a venv.
+    Process,
+}
+
+/// Planning without carrying out.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Planning")]
+pub struct PlanArgs {
+    /// Print the plan as a shell script (or JSON) and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Plan for the host that FILE describes (output of `dsr1 doctor --format json` there); implies --dry-run.
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
+}
+
+/// A server: profile, runtime, port, name and engine arguments.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// The profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+    /// The runtime.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Port on 127.0.0.1.
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u16).range(1024..), value_name = "PORT")]
+    pub port: u16,
+    /// Name of the server, which gets the prefix `dsr1-` [default: the profile's name].
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Print the plan and do nothing.
+    #[command(flatten)]
+    pub plan: PlanArgs,
+    /// Raw engine arguments, after `--`.
+    #[arg(last = true, value_name = "ENGINE ARGS")]
+    pub extra_args: Vec<String>,
+}
+
+/// Hub to pull from.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Hub")]
+pub struct HubArgs {
+    /// Hub base URL [default: `HF_ENDPOINT`, else the public hub].
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Most streams at once; a pull begins with a few and adds more while that makes it faster.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=128), value_name = "N")]
+    pub max_workers: u8,
+    /// Most bytes per second over all files, such as 500m or 1.5g; k, m, g and t are powers of 1024.
+    #[arg(long, value_name = "RATE")]
+    pub limit_rate: Option<String>,
+    /// Transport of large files.
+    #[arg(long, value_parser = choice::<Transport>(), default_value = "auto")]
+    pub transport: Transport,
+    /// Agree to the licence that the hub states, for scripts; on a terminal dsr1 asks if the licence requires it.
+    #[arg(long)]
+    pub accept_license: bool,
+}
+
+/// The choice of a server.
+#[derive(Debug, Clone, Args)]
+pub struct WhichArgs {
+    /// Name of the server; needed only if there are several.
+    #[arg(value_name = "SERVER")]
+    pub server: Option<String>,
+}
+
+/// Returns a parser of the names of a closed set of values.
+pub(super) fn choice<T: Choice + Clone + Send + Sync + 'static>() -> impl TypedValueParser<Value = T> {
+    let values = T::table()
+        .into_iter()
+        .map(|(_, name, about)| PossibleValue::new(name).help(about));
+    PossibleValuesParser::new(values.collect::<Vec<_>>())
+        .try_map(|name| T::by_name(&name).ok_or_else(|| format!("`{name}` is not known")))
+}
