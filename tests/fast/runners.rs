@@ -55,3 +55,30 @@ fn every_file_of_a_runner_is_a_module_of_it() {
         }
     }
 }
+
+/// `tests/run` names the modules of the heavy tests one by one; a name that fits nothing would pass.
+#[test]
+fn the_heavy_tests_are_all_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let script = std::fs::read_to_string(root.join("run")).unwrap();
+    let sources = sources(&root.join("heavy"));
+    let has_tests = |name: &str| {
+        let is_its = |path: &&String| **path == format!("{name}.rs") || path.starts_with(&format!("{name}/"));
+        sources
+            .keys()
+            .filter(is_its)
+            .any(|path| sources[path].contains("test]\n"))
+    };
+    let modules = sources["main.rs"].lines().filter_map(|line| {
+        let name = line.strip_prefix("mod ")?.strip_suffix(';')?;
+        has_tests(name).then_some(name)
+    });
+    for name in modules {
+        assert!(
+            script.contains(&format!(" {name}::")),
+            "tests/run does not run {name}"
+        );
+    }
+    let chains = sources["engine.rs"].matches("\nfn the_whole_chain").count();
+    assert_eq!((chains, script.matches("the_whole_chain").count()), (2, 2));
+}

@@ -150,11 +150,17 @@ pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Ho
     // Ctrl-C ends the client, wherever it runs, and leaves the server alone.
     let mut measuring = home.start(&["bench", name, "--num-prompts", "4000", "--progress", "plain"]);
     measuring.wait_for("    | ", Duration::from_mins(2));
+    let clients = || {
+        let all = must_run("ps", &["-eo", "args"], "install procps");
+        let is_its = |line: &str| line.contains("--num-prompts 4000") && line.contains(&port);
+        all.lines().any(is_its)
+    };
+    // It is seen while it runs: a client without the port in its arguments would never be.
+    assert!(clients());
     measuring.signal("INT");
     let (run, took) = measuring.end();
     run.expect(130);
     assert!(took < Duration::from_secs(3), "{took:?}");
-    let clients = || must_run("ps", &["-eo", "args"], "install procps").contains("--num-prompts 4000");
     let begun = Instant::now();
     while clients() {
         assert!(begun.elapsed() < Duration::from_secs(5), "the client goes on");
@@ -311,6 +317,7 @@ pub(crate) fn a_port_that_is_taken_and_silent_is_not_waited_for(site: &Site) {
     site.assert_nothing_left("loser");
 }
 
+/// A server in the foreground is stopped, drained and gone.
 pub(crate) fn an_attached_server_ends_with_ctrl_c(site: &Site) {
     let port = free_port().to_string();
     let mut args = site.serve_args("attached", &port);
@@ -329,6 +336,7 @@ pub(crate) fn an_attached_server_ends_with_ctrl_c(site: &Site) {
     site.assert_nothing_left("attached");
 }
 
+/// Ctrl-C in the foreground, SIGTERM in Docker: at once, and with nothing left.
 pub(crate) fn ctrl_c_during_the_load_leaves_nothing_behind(site: &Site) {
     let running = site.start_loading("interrupted", free_port());
     let (signal, limit, said) = match site.runtime {
@@ -343,6 +351,7 @@ pub(crate) fn ctrl_c_during_the_load_leaves_nothing_behind(site: &Site) {
     site.assert_nothing_left("interrupted");
 }
 
+/// A leader that is killed takes the other processes of its group along.
 pub(crate) fn an_engine_killed_during_the_load_is_known_at_once(site: &Site) {
     let running = site.start_loading("victim", free_port());
     let log = site.home.path().join(".local/state/dsr1/servers/dsr1-victim.log");
@@ -365,6 +374,7 @@ pub(crate) fn an_engine_killed_during_the_load_is_known_at_once(site: &Site) {
     site.assert_nothing_left("victim");
 }
 
+/// The container is gone, and what it printed is not.
 pub(crate) fn an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept(site: &Site) {
     let running = site.start_loading("victim", free_port());
     must_run("docker", &["kill", "dsr1-victim"], "install docker");

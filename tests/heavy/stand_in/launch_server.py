@@ -2,7 +2,9 @@
 0.5.23 that dsr1 reads, fails to listen as uvicorn does, and answers what the wiring checks ask."""
 import argparse, errno, http.server, json, os, signal, socketserver, subprocess, sys, time
 
-LOAD_S = 5
+# Imports, which take most of the time until the first weight.
+START_S = 2
+LOAD_S = 3
 WORDS = " one two three four five six seven eight nine ten eleven twelve".split(" ")[1:]
 
 
@@ -56,6 +58,7 @@ def main():
         os._exit(0)
 
     signal.signal(signal.SIGTERM, end)
+    time.sleep(START_S)
     print(f"{stamp()} Load weight begin. avail mem=22.14 GB")
     time.sleep(LOAD_S)
     print(f"{stamp()} KV Cache is allocated. #tokens: 65536, K size: 0.02 GB, V size: 0.02 GB")
