@@ -60,8 +60,8 @@ pub struct Cli {
 pub enum Command {
     /// Do everything: install, pull, serve, verify, benchmark.
     ///
-    /// Installed packages and verified files are not fetched again. Ctrl-C or a failure before READY removes the server that was
-    /// started and keeps finished downloads. The rehearsal profile stops its engine at the end.
+    /// Installed packages and verified files are not fetched again. Ctrl-C or a failure before READY removes the server
+    /// that was started and keeps finished downloads. The rehearsal profile stops its engine at the end.
     Up(UpArgs),
     /// Check this host for a profile: system, memory, disk, ports, Docker, GPUs.
     ///
@@ -88,12 +88,12 @@ pub enum Command {
     /// List, check, repair and remove weights in the hub cache.
     #[command(after_help = WEIGHTS)]
     Weights(WeightsArgs),
-    /// Serve the local hub cache, read-only, to other machines, which set `HF_ENDPOINT` to it.
+    /// Serve the local hub cache, read-only, as the `HF_ENDPOINT` of other machines.
     ///
     /// One node pulls from the hub; the others pull from it, at the speed of their network: with dsr1, `hf`, vLLM,
-    /// SGLang or any hub client. Only complete snapshots are served. Before it sends a file that dsr1 verified, the mirror
-    /// checks that the file has not changed; it lists the snapshots of other clients when it starts. It runs until Ctrl-C and
-    /// writes a line per request; `--progress json` writes JSON instead, `--progress quiet` nothing.
+    /// SGLang or any hub client. Only complete snapshots are served. Before it sends a file that dsr1 verified, the
+    /// mirror checks that the file has not changed; it lists the snapshots of other clients when it starts. It runs until
+    /// Ctrl-C and writes a line per request; `--progress json` writes JSON instead, `--progress quiet` nothing.
     #[command(after_help = MIRROR)]
     Mirror(MirrorArgs),
     /// Start a server, follow it to READY, verify its answers and leave it running.
@@ -102,7 +102,7 @@ pub enum Command {
     Status,
     /// Print the log of a server.
     Logs(LogsArgs),
-    /// Stop a server after its running requests, and remove its container and log.
+    /// Stop a server after its running requests, and remove its container.
     Stop(StopArgs),
     /// Ask a running server one question.
     Ask(AskArgs),

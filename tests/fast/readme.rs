@@ -92,7 +92,7 @@ fn the_first_two_commands_are_what_the_tests_run() {
     );
 }
 
-/// The commands of a developer run elsewhere: the first is in `tests/engine.rs`, the others are what the gate runs.
+/// The commands of a developer run elsewhere: the first is in `tests/heavy/engine.rs`, the others are what the gate runs.
 fn developer_command(command: &str) {
     match command {
         "cargo run --release -- up --profile rehearsal" => {}
@@ -122,7 +122,7 @@ fn developer_command(command: &str) {
     }
 }
 
-/// A request is well formed; `tests/engine.rs` sends it to a server.
+/// A request is well formed; `tests/heavy/engine.rs` sends it to a server.
 fn request_is_well_formed(command: &str) {
     assert!(
         command.contains(" http://127.0.0.1:30000/v1/"),
@@ -202,7 +202,7 @@ fn runs(home: &Home, command: &str) {
             );
         }
         "flags" => {
-            // Nothing is installed in this home: it says how to. With an engine, tests/engine.rs runs it.
+            // Nothing is installed in this home: it says how to. With an engine, tests/heavy/engine.rs runs it.
             let run = shell(home, command);
             assert!(
                 [3, 4].contains(&run.code) && run.stderr.contains("hint: "),
@@ -217,7 +217,7 @@ fn runs(home: &Home, command: &str) {
                 assert!(shell(home, command).expect(0).stdout.starts_with("guide "));
                 return;
             }
-            // What verifies runs an engine: tests/engine.rs does.
+            // What verifies runs an engine: tests/heavy/engine.rs does.
             let command = command.replace(" --verify", "");
             let planned = if command.contains("--dry-run") || command.contains("--facts") {
                 command
@@ -230,7 +230,7 @@ fn runs(home: &Home, command: &str) {
             assert!(run.stdout.starts_with("#!/usr/bin/env bash\n"), "{planned}");
         }
         "image" => {
-            // No daemon in this home. With one, tests/docker/images.rs runs them.
+            // No daemon in this home. With one, tests/heavy/docker/images.rs runs them.
             let run = shell(home, command).expect(4);
             assert!(
                 run.stderr.starts_with("error: no Docker daemon at"),
