@@ -33,12 +33,12 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Makes the context of a command.
-    pub(super) fn new(output: Output, env: Env) -> Result<Self> {
-        Ok(Self {
+    /// Returns the context of a command; nothing is opened or read yet.
+    pub(super) fn new(output: Output, env: Env) -> Self {
+        Self {
             output,
-            effects: Effects::new(env)?,
-        })
+            effects: Effects::new(env),
+        }
     }
 
     fn env(&self) -> &Env {

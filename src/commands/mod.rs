@@ -47,7 +47,7 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Error::new(Kind::Internal, "cannot start").cause(error.to_string()))?;
     let done = runtime.block_on(async {
-        let context = Context::new(cli.output, env)?;
+        let context = Context::new(cli.output, env);
         match cli.command {
             Command::Up(args) => up::run(&context, args).await,
             Command::Plan(args) => plan::run(&context, args).await,

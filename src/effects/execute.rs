@@ -37,19 +37,17 @@ pub struct Effects {
 }
 
 impl Effects {
-    /// An engine over this environment.
-    ///
-    /// # Errors
-    /// [`Kind::Host`] when the HTTP client cannot be made, such as for an unreadable CA bundle.
-    pub fn new(env: Env) -> Result<Self> {
-        let http = Http::new(env.paths.ca_bundle.as_deref(), &env.inherited)?;
-        Ok(Self {
+    /// Returns the effects of this environment; connections are opened on first use.
+    #[must_use]
+    pub fn new(env: Env) -> Self {
+        let http = Http::new(env.paths.ca_bundle.as_deref(), &env.inherited);
+        Self {
             env,
             http,
             docker: OnceCell::new(),
             started: Mutex::default(),
             mirror: Mutex::default(),
-        })
+        }
     }
 
     /// The HTTP client.

@@ -127,55 +127,13 @@ fn kept(out: &mut String, path: Option<&str>) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    /// The guide's low-latency run, with figures where it has dashes.
-    pub(in crate::ui) fn run() -> Benchmark {
-        let latency = Latency {
-            mean_ms: Some(128_724.61),
-            median_ms: Some(128_700.0),
-            p90_ms: Some(3.0),
-            p95_ms: Some(15.9),
-            p99_ms: Some(16.25),
-            max_ms: None,
-        };
-        Benchmark {
-            backend: "sglang-oai".to_owned(),
-            request_rate: None,
-            max_concurrency: Some(1),
-            requested: 10,
-            completed: 10,
-            duration_s: 1287.25,
-            total_input_tokens: 10240,
-            total_output_tokens: 81920,
-            total_output_tokens_retokenized: 81000,
-            request_throughput: 0.0078,
-            input_throughput: 7.955,
-            output_throughput: 63.64,
-            total_throughput: 71.594,
-            concurrency: 1.0,
-            e2e: latency,
-            ttft: Latency {
-                mean_ms: Some(118.2),
-                median_ms: Some(117.9),
-                p99_ms: Some(131.0),
-                ..latency
-            },
-            tpot: latency,
-            itl: Latency {
-                mean_ms: Some(15.7),
-                median_ms: Some(15.68),
-                max_ms: Some(60.93),
-                ..latency
-            },
-            saved_to: Some("/home/u/.local/state/dsr1/results/fp8-low-latency.jsonl".to_owned()),
-        }
-    }
+    use crate::ui::tests::benchmark_result;
 
     #[test]
     fn the_benchmark_has_the_guides_layout() {
-        insta::assert_snapshot!(benchmark(&run()));
+        insta::assert_snapshot!(benchmark(&benchmark_result()));
     }
 
     #[test]
@@ -184,7 +142,7 @@ pub(super) mod tests {
             saved_to: None,
             request_rate: Some(4.0),
             max_concurrency: None,
-            ..run()
+            ..benchmark_result()
         });
         for line in text.lines().filter(|line| line.contains(':')) {
             assert!(line.len() >= LABEL + 1 + 10, "{line:?}");

@@ -32,6 +32,8 @@ mod servers;
 mod stacks;
 mod style;
 mod table;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tty;
 mod verification;

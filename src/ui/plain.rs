@@ -278,84 +278,9 @@ pub(super) fn request(one: &Request) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use crate::event::{Source, Stage};
-
-    /// What `dsr1 up` says, with the seconds at which it says it.
-    pub(in crate::ui) fn transcript() -> Vec<(u64, Event)> {
-        let started = |step, title: &str| Event::StepStarted {
-            step,
-            of: 4,
-            title: title.to_owned(),
-        };
-        let finished = |step, elapsed_ms, cached, summary: &str| Event::StepFinished {
-            step,
-            elapsed_ms,
-            cached,
-            summary: summary.to_owned(),
-        };
-        let progress = |gigabytes: u64, item: &str| Event::Progress {
-            step: 2,
-            done_bytes: gigabytes * 1_000_000_000,
-            total_bytes: Some(413_000_000_000),
-            fetched_bytes: None,
-            item: item.to_owned(),
-        };
-        let line = |step, source, text: &str| Event::Line {
-            step,
-            source,
-            text: text.to_owned(),
-        };
-        let stage = |stage, elapsed_ms, detail: &str| Event::Stage {
-            step: 3,
-            stage,
-            elapsed_ms,
-            detail: detail.to_owned(),
-        };
-        vec![
-            (
-                0,
-                Event::Note {
-                    text: "profile fp4-high-throughput chosen, NVFP4: the GPUs are Blackwell".to_owned(),
-                },
-            ),
-            (0, started(1, "build image dsr1/guide:4f2c")),
-            (0, finished(1, 12, true, "dsr1/guide:4f2c, 38.1 GB")),
-            (0, started(2, "pull nvidia/DeepSeek-R1-0528-FP4")),
-            (0, progress(100, "model-00041-of-00163.safetensors")),
-            (1, progress(101, "model-00041-of-00163.safetensors")),
-            (5, progress(106, "model-00042-of-00163.safetensors")),
-            (30, progress(130, "model-00052-of-00163.safetensors")),
-            (62, progress(162, "model-00064-of-00163.safetensors")),
-            (70, progress(163, "model-00064-of-00163.safetensors")),
-            (92, progress(192, "model-00076-of-00163.safetensors")),
-            (
-                93,
-                Event::Warning {
-                    text: "the hub answered 503".to_owned(),
-                    hint: "it is asked again in 4s".to_owned(),
-                },
-            ),
-            (313, progress(413, "model-00163-of-00163.safetensors")),
-            (
-                313,
-                finished(2, 313_000, false, "163 files, 413.0 GB, every hash checked"),
-            ),
-            (313, started(3, "wait for http://127.0.0.1:30000")),
-            (
-                313,
-                line(3, Source::Engine, "\x1b[32mINFO\x1b[0m:\tserver_args=\u{202e}x\r"),
-            ),
-            (327, stage(Stage::LoadingWeights, 14_000, "")),
-            (600, stage(Stage::AllocatingKvCache, 287_000, "980344 tokens")),
-            (
-                640,
-                finished(3, 327_000, false, "READY on http://127.0.0.1:30000"),
-            ),
-            (640, started(4, "verify answers")),
-        ]
-    }
+    use crate::ui::tests::transcript;
 
     #[test]
     fn a_transcript_is_stable() {

@@ -287,7 +287,7 @@ mod tests {
             step(
                 "benchmark",
                 1_300_000,
-                Outcome::Benchmarked(Box::new(crate::ui::measured::tests::run())),
+                Outcome::Benchmarked(Box::new(crate::ui::tests::benchmark_result())),
             ),
         ];
         steps.extend(end);

@@ -72,22 +72,20 @@ impl Answer {
 }
 
 impl Http {
-    /// Clients that also trust the certificates in the PEM file `ca_bundle`. Of the `variables` some name proxies:
-    /// before one is used, they are looked at.
-    ///
-    /// # Errors
-    /// None today; the clients are made when they are first used.
-    pub fn new(ca_bundle: Option<&str>, variables: &[(String, String)]) -> Result<Self> {
-        Ok(Self {
+    /// Returns clients that also trust the certificates in the PEM file `ca_bundle`. Some of the `variables` may name
+    /// a proxy. The file and the variables are read by the first request that needs them, which reports their errors.
+    #[must_use]
+    pub fn new(ca_bundle: Option<&str>, variables: &[(String, String)]) -> Self {
+        Self {
             ca_bundle: ca_bundle.map(str::to_owned),
             variables: variables.to_vec(),
             remote: OnceLock::new(),
             local: OnceLock::new(),
-        })
+        }
     }
 
-    /// The same settings with connections of their own.
-    pub(in crate::effects) fn alone(&self) -> Self {
+    /// Returns clients with the same settings and their own connections.
+    pub(in crate::effects) fn with_own_connections(&self) -> Self {
         Self {
             ca_bundle: self.ca_bundle.clone(),
             variables: self.variables.clone(),

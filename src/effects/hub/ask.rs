@@ -116,7 +116,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_long_wait_is_told_every_quarter_of_a_minute() {
-        let (http, recorder) = (Http::new(None, &[]).unwrap(), Recorder::default());
+        let (http, recorder) = (Http::new(None, &[]), Recorder::default());
         let options = HubOptions {
             http: &http,
             token: None,

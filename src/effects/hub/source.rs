@@ -272,7 +272,7 @@ impl Source {
     pub(in crate::effects) fn alone(&self) -> Self {
         Self {
             origin: Origin {
-                http: self.origin.http.alone(),
+                http: self.origin.http.with_own_connections(),
                 ..self.origin.clone()
             },
             ..self.clone()
