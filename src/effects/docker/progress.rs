@@ -305,7 +305,7 @@ impl BuildLog {
             self.finish(&digest, events);
         }
         let tail = self.tail();
-        let mut report = errors::said(&format!("cannot build {}", step.tag), said_by_daemon);
+        let mut report = errors::of_message(&format!("cannot build {}", step.tag), said_by_daemon);
         let whole = format!("{}\n{said_by_daemon}", tail.join("\n"));
         if let Some(signature) = SIGNATURES.iter().find(|one| one.fits(&whole)) {
             report = report

@@ -10,6 +10,7 @@ use bollard::models::ProgressDetail;
 use bollard::query_parameters::{CreateImageOptionsBuilder, PushImageOptionsBuilder, TagImageOptionsBuilder};
 use futures_util::StreamExt;
 
+use crate::effects::docker::errors::During;
 use crate::effects::docker::{Docker, errors};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
@@ -50,7 +51,7 @@ impl Docker {
 
     /// Sends a tag to its registry; gives its digest there.
     pub(super) async fn push(&self, name: &str, events: &StepEvents<'_>) -> Result<String> {
-        let doing = format!("cannot push the image {name}");
+        let failure = format!("cannot push the image {name}");
         let (repo, tag) = split_tag(name);
         events.note(format!("pushing {name}"));
         let options = PushImageOptionsBuilder::default().tag(tag).build();
@@ -58,13 +59,7 @@ impl Docker {
         let mut stream = Box::pin(self.patient.push_image(repo, Some(options), login));
         let mut digest = None;
         while let Some(info) = stream.next().await {
-            let info = info.map_err(|error| {
-                refused(
-                    errors::failed(&doing, &error),
-                    "is the registry up, and may the daemon reach it?",
-                )
-                .unwrap_or_else(|report| report)
-            })?;
+            let info = info.map_err(|error| transfer_failed(&failure, &error))?;
             if let Some(progress) = info.progress_detail
                 && let (Some(done), total) = (count(progress.current), count(progress.total))
             {
@@ -77,7 +72,7 @@ impl Docker {
                 .and_then(|(_, rest)| rest.split(' ').next());
             digest = found.map(str::to_owned).or(digest);
         }
-        digest.ok_or_else(|| Error::new(Kind::Docker, doing).cause("the registry gave no digest for it"))
+        digest.ok_or_else(|| Error::new(Kind::Docker, failure).cause("the registry gave no digest for it"))
     }
 
     async fn login(&self, reference: &str) -> Option<DockerCredentials> {
@@ -90,47 +85,22 @@ impl Docker {
     }
 }
 
-/// What a registry, or the way to it, says no with: our kind of it, and what helps.
-fn refused(report: Error, reach: &str) -> std::result::Result<Error, Error> {
-    let said = report.causes().join(" ").to_lowercase();
-    let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
-    if has(&[
-        "connection refused",
-        "no such host",
-        "i/o timeout",
-        "deadline exceeded",
-        "no route to host",
-    ]) {
-        Ok(report.of(Kind::Hub).hint(reach.to_owned()))
-    } else if has(&[
-        "unauthorized",
-        "denied",
-        "no basic auth",
-        "authentication required",
-    ]) {
-        Ok(report
-            .of(Kind::Hub)
-            .hint("docker login REGISTRY with an account that may do this, then run it again"))
-    } else {
-        Err(report)
+/// Returns the error of a pull or a push that a registry, or the way to it, refused.
+fn transfer_failed(failure: &str, error: &Bollard) -> Error {
+    let report = errors::failed(failure, error);
+    match errors::signature(&report.causes().join(" "), &[During::Transfer]) {
+        Some(signature) => report.of(signature.kind).hint(signature.fix),
+        None => report,
     }
 }
 
 fn cannot_pull(base: &str, error: &Bollard) -> Error {
-    let doing = format!("cannot pull base image {base}");
-    let reach = "is its registry up, and may the daemon reach it? For a site without one: docker load or docker import the \
-                 image, or name another with --base-image";
-    let report = match refused(errors::failed(&doing, error), reach) {
-        Ok(report) => return report,
-        Err(report) => report,
-    };
-    let said = report.causes().join(" ").to_lowercase();
-    let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
-    if base.contains("@sha256:") && has(&["manifest unknown", "not found", "digest"]) {
-        return report.of(Kind::Integrity).hint(
-            "the registry has no image of that digest: it was removed or the digest is another registry's; \
-             docker load the image, or name another with --base-image",
-        );
+    let report = transfer_failed(&format!("cannot pull base image {base}"), error);
+    if report.kind() != Kind::Hub
+        && base.contains("@sha256:")
+        && let Some(signature) = errors::signature(&report.causes().join(" "), &[During::PinnedPull])
+    {
+        return report.of(signature.kind).hint(signature.fix);
     }
     report.hint(
         "for a site without a registry: docker load or docker import it, or name another with --base-image",
