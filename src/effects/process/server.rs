@@ -79,7 +79,12 @@ pub(in crate::effects) fn start(step: &StartProcess, env: &Env) -> Result<Pid> {
         .ok_or_else(|| Error::new(Kind::Internal, format!("{} has no process id", step.name)))
 }
 
-/// The process group leader whose standard output is `log`.
+/// Returns true if a server runs whose log is `log`.
+pub(in crate::effects) fn is_running(log: &Path) -> bool {
+    find(log).is_some()
+}
+
+/// Returns the process group leader whose standard output is `log`.
 #[must_use]
 pub(in crate::effects) fn find(log: &Path) -> Option<Pid> {
     let log = std::fs::canonicalize(log).ok()?;

@@ -57,11 +57,22 @@ impl Runtime<'_> {
         }
     }
 
-    /// Its log from the beginning, as it grows.
-    pub(in crate::effects) async fn follow(&self) -> Result<LogStream> {
+    /// Returns the lines of its log: the last `tail` or all, and then those that arrive until it ends if `follow` is set.
+    pub(in crate::effects) async fn log(&self, tail: Option<u64>, follow: bool) -> Result<LogStream> {
         match self {
-            Self::Docker { docker, name, .. } => docker.logs(name, None, true).await,
-            Self::Process { log, .. } => Ok(LogStream::of_file(LogFile::new(log))),
+            Self::Docker { docker, name, .. } => docker.logs(name, tail, follow).await,
+            Self::Process { log, .. } => {
+                let is_written = if follow {
+                    process::is_running
+                } else {
+                    |_: &Path| false
+                };
+                let file = LogFile::new(log, is_written);
+                Ok(LogStream::of_file(match tail {
+                    Some(count) => file.skip_to_last(count),
+                    None => file,
+                }))
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::effects::execute::Effects;
-use crate::effects::lines::{LogEnd, LogFile, LogStream};
+use crate::effects::lines::LogEnd;
 use crate::effects::process::server as process;
 use crate::effects::serve::verify;
 use crate::error::{Error, Kind, Result};
@@ -157,8 +157,8 @@ impl Effects {
             .collect()
     }
 
-    /// Hands on the lines of a server's log: the last `tail` of them, and then what comes until it ends when
-    /// `follow` is set.
+    /// Hands on the lines of a server's log: the last `tail` of them, and then those that arrive until the server ends
+    /// if `follow` is set.
     ///
     /// # Errors
     /// [`Kind::Docker`] when the daemon does not give the log.
@@ -169,43 +169,19 @@ impl Effects {
         follow: bool,
         on_line: &mut (dyn FnMut(&str) -> Result<()> + Send),
     ) -> Result<()> {
-        match server {
-            Server::Docker { name } => {
-                let mut lines = self.docker().await?.logs(name, tail, follow).await?;
-                loop {
-                    for line in lines.wait(None).await {
-                        on_line(&line)?;
-                    }
-                    match lines.end() {
-                        None => {}
-                        Some(LogEnd::Complete) => return Ok(()),
-                        Some(LogEnd::Broken(reason)) => {
-                            return Err(Error::new(Kind::Docker, format!("the log of {name} broke off"))
-                                .cause(reason.clone())
-                                .hint(format!("dsr1 logs {name} shows it from the beginning")));
-                        }
-                    }
-                }
+        let mut log = self.runtime(server).await?.log(tail, follow).await?;
+        loop {
+            for line in log.wait(None).await {
+                on_line(&line)?;
             }
-            Server::Process { log, .. } => {
-                let path = std::path::Path::new(log);
-                let mut lines = LogStream::of_file(LogFile::new(path));
-                let all = lines.arrived();
-                let skip = tail
-                    .and_then(|tail| usize::try_from(tail).ok())
-                    .map_or(0, |tail| all.len().saturating_sub(tail));
-                for line in &all[skip..] {
-                    on_line(line)?;
-                }
-                loop {
-                    let more = lines.arrived();
-                    if more.is_empty() && (!follow || process::find(path).is_none()) {
-                        return Ok(());
-                    }
-                    for line in &more {
-                        on_line(line)?;
-                    }
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+            match log.end() {
+                None => {}
+                Some(LogEnd::Complete) => return Ok(()),
+                Some(LogEnd::Broken(reason)) => {
+                    let name = server.name();
+                    return Err(Error::new(Kind::Docker, format!("the log of {name} broke off"))
+                        .cause(reason.clone())
+                        .hint(format!("dsr1 logs {name} shows it from the beginning")));
                 }
             }
         }

@@ -36,7 +36,7 @@ pub(in crate::effects) async fn await_ready(
     http: &Http,
     events: &StepEvents<'_>,
 ) -> Result<Ready> {
-    let mut start = Start::new(runtime.follow().await?, events);
+    let mut start = Start::new(runtime.log(None, true).await?, events);
     let url = format!("{}{}", step.base_url, step.probe);
     let stall = Duration::from_secs(step.stall_s);
     let port = step
@@ -82,7 +82,7 @@ pub(in crate::effects) async fn await_ready(
         if start.quiet_for() > stall {
             return Err(start.stalled(runtime, stall).hint(log_hint(runtime).await));
         }
-        tokio::time::sleep(TICK).await;
+        start.follow_log(TICK).await;
     }
 }
 
@@ -124,6 +124,18 @@ impl<'a> Start<'a> {
             self.line(&line);
         }
         self.note_broken_log();
+    }
+
+    /// Follows the log for so long, also past its end.
+    async fn follow_log(&mut self, time: Duration) {
+        let deadline = tokio::time::Instant::now() + time;
+        while self.log.end().is_none() && tokio::time::Instant::now() < deadline {
+            for line in self.log.wait(Some(deadline)).await {
+                self.line(&line);
+            }
+        }
+        self.note_broken_log();
+        tokio::time::sleep_until(deadline).await;
     }
 
     /// Warns once when the log's connection broke: the start goes on, and nothing more is seen of it but the probe.
