@@ -11,7 +11,7 @@ use crate::ui::tests::transcript;
 fn shown(events: usize, width: u16, color: bool) -> (Tty, Screen) {
     let screen = Screen::new(width);
     let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
-    let tty = Tty::on(target, Box::new(screen.clone()), color, false);
+    let tty = Tty::new_on(target, Box::new(screen.clone()), color, false);
     for (_, event) in transcript().iter().take(events) {
         tty.event(event);
     }
@@ -57,8 +57,8 @@ fn a_childs_line_is_shown_harmlessly() {
 }
 
 #[test]
-fn what_the_user_waits_for_stands_out() {
+fn ready_is_highlighted() {
     let (tty, _) = shown(0, 80, true);
-    assert_eq!(tty.summary("READY on x"), "\x1b[1;32mREADY\x1b[0m on x");
-    assert_eq!(tty.summary("163 files"), "\x1b[2m163 files\x1b[0m");
+    assert_eq!(tty.styled_summary("READY on x"), "\x1b[1;32mREADY\x1b[0m on x");
+    assert_eq!(tty.styled_summary("163 files"), "\x1b[2m163 files\x1b[0m");
 }
