@@ -1,4 +1,4 @@
-//! Errors for the failures of the daemon: their signatures, and what a user is told about each.
+//! Errors for the failures of the daemon, by their signatures: text, cause and fix.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bollard::errors::Error as Bollard;
 use crate::effects::docker::endpoint::{Endpoint, Way};
 use crate::error::{Error, Kind};
 
-/// A text by which a failure is recognized, and what a user is told about it.
+/// A text by which a failure is recognized, with its cause and its fix.
 pub(super) struct Signature {
     /// The situation in which the text has this meaning.
     during: During,
@@ -142,14 +142,14 @@ const SIGNATURES: [Signature; 19] = [
         texts: &["timeout error"],
         kind: Kind::Docker,
         cause: None,
-        fix: "the daemon is busy or hangs: look at its log",
+        fix: "the daemon is busy or hangs: read its log",
     },
     Signature {
         during: During::Call,
         texts: &["error reading a body from connection"],
         kind: Kind::Docker,
         cause: None,
-        fix: "the daemon went away: look at its log, then run the command again",
+        fix: "the daemon went away: read its log, then run the command again",
     },
     Signature {
         during: During::Transfer,
