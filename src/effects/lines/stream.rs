@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_yet_a_closed_log_and_a_broken_one_are_three_things() {
+    fn an_open_a_closed_and_a_broken_log_differ() {
         let (sender, mut open) = stream(&[Ok("one")]);
         assert_eq!((open.arrived(), open.end()), (vec!["one".to_owned()], None));
         assert_eq!((open.arrived(), open.end()), (vec![], None));

@@ -1,6 +1,4 @@
-//! Servers of ours on this host, found again from Docker's labels and from logs.
-//!
-//! Not in this module: starting and stopping by plan (`execute`).
+//! Servers of dsr1 on this host, found from Docker's labels and from logs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,12 +13,12 @@ use crate::plan::{
 };
 use crate::report::{Answer, ServerState, ServerStatus};
 
-/// A server that was found, with what its labels say.
+/// A server that was found, described by its labels.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// How it is.
+    /// Its state and its labels.
     pub status: ServerStatus,
-    /// The plan's name for it.
+    /// The server as a plan names it.
     pub server: Server,
     /// Python of its runtime.
     pub python: String,
@@ -29,9 +27,9 @@ pub struct Found {
 }
 
 impl Effects {
-    /// Every server of ours. A daemon that does not answer hides its servers and is reported as a note.
+    /// Returns every server of dsr1, and the error of a daemon that does not answer, whose servers are missing.
     ///
-    /// `probe` gives the readiness path of a stack.
+    /// `probe` returns the readiness path of a stack.
     pub async fn servers(&self, probe: &dyn Fn(&str) -> String) -> (Vec<Found>, Option<Error>) {
         let mut found = Vec::new();
         let mut trouble = None;
@@ -54,8 +52,8 @@ impl Effects {
         (found, trouble)
     }
 
-    /// Names and ports of the servers that start or run; containers only when the daemon is known to answer.
-    pub async fn claims(&self, docker_answers: bool) -> BTreeMap<String, u16> {
+    /// Returns names and ports of the servers that start or run; containers only if the daemon is known to answer.
+    pub async fn claimed_ports(&self, docker_answers: bool) -> BTreeMap<String, u16> {
         let mut found = self.processes();
         if docker_answers {
             found.extend(self.containers().await.unwrap_or_default());
@@ -66,11 +64,11 @@ impl Effects {
         alive.map(|server| (server.status.name, server.port)).collect()
     }
 
-    /// The one server meant: by name (with or without `dsr1-`), or the only one in a state that `fits`.
+    /// Returns the server of this name (with or without `dsr1-`), or without a name the only one in a state of `fits`.
     ///
     /// # Errors
     /// [`Kind::Usage`] when there is none, or several and no name.
-    pub async fn one_server(
+    pub async fn find_server(
         &self,
         name: Option<&str>,
         probe: &dyn Fn(&str) -> String,
@@ -81,13 +79,13 @@ impl Effects {
             .iter()
             .map(|server| format!("{} ({})", server.status.name, server.status.state.word()))
             .collect();
-        let meant = |server: &Found| match name {
+        let is_asked_for = |server: &Found| match name {
             Some(name) => {
                 server.status.name == name || server.status.name == crate::plan::container_name(name)
             }
             None => fits.contains(&server.status.state),
         };
-        let mut fitting: Vec<Found> = found.into_iter().filter(meant).collect();
+        let mut fitting: Vec<Found> = found.into_iter().filter(is_asked_for).collect();
         match (fitting.pop(), fitting.is_empty(), name) {
             (Some(server), true, _) => Ok(server),
             (Some(_), false, _) => Err(Error::new(Kind::Usage, "there is more than one server")
@@ -98,17 +96,19 @@ impl Effects {
                     match asked {
                         Some(name) => format!("there is no server `{name}`"),
                         None if listed.is_empty() => "no server is running".to_owned(),
-                        None => "no server is meant".to_owned(),
+                        None => format!("no server is {}", words(fits)),
                     },
                 );
                 let error = match trouble {
                     Some(trouble) => error.cause(format!("containers were not looked at: {trouble}")),
                     None => error,
                 };
-                Err(if listed.is_empty() {
-                    error.hint("dsr1 status lists servers, dsr1 serve starts one")
-                } else {
-                    error.hint(format!("name one of: {}", listed.join(", ")))
+                Err(match asked {
+                    _ if listed.is_empty() => error.hint("dsr1 status lists servers, dsr1 serve starts one"),
+                    Some(_) => error.hint(format!("name one of: {}", listed.join(", "))),
+                    None => error
+                        .cause(format!("on this host: {}", listed.join(", ")))
+                        .hint("name it to use it in this state; dsr1 logs NAME shows what it does"),
                 })
             }
         }
@@ -187,7 +187,7 @@ impl Effects {
         }
     }
 
-    /// Asks a server one question.
+    /// Sends one question to a server.
     ///
     /// # Errors
     /// [`Kind::Server`] when it does not answer.
@@ -201,7 +201,7 @@ impl Effects {
         verify::ask(self.http(), base_url, question, max_tokens, temperature).await
     }
 
-    /// Stops a server: running requests have `drain_s` seconds. Returns whether it had to be killed.
+    /// Stops a server: running requests have `drain_s` seconds. Returns true if it had to be killed.
     ///
     /// # Errors
     /// [`Kind::Docker`] when the daemon refuses.
@@ -210,7 +210,13 @@ impl Effects {
     }
 }
 
-/// Reads labels; `None` when they are not a whole set of ours.
+/// Returns the words of states, such as "starting or ready".
+fn words(states: &[ServerState]) -> String {
+    let words: Vec<&str> = states.iter().map(|state| state.word()).collect();
+    words.join(" or ")
+}
+
+/// Reads the labels of a server; `None` if one is missing.
 fn describe(
     labels: &BTreeMap<String, String>,
     server: Server,
