@@ -1,4 +1,4 @@
-//! The `dsr1` program: parse, run, show the error, exit code. Not in this module: any command (`commands`).
+//! The `dsr1` program: parses the command line, runs the command, shows its error and returns the exit code.
 
 use std::process::ExitCode;
 
@@ -14,9 +14,9 @@ fn main() -> ExitCode {
             let color = !env.no_color && !env.dumb_terminal;
             (cli.output.format, color, commands::run(cli, env))
         }
-        // In JSON a wrong command line is an error like any other; clap tells people better.
+        // In JSON a wrong command line is an error like any other; for people the text of clap is better.
         Err(error) if error.use_stderr() && commands::wants_json(std::env::args()) => {
-            (Format::Json, false, Err(commands::usage(&error)))
+            (Format::Json, false, Err(commands::usage_error(&error)))
         }
         Err(error) => error.exit(),
     };

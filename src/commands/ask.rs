@@ -1,6 +1,4 @@
-//! `dsr1 ask`: one question to a running server.
-//!
-//! Not in this module: the request (`effects::verify`), how the answer is shown (`ui::answer`).
+//! `dsr1 ask`: sends one question to a running server.
 
 use serde::Serialize;
 
@@ -12,7 +10,7 @@ use crate::report::{Answer, ServerState};
 use crate::ui;
 
 #[derive(Debug, Serialize)]
-struct Given<'a> {
+struct Answered<'a> {
     schema: &'static str,
     #[serde(flatten)]
     answer: &'a Answer,
@@ -25,7 +23,7 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
             Kind::Usage,
             format!("--temperature {} is out of range", args.temperature),
         )
-        .hint("it lies between 0 and 2; DeepSeek recommends 0.5 to 0.7 for R1"));
+        .hint("give a number between 0 and 2; DeepSeek recommends 0.5 to 0.7 for R1"));
     }
     let base_url = match &args.url {
         Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
@@ -40,19 +38,19 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
         None => {
             context
                 .effects
-                .one_server(args.server.as_deref(), &probe(context)?, &[ServerState::Ready])
+                .find_server(args.server.as_deref(), &probe(context)?, &[ServerState::Ready])
                 .await?
                 .status
                 .base_url
         }
     };
-    let asked = context
+    let request = context
         .effects
         .ask(&base_url, &args.question, args.max_tokens, args.temperature);
-    let answer = context.until_interrupted(asked).await?;
-    let given = Given {
+    let answer = context.until_interrupted(request).await?;
+    let answered = Answered {
         schema: "dsr1.answer/1",
         answer: &answer,
     };
-    context.print(&given, |given| ui::answer(given.answer))
+    context.print(&answered, |answered| ui::answer(answered.answer))
 }

@@ -1,6 +1,4 @@
 //! `dsr1 bench`: the engine's own benchmark against a running server.
-//!
-//! Not in this module: the plan of the run (`plan::eval`), its figures and gates (`report::bench`).
 
 use std::collections::BTreeMap;
 
@@ -17,13 +15,13 @@ use crate::report::ServerState;
 pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
     let found = context
         .effects
-        .one_server(
+        .find_server(
             args.which.server.as_deref(),
             &probe(context)?,
             &[ServerState::Ready],
         )
         .await?;
-    let (profile, stack) = origin(context, &found, args.profile_file.as_deref())?;
+    let (profile, stack) = profile_of_server(context, &found, args.profile_file.as_deref())?;
     let facts = context.gather(&stack, None, &Ask::default()).await;
     let or = |asked: Option<u32>, own| asked.and_then(Count::new).unwrap_or(own);
     let bench = Bench {
@@ -47,8 +45,8 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
         .await
 }
 
-/// The profile and stack that a server was started from.
-pub(super) fn origin(
+/// Returns the profile and stack that a server was started from.
+pub(super) fn profile_of_server(
     context: &Context,
     found: &Found,
     file: Option<&std::path::Path>,
@@ -63,13 +61,13 @@ pub(super) fn origin(
                 found.status.name
             ),
         )
-        .hint("name its file: --profile-file FILE"));
+        .hint("name the file of the profile: --profile-file FILE"));
     }
     let selection = catalog.resolve(name, Some(&found.status.stack))?;
     Ok((selection.profile, selection.stack))
 }
 
-/// Environment of a client beside a server.
+/// Returns the environment of a client beside a server.
 pub(super) fn client_env(found: &Found, hub_cache: &str) -> BTreeMap<String, String> {
     let root = match found.server {
         plan::Server::Docker { .. } => plan::MODELS,

@@ -1,6 +1,4 @@
-//! What every command has: the engine, the display, facts; and the way from a plan to its end.
-//!
-//! Not in this module: anything one command alone does.
+//! Everything that commands share: effects, display and facts, the choice of a profile, and carrying out a plan.
 
 use std::path::Path;
 use std::time::Instant;
@@ -24,28 +22,28 @@ use crate::report::Report;
 use crate::ui;
 use crate::units::Bytes;
 
-/// What every command has.
+/// Output and effects of a command.
 pub(super) struct Context {
-    /// How to print.
+    /// Form of the output.
     pub(super) output: Output,
-    /// The way to everything outside.
+    /// All effects.
     pub(super) effects: Effects,
 }
 
 impl Context {
-    /// Makes the context of a command.
-    pub(super) fn new(output: Output, env: Env) -> Result<Self> {
-        Ok(Self {
+    /// Returns the context of a command; nothing is opened or read yet.
+    pub(super) fn new(output: Output, env: Env) -> Self {
+        Self {
             output,
-            effects: Effects::new(env)?,
-        })
+            effects: Effects::new(env),
+        }
     }
 
     fn env(&self) -> &Env {
         self.effects.env()
     }
 
-    /// The display of progress.
+    /// Returns the display of progress.
     pub(super) fn display(&self) -> Box<dyn Reporter> {
         let plain = self.env().no_color || self.env().dumb_terminal;
         ui::display(self.output.progress, !plain, self.env().dumb_terminal)
@@ -65,7 +63,7 @@ impl Context {
 
     /// Carries out a plan to its end, or until the user interrupts.
     ///
-    /// What stands in its way is the first thing to fail.
+    /// Fails at once if the plan has a blocker.
     pub(super) async fn carry_out(&self, plan: &Plan) -> Result<Report> {
         if let Some(blocker) = plan.blockers.first() {
             return Err(blocker.clone().into());
@@ -81,14 +79,14 @@ impl Context {
                 .iter()
                 .any(|step| matches!(step, Step::PullSnapshot(_)));
             if fetches && error.kind() == Kind::Interrupted {
-                error.hint("run it again: a download goes on from what is here")
+                error.hint("run it again: an unfinished pull of weights is resumed")
             } else {
                 error
             }
         })
     }
 
-    /// Shows long work that is no plan as the one step that it is; `summary` says what was done.
+    /// Does long work outside of a plan and shows it as a single step; `summary` describes the finished work.
     pub(super) async fn one_step<T>(
         &self,
         title: &str,
@@ -128,8 +126,8 @@ impl Context {
         }
     }
 
-    /// Awaits `work`. At Ctrl-C or SIGTERM it is dropped, what it started is removed, and the error says so; a
-    /// second signal does not wait for the removal.
+    /// Awaits `work`. Ctrl-C or SIGTERM drops it and removes the servers that it started; a second signal does not wait for
+    /// the removal.
     pub(super) async fn until_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let name = {
             tokio::select! {
@@ -144,24 +142,24 @@ impl Context {
         Err(Error::new(Kind::Interrupted, format!("interrupted by {name}")))
     }
 
-    /// The catalog: built in, the user's own, and a file when one is named.
+    /// Returns the catalog: built-in profiles, the user's own, and that of `file`.
     pub(super) fn catalog(&self, file: Option<&Path>) -> Result<Catalog> {
         Catalog::with(&user_files::read(&self.env().config, file)?)
     }
 
-    /// The user's own files.
+    /// Returns the user's own files.
     pub(super) fn user_files(&self) -> Result<UserFiles> {
         user_files::read(&self.env().config, None)
     }
 
-    /// Whether results are JSON.
+    /// Returns true if results are JSON.
     pub(super) const fn is_json(&self) -> bool {
         matches!(self.output.format, Format::Json)
     }
 
-    /// The profile that the arguments choose.
+    /// Returns the profile that the arguments choose.
     ///
-    /// A goal is open until the GPUs are known. They are looked at only then: nvidia-smi can take a second.
+    /// Only a goal needs the GPUs of this host; otherwise they are not read, because nvidia-smi can take a second.
     pub(super) async fn select(&self, args: &ProfileArgs, facts: Option<&Facts>) -> Result<Selection> {
         let catalog = self.catalog(args.profile_file.as_deref())?;
         let name = profile_name(&catalog, args)?;
@@ -179,38 +177,42 @@ impl Context {
         catalog.select(&name, &wanted(args, gpus.as_deref()))
     }
 
-    /// Facts from the file of `--facts`.
+    /// Reads the facts of `--facts`.
     pub(super) fn facts_file(args: &PlanArgs) -> Result<Option<Facts>> {
         Self::facts(args.facts.as_deref())
     }
 
-    /// Facts from a file.
+    /// Reads facts from a file.
     pub(super) fn facts(path: Option<&Path>) -> Result<Option<Facts>> {
         let Some(path) = path else { return Ok(None) };
         let name = path.display();
         let text = std::fs::read_to_string(path).at(Kind::Usage, || format!("cannot read `{name}`"))?;
         let document: serde_json::Value =
             serde_json::from_str(&text).at(Kind::Usage, || format!("`{name}` is not JSON"))?;
-        // `dsr1 doctor --format json` wraps the facts in its report; both forms are taken.
+        // `dsr1 doctor --format json` wraps the facts in its report; both forms are accepted.
         let inner = if document["facts"].is_object() {
             document["facts"].clone()
         } else {
             document
         };
         let facts: Facts =
-            serde_json::from_value(inner).at(Kind::Usage, || format!("`{name}` holds no facts"))?;
+            serde_json::from_value(inner).at(Kind::Usage, || format!("`{name}` is not a file of facts"))?;
         if facts.schema != facts::SCHEMA {
+            let schema = match facts.schema.as_str() {
+                "" => "it has no `schema`".to_owned(),
+                schema => format!("its schema is `{}`", schema.escape_debug()),
+            };
             return Err(Error::new(
                 Kind::Usage,
-                format!("`{name}` has schema `{}`", facts.schema.escape_debug()),
+                format!("`{name}` is not a file of facts for this dsr1"),
             )
-            .cause(format!("this dsr1 reads {}", facts::SCHEMA))
+            .cause(format!("{schema}, not `{}`", facts::SCHEMA))
             .hint("write it again: dsr1 doctor --profile NAME --format json > facts.json"));
         }
         Ok(Some(facts))
     }
 
-    /// What planning needs to know about this host for a stack and a profile.
+    /// Gathers the facts about this host that planning needs for a stack and a profile.
     pub(super) async fn gather(&self, stack: &Stack, profile: Option<&Profile>, ask: &Ask) -> Facts {
         let env = self.env();
         let docker = async {
@@ -221,7 +223,7 @@ impl Context {
             }
         };
         let paths = facts::Paths {
-            ready_venvs: venv::ready(&env.paths.cache),
+            ready_venvs: venv::list_ready(&env.paths.cache),
             ..env.paths.clone()
         };
         let wanted = host::Wanted {
@@ -242,7 +244,7 @@ impl Context {
             let model = &profile.model;
             let cache = Path::new(&facts.paths.hub_cache);
             let commit = store::cached_commit(cache, &model.repo, &model.revision).or_else(|| {
-                // The rehearsal's model is made, not found: its commit is known before it exists.
+                // dsr1 makes the rehearsal's model itself: its commit is known before it exists.
                 (profile.goal == Goal::Rehearsal).then(weights::rehearsal_commit)
             });
             if let Some(commit) = commit {
@@ -250,7 +252,7 @@ impl Context {
                 {
                     facts.weights.insert(format!("{}@{commit}", model.repo), files);
                 }
-                // Only a GPU's memory is planned.
+                // Only the memory of GPUs is planned.
                 if stack.accelerator == Accelerator::Cuda
                     && let Some(model) = store::model_facts(cache, &model.repo, &commit)
                 {
@@ -268,7 +270,7 @@ impl Context {
 
     async fn docker_facts(&self, stack: &Stack, image: &ImageChoice) -> facts::Docker {
         let env = self.env();
-        // The image's tag depends on the plan's inputs, which depend on nothing that Docker says.
+        // The tag of the image depends on the plan's inputs, and these do not depend on Docker.
         let facts = Facts {
             paths: env.paths.clone(),
             host: facts::Host {
@@ -289,7 +291,7 @@ impl Context {
         Docker::facts(env, &[&base, &tag], probe).await
     }
 
-    /// The runtime that the arguments choose, with the reason when dsr1 chose.
+    /// Returns the runtime that the arguments choose, or that dsr1 chooses, with its reason.
     pub(super) fn target(
         args: &RuntimeArgs,
         stack: &Stack,
@@ -298,7 +300,7 @@ impl Context {
         plan::install_target(asked(args), stack, &image_choice(args), facts)
     }
 
-    /// Everything that `serve` and `up` are asked, with facts and the choices that were made.
+    /// Returns the request of `serve` and `up`, with facts and notes about the choices of dsr1.
     pub(super) async fn server_request(
         &self,
         args: &ServerArgs,
@@ -321,7 +323,7 @@ impl Context {
             let mut facts = self
                 .gather(&selection.stack, Some(&selection.profile), &ask)
                 .await;
-            facts.servers = self.effects.claims(facts.docker.answers()).await;
+            facts.servers = self.effects.claimed_ports(facts.docker.answers()).await;
             facts
         };
         let (target, why) = Self::target(&args.runtime, &selection.stack, &facts)?;
@@ -335,8 +337,8 @@ impl Context {
         Ok((request, facts, [note, why].into_iter().flatten().collect()))
     }
 
-    /// The hub that is about to be asked. What its client would pass over without a word in the environment is said
-    /// here.
+    /// Returns the URL of the hub before its first request, and warns about settings in the environment that its client
+    /// would ignore silently.
     pub(super) fn hub_to_ask(&self, args: &HubArgs) -> Result<String> {
         let settings = &self.env().hub;
         if !settings.offline {
@@ -348,7 +350,7 @@ impl Context {
         self.endpoint(args)
     }
 
-    /// The hub's URL.
+    /// Returns the hub's URL.
     pub(super) fn endpoint(&self, args: &HubArgs) -> Result<String> {
         let url = args
             .endpoint
@@ -359,9 +361,9 @@ impl Context {
         let host = host.split(['/', '?', '#']).next().unwrap_or_default();
         if host.contains('@') {
             return Err(
-                Error::new(Kind::Usage, "the hub's URL holds a user or a password")
-                    .cause("it would be seen in plans, logs and process lists")
-                    .hint("leave it out; a token comes from HF_TOKEN"),
+                Error::new(Kind::Usage, "the hub's URL contains a user or a password")
+                    .cause("it would be visible in plans, logs and process lists")
+                    .hint("leave it out, and set HF_TOKEN to a token"),
             );
         }
         let plain = !url.chars().any(|c| c.is_control() || c.is_whitespace());
@@ -370,31 +372,31 @@ impl Context {
         }
         Err(Error::new(
             Kind::Usage,
-            format!("`{}` is not a hub's URL", url.escape_debug()),
+            format!("`{}` is not the URL of a hub", url.escape_debug()),
         )
         .hint("it looks like https://huggingface.co or http://10.0.0.1:8490"))
     }
 }
 
-/// What [`Context::gather`] looks at.
+/// The facts that [`Context::gather`] reads.
 #[derive(Debug, Clone, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is one thing to look at")]
+#[expect(clippy::struct_excessive_bools, reason = "each is one sort of facts")]
 pub(super) struct Ask {
-    /// The Docker daemon.
+    /// True to ask the Docker daemon.
     pub(super) docker: bool,
-    /// Python.
+    /// True to look for Python.
     pub(super) python: bool,
-    /// GPUs.
+    /// True to look for GPUs.
     pub(super) gpus: bool,
-    /// The proven files of the weights.
+    /// True to list the verified files of the weights.
     pub(super) weights: bool,
     /// Ports on 127.0.0.1.
     pub(super) ports: Vec<u16>,
-    /// What an image is made of.
+    /// Contents of the image.
     pub(super) image: ImageChoice,
 }
 
-/// The runtime asked for; `None` leaves the choice.
+/// Returns the runtime that the arguments name; `None` lets dsr1 choose.
 pub(super) const fn asked(args: &RuntimeArgs) -> Option<Target> {
     match args.runtime {
         Runtime::Auto => None,
@@ -403,7 +405,7 @@ pub(super) const fn asked(args: &RuntimeArgs) -> Option<Target> {
     }
 }
 
-/// What an image is to be made of.
+/// Returns the contents that the arguments choose for an image.
 pub(super) fn image_choice(args: &RuntimeArgs) -> ImageChoice {
     ImageChoice {
         base: args.base_image.clone(),
@@ -412,7 +414,7 @@ pub(super) fn image_choice(args: &RuntimeArgs) -> ImageChoice {
     }
 }
 
-/// The precision asked for.
+/// Returns the precision that the arguments name.
 pub(super) const fn precision(fp4: bool, fp8: bool) -> Option<Precision> {
     match (fp4, fp8) {
         (true, _) => Some(Precision::Fp4),
@@ -421,12 +423,12 @@ pub(super) const fn precision(fp4: bool, fp8: bool) -> Option<Precision> {
     }
 }
 
-/// Whether the arguments say anything about a profile.
+/// Returns true if the arguments name a profile in any way.
 pub(super) const fn names_profile(args: &ProfileArgs) -> bool {
     args.profile.is_some() || args.profile_file.is_some() || args.fp4 || args.fp8
 }
 
-/// The name or goal that the arguments ask for.
+/// Returns the name or goal that the arguments name.
 pub(super) fn profile_name(catalog: &Catalog, args: &ProfileArgs) -> Result<String> {
     match (&args.profile, &args.profile_file) {
         (Some(name), Some(file)) if catalog.named() != Some(name.as_str()) => Err(Error::new(
@@ -437,7 +439,7 @@ pub(super) fn profile_name(catalog: &Catalog, args: &ProfileArgs) -> Result<Stri
             ),
         )
         .cause(format!(
-            "the file holds `{}`",
+            "the file has the profile `{}`",
             catalog.named().unwrap_or_default()
         ))
         .hint("leave out --profile")),
@@ -445,21 +447,21 @@ pub(super) fn profile_name(catalog: &Catalog, args: &ProfileArgs) -> Result<Stri
         (None, Some(_)) => Ok(catalog.named().unwrap_or_default().to_owned()),
         (None, None) if args.fp4 || args.fp8 => Ok(Goal::HighThroughput.name().to_owned()),
         (None, None) => Err(Error::new(Kind::Usage, "no profile is named").hint(
-            "dsr1 profiles list shows them; --fp4 and --fp8 mean one, and --profile rehearsal runs anywhere",
+            "name one with --profile NAME (dsr1 profiles list), --fp4 or --fp8; --profile rehearsal runs on any host",
         )),
     }
 }
 
-/// Neither a repository nor a profile, where a command takes both.
+/// Returns the error of a command that needs a repository or a profile and has neither.
 pub(super) fn nothing_named(command: &str) -> Error {
     Error::new(Kind::Usage, "neither a repository nor a profile is named")
-        .hint(format!("{command} owner/name takes a repository"))
+        .hint(format!("name a repository: {command} owner/name"))
         .hint(format!(
-            "{command} --fp8, --fp4 or --profile NAME takes what a profile serves (dsr1 profiles list)"
+            "or the weights of a profile: {command} --fp8, --fp4 or --profile NAME (dsr1 profiles list)"
         ))
 }
 
-/// What a choice by goal depends on. A host without GPUs leaves it open: the plan may be for another one.
+/// Returns the conditions of a choice by goal. A host without GPUs sets none: the plan may be for another host.
 pub(super) fn wanted(args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Wanted {
     let first = gpus.and_then(|gpus| gpus.first());
     Wanted {
@@ -472,7 +474,7 @@ pub(super) fn wanted(args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Wanted {
     }
 }
 
-/// How weights are to be fetched.
+/// Returns the options of a pull.
 pub(super) fn pull_options(args: &HubArgs) -> Result<PullOptions> {
     Ok(PullOptions {
         max_workers: usize::from(args.max_workers),
@@ -482,14 +484,18 @@ pub(super) fn pull_options(args: &HubArgs) -> Result<PullOptions> {
     })
 }
 
-/// Most bytes a second that a pull may take.
+/// Returns the limit of bytes a second for a pull.
 fn limit_rate(args: &HubArgs) -> Result<Option<u64>> {
     let Some(text) = &args.limit_rate else {
         return Ok(None);
     };
-    let wrong = |cause: String| Error::new(Kind::Usage, "--limit-rate wants bytes a second").cause(cause);
+    let wrong = |cause: String| {
+        Error::new(Kind::Usage, format!("`{}` is not a rate", text.escape_debug()))
+            .cause(cause)
+            .hint("--limit-rate takes bytes a second, such as 500m")
+    };
     match text.parse::<Bytes>().map_err(wrong)? {
-        Bytes(0) => Err(wrong("none would come".to_owned())),
+        Bytes(0) => Err(wrong("a pull at 0 bytes a second never ends".to_owned())),
         Bytes(rate) => Ok(Some(rate)),
     }
 }

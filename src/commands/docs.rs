@@ -1,6 +1,4 @@
-//! `dsr1 help`, `dsr1 completions` and `dsr1 man`: made from the command line's own definition.
-//!
-//! Not in this module: the command line itself (`cli`).
+//! `dsr1 help`, `dsr1 completions` and `dsr1 man`, made from the definition of the command line.
 
 use clap::CommandFactory;
 
@@ -8,10 +6,10 @@ use crate::cli::{Cli, CompletionsArgs, HelpArgs, ManArgs};
 use crate::error::{At, Error, Kind, Result};
 use crate::ui;
 
-/// Prints what `--help` prints behind a command.
+/// Prints the help of a command, as its `--help` does.
 pub(super) fn help(args: &HelpArgs) -> Result<()> {
     let mut whole = Cli::command();
-    // Only then does a command know the names of those above it.
+    // Without this, a command does not know the names of its parents.
     whole.build();
     let mut command = &mut whole;
     for name in &args.command {
@@ -21,7 +19,7 @@ pub(super) fn help(args: &HelpArgs) -> Result<()> {
                 Kind::Usage,
                 format!("there is no command `{}`", line.escape_debug()),
             )
-            .hint("dsr1 --help lists them")
+            .hint("dsr1 --help lists the commands")
         });
         command = found?;
     }
@@ -35,7 +33,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<()> {
     ui::print(&String::from_utf8_lossy(&script))
 }
 
-/// Prints `dsr1(1)`, or writes it and a page per command to a directory.
+/// Prints `dsr1(1)`, or writes it and a page for each command to a directory.
 pub(super) fn man(args: &ManArgs) -> Result<()> {
     let failed = || "cannot write the manual".to_owned();
     if let Some(dir) = &args.dir {

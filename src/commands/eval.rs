@@ -1,6 +1,4 @@
 //! `dsr1 eval`: accuracy of a running server.
-//!
-//! Not in this module: the plan of the run (`plan::eval`), the score's interval (`report::bench`).
 
 use super::bench::client_env;
 use super::context::{Ask, Context};
@@ -20,7 +18,7 @@ pub(super) async fn run(context: &Context, args: EvalArgs) -> Result<()> {
 async fn gsm8k(context: &Context, args: Gsm8kArgs, min_accuracy: Option<Threshold>) -> Result<()> {
     let found = context
         .effects
-        .one_server(
+        .find_server(
             args.which.server.as_deref(),
             &probe(context)?,
             &[ServerState::Ready],
@@ -49,7 +47,7 @@ async fn gsm8k(context: &Context, args: Gsm8kArgs, min_accuracy: Option<Threshol
 
 fn threshold(share: f64) -> Result<Threshold> {
     Threshold::from_share(share).ok_or_else(|| {
-        Error::new(Kind::Usage, format!("--min-accuracy {share} is not a share"))
-            .hint("it lies between 0 and 1, such as 0.94")
+        Error::new(Kind::Usage, format!("--min-accuracy {share} is out of range"))
+            .hint("give a number between 0 and 1, such as 0.94")
     })
 }

@@ -1,6 +1,4 @@
-//! `dsr1 explain`: what a name means.
-//!
-//! Not in this module: what is known of a name (`sglang::explain`).
+//! `dsr1 explain`: explains an option, a variable or a setting.
 
 use serde::Serialize;
 

@@ -1,6 +1,4 @@
 //! `dsr1 export`: a server for another tool, on stdout or in a file.
-//!
-//! Not in this module: the forms (`render::export`).
 
 use super::context::Context;
 use super::up;
@@ -15,7 +13,7 @@ pub(super) async fn run(context: &Context, mut args: ExportArgs) -> Result<()> {
     if *runtime == Runtime::Auto && !args.tool.has_process() {
         *runtime = Runtime::Docker;
     }
-    let (up, facts, notes) = up::request(context, &args.up).await?;
+    let (up, facts, notes) = up::make_request(context, &args.up).await?;
     let file = &args.up.server.profile.profile_file;
     let request = ExportRequest {
         form: args.tool,

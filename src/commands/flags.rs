@@ -1,6 +1,4 @@
-//! `dsr1 flags`: do the bundled tables still say what an installed SGLang says?
-//!
-//! Not in this module: the tables (`sglang::flags`), asking an engine for its own (`effects::flag_tables`).
+//! `dsr1 flags`: compares the bundled tables of options with an installed SGLang.
 
 use serde::Serialize;
 
@@ -16,7 +14,7 @@ use crate::ui;
 struct Drift {
     schema: &'static str,
     stack: String,
-    /// Where SGLang was asked: an image or a Python.
+    /// Image or Python of the SGLang.
     source: String,
     parsers: Vec<ParserDrift>,
 }
@@ -43,18 +41,18 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
         image: image_choice(&args.runtime),
         options: BuildOptions::default(),
     };
-    let missing = |what: String| {
+    let missing = |cause: String| {
         Error::new(
             Kind::Host,
             format!("stack `{}` is not installed here", stack.name),
         )
-        .cause(what)
+        .cause(cause)
         .hint(format!("dsr1 build --stack {}", stack.name))
     };
     let (source, shown) = match plan::install_step(&request, &facts)? {
         Step::BuildImage(step) => {
             if !facts.docker.images.contains_key(&step.tag) {
-                return Err(missing(format!("there is no image {}", step.tag)));
+                return Err(missing(format!("the image {} does not exist", step.tag)));
             }
             let source = FlagSource::Image {
                 image: step.tag.clone(),
@@ -64,7 +62,7 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
         }
         Step::CreateVenv(step) => {
             if !facts.paths.ready_venvs.contains(&step.dir) {
-                return Err(missing(format!("there is no venv at {}", step.dir)));
+                return Err(missing(format!("the venv {} does not exist", step.dir)));
             }
             let python = format!("{}/bin/python3", step.dir);
             (
@@ -77,7 +75,7 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
         other => {
             return Err(Error::new(
                 Kind::Internal,
-                format!("cannot ask: {}", other.title()),
+                format!("the plan has no SGLang to ask: {}", other.title()),
             ));
         }
     };
@@ -110,10 +108,15 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
     Err(Error::new(
         Kind::Gate,
         format!(
-            "{count} options of stack `{}` are not as the bundled table says",
+            "{} on stack `{}` from the bundled table",
+            if count == 1 {
+                "1 option differs".to_owned()
+            } else {
+                format!("{count} options differ")
+            },
             stack.name
         ),
     )
-    .hint("the image holds another SGLang than the stack says, or this dsr1 is older than it")
+    .hint("the installed SGLang is not the version that the stack pins, or it is newer than this dsr1")
     .told_if(context.is_json()))
 }

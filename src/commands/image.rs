@@ -1,6 +1,4 @@
 //! `dsr1 image`: the images that dsr1 built.
-//!
-//! Not in this module: the daemon (`effects::docker`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -29,7 +27,7 @@ struct Listing {
 struct Shown {
     schema: &'static str,
     image: ImageSummary,
-    /// What `dsr1 build --verify` found.
+    /// Result of `dsr1 build --verify`.
     verified: Option<ProfilesVerified>,
 }
 
@@ -86,10 +84,10 @@ async fn inspect(context: &Context, docker: &Docker, args: &WhichImageArgs) -> R
 
 async fn prune(context: &Context, docker: &Docker, args: &PruneArgs) -> Result<()> {
     let images = docker.images().await?;
-    let wanted = if args.all {
+    let kept = if args.all {
         Vec::new()
     } else {
-        wanted(context, docker, &images)?
+        ids_to_keep(context, docker, &images)?
     };
     let mut pruned = Pruned {
         schema: "dsr1.images-pruned/1",
@@ -98,8 +96,8 @@ async fn prune(context: &Context, docker: &Docker, args: &PruneArgs) -> Result<(
     };
     let old = images
         .into_iter()
-        .filter(|image| image.used_by.is_empty() && !wanted.contains(&image.image_id))
-        // A tag of the user's own is a promise to somebody.
+        .filter(|image| image.used_by.is_empty() && !kept.contains(&image.image_id))
+        // An image with a tag of the user's own may be in use elsewhere.
         .filter(|image| image.tags.iter().all(|tag| tag.starts_with("dsr1/")));
     let mut failed = None;
     for image in old.chain(docker.stages().await?) {
@@ -111,14 +109,14 @@ async fn prune(context: &Context, docker: &Docker, args: &PruneArgs) -> Result<(
         }
         pruned.removed.push(image);
     }
-    // What is gone is told, whatever came then.
+    // The removed images are shown even if a later removal failed.
     context.print(&pruned, |pruned| ui::pruned(&pruned.removed, pruned.dry_run))?;
     failed.map_or(Ok(()), Err)
 }
 
-/// Ids of the images that are kept: what the stacks of this dsr1 would build today, the newest of each stack, whatever
-/// it was built with, and all of stacks that are not of this configuration.
-fn wanted(context: &Context, docker: &Docker, images: &[ImageSummary]) -> Result<Vec<String>> {
+/// Returns the ids of the images to keep: those that the stacks of this dsr1 would build today, the newest of each stack,
+/// and all images of stacks that this configuration does not have.
+fn ids_to_keep(context: &Context, docker: &Docker, images: &[ImageSummary]) -> Result<Vec<String>> {
     let facts = Facts {
         host: Host {
             platform: docker.platform().or_else(host::platform),
@@ -164,7 +162,7 @@ async fn save(context: &Context, docker: &Docker, args: &SaveArgs) -> Result<()>
     }
     if file.exists() && !args.force {
         return Err(
-            Error::new(Kind::Usage, format!("`{}` is there already", file.display()))
+            Error::new(Kind::Usage, format!("`{}` exists already", file.display()))
                 .hint("--force replaces it"),
         );
     }
@@ -177,7 +175,7 @@ async fn save(context: &Context, docker: &Docker, args: &SaveArgs) -> Result<()>
                 .await
         })
         .await?;
-    told(context, file, image)
+    print_moved(context, file, image)
 }
 
 async fn load(context: &Context, docker: &Docker, args: &LoadArgs) -> Result<()> {
@@ -188,10 +186,11 @@ async fn load(context: &Context, docker: &Docker, args: &LoadArgs) -> Result<()>
             docker.load_image(file, events).await
         })
         .await?;
-    told(context, file, image)
+    print_moved(context, file, image)
 }
 
-fn told(context: &Context, file: &Path, image: ImageRecord) -> Result<()> {
+/// Prints the image that was saved or loaded.
+fn print_moved(context: &Context, file: &Path, image: ImageRecord) -> Result<()> {
     let moved = Moved {
         schema: "dsr1.image-file/1",
         file,
@@ -207,7 +206,7 @@ fn told(context: &Context, file: &Path, image: ImageRecord) -> Result<()> {
     })
 }
 
-/// The image of a tag, or the only one of a stack; and the tag that it is asked for by.
+/// Returns the image of a tag, or the only one of a stack, and its tag.
 async fn find(docker: &Docker, name: &str) -> Result<(ImageSummary, String)> {
     let images = docker.images().await?;
     let is_of = |image: &&ImageSummary| {
@@ -226,9 +225,9 @@ async fn find(docker: &Docker, name: &str) -> Result<(ImageSummary, String)> {
         }
         [] => Err(Error::new(
             Kind::Usage,
-            format!("there is no image `{}` of dsr1", name.escape_debug()),
+            format!("dsr1 built no image `{}`", name.escape_debug()),
         )
-        .hint("dsr1 image list shows them; dsr1 build makes one")),
+        .hint("dsr1 image list shows the images; dsr1 build makes one")),
         several => {
             let tags: Vec<&str> = several
                 .iter()

@@ -1,6 +1,4 @@
-//! `dsr1 lock`, `dsr1 check` and `serve --locked`: one file that says what a server is.
-//!
-//! Not in this module: what a lock holds and what differs from it (`plan::lock`).
+//! `dsr1 lock`, `dsr1 check` and `serve --locked`: a file that describes a server exactly.
 
 use std::path::Path;
 
@@ -28,20 +26,20 @@ struct Checked {
 /// Writes a lock.
 pub(super) async fn lock(context: &Context, args: LockArgs) -> Result<()> {
     let (request, facts, _) = context.server_request(&args.server, true).await?;
-    let lock = here(context, &request, &facts)?;
+    let lock = lock_of_request(context, &request, &facts)?;
     let text = format!("{}\n", serde_json::to_string_pretty(&lock).unwrap_or_default());
     if args.output == Path::new("-") {
         return ui::print(&text);
     }
     user_files::write(&args.output, &text, args.force)?;
     let files = lock.weights.files.as_ref().map_or_else(
-        || "weights not pulled yet: their hashes are not in it".to_owned(),
-        |files| format!("{} of weights by hash", counted(files.len(), "file")),
+        || "without hashes of weights: they are not pulled yet".to_owned(),
+        |files| format!("with the hashes of {}", counted(files.len(), "weight file")),
     );
     let written = serde_json::json!({"schema": "dsr1.locked/1", "file": args.output, "lock": lock});
     context.print(&written, |_| {
         format!(
-            "{} holds profile {} on stack {}, {files}\n",
+            "wrote {}: profile {} on stack {}, {files}\n",
             args.output.display(),
             lock.profile.name,
             lock.stack.name
@@ -54,7 +52,7 @@ pub(super) async fn check(context: &Context, args: CheckArgs) -> Result<()> {
     let locked = read(&args.file, "dsr1 check LOCK")?;
     let server = as_locked(args.server, &locked);
     let (request, facts, _) = context.server_request(&server, true).await?;
-    let here = here(context, &request, &facts)?;
+    let here = lock_of_request(context, &request, &facts)?;
     let differences = lock_differences(&locked, &here);
     let checked = Checked {
         schema: "dsr1.check/1",
@@ -69,49 +67,50 @@ pub(super) async fn check(context: &Context, args: CheckArgs) -> Result<()> {
     if checked.same {
         return Ok(());
     }
-    Err(differs(&args.file, &checked.differences).told_if(context.is_json()))
+    Err(error_of_differences(&args.file, &checked.differences).told_if(context.is_json()))
 }
 
-/// Refuses a request that is not what was locked.
+/// Refuses a request that differs from the lock in something that matters.
 pub(super) fn refuse(context: &Context, locked: &Lock, request: &ServeRequest, facts: &Facts) -> Result<()> {
-    let here = here(context, request, facts)?;
+    let here = lock_of_request(context, request, facts)?;
     let differences = lock_differences(locked, &here);
     if differences.iter().any(|one| one.matters) {
         let lines = differences
             .iter()
             .filter(|one| one.matters)
-            .map(|one| format!("{}: locked {}, here {}", one.what, one.locked, one.here));
-        return Err(Error::new(Kind::Gate, "this is not what was locked")
+            .map(|one| format!("{}: locked {}, now {}", one.what, one.locked, one.here));
+        return Err(Error::new(Kind::Gate, "the server would differ from the lock")
             .log(lines.collect())
-            .hint("dsr1 check says all of it; dsr1 lock writes a new one"));
+            .hint("dsr1 check shows every difference; dsr1 lock writes a new lock"));
     }
     Ok(())
 }
 
-fn here(context: &Context, request: &ServeRequest, facts: &Facts) -> Result<Lock> {
+/// Returns the lock that this host would write for a request.
+fn lock_of_request(context: &Context, request: &ServeRequest, facts: &Facts) -> Result<Lock> {
     let catalog = context.catalog(None)?;
     let text = catalog.stack_source(&request.stack.name).unwrap_or_default();
     lock::lock(request, text, facts, env!("CARGO_PKG_VERSION"))
 }
 
-fn differs(file: &Path, differences: &[LockDifference]) -> Error {
+fn error_of_differences(file: &Path, differences: &[LockDifference]) -> Error {
     let count = differences.iter().filter(|one| one.matters).count();
-    let things = if count == 1 {
-        "thing on this host is"
+    let properties = if count == 1 {
+        "property of this host differs"
     } else {
-        "things on this host are"
+        "properties of this host differ"
     };
     Error::new(
         Kind::Gate,
-        format!("{count} {things} not as in `{}`", file.display()),
+        format!("{count} {properties} from `{}`", file.display()),
     )
 }
 
-/// Reads a lock; `other` is how the command is told of another.
-pub(super) fn read(path: &Path, other: &str) -> Result<Lock> {
+/// Reads a lock; `usage` is the command or option with which a user names another file.
+pub(super) fn read(path: &Path, usage: &str) -> Result<Lock> {
     let file = user_files::read_file(path).map_err(|error| {
         error.hint(format!(
-            "dsr1 lock --profile NAME writes one; {other} names another"
+            "dsr1 lock --profile NAME writes a lock; {usage} names another file"
         ))
     })?;
     let name = &file.origin;
@@ -120,14 +119,16 @@ pub(super) fn read(path: &Path, other: &str) -> Result<Lock> {
     if lock.schema == lock::SCHEMA {
         return Ok(lock);
     }
-    Err(Error::new(
-        Kind::Usage,
-        format!("`{name}` has schema `{}`", lock.schema.escape_debug()),
+    Err(
+        Error::new(Kind::Usage, format!("`{name}` is not a lock for this dsr1")).cause(format!(
+            "its schema is `{}`, not `{}`",
+            lock.schema.escape_debug(),
+            lock::SCHEMA
+        )),
     )
-    .cause(format!("this dsr1 reads {}", lock::SCHEMA)))
 }
 
-/// The arguments with what they leave open as it was locked.
+/// Returns the arguments, completed from the lock.
 pub(super) fn as_locked(mut args: ServerArgs, locked: &Lock) -> ServerArgs {
     let named = args.profile.profile.is_some()
         || args.profile.profile_file.is_some()

@@ -1,6 +1,4 @@
-//! `dsr1 logs`: what a server printed.
-//!
-//! Not in this module: where a server's output is read (`effects::servers`).
+//! `dsr1 logs`: prints the log of a server.
 
 use super::context::Context;
 use super::status::probe;
@@ -13,7 +11,7 @@ use crate::ui;
 pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
     let found = context
         .effects
-        .one_server(
+        .find_server(
             args.which.server.as_deref(),
             &probe(context)?,
             &[ServerState::Ready, ServerState::Starting, ServerState::Exited],

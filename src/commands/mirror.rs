@@ -1,6 +1,4 @@
-//! `dsr1 mirror`: the local hub cache for other machines, until it is interrupted.
-//!
-//! Not in this module: the server (`effects::mirror`).
+//! `dsr1 mirror`: serves the local hub cache to other machines until it is interrupted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +24,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
         Some(file) => Some(user_files::read_secret(file)?),
         None => context.effects.env().mirror_token.clone(),
     };
-    // A script whose secret did not come would open the cache to everybody.
+    // A script whose secret is missing would open the cache to everybody.
     if args.token_file.is_none() && token.as_ref().is_some_and(|token| token.expose().is_empty()) {
         return Err(Error::new(Kind::Usage, "`DSR1_MIRROR_TOKEN` is empty")
             .hint("unset it for a mirror without a token; openssl rand -hex 32 makes one"));
@@ -38,7 +36,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
         });
         let report = context.carry_out(&Plan::new("mirror", vec![step])).await?;
         if args.write_only {
-            // People see it in the progress.
+            // People see the result in the progress.
             return if context.is_json() {
                 context.print(&report, ui::report)
             } else {
@@ -63,7 +61,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
         limits: Limits::default(),
     };
     let mirror = mirror::mirror(&step, options)?;
-    // Ending it is how it is used: no error. A large cache takes a while to look at.
+    // An interrupt is the normal end, and not an error. Reading a large cache takes a while.
     tokio::select! {
         ended = signal::wait() => return ended.map(|_| ()),
         snapshots = mirror.served() => {
@@ -86,7 +84,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
     Ok(())
 }
 
-/// What is said of a directory without snapshots: `HF_HOME` is easily taken for the hub cache, which lies in it.
+/// Returns the warning about a directory without snapshots: `HF_HOME` is easily mistaken for the hub cache in it.
 fn nothing_served(cache_dir: &str) -> Event {
     let below = Path::new(cache_dir).join("hub");
     Event::Warning {
@@ -97,7 +95,9 @@ fn nothing_served(cache_dir: &str) -> Event {
                 below.display()
             )
         } else {
-            format!("HF_HUB_CACHE={cache_dir} dsr1 pull REPO fetches into it; what comes later is served too")
+            format!(
+                "HF_HUB_CACHE={cache_dir} dsr1 pull REPO fetches into it; later snapshots are served, too"
+            )
         },
     }
 }

@@ -1,6 +1,6 @@
 //! The commands, one file each: gather facts, plan, print the plan or carry it out, report.
 //!
-//! Not in this module tree: how anything is done (`effects`) or shown (`ui`).
+//! Not in this module tree: effects (`effects`), the form of the output (`ui`).
 
 mod ask;
 mod bench;
@@ -35,7 +35,7 @@ use crate::error::{Error, Kind, Result};
 /// Carries out a command line.
 ///
 /// # Errors
-/// Whatever the command fails with; the caller prints it and takes the exit code from its kind.
+/// The error of the command; the caller prints it and takes the exit code from its kind.
 pub fn run(cli: Cli, env: Env) -> Result<()> {
     match cli.command {
         // These need no runtime, no network and no facts.
@@ -44,10 +44,11 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
         Command::Man(args) => return docs::man(&args),
         _ => {}
     }
-    let runtime = tokio::runtime::Runtime::new()
-        .map_err(|error| Error::new(Kind::Internal, "cannot start").cause(error.to_string()))?;
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+        Error::new(Kind::Internal, "cannot start the async runtime").cause(error.to_string())
+    })?;
     let done = runtime.block_on(async {
-        let context = Context::new(cli.output, env)?;
+        let context = Context::new(cli.output, env);
         match cli.command {
             Command::Up(args) => up::run(&context, args).await,
             Command::Plan(args) => plan::run(&context, args).await,
@@ -58,7 +59,7 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Pull(args) => Box::pin(pull::run(&context, args)).await,
             Command::Weights(args) => weights::run(&context, args).await,
             Command::Mirror(args) => mirror::run(&context, args).await,
-            // Larger than the others: it holds an attached server.
+            // A larger future than the others: it holds an attached server.
             Command::Serve(args) => Box::pin(serve::run(&context, args)).await,
             Command::Status => status::run(&context).await,
             Command::Logs(args) => logs::run(&context, args).await,
@@ -75,23 +76,23 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Help(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
         }
     });
-    // A worker may sit in a system call that nobody waits for any more (a name that does not resolve).
+    // A worker may block in a system call whose result nobody needs (a name that does not resolve).
     runtime.shutdown_background();
     done
 }
 
-/// Whether the arguments ask for JSON, when they are otherwise wrong.
+/// Returns true if the arguments, which are otherwise wrong, ask for JSON.
 pub fn wants_json(args: impl Iterator<Item = String>) -> bool {
     let args: Vec<String> = args.collect();
-    let apart = args
+    let in_two_words = args
         .windows(2)
         .any(|pair| pair[0] == "--format" && pair[1] == "json");
-    apart || args.iter().any(|arg| arg == "--format=json")
+    in_two_words || args.iter().any(|arg| arg == "--format=json")
 }
 
-/// What clap says of a wrong command line, as an error of ours.
+/// Converts the error of clap about a wrong command line.
 #[must_use]
-pub fn usage(error: &clap::Error) -> Error {
+pub fn usage_error(error: &clap::Error) -> Error {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let message = lines

@@ -1,11 +1,9 @@
-//! `dsr1 plan`: what would run, for people, and who decided each part of it.
-//!
-//! Not in this module: the script (`up --dry-run`, `export bash`).
+//! `dsr1 plan`: the steps of `dsr1 up` for people, and the origin of each decision.
 
 use serde::Serialize;
 
 use super::context::Context;
-use super::up::planned;
+use super::up::make_plan;
 use crate::cli::PlanCommandArgs;
 use crate::error::Result;
 use crate::plan::{Origin, Plan, origins};
@@ -21,7 +19,7 @@ struct Planned {
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: PlanCommandArgs) -> Result<()> {
     let with_origin = args.origin;
-    let (plan, request, facts) = planned(context, args.up).await?;
+    let (plan, request, facts) = make_plan(context, args.up).await?;
     let planned = Planned {
         origins: origins(&request.serve, &facts),
         plan,

@@ -1,6 +1,4 @@
-//! `dsr1 pull`: weights, proven.
-//!
-//! Not in this module: what is asked for (`plan::pull`), the fetching (`effects::weights`).
+//! `dsr1 pull`: fetches weights and verifies them.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -17,7 +15,7 @@ use crate::profile::Model;
 use crate::report::PullSurvey;
 use crate::ui;
 
-/// What is pulled, before it is known how.
+/// The files to pull, before a plan is made.
 struct Wanted {
     model: Model,
     code: CodeFiles,
@@ -56,7 +54,7 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
         if let Some(blocker) = plan.blockers.first().filter(|_| !args.dry_run) {
             return Err(blocker.clone().into());
         }
-        // On a terminal the licence is asked for, which refuses nothing yet.
+        // On a terminal the user is asked about the licence later: the survey must not refuse because of it.
         let step = PullSnapshot {
             accept_license: step.accept_license || asks,
             ..step.clone()
@@ -72,7 +70,7 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
     context.finish(&plan).await
 }
 
-/// What the arguments name, and what is known of this host.
+/// Returns the files that the arguments name, and the facts of this host.
 async fn wanted(context: &Context, args: &PullArgs, file: Option<Facts>) -> Result<(Wanted, Facts)> {
     let any = async || {
         let stack = context.catalog(None)?.stack("cpu")?.clone();
@@ -91,9 +89,9 @@ async fn wanted(context: &Context, args: &PullArgs, file: Option<Facts>) -> Resu
         let locked = weights.files.ok_or_else(|| {
             Error::new(
                 Kind::Usage,
-                format!("`{}` states no hashes of weights", path.display()),
+                format!("`{}` has no hashes of weights", path.display()),
             )
-            .cause("they were not pulled when it was written")
+            .cause("the weights were not pulled when it was written")
             .hint(format!(
                 "dsr1 pull --profile {0}, then dsr1 lock --profile {0} --output {1} --force",
                 lock.profile.name,
@@ -143,14 +141,14 @@ async fn survey(context: &Context, step: &PullSnapshot) -> Result<(PullSurvey, O
     context.until_interrupted(weights::survey(step, options)).await
 }
 
-/// Asks for agreement when the licence wants it.
+/// Asks the user to agree to the licence if it must be accepted.
 fn agreed(survey: &PullSurvey) -> Result<bool> {
     if !survey.must_be_accepted {
         return Ok(false);
     }
     let mut answer = String::new();
     ui::ask(&format!(
-        "{} comes under the licence `{}` ({}).\nDo you agree to it? [y/N] ",
+        "{} has the licence `{}` ({}).\nDo you agree to it? [y/N] ",
         survey.repo, survey.license, survey.page
     ))?;
     std::io::stdin()
@@ -160,18 +158,19 @@ fn agreed(survey: &PullSurvey) -> Result<bool> {
         "y" | "yes" => Ok(true),
         _ => Err(Error::new(
             Kind::Interrupted,
-            format!("the licence of {} was not agreed to", survey.repo),
+            format!("you did not agree to the licence of {}", survey.repo),
         )),
     }
 }
 
-/// A directory's full name: a plan may be carried out elsewhere.
+/// Returns the absolute path of a directory: a plan may be carried out in another working directory.
 pub(super) fn absolute(dir: &Path) -> Result<String> {
-    let dir = std::path::absolute(dir).at(Kind::Usage, || format!("`{}` is no directory", dir.display()))?;
+    let dir =
+        std::path::absolute(dir).at(Kind::Usage, || format!("`{}` is not a directory", dir.display()))?;
     dir.into_os_string().into_string().map_err(|dir| {
         Error::new(
             Kind::Usage,
-            format!("the directory's name {} is not UTF-8", dir.display()),
+            format!("the name of the directory {} is not UTF-8", dir.display()),
         )
     })
 }

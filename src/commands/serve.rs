@@ -1,6 +1,4 @@
-//! `dsr1 serve`: one server, ready and verified.
-//!
-//! Not in this module: the plan (`plan::serve`), carrying it out (`effects::execute`).
+//! `dsr1 serve`: starts one server and verifies it.
 
 use super::context::Context;
 use super::lock;
@@ -46,7 +44,7 @@ async fn attach(context: &Context, server: &Server) -> Result<()> {
     tokio::select! {
         ended = log => {
             ended?;
-            Err(Error::new(Kind::Server, format!("{} ended", server.name())).cause("nobody asked it to"))
+            Err(Error::new(Kind::Server, format!("{} ended", server.name())).cause("it ended by itself"))
         }
         name = signal::wait() => {
             let name = name?;

@@ -1,6 +1,4 @@
-//! `dsr1 stacks`: what engines there are, pinned.
-//!
-//! Not in this module: what a stack file may say (`profile::stack`).
+//! `dsr1 stacks`: the pinned engines.
 
 use serde::Serialize;
 

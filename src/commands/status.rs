@@ -1,6 +1,4 @@
 //! `dsr1 status`: the servers on this host.
-//!
-//! Not in this module: which servers there are (`effects::servers`).
 
 use serde::Serialize;
 
@@ -33,7 +31,7 @@ pub(super) async fn run(context: &Context) -> Result<()> {
     context.print(&listing, |listing| ui::status(&listing.servers))
 }
 
-/// The readiness path of a stack by its name; an unknown stack gets the oldest path.
+/// Returns a function from the name of a stack to its readiness path; an unknown stack has the oldest path.
 pub(super) fn probe(context: &Context) -> Result<impl Fn(&str) -> String> {
     let catalog = context.catalog(None)?;
     Ok(move |stack: &str| {

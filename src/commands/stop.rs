@@ -1,6 +1,4 @@
-//! `dsr1 stop`: a server, after its running requests.
-//!
-//! Not in this module: the stopping (`effects::servers`).
+//! `dsr1 stop`: stops a server after its running requests.
 
 use super::context::Context;
 use super::status::probe;
@@ -13,7 +11,7 @@ use crate::report::ServerState;
 pub(super) async fn run(context: &Context, args: StopArgs) -> Result<()> {
     let found = context
         .effects
-        .one_server(
+        .find_server(
             args.which.server.as_deref(),
             &probe(context)?,
             &[ServerState::Ready, ServerState::Exited],

@@ -1,6 +1,4 @@
-//! `dsr1 weights`: what lies in the hub cache.
-//!
-//! Not in this module: reading and removing them (`effects::weights`), how they are shown (`ui::weights`).
+//! `dsr1 weights`: lists, verifies and removes the weights in the hub cache.
 
 use std::path::Path;
 
@@ -59,7 +57,7 @@ pub(super) async fn run(context: &Context, args: WeightsArgs) -> Result<()> {
 
 async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     let local_dir = args.local_dir.as_deref().map(absolute).transpose()?;
-    // A selection may be what somebody wants of a repository, and never what a profile serves.
+    // A repository may be pulled in part, but a profile needs all of its files.
     let mut whole = false;
     let (repo, revision) = if let Some(repo) = args.repo {
         (repo, args.revision.unwrap_or_else(|| "main".to_owned()))
@@ -93,7 +91,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     };
     let plan = plan::pull(&request, &facts)?;
     let Some(Step::PullSnapshot(step)) = plan.steps.first() else {
-        return Err(Error::new(Kind::Internal, "a pull without a step"));
+        return Err(Error::new(Kind::Internal, "the plan of a pull has no step"));
     };
     let title = format!("check {}", step.repo);
     let check = Check {
@@ -124,8 +122,8 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     };
     let repo = &step.repo;
     let message = match left.len() {
-        1 => format!("a file of {repo} is not what it must be"),
-        count => format!("{count} files of {repo} are not what they must be"),
+        1 => format!("a file of {repo} is wrong or missing"),
+        count => format!("{count} files of {repo} are wrong or missing"),
     };
     Err(Error::new(Kind::Integrity, message)
         .cause(format!("`{}`: {}", first.path, first.why))
@@ -133,7 +131,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
         .told_if(context.is_json()))
 }
 
-/// What makes it right: a repair knows the files that are there, and a pull all of them.
+/// Returns the command that mends it: a repair works on the files that exist, and a pull on all files.
 fn hint(step: &PullSnapshot, checked: &WeightsChecked, repair: bool) -> String {
     let PullSnapshot { repo, revision, .. } = step;
     let mut flags = String::new();
@@ -145,18 +143,18 @@ fn hint(step: &PullSnapshot, checked: &WeightsChecked, repair: bool) -> String {
     }
     let is = |state| move |file: &WrongFile| file.state == state;
     if checked.wrong.iter().all(is(WrongState::Unknown)) {
-        return "remove what does not belong to the model: an engine would read it".to_owned();
+        return "remove the files that do not belong to the model: an engine would read them".to_owned();
     }
-    // What a copy or a restore changed is the time and the inode, and none of the bytes.
+    // A copy or a restore changes time and inode, and none of the bytes.
     if !repair && checked.wrong.iter().all(is(WrongState::Changed)) {
         return format!(
-            "dsr1 weights verify {repo}{flags} reads every byte: what is right counts as proven again"
+            "dsr1 weights verify {repo}{flags} reads every byte, and marks right files as verified"
         );
     }
     if repair || !checked.wrong.iter().any(is(WrongState::Wrong)) {
-        format!("dsr1 pull {repo}{flags} fetches what lacks")
+        format!("dsr1 pull {repo}{flags} fetches the missing files")
     } else {
-        format!("dsr1 weights verify {repo}{flags} --repair fetches what is wrong, and only that")
+        format!("dsr1 weights verify {repo}{flags} --repair fetches only the corrupt ranges again")
     }
 }
 
@@ -180,11 +178,11 @@ async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
         bytes,
     };
     context.print(&removed, |removed| {
-        let said = if removed.dry_run {
+        let result = if removed.dry_run {
             "would be freed; --yes removes it"
         } else {
             "freed"
         };
-        format!("{}  {} {said}\n", ui::safe(removed.repo), Bytes(removed.bytes))
+        format!("{}  {} {result}\n", ui::safe(removed.repo), Bytes(removed.bytes))
     })
 }

@@ -1,6 +1,4 @@
-//! Carries out a plan, step by step, and undoes what it started when that fails or is interrupted.
-//!
-//! Not in this module: how each step is done (one module each), what to do (`plan`).
+//! Carries out a plan step by step, and removes the servers it started when it fails or is interrupted.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -25,46 +23,44 @@ use crate::plan::{Plan, Server, Step};
 use crate::report::{self, Outcome, Pulled, Report, StepReport};
 use crate::units::{Bytes, counted};
 
-/// The way to everything outside: made once per command.
+/// All effects of a command.
 pub struct Effects {
     pub(super) env: Env,
     pub(super) http: Http,
     docker: OnceCell<Docker>,
-    /// Servers that a running plan started and has not handed over: they go when the plan fails.
+    /// Servers that a running plan started and has not handed over: they are stopped if the plan fails.
     started: Mutex<Vec<(Server, Option<Pid>)>>,
     /// The mirror of a running plan.
     mirror: Mutex<Option<Mirror>>,
 }
 
 impl Effects {
-    /// An engine over this environment.
-    ///
-    /// # Errors
-    /// [`Kind::Host`] when the HTTP client cannot be made, such as for an unreadable CA bundle.
-    pub fn new(env: Env) -> Result<Self> {
-        let http = Http::new(env.paths.ca_bundle.as_deref(), &env.inherited)?;
-        Ok(Self {
+    /// Returns the effects of this environment; connections are opened on first use.
+    #[must_use]
+    pub fn new(env: Env) -> Self {
+        let http = Http::new(env.paths.ca_bundle.as_deref(), &env.inherited);
+        Self {
             env,
             http,
             docker: OnceCell::new(),
             started: Mutex::default(),
             mirror: Mutex::default(),
-        })
+        }
     }
 
-    /// The HTTP client.
+    /// Returns the HTTP client.
     #[must_use]
     pub const fn http(&self) -> &Http {
         &self.http
     }
 
-    /// The environment.
+    /// Returns the environment.
     #[must_use]
     pub const fn env(&self) -> &Env {
         &self.env
     }
 
-    /// The Docker daemon, connected on first use.
+    /// Returns the Docker daemon, connected on first use.
     ///
     /// # Errors
     /// [`Kind::Docker`] when none answers.
@@ -72,15 +68,15 @@ impl Effects {
         self.docker.get_or_try_init(|| Docker::connect(&self.env)).await
     }
 
-    /// Keeps a result of a command in a file, whole or not at all.
+    /// Writes a result of a command into a file, completely or not at all.
     ///
     /// # Errors
     /// [`Kind::Host`] when it cannot be written.
-    pub fn keep(&self, path: &std::path::Path, bytes: &[u8]) -> Result<()> {
+    pub fn write_result(&self, path: &std::path::Path, bytes: &[u8]) -> Result<()> {
         crate::effects::files::write_atomic(path, bytes)
     }
 
-    /// Carries out a plan. When a step fails, what the plan started and did not hand over is removed first.
+    /// Carries out a plan. When a step fails, the servers that the plan started and did not hand over are removed first.
     ///
     /// # Errors
     /// The error of the step that failed.
@@ -129,7 +125,7 @@ impl Effects {
         })
     }
 
-    /// Removes what an interrupted plan started and did not hand over.
+    /// Removes the servers that an interrupted plan started and did not hand over.
     pub async fn clean_up(&self) {
         self.shut_mirror();
         if let Some(docker) = self.docker.get() {
@@ -142,7 +138,7 @@ impl Effects {
             .unwrap_or_default();
         for (server, _) in started {
             if let Ok(runtime) = self.runtime(&server).await {
-                // Nobody waits for its answers yet: no drain.
+                // It has no requests yet, so it needs no drain.
                 let _ = runtime.stop(0).await;
             }
         }
@@ -154,7 +150,7 @@ impl Effects {
         }
     }
 
-    /// How to reach a server.
+    /// Returns the means to reach a server.
     pub(super) async fn runtime(&self, server: &Server) -> Result<Runtime<'_>> {
         Ok(match server {
             Server::Docker { name } => Runtime::Docker {
@@ -182,7 +178,7 @@ impl Effects {
         }
     }
 
-    /// Leaves a ready server running whatever happens later, unless the plan itself ends by stopping it.
+    /// Leaves a ready server running even if a later step fails, unless the plan itself stops it.
     fn hand_over(&self, server: &Server, plan: &Plan) {
         let stops = |step: &Step| matches!(step, Step::StopServer(stop) if stop.server == *server);
         if !plan.steps.iter().any(stops) {
@@ -196,7 +192,7 @@ impl Effects {
         }
     }
 
-    /// What pulling and checking weights needs.
+    /// Returns the settings for pulling and checking weights.
     pub(crate) fn hub_options(&self) -> HubOptions<'_> {
         HubOptions {
             http: &self.http,
@@ -244,7 +240,7 @@ impl Effects {
                     return Err(Error::new(Kind::Server, format!("{} runs already", step.name))
                         .hint(format!("dsr1 stop {}", step.name)));
                 }
-                // Noted before it exists: Ctrl-C between creation and answer must not leave it behind.
+                // Noted before it exists: Ctrl-C between creation and answer must not leave a container.
                 let server = Server::Docker {
                     name: step.name.clone(),
                 };
@@ -311,7 +307,7 @@ fn millis(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What came of a step, for people, and whether there was nothing to do.
+/// Returns the outcome of a step in words, and true if there was nothing to do.
 fn summary(outcome: &Outcome) -> (String, bool) {
     match outcome {
         Outcome::Installed(installed) => (
@@ -326,13 +322,16 @@ fn summary(outcome: &Outcome) -> (String, bool) {
         Outcome::Mirroring { endpoint } => (endpoint.clone(), false),
         Outcome::Pulled(pulled) => {
             let how = if pulled.cached {
-                "proven, nothing to fetch"
+                "verified, nothing to fetch"
             } else {
                 "every hash checked"
             };
             (format!("{}, {how}", snapshot(pulled)), pulled.cached)
         }
-        Outcome::Checked(pulled) => (format!("{}, as it was proven", snapshot(pulled)), false),
+        Outcome::Checked(pulled) => (
+            format!("{}, unchanged since it was verified", snapshot(pulled)),
+            false,
+        ),
         Outcome::Started { name } => (name.clone(), false),
         Outcome::Ready(ready) => (format!("READY on {}", ready.base_url), false),
         Outcome::Verified(verification) => {

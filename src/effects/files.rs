@@ -1,6 +1,4 @@
-//! Files that are whole or absent, and locks between two dsr1.
-//!
-//! Not in this module: weights, which are hashed on their way (`hub`).
+//! Files that are complete or absent, and locks between two processes of dsr1.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read, Write};
@@ -14,7 +12,7 @@ use rustix::io::Errno;
 use crate::error::{At, Kind, Result};
 use crate::event::StepEvents;
 
-/// Writes `bytes` under a temporary name beside `path`, syncs, and renames; makes missing directories.
+/// Writes `bytes` under a temporary name beside `path`, syncs and renames it; makes missing directories.
 ///
 /// # Errors
 /// [`Kind::Host`] when the filesystem refuses.
@@ -24,7 +22,7 @@ pub(super) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     write_through(&temporary, path, bytes, None)
 }
 
-/// As [`write_atomic`], under a temporary name of the caller's, on the same filesystem; with this mode, whatever the umask.
+/// Writes like [`write_atomic`], under a temporary name on the same filesystem, with `mode` independent of the umask.
 ///
 /// # Errors
 /// [`Kind::Host`] when the filesystem refuses.
@@ -33,7 +31,7 @@ pub(super) fn write_through(temporary: &Path, path: &Path, bytes: &[u8], mode: O
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).at(Kind::Host, failed)?;
     let write = || -> std::io::Result<()> {
-        // What has the name already is of one that was killed, or a link to elsewhere.
+        // A file of this name was left by a killed process, or is a link to another file.
         let _ = std::fs::remove_file(temporary);
         let mut file = File::create_new(temporary)?;
         if let Some(mode) = mode {
@@ -49,8 +47,8 @@ pub(super) fn write_through(temporary: &Path, path: &Path, bytes: &[u8], mode: O
         .at(Kind::Host, failed)
 }
 
-/// The flags for `OpenOptionsExt::custom_flags` with which a link is not opened, and a pipe is not waited for: whoever may
-/// make one must neither lead us elsewhere nor hold us up.
+/// Returns the flags for `OpenOptionsExt::custom_flags` with which a link is not opened, and a pipe does not block: another
+/// user who can make one must neither redirect nor stop dsr1.
 pub(super) fn no_follow() -> i32 {
     flags(OFlags::NOFOLLOW | OFlags::NONBLOCK)
 }
@@ -59,23 +57,23 @@ fn flags(flags: OFlags) -> i32 {
     i32::try_from(flags.bits()).unwrap_or(0)
 }
 
-/// Opens a file to read it; a link, and what is no file, is an error.
+/// Opens a regular file to read it; a link is an error, like everything else that is not a file.
 pub(super) fn open(path: &Path) -> std::io::Result<File> {
     open_by(OpenOptions::new().read(true).custom_flags(no_follow()), path)
 }
 
-/// As [`open`], through links: for what has its names in a snapshot, where these are links to blobs.
+/// Opens a regular file to read it, also through links: names in a snapshot are links to blobs.
 pub(super) fn open_through(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     open_by(options.read(true).custom_flags(flags(OFlags::NONBLOCK)), path)
 }
 
-/// Opens a file that is there to write into it; a link, and what is no file, is an error.
+/// Opens an existing regular file to write into it; a link is an error, like everything else that is not a file.
 pub(super) fn open_to_write(path: &Path) -> std::io::Result<File> {
     open_by(OpenOptions::new().write(true).custom_flags(no_follow()), path)
 }
 
-/// Removes a file; whether it was there.
+/// Removes a file; returns true if it existed.
 pub(super) fn remove_if_there(path: &Path) -> std::io::Result<bool> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
@@ -83,16 +81,17 @@ pub(super) fn remove_if_there(path: &Path) -> std::io::Result<bool> {
     }
 }
 
-/// Opens a file to write at its end, and makes it when it is not there; a link, and what is no file, is an error.
+/// Opens a regular file to write at its end, and makes it if it is missing; a link is an error, like everything else that
+/// is not a file.
 pub(super) fn open_to_append(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     open_by(options.append(true).create(true).custom_flags(no_follow()), path)
 }
 
-/// Opens with these options what is a file.
+/// Opens a regular file with these options.
 ///
 /// # Errors
-/// Those of the system; [`std::io::ErrorKind::InvalidInput`] for what is no file.
+/// Those of the system; [`std::io::ErrorKind::InvalidInput`] if it is not a regular file.
 pub(super) fn open_by(options: &OpenOptions, path: &Path) -> std::io::Result<File> {
     let file = options.open(path)?;
     if file.metadata()?.is_file() {
@@ -100,11 +99,11 @@ pub(super) fn open_by(options: &OpenOptions, path: &Path) -> std::io::Result<Fil
     }
     Err(std::io::Error::new(
         std::io::ErrorKind::InvalidInput,
-        "it is no file",
+        "it is not a file",
     ))
 }
 
-/// Reads a file of at most `max` bytes; a larger one, a link, and what is no file is an error.
+/// Reads a regular file of at most `max` bytes; a larger one is an error, and so is a link.
 pub(super) fn read(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(max + 1).read_to_end(&mut bytes)?;
@@ -114,8 +113,8 @@ pub(super) fn read(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether a file may be written to, or made where it is not there: neither its filesystem nor its rights forbid it. What
-/// else is in the way of it (a full disk, one that fails) is another matter.
+/// Returns true unless the filesystem or the permissions forbid to write the file, or to make it if it is missing. Other
+/// failures (a full disk, a broken disk) are not checked.
 pub(super) fn is_to_be_written(path: &Path) -> bool {
     !matches!(
         access_to_write(path),
@@ -123,10 +122,10 @@ pub(super) fn is_to_be_written(path: &Path) -> bool {
     )
 }
 
-/// Asks whether a file or a directory may be written to; of one that is not there, that in which it would be made.
+/// Checks that a file or directory may be written to; for a missing one, checks the directory in which it would be made.
 ///
 /// # Errors
-/// What is in the way of it.
+/// The reason why it may not.
 pub(super) fn access_to_write(path: &Path) -> std::result::Result<(), Errno> {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
     let there = nearest(path);
@@ -138,14 +137,14 @@ pub(super) fn access_to_write(path: &Path) -> std::result::Result<(), Errno> {
     accessat(CWD, there, Access::WRITE_OK | enter, AtFlags::EACCESS)
 }
 
-/// A path, or the nearest directory above it that is there.
+/// Returns the path, or the nearest directory above it that exists.
 pub(super) fn nearest(path: &Path) -> &Path {
     let there = path.ancestors().find(|path| path.exists());
     there.unwrap_or(Path::new("."))
 }
 
-/// Filesystems of one host, on which a lock keeps everybody out (linux/magic.h): ext, XFS, btrfs, tmpfs, overlayfs, ZFS,
-/// F2FS, bcachefs. On others a lock may be had by two (Lustre, some NFS).
+/// Filesystems of one host, on which a lock is exclusive (linux/magic.h): ext, XFS, btrfs, tmpfs, overlayfs, ZFS, F2FS,
+/// bcachefs. On others two processes may hold the same lock (Lustre, some NFS).
 const LOCAL: [rustix::fs::FsWord; 8] = [
     0xEF53,
     0x5846_5342,
@@ -160,19 +159,19 @@ const LOCAL: [rustix::fs::FsWord; 8] = [
 /// A lock, held until it is dropped.
 pub(super) struct Lock {
     _file: File,
-    /// Whether it certainly keeps others out.
+    /// True if it is certainly exclusive.
     pub(super) is_certain: bool,
 }
 
-/// What is in a lock file while it is held: for people, who may want to know.
-fn holder() -> String {
+/// Returns the text of a lock file while it is held, which names the holder for people.
+fn holder_text() -> String {
     let host = rustix::system::uname();
     let pid = std::process::id();
     format!("process {pid} on {}\n", host.nodename().to_string_lossy())
 }
 
-/// Who holds a lock, as its file says; nothing when it does not.
-fn held_by(file: &File) -> String {
+/// Returns the holder that a lock file names, in brackets; empty if it names none.
+fn named_holder(file: &File) -> String {
     let mut text = [0; 128];
     let count = file.read_at(&mut text, 0).unwrap_or(0);
     let text = String::from_utf8_lossy(&text[..count]);
@@ -184,38 +183,38 @@ fn held_by(file: &File) -> String {
     }
 }
 
-/// Whether a lock in this directory keeps everybody out.
+/// Returns true if a lock in this directory is exclusive.
 pub(super) fn is_local(dir: &Path) -> bool {
     statfs(dir).is_ok_and(|at| LOCAL.contains(&at.f_type))
 }
 
-/// What came of the attempt to take a lock.
+/// The result of an attempt to take a lock.
 pub(super) enum Attempt {
-    /// It is held.
+    /// This process has the lock.
     Taken(Lock),
-    /// Another process has it; which one, in words, when that is known.
+    /// Another process has the lock; its name in words, if it is known.
     Busy(String),
 }
 
-/// Takes an exclusive lock on `path`, waiting with a note while another process holds it.
+/// Takes an exclusive lock on `path`; waits, with a note, while another process holds it.
 ///
 /// # Errors
-/// As [`try_lock`].
+/// Those of [`try_lock`].
 pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Result<Lock> {
-    let mut told = false;
+    let mut is_noted = false;
     loop {
         match try_lock(path, events)? {
             Attempt::Taken(lock) => return Ok(lock),
-            Attempt::Busy(who) if !told => events.note(format!("waiting: {held}{who}")),
+            Attempt::Busy(who) if !is_noted => events.note(format!("waiting: {held}{who}")),
             Attempt::Busy(_) => {}
         }
-        told = true;
+        is_noted = true;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// Takes an exclusive lock on `path` if nobody has it. A filesystem that has no locks (Lustre without `flock`, NFS
-/// without a lock daemon) gives none, which is noted: whoever must not rely on them has other means.
+/// Takes an exclusive lock on `path` if no process has it. On a filesystem without locks (Lustre without `flock`, NFS
+/// without a lock daemon) it is not certain, which is noted: callers that need certainty have other means.
 ///
 /// # Errors
 /// [`Kind::Host`] when the lock file cannot be opened.
@@ -231,26 +230,26 @@ pub(super) fn try_lock(path: &Path, events: &StepEvents<'_>) -> Result<Attempt> 
         .read(true)
         .write(true)
         .mode(0o600)
-        // What is written into it must not go through somebody's link.
+        // The name of the holder must not be written through another user's link.
         .custom_flags(no_follow());
     loop {
         let file = options.open(path).at(Kind::Host, failed)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            // A lock on a file that was removed meanwhile keeps nobody out.
+            // A lock on a file that was removed does not exclude others.
             Ok(()) if !is_at(&file, path) => {}
             Ok(()) => {
-                say_who(&file);
+                write_holder(&file);
                 let is_certain = fstatfs(&file).is_ok_and(|at| LOCAL.contains(&at.f_type));
                 return Ok(Attempt::Taken(Lock {
                     _file: file,
                     is_certain,
                 }));
             }
-            Err(Errno::WOULDBLOCK) => return Ok(Attempt::Busy(held_by(&file))),
+            Err(Errno::WOULDBLOCK) => return Ok(Attempt::Busy(named_holder(&file))),
             Err(Errno::INTR) => {}
             Err(error) => {
                 events.note(format!(
-                    "`{}` cannot be locked ({error}): going on without",
+                    "cannot lock `{}` ({error}): continuing without a lock",
                     path.display()
                 ));
                 return Ok(Attempt::Taken(Lock {
@@ -262,32 +261,32 @@ pub(super) fn try_lock(path: &Path, events: &StepEvents<'_>) -> Result<Attempt> 
     }
 }
 
-/// Writes into a lock's file who holds it, unless that file has another name too: what has the other one is no lock.
-fn say_who(file: &File) {
+/// Writes the holder into a lock's file, unless the file has another name too, under which it may not be a lock.
+fn write_holder(file: &File) {
     if file
         .metadata()
         .is_ok_and(|meta| meta.is_file() && meta.nlink() == 1)
     {
         let _ = file
             .set_len(0)
-            .and_then(|()| file.write_all_at(holder().as_bytes(), 0));
+            .and_then(|()| file.write_all_at(holder_text().as_bytes(), 0));
     }
 }
 
-/// Whether an open file still has this name.
+/// Returns true if an open file still has this name.
 pub(super) fn is_at(file: &File, path: &Path) -> bool {
     let here = file.metadata().map(|meta| (meta.dev(), meta.ino()));
     let there = std::fs::metadata(path).map(|meta| (meta.dev(), meta.ino()));
     matches!((here, there), (Ok(here), Ok(there)) if here == there)
 }
 
-/// UTC now as `20261123T215231Z`: sorts by name, fits every filesystem.
+/// Returns the time in UTC as `20261123T215231Z`, which sorts by name and fits every filesystem.
 #[must_use]
 pub(super) fn timestamp() -> String {
     utc_now().replace(['-', ':'], "")
 }
 
-/// UTC now as `2026-11-23T21:52:31Z` (RFC 3339).
+/// Returns the time in UTC as `2026-11-23T21:52:31Z` (RFC 3339).
 #[must_use]
 pub(super) fn utc_now() -> String {
     let since = std::time::SystemTime::now()
@@ -307,7 +306,7 @@ fn utc(seconds: u64) -> String {
     )
 }
 
-/// Days since 1970-01-01 to year, month, day of the Gregorian calendar.
+/// Converts days since 1970-01-01 to year, month and day of the Gregorian calendar.
 fn civil(mut days: u64) -> (u64, u64, u64) {
     let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
     let mut year = 1970;

@@ -1,6 +1,4 @@
-//! SGLang's own parsers, asked inside an image or a venv what they accept.
-//!
-//! Not in this module: comparing the answer (`sglang::flags`).
+//! SGLang's own parsers, run inside an image or a venv.
 
 use std::time::Duration;
 
@@ -11,10 +9,10 @@ use crate::effects::process::command;
 use crate::error::{At, Error, Kind, Result};
 use crate::sglang::flags::{EXTRACTOR, Extract, Parser, TABLE_SCHEMA};
 
-/// Time for importing SGLang: torch alone takes half a minute on a cold disk.
+/// Longest run of the parsers: importing torch alone takes half a minute on a cold disk.
 const LIMIT: Duration = Duration::from_mins(5);
 
-/// Where an SGLang is.
+/// The place of an SGLang.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FlagSource {
     /// In an image.
@@ -31,20 +29,20 @@ pub enum FlagSource {
     },
 }
 
-/// What an SGLang's own parser says to command lines.
+/// The verdict of an SGLang's own parser about command lines.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Accepts {
     /// Its version.
     pub sglang: String,
-    /// One for each command line: what is wrong with it.
+    /// One entry for each command line: the complaint, if the parser refuses it.
     pub complaints: Vec<Option<String>>,
 }
 
 impl Effects {
-    /// Runs the extractor beside that SGLang and returns the table it prints.
+    /// Runs the extractor beside that SGLang and returns the table that it prints.
     ///
     /// # Errors
-    /// [`Kind::Docker`] or [`Kind::Host`] when it cannot run; [`Kind::Integrity`] when it prints no table.
+    /// [`Kind::Docker`] or [`Kind::Host`] when it cannot run; [`Kind::Integrity`] when its output is not a table.
     pub async fn extract_flags(&self, source: &FlagSource, parser: Parser) -> Result<Extract> {
         let which = match parser {
             Parser::Server => "server",
@@ -52,35 +50,38 @@ impl Effects {
         };
         let output = self.extractor(source, &[which]).await?;
         let extract: Extract = serde_json::from_slice(&output)
-            .at(Kind::Integrity, || "SGLang's options are not readable".to_owned())?;
+            .at(Kind::Integrity, || "cannot read the options of SGLang".to_owned())?;
         if extract.schema == TABLE_SCHEMA && extract.parser == parser {
             return Ok(extract);
         }
         Err(Error::new(
             Kind::Integrity,
-            format!("SGLang's options have schema `{}`", extract.schema.escape_debug()),
+            format!(
+                "the options of SGLang have the unknown schema `{}`",
+                extract.schema.escape_debug()
+            ),
         ))
     }
 
-    /// Puts command lines to the server's own parser there; gives its version and what it says to each.
+    /// Lets the server's own parser of that SGLang read command lines; returns its version and its verdict about each.
     ///
     /// # Errors
-    /// As [`Engine::extract_flags`].
-    pub async fn accepts(&self, source: &FlagSource, lines: &[Vec<String>]) -> Result<Accepts> {
+    /// As [`Effects::extract_flags`].
+    pub async fn parse_command_lines(&self, source: &FlagSource, lines: &[Vec<String>]) -> Result<Accepts> {
         let lines_json =
             serde_json::to_string(lines).at(Kind::Internal, || "cannot write arguments".to_owned())?;
         let output = self
             .extractor(source, &["accepts", "--lines", &lines_json])
             .await?;
         let accepts: Accepts = serde_json::from_slice(&output).at(Kind::Integrity, || {
-            "what SGLang's parser says is not readable".to_owned()
+            "cannot read the verdict of SGLang's parser".to_owned()
         })?;
         if accepts.complaints.len() == lines.len() {
             return Ok(accepts);
         }
         Err(Error::new(
             Kind::Integrity,
-            "SGLang's parser was not asked about every command line",
+            "SGLang's parser did not answer for every command line",
         ))
     }
 

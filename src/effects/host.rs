@@ -1,6 +1,4 @@
 //! Facts about this host: operating system, memory, disk, ports, Python, GPUs. Read-only.
-//!
-//! Not in this module: judging the facts (`doctor`), Docker (`docker`).
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -12,23 +10,23 @@ use crate::effects::process::command;
 use crate::facts::{Gpu, Host, Python};
 use crate::units::MIB;
 
-/// How long a probe of a foreign program may take; `nvidia-smi` can block for ever on a lost GPU.
+/// Longest run of a foreign program; `nvidia-smi` can block for ever on a lost GPU.
 const PROBE: Duration = Duration::from_secs(10);
 
-/// Which facts a command needs; what is not asked for stays unknown and costs nothing.
+/// The facts that a command needs; others stay unknown and cost nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// Directories whose free space is wanted; they need not exist yet.
+    /// Directories whose free space is needed; they need not exist yet.
     pub disks: Vec<String>,
     /// Ports on 127.0.0.1.
     pub ports: Vec<u16>,
-    /// Whether to look for Python.
+    /// True to look for Python.
     pub python: bool,
-    /// Whether to look for GPUs.
+    /// True to look for GPUs.
     pub gpus: bool,
 }
 
-/// Gathers what is wanted. Never fails: what cannot be found out is `None`.
+/// Gathers the facts that are asked for. Never fails: an unknown fact is `None`.
 pub async fn gather(env: &Env, wanted: &Wanted) -> Host {
     let python = async { if wanted.python { python(env).await } else { None } };
     let gpus = async {
@@ -66,7 +64,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-/// The platform of this host, in Docker's spelling.
+/// Returns the platform of this host, in Docker's spelling.
 #[must_use]
 pub fn platform() -> Option<String> {
     match rustix::system::uname().machine().to_bytes() {
@@ -89,7 +87,7 @@ fn meminfo(text: &str, key: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
-/// Free bytes for an unprivileged user on the filesystem that `path` is, or would be, on.
+/// Returns the bytes that an unprivileged user may still write on the filesystem of `path`, which need not exist yet.
 #[must_use]
 pub fn free_bytes(path: &str) -> Option<u64> {
     let existing = Path::new(path).ancestors().find(|ancestor| ancestor.exists())?;
@@ -97,23 +95,23 @@ pub fn free_bytes(path: &str) -> Option<u64> {
     stat.f_bavail.checked_mul(stat.f_frsize)
 }
 
-/// Processors that this process may use.
+/// Returns the number of processors that this process may use.
 pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Processor time that this process took.
+/// Returns the processor time that this process used.
 pub(super) fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }
 
-/// Lets this process open as many files as it may: 1024 is the usual soft limit, and a stream takes four.
+/// Raises the limit of open files as far as allowed: 1024 is the usual soft limit, and a stream needs four.
 pub(super) fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
-        // One that cannot be raised is enough for a few streams.
+        // If it cannot be raised, it is enough for a few streams.
         let _ = setrlimit(
             Resource::Nofile,
             Rlimit {
@@ -124,7 +122,7 @@ pub(super) fn raise_file_limit() {
     }
 }
 
-/// Which of `ports` cannot be bound on 127.0.0.1, with who listens there where /proc tells.
+/// Returns those of `ports` that cannot be bound on 127.0.0.1, each with its listener as far as /proc shows it.
 #[must_use]
 pub fn ports_taken(ports: &[u16]) -> BTreeMap<u16, String> {
     ports
@@ -134,7 +132,7 @@ pub fn ports_taken(ports: &[u16]) -> BTreeMap<u16, String> {
         .collect()
 }
 
-/// Name and pid of the process that listens on `port`; `None` for other users' processes.
+/// Returns name and pid of the process that listens on `port`; `None` for processes of other users.
 pub(super) fn holder(port: u16) -> Option<String> {
     let pid = listener(port)?;
     Some(format!(
@@ -143,7 +141,7 @@ pub(super) fn holder(port: u16) -> Option<String> {
     ))
 }
 
-/// The process that listens on `port`; `None` when nobody does or this user may not see who.
+/// Returns the process that listens on `port`; `None` if there is none, or this user may not see it.
 pub(super) fn listener(port: u16) -> Option<i32> {
     let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
@@ -160,7 +158,7 @@ pub(super) fn listener(port: u16) -> Option<i32> {
     })
 }
 
-/// The inode of the socket that listens on `port`, in the format of /proc/net/tcp (`proc_net_tcp.rst`).
+/// Returns the inode of the socket that listens on `port` from a table in the format of /proc/net/tcp (`proc_net_tcp.rst`).
 fn listening_inode(table: &str, port: u16) -> Option<u64> {
     const LISTEN: &str = "0A";
     table.lines().skip(1).find_map(|line| {
@@ -170,7 +168,7 @@ fn listening_inode(table: &str, port: u16) -> Option<u64> {
     })
 }
 
-/// The executable `name` on `PATH`.
+/// Returns the executable `name` on `PATH`.
 fn on_path(env: &Env, name: &str) -> Option<PathBuf> {
     env.path
         .split(':')
@@ -178,8 +176,8 @@ fn on_path(env: &Env, name: &str) -> Option<PathBuf> {
         .find(|path| path.is_absolute() && path.is_file())
 }
 
-/// What the interpreter says of itself: real path, version, and whether venv and ensurepip are there (Debian
-/// splits them into packages of their own).
+/// A script with which the interpreter prints its real path, its version, and 1 if it has venv and ensurepip (which are
+/// separate packages on Debian).
 const PYTHON_PROBE: &str = "import sys,importlib.util as u;\
 print(sys.executable,sys.version.split()[0],int(all(map(u.find_spec,('venv','ensurepip')))),sep='\\n')";
 
@@ -195,8 +193,8 @@ async fn python(env: &Env) -> Option<Python> {
 
 async fn gpus(env: &Env) -> (Option<Vec<Gpu>>, Option<String>) {
     let Some(smi) = on_path(env, "nvidia-smi") else {
-        // Without the tool and without the kernel module there is no usable NVIDIA GPU; with the module there
-        // may be some, and nobody here can count them.
+        // Without the tool and without the kernel module there is no usable NVIDIA GPU; with the module there may be
+        // some, which cannot be counted.
         let module = Path::new("/proc/driver/nvidia").exists();
         return (if module { None } else { Some(Vec::new()) }, None);
     };

@@ -1,6 +1,6 @@
 //! All effects: Docker, child processes, HTTP, files. [`Effects`] carries out a plan.
 //!
-//! Not in this module tree: printing (`ui`), command-line types (`cli`), choices (`plan`).
+//! Not in this module tree: printing (`ui`), command-line types (`cli`), decisions (`plan`).
 
 mod blocking;
 pub mod docker;

@@ -1,6 +1,4 @@
 //! Signals that ask dsr1 to end.
-//!
-//! Not in this module: what then happens (`commands`).
 
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -1,6 +1,4 @@
-//! The user's own files: profiles and stacks below the configuration directory, and what is named to read or write.
-//!
-//! Not in this module: what they say (`profile`).
+//! The user's own files: profiles and stacks below the configuration directory, and files that a command names.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
@@ -14,7 +12,7 @@ use crate::secret::Secret;
 /// Reads `profiles/*.yaml` and `stacks/*.yaml` below `config`, and the file `named`.
 ///
 /// # Errors
-/// [`Kind::Usage`] when one cannot be read, is too large, or lies where every local user could have written it.
+/// [`Kind::Usage`] when one cannot be read, is too large, or is in a directory that every local user may write to.
 pub fn read(config: &Path, named: Option<&Path>) -> Result<UserFiles> {
     Ok(UserFiles {
         profiles: directory(&config.join("profiles"))?,
@@ -27,15 +25,18 @@ fn directory(path: &Path) -> Result<Vec<UserFile>> {
     let Ok(entries) = fs::read_dir(path) else {
         return Ok(Vec::new());
     };
-    // A profile decides what runs: one that anybody may change is nobody's.
+    // A profile decides what runs: another user must not be able to change it.
     let mode = fs::metadata(path)
-        .at(Kind::Usage, || format!("cannot look at `{}`", path.display()))?
+        .at(Kind::Usage, || format!("cannot read `{}`", path.display()))?
         .permissions()
         .mode();
     if mode & 0o002 != 0 {
         return Err(Error::new(
             Kind::Usage,
-            format!("every user may write to `{}`", path.display()),
+            format!(
+                "refusing to read `{}`: every user may write to it",
+                path.display()
+            ),
         )
         .hint(format!("chmod o-w {}", path.display())));
     }
@@ -66,7 +67,7 @@ pub fn read_secret(path: &Path) -> Result<Secret> {
     file(path).map(|file| Secret::new(&file.text))
 }
 
-/// Writes a text that anybody may read, whole or not at all; an existing file is replaced only when `replace`.
+/// Writes a text that every user may read, completely or not at all; replaces an existing file only if `replace` is set.
 ///
 /// # Errors
 /// [`Kind::Usage`] when it exists; [`Kind::Host`] when it cannot be written.
@@ -74,7 +75,7 @@ pub fn write(path: &Path, text: &str, replace: bool) -> Result<()> {
     let failed = || format!("cannot write `{}`", path.display());
     let name = path
         .file_name()
-        .ok_or_else(|| Error::new(Kind::Usage, failed()).cause("it names no file"))?;
+        .ok_or_else(|| Error::new(Kind::Usage, failed()).cause("the path does not name a file"))?;
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
@@ -82,14 +83,14 @@ pub fn write(path: &Path, text: &str, replace: bool) -> Result<()> {
     let temporary = dir.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let publish = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-        // Whatever the umask is.
+        // Independent of the umask.
         file.set_permissions(Permissions::from_mode(0o644))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         if replace {
             fs::rename(&temporary, path)?;
         } else {
-            // A link, unlike a rename, fails when the name is taken, also when it was taken a moment ago.
+            // Unlike a rename, a link fails if the name is taken.
             fs::hard_link(&temporary, path)?;
             fs::remove_file(&temporary)?;
         }
@@ -100,15 +101,17 @@ pub fn write(path: &Path, text: &str, replace: bool) -> Result<()> {
         Err(error) => {
             drop(fs::remove_file(&temporary));
             if error.kind() == ErrorKind::AlreadyExists {
-                return Err(Error::new(Kind::Usage, format!("`{}` exists", path.display()))
-                    .hint("choose another name, or replace it with --force"));
+                return Err(
+                    Error::new(Kind::Usage, format!("`{}` exists already", path.display()))
+                        .hint("choose another name, or replace it with --force"),
+                );
             }
             Err(error).at(Kind::Host, failed)
         }
     }
 }
 
-/// Reads one file, at most one byte more than is accepted: a pipe or a device never ends.
+/// Reads one file. Stops one byte beyond the limit, because a pipe or a device may have no end.
 fn file(path: &Path) -> Result<UserFile> {
     let name = path.display().to_string();
     let failed = || format!("cannot read `{name}`");
@@ -120,7 +123,7 @@ fn file(path: &Path) -> Result<UserFile> {
     if text.len() > MAX_BYTES {
         return Err(Error::new(
             Kind::Usage,
-            format!("`{name}` is too large for a profile: more than {MAX_BYTES} bytes"),
+            format!("`{name}` is too large: it has more than {MAX_BYTES} bytes"),
         ));
     }
     Ok(UserFile { origin: name, text })
@@ -131,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_yaml_is_read_and_nothing_that_others_can_write() {
+    fn only_yaml_that_others_cannot_write_is_read() {
         let home = tempfile::tempdir().unwrap();
         let profiles = home.path().join("profiles");
         fs::create_dir(&profiles).unwrap();

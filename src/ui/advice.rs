@@ -1,12 +1,10 @@
-//! Which profile fits a load.
-//!
-//! Not in this module: the choice (`plan::advise`).
+//! Profiles that fit a load.
 
 use super::safe;
 use super::table::{aligned, row};
 use crate::plan::advise::{Advice, Load};
 
-/// The best profile with its reasons and a command, then the others, a line each.
+/// Returns the best profile with its reasons and a command, then one line for each other profile.
 #[must_use]
 pub fn advice(load: Load, hardware: &str, advice: &[Advice]) -> String {
     let mut text = safe(&format!(

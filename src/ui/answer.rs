@@ -1,13 +1,11 @@
 //! An answer of the model.
-//!
-//! Not in this module: asking (`effects`).
 
 use std::fmt::Write;
 
 use super::safe::{self, safe};
 use crate::report::Answer;
 
-/// An answer, with the reasoning apart and what it cost below.
+/// Returns the reasoning, the answer, and the number of tokens.
 #[must_use]
 pub fn answer(answer: &Answer) -> String {
     let mut out = String::new();
@@ -48,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn reasoning_stands_apart() {
+    fn reasoning_is_apart_from_the_answer() {
         insta::assert_snapshot!(answer(&example()), @r"
         reasoning:
           17 * 23:

@@ -1,13 +1,11 @@
-//! What the guide's recipe does otherwise than the guide.
-//!
-//! Not in this module: the corrections, which the recipe states (`plan::corrections`).
+//! Corrections of the guide by the recipe of the same name.
 
 use crate::plan::Correction;
 
-/// Columns of the text.
+/// Width of the text in columns.
 const WIDTH: usize = 100;
 
-/// Each line of the guide, what it does, how that is known, and what the recipe does.
+/// Returns each line of the guide, its consequence, the evidence, and the line of the recipe.
 #[must_use]
 pub fn corrections(corrections: &[Correction]) -> String {
     let mut text = String::new();
@@ -33,7 +31,7 @@ pub fn corrections(corrections: &[Correction]) -> String {
     text
 }
 
-/// A name and its text, broken between words.
+/// Writes a name and its text, broken between words.
 fn paragraph(text: &mut String, name: &str, value: &str) {
     let mut line = format!("{name:<8}");
     for word in value.split_whitespace() {

@@ -1,4 +1,4 @@
-//! The display of a progress mode.
+//! Choice of a display for a progress mode.
 
 use std::io::IsTerminal;
 
@@ -7,9 +7,9 @@ use crate::event::{Event, Reporter};
 use crate::ui::output::write_stderr;
 use crate::ui::{json, plain, tty};
 
-/// The display of a progress mode. `color` is whether colours are wanted at all; a dumb terminal gets plain lines.
+/// Returns the display of a progress mode. `color` allows colours; a dumb terminal gets plain lines.
 ///
-/// What is no terminal gets no live lines even when asked: they would be lost there, warnings with them.
+/// Without a terminal there are no live lines even if asked for: they would be lost, and the warnings with them.
 #[must_use]
 pub fn display(progress: Progress, color: bool, dumb_terminal: bool) -> Box<dyn Reporter> {
     let terminal = std::io::stderr().is_terminal();

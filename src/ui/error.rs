@@ -1,6 +1,4 @@
 //! An error, for people and for machines.
-//!
-//! Not in this module: where it is written (`ui::print_error`), the exit code (`main`).
 
 use std::fmt::Write;
 
@@ -11,7 +9,7 @@ use super::style::Style;
 use crate::cli::Format;
 use crate::error::Error;
 
-/// An error in the form asked for, newline-terminated.
+/// Returns an error in the form asked for, with a newline at its end.
 #[must_use]
 pub fn error(error: &Error, format: Format, color: bool) -> String {
     match format {
@@ -20,7 +18,7 @@ pub fn error(error: &Error, format: Format, color: bool) -> String {
     }
 }
 
-/// `error:`, `cause:` per link, the log, `hint:` per hint: what to do is what the eye meets last.
+/// Returns the error, its causes, the log and the hints, which are last because they say what to do.
 fn text(error: &Error, style: Style) -> String {
     let mut out = labelled(&style.red("error:"), &error.message());
     for cause in error.causes() {
@@ -38,12 +36,12 @@ fn text(error: &Error, style: Style) -> String {
     out
 }
 
-/// A text of several lines stays under its label: none of them can pass for a label.
+/// Returns a label and a text. Further lines of the text are indented, so that none looks like a label.
 fn labelled(label: &str, text: &str) -> String {
     format!("{label} {}\n", safe::lines(text, "  ").trim())
 }
 
-/// One line, as a log of many runs wants it.
+/// Returns the error as one line, for a log of many runs.
 fn json_line(error: &Error) -> String {
     let document = json!({
         "schema": "dsr1.error/1",
@@ -79,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_stand_on_the_labels_only() {
+    fn only_the_labels_have_colours() {
         let error = error(&Error::new(Kind::Usage, "no").hint("yes"), Format::Text, true);
         assert_eq!(error, "\x1b[1;31merror:\x1b[0m no\n\x1b[36mhint:\x1b[0m yes\n");
     }

@@ -1,12 +1,10 @@
-//! What an option, a variable or a setting means.
-//!
-//! Not in this module: what is known of it (`sglang::explain`).
+//! The explanation of an option, a variable or a setting.
 
 use super::table::{aligned, row};
 use crate::sglang::flags::{Kind, Lifetime, OptionSpec};
 use crate::sglang::{Explanation, Subject};
 
-/// One block per thing that goes by the name.
+/// Returns one block for each subject of the name.
 #[must_use]
 pub fn explanation(explanation: &Explanation) -> String {
     let blocks: Vec<String> = explanation.subjects.iter().map(subject).collect();
@@ -88,7 +86,7 @@ fn versions(subject: &Subject) -> String {
 
 fn on_stack(stack: &str, spec: Option<&OptionSpec>) -> String {
     match spec {
-        None => format!("{stack} no"),
+        None => format!("{stack} none"),
         Some(spec) => match (&spec.default, spec.kind) {
             (Some(default), _) => format!("{stack} default {}", plain(default)),
             (None, Kind::Store) => format!("{stack} yes"),

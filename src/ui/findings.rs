@@ -1,6 +1,4 @@
-//! What `doctor` found.
-//!
-//! Not in this module: the rules (`doctor`).
+//! The findings of `dsr1 doctor`.
 
 use std::fmt::Write;
 
@@ -8,7 +6,7 @@ use super::table::{pad, width};
 use super::{safe, table};
 use crate::doctor::{Finding, Verdict};
 
-/// A word, an id and a text per finding, the fix below; then how many came out how.
+/// Returns verdict, id and text of each finding with its fix below, then the number of each verdict.
 #[must_use]
 pub fn findings(findings: &[Finding]) -> String {
     let ids = findings
@@ -27,7 +25,7 @@ pub fn findings(findings: &[Finding]) -> String {
         let _ = writeln!(
             out,
             "{:<4}  {}  {}",
-            word(*verdict),
+            word_of(*verdict),
             pad(&safe(id), ids),
             safe(text)
         );
@@ -35,10 +33,10 @@ pub fn findings(findings: &[Finding]) -> String {
             let _ = writeln!(out, "{}  fix: {}", table::pad("", 4 + 2 + ids), safe(fix));
         }
     }
-    out + &tally(findings)
+    out + &count_verdicts(findings)
 }
 
-const fn word(verdict: Verdict) -> &'static str {
+const fn word_of(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Ok => "ok",
         Verdict::Warn => "warn",
@@ -47,8 +45,8 @@ const fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-/// `2 failed, 1 warning, 1 not checked, 5 ok`: what matters first.
-fn tally(findings: &[Finding]) -> String {
+/// Returns the number of each verdict, the worst first: `2 failed, 1 warning, 1 not checked, 5 ok`.
+fn count_verdicts(findings: &[Finding]) -> String {
     let count = |wanted| {
         findings
             .iter()
@@ -88,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fix_stands_under_what_it_fixes() {
+    fn a_fix_is_below_its_finding() {
         let found = [
             finding(
                 "host",

@@ -1,6 +1,4 @@
 //! Images that dsr1 built.
-//!
-//! Not in this module: the daemon that has them (`effects::docker`).
 
 use super::safe;
 use super::table::{aligned, row};
@@ -8,7 +6,7 @@ use crate::plan::LABEL_STACK;
 use crate::report::ImageSummary;
 use crate::units::Bytes;
 
-/// One line per image.
+/// Returns one line for each image.
 #[must_use]
 pub fn images(images: &[ImageSummary]) -> String {
     if images.is_empty() {
@@ -22,14 +20,14 @@ pub fn images(images: &[ImageSummary]) -> String {
             &label(LABEL_STACK),
             &label("org.opencontainers.image.version"),
             &Bytes(image.size_bytes).to_string(),
-            &short(&image.image_id),
+            &short_id(&image.image_id),
             &safe(&image.used_by.join(", ")),
         ])
     }));
     aligned(&rows)
 }
 
-/// One image, with its labels.
+/// Returns a block about one image, with its labels.
 #[must_use]
 pub fn image(image: &ImageSummary) -> String {
     let ImageSummary {
@@ -52,13 +50,13 @@ pub fn image(image: &ImageSummary) -> String {
     aligned(&rows)
 }
 
-/// What was removed, or would be.
+/// Returns the images that were removed, or would be.
 #[must_use]
 pub fn pruned(removed: &[ImageSummary], dry_run: bool) -> String {
     if removed.is_empty() {
         return "nothing to remove\n".to_owned();
     }
-    let said = if dry_run { "would remove" } else { "removed" };
+    let verb = if dry_run { "would remove" } else { "removed" };
     let rows: Vec<_> = removed
         .iter()
         .map(|image| {
@@ -66,15 +64,15 @@ pub fn pruned(removed: &[ImageSummary], dry_run: bool) -> String {
                 .tags
                 .first()
                 .cloned()
-                .unwrap_or_else(|| short(&image.image_id));
-            row([said, &*safe(&name), &Bytes(image.size_bytes).to_string()])
+                .unwrap_or_else(|| short_id(&image.image_id));
+            row([verb, &*safe(&name), &Bytes(image.size_bytes).to_string()])
         })
         .collect();
     aligned(&rows)
 }
 
-/// As Docker shortens ids.
-fn short(id: &str) -> String {
+/// Shortens an id as Docker does.
+fn short_id(id: &str) -> String {
     let id = safe(id);
     id.trim_start_matches("sha256:").chars().take(12).collect()
 }

@@ -1,6 +1,4 @@
-//! Results and progress for machines.
-//!
-//! Not in this module: the shape of what is written (the types in `event` and `report` derive it).
+//! Results and progress for machines. The types in `event` and `report` derive the form of the JSON.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,23 +11,23 @@ use super::rate::{self, Rate};
 use super::safe;
 use crate::event::{Event, FileState, Reporter};
 
-/// Least time between two reports of a step's bytes: a pull of an hour is no 36,000 lines.
+/// Least time between two reports of a step's bytes, so that a pull of an hour has less than 36,000 lines.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// A result as one JSON document, newline-terminated.
+/// Returns a result as one JSON document, with a newline at its end.
 #[must_use]
 pub fn json<T: serde::Serialize>(value: &T) -> String {
     safe::json(serde_json::to_string_pretty(value).unwrap_or_default() + "\n")
 }
 
-/// Progress: one object per event and line.
+/// A display of progress as one JSON object for each event, on a line of its own.
 pub(super) struct Lines {
     begun: Instant,
     state: Mutex<State>,
 }
 
 impl Lines {
-    /// Begins.
+    /// Returns a display whose clock starts now.
     pub(super) fn new() -> Self {
         Self {
             begun: Instant::now(),
@@ -47,7 +45,7 @@ impl Reporter for Lines {
     }
 }
 
-/// What is known of the running step's bytes.
+/// Rates of the running step and its files.
 #[derive(Default)]
 struct State {
     step: Rate,
@@ -55,7 +53,7 @@ struct State {
     shown: Option<Duration>,
 }
 
-/// An event, and of bytes how fast they come.
+/// An event, with the rate of its bytes.
 #[derive(Serialize)]
 struct Line<'a> {
     #[serde(flatten)]
@@ -68,21 +66,21 @@ struct Line<'a> {
 struct Pace {
     /// Bytes a second, over the last ten seconds; `null` while unknown.
     bytes_per_second: Option<u64>,
-    /// Seconds until all bytes are there; `null` while unknown.
+    /// Seconds until all bytes are fetched; `null` while unknown.
     seconds_left: Option<u64>,
 }
 
 impl Pace {
-    fn of(done: u64, total: Option<u64>, bytes_per_second: Option<u64>) -> Self {
+    fn new(done: u64, total: Option<u64>, bytes_per_second: Option<u64>) -> Self {
         Self {
             bytes_per_second,
-            seconds_left: rate::left(done, total, bytes_per_second).map(|left| left.as_secs()),
+            seconds_left: rate::time_left(done, total, bytes_per_second).map(|left| left.as_secs()),
         }
     }
 }
 
 impl State {
-    /// The line of an event at `now`; `None` when it comes too soon after the last.
+    /// Returns the line of an event at `now`; `None` if it is too soon after the last.
     fn line(&mut self, event: &Event, now: Duration) -> Option<String> {
         let pace = match event {
             Event::StepStarted { .. } => {
@@ -95,17 +93,17 @@ impl State {
                 fetched_bytes,
                 ..
             } => {
-                let speed = self.step.at(now, fetched_bytes.unwrap_or(*done));
+                let speed = self.step.record(now, fetched_bytes.unwrap_or(*done));
                 let is_soon = self.shown.is_some_and(|shown| now.saturating_sub(shown) < EVERY);
                 if is_soon && *total != Some(*done) {
                     return None;
                 }
                 self.shown = Some(now);
-                Some(Pace::of(*done, *total, speed))
+                Some(Pace::new(*done, *total, speed))
             }
             Event::File {
                 path,
-                // While it is read from the disk, that is no rate of its stream.
+                // Reading from the disk is not a rate of its stream.
                 state: FileState::Proven | FileState::Checking,
                 ..
             } => {
@@ -118,8 +116,8 @@ impl State {
                 total_bytes: total,
                 ..
             } => {
-                let speed = self.files.entry(path.clone()).or_default().at(now, *done);
-                Some(Pace::of(*done, Some(*total), speed))
+                let speed = self.files.entry(path.clone()).or_default().record(now, *done);
+                Some(Pace::new(*done, Some(*total), speed))
             }
             _ => None,
         };
@@ -149,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_with_their_rate_once_a_second_and_at_the_end() {
+    fn bytes_are_reported_with_their_rate_once_a_second_and_at_the_end() {
         let mut state = State::default();
         let mut line = |millis, done| {
             let event = Event::Progress {
@@ -171,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_comes_with_its_rate() {
+    fn a_file_is_reported_with_its_rate() {
         let mut state = State::default();
         let mut line = |seconds, done, file| {
             let event = Event::File {

@@ -1,18 +1,16 @@
-//! What differs between a lock and a host.
-//!
-//! Not in this module: finding the differences (`plan::lock`).
+//! Differences between a lock and a host.
 
 use super::safe;
 use super::table::{aligned, row};
 use crate::plan::lock::LockDifference;
 
-/// A verdict, and one line per difference.
+/// Returns a verdict, and one line for each difference.
 #[must_use]
 pub fn lock_check(profile: &str, stack: &str, differences: &[LockDifference]) -> String {
     let matters = differences.iter().filter(|one| one.matters).count();
     let verdict = match (matters, differences.len()) {
         (0, 0) => "as locked".to_owned(),
-        (0, _) => "as locked, in what is served".to_owned(),
+        (0, _) => "as locked in everything that matters".to_owned(),
         (1, _) => "1 thing differs".to_owned(),
         (count, _) => format!("{count} things differ"),
     };
@@ -21,7 +19,7 @@ pub fn lock_check(profile: &str, stack: &str, differences: &[LockDifference]) ->
     if differences.is_empty() {
         return text;
     }
-    let mut rows = vec![row(["", "WHAT", "LOCKED", "HERE"])];
+    let mut rows = vec![row(["", "PROPERTY", "LOCKED", "THIS HOST"])];
     rows.extend(differences.iter().map(|one| {
         let level = if one.matters { "differs" } else { "note" };
         row([level, &one.what, &one.locked, &one.here])

@@ -1,6 +1,4 @@
-//! Measurements, in the layout of the clients that made them, so that figures can be compared and grepped.
-//!
-//! Not in this module: measuring and parsing (`effects::measure`).
+//! Measurements in the layout of the clients that made them, so that figures can be compared and searched.
 
 use std::fmt::Write;
 
@@ -11,7 +9,7 @@ use crate::report::{Benchmark, Gsm8k, Latency};
 const BLOCK: usize = 50;
 const LABEL: usize = 40;
 
-/// The block of `sglang.bench_serving`, with the rows that the guide shows (low-latency profile, sample output).
+/// Returns the block of `sglang.bench_serving`, with the rows that the guide shows (low-latency profile, sample output).
 #[must_use]
 pub fn benchmark(benchmark: &Benchmark) -> String {
     let figure = |value: f64| format!("{value:.2}");
@@ -58,7 +56,7 @@ pub fn benchmark(benchmark: &Benchmark) -> String {
     ] {
         row(&mut out, label, &value);
     }
-    // The guide leaves out the time per output token, and most percentiles of the others.
+    // The guide omits the time per output token, and most percentiles of the other times.
     let Benchmark {
         e2e,
         ttft,
@@ -84,16 +82,16 @@ pub fn benchmark(benchmark: &Benchmark) -> String {
         &[[mean, median].as_slice(), &rest].concat(),
     );
     let _ = writeln!(out, "{}", "=".repeat(BLOCK));
-    kept(&mut out, benchmark.saved_to.as_deref());
+    write_path(&mut out, benchmark.saved_to.as_deref());
     out
 }
 
-/// One row; the spaces at its end are the client's.
+/// Writes one row, with the spaces at its end that the client prints, too.
 fn row(out: &mut String, label: &str, value: &str) {
     let _ = writeln!(out, "{label:<LABEL$} {value:<10}");
 }
 
-/// One block of times. A figure that the client did not give has no row.
+/// Writes one block of times. A figure that the client did not print has no row.
 fn latencies(out: &mut String, title: &str, name: &str, figures: &[(&str, Option<f64>)]) {
     let _ = writeln!(out, "{title:-^BLOCK$}");
     for (part, value) in figures {
@@ -103,7 +101,7 @@ fn latencies(out: &mut String, title: &str, name: &str, figures: &[(&str, Option
     }
 }
 
-/// The four lines of the engine's own script, and how far the first can be trusted.
+/// Returns the four lines of the engine's own script, and the interval of the accuracy.
 #[must_use]
 pub fn gsm8k(result: &Gsm8k) -> String {
     let mut out = format!(
@@ -116,66 +114,24 @@ pub fn gsm8k(result: &Gsm8k) -> String {
         result.accuracy_low, result.accuracy_high, result.questions
     );
     let _ = writeln!(out, "SHA-256 of the questions: {}", safe(&result.data_sha256));
-    kept(&mut out, result.saved_to.as_deref());
+    write_path(&mut out, result.saved_to.as_deref());
     out
 }
 
-fn kept(out: &mut String, path: Option<&str>) {
+fn write_path(out: &mut String, path: Option<&str>) {
     if let Some(path) = path {
         let _ = writeln!(out, "kept in {}", safe(path));
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    /// The guide's low-latency run, with figures where it has dashes.
-    pub(in crate::ui) fn run() -> Benchmark {
-        let latency = Latency {
-            mean_ms: Some(128_724.61),
-            median_ms: Some(128_700.0),
-            p90_ms: Some(3.0),
-            p95_ms: Some(15.9),
-            p99_ms: Some(16.25),
-            max_ms: None,
-        };
-        Benchmark {
-            backend: "sglang-oai".to_owned(),
-            request_rate: None,
-            max_concurrency: Some(1),
-            requested: 10,
-            completed: 10,
-            duration_s: 1287.25,
-            total_input_tokens: 10240,
-            total_output_tokens: 81920,
-            total_output_tokens_retokenized: 81000,
-            request_throughput: 0.0078,
-            input_throughput: 7.955,
-            output_throughput: 63.64,
-            total_throughput: 71.594,
-            concurrency: 1.0,
-            e2e: latency,
-            ttft: Latency {
-                mean_ms: Some(118.2),
-                median_ms: Some(117.9),
-                p99_ms: Some(131.0),
-                ..latency
-            },
-            tpot: latency,
-            itl: Latency {
-                mean_ms: Some(15.7),
-                median_ms: Some(15.68),
-                max_ms: Some(60.93),
-                ..latency
-            },
-            saved_to: Some("/home/u/.local/state/dsr1/results/fp8-low-latency.jsonl".to_owned()),
-        }
-    }
+    use crate::ui::tests::benchmark_result;
 
     #[test]
     fn the_benchmark_has_the_guides_layout() {
-        insta::assert_snapshot!(benchmark(&run()));
+        insta::assert_snapshot!(benchmark(&benchmark_result()));
     }
 
     #[test]
@@ -184,7 +140,7 @@ pub(super) mod tests {
             saved_to: None,
             request_rate: Some(4.0),
             max_concurrency: None,
-            ..run()
+            ..benchmark_result()
         });
         for line in text.lines().filter(|line| line.contains(':')) {
             assert!(line.len() >= LABEL + 1 + 10, "{line:?}");

@@ -1,11 +1,9 @@
-//! What fits on each GPU.
-//!
-//! Not in this module: the formulas (`plan`).
+//! The memory plan of each GPU.
 
 use super::table::{aligned, row};
 use crate::sglang::memory::{MemoryPlan, gib};
 
-/// A block of a few lines: the GPU, the weights, the pool, the window, what fits.
+/// Returns a block about the GPU, the weights, the pool, the fraction and the requests that fit.
 #[must_use]
 pub fn memory(plan: &MemoryPlan) -> String {
     let gpu = if plan.gpu_known {

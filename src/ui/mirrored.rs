@@ -1,6 +1,4 @@
-//! What a mirror serves.
-//!
-//! Not in this module: the log of its requests (`plain`).
+//! The snapshots that a mirror serves.
 
 use std::fmt::Write;
 
@@ -9,7 +7,7 @@ use super::table::{aligned, row};
 use crate::report::{Mirrored, MirroredState};
 use crate::units::Bytes;
 
-/// One line per snapshot; the last line is what clients set.
+/// Returns one line for each snapshot; the last line is the variable that clients set.
 #[must_use]
 pub fn mirrored(mirrored: &Mirrored) -> String {
     let Mirrored {
@@ -36,9 +34,9 @@ pub fn mirrored(mirrored: &Mirrored) -> String {
         ])];
         rows.extend(snapshots.iter().map(|snapshot| {
             let state = match &snapshot.state {
-                MirroredState::Proven => "proven".to_owned(),
-                MirroredState::Unlisted => "every file right, perhaps not all of them".to_owned(),
-                MirroredState::Unproven => "not proven: another client wrote it".to_owned(),
+                MirroredState::Proven => "verified".to_owned(),
+                MirroredState::Unlisted => "verified, files may be missing".to_owned(),
+                MirroredState::Unproven => "not verified: another client wrote it".to_owned(),
                 MirroredState::NotServed { why } => format!("not served: {why}"),
             };
             row([
@@ -54,7 +52,7 @@ pub fn mirrored(mirrored: &Mirrored) -> String {
     }
     // Writing to a string does not fail.
     if let Some(port) = port_of_every_address(endpoint) {
-        text.push_str("in place of THIS_HOST: a name or an address of this host that the clients reach\n");
+        text.push_str("replace THIS_HOST with a name or an address of this host that the clients reach\n");
         let _ = writeln!(text, "HF_ENDPOINT=http://THIS_HOST:{port}");
     } else {
         let _ = writeln!(text, "HF_ENDPOINT={endpoint}");
@@ -62,7 +60,7 @@ pub fn mirrored(mirrored: &Mirrored) -> String {
     text
 }
 
-/// The port of a URL that stands for every address of this host: no other machine can use it.
+/// Returns the port of a URL that means every address of this host, which no other machine can use as it is.
 fn port_of_every_address(endpoint: &str) -> Option<&str> {
     ["http://0.0.0.0:", "http://[::]:"]
         .iter()

@@ -1,12 +1,12 @@
-//! All output: events as progress on stderr, results on stdout, errors. The only module that prints.
+//! All output: events as progress on stderr, results on stdout, errors. No other module prints.
 //!
 //! | form | progress | result | error |
 //! |---|---|---|---|
-//! | people | `tty` on a terminal, else `plain` | one file per sort of result, put together in `text` | `error` |
+//! | people | `tty` on a terminal, else `plain` | one file for each sort of result, joined in `text` | `error` |
 //! | machines | `json` | `json` | `error` |
 //!
-//! Whatever a child, the hub or a file said goes through [`safe()`] first.
-//! Not in this module tree: what happened (`event`, `report`), what to do about it (`commands`).
+//! Text from a child, a hub or a file goes through [`safe()`] first.
+//! Not in this module tree: the events and results themselves (`event`, `report`), decisions (`commands`).
 
 mod advice;
 mod answer;
@@ -32,6 +32,8 @@ mod servers;
 mod stacks;
 mod style;
 mod table;
+#[cfg(test)]
+mod tests;
 mod text;
 mod tty;
 mod verification;

@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ui::error::error as error_text;
 use crate::ui::safe::safe;
 
-/// Writes to stdout. A reader that went away (`| head`) is no error.
+/// Writes to stdout. A closed pipe (`| head`) is not an error.
 ///
 /// # Errors
 /// [`Kind::Internal`] when stdout cannot be written, such as on a full disk.
@@ -25,7 +25,7 @@ fn print_to(out: &mut impl Write, text: &str) -> Result<()> {
 /// Puts a question to the user, on stderr: stdout is for results.
 ///
 /// # Errors
-/// [`Kind::Internal`] when it cannot be written: then nobody can answer.
+/// [`Kind::Internal`] when it cannot be written, because then nobody can answer.
 pub fn ask(question: &str) -> Result<()> {
     print_to(
         &mut std::io::stderr().lock(),
@@ -36,7 +36,7 @@ pub fn ask(question: &str) -> Result<()> {
 /// Prints one line of a server's log, made safe for a terminal.
 ///
 /// # Errors
-/// As [`print()`]; a reader that went away is an error here, because there is nobody to go on for.
+/// As [`print()`]; a closed pipe is an error here, because it ends the command.
 pub fn print_log_line(line: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{}", safe(line))
@@ -48,7 +48,7 @@ fn unwritable(error: &std::io::Error) -> Error {
     Error::new(Kind::Internal, "cannot write to standard output").cause(error.to_string())
 }
 
-/// Shows an error: for people on stderr, as JSON on stdout, so that stdout is one document in either case.
+/// Shows an error: for people on stderr, or as JSON on stdout, which is one document in either case.
 pub fn print_error(error: &Error, format: Format, color: bool) {
     if error.is_told() {
         return;
@@ -57,14 +57,14 @@ pub fn print_error(error: &Error, format: Format, color: bool) {
     let text = error_text(error, format, color);
     match format {
         Format::Text => write_stderr(&text),
-        // Already on the way out with an error: a second one, about stdout, would hide it.
+        // A second error, about stdout, would hide this one.
         Format::Json => drop(print(&text)),
     }
 }
 
-/// Writes to stderr, whether anybody reads it or not.
+/// Writes to stderr, and ignores a failure.
 pub(super) fn write_stderr(text: &str) {
-    // Nobody is left to be told when stderr is gone.
+    // Without stderr there is no place to report the failure.
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_may_go_away_and_a_disk_may_not_be_full() {
+    fn a_closed_pipe_is_no_error_and_a_full_disk_is_one() {
         assert!(print_to(&mut Broken(ErrorKind::BrokenPipe), "x").is_ok());
         let error = print_to(&mut Broken(ErrorKind::StorageFull), "x").unwrap_err();
         assert_eq!(

@@ -1,7 +1,6 @@
-//! Progress as plain lines: one per event, no escape codes, fit for logs and pipes.
+//! Progress as plain lines for logs and pipes: one for each event, without escape codes.
 //!
-//! Lines begin with `[step/of]`, what a child printed with `    | `. Their form is stable.
-//! Not in this module: live lines (`tty`).
+//! Lines begin with `[step/of]`, and output of a child with `    | `. Their form is stable.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -13,15 +12,15 @@ use super::safe::safe;
 use crate::event::{BuildState, Event, FileState, Reporter, Request};
 use crate::units::{self, Bytes};
 
-/// Least time between two progress lines of one step, unless a tenth more is done ...
+/// Least time between two progress lines of one step, unless another tenth is done.
 const EVERY: Duration = Duration::from_secs(5);
-/// ... and of a step that has gone on for [`LONG`]: an hour of download is no 720 lines.
+/// The same for a step that has run for [`LONG`], so that an hour of download is not 720 lines.
 const EVERY_OF_LONG: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_mins(1);
-/// A file of so many bytes is worth a line of its own.
+/// Size from which a file has a line of its own.
 const LARGE: u64 = 64 << 20;
 
-/// Writes plain lines.
+/// A display of plain lines.
 pub(super) struct Plain {
     begun: Instant,
     state: Mutex<State>,
@@ -29,7 +28,7 @@ pub(super) struct Plain {
 }
 
 impl Plain {
-    /// Writes to `out`.
+    /// Returns a display that writes to `out`.
     pub(super) fn new(out: Box<dyn Write + Send>) -> Self {
         Self {
             begun: Instant::now(),
@@ -40,7 +39,7 @@ impl Plain {
 
     fn write(&self, line: &str) {
         if let Ok(mut out) = self.out.lock() {
-            // Nobody is left to be told when stderr is gone.
+            // Without stderr there is no place to report a failure.
             let _ = out.write_all(line.as_bytes());
         }
     }
@@ -60,7 +59,7 @@ impl Reporter for Plain {
 }
 
 impl Drop for Plain {
-    /// A log should say which step an error belongs to.
+    /// Names the unfinished step, to which the error that follows belongs.
     fn drop(&mut self) {
         let now = self.begun.elapsed();
         let line = self.state.lock().ok().and_then(|state| state.unfinished(now));
@@ -70,20 +69,20 @@ impl Drop for Plain {
     }
 }
 
-/// What the form of the next line depends on.
+/// State on which the form of the next line depends.
 #[derive(Debug, Default)]
 struct State {
     of: usize,
     running: Option<Running>,
 }
 
-/// The running step; times are since the display was made.
+/// The running step; times begin when the display was made.
 #[derive(Debug)]
 struct Running {
     step: usize,
     since: Duration,
     rate: Rate,
-    /// When progress was last shown, and at how many bytes.
+    /// Time and bytes of the last progress line.
     shown: Option<(Duration, u64)>,
 }
 
@@ -109,7 +108,7 @@ impl State {
                 item,
             } => {
                 let running = self.running.as_mut()?;
-                let speed = running.rate.at(now, fetched_bytes.unwrap_or(*done_bytes));
+                let speed = running.rate.record(now, fetched_bytes.unwrap_or(*done_bytes));
                 let figures = running.progress(*done_bytes, *total_bytes, speed, now)?;
                 let item = if item.is_empty() {
                     String::new()
@@ -125,9 +124,9 @@ impl State {
                 state: FileState::Proven,
                 ..
             } if *total_bytes >= LARGE => {
-                format!("[{step}/{of}] proven {}, {}\n", safe(path), Bytes(*total_bytes))
+                format!("[{step}/{of}] verified {}, {}\n", safe(path), Bytes(*total_bytes))
             }
-            // How far the others are is in the step's own lines.
+            // The lines of the step show the progress of the other files.
             Event::File { .. } => return None,
             Event::Line { text, .. } => format!("    | {}\n", safe(text)),
             Event::BuildStep {
@@ -160,7 +159,7 @@ impl State {
             }
             Event::Warning { text, hint } => warning(text, hint),
             Event::Note { text } => format!("note: {}\n", safe(text)),
-            Event::Request(one) => request(one) + "\n",
+            Event::Request(one) => request_line(one) + "\n",
             Event::StepFinished {
                 step,
                 elapsed_ms,
@@ -183,14 +182,14 @@ impl State {
         let running = self.running.as_ref()?;
         let after = units::duration(now.saturating_sub(running.since));
         Some(format!(
-            "[{}/{}] not finished, after {after}\n",
+            "[{}/{}] not finished after {after}\n",
             running.step, self.of
         ))
     }
 }
 
 impl Running {
-    /// The figures of a progress line; `None` while it is too soon for one.
+    /// Returns the figures of a progress line; `None` if it is too soon for one.
     fn progress(
         &mut self,
         done: u64,
@@ -219,7 +218,7 @@ impl Running {
     }
 }
 
-/// `1.5 GB of 3.0 GB (50 %), 0.5 GB/s, 3.0s left`, as far as it is known.
+/// Returns the known figures, as in `1.5 GB of 3.0 GB (50 %), 0.5 GB/s, 3.0s left`.
 fn figures(done: u64, total: Option<u64>, speed: Option<u64>) -> String {
     let amount = match total {
         None => Bytes(done).to_string(),
@@ -228,7 +227,7 @@ fn figures(done: u64, total: Option<u64>, speed: Option<u64>) -> String {
             format!("{} of {} ({percent} %)", Bytes(done), Bytes(total))
         }
     };
-    let left = rate::left(done, total, speed).map(clock);
+    let left = rate::time_left(done, total, speed).map(clock);
     let speed = speed.map(|speed| format!("{}/s", Bytes(speed)));
     [Some(amount), speed, left.map(|left| format!("{left} left"))]
         .into_iter()
@@ -237,7 +236,7 @@ fn figures(done: u64, total: Option<u64>, speed: Option<u64>) -> String {
         .join(", ")
 }
 
-/// A warning in one or two lines.
+/// Returns a warning in one or two lines.
 pub(super) fn warning(text: &str, hint: &str) -> String {
     let hint = if hint.is_empty() {
         String::new()
@@ -247,8 +246,8 @@ pub(super) fn warning(text: &str, hint: &str) -> String {
     format!("warning: {}\n{hint}", safe(text))
 }
 
-/// A line of a mirror's log: when, who, what, and what it got.
-pub(super) fn request(one: &Request) -> String {
+/// Returns a line of a mirror's log: time, client, request and response.
+pub(super) fn request_line(one: &Request) -> String {
     let Request {
         time: when,
         client,
@@ -278,84 +277,9 @@ pub(super) fn request(one: &Request) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use crate::event::{Source, Stage};
-
-    /// What `dsr1 up` says, with the seconds at which it says it.
-    pub(in crate::ui) fn transcript() -> Vec<(u64, Event)> {
-        let started = |step, title: &str| Event::StepStarted {
-            step,
-            of: 4,
-            title: title.to_owned(),
-        };
-        let finished = |step, elapsed_ms, cached, summary: &str| Event::StepFinished {
-            step,
-            elapsed_ms,
-            cached,
-            summary: summary.to_owned(),
-        };
-        let progress = |gigabytes: u64, item: &str| Event::Progress {
-            step: 2,
-            done_bytes: gigabytes * 1_000_000_000,
-            total_bytes: Some(413_000_000_000),
-            fetched_bytes: None,
-            item: item.to_owned(),
-        };
-        let line = |step, source, text: &str| Event::Line {
-            step,
-            source,
-            text: text.to_owned(),
-        };
-        let stage = |stage, elapsed_ms, detail: &str| Event::Stage {
-            step: 3,
-            stage,
-            elapsed_ms,
-            detail: detail.to_owned(),
-        };
-        vec![
-            (
-                0,
-                Event::Note {
-                    text: "profile fp4-high-throughput chosen, NVFP4: the GPUs are Blackwell".to_owned(),
-                },
-            ),
-            (0, started(1, "build image dsr1/guide:4f2c")),
-            (0, finished(1, 12, true, "dsr1/guide:4f2c, 38.1 GB")),
-            (0, started(2, "pull nvidia/DeepSeek-R1-0528-FP4")),
-            (0, progress(100, "model-00041-of-00163.safetensors")),
-            (1, progress(101, "model-00041-of-00163.safetensors")),
-            (5, progress(106, "model-00042-of-00163.safetensors")),
-            (30, progress(130, "model-00052-of-00163.safetensors")),
-            (62, progress(162, "model-00064-of-00163.safetensors")),
-            (70, progress(163, "model-00064-of-00163.safetensors")),
-            (92, progress(192, "model-00076-of-00163.safetensors")),
-            (
-                93,
-                Event::Warning {
-                    text: "the hub answered 503".to_owned(),
-                    hint: "it is asked again in 4s".to_owned(),
-                },
-            ),
-            (313, progress(413, "model-00163-of-00163.safetensors")),
-            (
-                313,
-                finished(2, 313_000, false, "163 files, 413.0 GB, every hash checked"),
-            ),
-            (313, started(3, "wait for http://127.0.0.1:30000")),
-            (
-                313,
-                line(3, Source::Engine, "\x1b[32mINFO\x1b[0m:\tserver_args=\u{202e}x\r"),
-            ),
-            (327, stage(Stage::LoadingWeights, 14_000, "")),
-            (600, stage(Stage::AllocatingKvCache, 287_000, "980344 tokens")),
-            (
-                640,
-                finished(3, 327_000, false, "READY on http://127.0.0.1:30000"),
-            ),
-            (640, started(4, "verify answers")),
-        ]
-    }
+    use crate::ui::tests::transcript;
 
     #[test]
     fn a_transcript_is_stable() {
@@ -367,7 +291,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_request_is_a_line_whatever_it_asks_for() {
+    fn every_request_is_one_line() {
         let event = |method: &str, path: &str, range: &str| {
             Event::Request(Request {
                 time: "2026-11-27T07:41:00Z".to_owned(),
@@ -401,7 +325,7 @@ pub(super) mod tests {
         };
         let mut at = |seconds, done| {
             let now = Duration::from_secs(seconds);
-            let speed = running.rate.at(now, done);
+            let speed = running.rate.record(now, done);
             running.progress(done, None, speed, now)
         };
         assert_eq!(at(0, 0).as_deref(), Some("0 B"));

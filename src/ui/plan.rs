@@ -1,6 +1,4 @@
-//! A plan for people: what would run, and who decided it.
-//!
-//! Not in this module: the script (`render::shell`).
+//! A plan for people: its steps, and the origin of each decision.
 
 use super::profiles::check_rows;
 use super::safe;
@@ -9,7 +7,7 @@ use crate::doctor::Blocker;
 use crate::plan::{Mount, Origin, Plan, ServeRequest, StartContainer, StartProcess, Step};
 use crate::units::Bytes;
 
-/// The plan of `request`; `with_origin` adds who decided each argument and variable.
+/// Returns the plan of `request`; `with_origin` adds the origin of each argument and variable.
 #[must_use]
 pub fn plan(plan: &Plan, request: &ServeRequest, origins: &[Origin], with_origin: bool) -> String {
     let mut text = head(plan, request);
@@ -126,7 +124,7 @@ fn process(step: &StartProcess) -> String {
     format!("\n{}", aligned(&rows))
 }
 
-/// One line per argument or variable.
+/// Returns one line for each argument or variable.
 fn parts(origins: &[Origin], variables: bool, with_origin: bool) -> String {
     let rows: Vec<Vec<String>> = origins
         .iter()

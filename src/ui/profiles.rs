@@ -1,13 +1,11 @@
-//! What can be served, and what a profile becomes.
-//!
-//! Not in this module: the rules that a profile breaks (`sglang::rules`).
+//! Profiles, their checks and their differences.
 
 use super::table::{aligned, row};
 use crate::profile::{Change, Profile, Stack};
 use crate::sglang::{Check, EngineFlags, Level};
-use crate::units::Bytes;
+use crate::units::{Bytes, counted};
 
-/// One line per profile.
+/// Returns one line for each profile.
 #[must_use]
 pub fn profiles(profiles: &[Profile]) -> String {
     let mut rows = vec![row(["NAME", "GPUS", "WEIGHTS", "", "STACK", "TITLE"])];
@@ -30,7 +28,7 @@ pub fn profiles(profiles: &[Profile]) -> String {
     aligned(&rows)
 }
 
-/// One profile with its stack and what the engine is told.
+/// Returns a block about one profile, with its stack and the arguments of the engine.
 #[must_use]
 pub fn profile(profile: &Profile, stack: &Stack, flags: &EngineFlags, checks: &[Check]) -> String {
     let mut text = [
@@ -39,7 +37,7 @@ pub fn profile(profile: &Profile, stack: &Stack, flags: &EngineFlags, checks: &[
         engine(flags),
         benchmark(profile),
     ]
-    .map(|rows| aligned(&wide(rows)))
+    .map(|rows| aligned(&with_wide_labels(rows)))
     .join("\n");
     if !checks.is_empty() {
         text.push('\n');
@@ -48,25 +46,25 @@ pub fn profile(profile: &Profile, stack: &Stack, flags: &EngineFlags, checks: &[
     text
 }
 
-/// A title and the checks below it, the worst first.
+/// Returns a title with a verdict, and the checks below it, the worst first.
 #[must_use]
 pub fn checks(title: &str, checks: &[Check]) -> String {
     let count = |level: Level| checks.iter().filter(|check| check.level == level).count();
     let (errors, warnings, notes) = (count(Level::Error), count(Level::Warn), count(Level::Note));
     let verdict = match (errors, warnings) {
         (0, 0) => "ok".to_owned(),
-        (0, _) => format!("ok, {warnings} to look at"),
-        _ => format!("{errors} wrong"),
+        (0, _) => format!("ok, {}", counted(warnings, "warning")),
+        _ => counted(errors, "error"),
     };
     let notes = if notes == 0 {
         String::new()
     } else {
-        format!(", {notes} worth knowing")
+        format!(", {}", counted(notes, "note"))
     };
     format!("{}: {verdict}{notes}\n{}", super::safe(title), check_rows(checks))
 }
 
-/// One line per check, and one for what to do.
+/// Returns one line for each check, and one for its fix.
 pub(super) fn check_rows(checks: &[Check]) -> String {
     let mut text = String::new();
     for check in checks {
@@ -90,11 +88,11 @@ pub(super) fn check_rows(checks: &[Check]) -> String {
     text
 }
 
-/// The settings that differ, side by side.
+/// Returns the settings that differ, side by side.
 #[must_use]
 pub fn profile_diff(left: &str, right: &str, changes: &[Change]) -> String {
     if changes.is_empty() {
-        return format!("{left} and {right} say the same\n");
+        return format!("{left} and {right} have the same settings\n");
     }
     let mut rows = vec![row(["SETTING", left, right])];
     rows.extend(changes.iter().map(|change| {
@@ -108,8 +106,8 @@ pub fn profile_diff(left: &str, right: &str, changes: &[Change]) -> String {
     aligned(&rows)
 }
 
-/// Every block has the same first column, so that the page reads as one.
-fn wide(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
+/// Widens the first column, which is the same in every block of the page.
+fn with_wide_labels(mut rows: Vec<Vec<String>>) -> Vec<Vec<String>> {
     for label in rows.iter_mut().filter_map(|row| row.first_mut()) {
         *label = super::table::pad(label, "environment".len());
     }
@@ -161,20 +159,20 @@ fn stack_rows(stack: &Stack) -> Vec<Vec<String>> {
     rows
 }
 
-/// Environment and arguments, a flag and its value to a line.
+/// Returns environment and arguments, each flag with its value on one line.
 fn engine(flags: &EngineFlags) -> Vec<Vec<String>> {
     let mut label = Once("environment");
     let mut rows: Vec<_> = flags
         .env
         .iter()
-        .map(|(key, variable)| row([label.take(), &format!("{key}={}", variable.value)]))
+        .map(|(key, variable)| row([label.take_label(), &format!("{key}={}", variable.value)]))
         .collect();
     let mut label = Once("engine");
     rows.extend(
         flags
             .args
             .iter()
-            .map(|flag| row([label.take(), &flag.words.join(" ")])),
+            .map(|flag| row([label.take_label(), &flag.words.join(" ")])),
     );
     rows
 }
@@ -188,11 +186,11 @@ fn benchmark(profile: &Profile) -> Vec<Vec<String>> {
     vec![row(["benchmark", &shape])]
 }
 
-/// A label that stands on the first of its lines only.
+/// A label that only the first of its lines has.
 struct Once(&'static str);
 
 impl Once {
-    fn take(&mut self) -> &'static str {
+    fn take_label(&mut self) -> &'static str {
         std::mem::take(&mut self.0)
     }
 }
@@ -209,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_shows_what_it_becomes() {
+    fn a_profile_is_shown_with_its_arguments() {
         let found = Catalog::load(None)
             .unwrap()
             .resolve("fp8-low-latency", None)

@@ -1,30 +1,28 @@
-//! How fast bytes come, and how long the rest will take: of the last ten seconds, so that a stall shows.
-//!
-//! Not in this module: where it is shown (`plain`, `json`, `tty`).
+//! The rate of a transfer and the time left, both from the last ten seconds, so that a stall shows.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::units;
 
-/// Time over which a rate is taken.
+/// Time over which a rate is measured.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Amounts at recent times. The first is where counting begins: a pull that goes on did not fetch just now what it has.
+/// Amounts at recent times. Counting begins with the first: a resumed pull did not fetch in this run the bytes it has.
 #[derive(Debug, Default)]
 pub(super) struct Rate {
     samples: VecDeque<(Duration, u64)>,
 }
 
 impl Rate {
-    /// Takes note of `done` bytes at `now`; returns bytes a second, `None` while nothing can be said.
-    pub(super) fn at(&mut self, now: Duration, done: u64) -> Option<u64> {
+    /// Records `done` bytes at `now`; returns bytes a second, `None` while unknown.
+    pub(super) fn record(&mut self, now: Duration, done: u64) -> Option<u64> {
         if self.samples.back().is_some_and(|(_, last)| done < *last) {
-            // Something came wrong and begins anew.
+            // A part was wrong and is fetched again.
             self.samples.clear();
         }
         self.samples.push_back((now, done));
-        // One older than the window stays: from there on it is counted.
+        // The last sample before the window stays, as the beginning of the measurement.
         while self
             .samples
             .get(1)
@@ -39,17 +37,17 @@ impl Rate {
     }
 }
 
-/// Longest time that is still foretold: what takes longer at the rate of ten seconds has stalled.
+/// Longest time left that is shown: a transfer that would take longer has stalled.
 const LONGEST: Duration = Duration::from_hours(100);
 
-/// Time until `total` is reached at `speed` bytes a second; `None` when that is unknown, or nothing is left.
-pub(super) fn left(done: u64, total: Option<u64>, speed: Option<u64>) -> Option<Duration> {
+/// Returns the time until `total` is reached at `speed` bytes a second; `None` if it is unknown, or nothing is left.
+pub(super) fn time_left(done: u64, total: Option<u64>, speed: Option<u64>) -> Option<Duration> {
     let left = total?.checked_sub(done).filter(|left| *left > 0)?;
     let time = left.checked_div(speed?).map(Duration::from_secs);
     time.filter(|time| *time <= LONGEST)
 }
 
-/// A time that runs: it does not show tenths, which would only flicker.
+/// Returns a running time without tenths, which would flicker.
 pub(super) fn clock(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..10 => format!("{seconds}s"),
@@ -57,7 +55,7 @@ pub(super) fn clock(time: Duration) -> String {
     }
 }
 
-/// Milliseconds as people say them.
+/// Returns milliseconds in words.
 pub(super) fn time(elapsed_ms: u64) -> String {
     units::duration(Duration::from_millis(elapsed_ms))
 }
@@ -69,7 +67,7 @@ mod tests {
     #[test]
     fn a_rate_is_of_the_last_ten_seconds() {
         let mut rate = Rate::default();
-        let mut at = |seconds, done| rate.at(Duration::from_secs(seconds), done);
+        let mut at = |seconds, done| rate.record(Duration::from_secs(seconds), done);
         assert_eq!(at(0, 1000), None);
         assert_eq!(at(10, 2000), Some(100));
         assert_eq!(at(20, 2000), None, "it stalled for the whole window");
@@ -79,12 +77,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_said_when_it_is_known() {
-        assert_eq!(left(10, Some(30), Some(5)), Some(Duration::from_secs(4)));
-        assert_eq!(left(0, Some(689_000_000_000), Some(1_000_000)), None);
-        assert_eq!(left(30, Some(30), Some(5)), None);
-        assert_eq!(left(10, None, Some(5)), None);
-        assert_eq!(left(10, Some(30), None), None);
+    fn the_time_left_is_shown_if_it_is_known() {
+        assert_eq!(time_left(10, Some(30), Some(5)), Some(Duration::from_secs(4)));
+        assert_eq!(time_left(0, Some(689_000_000_000), Some(1_000_000)), None);
+        assert_eq!(time_left(30, Some(30), Some(5)), None);
+        assert_eq!(time_left(10, None, Some(5)), None);
+        assert_eq!(time_left(10, Some(30), None), None);
     }
 
     #[test]

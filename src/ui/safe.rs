@@ -1,12 +1,10 @@
-//! Text from elsewhere, made safe to show: a log line must not move the cursor, recolour or rewrite anything.
-//!
-//! Not in this module: quoting for a shell (`render::shell`).
+//! Foreign text, made safe to show: a log line must not move the cursor, change colours or rewrite other lines.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
-/// Shows control characters as `\x1b` and direction overrides as `\u{202e}`; a tab becomes spaces, because its
-/// width would depend on where the line begins.
+/// Returns a text with control characters as `\x1b` and direction overrides as `\u{202e}`; a tab becomes spaces, because
+/// its width depends on its column.
 #[must_use]
 pub fn safe(text: &str) -> Cow<'_, str> {
     if !text.chars().any(hidden) {
@@ -25,7 +23,7 @@ pub fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// [`safe`] line by line, for text that may have several; every line ends.
+/// Makes each line of a text safe, indents it and ends it.
 #[must_use]
 pub(super) fn lines(text: &str, indent: &str) -> String {
     text.lines().fold(String::new(), |mut out, line| {
@@ -34,8 +32,8 @@ pub(super) fn lines(text: &str, indent: &str) -> String {
     })
 }
 
-/// The same JSON with hidden characters as JSON escapes: a parser reads what it read before, a terminal is not
-/// moved. JSON itself only escapes C0; newlines stay, as they stand between tokens only.
+/// Returns the same JSON with hidden characters as JSON escapes: parsers read the same values, and the terminal is not
+/// changed. JSON itself escapes C0 only; newlines stay, because they are between tokens only.
 #[must_use]
 pub(super) fn json(text: String) -> String {
     let raw = |c: char| hidden(c) && c != '\n';
@@ -53,7 +51,7 @@ pub(super) fn json(text: String) -> String {
     shown
 }
 
-/// C0 and C1 controls, line separators, and the characters that reorder text (Unicode TR 9; CVE-2021-42574).
+/// Returns true for C0 and C1 controls, line separators, and the characters that reorder text (Unicode TR 9; CVE-2021-42574).
 fn hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{206F}')
@@ -73,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_its_meaning() {
+    fn json_has_the_same_values() {
         let value = serde_json::json!({ "text": "\x1b[2J\u{9b}2J\u{202e}\u{7f}\n" });
         let shown = json(serde_json::to_string_pretty(&value).unwrap());
         assert!(!shown.chars().any(|c| hidden(c) && c != '\n'));
@@ -82,7 +80,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_output_byte_sequence_of_control_characters(text in "(\\PC|[\\x00-\\x1f\\x7f-\\x9f\u{61c}\u{200e}-\u{200f}\u{2028}-\u{202e}\u{2066}-\u{206f}]){0,60}") {
+        fn no_output_has_control_characters(text in "(\\PC|[\\x00-\\x1f\\x7f-\\x9f\u{61c}\u{200e}-\u{200f}\u{2028}-\u{202e}\u{2066}-\u{206f}]){0,60}") {
             proptest::prop_assert!(!safe(&text).chars().any(hidden));
             let shown = json(serde_json::to_string(&text).unwrap());
             proptest::prop_assert!(!shown.chars().any(hidden));

@@ -1,13 +1,11 @@
 //! The servers on this host.
-//!
-//! Not in this module: finding them (`effects::servers`).
 
 use std::fmt::Write;
 
 use super::table::{aligned, row};
 use crate::report::{ServerState, ServerStatus};
 
-/// One line per server; under those that ended, how to see why.
+/// Returns one line for each server, and below the table a hint for each that ended.
 #[must_use]
 pub fn status(servers: &[ServerStatus]) -> String {
     if servers.is_empty() {
@@ -15,7 +13,7 @@ pub fn status(servers: &[ServerStatus]) -> String {
     }
     let mut rows = vec![row(["NAME", "STATE", "URL", "PROFILE", "STACK", "RUNTIME", "ID"])];
     rows.extend(servers.iter().map(|server| {
-        // As Docker shortens ids.
+        // Docker shortens ids in the same way.
         let id: String = server.id.chars().take(12).collect();
         row([
             &server.name,

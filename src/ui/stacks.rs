@@ -1,6 +1,4 @@
 //! Stacks, their differences, and drift of their option tables.
-//!
-//! Not in this module: the comparing (`profile`, `effects::flag_tables`).
 
 use super::safe;
 use super::table::{aligned, row};
@@ -8,7 +6,7 @@ use crate::profile::{Accelerator, Stack, StackChange};
 use crate::sglang::flags::{Difference, Parser, ParserDrift};
 use crate::units::Bytes;
 
-/// One line per stack.
+/// Returns one line for each stack.
 #[must_use]
 pub fn stacks(stacks: &[&Stack]) -> String {
     let mut rows = vec![row([
@@ -42,7 +40,7 @@ pub fn stacks(stacks: &[&Stack]) -> String {
     aligned(&rows)
 }
 
-/// One stack.
+/// Returns a block about one stack.
 #[must_use]
 pub fn stack(stack: &Stack) -> String {
     let pins = &stack.pins;
@@ -52,7 +50,7 @@ pub fn stack(stack: &Stack) -> String {
         .map(|(platform, digest)| format!("{digest} ({platform})"))
         .collect();
     let digest = if digests.is_empty() {
-        "unknown: dsr1 lock needs the image on this host".to_owned()
+        "unknown: dsr1 lock reads it from the image on this host".to_owned()
     } else {
         digests.join(", ")
     };
@@ -83,14 +81,14 @@ pub fn stack(stack: &Stack) -> String {
             "starts with",
             &stack.launch.command(&stack.image_python).join(" "),
         ]),
-        row(["ready when", &format!("GET {} answers 200", stack.probe)]),
+        row(["ready when", &format!("GET {} returns 200", stack.probe)]),
         row(["caches", &stack.cache_paths.join(", ")]),
         row(["disk", &Bytes(stack.install_bytes).to_string()]),
     ]);
     aligned(&rows)
 }
 
-/// What two stacks do not agree on; every option when `all`, else how many.
+/// Returns the differences of two stacks; lists every option if `all` is set, else counts them.
 #[must_use]
 pub fn stack_diff(
     left: &str,
@@ -124,10 +122,10 @@ pub fn stack_diff(
     format!("{}\n{tally}{listed}", aligned(&rows))
 }
 
-/// What an installed SGLang does not have as the bundled tables say.
+/// Returns the differences between an installed SGLang and the bundled tables.
 #[must_use]
 pub fn drift(source: &str, parsers: &[ParserDrift]) -> String {
-    let mut text = format!("asked: {}\n", safe(source));
+    let mut text = format!("source: {}\n", safe(source));
     for one in parsers {
         let which = match one.parser {
             Parser::Server => "server",
@@ -135,6 +133,7 @@ pub fn drift(source: &str, parsers: &[ParserDrift]) -> String {
         };
         let verdict = match one.differences.len() {
             0 => "as bundled".to_owned(),
+            1 => "1 differs".to_owned(),
             count => format!("{count} differ"),
         };
         let stood_in = if one.stood_in.is_empty() {

@@ -1,16 +1,14 @@
-//! The few colours there are.
-//!
-//! Not in this module: when there are any, which the environment and the terminal say (`effects::env`).
+//! Colours of the terminal.
 
-/// Paints text, or leaves it alone.
+/// A painter of text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
-    /// Whether to paint.
+    /// False to leave every text unpainted.
     pub(super) color: bool,
 }
 
 impl Style {
-    /// Nothing is painted that is not there: an empty text stays empty.
+    /// Paints a text; an empty text stays empty.
     fn paint(self, code: &str, text: &str) -> String {
         if self.color && !text.is_empty() {
             format!("\x1b[{code}m{text}\x1b[0m")
@@ -19,32 +17,32 @@ impl Style {
         }
     }
 
-    /// For what failed.
+    /// Paints a failure.
     pub(super) fn red(self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
-    /// For what is done.
+    /// Paints a finished step.
     pub(super) fn green(self, text: &str) -> String {
         self.paint("32", text)
     }
 
-    /// For the words that the user waited for.
+    /// Paints READY and VERIFIED.
     pub(super) fn bold_green(self, text: &str) -> String {
         self.paint("1;32", text)
     }
 
-    /// For warnings.
+    /// Paints a warning.
     pub(super) fn yellow(self, text: &str) -> String {
         self.paint("33", text)
     }
 
-    /// For hints.
+    /// Paints a hint.
     pub(super) fn cyan(self, text: &str) -> String {
         self.paint("36", text)
     }
 
-    /// For what may be overlooked.
+    /// Dims less important text.
     pub(super) fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }

@@ -1,17 +1,15 @@
-//! Columns for people.
-//!
-//! Not in this module: what is in them.
+//! Tables for people.
 
 use std::fmt::Write;
 
 use super::safe;
 
-/// Cells of one line, each made safe.
+/// Returns the cells of one line, each made safe.
 pub(super) fn row<'a>(cells: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     cells.into_iter().map(|cell| safe(cell).into_owned()).collect()
 }
 
-/// Rows with their columns aligned to the left; no line ends in spaces.
+/// Returns rows with their columns aligned to the left; no line ends in spaces.
 pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
@@ -35,12 +33,12 @@ pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     out
 }
 
-/// A cell filled up with spaces.
+/// Fills a cell up with spaces.
 pub(super) fn pad(cell: &str, to: usize) -> String {
     format!("{cell}{}", " ".repeat(to.saturating_sub(width(cell))))
 }
 
-/// Columns that a cell takes, as far as it holds no wide characters: names and paths rarely do.
+/// Returns the columns that a cell takes, without regard to wide characters, which names and paths rarely have.
 pub(super) fn width(cell: &str) -> usize {
     cell.chars().count()
 }

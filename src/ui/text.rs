@@ -1,6 +1,4 @@
-//! The result of a plan for people: how long each step took, then what deserves more than a line.
-//!
-//! Not in this module: measurements and verifications themselves (files of their own).
+//! The result of a plan for people: the time of each step, then its results.
 
 use std::fmt::Write;
 
@@ -10,7 +8,7 @@ use super::{benchmark, gsm8k, safe, table, verification};
 use crate::report::{Built, Installed, Outcome, Pulled, Ready, Report, StepReport};
 use crate::units::{Bytes, counted};
 
-/// A report: the table of steps when there are several, then what was found, and what can be done next.
+/// Returns a report: a table of the steps if there are several, then their results, and the next commands.
 #[must_use]
 pub fn report(report: &Report) -> String {
     let mut sections = Vec::new();
@@ -19,7 +17,7 @@ pub fn report(report: &Report) -> String {
     }
     let last = report.steps.len().saturating_sub(1);
     for (index, step) in report.steps.iter().enumerate() {
-        // What the table said of a step in the middle is enough, unless it was measured or checked there.
+        // For a step in the middle the table is enough, unless it measured or checked something.
         if let Some(outcome) = step
             .outcome
             .as_ref()
@@ -44,11 +42,11 @@ const fn is_finding(outcome: &Outcome) -> bool {
     )
 }
 
-/// A line per step with its time, and below the start of an engine one per stage.
+/// Returns one line for each step with its time, and below the start of an engine one for each stage.
 fn times(report: &Report) -> String {
     let mut rows = Vec::new();
     for step in &report.steps {
-        rows.push((safe(&step.title).into_owned(), took(step)));
+        rows.push((safe(&step.title).into_owned(), time_of(step)));
         if let Some(Outcome::Ready(ready)) = &step.outcome {
             rows.extend(stages(ready));
         }
@@ -56,13 +54,13 @@ fn times(report: &Report) -> String {
     rows.push(("in all".to_owned(), time(report.elapsed_ms)));
     let titles = rows.iter().map(|(title, _)| width(title)).max().unwrap_or(0);
     let mut out = String::new();
-    for (title, took) in &rows {
-        let _ = writeln!(out, "{}  {took:>6}", pad(title, titles));
+    for (title, time) in &rows {
+        let _ = writeln!(out, "{}  {time:>6}", pad(title, titles));
     }
     out
 }
 
-fn took(step: &StepReport) -> String {
+fn time_of(step: &StepReport) -> String {
     if step.outcome.as_ref().is_some_and(is_cached) {
         "cached".to_owned()
     } else {
@@ -79,7 +77,7 @@ const fn is_cached(outcome: &Outcome) -> bool {
     }
 }
 
-/// How long each stage lasted: until the next one was reached.
+/// Returns the duration of each stage, which ends when the next one is reached.
 fn stages(ready: &Ready) -> Vec<(String, String)> {
     let ends = ready.stages.iter().skip(1).map(|next| next.at_ms);
     ready
@@ -95,7 +93,7 @@ fn stages(ready: &Ready) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What came of one step.
+/// Returns the result of one step.
 #[must_use]
 pub fn outcome(outcome: &Outcome) -> String {
     match outcome {
@@ -184,7 +182,7 @@ fn pulled(pulled: &Pulled) -> String {
     ])
 }
 
-/// A snapshot that was there, whole and proven when it was pulled.
+/// Returns a block about a snapshot that was pulled and verified before.
 fn checked(checked: &Pulled) -> String {
     let Pulled {
         repo,
@@ -287,7 +285,7 @@ mod tests {
             step(
                 "benchmark",
                 1_300_000,
-                Outcome::Benchmarked(Box::new(crate::ui::measured::tests::run())),
+                Outcome::Benchmarked(Box::new(crate::ui::tests::benchmark_result())),
             ),
         ];
         steps.extend(end);
@@ -319,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn one_step_is_told_in_full() {
+    fn a_single_step_is_shown_in_full() {
         let steps = vec![step("pull x", 62_000, pulled())];
         let only = Report {
             schema: SCHEMA.to_owned(),

@@ -1,11 +1,8 @@
-//! Progress on a terminal: a live line for the running step, a lasting line for each finished one. The only
-//! home of indicatif (with `live`, its templates).
-//!
-//! Not in this module: output that is no terminal (`plain`).
+//! Progress on a terminal: a live line for the running step, a lasting line for each finished one.
 
 mod live;
 #[cfg(test)]
-mod screen;
+mod tests;
 
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,25 +17,25 @@ use super::style::Style;
 use super::table::pad;
 use crate::event::{BuildState, Event, Reporter, Stage};
 
-/// Columns of a finished step's title; the times of ordinary titles stand below each other.
+/// Width of a finished step's title, so that the times of ordinary titles are in one column.
 const TITLE: usize = 36;
 
-/// Draws on the terminal.
+/// A display on the terminal.
 pub(super) struct Tty {
     bars: MultiProgress,
-    /// The same terminal, for lines while nothing is live: indicatif would leave the last of them without its
-    /// newline, and what is printed next, such as a prompt, on top of it.
+    /// The same terminal, for lines while no line is live: indicatif would write the last of them without a newline, and the
+    /// next output, such as a prompt, would be on the same line.
     out: Mutex<Box<dyn Write + Send>>,
     style: Style,
-    /// Whether a thread keeps spinner and clock going; tests draw on events only.
+    /// True if a thread redraws spinner and clock; tests draw on events only.
     animate: bool,
     running: Mutex<Option<Live>>,
 }
 
 impl Tty {
-    /// Draws on stderr.
+    /// Returns a display on stderr.
     pub(super) fn new(color: bool) -> Self {
-        Self::on(
+        Self::new_on(
             ProgressDrawTarget::stderr(),
             Box::new(std::io::stderr()),
             color,
@@ -46,7 +43,8 @@ impl Tty {
         )
     }
 
-    fn on(target: ProgressDrawTarget, out: Box<dyn Write + Send>, color: bool, animate: bool) -> Self {
+    /// Returns a display on `target`.
+    fn new_on(target: ProgressDrawTarget, out: Box<dyn Write + Send>, color: bool, animate: bool) -> Self {
         let bars = MultiProgress::with_draw_target(target);
         Self {
             bars,
@@ -61,14 +59,14 @@ impl Tty {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nothing that is drawn can be seen.
+    /// Returns true if drawings are not visible.
     pub(super) fn is_hidden(&self) -> bool {
         self.bars.is_hidden()
     }
 
-    /// A line that stays, above the live one.
-    fn keep(&self, line: &str) {
-        // Nobody is left to be told when the terminal is gone.
+    /// Prints a line that stays, above the live one.
+    fn print_line(&self, line: &str) {
+        // Without the terminal there is no place to report a failure.
         let _ = if self.running().is_some() {
             self.bars.println(line.trim_end())
         } else {
@@ -78,23 +76,23 @@ impl Tty {
         };
     }
 
-    /// Changes the running step, if there is one.
-    fn change(&self, change: impl FnOnce(&mut Live)) {
+    /// Updates the running step, if there is one.
+    fn update(&self, update: impl FnOnce(&mut Live)) {
         if let Some(live) = self.running().as_mut() {
-            change(live);
+            update(live);
         }
     }
 
-    /// Takes the running step off the screen.
-    fn take(&self) -> Option<Live> {
+    /// Removes the running step from the screen.
+    fn remove_running(&self) -> Option<Live> {
         let live = self.running().take()?;
         live.clear(&self.bars);
         Some(live)
     }
 
     fn start(&self, step: usize, of: usize, title: &str) {
-        // A step that never finished leaves no line behind.
-        drop(self.take());
+        // A step that did not finish leaves no line.
+        drop(self.remove_running());
         let live = Live::new(
             &self.bars,
             self.style,
@@ -107,7 +105,7 @@ impl Tty {
 
     fn finish(&self, elapsed_ms: u64, cached: bool, summary: &str) {
         let title = self
-            .take()
+            .remove_running()
             .map(|live| live.title().to_owned())
             .unwrap_or_default();
         let time = if cached {
@@ -115,17 +113,17 @@ impl Tty {
         } else {
             time(elapsed_ms)
         };
-        self.keep(&format!(
+        self.print_line(&format!(
             "{} {} {}  {}",
             self.style.green("✓"),
             pad(&title, TITLE),
             self.style.dim(&format!("{time:>8}")),
-            self.summary(summary)
+            self.styled_summary(summary)
         ));
     }
 
-    /// A summary is dim, but for the word that the user waited for: `READY`, `VERIFIED`.
-    fn summary(&self, text: &str) -> String {
+    /// Returns a summary in dim text, except for the word that the user waits for: `READY`, `VERIFIED`.
+    fn styled_summary(&self, text: &str) -> String {
         let text = safe(text);
         let (first, rest) = text.split_once(' ').unwrap_or((&text, ""));
         if first.len() > 3 && first.chars().all(|c| c.is_ascii_uppercase()) {
@@ -134,25 +132,25 @@ impl Tty {
         self.style.dim(&text)
     }
 
-    /// A leaf of the step's tree for each step of a build that ended; the one that runs is beside the clock.
+    /// Prints a line for each step of a build that ended, and shows the running one beside the clock.
     fn build_step(&self, name: &str, state: BuildState, elapsed_ms: u64) {
         let name = safe(name);
         let time = match state {
-            BuildState::Started => return self.change(|live| live.message(&name)),
+            BuildState::Started => return self.update(|live| live.message(&name)),
             BuildState::Cached => "(cached)".to_owned(),
             BuildState::Done | BuildState::Failed => time(elapsed_ms),
         };
         let short: String = name.chars().take(TITLE - 2).collect();
         let line = format!("{} {time:>8}", pad(&short, TITLE - 2));
-        self.keep(&match state {
+        self.print_line(&match state {
             BuildState::Failed => format!("  {} {line}", self.style.red("✗")),
             _ => self.style.dim(&format!("  · {line}")),
         });
     }
 
     fn stage(&self, stage: Stage, elapsed_ms: u64, detail: &str) {
-        self.change(|live| live.stage(stage.title()));
-        // The step's own line comes at once and says READY.
+        self.update(|live| live.stage(stage.title()));
+        // The line of the step follows at once and has READY.
         if stage != Stage::Ready {
             let line = format!(
                 "  · {} {:>8}  {}",
@@ -160,7 +158,7 @@ impl Tty {
                 time(elapsed_ms),
                 safe(detail)
             );
-            self.keep(&self.style.dim(line.trim_end()));
+            self.print_line(&self.style.dim(line.trim_end()));
         }
     }
 }
@@ -177,7 +175,7 @@ impl Reporter for Tty {
                 ..
             } => {
                 let fetched = fetched_bytes.unwrap_or(*done_bytes);
-                self.change(|live| live.progress(*done_bytes, *total_bytes, fetched, &safe(item)));
+                self.update(|live| live.progress(*done_bytes, *total_bytes, fetched, &safe(item)));
             }
             Event::File {
                 path,
@@ -188,9 +186,9 @@ impl Reporter for Tty {
                 ..
             } => {
                 let (path, bytes) = (safe(path), (*done_bytes, *total_bytes));
-                self.change(|live| live.file(&self.bars, &path, bytes, *state, *retries));
+                self.update(|live| live.file(&self.bars, &path, bytes, *state, *retries));
             }
-            Event::Line { text, .. } => self.change(|live| live.message(&safe(text))),
+            Event::Line { text, .. } => self.update(|live| live.message(&safe(text))),
             Event::BuildStep {
                 name,
                 state,
@@ -204,13 +202,13 @@ impl Reporter for Tty {
                 ..
             } => self.stage(*stage, *elapsed_ms, detail),
             Event::Warning { text, hint } => {
-                self.keep(&format!("{} {}", self.style.yellow("warning:"), safe(text)));
+                self.print_line(&format!("{} {}", self.style.yellow("warning:"), safe(text)));
                 if !hint.is_empty() {
-                    self.keep(&format!("{} {}", self.style.cyan("hint:"), safe(hint)));
+                    self.print_line(&format!("{} {}", self.style.cyan("hint:"), safe(hint)));
                 }
             }
-            Event::Note { text } => self.keep(&self.style.dim(&format!("note: {}", safe(text)))),
-            Event::Request(one) => self.keep(&self.style.dim(&plain::request(one))),
+            Event::Note { text } => self.print_line(&self.style.dim(&format!("note: {}", safe(text)))),
+            Event::Request(one) => self.print_line(&self.style.dim(&plain::request_line(one))),
             Event::StepFinished {
                 elapsed_ms,
                 cached,
@@ -222,78 +220,15 @@ impl Reporter for Tty {
 }
 
 impl Drop for Tty {
-    /// The live line goes; a step that did not finish is named, for the error that follows.
+    /// Removes the live line, and names a step that did not finish, to which the error that follows belongs.
     fn drop(&mut self) {
-        if let Some(live) = self.take() {
+        if let Some(live) = self.remove_running() {
             let time = self.style.dim(&format!("{:>8}", live.elapsed()));
-            self.keep(&format!(
+            self.print_line(&format!(
                 "{} {} {time}",
                 self.style.red("✗"),
                 pad(live.title(), TITLE)
             ));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::screen::Screen;
-    use super::*;
-    use crate::ui::plain::tests::transcript;
-
-    /// Shows the first `events` of the transcript on a screen of `width` columns.
-    fn shown(events: usize, width: u16, color: bool) -> (Tty, Screen) {
-        let screen = Screen::new(width);
-        let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
-        let tty = Tty::on(target, Box::new(screen.clone()), color, false);
-        for (_, event) in transcript().iter().take(events) {
-            tty.event(event);
-        }
-        (tty, screen)
-    }
-
-    #[test]
-    fn finished_steps_stay_and_the_running_one_is_last() {
-        let (tty, screen) = shown(usize::MAX, 110, false);
-        insta::with_settings!({ filters => vec![(r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]", "*"), (r"\d+s\b( *)$", "Ts")] }, {
-            insta::assert_snapshot!(screen.text());
-        });
-        drop(tty);
-        let last = screen.text().lines().last().unwrap().to_owned();
-        assert!(last.starts_with("✗ verify answers "), "{last}");
-        assert!(screen.raw().ends_with('\n'));
-    }
-
-    #[test]
-    fn a_pull_shows_a_bar_that_fits_eighty_columns() {
-        let (_tty, screen) = shown(7, 80, false);
-        let lines: Vec<String> = screen.text().lines().map(str::to_owned).collect();
-        let [.., line, bar] = lines.as_slice() else {
-            panic!("{lines:?}")
-        };
-        assert!(
-            line.contains("[2/4] pull nvidia/DeepSeek-R1-0528-FP4") && line.contains("model-00042"),
-            "{line}"
-        );
-        assert!(bar.contains("━") && bar.contains("106.0 GB of 413.0 GB"), "{bar}");
-        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
-    }
-
-    #[test]
-    fn a_childs_line_is_shown_harmlessly() {
-        let (_tty, screen) = shown(16, 110, false);
-        let text = screen.text();
-        assert!(
-            text.contains("\\x1b[32mINFO\\x1b[0m:    server_args=\\u{202e}x\\x0d"),
-            "{text}"
-        );
-        assert!(!screen.raw().contains('\x1b'), "{:?}", screen.raw());
-    }
-
-    #[test]
-    fn what_the_user_waits_for_stands_out() {
-        let (tty, _) = shown(0, 80, true);
-        assert_eq!(tty.summary("READY on x"), "\x1b[1;32mREADY\x1b[0m on x");
-        assert_eq!(tty.summary("163 files"), "\x1b[2m163 files\x1b[0m");
     }
 }

@@ -1,13 +1,11 @@
-//! What the answers of a server were found to be.
-//!
-//! Not in this module: asking (`effects::verify`).
+//! The verification of a server's answers.
 
 use std::fmt::Write;
 
 use super::safe;
 use crate::report::Verification;
 
-/// The verdict with what it covers, each check, and what it does not cover.
+/// Returns the verdict with its scope, each check, and a note about checks that were not made.
 #[must_use]
 pub fn verification(verification: &Verification) -> String {
     let wiring_only = verification.scope == "wiring";
@@ -27,7 +25,7 @@ pub fn verification(verification: &Verification) -> String {
         let _ = writeln!(out, "  {word:<4}  {}: {}", safe(&check.name), safe(&check.seen));
     }
     if wiring_only {
-        out += "  ?     content was not checked: the model is random, what it says means nothing\n";
+        out += "  ?     content was not checked: the model is random, and its answers mean nothing\n";
     }
     out
 }

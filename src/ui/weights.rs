@@ -1,6 +1,4 @@
 //! Weights in the hub cache.
-//!
-//! Not in this module: progress of a pull (`plain`, `tty`).
 
 use std::time::Duration;
 
@@ -9,7 +7,8 @@ use super::table::{aligned, row};
 use crate::report::{PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsState, WrongState};
 use crate::units::{self, Bytes, counted};
 
-/// What is in the directory `cache`: one line per snapshot, and one for what pulls left unfinished where there is none yet.
+/// Returns the content of the directory `cache`: one line for each snapshot, and one for an unfinished pull of a repository
+/// without a snapshot.
 #[must_use]
 pub fn weights(repos: &[WeightsRepo], cache: &str) -> String {
     let is_begun = |repo: &&WeightsRepo| repo.snapshots.is_empty() && repo.unfinished_bytes > 0;
@@ -36,11 +35,11 @@ pub fn weights(repos: &[WeightsRepo], cache: &str) -> String {
             &snapshot.files.to_string(),
             &Bytes(snapshot.bytes).to_string(),
             match snapshot.state {
-                WeightsState::Proven => "proven",
-                WeightsState::Part => "proven, a part",
-                WeightsState::Unlisted => "every file right, perhaps not all of them",
-                WeightsState::Changed => "changed since it was proven",
-                WeightsState::Wrong => "damaged: a check found it",
+                WeightsState::Proven => "verified",
+                WeightsState::Part => "verified, partial",
+                WeightsState::Unlisted => "verified, files may be missing",
+                WeightsState::Changed => "changed since it was verified",
+                WeightsState::Wrong => "damaged, found by a check",
                 WeightsState::Unproven => "not checked: another client wrote it",
             },
         ])
@@ -52,7 +51,7 @@ pub fn weights(repos: &[WeightsRepo], cache: &str) -> String {
     aligned(&rows)
 }
 
-/// What takes the space.
+/// Returns the space that each repository takes.
 #[must_use]
 pub fn weights_space(repos: &[WeightsRepo]) -> String {
     let mut rows = vec![row(["REPOSITORY", "SIZE", "UNFINISHED", "DIRECTORY"])];
@@ -74,7 +73,7 @@ pub fn weights_space(repos: &[WeightsRepo]) -> String {
     aligned(&rows)
 }
 
-/// What a check found.
+/// Returns the result of a check.
 #[must_use]
 pub fn weights_checked(checked: &WeightsChecked) -> String {
     let WeightsChecked {
@@ -119,8 +118,9 @@ pub fn weights_checked(checked: &WeightsChecked) -> String {
         ]),
     ];
     if *unlisted {
-        let text = format!("not known: no hub was asked; `dsr1 pull {repo}` asks, and fetches what lacks");
-        summary.push(row(["whole", &*text]));
+        let text =
+            format!("unknown: no hub was asked; `dsr1 pull {repo}` asks one, and fetches missing files");
+        summary.push(row(["complete", &*text]));
     }
     if *repaired > 0 {
         let text = format!(
@@ -136,7 +136,7 @@ pub fn weights_checked(checked: &WeightsChecked) -> String {
     format!("{}\n{}", aligned(&bad), aligned(&summary))
 }
 
-/// What a pull would fetch.
+/// Returns the files that a pull would fetch, and their total.
 #[must_use]
 pub fn pull_survey(survey: &PullSurvey) -> String {
     let PullSurvey {
@@ -153,7 +153,7 @@ pub fn pull_survey(survey: &PullSurvey) -> String {
         total_bytes,
         missing_bytes,
         limit_rate,
-        // Told as an error, with its hints.
+        // Shown as an error, with its hints.
         refusal: _,
         files,
     } = survey;
@@ -161,12 +161,12 @@ pub fn pull_survey(survey: &PullSurvey) -> String {
     rows.extend(
         files
             .iter()
-            .map(|file| row([&*file.path, &Bytes(file.bytes).to_string(), &state(file)])),
+            .map(|file| row([&*file.path, &Bytes(file.bytes).to_string(), &state_of_file(file)])),
     );
     let mut text = aligned(&rows);
     let license = match (&**license, must_be_accepted) {
         ("", _) => format!("not stated, see {page}"),
-        (license, true) => format!("{license}, to be agreed to: {page}"),
+        (license, true) => format!("{license}, needs your agreement: {page}"),
         (license, false) => license.to_owned(),
     };
     let free = free_bytes.map_or_else(
@@ -188,7 +188,7 @@ pub fn pull_survey(survey: &PullSurvey) -> String {
         .sum();
     let doubtful = match doubtful {
         0 => String::new(),
-        bytes => format!(", and what is wrong of {}", Bytes(bytes)),
+        bytes => format!(", and corrupt ranges of {}", Bytes(bytes)),
     };
     let summary = [
         row(["model", &**repo]),
@@ -198,7 +198,7 @@ pub fn pull_survey(survey: &PullSurvey) -> String {
         row([
             "files",
             &*format!(
-                "{}, {}, of which {} are here",
+                "{}, {}, of which {} exist here",
                 files.len(),
                 Bytes(*total_bytes),
                 Bytes(here)
@@ -215,20 +215,20 @@ pub fn pull_survey(survey: &PullSurvey) -> String {
     text + &aligned(&summary)
 }
 
-/// Whether all of it is here, and perhaps not right.
+/// Returns true if the file has its full size here and is not verified.
 fn is_doubtful(file: &SurveyedFile) -> bool {
     !file.proven && file.here_bytes >= file.bytes && file.bytes > 0
 }
 
-fn state(file: &SurveyedFile) -> String {
+fn state_of_file(file: &SurveyedFile) -> String {
     if file.refused {
         "code, refused without --allow-code or --exclude".to_owned()
     } else if file.proven {
-        "here, proven".to_owned()
+        "here, verified".to_owned()
     } else if file.damaged {
-        "here, damaged: what is bad comes again".to_owned()
+        "here, damaged: corrupt ranges are fetched again".to_owned()
     } else if is_doubtful(file) {
-        "here, to be checked".to_owned()
+        "here, not verified yet".to_owned()
     } else if file.here_bytes > 0 {
         format!("{} here", Bytes(file.here_bytes))
     } else {
@@ -236,11 +236,11 @@ fn state(file: &SurveyedFile) -> String {
     }
 }
 
-/// How long it takes at the rate that is allowed, else at that of a 10 Gbit/s and a 100 Gbit/s card.
+/// Returns the time at the rate limit, or without one at 10 Gbit/s and at 100 Gbit/s.
 fn times(bytes: u64, limit_rate: Option<u64>) -> String {
     let at = |rate: u64| {
-        let took = Duration::from_millis(bytes.saturating_mul(1000) / rate.max(1));
-        units::duration(took)
+        let time = Duration::from_millis(bytes.saturating_mul(1000) / rate.max(1));
+        units::duration(time)
     };
     match limit_rate {
         Some(rate) => format!("{} at {}/s", at(rate), Bytes(rate)),
@@ -258,7 +258,7 @@ mod tests {
     use crate::report::WrongFile;
 
     #[test]
-    fn what_is_wrong_is_a_table_of_its_own() {
+    fn wrong_files_are_a_table_of_their_own() {
         let mut checked = WeightsChecked {
             repo: "a/b".to_owned(),
             commit: "c0ffee".to_owned(),

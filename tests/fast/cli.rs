@@ -191,13 +191,13 @@ fn a_pull_of_nothing_says_what_can_be_pulled() {
     assert_eq!(
         run.stderr,
         "error: neither a repository nor a profile is named\n\
-         hint: dsr1 pull owner/name takes a repository\n\
-         hint: dsr1 pull --fp8, --fp4 or --profile NAME takes what a profile serves (dsr1 profiles list)\n"
+         hint: name a repository: dsr1 pull owner/name\n\
+         hint: or the weights of a profile: dsr1 pull --fp8, --fp4 or --profile NAME (dsr1 profiles list)\n"
     );
     let run = home().run(&["weights", "verify"]).expect(2);
     assert!(
         run.stderr
-            .contains("dsr1 weights verify owner/name takes a repository"),
+            .contains("name a repository: dsr1 weights verify owner/name"),
         "{}",
         run.stderr
     );
@@ -215,7 +215,7 @@ fn help_can_be_asked_for_in_front_too() {
     let run = home().run(&["help", "pul"]).expect(2);
     assert_eq!(
         run.stderr,
-        "error: there is no command `pul`\nhint: dsr1 --help lists them\n"
+        "error: there is no command `pul`\nhint: dsr1 --help lists the commands\n"
     );
 }
 

@@ -376,7 +376,7 @@ fn a_proxy_is_named_and_one_that_cannot_be_used_is_refused() {
             run.stderr
                 .starts_with("[1/1] pull lab/tiny-r1\n[1/1] not finished")
                 && run.stderr.contains(&format!(
-                    "error: `HTTP_PROXY` names no proxy that can be used\ncause: it is `{seen}`"
+                    "error: `HTTP_PROXY` does not name a usable proxy\ncause: `{seen}` is not the URL"
                 )),
             "{}",
             run.stderr
@@ -539,7 +539,7 @@ fn an_interrupted_pull_ends_at_once_and_goes_on_where_it_was() {
     let (run, took) = running.end();
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert!(run.expect(130).stderr.ends_with(
-        "error: interrupted by Ctrl-C\nhint: run it again: a download goes on from what is here\n"
+        "error: interrupted by Ctrl-C\nhint: run it again: an unfinished pull of weights is resumed\n"
     ));
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
     assert!(
@@ -647,7 +647,7 @@ fn a_shard_that_went_bad_is_found_and_only_what_is_bad_is_fetched() {
     assert_eq!(verified(&home, &hub, &[], 0)["wrong"], serde_json::json!([]));
     verified(&home, &hub, &["--fast"], 0);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
-    assert!(listed.contains("proven") && listed.contains(REPO), "{listed}");
+    assert!(listed.contains("verified") && listed.contains(REPO), "{listed}");
 
     let blob = repo(&home)
         .join("snapshots")

@@ -340,8 +340,8 @@ fn the_start_says_what_is_served_and_to_whom() {
             .unwrap_or_else(|| panic!("no `{start}`: {lines}"))
             .to_owned()
     };
-    assert!(line("dsr1/rehearsal-qwen2 ").ends_with("  proven"));
-    assert!(line("lab/model ").ends_with("  not proven: another client wrote it"));
+    assert!(line("dsr1/rehearsal-qwen2 ").ends_with("  verified"));
+    assert!(line("lab/model ").ends_with("  not verified: another client wrote it"));
     assert!(line("lab/half ").ends_with("  not served: it lacks `gone.safetensors`"));
     assert!(line("lab/pruned ").ends_with("  not served: the bytes of `d/w` are gone"));
     // No other machine can use what it listens on.
@@ -414,7 +414,7 @@ fn a_directory_without_snapshots_is_named() {
     assert!(
         started
             .stderr()
-            .contains("dsr1 pull REPO fetches into it; what comes later is served too"),
+            .contains("dsr1 pull REPO fetches into it; later snapshots are served, too"),
         "{}",
         started.stderr()
     );

@@ -246,8 +246,9 @@ fn facts_of_another_schema_are_refused() {
         ])
         .expect(2);
     assert!(
-        run.stderr
-            .contains("has schema `dsr1.facts/9`\ncause: this dsr1 reads dsr1.facts/1"),
+        run.stderr.contains(
+            "is not a file of facts for this dsr1\ncause: its schema is `dsr1.facts/9`, not `dsr1.facts/1`"
+        ),
         "{}",
         run.stderr
     );

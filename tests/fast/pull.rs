@@ -59,7 +59,7 @@ fn a_selection_is_pulled_and_grows_to_the_whole() {
         .expect(5);
     assert!(offline.stderr.contains("cannot reach"), "{}", offline.stderr);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
-    assert!(listed.contains("proven, a part"), "{listed}");
+    assert!(listed.contains("verified, partial"), "{listed}");
     pull(&home, &hub, &["--exclude", SHARD]).expect(0);
     assert_eq!(files(&home, &hub).len(), 5);
     pull(&home, &hub, &[]).expect(0);
@@ -398,7 +398,7 @@ fn what_a_lock_states_comes_and_nothing_else() {
     lock(&home, &hub, &serde_json::Value::Null);
     let run = to_lock(&home).expect(2);
     assert!(
-        run.stderr.contains("states no hashes of weights")
+        run.stderr.contains("has no hashes of weights")
             && run.stderr.ends_with(
                 "hint: dsr1 pull --profile x, then dsr1 lock --profile x --output dsr1.lock --force\n"
             ),
@@ -408,7 +408,7 @@ fn what_a_lock_states_comes_and_nothing_else() {
     let run = home.run(&["pull", "--to-lock", "gone.lock"]).expect(2);
     assert!(
         run.stderr
-            .ends_with("hint: dsr1 lock --profile NAME writes one; --to-lock FILE names another\n"),
+            .ends_with("hint: dsr1 lock --profile NAME writes a lock; --to-lock FILE names another file\n"),
         "{}",
         run.stderr
     );
@@ -438,21 +438,18 @@ fn another_clients_snapshot_becomes_proven_by_a_check() {
     assert!(listed.contains("not checked"), "{listed}");
     let run = home.run(&["weights", "verify", REPO]).expect(0);
     assert!(
-        run.stdout.contains("whole   not known: no hub was asked"),
+        run.stdout.contains("complete  unknown: no hub was asked"),
         "{}",
         run.stdout
     );
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
-    assert!(
-        listed.contains("every file right, perhaps not all of them"),
-        "{listed}"
-    );
+    assert!(listed.contains("verified, files may be missing"), "{listed}");
     // And a pull takes it as it is.
     let sent = hub.bytes_sent();
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(hub.bytes_sent(), sent);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
-    assert!(listed.contains("  proven\n"), "{listed}");
+    assert!(listed.contains("  verified\n"), "{listed}");
 }
 
 /// A file of several chunks.
@@ -771,7 +768,10 @@ fn a_selection_makes_nothing_less_of_the_whole() {
         pull(&home, hub, &["--include", "config.json"]).expect(0);
     }
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
-    assert!(listed.contains("proven") && !listed.contains("part"), "{listed}");
+    assert!(
+        listed.contains("verified") && !listed.contains("partial"),
+        "{listed}"
+    );
     let asked = hub.arrived();
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(hub.arrived() - asked, 1, "more than the commit was asked for");
@@ -822,7 +822,7 @@ fn a_selection_vouches_for_what_it_selects_and_no_more() {
     // The whole is known to be wrong, whoever asked for what of it meanwhile.
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
     assert!(
-        listed.contains("changed since it was proven") && !listed.contains("part"),
+        listed.contains("changed since it was verified") && !listed.contains("partial"),
         "{listed}"
     );
     // Of what was never whole, nobody knows what else would be selected.

@@ -54,18 +54,22 @@ fn what_a_check_found_is_not_forgotten() {
     rot(&blob(&home, &hub, SHARD), 500_000);
     verify(&home, &hub, &[]).expect(6);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
-    assert!(listed.contains("damaged: a check found it"), "{listed}");
+    assert!(listed.contains("damaged, found by a check"), "{listed}");
     verify(&home, &hub, &["--fast"]).expect(6);
     let planned = pull(&home, &hub, &["--dry-run"]).expect(0).stdout;
     assert!(
-        planned.contains("here, damaged: what is bad comes again"),
+        planned.contains("here, damaged: corrupt ranges are fetched again"),
         "{planned}"
     );
     // And a pull makes it right, which is known too.
     pull(&home, &hub, &[]).expect(0);
     verify(&home, &hub, &["--fast"]).expect(0);
     let run = pull(&home, &hub, &[]).expect(0);
-    assert!(run.stderr.contains("proven, nothing to fetch"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("verified, nothing to fetch"),
+        "{}",
+        run.stderr
+    );
 }
 
 /// A repair that cannot fetch leaves what is there: a file with one wrong bit is worth more than none.
@@ -190,7 +194,7 @@ fn shards_that_were_never_here_are_a_pulls_work() {
     let said = &run.stderr[run.stderr.find("error: ").unwrap()..];
     assert!(
         said.contains("`model-2.safetensors`")
-            && said.contains("hint: dsr1 pull lab/tiny-r1 fetches what lacks"),
+            && said.contains("hint: dsr1 pull lab/tiny-r1 fetches the missing files"),
         "{said}"
     );
 }
@@ -253,7 +257,11 @@ fn a_copy_that_followed_links_is_checked_and_left_as_it_is() {
     verify(&home, &hub, &["--fast"]).expect(0);
     let asked = hub.arrived();
     let run = pull(&home, &hub, &[]).expect(0);
-    assert!(run.stderr.contains("proven, nothing to fetch"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("verified, nothing to fetch"),
+        "{}",
+        run.stderr
+    );
     assert_eq!(hub.arrived() - asked, 1, "more than the commit was asked for");
     assert_whole(&snapshot);
 }
@@ -580,7 +588,7 @@ fn a_pull_fetches_only_what_is_bad_of_a_file() {
     let run = verify(&home, &hub, &["--fast"]).expect(6);
     assert!(
         run.stderr
-            .contains("reads every byte: what is right counts as proven again"),
+            .contains("reads every byte, and marks right files as verified"),
         "{}",
         run.stderr
     );
@@ -650,7 +658,7 @@ fn a_pull_of_other_files_leaves_a_damaged_one_known() {
     verify(&home, &hub, &[]).expect(6);
     pull(&home, &hub, &["--include", "config.json"]).expect(0);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
-    assert!(listed.contains("damaged: a check found it"), "{listed}");
+    assert!(listed.contains("damaged, found by a check"), "{listed}");
     verify(&home, &hub, &["--fast"]).expect(6);
     pull(&home, &hub, &[]).expect(0);
     verify(&home, &hub, &["--fast"]).expect(0);
@@ -674,7 +682,7 @@ fn what_was_written_to_and_found_wrong_is_known_as_damaged() {
     );
     verify(&home, &hub, &[]).expect(6);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
-    assert!(listed.contains("damaged: a check found it"), "{listed}");
+    assert!(listed.contains("damaged, found by a check"), "{listed}");
     let run = verify(&home, &hub, &["--fast"]).expect(6);
     assert!(
         run.stderr.contains("--repair fetches what is wrong"),

@@ -37,7 +37,7 @@ fn assert_whole_chain(run: &Run) {
         .find(|line| line.contains("8 files, 745.8 kB, commit "));
     let is_proven = |line: &str| {
         // The model is written anew each time, and the same each time: a pull may find its bytes.
-        line.ends_with(", every hash checked") || line.ends_with(", proven, nothing to fetch")
+        line.ends_with(", every hash checked") || line.ends_with(", verified, nothing to fetch")
     };
     assert!(pulled.is_some_and(is_proven), "{}", run.stderr);
     for text in [
@@ -178,7 +178,7 @@ fn tables_and_lock(home: &Home, runtime: &str) {
     );
     let lock = ["lock", "--profile", "rehearsal", "--runtime", runtime];
     let locked = home.run(&lock).expect(0).stdout;
-    assert!(locked.contains("files of weights by hash"), "{locked}");
+    assert!(locked.contains("with the hashes of "), "{locked}");
     assert!(home.run(&["check"]).expect(0).stdout.ends_with(": as locked\n"));
     // A file that changed after it was proven is no longer what was locked.
     let facts = home.run(&["doctor", "--format", "json"]).json();
@@ -199,7 +199,9 @@ fn tables_and_lock(home: &Home, runtime: &str) {
         .run(&["serve", "--locked", "--port", &free_port().to_string()])
         .expect(8);
     assert!(
-        refused.stderr.starts_with("error: this is not what was locked"),
+        refused
+            .stderr
+            .starts_with("error: the server would differ from the lock"),
         "{}",
         refused.stderr
     );

@@ -251,7 +251,7 @@ fn follow(script: &str, stall_s: u64) -> (Home, Recorder, dsr1::error::Result<ds
     );
     let recorder = Recorder::default();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let result = runtime.block_on(async { Effects::new(env).unwrap().execute(&plan, &recorder).await });
+    let result = runtime.block_on(async { Effects::new(env).execute(&plan, &recorder).await });
     (home, recorder, result)
 }
 

@@ -1,6 +1,6 @@
-//! `dsr1 build`: the image or the venv of a stack.
+//! `dsr1 build`: builds the image or the venv of a stack.
 //!
-//! Not in this module: what is built (`plan::install`), the building (`effects`).
+//! Not in this module tree: the plan of a build (`plan::install`), the build itself (`effects`).
 
 use serde::Serialize;
 
@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context, args: BuildArgs) -> Result<()> {
         _ => context.select(&args.profile, file.as_ref()).await?.stack,
     };
     let (image, options) = (image_choice(&args.runtime), options(&args)?);
-    // Who asks about the image wants one.
+    // An option about images asks for an image.
     let about_images = image != ImageChoice::default() || options != BuildOptions::default();
     let wanted = asked(&args.runtime).or_else(|| about_images.then_some(Target::Docker));
     let facts = if let Some(facts) = file {
@@ -68,7 +68,7 @@ pub(super) async fn run(context: &Context, args: BuildArgs) -> Result<()> {
         .await
 }
 
-/// How the image is to be built.
+/// Returns the options of the build.
 fn options(args: &BuildArgs) -> Result<BuildOptions> {
     Ok(BuildOptions {
         no_cache: args.no_cache,
@@ -83,7 +83,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         secrets: args
             .secret
             .iter()
-            .map(|text| secret(text))
+            .map(|text| parse_secret(text))
             .collect::<Result<_>>()?,
         wheels: args.wheels.clone(),
         offline: args.offline,
@@ -93,20 +93,20 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
     })
 }
 
-/// A secret as it is written: `ID=FILE` or `ID=env:NAME`.
-fn secret(text: &str) -> Result<BuildSecret> {
+/// Reads a secret of the form `ID=FILE` or `ID=env:NAME`.
+fn parse_secret(text: &str) -> Result<BuildSecret> {
     let (id, source) = text.split_once('=').ok_or_else(|| {
         Error::new(Kind::Usage, format!("`{}` is not a secret", text.escape_debug()))
-            .hint("it looks like netrc=$HOME/.netrc or netrc=env:NETRC_TEXT")
+            .hint("write it as ID=FILE or ID=env:NAME, such as netrc=$HOME/.netrc or netrc=env:NETRC_TEXT")
     })?;
-    // Docker reads its own option at commas: the printed script would mean another file.
+    // Docker splits its option at commas: the printed script would name another file.
     if source.contains([',', '"']) || source.chars().any(char::is_control) {
         return Err(Error::new(
             Kind::Usage,
-            format!("`{}` cannot name a secret", source.escape_debug()),
+            format!("`{}` cannot be the source of a secret", source.escape_debug()),
         )
-        .cause("it holds a comma, a quote or a control character")
-        .hint("link the file under a plain name"));
+        .cause("it contains a comma, a quote or a control character")
+        .hint("make a link to the file under a plain name"));
     }
     Ok(BuildSecret {
         id: id.to_owned(),
@@ -117,7 +117,7 @@ fn secret(text: &str) -> Result<BuildSecret> {
     })
 }
 
-/// A word that was never there before: the time.
+/// Returns the time as a word that no earlier build had.
 fn now() -> String {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

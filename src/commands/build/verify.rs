@@ -1,6 +1,4 @@
-//! `dsr1 build --verify`: does the engine inside take the profiles of its stack?
-//!
-//! Not in this module: asking its parser (`effects::flag_tables`).
+//! `dsr1 build --verify`: checks that the engine in an image or venv accepts the profiles of its stack.
 
 use std::path::PathBuf;
 
@@ -13,27 +11,27 @@ use crate::profile::Catalog;
 use crate::report::{Outcome, ProfileVerified, ProfilesVerified, Report};
 use crate::ui;
 
-/// Asks, prints the table and keeps an image's beside its id.
+/// Lets the engine parse the profiles and prints the table; keeps the table of an image under its id.
 pub(super) async fn run(
     context: &Context,
     request: &BuildRequest,
     facts: &Facts,
     report: &Report,
 ) -> Result<()> {
-    let (source, subject, image_id) = made(request, report)?;
+    let (source, subject, image_id) = build_result(request, report)?;
     let requests = requests(&context.catalog(None)?, request)?;
     let lines: Vec<Vec<String>> = requests
         .iter()
         .map(|one| plan::parsed_words(one, facts))
         .collect();
-    let asked = context.effects.accepts(&source, &lines);
+    let asked = context.effects.parse_command_lines(&source, &lines);
     let accepts = context.until_interrupted(asked).await?;
-    let said = requests.iter().zip(lines).zip(accepts.complaints);
+    let verdicts = requests.iter().zip(lines).zip(accepts.complaints);
     let table = ProfilesVerified {
         schema: "dsr1.profiles-verified/1".to_owned(),
         subject,
         sglang: accepts.sglang,
-        profiles: said
+        profiles: verdicts
             .map(|((request, argv), complaint)| ProfileVerified {
                 profile: request.profile.name.clone(),
                 argv,
@@ -43,7 +41,7 @@ pub(super) async fn run(
         image_id,
     };
     if let Some(path) = table.image_id.as_ref().map(|id| path(&facts.paths.state, id)) {
-        context.effects.keep(&path, ui::json(&table).as_bytes())?;
+        context.effects.write_result(&path, ui::json(&table).as_bytes())?;
     }
     context.print(&table, ui::profiles_verified)?;
     let refused: Vec<&str> = table
@@ -57,35 +55,35 @@ pub(super) async fn run(
     }
     let error = Error::new(
         Kind::Gate,
-        format!(
-            "{} is not what stack `{}` says",
-            table.subject, request.stack.name
-        ),
+        format!("{} does not match stack `{}`", table.subject, request.stack.name),
     );
     let error = if refused.is_empty() {
         error.cause(format!(
-            "it holds SGLang {}, not {}",
+            "it has SGLang {}, not {}",
             table.sglang, request.stack.pins.sglang
         ))
     } else {
-        error.cause(format!("its engine refuses: {}", refused.join(", ")))
+        error.cause(format!(
+            "its engine refuses the arguments of: {}",
+            refused.join(", ")
+        ))
     };
     Err(error
         .hint(format!(
-            "dsr1 flags sync --stack {} says how its options differ",
+            "dsr1 flags sync --stack {} shows how its options differ",
             request.stack.name
         ))
         .told_if(context.is_json()))
 }
 
-/// Where the table of an image is kept.
+/// Returns the file of the table of an image.
 pub(in crate::commands) fn path(state: &str, image_id: &str) -> PathBuf {
     let id = image_id.trim_start_matches("sha256:");
     PathBuf::from(state).join("images").join(id).join("profiles.json")
 }
 
-/// What was made, and how it is asked.
-fn made(request: &BuildRequest, report: &Report) -> Result<(FlagSource, String, Option<String>)> {
+/// Returns the SGLang that a build made, its name, and the id of an image.
+fn build_result(request: &BuildRequest, report: &Report) -> Result<(FlagSource, String, Option<String>)> {
     match report.steps.first().and_then(|step| step.outcome.as_ref()) {
         Some(Outcome::Built(built)) => Ok((
             FlagSource::Image {
@@ -102,11 +100,11 @@ fn made(request: &BuildRequest, report: &Report) -> Result<(FlagSource, String, 
             installed.dir.clone(),
             None,
         )),
-        _ => Err(Error::new(Kind::Internal, "the build made nothing")),
+        _ => Err(Error::new(Kind::Internal, "the build has no result")),
     }
 }
 
-/// Every profile that is made for the stack, as `serve` would start it.
+/// Returns a request of `serve` for every profile that is made for the stack.
 fn requests(catalog: &Catalog, request: &BuildRequest) -> Result<Vec<ServeRequest>> {
     let name = &request.stack.name;
     let mut found = Vec::new();

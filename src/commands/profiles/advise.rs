@@ -1,6 +1,4 @@
-//! `dsr1 profiles advise`: which profile fits a load.
-//!
-//! Not in this module: the choice (`plan::advise`), how it is shown (`ui::advice`).
+//! `dsr1 profiles advise`: finds the profile that fits a load.
 
 use serde::Serialize;
 
@@ -15,7 +13,7 @@ use crate::ui;
 struct Advised {
     schema: &'static str,
     load: Load,
-    /// What is known of the GPUs, in words.
+    /// Description of the GPUs.
     hardware: String,
     advice: Vec<Advice>,
 }
@@ -38,8 +36,8 @@ pub(super) async fn run(context: &Context, args: &AdviseArgs) -> Result<()> {
     };
     let mut selections = Vec::new();
     for profile in catalog.profiles()? {
-        let speaks_of = |stack: &String| profile.stack == *stack || profile.on.contains_key(stack);
-        if args.stack.as_ref().is_none_or(speaks_of) {
+        let is_made_for = |stack: &String| profile.stack == *stack || profile.on.contains_key(stack);
+        if args.stack.as_ref().is_none_or(is_made_for) {
             selections.push(catalog.resolve(&profile.name, args.stack.as_deref())?);
         }
     }
@@ -51,7 +49,7 @@ pub(super) async fn run(context: &Context, args: &AdviseArgs) -> Result<()> {
         schema: "dsr1.advice/1",
         load,
         hardware: gpus.first().map_or_else(
-            || "no GPU is known here: each profile is weighed on the GPUs it is made for".to_owned(),
+            || "no GPU found: each profile is rated on the GPUs that it is made for".to_owned(),
             |gpu| format!("{} x {}", gpus.len(), gpu.name),
         ),
         advice: advise(selections, load, &facts),

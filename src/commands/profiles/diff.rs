@@ -1,6 +1,4 @@
-//! `dsr1 profiles diff`: what two profiles do not agree on.
-//!
-//! Not in this module: what a profile becomes (`profile::diff`).
+//! `dsr1 profiles diff`: compares two profiles.
 
 use serde::Serialize;
 

@@ -1,6 +1,4 @@
-//! `dsr1 profiles list`: one line per profile.
-//!
-//! Not in this module: where profiles come from (`effects::user_files`).
+//! `dsr1 profiles list`: one line for each profile.
 
 use serde::Serialize;
 

@@ -1,6 +1,4 @@
-//! `dsr1 profiles migrate`: a profile file as another stack wants it.
-//!
-//! Not in this module: the rewriting (`sglang::migrate`).
+//! `dsr1 profiles migrate`: rewrites a profile file for another stack.
 
 use serde::Serialize;
 
@@ -9,6 +7,7 @@ use crate::commands::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::profile::{Catalog, UserFile, UserFiles};
 use crate::sglang::{Check, Launch, Level, Migration, migrate};
+use crate::units::counted;
 
 #[derive(Debug, Serialize)]
 struct Migrated<'a> {
@@ -26,7 +25,7 @@ pub(super) fn run(context: &Context, args: &MigrateArgs) -> Result<()> {
     let stack = catalog.stack(&args.to)?.clone();
     let found = catalog.resolve(&name, Some(&stack.name))?;
     let migration = migrate(&text, &found)?;
-    // What is left is asked of the new text, not guessed from the edits.
+    // The remaining errors are found by checking the new text.
     let mut files: UserFiles = context.user_files()?;
     files.named = Some(UserFile {
         origin: args.file.display().to_string(),
@@ -57,9 +56,12 @@ pub(super) fn run(context: &Context, args: &MigrateArgs) -> Result<()> {
     }
     Err(Error::new(
         Kind::Usage,
-        format!("{} things are left that only you can decide", left.len()),
+        format!(
+            "{} in the new text: only you can decide",
+            counted(left.len(), "error")
+        ),
     )
     .log(left.iter().map(ToString::to_string).collect())
-    .hint("the new text is on stdout; edit it, then: dsr1 profiles validate FILE")
+    .hint("the new text is on stdout: edit it, then run dsr1 profiles validate FILE")
     .told_if(context.is_json()))
 }

@@ -1,6 +1,6 @@
-//! `dsr1 profiles`: what can be served, and how; one file per subcommand.
+//! `dsr1 profiles`: lists, shows, compares, checks and writes profiles; one file for each subcommand.
 //!
-//! Not in this module tree: what a profile means (`profile`).
+//! Not in this module tree: the meaning of a profile (`profile`).
 
 mod advise;
 mod diff;

@@ -1,6 +1,4 @@
-//! `dsr1 profiles new`: a file to start from.
-//!
-//! Not in this module: how a profile is written as text (`profile::yaml`).
+//! `dsr1 profiles new`: prints a profile file to start from.
 
 use crate::cli::NewArgs;
 use crate::commands::context::Context;
@@ -12,7 +10,7 @@ pub(super) fn run(context: &Context, args: &NewArgs) -> Result<()> {
     let catalog = context.catalog(None)?;
     let base = catalog.resolve(&args.from, args.stack.as_deref())?;
     let text = template(&args.name, &base)?;
-    // What we print must be what we take.
+    // dsr1 must be able to read the text that it prints.
     let mut files = context.user_files()?;
     files.named = Some(crate::profile::UserFile {
         origin: format!("{}.yaml", args.name),

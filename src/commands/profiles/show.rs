@@ -1,6 +1,4 @@
-//! `dsr1 profiles show`: one profile, its stack, and what the engine is told.
-//!
-//! Not in this module: the argv (`plan::serve`), how it is shown (`ui::profiles`).
+//! `dsr1 profiles show`: shows one profile, its stack, and the arguments of the engine.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,4 @@
-//! `dsr1 profiles validate`: is a profile right, on its stack and on the others?
-//!
-//! Not in this module: the rules (`sglang::rules`).
+//! `dsr1 profiles validate`: checks a profile on its stack and on others.
 
 use std::path::PathBuf;
 
@@ -31,7 +29,7 @@ struct OnStack {
 
 pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
     let file = PathBuf::from(&args.profile);
-    // A built-in name is welcome too: the same question about what dsr1 brings.
+    // The name of a built-in profile is accepted, too.
     let plain = context.catalog(None)?;
     let (catalog, name) = if plain.source(&args.profile).is_some() {
         (plain, args.profile.clone())
@@ -60,7 +58,7 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
         });
     }
     stacks.sort_by_key(|on| !on.own);
-    // A profile need not fit every stack; those that it speaks of count when all are asked for.
+    // A profile need not fit every stack: only its own and those that it has settings for decide.
     let refused: Vec<String> = stacks
         .iter()
         .filter(|on| on.own || own.profile.on.contains_key(&on.stack))
@@ -90,9 +88,9 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
             refused.join(", ")
         ),
     );
-    let error = error.hint("each error above says what to do");
+    let error = error.hint("each error above names its fix");
     let error = if own.stack.accelerator == Accelerator::Cuda {
-        error.hint("dsr1 profiles migrate FILE --to STACK does what it can")
+        error.hint("dsr1 profiles migrate FILE --to STACK rewrites what it can")
     } else {
         error
     };

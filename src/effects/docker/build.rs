@@ -1,6 +1,4 @@
 //! Builds images in the daemon, by BuildKit or by the classic builder.
-//!
-//! Not in this module: registries (`registry`), contexts (`context`, `archive`), what the build says (`progress`).
 
 use std::collections::BTreeMap;
 
@@ -18,24 +16,24 @@ use crate::plan::{BuildImage, Builder, LABEL_BASE_DIGEST, LABEL_INPUTS, SecretSo
 use crate::report::Built;
 
 impl Docker {
-    /// Builds the image, or finds it built. Dropping the future ends the build in the daemon.
+    /// Builds the image unless it exists already. Dropping the future ends the build in the daemon.
     ///
     /// # Errors
     /// [`Kind::Docker`] when a step fails, with its log; [`Kind::Host`] when the disk is full.
     pub async fn build(&self, step: &BuildImage, events: &StepEvents<'_>) -> Result<Built> {
-        self.same_platform(step)?;
-        // Known before anything is pulled or built.
+        self.require_platform(step)?;
+        // A missing secret is reported before anything is pulled or built.
         let secrets = secrets(step)?;
-        // What is there may lack what is asked for: the step anew, the cache inside.
+        // These options ask for a new build even if the image exists.
         let anew = step.no_cache || step.pull || step.inline_cache || step.refresh.is_some();
         if !anew
             && let Some(image) = self.image(&step.tag).await?
             && label(&image, LABEL_INPUTS) == Some(step.inputs.as_str())
         {
             let built_on = label(&image, LABEL_BASE_DIGEST);
-            if moved(built_on, step.base_digest.as_deref()) {
+            if has_changed(built_on, step.base_digest.as_deref()) {
                 events.note(format!(
-                    "{} moved since {} was built: built again",
+                    "the base image {} changed since {} was built: building again",
                     step.base, step.tag
                 ));
             } else {
@@ -44,18 +42,7 @@ impl Docker {
                 return Ok(built(step, image, true, pushed));
             }
         }
-        // BuildKit asks the registry itself when it is told to.
-        if step.network == "none" {
-            if self.image(&step.base).await?.is_none() {
-                return Err(
-                    Error::new(Kind::Docker, format!("cannot build {} offline", step.tag))
-                        .cause(format!("the daemon does not have the base image {}", step.base))
-                        .hint("docker load it here, or name one that is here with --base-image"),
-                );
-            }
-        } else if !step.pull {
-            self.pull_base(&step.base, events).await?;
-        }
+        self.provide_base(step, events).await?;
         let id = session_id();
         let with_secrets = !secrets.is_empty();
         let (_session, headers, body) = match step.builder {
@@ -68,8 +55,8 @@ impl Docker {
                 let key = format!("dsr1-{}", step.stack);
                 let Some(session) = Session::open(&self.dial, &id, &key, served).await? else {
                     return Err(Error::new(Kind::Docker, format!("cannot build {}", step.tag))
-                        .cause("the daemon knows no build sessions: its BuildKit is off, or it is not Docker")
-                        .hint("--builder classic does without, where no secret is needed"));
+                        .cause("the daemon has no build sessions: its BuildKit is off, or it is not Docker")
+                        .hint("--builder classic needs none, and works if the build has no secret"));
                 };
                 (Some(session), &[][..], transport::empty())
             }
@@ -79,25 +66,31 @@ impl Docker {
                 archive::context(step, secrets)?,
             ),
         };
-        let mut answer = transport::post(&self.dial, &path(step, &id), headers, body).await?;
+        let mut answer = transport::post(&self.dial, &request_path(step, &id), headers, body).await?;
         let refused = !answer.response.status().is_success();
         let mut log = BuildLog::default();
         let mut body = Vec::new();
         while let Some(frame) = answer.response.frame().await {
             let bytes = match frame {
                 Ok(frame) => frame.into_data().unwrap_or_default(),
-                Err(error) => return Err(log.failed(step, &format!("the daemon is gone: {error}"), events)),
+                Err(error) => {
+                    return Err(log.failed(
+                        step,
+                        &format!("the connection to the daemon broke: {error}"),
+                        events,
+                    ));
+                }
             };
             if refused {
                 body.extend_from_slice(&bytes);
-            } else if let Err(said) = log.take(&bytes, events) {
-                return Err(log.failed(step, &said, events));
+            } else if let Err(message) = log.read_bytes(&bytes, events) {
+                return Err(log.failed(step, &message, events));
             }
         }
         drop(answer.connection);
         log.step_ended(events);
         if step.builder == Builder::Classic && with_secrets {
-            // Its stages stay behind as images without a name, and these hold the secret.
+            // Its stages stay as images without a name, and these hold the secret.
             self.remove_stages().await?;
         }
         if refused {
@@ -115,14 +108,35 @@ impl Docker {
             None => Err(
                 Error::new(Kind::Docker, format!("the build of {} left no image", step.tag))
                     .cause("the daemon ended the build without an error")
-                    .hint("is BuildKit there? dsr1 needs Docker 20.10 or newer")
+                    .hint("check that the daemon has BuildKit: dsr1 needs Docker 20.10 or newer")
                     .log(log.tail()),
             ),
         }
     }
 
-    /// Nothing is emulated: kernels would be compiled for hours, and the image would not run here.
-    fn same_platform(&self, step: &BuildImage) -> Result<()> {
+    /// Pulls the base image if the build may use the network; offline, requires that the daemon has it.
+    async fn provide_base(&self, step: &BuildImage, events: &StepEvents<'_>) -> Result<()> {
+        if step.network != "none" {
+            // With `pull`, BuildKit asks the registry itself.
+            return if step.pull {
+                Ok(())
+            } else {
+                self.pull_base(&step.base, events).await
+            };
+        }
+        if self.image(&step.base).await?.is_some() {
+            return Ok(());
+        }
+        Err(
+            Error::new(Kind::Docker, format!("cannot build {} offline", step.tag))
+                .cause(format!("the daemon does not have the base image {}", step.base))
+                .hint("docker load it on this host, or name one that the daemon has with --base-image"),
+        )
+    }
+
+    /// Refuses a build for another platform than the daemon's: emulated, kernels would compile for hours, and the image
+    /// would not run here.
+    fn require_platform(&self, step: &BuildImage) -> Result<()> {
         let (Some(wanted), Some(arch)) = (&step.platform, &self.version.arch) else {
             return Ok(());
         };
@@ -135,10 +149,10 @@ impl Docker {
                 "the plan is for {wanted}, and the Docker daemon at `{}` is {daemon}",
                 self.dial.endpoint()
             ))
-            .hint("build on a host of that architecture: dsr1 emulates none"))
+            .hint("build on a host of that architecture: dsr1 emulates no other"))
     }
 
-    /// Sends every tag that was asked for; the digests that the registries have them under.
+    /// Pushes every tag that was asked for; returns each with its digest in the registry.
     async fn push_all(&self, step: &BuildImage, events: &StepEvents<'_>) -> Result<Vec<String>> {
         let mut pushed = Vec::new();
         for name in step.also.iter().filter(|_| step.push) {
@@ -152,15 +166,15 @@ impl Docker {
             Ok(image) => Ok(Some(image)),
             Err(error) if errors::is_missing(&error) => Ok(None),
             Err(error) => Err(errors::failed(
-                &format!("cannot look at image {reference}"),
+                &format!("cannot inspect the image {reference}"),
                 &error,
             )),
         }
     }
 }
 
-/// The request: everything but the context and the secrets, which the daemon asks for.
-fn path(step: &BuildImage, session: &str) -> String {
+/// Returns the path and query of the build request: everything but the context and the secrets, which the daemon requests.
+fn request_path(step: &BuildImage, session: &str) -> String {
     let mut args = step.args.clone();
     for name in &step.inherited_args {
         args.extend(env::variable(name).map(|value| (name.clone(), value)));
@@ -197,13 +211,13 @@ fn path(step: &BuildImage, session: &str) -> String {
     );
     let query: Vec<String> = query
         .iter()
-        .map(|(key, value)| format!("{key}={}", percent(value)))
+        .map(|(key, value)| format!("{key}={}", percent_encoded(value)))
         .collect();
     format!("/build?{}", query.join("&"))
 }
 
-/// A value in a URL's query.
-fn percent(value: &str) -> String {
+/// Encodes a value for a URL's query.
+fn percent_encoded(value: &str) -> String {
     use std::fmt::Write as _;
 
     value.bytes().fold(String::new(), |mut text, byte| {
@@ -216,12 +230,12 @@ fn percent(value: &str) -> String {
     })
 }
 
-/// What steps may read. One that is missing is known before the build begins.
+/// Reads the secrets of a build by their id.
 fn secrets(step: &BuildImage) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut found = BTreeMap::new();
     for secret in &step.secrets {
         let value = match &secret.source {
-            SecretSource::File(path) => context::secret(&secret.id, path)?,
+            SecretSource::File(path) => context::read_secret(&secret.id, path)?,
             SecretSource::Env(name) => {
                 let wrong = |cause: String| {
                     Error::new(
@@ -233,7 +247,7 @@ fn secrets(step: &BuildImage) -> Result<BTreeMap<String, Vec<u8>>> {
                 let value = env::variable(name).ok_or_else(|| wrong(format!("${name} is not set")))?;
                 if value.len() > context::SECRET_LIMIT {
                     return Err(wrong(format!(
-                        "${name} is too large: BuildKit takes {} bytes",
+                        "${name} is too large: BuildKit accepts {} bytes",
                         context::SECRET_LIMIT
                     )));
                 }
@@ -245,7 +259,7 @@ fn secrets(step: &BuildImage) -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(found)
 }
 
-/// BuildKit wants a session with a name that nobody else uses.
+/// Returns a name for a session that no other session has.
 fn session_id() -> String {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -263,8 +277,8 @@ fn label<'a>(image: &'a ImageInspect, key: &str) -> Option<&'a str> {
         .map(String::as_str)
 }
 
-/// Whether an image's base is another by now. Unknown is no.
-fn moved(built_on: Option<&str>, now: Option<&str>) -> bool {
+/// Returns true if an image's base has another digest now; false if one of the two is unknown.
+fn has_changed(built_on: Option<&str>, now: Option<&str>) -> bool {
     built_on.zip(now).is_some_and(|(built_on, now)| built_on != now)
 }
 

@@ -1,6 +1,6 @@
-//! Commands that run in containers: they are ended when dsr1 is interrupted.
+//! Commands that run in containers.
 
-/// A command that runs in a container.
+/// A command that runs in a container and must end when dsr1 is interrupted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Client {
     /// Name of the container.

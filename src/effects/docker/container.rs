@@ -1,6 +1,4 @@
-//! Servers as containers: create, start, state, stop, list. Only containers with our label are ever changed.
-//!
-//! Not in this module: what is inside one (`exec`, `logs`), the step that wants it (`plan`).
+//! Servers as containers: create, start, state, stop, list. Only containers with the label of dsr1 are ever changed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -20,16 +18,16 @@ use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::plan::{LABEL_ROLE, Mount, StartContainer, Ulimit};
 
-/// How a container is.
+/// The state of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerState {
     /// Id.
     pub id: String,
-    /// Whether it runs.
+    /// True if it runs.
     pub running: bool,
-    /// Exit code of one that ended.
+    /// Exit code, if it ended.
     pub exit_code: Option<i64>,
-    /// Whether the kernel killed something in it for want of memory.
+    /// True if the kernel killed a process in it because memory ran out.
     pub oom_killed: bool,
     /// Labels.
     pub labels: BTreeMap<String, String>,
@@ -41,31 +39,31 @@ impl ContainerState {
     }
 }
 
-/// One container of ours.
+/// One container of dsr1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSummary {
     /// Name.
     pub name: String,
     /// Id.
     pub id: String,
-    /// Whether it runs.
+    /// True if it runs.
     pub running: bool,
-    /// Exit code of one that ended.
+    /// Exit code, if it ended.
     pub exit_code: Option<i64>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
 }
 
 impl Docker {
-    /// Creates a container and does not start it; returns its id. The twin of the `docker run` in
-    /// `render::shell`, option by option.
+    /// Creates a container without starting it; returns its id. `render::shell` prints the same container as `docker run`,
+    /// option by option.
     ///
     /// # Errors
-    /// [`Kind::Docker`] or [`Kind::Host`] with what the daemon said.
+    /// [`Kind::Docker`] or [`Kind::Host`] with the message of the daemon.
     pub async fn create(&self, step: &StartContainer) -> Result<String> {
         match self.try_create(step).await {
             Err(error) if errors::is_conflict(&error) => {
-                self.make_room(&step.name).await?;
+                self.free_name(&step.name).await?;
                 self.try_create(step).await
             }
             created => created,
@@ -81,12 +79,12 @@ impl Docker {
             .map(|created| created.id)
     }
 
-    /// Removes an ended container of ours that has the name; anything else with that name stays.
-    async fn make_room(&self, name: &str) -> Result<()> {
+    /// Removes an ended container of dsr1 that has the name; any other container with that name stays.
+    async fn free_name(&self, name: &str) -> Result<()> {
         match self.state(name).await? {
             Some(state) if !state.is_ours() => Err(Error::new(
                 Kind::Docker,
-                format!("the name {name} is taken by a container that is not dsr1's"),
+                format!("the name {name} is taken by a container that dsr1 did not start"),
             )
             .hint("choose another with --name, or remove that container")),
             Some(state) if state.running => {
@@ -98,10 +96,10 @@ impl Docker {
         }
     }
 
-    /// Creates and starts a container; returns its id. One that does not start is removed.
+    /// Creates and starts a container; returns its id. A container that does not start is removed.
     ///
     /// # Errors
-    /// As [`Self::create`].
+    /// Those of [`Self::create`].
     pub async fn start(&self, step: &StartContainer, events: &StepEvents<'_>) -> Result<String> {
         let mut step = step.clone();
         loop {
@@ -109,7 +107,7 @@ impl Docker {
             let Err(error) = self.api.start_container(&id, None).await else {
                 return Ok(id);
             };
-            // Start failures leave the container behind, in state Created.
+            // A failed start leaves the container in state Created.
             let _ = self.remove(&id).await;
             let refused = errors::refused_limit(&error);
             match step
@@ -121,7 +119,7 @@ impl Docker {
                     let limit = step.ulimits.remove(index);
                     events.warning(
                         format!(
-                            "started without --ulimit {}: the daemon may not raise it",
+                            "started without --ulimit {}: the daemon has no right to raise it",
                             limit.name
                         ),
                         "give dockerd CAP_SYS_RESOURCE; without it RDMA may fall back to TCP",
@@ -137,7 +135,7 @@ impl Docker {
         }
     }
 
-    /// How a container is; `None` when there is none.
+    /// Returns the state of a container; `None` if it does not exist.
     ///
     /// # Errors
     /// [`Kind::Docker`] when the daemon does not answer.
@@ -147,7 +145,7 @@ impl Docker {
             Err(error) if errors::is_missing(&error) => return Ok(None),
             Err(error) => {
                 return Err(errors::failed(
-                    &format!("cannot look at container {name}"),
+                    &format!("cannot inspect container {name}"),
                     &error,
                 ));
             }
@@ -168,10 +166,10 @@ impl Docker {
         }))
     }
 
-    /// A figure that changes while the container computes or reads: processor time and bytes of block I/O.
+    /// Returns a figure that changes while the container computes or reads: processor time and bytes of block I/O.
     ///
     /// # Errors
-    /// [`Kind::Docker`] when the daemon does not tell.
+    /// [`Kind::Docker`] when the daemon has no statistics.
     pub async fn activity(&self, name: &str) -> Result<u64> {
         let options = StatsOptionsBuilder::default()
             .stream(false)
@@ -182,7 +180,7 @@ impl Docker {
             Some(Ok(stats)) => stats,
             Some(Err(error)) => {
                 return Err(errors::failed(
-                    &format!("cannot look at container {name}"),
+                    &format!("cannot inspect container {name}"),
                     &error,
                 ));
             }
@@ -208,19 +206,19 @@ impl Docker {
             .fold(cpu, u64::wrapping_add))
     }
 
-    /// Stops a server within `drain_s` seconds and removes it; returns whether it had to be killed. One that is
-    /// gone already is stopped.
+    /// Stops a server within `drain_s` seconds and removes it; returns true if it had to be killed. A container that does
+    /// not exist counts as stopped.
     ///
     /// # Errors
-    /// [`Kind::Docker`] when it is not ours, or the daemon refuses.
+    /// [`Kind::Docker`] when dsr1 did not start it, or the daemon refuses.
     pub async fn stop(&self, name: &str, drain_s: u32) -> Result<bool> {
         let Some(state) = self.state(name).await? else {
             return Ok(false);
         };
         if !state.is_ours() {
             return Err(
-                Error::new(Kind::Docker, format!("container {name} is not dsr1's"))
-                    .hint(format!("docker stop {name}, if you mean it")),
+                Error::new(Kind::Docker, format!("dsr1 did not start container {name}"))
+                    .hint(format!("docker stop {name} stops it")),
             );
         }
         let mut killed = false;
@@ -236,7 +234,7 @@ impl Docker {
                 Err(_) => return Err(errors::hung(self.dial.endpoint(), limit)),
                 Ok(_) => {}
             }
-            // SGLang, too, ends itself by SIGKILL: it was Docker's only when the time was up.
+            // SGLang kills itself with SIGKILL, too: the signal was Docker's only if the drain time was over.
             let sigkill = self
                 .state(name)
                 .await?
@@ -257,7 +255,7 @@ impl Docker {
         }
     }
 
-    /// Every server of ours, ended ones too: one call.
+    /// Returns every server of dsr1, also those that ended, with one call to the daemon.
     ///
     /// # Errors
     /// [`Kind::Docker`] when the daemon does not answer.
@@ -298,12 +296,12 @@ impl Docker {
     }
 }
 
-/// The code in `Exited (137) 2 minutes ago`.
+/// Returns the code in a text such as `Exited (137) 2 minutes ago`.
 fn exit_code(status: &str) -> Option<i64> {
     status.split_once('(')?.1.split_once(')')?.0.parse().ok()
 }
 
-/// The request of a step. Taken apart without `..`: a new field must be placed here too.
+/// Returns the request of a step. The pattern has no `..`, so that a new field does not compile until it is here too.
 fn body(step: &StartContainer) -> ContainerCreateBody {
     let StartContainer {
         name: _, // a query parameter
@@ -346,7 +344,7 @@ fn body(step: &StartContainer) -> ContainerCreateBody {
             ulimits: Some(ulimits.iter().map(ulimit).collect()),
             mounts: Some(mounts.iter().map(mount).collect()),
             init: Some(*init),
-            // A start takes many minutes: Docker's own restart loop would hide a crash behind the next one.
+            // A start takes many minutes: Docker's restart loop would hide a crash behind the next start.
             restart_policy: Some(RestartPolicy {
                 name: Some(RestartPolicyNameEnum::NO),
                 maximum_retry_count: None,

@@ -1,8 +1,8 @@
-//! A build context as BuildKit asks for it: what each file is first, the bytes only of those it lacks.
+//! A build context as BuildKit requests it: first the metadata of every file, then the bytes of the files it lacks.
 //!
-//! The protocol is fsutil's (`DiffCopy` of `moby.filesync.v1.FileSync`): we send a stat of every file, numbered by
-//! their order, then an empty one; the daemon asks for files by number; data comes in pieces with an empty one at a
-//! file's end; `FIN` each way closes. Not in this module: who asks (`session`).
+//! The protocol is fsutil's (`DiffCopy` of `moby.filesync.v1.FileSync`): dsr1 sends a stat of every file, numbered by
+//! their order, then an empty stat; the daemon requests files by number; data is sent in pieces with an empty one at a
+//! file's end; `FIN` in both directions closes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,10 +21,10 @@ use tonic::{Status, Streaming};
 use crate::error::{self, At, Error, Kind};
 use crate::plan::{BuildImage, CONTEXT_WHEELS};
 
-/// Bytes of a file in one packet: with what is around it, eight of HTTP/2's frames. The daemon's work is by the message
-/// and by the frame, and small ones cost it more than the bytes do.
+/// Bytes of a file in one packet: with its envelope, eight of HTTP/2's frames. The daemon's work grows with the number of
+/// messages and frames more than with the bytes.
 const PIECE: usize = 8 * 16 * 1024 - 64;
-/// Files that are sent at once: the daemon writes each as it comes, and one alone keeps it waiting for its disk.
+/// Files that are sent at once: the daemon writes each as it arrives, and a single one would wait for its disk.
 const AT_ONCE: usize = 4;
 /// Go's `os.ModeDir`: fsutil's modes are Go's, not Unix's.
 const DIRECTORY: u32 = 1 << 31;
@@ -33,7 +33,7 @@ const YEAR_2020: u64 = 1_577_836_800_000_000_000;
 /// A year in nanoseconds.
 const YEAR: u64 = 31_536_000_000_000_000;
 
-/// What ends a transfer; the daemon gets its text.
+/// An error that ends a transfer; its text is sent to the daemon.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// One entry of a context.
@@ -53,7 +53,7 @@ enum Entry {
 pub(super) struct BuildContext(BTreeMap<PathBuf, Entry>);
 
 impl BuildContext {
-    /// The files of a build; wheels stay on the disk until they are asked for.
+    /// Returns the files of a build; wheels are read from the disk when the daemon requests them.
     ///
     /// # Errors
     /// [`Kind::Host`] when the wheels cannot be listed.
@@ -92,9 +92,9 @@ impl BuildContext {
         Ok(Self(entries))
     }
 
-    /// What is at or below the paths that are wanted, and the directories above. All of it without any, and when one
-    /// is a pattern: more than is wanted is never wrong.
-    pub(super) fn only(&self, wanted: &[&str]) -> Self {
+    /// Returns the entries at or below the `wanted` paths, and the directories above them. Without paths, and when one of
+    /// them is a pattern, returns every entry: too many entries do no harm.
+    pub(super) fn restricted_to(&self, wanted: &[&str]) -> Self {
         let plain = |path: &str| !path.contains(['*', '?', '[', '\\', '!']);
         let wanted: Vec<&Path> = if wanted.iter().all(|path| plain(path)) {
             let trimmed = wanted
@@ -121,7 +121,7 @@ impl BuildContext {
         )
     }
 
-    /// What the daemon compares with what it has.
+    /// Returns the metadata that the daemon compares with its own copy.
     fn stat(path: &Path, entry: &Entry) -> Stat {
         let (mode, size, modified_ns) = match entry {
             Entry::Directory => (DIRECTORY | 0o755, 0, YEAR_2020),
@@ -139,7 +139,7 @@ impl BuildContext {
         }
     }
 
-    /// Sends the context until the daemon has what it wants.
+    /// Sends the context until the daemon has every file that it requests.
     pub(super) async fn send(
         self: Arc<Self>,
         mut asked: Streaming<Packet>,
@@ -181,7 +181,7 @@ impl BuildContext {
             Ok::<(), Failure>(())
         };
         if let Err(error) = sent.await {
-            // The build fails with this text; when the daemon is gone, nobody is left to read it.
+            // The build fails with this text. If the daemon is gone, nobody reads it.
             let _ = to.send(Err(Status::internal(error.to_string()))).await;
         }
     }
@@ -196,10 +196,10 @@ impl BuildContext {
             }
             Some(Entry::File { path, size, .. }) => {
                 let (path, size, to) = (path.clone(), *size, to.clone());
-                tokio::task::spawn_blocking(move || stream(id, &path, size, &to)).await??;
+                tokio::task::spawn_blocking(move || send_file(id, &path, size, &to)).await??;
             }
             Some(Entry::Directory) | None => {
-                return Err(format!("the daemon asked for file {id}, which is none").into());
+                return Err(format!("the daemon requested entry {id}, which is not a file").into());
             }
         }
         to.send(Ok(data(id, Vec::new()))).await?;
@@ -208,7 +208,7 @@ impl BuildContext {
 }
 
 /// Sends the bytes of a file of this host.
-fn stream(id: u32, path: &Path, size: u64, to: &Sender<Result<Packet, Status>>) -> Result<(), Failure> {
+fn send_file(id: u32, path: &Path, size: u64, to: &Sender<Result<Packet, Status>>) -> Result<(), Failure> {
     let mut file = File::open(path)?.take(size);
     let mut sent = 0;
     loop {
@@ -228,7 +228,7 @@ fn stream(id: u32, path: &Path, size: u64, to: &Sender<Result<Packet, Status>>) 
     }
 }
 
-/// The files of a directory of wheels, in the order of their names.
+/// Returns the files of a directory of wheels, in the order of their names.
 ///
 /// # Errors
 /// [`Kind::Host`] when it cannot be listed.
@@ -261,8 +261,8 @@ fn data(id: u32, bytes: Vec<u8>) -> Packet {
     }
 }
 
-/// A time of change that is the content's own: `BuildKit` compares sizes and times, and keeps what it has when both
-/// are as before.
+/// Returns a modification time that depends on the content only: `BuildKit` compares sizes and times, and keeps its copy
+/// if both are unchanged.
 fn time_of(text: &str) -> u64 {
     let digest = Sha256::digest(text);
     let number = digest
@@ -272,29 +272,29 @@ fn time_of(text: &str) -> u64 {
     YEAR_2020 + number % YEAR
 }
 
-/// Most bytes of a secret (moby/buildkit session/secrets, `MaxSecretSize`).
+/// Largest size of a secret (moby/buildkit session/secrets, `MaxSecretSize`).
 pub(super) const SECRET_LIMIT: usize = 500 * 1024;
 
-/// A secret's bytes, when they can be a secret: `BuildKit` takes 500 kB.
+/// Reads a secret from a file.
 ///
 /// # Errors
-/// [`Kind::Host`] when the file cannot be read or is larger.
-pub(super) fn secret(id: &str, path: &str) -> error::Result<Vec<u8>> {
-    let doing = || format!("cannot read `{path}` for the build's secret `{id}`");
-    // A pipe would be waited for, and a device may have no end.
-    let meta = fs::metadata(path).at(Kind::Host, doing)?;
+/// [`Kind::Host`] when the file cannot be read or is larger than [`SECRET_LIMIT`].
+pub(super) fn read_secret(id: &str, path: &str) -> error::Result<Vec<u8>> {
+    let failure = || format!("cannot read `{path}` for the build's secret `{id}`");
+    // Reading a pipe may block, and a device may have no end.
+    let meta = fs::metadata(path).at(Kind::Host, failure)?;
     if !meta.is_file() {
-        return Err(Error::new(Kind::Host, doing()).cause("it is not a file"));
+        return Err(Error::new(Kind::Host, failure()).cause("it is not a file"));
     }
     if meta.len() > SECRET_LIMIT as u64 {
         return Err(
             Error::new(Kind::Host, format!("`{path}` is too large for a secret")).cause(format!(
-                "BuildKit takes {SECRET_LIMIT} bytes, it has {}",
+                "BuildKit accepts {SECRET_LIMIT} bytes, the file has {}",
                 meta.len()
             )),
         );
     }
-    fs::read(path).at(Kind::Host, doing)
+    fs::read(path).at(Kind::Host, failure)
 }
 
 #[cfg(test)]
@@ -302,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wanted_is_sent_and_what_is_around_it_is_not() {
+    fn wanted_entries_are_sent_and_others_are_not() {
         let paths = [
             "Dockerfile",
             "pip",
@@ -316,7 +316,7 @@ mod tests {
         let entry = |path: &&str| (PathBuf::from(path), Entry::Directory);
         let context = BuildContext(paths.iter().map(entry).collect());
         let only = |wanted: &[&str]| {
-            let paths = context.only(wanted).0.into_keys();
+            let paths = context.restricted_to(wanted).0.into_keys();
             paths
                 .map(|path| path.to_string_lossy().into_owned())
                 .collect::<Vec<_>>()

@@ -1,6 +1,4 @@
 //! Logins of registries, as `docker login` keeps them: in `config.json` or behind a credential helper.
-//!
-//! Not in this module: who asks (`session` for builds, `build` for pulls).
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -14,16 +12,16 @@ use crate::effects::env::Env;
 use crate::effects::process::command;
 use crate::secret::Secret;
 
-/// How long a helper may take: some ask a keyring or a cloud.
+/// Longest run of a helper: some ask a keyring or a cloud.
 const HELPER: Duration = Duration::from_secs(20);
-/// Docker Hub's name in `config.json`, whatever host serves it (docker/cli, `registry.IndexServer`).
+/// Docker Hub's name in `config.json`, which is the same for each of its hosts (docker/cli, `registry.IndexServer`).
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
-/// Looks logins up when they are asked for.
+/// The logins of the user, which are read when a registry needs one.
 #[derive(Debug, Clone)]
 pub(super) struct Credentials(Env);
 
-/// A registry's login; both empty for none.
+/// A registry's login; both fields are empty if there is none.
 #[derive(Debug, Clone)]
 pub(super) struct Login {
     pub(super) username: String,
@@ -44,8 +42,8 @@ impl Credentials {
         Self(env.clone())
     }
 
-    /// The login of a registry, `None` when there is none or its helper has none.
-    pub(super) async fn of(&self, host: &str) -> Option<Login> {
+    /// Returns the login of a registry; `None` if neither the file nor its helper has one.
+    pub(super) async fn login_of(&self, host: &str) -> Option<Login> {
         let text = std::fs::read(self.0.docker_config.join("config.json")).ok()?;
         let config: Value = serde_json::from_slice(&text).ok()?;
         let key = key(host);
@@ -53,13 +51,13 @@ impl Credentials {
             .as_str()
             .or_else(|| config["credsStore"].as_str());
         match helper.filter(|name| !name.is_empty()) {
-            Some(helper) => self.ask(helper, key).await,
-            None => stored(&config, key),
+            Some(helper) => self.ask_helper(helper, key).await,
+            None => stored_login(&config, key),
         }
     }
 
     /// Asks `docker-credential-NAME get`: the host on its stdin, JSON on its stdout.
-    async fn ask(&self, helper: &str, key: &str) -> Option<Login> {
+    async fn ask_helper(&self, helper: &str, key: &str) -> Option<Login> {
         let known = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if !helper.chars().all(known) {
             return None;
@@ -86,7 +84,7 @@ impl Credentials {
         let output = tokio::time::timeout(HELPER, asked).await.ok()??;
         let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
         let username = answer["Username"].as_str()?;
-        // An identity token comes with this name, and goes on without one.
+        // This name marks an identity token, which is sent without a name.
         let username = if username == "<token>" { "" } else { username };
         Some(Login {
             username: username.to_owned(),
@@ -102,10 +100,10 @@ fn key(host: &str) -> &str {
     }
 }
 
-/// A login in the file itself: `auth` is `user:password` in base64, `identitytoken` is in its place.
-fn stored(config: &Value, key: &str) -> Option<Login> {
+/// Returns a login that the file itself holds: `auth` is `user:password` in base64, or `identitytoken` replaces it.
+fn stored_login(config: &Value, key: &str) -> Option<Login> {
     let auths = config["auths"].as_object()?;
-    // `docker login https://host` of old stored the URL.
+    // Old versions of `docker login https://host` stored the URL.
     let host = |name: &str| {
         let name = name
             .strip_prefix("https://")
@@ -141,7 +139,7 @@ mod tests {
     use super::*;
 
     fn login(config: &str, host: &str) -> Option<(String, String)> {
-        stored(&serde_json::from_str(config).unwrap(), key(host))
+        stored_login(&serde_json::from_str(config).unwrap(), key(host))
             .map(|login| (login.username, login.secret.expose().to_owned()))
     }
 
@@ -191,9 +189,9 @@ mod tests {
             ..Env::default()
         };
         let credentials = Credentials::new(&env);
-        let login = credentials.of("h:1").await.unwrap();
+        let login = credentials.login_of("h:1").await.unwrap();
         assert_eq!((login.username.as_str(), login.secret.expose()), ("get-h:1", "s"));
-        assert!(credentials.of("x").await.is_none());
-        assert!(credentials.of("other").await.is_none());
+        assert!(credentials.login_of("x").await.is_none());
+        assert!(credentials.login_of("other").await.is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! The connection to the daemon, and what goes with it.
+//! The connection to the daemon.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,24 +11,24 @@ use crate::effects::docker::transport::{self, LONG};
 use crate::effects::env::Env;
 use crate::error::Result;
 
-/// A daemon that answered.
+/// A connected daemon.
 pub struct Docker {
-    /// For short calls.
+    /// Handle for short calls.
     pub(super) api: bollard::Docker,
-    /// For calls without a deadline worth the name.
+    /// Handle for calls that may take hours.
     pub(super) patient: bollard::Docker,
     pub(super) dial: Arc<Dial>,
     pub(super) credentials: Credentials,
     pub(super) version: bollard::models::SystemVersion,
-    /// Commands that run in containers, to be ended when dsr1 is interrupted.
+    /// Commands that run in containers and must end when dsr1 is interrupted.
     pub(super) clients: Mutex<Vec<Client>>,
 }
 
 impl Docker {
-    /// Connects to the daemon that the environment names, and asks its version.
+    /// Connects to the daemon that the environment names, and reads its version.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Docker`] when none answers in time, with what is in the way.
+    /// [`crate::error::Kind::Docker`] when none answers in time, with the cause.
     pub async fn connect(env: &Env) -> Result<Self> {
         let dial = Arc::new(Dial::new(Endpoint::resolve(env)?, env)?);
         let endpoint = dial.endpoint();

@@ -1,6 +1,4 @@
 //! Byte streams to the daemon: a socket, a port with or without TLS, a host behind `ssh`.
-//!
-//! Not in this module: which daemon (`endpoint`), requests (`transport`).
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,18 +23,18 @@ use crate::effects::env::Env;
 use crate::effects::process::command;
 use crate::error::{At, Error, Kind, Result};
 
-/// Time for the first answer: a daemon that hangs must not hang dsr1.
+/// Longest wait for the first answer: a daemon that hangs must not hang dsr1.
 const GREETING: Duration = Duration::from_secs(5);
-/// As [`GREETING`], through `ssh`, which may ask a name service, a bastion and an agent first.
+/// The same through `ssh`, which may ask a name service, a bastion and an agent first.
 const FAR_GREETING: Duration = Duration::from_secs(20);
-/// What is kept of what `ssh` says.
-const SAID: u64 = 4096;
+/// Most bytes that are kept of the messages of `ssh`.
+const MESSAGES: u64 = 4096;
 
 /// A byte stream to the daemon.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// All that it takes to reach one daemon, again and again.
+/// Everything that a connection to one daemon needs.
 pub(super) struct Dial {
     endpoint: Endpoint,
     tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -44,7 +42,7 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    /// Reads what the endpoint wants; nothing is sent yet.
+    /// Reads the certificates that the endpoint needs; nothing is sent yet.
     ///
     /// # Errors
     /// [`Kind::Docker`] when a certificate or key cannot be read or used.
@@ -53,8 +51,9 @@ impl Dial {
             Way::Tcp {
                 host, tls: Some(dir), ..
             } => {
-                let name = ServerName::try_from(host.clone())
-                    .at(Kind::Docker, || format!("no certificate can name `{host}`"))?;
+                let name = ServerName::try_from(host.clone()).at(Kind::Docker, || {
+                    format!("TLS cannot verify the host name `{host}`")
+                })?;
                 Some((TlsConnector::from(Arc::new(certificates(dir)?)), name))
             }
             _ => None,
@@ -70,7 +69,7 @@ impl Dial {
         &self.endpoint
     }
 
-    /// How long the first answer is waited for.
+    /// Returns the longest wait for the first answer.
     pub(super) fn greeting(&self) -> Duration {
         match self.endpoint.way {
             Way::Ssh { .. } => FAR_GREETING,
@@ -78,12 +77,12 @@ impl Dial {
         }
     }
 
-    /// One more connection.
+    /// Opens a connection.
     pub(super) async fn stream(&self) -> io::Result<Box<dyn Stream>> {
         match &self.endpoint.way {
             Way::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
             Way::Tcp { host, port, tls: _ } => {
-                // A resolver is large, and this future is part of many.
+                // Boxed, because the resolver makes a large future, and many others contain it.
                 let stream = Box::pin(connect(host, *port)).await?;
                 stream.set_nodelay(true)?;
                 match &self.tls {
@@ -101,7 +100,7 @@ impl Dial {
     }
 }
 
-/// Connects to the first address of `host` that takes it.
+/// Connects to the first address of `host` that accepts a connection.
 async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     if let Ok(address) = host.parse::<std::net::IpAddr>() {
         return TcpStream::connect((address, port)).await;
@@ -121,7 +120,8 @@ async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// TLS as Docker's command line has it: the daemon is proven by `ca.pem` alone, and we by `cert.pem` and `key.pem`.
+/// Returns TLS settings as Docker's command line has them: `ca.pem` alone authenticates the daemon, and `cert.pem` with
+/// `key.pem` authenticates the client.
 fn certificates(dir: &Path) -> Result<ClientConfig> {
     let path = |name: &str| dir.join(name);
     let unreadable = |name: &str| {
@@ -147,9 +147,9 @@ fn certificates(dir: &Path) -> Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .at(Kind::Internal, || "no TLS".to_owned())?
+        .at(Kind::Internal, || "cannot set up TLS".to_owned())?
         .with_root_certificates(roots);
-    // A daemon may want no certificate of ours.
+    // A daemon may need no client certificate.
     if !path("cert.pem").exists() && !path("key.pem").exists() {
         return Ok(config.with_no_client_auth());
     }
@@ -163,13 +163,13 @@ fn certificates(dir: &Path) -> Result<ClientConfig> {
 struct Ssh {
     stdin: ChildStdin,
     stdout: ChildStdout,
-    /// What it says meanwhile, whole when it ends; `None` once the daemon spoke, or nobody asks any more.
-    said: Option<JoinHandle<String>>,
-    /// Killed with the stream.
+    /// Its messages, complete when it ends; `None` once the daemon answered, or the messages were read.
+    messages: Option<JoinHandle<String>>,
+    /// The process, killed when the stream is dropped.
     _child: Child,
 }
 
-/// Starts `ssh`. It may ask nothing: a question in the middle of a progress line helps nobody.
+/// Starts `ssh` without questions: nobody would see one in the middle of a progress line.
 fn ssh(env: &Env, destination: &[String], socket: Option<&str>) -> Result<Ssh> {
     let host = socket.map(|path| format!("unix://{path}"));
     let mut argv = vec!["ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15"];
@@ -197,31 +197,31 @@ fn ssh(env: &Env, destination: &[String], socket: Option<&str>) -> Result<Ssh> {
     else {
         return Err(Error::new(Kind::Internal, failed()));
     };
-    let said = tokio::spawn(async move {
+    let messages = tokio::spawn(async move {
         let mut bytes = Vec::new();
         let mut stderr = stderr;
-        let _ = (&mut stderr).take(SAID).read_to_end(&mut bytes).await;
-        // Whoever says more must not wait for us.
+        let _ = (&mut stderr).take(MESSAGES).read_to_end(&mut bytes).await;
+        // An `ssh` that prints more must not block.
         let _ = tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await;
         String::from_utf8_lossy(&bytes).trim().replace('\n', "; ")
     });
     Ok(Ssh {
         stdin,
         stdout,
-        said: Some(said),
+        messages: Some(messages),
         _child: child,
     })
 }
 
 impl Ssh {
-    /// It ended before the daemon said a word: what it said itself is the reason.
-    fn reason(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let said = match &mut self.said {
-            Some(said) => ready!(Pin::new(said).poll(context)).unwrap_or_default(),
+    /// Returns the error of an `ssh` that ended before the daemon answered, with its own messages.
+    fn early_end(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let messages = match &mut self.messages {
+            Some(messages) => ready!(Pin::new(messages).poll(context)).unwrap_or_default(),
             None => String::new(),
         };
-        self.said = None;
-        Poll::Ready(io::Error::other(format!("ssh ended: {said}")))
+        self.messages = None;
+        Poll::Ready(io::Error::other(format!("ssh ended: {messages}")))
     }
 }
 
@@ -234,9 +234,9 @@ impl AsyncRead for Ssh {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stdout).poll_read(context, buffer))?;
         if buffer.filled().len() > before {
-            self.said = None;
-        } else if buffer.remaining() > 0 && self.said.is_some() {
-            return self.reason(context).map(Err);
+            self.messages = None;
+        } else if buffer.remaining() > 0 && self.messages.is_some() {
+            return self.early_end(context).map(Err);
         }
         Poll::Ready(Ok(()))
     }
@@ -249,8 +249,8 @@ impl AsyncWrite for Ssh {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match ready!(Pin::new(&mut self.stdin).poll_write(context, bytes)) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.said.is_some() => {
-                self.reason(context).map(Err)
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && self.messages.is_some() => {
+                self.early_end(context).map(Err)
             }
             written => Poll::Ready(written),
         }

@@ -1,7 +1,7 @@
-//! Where the daemon is: `DOCKER_HOST`, else the context that is named or current, else the default socket.
+//! The address of the daemon: `DOCKER_HOST`, else the context that is named or current, else the default socket.
 //!
-//! As Docker's own command line decides (cli/command: `DOCKER_HOST` before `DOCKER_CONTEXT` before
-//! `currentContext`). Not in this module: talking to it (`dial`).
+//! Docker's own command line has the same order (cli/command: `DOCKER_HOST` before `DOCKER_CONTEXT` before
+//! `currentContext`).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,22 +14,22 @@ use crate::error::{Error, Kind, Result};
 use crate::units::hex;
 
 const DEFAULT: &str = "unix:///var/run/docker.sock";
-/// Ports of a daemon that names none, without and with TLS (docker/cli opts/hosts.go).
+/// Default ports of a daemon, without and with TLS (docker/cli opts/hosts.go).
 const PORTS: [u16; 2] = [2375, 2376];
 
-/// A daemon's address: as it was given, which is what users are told, and as it is dialled.
+/// A daemon's address: the URL as it was given, for messages, and the way to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Endpoint {
     url: String,
     pub(super) way: Way,
 }
 
-/// How a daemon is reached.
+/// The way to connect to a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Way {
     /// A socket of this host.
     Unix(PathBuf),
-    /// A port; with TLS when there is a directory that holds `ca.pem`, `cert.pem` and `key.pem`.
+    /// A port; with TLS if `tls` is a directory that holds `ca.pem`, `cert.pem` and `key.pem`.
     Tcp {
         host: String,
         port: u16,
@@ -37,9 +37,9 @@ pub(super) enum Way {
     },
     /// `docker system dial-stdio` on another host.
     Ssh {
-        /// What `ssh` is told: options, and the host last.
+        /// Arguments for `ssh`: options, and the host last.
         destination: Vec<String>,
-        /// The socket over there, when it is not Docker's own.
+        /// The socket on that host, if it is not Docker's default.
         socket: Option<String>,
     },
 }
@@ -51,13 +51,13 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
-    /// The daemon that the environment names.
+    /// Returns the daemon that the environment names.
     ///
     /// # Errors
-    /// [`Kind::Docker`] when it names a context that is not there, or an address of no known form.
+    /// [`Kind::Docker`] when it names a context that does not exist, or an address that is not a known URL.
     pub(super) fn resolve(env: &Env) -> Result<Self> {
         if let Some(host) = &env.docker_host {
-            // As Docker's command line reads it: the variable is about TCP, and a socket of this host has no TLS.
+            // As in Docker's command line, the TLS variables apply to TCP: a socket of this host has no TLS.
             return Self::parse(host, env.docker_tls.clone());
         }
         let named = env
@@ -65,12 +65,12 @@ impl Endpoint {
             .clone()
             .or_else(|| current_context(&env.docker_config));
         match named.filter(|name| name != "default") {
-            Some(name) => of_context(&env.docker_config, &name),
+            Some(name) => endpoint_of_context(&env.docker_config, &name),
             None => Self::parse(DEFAULT, None),
         }
     }
 
-    /// Reads a URL; `tls` is the directory of the certificates, where TLS is asked for.
+    /// Reads a URL; `tls` is the directory of the certificates, if TLS is asked for.
     pub(super) fn parse(url: &str, tls: Option<PathBuf>) -> Result<Self> {
         let unknown = |cause: &str| {
             Error::new(
@@ -82,13 +82,13 @@ impl Endpoint {
         };
         let (scheme, rest) = url
             .split_once("://")
-            .ok_or_else(|| unknown("it is not a URL that is known"))?;
+            .ok_or_else(|| unknown("it is not a URL with unix://, tcp:// or ssh://"))?;
         let way = match scheme {
             "unix" if rest.is_empty() => return Err(unknown("it names no socket")),
             "unix" => Way::Unix(PathBuf::from(rest)),
             "https" if tls.is_none() => {
                 return Err(unknown(
-                    "https wants certificates, and DOCKER_TLS_VERIFY is not set",
+                    "https needs certificates, and DOCKER_TLS_VERIFY is not set",
                 ));
             }
             "tcp" | "http" | "https" => {
@@ -97,8 +97,8 @@ impl Endpoint {
                     .ok_or_else(|| unknown("its host or port cannot be read"))?;
                 Way::Tcp { host, port, tls }
             }
-            "ssh" => ssh(rest).ok_or_else(|| unknown("its host or port cannot be read"))?,
-            _ => return Err(unknown("it is not a URL that is known")),
+            "ssh" => ssh_way(rest).ok_or_else(|| unknown("its host or port cannot be read"))?,
+            _ => return Err(unknown("it is not a URL with unix://, tcp:// or ssh://")),
         };
         Ok(Self {
             url: url.to_owned(),
@@ -106,13 +106,13 @@ impl Endpoint {
         })
     }
 
-    /// Whether its paths are this host's paths.
-    pub(super) fn is_here(&self) -> bool {
+    /// Returns true if the daemon runs on this host.
+    pub(super) fn is_local(&self) -> bool {
         matches!(self.way, Way::Unix(_))
     }
 }
 
-/// A URL without the password that it should not have.
+/// Returns a URL without its password.
 fn masked(url: &str) -> String {
     match url
         .split_once("://")
@@ -123,7 +123,7 @@ fn masked(url: &str) -> String {
     }
 }
 
-/// `host`, `host:port`, `[v6]:port`; a name that could be an option of `ssh` is none.
+/// Reads `host`, `host:port` or `[v6]:port`. A name that `ssh` could read as an option is refused.
 fn host_and_port(text: &str, default: u16) -> Option<(String, u16)> {
     let (host, port) = if let Some(rest) = text.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
@@ -143,8 +143,8 @@ fn host_and_port(text: &str, default: u16) -> Option<(String, u16)> {
     fits.then(|| (host.to_owned(), port))
 }
 
-/// `[user@]host[:port][/socket]`, as `ssh` is told it.
-fn ssh(rest: &str) -> Option<Way> {
+/// Reads `[user@]host[:port][/socket]` into arguments for `ssh`.
+fn ssh_way(rest: &str) -> Option<Way> {
     let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
     let (user, at) = match authority.rsplit_once('@') {
         Some((user, at)) => (Some(user), at),
@@ -163,7 +163,7 @@ fn ssh(rest: &str) -> Option<Way> {
         destination.extend(["-p".to_owned(), port.to_string()]);
     }
     destination.extend(["--".to_owned(), host]);
-    // What `ssh` sends is read by a shell over there.
+    // A shell on the other host reads the path.
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     let path = path.trim_end_matches('/');
     path.chars().all(plain).then(|| Way::Ssh {
@@ -181,15 +181,15 @@ fn current_context(config: &Path) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The endpoint of a context: its directories are named by the hash of its name.
-fn of_context(config: &Path, name: &str) -> Result<Endpoint> {
+/// Returns the endpoint of a context, whose directories are named by the hash of its name.
+fn endpoint_of_context(config: &Path, name: &str) -> Result<Endpoint> {
     let hash = hex(&Sha256::digest(name));
-    let wrong = |what: &str| {
+    let unusable = |what: &str| {
         Error::new(
             Kind::Docker,
             format!("the Docker context `{}` {what}", name.escape_debug()),
         )
-        .hint("docker context ls shows them; DOCKER_HOST overrides them")
+        .hint("docker context ls lists the contexts; DOCKER_HOST overrides them")
     };
     let path = config.join("contexts/meta").join(&hash).join("meta.json");
     let meta: Value = std::fs::read(path)
@@ -197,10 +197,10 @@ fn of_context(config: &Path, name: &str) -> Result<Endpoint> {
         .and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default();
     let docker = &meta["Endpoints"]["docker"];
-    let host = docker["Host"].as_str().ok_or_else(|| wrong("has no host"))?;
+    let host = docker["Host"].as_str().ok_or_else(|| unusable("has no host"))?;
     if docker["SkipTLSVerify"] == true {
-        return Err(wrong("says that certificates are not to be checked").cause(
-            "whoever answers there would get what dsr1 sends, secrets included; give the context its CA",
+        return Err(unusable("switches the check of certificates off").cause(
+            "another host could answer and receive the secrets that dsr1 sends; give the context its CA",
         ));
     }
     let tls = config.join("contexts/tls").join(hash).join("docker");
@@ -247,7 +247,7 @@ mod tests {
             Endpoint::resolve(&env)
                 .unwrap_err()
                 .message()
-                .contains("not to be checked")
+                .contains("switches the check")
         );
         env.docker_context = Some("default".to_owned());
         assert_eq!(url(&env), DEFAULT);

@@ -1,6 +1,4 @@
 //! Commands and files inside a running container.
-//!
-//! Not in this module: containers themselves (`container`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,17 +16,17 @@ use crate::effects::lines::Splitter;
 use crate::error::{Error, Kind, Result};
 use crate::plan::CLIENT_DIR;
 
-/// Bytes per second of the slowest upload that is waited for.
+/// Bytes per second of the slowest upload that does not time out.
 const SLOWEST: u64 = 1 << 20;
 
-/// Prints its own process id and becomes the command: Docker cannot end an exec, but another one can.
+/// A shell that prints its process id and then becomes the command: Docker cannot end an exec, but another exec can.
 const ANNOUNCE: [&str; 4] = ["/bin/sh", "-c", "echo \"dsr1-pid $$\"; exec \"$@\"", "sh"];
 
 impl Docker {
-    /// Runs a command to its end and hands on its lines; returns its exit code.
+    /// Runs a command to its end, passes its lines to `on_line` and returns its exit code.
     ///
     /// # Errors
-    /// [`Kind::Docker`] when it cannot be run.
+    /// [`Kind::Docker`] when the daemon cannot run it.
     pub async fn exec(
         &self,
         name: &str,
@@ -57,7 +55,7 @@ impl Docker {
             .create_exec(name, config)
             .await
             .map_err(|error| failed(&error))?;
-        // The deadline is the answer's, not the command's.
+        // The handle's deadline limits the answer, not the command.
         let started = self
             .api
             .start_exec(&exec.id, None)
@@ -70,25 +68,26 @@ impl Docker {
             ));
         };
         let mut client = None;
-        let mut take = |line: &str| match line.strip_prefix("dsr1-pid ").and_then(|pid| pid.parse().ok()) {
-            Some(pid) if client.is_none() => {
-                let running = Client {
-                    container: name.to_owned(),
-                    pid,
-                };
-                self.note(&running);
-                client = Some(running);
-            }
-            _ => on_line(line),
-        };
+        let mut handle_line =
+            |line: &str| match line.strip_prefix("dsr1-pid ").and_then(|pid| pid.parse().ok()) {
+                Some(pid) if client.is_none() => {
+                    let running = Client {
+                        container: name.to_owned(),
+                        pid,
+                    };
+                    self.note_client(&running);
+                    client = Some(running);
+                }
+                _ => on_line(line),
+            };
         let mut pipes = [Splitter::default(), Splitter::default()];
         while let Some(piece) = output.next().await {
             let piece = piece.map_err(|error| failed(&error))?;
             let pipe = usize::from(matches!(piece, LogOutput::StdErr { .. }));
-            pipes[pipe].push(piece.as_ref(), &mut take);
+            pipes[pipe].push(piece.as_ref(), &mut handle_line);
         }
         for mut pipe in pipes {
-            pipe.finish(&mut take);
+            pipe.finish(&mut handle_line);
         }
         if let (Some(client), Ok(mut clients)) = (client, self.clients.lock()) {
             clients.retain(|other| *other != client);
@@ -103,7 +102,7 @@ impl Docker {
             .ok_or_else(|| Error::new(Kind::Docker, format!("the command in {name} has no exit code")))
     }
 
-    fn note(&self, client: &Client) {
+    fn note_client(&self, client: &Client) {
         if let Ok(mut clients) = self.clients.lock() {
             clients.push(client.clone());
         }
@@ -129,12 +128,12 @@ impl Docker {
         }
     }
 
-    /// Puts a file into a directory of a container.
+    /// Writes a file into a directory of a container.
     ///
     /// # Errors
     /// [`Kind::Docker`] when the daemon refuses.
     pub async fn upload(&self, name: &str, dir: &str, file: &str, bytes: &[u8]) -> Result<()> {
-        let archive = archive::of([(file, bytes)].into_iter())?;
+        let archive = archive::archive_of([(file, bytes)].into_iter())?;
         let options = UploadToContainerOptionsBuilder::default().path(dir).build();
         let limit = SHORT + Duration::from_secs(bytes.len() as u64 / SLOWEST);
         self.api
@@ -142,33 +141,33 @@ impl Docker {
             .with_timeout(limit)
             .upload_to_container(name, Some(options), bollard::body_full(archive.into()))
             .await
-            .map_err(|error| errors::failed(&format!("cannot put `{file}` into {name}"), &error))
+            .map_err(|error| errors::failed(&format!("cannot write `{file}` into {name}"), &error))
     }
 
     /// Reads a file of a container.
     ///
     /// # Errors
-    /// [`Kind::Docker`] when it is not there, is not a file, or is larger than `max_bytes`.
+    /// [`Kind::Docker`] when it does not exist, is not a file, or is larger than `max_bytes`.
     pub async fn read_file(&self, name: &str, path: &str, max_bytes: u64) -> Result<Vec<u8>> {
-        let doing = format!("cannot read `{path}` in {name}");
-        let too_large = |doing: String| {
-            Error::new(Kind::Docker, doing).cause(format!("it is larger than {max_bytes} bytes"))
+        let failure = format!("cannot read `{path}` in {name}");
+        let too_large = |failure: String| {
+            Error::new(Kind::Docker, failure).cause(format!("it is larger than {max_bytes} bytes"))
         };
         let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
         let mut stream = Box::pin(self.api.download_from_container(name, Some(options)));
         let mut bytes = Vec::new();
         let hung = |_| errors::hung(self.dial.endpoint(), SHORT);
         while let Some(piece) = tokio::time::timeout(SHORT, stream.next()).await.map_err(hung)? {
-            bytes.extend(piece.map_err(|error| errors::failed(&doing, &error))?);
+            bytes.extend(piece.map_err(|error| errors::failed(&failure, &error))?);
             // The archive adds headers and padding to the file.
             if bytes.len() as u64 > max_bytes + 64 * 1024 {
-                return Err(too_large(doing));
+                return Err(too_large(failure));
             }
         }
         match archive::only_file(&bytes) {
-            Some(content) if content.len() as u64 > max_bytes => Err(too_large(doing)),
+            Some(content) if content.len() as u64 > max_bytes => Err(too_large(failure)),
             Some(content) => Ok(content),
-            None => Err(Error::new(Kind::Docker, doing).cause("it is not a file")),
+            None => Err(Error::new(Kind::Docker, failure).cause("it is not a file")),
         }
     }
 }

@@ -1,6 +1,4 @@
-//! What planning may know of the daemon.
-//!
-//! Not in this module: what follows from it (`plan`).
+//! Facts about the daemon, for planning.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,16 +9,16 @@ use crate::effects::env::Env;
 use crate::effects::host;
 use crate::facts;
 
-/// How long a registry may take to say whether it has an image.
+/// Longest wait for a registry that is asked for an image.
 const REGISTRY: Duration = Duration::from_secs(3);
 
 impl Docker {
-    /// Asks the daemon what planning wants to know. Never fails: a daemon that does not answer is a fact.
+    /// Gathers the facts that planning needs. Never fails: a daemon that does not answer is a fact.
     ///
-    /// `images` are looked up on the daemon; those of `probe_pull` that it lacks are asked of their registry.
+    /// Looks up `images` on the daemon, and asks the registries for those of `probe_pull` that it lacks.
     pub async fn facts(env: &Env, images: &[&str], probe_pull: &[&str]) -> facts::Docker {
         match Self::connect(env).await {
-            Ok(docker) => docker.look(images, probe_pull).await,
+            Ok(docker) => docker.gather_facts(images, probe_pull).await,
             Err(error) => {
                 let text = [vec![error.message()], error.causes()].concat().join(": ");
                 facts::Docker {
@@ -31,7 +29,7 @@ impl Docker {
         }
     }
 
-    async fn look(&self, images: &[&str], probe_pull: &[&str]) -> facts::Docker {
+    async fn gather_facts(&self, images: &[&str], probe_pull: &[&str]) -> facts::Docker {
         let info = tokio::time::timeout(self.dial.greeting(), self.api.info())
             .await
             .ok()
@@ -42,8 +40,8 @@ impl Docker {
             match tokio::time::timeout(self.dial.greeting(), self.api.inspect_image(image)).await {
                 Ok(Ok(inspect)) => {
                     let id = inspect.id.unwrap_or_default();
-                    // An image that was loaded or built here has no digest of its registry; its id is one too.
-                    // Under another name it may have one there, which says nothing about this name.
+                    // An image that was loaded or built here has no digest of a registry: its id takes the place.
+                    // A digest under another name does not count for this name.
                     let repository = registry::repository(image);
                     let digest = inspect.repo_digests.into_iter().flatten().find_map(|name| {
                         let (name, digest) = name.split_once('@')?;
@@ -53,7 +51,7 @@ impl Docker {
                     found.insert((*image).to_owned(), id);
                 }
                 Ok(Err(_)) => {}
-                // It hangs: the others would cost as long.
+                // The daemon hangs, and would hang for the other images as well.
                 Err(_) => break,
             }
         }
@@ -82,8 +80,8 @@ impl Docker {
             root_free_bytes: info
                 .docker_root_dir
                 .as_deref()
-                // A remote daemon's path says nothing about this host's disk.
-                .filter(|path| self.dial.endpoint().is_here() && std::path::Path::new(path).exists())
+                // A remote daemon's path is not on this host's disk.
+                .filter(|path| self.dial.endpoint().is_local() && std::path::Path::new(path).exists())
                 .and_then(host::free_bytes),
             root_dir: info.docker_root_dir,
             runtimes,
@@ -93,7 +91,8 @@ impl Docker {
         }
     }
 
-    /// Docker's own names its first component `Engine`; Podman's service says `Podman Engine` (4.3, 5.4).
+    /// Returns the daemon's product if it is not Docker, whose first component is `Engine`; that of Podman's service is
+    /// `Podman Engine` (4.3, 5.4).
     fn product(&self) -> Option<String> {
         let first = self.version.components.as_ref()?.first()?;
         (first.name != "Engine").then(|| first.name.clone())

@@ -1,6 +1,4 @@
-//! Images of ours: list, remove, save to a file and load from one. Known by their labels and by nothing else.
-//!
-//! Not in this module: the form of the file (`archive::oci`), which are wanted (`commands::image`).
+//! Images of dsr1: list, remove, save to a file and load from one. Only their labels identify them.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -32,11 +30,11 @@ use crate::report::ImageSummary;
 const IN_FLIGHT: usize = 16;
 /// Time between two reports of progress.
 const SHOWN: Duration = Duration::from_millis(200);
-/// Bytes of a piece that is sent to the daemon.
+/// Bytes of a piece for the daemon.
 const PIECE: usize = 256 * 1024;
 
 impl Docker {
-    /// Every image of ours, newest first.
+    /// Returns every image of dsr1, newest first.
     ///
     /// # Errors
     /// [`Kind::Docker`] when the daemon does not answer.
@@ -44,7 +42,7 @@ impl Docker {
         self.images_with("image").await
     }
 
-    /// What the classic builder left of a build's stages.
+    /// Returns the stages that the classic builder left as images without a name.
     ///
     /// # Errors
     /// [`Kind::Docker`] when the daemon does not answer.
@@ -54,7 +52,7 @@ impl Docker {
         Ok(stages)
     }
 
-    /// Removes stages that are nobody's any more; one that another build uses stays.
+    /// Removes the stages that no build uses.
     pub(super) async fn remove_stages(&self) -> Result<()> {
         for stage in self.stages().await? {
             let _ = self.remove_image(&stage).await;
@@ -62,7 +60,7 @@ impl Docker {
         Ok(())
     }
 
-    /// The daemon's platform, as `linux/amd64`.
+    /// Returns the daemon's platform, such as `linux/amd64`.
     #[must_use]
     pub fn platform(&self) -> Option<String> {
         self.version.arch.as_ref().map(|arch| format!("linux/{arch}"))
@@ -105,13 +103,13 @@ impl Docker {
     /// # Errors
     /// [`Kind::Docker`] when a container uses it.
     pub async fn remove_image(&self, image: &ImageSummary) -> Result<()> {
-        // By its tags first: by its id alone, an image with two tags is not removed.
+        // By its tags: the daemon does not remove an image with two tags by its id.
         let mut names: Vec<&str> = image.tags.iter().map(String::as_str).collect();
         if names.is_empty() {
             names.push(&image.image_id);
         }
         for name in names {
-            // A tag may be another image's since the list was made.
+            // The tag may have moved to another image since the list was made.
             let now = self.image(name).await?.and_then(|now| now.id);
             if now.as_deref() != Some(image.image_id.as_str()) {
                 continue;
@@ -127,11 +125,11 @@ impl Docker {
         Ok(())
     }
 
-    /// Saves an image to a file, whole or not at all; gives what it is.
+    /// Saves an image to a file, completely or not at all; returns its record.
     ///
     /// # Errors
-    /// [`Kind::Host`] when the file cannot be written; [`Kind::Integrity`] when the daemon's layers are not what it says
-    /// they are.
+    /// [`Kind::Host`] when the file cannot be written; [`Kind::Integrity`] when the daemon's layers do not match their
+    /// hashes.
     pub async fn save_image(
         &self,
         tag: &str,
@@ -140,7 +138,8 @@ impl Docker {
         events: &StepEvents<'_>,
     ) -> Result<ImageRecord> {
         let image = self.image(tag).await?;
-        let image = image.ok_or_else(|| Error::new(Kind::Docker, format!("there is no image {tag}")))?;
+        let image =
+            image.ok_or_else(|| Error::new(Kind::Docker, format!("the image {tag} does not exist")))?;
         let total = image.size.and_then(|size| u64::try_from(size).ok());
         let record = record(tag, image, dsr1);
         let unfinished = Unfinished::beside(file);
@@ -172,29 +171,29 @@ impl Docker {
         Ok(record)
     }
 
-    /// Loads an image from a file that [`Docker::save_image`] wrote, once it is proven.
+    /// Loads an image from a file that [`Docker::save_image`] wrote, after verifying it.
     ///
     /// # Errors
-    /// [`Kind::Integrity`] when a blob is not what its name says: nothing is loaded then; [`Kind::Host`] when it is for
+    /// [`Kind::Integrity`] when a blob does not match its hash: nothing is loaded then; [`Kind::Host`] when the image is for
     /// another platform.
     pub async fn load_image(&self, file: &Path, events: &StepEvents<'_>) -> Result<ImageRecord> {
-        let doing = format!("cannot load `{}`", file.display());
-        // A pipe would be waited for, and nothing could end that.
-        let meta = std::fs::metadata(file).at(Kind::Host, || doing.clone())?;
+        let failure = format!("cannot load `{}`", file.display());
+        // Reading a pipe could block without end.
+        let meta = std::fs::metadata(file).at(Kind::Host, || failure.clone())?;
         if !meta.is_file() {
-            return Err(Error::new(Kind::Host, doing).cause("it is not a file"));
+            return Err(Error::new(Kind::Host, failure).cause("it is not a file"));
         }
-        let from = File::open(file).at(Kind::Host, || doing.clone())?;
+        let from = File::open(file).at(Kind::Host, || failure.clone())?;
         let total = Some(meta.len());
         let item = file.display().to_string();
         let platform = self.platform();
         let (to, mut pieces) = mpsc::channel(IN_FLIGHT);
         let (api, runtime) = (self.api.clone(), tokio::runtime::Handle::current());
         let approve = move |record: &ImageRecord| {
-            for_this(record, platform.as_deref())?;
-            runtime.block_on(not_taken(&api, &record.tag))
+            require_platform(record, platform.as_deref())?;
+            runtime.block_on(require_free_tag(&api, &record.tag))
         };
-        let proving = tokio::task::spawn_blocking(move || send_proven(from, &to, approve));
+        let verifying = tokio::task::spawn_blocking(move || send_verified(from, &to, approve));
         let sent = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&sent);
         let body = stream::poll_fn(move |context| {
@@ -209,7 +208,7 @@ impl Docker {
         let mut refused = None;
         loop {
             tokio::select! {
-                said = loading.next() => match said {
+                message = loading.next() => match message {
                     Some(Ok(_)) => {}
                     Some(Err(error)) => refused = Some(error),
                     None => break,
@@ -217,13 +216,13 @@ impl Docker {
                 () = tokio::time::sleep(SHOWN) => events.progress(sent.load(Ordering::Relaxed), total, &item),
             }
         }
-        let proven = proving.await.at(Kind::Internal, || doing.clone())?;
-        let record = match (proven, refused) {
+        let verified = verifying.await.at(Kind::Internal, || failure.clone())?;
+        let record = match (verified, refused) {
             (Ok(record), None) => record,
-            // The daemon hung up, and says why.
-            (Ok(_) | Err(Fault::HungUp), Some(error)) => return Err(errors::failed(&doing, &error)),
-            // The daemon only saw the archive break off.
-            (Err(fault), _) => return Err(explain(&doing, fault)),
+            // The daemon ended the request, and its message has the reason.
+            (Ok(_) | Err(Fault::HungUp), Some(error)) => return Err(errors::failed(&failure, &error)),
+            // The daemon only saw that the archive ended early.
+            (Err(fault), _) => return Err(explain(&failure, fault)),
         };
         let labels = self
             .image(&record.tag)
@@ -232,20 +231,22 @@ impl Docker {
         if labels.as_ref() == Some(&record.labels) {
             Ok(record)
         } else {
-            Err(Error::new(Kind::Docker, doing)
-                .cause(format!("the daemon took it, and {} is another image", record.tag)))
+            Err(Error::new(Kind::Docker, failure).cause(format!(
+                "the daemon loaded it, but {} is another image",
+                record.tag
+            )))
         }
     }
 }
 
-/// Whether an image with our labels is ours: an image that somebody made on top of one inherits them, and has a name of
-/// its own.
+/// Returns true if an image with the labels of dsr1 was built by dsr1: an image that somebody built on top of one inherits
+/// the labels, and has another name.
 fn is_ours(tags: &[String]) -> bool {
     let mut named = tags.iter().filter(|tag| *tag != "<none>:<none>").peekable();
     named.peek().is_none() || named.any(|tag| tag.starts_with("dsr1/"))
 }
 
-/// A file under a temporary name; it goes when it is not published.
+/// A file under a temporary name, removed when it is dropped without being published.
 struct Unfinished(PathBuf);
 
 impl Unfinished {
@@ -268,7 +269,7 @@ impl Drop for Unfinished {
     }
 }
 
-/// What an image is, as the daemon says.
+/// Returns the record of an image that the daemon has.
 fn record(tag: &str, image: ImageInspect, dsr1: &str) -> ImageRecord {
     ImageRecord {
         schema: oci::SCHEMA.to_owned(),
@@ -290,50 +291,53 @@ fn record(tag: &str, image: ImageInspect, dsr1: &str) -> ImageRecord {
     }
 }
 
-fn explain(doing: &str, fault: Fault) -> Error {
+fn explain(failure: &str, fault: Fault) -> Error {
     match fault {
-        Fault::Form(what) => Error::new(Kind::Integrity, doing)
+        Fault::Form(what) => Error::new(Kind::Integrity, failure)
             .cause(what)
-            .hint("write it again with dsr1 image save; an archive of another tool is for docker load"),
-        Fault::Hash(what) => Error::new(Kind::Integrity, doing)
-            .cause(format!("{what} does not have the hash that it is named by"))
-            .hint("the file was damaged on its way: copy it again, or save it again"),
-        Fault::Platform(what) => Error::new(Kind::Host, doing)
+            .hint("write it again with dsr1 image save; docker load reads archives of other tools"),
+        Fault::Hash(what) => Error::new(Kind::Integrity, failure)
+            .cause(format!("{what} does not match its hash"))
+            .hint("the file is damaged: copy it again, or save it again"),
+        Fault::Platform(what) => Error::new(Kind::Host, failure)
             .cause(what)
-            .hint("save the image on a host of this architecture: dsr1 emulates none"),
-        Fault::Taken(tag) => Error::new(Kind::Docker, doing)
+            .hint("save the image on a host of this architecture: dsr1 emulates no other"),
+        Fault::Taken(tag) => Error::new(Kind::Docker, failure)
             .cause(format!(
-                "{tag} is here already, and is not an image that dsr1 built"
+                "the daemon has an image {tag} already, which dsr1 did not build"
             ))
             .hint(format!(
                 "docker tag {tag} ANOTHER-NAME && docker rmi {tag}, then load it again"
             )),
-        Fault::HungUp => Error::new(Kind::Docker, doing).cause("the daemon hung up"),
-        Fault::Io(error) => Error::new(Kind::Host, doing).cause(error.to_string()),
+        Fault::HungUp => Error::new(Kind::Docker, failure).cause("the daemon ended the request"),
+        Fault::Io(error) => Error::new(Kind::Host, failure).cause(error.to_string()),
     }
 }
 
-/// Sends what is proven of an archive, while it is proven. When it is not, the request breaks off before the part
-/// without which the daemon loads nothing.
-fn send_proven(
+/// Sends an archive to the daemon while it is verified. If a part is wrong, the request ends before the manifest, without
+/// which the daemon loads nothing.
+fn send_verified(
     from: File,
     to: &Sender<io::Result<Bytes>>,
     approve: impl FnOnce(&ImageRecord) -> std::result::Result<(), Fault>,
 ) -> std::result::Result<ImageRecord, Fault> {
-    let proven = oci::prove(
+    let verified = oci::verify(
         BufReader::with_capacity(PIECE, from),
         Pieces::new(to.clone()),
         approve,
     );
-    if proven.is_err() {
-        let _ = to.blocking_send(Err(io::Error::other("the archive is not proven")));
+    if verified.is_err() {
+        let _ = to.blocking_send(Err(io::Error::other("the archive is not verified")));
     }
-    proven
+    verified
 }
 
-fn for_this(record: &ImageRecord, platform: Option<&str>) -> std::result::Result<(), Fault> {
+/// Refuses an archive that dsr1 did not write, or whose image is for another platform.
+fn require_platform(record: &ImageRecord, platform: Option<&str>) -> std::result::Result<(), Fault> {
     if record.labels.get(LABEL_ROLE).map(String::as_str) != Some("image") {
-        return Err(Fault::Form("it holds no image that dsr1 built".to_owned()));
+        return Err(Fault::Form(
+            "it does not hold an image that dsr1 built".to_owned(),
+        ));
     }
     match platform {
         Some(platform) if platform != record.platform => Err(Fault::Platform(format!(
@@ -344,8 +348,8 @@ fn for_this(record: &ImageRecord, platform: Option<&str>) -> std::result::Result
     }
 }
 
-/// A tag that is there and not on an image of ours is somebody else's.
-async fn not_taken(api: &bollard::Docker, tag: &str) -> std::result::Result<(), Fault> {
+/// Refuses a tag that an image has which dsr1 did not build.
+async fn require_free_tag(api: &bollard::Docker, tag: &str) -> std::result::Result<(), Fault> {
     let there = api.inspect_image(tag).await.ok();
     let role = there.map(|image| record(tag, image, "").labels.remove(LABEL_ROLE));
     match role {
@@ -354,7 +358,7 @@ async fn not_taken(api: &bollard::Docker, tag: &str) -> std::result::Result<(), 
     }
 }
 
-/// Reads what the daemon sends.
+/// A reader of the archive that the daemon sends.
 struct Exported {
     from: Receiver<Bytes>,
     piece: Bytes,

@@ -10,10 +10,10 @@ use crate::effects::lines::{LogStream, Splitter};
 use crate::error::Result;
 
 impl Docker {
-    /// Returns the log's lines: the last `tail` or all, and what comes when `follow` is set. Ends with the container.
+    /// Returns the log's lines: the last `tail` or all, and those that arrive until the container ends if `follow` is set.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Docker`] when there is no such container.
+    /// [`crate::error::Kind::Docker`] when the container does not exist.
     pub async fn logs(&self, name: &str, tail: Option<u64>, follow: bool) -> Result<LogStream> {
         self.api
             .inspect_container(name, None)

@@ -1,32 +1,32 @@
 //! The Docker daemon, through its API and never a shell. The only home of bollard.
 //!
-//! What bollard 0.21.1 does and a caller would not expect, and what is done about it here:
-//! streams send nothing until polled (they are polled by tasks of ours); a non-zero exit of a container is an
-//! error (not waited for: state is asked); every call has a client-side deadline of its own (two handles: short
-//! calls, and calls that take as long as they take); contexts are ignored (read in `endpoint`).
+//! bollard 0.21.1 has four surprises, each dealt with here: a stream sends no request until it is polled (a task polls
+//! it); a non-zero exit of a container is an error (so its state is asked, and nothing waits for its end); every call
+//! has a deadline (so there are two handles, for short calls and for long ones); contexts are ignored (so `endpoint`
+//! reads them).
 //!
 //! | file | subject |
 //! |---|---|
 //! | `daemon` | the connection and its version |
-//! | `endpoint` | where the daemon is |
-//! | `errors` | what the daemon says, with cause and cure |
-//! | `facts` | what planning may know of it |
-//! | `build` | images |
-//! | `session`, `context` | what the daemon asks of us during a build |
+//! | `endpoint` | the address of the daemon |
+//! | `errors` | signatures of its failures, with cause and fix |
+//! | `facts` | facts about it for planning |
+//! | `build` | builds of images |
+//! | `session`, `context` | the services that the daemon calls during a build, and its files |
 //! | `archive` | tar archives, the classic builder's context among them |
 //! | `images` | list, remove, save and load them |
 //! | `registry` | pull, tag, push |
-//! | `progress` | what it says meanwhile |
+//! | `progress` | messages of a build, and signatures of failing steps |
 //! | `credentials` | logins of registries |
 //! | `dial` | connections to it |
-//! | `transport` | requests over them, bollard's and ours |
+//! | `transport` | requests over them, those of bollard and two of dsr1 |
 //! | `container` | servers: create, start, state, stop, list |
 //! | `clients` | commands that run in containers and end with dsr1 |
 //! | `exec` | commands and files inside a container |
 //! | `logs` | log lines |
 //! | `once` | one short command in a container of its own |
 //!
-//! Not in this module: what is to be done (`plan`), the order of steps (`execute`).
+//! Not in this module tree: plans (`plan`), the order of steps (`execute`).
 
 mod archive;
 mod build;

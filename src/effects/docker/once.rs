@@ -1,6 +1,4 @@
 //! One short command in a container of its own, without network, mounts, GPUs or capabilities.
-//!
-//! Not in this module: commands in a server's container (`exec`).
 
 use bollard::container::LogOutput;
 use bollard::models::{ContainerCreateBody, HostConfig};
@@ -11,20 +9,20 @@ use crate::effects::docker::{Docker, errors};
 use crate::error::{Error, Kind, Result};
 use crate::plan::LABEL_ROLE;
 
-/// Most bytes kept of each stream.
+/// Most bytes that are kept of each stream.
 const MOST: usize = 16 << 20;
 
 impl Docker {
-    /// Runs `argv` in `image` to its end and returns what it wrote to standard output.
+    /// Runs `argv` in `image` to its end and returns its standard output.
     ///
     /// # Errors
-    /// [`Kind::Docker`] when it cannot be run or does not exit with 0, with the end of its standard error.
+    /// [`Kind::Docker`] when it cannot run or its exit code is not 0, with the end of its standard error.
     pub async fn run_once(&self, image: &str, argv: &[String]) -> Result<Vec<u8>> {
-        let doing = format!("cannot run a command in {image}");
-        let failed = |error: &bollard::errors::Error| errors::failed(&doing, error);
+        let failure = format!("cannot run a command in {image}");
+        let failed = |error: &bollard::errors::Error| errors::failed(&failure, error);
         let body = ContainerCreateBody {
             image: Some(image.to_owned()),
-            // The image's own entry point may be a server.
+            // Replaces the entry point of the image, which may be a server.
             entrypoint: Some(argv.first().cloned().into_iter().collect()),
             cmd: Some(argv.iter().skip(1).cloned().collect()),
             labels: Some([(LABEL_ROLE.to_owned(), "once".to_owned())].into()),
@@ -44,21 +42,21 @@ impl Docker {
             .await
             .map_err(|error| failed(&error))?
             .id;
-        // Whatever happens, the container goes: also when the caller stops waiting.
+        // The container is removed in any case, also when the caller drops the future.
         let mut guard = Removal(Some((self.api.clone(), id.clone())));
         let done = self.run_created(&id, &failed).await;
         if let Some((api, id)) = guard.0.take() {
             remove(&api, &id).await;
         }
-        let (code, output, complaint) = done?;
+        let (code, stdout, stderr) = done?;
         if code == 0 {
-            return Ok(output);
+            return Ok(stdout);
         }
-        let text = String::from_utf8_lossy(&complaint);
+        let text = String::from_utf8_lossy(&stderr);
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let last = lines[lines.len().saturating_sub(12)..].to_vec();
-        Err(Error::new(Kind::Docker, doing.clone())
-            .cause(format!("it ended with {code}"))
+        Err(Error::new(Kind::Docker, failure.clone())
+            .cause(format!("exit code {code}"))
             .log(last))
     }
 
@@ -76,20 +74,20 @@ impl Docker {
             .stderr(true)
             .follow(true)
             .build();
-        let (mut output, mut complaint) = (Vec::new(), Vec::new());
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut stream = Box::pin(self.patient.logs(id, Some(options)));
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|error| failed(&error))?;
             let kept = if matches!(piece, LogOutput::StdErr { .. }) {
-                &mut complaint
+                &mut stderr
             } else {
-                &mut output
+                &mut stdout
             };
             let room = MOST.saturating_sub(kept.len());
             let bytes: &[u8] = piece.as_ref();
             kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
-        // The log ends a moment before the state does.
+        // The log ends a moment before the state changes.
         for _ in 0..100 {
             let state = self
                 .api
@@ -98,18 +96,18 @@ impl Docker {
                 .map_err(|error| failed(&error))?
                 .state;
             if let Some(state) = state.filter(|state| state.running != Some(true)) {
-                return Ok((state.exit_code.unwrap_or(-1), output, complaint));
+                return Ok((state.exit_code.unwrap_or(-1), stdout, stderr));
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
         Err(Error::new(
             Kind::Docker,
-            "a command closed its output and does not end",
+            "a command closed its output and did not end within 5 s",
         ))
     }
 }
 
-/// Removes a container when it is dropped.
+/// A guard that removes a container when it is dropped.
 struct Removal(Option<(bollard::Docker, String)>);
 
 impl Drop for Removal {

@@ -1,7 +1,7 @@
-//! What a build in the daemon says: its steps, their output, the image, the error.
+//! The messages of a build in the daemon: its steps, their output, the image, the error.
 //!
-//! The answer to `/build` is JSON messages, one a line. `BuildKit`'s are `moby.buildkit.trace`, a protobuf
-//! `StatusResponse` in base64; the other kinds name the image or an error. Not in this module: asking for the build.
+//! The answer to `/build` is JSON messages, one in each line. `BuildKit`'s are `moby.buildkit.trace`, a protobuf
+//! `StatusResponse` in base64; the other kinds name the image or an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -19,14 +19,14 @@ use crate::error::{Error, Kind};
 use crate::event::{BuildState, Source, StepEvents};
 use crate::plan::BuildImage;
 
-/// Splitter of the failing step that are shown.
+/// Lines of the failing step that are shown.
 const SHOWN: usize = 30;
-/// Longest message; the daemon's are a few MB at most.
+/// Largest message; those of the daemon have a few MB at most.
 const MESSAGE: usize = 64 << 20;
 
-/// What a failing step prints, and what it means.
+/// A text that a failing step prints, with its cause and its fix.
 struct Signature {
-    /// Any of these is in the step's log or in the daemon's word.
+    /// Any of these is in the step's log or in the daemon's message.
     texts: &'static [&'static str],
     kind: Kind,
     cause: &'static str,
@@ -34,8 +34,8 @@ struct Signature {
 }
 
 impl Signature {
-    fn fits(&self, said: &str) -> bool {
-        self.texts.iter().any(|text| said.contains(text))
+    fn fits(&self, output: &str) -> bool {
+        self.texts.iter().any(|text| output.contains(text))
     }
 }
 
@@ -51,7 +51,7 @@ const SIGNATURES: [Signature; 8] = [
         texts: &["DO NOT MATCH THE HASHES"],
         kind: Kind::Integrity,
         cause: "the index served another file than the stack names",
-        hint: "ask whoever runs the index, or take the packages from a directory: --wheels DIR",
+        hint: "ask the administrator of the index, or take the packages from a directory: --wheels DIR",
     },
     Signature {
         texts: &[
@@ -61,7 +61,7 @@ const SIGNATURES: [Signature; 8] = [
             ": Killed",
         ],
         kind: Kind::Host,
-        cause: "a process of the step was killed, most likely for want of memory",
+        cause: "a process of the step was killed, most likely because memory ran out",
         hint: "nvcc takes 3 to 8 GiB for each job: build on a host with more memory, or leave out --flashinfer aot",
     },
     Signature {
@@ -72,13 +72,13 @@ const SIGNATURES: [Signature; 8] = [
         ],
         kind: Kind::Docker,
         cause: "the base's CUDA cannot compile for these GPUs",
-        hint: "dsr1 stacks list says which CUDA each stack has",
+        hint: "dsr1 stacks list shows the CUDA version of each stack",
     },
     Signature {
         texts: &["exec format error", "Exec format error"],
         kind: Kind::Host,
-        cause: "the base image is of another architecture than this host",
-        hint: "build on a host of that architecture, or name an image of this one with --base-image",
+        cause: "the base image is for another architecture than this host",
+        hint: "build on a host of that architecture, or name an image for this one with --base-image",
     },
     Signature {
         texts: &[
@@ -88,7 +88,7 @@ const SIGNATURES: [Signature; 8] = [
         ],
         kind: Kind::Hub,
         cause: "the certificate of an index is not trusted in the build",
-        hint: "set PIP_CERT to your site's CA bundle: it is used in the build and stays in no layer",
+        hint: "set PIP_CERT to your site's CA bundle: the build uses it, and no layer keeps it",
     },
     Signature {
         texts: &[
@@ -99,14 +99,14 @@ const SIGNATURES: [Signature; 8] = [
             "Failed to fetch",
         ],
         kind: Kind::Hub,
-        cause: "the build has no way to an index of packages",
-        hint: "check the network and the proxy of the Docker host; --wheels DIR needs no index of Python's",
+        cause: "the build cannot reach a package index",
+        hint: "check the network and the proxy of the Docker host; --wheels DIR needs no Python index",
     },
     Signature {
         texts: &["No matching distribution found"],
         kind: Kind::Hub,
-        cause: "no index that pip asked has a package that the stack pins",
-        hint: "a mirror may be behind: PIP_INDEX_URL is not handed on; --secret pip_conf=FILE is",
+        cause: "pip found a package that the stack pins in none of its indexes",
+        hint: "a mirror may be out of date; name another index with --secret pip_conf=FILE (PIP_INDEX_URL does not reach the build)",
     },
 ];
 
@@ -124,16 +124,16 @@ struct Message {
     stream: Option<String>,
 }
 
-/// What a build printed, by step.
+/// The output of a build, by step.
 #[derive(Default)]
 pub(super) struct BuildLog {
     unread: Vec<u8>,
-    /// What the daemon says is wrong.
+    /// The error of the daemon.
     error: Option<String>,
     /// Steps that began, and those that ended.
     begun: BTreeSet<String>,
     ended: BTreeSet<String>,
-    /// The step of the classic builder that runs: name, since when, whether it was taken from the cache.
+    /// The running step of the classic builder: name, start, and true if it came from the cache.
     running: Option<(String, Instant, bool)>,
     lines: BTreeMap<String, Vec<String>>,
     partial: BTreeMap<String, Splitter>,
@@ -142,15 +142,15 @@ pub(super) struct BuildLog {
 }
 
 impl BuildLog {
-    /// Takes bytes of the answer. `Err` is the daemon's word that the build failed.
-    pub(super) fn take(&mut self, bytes: &[u8], events: &StepEvents<'_>) -> Result<(), String> {
+    /// Reads bytes of the answer. `Err` is the daemon's message that the build failed.
+    pub(super) fn read_bytes(&mut self, bytes: &[u8], events: &StepEvents<'_>) -> Result<(), String> {
         self.unread.extend_from_slice(bytes);
         while let Some(end) = self.unread.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.unread.drain(..=end).collect();
             self.message(&line, events);
         }
         if self.unread.len() > MESSAGE {
-            return Err(format!("it sends a message of more than {MESSAGE} bytes"));
+            return Err(format!("the daemon sent a message of more than {MESSAGE} bytes"));
         }
         self.error.clone().map_or(Ok(()), Err)
     }
@@ -172,7 +172,8 @@ impl BuildLog {
         }
     }
 
-    /// `BuildKit` reports a step when it is planned, when it starts and when it ends: the first says nothing yet.
+    /// Reports a step of `BuildKit`, which announces each when it is planned, when it starts and when it ends. A planned
+    /// step is not reported.
     fn vertex(&mut self, vertex: &Vertex, events: &StepEvents<'_>) {
         let Some(started) = &vertex.started else { return };
         let name = vertex.name.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -203,7 +204,7 @@ impl BuildLog {
         }
     }
 
-    /// The classic builder's steps are one after the other: what is kept is the current one's output.
+    /// Reports output of the classic builder, whose steps run one after the other: only the current one's is kept.
     fn classic(&mut self, text: &str, events: &StepEvents<'_>) {
         if text.starts_with("Step ") {
             self.lines.clear();
@@ -230,7 +231,7 @@ impl BuildLog {
         kept.drain(..excess);
     }
 
-    /// The classic builder says when a step begins, not when it ends: the next one's beginning is that.
+    /// Reports the end of the running step: the classic builder announces only beginnings.
     pub(super) fn step_ended(&mut self, events: &StepEvents<'_>) {
         if let Some((name, since, cached)) = self.running.take() {
             let elapsed = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -250,7 +251,7 @@ impl BuildLog {
                 self.failing = Some(vertex.digest.clone());
             }
         }
-        // What is fetched, unpacked or exported, in bytes.
+        // Bytes that are fetched, unpacked or exported.
         for part in &status.statuses {
             if let (Ok(current @ 1..), Ok(total @ 1..)) =
                 (u64::try_from(part.current), u64::try_from(part.total))
@@ -276,7 +277,7 @@ impl BuildLog {
         }
     }
 
-    /// Hands on what a step printed last without ending the line.
+    /// Reports the last line of a step, which has no line end.
     fn finish(&mut self, digest: &str, events: &StepEvents<'_>) {
         if let Some(mut partial) = self.partial.remove(digest) {
             let kept = self.lines.entry(digest.to_owned()).or_default();
@@ -287,26 +288,21 @@ impl BuildLog {
         }
     }
 
-    /// The last lines of the step that failed, else of the one that printed last.
+    /// Returns the last lines of the step that failed, else of the step that printed last.
     pub(super) fn tail(&self) -> Vec<String> {
         let digest = self.failing.as_ref().unwrap_or(&self.last);
         self.lines.get(digest).cloned().unwrap_or_default()
     }
 
-    /// The error of a build that ended so, with the log of the step that failed.
-    pub(super) fn failed(
-        &mut self,
-        step: &BuildImage,
-        said_by_daemon: &str,
-        events: &StepEvents<'_>,
-    ) -> Error {
+    /// Returns the error of a failed build, with the log of the step that failed.
+    pub(super) fn failed(&mut self, step: &BuildImage, message: &str, events: &StepEvents<'_>) -> Error {
         let open: Vec<String> = self.partial.keys().cloned().collect();
         for digest in open {
             self.finish(&digest, events);
         }
         let tail = self.tail();
-        let mut report = errors::said(&format!("cannot build {}", step.tag), said_by_daemon);
-        let whole = format!("{}\n{said_by_daemon}", tail.join("\n"));
+        let mut report = errors::of_message(&format!("cannot build {}", step.tag), message);
+        let whole = format!("{}\n{message}", tail.join("\n"));
         if let Some(signature) = SIGNATURES.iter().find(|one| one.fits(&whole)) {
             report = report
                 .of(signature.kind)
@@ -321,13 +317,13 @@ impl BuildLog {
 mod tests {
     use super::*;
 
-    fn kind(said: &str) -> Option<Kind> {
-        SIGNATURES.iter().find(|one| one.fits(said)).map(|one| one.kind)
+    fn kind(output: &str) -> Option<Kind> {
+        SIGNATURES.iter().find(|one| one.fits(output)).map(|one| one.kind)
     }
 
     #[test]
-    fn what_a_step_died_of_is_known_by_what_it_printed() {
-        for (said, expected) in [
+    fn the_cause_of_a_failed_step_is_read_from_its_output() {
+        for (output, expected) in [
             (
                 "ninja: build stopped\nnvcc error : 'cicc' died due to signal 9\nprocess did not complete: exit code: 137",
                 Kind::Host,
@@ -359,7 +355,7 @@ mod tests {
             ("OSError: [Errno 28] No space left on device", Kind::Host),
             ("ERROR: No matching distribution found for six==99", Kind::Hub),
         ] {
-            assert_eq!(kind(said), Some(expected), "{said}");
+            assert_eq!(kind(output), Some(expected), "{output}");
         }
         assert_eq!(kind("exit code: 1"), None);
     }

@@ -1,6 +1,4 @@
 //! Images from and to their registries, with the logins of Docker's own configuration.
-//!
-//! Not in this module: logins (`credentials`), what a build fetches itself (`session`).
 
 use std::collections::BTreeMap;
 
@@ -10,18 +8,19 @@ use bollard::models::ProgressDetail;
 use bollard::query_parameters::{CreateImageOptionsBuilder, PushImageOptionsBuilder, TagImageOptionsBuilder};
 use futures_util::StreamExt;
 
+use crate::effects::docker::errors::During;
 use crate::effects::docker::{Docker, errors};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
 
 impl Docker {
-    /// Pulls the base image unless the daemon has it.
+    /// Pulls the base image unless the daemon has it already.
     pub(super) async fn pull_base(&self, base: &str, events: &StepEvents<'_>) -> Result<()> {
         if self.image(base).await?.is_some() {
             return Ok(());
         }
         events.note(format!("pulling base image {base}"));
-        let from = pullable(base);
+        let from = with_tag(base);
         let options = CreateImageOptionsBuilder::default().from_image(&from).build();
         let login = self.login(base).await;
         let mut stream = Box::pin(self.patient.create_image(Some(options), None, login));
@@ -29,13 +28,13 @@ impl Docker {
         while let Some(info) = stream.next().await {
             let info = info.map_err(|error| cannot_pull(base, &error))?;
             if let (Some(id), Some(progress)) = (info.id, info.progress_detail) {
-                layers.note(id, &progress, events, base);
+                layers.record(id, &progress, events, base);
             }
         }
         Ok(())
     }
 
-    /// Gives an image more tags.
+    /// Adds tags to an image.
     pub(super) async fn tag(&self, image: &str, also: &[String]) -> Result<()> {
         for name in also {
             let (repo, tag) = split_tag(name);
@@ -48,9 +47,9 @@ impl Docker {
         Ok(())
     }
 
-    /// Sends a tag to its registry; gives its digest there.
+    /// Pushes a tag to its registry; returns its digest there.
     pub(super) async fn push(&self, name: &str, events: &StepEvents<'_>) -> Result<String> {
-        let doing = format!("cannot push the image {name}");
+        let failure = format!("cannot push the image {name}");
         let (repo, tag) = split_tag(name);
         events.note(format!("pushing {name}"));
         let options = PushImageOptionsBuilder::default().tag(tag).build();
@@ -58,30 +57,24 @@ impl Docker {
         let mut stream = Box::pin(self.patient.push_image(repo, Some(options), login));
         let mut digest = None;
         while let Some(info) = stream.next().await {
-            let info = info.map_err(|error| {
-                refused(
-                    errors::failed(&doing, &error),
-                    "is the registry up, and may the daemon reach it?",
-                )
-                .unwrap_or_else(|report| report)
-            })?;
+            let info = info.map_err(|error| transfer_failed(&failure, &error))?;
             if let Some(progress) = info.progress_detail
                 && let (Some(done), total) = (count(progress.current), count(progress.total))
             {
                 events.progress(done, total, name);
             }
             // `1.0: digest: sha256:... size: 527`, the last line.
-            let said = info.status.unwrap_or_default();
-            let found = said
+            let status = info.status.unwrap_or_default();
+            let found = status
                 .split_once("digest: ")
                 .and_then(|(_, rest)| rest.split(' ').next());
             digest = found.map(str::to_owned).or(digest);
         }
-        digest.ok_or_else(|| Error::new(Kind::Docker, doing).cause("the registry gave no digest for it"))
+        digest.ok_or_else(|| Error::new(Kind::Docker, failure).cause("the registry returned no digest"))
     }
 
     async fn login(&self, reference: &str) -> Option<DockerCredentials> {
-        let login = self.credentials.of(registry(reference)).await?;
+        let login = self.credentials.login_of(registry(reference)).await?;
         Some(DockerCredentials {
             username: Some(login.username),
             password: Some(login.secret.expose().to_owned()),
@@ -90,47 +83,22 @@ impl Docker {
     }
 }
 
-/// What a registry, or the way to it, says no with: our kind of it, and what helps.
-fn refused(report: Error, reach: &str) -> std::result::Result<Error, Error> {
-    let said = report.causes().join(" ").to_lowercase();
-    let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
-    if has(&[
-        "connection refused",
-        "no such host",
-        "i/o timeout",
-        "deadline exceeded",
-        "no route to host",
-    ]) {
-        Ok(report.of(Kind::Hub).hint(reach.to_owned()))
-    } else if has(&[
-        "unauthorized",
-        "denied",
-        "no basic auth",
-        "authentication required",
-    ]) {
-        Ok(report
-            .of(Kind::Hub)
-            .hint("docker login REGISTRY with an account that may do this, then run it again"))
-    } else {
-        Err(report)
+/// Returns the error of a pull or a push that a registry, or the way to it, refused.
+fn transfer_failed(failure: &str, error: &Bollard) -> Error {
+    let report = errors::failed(failure, error);
+    match errors::signature(&report.causes().join(" "), &[During::Transfer]) {
+        Some(signature) => report.of(signature.kind).hint(signature.fix),
+        None => report,
     }
 }
 
 fn cannot_pull(base: &str, error: &Bollard) -> Error {
-    let doing = format!("cannot pull base image {base}");
-    let reach = "is its registry up, and may the daemon reach it? For a site without one: docker load or docker import the \
-                 image, or name another with --base-image";
-    let report = match refused(errors::failed(&doing, error), reach) {
-        Ok(report) => return report,
-        Err(report) => report,
-    };
-    let said = report.causes().join(" ").to_lowercase();
-    let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
-    if base.contains("@sha256:") && has(&["manifest unknown", "not found", "digest"]) {
-        return report.of(Kind::Integrity).hint(
-            "the registry has no image of that digest: it was removed or the digest is another registry's; \
-             docker load the image, or name another with --base-image",
-        );
+    let report = transfer_failed(&format!("cannot pull base image {base}"), error);
+    if report.kind() != Kind::Hub
+        && base.contains("@sha256:")
+        && let Some(signature) = errors::signature(&report.causes().join(" "), &[During::PinnedPull])
+    {
+        return report.of(signature.kind).hint(signature.fix);
     }
     report.hint(
         "for a site without a registry: docker load or docker import it, or name another with --base-image",
@@ -142,7 +110,7 @@ fn cannot_pull(base: &str, error: &Bollard) -> Error {
 struct Layers(BTreeMap<String, (u64, u64)>);
 
 impl Layers {
-    fn note(&mut self, id: String, progress: &ProgressDetail, events: &StepEvents<'_>, item: &str) {
+    fn record(&mut self, id: String, progress: &ProgressDetail, events: &StepEvents<'_>, item: &str) {
         let (Some(current), Some(total)) = (count(progress.current), count(progress.total)) else {
             return;
         };
@@ -159,8 +127,8 @@ fn count(value: Option<i64>) -> Option<u64> {
     value.and_then(|value| u64::try_from(value).ok())
 }
 
-/// The reference with a tag: without one the daemon would pull every tag of the repository.
-fn pullable(base: &str) -> String {
+/// Returns the reference with a tag: without one the daemon would pull every tag of the repository.
+fn with_tag(base: &str) -> String {
     let name = base.rsplit('/').next().unwrap_or(base);
     if name.contains([':', '@']) {
         base.to_owned()
@@ -169,13 +137,13 @@ fn pullable(base: &str) -> String {
     }
 }
 
-/// A reference without its tag and its digest.
+/// Returns a reference without its tag and its digest.
 pub(super) fn repository(reference: &str) -> &str {
     let name = reference.split('@').next().unwrap_or(reference);
     split_tag(name).0
 }
 
-/// Repository and tag of a name. A colon before the last slash is a port.
+/// Returns repository and tag of a name. A colon before the last slash is a port.
 fn split_tag(name: &str) -> (&str, &str) {
     match name.rsplit_once(':') {
         Some((repo, tag)) if !tag.contains('/') => (repo, tag),
@@ -183,7 +151,7 @@ fn split_tag(name: &str) -> (&str, &str) {
     }
 }
 
-/// The registry of a reference: its first part when that is a host, else Docker Hub.
+/// Returns the registry of a reference: its first part if that is a host, else Docker Hub.
 fn registry(reference: &str) -> &str {
     match reference.split_once('/') {
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
@@ -196,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_images_are_taken_apart() {
+    fn names_of_images_are_split() {
         assert_eq!(split_tag("host:5000/a"), ("host:5000/a", "latest"));
         assert_eq!(split_tag("host:5000/a:1"), ("host:5000/a", "1"));
         assert_eq!(repository("host:5000/a:1@sha256:00"), "host:5000/a");
@@ -209,15 +177,15 @@ mod tests {
 
     #[test]
     fn one_tag_is_pulled_and_not_all() {
-        assert_eq!(pullable("debian"), "debian:latest");
-        assert_eq!(pullable("host:5000/debian"), "host:5000/debian:latest");
+        assert_eq!(with_tag("debian"), "debian:latest");
+        assert_eq!(with_tag("host:5000/debian"), "host:5000/debian:latest");
         for whole in [
             "debian:12",
             "host:5000/a/debian:12",
             "a/b@sha256:00",
             "a/b:1@sha256:00",
         ] {
-            assert_eq!(pullable(whole), whole);
+            assert_eq!(with_tag(whole), whole);
         }
     }
 }

@@ -1,8 +1,7 @@
-//! A `BuildKit` session of our own: the daemon calls back over a connection that we opened.
+//! A `BuildKit` session: the daemon calls dsr1 back over a connection that dsr1 opened.
 //!
-//! `POST /session` is upgraded to HTTP/2 (`h2c`); we serve gRPC on it: health, secrets, registry credentials and the
-//! build context. bollard 0.21.1 has no way to secrets, host network and progress in one build; this has.
-//! Not in this module: the build that uses it (`build`), what is in a context (`context`).
+//! `POST /session` is upgraded to HTTP/2 (`h2c`); dsr1 serves gRPC on it: health, secrets, registry credentials and the
+//! build context. bollard 0.21.1 cannot have secrets, the host network and progress in one build; this session can.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -37,7 +36,7 @@ use crate::effects::docker::dial::Dial;
 use crate::effects::docker::transport::{self, Answer, Task};
 use crate::error::{At, Kind};
 
-/// What the daemon may call. It asks for nothing else.
+/// Methods that the daemon may call.
 const METHODS: [&str; 4] = [
     "/grpc.health.v1.Health/Check",
     "/moby.buildkit.secrets.v1.Secrets/GetSecret",
@@ -47,13 +46,13 @@ const METHODS: [&str; 4] = [
 
 /// Packets in flight: 2 MB of a file.
 const IN_FLIGHT: usize = 16;
-/// Bytes that are written at once: frame by frame, the daemon would wake for each.
-const WRITTEN: usize = 256 * 1024;
+/// Bytes that are written at once, so that the daemon does not wake for each frame.
+const WRITE_BUFFER: usize = 256 * 1024;
 
-/// What the daemon gets from us during a build.
+/// Everything that the daemon may request during a build.
 pub(super) struct Served {
     pub(super) context: BuildContext,
-    /// By id.
+    /// Secrets by their id.
     pub(super) secrets: BTreeMap<String, Vec<u8>>,
     pub(super) credentials: Credentials,
 }
@@ -65,15 +64,15 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Whether the daemon knows sessions. None is opened: the daemon would keep it for a while after we left.
+    /// Returns true if the daemon has sessions, without opening one: the daemon would keep it for a while.
     pub(super) async fn is_offered(dial: &Dial) -> bool {
         let answer = transport::post(dial, "/session", &[], transport::empty()).await;
-        // It misses the upgrade in our request where it knows what that is about.
+        // A daemon with sessions rejects the request because it asks for no upgrade.
         answer.is_ok_and(|answer| answer.response.status() == StatusCode::BAD_REQUEST)
     }
 
-    /// Asks for a session; the connection is its own from then on.
-    async fn ask(dial: &Dial, id: &str, key: &str) -> crate::error::Result<Option<Answer>> {
+    /// Requests a session, which owns the connection from then on.
+    async fn request(dial: &Dial, id: &str, key: &str) -> crate::error::Result<Option<Answer>> {
         let mut headers = vec![
             ("connection", "Upgrade"),
             ("upgrade", "h2c"),
@@ -87,15 +86,15 @@ impl Session {
         Ok(Some(answer).filter(|_| offered))
     }
 
-    /// Opens session `id`. `None` when the daemon knows no sessions (Podman, and Docker with `BuildKit` off).
-    /// `key` names the context among those that the daemon keeps to send only what changed.
+    /// Opens session `id`. `None` if the daemon has no sessions (Podman, and Docker with `BuildKit` off). The daemon keeps
+    /// the last context with this `key`, so that only changed files are sent.
     pub(super) async fn open(
         dial: &Dial,
         id: &str,
         key: &str,
         served: Served,
     ) -> crate::error::Result<Option<Self>> {
-        let Some(answer) = Self::ask(dial, id, key).await? else {
+        let Some(answer) = Self::request(dial, id, key).await? else {
             return Ok(None);
         };
         let io = hyper::upgrade::on(answer.response).await.at(Kind::Docker, || {
@@ -109,8 +108,8 @@ impl Session {
             .add_service(FileSyncServer::from_arc(shared))
             .prepare();
         let serving = Task::spawn(async move {
-            // The upgraded stream is hyper's own kind; it ends when the daemon has what it wanted.
-            let io = TokioIo::new(BufWriter::with_capacity(WRITTEN, TokioIo::new(io)));
+            // The daemon ends the stream when it needs nothing more.
+            let io = TokioIo::new(BufWriter::with_capacity(WRITE_BUFFER, TokioIo::new(io)));
             let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .serve_connection(io, TowerToHyperService::new(routes))
                 .await;
@@ -165,14 +164,14 @@ impl Auth for Services {
         &self,
         request: Request<CredentialsRequest>,
     ) -> Result<Response<CredentialsResponse>, Status> {
-        let login = self.2.of(&request.get_ref().host).await.unwrap_or_default();
+        let login = self.2.login_of(&request.get_ref().host).await.unwrap_or_default();
         Ok(Response::new(CredentialsResponse {
             username: login.username,
             secret: login.secret.expose().to_owned(),
         }))
     }
 
-    // The daemon asks for tokens itself when we do not.
+    // The daemon requests tokens from the registry itself if dsr1 does not.
     async fn fetch_token(
         &self,
         _: Request<FetchTokenRequest>,
@@ -205,13 +204,13 @@ impl FileSync for Services {
         request: Request<Streaming<Packet>>,
     ) -> Result<Response<Self::DiffCopyStream>, Status> {
         let (to, from) = mpsc::channel(IN_FLIGHT);
-        // What the daemon wants of the context: the Dockerfile alone at first, then what its steps read.
+        // The paths that the daemon needs: the Dockerfile alone at first, then the files that its steps read.
         let wanted: Vec<&str> = ["include-patterns", "followpaths"]
             .iter()
             .flat_map(|key| request.metadata().get_all(*key))
             .filter_map(|value| value.to_str().ok())
             .collect();
-        let context = Arc::new(self.0.only(&wanted));
+        let context = Arc::new(self.0.restricted_to(&wanted));
         tokio::spawn(context.send(request.into_inner(), to));
         Ok(Response::new(received(from)))
     }

@@ -1,7 +1,5 @@
-//! Requests to the daemon, each over a connection of its own: bollard's, and the two that it does not make as
-//! needed, a session and a build in it.
-//!
-//! Not in this module: connections (`dial`), what is sent over them (`session`, `build`).
+//! Requests to the daemon, each over a connection of its own: those of bollard, and the two that bollard cannot make, a
+//! session and a build in it.
 
 use std::io;
 use std::sync::Arc;
@@ -22,10 +20,10 @@ use crate::error::{At, Kind, Result};
 
 /// Deadline of a short call.
 pub(super) const SHORT: Duration = Duration::from_secs(30);
-/// Deadline of a call that takes as long as it takes: a build, a stop with its drain.
+/// Deadline of a call that may take hours: a build, a stop with its drain.
 pub(super) const LONG: Duration = Duration::from_hours(24);
 
-/// A task that ends with its owner: what it holds open, the daemon goes on working for.
+/// A task that ends with its owner: the daemon works as long as the connection is open.
 pub(super) struct Task(JoinHandle<()>);
 
 impl Task {
@@ -40,15 +38,15 @@ impl Drop for Task {
     }
 }
 
-/// What a request carries.
+/// The body of a request.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Nothing.
+/// Returns an empty body.
 pub(super) fn empty() -> Body {
     Body::new(http_body_util::Empty::new().map_err(|never| match never {}))
 }
 
-/// An answer whose connection closes when it is dropped.
+/// An answer; its connection closes when it is dropped.
 pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     pub(super) connection: Task,
@@ -76,7 +74,7 @@ pub(super) async fn post(
     })
 }
 
-/// A client of bollard's over connections of ours; nothing is sent yet.
+/// Returns a bollard client over connections of [`Dial`]; nothing is sent yet.
 pub(super) fn client(dial: Arc<Dial>) -> std::result::Result<bollard::Docker, Bollard> {
     let transport = move |request: BollardRequest| {
         let dial = Arc::clone(&dial);
@@ -107,12 +105,12 @@ where
         .await
         .map_err(io::Error::other)?;
     let connection = tokio::spawn(async move {
-        // What goes wrong here is told to the one who reads the answer.
+        // The reader of the answer gets the error of the connection.
         let _ = connection.with_upgrades().await;
     });
     let (mut head, body) = request.into_parts();
     head.headers.insert(HOST, HeaderValue::from_static("docker"));
-    // To a server, and not a proxy, goes the path alone.
+    // A server gets the path alone; a full URI is for a proxy.
     head.uri = match head.uri.into_parts().path_and_query {
         Some(path) => Uri::from(path),
         None => Uri::from_static("/"),

@@ -1,6 +1,4 @@
-//! HTTP requests: short ones to servers and hubs, and Server-Sent Events. The only home of reqwest.
-//!
-//! Not in this module: the hub's protocol (`hub`), what an answer means (`verify`).
+//! HTTP requests: short ones to servers and hubs, and Server-Sent Events.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -16,27 +14,27 @@ use crate::effects::http::sse::Events;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
-/// Time to connect: a hub or server that needs longer is not there.
+/// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Longest that a server is left alone because it asks to be.
+/// Longest wait that a server may ask for.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
-/// Largest answer of a hub that is read: a page of a listing has 1000 entries of some 300 bytes; a hub that sends all at
+/// Largest answer of a hub: a page of a listing has 1000 entries of some 300 bytes, and a hub that sends all entries at
 /// once may have 50 000.
 const MAX_PAGE: u64 = 16 << 20;
-/// Largest JSON answer read: a listing of 100 000 files has about 30 MB.
+/// Largest JSON answer: a listing of 100 000 files has about 30 MB.
 const MAX_JSON: u64 = 64 << 20;
 
-/// The clients, made on first use: reading the certificate store takes milliseconds that `--dry-run` does not have.
+/// HTTP clients, made on first use: reading the certificate store takes milliseconds that `--dry-run` need not spend.
 #[derive(Clone)]
 pub struct Http {
     ca_bundle: Option<String>,
-    /// Variables, of which some name proxies.
+    /// Environment variables, some of which may name a proxy.
     variables: Vec<(String, String)>,
     remote: OnceLock<Client>,
     local: OnceLock<Client>,
 }
 
-/// An answer with what the hub says in headers.
+/// An answer with its headers.
 pub(in crate::effects) struct Answer {
     /// Status code.
     pub(in crate::effects) status: u16,
@@ -46,14 +44,14 @@ pub(in crate::effects) struct Answer {
 }
 
 impl Answer {
-    /// A header's value.
+    /// Returns a header's value.
     pub(in crate::effects) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// How long the server asks to be left alone: `Retry-After` in seconds (RFC 9110), or the time to the next
-    /// window that `RateLimit: "api";r=0;t=55` states (IETF draft, as hubs send it); no longer than [`LONGEST_WAIT`].
-    pub(in crate::effects) fn wait(&self) -> Option<Duration> {
+    /// Returns the wait that the server asks for: `Retry-After` in seconds (RFC 9110), or the time to the next window in
+    /// `RateLimit: "api";r=0;t=55` (IETF draft, as hubs send it); no longer than [`LONGEST_WAIT`].
+    pub(in crate::effects) fn requested_wait(&self) -> Option<Duration> {
         let seconds = |text: &str| text.trim().parse::<u64>().ok().map(Duration::from_secs);
         let limit = |text: &str| {
             let mut parts = text.split(';').map(str::trim);
@@ -65,29 +63,27 @@ impl Answer {
             .map(|wait| wait.min(LONGEST_WAIT))
     }
 
-    /// The body as JSON; `null` when it is none.
+    /// Returns the body as JSON; `null` if it is not JSON.
     pub(in crate::effects) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 }
 
 impl Http {
-    /// Clients that also trust the certificates in the PEM file `ca_bundle`. Of the `variables` some name proxies:
-    /// before one is used, they are looked at.
-    ///
-    /// # Errors
-    /// None today; the clients are made when they are first used.
-    pub fn new(ca_bundle: Option<&str>, variables: &[(String, String)]) -> Result<Self> {
-        Ok(Self {
+    /// Returns clients that also trust the certificates in the PEM file `ca_bundle`. Some of the `variables` may name
+    /// a proxy. The file and the variables are read by the first request that needs them, which reports their errors.
+    #[must_use]
+    pub fn new(ca_bundle: Option<&str>, variables: &[(String, String)]) -> Self {
+        Self {
             ca_bundle: ca_bundle.map(str::to_owned),
             variables: variables.to_vec(),
             remote: OnceLock::new(),
             local: OnceLock::new(),
-        })
+        }
     }
 
-    /// The same settings with connections of their own.
-    pub(in crate::effects) fn alone(&self) -> Self {
+    /// Returns clients with the same settings and their own connections.
+    pub(in crate::effects) fn with_own_connections(&self) -> Self {
         Self {
             ca_bundle: self.ca_bundle.clone(),
             variables: self.variables.clone(),
@@ -96,7 +92,7 @@ impl Http {
         }
     }
 
-    /// The client for `url`. Loopback never goes through a proxy.
+    /// Returns the client for `url`. Requests to this host never go through a proxy.
     pub(in crate::effects) fn client(&self, url: &str) -> Result<Client> {
         let (slot, builder) = if is_loopback(url) {
             (&self.local, builder().no_proxy().tls_certs_only([]))
@@ -117,16 +113,16 @@ impl Http {
         let Some(path) = &self.ca_bundle else {
             return Ok(Vec::new());
         };
-        let broken = |cause: String| {
+        let unusable = |cause: String| {
             Error::new(Kind::Host, format!("cannot use the CA bundle `{path}`"))
                 .cause(cause)
-                .hint("unset PIP_CERT, SSL_CERT_FILE and their like, or correct the path")
+                .hint("correct or unset PIP_CERT, SSL_CERT_FILE and similar variables")
         };
-        let pem = std::fs::read(path).map_err(|error| broken(error.to_string()))?;
-        reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| broken(error.to_string()))
+        let pem = std::fs::read(path).map_err(|error| unusable(error.to_string()))?;
+        reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| unusable(error.to_string()))
     }
 
-    /// Status code of a GET.
+    /// Sends a GET and returns its status code.
     ///
     /// # Errors
     /// [`Kind::Server`] when nothing answers in time.
@@ -141,13 +137,13 @@ impl Http {
         Ok(answer.status().as_u16())
     }
 
-    /// Status code and JSON body of a GET; a body that is not JSON is `null`.
+    /// Sends a GET and returns status code and JSON body; a body that is not JSON is `null`.
     ///
     /// # Errors
     /// [`Kind::Server`] when nothing answers in time.
     pub async fn get_json(&self, url: &str, timeout: Duration) -> Result<(u16, Value)> {
         let request = self.client(url)?.get(url).timeout(timeout);
-        let answer = take(
+        let answer = read_answer(
             request.send().await.map_err(|error| failed(url, &error))?,
             url,
             MAX_JSON,
@@ -156,14 +152,14 @@ impl Http {
         Ok((answer.status, answer.json()))
     }
 
-    /// Status code and JSON body of a POST.
+    /// Sends a POST and returns status code and JSON body.
     ///
     /// # Errors
     /// [`Kind::Server`] when nothing answers in time.
     pub async fn post_json(&self, url: &str, body: &Value, timeout: Duration) -> Result<(u16, Value)> {
-        // The answer is one body that comes when all of it is computed: only the whole is limited.
+        // The answer is one body that arrives when all of it is computed: only the whole has a time limit.
         let request = self.client(url)?.post(url).json(body).timeout(timeout);
-        let answer = take(
+        let answer = read_answer(
             request.send().await.map_err(|error| failed(url, &error))?,
             url,
             MAX_JSON,
@@ -172,7 +168,7 @@ impl Http {
         Ok((answer.status, answer.json()))
     }
 
-    /// POSTs and hands on the data of each Server-Sent Event, `[DONE]` included.
+    /// Sends a POST and passes the data of each Server-Sent Event to `on_event`, `[DONE]` included.
     ///
     /// # Errors
     /// [`Kind::Server`] when nothing answers or the stream breaks.
@@ -197,10 +193,10 @@ impl Http {
         Ok(status)
     }
 
-    /// The body of a successful GET of at most `max` bytes.
+    /// Sends a GET that must succeed and returns its body of at most `max` bytes.
     ///
     /// # Errors
-    /// [`Kind::Hub`] when it fails or is larger.
+    /// [`Kind::Hub`] when it fails or the body is larger.
     pub async fn get_bytes(&self, url: &str, max: u64) -> Result<Vec<u8>> {
         let as_hub = |error: Error| {
             Error::new(Kind::Hub, format!("cannot fetch `{url}`")).cause(error.causes().join(": "))
@@ -212,7 +208,7 @@ impl Http {
             .send()
             .await
             .map_err(|error| as_hub(failed(url, &error)))?;
-        let answer = take(sent, url, max).await.map_err(as_hub)?;
+        let answer = read_answer(sent, url, max).await.map_err(as_hub)?;
         match answer.status {
             200 => Ok(answer.body),
             status => {
@@ -221,10 +217,10 @@ impl Http {
         }
     }
 
-    /// GET from a hub. The token goes to the hub's host only: reqwest drops it when a redirect leaves the host.
+    /// Sends a GET to a hub. Only the hub's host gets the token: reqwest drops it when a redirect leaves the host.
     ///
     /// # Errors
-    /// [`Broken`] when no whole answer came.
+    /// [`Broken`] when the answer is not complete.
     pub(in crate::effects) async fn get_from_hub(
         &self,
         url: &str,
@@ -251,11 +247,11 @@ impl Http {
         })
     }
 
-    /// Opens a file of a hub: all of it, or with `range` the bytes from the first number to before the second. As to
-    /// the token, see [`Self::get_from_hub`].
+    /// Opens a file of a hub: all of it, or with `range` the bytes from the first number to before the second. The token is
+    /// sent as in [`Self::get_from_hub`].
     ///
     /// # Errors
-    /// [`Broken`] when no head of an answer came.
+    /// [`Broken`] when no response head arrived.
     pub(in crate::effects) async fn open(
         &self,
         url: &str,
@@ -263,7 +259,7 @@ impl Http {
         range: Option<(u64, u64)>,
         if_range: Option<&str>,
     ) -> std::result::Result<Opened, Broken> {
-        // What is hashed is what is sent: nothing on the way may pack it.
+        // The hash is of the plain bytes: no server or proxy may compress them.
         let mut request = self.client(url)?.get(url).header("accept-encoding", "identity");
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());
@@ -281,7 +277,7 @@ impl Http {
             headers: sent.headers().clone(),
         };
         Ok(Opened {
-            is_at_hub: place(sent.url().as_str()) == place(url),
+            is_at_hub: origin(sent.url().as_str()) == origin(url),
             length: sent.content_length(),
             answer,
             body: Body(sent.bytes_stream().boxed(), url.to_owned()),
@@ -289,19 +285,19 @@ impl Http {
     }
 }
 
-/// Why no answer came.
+/// A reason why an answer is missing.
 #[derive(Debug)]
 pub(in crate::effects) enum Broken {
-    /// It could not be asked: the name, the certificate, the settings. It will be the same the next time.
+    /// The request cannot work: the name, the certificate or the settings are wrong. A retry does not help.
     Never(Error),
-    /// Nothing listens, or nothing is reached.
+    /// The server cannot be reached.
     Unreachable(Error),
     /// The connection broke.
     Dropped(Error),
 }
 
 impl Broken {
-    /// The report.
+    /// Returns the error.
     pub(in crate::effects) fn into_error(self) -> Error {
         match self {
             Self::Never(error) | Self::Unreachable(error) | Self::Dropped(error) => error,
@@ -319,19 +315,19 @@ impl From<Error> for Broken {
 pub(in crate::effects) struct Opened {
     /// Status and headers; no body.
     pub(in crate::effects) answer: Answer,
-    /// Whether it is the hub itself that answers, and not where it sent us.
+    /// True if the hub itself answers, and not a server that it redirected to.
     pub(in crate::effects) is_at_hub: bool,
-    /// Length of the body, when it is known.
+    /// Length of the body, if it is known.
     pub(in crate::effects) length: Option<u64>,
     /// The body.
     pub(in crate::effects) body: Body,
 }
 
-/// A body on its way.
+/// A body that is being received.
 pub(in crate::effects) struct Body(BoxStream<'static, reqwest::Result<Bytes>>, String);
 
 impl Body {
-    /// The next bytes; `None` at the end.
+    /// Returns the next bytes; `None` at the end.
     ///
     /// # Errors
     /// [`Broken`] when the connection broke.
@@ -346,9 +342,9 @@ fn broken(url: &str, error: &reqwest::Error) -> Broken {
     let report = Error::new(Kind::Hub, "cannot reach the hub")
         .cause(format!("no answer from {}: {text}", route(url)))
         .hint("check the network and proxy, or name another hub with HF_ENDPOINT or --endpoint");
-    // rustls' own words for what a CA bundle would cure.
+    // Errors of rustls that a CA bundle would mend.
     if text.contains("certificate") {
-        Broken::Never(report.hint("behind a proxy that opens TLS, set SSL_CERT_FILE to its CA bundle"))
+        Broken::Never(report.hint("behind a proxy that inspects TLS, set SSL_CERT_FILE to its CA bundle"))
     } else if error.is_connect() {
         Broken::Unreachable(report)
     } else if error.is_builder() || error.is_redirect() {
@@ -358,15 +354,15 @@ fn broken(url: &str, error: &reqwest::Error) -> Broken {
     }
 }
 
-/// No read timeout here: a reasoning model computes for minutes before its answer's first byte. Each call has a
-/// limit of its own, and a pull watches its streams.
+/// Returns a builder without a read timeout: a reasoning model computes for minutes before its first byte. Each call has
+/// its own limit, and a pull watches its streams.
 fn builder() -> reqwest::ClientBuilder {
     Client::builder()
         .user_agent(concat!("dsr1/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
 }
 
-/// Whether the URL's host is this machine, by literal address or the name `localhost`.
+/// Returns true if the URL's host is this machine, by literal address or the name `localhost`.
 fn is_loopback(url: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(url) else {
         return false;
@@ -382,7 +378,8 @@ fn is_loopback(url: &str) -> bool {
     }
 }
 
-async fn take(response: reqwest::Response, url: &str, max: u64) -> Result<Answer> {
+/// Reads an answer of at most `max` bytes.
+async fn read_answer(response: reqwest::Response, url: &str, max: u64) -> Result<Answer> {
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let (mut body, mut stream) = (Vec::new(), response.bytes_stream());
     while let Some(chunk) = stream.next().await {
@@ -399,7 +396,7 @@ async fn take(response: reqwest::Response, url: &str, max: u64) -> Result<Answer
 }
 
 fn too_large(url: &str, max: u64) -> Error {
-    Error::new(Kind::Server, format!("no answer from {}", place(url)))
+    Error::new(Kind::Server, format!("no answer from {}", origin(url)))
         .cause(format!("the answer is larger than {max} bytes"))
 }
 
@@ -407,19 +404,19 @@ fn failed(url: &str, error: &reqwest::Error) -> Error {
     Error::new(Kind::Server, format!("no answer from {}", route(url))).cause(chain(error))
 }
 
-/// Where an answer was to come from, and through which proxy: that may be what does not answer.
+/// Returns the server of a URL, and the proxy on the way to it, which may be the one that does not answer.
 fn route(url: &str) -> String {
-    let proxy = proxy::of(url).filter(|_| !is_loopback(url));
+    let proxy = proxy::proxy_of(url).filter(|_| !is_loopback(url));
     let through = proxy.map(|proxy| format!(" through the proxy {proxy}"));
-    place(url) + &through.unwrap_or_default()
+    origin(url) + &through.unwrap_or_default()
 }
 
-/// Scheme, host and port: a query may hold a signature.
-fn place(url: &str) -> String {
+/// Returns scheme, host and port; the rest may hold a signature.
+fn origin(url: &str) -> String {
     url.split('/').take(3).collect::<Vec<_>>().join("/")
 }
 
-/// What went wrong, innermost last, without the URL and without repetition.
+/// Returns the chain of errors, the innermost last, without the URL and without repetition.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = error.source();
@@ -442,7 +439,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_known_by_its_address() {
+    fn loopback_is_recognized_by_its_address() {
         for url in [
             "http://127.0.0.1:1/x",
             "http://localhost/",
@@ -459,7 +456,7 @@ mod tests {
     #[test]
     fn a_signature_is_not_shown() {
         assert_eq!(
-            place("https://cdn.example:8443/a/b?sig=secret"),
+            origin("https://cdn.example:8443/a/b?sig=secret"),
             "https://cdn.example:8443"
         );
     }

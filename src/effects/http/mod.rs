@@ -1,6 +1,6 @@
 //! The HTTP client: requests with time limits, streams of events, and the proxies in between.
 //!
-//! Not in this module tree: the protocols that are spoken over it (`hub`, `serve`).
+//! Not in this module tree: the protocols over HTTP (`hub`, `serve`).
 
 mod client;
 mod proxy;

@@ -1,12 +1,10 @@
-//! The HTTP proxy that is in the way of a URL, and whether the variables that name one can be used.
-//!
-//! Not in this module: the connection through it (`http`), children's proxies (`env` hands them on).
+//! The HTTP proxy for a URL, and a check of the variables that name one.
 
 use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::error::{Error, Kind, Result};
 
-/// Variables that name a proxy for a scheme, in the order in which the client looks; the first that is set counts.
+/// Variables that name a proxy for a scheme, in the order of the client; the first that is set counts.
 const VARIABLES: [(&str, [&str; 4]); 2] = [
     ("http://", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]),
     (
@@ -14,13 +12,13 @@ const VARIABLES: [(&str, [&str; 4]); 2] = [
         ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
     ),
 ];
-/// Variables that name hosts which are asked without one; the first that is set counts.
+/// Variables that name hosts without a proxy; the first that is set counts.
 const EXEMPT: [&str; 2] = ["NO_PROXY", "no_proxy"];
-/// What a proxy's URL begins with. Anything else in that place may be a part of a password.
+/// Schemes of a proxy's URL. Any other text in their place may be a part of a password.
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
-/// Refuses a proxy that the client would pass over without a word: what is sent would go another way than was said.
-/// It is about `url` only, and not about what that may lead to.
+/// Refuses a proxy that the client would ignore silently, so that no request bypasses a proxy that the user named. Checks
+/// `url` only, and not the URLs that it may redirect to.
 ///
 /// # Errors
 /// [`Kind::Usage`], naming the variable.
@@ -41,14 +39,14 @@ pub(in crate::effects) fn check(variables: &[(String, String)], url: &str) -> Re
         return Ok(());
     }
     Err(
-        Error::new(Kind::Usage, format!("`{name}` names no proxy that can be used"))
-            .cause(format!("it is `{}`, and no URL of an HTTP proxy", shown(value)))
+        Error::new(Kind::Usage, format!("`{name}` does not name a usable proxy"))
+            .cause(format!("`{}` is not the URL of an HTTP proxy", masked(value)))
             .hint("write it as http://HOST:PORT, or unset it"),
     )
 }
 
-/// The proxy of the environment that a URL is asked for through, without its user and password.
-pub(in crate::effects) fn of(url: &str) -> Option<String> {
+/// Returns the proxy of the environment for a URL, without its user and password.
+pub(in crate::effects) fn proxy_of(url: &str) -> Option<String> {
     through(&Matcher::from_system(), url)
 }
 
@@ -56,16 +54,16 @@ fn is_usable(value: &str) -> bool {
     let Some(proxy) = through(&Matcher::builder().all(value).build(), "http://x/") else {
         return false;
     };
-    let place = place(value);
-    let (_, port) = name_and_port(place);
-    // The client has no SOCKS: it would speak HTTP to it. And of a login with marks of its own (`@`, `#`) it takes a
-    // part for the host.
-    let is_read_so = ["http://", "https://"].iter().any(|scheme| {
+    let address = address(value);
+    let (_, port) = name_and_port(address);
+    // The client has no SOCKS and would speak HTTP to such a proxy. And it reads a part of a login with `@` or `#` as the
+    // host.
+    let is_read_as_meant = ["http://", "https://"].iter().any(|scheme| {
         proxy
             .strip_prefix(scheme)
-            .is_some_and(|host| host.eq_ignore_ascii_case(place))
+            .is_some_and(|host| host.eq_ignore_ascii_case(address))
     });
-    is_read_so && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    is_read_as_meant && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
 fn through(proxies: &Matcher, url: &str) -> Option<String> {
@@ -73,13 +71,13 @@ fn through(proxies: &Matcher, url: &str) -> Option<String> {
     Some(proxy.uri().to_string().trim_end_matches('/').to_owned())
 }
 
-/// What may be shown of a value that is no proxy's URL: wherever a password may stand in it, it is not shown.
-fn shown(value: &str) -> String {
+/// Returns a value that is not a proxy's URL without any part that may be a password.
+fn masked(value: &str) -> String {
     let scheme = value.split_once("://").map(|(scheme, _)| scheme);
     let scheme = scheme.filter(|scheme| SCHEMES.contains(scheme));
     let scheme = scheme.map_or_else(String::new, |scheme| format!("{scheme}://"));
     let login = if value.contains('@') { "***@" } else { "" };
-    let (name, port) = name_and_port(place(value));
+    let (name, port) = name_and_port(address(value));
     let port = match port {
         Some(port) if port.is_empty() || port.parse::<u16>().is_ok() => format!(":{port}"),
         Some(_) => ":***".to_owned(),
@@ -88,27 +86,27 @@ fn shown(value: &str) -> String {
     format!("{scheme}{login}{}{port}", name.escape_debug())
 }
 
-/// Host and port: what follows a login and a scheme, up to a path.
-fn place(value: &str) -> &str {
-    let place = value.rsplit_once('@').map_or_else(
+/// Returns host and port: the text after a scheme and a login, up to a path.
+fn address(value: &str) -> &str {
+    let address = value.rsplit_once('@').map_or_else(
         || {
             let scheme = SCHEMES
                 .iter()
                 .find_map(|scheme| value.strip_prefix(scheme)?.strip_prefix("://"));
             scheme.unwrap_or(value)
         },
-        |(_, place)| place,
+        |(_, address)| address,
     );
-    place.split(['/', '?', '#']).next().unwrap_or_default()
+    address.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
-/// The two sides of the colon; an IPv6 address has some of its own, in brackets.
-fn name_and_port(place: &str) -> (&str, Option<&str>) {
-    let address = place.strip_prefix('[').and_then(|rest| rest.find(']'));
-    let from = address.map_or(0, |end| end + 2);
-    match place[from..].find(':') {
-        Some(colon) => (&place[..from + colon], Some(&place[from + colon + 1..])),
-        None => (place, None),
+/// Splits at the colon before the port; an IPv6 address has colons of its own, in brackets.
+fn name_and_port(address: &str) -> (&str, Option<&str>) {
+    let bracket = address.strip_prefix('[').and_then(|rest| rest.find(']'));
+    let from = bracket.map_or(0, |end| end + 2);
+    match address[from..].find(':') {
+        Some(colon) => (&address[..from + colon], Some(&address[from + colon + 1..])),
+        None => (address, None),
     }
 }
 
@@ -131,7 +129,7 @@ mod tests {
             ("socks5://h:1", "socks5://h:1"),
             ("socks5://[::1]:1", "socks5://[::1]:1"),
             ("http://u:s3cret@bad host:1", "http://***@bad host:1"),
-            // The host was forgotten.
+            // A URL without a host.
             ("http://alice:s3cret", "http://alice:***"),
             ("alice:s3cret", "alice:***"),
             ("alice:s3c://ret@bad host:1", "***@bad host:1"),
@@ -140,10 +138,10 @@ mod tests {
         ] {
             let error = checked(&[("HTTPS_PROXY", value)], "https://hub/").unwrap_err();
             assert_eq!(error.kind(), Kind::Usage);
-            assert_eq!(error.message(), "`HTTPS_PROXY` names no proxy that can be used");
+            assert_eq!(error.message(), "`HTTPS_PROXY` does not name a usable proxy");
             assert_eq!(
                 error.causes(),
-                [format!("it is `{seen}`, and no URL of an HTTP proxy")]
+                [format!("`{seen}` is not the URL of an HTTP proxy")]
             );
         }
         for value in [
@@ -187,7 +185,7 @@ mod tests {
     }
 
     proptest! {
-        /// Wherever a login stands in a value, what follows its colon is not shown.
+        /// The text after the colon of a login is never shown, wherever the login is in a value.
         #[test]
         fn no_password_is_shown(
             scheme in "(http://|https://|socks5://|socks5h:/|ftp://|)",
@@ -203,7 +201,7 @@ mod tests {
                 }
                 Err(error) => prop_assert!(!error.causes().concat().contains("S3CRET"), "{}", value),
             }
-            prop_assert!(!shown(&value).contains("S3CRET"), "{}", value);
+            prop_assert!(!masked(&value).contains("S3CRET"), "{}", value);
         }
     }
 }

@@ -1,8 +1,6 @@
-//! Server-Sent Events: bytes to the data of each event, as they come. Pure.
-//!
-//! Not in this module: the request (`http`), what an event means.
+//! A parser of Server-Sent Events.
 
-/// An incremental parser (WHATWG HTML, 9.2.6), of which only `data` matters here.
+/// An incremental parser (WHATWG HTML, 9.2.6) that reads only `data`.
 #[derive(Debug, Default)]
 pub(in crate::effects) struct Events {
     line: Vec<u8>,
@@ -11,7 +9,7 @@ pub(in crate::effects) struct Events {
 }
 
 impl Events {
-    /// Takes bytes and hands on the data of each event that became complete.
+    /// Adds bytes and passes the data of each event that became complete to `on_event`.
     pub(in crate::effects) fn push(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(&str)) {
         for byte in bytes {
             let after_return = std::mem::replace(&mut self.after_return, *byte == b'\r');

@@ -56,7 +56,7 @@ impl<'a> Questions<'a> {
             };
             let (wait, why) = match answer {
                 Ok(answer) if matches!(answer.status, 408 | 425 | 429 | 500..=599) && number < TRIES => (
-                    answer.wait().unwrap_or_default().max(pause),
+                    answer.requested_wait().unwrap_or_default().max(pause),
                     format!("{} answers {} now", self.endpoint, answer.status),
                 ),
                 Ok(answer) => return Ok(answer),
@@ -116,7 +116,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_long_wait_is_told_every_quarter_of_a_minute() {
-        let (http, recorder) = (Http::new(None, &[]).unwrap(), Recorder::default());
+        let (http, recorder) = (Http::new(None, &[]), Recorder::default());
         let options = HubOptions {
             http: &http,
             token: None,

@@ -260,7 +260,7 @@ impl Source {
             }
             416 => refused(entry, "it is shorter than the listing states"),
             // 403 is how a content network says that a signed URL expired: the next try gets a new one.
-            401 | 403 | 408 | 425 | 429 | 500..=599 => match opened.answer.wait() {
+            401 | 403 | 408 | 425 | 429 | 500..=599 => match opened.answer.requested_wait() {
                 Some(wait) => Failure::Asked(error, wait),
                 None => Failure::Again(error),
             },
@@ -272,7 +272,7 @@ impl Source {
     pub(in crate::effects) fn alone(&self) -> Self {
         Self {
             origin: Origin {
-                http: self.origin.http.alone(),
+                http: self.origin.http.with_own_connections(),
                 ..self.origin.clone()
             },
             ..self.clone()

@@ -1,5 +1,6 @@
 //! The log file of a process, read as it grows.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -7,28 +8,55 @@ use std::path::{Path, PathBuf};
 use crate::effects::lines::splitter::Splitter;
 use crate::plan::LOG_HEADER;
 
-/// A log file and the place up to which it was read.
+/// Most bytes that are read at once.
+const PIECE: u64 = 4 << 20;
+
+/// A log file and the position up to which it was read.
 #[derive(Debug)]
 pub(in crate::effects) struct LogFile {
     log: PathBuf,
     offset: u64,
-    lines: Splitter,
+    splitter: Splitter,
+    /// Lines that were read and not returned yet.
+    pending: Vec<String>,
+    /// Tells whether a process still writes to the file.
+    is_written: fn(&Path) -> bool,
 }
 
 impl LogFile {
-    /// A log file at its beginning; it need not exist yet.
+    /// Returns a log file at its beginning; it need not exist yet. `is_written` tells whether a process still writes to
+    /// the file of that path.
     #[must_use]
-    pub(in crate::effects) fn new(log: &Path) -> Self {
+    pub(in crate::effects) fn new(log: &Path, is_written: fn(&Path) -> bool) -> Self {
         Self {
             log: log.to_owned(),
             offset: 0,
-            lines: Splitter::default(),
+            splitter: Splitter::default(),
+            pending: Vec::new(),
+            is_written,
         }
     }
 
+    /// Skips the lines before the last `count` of those that the file has now.
+    #[must_use]
+    pub(in crate::effects) fn skip_to_last(mut self, count: u64) -> Self {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let mut last = VecDeque::new();
+        loop {
+            let lines = self.read_lines();
+            if lines.is_empty() {
+                break;
+            }
+            last.extend(lines);
+            last.drain(..last.len().saturating_sub(count));
+        }
+        self.pending = last.into();
+        self
+    }
+
     /// Returns the lines since the last call, without the header that dsr1 writes.
-    pub(in crate::effects) fn read(&mut self) -> Vec<String> {
-        let mut found = Vec::new();
+    pub(in crate::effects) fn read_lines(&mut self) -> Vec<String> {
+        let mut found = std::mem::take(&mut self.pending);
         let Ok(mut file) = File::open(&self.log) else {
             return found;
         };
@@ -36,14 +64,19 @@ impl LogFile {
             return found;
         }
         let mut bytes = Vec::new();
-        if file.take(4 << 20).read_to_end(&mut bytes).is_ok() {
+        if file.take(PIECE).read_to_end(&mut bytes).is_ok() {
             self.offset += bytes.len() as u64;
-            self.lines.push(&bytes, &mut |line| {
+            self.splitter.push(&bytes, &mut |line| {
                 if !line.starts_with(LOG_HEADER) {
                     found.push(line.to_owned());
                 }
             });
         }
         found
+    }
+
+    /// Returns true while a process writes to the file.
+    pub(in crate::effects) fn is_written(&self) -> bool {
+        (self.is_written)(&self.log)
     }
 }

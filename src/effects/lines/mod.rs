@@ -1,6 +1,6 @@
-//! Lines of text as they come from a child or a daemon.
+//! Lines of text from a child or a daemon.
 //!
-//! Not in this module tree: what a line means (`sglang::log`).
+//! Not in this module tree: the meaning of a line (`sglang::log`).
 
 mod file;
 mod splitter;

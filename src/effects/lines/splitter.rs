@@ -1,8 +1,6 @@
-//! Bytes to lines, as they come: splits at newlines and at the carriage returns of progress bars.
-//!
-//! Not in this module: where the bytes come from, what a line means.
+//! A splitter of bytes into lines, at newlines and at the carriage returns of progress bars.
 
-/// Longest line kept; what a child prints beyond it in one line is cut.
+/// Longest line; the rest of a longer one is dropped.
 const MAX: usize = 64 * 1024;
 
 /// An incremental splitter.
@@ -12,7 +10,7 @@ pub(in crate::effects) struct Splitter {
 }
 
 impl Splitter {
-    /// Takes bytes and hands on each line that became complete.
+    /// Adds bytes and passes each line that became complete to `on_line`.
     pub(in crate::effects) fn push(&mut self, bytes: &[u8], on_line: &mut dyn FnMut(&str)) {
         for part in bytes.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {
             let (content, ends) = match part.split_last() {
@@ -27,7 +25,7 @@ impl Splitter {
         }
     }
 
-    /// Hands on what is left.
+    /// Passes the last line, which has no end, to `on_line`.
     pub(in crate::effects) fn finish(&mut self, on_line: &mut dyn FnMut(&str)) {
         if !self.partial.is_empty() {
             on_line(&String::from_utf8_lossy(&self.partial));

@@ -7,12 +7,15 @@ use tokio::time::Instant;
 
 use crate::effects::lines::file::LogFile;
 
+/// Time between two looks at a file that grows.
+const FILE_POLL: Duration = Duration::from_millis(200);
+
 /// The way in which a log ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogEnd {
-    /// Whoever wrote it closed it: there is no more.
+    /// Its writer ended, and every line was read.
     Complete,
-    /// The connection to it broke; the reason, in words. There may be more that nobody can read.
+    /// The connection to the daemon broke, for this reason. More lines may exist.
     Broken(String),
 }
 
@@ -27,12 +30,12 @@ pub struct LogStream {
 enum Source {
     /// Lines from the daemon; an error is the last item.
     Daemon(mpsc::Receiver<Result<String, String>>),
-    /// A file, which has no end: its writer may go on.
+    /// A file, which ends with its writer.
     File(LogFile),
 }
 
 impl LogStream {
-    /// A stream of what a daemon sends. An `Err` is the reason why its connection broke.
+    /// Returns a stream of what a daemon sends. An `Err` is the reason why its connection broke.
     pub(in crate::effects) const fn of_daemon(receiver: mpsc::Receiver<Result<String, String>>) -> Self {
         Self {
             source: Source::Daemon(receiver),
@@ -40,7 +43,7 @@ impl LogStream {
         }
     }
 
-    /// A stream of a file, from where it was read up to.
+    /// Returns a stream of a file, from the position up to which it was read.
     pub(in crate::effects) const fn of_file(file: LogFile) -> Self {
         Self {
             source: Source::File(file),
@@ -48,7 +51,7 @@ impl LogStream {
         }
     }
 
-    /// The way in which the log ended; `None` while more may come.
+    /// Returns the way in which the log ended; `None` while more lines may come.
     #[must_use]
     pub const fn end(&self) -> Option<&LogEnd> {
         self.end.as_ref()
@@ -57,7 +60,7 @@ impl LogStream {
     /// Returns the lines that arrived since the last call, without waiting.
     pub fn arrived(&mut self) -> Vec<String> {
         match &mut self.source {
-            Source::File(file) => file.read(),
+            Source::File(file) => file.read_lines(),
             Source::Daemon(receiver) => {
                 let mut lines = Vec::new();
                 while self.end.is_none() {
@@ -73,35 +76,54 @@ impl LogStream {
         }
     }
 
-    /// Waits until `deadline` for the next lines, or without a limit for the next ones at all. Empty at the deadline
-    /// and at the end; a file never waits.
+    /// Waits for the next lines, at most until `deadline`. Returns none at the deadline and at the end.
     pub async fn wait(&mut self, deadline: Option<Instant>) -> Vec<String> {
-        let mut lines = self.arrived();
+        let lines = self.arrived();
         if !lines.is_empty() || self.end.is_some() {
             return lines;
         }
-        if let Source::Daemon(receiver) = &mut self.source {
-            let next = match deadline {
-                Some(deadline) => match tokio::time::timeout_at(deadline, receiver.recv()).await {
-                    Ok(next) => next,
-                    Err(_) => return lines,
-                },
-                None => receiver.recv().await,
-            };
-            match next {
-                Some(Ok(line)) => lines.push(line),
-                Some(Err(reason)) => self.end = Some(LogEnd::Broken(reason)),
-                None => self.end = Some(LogEnd::Complete),
+        match &mut self.source {
+            Source::Daemon(receiver) => {
+                let next = match deadline {
+                    Some(deadline) => match tokio::time::timeout_at(deadline, receiver.recv()).await {
+                        Ok(next) => next,
+                        Err(_) => return lines,
+                    },
+                    None => receiver.recv().await,
+                };
+                match next {
+                    Some(Ok(line)) => return vec![line],
+                    Some(Err(reason)) => self.end = Some(LogEnd::Broken(reason)),
+                    None => self.end = Some(LogEnd::Complete),
+                }
+                lines
             }
+            Source::File(file) => loop {
+                let next = Instant::now() + FILE_POLL;
+                // The writer is looked up among all processes: not for a wait that is shorter than a poll.
+                if let Some(deadline) = deadline.filter(|deadline| *deadline <= next) {
+                    tokio::time::sleep_until(deadline).await;
+                    return file.read_lines();
+                }
+                let is_written = file.is_written();
+                let lines = file.read_lines();
+                if !lines.is_empty() {
+                    return lines;
+                }
+                if !is_written {
+                    self.end = Some(LogEnd::Complete);
+                    return lines;
+                }
+                tokio::time::sleep_until(next).await;
+            },
         }
-        lines
     }
 
     /// Returns everything up to the end of the log, or what arrives within `limit`.
     pub async fn rest(&mut self, limit: Duration) -> Vec<String> {
         let deadline = Instant::now() + limit;
         let mut lines = self.arrived();
-        while matches!(self.source, Source::Daemon(_)) && self.end.is_none() {
+        while self.end.is_none() {
             let more = self.wait(Some(deadline)).await;
             if more.is_empty() && Instant::now() >= deadline {
                 break;
@@ -126,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_yet_a_closed_log_and_a_broken_one_are_three_things() {
+    fn an_open_a_closed_and_a_broken_log_differ() {
         let (sender, mut open) = stream(&[Ok("one")]);
         assert_eq!((open.arrived(), open.end()), (vec!["one".to_owned()], None));
         assert_eq!((open.arrived(), open.end()), (vec![], None));
@@ -147,5 +169,24 @@ mod tests {
         drop(sender);
         assert_eq!(open.rest(Duration::from_mins(1)).await, ["two"]);
         assert_eq!(open.end(), Some(&LogEnd::Complete));
+    }
+
+    #[tokio::test]
+    async fn a_file_is_followed_to_the_end_of_its_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("x.log");
+        std::fs::write(&log, "one\ntwo\n").unwrap();
+        // The writer lives as long as the file beside the log exists.
+        let alive = log.with_extension("alive");
+        std::fs::write(&alive, "").unwrap();
+        let is_written = |log: &std::path::Path| log.with_extension("alive").exists();
+        let mut followed = LogStream::of_file(LogFile::new(&log, is_written).skip_to_last(1));
+        assert_eq!(followed.wait(None).await, ["two"]);
+        assert_eq!(followed.wait(Some(Instant::now())).await, Vec::<String>::new());
+        assert_eq!(followed.end(), None);
+        std::fs::write(&log, "one\ntwo\nthree\n").unwrap();
+        std::fs::remove_file(alive).unwrap();
+        assert_eq!(followed.rest(Duration::from_mins(1)).await, ["three"]);
+        assert_eq!(followed.end(), Some(&LogEnd::Complete));
     }
 }

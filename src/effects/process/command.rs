@@ -1,6 +1,4 @@
-//! Child processes that end by themselves: pip, probes, clients. The whole group dies with its handle.
-//!
-//! Not in this module: the engine, which must outlive dsr1 (`process`).
+//! Child processes that end by themselves: pip, probes, clients. The whole group is killed when its handle is dropped.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::process::{ExitStatus, Stdio};
@@ -15,9 +13,9 @@ use crate::effects::env::Env;
 use crate::effects::lines::Splitter;
 use crate::error::{At, Error, Kind, Result};
 
-/// A command of ours with a clean environment and a process group of its own.
+/// Returns a command with a clean environment and its own process group.
 ///
-/// The environment is built up, not inherited: a stray `PYTHONPATH` or `VIRTUAL_ENV` must not change what runs.
+/// The environment is not inherited: a stray `PYTHONPATH` or `VIRTUAL_ENV` must not change the program that runs.
 pub(in crate::effects) fn new(
     env: &Env,
     argv: &[&str],
@@ -26,7 +24,7 @@ pub(in crate::effects) fn new(
     let (program, rest) = argv
         .split_first()
         .ok_or_else(|| Error::new(Kind::Internal, "an empty command"))?;
-    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    #[expect(clippy::disallowed_methods, reason = "the only place that starts processes")]
     let mut command = std::process::Command::new(program);
     command
         .args(rest)
@@ -37,7 +35,7 @@ pub(in crate::effects) fn new(
     Ok(command)
 }
 
-/// Kills the process group when dropped, so that an interrupted step leaves no grandchild behind.
+/// A process group that is killed when it is dropped, so that an interrupted step leaves no grandchild.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
@@ -48,22 +46,22 @@ impl Drop for Group {
     }
 }
 
-/// What a finished command left.
+/// The result of a command.
 #[derive(Debug)]
 pub(in crate::effects) struct Finished {
-    /// How it ended.
+    /// Its exit status.
     pub(in crate::effects) status: ExitStatus,
     /// Its last lines, for error reports.
     pub(in crate::effects) tail: Vec<String>,
 }
 
-/// Splitter kept for error reports.
+/// Lines that are kept for error reports.
 const TAIL: usize = 30;
 
-/// How long the output of a child that ended is waited for.
+/// Longest wait for the output of a child that ended.
 const DRAIN: Duration = Duration::from_millis(300);
 
-/// Runs a command to its end and hands on each line of its stdout and stderr. Dropping the future kills it.
+/// Runs a command to its end and passes each line of its stdout and stderr to `on_line`. Dropping the future kills it.
 pub(in crate::effects) async fn run(
     env: &Env,
     argv: &[&str],
@@ -86,14 +84,14 @@ pub(in crate::effects) async fn run(
             .and_then(Pid::from_raw),
     );
     if let (Some(mut pipe), Some(bytes)) = (child.stdin.take(), stdin) {
-        // A child that does not read its input has failed already; its own message says why.
+        // A child that does not read its input has failed already, and its own message has the cause.
         let _ = tokio::io::AsyncWriteExt::write_all(&mut pipe, bytes).await;
     }
     let (sender, mut receiver) = mpsc::channel(256);
     read_lines(child.stdout.take(), sender.clone());
     read_lines(child.stderr.take(), sender);
     let mut tail = VecDeque::new();
-    let mut take = |line: String| {
+    let mut handle_line = |line: String| {
         on_line(&line);
         if tail.len() == TAIL {
             tail.pop_front();
@@ -102,13 +100,13 @@ pub(in crate::effects) async fn run(
     };
     let status = loop {
         tokio::select! {
-            Some(line) = receiver.recv() => take(line),
+            Some(line) = receiver.recv() => handle_line(line),
             status = child.wait() => break status.at(Kind::Internal, || format!("cannot wait for `{}`", argv[0]))?,
         }
     };
-    // A grandchild may hold the pipe for ever: what was printed before the end arrives within this time.
+    // A grandchild may keep the pipe open: output from before the end arrives within this time.
     while let Ok(Some(line)) = tokio::time::timeout(DRAIN, receiver.recv()).await {
-        take(line);
+        handle_line(line);
     }
     drop(group);
     Ok(Finished {
@@ -117,7 +115,7 @@ pub(in crate::effects) async fn run(
     })
 }
 
-/// Sends each line of `pipe`, until it ends or nobody listens.
+/// Sends each line of `pipe`, until it ends or the receiver is gone.
 fn read_lines<R: AsyncRead + Unpin + Send + 'static>(pipe: Option<R>, sender: mpsc::Sender<String>) {
     let Some(mut pipe) = pipe else { return };
     tokio::spawn(async move {
@@ -150,7 +148,7 @@ fn spawn(command: &mut Command, argv: &[&str]) -> Result<Child> {
         .at(Kind::Host, || format!("cannot run `{}`", argv[0]))
 }
 
-/// Standard output of a command that must succeed within `limit`.
+/// Returns the standard output of a command that must succeed within `limit`.
 ///
 /// # Errors
 /// [`Kind::Host`] with the end of its standard error when it does not.
@@ -176,7 +174,7 @@ pub(in crate::effects) async fn capture(env: &Env, argv: &[&str], limit: Duratio
         .log(last))
 }
 
-/// Standard output of a short command that must end well within `limit`; `None` otherwise.
+/// Returns the standard output of a command; `None` unless it succeeds within `limit`.
 pub(in crate::effects) async fn output(env: &Env, argv: &[&str], limit: Duration) -> Option<String> {
     let mut command = Command::from(new(env, argv, &BTreeMap::new()).ok()?);
     command

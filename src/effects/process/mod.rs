@@ -1,6 +1,6 @@
 //! Child processes: the engine, which outlives dsr1, and commands that end by themselves.
 //!
-//! Not in this module tree: containers (`docker`), following a start (`serve`).
+//! Not in this module tree: containers (`docker`), the start of a server (`serve`).
 
 pub(in crate::effects) mod command;
 pub(in crate::effects) mod server;

@@ -1,8 +1,7 @@
-//! The engine as a child process that outlives dsr1, found again by what the kernel knows of it.
+//! The engine as a child process that outlives dsr1, found again through `/proc`.
 //!
 //! A server is the leader of a process group whose standard output is `<state>/servers/<name>.log`; the log's
-//! first line holds its labels. So there is no pid file that could be stale and no database.
-//! Not in this module: commands that end by themselves (`command`).
+//! first line holds its labels. So no pid file can be stale, and no database is needed.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -23,16 +22,16 @@ use crate::plan::{LOG_HEADER, StartProcess, log_header};
 /// Last line of the log of a server that was stopped on purpose.
 const STOPPED: &str = "# dsr1 stopped";
 
-/// What the log of a server says about it.
+/// A server that left a log.
 #[derive(Debug, Clone)]
 pub(in crate::effects) struct Known {
     /// Its log.
     pub(in crate::effects) log: PathBuf,
     /// Its labels.
     pub(in crate::effects) labels: BTreeMap<String, String>,
-    /// Its process, while it runs.
+    /// Its process, if it runs.
     pub(in crate::effects) running: Option<Pid>,
-    /// Whether it was stopped on purpose.
+    /// True if it was stopped on purpose.
     pub(in crate::effects) stopped: bool,
 }
 
@@ -45,7 +44,7 @@ pub(in crate::effects) fn start(step: &StartProcess, env: &Env) -> Result<Pid> {
     let failed = || format!("cannot start {}", step.name);
     if let Some(pid) = find(log) {
         return Err(Error::new(Kind::Server, format!("{} runs already", step.name))
-            .cause(format!("process {pid} has the log `{}`", step.log))
+            .cause(format!("process {pid} writes the log `{}`", step.log))
             .hint(format!("dsr1 stop {}", step.name)));
     }
     std::fs::create_dir_all(&step.workdir).at(Kind::Host, failed)?;
@@ -53,7 +52,7 @@ pub(in crate::effects) fn start(step: &StartProcess, env: &Env) -> Result<Pid> {
     if log.exists() {
         std::fs::rename(log, log.with_extension("previous.log")).at(Kind::Host, failed)?;
     }
-    // 0600: prompts may be logged. Append: the engine's processes share the file.
+    // Mode 0600, because prompts may be logged. Append, because the processes of the engine share the file.
     let mut file = OpenOptions::new()
         .create_new(true)
         .append(true)
@@ -72,14 +71,19 @@ pub(in crate::effects) fn start(step: &StartProcess, env: &Env) -> Result<Pid> {
     let child = command.spawn().at(Kind::Host, || {
         format!("cannot run `{}`", step.argv.first().map_or("", String::as_str))
     })?;
-    // The handle is dropped, which neither ends nor reaps the engine; `reap` does the latter.
+    // Dropping the handle neither ends nor reaps the engine; `reap` reaps it.
     i32::try_from(child.id())
         .ok()
         .and_then(Pid::from_raw)
         .ok_or_else(|| Error::new(Kind::Internal, format!("{} has no process id", step.name)))
 }
 
-/// The process group leader whose standard output is `log`.
+/// Returns true if a server runs whose log is `log`.
+pub(in crate::effects) fn is_running(log: &Path) -> bool {
+    find(log).is_some()
+}
+
+/// Returns the process group leader whose standard output is `log`.
 #[must_use]
 pub(in crate::effects) fn find(log: &Path) -> Option<Pid> {
     let log = std::fs::canonicalize(log).ok()?;
@@ -91,7 +95,8 @@ pub(in crate::effects) fn find(log: &Path) -> Option<Pid> {
     })
 }
 
-/// Process group of a process that is not a zombie (field 5 of /proc/PID/stat; the name before may hold spaces).
+/// Returns the process group of a process that is not a zombie (field 5 of /proc/PID/stat; the name before it may hold
+/// spaces).
 fn group(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
@@ -99,7 +104,7 @@ fn group(pid: i32) -> Option<i32> {
     (state != "Z").then(|| fields.nth(1)?.parse().ok())?
 }
 
-/// Every server that left a log in `<state>/servers`.
+/// Returns every server that left a log in `<state>/servers`.
 #[must_use]
 pub(in crate::effects) fn list(state: &str) -> Vec<Known> {
     let Ok(entries) = std::fs::read_dir(Path::new(state).join("servers")) else {
@@ -136,7 +141,7 @@ fn read_labels(log: &Path) -> Option<BTreeMap<String, String>> {
     serde_json::from_str(first.strip_prefix(LOG_HEADER)?.trim_end()).ok()
 }
 
-/// The last `count` lines of a log, of its last 256 KiB.
+/// Returns the last `count` lines of a log, at most those of its last 256 KiB.
 #[must_use]
 pub(in crate::effects) fn tail(log: &Path, count: usize) -> Vec<String> {
     const WINDOW: u64 = 256 * 1024;
@@ -157,7 +162,7 @@ pub(in crate::effects) fn tail(log: &Path, count: usize) -> Vec<String> {
     found.split_off(skip)
 }
 
-/// Every process of the server: its group, and whatever else writes to its log (a child may have left the group).
+/// Returns every process of the server: its group, and others that write to its log (a child may have left the group).
 pub(in crate::effects) fn members(log: &Path, leader: Option<Pid>) -> Vec<i32> {
     let leader = leader.map(|pid| pid.as_raw_nonzero().get());
     let log = std::fs::canonicalize(log).ok();
@@ -179,7 +184,7 @@ pub(in crate::effects) fn members(log: &Path, leader: Option<Pid>) -> Vec<i32> {
         .collect()
 }
 
-/// Processor time (in clock ticks) and bytes read and written by a server: any change is a sign of life.
+/// Returns processor time (in clock ticks) plus bytes read and written by a server: any change is a sign of life.
 #[must_use]
 pub(in crate::effects) fn activity(log: &Path, leader: Pid) -> u64 {
     members(log, Some(leader))
@@ -202,15 +207,15 @@ pub(in crate::effects) fn activity(log: &Path, leader: Pid) -> u64 {
         .sum()
 }
 
-/// Stops the server whose log is `log`: SIGTERM to the leader, which drains; SIGKILL to all of it after `drain`,
-/// and to whatever is left in any case. Returns whether the leader had to be killed.
+/// Stops the server whose log is `log`: sends SIGTERM to the leader, which drains, and SIGKILL to the group after `drain`
+/// and to every remaining process at the end. Returns true if the leader had to be killed.
 pub(in crate::effects) async fn stop(log: &Path, drain: Duration) -> bool {
     let leader = find(log);
     let killed = match leader {
-        Some(leader) => end(log, leader, drain).await,
+        Some(leader) => end_leader(log, leader, drain).await,
         None => false,
     };
-    // Also after a leader that died by itself: its children may not have noticed.
+    // Also if the leader ended by itself: its children may still run.
     if let Some(leader) = leader {
         let _ = kill_process_group(leader, Signal::KILL);
     }
@@ -223,10 +228,10 @@ pub(in crate::effects) async fn stop(log: &Path, drain: Duration) -> bool {
     killed
 }
 
-/// Ends the leader; returns whether it had to be killed.
-async fn end(log: &Path, leader: Pid, drain: Duration) -> bool {
+/// Ends the leader; returns true if it had to be killed.
+async fn end_leader(log: &Path, leader: Pid, drain: Duration) -> bool {
     let begun = Instant::now();
-    // Not the group: the scheduler would die under the requests that the leader still waits for.
+    // Not to the group: the scheduler would end before the requests that the leader still waits for.
     let _ = kill_process(leader, Signal::TERM);
     let mut killed = false;
     loop {
@@ -242,17 +247,17 @@ async fn end(log: &Path, leader: Pid, drain: Duration) -> bool {
     }
 }
 
-/// How a child of ours ended, in words; `None` while it runs, or when it is not our child.
+/// Reaps a child and returns in words how it ended; `None` while it runs, or if it is not a child of this process.
 #[must_use]
 pub(in crate::effects) fn reap(pid: Pid) -> Option<String> {
     let (_, status) = waitpid(Some(pid), WaitOptions::NOHANG).ok().flatten()?;
     Some(match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => format!("exit code {code}"),
         (None, Some(9)) => {
-            "signal 9 (SIGKILL): killed from outside, by a user or for want of memory".to_owned()
+            "signal 9 (SIGKILL): killed by a user, or by the kernel because memory ran out".to_owned()
         }
         (None, Some(15)) => {
-            "signal 15 (SIGTERM): somebody asked it to end, perhaps `dsr1 stop` elsewhere".to_owned()
+            "signal 15 (SIGTERM): another process asked it to end, perhaps `dsr1 stop`".to_owned()
         }
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "an unknown reason".to_owned(),

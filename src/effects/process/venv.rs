@@ -1,6 +1,4 @@
-//! Makes a stack's venv: complete under its final name or not there at all.
-//!
-//! Not in this module: which packages (`plan::install`, the stack files).
+//! Makes a stack's venv: under its final name it is complete, or it does not exist.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,18 +11,18 @@ use crate::event::{Source, StepEvents};
 use crate::plan::CreateVenv;
 use crate::report::Installed;
 
-/// File in a venv that says which inputs it was made from; written last.
+/// File in a venv that names the inputs it was made from; written last.
 const MARKER: &str = "dsr1-inputs";
 
-/// Whether the venv at `dir` was completed.
+/// Returns true if the venv at `dir` is complete.
 #[must_use]
 pub fn is_ready(dir: &Path) -> bool {
     dir.join(MARKER).is_file()
 }
 
-/// The complete venvs below `<cache>/venvs`.
+/// Returns the complete venvs below `<cache>/venvs`.
 #[must_use]
-pub fn ready(cache: &str) -> Vec<String> {
+pub fn list_ready(cache: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(Path::new(cache).join("venvs")) else {
         return Vec::new();
     };
@@ -37,7 +35,7 @@ pub fn ready(cache: &str) -> Vec<String> {
     dirs
 }
 
-/// Makes the venv, or finds it made. pip's own download cache makes a repeat after an interruption short.
+/// Makes the venv unless it exists. After an interruption, pip's download cache makes the repeat short.
 ///
 /// # Errors
 /// [`Kind::Host`] when Python or the disk fails, [`Kind::Hub`] when the package index does.
@@ -51,12 +49,12 @@ pub async fn create(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Re
     if std::fs::read_to_string(dir.join(MARKER)).is_ok_and(|inputs| inputs.trim() == step.inputs) {
         return Ok(done);
     }
-    // A venv cannot be renamed (its scripts hold the path), so completeness is the marker, written last, and an
-    // unfinished one is removed when this is dropped: by an error or by Ctrl-C.
+    // A venv cannot be renamed (its scripts hold the path). So a marker, written last, makes it complete, and an unfinished
+    // venv is removed when this guard is dropped, by an error or by Ctrl-C.
     let lock = files::lock(
         &dir.with_extension("lock"),
         events,
-        "another dsr1 installs the same packages",
+        "another dsr1 is installing the same packages",
     )
     .await?;
     if is_ready(dir) {
@@ -66,7 +64,7 @@ pub async fn create(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Re
     remove(dir)?;
     remove(&dir.with_extension(TRASH))?;
     events.note(format!(
-        "installing {} packages, {}",
+        "installing {} packages into {}",
         step.requirements.len(),
         step.dir
     ));
@@ -108,9 +106,9 @@ async fn install(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Resul
         "--no-deps",
         "--disable-pip-version-check",
         "--no-input",
-        // One line per package instead of a bar: the display shows what is running.
+        // One line for each package instead of a bar: the display shows the last line.
         "--progress-bar=off",
-        // A package index that cannot be reached is known after two tries, not after five with back-off.
+        // Two tries show that a package index cannot be reached; the default is five with back-off.
         "--retries=1",
         "--timeout=15",
         "-r",
@@ -142,13 +140,13 @@ async fn install(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Resul
     }
 }
 
-/// Reads pip's last lines: no index, no such package, no space.
+/// Returns the error for pip's last lines.
 fn pip_error(tail: Vec<String>) -> Error {
-    let said = |text: &str| tail.iter().any(|line| line.contains(text));
-    let error = if said("No space left on device") {
+    let printed = |text: &str| tail.iter().any(|line| line.contains(text));
+    let error = if printed("No space left on device") {
         Error::new(Kind::Host, "the disk filled up while installing packages")
-            .hint("point XDG_CACHE_HOME at a larger disk")
-    } else if said("CERTIFICATE_VERIFY_FAILED") {
+            .hint("set XDG_CACHE_HOME to a directory on a larger disk")
+    } else if printed("CERTIFICATE_VERIFY_FAILED") {
         Error::new(Kind::Hub, "cannot install packages")
             .cause("the package index has a certificate that pip does not trust")
             .hint("set PIP_CERT to your site's CA bundle")
@@ -162,15 +160,15 @@ fn pip_error(tail: Vec<String>) -> Error {
         "Max retries exceeded",
     ]
     .into_iter()
-    .any(said)
+    .any(printed)
     {
         Error::new(Kind::Hub, "cannot install packages")
             .cause("the package index cannot be reached")
             .hint("check the network and proxy, or set PIP_INDEX_URL to a mirror")
-    } else if said("No matching distribution found") {
+    } else if printed("No matching distribution found") {
         Error::new(Kind::Hub, "cannot install packages")
             .cause("the package index has no wheel of a pinned version for this platform")
-            .hint("the log below names the package; the stack needs x86-64 Linux and CPython 3.11 or newer")
+            .hint("the log names the package; the stack needs x86-64 Linux and CPython 3.11 or newer")
     } else {
         Error::new(Kind::Hub, "cannot install packages").cause("pip failed")
     };
@@ -202,10 +200,10 @@ fn remove(dir: &Path) -> Result<()> {
     }
 }
 
-/// Extension of an unfinished venv on its way out.
+/// Extension of an unfinished venv that is being removed.
 const TRASH: &str = "unfinished";
 
-/// Takes an unfinished venv away from its final name when dropped, at once, and then removes it.
+/// A guard that renames an unfinished venv at once when it is dropped, and then removes it.
 struct Unfinished<'a>(&'a Path);
 
 impl Unfinished<'_> {

@@ -1,6 +1,4 @@
-//! Runs the stack's own benchmark and GSM8K clients where the server runs, and reads their results.
-//!
-//! Not in this module: the command lines (`plan::eval`), tables (`ui`).
+//! Runs the stack's own benchmark and GSM8K clients beside the server, and reads their results.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +22,7 @@ const MAX_DATA: u64 = 64 << 20;
 /// Runs the benchmark client and keeps its typed result.
 ///
 /// # Errors
-/// [`Kind::Server`] when the client fails; [`Kind::Untrusted`] when requests failed and the figures flatter.
+/// [`Kind::Server`] when the client fails; [`Kind::Untrusted`] when requests failed, which makes the figures look better.
 pub(in crate::effects) async fn benchmark(
     step: &RunBenchmark,
     runtime: &Runtime<'_>,
@@ -32,11 +30,11 @@ pub(in crate::effects) async fn benchmark(
 ) -> Result<Benchmark> {
     std::fs::create_dir_all(&step.results_dir)
         .at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
-    // The client appends: an old line must not be taken for the new result.
-    runtime.remove(&step.output).await;
+    // The client appends: an old line would be read as the new result.
+    runtime.remove_file(&step.output).await;
     let mut argv = step.argv.clone();
     argv.extend(["--output-file".to_owned(), step.output.clone()]);
-    let printed = run(
+    let printed = run_client(
         runtime,
         &argv,
         &step.results_dir,
@@ -45,8 +43,8 @@ pub(in crate::effects) async fn benchmark(
         "the benchmark client",
     )
     .await?;
-    let written = runtime.read(&step.output).await?;
-    runtime.remove(&step.output).await;
+    let written = runtime.read_file(&step.output).await?;
+    runtime.remove_file(&step.output).await;
     let mut result = parse_benchmark(&String::from_utf8_lossy(&written), u64::from(step.num_prompts))?;
     result.itl.max_ms = printed_figure(&printed, "Max ITL (ms):");
     if result.completed < result.requested {
@@ -54,7 +52,7 @@ pub(in crate::effects) async fn benchmark(
             Kind::Untrusted,
             format!("{} of {} requests completed", result.completed, result.requested),
         )
-        .cause("the rest failed, so every figure is of an easier load than the one asked for")
+        .cause("the other requests failed, so the figures describe an easier load than the one asked for")
         .hint(format!("dsr1 logs {}", runtime.name()))
         .log(last(printed, 20)));
     }
@@ -67,7 +65,7 @@ pub(in crate::effects) async fn benchmark(
 /// Runs the few-shot script and keeps its typed result.
 ///
 /// # Errors
-/// [`Kind::Integrity`] when the data is not what its hash says; [`Kind::Gate`] when the accuracy is too low.
+/// [`Kind::Integrity`] when the data does not match its hash; [`Kind::Gate`] when the accuracy is too low.
 pub(in crate::effects) async fn gsm8k(
     step: &RunGsm8k,
     runtime: &Runtime<'_>,
@@ -76,20 +74,20 @@ pub(in crate::effects) async fn gsm8k(
 ) -> Result<Gsm8k> {
     std::fs::create_dir_all(&step.results_dir)
         .at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
-    let (bytes, hash) = data(step, http).await?;
+    let (bytes, hash) = read_questions(step, http).await?;
     let rows = check_questions(&step.data, &bytes)?;
     let questions = step.questions.min(rows);
     if questions < step.questions {
-        events.note(format!("the data holds {rows} questions: {questions} are asked"));
+        events.note(format!("the data has {rows} questions: asking {questions}"));
     }
     let local = PathBuf::from(format!("{}/gsm8k-{}.jsonl", step.results_dir, &hash[..12]));
     files::write_atomic(&local, &bytes)?;
     let inside = runtime
-        .place(&local, &format!("gsm8k-{}.jsonl", &hash[..12]))
+        .share_file(&local, &format!("gsm8k-{}.jsonl", &hash[..12]))
         .await?;
     let mut argv = step.argv.clone();
     argv.push(inside);
-    let printed = run(
+    let printed = run_client(
         runtime,
         &argv,
         &step.results_dir,
@@ -132,14 +130,14 @@ pub(in crate::effects) async fn gsm8k(
     }
 }
 
-/// Runs a client to its end and returns what it printed.
-async fn run(
+/// Runs a client to its end and returns the lines that it printed.
+async fn run_client(
     runtime: &Runtime<'_>,
     argv: &[String],
     dir: &str,
     env: &std::collections::BTreeMap<String, String>,
     events: &StepEvents<'_>,
-    what: &str,
+    client: &str,
 ) -> Result<Vec<String>> {
     let mut printed = Vec::new();
     let mut on_line = |line: &str| {
@@ -153,7 +151,7 @@ async fn run(
         return Ok(printed);
     }
     let cause = log::cause(printed.iter().map(String::as_str)).map(str::to_owned);
-    let error = Error::new(Kind::Server, format!("{what} failed")).cause(cause.map_or_else(
+    let error = Error::new(Kind::Server, format!("{client} failed")).cause(cause.map_or_else(
         || format!("exit code {code}"),
         |cause| format!("{cause} (exit code {code})"),
     ));
@@ -162,12 +160,13 @@ async fn run(
         .log(last(printed, 20)))
 }
 
+/// Returns the last `count` lines.
 fn last(mut lines: Vec<String>, count: usize) -> Vec<String> {
     lines.split_off(lines.len().saturating_sub(count))
 }
 
-/// The bytes and SHA-256 of the questions.
-async fn data(step: &RunGsm8k, http: &Http) -> Result<(Vec<u8>, String)> {
+/// Returns the bytes and SHA-256 of the questions.
+async fn read_questions(step: &RunGsm8k, http: &Http) -> Result<(Vec<u8>, String)> {
     let is_url = step.data.starts_with("http://") || step.data.starts_with("https://");
     let bytes = if is_url {
         http.get_bytes(&step.data, MAX_DATA).await?
@@ -185,8 +184,8 @@ async fn data(step: &RunGsm8k, http: &Http) -> Result<(Vec<u8>, String)> {
     }
 }
 
-fn result_path(dir: &str, name: &str, what: &str) -> PathBuf {
-    Path::new(dir).join(format!("{name}-{what}-{}.json", files::timestamp()))
+fn result_path(dir: &str, name: &str, measurement: &str) -> PathBuf {
+    Path::new(dir).join(format!("{name}-{measurement}-{}.json", files::timestamp()))
 }
 
 fn save(path: &Path, schema: &str, result: &impl serde::Serialize) -> Result<()> {

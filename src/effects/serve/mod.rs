@@ -1,7 +1,7 @@
 //! Servers: their runtime, their start up to READY, their answers and measurements, and finding them again.
 //!
-//! Not in this module tree: what the engine's log lines mean (`sglang::log`), Docker's and the kernel's own ways (`docker`,
-//! `process`).
+//! Not in this module tree: the meaning of the engine's log lines (`sglang::log`), containers (`docker`), child processes
+//! (`process`).
 
 pub(in crate::effects) mod measure;
 pub(in crate::effects) mod runtime;

@@ -1,6 +1,4 @@
-//! One server, whatever runs it: its log, its life, commands beside it.
-//!
-//! Not in this module: when to look (`server`), Docker's and the kernel's own ways (`docker`, `process`).
+//! One server in a container or as a process: its log, its life, commands beside it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -16,7 +14,7 @@ use crate::effects::process::{command, server as process};
 use crate::effects::{files, host};
 use crate::error::{At, Error, Kind, Result};
 
-/// A server and the way to it.
+/// A server and the means to reach it.
 pub(in crate::effects) enum Runtime<'a> {
     /// A container.
     Docker {
@@ -24,28 +22,28 @@ pub(in crate::effects) enum Runtime<'a> {
         docker: &'a Docker,
         /// Container name.
         name: String,
-        /// Where its log is kept when it failed and its container goes.
+        /// File for its log if it fails and its container is removed.
         kept_log: PathBuf,
     },
     /// A process group.
     Process {
-        /// Environment of commands beside it.
+        /// Environment for commands beside it.
         env: &'a Env,
         /// Server name.
         name: String,
         /// Its log.
         log: PathBuf,
-        /// Its leader, when dsr1 started it in this run and may ask for its exit status.
+        /// Its leader, if this dsr1 started it and may read its exit status.
         child: Option<Pid>,
     },
 }
 
-/// Whether a server lives.
+/// The life of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::effects) enum Life {
     /// It runs.
     Running,
-    /// It ended, in words.
+    /// It ended, for this reason.
     Ended(String),
 }
 
@@ -57,15 +55,26 @@ impl Runtime<'_> {
         }
     }
 
-    /// Its log from the beginning, as it grows.
-    pub(in crate::effects) async fn follow(&self) -> Result<LogStream> {
+    /// Returns the lines of its log: the last `tail` or all, and then those that arrive until it ends if `follow` is set.
+    pub(in crate::effects) async fn log(&self, tail: Option<u64>, follow: bool) -> Result<LogStream> {
         match self {
-            Self::Docker { docker, name, .. } => docker.logs(name, None, true).await,
-            Self::Process { log, .. } => Ok(LogStream::of_file(LogFile::new(log))),
+            Self::Docker { docker, name, .. } => docker.logs(name, tail, follow).await,
+            Self::Process { log, .. } => {
+                let is_written = if follow {
+                    process::is_running
+                } else {
+                    |_: &Path| false
+                };
+                let file = LogFile::new(log, is_written);
+                Ok(LogStream::of_file(match tail {
+                    Some(count) => file.skip_to_last(count),
+                    None => file,
+                }))
+            }
         }
     }
 
-    /// Makes sure that the log of a failed server outlives it; returns where it is.
+    /// Keeps the log of a failed server in a file; returns its path.
     pub(in crate::effects) async fn keep_log(&self) -> PathBuf {
         match self {
             Self::Docker {
@@ -87,17 +96,17 @@ impl Runtime<'_> {
         }
     }
 
-    /// Whether it lives.
+    /// Returns whether the server runs or ended.
     pub(in crate::effects) async fn life(&self) -> Result<Life> {
         match self {
             Self::Docker { docker, name, .. } => Ok(match docker.state(name).await? {
                 Some(state) if state.running => Life::Running,
                 Some(state) if state.oom_killed => {
-                    Life::Ended("the kernel killed it for want of memory".to_owned())
+                    Life::Ended("the kernel killed it because memory ran out".to_owned())
                 }
                 Some(state) => Life::Ended(match state.exit_code {
                     Some(137) => {
-                        "exit code 137 (SIGKILL): it killed itself after a crash, or was killed".to_owned()
+                        "exit code 137 (SIGKILL): it killed itself after a crash, or another process killed it".to_owned()
                     }
                     Some(code) => format!("exit code {code}"),
                     None => "an unknown reason".to_owned(),
@@ -111,7 +120,7 @@ impl Runtime<'_> {
                 if process::find(log).is_some() {
                     return Ok(Life::Running);
                 }
-                // It may have ended between the two looks.
+                // It may have ended after the first `reap`.
                 let reason = child.and_then(process::reap);
                 Ok(Life::Ended(
                     reason.unwrap_or_else(|| "its process is gone".to_owned()),
@@ -120,13 +129,13 @@ impl Runtime<'_> {
         }
     }
 
-    /// Whether it is this server that listens on `port`; `None` when that cannot be seen.
+    /// Returns true if this server listens on `port`; `None` if the listener cannot be seen.
     pub(in crate::effects) async fn owns(&self, port: u16) -> Option<bool> {
         let listener = host::listener(port)?;
         match self {
             Self::Docker { docker, name, .. } => {
                 let id = docker.state(name).await.ok().flatten()?.id;
-                // Docker puts the container's id into the path of its cgroup, version 1 and 2 alike.
+                // The path of a container's cgroup holds its id, in version 1 and 2.
                 let cgroup = std::fs::read_to_string(format!("/proc/{listener}/cgroup")).ok()?;
                 Some(cgroup.contains(&id))
             }
@@ -134,7 +143,7 @@ impl Runtime<'_> {
         }
     }
 
-    /// A figure that changes while it computes or reads; `None` when it cannot be had.
+    /// Returns a figure that changes while it computes or reads; `None` if it is unknown.
     pub(in crate::effects) async fn activity(&self) -> Option<u64> {
         match self {
             Self::Docker { docker, name, .. } => docker.activity(name).await.ok(),
@@ -144,7 +153,7 @@ impl Runtime<'_> {
 
     /// Runs a command beside the engine; returns its exit code. Dropping the future ends it.
     ///
-    /// What it drops where it stands stays in the container, or in `dir`: never where the user stands.
+    /// Its working directory is inside the container, or `dir`: files that it writes never end up in the user's directory.
     pub(in crate::effects) async fn exec(
         &self,
         argv: &[String],
@@ -166,8 +175,8 @@ impl Runtime<'_> {
         }
     }
 
-    /// Puts a file where commands beside the engine can read it; returns its path there.
-    pub(in crate::effects) async fn place(&self, local: &Path, name: &str) -> Result<String> {
+    /// Makes a file readable for commands beside the engine; returns its path for them.
+    pub(in crate::effects) async fn share_file(&self, local: &Path, name: &str) -> Result<String> {
         match self {
             Self::Docker {
                 docker,
@@ -184,13 +193,13 @@ impl Runtime<'_> {
     }
 
     /// Reads a file that a command beside the engine wrote.
-    pub(in crate::effects) async fn read(&self, path: &str) -> Result<Vec<u8>> {
+    pub(in crate::effects) async fn read_file(&self, path: &str) -> Result<Vec<u8>> {
         const MAX: u64 = 64 << 20;
         match self {
             Self::Docker { docker, name, .. } => docker.read_file(name, path, MAX).await,
             Self::Process { .. } => {
                 let size = std::fs::metadata(path)
-                    .at(Kind::Server, || format!("no `{path}`"))?
+                    .at(Kind::Server, || format!("`{path}` is missing"))?
                     .len();
                 if size > MAX {
                     return Err(Error::new(Kind::Server, format!("`{path}` is too large")));
@@ -200,8 +209,8 @@ impl Runtime<'_> {
         }
     }
 
-    /// Removes a file that an earlier command beside the engine wrote.
-    pub(in crate::effects) async fn remove(&self, path: &str) {
+    /// Removes a file that a command beside the engine wrote.
+    pub(in crate::effects) async fn remove_file(&self, path: &str) {
         match self {
             Self::Docker { docker, name, .. } => {
                 let argv = ["rm", "-f", "--", path].map(str::to_owned);
@@ -213,7 +222,7 @@ impl Runtime<'_> {
         }
     }
 
-    /// Stops it and removes what ran it; returns whether it had to be killed.
+    /// Stops the server and removes its container or processes; returns true if it had to be killed.
     pub(in crate::effects) async fn stop(&self, drain_s: u32) -> Result<bool> {
         match self {
             Self::Docker { docker, name, .. } => docker.stop(name, drain_s).await,

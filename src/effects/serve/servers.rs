@@ -1,12 +1,10 @@
-//! Servers of ours on this host, found again from Docker's labels and from logs.
-//!
-//! Not in this module: starting and stopping by plan (`execute`).
+//! Servers of dsr1 on this host, found from Docker's labels and from logs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::effects::execute::Effects;
-use crate::effects::lines::{LogEnd, LogFile, LogStream};
+use crate::effects::lines::LogEnd;
 use crate::effects::process::server as process;
 use crate::effects::serve::verify;
 use crate::error::{Error, Kind, Result};
@@ -15,12 +13,12 @@ use crate::plan::{
 };
 use crate::report::{Answer, ServerState, ServerStatus};
 
-/// A server that was found, with what its labels say.
+/// A server that was found, described by its labels.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// How it is.
+    /// Its state and its labels.
     pub status: ServerStatus,
-    /// The plan's name for it.
+    /// The server as a plan names it.
     pub server: Server,
     /// Python of its runtime.
     pub python: String,
@@ -29,9 +27,9 @@ pub struct Found {
 }
 
 impl Effects {
-    /// Every server of ours. A daemon that does not answer hides its servers and is reported as a note.
+    /// Returns every server of dsr1, and the error of a daemon that does not answer, whose servers are missing.
     ///
-    /// `probe` gives the readiness path of a stack.
+    /// `probe` returns the readiness path of a stack.
     pub async fn servers(&self, probe: &dyn Fn(&str) -> String) -> (Vec<Found>, Option<Error>) {
         let mut found = Vec::new();
         let mut trouble = None;
@@ -54,8 +52,8 @@ impl Effects {
         (found, trouble)
     }
 
-    /// Names and ports of the servers that start or run; containers only when the daemon is known to answer.
-    pub async fn claims(&self, docker_answers: bool) -> BTreeMap<String, u16> {
+    /// Returns names and ports of the servers that start or run; containers only if the daemon is known to answer.
+    pub async fn claimed_ports(&self, docker_answers: bool) -> BTreeMap<String, u16> {
         let mut found = self.processes();
         if docker_answers {
             found.extend(self.containers().await.unwrap_or_default());
@@ -66,11 +64,11 @@ impl Effects {
         alive.map(|server| (server.status.name, server.port)).collect()
     }
 
-    /// The one server meant: by name (with or without `dsr1-`), or the only one in a state that `fits`.
+    /// Returns the server of this name (with or without `dsr1-`), or without a name the only one in a state of `fits`.
     ///
     /// # Errors
     /// [`Kind::Usage`] when there is none, or several and no name.
-    pub async fn one_server(
+    pub async fn find_server(
         &self,
         name: Option<&str>,
         probe: &dyn Fn(&str) -> String,
@@ -81,13 +79,13 @@ impl Effects {
             .iter()
             .map(|server| format!("{} ({})", server.status.name, server.status.state.word()))
             .collect();
-        let meant = |server: &Found| match name {
+        let is_asked_for = |server: &Found| match name {
             Some(name) => {
                 server.status.name == name || server.status.name == crate::plan::container_name(name)
             }
             None => fits.contains(&server.status.state),
         };
-        let mut fitting: Vec<Found> = found.into_iter().filter(meant).collect();
+        let mut fitting: Vec<Found> = found.into_iter().filter(is_asked_for).collect();
         match (fitting.pop(), fitting.is_empty(), name) {
             (Some(server), true, _) => Ok(server),
             (Some(_), false, _) => Err(Error::new(Kind::Usage, "there is more than one server")
@@ -98,17 +96,19 @@ impl Effects {
                     match asked {
                         Some(name) => format!("there is no server `{name}`"),
                         None if listed.is_empty() => "no server is running".to_owned(),
-                        None => "no server is meant".to_owned(),
+                        None => format!("no server is {}", words(fits)),
                     },
                 );
                 let error = match trouble {
                     Some(trouble) => error.cause(format!("containers were not looked at: {trouble}")),
                     None => error,
                 };
-                Err(if listed.is_empty() {
-                    error.hint("dsr1 status lists servers, dsr1 serve starts one")
-                } else {
-                    error.hint(format!("name one of: {}", listed.join(", ")))
+                Err(match asked {
+                    _ if listed.is_empty() => error.hint("dsr1 status lists servers, dsr1 serve starts one"),
+                    Some(_) => error.hint(format!("name one of: {}", listed.join(", "))),
+                    None => error
+                        .cause(format!("on this host: {}", listed.join(", ")))
+                        .hint("name it to use it in this state; dsr1 logs NAME shows what it does"),
                 })
             }
         }
@@ -157,8 +157,8 @@ impl Effects {
             .collect()
     }
 
-    /// Hands on the lines of a server's log: the last `tail` of them, and then what comes until it ends when
-    /// `follow` is set.
+    /// Hands on the lines of a server's log: the last `tail` of them, and then those that arrive until the server ends
+    /// if `follow` is set.
     ///
     /// # Errors
     /// [`Kind::Docker`] when the daemon does not give the log.
@@ -169,49 +169,25 @@ impl Effects {
         follow: bool,
         on_line: &mut (dyn FnMut(&str) -> Result<()> + Send),
     ) -> Result<()> {
-        match server {
-            Server::Docker { name } => {
-                let mut lines = self.docker().await?.logs(name, tail, follow).await?;
-                loop {
-                    for line in lines.wait(None).await {
-                        on_line(&line)?;
-                    }
-                    match lines.end() {
-                        None => {}
-                        Some(LogEnd::Complete) => return Ok(()),
-                        Some(LogEnd::Broken(reason)) => {
-                            return Err(Error::new(Kind::Docker, format!("the log of {name} broke off"))
-                                .cause(reason.clone())
-                                .hint(format!("dsr1 logs {name} shows it from the beginning")));
-                        }
-                    }
-                }
+        let mut log = self.runtime(server).await?.log(tail, follow).await?;
+        loop {
+            for line in log.wait(None).await {
+                on_line(&line)?;
             }
-            Server::Process { log, .. } => {
-                let path = std::path::Path::new(log);
-                let mut lines = LogStream::of_file(LogFile::new(path));
-                let all = lines.arrived();
-                let skip = tail
-                    .and_then(|tail| usize::try_from(tail).ok())
-                    .map_or(0, |tail| all.len().saturating_sub(tail));
-                for line in &all[skip..] {
-                    on_line(line)?;
-                }
-                loop {
-                    let more = lines.arrived();
-                    if more.is_empty() && (!follow || process::find(path).is_none()) {
-                        return Ok(());
-                    }
-                    for line in &more {
-                        on_line(line)?;
-                    }
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+            match log.end() {
+                None => {}
+                Some(LogEnd::Complete) => return Ok(()),
+                Some(LogEnd::Broken(reason)) => {
+                    let name = server.name();
+                    return Err(Error::new(Kind::Docker, format!("the log of {name} broke off"))
+                        .cause(reason.clone())
+                        .hint(format!("dsr1 logs {name} shows it from the beginning")));
                 }
             }
         }
     }
 
-    /// Asks a server one question.
+    /// Sends one question to a server.
     ///
     /// # Errors
     /// [`Kind::Server`] when it does not answer.
@@ -225,7 +201,7 @@ impl Effects {
         verify::ask(self.http(), base_url, question, max_tokens, temperature).await
     }
 
-    /// Stops a server: running requests have `drain_s` seconds. Returns whether it had to be killed.
+    /// Stops a server: running requests have `drain_s` seconds. Returns true if it had to be killed.
     ///
     /// # Errors
     /// [`Kind::Docker`] when the daemon refuses.
@@ -234,7 +210,13 @@ impl Effects {
     }
 }
 
-/// Reads labels; `None` when they are not a whole set of ours.
+/// Returns the words of states, such as "starting or ready".
+fn words(states: &[ServerState]) -> String {
+    let words: Vec<&str> = states.iter().map(|state| state.word()).collect();
+    words.join(" or ")
+}
+
+/// Reads the labels of a server; `None` if one is missing.
 fn describe(
     labels: &BTreeMap<String, String>,
     server: Server,

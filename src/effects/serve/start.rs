@@ -1,6 +1,4 @@
-//! Follows an engine from its start to READY, or to the reason why not.
-//!
-//! Not in this module: what log lines mean (`startup`), whether answers are right (`verify`).
+//! Follows an engine from its start to READY, or to the cause of its failure.
 
 use std::time::{Duration, Instant};
 
@@ -14,11 +12,11 @@ use crate::plan::AwaitReady;
 use crate::report::{Ready, StageTime};
 use crate::sglang::log;
 
-/// Time between two looks at log, process and probe: a death is known well within two seconds.
+/// Time between two looks at process and probe: the end of the engine is noticed well within two seconds.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How long an engine must live on while its port answers, when nothing else shows that the answers are its own.
-const UNPROVEN: Duration = Duration::from_mins(2);
+/// Time for which an engine must live while its port answers, if nothing else shows that it is the one that answers.
+const UNSEEN_LISTENER: Duration = Duration::from_mins(2);
 
 /// Longest wait for the last lines of a server that ended.
 const LAST_LINES: Duration = Duration::from_millis(500);
@@ -36,7 +34,7 @@ pub(in crate::effects) async fn await_ready(
     http: &Http,
     events: &StepEvents<'_>,
 ) -> Result<Ready> {
-    let mut start = Start::new(runtime.follow().await?, events);
+    let mut start = Start::new(runtime.log(None, true).await?, events);
     let url = format!("{}{}", step.base_url, step.probe);
     let stall = Duration::from_secs(step.stall_s);
     let port = step
@@ -49,44 +47,44 @@ pub(in crate::effects) async fn await_ready(
     let mut last_look = Instant::now();
     let mut answering = None;
     loop {
-        start.take_lines();
+        start.read_log();
         if let Life::Ended(reason) = runtime.life().await? {
-            start.take_rest().await;
+            start.read_rest_of_log().await;
             return Err(start.died(runtime, &reason).hint(log_hint(runtime).await));
         }
         if start.cannot_listen {
             return Err(taken_meanwhile(runtime, port).hint(log_hint(runtime).await));
         }
         if matches!(http.get_status(&url, Duration::from_secs(2)).await, Ok(200)) {
-            start.take_lines();
+            start.read_log();
             let since = *answering.get_or_insert_with(Instant::now);
-            // Who listens cannot be seen when it is another user's process: then the engine's own log says so, or
-            // it lives on for longer than a taken port would let it.
-            let unseen = start.listens() || since.elapsed() > UNPROVEN;
+            // A listener of another user cannot be seen. Then the engine's log must say that it listens, or the engine must
+            // live for longer than it would with a taken port.
+            let listens = start.listens() || since.elapsed() > UNSEEN_LISTENER;
             match runtime.owns(port).await {
                 Some(false) => return Err(taken_meanwhile(runtime, port)),
-                None if !unseen => {}
+                None if !listens => {}
                 _ if runtime.life().await? != Life::Running => {}
                 _ => return Ok(start.ready(&step.base_url)),
             }
         }
-        // Processor time and I/O cost a look at every process: not on each tick.
+        // Processor time and I/O are read from every process: not on each tick.
         if last_look.elapsed() > Duration::from_secs(5) {
             last_look = Instant::now();
             let now = runtime.activity().await;
             if now.is_none() || now != activity {
                 activity = now;
-                start.alive();
+                start.note_sign_of_life();
             }
         }
         if start.quiet_for() > stall {
             return Err(start.stalled(runtime, stall).hint(log_hint(runtime).await));
         }
-        tokio::time::sleep(TICK).await;
+        start.follow_log(TICK).await;
     }
 }
 
-/// What has been seen of a start.
+/// The progress of a start.
 struct Start<'a> {
     log: LogStream,
     events: &'a StepEvents<'a>,
@@ -94,10 +92,10 @@ struct Start<'a> {
     last_sign: Instant,
     stages: Vec<StageTime>,
     kv_pool_tokens: Option<u64>,
-    /// Its port is taken.
+    /// True if the log says that the port is taken.
     cannot_listen: bool,
     recent: Vec<String>,
-    /// Whether the log broke, which was said.
+    /// True if the log broke, and the user was warned.
     log_is_broken: bool,
 }
 
@@ -119,37 +117,51 @@ impl<'a> Start<'a> {
         start
     }
 
-    fn take_lines(&mut self) {
+    /// Reads the lines that arrived.
+    fn read_log(&mut self) {
         for line in self.log.arrived() {
-            self.line(&line);
+            self.read_line(&line);
         }
         self.note_broken_log();
     }
 
-    /// Warns once when the log's connection broke: the start goes on, and nothing more is seen of it but the probe.
+    /// Follows the log for so long, also past its end.
+    async fn follow_log(&mut self, time: Duration) {
+        let deadline = tokio::time::Instant::now() + time;
+        while self.log.end().is_none() && tokio::time::Instant::now() < deadline {
+            for line in self.log.wait(Some(deadline)).await {
+                self.read_line(&line);
+            }
+        }
+        self.note_broken_log();
+        tokio::time::sleep_until(deadline).await;
+    }
+
+    /// Warns once if the log's connection broke: the start continues, and only the probe shows its end.
     fn note_broken_log(&mut self) {
         if let Some(LogEnd::Broken(reason)) = self.log.end()
             && !std::mem::replace(&mut self.log_is_broken, true)
         {
             self.events.warning(
                 format!("the log of the server cannot be followed any more: {reason}"),
-                "the start goes on: stages and figures of the log are missing from here on",
+                "the start continues; its later stages and figures are missing",
             );
         }
     }
 
-    async fn take_rest(&mut self) {
+    /// Reads the last lines of a server that ended.
+    async fn read_rest_of_log(&mut self) {
         for line in self.log.rest(LAST_LINES).await {
-            self.line(&line);
+            self.read_line(&line);
         }
         self.note_broken_log();
     }
 
-    fn line(&mut self, line: &str) {
-        self.alive();
+    fn read_line(&mut self, line: &str) {
+        self.note_sign_of_life();
         self.events.line(Source::Engine, line);
         if let Some((stage, detail)) = log::stage(line)
-            // READY is said by the probe, not by the log.
+            // The probe decides about READY, not the log.
             && stage != Stage::Ready
         {
             self.reach(stage, &detail);
@@ -157,7 +169,7 @@ impl<'a> Start<'a> {
         self.cannot_listen |= log::cannot_listen(line);
         self.kv_pool_tokens = log::kv_pool_tokens(line).or(self.kv_pool_tokens);
         if log::is_telling(line) {
-            // Room for a traceback: its cause is looked for in all of it, and the last lines are shown.
+            // Room for a traceback: its cause may be anywhere in it.
             if self.recent.len() == 200 {
                 self.recent.remove(0);
             }
@@ -165,7 +177,7 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// Notes a stage once, and only forwards: eight ranks log the same line.
+    /// Reports a stage once, and never an earlier one: eight ranks log the same line.
     fn reach(&mut self, stage: Stage, detail: &str) {
         if self.stages.last().is_some_and(|last| last.stage >= stage) {
             return;
@@ -175,14 +187,14 @@ impl<'a> Start<'a> {
         self.events.stage(stage, at_ms, detail);
     }
 
-    /// Whether the log said that this engine listens.
+    /// Returns true if the log said that the engine listens.
     fn listens(&self) -> bool {
         self.stages
             .iter()
             .any(|reached| reached.stage == Stage::WarmingUp)
     }
 
-    fn alive(&mut self) {
+    fn note_sign_of_life(&mut self) {
         self.last_sign = Instant::now();
     }
 
@@ -206,13 +218,13 @@ impl<'a> Start<'a> {
     fn died(mut self, runtime: &Runtime<'_>, reason: &str) -> Error {
         let lines = || self.recent.iter().map(String::as_str);
         if let Some(refused) = log::usage_error(lines()) {
-            // Its usage text would bury the one line that matters.
+            // The usage text would hide the one line that matters.
             return Error::new(
                 Kind::Usage,
-                format!("{} does not take its arguments", runtime.name()),
+                format!("{} does not accept its arguments", runtime.name()),
             )
             .cause(refused)
-            .hint("look at what stands behind `--`, and at the profile: dsr1 profiles show NAME");
+            .hint("check the arguments after `--`, and the profile: dsr1 profiles show NAME");
         }
         let error = Error::new(
             Kind::Server,
@@ -240,7 +252,8 @@ impl<'a> Start<'a> {
     }
 }
 
-/// Somebody else took the port while the engine loaded: it will fail to listen, and what answers is not ours.
+/// Returns the error of a port that another process took while the engine loaded: the engine cannot listen, and the
+/// answers are not its own.
 fn taken_meanwhile(runtime: &Runtime<'_>, port: u16) -> Error {
     let holder = host::holder(port).unwrap_or_else(|| "another process".to_owned());
     Error::new(
@@ -251,10 +264,10 @@ fn taken_meanwhile(runtime: &Runtime<'_>, port: u16) -> Error {
         ),
     )
     .cause(format!("held by {holder}"))
-    .hint("stop what holds it, or use another --port")
+    .hint("stop that process, or use another --port")
 }
 
-/// Fails when a server ended meanwhile: what answered was something else.
+/// Fails if a server ended: something else answered then.
 pub(in crate::effects) async fn still_alive(runtime: &Runtime<'_>, during: &str) -> Result<()> {
     match runtime.life().await? {
         Life::Running => Ok(()),

@@ -1,6 +1,4 @@
-//! Asks a ready server and checks what comes back: READY says it answers, VERIFIED says the answers hold.
-//!
-//! Not in this module: accuracy over a data set (`measure`), showing answers (`ui`).
+//! Checks the answers of a ready server: READY means that it answers, VERIFIED that the answers are right.
 
 use std::time::Duration;
 
@@ -13,13 +11,13 @@ use crate::profile::Verify;
 use crate::report::{Answer, Check, Verification};
 use crate::sglang::api::{answer, chat_body, short, unexpected};
 
-/// How long one answer may take: a reasoning model thinks for minutes.
+/// Longest wait for one answer: a reasoning model thinks for minutes.
 const ANSWER: Duration = Duration::from_mins(10);
 
-/// Asked in the wiring checks; short, because a random model fills whatever it is given.
+/// Tokens of an answer in the wiring checks; few, because a random model uses all of them.
 const WIRING_TOKENS: u32 = 16;
 
-/// Questions that any DeepSeek-R1 gets right, with what the answer must hold.
+/// Questions that any DeepSeek-R1 answers correctly, each with a text that the answer must contain.
 const QUESTIONS: [(&str, &str); 3] = [
     ("What is 17 * 23? Answer with the number only.", "391"),
     ("What is the capital of France? Answer with one word.", "Paris"),
@@ -29,18 +27,18 @@ const QUESTIONS: [(&str, &str); 3] = [
     ),
 ];
 
-/// Checks the server.
+/// Checks the answers of a server.
 ///
 /// # Errors
 /// [`Kind::Server`] when it does not answer or a check fails.
 pub(in crate::effects) async fn verify(step: &VerifyAnswers, http: &Http) -> Result<Verification> {
-    let server = Asked {
+    let server = Client {
         http,
         base_url: &step.base_url,
     };
-    let model = server.model().await?;
+    let model = server.model_name().await?;
     let mut checks = vec![check("one model is listed", true, &model)];
-    checks.extend(server.wiring(&model).await?);
+    checks.extend(server.check_wiring(&model).await?);
     if step.checks == Verify::Answers {
         for (question, expected) in QUESTIONS {
             let answer = server.chat(&model, question, 4096, 0.0).await?;
@@ -71,9 +69,9 @@ pub(in crate::effects) async fn verify(step: &VerifyAnswers, http: &Http) -> Res
         None => Ok(verification),
         Some(failed) => Err(Error::new(
             Kind::Server,
-            format!("the server answers, but not as it should: {}", failed.name),
+            format!("the server's answers are wrong: {}", failed.name),
         )
-        .cause(format!("seen: {}", failed.seen))
+        .cause(format!("it answered: {}", failed.seen))
         .hint(format!(
             "dsr1 ask --url {} 'your question' shows an answer",
             step.base_url
@@ -81,7 +79,7 @@ pub(in crate::effects) async fn verify(step: &VerifyAnswers, http: &Http) -> Res
     }
 }
 
-/// Asks one question.
+/// Sends one question.
 ///
 /// # Errors
 /// [`Kind::Server`] when the server does not answer.
@@ -92,18 +90,19 @@ pub(in crate::effects) async fn ask(
     max_tokens: u32,
     temperature: f64,
 ) -> Result<Answer> {
-    let server = Asked { http, base_url };
-    let model = server.model().await?;
+    let server = Client { http, base_url };
+    let model = server.model_name().await?;
     server.chat(&model, question, max_tokens, temperature).await
 }
 
-struct Asked<'a> {
+/// The API of one server.
+struct Client<'a> {
     http: &'a Http,
     base_url: &'a str,
 }
 
-impl Asked<'_> {
-    async fn model(&self) -> Result<String> {
+impl Client<'_> {
+    async fn model_name(&self) -> Result<String> {
         let url = format!("{}/v1/models", self.base_url);
         let (status, body) = self.http.get_json(&url, Duration::from_secs(30)).await?;
         let id = body["data"]
@@ -129,8 +128,13 @@ impl Asked<'_> {
         }
     }
 
-    /// The same question, streamed: the joined text, whether the end was marked, and the finish reason.
-    async fn stream(&self, model: &str, question: &str, max_tokens: u32) -> Result<(String, bool, String)> {
+    /// Sends a question and reads the answer as a stream: the joined text, true if the end was marked, and the finish reason.
+    async fn stream_chat(
+        &self,
+        model: &str,
+        question: &str,
+        max_tokens: u32,
+    ) -> Result<(String, bool, String)> {
         let url = format!("{}/v1/chat/completions", self.base_url);
         let mut body = chat_body(model, question, max_tokens, 0.0);
         body["stream"] = json!(true);
@@ -157,14 +161,14 @@ impl Asked<'_> {
         }
     }
 
-    /// What holds for any model, even a random one.
-    async fn wiring(&self, model: &str) -> Result<Vec<Check>> {
+    /// Checks what any model must do, even a random one.
+    async fn check_wiring(&self, model: &str) -> Result<Vec<Check>> {
         const QUESTION: &str = "Say hello.";
         let first = self.chat(model, QUESTION, WIRING_TOKENS, 0.0).await?;
         let again = self.chat(model, QUESTION, WIRING_TOKENS, 0.0).await?;
-        let (streamed, done, finish) = self.stream(model, QUESTION, WIRING_TOKENS).await?;
+        let (streamed, done, finish) = self.stream_chat(model, QUESTION, WIRING_TOKENS).await?;
         let tokens = first.completion_tokens;
-        let whole = |answer: &Answer| {
+        let full_text = |answer: &Answer| {
             format!(
                 "{}{}",
                 answer.reasoning.as_deref().unwrap_or_default(),
@@ -189,12 +193,12 @@ impl Asked<'_> {
             ),
             check(
                 "temperature 0 repeats itself",
-                whole(&first) == whole(&again),
-                &short(&whole(&again)),
+                full_text(&first) == full_text(&again),
+                &short(&full_text(&again)),
             ),
             check(
                 "a stream carries the same text",
-                normal(&streamed) == normal(&whole(&first)),
+                without_marks(&streamed) == without_marks(&full_text(&first)),
                 &short(&streamed),
             ),
             check(
@@ -209,8 +213,8 @@ impl Asked<'_> {
     }
 }
 
-/// Text without what a split at `</think>` adds or drops.
-fn normal(text: &str) -> String {
+/// Returns a text without the marks of reasoning, which only one of two answers may have.
+fn without_marks(text: &str) -> String {
     text.replace("<think>", "")
         .replace("</think>", "")
         .trim()

@@ -1,6 +1,4 @@
-//! The live line of the running step: one line, and a bar below while bytes are counted.
-//!
-//! Not in this module: lines that stay (`tty`).
+//! The live line of the running step: one line, and a bar below it while bytes are counted.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -14,21 +12,21 @@ use crate::ui::rate::{self, Rate, clock};
 use crate::ui::style::Style;
 use crate::units::{self, Bytes};
 
-/// Redraws per second are few: the eye wants to see that it lives, not more.
+/// Time between two redraws: a few in a second show that the step runs.
 const TICK: Duration = Duration::from_millis(120);
 
-/// Columns that a title may take, so that clock and message fit beside it.
+/// Width of the longest title, so that clock and message fit beside it.
 const TITLE: usize = 48;
 
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
-/// A line; a line with a count; a line and a bar. `wide_msg` is cut at the edge of the terminal.
+/// Templates: a line; a line with a count; a line and a bar. `wide_msg` is cut at the edge of the terminal.
 const LINE: &str = "{spinner} {prefix}  {clock}  {wide_msg}";
 const COUNT: &str = "{spinner} {prefix}  {clock}  {amount}  {wide_msg}";
 const BAR: &str =
     "{spinner} {prefix}  {clock}  {wide_msg}\n  {bar:20}  {percent:>3} %  {amount}  {speed}  {left}";
 
-/// A file of a pull, below the bar.
+/// Template of a file of a pull, below the bar.
 const FILE: &str = "    {wide_msg}  {percent:>3} %  {amount}  {decimal_bytes_per_sec}";
 /// Files that are shown at once.
 const FILES: usize = 8;
@@ -46,11 +44,11 @@ pub(super) struct Live {
     speed: Speed,
 }
 
-/// A rate that a bar shows; 0 while nothing can be said.
+/// A rate that a bar shows; 0 while unknown.
 type Speed = Arc<AtomicU64>;
 
 impl Live {
-    /// Draws the step; `title` is safe to show.
+    /// Draws the step. The caller makes `title` safe to show.
     pub(super) fn new(bars: &MultiProgress, style: Style, number: &str, title: &str, animate: bool) -> Self {
         let bar = bars.add(ProgressBar::no_length());
         let live = Self {
@@ -64,7 +62,7 @@ impl Live {
             speed: Speed::default(),
         };
         live.bar.set_style(template(LINE, style, &live.speed));
-        live.name("");
+        live.set_title("");
         if animate {
             live.bar.enable_steady_tick(TICK);
         }
@@ -72,35 +70,35 @@ impl Live {
         live
     }
 
-    /// The title.
+    /// Returns the title.
     pub(super) fn title(&self) -> &str {
         &self.title
     }
 
-    /// Time since the step began.
+    /// Returns the time since the step began.
     pub(super) fn elapsed(&self) -> String {
         units::duration(self.bar.elapsed())
     }
 
     /// Shows the stage beside the title.
     pub(super) fn stage(&mut self, stage: &str) {
-        self.name(stage);
+        self.set_title(stage);
         self.bar.set_message("");
     }
 
-    /// Shows what is going on, dimmed; `text` is safe to show.
+    /// Shows a message, dimmed. The caller makes `text` safe to show.
     pub(super) fn message(&self, text: &str) {
         self.bar.set_message(self.style.dim(text.trim()));
     }
 
-    /// Shows bytes, as a bar when it is known how many there will be; the rate is of `fetched`.
+    /// Shows bytes, as a bar if their total is known; the rate is that of `fetched`.
     pub(super) fn progress(&mut self, done: u64, total: Option<u64>, fetched: u64, item: &str) {
         let wanted = if total.is_some() { BAR } else { COUNT };
         if self.template != wanted {
             self.template = wanted;
             self.bar.set_style(template(wanted, self.style, &self.speed));
         }
-        let speed = self.rate.at(self.bar.elapsed(), fetched);
+        let speed = self.rate.record(self.bar.elapsed(), fetched);
         self.speed.store(speed.unwrap_or(0), Ordering::Relaxed);
         if let Some(total) = total {
             self.bar.set_length(total);
@@ -109,7 +107,7 @@ impl Live {
         self.message(item);
     }
 
-    /// Shows a file of the step while it is under way; `path` is safe to show.
+    /// Shows a file of the step while it is fetched. The caller makes `path` safe to show.
     pub(super) fn file(
         &mut self,
         bars: &MultiProgress,
@@ -141,19 +139,19 @@ impl Live {
         };
         let mut message = path.to_owned();
         match state {
-            FileState::Checking => message.push_str(": checking what is here"),
+            FileState::Checking => message.push_str(": checking local data"),
             FileState::Waiting => message.push_str(": waiting"),
             FileState::Fetching | FileState::Proven => {}
         }
         if retries > 0 {
-            let _ = write!(message, ", {retries} retries");
+            let _ = write!(message, ", retries: {retries}");
         }
         let (_, bar) = &self.files[known];
         bar.set_position(done);
         bar.set_message(self.style.dim(&message));
     }
 
-    /// Takes it off the screen.
+    /// Removes the step from the screen.
     pub(super) fn clear(&self, bars: &MultiProgress) {
         for (_, bar) in &self.files {
             bar.finish_and_clear();
@@ -163,7 +161,8 @@ impl Live {
         bars.remove(&self.bar);
     }
 
-    fn name(&self, stage: &str) {
+    /// Shows number, title and stage.
+    fn set_title(&self, stage: &str) {
         let mut title: String = self.title.chars().take(TITLE).collect();
         if title.len() < self.title.len() {
             title.pop();
@@ -177,7 +176,7 @@ impl Live {
     }
 }
 
-/// A template of ours; a mistake in one is caught by the test below, not by the user.
+/// Returns the style of a template. The test below finds a mistake in a template before a user does.
 fn template(text: &str, style: Style, speed: &Speed) -> ProgressStyle {
     let (speed, for_left) = (Arc::clone(speed), Arc::clone(speed));
     let spinner: Vec<String> = SPINNER.iter().map(|frame| style.cyan(frame)).collect();
@@ -203,7 +202,7 @@ fn template(text: &str, style: Style, speed: &Speed) -> ProgressStyle {
         })
         .with_key("left", move |state: &ProgressState, out: &mut dyn Write| {
             let speed = for_left.load(Ordering::Relaxed);
-            if let Some(left) = rate::left(state.pos(), state.len(), Some(speed)) {
+            if let Some(left) = rate::time_left(state.pos(), state.len(), Some(speed)) {
                 let _ = write!(out, "{} left", clock(left));
             }
         })

@@ -174,7 +174,7 @@ async fn a_base_whose_tag_moved_is_built_on_again() {
         .await
         .unwrap();
     assert!(!built.cached);
-    let said = |event: &Event| matches!(event, Event::Note { text } if text.contains("moved since"));
+    let said = |event: &Event| matches!(event, Event::Note { text } if text.contains("changed since"));
     assert!(recorder.events().iter().any(said), "{:?}", recorder.events());
     assert!(cli(&["image", "inspect", &moved.tag]).contains(&second));
     cli(&["image", "rm", &moved.tag, &step.tag]);

@@ -1,7 +1,7 @@
 //! Tar archives: files for containers and out of them, and the build context of the classic builder. The only home
 //! of tar.
 //!
-//! Not in this module: what is done with them (`exec`, `build`).
+//! Not in this module tree: sending and receiving archives (`exec`, `build`, `images`).
 
 pub(super) mod oci;
 
@@ -25,8 +25,8 @@ const PIECE: usize = 256 * 1024;
 /// Pieces in flight.
 const IN_FLIGHT: usize = 16;
 
-/// An archive of files, the same bytes for the same files: time and owner are zero.
-pub(super) fn of<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<Vec<u8>> {
+/// Returns an archive of files: the same bytes for the same files, because time and owner are zero.
+pub(super) fn archive_of<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, bytes) in files {
         let mut header = header(bytes.len() as u64);
@@ -39,7 +39,7 @@ pub(super) fn of<'a>(files: impl Iterator<Item = (&'a str, &'a [u8])>) -> Result
         .at(Kind::Internal, || "cannot pack files".to_owned())
 }
 
-/// The content of an archive's first entry, when that is a file.
+/// Returns the content of an archive's first entry, if that is a file.
 pub(super) fn only_file(archive: &[u8]) -> Option<Vec<u8>> {
     let mut archive = tar::Archive::new(archive);
     let mut entry = archive.entries().ok()?.next()?.ok()?;
@@ -49,8 +49,8 @@ pub(super) fn only_file(archive: &[u8]) -> Option<Vec<u8>> {
     read.ok().map(|_| content)
 }
 
-/// The context of a build with the classic builder, made while it is sent: wheels are gigabytes. Secrets go into it as
-/// `ID/ID`, for a stage that no image keeps: that builder knows no other way.
+/// Returns the context of a build with the classic builder, packed while it is sent, because wheels are gigabytes.
+/// Secrets go into it as `ID/ID`, for a stage that no image keeps: the classic builder has no other way for them.
 ///
 /// # Errors
 /// [`Kind::Host`] when the wheels cannot be listed.
@@ -69,7 +69,7 @@ pub(super) fn context(step: &BuildImage, secrets: BTreeMap<String, Vec<u8>>) -> 
     let wheels = step.wheels.as_deref().map_or_else(|| Ok(Vec::new()), wheels)?;
     tokio::task::spawn_blocking(move || {
         if let Err(error) = pack(&files, &wheels, Pieces::new(to.clone())) {
-            // The request breaks off, and this is why. When nobody listens, the daemon has given up first.
+            // The request fails with this error. If nobody receives it, the daemon has ended the request first.
             let _ = to.blocking_send(Err(error));
         }
     });
@@ -95,7 +95,7 @@ fn pack(files: &BTreeMap<String, Vec<u8>>, wheels: &[PathBuf], to: Pieces) -> io
     archive.into_inner()?.flush()
 }
 
-/// Owner and time are zero: the builder keeps a step while the files it copies are the same.
+/// Returns a header whose owner and time are zero: the builder reuses a step while the files it copies are the same.
 fn header(size: u64) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
@@ -104,7 +104,7 @@ fn header(size: u64) -> tar::Header {
     header
 }
 
-/// Writes into a channel, piece by piece.
+/// A writer that sends pieces into a channel.
 pub(super) struct Pieces {
     to: Sender<io::Result<Bytes>>,
     unsent: Vec<u8>,
@@ -143,7 +143,10 @@ mod tests {
     #[test]
     fn archives_are_reproducible_and_stay_below_their_root() {
         let files = [("Dockerfile", b"FROM x".as_slice()), ("site/a/b.py", b"")];
-        assert_eq!(of(files.into_iter()).unwrap(), of(files.into_iter()).unwrap());
-        assert!(of([("../x", b"".as_slice())].into_iter()).is_err());
+        assert_eq!(
+            archive_of(files.into_iter()).unwrap(),
+            archive_of(files.into_iter()).unwrap()
+        );
+        assert!(archive_of([("../x", b"".as_slice())].into_iter()).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Images as files: an OCI image layout in one tar archive, which `docker load` of every version reads too.
 //!
-//! Docker before 25 exports a form of its own; it is rewritten while it streams. Every blob is hashed on its way, out
-//! and in. Not in this module: asking the daemon (`images`).
+//! Docker before 25 exports another form, which is rewritten while it streams. Every blob is hashed on its way, both when
+//! an image is saved and when it is loaded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -15,16 +15,16 @@ use crate::units::hex;
 
 /// Version of the JSON form of [`ImageRecord`].
 pub(in crate::effects::docker) const SCHEMA: &str = "dsr1.image/1";
-/// Where the record lies in the archive.
+/// Path of the record in the archive.
 const RECORD: &str = "dsr1.json";
-/// Where `docker load` looks.
+/// Path of the file that `docker load` reads.
 const MANIFEST: &str = "manifest.json";
-/// Where blobs lie.
+/// Directory of the blobs.
 const BLOBS: &str = "blobs/sha256/";
 /// Most bytes of a file that is JSON.
 const JSON_LIMIT: u64 = 16 << 20;
 
-/// What a saved image is: enough to know it again on another host.
+/// The description of a saved image, by which another host recognizes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageRecord {
     /// Always `dsr1.image/1`.
@@ -33,30 +33,30 @@ pub struct ImageRecord {
     pub dsr1: String,
     /// The image's tag.
     pub tag: String,
-    /// Digest of its configuration: its id where images are kept as Docker has always kept them.
+    /// Digest of its configuration, which is its id on a daemon that does not store images in containerd.
     pub image_id: String,
     /// `linux/amd64` or `linux/arm64`.
     pub platform: String,
     /// Its labels: stack, versions, base and digest of the base, digest of the inputs.
     pub labels: BTreeMap<String, String>,
-    /// SHA-256 of its layers as they are unpacked, from the base up.
+    /// SHA-256 of its unpacked layers, from the base up.
     pub layers: Vec<String>,
 }
 
-/// What is wrong with an archive.
+/// A reason why an archive cannot be saved or loaded.
 #[derive(Debug)]
 pub(in crate::effects::docker) enum Fault {
-    /// It is not one of ours, or something is missing.
+    /// It is not an archive of dsr1, or a part is missing.
     Form(String),
-    /// A blob is not what its name says.
+    /// The hash of a blob is not its name.
     Hash(String),
     /// It is for another platform.
     Platform(String),
-    /// The tag is another image's.
+    /// The tag belongs to another image.
     Taken(String),
-    /// Nobody takes what is written any more.
+    /// The receiver ended the stream.
     HungUp,
-    /// It cannot be read or written.
+    /// The file cannot be read or written.
     Io(io::Error),
 }
 
@@ -67,13 +67,13 @@ impl From<io::Error> for Fault {
         } else if error.kind() == io::ErrorKind::BrokenPipe {
             Self::HungUp
         } else {
-            // Of the reader of the archive, and not of the disk.
-            Self::Form(format!("it breaks off, or is damaged: {error}"))
+            // The error comes from the archive's reader, and not from the disk.
+            Self::Form(format!("it is truncated or damaged: {error}"))
         }
     }
 }
 
-/// Writes what a daemon exported, with the record, and gives the record as it was written.
+/// Writes the archive that a daemon exported, with the record, and returns the record as it was written.
 ///
 /// # Errors
 /// [`Fault`], when the export is not the image of the record.
@@ -93,8 +93,8 @@ pub(in crate::effects::docker) fn save(
         let kind = entry.header().entry_type();
         let named = path.strip_suffix(".json").or_else(|| path.strip_prefix(BLOBS));
         if kind.is_file() && path.ends_with("/layer.tar") {
-            // Which layer it is stands in the manifest, which comes last: its hash tells. One that was exported before
-            // is a link.
+            // The layer is identified by its hash, because the manifest that names it comes last. A layer that was
+            // exported before is a link.
             sizes.insert(blob(&mut to, size, &mut entry)?, size);
         } else if let Some(digest) = named.filter(|name| is_digest(name)) {
             let found = blob(&mut to, size, &mut entry)?;
@@ -112,7 +112,7 @@ pub(in crate::effects::docker) fn save(
     }
     let manifest = manifest.ok_or_else(|| Fault::Form(format!("it has no {MANIFEST}")))?;
     let manifest = if sizes.contains_key("index.json") {
-        // A daemon that keeps images as containerd does calls them by their manifest.
+        // A daemon that stores images in containerd uses the digest of the manifest as the id.
         let config = manifest[0]["Config"].as_str().unwrap_or_default();
         record.image_id = format!("sha256:{}", config.trim_start_matches(BLOBS));
         json!([{ "Config": config, "RepoTags": [record.tag], "Layers": manifest[0]["Layers"] }])
@@ -121,13 +121,13 @@ pub(in crate::effects::docker) fn save(
     };
     let text = serde_json::to_vec_pretty(&record).map_err(io::Error::other)?;
     file(&mut to, RECORD, &text)?;
-    // Last: nothing can be loaded from an archive that breaks off.
+    // Last, so that a truncated archive cannot be loaded.
     file(&mut to, MANIFEST, manifest.to_string().as_bytes())?;
     to.into_inner()?.flush()?;
     Ok(record)
 }
 
-/// Writes the files that make blobs an OCI image layout; gives the manifest for `docker load`.
+/// Writes the files that make blobs an OCI image layout; returns the manifest for `docker load`.
 fn layout<W: Write + Seek>(
     to: &mut tar::Builder<W>,
     record: &ImageRecord,
@@ -183,13 +183,13 @@ fn layout<W: Write + Seek>(
     }]))
 }
 
-/// Reads an archive to its end, proves it, and writes what was proven as a new archive: what another reader might see
-/// in the bytes of the old one, in headers or behind its end, reaches nobody. The manifest, without which `docker load`
-/// takes nothing, is written last, after `approve` had its say.
+/// Reads an archive to its end, verifies it, and writes its verified parts as a new archive. Bytes of the old one that
+/// another reader might interpret differently, in headers or behind its end, are not copied. The manifest, without which
+/// `docker load` loads nothing, is written last and only if `approve` agrees.
 ///
 /// # Errors
-/// [`Fault`]; then what was written is not an image.
-pub(in crate::effects::docker) fn prove(
+/// [`Fault`]; the written archive is not an image then.
+pub(in crate::effects::docker) fn verify(
     archive: impl Read,
     to: impl Write,
     approve: impl FnOnce(&ImageRecord) -> Result<(), Fault>,
@@ -199,7 +199,7 @@ pub(in crate::effects::docker) fn prove(
     let (mut record, mut manifest) = (None, None);
     let mut blobs = BTreeSet::new();
     let mut small = Small::default();
-    // Raw: an extension of the format would be read into memory, and by every reader in its own way.
+    // Raw, because extensions of the format would be read into memory, and readers disagree about them.
     for entry in archive.entries()?.raw(true) {
         let mut entry = entry?;
         let path = entry.path()?.to_string_lossy().into_owned();
@@ -246,7 +246,7 @@ pub(in crate::effects::docker) fn prove(
     Ok(record)
 }
 
-/// Checks that manifest, configuration and record tell of one and the same image; gives its layers.
+/// Checks that manifest, configuration and record describe the same image; returns its layers.
 fn check(
     record: &ImageRecord,
     manifest: &Value,
@@ -261,7 +261,7 @@ fn check(
         )));
     }
     let [image] = manifest.as_array().map(Vec::as_slice).unwrap_or_default() else {
-        return form("it breaks off, or holds more than one image");
+        return form("it is truncated, or holds more than one image");
     };
     if image["RepoTags"] != json!([record.tag]) {
         return form("its manifest names another image than its record");
@@ -301,17 +301,17 @@ fn check(
         layers.len() == record.layers.len(),
     ];
     if same.contains(&false) {
-        return form("its record is not that of its configuration");
+        return form("its record and its configuration differ");
     }
     Ok(layers)
 }
 
-/// Blobs that may be a configuration: small ones, and not many.
+/// The content of blobs that may be a configuration: small ones, up to a total size.
 #[derive(Default)]
 struct Small(BTreeMap<String, Vec<u8>>, u64);
 
 impl Small {
-    /// Where a blob of `size` bytes is kept, when there is room for it.
+    /// Returns a buffer for a blob of `size` bytes, if there is room for it.
     fn room(&mut self, size: u64) -> Option<Vec<u8>> {
         let fits = size <= JSON_LIMIT / 16 && self.1 + size <= JSON_LIMIT;
         fits.then(|| {
@@ -325,8 +325,8 @@ impl Small {
     }
 }
 
-/// Writes a blob and gives its hash. Its name is its hash, which is known when it is written: its header is written
-/// twice.
+/// Writes a blob and returns its hash. The name of a blob is its hash, which is known only after it is written: so its
+/// header is written twice.
 fn blob<W: Write + Seek>(to: &mut tar::Builder<W>, size: u64, from: &mut impl Read) -> Result<String, Fault> {
     let begin = to.get_mut().stream_position()?;
     let mut hashing = Hashing {
@@ -368,7 +368,7 @@ fn is_digest(name: &str) -> bool {
     name.len() == 64 && name.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
 }
 
-/// Hashes what is read, and keeps it where it is asked to.
+/// A reader that hashes the bytes, and keeps them if `kept` is given.
 struct Hashing<'a, R> {
     from: &'a mut R,
     hash: Sha256,
@@ -394,10 +394,10 @@ mod tests {
         hex(&Sha256::digest(bytes))
     }
 
-    /// What is proven of an archive, and the archive that is written of it.
-    fn proven(archive: &[u8]) -> Result<(ImageRecord, Vec<u8>), Fault> {
+    /// Returns the record of an archive and the verified copy.
+    fn verified(archive: &[u8]) -> Result<(ImageRecord, Vec<u8>), Fault> {
         let mut written = Vec::new();
-        prove(archive, &mut written, |_| Ok(())).map(|record| (record, written))
+        verify(archive, &mut written, |_| Ok(())).map(|record| (record, written))
     }
 
     fn config(layers: &[&[u8]]) -> Vec<u8> {
@@ -428,7 +428,7 @@ mod tests {
         }
     }
 
-    /// As Docker 20.10 exports: a directory for each layer, a link for one that is there twice.
+    /// An archive as Docker 20.10 exports it: a directory for each layer, and a link for a layer that occurs twice.
     fn export(config: &[u8], layers: &[&[u8]]) -> Vec<u8> {
         let mut to = tar::Builder::new(Vec::new());
         for (index, layer) in layers.iter().enumerate() {
@@ -461,27 +461,27 @@ mod tests {
     }
 
     #[test]
-    fn an_export_becomes_a_layout_that_proves_itself() {
+    fn an_export_becomes_a_layout_that_can_be_verified() {
         let layers: [&[u8]; 3] = [b"base", b"empty", b"empty"];
         let archive = saved(&layers);
         let expected = record(&config(&layers), &layers);
-        assert_eq!(proven(&archive).unwrap().0, expected);
-        // What a newer daemon exports is such a layout already, and its id is another.
+        assert_eq!(verified(&archive).unwrap().0, expected);
+        // A newer daemon exports such a layout already, with another id.
         let theirs = ImageRecord {
             image_id: format!("sha256:{}", "0".repeat(64)),
             ..expected.clone()
         };
         let again = written(&archive, &theirs).unwrap();
-        assert_eq!(proven(&again).unwrap().0, expected);
+        assert_eq!(verified(&again).unwrap().0, expected);
     }
 
-    /// The daemon is sent what was read here and nothing else: not what lies behind the end, or in an extension.
+    /// The daemon gets verified bytes only, and none from behind the end or from an extension.
     #[test]
-    fn what_was_not_proven_is_not_handed_on() {
+    fn bytes_that_are_not_verified_are_not_sent() {
         let mut archive = saved(&[b"base"]);
-        let clean = proven(&archive).unwrap().1;
+        let clean = verified(&archive).unwrap().1;
         archive.extend(b"another archive");
-        assert_eq!(proven(&archive).unwrap().1, clean);
+        assert_eq!(verified(&archive).unwrap().1, clean);
         for kind in [
             tar::EntryType::GNULongName,
             tar::EntryType::XHeader,
@@ -493,7 +493,7 @@ mod tests {
             extension.set_path("x").unwrap();
             extension.set_cksum();
             to.get_mut().extend_from_slice(extension.as_bytes());
-            assert!(matches!(proven(to.get_ref()), Err(Fault::Form(_))), "{kind:?}");
+            assert!(matches!(verified(to.get_ref()), Err(Fault::Form(_))), "{kind:?}");
         }
     }
 
@@ -513,10 +513,13 @@ mod tests {
             let mut record = right.clone();
             change(&mut record);
             let archive = written(&export(&bytes, &layers), &record).unwrap();
-            assert!(matches!(proven(&archive), Err(Fault::Form(_))), "change {index}");
+            assert!(
+                matches!(verified(&archive), Err(Fault::Form(_))),
+                "change {index}"
+            );
         }
         let archive = saved(&layers);
-        let refused = prove(archive.as_slice(), io::sink(), |_| {
+        let refused = verify(archive.as_slice(), io::sink(), |_| {
             Err(Fault::Taken("x".to_owned()))
         });
         assert!(matches!(refused, Err(Fault::Taken(_))));
@@ -531,7 +534,7 @@ mod tests {
             let Some(at) = found else { continue };
             let mut broken = archive.clone();
             broken[at] ^= 1;
-            assert!(proven(&broken).is_err(), "{}", String::from_utf8_lossy(text));
+            assert!(verified(&broken).is_err(), "{}", String::from_utf8_lossy(text));
         }
         assert!(matches!(
             written(
@@ -548,7 +551,7 @@ mod tests {
         for end in (0..archive.len()).step_by(512) {
             let whole = archive[end..].iter().all(|byte| *byte == 0);
             assert_eq!(
-                proven(&archive[..end]).is_ok(),
+                verified(&archive[..end]).is_ok(),
                 whole,
                 "{end} of {}",
                 archive.len()
@@ -558,6 +561,9 @@ mod tests {
 
     #[test]
     fn an_archive_of_another_tool_is_refused() {
-        assert!(matches!(proven(&export(b"{}", &[b"base"])), Err(Fault::Form(_))));
+        assert!(matches!(
+            verified(&export(b"{}", &[b"base"])),
+            Err(Fault::Form(_))
+        ));
     }
 }

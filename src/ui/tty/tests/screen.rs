@@ -1,6 +1,4 @@
-//! A screen for tests: what a user would see, after every cursor move.
-//!
-//! Not in this module: what is drawn (the parent).
+//! A screen in memory: the text that a user would see after every cursor move.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,0 +1,64 @@
+//! Tests of the terminal display, on a screen that keeps what a user would see.
+
+mod screen;
+
+use screen::Screen;
+
+use super::*;
+use crate::ui::tests::transcript;
+
+/// Shows the first `events` of the transcript on a screen of `width` columns.
+fn shown(events: usize, width: u16, color: bool) -> (Tty, Screen) {
+    let screen = Screen::new(width);
+    let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
+    let tty = Tty::new_on(target, Box::new(screen.clone()), color, false);
+    for (_, event) in transcript().iter().take(events) {
+        tty.event(event);
+    }
+    (tty, screen)
+}
+
+#[test]
+fn finished_steps_stay_and_the_running_one_is_last() {
+    let (tty, screen) = shown(usize::MAX, 110, false);
+    insta::with_settings!({ filters => vec![(r"[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]", "*"), (r"\d+s\b( *)$", "Ts")] }, {
+        insta::assert_snapshot!(screen.text());
+    });
+    drop(tty);
+    let last = screen.text().lines().last().unwrap().to_owned();
+    assert!(last.starts_with("✗ verify answers "), "{last}");
+    assert!(screen.raw().ends_with('\n'));
+}
+
+#[test]
+fn a_pull_shows_a_bar_that_fits_eighty_columns() {
+    let (_tty, screen) = shown(7, 80, false);
+    let lines: Vec<String> = screen.text().lines().map(str::to_owned).collect();
+    let [.., line, bar] = lines.as_slice() else {
+        panic!("{lines:?}")
+    };
+    assert!(
+        line.contains("[2/4] pull nvidia/DeepSeek-R1-0528-FP4") && line.contains("model-00042"),
+        "{line}"
+    );
+    assert!(bar.contains("━") && bar.contains("106.0 GB of 413.0 GB"), "{bar}");
+    assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
+}
+
+#[test]
+fn a_childs_line_is_shown_harmlessly() {
+    let (_tty, screen) = shown(16, 110, false);
+    let text = screen.text();
+    assert!(
+        text.contains("\\x1b[32mINFO\\x1b[0m:    server_args=\\u{202e}x\\x0d"),
+        "{text}"
+    );
+    assert!(!screen.raw().contains('\x1b'), "{:?}", screen.raw());
+}
+
+#[test]
+fn ready_is_highlighted() {
+    let (tty, _) = shown(0, 80, true);
+    assert_eq!(tty.styled_summary("READY on x"), "\x1b[1;32mREADY\x1b[0m on x");
+    assert_eq!(tty.styled_summary("163 files"), "\x1b[2m163 files\x1b[0m");
+}
