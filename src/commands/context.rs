@@ -17,7 +17,7 @@ use crate::plan::{
     self, BuildOptions, BuildRequest, ImageChoice, Plan, PullOptions, ServeRequest, Step, Target,
 };
 use crate::profile::{
-    Accelerator, Architecture, Catalog, Goal, Precision, Profile, Selection, Stack, UserFiles, Wanted,
+    Accelerator, Architecture, Catalog, Criteria, Goal, Precision, Profile, Selection, Stack, UserFiles,
 };
 use crate::render;
 use crate::report::Report;
@@ -176,7 +176,7 @@ impl Context {
                 host::gather(self.env(), &wanted).await.gpus
             }
         };
-        catalog.select(&name, &wanted(args, gpus.as_deref()))
+        catalog.select(&name, &criteria(args, gpus.as_deref()))
     }
 
     /// Facts from the file of `--facts`.
@@ -459,10 +459,10 @@ pub(super) fn nothing_named(command: &str) -> Error {
         ))
 }
 
-/// What a choice by goal depends on. A host without GPUs leaves it open: the plan may be for another one.
-pub(super) fn wanted(args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Wanted {
+/// The criteria of a choice by goal. A host without GPUs leaves it open: the plan may be for another one.
+pub(super) fn criteria(args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Criteria {
     let first = gpus.and_then(|gpus| gpus.first());
-    Wanted {
+    Criteria {
         precision: precision(args.fp4, args.fp8),
         stack: args.stack.clone(),
         gpus: first.map(|gpu| {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::profile::catalog::Selection;
+use crate::profile::choose::Selection;
 use crate::profile::stack::Stack;
 
 /// One setting that differs.

@@ -4,8 +4,11 @@
 //! Not in this module: reading files (`effects::host`), deciding what to do with them (`plan`).
 
 mod catalog;
+mod choose;
 mod diff;
 mod knob;
+mod merge;
+mod names;
 mod origin;
 mod requirement;
 mod schema;
@@ -15,9 +18,11 @@ mod template;
 mod version;
 pub(crate) mod yaml;
 
-pub use catalog::{Catalog, Selection, UserFile, UserFiles, Wanted};
+pub use catalog::{Catalog, UserFile, UserFiles};
+pub use choose::{Criteria, Selection};
 pub use diff::{Change, StackChange, differences, stack_differences};
 pub use knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
+pub use names::{NAME_RULE, is_name, is_repo, is_revision};
 pub use origin::{Origins, Place};
 pub use requirement::Requirement;
 pub use schema::{Bench, Device, EngineSettings, Goal, Model, Precision, Profile, Speculative, Verify};

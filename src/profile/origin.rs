@@ -36,6 +36,14 @@ impl Origins {
         }
     }
 
+    /// Returns the same files with their settings for `stack` applied.
+    pub(super) fn on_stack(self, stack: &str) -> Self {
+        Self {
+            stack: stack.to_owned(),
+            ..self
+        }
+    }
+
     /// The files, the one on top last: name and text.
     #[must_use]
     pub fn files(&self) -> &[(String, String)] {

@@ -7,20 +7,20 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::profile::catalog::Selection;
+use crate::profile::choose::Selection;
+use crate::profile::names::{NAME_RULE, is_name};
 
 /// The text of a new profile called `name` that extends `base`.
 ///
 /// # Errors
 /// [`Kind::Usage`] when `name` is no name for a profile.
 pub fn template(name: &str, base: &Selection) -> Result<String> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(fits) || name.len() > 40 {
+    if !is_name(name) {
         return Err(Error::new(
             Kind::Usage,
             format!("`{}` is not a name for a profile", name.escape_debug()),
         )
-        .hint("use lower-case letters, digits and dashes, 40 at most"));
+        .hint(NAME_RULE));
     }
     let profile = &base.profile;
     let mut text = format!(

@@ -92,13 +92,6 @@ impl Document {
         Some(Self(found.clone()))
     }
 
-    /// Replaces what is at a key of the top level.
-    pub(super) fn set(&mut self, key: &str, value: Self) {
-        if let serde_yaml::Value::Mapping(map) = &mut self.0 {
-            map.insert(key.into(), value.0);
-        }
-    }
-
     /// Whether there is nothing.
     pub(super) fn is_null(&self) -> bool {
         self.0.is_null()
@@ -120,14 +113,17 @@ impl Document {
         merge(&mut self.0, over.0);
     }
 
-    /// The document as a type. `sources` are the files it was merged from, the last on top: an error names the one
-    /// that holds the key.
+    /// Turns the document into a type. `sources` are the files that it was merged from, the last on top, and `below` is
+    /// the path of keys below which it is there: an error names the file that holds the key.
     ///
     /// # Errors
     /// [`Kind::Usage`] with file, line, a three-line snippet and the nearest known key.
-    pub(super) fn into_type<T: DeserializeOwned>(self, sources: &[Source<'_>]) -> Result<T> {
+    pub(super) fn into_type<T: DeserializeOwned>(self, sources: &[Source<'_>], below: &[&str]) -> Result<T> {
         serde_path_to_error::deserialize(self.0).map_err(|error| {
-            let mut path: Vec<String> = error.path().iter().map(ToString::to_string).collect();
+            let above = below.iter().map(|key| (*key).to_owned());
+            let mut path: Vec<String> = above
+                .chain(error.path().iter().map(ToString::to_string))
+                .collect();
             let message = error.into_inner().to_string();
             if let Some(unknown) = unknown_word(&message) {
                 path.push(unknown.to_owned());
@@ -151,7 +147,7 @@ impl Document {
 /// As [`Document::read`] and [`Document::into_type`].
 pub(crate) fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> {
     let source = Source { origin, text };
-    Document::read(source)?.into_type(&[source])
+    Document::read(source)?.into_type(&[source], &[])
 }
 
 fn merge(base: &mut serde_yaml::Value, over: serde_yaml::Value) {
