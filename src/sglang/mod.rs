@@ -5,6 +5,7 @@
 pub(crate) mod api;
 mod check;
 pub(crate) mod client;
+mod deepseek_r1;
 mod dialect;
 mod explain;
 pub mod flags;

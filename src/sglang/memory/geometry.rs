@@ -3,6 +3,7 @@
 //! Not in this module: models that were pulled, whose headers say more.
 
 use crate::facts::{ModelFacts, WeightSizes};
+use crate::sglang::deepseek_r1::EXPERTS;
 
 // config.json of deepseek-ai/DeepSeek-R1-0528.
 const HIDDEN: u64 = 7168;
@@ -10,7 +11,6 @@ const LAYERS: u64 = 61;
 const DENSE_LAYERS: u64 = 3;
 const INTERMEDIATE: u64 = 18_432;
 const EXPERT_INTERMEDIATE: u64 = 2048;
-const EXPERTS: u64 = 256;
 const HEADS: u64 = 128;
 const Q_RANK: u64 = 1536;
 const KV_RANK: u64 = 512;

@@ -4,6 +4,7 @@
 
 use crate::profile::Version;
 use crate::sglang::EffectiveSettings;
+use crate::sglang::deepseek_r1::CONTEXT;
 
 const MIB: u64 = 1 << 20;
 
@@ -20,8 +21,6 @@ pub(super) const BEFORE_LOAD: u64 = (616 + 526 + 2058) * MIB;
 /// are free before the capture.
 pub(super) const WORKSPACE: u64 = 553 * MIB;
 
-/// Context of DeepSeek-R1 in tokens (config.json): a row of the request table has as many entries of 4 bytes.
-const CONTEXT: u64 = 163_840;
 /// Requests that SGLang makes room for when none are named: 3063 in the guide's log.
 const RUNNING: u64 = 3072;
 /// Since this version the request table is divided by the attention replicas (`model_runner.py`, 0.5.8).
@@ -64,6 +63,7 @@ pub(super) fn request_table(settings: &EffectiveSettings) -> u64 {
     let dp = u64::from(settings.attention_data_parallel.max(1));
     let divided = settings.version.is_none_or(|version| version >= DIVIDED_TABLE);
     let running = settings.max_running_requests.map_or(RUNNING, u64::from) / if divided { dp } else { 1 };
+    // A row has an entry of 4 bytes for each token of the context.
     let context = settings.context_length.unwrap_or(CONTEXT).min(1 << 24);
     running.saturating_mul(context).saturating_mul(4)
 }

@@ -4,9 +4,7 @@
 
 use crate::facts::{ModelFacts, WeightSizes};
 use crate::sglang::EffectiveSettings;
-
-/// Routed experts of DeepSeek-R1, to which redundant ones are added.
-const EXPERTS: u64 = 256;
+use crate::sglang::deepseek_r1::EXPERTS;
 
 /// Name of the draft layer's class.
 pub(super) const DRAFT: &str = "draft layer";

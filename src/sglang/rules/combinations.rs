@@ -5,14 +5,11 @@
 
 use crate::profile::{Accelerator, Architecture, Precision, Profile, Stack, Version};
 use crate::sglang::check::{Check, Level};
+use crate::sglang::deepseek_r1::{CONTEXT, EXPERTS};
 use crate::sglang::settings::EffectiveSettings;
 
-/// Routed experts of DeepSeek-R1 (config.json, `n_routed_experts`).
-const EXPERTS: u32 = 256;
 /// What attention data parallel multiplies the scheduler's caution by (`server_args.py`, 0.4.10 to 0.5.23).
 const CONSERVATIVENESS_FACTOR: f64 = 0.3;
-/// Longest context of DeepSeek-R1 (config.json, `max_position_embeddings`).
-const CONTEXT: u64 = 163_840;
 
 /// All rules over one set of settings.
 pub(super) fn check(settings: &EffectiveSettings, profile: &Profile, stack: &Stack) -> Vec<Check> {
@@ -169,7 +166,7 @@ fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check
             )
             .fix(format!("use 1 or {tp}")),
         );
-    } else if !EXPERTS.saturating_add(redundant).is_multiple_of(ep.max(1)) {
+    } else if !(EXPERTS + u64::from(redundant)).is_multiple_of(u64::from(ep.max(1))) {
         // expert_location.py asserts it, after the weights were read.
         found.push(error(
             "experts.redundant",
