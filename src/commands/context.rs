@@ -467,7 +467,7 @@ pub(super) fn criteria(args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Criteria {
         stack: args.stack.clone(),
         gpus: first.map(|gpu| {
             let count = u32::try_from(gpus.map_or(0, <[Gpu]>::len)).unwrap_or(u32::MAX);
-            (count, Architecture::of(&gpu.compute_capability))
+            (count, Architecture::from_capability(&gpu.compute_capability))
         }),
     }
 }

@@ -37,7 +37,7 @@ pub fn is_repo(repo: &str) -> bool {
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
     };
     repo.split_once('/')
-        .is_some_and(|(owner, name)| fits(owner) && fits(name) && !name.ends_with(".git"))
+        .is_some_and(|(owner, name)| fits(owner) && fits(name) && name.strip_suffix(".git").is_none())
 }
 
 /// Returns true for a revision: a branch, a tag, a pull request (`refs/pr/1`) or a commit.
@@ -48,7 +48,8 @@ pub fn is_repo(repo: &str) -> bool {
 #[must_use]
 pub fn is_revision(revision: &str) -> bool {
     let allowed = |c: char| c.is_ascii_graphic() && !"~^:?*[\\".contains(c);
-    let fits = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    let fits =
+        |part: &str| !part.is_empty() && !part.starts_with('.') && part.strip_suffix(".lock").is_none();
     revision.len() <= MAX_REVISION
         && revision.chars().all(allowed)
         && revision.split('/').all(fits)
