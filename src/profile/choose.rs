@@ -19,7 +19,7 @@ pub struct Criteria {
 /// A chosen profile, resolved for its stack.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Selection {
-    /// The profile, with what it extends and its settings for this stack applied.
+    /// The profile; its `extends` and its settings for this stack are applied.
     pub profile: Profile,
     /// The stack that it runs on.
     pub stack: Stack,
@@ -29,8 +29,8 @@ pub struct Selection {
     pub note: Option<String>,
 }
 
-/// Returns the name of the first of `profiles`, all of one goal, that meets the criteria best; and the reasons for what
-/// the user left open.
+/// Returns the name of the first of `profiles`, all of one goal, that meets the criteria best, and the reasons for the
+/// choices that the user left open.
 ///
 /// Without a precision the GPU decides: NVFP4 on Blackwell, FP8 on Hopper (guide, "Note on Quantization Choice").
 ///

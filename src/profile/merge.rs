@@ -1,4 +1,4 @@
-//! The merging of profile files: the chain of `extends`, and what each file says for one stack.
+//! The merging of profile files: the chain of `extends`, and the settings of each file for one stack.
 
 use crate::error::{Error, Kind, Result};
 use crate::profile::schema::{EngineSettings, Profile};
@@ -8,7 +8,7 @@ use crate::profile::yaml::{self, Document, Source};
 /// Longest chain of `extends`: nobody can follow a longer one.
 const MAX_CHAIN: usize = 8;
 
-/// A profile file that was read; what it extends is not applied yet.
+/// A profile file that was read; its `extends` is not applied yet.
 #[derive(Debug, Clone)]
 pub(super) struct ProfileFile {
     /// Name of the profile.
@@ -95,10 +95,10 @@ fn unknown_profile(files: &[ProfileFile], name: &str, extending: Option<&Profile
         })
 }
 
-/// Returns the profile of a chain as its files say, without what they say for single stacks.
+/// Returns the profile of a chain, without the settings of its files for single stacks.
 ///
 /// # Errors
-/// [`Kind::Usage`] with the file and line of what is not valid, below `on` too.
+/// [`Kind::Usage`] with the file and line of a value that is not valid, also below `on`.
 pub(super) fn profile(chain: &[&ProfileFile]) -> Result<Profile> {
     chain
         .iter()
@@ -113,8 +113,8 @@ pub(super) fn profile(chain: &[&ProfileFile]) -> Result<Profile> {
 
 /// Returns the engine's settings of a chain on one stack.
 ///
-/// The files are merged one by one: what a file says for the stack goes over what it says for all, and a file that
-/// extends another goes over both. `None` if no file has settings.
+/// The files are merged one by one. In each file the settings for the stack override those for all stacks, and a file that
+/// extends another overrides both. `None` if no file has settings.
 ///
 /// # Errors
 /// [`Kind::Usage`] with the file and line of settings that are valid alone but not together.

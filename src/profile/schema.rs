@@ -153,7 +153,7 @@ pub struct EngineSettings {
     pub chunked_prefill_size: Option<Count>,
     /// Tokens in one prefill batch.
     pub max_prefill_tokens: Option<Count>,
-    /// Size of the KV pool in tokens, instead of what `mem_fraction` leaves.
+    /// Size of the KV pool in tokens, instead of the memory that `mem_fraction` leaves.
     pub max_total_tokens: Option<Count>,
     /// Largest decode batch that is captured as a CUDA graph; larger batches run without one.
     pub graph_batch: Option<Count>,

@@ -5,7 +5,7 @@
 //! | `flags` | the options of SGLang's parsers, and reading a command line as they do |
 //! | `dialect` | the flags and variables for the knobs of a profile |
 //! | `settings` | the settings that result from a command line and an environment |
-//! | `rules` | findings: what SGLang would refuse, ignore or reinterpret |
+//! | `rules` | findings about flags that SGLang would refuse, ignore or reinterpret |
 //! | `launch` | flags, settings and findings of one server, made once |
 //! | `memory` | the memory that weights and KV pool take on a GPU |
 //! | `words`, `explain` | the meaning of options, variables and settings |

@@ -2,7 +2,7 @@
 //!
 //! | quantity, per GPU | formula | source |
 //! |---|---|---|
-//! | usable memory `T` | nvidia-smi's total less `reserve::BEFORE_LOAD` | `model_runner.py`: what is free after `init_torch_distributed` |
+//! | usable memory `T` | nvidia-smi's total less `reserve::BEFORE_LOAD` | `model_runner.py`: the free memory after `init_torch_distributed` |
 //! | weights `W` | `weights::per_gpu`, by class of tensor | `models/deepseek_v2.py`: the ranks over which each tensor is split |
 //! | KV bytes per token | MLA: (`kv_lora_rank` + `qk_rope_head_dim`) x layers x bytes; else 2 x heads x dim x layers x bytes | `profile_max_num_token`, 0.4.10.post2 |
 //! | tokens in the pool | (`mem_fraction_static` x `T` - `W`) / KV bytes per token, rounded down to pages | `profile_max_num_token`; `kv_cache_configurator.py`, 0.5.23 |
