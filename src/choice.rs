@@ -2,10 +2,10 @@
 
 /// A value that is chosen by its name.
 pub trait Choice: Sized {
-    /// Every value with its spelling and one line of help, in the order in which the help lists them.
+    /// Returns every value with its spelling and one line of help, in the order of the help.
     fn table() -> Vec<(Self, &'static str, &'static str)>;
 
-    /// The value of that name.
+    /// Returns the value of that name.
     #[must_use]
     fn by_name(name: &str) -> Option<Self> {
         Self::table()

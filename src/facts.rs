@@ -1,7 +1,6 @@
-//! What planning may know about the world: plain data, gathered by `effects`, storable with `dsr1 doctor`.
+//! The facts that planning may use: plain data, gathered by `effects`, written to a file with `dsr1 doctor`.
 //!
-//! An unknown fact is `None` and is reported as "not checked", never guessed.
-//! Not in this module: gathering them (`effects`), what follows from them (`plan`).
+//! An unknown fact is `None`. It is reported as "not checked" and never guessed.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Version of the JSON form of [`Facts`].
 pub const SCHEMA: &str = "dsr1.facts/1";
 
-/// Everything known about this host, its Docker daemon and its weights.
+/// Everything that is known about a host, its Docker daemon and its weights.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Facts {
@@ -22,20 +21,20 @@ pub struct Facts {
     pub docker: Docker,
     /// Commits of the snapshots in the hub cache, by repository and revision (`repo@revision`).
     pub snapshots: BTreeMap<String, String>,
-    /// Proven files of those snapshots, by repository and commit (`repo@commit`), when they were asked for.
+    /// Verified files of those snapshots, by repository and commit (`repo@commit`), if a command needs them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, Vec<WeightFile>>,
-    /// Shapes and sizes of those snapshots' models (`repo@commit`), as their files say.
+    /// Shapes and sizes of those snapshots' models (`repo@commit`), read from their files.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub models: BTreeMap<String, ModelFacts>,
-    /// Paths that dsr1 works in.
+    /// Paths that dsr1 uses.
     pub paths: Paths,
-    /// Servers of dsr1 that start or run on this host, with their ports on 127.0.0.1.
+    /// Servers of dsr1 that are starting or running on this host, with their ports on 127.0.0.1.
     pub servers: BTreeMap<String, u16>,
 }
 
 impl Facts {
-    /// The commit that `revision` of `repo` has in the local cache.
+    /// Returns the commit that `revision` of `repo` has in the local cache.
     #[must_use]
     pub fn cached_commit(&self, repo: &str, revision: &str) -> Option<&str> {
         self.snapshots
@@ -43,7 +42,7 @@ impl Facts {
             .map(String::as_str)
     }
 
-    /// The commit that a revision means: the revision itself when it is a full hash, else the cached one.
+    /// Returns the commit of a revision: the revision itself if it is a full hash, else the cached commit.
     #[must_use]
     pub fn resolved_commit<'a>(&'a self, repo: &str, revision: &'a str) -> Option<&'a str> {
         let is_hash = revision.len() == 40 && revision.chars().all(|c| c.is_ascii_hexdigit());
@@ -55,7 +54,7 @@ impl Facts {
     }
 }
 
-/// One proven file of a snapshot.
+/// One verified file of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightFile {
     /// Path in the repository.
@@ -66,10 +65,10 @@ pub struct WeightFile {
     pub hash: String,
 }
 
-/// What a model's files say of its shape and sizes.
+/// The shape and sizes of a model, read from its files.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ModelFacts {
-    /// Layers, the draft layer not counted.
+    /// Number of layers without the draft layer.
     pub layers: u64,
     /// Width of the compressed KV cache, with multi-head latent attention (MLA).
     pub kv_lora_rank: Option<u64>,
@@ -83,7 +82,7 @@ pub struct ModelFacts {
     pub weights: WeightSizes,
 }
 
-/// Bytes of a model's weights by what is done with them, before anything is split.
+/// Bytes of a model's weights by their use, before anything is split over GPUs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct WeightSizes {
     /// Routed experts.
@@ -92,17 +91,17 @@ pub struct WeightSizes {
     pub attention_split: u64,
     /// Attention that every rank holds whole.
     pub attention_whole: u64,
-    /// What the engine makes of MLA's up-projection beside the checkpoint's; in no file.
+    /// Halves of MLA's up-projection that the engine makes beside the checkpoint's tensor; in no file.
     pub absorbed: u64,
     /// Feed-forward layers without experts.
     pub dense: u64,
-    /// The expert that every token visits.
+    /// The expert that every token uses.
     pub shared_expert: u64,
     /// Embedding.
     pub embedding: u64,
     /// Output layer.
     pub head: u64,
-    /// Norms, gates and what is not recognised; every GPU holds it.
+    /// Norms, gates and tensors that are not recognised; every GPU holds them.
     pub other: u64,
     /// The draft layer of multi-token prediction.
     pub draft: u64,
@@ -118,21 +117,21 @@ pub struct Host {
     pub os: Option<String>,
     /// Kernel release.
     pub kernel: Option<String>,
-    /// Logical processors this process may use.
+    /// Logical processors that this process may use.
     pub cpus: Option<u32>,
-    /// Memory in all, in bytes.
+    /// Total memory in bytes.
     pub memory_bytes: Option<u64>,
     /// Memory available without swapping, in bytes.
     pub memory_available_bytes: Option<u64>,
-    /// The Python that a venv would be made from.
+    /// The Python with which a venv would be made.
     pub python: Option<Python>,
-    /// NVIDIA GPUs; `None` when it could not be found out, empty when there are none.
+    /// NVIDIA GPUs; `None` if they are not known, empty if there are none.
     pub gpus: Option<Vec<Gpu>>,
     /// NVIDIA driver version, such as `575.57.08`.
     pub driver: Option<String>,
-    /// Free bytes on the filesystem of each path asked about.
+    /// Free bytes on the filesystem of each examined path.
     pub disk_free_bytes: BTreeMap<String, u64>,
-    /// TCP ports on 127.0.0.1 that are taken, of those asked about, with the holder where it is known.
+    /// The examined TCP ports on 127.0.0.1 that are taken, each with its holder, or with nothing if that is not known.
     pub ports_taken: BTreeMap<u16, String>,
 }
 
@@ -143,25 +142,28 @@ pub struct Python {
     pub path: String,
     /// Version, `3.11.7`.
     pub version: String,
-    /// Whether it can make virtual environments with pip in them.
+    /// It can make virtual environments with pip.
     pub venv: bool,
 }
 
 /// One NVIDIA GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpu {
-    /// Index as nvidia-smi counts.
+    /// Index in nvidia-smi.
     pub index: u32,
     /// Product name.
     pub name: String,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// Memory in use by processes, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_used_bytes: Option<u64>,
     /// Compute capability, `10.0` on B200, `9.0` on H200.
     pub compute_capability: String,
 }
 
 impl Host {
-    /// Major version of the NVIDIA driver.
+    /// Returns the major version of the NVIDIA driver.
     #[must_use]
     pub fn driver_major(&self) -> Option<u32> {
         self.driver.as_ref()?.split('.').next()?.parse().ok()
@@ -172,54 +174,54 @@ impl Host {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Docker {
-    /// Where it was looked for, such as `unix:///var/run/docker.sock`.
+    /// Its address, such as `unix:///var/run/docker.sock`.
     pub endpoint: Option<String>,
-    /// Why it cannot be used; `None` when it answers (or was not asked).
+    /// The reason why it cannot be used; `None` if it answers or was not asked.
     pub unreachable: Option<String>,
-    /// Engine version.
+    /// Version of the daemon.
     pub version: Option<String>,
-    /// What it is when it is not Docker's own, such as `Podman Engine`.
+    /// Name of the product if it is not Docker's own, such as `Podman Engine`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub product: Option<String>,
-    /// Highest API version it speaks.
+    /// Highest API version that it supports.
     pub api_version: Option<String>,
-    /// Where it keeps images.
+    /// Directory of its images.
     pub root_dir: Option<String>,
-    /// Free bytes there, when that path is on this host.
+    /// Free bytes in that directory, if it is on this host.
     pub root_free_bytes: Option<u64>,
     /// Its platform, `linux/amd64`.
     pub platform: Option<String>,
-    /// Whether it builds with BuildKit, in sessions.
+    /// It builds with BuildKit, in sessions.
     pub sessions: Option<bool>,
     /// Names of its runtimes.
     pub runtimes: Vec<String>,
-    /// Images asked about: reference to image id; absent ones are not listed.
+    /// The examined images that it has: reference to image id.
     pub images: BTreeMap<String, String>,
-    /// Digests of those images: of the registry they came from, else their own id.
+    /// Digests of those images: in the registry from which they were pulled, else their own id.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub digests: BTreeMap<String, String>,
-    /// Base images that are absent but whose registry answered for them.
+    /// Base images that it does not have but whose registry does.
     pub pullable: Vec<String>,
 }
 
 impl Docker {
-    /// Whether the daemon answered.
+    /// Returns true if the daemon answered.
     #[must_use]
     pub const fn answers(&self) -> bool {
         self.version.is_some()
     }
 
-    /// Whether it is on another host, as far as its address says: a forwarded port looks like a near one.
+    /// Returns true if its address is on another host. A forwarded port looks like a local one.
     #[must_use]
     pub fn is_remote(&self) -> bool {
-        let near = ["unix://", "tcp://127.", "tcp://localhost", "tcp://[::1]"];
+        let local = ["unix://", "tcp://127.", "tcp://localhost", "tcp://[::1]"];
         self.endpoint
             .as_ref()
-            .is_some_and(|url| !near.iter().any(|prefix| url.starts_with(prefix)))
+            .is_some_and(|url| !local.iter().any(|prefix| url.starts_with(prefix)))
     }
 }
 
-/// Paths that dsr1 works in, all absolute.
+/// Paths that dsr1 uses, all absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Paths {
@@ -229,10 +231,10 @@ pub struct Paths {
     pub cache: String,
     /// `$XDG_STATE_HOME/dsr1`: engine logs and results.
     pub state: String,
-    /// A CA bundle that pip must trust on this site, when the environment names one (`PIP_CERT` and peers).
+    /// The CA bundle that pip must trust, if the environment names one (`PIP_CERT` and similar variables).
     pub ca_bundle: Option<String>,
-    /// Names of the proxy variables that are set. Not their values: a proxy's URL may hold a password.
+    /// Names of the proxy variables that are set. Their values are left out, because a proxy's URL may hold a password.
     pub proxies: Vec<String>,
-    /// Venvs that are complete.
+    /// Paths of complete venvs.
     pub ready_venvs: Vec<String>,
 }

@@ -1,6 +1,6 @@
-//! Words as a shell reads them, for scripts and for commands in hints.
+//! Quoting of words for a shell, in scripts and in the commands of hints.
 
-/// Quotes one word for a POSIX shell: single quotes, and a quote inside leaves and re-enters them.
+/// Quotes one word for a POSIX shell in single quotes. A quote inside ends them, is escaped, and begins them again.
 #[must_use]
 pub fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);

@@ -1,10 +1,8 @@
 //! The rehearsal model: a tiny Qwen2-architecture checkpoint with deterministic random weights.
 //!
 //! DeepSeek-R1's own architecture does not run on a CPU without AMX, but the Qwen2 architecture of the
-//! DeepSeek-R1-Distill family does, so this is the smallest model that lets the real SGLang run the whole chain
-//! on a laptop. It speaks DeepSeek's chat roles and `<think>`; what it says is noise.
-//!
-//! Not in this module: writing to disk, hashing, the hub protocol (`effects::hub`). It only makes bytes.
+//! DeepSeek-R1-Distill family does. So this is the smallest model with which the real SGLang runs the whole chain on a
+//! laptop. It has DeepSeek's chat roles and `<think>`; its answers are noise. This module only makes bytes.
 
 use std::collections::BTreeMap;
 
@@ -43,9 +41,9 @@ const SPECIALS: [&str; 6] = [
 pub struct ModelFile {
     /// Path inside the repository.
     pub path: String,
-    /// Whole content.
+    /// The whole content.
     pub bytes: Vec<u8>,
-    /// Whether a hub would keep it in LFS storage (addressed by sha256) rather than in git (by blob sha1).
+    /// A hub keeps it in LFS storage (addressed by sha256), not in git (by blob sha1).
     pub lfs: bool,
 }
 
@@ -137,7 +135,7 @@ fn generation_config() -> Value {
     })
 }
 
-/// A byte-level BPE without merges: every byte is one token, so any text round-trips.
+/// Makes a byte-level BPE without merges: every byte is one token, so any text round-trips.
 fn tokenizer() -> Value {
     let mut vocab = serde_json::Map::new();
     for byte in 0..=255_u8 {
@@ -183,7 +181,7 @@ fn tokenizer_config() -> Value {
     })
 }
 
-/// A chat template with DeepSeek-R1's roles: system text, then user and assistant turns, then `<think>`.
+/// Makes a chat template with DeepSeek-R1's roles: system text, then user and assistant turns, then `<think>`.
 fn chat_template() -> String {
     let [bos, eos, user, assistant, ..] = SPECIALS;
     [
@@ -211,8 +209,8 @@ fn special_tokens() -> Vec<(usize, String)> {
         .collect()
 }
 
-/// The printable stand-in for a byte in byte-level BPE vocabularies (the GPT-2 convention): printable Latin-1
-/// bytes stand for themselves, the other 68 follow from U+0100 on.
+/// Returns the printable character for a byte in byte-level BPE vocabularies (the GPT-2 convention): a printable Latin-1
+/// byte is itself, and the other 68 follow from U+0100 on.
 fn byte_char(byte: u8) -> char {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     if printable(byte) {
@@ -280,11 +278,11 @@ fn bfloat16(value: f32) -> [u8; 2] {
     [low, high]
 }
 
-/// A splitmix64 stream: deterministic on every platform, good enough for noise.
+/// A splitmix64 stream: deterministic on every platform, and random enough for noise.
 struct Noise(u64);
 
 impl Noise {
-    fn next(&mut self) -> f32 {
+    fn next_value(&mut self) -> f32 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -294,10 +292,12 @@ impl Noise {
         f32::from(u16::from_le_bytes([a, b])) / 65_536.0 - 0.5
     }
 
-    /// A tensor of values in ±0.1: large enough that logits differ, small enough that nothing overflows.
+    /// Makes a tensor of values in ±0.1: large enough for different logits, small enough to avoid an overflow.
     fn matrix(&mut self, name: &str, shape: &[usize]) -> Tensor {
         let count: usize = shape.iter().product();
-        let bytes = (0..count).flat_map(|_| bfloat16(self.next() * 0.2)).collect();
+        let bytes = (0..count)
+            .flat_map(|_| bfloat16(self.next_value() * 0.2))
+            .collect();
         Tensor {
             name: name.to_owned(),
             shape: shape.to_vec(),
@@ -306,7 +306,7 @@ impl Noise {
     }
 }
 
-/// The safetensors container: 8-byte little-endian header length, JSON header, then the tensors without gaps.
+/// Writes the safetensors container: 8-byte little-endian header length, JSON header, then the tensors without gaps.
 fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));

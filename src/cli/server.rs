@@ -72,6 +72,9 @@ pub struct DoctorArgs {
     /// Port on 127.0.0.1.
     #[arg(long, default_value_t = 30_000, value_name = "PORT")]
     pub port: u16,
+    /// Check the host that FILE describes (output of `dsr1 doctor --format json` there) instead of this one.
+    #[arg(long, value_name = "FILE")]
+    pub facts: Option<PathBuf>,
 }
 
 /// Arguments of `logs`.

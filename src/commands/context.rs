@@ -15,7 +15,7 @@ use crate::plan::{
     self, BuildOptions, BuildRequest, ImageChoice, Plan, PullOptions, ServeRequest, Step, Target,
 };
 use crate::profile::{
-    Accelerator, Architecture, Catalog, Goal, Precision, Profile, Selection, Stack, UserFiles, Wanted,
+    Accelerator, Architecture, Catalog, Criteria, Goal, Precision, Profile, Selection, Stack, UserFiles,
 };
 use crate::render;
 use crate::report::Report;
@@ -174,7 +174,7 @@ impl Context {
                 host::gather(self.env(), &wanted).await.gpus
             }
         };
-        catalog.select(&name, &wanted(args, gpus.as_deref()))
+        catalog.select(&name, &criteria(args, gpus.as_deref()))
     }
 
     /// Reads the facts of `--facts`.
@@ -461,15 +461,15 @@ pub(super) fn nothing_named(command: &str) -> Error {
         ))
 }
 
-/// Returns the conditions of a choice by goal. A host without GPUs sets none: the plan may be for another host.
-pub(super) fn wanted(args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Wanted {
+/// Returns the criteria of a choice by goal. A host without GPUs sets none: the plan may be for another host.
+pub(super) fn criteria(args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Criteria {
     let first = gpus.and_then(|gpus| gpus.first());
-    Wanted {
+    Criteria {
         precision: precision(args.fp4, args.fp8),
         stack: args.stack.clone(),
         gpus: first.map(|gpu| {
             let count = u32::try_from(gpus.map_or(0, <[Gpu]>::len)).unwrap_or(u32::MAX);
-            (count, Architecture::of(&gpu.compute_capability))
+            (count, Architecture::from_capability(&gpu.compute_capability))
         }),
     }
 }

@@ -1,6 +1,4 @@
-//! `dsr1 doctor`: is this host fit for a profile?
-//!
-//! Not in this module: the findings (`plan`), what is known of a host (`effects::host`).
+//! `dsr1 doctor`: the findings about a host and a profile.
 
 use serde::Serialize;
 
@@ -39,18 +37,23 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
             ..args.profile
         }
     };
-    let selection = context.select(&profile_args, None).await?;
-    let ask = Ask {
-        docker: true,
-        python: true,
-        gpus: true,
-        weights: false,
-        ports: vec![args.port],
-        image: ImageChoice::default(),
+    let stored = Context::facts(args.facts.as_deref())?;
+    let selection = context.select(&profile_args, stored.as_ref()).await?;
+    let facts = if let Some(facts) = stored {
+        facts
+    } else {
+        let ask = Ask {
+            docker: true,
+            python: true,
+            gpus: true,
+            weights: false,
+            ports: vec![args.port],
+            image: ImageChoice::default(),
+        };
+        context
+            .gather(&selection.stack, Some(&selection.profile), &ask)
+            .await
     };
-    let facts = context
-        .gather(&selection.stack, Some(&selection.profile), &ask)
-        .await;
     let findings = doctor::findings(&selection, &facts, args.port);
     let failed: Vec<String> = findings
         .iter()
@@ -75,9 +78,13 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
     if failed.is_empty() {
         return Ok(());
     }
+    let host = match &args.facts {
+        Some(file) => format!("the host of `{}`", file.display()),
+        None => "this host".to_owned(),
+    };
     let error = Error::new(
         Kind::Host,
-        format!("this host is not ready for profile `{}`", examination.profile),
+        format!("{host} is not ready for profile `{}`", examination.profile),
     )
     .cause(format!("failed: {}", failed.join(", ")));
     // In JSON the findings say it all, and stdout stays one document.

@@ -1,4 +1,4 @@
-//! Facts that a plan cannot live with, each as a [`Blocker`] or as an error.
+//! Facts that make a plan impossible, each as a [`Blocker`] or as an error.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,14 +12,14 @@ use crate::units::Bytes;
 /// Lowest Python that the pinned packages support (SGLang 0.5.23 wheel metadata: `>=3.11`).
 pub const PYTHON_MIN: (u32, u32) = (3, 11);
 
-/// A fact about the host that a plan cannot live with.
+/// A fact about the host that makes a plan impossible.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocker {
-    /// What is wrong.
+    /// The problem.
     pub message: String,
-    /// Why, with figures.
+    /// The reason, with figures.
     pub cause: String,
-    /// What to do.
+    /// The remedy.
     pub hint: String,
 }
 
@@ -35,7 +35,7 @@ impl From<Blocker> for Error {
     }
 }
 
-/// The Python to make a venv from.
+/// Returns the Python to make a venv with, or the reason why the host has none.
 pub(crate) fn python(facts: &Facts) -> Result<&Python> {
     let fix = "apt-get install python3 python3-venv (Debian, Ubuntu), or use --runtime docker";
     let python = facts.host.python.as_ref().ok_or_else(|| {
@@ -70,7 +70,7 @@ fn python_is_new_enough(version: &str) -> bool {
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= PYTHON_MIN
 }
 
-/// Refuses a base image that does not exist for this platform.
+/// Refuses a stack whose base image does not exist for this platform.
 pub(crate) fn platform(stack: &Stack, facts: &Facts) -> Result<()> {
     match &facts.host.platform {
         Some(platform) if !stack.platforms.contains(platform) => Err(Error::new(
@@ -82,26 +82,27 @@ pub(crate) fn platform(stack: &Stack, facts: &Facts) -> Result<()> {
     }
 }
 
-/// Too little space on `path`'s filesystem for `need` bytes and a margin of one twentieth. `variable` is what
-/// moves the directory elsewhere.
+/// Blocks a plan if `path`'s filesystem has no space for `need` bytes and a margin of one twentieth. `variable` is the
+/// environment variable that moves the directory.
 pub(crate) fn disk(facts: &Facts, path: &str, need: u64, what: &str, variable: &str) -> Option<Blocker> {
-    let wanted = need + need / 20;
+    let needed = need + need / 20;
     let free = facts
         .host
         .disk_free_bytes
         .get(path)
-        .filter(|free| **free < wanted)?;
+        .filter(|free| **free < needed)?;
     Some(Blocker {
         message: format!("not enough disk for {what} at `{path}`"),
-        cause: format!("need {}, {} free", Bytes(wanted), Bytes(*free)),
+        cause: format!("need {}, {} free", Bytes(needed), Bytes(*free)),
         hint: format!(
             "free {} there, or point {variable} at a larger disk",
-            Bytes(wanted - free)
+            Bytes(needed - free)
         ),
     })
 }
 
-/// A daemon on another host: weights, port and log of a server would be there, and this host would ask its own.
+/// Blocks a server on another host's Docker daemon: its weights, port and log would be there, and dsr1 would look for
+/// them here.
 pub(crate) fn remote_docker(facts: &Facts) -> Option<Blocker> {
     let endpoint = facts
         .docker
@@ -115,7 +116,7 @@ pub(crate) fn remote_docker(facts: &Facts) -> Option<Blocker> {
     })
 }
 
-/// Too little memory for the engine to start at all.
+/// Blocks a plan if the host has too little memory to start the engine.
 pub(crate) fn memory_blocker(stack: &Stack, facts: &Facts) -> Option<Blocker> {
     let have = facts
         .host
@@ -124,11 +125,11 @@ pub(crate) fn memory_blocker(stack: &Stack, facts: &Facts) -> Option<Blocker> {
     Some(Blocker {
         message: "not enough memory for the engine".to_owned(),
         cause: format!("need {}, {} available", Bytes(stack.memory_bytes), Bytes(have)),
-        hint: "close what uses the memory".to_owned(),
+        hint: "stop other processes that use the memory".to_owned(),
     })
 }
 
-/// A server of ours with the same name or port, also one that only starts: it will listen later.
+/// Blocks a plan if a server of dsr1 has the same name or port. One that still starts counts too: it will listen later.
 pub(crate) fn server(facts: &Facts, name: &str, port: u16) -> Option<Blocker> {
     let (other, at) = facts
         .servers
@@ -142,12 +143,12 @@ pub(crate) fn server(facts: &Facts, name: &str, port: u16) -> Option<Blocker> {
         },
         cause: format!("{other} is a server of dsr1 on port {at}"),
         hint: format!(
-            "dsr1 status shows it, dsr1 stop {other} ends it; a second one needs a --name and --port of its own"
+            "dsr1 status shows it, dsr1 stop {other} stops it; a second server needs its own --name and --port"
         ),
     })
 }
 
-/// A port that is taken: SGLang binds only after loading, so a taken port would cost the whole load.
+/// Blocks a plan if the port is taken. SGLang binds it only after loading, so the whole load would be in vain.
 pub(crate) fn port(facts: &Facts, port: u16) -> Option<Blocker> {
     let holder = facts.host.ports_taken.get(&port)?;
     Some(Blocker {
@@ -158,13 +159,13 @@ pub(crate) fn port(facts: &Facts, port: u16) -> Option<Blocker> {
             format!("held by {holder}")
         },
         hint: format!(
-            "use --port {}, or stop what holds it",
+            "use --port {}, or stop the process that holds it",
             port.wrapping_add(1).max(1024)
         ),
     })
 }
 
-/// Hardware that the profile cannot run on. Unknown facts pass.
+/// Blocks a plan if the profile cannot run on the host's GPUs. Unknown facts pass.
 pub(crate) fn hardware(profile: &Profile, stack: &Stack, facts: &Facts) -> Option<Blocker> {
     let finding = gpu::findings(profile, stack, facts)
         .into_iter()

@@ -2,17 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// Works, with a drawback.
+    /// It works, with a drawback.
     Warn,
-    /// Will not work.
+    /// It will not work.
     Fail,
-    /// Not known, not guessed.
+    /// The fact is not known.
     NotChecked,
 }
 
@@ -21,11 +21,11 @@ pub enum Verdict {
 pub struct Finding {
     /// Stable id, such as `docker.reachable`.
     pub id: String,
-    /// How it came out.
+    /// The result.
     pub verdict: Verdict,
-    /// What was found, and what is wanted.
+    /// The fact and the requirement.
     pub text: String,
-    /// What to do when it is not ok.
+    /// The remedy, if the result is not ok.
     pub fix: Option<String>,
 }
 

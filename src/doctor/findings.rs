@@ -1,4 +1,4 @@
-//! Everything that `dsr1 doctor` says about a profile on a host.
+//! The findings of `dsr1 doctor` about a profile on a host.
 
 use crate::doctor::finding::{Finding, Verdict};
 use crate::doctor::{blockers, gpu};
@@ -6,9 +6,9 @@ use crate::facts::Facts;
 use crate::profile::{Accelerator, Selection, Stack};
 use crate::units::Bytes;
 
-/// Everything `dsr1 doctor` says about a profile on these facts.
+/// Returns the findings about a profile on a host, for a server on `port`.
 #[must_use]
-pub fn findings(selection: &Selection, facts: &Facts, port_wanted: u16) -> Vec<Finding> {
+pub fn findings(selection: &Selection, facts: &Facts, port: u16) -> Vec<Finding> {
     let Selection { profile, stack, .. } = selection;
     let mut findings = vec![
         host(facts),
@@ -34,24 +34,29 @@ pub fn findings(selection: &Selection, facts: &Facts, port_wanted: u16) -> Vec<F
         "weights",
         facts,
     ));
-    findings.push(match facts.host.ports_taken.get(&port_wanted) {
-        Some(holder) => Finding::new(
-            "port",
-            Verdict::Fail,
-            format!("port {port_wanted} is taken {holder}").trim().to_owned(),
-        )
-        .fix("stop what holds it, or use --port"),
-        None => Finding::new("port", Verdict::Ok, format!("port {port_wanted} is free")),
-    });
-    findings.extend(gpu::memory_finding(selection, facts));
+    findings.push(port_finding(port, facts));
+    findings.extend(gpu::memory_findings(selection, facts));
     findings
+}
+
+fn port_finding(port: u16, facts: &Facts) -> Finding {
+    let Some(holder) = facts.host.ports_taken.get(&port) else {
+        return Finding::new("port", Verdict::Ok, format!("port {port} is free"));
+    };
+    let by = if holder.is_empty() {
+        String::new()
+    } else {
+        format!(" by {holder}")
+    };
+    Finding::new("port", Verdict::Fail, format!("port {port} is taken{by}"))
+        .fix("stop the process that holds it, or use --port")
 }
 
 fn host(facts: &Facts) -> Finding {
     let known = [&facts.host.os, &facts.host.kernel, &facts.host.platform];
     let words: Vec<&str> = known.into_iter().flatten().map(String::as_str).collect();
     if words.is_empty() {
-        return Finding::new("host", Verdict::NotChecked, "host not known");
+        return Finding::new("host", Verdict::NotChecked, "the host is not known");
     }
     let cpus = facts
         .host
@@ -61,30 +66,30 @@ fn host(facts: &Facts) -> Finding {
 }
 
 fn memory(stack: &Stack, facts: &Facts) -> Finding {
-    let want = Bytes(stack.memory_bytes);
+    let needed = Bytes(stack.memory_bytes);
     match facts.host.memory_available_bytes {
         None => Finding::new(
             "memory",
             Verdict::NotChecked,
-            format!("memory not known, {want} wanted"),
+            format!("memory is not known, {needed} needed"),
         ),
         Some(have) if have < stack.memory_bytes => Finding::new(
             "memory",
             Verdict::Fail,
-            format!("{} available, {want} wanted", Bytes(have)),
+            format!("{} available, {needed} needed", Bytes(have)),
         )
-        .fix("close what uses the memory"),
+        .fix("stop other processes that use the memory"),
         Some(have) => Finding::new(
             "memory",
             Verdict::Ok,
-            format!("{} available, {want} wanted", Bytes(have)),
+            format!("{} available, {needed} needed", Bytes(have)),
         ),
     }
 }
 
 fn python_finding(stack: &Stack, facts: &Facts) -> Finding {
     if !stack.process_runtime {
-        return Finding::new("python", Verdict::Ok, "not needed, the stack runs in Docker");
+        return Finding::new("python", Verdict::Ok, "not needed: the stack runs in Docker");
     }
     match blockers::python(facts) {
         Ok(python) => Finding::new(
@@ -122,7 +127,7 @@ fn docker(stack: &Stack, facts: &Facts) -> Finding {
                 return Finding::new(
                     "docker",
                     Verdict::Warn,
-                    format!("{text}; it is on another host: images only, no servers"),
+                    format!("{text}; it is on another host, for images only, not for servers"),
                 )
                 .fix("run dsr1 on that host to serve there");
             }
@@ -137,7 +142,7 @@ fn docker(stack: &Stack, facts: &Facts) -> Finding {
             Finding::new("docker", verdict, why.clone())
                 .fix("start the daemon, set DOCKER_HOST, or use --runtime process")
         }
-        (None, None) => Finding::new("docker", Verdict::NotChecked, "Docker was not asked"),
+        (None, None) => Finding::new("docker", Verdict::NotChecked, "the Docker daemon was not asked"),
     }
 }
 
@@ -146,17 +151,17 @@ fn toolkit(facts: &Facts) -> Finding {
         return Finding::new(
             "docker.nvidia",
             Verdict::NotChecked,
-            "NVIDIA Container Toolkit not known",
+            "the NVIDIA Container Toolkit is not known",
         );
     }
     if facts.docker.runtimes.iter().any(|runtime| runtime == "nvidia") {
         return Finding::new(
             "docker.nvidia",
             Verdict::Ok,
-            "NVIDIA Container Toolkit is registered",
+            "the NVIDIA Container Toolkit is registered",
         );
     }
-    Finding::new("docker.nvidia", Verdict::Warn, "no `nvidia` runtime in Docker")
+    Finding::new("docker.nvidia", Verdict::Warn, "Docker has no `nvidia` runtime")
         .fix("install the NVIDIA Container Toolkit, then: nvidia-ctk runtime configure --runtime=docker, and restart docker")
 }
 
@@ -165,18 +170,125 @@ fn disk_finding(id: &str, path: &str, need: u64, what: &str, facts: &Facts) -> F
         None => Finding::new(
             id,
             Verdict::NotChecked,
-            format!("{what}: {} wanted at {path}", Bytes(need)),
+            format!(
+                "{what}: {} needed at {path}, the free space is not known",
+                Bytes(need)
+            ),
         ),
         Some(free) if *free < need + need / 20 => Finding::new(
             id,
             Verdict::Fail,
-            format!("{what}: {} free at {path}, {} wanted", Bytes(*free), Bytes(need)),
+            format!("{what}: {} free at {path}, {} needed", Bytes(*free), Bytes(need)),
         )
         .fix("free some space, or point XDG_CACHE_HOME or HF_HOME at a larger disk"),
         Some(free) => Finding::new(
             id,
             Verdict::Ok,
-            format!("{what}: {} free at {path}, {} wanted", Bytes(*free), Bytes(need)),
+            format!("{what}: {} free at {path}, {} needed", Bytes(*free), Bytes(need)),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+    use crate::profile::Catalog;
+
+    /// Stored facts: name, text, and a profile that fits or nearly fits.
+    const HOSTS: [(&str, &str, &str); 10] = [
+        (
+            "b200",
+            include_str!("../../tests/fixtures/facts-b200.json"),
+            "fp8-low-latency",
+        ),
+        (
+            "laptop",
+            include_str!("../../tests/fixtures/facts-laptop.json"),
+            "rehearsal",
+        ),
+        (
+            "h200",
+            include_str!("../../tests/fixtures/facts/h200.json"),
+            "h200-fp8-low-latency",
+        ),
+        (
+            "driver-too-old",
+            include_str!("../../tests/fixtures/facts/driver-too-old.json"),
+            "fp8-low-latency",
+        ),
+        (
+            "no-toolkit",
+            include_str!("../../tests/fixtures/facts/no-toolkit.json"),
+            "fp8-low-latency",
+        ),
+        (
+            "no-docker",
+            include_str!("../../tests/fixtures/facts/no-docker.json"),
+            "fp8-low-latency",
+        ),
+        (
+            "gpu-memory-held",
+            include_str!("../../tests/fixtures/facts/gpu-memory-held.json"),
+            "h200-fp8-low-latency",
+        ),
+        (
+            "gpu-memory-shared",
+            include_str!("../../tests/fixtures/facts/gpu-memory-shared.json"),
+            "h200-fp8-low-latency",
+        ),
+        (
+            "port-taken",
+            include_str!("../../tests/fixtures/facts/port-taken.json"),
+            "fp8-low-latency",
+        ),
+        (
+            "small-disk",
+            include_str!("../../tests/fixtures/facts/small-disk.json"),
+            "fp8-low-latency",
+        ),
+    ];
+
+    /// Every verdict on a line, with the remedy below.
+    fn verdicts(profile: &str, facts: &str) -> String {
+        let selection = Catalog::load(None).unwrap().resolve(profile, None).unwrap();
+        let facts: Facts = serde_json::from_str(facts).unwrap();
+        let mut text = format!("profile {profile}\n");
+        for Finding {
+            id,
+            verdict,
+            text: what,
+            fix,
+        } in findings(&selection, &facts, 30_000)
+        {
+            let _ = writeln!(text, "{verdict:?} {id}: {what}");
+            if let Some(fix) = fix {
+                let _ = writeln!(text, "    fix: {fix}");
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn every_verdict_about_each_host_is_stated() {
+        for (name, facts, profile) in HOSTS {
+            insta::assert_snapshot!(name, verdicts(profile, facts));
+        }
+    }
+
+    #[test]
+    fn a_profile_for_other_gpus_fails_on_a_host() {
+        let (_, b200, _) = HOSTS[0];
+        insta::assert_snapshot!("h200-profile-on-b200", verdicts("h200-fp8-low-latency", b200));
+        let (_, h200, _) = HOSTS[2];
+        insta::assert_snapshot!("b200-profile-on-h200", verdicts("fp4-basic", h200));
+        let (_, laptop, _) = HOSTS[1];
+        insta::assert_snapshot!("b200-profile-on-laptop", verdicts("fp8-low-latency", laptop));
+    }
+
+    #[test]
+    fn an_unknown_fact_fails_no_check() {
+        insta::assert_snapshot!("unknown", verdicts("fp8-low-latency", "{}"));
     }
 }

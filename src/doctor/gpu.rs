@@ -1,27 +1,28 @@
 //! Findings about the GPUs: their number, family, driver and memory.
 
 use crate::doctor::finding::{Finding, Verdict};
-use crate::facts::Facts;
+use crate::facts::{Facts, Gpu};
 use crate::profile::{Accelerator, Architecture, Origins, Profile, Selection, Stack};
-use crate::sglang::{Launch, Level, memory};
+use crate::sglang::memory::{self, MemoryPlan};
+use crate::sglang::{Launch, Level};
 
-/// Findings about the GPUs that a profile needs; empty for a stack without GPUs.
+/// Returns the findings about the GPUs that a profile needs; none for a stack without GPUs.
 pub(super) fn findings(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<Finding> {
     if stack.accelerator == Accelerator::Cpu {
         return Vec::new();
     }
     let mut findings = Vec::new();
-    let wanted = profile.gpus;
+    let needed = profile.gpus;
     findings.push(match &facts.host.gpus {
         None => Finding::new(
             "gpu.count",
             Verdict::NotChecked,
-            format!("GPUs not known, {wanted} wanted"),
+            format!("the GPUs are not known, {needed} needed"),
         ),
-        Some(gpus) if (gpus.len() as u64) < u64::from(wanted) => Finding::new(
+        Some(gpus) if (gpus.len() as u64) < u64::from(needed) => Finding::new(
             "gpu.count",
             Verdict::Fail,
-            format!("{} GPUs found, {wanted} wanted", gpus.len()),
+            format!("{} GPUs found, {needed} needed", gpus.len()),
         )
         .fix("choose a profile for this host: dsr1 profiles list"),
         Some(gpus) => {
@@ -42,34 +43,34 @@ pub(super) fn findings(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<F
             _ => Finding::new(
                 "gpu.driver",
                 Verdict::NotChecked,
-                format!("driver not known, {min} or newer wanted"),
+                format!("the driver is not known, {min} or newer needed"),
             ),
         });
     }
     findings
 }
 
-/// Whether the GPUs are of a family that the stack's kernels, the weights and the profile's backends are for.
+/// Checks that the stack's kernels, the weights and the profile's backends are for the family of the GPUs.
 fn architecture(profile: &Profile, stack: &Stack, facts: &Facts) -> Finding {
     let id = "gpu.architecture";
-    let names = |wanted: &[Architecture]| {
-        wanted
+    let names = |families: &[Architecture]| {
+        families
             .iter()
-            .map(|one| one.name())
+            .map(|family| family.name())
             .collect::<Vec<_>>()
             .join(" or ")
     };
     let gpus = facts.host.gpus.as_deref().unwrap_or_default();
     let Some(gpu) = gpus.first() else {
-        let wanted = names(&profile.architectures);
+        let needed = names(&profile.architectures);
         return Finding::new(
             id,
             Verdict::NotChecked,
-            format!("architecture not known, {wanted} wanted"),
+            format!("the architecture is not known, {needed} needed"),
         );
     };
-    let Some(have) =
-        Architecture::of(&gpu.compute_capability).filter(|have| stack.architectures.contains(have))
+    let Some(family) = Architecture::from_capability(&gpu.compute_capability)
+        .filter(|family| stack.architectures.contains(family))
     else {
         return Finding::new(
             id,
@@ -84,12 +85,12 @@ fn architecture(profile: &Profile, stack: &Stack, facts: &Facts) -> Finding {
         )
         .fix("choose a profile and a stack for this GPU: dsr1 profiles list, dsr1 stacks list");
     };
-    // The profile's own rules, asked about this host's GPUs.
-    let here = Profile {
-        architectures: vec![have],
+    // The rules for profiles, applied to this host's GPUs.
+    let on_host = Profile {
+        architectures: vec![family],
         ..profile.clone()
     };
-    let wrong = Launch::new(&here, stack, &Origins::default(), &[])
+    let wrong = Launch::new(&on_host, stack, &Origins::default(), &[])
         .checks
         .into_iter()
         .find(|check| check.id.starts_with("architecture.") && check.level == Level::Error);
@@ -99,20 +100,21 @@ fn architecture(profile: &Profile, stack: &Stack, facts: &Facts) -> Finding {
             .unwrap_or_else(|| "choose a profile for this GPU: dsr1 profiles list".to_owned());
         return Finding::new(id, Verdict::Fail, check.text).fix(&fix);
     }
-    if profile.architectures.is_empty() || profile.architectures.contains(&have) {
-        return Finding::new(id, Verdict::Ok, have.name());
+    if profile.architectures.is_empty() || profile.architectures.contains(&family) {
+        return Finding::new(id, Verdict::Ok, family.name());
     }
     let tuned = names(&profile.architectures);
     Finding::new(
         id,
         Verdict::Warn,
-        format!("{}, the profile is tuned for {tuned}", have.name()),
+        format!("{}, the profile is tuned for {tuned}", family.name()),
     )
-    .fix("dsr1 profiles list shows what is for this GPU")
+    .fix("choose a profile for this GPU: dsr1 profiles list")
 }
 
-/// The finding of the memory plan; `None` where none is made: on a CPU, and for a model of unknown shape.
-pub(super) fn memory_finding(selection: &Selection, facts: &Facts) -> Option<Finding> {
+/// Returns the findings about GPU memory; none on a CPU and for a model of unknown shape, because they have no memory
+/// plan.
+pub(super) fn memory_findings(selection: &Selection, facts: &Facts) -> Vec<Finding> {
     let Selection {
         profile,
         stack,
@@ -120,29 +122,77 @@ pub(super) fn memory_finding(selection: &Selection, facts: &Facts) -> Option<Fin
         ..
     } = selection;
     let launch = Launch::new(profile, stack, origins, &[]);
-    let plan = memory::plan(profile, stack, &launch.settings, facts)?;
+    let Some(plan) = memory::plan(profile, stack, &launch.settings, facts) else {
+        return Vec::new();
+    };
+    let gpus = facts.host.gpus.as_deref().unwrap_or_default();
+    let free = (!gpus.is_empty()).then(|| free_memory(&plan, gpus));
+    std::iter::once(fit(&plan, profile)).chain(free).collect()
+}
+
+/// Checks that the weights and the KV pool fit into a GPU.
+fn fit(plan: &MemoryPlan, profile: &Profile) -> Finding {
     let id = "gpu.memory";
-    let told = format!(
+    let text = format!(
         "{} of weights per GPU, {} requests of {} tokens fit",
         memory::gib(plan.weights_bytes),
         plan.requests_fit,
         plan.request_tokens
     );
     if !plan.gpu_known {
-        return Some(Finding::new(id, Verdict::NotChecked, told));
+        return Finding::new(id, Verdict::NotChecked, text);
     }
-    let worst = memory::check(&plan, profile.bench.max_concurrency.get())
+    let worst = memory::check(plan, profile.bench.max_concurrency.get())
         .into_iter()
         .max_by_key(|check| check.level);
-    Some(match worst {
-        None => Finding::new(id, Verdict::Ok, told),
-        Some(check) => {
-            let verdict = if check.level == Level::Error {
-                Verdict::Fail
-            } else {
-                Verdict::Warn
-            };
-            Finding::new(id, verdict, check.text).fix(&check.fix.unwrap_or_default())
-        }
-    })
+    let Some(check) = worst else {
+        return Finding::new(id, Verdict::Ok, text);
+    };
+    let verdict = if check.level == Level::Error {
+        Verdict::Fail
+    } else {
+        Verdict::Warn
+    };
+    Finding::new(id, verdict, check.text).fix(&check.fix.unwrap_or_default())
+}
+
+/// Checks that other processes leave enough memory on every GPU.
+///
+/// A server needs room for its weights, one request and its activations; with less it cannot start. SGLang takes the KV
+/// pool from the memory that is free at the start, so with less than the whole plan the pool is smaller than planned.
+fn free_memory(plan: &MemoryPlan, gpus: &[Gpu]) -> Finding {
+    let id = "gpu.free";
+    let fix = "nvidia-smi lists the processes that use it: stop them";
+    let free = |gpu: &Gpu| Some(gpu.memory_bytes.saturating_sub(gpu.memory_used_bytes?));
+    let least = gpus
+        .iter()
+        .filter_map(|gpu| Some((free(gpu)?, gpu)))
+        .min_by_key(|(free, _)| *free);
+    let Some((free, gpu)) = least.filter(|_| gpus.iter().all(|gpu| gpu.memory_used_bytes.is_some())) else {
+        return Finding::new(id, Verdict::NotChecked, "the GPU memory in use is not known");
+    };
+    let least = plan.least_bytes();
+    let text = format!(
+        "GPU {}: {} of {} free",
+        gpu.index,
+        memory::gib(free),
+        memory::gib(gpu.memory_bytes)
+    );
+    if free < least {
+        let text = format!("{text}, a server needs at least {}", memory::gib(least));
+        return Finding::new(id, Verdict::Fail, text).fix(fix);
+    }
+    let planned = plan.planned_bytes();
+    if free < planned {
+        let text = format!(
+            "{text}, the plan needs {}: the KV pool will be smaller",
+            memory::gib(planned)
+        );
+        return Finding::new(id, Verdict::Warn, text).fix(fix);
+    }
+    Finding::new(
+        id,
+        Verdict::Ok,
+        format!("at least {} free on each GPU", memory::gib(free)),
+    )
 }

@@ -1,7 +1,7 @@
-//! Verdicts over facts: what a host is fit for, and what stands in the way of a plan.
+//! Verdicts over facts: the findings of `dsr1 doctor`, and the blockers of a plan.
 //!
-//! Pure rules. An unknown fact passes and is listed as not checked. Not in this module tree: gathering facts
-//! (`effects::host`, `effects::docker`).
+//! The rules are pure. An unknown fact blocks no plan, and `doctor` lists it as not checked. Not in this module tree:
+//! gathering facts (`effects::host`, `effects::docker`).
 
 pub(crate) mod blockers;
 mod finding;

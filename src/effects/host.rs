@@ -198,7 +198,7 @@ async fn gpus(env: &Env) -> (Option<Vec<Gpu>>, Option<String>) {
         let module = Path::new("/proc/driver/nvidia").exists();
         return (if module { None } else { Some(Vec::new()) }, None);
     };
-    let query = "--query-gpu=index,name,memory.total,compute_cap,driver_version";
+    let query = "--query-gpu=index,name,memory.total,memory.used,compute_cap,driver_version";
     let argv = [&*smi.to_string_lossy(), query, "--format=csv,noheader,nounits"];
     match command::output(env, &argv, PROBE).await {
         Some(output) => parse_gpus(&output),
@@ -213,7 +213,7 @@ fn parse_gpus(csv: &str) -> (Option<Vec<Gpu>>, Option<String>) {
         .filter(|line| !line.trim().is_empty())
         .map(|line| {
             let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-            let [index, name, memory, capability, version] = fields[..] else {
+            let [index, name, memory, used, capability, version] = fields[..] else {
                 return None;
             };
             driver = Some(version.to_owned());
@@ -221,6 +221,8 @@ fn parse_gpus(csv: &str) -> (Option<Vec<Gpu>>, Option<String>) {
                 index: index.parse().ok()?,
                 name: name.to_owned(),
                 memory_bytes: memory.parse::<u64>().ok()?.checked_mul(MIB)?,
+                // `[N/A]` on GPUs that share the host's memory.
+                memory_used_bytes: used.parse::<u64>().ok().and_then(|mib| mib.checked_mul(MIB)),
                 compute_capability: capability.to_owned(),
             })
         })
@@ -234,10 +236,14 @@ mod tests {
 
     #[test]
     fn nvidia_smi_rows_are_read() {
-        let rows = "0, NVIDIA B200, 183359, 10.0, 575.57.08\n1, NVIDIA B200, 183359, 10.0, 575.57.08\n";
+        let rows =
+            "0, NVIDIA B200, 183359, 4, 10.0, 575.57.08\n1, NVIDIA B200, 183359, [N/A], 10.0, 575.57.08\n";
         let (gpus, driver) = parse_gpus(rows);
         assert_eq!(driver.as_deref(), Some("575.57.08"));
-        assert_eq!(gpus.unwrap()[1].memory_bytes, 183_359 * MIB);
+        let gpus = gpus.unwrap();
+        assert_eq!(gpus[1].memory_bytes, 183_359 * MIB);
+        let used: Vec<_> = gpus.iter().map(|gpu| gpu.memory_used_bytes).collect();
+        assert_eq!(used, [Some(4 * MIB), None]);
         assert_eq!(parse_gpus("NVIDIA-SMI has failed\n").0, None);
     }
 

@@ -168,7 +168,7 @@ fn hardware(wanted: &[Architecture], count: u32, facts: &Facts, reasons: &mut Ve
     };
     let have = gpus
         .first()
-        .and_then(|gpu| Architecture::of(&gpu.compute_capability));
+        .and_then(|gpu| Architecture::from_capability(&gpu.compute_capability));
     if have.is_none_or(|have| !wanted.contains(&have)) {
         let names: Vec<&str> = wanted.iter().map(|one| one.name()).collect();
         reasons.push(format!("for {}", names.join(" or ")));

@@ -6,6 +6,7 @@ use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, WeightFile};
 use crate::plan::{CheckSnapshot, CodeFiles, Plan, PullSnapshot, Selection, Step, Transport};
+use crate::profile::is_repo;
 use crate::rehearsal;
 
 /// The hub that is asked when no other is named.
@@ -118,27 +119,6 @@ pub fn check_repo(repo: &str) -> Result<()> {
         format!("`{}` is not a repository", repo.escape_debug()),
     )
     .hint("write it as owner/name, such as deepseek-ai/DeepSeek-R1-0528"))
-}
-
-/// Whether this is a repository's id: it becomes paths and URLs, and is two segments of letters, digits, `.`, `_`, `-`.
-#[must_use]
-pub fn is_repo(repo: &str) -> bool {
-    let fits = |part: &str| part.len() <= 96 && is_repo_part(part);
-    repo.split_once('/')
-        .is_some_and(|(owner, name)| fits(owner) && fits(name))
-}
-
-/// Whether a repository's owner or name stays one segment of a path and of a URL, and of a cache's folder name, where
-/// `--` stands between the two: hubs have no `--` in an id (`huggingface_hub`, `validate_repo_id`).
-#[must_use]
-pub fn is_repo_part(part: &str) -> bool {
-    !part.is_empty()
-        && !part.starts_with('.')
-        && !part.contains("..")
-        && !part.contains("--")
-        && part
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
 /// Folder of a repository in a hub cache: `models--owner--name`.

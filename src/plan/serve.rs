@@ -13,7 +13,7 @@ use crate::plan::{
     AwaitReady, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK,
     Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, pull,
 };
-use crate::profile::Accelerator;
+use crate::profile::{Accelerator, NAME_RULE, is_name};
 use crate::sglang::{Launch, Level, memory};
 
 /// Where the hub cache root is mounted in a container. Not `/root/.cache/huggingface`: official images keep
@@ -367,21 +367,14 @@ fn process(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<Sta
     })
 }
 
-/// Server names become container names, file names and labels.
+/// Refuses a server name that cannot become a container name, a file name and a label.
 fn check_server_name(name: Option<&str>) -> Result<()> {
-    let fits = |name: &str| {
-        (1..=40).contains(&name.len())
-            && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-    };
     match name {
-        Some(name) if !fits(name) => Err(Error::new(
+        Some(name) if !is_name(name) => Err(Error::new(
             Kind::Usage,
             format!("`{}` is not a server name", name.escape_debug()),
         )
-        .hint("use lower-case letters, digits and dashes, 40 at most")),
+        .hint(NAME_RULE)),
         _ => Ok(()),
     }
 }

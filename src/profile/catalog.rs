@@ -1,14 +1,15 @@
-//! The stacks and profiles inside the binary and of the user, and how a name on the command line finds one.
-//!
-//! Not in this module: what a profile says (`schema`), whether a stack takes it (`lint`).
+//! The catalog: the stacks and profiles inside the binary and of the user, found by name.
 
 use std::sync::OnceLock;
 
 use crate::error::{Error, Kind, Result};
+use crate::profile::choose::{self, Criteria, Selection};
+use crate::profile::merge::{self, ProfileFile};
+use crate::profile::names::{NAME_RULE, is_name, is_repo, is_revision};
 use crate::profile::origin::{Origins, Place};
-use crate::profile::schema::{Goal, Precision, Profile};
+use crate::profile::schema::{Goal, Profile};
 use crate::profile::spelling;
-use crate::profile::stack::{Architecture, Stack};
+use crate::profile::stack::{Stack, is_plain_path};
 use crate::profile::yaml::{self, Document, Source};
 
 /// Embeds files: the path is the name.
@@ -19,7 +20,7 @@ macro_rules! embedded {
 }
 
 /// Built-in profiles. A new one is one line here and one file. Of several that serve the same goal on the same
-/// hardware the first is chosen, so the guide's stand first.
+/// hardware the first is chosen, so the guide's are first.
 const PROFILES: [Source<'_>; 15] = embedded![
     "profiles/fp4-basic.yaml",
     "profiles/fp4-high-throughput.yaml",
@@ -46,19 +47,16 @@ const STACKS: [Source<'_>; 4] = embedded![
     "stacks/cpu.yaml",
 ];
 
-/// Longest chain of `extends`: nobody can follow a longer one.
-const MAX_CHAIN: usize = 8;
-
 /// A file of the user: its name and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserFile {
     /// File name, for messages.
     pub origin: String,
-    /// Its text.
+    /// The file's text.
     pub text: String,
 }
 
-/// What the user brings: the files below the configuration directory, and the one named on the command line.
+/// The user's files: those below the configuration directory, and the one named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UserFiles {
     /// `$XDG_CONFIG_HOME/dsr1/profiles/*.yaml`.
@@ -69,53 +67,19 @@ pub struct UserFiles {
     pub named: Option<UserFile>,
 }
 
-/// What is known when a profile is chosen by its goal.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// Precision asked for.
-    pub precision: Option<Precision>,
-    /// Stack asked for.
-    pub stack: Option<String>,
-    /// The GPUs of the host: how many, and their family where it is one we know. `None` when not looked at.
-    pub gpus: Option<(u32, Option<Architecture>)>,
-}
-
-/// A profile that was chosen, and why when the name left it open.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Selection {
-    /// The profile, for this stack: what it extends and what it says of the stack is applied.
-    pub profile: Profile,
-    /// Its stack.
-    pub stack: Stack,
-    /// Where its settings were written.
-    pub origins: Origins,
-    /// The choice in words, when dsr1 made one.
-    pub note: Option<String>,
-}
-
 /// All known stacks and profiles.
 #[derive(Debug, Clone)]
 pub struct Catalog {
-    profiles: Vec<Entry>,
+    profiles: Vec<ProfileFile>,
     stacks: Vec<(Stack, String)>,
     named: Option<String>,
 }
 
-/// A profile file that was read and not resolved yet.
-#[derive(Debug, Clone)]
-struct Entry {
-    name: String,
-    origin: String,
-    text: String,
-    document: Document,
-    own: bool,
-}
-
 impl Catalog {
-    /// Reads the built-in files, and a profile file (name and text) on top when given.
+    /// Reads the built-in files, and one profile file (name and text) beside them if given.
     ///
     /// # Errors
-    /// [`Kind::Usage`] when that file is not a valid profile.
+    /// [`Kind::Usage`] if that file is not a valid profile.
     pub fn load(named: Option<(&str, &str)>) -> Result<Self> {
         let named = named.map(|(origin, text)| UserFile {
             origin: origin.to_owned(),
@@ -130,7 +94,7 @@ impl Catalog {
     /// Reads the built-in files and the user's.
     ///
     /// # Errors
-    /// [`Kind::Usage`] when one of the user's is not valid, or takes a name that is taken.
+    /// [`Kind::Usage`] if one of the user's is not valid, or has the name of another.
     pub fn with(files: &UserFiles) -> Result<Self> {
         let mut catalog = Self::built_in()?.clone();
         for UserFile { origin, text } in &files.stacks {
@@ -143,16 +107,16 @@ impl Catalog {
             let name = catalog
                 .profiles
                 .last()
-                .map(|entry| entry.name.clone())
+                .map(|file| file.name.clone())
                 .unwrap_or_default();
-            // A file that is asked for is checked whole; the others when one of them is.
+            // The named file is checked whole at once; each other file when it is used.
             catalog.resolve(&name, None)?;
             catalog.named = Some(name);
         }
         Ok(catalog)
     }
 
-    /// The files inside the binary, read at the first call.
+    /// Returns the catalog of the files inside the binary, which are read at the first call.
     fn built_in() -> Result<&'static Self> {
         static READ: OnceLock<Catalog> = OnceLock::new();
         if let Some(read) = READ.get() {
@@ -172,7 +136,7 @@ impl Catalog {
         Ok(READ.get_or_init(|| catalog))
     }
 
-    fn add_profile(&mut self, source: Source<'_>, own: bool) -> Result<()> {
+    fn add_profile(&mut self, source: Source<'_>, is_users: bool) -> Result<()> {
         let document = Document::read(source)?;
         let Some(name) = document.text("name").map(str::to_owned) else {
             return Err(Error::new(
@@ -182,23 +146,19 @@ impl Catalog {
             .hint("dsr1 profiles new NAME prints one to start from"));
         };
         check_name(&name, source)?;
-        if let Some(taken) = self.profiles.iter().find(|entry| entry.name == name) {
-            let line = yaml::line_of(source.text, &["name"]).unwrap_or(1);
-            return Err(Error::new(
-                Kind::Usage,
-                format!("{}:{line}: the name `{name}` is taken", source.origin),
-            )
-            .cause(format!("by {}", taken.origin))
-            .hint(format!(
-                "give it a name of its own, and `extends: {name}` to start from that profile"
-            )));
+        if let Some(other) = self.profiles.iter().find(|file| file.name == name) {
+            return Err(at_key(source, &["name"], &format!("the name `{name}` is taken"))
+                .cause(format!("by {}", other.origin))
+                .hint(format!(
+                    "give it a name of its own, and `extends: {name}` to start from that profile"
+                )));
         }
-        self.profiles.push(Entry {
+        self.profiles.push(ProfileFile {
             name,
             origin: source.origin.to_owned(),
             text: source.text.to_owned(),
             document,
-            own,
+            is_users,
         });
         Ok(())
     }
@@ -206,29 +166,20 @@ impl Catalog {
     fn add_stack(&mut self, source: Source<'_>) -> Result<()> {
         let stack: Stack = yaml::parse(source.text, source.origin)?;
         check_name(&stack.name, source)?;
-        // A path that does not begin so would become part of the host's name in a URL.
+        // In a URL, a path without the slash would become part of the host's name.
         for (key, path) in std::iter::once(("probe", &stack.probe))
             .chain(stack.cache_paths.iter().map(|path| ("cache_paths", path)))
         {
             if !path.starts_with('/') {
-                let line = yaml::line_of(source.text, &[key]).unwrap_or(1);
-                let shown = path.escape_debug();
-                return Err(Error::new(
-                    Kind::Usage,
-                    format!("{}:{line}: `{shown}` is not a path", source.origin),
-                )
-                .hint("it begins with /"));
+                let message = format!("`{}` is not a path", path.escape_debug());
+                return Err(at_key(source, &[key], &message).hint("it begins with /"));
             }
         }
-        for path in stack.install.files.keys() {
-            if !crate::profile::is_plain_path(path) {
-                let line = yaml::line_of(source.text, &["install", "files"]).unwrap_or(1);
-                return Err(Error::new(
-                    Kind::Usage,
-                    format!("{}:{line}: `{}` is not a file name", source.origin, path.escape_debug()),
-                )
-                .cause("it is a path below site-packages: letters, digits and `._-/`, no part beginning with a dot"));
-            }
+        if let Some(path) = stack.install.files.keys().find(|path| !is_plain_path(path)) {
+            let message = format!("`{}` is not a file name", path.escape_debug());
+            return Err(at_key(source, &["install", "files"], &message).cause(
+                "it is a path below site-packages: letters, digits and `._-/`, no part beginning with a dot",
+            ));
         }
         if self.stacks.iter().any(|(known, _)| known.name == stack.name) {
             return Err(Error::new(
@@ -241,416 +192,216 @@ impl Catalog {
         Ok(())
     }
 
-    /// Every profile, resolved for its own stack, in the order of the catalog.
+    /// Returns every profile, resolved for its own stack, in the order of the catalog.
     ///
     /// # Errors
-    /// [`Kind::Usage`] when one of the user's is not valid.
+    /// [`Kind::Usage`] if one of the user's is not valid.
     pub fn profiles(&self) -> Result<Vec<Profile>> {
         self.profiles
             .iter()
-            .map(|entry| self.resolve(&entry.name, None).map(|found| found.profile))
+            .map(|file| self.resolve(&file.name, None).map(|found| found.profile))
             .collect()
     }
 
-    /// Every stack.
+    /// Returns every stack.
     pub fn stacks(&self) -> impl Iterator<Item = &Stack> + Clone {
         self.stacks.iter().map(|(stack, _)| stack)
     }
 
-    /// Name of the profile in the file that was named.
+    /// Returns the name of the profile in the file that the command line names.
     #[must_use]
     pub fn named(&self) -> Option<&str> {
         self.named.as_deref()
     }
 
-    /// The text of a profile's own file.
+    /// Returns the text of a profile's own file.
     #[must_use]
     pub fn source(&self, name: &str) -> Option<&str> {
-        self.entry(name).map(|entry| entry.text.as_str())
+        self.profile_file(name).map(|file| file.text.as_str())
     }
 
-    /// The text of a stack's file.
+    /// Returns the text of a stack's file.
     #[must_use]
     pub fn stack_source(&self, name: &str) -> Option<&str> {
         let found = self.stacks.iter().find(|(stack, _)| stack.name == name)?;
         Some(&found.1)
     }
 
-    /// The stack of that name.
+    /// Returns the stack of that name.
     ///
     /// # Errors
     /// [`Kind::Usage`] with the nearest name.
     pub fn stack(&self, name: &str) -> Result<&Stack> {
-        self.stacks()
+        let mut stacks = self.stacks();
+        let names = self.stacks().map(|stack| stack.name.as_str());
+        stacks
             .find(|stack| stack.name == name)
-            .ok_or_else(|| unknown("stack", name, self.stacks().map(|stack| stack.name.as_str())))
+            .ok_or_else(|| spelling::unknown_name("stack", name, names))
     }
 
-    fn entry(&self, name: &str) -> Option<&Entry> {
-        self.profiles.iter().find(|entry| entry.name == name)
+    fn profile_file(&self, name: &str) -> Option<&ProfileFile> {
+        self.profiles.iter().find(|file| file.name == name)
     }
 
-    /// The files of a profile, from the one that extends nothing to the profile's own.
-    fn chain(&self, name: &str) -> Result<Vec<&Entry>> {
-        let mut chain: Vec<&Entry> = Vec::new();
-        let mut next = Some(name.to_owned());
-        while let Some(name) = next {
-            let asking = chain.last().copied();
-            let place = |entry: &Entry| {
-                let line = yaml::line_of(&entry.text, &["extends"]).unwrap_or(1);
-                format!("{}:{line}", entry.origin)
-            };
-            let Some(entry) = self.entry(&name) else {
-                let error = unknown(
-                    "profile",
-                    &name,
-                    self.profiles.iter().map(|entry| entry.name.as_str()),
-                );
-                return Err(match asking {
-                    Some(asking) => {
-                        let whole = format!(
-                            "{} extends an unknown profile `{}`",
-                            place(asking),
-                            name.escape_debug()
-                        );
-                        error
-                            .hints()
-                            .iter()
-                            .fold(Error::new(Kind::Usage, whole), |error, hint| {
-                                error.hint(hint.clone())
-                            })
-                    }
-                    None => error,
-                });
-            };
-            let names = || {
-                let all = chain
-                    .iter()
-                    .map(|entry| entry.name.as_str())
-                    .chain([entry.name.as_str()]);
-                all.collect::<Vec<_>>().join(" -> ")
-            };
-            if let Some(asking) = asking.filter(|_| chain.iter().any(|known| known.name == entry.name)) {
-                return Err(Error::new(
-                    Kind::Usage,
-                    format!("{} closes a circle of `extends`", place(asking)),
-                )
-                .cause(names()));
-            }
-            if chain.len() == MAX_CHAIN {
-                return Err(Error::new(
-                    Kind::Usage,
-                    format!("`extends` goes through more than {MAX_CHAIN} files"),
-                )
-                .cause(names()));
-            }
-            next = entry.document.text("extends").map(str::to_owned);
-            chain.push(entry);
-        }
-        chain.reverse();
-        Ok(chain)
-    }
-
-    /// The profile of that exact name, for a stack or its own.
+    /// Returns the profile of that exact name, for a stack or its own.
     ///
     /// # Errors
-    /// [`Kind::Usage`] when there is none, or it is not valid.
+    /// [`Kind::Usage`] if there is none, or it is not valid.
     pub fn resolve(&self, name: &str, stack: Option<&str>) -> Result<Selection> {
-        let chain = self.chain(name)?;
-        let files: Vec<(String, String)> = chain
-            .iter()
-            .map(|entry| (entry.origin.clone(), entry.text.clone()))
-            .collect();
-        let mut merged = chain
-            .iter()
-            .map(|entry| entry.document.clone())
-            .reduce(|mut base, over| {
-                base.merge_file(over);
-                base
-            })
-            .ok_or_else(|| Error::new(Kind::Internal, "a profile without a file"))?;
-        let sources: Vec<Source<'_>> = chain
-            .iter()
-            .map(|entry| Source {
-                origin: &entry.origin,
-                text: &entry.text,
-            })
-            .collect();
-        // Once as it is written, so that a wrong value below `on` is found there.
-        let written: Profile = merged.clone().into_type(&sources)?;
-        let stack = self.stack(stack.unwrap_or(&written.stack)).map_err(|error| {
-            let place = Origins::new(files.clone(), "")
-                .place("stack")
-                .filter(|_| stack.is_none());
-            placed(place, &error)
+        let chain = merge::chain(&self.profiles, name)?;
+        let mut profile = merge::profile(&chain)?;
+        let files = chain.iter().map(|file| (file.origin.clone(), file.text.clone()));
+        let written = Origins::new(files.collect(), "");
+        let stack = self.stack(stack.unwrap_or(&profile.stack)).map_err(|error| {
+            let place = written.place("stack").filter(|_| stack.is_none());
+            with_place(place, &error)
         })?;
-        for name in written.on.keys() {
-            self.stack(name).map_err(|error| {
-                let place = Origins::new(files.clone(), "").place(&format!("on.{name}"));
-                placed(place, &error)
-            })?;
+        for name in profile.on.keys() {
+            self.stack(name)
+                .map_err(|error| with_place(written.place(&format!("on.{name}")), &error))?;
         }
-        let mut profile = written;
-        if profile.on.contains_key(&stack.name) {
-            // File by file: what a file says for this stack goes over what it says for all, and a file that extends
-            // another goes over both.
-            let parts = chain.iter().flat_map(|entry| {
-                [
-                    entry.document.at(&["engine"]),
-                    entry.document.at(&["on", &stack.name]),
-                ]
-            });
-            let engine = parts
-                .flatten()
-                .filter(|part| !part.is_null())
-                .reduce(|mut below, over| {
-                    below.merge(over);
-                    below
-                });
-            if let Some(engine) = engine {
-                merged.set("engine", engine);
-            }
-            profile = merged.into_type(&sources)?;
+        if profile.on.contains_key(&stack.name)
+            && let Some(engine) = merge::engine_on(&chain, &stack.name)?
+        {
+            profile.engine = engine;
         }
-        let origins = Origins::new(files, &stack.name);
+        let origins = written.on_stack(&stack.name);
         check_bench(&profile, &origins)?;
         check_model(&profile, &origins)?;
+        profile.stack.clone_from(&stack.name);
         Ok(Selection {
-            profile: Profile {
-                stack: stack.name.clone(),
-                ..profile
-            },
+            profile,
             stack: stack.clone(),
             origins,
             note: None,
         })
     }
 
-    /// Whether `name` is a goal that profiles serve.
+    /// Returns true if profiles may serve the goal `name`.
     #[must_use]
     pub fn has_goal(&self, name: &str) -> bool {
         Goal::ALL.iter().any(|goal| goal.name() == name)
     }
 
-    /// Finds a profile by its name, or by its goal.
-    ///
-    /// A goal leaves the precision open. Without one the GPU decides: NVFP4 on Blackwell, FP8 on Hopper (guide, "Note
-    /// on Quantization Choice").
+    /// Finds a profile by its name, or chooses one by its goal.
     ///
     /// # Errors
-    /// [`Kind::Usage`] when nothing fits, with the nearest name.
-    pub fn select(&self, name: &str, wanted: &Wanted) -> Result<Selection> {
-        if self.entry(name).is_some() {
-            let found = self.resolve(name, wanted.stack.as_deref())?;
-            let (have, asked) = (found.profile.precision, wanted.precision);
-            return match asked.filter(|asked| *asked != have) {
-                Some(asked) => Err(Error::new(
+    /// [`Kind::Usage`] if none meets the criteria, with the nearest name.
+    pub fn select(&self, name: &str, criteria: &Criteria) -> Result<Selection> {
+        if self.profile_file(name).is_some() {
+            let found = self.resolve(name, criteria.stack.as_deref())?;
+            let precision = found.profile.precision;
+            return match criteria.precision.filter(|required| *required != precision) {
+                Some(required) => Err(Error::new(
                     Kind::Usage,
-                    format!("profile `{name}` is {}, not {}", have.name(), asked.name()),
+                    format!(
+                        "profile `{name}` is {}, not {}",
+                        precision.name(),
+                        required.name()
+                    ),
                 )
                 .hint(format!("use --profile {}", found.profile.goal.name()))),
                 None => Ok(found),
             };
         }
-        let mut fitting = Vec::new();
-        for entry in self.profiles.iter().filter(|entry| !entry.own) {
-            if entry.document.text("goal") == Some(name) || entry.document.text("extends").is_some() {
-                let found = self.resolve(&entry.name, None)?.profile;
-                if found.goal.name() == name {
-                    fitting.push(found);
+        let profiles = self.built_in_profiles_of_goal(name)?;
+        if profiles.is_empty() {
+            let goals = Goal::ALL.iter().map(|goal| goal.name());
+            let names = self.profiles.iter().map(|file| file.name.as_str());
+            return Err(spelling::unknown_name("profile", name, names.chain(goals)));
+        }
+        if let Some(stack) = &criteria.stack {
+            self.stack(stack)?;
+        }
+        let (chosen, reasons) = choose::by_goal(name, profiles, criteria)?;
+        let mut found = self.resolve(&chosen, criteria.stack.as_deref())?;
+        found.note =
+            (!reasons.is_empty()).then(|| format!("profile {chosen} chosen, {}", reasons.join("; ")));
+        Ok(found)
+    }
+
+    /// A profile of the user's is never chosen by its goal: only its name says that it is meant.
+    fn built_in_profiles_of_goal(&self, goal: &str) -> Result<Vec<Profile>> {
+        let mut found = Vec::new();
+        for file in self.profiles.iter().filter(|file| !file.is_users) {
+            // Most files need not be resolved: they state their goal, or inherit it.
+            if file.document.text("goal") == Some(goal) || file.document.text("extends").is_some() {
+                let profile = self.resolve(&file.name, None)?.profile;
+                if profile.goal.name() == goal {
+                    found.push(profile);
                 }
             }
         }
-        if fitting.is_empty() {
-            let goals = Goal::ALL.iter().map(|goal| goal.name());
-            let names = self.profiles.iter().map(|entry| entry.name.as_str());
-            return Err(unknown("profile", name, names.chain(goals)));
-        }
-        if let Some(stack) = &wanted.stack {
-            self.stack(stack)?;
-        }
-        let (chosen, why) = choose(name, fitting, wanted)?;
-        let mut found = self.resolve(&chosen, wanted.stack.as_deref())?;
-        found.note = (!why.is_empty()).then(|| format!("profile {chosen} chosen, {}", why.join("; ")));
         Ok(found)
     }
 }
 
-/// The first profile that fits best, and why where something was left open.
-fn choose(goal: &str, mut fitting: Vec<Profile>, wanted: &Wanted) -> Result<(String, Vec<String>)> {
-    let mut why = Vec::new();
-    let architecture = wanted.gpus.and_then(|(_, architecture)| architecture);
-    let precision = match (wanted.precision, architecture) {
-        (Some(asked), _) => asked,
-        (None, Some(Architecture::Blackwell)) => {
-            why.push("NVFP4: the GPUs are Blackwell".to_owned());
-            Precision::Fp4
-        }
-        (None, Some(Architecture::Hopper)) => {
-            why.push("FP8: the GPUs are Hopper".to_owned());
-            Precision::Fp8
-        }
-        (None, None)
-            if fitting
-                .iter()
-                .all(|profile| profile.precision == fitting[0].precision) =>
-        {
-            fitting[0].precision
-        }
-        (None, None) => {
-            return Err(
-                Error::new(Kind::Usage, format!("profile `{goal}` exists in two precisions"))
-                    .cause("no GPU is known to choose by")
-                    .hint("add --fp8 or --fp4"),
-            );
-        }
-    };
-    let all: Vec<String> = fitting.iter().map(|profile| profile.name.clone()).collect();
-    fitting.retain(|profile| profile.precision == precision);
-    if let Some(architecture) = architecture {
-        fitting.retain(|profile| {
-            profile.architectures.is_empty() || profile.architectures.contains(&architecture)
-        });
-    }
-    if let Some(stack) = &wanted.stack {
-        let tuned = |profile: &Profile| profile.stack == *stack;
-        if fitting.iter().any(tuned) {
-            fitting.retain(tuned);
-        } else {
-            fitting.retain(|profile| profile.on.contains_key(stack));
-        }
-    }
-    if let Some((count, _)) = wanted.gpus
-        && fitting.iter().any(|profile| profile.gpus <= count)
-    {
-        fitting.retain(|profile| profile.gpus <= count);
-        let most = fitting.iter().map(|profile| profile.gpus).max().unwrap_or(0);
-        if most < 8 && most > 0 {
-            why.push(format!("for {most} GPUs: the host has {count}"));
-        }
-        fitting.retain(|profile| profile.gpus == most);
-    }
-    let found = fitting.first().ok_or_else(|| {
-        let on = wanted
-            .stack
-            .as_ref()
-            .map_or_else(String::new, |stack| format!(" on stack `{stack}`"));
-        let of = architecture.map_or_else(String::new, |gpu| format!(" for {}", gpu.name()));
-        Error::new(
-            Kind::Usage,
-            format!("there is no `{goal}` profile in {}{on}{of}", precision.name()),
-        )
-        .hint(format!("there is: {}", all.join(", ")))
-    })?;
-    if let Some(stack) = &wanted.stack
-        && why.is_empty()
-    {
-        why.push(format!("the first for stack {stack}"));
-    }
-    Ok((found.name.clone(), why))
+/// Returns an error about the value at a key of a file.
+fn at_key(source: Source<'_>, path: &[&str], message: &str) -> Error {
+    let line = yaml::line_of(source.text, path).unwrap_or(1);
+    Error::new(Kind::Usage, format!("{}:{line}: {message}", source.origin))
 }
 
-fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
-    let error = Error::new(Kind::Usage, format!("unknown {what} `{}`", name.escape_debug()));
-    if let Some(nearest) = spelling::nearest(name, known.clone()) {
-        error.hint(format!("did you mean `{nearest}`?"))
-    } else {
-        let mut names: Vec<&str> = known.collect();
-        names.sort_unstable();
-        names.dedup();
-        error.hint(format!("known: {}", names.join(", ")))
-    }
-}
-
-/// Names become container names, file names and labels.
 fn check_name(name: &str, source: Source<'_>) -> Result<()> {
-    let fits = !name.is_empty()
-        && name.len() <= 40
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if fits {
+    if is_name(name) {
         return Ok(());
     }
-    let line = yaml::line_of(source.text, &["name"]).unwrap_or(1);
-    Err(Error::new(
-        Kind::Usage,
-        format!(
-            "{}:{line}: `{}` is not a name",
-            source.origin,
-            name.escape_debug()
-        ),
-    )
-    .hint("use lower-case letters, digits and dashes, 40 at most"))
+    let message = format!("`{}` is not a name", name.escape_debug());
+    Err(at_key(source, &["name"], &message).hint(NAME_RULE))
 }
 
-/// An error about a name, with the place where the name was written.
-fn placed(place: Option<Place>, error: &Error) -> Error {
-    let place = place.map_or_else(String::new, |place| format!("{place}: "));
-    let placed = Error::new(Kind::Usage, format!("{place}{}", error.message()));
+/// Returns the same error with the place of the value that it is about.
+fn with_place(place: Option<Place>, error: &Error) -> Error {
+    let message = in_place(place, &error.message());
     error
         .hints()
         .iter()
-        .fold(placed, |placed, hint| placed.hint(hint.clone()))
+        .fold(Error::new(Kind::Usage, message), |error, hint| {
+            error.hint(hint.clone())
+        })
 }
 
-/// A repository and a revision become paths and parts of a URL.
+fn in_place(place: Option<Place>, message: &str) -> String {
+    match place {
+        Some(place) => format!("{place}: {message}"),
+        None => message.to_owned(),
+    }
+}
+
+/// Refuses a repository and a revision that cannot become paths and parts of a URL.
 fn check_model(profile: &Profile, origins: &Origins) -> Result<()> {
-    let plain = |text: &str| {
-        !text.is_empty()
-            && text.len() <= 100
-            && !text.starts_with(['.', '-'])
-            && !text.contains("..")
-            && text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-    };
     let model = &profile.model;
-    let whole = |text: &str, parts: usize| text.split('/').count() <= parts && text.split('/').all(plain);
-    for (path, text, fits, like) in [
-        (
-            "model.repo",
-            &model.repo,
-            model.repo.contains('/') && whole(&model.repo, 2),
-            "owner/name",
-        ),
+    for (path, text, is_valid, example) in [
+        ("model.repo", &model.repo, is_repo(&model.repo), "owner/name"),
         (
             "model.revision",
             &model.revision,
-            whole(&model.revision, 8),
+            is_revision(&model.revision),
             "a branch, a tag or a commit",
         ),
     ] {
-        if !fits {
-            let place = origins
-                .place(path)
-                .map_or_else(String::new, |place| format!("{place}: "));
-            return Err(Error::new(
-                Kind::Usage,
-                format!("{place}`{}` is not a {path}", text.escape_debug()),
-            )
-            .hint(format!("it looks like {like}")));
+        if !is_valid {
+            let message = format!("`{}` is not a {path}", text.escape_debug());
+            return Err(Error::new(Kind::Usage, in_place(origins.place(path), &message))
+                .hint(format!("it looks like {example}")));
         }
     }
     Ok(())
 }
 
-/// Fewer requests than may be in flight never reach that load.
+/// Refuses a benchmark whose requests cannot reach its load.
 fn check_bench(profile: &Profile, origins: &Origins) -> Result<()> {
     let bench = &profile.bench;
     if bench.num_prompts >= bench.max_concurrency {
         return Ok(());
     }
-    let place = origins
-        .place("bench.num_prompts")
-        .map_or_else(String::new, |place| format!("{place}: "));
+    let message = format!(
+        "{} requests can never be {} in flight",
+        bench.num_prompts, bench.max_concurrency
+    );
     Err(Error::new(
         Kind::Usage,
-        format!(
-            "{place}{} requests can never be {} in flight",
-            bench.num_prompts, bench.max_concurrency
-        ),
+        in_place(origins.place("bench.num_prompts"), &message),
     )
     .hint("bench.num_prompts is at least bench.max_concurrency, better a multiple of it"))
 }
@@ -658,13 +409,15 @@ fn check_bench(profile: &Profile, origins: &Origins) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::schema::Precision;
+    use crate::profile::stack::Architecture;
 
     fn catalog() -> Catalog {
         Catalog::load(None).unwrap()
     }
 
-    fn wanted(precision: Option<Precision>, gpus: Option<(u32, Option<Architecture>)>) -> Wanted {
-        Wanted {
+    fn criteria(precision: Option<Precision>, gpus: Option<(u32, Option<Architecture>)>) -> Criteria {
+        Criteria {
             precision,
             gpus,
             stack: None,
@@ -697,7 +450,7 @@ mod tests {
 
     #[test]
     fn goal_and_precision_find_the_profile() {
-        let by = |name, precision, gpus| catalog().select(name, &wanted(precision, gpus));
+        let by = |name, precision, gpus| catalog().select(name, &criteria(precision, gpus));
         let blackwell = Some((8, Some(Architecture::Blackwell)));
         let found = by("high-throughput", Some(Precision::Fp8), None).unwrap();
         assert_eq!(
@@ -725,14 +478,14 @@ mod tests {
 
     #[test]
     fn a_stack_that_is_asked_for_chooses_what_is_tuned_for_it() {
-        let wanted = Wanted {
+        let criteria = Criteria {
             precision: Some(Precision::Fp8),
             stack: Some("current".to_owned()),
             gpus: None,
         };
-        let found = catalog().select("low-latency", &wanted).unwrap();
+        let found = catalog().select("low-latency", &criteria).unwrap();
         assert_eq!(found.profile.name, "b200-fp8-low-latency");
-        let translated = catalog().select("fp8-high-throughput", &wanted).unwrap();
+        let translated = catalog().select("fp8-high-throughput", &criteria).unwrap();
         assert_eq!(translated.stack.name, "current");
         assert_eq!(
             translated.profile.engine.attention_backend.unwrap().name(),

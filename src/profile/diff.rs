@@ -1,13 +1,11 @@
-//! What two resolved profiles, or two stacks, do not agree on.
-//!
-//! Not in this module: how it is shown (`ui`).
+//! The settings that differ between two resolved profiles, or between two stacks.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::profile::catalog::Selection;
+use crate::profile::choose::Selection;
 use crate::profile::stack::Stack;
 
 /// One setting that differs.
@@ -21,10 +19,10 @@ pub struct Change {
     pub right: Option<String>,
 }
 
-/// One property that two stacks do not agree on.
+/// One property that differs between two stacks.
 pub type StackChange = Change;
 
-/// The properties of two stacks that differ, packages to install left out: their number says enough.
+/// Returns the properties that differ between two stacks. Of the packages to install only the number is compared.
 #[must_use]
 pub fn stack_differences(left: &Stack, right: &Stack) -> Vec<StackChange> {
     let properties = |stack: &Stack| {
@@ -45,10 +43,10 @@ pub fn stack_differences(left: &Stack, right: &Stack) -> Vec<StackChange> {
     between(&properties(left), &properties(right))
 }
 
-/// Settings that say what a file is, not what is served.
-const APART: [&str; 5] = ["name", "title", "source", "extends", "on"];
+/// Keys that describe the file and not the server.
+const NOT_SERVED: [&str; 5] = ["name", "title", "source", "extends", "on"];
 
-/// The settings of `left` and `right` that differ, in order.
+/// Returns the settings that differ between `left` and `right`, sorted by name.
 #[must_use]
 pub fn differences(left: &Selection, right: &Selection) -> Vec<Change> {
     between(&settings(left), &settings(right))
@@ -72,7 +70,10 @@ fn between(left: &BTreeMap<String, String>, right: &BTreeMap<String, String>) ->
 fn settings(selection: &Selection) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     if let Ok(Value::Object(profile)) = serde_json::to_value(&selection.profile) {
-        for (key, value) in profile.iter().filter(|(key, _)| !APART.contains(&key.as_str())) {
+        for (key, value) in profile
+            .iter()
+            .filter(|(key, _)| !NOT_SERVED.contains(&key.as_str()))
+        {
             flatten(key, value, &mut found);
         }
     }
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_differs_is_listed() {
+    fn only_differences_are_listed() {
         let catalog = Catalog::load(None).unwrap();
         let by = |name| catalog.resolve(name, None).unwrap();
         assert_eq!(differences(&by("rehearsal"), &by("rehearsal")), []);

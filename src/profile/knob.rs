@@ -1,6 +1,4 @@
-//! The types of a profile's knobs: each refuses what no version of the engine takes, at its line of the file.
-//!
-//! Not in this module: which knobs there are (`schema`), and what they are called per version (`dialect`).
+//! The types of a profile's knobs. Each refuses values that no version of SGLang accepts, with the line of the file.
 
 use std::fmt;
 
@@ -13,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct Count(u32);
 
 impl Count {
-    /// The number; `None` for 0.
+    /// Makes a count; `None` for 0.
     #[must_use]
     pub const fn new(number: u32) -> Option<Self> {
         if number == 0 { None } else { Some(Self(number)) }
@@ -58,7 +56,7 @@ impl<'de> Deserialize<'de> for Count {
 pub struct Fraction(f64);
 
 impl Fraction {
-    /// The share; `None` outside.
+    /// Makes a fraction; `None` for 0, 1 and everything outside.
     #[must_use]
     pub fn new(share: f64) -> Option<Self> {
         (share > 0.0 && share < 1.0).then_some(Self(share))
@@ -245,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn knobs_refuse_what_no_engine_takes() {
+    fn knobs_refuse_values_that_no_version_accepts() {
         assert_eq!(serde_json::from_str::<Count>("8").unwrap().get(), 8);
         assert!(error::<Count>("0").contains("0 is not a whole number from 1 to"));
         assert!(error::<Count>("-1").contains("a whole number from 1 to"));

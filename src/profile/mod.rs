@@ -1,11 +1,27 @@
-//! Stacks and profiles: data files, parsed into types, checked, and rendered into one engine version's flags.
+//! Stacks and profiles: data files, parsed into types and checked.
 //!
-//! A *stack* is what is inside the image or the venv; a *profile* is what to serve and how, in neutral knobs.
-//! Not in this module: reading files (`effects::host`), deciding what to do with them (`plan`).
+//! A *stack* is the pinned software inside an image or a venv. A *profile* names the model to serve and its settings, as
+//! knobs that are spelled the same for every SGLang version.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `schema`, `stack` | the keys of a profile file and of a stack file |
+//! | `knob`, `version`, `requirement` | types of single values |
+//! | `catalog` | the built-in files and the user's, found by name |
+//! | `merge` | `extends`, and settings for single stacks |
+//! | `choose` | the choice by goal and GPUs |
+//! | `names`, `spelling` | the rules for names; the nearest name to a misspelt one |
+//! | `yaml`, `origin` | reading and writing YAML; the file and line of a setting |
+//! | `diff`, `template` | the differences of two profiles; a profile to start from |
+//!
+//! Not in this module tree: reading files (`effects::user_files`), SGLang's flags for the knobs (`sglang`).
 
 mod catalog;
+mod choose;
 mod diff;
 mod knob;
+mod merge;
+mod names;
 mod origin;
 mod requirement;
 mod schema;
@@ -15,9 +31,11 @@ mod template;
 mod version;
 pub(crate) mod yaml;
 
-pub use catalog::{Catalog, Selection, UserFile, UserFiles, Wanted};
+pub use catalog::{Catalog, UserFile, UserFiles};
+pub use choose::{Criteria, Selection};
 pub use diff::{Change, StackChange, differences, stack_differences};
 pub use knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
+pub use names::{NAME_RULE, is_name, is_repo, is_revision};
 pub use origin::{Origins, Place};
 pub use requirement::Requirement;
 pub use schema::{Bench, Device, EngineSettings, Goal, Model, Precision, Profile, Speculative, Verify};

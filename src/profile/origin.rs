@@ -1,17 +1,15 @@
-//! Where a setting of a resolved profile was written: file, line, and the comment that gives its source.
-//!
-//! Not in this module: merging the files (`catalog`).
+//! The place in which a setting of a resolved profile is written: file, line, and the comment that gives its source.
 
 use crate::profile::yaml;
 
-/// The files a profile was merged from.
+/// The files from which a profile was merged, and the stack that it is for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origins {
     files: Vec<(String, String)>,
     stack: String,
 }
 
-/// A line of a file.
+/// A line of a file that sets a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// File name, as the user knows it.
@@ -36,13 +34,21 @@ impl Origins {
         }
     }
 
-    /// The files, the one on top last: name and text.
+    /// Returns the same files with their settings for `stack` applied.
+    pub(super) fn on_stack(self, stack: &str) -> Self {
+        Self {
+            stack: stack.to_owned(),
+            ..self
+        }
+    }
+
+    /// The names and texts of the files, the one on top last.
     #[must_use]
     pub fn files(&self) -> &[(String, String)] {
         &self.files
     }
 
-    /// Where the setting at `path` (`engine.mem_fraction`) got its value.
+    /// Returns the place that sets `path` (`engine.mem_fraction`), if a file does.
     #[must_use]
     pub fn place(&self, path: &str) -> Option<Place> {
         let keys: Vec<&str> = path.split('.').collect();
@@ -51,7 +57,7 @@ impl Origins {
             keys.splice(0..1, ["on", self.stack.as_str()]);
             keys
         });
-        // What a file says for this stack goes over what it says for all; the file on top goes over both.
+        // In one file the settings for this stack win over those for all; the file on top wins over both.
         self.files.iter().rev().find_map(|(file, text)| {
             let find = |keys: &[&str]| Self::find(file, text, keys);
             above.as_deref().and_then(find).or_else(|| find(&keys))
@@ -60,7 +66,7 @@ impl Origins {
 
     fn find(file: &str, text: &str, keys: &[&str]) -> Option<Place> {
         let line = yaml::line_of(text, keys)?;
-        // A path that ends above its last key is no place of this setting.
+        // If the line is that of the key above, this setting is not in the file.
         let exact = yaml::line_of(text, &keys[..keys.len() - 1]) != Some(line);
         let flow = || {
             let content = text.lines().nth(line - 1).unwrap_or_default();

@@ -1,6 +1,4 @@
-//! One pinned package, as a stack file writes it: `name==version`, and the hashes of its files behind it.
-//!
-//! Not in this module: installing it (`effects::venv`, the Dockerfile), which packages (`stacks/`).
+//! One pinned package, as a stack file writes it: `name==version`, followed by the hashes of its files.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// A package at an exact version: `torch==2.14.1 sha256:... sha256:...`, one hash for each file that may be installed.
 ///
-/// Narrow on purpose: a requirement of pip's can be a URL, a path or an option, and a stack file is not trusted with
-/// those.
+/// Narrow on purpose: a requirement of pip can also be a URL, a path or an option. A stack file may not hold those.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Requirement {
@@ -21,14 +18,14 @@ pub struct Requirement {
 }
 
 impl Requirement {
-    /// The package's name as it is written, without extras.
+    /// The name of the package as it is written, without extras.
     #[must_use]
     pub fn name(&self) -> &str {
         let end = self.pinned.find(['[', '=']).unwrap_or(self.pinned.len());
         self.pinned.get(..end).unwrap_or_default()
     }
 
-    /// Whether pip can prove the file that it gets.
+    /// Returns true if pip can verify the file that it downloads.
     #[must_use]
     pub const fn is_hashed(&self) -> bool {
         !self.hashes.is_empty()
@@ -112,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_pip_would_take_for_something_else_is_refused() {
+    fn words_that_pip_would_read_as_something_else_are_refused() {
         for text in [
             "",
             "torch",

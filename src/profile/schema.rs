@@ -1,6 +1,4 @@
-//! What a profile file may say.
-//!
-//! Not in this module: whether what it says makes sense (`lint`), reading the file (`yaml`).
+//! The keys of a profile file.
 
 use std::collections::BTreeMap;
 
@@ -9,31 +7,31 @@ use serde::{Deserialize, Serialize};
 use crate::profile::knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
 use crate::profile::stack::Architecture;
 
-/// A named way to serve one model: neutral knobs, rendered through the stack's engine version.
+/// A named way to serve one model: knobs that become flags of the stack's SGLang version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Name on the command line; lower case, digits and dashes.
     pub name: String,
-    /// Profile whose settings hold wherever this file is silent; already applied when a profile is chosen.
+    /// The profile whose settings apply where this file has none. Already applied in a resolved profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extends: Option<String>,
     /// One line for lists.
     pub title: String,
-    /// Where the settings come from.
+    /// The source of the settings.
     pub source: String,
-    /// What it is tuned for.
+    /// The goal that it is tuned for.
     pub goal: Goal,
     /// Number format of the weights.
     pub precision: Precision,
-    /// Name of the stack it is written for; `--stack` chooses another.
+    /// The name of the stack that it is written for; `--stack` chooses another.
     pub stack: String,
-    /// Settings that differ on other stacks, by stack: they go over `engine`.
+    /// Settings for other stacks, by stack: they override those of `engine`.
     #[serde(default)]
     pub on: BTreeMap<String, EngineSettings>,
-    /// GPUs it needs; 0 for the CPU stack.
+    /// Number of GPUs that it needs; 0 for the CPU stack.
     pub gpus: u32,
-    /// GPU architectures it is tuned for; none for the CPU stack.
+    /// GPU architectures that it is tuned for; none for the CPU stack.
     #[serde(default)]
     pub architectures: Vec<Architecture>,
     /// The weights.
@@ -42,7 +40,7 @@ pub struct Profile {
     pub engine: EngineSettings,
     /// The benchmark that belongs to it.
     pub bench: Bench,
-    /// What `verify` may expect of this model's answers.
+    /// The checks that this model's answers can pass.
     pub verify: Verify,
 }
 
@@ -70,7 +68,7 @@ impl Precision {
     }
 }
 
-/// What a profile is tuned for.
+/// A goal that a profile is tuned for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Goal {
@@ -117,8 +115,8 @@ pub struct Model {
     pub size_bytes: u64,
     /// Licence, named before the first byte is fetched.
     pub license: String,
-    /// Files of the repository that hold code and may be fetched all the same: what its `config.json` names in
-    /// `auto_map`. Any other is refused.
+    /// Files of the repository that hold code and may be downloaded: those that its `config.json` names in `auto_map`.
+    /// All other code files are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub code_files: Vec<String>,
 }
@@ -145,63 +143,63 @@ pub struct EngineSettings {
     pub kv_cache: Option<KvCache>,
     /// Checkpoint quantization as SGLang spells it; FP8 checkpoints need none.
     pub quantization: Option<String>,
-    /// Whether DeepGEMM may JIT-compile dense FP8 GEMMs.
+    /// DeepGEMM may JIT-compile dense FP8 GEMMs.
     pub deep_gemm: Option<bool>,
     /// Fraction of GPU memory for weights plus KV cache.
     pub mem_fraction: Option<Fraction>,
-    /// Most requests running at once, over all attention replicas.
+    /// Limit of requests that run at once, over all attention replicas.
     pub max_running_requests: Option<Count>,
     /// Tokens in one prefill chunk, over all attention replicas.
     pub chunked_prefill_size: Option<Count>,
     /// Tokens in one prefill batch.
     pub max_prefill_tokens: Option<Count>,
-    /// Size of the KV pool in tokens, instead of what `mem_fraction` leaves.
+    /// Size of the KV pool in tokens, instead of the memory that `mem_fraction` leaves.
     pub max_total_tokens: Option<Count>,
-    /// Largest decode batch that is captured as a CUDA graph; larger ones run without.
+    /// Largest decode batch that is captured as a CUDA graph; larger batches run without one.
     pub graph_batch: Option<Count>,
-    /// Whether prefixes are cached between requests.
+    /// Prefixes are cached between requests.
     pub radix_cache: Option<bool>,
-    /// Whether the scheduler overlaps with the model.
+    /// The scheduler overlaps with the model.
     pub overlap_schedule: Option<bool>,
-    /// Whether the output layer is replicated like attention; only with `attention_data_parallel`.
+    /// The output layer is replicated like attention; only with `attention_data_parallel`.
     pub lm_head_data_parallel: Option<bool>,
-    /// Whether attention replicas are told of requests within their own group only.
+    /// Requests are announced only within the group of an attention replica.
     pub local_control_broadcast: Option<bool>,
-    /// Whether prefill waits until the attention replicas can do it together.
+    /// Prefill waits until the attention replicas can do it together.
     pub prefill_delayer: Option<bool>,
-    /// How cautiously requests are admitted; 1 is SGLang's default, attention data parallel multiplies it by 0.3.
+    /// Caution with which requests are admitted. SGLang's default is 1; attention data parallel multiplies it by 0.3.
     pub schedule_conservativeness: Option<Positive>,
-    /// Scheduler rounds between looks at the request queue.
+    /// Scheduler rounds between two reads of the request queue.
     pub scheduler_recv_interval: Option<Count>,
     /// Tokens between two chunks of a streamed answer; above 1, inter-token latency is per chunk.
     pub stream_interval: Option<Count>,
-    /// Whether tensor-parallel buffers live in NCCL's symmetric memory.
+    /// Tensor-parallel buffers are in NCCL's symmetric memory.
     pub symmetric_memory: Option<bool>,
-    /// Whether `FlashInfer` fuses all-reduce with the norm that follows.
+    /// `FlashInfer` fuses all-reduce with the norm that follows.
     pub allreduce_fusion: Option<bool>,
-    /// Whether the shared expert is computed as one of the routed ones.
+    /// The shared expert is computed as one of the routed experts.
     pub shared_experts_fusion: Option<bool>,
     /// Multi-token prediction with the model's own draft layer (EAGLE).
     pub speculative: Option<Speculative>,
-    /// Whether Python files of the model repository may run.
+    /// Python files of the model repository may run.
     pub trust_remote_code: Option<bool>,
-    /// Whether the guide names `--tokenizer-path` beside the model.
+    /// `--tokenizer-path` is passed beside the model, as the guide does.
     pub tokenizer_path: Option<bool>,
-    /// Device, when it is not CUDA.
+    /// Device, if it is not CUDA.
     pub device: Option<Device>,
-    /// Further environment of the engine; names are checked.
+    /// Further environment variables of the engine; their names are checked.
     pub env: BTreeMap<String, String>,
-    /// Further engine arguments, flag and value apart, as this stack's version spells them.
+    /// Further engine arguments in the spelling of the stack's version; flag and value are two words.
     pub extra_args: Vec<String>,
 }
 
-/// Multi-token prediction: the draft layer proposes, the model checks.
+/// Multi-token prediction: the draft layer proposes tokens, and the model checks them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Speculative {
-    /// Draft steps in a row.
+    /// Number of draft steps in a row.
     pub steps: Count,
-    /// Candidates kept per step.
+    /// Candidates kept in each step.
     pub top_k: Count,
     /// Tokens checked at once.
     pub draft_tokens: Count,
@@ -229,20 +227,20 @@ pub struct Bench {
     pub output_len: Count,
     /// 1 for fixed lengths; r draws uniformly from `[r * len, len]`.
     pub range_ratio: f64,
-    /// Most requests in flight.
+    /// Limit of requests in flight.
     pub max_concurrency: Count,
-    /// Requests in all.
+    /// Total number of requests.
     pub num_prompts: Count,
     /// Requests sent before the clock starts.
     pub warmup_requests: Option<Count>,
 }
 
-/// What the verification may expect of a model's answers.
+/// The checks that a model's answers can pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verify {
-    /// The wiring only: status, usage counts, streaming, determinism. A random model can pass.
+    /// Status, usage counts, streaming and determinism only. A random model passes them.
     Wiring,
-    /// The wiring, and answers a trained model gets right.
+    /// Those, and questions that a trained model answers right.
     Answers,
 }

@@ -1,6 +1,4 @@
-//! What a stack file may say: the pinned software inside an image or a venv.
-//!
-//! Not in this module: whether what it says is there (`effects`).
+//! The keys of a stack file: the pinned software inside an image or a venv.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::profile::requirement::Requirement;
 use crate::profile::version::Version;
 
-/// A pinned engine stack.
+/// A stack: SGLang and everything that runs it, pinned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stack {
@@ -19,7 +17,7 @@ pub struct Stack {
     pub title: String,
     /// Exact versions inside.
     pub pins: Pins,
-    /// What the stack computes on.
+    /// The hardware that the stack computes on.
     pub accelerator: Accelerator,
     /// GPU architectures its kernels are built for; empty on CPUs.
     pub architectures: Vec<Architecture>,
@@ -27,42 +25,42 @@ pub struct Stack {
     pub driver_min: Option<u32>,
     /// Base image reference without digest.
     pub base_image: String,
-    /// Digest of the base image, `sha256:...`, by platform. Where it is unknown the stack cannot be locked before the
-    /// image is on the host.
+    /// Digest of the base image, `sha256:...`, by platform. Without it the stack can be locked only after the image was
+    /// pulled to the host.
     pub base_digests: BTreeMap<String, String>,
-    /// Platforms the base exists for, `linux/amd64` style.
+    /// Platforms for which the base image exists, such as `linux/amd64`.
     pub platforms: Vec<String>,
-    /// What the image adds to its base.
+    /// The packages and files that the image adds to its base.
     pub install: Install,
-    /// FlashInfer on its own, for `--flashinfer`.
+    /// FlashInfer's own packages, for `--flashinfer`.
     #[serde(default)]
     pub flashinfer: FlashinferPackages,
-    /// What the guide's own steps are pinned to, for `--recipe guide`.
+    /// Versions to which the guide's own steps are pinned, for `--recipe guide`.
     #[serde(default)]
     pub source: Option<SourceBuild>,
     /// Python inside the image that runs the engine.
     pub image_python: String,
-    /// How the server is started.
+    /// The command that starts the server.
     pub launch: EntryPoint,
     /// Python arguments that start the benchmark client.
     pub bench: Vec<String>,
     /// Python arguments that start the GSM8K evaluation.
     pub gsm8k: Vec<String>,
-    /// Whether the evaluation's `--host` wants a scheme (SGLang before 0.5: it does).
+    /// The evaluation's `--host` needs a scheme (SGLang before 0.5).
     pub gsm8k_host_scheme: bool,
     /// Path of the readiness probe.
     pub probe: String,
     /// Container network; the guide uses the host's.
     pub network: Network,
-    /// `/dev/shm` of the container, in bytes.
+    /// Size of the container's `/dev/shm` in bytes.
     pub shm_bytes: u64,
     /// Container paths that keep compiled kernels between starts, each on a named volume.
     pub cache_paths: Vec<String>,
-    /// Whether a venv on the host can run this stack (`--runtime process`).
+    /// A venv on the host can run this stack (`--runtime process`).
     pub process_runtime: bool,
-    /// Bytes of disk that the install takes at its peak, measured or stated.
+    /// Disk space that the installation takes at its peak, in bytes, measured or stated.
     pub install_bytes: u64,
-    /// Bytes of host memory the engine needs to start at all, measured or stated.
+    /// Host memory that the engine needs to start, in bytes, measured or stated.
     pub memory_bytes: u64,
 }
 
@@ -82,18 +80,18 @@ pub struct Pins {
     pub cuda: Option<String>,
 }
 
-/// How SGLang is spelled.
+/// The way in which SGLang is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum EntryPoint {
-    /// By Python.
+    /// With Python.
     Python {
-        /// Its arguments: `-m sglang.launch_server`.
+        /// Python's arguments: `-m sglang.launch_server`.
         python: Vec<String>,
     },
-    /// By a program beside that Python (SGLang 0.5.10 and later).
+    /// With a program beside that Python (SGLang 0.5.10 and later).
     Program {
-        /// Its name and arguments: `sglang serve`.
+        /// The program's name and arguments: `sglang serve`.
         program: Vec<String>,
     },
 }
@@ -129,10 +127,10 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// The family of a compute capability such as `10.0`; `None` for others, consumer Blackwell (12.x) among them:
-    /// it lacks the kernels that SGLang checks for as SM100.
+    /// Returns the family of a compute capability such as `10.0`. `None` for other GPUs, consumer Blackwell (12.x) among
+    /// them: it lacks the kernels that SGLang checks for as SM100.
     #[must_use]
-    pub fn of(compute_capability: &str) -> Option<Self> {
+    pub fn from_capability(compute_capability: &str) -> Option<Self> {
         match compute_capability.split('.').next()? {
             "9" => Some(Self::Hopper),
             "10" => Some(Self::Blackwell),
@@ -150,7 +148,7 @@ impl Architecture {
     }
 }
 
-/// What the stack computes on.
+/// The hardware that a stack computes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Accelerator {
@@ -160,20 +158,20 @@ pub enum Accelerator {
     Cuda,
 }
 
-/// What the image (or venv) adds.
+/// The packages and files that an image adds to its base, or that a venv holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Install {
     /// Debian packages, `name` or `name=version`.
     pub apt: Vec<String>,
-    /// Whether to make a venv for the packages (a bare base) or to install into the base's Python.
+    /// The image gets a venv for the packages, because its base is bare. Otherwise they go into the base's Python.
     pub venv: bool,
-    /// Python packages, installed without resolving dependencies. Each list is a layer of the image.
+    /// Python packages, installed without resolving dependencies. Each list becomes a layer of the image.
     pub requirements: Vec<Vec<Requirement>>,
     /// Small files below `site-packages`, with the reason in their text.
     pub files: BTreeMap<String, String>,
-    /// User (and group) that runs the image; `None` leaves the base's, which for the official images is root: their
-    /// caches of kernels are root's.
+    /// User (and group) that runs the image. `None` leaves the base's. In the official images that is root, and their
+    /// kernel caches belong to root.
     #[serde(default)]
     pub user: Option<u32>,
 }
@@ -182,29 +180,29 @@ pub struct Install {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FlashinferPackages {
-    /// Sources of kernels, which are compiled at their first use.
+    /// Packages of kernel sources, which are compiled at their first use.
     pub jit: Vec<Requirement>,
-    /// Kernels that its makers compiled.
+    /// Packages of compiled kernels.
     pub prebuilt: Option<Prebuilt>,
 }
 
-/// Packages of an index of their own.
+/// Packages from a separate index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prebuilt {
     /// URL of the index.
     pub index: String,
-    /// What is taken from it.
+    /// The packages from that index.
     pub requirements: Vec<Requirement>,
 }
 
-/// What the guide's own steps are pinned to ("Building Docker Image").
+/// Versions to which the guide's own steps are pinned ("Building Docker Image").
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceBuild {
     /// Tools as Debian packages.
     pub apt: Vec<String>,
-    /// pip, and what it builds with.
+    /// pip and its build tools.
     pub pip: Vec<Requirement>,
     /// The evaluation harness.
     pub lm_eval: Harness,
@@ -214,7 +212,7 @@ pub struct SourceBuild {
     pub flashinfer: Repository,
     /// cuDNN.
     pub cudnn: Requirement,
-    /// Clients.
+    /// Packages of the benchmark clients.
     pub clients: Vec<Requirement>,
 }
 
@@ -222,19 +220,19 @@ pub struct SourceBuild {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Repository {
-    /// Where it is cloned from.
+    /// URL from which it is cloned.
     pub url: String,
     /// The commit, 40 hex digits.
     pub commit: String,
 }
 
-/// The evaluation harness: its repository, and what it needs beside SGLang.
+/// The evaluation harness: its repository, and the packages that it needs beside SGLang.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Harness {
-    /// Where it comes from.
+    /// The repository of the harness.
     pub repository: Repository,
-    /// Packages that it needs.
+    /// The packages that it needs.
     pub requirements: Vec<Requirement>,
 }
 
@@ -249,7 +247,7 @@ impl Install {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
-    /// The host's network: the server still binds 127.0.0.1 only.
+    /// The host's network. The server still binds 127.0.0.1 only.
     Host,
 }
 
@@ -264,7 +262,7 @@ impl Network {
 }
 
 impl Stack {
-    /// Digest of the base image for a platform; that of the only one when the platform is unknown.
+    /// Returns the digest of the base image for a platform. For an unknown platform, the digest of the only image.
     #[must_use]
     pub fn base_digest(&self, platform: Option<&str>) -> Option<&str> {
         let found = match platform {
@@ -278,7 +276,7 @@ impl Stack {
         found.map(String::as_str)
     }
 
-    /// The base image reference for a platform, with its digest where one is pinned.
+    /// Returns the base image reference for a platform, with its digest if one is pinned.
     #[must_use]
     pub fn base_reference(&self, platform: Option<&str>) -> String {
         match self.base_digest(platform) {
@@ -288,8 +286,8 @@ impl Stack {
     }
 }
 
-/// Whether a text is a path below a directory, on any filesystem and in any shell: letters, digits, `._-/`, and no part
-/// that is empty or begins with a dot.
+/// Returns true for a path below a directory that needs no quoting in any shell and on any filesystem: letters, digits,
+/// `._-/`, and no part that is empty or begins with a dot or a dash.
 #[must_use]
 pub fn is_plain_path(path: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);

@@ -1,31 +1,29 @@
-//! A profile file to start from: it extends another, and shows every setting it could change.
-//!
-//! Not in this module: writing it anywhere (`commands`).
+//! A profile file to start from: it extends another profile and shows every setting that it can change.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
-use crate::profile::catalog::Selection;
+use crate::profile::choose::Selection;
+use crate::profile::names::{NAME_RULE, is_name};
 
-/// The text of a new profile called `name` that extends `base`.
+/// Returns the text of a new profile called `name` that extends `base`.
 ///
 /// # Errors
-/// [`Kind::Usage`] when `name` is no name for a profile.
+/// [`Kind::Usage`] if `name` is not a valid name.
 pub fn template(name: &str, base: &Selection) -> Result<String> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(fits) || name.len() > 40 {
+    if !is_name(name) {
         return Err(Error::new(
             Kind::Usage,
             format!("`{}` is not a name for a profile", name.escape_debug()),
         )
-        .hint("use lower-case letters, digits and dashes, 40 at most"));
+        .hint(NAME_RULE));
     }
     let profile = &base.profile;
     let mut text = format!(
-        "# A profile of your own. What it does not say holds as in `{base}`; null takes a setting back to the\n\
-         # engine's default. Check it: dsr1 profiles validate FILE. Run it: dsr1 plan --profile-file FILE\n\
+        "# A profile of your own. Settings that it leaves out are those of `{base}`; null sets one back to SGLang's\n\
+         # default. Check it: dsr1 profiles validate FILE. Run it: dsr1 plan --profile-file FILE\n\
          name: {name}\n\
          extends: {base}\n\
          title: \"say what it is for\"\n\

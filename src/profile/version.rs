@@ -1,6 +1,4 @@
 //! SGLang's version numbers.
-//!
-//! Not in this module: what a version knows (`flags`).
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,11 +1,11 @@
-//! Requests to the engine's `OpenAI` API and what its answers say.
+//! Requests to the engine's `OpenAI` API, and its answers.
 
 use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
 use crate::report::Answer;
 
-/// The body of a chat completion with one question.
+/// Returns the body of a chat completion with one question.
 pub(crate) fn chat_body(model: &str, question: &str, max_tokens: u32, temperature: f64) -> Value {
     json!({
         "model": model,
@@ -15,8 +15,8 @@ pub(crate) fn chat_body(model: &str, question: &str, max_tokens: u32, temperatur
     })
 }
 
-/// Reads a chat completion. DeepSeek-R1's reasoning comes apart (`reasoning_content`) when the server was told
-/// to parse it, else inside the text up to `</think>`.
+/// Reads a chat completion. DeepSeek-R1's reasoning is in `reasoning_content` if the server has a reasoning parser, else
+/// it is the text up to `</think>`.
 pub(crate) fn answer(body: &Value) -> Result<Answer> {
     let choice = &body["choices"][0];
     let message = &choice["message"];
@@ -47,26 +47,26 @@ pub(crate) fn answer(body: &Value) -> Result<Answer> {
     }
 }
 
-/// The server said something else than it should: its own words, whole where they are a message.
-pub(crate) fn unexpected(what: &str, status: u16, body: &Value) -> Error {
+/// Returns the error for an answer without `expected`, with the server's own message if it has one.
+pub(crate) fn unexpected(expected: &str, status: u16, body: &Value) -> Error {
     let message = [&body["message"], &body["error"]["message"], &body["detail"]]
         .into_iter()
         .find_map(Value::as_str);
-    let said = message.map_or_else(
+    let shown = message.map_or_else(
         || short(&body.to_string()),
         |text| text.chars().take(600).collect(),
     );
     let error = Error::new(
         if status == 400 { Kind::Usage } else { Kind::Server },
-        format!("the server did not give {what}"),
+        format!("the server did not return {expected}"),
     );
     error.cause(format!(
         "status {status}: {}",
-        said.split_whitespace().collect::<Vec<_>>().join(" ")
+        shown.split_whitespace().collect::<Vec<_>>().join(" ")
     ))
 }
 
-/// The first 80 characters, on one line.
+/// Returns the first 80 characters, on one line.
 pub(crate) fn short(text: &str) -> String {
     let line: String = text
         .chars()
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn reasoning_is_taken_apart() {
+    fn reasoning_is_split_from_the_answer() {
         let split = answer(&body("<think>\nhm\n</think>\n\n391")).unwrap();
         assert_eq!(
             (split.reasoning.as_deref(), split.content.as_str()),

@@ -1,16 +1,16 @@
-//! A finding about what the engine would be told.
+//! A finding about the engine's command line and environment.
 
 use serde::{Deserialize, Serialize};
 
-/// How bad a finding is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Worth knowing.
     Note,
-    /// Works, and is probably not what was meant, or not for long.
+    /// Works, but probably not as intended, or not for long.
     Warn,
-    /// The engine would refuse, ignore or reinterpret it.
+    /// The engine refuses, ignores or reinterprets it.
     Error,
 }
 
@@ -19,15 +19,15 @@ pub enum Level {
 pub struct Check {
     /// Stable id, such as `flag.removed`.
     pub id: String,
-    /// How bad.
+    /// Severity.
     pub level: Level,
-    /// What it is about: an option, a variable or a knob.
+    /// The option, the variable or the knob that it is about.
     pub subject: String,
-    /// What is wrong, with the version.
+    /// The problem, with the version.
     pub text: String,
-    /// What to do.
+    /// The remedy.
     pub fix: Option<String>,
-    /// Where it was written, `file:line`.
+    /// The place of the subject, `file:line`.
     pub place: Option<String>,
 }
 
@@ -53,7 +53,7 @@ impl std::fmt::Display for Check {
 }
 
 impl Check {
-    /// A finding without a fix or a place.
+    /// Makes a finding without a fix and a place.
     pub(crate) fn new(id: &str, level: Level, subject: &str, text: String) -> Self {
         Self {
             id: id.to_owned(),
@@ -65,7 +65,7 @@ impl Check {
         }
     }
 
-    /// The finding with what to do about it.
+    /// Returns the finding with a remedy.
     pub(crate) fn fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
         self

@@ -1,11 +1,11 @@
-//! What SGLang's own clients print and write: the benchmark's result, the evaluation's figures and its data.
+//! The output of SGLang's own clients: the benchmark's result, and the evaluation's figures and data.
 
 use serde_json::Value;
 
 use crate::error::{Error, Kind, Result};
 use crate::report::{Benchmark, Latency};
 
-/// Counts the questions, and refuses data that is none: the script would fail after half a minute of imports.
+/// Counts the questions of an evaluation. Refuses other data at once: the script would fail after half a minute of imports.
 pub(crate) fn check_questions(name: &str, bytes: &[u8]) -> Result<u32> {
     let wrong = |line: usize, cause: &str| {
         Error::new(Kind::Usage, format!("`{name}:{line}` is not a GSM8K question"))
@@ -31,7 +31,7 @@ pub(crate) fn check_questions(name: &str, bytes: &[u8]) -> Result<u32> {
     }
 }
 
-/// The last number that a line `key  value` gives.
+/// Returns the number of the last line `key  value`.
 pub(crate) fn printed_figure(lines: &[String], key: &str) -> Option<f64> {
     let line = lines
         .iter()
@@ -40,7 +40,7 @@ pub(crate) fn printed_figure(lines: &[String], key: &str) -> Option<f64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The 95 % Wilson score interval of a share (Wilson 1927): right near 0 and 1, where the usual one is not.
+/// Returns the 95 % Wilson score interval of a share (Wilson 1927). Near 0 and 1 it is right; the usual interval is not.
 pub(crate) fn wilson(share: f64, count: u32) -> (f64, f64) {
     const Z: f64 = 1.959_964;
     let n = f64::from(count.max(1));
@@ -52,8 +52,8 @@ pub(crate) fn wilson(share: f64, count: u32) -> (f64, f64) {
 
 /// Reads the last line of the client's JSONL.
 ///
-/// Python writes `Infinity` and `NaN`, which JSON does not have; and the line holds `server_info`, the server's
-/// arguments with its API key: only the keys named here are read, the rest is dropped.
+/// Python writes `Infinity` and `NaN`, which JSON does not have. The line also holds `server_info`, the server's arguments
+/// with its API key, so only the keys named here are read and the rest is dropped.
 pub(crate) fn parse_benchmark(jsonl: &str, requested: u64) -> Result<Benchmark> {
     let broken = |cause: String| Error::new(Kind::Server, "cannot read the benchmark's result").cause(cause);
     let line = jsonl
@@ -137,7 +137,7 @@ fn plain_json(text: &str) -> String {
     plain
 }
 
-/// Bytes of the JSON string at the start of `text`, quotes included; all of it when it is not closed.
+/// Returns the bytes of the JSON string at the start of `text`, with its quotes; all of `text` if it is not closed.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (index, byte) in text.bytes().enumerate().skip(1) {
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_is_no_gsm8k_names_the_line() {
+    fn data_that_is_not_gsm8k_names_the_line() {
         let good = "{\"question\": \"q\", \"answer\": \"#### 1\"}\n";
         assert_eq!(check_questions("f", good.repeat(3).as_bytes()).unwrap(), 3);
         let bad = check_questions("f", format!("{good}{{}}\n").as_bytes()).unwrap_err();

@@ -1,7 +1,6 @@
-//! Neutral knobs to one SGLang version's flags and environment: the only place that spells a knob's flag.
+//! Knobs to the flags and environment of one SGLang version: the only place that spells a knob's flag.
 //!
-//! Full flag names always: `--tp` and `--dp` only work as argparse abbreviations of the long forms.
-//! Not in this module: whether the version accepts what comes out (`lint`).
+//! Flags have their full names, because `--tp` and `--dp` work only as argparse abbreviations of the long forms.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +8,7 @@ use serde::Serialize;
 
 use crate::profile::{Count, Device, EngineSettings, MoeRunner, Speculative, Version};
 
-/// What one engine version is told about the settings.
+/// The arguments and environment variables for the settings of a profile, in one SGLang version.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct EngineFlags {
     /// Server arguments.
@@ -23,28 +22,28 @@ pub struct EngineFlags {
 pub struct Flag {
     /// Flag and values, apart.
     pub words: Vec<String>,
-    /// The knob it comes from, as a path in the profile: `engine.mem_fraction`.
+    /// The knob that it comes from, as a path in the profile: `engine.mem_fraction`.
     pub knob: String,
 }
 
 /// One environment variable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Variable {
-    /// Its value.
+    /// The variable's value.
     pub value: String,
-    /// The knob it comes from.
+    /// The knob that it comes from.
     pub knob: String,
 }
 
 impl EngineFlags {
-    /// The arguments as one list of words.
+    /// Returns the arguments as one list of words.
     pub fn argv(&self) -> impl Iterator<Item = &str> {
         self.args
             .iter()
             .flat_map(|flag| flag.words.iter().map(String::as_str))
     }
 
-    /// The environment without its origins.
+    /// Returns the environment without the knobs.
     #[must_use]
     pub fn environment(&self) -> BTreeMap<String, String> {
         let pair = |(name, variable): (&String, &Variable)| (name.clone(), variable.value.clone());
@@ -54,13 +53,13 @@ impl EngineFlags {
 
 /// `--moe-runner-backend` replaced one flag per kernel family (`server_args.py`, 0.5.1).
 const MOE_RUNNER_BACKEND: Version = Version::new(0, 5, 1);
-/// `cutlass` became one of its choices (0.5.4); before, only `SGLANG_CUTLASS_MOE` selects it.
+/// `cutlass` became one of its choices (0.5.4). In older versions only `SGLANG_CUTLASS_MOE` selects it.
 const MOE_RUNNER_CUTLASS: Version = Version::new(0, 5, 4);
 /// `--attn-dp-size` replaced `--enable-dp-attention` with `--data-parallel-size` (0.5.22).
 const ATTN_DP_SIZE: Version = Version::new(0, 5, 22);
-/// `SGL_*` variables became `SGLANG_*` (0.5.4); before, the new spelling is ignored.
+/// `SGL_*` variables became `SGLANG_*` (0.5.4). Older versions ignore the new spelling.
 const SGLANG_PREFIX: Version = Version::new(0, 5, 4);
-/// `--ep-size` alone selects expert parallelism (0.4.10.post2); post1 needs `--enable-ep-moe` beside it.
+/// `--ep-size` alone selects expert parallelism (0.4.10.post2). post1 needs `--enable-ep-moe` beside it.
 const EP_SIZE_ALONE: Version = Version::new(0, 4, 10).post(2);
 /// CUDA graphs were split into decode and prefill, and all-reduce fusion became a choice (0.5.14).
 const GRAPHS_BY_PHASE: Version = Version::new(0, 5, 14);
@@ -69,7 +68,7 @@ const GRAPHS_BY_PHASE: Version = Version::new(0, 5, 14);
 #[must_use]
 #[expect(
     clippy::too_many_lines,
-    reason = "one line per knob, and every knob taken apart"
+    reason = "one line for each knob, and no knob is left out"
 )]
 pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
     let EngineSettings {
@@ -102,7 +101,7 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
         shared_experts_fusion,
         speculative,
         trust_remote_code,
-        tokenizer_path: _, // its value is the model path, which the plan knows
+        tokenizer_path: _, // its value is the model path, so the plan adds it
         device,
         env,
         extra_args,
@@ -208,13 +207,13 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
         };
         out.variable("deep_gemm", name, if *enabled { "1" } else { "0" });
     }
-    out.raw(extra_args, "engine.extra_args");
+    out.add_raw(extra_args, "engine.extra_args");
     out
 }
 
 impl EngineFlags {
-    /// Appends arguments as they are; a flag takes the words up to the next one.
-    pub fn raw(&mut self, words: &[String], origin: &str) {
+    /// Appends arguments as they are. A flag gets the words up to the next flag.
+    pub fn add_raw(&mut self, words: &[String], origin: &str) {
         let mut start = true;
         for word in words {
             if start || word.starts_with("--") {
@@ -263,7 +262,7 @@ impl EngineFlags {
         if version >= ATTN_DP_SIZE {
             self.value(knob, "--attn-dp-size", ranks);
         } else if ranks.is_some_and(|ranks| ranks.get() > 1) {
-            // With one replica the old switch ends the start.
+            // With one replica SGLang refuses the old switch.
             self.value(knob, "--data-parallel-size", ranks);
             self.switch(knob, "--enable-dp-attention", true);
         }
@@ -272,7 +271,7 @@ impl EngineFlags {
     fn moe_runner(&mut self, runner: Option<MoeRunner>, version: Version) {
         let knob = "moe_runner";
         match runner {
-            // The choice of 0.4.10 without any flag is Triton.
+            // Without a flag 0.4.10 chooses Triton.
             None => {}
             Some(MoeRunner::Auto | MoeRunner::Triton) if version < MOE_RUNNER_BACKEND => {}
             Some(MoeRunner::Cutlass) if version < MOE_RUNNER_CUTLASS => {
@@ -283,7 +282,7 @@ impl EngineFlags {
             }
             Some(MoeRunner::FlashinferCutlass) => self.switch(knob, "--enable-flashinfer-cutlass-moe", true),
             Some(MoeRunner::FlashinferTrtllm) => self.switch(knob, "--enable-flashinfer-trtllm-moe", true),
-            // Not in this version: the flag that says so is refused with its first version named.
+            // This version has no such kernels. The rules refuse the flag and name its first version.
             Some(runner) => self.value(knob, "--moe-runner-backend", Some(runner)),
         }
     }
@@ -298,7 +297,7 @@ impl EngineFlags {
             Some(false) if version >= GRAPHS_BY_PHASE => {
                 self.switch(knob, "--enforce-disable-flashinfer-allreduce-fusion", true);
             }
-            // Off unless asked for.
+            // Off by default.
             Some(false) | None => {}
         }
     }
@@ -403,7 +402,7 @@ mod tests {
     #[test]
     fn raw_arguments_keep_their_values() {
         let mut flags = EngineFlags::default();
-        flags.raw(&["--a", "1", "2", "--b"].map(str::to_owned), "x");
+        flags.add_raw(&["--a", "1", "2", "--b"].map(str::to_owned), "x");
         let words: Vec<usize> = flags.args.iter().map(|flag| flag.words.len()).collect();
         assert_eq!(words, [3, 1]);
     }

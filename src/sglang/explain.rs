@@ -1,6 +1,5 @@
-//! What an option, a variable or a setting does: our words, the versions it lives in, and who uses it.
-//!
-//! Not in this module: how it is shown (`ui`).
+//! The explanation of an option, a variable or a setting: its meaning, the versions that have it, and the profiles that
+//! use it.
 
 use serde::Serialize;
 
@@ -10,40 +9,40 @@ use crate::sglang::dialect::render;
 use crate::sglang::flags::{Lifetime, OptionSpec, Parser, history};
 use crate::sglang::words::{Word, words};
 
-/// Everything there is to say about a name.
+/// The explanation of a name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explanation {
-    /// What was asked for.
+    /// The name that the user asked for.
     pub name: String,
-    /// Everything that goes by that name.
+    /// The options and variables of that name.
     pub subjects: Vec<Subject>,
 }
 
-/// One thing that goes by a name.
+/// One option or variable.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Subject {
     /// `server option`, `client option` or `variable`.
     pub kind: &'static str,
-    /// Its spellings in the newest version that has it; the first is the one SGLang shows.
+    /// Its spellings in the newest version that has it; the first is the one that SGLang shows.
     pub names: Vec<String>,
-    /// Our words; `None` for an option that no profile of ours uses.
+    /// Its meaning; `None` for an option that no built-in profile uses.
     pub word: Option<Word>,
-    /// Since and until when it is accepted; `None` when no known version of SGLang has it.
+    /// The versions that accept it; `None` if no known version of SGLang does.
     pub lifetime: Option<Lifetime>,
     /// First version that calls it deprecated.
     pub deprecated: Option<Version>,
-    /// How it looks on each stack.
+    /// Its form on each stack; `None` where SGLang's version does not accept it.
     pub stacks: Vec<(String, Option<OptionSpec>)>,
     /// The profiles that use it, each on its own stack.
     pub used_by: Vec<Use>,
 }
 
-/// One profile's use.
+/// The use of an option or a variable by one profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Use {
-    /// The profile.
+    /// Name of the profile.
     pub profile: String,
-    /// The stack.
+    /// Name of the profile's stack.
     pub stack: String,
     /// The value; empty for a switch.
     pub value: String,
@@ -52,7 +51,7 @@ pub struct Use {
 /// Explains `name`: an option, a variable, or a setting of a profile's `engine`.
 ///
 /// # Errors
-/// [`Kind::Usage`] when nothing goes by that name, with the nearest one.
+/// [`Kind::Usage`] for an unknown name, with the nearest known one.
 pub fn explain(catalog: &Catalog, name: &str) -> Result<Explanation> {
     let asked = name.strip_prefix("engine.").unwrap_or(name);
     if asked.is_empty() {
@@ -61,12 +60,12 @@ pub fn explain(catalog: &Catalog, name: &str) -> Result<Explanation> {
     let mut subjects = Vec::new();
     for parser in [Parser::Server, Parser::Bench] {
         for option in options(parser, asked) {
-            subjects.push(of_option(catalog, parser, &option)?);
+            subjects.push(option_subject(catalog, parser, &option)?);
         }
     }
     for (variable, word) in &words().environment {
         if variable == asked || word.knob.as_deref() == Some(asked) {
-            subjects.push(of_variable(catalog, variable, word)?);
+            subjects.push(variable_subject(catalog, variable, word)?);
         }
     }
     if subjects.is_empty() {
@@ -79,13 +78,14 @@ pub fn explain(catalog: &Catalog, name: &str) -> Result<Explanation> {
             .chain(knobs);
         let error = Error::new(
             Kind::Usage,
-            format!("nothing is known as `{}`", name.escape_debug()),
+            format!(
+                "`{}` is not a known option, variable or setting",
+                name.escape_debug()
+            ),
         );
         return Err(match spelling::nearest(asked, known) {
             Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
-            None => {
-                error.hint("it explains options, variables and the settings of profiles: dsr1 profiles new x")
-            }
+            None => error.hint("dsr1 profiles new NAME lists the settings of profiles"),
         });
     }
     Ok(Explanation {
@@ -94,7 +94,7 @@ pub fn explain(catalog: &Catalog, name: &str) -> Result<Explanation> {
     })
 }
 
-/// The options that `asked` names: itself, or those that a setting becomes.
+/// Returns the options that `asked` names: the option of that name, or the options that a setting becomes.
 fn options(parser: Parser, asked: &str) -> Vec<String> {
     let known = history(parser).lifetime(asked).is_some() || words().named(parser, asked).is_some();
     if known || history(parser).names().any(|name| name == asked) {
@@ -111,7 +111,7 @@ fn options(parser: Parser, asked: &str) -> Vec<String> {
         .collect()
 }
 
-fn of_option(catalog: &Catalog, parser: Parser, name: &str) -> Result<Subject> {
+fn option_subject(catalog: &Catalog, parser: Parser, name: &str) -> Result<Subject> {
     let history = history(parser);
     let spec = history.newest(name);
     let names = spec.map_or_else(|| vec![name.to_owned()], |spec| spec.names.clone());
@@ -153,7 +153,7 @@ fn of_option(catalog: &Catalog, parser: Parser, name: &str) -> Result<Subject> {
     })
 }
 
-fn of_variable(catalog: &Catalog, name: &str, word: &Word) -> Result<Subject> {
+fn variable_subject(catalog: &Catalog, name: &str, word: &Word) -> Result<Subject> {
     let mut used_by = Vec::new();
     for profile in catalog.profiles()? {
         let stack = catalog.stack(&profile.stack)?;
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_of_another_engine_says_what_to_use() {
+    fn an_option_of_another_engine_names_the_right_one() {
         let catalog = Catalog::load(None).unwrap();
         let foreign = explain(&catalog, "--save-result").unwrap();
         assert_eq!(foreign.subjects[0].lifetime, None);

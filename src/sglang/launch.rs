@@ -1,4 +1,4 @@
-//! What the engine of one version is told, and what it makes of that: read once for everybody who asks.
+//! One server's flags, the settings that they result in, and the findings about them, made once for all who need them.
 
 use crate::error::Result;
 use crate::profile::{Origins, Profile, Stack};
@@ -8,12 +8,12 @@ use crate::sglang::flags::{Parser, history};
 use crate::sglang::rules;
 use crate::sglang::settings::EffectiveSettings;
 
-/// A profile on a stack as the stack's SGLang version reads it.
+/// A profile as the stack's SGLang version reads it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Launch {
-    /// The profile's flags and environment, with the raw arguments behind them.
+    /// The profile's flags and environment, followed by the raw arguments.
     pub flags: EngineFlags,
-    /// The settings that the flags and the environment come to.
+    /// The settings that result from the flags and the environment.
     pub settings: EffectiveSettings,
     /// Findings about the flags, the worst first.
     pub checks: Vec<Check>,
@@ -25,7 +25,7 @@ impl Launch {
     pub fn new(profile: &Profile, stack: &Stack, origins: &Origins, extra_args: &[String]) -> Self {
         let version = stack.pins.sglang;
         let mut flags = render(&profile.engine, version);
-        flags.raw(extra_args, rules::COMMAND_LINE);
+        flags.add_raw(extra_args, rules::COMMAND_LINE);
         let args: Vec<String> = flags.argv().map(str::to_owned).collect();
         let table = history(Parser::Server).table(version);
         let parsed = table.parse(&args);
@@ -38,10 +38,10 @@ impl Launch {
         }
     }
 
-    /// Reads a profile for a stack, as [`Launch::new`], and refuses what the engine would refuse.
+    /// Reads a profile for a stack, as [`Launch::new`] does, and refuses arguments that the engine would refuse.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Usage`] for an argument that dsr1 sets itself and for the first finding that is an error.
+    /// [`crate::error::Kind::Usage`] for an argument that dsr1 sets itself, and for the first finding that is an error.
     pub fn accepted(
         profile: &Profile,
         stack: &Stack,

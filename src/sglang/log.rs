@@ -1,11 +1,11 @@
-//! What SGLang's log says about its start: one line to a stage. Pure.
+//! SGLang's log of its start: a line to a stage. Pure.
 //!
-//! The texts are those of 0.4.10 and 0.5.23, found by running or reading them; a line that no rule knows
-//! changes nothing, so another version costs detail, not truth (the probe decides about READY).
+//! The texts are those of 0.4.10 and 0.5.23, found by running or reading them. A line that no rule knows changes nothing,
+//! so with another version details are missing, but nothing is wrong: the probe decides that the server is READY.
 
 use crate::event::Stage;
 
-/// What one line says: the stage that begins with it and a detail for people.
+/// Returns the stage that begins with a line, and a detail for people.
 #[must_use]
 pub(crate) fn stage(line: &str) -> Option<(Stage, String)> {
     let found = |stage, detail: String| Some((stage, detail));
@@ -34,7 +34,7 @@ fn tokens(count: u64) -> String {
     format!("{count} tokens")
 }
 
-/// Tokens the KV pool holds, from the scheduler's summary line.
+/// Returns the tokens that the KV pool holds, from the scheduler's summary line.
 #[must_use]
 pub(crate) fn kv_pool_tokens(line: &str) -> Option<u64> {
     count_after(line, "max_total_num_tokens=")
@@ -46,15 +46,15 @@ fn count_after(line: &str, key: &str) -> Option<u64> {
     digits.parse().ok()
 }
 
-/// Whether a line says that the engine's port is taken (asyncio's text, which uvicorn logs). The engine does not end for
-/// that: its schedulers go on, and nobody can ask them anything (0.5.23). One of them may have the port itself: they
-/// take ports of their own from the range of which the system gives.
+/// Returns true if a line says that the engine's port is taken (asyncio's text, which uvicorn logs). The engine does not
+/// end then: its schedulers go on, and nobody can reach them (0.5.23). One of them may hold the port itself, because they
+/// bind ports that the system chooses.
 #[must_use]
 pub(crate) fn cannot_listen(line: &str) -> bool {
     line.contains("error while attempting to bind on address")
 }
 
-/// Whether a line is worth showing in an error: not a progress bar, not an access log.
+/// Returns true for a line that is worth showing in an error: not a progress bar, not an access log.
 #[must_use]
 pub(crate) fn is_telling(line: &str) -> bool {
     let line = line.trim();
@@ -64,7 +64,7 @@ pub(crate) fn is_telling(line: &str) -> bool {
         && !line.contains("GET /health")
 }
 
-/// What argparse says of arguments that the engine does not take: the text after `error: `.
+/// Returns argparse's message about arguments that the engine does not accept: the text after `error: `.
 #[must_use]
 pub(crate) fn usage_error<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
     lines.rev().find_map(|line| {
@@ -73,7 +73,7 @@ pub(crate) fn usage_error<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -
     })
 }
 
-/// The line of a Python log that names what happened: the last `SomeError: ...` at the start of a line.
+/// Returns the line of a Python log that names the cause: the last one that begins with `SomeError: `.
 #[must_use]
 pub(crate) fn cause<'a>(lines: impl DoubleEndedIterator<Item = &'a str>) -> Option<&'a str> {
     lines.rev().map(str::trim).find(|line| {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_taken_is_seen() {
+    fn a_port_that_is_taken_is_recognised() {
         assert!(cannot_listen(
             "[2026-11-26 17:47:06] ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 34987): \
              address already in use"

@@ -1,6 +1,4 @@
 //! A profile file rewritten for another stack, line by line, so that its comments stay.
-//!
-//! Not in this module: judging the result (`lint`).
 
 use serde::Serialize;
 
@@ -11,32 +9,32 @@ use crate::sglang::flags::{Kind as OptionKind, Parser, history};
 use crate::sglang::rules::successor;
 use crate::sglang::words::words;
 
-/// A file's new text, and what was changed.
+/// A file's new text and its changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Migration {
     /// The whole text.
     pub text: String,
-    /// One sentence per change, with the version that made it necessary.
+    /// One line for each change, with the version that made it necessary.
     pub changes: Vec<String>,
 }
 
 /// Rewrites `text`, the file of the profile in `found`, for the stack in `found`.
 ///
-/// Values that the new version took away get their successor; variables and raw options that were renamed get their
-/// new name; the file's `stack` becomes the new one. Settings that a parent gives are left to the parent.
+/// Values that the new version removed are replaced by their successor, renamed variables and raw options get their new
+/// name, and the file's `stack` becomes the new one. Settings of the profiles that it extends do not change.
 ///
 /// # Errors
-/// [`Kind::Usage`] when the file has no place for the stack's name.
+/// [`Kind::Usage`] if the file has no line after which the stack's name can be written.
 pub fn migrate(text: &str, found: &Selection) -> Result<Migration> {
     let version = found.stack.pins.sglang;
     let mut file = File {
         lines: text.lines().map(str::to_owned).collect(),
         changes: Vec::new(),
     };
-    file.stack(&found.stack.name)?;
-    file.successors(found, version);
-    file.variables(found, version);
-    file.options(found, version);
+    file.set_stack(&found.stack.name)?;
+    file.replace_values(found, version);
+    file.replace_variables(found, version);
+    file.replace_options(found, version);
     Ok(Migration {
         text: file.lines.join("\n") + "\n",
         changes: file.changes,
@@ -55,7 +53,7 @@ impl File {
         line_of(&text, path).filter(|line| parent != Some(*line))
     }
 
-    fn stack(&mut self, name: &str) -> Result<()> {
+    fn set_stack(&mut self, name: &str) -> Result<()> {
         if let Some(line) = self.line(&["stack"]) {
             if value_at(&self.lines[line - 1]) != name {
                 self.replace(line, name, "");
@@ -74,8 +72,8 @@ impl File {
         Ok(())
     }
 
-    /// Values that were removed and have a successor.
-    fn successors(&mut self, found: &Selection, version: Version) {
+    /// Replaces values that were removed and have a successor.
+    fn replace_values(&mut self, found: &Selection, version: Version) {
         let Some(backend) = found.profile.engine.attention_backend else {
             return;
         };
@@ -94,8 +92,8 @@ impl File {
         }
     }
 
-    /// Variables that this version reads under another name, or that became a knob.
-    fn variables(&mut self, found: &Selection, version: Version) {
+    /// Replaces variables that this version reads under another name, and removes those that became a knob.
+    fn replace_variables(&mut self, found: &Selection, version: Version) {
         for name in found.profile.engine.env.keys() {
             let Some(word) = words().environment.get(name) else {
                 continue;
@@ -119,14 +117,14 @@ impl File {
                     .as_ref()
                     .map_or_else(String::new, |knob| format!(", knob {knob}"));
                 self.changes.push(format!(
-                    "engine.env.{name} taken out: SGLang {version} ignores it; use {instead}{knob}"
+                    "engine.env.{name} removed: SGLang {version} ignores it; use {instead}{knob}"
                 ));
             }
         }
     }
 
-    /// Raw options with a plain new name.
-    fn options(&mut self, found: &Selection, version: Version) {
+    /// Replaces raw options that only got a new name.
+    fn replace_options(&mut self, found: &Selection, version: Version) {
         let history = history(Parser::Server);
         let table = history.table(version);
         for word in &found.profile.engine.extra_args {
@@ -145,12 +143,13 @@ impl File {
                 continue;
             };
             self.lines[line] = self.lines[line].replacen(name, next, 1);
-            self.changes
-                .push(format!("{next} (was {name}, gone from SGLang {version})"));
+            self.changes.push(format!(
+                "{next} (was {name}, which SGLang {version} does not have)"
+            ));
         }
     }
 
-    /// Puts `value` into the line `key: value  # comment`, with `why` behind it.
+    /// Writes `value` into the line `key: value  # comment`, with `why` in front of the comment.
     fn replace(&mut self, line: usize, value: &str, why: &str) {
         let old = &self.lines[line - 1];
         let Some((key, rest)) = old.split_once(':') else {
@@ -174,7 +173,7 @@ fn value_at(line: &str) -> &str {
     value.split(" #").next().unwrap_or_default().trim()
 }
 
-/// Whether a line holds `name` as a whole word.
+/// Returns true if a line holds `name` as a whole word.
 fn mentions(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let after = line[at + name.len()..].chars().next();

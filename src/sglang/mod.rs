@@ -1,10 +1,23 @@
-//! Everything that dsr1 knows of SGLang, by version: its flags, how settings become them, what it would refuse.
+//! Everything that dsr1 knows of SGLang, by version.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `flags` | the options of SGLang's parsers, and reading a command line as they do |
+//! | `dialect` | the flags and variables for the knobs of a profile |
+//! | `settings` | the settings that result from a command line and an environment |
+//! | `rules` | findings about flags that SGLang would refuse, ignore or reinterpret |
+//! | `launch` | flags, settings and findings of one server, made once |
+//! | `memory` | the memory that weights and KV pool take on a GPU |
+//! | `words`, `explain` | the meaning of options, variables and settings |
+//! | `migrate` | a profile file rewritten for another version |
+//! | `api`, `client`, `log` | SGLang's HTTP API, the output of its clients, its log |
 //!
 //! Not in this module tree: reading files and asking an installed engine (`effects`), planning (`plan`).
 
 pub(crate) mod api;
 mod check;
 pub(crate) mod client;
+mod deepseek_r1;
 mod dialect;
 mod explain;
 pub mod flags;

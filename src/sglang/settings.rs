@@ -1,69 +1,69 @@
-//! What a command line and an environment come to in one version: the settings that rules speak of.
+//! The settings that result from a command line and an environment in one version: the rules are about them.
 //!
-//! Not in this module: SGLang's own defaults where they depend on the GPU (`sglang::memory`).
+//! SGLang's defaults that depend on the GPU are in `sglang::memory`.
 
 use std::collections::BTreeMap;
 
 use crate::profile::Version;
 use crate::sglang::flags::Parsed;
 
-/// The settings, whatever they were spelled like.
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the engine's")]
+/// The settings, whichever spelling they had.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the engine")]
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct EffectiveSettings {
-    /// Version they are read for.
+    /// The version that they are read for.
     pub version: Option<Version>,
     /// GPUs that share every layer.
     pub tensor_parallel: u32,
-    /// Attention replicas on the same GPUs; 1 without.
+    /// Attention replicas on the same GPUs; 1 without replication.
     pub attention_data_parallel: u32,
-    /// Copies of the whole model; 1 without.
+    /// Copies of the whole model.
     pub replicas: u32,
-    /// GPUs over which the experts are spread; 1 without.
+    /// GPUs over which the experts are spread; 1 if each expert is split.
     pub expert_parallel: u32,
     /// Further copies of experts.
     pub redundant_experts: u32,
-    /// Kernels of the experts, when named.
+    /// Kernels of the experts, if named.
     pub moe_runner: Option<String>,
-    /// Kernels of attention, when named.
+    /// Kernels of attention, if named.
     pub attention_backend: Option<String>,
-    /// Kernels of dense FP8 products, when named.
+    /// Kernels of dense FP8 products, if named.
     pub fp8_gemm: Option<String>,
-    /// Format of the weights, when named.
+    /// Format of the weights, if named.
     pub quantization: Option<String>,
-    /// Format of the KV cache, when named.
+    /// Format of the KV cache, if named.
     pub kv_cache: Option<String>,
-    /// Share of GPU memory for weights and KV pool, when named.
+    /// Share of GPU memory for weights and KV pool, if named.
     pub mem_fraction: Option<f64>,
-    /// Tokens of one prefill chunk over all replicas, when named; -1 for no chunking.
+    /// Tokens of one prefill chunk over all replicas, if named; -1 for no chunking.
     pub chunked_prefill_size: Option<i64>,
-    /// Requests at once over all replicas, when named.
+    /// Requests at once over all replicas, if named.
     pub max_running_requests: Option<u32>,
-    /// Size of the KV pool in tokens, when named.
+    /// Size of the KV pool in tokens, if named.
     pub max_total_tokens: Option<u32>,
-    /// Largest decode batch with a CUDA graph, when named.
+    /// Largest decode batch with a CUDA graph, if named.
     pub graph_batch: Option<u32>,
-    /// Tokens per page, when named.
+    /// Tokens per page, if named.
     pub page_size: Option<u32>,
     /// Tokens drafted per step, with multi-token prediction.
     pub draft_tokens: Option<u32>,
-    /// Caution of the scheduler, when named.
+    /// Caution of the scheduler, if named.
     pub schedule_conservativeness: Option<f64>,
     /// Tokens per streamed chunk.
     pub stream_interval: u32,
-    /// Longest request in tokens, when named.
+    /// Longest request in tokens, if named.
     pub context_length: Option<u64>,
-    /// Whether prefixes are kept.
+    /// Prefixes are cached between requests.
     pub radix_cache: bool,
-    /// Whether the output layer is replicated.
+    /// The output layer is replicated.
     pub lm_head_data_parallel: bool,
-    /// Whether the shared expert is one of the routed ones.
+    /// The shared expert is computed as one of the routed experts.
     pub shared_experts_fusion: bool,
-    /// Whether the first request of the server itself is skipped.
+    /// The server skips its own first request.
     pub skip_warmup: bool,
-    /// Device, when named.
+    /// Device, if named.
     pub device: Option<String>,
-    /// Name of the model, when named.
+    /// Name of the model, if named.
     pub served_model_name: Option<String>,
 }
 
@@ -89,12 +89,12 @@ impl EffectiveSettings {
         };
         let tensor_parallel = number("--tensor-parallel-size").unwrap_or(1);
         let copies = number("--data-parallel-size").unwrap_or(1);
-        let old_dp = parsed.has("--enable-dp-attention");
+        let old_dp = parsed.has_option("--enable-dp-attention");
         let attention = number("--attn-dp-size").unwrap_or(if old_dp { copies } else { 1 });
-        let cutlass_moe = parsed.has("--enable-flashinfer-cutlass-moe");
-        let expert_classes = parsed.has("--enable-ep-moe");
+        let cutlass_moe = parsed.has_option("--enable-flashinfer-cutlass-moe");
+        let expert_classes = parsed.has_option("--enable-ep-moe");
         let sets_size = expert_classes && (version >= EP_MOE_SETS_SIZE || cutlass_moe);
-        let deepep = parsed.has("--enable-deepep-moe");
+        let deepep = parsed.has_option("--enable-deepep-moe");
         let expert_parallel = if sets_size || deepep {
             tensor_parallel
         } else {
@@ -106,7 +106,7 @@ impl EffectiveSettings {
             .or_else(|| cutlass_moe.then(|| "flashinfer_cutlass".to_owned()))
             .or_else(|| {
                 parsed
-                    .has("--enable-flashinfer-trtllm-moe")
+                    .has_option("--enable-flashinfer-trtllm-moe")
                     .then(|| "flashinfer_trtllm".to_owned())
             })
             .or_else(|| variable.then(|| "cutlass".to_owned()));
@@ -131,24 +131,24 @@ impl EffectiveSettings {
             graph_batch: number("--cuda-graph-max-bs-decode").or_else(|| number("--cuda-graph-max-bs")),
             page_size: number("--page-size"),
             draft_tokens: parsed
-                .has("--speculative-algorithm")
+                .has_option("--speculative-algorithm")
                 .then(|| number("--speculative-num-draft-tokens").unwrap_or(1)),
             schedule_conservativeness: real("--schedule-conservativeness"),
             stream_interval: number("--stream-interval").unwrap_or(1),
             context_length: parsed
                 .value("--context-length")
                 .and_then(|value| value.parse().ok()),
-            radix_cache: !parsed.has("--disable-radix-cache"),
-            lm_head_data_parallel: parsed.has("--enable-dp-lm-head"),
-            shared_experts_fusion: !parsed.has("--disable-shared-experts-fusion"),
-            skip_warmup: parsed.has("--skip-server-warmup"),
+            radix_cache: !parsed.has_option("--disable-radix-cache"),
+            lm_head_data_parallel: parsed.has_option("--enable-dp-lm-head"),
+            shared_experts_fusion: !parsed.has_option("--disable-shared-experts-fusion"),
+            skip_warmup: parsed.has_option("--skip-server-warmup"),
             device: text("--device"),
             served_model_name: text("--served-model-name"),
         }
     }
 }
 
-/// SGLang's `get_bool_env_var`.
+/// Reads a variable as SGLang's `get_bool_env_var` does.
 fn is_on(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "1" | "true")
 }

@@ -1,6 +1,4 @@
-//! What options and variables do, in our words: `stacks/flags/words.yaml`.
-//!
-//! Not in this module: what a version accepts (`flags`).
+//! The meaning of options and variables: `stacks/flags/words.yaml`.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -10,27 +8,27 @@ use serde::{Deserialize, Serialize};
 use crate::profile::{Version, yaml};
 use crate::sglang::flags::Parser;
 
-/// What one option or variable does.
+/// The meaning of one option or variable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Word {
-    /// What it does.
+    /// Its effect.
     pub what: String,
-    /// What its value counts.
+    /// The unit of its value.
     pub unit: String,
     /// The key of a profile's `engine` that sets it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub knob: Option<String>,
-    /// What to use where a version has it no longer, or not yet.
+    /// The replacement for versions that do not have it any more, or not yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead: Option<String>,
-    /// What upstream says about its end.
+    /// Upstream's statement about its removal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub removal: Option<String>,
     /// Variables only: first version that reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Version>,
-    /// Variables only: first version that warns of it and still obeys.
+    /// Variables only: first version that warns of it but still reads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deprecated: Option<Version>,
     /// Variables only: first version that ignores it.
@@ -38,7 +36,7 @@ pub struct Word {
     pub gone: Option<Version>,
 }
 
-/// Everything we have words for.
+/// All options and variables whose meaning dsr1 knows.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Words {
@@ -48,7 +46,7 @@ pub struct Words {
     pub environment: BTreeMap<String, Word>,
 }
 
-/// The bundled words. Parsed at the first call; a test reads them, so an empty set never ships.
+/// Returns the bundled words, which are read at the first call. A test reads them, so an empty set is never released.
 #[must_use]
 pub fn words() -> &'static Words {
     static PARSED: LazyLock<Words> = LazyLock::new(|| {
@@ -59,13 +57,13 @@ pub fn words() -> &'static Words {
 }
 
 impl Words {
-    /// The word for an option, by any of its spellings.
+    /// Returns the word for an option, by any of its spellings.
     #[must_use]
     pub fn option(&self, parser: Parser, names: &[String]) -> Option<&Word> {
         names.iter().find_map(|name| self.named(parser, name))
     }
 
-    /// The word under exactly this spelling.
+    /// Returns the word for exactly this spelling.
     #[must_use]
     pub fn named(&self, parser: Parser, name: &str) -> Option<&Word> {
         match parser {
@@ -74,13 +72,13 @@ impl Words {
         }
     }
 
-    /// Every setting that something here is about.
+    /// Returns every setting that an option or a variable here is for.
     pub fn knobs(&self) -> impl Iterator<Item = &str> + Clone {
         let all = self.server.values().chain(self.environment.values());
         all.filter_map(|word| word.knob.as_deref())
     }
 
-    /// The options of a parser that we have words for.
+    /// Returns the options of a parser whose meaning is known.
     pub fn names(&self, parser: Parser) -> impl Iterator<Item = &str> {
         let of = match parser {
             Parser::Server => &self.server,

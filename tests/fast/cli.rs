@@ -337,6 +337,53 @@ fn doctor_writes_the_facts_that_planning_takes() {
 }
 
 #[test]
+fn doctor_checks_the_host_of_a_facts_file() {
+    let home = home();
+    for (name, text) in [
+        ("b200.json", include_str!("../fixtures/facts-b200.json")),
+        ("old.json", include_str!("../fixtures/facts/driver-too-old.json")),
+        ("h200.json", include_str!("../fixtures/facts/h200.json")),
+    ] {
+        std::fs::write(home.path().join(name), text).unwrap();
+    }
+    let ready = home
+        .run(&["doctor", "--profile", "fp8-low-latency", "--facts", "b200.json"])
+        .expect(0);
+    assert!(ready.stdout.contains("8 x NVIDIA B200"), "{}", ready.stdout);
+    // The goal is resolved with the GPUs of the file, too.
+    let chosen = home
+        .run(&["doctor", "--profile", "low-latency", "--facts", "h200.json"])
+        .expect(0);
+    assert!(
+        chosen.stdout.contains("profile h200-fp8-low-latency"),
+        "{}",
+        chosen.stdout
+    );
+    let old = ["doctor", "--profile", "fp8-low-latency", "--facts", "old.json"];
+    let failed = home.run(&old).expect(3);
+    assert_eq!(
+        failed.stderr,
+        "error: the host of `old.json` is not ready for profile `fp8-low-latency`\n\
+         cause: failed: gpu.driver\n\
+         hint: each failed check above says what to do\n"
+    );
+    let json = home
+        .run(&[&old[..], &["--format", "json"]].concat())
+        .expect(3)
+        .json();
+    assert_eq!(json["schema"], "dsr1.doctor/1");
+    assert_eq!(json["facts"]["host"]["driver"], "570.86.15");
+    let missing = home
+        .run(&["doctor", "--profile", "fp8-low-latency", "--facts", "none.json"])
+        .expect(2);
+    assert!(
+        missing.stderr.starts_with("error: cannot read `none.json`"),
+        "{}",
+        missing.stderr
+    );
+}
+
+#[test]
 fn a_secret_in_the_environment_is_in_no_output() {
     let home = home().with("HF_TOKEN", "hf_canary");
     for args in [

@@ -191,7 +191,7 @@ fn a_host_that_does_not_fit_blocks_the_plan_and_still_prints_it() {
     let script = script(&["serve", "--profile", "fp8-low-latency"], LAPTOP);
     assert!(
         script.contains(
-            "# BLOCKED: profile `fp8-low-latency` cannot run on this host (0 GPUs found, 8 wanted)"
+            "# BLOCKED: profile `fp8-low-latency` cannot run on this host (0 GPUs found, 8 needed)"
         ),
         "{script}"
     );

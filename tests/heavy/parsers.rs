@@ -263,7 +263,7 @@ fn the_guides_literal_commands_have_their_documented_verdicts() {
                 let documented = order(since).is_some_and(|since| now >= Some(since))
                     && order(until).is_none_or(|until| now < Some(until));
                 assert_eq!(answer.is_none(), documented, "{version}: {line}\n{answer:?}");
-                let ours = history(parser).table(now.unwrap()).parse(words).accepted();
+                let ours = history(parser).table(now.unwrap()).parse(words).is_accepted();
                 assert_eq!(ours, documented, "ours, {version}: {line}");
             }
         }
@@ -368,7 +368,7 @@ fn we_read_random_lines_as_the_parsers_do() {
         let mut wrong = Vec::new();
         for (line, answer) in lines.iter().zip(&answers) {
             let parsed = table.parse(line);
-            if parsed.accepted() != answer.is_none() {
+            if parsed.is_accepted() != answer.is_none() {
                 let problems: Vec<&Problem<'_>> = parsed.problems.iter().collect();
                 wrong.push(format!("{line:?}\n  theirs {answer:?}\n  ours {problems:?}"));
             }

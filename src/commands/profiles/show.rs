@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::cli::{ProfileArgs, ShowArgs};
-use crate::commands::context::{Context, profile_name, wanted};
+use crate::commands::context::{Context, criteria, profile_name};
 use crate::error::Result;
 use crate::profile::{Profile, Selection, Stack};
 use crate::sglang::{Check, Launch};
@@ -30,7 +30,7 @@ pub(super) fn run(context: &Context, args: &ShowArgs) -> Result<()> {
         fp8: args.fp8,
         stack: args.stack.clone(),
     };
-    let selection = catalog.select(&profile_name(&catalog, &asked)?, &wanted(&asked, None))?;
+    let selection = catalog.select(&profile_name(&catalog, &asked)?, &criteria(&asked, None))?;
     let Selection {
         profile,
         stack,

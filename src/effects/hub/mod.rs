@@ -9,7 +9,7 @@
 //! | file | subject |
 //! |---|---|
 //! | `options` | HTTP clients, token and timeouts of a pull |
-//! | `names` | what commits, revisions and paths may look like, and how URLs encode them |
+//! | `names` | what commits and paths may look like, and how URLs encode them |
 //! | `listing` | a repository's file list, hostile until parsed |
 //! | `remote` | the two questions to a hub: the commit of a revision, and its files |
 //! | `ask` | retries of one question |

@@ -38,19 +38,6 @@ pub(in crate::effects) fn is_ours(path: &str) -> bool {
     first == ".dsr1" || path.starts_with(".cache/huggingface") || is_git
 }
 
-/// A revision becomes a path below `refs` and a part of a URL.
-pub(in crate::effects) fn is_revision(revision: &str) -> bool {
-    let fits = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('.')
-            && !part.contains("..")
-            && part
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+'))
-    };
-    revision.len() <= 200 && revision.split('/').all(fits)
-}
-
 /// Undoes percent-encoding; `None` when it is broken or not UTF-8.
 pub(in crate::effects) fn decode(part: &str) -> Option<String> {
     let (mut bytes, mut rest) = (Vec::new(), part.bytes());
@@ -96,15 +83,5 @@ mod tests {
     #[test]
     fn paths_become_urls() {
         assert_eq!(encode_path("a b/ü#?.bin"), "a%20b/%C3%BC%23%3F.bin");
-    }
-
-    #[test]
-    fn revisions_stay_below_refs() {
-        for good in ["main", "refs/pr/1", "v1.0", "feature/x-y"] {
-            assert!(is_revision(good), "{good}");
-        }
-        for bad in ["", "..", "../x", "a/../b", "/a", "a/", ".hidden", "a b", "a\\b"] {
-            assert!(!is_revision(bad), "{bad}");
-        }
     }
 }

@@ -7,11 +7,12 @@ use serde_json::Value;
 
 use super::ask::Questions;
 use super::listing::{self, Entry};
-use super::names::{is_commit, is_revision};
+use super::names::{encode, is_commit};
 use super::options::HubOptions;
 use super::refusal::refused;
 use crate::error::{Error, Kind, Result};
 use crate::plan::PullSnapshot;
+use crate::profile::is_revision;
 
 /// Most pages of a listing; a hub sends 1000 entries a page.
 const MAX_PAGES: usize = 200;
@@ -39,10 +40,7 @@ pub(in crate::effects) async fn revision(step: &PullSnapshot, options: HubOption
         )
         .hint("name a branch, a tag or a 40-digit commit"));
     }
-    let url = format!(
-        "{endpoint}/api/models/{repo}/revision/{}",
-        revision.replace('/', "%2F")
-    );
+    let url = format!("{endpoint}/api/models/{repo}/revision/{}", encode(revision));
     let answer = Questions::to(endpoint, options).ask(&url).await?;
     if answer.status != 200 {
         return Err(refused(step, &answer, options));

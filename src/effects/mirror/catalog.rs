@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::beneath::Root;
-use super::path::is_repo;
 use super::snapshot::{Seen, Snapshot};
 use crate::effects::store::contents;
 use crate::effects::store::layout::RepoCache;
 use crate::effects::store::manifest::{self, Extent};
 use crate::error::Result;
+use crate::profile::is_repo;
 use crate::report::{MirroredSnapshot, MirroredState};
 
 /// How long a snapshot that is not whole is taken for that without a look: it may be in the making.

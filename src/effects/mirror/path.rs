@@ -2,8 +2,8 @@
 //!
 //! Not in this module: what is answered (`answer`).
 
-use crate::effects::hub::names::{decode, is_revision};
-use crate::plan::is_repo_part;
+use crate::effects::hub::names::decode;
+use crate::profile::{is_repo, is_revision};
 
 /// Entries of one page of a tree, as the Hub has it.
 pub(super) const PAGE: usize = 1000;
@@ -69,11 +69,6 @@ pub(super) fn parse(path: &str) -> Option<Asked> {
         }),
         _ => None,
     }
-}
-
-/// Whether `repo` is owner/name.
-pub(super) fn is_repo(repo: &str) -> bool {
-    repo.len() <= 200 && repo.matches('/').count() == 1 && repo.split('/').all(is_repo_part)
 }
 
 /// Which page of a tree is wanted. Whatever else a query holds (`recursive`, `expand`) is no matter here: a tree is

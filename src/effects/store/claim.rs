@@ -12,7 +12,8 @@ use super::layout::RepoCache;
 use crate::effects::files;
 use crate::effects::hub::names::is_commit;
 use crate::error::{At, Error, Kind, Result};
-use crate::plan::{PullSnapshot, is_repo};
+use crate::plan::PullSnapshot;
+use crate::profile::is_repo;
 use crate::quote::shell_word;
 
 /// Version of the file.

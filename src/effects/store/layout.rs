@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use super::owner::owner;
 use crate::effects::files;
 use crate::effects::hub::listing::Entry;
-use crate::effects::hub::names::{is_commit, is_revision};
+use crate::effects::hub::names::is_commit;
 use crate::error::{At, Error, Kind, Result};
 use crate::plan::{PullSnapshot, repo_folder};
+use crate::profile::is_revision;
 
 /// What ends the names of what gets its own later.
 pub(in crate::effects) const TEMPORARY: &str = "new";

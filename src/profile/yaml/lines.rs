@@ -1,14 +1,12 @@
-//! Where a key stands in a YAML text, and what its line says: the crate's values forget it.
-//!
-//! Not in this module: reading values (`super`).
+//! The line of a key in a YAML text, and the comment of a line: the values of the YAML crate hold neither.
 
-/// The line, from 1, on which the key at `path` stands, in block style. Of a path that goes into flow style (`{}`),
-/// a list or a scalar, the line of the deepest key above it. `None` when not even its first key is there.
+/// Returns the line, from 1, of the key at `path` in block style. For a path that goes into flow style (`{}`), a list or a
+/// scalar, it is the line of the deepest key above. `None` if the first key is missing.
 pub(crate) fn line_of(text: &str, path: &[&str]) -> Option<usize> {
     let mut found = None;
     let mut wanted = path.iter();
     let mut key = wanted.next()?;
-    // Lines of the mapping that is looked through have this indentation; unknown before its first line.
+    // The indentation of the mapping that is searched; unknown before its first line.
     let mut indent = Some(0);
     let mut floor = 0;
     for (number, line) in (1..).zip(text.lines()) {
@@ -43,13 +41,14 @@ fn has_key(content: &str, key: &str) -> bool {
     })
 }
 
-/// What the comment at the end of a line says: the source of its value.
+/// Returns the comment at the end of a line: it gives the source of the value.
 pub(crate) fn comment_of(text: &str, line: usize) -> Option<&str> {
     let content = text.lines().nth(line.checked_sub(1)?)?;
     let (_, comment) = content.split_once(" #")?;
     Some(comment.trim())
 }
 
+/// Returns a line with the line above and the line below, numbered.
 pub(super) fn snippet(text: &str, line: usize) -> Vec<String> {
     text.lines()
         .enumerate()

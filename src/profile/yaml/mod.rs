@@ -1,8 +1,8 @@
 //! YAML text to a typed value, with errors that show the line. The only home of the YAML crate.
 //!
-//! `serde_yaml` is the card's name for `yaml_serde`, its maintained continuation; merge keys (`<<`) are not
-//! applied by that family, and unknown keys are refused by the types.
-//! Not in this module: which keys there are (`schema`, `stack`).
+//! In `Cargo.toml`, `serde_yaml` is the name for `yaml_serde`, its maintained continuation. Crates of that family do not
+//! apply merge keys (`<<`). The types refuse unknown keys.
+//! Not in this module tree: the keys (`schema`, `stack`).
 
 mod lines;
 mod write;
@@ -15,12 +15,12 @@ pub use write::to_text;
 use crate::error::{Error, Kind, Result};
 use crate::profile::spelling;
 
-/// Largest accepted document. Ours have a few KB; a hostile one of this size is refused in some 30 ms, one of 1 MiB
-/// takes 200.
+/// Largest accepted document. The built-in ones have a few KB. A hostile document of this size is refused in about 30 ms,
+/// one of 1 MiB in 200.
 pub const MAX_BYTES: usize = 128 << 10;
 
-/// Most opening brackets in a document. libyaml's family takes time in the square of their depth: 100 000 of them
-/// are 18 seconds.
+/// Limit of opening brackets in a document. Parsers of libyaml's family take time in the square of their depth: 100 000
+/// of them take 18 seconds.
 const MAX_BRACKETS: usize = 4096;
 
 /// A file's name, for messages, and its text.
@@ -32,7 +32,7 @@ pub(super) struct Source<'a> {
     pub(super) text: &'a str,
 }
 
-/// A document of no particular shape yet.
+/// A document that is not turned into a type yet.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Document(serde_yaml::Value);
 
@@ -46,7 +46,10 @@ impl Document {
         if text.len() > MAX_BYTES {
             return Err(Error::new(
                 Kind::Usage,
-                format!("{origin} is {} bytes, at most {MAX_BYTES} are read", text.len()),
+                format!(
+                    "{origin} is too large: {} bytes, the limit is {MAX_BYTES}",
+                    text.len()
+                ),
             ));
         }
         if let Some((line, character)) = forbidden_character(text) {
@@ -57,7 +60,7 @@ impl Document {
                     u32::from(character)
                 ),
             )
-            .hint("remove it: what such a line shows is not what it says"));
+            .hint("remove it: such a line does not show what it holds"));
         }
         if text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > MAX_BRACKETS {
             return Err(Error::new(
@@ -69,7 +72,7 @@ impl Document {
             let line = error.location().map(|location| location.line());
             report(source, line, &error.to_string())
         })?;
-        // `"\e"` is plain in the text and an escape once it is read.
+        // `"\e"` is plain text in the file, and a control character after reading.
         if let Some(hidden) = hidden_string(&value) {
             let line = text.lines().position(|line| line.contains('\\')).map(|at| at + 1);
             let message = format!(
@@ -81,36 +84,29 @@ impl Document {
         Ok(Self(value))
     }
 
-    /// The text at a key of the top level.
+    /// Returns the text at a key of the top level.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         self.0.get(key)?.as_str()
     }
 
-    /// The document at a path of keys.
+    /// Returns a copy of the document at a path of keys.
     pub(super) fn at(&self, path: &[&str]) -> Option<Self> {
         let found = path.iter().try_fold(&self.0, |value, key| value.get(key))?;
         Some(Self(found.clone()))
     }
 
-    /// Replaces what is at a key of the top level.
-    pub(super) fn set(&mut self, key: &str, value: Self) {
-        if let serde_yaml::Value::Mapping(map) = &mut self.0 {
-            map.insert(key.into(), value.0);
-        }
-    }
-
-    /// Whether there is nothing.
+    /// Returns true for an empty document and for `null`.
     pub(super) fn is_null(&self) -> bool {
         self.0.is_null()
     }
 
-    /// Lays `over` on top: mappings merge key by key, anything else replaces, and `null` takes a setting back.
+    /// Merges `over` into this document. Mappings merge key by key, and any other value replaces; `null` resets a setting.
     pub(super) fn merge(&mut self, over: Self) {
         merge(&mut self.0, over.0);
     }
 
-    /// As [`Self::merge`], but `null` for a whole section of the top level changes nothing: such a section holds
-    /// comments only.
+    /// Merges a file into this document, as [`Self::merge`] does. But `null` for a whole section of the top level changes
+    /// nothing: such a section holds only comments.
     pub(super) fn merge_file(&mut self, mut over: Self) {
         if let (Some(base), serde_yaml::Value::Mapping(sections)) = (self.0.as_mapping(), &mut over.0) {
             sections.retain(|key, value| {
@@ -120,14 +116,17 @@ impl Document {
         merge(&mut self.0, over.0);
     }
 
-    /// The document as a type. `sources` are the files it was merged from, the last on top: an error names the one
-    /// that holds the key.
+    /// Turns the document into a type. `sources` are the files that it was merged from, the last on top, and `below` is
+    /// the path of keys below which it is there: an error names the file that holds the key.
     ///
     /// # Errors
     /// [`Kind::Usage`] with file, line, a three-line snippet and the nearest known key.
-    pub(super) fn into_type<T: DeserializeOwned>(self, sources: &[Source<'_>]) -> Result<T> {
+    pub(super) fn into_type<T: DeserializeOwned>(self, sources: &[Source<'_>], below: &[&str]) -> Result<T> {
         serde_path_to_error::deserialize(self.0).map_err(|error| {
-            let mut path: Vec<String> = error.path().iter().map(ToString::to_string).collect();
+            let above = below.iter().map(|key| (*key).to_owned());
+            let mut path: Vec<String> = above
+                .chain(error.path().iter().map(ToString::to_string))
+                .collect();
             let message = error.into_inner().to_string();
             if let Some(unknown) = unknown_word(&message) {
                 path.push(unknown.to_owned());
@@ -138,7 +137,7 @@ impl Document {
                 .rev()
                 .find_map(|source| line_of(source.text, &keys).map(|line| (*source, Some(line))));
             let top = sources.last().copied().unwrap_or(Source { origin: "", text: "" });
-            // A key that is missing is in no file: the one on top should have it.
+            // A missing key is in no file; the file on top should have it.
             let (source, line) = found.unwrap_or((top, None));
             report(source, line, &message)
         })
@@ -151,7 +150,7 @@ impl Document {
 /// As [`Document::read`] and [`Document::into_type`].
 pub(crate) fn parse<T: DeserializeOwned>(text: &str, origin: &str) -> Result<T> {
     let source = Source { origin, text };
-    Document::read(source)?.into_type(&[source])
+    Document::read(source)?.into_type(&[source], &[])
 }
 
 fn merge(base: &mut serde_yaml::Value, over: serde_yaml::Value) {
@@ -176,7 +175,7 @@ fn report(source: Source<'_>, line: Option<usize>, message: &str) -> Error {
     let nearest = nearest_key(message);
     let mut shown = without_position(message);
     if nearest.is_some() {
-        // The nearest one says more than all of them.
+        // The hint names the nearest key, so the list of all keys is left out.
         shown = shown.split(", expected one of").next().unwrap_or(shown);
     }
     let mut report = Error::new(Kind::Usage, format!("{place} is not valid: {shown}"));
@@ -192,7 +191,7 @@ fn report(source: Source<'_>, line: Option<usize>, message: &str) -> Error {
     }
 }
 
-/// A string, key or value, that holds what no line of a file may hold; texts of several lines are none.
+/// Returns the first string, key or value, that holds a forbidden character; line breaks are allowed.
 fn hidden_string(value: &serde_yaml::Value) -> Option<&str> {
     use serde_yaml::Value;
     match value {
@@ -211,7 +210,7 @@ fn is_forbidden(c: char) -> bool {
     bidi || (c.is_control() && c != '\t')
 }
 
-/// The first C0/C1 control (other than newline, tab, carriage return) or bidirectional override, with its line.
+/// Returns the first C0/C1 control (other than newline, tab, carriage return) or bidirectional override, with its line.
 fn forbidden_character(text: &str) -> Option<(usize, char)> {
     text.lines()
         .enumerate()
@@ -222,12 +221,12 @@ fn without_position(message: &str) -> &str {
     message.split(" at line ").next().unwrap_or(message)
 }
 
-/// The misspelt key in serde's message.
+/// Returns the misspelt key in serde's message.
 fn unknown_word(message: &str) -> Option<&str> {
     message.split_once("unknown field `")?.1.split('`').next()
 }
 
-/// Reads the misspelt word and the expected ones out of serde's message and picks the nearest.
+/// Returns the expected word in serde's message that is nearest to the misspelt one.
 fn nearest_key(message: &str) -> Option<String> {
     let (_, rest) = message
         .split_once("unknown field `")
@@ -270,7 +269,7 @@ mod tests {
             parse::<Profile>(&"x".repeat(MAX_BYTES + 1), "big.yaml")
                 .unwrap_err()
                 .message()
-                .contains("at most")
+                .contains("too large")
         );
         let hidden = parse::<Profile>("name: a\u{202E}b\n", "bidi.yaml").unwrap_err();
         assert!(
@@ -281,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn null_takes_a_setting_back_and_mappings_merge() {
+    fn null_resets_a_setting_and_mappings_merge() {
         let read = |text| Document::read(Source { origin: "t", text }).unwrap();
         let mut base = read("a: {b: 1, c: 2}\nd: [1, 2]\n");
         base.merge_file(read("a: {b: null, e: 3}\nd: [9]\n"));

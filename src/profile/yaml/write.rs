@@ -1,6 +1,4 @@
 //! Values to YAML text.
-//!
-//! Not in this module: what is written (`render::export`).
 
 use std::fmt::Write;
 
@@ -8,8 +6,8 @@ use serde::Serialize;
 
 use crate::error::{At, Error, Kind, Result};
 
-/// Writes a value as YAML that every reader takes for the same: strings that any version of YAML could take for
-/// something else (`1_000`, `22:22`, `2024-01-01`, `no`) are quoted, which the crate's own writer does not do.
+/// Writes a value as YAML that all versions of YAML read alike. Strings that some of them read as another type (`1_000`,
+/// `22:22`, `2024-01-01`, `no`) are quoted; the crate's own writer does not do that.
 ///
 /// # Errors
 /// [`Kind::Internal`] for a value that has no YAML form, such as a map whose keys are maps.
@@ -21,8 +19,8 @@ pub fn to_text<T: Serialize>(value: &T) -> Result<String> {
     Ok(text)
 }
 
-/// Writes what follows a key or a dash, line end included; `depth` is that of the lines below. `None` for what
-/// has no form here.
+/// Writes the value after a key or a dash, with its line end; `depth` is the depth of the lines below. `None` for values
+/// that cannot be written.
 fn write_value(value: &serde_yaml::Value, depth: usize, text: &mut String) -> Option<()> {
     use serde_yaml::Value;
     let indent = "  ".repeat(depth);
@@ -73,7 +71,8 @@ fn write_value(value: &serde_yaml::Value, depth: usize, text: &mut String) -> Op
     Some(())
 }
 
-/// A string: plain when no reader can mistake it, else in double quotes with the escapes of JSON, which are YAML's.
+/// Returns a string plain if every reader takes it for a string, else in double quotes with JSON's escapes, which YAML has
+/// too.
 fn scalar(text: &str) -> String {
     let word = text.strip_prefix("--").or(text.strip_prefix('/')).unwrap_or(text);
     let reserved = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
@@ -88,7 +87,7 @@ fn scalar(text: &str) -> String {
     }
     let mut quoted = String::new();
     for c in serde_json::Value::from(text).to_string().chars() {
-        // To JSON these are letters; to YAML they end a line, or begin a text (YAML 1.1, 5.4 and 5.2).
+        // In JSON these are letters; in YAML they end a line or begin a text (YAML 1.1, 5.4 and 5.2).
         if matches!(c, '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}') {
             let _ = write!(quoted, "\\u{:04x}", u32::from(c));
         } else {
@@ -103,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_reader_could_mistake_is_quoted() {
+    fn strings_that_look_like_another_type_are_quoted() {
         let plain = ["--port", "/models", "a=1_000", "json-file"];
         let quoted = [
             "1_000",
@@ -128,7 +127,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn what_is_written_reads_back(
+        fn written_values_read_back(
             words in proptest::collection::vec("[^\\x00-\\x1f\\x7f-\\u{9f}]{0,20}", 0..4),
             map in proptest::collection::btree_map("\\PC{0,8}", proptest::collection::vec("\\PC{0,8}", 0..3), 0..3),
         ) {

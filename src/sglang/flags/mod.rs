@@ -1,10 +1,10 @@
-//! What SGLang's own command lines accept, version by version: tables made by running its parsers.
+//! The options of SGLang's own command lines, version by version: tables made by running its parsers.
 //!
-//! `stacks/flags/{server,bench}.json` hold 27 versions each, an option that looks the same in neighbouring versions
-//! stored once. So they say what one version accepts, and since and until when. A new version V is added with
+//! `stacks/flags/{server,bench}.json` hold 27 versions each. An option that looks the same in neighbouring versions is
+//! stored once, so the tables also give the first and last version of an option. A new version V is added with
 //! `tests/support/sglang-wheels.sh V`, `stacks/flags/extract.py --root target/sglang-wheels/V server > t.json` under the
 //! Python of `target/sglang-wheels/venv`, and `stacks/flags/fold.py stacks/flags/server.json t.json`; likewise `bench`.
-//! Not in this module: what a flag means (`words`), and rules behind the parser (`lint`).
+//! Not in this module tree: the meaning of a flag (`words`), rules that SGLang applies after parsing (`rules`).
 
 mod parse;
 
@@ -20,7 +20,7 @@ use crate::profile::Version;
 /// Version of the JSON form of a table that `stacks/flags/extract.py` prints.
 pub const TABLE_SCHEMA: &str = "dsr1.flags/1";
 
-/// The program that makes a table: Python, standard library only, runs beside any SGLang.
+/// The program that makes a table: Python with the standard library only, so it runs beside any SGLang.
 pub const EXTRACTOR: &str = include_str!("../../../stacks/flags/extract.py");
 
 /// One of SGLang's command lines.
@@ -33,36 +33,36 @@ pub enum Parser {
     Bench,
 }
 
-/// One option of a parser, as it looks in some versions.
+/// One option of a parser, in the form that some versions have.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptionSpec {
-    /// Its spellings; the first is the one SGLang shows.
+    /// Its spellings; the first is the one that SGLang shows.
     pub names: Vec<String>,
-    /// What it takes.
+    /// The kind of its value.
     pub kind: Kind,
     /// Name of the function that converts a value: `int`, `float`, `str`, `loads`, ...
     #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
     pub value_type: Option<String>,
-    /// How many values: `+`, `*`, `?`; exactly one without.
+    /// Number of values: `+`, `*`, `?`; `None` for exactly one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nargs: Option<String>,
     /// Values it accepts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choices: Option<Vec<serde_json::Value>>,
-    /// Value without the option, where it is known before the start.
+    /// Default value, if it is known before the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<serde_json::Value>,
-    /// Whether the parser insists on it.
+    /// The parser requires it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub required: bool,
-    /// Whether SGLang calls it deprecated.
+    /// SGLang calls it deprecated.
     #[serde(default, skip_serializing_if = "is_false")]
     pub deprecated: bool,
-    /// What SGLang names in its place.
+    /// The option that SGLang names in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replacement: Option<String>,
-    /// Whether using it ends the start with an error although the parser knows it.
+    /// The parser knows it, but SGLang ends with an error if it is used.
     #[serde(default, skip_serializing_if = "is_false")]
     pub rejects: bool,
 }
@@ -72,19 +72,19 @@ const fn is_false(value: &bool) -> bool {
     !*value
 }
 
-/// What an option takes.
+/// The kind of an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A value.
     Store,
-    /// Nothing.
+    /// No value.
     Switch,
-    /// Nothing, with a `--no-` twin.
+    /// No value, with a `--no-` form beside it.
     SwitchPair,
 }
 
-/// What the extractor prints: one parser of one version.
+/// The output of the extractor: one parser of one version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Extract {
@@ -92,7 +92,7 @@ pub struct Extract {
     pub schema: String,
     /// Version of SGLang.
     pub sglang: Version,
-    /// Which parser.
+    /// The parser.
     pub parser: Parser,
     /// Packages that were missing and replaced by stand-ins.
     pub stood_in: Vec<String>,
@@ -111,10 +111,10 @@ pub struct History {
     options: Vec<(OptionSpec, Vec<(usize, usize)>)>,
 }
 
-/// What one version's parser accepts.
+/// The options of one version's parser.
 #[derive(Debug, Clone)]
 pub struct Table<'a> {
-    /// The version the table was made from; not always the one asked for (see [`History::table`]).
+    /// The version from which the table was made; not always the requested one (see [`History::table`]).
     pub version: Version,
     names: BTreeMap<&'a str, &'a OptionSpec>,
 }
@@ -122,9 +122,9 @@ pub struct Table<'a> {
 /// Versions in which a spelling was accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Lifetime {
-    /// First version with it; `None` when the oldest known version has it already.
+    /// First version with it; `None` if the oldest known version has it.
     pub since: Option<Version>,
-    /// Last version with it; `None` when the newest known version has it.
+    /// Last version with it; `None` if the newest known version has it.
     pub until: Option<Version>,
     /// First version without it, after `until`.
     pub gone: Option<Version>,
@@ -133,19 +133,19 @@ pub struct Lifetime {
 const SERVER: &str = include_str!("../../../stacks/flags/server.json");
 const BENCH: &str = include_str!("../../../stacks/flags/bench.json");
 
-/// The history of a parser. Parsed at the first call.
+/// Returns the history of a parser, which is read at the first call.
 #[must_use]
 pub fn history(parser: Parser) -> &'static History {
-    static SERVERS: LazyLock<History> = LazyLock::new(|| parsed(SERVER));
-    static CLIENTS: LazyLock<History> = LazyLock::new(|| parsed(BENCH));
+    static SERVERS: LazyLock<History> = LazyLock::new(|| read_history(SERVER));
+    static CLIENTS: LazyLock<History> = LazyLock::new(|| read_history(BENCH));
     match parser {
         Parser::Server => &SERVERS,
         Parser::Bench => &CLIENTS,
     }
 }
 
-/// A bundled file; a test reads both, so an empty history never ships.
-fn parsed(text: &str) -> History {
+/// Reads a bundled file. A test reads both, so an empty history is never released.
+fn read_history(text: &str) -> History {
     serde_json::from_str(text).unwrap_or(History {
         _schema: String::new(),
         parser: Parser::Server,
@@ -155,20 +155,20 @@ fn parsed(text: &str) -> History {
 }
 
 impl History {
-    /// Every version known, oldest first.
+    /// Returns every known version, the oldest first.
     #[must_use]
     pub fn versions(&self) -> &[Version] {
         &self.versions
     }
 
-    /// Which parser it is of.
+    /// Returns the parser.
     #[must_use]
     pub const fn parser(&self) -> Parser {
         self.parser
     }
 
-    /// The table of `version`; of the newest older one when that version is not known, and of the oldest when all
-    /// are newer.
+    /// Returns the table of `version`. For an unknown version it is the table of the newest older one, or of the oldest if
+    /// all are newer.
     #[must_use]
     pub fn table(&self, version: Version) -> Table<'_> {
         let at = self
@@ -185,22 +185,22 @@ impl History {
         }
     }
 
-    /// Since and until when `name` was accepted; `None` when no known version has it.
+    /// Returns the versions that accept `name`; `None` if no known version does.
     #[must_use]
     pub fn lifetime(&self, name: &str) -> Option<Lifetime> {
-        self.life(|spec| spec.names.iter().any(|known| known == name) && !spec.rejects)
+        self.lifetime_of(|spec| spec.names.iter().any(|known| known == name) && !spec.rejects)
     }
 
-    /// Since and until when `choice` was a choice of `name`.
+    /// Returns the versions in which `choice` is a choice of `name`.
     #[must_use]
     pub fn choice_lifetime(&self, name: &str, choice: &str) -> Option<Lifetime> {
-        self.life(|spec| {
+        self.lifetime_of(|spec| {
             spec.names.iter().any(|known| known == name)
                 && spec.choices.iter().flatten().any(|known| known == choice)
         })
     }
 
-    /// First version that calls `name` deprecated.
+    /// Returns the first version that calls `name` deprecated.
     #[must_use]
     pub fn deprecated_since(&self, name: &str) -> Option<Version> {
         let calls = |spec: &OptionSpec| spec.deprecated && spec.names.iter().any(|known| known == name);
@@ -208,7 +208,7 @@ impl History {
         self.versions.get(first).copied()
     }
 
-    /// What the newest version that knew `name` named in its place.
+    /// Returns the option that the newest version with `name` names in its place.
     #[must_use]
     pub fn replacement(&self, name: &str) -> Option<&str> {
         self.options
@@ -218,7 +218,7 @@ impl History {
             .and_then(|(spec, _)| spec.replacement.as_deref())
     }
 
-    /// How the newest version that accepts `name` has it; of those that only refuse it, the newest.
+    /// Returns `name` in the form of the newest version that accepts it, else of the newest that knows and refuses it.
     #[must_use]
     pub fn newest(&self, name: &str) -> Option<&OptionSpec> {
         self.options
@@ -228,7 +228,7 @@ impl History {
             .map(|(spec, _)| spec)
     }
 
-    /// Every spelling that some version has.
+    /// Returns every spelling that some version has.
     pub fn names(&self) -> impl Iterator<Item = &str> + Clone {
         self.options
             .iter()
@@ -242,7 +242,7 @@ impl History {
             .flat_map(|(_, spans)| spans.iter().flat_map(|(first, last)| *first..=*last))
     }
 
-    fn life(&self, wanted: impl Fn(&OptionSpec) -> bool) -> Option<Lifetime> {
+    fn lifetime_of(&self, wanted: impl Fn(&OptionSpec) -> bool) -> Option<Lifetime> {
         let mut known: Vec<usize> = self.indices(wanted).collect();
         known.sort_unstable();
         let (first, last) = (*known.first()?, *known.last()?);
@@ -260,7 +260,7 @@ fn covers(spans: &[(usize, usize)], at: usize) -> bool {
 }
 
 impl<'a> Table<'a> {
-    /// A table from what the extractor printed.
+    /// Makes a table from the output of the extractor.
     #[must_use]
     pub fn from_extract(extract: &'a Extract) -> Self {
         let names = extract
@@ -273,13 +273,13 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The option of that exact spelling.
+    /// Returns the option of that exact spelling.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&'a OptionSpec> {
         self.names.get(name).copied()
     }
 
-    /// Every option once, by its first spelling.
+    /// Returns every option once, by its first spelling.
     pub fn options(&self) -> impl Iterator<Item = &'a OptionSpec> {
         self.names
             .iter()
@@ -287,7 +287,7 @@ impl<'a> Table<'a> {
             .map(|(_, spec)| *spec)
     }
 
-    /// How `other` differs from this table, one line per option: added, removed, or changed and how.
+    /// Returns the options that `other` adds, removes and changes.
     #[must_use]
     pub fn differences(&self, other: &Table<'_>) -> Vec<Difference> {
         let mut found = Vec::new();
@@ -308,31 +308,31 @@ impl<'a> Table<'a> {
     }
 }
 
-/// One parser beside its bundled table.
+/// A comparison of one parser with its bundled table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ParserDrift {
-    /// Which.
+    /// The parser.
     pub parser: Parser,
-    /// Version that was found.
+    /// Version of the parser.
     pub found: Version,
     /// Version of the bundled table.
     pub bundled: Version,
-    /// Options it has.
+    /// Number of its options.
     pub options: usize,
-    /// Packages that were missing there, so that stand-ins were used.
+    /// Packages that were missing and replaced by stand-ins.
     pub stood_in: Vec<String>,
-    /// What differs.
+    /// The differences.
     pub differences: Vec<Difference>,
 }
 
-/// One option that two tables do not agree on.
+/// One option that differs between two tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// The option.
     pub option: String,
     /// `added`, `removed` or `changed`.
     pub change: &'static str,
-    /// What changed, in words.
+    /// The change in words.
     pub detail: String,
 }
 
@@ -420,7 +420,7 @@ mod tests {
         let life = |name| history.lifetime(name).unwrap();
         assert_eq!(life("--moe-runner-backend").since, Some(version("0.5.1")));
         assert_eq!(life("--attn-dp-size").since, Some(version("0.5.22")));
-        // Known and refused in 0.5.3 and 0.5.4: not a life.
+        // 0.5.3 and 0.5.4 know and refuse it, so they do not count.
         assert_eq!(life("--enable-ep-moe").until, Some(version("0.5.2")));
         assert_eq!(life("--enable-ep-moe").gone, Some(version("0.5.3")));
         assert_eq!(

@@ -1,8 +1,7 @@
-//! Reads a command line as Python's argparse reads it with one version's table.
+//! Reads a command line as Python's argparse does with the table of one version.
 //!
 //! The rules are those of Python 3.11's `argparse.ArgumentParser` with `allow_abbrev`, which SGLang leaves on: an
-//! exact name wins, else a prefix of exactly one name. The tests put the same lines to SGLang's real parsers.
-//! Not in this module: advice (`lint`).
+//! exact name wins, else the prefix of exactly one name. The tests give the same lines to SGLang's real parsers.
 
 use crate::sglang::flags::{Kind, OptionSpec, Table};
 
@@ -22,11 +21,11 @@ pub struct Setting<'a> {
 pub struct Parsed<'a> {
     /// The options, in order.
     pub settings: Vec<Setting<'a>>,
-    /// What is wrong, or works and should not be relied on.
+    /// Errors, and spellings that work but should not be relied on.
     pub problems: Vec<Problem<'a>>,
 }
 
-/// What is wrong with one argument.
+/// A problem with one argument.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Problem<'a> {
     /// No option of that name.
@@ -37,30 +36,30 @@ pub enum Problem<'a> {
     Stray(&'a str),
     /// No value follows.
     MissingValue(&'a str),
-    /// A value where none is taken.
+    /// A value for a switch.
     UnexpectedValue(&'a str),
     /// The value cannot be converted.
     WrongType(&'a str, &'a str, &'a str),
-    /// The value is none of the choices.
+    /// The value is not one of the choices.
     WrongChoice(&'a str, &'a str, &'a OptionSpec),
-    /// Known, and refused.
+    /// An option that SGLang knows and refuses.
     Rejected(&'a str, &'a OptionSpec),
-    /// An option that must be there is not.
+    /// A required option is missing.
     Required(&'a str),
-    /// Accepted as the prefix of one option; that may change with the next version.
+    /// The prefix of one option: accepted, but the next version may not accept it.
     Abbreviated(&'a str, &'a str),
-    /// Accepted, and called deprecated.
+    /// A deprecated option, which is accepted.
     Deprecated(&'a str, &'a OptionSpec),
 }
 
 impl Problem<'_> {
-    /// Whether SGLang would not start.
+    /// Returns true if SGLang would not start.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {
         !matches!(self, Self::Abbreviated(..) | Self::Deprecated(..))
     }
 
-    /// The option or argument it is about, as typed.
+    /// Returns the option or argument that it is about, as typed.
     #[must_use]
     pub const fn subject(&self) -> &str {
         match self {
@@ -80,7 +79,7 @@ impl Problem<'_> {
 }
 
 impl Parsed<'_> {
-    /// The last setting of the option that has this spelling.
+    /// Returns the last setting of the option that has this spelling.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Setting<'_>> {
         self.settings
@@ -89,33 +88,33 @@ impl Parsed<'_> {
             .find(|setting| setting.names.iter().any(|known| known == name))
     }
 
-    /// The first value of an option.
+    /// Returns the first value of an option.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
         self.get(name)?.values.first().copied()
     }
 
-    /// Whether an option is there.
+    /// Returns true if an option is set.
     #[must_use]
-    pub fn has(&self, name: &str) -> bool {
+    pub fn has_option(&self, name: &str) -> bool {
         self.get(name).is_some()
     }
 
-    /// Whether SGLang would accept the line.
+    /// Returns true if SGLang would accept the line.
     #[must_use]
-    pub fn accepted(&self) -> bool {
+    pub fn is_accepted(&self) -> bool {
         !self.problems.iter().any(Problem::is_fatal)
     }
 }
 
 impl<'a> Table<'a> {
-    /// Reads `args`, without the program's name.
+    /// Reads `args`, which are without the program's name.
     #[must_use]
     pub fn parse(&self, args: &'a [String]) -> Parsed<'a> {
         let mut parsed = Parsed::default();
         let mut rest = args.iter().map(String::as_str).peekable();
         while let Some(arg) = rest.next() {
-            let Some((name, attached)) = option(arg) else {
+            let Some((name, attached)) = split_option(arg) else {
                 parsed.problems.push(Problem::Stray(arg));
                 continue;
             };
@@ -127,7 +126,7 @@ impl<'a> Table<'a> {
                 }
                 Err(problem) => {
                     parsed.problems.push(problem);
-                    while rest.next_if(|value| option(value).is_none()).is_some() {}
+                    while rest.next_if(|value| split_option(value).is_none()).is_some() {}
                     continue;
                 }
             };
@@ -139,7 +138,7 @@ impl<'a> Table<'a> {
                     (Kind::Store, _) => 1,
                 };
                 while values.len() < most
-                    && let Some(value) = rest.next_if(|value| option(value).is_none())
+                    && let Some(value) = rest.next_if(|value| split_option(value).is_none())
                 {
                     values.push(value);
                 }
@@ -152,21 +151,21 @@ impl<'a> Table<'a> {
             });
         }
         for spec in self.options().filter(|spec| spec.required) {
-            if !parsed.has(&spec.names[0]) {
+            if !parsed.has_option(&spec.names[0]) {
                 parsed.problems.push(Problem::Required(&spec.names[0]));
             }
         }
         parsed
     }
 
-    /// The option that `name` means, with its full name when it was abbreviated.
+    /// Returns the option that `name` means, and its full name if it was abbreviated.
     fn find(
         &self,
         arg: &'a str,
         name: &'a str,
         attached: bool,
     ) -> Result<(&'a OptionSpec, Option<&'a str>), Problem<'a>> {
-        // A name that holds `=` itself does not exist; the whole argument is tried first all the same.
+        // argparse tries the whole argument first, although no name holds `=`.
         if let Some(spec) = self.get(arg).or_else(|| self.get(name)) {
             return Ok((spec, None));
         }
@@ -191,8 +190,8 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The name and attached value of an option; `None` for a value.
-fn option(arg: &str) -> Option<(&str, Option<&str>)> {
+/// Splits an option into its name and the attached value; `None` for a value.
+fn split_option(arg: &str) -> Option<(&str, Option<&str>)> {
     let looks_like = arg.starts_with('-') && arg.len() > 1 && !is_negative_number(arg);
     if !looks_like {
         return None;
@@ -201,11 +200,11 @@ fn option(arg: &str) -> Option<(&str, Option<&str>)> {
         Some((name, value)) => (name, Some(value)),
         None => (arg, None),
     };
-    // argparse takes what holds a blank for a value, unless it names an option.
+    // argparse takes an argument with a blank for a value, unless it names an option.
     (!name.contains(' ')).then_some((name, value))
 }
 
-/// `^-\d+$|^-\d*\.\d+$`, argparse's own pattern.
+/// Matches `^-\d+$|^-\d*\.\d+$`, argparse's own pattern.
 fn is_negative_number(arg: &str) -> bool {
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let Some(number) = arg.strip_prefix('-') else {
@@ -245,10 +244,10 @@ fn check<'a>(name: &'a str, values: &[&'a str], spec: &'a OptionSpec, problems: 
     }
 }
 
-/// Whether Python's converter takes `value`. Converters that are not known take everything.
+/// Returns true if Python's converter accepts `value`. Unknown converters accept everything.
 fn converts(value: &str, kind: &str) -> bool {
     match kind {
-        // int() takes blanks around and underscores between digits.
+        // int() accepts blanks around the digits and underscores between them.
         "int" => {
             let text = value.trim();
             let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -262,7 +261,7 @@ fn converts(value: &str, kind: &str) -> bool {
             let plain = text.replace('_', "");
             plain.parse::<f64>().is_ok() && !text.starts_with('_') && !text.ends_with('_')
         }
-        // 25.6k, 1Mi (sglang.srt.utils.common.human_readable_int): decimals only without the `i`.
+        // 25.6k, 1Mi (sglang.srt.utils.common.human_readable_int): a decimal point only without the `i`.
         "human_readable_int" => {
             let text = value.trim();
             let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -321,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_argparse_refuses_is_refused() {
+    fn lines_that_argparse_refuses_are_refused() {
         let none: [&str; 0] = [];
         assert_eq!(
             problems("0.5.23", "--tp-size 8 --ep=8 --disable-radix-cache"),

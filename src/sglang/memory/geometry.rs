@@ -1,8 +1,9 @@
 //! The sizes of DeepSeek-R1 in its three published formats, computed from the model's shape.
 //!
-//! Not in this module: models that were pulled, whose headers say more.
+//! For a pulled model the headers of its files are used instead.
 
 use crate::facts::{ModelFacts, WeightSizes};
+use crate::sglang::deepseek_r1::EXPERTS;
 
 // config.json of deepseek-ai/DeepSeek-R1-0528.
 const HIDDEN: u64 = 7168;
@@ -10,7 +11,6 @@ const LAYERS: u64 = 61;
 const DENSE_LAYERS: u64 = 3;
 const INTERMEDIATE: u64 = 18_432;
 const EXPERT_INTERMEDIATE: u64 = 2048;
-const EXPERTS: u64 = 256;
 const HEADS: u64 = 128;
 const Q_RANK: u64 = 1536;
 const KV_RANK: u64 = 512;
@@ -24,9 +24,9 @@ const VOCABULARY: u64 = 129_280;
 enum Format {
     /// 2 bytes.
     Bf16,
-    /// 1 byte, and 4 for each block of 128 x 128.
+    /// 1 byte, and 4 bytes for each block of 128 x 128.
     Fp8,
-    /// Half a byte, and 1 for each group of 16.
+    /// Half a byte, and 1 byte for each group of 16.
     Nvfp4,
 }
 
@@ -64,7 +64,7 @@ const CHECKPOINTS: [Checkpoint; 3] = [
         attention_out: Format::Bf16,
         draft: Format::Bf16,
     },
-    // The second version quantizes the output projection of attention too: that is its difference in size.
+    // The second version also quantizes the output projection of attention, which explains its difference in size.
     Checkpoint {
         repo: "nvidia/DeepSeek-R1-0528-FP4-v2",
         mlp: Format::Nvfp4,
@@ -74,7 +74,7 @@ const CHECKPOINTS: [Checkpoint; 3] = [
     },
 ];
 
-/// Shape and sizes of a published checkpoint by its repository; `None` for others.
+/// Returns the shape and sizes of a published checkpoint by its repository; `None` for others.
 #[must_use]
 pub fn bundled(repo: &str) -> Option<ModelFacts> {
     let checkpoint = CHECKPOINTS
@@ -123,14 +123,14 @@ fn sizes(checkpoint: &Checkpoint) -> WeightSizes {
         shared_expert: moe_layers * mlp.bytes(expert),
         embedding: vocabulary,
         head: vocabulary,
-        // Gates in bfloat16, and two norms a layer.
+        // Gates in bfloat16, and two norms in each layer.
         other: moe_layers * Format::Bf16.bytes(HIDDEN * EXPERTS) + LAYERS * 2 * Format::Bf16.bytes(HIDDEN),
         draft: drafted,
     }
 }
 
-/// What SGLang makes of `kv_b_proj` at load: its two halves in bfloat16, beside the checkpoint's own
-/// (`post_load_weights` in `models/deepseek_v2.py`).
+/// Returns the bytes of the two halves of `kv_b_proj` in bfloat16, which SGLang makes at load and keeps beside the
+/// checkpoint's tensor (`post_load_weights` in `models/deepseek_v2.py`).
 pub(super) const fn absorbed(layers: u64, heads: u64, rank: u64, width: u64) -> u64 {
     layers
         .saturating_mul(heads)

@@ -1,19 +1,19 @@
-//! GPU memory before the boot: weights, KV pool, and the window that `mem_fraction_static` has.
+//! The plan of a GPU's memory before the start: weights, KV pool, and the window for `mem_fraction_static`.
 //!
 //! | quantity, per GPU | formula | source |
 //! |---|---|---|
-//! | usable memory `T` | nvidia-smi's total less `reserve::BEFORE_LOAD` | `model_runner.py`: what is free after `init_torch_distributed` |
-//! | weights `W` | `weights::per_gpu`, by class of tensor | `models/deepseek_v2.py`: which tensors are split over which ranks |
+//! | usable memory `T` | nvidia-smi's total less `reserve::BEFORE_LOAD` | `model_runner.py`: the free memory after `init_torch_distributed` |
+//! | weights `W` | `weights::per_gpu`, by class of tensor | `models/deepseek_v2.py`: the ranks over which each tensor is split |
 //! | KV bytes per token | MLA: (`kv_lora_rank` + `qk_rope_head_dim`) x layers x bytes; else 2 x heads x dim x layers x bytes | `profile_max_num_token`, 0.4.10.post2 |
 //! | tokens in the pool | (`mem_fraction_static` x `T` - `W`) / KV bytes per token, rounded down to pages | `profile_max_num_token`; `kv_cache_configurator.py`, 0.5.23 |
 //! | lowest fraction | (`W` + one request of the benchmark) / `T` | "minimum viable" of `kv_cache_configurator.py` is `W` / `T` |
 //! | highest fraction | 1 - need / `T`, `reserve::need` | measured parts, and activations bounded by settings that are known to run: an estimate |
-//! | fraction when none is named | SGLang's own rule, `reserve::default_fraction` | `server_args.py` up to 0.5.2; `memory_hook.py` from 0.5.3 |
+//! | fraction if none is named | SGLang's own rule, `reserve::default_fraction` | `server_args.py` up to 0.5.2; `memory_hook.py` from 0.5.3 |
 //!
-//! Checked against public figures in the tests of this module, where the errors are stated: 1.2 % of the tokens in
-//! the guide's log, 0.6 % of what is free after loading in a log of 8 x H200, 0.2 % of the weights in another. A second
-//! calculation, made apart from this one, came to the same tokens within 0.1 %.
-//! Not in this module: reading tensors (`effects::hub`), CPUs (their pool is a setting).
+//! The tests of this module check it against public figures and state the errors: 1.2 % of the tokens in the guide's log,
+//! 0.6 % of the memory that is free after loading in a log of 8 x H200, 0.2 % of the weights in another. A second,
+//! independent calculation resulted in the same tokens within 0.1 %.
+//! Not in this module tree: reading tensors (`effects::store`), CPUs (their pool is a setting).
 
 mod geometry;
 mod reserve;
@@ -29,54 +29,76 @@ use crate::profile::{Accelerator, Architecture, Profile, Stack};
 use crate::sglang::check::{Check, Level};
 use crate::sglang::settings::EffectiveSettings;
 
-/// Memory of one B200 as nvidia-smi tells it, in bytes: 183359 MiB.
+/// Memory of one B200 as nvidia-smi shows it, in bytes: 183359 MiB.
 pub const B200_BYTES: u64 = 183_359 << 20;
-/// Memory of one H200 as nvidia-smi tells it, in bytes: 143771 MiB.
+/// Memory of one H200 as nvidia-smi shows it, in bytes: 143771 MiB.
 pub const H200_BYTES: u64 = 143_771 << 20;
 
-/// What fits on each GPU.
+/// The memory of each GPU and its use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MemoryPlan {
     /// Memory of a GPU, in bytes.
     pub gpu_bytes: u64,
-    /// Whether that is the host's; otherwise it is that of the GPU the profile is tuned for.
+    /// True if that is the host's GPU; otherwise it is the GPU that the profile is tuned for.
     pub gpu_known: bool,
-    /// What is left of it when the weights are loaded, in bytes.
+    /// The part of it that is free before the weights are loaded, in bytes.
     pub usable_bytes: u64,
-    /// Whether the weights' sizes are those of the pulled files; otherwise they are computed from the model's shape.
+    /// True if the sizes of the weights are those of the pulled files; otherwise they are computed from the model's shape.
     pub weights_known: bool,
     /// The weights on one GPU by class, in bytes.
     pub parts: Vec<(String, u64)>,
-    /// Their sum.
+    /// The weights on one GPU, in bytes.
     pub weights_bytes: u64,
     /// Bytes that one token takes in the KV pool of one GPU.
     pub kv_bytes_per_token: u64,
     /// Share of the usable memory for weights and KV pool.
     pub fraction: f64,
-    /// Whether the profile names it; otherwise it is SGLang's default for this GPU.
+    /// True if the profile names the fraction; otherwise it is SGLang's default for this GPU.
     pub fraction_named: bool,
-    /// Lowest and highest fraction that make sense.
+    /// Lowest and highest useful fraction.
     pub window: (f64, f64),
     /// The KV pool on one GPU, in bytes.
     pub pool_bytes: u64,
-    /// Its tokens, per attention replica.
+    /// Tokens in the KV pool of one attention replica.
     pub pool_tokens: u64,
-    /// Attention replicas, each with a pool of its own.
+    /// Attention replicas, each with its own pool.
     pub replicas: u32,
-    /// What is left beside weights and pool, in bytes.
+    /// Memory beside weights and pool, in bytes.
     pub slack_bytes: u64,
-    /// What activations, CUDA graphs and pools of requests need of that, in bytes.
+    /// The part of that which activations, CUDA graphs and request tables need, in bytes.
     pub need_bytes: u64,
-    /// Prompt and answer of one request of the benchmark, in tokens.
+    /// Length of one request of the benchmark, prompt and answer, in tokens.
     pub request_tokens: u64,
-    /// Such requests that fit at once, over all replicas.
+    /// Number of such requests that fit at once, over all replicas.
     pub requests_fit: u64,
 }
 
-/// Plans the memory of a server; `None` for a CPU and for a model whose shape is not known.
+impl MemoryPlan {
+    /// Returns the least memory with which a server starts: the runtime, the weights, one request and the activations.
+    #[must_use]
+    pub const fn least_bytes(&self) -> u64 {
+        self.with_pool(self.request_tokens.saturating_mul(self.kv_bytes_per_token))
+    }
+
+    /// Returns the memory that a server with the planned KV pool takes.
+    #[must_use]
+    pub const fn planned_bytes(&self) -> u64 {
+        self.with_pool(self.pool_bytes)
+    }
+
+    const fn with_pool(&self, pool_bytes: u64) -> u64 {
+        self.gpu_bytes
+            .saturating_sub(self.usable_bytes)
+            .saturating_add(self.weights_bytes)
+            .saturating_add(pool_bytes)
+            .saturating_add(self.need_bytes)
+    }
+}
+
+/// Plans the memory of a server; `None` for a CPU and for a model of unknown shape.
 ///
-/// `settings` are those of the profile on the stack. The GPU is the host's smallest, else the one that the profile is
-/// tuned for.
+/// `settings` are those of the profile on the stack. The GPU is the host's smallest. Without one it is the GPU that the
+/// profile is tuned for.
 #[must_use]
 pub fn plan(
     profile: &Profile,
@@ -112,7 +134,7 @@ pub fn plan(
     Some(plan)
 }
 
-/// The plan for settings, a model and a GPU. `None` when the model's KV cache has no known shape.
+/// Plans the memory for settings, a model and a GPU. `None` if the shape of the model's KV cache is not known.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -127,9 +149,9 @@ fn budget(
 ) -> Option<MemoryPlan> {
     let usable = gpu_bytes.saturating_sub(reserve::BEFORE_LOAD);
     let mut parts = weights::per_gpu(&model.weights, settings);
-    // Where the draft layer lies outside the fraction it is part of what is needed beside it.
+    // A draft layer outside the fraction is part of the memory that is needed beside it.
     let mut draft = 0;
-    if !reserve::draft_inside(settings) {
+    if !reserve::is_draft_inside(settings) {
         for part in parts.iter_mut().filter(|part| part.0 == weights::DRAFT) {
             draft = std::mem::take(&mut part.1);
         }
@@ -176,7 +198,7 @@ fn budget(
     })
 }
 
-/// What is wrong with a plan, for a benchmark of `concurrency` requests.
+/// Returns the findings about a plan, for a benchmark with `concurrency` requests in flight.
 #[must_use]
 pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
     let mut found = Vec::new();
@@ -225,7 +247,7 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
                 plan.fraction,
                 gib(plan.weights_bytes)
             ),
-            format!("use at least {}", up(low)),
+            format!("use at least {}", round_up(low)),
         ));
     } else if plan.fraction > high && plan.fraction_named {
         found.push(check(
@@ -238,7 +260,7 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
                 gib(plan.slack_bytes),
                 gib(plan.need_bytes)
             ),
-            format!("use at most {}", down(high)),
+            format!("use at most {}", round_down(high)),
         ));
     }
     if plan.requests_fit < u64::from(concurrency) && found.is_empty() {
@@ -257,19 +279,20 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
     found
 }
 
-/// GPU memory in GiB, as SGLang's own log tells it (and calls GB).
+/// Formats GPU memory in GiB, as SGLang's own log does (which calls it GB).
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
 pub fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
-/// A fraction for the user, rounded to what is still right.
-fn up(fraction: f64) -> String {
+/// Formats a lowest fraction, rounded up.
+fn round_up(fraction: f64) -> String {
     format!("{:.3}", (fraction * 1000.0).ceil() / 1000.0)
 }
 
-fn down(fraction: f64) -> String {
+/// Formats a highest fraction, rounded down.
+fn round_down(fraction: f64) -> String {
     format!("{:.3}", (fraction * 1000.0).floor() / 1000.0)
 }
 
@@ -320,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_public_log_has_left_after_loading_is_predicted() {
+    fn the_free_memory_in_a_public_log_is_predicted() {
         // sgl-project/sglang#3416, 8 x H200, FP8, TP8: "Load weight end ... avail mem=58.12 GB".
         let tp8 = settings("0.4.10.post2", "--tp-size 8");
         let plan = budget(&tp8, &bundled(R1).unwrap(), H200_BYTES, 2048).unwrap();

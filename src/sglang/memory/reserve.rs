@@ -1,44 +1,41 @@
-//! Memory beside weights and KV pool: what SGLang reserves by default, and what is known to be needed.
-//!
-//! Not in this module: the pool itself (`mod`).
+//! Memory beside weights and KV pool: the part that SGLang reserves by default, and the part that is known to be needed.
 
 use crate::profile::Version;
 use crate::sglang::EffectiveSettings;
+use crate::sglang::deepseek_r1::CONTEXT;
 
 const MIB: u64 = 1 << 20;
 
-/// What is gone of a GPU, as nvidia-smi counts it, before the first weight.
+/// GPU memory in use before the first weight is loaded, as nvidia-smi counts it.
 ///
 /// Measured on one H200 (driver 580.159.04, `PyTorch` 2.11 for CUDA 13): the driver keeps 616 MiB and a CUDA context
-/// takes 526. NCCL and the all-reduce of 8 ranks take 2.01 GiB in a public log (sgl-project/sglang#11716); 1.4 in
-/// another (SemiAnalysisAI/InferenceX#2128), so this is the careful one. A B200's driver may keep more or less.
+/// takes 526. NCCL and the all-reduce of 8 ranks take 2.01 GiB in a public log (sgl-project/sglang#11716) and 1.4 in
+/// another (SemiAnalysisAI/InferenceX#2128); this is the larger one. A B200's driver may keep more or less.
 pub(super) const BEFORE_LOAD: u64 = (616 + 526 + 2058) * MIB;
 
 /// Attention workspaces, cuBLAS and fragments, between the KV pool and the first graph: 0.54 GiB.
 ///
-/// By difference in the guide's log: 31.5 GiB outside the fraction, less 1.87 of request table, less the 29.09 that
+/// Computed from the guide's log: 31.5 GiB outside the fraction, less 1.87 of request table, less the 29.09 that
 /// are free before the capture.
 pub(super) const WORKSPACE: u64 = 553 * MIB;
 
-/// Context of DeepSeek-R1 in tokens (config.json): a row of the request table has as many entries of 4 bytes.
-const CONTEXT: u64 = 163_840;
-/// Requests that SGLang makes room for when none are named: 3063 in the guide's log.
+/// Default number of requests in the request table: 3063 in the guide's log.
 const RUNNING: u64 = 3072;
 /// Since this version the request table is divided by the attention replicas (`model_runner.py`, 0.5.8).
 const DIVIDED_TABLE: Version = Version::new(0, 5, 8);
-/// Since this version the draft layer lies inside the fraction (`model_runner.py`, 0.5.14).
+/// Since this version the draft layer is inside the fraction (`model_runner.py`, 0.5.14).
 const DRAFT_INSIDE: Version = Version::new(0, 5, 14);
 
-/// CUDA graphs per captured request: the guide's log has 6.37 GB for graphs of up to 512.
+/// Memory of CUDA graphs per captured request: the guide's log has 6.37 GB for graphs of up to 512 requests.
 const GRAPH_PER_REQUEST: u64 = 13 * MIB;
 
 /// Activations per token of a prefill chunk, in KiB.
 ///
-/// The most that settings which are known to run leave room for: the guide's FP4 server (32768 tokens at 0.89) and
-/// `InferenceX`'s FP8 on 4 B200 (8192 at 0.95). SGLang's default reserves 1.5 MiB.
+/// The highest value for which settings that are known to run have room: the guide's FP4 server (32768 tokens at 0.89)
+/// and `InferenceX`'s FP8 on 4 B200 (8192 at 0.95). SGLang's default reserves 1.5 MiB.
 const ACTIVATION_KIB_PER_TOKEN: u64 = 300;
 
-/// What 0.4.10 adds for attention replicas: their gathered batches.
+/// Memory that 0.4.10 adds for the gathered batches of attention replicas.
 const ATTENTION_REPLICAS: u64 = 4096 * MIB;
 
 /// Largest default batch that is captured on a GPU of over 60 GiB (`memory_hook.py`, 0.5.23: 512).
@@ -47,7 +44,7 @@ const GRAPH_BATCH: u64 = 512;
 /// The version whose default fraction counts tokens and graphs (`server_args.py`, 0.5.3).
 const COUNTED: Version = Version::new(0, 5, 3);
 
-/// Bytes per GPU that activations, graphs and request tables need, as far as public runs tell.
+/// Returns the bytes per GPU that activations, graphs and request tables need, as far as public runs show it.
 pub(super) fn need(settings: &EffectiveSettings) -> u64 {
     let dp = u64::from(settings.attention_data_parallel.max(1));
     let chunk = chunk(settings, u64::MAX) / dp;
@@ -59,21 +56,22 @@ pub(super) fn need(settings: &EffectiveSettings) -> u64 {
         + replicas
 }
 
-/// Bytes of the table that holds each running request's token positions.
+/// Returns the bytes of the table that holds each running request's token positions.
 pub(super) fn request_table(settings: &EffectiveSettings) -> u64 {
     let dp = u64::from(settings.attention_data_parallel.max(1));
     let divided = settings.version.is_none_or(|version| version >= DIVIDED_TABLE);
     let running = settings.max_running_requests.map_or(RUNNING, u64::from) / if divided { dp } else { 1 };
+    // A row has an entry of 4 bytes for each token of the context.
     let context = settings.context_length.unwrap_or(CONTEXT).min(1 << 24);
     running.saturating_mul(context).saturating_mul(4)
 }
 
-/// Whether the draft layer's weights are counted into the fraction.
-pub(super) fn draft_inside(settings: &EffectiveSettings) -> bool {
+/// Returns true if the fraction includes the draft layer's weights.
+pub(super) fn is_draft_inside(settings: &EffectiveSettings) -> bool {
     settings.version.is_none_or(|version| version >= DRAFT_INSIDE)
 }
 
-/// Requests in the largest captured decode batch of one attention replica.
+/// Returns the requests in the largest captured decode batch of one attention replica.
 fn graph_batch(settings: &EffectiveSettings) -> u64 {
     let dp = u64::from(settings.attention_data_parallel.max(1));
     let running = settings
@@ -82,7 +80,7 @@ fn graph_batch(settings: &EffectiveSettings) -> u64 {
     settings.graph_batch.map_or(GRAPH_BATCH, u64::from).min(running)
 }
 
-/// Tokens of one prefill chunk over all replicas, with SGLang's default for a GPU of `gpu_bytes`.
+/// Returns the tokens of one prefill chunk over all replicas; the default is SGLang's for a GPU of `gpu_bytes`.
 fn chunk(settings: &EffectiveSettings, gpu_bytes: u64) -> u64 {
     let by_gpu = match gpu_bytes / MIB {
         0..35_840 => 2048,
@@ -90,13 +88,13 @@ fn chunk(settings: &EffectiveSettings, gpu_bytes: u64) -> u64 {
         _ => 16_384,
     };
     match settings.chunked_prefill_size {
-        // No chunking: a prefill of the whole context is not planned for.
+        // Without chunking a prefill of the whole context is possible; it is not planned for.
         Some(..=0) | None => by_gpu,
         Some(tokens) => u64::try_from(tokens).unwrap_or(by_gpu).min(1 << 20),
     }
 }
 
-/// The fraction that SGLang takes when none is named, for GPUs of over 35 GiB.
+/// Returns SGLang's default fraction for GPUs of over 35 GiB.
 #[expect(clippy::cast_precision_loss, reason = "MiB of a GPU are exact in an f64")]
 pub(super) fn default_fraction(settings: &EffectiveSettings, gpu_bytes: u64) -> f64 {
     let gpu = (gpu_bytes / MIB) as f64;
@@ -128,14 +126,14 @@ pub(super) fn default_fraction(settings: &EffectiveSettings, gpu_bytes: u64) -> 
             _ if batch > 300.0 => batch * dp * 4.5,
             _ => batch * dp * 3.0,
         };
-        // 512 for metadata, 1.5 a token, 2 a captured request, 1 GiB per 8 ranks, 1.5 GiB for MLA's prefill graphs.
+        // In MiB: 512 for metadata, 1.5 per token, 2 per captured request, 1024 per 8 ranks, 1536 for MLA's prefill graphs.
         let sum = 512.0 + tokens * 1.5 + ranks / 8.0 * 1024.0 + batch * 2.0 + replicas + 1536.0;
         if gpu > 61_440.0 { sum.max(10_240.0) } else { sum }
     };
     (((gpu - reserved) / gpu.max(1.0) * 1000.0).round() / 1000.0).clamp(0.0, 1.0)
 }
 
-/// Tokens per page of the pool: `cutlass_mla` wants 128, `trtllm_mla` 64 unless 32 is asked for, others have 1.
+/// Returns the tokens per page of the pool: `cutlass_mla` needs 128, `trtllm_mla` 64 unless 32 is named, others have 1.
 pub(super) fn page(settings: &EffectiveSettings) -> u64 {
     match (settings.attention_backend.as_deref(), settings.page_size) {
         (Some("cutlass_mla"), _) => 128,

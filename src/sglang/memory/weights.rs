@@ -1,19 +1,16 @@
-//! Which weights lie on which GPU: tensors by class, and each class split over its ranks.
-//!
-//! Not in this module: reading files (`effects::hub`), sizes of models that were not pulled (`geometry`).
+//! The weights on each GPU: tensors by class, and each class split over its ranks.
 
 use crate::facts::{ModelFacts, WeightSizes};
 use crate::sglang::EffectiveSettings;
-
-/// Routed experts of DeepSeek-R1, to which redundant ones are added.
-const EXPERTS: u64 = 256;
+use crate::sglang::deepseek_r1::EXPERTS;
 
 /// Name of the draft layer's class.
 pub(super) const DRAFT: &str = "draft layer";
 
-/// Adds a tensor of the checkpoint to its class. `layers` is the model's own number: what is above is the draft layer.
+/// Adds a tensor of the checkpoint to its class. `layers` is the model's own number of layers: a higher one is the draft
+/// layer.
 ///
-/// Names are those of DeepSeek-V3 and of plain transformers; what is not recognised lies on every GPU.
+/// Names are those of DeepSeek-V3 and of plain transformers. Every GPU holds the tensors that are not recognised.
 pub fn classify(name: &str, bytes: u64, layers: u64, sizes: &mut WeightSizes) {
     let slot = if index_of(name).is_some_and(|layer| layer >= layers) {
         &mut sizes.draft
@@ -22,7 +19,7 @@ pub fn classify(name: &str, bytes: u64, layers: u64, sizes: &mut WeightSizes) {
     } else if name.contains(".mlp.shared_experts.") {
         &mut sizes.shared_expert
     } else if name.contains(".self_attn.") {
-        // The two down-projections are read by every rank; their norms too.
+        // Every rank holds the two down-projections and their norms.
         if name.contains("q_a_") || name.contains("kv_a_") {
             &mut sizes.attention_whole
         } else {
@@ -42,13 +39,13 @@ pub fn classify(name: &str, bytes: u64, layers: u64, sizes: &mut WeightSizes) {
     *slot = slot.saturating_add(bytes);
 }
 
-/// The layer in a tensor's name: 61 of `model.layers.61.mlp.gate.weight`.
+/// Returns the layer in a tensor's name: 61 of `model.layers.61.mlp.gate.weight`.
 #[must_use]
 pub fn index_of(name: &str) -> Option<u64> {
     name.split_once("layers.")?.1.split('.').next()?.parse().ok()
 }
 
-/// The classes and their bytes on one GPU.
+/// Returns the classes and their bytes on one GPU.
 pub(super) fn per_gpu(sizes: &WeightSizes, settings: &EffectiveSettings) -> Vec<(&'static str, u64)> {
     let WeightSizes {
         experts,
@@ -64,7 +61,7 @@ pub(super) fn per_gpu(sizes: &WeightSizes, settings: &EffectiveSettings) -> Vec<
     } = *sizes;
     let tp = u64::from(settings.tensor_parallel.max(1));
     let dp = u64::from(settings.attention_data_parallel.max(1));
-    // Attention is split over the ranks of one replica only.
+    // Attention is split only over the ranks of one replica.
     let attention_ranks = (tp / dp).max(1);
     let redundant = u64::from(settings.redundant_experts);
     let copies = (experts / EXPERTS).saturating_mul(redundant);
@@ -88,7 +85,7 @@ pub(super) fn per_gpu(sizes: &WeightSizes, settings: &EffectiveSettings) -> Vec<
             },
         ),
         ("norms and gates", other),
-        // Loaded with multi-token prediction only.
+        // SGLang loads it only for multi-token prediction.
         (
             DRAFT,
             if settings.draft_tokens.is_some() {
@@ -100,13 +97,13 @@ pub(super) fn per_gpu(sizes: &WeightSizes, settings: &EffectiveSettings) -> Vec<
     ]
 }
 
-/// Bytes of one token in the KV pool of one GPU. `None` when the model's shape is not known.
+/// Returns the bytes of one token in the KV pool of one GPU. `None` if the model's shape is not known.
 pub(super) fn kv_bytes_per_token(model: &ModelFacts, settings: &EffectiveSettings) -> Option<u64> {
     let element = match settings.kv_cache.as_deref() {
         Some(name) if name.starts_with("fp8") => 1,
         _ => 2,
     };
-    // The draft layer has a pool of its own, with as many tokens.
+    // The draft layer has its own pool, with as many tokens.
     let layers = model
         .layers
         .saturating_add(u64::from(settings.draft_tokens.is_some()));

@@ -1,20 +1,17 @@
-//! Rules behind the parser: combinations that a version refuses after its start, reinterprets, or cannot run on.
+//! Rules that no parser checks: combinations that a version refuses after its start, reinterprets, or cannot run.
 //!
 //! Sources: `server_args.py` of 0.4.10.post1, .post2 and 0.5.19; `arg_groups/*_hook.py` and `overrides.py` of 0.5.23;
-//! `eplb/expert_location.py`. Not in this module: the host's GPUs (`doctor`), memory (`sglang::memory`).
+//! `eplb/expert_location.py`.
 
 use crate::profile::{Accelerator, Architecture, Precision, Profile, Stack, Version};
 use crate::sglang::check::{Check, Level};
+use crate::sglang::deepseek_r1::{CONTEXT, EXPERTS};
 use crate::sglang::settings::EffectiveSettings;
 
-/// Routed experts of DeepSeek-R1 (config.json, `n_routed_experts`).
-const EXPERTS: u32 = 256;
-/// What attention data parallel multiplies the scheduler's caution by (`server_args.py`, 0.4.10 to 0.5.23).
+/// Factor by which attention data parallel multiplies the scheduler's caution (`server_args.py`, 0.4.10 to 0.5.23).
 const CONSERVATIVENESS_FACTOR: f64 = 0.3;
-/// Longest context of DeepSeek-R1 (config.json, `max_position_embeddings`).
-const CONTEXT: u64 = 163_840;
 
-/// All rules over one set of settings.
+/// Applies all rules to one set of settings.
 pub(super) fn check(settings: &EffectiveSettings, profile: &Profile, stack: &Stack) -> Vec<Check> {
     let mut found = Vec::new();
     accelerator(settings, profile, stack, &mut found);
@@ -41,7 +38,7 @@ fn note(id: &str, subject: &str, text: String) -> Check {
     Check::new(id, Level::Note, subject, text)
 }
 
-/// Numbers that the parser takes and no start survives; a profile's own settings cannot hold them, raw arguments can.
+/// Refuses numbers that the parser accepts and no server starts with. Only raw arguments can hold them.
 fn ranges(settings: &EffectiveSettings, found: &mut Vec<Check>) {
     if let Some(fraction) = settings
         .mem_fraction
@@ -63,13 +60,13 @@ fn ranges(settings: &EffectiveSettings, found: &mut Vec<Check>) {
             found.push(error(
                 "range.ranks",
                 setting,
-                "there is at least one rank".to_owned(),
+                "0 is not a number of ranks: at least 1 is needed".to_owned(),
             ));
         }
     }
 }
 
-/// A profile for GPUs on a stack without, or the other way.
+/// Refuses a profile for GPUs on a stack for CPUs, and the reverse.
 fn accelerator(settings: &EffectiveSettings, profile: &Profile, stack: &Stack, found: &mut Vec<Check>) {
     let cpu = settings.device.as_deref() == Some("cpu");
     let wrong = match stack.accelerator {
@@ -169,8 +166,8 @@ fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check
             )
             .fix(format!("use 1 or {tp}")),
         );
-    } else if !EXPERTS.saturating_add(redundant).is_multiple_of(ep.max(1)) {
-        // expert_location.py asserts it, after the weights were read.
+    } else if !(EXPERTS + u64::from(redundant)).is_multiple_of(u64::from(ep.max(1))) {
+        // expert_location.py asserts it after the weights are read.
         found.push(error(
             "experts.redundant",
             "engine.redundant_experts",
@@ -184,7 +181,7 @@ fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check
                 "experts.whole",
                 "engine.expert_parallel",
                 format!(
-                    "{} wants expert parallel 1 or {tp}, not {ep}",
+                    "{} needs expert parallel 1 or {tp}, not {ep}",
                     runner.unwrap_or_default()
                 ),
             )
@@ -196,7 +193,7 @@ fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check
             error(
                 "experts.cutlass",
                 "engine.expert_parallel",
-                format!("the cutlass kernels of FP8 experts want expert parallel 1, not {ep}"),
+                format!("the cutlass kernels of FP8 experts need expert parallel 1, not {ep}"),
             )
             .fix("leave expert_parallel out, or use moe_runner: flashinfer_trtllm"),
         );
@@ -219,7 +216,7 @@ fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check
                         quantization.unwrap_or("unquantized")
                     ),
                 )
-                .fix("it is for quantization: modelopt_fp4"),
+                .fix("use it only with quantization: modelopt_fp4"),
             );
         }
     }
@@ -231,7 +228,7 @@ fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check
             error(
                 "experts.shared",
                 "engine.shared_experts_fusion",
-                format!("flashinfer_trtllm without expert parallel wants the shared expert apart in SGLang {version}"),
+                format!("flashinfer_trtllm without expert parallel needs a separate shared expert in SGLang {version}"),
             )
             .fix("shared_experts_fusion: false"),
         );
@@ -251,7 +248,7 @@ fn attention(settings: &EffectiveSettings, version: Version, found: &mut Vec<Che
                 "attention.page_size",
                 "--page-size",
                 format!(
-                    "{} replaces the page size by its own",
+                    "{} replaces the page size with its own",
                     backend.unwrap_or_default()
                 ),
             )
@@ -287,7 +284,7 @@ fn weights(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Chec
             error(
                 "weights.quantization",
                 subject,
-                format!("NVFP4 weights are not read as {other}"),
+                format!("NVFP4 weights cannot be read as {other}"),
             )
             .fix("quantization: modelopt_fp4"),
         ),
@@ -295,7 +292,7 @@ fn weights(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Chec
             error(
                 "weights.quantization",
                 subject,
-                "FP8 weights are not read as modelopt_fp4".to_owned(),
+                "FP8 weights cannot be read as modelopt_fp4".to_owned(),
             )
             .fix("leave quantization out, or use an fp4 profile"),
         ),
@@ -303,7 +300,7 @@ fn weights(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Chec
             warn(
                 "weights.quantization",
                 subject,
-                "DeepSeek's checkpoint says itself that it is FP8; upstream advises against naming it"
+                "DeepSeek's checkpoint states its FP8 format itself; upstream advises against naming it"
                     .to_owned(),
             )
             .fix("leave quantization out"),
@@ -448,18 +445,18 @@ fn scheduling(settings: &EffectiveSettings, found: &mut Vec<Check>) {
         found.push(error(
             "server.model_name",
             "--served-model-name",
-            "a colon in the served model name is read as the separator of an adapter".to_owned(),
+            "SGLang reads a colon in the served model name as the separator of an adapter".to_owned(),
         ));
     }
 }
 
-/// Settings that make a benchmark look better than users will find it.
+/// Finds settings that make a benchmark look better than the server will be for users.
 fn benchmark_only(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Check>) {
     if !settings.radix_cache {
         found.push(note(
             "benchmark.radix_cache",
             "engine.radix_cache",
-            "no prefixes are kept: right for a benchmark of distinct prompts, slower for a common system prompt".to_owned(),
+            "prefixes are not cached: right for a benchmark of distinct prompts, slower for a common system prompt".to_owned(),
         ));
     }
     if let Some(length) = settings.context_length.filter(|length| *length < CONTEXT) {
@@ -474,7 +471,9 @@ fn benchmark_only(settings: &EffectiveSettings, profile: &Profile, found: &mut V
         found.push(note(
             "benchmark.stream_interval",
             "engine.stream_interval",
-            format!("answers stream in chunks of {chunk} tokens: what clients call inter-token latency is per chunk"),
+            format!(
+                "answers stream in chunks of {chunk} tokens: clients measure inter-token latency per chunk"
+            ),
         ));
     }
     let concurrency = profile.bench.max_concurrency.get();

@@ -1,6 +1,6 @@
-//! Checks of what an engine would be told, before it is told: each with a stable id, a reason, a version and a fix.
+//! Findings about a server's flags before its start, each with a stable id, a reason, a version and a remedy.
 //!
-//! Not in this module tree: the host (`doctor`), memory (`sglang::memory`).
+//! Not in this module tree: findings about the host (`doctor`) and about GPU memory (`sglang::memory`).
 
 mod combinations;
 mod options;
@@ -19,12 +19,12 @@ use crate::sglang::flags::{Parsed, Parser, history};
 use crate::sglang::settings::EffectiveSettings;
 use crate::sglang::words::words;
 
-/// The origin of arguments that no file holds.
+/// The origin of arguments that are in no file.
 pub const COMMAND_LINE: &str = "command line";
 
-/// Findings about a profile's flags on a stack, the worst first.
+/// Returns the findings about a profile's flags on a stack, the worst first.
 ///
-/// `parsed` is what the version's parser makes of `flags`, and `settings` what they come to.
+/// `parsed` is `flags` as the version's parser reads them, and `settings` are the settings that result from them.
 pub(super) fn check(
     flags: &EngineFlags,
     parsed: &Parsed<'_>,
@@ -56,14 +56,14 @@ pub(super) fn check(
     found.extend(client(profile, version));
     found.extend(combinations::check(settings, profile, stack));
     for check in &mut found {
-        check.place = place(check, flags, parsed, origins);
+        check.place = place_of(check, flags, parsed, origins);
     }
     found.sort_by_key(|check| std::cmp::Reverse(check.level));
     found
 }
 
-/// Where the argument, the variable or the setting that a check is about was written.
-fn place(check: &Check, flags: &EngineFlags, parsed: &Parsed<'_>, origins: &Origins) -> Option<String> {
+/// Returns the file and line of the argument, the variable or the setting that a check is about.
+fn place_of(check: &Check, flags: &EngineFlags, parsed: &Parsed<'_>, origins: &Origins) -> Option<String> {
     let typed = |name: &str| {
         let named = |word: &String| word.split('=').next() == Some(name);
         flags
@@ -72,7 +72,7 @@ fn place(check: &Check, flags: &EngineFlags, parsed: &Parsed<'_>, origins: &Orig
             .rev()
             .find(|flag| flag.words.first().is_some_and(named))
     };
-    // A check of a rule is about a setting, which a raw argument may have decided after the profile.
+    // The rules are about settings, and a raw argument may override the profile's value.
     let setting = check.subject.strip_prefix("engine.");
     let decided = setting.and_then(|setting| {
         let of = |names: &[String]| words().option(Parser::Server, names)?.knob.as_deref();
@@ -99,7 +99,7 @@ fn place(check: &Check, flags: &EngineFlags, parsed: &Parsed<'_>, origins: &Orig
     origins.place(origin).map(|place| place.to_string())
 }
 
-/// What the stack's benchmark client would not take.
+/// Returns the findings about the profile's benchmark: values that the stack's client does not accept.
 fn client(profile: &Profile, version: Version) -> Vec<Check> {
     let bench = &profile.bench;
     let words = [
@@ -118,10 +118,10 @@ fn client(profile: &Profile, version: Version) -> Vec<Check> {
     found
 }
 
-/// The first error among `checks` as an error of ours, the others as its log.
+/// Refuses a profile with findings that are errors: the first is the message, the others are its log.
 ///
 /// # Errors
-/// [`Kind::Usage`] when there is one.
+/// [`Kind::Usage`] if there is one.
 pub fn refuse(checks: &[Check], profile: &str, stack: &Stack) -> Result<()> {
     let mut errors = checks.iter().filter(|check| check.level == Level::Error);
     let Some(first) = errors.next() else {
@@ -154,7 +154,7 @@ mod tests {
     use crate::profile::Catalog;
     use crate::sglang::Launch;
 
-    /// The ids of what is said about `base` with these lines over its engine, on a stack.
+    /// The ids of the findings about `base` on a stack, with these lines over its `engine`.
     fn ids(base: &str, stack: &str, engine: &str) -> Vec<(String, Level)> {
         let lines: String = engine
             .lines()

@@ -1,33 +1,31 @@
-//! What a version's parser says of a command line, in words, with what changed since when.
-//!
-//! Not in this module: the tables of options (`flags`), variables (`variables`).
+//! Findings about the problems that a version's parser has with a command line, and the version that made the change.
 
 use crate::profile::{Version, spelling};
 use crate::sglang::check::{Check, Level};
 use crate::sglang::flags::{Lifetime, Parsed, Parser, Problem, history};
 use crate::sglang::words::words;
 
-/// One check per problem of `parsed`, which was read with the table of `version`.
+/// Returns a finding for each problem of `parsed`, which was read with the table of `version`.
 ///
-/// A missing model path is no problem: the plan sets it.
+/// A missing required option is not one of them: that is the model path, and the plan sets it.
 pub(super) fn check(parsed: &Parsed<'_>, parser: Parser, version: Version) -> Vec<Check> {
     parsed
         .problems
         .iter()
         .filter(|problem| !matches!(problem, Problem::Required(_)))
-        .map(|problem| one(problem, parser, version))
+        .map(|problem| finding(problem, parser, version))
         .collect()
 }
 
-fn one(problem: &Problem<'_>, parser: Parser, version: Version) -> Check {
+fn finding(problem: &Problem<'_>, parser: Parser, version: Version) -> Check {
     let error = |id: &str, subject: &str, text: String| Check::new(id, Level::Error, subject, text);
     let subject = problem.subject();
     match problem {
         Problem::Unknown(name) => absent(name, parser, version, ""),
         Problem::Ambiguous(name, candidates) => {
-            let says = format!("; its parser calls it ambiguous: {}", candidates.join(" or "));
+            let note = format!("; its parser calls it ambiguous: {}", candidates.join(" or "));
             if history(parser).lifetime(name).is_some() {
-                return absent(name, parser, version, &says);
+                return absent(name, parser, version, &note);
             }
             error(
                 "flag.ambiguous",
@@ -52,7 +50,11 @@ fn one(problem: &Problem<'_>, parser: Parser, version: Version) -> Check {
         Problem::WrongType(name, value, kind) => error(
             "flag.value",
             name,
-            format!("`{}` is no {} for {name}", value.escape_debug(), type_name(kind)),
+            format!(
+                "`{}` is not a {} for {name}",
+                value.escape_debug(),
+                type_name(kind)
+            ),
         ),
         Problem::WrongChoice(name, value, spec) => wrong_choice(name, value, &spec.names, parser, version),
         Problem::Rejected(name, spec) => {
@@ -70,7 +72,7 @@ fn one(problem: &Problem<'_>, parser: Parser, version: Version) -> Check {
             "flag.abbreviated",
             Level::Warn,
             name,
-            format!("{name} works as a short form of {full} until another option begins so"),
+            format!("{name} works as a short form of {full} until another option begins like it"),
         )
         .fix(format!("write {full}")),
         Problem::Deprecated(name, spec) => {
@@ -89,25 +91,25 @@ fn one(problem: &Problem<'_>, parser: Parser, version: Version) -> Check {
             with_instead(check, parser, &spec.names, spec.replacement.as_deref())
         }
     }
-    .named(subject)
+    .about(subject)
 }
 
 impl Check {
-    fn named(mut self, subject: &str) -> Self {
+    fn about(mut self, subject: &str) -> Self {
         subject.clone_into(&mut self.subject);
         self
     }
 }
 
-/// An option that this version lacks: not yet there, no longer there, or never.
-fn absent(name: &str, parser: Parser, version: Version, says: &str) -> Check {
+/// Returns the finding for an option that this version does not have: not yet, not any more, or never.
+fn absent(name: &str, parser: Parser, version: Version, note: &str) -> Check {
     let history = history(parser);
     let names = [name.to_owned()];
     match history.lifetime(name) {
         Some(Lifetime {
             since: Some(since), ..
         }) if since > version => {
-            let text = format!("{name} exists since SGLang {since}, the stack has {version}{says}");
+            let text = format!("{name} exists since SGLang {since}, the stack has {version}{note}");
             with_instead(
                 Check::new("flag.too_new", Level::Error, name, text),
                 parser,
@@ -121,7 +123,7 @@ fn absent(name: &str, parser: Parser, version: Version, says: &str) -> Check {
             ..
         }) if until < version => {
             let gone = gone.unwrap_or(version);
-            let text = format!("{name} was removed in SGLang {gone}, the stack has {version}{says}");
+            let text = format!("{name} was removed in SGLang {gone}, the stack has {version}{note}");
             let check = Check::new("flag.removed", Level::Error, name, text);
             with_instead(check, parser, &names, history.replacement(name))
         }
@@ -176,7 +178,7 @@ fn wrong_choice(name: &str, value: &str, names: &[String], parser: Parser, versi
     }
 }
 
-/// What upstream puts in the place of a value that it removed.
+/// Returns the value with which upstream replaces one that it removed.
 pub(crate) fn successor(option: &str, value: &str) -> Option<&'static str> {
     match (option, value) {
         // sgl-project/sglang#32111: its replacements are faster.
@@ -187,10 +189,10 @@ pub(crate) fn successor(option: &str, value: &str) -> Option<&'static str> {
 }
 
 fn with_instead(check: Check, parser: Parser, names: &[String], replacement: Option<&str>) -> Check {
-    let ours = words()
+    let known = words()
         .option(parser, names)
         .and_then(|word| word.instead.as_deref());
-    match ours.or(replacement) {
+    match known.or(replacement) {
         Some(instead) => check.fix(format!("use {instead}")),
         None => check,
     }
@@ -200,7 +202,7 @@ fn type_name(kind: &str) -> &str {
     match kind {
         "int" | "human_readable_int" => "whole number",
         "float" => "number",
-        "loads" | "json_list_type" => "JSON",
+        "loads" | "json_list_type" => "JSON value",
         other => other,
     }
 }

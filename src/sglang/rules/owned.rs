@@ -1,13 +1,11 @@
-//! Options that dsr1 sets itself: a second value would make its plan untrue.
-//!
-//! Not in this module: options that a version does not know (`options`).
+//! Options that dsr1 sets itself: a second value would make its plan wrong.
 
 use crate::error::{Error, Kind, Result};
 use crate::profile::Version;
 use crate::sglang::check::{Check, Level};
 use crate::sglang::flags::{Parser, history};
 
-/// The options, and what to do instead of passing them.
+/// The options, each with the alternative to passing it.
 const OWNED: [(&str, &str); 13] = [
     (
         "--host",
@@ -30,10 +28,10 @@ const OWNED: [(&str, &str); 13] = [
     ),
 ];
 
-/// Refuses raw engine arguments that dsr1 owns, under any spelling that this version takes, and control characters.
+/// Refuses raw engine arguments that dsr1 sets itself, in any spelling that this version accepts, and control characters.
 ///
 /// # Errors
-/// [`Kind::Usage`]; `place` is where they were written, or empty.
+/// [`Kind::Usage`], with `place` in front: the file and line of the arguments, or nothing.
 pub fn check(args: &[String], version: Version, place: &str) -> Result<()> {
     if let Some(arg) = args.iter().find(|arg| arg.chars().any(is_hidden)) {
         return Err(Error::new(
@@ -57,14 +55,14 @@ pub fn check(args: &[String], version: Version, place: &str) -> Result<()> {
                 Kind::Usage,
                 format!("{place}`{name}` cannot be passed to the engine"),
             )
-            .cause("dsr1 decides it, so that its plan stays true")
+            .cause("dsr1 sets it itself, so that its plan stays right")
             .hint(*hint));
         }
     }
     Ok(())
 }
 
-/// Words that a terminal or a line-based format would not show as they are.
+/// Returns a finding for an argument with characters that a terminal or a line-based format would not show.
 pub(super) fn hidden(args: &[String]) -> Option<Check> {
     let arg = args.iter().find(|arg| arg.chars().any(is_hidden))?;
     let text = format!(

@@ -1,14 +1,12 @@
-//! Environment variables that a version ignores, warns of, or that a profile may not set.
-//!
-//! Not in this module: options (`options`, `owned`).
+//! Environment variables that a version ignores or warns of, or that a profile may not set.
 
 use crate::profile::Version;
 use crate::sglang::check::{Check, Level};
 use crate::sglang::dialect::EngineFlags;
 use crate::sglang::words::words;
 
-/// What the names of variables in a profile may begin with. A profile comes from somewhere: `LD_*`, `PYTHON*` and
-/// the like would run its author's code, and tokens and proxies are the host's.
+/// Allowed prefixes of variables in a profile. A profile may come from a stranger: `LD_*`, `PYTHON*` and the like would
+/// run the author's code, and tokens and proxies belong to the host.
 const ALLOWED: [&str; 21] = [
     "CUDA_",
     "CUTE_",
@@ -33,7 +31,7 @@ const ALLOWED: [&str; 21] = [
     "VLLM_",
 ];
 
-/// Variables that the plan sets itself, or that would move what it decided.
+/// Variables that the plan sets itself, or that would change its decisions.
 const OWNED: [&str; 5] = [
     "CUDA_VISIBLE_DEVICES",
     "NVIDIA_VISIBLE_DEVICES",
@@ -42,7 +40,7 @@ const OWNED: [&str; 5] = [
     "SGLANG_USE_MODELSCOPE",
 ];
 
-/// One check per variable that does not do what it says.
+/// Returns a finding for each variable that has no effect, is deprecated or may not be set.
 pub(super) fn check(flags: &EngineFlags, version: Version) -> Vec<Check> {
     flags
         .env
@@ -50,7 +48,7 @@ pub(super) fn check(flags: &EngineFlags, version: Version) -> Vec<Check> {
         .filter_map(|(name, variable)| {
             forbidden(name, &variable.value)
                 .or_else(|| ignored(name, version))
-                .or_else(|| unread(name))
+                .or_else(|| unknown(name))
         })
         .collect()
 }
@@ -71,10 +69,10 @@ fn forbidden(name: &str, value: &str) -> Option<Check> {
         return Some(error(format!("{name} is set by dsr1, not by a profile")));
     }
     if !ALLOWED.iter().any(|prefix| name.starts_with(prefix)) {
-        return Some(
-            error(format!("a profile cannot set {name}"))
-                .fix(format!("it may set what begins with: {}", ALLOWED.join(", "))),
-        );
+        return Some(error(format!("a profile cannot set {name}")).fix(format!(
+            "it may set variables that begin with: {}",
+            ALLOWED.join(", ")
+        )));
     }
     value
         .chars()
@@ -101,10 +99,10 @@ fn ignored(name: &str, version: Version) -> Option<Check> {
     Some(instead(Check::new("env.deprecated", Level::Note, name, text)))
 }
 
-/// A variable of SGLang's that we have no words for may be a misspelling: nothing would say so.
-fn unread(name: &str) -> Option<Check> {
-    let ours = name.starts_with("SGLANG_") || name.starts_with("SGL_");
-    if !ours || words().environment.contains_key(name) {
+/// A variable of SGLang that dsr1 does not know may be misspelt, and SGLang would ignore it silently.
+fn unknown(name: &str) -> Option<Check> {
+    let is_sglangs = name.starts_with("SGLANG_") || name.starts_with("SGL_");
+    if !is_sglangs || words().environment.contains_key(name) {
         return None;
     }
     let text = format!("dsr1 does not know {name}; SGLang ignores names that it does not know");

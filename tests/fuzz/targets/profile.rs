@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use dsr1::error::Kind;
 use dsr1::facts::Facts;
 use dsr1::plan::{self, ServeRequest, Target, UpRequest};
-use dsr1::profile::{Catalog, Wanted};
+use dsr1::profile::{Catalog, Criteria};
 use dsr1::render::{self, ExportRequest};
 use dsr1::sglang::{Launch, migrate};
 
@@ -45,7 +45,7 @@ pub(crate) fn check_profile(text: &str) {
             Err(error) => refused(&error),
         }
     }
-    let selection = match catalog.select(&name, &Wanted::default()) {
+    let selection = match catalog.select(&name, &Criteria::default()) {
         Ok(selection) => selection,
         Err(error) => return refused(&error),
     };
