@@ -227,7 +227,7 @@ impl Effects {
                 }
                 Ok(Outcome::Mirroring { endpoint })
             }
-            Step::PullSnapshot(step) => weights::pull(step, self.hub_options().telling(*events), events)
+            Step::PullSnapshot(step) => weights::pull(step, self.hub_options(), events)
                 .await
                 .map(Outcome::Pulled),
             Step::CheckSnapshot(step) => {

@@ -12,38 +12,38 @@ use crate::error::{Error, Kind, Result};
 use crate::units;
 
 /// Tries of a question that a hub may answer a little later.
-const TRIES: u32 = 5;
+const QUESTION_TRIES: u32 = 5;
 /// Silence after which it is said that there is no answer yet.
-const NOTICED: Duration = Duration::from_secs(5);
+const FIRST_NOTE_AFTER: Duration = Duration::from_secs(5);
 /// Least time between two notes of the same wait.
-const EVERY: Duration = Duration::from_secs(15);
+const NOTE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Questions to one hub.
-pub(in crate::effects) struct Questions<'a> {
+pub(in crate::effects) struct HubRequests<'a> {
     endpoint: &'a str,
     options: HubOptions<'a>,
     /// When the last note was made.
-    said: Option<Instant>,
+    last_note: Option<Instant>,
 }
 
-impl<'a> Questions<'a> {
+impl<'a> HubRequests<'a> {
     /// None asked yet.
-    pub(in crate::effects) fn to(endpoint: &'a str, options: HubOptions<'a>) -> Self {
+    pub(in crate::effects) fn new(endpoint: &'a str, options: HubOptions<'a>) -> Self {
         Self {
             endpoint,
             options,
-            said: None,
+            last_note: None,
         }
     }
 
     /// One question. A hub that is busy, or a connection that breaks, is asked again; one that cannot be reached is
     /// not: the user waits for the first answer.
-    pub(in crate::effects) async fn ask(&mut self, url: &str) -> Result<Answer> {
+    pub(in crate::effects) async fn get(&mut self, url: &str) -> Result<Answer> {
         let mut pause = Duration::from_millis(250);
-        let patience = self.options.silence();
+        let patience = self.options.idle_timeout();
         let mut silent = 0;
         for number in 1.. {
-            let Some(answer) = self.answer(url, patience).await else {
+            let Some(answer) = self.get_once(url, patience).await else {
                 silent += 1;
                 if silent < 2 {
                     continue;
@@ -55,26 +55,34 @@ impl<'a> Questions<'a> {
                     ));
             };
             let (wait, why) = match answer {
-                Ok(answer) if matches!(answer.status, 408 | 425 | 429 | 500..=599) && number < TRIES => (
-                    answer.wait().unwrap_or_default().max(pause),
-                    format!("{} answers {} now", self.endpoint, answer.status),
-                ),
+                Ok(answer)
+                    if matches!(answer.status, 408 | 425 | 429 | 500..=599) && number < QUESTION_TRIES =>
+                {
+                    (
+                        answer.wait().unwrap_or_default().max(pause),
+                        format!("{} answers {} now", self.endpoint, answer.status),
+                    )
+                }
                 Ok(answer) => return Ok(answer),
-                Err(Broken::Dropped(error)) if number < TRIES => (pause, error.causes().join(": ")),
+                Err(Broken::Dropped(error)) if number < QUESTION_TRIES => (pause, error.causes().join(": ")),
                 Err(broken) => return Err(broken.into_error()),
             };
-            self.pause(wait, &why).await;
+            self.wait_and_note(wait, &why).await;
             pause *= 2;
         }
         Err(Error::new(Kind::Internal, "a question has no answer"))
     }
 
     /// The answer; `None` when none came in time.
-    async fn answer(&mut self, url: &str, patience: Duration) -> Option<std::result::Result<Answer, Broken>> {
+    async fn get_once(
+        &mut self,
+        url: &str,
+        patience: Duration,
+    ) -> Option<std::result::Result<Answer, Broken>> {
         let HubOptions { http, token, .. } = self.options;
         let asked = http.get_from_hub(url, token);
         let until = Instant::now() + patience;
-        let mut noticed = Instant::now() + NOTICED;
+        let mut noticed = Instant::now() + FIRST_NOTE_AFTER;
         tokio::pin!(asked);
         loop {
             tokio::select! {
@@ -82,17 +90,17 @@ impl<'a> Questions<'a> {
                 () = tokio::time::sleep_until(until) => return None,
                 () = tokio::time::sleep_until(noticed) => {
                     self.note(|endpoint| format!("no answer from {endpoint} yet"));
-                    noticed += EVERY;
+                    noticed += NOTE_INTERVAL;
                 }
             }
         }
     }
 
     /// Waits before the next try, and says so again while that is long.
-    async fn pause(&mut self, mut wait: Duration, why: &str) {
+    async fn wait_and_note(&mut self, mut wait: Duration, why: &str) {
         while !wait.is_zero() {
             self.note(|_| format!("{why}: it is asked again in {}", units::duration(wait)));
-            let part = wait.min(EVERY);
+            let part = wait.min(NOTE_INTERVAL);
             tokio::time::sleep(part).await;
             wait -= part;
         }
@@ -100,9 +108,11 @@ impl<'a> Questions<'a> {
 
     /// Says it, unless something was said a moment ago.
     fn note(&mut self, text: impl FnOnce(&str) -> String) {
-        let is_due = self.said.is_none_or(|said| said.elapsed() >= EVERY);
+        let is_due = self
+            .last_note
+            .is_none_or(|last_note| last_note.elapsed() >= NOTE_INTERVAL);
         if let Some(events) = self.options.events.filter(|_| is_due) {
-            self.said = Some(Instant::now());
+            self.last_note = Some(Instant::now());
             events.note(text(self.endpoint));
         }
     }
@@ -125,10 +135,10 @@ mod tests {
             idle: None,
             events: Some(StepEvents::new(&recorder, 1)),
         };
-        let mut questions = Questions::to("http://hub", options);
-        questions.pause(Duration::from_secs(40), "busy").await;
+        let mut questions = HubRequests::new("http://hub", options);
+        questions.wait_and_note(Duration::from_secs(40), "busy").await;
         // The next failure a moment later is no news.
-        questions.pause(Duration::from_millis(500), "busy").await;
+        questions.wait_and_note(Duration::from_millis(500), "busy").await;
         let told = recorder.events();
         let waits = ["40s", "25s", "10s"].map(|left| Event::Note {
             text: format!("busy: it is asked again in {left}"),

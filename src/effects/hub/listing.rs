@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::names::{is_hex, is_ours, is_path};
+use super::names::{is_hex, is_path, is_reserved_path};
 use crate::error::{Error, Kind, Result};
 
 /// Most files in a repository; DeepSeek-R1 has 174.
@@ -60,8 +60,8 @@ pub struct Entry {
 /// [`Kind::Integrity`] for what is no listing, and for a name that is not safe.
 pub fn parse_page(page: &[u8]) -> Result<Vec<Entry>> {
     // Typed, so that the first item that is none ends it: a value for each of a million would fill the memory.
-    let items: Vec<Item> =
-        serde_json::from_slice(page).map_err(|error| bad(&format!("it is not a list of files ({error})")))?;
+    let items: Vec<Item> = serde_json::from_slice(page)
+        .map_err(|error| untrusted(&format!("it is not a list of files ({error})")))?;
     items
         .into_iter()
         .filter(|item| item.kind != "directory")
@@ -104,12 +104,12 @@ fn parse_entry(item: Item) -> Result<Entry> {
         xet,
     } = item;
     if !is_path(&path) {
-        return Err(bad(&format!(
+        return Err(untrusted(&format!(
             "the file name `{}`",
             path.chars().take(120).collect::<String>().escape_debug()
         )));
     }
-    let wrong = |what: &str| bad(&format!("{what} of `{path}`"));
+    let wrong = |what: &str| untrusted(&format!("{what} of `{path}`"));
     let (large, large_size) = lfs.map_or((None, None), |lfs| (lfs.oid, lfs.size));
     let oid = match (large, oid) {
         (Some(oid), _) if oid.len() == 64 && is_hex(&oid) => Oid::Sha256(oid),
@@ -138,7 +138,7 @@ pub fn check_count(entries: &[Entry]) -> Result<()> {
     if entries.len() <= MAX_FILES {
         return Ok(());
     }
-    Err(bad(&format!("more than {MAX_FILES} files")))
+    Err(untrusted(&format!("more than {MAX_FILES} files")))
 }
 
 /// Checks what only the whole listing shows: names that collide, and sizes that do not add up.
@@ -147,32 +147,32 @@ pub fn check_count(entries: &[Entry]) -> Result<()> {
 /// [`Kind::Integrity`] for names that collide and sizes that are impossible.
 pub fn check_whole(entries: &[Entry]) -> Result<u64> {
     if entries.is_empty() {
-        return Err(bad("it is empty"));
+        return Err(untrusted("it is empty"));
     }
     let mut names = BTreeSet::new();
     for entry in entries {
         // Two names that differ in case only are one file on some filesystems.
         if !names.insert(entry.path.to_lowercase()) {
-            return Err(bad(&format!("`{}` appears twice", entry.path)));
+            return Err(untrusted(&format!("`{}` appears twice", entry.path)));
         }
     }
     for name in &names {
         let parents = name.match_indices('/').map(|(at, _)| &name[..at]);
         if let Some(parent) = parents.into_iter().find(|parent| names.contains(*parent)) {
-            return Err(bad(&format!("`{parent}` is a file and a directory")));
+            return Err(untrusted(&format!("`{parent}` is a file and a directory")));
         }
     }
     let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
     for entry in entries {
         if *sizes.entry(entry.oid.hex()).or_insert(entry.size) != entry.size {
-            return Err(bad(&format!("the hash of `{}` has two sizes", entry.path)));
+            return Err(untrusted(&format!("the hash of `{}` has two sizes", entry.path)));
         }
     }
     entries
         .iter()
         .try_fold(0_u64, |sum, entry| sum.checked_add(entry.size))
         .filter(|sum| *sum < 1 << 60)
-        .ok_or_else(|| bad("its sizes are impossible"))
+        .ok_or_else(|| untrusted("its sizes are impossible"))
 }
 
 /// Refuses paths that would be ours, another client's, or git's, in a directory of the user's.
@@ -180,8 +180,8 @@ pub fn check_whole(entries: &[Entry]) -> Result<u64> {
 /// # Errors
 /// [`Kind::Integrity`], naming the first.
 pub fn check_directory(entries: &[Entry]) -> Result<()> {
-    match entries.iter().find(|entry| is_ours(&entry.path)) {
-        Some(entry) => Err(bad(&format!(
+    match entries.iter().find(|entry| is_reserved_path(&entry.path)) {
+        Some(entry) => Err(untrusted(&format!(
             "the file name `{}` is where pulls or git keep their own",
             entry.path
         ))),
@@ -189,7 +189,7 @@ pub fn check_directory(entries: &[Entry]) -> Result<()> {
     }
 }
 
-fn bad(cause: &str) -> Error {
+fn untrusted(cause: &str) -> Error {
     Error::new(Kind::Integrity, "the hub's listing cannot be trusted").cause(cause)
 }
 

@@ -30,7 +30,7 @@ pub(in crate::effects) fn is_path(path: &str) -> bool {
 }
 
 /// Whether a path would be ours, another client's, or git's, in a directory of the user's.
-pub(in crate::effects) fn is_ours(path: &str) -> bool {
+pub(in crate::effects) fn is_reserved_path(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     let first = path.split('/').next().unwrap_or_default();
     // A work tree's settings name programs that git runs; `git~1` is what some filesystems call it too.
@@ -52,7 +52,7 @@ pub(in crate::effects) fn is_revision(revision: &str) -> bool {
 }
 
 /// Undoes percent-encoding; `None` when it is broken or not UTF-8.
-pub(in crate::effects) fn decode(part: &str) -> Option<String> {
+pub(in crate::effects) fn percent_decode(part: &str) -> Option<String> {
     let (mut bytes, mut rest) = (Vec::new(), part.bytes());
     while let Some(byte) = rest.next() {
         if byte == b'%' {
@@ -71,7 +71,7 @@ pub(in crate::effects) fn decode(part: &str) -> Option<String> {
 }
 
 /// Percent-encodes all but what stands for itself anywhere in a URL.
-pub(in crate::effects) fn encode(text: &str) -> String {
+pub(in crate::effects) fn percent_encode(text: &str) -> String {
     text.bytes()
         .fold(String::with_capacity(text.len()), |mut out, byte| {
             if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
@@ -85,8 +85,8 @@ pub(in crate::effects) fn encode(text: &str) -> String {
 }
 
 /// A path as a URL has it: each part encoded, the slashes kept.
-pub(in crate::effects) fn encode_path(path: &str) -> String {
-    path.split('/').map(encode).collect::<Vec<_>>().join("/")
+pub(in crate::effects) fn url_path(path: &str) -> String {
+    path.split('/').map(percent_encode).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn paths_become_urls() {
-        assert_eq!(encode_path("a b/ü#?.bin"), "a%20b/%C3%BC%23%3F.bin");
+        assert_eq!(url_path("a b/ü#?.bin"), "a%20b/%C3%BC%23%3F.bin");
     }
 
     #[test]

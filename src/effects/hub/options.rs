@@ -6,6 +6,17 @@ use crate::effects::http::Http;
 use crate::event::StepEvents;
 use crate::secret::Secret;
 
+/// A revision of a repository, and the hub that is asked for it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::effects) struct RemoteRevision<'a> {
+    /// Hub base URL.
+    pub(in crate::effects) endpoint: &'a str,
+    /// Repository, `owner/name`.
+    pub(in crate::effects) repo: &'a str,
+    /// Branch, tag or commit.
+    pub(in crate::effects) revision: &'a str,
+}
+
 /// What a pull needs beside its step.
 #[derive(Clone, Copy)]
 pub struct HubOptions<'a> {
@@ -24,17 +35,17 @@ pub struct HubOptions<'a> {
 }
 
 /// How long nothing is waited for, an answer or the next byte, unless the user says otherwise.
-const SILENCE: Duration = Duration::from_secs(30);
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl<'a> HubOptions<'a> {
     /// How long nothing is waited for.
-    pub(in crate::effects) fn silence(&self) -> Duration {
-        self.idle.unwrap_or(SILENCE)
+    pub(in crate::effects) fn idle_timeout(&self) -> Duration {
+        self.idle.unwrap_or(DEFAULT_IDLE_TIMEOUT)
     }
 
     /// The same, with somebody who is told.
     #[must_use]
-    pub const fn telling(mut self, events: StepEvents<'a>) -> Self {
+    pub const fn with_events(mut self, events: StepEvents<'a>) -> Self {
         self.events = Some(events);
         self
     }

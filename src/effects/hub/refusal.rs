@@ -2,28 +2,30 @@
 //!
 //! Not in this module: a file that does not come (`source`).
 
-use super::options::HubOptions;
+use super::options::{HubOptions, RemoteRevision};
 use crate::effects::http::Answer;
 use crate::error::{Error, Kind};
-use crate::plan::PullSnapshot;
 
 /// What a hub says in words, as far as it can be shown.
-pub(in crate::effects) fn said(answer: &Answer) -> Option<String> {
+pub(in crate::effects) fn hub_message(answer: &Answer) -> Option<String> {
     let text = answer.header("x-error-message")?;
     let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
     Some(text).filter(|text| !text.is_empty())
 }
 
 /// Why a hub said no.
-pub(in crate::effects) fn refused(step: &PullSnapshot, answer: &Answer, options: HubOptions<'_>) -> Error {
-    let PullSnapshot {
+pub(in crate::effects) fn refusal_error(
+    remote: RemoteRevision<'_>,
+    answer: &Answer,
+    options: HubOptions<'_>,
+) -> Error {
+    let RemoteRevision {
         endpoint,
         repo,
         revision,
-        ..
-    } = step;
+    } = remote;
     let code = answer.header("x-error-code").unwrap_or_default();
-    let said = said(answer);
+    let said = hub_message(answer);
     let sent = options.token.map(|_| options.token_from);
     match (answer.status, code, said) {
         // A mirror's words.

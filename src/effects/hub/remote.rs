@@ -5,13 +5,12 @@
 use hf_hub::repository::ModelInfo;
 use serde_json::Value;
 
-use super::ask::Questions;
+use super::ask::HubRequests;
 use super::listing::{self, Entry};
 use super::names::{is_commit, is_revision};
-use super::options::HubOptions;
-use super::refusal::refused;
+use super::options::{HubOptions, RemoteRevision};
+use super::refusal::refusal_error;
 use crate::error::{Error, Kind, Result};
-use crate::plan::PullSnapshot;
 
 /// Most pages of a listing; a hub sends 1000 entries a page.
 const MAX_PAGES: usize = 200;
@@ -25,13 +24,15 @@ pub(in crate::effects) struct Revision {
 }
 
 /// What the step's revision is.
-pub(in crate::effects) async fn revision(step: &PullSnapshot, options: HubOptions<'_>) -> Result<Revision> {
-    let PullSnapshot {
+pub(in crate::effects) async fn revision(
+    remote: RemoteRevision<'_>,
+    options: HubOptions<'_>,
+) -> Result<Revision> {
+    let RemoteRevision {
         endpoint,
         repo,
         revision,
-        ..
-    } = step;
+    } = remote;
     if !is_revision(revision) {
         return Err(Error::new(
             Kind::Usage,
@@ -43,16 +44,16 @@ pub(in crate::effects) async fn revision(step: &PullSnapshot, options: HubOption
         "{endpoint}/api/models/{repo}/revision/{}",
         revision.replace('/', "%2F")
     );
-    let answer = Questions::to(endpoint, options).ask(&url).await?;
+    let answer = HubRequests::new(endpoint, options).get(&url).await?;
     if answer.status != 200 {
-        return Err(refused(step, &answer, options));
+        return Err(refusal_error(remote, &answer, options));
     }
     let info = model_info(&answer.json());
     let commit = info
         .as_ref()
         .and_then(|info| info.sha.clone())
         .unwrap_or_default();
-    if !is_commit(&commit) || (is_commit(revision) && commit != *revision) {
+    if !is_commit(&commit) || (is_commit(revision) && commit != revision) {
         return Err(
             Error::new(Kind::Hub, format!("{endpoint} does not answer like a hub"))
                 .cause(format!("no commit for {repo}@{revision}"))
@@ -88,18 +89,18 @@ fn license(info: &ModelInfo) -> String {
 
 /// The files of a commit, with their sum in bytes.
 pub(in crate::effects) async fn entries(
-    step: &PullSnapshot,
+    remote: RemoteRevision<'_>,
     commit: &str,
     options: HubOptions<'_>,
 ) -> Result<(Vec<Entry>, u64)> {
-    let PullSnapshot { endpoint, repo, .. } = step;
+    let RemoteRevision { endpoint, repo, .. } = remote;
     let mut url = format!("{endpoint}/api/models/{repo}/tree/{commit}?recursive=true&expand=false");
     let mut entries = Vec::new();
-    let mut questions = Questions::to(endpoint, options);
+    let mut questions = HubRequests::new(endpoint, options);
     for _ in 0..MAX_PAGES {
-        let answer = questions.ask(&url).await?;
+        let answer = questions.get(&url).await?;
         if answer.status != 200 {
-            return Err(refused(step, &answer, options));
+            return Err(refusal_error(remote, &answer, options));
         }
         entries.extend(listing::parse_page(&answer.body)?);
         // Before the next page: a listing without end must not fill the memory.

@@ -18,9 +18,9 @@ use crate::effects::http::{Broken, Http};
 use crate::secret::Secret;
 
 /// Frames between Xet's runtime and a worker.
-const FRAMES: usize = 4;
+const BUFFERED_FRAMES: usize = 4;
 /// Files that may fail before the store is asked for no more of them.
-const GIVE_UP: u32 = 3;
+const MAX_FAILURES: u32 = 3;
 
 /// One commit of a repository on a hub, and the clients and the token to reach it.
 #[derive(Clone)]
@@ -66,13 +66,13 @@ impl Xet {
     }
 
     /// Notes that a file did not come.
-    pub(in crate::effects) fn failed(&self) {
+    pub(in crate::effects) fn note_failure(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether so many did not come that it is not asked any more.
     pub(in crate::effects) fn is_given_up(&self) -> bool {
-        self.may_switch && self.failed.load(Ordering::Relaxed) >= GIVE_UP
+        self.may_switch && self.failed.load(Ordering::Relaxed) >= MAX_FAILURES
     }
 
     /// Opens a range of the file with this hash.
@@ -86,7 +86,7 @@ impl Xet {
         let opened = self.opened.get_or_try_init(|| self.connect(origin)).await?;
         let (group, info) = (opened.group.clone(), XetFileInfo::new(hash.to_owned(), size));
         let range = (from > 0 || to < size).then_some(from..to);
-        let (sender, frames) = mpsc::channel(FRAMES);
+        let (sender, frames) = mpsc::channel(BUFFERED_FRAMES);
         let stream = self
             .runtime
             .spawn(async move { group.download_stream(info, range).await });

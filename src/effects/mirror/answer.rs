@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::catalog::{Absent, Catalog};
-use super::condition::{Part, has_it, part};
+use super::condition::{Portion, client_has_it, portion};
 use super::head::Head;
-use super::path::{self, Asked};
-use super::snapshot::{Closed, Item, Opened, Snapshot};
+use super::path::{self, Resource};
+use super::snapshot::{Item, OpenError, Opened, Snapshot};
 use crate::effects::hub::listing::{Entry, Oid};
-use crate::effects::hub::names::encode;
+use crate::effects::hub::names::percent_encode;
 use crate::effects::store::hash::Hasher;
 use crate::secret::Secret;
 
@@ -56,7 +56,7 @@ pub(super) struct Source<'a> {
     /// The base URL for clients that do not say how they reached us.
     pub(super) endpoint: &'a str,
     /// Told once of each snapshot that turned out not to be whole.
-    pub(super) spoilt: &'a dyn Fn(&str, &str),
+    pub(super) on_corrupt: &'a dyn Fn(&str, &str),
 }
 
 impl Answer {
@@ -69,7 +69,7 @@ impl Answer {
     }
 
     /// An answer without what was asked for, and why, as the Hub says it.
-    pub(super) fn no(status: u16, code: Option<&'static str>, why: &str) -> Self {
+    pub(super) fn refusal(status: u16, code: Option<&'static str>, why: &str) -> Self {
         let mut answer = Self::json(status, &json!({ "error": why }));
         if let Some(code) = code {
             answer.set("X-Error-Code", code);
@@ -136,51 +136,51 @@ fn reason(status: u16) -> &'static str {
 
 /// What a head that cannot be read gets.
 pub(super) fn wrong(status: u16) -> Answer {
-    Answer::no(status, None, "this is no request that a hub understands")
+    Answer::refusal(status, None, "this is no request that a hub understands")
 }
 
 /// Answers a request.
 pub(super) fn answer(source: &Source<'_>, head: &Head) -> Answer {
-    if !source.token.is_none_or(|token| knows(head, token)) {
+    if !source.token.is_none_or(|token| has_token(head, token)) {
         let why = "this mirror wants its token: set HF_TOKEN to it";
-        let mut answer = Answer::no(401, Some("GatedRepo"), why);
+        let mut answer = Answer::refusal(401, Some("GatedRepo"), why);
         answer.set("WWW-Authenticate", "Bearer");
         return answer;
     }
     if head.method != "GET" && head.method != "HEAD" {
-        let mut answer = Answer::no(405, None, "this mirror is read-only");
+        let mut answer = Answer::refusal(405, None, "this mirror is read-only");
         answer.set("Allow", "GET, HEAD");
         return answer;
     }
     let Some(asked) = path::parse(&head.path) else {
-        return Answer::no(404, None, "a mirror has models, and nothing else of a hub");
+        return Answer::refusal(404, None, "a mirror has models, and nothing else of a hub");
     };
-    let (Asked::Revision { repo, revision }
-    | Asked::Tree { repo, revision, .. }
-    | Asked::File { repo, revision, .. }) = &asked;
+    let (Resource::Revision { repo, revision }
+    | Resource::Tree { repo, revision, .. }
+    | Resource::File { repo, revision, .. }) = &asked;
     let snapshot = match source.catalog.snapshot(repo, revision) {
         Ok(snapshot) => snapshot,
         Err(Absent::Repo) => {
-            return Answer::no(404, Some("RepoNotFound"), &format!("{repo} is not mirrored here"));
+            return Answer::refusal(404, Some("RepoNotFound"), &format!("{repo} is not mirrored here"));
         }
         Err(Absent::Revision) => {
             let why = format!("{revision} of {repo} is not mirrored here");
-            return Answer::no(404, Some("RevisionNotFound"), &why);
+            return Answer::refusal(404, Some("RevisionNotFound"), &why);
         }
         Err(Absent::NotWhole(why)) => {
             let why = format!("{revision} of {repo} is not whole here: {why}");
-            return Answer::no(404, Some("RevisionNotFound"), &why);
+            return Answer::refusal(404, Some("RevisionNotFound"), &why);
         }
     };
     match &asked {
-        Asked::Revision { .. } => Answer::json(200, &described(repo, &snapshot)),
-        Asked::Tree { below, .. } => tree(source, head, repo, &snapshot, below),
-        Asked::File { path, .. } => file(source, head, repo, &snapshot, path),
+        Resource::Revision { .. } => Answer::json(200, &described(repo, &snapshot)),
+        Resource::Tree { below, .. } => tree(source, head, repo, &snapshot, below),
+        Resource::File { path, .. } => file(source, head, repo, &snapshot, path),
     }
 }
 
 /// Whether a request carries the token. Hashes are compared, and all of them: the time says nothing.
-fn knows(head: &Head, token: &Secret) -> bool {
+fn has_token(head: &Head, token: &Secret) -> bool {
     let given = head
         .header("authorization")
         .and_then(|value| value.split_once(' '))
@@ -217,7 +217,7 @@ fn described(repo: &str, snapshot: &Snapshot) -> Value {
 /// A page of the files, and where the next one is.
 fn tree(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Snapshot, below: &str) -> Answer {
     let Some(page) = path::page(&head.query) else {
-        return Answer::no(400, None, "the cursor is none of this mirror");
+        return Answer::refusal(400, None, "the cursor is none of this mirror");
     };
     let begin = match &page.after {
         Some(after) => Bound::Excluded(after.as_str()),
@@ -231,7 +231,7 @@ fn tree(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Snapshot, below
         .filter(|(path, _)| is_below(path));
     let entries: Vec<&Item> = found.by_ref().take(page.limit).map(|(_, item)| item).collect();
     if entries.is_empty() && !below.is_empty() && page.after.is_none() {
-        return Answer::no(404, Some("EntryNotFound"), "there is no such directory");
+        return Answer::refusal(404, Some("EntryNotFound"), "there is no such directory");
     }
     let listed: Value = entries.iter().map(|item| listed(&item.entry)).collect();
     let mut answer = Answer::json(200, &listed);
@@ -242,14 +242,14 @@ fn tree(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Snapshot, below
         let below = below
             .split('/')
             .filter(|part| !part.is_empty())
-            .fold(String::new(), |url, part| url + "/" + &encode(part));
+            .fold(String::new(), |url, part| url + "/" + &percent_encode(part));
         answer.set(
             "Link",
             format!(
                 "<{base}/api/models/{repo}/tree/{}{below}?recursive=true&expand=false&limit={}&cursor={}>; rel=\"next\"",
                 snapshot.commit,
                 page.limit,
-                encode(&last.entry.path)
+                percent_encode(&last.entry.path)
             ),
         );
     }
@@ -274,41 +274,41 @@ fn listed(entry: &Entry) -> Value {
 
 fn file(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Arc<Snapshot>, path: &str) -> Answer {
     let Some(item) = snapshot.files.get(path) else {
-        let mut answer = Answer::no(404, Some("EntryNotFound"), "the repository has no such file");
+        let mut answer = Answer::refusal(404, Some("EntryNotFound"), "the repository has no such file");
         answer.set("X-Repo-Commit", &*snapshot.commit);
         return answer;
     };
     // For HEAD too: what cannot be sent is not promised.
     let opened = match snapshot.open(&source.catalog.root, item) {
         Ok(opened) => opened,
-        Err(Closed::Busy) => {
-            let mut answer = Answer::no(503, None, "too many files are open here");
+        Err(OpenError::Busy) => {
+            let mut answer = Answer::refusal(503, None, "too many files are open here");
             answer.set("Retry-After", "1");
             return answer;
         }
-        Err(Closed::Wrong(why)) => {
-            if source.catalog.spoil(repo, snapshot, &why) {
-                (source.spoilt)(repo, &why);
+        Err(OpenError::Wrong(why)) => {
+            if source.catalog.mark_corrupt(repo, snapshot, &why) {
+                (source.on_corrupt)(repo, &why);
             }
-            return Answer::no(500, None, &format!("{repo} is not whole here: {why}"));
+            return Answer::refusal(500, None, &format!("{repo} is not whole here: {why}"));
         }
     };
     let (entry, etag) = (&item.entry, format!("\"{}\"", item.entry.oid.hex()));
     let body = |from, length| Body::File { opened, from, length };
     // Ranges are defined for GET only (RFC 9110, 14.2).
     let range = head.header("range").filter(|_| !head.is_head());
-    let mut answer = if has_it(head.header("if-none-match"), &etag) {
+    let mut answer = if client_has_it(head.header("if-none-match"), &etag) {
         Answer::new(304, Body::None)
     } else {
-        match part(range, head.header("if-range"), &etag, entry.size) {
-            Part::Whole => Answer::new(200, body(0, entry.size)),
-            Part::Bytes(from, to) => {
+        match portion(range, head.header("if-range"), &etag, entry.size) {
+            Portion::Whole => Answer::new(200, body(0, entry.size)),
+            Portion::Bytes(from, to) => {
                 let mut answer = Answer::new(206, body(from, to - from + 1));
                 answer.set("Content-Range", format!("bytes {from}-{to}/{}", entry.size));
                 answer
             }
-            Part::Unsatisfiable => {
-                let mut answer = Answer::no(416, None, "the file has no such bytes");
+            Portion::Unsatisfiable => {
+                let mut answer = Answer::refusal(416, None, "the file has no such bytes");
                 answer.set("Content-Range", format!("bytes */{}", entry.size));
                 return answer;
             }

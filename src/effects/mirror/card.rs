@@ -3,7 +3,7 @@
 //! Not in this module: YAML; one line of one form is understood, and nothing else is passed on.
 
 /// Most bytes of a card that are read.
-pub(super) const MAX: u64 = 64 * 1024;
+pub(super) const MAX_CARD: u64 = 64 * 1024;
 
 /// The licence in the front matter of a `README.md`.
 pub(super) fn license(card: &str) -> Option<&str> {

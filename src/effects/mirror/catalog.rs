@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use super::beneath::Root;
 use super::path::is_repo;
-use super::snapshot::{Seen, Snapshot};
+use super::snapshot::Snapshot;
 use crate::effects::store::contents;
+use crate::effects::store::fingerprint::Fingerprint;
 use crate::effects::store::layout::RepoCache;
 use crate::effects::store::manifest::{self, Extent};
 use crate::error::Result;
 use crate::report::{MirroredSnapshot, MirroredState};
 
 /// How long a snapshot that is not whole is taken for that without a look: it may be in the making.
-const RETRY: Duration = Duration::from_secs(1);
+const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// A cache under its root.
 pub(super) struct Catalog {
@@ -28,12 +29,12 @@ pub(super) struct Catalog {
 }
 
 /// Where one snapshot is kept; held while it is looked at.
-type Slot = Arc<Mutex<Option<Known>>>;
+type Slot = Arc<Mutex<Option<CachedSnapshot>>>;
 
 /// What was found of a snapshot.
-struct Known {
+struct CachedSnapshot {
     /// What it was found by; another look is due when this changes.
-    stamp: Vec<(PathBuf, Option<Seen>)>,
+    stamp: Vec<(PathBuf, Option<Fingerprint>)>,
     found: std::result::Result<Arc<Snapshot>, String>,
     at: Instant,
 }
@@ -62,14 +63,14 @@ impl Catalog {
     pub(super) fn snapshot(&self, repo: &str, revision: &str) -> std::result::Result<Arc<Snapshot>, Absent> {
         let cache = RepoCache::new(self.root.path(), repo);
         let absent = || {
-            if cache.snapshots().is_dir() {
+            if cache.snapshots_dir().is_dir() {
                 Absent::Revision
             } else {
                 Absent::Repo
             }
         };
-        let commit = cache.commit(revision).ok_or_else(absent)?;
-        let dir = cache.snapshot(&commit);
+        let commit = cache.resolve(revision).ok_or_else(absent)?;
+        let dir = cache.snapshot_dir(&commit);
         let key = (repo.to_owned(), commit);
         if !dir.is_dir() {
             lock(&self.known).remove(&key);
@@ -85,7 +86,7 @@ impl Catalog {
         // Before the look: what changes during it is seen by the next one.
         let stamp = stamp(&manifest, &dir);
         let found = Snapshot::read(&self.root, &key.0, &key.1).map(Arc::new);
-        *slot = Some(Known {
+        *slot = Some(CachedSnapshot {
             stamp,
             found: found.clone(),
             at: Instant::now(),
@@ -94,7 +95,7 @@ impl Catalog {
     }
 
     /// Takes a snapshot for not whole until it is looked at again; whether it was taken for whole before.
-    pub(super) fn spoil(&self, repo: &str, snapshot: &Arc<Snapshot>, why: &str) -> bool {
+    pub(super) fn mark_corrupt(&self, repo: &str, snapshot: &Arc<Snapshot>, why: &str) -> bool {
         let key = (repo.to_owned(), snapshot.commit.clone());
         let Some(slot) = lock(&self.known).get(&key).map(Arc::clone) else {
             return false;
@@ -156,16 +157,20 @@ impl Catalog {
     }
 }
 
-impl Known {
+impl CachedSnapshot {
     fn is_fresh(&self) -> bool {
-        let same = || self.stamp.iter().all(|(path, then)| seen(path) == *then);
-        (self.found.is_ok() || self.at.elapsed() < RETRY) && same()
+        let same = || {
+            self.stamp
+                .iter()
+                .all(|(path, then)| is_same(fingerprint(path), *then))
+        };
+        (self.found.is_ok() || self.at.elapsed() < RECHECK_AFTER) && same()
     }
 }
 
 /// The manifest; without one, every directory of the snapshot: a file that comes or goes changes its directory.
-fn stamp(manifest: &Path, dir: &Path) -> Vec<(PathBuf, Option<Seen>)> {
-    let proof = seen(manifest);
+fn stamp(manifest: &Path, dir: &Path) -> Vec<(PathBuf, Option<Fingerprint>)> {
+    let proof = fingerprint(manifest);
     let mut stamp = Vec::new();
     if proof.is_none() {
         directories(dir, &mut stamp);
@@ -174,8 +179,8 @@ fn stamp(manifest: &Path, dir: &Path) -> Vec<(PathBuf, Option<Seen>)> {
     stamp
 }
 
-fn directories(dir: &Path, found: &mut Vec<(PathBuf, Option<Seen>)>) {
-    found.push((dir.to_owned(), seen(dir)));
+fn directories(dir: &Path, found: &mut Vec<(PathBuf, Option<Fingerprint>)>) {
+    found.push((dir.to_owned(), fingerprint(dir)));
     for item in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         if item.file_type().is_ok_and(|kind| kind.is_dir()) {
             directories(&item.path(), found);
@@ -183,8 +188,16 @@ fn directories(dir: &Path, found: &mut Vec<(PathBuf, Option<Seen>)>) {
     }
 }
 
-fn seen(path: &Path) -> Option<Seen> {
-    std::fs::metadata(path).ok().map(|meta| Seen::of(&meta))
+fn fingerprint(path: &Path) -> Option<Fingerprint> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some(Fingerprint::of_any(&meta))
+}
+
+fn is_same(now: Option<Fingerprint>, then: Option<Fingerprint>) -> bool {
+    match (now, then) {
+        (Some(now), Some(then)) => now.has_same_bytes(&then),
+        (now, then) => now.is_none() && then.is_none(),
+    }
 }
 
 /// A thread that panicked leaves what it held as it was: every change here is one assignment.

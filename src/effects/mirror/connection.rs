@@ -15,11 +15,11 @@ use crate::effects::files;
 use crate::event::{Event, Request};
 
 /// Bytes read at a time; a head is smaller than that.
-const CHUNK: usize = 8 * 1024;
+const READ_BYTES: usize = 8 * 1024;
 /// Most bytes and time given to a client that sends on while we close.
 const LINGER: (usize, Duration) = (1 << 20, Duration::from_secs(2));
 /// Most characters of what a client says, in the log.
-const SHOWN: usize = 500;
+const LOGGED_CHARS: usize = 500;
 
 /// What a connection brings next.
 enum Next {
@@ -49,12 +49,12 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
             Next::Wrong(status) => (Head::default(), Some(status)),
             Next::End => return,
         };
-        let spoilt = |repo: &str, why: &str| shared.warn_spoilt(repo, why);
+        let on_corrupt = |repo: &str, why: &str| shared.warn_corrupt(repo, why);
         let source = Source {
             catalog: &shared.catalog,
             token: shared.options.token.as_ref(),
             endpoint: &shared.endpoint,
-            spoilt: &spoilt,
+            on_corrupt: &on_corrupt,
         };
         let answered = status.map_or_else(|| answer(&source, &head), wrong);
         // A body that nobody wants is not looked at: what follows it could be read as another request.
@@ -63,7 +63,7 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
             return;
         };
         let done = sender.send(&answered, head.is_head(), close);
-        let shown = |text: &str| text.chars().take(SHOWN).collect();
+        let shown = |text: &str| text.chars().take(LOGGED_CHARS).collect();
         shared.report(&Event::Request(Request {
             time,
             client: client.clone(),
@@ -125,7 +125,9 @@ impl Reader<'_> {
                 .take_while(|byte| b"\r\n".contains(byte))
                 .count();
             self.buffer.drain(..blank);
-            if head::may_end(&self.buffer, looked.min(self.buffer.len())) || self.buffer.len() >= head::MAX {
+            if head::may_end(&self.buffer, looked.min(self.buffer.len()))
+                || self.buffer.len() >= head::MAX_HEAD
+            {
                 match head::parse(&self.buffer) {
                     Parsed::Head(head, length) => {
                         self.buffer.drain(..length);
@@ -152,7 +154,7 @@ impl Reader<'_> {
         if left.is_zero() {
             return Err(ErrorKind::TimedOut);
         }
-        let mut chunk = [0; CHUNK];
+        let mut chunk = [0; READ_BYTES];
         self.stream
             .set_read_timeout(Some(left.max(Duration::from_millis(1))))
             .and_then(|()| self.stream.read(&mut chunk))

@@ -11,14 +11,14 @@ use crate::event::{Event, Reporter};
 use crate::secret::Secret;
 
 /// Wait when the system has no more threads or descriptors.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client that sent no whole request for so long makes room for another. One that just came has not sent its yet.
-const SILENT: Duration = Duration::from_secs(1);
+const SILENT_CLIENT: Duration = Duration::from_secs(1);
 /// Where there is no room, the slowest reader makes some: one whose answer has taken so long, at less than this many bytes a
 /// second. It goes on where it was, as after any other broken connection.
-const LONG: Duration = Duration::from_secs(30);
-const LEAST: u64 = 256 << 10;
+const LONG_ANSWER: Duration = Duration::from_secs(30);
+const LEAST_RATE: u64 = 256 << 10;
 
 /// How a mirror behaves.
 #[derive(Clone, Default)]
@@ -88,18 +88,18 @@ impl Connection {
             self.answered.elapsed().as_secs(),
             self.sent.load(Ordering::Relaxed),
         );
-        let is_long = self.idle.is_none() && seconds >= LONG.as_secs() && sent > 0;
+        let is_long = self.idle.is_none() && seconds >= LONG_ANSWER.as_secs() && sent > 0;
         is_long.then(|| sent / seconds)
     }
 }
 
 /// A connection's place among the open ones, given back however its thread ends.
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     pub(super) shared: Arc<Shared>,
     pub(super) number: u64,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.shared.lock().open.remove(&self.number);
         self.shared.bell.notify_all();
@@ -119,7 +119,11 @@ impl Shared {
             let silent = connections
                 .open
                 .values_mut()
-                .filter(|connection| connection.idle.is_some_and(|since| since.elapsed() >= SILENT))
+                .filter(|connection| {
+                    connection
+                        .idle
+                        .is_some_and(|since| since.elapsed() >= SILENT_CLIENT)
+                })
                 .min_by_key(|connection| connection.idle);
             if let Some(silent) = silent {
                 silent.idle = None;
@@ -132,14 +136,14 @@ impl Shared {
                     .filter_map(|one| Some((one.rate()?, one)));
                 let slowest = slow
                     .min_by_key(|(rate, _)| *rate)
-                    .filter(|(rate, _)| *rate < LEAST);
+                    .filter(|(rate, _)| *rate < LEAST_RATE);
                 if let Some((_, slowest)) = slowest {
                     let _ = slowest.stream.shutdown(Shutdown::Both);
                 }
             }
             connections = self
                 .bell
-                .wait_timeout(connections, PAUSE)
+                .wait_timeout(connections, RETRY_PAUSE)
                 .map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard);
         }
         !connections.stopped
@@ -192,7 +196,7 @@ impl Shared {
         }
     }
 
-    pub(super) fn warn_spoilt(&self, what: &str, why: &str) {
+    pub(super) fn warn_corrupt(&self, what: &str, why: &str) {
         self.report(&Event::Warning {
             text: format!("{what} is not served any more: {why}"),
             hint: "dsr1 weights verify finds what is wrong, and --repair makes it right".to_owned(),

@@ -3,9 +3,9 @@
 //! Not in this module: reading from a socket (`connection`).
 
 /// Largest head.
-pub(super) const MAX: usize = 64 * 1024;
+pub(super) const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines.
-const LINES: usize = 100;
+const MAX_HEADER_LINES: usize = 100;
 
 /// A request without its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,11 +61,11 @@ impl Head {
 
 /// Reads the head that `bytes` begin with.
 pub(super) fn parse(bytes: &[u8]) -> Parsed {
-    let mut lines = [httparse::EMPTY_HEADER; LINES];
+    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADER_LINES];
     let mut request = httparse::Request::new(&mut lines);
     let length = match request.parse(bytes) {
-        Ok(httparse::Status::Complete(length)) if length <= MAX => length,
-        Ok(httparse::Status::Partial) if bytes.len() < MAX => return Parsed::Partial,
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
+        Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Parsed::Partial,
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Parsed::Wrong(431),
         Err(httparse::Error::Version) => return Parsed::Wrong(505),
         Err(_) => return Parsed::Wrong(400),
@@ -183,9 +183,12 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes()), Parsed::Wrong(status), "{text:?}");
         }
-        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(LINES + 1));
+        let many = format!(
+            "GET / HTTP/1.1\r\n{}\r\n",
+            "a: b\r\n".repeat(MAX_HEADER_LINES + 1)
+        );
         assert_eq!(parse(many.as_bytes()), Parsed::Wrong(431));
-        let long = format!("GET /{}", "a".repeat(MAX));
+        let long = format!("GET /{}", "a".repeat(MAX_HEAD));
         assert_eq!(parse(long.as_bytes()), Parsed::Wrong(431));
         for host in ["a b", "a/b", "a>", "", "ü", "a\"b"] {
             let read = head(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));

@@ -2,16 +2,16 @@
 //!
 //! Not in this module: what is answered (`answer`).
 
-use crate::effects::hub::names::decode;
 use crate::effects::hub::names::is_revision;
+use crate::effects::hub::names::percent_decode;
 use crate::plan::is_repo_part;
 
 /// Entries of one page of a tree, as the Hub has it.
-pub(super) const PAGE: usize = 1000;
+pub(super) const PAGE_ENTRIES: usize = 1000;
 
 /// What a path asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Resource {
     /// Which commit a revision is, and its files.
     Revision {
         /// owner/name
@@ -40,30 +40,30 @@ pub(super) enum Asked {
 }
 
 /// Reads a URL path; `None` for anything that is not the protocol.
-pub(super) fn parse(path: &str) -> Option<Asked> {
+pub(super) fn parse(path: &str) -> Option<Resource> {
     let parts: Vec<String> = path
         .strip_prefix('/')?
         .split('/')
-        .map(decode)
+        .map(percent_decode)
         .collect::<Option<_>>()?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let name = |owner: &str, name: &str| Some(format!("{owner}/{name}")).filter(|repo| is_repo(repo));
     let named = |revision: &str| Some(revision.to_owned()).filter(|revision| is_revision(revision));
     match parts[..] {
-        ["api", "models", owner, repo] => Some(Asked::Revision {
+        ["api", "models", owner, repo] => Some(Resource::Revision {
             repo: name(owner, repo)?,
             revision: "main".to_owned(),
         }),
-        ["api", "models", owner, repo, "revision", revision] => Some(Asked::Revision {
+        ["api", "models", owner, repo, "revision", revision] => Some(Resource::Revision {
             repo: name(owner, repo)?,
             revision: named(revision)?,
         }),
-        ["api", "models", owner, repo, "tree", revision, ref below @ ..] => Some(Asked::Tree {
+        ["api", "models", owner, repo, "tree", revision, ref below @ ..] => Some(Resource::Tree {
             repo: name(owner, repo)?,
             revision: named(revision)?,
             below: below.join("/").trim_end_matches('/').to_owned(),
         }),
-        [owner, repo, "resolve", revision, ref file @ ..] if !file.is_empty() => Some(Asked::File {
+        [owner, repo, "resolve", revision, ref file @ ..] if !file.is_empty() => Some(Resource::File {
             repo: name(owner, repo)?,
             revision: named(revision)?,
             path: file.join("/"),
@@ -91,12 +91,14 @@ pub(super) struct Page {
 pub(super) fn page(query: &str) -> Option<Page> {
     let mut page = Page {
         after: None,
-        limit: PAGE,
+        limit: PAGE_ENTRIES,
     };
     for pair in query.split('&') {
         match pair.split_once('=') {
-            Some(("cursor", cursor)) if !cursor.is_empty() => page.after = Some(decode(cursor)?),
-            Some(("limit", limit)) => page.limit = limit.parse().unwrap_or(PAGE).clamp(1, PAGE),
+            Some(("cursor", cursor)) if !cursor.is_empty() => page.after = Some(percent_decode(cursor)?),
+            Some(("limit", limit)) => {
+                page.limit = limit.parse().unwrap_or(PAGE_ENTRIES).clamp(1, PAGE_ENTRIES);
+            }
             _ => {}
         }
     }
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn paths_of_the_protocol_are_read_and_no_others() {
-        let tree = |below: &str| Asked::Tree {
+        let tree = |below: &str| Resource::Tree {
             repo: "a/b".to_owned(),
             revision: "refs/pr/1".to_owned(),
             below: below.to_owned(),
@@ -123,7 +125,7 @@ mod tests {
         let file = parse("/a/b/resolve/main/d/x%20y").unwrap();
         assert_eq!(
             file,
-            Asked::File {
+            Resource::File {
                 repo: "a/b".to_owned(),
                 revision: "main".to_owned(),
                 path: "d/x y".to_owned()
@@ -148,12 +150,12 @@ mod tests {
     #[test]
     fn pages_are_read_leniently_and_cursors_strictly() {
         let read = |query: &str| page(query).map(|page| (page.after, page.limit));
-        assert_eq!(read(""), Some((None, PAGE)));
-        assert_eq!(read("recursive=true&expand=false"), Some((None, PAGE)));
+        assert_eq!(read(""), Some((None, PAGE_ENTRIES)));
+        assert_eq!(read("recursive=true&expand=false"), Some((None, PAGE_ENTRIES)));
         assert_eq!(read("cursor=a%2Fb&limit=3"), Some((Some("a/b".to_owned()), 3)));
         assert_eq!(read("limit=0&cursor="), Some((None, 1)));
-        assert_eq!(read("limit=x"), Some((None, PAGE)));
-        assert_eq!(read("limit=99999999999999999999"), Some((None, PAGE)));
+        assert_eq!(read("limit=x"), Some((None, PAGE_ENTRIES)));
+        assert_eq!(read("limit=99999999999999999999"), Some((None, PAGE_ENTRIES)));
         assert_eq!(read("cursor=%f"), None);
     }
 
@@ -165,9 +167,9 @@ mod tests {
 
         #[test]
         fn what_is_encoded_is_decoded(text in "\\PC{0,40}") {
-            let encoded = crate::effects::hub::names::encode(&text);
+            let encoded = crate::effects::hub::names::percent_encode(&text);
             proptest::prop_assert!(encoded.is_ascii() && !encoded.contains(['&', '<', '>', ' ', '/']));
-            proptest::prop_assert_eq!(decode(&encoded), Some(text));
+            proptest::prop_assert_eq!(percent_decode(&encoded), Some(text));
         }
     }
 }

@@ -15,9 +15,9 @@ use super::answer::{Answer, Body};
 use super::snapshot::Opened;
 
 /// Bytes asked of the kernel at a time; before each, the file is looked at.
-const PIECE: u64 = 8 << 20;
+const SENDFILE_BYTES: u64 = 8 << 20;
 /// Bytes read at a time where the filesystem knows no sendfile.
-const CHUNK: usize = 256 * 1024;
+const COPY_BYTES: usize = 256 * 1024;
 
 /// A socket whose reader may be slow, but not stand still.
 pub(super) struct Sender<'a> {
@@ -50,33 +50,33 @@ impl<'a> Sender<'a> {
         let head = answer.head(close);
         match &answer.body {
             Body::Text(text) if !head_only => {
-                self.push(format!("{head}{text}").as_bytes(), SendFlags::empty())?;
+                self.send_bytes(format!("{head}{text}").as_bytes(), SendFlags::empty())?;
                 self.sent.store(text.len() as u64, Ordering::Relaxed);
                 Ok(())
             }
             Body::File { opened, from, length } if !head_only && *length > 0 => {
                 // The head waits for the first bytes, to leave in one packet.
-                self.push(head.as_bytes(), SendFlags::MORE)?;
-                self.file(opened, *from, *length)
+                self.send_bytes(head.as_bytes(), SendFlags::MORE)?;
+                self.send_file(opened, *from, *length)
             }
-            _ => self.push(head.as_bytes(), SendFlags::empty()),
+            _ => self.send_bytes(head.as_bytes(), SendFlags::empty()),
         }
     }
 
-    fn push(&mut self, mut bytes: &[u8], flags: SendFlags) -> Result<()> {
+    fn send_bytes(&mut self, mut bytes: &[u8], flags: SendFlags) -> Result<()> {
         while !bytes.is_empty() {
             match rustix::net::send(self.stream, bytes, flags | SendFlags::NOSIGNAL) {
                 Ok(count) => {
                     self.moved = Instant::now();
                     bytes = &bytes[count..];
                 }
-                Err(error) => self.wait(error)?,
+                Err(error) => self.check_progress(error)?,
             }
         }
         Ok(())
     }
 
-    fn file(&mut self, opened: &Opened, from: u64, length: u64) -> Result<()> {
+    fn send_file(&mut self, opened: &Opened, from: u64, length: u64) -> Result<()> {
         let (mut at, end) = (from, from + length);
         // Reads further ahead; no matter where it is not known.
         let _ = rustix::fs::fadvise(
@@ -86,26 +86,26 @@ impl<'a> Sender<'a> {
             rustix::fs::Advice::Sequential,
         );
         // The last bytes go through our hands, and are looked at before they go: without them, nothing looks whole.
-        let most = end.saturating_sub(CHUNK as u64);
+        let most = end.saturating_sub(COPY_BYTES as u64);
         while at < most {
             if !opened.is_same() {
                 return Err(changed());
             }
-            let count = usize::try_from((most - at).min(PIECE)).unwrap_or(CHUNK);
+            let count = usize::try_from((most - at).min(SENDFILE_BYTES)).unwrap_or(COPY_BYTES);
             match rustix::fs::sendfile(self.stream, &opened.file, Some(&mut at), count) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(_) => self.moved = Instant::now(),
-                Err(Errno::INVAL | Errno::NOSYS) => return self.copy(opened, at, end, from),
-                Err(error) => self.wait(error)?,
+                Err(Errno::INVAL | Errno::NOSYS) => return self.copy_file(opened, at, end, from),
+                Err(error) => self.check_progress(error)?,
             }
             self.sent.store(at - from, Ordering::Relaxed);
         }
-        self.copy(opened, at, end, from)
+        self.copy_file(opened, at, end, from)
     }
 
     /// As [`Self::file`], where the filesystem knows no sendfile, and at the end.
-    fn copy(&mut self, opened: &Opened, mut at: u64, end: u64, from: u64) -> Result<()> {
-        let left = |at: u64| usize::try_from(end - at).unwrap_or(CHUNK).min(CHUNK);
+    fn copy_file(&mut self, opened: &Opened, mut at: u64, end: u64, from: u64) -> Result<()> {
+        let left = |at: u64| usize::try_from(end - at).unwrap_or(COPY_BYTES).min(COPY_BYTES);
         let mut buffer = vec![0; left(at)];
         while at < end {
             let most = left(at);
@@ -117,7 +117,7 @@ impl<'a> Sender<'a> {
             if !opened.is_same() {
                 return Err(changed());
             }
-            self.push(&buffer[..count], SendFlags::empty())?;
+            self.send_bytes(&buffer[..count], SendFlags::empty())?;
             at += count as u64;
             self.sent.store(at - from, Ordering::Relaxed);
         }
@@ -125,7 +125,7 @@ impl<'a> Sender<'a> {
     }
 
     /// Goes on after an error that is none; not for ever.
-    fn wait(&self, error: Errno) -> Result<()> {
+    fn check_progress(&self, error: Errno) -> Result<()> {
         match error {
             Errno::INTR => Ok(()),
             Errno::AGAIN if self.moved.elapsed() < self.stall => Ok(()),
@@ -144,8 +144,8 @@ mod tests {
     use std::io::Read;
     use std::net::TcpListener;
 
-    use super::super::snapshot::Seen;
     use super::*;
+    use crate::effects::store::fingerprint::Fingerprint;
 
     #[test]
     fn a_filesystem_without_sendfile_sends_the_same_bytes() {
@@ -161,16 +161,16 @@ mod tests {
             got
         });
         let opened = Opened {
-            seen: Seen::of(&file.as_file().metadata().unwrap()),
+            fingerprint: Fingerprint::of_any(&file.as_file().metadata().unwrap()),
             file: file.reopen().unwrap(),
         };
         let sent = AtomicU64::new(0);
         let mut sender = Sender::new(&stream, Duration::from_secs(5), &sent).unwrap();
-        sender.copy(&opened, 7, 800_000, 7).unwrap();
+        sender.copy_file(&opened, 7, 800_000, 7).unwrap();
         assert_eq!(sent.load(Ordering::Relaxed), 799_993);
         // What changed does not look whole.
         file.as_file().set_len(850_000).unwrap();
-        let error = sender.copy(&opened, 0, 800_000, 0).unwrap_err();
+        let error = sender.copy_file(&opened, 0, 800_000, 0).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidData);
         drop(stream);
         assert!(got.join().unwrap() == bytes[7..800_000]);

@@ -10,7 +10,7 @@ use rustix::process::{Resource, getrlimit};
 use super::beneath::Root;
 use super::catalog::Catalog;
 use super::connection;
-use super::connections::{MirrorOptions, PAUSE, Place, Shared};
+use super::connections::{ConnectionSlot, MirrorOptions, RETRY_PAUSE, Shared};
 use crate::effects::blocking::blocking;
 use crate::effects::host;
 use crate::error::{At, Error, Kind, Result};
@@ -19,11 +19,11 @@ use crate::plan::ServeMirror;
 use crate::report::{MirroredSnapshot, MirroredState};
 
 /// Most connections at once: 64 nodes with 16 streams each.
-const CONNECTIONS: u64 = 1024;
+const MAX_CONNECTIONS: u64 = 1024;
 /// Descriptors wanted: for each connection a socket, a file and a directory on the way to it, and room.
-const DESCRIPTORS: u64 = CONNECTIONS * 3 + 128;
+const DESCRIPTORS: u64 = MAX_CONNECTIONS * 3 + 128;
 /// Stack of a connection's thread; the deepest is the parser of an index.
-const STACK: usize = 512 * 1024;
+const STACK_BYTES: usize = 512 * 1024;
 /// A mirror that listens; it ends when this is dropped.
 pub struct Mirror {
     listener: Arc<TcpListener>,
@@ -142,7 +142,7 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
 fn room() -> usize {
     host::raise_file_limit();
     let have = getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS);
-    usize::try_from((have.saturating_sub(128) / 3).clamp(8, CONNECTIONS)).unwrap_or(8)
+    usize::try_from((have.saturating_sub(128) / 3).clamp(8, MAX_CONNECTIONS)).unwrap_or(8)
 }
 
 /// Accepts until the mirror ends; more than there is room for wait in the kernel.
@@ -159,21 +159,21 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             if connections.stopped {
                 return;
             }
-            drop(shared.bell.wait_timeout(connections, PAUSE));
+            drop(shared.bell.wait_timeout(connections, RETRY_PAUSE));
             continue;
         };
         let stream = Arc::new(stream);
         let Some(number) = shared.enter(&stream) else {
             return;
         };
-        let place = Place {
+        let place = ConnectionSlot {
             shared: Arc::clone(shared),
             number,
         };
         // When there is no thread, the connection and its place are dropped with the closure.
         let _ = std::thread::Builder::new()
             .name("mirror client".to_owned())
-            .stack_size(STACK)
+            .stack_size(STACK_BYTES)
             .spawn(move || connection::serve(&place.shared, place.number, &stream, client));
     }
 }

@@ -3,7 +3,7 @@
 //! Not in this module: when it is looked at again (`catalog`), the hub's answers (`answer`).
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -13,10 +13,11 @@ use rustix::io::Errno;
 use super::beneath::Root;
 use super::card;
 use crate::effects::hub::listing::Entry;
-use crate::effects::store::contents::{collect, dangling, is_weights};
+use crate::effects::store::contents::{dangling_link, is_weights, linked_files};
+use crate::effects::store::fingerprint::Fingerprint;
 use crate::effects::store::layout::RepoCache;
-use crate::effects::store::manifest::{self, Extent, Proven, unchanged};
-use crate::effects::store::model::{INDEX, missing_from};
+use crate::effects::store::manifest::{self, Extent, VerifiedFile, is_unchanged};
+use crate::effects::store::model::{MODEL_INDEX, missing_from};
 
 /// A whole snapshot.
 pub(super) struct Snapshot {
@@ -36,7 +37,7 @@ pub(super) struct Item {
     /// What the hub states of it.
     pub(super) entry: Entry,
     /// What was proven of it.
-    proven: Option<Proven>,
+    proven: Option<VerifiedFile>,
     /// Where it really is, from the cache's root.
     real: PathBuf,
 }
@@ -47,37 +48,16 @@ pub(super) struct Opened {
     /// The file.
     pub(super) file: File,
     /// What it looked like.
-    pub(super) seen: Seen,
+    pub(super) fingerprint: Fingerprint,
 }
 
 /// Why a file was not opened.
 #[derive(Debug)]
-pub(super) enum Closed {
+pub(super) enum OpenError {
     /// The system has no room now; the file may well be right.
     Busy,
     /// It is not what the snapshot says.
     Wrong(String),
-}
-
-/// What tells one state of a file from another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl Seen {
-    /// What a file looks like.
-    pub(super) fn of(meta: &Metadata) -> Self {
-        Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.len(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-        }
-    }
 }
 
 impl Opened {
@@ -85,7 +65,7 @@ impl Opened {
     pub(super) fn is_same(&self) -> bool {
         self.file
             .metadata()
-            .is_ok_and(|meta| Seen::of(&meta) == self.seen)
+            .is_ok_and(|meta| Fingerprint::of_any(&meta).has_same_bytes(&self.fingerprint))
     }
 }
 
@@ -96,7 +76,7 @@ impl Snapshot {
     /// Why it is not whole: what another client left half done, or what changed, must not look like a model.
     pub(super) fn read(root: &Root, repo: &str, commit: &str) -> Result<Self, String> {
         let cache = RepoCache::new(root.path(), repo);
-        let dir = cache.snapshot(commit);
+        let dir = cache.snapshot_dir(commit);
         let manifest = manifest::read(&cache, commit);
         if manifest
             .as_ref()
@@ -117,8 +97,8 @@ impl Snapshot {
                 proofs.insert(file.path.clone(), file);
             }
         } else {
-            entries = collect(&dir);
-            if let Some(path) = dangling(&dir) {
+            entries = linked_files(&dir);
+            if let Some(path) = dangling_link(&dir) {
                 return Err(format!("the bytes of `{path}` are gone"));
             }
         }
@@ -128,7 +108,7 @@ impl Snapshot {
         let mut files = BTreeMap::new();
         for (path, entry) in entries {
             let proven = proofs.remove(&path);
-            if let Some(file) = proven.as_ref().filter(|file| !unchanged(&dir, file)) {
+            if let Some(file) = proven.as_ref().filter(|file| !is_unchanged(&dir, file)) {
                 return Err(changed(file));
             }
             let real = root
@@ -140,7 +120,7 @@ impl Snapshot {
         if !is_whole && files.contains_key("config.json") && !files.keys().any(|path| is_weights(path)) {
             return Err("a model without weights: another client fetched a part of it".to_owned());
         }
-        if let Some(index) = files.get(INDEX) {
+        if let Some(index) = files.get(MODEL_INDEX) {
             let paths = files.keys().map(String::as_str).collect();
             if let Some(shard) = missing_from(&root.path().join(&index.real), &paths).pop_first() {
                 return Err(format!("it lacks `{shard}`"));
@@ -161,32 +141,34 @@ impl Snapshot {
     ///
     /// # Errors
     /// Why not.
-    pub(super) fn open(&self, root: &Root, item: &Item) -> Result<Opened, Closed> {
+    pub(super) fn open(&self, root: &Root, item: &Item) -> Result<Opened, OpenError> {
         let path = &item.entry.path;
         let wrong = |error: std::io::Error| match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Closed::Busy,
-            _ => Closed::Wrong(format!("`{path}`: {error}")),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => OpenError::Busy,
+            _ => OpenError::Wrong(format!("`{path}`: {error}")),
         };
         let file = root.open(&item.real).map_err(wrong)?;
         let meta = file.metadata().map_err(wrong)?;
         if !meta.is_file() {
-            return Err(Closed::Wrong(format!("`{path}` is no file")));
+            return Err(OpenError::Wrong(format!("`{path}` is no file")));
         }
         if meta.len() != item.entry.size {
             let (found, size) = (meta.len(), item.entry.size);
-            return Err(Closed::Wrong(format!(
+            return Err(OpenError::Wrong(format!(
                 "`{path}` has {found} bytes instead of {size}"
             )));
         }
-        let seen = Seen::of(&meta);
+        let fingerprint = Fingerprint::of_any(&meta);
         if let Some(proven) = &item.proven {
             // The manifest tells of a name; what was opened must be what that name stands for.
             let named = std::fs::metadata(self.dir.join(path)).map_err(wrong)?;
-            if Seen::of(&named) != seen || !unchanged(&self.dir, proven) {
-                return Err(Closed::Wrong(changed(proven)));
+            let is_same =
+                named.dev() == meta.dev() && Fingerprint::of_any(&named).has_same_bytes(&fingerprint);
+            if !is_same || !is_unchanged(&self.dir, proven) {
+                return Err(OpenError::Wrong(changed(proven)));
             }
         }
-        Ok(Opened { file, seen })
+        Ok(Opened { file, fingerprint })
     }
 
     /// Bytes of all its files.
@@ -197,11 +179,11 @@ impl Snapshot {
     fn read_license(&self, root: &Root) -> Option<String> {
         let card = self.open(root, self.files.get("README.md")?).ok()?;
         let mut bytes = Vec::new();
-        card.file.take(card::MAX).read_to_end(&mut bytes).ok()?;
+        card.file.take(card::MAX_CARD).read_to_end(&mut bytes).ok()?;
         card::license(&String::from_utf8_lossy(&bytes)).map(str::to_owned)
     }
 }
 
-fn changed(file: &Proven) -> String {
-    format!("`{}` is not what was proven: {}", file.path, file.why())
+fn changed(file: &VerifiedFile) -> String {
+    format!("`{}` is not what was proven: {}", file.path, file.reason())
 }

@@ -12,32 +12,32 @@ use super::layout::RepoCache;
 use crate::effects::files;
 use crate::effects::hub::names::is_commit;
 use crate::error::{At, Error, Kind, Result};
-use crate::plan::{PullSnapshot, is_repo, shell};
+use crate::plan::{is_repo, shell};
 
 /// Version of the file.
-const SCHEMA: &str = "dsr1.directory/1";
+const CLAIM_SCHEMA: &str = "dsr1.directory/1";
 /// Largest that is read.
-const MAX_BYTES: u64 = 4096;
+const MAX_CLAIM: u64 = 4096;
 
 /// What a directory is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Claim {
+struct DirectoryClaim {
     schema: String,
     repo: String,
     /// The commit whose files were all proven there last; `None` while a pull replaces them.
     commit: Option<String>,
 }
 
-fn path(cache: &RepoCache) -> PathBuf {
-    cache.parts().join("repository.json")
+fn claim_path(cache: &RepoCache) -> PathBuf {
+    cache.private_dir().join("repository.json")
 }
 
 /// The claim on a directory; what is no claim of ours is none.
-fn read(cache: &RepoCache) -> Option<Claim> {
-    let bytes = files::read(&path(cache), MAX_BYTES).ok()?;
-    let claim: Claim = serde_json::from_slice(&bytes).ok()?;
+fn read_claim(cache: &RepoCache) -> Option<DirectoryClaim> {
+    let bytes = files::read(&claim_path(cache), MAX_CLAIM).ok()?;
+    let claim: DirectoryClaim = serde_json::from_slice(&bytes).ok()?;
     let fits =
-        claim.schema == SCHEMA && is_repo(&claim.repo) && claim.commit.as_deref().is_none_or(is_commit);
+        claim.schema == CLAIM_SCHEMA && is_repo(&claim.repo) && claim.commit.as_deref().is_none_or(is_commit);
     fits.then_some(claim)
 }
 
@@ -46,16 +46,20 @@ fn read(cache: &RepoCache) -> Option<Claim> {
 ///
 /// # Errors
 /// [`Kind::Usage`] when it is another's; [`Kind::Host`] when it cannot be written.
-pub(in crate::effects) fn claim(cache: &RepoCache, repo: &str, commit: Option<&str>) -> Result<()> {
+pub(in crate::effects) fn write_claim(cache: &RepoCache, repo: &str, commit: Option<&str>) -> Result<()> {
     if !cache.is_directory() {
         return Ok(());
     }
-    let before = read(cache);
+    let before = read_claim(cache);
     if let Some(other) = before.as_ref().filter(|claim| claim.repo != repo) {
-        return Err(refused(&cache.root().to_string_lossy(), &other.repo, repo));
+        return Err(other_repository_error(
+            &cache.root().to_string_lossy(),
+            &other.repo,
+            repo,
+        ));
     }
-    let claim = Claim {
-        schema: SCHEMA.to_owned(),
+    let claim = DirectoryClaim {
+        schema: CLAIM_SCHEMA.to_owned(),
         repo: repo.to_owned(),
         commit: commit.map(str::to_owned),
     };
@@ -65,29 +69,33 @@ pub(in crate::effects) fn claim(cache: &RepoCache, repo: &str, commit: Option<&s
     let text =
         serde_json::to_string_pretty(&claim).at(Kind::Internal, || "cannot write a claim".to_owned())?;
     if before.is_some() {
-        return cache.write(&path(cache), text.as_bytes());
+        return cache.write_file(&claim_path(cache), text.as_bytes());
     }
     // Where locks do not work, one of two that begin at once comes first by this: a name is given once.
-    let temporary = cache.temporary("claim");
-    cache.write(&temporary, text.as_bytes())?;
-    let _ = std::fs::hard_link(&temporary, path(cache));
+    let temporary = cache.temporary_path("claim");
+    cache.write_file(&temporary, text.as_bytes())?;
+    let _ = std::fs::hard_link(&temporary, claim_path(cache));
     let _ = std::fs::remove_file(&temporary);
-    match read(cache) {
+    match read_claim(cache) {
         Some(there) if there.repo == repo => Ok(()),
-        Some(other) => Err(refused(&cache.root().to_string_lossy(), &other.repo, repo)),
+        Some(other) => Err(other_repository_error(
+            &cache.root().to_string_lossy(),
+            &other.repo,
+            repo,
+        )),
         // A filesystem without links, or what is no claim of ours.
-        None => cache.write(&path(cache), text.as_bytes()),
+        None => cache.write_file(&claim_path(cache), text.as_bytes()),
     }
 }
 
 /// Whether `commit` is said to be in a directory, or nothing needs to be said.
-pub(in crate::effects) fn says(cache: &RepoCache, repo: &str, commit: &str) -> bool {
-    let is_it = |claim: Claim| claim.repo == repo && claim.commit.as_deref() == Some(commit);
-    !cache.is_directory() || read(cache).is_some_and(is_it)
+pub(in crate::effects) fn states_commit(cache: &RepoCache, repo: &str, commit: &str) -> bool {
+    let is_it = |claim: DirectoryClaim| claim.repo == repo && claim.commit.as_deref() == Some(commit);
+    !cache.is_directory() || read_claim(cache).is_some_and(is_it)
 }
 
 /// Refuses a directory of another repository: its files would be replaced by those of the same names.
-fn refused(dir: &str, other: &str, repo: &str) -> Error {
+fn other_repository_error(dir: &str, other: &str, repo: &str) -> Error {
     Error::new(Kind::Usage, format!("`{dir}` holds {other}"))
         .cause(format!("{repo} would replace its files of the same names"))
         .hint("give --local-dir a directory of its own")
@@ -97,32 +105,37 @@ fn refused(dir: &str, other: &str, repo: &str) -> Error {
 ///
 /// # Errors
 /// [`Kind::Usage`], then.
-pub(in crate::effects) fn check(step: &PullSnapshot) -> Result<()> {
-    other(step).map_or(Ok(()), |(dir, other)| Err(refused(dir, &other, &step.repo)))
+pub(in crate::effects) fn check_claim(local_dir: Option<&str>, repo: &str) -> Result<()> {
+    other_repository(local_dir, repo).map_or(Ok(()), |(dir, other)| {
+        Err(other_repository_error(dir, &other, repo))
+    })
 }
 
 /// As [`claim`], before files of `commit` come: where it is there already, that stays said.
-pub(in crate::effects) fn begin(cache: &RepoCache, repo: &str, commit: &str) -> Result<()> {
-    let there = read(cache)
+pub(in crate::effects) fn begin_pull(cache: &RepoCache, repo: &str, commit: &str) -> Result<()> {
+    let there = read_claim(cache)
         .filter(|claim| claim.repo == repo)
         .and_then(|claim| claim.commit);
-    claim(cache, repo, there.filter(|there| there == commit).as_deref())
+    write_claim(cache, repo, there.filter(|there| there == commit).as_deref())
 }
 
 /// The directory of a step and the repository that it is for, when that is not the step's.
-pub(in crate::effects) fn other(step: &PullSnapshot) -> Option<(&str, String)> {
-    let dir = step.local_dir.as_deref()?;
-    let claim = read(&RepoCache::directory(Path::new(dir)))?;
-    (claim.repo != step.repo).then_some((dir, claim.repo))
+pub(in crate::effects) fn other_repository<'a>(
+    local_dir: Option<&'a str>,
+    repo: &str,
+) -> Option<(&'a str, String)> {
+    let dir = local_dir?;
+    let claim = read_claim(&RepoCache::directory(Path::new(dir)))?;
+    (claim.repo != repo).then_some((dir, claim.repo))
 }
 
 /// What `dsr1 pull --local-dir` wrote last into a directory: repository and commit.
 ///
 /// # Errors
 /// [`Kind::Hub`] when it wrote nothing there, or was interrupted.
-pub fn described_directory(dir: &Path) -> Result<(String, String)> {
+pub fn last_pull_into(dir: &Path) -> Result<(String, String)> {
     let shown = dir.display();
-    let Some(claim) = read(&RepoCache::directory(dir)) else {
+    let Some(claim) = read_claim(&RepoCache::directory(dir)) else {
         return Err(
             Error::new(Kind::Hub, format!("`{shown}` holds nothing that dsr1 pulled"))
                 .hint("dsr1 pull REPO --local-dir DIR writes into one"),

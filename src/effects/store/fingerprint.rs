@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// A file's size, times and inode. The time of its last change of any kind (`st_ctime`) is set by no program at will: a
 /// file that was written to looks otherwise, whatever was done to its other times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::effects) struct Look {
+pub(in crate::effects) struct Fingerprint {
     pub(in crate::effects) size: u64,
     /// Nanoseconds since 1970 of the last change of its bytes.
     pub(in crate::effects) modified_ns: i64,
@@ -20,16 +20,21 @@ pub(in crate::effects) struct Look {
     pub(in crate::effects) inode: u64,
 }
 
-impl Look {
+impl Fingerprint {
     /// What it looks like now; `None` of anything but a file.
     pub(in crate::effects) fn of(meta: &Metadata) -> Option<Self> {
+        meta.is_file().then(|| Self::of_any(meta))
+    }
+
+    /// The fingerprint of a file, a directory or anything else.
+    pub(in crate::effects) fn of_any(meta: &Metadata) -> Self {
         let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
-        meta.is_file().then(|| Self {
+        Self {
             size: meta.len(),
             modified_ns: ns(meta.mtime(), meta.mtime_nsec()),
             changed_ns: ns(meta.ctime(), meta.ctime_nsec()),
             inode: meta.ino(),
-        })
+        }
     }
 
     /// What the file at `path` looks like now; `None` when there is none.
@@ -38,7 +43,7 @@ impl Look {
     }
 
     /// Whether the bytes are the same, whatever else changed: a new name changes a file's `st_ctime` too.
-    pub(in crate::effects) fn has_bytes_of(&self, other: &Self) -> bool {
+    pub(in crate::effects) fn has_same_bytes(&self, other: &Self) -> bool {
         (self.size, self.modified_ns, self.inode) == (other.size, other.modified_ns, other.inode)
     }
 }

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::fingerprint::Look;
+use super::fingerprint::Fingerprint;
 use crate::effects::files;
 use crate::effects::hub::listing::Oid;
 use crate::units::hex;
@@ -82,39 +82,43 @@ fn feed(hasher: &mut Hasher, mut file: &File) -> std::io::Result<u64> {
 }
 
 /// Whether a file of this size is at `path`.
-pub(in crate::effects) fn is_there(path: &Path, size: u64) -> bool {
+pub(in crate::effects) fn has_size(path: &Path, size: u64) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == size)
 }
 
 /// Times that a file is read which is right, and was touched meanwhile: other rights or another name take a moment.
-pub(in crate::effects) const READS: u32 = 3;
+pub(in crate::effects) const MAX_READS: u32 = 3;
 
 /// What the file at `path` looked like from before its first byte was read until after the last, when it has the size and
 /// hash that are stated; `None` when it has not, when it changes all the time, or when its disk has lost some of it.
 ///
 /// # Errors
 /// When it cannot be read now, which says nothing about it.
-pub(in crate::effects) fn proven(path: &Path, oid: &Oid, size: u64) -> std::io::Result<Option<Look>> {
-    if !is_there(path, size) {
+pub(in crate::effects) fn verify_file(
+    path: &Path,
+    oid: &Oid,
+    size: u64,
+) -> std::io::Result<Option<Fingerprint>> {
+    if !has_size(path, size) {
         return Ok(None);
     }
-    let look = |file: &File| Ok::<_, std::io::Error>(Look::of(&file.metadata()?));
-    for _ in 0..READS {
+    let fingerprint = |file: &File| Ok::<_, std::io::Error>(Fingerprint::of(&file.metadata()?));
+    for _ in 0..MAX_READS {
         let file = files::open_through(path)?;
-        match keep(&file) {
-            Err(error) if is_unkept(&error) => return Ok(None),
+        match sync_data(&file) {
+            Err(error) if is_failed_sync(&error) => return Ok(None),
             kept => kept?,
         }
-        let before = look(&file)?;
+        let before = fingerprint(&file)?;
         let mut hasher = Hasher::new(oid, size);
         let read = match feed(&mut hasher, &file) {
-            Err(error) if is_lost(&error) => return Ok(None),
+            Err(error) if is_data_loss(&error) => return Ok(None),
             read => read?,
         };
         if read != size || hasher.hex() != oid.hex() {
             return Ok(None);
         }
-        if before == look(&file)? {
+        if before == fingerprint(&file)? {
             return Ok(before);
         }
     }
@@ -127,7 +131,7 @@ pub(in crate::effects) fn proven(path: &Path, oid: &Oid, size: u64) -> std::io::
 /// # Errors
 /// That of a disk which did not take it, or could not be asked in time. A filesystem that has no such question, or not for
 /// whoever may only read, has nothing to keep.
-pub(in crate::effects) fn keep(file: &File) -> std::io::Result<()> {
+pub(in crate::effects) fn sync_data(file: &File) -> std::io::Result<()> {
     let needless = [
         Errno::INVAL,
         Errno::ROFS,
@@ -150,13 +154,13 @@ pub(in crate::effects) fn keep(file: &File) -> std::io::Result<()> {
 
 /// Whether a disk says that it does not have what was written to it: a sector that does not read, or a checksum of the
 /// filesystem's own that does not fit (Btrfs and ZFS say EIO, XFS EUCLEAN or EBADMSG).
-pub(in crate::effects) fn is_lost(error: &std::io::Error) -> bool {
+pub(in crate::effects) fn is_data_loss(error: &std::io::Error) -> bool {
     is_one_of(error, &[Errno::IO, Errno::UCLEAN, Errno::BADMSG])
 }
 
 /// Whether what was to be kept was not: as [`is_lost`], or it was taken before there was a place for it (NFS).
-pub(in crate::effects) fn is_unkept(error: &std::io::Error) -> bool {
-    is_lost(error) || is_one_of(error, &[Errno::NOSPC, Errno::DQUOT])
+pub(in crate::effects) fn is_failed_sync(error: &std::io::Error) -> bool {
+    is_data_loss(error) || is_one_of(error, &[Errno::NOSPC, Errno::DQUOT])
 }
 
 fn is_one_of(error: &std::io::Error, errors: &[Errno]) -> bool {
@@ -177,8 +181,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"hello").unwrap();
         for oid in cases {
-            assert!(proven(file.path(), &oid, 5).unwrap().is_some(), "{oid:?}");
-            assert!(proven(file.path(), &oid, 6).unwrap().is_none());
+            assert!(verify_file(file.path(), &oid, 5).unwrap().is_some(), "{oid:?}");
+            assert!(verify_file(file.path(), &oid, 6).unwrap().is_none());
         }
     }
 }

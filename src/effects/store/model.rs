@@ -22,7 +22,7 @@ const MAX_HEADER: u64 = 100_000_000;
 const MAX_JSON: u64 = 64 << 20;
 
 /// The index of a sharded model.
-pub(in crate::effects) const INDEX: &str = "model.safetensors.index.json";
+pub(in crate::effects) const MODEL_INDEX: &str = "model.safetensors.index.json";
 
 /// One tensor in a header; its type and shape do not matter for its size.
 #[derive(Deserialize)]
@@ -33,12 +33,12 @@ struct Tensor {
 /// Shape and sizes of a snapshot's model. `None` when it is not there or not of a shape that is known.
 #[must_use]
 pub fn model_facts(cache_dir: &Path, repo: &str, commit: &str) -> Option<ModelFacts> {
-    let snapshot = RepoCache::new(cache_dir, repo).snapshot(commit);
-    read(&snapshot).ok().flatten()
+    let snapshot = RepoCache::new(cache_dir, repo).snapshot_dir(commit);
+    read_facts(&snapshot).ok().flatten()
 }
 
-fn read(snapshot: &Path) -> Result<Option<ModelFacts>> {
-    let config = json(&snapshot.join("config.json"))?;
+fn read_facts(snapshot: &Path) -> Result<Option<ModelFacts>> {
+    let config = read_json(&snapshot.join("config.json"))?;
     let number = |key: &str| config.get(key).and_then(Value::as_u64);
     let Some(layers) = number("num_hidden_layers") else {
         return Ok(None);
@@ -74,11 +74,11 @@ fn read(snapshot: &Path) -> Result<Option<ModelFacts>> {
 
 /// The files that hold the weights: those of the index, or the only one.
 fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
-    let index = snapshot.join(INDEX);
+    let index = snapshot.join(MODEL_INDEX);
     if !index.exists() {
         return Ok(["model.safetensors".to_owned()].into());
     }
-    let index = json(&index)?;
+    let index = read_json(&index)?;
     let map = index.get("weight_map").and_then(Value::as_object);
     let names: BTreeSet<String> = map
         .into_iter()
@@ -90,7 +90,7 @@ fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
         .iter()
         .find(|name| name.contains('/') || name.contains(".."))
     {
-        Some(name) => Err(damaged(
+        Some(name) => Err(damaged_error(
             snapshot,
             &format!("its index names `{}`", name.escape_debug()),
         )),
@@ -100,17 +100,17 @@ fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
 
 /// Whether these are what an engine needs at least; whether every shard is there is another question.
 pub(in crate::effects) fn is_model(paths: &BTreeSet<&str>) -> bool {
-    paths.contains("config.json") && (paths.contains(INDEX) || paths.contains("model.safetensors"))
+    paths.contains("config.json") && (paths.contains(MODEL_INDEX) || paths.contains("model.safetensors"))
 }
 
 /// A shard that the snapshot's index names and `paths` lacks.
 pub(in crate::effects) fn missing_shard(snapshot: &Path, paths: &BTreeSet<&str>) -> Option<String> {
-    missing_from(&snapshot.join(INDEX), paths).pop_first()
+    missing_from(&snapshot.join(MODEL_INDEX), paths).pop_first()
 }
 
 /// The shards that the index in the file `index` names and `paths` lacks.
 pub(in crate::effects) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> BTreeSet<String> {
-    let index = json(index).ok();
+    let index = read_json(index).ok();
     let map = index.as_ref().and_then(|index| index["weight_map"].as_object());
     let shards = map
         .into_iter()
@@ -126,7 +126,7 @@ pub(in crate::effects) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> 
 ///
 /// # Errors
 /// [`Kind::Host`] when it cannot be read now, which says nothing about it.
-pub(in crate::effects) fn check(path: &Path) -> Result<Option<String>> {
+pub(in crate::effects) fn check_shard(path: &Path) -> Result<Option<String>> {
     match tensors(path) {
         Ok(_) => Ok(None),
         Err(error) if error.kind() == Kind::Host => Err(error),
@@ -148,7 +148,7 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     read.at(kind, failed)?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER || length.saturating_add(8) > size {
-        return Err(damaged(
+        return Err(damaged_error(
             path,
             &format!("its header has {length} bytes, the file {size}"),
         ));
@@ -167,13 +167,13 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
             data_offsets: (first, last),
         }) = serde_json::from_value(entry)
         else {
-            return Err(damaged(
+            return Err(damaged_error(
                 path,
                 &format!("tensor `{}` has no place", name.escape_debug()),
             ));
         };
         let Some(bytes) = last.checked_sub(first) else {
-            return Err(damaged(
+            return Err(damaged_error(
                 path,
                 &format!("tensor `{}` ends before it begins", name.escape_debug()),
             ));
@@ -184,7 +184,7 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     if end.saturating_add(length).saturating_add(8) == size {
         Ok(found)
     } else {
-        Err(damaged(
+        Err(damaged_error(
             path,
             &format!("its tensors end at {end}, the file has {size} bytes"),
         ))
@@ -192,7 +192,7 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
 }
 
 /// A file as JSON.
-pub(in crate::effects) fn json(path: &Path) -> Result<Value> {
+pub(in crate::effects) fn read_json(path: &Path) -> Result<Value> {
     let failed = || format!("cannot read `{}`", path.display());
     let mut bytes = Vec::new();
     files::open_through(path)
@@ -201,7 +201,7 @@ pub(in crate::effects) fn json(path: &Path) -> Result<Value> {
     serde_json::from_slice(&bytes).at(Kind::Integrity, || format!("`{}` is not JSON", path.display()))
 }
 
-fn damaged(path: &Path, why: &str) -> Error {
+fn damaged_error(path: &Path, why: &str) -> Error {
     Error::new(Kind::Integrity, format!("`{}` is damaged", path.display())).cause(why)
 }
 

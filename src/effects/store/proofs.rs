@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::fingerprint::Look;
+use super::fingerprint::Fingerprint;
 use super::hash;
 use super::layout::{TEMPORARY, sync_dir};
 use super::owner::owner;
@@ -19,12 +19,12 @@ use crate::effects::hub::listing::Entry;
 use crate::error::{At, Kind, Result};
 
 /// Its name.
-const NAME: &str = "proven.jsonl";
+const LOG_NAME: &str = "proven.jsonl";
 /// Largest log that is read; a line has some 200 bytes. A larger one begins anew.
-const MAX_BYTES: u64 = 32 << 20;
+const MAX_LOG: u64 = 32 << 20;
 
 /// A time of its last change that no file has: what looked so is not known to be proven.
-const NEVER: i64 = i64::MIN;
+const REVOKED_CHANGE_TIME: i64 = i64::MIN;
 
 /// One proven file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,29 +33,29 @@ struct Line {
     place: PathBuf,
     oid: String,
     /// A pull wrote it, and did not find it there.
-    #[serde(default)]
-    brought: bool,
+    #[serde(default, rename = "brought")]
+    downloaded: bool,
     #[serde(flatten)]
-    look: Look,
+    fingerprint: Fingerprint,
 }
 
 /// The log of one repository.
-pub(in crate::effects) struct ProvenLog {
+pub(in crate::effects) struct ProofLog {
     path: PathBuf,
     lines: Mutex<HashMap<PathBuf, Line>>,
 }
 
-impl ProvenLog {
+impl ProofLog {
     /// Reads the log in `dir`; what cannot be read of it is not known.
     pub(in crate::effects) fn open(dir: &Path) -> Self {
-        let path = dir.join(NAME);
+        let path = dir.join(LOG_NAME);
         let mut text = String::new();
         let read = files::open(&path).and_then(|file| {
             let size = file.metadata()?.len();
-            if size > MAX_BYTES {
+            if size > MAX_LOG {
                 return std::fs::remove_file(&path);
             }
-            file.take(MAX_BYTES).read_to_string(&mut text).map(drop)
+            file.take(MAX_LOG).read_to_string(&mut text).map(drop)
         });
         if read.is_err() {
             text.clear();
@@ -70,25 +70,27 @@ impl ProvenLog {
     }
 
     /// What the file at `place` looks like, when it was proven to be `entry` and looks as it did then.
-    pub(in crate::effects) fn knows(&self, place: &Path, entry: &Entry) -> Option<Look> {
+    pub(in crate::effects) fn known_fingerprint(&self, place: &Path, entry: &Entry) -> Option<Fingerprint> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines
             .get(&self.key(place))
             .filter(|line| line.oid == entry.oid.hex())?;
-        let now = Look::at(place)?;
-        (now == line.look && now.size == entry.size).then_some(now)
+        let now = Fingerprint::at(place)?;
+        (now == line.fingerprint && now.size == entry.size).then_some(now)
     }
 
     /// Whether the file at `place` is `entry`: known so, or read now, and noted then.
     ///
     /// # Errors
     /// As [`hash::proven`].
-    pub(in crate::effects) fn proves(&self, place: &Path, entry: &Entry) -> std::io::Result<bool> {
-        if self.knows(place, entry).is_some() {
+    pub(in crate::effects) fn verify_and_log(&self, place: &Path, entry: &Entry) -> std::io::Result<bool> {
+        if self.known_fingerprint(place, entry).is_some() {
             return Ok(true);
         }
-        let look = hash::proven(place, &entry.oid, entry.size)?;
-        Ok(look.inspect(|look| self.note(place, entry, *look)).is_some())
+        let fingerprint = hash::verify_file(place, &entry.oid, entry.size)?;
+        Ok(fingerprint
+            .inspect(|fingerprint| self.log_verified(place, entry, *fingerprint))
+            .is_some())
     }
 
     /// Knows nothing of a place any more, as long as this log is open: what is there is about to be replaced.
@@ -102,14 +104,14 @@ impl ProvenLog {
     ///
     /// # Errors
     /// [`Kind::Host`] when it stays.
-    pub(in crate::effects) fn withdraw(dir: &Path) -> Result<()> {
-        let path = dir.join(NAME);
+    pub(in crate::effects) fn revoke_all(dir: &Path) -> Result<()> {
+        let path = dir.join(LOG_NAME);
         let log = Self::open(dir);
         let lines = log.lines.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let brought = lines.into_values().filter(|line| line.brought);
-        let unproven: Vec<String> = brought
+        let downloaded = lines.into_values().filter(|line| line.downloaded);
+        let unproven: Vec<String> = downloaded
             .filter_map(|mut line| {
-                line.look.changed_ns = NEVER;
+                line.fingerprint.changed_ns = REVOKED_CHANGE_TIME;
                 serde_json::to_string(&line).ok()
             })
             .map(|line| line + "\n")
@@ -135,29 +137,41 @@ impl ProvenLog {
     }
 
     /// Whether a pull wrote what `look` is of.
-    pub(in crate::effects) fn is_brought(&self, place: &Path, entry: &Entry, look: &Look) -> bool {
+    pub(in crate::effects) fn is_downloaded(
+        &self,
+        place: &Path,
+        entry: &Entry,
+        fingerprint: &Fingerprint,
+    ) -> bool {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines.get(&self.key(place));
-        line.is_some_and(|line| line.brought && line.oid == entry.oid.hex() && line.look.has_bytes_of(look))
+        line.is_some_and(|line| {
+            line.downloaded && line.oid == entry.oid.hex() && line.fingerprint.has_same_bytes(fingerprint)
+        })
     }
 
     /// Notes that the file at `place` is `entry`, and what it looked like while it was proven. A line that cannot be
     /// written costs a hash some day.
-    pub(in crate::effects) fn note(&self, place: &Path, entry: &Entry, look: Look) {
-        self.write(place, entry, look, self.is_brought(place, entry, &look));
+    pub(in crate::effects) fn log_verified(&self, place: &Path, entry: &Entry, fingerprint: Fingerprint) {
+        self.append(
+            place,
+            entry,
+            fingerprint,
+            self.is_downloaded(place, entry, &fingerprint),
+        );
     }
 
     /// As [`Self::note`], of a file that this pull wrote.
-    pub(in crate::effects) fn note_brought(&self, place: &Path, entry: &Entry, look: Look) {
-        self.write(place, entry, look, true);
+    pub(in crate::effects) fn log_downloaded(&self, place: &Path, entry: &Entry, fingerprint: Fingerprint) {
+        self.append(place, entry, fingerprint, true);
     }
 
-    fn write(&self, place: &Path, entry: &Entry, look: Look, brought: bool) {
+    fn append(&self, place: &Path, entry: &Entry, fingerprint: Fingerprint, downloaded: bool) {
         let line = Line {
             place: self.key(place),
             oid: entry.oid.hex().to_owned(),
-            brought,
-            look,
+            downloaded,
+            fingerprint,
         };
         let Ok(mut text) = serde_json::to_string(&line) else {
             return;
@@ -186,52 +200,52 @@ mod tests {
             xet: None,
         };
         std::fs::write(&place, b"abc").unwrap();
-        let look = Look::of(&std::fs::metadata(&place).unwrap()).unwrap();
-        ProvenLog::open(dir.path()).note(&place, &entry, look);
+        let fingerprint = Fingerprint::of(&std::fs::metadata(&place).unwrap()).unwrap();
+        ProofLog::open(dir.path()).log_verified(&place, &entry, fingerprint);
         std::fs::write(dir.path().join("proven.jsonl.x"), b"").unwrap();
         let mut log = std::fs::read(dir.path().join("proven.jsonl")).unwrap();
         // A line that a kill tore.
         log.extend(b"{\"place\":");
         std::fs::write(dir.path().join("proven.jsonl"), log).unwrap();
-        let log = ProvenLog::open(dir.path());
-        assert_eq!(log.knows(&place, &entry), Some(look));
+        let log = ProofLog::open(dir.path());
+        assert_eq!(log.known_fingerprint(&place, &entry), Some(fingerprint));
         let other = Entry {
             oid: Oid::Sha256("cd".repeat(32)),
             ..entry.clone()
         };
-        assert_eq!(log.knows(&place, &other), None);
+        assert_eq!(log.known_fingerprint(&place, &other), None);
         std::fs::write(&place, b"abd").unwrap();
-        assert_eq!(log.knows(&place, &entry), None);
+        assert_eq!(log.known_fingerprint(&place, &entry), None);
     }
 
     #[test]
     fn what_a_pull_brought_stays_known_when_nothing_counts_as_proven_any_more() {
         let dir = tempfile::tempdir().unwrap();
-        let (found, brought) = (dir.path().join("found"), dir.path().join("brought"));
+        let (found, downloaded) = (dir.path().join("found"), dir.path().join("downloaded"));
         let entry = |path: &str| Entry {
             path: path.to_owned(),
             size: 3,
             oid: Oid::Sha256("ab".repeat(32)),
             xet: None,
         };
-        for path in [&found, &brought] {
+        for path in [&found, &downloaded] {
             std::fs::write(path, b"abc").unwrap();
         }
-        let look = |path: &Path| Look::at(path).unwrap();
-        let log = ProvenLog::open(dir.path());
-        log.note(&found, &entry("found"), look(&found));
-        ProvenLog::withdraw(dir.path()).unwrap();
-        assert!(!dir.path().join(NAME).exists());
-        log.note_brought(&brought, &entry("brought"), look(&brought));
-        ProvenLog::withdraw(dir.path()).unwrap();
-        let log = ProvenLog::open(dir.path());
-        assert_eq!(log.knows(&brought, &entry("brought")), None);
-        assert!(log.is_brought(&brought, &entry("brought"), &look(&brought)));
-        assert!(!log.is_brought(&found, &entry("found"), &look(&found)));
+        let fingerprint = |path: &Path| Fingerprint::at(path).unwrap();
+        let log = ProofLog::open(dir.path());
+        log.log_verified(&found, &entry("found"), fingerprint(&found));
+        ProofLog::revoke_all(dir.path()).unwrap();
+        assert!(!dir.path().join(LOG_NAME).exists());
+        log.log_downloaded(&downloaded, &entry("downloaded"), fingerprint(&downloaded));
+        ProofLog::revoke_all(dir.path()).unwrap();
+        let log = ProofLog::open(dir.path());
+        assert_eq!(log.known_fingerprint(&downloaded, &entry("downloaded")), None);
+        assert!(log.is_downloaded(&downloaded, &entry("downloaded"), &fingerprint(&downloaded)));
+        assert!(!log.is_downloaded(&found, &entry("found"), &fingerprint(&found)));
         // Proven again, it is still known as that.
-        log.note(&brought, &entry("brought"), look(&brought));
-        let log = ProvenLog::open(dir.path());
-        assert!(log.knows(&brought, &entry("brought")).is_some());
-        assert!(log.is_brought(&brought, &entry("brought"), &look(&brought)));
+        log.log_verified(&downloaded, &entry("downloaded"), fingerprint(&downloaded));
+        let log = ProofLog::open(dir.path());
+        assert!(log.known_fingerprint(&downloaded, &entry("downloaded")).is_some());
+        assert!(log.is_downloaded(&downloaded, &entry("downloaded"), &fingerprint(&downloaded)));
     }
 }

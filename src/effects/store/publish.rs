@@ -6,10 +6,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::fingerprint::Look;
+use super::fingerprint::Fingerprint;
 use super::layout::{self, RepoCache};
-use super::manifest::{self, Extent, Manifest, Proven, unchanged};
-use super::proofs::ProvenLog;
+use super::manifest::{self, Extent, Manifest, VerifiedFile, is_unchanged};
+use super::proofs::ProofLog;
 use super::{claim, hash};
 use crate::effects::files;
 use crate::effects::hub::listing::Entry;
@@ -24,7 +24,7 @@ pub(in crate::effects) struct Publication<'a> {
     /// Files that are in their places.
     pub(in crate::effects) entries: &'a [Entry],
     /// What each looked like while it was proven; what is not in it, or looks otherwise, is read once more.
-    pub(in crate::effects) proven: &'a ProvenLog,
+    pub(in crate::effects) proofs: &'a ProofLog,
     /// The hub that lists them; `None` when none was asked.
     pub(in crate::effects) endpoint: Option<&'a str>,
     /// How much of the commit they are.
@@ -39,20 +39,26 @@ pub(in crate::effects) fn publish(cache: &RepoCache, publication: &Publication<'
         revision,
         commit,
         entries,
-        proven: log,
+        proofs: log,
         endpoint,
         extent,
     } = *publication;
-    let snapshot = cache.snapshot(commit);
-    cache.settle(&snapshot, entries)?;
+    let snapshot = cache.snapshot_dir(commit);
+    cache.link_and_sync(&snapshot, entries)?;
     let before = manifest::read(cache, commit);
     let proven = entries.iter().map(|entry| {
-        let look = prove(cache, log, entry)?;
-        Ok(manifest::proven(cache, log, before.as_ref(), entry, &look))
+        let fingerprint = verified_fingerprint(cache, log, entry)?;
+        Ok(manifest::verified_file(
+            cache,
+            log,
+            before.as_ref(),
+            entry,
+            &fingerprint,
+        ))
     });
-    let proven: Result<Vec<Proven>> = proven.collect();
+    let proven: Result<Vec<VerifiedFile>> = proven.collect();
     let mut manifest = Manifest {
-        schema: manifest::SCHEMA.to_owned(),
+        schema: manifest::MANIFEST_SCHEMA.to_owned(),
         repo: repo.to_owned(),
         commit: commit.to_owned(),
         endpoint: endpoint.map(str::to_owned),
@@ -60,20 +66,20 @@ pub(in crate::effects) fn publish(cache: &RepoCache, publication: &Publication<'
         files: proven?,
     };
     if let Some(before) = before.filter(|_| extent != Extent::Whole) {
-        manifest.add(before, &snapshot);
+        manifest.merge_earlier(before, &snapshot);
     }
     manifest::write(cache, &manifest)?;
-    claim::claim(cache, repo, Some(commit))?;
-    cache.point(revision, commit)
+    claim::write_claim(cache, repo, Some(commit))?;
+    cache.set_revision(revision, commit)
 }
 
 /// What a file that is in its place looked like while it was proven. Whoever wrote to it since, in a directory that is
 /// his own, changed what was proven: it is not enough that it is there.
-fn prove(cache: &RepoCache, log: &ProvenLog, entry: &Entry) -> Result<Look> {
-    let place = cache.place(entry);
-    match log.knows(&place, entry) {
-        Some(look) => Ok(look),
-        None => hash::proven(&place, &entry.oid, entry.size)
+fn verified_fingerprint(cache: &RepoCache, log: &ProofLog, entry: &Entry) -> Result<Fingerprint> {
+    let place = cache.file_path(entry);
+    match log.known_fingerprint(&place, entry) {
+        Some(fingerprint) => Ok(fingerprint),
+        None => hash::verify_file(&place, &entry.oid, entry.size)
             .at(Kind::Host, || format!("cannot read `{}`", place.display()))?
             .ok_or_else(|| {
                 Error::new(
@@ -98,8 +104,8 @@ pub(in crate::effects) fn remove_stale(
     if !cache.is_directory() {
         return Ok(removed);
     }
-    let is_kept = |file: &Proven| entries.iter().any(|entry| entry.path == file.path);
-    for other in manifest::proven_commits(cache)
+    let is_kept = |file: &VerifiedFile| entries.iter().any(|entry| entry.path == file.path);
+    for other in manifest::commits_with_manifest(cache)
         .into_iter()
         .filter(|other| other != commit)
     {
@@ -109,12 +115,12 @@ pub(in crate::effects) fn remove_stale(
         for file in manifest
             .files
             .iter()
-            .filter(|file| file.brought && !is_kept(file))
+            .filter(|file| file.downloaded && !is_kept(file))
         {
             let Some(entry) = file.entry() else { continue };
-            cache.check_place(&entry)?;
-            let path = cache.place(&entry);
-            if unchanged(cache.root(), file) && !cache.is_foreign(&entry) {
+            cache.check_file_path(&entry)?;
+            let path = cache.file_path(&entry);
+            if is_unchanged(cache.root(), file) && !cache.is_users_link(&entry) {
                 std::fs::remove_file(&path)
                     .at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
                 removed.push(file.path.clone());
@@ -136,12 +142,16 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Gives paths with the same bytes as another a copy of their own, and notes them in `log`.
-pub(in crate::effects) fn copy_twins(cache: &RepoCache, entries: &[Entry], log: &ProvenLog) -> Result<()> {
+pub(in crate::effects) fn copy_duplicates(
+    cache: &RepoCache,
+    entries: &[Entry],
+    log: &ProofLog,
+) -> Result<()> {
     let mut first: BTreeMap<&str, &Entry> = BTreeMap::new();
     for entry in entries {
-        cache.check_place(entry)?;
-        let place = cache.place(entry);
-        if hash::is_there(&place, entry.size) && !first.contains_key(entry.oid.hex()) {
+        cache.check_file_path(entry)?;
+        let place = cache.file_path(entry);
+        if hash::has_size(&place, entry.size) && !first.contains_key(entry.oid.hex()) {
             first.insert(entry.oid.hex(), entry);
         }
     }
@@ -152,19 +162,19 @@ pub(in crate::effects) fn copy_twins(cache: &RepoCache, entries: &[Entry], log: 
         else {
             continue;
         };
-        let (from, place) = (cache.place(original), cache.place(entry));
+        let (from, place) = (cache.file_path(original), cache.file_path(entry));
         let failed = || format!("cannot write `{}`", place.display());
-        if !cache.is_foreign(entry) && log.proves(&place, entry).at(Kind::Host, failed)? {
+        if !cache.is_users_link(entry) && log.verify_and_log(&place, entry).at(Kind::Host, failed)? {
             continue;
         }
-        cache.make_place(entry)?;
-        let temporary = cache.temporary("copy");
+        cache.make_parent_dir(entry)?;
+        let temporary = cache.temporary_path("copy");
         let copied = copy(&from, &temporary).at(Kind::Host, failed);
         if let Err(error) = copied {
             let _ = std::fs::remove_file(&temporary);
             return Err(error);
         }
-        let Some(copy) = hash::proven(&temporary, &entry.oid, entry.size).at(Kind::Host, failed)? else {
+        let Some(copy) = hash::verify_file(&temporary, &entry.oid, entry.size).at(Kind::Host, failed)? else {
             let _ = std::fs::remove_file(&temporary);
             return Err(Error::new(
                 Kind::Integrity,
@@ -172,8 +182,10 @@ pub(in crate::effects) fn copy_twins(cache: &RepoCache, entries: &[Entry], log: 
             ));
         };
         std::fs::rename(&temporary, &place).at(Kind::Host, failed)?;
-        if let Some(look) = Look::at(&place).filter(|look| look.has_bytes_of(&copy)) {
-            log.note_brought(&place, entry, look);
+        if let Some(fingerprint) =
+            Fingerprint::at(&place).filter(|fingerprint| fingerprint.has_same_bytes(&copy))
+        {
+            log.log_downloaded(&place, entry, fingerprint);
         }
         layout::sync_dir(place.parent().unwrap_or(&place))?;
     }

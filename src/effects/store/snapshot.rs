@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::layout::RepoCache;
-use super::manifest::{self, Extent, Proven, unchanged};
+use super::manifest::{self, Extent, VerifiedFile, is_unchanged};
 use super::model::{is_model, missing_shard};
 use crate::error::{Error, Kind, Result};
 use crate::facts::WeightFile;
@@ -16,21 +16,21 @@ use crate::report::Pulled;
 #[must_use]
 pub fn cached_commit(cache_dir: &Path, repo: &str, revision: &str) -> Option<String> {
     let cache = RepoCache::new(cache_dir, repo);
-    let commit = cache.commit(revision)?;
+    let commit = cache.resolve(revision)?;
     manifest::read(&cache, &commit).map(|_| commit)
 }
 
 /// The proven files of a snapshot, when nothing changed since; `None` otherwise.
 #[must_use]
-pub fn proven_files(cache_dir: &Path, repo: &str, commit: &str) -> Option<Vec<WeightFile>> {
+pub fn verified_files(cache_dir: &Path, repo: &str, commit: &str) -> Option<Vec<WeightFile>> {
     let cache = RepoCache::new(cache_dir, repo);
     let manifest = manifest::read(&cache, commit)?;
-    let snapshot = cache.snapshot(commit);
-    let whole = manifest.files.iter().all(|file| unchanged(&snapshot, file));
+    let snapshot = cache.snapshot_dir(commit);
+    let whole = manifest.files.iter().all(|file| is_unchanged(&snapshot, file));
     whole.then(|| {
-        let file = |file: &Proven| WeightFile {
+        let file = |file: &VerifiedFile| WeightFile {
             path: file.path.clone(),
-            size: file.size,
+            size: file.size(),
             hash: file.oid.clone(),
         };
         manifest.files.iter().map(file).collect()
@@ -54,7 +54,7 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
         format!("dsr1 pull {repo} --revision {revision}")
     };
     let found = cache
-        .commit(revision)
+        .resolve(revision)
         .and_then(|commit| manifest::read(&cache, &commit));
     let Some(manifest) = found else {
         return Err(
@@ -63,9 +63,9 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
                 .hint(again),
         );
     };
-    let snapshot = cache.snapshot(&manifest.commit);
-    if let Some(file) = manifest.files.iter().find(|file| !unchanged(&snapshot, file)) {
-        return Err(file.refused(repo).hint(again));
+    let snapshot = cache.snapshot_dir(&manifest.commit);
+    if let Some(file) = manifest.files.iter().find(|file| !is_unchanged(&snapshot, file)) {
+        return Err(file.changed_error(repo).hint(again));
     }
     let paths: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
     if let Some(missing) = missing_shard(&snapshot, &paths) {
@@ -83,13 +83,13 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
             .cause("configuration or weights lack: only a part was pulled, or a hub had no more of it")
             .hint(again));
     }
-    let sizes: Vec<u64> = manifest.files.iter().map(|file| file.size).collect();
+    let sizes: Vec<u64> = manifest.files.iter().map(VerifiedFile::size).collect();
     let of = (&**repo, &**revision, &*manifest.commit);
-    Ok(pulled(of, &snapshot, &sizes, 0))
+    Ok(pulled_report(of, &snapshot, &sizes, 0))
 }
 
 /// What there is of a commit, in the terms of a report: so many files of these sizes, all of them proven.
-pub(in crate::effects) fn pulled(
+pub(in crate::effects) fn pulled_report(
     (repo, revision, commit): (&str, &str, &str),
     snapshot: &Path,
     sizes: &[u64],

@@ -10,16 +10,16 @@ use std::collections::VecDeque;
 use crate::effects::store::hash::Bytes32;
 
 /// Bytes of a chunk: what a kill costs of a helper's work at most.
-pub(super) const CHUNK: u64 = 32 << 20;
+pub(super) const CHUNK_BYTES: u64 = 32 << 20;
 
 /// A chunk that an earlier pull fetched: from, to, SHA-256 of its bytes.
-pub(super) type Recovered = (u64, u64, Bytes32);
+pub(super) type RecoveredChunk = (u64, u64, Bytes32);
 
 /// A file's chunks, in order, up to its end.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(super) struct Chunks {
     size: u64,
-    chunks: VecDeque<Chunk>,
+    list: VecDeque<Chunk>,
     /// No chunk is given away any more.
     closed: bool,
 }
@@ -49,14 +49,14 @@ pub(super) enum Next {
     /// Fetch, up to here, or as far as [`Ahead::limit`] lets it.
     Fetch(u64),
     /// Take what is on the disk, up to here.
-    Take(u64, Option<Bytes32>),
+    AcceptFromDisk(u64, Option<Bytes32>),
     /// Wait for a helper.
     Wait,
 }
 
-impl Ahead {
+impl Chunks {
     /// The chunks of a file of `size` bytes of which `front` are there, and these chunks.
-    pub(super) fn new(size: u64, front: u64, mut recovered: Vec<Recovered>) -> Self {
+    pub(super) fn new(size: u64, front: u64, mut recovered: Vec<RecoveredChunk>) -> Self {
         recovered.sort_unstable();
         let mut chunks = VecDeque::new();
         let mut end = front;
@@ -66,7 +66,7 @@ impl Ahead {
             }
             // What lies between two chunks was claimed once and never came.
             if !chunks.is_empty() {
-                free(&mut chunks, end, from);
+                push_free(&mut chunks, end, from);
             }
             chunks.push_back(Chunk {
                 from,
@@ -76,127 +76,123 @@ impl Ahead {
             end = to;
         }
         if !chunks.is_empty() {
-            free(&mut chunks, end, size);
+            push_free(&mut chunks, end, size);
         }
         Self {
             size,
-            chunks,
+            list: chunks,
             closed: false,
         }
     }
 
     /// Where the file's own worker stops fetching.
-    pub(super) fn limit(&self) -> u64 {
-        self.chunks.front().map_or(self.size, |chunk| chunk.from)
+    pub(super) fn fetch_limit(&self) -> u64 {
+        self.list.front().map_or(self.size, |chunk| chunk.from)
     }
 
     /// Up to where the file's own worker asks for bytes: over chunks that somebody fetches, whose helper may come to
     /// nothing while the stream still runs.
-    fn reach(&self) -> u64 {
+    fn request_end(&self) -> u64 {
         let done = self
-            .chunks
+            .list
             .iter()
             .find(|chunk| matches!(chunk.state, State::Done(_)));
         done.map_or(self.size, |chunk| chunk.from)
     }
 
     /// Bytes of chunks that are there.
-    pub(super) fn done(&self) -> u64 {
+    pub(super) fn done_bytes(&self) -> u64 {
         let done = self
-            .chunks
+            .list
             .iter()
             .filter(|chunk| matches!(chunk.state, State::Done(_)));
         done.map(|chunk| chunk.to - chunk.from).sum()
     }
 
     /// What the file's own worker does next, with `front` bytes there.
-    pub(super) fn next(&mut self, front: u64) -> Next {
+    pub(super) fn next_step(&mut self, front: u64) -> Next {
         // One that somebody holds stays, whatever is there already: nothing may be proven while it is written.
         let is_past = |chunk: &Chunk| chunk.to <= front && chunk.state != State::Claimed;
-        while self.chunks.front().is_some_and(is_past) {
-            self.chunks.pop_front();
+        while self.list.front().is_some_and(is_past) {
+            self.list.pop_front();
         }
-        if front >= self.size && self.chunks.is_empty() {
+        if front >= self.size && self.list.is_empty() {
             return Next::End;
         }
-        match self.chunks.front().copied() {
+        match self.list.front().copied() {
             Some(chunk) if chunk.from <= front => match chunk.state {
-                State::Done(digest) => Next::Take(chunk.to, digest),
+                State::Done(digest) => Next::AcceptFromDisk(chunk.to, digest),
                 State::Claimed => Next::Wait,
                 State::Free => {
-                    self.chunks.pop_front();
-                    Next::Fetch(self.reach())
+                    self.list.pop_front();
+                    Next::Fetch(self.request_end())
                 }
             },
-            _ => Next::Fetch(self.reach()),
+            _ => Next::Fetch(self.request_end()),
         }
     }
 
     /// Bytes that a helper could take of a file of which `front` are there.
-    pub(super) fn spare(&self, front: u64) -> u64 {
+    pub(super) fn claimable_bytes(&self, front: u64) -> u64 {
         if self.closed {
             return 0;
         }
-        let free = self.chunks.iter().filter(|chunk| chunk.state == State::Free);
+        let free = self.list.iter().filter(|chunk| chunk.state == State::Free);
         // The first free chunk is the own worker's next.
         let free: u64 = free.skip(1).map(|chunk| chunk.to - chunk.from).sum();
-        let rest = self.limit().saturating_sub(front);
-        free + if rest >= 2 * CHUNK { rest } else { 0 }
+        let rest = self.fetch_limit().saturating_sub(front);
+        free + if rest >= 2 * CHUNK_BYTES { rest } else { 0 }
     }
 
     /// Gives a chunk away.
-    pub(super) fn claim(&mut self, front: u64) -> Option<(u64, u64)> {
-        if self.spare(front) == 0 {
+    pub(super) fn claim_chunk(&mut self, front: u64) -> Option<(u64, u64)> {
+        if self.claimable_bytes(front) == 0 {
             return None;
         }
-        let limit = self.limit();
-        if limit.saturating_sub(front) >= 2 * CHUNK {
+        let limit = self.fetch_limit();
+        if limit.saturating_sub(front) >= 2 * CHUNK_BYTES {
             let chunk = Chunk {
-                from: limit - CHUNK,
+                from: limit - CHUNK_BYTES,
                 to: limit,
                 state: State::Claimed,
             };
-            self.chunks.push_front(chunk);
+            self.list.push_front(chunk);
             return Some((chunk.from, chunk.to));
         }
-        let free = self.chunks.iter_mut().filter(|chunk| chunk.state == State::Free);
+        let free = self.list.iter_mut().filter(|chunk| chunk.state == State::Free);
         let chunk = free.last()?;
         chunk.state = State::Claimed;
         Some((chunk.from, chunk.to))
     }
 
     /// A claimed chunk came up to this place.
-    pub(super) fn settle(&mut self, from: u64, came_to: u64) {
+    pub(super) fn finish_claim(&mut self, from: u64, done_to: u64) {
         let is_it = |chunk: &Chunk| chunk.from == from && chunk.state == State::Claimed;
-        if let Some(index) = self.chunks.iter().position(is_it) {
-            let chunk = &mut self.chunks[index];
+        if let Some(index) = self.list.iter().position(is_it) {
+            let chunk = &mut self.list[index];
             let to = chunk.to;
             chunk.state = State::Free;
-            if came_to > from {
-                (chunk.to, chunk.state) = (came_to.min(to), State::Done(None));
+            if done_to > from {
+                (chunk.to, chunk.state) = (done_to.min(to), State::Done(None));
                 let rest = Chunk {
                     from: chunk.to,
                     to,
                     state: State::Free,
                 };
                 if rest.from < to {
-                    self.chunks.insert(index + 1, rest);
+                    self.list.insert(index + 1, rest);
                 }
             }
         }
         // What nobody fetches next to the front is the own worker's again: its stream goes on over it.
-        while self
-            .chunks
-            .front()
-            .is_some_and(|chunk| chunk.state == State::Free)
-        {
-            self.chunks.pop_front();
+        while self.list.front().is_some_and(|chunk| chunk.state == State::Free) {
+            self.list.pop_front();
         }
     }
 
     /// A chunk on the disk is not what it was: it is to be fetched.
-    pub(super) fn reject(&mut self, to: u64) {
-        if let Some(chunk) = self.chunks.iter_mut().find(|chunk| chunk.to == to) {
+    pub(super) fn mark_corrupt(&mut self, to: u64) {
+        if let Some(chunk) = self.list.iter_mut().find(|chunk| chunk.to == to) {
             chunk.state = State::Free;
         }
     }
@@ -209,7 +205,7 @@ impl Ahead {
     /// Gives no chunk away any more; whether nobody holds one.
     pub(super) fn close(&mut self) -> bool {
         self.closed = true;
-        self.chunks.iter().all(|chunk| chunk.state != State::Claimed)
+        self.list.iter().all(|chunk| chunk.state != State::Claimed)
     }
 
     /// Begins anew.
@@ -218,9 +214,9 @@ impl Ahead {
     }
 }
 
-fn free(chunks: &mut VecDeque<Chunk>, mut from: u64, to: u64) {
+fn push_free(chunks: &mut VecDeque<Chunk>, mut from: u64, to: u64) {
     while from < to {
-        let end = to.min(from + CHUNK);
+        let end = to.min(from + CHUNK_BYTES);
         chunks.push_back(Chunk {
             from,
             to: end,
@@ -234,133 +230,151 @@ fn free(chunks: &mut VecDeque<Chunk>, mut from: u64, to: u64) {
 mod tests {
     use super::*;
 
-    const SIZE: u64 = 10 * CHUNK + 5;
+    const SIZE: u64 = 10 * CHUNK_BYTES + 5;
 
     #[test]
     fn helpers_take_from_the_end_and_leave_the_front_alone() {
-        let mut ahead = Ahead::new(SIZE, 0, Vec::new());
-        assert_eq!(ahead.claim(0), Some((SIZE - CHUNK, SIZE)));
-        assert_eq!(ahead.claim(0), Some((SIZE - 2 * CHUNK, SIZE - CHUNK)));
+        let mut chunks = Chunks::new(SIZE, 0, Vec::new());
+        assert_eq!(chunks.claim_chunk(0), Some((SIZE - CHUNK_BYTES, SIZE)));
+        assert_eq!(
+            chunks.claim_chunk(0),
+            Some((SIZE - 2 * CHUNK_BYTES, SIZE - CHUNK_BYTES))
+        );
         // It asks for all, and goes on as far as nobody else is: helpers may come to nothing.
         assert_eq!(
-            (ahead.next(0), ahead.limit()),
-            (Next::Fetch(SIZE), SIZE - 2 * CHUNK)
+            (chunks.next_step(0), chunks.fetch_limit()),
+            (Next::Fetch(SIZE), SIZE - 2 * CHUNK_BYTES)
         );
         // What is left is not worth a connection.
-        assert_eq!(ahead.claim(SIZE - 3 * CHUNK), None);
-        let front = SIZE - 2 * CHUNK;
-        assert_eq!(ahead.next(front), Next::Wait);
-        ahead.settle(front, SIZE);
-        assert_eq!(ahead.next(front), Next::Take(SIZE - CHUNK, None));
-        assert_eq!(ahead.next(SIZE - CHUNK), Next::Wait);
-        ahead.settle(SIZE - CHUNK, 0);
-        assert_eq!(ahead.next(SIZE - CHUNK), Next::Fetch(SIZE));
-        assert_eq!(ahead.next(SIZE), Next::End);
+        assert_eq!(chunks.claim_chunk(SIZE - 3 * CHUNK_BYTES), None);
+        let front = SIZE - 2 * CHUNK_BYTES;
+        assert_eq!(chunks.next_step(front), Next::Wait);
+        chunks.finish_claim(front, SIZE);
+        assert_eq!(
+            chunks.next_step(front),
+            Next::AcceptFromDisk(SIZE - CHUNK_BYTES, None)
+        );
+        assert_eq!(chunks.next_step(SIZE - CHUNK_BYTES), Next::Wait);
+        chunks.finish_claim(SIZE - CHUNK_BYTES, 0);
+        assert_eq!(chunks.next_step(SIZE - CHUNK_BYTES), Next::Fetch(SIZE));
+        assert_eq!(chunks.next_step(SIZE), Next::End);
     }
 
     /// A hub that serves one stream and refuses the others.
     #[test]
     fn help_that_came_to_nothing_leaves_the_own_stream_whole() {
-        let mut ahead = Ahead::new(SIZE, 0, Vec::new());
-        let (last, _) = ahead.claim(0).unwrap();
-        let (first, _) = ahead.claim(0).unwrap();
-        ahead.settle(last, 0);
-        assert_eq!(ahead.limit(), first, "somebody holds a chunk before it");
-        ahead.settle(first, 0);
-        assert_eq!(ahead.limit(), SIZE);
+        let mut chunks = Chunks::new(SIZE, 0, Vec::new());
+        let (last, _) = chunks.claim_chunk(0).unwrap();
+        let (first, _) = chunks.claim_chunk(0).unwrap();
+        chunks.finish_claim(last, 0);
+        assert_eq!(chunks.fetch_limit(), first, "somebody holds a chunk before it");
+        chunks.finish_claim(first, 0);
+        assert_eq!(chunks.fetch_limit(), SIZE);
     }
 
     #[test]
     fn chunks_of_an_earlier_pull_are_taken_and_gaps_are_fetched() {
-        let chunk = |number: u64| (SIZE - number * CHUNK, SIZE - (number - 1) * CHUNK, [1; 32]);
-        let mut ahead = Ahead::new(SIZE, 7, vec![chunk(1), chunk(4), chunk(3), (3, 9, [1; 32])]);
-        assert_eq!(ahead.done(), 3 * CHUNK);
-        assert_eq!(ahead.next(7), Next::Fetch(SIZE - 4 * CHUNK));
+        let chunk = |number: u64| {
+            (
+                SIZE - number * CHUNK_BYTES,
+                SIZE - (number - 1) * CHUNK_BYTES,
+                [1; 32],
+            )
+        };
+        let mut chunks = Chunks::new(SIZE, 7, vec![chunk(1), chunk(4), chunk(3), (3, 9, [1; 32])]);
+        assert_eq!(chunks.done_bytes(), 3 * CHUNK_BYTES);
+        assert_eq!(chunks.next_step(7), Next::Fetch(SIZE - 4 * CHUNK_BYTES));
         assert_eq!(
-            ahead.next(SIZE - 4 * CHUNK),
-            Next::Take(SIZE - 3 * CHUNK, Some([1; 32]))
+            chunks.next_step(SIZE - 4 * CHUNK_BYTES),
+            Next::AcceptFromDisk(SIZE - 3 * CHUNK_BYTES, Some([1; 32]))
         );
-        ahead.reject(SIZE - 3 * CHUNK);
-        assert_eq!(ahead.next(SIZE - 4 * CHUNK), Next::Fetch(SIZE - 3 * CHUNK));
+        chunks.mark_corrupt(SIZE - 3 * CHUNK_BYTES);
         assert_eq!(
-            ahead.next(SIZE - 3 * CHUNK),
-            Next::Take(SIZE - 2 * CHUNK, Some([1; 32]))
+            chunks.next_step(SIZE - 4 * CHUNK_BYTES),
+            Next::Fetch(SIZE - 3 * CHUNK_BYTES)
         );
-        assert_eq!(ahead.next(SIZE - 2 * CHUNK), Next::Fetch(SIZE - CHUNK));
+        assert_eq!(
+            chunks.next_step(SIZE - 3 * CHUNK_BYTES),
+            Next::AcceptFromDisk(SIZE - 2 * CHUNK_BYTES, Some([1; 32]))
+        );
+        assert_eq!(
+            chunks.next_step(SIZE - 2 * CHUNK_BYTES),
+            Next::Fetch(SIZE - CHUNK_BYTES)
+        );
     }
 
     /// What came of a chunk before its stream broke is not fetched again.
     #[test]
     fn a_chunk_that_came_in_part_is_taken_that_far() {
-        let mut ahead = Ahead::new(SIZE, 0, Vec::new());
-        let (from, to) = ahead.claim(0).unwrap();
-        ahead.settle(from, from + 10);
-        assert_eq!((ahead.done(), ahead.limit()), (10, from));
-        assert_eq!(ahead.next(from), Next::Take(from + 10, None));
-        assert_eq!(ahead.next(from + 10), Next::Fetch(to));
+        let mut chunks = Chunks::new(SIZE, 0, Vec::new());
+        let (from, to) = chunks.claim_chunk(0).unwrap();
+        chunks.finish_claim(from, from + 10);
+        assert_eq!((chunks.done_bytes(), chunks.fetch_limit()), (10, from));
+        assert_eq!(chunks.next_step(from), Next::AcceptFromDisk(from + 10, None));
+        assert_eq!(chunks.next_step(from + 10), Next::Fetch(to));
     }
 
     #[test]
     fn a_file_that_is_to_be_fetched_anew_waits_for_its_helpers() {
-        let mut ahead = Ahead::new(SIZE, 0, Vec::new());
-        let (from, _) = ahead.claim(0).unwrap();
-        assert!(!ahead.close());
-        assert_eq!(ahead.claim(0), None);
-        ahead.settle(from, SIZE);
-        assert!(ahead.close());
-        ahead.reset();
-        assert_eq!(ahead.next(0), Next::Fetch(SIZE));
+        let mut chunks = Chunks::new(SIZE, 0, Vec::new());
+        let (from, _) = chunks.claim_chunk(0).unwrap();
+        assert!(!chunks.close());
+        assert_eq!(chunks.claim_chunk(0), None);
+        chunks.finish_claim(from, SIZE);
+        assert!(chunks.close());
+        chunks.reset();
+        assert_eq!(chunks.next_step(0), Next::Fetch(SIZE));
     }
 
     /// A Xet frame is up to 64 MiB: the owner writes it while the front that helpers see is still before it.
     #[test]
     fn a_claim_under_a_large_frame_still_holds_the_file() {
-        let mut ahead = Ahead::new(2 * CHUNK, 0, Vec::new());
+        let mut chunks = Chunks::new(2 * CHUNK_BYTES, 0, Vec::new());
         // `attempt` took the limit (all of it) and now writes one frame of 2 * CHUNK; a helper comes meanwhile.
-        assert_eq!(ahead.limit(), 2 * CHUNK);
-        assert_eq!(ahead.claim(0), Some((CHUNK, 2 * CHUNK)));
+        assert_eq!(chunks.fetch_limit(), 2 * CHUNK_BYTES);
+        assert_eq!(chunks.claim_chunk(0), Some((CHUNK_BYTES, 2 * CHUNK_BYTES)));
         // The frame is written: the helper still writes, so the file must not get its name.
-        assert_ne!(ahead.next(2 * CHUNK), Next::End);
+        assert_ne!(chunks.next_step(2 * CHUNK_BYTES), Next::End);
     }
 
     proptest::proptest! {
         /// Whatever happens in whatever order: every byte is fetched or taken once, in order, and no two hold one.
         #[test]
-        fn every_byte_has_one_writer(steps in proptest::collection::vec(0_u8..7, 0..200), size in 0_u64..(12 * CHUNK)) {
-            let mut ahead = Ahead::new(size, 0, Vec::new());
+        fn every_byte_has_one_writer(steps in proptest::collection::vec(0_u8..7, 0..200), size in 0_u64..(12 * CHUNK_BYTES)) {
+            let mut chunks = Chunks::new(size, 0, Vec::new());
             let (mut front, mut held): (u64, Vec<(u64, u64)>) = (0, Vec::new());
             for step in steps {
                 match step {
-                    0 | 1 => if let Some((from, to)) = ahead.claim(front) {
+                    0 | 1 => if let Some((from, to)) = chunks.claim_chunk(front) {
                         proptest::prop_assert!(from >= front && to <= size && from < to);
                         proptest::prop_assert!(held.iter().all(|(a, b)| to <= *a || *b <= from));
                         held.push((from, to));
                     },
-                    2 => if let Some((from, to)) = held.pop() { ahead.settle(from, to); },
-                    6 => if let Some((from, to)) = held.pop() { ahead.settle(from, from + (to - from) / 3); },
-                    3 => if !held.is_empty() { let (from, _) = held.remove(0); ahead.settle(from, 0); },
-                    _ => match ahead.next(front) {
+                    2 => if let Some((from, to)) = held.pop() { chunks.finish_claim(from, to); },
+                    6 => if let Some((from, to)) = held.pop() { chunks.finish_claim(from, from + (to - from) / 3); },
+                    3 => if !held.is_empty() { let (from, _) = held.remove(0); chunks.finish_claim(from, 0); },
+                    _ => match chunks.next_step(front) {
                         Next::End => proptest::prop_assert_eq!(front, size),
                         Next::Fetch(to) => {
-                            let to = to.min(ahead.limit());
+                            let to = to.min(chunks.fetch_limit());
                             proptest::prop_assert!(to > front);
                             proptest::prop_assert!(held.iter().all(|(a, b)| to <= *a || *b <= front));
-                            front = to.min(front + CHUNK / 2 + 1);
+                            front = to.min(front + CHUNK_BYTES / 2 + 1);
                         }
-                        Next::Take(to, _) => { proptest::prop_assert!(to > front); front = to; }
+                        Next::AcceptFromDisk(to, _) => { proptest::prop_assert!(to > front); front = to; }
                         Next::Wait => proptest::prop_assert!(held.iter().any(|(a, b)| *a <= front && front < *b)),
                     },
                 }
             }
-            for (from, to) in held { ahead.settle(from, to); }
+            for (from, to) in held { chunks.finish_claim(from, to); }
             let mut turns = 0;
             loop {
                 turns += 1;
                 proptest::prop_assert!(turns < 100);
-                match ahead.next(front) {
+                match chunks.next_step(front) {
                     Next::End => break,
-                    Next::Fetch(to) => front = to.min(ahead.limit()),
-                    Next::Take(to, _) => front = to,
+                    Next::Fetch(to) => front = to.min(chunks.fetch_limit()),
+                    Next::AcceptFromDisk(to, _) => front = to,
                     Next::Wait => proptest::prop_assert!(false, "nobody holds a chunk"),
                 }
             }

@@ -7,20 +7,20 @@ use std::time::{Duration, Instant};
 
 /// Streams at first, unless the user allows fewer: half as many as there are processors, and at least what saturates two
 /// on loopback. At most what no hub minds.
-const FIRST: std::ops::RangeInclusive<usize> = 4..=16;
+const FIRST_WORKERS: std::ops::RangeInclusive<usize> = 4..=16;
 /// Time over which a rate is taken.
-const WINDOW: Duration = Duration::from_secs(3);
+const GROWTH_WINDOW: Duration = Duration::from_secs(3);
 /// A step that brings less than this much more was one too many.
-const GAIN: f64 = 1.1;
+const LEAST_GAIN: f64 = 1.1;
 /// Part of all processors' time from which on they, and not the network, are what a pull waits for: more streams would
 /// only take memory.
 const BUSY: f64 = 0.7;
 /// Windows after which it is tried again: networks change.
-const AGAIN: u32 = 10;
+const RETRY_WINDOWS: u32 = 10;
 
 /// What a pull has taken so far.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Used {
+pub(super) struct Usage {
     /// Bytes that came over the network.
     pub(super) fetched: u64,
     /// Processor time of this process.
@@ -28,24 +28,24 @@ pub(super) struct Used {
 }
 
 /// Decides how many streams there are.
-pub(super) struct Growth {
+pub(super) struct Concurrency {
     workers: usize,
     most: usize,
     limit_rate: Option<u64>,
     processors: usize,
-    window: Option<(Instant, Used)>,
+    window: Option<(Instant, Usage)>,
     /// The rate before the last step.
     before: f64,
     /// Windows to wait until the next step.
     rest: u32,
 }
 
-impl Growth {
+impl Concurrency {
     /// At most so many streams, and so many bytes a second.
     pub(super) fn new(most: usize, limit_rate: Option<u64>, processors: usize) -> Self {
         Self {
             workers: (processors / 2)
-                .clamp(*FIRST.start(), *FIRST.end())
+                .clamp(*FIRST_WORKERS.start(), *FIRST_WORKERS.end())
                 .min(most.max(1)),
             most: most.max(1),
             limit_rate,
@@ -62,10 +62,10 @@ impl Growth {
     }
 
     /// Streams to add, with what was taken until `now`.
-    pub(super) fn more(&mut self, used: Used, now: Instant) -> usize {
+    pub(super) fn workers_to_add(&mut self, used: Usage, now: Instant) -> usize {
         let (since, before) = *self.window.get_or_insert((now, used));
         let elapsed = now.saturating_duration_since(since);
-        if elapsed < WINDOW {
+        if elapsed < GROWTH_WINDOW {
             return 0;
         }
         self.window = Some((now, used));
@@ -80,9 +80,9 @@ impl Growth {
         if self.workers >= self.most || is_limited || is_busy || rate <= 0.0 || self.rest > 0 {
             return 0;
         }
-        if self.before > 0.0 && rate < self.before * GAIN {
+        if self.before > 0.0 && rate < self.before * LEAST_GAIN {
             // The last step brought nothing.
-            (self.before, self.rest) = (0.0, AGAIN);
+            (self.before, self.rest) = (0.0, RETRY_WINDOWS);
             return 0;
         }
         self.before = rate;
@@ -96,8 +96,8 @@ impl Growth {
 mod tests {
     use super::*;
 
-    fn used(fetched: u64) -> Used {
-        Used {
+    fn used(fetched: u64) -> Usage {
+        Usage {
             fetched,
             cpu: Duration::ZERO,
         }
@@ -106,13 +106,13 @@ mod tests {
     /// Streams after so many windows on a network with a rate for a stream and one for all.
     fn settled(windows: u32, each: u64, all: u64) -> usize {
         let (begun, mut fetched) = (Instant::now(), 0);
-        let mut growth = Growth::new(64, None, 8);
-        growth.more(used(0), begun);
+        let mut concurrency = Concurrency::new(64, None, 8);
+        concurrency.workers_to_add(used(0), begun);
         for window in 1..=windows {
-            fetched += (each * growth.workers() as u64).min(all) * WINDOW.as_secs();
-            growth.more(used(fetched), begun + WINDOW * window);
+            fetched += (each * concurrency.workers() as u64).min(all) * GROWTH_WINDOW.as_secs();
+            concurrency.workers_to_add(used(fetched), begun + GROWTH_WINDOW * window);
         }
-        growth.workers()
+        concurrency.workers()
     }
 
     #[test]
@@ -126,29 +126,32 @@ mod tests {
 
     #[test]
     fn a_limit_and_a_maximum_are_kept() {
-        let mut growth = Growth::new(2, None, 8);
-        assert_eq!(growth.workers(), 2);
+        let mut concurrency = Concurrency::new(2, None, 8);
+        assert_eq!(concurrency.workers(), 2);
         let begun = Instant::now();
-        growth.more(used(0), begun);
-        assert_eq!(growth.more(used(1 << 30), begun + WINDOW), 0);
-        let mut growth = Growth::new(64, Some(1000), 8);
-        growth.more(used(0), begun);
-        assert_eq!(growth.more(used(2950), begun + WINDOW), 0);
+        concurrency.workers_to_add(used(0), begun);
+        assert_eq!(
+            concurrency.workers_to_add(used(1 << 30), begun + GROWTH_WINDOW),
+            0
+        );
+        let mut concurrency = Concurrency::new(64, Some(1000), 8);
+        concurrency.workers_to_add(used(0), begun);
+        assert_eq!(concurrency.workers_to_add(used(2950), begun + GROWTH_WINDOW), 0);
     }
 
     #[test]
     fn nothing_is_added_where_the_processors_are_busy() {
-        let (mut growth, begun) = (Growth::new(64, None, 2), Instant::now());
-        growth.more(used(0), begun);
-        let busy = Used {
+        let (mut concurrency, begun) = (Concurrency::new(64, None, 2), Instant::now());
+        concurrency.workers_to_add(used(0), begun);
+        let busy = Usage {
             fetched: 1 << 30,
-            cpu: WINDOW * 2,
+            cpu: GROWTH_WINDOW * 2,
         };
-        assert_eq!(growth.more(busy, begun + WINDOW), 0);
-        let idle = Used {
+        assert_eq!(concurrency.workers_to_add(busy, begun + GROWTH_WINDOW), 0);
+        let idle = Usage {
             fetched: 2 << 30,
             ..busy
         };
-        assert_eq!(growth.more(idle, begun + WINDOW * 2), 2);
+        assert_eq!(concurrency.workers_to_add(idle, begun + GROWTH_WINDOW * 2), 2);
     }
 }

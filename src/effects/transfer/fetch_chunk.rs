@@ -5,94 +5,94 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::assign::Claim;
-use super::chunks::Ahead;
+use super::assign::ChunkClaim;
+use super::chunks::Chunks;
 use super::fetch::Fetcher;
-use super::partial::chunk_writer::PartChunk;
-use super::watch::{SLOWER, Watch};
-use crate::effects::hub::source::{Failure, Via, broken};
+use super::partial::chunk_writer::ChunkWriter;
+use super::watch::{SLOW_FACTOR, StreamWatch};
+use crate::effects::hub::source::{Failure, Route, cannot_fetch};
 use crate::error::{Error, Kind};
 
 /// How long a stream is watched before it is called slow.
-const TRIAL: Duration = Duration::from_secs(2);
+const SLOW_AFTER: Duration = Duration::from_secs(2);
 /// How often it is looked whether a chunk is still of use, while nothing comes.
-const LOOK: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Helps as long as it is let: a file whose part is not open yet, or whose chunk turns out wrong, needs help later.
-pub(super) async fn help(fetcher: &Fetcher) {
+pub(super) async fn help_others(fetcher: &Fetcher) {
     loop {
-        match fetcher.board.claim() {
+        match fetcher.transfers.claim_chunk() {
             Some(claim) => fetch_chunk(fetcher, claim).await,
-            None => fetcher.board.news().await,
+            None => fetcher.transfers.wait_for_work().await,
         }
     }
 }
 
-async fn fetch_chunk(fetcher: &Fetcher, claim: Claim) {
-    let via = fetcher.source.via(&claim.file.entry);
-    let failure = match PartChunk::open(&claim.part, claim.from) {
-        Ok(chunk) => match whole_chunk(fetcher, claim, via, chunk).await {
-            Ok(rate) => return fetcher.board.helped(rate),
+async fn fetch_chunk(fetcher: &Fetcher, claim: ChunkClaim) {
+    let route = fetcher.source.route(&claim.file.entry);
+    let failure = match ChunkWriter::open(&claim.part, claim.from) {
+        Ok(chunk) => match whole_chunk(fetcher, claim, route, chunk).await {
+            Ok(rate) => return fetcher.transfers.chunk_succeeded(rate),
             Err(failure) => failure,
         },
         Err(error) => Failure::Final(error),
     };
-    if via == Via::Xet && fetcher.source.may_switch() && failure.is_of_the_way() {
-        fetcher.source.xet_failed();
+    if route == Route::Xet && fetcher.source.may_switch() && failure.depends_on_route() {
+        fetcher.source.note_xet_failure();
     }
     match failure {
         Failure::Slow => {}
-        Failure::Asked(_, wait) => fetcher.board.refused(Some(wait)),
-        _ => fetcher.board.refused(None),
+        Failure::RetryAfter(_, wait) => fetcher.transfers.chunk_failed(Some(wait)),
+        _ => fetcher.transfers.chunk_failed(None),
     }
 }
 
 /// Fetches a chunk and has the disk keep it; the rate at which it came. Of one that comes in part, that part is kept.
 async fn whole_chunk(
     fetcher: &Fetcher,
-    claim: Claim,
-    via: Via,
-    mut chunk: PartChunk,
+    claim: ChunkClaim,
+    route: Route,
+    mut chunk: ChunkWriter,
 ) -> Result<Option<u64>, Failure> {
-    let rate = stream_chunk(fetcher, &claim, via, &mut chunk).await;
+    let rate = stream_chunk(fetcher, &claim, route, &mut chunk).await;
     let (from, at) = (claim.from, chunk.at());
-    let take_back = || fetcher.counts.done.fetch_sub(at - from, Ordering::Relaxed);
-    if rate.is_err() && !chunk.is_worth_it() {
-        take_back();
+    let uncount = || fetcher.counts.done.fetch_sub(at - from, Ordering::Relaxed);
+    if rate.is_err() && !chunk.is_worth_keeping() {
+        uncount();
         return rate;
     }
     // A disk takes its time, and others work meanwhile.
     let finished = tokio::task::spawn_blocking(move || chunk.finish()).await;
     let finished = finished.unwrap_or_else(|error| Err(Error::new(Kind::Internal, error.to_string())));
     if let Err(error) = finished {
-        take_back();
+        uncount();
         return rate.and(Err(Failure::Final(error)));
     }
-    claim.came(at);
+    claim.finished_at(at);
     rate
 }
 
 async fn stream_chunk(
     fetcher: &Fetcher,
-    claim: &Claim,
-    via: Via,
-    chunk: &mut PartChunk,
+    claim: &ChunkClaim,
+    route: Route,
+    chunk: &mut ChunkWriter,
 ) -> Result<Option<u64>, Failure> {
-    let Claim { file, from, to, .. } = claim;
+    let ChunkClaim { file, from, to, .. } = claim;
     let entry = &file.entry;
     let mut begun = Instant::now();
-    let opening = fetcher.source.open(entry, (*from, *to), None, via);
+    let opening = fetcher.source.open(entry, (*from, *to), None, route);
     let mut arriving = while_useful(claim, begun, *from, opening).await?;
     if arriving.skip > 0 {
         // The server sends all of the file for each part of it: help would cost more than it brings.
-        file.with(Ahead::close);
-        return Err(Failure::Again(broken(entry, "the server ignores ranges")));
+        file.with_chunks(Chunks::close);
+        return Err(Failure::Retry(cannot_fetch(entry, "the server ignores ranges")));
     }
-    let mut watch = Watch::new(fetcher.source.idle());
+    let mut watch = StreamWatch::new(fetcher.source.idle());
     while chunk.at() < *to {
-        let next = fetcher.next(&mut watch, entry, &mut arriving);
+        let next = fetcher.next_bytes(&mut watch, entry, &mut arriving);
         let Some(bytes) = while_useful(claim, begun, chunk.at(), next).await? else {
-            return Err(Failure::Again(broken(
+            return Err(Failure::Retry(cannot_fetch(
                 entry,
                 "the connection ended before the last byte",
             )));
@@ -101,31 +101,31 @@ async fn stream_chunk(
         let bytes = &bytes[..bytes.len().min(left)];
         let writing = Instant::now();
         chunk.write(bytes).map_err(Failure::Final)?;
-        begun += watch.wrote(writing.elapsed());
+        begun += watch.note_write(writing.elapsed());
         fetcher
             .counts
             .done
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
-    Ok(watch.mean())
+    Ok(watch.mean_rate())
 }
 
 /// What `work` on a chunk comes to, unless the chunk is of no use from here any more: the file is done with, or its own
 /// worker, which waits for the chunk, is faster. A hub that is silent must not make that one wait.
 async fn while_useful<T>(
-    claim: &Claim,
+    claim: &ChunkClaim,
     begun: Instant,
     at: u64,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let Claim { file, from, .. } = claim;
+    let ChunkClaim { file, from, .. } = claim;
     tokio::pin!(work);
     loop {
-        let is_late = file.is_at(*from) && is_slow(begun.elapsed(), at - from, file.rate());
-        if is_late || file.with(|ahead| ahead.is_closed()) {
+        let is_late = file.has_reached(*from) && is_slow(begun.elapsed(), at - from, file.rate());
+        if is_late || file.with_chunks(|chunks| chunks.is_closed()) {
             return Err(Failure::Slow);
         }
-        if let Ok(done) = tokio::time::timeout(LOOK, &mut work).await {
+        if let Ok(done) = tokio::time::timeout(CHECK_INTERVAL, &mut work).await {
             return done;
         }
     }
@@ -134,7 +134,7 @@ async fn while_useful<T>(
 /// Whether a stream that brought so many bytes is much slower than the file's own, in bytes a second.
 fn is_slow(elapsed: Duration, bytes: u64, own: Option<u64>) -> bool {
     let mean = u128::from(bytes) * 1000 / elapsed.as_millis().max(1);
-    elapsed >= TRIAL && own.is_some_and(|own| mean < u128::from(own / SLOWER))
+    elapsed >= SLOW_AFTER && own.is_some_and(|own| mean < u128::from(own / SLOW_FACTOR))
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ use crate::effects::hub::source::Failure;
 use crate::error::Result;
 
 /// Tries without any progress before a pull gives up on answers that say no.
-const TRIES: u32 = 6;
+const FETCH_TRIES: u32 = 6;
 /// How long a network that is gone is waited for, once it was there.
 pub(super) const OUTAGE: Duration = Duration::from_mins(5);
 /// Longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_FETCH_PAUSE: Duration = Duration::from_secs(30);
 /// Bytes that count as progress: then patience begins anew.
-const PROGRESS: u64 = 1 << 20;
+const PROGRESS_BYTES: u64 = 1 << 20;
 
 /// How often a file may fail.
 pub(super) struct Patience {
@@ -32,24 +32,24 @@ impl Patience {
     }
 
     /// The pause before the next try, or the error when there is none.
-    pub(super) fn after(&mut self, failure: Failure, at: u64) -> Result<Duration> {
-        if at >= self.at + PROGRESS {
+    pub(super) fn pause_after(&mut self, failure: Failure, at: u64) -> Result<Duration> {
+        if at >= self.at + PROGRESS_BYTES {
             (self.tries, self.since, self.at) = (0, Instant::now(), at);
         }
         self.tries += 1;
         let pause = Duration::from_millis(250) * 2_u32.saturating_pow(self.tries.min(8) - 1);
         // Eight streams that broke at once must not all come back at once.
-        let pause = pause.min(LONGEST_PAUSE).mul_f64(0.75 + jitter() / 2.0);
+        let pause = pause.min(LONGEST_FETCH_PAUSE).mul_f64(0.75 + jitter() / 2.0);
         match failure {
-            Failure::Asked(_, wait) if self.tries <= TRIES => Ok(wait.max(pause)),
+            Failure::RetryAfter(_, wait) if self.tries <= FETCH_TRIES => Ok(wait.max(pause)),
             Failure::Unreachable(_) if self.since.elapsed() < OUTAGE => Ok(pause),
-            Failure::Again(_) if self.tries < TRIES => Ok(pause),
+            Failure::Retry(_) if self.tries < FETCH_TRIES => Ok(pause),
             Failure::Slow => Ok(Duration::ZERO),
-            Failure::Asked(error, _)
+            Failure::RetryAfter(error, _)
             | Failure::Unreachable(error)
-            | Failure::Again(error)
+            | Failure::Retry(error)
             | Failure::Final(error)
-            | Failure::Wrong(error) => Err(error),
+            | Failure::WrongBytes(error) => Err(error),
         }
     }
 }
@@ -73,15 +73,18 @@ mod tests {
     fn a_pause_is_as_long_as_was_asked_for_and_never_shorter_than_ours() {
         let asked = |seconds| {
             let error = Error::new(Kind::Hub, "busy");
-            Failure::Asked(error, Duration::from_secs(seconds))
+            Failure::RetryAfter(error, Duration::from_secs(seconds))
         };
         let mut patience = Patience::new(0);
-        let pauses = (0..TRIES).map(|_| patience.after(asked(0), 0));
+        let pauses = (0..FETCH_TRIES).map(|_| patience.pause_after(asked(0), 0));
         let pauses: Vec<Duration> = pauses.map(|pause| pause.unwrap()).collect();
         assert!(pauses[0] >= Duration::from_millis(150), "{pauses:?}");
         assert!(pauses.windows(2).all(|two| two[0] < two[1]), "{pauses:?}");
-        assert!(patience.after(asked(0), 0).is_err());
+        assert!(patience.pause_after(asked(0), 0).is_err());
         let mut patience = Patience::new(0);
-        assert_eq!(patience.after(asked(60), 0).ok(), Some(Duration::from_mins(1)));
+        assert_eq!(
+            patience.pause_after(asked(60), 0).ok(),
+            Some(Duration::from_mins(1))
+        );
     }
 }

@@ -7,22 +7,22 @@ use std::time::{Duration, Instant};
 use hyper::body::Bytes;
 
 use crate::effects::hub::listing::Entry;
-use crate::effects::hub::source::{Arriving, Failure, broken};
+use crate::effects::hub::source::{ByteStream, Failure, cannot_fetch};
 
 /// Least rate: a stream that brings less for as long as an idle one is waited for has stalled too (64 KiB/s).
-const CRAWL: u64 = 64 * 1024;
+const LEAST_RATE: u64 = 64 * 1024;
 /// Time over which a rate is taken.
-const WINDOW: Duration = Duration::from_secs(5);
+const RATE_WINDOW: Duration = Duration::from_secs(5);
 /// A stream that is so many times slower than the usual one is dialled anew: edges of a content network differ, and
 /// a connection keeps the one it got (hub.md, xet-core issue 821: 68 or 8.7 MB/s).
-pub(super) const SLOWER: u64 = 4;
+pub(super) const SLOW_FACTOR: u64 = 4;
 /// Windows for which it must be slow.
 const SLOW_WINDOWS: u32 = 2;
 /// Times that a file's stream is dialled anew because it is slow.
-pub(super) const REDIALS: u32 = 4;
+pub(super) const MAX_REDIALS: u32 = 4;
 
 /// A MiB is hashed and written in a few milliseconds: what takes longer waits for a disk.
-const DISK: Duration = Duration::from_millis(20);
+const SLOW_WRITE: Duration = Duration::from_millis(20);
 
 /// Bytes a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Window {
 }
 
 /// Watches one stream.
-pub(super) struct Watch {
+pub(super) struct StreamWatch {
     /// How long no byte is waited for.
     idle: Duration,
     /// Time that bytes were waited for, and how many came.
@@ -63,7 +63,7 @@ pub(super) struct Watch {
     slow: u32,
 }
 
-impl Watch {
+impl StreamWatch {
     /// Watches from now on.
     pub(super) fn new(idle: Duration) -> Self {
         let now = Instant::now();
@@ -81,15 +81,18 @@ impl Watch {
     pub(super) async fn next(
         &mut self,
         entry: &Entry,
-        arriving: &mut Arriving,
+        arriving: &mut ByteStream,
     ) -> Result<Option<Bytes>, Failure> {
         let idle = self.idle.as_secs();
         let asked = Instant::now();
         let next = tokio::time::timeout(self.idle, arriving.next()).await;
         let Ok(next) = next else {
-            return Err(Failure::Again(broken(entry, &format!("no byte for {idle} s"))));
+            return Err(Failure::Retry(cannot_fetch(
+                entry,
+                &format!("no byte for {idle} s"),
+            )));
         };
-        let Some(bytes) = next.map_err(|failure| failure.of(entry))? else {
+        let Some(bytes) = next.map_err(|failure| failure.into_failure(entry))? else {
             return Ok(None);
         };
         self.all += bytes.len() as u64;
@@ -98,8 +101,8 @@ impl Watch {
         *waited += asked.elapsed();
         *count += bytes.len() as u64;
         if *waited >= self.idle {
-            if *count < CRAWL * idle {
-                return Err(Failure::Again(broken(
+            if *count < LEAST_RATE * idle {
+                return Err(Failure::Retry(cannot_fetch(
                     entry,
                     &format!("less than 64 KiB/s for {idle} s"),
                 )));
@@ -111,26 +114,26 @@ impl Watch {
 
     /// What came was written, in so long: that a disk is slow says nothing against the stream. Returns what is not its
     /// time.
-    pub(super) fn wrote(&mut self, took: Duration) -> Duration {
-        let waited = if took > DISK { took } else { Duration::ZERO };
+    pub(super) fn note_write(&mut self, took: Duration) -> Duration {
+        let waited = if took > SLOW_WRITE { took } else { Duration::ZERO };
         self.window.disk += waited;
         waited
     }
 
     /// Bytes a second since the stream began.
-    pub(super) fn mean(&self) -> Option<u64> {
-        u64::try_from(a_second(self.all, self.begun.elapsed())).ok()
+    pub(super) fn mean_rate(&self) -> Option<u64> {
+        u64::try_from(per_second(self.all, self.begun.elapsed())).ok()
     }
 
     /// Counts bytes; at the end of a window the rate in it.
-    pub(super) fn rate(&mut self, bytes: u64) -> Option<Rate> {
+    pub(super) fn window_rate(&mut self, bytes: u64) -> Option<Rate> {
         self.window.bytes += bytes;
         let elapsed = self.window.since.elapsed();
         let of_stream = elapsed.saturating_sub(self.window.disk);
-        if of_stream < WINDOW {
+        if of_stream < RATE_WINDOW {
             return None;
         }
-        let rate = |time| u64::try_from(a_second(self.window.bytes, time)).unwrap_or(u64::MAX);
+        let rate = |time| u64::try_from(per_second(self.window.bytes, time)).unwrap_or(u64::MAX);
         let rate = Rate {
             all: rate(elapsed),
             stream: rate(of_stream),
@@ -141,13 +144,13 @@ impl Watch {
 
     /// Whether a stream with this rate is slow beside the usual one, and has been for long enough.
     pub(super) fn is_slow(&mut self, rate: u64, usual: Option<u64>) -> bool {
-        let is_slow = usual.is_some_and(|usual| rate < usual / SLOWER);
+        let is_slow = usual.is_some_and(|usual| rate < usual / SLOW_FACTOR);
         self.slow = if is_slow { self.slow + 1 } else { 0 };
         self.slow >= SLOW_WINDOWS
     }
 }
 
-fn a_second(bytes: u64, time: Duration) -> u128 {
+fn per_second(bytes: u64, time: Duration) -> u128 {
     u128::from(bytes) * 1000 / time.as_millis().max(1)
 }
 
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_slow_when_it_stays_behind_the_others() {
-        let mut watch = Watch::new(Duration::from_secs(30));
+        let mut watch = StreamWatch::new(Duration::from_secs(30));
         assert!(!watch.is_slow(1, None));
         assert!(!watch.is_slow(20, Some(100)));
         assert!(!watch.is_slow(30, Some(100)));
@@ -169,17 +172,17 @@ mod tests {
     #[test]
     fn a_stream_is_not_slow_because_a_disk_is() {
         let seconds = Duration::from_secs;
-        let mut watch = Watch::new(seconds(30));
+        let mut watch = StreamWatch::new(seconds(30));
         let Some(begun) = Instant::now().checked_sub(seconds(20)) else {
             return;
         };
         (watch.window.since, watch.window.bytes) = (begun, 3000);
-        assert_eq!(watch.wrote(Duration::from_millis(1)), Duration::ZERO);
-        assert_eq!(watch.wrote(seconds(10)), seconds(10));
-        let rate = watch.rate(1000).unwrap();
+        assert_eq!(watch.note_write(Duration::from_millis(1)), Duration::ZERO);
+        assert_eq!(watch.note_write(seconds(10)), seconds(10));
+        let rate = watch.window_rate(1000).unwrap();
         // The machine may be slow, too.
         assert!(rate.all <= 200 && rate.stream > rate.all * 3 / 2, "{rate:?}");
         // The next window has only begun.
-        assert_eq!(watch.rate(1000), None);
+        assert_eq!(watch.window_rate(1000), None);
     }
 }

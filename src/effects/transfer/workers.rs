@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::fetch::Fetcher;
-use super::fetch_chunk::help;
+use super::fetch_chunk::help_others;
 use crate::effects::hub::listing::Entry;
 use crate::error::{At, Error, Kind, Result};
 
 /// How long a worker may take to note how far it came, when the pull is given up.
-const LAST_NOTE: Duration = Duration::from_millis(500);
+const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Workers under way. Dropping it ends them: their parts stay, with what they noted.
 pub(super) struct Workers {
@@ -34,7 +34,7 @@ impl Drop for Workers {
     fn drop(&mut self) {
         let _ = self.stop.send(());
         let begun = Instant::now();
-        while self.threads.iter().any(|thread| !thread.is_finished()) && begun.elapsed() < LAST_NOTE {
+        while self.threads.iter().any(|thread| !thread.is_finished()) && begun.elapsed() < STOP_TIMEOUT {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -66,7 +66,7 @@ impl Workers {
     pub(super) fn grow(&mut self, fetcher: &Fetcher, count: usize) -> Result<()> {
         for _ in 0..count {
             let worker = Worker {
-                fetcher: fetcher.alone(),
+                fetcher: fetcher.with_own_connections(),
                 queue: Arc::clone(&self.queue),
                 ended: self.sender.clone(),
             };
@@ -124,7 +124,7 @@ impl Worker {
             }
         };
         runtime.block_on(async {
-            while let Some(entry) = self.take() {
+            while let Some(entry) = self.next_entry() {
                 let done = tokio::select! {
                     biased;
                     _ = stopped.changed() => return,
@@ -138,12 +138,12 @@ impl Worker {
             tokio::select! {
                 biased;
                 _ = stopped.changed() => {}
-                () = help(&self.fetcher) => {}
+                () = help_others(&self.fetcher) => {}
             }
         });
     }
 
-    fn take(&self) -> Option<Entry> {
+    fn next_entry(&self) -> Option<Entry> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.pop_front()
     }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::effects::files::{self, Attempt};
-use crate::effects::store::contents::{names, repositories, snapshots};
+use crate::effects::store::contents::{names_in, repositories, snapshots};
 use crate::effects::store::layout::{self, RepoCache};
 use crate::effects::store::owner::owner;
-use crate::effects::transfer::partial::lease::{is_owned, parts, remove as remove_part};
+use crate::effects::transfer::partial::lease::{is_in_use, partial_files, remove_partial_file};
 use crate::effects::transfer::{leftovers, space};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
@@ -29,13 +29,13 @@ fn described(cache_dir: &Path, repo: &str) -> WeightsRepo {
     WeightsRepo {
         repo: repo.to_owned(),
         path: cache.root().to_string_lossy().into_owned(),
-        bytes: names(&cache.blobs())
-            .map(|name| size(&cache.blobs().join(name)))
+        bytes: names_in(&cache.blobs_dir())
+            .map(|name| size(&cache.blobs_dir().join(name)))
             .sum(),
-        unfinished_bytes: parts(&cache.parts())
-            .map(|(_, _, path)| space::blocks(&path))
+        unfinished_bytes: partial_files(&cache.private_dir())
+            .map(|(_, _, path)| space::disk_bytes(&path))
             .sum(),
-        unfinished_here_bytes: space::kept(&cache).values().sum(),
+        unfinished_here_bytes: space::resumable_bytes(&cache).values().sum(),
         snapshots: snapshots(&cache),
     }
 }
@@ -79,22 +79,22 @@ pub fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &StepEvent
     removable(cache_dir, repo, unfinished)?;
     let cache = RepoCache::new(cache_dir, repo);
     let root = cache.root().to_owned();
-    let lock = match files::try_lock(&cache.lock(), events)? {
+    let lock = match files::try_lock(&cache.lock_path(), events)? {
         Attempt::Taken(lock) => lock,
         Attempt::Busy(who) => return Err(busy(repo, &who)),
     };
-    let cache = cache.alone(lock.is_certain);
+    let cache = cache.with_exclusive(lock.is_certain);
     if unfinished {
         return remove_unfinished(&cache, events);
     }
-    if parts(&cache.parts()).any(|(_, owner, path)| is_owned(&cache, &owner, &path)) {
+    if partial_files(&cache.private_dir()).any(|(_, owner, path)| is_in_use(&cache, &owner, &path)) {
         return Err(busy(repo, ""));
     }
     let found = described(cache_dir, repo);
     let failed = |path: &Path| format!("cannot remove `{}`", path.display());
     // Away from its name first: nobody finds half of it.
-    leftovers::removed(cache_dir, &cache);
-    let gone = root.with_file_name(format!("{}{}", leftovers::REMOVED, owner()));
+    leftovers::finish_removals(cache_dir, &cache);
+    let gone = root.with_file_name(format!("{}{}", leftovers::REMOVED_PREFIX, owner()));
     std::fs::rename(&root, &gone).at(Kind::Host, || failed(&root))?;
     std::fs::remove_dir_all(&gone).at(Kind::Host, || failed(&gone))?;
     Ok(found.bytes + found.unfinished_bytes)
@@ -105,7 +105,7 @@ fn busy(repo: &str, who: &str) -> Error {
         Kind::Host,
         format!("nothing of {} is removed", repo.escape_debug()),
     )
-    .cause(format!("{}{who}", layout::busy(repo)))
+    .cause(format!("{}{who}", layout::busy_message(repo)))
     .hint("let it end, or end it, and then remove")
 }
 
@@ -113,13 +113,13 @@ fn busy(repo: &str, who: &str) -> Error {
 /// returns the bytes freed.
 fn remove_unfinished(cache: &RepoCache, events: &StepEvents<'_>) -> Result<u64> {
     let (mut freed, mut busy) = (0, None);
-    for (_, owner, path) in parts(&cache.parts()) {
-        let bytes = space::blocks(&path);
-        if is_owned(cache, &owner, &path) {
+    for (_, owner, path) in partial_files(&cache.private_dir()) {
+        let bytes = space::disk_bytes(&path);
+        if is_in_use(cache, &owner, &path) {
             busy = Some(busy.unwrap_or(0) + bytes);
             continue;
         }
-        remove_part(&path).at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
+        remove_partial_file(&path).at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
         freed += bytes;
     }
     if let Some(busy) = busy {

@@ -11,7 +11,7 @@ use crate::effects::hub::listing::{Entry, Oid};
 use crate::effects::store::hash::Hasher;
 use crate::effects::store::layout::RepoCache;
 use crate::effects::store::manifest::Extent;
-use crate::effects::store::proofs::ProvenLog;
+use crate::effects::store::proofs::ProofLog;
 use crate::effects::store::publish::{Publication, publish};
 use crate::effects::transfer::leftovers;
 use crate::error::Result;
@@ -25,15 +25,15 @@ use crate::units::hex;
 /// [`crate::error::Kind::Host`] when the filesystem refuses.
 pub fn write_model(step: &WriteModel) -> Result<String> {
     let files = rehearsal::files();
-    let entries: Vec<Entry> = files.iter().map(entry).collect();
-    let commit = commit(&entries);
+    let entries: Vec<Entry> = files.iter().map(entry_of).collect();
+    let commit = commit_of(&entries);
     let cache = RepoCache::new(Path::new(&step.cache_dir), &step.repo);
-    cache.prepare()?;
+    cache.create_dirs()?;
     for (file, entry) in files.iter().zip(&entries) {
-        cache.write(&cache.place(entry), &file.bytes)?;
+        cache.write_file(&cache.file_path(entry), &file.bytes)?;
     }
-    leftovers::tidy(&cache, &entries);
-    leftovers::temporaries(&cache);
+    leftovers::remove_leftovers(&cache, &entries);
+    leftovers::remove_temporaries(&cache);
     publish(
         &cache,
         &Publication {
@@ -41,7 +41,7 @@ pub fn write_model(step: &WriteModel) -> Result<String> {
             revision: "main",
             commit: &commit,
             entries: &entries,
-            proven: &ProvenLog::open(&cache.parts()),
+            proofs: &ProofLog::open(&cache.private_dir()),
             endpoint: None,
             extent: Extent::Whole,
         },
@@ -52,10 +52,10 @@ pub fn write_model(step: &WriteModel) -> Result<String> {
 /// The commit that [`write_model`] gives the model, known before it is written.
 #[must_use]
 pub fn rehearsal_commit() -> String {
-    commit(&rehearsal::files().iter().map(entry).collect::<Vec<_>>())
+    commit_of(&rehearsal::files().iter().map(entry_of).collect::<Vec<_>>())
 }
 
-fn entry(file: &ModelFile) -> Entry {
+fn entry_of(file: &ModelFile) -> Entry {
     let size = file.bytes.len() as u64;
     // Only the kind matters here; the hash is what is being made.
     let kind = if file.lfs {
@@ -80,7 +80,7 @@ fn entry(file: &ModelFile) -> Entry {
 }
 
 /// A commit id over the listing: not git's, but as long and as deterministic.
-fn commit(entries: &[Entry]) -> String {
+fn commit_of(entries: &[Entry]) -> String {
     let mut hash = Sha1::new();
     for entry in entries {
         hash.update(format!("{} {} {}\n", entry.oid.hex(), entry.size, entry.path));

@@ -5,15 +5,15 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::durable::PartFile;
-use super::journal::{STEP, note_ahead};
+use super::durable::PartialHandle;
+use super::journal::{JOURNAL_STEP, append_chunk};
 use crate::effects::files;
-use crate::effects::store::hash::{Hasher, keep};
+use crate::effects::store::hash::{Hasher, sync_data};
 use crate::error::{At, Kind, Result};
 
 /// A chunk of a part, written by a helper.
-pub(in crate::effects) struct PartChunk {
-    part: PartFile,
+pub(in crate::effects) struct ChunkWriter {
+    part: PartialHandle,
     file: File,
     from: u64,
     at: u64,
@@ -22,9 +22,9 @@ pub(in crate::effects) struct PartChunk {
     is_settled: bool,
 }
 
-impl PartChunk {
+impl ChunkWriter {
     /// Opens a part for a chunk from `from` on.
-    pub(in crate::effects) fn open(part: &PartFile, from: u64) -> Result<Self> {
+    pub(in crate::effects) fn open(part: &PartialHandle, from: u64) -> Result<Self> {
         let opened = files::open_to_write(&part.path);
         Ok(Self {
             file: opened.at(Kind::Host, || format!("cannot write `{}`", part.path.display()))?,
@@ -53,8 +53,8 @@ impl PartChunk {
     }
 
     /// Whether so much came that it is worth a sync and a line of its own.
-    pub(in crate::effects) fn is_worth_it(&self) -> bool {
-        self.at - self.from >= STEP
+    pub(in crate::effects) fn is_worth_keeping(&self) -> bool {
+        self.at - self.from >= JOURNAL_STEP
     }
 
     /// Has the disk keep what came, and notes that it is there, for a pull that comes after a kill or a power cut. Takes as
@@ -68,13 +68,13 @@ impl PartChunk {
     }
 
     fn note(&self) -> Result<()> {
-        keep(&self.file).at(Kind::Host, || {
+        sync_data(&self.file).at(Kind::Host, || {
             format!("cannot write `{}`", self.part.path.display())
         })?;
         let digest = self.hasher.digest();
         let noted = self
             .part
-            .unless_lost(|| note_ahead(&self.part.path, self.from, self.at, digest));
+            .if_intact(|| append_chunk(&self.part.path, self.from, self.at, digest));
         // Without the line it is fetched again, after a power cut.
         if let Some(Ok(log)) = noted {
             let _ = log.sync_data();
@@ -83,10 +83,10 @@ impl PartChunk {
     }
 }
 
-impl Drop for PartChunk {
+impl Drop for ChunkWriter {
     /// An interrupted pull goes on from here.
     fn drop(&mut self) {
-        if !self.is_settled && self.is_worth_it() {
+        if !self.is_settled && self.is_worth_keeping() {
             let _ = self.note();
         }
     }

@@ -11,20 +11,20 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::journal::{ahead_of, record_of};
-use super::lease::remove;
+use super::journal::{chunk_list_of, journal_of};
+use super::lease::remove_partial_file;
 use crate::effects::files;
 
 /// Bytes between two requests to the disk to keep what it has. Twice as much is what a power cut costs at most: what it is
 /// asked to keep, and what came meanwhile.
-const SYNC: u64 = 32 << 20;
+const SYNC_BYTES: u64 = 32 << 20;
 
 /// Time between two looks whether a disk is done.
-const PAUSE: Duration = Duration::from_millis(5);
+const SYNC_POLL: Duration = Duration::from_millis(5);
 
 /// What a disk was asked to keep of a part, and did.
-pub(super) struct Durable {
-    part: PartFile,
+pub(super) struct BackgroundSync {
+    part: PartialHandle,
     /// Open as long as the part is, and used for nothing else: a system tells each open file once of a failure
     /// (`errseq_t` of Linux), of those since it was opened. Where it cannot be had, the last sync does all of it.
     file: Option<Arc<File>>,
@@ -34,14 +34,14 @@ pub(super) struct Durable {
 
 /// Where a part is, and what its disk has of it: for all who write to it.
 #[derive(Clone)]
-pub(in crate::effects) struct PartFile {
+pub(in crate::effects) struct PartialHandle {
     pub(super) path: PathBuf,
     disk: Arc<Mutex<Disk>>,
 }
 
 #[derive(Default)]
 struct Disk {
-    kept: Kept,
+    synced: Synced,
     /// Set by a sync that failed.
     lost: bool,
     /// Times that the part was begun.
@@ -51,12 +51,12 @@ struct Disk {
 /// What a disk has for sure, in bytes: of the part from its front, and of its record. A chunk is told of when the disk has
 /// it (`chunk`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct Synced {
     pub(super) at: u64,
     pub(super) record: u64,
 }
 
-impl PartFile {
+impl PartialHandle {
     /// That of a part of which nothing is kept so far.
     pub(in crate::effects) fn new(path: &Path) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl PartFile {
     }
 
     /// Does what must not be done once the part was cut back.
-    pub(super) fn unless_lost<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+    pub(super) fn if_intact<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let disk = self.disk();
         (!disk.lost).then(work)
     }
@@ -79,14 +79,14 @@ impl PartFile {
     fn cut_back(&self) {
         let mut disk = self.disk();
         disk.lost = true;
-        cut_back(&self.path, disk.kept);
+        cut_back(&self.path, disk.synced);
     }
 }
 
-impl Durable {
+impl BackgroundSync {
     /// Of this part of a file of `size` bytes, before anything of it is read or written. Memory keeps nothing.
-    pub(super) fn new(part: PartFile, size: u64, in_memory: bool) -> Self {
-        let is_asked = size > SYNC && !in_memory;
+    pub(super) fn new(part: PartialHandle, size: u64, in_memory: bool) -> Self {
+        let is_asked = size > SYNC_BYTES && !in_memory;
         let file = is_asked.then(|| files::open_to_write(&part.path).ok()).flatten();
         Self {
             part,
@@ -97,21 +97,21 @@ impl Durable {
     }
 
     /// So much is there, and its disk has all of it.
-    pub(super) fn begin(&mut self, kept: Kept) {
-        self.asked = kept.at;
+    pub(super) fn start_at(&mut self, synced: Synced) {
+        self.asked = synced.at;
         let mut disk = self.part.disk();
-        disk.kept = kept;
+        disk.synced = synced;
         // A sync that is under way tells of what was there before.
         disk.begun += 1;
     }
 
     /// The part is as long as `at` by now, and its record as `record`.
-    pub(super) fn reached(&mut self, at: u64, record: u64) {
-        if at.saturating_sub(self.asked) < SYNC {
+    pub(super) fn sync_if_due(&mut self, at: u64, record: u64) {
+        if at.saturating_sub(self.asked) < SYNC_BYTES {
             return;
         }
         // A disk that is slower than what comes: more is not written ahead of it.
-        self.settle();
+        self.wait();
         let Some(file) = self.file.clone() else { return };
         self.asked = at;
         let part = self.part.clone();
@@ -122,19 +122,19 @@ impl Durable {
                 return part.cut_back();
             }
             // Without what proves it, it is worth nothing after a power cut.
-            let beside = files::open_to_write(&record_of(&part.path));
+            let beside = files::open_to_write(&journal_of(&part.path));
             let is_proven = beside.and_then(|beside| beside.sync_data()).is_ok();
             let mut disk = part.disk();
             if is_proven && disk.begun == begun {
-                disk.kept = Kept { at, record };
+                disk.synced = Synced { at, record };
             }
         }));
     }
 
     /// Waits for a sync that is under way: from then on nothing is cut back unless the part's owner says so.
-    pub(super) fn settle(&self) {
+    pub(super) fn wait(&self) {
         while self.task.as_ref().is_some_and(|task| !task.is_finished()) {
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(SYNC_POLL);
         }
     }
 
@@ -156,33 +156,33 @@ impl Durable {
     }
 
     /// The part, as others open it.
-    pub(super) fn part(&self) -> &PartFile {
+    pub(super) fn handle(&self) -> &PartialHandle {
         &self.part
     }
 }
 
 /// Leaves what the disk kept of a part; all of it goes where that cannot be done.
-fn cut_back(part: &Path, kept: Kept) {
-    let is_nothing = kept == Kept::default() && !ahead_of(part).exists();
-    if is_nothing || try_cut_back(part, kept).is_err() {
-        let _ = remove(part);
+fn cut_back(part: &Path, synced: Synced) {
+    let is_nothing = synced == Synced::default() && !chunk_list_of(part).exists();
+    if is_nothing || try_cut_back(part, synced).is_err() {
+        let _ = remove_partial_file(part);
     }
 }
 
 /// The record first: what it does not prove is not taken. Whoever still appends to it leaves zeros between, which are no
 /// line of one.
-fn try_cut_back(part: &Path, kept: Kept) -> io::Result<()> {
-    files::open_to_write(&record_of(part))?.set_len(kept.record)?;
-    if ahead_of(part).exists() {
+fn try_cut_back(part: &Path, synced: Synced) -> io::Result<()> {
+    files::open_to_write(&journal_of(part))?.set_len(synced.record)?;
+    if chunk_list_of(part).exists() {
         // The chunks that it has lie behind what it has not.
         return Ok(());
     }
-    files::open_to_write(part)?.set_len(kept.at)
+    files::open_to_write(part)?.set_len(synced.at)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::journal::{LINE, note_ahead, read_ahead, read_record, write_line};
+    use super::super::journal::{LINE_BYTES, append_chunk, read_chunks, read_journal, write_line};
     use super::*;
 
     /// A part of 14 bytes, with a record of three lines and two chunks told of it.
@@ -194,35 +194,35 @@ mod tests {
             .flat_map(|at| write_line(at, [1; 32]))
             .collect();
         std::fs::write(&part, [7; 14]).unwrap();
-        std::fs::write(record_of(&part), lines).unwrap();
-        note_ahead(&part, 12, 14, [2; 32]).unwrap();
-        note_ahead(&part, 10, 12, [3; 32]).unwrap();
+        std::fs::write(journal_of(&part), lines).unwrap();
+        append_chunk(&part, 12, 14, [2; 32]).unwrap();
+        append_chunk(&part, 10, 12, [3; 32]).unwrap();
         (dir, part)
     }
 
     fn places(part: &Path) -> Vec<u64> {
-        let record = read_record(&record_of(part)).unwrap();
+        let record = read_journal(&journal_of(part)).unwrap();
         record.iter().map(|line| line.0).collect()
     }
 
     #[test]
     fn chunks_that_a_disk_kept_stay() {
-        let kept = Kept {
+        let synced = Synced {
             at: 4,
-            record: 2 * LINE as u64,
+            record: 2 * LINE_BYTES as u64,
         };
-        for (kept, left) in [(kept, vec![2, 4]), (Kept::default(), Vec::new())] {
+        for (synced, left) in [(synced, vec![2, 4]), (Synced::default(), Vec::new())] {
             let (_dir, part) = part();
-            let file = PartFile::new(&part);
-            file.disk().kept = kept;
+            let file = PartialHandle::new(&part);
+            file.disk().synced = synced;
             file.cut_back();
             assert_eq!(places(&part), left);
             assert_eq!(
-                read_ahead(&ahead_of(&part), 4, 14),
+                read_chunks(&chunk_list_of(&part), 4, 14),
                 [(12, 14, [2; 32]), (10, 12, [3; 32])]
             );
             // A helper that comes late tells of nothing.
-            assert_eq!(file.unless_lost(|| ()), None);
+            assert_eq!(file.if_intact(|| ()), None);
         }
     }
 }

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::journal::kept;
-use super::lease::{ABANDONED, age, is_of_here, is_ours_here, parts};
+use super::journal::valid_bytes;
+use super::lease::{ABANDONED, age, belongs_to_us, is_adoptable, partial_files};
 use crate::effects::hub::listing::Entry;
 use crate::effects::store::layout::RepoCache;
 use crate::effects::store::owner::here;
@@ -17,12 +17,12 @@ use crate::event::StepEvents;
 use crate::units::{Bytes, duration};
 
 /// Less than this is fetched again: so much may a kill cost.
-const WORTH: u64 = 64 << 20;
+const WORTH_WAITING: u64 = 64 << 20;
 /// Time between two looks.
-const LOOK: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A part whose owner may live.
-struct Doubt {
+struct Uncertain {
     path: PathBuf,
     kept: u64,
     modified: SystemTime,
@@ -32,25 +32,25 @@ struct Doubt {
 
 /// Waits until parts of `entries` that nobody writes to count as abandoned; whoever writes to one of them lives, and that
 /// one is waited for no more. Returns a few seconds after [`ABANDONED`] at the latest.
-pub(in crate::effects) async fn wait_for_silence(
+pub(in crate::effects) async fn wait_for_other_hosts(
     cache: &RepoCache,
     entries: &[Entry],
     events: &StepEvents<'_>,
 ) {
-    let mut doubts = doubts(cache, entries);
-    let Some(until) = doubts.iter().map(|doubt| doubt.until).max() else {
+    let mut candidates = candidates(cache, entries);
+    let Some(until) = candidates.iter().map(|candidate| candidate.until).max() else {
         return;
     };
     events.note(format!(
         "another host or container began {} of it and may be gone: waiting {} at most for that to be sure",
-        Bytes(doubts.iter().map(|doubt| doubt.kept).sum()),
+        Bytes(candidates.iter().map(|candidate| candidate.kept).sum()),
         duration(until.saturating_duration_since(Instant::now()))
     ));
-    while !doubts.is_empty() {
-        tokio::time::sleep(LOOK).await;
-        doubts.retain(|doubt| {
-            let now = std::fs::symlink_metadata(&doubt.path).and_then(|meta| meta.modified());
-            now.is_ok_and(|now| now == doubt.modified) && Instant::now() < doubt.until
+    while !candidates.is_empty() {
+        tokio::time::sleep(POLL_INTERVAL).await;
+        candidates.retain(|candidate| {
+            let now = std::fs::symlink_metadata(&candidate.path).and_then(|meta| meta.modified());
+            now.is_ok_and(|now| now == candidate.modified) && Instant::now() < candidate.until
         });
     }
 }
@@ -65,35 +65,35 @@ struct Found {
 }
 
 /// The parts of `entries` that are worth waiting for, at most one of each file.
-fn doubts(cache: &RepoCache, entries: &[Entry]) -> Vec<Doubt> {
+fn candidates(cache: &RepoCache, entries: &[Entry]) -> Vec<Uncertain> {
     let wanted: BTreeSet<&str> = entries.iter().map(|entry| entry.oid.hex()).collect();
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
-    for (oid, owner, path) in parts(&cache.parts()) {
+    for (oid, owner, path) in partial_files(&cache.private_dir()) {
         if !wanted.contains(&*oid) {
             continue;
         }
-        let (kept, of) = (kept(&path), found.entry(oid).or_default());
-        if owner.starts_with(here()) || is_of_here(cache, &owner, &path) {
+        let (kept, of) = (valid_bytes(&path), found.entry(oid).or_default());
+        if owner.starts_with(here()) || is_adoptable(cache, &owner, &path) {
             of.sure = kept.max(of.sure);
         } else if of.best.as_ref().is_none_or(|(most, _)| kept > *most) {
             of.best = Some((kept, path));
         }
     }
-    found.into_values().filter_map(doubt).collect()
+    found.into_values().filter_map(candidate).collect()
 }
 
 /// The best part of a file, when that is worth waiting for.
-fn doubt(Found { sure, best }: Found) -> Option<Doubt> {
-    let (kept, path) = best.filter(|(kept, _)| *kept >= sure + WORTH)?;
+fn candidate(Found { sure, best }: Found) -> Option<Uncertain> {
+    let (kept, path) = best.filter(|(kept, _)| *kept >= sure + WORTH_WAITING)?;
     let modified = std::fs::symlink_metadata(&path).ok()?.modified().ok()?;
     let left = ABANDONED
         .checked_sub(age(&path)?)
-        .filter(|_| is_ours_here(&path))?;
-    Some(Doubt {
+        .filter(|_| belongs_to_us(&path))?;
+    Some(Uncertain {
         path,
         kept,
         modified,
         // Some filesystems round their times.
-        until: Instant::now() + left + LOOK,
+        until: Instant::now() + left + POLL_INTERVAL,
     })
 }

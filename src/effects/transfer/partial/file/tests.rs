@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::super::adopt::adopt;
-use super::super::chunk_writer::PartChunk;
-use super::super::durable::{Kept, PartFile};
-use super::super::journal::{STEP, ahead_of, kept, read_record, record_of, write_line};
-use super::super::lease::{ABANDONED, parts, remove};
-use super::Part;
+use super::super::chunk_writer::ChunkWriter;
+use super::super::durable::{PartialHandle, Synced};
+use super::super::journal::{JOURNAL_STEP, chunk_list_of, journal_of, read_journal, valid_bytes, write_line};
+use super::super::lease::{ABANDONED, partial_files, remove_partial_file};
+use super::PartialFile;
 use crate::effects::files;
 use crate::effects::hub::listing::{Entry, Oid};
 use crate::effects::store::hash::Hasher;
 use crate::effects::store::layout::RepoCache;
 use crate::effects::store::owner::{here, started};
-use crate::effects::transfer::space::{elsewhere, missing_bytes};
+use crate::effects::transfer::space::{missing_bytes, other_hosts_bytes};
 
 fn cache() -> (tempfile::TempDir, RepoCache) {
     let dir = tempfile::tempdir().unwrap();
     let cache = RepoCache::new(dir.path(), "a/b");
-    cache.prepare().unwrap();
+    cache.create_dirs().unwrap();
     (dir, cache)
 }
 
@@ -50,52 +50,59 @@ async fn what_the_record_does_not_prove_is_not_taken() {
     let (_dir, cache) = cache();
     let bytes = noise(11 << 20);
     let entry = entry(&bytes);
-    let mut part = Part::open(&cache, &entry).unwrap();
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
     for chunk in bytes[..10 << 20].chunks(300_000) {
         part.write(chunk).unwrap();
     }
     let path = part.path.clone();
     drop(part);
     // A kill: up to a step is lost.
-    let places: Vec<u64> = read_record(&record_of(&path))
+    let places: Vec<u64> = read_journal(&journal_of(&path))
         .unwrap()
         .iter()
         .map(|line| line.0)
         .collect();
-    let part = Part::open(&cache, &entry).unwrap();
+    let part = PartialFile::open(&cache, &entry).unwrap();
     assert_eq!(Some(part.at()), places.last().copied());
-    assert!((10 << 20) - part.at() < STEP + 300_000);
+    assert!((10 << 20) - part.at() < JOURNAL_STEP + 300_000);
     drop(part);
     // A disk that lost some of the middle: what lies behind is still right.
     let at = |place: u64| usize::try_from(place).unwrap();
-    let come = |part: &mut Part, first: u8| {
+    let come = |part: &mut PartialFile, first: u8| {
         let mut come = bytes[at(places[0])..at(places[1])].to_vec();
         come[0] ^= first;
         part.write(&come).unwrap();
         // A kill before the end of a gap leaves the record as it is.
-        assert_eq!(read_record(&record_of(&path)).unwrap().len(), places.len());
-        part.pass_gap().unwrap()
+        assert_eq!(read_journal(&journal_of(&path)).unwrap().len(), places.len());
+        part.pass_corrupt_range().unwrap()
     };
     // What comes wrong is asked for once more.
     for firsts in [&[1, 0][..], &[1, 1], &[0]] {
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[0; 4096], places[0] + 1).unwrap();
-        let mut part = Part::open(&cache, &entry).unwrap();
+        let mut part = PartialFile::open(&cache, &entry).unwrap();
         for (time, first) in firsts.iter().enumerate() {
-            assert_eq!((part.at(), part.gap()), (places[0], Some(places[1])));
+            assert_eq!(
+                (part.at(), part.corrupt_range_end()),
+                (places[0], Some(places[1]))
+            );
             assert_eq!(come(&mut part, *first), *first == 0 || time == 0);
         }
         if firsts.ends_with(&[0]) {
-            assert_eq!((Some(part.at()), part.gap()), (places.last().copied(), None));
+            assert_eq!(
+                (Some(part.at()), part.corrupt_range_end()),
+                (places.last().copied(), None)
+            );
         }
     }
-    let mut part = Part::open(&cache, &entry).unwrap();
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
     part.write(&bytes[at(part.at())..]).unwrap();
     assert_eq!(part.hex(), entry.oid.hex());
-    part.publish(&cache.place(&entry), &cache.record(&entry)).unwrap();
-    assert_eq!(std::fs::read(cache.place(&entry)).unwrap(), bytes);
-    assert_eq!(parts(&cache.parts()).count(), 0);
-    let lines = read_record(&cache.record(&entry)).unwrap();
+    part.finish(&cache.file_path(&entry), &cache.journal_path(&entry))
+        .unwrap();
+    assert_eq!(std::fs::read(cache.file_path(&entry)).unwrap(), bytes);
+    assert_eq!(partial_files(&cache.private_dir()).count(), 0);
+    let lines = read_journal(&cache.journal_path(&entry)).unwrap();
     assert_eq!(
         (lines.len(), lines.last().unwrap().0),
         (places.len() + 1, entry.size)
@@ -108,17 +115,17 @@ async fn the_record_of_what_a_helper_wrote_has_its_steps() {
     let (_dir, cache) = cache();
     let bytes = noise(14 << 20);
     let entry = entry(&bytes);
-    let mut part = Part::open(&cache, &entry).unwrap();
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
     part.write(&bytes[..1 << 20]).unwrap();
-    let mut chunk = PartChunk::open(part.file(), 1 << 20).unwrap();
+    let mut chunk = ChunkWriter::open(part.handle(), 1 << 20).unwrap();
     chunk.write(&bytes[1 << 20..]).unwrap();
     chunk.finish().unwrap();
-    assert!(part.take(entry.size, None).unwrap());
-    let lines = read_record(&record_of(&part.path)).unwrap();
+    assert!(part.accept_from_disk(entry.size, None).unwrap());
+    let lines = read_journal(&journal_of(&part.path)).unwrap();
     let mib: Vec<u64> = lines.iter().map(|(place, _)| place >> 20).collect();
     assert_eq!(mib, [1, 5, 9, 13, 14]);
     drop(part);
-    assert_eq!(Part::open(&cache, &entry).unwrap().at(), entry.size);
+    assert_eq!(PartialFile::open(&cache, &entry).unwrap().at(), entry.size);
 }
 
 /// What is in its place and wrong is better than a part of which less is there, and stays until a right one comes.
@@ -127,40 +134,42 @@ async fn a_damaged_file_is_gone_on_from_where_it_is_right() {
     let (_dir, cache) = cache();
     let bytes = noise(21 << 20);
     let entry = entry(&bytes);
-    let place = cache.place(&entry);
-    let mut part = Part::open(&cache, &entry).unwrap();
+    let place = cache.file_path(&entry);
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
     for mib in bytes.chunks(1 << 20) {
         part.write(mib).unwrap();
     }
-    part.publish(&place, &cache.record(&entry)).unwrap();
+    part.finish(&place, &cache.journal_path(&entry)).unwrap();
     let file = OpenOptions::new().write(true).open(&place).unwrap();
     file.write_all_at(&[0; 4096], 9 << 20).unwrap();
-    let part = Part::open(&cache, &entry).unwrap();
-    assert_eq!((part.at(), part.gap()), (8 << 20, Some(12 << 20)));
+    let part = PartialFile::open(&cache, &entry).unwrap();
+    assert_eq!((part.at(), part.corrupt_range_end()), (8 << 20, Some(12 << 20)));
     assert_eq!(std::fs::read(&place).unwrap().len(), bytes.len());
     let path = part.path.clone();
     drop(part);
     // What was mended of it is gone on from, and not begun anew.
     let before = File::open(&path).unwrap();
-    drop(Part::open(&cache, &entry).unwrap());
+    drop(PartialFile::open(&cache, &entry).unwrap());
     assert!(files::is_at(&before, &path));
-    remove(&path).unwrap();
+    remove_partial_file(&path).unwrap();
     // A record that is of another file says nothing.
-    std::fs::write(cache.record(&entry), write_line(4 << 20, [1; 32])).unwrap();
-    let part = Part::open(&cache, &entry).unwrap();
-    assert_eq!((part.at(), part.gap()), (0, None));
+    std::fs::write(cache.journal_path(&entry), write_line(4 << 20, [1; 32])).unwrap();
+    let part = PartialFile::open(&cache, &entry).unwrap();
+    assert_eq!((part.at(), part.corrupt_range_end()), (0, None));
 }
 
 /// A part of `entry` with these bytes, as another host left it so long ago.
 fn left_elsewhere(cache: &RepoCache, entry: &Entry, host: &str, bytes: &[u8], ago: Duration) -> PathBuf {
     // In another cache, where nobody left anything.
     let (_dir, own) = self::cache();
-    let mut part = Part::open(&own, entry).unwrap();
+    let mut part = PartialFile::open(&own, entry).unwrap();
     part.write(bytes).unwrap();
     let path = part.path.clone();
     drop(part);
-    let far = cache.parts().join(format!("{}.{host}.7-7.part", entry.oid.hex()));
-    std::fs::rename(record_of(&path), record_of(&far)).unwrap();
+    let far = cache
+        .private_dir()
+        .join(format!("{}.{host}.7-7.part", entry.oid.hex()));
+    std::fs::rename(journal_of(&path), journal_of(&far)).unwrap();
     std::fs::rename(&path, &far).unwrap();
     let open = OpenOptions::new().write(true).open(&far).unwrap();
     open.set_modified(SystemTime::now() - ago).unwrap();
@@ -175,12 +184,12 @@ async fn what_another_host_abandoned_is_copied_and_left_to_it() {
     let entry = entry(&bytes);
     let far = left_elsewhere(&cache, &entry, "elsewhere", &bytes[..8 << 20], 2 * ABANDONED);
     let open = OpenOptions::new().write(true).open(&far).unwrap();
-    let mut part = Part::open(&cache, &entry).unwrap();
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
     assert_eq!((part.at(), part.path == far), (8 << 20, false));
     assert!(far.exists());
     part.write(&bytes[8 << 20..]).unwrap();
-    let place = cache.place(&entry);
-    part.publish(&place, &cache.record(&entry)).unwrap();
+    let place = cache.file_path(&entry);
+    part.finish(&place, &cache.journal_path(&entry)).unwrap();
     open.set_len(5).unwrap();
     assert_eq!(std::fs::read(place).unwrap(), bytes);
 }
@@ -196,16 +205,16 @@ async fn a_copy_takes_no_more_than_what_is_proven() {
         ..entry(&bytes)
     };
     let far = left_elsewhere(&cache, &entry, "elsewhere", &bytes, 2 * ABANDONED);
-    let mut chunk = PartChunk::open(&PartFile::new(&far), SIZE - (4 << 20)).unwrap();
+    let mut chunk = ChunkWriter::open(&PartialHandle::new(&far), SIZE - (4 << 20)).unwrap();
     chunk.write(&bytes[..4 << 20]).unwrap();
     chunk.finish().unwrap();
     let open = OpenOptions::new().write(true).open(&far).unwrap();
     open.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
     let ours = adopt(&cache, &entry).unwrap();
     let blocks = |path: &Path| std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap()) * 512;
-    assert_eq!((kept(&ours), kept(&far)), (12 << 20, 12 << 20));
+    assert_eq!((valid_bytes(&ours), valid_bytes(&far)), (12 << 20, 12 << 20));
     assert!(blocks(&ours) < 16 << 20, "{} of {}", blocks(&ours), blocks(&far));
-    let mut part = Part::open(&cache, &entry).unwrap();
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
     assert_eq!(part.at(), 8 << 20);
     let [(from, to, _)] = part.take_recovered()[..] else {
         panic!("the chunk is lost");
@@ -224,13 +233,13 @@ async fn what_other_hosts_left_long_ago_is_removed() {
     let (best, other) = (left("best", 8, day), left("other", 5, day));
     let young = left("young", 4, 2 * ABANDONED);
     let busy = left("busy", 4, Duration::ZERO);
-    let part = Part::open(&cache, &entry).unwrap();
+    let part = PartialFile::open(&cache, &entry).unwrap();
     assert_eq!(part.at(), 8 << 20);
     assert_eq!(
         [best, other, young, busy].map(|path| path.exists()),
         [false, false, true, true]
     );
-    assert_eq!(parts(&cache.parts()).count(), 3);
+    assert_eq!(partial_files(&cache.private_dir()).count(), 3);
 }
 
 /// Room for a copy is needed anew; what was begun here is written on.
@@ -242,11 +251,11 @@ async fn what_another_host_has_is_not_here() {
     let entries = std::slice::from_ref(&entry);
     left_elsewhere(&cache, &entry, "elsewhere", &bytes[..8 << 20], 2 * ABANDONED);
     assert_eq!(missing_bytes(&cache, entries), 9 << 20);
-    assert!(elsewhere(&cache) >= 8 << 20);
-    let alone = cache.clone().alone(true);
+    assert!(other_hosts_bytes(&cache) >= 8 << 20);
+    let alone = cache.clone().with_exclusive(true);
     assert!(missing_bytes(&alone, entries) <= 1 << 20);
-    assert_eq!(elsewhere(&alone), 0);
-    drop(Part::open(&cache, &entry).unwrap());
+    assert_eq!(other_hosts_bytes(&alone), 0);
+    drop(PartialFile::open(&cache, &entry).unwrap());
     assert_eq!(missing_bytes(&cache, entries), 0, "its space is reserved");
 }
 
@@ -257,11 +266,11 @@ async fn a_part_with_a_link_beside_it_is_passed_over() {
         let (dir, cache) = cache();
         let entry = entry(&noise(100));
         let orphan = cache
-            .parts()
+            .private_dir()
             .join(format!("{}.{}.1-1.part", entry.oid.hex(), here()));
         std::fs::write(&orphan, b"x").unwrap();
         std::os::unix::fs::symlink(dir.path().join("elsewhere"), orphan.with_extension(beside)).unwrap();
-        let part = Part::open(&cache, &entry).unwrap();
+        let part = PartialFile::open(&cache, &entry).unwrap();
         assert!(part.path.exists() && orphan.exists(), "{beside}");
         assert!(!dir.path().join("elsewhere").exists(), "{beside}");
     }
@@ -275,12 +284,12 @@ async fn a_part_of_a_process_that_lives_is_left_alone() {
     let gone = format!("{}.{}.1-1.part", entry.oid.hex(), here());
     let far = format!("{}.elsewhere.7-7.part", entry.oid.hex());
     for name in [&init, &gone, &far] {
-        std::fs::write(cache.parts().join(name), b"x").unwrap();
+        std::fs::write(cache.private_dir().join(name), b"x").unwrap();
     }
-    let part = Part::open(&cache, &entry).unwrap();
+    let part = PartialFile::open(&cache, &entry).unwrap();
     assert_eq!(part.at(), 0, "no record proves the byte");
-    assert!(part.path.exists() && !cache.parts().join(gone).exists());
-    assert!(cache.parts().join(init).exists() && cache.parts().join(far).exists());
+    assert!(part.path.exists() && !cache.private_dir().join(gone).exists());
+    assert!(cache.private_dir().join(init).exists() && cache.private_dir().join(far).exists());
 }
 
 const MIB: usize = 1 << 20;
@@ -288,9 +297,10 @@ const MIB: usize = 1 << 20;
 /// A file in its place.
 fn published(cache: &RepoCache, bytes: &[u8]) -> Entry {
     let entry = entry(bytes);
-    let mut part = Part::open(cache, &entry).unwrap();
+    let mut part = PartialFile::open(cache, &entry).unwrap();
     bytes.chunks(MIB).for_each(|mib| part.write(mib).unwrap());
-    part.publish(&cache.place(&entry), &cache.record(&entry)).unwrap();
+    part.finish(&cache.file_path(&entry), &cache.journal_path(&entry))
+        .unwrap();
     entry
 }
 
@@ -300,8 +310,8 @@ fn spoil(path: &Path, at: usize) {
 }
 
 /// Where a part is, and where its gap ends, in MiB.
-fn gap(part: &Part) -> (u64, Option<u64>) {
-    (part.at() >> 20, part.gap().map(|to| to >> 20))
+fn position(part: &PartialFile) -> (u64, Option<u64>) {
+    (part.at() >> 20, part.corrupt_range_end().map(|to| to >> 20))
 }
 
 /// What was right long before counts for nothing when two steps in a row are bad.
@@ -310,15 +320,15 @@ async fn two_steps_in_a_row_are_no_other_file() {
     let (_dir, cache) = cache();
     let bytes = noise(40 * MIB);
     let entry = published(&cache, &bytes);
-    spoil(&cache.place(&entry), 24 * MIB - 2048);
-    let mut part = Part::open(&cache, &entry).unwrap();
+    spoil(&cache.file_path(&entry), 24 * MIB - 2048);
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
     for from in [20, 24] {
-        assert_eq!(gap(&part), (from, Some(from + 4)));
+        assert_eq!(position(&part), (from, Some(from + 4)));
         let from = usize::try_from(from).unwrap() * MIB;
         part.write(&bytes[from..from + 4 * MIB]).unwrap();
-        assert!(part.pass_gap().unwrap());
+        assert!(part.pass_corrupt_range().unwrap());
     }
-    assert_eq!(gap(&part), (40, None));
+    assert_eq!(position(&part), (40, None));
     assert_eq!(part.hex(), entry.oid.hex());
 }
 
@@ -328,18 +338,18 @@ async fn what_is_bad_throughout_is_another_file() {
     let (_dir, cache) = cache();
     let bytes = noise(40 * MIB);
     let entry = published(&cache, &bytes);
-    (4..24).for_each(|mib| spoil(&cache.place(&entry), mib * MIB));
-    let mut part = Part::open(&cache, &entry).unwrap();
+    (4..24).for_each(|mib| spoil(&cache.file_path(&entry), mib * MIB));
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
     let mut passed = Vec::new();
     while passed.last() != Some(&false) {
-        let (from, to) = gap(&part);
+        let (from, to) = position(&part);
         let place = |mib| usize::try_from(mib).unwrap() * MIB;
         part.write(&bytes[place(from)..place(to.unwrap())]).unwrap();
-        passed.push(part.pass_gap().unwrap());
+        passed.push(part.pass_corrupt_range().unwrap());
     }
     assert_eq!(passed, [true, true, true, false]);
-    part.forget_beyond().unwrap();
-    assert_eq!(gap(&part), (20, None));
+    part.drop_later_lines().unwrap();
+    assert_eq!(position(&part), (20, None));
 }
 
 /// A disk says once that it did not keep what came: what a helper wrote there before says nothing of it.
@@ -348,25 +358,25 @@ async fn what_came_anew_is_not_taken_for_what_a_helper_wrote() {
     let (_dir, cache) = cache();
     let bytes = noise(20 * MIB);
     let entry = entry(&bytes);
-    let mut part = Part::open(&cache, &entry).unwrap();
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
     part.write(&bytes[..4 * MIB]).unwrap();
-    let mut chunk = PartChunk::open(part.file(), 4 << 20).unwrap();
+    let mut chunk = ChunkWriter::open(part.handle(), 4 << 20).unwrap();
     chunk.write(&bytes[4 * MIB..12 * MIB]).unwrap();
     chunk.finish().unwrap();
-    assert!(part.take(12 << 20, None).unwrap());
+    assert!(part.accept_from_disk(12 << 20, None).unwrap());
     part.write(&bytes[12 * MIB..16 * MIB]).unwrap();
     let path = part.path.clone();
     drop(part);
     spoil(&path, 5 * MIB);
-    let mut part = Part::open(&cache, &entry).unwrap();
-    assert_eq!(gap(&part), (4, Some(8)));
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
+    assert_eq!(position(&part), (4, Some(8)));
     part.write(&bytes[4 * MIB..8 * MIB]).unwrap();
     // As a sync that fails does.
-    part.durable.cut_back();
+    part.sync.cut_back();
     drop(part);
-    let mut part = Part::open(&cache, &entry).unwrap();
-    assert_eq!((gap(&part), part.take_recovered().len()), ((4, None), 0));
-    assert!(!ahead_of(&path).exists());
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
+    assert_eq!((position(&part), part.take_recovered().len()), ((4, None), 0));
+    assert!(!chunk_list_of(&path).exists());
 }
 
 /// What a chunk has that does not hold any more is not known either, once it is fetched again.
@@ -375,10 +385,10 @@ async fn a_chunk_that_is_rejected_is_forgotten() {
     let (_dir, cache) = cache();
     let bytes = noise(12 * MIB);
     let entry = entry(&bytes);
-    let mut part = Part::open(&cache, &entry).unwrap();
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
     part.write(&bytes[..4 * MIB]).unwrap();
     for from in [8, 4] {
-        let mut chunk = PartChunk::open(part.file(), from << 20).unwrap();
+        let mut chunk = ChunkWriter::open(part.handle(), from << 20).unwrap();
         let from = usize::try_from(from).unwrap() * MIB;
         chunk.write(&bytes[from..from + 4 * MIB]).unwrap();
         chunk.finish().unwrap();
@@ -386,12 +396,12 @@ async fn a_chunk_that_is_rejected_is_forgotten() {
     let path = part.path.clone();
     drop(part);
     spoil(&path, 5 * MIB);
-    let mut part = Part::open(&cache, &entry).unwrap();
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
     let recovered = part.take_recovered();
     let (_, to, digest) = *recovered.iter().find(|(from, _, _)| *from == 4 << 20).unwrap();
-    assert!(!part.take(to, Some(digest)).unwrap());
+    assert!(!part.accept_from_disk(to, Some(digest)).unwrap());
     drop(part);
-    let mut part = Part::open(&cache, &entry).unwrap();
+    let mut part = PartialFile::open(&cache, &entry).unwrap();
     let left: Vec<u64> = part.take_recovered().iter().map(|chunk| chunk.0 >> 20).collect();
     assert_eq!(left, [8]);
 }
@@ -402,21 +412,21 @@ async fn what_is_mended_anew_leaves_no_parts_behind() {
     let (_dir, cache) = cache();
     let bytes = noise(20 * MIB);
     let entry = published(&cache, &bytes);
-    spoil(&cache.place(&entry), 9 * MIB);
-    spoil(&cache.place(&entry), 17 * MIB);
+    spoil(&cache.file_path(&entry), 9 * MIB);
+    spoil(&cache.file_path(&entry), 17 * MIB);
     for round in 1..4 {
-        let mut part = Part::open(&cache, &entry).unwrap();
+        let mut part = PartialFile::open(&cache, &entry).unwrap();
         part.write(&bytes[8 * MIB..12 * MIB]).unwrap();
-        assert!(part.pass_gap().unwrap());
-        let (at, record) = (part.at, part.record_length);
-        part.durable.begin(Kept { at, record });
-        part.durable.cut_back();
+        assert!(part.pass_corrupt_range().unwrap());
+        let (at, record) = (part.at, part.journal_length);
+        part.sync.start_at(Synced { at, record });
+        part.sync.cut_back();
         let path = part.path.clone();
         drop(part);
         let name = format!("{}.{}.1-{round}.part", entry.oid.hex(), here());
-        let dead = cache.parts().join(name);
-        std::fs::rename(record_of(&path), record_of(&dead)).unwrap();
+        let dead = cache.private_dir().join(name);
+        std::fs::rename(journal_of(&path), journal_of(&dead)).unwrap();
         std::fs::rename(&path, &dead).unwrap();
-        assert_eq!(parts(&cache.parts()).count(), 1, "round {round}");
+        assert_eq!(partial_files(&cache.private_dir()).count(), 1, "round {round}");
     }
 }
