@@ -1,6 +1,4 @@
-//! Patience with a hub that is asked and does not answer, or not now; whoever waits is told for what.
-//!
-//! Not in this module: what is asked (`remote`), files (`fetch`).
+//! Requests to a hub that may be busy, silent or unreachable: retries, and notes to the user during a wait.
 
 use std::time::Duration;
 
@@ -11,23 +9,23 @@ use crate::effects::http::{Answer, Broken};
 use crate::error::{Error, Kind, Result};
 use crate::units;
 
-/// Tries of a question that a hub may answer a little later.
+/// Number of tries for a request that the hub may answer later.
 const QUESTION_TRIES: u32 = 5;
-/// Silence after which it is said that there is no answer yet.
+/// Time without an answer after which the first note is printed.
 const FIRST_NOTE_AFTER: Duration = Duration::from_secs(5);
-/// Least time between two notes of the same wait.
+/// Shortest time between two notes about the same wait.
 const NOTE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Questions to one hub.
+/// Requests to one hub.
 pub(in crate::effects) struct HubRequests<'a> {
     endpoint: &'a str,
     options: HubOptions<'a>,
-    /// When the last note was made.
+    /// Time of the last note.
     last_note: Option<Instant>,
 }
 
 impl<'a> HubRequests<'a> {
-    /// None asked yet.
+    /// Creates a client of this hub.
     pub(in crate::effects) fn new(endpoint: &'a str, options: HubOptions<'a>) -> Self {
         Self {
             endpoint,
@@ -36,8 +34,8 @@ impl<'a> HubRequests<'a> {
         }
     }
 
-    /// One question. A hub that is busy, or a connection that breaks, is asked again; one that cannot be reached is
-    /// not: the user waits for the first answer.
+    /// Sends one GET request and returns the answer. Retries if the hub is busy or the connection breaks. Does
+    /// not retry if the hub is unreachable, because the user is waiting for the very first answer.
     pub(in crate::effects) async fn get(&mut self, url: &str) -> Result<Answer> {
         let mut pause = Duration::from_millis(250);
         let patience = self.options.idle_timeout();
@@ -73,7 +71,7 @@ impl<'a> HubRequests<'a> {
         Err(Error::new(Kind::Internal, "a question has no answer"))
     }
 
-    /// The answer; `None` when none came in time.
+    /// Returns the answer, or `None` if none arrived within `patience`.
     async fn get_once(
         &mut self,
         url: &str,
@@ -96,7 +94,7 @@ impl<'a> HubRequests<'a> {
         }
     }
 
-    /// Waits before the next try, and says so again while that is long.
+    /// Waits before the next try, and repeats the note during a long wait.
     async fn wait_and_note(&mut self, mut wait: Duration, why: &str) {
         while !wait.is_zero() {
             self.note(|_| format!("{why}: it is asked again in {}", units::duration(wait)));
@@ -106,7 +104,7 @@ impl<'a> HubRequests<'a> {
         }
     }
 
-    /// Says it, unless something was said a moment ago.
+    /// Prints a note, unless the last one was printed less than [`NOTE_INTERVAL`] ago.
     fn note(&mut self, text: impl FnOnce(&str) -> String) {
         let is_due = self
             .last_note
@@ -137,7 +135,7 @@ mod tests {
         };
         let mut questions = HubRequests::new("http://hub", options);
         questions.wait_and_note(Duration::from_secs(40), "busy").await;
-        // The next failure a moment later is no news.
+        // The next failure follows a moment later: no second note.
         questions.wait_and_note(Duration::from_millis(500), "busy").await;
         let told = recorder.events();
         let waits = ["40s", "25s", "10s"].map(|left| Event::Note {

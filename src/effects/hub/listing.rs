@@ -1,6 +1,6 @@
-//! A repository's listing: hostile text until it is in these types.
+//! The file list of a repository. It is hostile text until it is parsed into these types.
 //!
-//! Public, because fuzzing drives it from outside. Not in this module: fetching it (`remote`).
+//! Public, because the fuzz targets call it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,10 @@ use serde::Deserialize;
 use super::names::{is_hex, is_path, is_reserved_path};
 use crate::error::{Error, Kind, Result};
 
-/// Most files in a repository; DeepSeek-R1 has 174.
+/// Largest number of files in a repository; DeepSeek-R1 has 174.
 const MAX_FILES: usize = 100_000;
 
-/// A file's proof: what its bytes must hash to.
+/// The hash that a file must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Oid {
     /// SHA-256 of the bytes (large files).
@@ -22,7 +22,7 @@ pub enum Oid {
 }
 
 impl Oid {
-    /// The hex digits: also the name of the blob in the cache.
+    /// Returns the hex digits. They are also the name of the blob in the cache.
     #[must_use]
     pub fn hex(&self) -> &str {
         match self {
@@ -30,7 +30,7 @@ impl Oid {
         }
     }
 
-    /// The proof that a blob's name in a cache promises.
+    /// Returns the hash that a blob's name in a cache stands for.
     #[must_use]
     pub fn from_blob_name(name: &str) -> Option<Self> {
         match name.len() {
@@ -48,18 +48,19 @@ pub struct Entry {
     pub path: String,
     /// Size in bytes.
     pub size: u64,
-    /// Its proof.
+    /// Its hash.
     pub oid: Oid,
-    /// Its name in the hub's Xet store, when it has it there too.
+    /// Its hash in the hub's Xet store, if it is stored there too.
     pub xet: Option<String>,
 }
 
-/// Reads one page of the tree answer: an array of files and directories.
+/// Parses one page of the answer to a tree request: an array of files and directories.
 ///
 /// # Errors
-/// [`Kind::Integrity`] for what is no listing, and for a name that is not safe.
+/// [`Kind::Integrity`] if it is not a listing, or if a name is unsafe.
 pub fn parse_page(page: &[u8]) -> Result<Vec<Entry>> {
-    // Typed, so that the first item that is none ends it: a value for each of a million would fill the memory.
+    // Parsed into types, so that parsing stops at the first invalid item: a JSON value for each of a million
+    // items would fill the memory.
     let items: Vec<Item> = serde_json::from_slice(page)
         .map_err(|error| untrusted(&format!("it is not a list of files ({error})")))?;
     items
@@ -69,7 +70,7 @@ pub fn parse_page(page: &[u8]) -> Result<Vec<Entry>> {
         .collect()
 }
 
-/// One item of the tree answer, as far as it is used.
+/// One item of the answer, with the fields that are used.
 #[derive(Deserialize)]
 struct Item {
     #[serde(rename = "type")]
@@ -85,7 +86,7 @@ struct Item {
     xet: Option<String>,
 }
 
-/// What is stated of a large file.
+/// The fields of a large file.
 #[derive(Deserialize)]
 struct Lfs {
     #[serde(default)]
@@ -125,15 +126,15 @@ fn parse_entry(item: Item) -> Result<Entry> {
         path,
         size,
         oid,
-        // One that is none means that it is not there.
+        // An invalid Xet hash is treated as a missing one.
         xet: xet.filter(|hash| hash.len() == 64 && is_hex(hash)),
     })
 }
 
-/// Refuses a listing that goes on and on.
+/// Refuses a listing that does not end.
 ///
 /// # Errors
-/// [`Kind::Integrity`] when there are more than a repository has.
+/// [`Kind::Integrity`] if there are more files than a repository can have.
 pub fn check_count(entries: &[Entry]) -> Result<()> {
     if entries.len() <= MAX_FILES {
         return Ok(());
@@ -141,17 +142,17 @@ pub fn check_count(entries: &[Entry]) -> Result<()> {
     Err(untrusted(&format!("more than {MAX_FILES} files")))
 }
 
-/// Checks what only the whole listing shows: names that collide, and sizes that do not add up.
+/// Checks the complete listing: no two names collide, and the sizes add up. Returns the sum of the sizes.
 ///
 /// # Errors
-/// [`Kind::Integrity`] for names that collide and sizes that are impossible.
+/// [`Kind::Integrity`] for colliding names and impossible sizes.
 pub fn check_whole(entries: &[Entry]) -> Result<u64> {
     if entries.is_empty() {
         return Err(untrusted("it is empty"));
     }
     let mut names = BTreeSet::new();
     for entry in entries {
-        // Two names that differ in case only are one file on some filesystems.
+        // Names that differ only in case are the same file on some filesystems.
         if !names.insert(entry.path.to_lowercase()) {
             return Err(untrusted(&format!("`{}` appears twice", entry.path)));
         }
@@ -175,10 +176,10 @@ pub fn check_whole(entries: &[Entry]) -> Result<u64> {
         .ok_or_else(|| untrusted("its sizes are impossible"))
 }
 
-/// Refuses paths that would be ours, another client's, or git's, in a directory of the user's.
+/// Refuses paths that dsr1, another hub client or git reserves in a user's directory.
 ///
 /// # Errors
-/// [`Kind::Integrity`], naming the first.
+/// [`Kind::Integrity`], naming the first such path.
 pub fn check_directory(entries: &[Entry]) -> Result<()> {
     match entries.iter().find(|entry| is_reserved_path(&entry.path)) {
         Some(entry) => Err(untrusted(&format!(
@@ -256,7 +257,7 @@ mod tests {
             let _ = parse_page(&bytes);
         }
 
-        /// JSON of about the right shape, with anything in its places.
+        /// JSON of about the right shape, with arbitrary values.
         #[test]
         fn what_is_accepted_sums_up_and_has_no_twins(
             files in proptest::collection::vec(("[a-cA-C./]{1,5}", 0_u64..(1 << 61), "[0-9a-f]{39,41}"), 0..6),

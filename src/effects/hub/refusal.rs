@@ -1,19 +1,17 @@
-//! What it means when a hub says no to a question.
-//!
-//! Not in this module: a file that does not come (`source`).
+//! The meaning of an answer with which a hub refuses a request.
 
 use super::options::{HubOptions, RemoteRevision};
 use crate::effects::http::Answer;
 use crate::error::{Error, Kind};
 
-/// What a hub says in words, as far as it can be shown.
+/// Returns the hub's own error message, without control characters and shortened.
 pub(in crate::effects) fn hub_message(answer: &Answer) -> Option<String> {
     let text = answer.header("x-error-message")?;
     let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Why a hub said no.
+/// Returns the error that describes a refusal, with its cause and a hint.
 pub(in crate::effects) fn refusal_error(
     remote: RemoteRevision<'_>,
     answer: &Answer,
@@ -28,7 +26,7 @@ pub(in crate::effects) fn refusal_error(
     let said = hub_message(answer);
     let sent = options.token.map(|_| options.token_from);
     match (answer.status, code, said) {
-        // A mirror's words.
+        // The text of a dsr1 mirror.
         (_, "GatedRepo", Some(said)) if said.contains("HF_TOKEN") => match sent {
             Some(from) => Error::new(Kind::Hub, format!("{endpoint} refuses the token that was sent"))
                 .cause(format!("the token in {from} is not the mirror's"))
@@ -76,7 +74,7 @@ pub(in crate::effects) fn refusal_error(
         (429, ..) => Error::new(Kind::Hub, format!("the hub limits requests for {repo}"))
             .cause(format!("{endpoint} answered 429"))
             .hint("wait five minutes, or set HF_TOKEN for a higher limit"),
-        // It says nothing of the repository: it is the hub that cannot now.
+        // A server error: it says nothing about the repository.
         (status @ (408 | 425 | 500..=599), _, said) => {
             let error = Error::new(Kind::Hub, format!("the hub answers {status} now"));
             let asked = format!("{endpoint} was asked for {repo} several times");

@@ -1,6 +1,4 @@
-//! The two questions to a hub: which commit is a revision, and which files has it.
-//!
-//! Not in this module: patience with a hub that does not answer (`ask`), what it means when it says no (`refusal`).
+//! The two requests to a hub: the commit of a revision, and the files of a commit.
 
 use hf_hub::repository::ModelInfo;
 use serde_json::Value;
@@ -12,18 +10,18 @@ use super::options::{HubOptions, RemoteRevision};
 use super::refusal::refusal_error;
 use crate::error::{Error, Kind, Result};
 
-/// Most pages of a listing; a hub sends 1000 entries a page.
+/// Largest number of pages of a listing; a hub sends 1000 entries a page.
 const MAX_PAGES: usize = 200;
 
-/// What a revision is.
+/// A revision, as the hub resolved it.
 pub(in crate::effects) struct Revision {
     /// Its commit.
     pub(in crate::effects) commit: String,
-    /// The licence that the hub states, by its identifier; empty when it states none.
+    /// Identifier of the licence that the hub states; empty if it states none.
     pub(in crate::effects) license: String,
 }
 
-/// What the step's revision is.
+/// Returns the commit and the licence of a revision.
 pub(in crate::effects) async fn revision(
     remote: RemoteRevision<'_>,
     options: HubOptions<'_>,
@@ -66,14 +64,14 @@ pub(in crate::effects) async fn revision(
     })
 }
 
-/// What a hub says of a repository: of the many fields only those that are used, so that a change of the others
-/// breaks nothing.
+/// Parses what the hub says about a repository. Reads only the fields that are used, so that changes of other
+/// fields break nothing.
 fn model_info(answer: &Value) -> Option<ModelInfo> {
     let used = ["id", "sha", "cardData", "tags"].map(|key| (key.to_owned(), answer[key].clone()));
     serde_json::from_value(Value::Object(used.into_iter().collect())).ok()
 }
 
-/// The licence's identifier: of the model card, else of the tags.
+/// Returns the identifier of the licence: from the model card, else from the tags.
 fn license(info: &ModelInfo) -> String {
     let card = info.card_data.as_ref().and_then(|card| card["license"].as_str());
     let tags = info.tags.iter().flatten();
@@ -87,7 +85,7 @@ fn license(info: &ModelInfo) -> String {
     }
 }
 
-/// The files of a commit, with their sum in bytes.
+/// Returns the files of a commit, and the sum of their sizes in bytes.
 pub(in crate::effects) async fn entries(
     remote: RemoteRevision<'_>,
     commit: &str,
@@ -103,7 +101,7 @@ pub(in crate::effects) async fn entries(
             return Err(refusal_error(remote, &answer, options));
         }
         entries.extend(listing::parse_page(&answer.body)?);
-        // Before the next page: a listing without end must not fill the memory.
+        // Checked before the next page, because a listing that does not end must not fill the memory.
         listing::check_count(&entries)?;
         if let Some(next) = next_page(answer.header("link"), endpoint)? {
             url = next;
@@ -115,7 +113,8 @@ pub(in crate::effects) async fn entries(
     Err(Error::new(Kind::Integrity, "the hub's listing cannot be trusted").cause("it does not end"))
 }
 
-/// The next page that a `Link` header names (RFC 8288); on the same hub only, because the token goes with it.
+/// Returns the next page that a `Link` header names (RFC 8288). It must be on the same hub, because the token
+/// is sent to it.
 fn next_page(link: Option<&str>, endpoint: &str) -> Result<Option<String>> {
     let next = link
         .unwrap_or_default()

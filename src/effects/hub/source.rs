@@ -1,6 +1,4 @@
-//! Where bytes come from: a hub's ranges over HTTP, or its Xet store; what each says no with, in one vocabulary.
-//!
-//! Not in this module: patience (`fetch`), the disk (`part`).
+//! Streams of a file's bytes, over HTTP or from the hub's Xet store, with one type for the failures of both.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,36 +14,36 @@ use super::xet::{Origin, Xet};
 use crate::effects::http::{Answer, Body, Broken, Opened};
 use crate::error::{Error, Kind};
 
-/// Time for the head of an answer.
+/// Longest wait for the head of an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Where the files of one commit come from.
+/// The source of the files of one commit.
 #[derive(Clone)]
 pub(in crate::effects) struct Source {
     pub(in crate::effects) origin: Origin,
-    /// For files that the hub keeps in Xet, unless they are to come over HTTP.
+    /// The Xet store, unless the files must be fetched over HTTP.
     pub(in crate::effects) xet: Option<Arc<Xet>>,
-    /// Most bytes a second.
+    /// The limit on bytes a second.
     pub(in crate::effects) limit: Option<Arc<RateLimit>>,
-    /// How long no byte is waited for.
+    /// Idle timeout: the longest wait for a byte.
     pub(in crate::effects) idle: Duration,
 }
 
 const ALTERED_HINT: &str = "a proxy or the hub's cache alters it; try another network or --endpoint";
 
-/// The two ways to a file.
+/// The two ways to fetch a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::effects) enum Route {
     Http,
     Xet,
 }
 
-/// A stream of a file's bytes from a place on.
+/// A stream of a file's bytes, from an offset on.
 pub(in crate::effects) struct ByteStream {
     stream: Stream,
-    /// Bytes that come first and are there already.
+    /// Bytes at the start of the stream that must be skipped, because they are on disk already.
     pub(in crate::effects) skip: u64,
-    /// What names these very bytes at their server.
+    /// The entity tag that identifies these bytes on the server.
     pub(in crate::effects) etag: Option<String>,
 }
 
@@ -54,11 +52,11 @@ enum Stream {
     Xet(mpsc::Receiver<Result<Bytes, String>>),
 }
 
-/// Why a stream did not come, or not whole.
+/// Reason for a stream that failed to open or ended early.
 pub(in crate::effects) enum Failure {
-    /// Worth another try.
+    /// Temporary: worth another try.
     Retry(Error),
-    /// It comes, and much slower than others do.
+    /// The stream works, but is much slower than others.
     Slow,
     /// The server asks for a pause.
     RetryAfter(Error, Duration),
@@ -66,17 +64,17 @@ pub(in crate::effects) enum Failure {
     Unreachable(Error),
     /// The bytes are wrong: worth one more try from the first byte.
     WrongBytes(Error),
-    /// Final.
+    /// Permanent.
     Final(Error),
 }
 
 impl Failure {
-    /// Whether another way to the same bytes may do better.
+    /// Returns whether the other route to the same bytes may work.
     pub(in crate::effects) fn depends_on_route(&self) -> bool {
         matches!(self, Self::Retry(_) | Self::RetryAfter(..) | Self::WrongBytes(_))
     }
 
-    /// What went wrong, in words, when another try follows.
+    /// Returns the cause as text, if another try follows.
     pub(in crate::effects) fn cause(&self) -> Option<String> {
         match self {
             Self::Retry(error) | Self::RetryAfter(error, _) | Self::Unreachable(error) => {
@@ -87,14 +85,14 @@ impl Failure {
     }
 }
 
-/// A stream that broke, of no file yet.
+/// The error of a stream, before it is known which file it belongs to.
 pub(in crate::effects) enum StreamError {
     Http(Broken),
     Xet(String),
 }
 
 impl StreamError {
-    /// What it means for `entry`.
+    /// Returns the failure that this error means for `entry`.
     pub(in crate::effects) fn into_failure(self, entry: &Entry) -> Failure {
         match self {
             Self::Http(broken) => http_failure(entry, broken),
@@ -113,7 +111,7 @@ impl ByteStream {
 }
 
 impl Source {
-    /// The way that a file comes by first.
+    /// Returns the preferred route to a file.
     pub(in crate::effects) fn route(&self, entry: &Entry) -> Route {
         match &self.xet {
             Some(xet) if entry.xet.is_some() && !xet.is_given_up() => Route::Xet,
@@ -121,24 +119,24 @@ impl Source {
         }
     }
 
-    /// Whether a file that does not come by Xet may come over HTTP.
+    /// Returns whether a file that fails over Xet may be fetched over HTTP.
     pub(in crate::effects) fn may_switch(&self) -> bool {
         self.xet.as_ref().is_some_and(|xet| xet.may_switch())
     }
 
-    /// Notes that a file did not come by Xet.
+    /// Counts a file that failed over Xet.
     pub(in crate::effects) fn note_xet_failure(&self) {
         if let Some(xet) = &self.xet {
             xet.note_failure();
         }
     }
 
-    /// How long no byte is waited for.
+    /// Returns the idle timeout.
     pub(in crate::effects) fn idle(&self) -> Duration {
         self.idle
     }
 
-    /// Opens `entry` from the first byte of `range` to before the second.
+    /// Opens a stream of the bytes of `entry` in `range`, whose end is exclusive.
     pub(in crate::effects) async fn open(
         &self,
         entry: &Entry,
@@ -181,7 +179,7 @@ impl Source {
             commit,
         } = &self.origin;
         let url = format!("{endpoint}/{repo}/resolve/{commit}/{}", url_path(&entry.path));
-        // The whole file is asked for without a range: that is what caches keep.
+        // A whole file is requested without a range, because caches keep only such answers.
         let asked = Some(range).filter(|range| *range != (0, entry.size));
         let asked = http.open(&url, token.as_ref(), asked, etag);
         let opened = match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
@@ -198,7 +196,7 @@ impl Source {
         })
     }
 
-    /// Checks that the answer is these bytes of this file; returns how many come that are there already.
+    /// Checks that the answer contains the requested bytes of this file. Returns the number of bytes to skip.
     fn check_answer(&self, entry: &Entry, (from, to): (u64, u64), opened: &Opened) -> Result<u64, Failure> {
         let answer = &opened.answer;
         let expected = match answer.status {
@@ -259,7 +257,7 @@ impl Source {
                 })
             }
             416 => wrong_offer(entry, "it is shorter than the listing states"),
-            // 403 is how a content network says that a signed URL expired: the next try gets a new one.
+            // Content networks answer 403 when a signed URL has expired; the next try gets a new URL.
             401 | 403 | 408 | 425 | 429 | 500..=599 => match opened.answer.wait() {
                 Some(wait) => Failure::RetryAfter(error, wait),
                 None => Failure::Retry(error),
@@ -268,7 +266,7 @@ impl Source {
         }
     }
 
-    /// The same with connections of its own: those of one runtime are no good in another.
+    /// Returns the same source with its own connections, because connections belong to one runtime.
     pub(in crate::effects) fn with_own_connections(&self) -> Self {
         Self {
             origin: Origin {
@@ -279,12 +277,12 @@ impl Source {
         }
     }
 
-    /// Whether it is we who are slow.
+    /// Returns whether the user limits the rate.
     pub(in crate::effects) fn has_rate_limit(&self) -> bool {
         self.limit.is_some()
     }
 
-    /// Waits until so many more bytes are within the limit.
+    /// Waits until this many more bytes are within the rate limit.
     pub(in crate::effects) async fn wait_for_rate_limit(&self, bytes: usize) {
         if let Some(limit) = &self.limit {
             limit.acquire(bytes).await;
@@ -292,7 +290,7 @@ impl Source {
     }
 }
 
-/// Whether `bytes FROM-LAST/SIZE` (RFC 9110, 14.4) is this range of a file of `size` bytes.
+/// Returns whether `bytes FROM-LAST/SIZE` (RFC 9110, 14.4) is the requested range of a file of `size` bytes.
 fn is_requested_range(range: &str, (from, to): (u64, u64), size: u64) -> bool {
     let parsed = range.strip_prefix("bytes ").and_then(|rest| {
         let (span, whole) = rest.split_once('/')?;
@@ -317,35 +315,36 @@ fn xet_failure(entry: &Entry, cause: &str) -> Failure {
     Failure::Retry(cannot_fetch(entry, &format!("Xet: {cause}")))
 }
 
-/// `entry` did not come.
+/// Returns the error for a file whose transfer failed.
 pub(in crate::effects) fn cannot_fetch(entry: &Entry, cause: &str) -> Error {
     Error::new(Kind::Hub, format!("cannot fetch `{}`", entry.path))
         .cause(cause)
         .hint("run it again: it goes on where it stopped")
 }
 
-/// What is offered cannot be `entry`. None of it is taken: what is there stays, and the next answer may be right.
+/// Returns the failure for an answer that cannot be `entry`. Nothing of it is written, so the bytes on disk
+/// stay, and the next answer may be right.
 fn wrong_offer(entry: &Entry, cause: &str) -> Failure {
     let error = Error::new(Kind::Integrity, format!("`{}` comes wrong", entry.path));
     Failure::Retry(error.cause(cause).hint(ALTERED_HINT))
 }
 
-/// `entry` came, and is not what the listing states.
+/// Returns the error for a file whose bytes differ from the listing.
 pub(in crate::effects) fn wrong_bytes(entry: &Entry, cause: &str) -> Error {
     Error::new(Kind::Integrity, format!("`{}` arrives wrong, twice", entry.path))
         .cause(cause)
         .hint(ALTERED_HINT)
 }
 
-/// A rate that all streams share.
+/// A rate limit that all streams share.
 pub(in crate::effects) struct RateLimit {
     bytes_per_s: f64,
-    /// When what was taken so far is paid for.
+    /// Time until which the granted bytes use up the rate.
     paid: Mutex<Instant>,
 }
 
 impl RateLimit {
-    /// At most so many bytes a second.
+    /// Creates a limit of this many bytes a second.
     pub(in crate::effects) fn new(bytes_per_s: u64) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
         let bytes_per_s = bytes_per_s.max(1) as f64;
@@ -360,7 +359,7 @@ impl RateLimit {
         let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_s);
         let until = {
             let Ok(mut paid) = self.paid.lock() else { return };
-            // What was not used is not saved up.
+            // Unused time is not saved up.
             let from = (*paid).max(Instant::now());
             *paid = from + cost;
             *paid

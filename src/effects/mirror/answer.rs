@@ -1,6 +1,4 @@
-//! The hub's answers, as data.
-//!
-//! Not in this module: how they are sent (`send`).
+//! Answers of the mirror, as data.
 
 use std::fmt::Write;
 use std::ops::Bound;
@@ -19,43 +17,43 @@ use crate::effects::hub::names::percent_encode;
 use crate::effects::store::hash::Hasher;
 use crate::secret::Secret;
 
-/// What a request gets.
+/// The answer to a request.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// The status.
     pub(super) status: u16,
     headers: Vec<(&'static str, String)>,
-    /// What follows the head, unless only that was asked for.
+    /// The body, which is not sent if only the head was requested.
     pub(super) body: Body,
 }
 
-/// What follows a head.
+/// The body of an answer.
 #[derive(Debug)]
 pub(super) enum Body {
-    /// Nothing, and no length either (304).
+    /// No body and no length (304).
     None,
-    /// A text.
+    /// Text.
     Text(String),
     /// Bytes of a file.
     File {
         /// The file.
         opened: Opened,
-        /// The first byte.
+        /// Offset of the first byte.
         from: u64,
-        /// How many.
+        /// Number of bytes.
         length: u64,
     },
 }
 
-/// Where answers come from.
+/// Everything that answers are made from.
 pub(super) struct Source<'a> {
     /// The cache.
     pub(super) catalog: &'a Catalog,
-    /// What a client must know.
+    /// The token that clients must send.
     pub(super) token: Option<&'a Secret>,
-    /// The base URL for clients that do not say how they reached us.
+    /// The base URL for clients that send no `Host` header.
     pub(super) endpoint: &'a str,
-    /// Told once of each snapshot that turned out not to be whole.
+    /// Called once for each snapshot that turns out to be corrupt.
     pub(super) on_corrupt: &'a dyn Fn(&str, &str),
 }
 
@@ -68,7 +66,7 @@ impl Answer {
         }
     }
 
-    /// An answer without what was asked for, and why, as the Hub says it.
+    /// Returns an answer that refuses a request, with the headers in which a hub states the reason.
     pub(super) fn refusal(status: u16, code: Option<&'static str>, why: &str) -> Self {
         let mut answer = Self::json(status, &json!({ "error": why }));
         if let Some(code) = code {
@@ -88,7 +86,7 @@ impl Answer {
         self.headers.push((name, value.into()));
     }
 
-    /// Its head. What came from a file or a request cannot end a line of it.
+    /// Returns the head. Text from files and requests cannot end a line of it.
     pub(super) fn head(&self, close: bool) -> String {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         let length = match &self.body {
@@ -134,7 +132,7 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// What a head that cannot be read gets.
+/// Returns the answer to an invalid head.
 pub(super) fn wrong(status: u16) -> Answer {
     Answer::refusal(status, None, "this is no request that a hub understands")
 }
@@ -179,7 +177,7 @@ pub(super) fn answer(source: &Source<'_>, head: &Head) -> Answer {
     }
 }
 
-/// Whether a request carries the token. Hashes are compared, and all of them: the time says nothing.
+/// Returns whether a request carries the token. Compares hashes in constant time.
 fn has_token(head: &Head, token: &Secret) -> bool {
     let given = head
         .header("authorization")
@@ -214,7 +212,7 @@ fn described(repo: &str, snapshot: &Snapshot) -> Value {
     value
 }
 
-/// A page of the files, and where the next one is.
+/// Returns one page of the files, and a link to the next page.
 fn tree(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Snapshot, below: &str) -> Answer {
     let Some(page) = path::page(&head.query) else {
         return Answer::refusal(400, None, "the cursor is none of this mirror");
@@ -237,7 +235,7 @@ fn tree(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Snapshot, below
     let mut answer = Answer::json(200, &listed);
     answer.set("X-Repo-Commit", &*snapshot.commit);
     if let (Some(last), true) = (entries.last(), found.next().is_some()) {
-        // The commit, not the branch: all pages are of one listing, wherever the branch goes meanwhile.
+        // The link names the commit and not the branch, so that all pages belong to one listing.
         let base = head.base().unwrap_or_else(|| source.endpoint.to_owned());
         let below = below
             .split('/')
@@ -256,7 +254,7 @@ fn tree(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Snapshot, below
     answer
 }
 
-/// One file of a tree. A large file's `oid` is that of the pointer that git has of it.
+/// Returns a file's entry in a listing. The `oid` of a large file is the hash of git's pointer to it.
 fn listed(entry: &Entry) -> Value {
     let mut item = json!({ "type": "file", "path": entry.path, "size": entry.size, "oid": entry.oid.hex() });
     if let Oid::Sha256(hex) = &entry.oid {
@@ -278,7 +276,7 @@ fn file(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Arc<Snapshot>, 
         answer.set("X-Repo-Commit", &*snapshot.commit);
         return answer;
     };
-    // For HEAD too: what cannot be sent is not promised.
+    // For HEAD too, so that a file that cannot be sent is not promised.
     let opened = match snapshot.open(&source.catalog.root, item) {
         Ok(opened) => opened,
         Err(OpenError::Busy) => {

@@ -1,6 +1,4 @@
-//! What a cache holds, kept in memory: a request costs a few looks at times of files, not a walk through them.
-//!
-//! Not in this module: what makes a snapshot whole (`snapshot`).
+//! Snapshots kept in memory, so that a request costs a few metadata reads and not a walk through the cache.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,41 +15,42 @@ use crate::effects::store::manifest::{self, Extent};
 use crate::error::Result;
 use crate::report::{MirroredSnapshot, MirroredState};
 
-/// How long a snapshot that is not whole is taken for that without a look: it may be in the making.
+/// Time for which a snapshot that is not whole is not checked again. It may be in the making.
 const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
-/// A cache under its root.
+/// The snapshots of a cache.
 pub(super) struct Catalog {
-    /// Where its files are.
+    /// The directory of the cache.
     pub(super) root: Root,
-    /// By repository and commit; only of snapshots that exist, so that made-up names take no memory.
+    /// Snapshots by repository and commit. Contains only snapshots that exist, so that invented names take no
+    /// memory.
     known: Mutex<HashMap<(String, String), Slot>>,
 }
 
-/// Where one snapshot is kept; held while it is looked at.
+/// One snapshot; locked while it is read.
 type Slot = Arc<Mutex<Option<CachedSnapshot>>>;
 
-/// What was found of a snapshot.
+/// A snapshot as it was read.
 struct CachedSnapshot {
-    /// What it was found by; another look is due when this changes.
+    /// Fingerprints of the files that it depends on. It is read again if one changes.
     stamp: Vec<(PathBuf, Option<Fingerprint>)>,
     found: std::result::Result<Arc<Snapshot>, String>,
     at: Instant,
 }
 
-/// Why there is no snapshot to serve.
+/// Reason why there is no snapshot to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Absent {
-    /// No such repository.
+    /// Unknown repository.
     Repo,
-    /// No such revision of it.
+    /// Unknown revision of the repository.
     Revision,
-    /// There is one, and this is wrong with it.
+    /// The snapshot exists and is not whole, for this reason.
     NotWhole(String),
 }
 
 impl Catalog {
-    /// Over this root.
+    /// Creates the catalog of a directory.
     pub(super) fn new(root: Root) -> Self {
         Self {
             root,
@@ -59,7 +58,7 @@ impl Catalog {
         }
     }
 
-    /// The snapshot of a revision.
+    /// Returns the snapshot of a revision.
     pub(super) fn snapshot(&self, repo: &str, revision: &str) -> std::result::Result<Arc<Snapshot>, Absent> {
         let cache = RepoCache::new(self.root.path(), repo);
         let absent = || {
@@ -77,13 +76,13 @@ impl Catalog {
             return Err(absent());
         }
         let slot = Arc::clone(lock(&self.known).entry(key.clone()).or_default());
-        // One looks, the others wait for what it sees.
+        // One request reads the snapshot, and the others wait for its result.
         let mut slot = lock(&slot);
         if let Some(known) = slot.as_ref().filter(|known| known.is_fresh()) {
             return known.found.clone().map_err(Absent::NotWhole);
         }
         let manifest = manifest::path(&cache, &key.1);
-        // Before the look: what changes during it is seen by the next one.
+        // Taken first, so that a change during the read is noticed by the next request.
         let stamp = stamp(&manifest, &dir);
         let found = Snapshot::read(&self.root, &key.0, &key.1).map(Arc::new);
         *slot = Some(CachedSnapshot {
@@ -94,7 +93,7 @@ impl Catalog {
         found.map_err(Absent::NotWhole)
     }
 
-    /// Takes a snapshot for not whole until it is looked at again; whether it was taken for whole before.
+    /// Marks a snapshot as not whole until it is read again. Returns whether it was whole before.
     pub(super) fn mark_corrupt(&self, repo: &str, snapshot: &Arc<Snapshot>, why: &str) -> bool {
         let key = (repo.to_owned(), snapshot.commit.clone());
         let Some(slot) = lock(&self.known).get(&key).map(Arc::clone) else {
@@ -116,10 +115,10 @@ impl Catalog {
         }
     }
 
-    /// Everything in the cache, and whether it is served.
+    /// Returns all snapshots of the cache, and whether they are served.
     ///
     /// # Errors
-    /// As [`contents::repositories`].
+    /// Same as [`contents::repositories`].
     pub(super) fn all(&self) -> Result<Vec<MirroredSnapshot>> {
         let mut all = Vec::new();
         for repo in contents::repositories(self.root.path())? {
@@ -168,7 +167,8 @@ impl CachedSnapshot {
     }
 }
 
-/// The manifest; without one, every directory of the snapshot: a file that comes or goes changes its directory.
+/// Returns the fingerprint of the manifest. Without one, also those of all directories of the snapshot, which
+/// change when a file is added or removed.
 fn stamp(manifest: &Path, dir: &Path) -> Vec<(PathBuf, Option<Fingerprint>)> {
     let proof = fingerprint(manifest);
     let mut stamp = Vec::new();
@@ -200,7 +200,7 @@ fn is_same(now: Option<Fingerprint>, then: Option<Fingerprint>) -> bool {
     }
 }
 
-/// A thread that panicked leaves what it held as it was: every change here is one assignment.
+/// Locks a mutex even if a thread panicked while it held it, because every change here is a single assignment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

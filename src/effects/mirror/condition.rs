@@ -1,19 +1,18 @@
-//! Which part of a file a request wants, and whether it wants it at all (RFC 9110, 13 and 14).
-//!
-//! Not in this module: dates as conditions; a mirror knows files by their hashes.
+//! Range requests and conditional requests (RFC 9110, 13 and 14). Dates are ignored: a mirror knows files by
+//! hash.
 
-/// What is sent of a file.
+/// The part of a file to send.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Portion {
-    /// All of it.
+    /// The whole file.
     Whole,
-    /// From this byte to that one, both included.
+    /// From this byte to that one, both inclusive.
     Bytes(u64, u64),
-    /// Nothing: it has no such bytes.
+    /// The file has no such bytes.
     Unsatisfiable,
 }
 
-/// Reads `Range` under `If-Range`. What is malformed, several ranges among them, is as if it were not there.
+/// Evaluates `Range` and `If-Range`. Invalid headers and several ranges are ignored.
 pub(super) fn portion(range: Option<&str>, if_range: Option<&str>, etag: &str, size: u64) -> Portion {
     let wanted = range
         .filter(|_| if_range.is_none_or(|tag| tag.trim() == etag))
@@ -32,13 +31,13 @@ pub(super) fn portion(range: Option<&str>, if_range: Option<&str>, etag: &str, s
     }
 }
 
-/// First and last byte of a single range; without a first one, the last is a count from the end.
+/// Returns the first and last byte of a single range. Without a first byte, the last one counts from the end.
 fn bounds(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     let (unit, range) = text.split_once('=')?;
     let (from, to) = range.trim().split_once('-')?;
     let number = |text: &str| match text {
         "" => Some(None),
-        // A number beyond any file is beyond this one.
+        // A number that is too large is beyond the end of any file.
         text if text.bytes().all(|byte| byte.is_ascii_digit()) => {
             Some(Some(text.parse().unwrap_or(u64::MAX)))
         }
@@ -53,7 +52,7 @@ fn bounds(text: &str) -> Option<(Option<u64>, Option<u64>)> {
     (unit.trim().eq_ignore_ascii_case("bytes") && ordered).then_some(bounds)
 }
 
-/// Whether the client has the file already: `If-None-Match` names its tag.
+/// Returns whether the client has the file already: `If-None-Match` names its tag.
 pub(super) fn client_has_it(if_none_match: Option<&str>, etag: &str) -> bool {
     if_none_match
         .unwrap_or_default()

@@ -1,6 +1,4 @@
-//! One connection: heads read one after the other, each answered before the next.
-//!
-//! Not in this module: which connections there are (`mod`), what is answered (`answer`).
+//! Serves one connection: reads a request and answers it before it reads the next.
 
 use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -14,23 +12,23 @@ use super::send::Sender;
 use crate::effects::files;
 use crate::event::{Event, Request};
 
-/// Bytes read at a time; a head is smaller than that.
+/// Number of bytes read at a time; most heads are smaller.
 const READ_BYTES: usize = 8 * 1024;
-/// Most bytes and time given to a client that sends on while we close.
+/// Limits for a client that still sends while the connection is closed: bytes, and time.
 const LINGER: (usize, Duration) = (1 << 20, Duration::from_secs(2));
-/// Most characters of what a client says, in the log.
+/// Number of characters of a client's text that are logged.
 const LOGGED_CHARS: usize = 500;
 
-/// What a connection brings next.
+/// The next event on a connection.
 enum Next {
     Head(Head),
     Wrong(u16),
     End,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: SocketAddr) {
-    // Small answers must not wait for the acknowledgement of the one before.
+    // Small answers must not wait for the acknowledgement of the previous one.
     let _ = stream.set_nodelay(true);
     let mut reader = Reader {
         shared,
@@ -57,7 +55,8 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
             on_corrupt: &on_corrupt,
         };
         let answered = status.map_or_else(|| answer(&source, &head), wrong);
-        // A body that nobody wants is not looked at: what follows it could be read as another request.
+        // A request body is never read. The connection is closed, because the body could be taken for another
+        // request.
         let close = status.is_some() || !head.keep_alive || head.has_body || shared.is_stopped();
         let Ok(mut sender) = Sender::new(stream, shared.options.limits.stall, &sent) else {
             return;
@@ -93,20 +92,20 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
     }
 }
 
-/// Heads out of a socket.
+/// Reads heads from a socket.
 struct Reader<'a> {
     shared: &'a Shared,
     number: u64,
     stream: &'a TcpStream,
-    /// What was read and belongs to the next request.
+    /// Bytes that belong to the next request.
     buffer: Vec<u8>,
 }
 
 impl Reader<'_> {
     fn next(&mut self) -> Next {
         let limits = self.shared.options.limits;
-        // The connection may be taken from a client that asks nothing, also one that begins to ask and does not end; not
-        // from one that waits for an answer.
+        // While it waits for a request, the connection may be closed to make room, also if the client sent only
+        // half a head; not while it is answered.
         self.shared.idle(self.number, true);
         let next = self.next_head(limits);
         self.shared.idle(self.number, false);
@@ -162,7 +161,8 @@ impl Reader<'_> {
             .map_err(|error| error.kind())
     }
 
-    /// Closes so that the last answer arrives: a socket with bytes nobody read is reset, and takes it back.
+    /// Closes the connection in such a way that the last answer arrives. A socket that is closed with unread
+    /// bytes is reset, and the client would lose the answer.
     fn linger(&mut self) {
         let (most, time) = LINGER;
         let _ = self.stream.shutdown(Shutdown::Write);

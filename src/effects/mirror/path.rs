@@ -1,18 +1,16 @@
-//! URLs of the hub protocol, read and written.
-//!
-//! Not in this module: what is answered (`answer`).
+//! URLs of the hub protocol: parsing of paths and queries.
 
 use crate::effects::hub::names::is_revision;
 use crate::effects::hub::names::percent_decode;
 use crate::plan::is_repo_part;
 
-/// Entries of one page of a tree, as the Hub has it.
+/// Number of entries per page of a tree, as the Hub has it.
 pub(super) const PAGE_ENTRIES: usize = 1000;
 
-/// What a path asks for.
+/// The resource that a path names.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Resource {
-    /// Which commit a revision is, and its files.
+    /// The commit of a revision, and its files.
     Revision {
         /// owner/name
         repo: String,
@@ -25,7 +23,7 @@ pub(super) enum Resource {
         repo: String,
         /// Branch, tag or commit.
         revision: String,
-        /// Only what is below this directory; empty for all.
+        /// Only files below this directory; empty for all.
         below: String,
     },
     /// The bytes of a file.
@@ -39,7 +37,7 @@ pub(super) enum Resource {
     },
 }
 
-/// Reads a URL path; `None` for anything that is not the protocol.
+/// Parses the path of a URL; returns `None` if it is not of the protocol.
 pub(super) fn parse(path: &str) -> Option<Resource> {
     let parts: Vec<String> = path
         .strip_prefix('/')?
@@ -72,22 +70,21 @@ pub(super) fn parse(path: &str) -> Option<Resource> {
     }
 }
 
-/// Whether `repo` is owner/name.
+/// Returns whether `repo` is owner/name.
 pub(super) fn is_repo(repo: &str) -> bool {
     repo.len() <= 200 && repo.matches('/').count() == 1 && repo.split('/').all(is_repo_part)
 }
 
-/// Which page of a tree is wanted. Whatever else a query holds (`recursive`, `expand`) is no matter here: a tree is
-/// always given whole.
+/// A page of a tree. Other parameters (`recursive`, `expand`) are ignored, because a tree is always complete.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page {
     /// The path after which the page begins.
     pub(super) after: Option<String>,
-    /// Most entries.
+    /// Largest number of entries.
     pub(super) limit: usize,
 }
 
-/// Reads a query; `None` when its cursor is none of ours.
+/// Parses a query; returns `None` if its cursor is invalid.
 pub(super) fn page(query: &str) -> Option<Page> {
     let mut page = Page {
         after: None,

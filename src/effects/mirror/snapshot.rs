@@ -1,6 +1,4 @@
-//! A snapshot as it is served: what its manifest proves, else what the names of its blobs promise.
-//!
-//! Not in this module: when it is looked at again (`catalog`), the hub's answers (`answer`).
+//! A snapshot that is served: its files, from the manifest or from the names of its blobs.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,47 +19,47 @@ use crate::effects::store::model::{MODEL_INDEX, missing_from};
 
 /// A whole snapshot.
 pub(super) struct Snapshot {
-    /// Its commit.
+    /// The commit.
     pub(super) commit: String,
-    /// Its files by path.
+    /// The files by path.
     pub(super) files: BTreeMap<String, Item>,
-    /// How much of its commit dsr1 proved; `None` when another client wrote it.
+    /// The part of the commit that was verified; `None` if another client wrote the snapshot.
     pub(super) extent: Option<Extent>,
-    /// What its card says of its licence.
+    /// The licence in its model card.
     pub(super) license: Option<String>,
     dir: PathBuf,
 }
 
-/// One file of it.
+/// One file of a snapshot.
 pub(super) struct Item {
-    /// What the hub states of it.
+    /// The file's entry in the listing.
     pub(super) entry: Entry,
-    /// What was proven of it.
-    proven: Option<VerifiedFile>,
-    /// Where it really is, from the cache's root.
+    /// The file's entry in the manifest.
+    verified: Option<VerifiedFile>,
+    /// Its real path, relative to the cache's root.
     real: PathBuf,
 }
 
-/// An open file, and what it looked like then.
+/// An open file.
 #[derive(Debug)]
 pub(super) struct Opened {
     /// The file.
     pub(super) file: File,
-    /// What it looked like.
+    /// Its fingerprint when it was opened.
     pub(super) fingerprint: Fingerprint,
 }
 
-/// Why a file was not opened.
+/// Reason why a file was not opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
-    /// The system has no room now; the file may well be right.
+    /// The system has no resources now; the file may be right.
     Busy,
-    /// It is not what the snapshot says.
+    /// The file is not what the snapshot states.
     Wrong(String),
 }
 
 impl Opened {
-    /// Whether nobody wrote to it since it was opened.
+    /// Returns whether the file is unchanged since it was opened.
     pub(super) fn is_same(&self) -> bool {
         self.file
             .metadata()
@@ -70,10 +68,10 @@ impl Opened {
 }
 
 impl Snapshot {
-    /// Looks at every file of a snapshot.
+    /// Checks the metadata of every file of a snapshot.
     ///
     /// # Errors
-    /// Why it is not whole: what another client left half done, or what changed, must not look like a model.
+    /// The reason why it is not whole. A snapshot that is incomplete or changed must not be taken for a model.
     pub(super) fn read(root: &Root, repo: &str, commit: &str) -> Result<Self, String> {
         let cache = RepoCache::new(root.path(), repo);
         let dir = cache.snapshot_dir(commit);
@@ -107,16 +105,24 @@ impl Snapshot {
         }
         let mut files = BTreeMap::new();
         for (path, entry) in entries {
-            let proven = proofs.remove(&path);
-            if let Some(file) = proven.as_ref().filter(|file| !is_unchanged(&dir, file)) {
+            let verified = proofs.remove(&path);
+            if let Some(file) = verified.as_ref().filter(|file| !is_unchanged(&dir, file)) {
                 return Err(changed(file));
             }
             let real = root
                 .find(&dir.join(&path))
                 .map_err(|error| format!("`{path}`: {error}"))?;
-            files.insert(path, Item { entry, proven, real });
+            files.insert(
+                path,
+                Item {
+                    entry,
+                    verified,
+                    real,
+                },
+            );
         }
-        // Another client may have fetched a file or two of it. Whoever pulls from here would take that for all.
+        // Another client may have fetched only a few files. Clients of the mirror would take them for the whole
+        // repository.
         if !is_whole && files.contains_key("config.json") && !files.keys().any(|path| is_weights(path)) {
             return Err("a model without weights: another client fetched a part of it".to_owned());
         }
@@ -137,10 +143,10 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Opens one of its files.
+    /// Opens a file.
     ///
     /// # Errors
-    /// Why not.
+    /// The reason why it cannot be served.
     pub(super) fn open(&self, root: &Root, item: &Item) -> Result<Opened, OpenError> {
         let path = &item.entry.path;
         let wrong = |error: std::io::Error| match error.raw_os_error().map(Errno::from_raw_os_error) {
@@ -159,19 +165,19 @@ impl Snapshot {
             )));
         }
         let fingerprint = Fingerprint::of_any(&meta);
-        if let Some(proven) = &item.proven {
-            // The manifest tells of a name; what was opened must be what that name stands for.
+        if let Some(verified) = &item.verified {
+            // The manifest is about the name, so the opened file must be the one with this name.
             let named = std::fs::metadata(self.dir.join(path)).map_err(wrong)?;
             let is_same =
                 named.dev() == meta.dev() && Fingerprint::of_any(&named).has_same_bytes(&fingerprint);
-            if !is_same || !is_unchanged(&self.dir, proven) {
-                return Err(OpenError::Wrong(changed(proven)));
+            if !is_same || !is_unchanged(&self.dir, verified) {
+                return Err(OpenError::Wrong(changed(verified)));
             }
         }
         Ok(Opened { file, fingerprint })
     }
 
-    /// Bytes of all its files.
+    /// Returns the sum of the sizes in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.files.values().map(|item| item.entry.size).sum()
     }
@@ -185,5 +191,5 @@ impl Snapshot {
 }
 
 fn changed(file: &VerifiedFile) -> String {
-    format!("`{}` is not what was proven: {}", file.path, file.reason())
+    format!("`{}` is not what was verified: {}", file.path, file.reason())
 }

@@ -1,8 +1,8 @@
-//! Which repository a directory of the user's is for, and which commit of it is there: `.dsr1/repository.json`.
+//! The claim on a user's directory: `.dsr1/repository.json` names the repository and the commit that it holds.
 //!
-//! Claimed under the directory's lock before the first of its files is touched, so that two repositories never mix, also
-//! after a pull that was killed. Not in this module: what was proven of it (`manifest`), hub caches, whose folders are
-//! named after their repository.
+//! The claim is written under the directory's lock before the first file is touched, so that files of two
+//! repositories never mix, even after a pull that was killed. Folders of the hub cache are named after their
+//! repository and need none.
 
 use std::path::{Path, PathBuf};
 
@@ -14,17 +14,17 @@ use crate::effects::hub::names::is_commit;
 use crate::error::{At, Error, Kind, Result};
 use crate::plan::{is_repo, shell};
 
-/// Version of the file.
+/// Version of the file format.
 const CLAIM_SCHEMA: &str = "dsr1.directory/1";
-/// Largest that is read.
+/// Largest claim that is read.
 const MAX_CLAIM: u64 = 4096;
 
-/// What a directory is for.
+/// The repository that a directory is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct DirectoryClaim {
     schema: String,
     repo: String,
-    /// The commit whose files were all proven there last; `None` while a pull replaces them.
+    /// The last commit whose files were all verified there; `None` while a pull replaces them.
     commit: Option<String>,
 }
 
@@ -32,7 +32,7 @@ fn claim_path(cache: &RepoCache) -> PathBuf {
     cache.private_dir().join("repository.json")
 }
 
-/// The claim on a directory; what is no claim of ours is none.
+/// Returns the claim on a directory; `None` if there is none or it is invalid.
 fn read_claim(cache: &RepoCache) -> Option<DirectoryClaim> {
     let bytes = files::read(&claim_path(cache), MAX_CLAIM).ok()?;
     let claim: DirectoryClaim = serde_json::from_slice(&bytes).ok()?;
@@ -41,11 +41,12 @@ fn read_claim(cache: &RepoCache) -> Option<DirectoryClaim> {
     fits.then_some(claim)
 }
 
-/// Claims a directory for a repository, and says that `commit` is there whole; with `None`, that its files are about to
-/// be replaced. A hub cache needs no claim.
+/// Claims a directory for a repository. `commit` is the commit whose files are all there; `None` means that
+/// files are about to be replaced. A hub cache needs no claim.
 ///
 /// # Errors
-/// [`Kind::Usage`] when it is another's; [`Kind::Host`] when it cannot be written.
+/// [`Kind::Usage`] if the directory is claimed for another repository; [`Kind::Host`] if the claim cannot be
+/// written.
 pub(in crate::effects) fn write_claim(cache: &RepoCache, repo: &str, commit: Option<&str>) -> Result<()> {
     if !cache.is_directory() {
         return Ok(());
@@ -71,7 +72,8 @@ pub(in crate::effects) fn write_claim(cache: &RepoCache, repo: &str, commit: Opt
     if before.is_some() {
         return cache.write_file(&claim_path(cache), text.as_bytes());
     }
-    // Where locks do not work, one of two that begin at once comes first by this: a name is given once.
+    // Where locks do not work, this decides which of two simultaneous pulls comes first: only one hard link can
+    // succeed.
     let temporary = cache.temporary_path("claim");
     cache.write_file(&temporary, text.as_bytes())?;
     let _ = std::fs::hard_link(&temporary, claim_path(cache));
@@ -83,35 +85,35 @@ pub(in crate::effects) fn write_claim(cache: &RepoCache, repo: &str, commit: Opt
             &other.repo,
             repo,
         )),
-        // A filesystem without links, or what is no claim of ours.
+        // The filesystem has no hard links, or the existing file is not a valid claim.
         None => cache.write_file(&claim_path(cache), text.as_bytes()),
     }
 }
 
-/// Whether `commit` is said to be in a directory, or nothing needs to be said.
+/// Returns whether the claim names `commit`. Always true for a hub cache.
 pub(in crate::effects) fn states_commit(cache: &RepoCache, repo: &str, commit: &str) -> bool {
     let is_it = |claim: DirectoryClaim| claim.repo == repo && claim.commit.as_deref() == Some(commit);
     !cache.is_directory() || read_claim(cache).is_some_and(is_it)
 }
 
-/// Refuses a directory of another repository: its files would be replaced by those of the same names.
+/// Returns the error for a directory of another repository, whose files of the same names would be replaced.
 fn other_repository_error(dir: &str, other: &str, repo: &str) -> Error {
     Error::new(Kind::Usage, format!("`{dir}` holds {other}"))
         .cause(format!("{repo} would replace its files of the same names"))
         .hint("give --local-dir a directory of its own")
 }
 
-/// Refuses the directory of a step that is another repository's.
+/// Refuses a directory that is claimed for another repository.
 ///
 /// # Errors
-/// [`Kind::Usage`], then.
+/// [`Kind::Usage`] for such a directory.
 pub(in crate::effects) fn check_claim(local_dir: Option<&str>, repo: &str) -> Result<()> {
     other_repository(local_dir, repo).map_or(Ok(()), |(dir, other)| {
         Err(other_repository_error(dir, &other, repo))
     })
 }
 
-/// As [`claim`], before files of `commit` come: where it is there already, that stays said.
+/// Claims a directory before files of `commit` are fetched. If the claim names this commit already, it stays.
 pub(in crate::effects) fn begin_pull(cache: &RepoCache, repo: &str, commit: &str) -> Result<()> {
     let there = read_claim(cache)
         .filter(|claim| claim.repo == repo)
@@ -119,7 +121,7 @@ pub(in crate::effects) fn begin_pull(cache: &RepoCache, repo: &str, commit: &str
     write_claim(cache, repo, there.filter(|there| there == commit).as_deref())
 }
 
-/// The directory of a step and the repository that it is for, when that is not the step's.
+/// Returns the directory and the repository that it is claimed for, if that is not `repo`.
 pub(in crate::effects) fn other_repository<'a>(
     local_dir: Option<&'a str>,
     repo: &str,
@@ -129,10 +131,10 @@ pub(in crate::effects) fn other_repository<'a>(
     (claim.repo != repo).then_some((dir, claim.repo))
 }
 
-/// What `dsr1 pull --local-dir` wrote last into a directory: repository and commit.
+/// Returns the repository and the commit that `dsr1 pull --local-dir` last wrote into a directory.
 ///
 /// # Errors
-/// [`Kind::Hub`] when it wrote nothing there, or was interrupted.
+/// [`Kind::Hub`] if no pull wrote there, or if the last one was interrupted.
 pub fn last_pull_into(dir: &Path) -> Result<(String, String)> {
     let shown = dir.display();
     let Some(claim) = read_claim(&RepoCache::directory(dir)) else {

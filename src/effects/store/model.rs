@@ -1,7 +1,6 @@
-//! What a pulled model's files say of its shape and sizes: config.json and the headers of its safetensors.
+//! Shape and sizes of a model, read from config.json and the headers of its safetensors files.
 //!
-//! Files are hostile until parsed: a header's length, offsets and names are checked before they count.
-//! Not in this module: what lies on which GPU (`plan::memory`).
+//! Files are hostile until parsed: the length, offsets and names in a header are checked before they are used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -16,21 +15,21 @@ use crate::error::{At, Error, Kind, Result};
 use crate::facts::{ModelFacts, WeightSizes};
 use crate::plan::memory::classify;
 
-/// Largest accepted header; that of a shard of DeepSeek-R1 has some 100 KB. The format's own limit.
+/// Largest accepted header, which is the limit of the format; a shard of DeepSeek-R1 has about 100 kB.
 const MAX_HEADER: u64 = 100_000_000;
 /// Largest accepted config.json or index.
 const MAX_JSON: u64 = 64 << 20;
 
-/// The index of a sharded model.
+/// File name of the index of a sharded model.
 pub(in crate::effects) const MODEL_INDEX: &str = "model.safetensors.index.json";
 
-/// One tensor in a header; its type and shape do not matter for its size.
+/// One tensor of a header. Its size does not depend on its type and shape.
 #[derive(Deserialize)]
 struct Tensor {
     data_offsets: (u64, u64),
 }
 
-/// Shape and sizes of a snapshot's model. `None` when it is not there or not of a shape that is known.
+/// Returns shape and sizes of a snapshot's model; `None` if it is missing or has an unknown shape.
 #[must_use]
 pub fn model_facts(cache_dir: &Path, repo: &str, commit: &str) -> Option<ModelFacts> {
     let snapshot = RepoCache::new(cache_dir, repo).snapshot_dir(commit);
@@ -72,7 +71,7 @@ fn read_facts(snapshot: &Path) -> Result<Option<ModelFacts>> {
     }))
 }
 
-/// The files that hold the weights: those of the index, or the only one.
+/// Returns the files that contain the weights: those of the index, or the single file.
 fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
     let index = snapshot.join(MODEL_INDEX);
     if !index.exists() {
@@ -98,17 +97,17 @@ fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
     }
 }
 
-/// Whether these are what an engine needs at least; whether every shard is there is another question.
+/// Returns whether these files are the least that SGLang needs. It does not check that every shard is there.
 pub(in crate::effects) fn is_model(paths: &BTreeSet<&str>) -> bool {
     paths.contains("config.json") && (paths.contains(MODEL_INDEX) || paths.contains("model.safetensors"))
 }
 
-/// A shard that the snapshot's index names and `paths` lacks.
+/// Returns a shard that the snapshot's index names and `paths` does not contain.
 pub(in crate::effects) fn missing_shard(snapshot: &Path, paths: &BTreeSet<&str>) -> Option<String> {
     missing_from(&snapshot.join(MODEL_INDEX), paths).pop_first()
 }
 
-/// The shards that the index in the file `index` names and `paths` lacks.
+/// Returns the shards that the file `index` names and `paths` does not contain.
 pub(in crate::effects) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> BTreeSet<String> {
     let index = read_json(index).ok();
     let map = index.as_ref().and_then(|index| index["weight_map"].as_object());
@@ -122,10 +121,10 @@ pub(in crate::effects) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> 
         .collect()
 }
 
-/// What is wrong with a shard's header; `None` when nothing is.
+/// Checks a shard's header; returns what is wrong with it, or `None`.
 ///
 /// # Errors
-/// [`Kind::Host`] when it cannot be read now, which says nothing about it.
+/// [`Kind::Host`] if it cannot be read now, which says nothing about its bytes.
 pub(in crate::effects) fn check_shard(path: &Path) -> Result<Option<String>> {
     match tensors(path) {
         Ok(_) => Ok(None),
@@ -134,7 +133,7 @@ pub(in crate::effects) fn check_shard(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// Names and bytes of the tensors in a file, from its header alone.
+/// Returns names and sizes of the tensors in a file, from its header.
 fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     let failed = || format!("cannot read `{}`", path.display());
     let mut file = files::open_through(path).at(Kind::Host, failed)?;
@@ -191,7 +190,7 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     }
 }
 
-/// A file as JSON.
+/// Reads a file as JSON.
 pub(in crate::effects) fn read_json(path: &Path) -> Result<Value> {
     let failed = || format!("cannot read `{}`", path.display());
     let mut bytes = Vec::new();

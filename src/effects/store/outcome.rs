@@ -1,7 +1,7 @@
-//! What a check found is kept: what is right counts as proven from then on, and what is wrong no longer does.
+//! Records the result of a check: files that are right count as verified from then on, and corrupt files no
+//! longer do.
 //!
-//! Nothing of the snapshot is touched, and no branch is moved or made: a check states what is there.
-//! Not in this module: the check (the parent).
+//! The snapshot and its branches stay as they are.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,23 +16,25 @@ use crate::effects::hub::listing::Entry;
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
 
-/// A snapshot that was checked.
+/// A snapshot whose files are all right.
 pub(in crate::effects) struct CheckedSnapshot<'a> {
     pub(in crate::effects) repo: &'a str,
     pub(in crate::effects) cache: &'a RepoCache,
     pub(in crate::effects) commit: &'a str,
-    /// Its files.
+    /// The files of the snapshot.
     pub(in crate::effects) files: &'a [Entry],
-    /// The manifest as it was before, without what was found wrong.
+    /// The earlier manifest, with corrupt files revoked.
     pub(in crate::effects) before: Option<&'a Manifest>,
-    /// What each looked like while it was hashed, by path; what was only compared is not among them.
+    /// The fingerprint that each file had while it was hashed, by path. Files that were only compared are
+    /// missing.
     pub(in crate::effects) fingerprints: BTreeMap<&'a str, Fingerprint>,
-    /// Paths of the files that were put right.
+    /// Paths of the files that were repaired.
     pub(in crate::effects) repaired: Vec<&'a str>,
 }
 
 impl CheckedSnapshot<'_> {
-    /// All of it is right: what a copy or a restore changed of times and inodes is no matter, nor who wrote it.
+    /// Records all files as verified. It does not matter who wrote them, nor that a copy or a restore changed
+    /// times and inodes.
     pub(in crate::effects) fn record(&self, events: &StepEvents<'_>) -> Result<()> {
         let Self {
             repo, cache, commit, ..
@@ -40,7 +42,7 @@ impl CheckedSnapshot<'_> {
         let _lock = try_lock(cache, repo, events)?;
         let before = manifest::read(cache, commit);
         if before.as_ref() != self.before {
-            // A pull has proven it meanwhile, and perhaps more of it.
+            // A pull verified the snapshot in the meantime, and perhaps more of it.
             return Ok(());
         }
         let log = ProofLog::open(&cache.private_dir());
@@ -53,7 +55,7 @@ impl CheckedSnapshot<'_> {
         manifest::write(cache, &manifest)?;
         for file in self.files {
             let place = cache.file_path(file);
-            // A blob that the snapshot does not lead to was not read.
+            // A blob that the snapshot does not link to was not read.
             let fingerprint = Fingerprint::at(&place);
             if let Some(fingerprint) =
                 fingerprint.filter(|fingerprint| self.fingerprints.get(&*file.path) == Some(fingerprint))
@@ -65,7 +67,7 @@ impl CheckedSnapshot<'_> {
         Ok(())
     }
 
-    /// A file as it was proven; an error when it looks otherwise by now.
+    /// Returns the manifest entry of a file; an error if the file changed since it was checked.
     fn verified(&self, file: &Entry, log: &ProofLog) -> Result<VerifiedFile> {
         let snapshot = self.cache.snapshot_dir(self.commit);
         let place = self.cache.file_path(file);
@@ -91,12 +93,12 @@ impl CheckedSnapshot<'_> {
     }
 }
 
-/// Files that are not what was proven, and what each looked like while it was read. What could not be read, or changed
-/// meanwhile, is not among them: it does not look as it did when it was proven.
+/// Corrupt files, with the fingerprint that each had while it was read. Files that were unreadable or changed
+/// meanwhile are not included: their fingerprint differs from the verified one anyway.
 pub(in crate::effects) struct CorruptFiles(Vec<(Entry, Fingerprint)>);
 
 impl CorruptFiles {
-    /// Those among what was read.
+    /// Returns the corrupt files among those that were read.
     pub(in crate::effects) fn of(read: &[HashedFile]) -> Self {
         let wrong = read.iter().filter(|file| file.why.is_some());
         Self(
@@ -106,13 +108,13 @@ impl CorruptFiles {
         )
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no corrupt files.
     pub(in crate::effects) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Takes back that they were proven, unless a pull is under way: nobody may take them for that, though they look the
-    /// same.
+    /// Revokes the verification of these files, unless a pull holds the lock. Their fingerprints did not
+    /// change, so nothing else would show that they are corrupt.
     pub(in crate::effects) fn revoke(
         &self,
         cache: &RepoCache,
@@ -123,23 +125,23 @@ impl CorruptFiles {
         self.revoke_locked(cache)
     }
 
-    /// As [`Self::withdraw`], for whoever holds the repository's lock.
+    /// Same as [`Self::revoke`], for a caller that holds the repository's lock.
     pub(in crate::effects) fn revoke_locked(&self, cache: &RepoCache) -> Result<()> {
         if self.is_empty() {
             return Ok(());
         }
-        // Each for itself: what the one cannot take back, the other may.
+        // Both are tried, even if one fails.
         let withdrawn = ProofLog::revoke_all(&cache.private_dir());
         manifest::revoke(cache, &self.0).and(withdrawn)
     }
 
-    /// A manifest as it is once they are taken back.
+    /// Returns a manifest with these files revoked.
     pub(in crate::effects) fn apply_to(&self, snapshot: &Path, manifest: Manifest) -> Manifest {
         manifest.with_revoked(snapshot, &self.0).0
     }
 }
 
-/// Keeps pulls out of a repository. Whoever wants to know what is there does not wait for one.
+/// Locks a repository without waiting for a pull to finish.
 fn try_lock(cache: &RepoCache, repo: &str, events: &StepEvents<'_>) -> Result<Lock> {
     match files::try_lock(&cache.lock_path(), events)? {
         Attempt::Taken(lock) => Ok(lock),
@@ -158,7 +160,7 @@ mod tests {
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-    /// A directory with one file `x` that was proven to be `abc`.
+    /// A directory with one file `x` that was verified as `abc`.
     struct Case {
         _dir: tempfile::TempDir,
         cache: RepoCache,
@@ -202,9 +204,9 @@ mod tests {
             is_unchanged(&self.cache.snapshot_dir(COMMIT), &manifest.files[0])
         }
 
-        /// Changes its bytes, and makes it look as it did to whoever does not look at the time of any change.
+        /// Changes the bytes and restores the modification time, so that only `st_ctime` differs.
         fn write(&self, bytes: &[u8]) {
-            // A filesystem's clock may tick a hundred times a second.
+            // The clock of a filesystem may tick only a hundred times a second.
             std::thread::sleep(std::time::Duration::from_millis(20));
             let before = std::fs::metadata(self.place()).unwrap().modified().unwrap();
             let file = std::fs::OpenOptions::new()
@@ -215,7 +217,7 @@ mod tests {
             file.set_modified(before).unwrap();
         }
 
-        /// As a pull that had fetched it again.
+        /// Does what a pull that fetched the file again would do.
         fn replace(&self) {
             let new = self.place().with_extension("new");
             std::fs::write(&new, b"abc").unwrap();
@@ -283,7 +285,7 @@ mod tests {
             .revoke(&case.cache, "a/b", &events)
             .unwrap();
         assert!(case.is_proven());
-        // While what is bad, and looks as it did, is not.
+        // A corrupt file whose modification time did not change is revoked.
         case.write(b"abd");
         let found = case.hashed().await;
         assert!(case.is_proven());

@@ -1,7 +1,8 @@
-//! A log of what was proven, a line per file: what an interrupted pull finished is not hashed again.
+//! A log of verified files, one line per file, so that files that an interrupted pull finished are not hashed
+//! again.
 //!
-//! A line states what the file looked like when it had just been proven and got its name. A file that looks otherwise
-//! is hashed again; so is one whose line was lost. Not in this module: whole snapshots (`cache`, its manifest).
+//! A line contains the file's fingerprint right after it was verified and got its final name. A file whose
+//! fingerprint differs, or whose line was lost, is hashed again.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -18,21 +19,21 @@ use crate::effects::files;
 use crate::effects::hub::listing::Entry;
 use crate::error::{At, Kind, Result};
 
-/// Its name.
+/// File name of the log.
 const LOG_NAME: &str = "proven.jsonl";
-/// Largest log that is read; a line has some 200 bytes. A larger one begins anew.
+/// Largest log that is read; a line takes about 200 bytes. A larger log is deleted and starts anew.
 const MAX_LOG: u64 = 32 << 20;
 
-/// A time of its last change that no file has: what looked so is not known to be proven.
+/// A change time that no file has. A line with it does not count as a proof.
 const REVOKED_CHANGE_TIME: i64 = i64::MIN;
 
-/// One proven file.
+/// One verified file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Line {
-    /// Below the repository.
+    /// Path relative to the repository.
     place: PathBuf,
     oid: String,
-    /// A pull wrote it, and did not find it there.
+    /// True if a pull downloaded the file, and did not find it there.
     #[serde(default, rename = "brought")]
     downloaded: bool,
     #[serde(flatten)]
@@ -46,7 +47,7 @@ pub(in crate::effects) struct ProofLog {
 }
 
 impl ProofLog {
-    /// Reads the log in `dir`; what cannot be read of it is not known.
+    /// Opens the log in `dir`. Lines that cannot be read are ignored.
     pub(in crate::effects) fn open(dir: &Path) -> Self {
         let path = dir.join(LOG_NAME);
         let mut text = String::new();
@@ -69,7 +70,7 @@ impl ProofLog {
         }
     }
 
-    /// What the file at `place` looks like, when it was proven to be `entry` and looks as it did then.
+    /// Returns the fingerprint of the file at `place`, if it was verified as `entry` and has not changed since.
     pub(in crate::effects) fn known_fingerprint(&self, place: &Path, entry: &Entry) -> Option<Fingerprint> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines
@@ -79,10 +80,10 @@ impl ProofLog {
         (now == line.fingerprint && now.size == entry.size).then_some(now)
     }
 
-    /// Whether the file at `place` is `entry`: known so, or read now, and noted then.
+    /// Returns whether the file at `place` is `entry`. An unknown file is hashed, and logged if it is right.
     ///
     /// # Errors
-    /// As [`hash::proven`].
+    /// Same as [`hash::verify_file`].
     pub(in crate::effects) fn verify_and_log(&self, place: &Path, entry: &Entry) -> std::io::Result<bool> {
         if self.known_fingerprint(place, entry).is_some() {
             return Ok(true);
@@ -93,17 +94,18 @@ impl ProofLog {
             .is_some())
     }
 
-    /// Knows nothing of a place any more, as long as this log is open: what is there is about to be replaced.
+    /// Forgets a file that is about to be replaced, until this log is closed.
     pub(in crate::effects) fn forget(&self, place: &Path) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.remove(&self.key(place));
     }
 
-    /// Takes back all that the log in `dir` states to be proven: something of it is bad, though it looks as it did. Files
-    /// are hashed then that no manifest proves. What pulls brought stays known as that.
+    /// Revokes all proofs of the log in `dir`, after a file was found corrupt whose fingerprint had not
+    /// changed. Files without a manifest entry are then hashed again. The log still tells which files pulls
+    /// downloaded.
     ///
     /// # Errors
-    /// [`Kind::Host`] when it stays.
+    /// [`Kind::Host`] if the log cannot be removed.
     pub(in crate::effects) fn revoke_all(dir: &Path) -> Result<()> {
         let path = dir.join(LOG_NAME);
         let log = Self::open(dir);
@@ -121,7 +123,8 @@ impl ProofLog {
             if files::write_through(&temporary, &path, unproven.concat().as_bytes(), Some(0o644)).is_ok() {
                 return Ok(());
             }
-            // A disk without room: that nothing counts as proven matters more.
+            // The disk may be full. Then the log is removed, because revoking matters more than the marks of
+            // downloads.
         }
         let removed = files::remove_if_there(&path);
         if removed.at(Kind::Host, || format!("cannot remove `{}`", path.display()))? {
@@ -130,13 +133,13 @@ impl ProofLog {
         Ok(())
     }
 
-    /// A place below the repository: by which way somebody came there is no matter.
+    /// Returns the path relative to the repository, so that different mount points give one key.
     fn key(&self, place: &Path) -> PathBuf {
         let root = self.path.ancestors().nth(2).unwrap_or(Path::new(""));
         place.strip_prefix(root).unwrap_or(place).to_owned()
     }
 
-    /// Whether a pull wrote what `look` is of.
+    /// Returns whether a pull downloaded the file with this fingerprint.
     pub(in crate::effects) fn is_downloaded(
         &self,
         place: &Path,
@@ -150,8 +153,8 @@ impl ProofLog {
         })
     }
 
-    /// Notes that the file at `place` is `entry`, and what it looked like while it was proven. A line that cannot be
-    /// written costs a hash some day.
+    /// Logs that the file at `place` was verified as `entry`. If the line cannot be written, the file is hashed
+    /// again later.
     pub(in crate::effects) fn log_verified(&self, place: &Path, entry: &Entry, fingerprint: Fingerprint) {
         self.append(
             place,
@@ -161,7 +164,7 @@ impl ProofLog {
         );
     }
 
-    /// As [`Self::note`], of a file that this pull wrote.
+    /// Same as [`Self::log_verified`], for a file that this pull downloaded.
     pub(in crate::effects) fn log_downloaded(&self, place: &Path, entry: &Entry, fingerprint: Fingerprint) {
         self.append(place, entry, fingerprint, true);
     }
@@ -178,7 +181,7 @@ impl ProofLog {
         };
         text.push('\n');
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        // One write: two pulls that append at once do not mix.
+        // A single write, so that lines of two pulls do not mix.
         let _ = files::open_to_append(&self.path).and_then(|mut file| file.write_all(text.as_bytes()));
         lines.insert(line.place.clone(), line);
     }
@@ -242,7 +245,7 @@ mod tests {
         assert_eq!(log.known_fingerprint(&downloaded, &entry("downloaded")), None);
         assert!(log.is_downloaded(&downloaded, &entry("downloaded"), &fingerprint(&downloaded)));
         assert!(!log.is_downloaded(&found, &entry("found"), &fingerprint(&found)));
-        // Proven again, it is still known as that.
+        // The mark survives another verification.
         log.log_verified(&downloaded, &entry("downloaded"), fingerprint(&downloaded));
         let log = ProofLog::open(dir.path());
         assert!(log.known_fingerprint(&downloaded, &entry("downloaded")).is_some());

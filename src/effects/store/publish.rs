@@ -1,4 +1,5 @@
-//! From verified files to a snapshot: duplicates copied, names given, manifest and branch written, stale files removed.
+//! Publishes verified files as a snapshot: copies duplicates, gives names, writes manifest and branch, removes
+//! stale files.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -15,24 +16,24 @@ use crate::effects::files;
 use crate::effects::hub::listing::Entry;
 use crate::error::{At, Error, Kind, Result};
 
-/// A snapshot that is about to be one.
+/// A snapshot to be published.
 pub(in crate::effects) struct Publication<'a> {
     pub(in crate::effects) repo: &'a str,
-    /// Branch, tag or commit that was asked for.
+    /// The branch, tag or commit that was requested.
     pub(in crate::effects) revision: &'a str,
     pub(in crate::effects) commit: &'a str,
-    /// Files that are in their places.
+    /// Files that have their final names.
     pub(in crate::effects) entries: &'a [Entry],
-    /// What each looked like while it was proven; what is not in it, or looks otherwise, is read once more.
+    /// Fingerprints of verified files. A file that is missing here or has changed is hashed again.
     pub(in crate::effects) proofs: &'a ProofLog,
-    /// The hub that lists them; `None` when none was asked.
+    /// The hub that lists the files; `None` if no hub was asked.
     pub(in crate::effects) endpoint: Option<&'a str>,
-    /// How much of the commit they are.
+    /// The part of the commit that the files cover.
     pub(in crate::effects) extent: Extent,
 }
 
-/// Gives proven files their names in the snapshot, then says so: manifest, and the branch last. What an earlier
-/// selection proved of the same commit stays in the manifest.
+/// Gives verified files their names in the snapshot, then writes the manifest, and the branch last. Files that
+/// an earlier selection of the same commit verified stay in the manifest.
 pub(in crate::effects) fn publish(cache: &RepoCache, publication: &Publication<'_>) -> Result<()> {
     let Publication {
         repo,
@@ -73,8 +74,8 @@ pub(in crate::effects) fn publish(cache: &RepoCache, publication: &Publication<'
     cache.set_revision(revision, commit)
 }
 
-/// What a file that is in its place looked like while it was proven. Whoever wrote to it since, in a directory that is
-/// his own, changed what was proven: it is not enough that it is there.
+/// Returns the fingerprint of a file that was verified. In a user's directory other programs may have written
+/// to it since, so it is hashed again if it changed.
 fn verified_fingerprint(cache: &RepoCache, log: &ProofLog, entry: &Entry) -> Result<Fingerprint> {
     let place = cache.file_path(entry);
     match log.known_fingerprint(&place, entry) {
@@ -92,8 +93,9 @@ fn verified_fingerprint(cache: &RepoCache, log: &ProofLog, entry: &Entry) -> Res
     }
 }
 
-/// Removes from a directory what pulls of other commits wrote, as long as nobody changed it, and `entries` do not
-/// have: an engine takes what is there (a chat template, say) for the model's. Returns the paths.
+/// Removes files from a user's directory that pulls of other commits downloaded, if they are unchanged and not
+/// among `entries`. SGLang would take such a file, a chat template for example, for a part of the model.
+/// Returns the paths.
 pub(in crate::effects) fn remove_stale(
     cache: &RepoCache,
     repo: &str,
@@ -132,7 +134,7 @@ pub(in crate::effects) fn remove_stale(
     Ok(removed)
 }
 
-/// Copies a file to a name that nobody may have led elsewhere.
+/// Copies a file to a new name without following a link there.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let _ = std::fs::remove_file(to);
     let mut copy = File::create_new(to)?;
@@ -141,7 +143,7 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     copy.sync_all()
 }
 
-/// Gives paths with the same bytes as another a copy of their own, and notes them in `log`.
+/// Writes a copy for each path whose bytes another path has too, and logs it.
 pub(in crate::effects) fn copy_duplicates(
     cache: &RepoCache,
     entries: &[Entry],

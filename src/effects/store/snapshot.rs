@@ -1,4 +1,4 @@
-//! Verified snapshots, asked for by repository and revision.
+//! Queries for verified snapshots by repository and revision.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::plan::CheckSnapshot;
 use crate::rehearsal;
 use crate::report::Pulled;
 
-/// The commit of a revision in a cache, when its snapshot was proven.
+/// Returns the commit of a revision in a cache, if its snapshot was verified.
 #[must_use]
 pub fn cached_commit(cache_dir: &Path, repo: &str, revision: &str) -> Option<String> {
     let cache = RepoCache::new(cache_dir, repo);
@@ -20,7 +20,7 @@ pub fn cached_commit(cache_dir: &Path, repo: &str, revision: &str) -> Option<Str
     manifest::read(&cache, &commit).map(|_| commit)
 }
 
-/// The proven files of a snapshot, when nothing changed since; `None` otherwise.
+/// Returns the files of a verified snapshot; `None` if any of them changed.
 #[must_use]
 pub fn verified_files(cache_dir: &Path, repo: &str, commit: &str) -> Option<Vec<WeightFile>> {
     let cache = RepoCache::new(cache_dir, repo);
@@ -37,10 +37,10 @@ pub fn verified_files(cache_dir: &Path, repo: &str, commit: &str) -> Option<Vec<
     })
 }
 
-/// Checks that a snapshot was proven, that nothing changed since, and that no shard is missing.
+/// Checks that a snapshot was verified, that no file changed, and that no shard is missing.
 ///
 /// # Errors
-/// [`Kind::Hub`] when it was never pulled; [`Kind::Integrity`] when it is not what was proven.
+/// [`Kind::Hub`] if it was never pulled; [`Kind::Integrity`] if a file changed or is missing.
 pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
     let CheckSnapshot {
         repo,
@@ -88,7 +88,7 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
     Ok(pulled_report(of, &snapshot, &sizes, 0))
 }
 
-/// What there is of a commit, in the terms of a report: so many files of these sizes, all of them proven.
+/// Returns the report of a pull, for files of these sizes that are all verified.
 pub(in crate::effects) fn pulled_report(
     (repo, revision, commit): (&str, &str, &str),
     snapshot: &Path,

@@ -1,6 +1,4 @@
-//! Every byte of many files, against the hash that each must have, as fast as the processors and the disk are.
-//!
-//! Not in this module: what is done about a bad one (the parent), the hash itself (`super::super::hash`).
+//! Hashes every byte of many files in parallel and compares them with their stated hashes.
 
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
@@ -19,23 +17,22 @@ use crate::event::StepEvents;
 
 /// Time between two progress events.
 const HASH_REPORT_INTERVAL: Duration = Duration::from_millis(200);
-/// Bytes read at a time.
+/// Number of bytes read at a time.
 const READ_BYTES: usize = 1 << 20;
 
-/// What was found of a file.
+/// The result for one file.
 pub(in crate::effects) struct HashedFile {
     pub(in crate::effects) entry: Entry,
-    /// What it looked like from before its first byte was read until after the last; `None` when it could not be read,
-    /// or changed meanwhile.
+    /// The fingerprint, which did not change while the file was read; `None` if it was unreadable or changed.
     pub(in crate::effects) fingerprint: Option<Fingerprint>,
-    /// What is wrong with it; `None` when nothing is.
+    /// The problem with the file; `None` if it is right.
     pub(in crate::effects) why: Option<String>,
 }
 
-/// Hashes every file, as many at once as there are processors; the answers are sorted by path.
+/// Hashes files, as many at once as there are processors. The results are sorted by path.
 ///
 /// # Errors
-/// [`Kind::Internal`] when a thread fails.
+/// [`Kind::Internal`] if a thread fails.
 pub(in crate::effects) async fn hash_files(
     snapshot: &Path,
     files: &[Entry],
@@ -73,7 +70,7 @@ pub(in crate::effects) async fn hash_files(
     Ok(found)
 }
 
-/// Files that threads take one by one.
+/// Files for the threads to take one by one.
 struct Work {
     snapshot: PathBuf,
     files: Vec<Entry>,
@@ -83,7 +80,7 @@ struct Work {
     found: Mutex<Vec<HashedFile>>,
 }
 
-/// Ends the threads when nobody waits for them any more.
+/// Stops the threads when the caller is gone.
 struct StopOnDrop(Arc<Work>);
 
 impl Drop for StopOnDrop {
@@ -112,8 +109,8 @@ impl Work {
         }
     }
 
-    /// What a file looks like, and what is wrong with its bytes. One that is right and was touched meanwhile, by other
-    /// rights or another name, is read again.
+    /// Returns a file's fingerprint and what is wrong with its bytes. A correct file whose rights or names
+    /// changed meanwhile is read again.
     fn read(&self, entry: &Entry) -> std::io::Result<(Option<Fingerprint>, Option<String>)> {
         let path = self.snapshot.join(&entry.path);
         let fingerprint = |meta: std::io::Result<Metadata>| meta.ok().as_ref().and_then(Fingerprint::of);
@@ -124,7 +121,7 @@ impl Work {
             let why = match kept.and_then(|()| self.wrong(&path, &mut file, entry)) {
                 Ok(why) => why,
                 Err(error) if is_failed_sync(&error) => Some(error.to_string()),
-                // That it cannot be read now says nothing about it.
+                // A failure to read now says nothing about the bytes.
                 Err(error) => return Ok((None, Some(error.to_string()))),
             };
             if before == fingerprint(file.metadata()) {
@@ -138,7 +135,7 @@ impl Work {
         Ok((None, Some("it changed while it was read".to_owned())))
     }
 
-    /// What is wrong with a file's bytes; `None` when nothing is.
+    /// Returns what is wrong with a file's bytes; `None` if they are right.
     fn wrong(&self, path: &Path, file: &mut File, entry: &Entry) -> std::io::Result<Option<String>> {
         let length = file.metadata()?.len();
         if length != entry.size {
@@ -161,7 +158,7 @@ impl Work {
                 entry.oid.hex()
             )));
         }
-        // A file that is what the hub has, and no safetensors, would fail at the engine's start.
+        // SGLang would fail at its start on a file that matches the hub but is not valid safetensors.
         let is_shard = path.extension().is_some_and(|kind| kind == "safetensors");
         let why = || model::check_shard(path).unwrap_or_else(|error| Some(error.message()));
         Ok(is_shard.then(why).flatten())

@@ -1,6 +1,7 @@
-//! The files that are being fetched: how far each is, who helps, how fast they come.
+//! The transfers in progress, and the assignment of their chunks to idle workers.
 //!
-//! Not in this module: fetching (`fetch`, `help`), how it is shown (`ui`).
+//! A file belongs to one worker, which fetches it from the front. A worker without a file fetches chunks of the
+//! largest one from the end.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,51 +14,51 @@ use super::partial::durable::PartialHandle;
 use crate::effects::hub::listing::Entry;
 use crate::event::FileState;
 
-/// How long one waits for news before one looks for oneself: a note that came a moment too early is lost.
+/// Fallback poll interval; `Notify` loses a wake-up that is sent before the wait begins.
 const WAKE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Pause of all helpers after a chunk that failed; doubled with each that fails after it. Whether the file can be had at
-/// all is its own worker's to find out.
+/// Pause of all chunk workers after a failed chunk; doubled with each further failure. Whether the file is
+/// available at all is found out by its own worker.
 const CHUNK_PAUSE: Duration = Duration::from_millis(500);
-/// Longest of these pauses, unless the hub asks for more.
+/// Longest of these pauses, unless the hub asks for a longer one.
 const LONGEST_CHUNK_PAUSE: Duration = Duration::from_secs(30);
 
-/// The files that are being fetched.
+/// The transfers in progress.
 #[derive(Default)]
 pub(in crate::effects) struct Transfers {
     files: Mutex<Vec<Arc<Transfer>>>,
-    /// Told when there is more to claim than before.
+    /// Notified when more chunks can be claimed.
     work_available: Arc<Notify>,
     backoff: Mutex<ChunkBackoff>,
 }
 
-/// How help went: a hub that refuses one helper refuses all, and a file's own worker asks it anyway.
+/// Backoff of chunk workers. A hub that refuses one of them would refuse all; the files' own workers go on.
 #[derive(Default)]
 struct ChunkBackoff {
-    /// Until then nobody helps.
+    /// Time until which no chunk is claimed.
     paused_until: Option<Instant>,
-    /// Chunks in a row that came to nothing.
+    /// Number of chunks that failed in a row.
     failed: u32,
-    /// Bytes a second of the last chunk that came.
+    /// Rate of the last successful chunk, in bytes a second.
     rate: Option<u64>,
 }
 
-/// One of them.
+/// The transfer of one file.
 pub(super) struct Transfer {
     pub(super) entry: Entry,
-    /// The part, once it is open.
-    part: Mutex<Option<PartialHandle>>,
+    /// Handle of the partial file, once it is open.
+    partial: Mutex<Option<PartialHandle>>,
     chunks: Mutex<Chunks>,
     claim_finished: Notify,
     work_available: Arc<Notify>,
     front: AtomicU64,
     retries: AtomicU32,
     state: AtomicU8,
-    /// Bytes a second of its own worker, 0 while that is not known.
+    /// Rate of the file's own worker in bytes a second; 0 if unknown.
     rate: AtomicU64,
 }
 
-/// How far a file is.
+/// Progress of one file.
 pub(super) struct Progress {
     pub(super) path: String,
     pub(super) done: u64,
@@ -66,7 +67,7 @@ pub(super) struct Progress {
     pub(super) retries: u32,
 }
 
-/// Takes a file off the board when its worker is done with it, well or not.
+/// Guard that removes a transfer when its worker is done with it, successfully or not.
 pub(super) struct ActiveTransfer {
     transfers: Arc<Transfers>,
     pub(super) file: Arc<Transfer>,
@@ -81,17 +82,17 @@ impl Drop for ActiveTransfer {
     }
 }
 
-/// A chunk that a helper claimed. What did not come of it before it is dropped is free again.
+/// A claimed chunk. When it is dropped, the bytes that were not fetched become free again.
 pub(super) struct ChunkClaim {
     pub(super) file: Arc<Transfer>,
-    pub(super) part: PartialHandle,
+    pub(super) partial: PartialHandle,
     pub(super) from: u64,
     pub(super) to: u64,
     done_to: u64,
 }
 
 impl ChunkClaim {
-    /// It came up to this place.
+    /// Marks the bytes before `to` as fetched.
     pub(super) fn finished_at(mut self, to: u64) {
         self.done_to = to;
     }
@@ -109,11 +110,11 @@ impl Transfers {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a file on the board.
+    /// Adds a transfer.
     pub(super) fn start(self: &Arc<Self>, entry: &Entry) -> ActiveTransfer {
         let file = Arc::new(Transfer {
             entry: entry.clone(),
-            part: Mutex::default(),
+            partial: Mutex::default(),
             chunks: Mutex::new(Chunks::new(entry.size, 0, Vec::new())),
             claim_finished: Notify::new(),
             work_available: Arc::clone(&self.work_available),
@@ -129,7 +130,7 @@ impl Transfers {
         }
     }
 
-    /// A chunk of the file that has most left, for one who has nothing to do.
+    /// Claims a chunk of the file with the most bytes left, for an idle worker.
     pub(super) fn claim_chunk(&self) -> Option<ChunkClaim> {
         if self
             .backoff()
@@ -141,10 +142,10 @@ impl Transfers {
         let files = self.files();
         let open = files.iter().filter(|file| file.handle().is_some());
         let file = open.max_by_key(|file| file.chunks().claimable_bytes(file.front()))?;
-        let part = file.handle()?;
+        let partial = file.handle()?;
         let (from, to) = file.chunks().claim_chunk(file.front())?;
         Some(ChunkClaim {
-            part,
+            partial,
             file: Arc::clone(file),
             from,
             to,
@@ -152,7 +153,7 @@ impl Transfers {
         })
     }
 
-    /// Until there may be more to claim, or some time has passed.
+    /// Waits until there may be more to claim, at most [`WAKE_INTERVAL`].
     pub(super) async fn wait_for_work(&self) {
         let _ = tokio::time::timeout(WAKE_INTERVAL, self.work_available.notified()).await;
     }
@@ -161,13 +162,13 @@ impl Transfers {
         self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A chunk came, at so many bytes a second: help is welcome. A rest that was asked for meanwhile goes on.
+    /// Notes a successful chunk and its rate. A pause that the hub asked for meanwhile stays.
     pub(super) fn chunk_succeeded(&self, rate: Option<u64>) {
         let mut backoff = self.backoff();
         (backoff.failed, backoff.rate) = (0, rate);
     }
 
-    /// A chunk came to nothing: nobody helps for as long as the hub asks, or for a while.
+    /// Notes a failed chunk and pauses all chunk workers, for as long as the hub asks or for a growing time.
     pub(super) fn chunk_failed(&self, asked: Option<Duration>) {
         let mut backoff = self.backoff();
         let pause = CHUNK_PAUSE * 2_u32.saturating_pow(backoff.failed.min(8));
@@ -176,12 +177,12 @@ impl Transfers {
         backoff.failed += 1;
     }
 
-    /// How many there are.
+    /// Returns the number of transfers.
     pub(super) fn active_count(&self) -> usize {
         self.files().len()
     }
 
-    /// How far each file is.
+    /// Returns the progress of each file.
     pub(super) fn progress(&self) -> Vec<Progress> {
         let progress = |file: &Arc<Transfer>| Progress {
             path: file.entry.path.clone(),
@@ -193,7 +194,8 @@ impl Transfers {
         self.files().iter().map(progress).collect()
     }
 
-    /// The rate that half of the others exceed; while fewer than three are known, that of the last helper.
+    /// Returns the median rate of the files' own workers, or the rate of the last chunk if fewer than three are
+    /// known.
     pub(super) fn median_rate(&self) -> Option<u64> {
         let rates = self.files();
         let rates = rates.iter().map(|file| file.rate.load(Ordering::Relaxed));
@@ -212,53 +214,57 @@ impl Transfer {
     }
 
     fn handle(&self) -> Option<PartialHandle> {
-        self.part.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.partial
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn front(&self) -> u64 {
         self.front.load(Ordering::Relaxed)
     }
 
-    /// Its part is open and `at` bytes are there.
+    /// Sets the opened partial file, of which `at` bytes are there, and its recovered chunks. Returns the bytes
+    /// of the chunks.
     pub(super) fn open_for_workers(
         &self,
-        part: &PartialHandle,
+        partial: &PartialHandle,
         at: u64,
         recovered: Vec<RecoveredChunk>,
     ) -> u64 {
         *self.chunks() = Chunks::new(self.entry.size, at, recovered);
         self.set_front(at);
-        *self.part.lock().unwrap_or_else(PoisonError::into_inner) = Some(part.clone());
+        *self.partial.lock().unwrap_or_else(PoisonError::into_inner) = Some(partial.clone());
         self.work_available.notify_waiters();
         self.chunks().done_bytes()
     }
 
-    /// So many bytes are there.
+    /// Sets the number of bytes that are there from the front.
     pub(super) fn set_front(&self, at: u64) {
         self.front.store(at, Ordering::Relaxed);
     }
 
-    /// Bytes a second that its own worker brings, or brought last; `None` while that is not known.
+    /// Returns the current or last rate of the file's own worker in bytes a second; `None` if unknown.
     pub(super) fn rate(&self) -> Option<u64> {
         Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
     }
 
-    /// Whether its own worker has come to `from`, and waits for who fetches what follows.
+    /// Returns whether the file's own worker has reached `from` and waits for the chunk there.
     pub(super) fn has_reached(&self, from: u64) -> bool {
         self.front() >= from
     }
 
-    /// Its own worker brings so many bytes a second.
+    /// Sets the rate of the file's own worker, in bytes a second.
     pub(super) fn set_rate(&self, rate: u64) {
         self.rate.store(rate, Ordering::Relaxed);
     }
 
-    /// A stream had to be opened again.
+    /// Counts a stream that had to be reopened.
     pub(super) fn count_retry(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What happens to it.
+    /// Sets the state that is shown to the user.
     pub(super) fn set_state(&self, state: FileState) {
         self.state.store(state as u8, Ordering::Relaxed);
     }
@@ -270,12 +276,12 @@ impl Transfer {
         found.unwrap_or(FileState::Proven)
     }
 
-    /// Asks or changes who fetches what.
+    /// Runs `ask` with the chunks of the file, locked.
     pub(super) fn with_chunks<T>(&self, ask: impl FnOnce(&mut Chunks) -> T) -> T {
         ask(&mut self.chunks())
     }
 
-    /// Until a helper is done with a chunk, or some time has passed.
+    /// Waits until a claimed chunk is finished, at most [`WAKE_INTERVAL`].
     pub(super) async fn wait_for_claim(&self) {
         let _ = tokio::time::timeout(WAKE_INTERVAL, self.claim_finished.notified()).await;
     }
@@ -288,7 +294,7 @@ mod tests {
     use super::*;
     use crate::effects::hub::listing::Oid;
 
-    /// F10: what one helper was told holds for all, also when another's chunk comes meanwhile.
+    /// A pause that the hub asked one worker for holds for all, even if another chunk succeeds meanwhile.
     #[test]
     fn a_rest_that_was_asked_for_is_kept() {
         let transfers = Arc::new(Transfers::default());
@@ -307,7 +313,7 @@ mod tests {
         transfers.chunk_succeeded(Some(1_000_000));
         assert!(transfers.claim_chunk().is_none());
         assert_eq!(transfers.median_rate(), Some(1_000_000));
-        // And a request to come back at once is no invitation to spin.
+        // A hub that asks for a pause of 0 s is not flooded with requests.
         let transfers = Transfers::default();
         transfers.chunk_failed(Some(Duration::ZERO));
         assert!(

@@ -1,26 +1,26 @@
-//! Who fetches which part of a large file: its own worker from the front, others chunk by chunk from the end.
+//! The chunks of one file: its own worker fetches from the front, and other workers fetch chunks from the end.
 //!
-//! A worker that has no file left helps with one that is under way, so that the last shard does not hang on one slow
-//! connection. Every byte has one writer at a time: a chunk is claimed before it is fetched, and the file's own worker
-//! waits for a chunk that is claimed. What helpers wrote is hashed as it is read back, in the file's order.
-//! Not in this module: fetching (`fetch`, `help`), the disk (`part`).
+//! Workers without a file help with others, so that the last shard does not hang on one slow connection. Every
+//! byte has one writer at a time: a chunk is claimed before it is fetched, and the file's own worker waits for
+//! claimed chunks. Fetched chunks are hashed when the file's own worker reaches them, in the file's order.
 
 use std::collections::VecDeque;
 
 use crate::effects::store::hash::Bytes32;
 
-/// Bytes of a chunk: what a kill costs of a helper's work at most.
+/// Size of a chunk. A kill loses at most this much of a chunk worker's work.
 pub(super) const CHUNK_BYTES: u64 = 32 << 20;
 
-/// A chunk that an earlier pull fetched: from, to, SHA-256 of its bytes.
+/// A chunk that an earlier pull fetched: start, end, SHA-256 of its bytes.
 pub(super) type RecoveredChunk = (u64, u64, Bytes32);
 
-/// A file's chunks, in order, up to its end.
+/// The chunks of a file up to its end, in order. The bytes before the first chunk belong to the file's own
+/// worker.
 #[derive(Debug)]
 pub(super) struct Chunks {
     size: u64,
     list: VecDeque<Chunk>,
-    /// No chunk is given away any more.
+    /// True if no more chunks are given away.
     closed: bool,
 }
 
@@ -35,27 +35,28 @@ struct Chunk {
 enum State {
     /// Nobody fetches it.
     Free,
-    /// Somebody does.
+    /// A worker fetches it.
     Claimed,
-    /// It is on the disk; of an earlier pull's chunk its hash, because a disk can lose what it had not synced.
+    /// It is on disk. A chunk of an earlier pull has a hash, because a disk can lose data that was not synced.
     Done(Option<Bytes32>),
 }
 
-/// What a file's own worker does next.
+/// The next step of the file's own worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Nothing: it is at the end.
+    /// The file is complete.
     End,
-    /// Fetch, up to here, or as far as [`Ahead::limit`] lets it.
+    /// Fetch up to this offset, or as far as [`Chunks::fetch_limit`] allows.
     Fetch(u64),
-    /// Take what is on the disk, up to here.
+    /// Hash the data that is on disk up to this offset, and compare it with the chunk's hash if there is one.
     AcceptFromDisk(u64, Option<Bytes32>),
-    /// Wait for a helper.
+    /// Wait for the worker that fetches the next chunk.
     Wait,
 }
 
 impl Chunks {
-    /// The chunks of a file of `size` bytes of which `front` are there, and these chunks.
+    /// Creates the chunks of a file of `size` bytes, of which the first `front` bytes and the `recovered`
+    /// chunks are there.
     pub(super) fn new(size: u64, front: u64, mut recovered: Vec<RecoveredChunk>) -> Self {
         recovered.sort_unstable();
         let mut chunks = VecDeque::new();
@@ -64,7 +65,7 @@ impl Chunks {
             if from < end || to <= from || to > size {
                 continue;
             }
-            // What lies between two chunks was claimed once and never came.
+            // Ranges between two recovered chunks were claimed and never finished.
             if !chunks.is_empty() {
                 push_free(&mut chunks, end, from);
             }
@@ -85,13 +86,13 @@ impl Chunks {
         }
     }
 
-    /// Where the file's own worker stops fetching.
+    /// Returns the offset where the file's own worker stops fetching.
     pub(super) fn fetch_limit(&self) -> u64 {
         self.list.front().map_or(self.size, |chunk| chunk.from)
     }
 
-    /// Up to where the file's own worker asks for bytes: over chunks that somebody fetches, whose helper may come to
-    /// nothing while the stream still runs.
+    /// Returns the end of the range that the file's own worker requests. It includes claimed chunks, because
+    /// their workers may fail while the stream is still open.
     fn request_end(&self) -> u64 {
         let done = self
             .list
@@ -100,7 +101,7 @@ impl Chunks {
         done.map_or(self.size, |chunk| chunk.from)
     }
 
-    /// Bytes of chunks that are there.
+    /// Returns the number of bytes in finished chunks.
     pub(super) fn done_bytes(&self) -> u64 {
         let done = self
             .list
@@ -109,9 +110,10 @@ impl Chunks {
         done.map(|chunk| chunk.to - chunk.from).sum()
     }
 
-    /// What the file's own worker does next, with `front` bytes there.
+    /// Returns the next step of the file's own worker, with `front` bytes there.
     pub(super) fn next_step(&mut self, front: u64) -> Next {
-        // One that somebody holds stays, whatever is there already: nothing may be proven while it is written.
+        // A claimed chunk stays in the list even if the front has passed it: the file must not be published
+        // while somebody writes to it.
         let is_past = |chunk: &Chunk| chunk.to <= front && chunk.state != State::Claimed;
         while self.list.front().is_some_and(is_past) {
             self.list.pop_front();
@@ -132,19 +134,19 @@ impl Chunks {
         }
     }
 
-    /// Bytes that a helper could take of a file of which `front` are there.
+    /// Returns the number of bytes that other workers could claim, with `front` bytes there.
     pub(super) fn claimable_bytes(&self, front: u64) -> u64 {
         if self.closed {
             return 0;
         }
         let free = self.list.iter().filter(|chunk| chunk.state == State::Free);
-        // The first free chunk is the own worker's next.
+        // The first free chunk is the next one of the file's own worker.
         let free: u64 = free.skip(1).map(|chunk| chunk.to - chunk.from).sum();
         let rest = self.fetch_limit().saturating_sub(front);
         free + if rest >= 2 * CHUNK_BYTES { rest } else { 0 }
     }
 
-    /// Gives a chunk away.
+    /// Claims a chunk; returns its range.
     pub(super) fn claim_chunk(&mut self, front: u64) -> Option<(u64, u64)> {
         if self.claimable_bytes(front) == 0 {
             return None;
@@ -165,7 +167,7 @@ impl Chunks {
         Some((chunk.from, chunk.to))
     }
 
-    /// A claimed chunk came up to this place.
+    /// Ends a claim. The bytes before `done_to` are there, and the rest is free again.
     pub(super) fn finish_claim(&mut self, from: u64, done_to: u64) {
         let is_it = |chunk: &Chunk| chunk.from == from && chunk.state == State::Claimed;
         if let Some(index) = self.list.iter().position(is_it) {
@@ -184,31 +186,31 @@ impl Chunks {
                 }
             }
         }
-        // What nobody fetches next to the front is the own worker's again: its stream goes on over it.
+        // Free chunks at the front go back to the file's own worker, whose stream continues over them.
         while self.list.front().is_some_and(|chunk| chunk.state == State::Free) {
             self.list.pop_front();
         }
     }
 
-    /// A chunk on the disk is not what it was: it is to be fetched.
+    /// Marks a chunk on disk as corrupt, so that it is fetched again.
     pub(super) fn mark_corrupt(&mut self, to: u64) {
         if let Some(chunk) = self.list.iter_mut().find(|chunk| chunk.to == to) {
             chunk.state = State::Free;
         }
     }
 
-    /// Whether it is settled that no chunk is given away any more: then none is of use.
+    /// Returns whether no more chunks are given away. Chunks in progress are then useless.
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// Gives no chunk away any more; whether nobody holds one.
+    /// Stops giving chunks away; returns whether none is claimed.
     pub(super) fn close(&mut self) -> bool {
         self.closed = true;
         self.list.iter().all(|chunk| chunk.state != State::Claimed)
     }
 
-    /// Begins anew.
+    /// Starts over with no chunks.
     pub(super) fn reset(&mut self) {
         *self = Self::new(self.size, 0, Vec::new());
     }
@@ -240,12 +242,12 @@ mod tests {
             chunks.claim_chunk(0),
             Some((SIZE - 2 * CHUNK_BYTES, SIZE - CHUNK_BYTES))
         );
-        // It asks for all, and goes on as far as nobody else is: helpers may come to nothing.
+        // The request covers everything, because other workers may fail; the limit is the first claimed chunk.
         assert_eq!(
             (chunks.next_step(0), chunks.fetch_limit()),
             (Next::Fetch(SIZE), SIZE - 2 * CHUNK_BYTES)
         );
-        // What is left is not worth a connection.
+        // The rest is not worth a connection.
         assert_eq!(chunks.claim_chunk(SIZE - 3 * CHUNK_BYTES), None);
         let front = SIZE - 2 * CHUNK_BYTES;
         assert_eq!(chunks.next_step(front), Next::Wait);
@@ -260,7 +262,7 @@ mod tests {
         assert_eq!(chunks.next_step(SIZE), Next::End);
     }
 
-    /// A hub that serves one stream and refuses the others.
+    /// A hub that serves one stream and refuses all others.
     #[test]
     fn help_that_came_to_nothing_leaves_the_own_stream_whole() {
         let mut chunks = Chunks::new(SIZE, 0, Vec::new());
@@ -303,7 +305,7 @@ mod tests {
         );
     }
 
-    /// What came of a chunk before its stream broke is not fetched again.
+    /// The part of a chunk that arrived before its stream broke is not fetched again.
     #[test]
     fn a_chunk_that_came_in_part_is_taken_that_far() {
         let mut chunks = Chunks::new(SIZE, 0, Vec::new());
@@ -326,19 +328,22 @@ mod tests {
         assert_eq!(chunks.next_step(0), Next::Fetch(SIZE));
     }
 
-    /// A Xet frame is up to 64 MiB: the owner writes it while the front that helpers see is still before it.
+    /// A Xet frame has up to 64 MiB: the file's own worker may write one while others still see the front
+    /// before it.
     #[test]
     fn a_claim_under_a_large_frame_still_holds_the_file() {
         let mut chunks = Chunks::new(2 * CHUNK_BYTES, 0, Vec::new());
-        // `attempt` took the limit (all of it) and now writes one frame of 2 * CHUNK; a helper comes meanwhile.
+        // The worker took the limit (the whole file) and writes one frame of 2 * CHUNK_BYTES; a chunk is
+        // claimed meanwhile.
         assert_eq!(chunks.fetch_limit(), 2 * CHUNK_BYTES);
         assert_eq!(chunks.claim_chunk(0), Some((CHUNK_BYTES, 2 * CHUNK_BYTES)));
-        // The frame is written: the helper still writes, so the file must not get its name.
+        // The frame is written and the chunk's worker still writes, so the file must not be published.
         assert_ne!(chunks.next_step(2 * CHUNK_BYTES), Next::End);
     }
 
     proptest::proptest! {
-        /// Whatever happens in whatever order: every byte is fetched or taken once, in order, and no two hold one.
+        /// For any sequence of steps: every byte is fetched or accepted once, in order, and never claimed
+        /// twice.
         #[test]
         fn every_byte_has_one_writer(steps in proptest::collection::vec(0_u8..7, 0..200), size in 0_u64..(12 * CHUNK_BYTES)) {
             let mut chunks = Chunks::new(size, 0, Vec::new());

@@ -1,47 +1,47 @@
-//! How many streams a pull has: a few at first, more as long as that brings more.
+//! The number of workers of a pull: a few at first, more as long as the rate grows.
 //!
-//! One connection of a content network brings 9 to 70 MB/s (hub.md 4.4), and a mirror in the same rack fills a network
-//! card with four: what helps is not known beforehand. Not in this module: the streams (`workers`).
+//! One connection to a content network reaches 9 to 70 MB/s, and four connections to a mirror in the same rack
+//! fill a network card, so that the best number is not known in advance.
 
 use std::time::{Duration, Instant};
 
-/// Streams at first, unless the user allows fewer: half as many as there are processors, and at least what saturates two
-/// on loopback. At most what no hub minds.
+/// Initial number of workers, unless the user allows fewer: half the number of processors, but at least enough
+/// to saturate two processors on loopback, and at most what every hub accepts.
 const FIRST_WORKERS: std::ops::RangeInclusive<usize> = 4..=16;
-/// Time over which a rate is taken.
+/// Time over which a rate is measured.
 const GROWTH_WINDOW: Duration = Duration::from_secs(3);
-/// A step that brings less than this much more was one too many.
+/// Smallest factor by which the rate must grow after workers were added.
 const LEAST_GAIN: f64 = 1.1;
-/// Part of all processors' time from which on they, and not the network, are what a pull waits for: more streams would
-/// only take memory.
+/// Share of all processors' time above which the processors limit the pull. More workers would only take
+/// memory.
 const BUSY: f64 = 0.7;
-/// Windows after which it is tried again: networks change.
+/// Number of windows after which growth is tried again, because networks change.
 const RETRY_WINDOWS: u32 = 10;
 
-/// What a pull has taken so far.
+/// The resources that a pull has used so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Usage {
-    /// Bytes that came over the network.
+    /// Bytes received from the network.
     pub(super) fetched: u64,
     /// Processor time of this process.
     pub(super) cpu: Duration,
 }
 
-/// Decides how many streams there are.
+/// Decides how many workers run.
 pub(super) struct Concurrency {
     workers: usize,
     most: usize,
     limit_rate: Option<u64>,
     processors: usize,
     window: Option<(Instant, Usage)>,
-    /// The rate before the last step.
+    /// The rate before workers were last added.
     before: f64,
-    /// Windows to wait until the next step.
+    /// Number of windows before the next attempt to grow.
     rest: u32,
 }
 
 impl Concurrency {
-    /// At most so many streams, and so many bytes a second.
+    /// Creates a policy with a largest number of workers and a rate limit in bytes a second.
     pub(super) fn new(most: usize, limit_rate: Option<u64>, processors: usize) -> Self {
         Self {
             workers: (processors / 2)
@@ -56,12 +56,12 @@ impl Concurrency {
         }
     }
 
-    /// Streams now.
+    /// Returns the current number of workers.
     pub(super) fn workers(&self) -> usize {
         self.workers
     }
 
-    /// Streams to add, with what was taken until `now`.
+    /// Returns the number of workers to add, given the usage until `now`.
     pub(super) fn workers_to_add(&mut self, used: Usage, now: Instant) -> usize {
         let (since, before) = *self.window.get_or_insert((now, used));
         let elapsed = now.saturating_duration_since(since);
@@ -81,7 +81,7 @@ impl Concurrency {
             return 0;
         }
         if self.before > 0.0 && rate < self.before * LEAST_GAIN {
-            // The last step brought nothing.
+            // The workers that were added last did not raise the rate.
             (self.before, self.rest) = (0.0, RETRY_WINDOWS);
             return 0;
         }
@@ -103,7 +103,8 @@ mod tests {
         }
     }
 
-    /// Streams after so many windows on a network with a rate for a stream and one for all.
+    /// Returns the number of workers after so many windows, on a network with one rate per stream and one for
+    /// all.
     fn settled(windows: u32, each: u64, all: u64) -> usize {
         let (begun, mut fetched) = (Instant::now(), 0);
         let mut concurrency = Concurrency::new(64, None, 8);
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn streams_are_added_as_long_as_they_bring_more() {
         assert_eq!(settled(20, 10, 1_000_000), 64);
-        // Four fill it: one step too many, and one more each half minute.
+        // Four workers fill the network: one step too many, and one more every half minute.
         assert!(settled(9, 25, 100) <= 6, "{}", settled(9, 25, 100));
         let few = settled(9, 10, 200);
         assert!((20..=28).contains(&few), "{few}");

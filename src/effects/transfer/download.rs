@@ -1,6 +1,4 @@
-//! All files of a pull or a repair: the workers on them, more of them where that helps, and how far they are.
-//!
-//! Not in this module: which files and where to (`pull`), one file (`fetch`), the threads (`workers`).
+//! The download of all files of a pull or a repair: starts workers, adds more, and reports progress.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,22 +16,22 @@ use crate::event::{FileState, StepEvents};
 
 /// Time between two progress events.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
-/// Time between two reports of one file.
+/// Time between two progress events of one file.
 const FILE_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where it is shown how far a pull is.
+/// The receivers of progress and messages.
 pub(in crate::effects) struct Reporting<'a> {
-    /// What happens to single files and is worth a line.
+    /// Messages about single files.
     pub(in crate::effects) messages: mpsc::UnboundedReceiver<String>,
-    /// Bytes of all files.
+    /// Size of all files in bytes.
     pub(in crate::effects) total: u64,
     pub(in crate::effects) events: &'a StepEvents<'a>,
 }
 
-/// Fetches all files, largest first so that no large one is left alone at the end.
+/// Fetches all files, the largest first, so that no large file is left for the end.
 ///
 /// # Errors
-/// What the first file that cannot be had failed with; the others keep what they have.
+/// The error of the first file that fails. The partial files of the others stay for the next pull.
 pub(in crate::effects) async fn download_all(
     fetcher: &Fetcher,
     entries: &[Entry],
@@ -44,7 +42,7 @@ pub(in crate::effects) async fn download_all(
     let done = &fetcher.counts.done;
     let mut order: Vec<Entry> = entries.to_vec();
     order.sort_by_key(|entry| std::cmp::Reverse(entry.size));
-    // Two paths with the same bytes are fetched once.
+    // Paths with the same bytes are fetched once.
     let mut known = BTreeSet::new();
     order.retain(|entry| {
         let first = known.insert(entry.oid.hex().to_owned());

@@ -1,6 +1,5 @@
-//! One file: asked for by range, checked as it arrives, resumed where it stopped, named only when proven.
-//!
-//! Not in this module: the bytes on disk (`part`), streams (`source`, `watch`), who helps (`ahead`), which files (`pull`).
+//! The transfer of one file: requests ranges, hashes the bytes as they arrive, resumes, and publishes the
+//! verified file.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,21 +22,21 @@ use crate::error::{At, Kind, Result};
 use crate::event::FileState;
 use crate::units;
 
-/// Most bytes written before it is looked again how far a file's own worker may go: Xet brings frames of a whole block,
-/// and a helper claims no less than two chunks (`ahead`) from where that worker is.
+/// Largest number of bytes written before the limit is checked again. Xet delivers frames of up to 64 MiB, and
+/// a chunk may be claimed two chunks ahead of the front (`chunks`).
 const WRITE_BYTES: usize = 1 << 20;
-/// Time between two notes that something is waited for.
+/// Shortest time between two messages about waits.
 const MESSAGE_INTERVAL: Duration = Duration::from_secs(15);
-/// What was counted, over all files.
+/// Counters over all files.
 #[derive(Default)]
 pub(in crate::effects) struct Counts {
-    /// Bytes proven or on disk.
+    /// Bytes verified or on disk.
     pub(in crate::effects) done: AtomicU64,
-    /// Bytes that came over the network.
+    /// Bytes received from the network.
     pub(in crate::effects) fetched: AtomicU64,
 }
 
-/// Fetches files into a cache.
+/// Fetches files into a repository.
 #[derive(Clone)]
 pub(in crate::effects) struct Fetcher {
     pub(in crate::effects) source: Arc<Source>,
@@ -45,29 +44,29 @@ pub(in crate::effects) struct Fetcher {
     pub(in crate::effects) counts: Arc<Counts>,
     pub(in crate::effects) transfers: Arc<Transfers>,
     pub(in crate::effects) proofs: Arc<ProofLog>,
-    /// What happens to one file and is worth a line, for the one who waits.
+    /// Messages about single files for the user.
     pub(in crate::effects) messages: mpsc::UnboundedSender<String>,
-    /// When it was last said that something is waited for.
+    /// Time of the last message about a wait.
     pub(in crate::effects) last_message: Arc<Mutex<Option<Instant>>>,
 }
 
-/// What is remembered between the streams of one file.
+/// State that survives from one stream of a file to the next.
 struct FetchState {
     source: Arc<Source>,
     route: Route,
     patience: Patience,
     etag: Option<String>,
-    /// Times that all of it came and was wrong.
+    /// Number of times that the complete file was wrong.
     refused: u32,
     redials: u32,
-    /// A gap did not come over HTTP, and is asked for where the file would come from.
+    /// A corrupt range failed over HTTP, and is requested from the file's preferred source.
     is_corrupt_range_in_xet: bool,
-    /// Answers that began at the first byte, and not where they were asked to.
+    /// Number of answers that started at the first byte instead of the requested offset.
     ignored: u32,
 }
 
 impl Fetcher {
-    /// Makes sure that `entry` is in its place and proven.
+    /// Ensures that `entry` has its final name and is verified.
     pub(in crate::effects) async fn fetch(&self, entry: &Entry) -> Result<()> {
         let active = self.transfers.start(entry);
         let transfer = &*active.file;
@@ -76,16 +75,17 @@ impl Fetcher {
             return Ok(());
         }
         self.cache.make_parent_dir(entry)?;
-        let mut part = PartialFile::open(&self.cache, entry)?;
-        if part.lost_data() {
+        let mut partial = PartialFile::open(&self.cache, entry)?;
+        if partial.lost_data() {
             self.send_message(format!(
                 "`{}`: the disk does not give back what was here: it is fetched again",
                 entry.path
             ));
         }
         let mut is_open = false;
-        self.counts.done.fetch_add(part.at(), Ordering::Relaxed);
-        // Over HTTP where that is allowed: the few MiB of a gap are not worth the store's way of doing it.
+        self.counts.done.fetch_add(partial.at(), Ordering::Relaxed);
+        // HTTP is preferred for a repair, because a range of a few MiB is not worth a connection to the Xet
+        // store.
         let route = match self.source.route(entry) {
             Route::Xet if self.source.may_switch() => Route::Http,
             route => route,
@@ -93,7 +93,7 @@ impl Fetcher {
         let mut run = FetchState {
             source: Arc::clone(&self.source),
             route,
-            patience: Patience::new(part.at()),
+            patience: Patience::new(partial.at()),
             etag: None,
             refused: 0,
             redials: 0,
@@ -102,21 +102,21 @@ impl Fetcher {
         };
         loop {
             transfer.set_state(FileState::Fetching);
-            if part.corrupt_range_end().is_none() && !is_open {
-                // Not before: a helper would fetch what is right.
+            if partial.corrupt_range_end().is_none() && !is_open {
+                // Only now, because other workers would fetch ranges that are valid already.
                 run.route = run.source.route(entry);
-                let recovered = part.take_recovered();
-                let chunks = transfer.open_for_workers(part.handle(), part.at(), recovered);
+                let recovered = partial.take_recovered();
+                let chunks = transfer.open_for_workers(partial.handle(), partial.at(), recovered);
                 self.counts.done.fetch_add(chunks, Ordering::Relaxed);
                 is_open = true;
             }
-            let next = part.corrupt_range_end().map(Next::Fetch);
+            let next = partial.corrupt_range_end().map(Next::Fetch);
             let failure = match next
-                .unwrap_or_else(|| transfer.with_chunks(|chunks| chunks.next_step(part.at())))
+                .unwrap_or_else(|| transfer.with_chunks(|chunks| chunks.next_step(partial.at())))
             {
-                Next::End if part.hex() == entry.oid.hex() => {
+                Next::End if partial.hex() == entry.oid.hex() => {
                     let place = self.cache.file_path(entry);
-                    if let Some(fingerprint) = part.finish(&place, &self.cache.journal_path(entry))? {
+                    if let Some(fingerprint) = partial.finish(&place, &self.cache.journal_path(entry))? {
                         self.proofs.log_downloaded(&place, entry, fingerprint);
                     }
                     return Ok(());
@@ -125,28 +125,28 @@ impl Fetcher {
                     entry,
                     &format!(
                         "its hash is {}, the listing states {}",
-                        part.hex(),
+                        partial.hex(),
                         entry.oid.hex()
                     ),
                 )),
                 Next::Wait => {
-                    part.touch();
+                    partial.touch();
                     transfer.wait_for_claim().await;
                     continue;
                 }
                 Next::AcceptFromDisk(to, digest) => {
-                    let from = part.at();
-                    if part.accept_from_disk(to, digest)? {
-                        transfer.set_front(part.at());
+                    let from = partial.at();
+                    if partial.accept_from_disk(to, digest)? {
+                        transfer.set_front(partial.at());
                     } else {
                         transfer.with_chunks(|chunks| chunks.mark_corrupt(to));
                         self.counts.done.fetch_sub(to - from, Ordering::Relaxed);
                     }
                     continue;
                 }
-                Next::Fetch(to) => match self.stream(transfer, &mut part, to, &mut run).await {
-                    Ok(()) if part.at() >= transfer.with_chunks(|chunks| chunks.fetch_limit()).min(to) => {
-                        self.pass_corrupt_range(transfer, &mut part)?;
+                Next::Fetch(to) => match self.stream(transfer, &mut partial, to, &mut run).await {
+                    Ok(()) if partial.at() >= transfer.with_chunks(|chunks| chunks.fetch_limit()).min(to) => {
+                        self.pass_corrupt_range(transfer, &mut partial)?;
                         continue;
                     }
                     Ok(()) => {
@@ -155,16 +155,16 @@ impl Fetcher {
                     Err(failure) => failure,
                 },
             };
-            self.handle_failure(transfer, &mut part, &mut run, failure)
+            self.handle_failure(transfer, &mut partial, &mut run, failure)
                 .await?;
         }
     }
 
-    /// What a failure asks for: a pause, another way, all of it anew, or an end.
+    /// Reacts to a failure: pauses, changes the route, restarts the file, or gives up with an error.
     async fn handle_failure(
         &self,
         transfer: &Transfer,
-        part: &mut PartialFile,
+        partial: &mut PartialFile,
         run: &mut FetchState,
         failure: Failure,
     ) -> Result<()> {
@@ -172,9 +172,9 @@ impl Fetcher {
         transfer.count_retry();
         transfer.set_state(FileState::Waiting);
         let failure = match failure {
-            // Whatever failed there, the other way has the same bytes.
+            // The other route delivers the same bytes, whatever failed on this one.
             Failure::Retry(_) | Failure::RetryAfter(..) | Failure::Unreachable(_)
-                if part.corrupt_range_end().is_some()
+                if partial.corrupt_range_end().is_some()
                     && run.source.route(entry) != run.route
                     && !run.is_corrupt_range_in_xet =>
             {
@@ -191,7 +191,7 @@ impl Fetcher {
                     entry.path,
                     error.causes().join(": ")
                 ));
-                if part.at() < entry.size {
+                if partial.at() < entry.size {
                     return Ok(());
                 }
                 Failure::WrongBytes(error)
@@ -200,8 +200,8 @@ impl Fetcher {
         };
         match failure {
             Failure::WrongBytes(error) => {
-                // Nothing tells which byte is wrong: all of it comes again, once.
-                self.restart(transfer, part).await?;
+                // It is unknown which bytes are wrong, so the whole file is fetched again, once.
+                self.restart(transfer, partial).await?;
                 run.etag = None;
                 run.patience = Patience::new(0);
                 run.refused += 1;
@@ -212,7 +212,7 @@ impl Fetcher {
                 return Ok(());
             }
             Failure::Slow => {
-                // The same name may be served from a better place over another connection.
+                // Another connection may reach a faster server of the same name.
                 run.source = Arc::new(run.source.with_own_connections());
                 run.redials += 1;
             }
@@ -222,12 +222,13 @@ impl Fetcher {
             _ => {}
         }
         let cause = failure.cause();
-        // A network that is gone is waited for so long, and a hub that says no is asked so often.
+        // An unreachable network is retried for a limited time; other failures are retried a limited number of
+        // times.
         let bound = match failure {
             Failure::Unreachable(_) => format!(", for {} at most", units::duration(OUTAGE)),
             _ => String::new(),
         };
-        let pause = run.patience.pause_after(failure, part.at())?;
+        let pause = run.patience.pause_after(failure, partial.at())?;
         if let Some(cause) = cause {
             self.send_message_at_intervals(&format!(
                 "`{}` waits and tries again{bound}: {cause}",
@@ -236,49 +237,51 @@ impl Fetcher {
         }
         let until = Instant::now() + pause;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
-            part.touch();
+            partial.touch();
             tokio::time::sleep(left.min(ABANDONED / 4)).await;
         }
         Ok(())
     }
 
-    /// Goes on over what is right behind what was bad, or back to where that begins.
-    fn pass_corrupt_range(&self, transfer: &Transfer, part: &mut PartialFile) -> Result<()> {
-        let from = part.at();
-        if !part.pass_corrupt_range()? {
-            self.drop_later_lines(&transfer.entry, part)?;
+    /// Skips valid data behind a fetched corrupt range, or returns to its start if it is still wrong.
+    fn pass_corrupt_range(&self, transfer: &Transfer, partial: &mut PartialFile) -> Result<()> {
+        let from = partial.at();
+        if !partial.pass_corrupt_range()? {
+            self.drop_later_lines(&transfer.entry, partial)?;
         }
-        transfer.set_front(part.at());
-        match part.at().checked_sub(from) {
+        transfer.set_front(partial.at());
+        match partial.at().checked_sub(from) {
             Some(passed) => self.counts.done.fetch_add(passed, Ordering::Relaxed),
-            None => self.counts.done.fetch_sub(from - part.at(), Ordering::Relaxed),
+            None => self.counts.done.fetch_sub(from - partial.at(), Ordering::Relaxed),
         };
         Ok(())
     }
 
-    /// From here on all of it is fetched.
-    fn drop_later_lines(&self, entry: &Entry, part: &mut PartialFile) -> Result<()> {
-        part.drop_later_lines()?;
-        // What comes is not to be thrown away for what is in the file's place, by whoever goes on from here.
+    /// From here on the rest of the file is fetched.
+    fn drop_later_lines(&self, entry: &Entry, partial: &mut PartialFile) -> Result<()> {
+        partial.drop_later_lines()?;
+        // Otherwise the next pull would prefer the damaged file to the bytes that are fetched now.
         let _ = std::fs::remove_file(self.cache.journal_path(entry));
         Ok(())
     }
 
-    async fn restart(&self, transfer: &Transfer, part: &mut PartialFile) -> Result<()> {
-        // A helper that still writes would write over what comes next.
+    async fn restart(&self, transfer: &Transfer, partial: &mut PartialFile) -> Result<()> {
+        // Another worker that still writes a chunk would overwrite what is fetched next.
         while !transfer.with_chunks(Chunks::close) {
             transfer.wait_for_claim().await;
         }
         let chunks = transfer.with_chunks(|chunks| chunks.done_bytes());
-        self.counts.done.fetch_sub(part.at() + chunks, Ordering::Relaxed);
-        part.restart(&transfer.entry)?;
+        self.counts
+            .done
+            .fetch_sub(partial.at() + chunks, Ordering::Relaxed);
+        partial.restart(&transfer.entry)?;
         transfer.set_front(0);
-        // Last: from here on chunks are given away again.
+        // Last, because from here on chunks are given away again.
         transfer.with_chunks(Chunks::reset);
         Ok(())
     }
 
-    /// Says something that many files have to say at once, and again and again.
+    /// Sends a message that many files would repeat at the same time.
     pub(in crate::effects) fn send_message_at_intervals(&self, note: &str) {
         let mut last = self.last_message.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= MESSAGE_INTERVAL) {
@@ -291,7 +294,8 @@ impl Fetcher {
         let _ = self.messages.send(note);
     }
 
-    /// The next bytes of a stream that are not there yet, as fast as the limit lets them come; `None` at its end.
+    /// Returns the next bytes of a stream that are not on disk yet, within the rate limit; `None` at the end of
+    /// the stream.
     pub(super) async fn next_bytes(
         &self,
         watch: &mut StreamWatch,
@@ -306,7 +310,7 @@ impl Fetcher {
                 .fetched
                 .fetch_add(bytes.len() as u64, Ordering::Relaxed);
             self.source.wait_for_rate_limit(bytes.len()).await;
-            // A server that ignored the range begins at the first byte: what is there is passed over.
+            // A server that ignored the range starts at the first byte: the bytes that are on disk are skipped.
             let skipped = arriving.skip.min(bytes.len() as u64);
             arriving.skip -= skipped;
             let bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(usize::MAX));
@@ -316,7 +320,7 @@ impl Fetcher {
         }
     }
 
-    /// Whether the file is there and right.
+    /// Returns whether the file is there and verified.
     fn is_already_verified(&self, entry: &Entry) -> Result<bool> {
         self.cache.check_file_path(entry)?;
         let path = self.cache.file_path(entry);
@@ -325,7 +329,7 @@ impl Fetcher {
         }
         if !self.cache.is_users_link(entry) {
             let is_right = match self.proofs.verify_and_log(&path, entry) {
-                // Another pull, which no lock keeps out, took it to mend it.
+                // A pull that no lock excludes has moved the file to repair it.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
                 is_right => is_right,
             };
@@ -333,33 +337,38 @@ impl Fetcher {
                 return Ok(true);
             }
         }
-        // It stays until the right one has come: a hub that says no meanwhile costs nothing.
+        // The corrupt file stays until a verified one replaces it, so that a refusal of the hub makes nothing
+        // worse.
         self.send_message(format!("`{}` is here and wrong: it is replaced", entry.path));
         Ok(false)
     }
 
-    /// One stream, up to `to` or where helpers began meanwhile.
+    /// Fetches over one stream, up to `to` or to the first claimed chunk.
     async fn stream(
         &self,
         transfer: &Transfer,
-        part: &mut PartialFile,
+        partial: &mut PartialFile,
         to: u64,
         run: &mut FetchState,
     ) -> std::result::Result<(), Failure> {
         let entry = &transfer.entry;
-        let from = part.at();
-        // Of a gap the record says what is right, whatever an edge of a content network calls it.
-        let etag = run.etag.as_deref().filter(|_| part.corrupt_range_end().is_none());
+        let from = partial.at();
+        // The journal verifies a corrupt range, so a different entity tag of a content network does not matter.
+        let etag = run
+            .etag
+            .as_deref()
+            .filter(|_| partial.corrupt_range_end().is_none());
         let mut arriving = run.source.open(entry, (from, to), etag, run.route).await?;
         run.ignored += u32::from(arriving.skip > 0);
-        let to = if part.corrupt_range_end().is_some() && run.ignored > 1 && arriving.skip > 0 {
-            // All that lies before comes with each gap: it is cheaper to take the rest, too.
-            self.drop_later_lines(entry, part).map_err(Failure::Final)?;
+        let to = if partial.corrupt_range_end().is_some() && run.ignored > 1 && arriving.skip > 0 {
+            // The server sends everything before each corrupt range, so it is cheaper to take the rest of the
+            // file as well.
+            self.drop_later_lines(entry, partial).map_err(Failure::Final)?;
             entry.size
         } else {
             to
         };
-        if part.corrupt_range_end().is_none() {
+        if partial.corrupt_range_end().is_none() {
             run.etag.clone_from(&arriving.etag);
         }
         let mut watch = StreamWatch::new(run.source.idle());
@@ -367,23 +376,23 @@ impl Fetcher {
             let Some(bytes) = self.next_bytes(&mut watch, entry, &mut arriving).await? else {
                 return Ok(());
             };
-            if part.at() + bytes.len() as u64 > entry.size {
+            if partial.at() + bytes.len() as u64 > entry.size {
                 return Err(Failure::WrongBytes(wrong_bytes(
                     entry,
                     "more bytes come than the listing states",
                 )));
             }
             for piece in bytes.chunks(WRITE_BYTES) {
-                // A helper may have begun before the end that was asked for, or meanwhile.
+                // A chunk may have been claimed within the requested range in the meantime.
                 let limit = transfer.with_chunks(|chunks| chunks.fetch_limit()).min(to);
-                let left = usize::try_from(limit.saturating_sub(part.at())).unwrap_or(usize::MAX);
+                let left = usize::try_from(limit.saturating_sub(partial.at())).unwrap_or(usize::MAX);
                 let piece = &piece[..piece.len().min(left)];
                 let begun = Instant::now();
-                part.write(piece).map_err(Failure::Final)?;
+                partial.write(piece).map_err(Failure::Final)?;
                 watch.note_write(begun.elapsed());
-                transfer.set_front(part.at());
+                transfer.set_front(partial.at());
                 self.counts.done.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                if part.at() >= limit {
+                if partial.at() >= limit {
                     if let (None, Some(mean)) = (transfer.rate(), watch.mean_rate()) {
                         transfer.set_rate(mean);
                     }
@@ -403,7 +412,7 @@ impl Fetcher {
         }
     }
 
-    /// As this one, with connections of its own.
+    /// Returns the same fetcher with its own connections.
     pub(in crate::effects) fn with_own_connections(&self) -> Self {
         Self {
             source: Arc::new(self.source.with_own_connections()),

@@ -1,6 +1,4 @@
-//! A worker without a file of its own helps with another's: it fetches a chunk that it claimed.
-//!
-//! Not in this module: who gets which chunk (`ahead`).
+//! The work of a worker without a file: it claims chunks of other files and fetches them.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,12 +11,13 @@ use super::watch::{SLOW_FACTOR, StreamWatch};
 use crate::effects::hub::source::{Failure, Route, cannot_fetch};
 use crate::error::{Error, Kind};
 
-/// How long a stream is watched before it is called slow.
+/// Time after which a stream may be judged as slow.
 const SLOW_AFTER: Duration = Duration::from_secs(2);
-/// How often it is looked whether a chunk is still of use, while nothing comes.
+/// Interval for checking whether a chunk is still useful while no byte arrives.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Helps as long as it is let: a file whose part is not open yet, or whose chunk turns out wrong, needs help later.
+/// Fetches chunks until the pull ends. There may be more to claim later, when a partial file is opened or a
+/// chunk fails.
 pub(super) async fn help_others(fetcher: &Fetcher) {
     loop {
         match fetcher.transfers.claim_chunk() {
@@ -30,7 +29,7 @@ pub(super) async fn help_others(fetcher: &Fetcher) {
 
 async fn fetch_chunk(fetcher: &Fetcher, claim: ChunkClaim) {
     let route = fetcher.source.route(&claim.file.entry);
-    let failure = match ChunkWriter::open(&claim.part, claim.from) {
+    let failure = match ChunkWriter::open(&claim.partial, claim.from) {
         Ok(chunk) => match whole_chunk(fetcher, claim, route, chunk).await {
             Ok(rate) => return fetcher.transfers.chunk_succeeded(rate),
             Err(failure) => failure,
@@ -47,7 +46,7 @@ async fn fetch_chunk(fetcher: &Fetcher, claim: ChunkClaim) {
     }
 }
 
-/// Fetches a chunk and has the disk keep it; the rate at which it came. Of one that comes in part, that part is kept.
+/// Fetches and syncs a chunk; returns its rate. If the stream breaks, the bytes that arrived are kept.
 async fn whole_chunk(
     fetcher: &Fetcher,
     claim: ChunkClaim,
@@ -61,7 +60,7 @@ async fn whole_chunk(
         uncount();
         return rate;
     }
-    // A disk takes its time, and others work meanwhile.
+    // A sync takes time. Other work goes on meanwhile.
     let finished = tokio::task::spawn_blocking(move || chunk.finish()).await;
     let finished = finished.unwrap_or_else(|error| Err(Error::new(Kind::Internal, error.to_string())));
     if let Err(error) = finished {
@@ -84,7 +83,7 @@ async fn stream_chunk(
     let opening = fetcher.source.open(entry, (*from, *to), None, route);
     let mut arriving = while_useful(claim, begun, *from, opening).await?;
     if arriving.skip > 0 {
-        // The server sends all of the file for each part of it: help would cost more than it brings.
+        // The server sends the whole file for each chunk, which would cost more than it gains.
         file.with_chunks(Chunks::close);
         return Err(Failure::Retry(cannot_fetch(entry, "the server ignores ranges")));
     }
@@ -110,8 +109,8 @@ async fn stream_chunk(
     Ok(watch.mean_rate())
 }
 
-/// What `work` on a chunk comes to, unless the chunk is of no use from here any more: the file is done with, or its own
-/// worker, which waits for the chunk, is faster. A hub that is silent must not make that one wait.
+/// Returns the result of `work` on a chunk, unless the chunk becomes useless: the file is closed, or its own
+/// worker is waiting for the chunk and is faster. That worker must not wait for a silent hub.
 async fn while_useful<T>(
     claim: &ChunkClaim,
     begun: Instant,
@@ -131,7 +130,7 @@ async fn while_useful<T>(
     }
 }
 
-/// Whether a stream that brought so many bytes is much slower than the file's own, in bytes a second.
+/// Returns whether a stream that delivered `bytes` is much slower than the file's own worker (bytes a second).
 fn is_slow(elapsed: Duration, bytes: u64, own: Option<u64>) -> bool {
     let mean = u128::from(bytes) * 1000 / elapsed.as_millis().max(1);
     elapsed >= SLOW_AFTER && own.is_some_and(|own| mean < u128::from(own / SLOW_FACTOR))

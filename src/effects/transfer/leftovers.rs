@@ -1,6 +1,4 @@
-//! What killed pulls leave beside their parts: it is removed, or kept where it is still good for something.
-//!
-//! Not in this module: the parts themselves, which the next pull takes over (`part`).
+//! Removes what killed pulls left beside their partial files, or keeps it if it is still useful.
 
 use std::path::{Path, PathBuf};
 
@@ -9,17 +7,17 @@ use super::partial::lease::{is_in_use, partial_files, remove_partial_file};
 use crate::effects::hub::listing::Entry;
 use crate::effects::store::layout::{RepoCache, TEMPORARY};
 
-/// What a repository is called while it is removed; its owner follows.
+/// Prefix of a repository's name during its removal; the owner follows.
 pub(in crate::effects) const REMOVED_PREFIX: &str = ".dsr1-removed-";
 
-/// Removes what no pull that lives needs, once `entries` are in their places.
+/// Removes files that no live pull needs, once `entries` have their final names.
 pub(in crate::effects) fn remove_leftovers(cache: &RepoCache, entries: &[Entry]) {
     remove_finished(cache, entries);
     keep_journals(cache, entries);
     remove_chunk_lists(cache);
 }
 
-/// Removes what is left of repositories in a cache whose removal was killed.
+/// Finishes removals of repositories that were killed.
 pub(in crate::effects) fn finish_removals(cache_dir: &Path, cache: &RepoCache) {
     let items = std::fs::read_dir(cache_dir).into_iter().flatten().flatten();
     for item in items {
@@ -31,13 +29,13 @@ pub(in crate::effects) fn finish_removals(cache_dir: &Path, cache: &RepoCache) {
     }
 }
 
-/// The finished file of a hash.
+/// Returns the path of the finished file with this hash.
 fn finished_path(cache: &RepoCache, entries: &[Entry], oid: &str) -> PathBuf {
     let entry = entries.iter().find(|entry| entry.oid.hex() == oid);
     entry.map_or_else(|| cache.blobs_dir().join(oid), |entry| cache.file_path(entry))
 }
 
-/// Removes what killed pulls were about to name.
+/// Removes temporary files of pulls that are not alive.
 pub(in crate::effects) fn remove_temporaries(cache: &RepoCache) {
     for path in with_extension(&cache.private_dir(), TEMPORARY) {
         if split_name(&path).is_some_and(|(_, owner)| !is_in_use(cache, &owner, &path)) {
@@ -46,20 +44,21 @@ pub(in crate::effects) fn remove_temporaries(cache: &RepoCache) {
     }
 }
 
-/// Removes parts of files that another pull finished, such as one that ran under another host's name. What has the name of
-/// another file may be damaged, and the part what is mended of it.
+/// Removes partial files of files that another pull finished, for example under another host name. A file with
+/// its final name may also be damaged, and the partial file its repaired copy.
 fn remove_finished(cache: &RepoCache, entries: &[Entry]) {
     for (oid, owner, path) in partial_files(&cache.private_dir()) {
         let entry = entries.iter().find(|entry| entry.oid.hex() == oid);
         let is_done = entry.is_some_and(|entry| cache.file_path(entry).exists());
         if is_done && !is_in_use(cache, &owner, &path) {
-            // Room that the next pull may free.
+            // If this fails, only disk space is lost; the next pull may free it.
             let _ = remove_partial_file(&path);
         }
     }
 }
 
-/// Keeps the records whose pull was killed after it named the file, and removes those of no file.
+/// Keeps the journal of a pull that was killed right after it named the file, and removes other journals
+/// without a partial file.
 fn keep_journals(cache: &RepoCache, entries: &[Entry]) {
     for path in with_extension(&cache.private_dir(), "record") {
         let Some((oid, owner)) = split_name(&path) else {
@@ -81,7 +80,7 @@ fn keep_journals(cache: &RepoCache, entries: &[Entry]) {
     }
 }
 
-/// Removes what is told of the chunks of parts that are gone.
+/// Removes chunk lists without a partial file.
 fn remove_chunk_lists(cache: &RepoCache) {
     for path in with_extension(&cache.private_dir(), "ahead") {
         let is_alone = ["part", "record"]
@@ -100,7 +99,7 @@ fn with_extension(dir: &Path, extension: &str) -> impl Iterator<Item = PathBuf> 
         .filter(move |path| path.extension().is_some_and(|found| found == extension))
 }
 
-/// The two parts of `WHAT.OWNER.EXTENSION`.
+/// Splits `WHAT.OWNER.EXTENSION` into its first two parts.
 fn split_name(path: &Path) -> Option<(String, String)> {
     let (what, owner) = path.file_stem()?.to_str()?.split_once('.')?;
     Some((what.to_owned(), owner.to_owned()))

@@ -1,20 +1,20 @@
-//! The patience with a file that fails: pauses between tries, and the end of trying.
+//! Retries of one file: pauses between tries, and the point of giving up.
 
 use std::time::{Duration, Instant};
 
 use crate::effects::hub::source::Failure;
 use crate::error::Result;
 
-/// Tries without any progress before a pull gives up on answers that say no.
+/// Number of tries without progress before a refusal or a broken stream becomes an error.
 const FETCH_TRIES: u32 = 6;
-/// How long a network that is gone is waited for, once it was there.
+/// Longest wait for a network that is unreachable.
 pub(super) const OUTAGE: Duration = Duration::from_mins(5);
 /// Longest pause between two tries.
 const LONGEST_FETCH_PAUSE: Duration = Duration::from_secs(30);
-/// Bytes that count as progress: then patience begins anew.
+/// Number of bytes that counts as progress and resets the retries.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
-/// How often a file may fail.
+/// The retries of one file.
 pub(super) struct Patience {
     tries: u32,
     since: Instant,
@@ -22,7 +22,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// Begins, with `at` bytes there.
+    /// Starts with `at` bytes there.
     pub(super) fn new(at: u64) -> Self {
         Self {
             tries: 0,
@@ -31,14 +31,14 @@ impl Patience {
         }
     }
 
-    /// The pause before the next try, or the error when there is none.
+    /// Returns the pause before the next try, or the error if there is none.
     pub(super) fn pause_after(&mut self, failure: Failure, at: u64) -> Result<Duration> {
         if at >= self.at + PROGRESS_BYTES {
             (self.tries, self.since, self.at) = (0, Instant::now(), at);
         }
         self.tries += 1;
         let pause = Duration::from_millis(250) * 2_u32.saturating_pow(self.tries.min(8) - 1);
-        // Eight streams that broke at once must not all come back at once.
+        // Streams that broke at the same time must not all come back at the same time.
         let pause = pause.min(LONGEST_FETCH_PAUSE).mul_f64(0.75 + jitter() / 2.0);
         match failure {
             Failure::RetryAfter(_, wait) if self.tries <= FETCH_TRIES => Ok(wait.max(pause)),
@@ -54,7 +54,7 @@ impl Patience {
     }
 }
 
-/// A number from 0 to 1 that differs between tasks; nothing secret hangs on it.
+/// Returns a random number from 0 to 1. It is not used for anything secret.
 fn jitter() -> f64 {
     use std::hash::{BuildHasher, Hasher};
     let random = std::collections::hash_map::RandomState::new()
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
     use crate::error::{Error, Kind};
 
-    /// F10: a hub that asks for more is given more, and one that asks for nothing is not stormed.
+    /// A hub that asks for a longer pause gets it, and one that asks for none is not flooded.
     #[test]
     fn a_pause_is_as_long_as_was_asked_for_and_never_shorter_than_ours() {
         let asked = |seconds| {

@@ -1,6 +1,4 @@
-//! Room for what comes: what is on the disk already, what is missing, what is free.
-//!
-//! Not in this module: the reservation of each file's space (`part`).
+//! Disk space: what is on disk already, what is missing, and what is free.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -14,13 +12,13 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::PullSnapshot;
 use crate::units::Bytes;
 
-/// Where a pull writes.
+/// Returns the directory that a pull writes to.
 pub(in crate::effects) fn destination(step: &PullSnapshot) -> &str {
     step.local_dir.as_deref().unwrap_or(&step.cache_dir)
 }
 
-/// Bytes that unfinished files take, by hash, as far as a pull writes on in them: what it copies from another host's it
-/// needs once more.
+/// Returns the disk space of partial files that a pull continues in place, by hash. A partial file of another
+/// host is copied, which needs its space again.
 fn reserved_bytes(cache: &RepoCache) -> BTreeMap<String, u64> {
     let mut taken = BTreeMap::new();
     for (oid, owner, path) in partial_files(&cache.private_dir()) {
@@ -31,14 +29,14 @@ fn reserved_bytes(cache: &RepoCache) -> BTreeMap<String, u64> {
     taken
 }
 
-/// Bytes that unfinished files of other hosts take.
+/// Returns the disk space of partial files of other hosts.
 pub(in crate::effects) fn other_hosts_bytes(cache: &RepoCache) -> u64 {
     let dir = cache.private_dir();
     let theirs = partial_files(&dir).filter(|(_, owner, path)| !is_adoptable(cache, owner, path));
     theirs.map(|(_, _, path)| disk_bytes(&path)).sum()
 }
 
-/// Bytes of unfinished files that a pull will go on from, by hash.
+/// Returns the valid bytes of partial files that a pull resumes, by hash.
 pub(in crate::effects) fn resumable_bytes(cache: &RepoCache) -> BTreeMap<String, u64> {
     let mut kept = BTreeMap::new();
     for (oid, _, path) in partial_files(&cache.private_dir()) {
@@ -47,52 +45,54 @@ pub(in crate::effects) fn resumable_bytes(cache: &RepoCache) -> BTreeMap<String,
     kept
 }
 
-/// Of several of one file, the largest counts.
+/// Keeps the largest value per file.
 fn keep_largest(found: &mut BTreeMap<String, u64>, oid: String, bytes: u64) {
     let most = found.entry(oid).or_default();
     *most = bytes.max(*most);
 }
 
-/// Bytes that a file takes: a part has its space reserved, and how long it is says less.
+/// Returns the disk space of a file. Space is reserved for partial files, so that the length says less.
 pub(in crate::effects) fn disk_bytes(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |meta| meta.blocks() * 512)
 }
 
-/// Bytes of a file that are on the disk, proven or not; `unfinished` says how much of a part counts.
+/// Returns the bytes of a file that are on disk, verified or not. `unfinished` states how much of a partial
+/// file counts.
 pub(in crate::effects) fn bytes_on_disk(
     cache: &RepoCache,
     unfinished: &BTreeMap<String, u64>,
     entry: &Entry,
 ) -> u64 {
     let place = std::fs::metadata(cache.file_path(entry)).map_or(0, |meta| meta.len());
-    let part = unfinished.get(entry.oid.hex()).copied().unwrap_or(0);
-    place.max(part).min(entry.size)
+    let partial = unfinished.get(entry.oid.hex()).copied().unwrap_or(0);
+    place.max(partial).min(entry.size)
 }
 
-/// Bytes that are not on disk yet, less those that a file takes of which a mended copy is under way: that takes its place.
+/// Returns the bytes that must still be written. The space of a damaged file is subtracted if its repaired copy
+/// is in progress, because the copy replaces it.
 pub(in crate::effects) fn missing_bytes(cache: &RepoCache, entries: &[Entry]) -> u64 {
     let taken = reserved_bytes(cache);
     let mut seen = BTreeSet::new();
     let (mut missing, mut freed) = (0, 0);
     for entry in entries.iter().filter(|entry| seen.insert(cache.file_path(entry))) {
         missing += entry.size - bytes_on_disk(cache, &taken, entry);
-        if let Some(part) = taken.get(entry.oid.hex())
+        if let Some(partial) = taken.get(entry.oid.hex())
             && cache.journal_path(entry).exists()
             && !cache.is_link(entry)
         {
-            freed += disk_bytes(&cache.file_path(entry)).min(*part);
+            freed += disk_bytes(&cache.file_path(entry)).min(*partial);
         }
     }
     missing.saturating_sub(freed)
 }
 
-/// What is missing and a margin of one twentieth.
+/// Adds a margin of one twentieth.
 pub(in crate::effects) const fn with_margin(missing: u64) -> u64 {
     missing + missing / 20
 }
 
-/// Refuses before the first byte when the disk cannot hold what is missing and a margin. `elsewhere` is what unfinished
-/// files of other hosts take of it; in the cache, they can be removed.
+/// Refuses before the first byte if the disk cannot hold the missing bytes and a margin. `other_hosts_bytes` is
+/// the space of other hosts' partial files; those in the cache can be removed.
 pub(in crate::effects) fn check_space(
     step: &PullSnapshot,
     missing: u64,
@@ -115,7 +115,7 @@ pub(in crate::effects) fn check_space(
             Bytes(other_hosts_bytes)
         )),
     };
-    // Where that is enough, and where there is a command for it.
+    // Only if that frees enough space, and only in the cache, for which there is a command.
     let error = if step.local_dir.is_none() && free + other_hosts_bytes >= wanted {
         error.hint(format!(
             "dsr1 weights rm {} --unfinished --yes removes what they left",

@@ -1,6 +1,4 @@
-//! A stream that is watched: it may stall, crawl, or be slower than the others.
-//!
-//! Not in this module: what is done about it (`fetch`, `help`).
+//! Watches a stream that may stall, crawl, or be slower than others.
 
 use std::time::{Duration, Instant};
 
@@ -9,35 +7,35 @@ use hyper::body::Bytes;
 use crate::effects::hub::listing::Entry;
 use crate::effects::hub::source::{ByteStream, Failure, cannot_fetch};
 
-/// Least rate: a stream that brings less for as long as an idle one is waited for has stalled too (64 KiB/s).
+/// Smallest rate in bytes a second. A stream below it for the idle timeout counts as stalled.
 const LEAST_RATE: u64 = 64 * 1024;
-/// Time over which a rate is taken.
+/// Time over which a rate is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
-/// A stream that is so many times slower than the usual one is dialled anew: edges of a content network differ, and
-/// a connection keeps the one it got (hub.md, xet-core issue 821: 68 or 8.7 MB/s).
+/// A stream that is this many times slower than the median is reopened. Servers of a content network differ,
+/// and a connection stays with the server that it got (xet-core issue 821: 68 or 8.7 MB/s).
 pub(super) const SLOW_FACTOR: u64 = 4;
-/// Windows for which it must be slow.
+/// Number of windows for which a stream must be slow.
 const SLOW_WINDOWS: u32 = 2;
-/// Times that a file's stream is dialled anew because it is slow.
+/// Number of times that a file's stream is reopened because it is slow.
 pub(super) const MAX_REDIALS: u32 = 4;
 
-/// A MiB is hashed and written in a few milliseconds: what takes longer waits for a disk.
+/// Hashing and writing 1 MiB takes a few milliseconds. A longer write waits for a disk.
 const SLOW_WRITE: Duration = Duration::from_millis(20);
 
-/// Bytes a second.
+/// Rates in bytes a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rate {
-    /// Of all time.
+    /// Over the whole time.
     pub(super) all: u64,
-    /// Of the time that no disk was waited for: what the stream could bring, or more.
+    /// Over the time without waits for a disk: an upper bound for the stream itself.
     pub(super) stream: u64,
 }
 
-/// What came since a moment.
+/// Bytes since a point in time.
 struct Window {
     since: Instant,
     bytes: u64,
-    /// Time that a disk was waited for.
+    /// Time spent waiting for a disk.
     disk: Duration,
 }
 
@@ -53,9 +51,9 @@ impl Window {
 
 /// Watches one stream.
 pub(super) struct StreamWatch {
-    /// How long no byte is waited for.
+    /// Idle timeout: the longest wait for a byte.
     idle: Duration,
-    /// Time that bytes were waited for, and how many came.
+    /// Time spent waiting for bytes, and the number of bytes that arrived in it.
     crawl: (Duration, u64),
     window: Window,
     begun: Instant,
@@ -64,7 +62,7 @@ pub(super) struct StreamWatch {
 }
 
 impl StreamWatch {
-    /// Watches from now on.
+    /// Starts to watch.
     pub(super) fn new(idle: Duration) -> Self {
         let now = Instant::now();
         Self {
@@ -77,7 +75,7 @@ impl StreamWatch {
         }
     }
 
-    /// The next bytes; `None` at the end of the stream.
+    /// Returns the next bytes; `None` at the end of the stream.
     pub(super) async fn next(
         &mut self,
         entry: &Entry,
@@ -96,7 +94,7 @@ impl StreamWatch {
             return Ok(None);
         };
         self.all += bytes.len() as u64;
-        // Only the time that the stream took: a limit of ours lets it wait too.
+        // Counts only the time of the stream itself: a rate limit makes it wait too.
         let (waited, count) = &mut self.crawl;
         *waited += asked.elapsed();
         *count += bytes.len() as u64;
@@ -112,20 +110,20 @@ impl StreamWatch {
         Ok(Some(bytes))
     }
 
-    /// What came was written, in so long: that a disk is slow says nothing against the stream. Returns what is not its
-    /// time.
+    /// Notes the time that a write took, because a slow disk says nothing about the stream. Returns the time
+    /// spent waiting for the disk.
     pub(super) fn note_write(&mut self, took: Duration) -> Duration {
         let waited = if took > SLOW_WRITE { took } else { Duration::ZERO };
         self.window.disk += waited;
         waited
     }
 
-    /// Bytes a second since the stream began.
+    /// Returns the mean rate since the start, in bytes a second.
     pub(super) fn mean_rate(&self) -> Option<u64> {
         u64::try_from(per_second(self.all, self.begun.elapsed())).ok()
     }
 
-    /// Counts bytes; at the end of a window the rate in it.
+    /// Counts bytes; returns the rate at the end of a window.
     pub(super) fn window_rate(&mut self, bytes: u64) -> Option<Rate> {
         self.window.bytes += bytes;
         let elapsed = self.window.since.elapsed();
@@ -142,7 +140,7 @@ impl StreamWatch {
         Some(rate)
     }
 
-    /// Whether a stream with this rate is slow beside the usual one, and has been for long enough.
+    /// Returns whether a stream with this rate has been much slower than the median for long enough.
     pub(super) fn is_slow(&mut self, rate: u64, usual: Option<u64>) -> bool {
         let is_slow = usual.is_some_and(|usual| rate < usual / SLOW_FACTOR);
         self.slow = if is_slow { self.slow + 1 } else { 0 };
@@ -168,7 +166,7 @@ mod tests {
         assert!(watch.is_slow(20, Some(100)));
     }
 
-    /// A good connection is not dialled anew because a disk takes its time.
+    /// A good connection is not reopened because a disk is slow.
     #[test]
     fn a_stream_is_not_slow_because_a_disk_is() {
         let seconds = Duration::from_secs;

@@ -1,6 +1,4 @@
-//! What a pull would fetch, without fetching it.
-//!
-//! Not in this module: how it is shown (`ui`).
+//! The dry run of a pull: the files that it would fetch, and the error with which it would be refused.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,10 +19,11 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::{self, PullSnapshot};
 use crate::report::{PullSurvey, SurveyedFile};
 
-/// Asks what a pull would fetch, and fetches nothing; and what a pull would be refused with before its first byte.
+/// Asks the hub for the files of a pull without fetching them. Also returns the error with which the pull would
+/// be refused before its first byte.
 ///
 /// # Errors
-/// As [`super::pull()`], when it cannot be known what would come.
+/// Same as [`super::pull()`], if the list of files cannot be determined.
 pub async fn dry_run(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(PullSurvey, Option<Error>)> {
     if options.offline {
         return Err(Error::new(Kind::Hub, "a dry run asks the hub")
@@ -35,7 +34,7 @@ pub async fn dry_run(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pu
     let found = remote::revision(remote_of(step), options).await?;
     let selected = select_files(step, found, options).await?;
     let cache = cache_of(step);
-    // As the pull will be, once it holds the lock.
+    // The pull will hold the lock, which is exclusive on a local filesystem.
     let is_alone = files::is_local(cache.root());
     let cache = cache.with_exclusive(is_alone);
     let log = ProofLog::open(&cache.private_dir());
@@ -51,7 +50,7 @@ pub async fn dry_run(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pu
             };
             let before = manifest.as_ref().and_then(|manifest| known(manifest, entry));
             let is_proven = before.is_some_and(|file| is_unchanged(&snapshot, file)) || is_known();
-            // Two paths with the same bytes are fetched once.
+            // Paths with the same bytes are fetched once.
             let is_first = seen.insert(entry.oid.hex());
             let here = match (is_proven, is_first) {
                 (true, _) | (_, false) => entry.size,
@@ -84,7 +83,7 @@ pub async fn dry_run(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pu
     let refusal = check_selected(step, &selected)
         .and_then(|()| check_space(step, needed, free, other_hosts_bytes(&cache)))
         .and_then(|()| {
-            // What is all there is taken as it is, by whoever may only read it.
+            // A complete snapshot is accepted as it is, even if it is not writable.
             let is_all_here = files.iter().all(|file| file.proven);
             if is_all_here {
                 Ok(())
@@ -113,7 +112,7 @@ pub async fn dry_run(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pu
     Ok((survey, refusal))
 }
 
-/// Refuses a directory that nobody, or not this user, may write to.
+/// Refuses a directory that the user may not write to.
 fn check_writable(path: &Path) -> Result<()> {
     files::access_to_write(path).map_err(|error| {
         let there = files::nearest(path).display();
@@ -123,7 +122,7 @@ fn check_writable(path: &Path) -> Result<()> {
     })
 }
 
-/// What a manifest has of a file.
+/// Returns the manifest's entry of a file.
 fn known<'a>(manifest: &'a Manifest, entry: &Entry) -> Option<&'a VerifiedFile> {
     let mut files = manifest.files.iter();
     files.find(|file| file.path == entry.path && file.oid == entry.oid.hex())

@@ -1,4 +1,4 @@
-//! The weights in the cache: listed, and removed.
+//! The list of weights in the cache, and their removal.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use crate::plan::check_repo;
 use crate::report::WeightsRepo;
 use crate::units::Bytes;
 
-/// Every repository in a cache, by name.
+/// Returns every repository in a cache, sorted by name.
 ///
 /// # Errors
-/// [`Kind::Host`] when the directory cannot be read; one that is not there is empty.
+/// [`Kind::Host`] if the directory cannot be read. A missing directory counts as empty.
 pub fn list(cache_dir: &Path) -> Result<Vec<WeightsRepo>> {
     let repos = repositories(cache_dir)?;
     Ok(repos.iter().map(|repo| described(cache_dir, repo)).collect())
@@ -40,11 +40,11 @@ fn described(cache_dir: &Path, repo: &str) -> WeightsRepo {
     }
 }
 
-/// The bytes that [`remove`] would free.
+/// Returns the number of bytes that [`remove`] would free.
 ///
 /// # Errors
-/// [`Kind::Usage`] for what is no repository, [`Kind::Hub`] when it is not there; [`Kind::Host`] when its directory is a
-/// link: removing that would free nothing, and what it leads to is not the cache's.
+/// [`Kind::Usage`] for an invalid name; [`Kind::Hub`] if the repository is not in the cache; [`Kind::Host`] if
+/// its directory is a link: removing the link would free nothing, and its target does not belong to the cache.
 pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> {
     check_repo(repo)?;
     let root = RepoCache::new(cache_dir, repo).root().to_owned();
@@ -70,11 +70,12 @@ pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> 
     Ok(found.bytes + found.unfinished_bytes)
 }
 
-/// Removes a repository from the cache, or with `unfinished` only its unfinished files; returns the bytes freed.
+/// Removes a repository from the cache, or only its partial files with `unfinished`. Returns the number of
+/// freed bytes.
 ///
 /// # Errors
-/// As [`removable`]; [`Kind::Host`] when it cannot be removed, or a pull works on it: to wait for that would be to remove
-/// what it brought.
+/// Same as [`removable`]; [`Kind::Host`] if it cannot be removed, or if a pull works on it. It does not wait
+/// for that pull, because it would then remove what the pull fetched.
 pub fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &StepEvents<'_>) -> Result<u64> {
     removable(cache_dir, repo, unfinished)?;
     let cache = RepoCache::new(cache_dir, repo);
@@ -92,7 +93,7 @@ pub fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &StepEvent
     }
     let found = described(cache_dir, repo);
     let failed = |path: &Path| format!("cannot remove `{}`", path.display());
-    // Away from its name first: nobody finds half of it.
+    // Renamed first, so that nobody finds a half-removed repository.
     leftovers::finish_removals(cache_dir, &cache);
     let gone = root.with_file_name(format!("{}{}", leftovers::REMOVED_PREFIX, owner()));
     std::fs::rename(&root, &gone).at(Kind::Host, || failed(&root))?;
@@ -109,8 +110,8 @@ fn busy(repo: &str, who: &str) -> Error {
     .hint("let it end, or end it, and then remove")
 }
 
-/// Removes unfinished files, but for those that a pull still writes to, which is possible where locks are not certain;
-/// returns the bytes freed.
+/// Removes partial files, except those that a pull may still write to where locks are uncertain. Returns the
+/// number of freed bytes.
 fn remove_unfinished(cache: &RepoCache, events: &StepEvents<'_>) -> Result<u64> {
     let (mut freed, mut busy) = (0, None);
     for (_, owner, path) in partial_files(&cache.private_dir()) {

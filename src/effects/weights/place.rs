@@ -1,4 +1,4 @@
-//! The place of a snapshot on disk, and the hub and the limits with which its files are fetched.
+//! The place of a snapshot on disk, and the hub and the limits for fetching its files.
 
 use crate::effects::hub::options::RemoteRevision;
 use crate::effects::store::layout::RepoCache;

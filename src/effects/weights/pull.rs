@@ -1,6 +1,5 @@
-//! A whole snapshot: listing, space, every file proven, then its names.
-//!
-//! Not in this module: which files (`wanted`), the work on them all (`progress`), one file (`fetch`).
+//! The pull of a snapshot: asks for the listing, checks the disk space, fetches and verifies files, publishes
+//! them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,11 +31,11 @@ use crate::event::StepEvents;
 use crate::plan::{self, CheckSnapshot, PullSnapshot, Transport};
 use crate::report::Pulled;
 
-/// Fetches a snapshot and proves every byte. What is there and proven is not fetched again.
+/// Fetches and verifies a snapshot. Verified files that are there already are not fetched again.
 ///
 /// # Errors
-/// [`Kind::Hub`] when the hub refuses or cannot be reached, [`Kind::Integrity`] when bytes stay wrong or the listing
-/// holds what may not come, [`Kind::Host`] when the disk is too small.
+/// [`Kind::Hub`] if the hub refuses or is unreachable; [`Kind::Integrity`] if bytes stay wrong, or if the
+/// listing contains files that are not allowed; [`Kind::Host`] if the disk is too small.
 pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEvents<'_>) -> Result<Pulled> {
     let PullSnapshot { repo, revision, .. } = step;
     let options = options.with_events(*events);
@@ -64,7 +63,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
             return Ok(found);
         }
     };
-    // Another's pull may have had the lock.
+    // Another pull may have had the lock.
     claim::check_claim(step.local_dir.as_deref(), repo)?;
     if let Some(found) = verified_snapshot(step, &cache, &selected.commit, Access::Held)? {
         return Ok(found);
@@ -126,7 +125,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     ))
 }
 
-/// Makes the directories of a repository and keeps other pulls out of them.
+/// Creates the directories of a repository and locks it against other pulls.
 pub(super) async fn lock_repository(
     cache: RepoCache,
     repo: &str,
@@ -134,15 +133,15 @@ pub(super) async fn lock_repository(
 ) -> Result<(RepoCache, files::Lock)> {
     cache.create_dirs()?;
     let lock = files::lock(&cache.lock_path(), events, &busy_message(repo)).await?;
-    // Whoever held it may have removed all of it.
+    // The previous holder of the lock may have removed everything.
     cache.create_dirs()?;
     let cache = cache.with_exclusive(lock.is_certain);
-    // Copies of whole files, perhaps: room that is needed now.
+    // They may be copies of whole files, whose space is needed now.
     leftovers::remove_temporaries(&cache);
     Ok((cache, lock))
 }
 
-/// What is proven here, when the network is off limits.
+/// Returns the verified snapshot that is here, without asking a hub.
 fn offline(step: &PullSnapshot) -> Result<Pulled> {
     const UNSET: &str = "HF_HUB_OFFLINE is set: unset it to fetch";
     let cache = cache_of(step);
@@ -153,7 +152,7 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
         },
         None => None,
     };
-    // A part may be all that is wanted: then it is what was asked for, too.
+    // The request may be for selected files only.
     if let Some(manifest) = &manifest {
         let all: Vec<&VerifiedFile> = manifest.files.iter().collect();
         check_allowed(step, manifest, &all)?;
@@ -173,7 +172,7 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
     check_snapshot(&check).map_err(|error| error.hint(UNSET))
 }
 
-/// Why what is selected cannot be taken without a hub.
+/// Returns the error for selected files that cannot be used without asking a hub.
 fn not_selected(step: &PullSnapshot, cache: &RepoCache, manifest: Option<&Manifest>) -> Result<Error> {
     let repo = &step.repo;
     let Some(manifest) = manifest.filter(|manifest| manifest.extent == Extent::Whole) else {
@@ -190,7 +189,7 @@ fn not_selected(step: &PullSnapshot, cache: &RepoCache, manifest: Option<&Manife
     })
 }
 
-/// Makes files of a commit right again, in a cache that others are kept out of; returns the bytes fetched.
+/// Fetches corrupt files of a commit again, in a locked repository. Returns the number of fetched bytes.
 pub(super) async fn repair(
     download: &Download,
     target: (&RepoCache, &str, &str),
@@ -215,25 +214,26 @@ pub(super) async fn repair(
     if cache.is_directory() {
         copy_duplicates(cache, bad, &fetcher.proofs)?;
     }
-    // Where a copy had followed the links, the bad file still has the name.
+    // If a copy of the cache followed the links, the snapshot's name still holds the corrupt file.
     cache.link_and_sync(&cache.snapshot_dir(commit), bad)?;
     Ok(fetcher.counts.fetched.load(Ordering::Relaxed))
 }
 
-/// When it is asked what is there.
+/// The moment at which a pull looks for a verified snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
-    /// Before others are kept out.
+    /// Before the repository is locked.
     Before,
-    /// While they are.
+    /// While the repository is locked.
     Held,
-    /// When they cannot be: what may only be read is not made right here.
+    /// The repository cannot be locked because it is read-only, and nothing in it can be repaired.
     ReadOnly,
-    /// When no hub is asked.
+    /// No hub is asked.
     Offline,
 }
 
-/// What is there, when all that is selected was proven and nothing changed. A branch that moved here gets its name.
+/// Returns the snapshot if all selected files were verified and none changed. Points the revision to it if
+/// needed.
 fn verified_snapshot(
     step: &PullSnapshot,
     cache: &RepoCache,
@@ -250,12 +250,13 @@ fn verified_snapshot(
         .files
         .iter()
         .partition(|file| patterns.select(&file.path));
-    // What somebody removed is to be part of it no more: a pull of the rest says so.
+    // If a user removed files that are not selected, the manifest no longer lists the whole commit: the pull
+    // updates it.
     let is_gone = |file: &&VerifiedFile| !snapshot.join(&file.path).exists();
     let may_ask = matches!(when, Access::Before | Access::Held);
     let is_less = may_ask && others.iter().any(is_gone);
-    // Of a selection, only the listing says whether it is the one that is wanted now; of another hub's commit, whether
-    // it was all of it.
+    // Only a listing tells whether an earlier selection is the current one, or whether another hub has more
+    // files of the commit.
     let is_listed = when == Access::Offline || manifest.endpoint.as_deref() == Some(&*step.endpoint);
     if manifest.extent != Extent::Whole
         || !is_listed
@@ -269,11 +270,11 @@ fn verified_snapshot(
         return Ok(None);
     }
     match check_allowed(step, &manifest, &selected) {
-        // Perhaps what is wanted now leaves it out: the listing says.
+        // The current selection may leave the file out: the listing will tell.
         Err(_) if may_ask => return Ok(None),
         allowed => allowed?,
     }
-    // Said under the lock only: a pull of another commit may be at work.
+    // The claim is written only under the lock, because a pull of another commit may be running.
     if !claim::states_commit(cache, repo, commit) {
         match when {
             Access::Before | Access::ReadOnly => return Ok(None),
@@ -294,7 +295,7 @@ fn verified_snapshot(
     )))
 }
 
-/// Refuses what is here where it is not what may come: code that nothing knows, or anything that a lock does not state.
+/// Refuses files here that are not allowed: code that was not named, or files that a lock does not list.
 fn check_allowed(step: &PullSnapshot, manifest: &Manifest, selected: &[&VerifiedFile]) -> Result<()> {
     let repo = &step.repo;
     step.code.check(repo, selected.iter().map(|file| &*file.path))?;
@@ -324,7 +325,7 @@ fn new_fetcher(
     options: HubOptions<'_>,
     messages: mpsc::UnboundedSender<String>,
 ) -> Result<Fetcher> {
-    // Each stream has three files open, and each connection one.
+    // Each stream has three open files, and each connection one.
     host::raise_file_limit();
     let in_xet = entries.iter().any(|entry| entry.xet.is_some());
     let xet = (in_xet && download.transport != Transport::Http).then(|| {

@@ -1,6 +1,4 @@
 //! Writes the rehearsal model into a hub cache, as if it had been pulled.
-//!
-//! Not in this module: its bytes (`rehearsal`).
 
 use std::path::Path;
 
@@ -19,10 +17,10 @@ use crate::plan::WriteModel;
 use crate::rehearsal::{self, ModelFile};
 use crate::units::hex;
 
-/// Writes the model; the same bytes and commit every time.
+/// Writes the model. Its bytes and its commit are the same every time.
 ///
 /// # Errors
-/// [`crate::error::Kind::Host`] when the filesystem refuses.
+/// [`crate::error::Kind::Host`] if the filesystem fails.
 pub fn write_model(step: &WriteModel) -> Result<String> {
     let files = rehearsal::files();
     let entries: Vec<Entry> = files.iter().map(entry_of).collect();
@@ -49,7 +47,7 @@ pub fn write_model(step: &WriteModel) -> Result<String> {
     Ok(commit)
 }
 
-/// The commit that [`write_model`] gives the model, known before it is written.
+/// Returns the commit that [`write_model`] gives to the model, without writing it.
 #[must_use]
 pub fn rehearsal_commit() -> String {
     commit_of(&rehearsal::files().iter().map(entry_of).collect::<Vec<_>>())
@@ -57,7 +55,7 @@ pub fn rehearsal_commit() -> String {
 
 fn entry_of(file: &ModelFile) -> Entry {
     let size = file.bytes.len() as u64;
-    // Only the kind matters here; the hash is what is being made.
+    // Only the kind of hash is used here.
     let kind = if file.lfs {
         Oid::Sha256(String::new())
     } else {
@@ -79,7 +77,7 @@ fn entry_of(file: &ModelFile) -> Entry {
     }
 }
 
-/// A commit id over the listing: not git's, but as long and as deterministic.
+/// Returns a commit id for the listing. It differs from git's, but has the same length and is deterministic.
 fn commit_of(entries: &[Entry]) -> String {
     let mut hash = Sha1::new();
     for entry in entries {

@@ -1,6 +1,4 @@
-//! What a pull is to bring: a revision's files, chosen and checked as far as a listing can be; and whether it is a model.
-//!
-//! Not in this module: asking the hub (`remote`), the rules of choice (`plan::Selection`, `plan::CodeFiles`).
+//! The files that a pull fetches: selected from the listing and checked; and the check that they are a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,19 +14,19 @@ use crate::event::StepEvents;
 use crate::plan::{self, PullSnapshot};
 use crate::units::{Bytes, counted};
 
-/// What is to be there at the end.
+/// The files that a pull fetches.
 pub(super) struct SelectedFiles {
     pub(super) commit: String,
-    /// As the hub states it; empty when it states none.
+    /// The licence that the hub states; empty if it states none.
     pub(super) license: String,
     pub(super) entries: Vec<Entry>,
-    /// Their bytes.
+    /// Sum of the sizes in bytes.
     pub(super) total: u64,
-    /// How much of the commit it is.
+    /// The part of the commit that the files cover.
     pub(super) extent: Extent,
 }
 
-/// The files of a revision that are to come, checked as far as a listing can be.
+/// Returns the selected files of a revision, checked as far as a listing allows.
 pub(super) async fn select_files(
     step: &PullSnapshot,
     found: Revision,
@@ -73,7 +71,7 @@ pub(super) async fn select_files(
     })
 }
 
-/// Refuses what must not come as it was asked for: code that nothing knows, a licence that nobody agreed to.
+/// Refuses code files that were not allowed, and a licence that was not accepted.
 pub(super) fn check_selected(step: &PullSnapshot, selected: &SelectedFiles) -> Result<()> {
     let PullSnapshot { repo, endpoint, .. } = step;
     let paths = selected.entries.iter().map(|entry| &*entry.path);
@@ -89,7 +87,7 @@ pub(super) fn check_selected(step: &PullSnapshot, selected: &SelectedFiles) -> R
     Ok(())
 }
 
-/// Names what comes and its licence, before the first byte.
+/// Prints the number and size of the files, and their licence, before the first byte.
 pub(super) fn announce(step: &PullSnapshot, selected: &SelectedFiles, events: &StepEvents<'_>) {
     let repo = &step.repo;
     let license = match (&*selected.license, &*step.license) {
@@ -105,8 +103,8 @@ pub(super) fn announce(step: &PullSnapshot, selected: &SelectedFiles, events: &S
     ));
 }
 
-/// Before anything gets its name in a snapshot: a listing that lacks a shard is a hub's half-done upload, and a shard
-/// that is no safetensors would fail at the engine's start.
+/// Checks the files before they are published. A listing without a shard is an unfinished upload, and SGLang
+/// would fail at its start on a shard that is not valid safetensors.
 pub(super) fn check_model(cache: &RepoCache, repo: &str, selected: &SelectedFiles) -> Result<()> {
     let paths = selected.entries.iter().map(|entry| entry.path.as_str()).collect();
     let index = selected.entries.iter().find(|entry| entry.path == MODEL_INDEX);

@@ -1,7 +1,4 @@
-//! Whether a snapshot is still what was proven; made right again, and what was found is kept.
-//!
-//! The bytes are read in `hashed`; what was found is noted in `kept`.
-//! Not in this module: mending one that is bad (`fetch`, `part`), what is in the cache at all (`weights`).
+//! The check of a snapshot against its hashes, and the repair of corrupt files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,24 +22,24 @@ use crate::event::StepEvents;
 use crate::plan::shell;
 use crate::report::{WeightsChecked, WrongFile, WrongState};
 
-/// Most wrong files that are named before a repair.
+/// Number of corrupt files that are named before a repair.
 const NAMED_FILES: usize = 20;
 
-/// How a snapshot is checked.
+/// The kind of check.
 #[derive(Debug, Clone)]
 pub struct Check {
-    /// Sizes and times against the pull's, and not every byte against its hash.
+    /// Compare only sizes and times with those at the last verification.
     pub fast: bool,
-    /// It must be a whole model: a selection is not enough.
+    /// Require a whole model: a selection is not enough.
     pub whole: bool,
-    /// What is wrong is fetched again, and only that.
+    /// Fetch corrupt files again, from this hub.
     pub repair: Option<Download>,
 }
 
 /// Checks a snapshot.
 ///
 /// # Errors
-/// [`Kind::Hub`] when the snapshot is not there, or a repair cannot fetch.
+/// [`Kind::Hub`] if the snapshot does not exist, or if a repair cannot fetch.
 pub async fn verify(
     place: &Place,
     options: HubOptions<'_>,
@@ -63,7 +60,7 @@ pub async fn verify(
     let commit = find_commit(place, &cache)?;
     let begun = Instant::now();
     let manifest = manifest::read(&cache, &commit).filter(|manifest| manifest.repo == *repo);
-    // What was never proven has no times to compare with.
+    // A snapshot without a manifest has no sizes and times to compare with.
     let files = match &manifest {
         Some(manifest) if fast => manifest.files.iter().filter_map(VerifiedFile::entry).collect(),
         _ => expected_files(&cache, &commit),
@@ -88,7 +85,7 @@ pub async fn verify(
     };
     let found = CorruptFiles::of(&read);
     let manifest = manifest.map(|manifest| found.apply_to(&snapshot, manifest));
-    // Before anything is fetched: whatever comes of that, what is wrong no longer counts as proven.
+    // Before the repair, so that corrupt files do not count as verified even if it fails.
     if !found.is_empty() {
         report_failure(found.revoke(&cache, repo, events), events);
     }
@@ -98,7 +95,7 @@ pub async fn verify(
         let bad: BTreeSet<&str> = wrong.iter().map(|file| file.path.as_str()).collect();
         let bad = files.iter().filter(|file| bad.contains(file.path.as_str()));
         repaired = bad.cloned().collect();
-        // Whatever comes of the repair, what hours of reading found is told.
+        // Before the repair, so that the result of a long check is not lost if it fails.
         announce(&wrong, events);
         fetched_bytes = repair_files(place, download, (&commit, &repaired, &found), options, events).await?;
         for file in &mut wrong {
@@ -126,7 +123,7 @@ pub async fn verify(
         };
         report_failure(checked.record(events), events);
     }
-    // A directory is its user's, and may hold more than a repository.
+    // A user's directory may contain files that do not belong to the repository.
     if !fast && !cache.is_directory() {
         wrong.extend(unlisted(&snapshot, &files));
     }
@@ -156,7 +153,7 @@ fn fingerprints(read: &[HashedFile]) -> BTreeMap<&str, Fingerprint> {
     known.collect()
 }
 
-/// Names files that are wrong, before they are put right.
+/// Names corrupt files before they are repaired.
 fn announce(wrong: &[WrongFile], events: &StepEvents<'_>) {
     for file in wrong.iter().take(NAMED_FILES) {
         events.note(format!("`{}` is wrong: {}", file.path, file.why));
@@ -166,7 +163,7 @@ fn announce(wrong: &[WrongFile], events: &StepEvents<'_>) {
     }
 }
 
-/// Puts files right; returns the bytes fetched.
+/// Repairs files; returns the number of fetched bytes.
 async fn repair_files(
     place: &Place,
     download: &Download,
@@ -174,7 +171,7 @@ async fn repair_files(
     options: HubOptions<'_>,
     events: &StepEvents<'_>,
 ) -> Result<u64> {
-    // A hub that cannot be reached, or has no such commit, is known before anything of it is waited for.
+    // Asked first, so that an unreachable hub or a missing commit is reported before waiting for the lock.
     let options = options.with_events(*events);
     let remote = RemoteRevision {
         endpoint: &download.endpoint,
@@ -184,13 +181,13 @@ async fn repair_files(
     remote::revision(remote, options).await?;
     let (cache, _lock) = pull::lock_repository(place.cache(), &place.repo, events).await?;
     check_directory(place)?;
-    // The pull that had the lock may have proven it.
+    // The pull that held the lock may have recorded the files as verified.
     found.revoke_locked(&cache)?;
     pull::repair(download, (&cache, &place.repo, commit), bad, options, events).await
 }
 
-/// Tells that what was found could not be kept. The answer is right all the same: a cache may be somebody else's, or on a
-/// disk that is read only.
+/// Notes that the result could not be recorded. The result itself is right: the cache may belong to another
+/// user or be read-only.
 fn report_failure(kept: Result<()>, events: &StepEvents<'_>) {
     if let Err(error) = kept {
         let why = [vec![error.message()], error.causes()].concat().join(": ");
@@ -211,7 +208,8 @@ fn never_proven(place: &Place) -> Error {
         .hint("leave out --fast: then every byte is checked against its hash")
 }
 
-/// Refuses a directory of another repository: its files would be checked against their own hashes, and be right.
+/// Refuses a directory of another repository, whose files would be checked against their own hashes and be
+/// right.
 fn check_directory(place: &Place) -> Result<()> {
     let Some((dir, other)) = claim::other_repository(place.local_dir.as_deref(), &place.repo) else {
         return Ok(());
@@ -227,12 +225,12 @@ fn check_directory(place: &Place) -> Result<()> {
     .hint(hint))
 }
 
-/// The commit that is checked.
+/// Returns the commit to check.
 fn find_commit(place: &Place, cache: &RepoCache) -> Result<String> {
     let Place { repo, revision, .. } = place;
     let commit = cache
         .resolve(revision)
-        // What a pull by commit left has no branch.
+        // A pull of a commit leaves no branch.
         .or_else(|| cache.only_commit_starting_with("").filter(|_| revision == "main"))
         .filter(|commit| cache.snapshot_dir(commit).is_dir());
     commit.ok_or_else(|| {
@@ -247,7 +245,7 @@ fn find_commit(place: &Place, cache: &RepoCache) -> Result<String> {
     })
 }
 
-/// The command that fetches what is checked.
+/// Returns the command that fetches the snapshot.
 fn pull_command(place: &Place) -> String {
     let Place { repo, revision, .. } = place;
     let into = place.local_dir.as_ref();
@@ -255,7 +253,7 @@ fn pull_command(place: &Place) -> String {
     format!("dsr1 pull {repo} --revision {revision}{into}")
 }
 
-/// What is told of a file that is not right.
+/// Returns the report of a corrupt file.
 fn wrong_file(file: &HashedFile) -> Option<WrongFile> {
     Some(WrongFile {
         path: file.entry.path.clone(),
@@ -264,11 +262,11 @@ fn wrong_file(file: &HashedFile) -> Option<WrongFile> {
     })
 }
 
-/// What is there and no listing has.
+/// Returns the files of a snapshot that are not in its list.
 fn unlisted(snapshot: &Path, files: &[Entry]) -> Vec<WrongFile> {
     let known = files.iter().map(|file| &*file.path).collect();
     let mut found = unlisted_files(snapshot, &known);
-    // What desktops and NFS leave is read by nobody.
+    // Files that desktops and NFS create are never read.
     let is_junk = |path: &String| {
         let name = path.rsplit('/').next().unwrap_or_default();
         name == ".DS_Store" || name.starts_with(".nfs")
@@ -288,7 +286,7 @@ fn unlisted(snapshot: &Path, files: &[Entry]) -> Vec<WrongFile> {
     found.into_iter().map(unknown).collect()
 }
 
-/// What a model needs and `files` lack.
+/// Returns the files that a model needs and that are missing.
 fn missing_files(snapshot: &Path, files: &[Entry], extent: Extent, whole: bool) -> Vec<WrongFile> {
     let paths: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     let lacks = |path: String, why: &str| WrongFile {

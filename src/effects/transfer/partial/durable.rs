@@ -1,7 +1,4 @@
-//! What a disk has of a part for sure: it is asked to keep what it has while more comes, and where it says that it did
-//! not, the part is cut back to what it kept before.
-//!
-//! Not in this module: what was written (the parent), the last sync before a file gets its name (there, too).
+//! Syncs a partial file in the background, and truncates it to what was synced if a sync fails.
 
 use std::fs::File;
 use std::io;
@@ -15,24 +12,25 @@ use super::journal::{chunk_list_of, journal_of};
 use super::lease::remove_partial_file;
 use crate::effects::files;
 
-/// Bytes between two requests to the disk to keep what it has. Twice as much is what a power cut costs at most: what it is
-/// asked to keep, and what came meanwhile.
+/// Number of bytes between two syncs. A power cut loses at most twice as much: the bytes being synced, and
+/// those written meanwhile.
 const SYNC_BYTES: u64 = 32 << 20;
 
-/// Time between two looks whether a disk is done.
+/// Poll interval while waiting for a sync.
 const SYNC_POLL: Duration = Duration::from_millis(5);
 
-/// What a disk was asked to keep of a part, and did.
+/// The background sync of a partial file.
 pub(super) struct BackgroundSync {
-    part: PartialHandle,
-    /// Open as long as the part is, and used for nothing else: a system tells each open file once of a failure
-    /// (`errseq_t` of Linux), of those since it was opened. Where it cannot be had, the last sync does all of it.
+    partial: PartialHandle,
+    /// Open for the whole life of the partial file and used for nothing else: Linux reports a failed write once
+    /// to each open file, and only failures since it was opened (`errseq_t`). If it cannot be opened, the final
+    /// sync does everything.
     file: Option<Arc<File>>,
     asked: u64,
     task: Option<JoinHandle<()>>,
 }
 
-/// Where a part is, and what its disk has of it: for all who write to it.
+/// The path of a partial file and its sync state, shared by all writers.
 #[derive(Clone)]
 pub(in crate::effects) struct PartialHandle {
     pub(super) path: PathBuf,
@@ -42,14 +40,14 @@ pub(in crate::effects) struct PartialHandle {
 #[derive(Default)]
 struct Disk {
     synced: Synced,
-    /// Set by a sync that failed.
+    /// True if a sync failed.
     lost: bool,
-    /// Times that the part was begun.
+    /// Number of times that the partial file was started over.
     begun: u32,
 }
 
-/// What a disk has for sure, in bytes: of the part from its front, and of its record. A chunk is told of when the disk has
-/// it (`chunk`).
+/// Lengths in bytes that are certainly on disk: of the partial file from its front, and of its journal. Chunks
+/// are listed only after they were synced (`chunk_writer`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Synced {
     pub(super) at: u64,
@@ -57,7 +55,7 @@ pub(super) struct Synced {
 }
 
 impl PartialHandle {
-    /// That of a part of which nothing is kept so far.
+    /// Creates the handle of a partial file of which nothing is synced yet.
     pub(in crate::effects) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -69,13 +67,13 @@ impl PartialHandle {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does what must not be done once the part was cut back.
+    /// Runs `work` unless the partial file was truncated after a failed sync.
     pub(super) fn if_intact<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let disk = self.disk();
         (!disk.lost).then(work)
     }
 
-    /// Leaves what the disk kept. Nobody is told of the rest any more, who was not told yet.
+    /// Truncates the partial file to what was synced. Writers do not report anything after this.
     fn cut_back(&self) {
         let mut disk = self.disk();
         disk.lost = true;
@@ -84,100 +82,104 @@ impl PartialHandle {
 }
 
 impl BackgroundSync {
-    /// Of this part of a file of `size` bytes, before anything of it is read or written. Memory keeps nothing.
-    pub(super) fn new(part: PartialHandle, size: u64, in_memory: bool) -> Self {
+    /// Creates the background sync for a file of `size` bytes, before anything of it is read or written. A file
+    /// in memory is never synced.
+    pub(super) fn new(partial: PartialHandle, size: u64, in_memory: bool) -> Self {
         let is_asked = size > SYNC_BYTES && !in_memory;
-        let file = is_asked.then(|| files::open_to_write(&part.path).ok()).flatten();
+        let file = is_asked
+            .then(|| files::open_to_write(&partial.path).ok())
+            .flatten();
         Self {
-            part,
+            partial,
             file: file.map(Arc::new),
             asked: 0,
             task: None,
         }
     }
 
-    /// So much is there, and its disk has all of it.
+    /// Sets the lengths that are certainly on disk.
     pub(super) fn start_at(&mut self, synced: Synced) {
         self.asked = synced.at;
-        let mut disk = self.part.disk();
+        let mut disk = self.partial.disk();
         disk.synced = synced;
-        // A sync that is under way tells of what was there before.
+        // A sync that is running belongs to the state before.
         disk.begun += 1;
     }
 
-    /// The part is as long as `at` by now, and its record as `record`.
+    /// Starts a sync if enough bytes were written. The partial file has `at` bytes, and its journal `record`
+    /// bytes.
     pub(super) fn sync_if_due(&mut self, at: u64, record: u64) {
         if at.saturating_sub(self.asked) < SYNC_BYTES {
             return;
         }
-        // A disk that is slower than what comes: more is not written ahead of it.
+        // If the disk is slower than the network, writing waits for it.
         self.wait();
         let Some(file) = self.file.clone() else { return };
         self.asked = at;
-        let part = self.part.clone();
-        let begun = part.disk().begun;
+        let partial = self.partial.clone();
+        let begun = partial.disk().begun;
         self.task = Some(tokio::task::spawn_blocking(move || {
             if file.sync_data().is_err() {
-                // At once: whoever goes on from it is told nothing any more.
-                return part.cut_back();
+                // At once, before another writer relies on it.
+                return partial.cut_back();
             }
-            // Without what proves it, it is worth nothing after a power cut.
-            let beside = files::open_to_write(&journal_of(&part.path));
+            // Without its journal, the data is useless after a power cut.
+            let beside = files::open_to_write(&journal_of(&partial.path));
             let is_proven = beside.and_then(|beside| beside.sync_data()).is_ok();
-            let mut disk = part.disk();
+            let mut disk = partial.disk();
             if is_proven && disk.begun == begun {
                 disk.synced = Synced { at, record };
             }
         }));
     }
 
-    /// Waits for a sync that is under way: from then on nothing is cut back unless the part's owner says so.
+    /// Waits for a running sync. After that only the owner truncates the partial file.
     pub(super) fn wait(&self) {
         while self.task.as_ref().is_some_and(|task| !task.is_finished()) {
             std::thread::sleep(SYNC_POLL);
         }
     }
 
-    /// The failure of a sync: what a disk did not take then it is not asked for again.
+    /// Returns an error if a sync failed. The disk is not asked again.
     ///
     /// # Errors
-    /// That failure.
+    /// The failed sync.
     pub(super) fn check(&self) -> io::Result<()> {
-        if self.part.disk().lost {
+        if self.partial.disk().lost {
             return Err(io::Error::other("the disk did not keep what was written to it"));
         }
         Ok(())
     }
 
-    /// A disk said elsewhere that it did not take all of it: what came after the last place that it kept is not gone on
-    /// from, though it reads well, for it may be in memory only, and a second sync would not say so (fsync(2)).
+    /// Truncates the partial file after a failure that was noticed elsewhere. Data after the synced length may
+    /// read well and still be only in memory, and a second sync would not report that (fsync(2)).
     pub(super) fn cut_back(&self) {
-        self.part.cut_back();
+        self.partial.cut_back();
     }
 
-    /// The part, as others open it.
+    /// Returns the handle for other writers.
     pub(super) fn handle(&self) -> &PartialHandle {
-        &self.part
+        &self.partial
     }
 }
 
-/// Leaves what the disk kept of a part; all of it goes where that cannot be done.
-fn cut_back(part: &Path, synced: Synced) {
-    let is_nothing = synced == Synced::default() && !chunk_list_of(part).exists();
-    if is_nothing || try_cut_back(part, synced).is_err() {
-        let _ = remove_partial_file(part);
+/// Truncates a partial file to what was synced, or removes it if that fails.
+fn cut_back(partial: &Path, synced: Synced) {
+    let is_nothing = synced == Synced::default() && !chunk_list_of(partial).exists();
+    if is_nothing || try_cut_back(partial, synced).is_err() {
+        let _ = remove_partial_file(partial);
     }
 }
 
-/// The record first: what it does not prove is not taken. Whoever still appends to it leaves zeros between, which are no
-/// line of one.
-fn try_cut_back(part: &Path, synced: Synced) -> io::Result<()> {
-    files::open_to_write(&journal_of(part))?.set_len(synced.record)?;
-    if chunk_list_of(part).exists() {
-        // The chunks that it has lie behind what it has not.
+/// Truncates the journal before the data, because data without a journal line is never trusted. A concurrent
+/// append leaves zeros, which do not parse as a line.
+fn try_cut_back(partial: &Path, synced: Synced) -> io::Result<()> {
+    files::open_to_write(&journal_of(partial))?.set_len(synced.record)?;
+    if chunk_list_of(partial).exists() {
+        // The listed chunks are behind the data that was lost.
         return Ok(());
     }
-    files::open_to_write(part)?.set_len(synced.at)
+    files::open_to_write(partial)?.set_len(synced.at)
 }
 
 #[cfg(test)]
@@ -185,23 +187,23 @@ mod tests {
     use super::super::journal::{LINE_BYTES, append_chunk, read_chunks, read_journal, write_line};
     use super::*;
 
-    /// A part of 14 bytes, with a record of three lines and two chunks told of it.
-    fn part() -> (tempfile::TempDir, PathBuf) {
+    /// A partial file of 14 bytes, with a journal of three lines and two listed chunks.
+    fn partial() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
-        let part = dir.path().join("x.part");
+        let partial = dir.path().join("x.part");
         let lines: Vec<u8> = [2, 4, 6]
             .into_iter()
             .flat_map(|at| write_line(at, [1; 32]))
             .collect();
-        std::fs::write(&part, [7; 14]).unwrap();
-        std::fs::write(journal_of(&part), lines).unwrap();
-        append_chunk(&part, 12, 14, [2; 32]).unwrap();
-        append_chunk(&part, 10, 12, [3; 32]).unwrap();
-        (dir, part)
+        std::fs::write(&partial, [7; 14]).unwrap();
+        std::fs::write(journal_of(&partial), lines).unwrap();
+        append_chunk(&partial, 12, 14, [2; 32]).unwrap();
+        append_chunk(&partial, 10, 12, [3; 32]).unwrap();
+        (dir, partial)
     }
 
-    fn places(part: &Path) -> Vec<u64> {
-        let record = read_journal(&journal_of(part)).unwrap();
+    fn places(partial: &Path) -> Vec<u64> {
+        let record = read_journal(&journal_of(partial)).unwrap();
         record.iter().map(|line| line.0).collect()
     }
 
@@ -212,16 +214,16 @@ mod tests {
             record: 2 * LINE_BYTES as u64,
         };
         for (synced, left) in [(synced, vec![2, 4]), (Synced::default(), Vec::new())] {
-            let (_dir, part) = part();
-            let file = PartialHandle::new(&part);
+            let (_dir, partial) = partial();
+            let file = PartialHandle::new(&partial);
             file.disk().synced = synced;
             file.cut_back();
-            assert_eq!(places(&part), left);
+            assert_eq!(places(&partial), left);
             assert_eq!(
-                read_chunks(&chunk_list_of(&part), 4, 14),
+                read_chunks(&chunk_list_of(&partial), 4, 14),
                 [(12, 14, [2; 32]), (10, 12, [3; 32])]
             );
-            // A helper that comes late tells of nothing.
+            // A chunk writer that finishes late lists nothing.
             assert_eq!(file.if_intact(|| ()), None);
         }
     }

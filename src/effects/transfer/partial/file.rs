@@ -1,17 +1,8 @@
-//! An unfinished file: what is written of it, and a record that proves how far.
+//! A partial file: its bytes, its journal, and the corrupt ranges in it.
 //!
-//! Beside `OID.OWNER.part` lies `OID.OWNER.record`: every few MiB the place, and the hash of all bytes before it. A
-//! pull that was killed goes on from the last place whose hash still holds, so that neither a torn write nor a disk
-//! that lost power is taken for bytes. The record of a proven file is kept: it tells which part of it went bad later.
-//!
-//! Beside both lies `OID.OWNER.ahead`: the chunks that helpers wrote from the end (see `ahead`), each with its hash.
-//!
-//! A file that is there and wrong becomes a part by its record: all of it, with gaps where it is bad.
-//!
-//! Parts have owners, so that two pulls whose filesystem has no working locks (Lustre, some NFS) never write one file.
-//! The formats beside it are in `record`, a helper's chunk in `chunk`, whose a part is in `owner` and `silence`, what its
-//! disk has of it for sure in `durable`, what is right behind a gap in `gaps`, a file that went bad in `damaged`.
-//! Not in this module: where bytes come from (`fetch`).
+//! A corrupt range is a byte range that fails verification: damage in a finished file that is being repaired,
+//! or a hole in a partial file whose disk lost data. Each journal line holds the hash of the whole prefix, so
+//! the first line behind a corrupt range verifies the bytes that are fetched for it.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions, Permissions};
@@ -35,79 +26,81 @@ use crate::effects::store::layout::{RepoCache, sync_dir};
 use crate::effects::transfer::chunks::RecoveredChunk;
 use crate::error::{At, Error, Kind, Result};
 
-/// A slow stream is recorded this often.
+/// Interval between journal lines of a slow stream.
 const JOURNAL_INTERVAL: Duration = Duration::from_secs(1);
 /// `TMPFS_MAGIC` of linux/magic.h.
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
-/// Bytes read at a time.
+/// Number of bytes read at a time.
 const READ_BYTES: usize = 256 << 10;
-/// Most bytes in a row that are bad where a disk or a copy went wrong: more are another file's.
+/// Longest run of corrupt ranges that still counts as a damaged file. A longer run means that it is another
+/// file.
 const MAX_CORRUPT_RUN: u64 = 16 << 20;
 
-/// Largest block of a disk or a filesystem that is read as one.
+/// Largest block that a disk or a filesystem reads as a unit.
 const LARGEST_BLOCK: u64 = 64 << 10;
 
-/// What is to be fetched before the record says more.
+/// A range to fetch before the journal can verify more.
 pub(in crate::effects) struct CorruptRange {
     from: u64,
     to: u64,
-    /// Of all bytes before it.
+    /// Hash of all bytes before the range.
     before: Hasher,
-    /// It came once, and was not what the record says.
+    /// True if it was fetched once, and failed again.
     is_second: bool,
 }
 
-/// An unfinished file.
+/// A partial file.
 pub(in crate::effects) struct PartialFile {
     path: PathBuf,
     file: File,
     journal: File,
-    /// Bytes of the record as far as `at`.
+    /// Length of the journal up to `at`, in bytes.
     journal_length: u64,
     hasher: Hasher,
     at: u64,
-    /// What is to be fetched before the record says more.
+    /// The range to fetch before the journal can verify more.
     corrupt_range: Option<CorruptRange>,
-    /// What the record says of places behind it.
+    /// Journal lines for offsets behind `at`.
     later_lines: VecDeque<(u64, Bytes32)>,
-    /// Where it begins, or the first of those gaps that follow one another up to it.
+    /// Start of the current run of consecutive corrupt ranges.
     run_start: u64,
     last_line: (u64, Instant),
     sync: BackgroundSync,
-    /// In memory, where there is nothing to reserve and nothing to sync.
+    /// True if it is in memory, where no space is reserved and nothing is synced.
     in_memory: bool,
     recovered: Vec<RecoveredChunk>,
-    /// Not all that an earlier pull left is there any more.
+    /// True if data of an earlier pull was lost.
     lost_data: bool,
 }
 
 impl PartialFile {
-    /// Opens the part of `entry`, with what an earlier pull proved of it.
+    /// Opens the partial file of `entry`, with the bytes of an earlier pull that its journal verifies.
     ///
     /// # Errors
-    /// [`Kind::Host`] when the disk refuses or is too small.
+    /// [`Kind::Host`] if the disk fails or is too small.
     pub(in crate::effects) fn open(cache: &RepoCache, entry: &Entry) -> Result<Self> {
         let adopted = || adopt(cache, entry).map_err(|error| cannot(&cache.private_dir(), &error));
         let path = adopted()?;
         let failed = || format!("cannot write `{}`", path.display());
-        let part = match Self::resumed(&path, entry) {
+        let partial = match Self::resumed(&path, entry) {
             Err(error) if is_data_loss(&error) => {
-                // Nothing tells what its disk has of it, and it would stop every pull: it begins anew.
+                // Nothing tells which of its data is readable, and it would stop every pull. It is removed and
+                // started over.
                 remove_partial_file(&path).at(Kind::Host, failed)?;
-                Self::resumed(&adopted()?, entry).map(|mut part| {
-                    part.lost_data = true;
-                    part
+                Self::resumed(&adopted()?, entry).map(|mut partial| {
+                    partial.lost_data = true;
+                    partial
                 })
             }
-            part => part,
+            partial => partial,
         };
-        let part = part.at(Kind::Host, failed)?;
-        part.reserve(entry.size)?;
-        Ok(part)
+        let partial = partial.at(Kind::Host, failed)?;
+        partial.reserve(entry.size)?;
+        Ok(partial)
     }
 
     fn resumed(path: &Path, entry: &Entry) -> io::Result<Self> {
-        // Others may read it once it is proven, and nobody else writes to it.
+        // Only the owner may write to it. Others may read it after it was verified.
         let open = |path: &Path| {
             let mut options = OpenOptions::new();
             options.create(true).truncate(false).read(true).write(true);
@@ -119,7 +112,7 @@ impl PartialFile {
         retry_io(path, || unshare(&journal))?;
         let journal = open(&journal)?;
         let in_memory = rustix::fs::fstatfs(&file).is_ok_and(|at| at.f_type == TMPFS);
-        let mut part = Self {
+        let mut partial = Self {
             hasher: Hasher::new(&entry.oid, entry.size),
             at: 0,
             corrupt_range: None,
@@ -135,11 +128,11 @@ impl PartialFile {
             file,
             journal,
         };
-        part.resume(entry)?;
-        Ok(part)
+        partial.resume(entry)?;
+        Ok(partial)
     }
 
-    /// Reads what is there as far as the record proves it, and forgets what it says nothing of.
+    /// Reads the data that the journal verifies, and drops the rest.
     fn resume(&mut self, entry: &Entry) -> io::Result<()> {
         let mut lines = Vec::new();
         let length = retry_io(&self.path, || self.file.metadata())?.len();
@@ -147,14 +140,14 @@ impl PartialFile {
         retry_io(&self.path, || {
             lines.clear();
             io::Seek::rewind(&mut self.journal)?;
-            // One line for each MiB would be plenty: more is not of our making.
+            // One line per MiB would be plenty; a longer journal is not ours.
             let most = length / 1024 * LINE_BYTES as u64 + 4096;
             (&self.journal).take(most).read_to_end(&mut lines)
         })?;
         if !lines.is_empty() || chunk_list_of(&self.path).exists() {
-            // What was written before a kill may be in memory only, and a disk says once that it did not take it.
+            // Data written before a kill may be only in memory, and a disk reports a failed write only once.
             match sync_data(&self.file) {
-                // Nothing tells how much of it that is.
+                // Nothing tells how much was lost.
                 Err(error) if is_failed_sync(&error) => {
                     lines.clear();
                     files::remove_if_there(&chunk_list_of(&self.path))?;
@@ -171,9 +164,9 @@ impl PartialFile {
         self.skip_valid_data()?;
         self.run_start = self.at;
         let known = self.later_lines.back().map_or(self.at, |(place, _)| *place);
-        // What comes anew is not taken for what a helper wrote there once, should the disk not keep it.
+        // Bytes that are fetched now must not be taken for a listed chunk, in case the disk loses them.
         match retry_io(&self.path, || drop_chunks(&self.path, known..length)) {
-            // It saves work, and no more.
+            // The list only saves work.
             Err(error) if is_data_loss(&error) => drop(files::remove_if_there(&chunk_list_of(&self.path))),
             forgotten => forgotten?,
         }
@@ -191,7 +184,7 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Reads what lies between here and `to`, a buffer at a time.
+    /// Reads the bytes from here to `to`, one buffer at a time.
     fn read(&self, buffer: &mut [u8], to: u64, mut each: impl FnMut(&[u8])) -> io::Result<()> {
         let mut at = self.at;
         while at < to {
@@ -203,44 +196,46 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Takes the space that the file will need: a disk that is too small is known before the bytes come.
+    /// Reserves the space of the whole file, so that a disk that is too small is noticed before the bytes
+    /// arrive.
     fn reserve(&self, size: u64) -> Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
-        // In memory, reserving means writing zeros first.
+        // In memory, reserving would write zeros.
         if size < JOURNAL_STEP || self.in_memory {
             return Ok(());
         }
         match fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size) {
             Err(error) if error == rustix::io::Errno::NOSPC => Err(self.cannot(&error.into())),
-            // Not every filesystem can; then the disk says so when it is full.
+            // Not every filesystem can do this. Then a full disk is noticed during the transfer.
             _ => Ok(()),
         }
     }
 
-    /// Where the next byte goes.
+    /// Returns the offset of the next byte.
     pub(in crate::effects) fn at(&self) -> u64 {
         self.at
     }
 
-    /// Its file, for helpers.
+    /// Returns the handle for chunk writers.
     pub(in crate::effects) fn handle(&self) -> &PartialHandle {
         self.sync.handle()
     }
 
-    /// Whether its disk does not give back all that an earlier pull left.
+    /// Returns whether data of an earlier pull was lost.
     pub(in crate::effects) fn lost_data(&self) -> bool {
         self.lost_data
     }
 
-    /// The chunks that an earlier pull's helpers wrote.
+    /// Returns the chunks that an earlier pull listed.
     pub(in crate::effects) fn take_recovered(&mut self) -> Vec<RecoveredChunk> {
         std::mem::take(&mut self.recovered)
     }
 
-    /// Goes on over what helpers wrote, up to `to`; `false` when it is not what its `digest` says, or does not read.
+    /// Hashes data on disk up to `to`, which other workers wrote. Returns `false` if it is unreadable or does
+    /// not match `digest`.
     ///
     /// # Errors
-    /// [`Kind::Host`] when the disk cannot be read.
+    /// [`Kind::Host`] if the disk cannot be read.
     pub(in crate::effects) fn accept_from_disk(&mut self, to: u64, digest: Option<Bytes32>) -> Result<bool> {
         let (mut whole, mut chunk) = (self.hasher.clone(), Hasher::sha256());
         let (mut at, mut lines) = (self.at, Vec::new());
@@ -250,7 +245,7 @@ impl PartialFile {
                 chunk.update(bytes);
             }
             at += bytes.len() as u64;
-            // As if it had come in its order: what goes bad of it later is a step, and not all of it.
+            // Lines at the usual distance, so that later damage costs one step and not the whole chunk.
             if at == to || at - lines.last().map_or(self.at, |(last, _)| *last) >= JOURNAL_STEP {
                 lines.push((at, whole.digest()));
             }
@@ -261,12 +256,12 @@ impl PartialFile {
         };
         if does_not_read || digest.is_some_and(|digest| chunk.digest() != digest) {
             // As in `resume`.
-            let part = self.sync.handle();
-            let forgotten = part.if_intact(|| drop_chunks(&self.path, to..u64::MAX));
+            let partial = self.sync.handle();
+            let forgotten = partial.if_intact(|| drop_chunks(&self.path, to..u64::MAX));
             forgotten.transpose().map_err(|error| self.cannot(&error))?;
             return Ok(false);
         }
-        // What came before it has a line of its own.
+        // The bytes before the chunk get their own line.
         self.write_journal()?;
         (self.hasher, self.at) = (whole, to);
         self.append_lines(&lines)?;
@@ -277,12 +272,12 @@ impl PartialFile {
     /// Writes and hashes bytes.
     ///
     /// # Errors
-    /// [`Kind::Host`] when the disk refuses, or refused before; what it has for sure is kept.
+    /// [`Kind::Host`] if the disk fails or failed before; synced data is kept.
     pub(in crate::effects) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let checked = self.sync.check();
         let written = checked.and_then(|()| self.file.write_all_at(bytes, self.at));
         if let Err(error) = written {
-            // A server of files may say only now that it has no room for what came before.
+            // A file server may report only now that earlier data found no space.
             if !self.in_memory && self.file.sync_data().is_err() {
                 self.sync.cut_back();
             }
@@ -298,19 +293,19 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Notes how far it is: another pull goes on from here.
+    /// Adds a line to the journal, from which another pull can resume.
     ///
     /// # Errors
-    /// [`Kind::Host`] when the disk refuses.
+    /// [`Kind::Host`] if the disk fails.
     pub(in crate::effects) fn write_journal(&mut self) -> Result<()> {
-        // Behind a gap the record is there already.
+        // Behind a corrupt range the journal has its lines already.
         if self.last_line.0 == self.at || self.corrupt_range.is_some() {
             return Ok(());
         }
         self.append_lines(&[(self.at, self.hasher.digest())])
     }
 
-    /// Adds these places to the record, the last of which is here.
+    /// Appends lines to the journal, the last of which is for the current offset.
     fn append_lines(&mut self, lines: &[(u64, Bytes32)]) -> Result<()> {
         let lines: Vec<u8> = lines
             .iter()
@@ -324,11 +319,12 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Tells other hosts that it is not abandoned.
+    /// Updates the modification time, so that other hosts do not take the file for abandoned.
     pub(in crate::effects) fn touch(&self) {
         use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
         let at = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
-        // By the clock of its filesystem. One that is taken for abandoned is copied, not taken away.
+        // The time comes from the file server. A file that is taken for abandoned by mistake is copied, not
+        // moved.
         let now = Timestamps {
             last_access: at(UTIME_OMIT),
             last_modification: at(UTIME_NOW),
@@ -336,10 +332,10 @@ impl PartialFile {
         let _ = futimens(&self.file, &now);
     }
 
-    /// Throws away what is there.
+    /// Discards all data.
     ///
     /// # Errors
-    /// [`Kind::Host`] when the disk refuses.
+    /// [`Kind::Host`] if the disk fails.
     pub(in crate::effects) fn restart(&mut self, entry: &Entry) -> Result<()> {
         self.hasher = Hasher::new(&entry.oid, entry.size);
         self.at = 0;
@@ -359,16 +355,17 @@ impl PartialFile {
         self.reserve(entry.size)
     }
 
-    /// The hash of what is there, in hex.
+    /// Returns the hash of the bytes so far, in hex.
     pub(in crate::effects) fn hex(&self) -> String {
         self.hasher.clone().hex()
     }
 
-    /// Gives a proven part its name: sync, rename, sync of the directory. Returns what it looks like under its name;
-    /// `None` when that is not what was hashed any more.
+    /// Gives a verified partial file its final name: sync, rename, sync of the directory. Returns its
+    /// fingerprint under that name; `None` if the file was replaced meanwhile.
     ///
     /// # Errors
-    /// [`Kind::Host`] when the disk refuses, or something else writes to the part; then nothing has the name.
+    /// [`Kind::Host`] if the disk fails, or if another process writes to the file; then it does not get its
+    /// name.
     pub(in crate::effects) fn finish(
         mut self,
         place: &Path,
@@ -384,14 +381,15 @@ impl PartialFile {
             .at(Kind::Host, failed)?;
         self.file.set_len(self.at).at(Kind::Host, failed)?;
         let synced = self.file.sync_all();
-        // One that fails now must not cut back what has its name already.
+        // A sync that fails after the rename must not truncate the finished file.
         self.sync.wait();
         if let Err(error) = synced.and_then(|()| self.sync.check()) {
             self.sync.cut_back();
             return Err(error).at(Kind::Host, failed);
         }
         let proven = self.fingerprint().at(Kind::Host, failed)?;
-        // Nobody else gives a part another name; if one did all the same, what has this one was not hashed here.
+        // No other process should rename our partial file. If one did, the file under this name was not hashed
+        // here.
         if !files::is_at(&self.file, &self.path) {
             return Err(taken_error(&self.path));
         }
@@ -399,7 +397,7 @@ impl PartialFile {
         let fingerprint = Fingerprint::at(place).filter(|fingerprint| fingerprint.has_same_bytes(&proven));
         let journal = journal_of(&self.path);
         let _ = std::fs::remove_file(chunk_list_of(&self.path));
-        // For a repair some day; a pull is right without it.
+        // The journal is kept for a later repair; the pull does not depend on it.
         if self.at <= JOURNAL_STEP || std::fs::rename(&journal, journal_path).is_err() {
             let _ = std::fs::remove_file(&journal);
         }
@@ -407,16 +405,17 @@ impl PartialFile {
         Ok(fingerprint)
     }
 
-    /// Where the gap ends that begins at [`Part::at`] or before; `None` where nothing is known of what lies behind.
+    /// Returns the end of the corrupt range that starts at [`Self::at`] or before; `None` if nothing behind it
+    /// is known.
     pub(in crate::effects) fn corrupt_range_end(&self) -> Option<u64> {
         self.corrupt_range.as_ref().map(|corrupt_range| corrupt_range.to)
     }
 
-    /// At the end of a gap, goes on over what is right behind it, or once back to where it begins when what came is not
-    /// right; `false` when what the record says of the rest is of no use.
+    /// At the end of a corrupt range, skips the valid data behind it; or returns to its start once, if the
+    /// fetched bytes are wrong. Returns `false` if the rest of the journal is useless.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Host`] when the disk refuses.
+    /// [`Kind::Host`] if the disk fails.
     pub(in crate::effects) fn pass_corrupt_range(&mut self) -> Result<bool> {
         let at = self.at;
         let Some(corrupt_range) = self
@@ -430,7 +429,7 @@ impl PartialFile {
         let digest = self.later_lines.iter().find(is_line).map(|(_, digest)| *digest);
         if digest != Some(self.hasher.digest()) {
             if corrupt_range.is_second {
-                // The record is wrong, or all that comes is: the whole file's hash will say.
+                // The journal is wrong, or the bytes that arrive are. The hash of the whole file will tell.
                 return Ok(false);
             }
             corrupt_range.is_second = true;
@@ -454,23 +453,23 @@ impl PartialFile {
         Ok(true)
     }
 
-    /// Goes by the record no more: all that follows is fetched.
+    /// Drops the rest of the journal, so that all following bytes are fetched.
     ///
     /// # Errors
-    /// [`crate::error::Kind::Host`] when the disk refuses.
+    /// [`Kind::Host`] if the disk fails.
     pub(in crate::effects) fn drop_later_lines(&mut self) -> Result<()> {
         self.corrupt_range = None;
         self.later_lines.clear();
         self.truncate_journal().map_err(|error| self.cannot(&error))
     }
 
-    /// Reads what is here as far as the record proves it. What it says of the rest stays known.
+    /// Reads data as far as the journal verifies it. The lines behind that are kept.
     pub(in crate::effects) fn skip_valid_data(&mut self) -> io::Result<()> {
         let (mut buffer, mut does_not_read) = (vec![0; READ_BYTES], false);
         while let Some((place, digest)) = self.later_lines.front().copied() {
             let mut hasher = self.hasher.clone();
             match self.read(&mut buffer, place, |bytes| hasher.update(bytes)) {
-                // What does not read is bad.
+                // Unreadable data counts as corrupt.
                 Err(error) if is_data_loss(&error) => {
                     does_not_read = true;
                     break;
@@ -483,7 +482,8 @@ impl PartialFile {
             (self.hasher, self.at) = (hasher, place);
             self.pop_line(place);
         }
-        // Lines of a slow stream lie close: a request for each of them would take longer than what lies between.
+        // Lines of a slow stream are close together. Requesting each range would take longer than fetching up
+        // to the next full step.
         let places = || self.later_lines.iter().map(|(place, _)| *place);
         let end = places().find(|place| place - self.at >= JOURNAL_STEP);
         self.corrupt_range = end.or_else(|| places().next_back()).map(|to| CorruptRange {
@@ -498,27 +498,26 @@ impl PartialFile {
         Ok(())
     }
 
-    /// The next line of the record is right, as is all that lies before `at`.
+    /// Accepts the next journal line: all bytes before `at` are valid.
     fn pop_line(&mut self, at: u64) {
         self.later_lines.pop_front();
         self.journal_length += LINE_BYTES as u64;
         self.last_line = (at, Instant::now());
     }
 
-    /// Gives the blocks between here and `to` back to the disk: one that does not read is not written to, either, unless
-    /// all of it is at once.
+    /// Frees the blocks from here to `to`. An unreadable block can only be rewritten as a whole.
     fn discard_blocks(&self, to: u64) {
         use rustix::fs::{FallocateFlags, fallocate};
         let punch = |to| {
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             fallocate(&self.file, flags, self.at, to - self.at)
         };
-        // Of a block that does not read a part cannot be given back, either: what follows in it is then bad, too. Not every
-        // filesystem can.
+        // A part of an unreadable block cannot be freed either; then the bytes behind it are corrupt, too. Not
+        // every filesystem can do this.
         let _ = punch(to).or_else(|_| punch(to.next_multiple_of(LARGEST_BLOCK)));
     }
 
-    /// From here on the record is written again.
+    /// Truncates the journal here, so that new lines follow.
     pub(in crate::effects) fn truncate_journal(&mut self) -> io::Result<()> {
         retry_io(&self.path, || self.journal.set_len(self.journal_length))?;
         io::Seek::seek(&mut self.journal, io::SeekFrom::Start(self.journal_length))?;
@@ -534,7 +533,7 @@ impl PartialFile {
     }
 }
 
-/// Something else has the part, or writes to it.
+/// Returns the error for a partial file that another process moved or writes to.
 fn taken_error(path: &Path) -> Error {
     Error::new(
         Kind::Host,
@@ -555,7 +554,7 @@ fn cannot(path: &Path, error: &io::Error) -> Error {
 }
 
 impl Drop for PartialFile {
-    /// An interrupted pull goes on from here.
+    /// An interrupted pull resumes from here.
     fn drop(&mut self) {
         let _ = self.write_journal();
     }

@@ -1,8 +1,8 @@
-//! Parts that another host, container or boot wrote to a moment ago: whether their owner is gone is known once nobody has
-//! written to them for a while. That is waited for where they are worth it, and else all of it would be fetched again:
-//! a host or a container that was begun anew has a pull in its first minute.
+//! Waits for partial files that another host, container or boot wrote to a moment ago. Their owner is known to
+//! be gone once nobody has written to them for a while.
 //!
-//! Not in this module: whose a part is, and how it is taken over then (`owner`).
+//! A host or a container that restarts often pulls in its first minute, and would otherwise fetch everything
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -16,22 +16,22 @@ use crate::effects::store::owner::here;
 use crate::event::StepEvents;
 use crate::units::{Bytes, duration};
 
-/// Less than this is fetched again: so much may a kill cost.
+/// Smallest difference that is worth waiting for; less is fetched again.
 const WORTH_WAITING: u64 = 64 << 20;
-/// Time between two looks.
+/// Interval between two checks.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A part whose owner may live.
+/// A partial file whose owner may be alive.
 struct Uncertain {
     path: PathBuf,
     kept: u64,
     modified: SystemTime,
-    /// When it counts as abandoned, if nobody writes to it.
+    /// Time at which it counts as abandoned, if nobody writes to it.
     until: Instant,
 }
 
-/// Waits until parts of `entries` that nobody writes to count as abandoned; whoever writes to one of them lives, and that
-/// one is waited for no more. Returns a few seconds after [`ABANDONED`] at the latest.
+/// Waits until partial files of `entries` count as abandoned. A file that is written to meanwhile has a live
+/// owner, and is not waited for any longer. Returns a few seconds after [`ABANDONED`] at the latest.
 pub(in crate::effects) async fn wait_for_other_hosts(
     cache: &RepoCache,
     entries: &[Entry],
@@ -55,16 +55,16 @@ pub(in crate::effects) async fn wait_for_other_hosts(
     }
 }
 
-/// What there is of a file.
+/// The partial files of one file.
 #[derive(Default)]
 struct Found {
-    /// Most bytes of a part that needs no wait.
+    /// Largest number of valid bytes that are available without a wait.
     sure: u64,
-    /// The part of which most is there, among the others.
+    /// The partial file with the most valid bytes, among the others.
     best: Option<(u64, PathBuf)>,
 }
 
-/// The parts of `entries` that are worth waiting for, at most one of each file.
+/// Returns the partial files that are worth waiting for, at most one per file.
 fn candidates(cache: &RepoCache, entries: &[Entry]) -> Vec<Uncertain> {
     let wanted: BTreeSet<&str> = entries.iter().map(|entry| entry.oid.hex()).collect();
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
@@ -82,7 +82,7 @@ fn candidates(cache: &RepoCache, entries: &[Entry]) -> Vec<Uncertain> {
     found.into_values().filter_map(candidate).collect()
 }
 
-/// The best part of a file, when that is worth waiting for.
+/// Returns the best partial file of a file, if it is worth waiting for.
 fn candidate(Found { sure, best }: Found) -> Option<Uncertain> {
     let (kept, path) = best.filter(|(kept, _)| *kept >= sure + WORTH_WAITING)?;
     let modified = std::fs::symlink_metadata(&path).ok()?.modified().ok()?;
