@@ -331,7 +331,7 @@ fn a_check_does_not_wait_for_a_pull() {
     lock.lock().unwrap();
     std::fs::remove_file(repo(&home).join(format!(".dsr1/verified-{}.json", hub.commit()))).unwrap();
     let run = verify(&home, &hub, &[]).expect(0);
-    let note = "this is not noted in the cache: another dsr1 pulls lab/tiny-r1 (process ";
+    let note = "cannot record the result in the cache: another dsr1 is pulling lab/tiny-r1 (process ";
     assert!(run.stderr.contains(note), "{}", run.stderr);
     lock.unlock().unwrap();
     assert_eq!(verify(&home, &hub, &["--fast"]).code, 2);
@@ -455,7 +455,7 @@ fn a_repair_that_fails_leaves_nothing_wrong_proven() {
     verify(&home, &hub, &["--repair"]).expect(5);
     let run = verify(&home, &hub, &["--fast"]).expect(6);
     assert!(
-        run.stdout.contains("a check of its bytes found it wrong"),
+        run.stdout.contains("a check found its bytes corrupt"),
         "{}",
         run.stdout
     );
@@ -494,7 +494,8 @@ fn what_is_being_pulled_is_not_removed() {
         let args = [&["weights", "rm", REPO, "--yes"], more].concat();
         let run = home.run(&args).expect(3);
         assert!(
-            run.stderr.contains("another dsr1 pulls lab/tiny-r1 (process "),
+            run.stderr
+                .contains("another dsr1 is pulling lab/tiny-r1 (process "),
             "{}",
             run.stderr
         );
@@ -559,7 +560,7 @@ fn a_file_that_no_listing_has_is_named() {
     std::fs::remove_file(blob(&home, &hub, "config.json")).unwrap();
     let run = verify(&home, &hub, &[]).expect(6);
     assert!(
-        run.stdout.contains("it is a link to a blob that is gone"),
+        run.stdout.contains("it is a link to a missing blob"),
         "{}",
         run.stdout
     );

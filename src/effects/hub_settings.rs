@@ -75,16 +75,16 @@ impl HubSettings {
     pub fn check(&self) -> Result<()> {
         if let Some(Err(text)) = &self.timeout {
             return Err(
-                Error::new(Kind::Usage, format!("`{TIMEOUT}` is no number of seconds"))
+                Error::new(Kind::Usage, format!("`{TIMEOUT}` is not a number of seconds"))
                     .cause(format!("it is `{}`", text.escape_debug()))
-                    .hint("a whole number from 1 on, such as 30; or unset it"),
+                    .hint("set it to a whole number of at least 1, such as 30, or unset it"),
             );
         }
         let is_sendable = |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
         if self.token.as_ref().is_some_and(|token| !is_sendable(token)) {
             return Err(
                 Error::new(Kind::Usage, format!("{} does not hold a token", self.token_from))
-                    .cause("a token is one line of letters, digits and marks, and this is more")
+                    .cause("a token is a single line of letters, digits and punctuation, and this is not")
                     .hint("set it again, without line breaks and spaces"),
             );
         }
@@ -103,7 +103,7 @@ impl HubSettings {
         let (path, why) = self.unreadable.as_ref()?;
         Some((
             format!(
-                "no token is sent: `{TOKEN_PATH}` names `{}`: {why}",
+                "no token is sent: cannot read `{}`, which {TOKEN_PATH} names: {why}",
                 path.display()
             ),
             format!("correct the path, or unset {TOKEN_PATH}"),

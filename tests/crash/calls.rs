@@ -199,7 +199,7 @@ fn a_failed_sync_in_the_midst_of_a_file_is_not_forgotten() {
         assert!(
             ended
                 .stderr
-                .contains("the disk did not keep what was written to it"),
+                .contains("the disk did not store what was written to it"),
             "{}",
             ended.stderr
         );

@@ -47,7 +47,10 @@ impl<'a> HubRequests<'a> {
                     continue;
                 }
                 return Err(Error::new(Kind::Hub, "the hub does not answer")
-                    .cause(format!("twice no answer within {} s", patience.as_secs()))
+                    .cause(format!(
+                        "no response within {} s (2 attempts)",
+                        patience.as_secs()
+                    ))
                     .hint(
                         "check the network and proxy, or name another hub with HF_ENDPOINT or --endpoint",
                     ));
@@ -58,7 +61,7 @@ impl<'a> HubRequests<'a> {
                 {
                     (
                         answer.wait().unwrap_or_default().max(pause),
-                        format!("{} answers {} now", self.endpoint, answer.status),
+                        format!("{} answered with status {}", self.endpoint, answer.status),
                     )
                 }
                 Ok(answer) => return Ok(answer),
@@ -68,7 +71,7 @@ impl<'a> HubRequests<'a> {
             self.wait_and_note(wait, &why).await;
             pause *= 2;
         }
-        Err(Error::new(Kind::Internal, "a question has no answer"))
+        Err(Error::new(Kind::Internal, "a request has no answer"))
     }
 
     /// Returns the answer, or `None` if none arrived within `patience`.
@@ -97,7 +100,7 @@ impl<'a> HubRequests<'a> {
     /// Waits before the next try, and repeats the note during a long wait.
     async fn wait_and_note(&mut self, mut wait: Duration, why: &str) {
         while !wait.is_zero() {
-            self.note(|_| format!("{why}: it is asked again in {}", units::duration(wait)));
+            self.note(|_| format!("{why}: trying again in {}", units::duration(wait)));
             let part = wait.min(NOTE_INTERVAL);
             tokio::time::sleep(part).await;
             wait -= part;

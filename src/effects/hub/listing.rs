@@ -114,7 +114,7 @@ fn parse_entry(item: Item) -> Result<Entry> {
     let (large, large_size) = lfs.map_or((None, None), |lfs| (lfs.oid, lfs.size));
     let oid = match (large, oid) {
         (Some(oid), _) if oid.len() == 64 && is_hex(&oid) => Oid::Sha256(oid),
-        (Some(_), _) => return Err(wrong("no sha256 as the hash")),
+        (Some(_), _) => return Err(wrong("no SHA-256")),
         (None, Some(oid)) if oid.len() == 40 && is_hex(&oid) => Oid::GitSha1(oid),
         (None, _) => return Err(wrong("no hash")),
     };
@@ -183,7 +183,7 @@ pub fn check_whole(entries: &[Entry]) -> Result<u64> {
 pub fn check_directory(entries: &[Entry]) -> Result<()> {
     match entries.iter().find(|entry| is_reserved_path(&entry.path)) {
         Some(entry) => Err(untrusted(&format!(
-            "the file name `{}` is where pulls or git keep their own",
+            "the file name `{}` is reserved for hub clients or git",
             entry.path
         ))),
         None => Ok(()),

@@ -31,7 +31,7 @@ pub(in crate::effects) fn refusal_error(
             Some(from) => Error::new(Kind::Hub, format!("{endpoint} refuses the token that was sent"))
                 .cause(format!("the token in {from} is not the mirror's"))
                 .hint("set HF_TOKEN to the token that the mirror was started with"),
-            None => Error::new(Kind::Hub, format!("{endpoint} wants a token"))
+            None => Error::new(Kind::Hub, format!("{endpoint} needs a token"))
                 .cause(said)
                 .hint("set HF_TOKEN to the token that the mirror was started with"),
         },
@@ -43,12 +43,11 @@ pub(in crate::effects) fn refusal_error(
             .hint(format!(
                 "accept the terms at {endpoint}/{repo}, then set HF_TOKEN"
             )),
-        (_, "RevisionNotFound", Some(said)) => Error::new(
-            Kind::Hub,
-            format!("{repo}@{revision} cannot be had from {endpoint}"),
-        )
-        .cause(said)
-        .hint("name another --revision, or another hub with --endpoint"),
+        (_, "RevisionNotFound", Some(said)) => {
+            Error::new(Kind::Hub, format!("{endpoint} does not serve {repo}@{revision}"))
+                .cause(said)
+                .hint("name another --revision, or another hub with --endpoint")
+        }
         (_, "RevisionNotFound", None) => {
             Error::new(Kind::Hub, format!("{repo} has no revision `{revision}`"))
                 .hint(format!("{endpoint}/{repo}/tree/main lists branches and tags"))
@@ -70,13 +69,13 @@ pub(in crate::effects) fn refusal_error(
             .hint("check the spelling; for a private repository set HF_TOKEN"),
         (403, ..) => Error::new(Kind::Hub, format!("{repo} is forbidden"))
             .cause(format!("{endpoint} answered 403: the token may not read it"))
-            .hint(format!("look at {endpoint}/{repo} with the token's account")),
+            .hint(format!("open {endpoint}/{repo} with the token's account")),
         (429, ..) => Error::new(Kind::Hub, format!("the hub limits requests for {repo}"))
             .cause(format!("{endpoint} answered 429"))
             .hint("wait five minutes, or set HF_TOKEN for a higher limit"),
         // A server error: it says nothing about the repository.
         (status @ (408 | 425 | 500..=599), _, said) => {
-            let error = Error::new(Kind::Hub, format!("the hub answers {status} now"));
+            let error = Error::new(Kind::Hub, format!("the hub answered with status {status}"));
             let asked = format!("{endpoint} was asked for {repo} several times");
             error
                 .cause(said.map_or_else(|| asked.clone(), |said| format!("{asked}: {said}")))

@@ -185,7 +185,10 @@ impl Source {
         let opened = match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err(http_failure(entry, error)),
-            Err(_) => return Err(Failure::Retry(cannot_fetch(entry, "no answer for 60 s"))),
+            Err(_) => {
+                let cause = format!("no answer for {} s", ANSWER_TIMEOUT.as_secs());
+                return Err(Failure::Retry(cannot_fetch(entry, &cause)));
+            }
         };
         let skip = self.check_answer(entry, range, &opened)?;
         let etag = opened.answer.header("etag").filter(|etag| etag.starts_with('"'));
@@ -205,7 +208,7 @@ impl Source {
                 if !is_requested_range(range, (from, to), entry.size) {
                     return Err(wrong_offer(
                         entry,
-                        &format!("the server sends `{}` of it", range.escape_debug()),
+                        &format!("the server sends the range `{}`", range.escape_debug()),
                     ));
                 }
                 to - from
@@ -217,12 +220,15 @@ impl Source {
             .header("content-encoding")
             .is_some_and(|coding| coding != "identity")
         {
-            return Err(wrong_offer(entry, "it comes packed, which was not asked for"));
+            return Err(wrong_offer(
+                entry,
+                "the answer is compressed, which was not requested",
+            ));
         }
         if let Some(length) = opened.length.filter(|length| *length != expected) {
             return Err(wrong_offer(
                 entry,
-                &format!("{length} bytes come, the listing states {expected}"),
+                &format!("the answer has {length} bytes instead of {expected}"),
             ));
         }
         Ok(if answer.status == 200 { from } else { 0 })
@@ -234,7 +240,7 @@ impl Source {
         let error = cannot_fetch(entry, &format!("status {status}{said}"));
         match status {
             404 | 410 => Failure::Final(error.hint(format!(
-                "{} lists it and does not have it: try later, or another revision",
+                "{} lists the file but does not have it: try later, or pull another revision",
                 self.origin.endpoint
             ))),
             401 | 403 if opened.is_at_hub => {
@@ -251,12 +257,12 @@ impl Source {
                         ))
                 } else {
                     error.hint(format!(
-                        "may the token read {}/{}? check HF_TOKEN",
+                        "check that the token in HF_TOKEN may read {}/{}",
                         self.origin.endpoint, self.origin.repo
                     ))
                 })
             }
-            416 => wrong_offer(entry, "it is shorter than the listing states"),
+            416 => wrong_offer(entry, "the file is shorter than the listing states"),
             // Content networks answer 403 when a signed URL has expired; the next try gets a new URL.
             401 | 403 | 408 | 425 | 429 | 500..=599 => match opened.answer.wait() {
                 Some(wait) => Failure::RetryAfter(error, wait),
@@ -319,21 +325,27 @@ fn xet_failure(entry: &Entry, cause: &str) -> Failure {
 pub(in crate::effects) fn cannot_fetch(entry: &Entry, cause: &str) -> Error {
     Error::new(Kind::Hub, format!("cannot fetch `{}`", entry.path))
         .cause(cause)
-        .hint("run it again: it goes on where it stopped")
+        .hint("run it again: it resumes where it stopped")
 }
 
 /// Returns the failure for an answer that cannot be `entry`. Nothing of it is written, so the bytes on disk
 /// stay, and the next answer may be right.
 fn wrong_offer(entry: &Entry, cause: &str) -> Failure {
-    let error = Error::new(Kind::Integrity, format!("`{}` comes wrong", entry.path));
+    let error = Error::new(
+        Kind::Integrity,
+        format!("`{}` is not what the listing states", entry.path),
+    );
     Failure::Retry(error.cause(cause).hint(ALTERED_HINT))
 }
 
 /// Returns the error for a file whose bytes differ from the listing.
 pub(in crate::effects) fn wrong_bytes(entry: &Entry, cause: &str) -> Error {
-    Error::new(Kind::Integrity, format!("`{}` arrives wrong, twice", entry.path))
-        .cause(cause)
-        .hint(ALTERED_HINT)
+    Error::new(
+        Kind::Integrity,
+        format!("`{}` failed its checksum twice", entry.path),
+    )
+    .cause(cause)
+    .hint(ALTERED_HINT)
 }
 
 /// A rate limit that all streams share.

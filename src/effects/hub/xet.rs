@@ -91,7 +91,9 @@ impl Xet {
         let stream = self
             .runtime
             .spawn(async move { group.download_stream(info, range).await });
-        let stream = stream.await.map_err(|_| "its runtime ended".to_owned())?;
+        let stream = stream
+            .await
+            .map_err(|_| "the runtime of the Xet client ended".to_owned())?;
         let mut stream = stream.map_err(|error| error.to_string())?;
         self.runtime.spawn(async move {
             loop {
@@ -129,7 +131,7 @@ impl Xet {
         let answer = answer.map_err(|error| Broken::into_error(error).causes().join(": "))?;
         if answer.status != 200 {
             return Err(format!(
-                "the hub gives no token for it (status {})",
+                "the hub refused a token for the Xet store (status {})",
                 answer.status
             ));
         }
@@ -138,15 +140,15 @@ impl Xet {
         let (Some(store), Some(access), Some(expires)) =
             (text("casUrl"), text("accessToken"), token["exp"].as_u64())
         else {
-            return Err("the hub's token for it cannot be read".to_owned());
+            return Err("the hub's token for the Xet store is invalid".to_owned());
         };
         if !store.starts_with("https://") && !store.starts_with("http://") {
-            return Err("the hub names no URL of it".to_owned());
+            return Err("the hub's URL of the Xet store is invalid".to_owned());
         }
         let mut headers = HeaderMap::new();
         if let Some(token) = &origin.token {
             let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
-            let mut value = value.map_err(|_| "the token is no header's value".to_owned())?;
+            let mut value = value.map_err(|_| "the token is not a valid header value".to_owned())?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
@@ -167,7 +169,7 @@ impl Xet {
             .runtime
             .spawn(group)
             .await
-            .map_err(|_| "its runtime ended".to_owned())?;
+            .map_err(|_| "the runtime of the Xet client ended".to_owned())?;
         Ok(Opened {
             group: group.map_err(|error| error.to_string())?,
             _session: session,

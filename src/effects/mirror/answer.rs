@@ -134,13 +134,13 @@ fn reason(status: u16) -> &'static str {
 
 /// Returns the answer to an invalid head.
 pub(super) fn wrong(status: u16) -> Answer {
-    Answer::refusal(status, None, "this is no request that a hub understands")
+    Answer::refusal(status, None, "this is not a request that a hub understands")
 }
 
 /// Answers a request.
 pub(super) fn answer(source: &Source<'_>, head: &Head) -> Answer {
     if !source.token.is_none_or(|token| has_token(head, token)) {
-        let why = "this mirror wants its token: set HF_TOKEN to it";
+        let why = "this mirror needs its token: set HF_TOKEN to it";
         let mut answer = Answer::refusal(401, Some("GatedRepo"), why);
         answer.set("WWW-Authenticate", "Bearer");
         return answer;
@@ -151,7 +151,7 @@ pub(super) fn answer(source: &Source<'_>, head: &Head) -> Answer {
         return answer;
     }
     let Some(asked) = path::parse(&head.path) else {
-        return Answer::refusal(404, None, "a mirror has models, and nothing else of a hub");
+        return Answer::refusal(404, None, "a mirror serves only models");
     };
     let (Resource::Revision { repo, revision }
     | Resource::Tree { repo, revision, .. }
@@ -215,7 +215,7 @@ fn described(repo: &str, snapshot: &Snapshot) -> Value {
 /// Returns one page of the files, and a link to the next page.
 fn tree(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Snapshot, below: &str) -> Answer {
     let Some(page) = path::page(&head.query) else {
-        return Answer::refusal(400, None, "the cursor is none of this mirror");
+        return Answer::refusal(400, None, "the cursor is not valid");
     };
     let begin = match &page.after {
         Some(after) => Bound::Excluded(after.as_str()),

@@ -80,7 +80,7 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
                 if error.kind() == ErrorKind::InvalidData {
                     shared.report(&Event::Warning {
                         text: format!(
-                            "{client} got a part of {}: it changed while it was sent",
+                            "{client} received only a part of {}: the file changed while it was sent",
                             head.path
                         ),
                         hint: String::new(),

@@ -202,7 +202,7 @@ impl Shared {
     pub(super) fn warn_corrupt(&self, what: &str, why: &str) {
         self.report(&Event::Warning {
             text: format!("{what} is not served any more: {why}"),
-            hint: "dsr1 weights verify finds what is wrong, and --repair makes it right".to_owned(),
+            hint: "dsr1 weights verify finds corrupt files, and --repair fetches them again".to_owned(),
         });
     }
 }

@@ -48,7 +48,7 @@ impl Mirror {
         for snapshot in &all {
             let MirroredSnapshot { repo, commit, .. } = snapshot;
             let (text, command) = match snapshot.state {
-                MirroredState::Unproven => (format!("{repo} was not proven by dsr1"), "weights verify"),
+                MirroredState::Unproven => (format!("{repo} was not verified by dsr1"), "weights verify"),
                 MirroredState::Unlisted => (format!("{repo} may not be all of its commit"), "pull"),
                 MirroredState::Proven | MirroredState::NotServed { .. } => continue,
             };
@@ -102,7 +102,7 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
         && (token.expose().is_empty() || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()))
     {
         return Err(Error::new(Kind::Usage, "no client can send the mirror's token")
-            .cause("it is empty, or holds more than letters, digits and marks")
+            .cause("it is empty, or contains more than letters, digits and punctuation")
             .hint("openssl rand -hex 32 makes one"));
     }
     let root = Root::new(Path::new(&step.cache_dir))

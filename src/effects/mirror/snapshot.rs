@@ -124,12 +124,12 @@ impl Snapshot {
         // Another client may have fetched only a few files. Clients of the mirror would take them for the whole
         // repository.
         if !is_whole && files.contains_key("config.json") && !files.keys().any(|path| is_weights(path)) {
-            return Err("a model without weights: another client fetched a part of it".to_owned());
+            return Err("the weights are missing: another client fetched only a part of it".to_owned());
         }
         if let Some(index) = files.get(MODEL_INDEX) {
             let paths = files.keys().map(String::as_str).collect();
             if let Some(shard) = missing_from(&root.path().join(&index.real), &paths).pop_first() {
-                return Err(format!("it lacks `{shard}`"));
+                return Err(format!("`{shard}` is missing"));
             }
         }
         let mut snapshot = Self {
@@ -156,7 +156,7 @@ impl Snapshot {
         let file = root.open(&item.real).map_err(wrong)?;
         let meta = file.metadata().map_err(wrong)?;
         if !meta.is_file() {
-            return Err(OpenError::Wrong(format!("`{path}` is no file")));
+            return Err(OpenError::Wrong(format!("`{path}` is not a file")));
         }
         if meta.len() != item.entry.size {
             let (found, size) = (meta.len(), item.entry.size);
@@ -191,5 +191,5 @@ impl Snapshot {
 }
 
 fn changed(file: &VerifiedFile) -> String {
-    format!("`{}` is not what was verified: {}", file.path, file.reason())
+    format!("`{}` changed since it was verified: {}", file.path, file.reason())
 }

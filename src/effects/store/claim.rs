@@ -144,7 +144,7 @@ pub fn last_pull_into(dir: &Path) -> Result<(String, String)> {
         );
     };
     let again = format!(
-        "dsr1 pull {} --local-dir {} goes on with it",
+        "dsr1 pull {} --local-dir {} resumes it",
         claim.repo,
         shell::quote(&dir.to_string_lossy())
     );
@@ -153,7 +153,7 @@ pub fn last_pull_into(dir: &Path) -> Result<(String, String)> {
             Kind::Hub,
             format!("`{shown}` does not hold all of {}", claim.repo),
         )
-        .cause("the last pull into it did not end")
+        .cause("the last pull into it did not finish")
         .hint(again)
     })?;
     Ok((claim.repo, commit))

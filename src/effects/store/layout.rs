@@ -367,5 +367,5 @@ fn sync(path: &Path) -> Result<()> {
 
 /// Returns the message for a repository that another pull has locked.
 pub(in crate::effects) fn busy_message(repo: &str) -> String {
-    format!("another dsr1 pulls {repo}")
+    format!("another dsr1 is pulling {repo}")
 }

@@ -218,15 +218,15 @@ impl VerifiedFile {
     /// Returns the reason why the file does not count as verified any more.
     pub(in crate::effects) fn reason(&self) -> &'static str {
         if self.is_revoked() {
-            "a check of its bytes found it wrong"
+            "a check found its bytes corrupt"
         } else {
-            "its size, time or inode changed, or it is gone"
+            "its size, time or inode changed, or it is missing"
         }
     }
 
     /// Returns the error for a file that changed since it was verified.
     pub(in crate::effects) fn changed_error(&self, repo: &str) -> Error {
-        let text = format!("`{}` of {repo} is not what was proven", self.path);
+        let text = format!("`{}` of {repo} changed since it was verified", self.path);
         Error::new(Kind::Integrity, text).cause(self.reason())
     }
 

@@ -149,7 +149,7 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     if length > MAX_HEADER || length.saturating_add(8) > size {
         return Err(damaged_error(
             path,
-            &format!("its header has {length} bytes, the file {size}"),
+            &format!("its header has {length} bytes, but the file has {size}"),
         ));
     }
     let mut header = Vec::new();
@@ -168,7 +168,7 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
         else {
             return Err(damaged_error(
                 path,
-                &format!("tensor `{}` has no place", name.escape_debug()),
+                &format!("tensor `{}` has no offsets", name.escape_debug()),
             ));
         };
         let Some(bytes) = last.checked_sub(first) else {

@@ -85,9 +85,9 @@ impl CheckedSnapshot<'_> {
         let now = now.filter(|_| known).ok_or_else(|| {
             Error::new(
                 Kind::Integrity,
-                format!("`{}` is not what was checked", file.path),
+                format!("`{}` changed during the check", file.path),
             )
-            .cause("it changed after it was read")
+            .cause("its size, time or inode is not what it was during the read")
         })?;
         Ok(manifest::verified_file(self.cache, log, self.before, file, &now))
     }
@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(found[0].why, None);
         case.write(b"abd");
         let error = case.record(&found).unwrap_err();
-        assert_eq!(error.message(), "`x` is not what was checked");
+        assert_eq!(error.message(), "`x` changed during the check");
         let log = ProofLog::open(&case.cache.private_dir());
         assert_eq!(log.known_fingerprint(&case.place(), &case.files[0]), None);
         case.write(b"abc");

@@ -87,8 +87,8 @@ fn verified_fingerprint(cache: &RepoCache, log: &ProofLog, entry: &Entry) -> Res
                     Kind::Integrity,
                     format!("`{}` changed during the pull", entry.path),
                 )
-                .cause(format!("something else writes to `{}`", place.display()))
-                .hint("end that, and pull again: what is right is not fetched again")
+                .cause(format!("another process writes to `{}`", place.display()))
+                .hint("stop that process and pull again: verified files are not fetched again")
             }),
     }
 }
@@ -180,7 +180,7 @@ pub(in crate::effects) fn copy_duplicates(
             let _ = std::fs::remove_file(&temporary);
             return Err(Error::new(
                 Kind::Integrity,
-                format!("`{}` was copied wrong", entry.path),
+                format!("the copy of `{}` failed its checksum", entry.path),
             ));
         };
         std::fs::rename(&temporary, &place).at(Kind::Host, failed)?;

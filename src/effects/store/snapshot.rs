@@ -59,7 +59,7 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
     let Some(manifest) = found else {
         return Err(
             Error::new(Kind::Hub, format!("{repo}@{revision} is not in the cache"))
-                .cause(format!("no proven snapshot in `{cache_dir}`"))
+                .cause(format!("no verified snapshot in `{cache_dir}`"))
                 .hint(again),
         );
     };
@@ -70,17 +70,19 @@ pub fn check_snapshot(step: &CheckSnapshot) -> Result<Pulled> {
     let paths: BTreeSet<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
     if let Some(missing) = missing_shard(&snapshot, &paths) {
         let cause = if manifest.extent == Extent::Whole {
-            "model.safetensors.index.json names it, and the repository does not have it"
+            "model.safetensors.index.json names it, but the repository does not have it"
         } else {
             "only a part of the repository was pulled"
         };
-        return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
-            .cause(cause)
-            .hint(again));
+        return Err(
+            Error::new(Kind::Integrity, format!("`{missing}` of {repo} is missing"))
+                .cause(cause)
+                .hint(again),
+        );
     }
     if !is_model(&paths) {
-        return Err(Error::new(Kind::Integrity, format!("{repo} is not whole"))
-            .cause("configuration or weights lack: only a part was pulled, or a hub had no more of it")
+        return Err(Error::new(Kind::Integrity, format!("{repo} is incomplete"))
+            .cause("config.json or weight files are missing: the pull was partial, or the hub's copy is incomplete")
             .hint(again));
     }
     let sizes: Vec<u64> = manifest.files.iter().map(VerifiedFile::size).collect();

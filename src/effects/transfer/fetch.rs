@@ -78,7 +78,7 @@ impl Fetcher {
         let mut partial = PartialFile::open(&self.cache, entry)?;
         if partial.lost_data() {
             self.send_message(format!(
-                "`{}`: the disk does not give back what was here: it is fetched again",
+                "`{}`: the disk lost data of an earlier pull, which is fetched again",
                 entry.path
             ));
         }
@@ -187,7 +187,7 @@ impl Fetcher {
                 run.route = Route::Http;
                 run.source.note_xet_failure();
                 self.send_message(format!(
-                    "`{}` goes on over HTTP: {}",
+                    "`{}` continues over HTTP: {}",
                     entry.path,
                     error.causes().join(": ")
                 ));
@@ -208,7 +208,10 @@ impl Fetcher {
                 if run.refused > 1 {
                     return Err(error);
                 }
-                self.send_message(format!("`{}` arrived wrong: it is fetched again", entry.path));
+                self.send_message(format!(
+                    "`{}` failed its checksum and is fetched again",
+                    entry.path
+                ));
                 return Ok(());
             }
             Failure::Slow => {
@@ -230,10 +233,7 @@ impl Fetcher {
         };
         let pause = run.patience.pause_after(failure, partial.at())?;
         if let Some(cause) = cause {
-            self.send_message_at_intervals(&format!(
-                "`{}` waits and tries again{bound}: {cause}",
-                entry.path
-            ));
+            self.send_message_at_intervals(&format!("`{}` is retried{bound}: {cause}", entry.path));
         }
         let until = Instant::now() + pause;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
@@ -339,7 +339,7 @@ impl Fetcher {
         }
         // The corrupt file stays until a verified one replaces it, so that a refusal of the hub makes nothing
         // worse.
-        self.send_message(format!("`{}` is here and wrong: it is replaced", entry.path));
+        self.send_message(format!("`{}` is corrupt and will be replaced", entry.path));
         Ok(false)
     }
 
@@ -379,7 +379,7 @@ impl Fetcher {
             if partial.at() + bytes.len() as u64 > entry.size {
                 return Err(Failure::WrongBytes(wrong_bytes(
                     entry,
-                    "more bytes come than the listing states",
+                    "the server sends more bytes than the listing states",
                 )));
             }
             for piece in bytes.chunks(WRITE_BYTES) {

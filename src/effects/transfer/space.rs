@@ -103,22 +103,22 @@ pub(in crate::effects) fn check_space(
     let Some(free) = free.filter(|free| *free < wanted) else {
         return Ok(());
     };
-    let error = Error::new(Kind::Host, format!("not enough disk at `{}`", destination(step))).cause(format!(
-        "need {}, {} free",
-        Bytes(wanted),
-        Bytes(free)
-    ));
+    let error = Error::new(
+        Kind::Host,
+        format!("not enough disk space at `{}`", destination(step)),
+    )
+    .cause(format!("need {}, {} free", Bytes(wanted), Bytes(free)));
     let error = match other_hosts_bytes {
         0 => error,
         _ => error.cause(format!(
-            "pulls that other hosts began take {}",
+            "unfinished downloads of other hosts take {}",
             Bytes(other_hosts_bytes)
         )),
     };
     // Only if that frees enough space, and only in the cache, for which there is a command.
     let error = if step.local_dir.is_none() && free + other_hosts_bytes >= wanted {
         error.hint(format!(
-            "dsr1 weights rm {} --unfinished --yes removes what they left",
+            "dsr1 weights rm {} --unfinished --yes removes them",
             step.repo
         ))
     } else {

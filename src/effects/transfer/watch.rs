@@ -102,7 +102,7 @@ impl StreamWatch {
             if *count < LEAST_RATE * idle {
                 return Err(Failure::Retry(cannot_fetch(
                     entry,
-                    &format!("less than 64 KiB/s for {idle} s"),
+                    &format!("less than {} KiB/s for {idle} s", LEAST_RATE / 1024),
                 )));
             }
             self.crawl = (Duration::ZERO, 0);

@@ -26,7 +26,7 @@ use crate::report::{PullSurvey, SurveyedFile};
 /// Same as [`super::pull()`], if the list of files cannot be determined.
 pub async fn dry_run(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(PullSurvey, Option<Error>)> {
     if options.offline {
-        return Err(Error::new(Kind::Hub, "a dry run asks the hub")
+        return Err(Error::new(Kind::Hub, "a dry run needs the hub")
             .cause("HF_HUB_OFFLINE is set")
             .hint("unset it; --facts FILE prints a plan without a hub"));
     }
@@ -118,7 +118,7 @@ fn check_writable(path: &Path) -> Result<()> {
         let there = files::nearest(path).display();
         Error::new(Kind::Host, format!("cannot write to `{there}`"))
             .cause(std::io::Error::from(error).to_string())
-            .hint("point HF_HOME or --local-dir at a directory that may be written to")
+            .hint("point HF_HOME or --local-dir at a writable directory")
     })
 }
 

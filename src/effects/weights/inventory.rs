@@ -52,7 +52,7 @@ pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> 
         return Err(
             Error::new(Kind::Hub, format!("{} is not in the cache", repo.escape_debug()))
                 .cause(format!("there is no `{}`", root.display()))
-                .hint("dsr1 weights list shows what is"),
+                .hint("dsr1 weights list shows the cached repositories"),
         );
     }
     let found = described(cache_dir, repo);
@@ -62,10 +62,10 @@ pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> 
     if let Ok(target) = std::fs::read_link(&root) {
         return Err(Error::new(Kind::Host, format!("`{}` is a link", root.display()))
             .cause(format!(
-                "it leads to `{}`, which is not the cache's",
+                "its target `{}` does not belong to the cache",
                 target.display()
             ))
-            .hint("remove by hand what it leads to, and then the link"));
+            .hint("remove its target by hand, and then the link"));
     }
     Ok(found.bytes + found.unfinished_bytes)
 }
@@ -102,12 +102,9 @@ pub fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &StepEvent
 }
 
 fn busy(repo: &str, who: &str) -> Error {
-    Error::new(
-        Kind::Host,
-        format!("nothing of {} is removed", repo.escape_debug()),
-    )
-    .cause(format!("{}{who}", layout::busy_message(repo)))
-    .hint("let it end, or end it, and then remove")
+    Error::new(Kind::Host, format!("cannot remove {}", repo.escape_debug()))
+        .cause(format!("{}{who}", layout::busy_message(repo)))
+        .hint("wait until it finishes, or stop it, and try again")
 }
 
 /// Removes partial files, except those that a pull may still write to where locks are uncertain. Returns the
@@ -124,7 +121,7 @@ fn remove_unfinished(cache: &RepoCache, events: &StepEvents<'_>) -> Result<u64> 
         freed += bytes;
     }
     if let Some(busy) = busy {
-        events.note(format!("{} stay: a pull writes to them", Bytes(busy)));
+        events.note(format!("kept {}: a pull still writes to it", Bytes(busy)));
     }
     Ok(freed)
 }

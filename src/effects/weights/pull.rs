@@ -57,7 +57,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         Err(error) => {
             let found = verified_snapshot(step, &cache, &selected.commit, Access::ReadOnly)?.ok_or(error)?;
             events.note(format!(
-                "`{}` cannot be written to: no byte of it was read again",
+                "`{}` is read-only: files were compared by size and time, and not hashed again",
                 destination(step)
             ));
             return Ok(found);
@@ -94,9 +94,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     check_model(&cache, repo, &selected)?;
     if selected.extent == Extent::Whole {
         for path in remove_stale(&cache, repo, &selected.commit, &selected.entries)? {
-            events.note(format!(
-                "`{path}` is of another commit and not of this one: it is removed"
-            ));
+            events.note(format!("removed `{path}`: it belongs to another commit"));
         }
     }
     leftovers::remove_leftovers(&cache, &selected.entries);
@@ -158,7 +156,11 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
         check_allowed(step, manifest, &all)?;
     }
     if step.local_dir.is_some() {
-        let text = format!("`{}` does not hold a proven {}", destination(step), step.repo);
+        let text = format!(
+            "`{}` does not contain a verified {}",
+            destination(step),
+            step.repo
+        );
         return Err(Error::new(Kind::Hub, text).hint(UNSET));
     }
     if !step.selection.is_all() {
@@ -176,9 +178,9 @@ fn offline(step: &PullSnapshot) -> Result<Pulled> {
 fn not_selected(step: &PullSnapshot, cache: &RepoCache, manifest: Option<&Manifest>) -> Result<Error> {
     let repo = &step.repo;
     let Some(manifest) = manifest.filter(|manifest| manifest.extent == Extent::Whole) else {
-        let text = format!("whether all that is selected of {repo} is here is not known");
+        let text = format!("cannot tell whether all selected files of {repo} are here");
         return Ok(Error::new(Kind::Hub, text)
-            .cause("not all of the repository was pulled, and only a hub lists the rest"));
+            .cause("only a part of the repository was pulled, and only a hub can list the rest"));
     };
     let patterns = step.selection.compile()?;
     let snapshot = cache.snapshot_dir(&manifest.commit);
@@ -310,11 +312,11 @@ fn check_allowed(step: &PullSnapshot, manifest: &Manifest, selected: &[&Verified
     };
     Err(Error::new(
         Kind::Integrity,
-        format!("`{}` of {repo} is here and not in the lock", file.path),
+        format!("`{}` of {repo} is here but not in the lock", file.path),
     )
     .cause("an earlier pull fetched more than the lock states")
     .hint(format!(
-        "dsr1 weights rm {repo} --yes, then pull again; or --local-dir"
+        "run dsr1 weights rm {repo} --yes and pull again, or use --local-dir"
     )))
 }
 

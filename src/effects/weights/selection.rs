@@ -52,10 +52,10 @@ pub(super) async fn select_files(
     if entries.is_empty() {
         return Err(Error::new(Kind::Usage, format!("no file of {repo} is selected"))
             .cause(format!(
-                "of its {} none matches --include without --exclude",
+                "none of its {} matches --include without --exclude",
                 counted(all, "file")
             ))
-            .hint("dsr1 pull --dry-run without them lists all"));
+            .hint("dsr1 pull --dry-run without these options lists all files"));
     }
     let total = entries.iter().map(|entry| entry.size).sum();
     Ok(SelectedFiles {
@@ -79,7 +79,7 @@ pub(super) fn check_selected(step: &PullSnapshot, selected: &SelectedFiles) -> R
     if plan::must_be_accepted(&selected.license) && !step.accept_license {
         return Err(Error::new(
             Kind::Usage,
-            format!("the licence of {repo} must be agreed to: `{}`", selected.license),
+            format!("the licence of {repo} must be accepted: `{}`", selected.license),
         )
         .cause(format!("its text is at {endpoint}/{repo}"))
         .hint("read it, then pass --accept-license"));
@@ -110,19 +110,21 @@ pub(super) fn check_model(cache: &RepoCache, repo: &str, selected: &SelectedFile
     let index = selected.entries.iter().find(|entry| entry.path == MODEL_INDEX);
     let missing = index.and_then(|index| missing_from(&cache.file_path(index), &paths).pop_first());
     if let Some(missing) = missing.filter(|_| selected.extent == Extent::Whole) {
-        return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
-            .cause("model.safetensors.index.json names it, and the repository does not have it")
-            .hint("pull another revision"));
+        return Err(
+            Error::new(Kind::Integrity, format!("`{missing}` of {repo} is missing"))
+                .cause("model.safetensors.index.json names it, but the repository does not have it")
+                .hint("pull another revision"),
+        );
     }
     let is_shard = |entry: &&Entry| entry.path.ends_with(".safetensors");
     for shard in selected.entries.iter().filter(is_shard) {
         if let Some(why) = model::check_shard(&cache.file_path(shard))? {
             return Err(Error::new(
                 Kind::Integrity,
-                format!("`{}` of {repo} is no whole safetensors file", shard.path),
+                format!("`{}` of {repo} is not a valid safetensors file", shard.path),
             )
             .cause(why)
-            .hint("its hash is right: the repository has it like this; pull another revision, or leave it out with --exclude"));
+            .hint("its hash is right, so the repository contains it like this: pull another revision, or use --exclude"));
         }
     }
     Ok(())

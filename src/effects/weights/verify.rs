@@ -66,12 +66,11 @@ pub async fn verify(
         _ => expected_files(&cache, &commit),
     };
     if files.is_empty() {
-        return Err(Error::new(
-            Kind::Hub,
-            format!("there is nothing of {repo}@{revision} to check"),
-        )
-        .cause("no pull of dsr1 finished there, and no links to blobs tell what files must be")
-        .hint(pull_command(place)));
+        return Err(
+            Error::new(Kind::Hub, format!("{repo}@{revision} contains nothing to check"))
+                .cause("no pull of dsr1 finished there, and no links to blobs name the hashes of its files")
+                .hint(pull_command(place)),
+        );
     }
     let bytes = files.iter().map(|file| file.size).sum();
     let snapshot = cache.snapshot_dir(&commit);
@@ -156,7 +155,7 @@ fn fingerprints(read: &[HashedFile]) -> BTreeMap<&str, Fingerprint> {
 /// Names corrupt files before they are repaired.
 fn announce(wrong: &[WrongFile], events: &StepEvents<'_>) {
     for file in wrong.iter().take(NAMED_FILES) {
-        events.note(format!("`{}` is wrong: {}", file.path, file.why));
+        events.note(format!("`{}` is corrupt: {}", file.path, file.why));
     }
     if wrong.len() > NAMED_FILES {
         events.note(format!("and {} more", wrong.len() - NAMED_FILES));
@@ -191,19 +190,19 @@ async fn repair_files(
 fn report_failure(kept: Result<()>, events: &StepEvents<'_>) {
     if let Err(error) = kept {
         let why = [vec![error.message()], error.causes()].concat().join(": ");
-        events.note(format!("this is not noted in the cache: {why}"));
+        events.note(format!("cannot record the result in the cache: {why}"));
     }
 }
 
 fn no_network(repo: &str) -> Error {
-    Error::new(Kind::Hub, format!("nothing of {repo} can be repaired"))
-        .cause("HF_HUB_OFFLINE is set: the network is off limits")
+    Error::new(Kind::Hub, format!("cannot repair {repo}"))
+        .cause("HF_HUB_OFFLINE is set: the network must not be used")
         .hint("unset HF_HUB_OFFLINE, or leave out --repair to check only")
 }
 
 fn never_proven(place: &Place) -> Error {
     let Place { repo, revision, .. } = place;
-    Error::new(Kind::Usage, format!("{repo}@{revision} was never proven"))
+    Error::new(Kind::Usage, format!("{repo}@{revision} was never verified"))
         .cause("another client wrote it: there are no sizes and times to compare with")
         .hint("leave out --fast: then every byte is checked against its hash")
 }
@@ -218,11 +217,7 @@ fn check_directory(place: &Place) -> Result<()> {
         "dsr1 weights verify --local-dir {} checks that",
         shell::quote(dir)
     );
-    Err(Error::new(
-        Kind::Usage,
-        format!("`{dir}` holds {other}, and not {}", place.repo),
-    )
-    .hint(hint))
+    Err(Error::new(Kind::Usage, format!("`{dir}` holds {other}, not {}", place.repo)).hint(hint))
 }
 
 /// Returns the commit to check.
@@ -275,10 +270,10 @@ fn unlisted(snapshot: &Path, files: &[Entry]) -> Vec<WrongFile> {
     found.sort();
     let unknown = |path: String| {
         let (why, state) = if snapshot.join(&path).exists() {
-            let why = "nothing tells what it must be: no pull downloaded it, and it is no link to a blob";
+            let why = "its hash is unknown: no pull downloaded it, and it is not a link to a blob";
             (why, WrongState::Unknown)
         } else {
-            ("it is a link to a blob that is gone", WrongState::Missing)
+            ("it is a link to a missing blob", WrongState::Missing)
         };
         let why = why.to_owned();
         WrongFile { path, why, state }
@@ -295,16 +290,16 @@ fn missing_files(snapshot: &Path, files: &[Entry], extent: Extent, whole: bool) 
         state: WrongState::Missing,
     };
     let why = if extent == Extent::Part {
-        "only a part of the repository was pulled, without it"
+        "the pull was partial and left it out"
     } else {
-        "the index names it, and the snapshot does not have it"
+        "the index names it, but the snapshot does not contain it"
     };
     let shards = missing_from(&snapshot.join(MODEL_INDEX), &paths);
     let mut missing: Vec<WrongFile> = shards.into_iter().map(|shard| lacks(shard, why)).collect();
     if missing.is_empty() && whole && !is_model(&paths) {
         missing.push(lacks(
             "config.json".to_owned(),
-            "it or the weights lack: only a part was pulled, or a hub had no more of it",
+            "config.json or weight files are missing: the pull was partial, or the hub's copy is incomplete",
         ));
     }
     missing

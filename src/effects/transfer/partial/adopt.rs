@@ -159,7 +159,7 @@ fn copy_orphan(orphan: &Path, ours: &Path) -> io::Result<bool> {
     existed(copied)
 }
 
-/// Turns a missing file into `false`: another process took it.
+/// Turns a missing file into `false`: another process moved it or wrote to it.
 fn existed(done: io::Result<()>) -> io::Result<bool> {
     match done {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

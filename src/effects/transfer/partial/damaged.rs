@@ -74,7 +74,7 @@ impl DamagedFile {
             let _ = std::fs::remove_file(journal_of(ours));
             if is_full(&error) {
                 let needed = Bytes(self.size);
-                let text = format!("to mend it takes a copy of it, {needed} for each worker: {error}");
+                let text = format!("a repair needs space for a copy, {needed} for each worker: {error}");
                 return io::Error::new(error.kind(), text);
             }
             error

@@ -29,7 +29,9 @@ pub(super) fn retry_io<T>(path: &Path, mut ask: impl FnMut() -> io::Result<T>) -
     }
     match probe_file(path) {
         // The disk works, but is full.
-        Err(error) if !is_full(&error) => Err(io::Error::other(format!("its disk does not answer: {error}"))),
+        Err(error) if !is_full(&error) => {
+            Err(io::Error::other(format!("the disk does not respond: {error}")))
+        }
         _ => ask(),
     }
 }

@@ -146,7 +146,7 @@ impl BackgroundSync {
     /// The failed sync.
     pub(super) fn check(&self) -> io::Result<()> {
         if self.partial.disk().lost {
-            return Err(io::Error::other("the disk did not keep what was written to it"));
+            return Err(io::Error::other("the disk did not store what was written to it"));
         }
         Ok(())
     }

@@ -537,17 +537,17 @@ impl PartialFile {
 fn taken_error(path: &Path) -> Error {
     Error::new(
         Kind::Host,
-        format!("`{}` is not what was written to it", path.display()),
+        format!("`{}` was changed by another process", path.display()),
     )
-    .cause("another process took it")
-    .hint("end other pulls of the repository, on other hosts too, then pull again")
+    .cause("another process moved it or wrote to it")
+    .hint("stop other pulls of the repository, also on other hosts, and pull again")
 }
 
 fn cannot(path: &Path, error: &io::Error) -> Error {
     let report =
         Error::new(Kind::Host, format!("cannot write `{}`", path.display())).cause(error.to_string());
     if is_full(error) {
-        report.hint("free some space and pull again: what is here is kept")
+        report.hint("free some space and pull again: downloaded data is kept")
     } else {
         report
     }

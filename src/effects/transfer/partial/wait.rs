@@ -42,7 +42,7 @@ pub(in crate::effects) async fn wait_for_other_hosts(
         return;
     };
     events.note(format!(
-        "another host or container began {} of it and may be gone: waiting {} at most for that to be sure",
+        "found {} of an unfinished download from another host or container; waiting up to {} until it counts as abandoned",
         Bytes(candidates.iter().map(|candidate| candidate.kept).sum()),
         duration(until.saturating_duration_since(Instant::now()))
     ));
