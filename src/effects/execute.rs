@@ -13,7 +13,7 @@ use super::blocking::blocking;
 use super::docker::Docker;
 use super::env::Env;
 use super::http::Http;
-use super::hub::HubOptions;
+use super::hub::{HubOptions, Limits};
 use super::mirror::{self, Mirror, MirrorOptions};
 use super::runtime::Runtime;
 use super::{measure, process, server, store, venv, verify, weights};
@@ -202,6 +202,7 @@ impl Effects {
             token_from: &self.env.hub.token_from,
             offline: self.env.hub.offline,
             idle: self.env.hub.idle(),
+            limits: &Limits::DEFAULT,
             events: None,
         }
     }

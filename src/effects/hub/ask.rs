@@ -11,11 +11,6 @@ use crate::units;
 
 /// Number of tries for a request that the hub may answer later.
 const QUESTION_TRIES: u32 = 5;
-/// Time without an answer after which the first note is printed.
-const FIRST_NOTE_AFTER: Duration = Duration::from_secs(5);
-/// Shortest time between two notes about the same wait.
-const NOTE_INTERVAL: Duration = Duration::from_secs(15);
-
 /// Requests to one hub.
 pub(in crate::effects) struct HubRequests<'a> {
     endpoint: &'a str,
@@ -83,7 +78,7 @@ impl<'a> HubRequests<'a> {
         let HubOptions { http, token, .. } = self.options;
         let asked = http.get_from_hub(url, token);
         let until = Instant::now() + patience;
-        let mut noticed = Instant::now() + FIRST_NOTE_AFTER;
+        let mut noticed = Instant::now() + self.options.limits.first_note;
         tokio::pin!(asked);
         loop {
             tokio::select! {
@@ -91,7 +86,7 @@ impl<'a> HubRequests<'a> {
                 () = tokio::time::sleep_until(until) => return None,
                 () = tokio::time::sleep_until(noticed) => {
                     self.note(|endpoint| format!("no answer from {endpoint} yet"));
-                    noticed += NOTE_INTERVAL;
+                    noticed += self.options.limits.note_interval;
                 }
             }
         }
@@ -101,17 +96,17 @@ impl<'a> HubRequests<'a> {
     async fn wait_and_note(&mut self, mut wait: Duration, why: &str) {
         while !wait.is_zero() {
             self.note(|_| format!("{why}: trying again in {}", units::duration(wait)));
-            let part = wait.min(NOTE_INTERVAL);
+            let part = wait.min(self.options.limits.note_interval);
             tokio::time::sleep(part).await;
             wait -= part;
         }
     }
 
-    /// Prints a note, unless the last one was printed less than [`NOTE_INTERVAL`] ago.
+    /// Prints a note, unless the last one was printed less than `note_interval` ago.
     fn note(&mut self, text: impl FnOnce(&str) -> String) {
         let is_due = self
             .last_note
-            .is_none_or(|last_note| last_note.elapsed() >= NOTE_INTERVAL);
+            .is_none_or(|last_note| last_note.elapsed() >= self.options.limits.note_interval);
         if let Some(events) = self.options.events.filter(|_| is_due) {
             self.last_note = Some(Instant::now());
             events.note(text(self.endpoint));
@@ -121,6 +116,7 @@ impl<'a> HubRequests<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::Limits;
     use super::*;
     use crate::effects::http::Http;
     use crate::event::{Event, Recorder, StepEvents};
@@ -134,6 +130,7 @@ mod tests {
             token_from: "",
             offline: false,
             idle: None,
+            limits: &Limits::DEFAULT,
             events: Some(StepEvents::new(&recorder, 1)),
         };
         let mut questions = HubRequests::new("http://hub", options);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limits::Limits;
 use crate::effects::http::Http;
 use crate::event::StepEvents;
 use crate::secret::Secret;
@@ -30,17 +31,16 @@ pub struct HubOptions<'a> {
     pub offline: bool,
     /// The idle timeout that the user set (`HF_HUB_DOWNLOAD_TIMEOUT`).
     pub idle: Option<Duration>,
+    /// Limits of time and size.
+    pub limits: &'a Limits,
     /// Receives notes about waits before the first file arrives.
     pub events: Option<StepEvents<'a>>,
 }
 
-/// Default idle timeout: the longest wait for a response or for the next byte.
-const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
 impl<'a> HubOptions<'a> {
     /// Returns the idle timeout: the longest wait for a response or for the next byte.
     pub(in crate::effects) fn idle_timeout(&self) -> Duration {
-        self.idle.unwrap_or(DEFAULT_IDLE_TIMEOUT)
+        self.idle.unwrap_or(self.limits.idle)
     }
 
     /// Returns the options with a receiver of notes.

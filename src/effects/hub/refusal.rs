@@ -23,16 +23,16 @@ pub(in crate::effects) fn refusal_error(
         revision,
     } = remote;
     let code = answer.header("x-error-code").unwrap_or_default();
-    let said = hub_message(answer);
+    let message = hub_message(answer);
     let sent = options.token.map(|_| options.token_from);
-    match (answer.status, code, said) {
+    match (answer.status, code, message) {
         // The text of a dsr1 mirror.
-        (_, "GatedRepo", Some(said)) if said.contains("HF_TOKEN") => match sent {
+        (_, "GatedRepo", Some(message)) if message.contains("HF_TOKEN") => match sent {
             Some(from) => Error::new(Kind::Hub, format!("{endpoint} refuses the token that was sent"))
                 .cause(format!("the token in {from} is not the mirror's"))
                 .hint("set HF_TOKEN to the token that the mirror was started with"),
             None => Error::new(Kind::Hub, format!("{endpoint} needs a token"))
-                .cause(said)
+                .cause(message)
                 .hint("set HF_TOKEN to the token that the mirror was started with"),
         },
         (_, "GatedRepo", _) => Error::new(Kind::Hub, format!("{repo} is gated"))
@@ -43,9 +43,9 @@ pub(in crate::effects) fn refusal_error(
             .hint(format!(
                 "accept the terms at {endpoint}/{repo}, then set HF_TOKEN"
             )),
-        (_, "RevisionNotFound", Some(said)) => {
+        (_, "RevisionNotFound", Some(message)) => {
             Error::new(Kind::Hub, format!("{endpoint} does not serve {repo}@{revision}"))
-                .cause(said)
+                .cause(message)
                 .hint("name another --revision, or another hub with --endpoint")
         }
         (_, "RevisionNotFound", None) => {
@@ -74,11 +74,11 @@ pub(in crate::effects) fn refusal_error(
             .cause(format!("{endpoint} answered 429"))
             .hint("wait five minutes, or set HF_TOKEN for a higher limit"),
         // A server error: it says nothing about the repository.
-        (status @ (408 | 425 | 500..=599), _, said) => {
+        (status @ (408 | 425 | 500..=599), _, message) => {
             let error = Error::new(Kind::Hub, format!("the hub answered with status {status}"));
             let asked = format!("{endpoint} was asked for {repo} several times");
             error
-                .cause(said.map_or_else(|| asked.clone(), |said| format!("{asked}: {said}")))
+                .cause(message.map_or_else(|| asked.clone(), |message| format!("{asked}: {message}")))
                 .hint("try again later, or name another hub with --endpoint")
         }
         (status, ..) => Error::new(Kind::Hub, format!("the hub does not serve {repo}"))

@@ -14,9 +14,6 @@ use super::xet::{Origin, Xet};
 use crate::effects::http::{Answer, Body, Broken, Opened};
 use crate::error::{Error, Kind};
 
-/// Longest wait for the head of an answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
-
 /// The source of the files of one commit.
 #[derive(Clone)]
 pub(in crate::effects) struct Source {
@@ -25,6 +22,8 @@ pub(in crate::effects) struct Source {
     pub(in crate::effects) xet: Option<Arc<Xet>>,
     /// The limit on bytes a second.
     pub(in crate::effects) limit: Option<Arc<RateLimit>>,
+    /// Longest wait for the head of an answer.
+    pub(in crate::effects) answer_timeout: Duration,
     /// Idle timeout: the longest wait for a byte.
     pub(in crate::effects) idle: Duration,
 }
@@ -182,11 +181,11 @@ impl Source {
         // A whole file is requested without a range, because caches keep only such answers.
         let asked = Some(range).filter(|range| *range != (0, entry.size));
         let asked = http.open(&url, token.as_ref(), asked, etag);
-        let opened = match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+        let opened = match tokio::time::timeout(self.answer_timeout, asked).await {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return Err(http_failure(entry, error)),
             Err(_) => {
-                let cause = format!("no answer for {} s", ANSWER_TIMEOUT.as_secs());
+                let cause = format!("no answer for {} s", self.answer_timeout.as_secs());
                 return Err(Failure::Retry(cannot_fetch(entry, &cause)));
             }
         };
@@ -236,8 +235,8 @@ impl Source {
 
     fn status_failure(&self, entry: &Entry, opened: &Opened) -> Failure {
         let Answer { status, .. } = opened.answer;
-        let said = hub_message(&opened.answer).map_or_else(String::new, |said| format!(": {said}"));
-        let error = cannot_fetch(entry, &format!("status {status}{said}"));
+        let message = hub_message(&opened.answer).map_or_else(String::new, |message| format!(": {message}"));
+        let error = cannot_fetch(entry, &format!("status {status}{message}"));
         match status {
             404 | 410 => Failure::Final(error.hint(format!(
                 "{} lists the file but does not have it: try later, or pull another revision",

@@ -133,7 +133,7 @@ fn reason(status: u16) -> &'static str {
 }
 
 /// Returns the answer to an invalid head.
-pub(super) fn wrong(status: u16) -> Answer {
+pub(super) fn invalid_head(status: u16) -> Answer {
     Answer::refusal(status, None, "this is not a request that a hub understands")
 }
 

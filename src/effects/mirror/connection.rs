@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::answer::{Source, answer, wrong};
+use super::answer::{Source, answer, invalid_head};
 use super::connections::{Limits, Shared};
 use super::head::{self, Head, Parsed};
 use super::send::Sender;
@@ -37,7 +37,7 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
         buffer: Vec::new(),
     };
     let client = client.ip().to_canonical().to_string();
-    let sent = shared.meter(number);
+    let sent = shared.sent_counter(number);
     loop {
         let next = reader.next();
         sent.store(0, Ordering::Relaxed);
@@ -54,7 +54,7 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
             endpoint: &shared.endpoint,
             on_corrupt: &on_corrupt,
         };
-        let answered = status.map_or_else(|| answer(&source, &head), wrong);
+        let answered = status.map_or_else(|| answer(&source, &head), invalid_head);
         // A request body is never read. The connection is closed, because the body could be taken for another
         // request.
         let close = status.is_some() || !head.keep_alive || head.has_body || shared.is_stopped();
@@ -106,9 +106,9 @@ impl Reader<'_> {
         let limits = self.shared.options.limits;
         // While it waits for a request, the connection may be closed to make room, also if the client sent only
         // half a head; not while it is answered.
-        self.shared.idle(self.number, true);
+        self.shared.set_idle(self.number, true);
         let next = self.next_head(limits);
-        self.shared.idle(self.number, false);
+        self.shared.set_idle(self.number, false);
         next
     }
 

@@ -153,7 +153,7 @@ impl Shared {
     }
 
     /// Adds a connection; returns `None` if the mirror ended.
-    pub(super) fn enter(&self, stream: &Arc<TcpStream>) -> Option<u64> {
+    pub(super) fn add(&self, stream: &Arc<TcpStream>) -> Option<u64> {
         let mut connections = self.lock();
         if connections.stopped {
             return None;
@@ -173,7 +173,7 @@ impl Shared {
     }
 
     /// Sets whether a connection waits for a request.
-    pub(super) fn idle(&self, number: u64, waits: bool) {
+    pub(super) fn set_idle(&self, number: u64, waits: bool) {
         if let Some(connection) = self.lock().open.get_mut(&number) {
             connection.idle = waits.then(Instant::now);
             connection.answered = Instant::now();
@@ -181,7 +181,7 @@ impl Shared {
     }
 
     /// Returns the counter of bytes sent on a connection.
-    pub(super) fn meter(&self, number: u64) -> Arc<AtomicU64> {
+    pub(super) fn sent_counter(&self, number: u64) -> Arc<AtomicU64> {
         let connections = self.lock();
         let connection = connections.open.get(&number);
         connection

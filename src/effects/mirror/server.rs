@@ -120,7 +120,7 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
         options,
         connections: Mutex::default(),
         bell: Condvar::new(),
-        most: room(),
+        most: max_connections(),
     });
     if shared.options.token.is_none() && !bound.ip().to_canonical().is_loopback() {
         shared.report(&Event::Warning {
@@ -140,7 +140,7 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
 }
 
 /// Returns the number of connections for which the process has descriptors, after raising its limit.
-fn room() -> usize {
+fn max_connections() -> usize {
     host::raise_file_limit();
     let have = getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS);
     usize::try_from((have.saturating_sub(128) / 3).clamp(8, MAX_CONNECTIONS)).unwrap_or(8)
@@ -164,7 +164,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
             continue;
         };
         let stream = Arc::new(stream);
-        let Some(number) = shared.enter(&stream) else {
+        let Some(number) = shared.add(&stream) else {
             return;
         };
         let place = ConnectionSlot {

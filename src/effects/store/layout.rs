@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::owner::owner;
 use crate::effects::files;
+use crate::effects::hub::limits::Limits;
 use crate::effects::hub::listing::Entry;
 use crate::effects::hub::names::{is_commit, is_revision};
 use crate::error::{At, Error, Kind, Result};
@@ -28,6 +29,8 @@ pub(in crate::effects) struct RepoCache {
     layout: Layout,
     /// True if it is certain that no other pull works here.
     exclusive: bool,
+    /// Limits of time and size of work in it.
+    limits: Limits,
 }
 
 /// The naming of files.
@@ -46,6 +49,7 @@ impl RepoCache {
             root: cache_dir.join(repo_folder(repo)),
             layout: Layout::Cache,
             exclusive: false,
+            limits: Limits::DEFAULT,
         }
     }
 
@@ -55,6 +59,7 @@ impl RepoCache {
             root: dir.to_owned(),
             layout: Layout::Directory,
             exclusive: false,
+            limits: Limits::DEFAULT,
         }
     }
 
@@ -72,6 +77,19 @@ impl RepoCache {
             exclusive: certain,
             ..self
         }
+    }
+
+    /// Returns the same repository with other limits.
+    pub(in crate::effects) fn with_limits(self, limits: &Limits) -> Self {
+        Self {
+            limits: *limits,
+            ..self
+        }
+    }
+
+    /// Returns the limits of time and size of work in this repository.
+    pub(in crate::effects) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Returns whether it is certain that no other pull works here.

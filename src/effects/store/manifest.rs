@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::fingerprint::Fingerprint;
 use super::layout::RepoCache;
 use super::proofs::ProofLog;
@@ -13,7 +15,6 @@ use crate::effects::hub::listing::{Entry, Oid};
 use crate::effects::hub::names::{is_path, is_reserved_path};
 use crate::error::{At, Error, Kind, Result};
 use crate::report::{WrongFile, WrongState};
-use serde::{Deserialize, Serialize};
 
 /// Version of the file format.
 pub(in crate::effects) const MANIFEST_SCHEMA: &str = "dsr1.manifest/1";
@@ -145,7 +146,7 @@ impl Manifest {
             let known = before.files.iter().find(|known| known.path == file.path);
             known.is_some_and(|known| (known.size(), &known.oid) == (file.size(), &file.oid))
         };
-        let all_are = self.files.iter().all(is_of_before);
+        let is_same_commit = self.files.iter().all(is_of_before);
         let is_new = |file: &VerifiedFile| self.files.iter().all(|other| other.path != file.path);
         let (missing, kept): (Vec<VerifiedFile>, Vec<VerifiedFile>) = before
             .files
@@ -153,7 +154,7 @@ impl Manifest {
             .filter(is_new)
             .partition(|file| !is_unchanged(snapshot, file));
         let is_there = |file: &VerifiedFile| snapshot.join(&file.path).exists();
-        if before.extent == Extent::Whole && all_are && missing.iter().all(is_there) {
+        if before.extent == Extent::Whole && is_same_commit && missing.iter().all(is_there) {
             (self.extent, self.endpoint) = (before.extent, before.endpoint);
         }
         // Keeps the entries of files that were modified, so that they are still reported.

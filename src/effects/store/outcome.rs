@@ -131,8 +131,8 @@ impl CorruptFiles {
             return Ok(());
         }
         // Both are tried, even if one fails.
-        let withdrawn = ProofLog::revoke_all(&cache.private_dir());
-        manifest::revoke(cache, &self.0).and(withdrawn)
+        let revoked = ProofLog::revoke_all(&cache.private_dir());
+        manifest::revoke(cache, &self.0).and(revoked)
     }
 
     /// Returns a manifest with these files revoked.

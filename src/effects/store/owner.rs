@@ -14,13 +14,13 @@ use crate::units::hex;
 /// time is needed because process ids are reused.
 pub(in crate::effects) fn owner() -> String {
     let pid = std::process::id();
-    format!("{}.{pid}-{}", here(), started(pid).unwrap_or(0))
+    format!("{}.{pid}-{}", location(), start_time(pid).unwrap_or(0))
 }
 
 /// Returns the name of the place where this process runs: a label for people, the boot id of the system, and
 /// the namespaces of process ids and time (a container has its own). If the system does not provide them, the
 /// name is random, so that no process with an unknown id is taken for dead.
-pub(in crate::effects) fn here() -> &'static str {
+pub(in crate::effects) fn location() -> &'static str {
     static HERE: OnceLock<String> = OnceLock::new();
     HERE.get_or_init(|| {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -32,7 +32,7 @@ pub(in crate::effects) fn here() -> &'static str {
             }
         };
         let label: String = name.chars().map(plain).take(32).collect();
-        let (boot, inside) = place().unwrap_or_else(|| {
+        let (boot, inside) = boot_and_namespaces().unwrap_or_else(|| {
             let unknown = RandomState::new().build_hasher().finish().to_string();
             (unknown.clone(), unknown)
         });
@@ -43,7 +43,7 @@ pub(in crate::effects) fn here() -> &'static str {
 
 /// Returns the boot id and the namespaces in which process ids and start times are valid (`random(4)`,
 /// `pid_namespaces(7)`, `time_namespaces(7)`); `None` if `/proc` is missing or belongs to another namespace.
-fn place() -> Option<(String, String)> {
+fn boot_and_namespaces() -> Option<(String, String)> {
     let own = std::fs::read_link("/proc/self").ok()?;
     if own.to_str()?.parse() != Ok(std::process::id()) {
         return None;
@@ -65,18 +65,18 @@ pub(in crate::effects) fn is_of_this_boot(on: &str) -> bool {
         let (rest, _) = place.rsplit_once('-')?;
         Some(rest.rsplit_once('-')?.1.to_owned())
     };
-    boot(on).is_some_and(|found| boot(here()) == Some(found))
+    boot(on).is_some_and(|found| boot(location()) == Some(found))
 }
 
 /// Returns the start time of a process in clock ticks since boot (`proc(5)`, field 22).
-pub(in crate::effects) fn started(pid: u32) -> Option<u64> {
+pub(in crate::effects) fn start_time(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// Returns whether the local process `PID-START` is alive. A process of another user that `hidepid` (`proc(5)`)
 /// hides counts as alive.
-pub(in crate::effects) fn lives(process: &str) -> bool {
+pub(in crate::effects) fn is_alive(process: &str) -> bool {
     let parsed = process
         .split_once('-')
         .and_then(|(pid, start)| Some((pid.parse::<i32>().ok()?, start.parse::<u64>().ok()?)));
@@ -89,5 +89,5 @@ pub(in crate::effects) fn lives(process: &str) -> bool {
     if test_kill_process(id) == Err(Errno::SRCH) {
         return false;
     }
-    started(pid.unsigned_abs()).is_none_or(|found| found == start)
+    start_time(pid.unsigned_abs()).is_none_or(|found| found == start)
 }

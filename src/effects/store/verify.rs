@@ -118,7 +118,7 @@ impl Work {
             let mut file = files::open_through(&path)?;
             let kept = sync_data(&file);
             let before = fingerprint(file.metadata());
-            let why = match kept.and_then(|()| self.wrong(&path, &mut file, entry)) {
+            let why = match kept.and_then(|()| self.problem_of(&path, &mut file, entry)) {
                 Ok(why) => why,
                 Err(error) if is_failed_sync(&error) => Some(error.to_string()),
                 // A failure to read now says nothing about the bytes.
@@ -136,7 +136,7 @@ impl Work {
     }
 
     /// Returns what is wrong with a file's bytes; `None` if they are right.
-    fn wrong(&self, path: &Path, file: &mut File, entry: &Entry) -> std::io::Result<Option<String>> {
+    fn problem_of(&self, path: &Path, file: &mut File, entry: &Entry) -> std::io::Result<Option<String>> {
         let length = file.metadata()?.len();
         if length != entry.size {
             return Ok(Some(format!("it has {length} bytes instead of {}", entry.size)));

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::chunks::{Chunks, RecoveredChunk};
 use super::partial::durable::PartialHandle;
+use crate::effects::hub::limits::Limits;
 use crate::effects::hub::listing::Entry;
 use crate::event::FileState;
 
@@ -20,12 +21,9 @@ const WAKE_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause of all chunk workers after a failed chunk; doubled with each further failure. Whether the file is
 /// available at all is found out by its own worker.
 const CHUNK_PAUSE: Duration = Duration::from_millis(500);
-/// Longest of these pauses, unless the hub asks for a longer one.
-const LONGEST_CHUNK_PAUSE: Duration = Duration::from_secs(30);
-
 /// The transfers in progress.
-#[derive(Default)]
 pub(in crate::effects) struct Transfers {
+    limits: Limits,
     files: Mutex<Vec<Arc<Transfer>>>,
     /// Notified when more chunks can be claimed.
     work_available: Arc<Notify>,
@@ -49,6 +47,8 @@ pub(super) struct Transfer {
     /// Handle of the partial file, once it is open.
     partial: Mutex<Option<PartialHandle>>,
     chunks: Mutex<Chunks>,
+    /// Size of a chunk.
+    chunk: u64,
     claim_finished: Notify,
     work_available: Arc<Notify>,
     front: AtomicU64,
@@ -106,6 +106,16 @@ impl Drop for ChunkClaim {
 }
 
 impl Transfers {
+    /// Creates an empty set of transfers.
+    pub(in crate::effects) fn new(limits: &Limits) -> Self {
+        Self {
+            limits: *limits,
+            files: Mutex::default(),
+            work_available: Arc::default(),
+            backoff: Mutex::default(),
+        }
+    }
+
     fn files(&self) -> MutexGuard<'_, Vec<Arc<Transfer>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,7 +125,8 @@ impl Transfers {
         let file = Arc::new(Transfer {
             entry: entry.clone(),
             partial: Mutex::default(),
-            chunks: Mutex::new(Chunks::new(entry.size, 0, Vec::new())),
+            chunk: self.limits.chunk,
+            chunks: Mutex::new(Chunks::new(entry.size, self.limits.chunk, 0, Vec::new())),
             claim_finished: Notify::new(),
             work_available: Arc::clone(&self.work_available),
             front: AtomicU64::new(0),
@@ -172,7 +183,10 @@ impl Transfers {
     pub(super) fn chunk_failed(&self, asked: Option<Duration>) {
         let mut backoff = self.backoff();
         let pause = CHUNK_PAUSE * 2_u32.saturating_pow(backoff.failed.min(8));
-        let until = Instant::now() + asked.unwrap_or_default().max(pause.min(LONGEST_CHUNK_PAUSE));
+        let until = Instant::now()
+            + asked
+                .unwrap_or_default()
+                .max(pause.min(self.limits.longest_pause));
         backoff.paused_until = backoff.paused_until.max(Some(until));
         backoff.failed += 1;
     }
@@ -232,7 +246,7 @@ impl Transfer {
         at: u64,
         recovered: Vec<RecoveredChunk>,
     ) -> u64 {
-        *self.chunks() = Chunks::new(self.entry.size, at, recovered);
+        *self.chunks() = Chunks::new(self.entry.size, self.chunk, at, recovered);
         self.set_front(at);
         *self.partial.lock().unwrap_or_else(PoisonError::into_inner) = Some(partial.clone());
         self.work_available.notify_waiters();
@@ -297,7 +311,7 @@ mod tests {
     /// A pause that the hub asked one worker for holds for all, even if another chunk succeeds meanwhile.
     #[test]
     fn a_rest_that_was_asked_for_is_kept() {
-        let transfers = Arc::new(Transfers::default());
+        let transfers = Arc::new(Transfers::new(&Limits::DEFAULT));
         let entry = Entry {
             path: "x".to_owned(),
             size: 10 << 30,
@@ -305,16 +319,18 @@ mod tests {
             xet: None,
         };
         let active = transfers.start(&entry);
-        active
-            .file
-            .open_for_workers(&PartialHandle::new(Path::new("x.part")), 0, Vec::new());
+        active.file.open_for_workers(
+            &PartialHandle::new(Path::new("x.part"), &Limits::DEFAULT),
+            0,
+            Vec::new(),
+        );
         assert!(transfers.claim_chunk().is_some());
         transfers.chunk_failed(Some(Duration::from_mins(1)));
         transfers.chunk_succeeded(Some(1_000_000));
         assert!(transfers.claim_chunk().is_none());
         assert_eq!(transfers.median_rate(), Some(1_000_000));
         // A hub that asks for a pause of 0 s is not flooded with requests.
-        let transfers = Transfers::default();
+        let transfers = Transfers::new(&Limits::DEFAULT);
         transfers.chunk_failed(Some(Duration::ZERO));
         assert!(
             transfers

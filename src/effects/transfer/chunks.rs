@@ -8,9 +8,6 @@ use std::collections::VecDeque;
 
 use crate::effects::store::hash::Bytes32;
 
-/// Size of a chunk. A kill loses at most this much of a chunk worker's work.
-pub(super) const CHUNK_BYTES: u64 = 32 << 20;
-
 /// A chunk that an earlier pull fetched: start, end, SHA-256 of its bytes.
 pub(super) type RecoveredChunk = (u64, u64, Bytes32);
 
@@ -19,6 +16,8 @@ pub(super) type RecoveredChunk = (u64, u64, Bytes32);
 #[derive(Debug)]
 pub(super) struct Chunks {
     size: u64,
+    /// Size of a chunk.
+    chunk: u64,
     list: VecDeque<Chunk>,
     /// True if no more chunks are given away.
     closed: bool,
@@ -57,7 +56,7 @@ pub(super) enum Next {
 impl Chunks {
     /// Creates the chunks of a file of `size` bytes, of which the first `front` bytes and the `recovered`
     /// chunks are there.
-    pub(super) fn new(size: u64, front: u64, mut recovered: Vec<RecoveredChunk>) -> Self {
+    pub(super) fn new(size: u64, chunk: u64, front: u64, mut recovered: Vec<RecoveredChunk>) -> Self {
         recovered.sort_unstable();
         let mut chunks = VecDeque::new();
         let mut end = front;
@@ -67,7 +66,7 @@ impl Chunks {
             }
             // Ranges between two recovered chunks were claimed and never finished.
             if !chunks.is_empty() {
-                push_free(&mut chunks, end, from);
+                push_free(&mut chunks, chunk, end, from);
             }
             chunks.push_back(Chunk {
                 from,
@@ -77,10 +76,11 @@ impl Chunks {
             end = to;
         }
         if !chunks.is_empty() {
-            push_free(&mut chunks, end, size);
+            push_free(&mut chunks, chunk, end, size);
         }
         Self {
             size,
+            chunk,
             list: chunks,
             closed: false,
         }
@@ -143,7 +143,7 @@ impl Chunks {
         // The first free chunk is the next one of the file's own worker.
         let free: u64 = free.skip(1).map(|chunk| chunk.to - chunk.from).sum();
         let rest = self.fetch_limit().saturating_sub(front);
-        free + if rest >= 2 * CHUNK_BYTES { rest } else { 0 }
+        free + if rest >= 2 * self.chunk { rest } else { 0 }
     }
 
     /// Claims a chunk; returns its range.
@@ -152,9 +152,9 @@ impl Chunks {
             return None;
         }
         let limit = self.fetch_limit();
-        if limit.saturating_sub(front) >= 2 * CHUNK_BYTES {
+        if limit.saturating_sub(front) >= 2 * self.chunk {
             let chunk = Chunk {
-                from: limit - CHUNK_BYTES,
+                from: limit - self.chunk,
                 to: limit,
                 state: State::Claimed,
             };
@@ -212,13 +212,13 @@ impl Chunks {
 
     /// Starts over with no chunks.
     pub(super) fn reset(&mut self) {
-        *self = Self::new(self.size, 0, Vec::new());
+        *self = Self::new(self.size, self.chunk, 0, Vec::new());
     }
 }
 
-fn push_free(chunks: &mut VecDeque<Chunk>, mut from: u64, to: u64) {
+fn push_free(chunks: &mut VecDeque<Chunk>, chunk: u64, mut from: u64, to: u64) {
     while from < to {
-        let end = to.min(from + CHUNK_BYTES);
+        let end = to.min(from + chunk);
         chunks.push_back(Chunk {
             from,
             to: end,
@@ -231,12 +231,14 @@ fn push_free(chunks: &mut VecDeque<Chunk>, mut from: u64, to: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effects::hub::limits::Limits;
 
+    const CHUNK_BYTES: u64 = Limits::DEFAULT.chunk;
     const SIZE: u64 = 10 * CHUNK_BYTES + 5;
 
     #[test]
     fn helpers_take_from_the_end_and_leave_the_front_alone() {
-        let mut chunks = Chunks::new(SIZE, 0, Vec::new());
+        let mut chunks = Chunks::new(SIZE, CHUNK_BYTES, 0, Vec::new());
         assert_eq!(chunks.claim_chunk(0), Some((SIZE - CHUNK_BYTES, SIZE)));
         assert_eq!(
             chunks.claim_chunk(0),
@@ -265,7 +267,7 @@ mod tests {
     /// A hub that serves one stream and refuses all others.
     #[test]
     fn help_that_came_to_nothing_leaves_the_own_stream_whole() {
-        let mut chunks = Chunks::new(SIZE, 0, Vec::new());
+        let mut chunks = Chunks::new(SIZE, CHUNK_BYTES, 0, Vec::new());
         let (last, _) = chunks.claim_chunk(0).unwrap();
         let (first, _) = chunks.claim_chunk(0).unwrap();
         chunks.finish_claim(last, 0);
@@ -283,7 +285,12 @@ mod tests {
                 [1; 32],
             )
         };
-        let mut chunks = Chunks::new(SIZE, 7, vec![chunk(1), chunk(4), chunk(3), (3, 9, [1; 32])]);
+        let mut chunks = Chunks::new(
+            SIZE,
+            CHUNK_BYTES,
+            7,
+            vec![chunk(1), chunk(4), chunk(3), (3, 9, [1; 32])],
+        );
         assert_eq!(chunks.done_bytes(), 3 * CHUNK_BYTES);
         assert_eq!(chunks.next_step(7), Next::Fetch(SIZE - 4 * CHUNK_BYTES));
         assert_eq!(
@@ -308,7 +315,7 @@ mod tests {
     /// The part of a chunk that arrived before its stream broke is not fetched again.
     #[test]
     fn a_chunk_that_came_in_part_is_taken_that_far() {
-        let mut chunks = Chunks::new(SIZE, 0, Vec::new());
+        let mut chunks = Chunks::new(SIZE, CHUNK_BYTES, 0, Vec::new());
         let (from, to) = chunks.claim_chunk(0).unwrap();
         chunks.finish_claim(from, from + 10);
         assert_eq!((chunks.done_bytes(), chunks.fetch_limit()), (10, from));
@@ -318,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_to_be_fetched_anew_waits_for_its_helpers() {
-        let mut chunks = Chunks::new(SIZE, 0, Vec::new());
+        let mut chunks = Chunks::new(SIZE, CHUNK_BYTES, 0, Vec::new());
         let (from, _) = chunks.claim_chunk(0).unwrap();
         assert!(!chunks.close());
         assert_eq!(chunks.claim_chunk(0), None);
@@ -332,7 +339,7 @@ mod tests {
     /// before it.
     #[test]
     fn a_claim_under_a_large_frame_still_holds_the_file() {
-        let mut chunks = Chunks::new(2 * CHUNK_BYTES, 0, Vec::new());
+        let mut chunks = Chunks::new(2 * CHUNK_BYTES, CHUNK_BYTES, 0, Vec::new());
         // The worker took the limit (the whole file) and writes one frame of 2 * CHUNK_BYTES; a chunk is
         // claimed meanwhile.
         assert_eq!(chunks.fetch_limit(), 2 * CHUNK_BYTES);
@@ -346,7 +353,7 @@ mod tests {
         /// twice.
         #[test]
         fn every_byte_has_one_writer(steps in proptest::collection::vec(0_u8..7, 0..200), size in 0_u64..(12 * CHUNK_BYTES)) {
-            let mut chunks = Chunks::new(size, 0, Vec::new());
+            let mut chunks = Chunks::new(size, CHUNK_BYTES, 0, Vec::new());
             let (mut front, mut held): (u64, Vec<(u64, u64)>) = (0, Vec::new());
             for step in steps {
                 match step {

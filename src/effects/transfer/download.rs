@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
@@ -13,11 +13,6 @@ use crate::effects::host;
 use crate::effects::hub::listing::Entry;
 use crate::error::{Error, Kind, Result};
 use crate::event::{FileState, StepEvents};
-
-/// Time between two progress events.
-const REPORT_INTERVAL: Duration = Duration::from_millis(100);
-/// Time between two progress events of one file.
-const FILE_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The receivers of progress and messages.
 pub(in crate::effects) struct Reporting<'a> {
@@ -54,7 +49,7 @@ pub(in crate::effects) async fn download_all(
     let mut finished = entries.len() - order.len();
     let mut concurrency = Concurrency::new(max_workers, limit_rate, host::processors());
     let mut workers = Workers::start(fetcher, order, concurrency.workers())?;
-    let mut tick = tokio::time::interval(REPORT_INTERVAL);
+    let mut tick = tokio::time::interval(fetcher.cache.limits().report_interval);
     let (mut last_report, mut last_files) = (Instant::now(), Instant::now());
     loop {
         tokio::select! {
@@ -77,13 +72,13 @@ pub(in crate::effects) async fn download_all(
         if more > 0 {
             workers.grow(fetcher, more)?;
         }
-        if last_report.elapsed() >= REPORT_INTERVAL {
+        if last_report.elapsed() >= fetcher.cache.limits().report_interval {
             last_report = Instant::now();
             let workers = fetcher.transfers.active_count();
             let item = format!("{finished}/{} files, {workers} under way", entries.len());
             report(fetcher, events, total, &item);
         }
-        if last_files.elapsed() >= FILE_REPORT_INTERVAL {
+        if last_files.elapsed() >= fetcher.cache.limits().file_report_interval {
             last_files = Instant::now();
             for file in fetcher.transfers.progress() {
                 events.file(&file.path, (file.done, file.total), file.state, file.retries);

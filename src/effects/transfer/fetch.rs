@@ -11,8 +11,7 @@ use tokio::sync::mpsc;
 use super::assign::{Transfer, Transfers};
 use super::chunks::{Chunks, Next};
 use super::partial::file::PartialFile;
-use super::partial::lease::ABANDONED;
-use super::retry::{OUTAGE, Patience};
+use super::retry::Patience;
 use super::watch::{MAX_REDIALS, StreamWatch};
 use crate::effects::hub::listing::Entry;
 use crate::effects::hub::source::{ByteStream, Failure, Route, Source, cannot_fetch, wrong_bytes};
@@ -25,8 +24,6 @@ use crate::units;
 /// Largest number of bytes written before the limit is checked again. Xet delivers frames of up to 64 MiB, and
 /// a chunk may be claimed two chunks ahead of the front (`chunks`).
 const WRITE_BYTES: usize = 1 << 20;
-/// Shortest time between two messages about waits.
-const MESSAGE_INTERVAL: Duration = Duration::from_secs(15);
 /// Counters over all files.
 #[derive(Default)]
 pub(in crate::effects) struct Counts {
@@ -90,10 +87,10 @@ impl Fetcher {
             Route::Xet if self.source.may_switch() => Route::Http,
             route => route,
         };
-        let mut run = FetchState {
+        let mut state = FetchState {
             source: Arc::clone(&self.source),
             route,
-            patience: Patience::new(partial.at()),
+            patience: Patience::new(partial.at(), self.cache.limits()),
             etag: None,
             refused: 0,
             redials: 0,
@@ -104,7 +101,7 @@ impl Fetcher {
             transfer.set_state(FileState::Fetching);
             if partial.corrupt_range_end().is_none() && !is_open {
                 // Only now, because other workers would fetch ranges that are valid already.
-                run.route = run.source.route(entry);
+                state.route = state.source.route(entry);
                 let recovered = partial.take_recovered();
                 let chunks = transfer.open_for_workers(partial.handle(), partial.at(), recovered);
                 self.counts.done.fetch_add(chunks, Ordering::Relaxed);
@@ -144,7 +141,7 @@ impl Fetcher {
                     }
                     continue;
                 }
-                Next::Fetch(to) => match self.stream(transfer, &mut partial, to, &mut run).await {
+                Next::Fetch(to) => match self.stream(transfer, &mut partial, to, &mut state).await {
                     Ok(()) if partial.at() >= transfer.with_chunks(|chunks| chunks.fetch_limit()).min(to) => {
                         self.pass_corrupt_range(transfer, &mut partial)?;
                         continue;
@@ -155,7 +152,7 @@ impl Fetcher {
                     Err(failure) => failure,
                 },
             };
-            self.handle_failure(transfer, &mut partial, &mut run, failure)
+            self.handle_failure(transfer, &mut partial, &mut state, failure)
                 .await?;
         }
     }
@@ -165,7 +162,7 @@ impl Fetcher {
         &self,
         transfer: &Transfer,
         partial: &mut PartialFile,
-        run: &mut FetchState,
+        state: &mut FetchState,
         failure: Failure,
     ) -> Result<()> {
         let entry = &transfer.entry;
@@ -175,17 +172,17 @@ impl Fetcher {
             // The other route delivers the same bytes, whatever failed on this one.
             Failure::Retry(_) | Failure::RetryAfter(..) | Failure::Unreachable(_)
                 if partial.corrupt_range_end().is_some()
-                    && run.source.route(entry) != run.route
-                    && !run.is_corrupt_range_in_xet =>
+                    && state.source.route(entry) != state.route
+                    && !state.is_corrupt_range_in_xet =>
             {
-                (run.route, run.is_corrupt_range_in_xet) = (run.source.route(entry), true);
+                (state.route, state.is_corrupt_range_in_xet) = (state.source.route(entry), true);
                 return Ok(());
             }
             Failure::Retry(error) | Failure::RetryAfter(error, _) | Failure::WrongBytes(error)
-                if run.route == Route::Xet && run.source.may_switch() =>
+                if state.route == Route::Xet && state.source.may_switch() =>
             {
-                run.route = Route::Http;
-                run.source.note_xet_failure();
+                state.route = Route::Http;
+                state.source.note_xet_failure();
                 self.send_message(format!(
                     "`{}` continues over HTTP: {}",
                     entry.path,
@@ -202,10 +199,10 @@ impl Fetcher {
             Failure::WrongBytes(error) => {
                 // It is unknown which bytes are wrong, so the whole file is fetched again, once.
                 self.restart(transfer, partial).await?;
-                run.etag = None;
-                run.patience = Patience::new(0);
-                run.refused += 1;
-                if run.refused > 1 {
+                state.etag = None;
+                state.patience = Patience::new(0, self.cache.limits());
+                state.refused += 1;
+                if state.refused > 1 {
                     return Err(error);
                 }
                 self.send_message(format!(
@@ -216,8 +213,8 @@ impl Fetcher {
             }
             Failure::Slow => {
                 // Another connection may reach a faster server of the same name.
-                run.source = Arc::new(run.source.with_own_connections());
-                run.redials += 1;
+                state.source = Arc::new(state.source.with_own_connections());
+                state.redials += 1;
             }
             Failure::RetryAfter(_, wait) if wait > Duration::from_secs(2) => {
                 self.send_message(format!("the hub asks to wait {} s", wait.as_secs()));
@@ -228,17 +225,19 @@ impl Fetcher {
         // An unreachable network is retried for a limited time; other failures are retried a limited number of
         // times.
         let bound = match failure {
-            Failure::Unreachable(_) => format!(", for {} at most", units::duration(OUTAGE)),
+            Failure::Unreachable(_) => {
+                format!(", for {} at most", units::duration(self.cache.limits().outage))
+            }
             _ => String::new(),
         };
-        let pause = run.patience.pause_after(failure, partial.at())?;
+        let pause = state.patience.pause_after(failure, partial.at())?;
         if let Some(cause) = cause {
             self.send_message_at_intervals(&format!("`{}` is retried{bound}: {cause}", entry.path));
         }
         let until = Instant::now() + pause;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             partial.touch();
-            tokio::time::sleep(left.min(ABANDONED / 4)).await;
+            tokio::time::sleep(left.min(self.cache.limits().abandoned / 4)).await;
         }
         Ok(())
     }
@@ -284,7 +283,7 @@ impl Fetcher {
     /// Sends a message that many files would repeat at the same time.
     pub(in crate::effects) fn send_message_at_intervals(&self, note: &str) {
         let mut last = self.last_message.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| last.elapsed() >= MESSAGE_INTERVAL) {
+        if last.is_none_or(|last| last.elapsed() >= self.cache.limits().note_interval) {
             *last = Some(Instant::now());
             self.send_message(note.to_owned());
         }
@@ -300,10 +299,10 @@ impl Fetcher {
         &self,
         watch: &mut StreamWatch,
         entry: &Entry,
-        arriving: &mut ByteStream,
+        stream: &mut ByteStream,
     ) -> std::result::Result<Option<Bytes>, Failure> {
         loop {
-            let Some(mut bytes) = watch.next(entry, arriving).await? else {
+            let Some(mut bytes) = watch.next(entry, stream).await? else {
                 return Ok(None);
             };
             self.counts
@@ -311,8 +310,8 @@ impl Fetcher {
                 .fetch_add(bytes.len() as u64, Ordering::Relaxed);
             self.source.wait_for_rate_limit(bytes.len()).await;
             // A server that ignored the range starts at the first byte: the bytes that are on disk are skipped.
-            let skipped = arriving.skip.min(bytes.len() as u64);
-            arriving.skip -= skipped;
+            let skipped = stream.skip.min(bytes.len() as u64);
+            stream.skip -= skipped;
             let bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(usize::MAX));
             if !bytes.is_empty() {
                 return Ok(Some(bytes));
@@ -349,18 +348,18 @@ impl Fetcher {
         transfer: &Transfer,
         partial: &mut PartialFile,
         to: u64,
-        run: &mut FetchState,
+        state: &mut FetchState,
     ) -> std::result::Result<(), Failure> {
         let entry = &transfer.entry;
         let from = partial.at();
         // The journal verifies a corrupt range, so a different entity tag of a content network does not matter.
-        let etag = run
+        let etag = state
             .etag
             .as_deref()
             .filter(|_| partial.corrupt_range_end().is_none());
-        let mut arriving = run.source.open(entry, (from, to), etag, run.route).await?;
-        run.ignored += u32::from(arriving.skip > 0);
-        let to = if partial.corrupt_range_end().is_some() && run.ignored > 1 && arriving.skip > 0 {
+        let mut stream = state.source.open(entry, (from, to), etag, state.route).await?;
+        state.ignored += u32::from(stream.skip > 0);
+        let to = if partial.corrupt_range_end().is_some() && state.ignored > 1 && stream.skip > 0 {
             // The server sends everything before each corrupt range, so it is cheaper to take the rest of the
             // file as well.
             self.drop_later_lines(entry, partial).map_err(Failure::Final)?;
@@ -369,11 +368,11 @@ impl Fetcher {
             to
         };
         if partial.corrupt_range_end().is_none() {
-            run.etag.clone_from(&arriving.etag);
+            state.etag.clone_from(&stream.etag);
         }
-        let mut watch = StreamWatch::new(run.source.idle());
+        let mut watch = StreamWatch::new(state.source.idle(), self.cache.limits().rate_window);
         loop {
-            let Some(bytes) = self.next_bytes(&mut watch, entry, &mut arriving).await? else {
+            let Some(bytes) = self.next_bytes(&mut watch, entry, &mut stream).await? else {
                 return Ok(());
             };
             if partial.at() + bytes.len() as u64 > entry.size {
@@ -402,9 +401,9 @@ impl Fetcher {
             if let Some(rate) = watch.window_rate(bytes.len() as u64) {
                 transfer.set_rate(rate.all);
                 let usual = self.transfers.median_rate();
-                if !run.source.has_rate_limit()
+                if !state.source.has_rate_limit()
                     && watch.is_slow(rate.stream, usual)
-                    && run.redials < MAX_REDIALS
+                    && state.redials < MAX_REDIALS
                 {
                     return Err(Failure::Slow);
                 }

@@ -11,8 +11,6 @@ use super::watch::{SLOW_FACTOR, StreamWatch};
 use crate::effects::hub::source::{Failure, Route, cannot_fetch};
 use crate::error::{Error, Kind};
 
-/// Time after which a stream may be judged as slow.
-const SLOW_AFTER: Duration = Duration::from_secs(2);
 /// Interval for checking whether a chunk is still useful while no byte arrives.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -80,17 +78,18 @@ async fn stream_chunk(
     let ChunkClaim { file, from, to, .. } = claim;
     let entry = &file.entry;
     let mut begun = Instant::now();
+    let slow_after = fetcher.cache.limits().slow_after;
     let opening = fetcher.source.open(entry, (*from, *to), None, route);
-    let mut arriving = while_useful(claim, begun, *from, opening).await?;
-    if arriving.skip > 0 {
+    let mut stream = while_useful(claim, (begun, slow_after), *from, opening).await?;
+    if stream.skip > 0 {
         // The server sends the whole file for each chunk, which would cost more than it gains.
         file.with_chunks(Chunks::close);
         return Err(Failure::Retry(cannot_fetch(entry, "the server ignores ranges")));
     }
-    let mut watch = StreamWatch::new(fetcher.source.idle());
+    let mut watch = StreamWatch::new(fetcher.source.idle(), fetcher.cache.limits().rate_window);
     while chunk.at() < *to {
-        let next = fetcher.next_bytes(&mut watch, entry, &mut arriving);
-        let Some(bytes) = while_useful(claim, begun, chunk.at(), next).await? else {
+        let next = fetcher.next_bytes(&mut watch, entry, &mut stream);
+        let Some(bytes) = while_useful(claim, (begun, slow_after), chunk.at(), next).await? else {
             return Err(Failure::Retry(cannot_fetch(
                 entry,
                 "the connection ended before the last byte",
@@ -113,14 +112,14 @@ async fn stream_chunk(
 /// worker is waiting for the chunk and is faster. That worker must not wait for a silent hub.
 async fn while_useful<T>(
     claim: &ChunkClaim,
-    begun: Instant,
+    (begun, slow_after): (Instant, Duration),
     at: u64,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     let ChunkClaim { file, from, .. } = claim;
     tokio::pin!(work);
     loop {
-        let is_late = file.has_reached(*from) && is_slow(begun.elapsed(), at - from, file.rate());
+        let is_late = file.has_reached(*from) && is_slow(begun.elapsed(), at - from, file.rate(), slow_after);
         if is_late || file.with_chunks(|chunks| chunks.is_closed()) {
             return Err(Failure::Slow);
         }
@@ -131,22 +130,31 @@ async fn while_useful<T>(
 }
 
 /// Returns whether a stream that delivered `bytes` is much slower than the file's own worker (bytes a second).
-fn is_slow(elapsed: Duration, bytes: u64, own: Option<u64>) -> bool {
+fn is_slow(elapsed: Duration, bytes: u64, own: Option<u64>, slow_after: Duration) -> bool {
     let mean = u128::from(bytes) * 1000 / elapsed.as_millis().max(1);
-    elapsed >= SLOW_AFTER && own.is_some_and(|own| mean < u128::from(own / SLOW_FACTOR))
+    elapsed >= slow_after && own.is_some_and(|own| mean < u128::from(own / SLOW_FACTOR))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effects::hub::limits::Limits;
 
     #[test]
     fn a_silent_stream_is_slow_after_its_trial() {
+        let is_slow = |seconds, bytes, own| {
+            is_slow(
+                Duration::from_secs(seconds),
+                bytes,
+                own,
+                Limits::DEFAULT.slow_after,
+            )
+        };
         let own = Some(40_000_000);
-        assert!(!is_slow(Duration::from_secs(1), 0, own));
-        assert!(is_slow(Duration::from_secs(2), 0, own));
-        assert!(is_slow(Duration::from_secs(4), 39_000_000, own));
-        assert!(!is_slow(Duration::from_secs(4), 41_000_000, own));
-        assert!(!is_slow(Duration::from_secs(9), 0, None));
+        assert!(!is_slow(1, 0, own));
+        assert!(is_slow(2, 0, own));
+        assert!(is_slow(4, 39_000_000, own));
+        assert!(!is_slow(4, 41_000_000, own));
+        assert!(!is_slow(9, 0, None));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::partial::journal::{JOURNAL_STEP, read_journal};
+use super::partial::journal::read_journal;
 use super::partial::lease::{is_in_use, partial_files, remove_partial_file};
 use crate::effects::hub::listing::Entry;
 use crate::effects::store::layout::{RepoCache, TEMPORARY};
@@ -70,7 +70,7 @@ fn keep_journals(cache: &RepoCache, entries: &[Entry]) {
         let _ = std::fs::remove_file(path.with_extension("ahead"));
         let kept = cache.private_dir().join(format!("{oid}.record"));
         let whole = std::fs::metadata(finished_path(cache, entries, &oid)).is_ok_and(|blob| {
-            blob.len() > JOURNAL_STEP
+            blob.len() > cache.limits().journal_step
                 && read_journal(&path)
                     .is_ok_and(|record| record.last().is_some_and(|(place, _)| *place == blob.len()))
         });

@@ -2,15 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use crate::effects::hub::limits::Limits;
 use crate::effects::hub::source::Failure;
 use crate::error::Result;
 
 /// Number of tries without progress before a refusal or a broken stream becomes an error.
 const FETCH_TRIES: u32 = 6;
-/// Longest wait for a network that is unreachable.
-pub(super) const OUTAGE: Duration = Duration::from_mins(5);
-/// Longest pause between two tries.
-const LONGEST_FETCH_PAUSE: Duration = Duration::from_secs(30);
 /// Number of bytes that counts as progress and resets the retries.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
@@ -19,15 +16,19 @@ pub(super) struct Patience {
     tries: u32,
     since: Instant,
     at: u64,
+    outage: Duration,
+    longest_pause: Duration,
 }
 
 impl Patience {
     /// Starts with `at` bytes there.
-    pub(super) fn new(at: u64) -> Self {
+    pub(super) fn new(at: u64, limits: &Limits) -> Self {
         Self {
             tries: 0,
             since: Instant::now(),
             at,
+            outage: limits.outage,
+            longest_pause: limits.longest_pause,
         }
     }
 
@@ -39,10 +40,10 @@ impl Patience {
         self.tries += 1;
         let pause = Duration::from_millis(250) * 2_u32.saturating_pow(self.tries.min(8) - 1);
         // Streams that broke at the same time must not all come back at the same time.
-        let pause = pause.min(LONGEST_FETCH_PAUSE).mul_f64(0.75 + jitter() / 2.0);
+        let pause = pause.min(self.longest_pause).mul_f64(0.75 + jitter() / 2.0);
         match failure {
             Failure::RetryAfter(_, wait) if self.tries <= FETCH_TRIES => Ok(wait.max(pause)),
-            Failure::Unreachable(_) if self.since.elapsed() < OUTAGE => Ok(pause),
+            Failure::Unreachable(_) if self.since.elapsed() < self.outage => Ok(pause),
             Failure::Retry(_) if self.tries < FETCH_TRIES => Ok(pause),
             Failure::Slow => Ok(Duration::ZERO),
             Failure::RetryAfter(error, _)
@@ -75,13 +76,13 @@ mod tests {
             let error = Error::new(Kind::Hub, "busy");
             Failure::RetryAfter(error, Duration::from_secs(seconds))
         };
-        let mut patience = Patience::new(0);
+        let mut patience = Patience::new(0, &Limits::DEFAULT);
         let pauses = (0..FETCH_TRIES).map(|_| patience.pause_after(asked(0), 0));
         let pauses: Vec<Duration> = pauses.map(|pause| pause.unwrap()).collect();
         assert!(pauses[0] >= Duration::from_millis(150), "{pauses:?}");
         assert!(pauses.windows(2).all(|two| two[0] < two[1]), "{pauses:?}");
         assert!(patience.pause_after(asked(0), 0).is_err());
-        let mut patience = Patience::new(0);
+        let mut patience = Patience::new(0, &Limits::DEFAULT);
         assert_eq!(
             patience.pause_after(asked(60), 0).ok(),
             Some(Duration::from_mins(1))

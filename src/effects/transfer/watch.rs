@@ -9,8 +9,6 @@ use crate::effects::hub::source::{ByteStream, Failure, cannot_fetch};
 
 /// Smallest rate in bytes a second. A stream below it for the idle timeout counts as stalled.
 const LEAST_RATE: u64 = 64 * 1024;
-/// Time over which a rate is measured.
-const RATE_WINDOW: Duration = Duration::from_secs(5);
 /// A stream that is this many times slower than the median is reopened. Servers of a content network differ,
 /// and a connection stays with the server that it got (xet-core issue 821: 68 or 8.7 MB/s).
 pub(super) const SLOW_FACTOR: u64 = 4;
@@ -53,6 +51,8 @@ impl Window {
 pub(super) struct StreamWatch {
     /// Idle timeout: the longest wait for a byte.
     idle: Duration,
+    /// Time over which a rate is measured.
+    rate_window: Duration,
     /// Time spent waiting for bytes, and the number of bytes that arrived in it.
     crawl: (Duration, u64),
     window: Window,
@@ -63,10 +63,11 @@ pub(super) struct StreamWatch {
 
 impl StreamWatch {
     /// Starts to watch.
-    pub(super) fn new(idle: Duration) -> Self {
+    pub(super) fn new(idle: Duration, rate_window: Duration) -> Self {
         let now = Instant::now();
         Self {
             idle,
+            rate_window,
             crawl: (Duration::ZERO, 0),
             window: Window::from(now),
             begun: now,
@@ -79,11 +80,11 @@ impl StreamWatch {
     pub(super) async fn next(
         &mut self,
         entry: &Entry,
-        arriving: &mut ByteStream,
+        stream: &mut ByteStream,
     ) -> Result<Option<Bytes>, Failure> {
         let idle = self.idle.as_secs();
         let asked = Instant::now();
-        let next = tokio::time::timeout(self.idle, arriving.next()).await;
+        let next = tokio::time::timeout(self.idle, stream.next()).await;
         let Ok(next) = next else {
             return Err(Failure::Retry(cannot_fetch(
                 entry,
@@ -128,7 +129,7 @@ impl StreamWatch {
         self.window.bytes += bytes;
         let elapsed = self.window.since.elapsed();
         let of_stream = elapsed.saturating_sub(self.window.disk);
-        if of_stream < RATE_WINDOW {
+        if of_stream < self.rate_window {
             return None;
         }
         let rate = |time| u64::try_from(per_second(self.window.bytes, time)).unwrap_or(u64::MAX);
@@ -155,10 +156,11 @@ fn per_second(bytes: u64, time: Duration) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effects::hub::limits::Limits;
 
     #[test]
     fn a_stream_is_slow_when_it_stays_behind_the_others() {
-        let mut watch = StreamWatch::new(Duration::from_secs(30));
+        let mut watch = StreamWatch::new(Duration::from_secs(30), Limits::DEFAULT.rate_window);
         assert!(!watch.is_slow(1, None));
         assert!(!watch.is_slow(20, Some(100)));
         assert!(!watch.is_slow(30, Some(100)));
@@ -170,7 +172,7 @@ mod tests {
     #[test]
     fn a_stream_is_not_slow_because_a_disk_is() {
         let seconds = Duration::from_secs;
-        let mut watch = StreamWatch::new(seconds(30));
+        let mut watch = StreamWatch::new(seconds(30), Limits::DEFAULT.rate_window);
         let Some(begun) = Instant::now().checked_sub(seconds(20)) else {
             return;
         };

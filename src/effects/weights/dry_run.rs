@@ -33,13 +33,13 @@ pub async fn dry_run(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pu
     claim::check_claim(step.local_dir.as_deref(), &step.repo)?;
     let found = remote::revision(remote_of(step), options).await?;
     let selected = select_files(step, found, options).await?;
-    let cache = cache_of(step);
+    let cache = cache_of(step).with_limits(options.limits);
     // The pull will hold the lock, which is exclusive on a local filesystem.
-    let is_alone = files::is_local(cache.root());
-    let cache = cache.with_exclusive(is_alone);
+    let is_exclusive = files::is_local(cache.root());
+    let cache = cache.with_exclusive(is_exclusive);
     let log = ProofLog::open(&cache.private_dir());
     let manifest = manifest::read(&cache, &selected.commit);
-    let (snapshot, kept) = (cache.snapshot_dir(&selected.commit), resumable_bytes(&cache));
+    let (snapshot, partial_bytes) = (cache.snapshot_dir(&selected.commit), resumable_bytes(&cache));
     let mut seen = BTreeSet::new();
     let files: Vec<SurveyedFile> = selected
         .entries
@@ -54,7 +54,7 @@ pub async fn dry_run(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pu
             let is_first = seen.insert(entry.oid.hex());
             let here = match (is_proven, is_first) {
                 (true, _) | (_, false) => entry.size,
-                _ => bytes_on_disk(&cache, &kept, entry),
+                _ => bytes_on_disk(&cache, &partial_bytes, entry),
             };
             SurveyedFile {
                 path: entry.path.clone(),

@@ -44,7 +44,7 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
     }
     claim::check_claim(step.local_dir.as_deref(), repo)?;
     let found = remote::revision(remote_of(step), options).await?;
-    let cache = cache_of(step);
+    let cache = cache_of(step).with_limits(options.limits);
     if let Some(found) = verified_snapshot(step, &cache, &found.commit, Access::Before)? {
         return Ok(found);
     }
@@ -112,14 +112,14 @@ pub async fn pull(step: &PullSnapshot, options: HubOptions<'_>, events: &StepEve
         },
     )?;
     drop(lock);
-    let came = fetcher.counts.fetched.load(Ordering::Relaxed);
+    let received = fetcher.counts.fetched.load(Ordering::Relaxed);
     let sizes: Vec<u64> = selected.entries.iter().map(|entry| entry.size).collect();
     let of = (&**repo, &**revision, &*selected.commit);
     Ok(pulled_report(
         of,
         &cache.snapshot_dir(&selected.commit),
         &sizes,
-        came,
+        received,
     ))
 }
 
@@ -346,6 +346,7 @@ fn new_fetcher(
         },
         xet,
         limit: download.limit_rate.map(RateLimit::new).map(Arc::new),
+        answer_timeout: cache.limits().answer,
         idle: options.idle_timeout(),
     };
     Ok(Fetcher {
@@ -353,7 +354,7 @@ fn new_fetcher(
         proofs: Arc::new(ProofLog::open(&cache.private_dir())),
         cache: cache.clone(),
         counts: Arc::default(),
-        transfers: Arc::new(Transfers::default()),
+        transfers: Arc::new(Transfers::new(cache.limits())),
         messages,
         last_message: Arc::default(),
     })

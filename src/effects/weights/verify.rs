@@ -56,7 +56,7 @@ pub async fn verify(
         return Err(no_network(repo));
     }
     check_directory(place)?;
-    let cache = place.cache();
+    let cache = place.cache().with_limits(options.limits);
     let commit = find_commit(place, &cache)?;
     let begun = Instant::now();
     let manifest = manifest::read(&cache, &commit).filter(|manifest| manifest.repo == *repo);
@@ -178,7 +178,8 @@ async fn repair_files(
         revision: commit,
     };
     remote::revision(remote, options).await?;
-    let (cache, _lock) = pull::lock_repository(place.cache(), &place.repo, events).await?;
+    let (cache, _lock) =
+        pull::lock_repository(place.cache().with_limits(options.limits), &place.repo, events).await?;
     check_directory(place)?;
     // The pull that held the lock may have recorded the files as verified.
     found.revoke_locked(&cache)?;

@@ -17,9 +17,6 @@ use crate::effects::hub::listing::Entry;
 use crate::effects::store::layout::RepoCache;
 use crate::effects::store::owner::owner;
 
-/// Time after which the owner of a partial file is not expected to return. A live owner updates the file every
-/// few seconds, also while it waits.
-const EXPIRED: Duration = Duration::from_hours(1);
 /// Returns the path of our partial file of `entry`. Takes over an abandoned one if there is any, the one with
 /// the most valid bytes first; a rename has only one winner. A file that another host may still have open is
 /// copied instead and stays for a while, so that a host that wakes up late writes to its own file and not to
@@ -42,12 +39,12 @@ pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> io::Result<PathBuf> {
     let has_other = |error: &io::Error| {
         error.kind() == io::ErrorKind::NotFound || (is_full(error) && !orphans.is_empty())
     };
-    let needless = match damaged.map(|damaged| damaged.copy_to_partial(cache, &ours)) {
+    let useless_from = match damaged.map(|damaged| damaged.copy_to_partial(cache, &ours)) {
         Some(Ok(())) => 0,
         Some(Err(error)) if !has_other(&error) => return Err(error),
         _ => adopt_first(&orphans, &ours)?,
     };
-    for spare in surplus(&orphans, needless) {
+    for spare in surplus(&orphans, useless_from, cache.limits().expired) {
         // A file that cannot be removed costs only disk space.
         let _ = remove_partial_file(&spare.path);
     }
@@ -118,12 +115,12 @@ fn adopt_first(orphans: &[Orphan], ours: &Path) -> io::Result<usize> {
 
 /// Returns the partial files that nobody needs after ours was created. The source of a copy stays with the host
 /// that may have it open, and so do that host's other files, until they expire.
-fn surplus(orphans: &[Orphan], needless: usize) -> impl Iterator<Item = &Orphan> {
+fn surplus(orphans: &[Orphan], useless_from: usize, expired: Duration) -> impl Iterator<Item = &Orphan> {
     let spare = move |(place, orphan): (usize, &Orphan)| {
         if orphan.can_rename {
-            place >= needless
+            place >= useless_from
         } else {
-            (place + 1 >= needless || orphan.valid_bytes == 0) && is_older(&orphan.path, EXPIRED)
+            (place + 1 >= useless_from || orphan.valid_bytes == 0) && is_older(&orphan.path, expired)
         }
     };
     orphans

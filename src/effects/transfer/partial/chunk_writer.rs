@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::durable::PartialHandle;
-use super::journal::{JOURNAL_STEP, append_chunk};
+use super::journal::append_chunk;
 use crate::effects::files;
 use crate::effects::store::hash::{Hasher, sync_data};
 use crate::error::{At, Kind, Result};
@@ -17,7 +17,7 @@ pub(in crate::effects) struct ChunkWriter {
     at: u64,
     hasher: Hasher,
     /// True if nothing is left to do when it is dropped.
-    is_settled: bool,
+    is_finished: bool,
 }
 
 impl ChunkWriter {
@@ -32,7 +32,7 @@ impl ChunkWriter {
             from,
             at: from,
             hasher: Hasher::sha256(),
-            is_settled: false,
+            is_finished: false,
         })
     }
 
@@ -54,7 +54,7 @@ impl ChunkWriter {
 
     /// Returns whether enough bytes arrived to be worth a sync and a line in the chunk list.
     pub(in crate::effects) fn is_worth_keeping(&self) -> bool {
-        self.at - self.from >= JOURNAL_STEP
+        self.at - self.from >= self.partial.limits.journal_step
     }
 
     /// Syncs the chunk and adds it to the chunk list, so that a later pull finds it after a kill or a power
@@ -63,7 +63,7 @@ impl ChunkWriter {
     /// # Errors
     /// [`Kind::Host`] if the sync failed. The chunk then counts as missing.
     pub(in crate::effects) fn finish(mut self) -> Result<()> {
-        self.is_settled = true;
+        self.is_finished = true;
         self.note()
     }
 
@@ -86,7 +86,7 @@ impl ChunkWriter {
 impl Drop for ChunkWriter {
     /// An interrupted pull resumes after these bytes.
     fn drop(&mut self) {
-        if !self.is_settled && self.is_worth_keeping() {
+        if !self.is_finished && self.is_worth_keeping() {
             let _ = self.note();
         }
     }

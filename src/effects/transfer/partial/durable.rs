@@ -11,10 +11,7 @@ use tokio::task::JoinHandle;
 use super::journal::{chunk_list_of, journal_of};
 use super::lease::remove_partial_file;
 use crate::effects::files;
-
-/// Number of bytes between two syncs. A power cut loses at most twice as much: the bytes being synced, and
-/// those written meanwhile.
-const SYNC_BYTES: u64 = 32 << 20;
+use crate::effects::hub::limits::Limits;
 
 /// Poll interval while waiting for a sync.
 const SYNC_POLL: Duration = Duration::from_millis(5);
@@ -34,6 +31,7 @@ pub(super) struct BackgroundSync {
 #[derive(Clone)]
 pub(in crate::effects) struct PartialHandle {
     pub(super) path: PathBuf,
+    pub(super) limits: Limits,
     disk: Arc<Mutex<Disk>>,
 }
 
@@ -56,9 +54,10 @@ pub(super) struct Synced {
 
 impl PartialHandle {
     /// Creates the handle of a partial file of which nothing is synced yet.
-    pub(in crate::effects) fn new(path: &Path) -> Self {
+    pub(in crate::effects) fn new(path: &Path, limits: &Limits) -> Self {
         Self {
             path: path.to_owned(),
+            limits: *limits,
             disk: Arc::default(),
         }
     }
@@ -85,7 +84,7 @@ impl BackgroundSync {
     /// Creates the background sync for a file of `size` bytes, before anything of it is read or written. A file
     /// in memory is never synced.
     pub(super) fn new(partial: PartialHandle, size: u64, in_memory: bool) -> Self {
-        let is_asked = size > SYNC_BYTES && !in_memory;
+        let is_asked = size > partial.limits.sync && !in_memory;
         let file = is_asked
             .then(|| files::open_to_write(&partial.path).ok())
             .flatten();
@@ -109,7 +108,7 @@ impl BackgroundSync {
     /// Starts a sync if enough bytes were written. The partial file has `at` bytes, and its journal `record`
     /// bytes.
     pub(super) fn sync_if_due(&mut self, at: u64, record: u64) {
-        if at.saturating_sub(self.asked) < SYNC_BYTES {
+        if at.saturating_sub(self.asked) < self.partial.limits.sync {
             return;
         }
         // If the disk is slower than the network, writing waits for it.
@@ -215,7 +214,7 @@ mod tests {
         };
         for (synced, left) in [(synced, vec![2, 4]), (Synced::default(), Vec::new())] {
             let (_dir, partial) = partial();
-            let file = PartialHandle::new(&partial);
+            let file = PartialHandle::new(&partial, &Limits::DEFAULT);
             file.disk().synced = synced;
             file.cut_back();
             assert_eq!(places(&partial), left);

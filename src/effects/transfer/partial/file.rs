@@ -9,16 +9,17 @@ use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::adopt::adopt;
 use super::disk::{is_full, retry_io, unshare};
 use super::durable::{BackgroundSync, PartialHandle, Synced};
 use super::journal::{
-    JOURNAL_STEP, LINE_BYTES, chunk_list_of, drop_chunks, journal_of, parse_journal, read_chunks, write_line,
+    LINE_BYTES, chunk_list_of, drop_chunks, journal_of, parse_journal, read_chunks, write_line,
 };
 use super::lease::remove_partial_file;
 use crate::effects::files;
+use crate::effects::hub::limits::Limits;
 use crate::effects::hub::listing::Entry;
 use crate::effects::store::fingerprint::Fingerprint;
 use crate::effects::store::hash::{Bytes32, Hasher, is_data_loss, is_failed_sync, sync_data};
@@ -26,16 +27,10 @@ use crate::effects::store::layout::{RepoCache, sync_dir};
 use crate::effects::transfer::chunks::RecoveredChunk;
 use crate::error::{At, Error, Kind, Result};
 
-/// Interval between journal lines of a slow stream.
-const JOURNAL_INTERVAL: Duration = Duration::from_secs(1);
 /// `TMPFS_MAGIC` of linux/magic.h.
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 /// Number of bytes read at a time.
 const READ_BYTES: usize = 256 << 10;
-/// Longest run of corrupt ranges that still counts as a damaged file. A longer run means that it is another
-/// file.
-const MAX_CORRUPT_RUN: u64 = 16 << 20;
-
 /// Largest block that a disk or a filesystem reads as a unit.
 const LARGEST_BLOCK: u64 = 64 << 10;
 
@@ -52,6 +47,7 @@ pub(in crate::effects) struct CorruptRange {
 /// A partial file.
 pub(in crate::effects) struct PartialFile {
     path: PathBuf,
+    limits: Limits,
     file: File,
     journal: File,
     /// Length of the journal up to `at`, in bytes.
@@ -82,12 +78,12 @@ impl PartialFile {
         let adopted = || adopt(cache, entry).map_err(|error| cannot(&cache.private_dir(), &error));
         let path = adopted()?;
         let failed = || format!("cannot write `{}`", path.display());
-        let partial = match Self::resumed(&path, entry) {
+        let partial = match Self::resumed(&path, entry, cache.limits()) {
             Err(error) if is_data_loss(&error) => {
                 // Nothing tells which of its data is readable, and it would stop every pull. It is removed and
                 // started over.
                 remove_partial_file(&path).at(Kind::Host, failed)?;
-                Self::resumed(&adopted()?, entry).map(|mut partial| {
+                Self::resumed(&adopted()?, entry, cache.limits()).map(|mut partial| {
                     partial.lost_data = true;
                     partial
                 })
@@ -99,7 +95,7 @@ impl PartialFile {
         Ok(partial)
     }
 
-    fn resumed(path: &Path, entry: &Entry) -> io::Result<Self> {
+    fn resumed(path: &Path, entry: &Entry, limits: &Limits) -> io::Result<Self> {
         // Only the owner may write to it. Others may read it after it was verified.
         let open = |path: &Path| {
             let mut options = OpenOptions::new();
@@ -119,12 +115,13 @@ impl PartialFile {
             later_lines: VecDeque::new(),
             run_start: 0,
             last_line: (0, Instant::now()),
-            sync: BackgroundSync::new(PartialHandle::new(path), entry.size, in_memory),
+            sync: BackgroundSync::new(PartialHandle::new(path, limits), entry.size, in_memory),
             in_memory,
             recovered: Vec::new(),
             journal_length: 0,
             lost_data: false,
             path: path.to_owned(),
+            limits: *limits,
             file,
             journal,
         };
@@ -151,8 +148,11 @@ impl PartialFile {
                 Err(error) if is_failed_sync(&error) => {
                     lines.clear();
                     files::remove_if_there(&chunk_list_of(&self.path))?;
-                    self.sync =
-                        BackgroundSync::new(PartialHandle::new(&self.path), entry.size, self.in_memory);
+                    self.sync = BackgroundSync::new(
+                        PartialHandle::new(&self.path, &self.limits),
+                        entry.size,
+                        self.in_memory,
+                    );
                     self.lost_data = true;
                 }
                 kept => kept?,
@@ -201,7 +201,7 @@ impl PartialFile {
     fn reserve(&self, size: u64) -> Result<()> {
         use rustix::fs::{FallocateFlags, fallocate};
         // In memory, reserving would write zeros.
-        if size < JOURNAL_STEP || self.in_memory {
+        if size < self.limits.journal_step || self.in_memory {
             return Ok(());
         }
         match fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, size) {
@@ -246,7 +246,7 @@ impl PartialFile {
             }
             at += bytes.len() as u64;
             // Lines at the usual distance, so that later damage costs one step and not the whole chunk.
-            if at == to || at - lines.last().map_or(self.at, |(last, _)| *last) >= JOURNAL_STEP {
+            if at == to || at - lines.last().map_or(self.at, |(last, _)| *last) >= self.limits.journal_step {
                 lines.push((at, whole.digest()));
             }
         });
@@ -286,7 +286,7 @@ impl PartialFile {
         self.hasher.update(bytes);
         self.at += bytes.len() as u64;
         let (last, when) = self.last_line;
-        if self.at - last >= JOURNAL_STEP || when.elapsed() >= JOURNAL_INTERVAL {
+        if self.at - last >= self.limits.journal_step || when.elapsed() >= self.limits.journal_interval {
             self.write_journal()?;
         }
         self.sync.sync_if_due(self.at, self.journal_length);
@@ -398,7 +398,7 @@ impl PartialFile {
         let journal = journal_of(&self.path);
         let _ = std::fs::remove_file(chunk_list_of(&self.path));
         // The journal is kept for a later repair; the pull does not depend on it.
-        if self.at <= JOURNAL_STEP || std::fs::rename(&journal, journal_path).is_err() {
+        if self.at <= self.limits.journal_step || std::fs::rename(&journal, journal_path).is_err() {
             let _ = std::fs::remove_file(&journal);
         }
         sync_dir(place.parent().unwrap_or(place))?;
@@ -443,7 +443,7 @@ impl PartialFile {
         if self.at > at {
             self.run_start = self.at;
         }
-        if self.corrupt_range.is_some() && self.at - self.run_start >= MAX_CORRUPT_RUN {
+        if self.corrupt_range.is_some() && self.at - self.run_start >= self.limits.corrupt_run {
             return Ok(false);
         }
         if self.corrupt_range.is_none() {
@@ -485,7 +485,7 @@ impl PartialFile {
         // Lines of a slow stream are close together. Requesting each range would take longer than fetching up
         // to the next full step.
         let places = || self.later_lines.iter().map(|(place, _)| *place);
-        let end = places().find(|place| place - self.at >= JOURNAL_STEP);
+        let end = places().find(|place| place - self.at >= self.limits.journal_step);
         self.corrupt_range = end.or_else(|| places().next_back()).map(|to| CorruptRange {
             from: self.at,
             to,

@@ -13,8 +13,6 @@ use crate::effects::store::hash::Bytes32;
 use crate::effects::store::layout::TEMPORARY;
 use crate::effects::transfer::chunks::RecoveredChunk;
 
-/// Number of bytes between two journal lines. A kill loses at most this much of each file.
-pub(in crate::effects) const JOURNAL_STEP: u64 = 4 << 20;
 /// Length of a journal line: an offset, little-endian, and a digest, padded with zeros.
 pub(super) const LINE_BYTES: usize = 40;
 /// Length of a line in the chunk list: start, end, and a SHA-256.

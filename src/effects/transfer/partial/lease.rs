@@ -10,24 +10,21 @@ use super::disk::probe_file;
 use super::journal::{chunk_list_of, journal_of};
 use crate::effects::files;
 use crate::effects::store::layout::RepoCache;
-use crate::effects::store::owner::{here, is_of_this_boot, lives, owner};
-
-/// Time without a write after which a partial file of another host counts as abandoned.
-pub(in crate::effects) const ABANDONED: Duration = Duration::from_mins(2);
+use crate::effects::store::owner::{is_alive, is_of_this_boot, location, owner};
 
 /// Returns whether the process in a partial file's name may still write to it.
 pub(in crate::effects) fn is_in_use(cache: &RepoCache, name: &str, path: &Path) -> bool {
     let Some((on, process)) = name.rsplit_once('.') else {
         return false;
     };
-    if on == here() {
-        return name != owner() && lives(process);
+    if on == location() {
+        return name != owner() && is_alive(process);
     }
     // The exclusive lock proves that no other process writes. A container has another host name each time.
     if cache.is_exclusive() {
         return false;
     }
-    path.exists() && !is_older(path, ABANDONED)
+    path.exists() && !is_older(path, cache.limits().abandoned)
 }
 
 /// Returns whether a partial file and its companion files belong to the user `us`. Files that others put there
@@ -56,13 +53,13 @@ pub(super) fn is_private(meta: &Metadata) -> bool {
 
 /// Returns whether no live process can still write to this owner's files. True for owners in this PID
 /// namespace; for other namespaces of this boot only under an exclusive lock; for other boots if, besides, the
-/// file is older than [`ABANDONED`]. Another boot may be another system, whose locks an NFS server does not see
+/// file is older than `abandoned`. Another boot may be another system, whose locks an NFS server does not see
 /// among its own.
 pub(in crate::effects) fn is_adoptable(cache: &RepoCache, owner: &str, path: &Path) -> bool {
     match owner.rsplit_once('.') {
-        Some((on, _)) if on == here() => true,
+        Some((on, _)) if on == location() => true,
         Some((on, _)) if is_of_this_boot(on) => cache.is_exclusive(),
-        _ => cache.is_exclusive() && is_older(path, ABANDONED),
+        _ => cache.is_exclusive() && is_older(path, cache.limits().abandoned),
     }
 }
 

@@ -6,20 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use super::journal::valid_bytes;
-use super::lease::{ABANDONED, age, belongs_to_us, is_adoptable, partial_files};
+use super::lease::{age, belongs_to_us, is_adoptable, partial_files};
+use crate::effects::hub::limits::Limits;
 use crate::effects::hub::listing::Entry;
 use crate::effects::store::layout::RepoCache;
-use crate::effects::store::owner::here;
+use crate::effects::store::owner::location;
 use crate::event::StepEvents;
 use crate::units::{Bytes, duration};
-
-/// Smallest difference that is worth waiting for; less is fetched again.
-const WORTH_WAITING: u64 = 64 << 20;
-/// Interval between two checks.
-const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A partial file whose owner may be alive.
 struct Uncertain {
@@ -31,7 +27,7 @@ struct Uncertain {
 }
 
 /// Waits until partial files of `entries` count as abandoned. A file that is written to meanwhile has a live
-/// owner, and is not waited for any longer. Returns a few seconds after [`ABANDONED`] at the latest.
+/// owner, and is not waited for any longer. Returns a few seconds after `abandoned` at the latest.
 pub(in crate::effects) async fn wait_for_other_hosts(
     cache: &RepoCache,
     entries: &[Entry],
@@ -47,7 +43,7 @@ pub(in crate::effects) async fn wait_for_other_hosts(
         duration(until.saturating_duration_since(Instant::now()))
     ));
     while !candidates.is_empty() {
-        tokio::time::sleep(POLL_INTERVAL).await;
+        tokio::time::sleep(cache.limits().host_poll).await;
         candidates.retain(|candidate| {
             let now = std::fs::symlink_metadata(&candidate.path).and_then(|meta| meta.modified());
             now.is_ok_and(|now| now == candidate.modified) && Instant::now() < candidate.until
@@ -73,20 +69,24 @@ fn candidates(cache: &RepoCache, entries: &[Entry]) -> Vec<Uncertain> {
             continue;
         }
         let (kept, of) = (valid_bytes(&path), found.entry(oid).or_default());
-        if owner.starts_with(here()) || is_adoptable(cache, &owner, &path) {
+        if owner.starts_with(location()) || is_adoptable(cache, &owner, &path) {
             of.sure = kept.max(of.sure);
         } else if of.best.as_ref().is_none_or(|(most, _)| kept > *most) {
             of.best = Some((kept, path));
         }
     }
-    found.into_values().filter_map(candidate).collect()
+    found
+        .into_values()
+        .filter_map(|found| candidate(found, cache.limits()))
+        .collect()
 }
 
 /// Returns the best partial file of a file, if it is worth waiting for.
-fn candidate(Found { sure, best }: Found) -> Option<Uncertain> {
-    let (kept, path) = best.filter(|(kept, _)| *kept >= sure + WORTH_WAITING)?;
+fn candidate(Found { sure, best }: Found, limits: &Limits) -> Option<Uncertain> {
+    let (kept, path) = best.filter(|(kept, _)| *kept >= sure + limits.worth_waiting)?;
     let modified = std::fs::symlink_metadata(&path).ok()?.modified().ok()?;
-    let left = ABANDONED
+    let left = limits
+        .abandoned
         .checked_sub(age(&path)?)
         .filter(|_| belongs_to_us(&path))?;
     Some(Uncertain {
@@ -94,6 +94,6 @@ fn candidate(Found { sure, best }: Found) -> Option<Uncertain> {
         kept,
         modified,
         // Some filesystems round their times.
-        until: Instant::now() + left + POLL_INTERVAL,
+        until: Instant::now() + left + limits.host_poll,
     })
 }

@@ -8,14 +8,15 @@ use std::time::{Duration, SystemTime};
 use super::super::adopt::adopt;
 use super::super::chunk_writer::ChunkWriter;
 use super::super::durable::{PartialHandle, Synced};
-use super::super::journal::{JOURNAL_STEP, chunk_list_of, journal_of, read_journal, valid_bytes, write_line};
-use super::super::lease::{ABANDONED, partial_files, remove_partial_file};
+use super::super::journal::{chunk_list_of, journal_of, read_journal, valid_bytes, write_line};
+use super::super::lease::{partial_files, remove_partial_file};
 use super::PartialFile;
 use crate::effects::files;
+use crate::effects::hub::limits::Limits;
 use crate::effects::hub::listing::{Entry, Oid};
 use crate::effects::store::hash::Hasher;
 use crate::effects::store::layout::RepoCache;
-use crate::effects::store::owner::{here, started};
+use crate::effects::store::owner::{location, start_time};
 use crate::effects::transfer::space::{missing_bytes, other_hosts_bytes};
 
 fn cache() -> (tempfile::TempDir, RepoCache) {
@@ -64,7 +65,7 @@ async fn what_the_record_does_not_prove_is_not_taken() {
         .collect();
     let partial = PartialFile::open(&cache, &entry).unwrap();
     assert_eq!(Some(partial.at()), places.last().copied());
-    assert!((10 << 20) - partial.at() < JOURNAL_STEP + 300_000);
+    assert!((10 << 20) - partial.at() < Limits::DEFAULT.journal_step + 300_000);
     drop(partial);
     // A disk lost data in the middle: what lies behind is still valid.
     let at = |place: u64| usize::try_from(place).unwrap();
@@ -186,7 +187,13 @@ async fn what_another_host_abandoned_is_copied_and_left_to_it() {
     let (_dir, cache) = cache();
     let bytes = noise(9 << 20);
     let entry = entry(&bytes);
-    let far = left_elsewhere(&cache, &entry, "elsewhere", &bytes[..8 << 20], 2 * ABANDONED);
+    let far = left_elsewhere(
+        &cache,
+        &entry,
+        "elsewhere",
+        &bytes[..8 << 20],
+        2 * Limits::DEFAULT.abandoned,
+    );
     let open = OpenOptions::new().write(true).open(&far).unwrap();
     let mut partial = PartialFile::open(&cache, &entry).unwrap();
     assert_eq!((partial.at(), partial.path == far), (8 << 20, false));
@@ -208,12 +215,13 @@ async fn a_copy_takes_no_more_than_what_is_proven() {
         size: SIZE,
         ..entry(&bytes)
     };
-    let far = left_elsewhere(&cache, &entry, "elsewhere", &bytes, 2 * ABANDONED);
-    let mut chunk = ChunkWriter::open(&PartialHandle::new(&far), SIZE - (4 << 20)).unwrap();
+    let far = left_elsewhere(&cache, &entry, "elsewhere", &bytes, 2 * Limits::DEFAULT.abandoned);
+    let mut chunk = ChunkWriter::open(&PartialHandle::new(&far, cache.limits()), SIZE - (4 << 20)).unwrap();
     chunk.write(&bytes[..4 << 20]).unwrap();
     chunk.finish().unwrap();
     let open = OpenOptions::new().write(true).open(&far).unwrap();
-    open.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
+    open.set_modified(SystemTime::now() - 2 * Limits::DEFAULT.abandoned)
+        .unwrap();
     let ours = adopt(&cache, &entry).unwrap();
     let blocks = |path: &Path| std::os::unix::fs::MetadataExt::blocks(&path.metadata().unwrap()) * 512;
     assert_eq!((valid_bytes(&ours), valid_bytes(&far)), (12 << 20, 12 << 20));
@@ -235,7 +243,7 @@ async fn what_other_hosts_left_long_ago_is_removed() {
     let left = |host: &str, mib: usize, ago| left_elsewhere(&cache, &entry, host, &bytes[..mib << 20], ago);
     let day = Duration::from_hours(24);
     let (best, other) = (left("best", 8, day), left("other", 5, day));
-    let young = left("young", 4, 2 * ABANDONED);
+    let young = left("young", 4, 2 * Limits::DEFAULT.abandoned);
     let busy = left("busy", 4, Duration::ZERO);
     let partial = PartialFile::open(&cache, &entry).unwrap();
     assert_eq!(partial.at(), 8 << 20);
@@ -253,7 +261,13 @@ async fn what_another_host_has_is_not_here() {
     let bytes = noise(9 << 20);
     let entry = entry(&bytes);
     let entries = std::slice::from_ref(&entry);
-    left_elsewhere(&cache, &entry, "elsewhere", &bytes[..8 << 20], 2 * ABANDONED);
+    left_elsewhere(
+        &cache,
+        &entry,
+        "elsewhere",
+        &bytes[..8 << 20],
+        2 * Limits::DEFAULT.abandoned,
+    );
     assert_eq!(missing_bytes(&cache, entries), 9 << 20);
     assert!(other_hosts_bytes(&cache) >= 8 << 20);
     let alone = cache.clone().with_exclusive(true);
@@ -271,7 +285,7 @@ async fn a_part_with_a_link_beside_it_is_passed_over() {
         let entry = entry(&noise(100));
         let orphan = cache
             .private_dir()
-            .join(format!("{}.{}.1-1.part", entry.oid.hex(), here()));
+            .join(format!("{}.{}.1-1.part", entry.oid.hex(), location()));
         std::fs::write(&orphan, b"x").unwrap();
         std::os::unix::fs::symlink(dir.path().join("elsewhere"), orphan.with_extension(beside)).unwrap();
         let partial = PartialFile::open(&cache, &entry).unwrap();
@@ -284,8 +298,13 @@ async fn a_part_with_a_link_beside_it_is_passed_over() {
 async fn a_part_of_a_process_that_lives_is_left_alone() {
     let (_dir, cache) = cache();
     let entry = entry(&noise(100));
-    let init = format!("{}.{}.1-{}.part", entry.oid.hex(), here(), started(1).unwrap());
-    let gone = format!("{}.{}.1-1.part", entry.oid.hex(), here());
+    let init = format!(
+        "{}.{}.1-{}.part",
+        entry.oid.hex(),
+        location(),
+        start_time(1).unwrap()
+    );
+    let gone = format!("{}.{}.1-1.part", entry.oid.hex(), location());
     let far = format!("{}.elsewhere.7-7.part", entry.oid.hex());
     for name in [&init, &gone, &far] {
         std::fs::write(cache.private_dir().join(name), b"x").unwrap();
@@ -435,7 +454,7 @@ async fn what_is_mended_anew_leaves_no_parts_behind() {
         partial.sync.cut_back();
         let path = partial.path.clone();
         drop(partial);
-        let name = format!("{}.{}.1-{round}.part", entry.oid.hex(), here());
+        let name = format!("{}.{}.1-{round}.part", entry.oid.hex(), location());
         let dead = cache.private_dir().join(name);
         std::fs::rename(journal_of(&path), journal_of(&dead)).unwrap();
         std::fs::rename(&path, &dead).unwrap();
