@@ -122,7 +122,7 @@ mod tests {
     use crate::event::{Event, Recorder, StepEvents};
 
     #[tokio::test(start_paused = true)]
-    async fn a_long_wait_is_told_every_quarter_of_a_minute() {
+    async fn a_long_wait_is_noted_every_15_seconds() {
         let (http, recorder) = (Http::new(None, &[]).unwrap(), Recorder::default());
         let options = HubOptions {
             http: &http,

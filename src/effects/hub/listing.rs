@@ -259,7 +259,7 @@ mod tests {
 
         /// JSON of about the right shape, with arbitrary values.
         #[test]
-        fn what_is_accepted_sums_up_and_has_no_twins(
+        fn an_accepted_listing_adds_up_and_has_no_colliding_names(
             files in proptest::collection::vec(("[a-cA-C./]{1,5}", 0_u64..(1 << 61), "[0-9a-f]{39,41}"), 0..6),
         ) {
             let items = files.iter().map(|(path, size, oid)| json!({ "type": "file", "path": path, "size": size, "oid": oid }));

@@ -118,7 +118,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_part_lies_in_its_file(range in "(bytes=)?[-0-9, x]{0,24}", size in 0_u64..30) {
+        fn a_portion_lies_in_its_file(range in "(bytes=)?[-0-9, x]{0,24}", size in 0_u64..30) {
             if let Portion::Bytes(from, to) = portion(Some(&range), None, "\"x\"", size) {
                 proptest::prop_assert!(from <= to && to < size);
             }

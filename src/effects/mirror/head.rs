@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn who_closes_and_who_sends_a_body_is_seen() {
+    fn connection_close_and_bodies_are_recognized() {
         assert!(!head("GET / HTTP/1.0\r\n\r\n").keep_alive);
         assert!(!head("GET / HTTP/1.1\r\nConnection: TE, Close\r\n\r\n").keep_alive);
         assert!(head("GET / HTTP/1.1\r\nContent-Length: 0\r\n\r\n").keep_alive);
@@ -196,12 +196,12 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_break_it(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300), from in 0_usize..400) {
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300), from in 0_usize..400) {
             let _ = (parse(&bytes), may_end(&bytes, from));
         }
 
         #[test]
-        fn no_head_that_was_bent_breaks_it(
+        fn no_corrupted_head_makes_it_panic(
             at in 0_usize..100, byte in proptest::num::u8::ANY, cut in 0_usize..130
         ) {
             let mut bytes = b"GET http://h/api/models/a/b?cursor=x HTTP/1.1\r\nHost: h\r\nRange: bytes=0-1\r\nIf-Range: \"x\"\r\n\r\n".to_vec();

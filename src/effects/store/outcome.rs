@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_changes_after_it_was_read_is_not_proven() {
+    async fn a_file_that_changes_after_the_check_is_not_verified() {
         let case = Case::new();
         let found = case.hashed().await;
         assert_eq!(found[0].why, None);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_put_right_after_it_was_read_stays_proven() {
+    async fn a_file_that_is_replaced_after_the_check_stays_verified() {
         let case = Case::new();
         case.write(b"abd");
         let found = case.hashed().await;

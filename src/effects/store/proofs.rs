@@ -193,7 +193,7 @@ mod tests {
     use crate::effects::hub::listing::Oid;
 
     #[test]
-    fn what_was_proven_is_known_until_it_changes() {
+    fn a_verified_file_is_known_until_it_changes() {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("x");
         let entry = Entry {
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_pull_brought_stays_known_when_nothing_counts_as_proven_any_more() {
+    fn the_mark_of_a_download_survives_a_revocation() {
         let dir = tempfile::tempdir().unwrap();
         let (found, downloaded) = (dir.path().join("found"), dir.path().join("downloaded"));
         let entry = |path: &str| Entry {

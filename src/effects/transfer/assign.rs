@@ -310,7 +310,7 @@ mod tests {
 
     /// A pause that the hub asked one worker for holds for all, even if another chunk succeeds meanwhile.
     #[test]
-    fn a_rest_that_was_asked_for_is_kept() {
+    fn a_pause_that_the_hub_asked_for_is_kept() {
         let transfers = Arc::new(Transfers::new(&Limits::DEFAULT));
         let entry = Entry {
             path: "x".to_owned(),

@@ -237,7 +237,7 @@ mod tests {
     const SIZE: u64 = 10 * CHUNK_BYTES + 5;
 
     #[test]
-    fn helpers_take_from_the_end_and_leave_the_front_alone() {
+    fn chunks_are_claimed_from_the_end() {
         let mut chunks = Chunks::new(SIZE, CHUNK_BYTES, 0, Vec::new());
         assert_eq!(chunks.claim_chunk(0), Some((SIZE - CHUNK_BYTES, SIZE)));
         assert_eq!(
@@ -266,7 +266,7 @@ mod tests {
 
     /// A hub that serves one stream and refuses all others.
     #[test]
-    fn help_that_came_to_nothing_leaves_the_own_stream_whole() {
+    fn a_failed_chunk_goes_back_to_the_own_stream() {
         let mut chunks = Chunks::new(SIZE, CHUNK_BYTES, 0, Vec::new());
         let (last, _) = chunks.claim_chunk(0).unwrap();
         let (first, _) = chunks.claim_chunk(0).unwrap();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_of_an_earlier_pull_are_taken_and_gaps_are_fetched() {
+    fn chunks_of_an_earlier_pull_are_accepted_and_the_rest_is_fetched() {
         let chunk = |number: u64| {
             (
                 SIZE - number * CHUNK_BYTES,
@@ -314,7 +314,7 @@ mod tests {
 
     /// The part of a chunk that arrived before its stream broke is not fetched again.
     #[test]
-    fn a_chunk_that_came_in_part_is_taken_that_far() {
+    fn a_chunk_that_arrived_in_part_is_accepted_in_part() {
         let mut chunks = Chunks::new(SIZE, CHUNK_BYTES, 0, Vec::new());
         let (from, to) = chunks.claim_chunk(0).unwrap();
         chunks.finish_claim(from, from + 10);
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_to_be_fetched_anew_waits_for_its_helpers() {
+    fn a_restart_waits_for_claimed_chunks() {
         let mut chunks = Chunks::new(SIZE, CHUNK_BYTES, 0, Vec::new());
         let (from, _) = chunks.claim_chunk(0).unwrap();
         assert!(!chunks.close());

@@ -93,7 +93,7 @@ mod tests {
     use crate::plan::CheckSnapshot;
 
     #[test]
-    fn the_written_model_is_a_proven_snapshot() {
+    fn the_written_model_is_a_verified_snapshot() {
         let dir = tempfile::tempdir().unwrap();
         let cache_dir = dir.path().to_string_lossy().into_owned();
         let step = WriteModel {

@@ -44,9 +44,9 @@ pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> io::Result<PathBuf> {
         Some(Err(error)) if !has_other(&error) => return Err(error),
         _ => adopt_first(&orphans, &ours)?,
     };
-    for spare in surplus(&orphans, useless_from, cache.limits().expired) {
+    for orphan in surplus(&orphans, useless_from, cache.limits().expired) {
         // A file that cannot be removed costs only disk space.
-        let _ = remove_partial_file(&spare.path);
+        let _ = remove_partial_file(&orphan.path);
     }
     Ok(ours)
 }
@@ -102,9 +102,9 @@ fn find_orphans(cache: &RepoCache, entry: &Entry) -> io::Result<Vec<Orphan>> {
 /// Takes over the first available partial file. Returns the index from which on the others are useless; those
 /// before it were not available now and may still be useful.
 fn adopt_first(orphans: &[Orphan], ours: &Path) -> io::Result<usize> {
-    for (place, orphan) in orphans.iter().enumerate() {
+    for (index, orphan) in orphans.iter().enumerate() {
         match orphan.adopt_as(ours) {
-            Ok(true) => return Ok(place + 1),
+            Ok(true) => return Ok(index + 1),
             Err(error) if is_full(&error) => return Err(error),
             // Another pull took it, or its disk cannot be read: the next one may work.
             _ => {}
@@ -116,17 +116,17 @@ fn adopt_first(orphans: &[Orphan], ours: &Path) -> io::Result<usize> {
 /// Returns the partial files that nobody needs after ours was created. The source of a copy stays with the host
 /// that may have it open, and so do that host's other files, until they expire.
 fn surplus(orphans: &[Orphan], useless_from: usize, expired: Duration) -> impl Iterator<Item = &Orphan> {
-    let spare = move |(place, orphan): (usize, &Orphan)| {
+    let is_surplus = move |(index, orphan): (usize, &Orphan)| {
         if orphan.can_rename {
-            place >= useless_from
+            index >= useless_from
         } else {
-            (place + 1 >= useless_from || orphan.valid_bytes == 0) && is_older(&orphan.path, expired)
+            (index + 1 >= useless_from || orphan.valid_bytes == 0) && is_older(&orphan.path, expired)
         }
     };
     orphans
         .iter()
         .enumerate()
-        .filter(move |one| spare(*one))
+        .filter(move |one| is_surplus(*one))
         .map(|(_, orphan)| orphan)
 }
 

@@ -29,7 +29,7 @@ pub(super) struct DamagedFile {
 impl DamagedFile {
     /// Returns the file in the place of `entry`, if its journal is complete.
     pub(super) fn find(cache: &RepoCache, entry: &Entry) -> Option<Self> {
-        let (place, journal) = (cache.file_path(entry), cache.journal_path(entry));
+        let (path, journal) = (cache.file_path(entry), cache.journal_path(entry));
         // A link leads to somebody else's file. The whole file is fetched and replaces the link.
         if cache.is_link(entry) {
             return None;
@@ -40,16 +40,16 @@ impl DamagedFile {
         if *end != entry.size || !hex(digest).starts_with(entry.oid.hex()) {
             return None;
         }
-        let file = files::open(&place).ok()?;
+        let file = files::open(&path).ok()?;
         let length = file.metadata().ok()?.len().min(entry.size);
-        let places = lines.iter().map(|(place, _)| *place);
+        let offsets = lines.iter().map(|(offset, _)| *offset);
         Some(Self {
             oid: entry.oid.hex().to_owned(),
             file,
             journal,
             length,
             size: entry.size,
-            recorded_to: places.take_while(|place| *place <= length).last()?,
+            recorded_to: offsets.take_while(|offset| *offset <= length).last()?,
         })
     }
 

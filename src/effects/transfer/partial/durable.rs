@@ -49,7 +49,7 @@ struct Disk {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Synced {
     pub(super) at: u64,
-    pub(super) record: u64,
+    pub(super) journal: u64,
 }
 
 impl PartialHandle {
@@ -107,7 +107,7 @@ impl BackgroundSync {
 
     /// Starts a sync if enough bytes were written. The partial file has `at` bytes, and its journal `record`
     /// bytes.
-    pub(super) fn sync_if_due(&mut self, at: u64, record: u64) {
+    pub(super) fn sync_if_due(&mut self, at: u64, journal: u64) {
         if at.saturating_sub(self.asked) < self.partial.limits.sync {
             return;
         }
@@ -127,7 +127,7 @@ impl BackgroundSync {
             let is_proven = beside.and_then(|beside| beside.sync_data()).is_ok();
             let mut disk = partial.disk();
             if is_proven && disk.begun == begun {
-                disk.synced = Synced { at, record };
+                disk.synced = Synced { at, journal };
             }
         }));
     }
@@ -173,7 +173,7 @@ fn cut_back(partial: &Path, synced: Synced) {
 /// Truncates the journal before the data, because data without a journal line is never trusted. A concurrent
 /// append leaves zeros, which do not parse as a line.
 fn try_cut_back(partial: &Path, synced: Synced) -> io::Result<()> {
-    files::open_to_write(&journal_of(partial))?.set_len(synced.record)?;
+    files::open_to_write(&journal_of(partial))?.set_len(synced.journal)?;
     if chunk_list_of(partial).exists() {
         // The listed chunks are behind the data that was lost.
         return Ok(());
@@ -202,15 +202,15 @@ mod tests {
     }
 
     fn places(partial: &Path) -> Vec<u64> {
-        let record = read_journal(&journal_of(partial)).unwrap();
-        record.iter().map(|line| line.0).collect()
+        let journal = read_journal(&journal_of(partial)).unwrap();
+        journal.iter().map(|line| line.0).collect()
     }
 
     #[test]
-    fn chunks_that_a_disk_kept_stay() {
+    fn synced_chunks_survive_a_failed_sync() {
         let synced = Synced {
             at: 4,
-            record: 2 * LINE_BYTES as u64,
+            journal: 2 * LINE_BYTES as u64,
         };
         for (synced, left) in [(synced, vec![2, 4]), (Synced::default(), Vec::new())] {
             let (_dir, partial) = partial();

@@ -41,7 +41,7 @@ pub(in crate::effects) struct CorruptRange {
     /// Hash of all bytes before the range.
     before: Hasher,
     /// True if it was fetched once, and failed again.
-    is_second: bool,
+    was_fetched: bool,
 }
 
 /// A partial file.
@@ -159,11 +159,11 @@ impl PartialFile {
             }
         }
         self.later_lines = parse_journal(&lines)
-            .take_while(|(place, _)| *place <= length)
+            .take_while(|(offset, _)| *offset <= length)
             .collect();
         self.skip_valid_data()?;
         self.run_start = self.at;
-        let known = self.later_lines.back().map_or(self.at, |(place, _)| *place);
+        let known = self.later_lines.back().map_or(self.at, |(offset, _)| *offset);
         // Bytes that are fetched now must not be taken for a listed chunk, in case the disk loses them.
         match retry_io(&self.path, || drop_chunks(&self.path, known..length)) {
             // The list only saves work.
@@ -179,7 +179,7 @@ impl PartialFile {
         }
         self.sync.start_at(Synced {
             at: self.at,
-            record: self.journal_length,
+            journal: self.journal_length,
         });
         Ok(())
     }
@@ -250,11 +250,11 @@ impl PartialFile {
                 lines.push((at, whole.digest()));
             }
         });
-        let does_not_read = match read {
+        let is_unreadable = match read {
             Err(error) if is_data_loss(&error) => true,
             read => read.map(|()| false).map_err(|error| self.cannot(&error))?,
         };
-        if does_not_read || digest.is_some_and(|digest| chunk.digest() != digest) {
+        if is_unreadable || digest.is_some_and(|digest| chunk.digest() != digest) {
             // As in `resume`.
             let partial = self.sync.handle();
             let forgotten = partial.if_intact(|| drop_chunks(&self.path, to..u64::MAX));
@@ -368,11 +368,11 @@ impl PartialFile {
     /// name.
     pub(in crate::effects) fn finish(
         mut self,
-        place: &Path,
+        target: &Path,
         journal_path: &Path,
     ) -> Result<Option<Fingerprint>> {
         self.write_journal()?;
-        let failed = || format!("cannot write `{}`", place.display());
+        let failed = || format!("cannot write `{}`", target.display());
         if self.file.metadata().at(Kind::Host, failed)?.len() < self.at {
             return Err(taken_error(&self.path));
         }
@@ -387,21 +387,21 @@ impl PartialFile {
             self.sync.cut_back();
             return Err(error).at(Kind::Host, failed);
         }
-        let proven = self.fingerprint().at(Kind::Host, failed)?;
+        let hashed = self.fingerprint().at(Kind::Host, failed)?;
         // No other process should rename our partial file. If one did, the file under this name was not hashed
         // here.
         if !files::is_at(&self.file, &self.path) {
             return Err(taken_error(&self.path));
         }
-        std::fs::rename(&self.path, place).at(Kind::Host, failed)?;
-        let fingerprint = Fingerprint::at(place).filter(|fingerprint| fingerprint.has_same_bytes(&proven));
+        std::fs::rename(&self.path, target).at(Kind::Host, failed)?;
+        let fingerprint = Fingerprint::at(target).filter(|fingerprint| fingerprint.has_same_bytes(&hashed));
         let journal = journal_of(&self.path);
         let _ = std::fs::remove_file(chunk_list_of(&self.path));
         // The journal is kept for a later repair; the pull does not depend on it.
         if self.at <= self.limits.journal_step || std::fs::rename(&journal, journal_path).is_err() {
             let _ = std::fs::remove_file(&journal);
         }
-        sync_dir(place.parent().unwrap_or(place))?;
+        sync_dir(target.parent().unwrap_or(target))?;
         Ok(fingerprint)
     }
 
@@ -428,15 +428,15 @@ impl PartialFile {
         let is_line = |line: &&(u64, _)| line.0 == at;
         let digest = self.later_lines.iter().find(is_line).map(|(_, digest)| *digest);
         if digest != Some(self.hasher.digest()) {
-            if corrupt_range.is_second {
+            if corrupt_range.was_fetched {
                 // The journal is wrong, or the bytes that arrive are. The hash of the whole file will tell.
                 return Ok(false);
             }
-            corrupt_range.is_second = true;
+            corrupt_range.was_fetched = true;
             (self.at, self.hasher) = (corrupt_range.from, corrupt_range.before.clone());
             return Ok(true);
         }
-        while self.later_lines.front().is_some_and(|(place, _)| *place <= at) {
+        while self.later_lines.front().is_some_and(|(offset, _)| *offset <= at) {
             self.pop_line(at);
         }
         self.skip_valid_data().map_err(|error| self.cannot(&error))?;
@@ -465,13 +465,13 @@ impl PartialFile {
 
     /// Reads data as far as the journal verifies it. The lines behind that are kept.
     pub(in crate::effects) fn skip_valid_data(&mut self) -> io::Result<()> {
-        let (mut buffer, mut does_not_read) = (vec![0; READ_BYTES], false);
-        while let Some((place, digest)) = self.later_lines.front().copied() {
+        let (mut buffer, mut is_unreadable) = (vec![0; READ_BYTES], false);
+        while let Some((offset, digest)) = self.later_lines.front().copied() {
             let mut hasher = self.hasher.clone();
-            match self.read(&mut buffer, place, |bytes| hasher.update(bytes)) {
+            match self.read(&mut buffer, offset, |bytes| hasher.update(bytes)) {
                 // Unreadable data counts as corrupt.
                 Err(error) if is_data_loss(&error) => {
-                    does_not_read = true;
+                    is_unreadable = true;
                     break;
                 }
                 read => read?,
@@ -479,20 +479,20 @@ impl PartialFile {
             if hasher.digest() != digest {
                 break;
             }
-            (self.hasher, self.at) = (hasher, place);
-            self.pop_line(place);
+            (self.hasher, self.at) = (hasher, offset);
+            self.pop_line(offset);
         }
         // Lines of a slow stream are close together. Requesting each range would take longer than fetching up
         // to the next full step.
-        let places = || self.later_lines.iter().map(|(place, _)| *place);
-        let end = places().find(|place| place - self.at >= self.limits.journal_step);
-        self.corrupt_range = end.or_else(|| places().next_back()).map(|to| CorruptRange {
+        let offsets = || self.later_lines.iter().map(|(offset, _)| *offset);
+        let end = offsets().find(|offset| offset - self.at >= self.limits.journal_step);
+        self.corrupt_range = end.or_else(|| offsets().next_back()).map(|to| CorruptRange {
             from: self.at,
             to,
             before: self.hasher.clone(),
-            is_second: false,
+            was_fetched: false,
         });
-        if let Some(to) = self.corrupt_range_end().filter(|_| does_not_read) {
+        if let Some(to) = self.corrupt_range_end().filter(|_| is_unreadable) {
             self.discard_blocks(to);
         }
         Ok(())

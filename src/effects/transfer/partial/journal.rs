@@ -23,16 +23,16 @@ const MAX_JOURNAL: u64 = 8 << 20;
 
 /// Parses the offset and the digest of a line.
 fn read_line(line: &[u8]) -> (u64, Bytes32) {
-    let (mut place, mut digest) = ([0; 8], Bytes32::default());
-    place.copy_from_slice(&line[..8]);
+    let (mut offset, mut digest) = ([0; 8], Bytes32::default());
+    offset.copy_from_slice(&line[..8]);
     digest.copy_from_slice(&line[8..LINE_BYTES]);
-    (u64::from_le_bytes(place), digest)
+    (u64::from_le_bytes(offset), digest)
 }
 
 /// Returns the line of an offset and a digest.
-pub(super) fn write_line(place: u64, digest: Bytes32) -> [u8; LINE_BYTES] {
+pub(super) fn write_line(offset: u64, digest: Bytes32) -> [u8; LINE_BYTES] {
     let mut line = [0; LINE_BYTES];
-    line[..8].copy_from_slice(&place.to_le_bytes());
+    line[..8].copy_from_slice(&offset.to_le_bytes());
     line[8..].copy_from_slice(&digest);
     line
 }
@@ -49,7 +49,7 @@ pub(in crate::effects) fn read_journal(path: &Path) -> io::Result<Vec<(u64, Byte
 pub(super) fn parse_journal(bytes: &[u8]) -> impl Iterator<Item = (u64, Bytes32)> {
     let mut last = 0;
     let lines = bytes.chunks_exact(LINE_BYTES).map(read_line);
-    lines.take_while(move |(place, _)| std::mem::replace(&mut last, *place) < *place)
+    lines.take_while(move |(offset, _)| std::mem::replace(&mut last, *offset) < *offset)
 }
 
 /// Returns the path of a partial file's journal.
@@ -125,8 +125,8 @@ pub(in crate::effects) fn valid_bytes(partial: &Path) -> u64 {
 /// Returns the ranges of a partial file of `length` bytes that the journal and the chunk list cover.
 pub(super) fn recorded_ranges(partial: &Path, length: u64) -> Vec<(u64, u64)> {
     let record = read_journal(&journal_of(partial)).unwrap_or_default();
-    let places = record.iter().map(|(place, _)| *place);
-    let at = places.take_while(|place| *place <= length).last().unwrap_or(0);
+    let offsets = record.iter().map(|(offset, _)| *offset);
+    let at = offsets.take_while(|offset| *offset <= length).last().unwrap_or(0);
     let chunks = read_chunks(&chunk_list_of(partial), at, length);
     let chunks = chunks.iter().map(|(from, to, _)| (*from, *to));
     [(0, at)].into_iter().filter(|_| at > 0).chain(chunks).collect()
@@ -137,11 +137,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_read_as_far_as_it_makes_sense() {
+    fn a_journal_is_read_up_to_the_first_invalid_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut bytes = Vec::new();
-        for place in [5_u64, 9, 9, 12] {
-            bytes.extend(write_line(place, [7; 32]));
+        for offset in [5_u64, 9, 9, 12] {
+            bytes.extend(write_line(offset, [7; 32]));
         }
         bytes.push(1);
         std::fs::write(file.path(), bytes).unwrap();

@@ -47,7 +47,7 @@ fn noise(count: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_the_record_does_not_prove_is_not_taken() {
+async fn only_data_that_the_journal_verifies_is_resumed() {
     let (_dir, cache) = cache();
     let bytes = noise(11 << 20);
     let entry = entry(&bytes);
@@ -113,7 +113,7 @@ async fn what_the_record_does_not_prove_is_not_taken() {
 
 /// Later damage costs one step, whoever fetched the bytes.
 #[tokio::test]
-async fn the_record_of_what_a_helper_wrote_has_its_steps() {
+async fn the_journal_of_a_chunk_has_the_usual_steps() {
     let (_dir, cache) = cache();
     let bytes = noise(14 << 20);
     let entry = entry(&bytes);
@@ -132,7 +132,7 @@ async fn the_record_of_what_a_helper_wrote_has_its_steps() {
 
 /// A damaged file is preferred to a partial file with less data, and stays until it is replaced.
 #[tokio::test]
-async fn a_damaged_file_is_gone_on_from_where_it_is_right() {
+async fn a_damaged_file_is_repaired_from_its_valid_data() {
     let (_dir, cache) = cache();
     let bytes = noise(21 << 20);
     let entry = entry(&bytes);
@@ -183,7 +183,7 @@ fn left_elsewhere(cache: &RepoCache, entry: &Entry, host: &str, bytes: &[u8], ag
 
 /// Another host may wake up and write to the file that it has open.
 #[tokio::test]
-async fn what_another_host_abandoned_is_copied_and_left_to_it() {
+async fn an_abandoned_file_of_another_host_is_copied_and_stays() {
     let (_dir, cache) = cache();
     let bytes = noise(9 << 20);
     let entry = entry(&bytes);
@@ -207,7 +207,7 @@ async fn what_another_host_abandoned_is_copied_and_left_to_it() {
 
 /// Space is reserved, and chunks are at the far end: holes are not copied.
 #[tokio::test]
-async fn a_copy_takes_no_more_than_what_is_proven() {
+async fn a_copy_takes_only_the_space_of_valid_data() {
     const SIZE: u64 = 1 << 30;
     let (_dir, cache) = cache();
     let bytes = noise(8 << 20);
@@ -236,7 +236,7 @@ async fn a_copy_takes_no_more_than_what_is_proven() {
 
 /// Leftovers of other hosts do not pile up, and useful ones stay.
 #[tokio::test]
-async fn what_other_hosts_left_long_ago_is_removed() {
+async fn expired_files_of_other_hosts_are_removed() {
     let (_dir, cache) = cache();
     let bytes = noise(9 << 20);
     let entry = entry(&bytes);
@@ -256,7 +256,7 @@ async fn what_other_hosts_left_long_ago_is_removed() {
 
 /// A copy needs its own space; a partial file of this host is continued in place.
 #[tokio::test]
-async fn what_another_host_has_is_not_here() {
+async fn the_bytes_of_another_host_still_need_space() {
     let (_dir, cache) = cache();
     let bytes = noise(9 << 20);
     let entry = entry(&bytes);
@@ -279,7 +279,7 @@ async fn what_another_host_has_is_not_here() {
 
 /// A user who may write there must not block every pull.
 #[tokio::test]
-async fn a_part_with_a_link_beside_it_is_passed_over() {
+async fn a_partial_file_with_a_link_beside_it_is_skipped() {
     for beside in ["record", "ahead"] {
         let (dir, cache) = cache();
         let entry = entry(&noise(100));
@@ -295,7 +295,7 @@ async fn a_part_with_a_link_beside_it_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_part_of_a_process_that_lives_is_left_alone() {
+async fn a_partial_file_of_a_live_process_is_not_touched() {
     let (_dir, cache) = cache();
     let entry = entry(&noise(100));
     let init = format!(
@@ -340,7 +340,7 @@ fn position(partial: &PartialFile) -> (u64, Option<u64>) {
 
 /// Two corrupt steps in a row are still the same file.
 #[tokio::test]
-async fn two_steps_in_a_row_are_no_other_file() {
+async fn two_corrupt_steps_are_still_the_same_file() {
     let (_dir, cache) = cache();
     let bytes = noise(40 * MIB);
     let entry = published(&cache, &bytes);
@@ -358,7 +358,7 @@ async fn two_steps_in_a_row_are_no_other_file() {
 
 /// Five corrupt steps in a row are another file.
 #[tokio::test]
-async fn what_is_bad_throughout_is_another_file() {
+async fn a_long_corrupt_run_is_another_file() {
     let (_dir, cache) = cache();
     let bytes = noise(40 * MIB);
     let entry = published(&cache, &bytes);
@@ -378,7 +378,7 @@ async fn what_is_bad_throughout_is_another_file() {
 
 /// A disk reports a failed write only once: a chunk that was listed before says nothing about new bytes.
 #[tokio::test]
-async fn what_came_anew_is_not_taken_for_what_a_helper_wrote() {
+async fn new_bytes_are_not_taken_for_a_listed_chunk() {
     let (_dir, cache) = cache();
     let bytes = noise(20 * MIB);
     let entry = entry(&bytes);
@@ -408,7 +408,7 @@ async fn what_came_anew_is_not_taken_for_what_a_helper_wrote() {
 
 /// A chunk that fails its hash is also removed from the list.
 #[tokio::test]
-async fn a_chunk_that_is_rejected_is_forgotten() {
+async fn a_corrupt_chunk_is_removed_from_the_list() {
     let (_dir, cache) = cache();
     let bytes = noise(12 * MIB);
     let entry = entry(&bytes);
@@ -439,7 +439,7 @@ async fn a_chunk_that_is_rejected_is_forgotten() {
 
 /// Repeated failures of syncs leave no more than one partial file.
 #[tokio::test]
-async fn what_is_mended_anew_leaves_no_parts_behind() {
+async fn repeated_repairs_leave_one_partial_file() {
     let (_dir, cache) = cache();
     let bytes = noise(20 * MIB);
     let entry = published(&cache, &bytes);
@@ -449,8 +449,8 @@ async fn what_is_mended_anew_leaves_no_parts_behind() {
         let mut partial = PartialFile::open(&cache, &entry).unwrap();
         partial.write(&bytes[8 * MIB..12 * MIB]).unwrap();
         assert!(partial.pass_corrupt_range().unwrap());
-        let (at, record) = (partial.at, partial.journal_length);
-        partial.sync.start_at(Synced { at, record });
+        let (at, journal) = (partial.at, partial.journal_length);
+        partial.sync.start_at(Synced { at, journal });
         partial.sync.cut_back();
         let path = partial.path.clone();
         drop(partial);
