@@ -406,7 +406,7 @@ fn what_the_environment_says_wrong_about_a_hub_is_named() {
     refused(
         "HF_TOKEN",
         "hf_canary\nhf_canary",
-        "error: `HF_TOKEN` does not hold a token\ncause: a token is one line",
+        "error: `HF_TOKEN` does not hold a token\ncause: a token is a single line",
     );
     refused(
         "HF_HUB_DOWNLOAD_TIMEOUT",

@@ -214,7 +214,7 @@ fn a_check_needs_no_right_to_write() {
     let ended = run(verify).expect(0);
     assert!(ended.stdout.contains("every hash checked"), "{}", ended.stdout);
     assert!(
-        ended.stderr.contains("not noted in the cache"),
+        ended.stderr.contains("cannot record the result in the cache"),
         "{}",
         ended.stderr
     );

@@ -139,7 +139,7 @@ mod tests {
         questions.wait_and_note(Duration::from_millis(500), "busy").await;
         let told = recorder.events();
         let waits = ["40s", "25s", "10s"].map(|left| Event::Note {
-            text: format!("busy: it is asked again in {left}"),
+            text: format!("busy: trying again in {left}"),
         });
         assert_eq!(told, waits);
     }

@@ -160,13 +160,13 @@ mod tests {
             error.causes(),
             [
                 "need 105.0 kB, 50.0 kB free",
-                "pulls that other hosts began take 60.0 kB"
+                "unfinished downloads of other hosts take 60.0 kB"
             ]
         );
         assert_eq!(
             error.hints(),
             [
-                "dsr1 weights rm a/b --unfinished --yes removes what they left",
+                "dsr1 weights rm a/b --unfinished --yes removes them",
                 "point HF_HOME or --local-dir at a larger disk"
             ]
         );
