@@ -175,7 +175,7 @@ fn nothing_is_written_through_a_link_or_over_what_is_ours() {
         let other = home.path().join("other");
         let run = pull(&home, &hub, &["--local-dir", other.to_str().unwrap()]).expect(6);
         assert!(
-            run.stderr.contains("where pulls or git keep their own"),
+            run.stderr.contains("is reserved for hub clients or git"),
             "{}",
             run.stderr
         );

@@ -220,7 +220,7 @@ fn a_store_that_does_not_answer_is_left_for_http() {
         run.stderr
     );
     assert_whole(&home, &hub);
-    // Nor is one that is not there, or that the hub gives no token for.
+    // Nor is one that is not there, or that the hub refused a token for.
     drop(silent);
     let home = Home::new().with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
     pull(&home, &hub, &[]).expect(0);
@@ -228,7 +228,7 @@ fn a_store_that_does_not_answer_is_left_for_http() {
     let home = Home::new();
     hub.fault("xet-read-token", Fault::Status(500, "", ""), 99);
     let run = pull(&home, &hub, &[]).expect(0);
-    assert!(run.stderr.contains("gives no token"), "{}", run.stderr);
+    assert!(run.stderr.contains("refused a token"), "{}", run.stderr);
     assert_whole(&home, &hub);
 }
 
