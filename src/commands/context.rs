@@ -248,7 +248,8 @@ impl Context {
                 (profile.goal == Goal::Rehearsal).then(weights::rehearsal_commit)
             });
             if let Some(commit) = commit {
-                if let Some(files) = store::proven_files(cache, &model.repo, &commit).filter(|_| ask.weights)
+                if let Some(files) =
+                    store::verified_files(cache, &model.repo, &commit).filter(|_| ask.weights)
                 {
                     facts.weights.insert(format!("{}@{commit}", model.repo), files);
                 }

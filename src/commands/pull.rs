@@ -137,8 +137,8 @@ async fn survey(context: &Context, step: &PullSnapshot) -> Result<(PullSurvey, O
     let options = context
         .effects
         .hub_options()
-        .telling(StepEvents::new(&*display, 1));
-    context.until_interrupted(weights::survey(step, options)).await
+        .with_events(StepEvents::new(&*display, 1));
+    context.until_interrupted(weights::dry_run(step, options)).await
 }
 
 /// Asks the user to agree to the licence if it must be accepted.

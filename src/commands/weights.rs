@@ -4,13 +4,13 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::context::{Ask, Context, names_profile, nothing_named, pull_options};
+use super::context::{Context, names_profile, nothing_named, pull_options};
 use super::pull::absolute;
 use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 use crate::effects::store;
-use crate::effects::weights::{self, Check};
+use crate::effects::weights::{self, Check, Download, Place};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, CodeFiles, PullRequest, PullSnapshot, Selection, Step};
+use crate::plan;
 use crate::quote::shell_word;
 use crate::report::{WeightsChecked, WeightsRepo, WrongFile, WrongState};
 use crate::ui;
@@ -62,7 +62,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     let (repo, revision) = if let Some(repo) = args.repo {
         (repo, args.revision.unwrap_or_else(|| "main".to_owned()))
     } else if let Some(dir) = local_dir.as_deref().filter(|_| !names_profile(&args.profile)) {
-        store::described_directory(Path::new(dir))?
+        store::last_pull_into(Path::new(dir))?
     } else if names_profile(&args.profile) {
         let model = context.select(&args.profile, None).await?.profile.model;
         whole = true;
@@ -70,34 +70,30 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     } else {
         return Err(nothing_named("dsr1 weights verify"));
     };
-    let stack = context.catalog(None)?.stack("cpu")?.clone();
-    let facts = context.gather(&stack, None, &Ask::default()).await;
     let endpoint = if args.repair {
         context.hub_to_ask(&args.hub)?
     } else {
         context.endpoint(&args.hub)?
     };
-    let request = PullRequest {
+    let options = pull_options(&args.hub)?;
+    plan::check_repo(&repo)?;
+    let place = Place {
         repo,
         revision,
-        endpoint,
-        license: String::new(),
-        size_bytes: None,
-        options: pull_options(&args.hub)?,
+        cache_dir: context.effects.env().paths.hub_cache.clone(),
         local_dir,
-        selection: Selection::default(),
-        code: CodeFiles::All,
-        locked: None,
     };
-    let plan = plan::pull(&request, &facts)?;
-    let Some(Step::PullSnapshot(step)) = plan.steps.first() else {
-        return Err(Error::new(Kind::Internal, "the plan of a pull has no step"));
+    let title = format!("check {}", place.repo);
+    let download = Download {
+        endpoint,
+        max_workers: options.max_workers,
+        limit_rate: options.limit_rate,
+        transport: options.transport,
     };
-    let title = format!("check {}", step.repo);
     let check = Check {
         fast: args.fast,
-        repair: args.repair,
         whole,
+        repair: args.repair.then_some(download),
     };
     let checked = context
         .one_step(
@@ -105,11 +101,11 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
             if args.fast { "compared" } else { "read to the end" },
             async |events| {
                 let options = context.effects.hub_options();
-                weights::verify(step, options, check, events).await
+                weights::verify(&place, options, &check, events).await
             },
         )
         .await?;
-    let hint = hint(step, &checked, args.repair);
+    let hint = hint(&place, &checked, args.repair);
     let is_left = |file: &&WrongFile| file.state != WrongState::Repaired;
     let left: Vec<WrongFile> = checked.wrong.iter().filter(is_left).cloned().collect();
     let checked = Checked {
@@ -120,7 +116,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     let Some(first) = left.first() else {
         return Ok(());
     };
-    let repo = &step.repo;
+    let repo = &place.repo;
     let message = match left.len() {
         1 => format!("a file of {repo} is wrong or missing"),
         count => format!("{count} files of {repo} are wrong or missing"),
@@ -131,14 +127,14 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
         .told_if(context.is_json()))
 }
 
-/// Returns the command that mends it: a repair works on the files that exist, and a pull on all files.
-fn hint(step: &PullSnapshot, checked: &WeightsChecked, repair: bool) -> String {
-    let PullSnapshot { repo, revision, .. } = step;
+/// What makes it right: a repair knows the files that are there, and a pull all of them.
+fn hint(place: &Place, checked: &WeightsChecked, repair: bool) -> String {
+    let Place { repo, revision, .. } = place;
     let mut flags = String::new();
     if revision != "main" {
         flags = format!(" --revision {}", shell_word(revision));
     }
-    if let Some(dir) = &step.local_dir {
+    if let Some(dir) = &place.local_dir {
         flags = format!("{flags} --local-dir {}", shell_word(dir));
     }
     let is = |state| move |file: &WrongFile| file.state == state;

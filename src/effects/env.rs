@@ -1,6 +1,4 @@
-//! The process environment, read once and handed on as plain data. The only home of `std::env`.
-//!
-//! Not in this module: what the values mean to a client (`docker`, `hub`), defaults of flags (`cli`).
+//! The process environment, read once and passed on as plain data. The only home of `std::env`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,24 +6,25 @@ use crate::effects::hub_settings::{HubSettings, absolute};
 use crate::facts;
 use crate::secret::Secret;
 
-/// What dsr1 takes from its environment.
+/// The values that dsr1 reads from its environment.
 #[derive(Debug, Clone, Default)]
 pub struct Env {
     /// `HOME`.
     pub home: PathBuf,
     /// `PATH`, for finding Python and nvidia-smi, and for children.
     pub path: String,
-    /// `NO_COLOR` is set and not empty.
+    /// True if `NO_COLOR` is set and not empty.
     pub no_color: bool,
-    /// `TERM` is `dumb`.
+    /// True if `TERM` is `dumb`.
     pub dumb_terminal: bool,
     /// Directories and the CA bundle.
     pub paths: facts::Paths,
     /// `$XDG_CONFIG_HOME/dsr1`.
     pub config: PathBuf,
-    /// How a hub is asked.
+    /// Settings of the hub client.
     pub hub: HubSettings,
-    /// `DSR1_MIRROR_TOKEN`: what clients of a mirror must know. Set and empty, it is an empty token.
+    /// `DSR1_MIRROR_TOKEN`: the token that clients of a mirror must send. If it is set and empty, the token is
+    /// empty.
     pub mirror_token: Option<Secret>,
     /// `DOCKER_HOST`.
     pub docker_host: Option<String>,
@@ -37,12 +36,12 @@ pub struct Env {
     pub docker_tls: Option<PathBuf>,
     /// `SSH_AUTH_SOCK`, for a daemon behind `ssh`.
     pub ssh_agent: Option<String>,
-    /// Variables that children get as they are.
+    /// Variables that child processes inherit unchanged.
     pub inherited: Vec<(String, String)>,
 }
 
-/// What children inherit: where things are, which devices, which proxy and which certificates. No secret, and
-/// nothing that changes how Python finds its modules.
+/// Names of the variables that child processes inherit: paths, devices, proxies and certificates. No secrets,
+/// and nothing that changes how Python finds its modules.
 const INHERITED: [&str; 24] = [
     "PATH",
     "HOME",
@@ -70,7 +69,8 @@ const INHERITED: [&str; 24] = [
     "XDG_CACHE_HOME",
 ];
 
-/// Proxies, as build arguments: Docker predefines these names and keeps them out of an image's history.
+/// Names of the proxy variables. They are passed to image builds as build arguments: Docker predefines these
+/// names and keeps them out of an image's history.
 const PROXIES: [&str; 8] = [
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -101,12 +101,12 @@ impl Env {
         })
     }
 
-    /// Reads through `raw`, which answers `None` for unset variables.
+    /// Reads the environment through `raw`, which returns `None` for unset variables.
     pub fn from_lookup(raw: impl Fn(&str) -> Option<String>) -> Self {
         let get = |name: &str| raw(name).filter(|value| !value.is_empty());
         let home = get("HOME").map_or_else(|| PathBuf::from("/"), PathBuf::from);
         let xdg = |name: &str, default: &str| {
-            // XDG base directory specification: a relative path is to be ignored.
+            // The XDG base directory specification says that relative paths must be ignored.
             get(name)
                 .map(PathBuf::from)
                 .filter(|path| path.is_absolute())
@@ -158,7 +158,8 @@ impl Env {
     }
 }
 
-/// A variable that the user named as a secret or that is handed on to a build; `None` for unset and empty ones.
+/// Returns the value of a variable that the user named as a secret or for a build; `None` if it is unset or
+/// empty.
 pub(super) fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let value = std::env::var(name);

@@ -11,7 +11,7 @@ use crate::effects::blocking::blocking;
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
 use crate::effects::http::Http;
-use crate::effects::hub::HubOptions;
+use crate::effects::hub::{HubOptions, Limits};
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{server as process, venv};
 use crate::effects::serve::runtime::Runtime;
@@ -200,6 +200,7 @@ impl Effects {
             token_from: &self.env.hub.token_from,
             offline: self.env.hub.offline,
             idle: self.env.hub.idle(),
+            limits: &Limits::DEFAULT,
             events: None,
         }
     }
@@ -225,7 +226,7 @@ impl Effects {
                 }
                 Ok(Outcome::Mirroring { endpoint })
             }
-            Step::PullSnapshot(step) => weights::pull(step, self.hub_options().telling(*events), events)
+            Step::PullSnapshot(step) => weights::pull(step, self.hub_options(), events)
                 .await
                 .map(Outcome::Pulled),
             Step::CheckSnapshot(step) => {

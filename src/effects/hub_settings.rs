@@ -1,6 +1,4 @@
-//! What a hub's client takes from its environment, and what is wrong with it.
-//!
-//! Not in this module: the variables' values (`env` hands them in), what is done with them (`hub`).
+//! Settings of the hub client from environment variables, and their validation.
 
 use std::num::IntErrorKind;
 use std::path::{Path, PathBuf};
@@ -9,32 +7,32 @@ use std::time::Duration;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
-/// Name of the variable with the time that no byte is waited for.
+/// Name of the variable with the idle timeout.
 const TIMEOUT: &str = "HF_HUB_DOWNLOAD_TIMEOUT";
-/// Longest such time: a day. Nobody waits longer, and clocks end somewhere.
+/// Longest idle timeout: one day. Longer values would overflow some clocks.
 const LONGEST: u64 = 86_400;
-/// Name of the variable with the place of the token's file.
+/// Name of the variable with the path of the token file.
 const TOKEN_PATH: &str = "HF_TOKEN_PATH";
 
-/// How a hub is asked.
+/// Settings of the hub client.
 #[derive(Debug, Clone, Default)]
 pub struct HubSettings {
     /// `HF_ENDPOINT`.
     pub endpoint: Option<String>,
     /// `HF_TOKEN`, else the file at `HF_TOKEN_PATH`, else `$HF_HOME/token`.
     pub token: Option<Secret>,
-    /// Which of these it is, in words.
+    /// The variable or file that the token comes from, for messages.
     pub token_from: String,
-    /// The file that `HF_TOKEN_PATH` names and why it cannot be read, when the token was to come from there.
+    /// The file that `HF_TOKEN_PATH` names, and the reason why it cannot be read.
     pub unreadable: Option<(PathBuf, String)>,
-    /// `HF_HUB_OFFLINE` is on.
+    /// True if `HF_HUB_OFFLINE` is on.
     pub offline: bool,
-    /// `HF_HUB_DOWNLOAD_TIMEOUT`, in seconds: how long no byte is waited for; or what it says when that is no time.
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`: the idle timeout, or the text if it is not a number of seconds.
     pub timeout: Option<std::result::Result<Duration, String>>,
 }
 
 impl HubSettings {
-    /// Reads through `get`, which answers `None` for unset and empty variables.
+    /// Reads the settings through `get`, which returns `None` for unset and empty variables.
     pub(super) fn from_lookup(get: &impl Fn(&str) -> Option<String>, home: &Path, hf_home: &Path) -> Self {
         let mut settings = Self {
             endpoint: get("HF_ENDPOINT"),
@@ -56,7 +54,7 @@ impl HubSettings {
             let path = named.unwrap_or_else(|| hf_home.join("token"));
             settings.token_from = format!("`{}`", path.display());
             let read = std::fs::read_to_string(&path);
-            // Nobody has to have a token; who says where it is means to have one.
+            // A token is optional, but a user who names its file expects it to be used.
             if let Err(error) = &read
                 && is_named
             {
@@ -70,42 +68,42 @@ impl HubSettings {
         settings
     }
 
-    /// Refuses what cannot be meant, before a hub is asked.
+    /// Checks the timeout and the token before a hub is asked.
     ///
     /// # Errors
     /// [`Kind::Usage`], naming the variable or the file.
     pub fn check(&self) -> Result<()> {
         if let Some(Err(text)) = &self.timeout {
             return Err(
-                Error::new(Kind::Usage, format!("`{TIMEOUT}` is no number of seconds"))
+                Error::new(Kind::Usage, format!("`{TIMEOUT}` is not a number of seconds"))
                     .cause(format!("it is `{}`", text.escape_debug()))
-                    .hint("a whole number from 1 on, such as 30; or unset it"),
+                    .hint("set it to a whole number of at least 1, such as 30, or unset it"),
             );
         }
         let is_sendable = |token: &Secret| token.expose().bytes().all(|byte| byte.is_ascii_graphic());
         if self.token.as_ref().is_some_and(|token| !is_sendable(token)) {
             return Err(
                 Error::new(Kind::Usage, format!("{} does not hold a token", self.token_from))
-                    .cause("a token is one line of letters, digits and marks, and this is more")
+                    .cause("a token is a single line of letters, digits and punctuation, and this is not")
                     .hint("set it again, without line breaks and spaces"),
             );
         }
         Ok(())
     }
 
-    /// How long no byte is waited for, when the user says so.
+    /// Returns the idle timeout that the user set.
     #[must_use]
     pub fn idle(&self) -> Option<Duration> {
         self.timeout.as_ref()?.as_ref().ok().copied()
     }
 
-    /// What is worth a warning, and what to do about it.
+    /// Returns a warning and its hint, if a setting has no effect.
     #[must_use]
     pub fn warning(&self) -> Option<(String, String)> {
         let (path, why) = self.unreadable.as_ref()?;
         Some((
             format!(
-                "no token is sent: `{TOKEN_PATH}` names `{}`: {why}",
+                "no token is sent: cannot read `{}`, which {TOKEN_PATH} names: {why}",
                 path.display()
             ),
             format!("correct the path, or unset {TOKEN_PATH}"),
@@ -113,8 +111,8 @@ impl HubSettings {
     }
 }
 
-/// A time in whole seconds, as the hub's own client reads it (`huggingface_hub` 1.0, `constants.py`: 0 is as if it were
-/// unset); the text when it is none.
+/// Parses whole seconds as the hub's own client does (`huggingface_hub` 1.0, `constants.py`): 0 counts as
+/// unset. Returns the text itself if it is not a number.
 fn seconds(text: &str) -> Option<std::result::Result<Duration, String>> {
     let seconds = match text.trim().parse::<u64>() {
         Ok(0) => return None,
@@ -125,7 +123,8 @@ fn seconds(text: &str) -> Option<std::result::Result<Duration, String>> {
     Some(Ok(Duration::from_secs(seconds.min(LONGEST))))
 }
 
-/// The hub client's reading of a flag: `1`, `true`, `yes`, `on`, in any case (`huggingface_hub` constants).
+/// Returns whether a flag is on, by the rule of the hub client: `1`, `true`, `yes` or `on`, in any case
+/// (`huggingface_hub` constants).
 fn is_on(value: Option<String>) -> bool {
     value.is_some_and(|value| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on"))
 }

@@ -193,7 +193,7 @@ fn a_wait_before_the_first_file_is_told() {
     hub.fault("/revision/", Fault::Status(429, "Retry-After: 2\r\n", ""), 1);
     let run = pull(&home, &hub, &[]).expect(0);
     let told = format!(
-        "note: {} answers 429 now: it is asked again in 2.0s\n",
+        "note: {} answered with status 429: trying again in 2.0s\n",
         hub.endpoint
     );
     assert_eq!(run.stderr.matches(&told).count(), 1, "{}", run.stderr);
@@ -204,13 +204,14 @@ fn a_wait_before_the_first_file_is_told() {
         let run = Home::new().run(args).expect(5);
         assert_eq!(run.stderr.matches("note: ").count(), 1, "{}", run.stderr);
         assert!(
-            run.stderr.contains("answers 503 now: it is asked again in 0.2s"),
+            run.stderr
+                .contains("answered with status 503: trying again in 0.2s"),
             "{}",
             run.stderr
         );
         assert!(
             run.stderr.contains(&format!(
-                "error: the hub answers 503 now\ncause: {} was asked for {REPO} several times\nhint: try again later",
+                "error: the hub answered with status 503\ncause: {} was asked for {REPO} several times\nhint: try again later",
                 hub.endpoint
             )),
             "{}",
@@ -231,7 +232,7 @@ fn a_hub_that_never_answers_is_named_while_it_is_waited_for() {
     let told = format!("note: no answer from {endpoint} yet\n");
     assert_eq!(run.stderr.matches(&told).count(), 1, "{}", run.stderr);
     assert!(
-        run.stderr.contains("cause: twice no answer within 6 s"),
+        run.stderr.contains("cause: no response within 6 s (2 attempts)"),
         "{}",
         run.stderr
     );
@@ -253,7 +254,7 @@ fn bytes_that_stay_wrong_are_an_integrity_error_and_get_no_name() {
     let run = pull(&home, &hub, &[]).expect(6);
     assert!(
         run.stderr
-            .contains(&format!("error: `{SHARD}` arrives wrong, twice")),
+            .contains(&format!("error: `{SHARD}` failed its checksum twice")),
         "{}",
         run.stderr
     );
@@ -286,7 +287,7 @@ fn a_model_without_one_of_its_shards_is_never_published() {
     let run = pull(&home, &hub, &[]).expect(6);
     assert!(
         run.stderr
-            .contains(&format!("error: lab/tiny-r1 lacks `{SHARD}`")),
+            .contains(&format!("error: `{SHARD}` of lab/tiny-r1 is missing")),
         "{}",
         run.stderr
     );
@@ -395,18 +396,18 @@ fn what_the_environment_says_wrong_about_a_hub_is_named() {
     refused(
         "HF_TOKEN",
         "hf_canary\nhf_canary",
-        "error: `HF_TOKEN` does not hold a token\ncause: a token is one line",
+        "error: `HF_TOKEN` does not hold a token\ncause: a token is a single line",
     );
     refused(
         "HF_HUB_DOWNLOAD_TIMEOUT",
         "abc",
-        "error: `HF_HUB_DOWNLOAD_TIMEOUT` is no number of seconds\ncause: it is `abc`\n",
+        "error: `HF_HUB_DOWNLOAD_TIMEOUT` is not a number of seconds\ncause: it is `abc`\n",
     );
     let home = Home::new().with("HF_TOKEN_PATH", "/nonexistent/token");
     let run = pull(&home, &hub, &[]).expect(0);
     assert!(
         run.stderr.starts_with(
-            "warning: no token is sent: `HF_TOKEN_PATH` names `/nonexistent/token`: No such file"
+            "warning: no token is sent: cannot read `/nonexistent/token`, which HF_TOKEN_PATH names: No such file"
         ),
         "{}",
         run.stderr
@@ -501,7 +502,7 @@ fn two_pulls_at_once_fetch_every_byte_once() {
     let second = home.start(&args);
     first.end().0.expect(0);
     let second = second.end().0.expect(0);
-    let waits = format!("waiting: another dsr1 pulls lab/tiny-r1 (process {holder} on ");
+    let waits = format!("waiting: another dsr1 is pulling lab/tiny-r1 (process {holder} on ");
     assert!(second.stderr.contains(&waits), "{}", second.stderr);
     assert_whole(&home, &hub);
     let total: usize = small_model().values().map(|file| file.bytes.len()).sum();

@@ -213,7 +213,7 @@ fn a_token_is_asked_for_and_never_shown() {
     );
     let pull = ["pull", REHEARSAL, "--endpoint", &endpoint];
     let refused = home.run(&pull).expect(5);
-    assert!(refused.stderr.contains("wants a token"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("needs a token"), "{}", refused.stderr);
     let wrong = Home::new().with("HF_TOKEN", "wr0ng");
     let refused = wrong.run(&pull).expect(5).stderr;
     assert!(
@@ -276,7 +276,7 @@ fn every_request_is_an_event_and_quiet_is_quiet() {
     let run = run.expect(0);
     let events = events(&run.stderr);
     assert_eq!(events[0]["event"], "warning");
-    assert_eq!(events[0]["text"], "lab/model was not proven by dsr1");
+    assert_eq!(events[0]["text"], "lab/model was not verified by dsr1");
     assert_eq!(events[0]["hint"], "dsr1 weights verify lab/model");
     let requests: Vec<_> = events[1..]
         .iter()
@@ -342,7 +342,7 @@ fn the_start_says_what_is_served_and_to_whom() {
     };
     assert!(line("dsr1/rehearsal-qwen2 ").ends_with("  verified"));
     assert!(line("lab/model ").ends_with("  not verified: another client wrote it"));
-    assert!(line("lab/half ").ends_with("  not served: it lacks `gone.safetensors`"));
+    assert!(line("lab/half ").ends_with("  not served: `gone.safetensors` is missing"));
     assert!(line("lab/pruned ").ends_with("  not served: the bytes of `d/w` are gone"));
     // No other machine can use what it listens on.
     let port = line("HF_ENDPOINT=").replace("HF_ENDPOINT=http://THIS_HOST:", "");
@@ -483,7 +483,7 @@ fn a_file_that_changed_is_not_served() {
     assert_eq!(bad.status, 500);
     assert!(
         bad.header("x-error-message")
-            .contains("is not what was proven: its size, time or inode changed"),
+            .contains("changed since it was verified: its size, time or inode changed"),
         "{bad:?}"
     );
     assert_eq!(client.ask("HEAD", &path, &[]).status, 404);

@@ -134,7 +134,7 @@ fn a_directory_gets_the_files_under_their_own_names() {
     let run = pull(&home, &hub, &["--local-dir", to]).expect(0);
     assert!(
         run.stderr
-            .contains("`config.json` is here and wrong: it is replaced"),
+            .contains("`config.json` is corrupt and will be replaced"),
         "{}",
         run.stderr
     );
@@ -165,7 +165,7 @@ fn nothing_is_written_through_a_link_or_over_what_is_ours() {
         let other = home.path().join("other");
         let run = pull(&home, &hub, &["--local-dir", other.to_str().unwrap()]).expect(6);
         assert!(
-            run.stderr.contains("where pulls or git keep their own"),
+            run.stderr.contains("is reserved for hub clients or git"),
             "{}",
             run.stderr
         );
@@ -252,7 +252,7 @@ fn a_licence_that_must_be_agreed_to_is() {
     let run = pull(&home, &hub, &[]).expect(2);
     assert!(
         run.stderr
-            .contains("the licence of lab/tiny-r1 must be agreed to: `nvidia-open-model-license`")
+            .contains("the licence of lab/tiny-r1 must be accepted: `nvidia-open-model-license`")
             && run.stderr.contains("--accept-license"),
         "{}",
         run.stderr
@@ -335,7 +335,7 @@ fn offline_a_part_is_what_a_lock_states_or_is_refused() {
         ),
         (
             &to_lock,
-            "`modeling_evil.py` of lab/tiny-r1 is here and not in the lock",
+            "`modeling_evil.py` of lab/tiny-r1 is here but not in the lock",
         ),
     ];
     for (args, why) in asks {
@@ -421,8 +421,9 @@ fn a_shard_that_is_no_safetensors_is_no_model() {
     let (home, hub) = (Home::new(), Hub::new(REPO, files));
     let run = pull(&home, &hub, &[]).expect(6);
     assert!(
-        run.stderr
-            .contains(&format!("`{SHARD}` of lab/tiny-r1 is no whole safetensors file")),
+        run.stderr.contains(&format!(
+            "`{SHARD}` of lab/tiny-r1 is not a valid safetensors file"
+        )),
         "{}",
         run.stderr
     );
@@ -501,7 +502,11 @@ fn a_wrong_byte_in_a_helpers_chunk_is_found() {
     hub.fault("blob/model.safetensors", Fault::Slow(40_000_000), 1);
     hub.fault("blob/model.safetensors", Fault::Flip(1_000_000), 1);
     let run = pull(&home, &hub, &[]).expect(0);
-    assert!(run.stderr.contains("arrived wrong"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("failed its checksum and is fetched again"),
+        "{}",
+        run.stderr
+    );
     assert_eq!(files(&home, &hub)["model.safetensors"], bytes);
 }
 
@@ -877,7 +882,7 @@ fn what_only_an_older_commit_had_is_removed_from_a_directory() {
     let run = pull(&home, &new, &to).expect(0);
     assert!(
         run.stderr
-            .contains("`chat_template.jinja` is of another commit and not of this one: it is removed"),
+            .contains("removed `chat_template.jinja`: it belongs to another commit"),
         "{}",
         run.stderr
     );

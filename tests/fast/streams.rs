@@ -142,7 +142,11 @@ fn patience_begins_anew_when_a_file_does() {
     hub.fault(BLOB, Fault::Flip(5_000), 1);
     hub.fault(BLOB, Fault::Reset(4_000_000), 7);
     let run = pull(&home, &hub, &[]).expect(0);
-    assert!(run.stderr.contains("arrived wrong"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("failed its checksum and is fetched again"),
+        "{}",
+        run.stderr
+    );
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
 }
 

@@ -126,7 +126,7 @@ fn a_directory_of_another_repository_is_refused() {
     let args = ["weights", "verify", "lab/other", "--local-dir", to];
     let run = home.run(&args).expect(2);
     assert!(
-        run.stderr.contains("holds lab/tiny-r1, and not lab/other"),
+        run.stderr.contains("holds lab/tiny-r1, not lab/other"),
         "{}",
         run.stderr
     );
@@ -280,7 +280,11 @@ fn a_bad_blob_beside_a_good_copy_is_not_proven() {
     // The copy is lost: what takes its place is read first.
     std::fs::remove_file(snapshot.join(SHARD)).unwrap();
     let run = pull(&home, &hub, &[]).expect(0);
-    assert!(run.stderr.contains("is here and wrong"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("is corrupt and will be replaced"),
+        "{}",
+        run.stderr
+    );
     assert_whole(&snapshot);
 }
 
@@ -331,7 +335,7 @@ fn a_check_does_not_wait_for_a_pull() {
     lock.lock().unwrap();
     std::fs::remove_file(repo(&home).join(format!(".dsr1/verified-{}.json", hub.commit()))).unwrap();
     let run = verify(&home, &hub, &[]).expect(0);
-    let note = "this is not noted in the cache: another dsr1 pulls lab/tiny-r1 (process ";
+    let note = "cannot record the result in the cache: another dsr1 is pulling lab/tiny-r1 (process ";
     assert!(run.stderr.contains(note), "{}", run.stderr);
     lock.unlock().unwrap();
     assert_eq!(verify(&home, &hub, &["--fast"]).code, 2);
@@ -455,7 +459,7 @@ fn a_repair_that_fails_leaves_nothing_wrong_proven() {
     verify(&home, &hub, &["--repair"]).expect(5);
     let run = verify(&home, &hub, &["--fast"]).expect(6);
     assert!(
-        run.stdout.contains("a check of its bytes found it wrong"),
+        run.stdout.contains("a check found its bytes corrupt"),
         "{}",
         run.stdout
     );
@@ -494,7 +498,8 @@ fn what_is_being_pulled_is_not_removed() {
         let args = [&["weights", "rm", REPO, "--yes"], more].concat();
         let run = home.run(&args).expect(3);
         assert!(
-            run.stderr.contains("another dsr1 pulls lab/tiny-r1 (process "),
+            run.stderr
+                .contains("another dsr1 is pulling lab/tiny-r1 (process "),
             "{}",
             run.stderr
         );
@@ -517,7 +522,11 @@ fn what_was_found_through_another_path_is_not_forgotten() {
     check.env("HF_HUB_CACHE", &elsewhere);
     assert_eq!(check.output().unwrap().status.code(), Some(6));
     let run = pull(&home, &hub, &[]).expect(0);
-    assert!(run.stderr.contains("is here and wrong"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("is corrupt and will be replaced"),
+        "{}",
+        run.stderr
+    );
     assert_whole(&snapshot(&home, &hub));
 }
 
@@ -529,7 +538,11 @@ fn an_edit_that_hides_is_found_by_the_next_pull() {
     std::thread::sleep(Duration::from_millis(20));
     rot(&blob(&home, &hub, SHARD), 500_000);
     let run = pull(&home, &hub, &[]).expect(0);
-    assert!(run.stderr.contains("is here and wrong"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("is corrupt and will be replaced"),
+        "{}",
+        run.stderr
+    );
     assert_whole(&snapshot(&home, &hub));
 }
 
@@ -547,7 +560,7 @@ fn a_file_that_no_listing_has_is_named() {
         let run = verify(&home, &hub, &[]).expect(6);
         assert!(
             run.stdout
-                .contains("chat_template.jinja  unknown  nothing tells what it must be"),
+                .contains("chat_template.jinja  unknown  its hash is unknown"),
             "{}",
             run.stdout
         );
@@ -559,7 +572,7 @@ fn a_file_that_no_listing_has_is_named() {
     std::fs::remove_file(blob(&home, &hub, "config.json")).unwrap();
     let run = verify(&home, &hub, &[]).expect(6);
     assert!(
-        run.stdout.contains("it is a link to a blob that is gone"),
+        run.stdout.contains("it is a link to a missing blob"),
         "{}",
         run.stdout
     );

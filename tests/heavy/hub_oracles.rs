@@ -152,7 +152,7 @@ fn a_half_downloaded_model_is_not_mirrored_as_whole() {
     let run = home
         .run(&["pull", "dsr1/rehearsal-qwen2", "--endpoint", &endpoint])
         .expect(5);
-    assert!(run.stderr.contains("cannot be had from"), "{}", run.stderr);
+    assert!(run.stderr.contains("does not serve"), "{}", run.stderr);
 }
 
 #[test]

@@ -161,7 +161,7 @@ fn a_wrong_byte_in_the_store_is_found_and_http_has_the_right_ones() {
     hub.xet(&store.url, store.upload(&files()));
     store.damage();
     let run = pull(&home, &hub, &[]).expect(0);
-    assert!(run.stderr.contains("goes on over HTTP"), "{}", run.stderr);
+    assert!(run.stderr.contains("continues over HTTP"), "{}", run.stderr);
     assert_whole(&home, &hub);
     // Where there is no other way, nothing gets a name.
     let home = Home::new().with("HF_HUB_DOWNLOAD_TIMEOUT", "2");
@@ -182,12 +182,12 @@ fn a_store_that_does_not_answer_is_left_for_http() {
     let home = Home::new().with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
     let run = pull(&home, &hub, &[]).expect(0);
     assert!(
-        run.stderr.contains("goes on over HTTP: no byte for 1 s"),
+        run.stderr.contains("continues over HTTP: no byte for 1 s"),
         "{}",
         run.stderr
     );
     assert_whole(&home, &hub);
-    // Nor is one that is not there, or that the hub gives no token for.
+    // Nor is one that is not there, or that the hub refused a token for.
     drop(silent);
     let home = Home::new().with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
     pull(&home, &hub, &[]).expect(0);
@@ -195,7 +195,7 @@ fn a_store_that_does_not_answer_is_left_for_http() {
     let home = Home::new();
     hub.fault("xet-read-token", Fault::Status(500, "", ""), 99);
     let run = pull(&home, &hub, &[]).expect(0);
-    assert!(run.stderr.contains("gives no token"), "{}", run.stderr);
+    assert!(run.stderr.contains("refused a token"), "{}", run.stderr);
     assert_whole(&home, &hub);
 }
 

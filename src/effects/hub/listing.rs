@@ -1,18 +1,18 @@
-//! A repository's listing: hostile text until it is in these types.
+//! The file list of a repository. It is hostile text until it is parsed into these types.
 //!
-//! Public, because fuzzing drives it from outside. Not in this module: fetching it (`remote`).
+//! Public, because the fuzz targets call it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::names::{is_hex, is_ours, is_path};
+use super::names::{is_hex, is_path, is_reserved_path};
 use crate::error::{Error, Kind, Result};
 
-/// Most files in a repository; DeepSeek-R1 has 174.
+/// Largest number of files in a repository; DeepSeek-R1 has 174.
 const MAX_FILES: usize = 100_000;
 
-/// A file's proof: what its bytes must hash to.
+/// The hash that a file must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Oid {
     /// SHA-256 of the bytes (large files).
@@ -22,7 +22,7 @@ pub enum Oid {
 }
 
 impl Oid {
-    /// The hex digits: also the name of the blob in the cache.
+    /// Returns the hex digits. They are also the name of the blob in the cache.
     #[must_use]
     pub fn hex(&self) -> &str {
         match self {
@@ -30,7 +30,7 @@ impl Oid {
         }
     }
 
-    /// The proof that a blob's name in a cache promises.
+    /// Returns the hash that a blob's name in a cache stands for.
     #[must_use]
     pub fn from_blob_name(name: &str) -> Option<Self> {
         match name.len() {
@@ -48,20 +48,21 @@ pub struct Entry {
     pub path: String,
     /// Size in bytes.
     pub size: u64,
-    /// Its proof.
+    /// Its hash.
     pub oid: Oid,
-    /// Its name in the hub's Xet store, when it has it there too.
+    /// Its hash in the hub's Xet store, if it is stored there too.
     pub xet: Option<String>,
 }
 
-/// Reads one page of the tree answer: an array of files and directories.
+/// Parses one page of the answer to a tree request: an array of files and directories.
 ///
 /// # Errors
-/// [`Kind::Integrity`] for what is no listing, and for a name that is not safe.
+/// [`Kind::Integrity`] if it is not a listing, or if a name is unsafe.
 pub fn parse_page(page: &[u8]) -> Result<Vec<Entry>> {
-    // Typed, so that the first item that is none ends it: a value for each of a million would fill the memory.
-    let items: Vec<Item> =
-        serde_json::from_slice(page).map_err(|error| bad(&format!("it is not a list of files ({error})")))?;
+    // Parsed into types, so that parsing stops at the first invalid item: a JSON value for each of a million
+    // items would fill the memory.
+    let items: Vec<Item> = serde_json::from_slice(page)
+        .map_err(|error| untrusted(&format!("it is not a list of files ({error})")))?;
     items
         .into_iter()
         .filter(|item| item.kind != "directory")
@@ -69,7 +70,7 @@ pub fn parse_page(page: &[u8]) -> Result<Vec<Entry>> {
         .collect()
 }
 
-/// One item of the tree answer, as far as it is used.
+/// One item of the answer, with the fields that are used.
 #[derive(Deserialize)]
 struct Item {
     #[serde(rename = "type")]
@@ -85,7 +86,7 @@ struct Item {
     xet: Option<String>,
 }
 
-/// What is stated of a large file.
+/// The fields of a large file.
 #[derive(Deserialize)]
 struct Lfs {
     #[serde(default)]
@@ -104,16 +105,16 @@ fn parse_entry(item: Item) -> Result<Entry> {
         xet,
     } = item;
     if !is_path(&path) {
-        return Err(bad(&format!(
+        return Err(untrusted(&format!(
             "the file name `{}`",
             path.chars().take(120).collect::<String>().escape_debug()
         )));
     }
-    let wrong = |what: &str| bad(&format!("{what} of `{path}`"));
+    let wrong = |what: &str| untrusted(&format!("{what} of `{path}`"));
     let (large, large_size) = lfs.map_or((None, None), |lfs| (lfs.oid, lfs.size));
     let oid = match (large, oid) {
         (Some(oid), _) if oid.len() == 64 && is_hex(&oid) => Oid::Sha256(oid),
-        (Some(_), _) => return Err(wrong("no sha256 as the hash")),
+        (Some(_), _) => return Err(wrong("no SHA-256")),
         (None, Some(oid)) if oid.len() == 40 && is_hex(&oid) => Oid::GitSha1(oid),
         (None, _) => return Err(wrong("no hash")),
     };
@@ -125,71 +126,71 @@ fn parse_entry(item: Item) -> Result<Entry> {
         path,
         size,
         oid,
-        // One that is none means that it is not there.
+        // An invalid Xet hash is treated as a missing one.
         xet: xet.filter(|hash| hash.len() == 64 && is_hex(hash)),
     })
 }
 
-/// Refuses a listing that goes on and on.
+/// Refuses a listing that does not end.
 ///
 /// # Errors
-/// [`Kind::Integrity`] when there are more than a repository has.
+/// [`Kind::Integrity`] if there are more files than a repository can have.
 pub fn check_count(entries: &[Entry]) -> Result<()> {
     if entries.len() <= MAX_FILES {
         return Ok(());
     }
-    Err(bad(&format!("more than {MAX_FILES} files")))
+    Err(untrusted(&format!("more than {MAX_FILES} files")))
 }
 
-/// Checks what only the whole listing shows: names that collide, and sizes that do not add up.
+/// Checks the complete listing: no two names collide, and the sizes add up. Returns the sum of the sizes.
 ///
 /// # Errors
-/// [`Kind::Integrity`] for names that collide and sizes that are impossible.
+/// [`Kind::Integrity`] for colliding names and impossible sizes.
 pub fn check_whole(entries: &[Entry]) -> Result<u64> {
     if entries.is_empty() {
-        return Err(bad("it is empty"));
+        return Err(untrusted("it is empty"));
     }
     let mut names = BTreeSet::new();
     for entry in entries {
-        // Two names that differ in case only are one file on some filesystems.
+        // Names that differ only in case are the same file on some filesystems.
         if !names.insert(entry.path.to_lowercase()) {
-            return Err(bad(&format!("`{}` appears twice", entry.path)));
+            return Err(untrusted(&format!("`{}` appears twice", entry.path)));
         }
     }
     for name in &names {
         let parents = name.match_indices('/').map(|(at, _)| &name[..at]);
         if let Some(parent) = parents.into_iter().find(|parent| names.contains(*parent)) {
-            return Err(bad(&format!("`{parent}` is a file and a directory")));
+            return Err(untrusted(&format!("`{parent}` is a file and a directory")));
         }
     }
     let mut sizes: BTreeMap<&str, u64> = BTreeMap::new();
     for entry in entries {
         if *sizes.entry(entry.oid.hex()).or_insert(entry.size) != entry.size {
-            return Err(bad(&format!("the hash of `{}` has two sizes", entry.path)));
+            return Err(untrusted(&format!("the hash of `{}` has two sizes", entry.path)));
         }
     }
     entries
         .iter()
         .try_fold(0_u64, |sum, entry| sum.checked_add(entry.size))
         .filter(|sum| *sum < 1 << 60)
-        .ok_or_else(|| bad("its sizes are impossible"))
+        .ok_or_else(|| untrusted("its sizes are impossible"))
 }
 
-/// Refuses paths that would be ours, another client's, or git's, in a directory of the user's.
+/// Refuses paths that dsr1, another hub client or git reserves in a user's directory.
 ///
 /// # Errors
-/// [`Kind::Integrity`], naming the first.
+/// [`Kind::Integrity`], naming the first such path.
 pub fn check_directory(entries: &[Entry]) -> Result<()> {
-    match entries.iter().find(|entry| is_ours(&entry.path)) {
-        Some(entry) => Err(bad(&format!(
-            "the file name `{}` is where pulls or git keep their own",
+    match entries.iter().find(|entry| is_reserved_path(&entry.path)) {
+        Some(entry) => Err(untrusted(&format!(
+            "the file name `{}` is reserved for hub clients or git",
             entry.path
         ))),
         None => Ok(()),
     }
 }
 
-fn bad(cause: &str) -> Error {
+fn untrusted(cause: &str) -> Error {
     Error::new(Kind::Integrity, "the hub's listing cannot be trusted").cause(cause)
 }
 
@@ -256,9 +257,9 @@ mod tests {
             let _ = parse_page(&bytes);
         }
 
-        /// JSON of about the right shape, with anything in its places.
+        /// JSON of about the right shape, with arbitrary values.
         #[test]
-        fn what_is_accepted_sums_up_and_has_no_twins(
+        fn an_accepted_listing_adds_up_and_has_no_colliding_names(
             files in proptest::collection::vec(("[a-cA-C./]{1,5}", 0_u64..(1 << 61), "[0-9a-f]{39,41}"), 0..6),
         ) {
             let items = files.iter().map(|(path, size, oid)| json!({ "type": "file", "path": path, "size": size, "oid": oid }));

@@ -9,7 +9,8 @@
 //! | file | subject |
 //! |---|---|
 //! | `options` | HTTP clients, token and timeouts of a pull |
-//! | `names` | what commits and paths may look like, and how URLs encode them |
+//! | `limits` | limits of time and size of a pull |
+//! | `names` | what commits, revisions and paths may look like, and how URLs encode them |
 //! | `listing` | a repository's file list, hostile until parsed |
 //! | `remote` | the two questions to a hub: the commit of a revision, and its files |
 //! | `ask` | retries of one question |
@@ -20,6 +21,7 @@
 //! Not in this module: what is done with the bytes (`transfer`), the files on disk (`store`).
 
 pub(super) mod ask;
+pub(super) mod limits;
 pub mod listing;
 pub(super) mod names;
 pub(super) mod options;
@@ -28,4 +30,5 @@ pub(super) mod remote;
 pub(super) mod source;
 pub(super) mod xet;
 
+pub use limits::Limits;
 pub use options::HubOptions;

@@ -1,24 +1,23 @@
-//! Percent-encoding of what stands in a URL (RFC 3986, 2.1).
-//!
-//! Not in this module: which paths a hub has (`source`, `mirror::path`).
+//! Names of the hub protocol: the commits, revisions and paths that are accepted, and their encoding in URLs.
 
 use std::fmt::Write;
 
-/// Whether `text` is lower-case hex.
+/// Returns whether `text` is lower-case hex.
 pub(in crate::effects) fn is_hex(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether `text` is a commit id.
+/// Returns whether `text` is a commit id.
 pub(in crate::effects) fn is_commit(text: &str) -> bool {
     text.len() == 40 && is_hex(text)
 }
 
-/// Whether a path stays below its root on any filesystem and shows as what it is.
+/// Returns whether a path stays below its root on any filesystem and is displayed as it is.
 pub(in crate::effects) fn is_path(path: &str) -> bool {
     let segment_fits =
         |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && segment.len() <= 255;
-    // What shows as nothing, or changes how the rest shows (Unicode's format characters and line separators).
+    // Characters that are invisible or change how the rest is displayed (Unicode's format characters and line
+    // separators).
     let hidden = |c: char| {
         c.is_control()
             || c == '\\'
@@ -29,17 +28,17 @@ pub(in crate::effects) fn is_path(path: &str) -> bool {
     path.len() <= 1024 && path.split('/').all(segment_fits) && !path.chars().any(hidden)
 }
 
-/// Whether a path would be ours, another client's, or git's, in a directory of the user's.
-pub(in crate::effects) fn is_ours(path: &str) -> bool {
+/// Returns whether a path belongs to dsr1, another hub client or git in a user's directory.
+pub(in crate::effects) fn is_reserved_path(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     let first = path.split('/').next().unwrap_or_default();
-    // A work tree's settings name programs that git runs; `git~1` is what some filesystems call it too.
+    // The settings of a work tree name programs that git runs. Some filesystems also accept `git~1` for `.git`.
     let is_git = path.split('/').any(|part| matches!(part, ".git" | "git~1"));
     first == ".dsr1" || path.starts_with(".cache/huggingface") || is_git
 }
 
-/// Undoes percent-encoding; `None` when it is broken or not UTF-8.
-pub(in crate::effects) fn decode(part: &str) -> Option<String> {
+/// Decodes percent-encoding (RFC 3986, 2.1); returns `None` if it is malformed or not UTF-8.
+pub(in crate::effects) fn percent_decode(part: &str) -> Option<String> {
     let (mut bytes, mut rest) = (Vec::new(), part.bytes());
     while let Some(byte) = rest.next() {
         if byte == b'%' {
@@ -57,8 +56,8 @@ pub(in crate::effects) fn decode(part: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Percent-encodes all but what stands for itself anywhere in a URL.
-pub(in crate::effects) fn encode(text: &str) -> String {
+/// Percent-encodes everything except the characters that are unreserved in a URL (RFC 3986, 2.3).
+pub(in crate::effects) fn percent_encode(text: &str) -> String {
     text.bytes()
         .fold(String::with_capacity(text.len()), |mut out, byte| {
             if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
@@ -71,9 +70,9 @@ pub(in crate::effects) fn encode(text: &str) -> String {
         })
 }
 
-/// A path as a URL has it: each part encoded, the slashes kept.
-pub(in crate::effects) fn encode_path(path: &str) -> String {
-    path.split('/').map(encode).collect::<Vec<_>>().join("/")
+/// Returns a path for a URL: each part is encoded, and the slashes stay.
+pub(in crate::effects) fn url_path(path: &str) -> String {
+    path.split('/').map(percent_encode).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
@@ -82,6 +81,6 @@ mod tests {
 
     #[test]
     fn paths_become_urls() {
-        assert_eq!(encode_path("a b/ü#?.bin"), "a%20b/%C3%BC%23%3F.bin");
+        assert_eq!(url_path("a b/ü#?.bin"), "a%20b/%C3%BC%23%3F.bin");
     }
 }

@@ -1,40 +1,51 @@
-//! The options of a pull or a check beside its step: HTTP clients, token, timeouts.
+//! The options of a pull or a check that are not part of its step: HTTP clients, token, timeouts.
 
 use std::time::Duration;
 
+use super::limits::Limits;
 use crate::effects::http::Http;
 use crate::event::StepEvents;
 use crate::secret::Secret;
 
-/// What a pull needs beside its step.
+/// A revision of a repository, and the hub to ask for it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::effects) struct RemoteRevision<'a> {
+    /// Hub base URL.
+    pub(in crate::effects) endpoint: &'a str,
+    /// Repository, `owner/name`.
+    pub(in crate::effects) repo: &'a str,
+    /// Branch, tag or commit.
+    pub(in crate::effects) revision: &'a str,
+}
+
+/// Options of a pull that are not part of its step.
 #[derive(Clone, Copy)]
 pub struct HubOptions<'a> {
     /// The HTTP clients.
     pub http: &'a Http,
     /// Token for gated and private repositories.
     pub token: Option<&'a Secret>,
-    /// Where the token is from: a variable or a file, in words.
+    /// The variable or file that the token comes from, for messages.
     pub token_from: &'a str,
-    /// Whether the network is off limits.
+    /// True if the network must not be used.
     pub offline: bool,
-    /// How long nothing is waited for, when the user says so (`HF_HUB_DOWNLOAD_TIMEOUT`).
+    /// The idle timeout that the user set (`HF_HUB_DOWNLOAD_TIMEOUT`).
     pub idle: Option<Duration>,
-    /// Told what is waited for before the first file comes.
+    /// Limits of time and size.
+    pub limits: &'a Limits,
+    /// Receives notes about waits before the first file arrives.
     pub events: Option<StepEvents<'a>>,
 }
 
-/// How long nothing is waited for, an answer or the next byte, unless the user says otherwise.
-const SILENCE: Duration = Duration::from_secs(30);
-
 impl<'a> HubOptions<'a> {
-    /// How long nothing is waited for.
-    pub(in crate::effects) fn silence(&self) -> Duration {
-        self.idle.unwrap_or(SILENCE)
+    /// Returns the idle timeout: the longest wait for a response or for the next byte.
+    pub(in crate::effects) fn idle_timeout(&self) -> Duration {
+        self.idle.unwrap_or(self.limits.idle)
     }
 
-    /// The same, with somebody who is told.
+    /// Returns the options with a receiver of notes.
     #[must_use]
-    pub const fn telling(mut self, events: StepEvents<'a>) -> Self {
+    pub const fn with_events(mut self, events: StepEvents<'a>) -> Self {
         self.events = Some(events);
         self
     }

@@ -1,38 +1,38 @@
-//! What it means when a hub says no to a question.
-//!
-//! Not in this module: a file that does not come (`source`).
+//! The meaning of an answer with which a hub refuses a request.
 
-use super::options::HubOptions;
+use super::options::{HubOptions, RemoteRevision};
 use crate::effects::http::Answer;
 use crate::error::{Error, Kind};
-use crate::plan::PullSnapshot;
 
-/// What a hub says in words, as far as it can be shown.
-pub(in crate::effects) fn said(answer: &Answer) -> Option<String> {
+/// Returns the hub's own error message, without control characters and shortened.
+pub(in crate::effects) fn hub_message(answer: &Answer) -> Option<String> {
     let text = answer.header("x-error-message")?;
     let text: String = text.chars().filter(|c| !c.is_control()).take(300).collect();
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Why a hub said no.
-pub(in crate::effects) fn refused(step: &PullSnapshot, answer: &Answer, options: HubOptions<'_>) -> Error {
-    let PullSnapshot {
+/// Returns the error that describes a refusal, with its cause and a hint.
+pub(in crate::effects) fn refusal_error(
+    remote: RemoteRevision<'_>,
+    answer: &Answer,
+    options: HubOptions<'_>,
+) -> Error {
+    let RemoteRevision {
         endpoint,
         repo,
         revision,
-        ..
-    } = step;
+    } = remote;
     let code = answer.header("x-error-code").unwrap_or_default();
-    let said = said(answer);
+    let message = hub_message(answer);
     let sent = options.token.map(|_| options.token_from);
-    match (answer.status, code, said) {
-        // A mirror's words.
-        (_, "GatedRepo", Some(said)) if said.contains("HF_TOKEN") => match sent {
+    match (answer.status, code, message) {
+        // The text of a dsr1 mirror.
+        (_, "GatedRepo", Some(message)) if message.contains("HF_TOKEN") => match sent {
             Some(from) => Error::new(Kind::Hub, format!("{endpoint} refuses the token that was sent"))
                 .cause(format!("the token in {from} is not the mirror's"))
                 .hint("set HF_TOKEN to the token that the mirror was started with"),
-            None => Error::new(Kind::Hub, format!("{endpoint} wants a token"))
-                .cause(said)
+            None => Error::new(Kind::Hub, format!("{endpoint} needs a token"))
+                .cause(message)
                 .hint("set HF_TOKEN to the token that the mirror was started with"),
         },
         (_, "GatedRepo", _) => Error::new(Kind::Hub, format!("{repo} is gated"))
@@ -43,12 +43,11 @@ pub(in crate::effects) fn refused(step: &PullSnapshot, answer: &Answer, options:
             .hint(format!(
                 "accept the terms at {endpoint}/{repo}, then set HF_TOKEN"
             )),
-        (_, "RevisionNotFound", Some(said)) => Error::new(
-            Kind::Hub,
-            format!("{repo}@{revision} cannot be had from {endpoint}"),
-        )
-        .cause(said)
-        .hint("name another --revision, or another hub with --endpoint"),
+        (_, "RevisionNotFound", Some(message)) => {
+            Error::new(Kind::Hub, format!("{endpoint} does not serve {repo}@{revision}"))
+                .cause(message)
+                .hint("name another --revision, or another hub with --endpoint")
+        }
         (_, "RevisionNotFound", None) => {
             Error::new(Kind::Hub, format!("{repo} has no revision `{revision}`"))
                 .hint(format!("{endpoint}/{repo}/tree/main lists branches and tags"))
@@ -70,16 +69,16 @@ pub(in crate::effects) fn refused(step: &PullSnapshot, answer: &Answer, options:
             .hint("check the spelling; for a private repository set HF_TOKEN"),
         (403, ..) => Error::new(Kind::Hub, format!("{repo} is forbidden"))
             .cause(format!("{endpoint} answered 403: the token may not read it"))
-            .hint(format!("look at {endpoint}/{repo} with the token's account")),
+            .hint(format!("open {endpoint}/{repo} with the token's account")),
         (429, ..) => Error::new(Kind::Hub, format!("the hub limits requests for {repo}"))
             .cause(format!("{endpoint} answered 429"))
             .hint("wait five minutes, or set HF_TOKEN for a higher limit"),
-        // It says nothing of the repository: it is the hub that cannot now.
-        (status @ (408 | 425 | 500..=599), _, said) => {
-            let error = Error::new(Kind::Hub, format!("the hub answers {status} now"));
+        // A server error: it says nothing about the repository.
+        (status @ (408 | 425 | 500..=599), _, message) => {
+            let error = Error::new(Kind::Hub, format!("the hub answered with status {status}"));
             let asked = format!("{endpoint} was asked for {repo} several times");
             error
-                .cause(said.map_or_else(|| asked.clone(), |said| format!("{asked}: {said}")))
+                .cause(message.map_or_else(|| asked.clone(), |message| format!("{asked}: {message}")))
                 .hint("try again later, or name another hub with --endpoint")
         }
         (status, ..) => Error::new(Kind::Hub, format!("the hub does not serve {repo}"))

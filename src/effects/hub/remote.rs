@@ -1,38 +1,37 @@
-//! The two questions to a hub: which commit is a revision, and which files has it.
-//!
-//! Not in this module: patience with a hub that does not answer (`ask`), what it means when it says no (`refusal`).
+//! The two requests to a hub: the commit of a revision, and the files of a commit.
 
 use hf_hub::repository::ModelInfo;
 use serde_json::Value;
 
-use super::ask::Questions;
+use super::ask::HubRequests;
 use super::listing::{self, Entry};
-use super::names::{encode, is_commit};
-use super::options::HubOptions;
-use super::refusal::refused;
+use super::names::{is_commit, percent_encode};
+use super::options::{HubOptions, RemoteRevision};
+use super::refusal::refusal_error;
 use crate::error::{Error, Kind, Result};
-use crate::plan::PullSnapshot;
 use crate::profile::is_revision;
 
-/// Most pages of a listing; a hub sends 1000 entries a page.
+/// Largest number of pages of a listing; a hub sends 1000 entries a page.
 const MAX_PAGES: usize = 200;
 
-/// What a revision is.
+/// A revision, as the hub resolved it.
 pub(in crate::effects) struct Revision {
     /// Its commit.
     pub(in crate::effects) commit: String,
-    /// The licence that the hub states, by its identifier; empty when it states none.
+    /// Identifier of the licence that the hub states; empty if it states none.
     pub(in crate::effects) license: String,
 }
 
-/// What the step's revision is.
-pub(in crate::effects) async fn revision(step: &PullSnapshot, options: HubOptions<'_>) -> Result<Revision> {
-    let PullSnapshot {
+/// Returns the commit and the licence of a revision.
+pub(in crate::effects) async fn revision(
+    remote: RemoteRevision<'_>,
+    options: HubOptions<'_>,
+) -> Result<Revision> {
+    let RemoteRevision {
         endpoint,
         repo,
         revision,
-        ..
-    } = step;
+    } = remote;
     if !is_revision(revision) {
         return Err(Error::new(
             Kind::Usage,
@@ -40,17 +39,20 @@ pub(in crate::effects) async fn revision(step: &PullSnapshot, options: HubOption
         )
         .hint("name a branch, a tag or a 40-digit commit"));
     }
-    let url = format!("{endpoint}/api/models/{repo}/revision/{}", encode(revision));
-    let answer = Questions::to(endpoint, options).ask(&url).await?;
+    let url = format!(
+        "{endpoint}/api/models/{repo}/revision/{}",
+        percent_encode(revision)
+    );
+    let answer = HubRequests::new(endpoint, options).get(&url).await?;
     if answer.status != 200 {
-        return Err(refused(step, &answer, options));
+        return Err(refusal_error(remote, &answer, options));
     }
     let info = model_info(&answer.json());
     let commit = info
         .as_ref()
         .and_then(|info| info.sha.clone())
         .unwrap_or_default();
-    if !is_commit(&commit) || (is_commit(revision) && commit != *revision) {
+    if !is_commit(&commit) || (is_commit(revision) && commit != revision) {
         return Err(
             Error::new(Kind::Hub, format!("{endpoint} does not answer like a hub"))
                 .cause(format!("no commit for {repo}@{revision}"))
@@ -63,14 +65,14 @@ pub(in crate::effects) async fn revision(step: &PullSnapshot, options: HubOption
     })
 }
 
-/// What a hub says of a repository: of the many fields only those that are used, so that a change of the others
-/// breaks nothing.
+/// Parses what the hub says about a repository. Reads only the fields that are used, so that changes of other
+/// fields break nothing.
 fn model_info(answer: &Value) -> Option<ModelInfo> {
     let used = ["id", "sha", "cardData", "tags"].map(|key| (key.to_owned(), answer[key].clone()));
     serde_json::from_value(Value::Object(used.into_iter().collect())).ok()
 }
 
-/// The licence's identifier: of the model card, else of the tags.
+/// Returns the identifier of the licence: from the model card, else from the tags.
 fn license(info: &ModelInfo) -> String {
     let card = info.card_data.as_ref().and_then(|card| card["license"].as_str());
     let tags = info.tags.iter().flatten();
@@ -84,23 +86,23 @@ fn license(info: &ModelInfo) -> String {
     }
 }
 
-/// The files of a commit, with their sum in bytes.
+/// Returns the files of a commit, and the sum of their sizes in bytes.
 pub(in crate::effects) async fn entries(
-    step: &PullSnapshot,
+    remote: RemoteRevision<'_>,
     commit: &str,
     options: HubOptions<'_>,
 ) -> Result<(Vec<Entry>, u64)> {
-    let PullSnapshot { endpoint, repo, .. } = step;
+    let RemoteRevision { endpoint, repo, .. } = remote;
     let mut url = format!("{endpoint}/api/models/{repo}/tree/{commit}?recursive=true&expand=false");
     let mut entries = Vec::new();
-    let mut questions = Questions::to(endpoint, options);
+    let mut questions = HubRequests::new(endpoint, options);
     for _ in 0..MAX_PAGES {
-        let answer = questions.ask(&url).await?;
+        let answer = questions.get(&url).await?;
         if answer.status != 200 {
-            return Err(refused(step, &answer, options));
+            return Err(refusal_error(remote, &answer, options));
         }
         entries.extend(listing::parse_page(&answer.body)?);
-        // Before the next page: a listing without end must not fill the memory.
+        // Checked before the next page, because a listing that does not end must not fill the memory.
         listing::check_count(&entries)?;
         if let Some(next) = next_page(answer.header("link"), endpoint)? {
             url = next;
@@ -112,7 +114,8 @@ pub(in crate::effects) async fn entries(
     Err(Error::new(Kind::Integrity, "the hub's listing cannot be trusted").cause("it does not end"))
 }
 
-/// The next page that a `Link` header names (RFC 8288); on the same hub only, because the token goes with it.
+/// Returns the next page that a `Link` header names (RFC 8288). It must be on the same hub, because the token
+/// is sent to it.
 fn next_page(link: Option<&str>, endpoint: &str) -> Result<Option<String>> {
     let next = link
         .unwrap_or_default()

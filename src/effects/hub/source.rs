@@ -1,6 +1,4 @@
-//! Where bytes come from: a hub's ranges over HTTP, or its Xet store; what each says no with, in one vocabulary.
-//!
-//! Not in this module: patience (`fetch`), the disk (`part`).
+//! Streams of a file's bytes, over HTTP or from the hub's Xet store, with one type for the failures of both.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,42 +8,41 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::listing::Entry;
-use super::names::encode_path;
-use super::refusal::said;
+use super::names::url_path;
+use super::refusal::hub_message;
 use super::xet::{Origin, Xet};
 use crate::effects::http::{Answer, Body, Broken, Opened};
 use crate::error::{Error, Kind};
 
-/// Time for the head of an answer.
-const HEAD: Duration = Duration::from_mins(1);
-
-/// Where the files of one commit come from.
+/// The source of the files of one commit.
 #[derive(Clone)]
 pub(in crate::effects) struct Source {
     pub(in crate::effects) origin: Origin,
-    /// For files that the hub keeps in Xet, unless they are to come over HTTP.
+    /// The Xet store, unless the files must be fetched over HTTP.
     pub(in crate::effects) xet: Option<Arc<Xet>>,
-    /// Most bytes a second.
-    pub(in crate::effects) limit: Option<Arc<Limit>>,
-    /// How long no byte is waited for.
+    /// The limit on bytes a second.
+    pub(in crate::effects) limit: Option<Arc<RateLimit>>,
+    /// Longest wait for the head of an answer.
+    pub(in crate::effects) answer_timeout: Duration,
+    /// Idle timeout: the longest wait for a byte.
     pub(in crate::effects) idle: Duration,
 }
 
-const ALTERED: &str = "a proxy or the hub's cache alters it; try another network or --endpoint";
+const ALTERED_HINT: &str = "a proxy or the hub's cache alters it; try another network or --endpoint";
 
-/// The two ways to a file.
+/// The two ways to fetch a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::effects) enum Via {
+pub(in crate::effects) enum Route {
     Http,
     Xet,
 }
 
-/// A stream of a file's bytes from a place on.
-pub(in crate::effects) struct Arriving {
+/// A stream of a file's bytes, from an offset on.
+pub(in crate::effects) struct ByteStream {
     stream: Stream,
-    /// Bytes that come first and are there already.
+    /// Bytes at the start of the stream that must be skipped, because they are on disk already.
     pub(in crate::effects) skip: u64,
-    /// What names these very bytes at their server.
+    /// The entity tag that identifies these bytes on the server.
     pub(in crate::effects) etag: Option<String>,
 }
 
@@ -54,110 +51,110 @@ enum Stream {
     Xet(mpsc::Receiver<Result<Bytes, String>>),
 }
 
-/// Why a stream did not come, or not whole.
+/// Reason for a stream that failed to open or ended early.
 pub(in crate::effects) enum Failure {
-    /// Worth another try.
-    Again(Error),
-    /// It comes, and much slower than others do.
+    /// Temporary: worth another try.
+    Retry(Error),
+    /// The stream works, but is much slower than others.
     Slow,
     /// The server asks for a pause.
-    Asked(Error, Duration),
+    RetryAfter(Error, Duration),
     /// Nothing answers: the network may come back.
     Unreachable(Error),
     /// The bytes are wrong: worth one more try from the first byte.
-    Wrong(Error),
-    /// Final.
+    WrongBytes(Error),
+    /// Permanent.
     Final(Error),
 }
 
 impl Failure {
-    /// Whether another way to the same bytes may do better.
-    pub(in crate::effects) fn is_of_the_way(&self) -> bool {
-        matches!(self, Self::Again(_) | Self::Asked(..) | Self::Wrong(_))
+    /// Returns whether the other route to the same bytes may work.
+    pub(in crate::effects) fn depends_on_route(&self) -> bool {
+        matches!(self, Self::Retry(_) | Self::RetryAfter(..) | Self::WrongBytes(_))
     }
 
-    /// What went wrong, in words, when another try follows.
+    /// Returns the cause as text, if another try follows.
     pub(in crate::effects) fn cause(&self) -> Option<String> {
         match self {
-            Self::Again(error) | Self::Asked(error, _) | Self::Unreachable(error) => {
+            Self::Retry(error) | Self::RetryAfter(error, _) | Self::Unreachable(error) => {
                 Some(error.causes().join(": "))
             }
-            Self::Slow | Self::Wrong(_) | Self::Final(_) => None,
+            Self::Slow | Self::WrongBytes(_) | Self::Final(_) => None,
         }
     }
 }
 
-/// A stream that broke, of no file yet.
-pub(in crate::effects) enum Break {
+/// The error of a stream, before it is known which file it belongs to.
+pub(in crate::effects) enum StreamError {
     Http(Broken),
     Xet(String),
 }
 
-impl Break {
-    /// What it means for `entry`.
-    pub(in crate::effects) fn of(self, entry: &Entry) -> Failure {
+impl StreamError {
+    /// Returns the failure that this error means for `entry`.
+    pub(in crate::effects) fn into_failure(self, entry: &Entry) -> Failure {
         match self {
-            Self::Http(broken) => of_http(entry, broken),
-            Self::Xet(cause) => of_xet(entry, &cause),
+            Self::Http(broken) => http_failure(entry, broken),
+            Self::Xet(cause) => xet_failure(entry, &cause),
         }
     }
 }
 
-impl Arriving {
-    pub(in crate::effects) async fn next(&mut self) -> Result<Option<Bytes>, Break> {
+impl ByteStream {
+    pub(in crate::effects) async fn next(&mut self) -> Result<Option<Bytes>, StreamError> {
         match &mut self.stream {
-            Stream::Http(body) => body.next().await.map_err(Break::Http),
-            Stream::Xet(frames) => frames.recv().await.transpose().map_err(Break::Xet),
+            Stream::Http(body) => body.next().await.map_err(StreamError::Http),
+            Stream::Xet(frames) => frames.recv().await.transpose().map_err(StreamError::Xet),
         }
     }
 }
 
 impl Source {
-    /// The way that a file comes by first.
-    pub(in crate::effects) fn via(&self, entry: &Entry) -> Via {
+    /// Returns the preferred route to a file.
+    pub(in crate::effects) fn route(&self, entry: &Entry) -> Route {
         match &self.xet {
-            Some(xet) if entry.xet.is_some() && !xet.is_given_up() => Via::Xet,
-            _ => Via::Http,
+            Some(xet) if entry.xet.is_some() && !xet.is_given_up() => Route::Xet,
+            _ => Route::Http,
         }
     }
 
-    /// Whether a file that does not come by Xet may come over HTTP.
+    /// Returns whether a file that fails over Xet may be fetched over HTTP.
     pub(in crate::effects) fn may_switch(&self) -> bool {
         self.xet.as_ref().is_some_and(|xet| xet.may_switch())
     }
 
-    /// Notes that a file did not come by Xet.
-    pub(in crate::effects) fn xet_failed(&self) {
+    /// Counts a file that failed over Xet.
+    pub(in crate::effects) fn note_xet_failure(&self) {
         if let Some(xet) = &self.xet {
-            xet.failed();
+            xet.note_failure();
         }
     }
 
-    /// How long no byte is waited for.
+    /// Returns the idle timeout.
     pub(in crate::effects) fn idle(&self) -> Duration {
         self.idle
     }
 
-    /// Opens `entry` from the first byte of `range` to before the second.
+    /// Opens a stream of the bytes of `entry` in `range`, whose end is exclusive.
     pub(in crate::effects) async fn open(
         &self,
         entry: &Entry,
         range: (u64, u64),
         etag: Option<&str>,
-        via: Via,
-    ) -> Result<Arriving, Failure> {
-        match (&self.xet, &entry.xet, via) {
-            (Some(xet), Some(hash), Via::Xet) => {
+        route: Route,
+    ) -> Result<ByteStream, Failure> {
+        match (&self.xet, &entry.xet, route) {
+            (Some(xet), Some(hash), Route::Xet) => {
                 let frames = xet.open(&self.origin, hash, entry.size, range);
                 let frames = match tokio::time::timeout(self.idle, frames).await {
                     Ok(Ok(frames)) => frames,
-                    Ok(Err(cause)) => return Err(of_xet(entry, &cause)),
+                    Ok(Err(cause)) => return Err(xet_failure(entry, &cause)),
                     Err(_) => {
                         let cause = format!("no answer for {} s", self.idle.as_secs());
-                        return Err(of_xet(entry, &cause));
+                        return Err(xet_failure(entry, &cause));
                     }
                 };
-                Ok(Arriving {
+                Ok(ByteStream {
                     stream: Stream::Xet(frames),
                     skip: 0,
                     etag: None,
@@ -172,7 +169,7 @@ impl Source {
         entry: &Entry,
         range: (u64, u64),
         etag: Option<&str>,
-    ) -> Result<Arriving, Failure> {
+    ) -> Result<ByteStream, Failure> {
         let Origin {
             http,
             token,
@@ -180,63 +177,69 @@ impl Source {
             repo,
             commit,
         } = &self.origin;
-        let url = format!("{endpoint}/{repo}/resolve/{commit}/{}", encode_path(&entry.path));
-        // The whole file is asked for without a range: that is what caches keep.
+        let url = format!("{endpoint}/{repo}/resolve/{commit}/{}", url_path(&entry.path));
+        // A whole file is requested without a range, because caches keep only such answers.
         let asked = Some(range).filter(|range| *range != (0, entry.size));
         let asked = http.open(&url, token.as_ref(), asked, etag);
-        let opened = match tokio::time::timeout(HEAD, asked).await {
+        let opened = match tokio::time::timeout(self.answer_timeout, asked).await {
             Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => return Err(of_http(entry, error)),
-            Err(_) => return Err(Failure::Again(broken(entry, "no answer for 60 s"))),
+            Ok(Err(error)) => return Err(http_failure(entry, error)),
+            Err(_) => {
+                let cause = format!("no answer for {} s", self.answer_timeout.as_secs());
+                return Err(Failure::Retry(cannot_fetch(entry, &cause)));
+            }
         };
-        let skip = self.check(entry, range, &opened)?;
+        let skip = self.check_answer(entry, range, &opened)?;
         let etag = opened.answer.header("etag").filter(|etag| etag.starts_with('"'));
-        Ok(Arriving {
+        Ok(ByteStream {
             skip,
             etag: etag.map(str::to_owned),
             stream: Stream::Http(opened.body),
         })
     }
 
-    /// Checks that the answer is these bytes of this file; returns how many come that are there already.
-    fn check(&self, entry: &Entry, (from, to): (u64, u64), opened: &Opened) -> Result<u64, Failure> {
+    /// Checks that the answer contains the requested bytes of this file. Returns the number of bytes to skip.
+    fn check_answer(&self, entry: &Entry, (from, to): (u64, u64), opened: &Opened) -> Result<u64, Failure> {
         let answer = &opened.answer;
         let expected = match answer.status {
             206 => {
                 let range = answer.header("content-range").unwrap_or_default();
-                if !fits(range, (from, to), entry.size) {
-                    return Err(refused(
+                if !is_requested_range(range, (from, to), entry.size) {
+                    return Err(wrong_offer(
                         entry,
-                        &format!("the server sends `{}` of it", range.escape_debug()),
+                        &format!("the server sends the range `{}`", range.escape_debug()),
                     ));
                 }
                 to - from
             }
             200 => entry.size,
-            _ => return Err(self.refused(entry, opened)),
+            _ => return Err(self.status_failure(entry, opened)),
         };
         if answer
             .header("content-encoding")
             .is_some_and(|coding| coding != "identity")
         {
-            return Err(refused(entry, "it comes packed, which was not asked for"));
+            return Err(wrong_offer(
+                entry,
+                "the answer is compressed, which was not requested",
+            ));
         }
         if let Some(length) = opened.length.filter(|length| *length != expected) {
-            return Err(refused(
+            return Err(wrong_offer(
                 entry,
-                &format!("{length} bytes come, the listing states {expected}"),
+                &format!("the answer has {length} bytes instead of {expected}"),
             ));
         }
         Ok(if answer.status == 200 { from } else { 0 })
     }
 
-    fn refused(&self, entry: &Entry, opened: &Opened) -> Failure {
+    fn status_failure(&self, entry: &Entry, opened: &Opened) -> Failure {
         let Answer { status, .. } = opened.answer;
-        let said = said(&opened.answer).map_or_else(String::new, |said| format!(": {said}"));
-        let error = broken(entry, &format!("status {status}{said}"));
+        let message = hub_message(&opened.answer).map_or_else(String::new, |message| format!(": {message}"));
+        let error = cannot_fetch(entry, &format!("status {status}{message}"));
         match status {
             404 | 410 => Failure::Final(error.hint(format!(
-                "{} lists it and does not have it: try later, or another revision",
+                "{} lists the file but does not have it: try later, or pull another revision",
                 self.origin.endpoint
             ))),
             401 | 403 if opened.is_at_hub => {
@@ -253,23 +256,23 @@ impl Source {
                         ))
                 } else {
                     error.hint(format!(
-                        "may the token read {}/{}? check HF_TOKEN",
+                        "check that the token in HF_TOKEN may read {}/{}",
                         self.origin.endpoint, self.origin.repo
                     ))
                 })
             }
-            416 => refused(entry, "it is shorter than the listing states"),
-            // 403 is how a content network says that a signed URL expired: the next try gets a new one.
+            416 => wrong_offer(entry, "the file is shorter than the listing states"),
+            // Content networks answer 403 when a signed URL has expired; the next try gets a new URL.
             401 | 403 | 408 | 425 | 429 | 500..=599 => match opened.answer.requested_wait() {
-                Some(wait) => Failure::Asked(error, wait),
-                None => Failure::Again(error),
+                Some(wait) => Failure::RetryAfter(error, wait),
+                None => Failure::Retry(error),
             },
             _ => Failure::Final(error),
         }
     }
 
-    /// The same with connections of its own: those of one runtime are no good in another.
-    pub(in crate::effects) fn alone(&self) -> Self {
+    /// Returns the same source with its own connections, because connections belong to one runtime.
+    pub(in crate::effects) fn with_own_connections(&self) -> Self {
         Self {
             origin: Origin {
                 http: self.origin.http.with_own_connections(),
@@ -279,21 +282,21 @@ impl Source {
         }
     }
 
-    /// Whether it is we who are slow.
-    pub(in crate::effects) fn is_limited(&self) -> bool {
+    /// Returns whether the user limits the rate.
+    pub(in crate::effects) fn has_rate_limit(&self) -> bool {
         self.limit.is_some()
     }
 
-    /// Waits until so many more bytes are within the limit.
-    pub(in crate::effects) async fn pace(&self, bytes: usize) {
+    /// Waits until this many more bytes are within the rate limit.
+    pub(in crate::effects) async fn wait_for_rate_limit(&self, bytes: usize) {
         if let Some(limit) = &self.limit {
-            limit.take(bytes).await;
+            limit.acquire(bytes).await;
         }
     }
 }
 
-/// Whether `bytes FROM-LAST/SIZE` (RFC 9110, 14.4) is this range of a file of `size` bytes.
-fn fits(range: &str, (from, to): (u64, u64), size: u64) -> bool {
+/// Returns whether `bytes FROM-LAST/SIZE` (RFC 9110, 14.4) is the requested range of a file of `size` bytes.
+fn is_requested_range(range: &str, (from, to): (u64, u64), size: u64) -> bool {
     let parsed = range.strip_prefix("bytes ").and_then(|rest| {
         let (span, whole) = rest.split_once('/')?;
         let (first, last) = span.split_once('-')?;
@@ -304,48 +307,55 @@ fn fits(range: &str, (from, to): (u64, u64), size: u64) -> bool {
     })
 }
 
-fn of_http(entry: &Entry, error: Broken) -> Failure {
-    let report = |error: &Error| broken(entry, &error.causes().join(": "));
+fn http_failure(entry: &Entry, error: Broken) -> Failure {
+    let report = |error: &Error| cannot_fetch(entry, &error.causes().join(": "));
     match &error {
-        Broken::Dropped(cause) => Failure::Again(report(cause)),
+        Broken::Dropped(cause) => Failure::Retry(report(cause)),
         Broken::Unreachable(cause) => Failure::Unreachable(report(cause)),
         Broken::Never(_) => Failure::Final(error.into_error()),
     }
 }
 
-fn of_xet(entry: &Entry, cause: &str) -> Failure {
-    Failure::Again(broken(entry, &format!("Xet: {cause}")))
+fn xet_failure(entry: &Entry, cause: &str) -> Failure {
+    Failure::Retry(cannot_fetch(entry, &format!("Xet: {cause}")))
 }
 
-/// `entry` did not come.
-pub(in crate::effects) fn broken(entry: &Entry, cause: &str) -> Error {
+/// Returns the error for a file whose transfer failed.
+pub(in crate::effects) fn cannot_fetch(entry: &Entry, cause: &str) -> Error {
     Error::new(Kind::Hub, format!("cannot fetch `{}`", entry.path))
         .cause(cause)
-        .hint("run it again: it goes on where it stopped")
+        .hint("run it again: it resumes where it stopped")
 }
 
-/// What is offered cannot be `entry`. None of it is taken: what is there stays, and the next answer may be right.
-fn refused(entry: &Entry, cause: &str) -> Failure {
-    let error = Error::new(Kind::Integrity, format!("`{}` comes wrong", entry.path));
-    Failure::Again(error.cause(cause).hint(ALTERED))
+/// Returns the failure for an answer that cannot be `entry`. Nothing of it is written, so the bytes on disk
+/// stay, and the next answer may be right.
+fn wrong_offer(entry: &Entry, cause: &str) -> Failure {
+    let error = Error::new(
+        Kind::Integrity,
+        format!("`{}` is not what the listing states", entry.path),
+    );
+    Failure::Retry(error.cause(cause).hint(ALTERED_HINT))
 }
 
-/// `entry` came, and is not what the listing states.
-pub(in crate::effects) fn wrong(entry: &Entry, cause: &str) -> Error {
-    Error::new(Kind::Integrity, format!("`{}` arrives wrong, twice", entry.path))
-        .cause(cause)
-        .hint(ALTERED)
+/// Returns the error for a file whose bytes differ from the listing.
+pub(in crate::effects) fn wrong_bytes(entry: &Entry, cause: &str) -> Error {
+    Error::new(
+        Kind::Integrity,
+        format!("`{}` failed its checksum twice", entry.path),
+    )
+    .cause(cause)
+    .hint(ALTERED_HINT)
 }
 
-/// A rate that all streams share.
-pub(in crate::effects) struct Limit {
+/// A rate limit that all streams share.
+pub(in crate::effects) struct RateLimit {
     bytes_per_s: f64,
-    /// When what was taken so far is paid for.
+    /// Time until which the granted bytes use up the rate.
     paid: Mutex<Instant>,
 }
 
-impl Limit {
-    /// At most so many bytes a second.
+impl RateLimit {
+    /// Creates a limit of this many bytes a second.
     pub(in crate::effects) fn new(bytes_per_s: u64) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
         let bytes_per_s = bytes_per_s.max(1) as f64;
@@ -355,12 +365,12 @@ impl Limit {
         }
     }
 
-    async fn take(&self, bytes: usize) {
+    async fn acquire(&self, bytes: usize) {
         #[expect(clippy::cast_precision_loss, reason = "a rate need not be exact")]
         let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_s);
         let until = {
             let Ok(mut paid) = self.paid.lock() else { return };
-            // What was not used is not saved up.
+            // Unused time is not saved up.
             let from = (*paid).max(Instant::now());
             *paid = from + cost;
             *paid
@@ -375,9 +385,9 @@ mod tests {
 
     #[test]
     fn only_the_range_that_was_asked_for_fits() {
-        assert!(fits("bytes 5-9/10", (5, 10), 10));
-        assert!(fits("bytes 5-9/*", (5, 10), 10));
-        assert!(fits("bytes 5-7/10", (5, 8), 10));
+        assert!(is_requested_range("bytes 5-9/10", (5, 10), 10));
+        assert!(is_requested_range("bytes 5-9/*", (5, 10), 10));
+        assert!(is_requested_range("bytes 5-7/10", (5, 8), 10));
         for other in [
             "bytes 4-9/10",
             "bytes 5-8/10",
@@ -387,16 +397,16 @@ mod tests {
             "5-9/10",
             "bytes 5-18446744073709551615/10",
         ] {
-            assert!(!fits(other, (5, 10), 10), "{other}");
+            assert!(!is_requested_range(other, (5, 10), 10), "{other}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_limit_is_shared() {
-        let limit = Limit::new(1000);
+        let limit = RateLimit::new(1000);
         let begun = Instant::now();
         for _ in 0..4 {
-            limit.take(500).await;
+            limit.acquire(500).await;
         }
         assert!(
             begun.elapsed() >= Duration::from_millis(1900),

@@ -1,9 +1,10 @@
-//! A hub's Xet store: streams of a file's bytes by the hash that the listing states.
+//! A hub's Xet store: streams of a file's bytes by the Xet hash that the listing states. The only home of
+//! hf-xet.
 //!
-//! hf-xet, the transport below hf-hub, is used without it: hf-hub 1.0.0 learns a file's Xet hash from a HEAD whose
-//! redirect it follows, and the hub states the hash on the redirect itself; and it asks for a token for each stream.
-//! What comes is hashed like everything else: a wrong byte in the store ends in bytes that nobody checked there
-//! (hf-xet 1.8.0). The only home of hf-xet. Not in this module: when HTTP takes over (`fetch`).
+//! hf-xet, the transport below hf-hub, is used directly. hf-hub 1.0.0 reads a file's Xet hash from a HEAD
+//! request whose redirect it follows, but the hub states the hash on the redirect itself; and it requests a
+//! token for each stream. All bytes are hashed here, because hf-xet 1.8.0 does not check them: a wrong byte in
+//! the store reaches the caller.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,12 +18,12 @@ use xet::xet_session::{
 use crate::effects::http::{Broken, Http};
 use crate::secret::Secret;
 
-/// Frames between Xet's runtime and a worker.
-const FRAMES: usize = 4;
-/// Files that may fail before the store is asked for no more of them.
-const GIVE_UP: u32 = 3;
+/// Number of frames buffered between Xet's runtime and a worker.
+const BUFFERED_FRAMES: usize = 4;
+/// Number of files that may fail before the store is not used any more.
+const MAX_FAILURES: u32 = 3;
 
-/// One commit of a repository on a hub, and the clients and the token to reach it.
+/// One commit of a repository on a hub, with the client and the token for requests.
 #[derive(Clone)]
 pub(in crate::effects) struct Origin {
     pub(in crate::effects) http: Http,
@@ -32,10 +33,10 @@ pub(in crate::effects) struct Origin {
     pub(in crate::effects) commit: String,
 }
 
-/// The way to a hub's Xet store: it wants a runtime with several threads, which workers have not.
+/// A hub's Xet store. It needs a runtime with several threads; the runtimes of workers have one.
 pub(in crate::effects) struct Xet {
     runtime: tokio::runtime::Handle,
-    /// Where the transport keeps what it keeps.
+    /// Directory for the transport's own files.
     dir: PathBuf,
     may_switch: bool,
     failed: AtomicU32,
@@ -44,12 +45,12 @@ pub(in crate::effects) struct Xet {
 
 struct Opened {
     group: XetDownloadStreamGroup,
-    /// Lives as long as its streams.
+    /// Must live as long as its streams.
     _session: XetSession,
 }
 
 impl Xet {
-    /// A store that is asked when the first file comes from it.
+    /// Creates a store; the hub is asked for its token when the first file is opened.
     pub(in crate::effects) fn new(runtime: tokio::runtime::Handle, dir: PathBuf, may_switch: bool) -> Self {
         Self {
             runtime,
@@ -60,19 +61,19 @@ impl Xet {
         }
     }
 
-    /// Whether a file that does not come may come over HTTP.
+    /// Returns whether a file that fails may be fetched over HTTP.
     pub(in crate::effects) fn may_switch(&self) -> bool {
         self.may_switch
     }
 
-    /// Notes that a file did not come.
-    pub(in crate::effects) fn failed(&self) {
+    /// Counts a file that failed.
+    pub(in crate::effects) fn note_failure(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether so many did not come that it is not asked any more.
+    /// Returns whether so many files failed that the store is not used any more.
     pub(in crate::effects) fn is_given_up(&self) -> bool {
-        self.may_switch && self.failed.load(Ordering::Relaxed) >= GIVE_UP
+        self.may_switch && self.failed.load(Ordering::Relaxed) >= MAX_FAILURES
     }
 
     /// Opens a range of the file with this hash.
@@ -86,17 +87,19 @@ impl Xet {
         let opened = self.opened.get_or_try_init(|| self.connect(origin)).await?;
         let (group, info) = (opened.group.clone(), XetFileInfo::new(hash.to_owned(), size));
         let range = (from > 0 || to < size).then_some(from..to);
-        let (sender, frames) = mpsc::channel(FRAMES);
+        let (sender, frames) = mpsc::channel(BUFFERED_FRAMES);
         let stream = self
             .runtime
             .spawn(async move { group.download_stream(info, range).await });
-        let stream = stream.await.map_err(|_| "its runtime ended".to_owned())?;
+        let stream = stream
+            .await
+            .map_err(|_| "the runtime of the Xet client ended".to_owned())?;
         let mut stream = stream.map_err(|error| error.to_string())?;
         self.runtime.spawn(async move {
             loop {
                 let frame = tokio::select! {
                     frame = stream.next() => frame,
-                    // Nobody waits for it any more.
+                    // The receiver is gone.
                     () = sender.closed() => {
                         stream.cancel();
                         return;
@@ -115,7 +118,7 @@ impl Xet {
         Ok(frames)
     }
 
-    /// Gets a token for the store from the hub.
+    /// Requests a token for the store from the hub.
     async fn connect(&self, origin: &Origin) -> Result<Opened, String> {
         let Origin {
             endpoint,
@@ -128,7 +131,7 @@ impl Xet {
         let answer = answer.map_err(|error| Broken::into_error(error).causes().join(": "))?;
         if answer.status != 200 {
             return Err(format!(
-                "the hub gives no token for it (status {})",
+                "the hub refused a token for the Xet store (status {})",
                 answer.status
             ));
         }
@@ -137,15 +140,15 @@ impl Xet {
         let (Some(store), Some(access), Some(expires)) =
             (text("casUrl"), text("accessToken"), token["exp"].as_u64())
         else {
-            return Err("the hub's token for it cannot be read".to_owned());
+            return Err("the hub's token for the Xet store is invalid".to_owned());
         };
         if !store.starts_with("https://") && !store.starts_with("http://") {
-            return Err("the hub names no URL of it".to_owned());
+            return Err("the hub's URL of the Xet store is invalid".to_owned());
         }
         let mut headers = HeaderMap::new();
         if let Some(token) = &origin.token {
             let value = HeaderValue::from_str(&format!("Bearer {}", token.expose()));
-            let mut value = value.map_err(|_| "the token is no header's value".to_owned())?;
+            let mut value = value.map_err(|_| "the token is not a valid header value".to_owned())?;
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
@@ -166,7 +169,7 @@ impl Xet {
             .runtime
             .spawn(group)
             .await
-            .map_err(|_| "its runtime ended".to_owned())?;
+            .map_err(|_| "the runtime of the Xet client ended".to_owned())?;
         Ok(Opened {
             group: group.map_err(|error| error.to_string())?,
             _session: session,

@@ -1,6 +1,4 @@
-//! The hub's answers, as data.
-//!
-//! Not in this module: how they are sent (`send`).
+//! Answers of the mirror, as data.
 
 use std::fmt::Write;
 use std::ops::Bound;
@@ -10,53 +8,53 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::catalog::{Absent, Catalog};
-use super::condition::{Part, has_it, part};
+use super::condition::{Portion, client_has_it, portion};
 use super::head::Head;
-use super::path::{self, Asked};
-use super::snapshot::{Closed, Item, Opened, Snapshot};
+use super::path::{self, Resource};
+use super::snapshot::{Item, OpenError, Opened, Snapshot};
 use crate::effects::hub::listing::{Entry, Oid};
-use crate::effects::hub::names::encode;
+use crate::effects::hub::names::percent_encode;
 use crate::effects::store::hash::Hasher;
 use crate::secret::Secret;
 
-/// What a request gets.
+/// The answer to a request.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// The status.
     pub(super) status: u16,
     headers: Vec<(&'static str, String)>,
-    /// What follows the head, unless only that was asked for.
+    /// The body, which is not sent if only the head was requested.
     pub(super) body: Body,
 }
 
-/// What follows a head.
+/// The body of an answer.
 #[derive(Debug)]
 pub(super) enum Body {
-    /// Nothing, and no length either (304).
+    /// No body and no length (304).
     None,
-    /// A text.
+    /// Text.
     Text(String),
     /// Bytes of a file.
     File {
         /// The file.
         opened: Opened,
-        /// The first byte.
+        /// Offset of the first byte.
         from: u64,
-        /// How many.
+        /// Number of bytes.
         length: u64,
     },
 }
 
-/// Where answers come from.
+/// Everything that answers are made from.
 pub(super) struct Source<'a> {
     /// The cache.
     pub(super) catalog: &'a Catalog,
-    /// What a client must know.
+    /// The token that clients must send.
     pub(super) token: Option<&'a Secret>,
-    /// The base URL for clients that do not say how they reached us.
+    /// The base URL for clients that send no `Host` header.
     pub(super) endpoint: &'a str,
-    /// Told once of each snapshot that turned out not to be whole.
-    pub(super) spoilt: &'a dyn Fn(&str, &str),
+    /// Called once for each snapshot that turns out to be corrupt.
+    pub(super) on_corrupt: &'a dyn Fn(&str, &str),
 }
 
 impl Answer {
@@ -68,8 +66,8 @@ impl Answer {
         }
     }
 
-    /// An answer without what was asked for, and why, as the Hub says it.
-    pub(super) fn no(status: u16, code: Option<&'static str>, why: &str) -> Self {
+    /// Returns an answer that refuses a request, with the headers in which a hub states the reason.
+    pub(super) fn refusal(status: u16, code: Option<&'static str>, why: &str) -> Self {
         let mut answer = Self::json(status, &json!({ "error": why }));
         if let Some(code) = code {
             answer.set("X-Error-Code", code);
@@ -88,7 +86,7 @@ impl Answer {
         self.headers.push((name, value.into()));
     }
 
-    /// Its head. What came from a file or a request cannot end a line of it.
+    /// Returns the head. Text from files and requests cannot end a line of it.
     pub(super) fn head(&self, close: bool) -> String {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.status, reason(self.status));
         let length = match &self.body {
@@ -134,53 +132,53 @@ fn reason(status: u16) -> &'static str {
     }
 }
 
-/// What a head that cannot be read gets.
-pub(super) fn wrong(status: u16) -> Answer {
-    Answer::no(status, None, "this is no request that a hub understands")
+/// Returns the answer to an invalid head.
+pub(super) fn invalid_head(status: u16) -> Answer {
+    Answer::refusal(status, None, "this is not a request that a hub understands")
 }
 
 /// Answers a request.
 pub(super) fn answer(source: &Source<'_>, head: &Head) -> Answer {
-    if !source.token.is_none_or(|token| knows(head, token)) {
-        let why = "this mirror wants its token: set HF_TOKEN to it";
-        let mut answer = Answer::no(401, Some("GatedRepo"), why);
+    if !source.token.is_none_or(|token| has_token(head, token)) {
+        let why = "this mirror needs its token: set HF_TOKEN to it";
+        let mut answer = Answer::refusal(401, Some("GatedRepo"), why);
         answer.set("WWW-Authenticate", "Bearer");
         return answer;
     }
     if head.method != "GET" && head.method != "HEAD" {
-        let mut answer = Answer::no(405, None, "this mirror is read-only");
+        let mut answer = Answer::refusal(405, None, "this mirror is read-only");
         answer.set("Allow", "GET, HEAD");
         return answer;
     }
     let Some(asked) = path::parse(&head.path) else {
-        return Answer::no(404, None, "a mirror has models, and nothing else of a hub");
+        return Answer::refusal(404, None, "a mirror serves only models");
     };
-    let (Asked::Revision { repo, revision }
-    | Asked::Tree { repo, revision, .. }
-    | Asked::File { repo, revision, .. }) = &asked;
+    let (Resource::Revision { repo, revision }
+    | Resource::Tree { repo, revision, .. }
+    | Resource::File { repo, revision, .. }) = &asked;
     let snapshot = match source.catalog.snapshot(repo, revision) {
         Ok(snapshot) => snapshot,
         Err(Absent::Repo) => {
-            return Answer::no(404, Some("RepoNotFound"), &format!("{repo} is not mirrored here"));
+            return Answer::refusal(404, Some("RepoNotFound"), &format!("{repo} is not mirrored here"));
         }
         Err(Absent::Revision) => {
             let why = format!("{revision} of {repo} is not mirrored here");
-            return Answer::no(404, Some("RevisionNotFound"), &why);
+            return Answer::refusal(404, Some("RevisionNotFound"), &why);
         }
         Err(Absent::NotWhole(why)) => {
             let why = format!("{revision} of {repo} is not whole here: {why}");
-            return Answer::no(404, Some("RevisionNotFound"), &why);
+            return Answer::refusal(404, Some("RevisionNotFound"), &why);
         }
     };
     match &asked {
-        Asked::Revision { .. } => Answer::json(200, &described(repo, &snapshot)),
-        Asked::Tree { below, .. } => tree(source, head, repo, &snapshot, below),
-        Asked::File { path, .. } => file(source, head, repo, &snapshot, path),
+        Resource::Revision { .. } => Answer::json(200, &described(repo, &snapshot)),
+        Resource::Tree { below, .. } => tree(source, head, repo, &snapshot, below),
+        Resource::File { path, .. } => file(source, head, repo, &snapshot, path),
     }
 }
 
-/// Whether a request carries the token. Hashes are compared, and all of them: the time says nothing.
-fn knows(head: &Head, token: &Secret) -> bool {
+/// Returns whether a request carries the token. Compares hashes in constant time.
+fn has_token(head: &Head, token: &Secret) -> bool {
     let given = head
         .header("authorization")
         .and_then(|value| value.split_once(' '))
@@ -214,10 +212,10 @@ fn described(repo: &str, snapshot: &Snapshot) -> Value {
     value
 }
 
-/// A page of the files, and where the next one is.
+/// Returns one page of the files, and a link to the next page.
 fn tree(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Snapshot, below: &str) -> Answer {
     let Some(page) = path::page(&head.query) else {
-        return Answer::no(400, None, "the cursor is none of this mirror");
+        return Answer::refusal(400, None, "the cursor is not valid");
     };
     let begin = match &page.after {
         Some(after) => Bound::Excluded(after.as_str()),
@@ -231,32 +229,32 @@ fn tree(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Snapshot, below
         .filter(|(path, _)| is_below(path));
     let entries: Vec<&Item> = found.by_ref().take(page.limit).map(|(_, item)| item).collect();
     if entries.is_empty() && !below.is_empty() && page.after.is_none() {
-        return Answer::no(404, Some("EntryNotFound"), "there is no such directory");
+        return Answer::refusal(404, Some("EntryNotFound"), "there is no such directory");
     }
     let listed: Value = entries.iter().map(|item| listed(&item.entry)).collect();
     let mut answer = Answer::json(200, &listed);
     answer.set("X-Repo-Commit", &*snapshot.commit);
     if let (Some(last), true) = (entries.last(), found.next().is_some()) {
-        // The commit, not the branch: all pages are of one listing, wherever the branch goes meanwhile.
+        // The link names the commit and not the branch, so that all pages belong to one listing.
         let base = head.base().unwrap_or_else(|| source.endpoint.to_owned());
         let below = below
             .split('/')
             .filter(|part| !part.is_empty())
-            .fold(String::new(), |url, part| url + "/" + &encode(part));
+            .fold(String::new(), |url, part| url + "/" + &percent_encode(part));
         answer.set(
             "Link",
             format!(
                 "<{base}/api/models/{repo}/tree/{}{below}?recursive=true&expand=false&limit={}&cursor={}>; rel=\"next\"",
                 snapshot.commit,
                 page.limit,
-                encode(&last.entry.path)
+                percent_encode(&last.entry.path)
             ),
         );
     }
     answer
 }
 
-/// One file of a tree. A large file's `oid` is that of the pointer that git has of it.
+/// Returns a file's entry in a listing. The `oid` of a large file is the hash of git's pointer to it.
 fn listed(entry: &Entry) -> Value {
     let mut item = json!({ "type": "file", "path": entry.path, "size": entry.size, "oid": entry.oid.hex() });
     if let Oid::Sha256(hex) = &entry.oid {
@@ -274,41 +272,41 @@ fn listed(entry: &Entry) -> Value {
 
 fn file(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Arc<Snapshot>, path: &str) -> Answer {
     let Some(item) = snapshot.files.get(path) else {
-        let mut answer = Answer::no(404, Some("EntryNotFound"), "the repository has no such file");
+        let mut answer = Answer::refusal(404, Some("EntryNotFound"), "the repository has no such file");
         answer.set("X-Repo-Commit", &*snapshot.commit);
         return answer;
     };
-    // For HEAD too: what cannot be sent is not promised.
+    // For HEAD too, so that a file that cannot be sent is not promised.
     let opened = match snapshot.open(&source.catalog.root, item) {
         Ok(opened) => opened,
-        Err(Closed::Busy) => {
-            let mut answer = Answer::no(503, None, "too many files are open here");
+        Err(OpenError::Busy) => {
+            let mut answer = Answer::refusal(503, None, "too many files are open here");
             answer.set("Retry-After", "1");
             return answer;
         }
-        Err(Closed::Wrong(why)) => {
-            if source.catalog.spoil(repo, snapshot, &why) {
-                (source.spoilt)(repo, &why);
+        Err(OpenError::Wrong(why)) => {
+            if source.catalog.mark_corrupt(repo, snapshot, &why) {
+                (source.on_corrupt)(repo, &why);
             }
-            return Answer::no(500, None, &format!("{repo} is not whole here: {why}"));
+            return Answer::refusal(500, None, &format!("{repo} is not whole here: {why}"));
         }
     };
     let (entry, etag) = (&item.entry, format!("\"{}\"", item.entry.oid.hex()));
     let body = |from, length| Body::File { opened, from, length };
     // Ranges are defined for GET only (RFC 9110, 14.2).
     let range = head.header("range").filter(|_| !head.is_head());
-    let mut answer = if has_it(head.header("if-none-match"), &etag) {
+    let mut answer = if client_has_it(head.header("if-none-match"), &etag) {
         Answer::new(304, Body::None)
     } else {
-        match part(range, head.header("if-range"), &etag, entry.size) {
-            Part::Whole => Answer::new(200, body(0, entry.size)),
-            Part::Bytes(from, to) => {
+        match portion(range, head.header("if-range"), &etag, entry.size) {
+            Portion::Whole => Answer::new(200, body(0, entry.size)),
+            Portion::Bytes(from, to) => {
                 let mut answer = Answer::new(206, body(from, to - from + 1));
                 answer.set("Content-Range", format!("bytes {from}-{to}/{}", entry.size));
                 answer
             }
-            Part::Unsatisfiable => {
-                let mut answer = Answer::no(416, None, "the file has no such bytes");
+            Portion::Unsatisfiable => {
+                let mut answer = Answer::refusal(416, None, "the file has no such bytes");
                 answer.set("Content-Range", format!("bytes */{}", entry.size));
                 return answer;
             }

@@ -1,8 +1,7 @@
-//! Files beneath a directory, and no others, whatever links say.
+//! Opens files below a directory and no others, whatever links say.
 //!
-//! Links in a cache are ordinary: a snapshot's file is one, and newer hub clients make the blob another, to a store
-//! that repositories share. So they are followed, and what they come to must lie below the root.
-//! Not in this module: which files there are to open (`snapshot`).
+//! Links are normal in a cache: the files of a snapshot are links, and newer hub clients also make blobs links
+//! into a store that repositories share. They are followed, but the target must be below the root.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Result};
@@ -11,14 +10,14 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, openat};
 
-/// A directory that is served from.
+/// A directory whose files are served.
 pub(super) struct Root {
     path: PathBuf,
     dir: OwnedFd,
 }
 
 impl Root {
-    /// Opens a directory.
+    /// Opens the directory.
     pub(super) fn new(dir: &Path) -> Result<Self> {
         let path = dir.canonicalize()?;
         let dir = File::open(&path)?;
@@ -31,12 +30,12 @@ impl Root {
         })
     }
 
-    /// Its path without links.
+    /// Returns its path, with links resolved.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where `path` really is, from the root; an error when that is elsewhere.
+    /// Returns the real path of `path`, relative to the root; an error if it is outside.
     pub(super) fn find(&self, path: &Path) -> Result<PathBuf> {
         let real = path.canonicalize()?;
         let below = real
@@ -45,11 +44,11 @@ impl Root {
         Ok(below.to_owned())
     }
 
-    /// Opens what [`Self::find`] found. No link is followed any more: one that came since leads nowhere.
+    /// Opens a path that [`Self::find`] returned. Follows no links, so that a link made since then fails.
     pub(super) fn open(&self, below: &Path) -> Result<File> {
         let mut names = below.components().peekable();
         let mut dir: Option<OwnedFd> = None;
-        // A pipe must not block, and is refused by whoever looks at what was opened.
+        // A pipe must not block. The caller refuses anything that is not a regular file.
         let of_file = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let of_dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         while let Some(Component::Normal(name)) = names.next() {
@@ -99,7 +98,7 @@ mod tests {
         ] {
             assert!(root.find(&at(name)).is_err(), "{name}");
         }
-        // What was found, and is a link by now.
+        // Paths that were found and have become links.
         for name in ["snapshot/out", "dir/secret", "", "/etc/passwd", "../secret"] {
             assert!(root.open(Path::new(name)).is_err(), "{name}");
         }

@@ -1,11 +1,9 @@
-//! What a model's card says of its licence.
-//!
-//! Not in this module: YAML; one line of one form is understood, and nothing else is passed on.
+//! The licence in a model card. Only one line of one form is understood, instead of YAML.
 
-/// Most bytes of a card that are read.
-pub(super) const MAX: u64 = 64 * 1024;
+/// Number of bytes of a card that are read.
+pub(super) const MAX_CARD: u64 = 64 * 1024;
 
-/// The licence in the front matter of a `README.md`.
+/// Returns the licence from the front matter of a `README.md`.
 pub(super) fn license(card: &str) -> Option<&str> {
     let mut lines = card.lines();
     if lines.next()?.trim_end() != "---" {

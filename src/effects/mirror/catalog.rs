@@ -1,6 +1,4 @@
-//! What a cache holds, kept in memory: a request costs a few looks at times of files, not a walk through them.
-//!
-//! Not in this module: what makes a snapshot whole (`snapshot`).
+//! Snapshots kept in memory, so that a request costs a few metadata reads and not a walk through the cache.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,49 +6,51 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::beneath::Root;
-use super::snapshot::{Seen, Snapshot};
+use super::snapshot::Snapshot;
 use crate::effects::store::contents;
+use crate::effects::store::fingerprint::Fingerprint;
 use crate::effects::store::layout::RepoCache;
 use crate::effects::store::manifest::{self, Extent};
 use crate::error::Result;
 use crate::profile::is_repo;
 use crate::report::{MirroredSnapshot, MirroredState};
 
-/// How long a snapshot that is not whole is taken for that without a look: it may be in the making.
-const RETRY: Duration = Duration::from_secs(1);
+/// Time for which a snapshot that is not whole is not checked again. It may be in the making.
+const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
-/// A cache under its root.
+/// The snapshots of a cache.
 pub(super) struct Catalog {
-    /// Where its files are.
+    /// The directory of the cache.
     pub(super) root: Root,
-    /// By repository and commit; only of snapshots that exist, so that made-up names take no memory.
+    /// Snapshots by repository and commit. Contains only snapshots that exist, so that invented names take no
+    /// memory.
     known: Mutex<HashMap<(String, String), Slot>>,
 }
 
-/// Where one snapshot is kept; held while it is looked at.
-type Slot = Arc<Mutex<Option<Known>>>;
+/// One snapshot; locked while it is read.
+type Slot = Arc<Mutex<Option<CachedSnapshot>>>;
 
-/// What was found of a snapshot.
-struct Known {
-    /// What it was found by; another look is due when this changes.
-    stamp: Vec<(PathBuf, Option<Seen>)>,
+/// A snapshot as it was read.
+struct CachedSnapshot {
+    /// Fingerprints of the files that it depends on. It is read again if one changes.
+    stamp: Vec<(PathBuf, Option<Fingerprint>)>,
     found: std::result::Result<Arc<Snapshot>, String>,
     at: Instant,
 }
 
-/// Why there is no snapshot to serve.
+/// Reason why there is no snapshot to serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Absent {
-    /// No such repository.
+    /// Unknown repository.
     Repo,
-    /// No such revision of it.
+    /// Unknown revision of the repository.
     Revision,
-    /// There is one, and this is wrong with it.
+    /// The snapshot exists and is not whole, for this reason.
     NotWhole(String),
 }
 
 impl Catalog {
-    /// Over this root.
+    /// Creates the catalog of a directory.
     pub(super) fn new(root: Root) -> Self {
         Self {
             root,
@@ -58,34 +58,34 @@ impl Catalog {
         }
     }
 
-    /// The snapshot of a revision.
+    /// Returns the snapshot of a revision.
     pub(super) fn snapshot(&self, repo: &str, revision: &str) -> std::result::Result<Arc<Snapshot>, Absent> {
         let cache = RepoCache::new(self.root.path(), repo);
         let absent = || {
-            if cache.snapshots().is_dir() {
+            if cache.snapshots_dir().is_dir() {
                 Absent::Revision
             } else {
                 Absent::Repo
             }
         };
-        let commit = cache.commit(revision).ok_or_else(absent)?;
-        let dir = cache.snapshot(&commit);
+        let commit = cache.resolve(revision).ok_or_else(absent)?;
+        let dir = cache.snapshot_dir(&commit);
         let key = (repo.to_owned(), commit);
         if !dir.is_dir() {
             lock(&self.known).remove(&key);
             return Err(absent());
         }
         let slot = Arc::clone(lock(&self.known).entry(key.clone()).or_default());
-        // One looks, the others wait for what it sees.
+        // One request reads the snapshot, and the others wait for its result.
         let mut slot = lock(&slot);
         if let Some(known) = slot.as_ref().filter(|known| known.is_fresh()) {
             return known.found.clone().map_err(Absent::NotWhole);
         }
         let manifest = manifest::path(&cache, &key.1);
-        // Before the look: what changes during it is seen by the next one.
+        // Taken first, so that a change during the read is noticed by the next request.
         let stamp = stamp(&manifest, &dir);
         let found = Snapshot::read(&self.root, &key.0, &key.1).map(Arc::new);
-        *slot = Some(Known {
+        *slot = Some(CachedSnapshot {
             stamp,
             found: found.clone(),
             at: Instant::now(),
@@ -93,8 +93,8 @@ impl Catalog {
         found.map_err(Absent::NotWhole)
     }
 
-    /// Takes a snapshot for not whole until it is looked at again; whether it was taken for whole before.
-    pub(super) fn spoil(&self, repo: &str, snapshot: &Arc<Snapshot>, why: &str) -> bool {
+    /// Marks a snapshot as not whole until it is read again. Returns whether it was whole before.
+    pub(super) fn mark_corrupt(&self, repo: &str, snapshot: &Arc<Snapshot>, why: &str) -> bool {
         let key = (repo.to_owned(), snapshot.commit.clone());
         let Some(slot) = lock(&self.known).get(&key).map(Arc::clone) else {
             return false;
@@ -115,10 +115,10 @@ impl Catalog {
         }
     }
 
-    /// Everything in the cache, and whether it is served.
+    /// Returns all snapshots of the cache, and whether they are served.
     ///
     /// # Errors
-    /// As [`contents::repositories`].
+    /// Same as [`contents::repositories`].
     pub(super) fn all(&self) -> Result<Vec<MirroredSnapshot>> {
         let mut all = Vec::new();
         for repo in contents::repositories(self.root.path())? {
@@ -156,16 +156,21 @@ impl Catalog {
     }
 }
 
-impl Known {
+impl CachedSnapshot {
     fn is_fresh(&self) -> bool {
-        let same = || self.stamp.iter().all(|(path, then)| seen(path) == *then);
-        (self.found.is_ok() || self.at.elapsed() < RETRY) && same()
+        let same = || {
+            self.stamp
+                .iter()
+                .all(|(path, then)| is_same(fingerprint(path), *then))
+        };
+        (self.found.is_ok() || self.at.elapsed() < RECHECK_AFTER) && same()
     }
 }
 
-/// The manifest; without one, every directory of the snapshot: a file that comes or goes changes its directory.
-fn stamp(manifest: &Path, dir: &Path) -> Vec<(PathBuf, Option<Seen>)> {
-    let proof = seen(manifest);
+/// Returns the fingerprint of the manifest. Without one, also those of all directories of the snapshot, which
+/// change when a file is added or removed.
+fn stamp(manifest: &Path, dir: &Path) -> Vec<(PathBuf, Option<Fingerprint>)> {
+    let proof = fingerprint(manifest);
     let mut stamp = Vec::new();
     if proof.is_none() {
         directories(dir, &mut stamp);
@@ -174,8 +179,8 @@ fn stamp(manifest: &Path, dir: &Path) -> Vec<(PathBuf, Option<Seen>)> {
     stamp
 }
 
-fn directories(dir: &Path, found: &mut Vec<(PathBuf, Option<Seen>)>) {
-    found.push((dir.to_owned(), seen(dir)));
+fn directories(dir: &Path, found: &mut Vec<(PathBuf, Option<Fingerprint>)>) {
+    found.push((dir.to_owned(), fingerprint(dir)));
     for item in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         if item.file_type().is_ok_and(|kind| kind.is_dir()) {
             directories(&item.path(), found);
@@ -183,11 +188,19 @@ fn directories(dir: &Path, found: &mut Vec<(PathBuf, Option<Seen>)>) {
     }
 }
 
-fn seen(path: &Path) -> Option<Seen> {
-    std::fs::metadata(path).ok().map(|meta| Seen::of(&meta))
+fn fingerprint(path: &Path) -> Option<Fingerprint> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some(Fingerprint::of_any(&meta))
 }
 
-/// A thread that panicked leaves what it held as it was: every change here is one assignment.
+fn is_same(now: Option<Fingerprint>, then: Option<Fingerprint>) -> bool {
+    match (now, then) {
+        (Some(now), Some(then)) => now.has_same_bytes(&then),
+        (now, then) => now.is_none() && then.is_none(),
+    }
+}
+
+/// Locks a mutex even if a thread panicked while it held it, because every change here is a single assignment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,36 +1,34 @@
-//! One connection: heads read one after the other, each answered before the next.
-//!
-//! Not in this module: which connections there are (`mod`), what is answered (`answer`).
+//! Serves one connection: reads a request and answers it before it reads the next.
 
 use std::io::{ErrorKind, Read};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::answer::{Source, answer, wrong};
+use super::answer::{Source, answer, invalid_head};
 use super::connections::{Limits, Shared};
 use super::head::{self, Head, Parsed};
 use super::send::Sender;
 use crate::effects::files;
 use crate::event::{Event, Request};
 
-/// Bytes read at a time; a head is smaller than that.
-const CHUNK: usize = 8 * 1024;
-/// Most bytes and time given to a client that sends on while we close.
+/// Number of bytes read at a time; most heads are smaller.
+const READ_BYTES: usize = 8 * 1024;
+/// Limits for a client that still sends while the connection is closed: bytes, and time.
 const LINGER: (usize, Duration) = (1 << 20, Duration::from_secs(2));
-/// Most characters of what a client says, in the log.
-const SHOWN: usize = 500;
+/// Number of characters of a client's text that are logged.
+const LOGGED_CHARS: usize = 500;
 
-/// What a connection brings next.
+/// The next event on a connection.
 enum Next {
     Head(Head),
     Wrong(u16),
     End,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection until it ends.
 pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: SocketAddr) {
-    // Small answers must not wait for the acknowledgement of the one before.
+    // Small answers must not wait for the acknowledgement of the previous one.
     let _ = stream.set_nodelay(true);
     let mut reader = Reader {
         shared,
@@ -39,7 +37,7 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
         buffer: Vec::new(),
     };
     let client = client.ip().to_canonical().to_string();
-    let sent = shared.meter(number);
+    let sent = shared.sent_counter(number);
     loop {
         let next = reader.next();
         sent.store(0, Ordering::Relaxed);
@@ -49,21 +47,22 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
             Next::Wrong(status) => (Head::default(), Some(status)),
             Next::End => return,
         };
-        let spoilt = |repo: &str, why: &str| shared.warn_spoilt(repo, why);
+        let on_corrupt = |repo: &str, why: &str| shared.warn_corrupt(repo, why);
         let source = Source {
             catalog: &shared.catalog,
             token: shared.options.token.as_ref(),
             endpoint: &shared.endpoint,
-            spoilt: &spoilt,
+            on_corrupt: &on_corrupt,
         };
-        let answered = status.map_or_else(|| answer(&source, &head), wrong);
-        // A body that nobody wants is not looked at: what follows it could be read as another request.
+        let answered = status.map_or_else(|| answer(&source, &head), invalid_head);
+        // A request body is never read. The connection is closed, because the body could be taken for another
+        // request.
         let close = status.is_some() || !head.keep_alive || head.has_body || shared.is_stopped();
         let Ok(mut sender) = Sender::new(stream, shared.options.limits.stall, &sent) else {
             return;
         };
         let done = sender.send(&answered, head.is_head(), close);
-        let shown = |text: &str| text.chars().take(SHOWN).collect();
+        let shown = |text: &str| text.chars().take(LOGGED_CHARS).collect();
         shared.report(&Event::Request(Request {
             time,
             client: client.clone(),
@@ -81,7 +80,7 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
                 if error.kind() == ErrorKind::InvalidData {
                     shared.report(&Event::Warning {
                         text: format!(
-                            "{client} got a part of {}: it changed while it was sent",
+                            "{client} received only a part of {}: the file changed while it was sent",
                             head.path
                         ),
                         hint: String::new(),
@@ -93,23 +92,23 @@ pub(super) fn serve(shared: &Shared, number: u64, stream: &TcpStream, client: So
     }
 }
 
-/// Heads out of a socket.
+/// Reads heads from a socket.
 struct Reader<'a> {
     shared: &'a Shared,
     number: u64,
     stream: &'a TcpStream,
-    /// What was read and belongs to the next request.
+    /// Bytes that belong to the next request.
     buffer: Vec<u8>,
 }
 
 impl Reader<'_> {
     fn next(&mut self) -> Next {
         let limits = self.shared.options.limits;
-        // The connection may be taken from a client that asks nothing, also one that begins to ask and does not end; not
-        // from one that waits for an answer.
-        self.shared.idle(self.number, true);
+        // While it waits for a request, the connection may be closed to make room, also if the client sent only
+        // half a head; not while it is answered.
+        self.shared.set_idle(self.number, true);
         let next = self.next_head(limits);
-        self.shared.idle(self.number, false);
+        self.shared.set_idle(self.number, false);
         next
     }
 
@@ -125,7 +124,9 @@ impl Reader<'_> {
                 .take_while(|byte| b"\r\n".contains(byte))
                 .count();
             self.buffer.drain(..blank);
-            if head::may_end(&self.buffer, looked.min(self.buffer.len())) || self.buffer.len() >= head::MAX {
+            if head::may_end(&self.buffer, looked.min(self.buffer.len()))
+                || self.buffer.len() >= head::MAX_HEAD
+            {
                 match head::parse(&self.buffer) {
                     Parsed::Head(head, length) => {
                         self.buffer.drain(..length);
@@ -152,7 +153,7 @@ impl Reader<'_> {
         if left.is_zero() {
             return Err(ErrorKind::TimedOut);
         }
-        let mut chunk = [0; CHUNK];
+        let mut chunk = [0; READ_BYTES];
         self.stream
             .set_read_timeout(Some(left.max(Duration::from_millis(1))))
             .and_then(|()| self.stream.read(&mut chunk))
@@ -160,7 +161,8 @@ impl Reader<'_> {
             .map_err(|error| error.kind())
     }
 
-    /// Closes so that the last answer arrives: a socket with bytes nobody read is reset, and takes it back.
+    /// Closes the connection in such a way that the last answer arrives. A socket that is closed with unread
+    /// bytes is reset, and the client would lose the answer.
     fn linger(&mut self) {
         let (most, time) = LINGER;
         let _ = self.stream.shutdown(Shutdown::Write);

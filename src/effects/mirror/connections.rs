@@ -1,4 +1,4 @@
-//! The open connections of a mirror, what their threads share, and room for more.
+//! The open connections of a mirror, the state that their threads share, and room for new ones.
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
@@ -10,35 +10,35 @@ use super::catalog::Catalog;
 use crate::event::{Event, Reporter};
 use crate::secret::Secret;
 
-/// Wait when the system has no more threads or descriptors.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
+/// Pause after the system ran out of threads or descriptors.
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// A client that sent no whole request for so long makes room for another. One that just came has not sent its yet.
-const SILENT: Duration = Duration::from_secs(1);
-/// Where there is no room, the slowest reader makes some: one whose answer has taken so long, at less than this many bytes a
-/// second. It goes on where it was, as after any other broken connection.
-const LONG: Duration = Duration::from_secs(30);
-const LEAST: u64 = 256 << 10;
+/// Time without a complete request after which a client must make room for another.
+const SILENT_CLIENT: Duration = Duration::from_secs(1);
+/// If there is no room, the slowest reader is disconnected: one whose answer has taken at least this long, at
+/// less than [`LEAST_RATE`] bytes a second. The client can resume, as after any other broken connection.
+const LONG_ANSWER: Duration = Duration::from_secs(30);
+const LEAST_RATE: u64 = 256 << 10;
 
-/// How a mirror behaves.
+/// Options of a mirror.
 #[derive(Clone, Default)]
 pub struct MirrorOptions {
-    /// What every request must carry.
+    /// The token that every request must carry.
     pub token: Option<Secret>,
-    /// Told of every request, and of snapshots that turn out not to be whole.
+    /// Receives every request, and warnings about corrupt snapshots.
     pub reporter: Option<Arc<dyn Reporter>>,
-    /// How long it waits.
+    /// Timeouts.
     pub limits: Limits,
 }
 
-/// How long a mirror waits for its clients.
+/// Timeouts of a mirror.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// For the whole head of a request, from its first byte.
+    /// Longest time for the head of a request, from its first byte.
     pub head: Duration,
-    /// For the next request.
+    /// Longest wait for the next request.
     pub idle: Duration,
-    /// For a client to take anything at all.
+    /// Longest time in which a client accepts no byte.
     pub stall: Duration,
 }
 
@@ -52,13 +52,13 @@ impl Default for Limits {
     }
 }
 
-/// What its threads share.
+/// State that all threads share.
 pub(super) struct Shared {
     pub(super) catalog: Catalog,
     pub(super) endpoint: String,
     pub(super) options: MirrorOptions,
     pub(super) connections: Mutex<Connections>,
-    /// Rung when a connection ends, and when the mirror does.
+    /// Notified when a connection or the mirror ends.
     pub(super) bell: Condvar,
     pub(super) most: usize,
 }
@@ -73,33 +73,34 @@ pub(super) struct Connections {
 
 pub(super) struct Connection {
     pub(super) stream: Arc<TcpStream>,
-    /// Since when it waits for a request.
+    /// Start of the wait for a request; `None` while a request is answered.
     idle: Option<Instant>,
-    /// Since when it is answered, else.
+    /// Start of the current answer.
     answered: Instant,
-    /// Bytes of the answer that went out.
+    /// Number of bytes sent of the current answer.
     sent: Arc<AtomicU64>,
 }
 
 impl Connection {
-    /// Bytes a second of an answer that takes long to be read; `None` while it is our disk that takes long.
+    /// Returns the rate of an answer that takes long, in bytes a second; `None` if the delay may be our own
+    /// disk's.
     pub(super) fn rate(&self) -> Option<u64> {
         let (seconds, sent) = (
             self.answered.elapsed().as_secs(),
             self.sent.load(Ordering::Relaxed),
         );
-        let is_long = self.idle.is_none() && seconds >= LONG.as_secs() && sent > 0;
+        let is_long = self.idle.is_none() && seconds >= LONG_ANSWER.as_secs() && sent > 0;
         is_long.then(|| sent / seconds)
     }
 }
 
-/// A connection's place among the open ones, given back however its thread ends.
-pub(super) struct Place {
+/// A connection's entry among the open ones. It is removed when the thread ends for any reason.
+pub(super) struct ConnectionSlot {
     pub(super) shared: Arc<Shared>,
     pub(super) number: u64,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.shared.lock().open.remove(&self.number);
         self.shared.bell.notify_all();
@@ -107,19 +108,25 @@ impl Drop for Place {
 }
 
 impl Shared {
-    /// Every change under the lock is one call: a thread that panicked leaves nothing half done.
+    /// Locks the connections. Every change under the lock is a single call, so that a panic leaves nothing half
+    /// done.
     pub(super) fn lock(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for room; false when the mirror ended. The client that has asked nothing for longest makes room.
+    /// Waits until there is room; returns `false` if the mirror ended. The client that has been silent for
+    /// longest must make room.
     pub(super) fn has_room(&self) -> bool {
         let mut connections = self.lock();
         while !connections.stopped && connections.open.len() >= self.most {
             let silent = connections
                 .open
                 .values_mut()
-                .filter(|connection| connection.idle.is_some_and(|since| since.elapsed() >= SILENT))
+                .filter(|connection| {
+                    connection
+                        .idle
+                        .is_some_and(|since| since.elapsed() >= SILENT_CLIENT)
+                })
                 .min_by_key(|connection| connection.idle);
             if let Some(silent) = silent {
                 silent.idle = None;
@@ -132,21 +139,21 @@ impl Shared {
                     .filter_map(|one| Some((one.rate()?, one)));
                 let slowest = slow
                     .min_by_key(|(rate, _)| *rate)
-                    .filter(|(rate, _)| *rate < LEAST);
+                    .filter(|(rate, _)| *rate < LEAST_RATE);
                 if let Some((_, slowest)) = slowest {
                     let _ = slowest.stream.shutdown(Shutdown::Both);
                 }
             }
             connections = self
                 .bell
-                .wait_timeout(connections, PAUSE)
+                .wait_timeout(connections, RETRY_PAUSE)
                 .map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard);
         }
         !connections.stopped
     }
 
-    /// Takes a connection in; `None` when the mirror ended.
-    pub(super) fn enter(&self, stream: &Arc<TcpStream>) -> Option<u64> {
+    /// Adds a connection; returns `None` if the mirror ended.
+    pub(super) fn add(&self, stream: &Arc<TcpStream>) -> Option<u64> {
         let mut connections = self.lock();
         if connections.stopped {
             return None;
@@ -165,16 +172,16 @@ impl Shared {
         Some(number)
     }
 
-    /// Says whether a connection waits for a request.
-    pub(super) fn idle(&self, number: u64, waits: bool) {
+    /// Sets whether a connection waits for a request.
+    pub(super) fn set_idle(&self, number: u64, waits: bool) {
         if let Some(connection) = self.lock().open.get_mut(&number) {
             connection.idle = waits.then(Instant::now);
             connection.answered = Instant::now();
         }
     }
 
-    /// Where it is counted what a connection's answer brought.
-    pub(super) fn meter(&self, number: u64) -> Arc<AtomicU64> {
+    /// Returns the counter of bytes sent on a connection.
+    pub(super) fn sent_counter(&self, number: u64) -> Arc<AtomicU64> {
         let connections = self.lock();
         let connection = connections.open.get(&number);
         connection
@@ -192,10 +199,10 @@ impl Shared {
         }
     }
 
-    pub(super) fn warn_spoilt(&self, what: &str, why: &str) {
+    pub(super) fn warn_corrupt(&self, what: &str, why: &str) {
         self.report(&Event::Warning {
             text: format!("{what} is not served any more: {why}"),
-            hint: "dsr1 weights verify finds what is wrong, and --repair makes it right".to_owned(),
+            hint: "dsr1 weights verify finds corrupt files, and --repair fetches them again".to_owned(),
         });
     }
 }

@@ -1,56 +1,54 @@
-//! The head of a request, hostile until it is in these types. The only home of httparse.
-//!
-//! Not in this module: reading from a socket (`connection`).
+//! The head of a request. It is hostile text until it is parsed into these types. The only home of httparse.
 
-/// Largest head.
-pub(super) const MAX: usize = 64 * 1024;
-/// Most header lines.
-const LINES: usize = 100;
+/// Largest head in bytes.
+pub(super) const MAX_HEAD: usize = 64 * 1024;
+/// Largest number of header lines.
+const MAX_HEADER_LINES: usize = 100;
 
 /// A request without its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Head {
-    /// GET, HEAD or another.
+    /// The method, such as GET or HEAD.
     pub(super) method: String,
     /// The path of the URL, still percent-encoded.
     pub(super) path: String,
-    /// What follows `?`.
+    /// The part of the URL after `?`.
     pub(super) query: String,
-    /// Whether the client wants to ask again on this connection.
+    /// True if the client keeps the connection open.
     pub(super) keep_alive: bool,
-    /// Whether a body follows; nobody here wants one.
+    /// True if a body follows. Bodies are never read.
     pub(super) has_body: bool,
     /// Headers by lower-case name, the first of each name only.
     headers: Vec<(String, String)>,
 }
 
-/// What the first bytes of a connection are.
+/// The result of parsing the first bytes of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed {
-    /// A head that goes on.
+    /// An incomplete head.
     Partial,
-    /// A head, and how many bytes it took.
+    /// A head, and its length in bytes.
     Head(Head, usize),
-    /// No head: the status to answer with.
+    /// An invalid head, and the status of the answer.
     Wrong(u16),
 }
 
 impl Head {
-    /// The value of a header, by lower-case name.
+    /// Returns the value of a header, by lower-case name.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Whether the method is HEAD.
+    /// Returns whether the method is HEAD.
     pub(super) fn is_head(&self) -> bool {
         self.method == "HEAD"
     }
 
-    /// The base URL that the client knows this mirror by; `None` when it does not say.
+    /// Returns the base URL under which the client knows this mirror; `None` if it does not say.
     pub(super) fn base(&self) -> Option<String> {
         let host = self.header("host").filter(|host| is_authority(host))?;
-        // Behind a proxy that ends TLS the next page must be asked for there too.
+        // Behind a proxy that ends TLS, the next page must be requested over TLS too.
         let scheme = match self.header("x-forwarded-proto") {
             Some("https") => "https",
             _ => "http",
@@ -59,19 +57,19 @@ impl Head {
     }
 }
 
-/// Reads the head that `bytes` begin with.
+/// Parses the head at the start of `bytes`.
 pub(super) fn parse(bytes: &[u8]) -> Parsed {
-    let mut lines = [httparse::EMPTY_HEADER; LINES];
+    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADER_LINES];
     let mut request = httparse::Request::new(&mut lines);
     let length = match request.parse(bytes) {
-        Ok(httparse::Status::Complete(length)) if length <= MAX => length,
-        Ok(httparse::Status::Partial) if bytes.len() < MAX => return Parsed::Partial,
+        Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
+        Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Parsed::Partial,
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Parsed::Wrong(431),
         Err(httparse::Error::Version) => return Parsed::Wrong(505),
         Err(_) => return Parsed::Wrong(400),
     };
     let target = request.path.unwrap_or_default();
-    // `http://host/path`, as it is sent to a proxy.
+    // A full URL, as clients send it to a proxy.
     let local = target
         .split_once("://")
         .filter(|(scheme, _)| scheme.bytes().all(|byte| byte.is_ascii_alphabetic()))
@@ -89,7 +87,7 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
             let value = String::from_utf8_lossy(line.value).trim().to_owned();
             head.headers.push((name, value));
         } else if matches!(&*name, "content-length" | "host" | "transfer-encoding") {
-            // Two readers of the same bytes might each believe another one.
+            // Two parsers could disagree about which of the two values counts.
             return Parsed::Wrong(400);
         }
     }
@@ -104,7 +102,7 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
     Parsed::Head(head, length)
 }
 
-/// Where the end of a head may be: an empty line at or after `from`.
+/// Returns whether a head may end at or after `from`: whether there is an empty line.
 pub(super) fn may_end(bytes: &[u8], from: usize) -> bool {
     let new = &bytes[from.saturating_sub(3).min(bytes.len())..];
     new.windows(2).any(|pair| pair == b"\n\n") || new.windows(3).any(|three| three == b"\n\r\n")
@@ -153,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn who_closes_and_who_sends_a_body_is_seen() {
+    fn connection_close_and_bodies_are_recognized() {
         assert!(!head("GET / HTTP/1.0\r\n\r\n").keep_alive);
         assert!(!head("GET / HTTP/1.1\r\nConnection: TE, Close\r\n\r\n").keep_alive);
         assert!(head("GET / HTTP/1.1\r\nContent-Length: 0\r\n\r\n").keep_alive);
@@ -183,9 +181,12 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes()), Parsed::Wrong(status), "{text:?}");
         }
-        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(LINES + 1));
+        let many = format!(
+            "GET / HTTP/1.1\r\n{}\r\n",
+            "a: b\r\n".repeat(MAX_HEADER_LINES + 1)
+        );
         assert_eq!(parse(many.as_bytes()), Parsed::Wrong(431));
-        let long = format!("GET /{}", "a".repeat(MAX));
+        let long = format!("GET /{}", "a".repeat(MAX_HEAD));
         assert_eq!(parse(long.as_bytes()), Parsed::Wrong(431));
         for host in ["a b", "a/b", "a>", "", "ü", "a\"b"] {
             let read = head(&format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
@@ -195,12 +196,12 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_bytes_break_it(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300), from in 0_usize..400) {
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300), from in 0_usize..400) {
             let _ = (parse(&bytes), may_end(&bytes, from));
         }
 
         #[test]
-        fn no_head_that_was_bent_breaks_it(
+        fn no_corrupted_head_makes_it_panic(
             at in 0_usize..100, byte in proptest::num::u8::ANY, cut in 0_usize..130
         ) {
             let mut bytes = b"GET http://h/api/models/a/b?cursor=x HTTP/1.1\r\nHost: h\r\nRange: bytes=0-1\r\nIf-Range: \"x\"\r\n\r\n".to_vec();

@@ -1,24 +1,25 @@
-//! The local cache as a hub: read-only, to one machine or a LAN, at the speed of the line.
+//! The mirror: serves the local cache as a read-only hub, to one machine or a LAN, at the speed of the network.
 //!
-//! Serves what a hub client asks for (revision, tree, resolve with ranges), and only snapshots that are whole. One
-//! thread per connection, because what it does is one system call: from the page cache to the socket.
+//! It answers the requests of hub clients (revision, tree, resolve with ranges), for whole snapshots only. Each
+//! connection has a thread, because most of its work is one system call that copies from the page cache to the
+//! socket.
 //!
 //! | file | subject |
 //! |---|---|
 //! | `server` | the listener, and the start and end of a mirror |
 //! | `connections` | the open connections, and room for more |
-//! | `head` | a request's head, hostile until parsed |
+//! | `connection` | the requests of one client |
+//! | `head` | the head of a request |
 //! | `path` | URLs of the protocol |
-//! | `condition` | ranges, and whether a file is wanted at all |
-//! | `beneath` | files below the cache's root and no others |
-//! | `snapshot` | the files of a commit, and whether they are what they are said to be |
+//! | `condition` | range requests and conditional requests |
 //! | `catalog` | snapshots kept in memory |
-//! | `card` | the licence that a model card names |
-//! | `answer` | the hub's answers |
-//! | `send` | an answer on its way |
-//! | `connection` | requests of one client, one after the other |
+//! | `snapshot` | the files of a commit, and the check that they are whole |
+//! | `beneath` | files below the cache's root, and no others |
+//! | `card` | the licence in a model card |
+//! | `answer` | answers, as data |
+//! | `send` | answers, sent to a socket |
 //!
-//! Not in this module: TLS; it listens on loopback unless told otherwise.
+//! Not in this module: TLS; it listens on loopback by default.
 
 mod answer;
 mod beneath;

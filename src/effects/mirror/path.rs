@@ -1,17 +1,15 @@
-//! URLs of the hub protocol, read and written.
-//!
-//! Not in this module: what is answered (`answer`).
+//! URLs of the hub protocol: parsing of paths and queries.
 
-use crate::effects::hub::names::decode;
+use crate::effects::hub::names::percent_decode;
 use crate::profile::{is_repo, is_revision};
 
-/// Entries of one page of a tree, as the Hub has it.
-pub(super) const PAGE: usize = 1000;
+/// Number of entries per page of a tree, as the Hub has it.
+pub(super) const PAGE_ENTRIES: usize = 1000;
 
-/// What a path asks for.
+/// The resource that a path names.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// Which commit a revision is, and its files.
+pub(super) enum Resource {
+    /// The commit of a revision, and its files.
     Revision {
         /// owner/name
         repo: String,
@@ -24,7 +22,7 @@ pub(super) enum Asked {
         repo: String,
         /// Branch, tag or commit.
         revision: String,
-        /// Only what is below this directory; empty for all.
+        /// Only files below this directory; empty for all.
         below: String,
     },
     /// The bytes of a file.
@@ -38,31 +36,31 @@ pub(super) enum Asked {
     },
 }
 
-/// Reads a URL path; `None` for anything that is not the protocol.
-pub(super) fn parse(path: &str) -> Option<Asked> {
+/// Parses the path of a URL; returns `None` if it is not of the protocol.
+pub(super) fn parse(path: &str) -> Option<Resource> {
     let parts: Vec<String> = path
         .strip_prefix('/')?
         .split('/')
-        .map(decode)
+        .map(percent_decode)
         .collect::<Option<_>>()?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let name = |owner: &str, name: &str| Some(format!("{owner}/{name}")).filter(|repo| is_repo(repo));
     let named = |revision: &str| Some(revision.to_owned()).filter(|revision| is_revision(revision));
     match parts[..] {
-        ["api", "models", owner, repo] => Some(Asked::Revision {
+        ["api", "models", owner, repo] => Some(Resource::Revision {
             repo: name(owner, repo)?,
             revision: "main".to_owned(),
         }),
-        ["api", "models", owner, repo, "revision", revision] => Some(Asked::Revision {
+        ["api", "models", owner, repo, "revision", revision] => Some(Resource::Revision {
             repo: name(owner, repo)?,
             revision: named(revision)?,
         }),
-        ["api", "models", owner, repo, "tree", revision, ref below @ ..] => Some(Asked::Tree {
+        ["api", "models", owner, repo, "tree", revision, ref below @ ..] => Some(Resource::Tree {
             repo: name(owner, repo)?,
             revision: named(revision)?,
             below: below.join("/").trim_end_matches('/').to_owned(),
         }),
-        [owner, repo, "resolve", revision, ref file @ ..] if !file.is_empty() => Some(Asked::File {
+        [owner, repo, "resolve", revision, ref file @ ..] if !file.is_empty() => Some(Resource::File {
             repo: name(owner, repo)?,
             revision: named(revision)?,
             path: file.join("/"),
@@ -71,26 +69,27 @@ pub(super) fn parse(path: &str) -> Option<Asked> {
     }
 }
 
-/// Which page of a tree is wanted. Whatever else a query holds (`recursive`, `expand`) is no matter here: a tree is
-/// always given whole.
+/// A page of a tree. Other parameters (`recursive`, `expand`) are ignored, because a tree is always complete.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Page {
     /// The path after which the page begins.
     pub(super) after: Option<String>,
-    /// Most entries.
+    /// Largest number of entries.
     pub(super) limit: usize,
 }
 
-/// Reads a query; `None` when its cursor is none of ours.
+/// Parses a query; returns `None` if its cursor is invalid.
 pub(super) fn page(query: &str) -> Option<Page> {
     let mut page = Page {
         after: None,
-        limit: PAGE,
+        limit: PAGE_ENTRIES,
     };
     for pair in query.split('&') {
         match pair.split_once('=') {
-            Some(("cursor", cursor)) if !cursor.is_empty() => page.after = Some(decode(cursor)?),
-            Some(("limit", limit)) => page.limit = limit.parse().unwrap_or(PAGE).clamp(1, PAGE),
+            Some(("cursor", cursor)) if !cursor.is_empty() => page.after = Some(percent_decode(cursor)?),
+            Some(("limit", limit)) => {
+                page.limit = limit.parse().unwrap_or(PAGE_ENTRIES).clamp(1, PAGE_ENTRIES);
+            }
             _ => {}
         }
     }
@@ -103,7 +102,7 @@ mod tests {
 
     #[test]
     fn paths_of_the_protocol_are_read_and_no_others() {
-        let tree = |below: &str| Asked::Tree {
+        let tree = |below: &str| Resource::Tree {
             repo: "a/b".to_owned(),
             revision: "refs/pr/1".to_owned(),
             below: below.to_owned(),
@@ -117,7 +116,7 @@ mod tests {
         let file = parse("/a/b/resolve/main/d/x%20y").unwrap();
         assert_eq!(
             file,
-            Asked::File {
+            Resource::File {
                 repo: "a/b".to_owned(),
                 revision: "main".to_owned(),
                 path: "d/x y".to_owned()
@@ -142,12 +141,12 @@ mod tests {
     #[test]
     fn pages_are_read_leniently_and_cursors_strictly() {
         let read = |query: &str| page(query).map(|page| (page.after, page.limit));
-        assert_eq!(read(""), Some((None, PAGE)));
-        assert_eq!(read("recursive=true&expand=false"), Some((None, PAGE)));
+        assert_eq!(read(""), Some((None, PAGE_ENTRIES)));
+        assert_eq!(read("recursive=true&expand=false"), Some((None, PAGE_ENTRIES)));
         assert_eq!(read("cursor=a%2Fb&limit=3"), Some((Some("a/b".to_owned()), 3)));
         assert_eq!(read("limit=0&cursor="), Some((None, 1)));
-        assert_eq!(read("limit=x"), Some((None, PAGE)));
-        assert_eq!(read("limit=99999999999999999999"), Some((None, PAGE)));
+        assert_eq!(read("limit=x"), Some((None, PAGE_ENTRIES)));
+        assert_eq!(read("limit=99999999999999999999"), Some((None, PAGE_ENTRIES)));
         assert_eq!(read("cursor=%f"), None);
     }
 
@@ -159,9 +158,9 @@ mod tests {
 
         #[test]
         fn what_is_encoded_is_decoded(text in "\\PC{0,40}") {
-            let encoded = crate::effects::hub::names::encode(&text);
+            let encoded = crate::effects::hub::names::percent_encode(&text);
             proptest::prop_assert!(encoded.is_ascii() && !encoded.contains(['&', '<', '>', ' ', '/']));
-            proptest::prop_assert_eq!(decode(&encoded), Some(text));
+            proptest::prop_assert_eq!(percent_decode(&encoded), Some(text));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The listener of a mirror: its start, its clients, its end.
+//! The listener of a mirror, and its start and end.
 
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::path::Path;
@@ -10,7 +10,7 @@ use rustix::process::{Resource, getrlimit};
 use super::beneath::Root;
 use super::catalog::Catalog;
 use super::connection;
-use super::connections::{MirrorOptions, PAUSE, Place, Shared};
+use super::connections::{ConnectionSlot, MirrorOptions, RETRY_PAUSE, Shared};
 use crate::effects::blocking::blocking;
 use crate::effects::host;
 use crate::error::{At, Error, Kind, Result};
@@ -18,36 +18,37 @@ use crate::event::Event;
 use crate::plan::ServeMirror;
 use crate::report::{MirroredSnapshot, MirroredState};
 
-/// Most connections at once: 64 nodes with 16 streams each.
-const CONNECTIONS: u64 = 1024;
-/// Descriptors wanted: for each connection a socket, a file and a directory on the way to it, and room.
-const DESCRIPTORS: u64 = CONNECTIONS * 3 + 128;
-/// Stack of a connection's thread; the deepest is the parser of an index.
-const STACK: usize = 512 * 1024;
-/// A mirror that listens; it ends when this is dropped.
+/// Largest number of connections: 64 nodes with 16 streams each.
+const MAX_CONNECTIONS: u64 = 1024;
+/// Number of descriptors needed: each connection has a socket, a file and a directory on the way to it; and
+/// some spare.
+const DESCRIPTORS: u64 = MAX_CONNECTIONS * 3 + 128;
+/// Stack size of a connection's thread. The parser of an index needs most of it.
+const STACK_BYTES: usize = 512 * 1024;
+/// A running mirror; it ends when this is dropped.
 pub struct Mirror {
     listener: Arc<TcpListener>,
     shared: Arc<Shared>,
 }
 
 impl Mirror {
-    /// Its base URL, for `HF_ENDPOINT`.
+    /// Returns the base URL, for `HF_ENDPOINT`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         self.shared.endpoint.clone()
     }
 
-    /// What it serves, and what it does not. Looks at every file of the cache.
+    /// Returns the snapshots of the cache, and whether they are served. Checks the metadata of every file.
     ///
     /// # Errors
-    /// [`Kind::Host`] when the cache cannot be read.
+    /// [`Kind::Host`] if the cache cannot be read.
     pub async fn served(&self) -> Result<Vec<MirroredSnapshot>> {
         let shared = Arc::clone(&self.shared);
         let all = blocking(move || shared.catalog.all()).await?;
         for snapshot in &all {
             let MirroredSnapshot { repo, commit, .. } = snapshot;
             let (text, command) = match snapshot.state {
-                MirroredState::Unproven => (format!("{repo} was not proven by dsr1"), "weights verify"),
+                MirroredState::Unproven => (format!("{repo} was not verified by dsr1"), "weights verify"),
                 MirroredState::Unlisted => (format!("{repo} may not be all of its commit"), "pull"),
                 MirroredState::Proven | MirroredState::NotServed { .. } => continue,
             };
@@ -64,7 +65,7 @@ impl Mirror {
         Ok(all)
     }
 
-    /// Ends it; open connections break.
+    /// Ends the mirror and breaks its connections.
     pub fn shutdown(self) {
         drop(self);
     }
@@ -87,8 +88,8 @@ impl Drop for Mirror {
 /// Starts a mirror.
 ///
 /// # Errors
-/// [`Kind::Host`] when the address cannot be listened on or the cache cannot be read; [`Kind::Usage`] when the
-/// address is none.
+/// [`Kind::Host`] if the address is not available or the cache cannot be read; [`Kind::Usage`] if the address
+/// is invalid.
 pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
     let address: SocketAddr = step.listen.parse().map_err(|_| {
         Error::new(
@@ -101,7 +102,7 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
         && (token.expose().is_empty() || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()))
     {
         return Err(Error::new(Kind::Usage, "no client can send the mirror's token")
-            .cause("it is empty, or holds more than letters, digits and marks")
+            .cause("it is empty, or contains more than letters, digits and punctuation")
             .hint("openssl rand -hex 32 makes one"));
     }
     let root = Root::new(Path::new(&step.cache_dir))
@@ -119,7 +120,7 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
         options,
         connections: Mutex::default(),
         bell: Condvar::new(),
-        most: room(),
+        most: max_connections(),
     });
     if shared.options.token.is_none() && !bound.ip().to_canonical().is_loopback() {
         shared.report(&Event::Warning {
@@ -138,42 +139,42 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
     Ok(Mirror { listener, shared })
 }
 
-/// How many connections the process may have descriptors for, after it asked for enough.
-fn room() -> usize {
+/// Returns the number of connections for which the process has descriptors, after raising its limit.
+fn max_connections() -> usize {
     host::raise_file_limit();
     let have = getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS);
-    usize::try_from((have.saturating_sub(128) / 3).clamp(8, CONNECTIONS)).unwrap_or(8)
+    usize::try_from((have.saturating_sub(128) / 3).clamp(8, MAX_CONNECTIONS)).unwrap_or(8)
 }
 
-/// Accepts until the mirror ends; more than there is room for wait in the kernel.
+/// Accepts connections until the mirror ends. Without room, new clients wait in the kernel.
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     loop {
-        // Nobody makes room before somebody comes.
+        // Waits for a client before making room for it.
         let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], None);
         if !shared.has_room() {
             return;
         }
         let Ok((stream, client)) = listener.accept() else {
-            // The client went away, or there are no descriptors: one comes free when a connection ends.
+            // The client left, or there are no descriptors. One becomes free when a connection ends.
             let connections = shared.lock();
             if connections.stopped {
                 return;
             }
-            drop(shared.bell.wait_timeout(connections, PAUSE));
+            drop(shared.bell.wait_timeout(connections, RETRY_PAUSE));
             continue;
         };
         let stream = Arc::new(stream);
-        let Some(number) = shared.enter(&stream) else {
+        let Some(number) = shared.add(&stream) else {
             return;
         };
-        let place = Place {
+        let place = ConnectionSlot {
             shared: Arc::clone(shared),
             number,
         };
-        // When there is no thread, the connection and its place are dropped with the closure.
+        // If no thread can be started, the connection and its slot are dropped with the closure.
         let _ = std::thread::Builder::new()
             .name("mirror client".to_owned())
-            .stack_size(STACK)
+            .stack_size(STACK_BYTES)
             .spawn(move || connection::serve(&place.shared, place.number, &stream, client));
     }
 }

@@ -1,9 +1,7 @@
-//! A snapshot as it is served: what its manifest proves, else what the names of its blobs promise.
-//!
-//! Not in this module: when it is looked at again (`catalog`), the hub's answers (`answer`).
+//! A snapshot that is served: its files, from the manifest or from the names of its blobs.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -13,90 +11,70 @@ use rustix::io::Errno;
 use super::beneath::Root;
 use super::card;
 use crate::effects::hub::listing::Entry;
-use crate::effects::store::contents::{collect, dangling, is_weights};
+use crate::effects::store::contents::{dangling_link, is_weights, linked_files};
+use crate::effects::store::fingerprint::Fingerprint;
 use crate::effects::store::layout::RepoCache;
-use crate::effects::store::manifest::{self, Extent, Proven, unchanged};
-use crate::effects::store::model::{INDEX, missing_from};
+use crate::effects::store::manifest::{self, Extent, VerifiedFile, is_unchanged};
+use crate::effects::store::model::{MODEL_INDEX, missing_from};
 
 /// A whole snapshot.
 pub(super) struct Snapshot {
-    /// Its commit.
+    /// The commit.
     pub(super) commit: String,
-    /// Its files by path.
+    /// The files by path.
     pub(super) files: BTreeMap<String, Item>,
-    /// How much of its commit dsr1 proved; `None` when another client wrote it.
+    /// The part of the commit that was verified; `None` if another client wrote the snapshot.
     pub(super) extent: Option<Extent>,
-    /// What its card says of its licence.
+    /// The licence in its model card.
     pub(super) license: Option<String>,
     dir: PathBuf,
 }
 
-/// One file of it.
+/// One file of a snapshot.
 pub(super) struct Item {
-    /// What the hub states of it.
+    /// The file's entry in the listing.
     pub(super) entry: Entry,
-    /// What was proven of it.
-    proven: Option<Proven>,
-    /// Where it really is, from the cache's root.
+    /// The file's entry in the manifest.
+    verified: Option<VerifiedFile>,
+    /// Its real path, relative to the cache's root.
     real: PathBuf,
 }
 
-/// An open file, and what it looked like then.
+/// An open file.
 #[derive(Debug)]
 pub(super) struct Opened {
     /// The file.
     pub(super) file: File,
-    /// What it looked like.
-    pub(super) seen: Seen,
+    /// Its fingerprint when it was opened.
+    pub(super) fingerprint: Fingerprint,
 }
 
-/// Why a file was not opened.
+/// Reason why a file was not opened.
 #[derive(Debug)]
-pub(super) enum Closed {
-    /// The system has no room now; the file may well be right.
+pub(super) enum OpenError {
+    /// The system has no resources now; the file may be right.
     Busy,
-    /// It is not what the snapshot says.
+    /// The file is not what the snapshot states.
     Wrong(String),
 }
 
-/// What tells one state of a file from another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
-
-impl Seen {
-    /// What a file looks like.
-    pub(super) fn of(meta: &Metadata) -> Self {
-        Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.len(),
-            modified: (meta.mtime(), meta.mtime_nsec()),
-        }
-    }
-}
-
 impl Opened {
-    /// Whether nobody wrote to it since it was opened.
+    /// Returns whether the file is unchanged since it was opened.
     pub(super) fn is_same(&self) -> bool {
         self.file
             .metadata()
-            .is_ok_and(|meta| Seen::of(&meta) == self.seen)
+            .is_ok_and(|meta| Fingerprint::of_any(&meta).has_same_bytes(&self.fingerprint))
     }
 }
 
 impl Snapshot {
-    /// Looks at every file of a snapshot.
+    /// Checks the metadata of every file of a snapshot.
     ///
     /// # Errors
-    /// Why it is not whole: what another client left half done, or what changed, must not look like a model.
+    /// The reason why it is not whole. A snapshot that is incomplete or changed must not be taken for a model.
     pub(super) fn read(root: &Root, repo: &str, commit: &str) -> Result<Self, String> {
         let cache = RepoCache::new(root.path(), repo);
-        let dir = cache.snapshot(commit);
+        let dir = cache.snapshot_dir(commit);
         let manifest = manifest::read(&cache, commit);
         if manifest
             .as_ref()
@@ -117,8 +95,8 @@ impl Snapshot {
                 proofs.insert(file.path.clone(), file);
             }
         } else {
-            entries = collect(&dir);
-            if let Some(path) = dangling(&dir) {
+            entries = linked_files(&dir);
+            if let Some(path) = dangling_link(&dir) {
                 return Err(format!("the bytes of `{path}` are gone"));
             }
         }
@@ -127,23 +105,31 @@ impl Snapshot {
         }
         let mut files = BTreeMap::new();
         for (path, entry) in entries {
-            let proven = proofs.remove(&path);
-            if let Some(file) = proven.as_ref().filter(|file| !unchanged(&dir, file)) {
+            let verified = proofs.remove(&path);
+            if let Some(file) = verified.as_ref().filter(|file| !is_unchanged(&dir, file)) {
                 return Err(changed(file));
             }
             let real = root
                 .find(&dir.join(&path))
                 .map_err(|error| format!("`{path}`: {error}"))?;
-            files.insert(path, Item { entry, proven, real });
+            files.insert(
+                path,
+                Item {
+                    entry,
+                    verified,
+                    real,
+                },
+            );
         }
-        // Another client may have fetched a file or two of it. Whoever pulls from here would take that for all.
+        // Another client may have fetched only a few files. Clients of the mirror would take them for the whole
+        // repository.
         if !is_whole && files.contains_key("config.json") && !files.keys().any(|path| is_weights(path)) {
-            return Err("a model without weights: another client fetched a part of it".to_owned());
+            return Err("the weights are missing: another client fetched only a part of it".to_owned());
         }
-        if let Some(index) = files.get(INDEX) {
+        if let Some(index) = files.get(MODEL_INDEX) {
             let paths = files.keys().map(String::as_str).collect();
             if let Some(shard) = missing_from(&root.path().join(&index.real), &paths).pop_first() {
-                return Err(format!("it lacks `{shard}`"));
+                return Err(format!("`{shard}` is missing"));
             }
         }
         let mut snapshot = Self {
@@ -157,39 +143,41 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Opens one of its files.
+    /// Opens a file.
     ///
     /// # Errors
-    /// Why not.
-    pub(super) fn open(&self, root: &Root, item: &Item) -> Result<Opened, Closed> {
+    /// The reason why it cannot be served.
+    pub(super) fn open(&self, root: &Root, item: &Item) -> Result<Opened, OpenError> {
         let path = &item.entry.path;
         let wrong = |error: std::io::Error| match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Closed::Busy,
-            _ => Closed::Wrong(format!("`{path}`: {error}")),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => OpenError::Busy,
+            _ => OpenError::Wrong(format!("`{path}`: {error}")),
         };
         let file = root.open(&item.real).map_err(wrong)?;
         let meta = file.metadata().map_err(wrong)?;
         if !meta.is_file() {
-            return Err(Closed::Wrong(format!("`{path}` is no file")));
+            return Err(OpenError::Wrong(format!("`{path}` is not a file")));
         }
         if meta.len() != item.entry.size {
             let (found, size) = (meta.len(), item.entry.size);
-            return Err(Closed::Wrong(format!(
+            return Err(OpenError::Wrong(format!(
                 "`{path}` has {found} bytes instead of {size}"
             )));
         }
-        let seen = Seen::of(&meta);
-        if let Some(proven) = &item.proven {
-            // The manifest tells of a name; what was opened must be what that name stands for.
+        let fingerprint = Fingerprint::of_any(&meta);
+        if let Some(verified) = &item.verified {
+            // The manifest is about the name, so the opened file must be the one with this name.
             let named = std::fs::metadata(self.dir.join(path)).map_err(wrong)?;
-            if Seen::of(&named) != seen || !unchanged(&self.dir, proven) {
-                return Err(Closed::Wrong(changed(proven)));
+            let is_same =
+                named.dev() == meta.dev() && Fingerprint::of_any(&named).has_same_bytes(&fingerprint);
+            if !is_same || !is_unchanged(&self.dir, verified) {
+                return Err(OpenError::Wrong(changed(verified)));
             }
         }
-        Ok(Opened { file, seen })
+        Ok(Opened { file, fingerprint })
     }
 
-    /// Bytes of all its files.
+    /// Returns the sum of the sizes in bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.files.values().map(|item| item.entry.size).sum()
     }
@@ -197,11 +185,11 @@ impl Snapshot {
     fn read_license(&self, root: &Root) -> Option<String> {
         let card = self.open(root, self.files.get("README.md")?).ok()?;
         let mut bytes = Vec::new();
-        card.file.take(card::MAX).read_to_end(&mut bytes).ok()?;
+        card.file.take(card::MAX_CARD).read_to_end(&mut bytes).ok()?;
         card::license(&String::from_utf8_lossy(&bytes)).map(str::to_owned)
     }
 }
 
-fn changed(file: &Proven) -> String {
-    format!("`{}` is not what was proven: {}", file.path, file.why())
+fn changed(file: &VerifiedFile) -> String {
+    format!("`{}` changed since it was verified: {}", file.path, file.reason())
 }

@@ -1,8 +1,8 @@
-//! Which repository a directory of the user's is for, and which commit of it is there: `.dsr1/repository.json`.
+//! The claim on a user's directory: `.dsr1/repository.json` names the repository and the commit that it holds.
 //!
-//! Claimed under the directory's lock before the first of its files is touched, so that two repositories never mix, also
-//! after a pull that was killed. Not in this module: what was proven of it (`manifest`), hub caches, whose folders are
-//! named after their repository.
+//! The claim is written under the directory's lock before the first file is touched, so that files of two
+//! repositories never mix, even after a pull that was killed. Folders of the hub cache are named after their
+//! repository and need none.
 
 use std::path::{Path, PathBuf};
 
@@ -12,52 +12,56 @@ use super::layout::RepoCache;
 use crate::effects::files;
 use crate::effects::hub::names::is_commit;
 use crate::error::{At, Error, Kind, Result};
-use crate::plan::PullSnapshot;
 use crate::profile::is_repo;
 use crate::quote::shell_word;
 
-/// Version of the file.
-const SCHEMA: &str = "dsr1.directory/1";
-/// Largest that is read.
-const MAX_BYTES: u64 = 4096;
+/// Version of the file format.
+const CLAIM_SCHEMA: &str = "dsr1.directory/1";
+/// Largest claim that is read.
+const MAX_CLAIM: u64 = 4096;
 
-/// What a directory is for.
+/// The repository that a directory is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Claim {
+struct DirectoryClaim {
     schema: String,
     repo: String,
-    /// The commit whose files were all proven there last; `None` while a pull replaces them.
+    /// The last commit whose files were all verified there; `None` while a pull replaces them.
     commit: Option<String>,
 }
 
-fn path(cache: &RepoCache) -> PathBuf {
-    cache.parts().join("repository.json")
+fn claim_path(cache: &RepoCache) -> PathBuf {
+    cache.private_dir().join("repository.json")
 }
 
-/// The claim on a directory; what is no claim of ours is none.
-fn read(cache: &RepoCache) -> Option<Claim> {
-    let bytes = files::read(&path(cache), MAX_BYTES).ok()?;
-    let claim: Claim = serde_json::from_slice(&bytes).ok()?;
+/// Returns the claim on a directory; `None` if there is none or it is invalid.
+fn read_claim(cache: &RepoCache) -> Option<DirectoryClaim> {
+    let bytes = files::read(&claim_path(cache), MAX_CLAIM).ok()?;
+    let claim: DirectoryClaim = serde_json::from_slice(&bytes).ok()?;
     let fits =
-        claim.schema == SCHEMA && is_repo(&claim.repo) && claim.commit.as_deref().is_none_or(is_commit);
+        claim.schema == CLAIM_SCHEMA && is_repo(&claim.repo) && claim.commit.as_deref().is_none_or(is_commit);
     fits.then_some(claim)
 }
 
-/// Claims a directory for a repository, and says that `commit` is there whole; with `None`, that its files are about to
-/// be replaced. A hub cache needs no claim.
+/// Claims a directory for a repository. `commit` is the commit whose files are all there; `None` means that
+/// files are about to be replaced. A hub cache needs no claim.
 ///
 /// # Errors
-/// [`Kind::Usage`] when it is another's; [`Kind::Host`] when it cannot be written.
-pub(in crate::effects) fn claim(cache: &RepoCache, repo: &str, commit: Option<&str>) -> Result<()> {
+/// [`Kind::Usage`] if the directory is claimed for another repository; [`Kind::Host`] if the claim cannot be
+/// written.
+pub(in crate::effects) fn write_claim(cache: &RepoCache, repo: &str, commit: Option<&str>) -> Result<()> {
     if !cache.is_directory() {
         return Ok(());
     }
-    let before = read(cache);
+    let before = read_claim(cache);
     if let Some(other) = before.as_ref().filter(|claim| claim.repo != repo) {
-        return Err(refused(&cache.root().to_string_lossy(), &other.repo, repo));
+        return Err(other_repository_error(
+            &cache.root().to_string_lossy(),
+            &other.repo,
+            repo,
+        ));
     }
-    let claim = Claim {
-        schema: SCHEMA.to_owned(),
+    let claim = DirectoryClaim {
+        schema: CLAIM_SCHEMA.to_owned(),
         repo: repo.to_owned(),
         commit: commit.map(str::to_owned),
     };
@@ -67,71 +71,81 @@ pub(in crate::effects) fn claim(cache: &RepoCache, repo: &str, commit: Option<&s
     let text =
         serde_json::to_string_pretty(&claim).at(Kind::Internal, || "cannot write a claim".to_owned())?;
     if before.is_some() {
-        return cache.write(&path(cache), text.as_bytes());
+        return cache.write_file(&claim_path(cache), text.as_bytes());
     }
-    // Where locks do not work, one of two that begin at once comes first by this: a name is given once.
-    let temporary = cache.temporary("claim");
-    cache.write(&temporary, text.as_bytes())?;
-    let _ = std::fs::hard_link(&temporary, path(cache));
+    // Where locks do not work, this decides which of two simultaneous pulls comes first: only one hard link can
+    // succeed.
+    let temporary = cache.temporary_path("claim");
+    cache.write_file(&temporary, text.as_bytes())?;
+    let _ = std::fs::hard_link(&temporary, claim_path(cache));
     let _ = std::fs::remove_file(&temporary);
-    match read(cache) {
+    match read_claim(cache) {
         Some(there) if there.repo == repo => Ok(()),
-        Some(other) => Err(refused(&cache.root().to_string_lossy(), &other.repo, repo)),
-        // A filesystem without links, or what is no claim of ours.
-        None => cache.write(&path(cache), text.as_bytes()),
+        Some(other) => Err(other_repository_error(
+            &cache.root().to_string_lossy(),
+            &other.repo,
+            repo,
+        )),
+        // The filesystem has no hard links, or the existing file is not a valid claim.
+        None => cache.write_file(&claim_path(cache), text.as_bytes()),
     }
 }
 
-/// Whether `commit` is said to be in a directory, or nothing needs to be said.
-pub(in crate::effects) fn says(cache: &RepoCache, repo: &str, commit: &str) -> bool {
-    let is_it = |claim: Claim| claim.repo == repo && claim.commit.as_deref() == Some(commit);
-    !cache.is_directory() || read(cache).is_some_and(is_it)
+/// Returns whether the claim names `commit`. Always true for a hub cache.
+pub(in crate::effects) fn states_commit(cache: &RepoCache, repo: &str, commit: &str) -> bool {
+    let is_it = |claim: DirectoryClaim| claim.repo == repo && claim.commit.as_deref() == Some(commit);
+    !cache.is_directory() || read_claim(cache).is_some_and(is_it)
 }
 
-/// Refuses a directory of another repository: its files would be replaced by those of the same names.
-fn refused(dir: &str, other: &str, repo: &str) -> Error {
+/// Returns the error for a directory of another repository, whose files of the same names would be replaced.
+fn other_repository_error(dir: &str, other: &str, repo: &str) -> Error {
     Error::new(Kind::Usage, format!("`{dir}` holds {other}"))
         .cause(format!("{repo} would replace its files of the same names"))
         .hint("give --local-dir a directory of its own")
 }
 
-/// Refuses the directory of a step that is another repository's.
+/// Refuses a directory that is claimed for another repository.
 ///
 /// # Errors
-/// [`Kind::Usage`], then.
-pub(in crate::effects) fn check(step: &PullSnapshot) -> Result<()> {
-    other(step).map_or(Ok(()), |(dir, other)| Err(refused(dir, &other, &step.repo)))
+/// [`Kind::Usage`] for such a directory.
+pub(in crate::effects) fn check_claim(local_dir: Option<&str>, repo: &str) -> Result<()> {
+    other_repository(local_dir, repo).map_or(Ok(()), |(dir, other)| {
+        Err(other_repository_error(dir, &other, repo))
+    })
 }
 
-/// As [`claim`], before files of `commit` come: where it is there already, that stays said.
-pub(in crate::effects) fn begin(cache: &RepoCache, repo: &str, commit: &str) -> Result<()> {
-    let there = read(cache)
+/// Claims a directory before files of `commit` are fetched. If the claim names this commit already, it stays.
+pub(in crate::effects) fn begin_pull(cache: &RepoCache, repo: &str, commit: &str) -> Result<()> {
+    let there = read_claim(cache)
         .filter(|claim| claim.repo == repo)
         .and_then(|claim| claim.commit);
-    claim(cache, repo, there.filter(|there| there == commit).as_deref())
+    write_claim(cache, repo, there.filter(|there| there == commit).as_deref())
 }
 
-/// The directory of a step and the repository that it is for, when that is not the step's.
-pub(in crate::effects) fn other(step: &PullSnapshot) -> Option<(&str, String)> {
-    let dir = step.local_dir.as_deref()?;
-    let claim = read(&RepoCache::directory(Path::new(dir)))?;
-    (claim.repo != step.repo).then_some((dir, claim.repo))
+/// Returns the directory and the repository that it is claimed for, if that is not `repo`.
+pub(in crate::effects) fn other_repository<'a>(
+    local_dir: Option<&'a str>,
+    repo: &str,
+) -> Option<(&'a str, String)> {
+    let dir = local_dir?;
+    let claim = read_claim(&RepoCache::directory(Path::new(dir)))?;
+    (claim.repo != repo).then_some((dir, claim.repo))
 }
 
-/// What `dsr1 pull --local-dir` wrote last into a directory: repository and commit.
+/// Returns the repository and the commit that `dsr1 pull --local-dir` last wrote into a directory.
 ///
 /// # Errors
-/// [`Kind::Hub`] when it wrote nothing there, or was interrupted.
-pub fn described_directory(dir: &Path) -> Result<(String, String)> {
+/// [`Kind::Hub`] if no pull wrote there, or if the last one was interrupted.
+pub fn last_pull_into(dir: &Path) -> Result<(String, String)> {
     let shown = dir.display();
-    let Some(claim) = read(&RepoCache::directory(dir)) else {
+    let Some(claim) = read_claim(&RepoCache::directory(dir)) else {
         return Err(
             Error::new(Kind::Hub, format!("`{shown}` holds nothing that dsr1 pulled"))
                 .hint("dsr1 pull REPO --local-dir DIR writes into one"),
         );
     };
     let again = format!(
-        "dsr1 pull {} --local-dir {} goes on with it",
+        "dsr1 pull {} --local-dir {} resumes it",
         claim.repo,
         shell_word(&dir.to_string_lossy())
     );
@@ -140,7 +154,7 @@ pub fn described_directory(dir: &Path) -> Result<(String, String)> {
             Kind::Hub,
             format!("`{shown}` does not hold all of {}", claim.repo),
         )
-        .cause("the last pull into it did not end")
+        .cause("the last pull into it did not finish")
         .hint(again)
     })?;
     Ok((claim.repo, commit))

@@ -1,18 +1,19 @@
-//! What other hub clients leave in a cache: snapshots without a manifest, whose links promise what the files must be.
+//! Contents of a cache: repositories, snapshots and their files, also those that other hub clients wrote.
 //!
-//! Not in this module: what was proven of a snapshot (`manifest`).
+//! A snapshot without a manifest was written by another client. Its links to blobs name the hashes of its
+//! files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
-use super::layout::{RepoCache, pointed};
-use super::manifest::{self, Extent, Manifest, Proven, changed};
+use super::layout::{RepoCache, read_ref};
+use super::manifest::{self, Extent, Manifest, VerifiedFile, changed_files};
 use crate::effects::hub::listing::{Entry, Oid};
 use crate::error::{At, Kind, Result};
 use crate::report::{WeightsSnapshot, WeightsState};
 
-/// What is below a directory and is none itself, by its path there; links are not followed.
+/// Returns everything below a directory except directories, by relative path. Does not follow links.
 fn walk(dir: &Path) -> Vec<(PathBuf, DirEntry)> {
     fn add(dir: &Path, below: &Path, found: &mut Vec<(PathBuf, DirEntry)>) {
         for item in std::fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -29,15 +30,15 @@ fn walk(dir: &Path) -> Vec<(PathBuf, DirEntry)> {
     found
 }
 
-/// A file of a snapshot that is a link to nothing.
-pub(in crate::effects) fn dangling(dir: &Path) -> Option<String> {
+/// Returns a file of a snapshot that is a broken link.
+pub(in crate::effects) fn dangling_link(dir: &Path) -> Option<String> {
     let mut items = walk(dir).into_iter();
     let (path, _) = items.find(|(_, item)| std::fs::metadata(item.path()).is_err())?;
     Some(path.to_string_lossy().into_owned())
 }
 
-/// The files of a snapshot by path: links whose target's name in `blobs` is the hash.
-pub(in crate::effects) fn collect(dir: &Path) -> BTreeMap<String, Entry> {
+/// Returns the files of a snapshot that are links to blobs, by path. The blob's name is the hash.
+pub(in crate::effects) fn linked_files(dir: &Path) -> BTreeMap<String, Entry> {
     let promised = |(path, item): (PathBuf, DirEntry)| {
         let target = std::fs::read_link(item.path()).ok()?;
         let oid = Oid::from_blob_name(target.file_name()?.to_str()?)?;
@@ -56,24 +57,25 @@ pub(in crate::effects) fn collect(dir: &Path) -> BTreeMap<String, Entry> {
     walk(dir).into_iter().filter_map(promised).collect()
 }
 
-/// Files of a snapshot that are not among `known`: nothing says what they must be, and an engine reads them all the same.
-pub(in crate::effects) fn strangers(dir: &Path, known: &BTreeSet<&str>) -> Vec<String> {
+/// Returns files of a snapshot that are not among `known`. Their hashes are unknown, but SGLang would read
+/// them.
+pub(in crate::effects) fn unlisted_files(dir: &Path, known: &BTreeSet<&str>) -> Vec<String> {
     let paths = walk(dir).into_iter();
     let paths = paths.map(|(path, _)| path.to_string_lossy().into_owned());
     paths.filter(|path| !known.contains(&**path)).collect()
 }
 
-/// Whether a file holds weights, in one of the usual forms.
+/// Returns whether a file holds weights in one of the common formats.
 pub(in crate::effects) fn is_weights(path: &str) -> bool {
     let kinds = ["safetensors", "gguf", "bin", "pt", "pth", "onnx"];
     path.rsplit_once('.')
         .is_some_and(|(_, kind)| kinds.contains(&kind))
 }
 
-/// The repositories in a hub cache, by name.
+/// Returns the repositories in a hub cache, sorted by name.
 ///
 /// # Errors
-/// [`Kind::Host`] when the directory cannot be read; one that is not there is empty.
+/// [`Kind::Host`] if the directory cannot be read. A missing directory counts as empty.
 pub(in crate::effects) fn repositories(cache_dir: &Path) -> Result<Vec<String>> {
     let items = match std::fs::read_dir(cache_dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -88,19 +90,19 @@ pub(in crate::effects) fn repositories(cache_dir: &Path) -> Result<Vec<String>> 
     Ok(repos)
 }
 
-/// The snapshots of a repository, by commit.
+/// Returns the snapshots of a repository, sorted by commit.
 pub(in crate::effects) fn snapshots(cache: &RepoCache) -> Vec<WeightsSnapshot> {
     let mut revisions: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    refs(&cache.refs(), "", &mut revisions);
+    collect_refs(&cache.refs_dir(), "", &mut revisions);
     let mut snapshots: Vec<WeightsSnapshot> = cache
         .commits()
         .map(|commit| {
-            let files = entries(cache, &commit);
+            let files = expected_files(cache, &commit);
             WeightsSnapshot {
                 revisions: revisions.remove(&commit).unwrap_or_default(),
                 files: files.len(),
                 bytes: files.iter().map(|file| file.size).sum(),
-                state: state(cache, &commit),
+                state: snapshot_state(cache, &commit),
                 commit,
             }
         })
@@ -109,29 +111,29 @@ pub(in crate::effects) fn snapshots(cache: &RepoCache) -> Vec<WeightsSnapshot> {
     snapshots
 }
 
-/// Branches and tags by the commit that they stand for.
-fn refs(dir: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<String>>) {
-    for name in names(dir) {
+/// Collects branches and tags by the commit that they point to.
+fn collect_refs(dir: &Path, prefix: &str, found: &mut BTreeMap<String, Vec<String>>) {
+    for name in names_in(dir) {
         let path = dir.join(&name);
         if path.is_dir() {
-            refs(&path, &format!("{prefix}{name}/"), found);
-        } else if let Some(commit) = pointed(&path) {
+            collect_refs(&path, &format!("{prefix}{name}/"), found);
+        } else if let Some(commit) = read_ref(&path) {
             found.entry(commit).or_default().push(format!("{prefix}{name}"));
         }
     }
 }
 
-pub(in crate::effects) fn names(dir: &Path) -> impl Iterator<Item = String> {
+pub(in crate::effects) fn names_in(dir: &Path) -> impl Iterator<Item = String> {
     let items = std::fs::read_dir(dir).into_iter().flatten().flatten();
     items.filter_map(|item| item.file_name().into_string().ok())
 }
 
-fn state(cache: &RepoCache, commit: &str) -> WeightsState {
-    let snapshot = cache.snapshot(commit);
+fn snapshot_state(cache: &RepoCache, commit: &str) -> WeightsState {
+    let snapshot = cache.snapshot_dir(commit);
     match manifest::read(cache, commit) {
         None => WeightsState::Unproven,
-        Some(manifest) if manifest.files.iter().any(Proven::is_withdrawn) => WeightsState::Wrong,
-        Some(manifest) if !changed(&snapshot, &manifest).is_empty() => WeightsState::Changed,
+        Some(manifest) if manifest.files.iter().any(VerifiedFile::is_revoked) => WeightsState::Wrong,
+        Some(manifest) if !changed_files(&snapshot, &manifest).is_empty() => WeightsState::Changed,
         Some(manifest) => match manifest.extent {
             Extent::Whole => WeightsState::Proven,
             Extent::Part => WeightsState::Part,
@@ -140,14 +142,14 @@ fn state(cache: &RepoCache, commit: &str) -> WeightsState {
     }
 }
 
-/// What a snapshot must hold: as its manifest says, else as the names of its blobs promise.
-pub(in crate::effects) fn entries(cache: &RepoCache, commit: &str) -> Vec<Entry> {
+/// Returns the files that a snapshot must contain: from its manifest, else from the names of its blobs.
+pub(in crate::effects) fn expected_files(cache: &RepoCache, commit: &str) -> Vec<Entry> {
     let manifest = manifest::read(cache, commit);
-    // Another client may have added to what was proven.
+    // Another client may have added files to a verified snapshot.
     let mut found = if cache.is_directory() {
         BTreeMap::new()
     } else {
-        collect(&cache.snapshot(commit))
+        linked_files(&cache.snapshot_dir(commit))
     };
     let known = manifest.iter().flat_map(|Manifest { files, .. }| files);
     found.extend(known.filter_map(|file| Some((file.path.clone(), file.entry()?))));

@@ -1,6 +1,4 @@
 //! Hashes of files, as a hub states them.
-//!
-//! Not in this module: what follows from a wrong one (`fetch`, `verify`).
 
 use std::fs::File;
 use std::io::Read;
@@ -10,25 +8,25 @@ use rustix::io::Errno;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::fingerprint::Look;
+use super::fingerprint::Fingerprint;
 use crate::effects::files;
 use crate::effects::hub::listing::Oid;
 use crate::units::hex;
 
-/// A hash's bytes, padded with zeros where it has fewer.
+/// The bytes of a hash, padded with zeros if it is shorter.
 pub(in crate::effects) type Bytes32 = [u8; 32];
 
-/// A hash under way.
+/// A hash in progress.
 #[derive(Clone)]
 pub(in crate::effects) enum Hasher {
-    /// Of the bytes.
+    /// SHA-256 of the bytes.
     Sha256(Sha256),
-    /// Of git's blob header and the bytes.
+    /// SHA-1 of git's blob header and the bytes.
     GitSha1(Sha1),
 }
 
 impl Hasher {
-    /// Begins the hash of a file of `size` bytes that `oid` states.
+    /// Starts the hash of a file of `size` bytes, of the kind that `oid` has.
     pub(in crate::effects) fn new(oid: &Oid, size: u64) -> Self {
         match oid {
             Oid::Sha256(_) => Self::Sha256(Sha256::new()),
@@ -36,12 +34,12 @@ impl Hasher {
         }
     }
 
-    /// Begins a SHA-256.
+    /// Starts a SHA-256.
     pub(in crate::effects) fn sha256() -> Self {
         Self::Sha256(Sha256::new())
     }
 
-    /// Takes bytes.
+    /// Adds bytes.
     pub(in crate::effects) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hash) => hash.update(bytes),
@@ -49,7 +47,7 @@ impl Hasher {
         }
     }
 
-    /// The hash of what came so far.
+    /// Returns the hash of the bytes so far.
     pub(in crate::effects) fn digest(&self) -> Bytes32 {
         let mut digest = Bytes32::default();
         match self {
@@ -59,7 +57,7 @@ impl Hasher {
         digest
     }
 
-    /// The hash in hex.
+    /// Returns the hash in hex.
     pub(in crate::effects) fn hex(self) -> String {
         match self {
             Self::Sha256(hash) => hex(&hash.finalize()),
@@ -68,7 +66,7 @@ impl Hasher {
     }
 }
 
-/// Reads a file through `hasher`; returns the bytes read.
+/// Reads a file through `hasher`; returns the number of bytes read.
 fn feed(hasher: &mut Hasher, mut file: &File) -> std::io::Result<u64> {
     let (mut buffer, mut total) = (vec![0; 1 << 20], 0);
     loop {
@@ -81,53 +79,58 @@ fn feed(hasher: &mut Hasher, mut file: &File) -> std::io::Result<u64> {
     }
 }
 
-/// Whether a file of this size is at `path`.
-pub(in crate::effects) fn is_there(path: &Path, size: u64) -> bool {
+/// Returns whether a regular file of this size is at `path`.
+pub(in crate::effects) fn has_size(path: &Path, size: u64) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() == size)
 }
 
-/// Times that a file is read which is right, and was touched meanwhile: other rights or another name take a moment.
-pub(in crate::effects) const READS: u32 = 3;
+/// Number of times that a correct file is read again because its metadata changed meanwhile. A chmod or a
+/// rename is over in a moment.
+pub(in crate::effects) const MAX_READS: u32 = 3;
 
-/// What the file at `path` looked like from before its first byte was read until after the last, when it has the size and
-/// hash that are stated; `None` when it has not, when it changes all the time, or when its disk has lost some of it.
+/// Returns the fingerprint of the file at `path` if it has the stated size and hash; it covers the whole time
+/// of reading. Returns `None` if the file differs, changes all the time, or cannot be read back from its disk.
 ///
 /// # Errors
-/// When it cannot be read now, which says nothing about it.
-pub(in crate::effects) fn proven(path: &Path, oid: &Oid, size: u64) -> std::io::Result<Option<Look>> {
-    if !is_there(path, size) {
+/// If the file cannot be read now, which says nothing about its bytes.
+pub(in crate::effects) fn verify_file(
+    path: &Path,
+    oid: &Oid,
+    size: u64,
+) -> std::io::Result<Option<Fingerprint>> {
+    if !has_size(path, size) {
         return Ok(None);
     }
-    let look = |file: &File| Ok::<_, std::io::Error>(Look::of(&file.metadata()?));
-    for _ in 0..READS {
+    let fingerprint = |file: &File| Ok::<_, std::io::Error>(Fingerprint::of(&file.metadata()?));
+    for _ in 0..MAX_READS {
         let file = files::open_through(path)?;
-        match keep(&file) {
-            Err(error) if is_unkept(&error) => return Ok(None),
+        match sync_data(&file) {
+            Err(error) if is_failed_sync(&error) => return Ok(None),
             kept => kept?,
         }
-        let before = look(&file)?;
+        let before = fingerprint(&file)?;
         let mut hasher = Hasher::new(oid, size);
         let read = match feed(&mut hasher, &file) {
-            Err(error) if is_lost(&error) => return Ok(None),
+            Err(error) if is_data_loss(&error) => return Ok(None),
             read => read?,
         };
         if read != size || hasher.hex() != oid.hex() {
             return Ok(None);
         }
-        if before == look(&file)? {
+        if before == fingerprint(&file)? {
             return Ok(before);
         }
     }
     Ok(None)
 }
 
-/// Has a disk keep what was written to a file, before its first byte is hashed: what is only in memory may never arrive,
-/// and what is still mapped for writing changes no time of the file until it was written back (mmap(2), on disks).
+/// Syncs a file's data before it is hashed. Data that is only in memory may never reach the disk, and writes
+/// through a memory map change the file's times only when they are written back (mmap(2)).
 ///
 /// # Errors
-/// That of a disk which did not take it, or could not be asked in time. A filesystem that has no such question, or not for
-/// whoever may only read, has nothing to keep.
-pub(in crate::effects) fn keep(file: &File) -> std::io::Result<()> {
+/// If the disk did not accept the data or did not answer. Filesystems without this call, and files that may
+/// only be read, count as synced.
+pub(in crate::effects) fn sync_data(file: &File) -> std::io::Result<()> {
     let needless = [
         Errno::INVAL,
         Errno::ROFS,
@@ -140,7 +143,8 @@ pub(in crate::effects) fn keep(file: &File) -> std::io::Result<()> {
     match file.sync_data() {
         Err(error) if is_one_of(&error, &needless) => Ok(()),
         Err(error) => {
-            // It says so once. What is in memory only is not read for what is on the disk, by whoever comes next.
+            // A disk reports a failed write only once. Drops the pages from memory, so that the next reader
+            // gets what is on disk.
             let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
             Err(error)
         }
@@ -148,15 +152,15 @@ pub(in crate::effects) fn keep(file: &File) -> std::io::Result<()> {
     }
 }
 
-/// Whether a disk says that it does not have what was written to it: a sector that does not read, or a checksum of the
-/// filesystem's own that does not fit (Btrfs and ZFS say EIO, XFS EUCLEAN or EBADMSG).
-pub(in crate::effects) fn is_lost(error: &std::io::Error) -> bool {
+/// Returns whether the disk reports lost data: an unreadable sector, or a checksum error of the filesystem (EIO
+/// on Btrfs and ZFS, EUCLEAN or EBADMSG on XFS).
+pub(in crate::effects) fn is_data_loss(error: &std::io::Error) -> bool {
     is_one_of(error, &[Errno::IO, Errno::UCLEAN, Errno::BADMSG])
 }
 
-/// Whether what was to be kept was not: as [`is_lost`], or it was taken before there was a place for it (NFS).
-pub(in crate::effects) fn is_unkept(error: &std::io::Error) -> bool {
-    is_lost(error) || is_one_of(error, &[Errno::NOSPC, Errno::DQUOT])
+/// Returns whether a sync failed: data loss, or no space for data that was accepted before (NFS).
+pub(in crate::effects) fn is_failed_sync(error: &std::io::Error) -> bool {
+    is_data_loss(error) || is_one_of(error, &[Errno::NOSPC, Errno::DQUOT])
 }
 
 fn is_one_of(error: &std::io::Error, errors: &[Errno]) -> bool {
@@ -177,8 +181,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"hello").unwrap();
         for oid in cases {
-            assert!(proven(file.path(), &oid, 5).unwrap().is_some(), "{oid:?}");
-            assert!(proven(file.path(), &oid, 6).unwrap().is_none());
+            assert!(verify_file(file.path(), &oid, 5).unwrap().is_some(), "{oid:?}");
+            assert!(verify_file(file.path(), &oid, 6).unwrap().is_none());
         }
     }
 }

@@ -32,6 +32,6 @@ pub(super) mod publish;
 pub(super) mod snapshot;
 pub(super) mod verify;
 
-pub use claim::described_directory;
+pub use claim::last_pull_into;
 pub use model::model_facts;
-pub use snapshot::{cached_commit, check_snapshot, proven_files};
+pub use snapshot::{cached_commit, check_snapshot, verified_files};

@@ -1,7 +1,6 @@
-//! What a pulled model's files say of its shape and sizes: config.json and the headers of its safetensors.
+//! Shape and sizes of a model, read from config.json and the headers of its safetensors files.
 //!
-//! Files are hostile until parsed: a header's length, offsets and names are checked before they count.
-//! Not in this module: what lies on which GPU (`sglang::memory`).
+//! Files are hostile until parsed: the length, offsets and names in a header are checked before they are used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -16,29 +15,29 @@ use crate::error::{At, Error, Kind, Result};
 use crate::facts::{ModelFacts, WeightSizes};
 use crate::sglang::memory::classify;
 
-/// Largest accepted header; that of a shard of DeepSeek-R1 has some 100 KB. The format's own limit.
+/// Largest accepted header, which is the limit of the format; a shard of DeepSeek-R1 has about 100 kB.
 const MAX_HEADER: u64 = 100_000_000;
 /// Largest accepted config.json or index.
 const MAX_JSON: u64 = 64 << 20;
 
-/// The index of a sharded model.
-pub(in crate::effects) const INDEX: &str = "model.safetensors.index.json";
+/// File name of the index of a sharded model.
+pub(in crate::effects) const MODEL_INDEX: &str = "model.safetensors.index.json";
 
-/// One tensor in a header; its type and shape do not matter for its size.
+/// One tensor of a header. Its size does not depend on its type and shape.
 #[derive(Deserialize)]
 struct Tensor {
     data_offsets: (u64, u64),
 }
 
-/// Shape and sizes of a snapshot's model. `None` when it is not there or not of a shape that is known.
+/// Returns shape and sizes of a snapshot's model; `None` if it is missing or has an unknown shape.
 #[must_use]
 pub fn model_facts(cache_dir: &Path, repo: &str, commit: &str) -> Option<ModelFacts> {
-    let snapshot = RepoCache::new(cache_dir, repo).snapshot(commit);
-    read(&snapshot).ok().flatten()
+    let snapshot = RepoCache::new(cache_dir, repo).snapshot_dir(commit);
+    read_facts(&snapshot).ok().flatten()
 }
 
-fn read(snapshot: &Path) -> Result<Option<ModelFacts>> {
-    let config = json(&snapshot.join("config.json"))?;
+fn read_facts(snapshot: &Path) -> Result<Option<ModelFacts>> {
+    let config = read_json(&snapshot.join("config.json"))?;
     let number = |key: &str| config.get(key).and_then(Value::as_u64);
     let Some(layers) = number("num_hidden_layers") else {
         return Ok(None);
@@ -72,13 +71,13 @@ fn read(snapshot: &Path) -> Result<Option<ModelFacts>> {
     }))
 }
 
-/// The files that hold the weights: those of the index, or the only one.
+/// Returns the files that contain the weights: those of the index, or the single file.
 fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
-    let index = snapshot.join(INDEX);
+    let index = snapshot.join(MODEL_INDEX);
     if !index.exists() {
         return Ok(["model.safetensors".to_owned()].into());
     }
-    let index = json(&index)?;
+    let index = read_json(&index)?;
     let map = index.get("weight_map").and_then(Value::as_object);
     let names: BTreeSet<String> = map
         .into_iter()
@@ -90,7 +89,7 @@ fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
         .iter()
         .find(|name| name.contains('/') || name.contains(".."))
     {
-        Some(name) => Err(damaged(
+        Some(name) => Err(damaged_error(
             snapshot,
             &format!("its index names `{}`", name.escape_debug()),
         )),
@@ -98,19 +97,19 @@ fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
     }
 }
 
-/// Whether these are what an engine needs at least; whether every shard is there is another question.
+/// Returns whether these files are the least that SGLang needs. It does not check that every shard is there.
 pub(in crate::effects) fn is_model(paths: &BTreeSet<&str>) -> bool {
-    paths.contains("config.json") && (paths.contains(INDEX) || paths.contains("model.safetensors"))
+    paths.contains("config.json") && (paths.contains(MODEL_INDEX) || paths.contains("model.safetensors"))
 }
 
-/// A shard that the snapshot's index names and `paths` lacks.
+/// Returns a shard that the snapshot's index names and `paths` does not contain.
 pub(in crate::effects) fn missing_shard(snapshot: &Path, paths: &BTreeSet<&str>) -> Option<String> {
-    missing_from(&snapshot.join(INDEX), paths).pop_first()
+    missing_from(&snapshot.join(MODEL_INDEX), paths).pop_first()
 }
 
-/// The shards that the index in the file `index` names and `paths` lacks.
+/// Returns the shards that the file `index` names and `paths` does not contain.
 pub(in crate::effects) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> BTreeSet<String> {
-    let index = json(index).ok();
+    let index = read_json(index).ok();
     let map = index.as_ref().and_then(|index| index["weight_map"].as_object());
     let shards = map
         .into_iter()
@@ -122,11 +121,11 @@ pub(in crate::effects) fn missing_from(index: &Path, paths: &BTreeSet<&str>) -> 
         .collect()
 }
 
-/// What is wrong with a shard's header; `None` when nothing is.
+/// Checks a shard's header; returns what is wrong with it, or `None`.
 ///
 /// # Errors
-/// [`Kind::Host`] when it cannot be read now, which says nothing about it.
-pub(in crate::effects) fn check(path: &Path) -> Result<Option<String>> {
+/// [`Kind::Host`] if it cannot be read now, which says nothing about its bytes.
+pub(in crate::effects) fn check_shard(path: &Path) -> Result<Option<String>> {
     match tensors(path) {
         Ok(_) => Ok(None),
         Err(error) if error.kind() == Kind::Host => Err(error),
@@ -134,7 +133,7 @@ pub(in crate::effects) fn check(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// Names and bytes of the tensors in a file, from its header alone.
+/// Returns names and sizes of the tensors in a file, from its header.
 fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     let failed = || format!("cannot read `{}`", path.display());
     let mut file = files::open_through(path).at(Kind::Host, failed)?;
@@ -148,9 +147,9 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     read.at(kind, failed)?;
     let length = u64::from_le_bytes(length);
     if length > MAX_HEADER || length.saturating_add(8) > size {
-        return Err(damaged(
+        return Err(damaged_error(
             path,
-            &format!("its header has {length} bytes, the file {size}"),
+            &format!("its header has {length} bytes, but the file has {size}"),
         ));
     }
     let mut header = Vec::new();
@@ -167,13 +166,13 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
             data_offsets: (first, last),
         }) = serde_json::from_value(entry)
         else {
-            return Err(damaged(
+            return Err(damaged_error(
                 path,
-                &format!("tensor `{}` has no place", name.escape_debug()),
+                &format!("tensor `{}` has no offsets", name.escape_debug()),
             ));
         };
         let Some(bytes) = last.checked_sub(first) else {
-            return Err(damaged(
+            return Err(damaged_error(
                 path,
                 &format!("tensor `{}` ends before it begins", name.escape_debug()),
             ));
@@ -184,15 +183,15 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
     if end.saturating_add(length).saturating_add(8) == size {
         Ok(found)
     } else {
-        Err(damaged(
+        Err(damaged_error(
             path,
             &format!("its tensors end at {end}, the file has {size} bytes"),
         ))
     }
 }
 
-/// A file as JSON.
-pub(in crate::effects) fn json(path: &Path) -> Result<Value> {
+/// Reads a file as JSON.
+pub(in crate::effects) fn read_json(path: &Path) -> Result<Value> {
     let failed = || format!("cannot read `{}`", path.display());
     let mut bytes = Vec::new();
     files::open_through(path)
@@ -201,7 +200,7 @@ pub(in crate::effects) fn json(path: &Path) -> Result<Value> {
     serde_json::from_slice(&bytes).at(Kind::Integrity, || format!("`{}` is not JSON", path.display()))
 }
 
-fn damaged(path: &Path, why: &str) -> Error {
+fn damaged_error(path: &Path, why: &str) -> Error {
     Error::new(Kind::Integrity, format!("`{}` is damaged", path.display())).cause(why)
 }
 

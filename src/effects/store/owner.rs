@@ -1,4 +1,4 @@
-//! This process as other hosts know it, and whether a process of this host lives.
+//! The name of this process on a shared filesystem, and a test whether a process on this host is alive.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -10,16 +10,17 @@ use sha2::{Digest, Sha256};
 
 use crate::units::hex;
 
-/// This process, as parts name it: where it runs, process id, start time. A process id alone comes back.
+/// Returns the name of this process in names of partial files: host label, process id and start time. The start
+/// time is needed because process ids are reused.
 pub(in crate::effects) fn owner() -> String {
     let pid = std::process::id();
-    format!("{}.{pid}-{}", here(), started(pid).unwrap_or(0))
+    format!("{}.{pid}-{}", location(), start_time(pid).unwrap_or(0))
 }
 
-/// Where this process runs, as parts name it: a label for people, this boot of a system, and in it the namespace of
-/// process ids and times (a container has its own). Where the system does not tell, it is a place of its own each time,
-/// so that nobody is taken for dead whose process id we cannot know.
-pub(in crate::effects) fn here() -> &'static str {
+/// Returns the name of the place where this process runs: a label for people, the boot id of the system, and
+/// the namespaces of process ids and time (a container has its own). If the system does not provide them, the
+/// name is random, so that no process with an unknown id is taken for dead.
+pub(in crate::effects) fn location() -> &'static str {
     static HERE: OnceLock<String> = OnceLock::new();
     HERE.get_or_init(|| {
         let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -31,7 +32,7 @@ pub(in crate::effects) fn here() -> &'static str {
             }
         };
         let label: String = name.chars().map(plain).take(32).collect();
-        let (boot, inside) = place().unwrap_or_else(|| {
+        let (boot, inside) = boot_and_namespaces().unwrap_or_else(|| {
             let unknown = RandomState::new().build_hasher().finish().to_string();
             (unknown.clone(), unknown)
         });
@@ -40,9 +41,9 @@ pub(in crate::effects) fn here() -> &'static str {
     })
 }
 
-/// This boot, and the namespaces in which a process id and a start time mean something (`random(4)`,
-/// `pid_namespaces(7)`, `time_namespaces(7)`); `None` where `/proc` is not there, or that of another namespace.
-fn place() -> Option<(String, String)> {
+/// Returns the boot id and the namespaces in which process ids and start times are valid (`random(4)`,
+/// `pid_namespaces(7)`, `time_namespaces(7)`); `None` if `/proc` is missing or belongs to another namespace.
+fn boot_and_namespaces() -> Option<(String, String)> {
     let own = std::fs::read_link("/proc/self").ok()?;
     if own.to_str()?.parse() != Ok(std::process::id()) {
         return None;
@@ -50,7 +51,7 @@ fn place() -> Option<(String, String)> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let space = |kind: &str| std::fs::read_link(format!("/proc/self/ns/{kind}"));
     let processes = space("pid").ok()?;
-    // Systems before Linux 5.6 have no namespaces of time.
+    // Linux before 5.6 has no time namespaces.
     let times = space("time").unwrap_or_default();
     Some((
         boot.trim().to_owned(),
@@ -58,23 +59,24 @@ fn place() -> Option<(String, String)> {
     ))
 }
 
-/// Whether `on` is a place of this boot of this system: a lock here keeps whoever runs there out too.
+/// Returns whether `on` names a place on this boot of this system. A local lock excludes processes there too.
 pub(in crate::effects) fn is_of_this_boot(on: &str) -> bool {
     let boot = |place: &str| {
         let (rest, _) = place.rsplit_once('-')?;
         Some(rest.rsplit_once('-')?.1.to_owned())
     };
-    boot(on).is_some_and(|found| boot(here()) == Some(found))
+    boot(on).is_some_and(|found| boot(location()) == Some(found))
 }
 
-/// Start time of a process in clock ticks since boot (`proc(5)`, field 22).
-pub(in crate::effects) fn started(pid: u32) -> Option<u64> {
+/// Returns the start time of a process in clock ticks since boot (`proc(5)`, field 22).
+pub(in crate::effects) fn start_time(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Whether the process `PID-START` of here lives. Another user's may be hidden (`hidepid` of `proc(5)`): it lives.
-pub(in crate::effects) fn lives(process: &str) -> bool {
+/// Returns whether the local process `PID-START` is alive. A process of another user that `hidepid` (`proc(5)`)
+/// hides counts as alive.
+pub(in crate::effects) fn is_alive(process: &str) -> bool {
     let parsed = process
         .split_once('-')
         .and_then(|(pid, start)| Some((pid.parse::<i32>().ok()?, start.parse::<u64>().ok()?)));
@@ -87,5 +89,5 @@ pub(in crate::effects) fn lives(process: &str) -> bool {
     if test_kill_process(id) == Err(Errno::SRCH) {
         return false;
     }
-    started(pid.unsigned_abs()).is_none_or(|found| found == start)
+    start_time(pid.unsigned_abs()).is_none_or(|found| found == start)
 }

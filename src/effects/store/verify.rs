@@ -1,6 +1,4 @@
-//! Every byte of many files, against the hash that each must have, as fast as the processors and the disk are.
-//!
-//! Not in this module: what is done about a bad one (the parent), the hash itself (`super::super::hash`).
+//! Hashes every byte of many files in parallel and compares them with their stated hashes.
 
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read};
@@ -9,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::fingerprint::Look;
-use super::hash::{Hasher, READS, is_unkept, keep};
+use super::fingerprint::Fingerprint;
+use super::hash::{Hasher, MAX_READS, is_failed_sync, sync_data};
 use super::model;
 use crate::effects::hub::listing::Entry;
 use crate::effects::{files, host};
@@ -18,29 +16,28 @@ use crate::error::{At, Kind, Result};
 use crate::event::StepEvents;
 
 /// Time between two progress events.
-const TICK: Duration = Duration::from_millis(200);
-/// Bytes read at a time.
-const CHUNK: usize = 1 << 20;
+const HASH_REPORT_INTERVAL: Duration = Duration::from_millis(200);
+/// Number of bytes read at a time.
+const READ_BYTES: usize = 1 << 20;
 
-/// What was found of a file.
-pub(in crate::effects) struct Hashed {
+/// The result for one file.
+pub(in crate::effects) struct HashedFile {
     pub(in crate::effects) entry: Entry,
-    /// What it looked like from before its first byte was read until after the last; `None` when it could not be read,
-    /// or changed meanwhile.
-    pub(in crate::effects) look: Option<Look>,
-    /// What is wrong with it; `None` when nothing is.
+    /// The fingerprint, which did not change while the file was read; `None` if it was unreadable or changed.
+    pub(in crate::effects) fingerprint: Option<Fingerprint>,
+    /// The problem with the file; `None` if it is right.
     pub(in crate::effects) why: Option<String>,
 }
 
-/// Hashes every file, as many at once as there are processors; the answers are sorted by path.
+/// Hashes files, as many at once as there are processors. The results are sorted by path.
 ///
 /// # Errors
-/// [`Kind::Internal`] when a thread fails.
-pub(in crate::effects) async fn hashed(
+/// [`Kind::Internal`] if a thread fails.
+pub(in crate::effects) async fn hash_files(
     snapshot: &Path,
     files: &[Entry],
     events: &StepEvents<'_>,
-) -> Result<Vec<Hashed>> {
+) -> Result<Vec<HashedFile>> {
     let total = files.iter().map(|file| file.size).sum();
     let work = Arc::new(Work {
         snapshot: snapshot.to_owned(),
@@ -50,14 +47,14 @@ pub(in crate::effects) async fn hashed(
         stop: AtomicBool::new(false),
         found: Mutex::default(),
     });
-    let _stops = Stops(Arc::clone(&work));
+    let _stops = StopOnDrop(Arc::clone(&work));
     let threads = host::processors();
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..threads.min(files.len().max(1)) {
         let work = Arc::clone(&work);
         tasks.spawn_blocking(move || work.run());
     }
-    let mut tick = tokio::time::interval(TICK);
+    let mut tick = tokio::time::interval(HASH_REPORT_INTERVAL);
     loop {
         tokio::select! {
             ended = tasks.join_next() => match ended {
@@ -73,20 +70,20 @@ pub(in crate::effects) async fn hashed(
     Ok(found)
 }
 
-/// Files that threads take one by one.
+/// Files for the threads to take one by one.
 struct Work {
     snapshot: PathBuf,
     files: Vec<Entry>,
     next: AtomicUsize,
     done: AtomicU64,
     stop: AtomicBool,
-    found: Mutex<Vec<Hashed>>,
+    found: Mutex<Vec<HashedFile>>,
 }
 
-/// Ends the threads when nobody waits for them any more.
-struct Stops(Arc<Work>);
+/// Stops the threads when the caller is gone.
+struct StopOnDrop(Arc<Work>);
 
-impl Drop for Stops {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.stop.store(true, Ordering::Relaxed);
     }
@@ -95,8 +92,8 @@ impl Drop for Stops {
 impl Work {
     fn run(&self) {
         while let Some(entry) = self.files.get(self.next.fetch_add(1, Ordering::Relaxed)) {
-            let (look, why) = match self.read(entry) {
-                Ok((look, why)) => (look, why),
+            let (fingerprint, why) = match self.read(entry) {
+                Ok((fingerprint, why)) => (fingerprint, why),
                 Err(error) if error.kind() == ErrorKind::NotFound => (None, Some("it is gone".to_owned())),
                 Err(error) => (None, Some(error.to_string())),
             };
@@ -104,30 +101,30 @@ impl Work {
                 return;
             }
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-            found.push(Hashed {
+            found.push(HashedFile {
                 entry: entry.clone(),
-                look,
+                fingerprint,
                 why,
             });
         }
     }
 
-    /// What a file looks like, and what is wrong with its bytes. One that is right and was touched meanwhile, by other
-    /// rights or another name, is read again.
-    fn read(&self, entry: &Entry) -> std::io::Result<(Option<Look>, Option<String>)> {
+    /// Returns a file's fingerprint and what is wrong with its bytes. A correct file whose rights or names
+    /// changed meanwhile is read again.
+    fn read(&self, entry: &Entry) -> std::io::Result<(Option<Fingerprint>, Option<String>)> {
         let path = self.snapshot.join(&entry.path);
-        let look = |meta: std::io::Result<Metadata>| meta.ok().as_ref().and_then(Look::of);
-        for _ in 0..READS {
+        let fingerprint = |meta: std::io::Result<Metadata>| meta.ok().as_ref().and_then(Fingerprint::of);
+        for _ in 0..MAX_READS {
             let mut file = files::open_through(&path)?;
-            let kept = keep(&file);
-            let before = look(file.metadata());
-            let why = match kept.and_then(|()| self.wrong(&path, &mut file, entry)) {
+            let kept = sync_data(&file);
+            let before = fingerprint(file.metadata());
+            let why = match kept.and_then(|()| self.problem_of(&path, &mut file, entry)) {
                 Ok(why) => why,
-                Err(error) if is_unkept(&error) => Some(error.to_string()),
-                // That it cannot be read now says nothing about it.
+                Err(error) if is_failed_sync(&error) => Some(error.to_string()),
+                // A failure to read now says nothing about the bytes.
                 Err(error) => return Ok((None, Some(error.to_string()))),
             };
-            if before == look(file.metadata()) {
+            if before == fingerprint(file.metadata()) {
                 return Ok((before, why));
             }
             if why.is_some() {
@@ -138,14 +135,14 @@ impl Work {
         Ok((None, Some("it changed while it was read".to_owned())))
     }
 
-    /// What is wrong with a file's bytes; `None` when nothing is.
-    fn wrong(&self, path: &Path, file: &mut File, entry: &Entry) -> std::io::Result<Option<String>> {
+    /// Returns what is wrong with a file's bytes; `None` if they are right.
+    fn problem_of(&self, path: &Path, file: &mut File, entry: &Entry) -> std::io::Result<Option<String>> {
         let length = file.metadata()?.len();
         if length != entry.size {
             return Ok(Some(format!("it has {length} bytes instead of {}", entry.size)));
         }
         let mut hasher = Hasher::new(&entry.oid, entry.size);
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; READ_BYTES];
         loop {
             let count = file.read(&mut buffer)?;
             if count == 0 || self.stop.load(Ordering::Relaxed) {
@@ -161,9 +158,9 @@ impl Work {
                 entry.oid.hex()
             )));
         }
-        // A file that is what the hub has, and no safetensors, would fail at the engine's start.
+        // SGLang would fail at its start on a file that matches the hub but is not valid safetensors.
         let is_shard = path.extension().is_some_and(|kind| kind == "safetensors");
-        let why = || model::check(path).unwrap_or_else(|error| Some(error.message()));
+        let why = || model::check_shard(path).unwrap_or_else(|error| Some(error.message()));
         Ok(is_shard.then(why).flatten())
     }
 }

@@ -1,6 +1,7 @@
-//! The files that are being fetched: how far each is, who helps, how fast they come.
+//! The transfers in progress, and the assignment of their chunks to idle workers.
 //!
-//! Not in this module: fetching (`fetch`, `help`), how it is shown (`ui`).
+//! A file belongs to one worker, which fetches it from the front. A worker without a file fetches chunks of the
+//! largest one from the end.
 
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,57 +9,57 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::chunks::{Ahead, Recovered};
-use super::partial::durable::PartFile;
+use super::chunks::{Chunks, RecoveredChunk};
+use super::partial::durable::PartialHandle;
+use crate::effects::hub::limits::Limits;
 use crate::effects::hub::listing::Entry;
 use crate::event::FileState;
 
-/// How long one waits for news before one looks for oneself: a note that came a moment too early is lost.
-const LOOK: Duration = Duration::from_secs(1);
+/// Fallback poll interval; `Notify` loses a wake-up that is sent before the wait begins.
+const WAKE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Pause of all helpers after a chunk that failed; doubled with each that fails after it. Whether the file can be had at
-/// all is its own worker's to find out.
-const PAUSE: Duration = Duration::from_millis(500);
-/// Longest of these pauses, unless the hub asks for more.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// The files that are being fetched.
-#[derive(Default)]
-pub(in crate::effects) struct Board {
-    files: Mutex<Vec<Arc<UnderWay>>>,
-    /// Told when there is more to claim than before.
-    news: Arc<Notify>,
-    help: Mutex<Help>,
+/// Pause of all chunk workers after a failed chunk; doubled with each further failure. Whether the file is
+/// available at all is found out by its own worker.
+const CHUNK_PAUSE: Duration = Duration::from_millis(500);
+/// The transfers in progress.
+pub(in crate::effects) struct Transfers {
+    limits: Limits,
+    files: Mutex<Vec<Arc<Transfer>>>,
+    /// Notified when more chunks can be claimed.
+    work_available: Arc<Notify>,
+    backoff: Mutex<ChunkBackoff>,
 }
 
-/// How help went: a hub that refuses one helper refuses all, and a file's own worker asks it anyway.
+/// Backoff of chunk workers. A hub that refuses one of them would refuse all; the files' own workers go on.
 #[derive(Default)]
-struct Help {
-    /// Until then nobody helps.
-    rests_until: Option<Instant>,
-    /// Chunks in a row that came to nothing.
+struct ChunkBackoff {
+    /// Time until which no chunk is claimed.
+    paused_until: Option<Instant>,
+    /// Number of chunks that failed in a row.
     failed: u32,
-    /// Bytes a second of the last chunk that came.
+    /// Rate of the last successful chunk, in bytes a second.
     rate: Option<u64>,
 }
 
-/// One of them.
-pub(super) struct UnderWay {
+/// The transfer of one file.
+pub(super) struct Transfer {
     pub(super) entry: Entry,
-    /// The part, once it is open.
-    part: Mutex<Option<PartFile>>,
-    ahead: Mutex<Ahead>,
-    settled: Notify,
-    news: Arc<Notify>,
+    /// Handle of the partial file, once it is open.
+    partial: Mutex<Option<PartialHandle>>,
+    chunks: Mutex<Chunks>,
+    /// Size of a chunk.
+    chunk: u64,
+    claim_finished: Notify,
+    work_available: Arc<Notify>,
     front: AtomicU64,
     retries: AtomicU32,
     state: AtomicU8,
-    /// Bytes a second of its own worker, 0 while that is not known.
+    /// Rate of the file's own worker in bytes a second; 0 if unknown.
     rate: AtomicU64,
 }
 
-/// How far a file is.
-pub(super) struct Standing {
+/// Progress of one file.
+pub(super) struct Progress {
     pub(super) path: String,
     pub(super) done: u64,
     pub(super) total: u64,
@@ -66,133 +67,150 @@ pub(super) struct Standing {
     pub(super) retries: u32,
 }
 
-/// Takes a file off the board when its worker is done with it, well or not.
-pub(super) struct Entered {
-    board: Arc<Board>,
-    pub(super) file: Arc<UnderWay>,
+/// Guard that removes a transfer when its worker is done with it, successfully or not.
+pub(super) struct ActiveTransfer {
+    transfers: Arc<Transfers>,
+    pub(super) file: Arc<Transfer>,
 }
 
-impl Drop for Entered {
+impl Drop for ActiveTransfer {
     fn drop(&mut self) {
-        self.file.ahead().close();
-        self.board.files().retain(|file| !Arc::ptr_eq(file, &self.file));
+        self.file.chunks().close();
+        self.transfers
+            .files()
+            .retain(|file| !Arc::ptr_eq(file, &self.file));
     }
 }
 
-/// A chunk that a helper claimed. What did not come of it before it is dropped is free again.
-pub(super) struct Claim {
-    pub(super) file: Arc<UnderWay>,
-    pub(super) part: PartFile,
+/// A claimed chunk. When it is dropped, the bytes that were not fetched become free again.
+pub(super) struct ChunkClaim {
+    pub(super) file: Arc<Transfer>,
+    pub(super) partial: PartialHandle,
     pub(super) from: u64,
     pub(super) to: u64,
-    came_to: u64,
+    done_to: u64,
 }
 
-impl Claim {
-    /// It came up to this place.
-    pub(super) fn came(mut self, to: u64) {
-        self.came_to = to;
+impl ChunkClaim {
+    /// Marks the bytes before `to` as fetched.
+    pub(super) fn finished_at(mut self, to: u64) {
+        self.done_to = to;
     }
 }
 
-impl Drop for Claim {
+impl Drop for ChunkClaim {
     fn drop(&mut self) {
-        self.file.ahead().settle(self.from, self.came_to);
-        self.file.settled.notify_one();
+        self.file.chunks().finish_claim(self.from, self.done_to);
+        self.file.claim_finished.notify_one();
     }
 }
 
-impl Board {
-    fn files(&self) -> MutexGuard<'_, Vec<Arc<UnderWay>>> {
+impl Transfers {
+    /// Creates an empty set of transfers.
+    pub(in crate::effects) fn new(limits: &Limits) -> Self {
+        Self {
+            limits: *limits,
+            files: Mutex::default(),
+            work_available: Arc::default(),
+            backoff: Mutex::default(),
+        }
+    }
+
+    fn files(&self) -> MutexGuard<'_, Vec<Arc<Transfer>>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a file on the board.
-    pub(super) fn enter(self: &Arc<Self>, entry: &Entry) -> Entered {
-        let file = Arc::new(UnderWay {
+    /// Adds a transfer.
+    pub(super) fn start(self: &Arc<Self>, entry: &Entry) -> ActiveTransfer {
+        let file = Arc::new(Transfer {
             entry: entry.clone(),
-            part: Mutex::default(),
-            ahead: Mutex::new(Ahead::new(entry.size, 0, Vec::new())),
-            settled: Notify::new(),
-            news: Arc::clone(&self.news),
+            partial: Mutex::default(),
+            chunk: self.limits.chunk,
+            chunks: Mutex::new(Chunks::new(entry.size, self.limits.chunk, 0, Vec::new())),
+            claim_finished: Notify::new(),
+            work_available: Arc::clone(&self.work_available),
             front: AtomicU64::new(0),
             retries: AtomicU32::new(0),
             state: AtomicU8::new(FileState::Checking as u8),
             rate: AtomicU64::new(0),
         });
         self.files().push(Arc::clone(&file));
-        Entered {
-            board: Arc::clone(self),
+        ActiveTransfer {
+            transfers: Arc::clone(self),
             file,
         }
     }
 
-    /// A chunk of the file that has most left, for one who has nothing to do.
-    pub(super) fn claim(&self) -> Option<Claim> {
+    /// Claims a chunk of the file with the most bytes left, for an idle worker.
+    pub(super) fn claim_chunk(&self) -> Option<ChunkClaim> {
         if self
-            .help_so_far()
-            .rests_until
+            .backoff()
+            .paused_until
             .is_some_and(|until| Instant::now() < until)
         {
             return None;
         }
         let files = self.files();
-        let open = files.iter().filter(|file| file.part().is_some());
-        let file = open.max_by_key(|file| file.ahead().spare(file.front()))?;
-        let part = file.part()?;
-        let (from, to) = file.ahead().claim(file.front())?;
-        Some(Claim {
-            part,
+        let open = files.iter().filter(|file| file.handle().is_some());
+        let file = open.max_by_key(|file| file.chunks().claimable_bytes(file.front()))?;
+        let partial = file.handle()?;
+        let (from, to) = file.chunks().claim_chunk(file.front())?;
+        Some(ChunkClaim {
+            partial,
             file: Arc::clone(file),
             from,
             to,
-            came_to: from,
+            done_to: from,
         })
     }
 
-    /// Until there may be more to claim, or some time has passed.
-    pub(super) async fn news(&self) {
-        let _ = tokio::time::timeout(LOOK, self.news.notified()).await;
+    /// Waits until there may be more to claim, at most [`WAKE_INTERVAL`].
+    pub(super) async fn wait_for_work(&self) {
+        let _ = tokio::time::timeout(WAKE_INTERVAL, self.work_available.notified()).await;
     }
 
-    fn help_so_far(&self) -> MutexGuard<'_, Help> {
-        self.help.lock().unwrap_or_else(PoisonError::into_inner)
+    fn backoff(&self) -> MutexGuard<'_, ChunkBackoff> {
+        self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A chunk came, at so many bytes a second: help is welcome. A rest that was asked for meanwhile goes on.
-    pub(super) fn helped(&self, rate: Option<u64>) {
-        let mut help = self.help_so_far();
-        (help.failed, help.rate) = (0, rate);
+    /// Notes a successful chunk and its rate. A pause that the hub asked for meanwhile stays.
+    pub(super) fn chunk_succeeded(&self, rate: Option<u64>) {
+        let mut backoff = self.backoff();
+        (backoff.failed, backoff.rate) = (0, rate);
     }
 
-    /// A chunk came to nothing: nobody helps for as long as the hub asks, or for a while.
-    pub(super) fn refused(&self, asked: Option<Duration>) {
-        let mut help = self.help_so_far();
-        let pause = PAUSE * 2_u32.saturating_pow(help.failed.min(8));
-        let until = Instant::now() + asked.unwrap_or_default().max(pause.min(LONGEST_PAUSE));
-        help.rests_until = help.rests_until.max(Some(until));
-        help.failed += 1;
+    /// Notes a failed chunk and pauses all chunk workers, for as long as the hub asks or for a growing time.
+    pub(super) fn chunk_failed(&self, asked: Option<Duration>) {
+        let mut backoff = self.backoff();
+        let pause = CHUNK_PAUSE * 2_u32.saturating_pow(backoff.failed.min(8));
+        let until = Instant::now()
+            + asked
+                .unwrap_or_default()
+                .max(pause.min(self.limits.longest_pause));
+        backoff.paused_until = backoff.paused_until.max(Some(until));
+        backoff.failed += 1;
     }
 
-    /// How many there are.
-    pub(super) fn count(&self) -> usize {
+    /// Returns the number of transfers.
+    pub(super) fn active_count(&self) -> usize {
         self.files().len()
     }
 
-    /// How far each file is.
-    pub(super) fn standings(&self) -> Vec<Standing> {
-        let standing = |file: &Arc<UnderWay>| Standing {
+    /// Returns the progress of each file.
+    pub(super) fn progress(&self) -> Vec<Progress> {
+        let progress = |file: &Arc<Transfer>| Progress {
             path: file.entry.path.clone(),
-            done: file.front() + file.ahead().done(),
+            done: file.front() + file.chunks().done_bytes(),
             total: file.entry.size,
             state: file.state(),
             retries: file.retries.load(Ordering::Relaxed),
         };
-        self.files().iter().map(standing).collect()
+        self.files().iter().map(progress).collect()
     }
 
-    /// The rate that half of the others exceed; while fewer than three are known, that of the last helper.
-    pub(super) fn usual_rate(&self) -> Option<u64> {
+    /// Returns the median rate of the files' own workers, or the rate of the last chunk if fewer than three are
+    /// known.
+    pub(super) fn median_rate(&self) -> Option<u64> {
         let rates = self.files();
         let rates = rates.iter().map(|file| file.rate.load(Ordering::Relaxed));
         let mut rates: Vec<u64> = rates.filter(|rate| *rate > 0).collect();
@@ -200,59 +218,68 @@ impl Board {
         if rates.len() >= 3 {
             return Some(rates[rates.len() / 2]);
         }
-        self.help_so_far().rate
+        self.backoff().rate
     }
 }
 
-impl UnderWay {
-    fn ahead(&self) -> MutexGuard<'_, Ahead> {
-        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+impl Transfer {
+    fn chunks(&self) -> MutexGuard<'_, Chunks> {
+        self.chunks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn part(&self) -> Option<PartFile> {
-        self.part.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn handle(&self) -> Option<PartialHandle> {
+        self.partial
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn front(&self) -> u64 {
         self.front.load(Ordering::Relaxed)
     }
 
-    /// Its part is open and `at` bytes are there.
-    pub(super) fn opened(&self, part: &PartFile, at: u64, recovered: Vec<Recovered>) -> u64 {
-        *self.ahead() = Ahead::new(self.entry.size, at, recovered);
-        self.reached(at);
-        *self.part.lock().unwrap_or_else(PoisonError::into_inner) = Some(part.clone());
-        self.news.notify_waiters();
-        self.ahead().done()
+    /// Sets the opened partial file, of which `at` bytes are there, and its recovered chunks. Returns the bytes
+    /// of the chunks.
+    pub(super) fn open_for_workers(
+        &self,
+        partial: &PartialHandle,
+        at: u64,
+        recovered: Vec<RecoveredChunk>,
+    ) -> u64 {
+        *self.chunks() = Chunks::new(self.entry.size, self.chunk, at, recovered);
+        self.set_front(at);
+        *self.partial.lock().unwrap_or_else(PoisonError::into_inner) = Some(partial.clone());
+        self.work_available.notify_waiters();
+        self.chunks().done_bytes()
     }
 
-    /// So many bytes are there.
-    pub(super) fn reached(&self, at: u64) {
+    /// Sets the number of bytes that are there from the front.
+    pub(super) fn set_front(&self, at: u64) {
         self.front.store(at, Ordering::Relaxed);
     }
 
-    /// Bytes a second that its own worker brings, or brought last; `None` while that is not known.
+    /// Returns the current or last rate of the file's own worker in bytes a second; `None` if unknown.
     pub(super) fn rate(&self) -> Option<u64> {
         Some(self.rate.load(Ordering::Relaxed)).filter(|rate| *rate > 0)
     }
 
-    /// Whether its own worker has come to `from`, and waits for who fetches what follows.
-    pub(super) fn is_at(&self, from: u64) -> bool {
+    /// Returns whether the file's own worker has reached `from` and waits for the chunk there.
+    pub(super) fn has_reached(&self, from: u64) -> bool {
         self.front() >= from
     }
 
-    /// Its own worker brings so many bytes a second.
-    pub(super) fn comes_at(&self, rate: u64) {
+    /// Sets the rate of the file's own worker, in bytes a second.
+    pub(super) fn set_rate(&self, rate: u64) {
         self.rate.store(rate, Ordering::Relaxed);
     }
 
-    /// A stream had to be opened again.
-    pub(super) fn retried(&self) {
+    /// Counts a stream that had to be reopened.
+    pub(super) fn count_retry(&self) {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What happens to it.
-    pub(super) fn set(&self, state: FileState) {
+    /// Sets the state that is shown to the user.
+    pub(super) fn set_state(&self, state: FileState) {
         self.state.store(state as u8, Ordering::Relaxed);
     }
 
@@ -263,14 +290,14 @@ impl UnderWay {
         found.unwrap_or(FileState::Proven)
     }
 
-    /// Asks or changes who fetches what.
-    pub(super) fn with<T>(&self, ask: impl FnOnce(&mut Ahead) -> T) -> T {
-        ask(&mut self.ahead())
+    /// Runs `ask` with the chunks of the file, locked.
+    pub(super) fn with_chunks<T>(&self, ask: impl FnOnce(&mut Chunks) -> T) -> T {
+        ask(&mut self.chunks())
     }
 
-    /// Until a helper is done with a chunk, or some time has passed.
-    pub(super) async fn settled(&self) {
-        let _ = tokio::time::timeout(LOOK, self.settled.notified()).await;
+    /// Waits until a claimed chunk is finished, at most [`WAKE_INTERVAL`].
+    pub(super) async fn wait_for_claim(&self) {
+        let _ = tokio::time::timeout(WAKE_INTERVAL, self.claim_finished.notified()).await;
     }
 }
 
@@ -281,32 +308,34 @@ mod tests {
     use super::*;
     use crate::effects::hub::listing::Oid;
 
-    /// F10: what one helper was told holds for all, also when another's chunk comes meanwhile.
+    /// A pause that the hub asked one worker for holds for all, even if another chunk succeeds meanwhile.
     #[test]
-    fn a_rest_that_was_asked_for_is_kept() {
-        let board = Arc::new(Board::default());
+    fn a_pause_that_the_hub_asked_for_is_kept() {
+        let transfers = Arc::new(Transfers::new(&Limits::DEFAULT));
         let entry = Entry {
             path: "x".to_owned(),
             size: 10 << 30,
             oid: Oid::Sha256("ab".repeat(32)),
             xet: None,
         };
-        let entered = board.enter(&entry);
-        entered
-            .file
-            .opened(&PartFile::new(Path::new("x.part")), 0, Vec::new());
-        assert!(board.claim().is_some());
-        board.refused(Some(Duration::from_mins(1)));
-        board.helped(Some(1_000_000));
-        assert!(board.claim().is_none());
-        assert_eq!(board.usual_rate(), Some(1_000_000));
-        // And a request to come back at once is no invitation to spin.
-        let board = Board::default();
-        board.refused(Some(Duration::ZERO));
+        let active = transfers.start(&entry);
+        active.file.open_for_workers(
+            &PartialHandle::new(Path::new("x.part"), &Limits::DEFAULT),
+            0,
+            Vec::new(),
+        );
+        assert!(transfers.claim_chunk().is_some());
+        transfers.chunk_failed(Some(Duration::from_mins(1)));
+        transfers.chunk_succeeded(Some(1_000_000));
+        assert!(transfers.claim_chunk().is_none());
+        assert_eq!(transfers.median_rate(), Some(1_000_000));
+        // A hub that asks for a pause of 0 s is not flooded with requests.
+        let transfers = Transfers::new(&Limits::DEFAULT);
+        transfers.chunk_failed(Some(Duration::ZERO));
         assert!(
-            board
-                .help_so_far()
-                .rests_until
+            transfers
+                .backoff()
+                .paused_until
                 .is_some_and(|until| until > Instant::now())
         );
     }

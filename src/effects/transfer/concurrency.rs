@@ -1,51 +1,51 @@
-//! How many streams a pull has: a few at first, more as long as that brings more.
+//! The number of workers of a pull: a few at first, more as long as the rate grows.
 //!
-//! One connection of a content network brings 9 to 70 MB/s (hub.md 4.4), and a mirror in the same rack fills a network
-//! card with four: what helps is not known beforehand. Not in this module: the streams (`workers`).
+//! One connection to a content network reaches 9 to 70 MB/s, and four connections to a mirror in the same rack
+//! fill a network card, so that the best number is not known in advance.
 
 use std::time::{Duration, Instant};
 
-/// Streams at first, unless the user allows fewer: half as many as there are processors, and at least what saturates two
-/// on loopback. At most what no hub minds.
-const FIRST: std::ops::RangeInclusive<usize> = 4..=16;
-/// Time over which a rate is taken.
-const WINDOW: Duration = Duration::from_secs(3);
-/// A step that brings less than this much more was one too many.
-const GAIN: f64 = 1.1;
-/// Part of all processors' time from which on they, and not the network, are what a pull waits for: more streams would
-/// only take memory.
+/// Initial number of workers, unless the user allows fewer: half the number of processors, but at least enough
+/// to saturate two processors on loopback, and at most what every hub accepts.
+const FIRST_WORKERS: std::ops::RangeInclusive<usize> = 4..=16;
+/// Time over which a rate is measured.
+const GROWTH_WINDOW: Duration = Duration::from_secs(3);
+/// Smallest factor by which the rate must grow after workers were added.
+const LEAST_GAIN: f64 = 1.1;
+/// Share of all processors' time above which the processors limit the pull. More workers would only take
+/// memory.
 const BUSY: f64 = 0.7;
-/// Windows after which it is tried again: networks change.
-const AGAIN: u32 = 10;
+/// Number of windows after which growth is tried again, because networks change.
+const RETRY_WINDOWS: u32 = 10;
 
-/// What a pull has taken so far.
+/// The resources that a pull has used so far.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Used {
-    /// Bytes that came over the network.
+pub(super) struct Usage {
+    /// Bytes received from the network.
     pub(super) fetched: u64,
     /// Processor time of this process.
     pub(super) cpu: Duration,
 }
 
-/// Decides how many streams there are.
-pub(super) struct Growth {
+/// Decides how many workers run.
+pub(super) struct Concurrency {
     workers: usize,
     most: usize,
     limit_rate: Option<u64>,
     processors: usize,
-    window: Option<(Instant, Used)>,
-    /// The rate before the last step.
+    window: Option<(Instant, Usage)>,
+    /// The rate before workers were last added.
     before: f64,
-    /// Windows to wait until the next step.
+    /// Number of windows before the next attempt to grow.
     rest: u32,
 }
 
-impl Growth {
-    /// At most so many streams, and so many bytes a second.
+impl Concurrency {
+    /// Creates a policy with a largest number of workers and a rate limit in bytes a second.
     pub(super) fn new(most: usize, limit_rate: Option<u64>, processors: usize) -> Self {
         Self {
             workers: (processors / 2)
-                .clamp(*FIRST.start(), *FIRST.end())
+                .clamp(*FIRST_WORKERS.start(), *FIRST_WORKERS.end())
                 .min(most.max(1)),
             most: most.max(1),
             limit_rate,
@@ -56,16 +56,16 @@ impl Growth {
         }
     }
 
-    /// Streams now.
+    /// Returns the current number of workers.
     pub(super) fn workers(&self) -> usize {
         self.workers
     }
 
-    /// Streams to add, with what was taken until `now`.
-    pub(super) fn more(&mut self, used: Used, now: Instant) -> usize {
+    /// Returns the number of workers to add, given the usage until `now`.
+    pub(super) fn workers_to_add(&mut self, used: Usage, now: Instant) -> usize {
         let (since, before) = *self.window.get_or_insert((now, used));
         let elapsed = now.saturating_duration_since(since);
-        if elapsed < WINDOW {
+        if elapsed < GROWTH_WINDOW {
             return 0;
         }
         self.window = Some((now, used));
@@ -80,9 +80,9 @@ impl Growth {
         if self.workers >= self.most || is_limited || is_busy || rate <= 0.0 || self.rest > 0 {
             return 0;
         }
-        if self.before > 0.0 && rate < self.before * GAIN {
-            // The last step brought nothing.
-            (self.before, self.rest) = (0.0, AGAIN);
+        if self.before > 0.0 && rate < self.before * LEAST_GAIN {
+            // The workers that were added last did not raise the rate.
+            (self.before, self.rest) = (0.0, RETRY_WINDOWS);
             return 0;
         }
         self.before = rate;
@@ -96,29 +96,30 @@ impl Growth {
 mod tests {
     use super::*;
 
-    fn used(fetched: u64) -> Used {
-        Used {
+    fn used(fetched: u64) -> Usage {
+        Usage {
             fetched,
             cpu: Duration::ZERO,
         }
     }
 
-    /// Streams after so many windows on a network with a rate for a stream and one for all.
+    /// Returns the number of workers after so many windows, on a network with one rate per stream and one for
+    /// all.
     fn settled(windows: u32, each: u64, all: u64) -> usize {
         let (begun, mut fetched) = (Instant::now(), 0);
-        let mut growth = Growth::new(64, None, 8);
-        growth.more(used(0), begun);
+        let mut concurrency = Concurrency::new(64, None, 8);
+        concurrency.workers_to_add(used(0), begun);
         for window in 1..=windows {
-            fetched += (each * growth.workers() as u64).min(all) * WINDOW.as_secs();
-            growth.more(used(fetched), begun + WINDOW * window);
+            fetched += (each * concurrency.workers() as u64).min(all) * GROWTH_WINDOW.as_secs();
+            concurrency.workers_to_add(used(fetched), begun + GROWTH_WINDOW * window);
         }
-        growth.workers()
+        concurrency.workers()
     }
 
     #[test]
     fn streams_are_added_as_long_as_they_bring_more() {
         assert_eq!(settled(20, 10, 1_000_000), 64);
-        // Four fill it: one step too many, and one more each half minute.
+        // Four workers fill the network: one step too many, and one more every half minute.
         assert!(settled(9, 25, 100) <= 6, "{}", settled(9, 25, 100));
         let few = settled(9, 10, 200);
         assert!((20..=28).contains(&few), "{few}");
@@ -126,29 +127,32 @@ mod tests {
 
     #[test]
     fn a_limit_and_a_maximum_are_kept() {
-        let mut growth = Growth::new(2, None, 8);
-        assert_eq!(growth.workers(), 2);
+        let mut concurrency = Concurrency::new(2, None, 8);
+        assert_eq!(concurrency.workers(), 2);
         let begun = Instant::now();
-        growth.more(used(0), begun);
-        assert_eq!(growth.more(used(1 << 30), begun + WINDOW), 0);
-        let mut growth = Growth::new(64, Some(1000), 8);
-        growth.more(used(0), begun);
-        assert_eq!(growth.more(used(2950), begun + WINDOW), 0);
+        concurrency.workers_to_add(used(0), begun);
+        assert_eq!(
+            concurrency.workers_to_add(used(1 << 30), begun + GROWTH_WINDOW),
+            0
+        );
+        let mut concurrency = Concurrency::new(64, Some(1000), 8);
+        concurrency.workers_to_add(used(0), begun);
+        assert_eq!(concurrency.workers_to_add(used(2950), begun + GROWTH_WINDOW), 0);
     }
 
     #[test]
     fn nothing_is_added_where_the_processors_are_busy() {
-        let (mut growth, begun) = (Growth::new(64, None, 2), Instant::now());
-        growth.more(used(0), begun);
-        let busy = Used {
+        let (mut concurrency, begun) = (Concurrency::new(64, None, 2), Instant::now());
+        concurrency.workers_to_add(used(0), begun);
+        let busy = Usage {
             fetched: 1 << 30,
-            cpu: WINDOW * 2,
+            cpu: GROWTH_WINDOW * 2,
         };
-        assert_eq!(growth.more(busy, begun + WINDOW), 0);
-        let idle = Used {
+        assert_eq!(concurrency.workers_to_add(busy, begun + GROWTH_WINDOW), 0);
+        let idle = Usage {
             fetched: 2 << 30,
             ..busy
         };
-        assert_eq!(growth.more(idle, begun + WINDOW * 2), 2);
+        assert_eq!(concurrency.workers_to_add(idle, begun + GROWTH_WINDOW * 2), 2);
     }
 }

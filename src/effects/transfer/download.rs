@@ -1,51 +1,43 @@
-//! All files of a pull or a repair: the workers on them, more of them where that helps, and how far they are.
-//!
-//! Not in this module: which files and where to (`pull`), one file (`fetch`), the threads (`workers`).
+//! The download of all files of a pull or a repair: starts workers, adds more, and reports progress.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::concurrency::{Growth, Used};
+use super::concurrency::{Concurrency, Usage};
 use super::fetch::Fetcher;
 use super::workers::Workers;
 use crate::effects::host;
 use crate::effects::hub::listing::Entry;
 use crate::error::{Error, Kind, Result};
 use crate::event::{FileState, StepEvents};
-use crate::plan::PullSnapshot;
 
-/// Time between two progress events.
-const TICK: Duration = Duration::from_millis(100);
-/// Time between two reports of one file.
-const FILE_TICK: Duration = Duration::from_secs(1);
-
-/// Where it is shown how far a pull is.
-pub(in crate::effects) struct Shown<'a> {
-    /// What happens to single files and is worth a line.
-    pub(in crate::effects) said: mpsc::UnboundedReceiver<String>,
-    /// Bytes of all files.
+/// The receivers of progress and messages.
+pub(in crate::effects) struct Reporting<'a> {
+    /// Messages about single files.
+    pub(in crate::effects) messages: mpsc::UnboundedReceiver<String>,
+    /// Size of all files in bytes.
     pub(in crate::effects) total: u64,
     pub(in crate::effects) events: &'a StepEvents<'a>,
 }
 
-/// Fetches all files, largest first so that no large one is left alone at the end.
+/// Fetches all files, the largest first, so that no large file is left for the end.
 ///
 /// # Errors
-/// What the first file that cannot be had failed with; the others keep what they have.
-pub(in crate::effects) async fn run(
+/// The error of the first file that fails. The partial files of the others stay for the next pull.
+pub(in crate::effects) async fn download_all(
     fetcher: &Fetcher,
     entries: &[Entry],
-    step: &PullSnapshot,
-    mut shown: Shown<'_>,
+    (max_workers, limit_rate): (usize, Option<u64>),
+    mut reporting: Reporting<'_>,
 ) -> Result<()> {
-    let Shown { total, events, .. } = shown;
+    let Reporting { total, events, .. } = reporting;
     let done = &fetcher.counts.done;
     let mut order: Vec<Entry> = entries.to_vec();
     order.sort_by_key(|entry| std::cmp::Reverse(entry.size));
-    // Two paths with the same bytes are fetched once.
+    // Paths with the same bytes are fetched once.
     let mut known = BTreeSet::new();
     order.retain(|entry| {
         let first = known.insert(entry.oid.hex().to_owned());
@@ -55,13 +47,13 @@ pub(in crate::effects) async fn run(
         first
     });
     let mut finished = entries.len() - order.len();
-    let mut growth = Growth::new(step.max_workers, step.limit_rate, host::processors());
-    let mut under_way = Workers::start(fetcher, order, growth.workers())?;
-    let mut tick = tokio::time::interval(TICK);
+    let mut concurrency = Concurrency::new(max_workers, limit_rate, host::processors());
+    let mut workers = Workers::start(fetcher, order, concurrency.workers())?;
+    let mut tick = tokio::time::interval(fetcher.cache.limits().report_interval);
     let (mut last_report, mut last_files) = (Instant::now(), Instant::now());
     loop {
         tokio::select! {
-            ended = under_way.next() => match ended {
+            ended = workers.next() => match ended {
                 None => break,
                 Some(ended) => {
                     let entry = ended?;
@@ -69,31 +61,31 @@ pub(in crate::effects) async fn run(
                     events.file(&entry.path, (entry.size, entry.size), FileState::Proven, 0);
                 }
             },
-            Some(note) = shown.said.recv() => events.note(note),
+            Some(note) = reporting.messages.recv() => events.note(note),
             _ = tick.tick() => {}
         }
-        let used = Used {
+        let used = Usage {
             fetched: fetcher.counts.fetched.load(Ordering::Relaxed),
             cpu: host::cpu_time(),
         };
-        let more = growth.more(used, Instant::now());
+        let more = concurrency.workers_to_add(used, Instant::now());
         if more > 0 {
-            under_way.grow(fetcher, more)?;
+            workers.grow(fetcher, more)?;
         }
-        if last_report.elapsed() >= TICK {
+        if last_report.elapsed() >= fetcher.cache.limits().report_interval {
             last_report = Instant::now();
-            let under_way = fetcher.board.count();
-            let item = format!("{finished}/{} files, {under_way} under way", entries.len());
+            let workers = fetcher.transfers.active_count();
+            let item = format!("{finished}/{} files, {workers} under way", entries.len());
             report(fetcher, events, total, &item);
         }
-        if last_files.elapsed() >= FILE_TICK {
+        if last_files.elapsed() >= fetcher.cache.limits().file_report_interval {
             last_files = Instant::now();
-            for file in fetcher.board.standings() {
+            for file in fetcher.transfers.progress() {
                 events.file(&file.path, (file.done, file.total), file.state, file.retries);
             }
         }
     }
-    while let Ok(note) = shown.said.try_recv() {
+    while let Ok(note) = reporting.messages.try_recv() {
         events.note(note);
     }
     let item = format!("{finished}/{} files", entries.len());

@@ -1,6 +1,5 @@
-//! One file: asked for by range, checked as it arrives, resumed where it stopped, named only when proven.
-//!
-//! Not in this module: the bytes on disk (`part`), streams (`source`, `watch`), who helps (`ahead`), which files (`pull`).
+//! The transfer of one file: requests ranges, hashes the bytes as they arrive, resumes, and publishes the
+//! verified file.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,290 +8,310 @@ use std::time::{Duration, Instant};
 use hyper::body::Bytes;
 use tokio::sync::mpsc;
 
-use super::assign::{Board, UnderWay};
-use super::chunks::{Ahead, Next};
-use super::partial::file::Part;
-use super::partial::lease::ABANDONED;
-use super::retry::{OUTAGE, Patience};
-use super::watch::{REDIALS, Watch};
+use super::assign::{Transfer, Transfers};
+use super::chunks::{Chunks, Next};
+use super::partial::file::PartialFile;
+use super::retry::Patience;
+use super::watch::{MAX_REDIALS, StreamWatch};
 use crate::effects::hub::listing::Entry;
-use crate::effects::hub::source::{Arriving, Failure, Source, Via, broken, wrong};
+use crate::effects::hub::source::{ByteStream, Failure, Route, Source, cannot_fetch, wrong_bytes};
 use crate::effects::store::layout::RepoCache;
-use crate::effects::store::proofs::ProvenLog;
+use crate::effects::store::proofs::ProofLog;
 use crate::error::{At, Kind, Result};
 use crate::event::FileState;
 use crate::units;
 
-/// Most bytes written before it is looked again how far a file's own worker may go: Xet brings frames of a whole block,
-/// and a helper claims no less than two chunks (`ahead`) from where that worker is.
-const PIECE: usize = 1 << 20;
-/// Time between two notes that something is waited for.
-const SAID_EVERY: Duration = Duration::from_secs(15);
-/// What was counted, over all files.
+/// Largest number of bytes written before the limit is checked again. Xet delivers frames of up to 64 MiB, and
+/// a chunk may be claimed two chunks ahead of the front (`chunks`).
+const WRITE_BYTES: usize = 1 << 20;
+/// Counters over all files.
 #[derive(Default)]
 pub(in crate::effects) struct Counts {
-    /// Bytes proven or on disk.
+    /// Bytes verified or on disk.
     pub(in crate::effects) done: AtomicU64,
-    /// Bytes that came over the network.
+    /// Bytes received from the network.
     pub(in crate::effects) fetched: AtomicU64,
 }
 
-/// Fetches files into a cache.
+/// Fetches files into a repository.
 #[derive(Clone)]
 pub(in crate::effects) struct Fetcher {
     pub(in crate::effects) source: Arc<Source>,
     pub(in crate::effects) cache: RepoCache,
     pub(in crate::effects) counts: Arc<Counts>,
-    pub(in crate::effects) board: Arc<Board>,
-    pub(in crate::effects) proven: Arc<ProvenLog>,
-    /// What happens to one file and is worth a line, for the one who waits.
-    pub(in crate::effects) notes: mpsc::UnboundedSender<String>,
-    /// When it was last said that something is waited for.
-    pub(in crate::effects) said: Arc<Mutex<Option<Instant>>>,
+    pub(in crate::effects) transfers: Arc<Transfers>,
+    pub(in crate::effects) proofs: Arc<ProofLog>,
+    /// Messages about single files for the user.
+    pub(in crate::effects) messages: mpsc::UnboundedSender<String>,
+    /// Time of the last message about a wait.
+    pub(in crate::effects) last_message: Arc<Mutex<Option<Instant>>>,
 }
 
-/// What is remembered between the streams of one file.
-struct Run {
+/// State that survives from one stream of a file to the next.
+struct FetchState {
     source: Arc<Source>,
-    via: Via,
+    route: Route,
     patience: Patience,
     etag: Option<String>,
-    /// Times that all of it came and was wrong.
+    /// Number of times that the complete file was wrong.
     refused: u32,
     redials: u32,
-    /// A gap did not come over HTTP, and is asked for where the file would come from.
-    is_gap_in_xet: bool,
-    /// Answers that began at the first byte, and not where they were asked to.
+    /// A corrupt range failed over HTTP, and is requested from the file's preferred source.
+    is_corrupt_range_in_xet: bool,
+    /// Number of answers that started at the first byte instead of the requested offset.
     ignored: u32,
 }
 
 impl Fetcher {
-    /// Makes sure that `entry` is in its place and proven.
+    /// Ensures that `entry` has its final name and is verified.
     pub(in crate::effects) async fn fetch(&self, entry: &Entry) -> Result<()> {
-        let entered = self.board.enter(entry);
-        let way = &*entered.file;
-        if self.have(entry)? {
+        let active = self.transfers.start(entry);
+        let transfer = &*active.file;
+        if self.is_already_verified(entry)? {
             self.counts.done.fetch_add(entry.size, Ordering::Relaxed);
             return Ok(());
         }
-        self.cache.make_place(entry)?;
-        let mut part = Part::open(&self.cache, entry)?;
-        if part.is_less() {
-            self.say(format!(
-                "`{}`: the disk does not give back what was here: it is fetched again",
+        self.cache.make_parent_dir(entry)?;
+        let mut partial = PartialFile::open(&self.cache, entry)?;
+        if partial.lost_data() {
+            self.send_message(format!(
+                "`{}`: the disk lost data of an earlier pull, which is fetched again",
                 entry.path
             ));
         }
         let mut is_open = false;
-        self.counts.done.fetch_add(part.at(), Ordering::Relaxed);
-        // Over HTTP where that is allowed: the few MiB of a gap are not worth the store's way of doing it.
-        let via = match self.source.via(entry) {
-            Via::Xet if self.source.may_switch() => Via::Http,
-            via => via,
+        self.counts.done.fetch_add(partial.at(), Ordering::Relaxed);
+        // HTTP is preferred for a repair, because a range of a few MiB is not worth a connection to the Xet
+        // store.
+        let route = match self.source.route(entry) {
+            Route::Xet if self.source.may_switch() => Route::Http,
+            route => route,
         };
-        let mut run = Run {
+        let mut state = FetchState {
             source: Arc::clone(&self.source),
-            via,
-            patience: Patience::new(part.at()),
+            route,
+            patience: Patience::new(partial.at(), self.cache.limits()),
             etag: None,
             refused: 0,
             redials: 0,
-            is_gap_in_xet: false,
+            is_corrupt_range_in_xet: false,
             ignored: 0,
         };
         loop {
-            way.set(FileState::Fetching);
-            if part.gap().is_none() && !is_open {
-                // Not before: a helper would fetch what is right.
-                run.via = run.source.via(entry);
-                let recovered = part.take_recovered();
-                let ahead = way.opened(part.file(), part.at(), recovered);
-                self.counts.done.fetch_add(ahead, Ordering::Relaxed);
+            transfer.set_state(FileState::Fetching);
+            if partial.corrupt_range_end().is_none() && !is_open {
+                // Only now, because other workers would fetch ranges that are valid already.
+                state.route = state.source.route(entry);
+                let recovered = partial.take_recovered();
+                let chunks = transfer.open_for_workers(partial.handle(), partial.at(), recovered);
+                self.counts.done.fetch_add(chunks, Ordering::Relaxed);
                 is_open = true;
             }
-            let next = part.gap().map(Next::Fetch);
-            let failure = match next.unwrap_or_else(|| way.with(|ahead| ahead.next(part.at()))) {
-                Next::End if part.hex() == entry.oid.hex() => {
-                    let place = self.cache.place(entry);
-                    if let Some(look) = part.publish(&place, &self.cache.record(entry))? {
-                        self.proven.note_brought(&place, entry, look);
+            let next = partial.corrupt_range_end().map(Next::Fetch);
+            let failure = match next
+                .unwrap_or_else(|| transfer.with_chunks(|chunks| chunks.next_step(partial.at())))
+            {
+                Next::End if partial.hex() == entry.oid.hex() => {
+                    let place = self.cache.file_path(entry);
+                    if let Some(fingerprint) = partial.finish(&place, &self.cache.journal_path(entry))? {
+                        self.proofs.log_downloaded(&place, entry, fingerprint);
                     }
                     return Ok(());
                 }
-                Next::End => Failure::Wrong(wrong(
+                Next::End => Failure::WrongBytes(wrong_bytes(
                     entry,
                     &format!(
                         "its hash is {}, the listing states {}",
-                        part.hex(),
+                        partial.hex(),
                         entry.oid.hex()
                     ),
                 )),
                 Next::Wait => {
-                    part.touch();
-                    way.settled().await;
+                    partial.touch();
+                    transfer.wait_for_claim().await;
                     continue;
                 }
-                Next::Take(to, digest) => {
-                    let from = part.at();
-                    if part.take(to, digest)? {
-                        way.reached(part.at());
+                Next::AcceptFromDisk(to, digest) => {
+                    let from = partial.at();
+                    if partial.accept_from_disk(to, digest)? {
+                        transfer.set_front(partial.at());
                     } else {
-                        way.with(|ahead| ahead.reject(to));
+                        transfer.with_chunks(|chunks| chunks.mark_corrupt(to));
                         self.counts.done.fetch_sub(to - from, Ordering::Relaxed);
                     }
                     continue;
                 }
-                Next::Fetch(to) => match self.attempt(way, &mut part, to, &mut run).await {
-                    Ok(()) if part.at() >= way.with(|ahead| ahead.limit()).min(to) => {
-                        self.pass_gap(way, &mut part)?;
+                Next::Fetch(to) => match self.stream(transfer, &mut partial, to, &mut state).await {
+                    Ok(()) if partial.at() >= transfer.with_chunks(|chunks| chunks.fetch_limit()).min(to) => {
+                        self.pass_corrupt_range(transfer, &mut partial)?;
                         continue;
                     }
-                    Ok(()) => Failure::Again(broken(entry, "the connection ended before the last byte")),
+                    Ok(()) => {
+                        Failure::Retry(cannot_fetch(entry, "the connection ended before the last byte"))
+                    }
                     Err(failure) => failure,
                 },
             };
-            self.after(way, &mut part, &mut run, failure).await?;
+            self.handle_failure(transfer, &mut partial, &mut state, failure)
+                .await?;
         }
     }
 
-    /// What a failure asks for: a pause, another way, all of it anew, or an end.
-    async fn after(&self, way: &UnderWay, part: &mut Part, run: &mut Run, failure: Failure) -> Result<()> {
-        let entry = &way.entry;
-        way.retried();
-        way.set(FileState::Waiting);
+    /// Reacts to a failure: pauses, changes the route, restarts the file, or gives up with an error.
+    async fn handle_failure(
+        &self,
+        transfer: &Transfer,
+        partial: &mut PartialFile,
+        state: &mut FetchState,
+        failure: Failure,
+    ) -> Result<()> {
+        let entry = &transfer.entry;
+        transfer.count_retry();
+        transfer.set_state(FileState::Waiting);
         let failure = match failure {
-            // Whatever failed there, the other way has the same bytes.
-            Failure::Again(_) | Failure::Asked(..) | Failure::Unreachable(_)
-                if part.gap().is_some() && run.source.via(entry) != run.via && !run.is_gap_in_xet =>
+            // The other route delivers the same bytes, whatever failed on this one.
+            Failure::Retry(_) | Failure::RetryAfter(..) | Failure::Unreachable(_)
+                if partial.corrupt_range_end().is_some()
+                    && state.source.route(entry) != state.route
+                    && !state.is_corrupt_range_in_xet =>
             {
-                (run.via, run.is_gap_in_xet) = (run.source.via(entry), true);
+                (state.route, state.is_corrupt_range_in_xet) = (state.source.route(entry), true);
                 return Ok(());
             }
-            Failure::Again(error) | Failure::Asked(error, _) | Failure::Wrong(error)
-                if run.via == Via::Xet && run.source.may_switch() =>
+            Failure::Retry(error) | Failure::RetryAfter(error, _) | Failure::WrongBytes(error)
+                if state.route == Route::Xet && state.source.may_switch() =>
             {
-                run.via = Via::Http;
-                run.source.xet_failed();
-                self.say(format!(
-                    "`{}` goes on over HTTP: {}",
+                state.route = Route::Http;
+                state.source.note_xet_failure();
+                self.send_message(format!(
+                    "`{}` continues over HTTP: {}",
                     entry.path,
                     error.causes().join(": ")
                 ));
-                if part.at() < entry.size {
+                if partial.at() < entry.size {
                     return Ok(());
                 }
-                Failure::Wrong(error)
+                Failure::WrongBytes(error)
             }
             failure => failure,
         };
         match failure {
-            Failure::Wrong(error) => {
-                // Nothing tells which byte is wrong: all of it comes again, once.
-                self.restart(way, part).await?;
-                run.etag = None;
-                run.patience = Patience::new(0);
-                run.refused += 1;
-                if run.refused > 1 {
+            Failure::WrongBytes(error) => {
+                // It is unknown which bytes are wrong, so the whole file is fetched again, once.
+                self.restart(transfer, partial).await?;
+                state.etag = None;
+                state.patience = Patience::new(0, self.cache.limits());
+                state.refused += 1;
+                if state.refused > 1 {
                     return Err(error);
                 }
-                self.say(format!("`{}` arrived wrong: it is fetched again", entry.path));
+                self.send_message(format!(
+                    "`{}` failed its checksum and is fetched again",
+                    entry.path
+                ));
                 return Ok(());
             }
             Failure::Slow => {
-                // The same name may be served from a better place over another connection.
-                run.source = Arc::new(run.source.alone());
-                run.redials += 1;
+                // Another connection may reach a faster server of the same name.
+                state.source = Arc::new(state.source.with_own_connections());
+                state.redials += 1;
             }
-            Failure::Asked(_, wait) if wait > Duration::from_secs(2) => {
-                self.say(format!("the hub asks to wait {} s", wait.as_secs()));
+            Failure::RetryAfter(_, wait) if wait > Duration::from_secs(2) => {
+                self.send_message(format!("the hub asks to wait {} s", wait.as_secs()));
             }
             _ => {}
         }
         let cause = failure.cause();
-        // A network that is gone is waited for so long, and a hub that says no is asked so often.
+        // An unreachable network is retried for a limited time; other failures are retried a limited number of
+        // times.
         let bound = match failure {
-            Failure::Unreachable(_) => format!(", for {} at most", units::duration(OUTAGE)),
+            Failure::Unreachable(_) => {
+                format!(", for {} at most", units::duration(self.cache.limits().outage))
+            }
             _ => String::new(),
         };
-        let pause = run.patience.after(failure, part.at())?;
+        let pause = state.patience.pause_after(failure, partial.at())?;
         if let Some(cause) = cause {
-            self.say_at_times(&format!("`{}` waits and tries again{bound}: {cause}", entry.path));
+            self.send_message_at_intervals(&format!("`{}` is retried{bound}: {cause}", entry.path));
         }
         let until = Instant::now() + pause;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
-            part.touch();
-            tokio::time::sleep(left.min(ABANDONED / 4)).await;
+            partial.touch();
+            tokio::time::sleep(left.min(self.cache.limits().abandoned / 4)).await;
         }
         Ok(())
     }
 
-    /// Goes on over what is right behind what was bad, or back to where that begins.
-    fn pass_gap(&self, way: &UnderWay, part: &mut Part) -> Result<()> {
-        let from = part.at();
-        if !part.pass_gap()? {
-            self.forget_beyond(&way.entry, part)?;
+    /// Skips valid data behind a fetched corrupt range, or returns to its start if it is still wrong.
+    fn pass_corrupt_range(&self, transfer: &Transfer, partial: &mut PartialFile) -> Result<()> {
+        let from = partial.at();
+        if !partial.pass_corrupt_range()? {
+            self.drop_later_lines(&transfer.entry, partial)?;
         }
-        way.reached(part.at());
-        match part.at().checked_sub(from) {
+        transfer.set_front(partial.at());
+        match partial.at().checked_sub(from) {
             Some(passed) => self.counts.done.fetch_add(passed, Ordering::Relaxed),
-            None => self.counts.done.fetch_sub(from - part.at(), Ordering::Relaxed),
+            None => self.counts.done.fetch_sub(from - partial.at(), Ordering::Relaxed),
         };
         Ok(())
     }
 
-    /// From here on all of it is fetched.
-    fn forget_beyond(&self, entry: &Entry, part: &mut Part) -> Result<()> {
-        part.forget_beyond()?;
-        // What comes is not to be thrown away for what is in the file's place, by whoever goes on from here.
-        let _ = std::fs::remove_file(self.cache.record(entry));
+    /// From here on the rest of the file is fetched.
+    fn drop_later_lines(&self, entry: &Entry, partial: &mut PartialFile) -> Result<()> {
+        partial.drop_later_lines()?;
+        // Otherwise the next pull would prefer the damaged file to the bytes that are fetched now.
+        let _ = std::fs::remove_file(self.cache.journal_path(entry));
         Ok(())
     }
 
-    async fn restart(&self, way: &UnderWay, part: &mut Part) -> Result<()> {
-        // A helper that still writes would write over what comes next.
-        while !way.with(Ahead::close) {
-            way.settled().await;
+    async fn restart(&self, transfer: &Transfer, partial: &mut PartialFile) -> Result<()> {
+        // Another worker that still writes a chunk would overwrite what is fetched next.
+        while !transfer.with_chunks(Chunks::close) {
+            transfer.wait_for_claim().await;
         }
-        let ahead = way.with(|ahead| ahead.done());
-        self.counts.done.fetch_sub(part.at() + ahead, Ordering::Relaxed);
-        part.restart(&way.entry)?;
-        way.reached(0);
-        // Last: from here on chunks are given away again.
-        way.with(Ahead::reset);
+        let chunks = transfer.with_chunks(|chunks| chunks.done_bytes());
+        self.counts
+            .done
+            .fetch_sub(partial.at() + chunks, Ordering::Relaxed);
+        partial.restart(&transfer.entry)?;
+        transfer.set_front(0);
+        // Last, because from here on chunks are given away again.
+        transfer.with_chunks(Chunks::reset);
         Ok(())
     }
 
-    /// Says something that many files have to say at once, and again and again.
-    pub(in crate::effects) fn say_at_times(&self, note: &str) {
-        let mut last = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| last.elapsed() >= SAID_EVERY) {
+    /// Sends a message that many files would repeat at the same time.
+    pub(in crate::effects) fn send_message_at_intervals(&self, note: &str) {
+        let mut last = self.last_message.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= self.cache.limits().note_interval) {
             *last = Some(Instant::now());
-            self.say(note.to_owned());
+            self.send_message(note.to_owned());
         }
     }
 
-    fn say(&self, note: String) {
-        let _ = self.notes.send(note);
+    fn send_message(&self, note: String) {
+        let _ = self.messages.send(note);
     }
 
-    /// The next bytes of a stream that are not there yet, as fast as the limit lets them come; `None` at its end.
-    pub(super) async fn next(
+    /// Returns the next bytes of a stream that are not on disk yet, within the rate limit; `None` at the end of
+    /// the stream.
+    pub(super) async fn next_bytes(
         &self,
-        watch: &mut Watch,
+        watch: &mut StreamWatch,
         entry: &Entry,
-        arriving: &mut Arriving,
+        stream: &mut ByteStream,
     ) -> std::result::Result<Option<Bytes>, Failure> {
         loop {
-            let Some(mut bytes) = watch.next(entry, arriving).await? else {
+            let Some(mut bytes) = watch.next(entry, stream).await? else {
                 return Ok(None);
             };
             self.counts
                 .fetched
                 .fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            self.source.pace(bytes.len()).await;
-            // A server that ignored the range begins at the first byte: what is there is passed over.
-            let skipped = arriving.skip.min(bytes.len() as u64);
-            arriving.skip -= skipped;
+            self.source.wait_for_rate_limit(bytes.len()).await;
+            // A server that ignored the range starts at the first byte: the bytes that are on disk are skipped.
+            let skipped = stream.skip.min(bytes.len() as u64);
+            stream.skip -= skipped;
             let bytes = bytes.split_off(usize::try_from(skipped).unwrap_or(usize::MAX));
             if !bytes.is_empty() {
                 return Ok(Some(bytes));
@@ -300,16 +319,16 @@ impl Fetcher {
         }
     }
 
-    /// Whether the file is there and right.
-    fn have(&self, entry: &Entry) -> Result<bool> {
-        self.cache.check_place(entry)?;
-        let path = self.cache.place(entry);
+    /// Returns whether the file is there and verified.
+    fn is_already_verified(&self, entry: &Entry) -> Result<bool> {
+        self.cache.check_file_path(entry)?;
+        let path = self.cache.file_path(entry);
         if std::fs::symlink_metadata(&path).is_err() {
             return Ok(false);
         }
-        if !self.cache.is_foreign(entry) {
-            let is_right = match self.proven.proves(&path, entry) {
-                // Another pull, which no lock keeps out, took it to mend it.
+        if !self.cache.is_users_link(entry) {
+            let is_right = match self.proofs.verify_and_log(&path, entry) {
+                // A pull that no lock excludes has moved the file to repair it.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
                 is_right => is_right,
             };
@@ -317,77 +336,85 @@ impl Fetcher {
                 return Ok(true);
             }
         }
-        // It stays until the right one has come: a hub that says no meanwhile costs nothing.
-        self.say(format!("`{}` is here and wrong: it is replaced", entry.path));
+        // The corrupt file stays until a verified one replaces it, so that a refusal of the hub makes nothing
+        // worse.
+        self.send_message(format!("`{}` is corrupt and will be replaced", entry.path));
         Ok(false)
     }
 
-    /// One stream, up to `to` or where helpers began meanwhile.
-    async fn attempt(
+    /// Fetches over one stream, up to `to` or to the first claimed chunk.
+    async fn stream(
         &self,
-        way: &UnderWay,
-        part: &mut Part,
+        transfer: &Transfer,
+        partial: &mut PartialFile,
         to: u64,
-        run: &mut Run,
+        state: &mut FetchState,
     ) -> std::result::Result<(), Failure> {
-        let entry = &way.entry;
-        let from = part.at();
-        // Of a gap the record says what is right, whatever an edge of a content network calls it.
-        let etag = run.etag.as_deref().filter(|_| part.gap().is_none());
-        let mut arriving = run.source.open(entry, (from, to), etag, run.via).await?;
-        run.ignored += u32::from(arriving.skip > 0);
-        let to = if part.gap().is_some() && run.ignored > 1 && arriving.skip > 0 {
-            // All that lies before comes with each gap: it is cheaper to take the rest, too.
-            self.forget_beyond(entry, part).map_err(Failure::Final)?;
+        let entry = &transfer.entry;
+        let from = partial.at();
+        // The journal verifies a corrupt range, so a different entity tag of a content network does not matter.
+        let etag = state
+            .etag
+            .as_deref()
+            .filter(|_| partial.corrupt_range_end().is_none());
+        let mut stream = state.source.open(entry, (from, to), etag, state.route).await?;
+        state.ignored += u32::from(stream.skip > 0);
+        let to = if partial.corrupt_range_end().is_some() && state.ignored > 1 && stream.skip > 0 {
+            // The server sends everything before each corrupt range, so it is cheaper to take the rest of the
+            // file as well.
+            self.drop_later_lines(entry, partial).map_err(Failure::Final)?;
             entry.size
         } else {
             to
         };
-        if part.gap().is_none() {
-            run.etag.clone_from(&arriving.etag);
+        if partial.corrupt_range_end().is_none() {
+            state.etag.clone_from(&stream.etag);
         }
-        let mut watch = Watch::new(run.source.idle());
+        let mut watch = StreamWatch::new(state.source.idle(), self.cache.limits().rate_window);
         loop {
-            let Some(bytes) = self.next(&mut watch, entry, &mut arriving).await? else {
+            let Some(bytes) = self.next_bytes(&mut watch, entry, &mut stream).await? else {
                 return Ok(());
             };
-            if part.at() + bytes.len() as u64 > entry.size {
-                return Err(Failure::Wrong(wrong(
+            if partial.at() + bytes.len() as u64 > entry.size {
+                return Err(Failure::WrongBytes(wrong_bytes(
                     entry,
-                    "more bytes come than the listing states",
+                    "the server sends more bytes than the listing states",
                 )));
             }
-            for piece in bytes.chunks(PIECE) {
-                // A helper may have begun before the end that was asked for, or meanwhile.
-                let limit = way.with(|ahead| ahead.limit()).min(to);
-                let left = usize::try_from(limit.saturating_sub(part.at())).unwrap_or(usize::MAX);
+            for piece in bytes.chunks(WRITE_BYTES) {
+                // A chunk may have been claimed within the requested range in the meantime.
+                let limit = transfer.with_chunks(|chunks| chunks.fetch_limit()).min(to);
+                let left = usize::try_from(limit.saturating_sub(partial.at())).unwrap_or(usize::MAX);
                 let piece = &piece[..piece.len().min(left)];
                 let begun = Instant::now();
-                part.write(piece).map_err(Failure::Final)?;
-                watch.wrote(begun.elapsed());
-                way.reached(part.at());
+                partial.write(piece).map_err(Failure::Final)?;
+                watch.note_write(begun.elapsed());
+                transfer.set_front(partial.at());
                 self.counts.done.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                if part.at() >= limit {
-                    if let (None, Some(mean)) = (way.rate(), watch.mean()) {
-                        way.comes_at(mean);
+                if partial.at() >= limit {
+                    if let (None, Some(mean)) = (transfer.rate(), watch.mean_rate()) {
+                        transfer.set_rate(mean);
                     }
                     return Ok(());
                 }
             }
-            if let Some(rate) = watch.rate(bytes.len() as u64) {
-                way.comes_at(rate.all);
-                let usual = self.board.usual_rate();
-                if !run.source.is_limited() && watch.is_slow(rate.stream, usual) && run.redials < REDIALS {
+            if let Some(rate) = watch.window_rate(bytes.len() as u64) {
+                transfer.set_rate(rate.all);
+                let usual = self.transfers.median_rate();
+                if !state.source.has_rate_limit()
+                    && watch.is_slow(rate.stream, usual)
+                    && state.redials < MAX_REDIALS
+                {
                     return Err(Failure::Slow);
                 }
             }
         }
     }
 
-    /// As this one, with connections of its own.
-    pub(in crate::effects) fn alone(&self) -> Self {
+    /// Returns the same fetcher with its own connections.
+    pub(in crate::effects) fn with_own_connections(&self) -> Self {
         Self {
-            source: Arc::new(self.source.alone()),
+            source: Arc::new(self.source.with_own_connections()),
             ..self.clone()
         }
     }

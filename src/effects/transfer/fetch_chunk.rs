@@ -1,98 +1,96 @@
-//! A worker without a file of its own helps with another's: it fetches a chunk that it claimed.
-//!
-//! Not in this module: who gets which chunk (`ahead`).
+//! The work of a worker without a file: it claims chunks of other files and fetches them.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::assign::Claim;
-use super::chunks::Ahead;
+use super::assign::ChunkClaim;
+use super::chunks::Chunks;
 use super::fetch::Fetcher;
-use super::partial::chunk_writer::PartChunk;
-use super::watch::{SLOWER, Watch};
-use crate::effects::hub::source::{Failure, Via, broken};
+use super::partial::chunk_writer::ChunkWriter;
+use super::watch::{SLOW_FACTOR, StreamWatch};
+use crate::effects::hub::source::{Failure, Route, cannot_fetch};
 use crate::error::{Error, Kind};
 
-/// How long a stream is watched before it is called slow.
-const TRIAL: Duration = Duration::from_secs(2);
-/// How often it is looked whether a chunk is still of use, while nothing comes.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval for checking whether a chunk is still useful while no byte arrives.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Helps as long as it is let: a file whose part is not open yet, or whose chunk turns out wrong, needs help later.
-pub(super) async fn help(fetcher: &Fetcher) {
+/// Fetches chunks until the pull ends. There may be more to claim later, when a partial file is opened or a
+/// chunk fails.
+pub(super) async fn help_others(fetcher: &Fetcher) {
     loop {
-        match fetcher.board.claim() {
+        match fetcher.transfers.claim_chunk() {
             Some(claim) => fetch_chunk(fetcher, claim).await,
-            None => fetcher.board.news().await,
+            None => fetcher.transfers.wait_for_work().await,
         }
     }
 }
 
-async fn fetch_chunk(fetcher: &Fetcher, claim: Claim) {
-    let via = fetcher.source.via(&claim.file.entry);
-    let failure = match PartChunk::open(&claim.part, claim.from) {
-        Ok(chunk) => match whole_chunk(fetcher, claim, via, chunk).await {
-            Ok(rate) => return fetcher.board.helped(rate),
+async fn fetch_chunk(fetcher: &Fetcher, claim: ChunkClaim) {
+    let route = fetcher.source.route(&claim.file.entry);
+    let failure = match ChunkWriter::open(&claim.partial, claim.from) {
+        Ok(chunk) => match whole_chunk(fetcher, claim, route, chunk).await {
+            Ok(rate) => return fetcher.transfers.chunk_succeeded(rate),
             Err(failure) => failure,
         },
         Err(error) => Failure::Final(error),
     };
-    if via == Via::Xet && fetcher.source.may_switch() && failure.is_of_the_way() {
-        fetcher.source.xet_failed();
+    if route == Route::Xet && fetcher.source.may_switch() && failure.depends_on_route() {
+        fetcher.source.note_xet_failure();
     }
     match failure {
         Failure::Slow => {}
-        Failure::Asked(_, wait) => fetcher.board.refused(Some(wait)),
-        _ => fetcher.board.refused(None),
+        Failure::RetryAfter(_, wait) => fetcher.transfers.chunk_failed(Some(wait)),
+        _ => fetcher.transfers.chunk_failed(None),
     }
 }
 
-/// Fetches a chunk and has the disk keep it; the rate at which it came. Of one that comes in part, that part is kept.
+/// Fetches and syncs a chunk; returns its rate. If the stream breaks, the bytes that arrived are kept.
 async fn whole_chunk(
     fetcher: &Fetcher,
-    claim: Claim,
-    via: Via,
-    mut chunk: PartChunk,
+    claim: ChunkClaim,
+    route: Route,
+    mut chunk: ChunkWriter,
 ) -> Result<Option<u64>, Failure> {
-    let rate = stream_chunk(fetcher, &claim, via, &mut chunk).await;
+    let rate = stream_chunk(fetcher, &claim, route, &mut chunk).await;
     let (from, at) = (claim.from, chunk.at());
-    let take_back = || fetcher.counts.done.fetch_sub(at - from, Ordering::Relaxed);
-    if rate.is_err() && !chunk.is_worth_it() {
-        take_back();
+    let uncount = || fetcher.counts.done.fetch_sub(at - from, Ordering::Relaxed);
+    if rate.is_err() && !chunk.is_worth_keeping() {
+        uncount();
         return rate;
     }
-    // A disk takes its time, and others work meanwhile.
+    // A sync takes time. Other work goes on meanwhile.
     let finished = tokio::task::spawn_blocking(move || chunk.finish()).await;
     let finished = finished.unwrap_or_else(|error| Err(Error::new(Kind::Internal, error.to_string())));
     if let Err(error) = finished {
-        take_back();
+        uncount();
         return rate.and(Err(Failure::Final(error)));
     }
-    claim.came(at);
+    claim.finished_at(at);
     rate
 }
 
 async fn stream_chunk(
     fetcher: &Fetcher,
-    claim: &Claim,
-    via: Via,
-    chunk: &mut PartChunk,
+    claim: &ChunkClaim,
+    route: Route,
+    chunk: &mut ChunkWriter,
 ) -> Result<Option<u64>, Failure> {
-    let Claim { file, from, to, .. } = claim;
+    let ChunkClaim { file, from, to, .. } = claim;
     let entry = &file.entry;
     let mut begun = Instant::now();
-    let opening = fetcher.source.open(entry, (*from, *to), None, via);
-    let mut arriving = while_useful(claim, begun, *from, opening).await?;
-    if arriving.skip > 0 {
-        // The server sends all of the file for each part of it: help would cost more than it brings.
-        file.with(Ahead::close);
-        return Err(Failure::Again(broken(entry, "the server ignores ranges")));
+    let slow_after = fetcher.cache.limits().slow_after;
+    let opening = fetcher.source.open(entry, (*from, *to), None, route);
+    let mut stream = while_useful(claim, (begun, slow_after), *from, opening).await?;
+    if stream.skip > 0 {
+        // The server sends the whole file for each chunk, which would cost more than it gains.
+        file.with_chunks(Chunks::close);
+        return Err(Failure::Retry(cannot_fetch(entry, "the server ignores ranges")));
     }
-    let mut watch = Watch::new(fetcher.source.idle());
+    let mut watch = StreamWatch::new(fetcher.source.idle(), fetcher.cache.limits().rate_window);
     while chunk.at() < *to {
-        let next = fetcher.next(&mut watch, entry, &mut arriving);
-        let Some(bytes) = while_useful(claim, begun, chunk.at(), next).await? else {
-            return Err(Failure::Again(broken(
+        let next = fetcher.next_bytes(&mut watch, entry, &mut stream);
+        let Some(bytes) = while_useful(claim, (begun, slow_after), chunk.at(), next).await? else {
+            return Err(Failure::Retry(cannot_fetch(
                 entry,
                 "the connection ended before the last byte",
             )));
@@ -101,53 +99,62 @@ async fn stream_chunk(
         let bytes = &bytes[..bytes.len().min(left)];
         let writing = Instant::now();
         chunk.write(bytes).map_err(Failure::Final)?;
-        begun += watch.wrote(writing.elapsed());
+        begun += watch.note_write(writing.elapsed());
         fetcher
             .counts
             .done
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
-    Ok(watch.mean())
+    Ok(watch.mean_rate())
 }
 
-/// What `work` on a chunk comes to, unless the chunk is of no use from here any more: the file is done with, or its own
-/// worker, which waits for the chunk, is faster. A hub that is silent must not make that one wait.
+/// Returns the result of `work` on a chunk, unless the chunk becomes useless: the file is closed, or its own
+/// worker is waiting for the chunk and is faster. That worker must not wait for a silent hub.
 async fn while_useful<T>(
-    claim: &Claim,
-    begun: Instant,
+    claim: &ChunkClaim,
+    (begun, slow_after): (Instant, Duration),
     at: u64,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let Claim { file, from, .. } = claim;
+    let ChunkClaim { file, from, .. } = claim;
     tokio::pin!(work);
     loop {
-        let is_late = file.is_at(*from) && is_slow(begun.elapsed(), at - from, file.rate());
-        if is_late || file.with(|ahead| ahead.is_closed()) {
+        let is_late = file.has_reached(*from) && is_slow(begun.elapsed(), at - from, file.rate(), slow_after);
+        if is_late || file.with_chunks(|chunks| chunks.is_closed()) {
             return Err(Failure::Slow);
         }
-        if let Ok(done) = tokio::time::timeout(LOOK, &mut work).await {
+        if let Ok(done) = tokio::time::timeout(CHECK_INTERVAL, &mut work).await {
             return done;
         }
     }
 }
 
-/// Whether a stream that brought so many bytes is much slower than the file's own, in bytes a second.
-fn is_slow(elapsed: Duration, bytes: u64, own: Option<u64>) -> bool {
+/// Returns whether a stream that delivered `bytes` is much slower than the file's own worker (bytes a second).
+fn is_slow(elapsed: Duration, bytes: u64, own: Option<u64>, slow_after: Duration) -> bool {
     let mean = u128::from(bytes) * 1000 / elapsed.as_millis().max(1);
-    elapsed >= TRIAL && own.is_some_and(|own| mean < u128::from(own / SLOWER))
+    elapsed >= slow_after && own.is_some_and(|own| mean < u128::from(own / SLOW_FACTOR))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effects::hub::limits::Limits;
 
     #[test]
     fn a_silent_stream_is_slow_after_its_trial() {
+        let is_slow = |seconds, bytes, own| {
+            is_slow(
+                Duration::from_secs(seconds),
+                bytes,
+                own,
+                Limits::DEFAULT.slow_after,
+            )
+        };
         let own = Some(40_000_000);
-        assert!(!is_slow(Duration::from_secs(1), 0, own));
-        assert!(is_slow(Duration::from_secs(2), 0, own));
-        assert!(is_slow(Duration::from_secs(4), 39_000_000, own));
-        assert!(!is_slow(Duration::from_secs(4), 41_000_000, own));
-        assert!(!is_slow(Duration::from_secs(9), 0, None));
+        assert!(!is_slow(1, 0, own));
+        assert!(is_slow(2, 0, own));
+        assert!(is_slow(4, 39_000_000, own));
+        assert!(!is_slow(4, 41_000_000, own));
+        assert!(!is_slow(9, 0, None));
     }
 }

@@ -1,60 +1,61 @@
-//! The patience with a file that fails: pauses between tries, and the end of trying.
+//! Retries of one file: pauses between tries, and the point of giving up.
 
 use std::time::{Duration, Instant};
 
+use crate::effects::hub::limits::Limits;
 use crate::effects::hub::source::Failure;
 use crate::error::Result;
 
-/// Tries without any progress before a pull gives up on answers that say no.
-const TRIES: u32 = 6;
-/// How long a network that is gone is waited for, once it was there.
-pub(super) const OUTAGE: Duration = Duration::from_mins(5);
-/// Longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Bytes that count as progress: then patience begins anew.
-const PROGRESS: u64 = 1 << 20;
+/// Number of tries without progress before a refusal or a broken stream becomes an error.
+const FETCH_TRIES: u32 = 6;
+/// Number of bytes that counts as progress and resets the retries.
+const PROGRESS_BYTES: u64 = 1 << 20;
 
-/// How often a file may fail.
+/// The retries of one file.
 pub(super) struct Patience {
     tries: u32,
     since: Instant,
     at: u64,
+    outage: Duration,
+    longest_pause: Duration,
 }
 
 impl Patience {
-    /// Begins, with `at` bytes there.
-    pub(super) fn new(at: u64) -> Self {
+    /// Starts with `at` bytes there.
+    pub(super) fn new(at: u64, limits: &Limits) -> Self {
         Self {
             tries: 0,
             since: Instant::now(),
             at,
+            outage: limits.outage,
+            longest_pause: limits.longest_pause,
         }
     }
 
-    /// The pause before the next try, or the error when there is none.
-    pub(super) fn after(&mut self, failure: Failure, at: u64) -> Result<Duration> {
-        if at >= self.at + PROGRESS {
+    /// Returns the pause before the next try, or the error if there is none.
+    pub(super) fn pause_after(&mut self, failure: Failure, at: u64) -> Result<Duration> {
+        if at >= self.at + PROGRESS_BYTES {
             (self.tries, self.since, self.at) = (0, Instant::now(), at);
         }
         self.tries += 1;
         let pause = Duration::from_millis(250) * 2_u32.saturating_pow(self.tries.min(8) - 1);
-        // Eight streams that broke at once must not all come back at once.
-        let pause = pause.min(LONGEST_PAUSE).mul_f64(0.75 + jitter() / 2.0);
+        // Streams that broke at the same time must not all come back at the same time.
+        let pause = pause.min(self.longest_pause).mul_f64(0.75 + jitter() / 2.0);
         match failure {
-            Failure::Asked(_, wait) if self.tries <= TRIES => Ok(wait.max(pause)),
-            Failure::Unreachable(_) if self.since.elapsed() < OUTAGE => Ok(pause),
-            Failure::Again(_) if self.tries < TRIES => Ok(pause),
+            Failure::RetryAfter(_, wait) if self.tries <= FETCH_TRIES => Ok(wait.max(pause)),
+            Failure::Unreachable(_) if self.since.elapsed() < self.outage => Ok(pause),
+            Failure::Retry(_) if self.tries < FETCH_TRIES => Ok(pause),
             Failure::Slow => Ok(Duration::ZERO),
-            Failure::Asked(error, _)
+            Failure::RetryAfter(error, _)
             | Failure::Unreachable(error)
-            | Failure::Again(error)
+            | Failure::Retry(error)
             | Failure::Final(error)
-            | Failure::Wrong(error) => Err(error),
+            | Failure::WrongBytes(error) => Err(error),
         }
     }
 }
 
-/// A number from 0 to 1 that differs between tasks; nothing secret hangs on it.
+/// Returns a random number from 0 to 1. It is not used for anything secret.
 fn jitter() -> f64 {
     use std::hash::{BuildHasher, Hasher};
     let random = std::collections::hash_map::RandomState::new()
@@ -68,20 +69,23 @@ mod tests {
     use super::*;
     use crate::error::{Error, Kind};
 
-    /// F10: a hub that asks for more is given more, and one that asks for nothing is not stormed.
+    /// A hub that asks for a longer pause gets it, and one that asks for none is not flooded.
     #[test]
-    fn a_pause_is_as_long_as_was_asked_for_and_never_shorter_than_ours() {
+    fn a_pause_is_as_long_as_requested_and_never_shorter_than_ours() {
         let asked = |seconds| {
             let error = Error::new(Kind::Hub, "busy");
-            Failure::Asked(error, Duration::from_secs(seconds))
+            Failure::RetryAfter(error, Duration::from_secs(seconds))
         };
-        let mut patience = Patience::new(0);
-        let pauses = (0..TRIES).map(|_| patience.after(asked(0), 0));
+        let mut patience = Patience::new(0, &Limits::DEFAULT);
+        let pauses = (0..FETCH_TRIES).map(|_| patience.pause_after(asked(0), 0));
         let pauses: Vec<Duration> = pauses.map(|pause| pause.unwrap()).collect();
         assert!(pauses[0] >= Duration::from_millis(150), "{pauses:?}");
         assert!(pauses.windows(2).all(|two| two[0] < two[1]), "{pauses:?}");
-        assert!(patience.after(asked(0), 0).is_err());
-        let mut patience = Patience::new(0);
-        assert_eq!(patience.after(asked(60), 0).ok(), Some(Duration::from_mins(1)));
+        assert!(patience.pause_after(asked(0), 0).is_err());
+        let mut patience = Patience::new(0, &Limits::DEFAULT);
+        assert_eq!(
+            patience.pause_after(asked(60), 0).ok(),
+            Some(Duration::from_mins(1))
+        );
     }
 }

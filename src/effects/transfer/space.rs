@@ -1,117 +1,124 @@
-//! Room for what comes: what is on the disk already, what is missing, what is free.
-//!
-//! Not in this module: the reservation of each file's space (`part`).
+//! Disk space: what is on disk already, what is missing, and what is free.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::partial::journal;
-use super::partial::lease::{is_of_here, parts};
+use super::partial::lease::{is_adoptable, partial_files};
 use crate::effects::hub::listing::Entry;
 use crate::effects::store::layout::RepoCache;
 use crate::error::{Error, Kind, Result};
 use crate::plan::PullSnapshot;
 use crate::units::Bytes;
 
-/// Where a pull writes.
+/// Returns the directory that a pull writes to.
 pub(in crate::effects) fn destination(step: &PullSnapshot) -> &str {
     step.local_dir.as_deref().unwrap_or(&step.cache_dir)
 }
 
-/// Bytes that unfinished files take, by hash, as far as a pull writes on in them: what it copies from another host's it
-/// needs once more.
-fn taken(cache: &RepoCache) -> BTreeMap<String, u64> {
+/// Returns the disk space of partial files that a pull continues in place, by hash. A partial file of another
+/// host is copied, which needs its space again.
+fn reserved_bytes(cache: &RepoCache) -> BTreeMap<String, u64> {
     let mut taken = BTreeMap::new();
-    for (oid, owner, path) in parts(&cache.parts()) {
-        if is_of_here(cache, &owner, &path) {
-            most(&mut taken, oid, blocks(&path));
+    for (oid, owner, path) in partial_files(&cache.private_dir()) {
+        if is_adoptable(cache, &owner, &path) {
+            keep_largest(&mut taken, oid, disk_bytes(&path));
         }
     }
     taken
 }
 
-/// Bytes that unfinished files of other hosts take.
-pub(in crate::effects) fn elsewhere(cache: &RepoCache) -> u64 {
-    let dir = cache.parts();
-    let theirs = parts(&dir).filter(|(_, owner, path)| !is_of_here(cache, owner, path));
-    theirs.map(|(_, _, path)| blocks(&path)).sum()
+/// Returns the disk space of partial files of other hosts.
+pub(in crate::effects) fn other_hosts_bytes(cache: &RepoCache) -> u64 {
+    let dir = cache.private_dir();
+    let theirs = partial_files(&dir).filter(|(_, owner, path)| !is_adoptable(cache, owner, path));
+    theirs.map(|(_, _, path)| disk_bytes(&path)).sum()
 }
 
-/// Bytes of unfinished files that a pull will go on from, by hash.
-pub(in crate::effects) fn kept(cache: &RepoCache) -> BTreeMap<String, u64> {
+/// Returns the valid bytes of partial files that a pull resumes, by hash.
+pub(in crate::effects) fn resumable_bytes(cache: &RepoCache) -> BTreeMap<String, u64> {
     let mut kept = BTreeMap::new();
-    for (oid, _, path) in parts(&cache.parts()) {
-        most(&mut kept, oid, journal::kept(&path));
+    for (oid, _, path) in partial_files(&cache.private_dir()) {
+        keep_largest(&mut kept, oid, journal::valid_bytes(&path));
     }
     kept
 }
 
-/// Of several of one file, the largest counts.
-fn most(found: &mut BTreeMap<String, u64>, oid: String, bytes: u64) {
+/// Keeps the largest value per file.
+fn keep_largest(found: &mut BTreeMap<String, u64>, oid: String, bytes: u64) {
     let most = found.entry(oid).or_default();
     *most = bytes.max(*most);
 }
 
-/// Bytes that a file takes: a part has its space reserved, and how long it is says less.
-pub(in crate::effects) fn blocks(path: &Path) -> u64 {
+/// Returns the disk space of a file. Space is reserved for partial files, so that the length says less.
+pub(in crate::effects) fn disk_bytes(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |meta| meta.blocks() * 512)
 }
 
-/// Bytes of a file that are on the disk, proven or not; `unfinished` says how much of a part counts.
-pub(in crate::effects) fn here(cache: &RepoCache, unfinished: &BTreeMap<String, u64>, entry: &Entry) -> u64 {
-    let place = std::fs::metadata(cache.place(entry)).map_or(0, |meta| meta.len());
-    let part = unfinished.get(entry.oid.hex()).copied().unwrap_or(0);
-    place.max(part).min(entry.size)
+/// Returns the bytes of a file that are on disk, verified or not. `unfinished` states how much of a partial
+/// file counts.
+pub(in crate::effects) fn bytes_on_disk(
+    cache: &RepoCache,
+    unfinished: &BTreeMap<String, u64>,
+    entry: &Entry,
+) -> u64 {
+    let place = std::fs::metadata(cache.file_path(entry)).map_or(0, |meta| meta.len());
+    let partial = unfinished.get(entry.oid.hex()).copied().unwrap_or(0);
+    place.max(partial).min(entry.size)
 }
 
-/// Bytes that are not on disk yet, less those that a file takes of which a mended copy is under way: that takes its place.
+/// Returns the bytes that must still be written. The space of a damaged file is subtracted if its repaired copy
+/// is in progress, because the copy replaces it.
 pub(in crate::effects) fn missing_bytes(cache: &RepoCache, entries: &[Entry]) -> u64 {
-    let taken = taken(cache);
+    let taken = reserved_bytes(cache);
     let mut seen = BTreeSet::new();
     let (mut missing, mut freed) = (0, 0);
-    for entry in entries.iter().filter(|entry| seen.insert(cache.place(entry))) {
-        missing += entry.size - here(cache, &taken, entry);
-        if let Some(part) = taken.get(entry.oid.hex())
-            && cache.record(entry).exists()
+    for entry in entries.iter().filter(|entry| seen.insert(cache.file_path(entry))) {
+        missing += entry.size - bytes_on_disk(cache, &taken, entry);
+        if let Some(partial) = taken.get(entry.oid.hex())
+            && cache.journal_path(entry).exists()
             && !cache.is_link(entry)
         {
-            freed += blocks(&cache.place(entry)).min(*part);
+            freed += disk_bytes(&cache.file_path(entry)).min(*partial);
         }
     }
     missing.saturating_sub(freed)
 }
 
-/// What is missing and a margin of one twentieth.
+/// Adds a margin of one twentieth.
 pub(in crate::effects) const fn with_margin(missing: u64) -> u64 {
     missing + missing / 20
 }
 
-/// Refuses before the first byte when the disk cannot hold what is missing and a margin. `elsewhere` is what unfinished
-/// files of other hosts take of it; in the cache, they can be removed.
+/// Refuses before the first byte if the disk cannot hold the missing bytes and a margin. `other_hosts_bytes` is
+/// the space of other hosts' partial files; those in the cache can be removed.
 pub(in crate::effects) fn check_space(
     step: &PullSnapshot,
     missing: u64,
     free: Option<u64>,
-    elsewhere: u64,
+    other_hosts_bytes: u64,
 ) -> Result<()> {
     let wanted = with_margin(missing);
     let Some(free) = free.filter(|free| *free < wanted) else {
         return Ok(());
     };
-    let error = Error::new(Kind::Host, format!("not enough disk at `{}`", destination(step))).cause(format!(
-        "need {}, {} free",
-        Bytes(wanted),
-        Bytes(free)
-    ));
-    let error = match elsewhere {
+    let error = Error::new(
+        Kind::Host,
+        format!("not enough disk space at `{}`", destination(step)),
+    )
+    .cause(format!("need {}, {} free", Bytes(wanted), Bytes(free)));
+    let error = match other_hosts_bytes {
         0 => error,
-        _ => error.cause(format!("pulls that other hosts began take {}", Bytes(elsewhere))),
+        _ => error.cause(format!(
+            "unfinished downloads of other hosts take {}",
+            Bytes(other_hosts_bytes)
+        )),
     };
-    // Where that is enough, and where there is a command for it.
-    let error = if step.local_dir.is_none() && free + elsewhere >= wanted {
+    // Only if that frees enough space, and only in the cache, for which there is a command.
+    let error = if step.local_dir.is_none() && free + other_hosts_bytes >= wanted {
         error.hint(format!(
-            "dsr1 weights rm {} --unfinished --yes removes what they left",
+            "dsr1 weights rm {} --unfinished --yes removes them",
             step.repo
         ))
     } else {
@@ -144,21 +151,22 @@ mod tests {
     }
 
     #[test]
-    fn what_other_hosts_left_is_named_beside_what_lacks_and_how_it_goes_where_that_is_enough() {
+    fn files_of_other_hosts_are_named_and_their_removal_if_it_is_enough() {
         let step = step("/x");
-        let refused = |free, elsewhere| check_space(&step, 100_000, Some(free), elsewhere).unwrap_err();
+        let refused =
+            |free, other_hosts_bytes| check_space(&step, 100_000, Some(free), other_hosts_bytes).unwrap_err();
         let error = refused(50_000, 60_000);
         assert_eq!(
             error.causes(),
             [
                 "need 105.0 kB, 50.0 kB free",
-                "pulls that other hosts began take 60.0 kB"
+                "unfinished downloads of other hosts take 60.0 kB"
             ]
         );
         assert_eq!(
             error.hints(),
             [
-                "dsr1 weights rm a/b --unfinished --yes removes what they left",
+                "dsr1 weights rm a/b --unfinished --yes removes them",
                 "point HF_HOME or --local-dir at a larger disk"
             ]
         );

@@ -1,43 +1,39 @@
-//! A stream that is watched: it may stall, crawl, or be slower than the others.
-//!
-//! Not in this module: what is done about it (`fetch`, `help`).
+//! Watches a stream that may stall, crawl, or be slower than others.
 
 use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
 
 use crate::effects::hub::listing::Entry;
-use crate::effects::hub::source::{Arriving, Failure, broken};
+use crate::effects::hub::source::{ByteStream, Failure, cannot_fetch};
 
-/// Least rate: a stream that brings less for as long as an idle one is waited for has stalled too (64 KiB/s).
-const CRAWL: u64 = 64 * 1024;
-/// Time over which a rate is taken.
-const WINDOW: Duration = Duration::from_secs(5);
-/// A stream that is so many times slower than the usual one is dialled anew: edges of a content network differ, and
-/// a connection keeps the one it got (hub.md, xet-core issue 821: 68 or 8.7 MB/s).
-pub(super) const SLOWER: u64 = 4;
-/// Windows for which it must be slow.
+/// Smallest rate in bytes a second. A stream below it for the idle timeout counts as stalled.
+const LEAST_RATE: u64 = 64 * 1024;
+/// A stream that is this many times slower than the median is reopened. Servers of a content network differ,
+/// and a connection stays with the server that it got (xet-core issue 821: 68 or 8.7 MB/s).
+pub(super) const SLOW_FACTOR: u64 = 4;
+/// Number of windows for which a stream must be slow.
 const SLOW_WINDOWS: u32 = 2;
-/// Times that a file's stream is dialled anew because it is slow.
-pub(super) const REDIALS: u32 = 4;
+/// Number of times that a file's stream is reopened because it is slow.
+pub(super) const MAX_REDIALS: u32 = 4;
 
-/// A MiB is hashed and written in a few milliseconds: what takes longer waits for a disk.
-const DISK: Duration = Duration::from_millis(20);
+/// Hashing and writing 1 MiB takes a few milliseconds. A longer write waits for a disk.
+const SLOW_WRITE: Duration = Duration::from_millis(20);
 
-/// Bytes a second.
+/// Rates in bytes a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rate {
-    /// Of all time.
+    /// Over the whole time.
     pub(super) all: u64,
-    /// Of the time that no disk was waited for: what the stream could bring, or more.
+    /// Over the time without waits for a disk: an upper bound for the stream itself.
     pub(super) stream: u64,
 }
 
-/// What came since a moment.
+/// Bytes since a point in time.
 struct Window {
     since: Instant,
     bytes: u64,
-    /// Time that a disk was waited for.
+    /// Time spent waiting for a disk.
     disk: Duration,
 }
 
@@ -52,10 +48,12 @@ impl Window {
 }
 
 /// Watches one stream.
-pub(super) struct Watch {
-    /// How long no byte is waited for.
+pub(super) struct StreamWatch {
+    /// Idle timeout: the longest wait for a byte.
     idle: Duration,
-    /// Time that bytes were waited for, and how many came.
+    /// Time over which a rate is measured.
+    rate_window: Duration,
+    /// Time spent waiting for bytes, and the number of bytes that arrived in it.
     crawl: (Duration, u64),
     window: Window,
     begun: Instant,
@@ -63,12 +61,13 @@ pub(super) struct Watch {
     slow: u32,
 }
 
-impl Watch {
-    /// Watches from now on.
-    pub(super) fn new(idle: Duration) -> Self {
+impl StreamWatch {
+    /// Starts to watch.
+    pub(super) fn new(idle: Duration, rate_window: Duration) -> Self {
         let now = Instant::now();
         Self {
             idle,
+            rate_window,
             crawl: (Duration::ZERO, 0),
             window: Window::from(now),
             begun: now,
@@ -77,31 +76,34 @@ impl Watch {
         }
     }
 
-    /// The next bytes; `None` at the end of the stream.
+    /// Returns the next bytes; `None` at the end of the stream.
     pub(super) async fn next(
         &mut self,
         entry: &Entry,
-        arriving: &mut Arriving,
+        stream: &mut ByteStream,
     ) -> Result<Option<Bytes>, Failure> {
         let idle = self.idle.as_secs();
         let asked = Instant::now();
-        let next = tokio::time::timeout(self.idle, arriving.next()).await;
+        let next = tokio::time::timeout(self.idle, stream.next()).await;
         let Ok(next) = next else {
-            return Err(Failure::Again(broken(entry, &format!("no byte for {idle} s"))));
+            return Err(Failure::Retry(cannot_fetch(
+                entry,
+                &format!("no byte for {idle} s"),
+            )));
         };
-        let Some(bytes) = next.map_err(|failure| failure.of(entry))? else {
+        let Some(bytes) = next.map_err(|failure| failure.into_failure(entry))? else {
             return Ok(None);
         };
         self.all += bytes.len() as u64;
-        // Only the time that the stream took: a limit of ours lets it wait too.
+        // Counts only the time of the stream itself: a rate limit makes it wait too.
         let (waited, count) = &mut self.crawl;
         *waited += asked.elapsed();
         *count += bytes.len() as u64;
         if *waited >= self.idle {
-            if *count < CRAWL * idle {
-                return Err(Failure::Again(broken(
+            if *count < LEAST_RATE * idle {
+                return Err(Failure::Retry(cannot_fetch(
                     entry,
-                    &format!("less than 64 KiB/s for {idle} s"),
+                    &format!("less than {} KiB/s for {idle} s", LEAST_RATE / 1024),
                 )));
             }
             self.crawl = (Duration::ZERO, 0);
@@ -109,28 +111,28 @@ impl Watch {
         Ok(Some(bytes))
     }
 
-    /// What came was written, in so long: that a disk is slow says nothing against the stream. Returns what is not its
-    /// time.
-    pub(super) fn wrote(&mut self, took: Duration) -> Duration {
-        let waited = if took > DISK { took } else { Duration::ZERO };
+    /// Notes the time that a write took, because a slow disk says nothing about the stream. Returns the time
+    /// spent waiting for the disk.
+    pub(super) fn note_write(&mut self, took: Duration) -> Duration {
+        let waited = if took > SLOW_WRITE { took } else { Duration::ZERO };
         self.window.disk += waited;
         waited
     }
 
-    /// Bytes a second since the stream began.
-    pub(super) fn mean(&self) -> Option<u64> {
-        u64::try_from(a_second(self.all, self.begun.elapsed())).ok()
+    /// Returns the mean rate since the start, in bytes a second.
+    pub(super) fn mean_rate(&self) -> Option<u64> {
+        u64::try_from(per_second(self.all, self.begun.elapsed())).ok()
     }
 
-    /// Counts bytes; at the end of a window the rate in it.
-    pub(super) fn rate(&mut self, bytes: u64) -> Option<Rate> {
+    /// Counts bytes; returns the rate at the end of a window.
+    pub(super) fn window_rate(&mut self, bytes: u64) -> Option<Rate> {
         self.window.bytes += bytes;
         let elapsed = self.window.since.elapsed();
         let of_stream = elapsed.saturating_sub(self.window.disk);
-        if of_stream < WINDOW {
+        if of_stream < self.rate_window {
             return None;
         }
-        let rate = |time| u64::try_from(a_second(self.window.bytes, time)).unwrap_or(u64::MAX);
+        let rate = |time| u64::try_from(per_second(self.window.bytes, time)).unwrap_or(u64::MAX);
         let rate = Rate {
             all: rate(elapsed),
             stream: rate(of_stream),
@@ -139,25 +141,26 @@ impl Watch {
         Some(rate)
     }
 
-    /// Whether a stream with this rate is slow beside the usual one, and has been for long enough.
+    /// Returns whether a stream with this rate has been much slower than the median for long enough.
     pub(super) fn is_slow(&mut self, rate: u64, usual: Option<u64>) -> bool {
-        let is_slow = usual.is_some_and(|usual| rate < usual / SLOWER);
+        let is_slow = usual.is_some_and(|usual| rate < usual / SLOW_FACTOR);
         self.slow = if is_slow { self.slow + 1 } else { 0 };
         self.slow >= SLOW_WINDOWS
     }
 }
 
-fn a_second(bytes: u64, time: Duration) -> u128 {
+fn per_second(bytes: u64, time: Duration) -> u128 {
     u128::from(bytes) * 1000 / time.as_millis().max(1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::effects::hub::limits::Limits;
 
     #[test]
     fn a_stream_is_slow_when_it_stays_behind_the_others() {
-        let mut watch = Watch::new(Duration::from_secs(30));
+        let mut watch = StreamWatch::new(Duration::from_secs(30), Limits::DEFAULT.rate_window);
         assert!(!watch.is_slow(1, None));
         assert!(!watch.is_slow(20, Some(100)));
         assert!(!watch.is_slow(30, Some(100)));
@@ -165,21 +168,21 @@ mod tests {
         assert!(watch.is_slow(20, Some(100)));
     }
 
-    /// A good connection is not dialled anew because a disk takes its time.
+    /// A good connection is not reopened because a disk is slow.
     #[test]
     fn a_stream_is_not_slow_because_a_disk_is() {
         let seconds = Duration::from_secs;
-        let mut watch = Watch::new(seconds(30));
+        let mut watch = StreamWatch::new(seconds(30), Limits::DEFAULT.rate_window);
         let Some(begun) = Instant::now().checked_sub(seconds(20)) else {
             return;
         };
         (watch.window.since, watch.window.bytes) = (begun, 3000);
-        assert_eq!(watch.wrote(Duration::from_millis(1)), Duration::ZERO);
-        assert_eq!(watch.wrote(seconds(10)), seconds(10));
-        let rate = watch.rate(1000).unwrap();
+        assert_eq!(watch.note_write(Duration::from_millis(1)), Duration::ZERO);
+        assert_eq!(watch.note_write(seconds(10)), seconds(10));
+        let rate = watch.window_rate(1000).unwrap();
         // The machine may be slow, too.
         assert!(rate.all <= 200 && rate.stream > rate.all * 3 / 2, "{rate:?}");
         // The next window has only begun.
-        assert_eq!(watch.rate(1000), None);
+        assert_eq!(watch.window_rate(1000), None);
     }
 }

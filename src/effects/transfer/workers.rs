@@ -1,9 +1,8 @@
-//! Threads that fetch files one after another, each with a runtime and connections of its own.
+//! Threads that fetch files one after another, each with its own runtime and connections.
 //!
-//! A worker receives, hashes and writes a piece of a file before it asks for the next: what it hashes is still in its
-//! processor's cache, nothing is handed from thread to thread, and a few hundred KiB are all that it holds. Many
-//! workers make the speed. One that finds no file left helps with those under way. Not in this module: one file
-//! (`fetch`), a chunk of one (`help`), how many there are (`growth`).
+//! A worker receives, hashes and writes a piece of a file before it requests the next. The data that it hashes
+//! is still in its processor's cache, nothing is passed between threads, and it holds only a few hundred KiB.
+//! The speed comes from many workers. A worker without a file fetches chunks of others.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,14 +12,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::fetch::Fetcher;
-use super::fetch_chunk::help;
+use super::fetch_chunk::help_others;
 use crate::effects::hub::listing::Entry;
 use crate::error::{At, Error, Kind, Result};
 
-/// How long a worker may take to note how far it came, when the pull is given up.
-const LAST_NOTE: Duration = Duration::from_millis(500);
+/// Longest wait for workers to write their journals when a pull is interrupted.
+const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Workers under way. Dropping it ends them: their parts stay, with what they noted.
+/// Running workers. Dropping this stops them; their partial files and journals stay.
 pub(super) struct Workers {
     ended: mpsc::UnboundedReceiver<Result<Entry>>,
     sender: mpsc::UnboundedSender<Result<Entry>>,
@@ -34,17 +33,17 @@ impl Drop for Workers {
     fn drop(&mut self) {
         let _ = self.stop.send(());
         let begun = Instant::now();
-        while self.threads.iter().any(|thread| !thread.is_finished()) && begun.elapsed() < LAST_NOTE {
+        while self.threads.iter().any(|thread| !thread.is_finished()) && begun.elapsed() < STOP_TIMEOUT {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
 
 impl Workers {
-    /// Starts at most `count` workers on `entries`, in their order.
+    /// Starts at most `count` workers on `entries`, in this order.
     ///
     /// # Errors
-    /// [`Kind::Host`] when no thread can be had.
+    /// [`Kind::Host`] if no thread can be started.
     pub(super) fn start(fetcher: &Fetcher, entries: Vec<Entry>, count: usize) -> Result<Self> {
         let (sender, ended) = mpsc::unbounded_channel();
         let mut workers = Self {
@@ -59,14 +58,14 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Starts so many more.
+    /// Starts more workers.
     ///
     /// # Errors
-    /// [`Kind::Host`] when not even one thread can be had.
+    /// [`Kind::Host`] if no thread at all can be started.
     pub(super) fn grow(&mut self, fetcher: &Fetcher, count: usize) -> Result<()> {
         for _ in 0..count {
             let worker = Worker {
-                fetcher: fetcher.alone(),
+                fetcher: fetcher.with_own_connections(),
                 queue: Arc::clone(&self.queue),
                 ended: self.sender.clone(),
             };
@@ -74,7 +73,7 @@ impl Workers {
             let thread = std::thread::Builder::new().name(format!("pull-{}", self.threads.len()));
             match thread.spawn(move || worker.run(stopped)) {
                 Ok(thread) => self.threads.push(thread),
-                // Those that are there do the work.
+                // The running workers do the work.
                 Err(_) if !self.threads.is_empty() => return Ok(()),
                 Err(error) => return Err(error).at(Kind::Host, || "cannot start a thread".to_owned()),
             }
@@ -82,16 +81,16 @@ impl Workers {
         Ok(())
     }
 
-    /// The next file that is done; `None` when all are.
+    /// Returns the next finished file; `None` if all are finished.
     ///
     /// # Errors
-    /// What the first file that cannot be had failed with.
+    /// The error of the first file that fails.
     pub(super) async fn next(&mut self) -> Option<Result<Entry>> {
         if self.left == 0 {
             return None;
         }
         let ended = self.ended.recv().await?;
-        // Counted when it is there: whoever waits may give up and ask again.
+        // Counted only after the result was received, because the caller may drop this future and ask again.
         self.left -= 1;
         Some(ended)
     }
@@ -104,7 +103,7 @@ struct Worker {
 }
 
 impl Drop for Worker {
-    /// Whoever waits for its file must not wait for ever.
+    /// Reports a panic, so that nobody waits forever for this worker's file.
     fn drop(&mut self) {
         if std::thread::panicking() {
             let failed = Error::new(Kind::Internal, "a worker failed");
@@ -124,7 +123,7 @@ impl Worker {
             }
         };
         runtime.block_on(async {
-            while let Some(entry) = self.take() {
+            while let Some(entry) = self.next_entry() {
                 let done = tokio::select! {
                     biased;
                     _ = stopped.changed() => return,
@@ -138,12 +137,12 @@ impl Worker {
             tokio::select! {
                 biased;
                 _ = stopped.changed() => {}
-                () = help(&self.fetcher) => {}
+                () = help_others(&self.fetcher) => {}
             }
         });
     }
 
-    fn take(&self) -> Option<Entry> {
+    fn next_entry(&self) -> Option<Entry> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.pop_front()
     }

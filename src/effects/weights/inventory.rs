@@ -1,12 +1,12 @@
-//! The weights in the cache: listed, and removed.
+//! The list of weights in the cache, and their removal.
 
 use std::path::Path;
 
 use crate::effects::files::{self, Attempt};
-use crate::effects::store::contents::{names, repositories, snapshots};
+use crate::effects::store::contents::{names_in, repositories, snapshots};
 use crate::effects::store::layout::{self, RepoCache};
 use crate::effects::store::owner::owner;
-use crate::effects::transfer::partial::lease::{is_owned, parts, remove as remove_part};
+use crate::effects::transfer::partial::lease::{is_in_use, partial_files, remove_partial_file};
 use crate::effects::transfer::{leftovers, space};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
@@ -14,10 +14,10 @@ use crate::plan::check_repo;
 use crate::report::WeightsRepo;
 use crate::units::Bytes;
 
-/// Every repository in a cache, by name.
+/// Returns every repository in a cache, sorted by name.
 ///
 /// # Errors
-/// [`Kind::Host`] when the directory cannot be read; one that is not there is empty.
+/// [`Kind::Host`] if the directory cannot be read. A missing directory counts as empty.
 pub fn list(cache_dir: &Path) -> Result<Vec<WeightsRepo>> {
     let repos = repositories(cache_dir)?;
     Ok(repos.iter().map(|repo| described(cache_dir, repo)).collect())
@@ -29,22 +29,22 @@ fn described(cache_dir: &Path, repo: &str) -> WeightsRepo {
     WeightsRepo {
         repo: repo.to_owned(),
         path: cache.root().to_string_lossy().into_owned(),
-        bytes: names(&cache.blobs())
-            .map(|name| size(&cache.blobs().join(name)))
+        bytes: names_in(&cache.blobs_dir())
+            .map(|name| size(&cache.blobs_dir().join(name)))
             .sum(),
-        unfinished_bytes: parts(&cache.parts())
-            .map(|(_, _, path)| space::blocks(&path))
+        unfinished_bytes: partial_files(&cache.private_dir())
+            .map(|(_, _, path)| space::disk_bytes(&path))
             .sum(),
-        unfinished_here_bytes: space::kept(&cache).values().sum(),
+        unfinished_here_bytes: space::resumable_bytes(&cache).values().sum(),
         snapshots: snapshots(&cache),
     }
 }
 
-/// The bytes that [`remove`] would free.
+/// Returns the number of bytes that [`remove`] would free.
 ///
 /// # Errors
-/// [`Kind::Usage`] for what is no repository, [`Kind::Hub`] when it is not there; [`Kind::Host`] when its directory is a
-/// link: removing that would free nothing, and what it leads to is not the cache's.
+/// [`Kind::Usage`] for an invalid name; [`Kind::Hub`] if the repository is not in the cache; [`Kind::Host`] if
+/// its directory is a link: removing the link would free nothing, and its target does not belong to the cache.
 pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> {
     check_repo(repo)?;
     let root = RepoCache::new(cache_dir, repo).root().to_owned();
@@ -52,7 +52,7 @@ pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> 
         return Err(
             Error::new(Kind::Hub, format!("{} is not in the cache", repo.escape_debug()))
                 .cause(format!("there is no `{}`", root.display()))
-                .hint("dsr1 weights list shows what is"),
+                .hint("dsr1 weights list shows the cached repositories"),
         );
     }
     let found = described(cache_dir, repo);
@@ -62,68 +62,66 @@ pub fn removable(cache_dir: &Path, repo: &str, unfinished: bool) -> Result<u64> 
     if let Ok(target) = std::fs::read_link(&root) {
         return Err(Error::new(Kind::Host, format!("`{}` is a link", root.display()))
             .cause(format!(
-                "it leads to `{}`, which is not the cache's",
+                "its target `{}` does not belong to the cache",
                 target.display()
             ))
-            .hint("remove by hand what it leads to, and then the link"));
+            .hint("remove its target by hand, and then the link"));
     }
     Ok(found.bytes + found.unfinished_bytes)
 }
 
-/// Removes a repository from the cache, or with `unfinished` only its unfinished files; returns the bytes freed.
+/// Removes a repository from the cache, or only its partial files with `unfinished`. Returns the number of
+/// freed bytes.
 ///
 /// # Errors
-/// As [`removable`]; [`Kind::Host`] when it cannot be removed, or a pull works on it: to wait for that would be to remove
-/// what it brought.
+/// Same as [`removable`]; [`Kind::Host`] if it cannot be removed, or if a pull works on it. It does not wait
+/// for that pull, because it would then remove what the pull fetched.
 pub fn remove(cache_dir: &Path, repo: &str, unfinished: bool, events: &StepEvents<'_>) -> Result<u64> {
     removable(cache_dir, repo, unfinished)?;
     let cache = RepoCache::new(cache_dir, repo);
     let root = cache.root().to_owned();
-    let lock = match files::try_lock(&cache.lock(), events)? {
+    let lock = match files::try_lock(&cache.lock_path(), events)? {
         Attempt::Taken(lock) => lock,
         Attempt::Busy(who) => return Err(busy(repo, &who)),
     };
-    let cache = cache.alone(lock.is_certain);
+    let cache = cache.with_exclusive(lock.is_certain);
     if unfinished {
         return remove_unfinished(&cache, events);
     }
-    if parts(&cache.parts()).any(|(_, owner, path)| is_owned(&cache, &owner, &path)) {
+    if partial_files(&cache.private_dir()).any(|(_, owner, path)| is_in_use(&cache, &owner, &path)) {
         return Err(busy(repo, ""));
     }
     let found = described(cache_dir, repo);
     let failed = |path: &Path| format!("cannot remove `{}`", path.display());
-    // Away from its name first: nobody finds half of it.
-    leftovers::removed(cache_dir, &cache);
-    let gone = root.with_file_name(format!("{}{}", leftovers::REMOVED, owner()));
+    // Renamed first, so that nobody finds a half-removed repository.
+    leftovers::finish_removals(cache_dir, &cache);
+    let gone = root.with_file_name(format!("{}{}", leftovers::REMOVED_PREFIX, owner()));
     std::fs::rename(&root, &gone).at(Kind::Host, || failed(&root))?;
     std::fs::remove_dir_all(&gone).at(Kind::Host, || failed(&gone))?;
     Ok(found.bytes + found.unfinished_bytes)
 }
 
 fn busy(repo: &str, who: &str) -> Error {
-    Error::new(
-        Kind::Host,
-        format!("nothing of {} is removed", repo.escape_debug()),
-    )
-    .cause(format!("{}{who}", layout::busy(repo)))
-    .hint("let it end, or end it, and then remove")
+    Error::new(Kind::Host, format!("cannot remove {}", repo.escape_debug()))
+        .cause(format!("{}{who}", layout::busy_message(repo)))
+        .hint("wait until it finishes, or stop it, and try again")
 }
 
-/// Removes unfinished files, but for those that a pull still writes to, which is possible where locks are not certain;
-/// returns the bytes freed.
+/// Removes partial files, except those that a pull may still write to where locks are uncertain. Returns the
+/// number of freed bytes.
 fn remove_unfinished(cache: &RepoCache, events: &StepEvents<'_>) -> Result<u64> {
     let (mut freed, mut busy) = (0, None);
-    for (_, owner, path) in parts(&cache.parts()) {
-        let bytes = space::blocks(&path);
-        if is_owned(cache, &owner, &path) {
+    for (_, owner, path) in partial_files(&cache.private_dir()) {
+        let bytes = space::disk_bytes(&path);
+        if is_in_use(cache, &owner, &path) {
             busy = Some(busy.unwrap_or(0) + bytes);
             continue;
         }
-        remove_part(&path).at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
+        remove_partial_file(&path).at(Kind::Host, || format!("cannot remove `{}`", path.display()))?;
         freed += bytes;
     }
     if let Some(busy) = busy {
-        events.note(format!("{} stay: a pull writes to them", Bytes(busy)));
+        events.note(format!("kept {}: a pull still writes to it", Bytes(busy)));
     }
     Ok(freed)
 }

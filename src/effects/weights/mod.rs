@@ -6,6 +6,7 @@
 //! | `selection` | the files of a revision that a pull fetches |
 //! | `dry_run` | what a pull would fetch |
 //! | `verify` | the check of a snapshot, and its repair |
+//! | `place` | the place of a snapshot on disk, and the hub that its files are fetched from |
 //! | `inventory` | the list of weights in the cache, and their removal |
 //! | `rehearsal` | the rehearsal model, written as if it had been pulled |
 //!
@@ -13,13 +14,15 @@
 
 mod dry_run;
 mod inventory;
+mod place;
 mod pull;
 mod rehearsal;
 mod selection;
 mod verify;
 
-pub use dry_run::survey;
+pub use dry_run::dry_run;
 pub use inventory::{list, removable, remove};
+pub use place::{Download, Place};
 pub use pull::pull;
 pub use rehearsal::{rehearsal_commit, write_model};
 pub use verify::{Check, verify};

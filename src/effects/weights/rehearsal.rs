@@ -1,6 +1,4 @@
 //! Writes the rehearsal model into a hub cache, as if it had been pulled.
-//!
-//! Not in this module: its bytes (`rehearsal`).
 
 use std::path::Path;
 
@@ -11,7 +9,7 @@ use crate::effects::hub::listing::{Entry, Oid};
 use crate::effects::store::hash::Hasher;
 use crate::effects::store::layout::RepoCache;
 use crate::effects::store::manifest::Extent;
-use crate::effects::store::proofs::ProvenLog;
+use crate::effects::store::proofs::ProofLog;
 use crate::effects::store::publish::{Publication, publish};
 use crate::effects::transfer::leftovers;
 use crate::error::Result;
@@ -19,21 +17,21 @@ use crate::plan::WriteModel;
 use crate::rehearsal::{self, ModelFile};
 use crate::units::hex;
 
-/// Writes the model; the same bytes and commit every time.
+/// Writes the model. Its bytes and its commit are the same every time.
 ///
 /// # Errors
-/// [`crate::error::Kind::Host`] when the filesystem refuses.
+/// [`crate::error::Kind::Host`] if the filesystem fails.
 pub fn write_model(step: &WriteModel) -> Result<String> {
     let files = rehearsal::files();
-    let entries: Vec<Entry> = files.iter().map(entry).collect();
-    let commit = commit(&entries);
+    let entries: Vec<Entry> = files.iter().map(entry_of).collect();
+    let commit = commit_of(&entries);
     let cache = RepoCache::new(Path::new(&step.cache_dir), &step.repo);
-    cache.prepare()?;
+    cache.create_dirs()?;
     for (file, entry) in files.iter().zip(&entries) {
-        cache.write(&cache.place(entry), &file.bytes)?;
+        cache.write_file(&cache.file_path(entry), &file.bytes)?;
     }
-    leftovers::tidy(&cache, &entries);
-    leftovers::temporaries(&cache);
+    leftovers::remove_leftovers(&cache, &entries);
+    leftovers::remove_temporaries(&cache);
     publish(
         &cache,
         &Publication {
@@ -41,7 +39,7 @@ pub fn write_model(step: &WriteModel) -> Result<String> {
             revision: "main",
             commit: &commit,
             entries: &entries,
-            proven: &ProvenLog::open(&cache.parts()),
+            proofs: &ProofLog::open(&cache.private_dir()),
             endpoint: None,
             extent: Extent::Whole,
         },
@@ -49,15 +47,15 @@ pub fn write_model(step: &WriteModel) -> Result<String> {
     Ok(commit)
 }
 
-/// The commit that [`write_model`] gives the model, known before it is written.
+/// Returns the commit that [`write_model`] gives to the model, without writing it.
 #[must_use]
 pub fn rehearsal_commit() -> String {
-    commit(&rehearsal::files().iter().map(entry).collect::<Vec<_>>())
+    commit_of(&rehearsal::files().iter().map(entry_of).collect::<Vec<_>>())
 }
 
-fn entry(file: &ModelFile) -> Entry {
+fn entry_of(file: &ModelFile) -> Entry {
     let size = file.bytes.len() as u64;
-    // Only the kind matters here; the hash is what is being made.
+    // Only the kind of hash is used here.
     let kind = if file.lfs {
         Oid::Sha256(String::new())
     } else {
@@ -79,8 +77,8 @@ fn entry(file: &ModelFile) -> Entry {
     }
 }
 
-/// A commit id over the listing: not git's, but as long and as deterministic.
-fn commit(entries: &[Entry]) -> String {
+/// Returns a commit id for the listing. It differs from git's, but has the same length and is deterministic.
+fn commit_of(entries: &[Entry]) -> String {
     let mut hash = Sha1::new();
     for entry in entries {
         hash.update(format!("{} {} {}\n", entry.oid.hex(), entry.size, entry.path));
@@ -95,7 +93,7 @@ mod tests {
     use crate::plan::CheckSnapshot;
 
     #[test]
-    fn the_written_model_is_a_proven_snapshot() {
+    fn the_written_model_is_a_verified_snapshot() {
         let dir = tempfile::tempdir().unwrap();
         let cache_dir = dir.path().to_string_lossy().into_owned();
         let step = WriteModel {

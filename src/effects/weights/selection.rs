@@ -1,37 +1,40 @@
-//! What a pull is to bring: a revision's files, chosen and checked as far as a listing can be; and whether it is a model.
-//!
-//! Not in this module: asking the hub (`remote`), the rules of choice (`plan::Selection`, `plan::CodeFiles`).
+//! The files that a pull fetches: selected from the listing and checked; and the check that they are a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::place::remote_of;
 use crate::effects::hub::listing::{self, Entry};
 use crate::effects::hub::options::HubOptions;
 use crate::effects::hub::remote::{self, Revision};
 use crate::effects::store::layout::RepoCache;
 use crate::effects::store::manifest::Extent;
-use crate::effects::store::model::{self, INDEX, missing_from};
+use crate::effects::store::model::{self, MODEL_INDEX, missing_from};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::plan::{self, PullSnapshot};
 use crate::units::{Bytes, counted};
 
-/// What is to be there at the end.
-pub(super) struct Wanted {
+/// The files that a pull fetches.
+pub(super) struct SelectedFiles {
     pub(super) commit: String,
-    /// As the hub states it; empty when it states none.
+    /// The licence that the hub states; empty if it states none.
     pub(super) license: String,
     pub(super) entries: Vec<Entry>,
-    /// Their bytes.
+    /// Sum of the sizes in bytes.
     pub(super) total: u64,
-    /// How much of the commit it is.
+    /// The part of the commit that the files cover.
     pub(super) extent: Extent,
 }
 
-/// The files of a revision that are to come, checked as far as a listing can be.
-pub(super) async fn wanted(step: &PullSnapshot, found: Revision, options: HubOptions<'_>) -> Result<Wanted> {
+/// Returns the selected files of a revision, checked as far as a listing allows.
+pub(super) async fn select_files(
+    step: &PullSnapshot,
+    found: Revision,
+    options: HubOptions<'_>,
+) -> Result<SelectedFiles> {
     let Revision { commit, license } = found;
     let PullSnapshot { repo, .. } = step;
-    let (mut entries, _) = remote::entries(step, &commit, options).await?;
+    let (mut entries, _) = remote::entries(remote_of(step), &commit, options).await?;
     let all = entries.len();
     if step.local_dir.is_some() {
         listing::check_directory(&entries)?;
@@ -49,13 +52,13 @@ pub(super) async fn wanted(step: &PullSnapshot, found: Revision, options: HubOpt
     if entries.is_empty() {
         return Err(Error::new(Kind::Usage, format!("no file of {repo} is selected"))
             .cause(format!(
-                "of its {} none matches --include without --exclude",
+                "none of its {} matches --include without --exclude",
                 counted(all, "file")
             ))
-            .hint("dsr1 pull --dry-run without them lists all"));
+            .hint("dsr1 pull --dry-run without these options lists all files"));
     }
     let total = entries.iter().map(|entry| entry.size).sum();
-    Ok(Wanted {
+    Ok(SelectedFiles {
         extent: if entries.len() == all {
             Extent::Whole
         } else {
@@ -68,15 +71,15 @@ pub(super) async fn wanted(step: &PullSnapshot, found: Revision, options: HubOpt
     })
 }
 
-/// Refuses what must not come as it was asked for: code that nothing knows, a licence that nobody agreed to.
-pub(super) fn check_wanted(step: &PullSnapshot, wanted: &Wanted) -> Result<()> {
+/// Refuses code files that were not allowed, and a licence that was not accepted.
+pub(super) fn check_selected(step: &PullSnapshot, selected: &SelectedFiles) -> Result<()> {
     let PullSnapshot { repo, endpoint, .. } = step;
-    let paths = wanted.entries.iter().map(|entry| &*entry.path);
+    let paths = selected.entries.iter().map(|entry| &*entry.path);
     step.code.check(repo, paths)?;
-    if plan::must_be_accepted(&wanted.license) && !step.accept_license {
+    if plan::must_be_accepted(&selected.license) && !step.accept_license {
         return Err(Error::new(
             Kind::Usage,
-            format!("the licence of {repo} must be agreed to: `{}`", wanted.license),
+            format!("the licence of {repo} must be accepted: `{}`", selected.license),
         )
         .cause(format!("its text is at {endpoint}/{repo}"))
         .hint("read it, then pass --accept-license"));
@@ -84,15 +87,15 @@ pub(super) fn check_wanted(step: &PullSnapshot, wanted: &Wanted) -> Result<()> {
     Ok(())
 }
 
-/// Names what comes and its licence, before the first byte.
-pub(super) fn name(step: &PullSnapshot, wanted: &Wanted, events: &StepEvents<'_>) {
+/// Prints the number and size of the files, and their licence, before the first byte.
+pub(super) fn announce(step: &PullSnapshot, selected: &SelectedFiles, events: &StepEvents<'_>) {
     let repo = &step.repo;
-    let license = match (&*wanted.license, &*step.license) {
+    let license = match (&*selected.license, &*step.license) {
         ("", "") => "not stated",
         ("", known) => known,
         (stated, _) => stated,
     };
-    let Wanted { entries, total, .. } = wanted;
+    let SelectedFiles { entries, total, .. } = selected;
     events.note(format!(
         "{repo}: {}, {}; licence: {license}",
         counted(entries.len(), "file"),
@@ -100,26 +103,28 @@ pub(super) fn name(step: &PullSnapshot, wanted: &Wanted, events: &StepEvents<'_>
     ));
 }
 
-/// Before anything gets its name in a snapshot: a listing that lacks a shard is a hub's half-done upload, and a shard
-/// that is no safetensors would fail at the engine's start.
-pub(super) fn check_model(cache: &RepoCache, repo: &str, wanted: &Wanted) -> Result<()> {
-    let paths = wanted.entries.iter().map(|entry| entry.path.as_str()).collect();
-    let index = wanted.entries.iter().find(|entry| entry.path == INDEX);
-    let missing = index.and_then(|index| missing_from(&cache.place(index), &paths).pop_first());
-    if let Some(missing) = missing.filter(|_| wanted.extent == Extent::Whole) {
-        return Err(Error::new(Kind::Integrity, format!("{repo} lacks `{missing}`"))
-            .cause("model.safetensors.index.json names it, and the repository does not have it")
-            .hint("pull another revision"));
+/// Checks the files before they are published. A listing without a shard is an unfinished upload, and SGLang
+/// would fail at its start on a shard that is not valid safetensors.
+pub(super) fn check_model(cache: &RepoCache, repo: &str, selected: &SelectedFiles) -> Result<()> {
+    let paths = selected.entries.iter().map(|entry| entry.path.as_str()).collect();
+    let index = selected.entries.iter().find(|entry| entry.path == MODEL_INDEX);
+    let missing = index.and_then(|index| missing_from(&cache.file_path(index), &paths).pop_first());
+    if let Some(missing) = missing.filter(|_| selected.extent == Extent::Whole) {
+        return Err(
+            Error::new(Kind::Integrity, format!("`{missing}` of {repo} is missing"))
+                .cause("model.safetensors.index.json names it, but the repository does not have it")
+                .hint("pull another revision"),
+        );
     }
     let is_shard = |entry: &&Entry| entry.path.ends_with(".safetensors");
-    for shard in wanted.entries.iter().filter(is_shard) {
-        if let Some(why) = model::check(&cache.place(shard))? {
+    for shard in selected.entries.iter().filter(is_shard) {
+        if let Some(why) = model::check_shard(&cache.file_path(shard))? {
             return Err(Error::new(
                 Kind::Integrity,
-                format!("`{}` of {repo} is no whole safetensors file", shard.path),
+                format!("`{}` of {repo} is not a valid safetensors file", shard.path),
             )
             .cause(why)
-            .hint("its hash is right: the repository has it like this; pull another revision, or leave it out with --exclude"));
+            .hint("its hash is right, so the repository contains it like this: pull another revision, or use --exclude"));
         }
     }
     Ok(())

@@ -1,101 +1,102 @@
-//! Whether a snapshot is still what was proven; made right again, and what was found is kept.
-//!
-//! The bytes are read in `hashed`; what was found is noted in `kept`.
-//! Not in this module: mending one that is bad (`fetch`, `part`), what is in the cache at all (`weights`).
+//! The check of a snapshot against its hashes, and the repair of corrupt files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Instant;
 
+use super::place::{Download, Place};
 use super::pull;
 use crate::effects::hub::listing::Entry;
-use crate::effects::hub::options::HubOptions;
+use crate::effects::hub::options::{HubOptions, RemoteRevision};
 use crate::effects::hub::remote;
 use crate::effects::store::claim;
-use crate::effects::store::contents::{entries, strangers};
+use crate::effects::store::contents::{expected_files, unlisted_files};
+use crate::effects::store::fingerprint::Fingerprint;
 use crate::effects::store::layout::RepoCache;
-use crate::effects::store::manifest::{self, Extent, Proven, changed};
-use crate::effects::store::model::{INDEX, is_model, missing_from};
-use crate::effects::store::outcome::{Checked, Wrong};
-use crate::effects::store::verify::{Hashed, hashed};
+use crate::effects::store::manifest::{self, Extent, VerifiedFile, changed_files};
+use crate::effects::store::model::{MODEL_INDEX, is_model, missing_from};
+use crate::effects::store::outcome::{CheckedSnapshot, CorruptFiles};
+use crate::effects::store::verify::{HashedFile, hash_files};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
-use crate::plan::PullSnapshot;
 use crate::quote::shell_word;
 use crate::report::{WeightsChecked, WrongFile, WrongState};
 
-/// Most wrong files that are named before a repair.
-const TOLD: usize = 20;
+/// Number of corrupt files that are named before a repair.
+const NAMED_FILES: usize = 20;
 
-/// How a snapshot is checked.
-#[derive(Debug, Clone, Copy)]
+/// The kind of check.
+#[derive(Debug, Clone)]
 pub struct Check {
-    /// Sizes and times against the pull's, and not every byte against its hash.
+    /// Compare only sizes and times with those at the last verification.
     pub fast: bool,
-    /// What is wrong is fetched again, and only that.
-    pub repair: bool,
-    /// It must be a whole model: a selection is not enough.
+    /// Require a whole model: a selection is not enough.
     pub whole: bool,
+    /// Fetch corrupt files again, from this hub.
+    pub repair: Option<Download>,
 }
 
 /// Checks a snapshot.
 ///
 /// # Errors
-/// [`Kind::Hub`] when the snapshot is not there, or a repair cannot fetch.
+/// [`Kind::Hub`] if the snapshot does not exist, or if a repair cannot fetch.
 pub async fn verify(
-    step: &PullSnapshot,
+    place: &Place,
     options: HubOptions<'_>,
-    check: Check,
+    check: &Check,
     events: &StepEvents<'_>,
 ) -> Result<WeightsChecked> {
-    let Check { fast, repair, whole } = check;
-    let PullSnapshot { repo, revision, .. } = step;
-    if repair && options.offline {
+    let Check {
+        fast,
+        whole,
+        ref repair,
+    } = *check;
+    let Place { repo, revision, .. } = place;
+    if repair.is_some() && options.offline {
         return Err(no_network(repo));
     }
-    check_directory(step)?;
-    let cache = RepoCache::of(step);
-    let commit = commit(step, &cache)?;
+    check_directory(place)?;
+    let cache = place.cache().with_limits(options.limits);
+    let commit = find_commit(place, &cache)?;
     let begun = Instant::now();
     let manifest = manifest::read(&cache, &commit).filter(|manifest| manifest.repo == *repo);
-    // What was never proven has no times to compare with.
+    // A snapshot without a manifest has no sizes and times to compare with.
     let files = match &manifest {
-        Some(manifest) if fast => manifest.files.iter().filter_map(Proven::entry).collect(),
-        _ => entries(&cache, &commit),
+        Some(manifest) if fast => manifest.files.iter().filter_map(VerifiedFile::entry).collect(),
+        _ => expected_files(&cache, &commit),
     };
     if files.is_empty() {
-        return Err(Error::new(
-            Kind::Hub,
-            format!("there is nothing of {repo}@{revision} to check"),
-        )
-        .cause("no pull of dsr1 finished there, and no links to blobs tell what files must be")
-        .hint(again(step)));
+        return Err(
+            Error::new(Kind::Hub, format!("{repo}@{revision} contains nothing to check"))
+                .cause("no pull of dsr1 finished there, and no links to blobs name the hashes of its files")
+                .hint(pull_command(place)),
+        );
     }
     let bytes = files.iter().map(|file| file.size).sum();
-    let snapshot = cache.snapshot(&commit);
+    let snapshot = cache.snapshot_dir(&commit);
     let (read, mut wrong) = if fast {
-        let manifest = manifest.as_ref().ok_or_else(|| never_proven(step))?;
-        (Vec::new(), changed(&snapshot, manifest))
+        let manifest = manifest.as_ref().ok_or_else(|| never_proven(place))?;
+        (Vec::new(), changed_files(&snapshot, manifest))
     } else {
-        let read = hashed(&snapshot, &files, events).await?;
+        let read = hash_files(&snapshot, &files, events).await?;
         let wrong = read.iter().filter_map(wrong_file).collect();
         (read, wrong)
     };
-    let found = Wrong::of(&read);
-    let manifest = manifest.map(|manifest| found.without(&snapshot, manifest));
-    // Before anything is fetched: whatever comes of that, what is wrong no longer counts as proven.
+    let found = CorruptFiles::of(&read);
+    let manifest = manifest.map(|manifest| found.apply_to(&snapshot, manifest));
+    // Before the repair, so that corrupt files do not count as verified even if it fails.
     if !found.is_empty() {
-        tell(found.withdraw(&cache, repo, events), events);
+        report_failure(found.revoke(&cache, repo, events), events);
     }
     let mut fetched_bytes = 0;
     let mut repaired = Vec::new();
-    if repair && !wrong.is_empty() {
+    if let Some(download) = repair.as_ref().filter(|_| !wrong.is_empty()) {
         let bad: BTreeSet<&str> = wrong.iter().map(|file| file.path.as_str()).collect();
         let bad = files.iter().filter(|file| bad.contains(file.path.as_str()));
         repaired = bad.cloned().collect();
-        // Whatever comes of the repair, what hours of reading found is told.
-        name(&wrong, events);
-        fetched_bytes = put_right(step, &commit, &repaired, &found, options.telling(*events), events).await?;
+        // Before the repair, so that the result of a long check is not lost if it fails.
+        announce(&wrong, events);
+        fetched_bytes = repair_files(place, download, (&commit, &repaired, &found), options, events).await?;
         for file in &mut wrong {
             file.state = WrongState::Repaired;
         }
@@ -104,29 +105,26 @@ pub async fn verify(
         .as_ref()
         .map_or(Extent::Unknown, |manifest| manifest.extent);
     let lacking = if whole || extent != Extent::Part {
-        missing(&snapshot, &files, extent, whole)
+        missing_files(&snapshot, &files, extent, whole)
     } else {
         Vec::new()
     };
     let is_right = wrong.len() == repaired.len() && lacking.is_empty();
     if is_right && !(fast && repaired.is_empty()) {
-        let checked = Checked {
+        let checked = CheckedSnapshot {
             repo,
             cache: &cache,
             commit: &commit,
             files: &files,
             before: manifest.as_ref(),
-            looks: read
-                .iter()
-                .filter_map(|file| Some((&*file.entry.path, file.look?)))
-                .collect(),
+            fingerprints: fingerprints(&read),
             repaired: repaired.iter().map(|file| &*file.path).collect(),
         };
-        tell(checked.prove(events), events);
+        report_failure(checked.record(events), events);
     }
-    // A directory is its user's, and may hold more than a repository.
+    // A user's directory may contain files that do not belong to the repository.
     if !fast && !cache.is_directory() {
-        wrong.extend(unknown(&snapshot, &files));
+        wrong.extend(unlisted(&snapshot, &files));
     }
     let is_told = |lacks: &WrongFile| wrong.iter().any(|file| file.path == lacks.path);
     let lacking: Vec<WrongFile> = lacking.into_iter().filter(|file| !is_told(file)).collect();
@@ -146,107 +144,110 @@ pub async fn verify(
     })
 }
 
-/// Names files that are wrong, before they are put right.
-fn name(wrong: &[WrongFile], events: &StepEvents<'_>) {
-    for file in wrong.iter().take(TOLD) {
-        events.note(format!("`{}` is wrong: {}", file.path, file.why));
+/// Returns the fingerprint of each file that was read, by path.
+fn fingerprints(read: &[HashedFile]) -> BTreeMap<&str, Fingerprint> {
+    let known = read
+        .iter()
+        .filter_map(|file| Some((&*file.entry.path, file.fingerprint?)));
+    known.collect()
+}
+
+/// Names corrupt files before they are repaired.
+fn announce(wrong: &[WrongFile], events: &StepEvents<'_>) {
+    for file in wrong.iter().take(NAMED_FILES) {
+        events.note(format!("`{}` is corrupt: {}", file.path, file.why));
     }
-    if wrong.len() > TOLD {
-        events.note(format!("and {} more", wrong.len() - TOLD));
+    if wrong.len() > NAMED_FILES {
+        events.note(format!("and {} more", wrong.len() - NAMED_FILES));
     }
 }
 
-/// Puts files right; returns the bytes fetched.
-async fn put_right(
-    step: &PullSnapshot,
-    commit: &str,
-    bad: &[Entry],
-    found: &Wrong,
-    hub: HubOptions<'_>,
+/// Repairs files; returns the number of fetched bytes.
+async fn repair_files(
+    place: &Place,
+    download: &Download,
+    (commit, bad, found): (&str, &[Entry], &CorruptFiles),
+    options: HubOptions<'_>,
     events: &StepEvents<'_>,
 ) -> Result<u64> {
-    // A hub that cannot be reached, or has no such commit, is known before anything of it is waited for.
-    remote::revision(&at_commit(step, commit), hub).await?;
-    let (cache, _lock) = pull::hold(RepoCache::of(step), &step.repo, events).await?;
-    check_directory(step)?;
-    // The pull that had the lock may have proven it.
-    found.take_back(&cache)?;
-    pull::repair(step, &cache, commit, bad, hub, events).await
+    // Asked first, so that an unreachable hub or a missing commit is reported before waiting for the lock.
+    let options = options.with_events(*events);
+    let remote = RemoteRevision {
+        endpoint: &download.endpoint,
+        repo: &place.repo,
+        revision: commit,
+    };
+    remote::revision(remote, options).await?;
+    let (cache, _lock) =
+        pull::lock_repository(place.cache().with_limits(options.limits), &place.repo, events).await?;
+    check_directory(place)?;
+    // The pull that held the lock may have recorded the files as verified.
+    found.revoke_locked(&cache)?;
+    pull::repair(download, (&cache, &place.repo, commit), bad, options, events).await
 }
 
-/// Tells that what was found could not be kept. The answer is right all the same: a cache may be somebody else's, or on a
-/// disk that is read only.
-fn tell(kept: Result<()>, events: &StepEvents<'_>) {
+/// Notes that the result could not be recorded. The result itself is right: the cache may belong to another
+/// user or be read-only.
+fn report_failure(kept: Result<()>, events: &StepEvents<'_>) {
     if let Err(error) = kept {
         let why = [vec![error.message()], error.causes()].concat().join(": ");
-        events.note(format!("this is not noted in the cache: {why}"));
-    }
-}
-
-/// The same step at a commit.
-fn at_commit(step: &PullSnapshot, commit: &str) -> PullSnapshot {
-    PullSnapshot {
-        revision: commit.to_owned(),
-        ..step.clone()
+        events.note(format!("cannot record the result in the cache: {why}"));
     }
 }
 
 fn no_network(repo: &str) -> Error {
-    Error::new(Kind::Hub, format!("nothing of {repo} can be repaired"))
-        .cause("HF_HUB_OFFLINE is set: the network is off limits")
+    Error::new(Kind::Hub, format!("cannot repair {repo}"))
+        .cause("HF_HUB_OFFLINE is set: the network must not be used")
         .hint("unset HF_HUB_OFFLINE, or leave out --repair to check only")
 }
 
-fn never_proven(step: &PullSnapshot) -> Error {
-    let PullSnapshot { repo, revision, .. } = step;
-    Error::new(Kind::Usage, format!("{repo}@{revision} was never proven"))
+fn never_proven(place: &Place) -> Error {
+    let Place { repo, revision, .. } = place;
+    Error::new(Kind::Usage, format!("{repo}@{revision} was never verified"))
         .cause("another client wrote it: there are no sizes and times to compare with")
         .hint("leave out --fast: then every byte is checked against its hash")
 }
 
-/// Refuses a directory of another repository: its files would be checked against their own hashes, and be right.
-fn check_directory(step: &PullSnapshot) -> Result<()> {
-    let Some((dir, other)) = claim::other(step) else {
+/// Refuses a directory of another repository, whose files would be checked against their own hashes and be
+/// right.
+fn check_directory(place: &Place) -> Result<()> {
+    let Some((dir, other)) = claim::other_repository(place.local_dir.as_deref(), &place.repo) else {
         return Ok(());
     };
     let hint = format!("dsr1 weights verify --local-dir {} checks that", shell_word(dir));
-    Err(Error::new(
-        Kind::Usage,
-        format!("`{dir}` holds {other}, and not {}", step.repo),
-    )
-    .hint(hint))
+    Err(Error::new(Kind::Usage, format!("`{dir}` holds {other}, not {}", place.repo)).hint(hint))
 }
 
-/// The commit that is checked.
-fn commit(step: &PullSnapshot, cache: &RepoCache) -> Result<String> {
-    let PullSnapshot { repo, revision, .. } = step;
+/// Returns the commit to check.
+fn find_commit(place: &Place, cache: &RepoCache) -> Result<String> {
+    let Place { repo, revision, .. } = place;
     let commit = cache
-        .commit(revision)
-        // What a pull by commit left has no branch.
-        .or_else(|| cache.only_commit("").filter(|_| revision == "main"))
-        .filter(|commit| cache.snapshot(commit).is_dir());
+        .resolve(revision)
+        // A pull of a commit leaves no branch.
+        .or_else(|| cache.only_commit_starting_with("").filter(|_| revision == "main"))
+        .filter(|commit| cache.snapshot_dir(commit).is_dir());
     commit.ok_or_else(|| {
-        let hint = again(step);
-        let report = match &step.local_dir {
+        let hint = pull_command(place);
+        let report = match &place.local_dir {
             Some(dir) => Error::new(Kind::Hub, format!("{repo}@{revision} is not in `{dir}`"))
                 .cause("no pull of dsr1 into it finished"),
             None => Error::new(Kind::Hub, format!("{repo}@{revision} is not in the cache"))
-                .cause(format!("no snapshot of it in `{}`", step.cache_dir)),
+                .cause(format!("no snapshot of it in `{}`", place.cache_dir)),
         };
         report.hint(hint)
     })
 }
 
-/// The command that fetches what is checked.
-fn again(step: &PullSnapshot) -> String {
-    let PullSnapshot { repo, revision, .. } = step;
-    let into = step.local_dir.as_ref();
+/// Returns the command that fetches the snapshot.
+fn pull_command(place: &Place) -> String {
+    let Place { repo, revision, .. } = place;
+    let into = place.local_dir.as_ref();
     let into = into.map_or_else(String::new, |dir| format!(" --local-dir {}", shell_word(dir)));
     format!("dsr1 pull {repo} --revision {revision}{into}")
 }
 
-/// What is told of a file that is not right.
-fn wrong_file(file: &Hashed) -> Option<WrongFile> {
+/// Returns the report of a corrupt file.
+fn wrong_file(file: &HashedFile) -> Option<WrongFile> {
     Some(WrongFile {
         path: file.entry.path.clone(),
         why: file.why.clone()?,
@@ -254,11 +255,11 @@ fn wrong_file(file: &Hashed) -> Option<WrongFile> {
     })
 }
 
-/// What is there and no listing has.
-fn unknown(snapshot: &Path, files: &[Entry]) -> Vec<WrongFile> {
+/// Returns the files of a snapshot that are not in its list.
+fn unlisted(snapshot: &Path, files: &[Entry]) -> Vec<WrongFile> {
     let known = files.iter().map(|file| &*file.path).collect();
-    let mut found = strangers(snapshot, &known);
-    // What desktops and NFS leave is read by nobody.
+    let mut found = unlisted_files(snapshot, &known);
+    // Files that desktops and NFS create are never read.
     let is_junk = |path: &String| {
         let name = path.rsplit('/').next().unwrap_or_default();
         name == ".DS_Store" || name.starts_with(".nfs")
@@ -267,10 +268,10 @@ fn unknown(snapshot: &Path, files: &[Entry]) -> Vec<WrongFile> {
     found.sort();
     let unknown = |path: String| {
         let (why, state) = if snapshot.join(&path).exists() {
-            let why = "nothing tells what it must be: no pull brought it, and it is no link to a blob";
+            let why = "its hash is unknown: no pull downloaded it, and it is not a link to a blob";
             (why, WrongState::Unknown)
         } else {
-            ("it is a link to a blob that is gone", WrongState::Missing)
+            ("it is a link to a missing blob", WrongState::Missing)
         };
         let why = why.to_owned();
         WrongFile { path, why, state }
@@ -278,8 +279,8 @@ fn unknown(snapshot: &Path, files: &[Entry]) -> Vec<WrongFile> {
     found.into_iter().map(unknown).collect()
 }
 
-/// What a model needs and `files` lack.
-fn missing(snapshot: &Path, files: &[Entry], extent: Extent, whole: bool) -> Vec<WrongFile> {
+/// Returns the files that a model needs and that are missing.
+fn missing_files(snapshot: &Path, files: &[Entry], extent: Extent, whole: bool) -> Vec<WrongFile> {
     let paths: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     let lacks = |path: String, why: &str| WrongFile {
         path,
@@ -287,16 +288,16 @@ fn missing(snapshot: &Path, files: &[Entry], extent: Extent, whole: bool) -> Vec
         state: WrongState::Missing,
     };
     let why = if extent == Extent::Part {
-        "only a part of the repository was pulled, without it"
+        "the pull was partial and left it out"
     } else {
-        "the index names it, and the snapshot does not have it"
+        "the index names it, but the snapshot does not contain it"
     };
-    let shards = missing_from(&snapshot.join(INDEX), &paths);
+    let shards = missing_from(&snapshot.join(MODEL_INDEX), &paths);
     let mut missing: Vec<WrongFile> = shards.into_iter().map(|shard| lacks(shard, why)).collect();
     if missing.is_empty() && whole && !is_model(&paths) {
         missing.push(lacks(
             "config.json".to_owned(),
-            "it or the weights lack: only a part was pulled, or a hub had no more of it",
+            "config.json or weight files are missing: the pull was partial, or the hub's copy is incomplete",
         ));
     }
     missing

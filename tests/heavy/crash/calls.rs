@@ -199,7 +199,7 @@ fn a_failed_sync_in_the_midst_of_a_file_is_not_forgotten() {
         assert!(
             ended
                 .stderr
-                .contains("the disk did not keep what was written to it"),
+                .contains("the disk did not store what was written to it"),
             "{}",
             ended.stderr
         );
@@ -362,7 +362,7 @@ fn a_disk_that_does_not_answer_costs_nothing_of_a_part() {
         assert_eq!(ended.code, 3, "{first}: {}", ended.stderr);
         if first == 2 {
             assert!(
-                ended.stderr.contains("its disk does not answer"),
+                ended.stderr.contains("the disk does not respond"),
                 "{}",
                 ended.stderr
             );

@@ -1,42 +1,42 @@
-//! A chunk of a part, written by a helper.
-//!
-//! Not in this module: which chunk (`ahead`), where its bytes come from (`help`).
+//! Writes a claimed chunk into a partial file.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use super::durable::PartFile;
-use super::journal::{STEP, note_ahead};
+use super::durable::PartialHandle;
+use super::journal::append_chunk;
 use crate::effects::files;
-use crate::effects::store::hash::{Hasher, keep};
+use crate::effects::store::hash::{Hasher, sync_data};
 use crate::error::{At, Kind, Result};
 
-/// A chunk of a part, written by a helper.
-pub(in crate::effects) struct PartChunk {
-    part: PartFile,
+/// Writes a claimed chunk into a partial file.
+pub(in crate::effects) struct ChunkWriter {
+    partial: PartialHandle,
     file: File,
     from: u64,
     at: u64,
     hasher: Hasher,
-    /// Nothing more is to be done about it.
-    is_settled: bool,
+    /// True if nothing is left to do when it is dropped.
+    is_finished: bool,
 }
 
-impl PartChunk {
-    /// Opens a part for a chunk from `from` on.
-    pub(in crate::effects) fn open(part: &PartFile, from: u64) -> Result<Self> {
-        let opened = files::open_to_write(&part.path);
+impl ChunkWriter {
+    /// Opens a partial file to write a chunk at `from`.
+    pub(in crate::effects) fn open(partial: &PartialHandle, from: u64) -> Result<Self> {
+        let opened = files::open_to_write(&partial.path);
         Ok(Self {
-            file: opened.at(Kind::Host, || format!("cannot write `{}`", part.path.display()))?,
-            part: part.clone(),
+            file: opened.at(Kind::Host, || {
+                format!("cannot write `{}`", partial.path.display())
+            })?,
+            partial: partial.clone(),
             from,
             at: from,
             hasher: Hasher::sha256(),
-            is_settled: false,
+            is_finished: false,
         })
     }
 
-    /// Where the next byte goes.
+    /// Returns the offset of the next byte.
     pub(in crate::effects) fn at(&self) -> u64 {
         self.at
     }
@@ -45,37 +45,37 @@ impl PartChunk {
     pub(in crate::effects) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.file.write_all_at(bytes, self.at);
         written.at(Kind::Host, || {
-            format!("cannot write `{}`", self.part.path.display())
+            format!("cannot write `{}`", self.partial.path.display())
         })?;
         self.hasher.update(bytes);
         self.at += bytes.len() as u64;
         Ok(())
     }
 
-    /// Whether so much came that it is worth a sync and a line of its own.
-    pub(in crate::effects) fn is_worth_it(&self) -> bool {
-        self.at - self.from >= STEP
+    /// Returns whether enough bytes arrived to be worth a sync and a line in the chunk list.
+    pub(in crate::effects) fn is_worth_keeping(&self) -> bool {
+        self.at - self.from >= self.partial.limits.journal_step
     }
 
-    /// Has the disk keep what came, and notes that it is there, for a pull that comes after a kill or a power cut. Takes as
-    /// long as the disk does.
+    /// Syncs the chunk and adds it to the chunk list, so that a later pull finds it after a kill or a power
+    /// cut. Blocks until the disk is done.
     ///
     /// # Errors
-    /// [`Kind::Host`] when the disk did not keep it: it is then as good as not there.
+    /// [`Kind::Host`] if the sync failed. The chunk then counts as missing.
     pub(in crate::effects) fn finish(mut self) -> Result<()> {
-        self.is_settled = true;
+        self.is_finished = true;
         self.note()
     }
 
     fn note(&self) -> Result<()> {
-        keep(&self.file).at(Kind::Host, || {
-            format!("cannot write `{}`", self.part.path.display())
+        sync_data(&self.file).at(Kind::Host, || {
+            format!("cannot write `{}`", self.partial.path.display())
         })?;
         let digest = self.hasher.digest();
         let noted = self
-            .part
-            .unless_lost(|| note_ahead(&self.part.path, self.from, self.at, digest));
-        // Without the line it is fetched again, after a power cut.
+            .partial
+            .if_intact(|| append_chunk(&self.partial.path, self.from, self.at, digest));
+        // Without the line, the chunk is fetched again after a power cut.
         if let Some(Ok(log)) = noted {
             let _ = log.sync_data();
         }
@@ -83,10 +83,10 @@ impl PartChunk {
     }
 }
 
-impl Drop for PartChunk {
-    /// An interrupted pull goes on from here.
+impl Drop for ChunkWriter {
+    /// An interrupted pull resumes after these bytes.
     fn drop(&mut self) {
-        if !self.is_settled && self.is_worth_it() {
+        if !self.is_finished && self.is_worth_keeping() {
             let _ = self.note();
         }
     }

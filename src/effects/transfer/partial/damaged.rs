@@ -1,92 +1,92 @@
-//! A file that is in its place and wrong: a part begins with a copy of it, where the record of its pull is there to tell
-//! what is right.
+//! Repair of a finished file that is damaged: it is copied to a partial file, and its kept journal tells which
+//! ranges are valid.
 //!
-//! The file itself stays as it is, whoever reads it, until a right one takes its name.
-//! Not in this module: which part of it is bad (`gaps`), that it is wrong at all (`hash`).
+//! The damaged file itself stays unchanged until the repaired one replaces it.
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::{copy_anew, copy_range, create, is_full};
-use super::journal::{read_record, record_of};
+use super::disk::{copy_file, copy_range, create_private, is_full};
+use super::journal::{journal_of, read_journal};
 use crate::effects::files;
 use crate::effects::hub::listing::Entry;
 use crate::effects::store::layout::RepoCache;
 use crate::units::{Bytes, hex};
 
-/// A file that is in its place and wrong, and the record of its pull.
-pub(super) struct Damaged {
+/// A finished file that is damaged, and the journal of its pull.
+pub(super) struct DamagedFile {
     oid: String,
     file: File,
-    record: PathBuf,
+    journal: PathBuf,
     length: u64,
-    /// What it should be.
+    /// The size that the file should have.
     size: u64,
-    /// Bytes that the record tells of.
-    told: u64,
+    /// The last offset within the file that its journal covers.
+    recorded_to: u64,
 }
 
-impl Damaged {
-    /// What is in the place of `entry`, if it has a whole record.
+impl DamagedFile {
+    /// Returns the file in the place of `entry`, if its journal is complete.
     pub(super) fn find(cache: &RepoCache, entry: &Entry) -> Option<Self> {
-        let (place, record) = (cache.place(entry), cache.record(entry));
-        // What a link leads to is somebody else's: all of it comes, in the link's place.
+        let (path, journal) = (cache.file_path(entry), cache.journal_path(entry));
+        // A link leads to somebody else's file. The whole file is fetched and replaces the link.
         if cache.is_link(entry) {
             return None;
         }
-        let lines = read_record(&record).ok()?;
+        let lines = read_journal(&journal).ok()?;
         let (end, digest) = lines.last()?;
-        // One that ends elsewhere is of other bytes.
+        // A journal that ends elsewhere belongs to other bytes.
         if *end != entry.size || !hex(digest).starts_with(entry.oid.hex()) {
             return None;
         }
-        let file = files::open(&place).ok()?;
+        let file = files::open(&path).ok()?;
         let length = file.metadata().ok()?.len().min(entry.size);
-        let places = lines.iter().map(|(place, _)| *place);
+        let offsets = lines.iter().map(|(offset, _)| *offset);
         Some(Self {
             oid: entry.oid.hex().to_owned(),
             file,
-            record,
+            journal,
             length,
             size: entry.size,
-            told: places.take_while(|place| *place <= length).last()?,
+            recorded_to: offsets.take_while(|offset| *offset <= length).last()?,
         })
     }
 
-    /// Whether more may be right of it than of a part with `kept` bytes. What was mended of a copy is better.
-    pub(super) fn is_better(&self, kept: u64) -> bool {
-        self.told > kept
+    /// Returns whether this damaged file may hold more valid bytes than a partial file with `kept` bytes. On a
+    /// tie the partial file wins: it may already contain repairs.
+    pub(super) fn may_hold_more(&self, kept: u64) -> bool {
+        self.recorded_to > kept
     }
 
-    /// Makes our part of it.
+    /// Copies the file and its journal to our partial file.
     ///
     /// # Errors
-    /// Those of the disk: nothing is ours then, and it is as it was.
-    pub(super) fn give(&self, cache: &RepoCache, ours: &Path) -> io::Result<()> {
-        let temporary = cache.temporary(&format!("copy-{}", self.oid));
-        // First the record: without it, a part is worth nothing.
-        let copied = copy_anew(&self.record, &record_of(ours))
+    /// If the disk fails; then our partial file does not exist, and the damaged file is unchanged.
+    pub(super) fn copy_to_partial(&self, cache: &RepoCache, ours: &Path) -> io::Result<()> {
+        let temporary = cache.temporary_path(&format!("copy-{}", self.oid));
+        // The journal first: a partial file without one is useless.
+        let copied = copy_file(&self.journal, &journal_of(ours))
             .and_then(|()| self.copy(&temporary, ours))
             .and_then(|()| std::fs::rename(&temporary, ours));
         copied.map_err(|error| {
             let _ = std::fs::remove_file(&temporary);
-            let _ = std::fs::remove_file(record_of(ours));
+            let _ = std::fs::remove_file(journal_of(ours));
             if is_full(&error) {
                 let needed = Bytes(self.size);
-                let text = format!("to mend it takes a copy of it, {needed} for each worker: {error}");
+                let text = format!("a repair needs space for a copy, {needed} for each worker: {error}");
                 return io::Error::new(error.kind(), text);
             }
             error
         })
     }
 
-    /// Copies it, at once where a filesystem shares blocks between files; a place that does not read stays empty.
+    /// Copies the file, by sharing blocks if the filesystem can. Ranges that cannot be read stay empty.
     fn copy(&self, to: &Path, ours: &Path) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate, ioctl_ficlone};
-        let mut to = create(to)?;
+        let mut to = create_private(to)?;
         if ioctl_ficlone(&to, &self.file).is_err() {
-            // Before the first byte: a disk must not be filled for nothing. Not every filesystem can say.
+            // Reserves the space first, so that a disk is not filled in vain. Not every filesystem can do that.
             match fallocate(&to, FallocateFlags::KEEP_SIZE, 0, self.size) {
                 Err(error) if is_full(&error.into()) => return Err(error.into()),
                 _ => {}

@@ -1,4 +1,4 @@
-//! Reads, copies and creations that bear with a disk or a file server that fails for a moment.
+//! File operations that tolerate short failures of a disk or a file server.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -7,34 +7,36 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::effects::files;
-use crate::effects::store::hash::is_lost;
+use crate::effects::store::hash::is_data_loss;
 use crate::effects::store::layout::TEMPORARY;
 use crate::effects::store::owner::owner;
 
-/// Times that a disk is asked once more for what it does not give: a server of files that is begun anew says `EIO` too.
-const ASKED_AGAIN: u32 = 5;
-/// Time before the first of them; each waits twice as long as the one before, all of them some six seconds.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
-/// Bytes copied at a time: so much around a place that does not read is fetched.
-const BLOCK: u64 = 1 << 20;
+/// Number of retries after an I/O error, because a file server that restarts also returns `EIO`.
+const IO_RETRIES: u32 = 5;
+/// Pause before the first retry; doubled for each further one, about six seconds in all.
+const IO_RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Number of bytes copied at a time. This much around an unreadable sector is fetched again.
+const COPY_STEP: u64 = 1 << 20;
 
-/// What a disk gives when it is asked more than once. That something is lost is said by one that answers otherwise: a
-/// server of files that is away has lost nothing.
-pub(super) fn patiently<T>(path: &Path, mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for again in 0..ASKED_AGAIN {
+/// Retries an operation after I/O errors. Data counts as lost only if the disk works otherwise: a file server
+/// that is away has lost nothing.
+pub(super) fn retry_io<T>(path: &Path, mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for again in 0..IO_RETRIES {
         match ask() {
-            Err(error) if is_lost(&error) => std::thread::sleep(ASK_AGAIN * 2_u32.pow(again)),
+            Err(error) if is_data_loss(&error) => std::thread::sleep(IO_RETRY_PAUSE * 2_u32.pow(again)),
             answer => return answer,
         }
     }
-    match probe(path) {
-        // It was asked, and has no room.
-        Err(error) if !is_full(&error) => Err(io::Error::other(format!("its disk does not answer: {error}"))),
+    match probe_file(path) {
+        // The disk works, but is full.
+        Err(error) if !is_full(&error) => {
+            Err(io::Error::other(format!("the disk does not respond: {error}")))
+        }
         _ => ask(),
     }
 }
 
-/// Whether there is no room: what was begun is then not given up for another try.
+/// Returns whether an error means that the disk is full. Another try would not help then.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -42,8 +44,9 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     )
 }
 
-/// What a file looks like that we write beside another: its server decides about its time and its owner.
-pub(super) fn probe(path: &Path) -> io::Result<Metadata> {
+/// Creates a file beside another one and returns its metadata. The file server decides about its time and
+/// owner.
+pub(super) fn probe_file(path: &Path) -> io::Result<Metadata> {
     let probe = path.with_file_name(format!("now.{}.{TEMPORARY}", owner()));
     let options = &mut OpenOptions::new();
     options.create(true).write(true).truncate(true);
@@ -53,7 +56,8 @@ pub(super) fn probe(path: &Path) -> io::Result<Metadata> {
     written.and_then(|()| file.metadata())
 }
 
-/// Copies a range of a file to its place in another, beside `ours`. What does not read stays empty: it is fetched.
+/// Copies a range of a file to the same offset in another, beside `ours`. Unreadable blocks stay empty and are
+/// fetched later.
 pub(super) fn copy_range(
     from: &File,
     to: &mut File,
@@ -62,15 +66,15 @@ pub(super) fn copy_range(
 ) -> io::Result<()> {
     let mut at = start;
     while at < end {
-        let next = end.min(at + BLOCK);
-        let copied = patiently(ours, || {
+        let next = end.min(at + COPY_STEP);
+        let copied = retry_io(ours, || {
             let mut from = from;
             from.seek(SeekFrom::Start(at))?;
             to.seek(SeekFrom::Start(at))?;
             io::copy(&mut from.take(next - at), to)
         });
         match copied {
-            Err(error) if is_lost(&error) => {}
+            Err(error) if is_data_loss(&error) => {}
             copied => drop(copied?),
         }
         at = next;
@@ -78,31 +82,31 @@ pub(super) fn copy_range(
     Ok(())
 }
 
-/// Copies a file, which is on the disk then; nothing where nothing is.
-pub(super) fn copy_anew(from: &Path, to: &Path) -> io::Result<()> {
+/// Copies and syncs a file. A missing source is skipped.
+pub(super) fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     match files::open(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         from => {
-            let mut to = create(to)?;
+            let mut to = create_private(to)?;
             io::copy(&mut from?, &mut to)?;
-            // What it proves may be on the disk soon, and is worth nothing without it.
+            // The file that it verifies may reach the disk soon, and is useless without this one.
             to.sync_all()
         }
     }
 }
 
-/// Makes a file that has another name too one of its own: what is written to it goes nowhere else.
+/// Replaces a file that has several hard links by its own copy, so that writes change nothing else.
 pub(super) fn unshare(path: &Path) -> io::Result<()> {
     if !std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.nlink() > 1) {
         return Ok(());
     }
     let copy = path.with_extension(TEMPORARY);
-    copy_anew(path, &copy)?;
+    copy_file(path, &copy)?;
     std::fs::rename(copy, path)
 }
 
-/// Makes a file that nobody else can write to, in the place of what has its name: a link there is not followed.
-pub(super) fn create(path: &Path) -> io::Result<File> {
+/// Creates a file that only its owner can write to, and replaces what has its name. Does not follow links.
+pub(super) fn create_private(path: &Path) -> io::Result<File> {
     let _ = std::fs::remove_file(path);
     OpenOptions::new()
         .write(true)

@@ -1,7 +1,4 @@
-//! What a disk has of a part for sure: it is asked to keep what it has while more comes, and where it says that it did
-//! not, the part is cut back to what it kept before.
-//!
-//! Not in this module: what was written (the parent), the last sync before a file gets its name (there, too).
+//! Syncs a partial file in the background, and truncates it to what was synced if a sync fails.
 
 use std::fs::File;
 use std::io;
@@ -11,56 +8,56 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::journal::{ahead_of, record_of};
-use super::lease::remove;
+use super::journal::{chunk_list_of, journal_of};
+use super::lease::remove_partial_file;
 use crate::effects::files;
+use crate::effects::hub::limits::Limits;
 
-/// Bytes between two requests to the disk to keep what it has. Twice as much is what a power cut costs at most: what it is
-/// asked to keep, and what came meanwhile.
-const SYNC: u64 = 32 << 20;
+/// Poll interval while waiting for a sync.
+const SYNC_POLL: Duration = Duration::from_millis(5);
 
-/// Time between two looks whether a disk is done.
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// What a disk was asked to keep of a part, and did.
-pub(super) struct Durable {
-    part: PartFile,
-    /// Open as long as the part is, and used for nothing else: a system tells each open file once of a failure
-    /// (`errseq_t` of Linux), of those since it was opened. Where it cannot be had, the last sync does all of it.
+/// The background sync of a partial file.
+pub(super) struct BackgroundSync {
+    partial: PartialHandle,
+    /// Open for the whole life of the partial file and used for nothing else: Linux reports a failed write once
+    /// to each open file, and only failures since it was opened (`errseq_t`). If it cannot be opened, the final
+    /// sync does everything.
     file: Option<Arc<File>>,
     asked: u64,
     task: Option<JoinHandle<()>>,
 }
 
-/// Where a part is, and what its disk has of it: for all who write to it.
+/// The path of a partial file and its sync state, shared by all writers.
 #[derive(Clone)]
-pub(in crate::effects) struct PartFile {
+pub(in crate::effects) struct PartialHandle {
     pub(super) path: PathBuf,
+    pub(super) limits: Limits,
     disk: Arc<Mutex<Disk>>,
 }
 
 #[derive(Default)]
 struct Disk {
-    kept: Kept,
-    /// Set by a sync that failed.
+    synced: Synced,
+    /// True if a sync failed.
     lost: bool,
-    /// Times that the part was begun.
+    /// Number of times that the partial file was started over.
     begun: u32,
 }
 
-/// What a disk has for sure, in bytes: of the part from its front, and of its record. A chunk is told of when the disk has
-/// it (`chunk`).
+/// Lengths in bytes that are certainly on disk: of the partial file from its front, and of its journal. Chunks
+/// are listed only after they were synced (`chunk_writer`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct Synced {
     pub(super) at: u64,
-    pub(super) record: u64,
+    pub(super) journal: u64,
 }
 
-impl PartFile {
-    /// That of a part of which nothing is kept so far.
-    pub(in crate::effects) fn new(path: &Path) -> Self {
+impl PartialHandle {
+    /// Creates the handle of a partial file of which nothing is synced yet.
+    pub(in crate::effects) fn new(path: &Path, limits: &Limits) -> Self {
         Self {
             path: path.to_owned(),
+            limits: *limits,
             disk: Arc::default(),
         }
     }
@@ -69,160 +66,164 @@ impl PartFile {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does what must not be done once the part was cut back.
-    pub(super) fn unless_lost<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+    /// Runs `work` unless the partial file was truncated after a failed sync.
+    pub(super) fn if_intact<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
         let disk = self.disk();
         (!disk.lost).then(work)
     }
 
-    /// Leaves what the disk kept. Nobody is told of the rest any more, who was not told yet.
+    /// Truncates the partial file to what was synced. Writers do not report anything after this.
     fn cut_back(&self) {
         let mut disk = self.disk();
         disk.lost = true;
-        cut_back(&self.path, disk.kept);
+        cut_back(&self.path, disk.synced);
     }
 }
 
-impl Durable {
-    /// Of this part of a file of `size` bytes, before anything of it is read or written. Memory keeps nothing.
-    pub(super) fn new(part: PartFile, size: u64, in_memory: bool) -> Self {
-        let is_asked = size > SYNC && !in_memory;
-        let file = is_asked.then(|| files::open_to_write(&part.path).ok()).flatten();
+impl BackgroundSync {
+    /// Creates the background sync for a file of `size` bytes, before anything of it is read or written. A file
+    /// in memory is never synced.
+    pub(super) fn new(partial: PartialHandle, size: u64, in_memory: bool) -> Self {
+        let is_asked = size > partial.limits.sync && !in_memory;
+        let file = is_asked
+            .then(|| files::open_to_write(&partial.path).ok())
+            .flatten();
         Self {
-            part,
+            partial,
             file: file.map(Arc::new),
             asked: 0,
             task: None,
         }
     }
 
-    /// So much is there, and its disk has all of it.
-    pub(super) fn begin(&mut self, kept: Kept) {
-        self.asked = kept.at;
-        let mut disk = self.part.disk();
-        disk.kept = kept;
-        // A sync that is under way tells of what was there before.
+    /// Sets the lengths that are certainly on disk.
+    pub(super) fn start_at(&mut self, synced: Synced) {
+        self.asked = synced.at;
+        let mut disk = self.partial.disk();
+        disk.synced = synced;
+        // A sync that is running belongs to the state before.
         disk.begun += 1;
     }
 
-    /// The part is as long as `at` by now, and its record as `record`.
-    pub(super) fn reached(&mut self, at: u64, record: u64) {
-        if at.saturating_sub(self.asked) < SYNC {
+    /// Starts a sync if enough bytes were written. The partial file has `at` bytes, and its journal `record`
+    /// bytes.
+    pub(super) fn sync_if_due(&mut self, at: u64, journal: u64) {
+        if at.saturating_sub(self.asked) < self.partial.limits.sync {
             return;
         }
-        // A disk that is slower than what comes: more is not written ahead of it.
-        self.settle();
+        // If the disk is slower than the network, writing waits for it.
+        self.wait();
         let Some(file) = self.file.clone() else { return };
         self.asked = at;
-        let part = self.part.clone();
-        let begun = part.disk().begun;
+        let partial = self.partial.clone();
+        let begun = partial.disk().begun;
         self.task = Some(tokio::task::spawn_blocking(move || {
             if file.sync_data().is_err() {
-                // At once: whoever goes on from it is told nothing any more.
-                return part.cut_back();
+                // At once, before another writer relies on it.
+                return partial.cut_back();
             }
-            // Without what proves it, it is worth nothing after a power cut.
-            let beside = files::open_to_write(&record_of(&part.path));
+            // Without its journal, the data is useless after a power cut.
+            let beside = files::open_to_write(&journal_of(&partial.path));
             let is_proven = beside.and_then(|beside| beside.sync_data()).is_ok();
-            let mut disk = part.disk();
+            let mut disk = partial.disk();
             if is_proven && disk.begun == begun {
-                disk.kept = Kept { at, record };
+                disk.synced = Synced { at, journal };
             }
         }));
     }
 
-    /// Waits for a sync that is under way: from then on nothing is cut back unless the part's owner says so.
-    pub(super) fn settle(&self) {
+    /// Waits for a running sync. After that only the owner truncates the partial file.
+    pub(super) fn wait(&self) {
         while self.task.as_ref().is_some_and(|task| !task.is_finished()) {
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(SYNC_POLL);
         }
     }
 
-    /// The failure of a sync: what a disk did not take then it is not asked for again.
+    /// Returns an error if a sync failed. The disk is not asked again.
     ///
     /// # Errors
-    /// That failure.
+    /// The failed sync.
     pub(super) fn check(&self) -> io::Result<()> {
-        if self.part.disk().lost {
-            return Err(io::Error::other("the disk did not keep what was written to it"));
+        if self.partial.disk().lost {
+            return Err(io::Error::other("the disk did not store what was written to it"));
         }
         Ok(())
     }
 
-    /// A disk said elsewhere that it did not take all of it: what came after the last place that it kept is not gone on
-    /// from, though it reads well, for it may be in memory only, and a second sync would not say so (fsync(2)).
+    /// Truncates the partial file after a failure that was noticed elsewhere. Data after the synced length may
+    /// read well and still be only in memory, and a second sync would not report that (fsync(2)).
     pub(super) fn cut_back(&self) {
-        self.part.cut_back();
+        self.partial.cut_back();
     }
 
-    /// The part, as others open it.
-    pub(super) fn part(&self) -> &PartFile {
-        &self.part
-    }
-}
-
-/// Leaves what the disk kept of a part; all of it goes where that cannot be done.
-fn cut_back(part: &Path, kept: Kept) {
-    let is_nothing = kept == Kept::default() && !ahead_of(part).exists();
-    if is_nothing || try_cut_back(part, kept).is_err() {
-        let _ = remove(part);
+    /// Returns the handle for other writers.
+    pub(super) fn handle(&self) -> &PartialHandle {
+        &self.partial
     }
 }
 
-/// The record first: what it does not prove is not taken. Whoever still appends to it leaves zeros between, which are no
-/// line of one.
-fn try_cut_back(part: &Path, kept: Kept) -> io::Result<()> {
-    files::open_to_write(&record_of(part))?.set_len(kept.record)?;
-    if ahead_of(part).exists() {
-        // The chunks that it has lie behind what it has not.
+/// Truncates a partial file to what was synced, or removes it if that fails.
+fn cut_back(partial: &Path, synced: Synced) {
+    let is_nothing = synced == Synced::default() && !chunk_list_of(partial).exists();
+    if is_nothing || try_cut_back(partial, synced).is_err() {
+        let _ = remove_partial_file(partial);
+    }
+}
+
+/// Truncates the journal before the data, because data without a journal line is never trusted. A concurrent
+/// append leaves zeros, which do not parse as a line.
+fn try_cut_back(partial: &Path, synced: Synced) -> io::Result<()> {
+    files::open_to_write(&journal_of(partial))?.set_len(synced.journal)?;
+    if chunk_list_of(partial).exists() {
+        // The listed chunks are behind the data that was lost.
         return Ok(());
     }
-    files::open_to_write(part)?.set_len(kept.at)
+    files::open_to_write(partial)?.set_len(synced.at)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::journal::{LINE, note_ahead, read_ahead, read_record, write_line};
+    use super::super::journal::{LINE_BYTES, append_chunk, read_chunks, read_journal, write_line};
     use super::*;
 
-    /// A part of 14 bytes, with a record of three lines and two chunks told of it.
-    fn part() -> (tempfile::TempDir, PathBuf) {
+    /// A partial file of 14 bytes, with a journal of three lines and two listed chunks.
+    fn partial() -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
-        let part = dir.path().join("x.part");
+        let partial = dir.path().join("x.part");
         let lines: Vec<u8> = [2, 4, 6]
             .into_iter()
             .flat_map(|at| write_line(at, [1; 32]))
             .collect();
-        std::fs::write(&part, [7; 14]).unwrap();
-        std::fs::write(record_of(&part), lines).unwrap();
-        note_ahead(&part, 12, 14, [2; 32]).unwrap();
-        note_ahead(&part, 10, 12, [3; 32]).unwrap();
-        (dir, part)
+        std::fs::write(&partial, [7; 14]).unwrap();
+        std::fs::write(journal_of(&partial), lines).unwrap();
+        append_chunk(&partial, 12, 14, [2; 32]).unwrap();
+        append_chunk(&partial, 10, 12, [3; 32]).unwrap();
+        (dir, partial)
     }
 
-    fn places(part: &Path) -> Vec<u64> {
-        let record = read_record(&record_of(part)).unwrap();
-        record.iter().map(|line| line.0).collect()
+    fn places(partial: &Path) -> Vec<u64> {
+        let journal = read_journal(&journal_of(partial)).unwrap();
+        journal.iter().map(|line| line.0).collect()
     }
 
     #[test]
-    fn chunks_that_a_disk_kept_stay() {
-        let kept = Kept {
+    fn synced_chunks_survive_a_failed_sync() {
+        let synced = Synced {
             at: 4,
-            record: 2 * LINE as u64,
+            journal: 2 * LINE_BYTES as u64,
         };
-        for (kept, left) in [(kept, vec![2, 4]), (Kept::default(), Vec::new())] {
-            let (_dir, part) = part();
-            let file = PartFile::new(&part);
-            file.disk().kept = kept;
+        for (synced, left) in [(synced, vec![2, 4]), (Synced::default(), Vec::new())] {
+            let (_dir, partial) = partial();
+            let file = PartialHandle::new(&partial, &Limits::DEFAULT);
+            file.disk().synced = synced;
             file.cut_back();
-            assert_eq!(places(&part), left);
+            assert_eq!(places(&partial), left);
             assert_eq!(
-                read_ahead(&ahead_of(&part), 4, 14),
+                read_chunks(&chunk_list_of(&partial), 4, 14),
                 [(12, 14, [2; 32]), (10, 12, [3; 32])]
             );
-            // A helper that comes late tells of nothing.
-            assert_eq!(file.unless_lost(|| ()), None);
+            // A chunk writer that finishes late lists nothing.
+            assert_eq!(file.if_intact(|| ()), None);
         }
     }
 }

@@ -1,94 +1,92 @@
-//! What lies beside a part, and proves it: how far it is, and which chunks helpers wrote.
+//! The files beside a partial file: its journal, and the list of its chunks.
 //!
-//! Both are lines of a fixed length, appended: a torn last line is no line. Not in this module: hashing what they state.
+//! Both consist of appended lines of a fixed length. A torn last line is ignored.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::disk::create;
+use super::disk::create_private;
 use crate::effects::files;
 use crate::effects::store::hash::Bytes32;
 use crate::effects::store::layout::TEMPORARY;
-use crate::effects::transfer::chunks::Recovered;
+use crate::effects::transfer::chunks::RecoveredChunk;
 
-/// Bytes between two records: what a kill costs at most, for each file under way.
-pub(in crate::effects) const STEP: u64 = 4 << 20;
-/// One line of a record: a place, little-endian, and a digest, padded with zeros.
-pub(super) const LINE: usize = 40;
-/// One line of what helpers wrote: from, to, and a SHA-256.
-const AHEAD_LINE: usize = 48;
+/// Length of a journal line: an offset, little-endian, and a digest, padded with zeros.
+pub(super) const LINE_BYTES: usize = 40;
+/// Length of a line in the chunk list: start, end, and a SHA-256.
+const CHUNK_LINE_BYTES: usize = 48;
 
-/// Most that is read of either: a line a second for two days.
-const MAX_BYTES: u64 = 8 << 20;
+/// Largest journal or list that is read: one line a second for two days.
+const MAX_JOURNAL: u64 = 8 << 20;
 
-/// A line's place and digest.
+/// Parses the offset and the digest of a line.
 fn read_line(line: &[u8]) -> (u64, Bytes32) {
-    let (mut place, mut digest) = ([0; 8], Bytes32::default());
-    place.copy_from_slice(&line[..8]);
-    digest.copy_from_slice(&line[8..LINE]);
-    (u64::from_le_bytes(place), digest)
+    let (mut offset, mut digest) = ([0; 8], Bytes32::default());
+    offset.copy_from_slice(&line[..8]);
+    digest.copy_from_slice(&line[8..LINE_BYTES]);
+    (u64::from_le_bytes(offset), digest)
 }
 
-/// The line of a place and a digest.
-pub(super) fn write_line(place: u64, digest: Bytes32) -> [u8; LINE] {
-    let mut line = [0; LINE];
-    line[..8].copy_from_slice(&place.to_le_bytes());
+/// Returns the line of an offset and a digest.
+pub(super) fn write_line(offset: u64, digest: Bytes32) -> [u8; LINE_BYTES] {
+    let mut line = [0; LINE_BYTES];
+    line[..8].copy_from_slice(&offset.to_le_bytes());
     line[8..].copy_from_slice(&digest);
     line
 }
 
-/// The places and digests of a record, as far as they make sense.
+/// Returns the offsets and digests of a journal, up to the first invalid line.
 ///
 /// # Errors
-/// When it cannot be read: one that is not there proves nothing, and is none.
-pub(in crate::effects) fn read_record(path: &Path) -> io::Result<Vec<(u64, Bytes32)>> {
-    Ok(lines_of(&files::read(path, MAX_BYTES)?).collect())
+/// If it cannot be read. A missing journal is an error too.
+pub(in crate::effects) fn read_journal(path: &Path) -> io::Result<Vec<(u64, Bytes32)>> {
+    Ok(parse_journal(&files::read(path, MAX_JOURNAL)?).collect())
 }
 
-/// The places and digests in the bytes of a record, as far as they make sense.
-pub(super) fn lines_of(bytes: &[u8]) -> impl Iterator<Item = (u64, Bytes32)> {
+/// Parses the offsets and digests of a journal, up to the first invalid line.
+pub(super) fn parse_journal(bytes: &[u8]) -> impl Iterator<Item = (u64, Bytes32)> {
     let mut last = 0;
-    let lines = bytes.chunks_exact(LINE).map(read_line);
-    lines.take_while(move |(place, _)| std::mem::replace(&mut last, *place) < *place)
+    let lines = bytes.chunks_exact(LINE_BYTES).map(read_line);
+    lines.take_while(move |(offset, _)| std::mem::replace(&mut last, *offset) < *offset)
 }
 
-/// Where a part's record is.
-pub(super) fn record_of(part: &Path) -> PathBuf {
-    part.with_extension("record")
+/// Returns the path of a partial file's journal.
+pub(super) fn journal_of(partial: &Path) -> PathBuf {
+    partial.with_extension("record")
 }
 
-/// Where it is told which chunks of a part helpers wrote.
-pub(super) fn ahead_of(part: &Path) -> PathBuf {
-    part.with_extension("ahead")
+/// Returns the path of a partial file's chunk list.
+pub(super) fn chunk_list_of(partial: &Path) -> PathBuf {
+    partial.with_extension("ahead")
 }
 
-fn read_ahead_line(line: &[u8]) -> Recovered {
+fn parse_chunk(line: &[u8]) -> RecoveredChunk {
     let (mut from, (to, digest)) = ([0; 8], read_line(&line[8..]));
     from.copy_from_slice(&line[..8]);
     (u64::from_le_bytes(from), to, digest)
 }
 
-/// The chunks that lie between `at` and `end`.
-pub(super) fn read_ahead(path: &Path, at: u64, end: u64) -> Vec<Recovered> {
-    let bytes = files::read(path, MAX_BYTES).unwrap_or_default();
-    let lines = bytes.chunks_exact(AHEAD_LINE).map(read_ahead_line);
+/// Returns the listed chunks between `at` and `end`.
+pub(super) fn read_chunks(path: &Path, at: u64, end: u64) -> Vec<RecoveredChunk> {
+    let bytes = files::read(path, MAX_JOURNAL).unwrap_or_default();
+    let lines = bytes.chunks_exact(CHUNK_LINE_BYTES).map(parse_chunk);
     lines
         .filter(|(from, to, _)| *from >= at && from < to && *to <= end)
         .collect()
 }
 
-/// Forgets the chunks of a part that do not lie in this range.
-pub(super) fn forget_ahead(part: &Path, range: Range<u64>) -> io::Result<()> {
-    let path = ahead_of(part);
+/// Removes chunks outside of this range from the list.
+pub(super) fn drop_chunks(partial: &Path, range: Range<u64>) -> io::Result<()> {
+    let path = chunk_list_of(partial);
     if !path.exists() {
         return Ok(());
     }
-    let lines = files::read(&path, MAX_BYTES)?;
-    let lines = lines.chunks_exact(AHEAD_LINE);
+    let lines = files::read(&path, MAX_JOURNAL)?;
+    let lines = lines.chunks_exact(CHUNK_LINE_BYTES);
     let is_kept = |line: &&[u8]| {
-        let (from, to, _) = read_ahead_line(line);
+        let (from, to, _) = parse_chunk(line);
         from >= range.start && to <= range.end
     };
     let kept: Vec<&[u8]> = lines.clone().filter(is_kept).collect();
@@ -96,8 +94,8 @@ pub(super) fn forget_ahead(part: &Path, range: Range<u64>) -> io::Result<()> {
         return std::fs::remove_file(&path);
     }
     if kept.len() < lines.len() {
-        let new = part.with_extension(TEMPORARY);
-        let mut file = create(&new)?;
+        let new = partial.with_extension(TEMPORARY);
+        let mut file = create_private(&new)?;
         file.write_all(&kept.concat())?;
         file.sync_all()?;
         std::fs::rename(new, path)?;
@@ -105,29 +103,31 @@ pub(super) fn forget_ahead(part: &Path, range: Range<u64>) -> io::Result<()> {
     Ok(())
 }
 
-/// Notes a chunk of the part that is all there; returns the file with the line.
-pub(super) fn note_ahead(part: &Path, from: u64, to: u64, digest: Bytes32) -> io::Result<File> {
+/// Adds a synced chunk to the list; returns the open list.
+pub(super) fn append_chunk(partial: &Path, from: u64, to: u64, digest: Bytes32) -> io::Result<File> {
     let mut line = from.to_le_bytes().to_vec();
     line.extend(write_line(to, digest));
-    let mut log = files::open_to_append(&ahead_of(part))?;
+    let mut log = files::open_to_append(&chunk_list_of(partial))?;
     log.write_all(&line)?;
     Ok(log)
 }
 
-/// Bytes of a part that its record, and those of its helpers, say are there.
-pub(in crate::effects) fn kept(part: &Path) -> u64 {
-    // A copy that was killed is shorter than what is told of it.
-    let length = std::fs::metadata(part).map_or(0, |meta| meta.len());
-    told(part, length).iter().map(|(from, to)| to - from).sum()
+/// Returns the number of bytes that the journal and the chunk list cover.
+pub(in crate::effects) fn valid_bytes(partial: &Path) -> u64 {
+    // A copy that was killed is shorter than its journal says.
+    let length = std::fs::metadata(partial).map_or(0, |meta| meta.len());
+    recorded_ranges(partial, length)
+        .iter()
+        .map(|(from, to)| to - from)
+        .sum()
 }
 
-/// The ranges of which is told beside a part of `length` bytes that they are there: what its own worker wrote, and the
-/// chunks of its helpers.
-pub(super) fn told(part: &Path, length: u64) -> Vec<(u64, u64)> {
-    let record = read_record(&record_of(part)).unwrap_or_default();
-    let places = record.iter().map(|(place, _)| *place);
-    let at = places.take_while(|place| *place <= length).last().unwrap_or(0);
-    let chunks = read_ahead(&ahead_of(part), at, length);
+/// Returns the ranges of a partial file of `length` bytes that the journal and the chunk list cover.
+pub(super) fn recorded_ranges(partial: &Path, length: u64) -> Vec<(u64, u64)> {
+    let record = read_journal(&journal_of(partial)).unwrap_or_default();
+    let offsets = record.iter().map(|(offset, _)| *offset);
+    let at = offsets.take_while(|offset| *offset <= length).last().unwrap_or(0);
+    let chunks = read_chunks(&chunk_list_of(partial), at, length);
     let chunks = chunks.iter().map(|(from, to, _)| (*from, *to));
     [(0, at)].into_iter().filter(|_| at > 0).chain(chunks).collect()
 }
@@ -137,14 +137,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_read_as_far_as_it_makes_sense() {
+    fn a_journal_is_read_up_to_the_first_invalid_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut bytes = Vec::new();
-        for place in [5_u64, 9, 9, 12] {
-            bytes.extend(write_line(place, [7; 32]));
+        for offset in [5_u64, 9, 9, 12] {
+            bytes.extend(write_line(offset, [7; 32]));
         }
         bytes.push(1);
         std::fs::write(file.path(), bytes).unwrap();
-        assert_eq!(read_record(file.path()).unwrap(), [(5, [7; 32]), (9, [7; 32])]);
+        assert_eq!(read_journal(file.path()).unwrap(), [(5, [7; 32]), (9, [7; 32])]);
     }
 }

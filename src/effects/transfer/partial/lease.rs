@@ -1,4 +1,4 @@
-//! Partial files by name: their owners, whether these still write to them, and their removal.
+//! Ownership of partial files: their names, whether their owner is still alive, and their removal.
 
 use std::fs::Metadata;
 use std::io;
@@ -6,96 +6,95 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::disk::probe;
-use super::journal::{ahead_of, record_of};
+use super::disk::probe_file;
+use super::journal::{chunk_list_of, journal_of};
 use crate::effects::files;
 use crate::effects::store::layout::RepoCache;
-use crate::effects::store::owner::{here, is_of_this_boot, lives, owner};
+use crate::effects::store::owner::{is_alive, is_of_this_boot, location, owner};
 
-/// A part of another host that nobody wrote to for this long has lost its owner.
-pub(in crate::effects) const ABANDONED: Duration = Duration::from_mins(2);
-
-/// Whether another process, which the part's name tells, still writes to it.
-pub(in crate::effects) fn is_owned(cache: &RepoCache, name: &str, path: &Path) -> bool {
+/// Returns whether the process in a partial file's name may still write to it.
+pub(in crate::effects) fn is_in_use(cache: &RepoCache, name: &str, path: &Path) -> bool {
     let Some((on, process)) = name.rsplit_once('.') else {
         return false;
     };
-    if on == here() {
-        return name != owner() && lives(process);
+    if on == location() {
+        return name != owner() && is_alive(process);
     }
-    // Another name of this host: a container has one of its own each time.
-    if cache.is_alone() {
+    // The exclusive lock proves that no other process writes. A container has another host name each time.
+    if cache.is_exclusive() {
         return false;
     }
-    path.exists() && !is_older(path, ABANDONED)
+    path.exists() && !is_older(path, cache.limits().abandoned)
 }
 
-/// Whether a part and what lies beside it are files of the user `us`: whoever else may put something there must not lead us
-/// elsewhere, nor hold up every pull.
-pub(super) fn is_ours(part: &Path, us: u32) -> bool {
+/// Returns whether a partial file and its companion files belong to the user `us`. Files that others put there
+/// must not redirect our writes, nor block every pull.
+pub(super) fn belongs_to_user(partial: &Path, us: u32) -> bool {
     let is_file = |path: &Path| match std::fs::symlink_metadata(path) {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
         Ok(meta) => meta.is_file() && meta.uid() == us,
     };
-    let is_single = std::fs::symlink_metadata(part).is_ok_and(|meta| meta.nlink() == 1);
-    let beside = [record_of(part), ahead_of(part)];
-    is_single && is_file(part) && beside.iter().all(|path| is_file(path))
+    let is_single = std::fs::symlink_metadata(partial).is_ok_and(|meta| meta.nlink() == 1);
+    let beside = [journal_of(partial), chunk_list_of(partial)];
+    is_single && is_file(partial) && beside.iter().all(|path| is_file(path))
 }
 
-/// As [`is_ours`], for whoever has not asked who we are there.
-pub(super) fn is_ours_here(part: &Path) -> bool {
-    probe(part).is_ok_and(|us| is_ours(part, us.uid()))
+/// Same as [`belongs_to_user`], for our own user id on this filesystem.
+pub(super) fn belongs_to_us(partial: &Path) -> bool {
+    probe_file(partial).is_ok_and(|us| belongs_to_user(partial, us.uid()))
 }
 
-/// Whether only its owner can write to a file. What others may have open is copied: they must not write into what was
-/// hashed. Some volumes give every file to a group (`fsGroup` of Kubernetes), or to all (SMB).
+/// Returns whether only the owner can write to a file. Files that others may have open are copied, so that they
+/// cannot write to bytes that were hashed. Some volumes make every file writable for a group (`fsGroup` of
+/// Kubernetes) or for all (SMB).
 pub(super) fn is_private(meta: &Metadata) -> bool {
     meta.mode() & 0o022 == 0
 }
 
-/// Whether no process that lives can have a part of this owner open: it ran here, or a lock that keeps everybody out is
-/// ours. What another boot left may be that of another system, whose locks a server does not see among its own (NFS):
-/// only once it is old is that one surely gone.
-pub(in crate::effects) fn is_of_here(cache: &RepoCache, owner: &str, path: &Path) -> bool {
+/// Returns whether no live process can still write to this owner's files. True for owners in this PID
+/// namespace; for other namespaces of this boot only under an exclusive lock; for other boots if, besides, the
+/// file is older than `abandoned`. Another boot may be another system, whose locks an NFS server does not see
+/// among its own.
+pub(in crate::effects) fn is_adoptable(cache: &RepoCache, owner: &str, path: &Path) -> bool {
     match owner.rsplit_once('.') {
-        Some((on, _)) if on == here() => true,
-        Some((on, _)) if is_of_this_boot(on) => cache.is_alone(),
-        _ => cache.is_alone() && is_older(path, ABANDONED),
+        Some((on, _)) if on == location() => true,
+        Some((on, _)) if is_of_this_boot(on) => cache.is_exclusive(),
+        _ => cache.is_exclusive() && is_older(path, cache.limits().abandoned),
     }
 }
 
-/// Whether nobody wrote to a file for so long, by the clock of its filesystem: the server's, where several hosts share
-/// one, whatever theirs say.
+/// Returns whether a file was not written for this long, by the clock of its filesystem. Hosts that share a
+/// file server may have different clocks.
 pub(super) fn is_older(path: &Path, least: Duration) -> bool {
     age(path).is_some_and(|age| age >= least)
 }
 
-/// How long nobody wrote to a file, by that clock.
+/// Returns the time since the last write to a file, by the clock of its filesystem.
 pub(super) fn age(path: &Path) -> Option<Duration> {
     let changed = std::fs::symlink_metadata(path).and_then(|meta| meta.modified());
     now_beside(path).ok()?.duration_since(changed.ok()?).ok()
 }
 
-/// The time that a file gets which is written now, beside another.
+/// Returns the current time of the filesystem.
 fn now_beside(path: &Path) -> io::Result<SystemTime> {
-    probe(path)?.modified()
+    probe_file(path)?.modified()
 }
 
-/// Removes a part and what lies beside it.
+/// Removes a partial file and its companion files.
 ///
 /// # Errors
-/// That of the part itself, unless it is gone already; then what lies beside it stays too.
-pub(in crate::effects) fn remove(part: &Path) -> io::Result<()> {
-    files::remove_if_there(part)?;
-    // The record last: what has one is looked for (`tidy`).
-    for path in [ahead_of(part), record_of(part)] {
+/// If the partial file itself cannot be removed; then its companion files stay too.
+pub(in crate::effects) fn remove_partial_file(partial: &Path) -> io::Result<()> {
+    files::remove_if_there(partial)?;
+    // The journal is removed last, because leftovers are found by it.
+    for path in [chunk_list_of(partial), journal_of(partial)] {
         let _ = std::fs::remove_file(path);
     }
     Ok(())
 }
 
-/// The parts in a directory: hash, owner, path.
-pub(in crate::effects) fn parts(dir: &Path) -> impl Iterator<Item = (String, String, PathBuf)> {
+/// Returns the partial files in a directory: hash, owner, path.
+pub(in crate::effects) fn partial_files(dir: &Path) -> impl Iterator<Item = (String, String, PathBuf)> {
     std::fs::read_dir(dir)
         .into_iter()
         .flatten()

@@ -1,16 +1,29 @@
-//! An unfinished file: what is written of it, and a journal that proves how far.
+//! Partial files: the data of unfinished transfers, journals that verify it, and their owners.
 //!
-//! Beside `OID.OWNER.part` lies `OID.OWNER.record`: every few MiB the place, and the hash of all bytes before it. A
-//! pull that was killed goes on from the last place whose hash still holds, so that neither a torn write nor a disk
-//! that lost power is taken for bytes. The record of a proven file is kept: it tells which part of it went bad later.
+//! `OID.OWNER.part` holds the bytes. Beside it, `OID.OWNER.record` is the journal: every few MiB an offset, and
+//! the hash of all bytes before it. A pull that was killed resumes at the last offset whose hash is still
+//! right, so that neither a torn write nor data that a disk lost is taken for valid. `OID.OWNER.ahead` lists
+//! the chunks that other workers fetched from the end (see `chunks`), each with its hash.
 //!
-//! Beside both lies `OID.OWNER.ahead`: the chunks that helpers wrote from the end (see `chunks`), each with its hash.
+//! The journal of a finished file is kept as `OID.record`: it tells later which ranges are corrupt, and a
+//! repair fetches only those.
 //!
-//! A file that is there and wrong becomes a part by its record: all of it, with gaps where it is bad.
+//! Each partial file has one owner, so that two pulls never write to one file even on filesystems whose locks
+//! do not work (Lustre, some NFS).
 //!
-//! Parts have owners, so that two pulls whose filesystem has no working locks (Lustre, some NFS) never write one file.
+//! | file | subject |
+//! |---|---|
+//! | `file` | the partial file |
+//! | `chunk_writer` | a chunk, written by another worker |
+//! | `journal` | the formats of the journal and the chunk list |
+//! | `durable` | syncs in the background |
+//! | `damaged` | repair of a finished file |
+//! | `lease` | owners of partial files |
+//! | `adopt` | takeover of abandoned partial files |
+//! | `wait` | the wait for other hosts |
+//! | `disk` | file operations that tolerate short failures |
 //!
-//! Not in this module: where bytes come from (`fetch`).
+//! Not in this module: streams (`fetch`), finished files (`store`).
 
 pub(super) mod adopt;
 pub(super) mod chunk_writer;

@@ -1,99 +1,99 @@
-//! Parts that another host, container or boot wrote to a moment ago: whether their owner is gone is known once nobody has
-//! written to them for a while. That is waited for where they are worth it, and else all of it would be fetched again:
-//! a host or a container that was begun anew has a pull in its first minute.
+//! Waits for partial files that another host, container or boot wrote to a moment ago. Their owner is known to
+//! be gone once nobody has written to them for a while.
 //!
-//! Not in this module: whose a part is, and how it is taken over then (`owner`).
+//! A host or a container that restarts often pulls in its first minute, and would otherwise fetch everything
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use super::journal::kept;
-use super::lease::{ABANDONED, age, is_of_here, is_ours_here, parts};
+use super::journal::valid_bytes;
+use super::lease::{age, belongs_to_us, is_adoptable, partial_files};
+use crate::effects::hub::limits::Limits;
 use crate::effects::hub::listing::Entry;
 use crate::effects::store::layout::RepoCache;
-use crate::effects::store::owner::here;
+use crate::effects::store::owner::location;
 use crate::event::StepEvents;
 use crate::units::{Bytes, duration};
 
-/// Less than this is fetched again: so much may a kill cost.
-const WORTH: u64 = 64 << 20;
-/// Time between two looks.
-const LOOK: Duration = Duration::from_secs(2);
-
-/// A part whose owner may live.
-struct Doubt {
+/// A partial file whose owner may be alive.
+struct Uncertain {
     path: PathBuf,
     kept: u64,
     modified: SystemTime,
-    /// When it counts as abandoned, if nobody writes to it.
+    /// Time at which it counts as abandoned, if nobody writes to it.
     until: Instant,
 }
 
-/// Waits until parts of `entries` that nobody writes to count as abandoned; whoever writes to one of them lives, and that
-/// one is waited for no more. Returns a few seconds after [`ABANDONED`] at the latest.
-pub(in crate::effects) async fn wait_for_silence(
+/// Waits until partial files of `entries` count as abandoned. A file that is written to meanwhile has a live
+/// owner, and is not waited for any longer. Returns a few seconds after `abandoned` at the latest.
+pub(in crate::effects) async fn wait_for_other_hosts(
     cache: &RepoCache,
     entries: &[Entry],
     events: &StepEvents<'_>,
 ) {
-    let mut doubts = doubts(cache, entries);
-    let Some(until) = doubts.iter().map(|doubt| doubt.until).max() else {
+    let mut candidates = candidates(cache, entries);
+    let Some(until) = candidates.iter().map(|candidate| candidate.until).max() else {
         return;
     };
     events.note(format!(
-        "another host or container began {} of it and may be gone: waiting {} at most for that to be sure",
-        Bytes(doubts.iter().map(|doubt| doubt.kept).sum()),
+        "found {} of an unfinished download from another host or container; waiting up to {} until it counts as abandoned",
+        Bytes(candidates.iter().map(|candidate| candidate.kept).sum()),
         duration(until.saturating_duration_since(Instant::now()))
     ));
-    while !doubts.is_empty() {
-        tokio::time::sleep(LOOK).await;
-        doubts.retain(|doubt| {
-            let now = std::fs::symlink_metadata(&doubt.path).and_then(|meta| meta.modified());
-            now.is_ok_and(|now| now == doubt.modified) && Instant::now() < doubt.until
+    while !candidates.is_empty() {
+        tokio::time::sleep(cache.limits().host_poll).await;
+        candidates.retain(|candidate| {
+            let now = std::fs::symlink_metadata(&candidate.path).and_then(|meta| meta.modified());
+            now.is_ok_and(|now| now == candidate.modified) && Instant::now() < candidate.until
         });
     }
 }
 
-/// What there is of a file.
+/// The partial files of one file.
 #[derive(Default)]
 struct Found {
-    /// Most bytes of a part that needs no wait.
+    /// Largest number of valid bytes that are available without a wait.
     sure: u64,
-    /// The part of which most is there, among the others.
+    /// The partial file with the most valid bytes, among the others.
     best: Option<(u64, PathBuf)>,
 }
 
-/// The parts of `entries` that are worth waiting for, at most one of each file.
-fn doubts(cache: &RepoCache, entries: &[Entry]) -> Vec<Doubt> {
+/// Returns the partial files that are worth waiting for, at most one per file.
+fn candidates(cache: &RepoCache, entries: &[Entry]) -> Vec<Uncertain> {
     let wanted: BTreeSet<&str> = entries.iter().map(|entry| entry.oid.hex()).collect();
     let mut found: BTreeMap<String, Found> = BTreeMap::new();
-    for (oid, owner, path) in parts(&cache.parts()) {
+    for (oid, owner, path) in partial_files(&cache.private_dir()) {
         if !wanted.contains(&*oid) {
             continue;
         }
-        let (kept, of) = (kept(&path), found.entry(oid).or_default());
-        if owner.starts_with(here()) || is_of_here(cache, &owner, &path) {
+        let (kept, of) = (valid_bytes(&path), found.entry(oid).or_default());
+        if owner.starts_with(location()) || is_adoptable(cache, &owner, &path) {
             of.sure = kept.max(of.sure);
         } else if of.best.as_ref().is_none_or(|(most, _)| kept > *most) {
             of.best = Some((kept, path));
         }
     }
-    found.into_values().filter_map(doubt).collect()
+    found
+        .into_values()
+        .filter_map(|found| candidate(found, cache.limits()))
+        .collect()
 }
 
-/// The best part of a file, when that is worth waiting for.
-fn doubt(Found { sure, best }: Found) -> Option<Doubt> {
-    let (kept, path) = best.filter(|(kept, _)| *kept >= sure + WORTH)?;
+/// Returns the best partial file of a file, if it is worth waiting for.
+fn candidate(Found { sure, best }: Found, limits: &Limits) -> Option<Uncertain> {
+    let (kept, path) = best.filter(|(kept, _)| *kept >= sure + limits.worth_waiting)?;
     let modified = std::fs::symlink_metadata(&path).ok()?.modified().ok()?;
-    let left = ABANDONED
+    let left = limits
+        .abandoned
         .checked_sub(age(&path)?)
-        .filter(|_| is_ours_here(&path))?;
-    Some(Doubt {
+        .filter(|_| belongs_to_us(&path))?;
+    Some(Uncertain {
         path,
         kept,
         modified,
         // Some filesystems round their times.
-        until: Instant::now() + left + LOOK,
+        until: Instant::now() + left + limits.host_poll,
     })
 }
