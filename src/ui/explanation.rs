@@ -86,7 +86,7 @@ fn versions(subject: &Subject) -> String {
 
 fn on_stack(stack: &str, spec: Option<&OptionSpec>) -> String {
     match spec {
-        None => format!("{stack} none"),
+        None => format!("{stack} no"),
         Some(spec) => match (&spec.default, spec.kind) {
             (Some(default), _) => format!("{stack} default {}", plain(default)),
             (None, Kind::Store) => format!("{stack} yes"),

@@ -347,7 +347,7 @@ fn the_start_says_what_is_served_and_to_whom() {
     // No other machine can use what it listens on.
     let port = line("HF_ENDPOINT=").replace("HF_ENDPOINT=http://THIS_HOST:", "");
     assert!(port.parse::<u16>().is_ok(), "{lines}");
-    line("in place of THIS_HOST: ");
+    line("replace THIS_HOST ");
     let said = started.stderr();
     assert!(!said.contains("nothing is served"), "{said}");
     assert!(

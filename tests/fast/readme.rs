@@ -189,7 +189,7 @@ fn runs(home: &Home, command: &str) {
                 shell(home, command)
                     .expect(0)
                     .stdout
-                    .starts_with("dsr1.lock holds"),
+                    .starts_with("wrote dsr1.lock: "),
                 "{command}"
             );
         }

@@ -698,7 +698,7 @@ fn what_was_written_to_and_found_wrong_is_known_as_damaged() {
     assert!(listed.contains("damaged, found by a check"), "{listed}");
     let run = verify(&home, &hub, &["--fast"]).expect(6);
     assert!(
-        run.stderr.contains("--repair fetches what is wrong"),
+        run.stderr.contains("--repair fetches only the corrupt ranges"),
         "{}",
         run.stderr
     );

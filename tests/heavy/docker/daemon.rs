@@ -175,7 +175,10 @@ async fn a_daemon_that_goes_away_during_a_build_is_named() {
     let error = built.unwrap_err();
     assert_eq!(error.kind(), Kind::Docker, "{error:?}");
     assert!(
-        error.causes().join(" ").contains("the daemon is gone"),
+        error
+            .causes()
+            .join(" ")
+            .contains("the connection to the daemon broke"),
         "{error:?}"
     );
     assert!(
