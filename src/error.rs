@@ -4,79 +4,56 @@
 
 use std::fmt;
 
-/// What sort of thing went wrong; decides the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A bug in dsr1 or something nobody foresaw.
-    Internal,
-    /// The command line, a profile or a stack file is wrong.
-    Usage,
-    /// This host cannot do it: disk, memory, Python, ports, GPUs, driver.
-    Host,
-    /// The Docker daemon refused, is absent, or a build failed.
-    Docker,
-    /// The hub, a package index, the network or authentication failed.
-    Hub,
-    /// Bytes are not what their hash or size says.
-    Integrity,
-    /// The engine died, stalled, or answered wrongly.
-    Server,
-    /// A check ran and its threshold was missed.
-    Gate,
-    /// A measurement ran but must not be trusted.
-    Untrusted,
-    /// The user interrupted.
-    Interrupted,
+/// Declares [`Kind`] from one table: a variant without an exit code and a name does not compile, and [`Kind::ALL`] is
+/// complete.
+macro_rules! kinds {
+    ($($(#[$about:meta])* $variant:ident = $exit_code:literal, $name:literal;)*) => {
+        /// Category of an error; it decides the exit code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Kind {
+            $($(#[$about])* $variant,)*
+        }
+
+        impl Kind {
+            /// Every kind, in the order of the exit-code table in README.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The process exit code of this kind. 0 is success.
+            #[must_use]
+            pub const fn exit_code(self) -> u8 {
+                match self { $(Self::$variant => $exit_code,)* }
+            }
+
+            /// The stable lower-case name, used in JSON output.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
 }
 
-impl Kind {
-    /// Every kind, in the order of the exit-code table in README.
-    pub const ALL: [Self; 10] = [
-        Self::Internal,
-        Self::Usage,
-        Self::Host,
-        Self::Docker,
-        Self::Hub,
-        Self::Integrity,
-        Self::Server,
-        Self::Gate,
-        Self::Untrusted,
-        Self::Interrupted,
-    ];
-
-    /// The process exit code of this kind (design.md 7); 0 is success and 130 is 128 + SIGINT.
-    #[must_use]
-    pub const fn exit_code(self) -> u8 {
-        match self {
-            Self::Internal => 1,
-            Self::Usage => 2,
-            Self::Host => 3,
-            Self::Docker => 4,
-            Self::Hub => 5,
-            Self::Integrity => 6,
-            Self::Server => 7,
-            Self::Gate => 8,
-            Self::Untrusted => 9,
-            Self::Interrupted => 130,
-        }
-    }
-
-    /// Stable lower-case name, used in JSON output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Internal => "internal",
-            Self::Usage => "usage",
-            Self::Host => "host",
-            Self::Docker => "docker",
-            Self::Hub => "hub",
-            Self::Integrity => "integrity",
-            Self::Server => "server",
-            Self::Gate => "gate",
-            Self::Untrusted => "untrusted",
-            Self::Interrupted => "interrupted",
-        }
-    }
+kinds! {
+    /// A bug in dsr1, or an error that nobody foresaw.
+    Internal = 1, "internal";
+    /// The command line, a profile or a stack file is wrong.
+    Usage = 2, "usage";
+    /// This host is not ready: disk, memory, Python, ports, GPUs, driver.
+    Host = 3, "host";
+    /// The Docker daemon is absent or refused a request, or a build failed.
+    Docker = 4, "docker";
+    /// The hub, a package index, the network or the authentication failed.
+    Hub = 5, "hub";
+    /// Bytes do not match their hash or their size.
+    Integrity = 6, "integrity";
+    /// The engine died, stalled, or answered wrongly.
+    Server = 7, "server";
+    /// A check ran and its threshold was missed.
+    Gate = 8, "gate";
+    /// A measurement ran but must not be trusted.
+    Untrusted = 9, "untrusted";
+    /// The user interrupted the command: 128 + SIGINT.
+    Interrupted = 130, "interrupted";
 }
 
 /// An error as the user meets it: what failed, why, and what to do.

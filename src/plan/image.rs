@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::choice::Choice;
+use crate::choice::choices;
 
 /// Where wheels of this host lie in a build context.
 pub const CONTEXT_WHEELS: &str = "wheels";
@@ -57,74 +57,30 @@ impl ImageChoice {
     }
 }
 
-/// How an image comes to its software.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Recipe {
-    /// The stack's base and a thin layer of packages on it.
-    #[default]
-    Thin,
-    /// The guide's own steps: the evaluation harness, SGLang and FlashInfer from source.
-    Guide,
-}
-
-impl Recipe {
-    /// The spelling on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Thin => "thin",
-            Self::Guide => "guide",
-        }
+choices! {
+    /// The way in which an image gets its software.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    Recipe {
+        /// The stack's base and a thin layer of packages on it.
+        #[default]
+        Thin = "thin", "The official image and a thin layer";
+        /// The guide's own steps: the evaluation harness, SGLang and FlashInfer from source.
+        Guide = "guide", "The steps of NVIDIA's guide, from source; `dsr1 build --explain` says what is corrected";
     }
 }
 
-impl Choice for Recipe {
-    fn table() -> Vec<(Self, &'static str, &'static str)> {
-        vec![
-            (Self::Thin, "thin", "The official image and a thin layer"),
-            (
-                Self::Guide,
-                "guide",
-                "The steps of NVIDIA's guide, from source; `dsr1 build --explain` says what is corrected",
-            ),
-        ]
-    }
-}
-
-/// Where FlashInfer's kernels come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flashinfer {
-    /// The base image has them.
-    Base,
-    /// Compiled by its makers, as packages.
-    Prebuilt,
-    /// Compiled during the build, for the stack's GPUs.
-    Aot,
-    /// Compiled at their first use, on the server.
-    Jit,
-}
-
-impl Flashinfer {
-    /// The spelling on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Base => "base",
-            Self::Prebuilt => "prebuilt",
-            Self::Aot => "aot",
-            Self::Jit => "jit",
-        }
-    }
-}
-
-impl Choice for Flashinfer {
-    fn table() -> Vec<(Self, &'static str, &'static str)> {
-        vec![
-            (Self::Base, "base", "The base image has them"),
-            (Self::Prebuilt, "prebuilt", "Compiled by its makers"),
-            (Self::Aot, "aot", "Compiled during the build"),
-            (Self::Jit, "jit", "Compiled at their first use"),
-        ]
+choices! {
+    /// The source of FlashInfer's kernels.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    Flashinfer {
+        /// The base image has them.
+        Base = "base", "The base image has them";
+        /// Compiled by FlashInfer's authors, installed as packages.
+        Prebuilt = "prebuilt", "Compiled by its makers";
+        /// Compiled during the build, for the stack's GPUs.
+        Aot = "aot", "Compiled during the build";
+        /// Compiled at their first use, on the server.
+        Jit = "jit", "Compiled at their first use";
     }
 }
 

@@ -7,38 +7,22 @@
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::choice::Choice;
+use crate::choice::choices;
 use crate::error::{Error, Kind, Result};
 use crate::facts::WeightFile;
 
-/// How large files come from a hub that has them in two ways.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    /// Xet where the hub offers it; a file that stalls or fails there goes on over HTTP.
-    #[default]
-    Auto,
-    /// Xet where the hub offers it, and nothing else for these files.
-    Xet,
-    /// HTTP ranges.
-    Http,
-}
-
-impl Choice for Transport {
-    fn table() -> Vec<(Self, &'static str, &'static str)> {
-        vec![
-            (
-                Self::Auto,
-                "auto",
-                "Xet where the hub offers it; a file that stalls there goes on over HTTP",
-            ),
-            (Self::Xet, "xet", "Xet where the hub offers it, HTTP for the rest"),
-            (
-                Self::Http,
-                "http",
-                "HTTP ranges: least memory, and what a mirror or a proxy speaks",
-            ),
-        ]
+choices! {
+    /// The transport of large files, for a hub that has them in two ways.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    Transport {
+        /// Xet where the hub offers it; a file that stalls or fails there goes on over HTTP.
+        #[default]
+        Auto = "auto", "Xet where the hub offers it; a file that stalls there goes on over HTTP";
+        /// Xet where the hub offers it, and nothing else for these files.
+        Xet = "xet", "Xet where the hub offers it, HTTP for the rest";
+        /// HTTP ranges.
+        Http = "http", "HTTP ranges: least memory, and what a mirror or a proxy speaks";
     }
 }
 
