@@ -10,7 +10,7 @@ use super::context::{Ask, Context, names_profile, nothing_named, pull_options};
 use super::pull::absolute;
 use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 use crate::effects::store;
-use crate::effects::weights::{self, Check};
+use crate::effects::weights::{self, VerifyOptions};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, CodeFiles, PullRequest, PullSnapshot, Selection, Step};
 use crate::quote::shell_word;
@@ -96,7 +96,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
         return Err(Error::new(Kind::Internal, "a pull without a step"));
     };
     let title = format!("check {}", step.repo);
-    let check = Check {
+    let check = VerifyOptions {
         fast: args.fast,
         repair: args.repair,
         whole,

@@ -10,7 +10,7 @@ use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::plan::dockerfile::How;
-use crate::plan::request::Target;
+use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
     BuildImage, BuildSecret, Builder, CreateVenv, Flashinfer, ImageChoice, LABEL_BASE_DIGEST, LABEL_INPUTS,
     LABEL_ROLE, LABEL_STACK, Plan, Recipe, SECRET_CA, SECRETS, SecretSource, Step, dockerfile,
@@ -29,6 +29,25 @@ pub struct BuildRequest {
     pub image: ImageChoice,
     /// How it is built.
     pub options: BuildOptions,
+}
+
+impl BuildRequest {
+    /// A request with the default options.
+    #[must_use]
+    pub fn new(stack: Stack, target: Target, image: ImageChoice) -> Self {
+        Self {
+            stack,
+            target,
+            image,
+            options: BuildOptions::default(),
+        }
+    }
+
+    /// A request for the software that a server runs on.
+    #[must_use]
+    pub(super) fn for_server(request: &ServeRequest) -> Self {
+        Self::new(request.stack.clone(), request.target, request.image.clone())
+    }
 }
 
 /// How an image is built. None of it changes what is in the image.
@@ -89,12 +108,7 @@ pub fn install_target(
             Ok((Target::Process, Some(format!("runtime process: {why}"))))
         }
         None if has_image(
-            &BuildRequest {
-                stack: stack.clone(),
-                target: Target::Docker,
-                image: image.clone(),
-                options: BuildOptions::default(),
-            },
+            &BuildRequest::new(stack.clone(), Target::Docker, image.clone()),
             facts,
         ) =>
         {
@@ -144,46 +158,85 @@ pub fn build(request: &BuildRequest, facts: &Facts) -> Result<Plan> {
         .cause("what runs the engine here is a venv")
         .hint("dsr1 build --runtime docker makes an image"));
     }
-    let mut plan = Plan::new("build", vec![step(request, facts)?]);
-    plan.blockers.extend(blocker(request, facts)?);
+    let installation = Installation::new(request, facts)?;
+    let blocker = installation.blocker(request, facts);
+    let mut plan = Plan::new("build", vec![installation.into_step()]);
+    plan.blockers.extend(blocker);
     Ok(plan)
 }
 
-/// The disk for the install, unless it is there already.
-pub(super) fn blocker(request: &BuildRequest, facts: &Facts) -> Result<Option<Blocker>> {
-    let stack = &request.stack;
-    if let Some(blocker) = compiling(request, facts) {
-        return Ok(Some(blocker));
+/// The software that runs an engine, decided once per plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Installation {
+    /// A venv on this host.
+    Venv(CreateVenv),
+    /// An image.
+    Image(Box<BuildImage>),
+}
+
+impl Installation {
+    /// Decides the software of a request.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] without a Python or a base image to plan with; [`Kind::Usage`] for a build that is not possible.
+    pub(super) fn new(request: &BuildRequest, facts: &Facts) -> Result<Self> {
+        match request.target {
+            Target::Process => create_venv(&request.stack, facts).map(Self::Venv),
+            Target::Docker => build_image(request, facts).map(|image| Self::Image(Box::new(image))),
+        }
     }
-    Ok(match request.target {
-        Target::Process => {
-            let venv = create_venv(stack, facts)?;
-            if facts.paths.ready_venvs.contains(&venv.dir) {
-                return Ok(None);
-            }
-            blockers::disk(
+
+    /// The step that makes it.
+    pub(super) fn into_step(self) -> Step {
+        match self {
+            Self::Venv(venv) => Step::CreateVenv(venv),
+            Self::Image(image) => Step::BuildImage(*image),
+        }
+    }
+
+    /// The Python that runs the engine: absolute, or on PATH in the image.
+    pub(super) fn python(&self, stack: &Stack) -> String {
+        match self {
+            Self::Venv(venv) => format!("{}/bin/python3", venv.dir),
+            Self::Image(_) => stack.image_python.clone(),
+        }
+    }
+
+    /// True if the host has it already.
+    fn is_present(&self, facts: &Facts) -> bool {
+        match self {
+            Self::Venv(venv) => facts.paths.ready_venvs.contains(&venv.dir),
+            Self::Image(image) => facts.docker.images.contains_key(&image.tag),
+        }
+    }
+
+    /// A lack of disk or memory for the installation; `None` if it is present.
+    pub(super) fn blocker(&self, request: &BuildRequest, facts: &Facts) -> Option<Blocker> {
+        if self.is_present(facts) {
+            return None;
+        }
+        let bytes = request.stack.install_bytes;
+        match self {
+            Self::Venv(_) => blockers::disk(
                 facts,
                 &facts.paths.cache,
-                stack.install_bytes,
+                bytes,
                 "the engine's packages",
                 "XDG_CACHE_HOME",
-            )
+            ),
+            Self::Image(_) => compiling(request, facts).or_else(|| {
+                let free = facts.docker.root_free_bytes.filter(|free| *free < bytes)?;
+                Some(Blocker {
+                    message: format!(
+                        "not enough disk for the image at `{}`",
+                        facts.docker.root_dir.as_deref().unwrap_or("Docker's root")
+                    ),
+                    cause: format!("need {}, {} free", Bytes(bytes), Bytes(free)),
+                    hint: "docker system df shows what takes the space".to_owned(),
+                })
+            }),
         }
-        Target::Docker => {
-            let free = facts
-                .docker
-                .root_free_bytes
-                .filter(|free| *free < stack.install_bytes);
-            free.filter(|_| !has_image(request, facts)).map(|free| Blocker {
-                message: format!(
-                    "not enough disk for the image at `{}`",
-                    facts.docker.root_dir.as_deref().unwrap_or("Docker's root")
-                ),
-                cause: format!("need {}, {} free", Bytes(stack.install_bytes), Bytes(free)),
-                hint: "docker system df shows what takes the space".to_owned(),
-            })
-        }
-    })
+    }
 }
 
 /// Bytes that one job of nvcc takes at most (FlashInfer's issues 3634, 3899), and what is left to the host meanwhile.
@@ -193,9 +246,9 @@ const HOST_BYTES: u64 = 16 << 30;
 
 /// Too little memory to compile kernels in: the build would be killed after an hour.
 fn compiling(request: &BuildRequest, facts: &Facts) -> Option<Blocker> {
-    let compiles = request.target == Target::Docker && request.image.flashinfer() == Flashinfer::Aot;
+    let compiles = request.image.flashinfer() == Flashinfer::Aot;
     let memory = facts.host.memory_available_bytes.filter(|_| compiles)?;
-    (memory < NVCC_BYTES + HOST_BYTES && !has_image(request, facts)).then(|| Blocker {
+    (memory < NVCC_BYTES + HOST_BYTES).then(|| Blocker {
         message: "not enough memory to compile FlashInfer's kernels".to_owned(),
         cause: format!(
             "need {}, {} available",
@@ -212,14 +265,11 @@ fn compiling(request: &BuildRequest, facts: &Facts) -> Option<Blocker> {
 /// # Errors
 /// [`Kind::Host`] without a Python or a base image to plan with.
 pub fn step(request: &BuildRequest, facts: &Facts) -> Result<Step> {
-    match request.target {
-        Target::Process => create_venv(&request.stack, facts).map(Step::CreateVenv),
-        Target::Docker => build_image(request, facts).map(Step::BuildImage),
-    }
+    Installation::new(request, facts).map(Installation::into_step)
 }
 
 /// The venv of a stack. Its directory carries the inputs digest, so a changed pin is another venv.
-pub(super) fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
+fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
     let python = blockers::python(facts)?;
     let requirements: Vec<String> = stack.install.packages().map(Requirement::line).collect();
     let inputs = digest(&[
@@ -251,7 +301,7 @@ pub fn image_tag(request: &BuildRequest, facts: &Facts) -> Result<String> {
 }
 
 /// The image of a stack. Its tag carries the inputs digest, so a changed pin is another image.
-pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<BuildImage> {
+fn build_image(request: &BuildRequest, facts: &Facts) -> Result<BuildImage> {
     let stack = &request.stack;
     blockers::platform(stack, facts)?;
     let options = &request.options;
@@ -438,7 +488,7 @@ fn secrets(options: &BuildOptions, facts: &Facts) -> Result<Vec<BuildSecret>> {
 }
 
 /// Whether the image of a stack is built already.
-pub(super) fn has_image(request: &BuildRequest, facts: &Facts) -> bool {
+fn has_image(request: &BuildRequest, facts: &Facts) -> bool {
     image_tag(request, facts).is_ok_and(|tag| facts.docker.images.contains_key(&tag))
 }
 

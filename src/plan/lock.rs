@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, WeightFile};
-use crate::plan::install::{self, BuildOptions, BuildRequest, digest};
+use crate::plan::install::{BuildRequest, Installation, digest};
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::serve;
 use crate::units::counted;
@@ -151,26 +151,22 @@ pub fn lock(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1: &str)
 
 fn engine(request: &ServeRequest, facts: &Facts) -> Result<LockedEngine> {
     let ServeRequest { stack, image, .. } = request;
-    if request.target == Target::Process {
-        let venv = install::create_venv(stack, facts)?;
-        return Ok(LockedEngine::Process {
-            packages: venv.inputs,
-            python: facts
-                .host
-                .python
-                .as_ref()
-                .map(|python| python.version.clone())
-                .unwrap_or_default(),
-        });
-    }
-    let build = BuildRequest {
-        stack: stack.clone(),
-        target: Target::Docker,
-        image: image.clone(),
-        options: BuildOptions::default(),
+    let built = match Installation::new(&BuildRequest::for_server(request), facts)? {
+        Installation::Venv(venv) => {
+            return Ok(LockedEngine::Process {
+                packages: venv.inputs,
+                python: facts
+                    .host
+                    .python
+                    .as_ref()
+                    .map(|python| python.version.clone())
+                    .unwrap_or_default(),
+            });
+        }
+        Installation::Image(built) => built,
     };
     let base = image.base.clone().unwrap_or_else(|| stack.base_image.clone());
-    let Some(base_digest) = install::build_image(&build, facts)?.base_digest else {
+    let Some(base_digest) = built.base_digest else {
         return Err(Error::new(
             Kind::Host,
             format!("stack `{}` cannot be locked here", stack.name),
@@ -181,7 +177,7 @@ fn engine(request: &ServeRequest, facts: &Facts) -> Result<LockedEngine> {
         .hint(format!("docker pull {base}")));
     };
     Ok(LockedEngine::Docker {
-        image: install::image_tag(&build, facts)?,
+        image: built.tag,
         base,
         base_digest,
     })

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::install::{self, BuildOptions, BuildRequest};
+use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
     AwaitReady, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK,
@@ -33,7 +33,9 @@ const STOP_S: u32 = 30;
 /// [`Kind::Usage`] for arguments that dsr1 owns or this version refuses; [`Kind::Host`] without a Python to plan with.
 pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
     let launch = request.accepted_launch()?;
-    let mut plan = Plan::new("serve", steps(request, &launch, facts)?);
+    check_server_name(request.name.as_deref())?;
+    let installation = Installation::new(&BuildRequest::for_server(request), facts)?;
+    let mut plan = Plan::new("serve", steps(request, &launch, &installation, facts));
     plan.notes = notes(request, facts);
     add_findings(&mut plan, request, launch, facts);
     plan.blockers.extend(blockers(request, facts));
@@ -99,21 +101,23 @@ pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
     checks.into_iter().flatten().collect()
 }
 
-pub(super) fn steps(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<Vec<Step>> {
+pub(super) fn steps(
+    request: &ServeRequest,
+    launch: &Launch,
+    installation: &Installation,
+    facts: &Facts,
+) -> Vec<Step> {
     let ServeRequest {
-        profile,
-        stack,
-        target,
-        port,
-        name,
-        ..
+        profile, stack, port, ..
     } = request;
-    check_server_name(name.as_deref())?;
-    let start = match target {
-        Target::Docker => Step::StartContainer(container(request, launch, facts)?),
-        Target::Process => Step::StartProcess(process(request, launch, facts)?),
+    let python = installation.python(stack);
+    let start = match installation {
+        Installation::Image(image) => {
+            Step::StartContainer(container(request, launch, &image.tag, &python, facts))
+        }
+        Installation::Venv(_) => Step::StartProcess(process(request, launch, &python, facts)),
     };
-    Ok(vec![
+    vec![
         pull::check(&profile.model.repo, &profile.model.revision, facts),
         start,
         Step::AwaitReady(AwaitReady {
@@ -127,7 +131,7 @@ pub(super) fn steps(request: &ServeRequest, launch: &Launch, facts: &Facts) -> R
             base_url: base_url(*port),
             checks: profile.verify,
         }),
-    ])
+    ]
 }
 
 /// `http://127.0.0.1:PORT`.
@@ -285,17 +289,14 @@ fn labels(python: &str, request: &ServeRequest, facts: &Facts) -> BTreeMap<Strin
     .into()
 }
 
-fn container(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<StartContainer> {
-    let ServeRequest { stack, image, .. } = request;
-    let built = install::build_image(
-        &BuildRequest {
-            stack: stack.clone(),
-            target: Target::Docker,
-            image: image.clone(),
-            options: BuildOptions::default(),
-        },
-        facts,
-    )?;
+fn container(
+    request: &ServeRequest,
+    launch: &Launch,
+    image: &str,
+    python: &str,
+    facts: &Facts,
+) -> StartContainer {
+    let stack = &request.stack;
     let gpus = stack.accelerator == Accelerator::Cuda;
     let mut mounts = vec![Mount::Bind {
         source: facts.paths.hub_cache.clone(),
@@ -314,12 +315,12 @@ fn container(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<S
             target: path.clone(),
         });
     }
-    Ok(StartContainer {
+    StartContainer {
         name: server_name(request),
-        image: built.tag,
-        argv: argv(&stack.image_python, request, launch, facts),
+        image: image.to_owned(),
+        argv: argv(python, request, launch, facts),
         env: env(launch, MODELS),
-        labels: labels(&stack.image_python, request, facts),
+        labels: labels(python, request, facts),
         network: stack.network.name().to_owned(),
         gpus,
         shm_bytes: stack.shm_bytes,
@@ -350,25 +351,23 @@ fn container(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<S
         log_opts: [("max-size", "50m"), ("max-file", "3")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
-    })
+    }
 }
 
-fn process(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<StartProcess> {
-    let venv = install::create_venv(&request.stack, facts)?;
+fn process(request: &ServeRequest, launch: &Launch, python: &str, facts: &Facts) -> StartProcess {
     let name = server_name(request);
-    let python = format!("{}/bin/python3", venv.dir);
-    Ok(StartProcess {
-        argv: argv(&python, request, launch, facts),
+    StartProcess {
+        argv: argv(python, request, launch, facts),
         env: env(launch, &facts.paths.hub_cache),
-        labels: labels(&python, request, facts),
+        labels: labels(python, request, facts),
         log: log_path(&name, facts),
         workdir: facts.paths.state.clone(),
         name,
-    })
+    }
 }
 
 /// Server names become container names, file names and labels.
-fn check_server_name(name: Option<&str>) -> Result<()> {
+pub(super) fn check_server_name(name: Option<&str>) -> Result<()> {
     let fits = |name: &str| {
         (1..=40).contains(&name.len())
             && name.starts_with(|c: char| c.is_ascii_lowercase())

@@ -5,9 +5,9 @@
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::plan::eval::{self, BenchRequest};
-use crate::plan::install::{self, BuildOptions, BuildRequest};
+use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::pull::{self, PullOptions, PullRequest};
-use crate::plan::request::{ServeRequest, Target};
+use crate::plan::request::ServeRequest;
 use crate::plan::{CodeFiles, Plan, Selection, ServeMirror, Step, StopServer, WriteModel, serve};
 use crate::profile::Goal;
 use crate::rehearsal;
@@ -39,7 +39,9 @@ pub struct UpRequest {
 pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     let ServeRequest { profile, stack, .. } = &request.serve;
     let launch = request.serve.accepted_launch()?;
-    let mut steps = vec![install::step(&build_request(&request.serve), facts)?];
+    let build = BuildRequest::for_server(&request.serve);
+    let installation = Installation::new(&build, facts)?;
+    let mut steps = vec![installation.clone().into_step()];
     let rehearsing = profile.goal == Goal::Rehearsal;
     let endpoint = if rehearsing {
         let listen = mirror_address(facts)?;
@@ -69,9 +71,10 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
         locked: None,
     };
     steps.push(pull::step(&pull, facts)?);
-    steps.extend(serve::steps(&request.serve, &launch, facts)?);
+    serve::check_server_name(request.serve.name.as_deref())?;
+    steps.extend(serve::steps(&request.serve, &launch, &installation, facts));
     steps.push(eval::bench_step(
-        &bench_request(&request.serve, &launch, facts)?,
+        &bench_request(&request.serve, &launch, &installation, facts),
         facts,
     ));
     if !request.keep {
@@ -84,8 +87,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     plan.notes = serve::notes(&request.serve, facts);
     serve::add_findings(&mut plan, &request.serve, launch, facts);
     plan.blockers.extend(serve::blockers(&request.serve, facts));
-    plan.blockers
-        .extend(install::blocker(&build_request(&request.serve), facts)?);
+    plan.blockers.extend(installation.blocker(&build, facts));
     plan.blockers.extend(pull::blocker(&pull, facts));
     plan.notes.insert(
         0,
@@ -99,31 +101,20 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     Ok(plan)
 }
 
-fn bench_request(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<BenchRequest> {
-    let python = match request.target {
-        Target::Docker => request.stack.image_python.clone(),
-        Target::Process => format!("{}/bin/python3", install::create_venv(&request.stack, facts)?.dir),
-    };
-    Ok(BenchRequest {
+fn bench_request(
+    request: &ServeRequest,
+    launch: &Launch,
+    installation: &Installation,
+    facts: &Facts,
+) -> BenchRequest {
+    BenchRequest {
         server: serve::server(request, facts),
-        python,
+        python: installation.python(&request.stack),
         stack: request.stack.clone(),
         port: request.port,
         model: serve::model_path(request, facts),
         env: serve::env(launch, serve::cache_root(request, facts)),
         bench: request.profile.bench.clone(),
-    })
-}
-
-fn build_request(request: &ServeRequest) -> BuildRequest {
-    let ServeRequest {
-        stack, target, image, ..
-    } = request;
-    BuildRequest {
-        stack: stack.clone(),
-        target: *target,
-        image: image.clone(),
-        options: BuildOptions::default(),
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bench::{Benchmark, Gsm8k, Latency};
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
-pub use server::{Answer, Check, ServerState, ServerStatus, StageTime, Verification};
+pub use server::{Answer, AnswerCheck, ServerState, ServerStatus, StageTime, Verification};
 pub use weights::{
     PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile,
     WrongState,
@@ -187,8 +187,8 @@ pub struct StepReport {
     pub title: String,
     /// Time in milliseconds.
     pub elapsed_ms: u64,
-    /// What came of it.
-    pub outcome: Option<Outcome>,
+    /// Outcome of the step.
+    pub outcome: Outcome,
 }
 
 /// Version of the JSON form of [`Report`].

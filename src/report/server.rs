@@ -21,7 +21,7 @@ pub struct Verification {
     /// What was checked, in words: `wiring` or `answers`.
     pub scope: String,
     /// Each check.
-    pub checks: Vec<Check>,
+    pub checks: Vec<AnswerCheck>,
 }
 
 impl Verification {
@@ -32,9 +32,9 @@ impl Verification {
     }
 }
 
-/// One check.
+/// One check of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
+pub struct AnswerCheck {
     /// What was checked.
     pub name: String,
     /// Whether it holds.

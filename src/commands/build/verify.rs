@@ -86,7 +86,7 @@ pub(in crate::commands) fn path(state: &str, image_id: &str) -> PathBuf {
 
 /// What was made, and how it is asked.
 fn made(request: &BuildRequest, report: &Report) -> Result<(FlagSource, String, Option<String>)> {
-    match report.steps.first().and_then(|step| step.outcome.as_ref()) {
+    match report.steps.first().map(|step| &step.outcome) {
         Some(Outcome::Built(built)) => Ok((
             FlagSource::Image {
                 image: built.image_id.clone(),

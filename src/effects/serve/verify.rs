@@ -10,7 +10,7 @@ use crate::effects::http::Http;
 use crate::error::{Error, Kind, Result};
 use crate::plan::VerifyAnswers;
 use crate::profile::Verify;
-use crate::report::{Answer, Check, Verification};
+use crate::report::{Answer, AnswerCheck, Verification};
 use crate::sglang::api::{answer, chat_body, short, unexpected};
 
 /// How long one answer may take: a reasoning model thinks for minutes.
@@ -158,7 +158,7 @@ impl Asked<'_> {
     }
 
     /// What holds for any model, even a random one.
-    async fn wiring(&self, model: &str) -> Result<Vec<Check>> {
+    async fn wiring(&self, model: &str) -> Result<Vec<AnswerCheck>> {
         const QUESTION: &str = "Say hello.";
         let first = self.chat(model, QUESTION, WIRING_TOKENS, 0.0).await?;
         let again = self.chat(model, QUESTION, WIRING_TOKENS, 0.0).await?;
@@ -217,8 +217,8 @@ fn normal(text: &str) -> String {
         .to_owned()
 }
 
-fn check(name: &str, passed: bool, seen: &str) -> Check {
-    Check {
+fn check(name: &str, passed: bool, seen: &str) -> AnswerCheck {
+    AnswerCheck {
         name: name.to_owned(),
         passed,
         seen: seen.to_owned(),

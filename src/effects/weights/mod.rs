@@ -22,4 +22,4 @@ pub use dry_run::survey;
 pub use inventory::{list, removable, remove};
 pub use pull::pull;
 pub use rehearsal::{rehearsal_commit, write_model};
-pub use verify::{Check, verify};
+pub use verify::{VerifyOptions, verify};

@@ -29,7 +29,7 @@ const TOLD: usize = 20;
 
 /// How a snapshot is checked.
 #[derive(Debug, Clone, Copy)]
-pub struct Check {
+pub struct VerifyOptions {
     /// Sizes and times against the pull's, and not every byte against its hash.
     pub fast: bool,
     /// What is wrong is fetched again, and only that.
@@ -45,10 +45,10 @@ pub struct Check {
 pub async fn verify(
     step: &PullSnapshot,
     options: HubOptions<'_>,
-    check: Check,
+    check: VerifyOptions,
     events: &StepEvents<'_>,
 ) -> Result<WeightsChecked> {
-    let Check { fast, repair, whole } = check;
+    let VerifyOptions { fast, repair, whole } = check;
     let PullSnapshot { repo, revision, .. } = step;
     if repair && options.offline {
         return Err(no_network(repo));
