@@ -12,7 +12,7 @@ use crate::effects::weights;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::facts::{Facts, WeightFile};
-use crate::plan::{self, CodeFiles, PullRequest, PullSnapshot, Selection, Step};
+use crate::plan::{self, CodeFiles, FilePatterns, PullRequest, PullSnapshot, Step};
 use crate::profile::Model;
 use crate::report::PullSurvey;
 use crate::ui;
@@ -37,7 +37,7 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
         size_bytes: (model.size_bytes > 0).then_some(model.size_bytes),
         options: pull_options(&args.hub)?,
         local_dir: args.local_dir.as_deref().map(absolute).transpose()?,
-        selection: Selection {
+        selection: FilePatterns {
             include: args.include,
             exclude: args.exclude,
         },

@@ -12,7 +12,7 @@ use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 use crate::effects::store;
 use crate::effects::weights::{self, VerifyOptions};
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, CodeFiles, PullRequest, PullSnapshot, Selection, Step};
+use crate::plan::{self, CodeFiles, FilePatterns, PullRequest, PullSnapshot, Step};
 use crate::quote::shell_word;
 use crate::report::{WeightsChecked, WeightsRepo, WrongFile, WrongState};
 use crate::ui;
@@ -87,7 +87,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
         size_bytes: None,
         options: pull_options(&args.hub)?,
         local_dir,
-        selection: Selection::default(),
+        selection: FilePatterns::default(),
         code: CodeFiles::All,
         locked: None,
     };

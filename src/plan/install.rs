@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::dockerfile::How;
+use crate::plan::dockerfile::BuildMethod;
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
     BuildImage, BuildSecret, Builder, CreateVenv, Flashinfer, ImageChoice, LABEL_BASE_DIGEST, LABEL_INPUTS,
@@ -27,7 +27,7 @@ pub struct BuildRequest {
     pub target: Target,
     /// What an image is made of.
     pub image: ImageChoice,
-    /// How it is built.
+    /// Options of the build.
     pub options: BuildOptions,
 }
 
@@ -50,7 +50,7 @@ impl BuildRequest {
     }
 }
 
-/// How an image is built. None of it changes what is in the image.
+/// Options of an image's build. None of them changes what is in the image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct BuildOptions {
@@ -340,14 +340,14 @@ fn build_image(request: &BuildRequest, facts: &Facts) -> Result<BuildImage> {
         _ => Builder::Buildkit,
     });
     // What the content depends on, and not how it is come by: one image, whoever builds it.
-    let draft = dockerfile::render(stack, &base, &request.image, &How::default(), &labels)?;
+    let draft = dockerfile::render(stack, &base, &request.image, &BuildMethod::default(), &labels)?;
     let inputs = digest(&[
         ("dockerfile", &draft.dockerfile),
         ("files", &serde_json::to_string(&draft.files).unwrap_or_default()),
     ]);
     labels.insert(LABEL_INPUTS.to_owned(), inputs.clone());
     labels.extend(base_digest.map(|digest| (LABEL_BASE_DIGEST.to_owned(), digest.to_owned())));
-    let how = How {
+    let method = BuildMethod {
         builder,
         secrets: secrets.iter().map(|secret| secret.id.as_str()).collect(),
         wheels: options.wheels.is_some(),
@@ -357,7 +357,7 @@ fn build_image(request: &BuildRequest, facts: &Facts) -> Result<BuildImage> {
             .as_ref()
             .map(|(step, word)| (step.as_str(), word.as_str())),
     };
-    let rendered = dockerfile::render(stack, &base, &request.image, &how, &labels)?;
+    let rendered = dockerfile::render(stack, &base, &request.image, &method, &labels)?;
     Ok(BuildImage {
         stack: stack.name.clone(),
         tag: format!("dsr1/{}:{}-{}", stack.name, stack.pins.sglang, &inputs[..12]),

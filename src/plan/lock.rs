@@ -29,13 +29,13 @@ pub struct Lock {
     /// Version of dsr1 that wrote it.
     pub dsr1: String,
     /// The profile.
-    pub profile: Pinned,
+    pub profile: LockedText,
     /// The stack.
-    pub stack: Pinned,
+    pub stack: LockedText,
     /// What runs the engine.
     pub engine: LockedEngine,
     /// The weights.
-    pub weights: Weights,
+    pub weights: LockedWeights,
     /// The engine's command line, the hub cache as `$HF_HUB_CACHE` and its Python as `python3`.
     pub argv: Vec<String>,
     /// The engine's environment.
@@ -45,7 +45,7 @@ pub struct Lock {
 /// A text of ours or the user's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pinned {
+pub struct LockedText {
     /// Its name.
     pub name: String,
     /// SHA-256 of its text; of a profile, with the texts that it extends.
@@ -77,7 +77,7 @@ pub enum LockedEngine {
 /// The weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Weights {
+pub struct LockedWeights {
     /// Repository.
     pub repo: String,
     /// Commit.
@@ -134,11 +134,11 @@ pub fn lock(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1: &str)
     Ok(Lock {
         schema: SCHEMA.to_owned(),
         dsr1: dsr1.to_owned(),
-        profile: Pinned {
+        profile: LockedText {
             name: profile.name.clone(),
             sha256: digest(&profile_parts),
         },
-        stack: Pinned {
+        stack: LockedText {
             name: stack.name.clone(),
             sha256: digest(&[("file", &stack_text.to_owned())]),
         },
@@ -183,7 +183,7 @@ fn engine(request: &ServeRequest, facts: &Facts) -> Result<LockedEngine> {
     })
 }
 
-fn weights(request: &ServeRequest, facts: &Facts) -> Result<Weights> {
+fn weights(request: &ServeRequest, facts: &Facts) -> Result<LockedWeights> {
     let model = &request.profile.model;
     let Some(commit) = facts.resolved_commit(&model.repo, &model.revision) else {
         return Err(Error::new(
@@ -193,7 +193,7 @@ fn weights(request: &ServeRequest, facts: &Facts) -> Result<Weights> {
         .cause("it is a branch, and no commit of it is on this host")
         .hint(format!("dsr1 pull {} --revision {}", model.repo, model.revision)));
     };
-    Ok(Weights {
+    Ok(LockedWeights {
         repo: model.repo.clone(),
         commit: commit.to_owned(),
         files: facts.weights.get(&format!("{}@{commit}", model.repo)).cloned(),
@@ -243,7 +243,7 @@ impl Differences {
         }
     }
 
-    fn pinned(&mut self, what: &str, locked: &Pinned, here: &Pinned) {
+    fn pinned(&mut self, what: &str, locked: &LockedText, here: &LockedText) {
         if locked.name == here.name {
             // What a changed text changes in the command line is said there; the text itself may be a comment.
             self.text(
@@ -291,7 +291,7 @@ impl Differences {
         }
     }
 
-    fn weights(&mut self, locked: &Weights, here: &Weights) {
+    fn weights(&mut self, locked: &LockedWeights, here: &LockedWeights) {
         self.text("model", &locked.repo, &here.repo, true);
         self.text("commit of the weights", &locked.commit, &here.commit, true);
         let Some(files) = &locked.files else {

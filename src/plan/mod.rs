@@ -33,7 +33,9 @@ pub use labels::{
 pub use origin::{Origin, origins};
 pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, check_repo, is_repo, is_repo_part, pull, repo_folder};
 pub use request::{DEFAULT_PORT, ServeRequest, Target};
-pub use selection::{CodeFiles, Patterns, Selection, Transport, check_locked, is_code, must_be_accepted};
+pub use selection::{
+    CodeFiles, FilePatterns, PathMatcher, Transport, check_locked, is_code, must_be_accepted,
+};
 pub use serve::{Argument, MODELS, arguments, base_url, container_name, offline_env, parsed_words, serve};
 pub use step::{
     AwaitReady, CLIENT_DIR, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k,

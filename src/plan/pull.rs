@@ -5,7 +5,7 @@
 use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, WeightFile};
-use crate::plan::{CheckSnapshot, CodeFiles, Plan, PullSnapshot, Selection, Step, Transport};
+use crate::plan::{CheckSnapshot, CodeFiles, FilePatterns, Plan, PullSnapshot, Step, Transport};
 use crate::rehearsal;
 
 /// The hub that is asked when no other is named.
@@ -29,7 +29,7 @@ pub struct PullRequest {
     /// Directory that gets the files, instead of the hub cache.
     pub local_dir: Option<String>,
     /// Which files.
-    pub selection: Selection,
+    pub selection: FilePatterns,
     /// Which files may come that hold code.
     pub code: CodeFiles,
     /// The only files that may come.

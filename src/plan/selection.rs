@@ -34,9 +34,9 @@ impl Transport {
     }
 }
 
-/// Patterns over paths in a repository: `*` and `?` match `/` too, as `hf download --include` has it.
+/// PathMatcher over paths in a repository: `*` and `?` match `/` too, as `hf download --include` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Selection {
+pub struct FilePatterns {
     /// Only files that one of these matches; all when there is none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<String>,
@@ -45,7 +45,7 @@ pub struct Selection {
     pub exclude: Vec<String>,
 }
 
-impl Selection {
+impl FilePatterns {
     /// Whether every file is selected.
     #[must_use]
     pub fn is_all(&self) -> bool {
@@ -56,25 +56,25 @@ impl Selection {
     ///
     /// # Errors
     /// [`Kind::Usage`] for one that is no pattern.
-    pub fn compile(&self) -> Result<Patterns> {
-        Ok(Patterns {
+    pub fn compile(&self) -> Result<PathMatcher> {
+        Ok(PathMatcher {
             include: set("--include", &self.include)?,
             exclude: set("--exclude", &self.exclude)?,
         })
     }
 }
 
-/// Patterns that can be asked.
+/// PathMatcher that can be asked.
 #[derive(Debug, Clone)]
-pub struct Patterns {
+pub struct PathMatcher {
     include: GlobSet,
     exclude: GlobSet,
 }
 
-impl Patterns {
+impl PathMatcher {
     /// Whether a path is selected.
     #[must_use]
-    pub fn select(&self, path: &str) -> bool {
+    pub fn matches(&self, path: &str) -> bool {
         (self.include.is_empty() || self.include.is_match(path)) && !self.exclude.is_match(path)
     }
 }
@@ -232,11 +232,11 @@ mod tests {
 
     fn selected(include: &[&str], exclude: &[&str], path: &str) -> bool {
         let own = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect();
-        let selection = Selection {
+        let selection = FilePatterns {
             include: own(include),
             exclude: own(exclude),
         };
-        selection.compile().unwrap().select(path)
+        selection.compile().unwrap().matches(path)
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
             &[],
             "model-00003-of-00163.safetensors"
         ));
-        let wrong = Selection {
+        let wrong = FilePatterns {
             include: vec!["a[".to_owned()],
             exclude: Vec::new(),
         };
@@ -330,9 +330,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_pattern_makes_it_panic(pattern in "\\PC{0,40}", path in "\\PC{0,40}") {
-            let selection = Selection { include: vec![pattern], exclude: Vec::new() };
+            let selection = FilePatterns { include: vec![pattern], exclude: Vec::new() };
             if let Ok(patterns) = selection.compile() {
-                let _ = patterns.select(&path);
+                let _ = patterns.matches(&path);
             }
         }
     }

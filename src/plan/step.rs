@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::doctor::Blocker;
 use crate::facts::WeightFile;
 use crate::plan::image::BuildImage;
-use crate::plan::selection::{CodeFiles, Selection, Transport};
+use crate::plan::selection::{CodeFiles, FilePatterns, Transport};
 use crate::profile::Verify;
 use crate::sglang::Check;
 use crate::sglang::memory::MemoryPlan;
@@ -213,8 +213,8 @@ pub struct PullSnapshot {
     #[serde(default, skip_serializing_if = "Transport::is_auto")]
     pub transport: Transport,
     /// Which files.
-    #[serde(default, skip_serializing_if = "Selection::is_all")]
-    pub selection: Selection,
+    #[serde(default, skip_serializing_if = "FilePatterns::is_all")]
+    pub selection: FilePatterns,
     /// Which files may come that hold code.
     #[serde(default, skip_serializing_if = "CodeFiles::is_none")]
     pub code: CodeFiles,

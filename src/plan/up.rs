@@ -8,7 +8,7 @@ use crate::plan::eval::{self, BenchRequest};
 use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::pull::{self, PullOptions, PullRequest};
 use crate::plan::request::ServeRequest;
-use crate::plan::{CodeFiles, Plan, Selection, ServeMirror, Step, StopServer, WriteModel, serve};
+use crate::plan::{CodeFiles, FilePatterns, Plan, ServeMirror, Step, StopServer, WriteModel, serve};
 use crate::profile::Goal;
 use crate::rehearsal;
 use crate::sglang::Launch;
@@ -66,7 +66,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
         size_bytes: Some(profile.model.size_bytes),
         options: request.pull.clone(),
         local_dir: None,
-        selection: Selection::default(),
+        selection: FilePatterns::default(),
         code: CodeFiles::Named(profile.model.code_files.clone()),
         locked: None,
     };

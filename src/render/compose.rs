@@ -10,13 +10,13 @@ use crate::error::Result;
 use crate::plan::{Mount, StartContainer, Ulimit};
 use crate::profile::to_text;
 use crate::render::checked;
-use crate::render::form::{Form, Start, comment};
+use crate::render::form::{Form, StartStep, comment};
 
 #[derive(Serialize)]
 struct File {
     services: BTreeMap<String, Service>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    volumes: BTreeMap<String, Named>,
+    volumes: BTreeMap<String, NamedVolume>,
 }
 
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ struct Service {
 }
 
 #[derive(Serialize)]
-struct Named {
+struct NamedVolume {
     name: String,
 }
 
@@ -121,7 +121,7 @@ impl Form for Compose {
         "compose.yaml".to_owned()
     }
 
-    fn start_commands(&self, _start: &Start, file_name: &str) -> Vec<String> {
+    fn start_commands(&self, _start: &StartStep, file_name: &str) -> Vec<String> {
         vec![format!("docker compose --file {file_name} up --detach")]
     }
 
@@ -209,7 +209,7 @@ fn render(step: &StartContainer, head: &[String]) -> Result<String> {
             .iter()
             .filter_map(|mount| match mount {
                 Mount::Bind { source: _, target: _ } => None,
-                Mount::Volume { name, target: _ } => Some((name.clone(), Named { name: name.clone() })),
+                Mount::Volume { name, target: _ } => Some((name.clone(), NamedVolume { name: name.clone() })),
             })
             .collect(),
     };

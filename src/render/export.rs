@@ -13,7 +13,7 @@ use crate::facts::Facts;
 use crate::plan::{AwaitReady, Plan, StartContainer, StartProcess, Step, UpRequest, up};
 use crate::profile::{Goal, Profile, Stack};
 use crate::quote::shell_word;
-use crate::render::form::{Form, Start};
+use crate::render::form::{Form, StartStep};
 use crate::render::{checked, shell};
 
 /// Version of the JSON form of [`Exported`].
@@ -54,7 +54,7 @@ pub struct Exported {
 pub fn export(request: &ExportRequest, facts: &Facts) -> Result<Exported> {
     let ExportRequest { form, up: asked, .. } = request;
     let mut plan = up(asked, facts)?;
-    let start = Start::of(&plan)?;
+    let start = StartStep::from_plan(&plan)?;
     let file_name = form.file_name(start.server());
     let text = if form.is_whole_plan() {
         plan.notes.splice(0..0, head_of_script(request));
@@ -62,8 +62,8 @@ pub fn export(request: &ExportRequest, facts: &Facts) -> Result<Exported> {
     } else {
         let head = head(request, &plan, &start, &file_name);
         match &start {
-            Start::Container(step) => container(*form, step, &head)?,
-            Start::Process(step) => process(*form, step, &head)?,
+            StartStep::Container(step) => container(*form, step, &head)?,
+            StartStep::Process(step) => process(*form, step, &head)?,
         }
     };
     Ok(Exported {
@@ -98,7 +98,7 @@ pub fn process(form: &dyn Form, step: &StartProcess, head: &[String]) -> Result<
 }
 
 /// What a reader of the file needs first: what it is, and what must be there before it can run.
-fn head(request: &ExportRequest, plan: &Plan, start: &Start, file_name: &str) -> Vec<String> {
+fn head(request: &ExportRequest, plan: &Plan, start: &StartStep, file_name: &str) -> Vec<String> {
     let form = request.form;
     let mut lines = written(request, form.noun());
     lines.extend(
@@ -171,7 +171,7 @@ fn written(request: &ExportRequest, what: &str) -> Vec<String> {
 }
 
 /// The commands that make what the server needs.
-fn first(request: &ExportRequest, start: &Start) -> Vec<String> {
+fn first(request: &ExportRequest, start: &StartStep) -> Vec<String> {
     let serve = &request.up.serve;
     let profile = match &request.profile_file {
         Some(file) => format!("--profile-file {}", shell_word(file)),
@@ -188,8 +188,8 @@ fn first(request: &ExportRequest, start: &Start) -> Vec<String> {
         vec![format!("dsr1 build {install}"), format!("dsr1 pull {profile}")]
     };
     match start {
-        Start::Container(_) => {}
-        Start::Process(step) => {
+        StartStep::Container(_) => {}
+        StartStep::Process(step) => {
             let dir = step.log.rsplit_once('/').map_or("/", |(dir, _)| dir);
             lines.push(format!("mkdir -p {}", shell_word(dir)));
         }

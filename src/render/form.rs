@@ -23,13 +23,13 @@ pub trait Form: Debug + Sync {
     fn file_name(&self, server: &str) -> String;
 
     /// Commands that this form needs before the server can start, besides building and pulling.
-    fn preparations(&self, start: &Start) -> Vec<String> {
+    fn preparations(&self, start: &StartStep) -> Vec<String> {
         let _ = start;
         Vec::new()
     }
 
     /// Commands that start the server from the file.
-    fn start_commands(&self, start: &Start, file_name: &str) -> Vec<String>;
+    fn start_commands(&self, start: &StartStep, file_name: &str) -> Vec<String>;
 
     /// The text that starts a container, under comment lines.
     ///
@@ -66,19 +66,19 @@ pub trait Form: Debug + Sync {
 
 /// The step that starts the engine.
 #[derive(Debug, Clone)]
-pub enum Start {
+pub enum StartStep {
     /// In a container.
     Container(StartContainer),
     /// As a process.
     Process(StartProcess),
 }
 
-impl Start {
+impl StartStep {
     /// The start of a plan.
     ///
     /// # Errors
     /// [`Kind::Internal`] when the plan starts no server.
-    pub(super) fn of(plan: &Plan) -> Result<Self> {
+    pub(super) fn from_plan(plan: &Plan) -> Result<Self> {
         let found = plan.steps.iter().find_map(|step| match step {
             Step::StartContainer(step) => Some(Self::Container(step.clone())),
             Step::StartProcess(step) => Some(Self::Process(step.clone())),

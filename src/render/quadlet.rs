@@ -8,7 +8,7 @@ use std::fmt::Write;
 use crate::error::Result;
 use crate::plan::{Mount, StartContainer, Ulimit};
 use crate::quote::shell_word;
-use crate::render::form::{Form, Start, comment};
+use crate::render::form::{Form, StartStep, comment};
 use crate::render::{checked, shell, unit};
 
 /// The form `quadlet`.
@@ -32,8 +32,8 @@ impl Form for Quadlet {
         format!("{server}.container")
     }
 
-    fn preparations(&self, start: &Start) -> Vec<String> {
-        let Start::Container(step) = start else {
+    fn preparations(&self, start: &StartStep) -> Vec<String> {
+        let StartStep::Container(step) = start else {
             return Vec::new();
         };
         let mut lines = vec![format!("docker save {} | podman load", shell_word(&step.image))];
@@ -43,7 +43,7 @@ impl Form for Quadlet {
         lines
     }
 
-    fn start_commands(&self, _start: &Start, file_name: &str) -> Vec<String> {
+    fn start_commands(&self, _start: &StartStep, file_name: &str) -> Vec<String> {
         vec![
             format!("cp {file_name} /etc/containers/systemd/"),
             format!(

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use crate::error::Result;
 use crate::plan::{StartContainer, StartProcess, log_header};
-use crate::render::form::{Form, Start, comment};
+use crate::render::form::{Form, StartStep, comment};
 use crate::render::{shell, unit};
 
 /// Why a service is always started again, and when no more.
@@ -41,14 +41,14 @@ impl Form for Systemd {
         format!("{server}.service")
     }
 
-    fn start_commands(&self, start: &Start, file_name: &str) -> Vec<String> {
+    fn start_commands(&self, start: &StartStep, file_name: &str) -> Vec<String> {
         let name = unit::name(file_name);
         match start {
-            Start::Container(_) => vec![
+            StartStep::Container(_) => vec![
                 format!("cp {file_name} /etc/systemd/system/"),
                 format!("systemctl daemon-reload && systemctl enable --now {name}"),
             ],
-            Start::Process(_) => vec![
+            StartStep::Process(_) => vec![
                 format!("cp {file_name} ~/.config/systemd/user/"),
                 format!("systemctl --user daemon-reload && systemctl --user enable --now {name}"),
                 "loginctl enable-linger  (it runs also while nobody is logged in)".to_owned(),

@@ -169,7 +169,7 @@ fn not_selected(step: &PullSnapshot, cache: &RepoCache, manifest: Option<&Manife
     };
     let patterns = step.selection.compile()?;
     let snapshot = cache.snapshot(&manifest.commit);
-    let mut selected = manifest.files.iter().filter(|file| patterns.select(&file.path));
+    let mut selected = manifest.files.iter().filter(|file| patterns.matches(&file.path));
     Ok(match selected.find(|file| !unchanged(&snapshot, file)) {
         Some(file) => file.refused(repo),
         None => Error::new(Kind::Usage, format!("no file of {repo} is selected")),
@@ -225,7 +225,7 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> R
     let (selected, others): (Vec<&Proven>, Vec<&Proven>) = manifest
         .files
         .iter()
-        .partition(|file| patterns.select(&file.path));
+        .partition(|file| patterns.matches(&file.path));
     // What somebody removed is to be part of it no more: a pull of the rest says so.
     let is_gone = |file: &&Proven| !snapshot.join(&file.path).exists();
     let may_ask = matches!(when, When::Before | When::Held);

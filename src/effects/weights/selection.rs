@@ -1,6 +1,6 @@
 //! What a pull is to bring: a revision's files, chosen and checked as far as a listing can be; and whether it is a model.
 //!
-//! Not in this module: asking the hub (`remote`), the rules of choice (`plan::Selection`, `plan::CodeFiles`).
+//! Not in this module: asking the hub (`remote`), the rules of choice (`plan::FilePatterns`, `plan::CodeFiles`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -45,7 +45,7 @@ pub(super) async fn wanted(step: &PullSnapshot, found: Revision, options: HubOpt
         entries.retain(|entry| known.contains(&*entry.path));
     }
     let patterns = step.selection.compile()?;
-    entries.retain(|entry| patterns.select(&entry.path));
+    entries.retain(|entry| patterns.matches(&entry.path));
     if entries.is_empty() {
         return Err(Error::new(Kind::Usage, format!("no file of {repo} is selected"))
             .cause(format!(

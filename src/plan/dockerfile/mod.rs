@@ -34,9 +34,9 @@ pub(super) struct Rendered {
     pub(super) files: BTreeMap<String, String>,
 }
 
-/// How the same content is come by: what a build may differ in without being another image.
+/// The method of a build: everything that may differ between two builds of the same image.
 #[derive(Debug, Clone, Default)]
-pub(super) struct How<'a> {
+pub(super) struct BuildMethod<'a> {
     /// The builder.
     pub(super) builder: Builder,
     /// Ids of the secrets that there are.
@@ -49,10 +49,10 @@ pub(super) struct How<'a> {
     pub(super) refresh: Option<(&'a str, &'a str)>,
 }
 
-/// [`How`] as the template takes it.
+/// [`BuildMethod`] as the template takes it.
 #[derive(Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the template")]
-struct HowContext<'a> {
+struct MethodContext<'a> {
     classic: bool,
     wheels: bool,
     offline: bool,
@@ -66,22 +66,22 @@ struct HowContext<'a> {
     token: &'a str,
 }
 
-impl<'a> HowContext<'a> {
-    fn new(how: &'a How<'_>) -> Self {
-        let (refresh, token) = how.refresh.unwrap_or_default();
-        let index = if how.wheels {
+impl<'a> MethodContext<'a> {
+    fn new(method: &'a BuildMethod<'_>) -> Self {
+        let (refresh, token) = method.refresh.unwrap_or_default();
+        let index = if method.wheels {
             " --no-index --find-links /run/wheels"
         } else {
             ""
         };
         Self {
-            classic: how.builder == Builder::Classic,
-            wheels: how.wheels,
-            offline: how.offline,
-            ca: how.secrets.contains(&SECRET_CA),
-            secrets: how.secrets.iter().map(|id| mount(id)).collect(),
-            pip_env: pip_env(&how.secrets, how.builder),
-            git_env: git_env(&how.secrets),
+            classic: method.builder == Builder::Classic,
+            wheels: method.wheels,
+            offline: method.offline,
+            ca: method.secrets.contains(&SECRET_CA),
+            secrets: method.secrets.iter().map(|id| mount(id)).collect(),
+            pip_env: pip_env(&method.secrets, method.builder),
+            git_env: git_env(&method.secrets),
             pip_flags: format!("{PIP}{index}"),
             refresh,
             token,
@@ -91,7 +91,7 @@ impl<'a> HowContext<'a> {
 
 /// A layer of packages.
 #[derive(Serialize)]
-struct Group {
+struct PackageLayer {
     /// Its name: of `--refresh`, and of the directory of the context with its `requirements.txt`.
     step: String,
     /// Flags of pip.
@@ -117,7 +117,7 @@ pub(super) fn render(
     stack: &Stack,
     base: &str,
     choice: &ImageChoice,
-    how: &How<'_>,
+    method: &BuildMethod<'_>,
     labels: &BTreeMap<String, String>,
 ) -> Result<Rendered> {
     let install = &stack.install;
@@ -125,7 +125,7 @@ pub(super) fn render(
     check("python", &stack.image_python, |c| {
         c.is_ascii_alphanumeric() || "._-/".contains(c)
     })?;
-    let apt = packages(&install.apt, choice.base.is_some() || how.offline)?;
+    let apt = packages(&install.apt, choice.base.is_some() || method.offline)?;
     for path in install.files.keys() {
         file_name(path)?;
     }
@@ -173,7 +173,7 @@ pub(super) fn render(
             }
         }),
     );
-    context.insert("how", &HowContext::new(how));
+    context.insert("method", &MethodContext::new(method));
     context.insert(
         "labels",
         &labels
@@ -196,7 +196,7 @@ fn layers(
     stack: &Stack,
     choice: &ImageChoice,
     source: Option<&SourceBuild>,
-) -> Result<(Vec<Group>, BTreeMap<String, String>)> {
+) -> Result<(Vec<PackageLayer>, BTreeMap<String, String>)> {
     let install = &stack.install;
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     let mut layer = |name: &str, requirements: &[Requirement], index: &str| {
@@ -204,7 +204,7 @@ fn layers(
             format!("pip/{name}/requirements.txt"),
             requirements_file(requirements),
         );
-        Group {
+        PackageLayer {
             step: name.to_owned(),
             flags: flags(requirements, index),
         }

@@ -14,7 +14,13 @@ fn labels() -> BTreeMap<String, String> {
 }
 
 fn plain(stack: &Stack, base: &str, labels: &BTreeMap<String, String>) -> Result<Rendered> {
-    render(stack, base, &ImageChoice::default(), &How::default(), labels)
+    render(
+        stack,
+        base,
+        &ImageChoice::default(),
+        &BuildMethod::default(),
+        labels,
+    )
 }
 
 #[test]
@@ -34,12 +40,12 @@ fn guide(flashinfer: Flashinfer) -> String {
         flashinfer: Some(flashinfer),
         ..ImageChoice::default()
     };
-    let how = How {
+    let method = BuildMethod {
         secrets: vec![SECRET_CA, "netrc"],
-        ..How::default()
+        ..BuildMethod::default()
     };
     let base = stack.base_reference(None);
-    render(&stack, &base, &choice, &how, &labels())
+    render(&stack, &base, &choice, &method, &labels())
         .unwrap()
         .dockerfile
 }
@@ -107,8 +113,8 @@ fn a_choice_that_a_stack_does_not_offer_is_refused() {
             flashinfer: Some(flashinfer),
             ..ImageChoice::default()
         };
-        let how = How::default();
-        render(&stack(stack_name), "base", &choice, &how, &BTreeMap::new()).unwrap_err()
+        let method = BuildMethod::default();
+        render(&stack(stack_name), "base", &choice, &method, &BTreeMap::new()).unwrap_err()
     };
     let error = refused("current", Recipe::Thin, Flashinfer::Prebuilt);
     assert_eq!(error.hints(), ["it has: base, jit"]);
@@ -130,7 +136,7 @@ fn prebuilt_kernels_come_from_an_index_of_their_own() {
         &stack("cuda12"),
         "base",
         &choice,
-        &How::default(),
+        &BuildMethod::default(),
         &BTreeMap::new(),
     )
     .unwrap();
@@ -140,12 +146,12 @@ fn prebuilt_kernels_come_from_an_index_of_their_own() {
 #[test]
 fn the_cpu_stack_with_a_ca_bundle() {
     let stack = stack("cpu");
-    let how = How {
+    let method = BuildMethod {
         secrets: vec![SECRET_CA],
-        ..How::default()
+        ..BuildMethod::default()
     };
     let base = stack.base_reference(None);
-    let rendered = render(&stack, &base, &ImageChoice::default(), &how, &labels()).unwrap();
+    let rendered = render(&stack, &base, &ImageChoice::default(), &method, &labels()).unwrap();
     insta::assert_snapshot!(rendered.dockerfile);
     let lines: usize = (1..=3)
         .map(|layer| {
@@ -160,15 +166,15 @@ fn the_cpu_stack_with_a_ca_bundle() {
 
 #[test]
 fn the_classic_builder_gets_stages_instead_of_mounts() {
-    let how = How {
+    let method = BuildMethod {
         builder: Builder::Classic,
         secrets: vec![SECRET_CA],
         wheels: true,
-        ..How::default()
+        ..BuildMethod::default()
     };
     let choice = ImageChoice::default();
     let of = |name: &str| {
-        render(&stack(name), "base", &choice, &how, &labels())
+        render(&stack(name), "base", &choice, &method, &labels())
             .unwrap()
             .dockerfile
     };
@@ -188,12 +194,12 @@ fn the_classic_builder_gets_stages_instead_of_mounts() {
 
 #[test]
 fn offline_no_step_fetches() {
-    let how = How {
+    let method = BuildMethod {
         wheels: true,
         offline: true,
-        ..How::default()
+        ..BuildMethod::default()
     };
-    let text = render(&stack("cpu"), "base", &ImageChoice::default(), &how, &labels())
+    let text = render(&stack("cpu"), "base", &ImageChoice::default(), &method, &labels())
         .unwrap()
         .dockerfile;
     assert!(!text.contains("apt-get"), "{text}");
@@ -207,11 +213,11 @@ fn offline_no_step_fetches() {
 #[test]
 fn a_step_that_is_refreshed_is_another_and_those_before_it_are_not() {
     let render = |refresh: Option<(&str, &str)>| {
-        let how = How {
+        let method = BuildMethod {
             refresh,
-            ..How::default()
+            ..BuildMethod::default()
         };
-        render(&stack("cpu"), "base", &ImageChoice::default(), &how, &labels())
+        render(&stack("cpu"), "base", &ImageChoice::default(), &method, &labels())
             .unwrap()
             .dockerfile
     };
@@ -229,11 +235,11 @@ fn a_step_that_is_refreshed_is_another_and_those_before_it_are_not() {
         ..ImageChoice::default()
     };
     for step in steps(&stack("guide"), &choice) {
-        let how = How {
+        let method = BuildMethod {
             refresh: Some((&step, "1")),
-            ..How::default()
+            ..BuildMethod::default()
         };
-        let text = crate::plan::dockerfile::render(&stack("guide"), "base", &choice, &how, &labels())
+        let text = crate::plan::dockerfile::render(&stack("guide"), "base", &choice, &method, &labels())
             .unwrap()
             .dockerfile;
         assert!(text.contains("ARG DSR1_REFRESH=1"), "{step}");
@@ -285,7 +291,7 @@ fn hostile_values_are_refused() {
             recipe: Recipe::Guide,
             ..ImageChoice::default()
         };
-        let guide = render(&hostile, "base", &choice, &How::default(), &labels());
+        let guide = render(&hostile, "base", &choice, &BuildMethod::default(), &labels());
         plain(&hostile, "debian", &labels()).and(guide).is_err()
     };
     assert!(!with(&|_| {}));
@@ -319,7 +325,7 @@ proptest::proptest! {
         let mut stack = stack("guide");
         let (mut labels, mut base) = (BTreeMap::new(), "base".to_owned());
         let lines = |stack: &Stack, base: &str, labels: &BTreeMap<String, String>| {
-            render(stack, base, &choice, &How::default(), labels).map(|rendered| rendered.dockerfile)
+            render(stack, base, &choice, &BuildMethod::default(), labels).map(|rendered| rendered.dockerfile)
         };
         let before = lines(&stack, &base, &labels).unwrap().lines().count();
         let source = stack.source.as_mut().unwrap();
