@@ -115,5 +115,5 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
         ),
     )
     .hint("the image holds another SGLang than the stack says, or this dsr1 is older than it")
-    .told_if(context.is_json()))
+    .reported_if(context.is_json()))
 }

@@ -69,7 +69,7 @@ pub(super) async fn check(context: &Context, args: CheckArgs) -> Result<()> {
     if checked.same {
         return Ok(());
     }
-    Err(differs(&args.file, &checked.differences).told_if(context.is_json()))
+    Err(differs(&args.file, &checked.differences).reported_if(context.is_json()))
 }
 
 /// Refuses a request that is not what was locked.

@@ -64,7 +64,7 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
         let (survey, refusal) = survey(context, &step).await?;
         if args.dry_run {
             context.print(&survey, ui::pull_survey)?;
-            return refusal.map_or(Ok(()), |error| Err(error.told_if(context.is_json())));
+            return refusal.map_or(Ok(()), |error| Err(error.reported_if(context.is_json())));
         }
         request.options.accept_license = agreed(&survey)?;
         plan = plan::pull(&request, &facts)?;

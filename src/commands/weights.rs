@@ -130,7 +130,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     Err(Error::new(Kind::Integrity, message)
         .cause(format!("`{}`: {}", first.path, first.why))
         .hint(hint)
-        .told_if(context.is_json()))
+        .reported_if(context.is_json()))
 }
 
 /// What makes it right: a repair knows the files that are there, and a pull all of them.

@@ -75,7 +75,7 @@ pub(super) async fn run(
             "dsr1 flags sync --stack {} says how its options differ",
             request.stack.name
         ))
-        .told_if(context.is_json()))
+        .reported_if(context.is_json()))
 }
 
 /// Where the table of an image is kept.

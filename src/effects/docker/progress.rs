@@ -309,7 +309,7 @@ impl BuildLog {
         let whole = format!("{}\n{said_by_daemon}", tail.join("\n"));
         if let Some(signature) = SIGNATURES.iter().find(|one| one.fits(&whole)) {
             report = report
-                .of(signature.kind)
+                .with_kind(signature.kind)
                 .cause(signature.cause)
                 .hint(signature.hint);
         }

@@ -101,7 +101,7 @@ fn refused(report: Error, reach: &str) -> std::result::Result<Error, Error> {
         "deadline exceeded",
         "no route to host",
     ]) {
-        Ok(report.of(Kind::Hub).hint(reach.to_owned()))
+        Ok(report.with_kind(Kind::Hub).hint(reach.to_owned()))
     } else if has(&[
         "unauthorized",
         "denied",
@@ -109,7 +109,7 @@ fn refused(report: Error, reach: &str) -> std::result::Result<Error, Error> {
         "authentication required",
     ]) {
         Ok(report
-            .of(Kind::Hub)
+            .with_kind(Kind::Hub)
             .hint("docker login REGISTRY with an account that may do this, then run it again"))
     } else {
         Err(report)
@@ -127,7 +127,7 @@ fn cannot_pull(base: &str, error: &Bollard) -> Error {
     let said = report.causes().join(" ").to_lowercase();
     let has = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
     if base.contains("@sha256:") && has(&["manifest unknown", "not found", "digest"]) {
-        return report.of(Kind::Integrity).hint(
+        return report.with_kind(Kind::Integrity).hint(
             "the registry has no image of that digest: it was removed or the digest is another registry's; \
              docker load the image, or name another with --base-image",
         );
