@@ -91,7 +91,7 @@ pub(super) fn refuse(context: &Context, locked: &Lock, request: &ServeRequest, f
 fn here(context: &Context, request: &ServeRequest, facts: &Facts) -> Result<Lock> {
     let catalog = context.catalog(None)?;
     let text = catalog.stack_source(&request.stack.name).unwrap_or_default();
-    lock::lock(request, text, facts, env!("CARGO_PKG_VERSION"))
+    lock::lock_server(request, text, facts, env!("CARGO_PKG_VERSION"))
 }
 
 fn differs(file: &Path, differences: &[LockDifference]) -> Error {

@@ -1,6 +1,4 @@
 //! Plans the whole chain: install, weights, serve, verify, benchmark.
-//!
-//! Not in this module: the steps themselves, which each sort of plan makes.
 
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
@@ -14,25 +12,25 @@ use crate::rehearsal;
 use crate::sglang::Launch;
 use crate::units::Bytes;
 
-/// First port tried for the rehearsal's own hub.
+/// First port that is tried for the rehearsal's own hub.
 pub(super) const MIRROR_PORT: u16 = 8490;
-/// Ports tried for the rehearsal's own hub.
+/// Number of ports that are tried for the rehearsal's own hub.
 pub(super) const MIRROR_PORTS: u16 = 10;
 
-/// What `dsr1 up` was asked.
+/// The request of `dsr1 up`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpRequest {
-    /// What to serve and how.
+    /// The server.
     pub serve: ServeRequest,
-    /// Hub base URL; the rehearsal brings its own hub.
+    /// Base URL of the hub; the rehearsal starts its own hub.
     pub endpoint: String,
-    /// How the weights are fetched.
+    /// Options of the pull of the weights.
     pub pull: PullOptions,
-    /// Whether the server goes on running at the end.
+    /// True if the server keeps running after the command ends.
     pub keep: bool,
 }
 
-/// Plans everything from a bare host to a verified, measured endpoint.
+/// Plans every step from a bare host to a verified and measured endpoint.
 ///
 /// # Errors
 /// [`Kind::Usage`] for arguments that dsr1 owns; [`Kind::Host`] without Python or a free port to plan with.
@@ -118,7 +116,7 @@ fn bench_request(
     }
 }
 
-/// Ports tried for the rehearsal's own hub; facts about them are wanted.
+/// Returns the ports that are tried for the rehearsal's own hub. The plan needs facts about them.
 pub fn mirror_ports() -> impl Iterator<Item = u16> {
     MIRROR_PORT..MIRROR_PORT + MIRROR_PORTS
 }
@@ -128,7 +126,7 @@ fn mirror_address(facts: &Facts) -> Result<String> {
         .find(|port| !facts.host.ports_taken.contains_key(port))
         .map(|port| format!("127.0.0.1:{port}"))
         .ok_or_else(|| {
-            Error::new(Kind::Host, "no port for the rehearsal's hub").cause(format!(
+            Error::new(Kind::Host, "no free port for the rehearsal's hub").cause(format!(
                 "ports {MIRROR_PORT} to {} on 127.0.0.1 are all taken",
                 MIRROR_PORT + MIRROR_PORTS - 1
             ))

@@ -47,7 +47,7 @@ impl Form for Bash {
     }
 }
 
-/// A script of one step under comment lines.
+/// Returns a script of one step under comment lines.
 fn script(step: Step, head: &[String]) -> String {
     let mut plan = Plan::new("serve", vec![step]);
     plan.notes = head.to_vec();

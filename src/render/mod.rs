@@ -1,7 +1,7 @@
 //! Plans and servers as text for other tools: a shell script, Docker Compose, systemd, Podman's Quadlet.
 //!
-//! A new form is a file that implements [`Form`], a `mod` line here and an entry of [`FORMS`]. Not in this module tree:
-//! deciding (`plan`), writing files (`commands::export`).
+//! A new form is a file that implements [`Form`], a `mod` line here and an entry of [`FORMS`]. Not in this module
+//! tree: deciding (`plan`), writing files (`commands::export`).
 
 mod bash;
 mod checked;

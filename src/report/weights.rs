@@ -159,7 +159,7 @@ pub enum WrongState {
     Wrong,
     /// The file's fingerprint differs from the one at verification; its bytes were not read.
     Changed,
-    /// The file was never fetched: only the listing of a hub names it.
+    /// The file belongs to the model and was never fetched, or its blob is gone.
     Missing,
     /// The file is present, and no hash is known for it.
     Unknown,

@@ -359,7 +359,7 @@ fn a_form_that_cannot_run_it_says_so() {
     // A host that does not fit is said in the file, which may be for another one.
     let text = export(&["compose", "--profile", "fp8-low-latency"], LAPTOP);
     assert!(
-        text.contains("# NOT FIT for the host it was planned for: "),
+        text.contains("# BLOCKED on the host that it was planned for: "),
         "{text}"
     );
 }

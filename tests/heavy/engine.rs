@@ -194,7 +194,7 @@ fn tables_and_lock(home: &Home, runtime: &str) {
     let text = std::fs::read(&config).unwrap();
     std::fs::write(&config, b"{}").unwrap();
     let run = home.run(&["check"]).expect(8);
-    assert!(run.stdout.contains("not proven here"), "{}", run.stdout);
+    assert!(run.stdout.contains("not verified here"), "{}", run.stdout);
     let refused = home
         .run(&["serve", "--locked", "--port", &free_port().to_string()])
         .expect(8);

@@ -63,7 +63,7 @@ pub async fn survey(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pul
                 damaged: before.is_some_and(Proven::is_withdrawn) && !is_proven,
                 refused: step
                     .code
-                    .check(&step.repo, std::iter::once(&*entry.path))
+                    .check_paths(&step.repo, std::iter::once(&*entry.path))
                     .is_err(),
                 hash: entry.oid.hex().to_owned(),
             }

@@ -268,7 +268,8 @@ fn proven(step: &PullSnapshot, cache: &RepoCache, commit: &str, when: When) -> R
 /// Refuses what is here where it is not what may come: code that nothing knows, or anything that a lock does not state.
 fn check_allowed(step: &PullSnapshot, manifest: &Manifest, selected: &[&Proven]) -> Result<()> {
     let repo = &step.repo;
-    step.code.check(repo, selected.iter().map(|file| &*file.path))?;
+    step.code
+        .check_paths(repo, selected.iter().map(|file| &*file.path))?;
     let Some(locked) = &step.locked else { return Ok(()) };
     plan::check_locked(repo, locked, |path| {
         let file = manifest.files.iter().find(|file| file.path == path)?;

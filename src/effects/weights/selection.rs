@@ -72,7 +72,7 @@ pub(super) async fn wanted(step: &PullSnapshot, found: Revision, options: HubOpt
 pub(super) fn check_wanted(step: &PullSnapshot, wanted: &Wanted) -> Result<()> {
     let PullSnapshot { repo, endpoint, .. } = step;
     let paths = wanted.entries.iter().map(|entry| &*entry.path);
-    step.code.check(repo, paths)?;
+    step.code.check_paths(repo, paths)?;
     if plan::must_be_accepted(&wanted.license) && !step.accept_license {
         return Err(Error::new(
             Kind::Usage,

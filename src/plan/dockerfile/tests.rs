@@ -1,6 +1,4 @@
-//! What the template makes of stacks and choices.
-//!
-//! Not in this module: building it, which tests with a real daemon do.
+//! Tests of the rendered Dockerfiles. Tests with a real daemon build them.
 
 use crate::plan::dockerfile::*;
 use crate::profile::Catalog;
@@ -50,7 +48,7 @@ fn guide(flashinfer: Flashinfer) -> String {
         .dockerfile
 }
 
-/// The steps of the guide's Dockerfile ("Building Docker Image"), each by what it does.
+/// The steps of the guide's Dockerfile ("Building Docker Image"), each with a text that shows it in the rendering.
 const GUIDES_STEPS: [(&str, &str); 10] = [
     (
         "FROM ...@sha256",
@@ -83,7 +81,7 @@ fn the_guides_recipe_has_every_step_of_the_guide_in_its_order() {
     for (step, sign) in GUIDES_STEPS {
         let at = rest
             .find(sign)
-            .unwrap_or_else(|| panic!("{step} is not there, or too early:\n{text}"));
+            .unwrap_or_else(|| panic!("{step} is missing, or too early:\n{text}"));
         rest = &rest[at + sign.len()..];
     }
     insta::assert_snapshot!(text);
@@ -117,12 +115,12 @@ fn a_choice_that_a_stack_does_not_offer_is_refused() {
         render(&stack(stack_name), "base", &choice, &method, &BTreeMap::new()).unwrap_err()
     };
     let error = refused("current", Recipe::Thin, Flashinfer::Prebuilt);
-    assert_eq!(error.hints(), ["it has: base, jit"]);
+    assert_eq!(error.hints(), ["it supports: base, jit"]);
     assert!(refused("guide", Recipe::Thin, Flashinfer::Aot).hints()[0].contains("--recipe guide"));
     assert!(
         refused("current", Recipe::Guide, Flashinfer::Aot)
             .message()
-            .contains("no guide's recipe")
+            .contains("does not support the guide's recipe")
     );
 }
 
@@ -183,7 +181,7 @@ fn the_classic_builder_gets_stages_instead_of_mounts() {
     for name in ["cpu", "guide", "current"] {
         let text = of(name);
         assert!(!text.contains("--mount"), "{text}");
-        // Neither the CA bundle nor the wheels are in the last stage.
+        // The last stage holds neither the CA bundle nor the wheels.
         let last = text.rsplit("FROM ").next().unwrap();
         assert!(
             !last.contains("/run/ca") && !last.contains("/run/wheels"),
@@ -267,7 +265,7 @@ fn a_changed_label_leaves_the_steps_as_they_are() {
     };
     let steps = [steps(one), steps(other)];
     assert_eq!(steps[0], steps[1]);
-    // A step runs again when what it mounts changes: the context's root holds the Dockerfile, so none does.
+    // A step runs again if a file that it mounts changes. The context's root holds the Dockerfile, so no step mounts it.
     for mount in steps[0]
         .split("--mount=")
         .filter(|mount| mount.starts_with("type=bind"))
@@ -314,8 +312,8 @@ fn hostile_values_are_refused() {
 }
 
 proptest::proptest! {
-    /// Whatever is in a value: it is refused, or the Dockerfile has as many lines as before and the value stands
-    /// between quotes of a label, never in a step.
+    /// Any value is refused, or the Dockerfile keeps its number of lines and the value is quoted in a label, never in a
+    /// step.
     #[test]
     fn no_value_adds_an_instruction(value in "\\PC{0,20}[\\n\\r\"\\\\$#;&|`<>() ]{0,3}\\PC{0,20}", place in 0..8_u8) {
         let choice = ImageChoice {
