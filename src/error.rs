@@ -32,7 +32,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A bug in dsr1, or an error that nobody foresaw.
+    /// A bug in dsr1, or an unexpected error.
     Internal = 1, "internal";
     /// The command line, a profile or a stack file is wrong.
     Usage = 2, "usage";

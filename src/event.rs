@@ -80,7 +80,7 @@ pub enum Event {
         /// Detail from the log, such as a number of tokens.
         detail: String,
     },
-    /// A problem that the user should know about; the work goes on.
+    /// A problem that the user should know about; the work continues.
     Warning {
         /// The problem.
         text: String,
@@ -285,7 +285,7 @@ impl<'a> StepEvents<'a> {
         });
     }
 
-    /// Reports a problem that the user should know about; the work goes on.
+    /// Reports a problem that the user should know about; the work continues.
     pub fn warning(&self, text: impl Into<String>, hint: impl Into<String>) {
         self.reporter.event(&Event::Warning {
             text: text.into(),

@@ -63,7 +63,7 @@ choices! {
         #[default]
         Thin = "thin", "The official image and a thin layer";
         /// The guide's own steps: the evaluation harness, SGLang and FlashInfer from source.
-        Guide = "guide", "The steps of NVIDIA's guide, from source; `dsr1 build --explain` says what is corrected";
+        Guide = "guide", "The steps of NVIDIA's guide, from source; `dsr1 build --explain` lists the corrections";
     }
 }
 
@@ -74,7 +74,7 @@ choices! {
         /// The base image has them.
         Base = "base", "The base image has them";
         /// Compiled by FlashInfer's authors, installed as packages.
-        Prebuilt = "prebuilt", "Compiled by its makers";
+        Prebuilt = "prebuilt", "Compiled by FlashInfer's authors";
         /// Compiled during the build, for the stack's GPUs.
         Aot = "aot", "Compiled during the build";
         /// Compiled at their first use, on the server.

@@ -15,13 +15,13 @@ choices! {
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     Transport {
-        /// Xet where the hub offers it; a file that stalls or fails there goes on over HTTP.
+        /// Xet where the hub offers it; a file that stalls or fails there continues over HTTP.
         #[default]
-        Auto = "auto", "Xet where the hub offers it; a file that stalls there goes on over HTTP";
+        Auto = "auto", "Xet where the hub offers it; a file that stalls there continues over HTTP";
         /// Xet where the hub offers it, and nothing else for these files.
         Xet = "xet", "Xet where the hub offers it, HTTP for the rest";
         /// HTTP ranges.
-        Http = "http", "HTTP ranges: least memory, and what a mirror or a proxy speaks";
+        Http = "http", "HTTP ranges: least memory; works with every mirror and proxy";
     }
 }
 

@@ -10,7 +10,7 @@ use crate::render::{shell, unit};
 /// The restart settings of a service, with their reasons.
 const RESTART: &str = "\
 # An engine that ends without `systemctl stop` has failed, whatever its exit code. After three failures in an hour it
-# stays down, because the cause is permanent (a lost GPU, too little memory) and needs an administrator.
+# stays down, because the cause (a lost GPU, too little memory) needs attention.
 Restart=always
 RestartSec=30
 ";

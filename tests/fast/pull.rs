@@ -224,7 +224,7 @@ fn a_dry_run_ends_as_the_pull_would() {
         .expect(6)
         .json();
     assert!(
-        survey["refusal"].as_str().unwrap().contains("holds code"),
+        survey["refusal"].as_str().unwrap().contains("holds unknown code"),
         "{survey}"
     );
     hub.license("nvidia-open-model-license");
