@@ -1,4 +1,4 @@
-//! A closed set of values that a user names on the command line.
+//! Closed sets of values that a user names on the command line.
 
 /// A value that is chosen by its name.
 pub trait Choice: Sized {
@@ -13,3 +13,28 @@ pub trait Choice: Sized {
             .find_map(|(value, spelling, _)| (spelling == name).then_some(value))
     }
 }
+
+/// Declares an enum with its [`Choice`] table: a variant without a spelling and a line of help does not compile.
+macro_rules! choices {
+    ($(#[$meta:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $spelling:literal, $help:literal;)* }) => {
+        $(#[$meta])*
+        pub enum $name {
+            $($(#[$about])* $variant,)*
+        }
+
+        impl $name {
+            /// The spelling on the command line.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $spelling,)* }
+            }
+        }
+
+        impl $crate::choice::Choice for $name {
+            fn table() -> Vec<(Self, &'static str, &'static str)> {
+                vec![$((Self::$variant, $spelling, $help)),*]
+            }
+        }
+    };
+}
+pub(crate) use choices;

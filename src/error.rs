@@ -1,110 +1,85 @@
-//! The one error type: a kind (which decides the exit code), a cause chain, hints.
-//!
-//! Not in this module: printing (`ui`), process exit (`main`). The only home of `anyhow`.
+//! The one error type: a kind, which decides the exit code, a chain of causes, and hints. The only home of `anyhow`.
 
 use std::fmt;
 
-/// What sort of thing went wrong; decides the exit code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A bug in dsr1 or something nobody foresaw.
-    Internal,
+/// Declares [`Kind`] from one table: a variant without an exit code and a name does not compile, and [`Kind::ALL`] is
+/// complete.
+macro_rules! kinds {
+    ($($(#[$about:meta])* $variant:ident = $exit_code:literal, $name:literal;)*) => {
+        /// Category of an error; it decides the exit code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Kind {
+            $($(#[$about])* $variant,)*
+        }
+
+        impl Kind {
+            /// Every kind, in the order of the exit-code table in README.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The process exit code of this kind. 0 is success.
+            #[must_use]
+            pub const fn exit_code(self) -> u8 {
+                match self { $(Self::$variant => $exit_code,)* }
+            }
+
+            /// The stable lower-case name, used in JSON output.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// A bug in dsr1, or an unexpected error.
+    Internal = 1, "internal";
     /// The command line, a profile or a stack file is wrong.
-    Usage,
-    /// This host cannot do it: disk, memory, Python, ports, GPUs, driver.
-    Host,
-    /// The Docker daemon refused, is absent, or a build failed.
-    Docker,
-    /// The hub, a package index, the network or authentication failed.
-    Hub,
-    /// Bytes are not what their hash or size says.
-    Integrity,
+    Usage = 2, "usage";
+    /// This host is not ready: disk, memory, Python, ports, GPUs, driver.
+    Host = 3, "host";
+    /// The Docker daemon is absent or refused a request, or a build failed.
+    Docker = 4, "docker";
+    /// The hub, a package index, the network or the authentication failed.
+    Hub = 5, "hub";
+    /// Bytes do not match their hash or their size.
+    Integrity = 6, "integrity";
     /// The engine died, stalled, or answered wrongly.
-    Server,
+    Server = 7, "server";
     /// A check ran and its threshold was missed.
-    Gate,
+    Gate = 8, "gate";
     /// A measurement ran but must not be trusted.
-    Untrusted,
-    /// The user interrupted.
-    Interrupted,
+    Untrusted = 9, "untrusted";
+    /// The user interrupted the command: 128 + SIGINT.
+    Interrupted = 130, "interrupted";
 }
 
-impl Kind {
-    /// Every kind, in the order of the exit-code table in README.
-    pub const ALL: [Self; 10] = [
-        Self::Internal,
-        Self::Usage,
-        Self::Host,
-        Self::Docker,
-        Self::Hub,
-        Self::Integrity,
-        Self::Server,
-        Self::Gate,
-        Self::Untrusted,
-        Self::Interrupted,
-    ];
-
-    /// The process exit code of this kind (design.md 7); 0 is success and 130 is 128 + SIGINT.
-    #[must_use]
-    pub const fn exit_code(self) -> u8 {
-        match self {
-            Self::Internal => 1,
-            Self::Usage => 2,
-            Self::Host => 3,
-            Self::Docker => 4,
-            Self::Hub => 5,
-            Self::Integrity => 6,
-            Self::Server => 7,
-            Self::Gate => 8,
-            Self::Untrusted => 9,
-            Self::Interrupted => 130,
-        }
-    }
-
-    /// Stable lower-case name, used in JSON output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Internal => "internal",
-            Self::Usage => "usage",
-            Self::Host => "host",
-            Self::Docker => "docker",
-            Self::Hub => "hub",
-            Self::Integrity => "integrity",
-            Self::Server => "server",
-            Self::Gate => "gate",
-            Self::Untrusted => "untrusted",
-            Self::Interrupted => "interrupted",
-        }
-    }
-}
-
-/// An error as the user meets it: what failed, why, and what to do.
+/// An error as a user reads it: the failure, its causes, and hints about what to do.
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
     source: anyhow::Error,
     hints: Vec<String>,
     log: Vec<String>,
-    told: bool,
+    reported: bool,
 }
 
-/// The result of everything fallible here.
+/// The result type of every fallible function of dsr1.
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// Makes an error without a cause. `message` is a lower-case fragment: what failed, on what.
+    /// Returns an error without a cause. `message` is a lower-case fragment: what failed, on what.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self {
             kind,
             source: anyhow::Error::msg(message.into()),
             hints: Vec::new(),
             log: Vec::new(),
-            told: false,
+            reported: false,
         }
     }
 
-    /// Puts `cause` under this error's message and the causes that it has, as text.
+    /// Appends `cause` to the chain of causes, as text.
     #[must_use]
     pub fn cause(mut self, cause: impl Into<String>) -> Self {
         let above: Vec<String> = self.source.chain().map(ToString::to_string).collect();
@@ -113,7 +88,7 @@ impl Error {
         self
     }
 
-    /// Adds one hint: one command to paste or one fact. A repeated hint is kept once.
+    /// Adds one hint: a command to paste, or a fact. A repeated hint is kept once.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         let hint = hint.into();
@@ -130,31 +105,31 @@ impl Error {
         self
     }
 
-    /// The same error as one of another kind: what it means was found out later.
+    /// Replaces the kind, for a caller that knows more about the failure than the code that met it.
     #[must_use]
-    pub fn of(mut self, kind: Kind) -> Self {
+    pub fn with_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// Marks an error that the command's result has told already: only its exit code is left to give.
+    /// Marks an error that the command's result already states, so that only the exit code is still needed.
     #[must_use]
-    pub fn told(mut self) -> Self {
-        self.told = true;
+    pub fn reported(mut self) -> Self {
+        self.reported = true;
         self
     }
 
-    /// As [`Error::told`] when `told`: in JSON the result is the whole answer.
+    /// Marks the error as [`Error::reported`] if `reported` is true: in JSON the result is the whole answer.
     #[must_use]
-    pub fn told_if(mut self, told: bool) -> Self {
-        self.told |= told;
+    pub fn reported_if(mut self, reported: bool) -> Self {
+        self.reported |= reported;
         self
     }
 
-    /// Whether the command's result has told it already.
+    /// Returns whether the command's result already states the error.
     #[must_use]
-    pub const fn is_told(&self) -> bool {
-        self.told
+    pub const fn is_reported(&self) -> bool {
+        self.reported
     }
 
     /// The kind.
@@ -177,13 +152,13 @@ impl Error {
         causes
     }
 
-    /// The hints, in the order added.
+    /// The hints, in the order in which they were added.
     #[must_use]
     pub fn hints(&self) -> &[String] {
         &self.hints
     }
 
-    /// The attached log lines; empty when there is no log.
+    /// The attached log lines; empty without a log.
     #[must_use]
     pub fn log_lines(&self) -> &[String] {
         &self.log
@@ -198,12 +173,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Turns a foreign error into ours at the edge where it enters.
+/// Converts an error of another crate into [`Error`] where it enters dsr1.
 pub trait At<T> {
-    /// Wraps the error with its kind and what was being done.
+    /// Wraps the error with a kind and a message that says what failed.
     ///
     /// # Errors
-    /// [`Error`] of `kind` when `self` is an error; its chain becomes the causes.
+    /// [`Error`] of `kind` if `self` is an error; its chain becomes the causes.
     fn at(self, kind: Kind, message: impl FnOnce() -> String) -> Result<T>;
 }
 
@@ -217,7 +192,7 @@ where
             source: error.into().context(message()),
             hints: Vec::new(),
             log: Vec::new(),
-            told: false,
+            reported: false,
         })
     }
 }

@@ -1,109 +1,108 @@
-//! What the engine tells the world while it works: one enum, one trait.
+//! The events that dsr1 sends while it works: one enum, and one trait for their receivers.
 //!
 //! Every display (terminal, plain lines, JSON lines) and every recording reads these events and nothing else.
-//! Not in this module: how an event looks (`ui`).
 
 use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
-/// One thing that happened. Every quantity names its unit.
+/// One event. Every quantity names its unit.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
-    /// A step of the plan begins.
+    /// A step of the plan started.
     StepStarted {
         /// Position in the plan, from 1.
         step: usize,
-        /// Steps in the plan.
+        /// Number of steps in the plan.
         of: usize,
-        /// What the step does, for people.
+        /// The step's title, for people.
         title: String,
     },
-    /// Byte-counted work moved on. Sent at most ten times a second.
+    /// Progress of work that is counted in bytes. Sent at most ten times a second.
     Progress {
         /// Position in the plan, from 1.
         step: usize,
         /// Bytes done.
         done_bytes: u64,
-        /// Bytes in all; `None` while unknown.
+        /// Total bytes; `None` while unknown.
         total_bytes: Option<u64>,
-        /// Bytes that came over the network, where that is another number: some were there, others came twice. A rate is
-        /// of these.
+        /// Bytes fetched over the network, where that number differs from `done_bytes`: some were present before, others
+        /// were fetched twice. A rate is computed from these.
         #[serde(skip_serializing_if = "Option::is_none")]
         fetched_bytes: Option<u64>,
-        /// What is being worked on, such as a file name.
+        /// Name of the item in work, such as a file name.
         item: String,
     },
-    /// How far one file of a pull is. Sent once a second while it is under way, and when it is proven.
+    /// Progress of one file of a pull. Sent once a second while the file is in work, and when it is verified.
     File {
         /// Position in the plan, from 1.
         step: usize,
         /// Path in the repository.
         path: String,
-        /// Bytes that are there; they are hashed as they come.
+        /// Bytes on the disk; they are hashed while they are fetched.
         done_bytes: u64,
-        /// Its size.
+        /// Size of the file.
         total_bytes: u64,
-        /// What happens to it.
+        /// State of the file.
         state: FileState,
-        /// Streams that had to be opened again.
+        /// Number of streams that were reopened.
         retries: u32,
     },
-    /// A line of output from a child: pip, a build, the engine, a client.
+    /// A line of output of a child process: pip, a build, the engine, a client.
     Line {
         /// Position in the plan, from 1.
         step: usize,
-        /// Who printed it.
+        /// The program that printed the line.
         source: Source,
-        /// The line, without newline; may hold anything the child printed.
+        /// The line without its newline; it may hold anything that the child printed.
         text: String,
     },
-    /// A step of an image's build began or ended.
+    /// A step of an image build started or ended.
     BuildStep {
         /// Position in the plan, from 1.
         step: usize,
-        /// What the builder calls it: `[stage-0 2/8] RUN ...`.
+        /// The builder's name for the step: `[stage-0 2/8] RUN ...`.
         name: String,
-        /// What became of it.
+        /// State of the step.
         state: BuildState,
-        /// How long it took; 0 at its start.
+        /// Duration of the step; 0 at its start.
         elapsed_ms: u64,
     },
-    /// The engine reached a stage of its start.
+    /// The engine reached a stage of its startup.
     Stage {
         /// Position in the plan, from 1.
         step: usize,
         /// The stage reached.
         stage: Stage,
-        /// Since the step began.
+        /// Time since the step began.
         elapsed_ms: u64,
-        /// What the log said about it, such as a count of tokens.
+        /// Detail from the log, such as a number of tokens.
         detail: String,
     },
-    /// Something the user should know; the work goes on.
+    /// A problem that the user should know about; the work continues.
     Warning {
-        /// What is wrong.
+        /// The problem.
         text: String,
-        /// What to do about it; may be empty.
+        /// Advice about it; may be empty.
         hint: String,
     },
-    /// A fact worth a line: a choice that was made and why.
+    /// A fact for the user, such as a choice that dsr1 made and its reason.
     Note {
         /// The fact.
         text: String,
     },
     /// A mirror answered a request.
     Request(Request),
-    /// A step ended well.
+    /// A step succeeded.
     StepFinished {
         /// Position in the plan, from 1.
         step: usize,
-        /// How long it took.
+        /// Duration of the step.
         elapsed_ms: u64,
-        /// True when there was nothing to do.
+        /// True if the step had nothing to do.
         cached: bool,
-        /// What came of it, for people.
+        /// One-line summary of the outcome, for people.
         summary: String,
     },
 }
@@ -111,54 +110,54 @@ pub enum Event {
 /// A request that a mirror answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Request {
-    /// When its head was there: UTC, as RFC 3339 writes it.
+    /// Time at which the head of the request was complete: UTC, in the format of RFC 3339.
     pub time: String,
     /// Address of the client.
     pub client: String,
-    /// Its method; empty when the head could not be read.
+    /// HTTP method; empty if the head could not be read.
     pub method: String,
-    /// Path of the URL as it was sent; may hold anything.
+    /// Path of the URL as the client sent it; may hold anything.
     pub path: String,
-    /// The bytes that it asked for, as it says so; may hold anything, and is empty when it asked for all.
+    /// The `Range` header as the client sent it; may hold anything. Empty without one.
     pub range: String,
-    /// The status.
+    /// HTTP status of the response.
     pub status: u16,
     /// Bytes of the body that were sent.
     pub bytes: u64,
-    /// From the head to the last byte.
+    /// Time from the head of the request to the last byte of the response.
     pub elapsed_ms: u64,
 }
 
-/// What happens to a file of a pull.
+/// State of a file of a pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum FileState {
-    /// What is there of it is hashed.
+    /// The bytes on the disk are being hashed.
     Checking,
-    /// It comes, and is hashed as it comes.
+    /// Bytes are being fetched, and hashed at the same time.
     Fetching,
-    /// Its stream broke: there is a pause before the next.
+    /// The stream broke; the next one is opened after a pause.
     Waiting,
-    /// Its hash is right, it is on the disk and has its name.
+    /// The file is verified, on the disk, and published under its name.
     Proven,
 }
 
-/// What became of a step of a build.
+/// State of a step of an image build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BuildState {
-    /// It runs.
+    /// The step is running.
     Started,
-    /// It ran before: its layer is taken.
+    /// The step ran in an earlier build, and its layer is reused.
     Cached,
-    /// It ended well.
+    /// The step succeeded.
     Done,
-    /// It failed.
+    /// The step failed.
     Failed,
 }
 
-/// Who printed a line.
+/// The program that printed a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
@@ -170,7 +169,7 @@ pub enum Source {
     Client,
 }
 
-/// Where the engine is in its start, in the order SGLang goes through them.
+/// Stages of the engine's startup, in the order in which SGLang reaches them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -205,11 +204,11 @@ impl Stage {
 
 /// Receives events. Never fails and never blocks for long.
 pub trait Reporter: Send + Sync {
-    /// Takes one event.
+    /// Receives one event.
     fn event(&self, event: &Event);
 }
 
-/// The reporter as one step of a plan sees it: the step's number is filled in.
+/// A reporter for one step of a plan: it fills in the number of the step.
 #[derive(Clone, Copy)]
 pub struct StepEvents<'a> {
     reporter: &'a dyn Reporter,
@@ -217,13 +216,13 @@ pub struct StepEvents<'a> {
 }
 
 impl<'a> StepEvents<'a> {
-    /// Events of step number `step` (from 1).
+    /// Returns the reporter of step number `step`, counted from 1.
     #[must_use]
     pub const fn new(reporter: &'a dyn Reporter, step: usize) -> Self {
         Self { reporter, step }
     }
 
-    /// Byte-counted work moved on; `item` is what is being worked on.
+    /// Reports the progress of work that is counted in bytes; `item` names the item in work.
     pub fn progress(&self, done_bytes: u64, total_bytes: Option<u64>, item: &str) {
         self.reporter.event(&Event::Progress {
             step: self.step,
@@ -234,8 +233,8 @@ impl<'a> StepEvents<'a> {
         });
     }
 
-    /// A pull moved on: of `total_bytes` so many are there, and so many came.
-    pub fn pulled(&self, done_bytes: u64, total_bytes: u64, fetched_bytes: u64, item: &str) {
+    /// Reports the progress of a pull: bytes on the disk, their total, and bytes fetched over the network.
+    pub fn pull_progress(&self, done_bytes: u64, total_bytes: u64, fetched_bytes: u64, item: &str) {
         self.reporter.event(&Event::Progress {
             step: self.step,
             done_bytes,
@@ -245,7 +244,7 @@ impl<'a> StepEvents<'a> {
         });
     }
 
-    /// One file moved on.
+    /// Reports the progress of one file.
     pub fn file(&self, path: &str, (done_bytes, total_bytes): (u64, u64), state: FileState, retries: u32) {
         self.reporter.event(&Event::File {
             step: self.step,
@@ -257,7 +256,7 @@ impl<'a> StepEvents<'a> {
         });
     }
 
-    /// A child printed a line.
+    /// Reports a line that a child process printed.
     pub fn line(&self, source: Source, text: &str) {
         self.reporter.event(&Event::Line {
             step: self.step,
@@ -266,7 +265,7 @@ impl<'a> StepEvents<'a> {
         });
     }
 
-    /// A step of an image's build began or ended.
+    /// Reports the start or the end of a step of an image build.
     pub fn build_step(&self, name: &str, state: BuildState, elapsed_ms: u64) {
         self.reporter.event(&Event::BuildStep {
             step: self.step,
@@ -276,7 +275,7 @@ impl<'a> StepEvents<'a> {
         });
     }
 
-    /// The engine reached a stage.
+    /// Reports a stage of the engine's startup.
     pub fn stage(&self, stage: Stage, elapsed_ms: u64, detail: &str) {
         self.reporter.event(&Event::Stage {
             step: self.step,
@@ -286,7 +285,7 @@ impl<'a> StepEvents<'a> {
         });
     }
 
-    /// Something the user should know; the work goes on.
+    /// Reports a problem that the user should know about; the work continues.
     pub fn warning(&self, text: impl Into<String>, hint: impl Into<String>) {
         self.reporter.event(&Event::Warning {
             text: text.into(),
@@ -294,13 +293,13 @@ impl<'a> StepEvents<'a> {
         });
     }
 
-    /// A fact worth a line.
+    /// Reports a fact.
     pub fn note(&self, text: impl Into<String>) {
         self.reporter.event(&Event::Note { text: text.into() });
     }
 }
 
-/// Keeps every event; for tests and reports.
+/// A reporter that keeps every event, for tests and reports.
 #[derive(Debug, Default)]
 pub struct Recorder(Mutex<Vec<Event>>);
 

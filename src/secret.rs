@@ -1,6 +1,4 @@
 //! A secret string that no formatter prints.
-//!
-//! Not in this module: where secrets come from (`effects::hub_settings`, `effects::env`).
 
 use std::fmt;
 
@@ -9,13 +7,13 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a secret, without surrounding white space (token files end in a newline).
+    /// Wraps a secret and trims surrounding white space: token files end in a newline.
     #[must_use]
     pub fn new(value: &str) -> Self {
         Self(value.trim().to_owned())
     }
 
-    /// The secret itself: only for the header that carries it.
+    /// Returns the secret itself, only for the header that carries it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -1,6 +1,4 @@
 //! Quantities with their units: parsing is strict, printing is for people.
-//!
-//! Not in this module: what is measured.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -41,7 +39,7 @@ impl fmt::Display for Bytes {
 impl FromStr for Bytes {
     type Err = String;
 
-    /// Parses what `docker --shm-size` takes, with binary units: `256g`, `256gb`, `1024m`, `64k`, `512`.
+    /// Parses the syntax of `docker --shm-size`, with binary units: `256g`, `256gb`, `1024m`, `64k`, `512`.
     fn from_str(text: &str) -> Result<Self, String> {
         let lower = text.trim().to_ascii_lowercase();
         let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -63,10 +61,10 @@ impl FromStr for Bytes {
     }
 }
 
-/// A decimal number of units, rounded down; `None` for what is no number, or too large.
+/// Multiplies a decimal number by a unit, rounded down; `None` if the text is not a number, or the product too large.
 fn times(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    // Nine digits say a terabyte to the kilobyte; more would not fit.
+    // Nine digits state a terabyte to the kilobyte; more digits would overflow.
     if fraction.len() > 9 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -79,26 +77,26 @@ fn times(number: &str, unit: u64) -> Option<u64> {
         .checked_add(u64::try_from(fraction).ok()?)
 }
 
-/// A count of things in words: `1 file`, `2 files`.
+/// Returns a count with its noun: `1 file`, `2 files`.
 #[must_use]
 pub fn counted(count: usize, thing: &str) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} {thing}{ending}")
 }
 
-/// Bytes as lower-case hexadecimal digits, as hashes are written.
+/// Returns bytes as lower-case hexadecimal digits, as hashes are written.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(text, "{byte:02x}");
             text
         })
 }
 
-/// Prints a duration the way a person says it: `0.4s`, `41s`, `5m12s`, `1h02m`.
+/// Returns a duration as people write it: `0.4s`, `41s`, `5m12s`, `1h02m`.
 #[must_use]
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -280,7 +280,7 @@ impl Context {
             },
             ..Facts::default()
         };
-        let base = plan::base(stack, image, &facts);
+        let base = plan::base_image(stack, image, &facts);
         let request = BuildRequest {
             stack: stack.clone(),
             target: Target::Docker,

@@ -89,7 +89,7 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
     .cause(format!("failed: {}", failed.join(", ")));
     // In JSON the findings say it all, and stdout stays one document.
     Err(match context.output.format {
-        Format::Json => error.told(),
+        Format::Json => error.reported(),
         Format::Text => error.hint("each failed check above says what to do"),
     })
 }

@@ -118,5 +118,5 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
         ),
     )
     .hint("the installed SGLang is not the version that the stack pins, or it is newer than this dsr1")
-    .told_if(context.is_json()))
+    .reported_if(context.is_json()))
 }

@@ -67,7 +67,7 @@ pub(super) async fn check(context: &Context, args: CheckArgs) -> Result<()> {
     if checked.same {
         return Ok(());
     }
-    Err(error_of_differences(&args.file, &checked.differences).told_if(context.is_json()))
+    Err(error_of_differences(&args.file, &checked.differences).reported_if(context.is_json()))
 }
 
 /// Refuses a request that differs from the lock in something that matters.
@@ -90,7 +90,7 @@ pub(super) fn refuse(context: &Context, locked: &Lock, request: &ServeRequest, f
 fn lock_of_request(context: &Context, request: &ServeRequest, facts: &Facts) -> Result<Lock> {
     let catalog = context.catalog(None)?;
     let text = catalog.stack_source(&request.stack.name).unwrap_or_default();
-    lock::lock(request, text, facts, env!("CARGO_PKG_VERSION"))
+    lock::lock_server(request, text, facts, env!("CARGO_PKG_VERSION"))
 }
 
 fn error_of_differences(file: &Path, differences: &[LockDifference]) -> Error {

@@ -10,7 +10,7 @@ use crate::effects::weights;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::facts::{Facts, WeightFile};
-use crate::plan::{self, CodeFiles, PullRequest, PullSnapshot, Selection, Step};
+use crate::plan::{self, CodeFiles, FilePatterns, PullRequest, PullSnapshot, Step};
 use crate::profile::Model;
 use crate::report::PullSurvey;
 use crate::ui;
@@ -35,7 +35,7 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
         size_bytes: (model.size_bytes > 0).then_some(model.size_bytes),
         options: pull_options(&args.hub)?,
         local_dir: args.local_dir.as_deref().map(absolute).transpose()?,
-        selection: Selection {
+        selection: FilePatterns {
             include: args.include,
             exclude: args.exclude,
         },
@@ -62,7 +62,7 @@ pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
         let (survey, refusal) = survey(context, &step).await?;
         if args.dry_run {
             context.print(&survey, ui::pull_survey)?;
-            return refusal.map_or(Ok(()), |error| Err(error.told_if(context.is_json())));
+            return refusal.map_or(Ok(()), |error| Err(error.reported_if(context.is_json())));
         }
         request.options.accept_license = agreed(&survey)?;
         plan = plan::pull(&request, &facts)?;

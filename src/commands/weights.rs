@@ -8,7 +8,7 @@ use super::context::{Context, names_profile, nothing_named, pull_options};
 use super::pull::absolute;
 use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 use crate::effects::store;
-use crate::effects::weights::{self, Check, Download, Place};
+use crate::effects::weights::{self, Download, Place, VerifyOptions};
 use crate::error::{Error, Kind, Result};
 use crate::plan;
 use crate::quote::shell_word;
@@ -90,7 +90,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
         limit_rate: options.limit_rate,
         transport: options.transport,
     };
-    let check = Check {
+    let check = VerifyOptions {
         fast: args.fast,
         whole,
         repair: args.repair.then_some(download),
@@ -124,7 +124,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     Err(Error::new(Kind::Integrity, message)
         .cause(format!("`{}`: {}", first.path, first.why))
         .hint(hint)
-        .told_if(context.is_json()))
+        .reported_if(context.is_json()))
 }
 
 /// What makes it right: a repair knows the files that are there, and a pull all of them.

@@ -113,7 +113,7 @@ impl Effects {
             steps.push(StepReport {
                 title,
                 elapsed_ms,
-                outcome: Some(outcome),
+                outcome,
             });
         }
         self.shut_mirror();

@@ -1,7 +1,7 @@
-//! Which profile fits a load: every profile weighed by its hardware, its goal and its KV pool.
+//! Advice on profiles: ranks every profile for a load by its hardware, its goal and its KV pool.
 //!
-//! Rules of thumb with their sources, no measurement: the answer says why, and `bench` has the last word.
-//! Not in this module: the host's other limits (`checks`).
+//! The ranking uses rules of thumb with their sources, no measurements. Every advice states its reasons; only `bench`
+//! measures.
 
 use serde::Serialize;
 
@@ -10,12 +10,12 @@ use crate::profile::{Architecture, Count, Goal, Selection};
 use crate::sglang::memory::{self, MemoryPlan};
 use crate::sglang::{Launch, Level};
 
-/// Requests up to which latency comes first: the cookbook's "low latency" is 4 to 8.
+/// Largest number of requests for which latency matters most: the cookbook's "low latency" is 4 to 8.
 const FEW: u32 = 8;
-/// Requests from which attention replicas pay (sgl-project/sglang#3658: "for batch >128").
+/// Number of requests above which attention replicas are faster (sgl-project/sglang#3658: "for batch >128").
 const MANY: u32 = 128;
 
-/// A load.
+/// A load on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Load {
     /// Prompt length in tokens.
@@ -24,12 +24,12 @@ pub struct Load {
     pub output_len: u32,
     /// Requests in flight.
     pub concurrency: u32,
-    /// What matters more; chosen by the concurrency when open.
+    /// Goal of the load; derived from the concurrency if the user names none.
     pub goal: Goal,
 }
 
 impl Load {
-    /// A load whose goal may be open.
+    /// Returns a load; without a goal, the concurrency decides it.
     #[must_use]
     pub fn new(input_len: u32, output_len: u32, concurrency: u32, goal: Option<Goal>) -> Self {
         let by_load = if concurrency <= FEW {
@@ -46,40 +46,40 @@ impl Load {
     }
 }
 
-/// One profile weighed.
+/// The rating of one profile.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Advice {
     /// The profile.
     pub profile: String,
-    /// The stack it was weighed on.
+    /// The stack that it was rated on.
     pub stack: String,
-    /// Whether it can serve the load on this hardware at all.
+    /// True if the profile can serve the load on this hardware.
     pub fits: bool,
-    /// Requests of this load that fit into its KV pool at once; `None` when its memory is not known.
+    /// Requests of this load that fit into the KV pool at once; `None` if the memory is not known.
     pub requests_fit: Option<u64>,
-    /// Why it stands where it stands.
+    /// Reasons for the rank.
     pub reasons: Vec<String>,
     /// Settings to change for this load, as `key: value`.
     pub settings: Vec<String>,
-    /// Its rank: lower is better.
+    /// Sort key: a lower rank is better.
     #[serde(skip)]
     rank: (bool, u8, std::cmp::Reverse<u32>),
 }
 
-/// Weighs every selection for a load on the GPUs of `facts`, the best first.
+/// Rates every selection for a load on the GPUs of `facts`, the best first.
 #[must_use]
 pub fn advise(selections: Vec<Selection>, load: Load, facts: &Facts) -> Vec<Advice> {
     let mut found: Vec<Advice> = selections
         .into_iter()
         .filter(|selection| selection.profile.goal != Goal::Rehearsal)
-        .map(|selection| weigh(selection, load, facts))
+        .map(|selection| rate_profile(selection, load, facts))
         .collect();
-    // Stable: among equals the order of the catalog holds, in which the guide's profiles stand first.
+    // The sort is stable: among equals the order of the catalog holds, in which the guide's profiles are first.
     found.sort_by_key(|advice| advice.rank);
     found
 }
 
-fn weigh(selection: Selection, load: Load, facts: &Facts) -> Advice {
+fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
     let Selection {
         mut profile,
         stack,
@@ -88,7 +88,7 @@ fn weigh(selection: Selection, load: Load, facts: &Facts) -> Advice {
     } = selection;
     let mut reasons = Vec::new();
     let mut settings = Vec::new();
-    let mut fits = hardware(&profile.architectures, profile.gpus, facts, &mut reasons);
+    let mut fits = hardware_fits(&profile.architectures, profile.gpus, facts, &mut reasons);
     if let Some(min) = stack.driver_min
         && facts.host.driver_major().is_some_and(|major| major < min)
     {
@@ -98,7 +98,7 @@ fn weigh(selection: Selection, load: Load, facts: &Facts) -> Advice {
     let launch = Launch::new(&profile, &stack, &origins, &[]);
     if let Some(error) = launch.checks.iter().find(|check| check.level == Level::Error) {
         fits = false;
-        reasons.push(format!("not on stack {}: {}", stack.name, error.text));
+        reasons.push(format!("refused on stack {}: {}", stack.name, error.text));
     }
     let mut penalty = 0;
     if profile.goal == load.goal {
@@ -117,9 +117,7 @@ fn weigh(selection: Selection, load: Load, facts: &Facts) -> Advice {
         reasons.push(format!("attention replicas slow loads of up to {MANY} requests"));
     } else if replicas == 1 && load.concurrency > MANY {
         penalty += 3;
-        reasons.push(format!(
-            "without attention replicas, which pay above {MANY} requests"
-        ));
+        reasons.push(format!("no attention replicas, which help above {MANY} requests"));
     }
     if let Some(most) = profile
         .engine
@@ -128,7 +126,10 @@ fn weigh(selection: Selection, load: Load, facts: &Facts) -> Advice {
     {
         penalty += 1;
         settings.push(format!("max_running_requests: {}", load.concurrency));
-        reasons.push(format!("runs {most} requests at once, not {}", load.concurrency));
+        reasons.push(format!(
+            "limited to {most} requests at once, the load has {}",
+            load.concurrency
+        ));
     }
     let per_replica = load.concurrency.div_ceil(replicas);
     if profile
@@ -148,7 +149,7 @@ fn weigh(selection: Selection, load: Load, facts: &Facts) -> Advice {
     let memory = memory::plan(&profile, &stack, &launch.settings, facts);
     let requests_fit = memory.as_ref().map(|plan| plan.requests_fit);
     if let Some(plan) = &memory {
-        penalty += room(plan, load, &mut fits, &mut reasons);
+        penalty += rate_kv_pool(plan, load, &mut fits, &mut reasons);
     }
     Advice {
         profile: name,
@@ -161,8 +162,8 @@ fn weigh(selection: Selection, load: Load, facts: &Facts) -> Advice {
     }
 }
 
-/// Whether the GPUs are there; an unknown host fits every profile.
-fn hardware(wanted: &[Architecture], count: u32, facts: &Facts, reasons: &mut Vec<String>) -> bool {
+/// Returns whether the host has the GPUs. A host with unknown GPUs fits every profile.
+fn hardware_fits(wanted: &[Architecture], count: u32, facts: &Facts, reasons: &mut Vec<String>) -> bool {
     let Some(gpus) = facts.host.gpus.as_deref().filter(|gpus| !gpus.is_empty()) else {
         return true;
     };
@@ -171,18 +172,18 @@ fn hardware(wanted: &[Architecture], count: u32, facts: &Facts, reasons: &mut Ve
         .and_then(|gpu| Architecture::from_capability(&gpu.compute_capability));
     if have.is_none_or(|have| !wanted.contains(&have)) {
         let names: Vec<&str> = wanted.iter().map(|one| one.name()).collect();
-        reasons.push(format!("for {}", names.join(" or ")));
+        reasons.push(format!("needs {}", names.join(" or ")));
         return false;
     }
     if gpus.len() < count as usize {
-        reasons.push(format!("needs {count} GPUs, {} are here", gpus.len()));
+        reasons.push(format!("needs {count} GPUs, the host has {}", gpus.len()));
         return false;
     }
     true
 }
 
-/// What the KV pool says of the load; the penalty for it.
-fn room(plan: &MemoryPlan, load: Load, fits: &mut bool, reasons: &mut Vec<String>) -> u8 {
+/// Compares the KV pool with the load, and returns the penalty.
+fn rate_kv_pool(plan: &MemoryPlan, load: Load, fits: &mut bool, reasons: &mut Vec<String>) -> u8 {
     if plan.window.0 >= 1.0 || plan.fraction < plan.window.0 {
         *fits = false;
         reasons.push("the weights leave no KV pool".to_owned());
@@ -248,7 +249,7 @@ mod tests {
                 .profile
                 .starts_with("h200-")
         );
-        // An old driver leaves the guide's stack.
+        // With an old driver only the guide's stack fits.
         assert_eq!(best(B200, Load::new(1024, 1024, 4, None)).stack, "guide");
     }
 }

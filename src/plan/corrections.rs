@@ -1,19 +1,19 @@
-//! What `--recipe guide` does otherwise than the guide's own Dockerfile and build line, and how it is known that it must.
+//! The differences between `--recipe guide` and the guide's own Dockerfile and build line, with the evidence for each.
 //!
-//! Not in this module: the recipe (`Dockerfile.tera`), what goes wrong when the guide's container is run (`serve`).
+//! The recipe itself is `Dockerfile.tera`.
 
 use serde::Serialize;
 
-/// One line of the guide that does not do what it is there for.
+/// A correction of one line of the guide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Correction {
     /// The guide's line ("Building Docker Image"), or the part of it that matters.
     pub guide: &'static str,
-    /// What it does.
+    /// Effect of the line.
     pub consequence: &'static str,
-    /// How that was shown.
+    /// Evidence for the effect.
     pub shown: &'static str,
-    /// What the recipe does.
+    /// Replacement in the recipe.
     pub recipe: &'static str,
 }
 
@@ -22,7 +22,7 @@ pub const CORRECTIONS: [Correction; 13] = [
     Correction {
         guide: "FROM ...-cu128-b200@sha256:1a9e19b4...",
         consequence: "the image exists for amd64 alone: a GB200 or GB300 host is arm64",
-        shown: "read: the image's name and upstream's list of tags",
+        shown: "read: the name of the image and upstream's list of tags",
         recipe: "digests are kept by platform; a daemon of another architecture is refused, and nothing is emulated",
     },
     Correction {
@@ -39,9 +39,9 @@ pub const CORRECTIONS: [Correction; 13] = [
     },
     Correction {
         guide: "lm-evaluation-harness@4f8195f",
-        consequence: "seven digits of a commit are a search, not a name; what it depends on is not pinned at all",
+        consequence: "seven digits of a commit are a prefix to search for, not a name; the dependencies are not pinned",
         shown: "read: git gitrevisions(7)",
-        recipe: "all 40 digits, compared with what was fetched; its dependencies with their hashes",
+        recipe: "all 40 digits, compared with the fetched commit; its dependencies with their hashes",
     },
     Correction {
         guide: "git clone .../sglang.git ... -b #HASH && \\",
@@ -51,9 +51,9 @@ pub const CORRECTIONS: [Correction; 13] = [
     },
     Correction {
         guide: "git clone --recursive ... -b v0.2.9rc2",
-        consequence: "a tag can be moved, and nothing would notice",
+        consequence: "a tag can be moved, and the build would not notice",
         shown: "read: git-tag(1), \"On Re-tagging\"",
-        recipe: "the tag's commit with 40 digits, compared with what was fetched; its submodules are pinned by it",
+        recipe: "the tag's commit with 40 digits, compared with the fetched commit, which pins the submodules",
     },
     Correction {
         guide: "pip install --break-system-packages -e python",
@@ -71,7 +71,7 @@ pub const CORRECTIONS: [Correction; 13] = [
         guide: "\"with AOT kernels\": pip install --no-build-isolation -e .",
         consequence: "nothing is compiled: the first request compiles, on all eight ranks at once",
         shown: "read: FlashInfer 0.2.9rc2, setup.py: AOT only when `aot-ops` was filled before",
-        recipe: "`python3 -m flashinfer.aot` first; --flashinfer jit or base when that is not wanted",
+        recipe: "`python3 -m flashinfer.aot` first; --flashinfer jit or base skips it",
     },
     Correction {
         guide: "export TORCH_CUDA_ARCH_LIST=\"9.0a 9.0 10.0 10.0a\"",
@@ -83,23 +83,23 @@ pub const CORRECTIONS: [Correction; 13] = [
     Correction {
         guide: "pip install -U nvidia-cudnn-cu12",
         consequence: "today's cuDNN over the exact version that PyTorch was built for",
-        shown: "run: pip on the index chooses 9.28, whatever PyTorch pins",
+        shown: "run: pip chooses 9.28 from the index, whatever PyTorch pins",
         recipe: "9.11.0.98, the newest when the guide was written, by its hash",
     },
     Correction {
         guide: "ENV PYTHONPATH=...:${PYTHONPATH}; no labels, no STOPSIGNAL; sources and a moving tag",
         consequence: "the unset variable leaves an empty last entry, which is the working directory: any file there can \
-                      shadow a module. The image does not say what it is made of",
+                      shadow a module. The image does not say what it contains",
         shown: "run: the value ends in `:`",
-        recipe: "no PYTHONPATH: what is installed is found; sources stay in a stage of their own; labels say versions, \
-                 base and inputs; the tag holds the digest of the inputs",
+        recipe: "no PYTHONPATH: installed packages are found without it; sources stay in a stage of their own; labels \
+                 state versions, base and inputs; the tag holds the digest of the inputs",
     },
     Correction {
         guide: "docker build --pull --no-cache -t sglang .",
         consequence: "every start builds everything again, kernels included, and asks the registry for a base that its \
                       digest already fixes; the whole working directory is sent, weights included",
-        shown: "run: caches are thrown away too; 500 MB beside the Dockerfile are sent every time",
-        recipe: "an image of the same inputs is there already: nothing is built; the context is the recipe's own files",
+        shown: "run: caches are discarded too; 500 MB beside the Dockerfile are sent every time",
+        recipe: "if an image of the same inputs is present, nothing is built; the context is the recipe's own files",
     },
 ];
 
@@ -107,8 +107,8 @@ pub const CORRECTIONS: [Correction; 13] = [
 mod tests {
     use super::*;
 
-    /// What is known to be wrong with the guide's Dockerfile and its build line, by a word of its line and one of what
-    /// it causes. What only concerns running the container is not here.
+    /// The known defects of the guide's Dockerfile and build line: a word of the line, and a word of its effect. Defects
+    /// that concern only running the container are not listed.
     const DEFECTS: [(&str, &str); 14] = [
         ("#HASH", "comment"),
         ("AOT", "first request"),

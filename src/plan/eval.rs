@@ -1,6 +1,4 @@
-//! Plans measurements: the stack's own clients, run where the server runs.
-//!
-//! Not in this module: what came of them (`report::bench`).
+//! Plans measurements: the stack's own clients, in the runtime of the server.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +7,12 @@ use crate::facts::Facts;
 use crate::plan::{Plan, RunBenchmark, RunGsm8k, Server, Step, Threshold, serve::base_url};
 use crate::profile::{Bench, Stack};
 
-/// What `dsr1 bench` was asked, against a server that runs.
+/// The request of `dsr1 bench`, for a running server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BenchRequest {
     /// The server.
     pub server: Server,
-    /// Python of its runtime, absolute or on PATH there.
+    /// Python of its runtime: an absolute path, or a name on PATH there.
     pub python: String,
     /// Its stack.
     pub stack: Stack,
@@ -28,7 +26,7 @@ pub struct BenchRequest {
     pub bench: Bench,
 }
 
-/// What `dsr1 eval gsm8k` was asked, against a server that runs.
+/// The request of `dsr1 eval gsm8k`, for a running server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gsm8kRequest {
     /// The server.
@@ -45,15 +43,15 @@ pub struct Gsm8kRequest {
     pub data: String,
     /// Expected SHA-256 of the data, lower-case hex.
     pub sha256: Option<String>,
-    /// Worked examples in front of each question.
+    /// Number of worked examples before each question.
     pub shots: u32,
-    /// Questions asked.
+    /// Number of questions.
     pub questions: u32,
     /// Requests in flight.
     pub parallel: u32,
-    /// Longest answer in tokens.
+    /// Maximum length of an answer in tokens.
     pub max_new_tokens: u32,
-    /// Lowest accuracy that passes.
+    /// Minimum accuracy to pass.
     pub min_accuracy: Option<Threshold>,
 }
 
@@ -111,18 +109,18 @@ pub(super) fn bench_step(request: &BenchRequest, facts: &Facts) -> Step {
 /// Plans a GSM8K evaluation.
 ///
 /// # Errors
-/// [`Kind::Usage`] when a URL comes without a hash, or the hash is not one.
+/// [`Kind::Usage`] for a URL without a hash, or a hash that is not 64 hex digits.
 pub fn gsm8k(request: &Gsm8kRequest, facts: &Facts) -> Result<Plan> {
     let is_url = request.data.starts_with("http://") || request.data.starts_with("https://");
     let hash_fits = |hash: &String| hash.len() == 64 && hash.chars().all(|c| c.is_ascii_hexdigit());
     match &request.sha256 {
         Some(hash) if !hash_fits(hash) => {
-            return Err(Error::new(Kind::Usage, "--sha256 wants 64 hex digits"));
+            return Err(Error::new(Kind::Usage, "--sha256 needs 64 hex digits"));
         }
         None if is_url => {
             return Err(Error::new(Kind::Usage, "data from a URL needs --sha256")
-                .cause("a score is only comparable when the questions are known to be the same")
-                .hint("fetch the file once, look at it, and pass what `sha256sum` prints"));
+                .cause("scores are comparable only if the questions are known to be the same")
+                .hint("download the file once, read it, and pass the output of `sha256sum`"));
         }
         _ => {}
     }

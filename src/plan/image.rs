@@ -1,36 +1,34 @@
-//! What an image is built from, as plain data.
-//!
-//! Not in this module: how a plan comes to one (`install`), the Dockerfile's text (`dockerfile`), building (`effects`).
+//! The inputs of an image build, as plain data.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::choice::Choice;
+use crate::choice::choices;
 
-/// Where wheels of this host lie in a build context.
+/// Directory of a build context that holds wheels of this host.
 pub const CONTEXT_WHEELS: &str = "wheels";
-/// The secret that is the site's CA bundle.
+/// Id of the secret that holds the site's CA bundle.
 pub const SECRET_CA: &str = "ca";
-/// The secrets that steps know what to do with: the CA bundle, logins of package indexes and of git, pip's settings.
+/// Ids of the secrets that build steps use: the CA bundle, logins of package indexes and of git, pip's settings.
 pub const SECRETS: [&str; 3] = [SECRET_CA, "netrc", "pip_conf"];
 /// Label of an image: digest of its base (OCI annotations).
 pub const LABEL_BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
-/// What an image is made of beside its stack. With the stack it decides the image's inputs digest, so whoever looks
-/// for the image must make the same choice.
+/// The contents of an image besides its stack. With the stack they decide the digest of the image's inputs, so code that
+/// looks for the image must make the same choice.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ImageChoice {
-    /// Base image instead of the stack's.
+    /// Base image that replaces the stack's.
     pub base: Option<String>,
     /// The recipe.
     pub recipe: Recipe,
-    /// Where FlashInfer's kernels come from; `None` is what the recipe is made for.
+    /// Source of FlashInfer's kernels; `None` is the default of the recipe.
     pub flashinfer: Option<Flashinfer>,
 }
 
 impl ImageChoice {
-    /// Where FlashInfer's kernels come from.
+    /// Returns the source of FlashInfer's kernels.
     #[must_use]
     pub fn flashinfer(&self) -> Flashinfer {
         self.flashinfer.unwrap_or(match self.recipe {
@@ -39,7 +37,7 @@ impl ImageChoice {
         })
     }
 
-    /// The options of the command line that make this choice.
+    /// Returns the options of the command line that make this choice.
     #[must_use]
     pub fn options(&self) -> Vec<(&'static str, String)> {
         let Self {
@@ -57,139 +55,95 @@ impl ImageChoice {
     }
 }
 
-/// How an image comes to its software.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Recipe {
-    /// The stack's base and a thin layer of packages on it.
-    #[default]
-    Thin,
-    /// The guide's own steps: the evaluation harness, SGLang and FlashInfer from source.
-    Guide,
-}
-
-impl Recipe {
-    /// The spelling on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Thin => "thin",
-            Self::Guide => "guide",
-        }
+choices! {
+    /// The way in which an image gets its software.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    Recipe {
+        /// The stack's base and a thin layer of packages on it.
+        #[default]
+        Thin = "thin", "The official image and a thin layer";
+        /// The guide's own steps: the evaluation harness, SGLang and FlashInfer from source.
+        Guide = "guide", "The steps of NVIDIA's guide, from source; `dsr1 build --explain` lists the corrections";
     }
 }
 
-impl Choice for Recipe {
-    fn table() -> Vec<(Self, &'static str, &'static str)> {
-        vec![
-            (Self::Thin, "thin", "The official image and a thin layer"),
-            (
-                Self::Guide,
-                "guide",
-                "The steps of NVIDIA's guide, from source; `dsr1 build --explain` says what is corrected",
-            ),
-        ]
+choices! {
+    /// The source of FlashInfer's kernels.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    Flashinfer {
+        /// The base image has them.
+        Base = "base", "The base image has them";
+        /// Compiled by FlashInfer's authors, installed as packages.
+        Prebuilt = "prebuilt", "Compiled by FlashInfer's authors";
+        /// Compiled during the build, for the stack's GPUs.
+        Aot = "aot", "Compiled during the build";
+        /// Compiled at their first use, on the server.
+        Jit = "jit", "Compiled at their first use";
     }
 }
 
-/// Where FlashInfer's kernels come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flashinfer {
-    /// The base image has them.
-    Base,
-    /// Compiled by its makers, as packages.
-    Prebuilt,
-    /// Compiled during the build, for the stack's GPUs.
-    Aot,
-    /// Compiled at their first use, on the server.
-    Jit,
-}
-
-impl Flashinfer {
-    /// The spelling on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Base => "base",
-            Self::Prebuilt => "prebuilt",
-            Self::Aot => "aot",
-            Self::Jit => "jit",
-        }
-    }
-}
-
-impl Choice for Flashinfer {
-    fn table() -> Vec<(Self, &'static str, &'static str)> {
-        vec![
-            (Self::Base, "base", "The base image has them"),
-            (Self::Prebuilt, "prebuilt", "Compiled by its makers"),
-            (Self::Aot, "aot", "Compiled during the build"),
-            (Self::Jit, "jit", "Compiled at their first use"),
-        ]
-    }
-}
-
-/// Builds an image. Done when an image of that tag carries the label `io.dsr1.inputs = inputs` and, where the base
-/// is known, was built on that base.
+/// Builds an image. Nothing is built if an image of that tag has the label `io.dsr1.inputs = inputs` and, if the digest
+/// of the base is known, was built on that base.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct BuildImage {
-    /// Stack the image is of.
+    /// Stack of the image.
     pub stack: String,
-    /// Tag; holds the inputs digest.
+    /// Tag; it holds the digest of the inputs.
     pub tag: String,
-    /// More tags for the same image.
+    /// Additional tags for the same image.
     pub also: Vec<String>,
-    /// Whether those go to their registries.
+    /// True if the additional tags are pushed to their registries.
     pub push: bool,
-    /// Whether the image keeps what a build elsewhere needs to reuse its layers.
+    /// True if the image carries the cache data that a build elsewhere needs to reuse its layers.
     pub inline_cache: bool,
     /// Base image, as the Dockerfile names it.
     pub base: String,
-    /// Its digest, where it is known. An image that was built on another is not this one.
+    /// Digest of the base image, if it is known. An image on another base is another image.
     pub base_digest: Option<String>,
     /// The builder.
     pub builder: Builder,
-    /// `linux/amd64` or `linux/arm64`: what the daemon must be. Nothing is emulated.
+    /// Required platform of the daemon: `linux/amd64` or `linux/arm64`. Nothing is emulated.
     pub platform: Option<String>,
     /// The rendered Dockerfile.
     pub dockerfile: String,
-    /// Context files beside it: relative path to text.
+    /// Other files of the build context: relative path to text.
     pub files: BTreeMap<String, String>,
-    /// Directory of this host with wheels, below [`CONTEXT_WHEELS`] in the context.
+    /// Directory of this host with wheels; it becomes [`CONTEXT_WHEELS`] in the context.
     pub wheels: Option<String>,
-    /// What steps may read and no layer keeps.
+    /// Secrets that steps may read and no layer keeps.
     pub secrets: Vec<BuildSecret>,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
-    /// Names of variables of the environment that are handed on as build arguments: proxies, which Docker keeps out
-    /// of the image's history. Values are not in the plan: a proxy's URL may hold a password.
+    /// Names of environment variables that become build arguments: proxies, which Docker keeps out of the image's
+    /// history. The plan holds no values, because a proxy's URL may hold a password.
     pub inherited_args: Vec<String>,
-    /// Labels; among them `io.dsr1.inputs`.
+    /// Labels, including `io.dsr1.inputs`.
     pub labels: BTreeMap<String, String>,
-    /// Network of RUN steps; `none` when they may use none, and then nothing is pulled either.
+    /// Network of RUN steps; with `none` the build also pulls nothing.
     pub network: String,
-    /// A step that runs again, whatever is there.
+    /// A step that runs again in spite of a cached layer.
     pub refresh: Option<String>,
-    /// Build every step again.
+    /// True if every step is built again.
     pub no_cache: bool,
-    /// Ask the base's registry even when the daemon has the base.
+    /// True if the base's registry is asked even if the daemon has the base.
     pub pull: bool,
-    /// Images whose layers may be used instead of building them.
+    /// Images whose layers may be reused.
     pub cache_from: Vec<String>,
-    /// Digest of what decides the image's content: the Dockerfile and its files, not how they are fetched.
+    /// Digest of the inputs that decide the image's contents: the Dockerfile and its files, not the build method.
     pub inputs: String,
-    /// Bytes it will take on disk.
+    /// Bytes that the image takes on disk.
     pub install_bytes: u64,
 }
 
-/// What turns a Dockerfile into an image.
+/// The builder that turns a Dockerfile into an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Builder {
-    /// BuildKit in the daemon, by a session of ours: secrets, caches, files sent only when they changed.
+    /// BuildKit in the daemon, with a session of dsr1: secrets, caches, and files that are sent only if they changed.
     #[default]
     Buildkit,
-    /// The builder of old: no secrets, no caches, the whole context each time.
+    /// The classic builder: no secrets, no caches, and the whole context is sent each time.
     Classic,
 }
 
@@ -204,17 +158,17 @@ impl Builder {
     }
 }
 
-/// Something that build steps may read at `/run/secrets/ID` and that no layer, label or log keeps.
+/// A secret that build steps may read at `/run/secrets/ID` and that no layer, label or log keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildSecret {
-    /// Its name in the Dockerfile.
+    /// Id of the secret in the Dockerfile.
     pub id: String,
-    /// Where it is taken from when it is asked for.
+    /// Source, which is read when the builder asks for the secret.
     #[serde(flatten)]
     pub source: SecretSource,
 }
 
-/// Where a secret is taken from.
+/// The source of a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SecretSource {

@@ -1,6 +1,4 @@
-//! Plans the software: a venv on this host or an image.
-//!
-//! Not in this module: the text of the Dockerfile (`dockerfile`).
+//! Plans the installation of the software that runs an engine: a venv on this host, or an image.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +7,8 @@ use sha2::{Digest, Sha256};
 use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::dockerfile::How;
-use crate::plan::request::Target;
+use crate::plan::dockerfile::BuildMethod;
+use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
     BuildImage, BuildSecret, Builder, CreateVenv, Flashinfer, ImageChoice, LABEL_BASE_DIGEST, LABEL_INPUTS,
     LABEL_ROLE, LABEL_STACK, Plan, Recipe, SECRET_CA, SECRETS, SecretSource, Step, dockerfile,
@@ -18,60 +16,80 @@ use crate::plan::{
 use crate::profile::{Accelerator, Requirement, Stack};
 use crate::units::{Bytes, hex};
 
-/// What `dsr1 build` was asked.
+/// The request of `dsr1 build`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildRequest {
     /// The stack.
     pub stack: Stack,
-    /// Where it goes.
+    /// The runtime that the stack is installed for.
     pub target: Target,
-    /// What an image is made of.
+    /// The contents of an image.
     pub image: ImageChoice,
-    /// How it is built.
+    /// Options of the build.
     pub options: BuildOptions,
 }
 
-/// How an image is built. None of it changes what is in the image.
+impl BuildRequest {
+    /// A request with the default options.
+    #[must_use]
+    pub fn new(stack: Stack, target: Target, image: ImageChoice) -> Self {
+        Self {
+            stack,
+            target,
+            image,
+            options: BuildOptions::default(),
+        }
+    }
+
+    /// A request for the software that a server runs on.
+    #[must_use]
+    pub(super) fn for_server(request: &ServeRequest) -> Self {
+        Self::new(request.stack.clone(), request.target, request.image.clone())
+    }
+}
+
+/// Options of an image's build. None of them changes what is in the image.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct BuildOptions {
-    /// The builder; `None` takes what the daemon has.
+    /// The builder; `None` is the best one that the daemon has.
     pub builder: Option<Builder>,
-    /// What steps may read and no layer keeps, besides the site's CA bundle.
+    /// Secrets that steps may read and no layer keeps, besides the site's CA bundle.
     pub secrets: Vec<BuildSecret>,
-    /// Directory of this host with the wheels of all requirements, instead of an index.
+    /// Directory of this host with the wheels of all requirements; it replaces the package index.
     pub wheels: Option<String>,
-    /// No step may use the network.
+    /// True if no step may use the network.
     pub offline: bool,
-    /// Build every step again.
+    /// True if every step is built again.
     pub no_cache: bool,
-    /// Ask the base's registry even when the daemon has the base.
+    /// True if the base's registry is asked even if the daemon has the base.
     pub pull: bool,
-    /// More tags for the same image.
+    /// Additional tags for the same image.
     pub tags: Vec<String>,
-    /// Whether those go to their registries.
+    /// True if the additional tags are pushed to their registries.
     pub push: bool,
-    /// Whether the image keeps what a build elsewhere needs to reuse its layers.
+    /// True if the image carries the cache data that a build elsewhere needs to reuse its layers.
     pub inline_cache: bool,
-    /// A step that runs again with all behind it, and a word that was never there before.
+    /// A step that runs again with every step after it, and a word that no earlier build used.
     pub refresh: Option<(String, String)>,
-    /// Images whose layers may be used instead of building them.
+    /// Images whose layers may be reused.
     pub cache_from: Vec<String>,
 }
 
-/// Chooses the runtime when the user left it open, with the reason in words.
+/// Returns the runtime, with the reason in words if the user left the choice to dsr1.
 ///
-/// Docker when a daemon answers and the base image is there (or, for a GPU stack, in any case); else process.
+/// The choice is Docker for every GPU stack, and for a CPU stack if a daemon answers and has or can pull the base image;
+/// otherwise process.
 ///
 /// # Errors
-/// [`Kind::Usage`] when `asked` cannot run the stack; [`Kind::Docker`] when only Docker can and none answers.
+/// [`Kind::Usage`] if the runtime `asked` cannot run the stack.
 pub fn install_target(
     asked: Option<Target>,
     stack: &Stack,
     image: &ImageChoice,
     facts: &Facts,
 ) -> Result<(Target, Option<String>)> {
-    let base = base(stack, image, facts);
+    let base = base_image(stack, image, facts);
     match asked {
         Some(Target::Process) if !stack.process_runtime => Err(Error::new(
             Kind::Usage,
@@ -85,16 +103,11 @@ pub fn install_target(
                 .docker
                 .unreachable
                 .as_deref()
-                .unwrap_or("Docker was not asked");
+                .unwrap_or("Docker was not checked");
             Ok((Target::Process, Some(format!("runtime process: {why}"))))
         }
         None if has_image(
-            &BuildRequest {
-                stack: stack.clone(),
-                target: Target::Docker,
-                image: image.clone(),
-                options: BuildOptions::default(),
-            },
+            &BuildRequest::new(stack.clone(), Target::Docker, image.clone()),
             facts,
         ) =>
         {
@@ -105,7 +118,7 @@ pub fn install_target(
         }
         None if facts.docker.images.contains_key(&base) => Ok((
             Target::Docker,
-            Some("runtime docker: a daemon answers and the base image is there".to_owned()),
+            Some("runtime docker: a daemon answers and the base image is present".to_owned()),
         )),
         None if facts.docker.pullable.contains(&base) => Ok((
             Target::Docker,
@@ -114,15 +127,15 @@ pub fn install_target(
         None => Ok((
             Target::Process,
             Some(format!(
-                "runtime process: a Docker daemon answers, but `{base}` is not there and cannot be pulled"
+                "runtime process: a Docker daemon answers, but `{base}` is not present and cannot be pulled"
             )),
         )),
     }
 }
 
-/// The base image of a stack: the one chosen, else the stack's for this platform.
+/// Returns the base image: the chosen one, or the stack's for this platform.
 #[must_use]
-pub fn base(stack: &Stack, image: &ImageChoice, facts: &Facts) -> String {
+pub fn base_image(stack: &Stack, image: &ImageChoice, facts: &Facts) -> String {
     image
         .base
         .clone()
@@ -132,94 +145,130 @@ pub fn base(stack: &Stack, image: &ImageChoice, facts: &Facts) -> String {
 /// Plans the installation of a stack.
 ///
 /// # Errors
-/// [`Kind::Host`] when Python, disk or memory lack; [`Kind::Usage`] when the stack does not fit this platform, or a venv
-/// is to be built as only an image is.
+/// [`Kind::Host`] without a Python to plan with; [`Kind::Usage`] if the stack does not support this platform, or if the
+/// options of an image are given for a venv.
 pub fn build(request: &BuildRequest, facts: &Facts) -> Result<Plan> {
-    let of_an_image = request.image.recipe != Recipe::default() || request.image.flashinfer.is_some();
-    if request.target == Target::Process && (of_an_image || request.options != BuildOptions::default()) {
+    let has_image_choice = request.image.recipe != Recipe::default() || request.image.flashinfer.is_some();
+    if request.target == Target::Process && (has_image_choice || request.options != BuildOptions::default()) {
         return Err(Error::new(
             Kind::Usage,
-            "--no-cache, --pull, --tag and their like are about images",
+            "--no-cache, --pull, --tag and similar options need an image",
         )
-        .cause("what runs the engine here is a venv")
-        .hint("dsr1 build --runtime docker makes an image"));
+        .cause("the runtime is process, which installs a venv")
+        .hint("dsr1 build --runtime docker builds an image"));
     }
-    let mut plan = Plan::new("build", vec![step(request, facts)?]);
-    plan.blockers.extend(blocker(request, facts)?);
+    let installation = Installation::new(request, facts)?;
+    let blocker = installation.blocker(request, facts);
+    let mut plan = Plan::new("build", vec![installation.into_step()]);
+    plan.blockers.extend(blocker);
     Ok(plan)
 }
 
-/// The disk for the install, unless it is there already.
-pub(super) fn blocker(request: &BuildRequest, facts: &Facts) -> Result<Option<Blocker>> {
-    let stack = &request.stack;
-    if let Some(blocker) = compiling(request, facts) {
-        return Ok(Some(blocker));
-    }
-    Ok(match request.target {
-        Target::Process => {
-            let venv = create_venv(stack, facts)?;
-            if facts.paths.ready_venvs.contains(&venv.dir) {
-                return Ok(None);
-            }
-            blockers::disk(
-                facts,
-                &facts.paths.cache,
-                stack.install_bytes,
-                "the engine's packages",
-                "XDG_CACHE_HOME",
-            )
-        }
-        Target::Docker => {
-            let free = facts
-                .docker
-                .root_free_bytes
-                .filter(|free| *free < stack.install_bytes);
-            free.filter(|_| !has_image(request, facts)).map(|free| Blocker {
-                message: format!(
-                    "not enough disk for the image at `{}`",
-                    facts.docker.root_dir.as_deref().unwrap_or("Docker's root")
-                ),
-                cause: format!("need {}, {} free", Bytes(stack.install_bytes), Bytes(free)),
-                hint: "docker system df shows what takes the space".to_owned(),
-            })
-        }
-    })
+/// The software that runs an engine, decided once per plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Installation {
+    /// A venv on this host.
+    Venv(CreateVenv),
+    /// An image.
+    Image(Box<BuildImage>),
 }
 
-/// Bytes that one job of nvcc takes at most (FlashInfer's issues 3634, 3899), and what is left to the host meanwhile.
-/// The recipe divides by the same.
+impl Installation {
+    /// Decides the software of a request.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] without a Python or a base image to plan with; [`Kind::Usage`] for a build that is not possible.
+    pub(super) fn new(request: &BuildRequest, facts: &Facts) -> Result<Self> {
+        match request.target {
+            Target::Process => create_venv(&request.stack, facts).map(Self::Venv),
+            Target::Docker => build_image(request, facts).map(|image| Self::Image(Box::new(image))),
+        }
+    }
+
+    /// The step that makes it.
+    pub(super) fn into_step(self) -> Step {
+        match self {
+            Self::Venv(venv) => Step::CreateVenv(venv),
+            Self::Image(image) => Step::BuildImage(*image),
+        }
+    }
+
+    /// The Python that runs the engine: absolute, or on PATH in the image.
+    pub(super) fn python(&self, stack: &Stack) -> String {
+        match self {
+            Self::Venv(venv) => format!("{}/bin/python3", venv.dir),
+            Self::Image(_) => stack.image_python.clone(),
+        }
+    }
+
+    /// True if the host has it already.
+    fn is_present(&self, facts: &Facts) -> bool {
+        match self {
+            Self::Venv(venv) => facts.paths.ready_venvs.contains(&venv.dir),
+            Self::Image(image) => facts.docker.images.contains_key(&image.tag),
+        }
+    }
+
+    /// A lack of disk or memory for the installation; `None` if it is present.
+    pub(super) fn blocker(&self, request: &BuildRequest, facts: &Facts) -> Option<Blocker> {
+        if self.is_present(facts) {
+            return None;
+        }
+        let bytes = request.stack.install_bytes;
+        match self {
+            Self::Venv(_) => blockers::disk(
+                facts,
+                &facts.paths.cache,
+                bytes,
+                "the engine's packages",
+                "XDG_CACHE_HOME",
+            ),
+            Self::Image(_) => compile_blocker(request, facts).or_else(|| {
+                let free = facts.docker.root_free_bytes.filter(|free| *free < bytes)?;
+                Some(Blocker {
+                    message: format!(
+                        "not enough disk for the image at `{}`",
+                        facts.docker.root_dir.as_deref().unwrap_or("Docker's root")
+                    ),
+                    cause: format!("need {}, {} free", Bytes(bytes), Bytes(free)),
+                    hint: "docker system df shows what takes the space".to_owned(),
+                })
+            }),
+        }
+    }
+}
+
+/// Maximum memory of one nvcc job in bytes (FlashInfer's issues 3634, 3899). `Dockerfile.tera` uses the same number.
 const NVCC_BYTES: u64 = 8 << 30;
+/// Memory in bytes that a build leaves to the host. `Dockerfile.tera` uses the same number.
 const HOST_BYTES: u64 = 16 << 30;
 
-/// Too little memory to compile kernels in: the build would be killed after an hour.
-fn compiling(request: &BuildRequest, facts: &Facts) -> Option<Blocker> {
-    let compiles = request.target == Target::Docker && request.image.flashinfer() == Flashinfer::Aot;
+/// A lack of memory to compile kernels: the build would be killed after an hour.
+fn compile_blocker(request: &BuildRequest, facts: &Facts) -> Option<Blocker> {
+    let compiles = request.image.flashinfer() == Flashinfer::Aot;
     let memory = facts.host.memory_available_bytes.filter(|_| compiles)?;
-    (memory < NVCC_BYTES + HOST_BYTES && !has_image(request, facts)).then(|| Blocker {
+    (memory < NVCC_BYTES + HOST_BYTES).then(|| Blocker {
         message: "not enough memory to compile FlashInfer's kernels".to_owned(),
         cause: format!(
             "need {}, {} available",
             Bytes(NVCC_BYTES + HOST_BYTES),
             Bytes(memory)
         ),
-        hint: "build on a larger host and bring the image here (dsr1 image save, load), or --flashinfer base"
+        hint: "build on a larger host and copy the image here (dsr1 image save, load), or pass --flashinfer base"
             .to_owned(),
     })
 }
 
-/// The one step that makes the engine: an image or a venv.
+/// Returns the step that installs the software: an image or a venv.
 ///
 /// # Errors
 /// [`Kind::Host`] without a Python or a base image to plan with.
 pub fn step(request: &BuildRequest, facts: &Facts) -> Result<Step> {
-    match request.target {
-        Target::Process => create_venv(&request.stack, facts).map(Step::CreateVenv),
-        Target::Docker => build_image(request, facts).map(Step::BuildImage),
-    }
+    Installation::new(request, facts).map(Installation::into_step)
 }
 
-/// The venv of a stack. Its directory carries the inputs digest, so a changed pin is another venv.
-pub(super) fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
+/// Plans the venv of a stack. The name of its directory holds the digest of the inputs, so a changed pin is another venv.
+fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
     let python = blockers::python(facts)?;
     let requirements: Vec<String> = stack.install.packages().map(Requirement::line).collect();
     let inputs = digest(&[
@@ -242,21 +291,21 @@ pub(super) fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
     })
 }
 
-/// The tag that a stack's image gets.
+/// Returns the tag of a stack's image.
 ///
 /// # Errors
-/// [`Kind::Usage`] when the stack cannot be rendered.
+/// [`Kind::Usage`] if the Dockerfile of the stack cannot be rendered.
 pub fn image_tag(request: &BuildRequest, facts: &Facts) -> Result<String> {
     build_image(request, facts).map(|step| step.tag)
 }
 
-/// The image of a stack. Its tag carries the inputs digest, so a changed pin is another image.
-pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<BuildImage> {
+/// Plans the image of a stack. Its tag holds the digest of the inputs, so a changed pin is another image.
+fn build_image(request: &BuildRequest, facts: &Facts) -> Result<BuildImage> {
     let stack = &request.stack;
     blockers::platform(stack, facts)?;
     let options = &request.options;
-    possible(request)?;
-    let base = base(stack, &request.image, facts);
+    check_options(request)?;
+    let base = base_image(stack, &request.image, facts);
     let base_digest = stack
         .base_digest(facts.host.platform.as_deref())
         .filter(|_| request.image.base.is_none())
@@ -289,15 +338,15 @@ pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<Build
         Some(false) => Builder::Classic,
         _ => Builder::Buildkit,
     });
-    // What the content depends on, and not how it is come by: one image, whoever builds it.
-    let draft = dockerfile::render(stack, &base, &request.image, &How::default(), &labels)?;
+    // The digest covers the contents and not the build method, so that every method builds the same image.
+    let draft = dockerfile::render(stack, &base, &request.image, &BuildMethod::default(), &labels)?;
     let inputs = digest(&[
         ("dockerfile", &draft.dockerfile),
         ("files", &serde_json::to_string(&draft.files).unwrap_or_default()),
     ]);
     labels.insert(LABEL_INPUTS.to_owned(), inputs.clone());
     labels.extend(base_digest.map(|digest| (LABEL_BASE_DIGEST.to_owned(), digest.to_owned())));
-    let how = How {
+    let method = BuildMethod {
         builder,
         secrets: secrets.iter().map(|secret| secret.id.as_str()).collect(),
         wheels: options.wheels.is_some(),
@@ -307,7 +356,7 @@ pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<Build
             .as_ref()
             .map(|(step, word)| (step.as_str(), word.as_str())),
     };
-    let rendered = dockerfile::render(stack, &base, &request.image, &how, &labels)?;
+    let rendered = dockerfile::render(stack, &base, &request.image, &method, &labels)?;
     Ok(BuildImage {
         stack: stack.name.clone(),
         tag: format!("dsr1/{}:{}-{}", stack.name, stack.pins.sglang, &inputs[..12]),
@@ -340,8 +389,8 @@ pub(super) fn build_image(request: &BuildRequest, facts: &Facts) -> Result<Build
     })
 }
 
-/// Whether what was asked of a build can be.
-fn possible(request: &BuildRequest) -> Result<()> {
+/// Refuses options that the build cannot carry out.
+fn check_options(request: &BuildRequest) -> Result<()> {
     let BuildRequest {
         stack,
         image,
@@ -350,15 +399,14 @@ fn possible(request: &BuildRequest) -> Result<()> {
     } = request;
     let usage = |message: &str| Error::new(Kind::Usage, message);
     for name in &options.cache_from {
-        dockerfile::image_name(name)?;
+        dockerfile::check_image_name(name)?;
     }
     for name in &options.tags {
-        dockerfile::tag_name(name)?;
+        dockerfile::check_tag(name)?;
     }
     if options.push && options.tags.is_empty() {
-        return Err(
-            usage("--push has nowhere to push to").hint("name it: --tag registry.example:5000/dsr1:1")
-        );
+        return Err(usage("--push needs a tag to push")
+            .hint("name the destination: --tag registry.example:5000/dsr1:1"));
     }
     if let Some((step, _)) = &options.refresh {
         let steps = dockerfile::steps(stack, image);
@@ -376,20 +424,19 @@ fn possible(request: &BuildRequest) -> Result<()> {
                 "the classic builder cannot keep the secret `{}`",
                 secret.id
             ))
-            .cause("it has no secrets: what a step reads stays in a layer")
+            .cause("it has no secret mounts: a file that a step reads stays in a layer")
             .hint("leave out --builder classic"));
         }
         if options.inline_cache {
-            return Err(
-                usage("the classic builder keeps no inline cache").hint("leave out --builder classic")
-            );
+            return Err(usage("the classic builder does not support an inline cache")
+                .hint("leave out --builder classic"));
         }
     }
     let packages = stack.install.packages().count() + stack.flashinfer.jit.len();
     if options.offline && image.recipe == Recipe::Guide {
         return Err(usage("the guide's recipe cannot be built offline")
             .cause("it clones its sources")
-            .hint("dsr1 image save on a host that has the network, dsr1 image load here"));
+            .hint("run dsr1 image save on a host with network access, then dsr1 image load here"));
     }
     if options.offline && options.pull {
         return Err(usage("--offline and --pull contradict each other"));
@@ -399,12 +446,12 @@ fn possible(request: &BuildRequest) -> Result<()> {
             "stack `{}` installs packages, and --offline has no index",
             stack.name
         ))
-        .hint("--wheels DIR takes them from a directory: `pip download -d DIR -r FILE` elsewhere fills it"));
+        .hint("pass --wheels DIR; `pip download -d DIR -r FILE` on another host fills the directory"));
     }
     Ok(())
 }
 
-/// What steps may read: the site's CA bundle, and what was asked for.
+/// Returns the secrets of the steps: the site's CA bundle, and those of the request.
 fn secrets(options: &BuildOptions, facts: &Facts) -> Result<Vec<BuildSecret>> {
     let mut secrets: Vec<BuildSecret> = Vec::new();
     for secret in &options.secrets {
@@ -412,7 +459,7 @@ fn secrets(options: &BuildOptions, facts: &Facts) -> Result<Vec<BuildSecret>> {
             let id = secret.id.escape_debug();
             return Err(
                 Error::new(Kind::Usage, format!("no step of the build reads a secret `{id}`"))
-                    .hint(format!("there are: {}", SECRETS.join(", "))),
+                    .hint(format!("known secrets: {}", SECRETS.join(", "))),
             );
         }
         if secrets.iter().any(|known| known.id == secret.id) {
@@ -437,12 +484,12 @@ fn secrets(options: &BuildOptions, facts: &Facts) -> Result<Vec<BuildSecret>> {
     Ok(secrets)
 }
 
-/// Whether the image of a stack is built already.
-pub(super) fn has_image(request: &BuildRequest, facts: &Facts) -> bool {
+/// Returns whether the image of a stack is present.
+fn has_image(request: &BuildRequest, facts: &Facts) -> bool {
     image_tag(request, facts).is_ok_and(|tag| facts.docker.images.contains_key(&tag))
 }
 
-/// SHA-256 over named parts, in hex; each part's length is hashed too, so parts cannot run together.
+/// Returns the SHA-256 of named parts in hex. The length of each part is hashed too, so that parts cannot run together.
 pub(super) fn digest(parts: &[(&str, &String)]) -> String {
     let mut hash = Sha256::new();
     for (name, value) in parts {

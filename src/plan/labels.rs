@@ -1,8 +1,8 @@
-//! Labels of containers and images, and the first line of a process's log, by which servers are found again.
+//! The labels of containers and images, and the first line of a process's log. dsr1 finds its servers by them.
 
 use std::collections::BTreeMap;
 
-/// Label that marks every container and image as ours; its value is what the thing is for.
+/// Label that marks every container and image of dsr1; its value is the purpose: `server`, `image`, `stage`.
 pub const LABEL_ROLE: &str = "io.dsr1.role";
 /// Label with the server's name.
 pub const LABEL_NAME: &str = "io.dsr1.name";
@@ -20,8 +20,8 @@ pub const LABEL_INPUTS: &str = "io.dsr1.inputs";
 /// Label with the Python that runs the engine, absolute or on PATH in its runtime.
 pub const LABEL_PYTHON: &str = "io.dsr1.python";
 
-/// First line of a process's log: its labels. With the process whose standard output is that log, this is all
-/// that `status` needs, so no database is kept.
+/// Returns the first line of a process's log: its labels. `status` needs only this line and the process whose standard
+/// output is that log, so dsr1 keeps no database.
 #[must_use]
 pub fn log_header(labels: &BTreeMap<String, String>) -> String {
     format!(
@@ -30,5 +30,5 @@ pub fn log_header(labels: &BTreeMap<String, String>) -> String {
     )
 }
 
-/// What [`log_header`] begins with.
+/// Prefix of [`log_header`].
 pub const LOG_HEADER: &str = "# dsr1 ";

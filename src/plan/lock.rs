@@ -1,7 +1,6 @@
-//! A lock: everything that decides what a server is, in one file, and what differs from it somewhere else.
+//! Locks: one file with everything that decides the answers of a server, and the differences between a lock and a host.
 //!
-//! Left out on purpose: the server's name and port, and paths of the host; they change nothing of what it answers.
-//! Not in this module: reading the file (`commands`), looking at the host (`effects`).
+//! A lock deliberately omits the server's name and port, and paths of the host: they do not affect the answers.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, WeightFile};
-use crate::plan::install::{self, BuildOptions, BuildRequest, digest};
+use crate::plan::install::{BuildRequest, Installation, digest};
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::serve;
 use crate::units::counted;
@@ -17,10 +16,10 @@ use crate::units::counted;
 /// Version of the JSON form of [`Lock`].
 pub const SCHEMA: &str = "dsr1.lock/1";
 
-/// What the hub cache is called in a locked command line.
+/// Placeholder for the hub cache in a locked command line.
 const CACHE: &str = "$HF_HUB_CACHE";
 
-/// Everything that decides what a server is.
+/// Everything that decides the answers of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
@@ -29,47 +28,47 @@ pub struct Lock {
     /// Version of dsr1 that wrote it.
     pub dsr1: String,
     /// The profile.
-    pub profile: Pinned,
+    pub profile: LockedText,
     /// The stack.
-    pub stack: Pinned,
-    /// What runs the engine.
+    pub stack: LockedText,
+    /// The software that runs the engine.
     pub engine: LockedEngine,
     /// The weights.
-    pub weights: Weights,
-    /// The engine's command line, the hub cache as `$HF_HUB_CACHE` and its Python as `python3`.
+    pub weights: LockedWeights,
+    /// The engine's command line, with `$HF_HUB_CACHE` for the hub cache and `python3` for its Python.
     pub argv: Vec<String>,
     /// The engine's environment.
     pub env: BTreeMap<String, String>,
 }
 
-/// A text of ours or the user's.
+/// A profile or a stack, built in or the user's, identified by its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pinned {
-    /// Its name.
+pub struct LockedText {
+    /// Name of the profile or stack.
     pub name: String,
-    /// SHA-256 of its text; of a profile, with the texts that it extends.
+    /// SHA-256 of the text; for a profile, including the texts that it extends.
     pub sha256: String,
 }
 
-/// What runs the engine.
+/// The software that runs the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "runtime", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LockedEngine {
-    /// An image of ours.
+    /// An image that dsr1 built.
     Docker {
-        /// Its tag, which holds the digest of what it is built from.
+        /// Tag, which holds the digest of the inputs.
         image: String,
         /// Base image.
         base: String,
-        /// Digest of the base image; of an image without a registry, its id.
+        /// Digest of the base image; for an image without a registry, its id.
         base_digest: String,
     },
-    /// A venv of ours.
+    /// A venv that dsr1 created.
     Process {
-        /// Digest of its packages, files and Python version.
+        /// Digest of the packages, the files and the Python version.
         packages: String,
-        /// Version of its Python.
+        /// Version of Python.
         python: String,
     },
 }
@@ -77,33 +76,33 @@ pub enum LockedEngine {
 /// The weights.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Weights {
+pub struct LockedWeights {
     /// Repository.
     pub repo: String,
     /// Commit.
     pub commit: String,
-    /// Every proven file; `None` when they were not pulled.
+    /// Every verified file; `None` if the weights were not pulled.
     pub files: Option<Vec<WeightFile>>,
 }
 
 /// One difference between a lock and a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LockDifference {
-    /// What differs.
+    /// Name of the part that differs.
     pub what: String,
-    /// As locked.
+    /// Value in the lock.
     pub locked: String,
-    /// As it is here.
+    /// Value on this host.
     pub here: String,
-    /// Whether it changes what is served; otherwise it is only worth knowing.
+    /// True if the difference affects the answers; otherwise it is only informative.
     pub matters: bool,
 }
 
-/// Locks what a request would start on this host.
+/// Returns the lock of the server that a request would start on this host.
 ///
 /// # Errors
-/// [`Kind::Host`] when the base image's digest or the weights' commit is not known; [`Kind::Usage`] as `serve`.
-pub fn lock(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1: &str) -> Result<Lock> {
+/// [`Kind::Host`] if the base image's digest or the weights' commit is not known; [`Kind::Usage`] as for `serve`.
+pub fn lock_server(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1: &str) -> Result<Lock> {
     let launch = request.accepted_launch()?;
     let ServeRequest { profile, stack, .. } = request;
     let texts: Vec<&String> = request.origins.files().iter().map(|(_, text)| text).collect();
@@ -134,43 +133,39 @@ pub fn lock(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1: &str)
     Ok(Lock {
         schema: SCHEMA.to_owned(),
         dsr1: dsr1.to_owned(),
-        profile: Pinned {
+        profile: LockedText {
             name: profile.name.clone(),
             sha256: digest(&profile_parts),
         },
-        stack: Pinned {
+        stack: LockedText {
             name: stack.name.clone(),
             sha256: digest(&[("file", &stack_text.to_owned())]),
         },
-        engine: engine(request, facts)?,
-        weights: weights(request, facts)?,
+        engine: locked_engine(request, facts)?,
+        weights: locked_weights(request, facts)?,
         argv,
         env,
     })
 }
 
-fn engine(request: &ServeRequest, facts: &Facts) -> Result<LockedEngine> {
+fn locked_engine(request: &ServeRequest, facts: &Facts) -> Result<LockedEngine> {
     let ServeRequest { stack, image, .. } = request;
-    if request.target == Target::Process {
-        let venv = install::create_venv(stack, facts)?;
-        return Ok(LockedEngine::Process {
-            packages: venv.inputs,
-            python: facts
-                .host
-                .python
-                .as_ref()
-                .map(|python| python.version.clone())
-                .unwrap_or_default(),
-        });
-    }
-    let build = BuildRequest {
-        stack: stack.clone(),
-        target: Target::Docker,
-        image: image.clone(),
-        options: BuildOptions::default(),
+    let built = match Installation::new(&BuildRequest::for_server(request), facts)? {
+        Installation::Venv(venv) => {
+            return Ok(LockedEngine::Process {
+                packages: venv.inputs,
+                python: facts
+                    .host
+                    .python
+                    .as_ref()
+                    .map(|python| python.version.clone())
+                    .unwrap_or_default(),
+            });
+        }
+        Installation::Image(built) => built,
     };
     let base = image.base.clone().unwrap_or_else(|| stack.base_image.clone());
-    let Some(base_digest) = install::build_image(&build, facts)?.base_digest else {
+    let Some(base_digest) = built.base_digest else {
         return Err(Error::new(
             Kind::Host,
             format!("stack `{}` cannot be locked here", stack.name),
@@ -181,30 +176,30 @@ fn engine(request: &ServeRequest, facts: &Facts) -> Result<LockedEngine> {
         .hint(format!("docker pull {base}")));
     };
     Ok(LockedEngine::Docker {
-        image: install::image_tag(&build, facts)?,
+        image: built.tag,
         base,
         base_digest,
     })
 }
 
-fn weights(request: &ServeRequest, facts: &Facts) -> Result<Weights> {
+fn locked_weights(request: &ServeRequest, facts: &Facts) -> Result<LockedWeights> {
     let model = &request.profile.model;
     let Some(commit) = facts.resolved_commit(&model.repo, &model.revision) else {
         return Err(Error::new(
             Kind::Host,
             format!("{}@{} cannot be locked", model.repo, model.revision),
         )
-        .cause("it is a branch, and no commit of it is on this host")
+        .cause("the revision is a branch or a tag, and its commit is not in the cache of this host")
         .hint(format!("dsr1 pull {} --revision {}", model.repo, model.revision)));
     };
-    Ok(Weights {
+    Ok(LockedWeights {
         repo: model.repo.clone(),
         commit: commit.to_owned(),
         files: facts.weights.get(&format!("{}@{commit}", model.repo)).cloned(),
     })
 }
 
-/// What differs between a lock and the same request on this host, in words.
+/// Returns the differences between a lock and the same request on this host, in words.
 #[must_use]
 pub fn lock_differences(locked: &Lock, here: &Lock) -> Vec<LockDifference> {
     let Lock {
@@ -247,9 +242,9 @@ impl Differences {
         }
     }
 
-    fn pinned(&mut self, what: &str, locked: &Pinned, here: &Pinned) {
+    fn pinned(&mut self, what: &str, locked: &LockedText, here: &LockedText) {
         if locked.name == here.name {
-            // What a changed text changes in the command line is said there; the text itself may be a comment.
+            // A changed setting shows in the command line; the text itself may differ only in a comment.
             self.text(
                 &format!("text of {what} {}", locked.name),
                 &locked.sha256,
@@ -295,7 +290,7 @@ impl Differences {
         }
     }
 
-    fn weights(&mut self, locked: &Weights, here: &Weights) {
+    fn weights(&mut self, locked: &LockedWeights, here: &LockedWeights) {
         self.text("model", &locked.repo, &here.repo, true);
         self.text("commit of the weights", &locked.commit, &here.commit, true);
         let Some(files) = &locked.files else {
@@ -307,8 +302,8 @@ impl Differences {
         let Some(now) = &here.files else {
             return self.text(
                 "weights",
-                &counted(files.len(), "proven file"),
-                "not proven here",
+                &counted(files.len(), "verified file"),
+                "not verified here",
                 true,
             );
         };
@@ -326,9 +321,9 @@ impl Differences {
         }
     }
 
-    /// Flag by flag, whatever their order; a repeated one is compared as a whole.
+    /// Compares flag by flag in any order. The values of a repeated flag are compared as one.
     fn argv(&mut self, locked: &[String], here: &[String]) {
-        let (left, right) = (flags(locked), flags(here));
+        let (left, right) = (values_by_flag(locked), values_by_flag(here));
         let names: std::collections::BTreeSet<&String> = left.keys().chain(right.keys()).collect();
         for name in names {
             let value = |flags: &BTreeMap<String, String>| match flags.get(name).map(String::as_str) {
@@ -350,8 +345,8 @@ impl LockedEngine {
     }
 }
 
-/// Flags with their values; what stands before the first is the program.
-fn flags(argv: &[String]) -> BTreeMap<String, String> {
+/// Returns the flags with their values. The words before the first flag belong to `program`.
+fn values_by_flag(argv: &[String]) -> BTreeMap<String, String> {
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     let mut name = "program".to_owned();
     for word in argv {
@@ -360,16 +355,16 @@ fn flags(argv: &[String]) -> BTreeMap<String, String> {
             flag.clone_into(&mut name);
             let values = found.entry(name.clone()).or_default();
             if !value.is_empty() {
-                push(values, value);
+                append_value(values, value);
             }
         } else {
-            push(found.entry(name.clone()).or_default(), word);
+            append_value(found.entry(name.clone()).or_default(), word);
         }
     }
     found
 }
 
-fn push(values: &mut String, value: &str) {
+fn append_value(values: &mut String, value: &str) {
     if !values.is_empty() {
         values.push(' ');
     }
@@ -390,7 +385,7 @@ mod tests {
         let found = catalog.resolve(profile, stack).unwrap();
         let text = catalog.stack_source(&found.stack.name).unwrap().to_owned();
         let request = ServeRequest::new(found, Target::Docker);
-        lock(&request, &text, facts, "1.0.0")
+        lock_server(&request, &text, facts, "1.0.0")
     }
 
     #[test]

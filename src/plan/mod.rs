@@ -1,6 +1,6 @@
 //! Pure planning: a request and facts become a [`Plan`], a list of steps in which every name is decided.
 //!
-//! A plan can be printed as a shell script (`render::shell`), as JSON, compared and stored; `effects` executes it.
+//! A plan can be printed as a shell script (`render::shell`) or as JSON, compared, and stored; `effects` executes it.
 //! Not in this module tree: I/O, clocks, the environment.
 
 pub mod advise;
@@ -25,7 +25,9 @@ pub use image::{
     BuildImage, BuildSecret, Builder, CONTEXT_WHEELS, Flashinfer, ImageChoice, LABEL_BASE_DIGEST, Recipe,
     SECRET_CA, SECRETS, SecretSource,
 };
-pub use install::{BuildOptions, BuildRequest, base, build, image_tag, install_target, step as install_step};
+pub use install::{
+    BuildOptions, BuildRequest, base_image, build, image_tag, install_target, step as install_step,
+};
 pub use labels::{
     LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK,
     LOG_HEADER, log_header,
@@ -33,7 +35,9 @@ pub use labels::{
 pub use origin::{Origin, origins};
 pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, check_repo, pull, repo_folder};
 pub use request::{DEFAULT_PORT, ServeRequest, Target};
-pub use selection::{CodeFiles, Patterns, Selection, Transport, check_locked, is_code, must_be_accepted};
+pub use selection::{
+    CodeFiles, FilePatterns, PathMatcher, Transport, check_locked, is_code, must_be_accepted,
+};
 pub use serve::{Argument, MODELS, arguments, base_url, container_name, offline_env, parsed_words, serve};
 pub use step::{
     AwaitReady, CLIENT_DIR, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k,

@@ -1,6 +1,4 @@
-//! Who decided each part of an engine's command line and environment.
-//!
-//! Not in this module: deciding (`serve`), finding lines in files (`profile::Origins`).
+//! The origin of each argument and variable of an engine's command: a setting, the stack, dsr1 or the command line.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,22 +6,22 @@ use crate::facts::Facts;
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::serve;
 
-/// One argument or variable, and where it comes from.
+/// One argument or variable with its origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
     /// The words of an argument, or `NAME=value` of a variable.
     pub words: Vec<String>,
-    /// Whether it is a variable.
+    /// True for a variable.
     pub variable: bool,
-    /// A setting of the profile (`engine.mem_fraction`), `stack NAME`, `dsr1` or `command line`.
+    /// The origin: a setting of the profile (`engine.mem_fraction`), `stack NAME`, `dsr1` or `command line`.
     pub from: String,
     /// `file:line` of that setting.
     pub place: Option<String>,
-    /// The comment there: the source of the value.
+    /// The comment of that line: the source of the value.
     pub source: Option<String>,
 }
 
-/// Every variable and argument of the engine that a request starts, in the order they are given.
+/// Returns every variable and argument of the engine that a request starts, in the order of its command.
 #[must_use]
 pub fn origins(request: &ServeRequest, facts: &Facts) -> Vec<Origin> {
     let launch = request.launch();
@@ -31,7 +29,7 @@ pub fn origins(request: &ServeRequest, facts: &Facts) -> Vec<Origin> {
         Target::Docker => request.stack.image_python.clone(),
         Target::Process => "python3".to_owned(),
     };
-    let of = |words: Vec<String>, variable: bool, origin: &str| {
+    let with_place = |words: Vec<String>, variable: bool, origin: &str| {
         let place = request.origins.place(origin);
         Origin {
             words,
@@ -52,10 +50,10 @@ pub fn origins(request: &ServeRequest, facts: &Facts) -> Vec<Origin> {
             .env
             .get(&name)
             .map_or("dsr1", |variable| variable.knob.as_str());
-        of(vec![format!("{name}={value}")], true, origin)
+        with_place(vec![format!("{name}={value}")], true, origin)
     });
     let arguments = serve::arguments(&python, request, &launch, facts)
         .into_iter()
-        .map(|argument| of(argument.words, false, &argument.origin));
+        .map(|argument| with_place(argument.words, false, &argument.origin));
     variables.chain(arguments).collect()
 }

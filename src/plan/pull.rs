@@ -1,18 +1,16 @@
 //! Plans a pull.
-//!
-//! Not in this module: which files of a repository (`selection`), any network.
 
 use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, WeightFile};
-use crate::plan::{CheckSnapshot, CodeFiles, Plan, PullSnapshot, Selection, Step, Transport};
+use crate::plan::{CheckSnapshot, CodeFiles, FilePatterns, Plan, PullSnapshot, Step, Transport};
 use crate::profile::is_repo;
 use crate::rehearsal;
 
-/// The hub that is asked when no other is named.
+/// The default hub.
 pub const PUBLIC_HUB: &str = "https://huggingface.co";
 
-/// What `dsr1 pull` was asked.
+/// The request of `dsr1 pull`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullRequest {
     /// Repository, `owner/name`.
@@ -23,37 +21,37 @@ pub struct PullRequest {
     pub endpoint: String,
     /// Licence of the weights.
     pub license: String,
-    /// Size when it is known beforehand, in bytes.
+    /// Size in bytes, if it is known before the listing.
     pub size_bytes: Option<u64>,
-    /// How it is fetched.
+    /// Options of the download.
     pub options: PullOptions,
-    /// Directory that gets the files, instead of the hub cache.
+    /// Directory that receives the files instead of the hub cache.
     pub local_dir: Option<String>,
-    /// Which files.
-    pub selection: Selection,
-    /// Which files may come that hold code.
+    /// Patterns of the files to fetch.
+    pub selection: FilePatterns,
+    /// Files with code that may be fetched.
     pub code: CodeFiles,
-    /// The only files that may come.
+    /// The only files that may be fetched, if a lock lists them.
     pub locked: Option<Vec<WeightFile>>,
 }
 
-/// How weights are fetched, whichever they are.
+/// Options of a download that do not depend on the repository.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PullOptions {
-    /// Most files fetched at once.
+    /// Maximum number of files that are fetched at once.
     pub max_workers: usize,
-    /// Most bytes a second.
+    /// Maximum bytes per second.
     pub limit_rate: Option<u64>,
-    /// How large files come.
+    /// Transport of large files.
     pub transport: Transport,
-    /// Whether the licence was agreed to.
+    /// True if the user accepted the licence.
     pub accept_license: bool,
 }
 
 /// Plans the pull of one snapshot.
 ///
 /// # Errors
-/// [`Kind::Usage`] for a repository that is not `owner/name`, or a pattern that is none.
+/// [`Kind::Usage`] for a repository that is not `owner/name`, or for an invalid pattern.
 pub fn pull(request: &PullRequest, facts: &Facts) -> Result<Plan> {
     let mut plan = Plan::new("pull", vec![step(request, facts)?]);
     plan.blockers.extend(blocker(request, facts));
@@ -80,16 +78,16 @@ pub(super) fn step(request: &PullRequest, facts: &Facts) -> Result<Step> {
     }))
 }
 
-/// The disk, before the listing says exactly what is missing.
+/// A lack of disk space, judged by the known size of the repository before the listing states the exact one.
 pub(super) fn blocker(request: &PullRequest, facts: &Facts) -> Option<Blocker> {
     if request.repo == rehearsal::REPO && request.endpoint == PUBLIC_HUB {
         return Some(Blocker {
-            message: format!("{} is on no public hub", request.repo),
-            cause: "dsr1 makes it itself".to_owned(),
-            hint: "dsr1 up --profile rehearsal does it all; or dsr1 mirror --rehearsal, and --endpoint with its address".to_owned(),
+            message: format!("{} is not on a public hub", request.repo),
+            cause: "dsr1 generates this model itself".to_owned(),
+            hint: "run dsr1 up --profile rehearsal; or run dsr1 mirror --rehearsal, and pass its address to --endpoint".to_owned(),
         });
     }
-    // Elsewhere, or not all of it: the listing will say how much.
+    // For another directory or a selection of files, the listing states the size.
     if request.local_dir.is_some() || !request.selection.is_all() {
         return None;
     }
@@ -98,7 +96,7 @@ pub(super) fn blocker(request: &PullRequest, facts: &Facts) -> Option<Blocker> {
     blockers::disk(facts, &facts.paths.hub_cache, size, "the weights", "HF_HOME")
 }
 
-pub(super) fn check(repo: &str, revision: &str, facts: &Facts) -> Step {
+pub(super) fn check_step(repo: &str, revision: &str, facts: &Facts) -> Step {
     Step::CheckSnapshot(CheckSnapshot {
         repo: repo.to_owned(),
         revision: revision.to_owned(),
@@ -106,10 +104,10 @@ pub(super) fn check(repo: &str, revision: &str, facts: &Facts) -> Step {
     })
 }
 
-/// Refuses what is no repository's id.
+/// Refuses a text that is not a repository's id.
 ///
 /// # Errors
-/// [`Kind::Usage`], with how one is written.
+/// [`Kind::Usage`] with the expected form.
 pub fn check_repo(repo: &str) -> Result<()> {
     if is_repo(repo) {
         return Ok(());
@@ -121,7 +119,7 @@ pub fn check_repo(repo: &str) -> Result<()> {
     .hint("write it as owner/name, such as deepseek-ai/DeepSeek-R1-0528"))
 }
 
-/// Folder of a repository in a hub cache: `models--owner--name`.
+/// Returns the folder of a repository in a hub cache: `models--owner--name`.
 #[must_use]
 pub fn repo_folder(repo: &str) -> String {
     format!("models--{}", repo.replace('/', "--"))

@@ -1,11 +1,11 @@
-//! What a user asked for, complete: the one place where a request gets its defaults.
+//! The request for a server, and the only place where it gets its defaults.
 
 use crate::error::Result;
 use crate::plan::image::ImageChoice;
 use crate::profile::{Origins, Profile, Selection, Stack};
 use crate::sglang::Launch;
 
-/// The port on 127.0.0.1 when none is named: SGLang's own default (`server_args.py`).
+/// The default port on 127.0.0.1: SGLang's own default (`server_args.py`).
 pub const DEFAULT_PORT: u16 = 30_000;
 
 /// The runtime that a stack is installed for.
@@ -43,14 +43,14 @@ pub struct ServeRequest {
     pub name: Option<String>,
     /// Port on 127.0.0.1.
     pub port: u16,
-    /// The choices that an image is built by.
+    /// The choices that decide the contents of an image.
     pub image: ImageChoice,
-    /// Raw engine arguments, after ours.
+    /// Raw engine arguments, appended to those of dsr1.
     pub extra_args: Vec<String>,
 }
 
 impl ServeRequest {
-    /// A request for a selected profile with every default.
+    /// Returns the request for a selected profile with every default.
     #[must_use]
     pub fn new(selection: Selection, target: Target) -> Self {
         let Selection {
@@ -71,13 +71,13 @@ impl ServeRequest {
         }
     }
 
-    /// The engine's flags and settings, with the findings about them.
+    /// Returns the engine's flags and settings, with the findings about them.
     #[must_use]
     pub fn launch(&self) -> Launch {
         Launch::new(&self.profile, &self.stack, &self.origins, &self.extra_args)
     }
 
-    /// The same, refused when the engine would refuse it.
+    /// Returns the same as [`ServeRequest::launch`], or an error if the engine would refuse it.
     ///
     /// # Errors
     /// [`crate::error::Kind::Usage`] for arguments that dsr1 sets itself or that this version refuses.

@@ -1,112 +1,95 @@
-//! Which files of a repository a pull fetches: the user's patterns, the code that is known, the lock.
+//! Selects the files of a repository that a pull fetches: by the user's patterns, by the known code files, by a lock.
 //!
-//! Files are bytes until somebody runs them: Python that `--trust-remote-code` imports, pickles that run when they
-//! are read. Such files come only when their names (a profile's) or hashes (a lock's) are known, or the user says so.
-//! Not in this module: the listing itself, which is hostile text (`effects::hub`).
+//! Some files can run: Python that `--trust-remote-code` imports, and pickles when they are loaded. dsr1 fetches such a
+//! file only if a profile states its name, a lock states its hash, or the user allows it.
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::choice::Choice;
+use crate::choice::choices;
 use crate::error::{Error, Kind, Result};
 use crate::facts::WeightFile;
 
-/// How large files come from a hub that has them in two ways.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    /// Xet where the hub offers it; a file that stalls or fails there goes on over HTTP.
-    #[default]
-    Auto,
-    /// Xet where the hub offers it, and nothing else for these files.
-    Xet,
-    /// HTTP ranges.
-    Http,
-}
-
-impl Choice for Transport {
-    fn table() -> Vec<(Self, &'static str, &'static str)> {
-        vec![
-            (
-                Self::Auto,
-                "auto",
-                "Xet where the hub offers it; a file that stalls there goes on over HTTP",
-            ),
-            (Self::Xet, "xet", "Xet where the hub offers it, HTTP for the rest"),
-            (
-                Self::Http,
-                "http",
-                "HTTP ranges: least memory, and what a mirror or a proxy speaks",
-            ),
-        ]
+choices! {
+    /// The transport of large files, for a hub that has them in two ways.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    Transport {
+        /// Xet where the hub offers it; a file that stalls or fails there continues over HTTP.
+        #[default]
+        Auto = "auto", "Xet where the hub offers it; a file that stalls there continues over HTTP";
+        /// Xet where the hub offers it, and nothing else for these files.
+        Xet = "xet", "Xet where the hub offers it, HTTP for the rest";
+        /// HTTP ranges.
+        Http = "http", "HTTP ranges: least memory; works with every mirror and proxy";
     }
 }
 
 impl Transport {
-    /// Whether it is the default.
+    /// Returns whether this is the default.
     #[must_use]
     pub fn is_auto(&self) -> bool {
         *self == Self::Auto
     }
 }
 
-/// Patterns over paths in a repository: `*` and `?` match `/` too, as `hf download --include` has it.
+/// Patterns over paths in a repository. `*` and `?` also match `/`, as in `hf download --include`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Selection {
-    /// Only files that one of these matches; all when there is none.
+pub struct FilePatterns {
+    /// Patterns of the selected files; without one, every file is selected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub include: Vec<String>,
-    /// And of those, none that one of these matches.
+    /// Patterns that remove files from the selection.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
 }
 
-impl Selection {
-    /// Whether every file is selected.
+impl FilePatterns {
+    /// Returns whether every file is selected.
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.include.is_empty() && self.exclude.is_empty()
     }
 
-    /// The patterns, ready to match.
+    /// Compiles the patterns.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for one that is no pattern.
-    pub fn compile(&self) -> Result<Patterns> {
-        Ok(Patterns {
-            include: set("--include", &self.include)?,
-            exclude: set("--exclude", &self.exclude)?,
+    /// [`Kind::Usage`] for an invalid pattern.
+    pub fn compile(&self) -> Result<PathMatcher> {
+        Ok(PathMatcher {
+            include: glob_set("--include", &self.include)?,
+            exclude: glob_set("--exclude", &self.exclude)?,
         })
     }
 }
 
-/// Patterns that can be asked.
+/// Compiled [`FilePatterns`].
 #[derive(Debug, Clone)]
-pub struct Patterns {
+pub struct PathMatcher {
     include: GlobSet,
     exclude: GlobSet,
 }
 
-impl Patterns {
-    /// Whether a path is selected.
+impl PathMatcher {
+    /// Returns whether a path is selected.
     #[must_use]
-    pub fn select(&self, path: &str) -> bool {
+    pub fn matches(&self, path: &str) -> bool {
         (self.include.is_empty() || self.include.is_match(path)) && !self.exclude.is_match(path)
     }
 }
 
-fn set(option: &str, patterns: &[String]) -> Result<GlobSet> {
+fn glob_set(option: &str, patterns: &[String]) -> Result<GlobSet> {
     let mut set = GlobSetBuilder::new();
     let wrong = |pattern: &str, error: &globset::Error| {
         Error::new(
             Kind::Usage,
-            format!("`{}` is no pattern for {option}", pattern.escape_debug()),
+            format!("`{}` is not a pattern for {option}", pattern.escape_debug()),
         )
         .cause(error.kind().to_string())
-        .hint("such as '*.json', 'model-0000[1-4]-*' or 'original/*'; quote it for the shell")
+        .hint("write it as '*.json', 'model-0000[1-4]-*' or 'original/*'; quote it for the shell")
     };
     for pattern in patterns {
-        // A directory stands for what is in it.
+        // A directory selects every file in it.
         let whole = if pattern.ends_with('/') {
             format!("{pattern}*")
         } else {
@@ -115,17 +98,17 @@ fn set(option: &str, patterns: &[String]) -> Result<GlobSet> {
         set.add(Glob::new(&whole).map_err(|error| wrong(pattern, &error))?);
     }
     set.build().map_err(|error| {
-        Error::new(Kind::Usage, format!("the patterns for {option} are too many")).cause(error.to_string())
+        Error::new(Kind::Usage, format!("too many patterns for {option}")).cause(error.to_string())
     })
 }
 
-/// Which files may come that hold code.
+/// The files with code that a pull may fetch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CodeFiles {
-    /// These, by path.
+    /// The files at these paths.
     Named(Vec<String>),
-    /// All.
+    /// All files.
     All,
 }
 
@@ -136,17 +119,17 @@ impl Default for CodeFiles {
 }
 
 impl CodeFiles {
-    /// Whether no code may come.
+    /// Returns whether no file with code may be fetched.
     #[must_use]
     pub fn is_none(&self) -> bool {
         matches!(self, Self::Named(names) if names.is_empty())
     }
 
-    /// Refuses code that is not known.
+    /// Refuses a listing with unknown code files.
     ///
     /// # Errors
-    /// [`Kind::Integrity`], naming the first file.
-    pub fn check<'a>(&self, repo: &str, paths: impl Iterator<Item = &'a str>) -> Result<()> {
+    /// [`Kind::Integrity`] that names the first file.
+    pub fn check_paths<'a>(&self, repo: &str, paths: impl Iterator<Item = &'a str>) -> Result<()> {
         let Self::Named(known) = self else { return Ok(()) };
         let unknown: Vec<&str> = paths
             .filter(|path| is_code(path) && !known.iter().any(|name| name == path))
@@ -160,28 +143,28 @@ impl CodeFiles {
         };
         Err(Error::new(
             Kind::Integrity,
-            format!("{repo} holds code that nothing here knows: `{first}`{more}"),
+            format!("{repo} holds unknown code: `{first}`{more}"),
         )
-        .cause("an engine may run it: Python of a repository, or a pickle when it is read")
+        .cause("the engine may run it: Python when it is imported, a pickle when it is loaded")
         .hint(format!(
-            "leave it out with --exclude '*.{}'; read it and pass --allow-code; or --to-lock a file that states its hash",
+            "exclude it with --exclude '*.{}'; or read it and pass --allow-code; or pass --to-lock FILE, a lock with its hash",
             first.rsplit_once('.').map_or("py", |(_, kind)| kind)
         )))
     }
 }
 
-/// Suffixes of files that run when an engine, Python or a shell reads them.
+/// Suffixes of files that run when an engine, Python or a shell loads them.
 const CODE: [&str; 31] = [
     "bat", "bin", "ckpt", "dill", "dll", "dylib", "exe", "h5", "hdf5", "ipynb", "jar", "joblib", "keras",
     "mar", "nemo", "npy", "npz", "pickle", "pkl", "ps1", "pt", "pt2", "pth", "py", "pyc", "pyd", "pyw",
     "pyz", "sh", "so", "whl",
 ];
 
-/// Whether a path's suffix says that what it holds may run.
+/// Returns whether the suffix of a path belongs to code.
 #[must_use]
 pub fn is_code(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    // A shared library may have its version behind its suffix.
+    // A shared library may have its version after its suffix.
     let name = name
         .split_once(".so.")
         .map_or_else(|| name.to_owned(), |(stem, _)| format!("{stem}.so"));
@@ -191,10 +174,10 @@ pub fn is_code(path: &str) -> bool {
     })
 }
 
-/// Refuses a listing in which a locked file is missing or another; `found` gives size and hash of a path.
+/// Refuses a listing in which a locked file is missing or differs; `found` returns size and hash of a path.
 ///
 /// # Errors
-/// [`Kind::Integrity`], naming the first file.
+/// [`Kind::Integrity`] that names the first file.
 pub fn check_locked<'a>(
     repo: &str,
     locked: &[WeightFile],
@@ -208,15 +191,15 @@ pub fn check_locked<'a>(
         };
         return Err(Error::new(
             Kind::Integrity,
-            format!("`{path}` of {repo} is not what is locked"),
+            format!("`{path}` of {repo} does not match the lock"),
         )
         .cause(cause)
-        .hint("the repository was changed, or this is another hub; dsr1 lock makes a new lock"));
+        .hint("the repository changed, or this is another hub; dsr1 lock writes a new lock"));
     }
     Ok(())
 }
 
-/// Licences that grant use without being agreed to, by the identifiers that hubs use (SPDX in lower case).
+/// Licences that grant use without acceptance, by the identifiers that hubs use (SPDX in lower case).
 const FREE: [&str; 16] = [
     "afl-3.0",
     "apache-2.0",
@@ -236,7 +219,7 @@ const FREE: [&str; 16] = [
     "zlib",
 ];
 
-/// Whether a licence that a hub states asks to be agreed to. One that is not stated cannot be.
+/// Returns whether the user must accept a licence that a hub states. An empty licence needs no acceptance.
 #[must_use]
 pub fn must_be_accepted(license: &str) -> bool {
     !license.is_empty() && !FREE.contains(&license.to_ascii_lowercase().as_str())
@@ -248,11 +231,11 @@ mod tests {
 
     fn selected(include: &[&str], exclude: &[&str], path: &str) -> bool {
         let own = |list: &[&str]| list.iter().map(|&word| word.to_owned()).collect();
-        let selection = Selection {
+        let selection = FilePatterns {
             include: own(include),
             exclude: own(exclude),
         };
-        selection.compile().unwrap().select(path)
+        selection.compile().unwrap().matches(path)
     }
 
     #[test]
@@ -270,7 +253,7 @@ mod tests {
             &[],
             "model-00003-of-00163.safetensors"
         ));
-        let wrong = Selection {
+        let wrong = FilePatterns {
             include: vec!["a[".to_owned()],
             exclude: Vec::new(),
         };
@@ -304,10 +287,10 @@ mod tests {
     fn code_that_is_not_known_is_refused() {
         let known = CodeFiles::Named(vec!["modeling_deepseek.py".to_owned()]);
         known
-            .check("a/b", ["modeling_deepseek.py", "x.json"].into_iter())
+            .check_paths("a/b", ["modeling_deepseek.py", "x.json"].into_iter())
             .unwrap();
         let error = known
-            .check(
+            .check_paths(
                 "a/b",
                 ["modeling_deepseek.py", "evil/modeling_deepseek.py", "x.pkl"].into_iter(),
             )
@@ -318,7 +301,7 @@ mod tests {
             "{}",
             error.message()
         );
-        CodeFiles::All.check("a/b", ["x.pkl"].into_iter()).unwrap();
+        CodeFiles::All.check_paths("a/b", ["x.pkl"].into_iter()).unwrap();
     }
 
     #[test]
@@ -346,9 +329,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_pattern_makes_it_panic(pattern in "\\PC{0,40}", path in "\\PC{0,40}") {
-            let selection = Selection { include: vec![pattern], exclude: Vec::new() };
+            let selection = FilePatterns { include: vec![pattern], exclude: Vec::new() };
             if let Ok(patterns) = selection.compile() {
-                let _ = patterns.select(&path);
+                let _ = patterns.matches(&path);
             }
         }
     }

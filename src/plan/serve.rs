@@ -1,13 +1,11 @@
 //! Plans a server: one engine on one port of 127.0.0.1.
-//!
-//! Not in this module: whether it fits (`memory`), any process.
 
 use std::collections::BTreeMap;
 
 use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::install::{self, BuildOptions, BuildRequest};
+use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
     AwaitReady, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK,
@@ -16,31 +14,34 @@ use crate::plan::{
 use crate::profile::{Accelerator, NAME_RULE, is_name};
 use crate::sglang::{Launch, Level, memory};
 
-/// Where the hub cache root is mounted in a container. Not `/root/.cache/huggingface`: official images keep
-/// kernels there. The root, because snapshots are symlinks into it.
+/// Mount point of the hub cache root in a container. Not `/root/.cache/huggingface`, because official images keep
+/// kernels there. The root and not a snapshot, because snapshots are symlinks into it.
 pub const MODELS: &str = "/models";
 
-/// Seconds of silence after which a stage of the start counts as stalled. Loading 689 GB from a slow disk logs
-/// a line per shard; DeepGEMM warm-up is the longest silence seen (facts: sglang#9590, #4773).
+/// Seconds without a log line after which a stage of the startup counts as stalled. Loading 689 GB from a slow disk
+/// logs a line per shard; DeepGEMM warm-up is the longest silence seen (facts: sglang#9590, #4773).
 const STALL_S: u64 = 600;
 
-/// Seconds that a stop waits for running requests; SGLang polls every 5 s while it drains.
+/// Seconds that a stop waits for running requests; SGLang checks them every 5 s while it drains.
 const STOP_S: u32 = 30;
 
-/// Plans the start of a server, up to verified answers.
+/// Plans the steps from the weights to verified answers.
 ///
 /// # Errors
-/// [`Kind::Usage`] for arguments that dsr1 owns or this version refuses; [`Kind::Host`] without a Python to plan with.
+/// [`Kind::Usage`] for arguments that dsr1 sets itself or that this version refuses; [`Kind::Host`] without a Python to
+/// plan with.
 pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
     let launch = request.accepted_launch()?;
-    let mut plan = Plan::new("serve", steps(request, &launch, facts)?);
+    check_server_name(request.name.as_deref())?;
+    let installation = Installation::new(&BuildRequest::for_server(request), facts)?;
+    let mut plan = Plan::new("serve", steps(request, &launch, &installation, facts));
     plan.notes = notes(request, facts);
     add_findings(&mut plan, request, launch, facts);
     plan.blockers.extend(blockers(request, facts));
     Ok(plan)
 }
 
-/// Adds the findings about the flags, and the memory plan with its own. Weights or a pool that a known GPU cannot
+/// Adds the findings about the flags, and the memory plan with its findings. Weights or a pool that a known GPU cannot
 /// hold are a blocker; on a nominal GPU they are a warning.
 pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Launch, facts: &Facts) {
     let found = memory::plan(&request.profile, &request.stack, &launch.settings, facts);
@@ -80,7 +81,7 @@ pub(super) fn notes(request: &ServeRequest, facts: &Facts) -> Vec<String> {
     notes
 }
 
-/// What of this host the server cannot live with.
+/// Returns the conditions of this host that prevent the start.
 pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
     let ServeRequest {
         profile,
@@ -99,22 +100,24 @@ pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
     checks.into_iter().flatten().collect()
 }
 
-pub(super) fn steps(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<Vec<Step>> {
+pub(super) fn steps(
+    request: &ServeRequest,
+    launch: &Launch,
+    installation: &Installation,
+    facts: &Facts,
+) -> Vec<Step> {
     let ServeRequest {
-        profile,
-        stack,
-        target,
-        port,
-        name,
-        ..
+        profile, stack, port, ..
     } = request;
-    check_server_name(name.as_deref())?;
-    let start = match target {
-        Target::Docker => Step::StartContainer(container(request, launch, facts)?),
-        Target::Process => Step::StartProcess(process(request, launch, facts)?),
+    let python = installation.python(stack);
+    let start = match installation {
+        Installation::Image(image) => {
+            Step::StartContainer(container(request, launch, &image.tag, &python, facts))
+        }
+        Installation::Venv(_) => Step::StartProcess(process(request, launch, &python, facts)),
     };
-    Ok(vec![
-        pull::check(&profile.model.repo, &profile.model.revision, facts),
+    vec![
+        pull::check_step(&profile.model.repo, &profile.model.revision, facts),
         start,
         Step::AwaitReady(AwaitReady {
             server: server(request, facts),
@@ -127,16 +130,16 @@ pub(super) fn steps(request: &ServeRequest, launch: &Launch, facts: &Facts) -> R
             base_url: base_url(*port),
             checks: profile.verify,
         }),
-    ])
+    ]
 }
 
-/// `http://127.0.0.1:PORT`.
+/// Returns `http://127.0.0.1:PORT`.
 #[must_use]
 pub fn base_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// Name of the container or process of a server.
+/// Returns the name of the container or process of a server.
 #[must_use]
 pub fn container_name(server: &str) -> String {
     format!("dsr1-{server}")
@@ -161,8 +164,8 @@ fn log_path(name: &str, facts: &Facts) -> String {
     format!("{}/servers/{name}.log", facts.paths.state)
 }
 
-/// The model path that the engine gets: the local snapshot when its commit is known, else the repository id,
-/// which the engine resolves in the same cache (it is offline).
+/// Returns the model path for the engine: the local snapshot if its commit is known, otherwise the repository id, which
+/// the engine, being offline, resolves in the same cache.
 pub(super) fn model_path(request: &ServeRequest, facts: &Facts) -> String {
     let root = match request.target {
         Target::Docker => MODELS,
@@ -177,12 +180,12 @@ pub(super) fn model_path(request: &ServeRequest, facts: &Facts) -> String {
         )
 }
 
-/// One part of the engine's command line, and who decided it.
+/// One argument of the engine's command line, with its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Argument {
-    /// Its words: a flag and its values.
+    /// The words: a flag and its values.
     pub words: Vec<String>,
-    /// A knob of the profile (`engine.mem_fraction`), `stack`, `dsr1` or `command line`.
+    /// The origin: a knob of the profile (`engine.mem_fraction`), `stack`, `model`, `dsr1` or `command line`.
     pub origin: String,
 }
 
@@ -195,7 +198,7 @@ impl Argument {
     }
 }
 
-/// What the engine's parser is given: the command without what starts it.
+/// Returns the words for the engine's own parser: the command without the program that starts it.
 #[must_use]
 pub fn parsed_words(request: &ServeRequest, facts: &Facts) -> Vec<String> {
     let arguments = arguments("python3", request, &request.launch(), facts);
@@ -206,7 +209,7 @@ pub fn parsed_words(request: &ServeRequest, facts: &Facts) -> Vec<String> {
         .collect()
 }
 
-/// The engine's whole command, part by part: `python`, or the program beside it, first.
+/// Returns the engine's whole command, argument by argument. The first one starts `python`, or the program beside it.
 #[must_use]
 pub fn arguments(python: &str, request: &ServeRequest, launch: &Launch, facts: &Facts) -> Vec<Argument> {
     let model = model_path(request, facts);
@@ -240,22 +243,22 @@ fn argv(python: &str, request: &ServeRequest, launch: &Launch, facts: &Facts) ->
         .collect()
 }
 
-/// Environment of the engine: the dialect's, and what its clients get too.
+/// Returns the environment of the engine: the variables of its flags, and [`offline_env`].
 pub(super) fn env(launch: &Launch, hub_cache: &str) -> BTreeMap<String, String> {
     let mut env = launch.flags.environment();
     env.extend(offline_env(hub_cache));
     env
 }
 
-/// Environment of the engine's clients. Offline: the weights are there, and nothing is fetched behind the
-/// user's back.
+/// Returns the environment of the engine's clients. It is offline: the weights are present, and nothing may be fetched
+/// without the user's knowledge.
 #[must_use]
 pub fn offline_env(hub_cache: &str) -> BTreeMap<String, String> {
     [
         ("HF_HUB_OFFLINE", "1"),
         ("HF_HUB_CACHE", hub_cache),
         ("PYTHONUNBUFFERED", "1"),
-        // SGLang warms up by calling itself; a proxy in between answers 403 (sglang#9155).
+        // SGLang warms up by sending itself a request; a proxy in between responds with 403 (sglang#9155).
         ("NO_PROXY", "127.0.0.1,localhost"),
         ("no_proxy", "127.0.0.1,localhost"),
     ]
@@ -263,7 +266,7 @@ pub fn offline_env(hub_cache: &str) -> BTreeMap<String, String> {
     .into()
 }
 
-/// Hub cache root as the runtime sees it.
+/// Returns the hub cache root as the runtime sees it.
 pub(super) fn cache_root<'a>(request: &ServeRequest, facts: &'a Facts) -> &'a str {
     match request.target {
         Target::Docker => MODELS,
@@ -285,17 +288,14 @@ fn labels(python: &str, request: &ServeRequest, facts: &Facts) -> BTreeMap<Strin
     .into()
 }
 
-fn container(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<StartContainer> {
-    let ServeRequest { stack, image, .. } = request;
-    let built = install::build_image(
-        &BuildRequest {
-            stack: stack.clone(),
-            target: Target::Docker,
-            image: image.clone(),
-            options: BuildOptions::default(),
-        },
-        facts,
-    )?;
+fn container(
+    request: &ServeRequest,
+    launch: &Launch,
+    image: &str,
+    python: &str,
+    facts: &Facts,
+) -> StartContainer {
+    let stack = &request.stack;
     let gpus = stack.accelerator == Accelerator::Cuda;
     let mut mounts = vec![Mount::Bind {
         source: facts.paths.hub_cache.clone(),
@@ -304,7 +304,7 @@ fn container(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<S
     for path in &stack.cache_paths {
         let volume = path.trim_start_matches("/root/").replace(['/', '.'], "-");
         mounts.push(Mount::Volume {
-            // With the version: a volume starts with the kernels of its first image and keeps them.
+            // The name holds the version, because a volume keeps the kernels of its first image.
             name: format!(
                 "dsr1-{}-{}-{}",
                 stack.name,
@@ -314,16 +314,16 @@ fn container(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<S
             target: path.clone(),
         });
     }
-    Ok(StartContainer {
+    StartContainer {
         name: server_name(request),
-        image: built.tag,
-        argv: argv(&stack.image_python, request, launch, facts),
+        image: image.to_owned(),
+        argv: argv(python, request, launch, facts),
         env: env(launch, MODELS),
-        labels: labels(&stack.image_python, request, facts),
+        labels: labels(python, request, facts),
         network: stack.network.name().to_owned(),
         gpus,
         shm_bytes: stack.shm_bytes,
-        // NCCL pins memory and DeepGEMM's compiler recurses deeply; a CPU engine needs neither.
+        // NCCL pins memory, and DeepGEMM's compiler recurses deeply; a CPU engine needs neither limit.
         ulimits: if gpus {
             vec![
                 Ulimit {
@@ -345,30 +345,28 @@ fn container(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<S
         cap_drop: vec!["ALL".to_owned()],
         security_opt: vec!["no-new-privileges".to_owned()],
         stop_timeout_s: STOP_S,
-        // Not `local`: that of Docker 20.10 glues a line of over 16 KiB to the next.
+        // Not `local`: the one of Docker 20.10 joins a line of over 16 KiB to the next line.
         log_driver: "json-file".to_owned(),
         log_opts: [("max-size", "50m"), ("max-file", "3")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .into(),
-    })
+    }
 }
 
-fn process(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<StartProcess> {
-    let venv = install::create_venv(&request.stack, facts)?;
+fn process(request: &ServeRequest, launch: &Launch, python: &str, facts: &Facts) -> StartProcess {
     let name = server_name(request);
-    let python = format!("{}/bin/python3", venv.dir);
-    Ok(StartProcess {
-        argv: argv(&python, request, launch, facts),
+    StartProcess {
+        argv: argv(python, request, launch, facts),
         env: env(launch, &facts.paths.hub_cache),
-        labels: labels(&python, request, facts),
+        labels: labels(python, request, facts),
         log: log_path(&name, facts),
         workdir: facts.paths.state.clone(),
         name,
-    })
+    }
 }
 
 /// Refuses a server name that cannot become a container name, a file name and a label.
-fn check_server_name(name: Option<&str>) -> Result<()> {
+pub(super) fn check_server_name(name: Option<&str>) -> Result<()> {
     match name {
         Some(name) if !is_name(name) => Err(Error::new(
             Kind::Usage,

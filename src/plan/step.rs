@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::doctor::Blocker;
 use crate::facts::WeightFile;
 use crate::plan::image::BuildImage;
-use crate::plan::selection::{CodeFiles, Selection, Transport};
+use crate::plan::selection::{CodeFiles, FilePatterns, Transport};
 use crate::profile::Verify;
 use crate::sglang::Check;
 use crate::sglang::memory::MemoryPlan;
@@ -15,33 +15,33 @@ use crate::sglang::memory::MemoryPlan;
 /// Version of the JSON form of [`Plan`].
 pub const SCHEMA: &str = "dsr1.plan/1";
 
-/// Where a client runs in a container: `few_shot_gsm8k` writes a file where it stands, and the engine's user owns
-/// nothing else (`sglang/test/few_shot_gsm8k.py` 0.5.23).
+/// Working directory of a client in a container: `few_shot_gsm8k` writes a file to it, and the engine's user can write to
+/// no other (`sglang/test/few_shot_gsm8k.py` 0.5.23).
 pub const CLIENT_DIR: &str = "/tmp";
 
-/// What will be done, in order.
+/// A list of steps, with everything that the user should know before they are executed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Always [`SCHEMA`].
     pub schema: String,
     /// The command this plan belongs to, such as `up`.
     pub command: String,
-    /// Choices that were made and facts worth knowing.
+    /// Choices that dsr1 made, and facts for the user.
     pub notes: Vec<String>,
-    /// What is to be said about the engine's flags.
+    /// Findings about the engine's flags.
     #[serde(default)]
     pub checks: Vec<Check>,
-    /// What fits on each GPU; `None` on a CPU, for an unknown model, and where nothing is served.
+    /// Memory plan of each GPU; `None` on a CPU, for an unknown model, and without a server.
     #[serde(default)]
     pub memory: Option<MemoryPlan>,
-    /// What stands in the way on the host that was planned for. Such a plan can be printed and not carried out.
+    /// Conditions of the target host that prevent the plan. A plan with blockers can be printed, but not executed.
     pub blockers: Vec<Blocker>,
     /// The steps.
     pub steps: Vec<Step>,
 }
 
 impl Plan {
-    /// A plan without notes.
+    /// Returns a plan without notes.
     #[must_use]
     pub fn new(command: &str, steps: Vec<Step>) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl Plan {
 }
 
 impl Plan {
-    /// Everything worth knowing before it is carried out, one line each: notes, then checks.
+    /// Returns the notes and then the findings, one line each.
     pub fn remarks(&self) -> impl Iterator<Item = String> {
         self.notes
             .iter()
@@ -66,7 +66,7 @@ impl Plan {
     }
 }
 
-/// One effect. A closed list: a new effect is a variant here and an arm in [`shell`] and `effects`.
+/// One effect. The list is closed: a new effect is a variant here and an arm in `render::shell` and in `effects`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum Step {
@@ -78,28 +78,28 @@ pub enum Step {
     WriteModel(WriteModel),
     /// Serves a hub cache over HTTP until the plan ends.
     ServeMirror(ServeMirror),
-    /// Fetches a snapshot and proves every byte.
+    /// Fetches a snapshot and verifies every byte.
     PullSnapshot(PullSnapshot),
-    /// Refuses to go on when the snapshot is not complete and verified.
+    /// Fails if the snapshot is not complete and verified.
     CheckSnapshot(CheckSnapshot),
     /// Starts the engine in a container.
     StartContainer(StartContainer),
     /// Starts the engine as a child process.
     StartProcess(StartProcess),
-    /// Follows the engine through its start until the probe answers.
+    /// Follows the engine through its startup until the readiness probe succeeds.
     AwaitReady(AwaitReady),
-    /// Checks answers.
+    /// Checks answers of the server.
     VerifyAnswers(VerifyAnswers),
     /// Runs the stack's benchmark client.
     RunBenchmark(RunBenchmark),
     /// Runs the stack's GSM8K evaluation.
     RunGsm8k(RunGsm8k),
-    /// Stops the engine and removes what ran it.
+    /// Stops the engine and removes its container.
     StopServer(StopServer),
 }
 
 impl Step {
-    /// What the step does, for people; fits "doing: {title}".
+    /// Returns the title for people; it fits "doing: {title}".
     #[must_use]
     pub fn title(&self) -> String {
         match self {
@@ -120,7 +120,7 @@ impl Step {
     }
 }
 
-/// Which runtime holds a server, and its name there.
+/// A server: its runtime, and its name there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "runtime", rename_all = "snake_case")]
 pub enum Server {
@@ -129,11 +129,11 @@ pub enum Server {
         /// Container name.
         name: String,
     },
-    /// The group leader whose standard output is `log`.
+    /// The process group leader whose standard output is `log`.
     Process {
         /// Server name.
         name: String,
-        /// File that takes its stdout and stderr.
+        /// File that receives stdout and stderr.
         log: String,
     },
 }
@@ -148,35 +148,35 @@ impl Server {
     }
 }
 
-/// Makes a venv with exactly pinned packages. Done when `dir/dsr1-inputs` holds `inputs`.
+/// Makes a venv with exactly pinned packages. Nothing is done if `dir/dsr1-inputs` holds `inputs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateVenv {
-    /// Stack the packages belong to.
+    /// Stack of the packages.
     pub stack: String,
-    /// Interpreter to make it from.
+    /// Interpreter that creates the venv.
     pub python: String,
-    /// Absolute directory of the venv; its name holds the inputs digest.
+    /// Absolute directory of the venv; its name holds the digest of the inputs.
     pub dir: String,
     /// pip requirements, pinned, installed without resolving dependencies.
     pub requirements: Vec<String>,
     /// Files below site-packages: relative path to text.
     pub files: BTreeMap<String, String>,
-    /// Digest of the above.
+    /// Digest of the inputs above.
     pub inputs: String,
-    /// Bytes it will take on disk.
+    /// Bytes that the venv takes on disk.
     pub install_bytes: u64,
 }
 
 /// Writes the rehearsal model in the hub cache layout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteModel {
-    /// Repository id it is stored under.
+    /// Repository id of the model.
     pub repo: String,
     /// Hub cache directory to write to.
     pub cache_dir: String,
 }
 
-/// Serves a hub cache read-only with the Hub protocol.
+/// Serves a hub cache read-only over the protocol of the hub.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServeMirror {
     /// Hub cache directory to serve.
@@ -196,34 +196,34 @@ pub struct PullSnapshot {
     pub revision: String,
     /// Hub cache directory to write to.
     pub cache_dir: String,
-    /// Directory that gets the files under their own names, instead of the hub cache.
+    /// Directory that receives the files under their own names, instead of the hub cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local_dir: Option<String>,
-    /// Licence of the weights as the profile knows it; empty when only the hub does.
+    /// Licence of the weights as the profile states it; empty if only the hub states it.
     pub license: String,
-    /// Whether a licence that asks for it was agreed to.
+    /// True if the user accepted the licence.
     #[serde(default, skip_serializing_if = "is_false")]
     pub accept_license: bool,
-    /// Most files fetched at once.
+    /// Maximum number of files that are fetched at once.
     pub max_workers: usize,
-    /// Most bytes a second, over all files.
+    /// Maximum bytes per second over all files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_rate: Option<u64>,
-    /// How large files come.
+    /// Transport of large files.
     #[serde(default, skip_serializing_if = "Transport::is_auto")]
     pub transport: Transport,
-    /// Which files.
-    #[serde(default, skip_serializing_if = "Selection::is_all")]
-    pub selection: Selection,
-    /// Which files may come that hold code.
+    /// Patterns of the files to fetch.
+    #[serde(default, skip_serializing_if = "FilePatterns::is_all")]
+    pub selection: FilePatterns,
+    /// Files with code that may be fetched.
     #[serde(default, skip_serializing_if = "CodeFiles::is_none")]
     pub code: CodeFiles,
-    /// The only files that may come, when a lock states them.
+    /// The only files that may be fetched, if a lock lists them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked: Option<Vec<WeightFile>>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
 }
@@ -239,10 +239,10 @@ pub struct CheckSnapshot {
     pub cache_dir: String,
 }
 
-/// Starts a container. Every field is in both renderings: the API call and `docker run`.
+/// Starts a container. Every field appears in both renderings: the API call and `docker run`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartContainer {
-    /// Container name; also the mutex against a second start.
+    /// Container name; the daemon refuses a second container of that name, which prevents a second start.
     pub name: String,
     /// Image tag.
     pub image: String,
@@ -254,7 +254,7 @@ pub struct StartContainer {
     pub labels: BTreeMap<String, String>,
     /// Network mode.
     pub network: String,
-    /// Every GPU of the host, or none.
+    /// True for every GPU of the host, false for none.
     pub gpus: bool,
     /// `/dev/shm`, in bytes.
     pub shm_bytes: u64,
@@ -262,8 +262,8 @@ pub struct StartContainer {
     pub ulimits: Vec<Ulimit>,
     /// Bind mounts and volumes.
     pub mounts: Vec<Mount>,
-    /// Whether an init process is PID 1. Always true: SGLang kills itself on a crash, and as PID 1 that is a
-    /// no-op and the container exits 0.
+    /// True if an init process is PID 1. Always true: SGLang kills itself on a crash, but PID 1 ignores that signal, and
+    /// the container would exit with 0.
     pub init: bool,
     /// Capabilities dropped.
     pub cap_drop: Vec<String>,
@@ -271,7 +271,7 @@ pub struct StartContainer {
     pub security_opt: Vec<String>,
     /// Seconds that `docker stop` waits before SIGKILL.
     pub stop_timeout_s: u32,
-    /// Log driver. Docker's default keeps everything for ever, and a chatty engine fills the disk.
+    /// Log driver. Docker's default has no size limit, and the log of an engine would fill the disk.
     pub log_driver: String,
     /// Options of the log driver.
     pub log_opts: BTreeMap<String, String>,
@@ -288,7 +288,7 @@ pub struct Ulimit {
     pub hard: i64,
 }
 
-/// A mount, always by `--mount`: `-v` makes an empty directory of a mistyped source.
+/// A mount, always given as `--mount`, because `-v` creates an empty directory for a mistyped source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Mount {
@@ -308,24 +308,24 @@ pub enum Mount {
     },
 }
 
-/// Starts the engine as a child in a process group of its own.
+/// Starts the engine as a child process in a process group of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartProcess {
     /// Server name.
     pub name: String,
     /// Whole command; the first element is an absolute path.
     pub argv: Vec<String>,
-    /// Environment added to a minimal inherited one.
+    /// Variables that are added to a minimal inherited environment.
     pub env: BTreeMap<String, String>,
-    /// The labels, kept in the first line of the log (see [`log_header`]).
+    /// Labels; the first line of the log holds them (see `log_header`).
     pub labels: BTreeMap<String, String>,
-    /// File that takes stdout and stderr.
+    /// File that receives stdout and stderr.
     pub log: String,
     /// Working directory.
     pub workdir: String,
 }
 
-/// Follows a starting engine.
+/// Waits until a starting engine is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AwaitReady {
     /// The server.
@@ -334,22 +334,22 @@ pub struct AwaitReady {
     pub base_url: String,
     /// Path of the readiness probe.
     pub probe: String,
-    /// Seconds without a log line, processor time or I/O after which a stage counts as stalled.
+    /// Seconds without a log line, CPU time or I/O after which a stage counts as stalled.
     pub stall_s: u64,
 }
 
-/// Asks the server and checks what comes back.
+/// Sends requests to the server and checks the answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyAnswers {
-    /// The server; it must still be alive when the last answer is in.
+    /// The server; it must still be alive after the last answer.
     pub server: Server,
     /// `http://127.0.0.1:PORT`.
     pub base_url: String,
-    /// Which checks this model can pass.
+    /// The checks that this model can pass.
     pub checks: Verify,
 }
 
-/// A client command that runs where the server runs.
+/// Runs the stack's benchmark client in the runtime of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunBenchmark {
     /// The server whose runtime runs the client.
@@ -358,15 +358,15 @@ pub struct RunBenchmark {
     pub argv: Vec<String>,
     /// Environment.
     pub env: BTreeMap<String, String>,
-    /// File inside the runtime that takes the JSONL line.
+    /// File inside the runtime that receives the JSONL line.
     pub output: String,
-    /// Requests asked for; fewer completed ones are a failure.
+    /// Number of requests; fewer completed requests are a failure.
     pub num_prompts: u32,
-    /// Directory on this host that keeps the typed result.
+    /// Directory on this host for the typed result.
     pub results_dir: String,
 }
 
-/// The stack's few-shot GSM8K script.
+/// Runs the stack's few-shot GSM8K script in the runtime of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunGsm8k {
     /// The server whose runtime runs the script.
@@ -379,21 +379,21 @@ pub struct RunGsm8k {
     pub data: String,
     /// Expected SHA-256 of the data; required for a URL.
     pub sha256: Option<String>,
-    /// Questions asked.
+    /// Number of questions.
     pub questions: u32,
-    /// Lowest accuracy that passes, 0 to 1.
+    /// Minimum accuracy to pass, 0 to 1.
     pub min_accuracy: Option<Threshold>,
-    /// Directory on this host that keeps data and result.
+    /// Directory on this host for the data and the result.
     pub results_dir: String,
 }
 
-/// A share in ten-thousandths, so that plans can be compared exactly.
+/// A share in ten-thousandths, so that plans compare exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Threshold(pub u32);
 
 impl Threshold {
-    /// A share as a threshold; `None` outside 0 to 1.
+    /// Returns a share as a threshold; `None` outside 0 to 1.
     #[must_use]
     pub fn from_share(share: f64) -> Option<Self> {
         let parts = (share * 10_000.0).round();
@@ -403,18 +403,18 @@ impl Threshold {
             .then(|| (0..=10_000).find(|n| f64::from(*n) >= parts).map(Self))?
     }
 
-    /// The share, 0 to 1.
+    /// Returns the share, 0 to 1.
     #[must_use]
     pub fn share(self) -> f64 {
         f64::from(self.0) / 10_000.0
     }
 }
 
-/// Stops a server: closes, drains, kills, removes.
+/// Stops a server: no new requests, a drain time, then a kill, and the removal of its container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopServer {
     /// The server.
     pub server: Server,
-    /// Seconds for running requests before SIGKILL.
+    /// Seconds that running requests have before SIGKILL.
     pub drain_s: u32,
 }

@@ -1,45 +1,45 @@
 //! Plans the whole chain: install, weights, serve, verify, benchmark.
-//!
-//! Not in this module: the steps themselves, which each sort of plan makes.
 
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::plan::eval::{self, BenchRequest};
-use crate::plan::install::{self, BuildOptions, BuildRequest};
+use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::pull::{self, PullOptions, PullRequest};
-use crate::plan::request::{ServeRequest, Target};
-use crate::plan::{CodeFiles, Plan, Selection, ServeMirror, Step, StopServer, WriteModel, serve};
+use crate::plan::request::ServeRequest;
+use crate::plan::{CodeFiles, FilePatterns, Plan, ServeMirror, Step, StopServer, WriteModel, serve};
 use crate::profile::Goal;
 use crate::rehearsal;
 use crate::sglang::Launch;
 use crate::units::Bytes;
 
-/// First port tried for the rehearsal's own hub.
+/// First port that is tried for the rehearsal's own hub.
 pub(super) const MIRROR_PORT: u16 = 8490;
-/// Ports tried for the rehearsal's own hub.
+/// Number of ports that are tried for the rehearsal's own hub.
 pub(super) const MIRROR_PORTS: u16 = 10;
 
-/// What `dsr1 up` was asked.
+/// The request of `dsr1 up`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpRequest {
-    /// What to serve and how.
+    /// The server.
     pub serve: ServeRequest,
-    /// Hub base URL; the rehearsal brings its own hub.
+    /// Base URL of the hub; the rehearsal starts its own hub.
     pub endpoint: String,
-    /// How the weights are fetched.
+    /// Options of the pull of the weights.
     pub pull: PullOptions,
-    /// Whether the server goes on running at the end.
+    /// True if the server keeps running after the command ends.
     pub keep: bool,
 }
 
-/// Plans everything from a bare host to a verified, measured endpoint.
+/// Plans every step from a bare host to a verified and measured endpoint.
 ///
 /// # Errors
 /// [`Kind::Usage`] for arguments that dsr1 owns; [`Kind::Host`] without Python or a free port to plan with.
 pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     let ServeRequest { profile, stack, .. } = &request.serve;
     let launch = request.serve.accepted_launch()?;
-    let mut steps = vec![install::step(&build_request(&request.serve), facts)?];
+    let build = BuildRequest::for_server(&request.serve);
+    let installation = Installation::new(&build, facts)?;
+    let mut steps = vec![installation.clone().into_step()];
     let rehearsing = profile.goal == Goal::Rehearsal;
     let endpoint = if rehearsing {
         let listen = mirror_address(facts)?;
@@ -64,14 +64,15 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
         size_bytes: Some(profile.model.size_bytes),
         options: request.pull.clone(),
         local_dir: None,
-        selection: Selection::default(),
+        selection: FilePatterns::default(),
         code: CodeFiles::Named(profile.model.code_files.clone()),
         locked: None,
     };
     steps.push(pull::step(&pull, facts)?);
-    steps.extend(serve::steps(&request.serve, &launch, facts)?);
+    serve::check_server_name(request.serve.name.as_deref())?;
+    steps.extend(serve::steps(&request.serve, &launch, &installation, facts));
     steps.push(eval::bench_step(
-        &bench_request(&request.serve, &launch, facts)?,
+        &bench_request(&request.serve, &launch, &installation, facts),
         facts,
     ));
     if !request.keep {
@@ -84,8 +85,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     plan.notes = serve::notes(&request.serve, facts);
     serve::add_findings(&mut plan, &request.serve, launch, facts);
     plan.blockers.extend(serve::blockers(&request.serve, facts));
-    plan.blockers
-        .extend(install::blocker(&build_request(&request.serve), facts)?);
+    plan.blockers.extend(installation.blocker(&build, facts));
     plan.blockers.extend(pull::blocker(&pull, facts));
     plan.notes.insert(
         0,
@@ -99,35 +99,24 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     Ok(plan)
 }
 
-fn bench_request(request: &ServeRequest, launch: &Launch, facts: &Facts) -> Result<BenchRequest> {
-    let python = match request.target {
-        Target::Docker => request.stack.image_python.clone(),
-        Target::Process => format!("{}/bin/python3", install::create_venv(&request.stack, facts)?.dir),
-    };
-    Ok(BenchRequest {
+fn bench_request(
+    request: &ServeRequest,
+    launch: &Launch,
+    installation: &Installation,
+    facts: &Facts,
+) -> BenchRequest {
+    BenchRequest {
         server: serve::server(request, facts),
-        python,
+        python: installation.python(&request.stack),
         stack: request.stack.clone(),
         port: request.port,
         model: serve::model_path(request, facts),
         env: serve::env(launch, serve::cache_root(request, facts)),
         bench: request.profile.bench.clone(),
-    })
-}
-
-fn build_request(request: &ServeRequest) -> BuildRequest {
-    let ServeRequest {
-        stack, target, image, ..
-    } = request;
-    BuildRequest {
-        stack: stack.clone(),
-        target: *target,
-        image: image.clone(),
-        options: BuildOptions::default(),
     }
 }
 
-/// Ports tried for the rehearsal's own hub; facts about them are wanted.
+/// Returns the ports that are tried for the rehearsal's own hub. The plan needs facts about them.
 pub fn mirror_ports() -> impl Iterator<Item = u16> {
     MIRROR_PORT..MIRROR_PORT + MIRROR_PORTS
 }
@@ -137,7 +126,7 @@ fn mirror_address(facts: &Facts) -> Result<String> {
         .find(|port| !facts.host.ports_taken.contains_key(port))
         .map(|port| format!("127.0.0.1:{port}"))
         .ok_or_else(|| {
-            Error::new(Kind::Host, "no port for the rehearsal's hub").cause(format!(
+            Error::new(Kind::Host, "no free port for the rehearsal's hub").cause(format!(
                 "ports {MIRROR_PORT} to {} on 127.0.0.1 are all taken",
                 MIRROR_PORT + MIRROR_PORTS - 1
             ))

@@ -139,7 +139,8 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     deserializer.deserialize_any(Number)
 }
 
-/// Declares an enum whose variants are spelled the same in profiles and on SGLang's command line.
+/// Declares an enum whose variants are spelled the same in profiles and on a command line: SGLang's, or that of dsr1.
+/// A variant without a spelling does not compile, and `ALL` is complete.
 macro_rules! spelled {
     ($(#[$doc:meta])* $name:ident { $($(#[$about:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
@@ -149,20 +150,24 @@ macro_rules! spelled {
         }
 
         impl $name {
-            /// The spelling in profiles and on SGLang's command line.
+            /// Every value.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The spelling in profiles and on the command line.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.name())
             }
         }
     };
 }
+pub(super) use spelled;
 
 spelled! {
     /// Kernel family of the mixture-of-experts layers.

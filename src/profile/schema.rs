@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::profile::knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
+use crate::profile::knob::{
+    AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive, spelled,
+};
 use crate::profile::stack::Architecture;
 
 /// A named way to serve one model: knobs that become flags of the stack's SGLang version.
@@ -68,38 +70,17 @@ impl Precision {
     }
 }
 
-/// A goal that a profile is tuned for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Goal {
-    /// The engine's defaults.
-    Basic,
-    /// Most tokens per second over many requests.
-    HighThroughput,
-    /// Least time per token for one or few requests.
-    LowLatency,
-    /// The whole chain on a machine without a GPU.
-    Rehearsal,
-}
-
-impl Goal {
-    /// Every goal.
-    pub const ALL: [Self; 4] = [
-        Self::Basic,
-        Self::HighThroughput,
-        Self::LowLatency,
-        Self::Rehearsal,
-    ];
-
-    /// The spelling used in profiles and on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Basic => "basic",
-            Self::HighThroughput => "high-throughput",
-            Self::LowLatency => "low-latency",
-            Self::Rehearsal => "rehearsal",
-        }
+spelled! {
+    /// The load that a profile is tuned for.
+    Goal {
+        /// The engine's defaults.
+        Basic = "basic",
+        /// Most tokens per second over many requests.
+        HighThroughput = "high-throughput",
+        /// Least time per token for one or few requests.
+        LowLatency = "low-latency",
+        /// The whole chain on a machine without a GPU.
+        Rehearsal = "rehearsal",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::plan::{Plan, StartContainer, StartProcess, Step};
-use crate::render::form::{Form, Start};
+use crate::render::form::{Form, StartStep};
 use crate::render::shell;
 
 /// The form `bash`.
@@ -26,7 +26,7 @@ impl Form for Bash {
         format!("{server}.sh")
     }
 
-    fn start_commands(&self, _start: &Start, file_name: &str) -> Vec<String> {
+    fn start_commands(&self, _start: &StartStep, file_name: &str) -> Vec<String> {
         vec![format!("bash {file_name}")]
     }
 
@@ -47,7 +47,7 @@ impl Form for Bash {
     }
 }
 
-/// A script of one step under comment lines.
+/// Returns a script of one step under comment lines.
 fn script(step: Step, head: &[String]) -> String {
     let mut plan = Plan::new("serve", vec![step]);
     plan.notes = head.to_vec();

@@ -1,7 +1,6 @@
-//! What the fields of a start may hold to be written in a form other than a shell script.
+//! Checks of the fields of a start before they are written in a form other than a shell script.
 //!
-//! Names come from narrow alphabets, so they need no quotes anywhere; free text may hold everything that can be
-//! seen. Not in this module: quoting (`unit`, and the YAML writer).
+//! A name uses a narrow alphabet, so that no form needs to quote it. Free text may hold every visible character.
 
 use std::collections::BTreeMap;
 
@@ -83,7 +82,7 @@ pub(super) fn process(step: &StartProcess) -> Result<()> {
         name: own_name,
         argv,
         env,
-        labels: _, // written as JSON, which escapes what cannot be seen, and checked below
+        labels: _, // checked below, as the JSON that is written
         log,
         workdir,
     } = step;
@@ -91,15 +90,15 @@ pub(super) fn process(step: &StartProcess) -> Result<()> {
     command(argv)?;
     let program = argv.first().map_or("", String::as_str);
     path("argv", program)?;
-    // systemd takes the program's path as it is: no variable, and no quote or backslash inside.
+    // systemd reads the program's path without expansion, and refuses quotes and backslashes in it.
     if program.contains(['$', '"', '\'', '\\']) {
-        return Err(refused("argv", program, "is no path that systemd runs"));
+        return Err(refused("argv", program, "is not a path that systemd can run"));
     }
     environment(env)?;
     text("labels", &crate::plan::log_header(&step.labels))?;
     for (field, value) in [("log", log), ("workdir", workdir)] {
         path(field, value)?;
-        // systemd reads these to the end of the line, without quotes, and tidies them.
+        // systemd reads these values to the end of the line, without quotes, and normalizes the path.
         let odd = value.contains(['\\', '"', '\''])
             || value.ends_with([' ', '/'])
             || value
@@ -107,15 +106,15 @@ pub(super) fn process(step: &StartProcess) -> Result<()> {
                 .skip(1)
                 .any(|part| ["", ".", ".."].contains(&part));
         if odd {
-            return Err(refused(field, value, "is no path that a unit file can hold"));
+            return Err(refused(field, value, "is not a path that a unit file can hold"));
         }
     }
     Ok(())
 }
 
-/// Whether a character cannot be seen for what it is: controls, line separators, direction overrides, and the
-/// code points that Unicode keeps out of text (systemd ignores a line that holds one).
-pub(super) const fn hides(c: char) -> bool {
+/// Returns whether a character is invisible or misleading: controls, line separators, direction overrides, and the code
+/// points that Unicode excludes from text (systemd ignores a line that holds one).
+pub(super) const fn is_hidden(c: char) -> bool {
     matches!(c,
         '\u{0}'..='\u{1F}' | '\u{7F}'..='\u{9F}' | '\u{2028}' | '\u{2029}' | '\u{202A}'..='\u{202E}'
         | '\u{2066}'..='\u{2069}' | '\u{FDD0}'..='\u{FDEF}' | '\u{FEFF}')
@@ -123,11 +122,11 @@ pub(super) const fn hides(c: char) -> bool {
 }
 
 fn text(field: &str, value: &str) -> Result<()> {
-    value.chars().find(|c| hides(*c)).map_or(Ok(()), |c| {
+    value.chars().find(|c| is_hidden(*c)).map_or(Ok(()), |c| {
         Err(refused(
             field,
             value,
-            &format!("holds U+{:04X}, which no line can show", u32::from(c)),
+            &format!("holds U+{:04X}, which is not visible in a file", u32::from(c)),
         ))
     })
 }
@@ -142,7 +141,7 @@ fn word(field: &str, value: &str) -> Result<()> {
 
 fn command(argv: &[String]) -> Result<()> {
     if argv.first().is_none_or(String::is_empty) {
-        return Err(refused("argv", "", "is no command"));
+        return Err(refused("argv", "", "is not a command"));
     }
     argv.iter().try_for_each(|word| text("argv", word))
 }
@@ -193,12 +192,12 @@ fn path(field: &str, value: &str) -> Result<()> {
     }
 }
 
-/// The error for a value that cannot be written.
+/// Returns the error for a value that a form cannot hold.
 pub(super) fn refused(field: &str, value: &str, why: &str) -> Error {
     let shown: String = value.chars().take(80).collect();
     Error::new(
         Kind::Usage,
         format!("cannot export `{field}`: `{}` {why}", shown.escape_debug()),
     )
-    .hint("change the value: an export never changes one silently")
+    .hint("change the value: export never changes a value silently")
 }

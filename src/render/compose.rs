@@ -1,6 +1,6 @@
 //! A container as a Compose file.
 //!
-//! Compose replaces `$NAME` in every value, so a dollar is doubled. Not in this module: YAML (`profile`).
+//! Compose replaces `$NAME` in every value, so a dollar is doubled.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::error::Result;
 use crate::plan::{Mount, StartContainer, Ulimit};
 use crate::profile::to_text;
 use crate::render::checked;
-use crate::render::form::{Form, Start, comment};
+use crate::render::form::{Form, StartStep, comment_lines};
 
 #[derive(Serialize)]
 struct File {
     services: BTreeMap<String, Service>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    volumes: BTreeMap<String, Named>,
+    volumes: BTreeMap<String, NamedVolume>,
 }
 
 #[derive(Serialize)]
@@ -42,7 +42,7 @@ struct Service {
 }
 
 #[derive(Serialize)]
-struct Named {
+struct NamedVolume {
     name: String,
 }
 
@@ -121,7 +121,7 @@ impl Form for Compose {
         "compose.yaml".to_owned()
     }
 
-    fn start_commands(&self, _start: &Start, file_name: &str) -> Vec<String> {
+    fn start_commands(&self, _start: &StartStep, file_name: &str) -> Vec<String> {
         vec![format!("docker compose --file {file_name} up --detach")]
     }
 
@@ -154,14 +154,14 @@ fn render(step: &StartContainer, head: &[String]) -> Result<String> {
         .iter()
         .find(|limit| ulimits.iter().filter(|other| other.name == limit.name).count() > 1)
     {
-        return Err(checked::refused("ulimits", name, "is there twice"));
+        return Err(checked::refused("ulimits", name, "is given twice"));
     }
     let service = Service {
         container_name: name.clone(),
         image: image.clone(),
-        // The image is made on this host; a registry that has one of that name has another.
+        // The image is built on this host. An image of the same name in a registry is another image.
         pull_policy: "never",
-        command: argv.iter().map(|word| dollars(word)).collect(),
+        command: argv.iter().map(|word| escape_dollars(word)).collect(),
         environment: pairs(env),
         labels: pairs(labels),
         network_mode: network.clone(),
@@ -192,35 +192,35 @@ fn render(step: &StartContainer, head: &[String]) -> Result<String> {
         volumes: mounts.iter().map(volume).collect(),
         init: *init,
         cap_drop: cap_drop.clone(),
-        security_opt: security_opt.iter().map(|option| dollars(option)).collect(),
+        security_opt: security_opt.iter().map(|option| escape_dollars(option)).collect(),
         stop_grace_period: format!("{stop_timeout_s}s"),
         logging: Logging {
             driver: log_driver.clone(),
             options: log_opts
                 .iter()
-                .map(|(key, value)| (key.clone(), dollars(value)))
+                .map(|(key, value)| (key.clone(), escape_dollars(value)))
                 .collect(),
         },
     };
     let file = File {
         services: BTreeMap::from([(name.clone(), service)]),
-        // Under their own names, which Compose would else prefix: these are the volumes that dsr1 uses.
+        // Without an explicit name Compose adds a prefix, and the volumes would not be those that dsr1 uses.
         volumes: mounts
             .iter()
             .filter_map(|mount| match mount {
                 Mount::Bind { source: _, target: _ } => None,
-                Mount::Volume { name, target: _ } => Some((name.clone(), Named { name: name.clone() })),
+                Mount::Volume { name, target: _ } => Some((name.clone(), NamedVolume { name: name.clone() })),
             })
             .collect(),
     };
-    Ok(format!("{}\n{}", comment(head), to_text(&file)?))
+    Ok(format!("{}\n{}", comment_lines(head), to_text(&file)?))
 }
 
 fn volume(mount: &Mount) -> Volume {
     match mount {
         Mount::Bind { source, target } => Volume::Bind {
-            source: dollars(source),
-            target: dollars(target),
+            source: escape_dollars(source),
+            target: escape_dollars(target),
             read_only: true,
             bind: BindOptions {
                 create_host_path: false,
@@ -228,18 +228,19 @@ fn volume(mount: &Mount) -> Volume {
         },
         Mount::Volume { name, target } => Volume::Volume {
             source: name.clone(),
-            target: dollars(target),
+            target: escape_dollars(target),
         },
     }
 }
 
-/// `KEY=value` lines: unlike a mapping's values, none of them can look like a number or a truth.
+/// Returns `KEY=value` lines. Unlike the values of a mapping, none of them can be read as a number or a boolean.
 fn pairs(map: &BTreeMap<String, String>) -> Vec<String> {
     map.iter()
-        .map(|(key, value)| format!("{key}={}", dollars(value)))
+        .map(|(key, value)| format!("{key}={}", escape_dollars(value)))
         .collect()
 }
 
-fn dollars(text: &str) -> String {
+/// Doubles every dollar.
+fn escape_dollars(text: &str) -> String {
     text.replace('$', "$$")
 }

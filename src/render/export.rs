@@ -1,8 +1,7 @@
-//! A server in the words of other tools: a bash script, Docker Compose, systemd, Podman's Quadlet.
+//! Exports a server as a file for another tool: a bash script, Docker Compose, systemd, Podman's Quadlet.
 //!
-//! Each form is made from the step that `serve` carries out, so it starts the same engine. What a form cannot carry
-//! is an error that names the field; no value is changed on the way. Not in this module tree: writing files
-//! (`commands::export`), choosing what to serve (`serve`, `up`).
+//! Each form is written from the step that `serve` executes, so it starts the same engine. A value that a form cannot hold
+//! is an error that names the field; no value is changed.
 
 use std::fmt::Write;
 
@@ -13,48 +12,48 @@ use crate::facts::Facts;
 use crate::plan::{AwaitReady, Plan, StartContainer, StartProcess, Step, UpRequest, up};
 use crate::profile::{Goal, Profile, Stack};
 use crate::quote::shell_word;
-use crate::render::form::{Form, Start};
+use crate::render::form::{Form, StartStep};
 use crate::render::{checked, shell};
 
 /// Version of the JSON form of [`Exported`].
 pub const EXPORT_SCHEMA: &str = "dsr1.export/1";
 
-/// What `dsr1 export` was asked.
+/// The request of `dsr1 export`.
 #[derive(Debug, Clone)]
 pub struct ExportRequest {
     /// The form.
     pub form: &'static dyn Form,
-    /// What to serve and how.
+    /// The server.
     pub up: UpRequest,
-    /// File that the profile came from, when it is not a built-in one.
+    /// File of the profile, if the profile is not built in.
     pub profile_file: Option<String>,
-    /// Choices that were made on the way here, for the head of the text.
+    /// Choices that dsr1 made, for the head of the text.
     pub notes: Vec<String>,
 }
 
-/// A server, written down.
+/// An exported server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Exported {
     /// Always [`EXPORT_SCHEMA`].
     pub schema: &'static str,
     /// The form's name.
     pub format: &'static str,
-    /// The name that the file should have.
+    /// The name for the file.
     pub file_name: String,
     /// The text.
     pub text: String,
 }
 
-/// Writes a server in another form.
+/// Exports a server in a form.
 ///
 /// # Errors
-/// The error of the plan; [`Kind::Usage`] when the form cannot run the server or cannot carry a value.
+/// The error of the plan; [`Kind::Usage`] if the form cannot run the server or cannot hold a value.
 ///
 /// [`Kind::Usage`]: crate::error::Kind::Usage
 pub fn export(request: &ExportRequest, facts: &Facts) -> Result<Exported> {
     let ExportRequest { form, up: asked, .. } = request;
     let mut plan = up(asked, facts)?;
-    let start = Start::of(&plan)?;
+    let start = StartStep::from_plan(&plan)?;
     let file_name = form.file_name(start.server());
     let text = if form.is_whole_plan() {
         plan.notes.splice(0..0, head_of_script(request));
@@ -62,8 +61,8 @@ pub fn export(request: &ExportRequest, facts: &Facts) -> Result<Exported> {
     } else {
         let head = head(request, &plan, &start, &file_name);
         match &start {
-            Start::Container(step) => container(*form, step, &head)?,
-            Start::Process(step) => process(*form, step, &head)?,
+            StartStep::Container(step) => container(*form, step, &head)?,
+            StartStep::Process(step) => process(*form, step, &head)?,
         }
     };
     Ok(Exported {
@@ -74,10 +73,10 @@ pub fn export(request: &ExportRequest, facts: &Facts) -> Result<Exported> {
     })
 }
 
-/// Writes the start of a container in a form, under a head of comment lines.
+/// Returns the text that starts a container in a form, under a head of comment lines.
 ///
 /// # Errors
-/// [`crate::error::Kind::Usage`] that names the field when the form cannot carry its value.
+/// [`crate::error::Kind::Usage`] that names the field if the form cannot hold its value.
 pub fn container(form: &dyn Form, step: &StartContainer, head: &[String]) -> Result<String> {
     if !form.is_whole_plan() {
         checked::container(step)?;
@@ -85,11 +84,11 @@ pub fn container(form: &dyn Form, step: &StartContainer, head: &[String]) -> Res
     form.container(step, head)
 }
 
-/// Writes the start of a process in a form, under a head of comment lines.
+/// Returns the text that starts a process in a form, under a head of comment lines.
 ///
 /// # Errors
-/// [`crate::error::Kind::Usage`] for a form that describes only containers, and that names the field when the form
-/// cannot carry its value.
+/// [`crate::error::Kind::Usage`] for a form that describes only containers, and one that names the field if the form
+/// cannot hold its value.
 pub fn process(form: &dyn Form, step: &StartProcess, head: &[String]) -> Result<String> {
     if form.has_process() && !form.is_whole_plan() {
         checked::process(step)?;
@@ -97,10 +96,10 @@ pub fn process(form: &dyn Form, step: &StartProcess, head: &[String]) -> Result<
     form.process(step, head)
 }
 
-/// What a reader of the file needs first: what it is, and what must be there before it can run.
-fn head(request: &ExportRequest, plan: &Plan, start: &Start, file_name: &str) -> Vec<String> {
+/// Returns the head of the file: its contents, and the commands that must run before the server can start.
+fn head(request: &ExportRequest, plan: &Plan, start: &StartStep, file_name: &str) -> Vec<String> {
     let form = request.form;
-    let mut lines = written(request, form.noun());
+    let mut lines = title_lines(request, form.noun());
     lines.extend(
         request
             .notes
@@ -110,14 +109,18 @@ fn head(request: &ExportRequest, plan: &Plan, start: &Start, file_name: &str) ->
     );
     for blocker in &plan.blockers {
         lines.push(format!(
-            "NOT FIT for the host it was planned for: {} ({}); {}",
+            "BLOCKED on the host that it was planned for: {} ({}); {}",
             blocker.message, blocker.cause, blocker.hint
         ));
     }
     lines.push(
         "It starts what `dsr1 serve` starts; it neither builds nor pulls. First, on the host:".to_owned(),
     );
-    lines.extend(first(request, start).into_iter().map(|line| format!("  {line}")));
+    lines.extend(
+        preparations(request, start)
+            .into_iter()
+            .map(|line| format!("  {line}")),
+    );
     lines.push("Then:".to_owned());
     lines.extend(
         form.start_commands(start, file_name)
@@ -137,9 +140,9 @@ fn head(request: &ExportRequest, plan: &Plan, start: &Start, file_name: &str) ->
     lines
 }
 
-/// The head of the script, whose own steps build and pull.
+/// Returns the head of the script, which builds and pulls by itself.
 fn head_of_script(request: &ExportRequest) -> Vec<String> {
-    let mut lines = written(request, "the whole plan of `dsr1 up`");
+    let mut lines = title_lines(request, "the whole plan of `dsr1 up`");
     lines.push(
         if request.up.serve.profile.goal == Goal::Rehearsal {
             "needs: bash, curl, hf (pip install huggingface-hub), dsr1, and python3 or Docker with BuildKit"
@@ -152,7 +155,8 @@ fn head_of_script(request: &ExportRequest) -> Vec<String> {
     lines
 }
 
-fn written(request: &ExportRequest, what: &str) -> Vec<String> {
+/// Returns the first lines of a head: the model, the profile and the versions.
+fn title_lines(request: &ExportRequest, what: &str) -> Vec<String> {
     let Profile { name, model, .. } = &request.up.serve.profile;
     let Stack {
         name: stack, pins, ..
@@ -170,8 +174,8 @@ fn written(request: &ExportRequest, what: &str) -> Vec<String> {
     ]
 }
 
-/// The commands that make what the server needs.
-fn first(request: &ExportRequest, start: &Start) -> Vec<String> {
+/// Returns the commands that must run before the server can start.
+fn preparations(request: &ExportRequest, start: &StartStep) -> Vec<String> {
     let serve = &request.up.serve;
     let profile = match &request.profile_file {
         Some(file) => format!("--profile-file {}", shell_word(file)),
@@ -188,8 +192,8 @@ fn first(request: &ExportRequest, start: &Start) -> Vec<String> {
         vec![format!("dsr1 build {install}"), format!("dsr1 pull {profile}")]
     };
     match start {
-        Start::Container(_) => {}
-        Start::Process(step) => {
+        StartStep::Container(_) => {}
+        StartStep::Process(step) => {
             let dir = step.log.rsplit_once('/').map_or("/", |(dir, _)| dir);
             lines.push(format!("mkdir -p {}", shell_word(dir)));
         }

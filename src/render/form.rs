@@ -1,4 +1,4 @@
-//! A form in which a server can be written down, and what all forms share.
+//! The trait of export forms, and the code that all forms share.
 
 use std::fmt::{Debug, Write};
 
@@ -6,9 +6,9 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::{Plan, StartContainer, StartProcess, Step};
 use crate::render::checked;
 
-/// A tool's way of starting a server.
+/// A form in which a tool starts a server.
 ///
-/// A form carries every field of the step that `serve` carries out, or refuses it by the field's name.
+/// A form writes every field of the step that `serve` executes, or refuses the field by its name.
 pub trait Form: Debug + Sync {
     /// The spelling on the command line and in JSON.
     fn name(&self) -> &'static str;
@@ -19,25 +19,25 @@ pub trait Form: Debug + Sync {
     /// The noun in the head of the file, such as "a Compose file".
     fn noun(&self) -> &'static str;
 
-    /// The file name that the tool looks for, for a server of that name.
+    /// The file name that the tool expects, for a server of that name.
     fn file_name(&self, server: &str) -> String;
 
-    /// Commands that this form needs before the server can start, besides building and pulling.
-    fn preparations(&self, start: &Start) -> Vec<String> {
+    /// Commands that must run before the server can start, besides building and pulling.
+    fn preparations(&self, start: &StartStep) -> Vec<String> {
         let _ = start;
         Vec::new()
     }
 
     /// Commands that start the server from the file.
-    fn start_commands(&self, start: &Start, file_name: &str) -> Vec<String>;
+    fn start_commands(&self, start: &StartStep, file_name: &str) -> Vec<String>;
 
     /// The text that starts a container, under comment lines.
     ///
     /// # Errors
-    /// [`Kind::Usage`] that names the field when the form cannot carry its value.
+    /// [`Kind::Usage`] that names the field if the form cannot hold its value.
     fn container(&self, step: &StartContainer, head: &[String]) -> Result<String>;
 
-    /// Whether the form can describe a process as well as a container.
+    /// Returns whether the form can describe a process as well as a container.
     fn has_process(&self) -> bool {
         false
     }
@@ -58,7 +58,7 @@ pub trait Form: Debug + Sync {
         .hint("use --runtime docker, or export systemd, which can run a process"))
     }
 
-    /// Whether the form is the whole plan, with building and pulling, instead of the start alone.
+    /// Returns whether the form holds the whole plan, with building and pulling, instead of only the start.
     fn is_whole_plan(&self) -> bool {
         false
     }
@@ -66,19 +66,19 @@ pub trait Form: Debug + Sync {
 
 /// The step that starts the engine.
 #[derive(Debug, Clone)]
-pub enum Start {
+pub enum StartStep {
     /// In a container.
     Container(StartContainer),
     /// As a process.
     Process(StartProcess),
 }
 
-impl Start {
-    /// The start of a plan.
+impl StartStep {
+    /// Returns the step of a plan that starts the engine.
     ///
     /// # Errors
-    /// [`Kind::Internal`] when the plan starts no server.
-    pub(super) fn of(plan: &Plan) -> Result<Self> {
+    /// [`Kind::Internal`] if the plan starts no server.
+    pub(super) fn from_plan(plan: &Plan) -> Result<Self> {
         let found = plan.steps.iter().find_map(|step| match step {
             Step::StartContainer(step) => Some(Self::Container(step.clone())),
             Step::StartProcess(step) => Some(Self::Process(step.clone())),
@@ -96,13 +96,13 @@ impl Start {
     }
 }
 
-/// Comment lines of a file. Whatever they hold, each stays one comment.
-pub(super) fn comment(lines: &[String]) -> String {
+/// Returns the comment lines of a file. Each line stays one comment, whatever it holds.
+pub(super) fn comment_lines(lines: &[String]) -> String {
     let mut text = String::new();
     for line in lines {
         let clean: String = line
             .chars()
-            .map(|c| if checked::hides(c) { ' ' } else { c })
+            .map(|c| if checked::is_hidden(c) { ' ' } else { c })
             .collect();
         let _ = writeln!(text, "# {}", clean.trim_end());
     }

@@ -1,7 +1,7 @@
 //! Plans and servers as text for other tools: a shell script, Docker Compose, systemd, Podman's Quadlet.
 //!
-//! A new form is a file that implements [`Form`], a `mod` line here and an entry of [`FORMS`]. Not in this module tree:
-//! deciding (`plan`), writing files (`commands::export`).
+//! A new form is a file that implements [`Form`], a `mod` line here and an entry of [`FORMS`]. Not in this module
+//! tree: deciding (`plan`), writing files (`commands::export`).
 
 mod bash;
 mod checked;
@@ -16,7 +16,7 @@ mod unit;
 use crate::choice::Choice;
 
 pub use export::{EXPORT_SCHEMA, ExportRequest, Exported, container, export, process};
-pub use form::{Form, Start};
+pub use form::{Form, StartStep};
 
 /// Every form, in the order in which the help lists them.
 pub const FORMS: [&dyn Form; 4] = [BASH, COMPOSE, SYSTEMD, QUADLET];

@@ -1,14 +1,14 @@
 //! A container as a Quadlet: the `.container` file that Podman's generator turns into a systemd service.
 //!
-//! The generator puts every value on the command line of that service, so all of them are words of a command line.
-//! Not in this module: quoting (`unit`).
+//! The generator writes every value to the command line of that service, so every value is quoted as a word of a command
+//! line.
 
 use std::fmt::Write;
 
 use crate::error::Result;
 use crate::plan::{Mount, StartContainer, Ulimit};
 use crate::quote::shell_word;
-use crate::render::form::{Form, Start, comment};
+use crate::render::form::{Form, StartStep, comment_lines};
 use crate::render::{checked, shell, unit};
 
 /// The form `quadlet`.
@@ -32,8 +32,8 @@ impl Form for Quadlet {
         format!("{server}.container")
     }
 
-    fn preparations(&self, start: &Start) -> Vec<String> {
-        let Start::Container(step) = start else {
+    fn preparations(&self, start: &StartStep) -> Vec<String> {
+        let StartStep::Container(step) = start else {
             return Vec::new();
         };
         let mut lines = vec![format!("docker save {} | podman load", shell_word(&step.image))];
@@ -43,7 +43,7 @@ impl Form for Quadlet {
         lines
     }
 
-    fn start_commands(&self, _start: &Start, file_name: &str) -> Vec<String> {
+    fn start_commands(&self, _start: &StartStep, file_name: &str) -> Vec<String> {
         vec![
             format!("cp {file_name} /etc/containers/systemd/"),
             format!(
@@ -78,21 +78,20 @@ fn render(step: &StartContainer, head: &[String]) -> Result<String> {
         log_driver,
         log_opts,
     } = step;
-    // Podman 5.4 reads both, and then leaves out the one and writes the other without its quotes, which systemd takes
-    // for the end of the command.
+    // Podman 5.4 drops an empty word, and writes `;` without its quotes, which ends the command in systemd.
     if let Some(word) = argv.iter().find(|word| ["", ";"].contains(&word.as_str())) {
-        return Err(checked::refused("argv", word, "is a word that Quadlet loses"));
+        return Err(checked::refused("argv", word, "is a word that Quadlet drops"));
     }
     let mut text = format!(
         "{}\n[Unit]\nDescription=SGLang server {name}\nAfter=network-online.target\nWants=network-online.target\n\
          StartLimitIntervalSec=3600\nStartLimitBurst=3\n\n[Container]\n",
-        comment(head)
+        comment_lines(head)
     );
     let mut set = |key: &str, value: &str| {
         let _ = writeln!(text, "{key}={value}");
     };
     set("ContainerName", name);
-    set("Image", &qualified(image));
+    set("Image", &qualified_image(image));
     set("Pull", "never");
     set("Network", network);
     if *gpus {
@@ -117,10 +116,10 @@ fn render(step: &StartContainer, head: &[String]) -> Result<String> {
         }
     }
     set("StopTimeout", &stop_timeout_s.to_string());
-    set("LogDriver", podmans_driver(log_driver));
+    set("LogDriver", podman_log_driver(log_driver));
     for (key, value) in log_opts {
         if log_driver == "json-file" && key == "max-file" {
-            // Podman keeps one file.
+            // Podman keeps a single log file.
             set("# has no counterpart here: max-file", value);
         } else {
             set("LogOpt", &unit::word(&format!("{key}={value}")));
@@ -135,15 +134,15 @@ fn render(step: &StartContainer, head: &[String]) -> Result<String> {
     text.push_str(&unit::command("Exec", &shell::by_flag(argv)));
     let _ = writeln!(
         text,
-        "\n[Service]\n# An engine that ends without `systemctl stop` has failed; three failures in an hour are no accident.\n\
+        "\n[Service]\n# An engine that ends without `systemctl stop` has failed; after three failures in an hour it stays down.\n\
          Restart=always\nRestartSec=30\nTimeoutStartSec=60\nTimeoutStopSec={}\n\n[Install]\nWantedBy=multi-user.target",
         u64::from(*stop_timeout_s) + 30
     );
     Ok(text)
 }
 
-/// What the image is called in Podman's store after `podman load`: with its registry.
-fn qualified(image: &str) -> String {
+/// Returns the image's name in Podman's store after `podman load`: with its registry.
+fn qualified_image(image: &str) -> String {
     match image.split_once('/') {
         None => format!("docker.io/library/{image}"),
         Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => image.to_owned(),
@@ -151,12 +150,12 @@ fn qualified(image: &str) -> String {
     }
 }
 
-/// Docker's default driver under Podman's name.
-fn podmans_driver(driver: &str) -> &str {
+/// Returns Podman's name for a log driver of Docker.
+fn podman_log_driver(driver: &str) -> &str {
     if driver == "json-file" { "k8s-file" } else { driver }
 }
 
-/// One `--mount` value. Podman and its generator disagree about quotes in it between versions.
+/// Returns one `--mount` value. Versions of Podman and of its generator differ in how they read quotes in it.
 fn mount_option(mount: &Mount) -> Result<String> {
     let plain = |value: &str| {
         if value.contains([',', '"']) {
@@ -177,12 +176,12 @@ fn mount_option(mount: &Mount) -> Result<String> {
         }
         Mount::Volume { name, target } => {
             plain(target)?;
-            // The generator takes such a name for a file of its own.
+            // The generator reads such a name as a reference to a `.volume` file.
             if name.ends_with(".volume") {
                 return Err(checked::refused(
                     "mounts",
                     name,
-                    "ends in .volume, which Quadlet keeps for itself",
+                    "ends in .volume, which Quadlet reserves",
                 ));
             }
             format!("type=volume,source={name},destination={target}")
@@ -229,9 +228,9 @@ mod tests {
 
     #[test]
     fn images_get_the_name_that_podman_load_gives() {
-        assert_eq!(qualified("dsr1/guide:1"), "docker.io/dsr1/guide:1");
-        assert_eq!(qualified("guide:1"), "docker.io/library/guide:1");
-        assert_eq!(qualified("localhost/guide:1"), "localhost/guide:1");
-        assert_eq!(qualified("reg:5000/guide"), "reg:5000/guide");
+        assert_eq!(qualified_image("dsr1/guide:1"), "docker.io/dsr1/guide:1");
+        assert_eq!(qualified_image("guide:1"), "docker.io/library/guide:1");
+        assert_eq!(qualified_image("localhost/guide:1"), "localhost/guide:1");
+        assert_eq!(qualified_image("reg:5000/guide"), "reg:5000/guide");
     }
 }

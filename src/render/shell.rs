@@ -1,7 +1,6 @@
 //! A plan as a bash script that does the same with `docker`, `python3`, `hf` and `curl`.
 //!
-//! Every step is taken apart without `..`, so a new field cannot be left out here while the API gets it.
-//! Not in this module: running anything (`effects`).
+//! Every step is destructured without `..`, so that a new field cannot be forgotten here.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -14,15 +13,15 @@ use crate::plan::{
 };
 use crate::quote::shell_word;
 
-/// Writes `plan` as a bash script. Whatever the values hold, each stays one word of its command.
+/// Returns `plan` as a bash script. Every value stays one word of its command, whatever it holds.
 #[must_use]
 pub fn render(plan: &Plan) -> String {
     let Plan {
         schema: _,
         command,
         notes: _,
-        checks: _, // both are in its remarks
-        memory: _, // what is wrong with it is a check
+        checks: _, // `remarks` holds both
+        memory: _, // its problems are checks
         blockers,
         steps,
     } = plan;
@@ -43,7 +42,9 @@ pub fn render(plan: &Plan) -> String {
         );
     }
     if !blockers.is_empty() {
-        script.push_str("echo 'blocked, see the top of this script; remove this line to run it all the same' >&2; exit 3\n");
+        script.push_str(
+            "echo 'blocked: read the top of this script; remove this line to run it anyway' >&2; exit 3\n",
+        );
     }
     let of = steps.len();
     for (index, step) in steps.iter().enumerate() {
@@ -76,14 +77,14 @@ fn step(step: &Step) -> String {
     }
 }
 
-/// Text of a comment: one line, nothing that could end it.
+/// Returns a text as one line of a comment.
 fn comment(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
 }
 
-/// A command over several lines: the words of each line belong together.
+/// Returns a command over several lines; each item of `lines` is one line.
 fn command(lines: &[Vec<&str>]) -> String {
     let quoted = |words: &Vec<&str>| {
         words
@@ -97,7 +98,7 @@ fn command(lines: &[Vec<&str>]) -> String {
     text
 }
 
-/// Flags with their values on one line each: `--port 1` stays together.
+/// Groups words by flag: `--port 1` stays on one line.
 pub(super) fn by_flag(argv: &[String]) -> Vec<Vec<&str>> {
     let mut lines: Vec<Vec<&str>> = Vec::new();
     for word in argv {
@@ -163,11 +164,11 @@ fn build_image(step: &BuildImage) -> String {
         tag,
         also,
         push,
-        base: _, // the labels and the base are in the Dockerfile
+        base: _, // in the Dockerfile, as the labels are
         base_digest: _,
         inline_cache,
         builder,
-        platform: _, // the daemon's own; nothing is emulated
+        platform: _, // the daemon's own platform; nothing is emulated
         dockerfile,
         files,
         wheels,
@@ -189,7 +190,7 @@ fn build_image(step: &BuildImage) -> String {
         script.push_str(&write_file(&format!("\"$context\"/{}", shell_word(path)), text));
     }
     if let Some(dir) = wheels {
-        // A copy: the command line of Docker follows no link out of its context.
+        // A copy, because the Docker CLI does not follow a link out of its context.
         let _ = writeln!(script, "cp -r {} \"$context\"/{CONTEXT_WHEELS}", shell_word(dir));
     }
     let mut options: Vec<String> = Vec::new();
@@ -280,13 +281,13 @@ fn pull(step: &PullSnapshot) -> String {
         cache_dir,
         local_dir,
         license,
-        accept_license: _, // `hf` does not ask
+        accept_license: _, // `hf` does not ask for it
         max_workers,
-        limit_rate: _, // `hf` knows none
+        limit_rate: _, // `hf` has no such option
         transport,
         selection,
-        code: _,   // `hf` takes what the hub lists,
-        locked: _, // whatever a lock states
+        code: _,   // `hf` downloads every file that the hub lists,
+        locked: _, // without a lock
     } = step;
     let workers = max_workers.to_string();
     let endpoint = format!("HF_ENDPOINT={endpoint}");
@@ -362,7 +363,7 @@ fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// The options of `docker run` (or `docker create`), a line each, without image and command.
+/// Returns the options of `docker run` or `docker create`, one per line, without the image and the command.
 pub(super) fn container_options(step: &StartContainer) -> Vec<Vec<String>> {
     let StartContainer {
         name,
@@ -419,7 +420,7 @@ pub(super) fn container_options(step: &StartContainer) -> Vec<Vec<String>> {
     options
 }
 
-/// One `--mount` value. Docker reads it as a CSV record, so a field with a comma or quote is quoted that way.
+/// Returns one `--mount` value. Docker reads it as a CSV record, so a field with a comma or a quote is quoted as in CSV.
 fn mount_option(mount: &Mount) -> String {
     let field = |key: &str, value: &str| {
         let text = format!("{key}={value}");
@@ -498,7 +499,7 @@ fn await_ready(step: &AwaitReady) -> String {
     )
 }
 
-/// Prints the process whose standard output is the log and that leads its group.
+/// Returns a command that prints the id of the process group leader whose standard output is the log.
 fn find_process(log: &str) -> String {
     format!(
         "for p in /proc/[0-9]*; do test \"$(readlink \"$p/fd/1\" 2>/dev/null)\" = {} && test \"$(cut -d' ' -f5 \"$p/stat\")\" = \"${{p##*/}}\" && echo \"${{p##*/}}\"; done; true",
@@ -521,7 +522,7 @@ fn verify(step: &VerifyAnswers) -> String {
     )
 }
 
-/// A client command in the server's runtime.
+/// Returns a client command in the server's runtime.
 fn client(server: &Server, argv: &[String], env: &BTreeMap<String, String>, results_dir: &str) -> String {
     let pairs: Vec<String> = env.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let mut lines: Vec<Vec<&str>> = match server {

@@ -1,23 +1,21 @@
 //! A server as a systemd service, from a container or from a process.
-//!
-//! Not in this module: quoting (`unit`).
 
 use std::fmt::Write;
 
 use crate::error::Result;
 use crate::plan::{StartContainer, StartProcess, log_header};
-use crate::render::form::{Form, Start, comment};
+use crate::render::form::{Form, StartStep, comment_lines};
 use crate::render::{shell, unit};
 
-/// Why a service is always started again, and when no more.
+/// The restart settings of a service, with their reasons.
 const RESTART: &str = "\
-# An engine that ends without `systemctl stop` has failed, whatever its exit code. Three failures in an hour are no
-# accident (a lost GPU, too little memory): then it stays down for somebody to look.
+# An engine that ends without `systemctl stop` has failed, whatever its exit code. After three failures in an hour it
+# stays down, because the cause (a lost GPU, too little memory) needs attention.
 Restart=always
 RestartSec=30
 ";
 
-/// Seconds that a process has to end; SGLang polls every 5 s while it drains.
+/// Seconds that a process has to end; SGLang checks its requests every 5 s while it drains.
 const PROCESS_STOP_S: u32 = 60;
 
 /// The form `systemd`.
@@ -41,17 +39,17 @@ impl Form for Systemd {
         format!("{server}.service")
     }
 
-    fn start_commands(&self, start: &Start, file_name: &str) -> Vec<String> {
+    fn start_commands(&self, start: &StartStep, file_name: &str) -> Vec<String> {
         let name = unit::name(file_name);
         match start {
-            Start::Container(_) => vec![
+            StartStep::Container(_) => vec![
                 format!("cp {file_name} /etc/systemd/system/"),
                 format!("systemctl daemon-reload && systemctl enable --now {name}"),
             ],
-            Start::Process(_) => vec![
+            StartStep::Process(_) => vec![
                 format!("cp {file_name} ~/.config/systemd/user/"),
                 format!("systemctl --user daemon-reload && systemctl --user enable --now {name}"),
-                "loginctl enable-linger  (it runs also while nobody is logged in)".to_owned(),
+                "loginctl enable-linger  (the server also runs while nobody is logged in)".to_owned(),
             ],
         }
     }
@@ -72,13 +70,13 @@ impl Form for Systemd {
 fn head_and_unit(head: &[String], name: &str, extra: &str) -> String {
     format!(
         "{}\n[Unit]\nDescription=SGLang server {name}\n{extra}StartLimitIntervalSec=3600\nStartLimitBurst=3\n\n[Service]\n",
-        comment(head)
+        comment_lines(head)
     )
 }
 
 /// The service that runs a container in the foreground.
 fn container(step: &StartContainer, head: &[String]) -> String {
-    // The options take the step apart, without `..`; only what surrounds them is here.
+    // `container_options` names every field of the step without `..`; only the text around them is written here.
     let options = shell::container_options(step);
     let mut lines: Vec<Vec<&str>> = vec![vec!["docker", "run", "--rm"], vec!["--pull", "never"]];
     lines.extend(
@@ -95,7 +93,7 @@ fn container(step: &StartContainer, head: &[String]) -> String {
         "Requires=docker.service\nAfter=docker.service network-online.target\nWants=network-online.target\n",
     );
     text.push_str(
-        "# What a crash of the daemon left behind. Without --force: a server that runs is somebody's.\n",
+        "# Removes a container that a crash of the daemon left. Without --force, which would remove a running server.\n",
     );
     text.push_str(&unit::command(
         "ExecStartPre",
@@ -133,7 +131,7 @@ fn process(step: &StartProcess, head: &[String]) -> String {
         let _ = writeln!(text, "Environment={}", unit::setting(&format!("{key}={value}")));
     }
     text.push_str(
-        "# dsr1 finds a server by its log, whose first line holds its labels. Prompts may be in it.\n",
+        "# dsr1 finds a server by the first line of its log, which holds its labels. The log may hold prompts.\n",
     );
     let _ = writeln!(text, "UMask=0077\nStandardOutput=append:{}", unit::raw(log));
     text.push_str(&unit::command(
@@ -146,7 +144,7 @@ fn process(step: &StartProcess, head: &[String]) -> String {
     ));
     text.push_str(&unit::command("ExecStart", &shell::by_flag(argv)));
     text.push_str(
-        "# The leader drains and ends its children; what is left after that is killed.\nKillMode=mixed\n",
+        "# The main process drains and ends its children; systemd kills those that are left.\nKillMode=mixed\n",
     );
     text.push_str(RESTART);
     let _ = writeln!(

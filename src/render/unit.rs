@@ -1,23 +1,21 @@
 //! Words and lines of unit files, which systemd and Quadlet read by the same rules.
-//!
-//! Not in this module: which lines there are (`systemd`, `quadlet`).
 
-/// The unit's name: its file's name without the last extension.
+/// Returns the name of the unit: the file name without the last extension.
 pub(super) fn name(file_name: &str) -> &str {
     file_name.rsplit_once('.').map_or(file_name, |(unit, _)| unit)
 }
 
-/// A word of a command line: unquoted, `%` begins a specifier and `$` a variable, so both are doubled.
+/// Returns a word of a command line. `%` begins a specifier and `$` a variable, so both are doubled.
 pub(super) fn word(text: &str) -> String {
     quote(text, true)
 }
 
-/// A word of a setting that knows specifiers and no variables, such as `Environment=`.
+/// Returns a word of a setting with specifiers but without variables, such as `Environment=`.
 pub(super) fn setting(text: &str) -> String {
     quote(text, false)
 }
 
-/// A setting that is read to the end of its line, without quotes.
+/// Returns the value of a setting that systemd reads to the end of its line, without quotes.
 pub(super) fn raw(text: &str) -> String {
     text.replace('%', "%%")
 }
@@ -40,7 +38,7 @@ fn quote(text: &str, variables: bool) -> String {
     quoted
 }
 
-/// A setting whose words are spread over lines: the words of each line belong together.
+/// Returns a setting whose words are spread over lines; each item of `lines` is one line.
 pub(super) fn command(key: &str, lines: &[Vec<&str>]) -> String {
     let joined = |words: &Vec<&str>| words.iter().map(|text| word(text)).collect::<Vec<_>>().join(" ");
     let text = lines.iter().map(joined).collect::<Vec<_>>().join(" \\\n  ");

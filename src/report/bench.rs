@@ -1,29 +1,27 @@
 //! Results of measurements, in the terms and units of `sglang.bench_serving`.
-//!
-//! Not in this module: the run (`plan::eval`, `effects::measure`), how it is shown (`ui`).
 
 use serde::{Deserialize, Serialize};
 
 /// One benchmark run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Benchmark {
-    /// Client backend, such as `sglang-oai`.
+    /// Backend of the client, such as `sglang-oai`.
     pub backend: String,
-    /// Requests per second offered; `None` for all at once.
+    /// Requests per second that were offered; `None` if all were sent at once.
     pub request_rate: Option<f64>,
-    /// Most requests in flight; `None` when not set.
+    /// Limit of requests in flight; `None` without a limit.
     pub max_concurrency: Option<u64>,
-    /// Requests asked for.
+    /// Requests that were planned.
     pub requested: u64,
     /// Requests that succeeded.
     pub completed: u64,
-    /// Seconds from the first request to the last answer.
+    /// Seconds from the first request to the last response.
     pub duration_s: f64,
-    /// Prompt tokens in all.
+    /// Total prompt tokens.
     pub total_input_tokens: u64,
-    /// Generated tokens in all, as the server counts.
+    /// Total generated tokens, as the server counts them.
     pub total_output_tokens: u64,
-    /// Generated tokens in all, counted again by the client's tokenizer.
+    /// Total generated tokens, counted again by the client's tokenizer.
     pub total_output_tokens_retokenized: u64,
     /// Requests per second.
     pub request_throughput: f64,
@@ -43,11 +41,11 @@ pub struct Benchmark {
     pub tpot: Latency,
     /// Time between two chunks of a stream.
     pub itl: Latency,
-    /// The client's own JSONL line with keys removed, where it was kept.
+    /// Path of the saved result: the client's own JSONL line without its API keys.
     pub saved_to: Option<String>,
 }
 
-/// A distribution of times, in milliseconds. `None` where the client's version does not say.
+/// A distribution of times, in milliseconds. `None` where the client's version does not state a value.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Latency {
     /// Mean.
@@ -60,7 +58,7 @@ pub struct Latency {
     pub p95_ms: Option<f64>,
     /// 99th percentile.
     pub p99_ms: Option<f64>,
-    /// Largest.
+    /// Maximum.
     pub max_ms: Option<f64>,
 }
 
@@ -75,14 +73,14 @@ pub struct Gsm8k {
     pub accuracy_high: f64,
     /// Share of answers without a number, 0 to 1.
     pub invalid: f64,
-    /// Seconds in all.
+    /// Total seconds.
     pub latency_s: f64,
     /// Generated tokens per second.
     pub output_throughput: f64,
-    /// Questions asked.
+    /// Number of questions.
     pub questions: u32,
     /// SHA-256 of the data file.
     pub data_sha256: String,
-    /// Where the result was kept.
+    /// Path of the saved result.
     pub saved_to: Option<String>,
 }

@@ -1,10 +1,8 @@
-//! What a mirror serves.
-//!
-//! Not in this module: the serving (`effects::hub`), how it is shown (`ui::mirrored`).
+//! The contents of a mirror: snapshots of a hub cache.
 
 use serde::{Deserialize, Serialize};
 
-/// A mirror that listens.
+/// A mirror that is listening.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mirrored {
     /// Always [`Mirrored::SCHEMA`].
@@ -13,9 +11,9 @@ pub struct Mirrored {
     pub endpoint: String,
     /// The hub cache that it serves.
     pub cache_dir: String,
-    /// Whether it wants a token.
+    /// True if clients need a token.
     pub token: bool,
-    /// What is in the cache.
+    /// The snapshots of the cache.
     pub snapshots: Vec<MirroredSnapshot>,
 }
 
@@ -29,32 +27,32 @@ impl Mirrored {
 pub struct MirroredSnapshot {
     /// Repository, `owner/name`.
     pub repo: String,
-    /// Branches and tags that stand for it.
+    /// Branches and tags that refer to the commit.
     pub revisions: Vec<String>,
-    /// Its commit.
+    /// The commit.
     pub commit: String,
-    /// Files in it.
+    /// Number of files.
     pub files: usize,
-    /// Bytes of all of them.
+    /// Bytes of all files.
     pub bytes: u64,
-    /// Whether it is served.
+    /// State of the snapshot.
     #[serde(flatten)]
     pub state: MirroredState,
 }
 
-/// Whether a snapshot is served.
+/// State of a snapshot in a mirror.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum MirroredState {
-    /// It is, as dsr1 proved it.
+    /// Served; dsr1 verified every file when it pulled the snapshot.
     Proven,
-    /// It is, and every hash was checked; whether that is all of the commit no hub was asked.
+    /// Served; every hash was checked, but no hub listing confirms that the snapshot is complete.
     Unlisted,
-    /// It is, as another client left it.
+    /// Served; another client wrote the snapshot, and dsr1 did not verify it.
     Unproven,
-    /// It is not.
+    /// Not served.
     NotServed {
-        /// What is wrong with it.
+        /// The reason.
         why: String,
     },
 }

@@ -1,6 +1,6 @@
-//! Typed results of what was done: plain data, written to stdout as text or JSON and kept in the state directory.
+//! Typed results of steps and commands: plain data, written to stdout as text or JSON and kept in the state directory.
 //!
-//! Not in this module: rendering (`ui`), measuring (`effects`).
+//! Not in this module tree: rendering (`ui`), measuring (`effects`).
 
 mod bench;
 mod mirror;
@@ -13,19 +13,19 @@ use serde::{Deserialize, Serialize};
 
 pub use bench::{Benchmark, Gsm8k, Latency};
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
-pub use server::{Answer, Check, ServerState, ServerStatus, StageTime, Verification};
+pub use server::{Answer, AnswerCheck, ServerState, ServerStatus, StageTime, Verification};
 pub use weights::{
     PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile,
     WrongState,
 };
 
-/// What a step of a plan came to.
+/// The outcome of a step of a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum Outcome {
-    /// A venv was made or found.
+    /// A venv was created, or was present.
     Installed(Installed),
-    /// An image was built or found.
+    /// An image was built, or was present.
     Built(Built),
     /// The rehearsal model was written.
     ModelWritten {
@@ -34,14 +34,14 @@ pub enum Outcome {
         /// Commit id of the written snapshot.
         commit: String,
     },
-    /// A mirror listens.
+    /// A mirror is listening.
     Mirroring {
         /// Its base URL.
         endpoint: String,
     },
-    /// A snapshot was pulled or found.
+    /// A snapshot was pulled, or was present.
     Pulled(Pulled),
-    /// A snapshot is what was proven when it was pulled.
+    /// A snapshot is unchanged since a pull verified it.
     Checked(Pulled),
     /// A container or process was started.
     Started {
@@ -50,7 +50,7 @@ pub enum Outcome {
     },
     /// The engine is ready.
     Ready(Ready),
-    /// Answers were checked.
+    /// Answers of the server were checked.
     Verified(Verification),
     /// A benchmark ran.
     Benchmarked(Box<Benchmark>),
@@ -60,7 +60,7 @@ pub enum Outcome {
     Stopped {
         /// Server name.
         name: String,
-        /// Whether it had to be killed after the drain time.
+        /// True if the server was killed at the end of the drain time.
         killed: bool,
     },
 }
@@ -68,11 +68,11 @@ pub enum Outcome {
 /// A venv that exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Installed {
-    /// Its directory.
+    /// Directory of the venv.
     pub dir: String,
-    /// True when it was there already.
+    /// True if the venv was present before.
     pub cached: bool,
-    /// Packages in it.
+    /// Number of packages in the venv.
     pub packages: usize,
 }
 
@@ -83,16 +83,16 @@ pub struct Built {
     pub tag: String,
     /// Its id, `sha256:...`.
     pub image_id: String,
-    /// True when it was there already.
+    /// True if the image was present before.
     pub cached: bool,
-    /// What was sent to registries: `name:tag@sha256:...`.
+    /// References that were pushed to registries: `name:tag@sha256:...`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pushed: Vec<String>,
     /// Size in bytes, as the daemon counts.
     pub size_bytes: u64,
 }
 
-/// An image of ours on the daemon.
+/// An image of dsr1 on the Docker daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSummary {
     /// Its tags.
@@ -101,48 +101,48 @@ pub struct ImageSummary {
     pub image_id: String,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Size in bytes, as the daemon counts: layers that images share are in each.
+    /// Size in bytes, as the daemon counts: a shared layer counts in every image.
     pub size_bytes: u64,
-    /// When it was built, in seconds since 1970.
+    /// Time of the build, in seconds since 1970.
     pub created_s: i64,
-    /// Containers that use it.
+    /// Containers that use the image.
     pub used_by: Vec<String>,
 }
 
-/// What the engine's own parser inside an image or a venv said to the profiles of its stack.
+/// Verdicts of the engine's own parser, inside an image or a venv, about the profiles of its stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfilesVerified {
     /// Always `dsr1.profiles-verified/1`.
     pub schema: String,
     /// Tag of the image, or directory of the venv.
     pub subject: String,
-    /// The image's id; a venv has none.
+    /// Id of the image; `None` for a venv.
     pub image_id: Option<String>,
-    /// Version of the SGLang inside.
+    /// Version of SGLang in the image or the venv.
     pub sglang: String,
-    /// One for each profile.
+    /// One verdict for each profile.
     pub profiles: Vec<ProfileVerified>,
 }
 
-/// What the parser said to one profile.
+/// The parser's verdict about one profile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProfileVerified {
-    /// Its name.
+    /// Name of the profile.
     pub profile: String,
-    /// What the parser was given.
+    /// Arguments that the parser was given.
     pub argv: Vec<String>,
-    /// What is wrong with it; `None` when it was accepted.
+    /// The parser's complaint; `None` if it accepted the arguments.
     pub complaint: Option<String>,
 }
 
-/// A snapshot that is complete and proven.
+/// A snapshot that is complete and verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pulled {
     /// Repository, `owner/name`.
     pub repo: String,
-    /// Revision asked for.
+    /// Requested revision.
     pub revision: String,
-    /// Commit it resolved to.
+    /// Commit of the revision.
     pub commit: String,
     /// Snapshot directory.
     pub snapshot: String,
@@ -150,9 +150,9 @@ pub struct Pulled {
     pub files: usize,
     /// Bytes in the snapshot.
     pub total_bytes: u64,
-    /// Bytes that came over the network.
+    /// Bytes fetched over the network.
     pub fetched_bytes: u64,
-    /// True when nothing had to be fetched.
+    /// True if nothing was fetched.
     pub cached: bool,
 }
 
@@ -161,34 +161,34 @@ pub struct Pulled {
 pub struct Ready {
     /// `http://127.0.0.1:PORT`.
     pub base_url: String,
-    /// Stages and when they were reached.
+    /// Stages with the times at which they were reached.
     pub stages: Vec<StageTime>,
-    /// Tokens the KV pool holds, as the log says.
+    /// Capacity of the KV pool in tokens, as the log states it.
     pub kv_pool_tokens: Option<u64>,
 }
 
-/// What a command that executes a plan came to.
+/// The result of a command that executes a plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Always `dsr1.report/1`.
     pub schema: String,
     /// The command.
     pub command: String,
-    /// Outcome of each step, in order, with its time.
+    /// Outcome and time of each step, in order.
     pub steps: Vec<StepReport>,
-    /// Time of the whole, in milliseconds.
+    /// Total time in milliseconds.
     pub elapsed_ms: u64,
 }
 
 /// Outcome and time of one step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepReport {
-    /// What the step did.
+    /// Title of the step.
     pub title: String,
     /// Time in milliseconds.
     pub elapsed_ms: u64,
-    /// What came of it.
-    pub outcome: Option<Outcome>,
+    /// Outcome of the step.
+    pub outcome: Outcome,
 }
 
 /// Version of the JSON form of [`Report`].

@@ -1,12 +1,10 @@
 //! Results about a running server.
-//!
-//! Not in this module: the checks (`effects::verify`), how they are shown (`ui`).
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::Stage;
 
-/// When a stage was reached.
+/// The time at which a stage of the engine's startup was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageTime {
     /// The stage.
@@ -18,39 +16,39 @@ pub struct StageTime {
 /// Outcome of a verification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
-    /// What was checked, in words: `wiring` or `answers`.
+    /// Scope of the checks: `wiring` or `answers`.
     pub scope: String,
-    /// Each check.
-    pub checks: Vec<Check>,
+    /// The checks.
+    pub checks: Vec<AnswerCheck>,
 }
 
 impl Verification {
-    /// Whether every check passed.
+    /// Returns whether every check passed.
     #[must_use]
     pub fn passed(&self) -> bool {
         self.checks.iter().all(|check| check.passed)
     }
 }
 
-/// One check.
+/// One check of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
-    /// What was checked.
+pub struct AnswerCheck {
+    /// Name of the check.
     pub name: String,
-    /// Whether it holds.
+    /// True if the check passed.
     pub passed: bool,
-    /// What was seen.
+    /// The observed value.
     pub seen: String,
 }
 
 /// An answer to `dsr1 ask`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The model's reasoning, when it marks one.
+    /// The model's reasoning, if the model marks it.
     pub reasoning: Option<String>,
     /// The answer.
     pub content: String,
-    /// Why it ended: `stop`, `length`.
+    /// Reason for the end of the answer: `stop`, `length`.
     pub finish_reason: String,
     /// Prompt tokens.
     pub prompt_tokens: u64,
@@ -58,15 +56,15 @@ pub struct Answer {
     pub completion_tokens: u64,
 }
 
-/// How a server is.
+/// State of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServerState {
-    /// It runs and its probe answers.
+    /// The server runs, and its readiness probe succeeds.
     Ready,
-    /// It runs and its probe does not answer (yet).
+    /// The server runs, and its readiness probe does not succeed yet.
     Starting,
-    /// It ended.
+    /// The server ended.
     Exited,
 }
 
@@ -82,24 +80,24 @@ impl ServerState {
     }
 }
 
-/// One server of ours.
+/// A server that dsr1 started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerStatus {
-    /// Name.
+    /// Name of the server.
     pub name: String,
     /// `docker` or `process`.
     pub runtime: String,
-    /// How it is.
+    /// State of the server.
     pub state: ServerState,
     /// Container id or process id.
     pub id: String,
-    /// Profile it was started from.
+    /// Profile of the server.
     pub profile: String,
-    /// Stack it runs on.
+    /// Stack of the server.
     pub stack: String,
     /// `http://127.0.0.1:PORT`.
     pub base_url: String,
-    /// Model path the engine serves.
+    /// Path of the model that the engine serves.
     pub model: String,
     /// Exit code, of an ended container.
     pub exit_code: Option<i64>,

@@ -1,6 +1,4 @@
-//! What lies in the hub cache, and whether it is right.
-//!
-//! Not in this module: finding out (`effects::hub`), how it is shown (`ui::weights`).
+//! Results about the hub cache: its contents, and the outcome of checks.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,16 +7,16 @@ use serde::{Deserialize, Serialize};
 pub struct WeightsRepo {
     /// `owner/name`.
     pub repo: String,
-    /// Its directory.
+    /// Directory of the repository.
     pub path: String,
-    /// Bytes of its files, each counted once.
+    /// Bytes of all files; a file that several snapshots share counts once.
     pub bytes: u64,
-    /// Bytes that unfinished files take on the disk, with the room that is reserved for what lacks.
+    /// Disk space of partial files in bytes, including the space that is reserved for missing bytes.
     pub unfinished_bytes: u64,
-    /// Bytes of them that are there, and that a pull goes on from.
+    /// Bytes of partial files that are present, and that a resumed pull reuses.
     #[serde(default)]
     pub unfinished_here_bytes: u64,
-    /// Its snapshots.
+    /// Snapshots of the repository.
     pub snapshots: Vec<WeightsSnapshot>,
 }
 
@@ -27,64 +25,64 @@ pub struct WeightsRepo {
 pub struct WeightsSnapshot {
     /// Commit.
     pub commit: String,
-    /// Branches and tags that stand for it here.
+    /// Branches and tags that refer to the commit in this cache.
     pub revisions: Vec<String>,
-    /// Files.
+    /// Number of files.
     pub files: usize,
-    /// Their sizes together.
+    /// Total size of the files.
     pub bytes: u64,
-    /// What is known of it.
+    /// State of the snapshot.
     pub state: WeightsState,
 }
 
-/// What is known of a snapshot without reading it.
+/// State of a snapshot, as it is known without reading the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WeightsState {
-    /// Every hash was checked, and nothing changed since.
+    /// Every file was verified, and none changed since.
     Proven,
-    /// So was that of every file that is here, and the commit has more.
+    /// Every present file was verified; the commit has more files.
     Part,
-    /// So was that of every file that is here, and no hub was asked whether the commit has more.
+    /// Every present file was verified; no hub listing states whether the commit has more files.
     Unlisted,
-    /// Every hash was checked, and something changed since.
+    /// Every file was verified, and at least one changed since.
     Changed,
-    /// A check found bytes that are not what was proven.
+    /// A check found a corrupt or missing file.
     Wrong,
-    /// Another client wrote it: nothing was checked.
+    /// Another client wrote the snapshot, and no file was verified.
     Unproven,
 }
 
-/// What a pull would fetch.
+/// The survey of a pull: the files it would fetch, and the space it needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullSurvey {
     /// Always [`PullSurvey::SCHEMA`].
     pub schema: String,
     /// `owner/name`.
     pub repo: String,
-    /// Revision asked for.
+    /// Requested revision.
     pub revision: String,
-    /// Commit it resolved to.
+    /// Commit of the revision.
     pub commit: String,
-    /// Licence, as the hub states it, else as the profile knows it; may be empty.
+    /// Licence, as the hub states it, otherwise as the profile states it; may be empty.
     pub license: String,
-    /// Whether the licence asks to be agreed to.
+    /// True if the user must accept the licence.
     pub must_be_accepted: bool,
-    /// The repository's page.
+    /// URL of the repository's page.
     pub page: String,
-    /// Directory that would be written to.
+    /// Directory that the pull would write to.
     pub destination: String,
-    /// Bytes free there; `None` when that cannot be known.
+    /// Free bytes in that directory; `None` if they cannot be determined.
     pub free_bytes: Option<u64>,
-    /// Bytes that must be free: what is missing and a margin.
+    /// Free bytes that the pull needs: the missing bytes and a margin.
     pub needed_bytes: u64,
     /// Bytes of all files.
     pub total_bytes: u64,
     /// Bytes to fetch.
     pub missing_bytes: u64,
-    /// The rate that the user allows, in bytes a second.
+    /// Rate limit of the user in bytes per second.
     pub limit_rate: Option<u64>,
-    /// Why a pull would be refused before its first byte; `None` when it would not.
+    /// Reason for which the pull would be refused before its first byte; `None` if it would not be refused.
     pub refusal: Option<String>,
     /// The files.
     pub files: Vec<SurveyedFile>,
@@ -100,70 +98,71 @@ impl PullSurvey {
 pub struct SurveyedFile {
     /// Path in the repository.
     pub path: String,
-    /// Its size.
+    /// Size of the file.
     pub bytes: u64,
-    /// Bytes of it that are on the disk, proven or not.
+    /// Bytes of the file on the disk, verified or not.
     pub here_bytes: u64,
-    /// Whether it is here and was proven.
+    /// True if the file is present and verified.
     pub proven: bool,
-    /// Whether a check found it damaged: what is bad of it comes again, how much that is only reading it tells.
+    /// True if a check found the file damaged. Its corrupt ranges are fetched again; their size is unknown until the
+    /// file is read.
     pub damaged: bool,
-    /// Whether it holds code that nothing knows: a pull refuses it.
+    /// True if the file holds unknown code, which a pull refuses.
     pub refused: bool,
     /// SHA-256, or git's blob SHA-1 of a small file, in hex.
     pub hash: String,
 }
 
-/// What a check of a snapshot found.
+/// The result of a check of a snapshot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WeightsChecked {
     /// `owner/name`.
     pub repo: String,
     /// Commit.
     pub commit: String,
-    /// Files looked at.
+    /// Number of files that were checked.
     pub files: usize,
-    /// Whether only a selection of the repository was pulled.
+    /// True if the pull fetched only a selection of the repository.
     pub part: bool,
-    /// Whether no hub was asked if that is all of the commit.
+    /// True if no hub listing states whether the commit has more files.
     pub unlisted: bool,
-    /// Their sizes together.
+    /// Total size of the files.
     pub bytes: u64,
-    /// Whether only sizes and times were compared.
+    /// True if only sizes and times were compared.
     pub fast: bool,
-    /// Seconds it took.
+    /// Duration of the check in seconds.
     pub seconds: f64,
-    /// Files that are not what they must be.
+    /// Files that failed the check.
     pub wrong: Vec<WrongFile>,
-    /// Those of them that were made right again.
+    /// Number of those files that were repaired.
     pub repaired: usize,
-    /// Bytes that were fetched for it.
+    /// Bytes that were fetched for the repair.
     pub fetched_bytes: u64,
 }
 
-/// A file that is not what it must be.
+/// A file that failed a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrongFile {
     /// Path in the snapshot.
     pub path: String,
-    /// What is wrong with it.
+    /// Reason for the failure.
     pub why: String,
-    /// What became of it.
+    /// State of the file.
     pub state: WrongState,
 }
 
-/// What became of a file that is not what it must be.
+/// State of a file that failed a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WrongState {
-    /// It is there, and its bytes are wrong, or it is gone.
+    /// The file is corrupt, or it was removed.
     Wrong,
-    /// It does not look as it did when it was proven; its bytes were not read.
+    /// The file's fingerprint differs from the one at verification; its bytes were not read.
     Changed,
-    /// It was never there: only a pull knows it.
+    /// The file belongs to the model and was never fetched, or its blob is gone.
     Missing,
-    /// It is there, and nothing tells what it must be.
+    /// The file is present, and no hash is known for it.
     Unknown,
-    /// It was wrong, and was made right again.
+    /// The file was corrupt, and was repaired.
     Repaired,
 }

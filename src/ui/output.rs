@@ -50,7 +50,7 @@ fn unwritable(error: &std::io::Error) -> Error {
 
 /// Shows an error: for people on stderr, or as JSON on stdout, which is one document in either case.
 pub fn print_error(error: &Error, format: Format, color: bool) {
-    if error.is_told() {
+    if error.is_reported() {
         return;
     }
     let color = color && std::io::stderr().is_terminal();

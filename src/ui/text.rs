@@ -18,15 +18,11 @@ pub fn report(report: &Report) -> String {
     let last = report.steps.len().saturating_sub(1);
     for (index, step) in report.steps.iter().enumerate() {
         // For a step in the middle the table is enough, unless it measured or checked something.
-        if let Some(outcome) = step
-            .outcome
-            .as_ref()
-            .filter(|outcome| index == last || is_finding(outcome))
-        {
-            sections.push(self::outcome(outcome));
+        if index == last || is_finding(&step.outcome) {
+            sections.push(outcome(&step.outcome));
         }
     }
-    let outcomes = || report.steps.iter().filter_map(|step| step.outcome.as_ref());
+    let outcomes = || report.steps.iter().map(|step| &step.outcome);
     let ready = outcomes().any(|outcome| matches!(outcome, Outcome::Ready(_)));
     if ready && !outcomes().any(|outcome| matches!(outcome, Outcome::Stopped { .. })) {
         sections.push("next: dsr1 ask 'your question', dsr1 bench, dsr1 status, dsr1 stop\n".to_owned());
@@ -47,7 +43,7 @@ fn times(report: &Report) -> String {
     let mut rows = Vec::new();
     for step in &report.steps {
         rows.push((safe(&step.title).into_owned(), time_of(step)));
-        if let Some(Outcome::Ready(ready)) = &step.outcome {
+        if let Outcome::Ready(ready) = &step.outcome {
             rows.extend(stages(ready));
         }
     }
@@ -61,7 +57,7 @@ fn times(report: &Report) -> String {
 }
 
 fn time_of(step: &StepReport) -> String {
-    if step.outcome.as_ref().is_some_and(is_cached) {
+    if is_cached(&step.outcome) {
         "cached".to_owned()
     } else {
         time(step.elapsed_ms)
@@ -217,13 +213,13 @@ fn labelled(rows: &[(&str, String)]) -> String {
 mod tests {
     use super::*;
     use crate::event::Stage;
-    use crate::report::{Check, SCHEMA, StageTime, Verification};
+    use crate::report::{AnswerCheck, SCHEMA, StageTime, Verification};
 
     fn step(title: &str, elapsed_ms: u64, outcome: Outcome) -> StepReport {
         StepReport {
             title: title.to_owned(),
             elapsed_ms,
-            outcome: Some(outcome),
+            outcome,
         }
     }
 
@@ -261,7 +257,7 @@ mod tests {
             cached: true,
             size_bytes: 1,
         };
-        let check = Check {
+        let check = AnswerCheck {
             name: "one model is listed".to_owned(),
             passed: true,
             seen: "model".to_owned(),

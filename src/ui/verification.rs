@@ -33,10 +33,10 @@ pub fn verification(verification: &Verification) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Check;
+    use crate::report::AnswerCheck;
 
     fn example(scope: &str, passed: bool) -> Verification {
-        let check = |name: &str, passed, seen: &str| Check {
+        let check = |name: &str, passed, seen: &str| AnswerCheck {
             name: name.to_owned(),
             passed,
             seen: seen.to_owned(),

@@ -1,12 +1,12 @@
-//! How long a build takes and how much memory, the process's start included, beside Docker's command line on the same
-//! daemon, turn by turn. `cargo bench --bench build`; it needs `tests/support/base-image.sh` first, and a `docker` that
-//! builds with BuildKit by itself or through buildx (`DSR1_BENCH_DOCKER` names another than that on PATH).
+//! Time and memory of a build, including the start of the process, compared with the Docker CLI on the same daemon. The two
+//! run alternately. Run `tests/support/base-image.sh`, then `cargo bench --bench build`. It needs a `docker` that builds
+//! with BuildKit by itself or through buildx (`DSR1_BENCH_DOCKER` replaces the one on PATH).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a benchmark prints, and says what is wrong by panicking"
+    reason = "a benchmark prints, and reports a failure with a panic"
 )]
 
 mod measured;
@@ -23,20 +23,20 @@ use dsr1::plan::{BuildImage, Builder, LABEL_INPUTS};
 use measured::{measure, median};
 
 const BASE: &str = "debian:bookworm-slim";
-/// Bytes of the large context.
+/// Size of the large context in bytes.
 const LARGE: usize = 500_000_000;
-/// What the child process of our side is called with.
+/// The argument that makes this program the child process of the dsr1 side.
 const CHILD: &str = "--build";
 
-/// One way to build, for both sides: a directory that holds the context, and what is special about it.
+/// One build: the directory with its context, and the step of dsr1.
 struct Turn {
     dir: PathBuf,
     step: BuildImage,
 }
 
-/// A build of `run`, as a file of ours and as a directory for Docker's command line.
+/// Returns a build of `run`, as a step of dsr1 and as a directory for the Docker CLI.
 fn turn(root: &Path, side: &str, number: usize, wheels: Option<&Path>, run: &str, fresh: bool) -> Turn {
-    // What is different from turn to turn is a label at the end: every step before it is the same.
+    // The builds differ only in a label at the end; every step before it is the same.
     let inputs = if fresh {
         format!("{side}-{number}")
     } else {
@@ -81,7 +81,7 @@ fn turn(root: &Path, side: &str, number: usize, wheels: Option<&Path>, run: &str
     Turn { dir, step }
 }
 
-/// Our side: this program again, which builds what the file says.
+/// The dsr1 side: this program as a child process, which executes the step in a file.
 fn ours(turn: &Turn, no_cache: bool) -> Command {
     let file = turn.dir.join("step.json");
     let step = BuildImage {
@@ -94,7 +94,7 @@ fn ours(turn: &Turn, no_cache: bool) -> Command {
     command
 }
 
-/// The peer's side.
+/// The side of the Docker CLI.
 fn peer(docker: &str, turn: &Turn, no_cache: bool) -> Command {
     let mut command = Command::new(docker);
     command
@@ -117,14 +117,14 @@ fn build(file: &str) {
     });
 }
 
-/// One line: medians of both, and how ours is to the peer's.
+/// Prints one line: the medians of both sides, and their ratio.
 fn compare(what: &str, runs: usize, mut sides: impl FnMut(usize) -> (Command, Command)) {
     let (mut times, mut memory) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
     for run in 0..=runs {
         let (ours, peer) = sides(run);
         let (left, right) = (measure(ours), measure(peer));
         let (left, right) = ((left.wall, left.memory), (right.wall, right.memory));
-        // The first does not count: it may fill a cache.
+        // The first run does not count, because it may fill a cache.
         if run > 0 {
             times.0.push(left.0);
             times.1.push(right.0);
@@ -151,7 +151,7 @@ fn compare(what: &str, runs: usize, mut sides: impl FnMut(usize) -> (Command, Co
     );
 }
 
-/// Files of noise: 500 MB that do not compress.
+/// Writes files of noise: 500 MB that do not compress.
 fn large(dir: &Path) {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     for number in 0..10 {
@@ -217,7 +217,7 @@ fn main() {
             peer(&docker, &with("docker-cold", run, true), false),
         )
     });
-    // The same context as before; a label makes it another build.
+    // The same context as before; another label makes it a new build.
     compare("500 MB context, unchanged", 10, |run| {
         let again = |side: &str| {
             let mut turn = with(side, 0, true);
@@ -246,7 +246,7 @@ fn main() {
     ] {
         output(&docker, &["image", "rm", &format!("dsr1-bench/{side}:1")]);
     }
-    // What lost its tag to the next turn.
+    // Removes the images that lost their tag to a later build.
     output(
         &docker,
         &[

@@ -1,19 +1,19 @@
-//! What a process cost, start to end.
+//! Time and memory of a process from its start to its end.
 #![allow(unreachable_pub, dead_code, reason = "each benchmark uses a part")]
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Clock ticks a second in `/proc` (`sysconf(_SC_CLK_TCK)`, 100 on every Linux).
+/// Clock ticks per second in `/proc` (`sysconf(_SC_CLK_TCK)`, 100 on every Linux).
 const TICKS: u64 = 100;
 
-/// One run.
+/// The costs of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
     pub wall: Duration,
-    /// Processor time of it and of its children that ended.
+    /// CPU time of the process and of its children that ended.
     pub cpu: Duration,
-    /// The most memory that it or one of its children held, in bytes.
+    /// Peak memory of the process or of one of its children, in bytes.
     pub memory: u64,
 }
 
@@ -34,7 +34,7 @@ pub fn measure(mut command: Command) -> Measured {
         memory = memory.max(most_memory(child.id()));
         let stat = read("stat");
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        // Dead, and not waited for yet: its times are whole.
+        // The process is a zombie, so its times are complete.
         if fields[0] == "Z" {
             let ticks: u64 = fields[11..15]
                 .iter()
@@ -65,7 +65,7 @@ fn most_memory(pid: u32) -> u64 {
     of_children.fold(own, u64::max)
 }
 
-/// The one in the middle.
+/// Returns the median.
 pub fn median<T: PartialOrd + Copy>(values: &mut [T]) -> T {
     values.sort_by(|a, b| a.partial_cmp(b).unwrap());
     values[values.len() / 2]

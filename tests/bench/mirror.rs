@@ -1,13 +1,13 @@
-//! Shards over loopback from `dsr1 mirror` beside nginx with sendfile, turn by turn, to the same clients: wall time,
-//! and what the server's processor spent on a gigabyte. `cargo bench --bench mirror`; it needs nginx, curl and 4 GB in
-//! `/dev/shm` (`DSR1_BENCH_DIR` names another directory, `DSR1_BENCH_MIB` other shards, `DSR1_BENCH_RUNS` other than
-//! five runs, `DSR1_BENCH_CLIENTS` other numbers of clients than 1, 8 and 64).
+//! Shards over loopback from `dsr1 mirror`, compared with nginx with sendfile, alternately and to the same clients: wall time,
+//! and CPU time of the server per gigabyte. Run `cargo bench --bench mirror`. It needs nginx, curl and 4 GB in `/dev/shm`
+//! (`DSR1_BENCH_DIR` sets another directory, `DSR1_BENCH_MIB` the size of a shard, `DSR1_BENCH_RUNS` the number of runs,
+//! default 5, `DSR1_BENCH_CLIENTS` the numbers of clients, default 1, 8 and 64).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a benchmark prints, and says what is wrong by panicking"
+    reason = "a benchmark prints, and reports a failure with a panic"
 )]
 
 mod measured;
@@ -23,14 +23,14 @@ use support::{Home, cache};
 
 const REPO: &str = "bench/shards";
 const SHARDS: usize = 4;
-/// Clock ticks a second in `/proc`, 100 on every Linux.
+/// Clock ticks per second in `/proc`, 100 on every Linux.
 const TICKS: f64 = 100.0;
 
 fn setting(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
 }
 
-/// Processor seconds of a process and of its children, so far.
+/// Returns the CPU seconds of a process and of its children so far.
 fn cpu(pid: u32) -> f64 {
     let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let stat = read("stat");
@@ -49,7 +49,8 @@ fn cpu(pid: u32) -> f64 {
     own + of_children.sum::<f64>()
 }
 
-/// Every shard once, to nowhere: each client takes its slice of one after the other, over one connection.
+/// Fetches every shard once and discards it. Each client fetches its slice of one shard after the other over one
+/// connection.
 fn fetch(urls: &[String], size: usize, clients: usize) -> f64 {
     let slice = size.div_ceil(clients);
     let begun = Instant::now();
@@ -81,7 +82,7 @@ fn main() {
         .prefix("dsr1-bench-")
         .tempdir_in(&parent)
         .unwrap();
-    // Workers of an nginx that root started run as nobody.
+    // The workers of an nginx that root starts run as nobody.
     std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let size = mib << 20;
     let hub = root.path().join("hub");
@@ -114,7 +115,7 @@ fn main() {
     ];
     #[expect(clippy::cast_precision_loss, reason = "gigabytes")]
     let gigabytes = (SHARDS * size) as f64 / 1e9;
-    println!("{SHARDS} x {mib} MiB over loopback, in {parent}, medians of {runs} runs, turn by turn");
+    println!("{SHARDS} x {mib} MiB over loopback, in {parent}, medians of {runs} runs, alternating");
     println!(
         "{:>7} {:<20} {:>8} {:>8} {:>14}",
         "clients", "", "wall s", "GB/s", "CPU s per GB"
@@ -126,7 +127,7 @@ fn main() {
                 let before = cpu(*pid);
                 let wall = fetch(urls, size, clients);
                 let cost = cpu(*pid) - before;
-                // The first run fills what caches there are.
+                // The first run does not count, because it fills caches.
                 if run > 0 {
                     walls.push(wall);
                     costs.push(cost / gigabytes);

@@ -1,10 +1,11 @@
-//! How long a plan takes, the process's start included, beside the only other thing that checks SGLang's flags before
-//! a boot: SGLang's own parser. `cargo bench --bench plan`; the peer needs `tests/support/sglang-wheels.sh 0.5.23` first.
+//! Time of a plan, including the start of the process, compared with the only other program that checks SGLang's flags before
+//! a start: SGLang's own parser. Run `cargo bench --bench plan`; the parser needs `tests/support/sglang-wheels.sh 0.5.23`
+//! first.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a benchmark prints, and says what is wrong by panicking"
+    reason = "a benchmark prints, and reports a failure with a panic"
 )]
 
 use std::path::Path;
@@ -15,7 +16,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Wall times of `runs` runs, sorted, after two that do not count.
+/// Returns the wall times of `runs` runs, sorted, after two runs that do not count.
 fn time(runs: usize, mut command: impl FnMut() -> Command) -> Vec<Duration> {
     let mut times = Vec::new();
     for run in 0..runs + 2 {
@@ -53,7 +54,7 @@ fn main() {
             .env_clear()
             .env("HOME", &home)
             .env("PATH", std::env::var("PATH").unwrap());
-        // No daemon: the question of whether there is one is part of the time.
+        // Without a daemon; the time includes the check for one.
         command
             .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
             .args(args);
@@ -78,13 +79,13 @@ fn main() {
 
     let wheels = root().join("target/sglang-wheels");
     if !wheels.join("0.5.23/complete").exists() {
-        println!("SGLang's parser was not timed: run tests/support/sglang-wheels.sh 0.5.23");
+        println!("SGLang's parser was not measured: run tests/support/sglang-wheels.sh 0.5.23");
         return;
     }
     let line = r#"[["--model-path", "M", "--tp-size", "8", "--attn-dp-size", "8", "--mem-fraction-static", "0.89"]]"#;
     let input = std::env::temp_dir().join("dsr1-bench-line.json");
     std::fs::write(&input, line).unwrap();
-    // Without torch, whose import alone takes longer than everything else here.
+    // Without torch, whose import alone takes longer than the rest of this benchmark.
     let peer = time(5, || {
         let mut command = Command::new(wheels.join("venv/bin/python3"));
         command.arg("-B").arg(root().join("tests/support/parse.py"));

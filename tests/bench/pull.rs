@@ -1,13 +1,13 @@
-//! Eight shards of 512 MiB over loopback, by us and by the peers, turn by turn: wall time, processor time, memory.
-//! `cargo bench --bench pull`; it needs nginx, aria2c, curl, Python for `hf`, and 10 GB in `/dev/shm`
-//! (`DSR1_BENCH_DIR` names another directory, `DSR1_BENCH_MIB` other shards, `DSR1_BENCH_RUNS` other than five runs,
-//! `DSR1_BENCH_ONLY` a part of the names of the peers that run beside us).
+//! Eight shards of 512 MiB over loopback, fetched by dsr1 and by its peers, alternately: wall time, CPU time, memory. Run
+//! `cargo bench --bench pull`. It needs nginx, aria2c, curl, Python for `hf`, and 10 GB in `/dev/shm` (`DSR1_BENCH_DIR`
+//! sets another directory, `DSR1_BENCH_MIB` the size of a shard, `DSR1_BENCH_RUNS` the number of runs, default 5, and
+//! `DSR1_BENCH_ONLY` selects the peers whose names contain its value).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a benchmark prints, and says what is wrong by panicking"
+    reason = "a benchmark prints, and reports a failure with a panic"
 )]
 
 mod measured;
@@ -26,22 +26,22 @@ use support::nginx::Nginx;
 const REPO: &str = "bench/shards";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const SHARDS: usize = 8;
-/// What the process that uses hf-hub alone is called with.
+/// The argument that makes this program the peer that uses only hf-hub.
 const HF_HUB: &str = "--hf-hub";
 
-/// What the process that does the least is called with.
+/// The argument that makes this program the bare peer.
 const BARE: &str = "--bare";
 
 fn setting(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |value| value.parse().unwrap())
 }
 
-/// A shard's name.
+/// Returns the name of a shard.
 fn shard(number: usize) -> String {
     format!("model-{:05}-of-{SHARDS:05}.safetensors", number + 1)
 }
 
-/// Writes shards of one tensor of noise and returns the listing and their hashes.
+/// Writes shards of one tensor of noise, and returns the listing and the hashes.
 fn shards(dir: &Path, mib: usize) -> (Vec<serde_json::Value>, Vec<String>) {
     std::fs::create_dir_all(dir).unwrap();
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
@@ -77,7 +77,7 @@ fn shards(dir: &Path, mib: usize) -> (Vec<serde_json::Value>, Vec<String>) {
     (listing, hashes)
 }
 
-/// A peer without anything around it.
+/// The peer that uses only hf-hub.
 fn hf_hub_alone(endpoint: &str, cache: &str) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -86,14 +86,14 @@ fn hf_hub_alone(endpoint: &str, cache: &str) {
             .cache_dir(cache)
             .build()
             .unwrap();
-        #[expect(clippy::disallowed_methods, reason = "it is what is measured")]
+        #[expect(clippy::disallowed_methods, reason = "this call is measured")]
         let pulled = client.model("bench", "shards").snapshot_download().send().await;
         pulled.unwrap();
     });
 }
 
-/// The least that a verified pull does, and nothing else: receive, hash, write, from four threads. No retry, no resume, no
-/// sync, no name: what the machine allows.
+/// The bare peer: it only receives, hashes and writes, in at least four threads, without retry, resume, sync or publishing. It
+/// shows the limit of the machine.
 fn bare(arguments: &[String]) {
     let (dir, shards) = arguments.split_first().unwrap();
     let queue = std::sync::Mutex::new(shards.chunks_exact(3));
@@ -133,7 +133,7 @@ fn bare_shard(host: &str, path: &str, dir: &Path, buffer: &mut [u8]) -> String {
             seen.extend_from_slice(bytes);
             let end = seen.windows(4).position(|window| window == b"\r\n\r\n");
             let Some(end) = end else { continue };
-            // What is left of it lies at the end of what was read last.
+            // The bytes after the head are at the end of the last read.
             let body = seen.len() - end - 4;
             bytes = &bytes[bytes.len() - body..];
             head = None;
@@ -143,10 +143,10 @@ fn bare_shard(host: &str, path: &str, dir: &Path, buffer: &mut [u8]) -> String {
     }
 }
 
-/// Processors that a client would need for a rate, from what it used for these bytes.
+/// Prints the number of processors that a client needs for a rate, computed from its CPU time for these bytes.
 fn limits(cpu: f64, gigabytes: f64) {
     println!(
-        "what dsr1 needs for a rate, from its {:.2} processor seconds a GB here:",
+        "processors that dsr1 needs for a rate, at {:.2} CPU seconds per GB here:",
         cpu / gigabytes
     );
     for (rate, what) in [
@@ -161,14 +161,14 @@ fn limits(cpu: f64, gigabytes: f64) {
     }
 }
 
-/// What one side runs in a directory that is empty.
+/// One side: its command for an empty directory.
 struct Side<'a> {
     name: &'static str,
     verifies: bool,
     command: Box<dyn Fn(&Path) -> Command + 'a>,
 }
 
-/// The binary that is shipped (`cargo static`), when it was made; else the one that this was built with.
+/// Returns the shipped binary (`cargo static`) if it was built, otherwise the binary of this build.
 fn binary() -> PathBuf {
     let shipped = support::target().join("x86_64-unknown-linux-gnu/dist/dsr1");
     if shipped.exists() {
@@ -202,7 +202,7 @@ fn main() {
         .prefix("dsr1-bench-")
         .tempdir_in(&parent)
         .unwrap();
-    // Workers of an nginx that root started run as nobody.
+    // The workers of an nginx that root starts run as nobody.
     std::fs::set_permissions(root.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let source = root.path().join("files");
     let (listing, hashes) = shards(&source, mib);
@@ -345,7 +345,7 @@ fn main() {
     let others = others.iter().filter(|side| side.name.contains(&only));
     let sides: Vec<&Side> = std::iter::once(ours).chain(others).collect();
     println!("{}", binary().display());
-    println!("{SHARDS} x {mib} MiB over loopback, in {parent}, medians of {runs} runs, turn by turn");
+    println!("{SHARDS} x {mib} MiB over loopback, in {parent}, medians of {runs} runs, alternating");
     let mut found: Vec<Vec<Measured>> = sides.iter().map(|_| Vec::new()).collect();
     for _ in 0..runs {
         for (side, found) in sides.iter().zip(&mut found) {

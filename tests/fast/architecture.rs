@@ -1,6 +1,7 @@
 //! The layers and homes of `src/lib.rs`, checked on the sources. A planted violation must be found.
 
 mod circles;
+mod vocabulary;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! The binary as a user meets it: exact text, exit codes, nothing that a pipe would choke on.
+//! The binary as a user sees it: exact texts, exit codes, and output for pipes.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -298,7 +298,7 @@ fn what_is_about_images_is_refused_for_a_venv() {
         "a:b",
     ];
     let run = home().run(&args).expect(2);
-    assert!(run.stderr.contains("are about images"), "{}", run.stderr);
+    assert!(run.stderr.contains("need an image"), "{}", run.stderr);
     let image = ["build", "--stack", "guide", "--tag", "a b", "--dry-run"];
     let run = home().run(&image).expect(2);
     assert!(
@@ -324,7 +324,7 @@ fn nothing_runs_is_said_without_a_daemon() {
 fn doctor_writes_the_facts_that_planning_takes() {
     let home = home();
     let run = home.run(&["doctor", "--profile", "fp8-low-latency", "--format", "json"]);
-    // This machine has no eight B200: exit 3, and the JSON of the error would be a second document.
+    // This machine has no eight B200 GPUs, so the exit code is 3. The error is not a second JSON document.
     assert_eq!(run.code, 3, "{}", run.stderr);
     let report = run.json();
     assert_eq!(report["schema"], "dsr1.doctor/1");
@@ -400,7 +400,7 @@ fn a_secret_in_the_environment_is_in_no_output() {
     }
 }
 
-/// Not a promise about this machine: a guard against work that nobody needs, such as reading certificates.
+/// A guard against unnecessary work, such as reading certificates. The limit is not a promise about this machine.
 #[test]
 fn help_and_plan_do_not_dawdle() {
     let home = home();
@@ -422,7 +422,7 @@ fn help_and_plan_do_not_dawdle() {
     assert!(help.max(plan) < Duration::from_secs(2));
 }
 
-/// Files of a stack go below `site-packages`, in a venv as in an image.
+/// Files of a stack are written below `site-packages`, in a venv as in an image.
 #[test]
 fn a_stack_whose_files_leave_their_directory_is_refused_where_it_says_so() {
     let home = Home::new();

@@ -1,5 +1,5 @@
-//! What `export` writes: a snapshot per form, read back by readers made from the tools' manuals, and by the tools
-//! themselves where they are installed.
+//! The files that `export` writes: a snapshot per form. Readers that follow the tools' manuals read them back, and so do the
+//! tools themselves if they are installed.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -20,7 +20,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 const B200: &str = include_str!("../fixtures/facts-b200.json");
 const LAPTOP: &str = include_str!("../fixtures/facts-laptop.json");
 
-/// Values that are harmless as values and nothing else; the first eight can be written in a file.
+/// Values that are harmless only as long as they stay values. The first eight can be written to a file.
 const EVIL: [&str; 13] = [
     "$(touch /tmp/dsr1-evil)",
     "`touch /tmp/dsr1-evil`",
@@ -37,7 +37,7 @@ const EVIL: [&str; 13] = [
     "nul\0byte",
 ];
 
-/// How many of [`EVIL`] can be shown.
+/// Number of values in [`EVIL`] that can be written to a file.
 const SHOWN: usize = 8;
 
 fn home(facts: &str) -> Home {
@@ -76,7 +76,7 @@ fn process_of(plan: &Plan) -> StartProcess {
     found.unwrap()
 }
 
-/// A container with everything in it.
+/// Returns a container that uses every field.
 fn sample() -> StartContainer {
     static SAMPLE: std::sync::OnceLock<StartContainer> = std::sync::OnceLock::new();
     SAMPLE
@@ -84,18 +84,18 @@ fn sample() -> StartContainer {
         .clone()
 }
 
-/// The container that a service made by Podman's generator starts.
+/// Returns the container that a service of Podman's generator starts.
 fn podman_container(service: &str) -> StartContainer {
     let start = read::settings(service)
         .into_iter()
         .find(|(section, key, _)| section == "Service" && key == "ExecStart")
         .unwrap()
         .2;
-    // Its own words have specifiers, which are not ours.
+    // The generator's own words have specifiers, which `export` never writes.
     let own = start.replacen("--cidfile=%t/%N.cid", "--cidfile=x", 1);
     let mut step = read::run_command(&read::command_line(&own));
     for capability in &mut step.cap_drop {
-        // The generator writes them in lower case; Podman does not care.
+        // The generator writes capabilities in lower case; Podman accepts both.
         capability.make_ascii_uppercase();
     }
     step
@@ -106,7 +106,7 @@ fn write_out(format: &dyn Form, step: &StartContainer) -> String {
     render::container(format, step, &["head".to_owned()]).unwrap_or_else(|error| panic!("{error:?}"))
 }
 
-/// Every form of every step reads back as the step, by our readers and by the tools.
+/// Asserts that every form of every step reads back as the step, with the readers and with the tools.
 #[track_caller]
 fn assert_all_read_back(steps: &[StartContainer]) {
     let texts = |format| {
@@ -147,7 +147,7 @@ fn assert_all_read_back(steps: &[StartContainer]) {
             assert_eq!(&read::run_command(line), step);
         }
     }
-    // What Quadlet cannot carry is refused, and told apart by that.
+    // A step that Quadlet cannot hold is refused, and skipped here.
     let (quadlet, carried): (Vec<String>, Vec<&StartContainer>) = steps
         .iter()
         .filter_map(|step| Some((render::container(render::QUADLET, step, &[]).ok()?, step)))
@@ -162,7 +162,7 @@ fn assert_all_read_back(steps: &[StartContainer]) {
     }
 }
 
-/// Compose keeps limits by name and prints mounts by target.
+/// Returns a step in the order of Compose, which sorts limits by name and prints mounts by target.
 fn by_name(step: &StartContainer) -> StartContainer {
     let target = |mount: &Mount| match mount {
         Mount::Bind { target, .. } | Mount::Volume { target, .. } => target.clone(),
@@ -172,7 +172,7 @@ fn by_name(step: &StartContainer) -> StartContainer {
     step
 }
 
-/// Our file keeps limits by name.
+/// Returns a step in the order of the exported Compose file, which sorts limits by name.
 fn sorted(step: &StartContainer) -> StartContainer {
     let mut step = step.clone();
     step.ulimits.sort_by(|one, other| one.name.cmp(&other.name));
@@ -258,7 +258,7 @@ fn a_process_is_a_service_of_its_user() {
     }
 }
 
-/// What systemd says of the whole files; Docker need not be installed for it.
+/// systemd accepts the exported services. Docker need not be installed for this.
 #[test]
 fn systemd_accepts_the_services() {
     if !found("systemd-analyze") {
@@ -356,10 +356,10 @@ fn a_form_that_cannot_run_it_says_so() {
         let run = home.run(&args).expect(2);
         assert!(run.stderr.contains("describes a container"), "{}", run.stderr);
     }
-    // A host that does not fit is said in the file, which may be for another one.
+    // The file states that the host does not fit, and is written anyway, because it may be for another host.
     let text = export(&["compose", "--profile", "fp8-low-latency"], LAPTOP);
     assert!(
-        text.contains("# NOT FIT for the host it was planned for: "),
+        text.contains("# BLOCKED on the host that it was planned for: "),
         "{text}"
     );
 }
@@ -390,7 +390,7 @@ fn evil_values_stay_values() {
             }
         }
     }
-    // In the head they stay comments.
+    // In the head the values stay comments.
     for format in [render::COMPOSE, render::SYSTEMD, render::QUADLET] {
         let head: Vec<String> = EVIL.iter().map(|evil| (*evil).to_owned()).collect();
         let text = render::container(format, &sample(), &head).unwrap();
@@ -402,7 +402,7 @@ fn evil_values_stay_values() {
     }
 }
 
-/// A step that holds `value` wherever text is free.
+/// Returns a step that holds `value` in every field of free text.
 fn with_everywhere(value: &str, name: &str) -> StartContainer {
     let mut step = sample();
     name.clone_into(&mut step.name);
@@ -422,7 +422,7 @@ fn with_everywhere(value: &str, name: &str) -> StartContainer {
     step
 }
 
-/// Steps that hold `value` in one field each.
+/// Returns steps that each hold `value` in one field.
 fn with_each(value: &str) -> Vec<(&'static str, StartContainer)> {
     let change = |change: fn(&mut StartContainer, String)| {
         let mut step = sample();
@@ -491,7 +491,7 @@ fn with_each(value: &str) -> Vec<(&'static str, StartContainer)> {
     ]
 }
 
-/// The Dockerfile of a stack.
+/// Returns the Dockerfile of a stack.
 fn dockerfile(stack: &Stack, base: &str) -> dsr1::error::Result<String> {
     let request = BuildRequest {
         stack: stack.clone(),
@@ -508,8 +508,8 @@ fn dockerfile(stack: &Stack, base: &str) -> dsr1::error::Result<String> {
     })
 }
 
-/// No value reaches a Dockerfile's instructions or the shell of its RUN steps: it is refused, or it is a label's
-/// value or a file beside the Dockerfile.
+/// Asserts that no value reaches a Dockerfile's instructions or the shell of its RUN steps: it is refused, or it becomes the
+/// value of a label or a file beside the Dockerfile.
 fn assert_values_stay_values(value: &str) {
     let stack = Catalog::load(None).unwrap().stack("cpu").unwrap().clone();
     let plain = dockerfile(&stack, "debian").unwrap();
@@ -560,7 +560,7 @@ fn evil_values_reach_no_dockerfile() {
     }
 }
 
-/// What systemd itself makes of the settings of a process.
+/// systemd reads the settings of a process as they were planned.
 #[test]
 fn evil_values_stay_values_of_a_process() {
     for (index, evil) in EVIL.iter().enumerate() {
@@ -585,7 +585,7 @@ fn evil_values_stay_values_of_a_process() {
     }
 }
 
-/// Fragments that some format gives a meaning, between arbitrary characters.
+/// Returns words of fragments with a meaning in some format, between arbitrary characters.
 fn word() -> impl Strategy<Value = String> {
     let meaning = [
         "$",
@@ -644,20 +644,20 @@ fn word() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         3 => proptest::sample::select(meaning.to_vec()).prop_map(str::to_owned),
         2 => "[a-z0-9/.-]{1,6}",
-        1 => any::<char>().prop_filter("hidden", |c| seen(*c)).prop_map(|c| c.to_string()),
+        1 => any::<char>().prop_filter("hidden", |c| is_visible(*c)).prop_map(|c| c.to_string()),
     ];
     proptest::collection::vec(part, 0..6).prop_map(|parts| parts.concat())
 }
 
-/// Whether a character may be in a file.
-fn seen(c: char) -> bool {
+/// Returns whether a character may be in a file.
+fn is_visible(c: char) -> bool {
     let hidden = c.is_control()
         || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fdd0}'..='\u{fdef}' | '\u{feff}');
     !hidden && u32::from(c) & 0xfffe != 0xfffe
 }
 
 fn step() -> impl Strategy<Value = StartContainer> {
-    // Paths as they are after tidying, which Compose does: the same path, and no loss.
+    // Paths in normal form: Compose normalizes paths.
     let name = || word().prop_map(|word| word.replace('/', ""));
     let mount = prop_oneof![
         (name(), name()).prop_map(|(source, target)| Mount::Bind {
@@ -709,7 +709,7 @@ fn step() -> impl Strategy<Value = StartContainer> {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { cases: 12, max_shrink_iters: 64, failure_persistence: None, ..Default::default() })]
 
-    /// A batch per case, since a tool starts once per batch.
+    /// A case is a batch of steps, because a tool starts once per batch.
     #[test]
     fn whatever_it_holds_a_container_reads_back(steps in proptest::collection::vec(step(), 40)) {
         let steps: Vec<StartContainer> = steps
@@ -717,7 +717,7 @@ proptest::proptest! {
             .enumerate()
             .map(|(index, mut step)| {
                 step.name = format!("dsr1-x{index}");
-                // No engine takes two mounts on one target.
+                // No runtime accepts two mounts on one target.
                 for (index, mount) in step.mounts.iter_mut().enumerate() {
                     let (Mount::Bind { target, .. } | Mount::Volume { target, .. }) = mount;
                     target.insert_str(1, &index.to_string());
@@ -732,7 +732,7 @@ proptest::proptest! {
 proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
 
-    /// Any text at all: it reads back, or it is refused by name.
+    /// Any text reads back, or is refused with the name of its field.
     #[test]
     fn nothing_is_changed_silently(value in any::<String>()) {
         for (field, step) in with_each(&value) {

@@ -1,5 +1,4 @@
-//! What each command would do, as the script that it prints: a snapshot per profile and command, each of which
-//! bash accepts.
+//! The plan of each command as the script that it prints: a snapshot per profile and command. Bash parses each script.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -11,12 +10,12 @@ use dsr1::render::shell;
 const B200: &str = include_str!("../fixtures/facts-b200.json");
 const LAPTOP: &str = include_str!("../fixtures/facts-laptop.json");
 
-/// The script of a command for a host described by facts.
+/// Returns the script of a command for a host described by facts.
 fn script(args: &[&str], facts: &str) -> String {
     let home = Home::new();
     let file = home.path().join("facts.json");
     std::fs::write(&file, facts).unwrap();
-    // Before `--`, behind which arguments are the engine's.
+    // Before `--`, because the arguments after it belong to the engine.
     let at = args.iter().position(|arg| *arg == "--").unwrap_or(args.len());
     let mut all = args.to_vec();
     all.splice(at..at, ["--facts", file.to_str().unwrap()]);
@@ -57,7 +56,7 @@ fn every_profile_and_command_on_the_guides_host() {
     }
 }
 
-/// What `dsr1 plan` prints for a host described by facts.
+/// Returns the output of `dsr1 plan` for a host described by facts.
 fn shown(args: &[&str], facts: &str) -> String {
     let home = Home::new();
     let file = home.path().join("facts.json");
@@ -122,7 +121,7 @@ fn the_goal_and_the_precision_choose_the_profile() {
         by_goal,
         script(&["serve", "--profile", "fp8-high-throughput"], B200)
     );
-    // Without a precision the facts decide: Blackwell gets NVFP4, and the script says so.
+    // Without a precision the facts decide: Blackwell gets NVFP4, and the script states that.
     let chosen = script(&["serve", "--profile", "high-throughput"], B200);
     assert!(
         chosen.contains("# profile fp4-high-throughput chosen, NVFP4: the GPUs are Blackwell"),
@@ -256,7 +255,7 @@ fn facts_of_another_schema_are_refused() {
 
 #[test]
 fn a_real_shell_reads_back_what_was_quoted() {
-    // Everything that POSIX shells give a meaning, in one round trip through bash.
+    // Every character with a meaning for POSIX shells, in one round trip through bash.
     let words = [
         "",
         "a b",
@@ -290,7 +289,7 @@ fn a_real_shell_reads_back_what_was_quoted() {
     assert_eq!(read, words);
 }
 
-/// What the commands against a running server do, in both runtimes.
+/// The plans of the commands for a running server, in both runtimes.
 #[test]
 fn measurements_and_stops_of_a_running_server() {
     use std::collections::BTreeMap;

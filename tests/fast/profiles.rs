@@ -1,4 +1,4 @@
-//! Profiles, stacks, options and locks as a user meets them: what is printed, and what bad input gets.
+//! Profiles, stacks, options and locks as a user sees them: the output, and the errors for bad input.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -12,7 +12,7 @@ fn home() -> Home {
     Home::new().without_docker()
 }
 
-/// Runs with a profile file called mine.yaml, and the facts of a host.
+/// Runs the binary with a profile file called mine.yaml, and with the facts of a host.
 fn with_file(text: &str, args: &[&str]) -> Run {
     let home = home();
     fs::write(home.path().join("mine.yaml"), text).unwrap();
@@ -20,7 +20,7 @@ fn with_file(text: &str, args: &[&str]) -> Run {
     home.run(args)
 }
 
-/// What `serve` says of a profile file, which must be refused with 2 before anything is looked at.
+/// Returns the error of `serve` about a profile file, which must be refused with 2 before the host is checked.
 fn refused(text: &str) -> String {
     let run = with_file(
         text,
@@ -103,11 +103,11 @@ fn a_circle_of_the_users_own_profiles_is_named() {
         "{}",
         run.stderr
     );
-    // Two files, one name.
+    // Two files with one name.
     fs::write(dir.join("b.yaml"), "name: a\nextends: rehearsal\n").unwrap();
     let run = home.run(&["profiles", "show", "a"]).expect(2);
     assert!(run.stderr.contains("the name `a` is taken"), "{}", run.stderr);
-    // A directory that anybody may write to is nobody's.
+    // A directory that every user may write to is refused.
     fs::set_permissions(&dir, Permissions::from_mode(0o777)).unwrap();
     let run = home.run(&["profiles", "list"]).expect(2);
     assert!(run.stderr.contains("every user may write"), "{}", run.stderr);
@@ -263,7 +263,7 @@ fn what_is_migrated_is_accepted() {
             run.stdout
         );
     }
-    // What only the user can decide is left and said.
+    // A setting that only the user can decide is kept and reported.
     fs::write(
         home.path().join("ours.yaml"),
         format!("{GUIDE}engine:\n  extra_args: [--no-such-thing]\n"),
@@ -304,7 +304,7 @@ fn a_lock_is_written_checked_and_kept_to() {
         check.stdout,
         "profile fp8-low-latency on stack guide: as locked\n"
     );
-    // Another engine argument is another server.
+    // A different engine argument makes a different server.
     let other = home
         .run(&["check", "--facts", "facts.json", "--", "--enable-metrics"])
         .expect(8);
@@ -328,7 +328,7 @@ fn a_lock_is_written_checked_and_kept_to() {
         ])
         .expect(8);
     assert_eq!(json.json()["same"], false);
-    // A lock that was tampered with is not read past its shape.
+    // A lock of another schema is refused before its contents are read.
     fs::write(
         home.path().join("dsr1.lock"),
         file.replace("dsr1.lock/1", "dsr1.lock/9"),
@@ -376,7 +376,7 @@ fn a_choice_by_goal_says_what_it_chose_and_why() {
         plan.contains("profile h200-fp8-high-throughput chosen, FP8: the GPUs are Hopper"),
         "{plan}"
     );
-    // NVFP4 does not run there, by name or by goal.
+    // NVFP4 does not run on Hopper: by goal it is refused, and by name it is blocked.
     let run = home
         .run(&[
             "plan",

@@ -81,7 +81,7 @@ fn patterns_that_match_nothing_or_are_none_are_refused() {
     );
     let run = pull(&home, &hub, &["--exclude", "a["]).expect(2);
     assert!(
-        run.stderr.contains("error: `a[` is no pattern for --exclude"),
+        run.stderr.contains("error: `a[` is not a pattern for --exclude"),
         "{}",
         run.stderr
     );
@@ -219,16 +219,12 @@ fn a_dry_run_ends_as_the_pull_would() {
         "{}",
         run.stdout
     );
-    assert!(
-        run.stderr.contains("holds code that nothing here knows"),
-        "{}",
-        run.stderr
-    );
+    assert!(run.stderr.contains("holds unknown code"), "{}", run.stderr);
     let survey = pull(&home, &hub, &["--dry-run", "--format", "json"])
         .expect(6)
         .json();
     assert!(
-        survey["refusal"].as_str().unwrap().contains("holds code"),
+        survey["refusal"].as_str().unwrap().contains("holds unknown code"),
         "{survey}"
     );
     hub.license("nvidia-open-model-license");
@@ -274,7 +270,7 @@ fn code_comes_only_when_it_is_known() {
     let run = pull(&home, &hub, &[]).expect(6);
     assert!(
         run.stderr
-            .contains("error: lab/tiny-r1 holds code that nothing here knows: `modeling_evil.py`"),
+            .contains("error: lab/tiny-r1 holds unknown code: `modeling_evil.py`"),
         "{}",
         run.stderr
     );
@@ -326,7 +322,7 @@ fn offline_a_part_is_what_a_lock_states_or_is_refused() {
     let home = home.with("HF_HUB_OFFLINE", "1");
     home.run(&to_lock).expect(0);
     let commit = hub.commit();
-    let code = "holds code that nothing here knows: `modeling_evil.py`";
+    let code = "holds unknown code: `modeling_evil.py`";
     lock(&home, &hub, &json!(locked(&small_model())));
     let asks: [(&[&str], &str); 2] = [
         (
@@ -348,7 +344,7 @@ fn offline_a_part_is_what_a_lock_states_or_is_refused() {
     let run = home.run(&to_lock).expect(6);
     assert!(
         run.stderr
-            .contains("`config.json` of lab/tiny-r1 is not what is locked"),
+            .contains("`config.json` of lab/tiny-r1 does not match the lock"),
         "{}",
         run.stderr
     );
@@ -389,7 +385,7 @@ fn what_a_lock_states_comes_and_nothing_else() {
         lock(&home, &hub, &json!(locked(&stated)));
         let run = to_lock(&home).expect(6);
         assert!(
-            run.stderr.contains("is not what is locked") && run.stderr.contains(cause),
+            run.stderr.contains("does not match the lock") && run.stderr.contains(cause),
             "{}",
             run.stderr
         );

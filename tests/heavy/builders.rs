@@ -1,10 +1,10 @@
-//! An image by BuildKit and by the classic builder.
+//! The same image built with BuildKit and with the classic builder.
 
 use crate::support::{Home, must_run};
 
-/// A stack of the user's own: one more pin than `stack`, in a layer of its own before the last one.
+/// Writes a user's stack with one more pin than `stack`, in a layer of its own before the last layer.
 fn changed_stack(home: &Home, stack: &str) {
-    // The wheel's hash, and one that nothing has: no earlier run on this machine has built the layer.
+    // The wheel's hash, and a random one that no file has: no earlier run on this machine built the layer.
     const WHEEL: &str = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274";
     let text = home.run(&["stacks", "show", stack, "--yaml"]).expect(0).stdout;
     let (before, after) = text.rsplit_once("    - - ").unwrap();
@@ -16,9 +16,8 @@ fn changed_stack(home: &Home, stack: &str) {
     std::fs::write(stacks.join(format!("{stack}-changed.yaml")), changed).unwrap();
 }
 
-/// The image of a stack, by both builders: built once, its earlier layers used again, and the same either way.
-///
-/// Its packages are in so many layers.
+/// Builds the image of a stack with both builders. It is built once, earlier layers are reused, and both results are the
+/// same. `layers` is the number of layers with packages.
 pub(crate) fn image_by_both_builders(home: &Home, stack: &str, layers: usize) {
     let build = |args: &[&str]| {
         let mut all = vec![
@@ -34,13 +33,13 @@ pub(crate) fn image_by_both_builders(home: &Home, stack: &str, layers: usize) {
         let run = home.run(&all).expect(0);
         (run.json()["steps"][0]["outcome"].clone(), run.stderr)
     };
-    // `required=true`: that the step ran says that it had the secret.
+    // With `required=true` a step runs only if it has the secret.
     let ca = "ca=/etc/ssl/certs/ca-certificates.crt";
     build(&["--stack", stack, "--secret", ca]);
     let (again, _) = build(&["--stack", stack, "--secret", ca]);
     assert_eq!(again["cached"], true);
 
-    // One pin changed: what stands before it is not built again.
+    // One pin changed: the layers before it are not built again.
     changed_stack(home, stack);
     let (made, log) = build(&["--stack", &format!("{stack}-changed"), "--secret", ca]);
     assert_eq!(made["cached"], false);

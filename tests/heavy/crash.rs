@@ -1,5 +1,5 @@
-//! `dsr1 pull` that is killed, starved and cut off from power: whatever has a final name is right at every moment,
-//! and the next pull goes on from what was proven.
+//! Crash tests of `dsr1 pull`: kills, scarce resources, power cuts. At every moment each file with a final name is correct,
+//! and the next pull resumes from the verified bytes.
 //!
 //! These tests need root, strace, e2fsprogs, mount with loop devices and libfaketime. `SEED=N` repeats the times of a
 //! run; they are printed with `--nocapture`.
@@ -22,17 +22,17 @@ use crate::support::{self, Home, Run};
 use serde_json::json;
 
 const REPO: &str = "lab/tiny-r1";
-/// Below a cache directory.
+/// Folder of the repository below a cache directory.
 const FOLDER: &str = "models--lab--tiny-r1";
-/// What a kill costs for each file under way: a step of a record (`hub/part`), and a piece that came after it.
+/// Bytes that a kill may cost for each file in work: a step of the journal (`transfer/partial`), and the data after it.
 const LOST: u64 = 5 << 20;
-/// From this size on the record of a file is kept.
+/// Size from which on the journal of a file is kept.
 const RECORDED: usize = 4 << 20;
 
-/// What a hub serves, and what must be in a cache.
+/// The files that a hub serves and a cache must hold.
 struct Model {
     files: BTreeMap<String, RepoFile>,
-    /// Names of blobs by path.
+    /// Blob names by path.
     oids: BTreeMap<String, String>,
     commit: String,
 }
@@ -52,7 +52,7 @@ impl Model {
         }
     }
 
-    /// Shards of these sizes with an index, and so many small files.
+    /// Returns a model with shards of these sizes, an index, and `small` small files.
     fn of(shards: &[usize], small: usize) -> Self {
         let mut files = BTreeMap::new();
         let mut map = serde_json::Map::new();
@@ -88,7 +88,7 @@ impl Model {
             .collect()
     }
 
-    /// Whatever has a final name and is not what the name promises; the names of a whole snapshot promise all of it.
+    /// Returns every file with a final name and wrong contents. A branch or a manifest promises a complete snapshot.
     fn wrong(&self, cache: &Path) -> Vec<String> {
         let repo = cache.join(FOLDER);
         let mut wrong = Vec::new();
@@ -111,7 +111,7 @@ impl Model {
             if !link.ends_with(format!("blobs/{oid}")) || !there.contains(oid) {
                 wrong.push(format!("link {path} to {}", link.display()));
             }
-            // The number of `..` in it, too.
+            // This also checks the number of `..` in the link.
             if std::fs::metadata(snapshot.join(path)).map_or(0, |meta| meta.len())
                 != self.files[path].bytes.len() as u64
             {
@@ -132,7 +132,7 @@ impl Model {
         wrong
     }
 
-    /// What is missing of a whole pull, and what is there beside it.
+    /// Returns the files that are missing from a complete pull, and the files that it does not leave.
     fn differences(&self, cache: &Path) -> (Vec<String>, Vec<String>) {
         let mut wanted: BTreeSet<String> = ["refs/main", ".dsr1/lock", ".dsr1/proven.jsonl"]
             .map(str::to_owned)
@@ -152,24 +152,24 @@ impl Model {
         )
     }
 
-    /// The pulled tree is the hub's, byte for byte; returns what was left beside it.
+    /// Asserts that the pulled tree equals the hub's, byte for byte. Returns the other files.
     #[track_caller]
     fn assert_whole(&self, cache: &Path, when: &str) -> Vec<String> {
         assert_eq!(self.wrong(cache), Vec::<String>::new(), "{when}");
         let (missing, left) = self.differences(cache);
-        // A record is for repairs: a pull is right without it.
+        // A journal serves repairs: a pull is complete without it.
         let missing: Vec<_> = missing.iter().filter(|name| !name.ends_with(".record")).collect();
         assert!(missing.is_empty(), "{when}: {missing:?} missing");
         left
     }
 
-    /// Where a cache has a file's bytes.
+    /// Returns the path of a file's blob.
     fn blob(&self, cache: &Path, path: &str) -> PathBuf {
         cache.join(FOLDER).join("blobs").join(&self.oids[path])
     }
 
-    /// Bytes that a pull from here on has to fetch, and the number of its first request: to be asked for when nobody
-    /// fetches. A request of one that was killed may still be on its way to the hub, and is none of the next one's.
+    /// Returns the bytes that the next pull has to fetch, and the number of its first request. No pull may run meanwhile. A
+    /// request of a killed pull may still arrive at the hub, and must not count for the next pull, so this waits for it.
     fn start_of_next(&self, hub: &Hub, cache: &Path) -> (u64, usize) {
         let mut mark = hub.arrived();
         loop {
@@ -182,7 +182,7 @@ impl Model {
         }
     }
 
-    /// Bytes that the next pull has to fetch, with all that a kill may cost.
+    /// Returns the maximum of bytes that the next pull has to fetch, including the cost of a kill.
     fn needed(&self, cache: &Path) -> u64 {
         let repo = cache.join(FOLDER);
         self.blobs()
@@ -201,7 +201,7 @@ impl Model {
             .sum()
     }
 
-    /// How far a pull came.
+    /// Returns the phase that a pull reached.
     fn phase(&self, cache: &Path) -> &'static str {
         let repo = cache.join(FOLDER);
         if repo.join("refs/main").exists() {
@@ -218,7 +218,7 @@ impl Model {
     }
 }
 
-/// One tensor, in the format that `dsr1 weights verify` reads.
+/// Returns a shard with one tensor, in the format that `dsr1 weights verify` reads.
 fn shard(number: usize, size: usize) -> Vec<u8> {
     const HEADER: usize = 256;
     let data = size - 8 - HEADER;
@@ -230,20 +230,20 @@ fn shard(number: usize, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// The paths in a directory; none where it is not there.
+/// Returns the paths in a directory; none if it does not exist.
 fn names(dir: &Path) -> Vec<PathBuf> {
     let items = std::fs::read_dir(dir).into_iter().flatten().flatten();
     items.map(|item| item.path()).collect()
 }
 
-/// Unfinished files.
+/// Returns the partial files.
 fn parts(cache: &Path) -> Vec<PathBuf> {
     let mut found = names(&cache.join(FOLDER).join(".dsr1"));
     found.retain(|path| path.extension().is_some_and(|kind| kind == "part"));
     found
 }
 
-/// Every file and link below a directory by relative path; links are not followed.
+/// Returns every file and link below a directory by relative path, without following links.
 fn listed(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for path in names(dir) {
@@ -257,7 +257,7 @@ fn listed(dir: &Path) -> Vec<String> {
     found
 }
 
-/// A pull into `cache`, not started.
+/// Returns the command of a pull into `cache`, not started.
 fn pull(home: &Home, hub: &Hub, cache: &Path, more: &[&str]) -> Command {
     let mut args = vec!["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "quiet"];
     args.extend(more);
@@ -266,7 +266,7 @@ fn pull(home: &Home, hub: &Hub, cache: &Path, more: &[&str]) -> Command {
     command
 }
 
-/// The command run by another program.
+/// Returns the command, run by another program.
 fn under(command: &Command, program: &[&str]) -> Command {
     let mut wrapped = Command::new(program[0]);
     wrapped
@@ -296,7 +296,7 @@ fn spawn(mut command: Command) -> Child {
 }
 
 fn signal(child: &Child, signal: rustix::process::Signal) {
-    // One that has ended is not reaped yet: this reaches nobody else.
+    // A child that ended is not reaped yet, so its id belongs to no other process.
     let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), signal);
 }
 
@@ -305,7 +305,7 @@ fn kill(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// What a sweep counted.
+/// The counts of a sweep.
 #[derive(Default)]
 struct Counts(BTreeMap<String, u64>);
 
@@ -324,7 +324,7 @@ impl Counts {
     }
 }
 
-/// The command with something done to its calls: `when=N` in `what` counts in each thread.
+/// Returns the command with an injection into its system calls. `when=N` in `what` counts calls per thread.
 fn injected(command: &Command, calls: &str, what: &str, more: &[&str]) -> Command {
     let trace = format!("trace={calls}");
     let inject = format!("inject={calls}:{what}");
@@ -343,14 +343,14 @@ fn injected(command: &Command, calls: &str, what: &str, more: &[&str]) -> Comman
     under(command, &strace)
 }
 
-/// A pull by one worker with something done to its N-th calls.
+/// Runs a pull with one worker and an injection into its N-th system calls.
 fn pull_injected(home: &Home, hub: &Hub, cache: &Path, calls: &str, what: &str) -> Run {
     let pull = pull(home, hub, cache, &["--max-workers", "1"]);
     run(injected(&pull, calls, what, &[]))
 }
 
-/// Caches that a pull meets: empty; with what a killed one left; with all blobs and no names for them. The last lets
-/// the thread that gives names meet its first calls, which come after all those of a worker.
+/// Returns caches for a pull to start from: empty; with the files of a killed pull; with all blobs and no names. With the
+/// last one the publishing thread is the first to make system calls, which otherwise follow those of all workers.
 fn states(model: &Model, hub: &Hub, home: &Home) -> [(&'static str, PathBuf); 3] {
     let [empty, resumed, unnamed] =
         ["empty", "resumed", "unnamed"].map(|name| (name, home.path().join(name)));
@@ -376,7 +376,7 @@ fn states(model: &Model, hub: &Hub, home: &Home) -> [(&'static str, PathBuf); 3]
     [empty, resumed, unnamed]
 }
 
-/// Waits for what must come; the time is only for a machine that hangs.
+/// Waits for a condition that must become true. The time limit is only for a machine that hangs.
 #[track_caller]
 fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     let begun = Instant::now();
@@ -389,7 +389,7 @@ fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// Waits until a part is longer than so many bytes.
+/// Waits until a partial file is longer than `bytes`.
 #[track_caller]
 fn wait_for_part(what: &str, cache: &Path, bytes: u64) {
     wait_until(what, || {
@@ -407,7 +407,7 @@ fn copied(from: &Path, to: &Path) {
     );
 }
 
-/// What an error must be like: told, and nothing wrong has a name.
+/// Asserts that a run succeeded or reported an error, and that no file with a final name is wrong.
 #[track_caller]
 fn assert_right_or_loud(model: &Model, cache: &Path, ended: &Run, when: &str) {
     assert_eq!(

@@ -1,4 +1,4 @@
-//! A real Docker daemon and containers that stand in for an engine. Without a daemon these tests fail.
+//! Tests with a real Docker daemon, and with containers that stand in for an engine. Without a daemon these tests fail.
 
 mod classic;
 mod daemon;
@@ -32,7 +32,7 @@ fn cli(args: &[&str]) -> String {
     must_run("docker", args, "install the Docker command line")
 }
 
-/// A container's name that goes with the test.
+/// The name of a container that is removed at the end of the test.
 struct Name(String);
 
 impl Name {
@@ -53,7 +53,7 @@ impl Drop for Name {
     }
 }
 
-/// A container that runs a shell script where the engine would be.
+/// Returns a container that runs a shell script instead of the engine.
 fn stub(name: &Name, script: &str) -> StartContainer {
     StartContainer {
         name: name.0.clone(),
@@ -80,7 +80,7 @@ async fn start(docker: &Docker, step: &StartContainer) -> dsr1::error::Result<St
     docker.start(step, &StepEvents::new(&recorder, 1)).await
 }
 
-/// Waits for a stub's first line: a signal that comes before its trap ends it at once.
+/// Waits for a stub's first line, because a signal before its trap is set would end it at once.
 async fn is_up(docker: &Docker, name: &Name) {
     let mut lines = docker.logs(&name.0, None, true).await.unwrap();
     assert_eq!(lines.wait(None).await, ["up"]);
@@ -97,7 +97,7 @@ async fn ended(docker: &Docker, name: &Name) -> Option<i64> {
     None
 }
 
-/// What `docker inspect` says, without what differs between any two containers.
+/// Returns the output of `docker inspect` without the values that differ between any two containers.
 fn inspected(name: &str) -> serde_json::Value {
     let mut all: serde_json::Value = serde_json::from_str(&cli(&["container", "inspect", name])).unwrap();
     let mut value = all[0].take();
@@ -117,7 +117,7 @@ fn inspected(name: &str) -> serde_json::Value {
         value.as_object_mut().unwrap().remove(key);
     }
     let config = value["Config"].as_object_mut().unwrap();
-    // The order of environment variables is not theirs to keep, and attaching is a matter of the client.
+    // The order of environment variables does not matter, and attaching concerns only the client.
     for key in ["Hostname", "AttachStdout", "AttachStderr"] {
         config.remove(key);
     }
@@ -127,7 +127,7 @@ fn inspected(name: &str) -> serde_json::Value {
         .sort_by_key(ToString::to_string);
     let host = value["HostConfig"].as_object_mut().unwrap();
     host.remove("ContainerIDFile");
-    // The daemon lists mounts in no order.
+    // The daemon lists mounts in random order.
     value["Mounts"]
         .as_array_mut()
         .unwrap()
@@ -136,7 +136,7 @@ fn inspected(name: &str) -> serde_json::Value {
     value
 }
 
-/// Drops what says nothing: the command line sends `[]` where the API sends nothing, with the same effect.
+/// Drops empty values: the Docker CLI sends `[]` where the API client sends nothing, with the same effect.
 fn without_empty(value: &mut serde_json::Value) {
     let Some(object) = value.as_object_mut() else {
         return;
@@ -150,7 +150,7 @@ fn without_empty(value: &mut serde_json::Value) {
     object.retain(|_, value| !empty(value));
 }
 
-/// The places in which two values differ, with both values.
+/// Returns the paths at which two values differ, with both values.
 fn differences(a: &serde_json::Value, b: &serde_json::Value) -> Vec<String> {
     if let (Some(left), Some(right)) = (a.as_object(), b.as_object()) {
         let keys: std::collections::BTreeSet<&String> = left.keys().chain(right.keys()).collect();
@@ -203,7 +203,7 @@ async fn a_container_from_the_api_equals_that_of_the_printed_docker_run() {
             ],
             ..stub(&by_api, "echo 'hello \"you\"'; exit 3")
         };
-        // Created and not started: there need not be a GPU for the request to be compared.
+        // The container is created and not started, so that the comparison needs no GPU.
         docker.create(&step).await.unwrap();
         step.name.clone_from(&by_shell.0);
         let script = shell::render(&Plan::new("serve", vec![Step::StartContainer(step)]));
@@ -223,7 +223,7 @@ async fn a_container_from_the_api_equals_that_of_the_printed_docker_run() {
 async fn a_crash_is_never_a_success() {
     let docker = docker().await;
     let name = Name::new("crash");
-    // SGLang's way out of a crash: it kills itself. As PID 1 that would do nothing and the container exit 0.
+    // After a crash SGLang kills itself. As PID 1 it would ignore that signal, and the container would exit with 0.
     start(&docker, &stub(&name, "kill -9 $$; exit 0")).await.unwrap();
     assert_eq!(ended(&docker, &name).await, Some(137));
     let listed = docker.list().await.unwrap();
@@ -251,7 +251,7 @@ async fn a_stop_waits_for_the_drain_and_removes_the_container() {
     assert_eq!(docker.state(&name.0).await.unwrap(), None);
     assert!(
         !docker.stop(&name.0, 20).await.unwrap(),
-        "stopping twice is no error"
+        "stopping twice is not an error"
     );
 }
 
@@ -387,7 +387,7 @@ async fn a_command_is_waited_for_after_it_closed_its_output() {
         .await
         .unwrap();
     assert_eq!(code, 5);
-    // The stream ends before the daemon has noted the exit, now and then.
+    // Sometimes the stream ends before the daemon records the exit.
     for _ in 0..50 {
         let code = docker.exec(&name.0, &run("exit 6"), &env, &mut |_| ()).await;
         assert_eq!(code.unwrap(), 6);
@@ -444,7 +444,7 @@ async fn a_limit_that_the_daemon_may_not_raise_is_left_out_with_a_warning() {
         .iter()
         .any(|event| matches!(event, Event::Warning { text, .. } if text.contains("memlock")));
     let mut lines = docker.logs(&name.0, None, true).await.unwrap();
-    // A daemon with CAP_SYS_RESOURCE raises it, one without is worked around: never neither, never both.
+    // A daemon with CAP_SYS_RESOURCE raises the limit; without it dsr1 leaves the limit out and warns. Exactly one happens.
     assert_eq!(lines.wait(None).await == ["unlimited"], !warned);
 }
 
@@ -489,7 +489,7 @@ async fn logs_keep_long_lines_and_take_progress_bars_apart() {
 }
 
 fn image(name: &Name, run: &str) -> BuildImage {
-    // As a label: without what a Dockerfile reads in quotes.
+    // The value becomes a label, so it must not hold characters that a Dockerfile interprets in quotes.
     let inputs = format!("inputs of {}", run.replace(['"', '$'], ""));
     BuildImage {
         stack: "test".to_owned(),
@@ -543,7 +543,7 @@ fn remove_image(step: &BuildImage) {
 async fn an_image_is_built_once_per_inputs() {
     let docker = docker().await;
     let name = Name::new("build");
-    // The name makes the step new to the daemon's cache.
+    // The random name keeps the step out of the daemon's cache.
     let step = image(&name, &format!("sh -c 'cat /run/dsr1/site/a.txt; : {}'", name.0));
     let recorder = Recorder::default();
     let first = docker.build(&step, &StepEvents::new(&recorder, 1)).await.unwrap();
@@ -553,7 +553,7 @@ async fn an_image_is_built_once_per_inputs() {
     let again = docker.build(&step, &StepEvents::new(&recorder, 1)).await.unwrap();
     assert!(again.cached);
     assert_eq!(again.image_id, first.image_id);
-    // The context is bind-mounted: nothing of it is in the image.
+    // The context is bind-mounted, so the image holds none of its files.
     let listing = cli(&[
         "run",
         "--rm",
@@ -639,7 +639,10 @@ async fn an_interrupted_build_ends_in_the_daemon() {
     }
     let begun = Instant::now();
     while running() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "the step goes on");
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "the step is still running"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(docker.build(&image(&name, "true"), &events).await.is_ok());
@@ -715,7 +718,7 @@ fn a_daemon_that_hangs_does_not_hang_dsr1() {
     assert!(begun.elapsed() < Duration::from_secs(13), "{:?}", begun.elapsed());
 }
 
-/// Relays a socket to the daemon, and cuts each connection that reads a log once `line` came through it.
+/// Relays a socket to the daemon, and cuts each connection that reads a log after it relayed `line`.
 fn cuts_logs(socket: &std::path::Path, line: &'static str) {
     use std::io::{Read, Write};
     use std::os::unix::net::{UnixListener, UnixStream};
@@ -777,7 +780,7 @@ async fn a_log_whose_connection_breaks_says_so() {
     );
 }
 
-/// Listens on a socket, answers `/version` and then never again.
+/// Listens on a socket, answers the request `/version`, and answers no later request.
 fn hangs_after_greeting(socket: &std::path::Path) {
     use std::io::{Read, Write};
     let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();

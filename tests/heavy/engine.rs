@@ -1,7 +1,7 @@
-//! The real SGLang, as a user runs it: in a venv and in a container. Cold, the first test of each runtime installs 180
-//! packages; later ones find them.
+//! Tests with the real SGLang, as a user runs it: in a venv and in a container. On a cold machine the first test of each
+//! runtime installs 180 packages, and later tests reuse them.
 //!
-//! What is about dsr1 more than about SGLang runs here only in `tests/run --all`, and for each commit in `stand_in`.
+//! Tests that concern dsr1 more than SGLang run here only in `tests/run --all`, and for each commit in `stand_in`.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use super::builders::image_by_both_builders;
 use super::servers::{self, Site};
 use crate::support::{self, Home, Run, base_image, free_port, lock, must_run};
 
-/// What every rehearsal must have said, in this order, on stderr and stdout.
+/// Asserts that a rehearsal printed every expected text on stderr and stdout, in this order.
 #[track_caller]
 fn assert_whole_chain(run: &Run) {
     let mut at = 0;
@@ -36,7 +36,7 @@ fn assert_whole_chain(run: &Run) {
         .lines()
         .find(|line| line.contains("8 files, 745.8 kB, commit "));
     let is_proven = |line: &str| {
-        // The model is written anew each time, and the same each time: a pull may find its bytes.
+        // The model is written again each time with the same bytes, so a pull may find them in the cache.
         line.ends_with(", every hash checked") || line.ends_with(", verified, nothing to fetch")
     };
     assert!(pulled.is_some_and(is_proven), "{}", run.stderr);
@@ -53,7 +53,7 @@ fn assert_whole_chain(run: &Run) {
     }
 }
 
-/// The kept result is whole JSON and agrees with the report.
+/// Asserts that the saved result is valid JSON and agrees with the report.
 #[track_caller]
 fn assert_result_kept(home: &Home) {
     let results = support::tree(&home.path().join(".local/state/dsr1/results"));
@@ -69,7 +69,7 @@ fn assert_result_kept(home: &Home) {
     assert!(result["ttft"]["median_ms"].as_f64().unwrap() > 0.0);
 }
 
-/// The README's first command, on a port and under a name of the test's own.
+/// Runs the README's first command, with a port and a name of the test.
 fn up(home: &Home) -> Run {
     let port = free_port().to_string();
     let first = support::first_command();
@@ -82,7 +82,7 @@ fn up(home: &Home) -> Run {
 fn the_whole_chain_as_a_process() {
     let _alone = lock::engine();
     let home = Home::new().with_shared_packages().without_docker();
-    // Left to itself, dsr1 takes the process runtime without a daemon, and says why.
+    // Without a daemon dsr1 chooses the process runtime by itself, and states the reason.
     let run = up(&home).expect(0);
     assert!(
         run.stderr.contains("note: runtime process: no Docker daemon at"),
@@ -118,7 +118,7 @@ fn the_whole_chain_in_docker() {
     );
 }
 
-/// The real engine at a site of its own: nothing is installed twice.
+/// Returns a site with the real engine. Tests share its packages, so nothing is installed twice.
 fn site(runtime: &'static str) -> Site {
     let home = if runtime == "docker" {
         base_image();
@@ -129,7 +129,7 @@ fn site(runtime: &'static str) -> Site {
     Site::new(home, runtime, "cpu")
 }
 
-/// A benchmark and an evaluation of the real engine, with options of the user's.
+/// Runs a benchmark and an evaluation against the real engine, with user options.
 fn measured(home: &Home, name: &str) {
     let bench = home
         .run(&[
@@ -165,7 +165,7 @@ fn the_life_of_a_server_as_a_process() {
     assert_eq!(site.home.leftovers(), Vec::<String>::new());
 }
 
-/// The tables that are bundled against the SGLang that is installed, and a lock of what runs.
+/// Checks the bundled tables against the installed SGLang, and a lock against the running server.
 fn tables_and_lock(home: &Home, runtime: &str) {
     let sync = home
         .run(&["flags", "sync", "--stack", "cpu", "--runtime", runtime])
@@ -180,7 +180,7 @@ fn tables_and_lock(home: &Home, runtime: &str) {
     let locked = home.run(&lock).expect(0).stdout;
     assert!(locked.contains("with the hashes of "), "{locked}");
     assert!(home.run(&["check"]).expect(0).stdout.ends_with(": as locked\n"));
-    // A file that changed after it was proven is no longer what was locked.
+    // A file that changed after its verification no longer matches the lock.
     let facts = home.run(&["doctor", "--format", "json"]).json();
     let hub = facts["facts"]["paths"]["hub_cache"].as_str().unwrap();
     let snapshots = Path::new(hub).join("models--dsr1--rehearsal-qwen2/snapshots");
@@ -194,7 +194,7 @@ fn tables_and_lock(home: &Home, runtime: &str) {
     let text = std::fs::read(&config).unwrap();
     std::fs::write(&config, b"{}").unwrap();
     let run = home.run(&["check"]).expect(8);
-    assert!(run.stdout.contains("not proven here"), "{}", run.stdout);
+    assert!(run.stdout.contains("not verified here"), "{}", run.stdout);
     let refused = home
         .run(&["serve", "--locked", "--port", &free_port().to_string()])
         .expect(8);
@@ -219,7 +219,7 @@ fn tables_and_lock_of_an_image() {
     let _alone = lock::engine();
     let home = site("docker").home;
     tables_and_lock(&home, "docker");
-    // The engine inside takes the profiles, and the table is kept.
+    // The engine in the image accepts the profiles, and the table is kept.
     let args = ["build", "--stack", "cpu", "--runtime", "docker"];
     let verify = home.run(&[&args[..], &["--verify"]].concat()).expect(0);
     assert!(verify.stdout.contains("rehearsal  accepted"), "{}", verify.stdout);
@@ -243,7 +243,7 @@ fn an_argument_that_the_engine_does_not_take_is_a_usage_error() {
     let port = free_port().to_string();
     let mut args = site.serve_args("refused", &port);
     args.extend(["--", "--no-such-flag"]);
-    // What its table says is known before anything starts...
+    // An argument that the table refuses is known before anything starts...
     let run = home.run(&args).expect(2);
     assert!(
         run.stderr
@@ -251,7 +251,7 @@ fn an_argument_that_the_engine_does_not_take_is_a_usage_error() {
         "{}",
         run.stderr
     );
-    // ... and what only its own code can judge is read from its log.
+    // ... and an argument that only the code of the engine refuses is read from its log.
     args.truncate(args.len() - 1);
     args.push("--cuda-graph-config=xyz");
     let run = home.run(&args).expect(2);

@@ -1,4 +1,4 @@
-//! What goes wrong on a host, one test each: the exit code, one cause, one hint, nothing half made.
+//! Faults of a host, one test each: the exit code, one cause, one hint, and no partial results.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use dsr1::error::{Error, Kind};
 use dsr1::event::{Event, Recorder, Stage};
 use dsr1::plan::{AwaitReady, Plan, Server, StartProcess, Step};
 
-/// One error, one cause, one hint, and no traceback.
+/// Asserts one error, one cause, one hint, and no traceback.
 #[track_caller]
 fn assert_one_of_each(run: &Run) {
     for word in ["error: ", "cause: ", "hint: "] {
@@ -126,7 +126,7 @@ fn ctrl_c_during_the_install_leaves_no_venv_and_no_process() {
 
 #[test]
 fn a_disk_that_is_too_small_for_the_packages() {
-    // A file system of 100 MB in a mount namespace of its own.
+    // A filesystem of 100 MB in a mount namespace of its own.
     let home = Home::new();
     let small = home.path().join("small");
     std::fs::create_dir(&small).unwrap();
@@ -216,7 +216,7 @@ fn a_server_that_is_not_there() {
     );
 }
 
-/// A plan that starts a shell script where the engine would be, and follows it.
+/// Executes a plan that starts a shell script instead of the engine, and follows it.
 fn follow(script: &str, stall_s: u64) -> (Home, Recorder, dsr1::error::Result<dsr1::report::Report>) {
     let home = Home::new();
     let root = home.path().to_str().unwrap().to_owned();
@@ -278,13 +278,13 @@ fn an_engine_that_dies_shows_its_reason_and_its_stage() {
 
 #[test]
 fn an_engine_that_hangs_is_told_from_one_that_works() {
-    // Stopped: no line, no processor time, no I/O.
+    // The process is stopped: no line, no CPU time, no I/O.
     let (home, _, result) = follow("echo 'Load weight begin.'; kill -STOP $$", 8);
     let error = result.unwrap_err();
     assert_eq!(error.message(), "dsr1-stub is stuck in load weights");
     assert_eq!(error.causes(), ["no log line, processor time or I/O for 8 s"]);
     assert_eq!(home.leftovers(), Vec::<String>::new());
-    // Silent and busy for longer than that: not stuck; it ends by itself in the end.
+    // The process is silent and busy for longer than the limit, so it is not stalled; it ends by itself.
     let (_, _, result) = follow("timeout 14 sh -c 'while :; do :; done'; exit 9", 8);
     assert_eq!(result.unwrap_err().causes(), ["exit code 9"]);
 }

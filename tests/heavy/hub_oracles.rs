@@ -1,5 +1,5 @@
-//! Independent judges of the hub protocol: the `hf` client against our mirror, and our pull against an nginx that
-//! serves static answers.
+//! Independent oracles of the hub protocol: the `hf` client against the mirror of dsr1, and `dsr1 pull` against an nginx
+//! with static answers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::support::hub::{entry, noise, small_model};
 use crate::support::nginx::Nginx;
 use crate::support::{self, Home, hf};
 
-/// `hf download` into a cache of its own; returns the snapshot's directory.
+/// Runs `hf download` into a cache of its own, and returns the snapshot's directory.
 fn hf_download(home: &Home, endpoint: &str, repo: &str, cache: &Path) -> PathBuf {
     let output = try_hf_download(home, endpoint, repo, cache, None);
     assert!(
@@ -51,7 +51,7 @@ fn try_hf_download(home: &Home, endpoint: &str, repo: &str, cache: &Path, token:
         .unwrap()
 }
 
-/// Their own proof, over what they keep of our answers.
+/// Runs `hf cache verify` on what `hf` kept of the mirror's answers.
 fn hf_verify(home: &Home, endpoint: &str, repo: &str, cache: &Path) {
     let verify = Command::new(hf())
         .args(["cache", "verify", repo, "--fail-on-missing-files", "--cache-dir"])
@@ -102,7 +102,7 @@ fn what_hf_downloaded_is_mirrored_and_pulled_without_loss() {
     let theirs = home.path().join("theirs");
     let snapshot = hf_download(&home, &endpoint, "dsr1/rehearsal-qwen2", &theirs);
     drop(first);
-    // Their cache, which has no manifest of ours, as a hub for our pull.
+    // A cache of `hf`, which has no manifest of dsr1, as the hub of a `dsr1 pull`.
     let (_second, endpoint) = mirror(&home, &theirs, &[]);
     home.run(&["pull", "dsr1/rehearsal-qwen2", "--endpoint", &endpoint])
         .expect(0);
@@ -111,7 +111,7 @@ fn what_hf_downloaded_is_mirrored_and_pulled_without_loss() {
         .join(".cache/huggingface/hub/models--dsr1--rehearsal-qwen2/snapshots")
         .join(snapshot.file_name().unwrap());
     assert_eq!(support::tree(&ours), support::tree(&snapshot));
-    // Their proof of what we pulled, in our cache, and in a directory.
+    // `hf` verifies the files that dsr1 pulled, in a cache and in a directory.
     hf_verify(
         &home,
         &endpoint,
@@ -158,7 +158,7 @@ fn a_half_downloaded_model_is_not_mirrored_as_whole() {
 #[test]
 fn a_pull_from_a_hub_that_is_not_ours_gives_the_same_tree() {
     let home = Home::new();
-    // Workers of an nginx started by root run as nobody.
+    // The workers of an nginx that root starts run as nobody.
     let dir = tempfile::Builder::new().prefix("dsr1-nginx-").tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let commit = "0123456789abcdef0123456789abcdef01234567";
@@ -180,19 +180,19 @@ fn a_pull_from_a_hub_that_is_not_ours_gives_the_same_tree() {
     let expected: BTreeMap<String, Vec<u8>> =
         files.into_iter().map(|(path, file)| (path, file.bytes)).collect();
     assert_eq!(support::tree(&snapshot), expected);
-    // Their proof of what we pulled.
+    // `hf` verifies the files that dsr1 pulled.
     hf_verify(
         &home,
         &endpoint,
         "lab/static",
         &home.path().join(".cache/huggingface/hub"),
     );
-    // The independent client sees the same hub the same way.
+    // The independent client gets the same files from the same hub.
     let theirs = hf_download(&home, &endpoint, "lab/static", &home.path().join("theirs"));
     assert_eq!(support::tree(&theirs), expected);
 }
 
-/// A repository of more files than a page of a tree holds.
+/// Writes a repository with more files than a page of a tree holds.
 fn many_files(cache: &Path) -> BTreeMap<String, Vec<u8>> {
     let files: Vec<(String, Vec<u8>)> = (0..1200_u32)
         .map(|number| (format!("d{}/f{number:04}.json", number % 5), noise(number, 40)))
@@ -217,7 +217,7 @@ fn a_repository_of_several_pages_reaches_every_client() {
         .join(".cache/huggingface/hub/models--lab--many/snapshots")
         .join(COMMIT);
     assert!(support::tree(&ours) == expected);
-    // The Rust client of the hub lists and fetches the same.
+    // The Rust client of the hub lists and fetches the same files.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let cache = home.path().join("rust");
     let found = runtime.block_on(async {
@@ -298,10 +298,10 @@ fn curl_agrees_on_ranges_conditions_and_kept_connections() {
     assert_eq!(status(&["-I", &url]), "200 1 ");
     assert_eq!(status(&["-H", &format!("If-None-Match: {etag}"), &url]), "304 1 ");
     assert_eq!(status(&["-X", "DELETE", &url]), "405 1 ");
-    // One connection for all of them.
+    // All requests use one connection.
     let three = [&*url, "-o", "/dev/null", &url, "-o", "/dev/null", &url];
     assert_eq!(status(&three), "200 1 200 0 200 0 ");
-    // What was cut off goes on where it was.
+    // An interrupted download resumes at its offset.
     let partial = home.path().join("partial");
     std::fs::write(&partial, &bytes[..700_000]).unwrap();
     assert_eq!(

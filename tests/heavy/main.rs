@@ -1,5 +1,5 @@
-//! The heavy tests: they need what `tests/run` installs, a Docker daemon, root and a package index.
-//! `cargo test --test heavy engine::` runs those of one module.
+//! The heavy tests: they need the packages that `tests/run` installs, a Docker daemon, root and a package index.
+//! `cargo test --test heavy engine::` runs the tests of one module.
 #![allow(
     clippy::needless_pass_by_value,
     clippy::doc_markdown,
@@ -7,7 +7,7 @@
     clippy::expect_used,
     clippy::print_stderr,
     clippy::disallowed_methods,
-    reason = "a test says what is wrong by panicking, and some say what they counted"
+    reason = "a test reports a failure with a panic, and some print their counts"
 )]
 
 mod builders;

@@ -1,6 +1,6 @@
 //! SGLang's real parsers as oracles: wheels of 14 versions, without torch.
 //!
-//! What we say of a command line must be what the engine of that version says, and every profile must be accepted.
+//! The verdict of dsr1 on a command line must equal that of the engine of each version, and every profile must be accepted.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -14,7 +14,7 @@ use dsr1::profile::{Accelerator, Catalog, Selection, Version};
 use dsr1::sglang::flags::{Extract, Parser, Problem, Table, history};
 use dsr1::sglang::{Launch, Level};
 
-/// The pinned versions, and around each change that the guide's commands meet.
+/// Returns the pinned versions, and the versions around each change that affects the guide's commands.
 fn versions() -> impl Iterator<Item = &'static str> {
     include_str!("../support/sglang-versions").lines()
 }
@@ -55,7 +55,7 @@ fn python(program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// What the parser of `version` says of each line: nothing, or its complaint.
+/// Returns the verdict of the parser of `version` on each line: `None`, or its complaint.
 fn real(version: &str, parser: Parser, lines: &[Vec<String>]) -> Vec<Option<String>> {
     let which = match parser {
         Parser::Server => "server",
@@ -75,7 +75,7 @@ fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The engine's arguments as `serve` passes them, for a request without a host.
+/// Returns the engine's arguments as `serve` passes them, for a request without facts of a host.
 fn engine_args(found: &Selection) -> Vec<String> {
     let request = ServeRequest::new(found.clone(), Target::Docker);
     let arguments = plan::arguments("python3", &request, &request.launch(), &Facts::default());
@@ -85,7 +85,7 @@ fn engine_args(found: &Selection) -> Vec<String> {
         .collect()
 }
 
-/// Every profile on its own stack and on those it speaks of.
+/// Returns every profile on its own stack and on the other stacks that it names.
 fn combinations() -> Vec<Selection> {
     let catalog = Catalog::load(None).unwrap();
     let mut found = Vec::new();
@@ -120,13 +120,13 @@ fn every_profile_is_accepted_by_the_real_parser_of_each_of_its_stacks() {
                 .filter(|check| check.level == Level::Error)
                 .collect();
             assert!(errors.is_empty(), "{name}: {errors:?}");
-            // Nothing deprecated without a word about it.
+            // A deprecated flag needs a finding.
             let table = history(Parser::Server).table(version);
             for problem in table.parse(line).problems {
                 let said = checks.iter().any(|check| check.subject == problem.subject());
                 assert!(said, "{name}: {problem:?}");
             }
-            // No variable that this version does not read: its sources have it, and it is not among the ended ones.
+            // This version must read every variable: its sources name it, and it is not one of the removed variables.
             variables.extend(flags.env.keys().filter(|name| name.starts_with("SGL")).cloned());
             assert!(
                 !checks.iter().any(|check| check.id.starts_with("env.")),
@@ -176,8 +176,8 @@ fn every_benchmark_is_accepted_by_the_real_client_of_its_stack() {
     }
 }
 
-/// The guide's four servers and three clients as printed, line breaks repaired, and two scripts of a public benchmark;
-/// with the first version that takes each and the first that does not.
+/// The guide's four servers and three clients as printed, with line breaks repaired, and two scripts of a public benchmark.
+/// Each has the first version that accepts it and the first that does not.
 const DOCUMENTED: [(Parser, &str, &str, &str); 9] = [
     (
         Parser::Server,
@@ -290,7 +290,7 @@ fn the_bundled_tables_are_what_the_parsers_say() {
     }
 }
 
-/// Lines made of real names, cut names, and values that fit or not: ours and theirs must agree on each.
+/// Random lines of real names, truncated names, and valid or invalid values: both parsers must agree on each.
 #[test]
 fn we_read_random_lines_as_the_parsers_do() {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -329,7 +329,7 @@ fn we_read_random_lines_as_the_parsers_do() {
     ];
     for version in versions() {
         let table = history(Parser::Server).table(version.parse().unwrap());
-        // Values that JSON converters turn into something else are not compared: they reach code that is not there.
+        // Values of JSON converters are not compared: they reach code that these wheels do not have.
         let names: Vec<&str> = table
             .options()
             .filter(|spec| {
@@ -360,7 +360,7 @@ fn we_read_random_lines_as_the_parsers_do() {
                     _ => line.extend([name.to_owned(), values[random(values.len())].to_owned()]),
                 }
             }
-            // What follows a lone `--` is positional to argparse; dsr1 never emits one.
+            // Words after a lone `--` are positional to argparse; dsr1 never emits one.
             line.retain(|word| word != "--");
             lines.push(line);
         }
@@ -389,7 +389,7 @@ fn we_read_random_lines_as_the_parsers_do() {
 
 #[test]
 fn only_the_stacks_of_gpus_are_compared_with_gpus() {
-    // A stack that nobody's profile names would pass every test above by not being there.
+    // A stack that no profile names would pass every test above, because no test would use it.
     let used: BTreeSet<String> = combinations()
         .iter()
         .map(|found| found.stack.name.clone())

@@ -1,12 +1,12 @@
-//! What is done with servers, whatever engine runs in them: `engine` does it with the real SGLang, `stand_in` with a
-//! program that prints and answers what SGLang would.
+//! Scenarios with servers of any engine: `engine` runs them with the real SGLang, `stand_in` with a program that prints
+//! and answers as SGLang does.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::{Home, Run, Started, free_port, must_run, readme_commands};
 
-/// A home in which `serve` can start at once: engine installed, weights pulled.
+/// A home in which `serve` can start at once: the engine is installed, and the weights are pulled.
 pub(crate) struct Site {
     pub(crate) home: Home,
     runtime: &'static str,
@@ -14,7 +14,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Installs a stack in a home, where that is not done, and pulls the rehearsal's weights.
+    /// Installs a stack in a home if it is not installed, and pulls the rehearsal's weights.
     pub(crate) fn new(home: Home, runtime: &'static str, stack: &'static str) -> Self {
         home.run(&["build", "--stack", stack, "--runtime", runtime])
             .expect(0);
@@ -40,14 +40,14 @@ impl Site {
         ]
     }
 
-    /// Starts a server and waits until its engine prints.
+    /// Starts a server, and waits until its engine prints a line.
     fn start_loading(&self, name: &str, port: u16) -> Started {
         let mut started = self.home.start(&self.serve_args(name, &port.to_string()));
         started.wait_for("    | ", Duration::from_mins(2));
         started
     }
 
-    /// Nothing of a server that ended is there.
+    /// Asserts that nothing is left of a server that ended.
     #[track_caller]
     fn assert_nothing_left(&self, name: &str) {
         assert_eq!(self.home.leftovers(), Vec::<String>::new());
@@ -59,7 +59,7 @@ impl Site {
     }
 }
 
-/// Weights for `serve`, which does not make them: written, mirrored and pulled by the commands themselves.
+/// Writes, mirrors and pulls the weights for `serve` with the commands of dsr1.
 fn pulled_weights(home: &Home) {
     let listen = format!("127.0.0.1:{}", free_port());
     let source = home.path().join("source");
@@ -89,7 +89,7 @@ fn pulled_weights(home: &Home) {
     mirror.end().0.expect(0);
 }
 
-/// A server that is stopped whatever the test comes to.
+/// A server that is stopped even if the test fails.
 struct Server<'a> {
     home: &'a Home,
     name: String,
@@ -101,7 +101,7 @@ impl Drop for Server<'_> {
     }
 }
 
-/// Everything that is done with a server that runs; `with_it` is what else is done with this one.
+/// Runs every command against a running server, and `with_it` in addition.
 pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Home)) {
     let Site { home, runtime, .. } = site;
     let port = free_port().to_string();
@@ -147,7 +147,7 @@ pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Ho
 
     with_it(home);
 
-    // Ctrl-C ends the client, wherever it runs, and leaves the server alone.
+    // Ctrl-C ends the client in its runtime, and does not affect the server.
     let mut measuring = home.start(&["bench", name, "--num-prompts", "4000", "--progress", "plain"]);
     measuring.wait_for("    | ", Duration::from_mins(2));
     let clients = || {
@@ -163,7 +163,10 @@ pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Ho
     assert!(took < Duration::from_secs(3), "{took:?}");
     let begun = Instant::now();
     while clients() {
-        assert!(begun.elapsed() < Duration::from_secs(5), "the client goes on");
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "the client is still running"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
 
@@ -175,7 +178,7 @@ pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Ho
     );
     assert!(!logs.stdout.contains('\u{1b}'));
 
-    // The port and the name are taken: known before anything is started, with whose they are.
+    // A taken port and a taken name are reported before anything starts, with their owner.
     let begun = Instant::now();
     let taken = home.run(&site.serve_args("second", &port)).expect(3);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
@@ -198,7 +201,7 @@ pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Ho
     drop(server);
 }
 
-/// The questions of a gsm8k run, and the run.
+/// Writes questions, and runs gsm8k on them.
 pub(crate) fn gsm8k(home: &Home, name: &str, more: &[&str]) -> Run {
     let question = |n: u32| {
         format!(
@@ -227,7 +230,7 @@ pub(crate) fn gsm8k(home: &Home, name: &str, more: &[&str]) -> Run {
     home.run(&args)
 }
 
-/// An evaluation is told with its interval.
+/// Asserts that an evaluation is reported with its interval.
 pub(crate) fn evaluation_is_told(home: &Home, name: &str) {
     let run = gsm8k(home, name, &[]).expect(0);
     for line in [
@@ -242,7 +245,7 @@ pub(crate) fn evaluation_is_told(home: &Home, name: &str) {
     }
 }
 
-/// An accuracy that is too low, and data that are not the expected ones, are exit codes.
+/// Asserts the exit codes of an accuracy below the minimum and of data with another hash.
 pub(crate) fn evaluation_is_refused(home: &Home, name: &str) {
     let missed = gsm8k(home, name, &["--min-accuracy", "0.9"]).expect(8);
     assert!(
@@ -260,12 +263,12 @@ pub(crate) fn evaluation_is_refused(home: &Home, name: &str) {
     );
 }
 
-/// A port that somebody else takes while the engine loads: its answers must not pass for ours.
+/// Another process takes the port while the engine loads: its answers must not pass for those of the server.
 pub(crate) fn ready_is_never_said_of_somebody_elses_server(site: &Site) {
     let port = free_port();
     let text = port.to_string();
     let running = site.start_loading("loser", port);
-    // While it starts, a second start on its port is refused.
+    // During the start a second start on the same port is refused.
     let args = site.serve_args("winner", &text);
     let second = site.home.run(&args).expect(3);
     assert!(
@@ -287,7 +290,7 @@ pub(crate) fn ready_is_never_said_of_somebody_elses_server(site: &Site) {
     site.assert_nothing_left("loser");
 }
 
-/// A start that ends because somebody else took its port.
+/// Asserts that a start ends because another process took its port.
 #[track_caller]
 fn assert_port_taken(running: Started, port: u16) {
     let run = running.end().0.expect(3);
@@ -306,8 +309,8 @@ cause: held by heavy-"
     );
 }
 
-/// An engine that cannot listen does not end by itself: it is ended as soon as its log says so, though nobody answers on
-/// the port and its scheduler is busy for ever.
+/// An engine that cannot listen does not end by itself: dsr1 ends it as soon as its log says so, although no process
+/// answers on the port and its scheduler stays busy.
 pub(crate) fn a_port_that_is_taken_and_silent_is_not_waited_for(site: &Site) {
     let port = free_port();
     let running = site.start_loading("loser", port);
@@ -398,7 +401,7 @@ pub(crate) fn an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept(si
     site.assert_nothing_left("victim");
 }
 
-/// The process whose standard output is `log` and that leads its group.
+/// Returns the process group leader whose standard output is `log`.
 fn leader_of(log: &Path) -> String {
     let log = std::fs::canonicalize(log).unwrap();
     let pids = std::fs::read_dir("/proc")
@@ -416,7 +419,7 @@ fn leader_of(log: &Path) -> String {
     pids.into_iter().find(leads).expect("no engine process")
 }
 
-/// The README's requests with curl, to a server of that name.
+/// Sends the README's requests with curl to a server of that name.
 pub(crate) fn requests_of_the_readme(home: &Home, name: &str) {
     let status = home.run(&["status", "--format", "json"]).expect(0).json();
     let servers = status["servers"].as_array().unwrap();

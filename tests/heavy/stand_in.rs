@@ -1,6 +1,6 @@
-//! Servers of a stand-in for SGLang: what dsr1 does when a start is interrupted, dies or loses its port, and with a server
-//! that runs. The stand-in is a stack of the user's own, installed and started as any other; `tests/run --all` does
-//! the same with the real SGLang (`engine`).
+//! Servers of a stand-in for SGLang: the behaviour of dsr1 with a running server, and with a start that is interrupted, dies
+//! or loses its port. The stand-in is a user's stack, installed and started as any other; `tests/run --all` runs the same
+//! scenarios with the real SGLang (`engine`).
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use super::builders::image_by_both_builders;
 use super::servers::{self, Site};
 use crate::support::{Home, base_image, lock};
 
-/// What is installed, below `site-packages`.
+/// The installed files, below `site-packages`.
 const FILES: [(&str, &str); 4] = [
     ("sglang/__init__.py", "__version__ = \"0.5.23\"\n"),
     (
@@ -22,13 +22,13 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 
-/// Two small packages, each in a layer of its own.
+/// The requirements: two small packages, each in a layer of its own.
 const REQUIREMENTS: [&str; 2] = [
     "six==1.17.0 sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274",
     "typing_extensions==4.16.0 sha256:481caa481374e813c1b176ada14e97f1f67a4539ce9cfeb3f350d78d6370c2e8",
 ];
 
-/// The stack `cpu` with the stand-in in SGLang's place.
+/// Writes a copy of the stack `cpu` with the stand-in instead of SGLang.
 fn with_stack(home: Home) -> Home {
     let cpu = home.run(&["stacks", "show", "cpu", "--yaml"]).expect(0).stdout;
     let (before, rest) = cpu.split_once("\ninstall:\n").unwrap();

@@ -1,5 +1,5 @@
-//! Large files from a real Xet store on loopback: they come from it, a wrong byte in it is found, and HTTP takes over
-//! when it stalls. The store is that of Xet's own tests; the uploads are hf-xet's.
+//! Large files from a real Xet store on loopback: dsr1 fetches them from it, finds a corrupt byte in it, and falls back to
+//! HTTP when it stalls. The store is the one of Xet's own tests; hf-xet uploads the files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,14 +13,14 @@ use xet::xet_session::{Sha256Policy, XetSessionBuilder};
 
 const REPO: &str = "lab/in-xet";
 
-/// The store's program, built once per target directory.
+/// Returns the store's program, built once per target directory.
 fn program() -> PathBuf {
     static PROGRAM: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     let made = || support::tool("xet-store.sh", "the crate registry must be reachable");
     PROGRAM.get_or_init(made).clone()
 }
 
-/// A store that ends with the test.
+/// A store that is killed at the end of the test.
 struct Store {
     child: Child,
     dir: tempfile::TempDir,
@@ -65,7 +65,7 @@ impl Store {
         }
     }
 
-    /// Puts files into it; returns what it calls them.
+    /// Uploads files, and returns their names in the store.
     fn upload(&self, files: &BTreeMap<String, RepoFile>) -> BTreeMap<String, String> {
         let work = tempfile::tempdir().unwrap();
         let session = XetSessionBuilder::new()
@@ -91,7 +91,7 @@ impl Store {
         hashes
     }
 
-    /// Flips a byte in the middle of its largest block.
+    /// Flips a byte in the middle of the largest block.
     fn damage(&self) {
         let mut blocks: Vec<(u64, PathBuf)> = support::tree(self.dir.path())
             .into_iter()
@@ -146,9 +146,9 @@ fn files_come_from_the_store_and_are_proven() {
         .iter()
         .filter(|asked| asked.path.contains("xet-read-token"));
     assert_eq!(tokens.count(), 1, "one token is enough for all files");
-    // And nothing of the transport's stays behind.
+    // The transport leaves no files.
     assert!(!home.path().join(".cache/huggingface/xet").exists());
-    // Without it, when that is said.
+    // The option turns the store off.
     let home = Home::new();
     pull(&home, &hub, &["--transport", "http"]).expect(0);
     assert_whole(&home, &hub);
@@ -163,7 +163,7 @@ fn a_wrong_byte_in_the_store_is_found_and_http_has_the_right_ones() {
     let run = pull(&home, &hub, &[]).expect(0);
     assert!(run.stderr.contains("continues over HTTP"), "{}", run.stderr);
     assert_whole(&home, &hub);
-    // Where there is no other way, nothing gets a name.
+    // Without another transport no file is published.
     let home = Home::new().with("HF_HUB_DOWNLOAD_TIMEOUT", "2");
     let run = pull(&home, &hub, &["--transport", "xet"]);
     assert!([5, 6].contains(&run.code), "{}", run.stderr);
@@ -173,7 +173,7 @@ fn a_wrong_byte_in_the_store_is_found_and_http_has_the_right_ones() {
 
 #[test]
 fn a_store_that_does_not_answer_is_left_for_http() {
-    // It takes connections and says nothing.
+    // The store accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let hub = Hub::new(REPO, files());
@@ -187,7 +187,7 @@ fn a_store_that_does_not_answer_is_left_for_http() {
         run.stderr
     );
     assert_whole(&home, &hub);
-    // Nor is one that is not there, or that the hub refused a token for.
+    // The same holds for a store that does not exist, and for one for which the hub gives no token.
     drop(silent);
     let home = Home::new().with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
     pull(&home, &hub, &[]).expect(0);
@@ -199,7 +199,7 @@ fn a_store_that_does_not_answer_is_left_for_http() {
     assert_whole(&home, &hub);
 }
 
-/// Who wants the store alone gets what is bad of a file from there, too.
+/// With the store as the only transport, corrupt ranges are fetched from it too.
 #[test]
 fn what_is_bad_comes_the_way_that_was_asked_for() {
     let (store, hub, home) = (Store::start(), Hub::new(REPO, files()), Home::new());
@@ -209,7 +209,7 @@ fn what_is_bad_comes_the_way_that_was_asked_for() {
         .join("a.safetensors")
         .canonicalize()
         .unwrap();
-    // Also where HTTP is allowed, and does not work.
+    // The same holds if HTTP is allowed and does not work.
     for transport in ["xet", "auto"] {
         let mut bytes = std::fs::read(&shard).unwrap();
         bytes[5_000_000] ^= 1;

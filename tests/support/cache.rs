@@ -1,4 +1,4 @@
-//! A hub cache as another client leaves it, and a mirror of one.
+//! A hub cache as another client writes it, and a mirror of a cache.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -13,12 +13,12 @@ use super::{Home, Started};
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-/// Where a repository is.
+/// Returns the directory of a repository.
 pub fn repo_dir(cache: &Path, repo: &str) -> PathBuf {
     cache.join(format!("models--{}", repo.replace('/', "--")))
 }
 
-/// Writes a repository without a manifest of ours, its files as large ones.
+/// Writes a repository without a manifest of dsr1; every file is a large file.
 pub fn write(cache: &Path, repo: &str, files: &[(String, Vec<u8>)]) {
     let root = repo_dir(cache, repo);
     let snapshot = root.join("snapshots").join(COMMIT);
@@ -36,13 +36,13 @@ pub fn write(cache: &Path, repo: &str, files: &[(String, Vec<u8>)]) {
     }
 }
 
-/// The blob of a file.
+/// Returns the path of the blob of a file.
 pub fn blob(cache: &Path, repo: &str, bytes: &[u8]) -> PathBuf {
     let name = dsr1::units::hex(&sha2::Sha256::digest(bytes));
     repo_dir(cache, repo).join("blobs").join(name)
 }
 
-/// A mirror of what `dir` holds, and its endpoint.
+/// Starts a mirror of the cache `dir`, and returns it with its endpoint.
 pub fn mirror(home: &Home, dir: &Path, more: &[&str]) -> (Started, String) {
     let mut args = vec!["mirror", "--cache-dir", dir.to_str().unwrap()];
     if !more.contains(&"--listen") {
@@ -62,7 +62,7 @@ pub fn mirror(home: &Home, dir: &Path, more: &[&str]) -> (Started, String) {
     }
 }
 
-/// An answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -80,7 +80,7 @@ impl Answer {
     }
 }
 
-/// One connection, kept.
+/// A client with one persistent connection.
 pub struct Client {
     pub stream: TcpStream,
     buffer: Vec<u8>,
@@ -112,7 +112,7 @@ impl Client {
         self.ask("GET", path, &[])
     }
 
-    /// The next answer; `None` when the connection ends before it is whole.
+    /// Reads the next response; `None` if the connection ends before it is complete.
     pub fn answer(&mut self, head_only: bool) -> Option<Answer> {
         let end = loop {
             if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {

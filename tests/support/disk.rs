@@ -1,4 +1,4 @@
-//! Filesystems of a test's own: too small, or on a disk that loses power.
+//! Filesystems for tests: too small, or on a disk that loses power.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -14,19 +14,19 @@ use super::must_run;
 
 const ROOT: &str = "these tests mount filesystems: run them as root, with mount and loop devices";
 
-/// A mounted filesystem; it is unmounted when this goes.
+/// A mounted filesystem; it is unmounted when this value is dropped.
 pub struct Mounted {
     pub at: PathBuf,
 }
 
 impl Mounted {
-    /// A filesystem in memory.
+    /// Mounts a filesystem in memory.
     pub fn tmpfs(at: &Path, size: &str) -> Self {
         Self::mount(at, &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
     }
 
-    /// The filesystem in a file. Its journal is written each second: a power cut finds names whose bytes the disk
-    /// does not have yet.
+    /// Mounts the filesystem in a file. Its journal is written each second, so a power cut finds names whose bytes are not
+    /// on the disk yet.
     pub fn image(at: &Path, image: &Path) -> Self {
         Self::mount(
             at,
@@ -45,7 +45,7 @@ impl Mounted {
         self.remount(&format!("size={size}"));
     }
 
-    /// Leaves room for so many names more; `None`: for as many as come.
+    /// Limits the number of new names to `count`; `None` removes the limit.
     pub fn leave_names(&self, count: Option<u64>) {
         let at = rustix::fs::statvfs(&self.at).unwrap();
         // 0 is no limit.
@@ -53,7 +53,7 @@ impl Mounted {
         self.remount(&format!("nr_inodes={names}"));
     }
 
-    /// Lets nobody write to it, or whoever may.
+    /// Makes the filesystem read-only or writable.
     pub fn read_only(&self, is_read_only: bool) {
         self.remount(if is_read_only { "ro" } else { "rw" });
     }
@@ -81,7 +81,7 @@ impl Drop for Mounted {
     }
 }
 
-/// An empty ext4 filesystem in the file `image`.
+/// Makes an empty ext4 filesystem in the file `image`.
 pub fn make_image(image: &Path, bytes: u64) {
     std::fs::File::create(image).unwrap().set_len(bytes).unwrap();
     must_run(
@@ -91,7 +91,7 @@ pub fn make_image(image: &Path, bytes: u64) {
     );
 }
 
-/// Copies an image as it is at one point in time, which is what a power cut leaves of a disk.
+/// Copies an image as it is at one point in time, which is the state that a power cut leaves.
 pub fn cut(image: &Path, copy: &Path) {
     for _ in 0..50 {
         let first = std::fs::read(image).unwrap();
@@ -100,5 +100,5 @@ pub fn cut(image: &Path, copy: &Path) {
             return;
         }
     }
-    panic!("{} does not hold still", image.display());
+    panic!("{} keeps changing", image.display());
 }

@@ -1,4 +1,4 @@
-//! A hub on loopback with a content network on another address, which breaks what it is told to break.
+//! A hub on loopback, with a content network on another address, and with faults on request.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -9,41 +9,41 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// What goes wrong with an answer.
+/// A fault of a response.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// The connection is reset after so many bytes of the body.
+    /// The connection is reset after this number of bytes of the body.
     Reset(usize),
-    /// The connection is closed after so many bytes, fewer than announced.
+    /// The connection is closed after this number of bytes, fewer than announced.
     Truncate(usize),
-    /// Fewer bytes, and the length announced is theirs.
+    /// The body has only this number of bytes, and the announced length matches it.
     Short(usize),
-    /// The byte at this place is another.
+    /// A bit of the byte at this offset is flipped.
     Flip(usize),
-    /// Another status, with a page.
+    /// The response has another status, with headers and a page.
     Status(u16, &'static str, &'static str),
-    /// Nothing comes after the head, for so many seconds.
+    /// The body starts only after this number of seconds.
     Stall(u64),
-    /// The range asked for is ignored.
+    /// The requested range is ignored.
     IgnoreRange,
-    /// What is sent is said to be another range.
+    /// The response states another range than the one that is sent.
     OtherRange,
-    /// The body is said to be packed.
+    /// The response claims that the body is compressed.
     Packed,
-    /// No length, and after so many bytes the connection closes, which ends such a body.
+    /// The response has no length, and the connection is closed after this number of bytes, which ends such a body.
     EndEarly(usize),
-    /// Another entity tag on each answer.
+    /// Each response has another entity tag.
     NewEtag,
-    /// So many bytes a second.
+    /// The body is sent at this number of bytes per second.
     Slow(usize),
-    /// One for who begins at the first byte, as a file's own worker does, and one for who begins later.
+    /// One fault for requests from the first byte, as the first worker of a file sends them, and one for later ranges.
     Split(Box<Fault>, Box<Fault>),
 }
 
-/// One request that was made.
+/// One request that the hub received.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// Requests that came before.
+    /// Number of earlier requests.
     pub number: usize,
     pub on_cdn: bool,
     pub method: String,
@@ -65,7 +65,7 @@ struct Shared {
     repo: String,
     commit: String,
     files: BTreeMap<String, RepoFile>,
-    /// What a listing states of each: hashing a large file for each request would take longer than sending it.
+    /// Listing entries, computed once: hashing a large file for each request would take longer than sending it.
     entries: BTreeMap<String, Value>,
     listing: Mutex<Option<Value>>,
     faults: Mutex<Vec<(String, Fault, usize)>>,
@@ -73,11 +73,11 @@ struct Shared {
     asked: Mutex<Vec<Asked>>,
     token: Mutex<Option<String>>,
     license: Mutex<Option<String>>,
-    /// Where the store of large files is, and what it calls them.
+    /// URL of the Xet store of large files, and their hashes in it.
     xet: Mutex<Option<(String, BTreeMap<String, String>)>>,
 }
 
-/// The hub.
+/// The hub for tests.
 #[derive(Clone)]
 pub struct Hub {
     pub endpoint: String,
@@ -85,7 +85,7 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// Serves `files` as `repo`; files that are `large` come from the content network, as real hubs do it.
+    /// Serves `files` as `repo`. As with real hubs, `large` files are served by the content network.
     pub fn new(repo: &str, files: BTreeMap<String, RepoFile>) -> Self {
         let hub = TcpListener::bind("127.0.0.1:0").unwrap();
         let cdn = TcpListener::bind("127.0.0.2:0").unwrap();
@@ -121,7 +121,7 @@ impl Hub {
         Self { endpoint, shared }
     }
 
-    /// Breaks the next `times` answers to requests whose path holds `path`.
+    /// Applies a fault to the next `times` responses to requests whose path contains `path`.
     pub fn fault(&self, path: &str, fault: Fault, times: usize) {
         self.shared
             .faults
@@ -130,12 +130,12 @@ impl Hub {
             .push((path.to_owned(), fault, times));
     }
 
-    /// Forgets the faults that were not met.
+    /// Removes the remaining faults.
     pub fn clear(&self) {
         self.shared.faults.lock().unwrap().clear();
     }
 
-    /// Answers this instead of the true listing.
+    /// Serves this listing instead of the true one.
     pub fn listing(&self, listing: Value) {
         *self.shared.listing.lock().unwrap() = Some(listing);
     }
@@ -145,12 +145,12 @@ impl Hub {
         *self.shared.token.lock().unwrap() = Some(token.to_owned());
     }
 
-    /// Offers large files in a Xet store too: its URL, and the hash of each path there.
+    /// Offers large files in a Xet store too. `hashes` holds the hash of each path there.
     pub fn xet(&self, store: &str, hashes: BTreeMap<String, String>) {
         *self.shared.xet.lock().unwrap() = Some((store.to_owned(), hashes));
     }
 
-    /// States this licence.
+    /// Sets the licence that the hub states.
     pub fn license(&self, license: &str) {
         *self.shared.license.lock().unwrap() = Some(license.to_owned());
     }
@@ -167,18 +167,18 @@ impl Hub {
         &self.shared.commit
     }
 
-    /// Requests that came so far.
+    /// Returns the number of requests so far.
     pub fn arrived(&self) -> usize {
         self.shared.arrived.load(Ordering::Relaxed)
     }
 
-    /// Bytes of file bodies that were sent.
+    /// Returns the sent bytes of file bodies.
     pub fn bytes_sent(&self) -> usize {
         self.bytes_sent_since(0)
     }
 
-    /// Bytes of file bodies that were sent, but for the first `number` requests: a client that was killed may still
-    /// be sent what it asked for.
+    /// Returns the sent bytes of file bodies without the first `number` requests, because the hub may still send bytes to a
+    /// client that was killed.
     pub fn bytes_sent_since(&self, number: usize) -> usize {
         self.asked()
             .iter()
@@ -238,7 +238,7 @@ fn serve(shared: &Shared, stream: &TcpStream, on_cdn: bool) -> Option<()> {
 }
 
 fn take_fault(shared: &Shared, request: &Request) -> Option<Fault> {
-    // A HEAD tells a client where the bytes are; faults concern the bytes.
+    // A HEAD request only locates the bytes; faults concern the bytes.
     if request.method == "HEAD" {
         return None;
     }
@@ -291,7 +291,7 @@ fn answer(
                 None,
             );
         }
-        // Every commit is this one: what is asked for by its id is answered with it.
+        // Every commit is valid: a request for a commit id is answered with that id.
         let asked = path.rsplit('/').next()?;
         let is_commit = asked.len() == 40 && asked.chars().all(|c| c.is_ascii_hexdigit());
         let sha = if is_commit { asked } else { &shared.commit };
@@ -334,7 +334,7 @@ fn answer(
     send(stream, 404, "X-Error-Code: RepoNotFound\r\n", b"", request, None)
 }
 
-/// The listing, three entries a page.
+/// Sends the listing, with three entries per page.
 fn send_listing(
     shared: &Shared,
     stream: &TcpStream,
@@ -385,7 +385,7 @@ fn send_listing(
     )
 }
 
-/// A listing entry as hubs state it.
+/// Returns a listing entry as hubs write it.
 pub fn entry(path: &str, file: &RepoFile) -> Value {
     let mut entry =
         json!({ "type": "file", "path": path, "size": file.bytes.len(), "oid": git_sha1(&file.bytes) });
@@ -397,7 +397,7 @@ pub fn entry(path: &str, file: &RepoFile) -> Value {
     entry
 }
 
-/// The hash that an entry of a listing states.
+/// Returns the hash of a listing entry.
 fn oid(entry: &Value) -> &str {
     entry["lfs"]["oid"].as_str().or(entry["oid"].as_str()).unwrap()
 }
@@ -487,7 +487,7 @@ fn send(
         stream.flush().ok()?;
         std::thread::sleep(Duration::from_secs(seconds));
     }
-    // Slowly enough that an interruption finds something under way.
+    // In small pieces, so that an interruption happens during the transfer.
     let mut went = 0;
     for chunk in body[..sent].chunks(64 * 1024) {
         if stream.write_all(chunk).and_then(|()| stream.flush()).is_err() {
@@ -501,14 +501,14 @@ fn send(
         }
     }
     if let Some(Fault::Reset(_)) = fault {
-        // What was sent must arrive before the reset, which discards what is in flight.
+        // The sent bytes must arrive before the reset, which discards bytes in flight.
         std::thread::sleep(Duration::from_millis(100));
         rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO)).ok()?;
     }
     Some(sent)
 }
 
-/// Bytes without a pattern.
+/// Returns random bytes from a seed.
 pub fn noise(seed: u32, count: usize) -> Vec<u8> {
     let mut state = seed;
     (0..count)
@@ -519,9 +519,9 @@ pub fn noise(seed: u32, count: usize) -> Vec<u8> {
         .collect()
 }
 
-/// A safetensors file of `count` bytes that holds one tensor.
+/// Returns a safetensors file of `count` bytes with one tensor.
 pub fn safetensors(tensor: &str, seed: u32, count: usize) -> Vec<u8> {
-    // The header's length depends on the number in it; spaces fill it up, as the format allows.
+    // The length of the header depends on the number in it; spaces pad it, as the format allows.
     let data = count - 8 - 128;
     let header = json!({ tensor: { "dtype": "U8", "shape": [data], "data_offsets": [0, data] } });
     let mut bytes = 128_u64.to_le_bytes().to_vec();
@@ -530,7 +530,7 @@ pub fn safetensors(tensor: &str, seed: u32, count: usize) -> Vec<u8> {
     bytes
 }
 
-/// A small model: two shards, an index, two text files and one in a directory.
+/// Returns a small model: two shards, an index, two text files and one in a directory.
 pub fn small_model() -> BTreeMap<String, RepoFile> {
     let index =
         json!({ "metadata": {}, "weight_map": { "a": "model-1.safetensors", "b": "model-2.safetensors" } });

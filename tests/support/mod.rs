@@ -1,5 +1,5 @@
-//! What the tests share: the binary in an environment of its own, and a hub that misbehaves on request.
-//! Only the far side of a wire is made here, never one of dsr1's own types.
+//! Shared code of the tests: the binary in an environment of its own, and a hub with faults on request.
+//! Only remote sides are faked here, never a type of dsr1.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -21,13 +21,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// An environment of its own: home, caches and state in a directory that goes with it.
+/// An environment for the binary: home, caches and state in a directory that is removed with this value.
 pub struct Home {
     dir: tempfile::TempDir,
     vars: Vec<(String, String)>,
 }
 
-/// How a run of the binary ended.
+/// The result of a run of the binary.
 #[derive(Debug)]
 pub struct Run {
     pub code: i32,
@@ -36,7 +36,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Panics with everything that was printed unless the exit code is `code`.
+    /// Panics with the whole output unless the exit code is `code`.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
         assert_eq!(
@@ -82,13 +82,13 @@ impl Home {
         self
     }
 
-    /// Without a Docker daemon.
+    /// Returns the home without a Docker daemon.
     #[must_use]
     pub fn without_docker(self) -> Self {
         self.with("DOCKER_HOST", "unix:///nonexistent/docker.sock")
     }
 
-    /// The packages are installed once per target directory and shared by the tests that need the engine.
+    /// Returns the home with packages that all tests of one target directory share, so that they are installed once.
     #[must_use]
     pub fn with_shared_packages(self) -> Self {
         let cache = target().join("rehearsal-cache");
@@ -96,7 +96,7 @@ impl Home {
         self.with("XDG_CACHE_HOME", cache.to_str().unwrap())
     }
 
-    /// The binary with arguments, not started.
+    /// Returns the command of the binary with arguments, not started.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dsr1"));
         command
@@ -131,7 +131,7 @@ impl Home {
         self.command(args).output().unwrap().into()
     }
 
-    /// Starts the binary; it is killed when the handle goes.
+    /// Starts the binary; it is killed when the handle is dropped.
     pub fn start(&self, args: &[&str]) -> Started {
         let stdout = self.path().join(format!("out-{}", unique()));
         let stderr = self.path().join(format!("err-{}", unique()));
@@ -148,7 +148,7 @@ impl Home {
         }
     }
 
-    /// Processes whose environment or command line names this home: what an interrupted run left behind.
+    /// Returns the processes whose environment or command line names this home: those that an interrupted run left.
     pub fn leftovers(&self) -> Vec<String> {
         let needle = self.path().to_str().unwrap();
         let read = |pid: &str, file: &str| {
@@ -187,7 +187,7 @@ impl Started {
         i32::try_from(self.child.id()).unwrap()
     }
 
-    /// Waits until stderr holds `text`; panics when the binary ends or `limit` passes before.
+    /// Waits until stderr holds `text`; panics if the binary ends or `limit` passes before that.
     pub fn wait_for(&mut self, text: &str, limit: Duration) {
         let begun = Instant::now();
         while !self.stderr().contains(text) {
@@ -216,7 +216,7 @@ impl Started {
         assert!(status.success());
     }
 
-    /// Waits for the end, and says how long it took.
+    /// Waits for the end, and returns the waiting time.
     pub fn end(mut self) -> (Run, Duration) {
         let begun = Instant::now();
         let status = self.child.wait().unwrap();
@@ -239,13 +239,13 @@ impl Drop for Started {
     }
 }
 
-/// A number that no other call in this process gets.
+/// Returns a number that no other call in this process returns.
 pub fn unique() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
-/// README.md and each file of docs/, by its path in the repository; README first.
+/// Returns README.md and each file of docs/ with its path in the repository; README is first.
 pub fn documents() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths: Vec<String> = std::fs::read_dir(root.join("docs"))
@@ -261,7 +261,7 @@ pub fn documents() -> Vec<(String, String)> {
     paths.into_iter().map(read).collect()
 }
 
-/// The lines after `$ ` in the console blocks of a document.
+/// Returns the lines after `$ ` in the console blocks of a document.
 pub fn console_commands(text: &str) -> Vec<String> {
     let mut inside = false;
     let mut found = Vec::new();
@@ -280,22 +280,22 @@ pub fn console_commands(text: &str) -> Vec<String> {
     found
 }
 
-/// The commands of README.
+/// Returns the commands of README.
 pub fn readme_commands() -> Vec<String> {
     console_commands(&documents()[0].1)
 }
 
-/// The arguments of the README's first command, behind cargo's own.
+/// Returns the arguments of the README's first command, without those of cargo.
 pub fn first_command() -> Vec<String> {
     let commands = readme_commands();
     let (_, args) = commands[0].split_once(" -- ").expect("cargo run ... -- ARGS");
     args.split(' ').map(str::to_owned).collect()
 }
 
-/// A TCP port that is free now.
+/// Returns a TCP port that is free now.
 pub fn free_port() -> u16 {
     use std::hash::{BuildHasher, Hasher};
-    // Below those that the system gives to whoever asks for any: an engine takes some for itself while it starts.
+    // Below the ephemeral ports of the system, because an engine uses some of those while it starts.
     loop {
         let random = std::collections::hash_map::RandomState::new()
             .build_hasher()
@@ -307,7 +307,7 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// The target directory, where tests keep what is expensive to make.
+/// Returns the target directory, where tests keep files that are expensive to make.
 pub fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
@@ -315,7 +315,7 @@ pub fn target() -> PathBuf {
         .to_owned()
 }
 
-/// Runs a program that a test cannot do without; a missing one is a failure that says what to install.
+/// Runs a program that a test needs; panics if it is missing, with the name of the package to install.
 #[track_caller]
 pub fn must_run(program: &str, args: &[&str], install: &str) -> String {
     let output = Command::new(program).args(args).stdin(Stdio::null()).output();
@@ -329,7 +329,7 @@ pub fn must_run(program: &str, args: &[&str], install: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Every regular file below `dir` (links followed) by relative path, with its bytes.
+/// Returns every regular file below `dir` by relative path, with its bytes; links are followed.
 pub fn tree(dir: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     fn walk(dir: &Path, prefix: &str, found: &mut std::collections::BTreeMap<String, Vec<u8>>) {
         for entry in std::fs::read_dir(dir).unwrap().flatten() {
@@ -346,7 +346,7 @@ pub fn tree(dir: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// The base image of the `cpu` stack, made where no registry can be reached.
+/// Makes the base image of the `cpu` stack if no registry is reachable.
 pub fn base_image() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
@@ -359,14 +359,14 @@ pub fn base_image() {
     });
 }
 
-/// The path that a script of `tests/support` prints of a tool that it made, or found made.
+/// Runs a script of `tests/support` that makes a tool or finds it, and returns the path that it prints.
 #[track_caller]
 pub fn tool(script: &str, needs: &str) -> PathBuf {
     let script = format!("{}/tests/support/{script}", env!("CARGO_MANIFEST_DIR"));
     PathBuf::from(must_run("bash", &[&script], needs).trim())
 }
 
-/// `hf` in a venv that later runs reuse.
+/// Returns `hf` in a venv that later runs reuse.
 pub fn hf() -> PathBuf {
     static CLIENT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     let made = || tool("hf.sh", "the package index must be reachable");

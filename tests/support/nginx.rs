@@ -1,4 +1,4 @@
-//! A hub that is not ours: nginx with static answers in the hub's form.
+//! An independent hub: nginx with static answers in the format of a hub.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::free_port;
 
-/// An nginx that ends with the test.
+/// An nginx that is stopped at the end of the test.
 pub struct Nginx {
     child: Child,
     pub endpoint: String,
-    /// Where it redirects to for large files.
+    /// Base URL to which it redirects requests for large files.
     pub cdn: String,
 }
 
@@ -25,13 +25,13 @@ impl Drop for Nginx {
 }
 
 impl Nginx {
-    /// Its first process; the workers are its children.
+    /// Returns the id of its first process; the workers are children of it.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Serves what `listing` states of `dir/files`: JSON answers, small files, and redirects of large ones to another
-    /// address.
+    /// Serves the files of `listing` from `dir/files`: JSON answers, small files, and redirects to another address for large
+    /// files.
     pub fn serve(dir: &Path, repo: &str, commit: &str, listing: &[Value]) -> Self {
         let (hub, cdn) = (free_port(), free_port());
         let write = |path: PathBuf, bytes: &[u8]| std::fs::write(path, bytes).unwrap();

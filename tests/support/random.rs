@@ -1,17 +1,17 @@
-//! Numbers without a pattern, from a seed that is printed.
+//! Random numbers from a seed that is printed.
 #![allow(
     clippy::print_stderr,
-    reason = "a test that fails by chance says how to repeat it"
+    reason = "a randomized test prints the seed that repeats it"
 )]
 
 use std::time::Duration;
 
-/// Numbers without a pattern, the same for the same seed.
+/// A generator of random numbers: the same seed gives the same numbers.
 pub struct Random(u64);
 
 impl Random {
-    /// Returns those of a test: from `SEED` where it is set (`tests/run` sets it to the commit), else other ones each
-    /// run.
+    /// Returns the generator of a test, seeded from `SEED` if it is set (`tests/run` sets it to the commit), otherwise from
+    /// the clock.
     pub fn new(test: &str) -> Self {
         let given = std::env::var("SEED")
             .ok()
@@ -53,8 +53,7 @@ impl Random {
     }
 }
 
-/// How often a test repeats itself: all of its rounds in `tests/run --all`, which sets `SOAK`, and a part of them
-/// otherwise.
+/// Returns the number of rounds of a test: all in `tests/run --all`, which sets `SOAK`, otherwise a sample.
 pub fn rounds(all: usize, sampled: usize) -> usize {
     if std::env::var_os("SOAK").is_some() {
         all

@@ -1,5 +1,5 @@
-//! Readers of what `export` writes, made from the manuals of the tools and from nothing of ours: each gives back
-//! the container that the tool would start. Shared with the fuzz targets.
+//! Readers of the files that `export` writes, written from the manuals of the tools without code of dsr1. Each returns the
+//! container that the tool would start. The fuzz targets use them too.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -7,14 +7,14 @@
     clippy::expect_used,
     clippy::missing_panics_doc,
     clippy::must_use_candidate,
-    reason = "each user needs a part, and says what is wrong by panicking"
+    reason = "each user needs a part, and a wrong file is a panic"
 )]
 
 use std::collections::BTreeMap;
 
 use dsr1::plan::{Mount, StartContainer, Ulimit};
 
-/// Sections of a unit file (systemd.syntax(7)): section, key, value in the order of the file.
+/// Returns the settings of a unit file (systemd.syntax(7)): section, key and value, in the order of the file.
 pub fn settings(text: &str) -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     let mut section = String::new();
@@ -30,7 +30,7 @@ pub fn settings(text: &str) -> Vec<(String, String, String)> {
         }
         let mut whole = line.to_owned();
         while let Some(begun) = whole.strip_suffix('\\') {
-            // Comments inside a continued line are left out.
+            // Comments inside a continued line are skipped.
             let next = lines
                 .find(|next| !next.trim_start().starts_with(['#', ';']))
                 .unwrap_or_default();
@@ -48,12 +48,12 @@ pub fn settings(text: &str) -> Vec<(String, String, String)> {
     found
 }
 
-/// Words of a setting (systemd.syntax(7), "Quoting").
+/// Returns the words of a setting (systemd.syntax(7), "Quoting").
 pub fn words(value: &str) -> Vec<String> {
     split(value).into_iter().map(|(word, _)| word).collect()
 }
 
-/// Words of a setting, and whether each was quoted.
+/// Returns the words of a setting; the flag of a word is true if it was quoted.
 fn split(value: &str) -> Vec<(String, bool)> {
     let mut words = Vec::new();
     let mut rest = value.chars().peekable();
@@ -93,7 +93,7 @@ fn split(value: &str) -> Vec<(String, bool)> {
     }
 }
 
-/// Undoes the doubling of `mark`; a single one would be replaced by something.
+/// Undoes the doubling of `mark`. Panics at a single one, which the tool would expand.
 pub fn halved(text: &str, mark: char) -> String {
     let mut out = String::new();
     let mut rest = text.chars();
@@ -106,7 +106,7 @@ pub fn halved(text: &str, mark: char) -> String {
     out
 }
 
-/// A command line as systemd runs it (systemd.service(5), "COMMAND LINES").
+/// Returns a command line as systemd runs it (systemd.service(5), "COMMAND LINES").
 pub fn command_line(value: &str) -> Vec<String> {
     let words = split(value);
     let lone = (";".to_owned(), false);
@@ -117,7 +117,7 @@ pub fn command_line(value: &str) -> Vec<String> {
         .collect()
 }
 
-/// Words of a POSIX shell's simple command, for scripts that hold single quotes and backslashes only.
+/// Returns the words of a POSIX shell's simple command, for scripts that quote only with single quotes and backslashes.
 pub fn posix_words(command: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -180,7 +180,7 @@ fn ulimit(text: &str) -> Ulimit {
     }
 }
 
-/// Fields of a CSV record (RFC 4180).
+/// Returns the fields of a CSV record (RFC 4180).
 fn csv(record: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut rest = record.chars().peekable();
@@ -235,7 +235,7 @@ fn mount(option: &str) -> Mount {
     mount
 }
 
-/// `docker run` (or `podman run`) with its options, as the container it starts.
+/// Returns the container that a `docker run` or `podman run` command starts.
 pub fn run_command(argv: &[String]) -> StartContainer {
     let mut step = empty();
     let mut rest = argv[2..].iter();
@@ -281,7 +281,7 @@ pub fn run_command(argv: &[String]) -> StartContainer {
     step
 }
 
-/// The container of a systemd service that runs `docker run`.
+/// Returns the container of a systemd service that runs `docker run`.
 pub fn systemd(text: &str) -> StartContainer {
     let settings = settings(text);
     let all = |wanted: &str| -> Vec<&String> {
@@ -309,7 +309,7 @@ pub fn systemd(text: &str) -> StartContainer {
     step
 }
 
-/// The container of a Quadlet (podman-systemd.unit(5)).
+/// Returns the container of a Quadlet (podman-systemd.unit(5)).
 pub fn quadlet(text: &str) -> StartContainer {
     let mut step = empty();
     for (section, key, value) in settings(text) {
@@ -353,7 +353,7 @@ pub fn quadlet(text: &str) -> StartContainer {
     step
 }
 
-/// What Podman makes of a container that was planned for Docker.
+/// Returns a container that was planned for Docker as Podman starts it.
 pub fn as_podman(step: &StartContainer) -> StartContainer {
     let mut step = step.clone();
     let registry =
@@ -370,7 +370,7 @@ pub fn as_podman(step: &StartContainer) -> StartContainer {
     step
 }
 
-/// The one service of a Compose file (the Compose specification).
+/// Returns the only service of a Compose file (the Compose specification).
 pub fn compose(text: &str) -> StartContainer {
     let file: serde_json::Value =
         serde_yaml::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
@@ -379,7 +379,7 @@ pub fn compose(text: &str) -> StartContainer {
     compose_service(services.values().next().unwrap(), true)
 }
 
-/// One service of a Compose file, as it was written or as Compose prints it again (without `create_host_path`).
+/// Returns the container of a service, as `export` wrote it or as Compose prints it, which omits `create_host_path`.
 pub fn compose_service(service: &serde_json::Value, written: bool) -> StartContainer {
     let text = |value: &serde_json::Value| {
         let text = value.as_str().unwrap_or_else(|| panic!("no text: {value}"));
@@ -388,7 +388,7 @@ pub fn compose_service(service: &serde_json::Value, written: bool) -> StartConta
     let list = |value: &serde_json::Value| -> Vec<String> {
         value.as_array().into_iter().flatten().map(text).collect()
     };
-    // Both forms that Compose has, since its own output has the other one.
+    // Compose has two forms of pairs, and prints the one that `export` does not write.
     let pairs = |value: &serde_json::Value| -> BTreeMap<String, String> {
         match value {
             serde_json::Value::Object(map) => map
@@ -454,7 +454,7 @@ pub fn compose_service(service: &serde_json::Value, written: bool) -> StartConta
     }
 }
 
-/// A duration such as `8m26s`.
+/// Parses a duration such as `8m26s`.
 fn seconds(text: &str) -> u32 {
     let mut sum = 0;
     for part in text.split_inclusive(['h', 'm', 's']) {
@@ -469,7 +469,7 @@ fn seconds(text: &str) -> u32 {
     sum
 }
 
-/// Instructions of a Dockerfile: lines that begin one, after continuations are joined.
+/// Returns the instructions of a Dockerfile, with continuation lines joined.
 pub fn instructions(dockerfile: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut open = false;
@@ -487,8 +487,8 @@ pub fn instructions(dockerfile: &str) -> Vec<String> {
     found
 }
 
-/// Panics unless a Dockerfile has the instructions of another one, with other values in the same places: nothing in
-/// a RUN step has a meaning for the shell that was not there before.
+/// Panics unless two Dockerfiles have the same instructions with different values: a RUN step may hold no additional
+/// character with a meaning for the shell.
 pub fn assert_same_instructions(dockerfile: &str, other: &str) {
     let (read, wanted) = (instructions(dockerfile), instructions(other));
     assert_eq!(read.len(), wanted.len(), "{dockerfile}");

@@ -1,11 +1,11 @@
-//! What the tools themselves make of what `export` writes: bash, systemd, Compose and Podman's generator.
+//! Runs the tools on the files that `export` writes: bash, systemd, Compose and Podman's generator.
 #![allow(
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stderr,
-    reason = "each test binary uses a part, and says on stderr what it left out"
+    reason = "each test binary uses a part, and prints the checks that it skips"
 )]
 
 use std::collections::BTreeMap;
@@ -15,19 +15,19 @@ use std::process::{Command, Stdio};
 
 use super::read;
 
-/// Whether a program is there; says what is not checked when it is not.
+/// Returns whether a program is installed; if not, prints the check that is skipped.
 pub fn found(program: &str) -> bool {
     let there = Command::new("sh")
         .args(["-c", "command -v \"$0\" > /dev/null", program])
         .status()
         .is_ok_and(|status| status.success());
     if !there {
-        eprintln!("{program} is not installed: only our own reader looked at its files");
+        eprintln!("{program} is not installed: its files are checked only by the reader of the tests");
     }
     there
 }
 
-/// What bash passes to `docker` when it runs these scripts, one list of words per call.
+/// Returns the words that bash passes to `docker` when it runs these scripts, one list per call.
 pub fn in_bash(scripts: &[String]) -> Vec<Vec<String>> {
     let mut script = "docker() { printf '%s\\0' \"$@\"; printf '\\n\\0'; }\nPATH=\n".to_owned();
     for text in scripts {
@@ -66,7 +66,7 @@ pub fn in_bash(scripts: &[String]) -> Vec<Vec<String>> {
     calls
 }
 
-/// Command lines as systemd itself reads them, in the order of its stages (variables are replaced later).
+/// Returns the command lines as systemd reads them, in the order of its stages. Variables are replaced later.
 pub fn in_systemd(service: &str) -> Vec<Vec<String>> {
     shown_by_systemd(service)
         .lines()
@@ -78,7 +78,7 @@ pub fn in_systemd(service: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// What systemd shows of a service that it has read.
+/// Returns the output of systemd about a service that it has read.
 pub fn shown_by_systemd(service: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("dsr1-test.service");
@@ -88,7 +88,7 @@ pub fn shown_by_systemd(service: &str) -> String {
         .env("SYSTEMD_LOG_LEVEL", "debug")
         .output()
         .unwrap();
-    // Docker and the venv need not be here.
+    // Docker and the venv may be missing.
     let ours = |line: &&str| {
         line.contains("dsr1-test.service:")
             && !line.contains(" job ")
@@ -108,7 +108,7 @@ pub fn shown_by_systemd(service: &str) -> String {
     shown[from..].to_owned()
 }
 
-/// Words as systemd shows them: double quotes where needed, and four characters behind a backslash.
+/// Parses words as systemd shows them: double quotes where needed, and a backslash before four characters.
 fn shown_words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let (mut quoted, mut rest) = (false, line.chars());
@@ -123,8 +123,8 @@ fn shown_words(line: &str) -> Vec<String> {
     words
 }
 
-/// Compose's own reading of files, by service name. `None` where Compose (`docker-compose`, or what COMPOSE names)
-/// is not installed.
+/// Returns the services as Compose itself reads them, by name. `None` if Compose is not installed (`docker-compose`, or the
+/// program in COMPOSE).
 pub fn in_compose(files: &[String]) -> Option<serde_json::Map<String, serde_json::Value>> {
     let program = std::env::var("COMPOSE").unwrap_or_else(|_| "docker-compose".to_owned());
     if !found(&program) {
@@ -134,12 +134,12 @@ pub fn in_compose(files: &[String]) -> Option<serde_json::Map<String, serde_json
     let mut compose = Command::new(program);
     for (index, text) in files.iter().enumerate() {
         let name = format!("{index}.yaml");
-        // Compose 1 has no such option and made no directory.
+        // Compose 1 has no such option, and creates no directory.
         let text = text.replace("        bind:\n          create_host_path: false\n", "");
         std::fs::write(dir.path().join(&name), text).unwrap();
         compose.args(["-f", &name]);
     }
-    // Compose 1 prints YAML 1.1 only, which our reader of YAML 1.2 takes for something else.
+    // Compose 1 prints only YAML 1.1, which a parser of YAML 1.2 reads differently.
     let json = "import sys, yaml, json; json.dump(yaml.safe_load(sys.stdin), sys.stdout)";
     let output = Command::new("bash")
         .args([
@@ -166,7 +166,7 @@ pub fn in_compose(files: &[String]) -> Option<serde_json::Map<String, serde_json
     Some(document["services"].as_object().unwrap().clone())
 }
 
-/// The services that Podman's generator makes of Quadlets, in their order. `None` where it is not installed.
+/// Returns the services that Podman's generator makes of Quadlets, in their order. `None` if it is not installed.
 pub fn in_quadlet(files: &[String]) -> Option<Vec<String>> {
     let program = std::env::var("QUADLET").ok().or_else(|| {
         ["/usr/libexec/podman/quadlet", "/usr/lib/podman/quadlet"]
@@ -176,7 +176,7 @@ pub fn in_quadlet(files: &[String]) -> Option<Vec<String>> {
     });
     let Some(program) = program else {
         eprintln!(
-            "Podman's quadlet is not installed (name it in QUADLET): only our own reader looked at its files"
+            "Podman's quadlet is not installed (set QUADLET to its path): its files are checked only by the reader of the tests"
         );
         return None;
     };

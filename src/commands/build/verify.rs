@@ -73,7 +73,7 @@ pub(super) async fn run(
             "dsr1 flags sync --stack {} shows how its options differ",
             request.stack.name
         ))
-        .told_if(context.is_json()))
+        .reported_if(context.is_json()))
 }
 
 /// Returns the file of the table of an image.
@@ -84,7 +84,7 @@ pub(in crate::commands) fn path(state: &str, image_id: &str) -> PathBuf {
 
 /// Returns the SGLang that a build made, its name, and the id of an image.
 fn build_result(request: &BuildRequest, report: &Report) -> Result<(FlagSource, String, Option<String>)> {
-    match report.steps.first().and_then(|step| step.outcome.as_ref()) {
+    match report.steps.first().map(|step| &step.outcome) {
         Some(Outcome::Built(built)) => Ok((
             FlagSource::Image {
                 image: built.image_id.clone(),

@@ -63,5 +63,5 @@ pub(super) fn run(context: &Context, args: &MigrateArgs) -> Result<()> {
     )
     .log(left.iter().map(ToString::to_string).collect())
     .hint("the new text is on stdout: edit it, then run dsr1 profiles validate FILE")
-    .told_if(context.is_json()))
+    .reported_if(context.is_json()))
 }

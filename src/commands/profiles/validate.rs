@@ -94,5 +94,5 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
     } else {
         error
     };
-    Err(error.told_if(context.is_json()))
+    Err(error.reported_if(context.is_json()))
 }

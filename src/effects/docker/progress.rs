@@ -305,7 +305,7 @@ impl BuildLog {
         let whole = format!("{}\n{message}", tail.join("\n"));
         if let Some(signature) = SIGNATURES.iter().find(|one| one.fits(&whole)) {
             report = report
-                .of(signature.kind)
+                .with_kind(signature.kind)
                 .cause(signature.cause)
                 .hint(signature.hint);
         }

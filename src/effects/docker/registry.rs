@@ -87,7 +87,7 @@ impl Docker {
 fn transfer_failed(failure: &str, error: &Bollard) -> Error {
     let report = errors::failed(failure, error);
     match errors::signature(&report.causes().join(" "), &[During::Transfer]) {
-        Some(signature) => report.of(signature.kind).hint(signature.fix),
+        Some(signature) => report.with_kind(signature.kind).hint(signature.fix),
         None => report,
     }
 }
@@ -98,7 +98,7 @@ fn cannot_pull(base: &str, error: &Bollard) -> Error {
         && base.contains("@sha256:")
         && let Some(signature) = errors::signature(&report.causes().join(" "), &[During::PinnedPull])
     {
-        return report.of(signature.kind).hint(signature.fix);
+        return report.with_kind(signature.kind).hint(signature.fix);
     }
     report.hint(
         "for a site without a registry: docker load or docker import it, or name another with --base-image",

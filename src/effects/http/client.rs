@@ -237,7 +237,7 @@ impl Http {
         while let Some(chunk) = body.next().await? {
             bytes.extend(chunk);
             if bytes.len() as u64 > MAX_PAGE {
-                return Err(too_large(url, MAX_PAGE).of(Kind::Hub).into());
+                return Err(too_large(url, MAX_PAGE).with_kind(Kind::Hub).into());
             }
         }
         Ok(Answer {

@@ -8,7 +8,7 @@ use crate::effects::http::Http;
 use crate::error::{Error, Kind, Result};
 use crate::plan::VerifyAnswers;
 use crate::profile::Verify;
-use crate::report::{Answer, Check, Verification};
+use crate::report::{Answer, AnswerCheck, Verification};
 use crate::sglang::api::{answer, chat_body, short, unexpected};
 
 /// Longest wait for one answer: a reasoning model thinks for minutes.
@@ -162,7 +162,7 @@ impl Client<'_> {
     }
 
     /// Checks what any model must do, even a random one.
-    async fn check_wiring(&self, model: &str) -> Result<Vec<Check>> {
+    async fn check_wiring(&self, model: &str) -> Result<Vec<AnswerCheck>> {
         const QUESTION: &str = "Say hello.";
         let first = self.chat(model, QUESTION, WIRING_TOKENS, 0.0).await?;
         let again = self.chat(model, QUESTION, WIRING_TOKENS, 0.0).await?;
@@ -221,8 +221,8 @@ fn without_marks(text: &str) -> String {
         .to_owned()
 }
 
-fn check(name: &str, passed: bool, seen: &str) -> Check {
-    Check {
+fn check(name: &str, passed: bool, seen: &str) -> AnswerCheck {
+    AnswerCheck {
         name: name.to_owned(),
         passed,
         seen: seen.to_owned(),

@@ -99,5 +99,5 @@ pub(in crate::effects) async fn download_all(
 fn report(fetcher: &Fetcher, events: &StepEvents<'_>, total: u64, item: &str) {
     let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let counts = &fetcher.counts;
-    events.pulled(of(&counts.done).min(total), total, of(&counts.fetched), item);
+    events.pull_progress(of(&counts.done).min(total), total, of(&counts.fetched), item);
 }

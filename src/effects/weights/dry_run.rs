@@ -64,7 +64,7 @@ pub async fn dry_run(step: &PullSnapshot, options: HubOptions<'_>) -> Result<(Pu
                 damaged: before.is_some_and(VerifiedFile::is_revoked) && !is_proven,
                 refused: step
                     .code
-                    .check(&step.repo, std::iter::once(&*entry.path))
+                    .check_paths(&step.repo, std::iter::once(&*entry.path))
                     .is_err(),
                 hash: entry.oid.hex().to_owned(),
             }

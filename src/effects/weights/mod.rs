@@ -25,4 +25,4 @@ pub use inventory::{list, removable, remove};
 pub use place::{Download, Place};
 pub use pull::pull;
 pub use rehearsal::{rehearsal_commit, write_model};
-pub use verify::{Check, verify};
+pub use verify::{VerifyOptions, verify};

@@ -184,7 +184,7 @@ fn not_selected(step: &PullSnapshot, cache: &RepoCache, manifest: Option<&Manife
     };
     let patterns = step.selection.compile()?;
     let snapshot = cache.snapshot_dir(&manifest.commit);
-    let mut selected = manifest.files.iter().filter(|file| patterns.select(&file.path));
+    let mut selected = manifest.files.iter().filter(|file| patterns.matches(&file.path));
     Ok(match selected.find(|file| !is_unchanged(&snapshot, file)) {
         Some(file) => file.changed_error(repo),
         None => Error::new(Kind::Usage, format!("no file of {repo} is selected")),
@@ -251,7 +251,7 @@ fn verified_snapshot(
     let (selected, others): (Vec<&VerifiedFile>, Vec<&VerifiedFile>) = manifest
         .files
         .iter()
-        .partition(|file| patterns.select(&file.path));
+        .partition(|file| patterns.matches(&file.path));
     // If a user removed files that are not selected, the manifest no longer lists the whole commit: the pull
     // updates it.
     let is_gone = |file: &&VerifiedFile| !snapshot.join(&file.path).exists();
@@ -300,7 +300,8 @@ fn verified_snapshot(
 /// Refuses files here that are not allowed: code that was not named, or files that a lock does not list.
 fn check_allowed(step: &PullSnapshot, manifest: &Manifest, selected: &[&VerifiedFile]) -> Result<()> {
     let repo = &step.repo;
-    step.code.check(repo, selected.iter().map(|file| &*file.path))?;
+    step.code
+        .check_paths(repo, selected.iter().map(|file| &*file.path))?;
     let Some(locked) = &step.locked else { return Ok(()) };
     plan::check_locked(repo, locked, |path| {
         let file = manifest.files.iter().find(|file| file.path == path)?;

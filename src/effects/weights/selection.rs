@@ -48,7 +48,7 @@ pub(super) async fn select_files(
         entries.retain(|entry| known.contains(&*entry.path));
     }
     let patterns = step.selection.compile()?;
-    entries.retain(|entry| patterns.select(&entry.path));
+    entries.retain(|entry| patterns.matches(&entry.path));
     if entries.is_empty() {
         return Err(Error::new(Kind::Usage, format!("no file of {repo} is selected"))
             .cause(format!(
@@ -75,7 +75,7 @@ pub(super) async fn select_files(
 pub(super) fn check_selected(step: &PullSnapshot, selected: &SelectedFiles) -> Result<()> {
     let PullSnapshot { repo, endpoint, .. } = step;
     let paths = selected.entries.iter().map(|entry| &*entry.path);
-    step.code.check(repo, paths)?;
+    step.code.check_paths(repo, paths)?;
     if plan::must_be_accepted(&selected.license) && !step.accept_license {
         return Err(Error::new(
             Kind::Usage,

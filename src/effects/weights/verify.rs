@@ -27,7 +27,7 @@ const NAMED_FILES: usize = 20;
 
 /// The kind of check.
 #[derive(Debug, Clone)]
-pub struct Check {
+pub struct VerifyOptions {
     /// Compare only sizes and times with those at the last verification.
     pub fast: bool,
     /// Require a whole model: a selection is not enough.
@@ -43,10 +43,10 @@ pub struct Check {
 pub async fn verify(
     place: &Place,
     options: HubOptions<'_>,
-    check: &Check,
+    check: &VerifyOptions,
     events: &StepEvents<'_>,
 ) -> Result<WeightsChecked> {
-    let Check {
+    let VerifyOptions {
         fast,
         whole,
         ref repair,

@@ -1,7 +1,7 @@
 //! Renders the Dockerfile of a stack. The only home of tera.
 //!
-//! Whatever goes into the text is checked against a narrow alphabet first, or quoted: a stack file must not be
-//! able to add an instruction (`words`). Not in this module: building (`effects::docker`), what is chosen (`install`).
+//! Every value is checked against a narrow alphabet or quoted before it is written (`words`), so that a stack file cannot
+//! add an instruction. Not in this module tree: building (`effects::docker`), choosing what to build (`install`).
 
 #[cfg(test)]
 mod tests;
@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use tera::{Context, Tera};
-use words::{check, file_name, label, packages, url, wrong};
-pub(super) use words::{image_name, tag_name};
+use words::{apt_packages, check_alphabet, check_file_name, check_url, label_pair, wrong_value};
+pub(super) use words::{check_image_name, check_tag};
 
 use super::{Builder, Flashinfer, ImageChoice, Recipe, SECRET_CA};
 use crate::error::{At, Error, Kind, Result};
@@ -21,43 +21,43 @@ use crate::profile::{Architecture, Repository, Requirement, SourceBuild, Stack};
 const NAME: &str = "Dockerfile.tera";
 const TEMPLATE: &str = include_str!("../../../Dockerfile.tera");
 
-/// Flags of every installation: what is not in the list does not come.
+/// Flags of every installation. `--no-deps` keeps out every package that is not in the list.
 const PIP: &str =
     "--no-deps --no-input --disable-pip-version-check --progress-bar=off --root-user-action=ignore";
 
 /// A rendered build context.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rendered {
-    /// Text of the Dockerfile.
+    /// The Dockerfile.
     pub(super) dockerfile: String,
-    /// Files beside it: relative path to text.
+    /// The other files: relative path to text.
     pub(super) files: BTreeMap<String, String>,
 }
 
-/// How the same content is come by: what a build may differ in without being another image.
+/// The method of a build: everything that may differ between two builds of the same image.
 #[derive(Debug, Clone, Default)]
-pub(super) struct How<'a> {
+pub(super) struct BuildMethod<'a> {
     /// The builder.
     pub(super) builder: Builder,
-    /// Ids of the secrets that there are.
+    /// Ids of the available secrets.
     pub(super) secrets: Vec<&'a str>,
-    /// Whether packages come from the context instead of an index.
+    /// True if packages come from the build context instead of an index.
     pub(super) wheels: bool,
-    /// Whether no step may use the network.
+    /// True if no step may use the network.
     pub(super) offline: bool,
-    /// A step that runs again with all behind it, and a word that was never there before.
+    /// A step that runs again with every step after it, and a word that no earlier build used.
     pub(super) refresh: Option<(&'a str, &'a str)>,
 }
 
-/// [`How`] as the template takes it.
+/// The fields of [`BuildMethod`] for the template.
 #[derive(Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the template")]
-struct HowContext<'a> {
+struct MethodContext<'a> {
     classic: bool,
     wheels: bool,
     offline: bool,
     ca: bool,
-    /// Options of a secret mount.
+    /// The options of each secret mount.
     secrets: Vec<String>,
     pip_env: String,
     git_env: String,
@@ -66,22 +66,22 @@ struct HowContext<'a> {
     token: &'a str,
 }
 
-impl<'a> HowContext<'a> {
-    fn new(how: &'a How<'_>) -> Self {
-        let (refresh, token) = how.refresh.unwrap_or_default();
-        let index = if how.wheels {
+impl<'a> MethodContext<'a> {
+    fn new(method: &'a BuildMethod<'_>) -> Self {
+        let (refresh, token) = method.refresh.unwrap_or_default();
+        let index = if method.wheels {
             " --no-index --find-links /run/wheels"
         } else {
             ""
         };
         Self {
-            classic: how.builder == Builder::Classic,
-            wheels: how.wheels,
-            offline: how.offline,
-            ca: how.secrets.contains(&SECRET_CA),
-            secrets: how.secrets.iter().map(|id| mount(id)).collect(),
-            pip_env: pip_env(&how.secrets, how.builder),
-            git_env: git_env(&how.secrets),
+            classic: method.builder == Builder::Classic,
+            wheels: method.wheels,
+            offline: method.offline,
+            ca: method.secrets.contains(&SECRET_CA),
+            secrets: method.secrets.iter().map(|id| mount(id)).collect(),
+            pip_env: pip_env(&method.secrets, method.builder),
+            git_env: git_env(&method.secrets),
             pip_flags: format!("{PIP}{index}"),
             refresh,
             token,
@@ -91,14 +91,14 @@ impl<'a> HowContext<'a> {
 
 /// A layer of packages.
 #[derive(Serialize)]
-struct Group {
-    /// Its name: of `--refresh`, and of the directory of the context with its `requirements.txt`.
+struct PackageLayer {
+    /// Name for `--refresh`, and of the context directory with its `requirements.txt`.
     step: String,
-    /// Flags of pip.
+    /// Flags for pip.
     flags: String,
 }
 
-/// The guide's steps.
+/// The inputs of the guide's steps.
 #[derive(Serialize)]
 struct SourceContext<'a> {
     apt: &'a [String],
@@ -112,22 +112,22 @@ struct SourceContext<'a> {
 /// Renders a stack on a base image.
 ///
 /// # Errors
-/// [`Kind::Usage`] for a value that is not what its place takes, and for a choice that the stack does not offer.
+/// [`Kind::Usage`] for an invalid value, and for a choice that the stack does not support.
 pub(super) fn render(
     stack: &Stack,
     base: &str,
     choice: &ImageChoice,
-    how: &How<'_>,
+    method: &BuildMethod<'_>,
     labels: &BTreeMap<String, String>,
 ) -> Result<Rendered> {
     let install = &stack.install;
-    image_name(base)?;
-    check("python", &stack.image_python, |c| {
+    check_image_name(base)?;
+    check_alphabet("python", &stack.image_python, |c| {
         c.is_ascii_alphanumeric() || "._-/".contains(c)
     })?;
-    let apt = packages(&install.apt, choice.base.is_some() || how.offline)?;
+    let apt = apt_packages(&install.apt, choice.base.is_some() || method.offline)?;
     for path in install.files.keys() {
-        file_name(path)?;
+        check_file_name(path)?;
     }
     let venv = venv(stack)?;
     let source = source(stack, choice)?;
@@ -147,7 +147,7 @@ pub(super) fn render(
         &install.user.map_or_else(String::new, |user| user.to_string()),
     );
     context.insert("flashinfer", choice.flashinfer().name());
-    // Compiling on the server takes as long as here, and a server's GPUs are the stack's.
+    // The server compiles for these GPUs only: that takes as long as in a build, and a server has the stack's GPUs.
     context.insert(
         "gpus_at_run",
         if choice.flashinfer() == Flashinfer::Jit {
@@ -173,12 +173,12 @@ pub(super) fn render(
             }
         }),
     );
-    context.insert("how", &HowContext::new(how));
+    context.insert("method", &MethodContext::new(method));
     context.insert(
         "labels",
         &labels
             .iter()
-            .map(|(key, value)| label(key, value))
+            .map(|(key, value)| label_pair(key, value))
             .collect::<Result<Vec<_>>>()?,
     );
     let failed = || "cannot render Dockerfile.tera".to_owned();
@@ -191,12 +191,12 @@ pub(super) fn render(
     })
 }
 
-/// The layers of packages, and the files of the context; the guide's recipe names its layers itself.
+/// Returns the layers of packages and the context files. The guide's recipe names its layers in the template.
 fn layers(
     stack: &Stack,
     choice: &ImageChoice,
     source: Option<&SourceBuild>,
-) -> Result<(Vec<Group>, BTreeMap<String, String>)> {
+) -> Result<(Vec<PackageLayer>, BTreeMap<String, String>)> {
     let install = &stack.install;
     let mut files: BTreeMap<String, String> = BTreeMap::new();
     let mut layer = |name: &str, requirements: &[Requirement], index: &str| {
@@ -204,7 +204,7 @@ fn layers(
             format!("pip/{name}/requirements.txt"),
             requirements_file(requirements),
         );
-        Group {
+        PackageLayer {
             step: name.to_owned(),
             flags: flags(requirements, index),
         }
@@ -230,7 +230,7 @@ fn layers(
                 groups.push(layer("flashinfer", &stack.flashinfer.jit, ""));
             }
             (Flashinfer::Prebuilt, Some(prebuilt)) => {
-                url("index of packages", &prebuilt.index)?;
+                check_url("index of packages", &prebuilt.index)?;
                 groups.push(layer("flashinfer", &prebuilt.requirements, &prebuilt.index));
             }
             (other, _) => return Err(not_offered(stack, other)),
@@ -243,19 +243,21 @@ fn layers(
     Ok((groups, files))
 }
 
-/// Directory of the stack's venv; empty without one.
+/// Returns the directory of the stack's venv; empty without one.
 fn venv(stack: &Stack) -> Result<&str> {
     match (
         stack.install.venv,
         stack.image_python.strip_suffix("/bin/python3"),
     ) {
         (true, Some(dir)) if dir.starts_with('/') => Ok(dir),
-        (true, _) => Err(wrong("python", &stack.image_python).hint("a venv's python ends in /bin/python3")),
+        (true, _) => {
+            Err(wrong_value("python", &stack.image_python).hint("the python of a venv ends in /bin/python3"))
+        }
         (false, _) => Ok(""),
     }
 }
 
-/// Names of the steps that `--refresh` takes, in their order.
+/// Returns the names of the steps for `--refresh`, in their order.
 pub(super) fn steps(stack: &Stack, choice: &ImageChoice) -> Vec<String> {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     if choice.recipe == Recipe::Guide {
@@ -283,35 +285,37 @@ pub(super) fn steps(stack: &Stack, choice: &ImageChoice) -> Vec<String> {
     found
 }
 
-/// What the guide's recipe is pinned to, when it is chosen.
+/// Returns the pins of the guide's recipe, if that recipe is chosen.
 fn source<'a>(stack: &'a Stack, choice: &ImageChoice) -> Result<Option<&'a SourceBuild>> {
     if choice.recipe == Recipe::Thin {
         return match choice.flashinfer() {
             Flashinfer::Aot => Err(Error::new(
                 Kind::Usage,
-                "FlashInfer is compiled during a build by the guide's recipe only",
+                "only the guide's recipe compiles FlashInfer during a build",
             )
-            .hint("--recipe guide --flashinfer aot")),
+            .hint("pass --recipe guide --flashinfer aot")),
             _ => Ok(None),
         };
     }
     let Some(source) = &stack.source else {
         return Err(Error::new(
             Kind::Usage,
-            format!("stack `{}` has no guide's recipe", stack.name),
+            format!("stack `{}` does not support the guide's recipe", stack.name),
         )
         .cause("its file has no `source`")
-        .hint("--stack guide has it; the thin recipe is made of the official image"));
+        .hint("pass --stack guide, or leave out --recipe guide"));
     };
     if choice.flashinfer() == Flashinfer::Prebuilt {
         return Err(not_offered(stack, Flashinfer::Prebuilt));
     }
-    packages(&source.apt, false)?;
+    apt_packages(&source.apt, false)?;
     for repository in [&source.lm_eval.repository, &source.flashinfer] {
-        url("git repository", &repository.url)?;
+        check_url("git repository", &repository.url)?;
         let commit = &repository.commit;
         if commit.len() != 40 || !commit.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')) {
-            return Err(wrong("commit", commit).hint("40 hex digits: a branch or a tag moves"));
+            return Err(
+                wrong_value("commit", commit).hint("write all 40 hex digits: a branch or a tag can move")
+            );
         }
     }
     Ok(Some(source))
@@ -331,19 +335,19 @@ fn not_offered(stack: &Stack, kernels: Flashinfer) -> Error {
     Error::new(
         Kind::Usage,
         format!(
-            "stack `{}` has no --flashinfer {} with this recipe",
+            "stack `{}` does not support --flashinfer {} with this recipe",
             stack.name,
             kernels.name()
         ),
     )
-    .hint(format!("it has: {}", offered.join(", ")))
+    .hint(format!("it supports: {}", offered.join(", ")))
 }
 
 fn requirements_file(requirements: &[Requirement]) -> String {
     requirements.iter().map(|one| one.line() + "\n").collect()
 }
 
-/// Flags for a list of packages. pip takes hashes for all of a list or for none.
+/// Returns the flags for a list of packages. pip accepts hashes for all packages of a list or for none.
 fn flags(requirements: &[Requirement], index: &str) -> String {
     let mut flags = String::new();
     if !index.is_empty() {
@@ -356,7 +360,7 @@ fn flags(requirements: &[Requirement], index: &str) -> String {
     flags
 }
 
-/// What nvcc is told to compile for. `a`: with the instructions of this architecture alone, which the kernels use.
+/// Returns the architectures for nvcc. `a` selects the instructions of exactly this architecture, which the kernels use.
 fn architectures(architectures: &[Architecture]) -> String {
     let names: Vec<&str> = architectures
         .iter()
@@ -368,16 +372,17 @@ fn architectures(architectures: &[Architecture]) -> String {
     names.join(" ")
 }
 
-/// Where a secret is mounted.
+/// Returns the mount options of a secret.
 fn mount(id: &str) -> String {
     match id {
-        // Named as git wants it in its HOME. A target elsewhere would leave an empty file in the layer.
+        // git looks for this name in its HOME. A target elsewhere would leave an empty file in the layer.
         "netrc" => "id=netrc,target=/run/secrets/.netrc,required=true".to_owned(),
         _ => format!("id={id},required=true"),
     }
 }
 
-/// Variables of pip's steps. Debian and Ubuntu mark their Python as managed; in an image nobody else manages it.
+/// Returns the variables of pip's steps. Debian and Ubuntu mark their Python as externally managed; in an image no other
+/// tool manages it.
 fn pip_env(secrets: &[&str], builder: Builder) -> String {
     let mut env = "PIP_BREAK_SYSTEM_PACKAGES=1 ".to_owned();
     for id in secrets {
@@ -392,12 +397,12 @@ fn pip_env(secrets: &[&str], builder: Builder) -> String {
     env
 }
 
-/// Variables of git's steps.
+/// Returns the variables of git's steps.
 fn git_env(secrets: &[&str]) -> String {
-    let of = |id: &&str| match *id {
+    let variable = |id: &&str| match *id {
         SECRET_CA => "GIT_SSL_CAINFO=/run/secrets/ca ",
         "netrc" => "HOME=/run/secrets ",
         _ => "",
     };
-    secrets.iter().map(of).collect()
+    secrets.iter().map(variable).collect()
 }

@@ -1,6 +1,4 @@
-//! What the template makes of stacks and choices.
-//!
-//! Not in this module: building it, which tests with a real daemon do.
+//! Tests of the rendered Dockerfiles. Tests with a real daemon build them.
 
 use crate::plan::dockerfile::*;
 use crate::profile::Catalog;
@@ -14,7 +12,13 @@ fn labels() -> BTreeMap<String, String> {
 }
 
 fn plain(stack: &Stack, base: &str, labels: &BTreeMap<String, String>) -> Result<Rendered> {
-    render(stack, base, &ImageChoice::default(), &How::default(), labels)
+    render(
+        stack,
+        base,
+        &ImageChoice::default(),
+        &BuildMethod::default(),
+        labels,
+    )
 }
 
 #[test]
@@ -34,17 +38,17 @@ fn guide(flashinfer: Flashinfer) -> String {
         flashinfer: Some(flashinfer),
         ..ImageChoice::default()
     };
-    let how = How {
+    let method = BuildMethod {
         secrets: vec![SECRET_CA, "netrc"],
-        ..How::default()
+        ..BuildMethod::default()
     };
     let base = stack.base_reference(None);
-    render(&stack, &base, &choice, &how, &labels())
+    render(&stack, &base, &choice, &method, &labels())
         .unwrap()
         .dockerfile
 }
 
-/// The steps of the guide's Dockerfile ("Building Docker Image"), each by what it does.
+/// The steps of the guide's Dockerfile ("Building Docker Image"), each with a text that shows it in the rendering.
 const GUIDES_STEPS: [(&str, &str); 10] = [
     (
         "FROM ...@sha256",
@@ -77,7 +81,7 @@ fn the_guides_recipe_has_every_step_of_the_guide_in_its_order() {
     for (step, sign) in GUIDES_STEPS {
         let at = rest
             .find(sign)
-            .unwrap_or_else(|| panic!("{step} is not there, or too early:\n{text}"));
+            .unwrap_or_else(|| panic!("{step} is missing, or too early:\n{text}"));
         rest = &rest[at + sign.len()..];
     }
     insta::assert_snapshot!(text);
@@ -107,16 +111,16 @@ fn a_choice_that_a_stack_does_not_offer_is_refused() {
             flashinfer: Some(flashinfer),
             ..ImageChoice::default()
         };
-        let how = How::default();
-        render(&stack(stack_name), "base", &choice, &how, &BTreeMap::new()).unwrap_err()
+        let method = BuildMethod::default();
+        render(&stack(stack_name), "base", &choice, &method, &BTreeMap::new()).unwrap_err()
     };
     let error = refused("current", Recipe::Thin, Flashinfer::Prebuilt);
-    assert_eq!(error.hints(), ["it has: base, jit"]);
+    assert_eq!(error.hints(), ["it supports: base, jit"]);
     assert!(refused("guide", Recipe::Thin, Flashinfer::Aot).hints()[0].contains("--recipe guide"));
     assert!(
         refused("current", Recipe::Guide, Flashinfer::Aot)
             .message()
-            .contains("no guide's recipe")
+            .contains("does not support the guide's recipe")
     );
 }
 
@@ -130,7 +134,7 @@ fn prebuilt_kernels_come_from_an_index_of_their_own() {
         &stack("cuda12"),
         "base",
         &choice,
-        &How::default(),
+        &BuildMethod::default(),
         &BTreeMap::new(),
     )
     .unwrap();
@@ -140,12 +144,12 @@ fn prebuilt_kernels_come_from_an_index_of_their_own() {
 #[test]
 fn the_cpu_stack_with_a_ca_bundle() {
     let stack = stack("cpu");
-    let how = How {
+    let method = BuildMethod {
         secrets: vec![SECRET_CA],
-        ..How::default()
+        ..BuildMethod::default()
     };
     let base = stack.base_reference(None);
-    let rendered = render(&stack, &base, &ImageChoice::default(), &how, &labels()).unwrap();
+    let rendered = render(&stack, &base, &ImageChoice::default(), &method, &labels()).unwrap();
     insta::assert_snapshot!(rendered.dockerfile);
     let lines: usize = (1..=3)
         .map(|layer| {
@@ -160,15 +164,15 @@ fn the_cpu_stack_with_a_ca_bundle() {
 
 #[test]
 fn the_classic_builder_gets_stages_instead_of_mounts() {
-    let how = How {
+    let method = BuildMethod {
         builder: Builder::Classic,
         secrets: vec![SECRET_CA],
         wheels: true,
-        ..How::default()
+        ..BuildMethod::default()
     };
     let choice = ImageChoice::default();
     let of = |name: &str| {
-        render(&stack(name), "base", &choice, &how, &labels())
+        render(&stack(name), "base", &choice, &method, &labels())
             .unwrap()
             .dockerfile
     };
@@ -177,7 +181,7 @@ fn the_classic_builder_gets_stages_instead_of_mounts() {
     for name in ["cpu", "guide", "current"] {
         let text = of(name);
         assert!(!text.contains("--mount"), "{text}");
-        // Neither the CA bundle nor the wheels are in the last stage.
+        // The last stage holds neither the CA bundle nor the wheels.
         let last = text.rsplit("FROM ").next().unwrap();
         assert!(
             !last.contains("/run/ca") && !last.contains("/run/wheels"),
@@ -188,12 +192,12 @@ fn the_classic_builder_gets_stages_instead_of_mounts() {
 
 #[test]
 fn offline_no_step_fetches() {
-    let how = How {
+    let method = BuildMethod {
         wheels: true,
         offline: true,
-        ..How::default()
+        ..BuildMethod::default()
     };
-    let text = render(&stack("cpu"), "base", &ImageChoice::default(), &how, &labels())
+    let text = render(&stack("cpu"), "base", &ImageChoice::default(), &method, &labels())
         .unwrap()
         .dockerfile;
     assert!(!text.contains("apt-get"), "{text}");
@@ -207,11 +211,11 @@ fn offline_no_step_fetches() {
 #[test]
 fn a_step_that_is_refreshed_is_another_and_those_before_it_are_not() {
     let render = |refresh: Option<(&str, &str)>| {
-        let how = How {
+        let method = BuildMethod {
             refresh,
-            ..How::default()
+            ..BuildMethod::default()
         };
-        render(&stack("cpu"), "base", &ImageChoice::default(), &how, &labels())
+        render(&stack("cpu"), "base", &ImageChoice::default(), &method, &labels())
             .unwrap()
             .dockerfile
     };
@@ -229,11 +233,11 @@ fn a_step_that_is_refreshed_is_another_and_those_before_it_are_not() {
         ..ImageChoice::default()
     };
     for step in steps(&stack("guide"), &choice) {
-        let how = How {
+        let method = BuildMethod {
             refresh: Some((&step, "1")),
-            ..How::default()
+            ..BuildMethod::default()
         };
-        let text = crate::plan::dockerfile::render(&stack("guide"), "base", &choice, &how, &labels())
+        let text = crate::plan::dockerfile::render(&stack("guide"), "base", &choice, &method, &labels())
             .unwrap()
             .dockerfile;
         assert!(text.contains("ARG DSR1_REFRESH=1"), "{step}");
@@ -261,7 +265,7 @@ fn a_changed_label_leaves_the_steps_as_they_are() {
     };
     let steps = [steps(one), steps(other)];
     assert_eq!(steps[0], steps[1]);
-    // A step runs again when what it mounts changes: the context's root holds the Dockerfile, so none does.
+    // A step runs again if a file that it mounts changes. The context's root holds the Dockerfile, so no step mounts it.
     for mount in steps[0]
         .split("--mount=")
         .filter(|mount| mount.starts_with("type=bind"))
@@ -285,7 +289,7 @@ fn hostile_values_are_refused() {
             recipe: Recipe::Guide,
             ..ImageChoice::default()
         };
-        let guide = render(&hostile, "base", &choice, &How::default(), &labels());
+        let guide = render(&hostile, "base", &choice, &BuildMethod::default(), &labels());
         plain(&hostile, "debian", &labels()).and(guide).is_err()
     };
     assert!(!with(&|_| {}));
@@ -308,8 +312,8 @@ fn hostile_values_are_refused() {
 }
 
 proptest::proptest! {
-    /// Whatever is in a value: it is refused, or the Dockerfile has as many lines as before and the value stands
-    /// between quotes of a label, never in a step.
+    /// Any value is refused, or the Dockerfile keeps its number of lines and the value is quoted in a label, never in a
+    /// step.
     #[test]
     fn no_value_adds_an_instruction(value in "\\PC{0,20}[\\n\\r\"\\\\$#;&|`<>() ]{0,3}\\PC{0,20}", place in 0..8_u8) {
         let choice = ImageChoice {
@@ -319,7 +323,7 @@ proptest::proptest! {
         let mut stack = stack("guide");
         let (mut labels, mut base) = (BTreeMap::new(), "base".to_owned());
         let lines = |stack: &Stack, base: &str, labels: &BTreeMap<String, String>| {
-            render(stack, base, &choice, &How::default(), labels).map(|rendered| rendered.dockerfile)
+            render(stack, base, &choice, &BuildMethod::default(), labels).map(|rendered| rendered.dockerfile)
         };
         let before = lines(&stack, &base, &labels).unwrap().lines().count();
         let source = stack.source.as_mut().unwrap();

@@ -1,20 +1,19 @@
-//! What a value may be made of before it goes into a Dockerfile.
-//!
-//! Not in this module: where it goes (`Dockerfile.tera`).
+//! Checks of values before they are written into a Dockerfile: each may use only a narrow alphabet.
 
 use crate::error::{Error, Kind, Result};
 use crate::profile;
 
-/// Debian packages; without their versions for a base that is not the stack's.
-pub(super) fn packages(written: &[String], any_version: bool) -> Result<Vec<&str>> {
+/// Checks Debian packages, and returns them without versions if `any_version` is true, as for a base that is not the
+/// stack's.
+pub(super) fn apt_packages(written: &[String], any_version: bool) -> Result<Vec<&str>> {
     written
         .iter()
         .map(|package| {
             let (name, version) = package.split_once('=').unwrap_or((package, "0"));
-            check("Debian package", name, |c| {
+            check_alphabet("Debian package", name, |c| {
                 c.is_ascii_lowercase() || c.is_ascii_digit() || "+.-".contains(c)
             })?;
-            check("Debian version", version, |c| {
+            check_alphabet("Debian version", version, |c| {
                 c.is_ascii_alphanumeric() || "+.-:~".contains(c)
             })?;
             Ok(if any_version { name } else { package.as_str() })
@@ -22,27 +21,31 @@ pub(super) fn packages(written: &[String], any_version: bool) -> Result<Vec<&str
         .collect()
 }
 
-/// Whether a text can be a URL in a step.
-pub(super) fn url(what: &str, text: &str) -> Result<()> {
+/// Refuses a text that is not a URL, or that a shell could read as more than one word.
+pub(super) fn check_url(what: &str, text: &str) -> Result<()> {
     let is_url = text.starts_with("https://") || text.starts_with("http://");
-    check(what, text, |c| c.is_ascii_alphanumeric() || "._-/:~+".contains(c))?;
-    if is_url { Ok(()) } else { Err(wrong(what, text)) }
-}
-
-/// Whether a text can be the path of a file of the context.
-pub(super) fn file_name(path: &str) -> Result<()> {
-    if profile::is_plain_path(path) {
+    check_alphabet(what, text, |c| c.is_ascii_alphanumeric() || "._-/:~+".contains(c))?;
+    if is_url {
         Ok(())
     } else {
-        Err(wrong("file name", path))
+        Err(wrong_value(what, text))
     }
 }
 
-/// Whether a text can name an image: `[HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST]` (distribution/reference).
+/// Refuses a text that is not the relative path of a context file.
+pub(super) fn check_file_name(path: &str) -> Result<()> {
+    if profile::is_plain_path(path) {
+        Ok(())
+    } else {
+        Err(wrong_value("file name", path))
+    }
+}
+
+/// Refuses a text that is not an image reference: `[HOST[:PORT]/]NAME[:TAG][@sha256:DIGEST]` (distribution/reference).
 ///
 /// # Errors
-/// [`Kind::Usage`] when it cannot.
-pub(in crate::plan) fn image_name(name: &str) -> Result<()> {
+/// [`Kind::Usage`] for such a text.
+pub(in crate::plan) fn check_image_name(name: &str) -> Result<()> {
     let (named, digest) = name
         .split_once('@')
         .map_or((name, None), |(named, digest)| (named, Some(digest)));
@@ -53,23 +56,24 @@ pub(in crate::plan) fn image_name(name: &str) -> Result<()> {
     if is_named(named) && name.len() <= 300 && digest.is_none_or(is_digest) {
         Ok(())
     } else {
-        Err(wrong("name of an image", name).hint("it looks like registry.example:5000/team/image:1.0"))
+        Err(wrong_value("name of an image", name).hint("write it as registry.example:5000/team/image:1.0"))
     }
 }
 
-/// As [`image_name`], of a tag that an image shall get.
+/// Refuses a text that is not a tag for a new image: an image reference without a digest.
 ///
 /// # Errors
-/// [`Kind::Usage`] when it cannot be one.
-pub(in crate::plan) fn tag_name(name: &str) -> Result<()> {
-    image_name(name)?;
+/// [`Kind::Usage`] for such a text.
+pub(in crate::plan) fn check_tag(name: &str) -> Result<()> {
+    check_image_name(name)?;
     if name.contains('@') {
-        return Err(wrong("tag", name).hint("a digest comes from the registry: leave out what follows @"));
+        return Err(wrong_value("tag", name)
+            .hint("leave out `@` and the text after it: the registry assigns the digest"));
     }
     Ok(())
 }
 
-/// `[HOST[:PORT]/]NAME[:TAG]`.
+/// Returns whether a text has the form `[HOST[:PORT]/]NAME[:TAG]`.
 fn is_named(named: &str) -> bool {
     let (path, tag) = match named.rsplit_once(':') {
         Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
@@ -98,27 +102,31 @@ fn is_named(named: &str) -> bool {
     host.is_none_or(is_host) && rest.split('/').all(is_part) && tag.is_none_or(is_tag)
 }
 
-pub(super) fn check(what: &str, value: &str, allowed: impl Fn(char) -> bool) -> Result<()> {
+/// Refuses a value that is longer than 300 characters, that has a character outside the alphabet, or that begins with
+/// another character than a letter, a digit or `/`, as an option does.
+pub(super) fn check_alphabet(what: &str, value: &str, allowed: impl Fn(char) -> bool) -> Result<()> {
     let leads = value.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/');
     if leads && value.len() <= 300 && value.chars().all(allowed) {
         Ok(())
     } else {
-        Err(wrong(what, value))
+        Err(wrong_value(what, value))
     }
 }
 
-pub(super) fn wrong(what: &str, value: &str) -> Error {
+/// Returns the error for a value that is not a `what`.
+pub(super) fn wrong_value(what: &str, value: &str) -> Error {
     let shown: String = value.chars().take(80).collect();
     Error::new(Kind::Usage, format!("`{}` is not a {what}", shown.escape_debug()))
 }
 
-/// One `key="value"` of a LABEL instruction: backslash, quote and dollar are what the Dockerfile would read.
-pub(super) fn label(key: &str, value: &str) -> Result<String> {
-    check("label", key, |c| {
+/// Returns one `key="value"` of a LABEL instruction, with escapes for the characters that a Dockerfile interprets:
+/// backslash, quote and dollar.
+pub(super) fn label_pair(key: &str, value: &str) -> Result<String> {
+    check_alphabet("label", key, |c| {
         c.is_ascii_lowercase() || c.is_ascii_digit() || ".-".contains(c)
     })?;
     if value.chars().any(char::is_control) {
-        return Err(wrong("label value", value));
+        return Err(wrong_value("label value", value));
     }
     let mut quoted = String::new();
     for c in value.chars() {
@@ -146,9 +154,9 @@ mod tests {
             "h.io/a/b/c",
             &digest,
         ] {
-            assert!(image_name(good).is_ok(), "{good}");
+            assert!(check_image_name(good).is_ok(), "{good}");
         }
-        assert!(tag_name(&digest).is_err());
+        assert!(check_tag(&digest).is_err());
         let long = format!("a:{}", "x".repeat(129));
         for bad in [
             "",
@@ -166,7 +174,7 @@ mod tests {
             "a\n",
             &long,
         ] {
-            assert!(image_name(bad).is_err(), "{bad}");
+            assert!(check_image_name(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! System calls before which a pull is killed, or that fail.
+//! Kills before system calls of a pull, and system calls that fail.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use super::{
 use crate::support::Home;
 use crate::support::hub::{Fault, Hub, RepoFile, noise};
 
-/// System calls that change what is on a disk, by what they do; a `?` is for processors that lack one.
+/// System calls that change a disk, by their effect. A `?` marks calls that some processors lack.
 const CHANGES: [(&str, &str, usize); 9] = [
     ("rename", "?rename,?renameat,renameat2", 1),
     ("fsync", "fsync,fdatasync", 1),
@@ -22,13 +22,13 @@ const CHANGES: [(&str, &str, usize); 9] = [
     ("unlink", "?unlink,unlinkat", 1),
     ("ftruncate", "ftruncate", 1),
     ("fallocate", "fallocate", 1),
-    // A file is written in many pieces, all alike: every 7th is enough.
+    // A file is written in many equal pieces: every 7th call is enough.
     ("pwrite64", "pwrite64", 7),
-    // Also what is no file: what wakes threads.
+    // This includes writes that are not to a file: those that wake threads.
     ("write", "write", 3),
 ];
 
-/// F1, at the places that matter: before each call that changes the disk.
+/// F1 at the critical points: a kill before each call that changes the disk.
 #[test]
 fn a_kill_before_any_change_of_the_disk_leaves_nothing_wrong() {
     let model = Model::of(&[9_000_000, 300_000], 3);
@@ -43,7 +43,7 @@ fn a_kill_before_any_change_of_the_disk_leaves_nothing_wrong() {
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                // Its own, which counts what its own pulls fetch.
+                // A hub of its own counts only the bytes of its own pulls.
                 let hub = model.hub();
                 loop {
                     let Some(((state, template), (name, calls, step))) = work.lock().unwrap().pop() else {
@@ -101,10 +101,10 @@ fn a_kill_before_any_change_of_the_disk_leaves_nothing_wrong() {
     assert_eq!(costly.into_inner().unwrap(), Vec::<String>::new());
 }
 
-/// F9, F19: a system that says no.
+/// F9, F19: system calls that fail.
 #[test]
 fn errors_of_the_system_are_told_and_leave_nothing_wrong() {
-    /// A file is opened a hundred times before the first of ours, and libraries are first.
+    /// The process opens about a hundred files, libraries first, before it opens the first file of the cache.
     const OPENED: std::ops::Range<usize> = 8..200;
     let model = Model::of(&[9_000_000, 300_000], 3);
     let (home, hub) = (Home::new(), model.hub());
@@ -117,12 +117,12 @@ fn errors_of_the_system_are_told_and_leave_nothing_wrong() {
         copied(&state.1, &cache);
         let blobs = names(&cache.join(FOLDER).join("blobs"));
         let ended = pull_injected(&home, &hub, &cache, calls, what);
-        // A program whose libraries cannot be opened never begins.
+        // A program whose libraries cannot be opened never starts.
         if ended.code != 127 {
             assert_right_or_loud(&model, &cache, &ended, &when);
         }
         let lost = blobs.iter().filter(|blob| !blob.exists()).count();
-        assert_eq!(lost, 0, "{when}: proven blobs were removed");
+        assert_eq!(lost, 0, "{when}: verified blobs were removed");
         counts.add(&format!("exit {}", ended.code), 1);
         run(pull(&home, &hub, &cache, &[])).expect(0);
         model.assert_whole(&cache, &when);
@@ -152,7 +152,7 @@ fn errors_of_the_system_are_told_and_leave_nothing_wrong() {
     counts.print("errors of the system");
 }
 
-/// A disk, or a limit of open files, that refuses to read a proven blob says nothing against its bytes.
+/// A verified blob that cannot be read, because of the disk or a limit of open files, still counts as verified.
 #[test]
 fn a_blob_that_cannot_be_read_now_is_not_removed() {
     let model = Model::of(&[9_000_000], 0);
@@ -176,18 +176,18 @@ fn a_blob_that_cannot_be_read_now_is_not_removed() {
         run(pull(&home, &hub, &cache, &[])).expect(0);
         model.assert_whole(&cache, error);
     }
-    assert_eq!(removed, Vec::<&str>::new(), "a proven blob was removed");
+    assert_eq!(removed, Vec::<&str>::new(), "a verified blob was removed");
 }
 
-/// What is written between two syncs (`hub/part/durable`).
+/// Bytes that are written between two syncs (`transfer/partial/durable`).
 const SYNC: u64 = 32 << 20;
 
-/// A disk tells that it lost what was written to it once, perhaps long before the last byte has come.
+/// A disk reports lost writes only once, perhaps long before the last byte is fetched.
 #[test]
 fn a_failed_sync_in_the_midst_of_a_file_is_not_forgotten() {
-    // Three times what is written between two syncs, and some. Slow enough that each sync is over long before the next.
+    // More than three times the bytes between two syncs. The rate is so low that each sync ends long before the next.
     let model = Model::of(&[110_000_000], 0);
-    // After each that succeeds the record is kept, too.
+    // After each sync that succeeds the journal is synced too.
     for (failing, kept) in [(1, 0), (3, SYNC)] {
         let (home, hub) = (Home::new(), model.hub());
         let cache = home.path().join("hub");
@@ -204,7 +204,7 @@ fn a_failed_sync_in_the_midst_of_a_file_is_not_forgotten() {
             ended.stderr
         );
         assert_eq!(names(&cache.join(FOLDER).join("blobs")), Vec::<PathBuf>::new());
-        // What is in memory of it is not what is on the disk: of that, none is taken; what it kept before is.
+        // The page cache differs from the disk: its bytes are not reused, but the bytes that were synced before are.
         let left = parts(&cache)
             .iter()
             .map(|part| part.metadata().unwrap().len())
@@ -225,7 +225,7 @@ fn a_failed_sync_in_the_midst_of_a_file_is_not_forgotten() {
     }
 }
 
-/// A disk that is slower than the network: what a power cut would cost does not grow with the file.
+/// A disk that is slower than the network: the cost of a power cut does not grow with the size of the file.
 #[test]
 fn no_more_than_two_syncs_are_written_ahead_of_a_slow_disk() {
     let model = Model::of(&[150_000_000], 0);
@@ -251,12 +251,11 @@ fn no_more_than_two_syncs_are_written_ahead_of_a_slow_disk() {
     );
 }
 
-/// A sector that does not read is as bad as one with a wrong byte: a repair and a pull fetch what it held, unless it reads
-/// when it is asked again.
+/// An unreadable sector counts as a corrupt range: a repair and a pull fetch its bytes, unless a second read succeeds.
 #[test]
 fn a_sector_that_does_not_read_is_repaired() {
     const SIZE: usize = 9_000_000;
-    // No safetensors: the header of those is read once more when all is there.
+    // Not a safetensors file: its header would be read once more at the end of the pull.
     let bytes = noise(7, SIZE);
     let model = Model::new([("weights.gguf".to_owned(), RepoFile { bytes, large: true })]);
     let (home, hub) = (Home::new(), model.hub());
@@ -273,14 +272,14 @@ fn a_sector_that_does_not_read_is_repaired() {
         assert_eq!(model.assert_whole(&cache, fault), Vec::<String>::new());
     };
     for (fault, expected) in [
-        // Each call counts for itself: copying fails once, too.
+        // Each kind of call is counted separately, so copying fails once too.
         ("error=EIO:when=1", 0..6_000_000),
         ("error=EIO", SIZE..SIZE + 1_000_000),
     ] {
         let mut repair = home.command(&["weights", "verify", REPO, "--repair", "--endpoint", &hub.endpoint]);
         repair.env("HF_HUB_CACHE", &cache);
         check(&repair, fault, expected.clone());
-        // Nothing that is proven is known without its manifest and log: a pull reads it.
+        // Without its manifest and its log no file is known as verified, so a pull reads all files.
         for known in [
             format!("verified-{}.json", model.commit),
             "proven.jsonl".to_owned(),
@@ -291,7 +290,7 @@ fn a_sector_that_does_not_read_is_repaired() {
     }
 }
 
-/// The same for a pull that ends before it is told: the next one does not go on from what is only in memory.
+/// The same for a pull that ends before the disk reports: the next pull does not resume from bytes that are only in memory.
 #[test]
 fn a_failed_sync_counts_also_when_the_pull_is_interrupted() {
     let model = Model::of(&[150_000_000], 0);
@@ -303,7 +302,7 @@ fn a_failed_sync_counts_also_when_the_pull_is_interrupted() {
         let mut child = spawn(injected(&pull_once, "fdatasync", "error=EIO:when=1", &[]));
         wait_until("a part is there", || !parts(&cache).is_empty());
         wait_until("the sync has failed", || parts(&cache).is_empty());
-        // strace passes on what it gets.
+        // strace forwards the signals that it receives.
         signal(&child, ends);
         child.wait().unwrap();
         let mark = hub.arrived();
@@ -315,7 +314,7 @@ fn a_failed_sync_counts_also_when_the_pull_is_interrupted() {
     }
 }
 
-/// A cache with what a killed pull left, and what the next one has to fetch.
+/// Returns a cache with the files of a killed pull, and the bytes that the next pull has to fetch.
 fn half_pulled(model: &Model) -> (Home, Hub, PathBuf, (u64, usize)) {
     let (home, hub) = (Home::new(), model.hub());
     let cache = home.path().join("hub");
@@ -328,14 +327,14 @@ fn half_pulled(model: &Model) -> (Home, Hub, PathBuf, (u64, usize)) {
     (home, hub, cache, next)
 }
 
-/// What a disk does not give any more stops no pull for ever, and what lies before it is gone on from. One that gives it
-/// when it is asked again costs nothing.
+/// An unreadable partial file does not block pulls for ever, and the bytes before the unreadable ones are reused. If a second
+/// read succeeds, nothing is fetched again.
 #[test]
 fn a_part_that_does_not_read_goes_on_from_before_that() {
     let model = Model::of(&[21_000_000], 0);
     for (fault, least) in [("error=EIO:when=20", 0), ("error=EIO:when=20..25", 16_000_000)] {
         let (home, hub, cache, (needed, mark)) = half_pulled(&model);
-        // A step and some are read before the one that fails, the first of them for the program's libraries.
+        // More than one step is read before the call that fails; the first reads belong to the program's libraries.
         let ended = pull_injected(&home, &hub, &cache, "pread64", fault);
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         let sent = hub.bytes_sent_since(mark) as u64;
@@ -348,12 +347,12 @@ fn a_part_that_does_not_read_goes_on_from_before_that() {
     }
 }
 
-/// A server of files that is away lost nothing: it is told of, and what is there stays.
+/// A file server that is unreachable lost nothing: the pull reports it, and all files stay.
 #[test]
 fn a_disk_that_does_not_answer_costs_nothing_of_a_part() {
     let model = Model::of(&[21_000_000], 0);
     let (home, hub, cache, (needed, mark)) = half_pulled(&model);
-    // From the start, and while what is there is read: a probe of the disk is one fsync.
+    // Once from the start, and once while present bytes are read: a probe of the disk is one fsync.
     for first in [1, 2] {
         let away = format!("inject=fsync:error=EIO:when={first}+");
         let pull_once = pull(&home, &hub, &cache, &["--max-workers", "1"]);

@@ -1,4 +1,4 @@
-//! Two pulls of one repository: who goes on with what the other left.
+//! Two pulls of one repository: one resumes the partial files of the other.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -33,7 +33,7 @@ fn a_pull_takes_over_from_one_that_is_killed() {
             .spawn()
             .unwrap();
         std::thread::sleep(random.time(Duration::from_millis(500)));
-        // It stands still first: what it still brought between the two counts would be in both.
+        // It is stopped first, because bytes that it fetched between the two counts would be in both.
         signal(&first, Signal::STOP);
         let (needed, mark) = model.start_of_next(&hub, &cache);
         kill(first);
@@ -49,7 +49,7 @@ fn a_pull_takes_over_from_one_that_is_killed() {
     counts.print("two pulls, one killed");
 }
 
-/// F11: a filesystem whose locks every caller gets, as some networked ones do, or that has none.
+/// F11: a filesystem that grants locks to every caller, as some network filesystems do, or that has no locks.
 #[test]
 fn two_pulls_without_working_locks_end_right() {
     let model = Model::of(&[21_000_000, 9_000_000], 9);
@@ -81,7 +81,7 @@ fn two_pulls_without_working_locks_end_right() {
     eprintln!("two pulls without locks: silent wrong = 0; rounds 12");
 }
 
-/// A part changes hands in two renames: a kill between them must not lose what was proven.
+/// A partial file changes its owner with two renames: a kill between them must not lose verified bytes.
 #[test]
 fn a_kill_while_a_part_changes_hands_costs_no_more_than_a_step() {
     let model = Model::of(&[21_000_000], 0);
@@ -111,7 +111,8 @@ fn a_kill_while_a_part_changes_hands_costs_no_more_than_a_step() {
     assert_eq!(costly, Vec::<String>::new());
 }
 
-/// Where locks do not tell of a pull, its part's name does: what it writes to stays, what a dead one left goes.
+/// Where locks do not show a running pull, the name of its partial file does: the files of a running pull stay, those of a
+/// dead one are removed.
 #[test]
 fn removing_unfinished_files_leaves_a_live_pull_alone() {
     let model = Model::of(&[21_000_000], 1);
@@ -123,7 +124,7 @@ fn removing_unfinished_files_leaves_a_live_pull_alone() {
         .spawn()
         .unwrap();
     wait_until("a part is there", || !parts(&cache).is_empty());
-    // It stands still: it must not come to its end meanwhile.
+    // It is stopped, because it must not end meanwhile.
     signal(&pulls, Signal::STOP);
     let live = parts(&cache).remove(0);
     // The same process id, another start time.
@@ -148,8 +149,8 @@ fn removing_unfinished_files_leaves_a_live_pull_alone() {
     assert_eq!(model.assert_whole(&cache, "at the end"), Vec::<String>::new());
 }
 
-/// Two containers on a filesystem without locks: each has process ids of its own, and the same name of the host. What the
-/// other writes to is not taken for that of a dead process.
+/// Two containers on a filesystem without locks: each has its own process ids, and both have the same host name. The files of
+/// the other container are not mistaken for those of a dead process.
 #[test]
 fn a_pull_in_another_container_is_not_taken_for_dead() {
     let model = Model::of(&[21_000_000], 1);
@@ -182,8 +183,8 @@ fn a_pull_in_another_container_is_not_taken_for_dead() {
     assert_eq!(model.assert_whole(&cache, "at the end"), Vec::<String>::new());
 }
 
-/// A container that is begun anew in another one's place, on a filesystem without locks: what that one had is not fetched
-/// again once it is sure that nobody writes to it.
+/// A container that replaces another one, on a filesystem without locks: the bytes of the other one are reused as soon as it
+/// is certain that no process writes to its files.
 #[test]
 fn what_a_container_had_a_moment_ago_is_waited_for_and_taken() {
     const SIZE: u64 = 150_000_000;
@@ -195,7 +196,7 @@ fn what_a_container_had_a_moment_ago_is_waited_for_and_taken() {
     wait_for_part("more than a kill may cost is there", &cache, 100_000_000);
     kill(child);
     hub.clear();
-    // As one that ran elsewhere calls it.
+    // The name that a process of another host would give it.
     let left = parts(&cache).remove(0);
     let name = left.file_name().unwrap().to_str().unwrap();
     let elsewhere = format!("{}.pod-0123456789ab-0123456789ab.7-7.part", &name[..64]);
@@ -203,7 +204,7 @@ fn what_a_container_had_a_moment_ago_is_waited_for_and_taken() {
     for kind in ["record", "part"] {
         std::fs::rename(left.with_extension(kind), elsewhere.with_extension(kind)).unwrap();
     }
-    // Two minutes are long for a test.
+    // A test should not wait for two minutes.
     let part = std::fs::File::options().write(true).open(&elsewhere).unwrap();
     part.set_modified(SystemTime::now() - Duration::from_secs(110))
         .unwrap();

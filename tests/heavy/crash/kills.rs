@@ -1,4 +1,4 @@
-//! Kills at any time, each run again to the end.
+//! Kills at random times, each followed by a complete run.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -10,11 +10,11 @@ use crate::support::Home;
 use crate::support::hub::Fault;
 use crate::support::random::{Random, rounds};
 
-/// F1: kills at any time, each rerun to the end.
+/// F1: kills at random times, each followed by a complete run.
 #[test]
 fn kills_at_any_time_leave_nothing_wrong_and_cost_no_more_than_a_step() {
     const THREADS: usize = 2;
-    /// Bytes a second of each stream.
+    /// Bytes per second of each stream.
     const RATE: usize = 40_000_000;
     let kills = rounds(200, 40);
     let model = Model::of(&[21_000_000, 9_000_000, 3_000_000], 24);
@@ -33,16 +33,16 @@ fn kills_at_any_time_leave_nothing_wrong_and_cost_no_more_than_a_step() {
                     let home = Home::new();
                     let cache = home.path().join("hub");
                     hub.fault("blob/", Fault::Slow(RATE), usize::MAX);
-                    // How long a pull takes, measured again now and then: other tests share the machine.
+                    // The duration of a pull is measured again from time to time, because other tests share the machine.
                     if round % 25 == 0 {
                         let begun = Instant::now();
                         run(pull(&home, &hub, &home.path().join("measured"), &[])).expect(0);
                         limit = begun.elapsed();
                     }
                     let child = spawn(pull(&home, &hub, &cache, &[]));
-                    // Naming takes a few milliseconds of each pull, and so does the time until the first file has come:
-                    // every fourth kill waits for the one, and some for the other. Some come before the first request
-                    // and some after the end, so that few kills meet these, too.
+                    // Publishing takes a few milliseconds of each pull, and so does the time until the first file is
+                    // complete: every fourth kill waits for the former, and some for the latter. Some kills come before
+                    // the first request or after the end, but only a few.
                     let wait_for = |phase: &str| {
                         let begun = Instant::now();
                         while model.phase(&cache) != phase && begun.elapsed() < limit * 4 {
@@ -96,7 +96,7 @@ fn kills_at_any_time_leave_nothing_wrong_and_cost_no_more_than_a_step() {
     );
 }
 
-/// F1: what kills leave in one cache does not add up.
+/// F1: the files that kills leave in one cache do not accumulate.
 #[test]
 fn kills_one_after_another_leave_one_part_of_a_file_and_nothing_else() {
     const KILLS: usize = 30;
@@ -119,7 +119,7 @@ fn kills_one_after_another_leave_one_part_of_a_file_and_nothing_else() {
                 .count();
             assert!(of_it <= 1, "kill {round}: {of_it} parts of {oid}");
         }
-        // Beside parts and their records: what was about to get its name, and records whose parts just got theirs.
+        // Besides partial files and journals: a file that was being published, and journals of files just published.
         let mut beside = model.differences(&cache).1;
         beside.retain(|name| {
             let path = cache.join(FOLDER).join(name);
@@ -127,7 +127,7 @@ fn kills_one_after_another_leave_one_part_of_a_file_and_nothing_else() {
         });
         most = most.max(beside.len());
         assert!(beside.len() <= 9, "kill {round}: {beside:?}");
-        // Names are given again, so that kills meet that too.
+        // The names are removed, so that kills hit the publishing too.
         if model.phase(&cache) == "done" {
             named += 1;
             for dir in ["refs", "snapshots"] {

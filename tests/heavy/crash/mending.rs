@@ -1,4 +1,4 @@
-//! A damaged file that a pull mends, killed or refused meanwhile: what was right of it stays right.
+//! A damaged file that a pull repairs, with kills and failing calls meanwhile: its valid bytes stay valid.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,17 @@ use crate::support::hub::{Fault, Hub};
 use crate::support::random::Random;
 use crate::support::{Home, Run};
 
-/// Bytes of the file.
+/// Size of the file.
 const SIZE: usize = 40_000_000;
-/// Places in it that are bad, far from each other.
+/// Offsets of corrupt bytes, far from each other.
 const BAD: [usize; 2] = [9_000_000, 30_000_000];
-/// What both cost: the range of each between two lines of the record.
+/// Bytes to fetch for both: for each, the range between two lines of the journal.
 const COST: u64 = BAD.len() as u64 * LOST;
 
-/// Its name.
+/// Name of the file.
 const SHARD: &str = "model-0.safetensors";
 
-/// A cache with a file that was proven and went bad.
+/// Returns a cache with a file that was verified and then damaged.
 fn damaged(model: &Model, home: &Home, hub: &Hub) -> PathBuf {
     let cache = home.path().join("damaged");
     run(pull(home, hub, &cache, &["--max-workers", "1"])).expect(0);
@@ -38,7 +38,7 @@ fn damaged(model: &Model, home: &Home, hub: &Hub) -> PathBuf {
     cache
 }
 
-/// A copy of a damaged cache, whose file has a second name if `is_linked`; that is where.
+/// Copies a damaged cache. If `is_linked` is true, the file has a second name, which is returned.
 fn copy(model: &Model, template: &Path, home: &Home, is_linked: bool) -> (PathBuf, Option<PathBuf>) {
     let (cache, other) = (home.path().join("hub"), home.path().join("other"));
     copied(template, &cache);
@@ -48,7 +48,7 @@ fn copy(model: &Model, template: &Path, home: &Home, is_linked: bool) -> (PathBu
     (cache, is_linked.then_some(other))
 }
 
-/// F1: neither before the first byte is written to the file nor after the last.
+/// F1: kills from before the first byte is written to the file until after the last.
 #[test]
 fn a_kill_while_a_file_is_mended_costs_no_more_than_what_was_bad() {
     let model = Model::of(&[SIZE], 0);
@@ -73,7 +73,7 @@ fn a_kill_while_a_file_is_mended_costs_no_more_than_what_was_bad() {
                 let ended = pull_injected(&home, &hub, &cache, calls, &kill);
                 let (_, mark) = model.start_of_next(&hub, &cache);
                 run(pull(&home, &hub, &cache, &[])).expect(0);
-                // What was about to be the manifest is removed by the next pull that fetches something.
+                // A temporary manifest is removed by the next pull that fetches bytes.
                 let mut left = model.assert_whole(&cache, &when);
                 left.retain(|name| !name.starts_with(".dsr1/file."));
                 assert_eq!(left, Vec::<String>::new(), "{when}");
@@ -92,7 +92,7 @@ fn a_kill_while_a_file_is_mended_costs_no_more_than_what_was_bad() {
     }
 }
 
-/// F9: a disk that refuses what belongs there leaves what is there; one that did not keep it leaves what lies before.
+/// F9: a disk that refuses a write leaves the file as it is; a disk that lost a write leaves the bytes before it.
 #[test]
 fn a_disk_that_refuses_while_a_file_is_mended_is_told_of() {
     let model = Model::of(&[SIZE], 0);
@@ -123,7 +123,7 @@ fn a_disk_that_refuses_while_a_file_is_mended_is_told_of() {
                 assert_eq!(model.assert_whole(&cache, &when), Vec::<String>::new(), "{when}");
                 let sent = hub.bytes_sent_since(mark) as u64;
                 assert!(sent <= most, "{when}: {sent} fetched: {}", ended.stderr);
-                // Each thread counts for itself: the first that nobody reaches is the last.
+                // Each thread counts its own calls: the first number that no thread reaches is the last.
                 if ended.code == 0 && number > 6 {
                     break;
                 }
@@ -132,7 +132,7 @@ fn a_disk_that_refuses_while_a_file_is_mended_is_told_of() {
     }
 }
 
-/// What was mended of a file before a kill stays, whatever else is pulled meanwhile.
+/// Ranges of a file that were repaired before a kill stay repaired, whatever else is pulled meanwhile.
 #[test]
 fn what_is_mended_of_a_file_outlives_a_pull_of_others() {
     let model = Model::of(&[SIZE], 3);
@@ -145,14 +145,14 @@ fn what_is_mended_of_a_file_outlives_a_pull_of_others() {
     kill(child);
     hub.clear();
     let before = parts(&cache);
-    // Another hub's listing is another's: nothing of it is taken as known.
+    // The listing of another hub says nothing about this file.
     run(pull(&home, &model.hub(), &cache, &["--include", "notes/*"])).expect(0);
     assert_eq!(parts(&cache), before);
     run(pull(&home, &hub, &cache, &[])).expect(0);
     assert_eq!(model.assert_whole(&cache, "afterwards"), Vec::<String>::new());
 }
 
-/// Two files of one pull, each with a copy of its own.
+/// Repairs two files in one pull, each with a copy of its own.
 #[test]
 fn two_files_are_mended_at_once() {
     let model = Model::of(&[SIZE, SIZE - 1_000_000], 0);
@@ -174,7 +174,7 @@ fn two_files_are_mended_at_once() {
     assert!(sent <= 2 * LOST, "{sent} fetched");
 }
 
-/// F10: what a hub does once while a file is mended costs little more than what was bad.
+/// F10: a single fault of the hub during a repair costs little more than the corrupt ranges.
 #[test]
 fn one_wrong_answer_while_a_file_is_mended_costs_little() {
     let model = Model::of(&[SIZE], 0);
@@ -183,7 +183,7 @@ fn one_wrong_answer_while_a_file_is_mended_costs_little() {
     for (what, fault, times, most) in [
         ("a flipped byte", Fault::Flip(5), 1, COST + LOST),
         ("an ETag of its own each time", Fault::NewEtag, usize::MAX, COST),
-        // All that lies before comes, too, and what is on its way when the connection is closed.
+        // The bytes before the range are fetched too, and those in flight when the connection is closed.
         (
             "a range that is ignored",
             Fault::IgnoreRange,
@@ -203,7 +203,7 @@ fn one_wrong_answer_while_a_file_is_mended_costs_little() {
     }
 }
 
-/// F9: a disk that does not give what is to be copied for a moment costs nothing, and one that refuses is told of.
+/// F9: a read that fails once during the copy costs nothing, and a read that keeps failing is reported.
 #[test]
 fn a_disk_that_fails_while_a_file_is_copied_does_not_cost_the_file() {
     let model = Model::of(&[SIZE], 0);
@@ -226,7 +226,7 @@ fn a_disk_that_fails_while_a_file_is_copied_does_not_cost_the_file() {
     }
 }
 
-/// F11: two that mend one file at once, where no lock keeps one of them out.
+/// F11: two pulls that repair one file at once, without a working lock.
 #[test]
 fn two_that_mend_one_file_without_working_locks_end_right() {
     let model = Model::of(&[SIZE], 3);
@@ -235,7 +235,7 @@ fn two_that_mend_one_file_without_working_locks_end_right() {
     for round in 0..8 {
         let home = Home::new();
         let (cache, other) = copy(&model, &template, &home, round % 4 == 3);
-        // They come to each range one after the other, or both at once.
+        // They reach each range one after the other, or at the same time.
         hub.fault("blob/", Fault::Slow(20_000_000 * (1 + round % 2)), usize::MAX);
         let start = || {
             let pull = pull(&home, &hub, &cache, &["--max-workers", "1"]);
@@ -260,7 +260,7 @@ fn two_that_mend_one_file_without_working_locks_end_right() {
     }
 }
 
-/// F13: what is right of a damaged file is right after a power cut too, and is not fetched.
+/// F13: the valid bytes of a damaged file survive a power cut, and are not fetched.
 #[test]
 fn a_power_cut_while_a_file_is_mended_costs_no_more_than_what_was_bad() {
     const CUTS: usize = 12;

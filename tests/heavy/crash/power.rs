@@ -1,4 +1,4 @@
-//! Power cuts on a disk of its own.
+//! Power cuts on a test's own disk.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::support::disk::{self, Mounted};
 use crate::support::hub::{Fault, Hub};
 use crate::support::random::{Random, rounds};
 
-/// Commands on a cache of a disk after a power cut: all that was said to be done is there, and nothing is asked for.
+/// Runs commands on a cache after a power cut: everything that was reported as done is present, and nothing is fetched.
 #[track_caller]
 fn assert_proven_offline(home: &Home, hub: &Hub, cache: &Path, when: &str) {
     let asked = hub.arrived();
@@ -27,18 +27,18 @@ fn assert_proven_offline(home: &Home, hub: &Hub, cache: &Path, when: &str) {
     assert_eq!(hub.arrived(), asked, "{when}");
 }
 
-/// F13: the disk as it is at the time of a power cut.
+/// F13: the state of the disk at the time of a power cut.
 #[test]
 fn power_cuts_at_any_time_leave_nothing_wrong_and_all_that_was_done() {
     const DISK: u64 = 64 << 20;
     let cuts = rounds(50, 15);
-    // Of them, right after dsr1 said that it is done.
+    // The number of those right after dsr1 reported the end.
     let after_done = rounds(18, 6);
-    // Of those, with a blob from another client, which syncs nothing.
+    // The number of those with a blob of another client, which syncs nothing.
     let with_foreign = rounds(6, 2);
     let model = Model::of(&[9_000_000, 3_000_000, 300_000], 6);
     let hub = model.hub();
-    // In memory: what is cut is the filesystem on it, and its journal.
+    // The image is in memory: the cut concerns the filesystem in the image, and its journal.
     let memory = tempfile::Builder::new()
         .prefix("dsr1-test-")
         .tempdir_in("/dev/shm")
@@ -93,7 +93,7 @@ fn power_cuts_at_any_time_leave_nothing_wrong_and_all_that_was_done() {
     counts.print("power cuts");
 }
 
-/// Whether the harness of power cuts finds what it looks for: a file that is named before it is synced.
+/// Checks that the harness of power cuts detects a file that is named before it is synced.
 #[test]
 fn a_power_cut_damages_what_is_named_and_not_synced() {
     let model = Model::of(&[3_000_000], 1);
@@ -111,7 +111,7 @@ fn a_power_cut_damages_what_is_named_and_not_synced() {
         std::fs::write(blobs.join("temporary"), bytes).unwrap();
         std::fs::rename(blobs.join("temporary"), blobs.join(oid)).unwrap();
     }
-    // The journal is written, and with it the names.
+    // The sync writes the journal, and with it the names.
     std::fs::File::open(&blobs).unwrap().sync_all().unwrap();
     disk::cut(&image, &copy);
     assert_eq!(
@@ -129,8 +129,8 @@ fn a_power_cut_damages_what_is_named_and_not_synced() {
     eprintln!("control of power cuts: damaged = {}", wrong.len());
 }
 
-/// What a power cut on ext4 cannot show, since its journal holds all names in their order: every directory is synced
-/// after the last name in it, and every blob, whoever wrote it.
+/// Every directory is synced after the last name in it, and every blob, whichever client wrote it. A power cut on ext4 cannot
+/// show this, because its journal keeps all names in order.
 #[test]
 fn every_name_and_every_blob_is_synced_before_a_pull_is_done() {
     let model = Model::of(&[9_000_000, 300_000], 6);
@@ -179,9 +179,9 @@ fn every_name_and_every_blob_is_synced_before_a_pull_is_done() {
                 let path = line.split(['<', '>']).nth(1).expect("a path behind the number");
                 unsynced.remove(Path::new(path));
             } else if line.ends_with("= 0") {
-                // The last path of a call is what gets the name.
+                // The last path of a call is the new name.
                 let path = PathBuf::from(line.rsplit('"').nth(1).expect("a path in quotes"));
-                // Unfinished files and records are proven by what is in them.
+                // Partial files and journals are verified by their contents.
                 if !path.parent().unwrap().ends_with(".dsr1")
                     || path.extension().is_some_and(|kind| kind == "json")
                 {

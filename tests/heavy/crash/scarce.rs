@@ -1,4 +1,4 @@
-//! A disk without room and a process without files to open.
+//! A disk without space, and a process with a limit of open files.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use crate::support::disk::Mounted;
 use crate::support::hub::Fault;
 use crate::support::{Home, Run};
 
-/// F9: a disk that is too small is known before the first byte.
+/// F9: a disk that is too small is reported before the first byte.
 #[test]
 fn a_disk_that_is_too_small_is_refused_before_the_first_byte() {
     let model = Model::of(&[21_000_000, 9_000_000], 3);
@@ -29,7 +29,7 @@ fn a_disk_that_is_too_small_is_refused_before_the_first_byte() {
     assert_eq!(fetched.count(), 0);
 }
 
-/// F9: a disk that somebody else fills meanwhile.
+/// F9: a disk that another process fills meanwhile.
 #[test]
 fn a_disk_that_fills_in_the_middle_keeps_what_is_proven() {
     let model = Model::of(&[21_000_000, 9_000_000], 3);
@@ -79,7 +79,7 @@ fn a_disk_that_fills_in_the_middle_keeps_what_is_proven() {
     eprintln!("a disk that fills: silent wrong = 0; {again} bytes fetched again of 30000000");
 }
 
-/// F9: the room that is needed to take over what a killed pull left is not there.
+/// F9: the disk lacks the space to take over the files of a killed pull.
 #[test]
 fn a_disk_that_is_full_when_a_pull_goes_on_loses_nothing_of_what_is_there() {
     const NAMES: u64 = 12;
@@ -116,7 +116,7 @@ fn a_disk_that_is_full_when_a_pull_goes_on_loses_nothing_of_what_is_there() {
     );
 }
 
-/// F9: a damaged file is copied to be mended; where there is no room for two, that is said, and it stays as it is.
+/// F9: a damaged file is copied for its repair. Without space for two files the pull reports that and leaves the file.
 #[test]
 fn a_damaged_file_stays_where_there_is_no_room_for_two() {
     let model = Model::of(&[21_000_000], 0);
@@ -178,7 +178,7 @@ fn few_open_files_end_right_or_loud() {
     eprintln!("few open files: blobs removed: {lost:?}");
 }
 
-/// Only where nobody may write is what is there taken by its sizes and times: a disk that is full, or fails, is told of.
+/// Only a read-only cache is trusted by sizes and times: a disk that is full, or that fails, is reported.
 #[test]
 fn a_full_disk_is_no_cache_that_may_only_be_read() {
     let model = Model::of(&[9_000_000], 3);
@@ -200,7 +200,7 @@ fn a_full_disk_is_no_cache_that_may_only_be_read() {
     assert_eq!(model.assert_whole(&disk.at, "afterwards"), Vec::<String>::new());
 }
 
-/// A cache on a disk that is read only is checked all the same; that the result cannot be kept is said.
+/// A cache on a read-only disk can be verified; a warning says that the result cannot be recorded.
 #[test]
 fn a_check_needs_no_right_to_write() {
     let model = Model::of(&[9_000_000], 3);
@@ -219,8 +219,8 @@ fn a_check_needs_no_right_to_write() {
     );
 }
 
-/// Whoever may only read a cache is not stopped by what a backup or other rights changed of its files: their sizes and times
-/// say what was proven.
+/// A user who may only read a cache is not stopped by a backup or a change of rights: sizes and times still show that the
+/// files are the verified ones.
 #[test]
 fn a_cache_that_may_only_be_read_is_taken_as_it_was_proven() {
     let model = Model::of(&[9_000_000], 3);
@@ -242,7 +242,7 @@ fn a_cache_that_may_only_be_read_is_taken_as_it_was_proven() {
     );
     let dry = || run(pull(&home, &hub, &disk.at, &["--dry-run"]));
     dry().expect(0);
-    // One that was written to is not taken for what was proven.
+    // A file that was written to does not count as verified.
     disk.read_only(false);
     let file = std::fs::File::options().write(true).open(&blob).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"x", 5_000_000).unwrap();

@@ -1,4 +1,4 @@
-//! Signals at any time, and clocks that jump.
+//! Signals at random times, and clocks that jump.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::support::hub::Fault;
 use crate::support::random::Random;
 use crate::support::{Home, Run};
 
-/// F12: signals at any time.
+/// F12: signals at random times.
 #[test]
 fn signals_at_any_time_end_a_pull_at_once_and_it_goes_on_later() {
     const TIMES: usize = 20;
@@ -46,7 +46,7 @@ fn signals_at_any_time_end_a_pull_at_once_and_it_goes_on_later() {
             match ended.code {
                 0 => drop(model.assert_whole(&cache, &when)),
                 130 if ended.stderr.contains("error: interrupted by") => {}
-                // Before dsr1 listens for signals it has done nothing; SIGINT itself ends a process with this code too.
+                // Before dsr1 handles signals it has done nothing, and SIGINT ends the process with the same code.
                 code => assert!(
                     code == 128 + number && asked == 0,
                     "{when}: exit {code}: {}",
@@ -67,7 +67,7 @@ fn signals_at_any_time_end_a_pull_at_once_and_it_goes_on_later() {
     eprintln!("signals: the slowest end took {slowest:?}");
 }
 
-/// F17: no time of day is believed.
+/// F17: the time of day is never trusted.
 #[test]
 fn a_clock_that_jumps_changes_nothing() {
     let model = Model::of(&[9_000_000, 300_000], 3);
@@ -75,7 +75,7 @@ fn a_clock_that_jumps_changes_nothing() {
     for (before, after) in [("-10y", "+10y"), ("+10y", "-10y")] {
         let home = Home::new();
         let cache = home.path().join("hub");
-        // Steps change the time of day, and not the clock that waits are measured by.
+        // The steps change the time of day, but not the clock that measures waits.
         let at = |offset| {
             let mut command = under(&pull(&home, &hub, &cache, &[]), &["faketime", "-f", offset]);
             command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
@@ -84,7 +84,7 @@ fn a_clock_that_jumps_changes_nothing() {
         hub.fault("blob/", Fault::Slow(10_000_000), usize::MAX);
         let child = spawn(at(before));
         wait_for_part("a shard is under way", &cache, 5_000_000);
-        // faketime replaces itself with what it runs.
+        // faketime replaces itself with the program that it runs.
         kill(child);
         hub.clear();
         let (needed, mark) = model.start_of_next(&hub, &cache);

@@ -8,7 +8,7 @@ use dsr1::plan::{BuildImage, BuildSecret, Builder, LABEL_INPUTS, LABEL_ROLE, Sec
 use super::session::build;
 use super::{BASE, Name, cli, image, support};
 
-/// A build whose first stage reads everything that there is, and whose last has a file of it.
+/// Returns a build whose first stage reads the whole context, and whose last stage keeps one file of it.
 pub(super) fn classic(name: &Name, run: &str) -> BuildImage {
     BuildImage {
         builder: Builder::Classic,
@@ -53,7 +53,7 @@ async fn the_classic_builder_gets_files_wheels_and_the_ca_bundle_and_keeps_none(
     let bytes = std::fs::read(&saved).unwrap();
     let has = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(has(&step.inputs) && !has(&planted));
-    // The stage that held them is gone too.
+    // The stage that held them is removed too.
     let stages = cli(&[
         "image",
         "ls",
@@ -62,7 +62,7 @@ async fn the_classic_builder_gets_files_wheels_and_the_ca_bundle_and_keeps_none(
         &format!("label=test={}", name.0),
     ]);
     assert_eq!(stages, "");
-    // The second is a no-op.
+    // The second build does nothing.
     let (again, lines) = build(&step).await;
     assert!(again.unwrap().cached && lines.is_empty());
     assert!(!built.cached);

@@ -1,4 +1,4 @@
-//! A daemon of the test's own: nothing cached, a disk that can be small, and it may be ended.
+//! A daemon of the test: with an empty cache, a disk of a chosen size, and permission to stop it.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -19,12 +19,12 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts one; `size` is the room for its images, in MB.
+    /// Starts a daemon; `size` is the space for its images, in MB.
     pub(super) fn start(size: Option<u32>) -> Self {
         Self::start_at(size, &[])
     }
 
-    /// As [`Self::start`], listening also where `more` says.
+    /// Starts a daemon that also listens on the addresses in `more`.
     pub(super) fn start_at(size: Option<u32>, more: &[String]) -> Self {
         let dir = tempfile::Builder::new().prefix("dsr1-daemon-").tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
@@ -38,9 +38,9 @@ impl Daemon {
                 "this test mounts a small file system: run it as root",
             );
         }
-        // Not the machine's own settings, with which its flags may be at odds.
+        // Not the machine's own settings, which may contradict the flags.
         std::fs::write(path("config"), "{}").unwrap();
-        // A bridge of its own: with `none` it would delete that of the machine's daemon.
+        // A bridge of its own: with `none` it would delete the bridge of the machine's daemon.
         let bridge = format!("dsr1t{:x}-{}", std::process::id(), support::unique());
         must_run(
             "ip",
@@ -90,7 +90,7 @@ impl Daemon {
         status.unwrap().success()
     }
 
-    /// Gives it the tests' base image.
+    /// Loads the base image of the tests.
     pub(super) fn with_base(&self, dir: &Path) {
         let saved = dir.join("base.tar");
         must_run(
@@ -117,7 +117,7 @@ impl Drop for Daemon {
         let _ = Command::new("kill").arg(&pid).status();
         let _ = self.child.wait();
         let _ = Command::new("ip").args(["link", "delete", &self.bridge]).status();
-        // A daemon that was killed leaves its mounts, and a step that runs; those end by themselves.
+        // A killed daemon leaves its mounts, and running steps, which end by themselves.
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let own = self.dir.path().to_str().unwrap_or_default();
         let targets = mounts.lines().filter_map(|line| line.split(' ').nth(1));

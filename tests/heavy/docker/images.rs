@@ -1,4 +1,4 @@
-//! Images as files, and which of them are ours.
+//! Images as files, and the recognition of images that dsr1 built.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::daemon::Daemon;
 use super::session::build;
 use super::{BASE, Home, Name, cli, docker, image, support};
 
-/// An image of ours, as a build makes it: with its labels.
+/// Builds an image with the labels of a dsr1 build.
 async fn ours(name: &Name) -> String {
     let mut step = image(
         name,
@@ -48,7 +48,7 @@ async fn a_saved_image_is_loaded_elsewhere_as_it_was() {
     assert!(again.stderr.contains("--force replaces it"), "{}", again.stderr);
     let id = cli(&["image", "inspect", "--format", "{{.Id}}", &tag]);
     let file = home.path().join("image.tar");
-    // Docker itself takes it, and dsr1 on a daemon that has nothing.
+    // Docker itself can load it, and so can dsr1 on a daemon without images.
     let daemon = Daemon::start(None);
     let elsewhere = Home::new().with("DOCKER_HOST", daemon.host());
     let run = elsewhere
@@ -68,7 +68,7 @@ async fn a_saved_image_is_loaded_elsewhere_as_it_was() {
     assert_eq!(support::tree(home.path()).len(), 1, "only the file is left");
 }
 
-/// Promise: never lose work, never lie: a file with one flipped bit is not loaded.
+/// A file with one flipped bit is not loaded.
 #[tokio::test]
 async fn a_saved_image_with_one_flipped_bit_is_not_loaded() {
     let name = Name::new("flipped");
@@ -85,7 +85,7 @@ async fn a_saved_image_with_one_flipped_bit_is_not_loaded() {
     let run = home.run(&["image", "load", "image.tar"]).expect(6);
     assert!(run.stderr.contains("does not match its hash"), "{}", run.stderr);
     assert_eq!(cli(&["image", "ls", "--quiet", &tag]), "");
-    // Cut off, it is none either; and an archive of Docker's own is not ours.
+    // A truncated file is refused too, and so is an archive that `docker save` wrote.
     bytes[middle] ^= 1;
     std::fs::write(&path, &bytes[..middle]).unwrap();
     home.run(&["image", "load", "image.tar"]).expect(6);
@@ -138,11 +138,11 @@ async fn only_images_of_ours_that_nobody_uses_are_pruned() {
             .await
             .unwrap();
         tags.push(step.tag);
-        // Which is the newest is known by the second.
+        // Build times have a resolution of one second.
         tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     }
     assert!(daemon.cli(&["create", "--name", "user", "--network", "host", &tags[1], "true"]));
-    // What somebody made of one has its labels, and a name of its own.
+    // An image that a user built on one has its labels, and a name of its own.
     assert!(daemon.cli(&["commit", "--change", "ENV MINE=1", "user", "mycorp/prod:1"]));
     let dry = home.run(&["image", "prune", "--dry-run"]).expect(0).stdout;
     assert!(dry.contains(&tags[0]) && dry.lines().count() == 1, "{dry}");

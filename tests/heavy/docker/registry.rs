@@ -1,4 +1,4 @@
-//! A registry of Debian's: digests, tags that move, layers of a build elsewhere.
+//! Tests with Debian's registry: digests, tags that move, and layers of a build elsewhere.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ impl Registry {
         }
     }
 
-    /// The base image under a name of this registry; it is in both.
+    /// Pushes the base image under a name of this registry, and returns that name.
     fn base(&self) -> String {
         let name = format!("{}/base:1", self.host);
         cli(&["tag", BASE, &name]);
@@ -78,7 +78,7 @@ impl Drop for Registry {
     }
 }
 
-/// A build on a base, which says what it was built on.
+/// Returns a build on a base, whose label states the base.
 fn on(base: &str, digest: Option<&str>, name: &Name) -> BuildImage {
     let step = image(name, &format!("sh -c 'echo a step; : {}'", name.0));
     BuildImage {
@@ -111,7 +111,7 @@ async fn an_image_that_is_pushed_is_found_by_its_digest() {
     cli(&["pull", "--quiet", &by_digest]);
     assert!(cli(&["image", "inspect", &by_digest]).contains(&step.inputs));
     cli(&["image", "rm", &by_digest]);
-    // It is there already, and goes there again: the same digest.
+    // A second push of the same image has the same digest.
     let (again, _) = build(&step).await;
     let again = again.unwrap();
     assert!(again.cached);
@@ -158,7 +158,7 @@ async fn a_base_whose_tag_moved_is_built_on_again() {
     let first = digest().await;
     build(&on(&base, Some(&first), &name)).await.0.unwrap();
     assert!(build(&on(&base, Some(&first), &name)).await.0.unwrap().cached);
-    // Somebody gives the tag to another image.
+    // The tag moves to another image.
     let other = Name::new("other");
     let mut step = image(&other, "true");
     step.also = vec![base.clone()];
@@ -180,7 +180,7 @@ async fn a_base_whose_tag_moved_is_built_on_again() {
     cli(&["image", "rm", &moved.tag, &step.tag]);
 }
 
-/// Promise: a build elsewhere is not repeated. The other daemon has nothing but what the registry gives.
+/// A build elsewhere is not repeated: the other daemon gets all layers from the registry.
 #[tokio::test]
 async fn layers_of_a_build_elsewhere_are_used() {
     docker().await;

@@ -1,4 +1,4 @@
-//! What the daemon gets from us during a build, and what it keeps of it.
+//! The session of a build: the data that dsr1 sends to the daemon, and the data that the daemon keeps.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use dsr1::plan::{BuildSecret, SecretSource};
 
 use super::*;
 
-/// A build that has the named secrets.
+/// Returns a build with the named secrets.
 fn with_secrets(name: &Name, run: &str, secrets: Vec<BuildSecret>) -> BuildImage {
     let mounts: Vec<String> = secrets
         .iter()
@@ -32,7 +32,7 @@ pub(super) async fn build(step: &BuildImage) -> (dsr1::error::Result<dsr1::repor
     (built, build_lines(&recorder))
 }
 
-/// Promise 3: secrets go nowhere.
+/// Promise 3: no image, log or label keeps a secret.
 #[tokio::test]
 async fn a_secret_is_read_by_its_step_and_leaves_no_trace() {
     let dir = tempfile::tempdir().unwrap();
@@ -53,7 +53,7 @@ async fn a_secret_is_read_by_its_step_and_leaves_no_trace() {
     let saved = dir.path().join("image.tar");
     cli(&["save", "--output", saved.to_str().unwrap(), &step.tag]);
     let bytes = std::fs::read(&saved).unwrap();
-    // The check can fail: the label is found.
+    // The check itself works: it finds the label.
     assert!(
         bytes
             .windows(LABEL_INPUTS.len())
@@ -109,7 +109,7 @@ async fn a_secret_that_is_missing_is_known_before_the_build() {
         error.message().ends_with("is too large for a secret"),
         "{error:?}"
     );
-    // Asked for and never given: the daemon says so, and no image is left.
+    // A required secret that is not given: the daemon reports it, and no image is left.
     let mut asked = image(&name, "true");
     asked.dockerfile = asked
         .dockerfile
@@ -176,7 +176,7 @@ async fn wheels_are_sent_as_they_are_and_not_again() {
     built.unwrap();
     assert!(lines.iter().any(|line| line == "a-1.whl: OK"), "{lines:?}");
     assert!(lines.iter().any(|line| line == "empty.whl"), "{lines:?}");
-    // Another build of the same context: the step is taken from the cache.
+    // Another build of the same context: the step comes from the cache.
     step.inputs.push('2');
     let (built, lines) = build(&step).await;
     assert!(!built.unwrap().cached);
@@ -209,14 +209,14 @@ async fn an_image_gets_all_its_tags_and_arguments() {
     for tag in [&step.tag, &step.also[0]] {
         assert_eq!(cli(&["image", "inspect", "--format", "{{.Id}}", tag]).trim(), id);
     }
-    // The image is there: it gets the tag all the same.
+    // The image is present, and gets the new tag.
     cli(&["image", "rm", &step.also[0]]);
     assert!(build(&step).await.0.unwrap().cached);
     assert_eq!(
         cli(&["image", "inspect", "--format", "{{.Id}}", &step.also[0]]).trim(),
         id
     );
-    // Asked to build again, it does: the step's output is there.
+    // With `no_cache` it builds again: the output of the step is present.
     step.no_cache = true;
     let (built, lines) = build(&step).await;
     assert!(!built.unwrap().cached);

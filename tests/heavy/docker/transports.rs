@@ -1,4 +1,4 @@
-//! The ways to a daemon beside its socket: TLS, and a host behind `ssh`.
+//! Transports to a daemon besides its socket: TLS, and a host behind `ssh`.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use dsr1::event::{Recorder, StepEvents};
 use super::daemon::Daemon;
 use super::{Name, docker, image, must_run, support};
 
-/// A CA with a certificate for 127.0.0.1 and one for a client, as Docker's command line wants the files named.
+/// Writes a CA, a certificate for 127.0.0.1 and one for a client, under the file names that the Docker CLI expects.
 fn certificates(dir: &Path) {
     std::fs::create_dir_all(dir).unwrap();
     let script = r#"
@@ -67,7 +67,7 @@ async fn a_daemon_behind_tls_builds_and_nobody_else_is_trusted() {
         ..Env::read()
     };
 
-    // A build asks over the session, and follows it over another connection. `localhost` is a name to be resolved.
+    // A build uses one connection for the session and another one to follow it. `localhost` must be resolved.
     for host in ["127.0.0.1", "localhost"] {
         let connected = Docker::connect(&at(host, Some(ours.clone()))).await.unwrap();
         let name = Name::new("tls");
@@ -86,7 +86,7 @@ async fn a_daemon_behind_tls_builds_and_nobody_else_is_trusted() {
         );
     }
 
-    // The daemon is not who it must be; we are not who we must be; nobody asked for TLS.
+    // A wrong certificate of the daemon; a wrong certificate of the client; a connection without TLS.
     let error = refused(at("127.0.0.1", Some(foreign.clone()))).await;
     assert!(
         error.causes().join(" ").contains("invalid peer certificate"),
@@ -126,7 +126,7 @@ fn with_ssh(dir: &Path, script: &str) -> Env {
 async fn a_daemon_behind_ssh_builds_with_dial_stdio() {
     docker().await;
     let dir = tempfile::tempdir().unwrap();
-    // The far side: what `sshd` would run there, here.
+    // The remote side: runs here the command that `sshd` would run there.
     let asked = dir.path().join("asked");
     let script = format!(
         "echo \"$@\" >> {}\nwhile [ \"$1\" != -- ]; do shift; done\nshift 2\nexec \"$@\"",
@@ -156,7 +156,7 @@ async fn a_daemon_behind_ssh_builds_with_dial_stdio() {
     drop(connected);
     let begun = Instant::now();
     while must_run("ps", &["-eo", "args"], "install procps").contains("docker system dial-stdio") {
-        assert!(begun.elapsed() < Duration::from_secs(10), "ssh goes on");
+        assert!(begun.elapsed() < Duration::from_secs(10), "ssh is still running");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -186,7 +186,7 @@ async fn what_ssh_says_is_the_cause() {
     refused(nowhere).await;
 }
 
-/// Podman's service on a socket and a storage of the test's own.
+/// Podman's service, on a socket and a storage of the test.
 struct Podman(std::process::Child, tempfile::TempDir);
 
 impl Podman {
