@@ -127,7 +127,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
         .reported_if(context.is_json()))
 }
 
-/// What makes it right: a repair knows the files that are there, and a pull all of them.
+/// Returns the command that mends it: a repair works on the files that exist, and a pull on all files.
 fn hint(place: &Place, checked: &WeightsChecked, repair: bool) -> String {
     let Place { repo, revision, .. } = place;
     let mut flags = String::new();

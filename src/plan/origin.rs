@@ -30,7 +30,7 @@ pub fn origins(request: &ServeRequest, facts: &Facts) -> Vec<Origin> {
         Target::Process => "python3".to_owned(),
     };
     let with_place = |words: Vec<String>, variable: bool, origin: &str| {
-        let place = request.origins.place(origin);
+        let place = request.origins.place_of(origin);
         Origin {
             words,
             variable,

@@ -52,7 +52,7 @@ pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Laun
     for mut check in memory::check(&found, request.profile.bench.max_concurrency.get()) {
         check.place = request
             .origins
-            .place(&check.subject)
+            .place_of(&check.subject)
             .map(|place| place.to_string());
         if check.level == Level::Error {
             if found.gpu_known {

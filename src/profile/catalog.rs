@@ -253,12 +253,12 @@ impl Catalog {
         let files = chain.iter().map(|file| (file.origin.clone(), file.text.clone()));
         let written = Origins::new(files.collect(), "");
         let stack = self.stack(stack.unwrap_or(&profile.stack)).map_err(|error| {
-            let place = written.place("stack").filter(|_| stack.is_none());
+            let place = written.place_of("stack").filter(|_| stack.is_none());
             with_place(place, &error)
         })?;
         for name in profile.on.keys() {
             self.stack(name)
-                .map_err(|error| with_place(written.place(&format!("on.{name}")), &error))?;
+                .map_err(|error| with_place(written.place_of(&format!("on.{name}")), &error))?;
         }
         if profile.on.contains_key(&stack.name)
             && let Some(engine) = merge::engine_on(&chain, &stack.name)?
@@ -320,7 +320,7 @@ impl Catalog {
         Ok(found)
     }
 
-    /// A profile of the user's is never chosen by its goal: only its name says that it is meant.
+    /// Returns the built-in profiles of a goal. A profile of the user is chosen by its name only.
     fn built_in_profiles_of_goal(&self, goal: &str) -> Result<Vec<Profile>> {
         let mut found = Vec::new();
         for file in self.profiles.iter().filter(|file| !file.is_users) {
@@ -382,8 +382,10 @@ fn check_model(profile: &Profile, origins: &Origins) -> Result<()> {
     ] {
         if !is_valid {
             let message = format!("`{}` is not a {path}", text.escape_debug());
-            return Err(Error::new(Kind::Usage, in_place(origins.place(path), &message))
-                .hint(format!("it looks like {example}")));
+            return Err(
+                Error::new(Kind::Usage, in_place(origins.place_of(path), &message))
+                    .hint(format!("it looks like {example}")),
+            );
         }
     }
     Ok(())
@@ -401,7 +403,7 @@ fn check_bench(profile: &Profile, origins: &Origins) -> Result<()> {
     );
     Err(Error::new(
         Kind::Usage,
-        in_place(origins.place("bench.num_prompts"), &message),
+        in_place(origins.place_of("bench.num_prompts"), &message),
     )
     .hint("bench.num_prompts is at least bench.max_concurrency, better a multiple of it"))
 }
@@ -502,10 +504,10 @@ mod tests {
         assert_eq!(found.profile.engine.tensor_parallel, None);
         assert_eq!(found.profile.bench.max_concurrency.get(), 3072);
         assert_eq!(
-            found.origins.place("engine.mem_fraction").unwrap().to_string(),
+            found.origins.place_of("engine.mem_fraction").unwrap().to_string(),
             "own.yaml:4"
         );
-        let inherited = found.origins.place("engine.radix_cache").unwrap();
+        let inherited = found.origins.place_of("engine.radix_cache").unwrap();
         assert_eq!(inherited.file, "profiles/fp8-high-throughput.yaml");
     }
 
@@ -565,7 +567,7 @@ mod tests {
         assert!((fraction("current") - 0.8).abs() < 1e-9 && (fraction("guide") - 0.8).abs() < 1e-9);
         let found = catalog.resolve("mine", Some("current")).unwrap();
         assert_eq!(
-            found.origins.place("engine.mem_fraction").unwrap().to_string(),
+            found.origins.place_of("engine.mem_fraction").unwrap().to_string(),
             "own.yaml:4"
         );
         assert_eq!(

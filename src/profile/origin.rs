@@ -50,7 +50,7 @@ impl Origins {
 
     /// Returns the place that sets `path` (`engine.mem_fraction`), if a file does.
     #[must_use]
-    pub fn place(&self, path: &str) -> Option<Place> {
+    pub fn place_of(&self, path: &str) -> Option<Place> {
         let keys: Vec<&str> = path.split('.').collect();
         let above = (keys.first() == Some(&"engine")).then(|| {
             let mut keys = keys.clone();
@@ -97,7 +97,7 @@ mod tests {
         ];
         let at = |stack: &str, path: &str| {
             Origins::new(files.clone(), stack)
-                .place(path)
+                .place_of(path)
                 .map(|p| p.to_string())
         };
         assert_eq!(at("guide", "engine.a").unwrap(), "base:2");
@@ -105,13 +105,13 @@ mod tests {
         assert_eq!(at("current", "engine.b").unwrap(), "own:2");
         assert_eq!(
             Origins::new(files[..1].to_vec(), "current")
-                .place("engine.b")
+                .place_of("engine.b")
                 .unwrap()
                 .to_string(),
             "base:6"
         );
         assert_eq!(at("guide", "engine.c"), None);
-        let place = Origins::new(files, "guide").place("engine.a").unwrap();
+        let place = Origins::new(files, "guide").place_of("engine.a").unwrap();
         assert_eq!(place.comment.as_deref(), Some("guide"));
     }
 }

@@ -51,7 +51,7 @@ impl Launch {
         let version = stack.pins.sglang;
         rules::check_owned(extra_args, version, "")?;
         let place = origins
-            .place("engine.extra_args")
+            .place_of("engine.extra_args")
             .map_or_else(String::new, |place| format!("{place}: "));
         rules::check_owned(&profile.engine.extra_args, version, &place)?;
         let launch = Self::new(profile, stack, origins, extra_args);

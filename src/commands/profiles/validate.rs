@@ -48,7 +48,7 @@ pub(super) fn run(context: &Context, args: &ValidateArgs) -> Result<()> {
         let found = catalog.resolve(&name, Some(&stack.name))?;
         let place = found
             .origins
-            .place("engine.extra_args")
+            .place_of("engine.extra_args")
             .map_or_else(String::new, |place| format!("{place}: "));
         check_owned(&found.profile.engine.extra_args, stack.pins.sglang, &place)?;
         stacks.push(OnStack {

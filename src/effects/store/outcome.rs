@@ -189,13 +189,13 @@ mod tests {
             let mut manifest = Manifest::unlisted("a/b", COMMIT);
             manifest.files = vec![VerifiedFile::new(
                 &case.files[0],
-                &Fingerprint::at(&case.place()).unwrap(),
+                &Fingerprint::at(&case.file_path()).unwrap(),
             )];
             manifest::write(&case.cache, &manifest).unwrap();
             case
         }
 
-        fn place(&self) -> std::path::PathBuf {
+        fn file_path(&self) -> std::path::PathBuf {
             self.cache.file_path(&self.files[0])
         }
 
@@ -208,10 +208,10 @@ mod tests {
         fn write(&self, bytes: &[u8]) {
             // The clock of a filesystem may tick only a hundred times a second.
             std::thread::sleep(std::time::Duration::from_millis(20));
-            let before = std::fs::metadata(self.place()).unwrap().modified().unwrap();
+            let before = std::fs::metadata(self.file_path()).unwrap().modified().unwrap();
             let file = std::fs::OpenOptions::new()
                 .write(true)
-                .open(self.place())
+                .open(self.file_path())
                 .unwrap();
             file.write_all_at(bytes, 0).unwrap();
             file.set_modified(before).unwrap();
@@ -219,13 +219,13 @@ mod tests {
 
         /// Does what a pull that fetched the file again would do.
         fn replace(&self) {
-            let new = self.place().with_extension("new");
+            let new = self.file_path().with_extension("new");
             std::fs::write(&new, b"abc").unwrap();
-            std::fs::rename(new, self.place()).unwrap();
+            std::fs::rename(new, self.file_path()).unwrap();
             let mut manifest = manifest::read(&self.cache, COMMIT).unwrap();
             manifest.files = vec![VerifiedFile::new(
                 &self.files[0],
-                &Fingerprint::at(&self.place()).unwrap(),
+                &Fingerprint::at(&self.file_path()).unwrap(),
             )];
             manifest::write(&self.cache, &manifest).unwrap();
         }
@@ -265,11 +265,11 @@ mod tests {
         let error = case.record(&found).unwrap_err();
         assert_eq!(error.message(), "`x` changed during the check");
         let log = ProofLog::open(&case.cache.private_dir());
-        assert_eq!(log.known_fingerprint(&case.place(), &case.files[0]), None);
+        assert_eq!(log.known_fingerprint(&case.file_path(), &case.files[0]), None);
         case.write(b"abc");
         case.record(&case.hashed().await).unwrap();
         let log = ProofLog::open(&case.cache.private_dir());
-        assert!(case.is_proven() && log.known_fingerprint(&case.place(), &case.files[0]).is_some());
+        assert!(case.is_proven() && log.known_fingerprint(&case.file_path(), &case.files[0]).is_some());
     }
 
     #[tokio::test]

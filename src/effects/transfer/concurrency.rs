@@ -105,7 +105,7 @@ mod tests {
 
     /// Returns the number of workers after so many windows, on a network with one rate per stream and one for
     /// all.
-    fn settled(windows: u32, each: u64, all: u64) -> usize {
+    fn workers_after(windows: u32, each: u64, all: u64) -> usize {
         let (begun, mut fetched) = (Instant::now(), 0);
         let mut concurrency = Concurrency::new(64, None, 8);
         concurrency.workers_to_add(used(0), begun);
@@ -118,10 +118,10 @@ mod tests {
 
     #[test]
     fn streams_are_added_as_long_as_they_bring_more() {
-        assert_eq!(settled(20, 10, 1_000_000), 64);
+        assert_eq!(workers_after(20, 10, 1_000_000), 64);
         // Four workers fill the network: one step too many, and one more every half minute.
-        assert!(settled(9, 25, 100) <= 6, "{}", settled(9, 25, 100));
-        let few = settled(9, 10, 200);
+        assert!(workers_after(9, 25, 100) <= 6, "{}", workers_after(9, 25, 100));
+        let few = workers_after(9, 10, 200);
         assert!((20..=28).contains(&few), "{few}");
     }
 

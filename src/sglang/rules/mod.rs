@@ -96,7 +96,7 @@ fn place_of(check: &Check, flags: &EngineFlags, parsed: &Parsed<'_>, origins: &O
     if origin == COMMAND_LINE {
         return Some(origin.to_owned());
     }
-    origins.place(origin).map(|place| place.to_string())
+    origins.place_of(origin).map(|place| place.to_string())
 }
 
 /// Returns the findings about the profile's benchmark: values that the stack's client does not accept.
