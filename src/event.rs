@@ -27,8 +27,8 @@ pub enum Event {
         done_bytes: u64,
         /// Total bytes; `None` while unknown.
         total_bytes: Option<u64>,
-        /// Bytes fetched over the network, where that number differs from `done_bytes`: some were present before, others
-        /// were fetched twice. A rate is computed from these.
+        /// Bytes fetched over the network, where that number differs from `done_bytes`: some were present before,
+        /// others were fetched twice. A rate is computed from these.
         #[serde(skip_serializing_if = "Option::is_none")]
         fetched_bytes: Option<u64>,
         /// Name of the item in work, such as a file name.

@@ -107,8 +107,8 @@ pub const CORRECTIONS: [Correction; 13] = [
 mod tests {
     use super::*;
 
-    /// The known defects of the guide's Dockerfile and build line: a word of the line, and a word of its effect. Defects
-    /// that concern only running the container are not listed.
+    /// The known defects of the guide's Dockerfile and build line: a word of the line, and a word of its effect.
+    /// Defects that concern only running the container are not listed.
     const DEFECTS: [(&str, &str); 14] = [
         ("#HASH", "comment"),
         ("AOT", "first request"),

@@ -15,8 +15,8 @@ pub const SECRETS: [&str; 3] = [SECRET_CA, "netrc", "pip_conf"];
 /// Label of an image: digest of its base (OCI annotations).
 pub const LABEL_BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 
-/// The contents of an image besides its stack. With the stack they decide the digest of the image's inputs, so code that
-/// looks for the image must make the same choice.
+/// The contents of an image besides its stack. With the stack they decide the digest of the image's inputs, so code
+/// that looks for the image must make the same choice.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ImageChoice {
     /// Base image that replaces the stack's.

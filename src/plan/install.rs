@@ -78,8 +78,8 @@ pub struct BuildOptions {
 
 /// Returns the runtime, with the reason in words if the user left the choice to dsr1.
 ///
-/// The choice is Docker for every GPU stack, and for a CPU stack if a daemon answers and has or can pull the base image;
-/// otherwise process.
+/// The choice is Docker for every GPU stack, and for a CPU stack if a daemon answers and has or can pull the base
+/// image; otherwise process.
 ///
 /// # Errors
 /// [`Kind::Usage`] if the runtime `asked` cannot run the stack.
@@ -267,7 +267,8 @@ pub fn step(request: &BuildRequest, facts: &Facts) -> Result<Step> {
     Installation::new(request, facts).map(Installation::into_step)
 }
 
-/// Plans the venv of a stack. The name of its directory holds the digest of the inputs, so a changed pin is another venv.
+/// Plans the venv of a stack. The name of its directory holds the digest of the inputs, so a changed pin is another
+/// venv.
 fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
     let python = blockers::python(facts)?;
     let requirements: Vec<String> = stack.install.packages().map(Requirement::line).collect();

@@ -15,8 +15,8 @@ use crate::sglang::memory::MemoryPlan;
 /// Version of the JSON form of [`Plan`].
 pub const SCHEMA: &str = "dsr1.plan/1";
 
-/// Working directory of a client in a container: `few_shot_gsm8k` writes a file to it, and the engine's user can write to
-/// no other (`sglang/test/few_shot_gsm8k.py` 0.5.23).
+/// Working directory of a client in a container: `few_shot_gsm8k` writes a file to it, and the engine's user can write
+/// to no other (`sglang/test/few_shot_gsm8k.py` 0.5.23).
 pub const CLIENT_DIR: &str = "/tmp";
 
 /// A list of steps, with everything that the user should know before they are executed.
@@ -262,8 +262,8 @@ pub struct StartContainer {
     pub ulimits: Vec<Ulimit>,
     /// Bind mounts and volumes.
     pub mounts: Vec<Mount>,
-    /// True if an init process is PID 1. Always true: SGLang kills itself on a crash, but PID 1 ignores that signal, and
-    /// the container would exit with 0.
+    /// True if an init process is PID 1. Always true: SGLang kills itself on a crash, but PID 1 ignores that signal,
+    /// and the container would exit with 0.
     pub init: bool,
     /// Capabilities dropped.
     pub cap_drop: Vec<String>,

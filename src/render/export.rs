@@ -1,7 +1,7 @@
 //! Exports a server as a file for another tool: a bash script, Docker Compose, systemd, Podman's Quadlet.
 //!
-//! Each form is written from the step that `serve` executes, so it starts the same engine. A value that a form cannot hold
-//! is an error that names the field; no value is changed.
+//! Each form is written from the step that `serve` executes, so it starts the same engine. A value that a form cannot
+//! hold is an error that names the field; no value is changed.
 
 use std::fmt::Write;
 

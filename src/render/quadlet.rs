@@ -1,7 +1,7 @@
 //! A container as a Quadlet: the `.container` file that Podman's generator turns into a systemd service.
 //!
-//! The generator writes every value to the command line of that service, so every value is quoted as a word of a command
-//! line.
+//! The generator writes every value to the command line of that service, so every value is quoted as a word of a
+//! command line.
 
 use std::fmt::Write;
 

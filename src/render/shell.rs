@@ -420,7 +420,8 @@ pub(super) fn container_options(step: &StartContainer) -> Vec<Vec<String>> {
     options
 }
 
-/// Returns one `--mount` value. Docker reads it as a CSV record, so a field with a comma or a quote is quoted as in CSV.
+/// Returns one `--mount` value. Docker reads it as a CSV record, so a field with a comma or a quote is quoted as in
+/// CSV.
 fn mount_option(mount: &Mount) -> String {
     let field = |key: &str, value: &str| {
         let text = format!("{key}={value}");

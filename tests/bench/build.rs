@@ -1,6 +1,6 @@
-//! Time and memory of a build, including the start of the process, compared with the Docker CLI on the same daemon. The two
-//! run alternately. Run `tests/support/base-image.sh`, then `cargo bench --bench build`. It needs a `docker` that builds
-//! with BuildKit by itself or through buildx (`DSR1_BENCH_DOCKER` replaces the one on PATH).
+//! Time and memory of a build, including the start of the process, compared with the Docker CLI on the same daemon. The
+//! two run alternately. Run `tests/support/base-image.sh`, then `cargo bench --bench build`. It needs a `docker` that
+//! builds with BuildKit by itself or through buildx (`DSR1_BENCH_DOCKER` replaces the one on PATH).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

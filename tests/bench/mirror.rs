@@ -1,7 +1,7 @@
-//! Shards over loopback from `dsr1 mirror`, compared with nginx with sendfile, alternately and to the same clients: wall time,
-//! and CPU time of the server per gigabyte. Run `cargo bench --bench mirror`. It needs nginx, curl and 4 GB in `/dev/shm`
-//! (`DSR1_BENCH_DIR` sets another directory, `DSR1_BENCH_MIB` the size of a shard, `DSR1_BENCH_RUNS` the number of runs,
-//! default 5, `DSR1_BENCH_CLIENTS` the numbers of clients, default 1, 8 and 64).
+//! Shards over loopback from `dsr1 mirror`, compared with nginx with sendfile, alternately and to the same clients:
+//! wall time, and CPU time of the server per gigabyte. Run `cargo bench --bench mirror`. It needs nginx, curl and 4 GB
+//! in `/dev/shm` (`DSR1_BENCH_DIR` sets another directory, `DSR1_BENCH_MIB` the size of a shard, `DSR1_BENCH_RUNS` the
+//! number of runs, default 5, `DSR1_BENCH_CLIENTS` the numbers of clients, default 1, 8 and 64).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,6 +1,6 @@
-//! Time of a plan, including the start of the process, compared with the only other program that checks SGLang's flags before
-//! a start: SGLang's own parser. Run `cargo bench --bench plan`; the parser needs `tests/support/sglang-wheels.sh 0.5.23`
-//! first.
+//! Time of a plan, including the start of the process, compared with the only other program that checks SGLang's flags
+//! before a start: SGLang's own parser. Run `cargo bench --bench plan`; the parser needs
+//! `tests/support/sglang-wheels.sh 0.5.23` first.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,

@@ -1,7 +1,7 @@
-//! Eight shards of 512 MiB over loopback, fetched by dsr1 and by its peers, alternately: wall time, CPU time, memory. Run
-//! `cargo bench --bench pull`. It needs nginx, aria2c, curl, Python for `hf`, and 10 GB in `/dev/shm` (`DSR1_BENCH_DIR`
-//! sets another directory, `DSR1_BENCH_MIB` the size of a shard, `DSR1_BENCH_RUNS` the number of runs, default 5, and
-//! `DSR1_BENCH_ONLY` selects the peers whose names contain its value).
+//! Eight shards of 512 MiB over loopback, fetched by dsr1 and by its peers, alternately: wall time, CPU time, memory.
+//! Run `cargo bench --bench pull`. It needs nginx, aria2c, curl, Python for `hf`, and 10 GB in `/dev/shm`
+//! (`DSR1_BENCH_DIR` sets another directory, `DSR1_BENCH_MIB` the size of a shard, `DSR1_BENCH_RUNS` the number of
+//! runs, default 5, and `DSR1_BENCH_ONLY` selects the peers whose names contain its value).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -92,8 +92,8 @@ fn hf_hub_alone(endpoint: &str, cache: &str) {
     });
 }
 
-/// The bare peer: it only receives, hashes and writes, in at least four threads, without retry, resume, sync or publishing. It
-/// shows the limit of the machine.
+/// The bare peer: it only receives, hashes and writes, in at least four threads, without retry, resume, sync or
+/// publishing. It shows the limit of the machine.
 fn bare(arguments: &[String]) {
     let (dir, shards) = arguments.split_first().unwrap();
     let queue = std::sync::Mutex::new(shards.chunks_exact(3));

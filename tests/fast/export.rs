@@ -1,5 +1,5 @@
-//! The files that `export` writes: a snapshot per form. Readers that follow the tools' manuals read them back, and so do the
-//! tools themselves if they are installed.
+//! The files that `export` writes: a snapshot per form. Readers that follow the tools' manuals read them back, and so
+//! do the tools themselves if they are installed.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -508,8 +508,8 @@ fn dockerfile(stack: &Stack, base: &str) -> dsr1::error::Result<String> {
     })
 }
 
-/// Asserts that no value reaches a Dockerfile's instructions or the shell of its RUN steps: it is refused, or it becomes the
-/// value of a label or a file beside the Dockerfile.
+/// Asserts that no value reaches a Dockerfile's instructions or the shell of its RUN steps: it is refused, or it
+/// becomes the value of a label or a file beside the Dockerfile.
 fn assert_values_stay_values(value: &str) {
     let stack = Catalog::load(None).unwrap().stack("cpu").unwrap().clone();
     let plain = dockerfile(&stack, "debian").unwrap();

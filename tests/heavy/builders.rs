@@ -16,8 +16,8 @@ fn changed_stack(home: &Home, stack: &str) {
     std::fs::write(stacks.join(format!("{stack}-changed.yaml")), changed).unwrap();
 }
 
-/// Builds the image of a stack with both builders. It is built once, earlier layers are reused, and both results are the
-/// same. `layers` is the number of layers with packages.
+/// Builds the image of a stack with both builders. It is built once, earlier layers are reused, and both results are
+/// the same. `layers` is the number of layers with packages.
 pub(crate) fn image_by_both_builders(home: &Home, stack: &str, layers: usize) {
     let build = |args: &[&str]| {
         let mut all = vec![

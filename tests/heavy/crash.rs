@@ -1,5 +1,5 @@
-//! Crash tests of `dsr1 pull`: kills, scarce resources, power cuts. At every moment each file with a final name is correct,
-//! and the next pull resumes from the verified bytes.
+//! Crash tests of `dsr1 pull`: kills, scarce resources, power cuts. At every moment each file with a final name is
+//! correct, and the next pull resumes from the verified bytes.
 //!
 //! These tests need root, strace, e2fsprogs, mount with loop devices and libfaketime. `SEED=N` repeats the times of a
 //! run; they are printed with `--nocapture`.
@@ -168,8 +168,9 @@ impl Model {
         cache.join(FOLDER).join("blobs").join(&self.oids[path])
     }
 
-    /// Returns the bytes that the next pull has to fetch, and the number of its first request. No pull may run meanwhile. A
-    /// request of a killed pull may still arrive at the hub, and must not count for the next pull, so this waits for it.
+    /// Returns the bytes that the next pull has to fetch, and the number of its first request. No pull may run
+    /// meanwhile. A request of a killed pull may still arrive at the hub, and must not count for the next pull, so this
+    /// waits for it.
     fn start_of_next(&self, hub: &Hub, cache: &Path) -> (u64, usize) {
         let mut mark = hub.arrived();
         loop {
@@ -349,8 +350,8 @@ fn pull_injected(home: &Home, hub: &Hub, cache: &Path, calls: &str, what: &str) 
     run(injected(&pull, calls, what, &[]))
 }
 
-/// Returns caches for a pull to start from: empty; with the files of a killed pull; with all blobs and no names. With the
-/// last one the publishing thread is the first to make system calls, which otherwise follow those of all workers.
+/// Returns caches for a pull to start from: empty; with the files of a killed pull; with all blobs and no names. With
+/// the last one the publishing thread is the first to make system calls, which otherwise follow those of all workers.
 fn states(model: &Model, hub: &Hub, home: &Home) -> [(&'static str, PathBuf); 3] {
     let [empty, resumed, unnamed] =
         ["empty", "resumed", "unnamed"].map(|name| (name, home.path().join(name)));

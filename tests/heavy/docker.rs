@@ -444,7 +444,8 @@ async fn a_limit_that_the_daemon_may_not_raise_is_left_out_with_a_warning() {
         .iter()
         .any(|event| matches!(event, Event::Warning { text, .. } if text.contains("memlock")));
     let mut lines = docker.logs(&name.0, None, true).await.unwrap();
-    // A daemon with CAP_SYS_RESOURCE raises the limit; without it dsr1 leaves the limit out and warns. Exactly one happens.
+    // A daemon with CAP_SYS_RESOURCE raises the limit; without it dsr1 leaves the limit out and warns. Exactly one
+    // happens.
     assert_eq!(lines.wait(None).await == ["unlimited"], !warned);
 }
 

@@ -1,5 +1,5 @@
-//! Tests with the real SGLang, as a user runs it: in a venv and in a container. On a cold machine the first test of each
-//! runtime installs 180 packages, and later tests reuse them.
+//! Tests with the real SGLang, as a user runs it: in a venv and in a container. On a cold machine the first test of
+//! each runtime installs 180 packages, and later tests reuse them.
 //!
 //! Tests that concern dsr1 more than SGLang run here only in `tests/run --all`, and for each commit in `stand_in`.
 

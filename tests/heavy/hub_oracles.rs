@@ -1,5 +1,5 @@
-//! Independent oracles of the hub protocol: the `hf` client against the mirror of dsr1, and `dsr1 pull` against an nginx
-//! with static answers.
+//! Independent oracles of the hub protocol: the `hf` client against the mirror of dsr1, and `dsr1 pull` against an
+//! nginx with static answers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! SGLang's real parsers as oracles: wheels of 14 versions, without torch.
 //!
-//! The verdict of dsr1 on a command line must equal that of the engine of each version, and every profile must be accepted.
+//! The verdict of dsr1 on a command line must equal that of the engine of each version, and every profile must be
+//! accepted.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -176,8 +177,8 @@ fn every_benchmark_is_accepted_by_the_real_client_of_its_stack() {
     }
 }
 
-/// The guide's four servers and three clients as printed, with line breaks repaired, and two scripts of a public benchmark.
-/// Each has the first version that accepts it and the first that does not.
+/// The guide's four servers and three clients as printed, with line breaks repaired, and two scripts of a public
+/// benchmark. Each has the first version that accepts it and the first that does not.
 const DOCUMENTED: [(Parser, &str, &str, &str); 9] = [
     (
         Parser::Server,

@@ -1,6 +1,6 @@
-//! Servers of a stand-in for SGLang: the behaviour of dsr1 with a running server, and with a start that is interrupted, dies
-//! or loses its port. The stand-in is a user's stack, installed and started as any other; `tests/run --all` runs the same
-//! scenarios with the real SGLang (`engine`).
+//! Servers of a stand-in for SGLang: the behaviour of dsr1 with a running server, and with a start that is interrupted,
+//! dies or loses its port. The stand-in is a user's stack, installed and started as any other; `tests/run --all` runs
+//! the same scenarios with the real SGLang (`engine`).
 
 use std::fmt::Write as _;
 

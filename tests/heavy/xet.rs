@@ -1,5 +1,5 @@
-//! Large files from a real Xet store on loopback: dsr1 fetches them from it, finds a corrupt byte in it, and falls back to
-//! HTTP when it stalls. The store is the one of Xet's own tests; hf-xet uploads the files.
+//! Large files from a real Xet store on loopback: dsr1 fetches them from it, finds a corrupt byte in it, and falls back
+//! to HTTP when it stalls. The store is the one of Xet's own tests; hf-xet uploads the files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -25,8 +25,8 @@ impl Mounted {
         Self::mount(at, &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
     }
 
-    /// Mounts the filesystem in a file. Its journal is written each second, so a power cut finds names whose bytes are not
-    /// on the disk yet.
+    /// Mounts the filesystem in a file. Its journal is written each second, so a power cut finds names whose bytes are
+    /// not on the disk yet.
     pub fn image(at: &Path, image: &Path) -> Self {
         Self::mount(
             at,

@@ -177,8 +177,8 @@ impl Hub {
         self.bytes_sent_since(0)
     }
 
-    /// Returns the sent bytes of file bodies without the first `number` requests, because the hub may still send bytes to a
-    /// client that was killed.
+    /// Returns the sent bytes of file bodies without the first `number` requests, because the hub may still send bytes
+    /// to a client that was killed.
     pub fn bytes_sent_since(&self, number: usize) -> usize {
         self.asked()
             .iter()

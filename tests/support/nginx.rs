@@ -30,8 +30,8 @@ impl Nginx {
         self.child.id()
     }
 
-    /// Serves the files of `listing` from `dir/files`: JSON answers, small files, and redirects to another address for large
-    /// files.
+    /// Serves the files of `listing` from `dir/files`: JSON answers, small files, and redirects to another address for
+    /// large files.
     pub fn serve(dir: &Path, repo: &str, commit: &str, listing: &[Value]) -> Self {
         let (hub, cdn) = (free_port(), free_port());
         let write = |path: PathBuf, bytes: &[u8]| std::fs::write(path, bytes).unwrap();

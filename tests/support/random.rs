@@ -10,8 +10,8 @@ use std::time::Duration;
 pub struct Random(u64);
 
 impl Random {
-    /// Returns the generator of a test, seeded from `SEED` if it is set (`tests/run` sets it to the commit), otherwise from
-    /// the clock.
+    /// Returns the generator of a test, seeded from `SEED` if it is set (`tests/run` sets it to the commit), otherwise
+    /// from the clock.
     pub fn new(test: &str) -> Self {
         let given = std::env::var("SEED")
             .ok()

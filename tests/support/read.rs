@@ -1,5 +1,5 @@
-//! Readers of the files that `export` writes, written from the manuals of the tools without code of dsr1. Each returns the
-//! container that the tool would start. The fuzz targets use them too.
+//! Readers of the files that `export` writes, written from the manuals of the tools without code of dsr1. Each returns
+//! the container that the tool would start. The fuzz targets use them too.
 #![allow(
     dead_code,
     unreachable_pub,

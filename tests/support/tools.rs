@@ -123,8 +123,8 @@ fn shown_words(line: &str) -> Vec<String> {
     words
 }
 
-/// Returns the services as Compose itself reads them, by name. `None` if Compose is not installed (`docker-compose`, or the
-/// program in COMPOSE).
+/// Returns the services as Compose itself reads them, by name. `None` if Compose is not installed (`docker-compose`, or
+/// the program in COMPOSE).
 pub fn in_compose(files: &[String]) -> Option<serde_json::Map<String, serde_json::Value>> {
     let program = std::env::var("COMPOSE").unwrap_or_else(|_| "docker-compose".to_owned());
     if !found(&program) {

@@ -1,7 +1,8 @@
 //! Renders the Dockerfile of a stack. The only home of tera.
 //!
-//! Every value is checked against a narrow alphabet or quoted before it is written (`words`), so that a stack file cannot
-//! add an instruction. Not in this module tree: building (`effects::docker`), choosing what to build (`install`).
+//! Every value is checked against a narrow alphabet or quoted before it is written (`words`), so that a stack file
+//! cannot add an instruction. Not in this module tree: building (`effects::docker`), choosing what to build
+//! (`install`).
 
 #[cfg(test)]
 mod tests;
@@ -360,7 +361,8 @@ fn flags(requirements: &[Requirement], index: &str) -> String {
     flags
 }
 
-/// Returns the architectures for nvcc. `a` selects the instructions of exactly this architecture, which the kernels use.
+/// Returns the architectures for nvcc. `a` selects the instructions of exactly this architecture, which the kernels
+/// use.
 fn architectures(architectures: &[Architecture]) -> String {
     let names: Vec<&str> = architectures
         .iter()
@@ -381,8 +383,8 @@ fn mount(id: &str) -> String {
     }
 }
 
-/// Returns the variables of pip's steps. Debian and Ubuntu mark their Python as externally managed; in an image no other
-/// tool manages it.
+/// Returns the variables of pip's steps. Debian and Ubuntu mark their Python as externally managed; in an image no
+/// other tool manages it.
 fn pip_env(secrets: &[&str], builder: Builder) -> String {
     let mut env = "PIP_BREAK_SYSTEM_PACKAGES=1 ".to_owned();
     for id in secrets {

@@ -265,7 +265,8 @@ fn a_changed_label_leaves_the_steps_as_they_are() {
     };
     let steps = [steps(one), steps(other)];
     assert_eq!(steps[0], steps[1]);
-    // A step runs again if a file that it mounts changes. The context's root holds the Dockerfile, so no step mounts it.
+    // A step runs again if a file that it mounts changes. The context's root holds the Dockerfile, so no step mounts
+    // it.
     for mount in steps[0]
         .split("--mount=")
         .filter(|mount| mount.starts_with("type=bind"))

@@ -290,7 +290,8 @@ fn a_sector_that_does_not_read_is_repaired() {
     }
 }
 
-/// The same for a pull that ends before the disk reports: the next pull does not resume from bytes that are only in memory.
+/// The same for a pull that ends before the disk reports: the next pull does not resume from bytes that are only in
+/// memory.
 #[test]
 fn a_failed_sync_counts_also_when_the_pull_is_interrupted() {
     let model = Model::of(&[150_000_000], 0);
@@ -327,8 +328,8 @@ fn half_pulled(model: &Model) -> (Home, Hub, PathBuf, (u64, usize)) {
     (home, hub, cache, next)
 }
 
-/// An unreadable partial file does not block pulls for ever, and the bytes before the unreadable ones are reused. If a second
-/// read succeeds, nothing is fetched again.
+/// An unreadable partial file does not block pulls for ever, and the bytes before the unreadable ones are reused. If a
+/// second read succeeds, nothing is fetched again.
 #[test]
 fn a_part_that_does_not_read_goes_on_from_before_that() {
     let model = Model::of(&[21_000_000], 0);

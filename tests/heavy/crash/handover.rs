@@ -111,8 +111,8 @@ fn a_kill_while_a_part_changes_hands_costs_no_more_than_a_step() {
     assert_eq!(costly, Vec::<String>::new());
 }
 
-/// Where locks do not show a running pull, the name of its partial file does: the files of a running pull stay, those of a
-/// dead one are removed.
+/// Where locks do not show a running pull, the name of its partial file does: the files of a running pull stay, those
+/// of a dead one are removed.
 #[test]
 fn removing_unfinished_files_leaves_a_live_pull_alone() {
     let model = Model::of(&[21_000_000], 1);
@@ -149,8 +149,8 @@ fn removing_unfinished_files_leaves_a_live_pull_alone() {
     assert_eq!(model.assert_whole(&cache, "at the end"), Vec::<String>::new());
 }
 
-/// Two containers on a filesystem without locks: each has its own process ids, and both have the same host name. The files of
-/// the other container are not mistaken for those of a dead process.
+/// Two containers on a filesystem without locks: each has its own process ids, and both have the same host name. The
+/// files of the other container are not mistaken for those of a dead process.
 #[test]
 fn a_pull_in_another_container_is_not_taken_for_dead() {
     let model = Model::of(&[21_000_000], 1);
@@ -183,8 +183,8 @@ fn a_pull_in_another_container_is_not_taken_for_dead() {
     assert_eq!(model.assert_whole(&cache, "at the end"), Vec::<String>::new());
 }
 
-/// A container that replaces another one, on a filesystem without locks: the bytes of the other one are reused as soon as it
-/// is certain that no process writes to its files.
+/// A container that replaces another one, on a filesystem without locks: the bytes of the other one are reused as soon
+/// as it is certain that no process writes to its files.
 #[test]
 fn what_a_container_had_a_moment_ago_is_waited_for_and_taken() {
     const SIZE: u64 = 150_000_000;

@@ -33,7 +33,8 @@ fn kills_at_any_time_leave_nothing_wrong_and_cost_no_more_than_a_step() {
                     let home = Home::new();
                     let cache = home.path().join("hub");
                     hub.fault("blob/", Fault::Slow(RATE), usize::MAX);
-                    // The duration of a pull is measured again from time to time, because other tests share the machine.
+                    // The duration of a pull is measured again from time to time, because other tests share the
+                    // machine.
                     if round % 25 == 0 {
                         let begun = Instant::now();
                         run(pull(&home, &hub, &home.path().join("measured"), &[])).expect(0);

@@ -129,8 +129,8 @@ fn a_power_cut_damages_what_is_named_and_not_synced() {
     eprintln!("control of power cuts: damaged = {}", wrong.len());
 }
 
-/// Every directory is synced after the last name in it, and every blob, whichever client wrote it. A power cut on ext4 cannot
-/// show this, because its journal keeps all names in order.
+/// Every directory is synced after the last name in it, and every blob, whichever client wrote it. A power cut on ext4
+/// cannot show this, because its journal keeps all names in order.
 #[test]
 fn every_name_and_every_blob_is_synced_before_a_pull_is_done() {
     let model = Model::of(&[9_000_000, 300_000], 6);

@@ -219,8 +219,8 @@ fn a_check_needs_no_right_to_write() {
     );
 }
 
-/// A user who may only read a cache is not stopped by a backup or a change of rights: sizes and times still show that the
-/// files are the verified ones.
+/// A user who may only read a cache is not stopped by a backup or a change of rights: sizes and times still show that
+/// the files are the verified ones.
 #[test]
 fn a_cache_that_may_only_be_read_is_taken_as_it_was_proven() {
     let model = Model::of(&[9_000_000], 3);
