@@ -111,7 +111,7 @@ fn a_kill_while_a_part_changes_hands_costs_no_more_than_a_step() {
     assert_eq!(costly, Vec::<String>::new());
 }
 
-/// Where locks do not show a running pull, the name of its partial file does: the files of a running pull stay, those
+/// If locks do not show a running pull, the name of its partial file does: the files of a running pull stay, those
 /// of a dead one are removed.
 #[test]
 fn removing_unfinished_files_leaves_a_live_pull_alone() {
