@@ -6,7 +6,7 @@ mod vocabulary;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Which modules of ours a module may name (design: "layer rule").
+/// The modules of this crate that each module may name.
 const LAYERS: [(&str, &[&str]); 20] = [
     ("error", &[]),
     ("event", &[]),

@@ -1,4 +1,4 @@
-//! What a hostile hub, a link in the wrong place, or a half-done cache must not bring about.
+//! Hostile hubs, links in the wrong place and unfinished caches: none of them does harm.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;

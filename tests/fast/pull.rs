@@ -209,7 +209,7 @@ fn a_dry_run_says_what_would_come_and_fetches_nothing() {
     assert_eq!(states.iter().filter(|proven| **proven).count(), 5);
 }
 
-/// What stops a pull before its first byte stops a dry run, behind what it prints.
+/// A dry run fails as the pull would before its first byte, after it printed its list.
 #[test]
 fn a_dry_run_ends_as_the_pull_would() {
     let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));
@@ -305,7 +305,7 @@ fn locked(files: &BTreeMap<String, RepoFile>) -> Vec<serde_json::Value> {
     files.iter().map(file).collect()
 }
 
-/// What was pulled to a lock is a part of a repository that has more: offline, too, it is what a lock states, or refused.
+/// A pull to a lock fetches a part of a larger repository. Offline, too, that part matches the lock or is refused.
 #[test]
 fn offline_a_part_is_what_a_lock_states_or_is_refused() {
     let mut all = with_code();
@@ -509,7 +509,7 @@ fn a_wrong_byte_in_a_helpers_chunk_is_found() {
 /// F1 for chunks: what helpers finished is not fetched again, and what a disk lost of it is.
 #[test]
 fn a_kill_costs_no_more_than_the_chunks_under_way() {
-    /// What a stream still brings when it meets a chunk that is there: it lies in the buffers of two sockets.
+    /// Bytes in the buffers of two sockets, which a stream still receives when it reaches a chunk that exists.
     const ON_ITS_WAY: u64 = 12 << 20;
     let (_, hub, bytes) = one_large();
     for (round, damage) in [(0_u64, false), (1, false), (2, true)] {
@@ -570,7 +570,7 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
     }
 }
 
-/// What a pull that failed had finished is noted, and does not come again.
+/// The next pull does not download files that a failed pull finished.
 #[test]
 fn finished_files_are_known_without_reading_them() {
     let (home, hub) = setup();
@@ -770,7 +770,7 @@ fn what_came_of_a_chunk_is_kept() {
     assert!(sent <= bytes.len() + 30_000_000, "{sent}");
 }
 
-/// What is whole stays so when a part of it is pulled, from there or from elsewhere.
+/// A whole snapshot stays whole after a pull of some of its files, from the same hub or from another.
 #[test]
 fn a_selection_makes_nothing_less_of_the_whole() {
     let (home, hub) = setup();
@@ -846,7 +846,7 @@ fn a_selection_vouches_for_what_it_selects_and_no_more() {
     Run::from(command.output().unwrap()).expect(5);
 }
 
-/// What was agreed to once does not stand in the way of less.
+/// A pull that allowed code does not stop a later pull of fewer files.
 #[test]
 fn a_narrower_pull_after_one_with_code_needs_no_leave() {
     let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));

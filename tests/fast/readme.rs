@@ -147,7 +147,7 @@ fn pull_runs(command: &str) {
     );
 }
 
-/// Where nothing was pulled.
+/// Runs a command about weights in a home without weights.
 fn weights_run(home: &Home, command: &str) {
     let run = shell(home, command);
     let said = format!("{}{}", run.stdout, run.stderr);
@@ -387,7 +387,7 @@ fn links(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// What is wrong with a link from the document at `path`; nothing when it leads somewhere.
+/// Returns the defect of a link in the document at `path`; `None` if it leads to a file and an anchor.
 fn broken(path: &str, text: &str, link: &str) -> Option<String> {
     if link.starts_with("https://") {
         return None;

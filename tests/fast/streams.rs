@@ -27,7 +27,7 @@ fn pulled(home: &Home, hub: &Hub) -> PathBuf {
     snapshot(home, hub).join(FILE)
 }
 
-/// What was asked of the content network.
+/// The requests to the content network.
 fn of_cdn(hub: &Hub) -> Vec<Asked> {
     hub.asked().into_iter().filter(|asked| asked.on_cdn).collect()
 }

@@ -46,7 +46,7 @@ fn rot(path: &Path, at: u64) {
     file.set_modified(before).unwrap();
 }
 
-/// What a check found is known from then on: nothing says that the file is proven any more.
+/// A check that finds a corrupt file revokes its proof: no later command calls the file verified.
 #[test]
 fn what_a_check_found_is_not_forgotten() {
     let (home, hub) = setup();
@@ -172,7 +172,7 @@ fn offline_nothing_is_repaired() {
     assert_eq!(hub.arrived(), asked);
 }
 
-/// What a repair cannot know, because no pull ever listed it, is named with the command that fetches it.
+/// A repair does not know files that no pull listed: it names them, and the command that fetches them.
 #[test]
 fn shards_that_were_never_here_are_a_pulls_work() {
     let (home, hub) = setup();
@@ -358,7 +358,7 @@ fn a_check_needs_no_token() {
     assert!(run.stderr.contains("HF_HUB_DOWNLOAD_TIMEOUT"), "{}", run.stderr);
 }
 
-/// What is written into a lock goes into nothing else that somebody gave its name.
+/// A pull writes its lock file only, and never into a file that a link of that name leads to.
 #[test]
 fn a_lock_is_not_written_through() {
     let (home, hub) = setup();
@@ -449,7 +449,7 @@ fn a_part_of_a_file_that_came_otherwise_is_removed() {
     assert_eq!(parts(), 0);
 }
 
-/// What a check found counts from then on, whatever becomes of the repair.
+/// A corrupt file that a check found stays unverified, even if its repair fails.
 #[test]
 fn a_repair_that_fails_leaves_nothing_wrong_proven() {
     let (home, hub) = setup();
@@ -510,7 +510,7 @@ fn what_is_being_pulled_is_not_removed() {
     home.run(&["weights", "rm", REPO, "--yes"]).expect(0);
 }
 
-/// What was taken back stays so, whatever way somebody checks by.
+/// A revoked proof stays revoked, whatever path leads to the cache.
 #[test]
 fn what_was_found_through_another_path_is_not_forgotten() {
     let (home, hub) = setup();
@@ -609,7 +609,7 @@ fn a_pull_fetches_only_what_is_bad_of_a_file() {
     verify(&home, &hub, &["--fast"]).expect(0);
 }
 
-/// What a copy that was interrupted left of a file is gone on from.
+/// A pull resumes a file that an interrupted copy cut short.
 #[test]
 fn a_file_that_was_cut_short_is_gone_on_from_there() {
     let (home, hub, bytes) = one_shard(30_000_000);
@@ -624,8 +624,8 @@ fn a_file_that_was_cut_short_is_gone_on_from_there() {
     assert!(std::fs::read(shard).unwrap() == bytes);
 }
 
-/// Where a server sends a file from its first byte on whatever is asked for, or the file is another's from its first byte
-/// on, mending ends before it costs more than it saves.
+/// A repair gives way to a new download before it costs more than it saves: if the server ignores ranges, or if the
+/// file differs from its first byte on.
 #[test]
 fn what_cannot_be_mended_cheaply_comes_anew() {
     const SIZE: usize = 40_000_000;
@@ -677,7 +677,7 @@ fn a_pull_of_other_files_leaves_a_damaged_one_known() {
     verify(&home, &hub, &["--fast"]).expect(0);
 }
 
-/// What a check read and found wrong is known as that, whatever changed of its time; and the way out is a repair.
+/// A file that a check found corrupt stays known as corrupt, even if its time changes; the hint is a repair.
 #[test]
 fn what_was_written_to_and_found_wrong_is_known_as_damaged() {
     let (home, hub) = setup();
