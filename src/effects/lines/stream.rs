@@ -34,6 +34,16 @@ enum Source {
     File(LogFile),
 }
 
+/// Returns the line of an item from the daemon, or sets `end`: an error is a broken connection, `None` a closed log.
+fn line_or_end(item: Option<Result<String, String>>, end: &mut Option<LogEnd>) -> Option<String> {
+    match item {
+        Some(Ok(line)) => return Some(line),
+        Some(Err(reason)) => *end = Some(LogEnd::Broken(reason)),
+        None => *end = Some(LogEnd::Complete),
+    }
+    None
+}
+
 impl LogStream {
     /// Returns a stream of what a daemon sends. An `Err` is the reason why its connection broke.
     pub(in crate::effects) const fn of_daemon(receiver: mpsc::Receiver<Result<String, String>>) -> Self {
@@ -64,12 +74,12 @@ impl LogStream {
             Source::Daemon(receiver) => {
                 let mut lines = Vec::new();
                 while self.end.is_none() {
-                    match receiver.try_recv() {
-                        Ok(Ok(line)) => lines.push(line),
-                        Ok(Err(reason)) => self.end = Some(LogEnd::Broken(reason)),
-                        Err(mpsc::error::TryRecvError::Disconnected) => self.end = Some(LogEnd::Complete),
+                    let item = match receiver.try_recv() {
+                        Ok(item) => Some(item),
+                        Err(mpsc::error::TryRecvError::Disconnected) => None,
                         Err(mpsc::error::TryRecvError::Empty) => break,
-                    }
+                    };
+                    lines.extend(line_or_end(item, &mut self.end));
                 }
                 lines
             }
@@ -91,12 +101,7 @@ impl LogStream {
                     },
                     None => receiver.recv().await,
                 };
-                match next {
-                    Some(Ok(line)) => return vec![line],
-                    Some(Err(reason)) => self.end = Some(LogEnd::Broken(reason)),
-                    None => self.end = Some(LogEnd::Complete),
-                }
-                lines
+                line_or_end(next, &mut self.end).into_iter().collect()
             }
             Source::File(file) => loop {
                 let next = Instant::now() + FILE_POLL;
