@@ -13,7 +13,7 @@ case "${1:-dist}" in
   gate)
     . tests/support/gate.sh
     cargo build --quiet "${gate[@]}"
-    binary=$target/$CARGO_BUILD_TARGET/gate/dsr1
+    binary=$target/$host/gate/dsr1
     # Less optimized, and with checks: what is 10 % larger than on the day of this bound is looked at.
     most=36000000
     ;;
