@@ -26,17 +26,42 @@ mod stop;
 mod up;
 mod weights;
 
+use std::ffi::OsString;
+
+use clap::Parser;
 use context::Context;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Format};
 use crate::effects::env::Env;
 use crate::error::{Error, Kind, Result};
+use crate::ui;
+
+/// The program: parses the command line, runs the command, and prints its error. Returns the exit code. A wrong command
+/// line, `--help` and `--version` end the process.
+pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let (format, color, result) = match Cli::try_parse_from(&args) {
+        Ok(cli) => {
+            let color = !env.no_color && !env.dumb_terminal;
+            (cli.output.format, color, run(cli, env))
+        }
+        // In JSON a wrong command line is an error like any other; for people the text of clap is better.
+        Err(error) if error.use_stderr() && wants_json(&args) => {
+            (Format::Json, false, Err(usage_error(&error)))
+        }
+        Err(error) => error.exit(),
+    };
+    result.map_or_else(
+        |error| {
+            ui::print_error(&error, format, color);
+            error.kind().exit_code()
+        },
+        |()| 0,
+    )
+}
 
 /// Carries out a command line.
-///
-/// # Errors
-/// The error of the command; the caller prints it and takes the exit code from its kind.
-pub fn run(cli: Cli, env: Env) -> Result<()> {
+fn run(cli: Cli, env: Env) -> Result<()> {
     match cli.command {
         // These need no runtime, no network and no facts.
         Command::Help(args) => return docs::help(&args),
@@ -49,17 +74,17 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
     })?;
     let done = runtime.block_on(async {
         let context = Context::new(cli.output, env);
+        // Large futures go on the heap.
         match cli.command {
-            Command::Up(args) => up::run(&context, args).await,
-            Command::Plan(args) => plan::run(&context, args).await,
-            Command::Export(args) => export::run(&context, args).await,
+            Command::Up(args) => Box::pin(up::run(&context, args)).await,
+            Command::Plan(args) => Box::pin(plan::run(&context, args)).await,
+            Command::Export(args) => Box::pin(export::run(&context, args)).await,
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Build(args) => Box::pin(build::run(&context, args)).await,
             Command::Image(args) => image::run(&context, args).await,
             Command::Pull(args) => Box::pin(pull::run(&context, args)).await,
             Command::Weights(args) => weights::run(&context, args).await,
             Command::Mirror(args) => mirror::run(&context, args).await,
-            // A larger future than the others: it holds an attached server.
             Command::Serve(args) => Box::pin(serve::run(&context, args)).await,
             Command::Status => status::run(&context).await,
             Command::Logs(args) => logs::run(&context, args).await,
@@ -71,7 +96,7 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Stacks(args) => stacks::run(&context, args),
             Command::Explain(args) => explain::run(&context, &args),
             Command::Lock(args) => lock::lock(&context, args).await,
-            Command::Check(args) => lock::check(&context, args).await,
+            Command::Check(args) => Box::pin(lock::check(&context, args)).await,
             Command::Flags(args) => flags::run(&context, args).await,
             Command::Help(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
         }
@@ -82,8 +107,7 @@ pub fn run(cli: Cli, env: Env) -> Result<()> {
 }
 
 /// Returns true if the arguments, which are otherwise wrong, ask for JSON.
-pub fn wants_json(args: impl Iterator<Item = String>) -> bool {
-    let args: Vec<String> = args.collect();
+fn wants_json(args: &[OsString]) -> bool {
     let in_two_words = args
         .windows(2)
         .any(|pair| pair[0] == "--format" && pair[1] == "json");
@@ -91,8 +115,7 @@ pub fn wants_json(args: impl Iterator<Item = String>) -> bool {
 }
 
 /// Converts the error of clap about a wrong command line.
-#[must_use]
-pub fn usage_error(error: &clap::Error) -> Error {
+fn usage_error(error: &clap::Error) -> Error {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let message = lines

@@ -11,7 +11,7 @@ use crate::effects::blocking::blocking;
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
 use crate::effects::http::Http;
-use crate::effects::hub::{HubOptions, Limits};
+use crate::effects::hub::HubOptions;
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{server as process, venv};
 use crate::effects::serve::runtime::Runtime;
@@ -199,8 +199,7 @@ impl Effects {
             token: self.env.hub.token.as_ref(),
             token_from: &self.env.hub.token_from,
             offline: self.env.hub.offline,
-            idle: self.env.hub.idle(),
-            limits: &Limits::DEFAULT,
+            limits: &self.env.hub.limits,
             events: None,
         }
     }

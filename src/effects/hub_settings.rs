@@ -4,6 +4,7 @@ use std::num::IntErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::effects::hub::Limits;
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
@@ -27,8 +28,10 @@ pub struct HubSettings {
     pub unreadable: Option<(PathBuf, String)>,
     /// True if `HF_HUB_OFFLINE` is on.
     pub offline: bool,
-    /// `HF_HUB_DOWNLOAD_TIMEOUT`: the idle timeout, or the text if it is not a number of seconds.
-    pub timeout: Option<std::result::Result<Duration, String>>,
+    /// Limits of time and size of pulls; `HF_HUB_DOWNLOAD_TIMEOUT` is the idle timeout.
+    pub limits: Limits,
+    /// `HF_HUB_DOWNLOAD_TIMEOUT`, if it is not a number of seconds.
+    pub wrong_timeout: Option<String>,
 }
 
 impl HubSettings {
@@ -37,9 +40,13 @@ impl HubSettings {
         let mut settings = Self {
             endpoint: get("HF_ENDPOINT"),
             offline: is_on(get("HF_HUB_OFFLINE")) || is_on(get("TRANSFORMERS_OFFLINE")),
-            timeout: get(TIMEOUT).and_then(|text| seconds(&text)),
             ..Self::default()
         };
+        match get(TIMEOUT).and_then(|text| seconds(&text)) {
+            Some(Ok(idle)) => settings.limits.idle = idle,
+            Some(Err(text)) => settings.wrong_timeout = Some(text),
+            None => {}
+        }
         let variable = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]
             .into_iter()
             .find_map(|name| Some((name, get(name)?)));
@@ -73,7 +80,7 @@ impl HubSettings {
     /// # Errors
     /// [`Kind::Usage`], naming the variable or the file.
     pub fn check(&self) -> Result<()> {
-        if let Some(Err(text)) = &self.timeout {
+        if let Some(text) = &self.wrong_timeout {
             return Err(
                 Error::new(Kind::Usage, format!("`{TIMEOUT}` is not a number of seconds"))
                     .cause(format!("it is `{}`", text.escape_debug()))
@@ -89,12 +96,6 @@ impl HubSettings {
             );
         }
         Ok(())
-    }
-
-    /// Returns the idle timeout that the user set.
-    #[must_use]
-    pub fn idle(&self) -> Option<Duration> {
-        self.timeout.as_ref()?.as_ref().ok().copied()
     }
 
     /// Returns a warning and its hint, if a setting has no effect.
@@ -183,11 +184,11 @@ mod tests {
     #[test]
     fn a_time_is_whole_seconds() {
         let of = |text: &str| settings(&[(TIMEOUT, text)]);
-        assert_eq!(of("7").idle(), Some(Duration::from_secs(7)));
+        assert_eq!(of("7").limits.idle, Duration::from_secs(7));
         for long in ["18446744073709551615", "99999999999999999999"] {
-            assert_eq!(of(long).idle(), Some(Duration::from_hours(24)));
+            assert_eq!(of(long).limits.idle, Duration::from_hours(24));
         }
-        assert_eq!(of("0").idle(), None);
+        assert_eq!(of("0").limits, Limits::DEFAULT);
         of("0").check().unwrap();
         for text in ["abc", "-1", "1.5"] {
             let error = of(text).check().unwrap_err();

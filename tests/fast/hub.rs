@@ -242,7 +242,7 @@ fn a_hub_that_never_answers_is_named_while_it_is_waited_for() {
 fn a_server_that_ignores_ranges_cannot_corrupt_a_resumed_shard() {
     let (home, hub) = setup();
     hub.fault(&format!("blob/{SHARD}"), Fault::Truncate(500_000), 1);
-    hub.fault(&format!("blob/{SHARD}"), Fault::IgnoreRange, 1);
+    hub.fault(&format!("blob/{SHARD}"), Fault::IgnoreRange(usize::MAX), 1);
     pull(&home, &hub, &[]).expect(0);
     assert_whole(&home, &hub);
 }
@@ -725,7 +725,7 @@ fn every_fault_ends_right_or_loud() {
         Fault::Status(206, "Content-Range: bytes 0-4/5\r\n", "hello"),
         Fault::Status(302, "Location: http://127.0.0.3:9/elsewhere\r\n", ""),
         Fault::Status(302, "Location: /loop\r\n", ""),
-        Fault::IgnoreRange,
+        Fault::IgnoreRange(usize::MAX),
         Fault::OtherRange,
         Fault::Packed,
         Fault::NewEtag,

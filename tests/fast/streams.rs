@@ -1,4 +1,5 @@
-//! `dsr1 pull` on streams that are slow, refused or limited: helpers help, and never harm.
+//! `dsr1 pull` on streams that are slow, refused or limited: chunk workers help, and never harm. All of these run with
+//! small limits.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,8 +11,10 @@ use crate::support::pulled::{REPO, pull, snapshot};
 
 const FILE: &str = "model.safetensors";
 const BLOB: &str = "blob/model.safetensors";
-/// A file with room for helpers: they begin at two chunks of 32 MiB.
-const LARGE: usize = 180_000_000;
+/// Size of a chunk.
+const CHUNK: usize = 2 << 20;
+/// A file with room for helpers, who begin at two chunks.
+const LARGE: usize = 5 * CHUNK + CHUNK / 2;
 
 fn of_size(size: usize) -> (Home, Hub, Vec<u8>) {
     let bytes = safetensors("a", 7, size);
@@ -20,7 +23,7 @@ fn of_size(size: usize) -> (Home, Hub, Vec<u8>) {
         large: true,
     };
     let files = BTreeMap::from([(FILE.to_owned(), file)]);
-    (Home::new(), Hub::new(REPO, files), bytes)
+    (Home::new().with_small_limits(), Hub::new(REPO, files), bytes)
 }
 
 fn pulled(home: &Home, hub: &Hub) -> PathBuf {
@@ -47,7 +50,7 @@ fn wait_for(hub: &Hub, is: impl Fn(&Asked) -> bool) {
 fn helpers_that_are_refused_do_not_cut_the_stream_that_runs() {
     let (home, hub, bytes) = of_size(LARGE);
     let refused = Fault::Status(503, "", "");
-    let faults = Fault::Split(Box::new(Fault::Slow(60_000_000)), Box::new(refused));
+    let faults = Fault::Split(Box::new(Fault::Slow(15_000_000)), Box::new(refused));
     hub.fault(BLOB, faults, usize::MAX);
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
@@ -61,7 +64,7 @@ fn helpers_that_are_refused_do_not_cut_the_stream_that_runs() {
 #[test]
 fn a_server_that_ignores_ranges_sends_a_file_once() {
     let (home, hub, bytes) = of_size(LARGE);
-    hub.fault(BLOB, Fault::IgnoreRange, usize::MAX);
+    hub.fault(BLOB, Fault::IgnoreRange(15_000_000), usize::MAX);
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
     assert!(
@@ -78,11 +81,11 @@ fn a_server_that_ignores_ranges_sends_a_file_once() {
 fn a_slow_helper_does_not_hold_the_end() {
     let (home, hub, bytes) = of_size(LARGE);
     // Two answers: its own, and a helper's; or two helpers'.
-    let faults = Fault::Split(Box::new(Fault::Slow(40_000_000)), Box::new(Fault::Slow(200_000)));
+    let faults = Fault::Split(Box::new(Fault::Slow(10_000_000)), Box::new(Fault::Slow(50_000)));
     hub.fault(BLOB, faults, 2);
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
-    let is_cut = |asked: &Asked| asked.range.is_some() && asked.sent < 20_000_000;
+    let is_cut = |asked: &Asked| asked.range.is_some() && asked.sent < CHUNK / 2;
     wait_for(&hub, is_cut);
 }
 
@@ -92,7 +95,7 @@ fn a_silent_helper_does_not_hold_the_end() {
     const LONG: u64 = 300;
     let (home, hub, bytes) = of_size(LARGE);
     let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", LONG.to_string());
-    let faults = Fault::Split(Box::new(Fault::Slow(40_000_000)), Box::new(Fault::Stall(LONG)));
+    let faults = Fault::Split(Box::new(Fault::Slow(10_000_000)), Box::new(Fault::Stall(LONG)));
     hub.fault(BLOB, faults, 2);
     let begun = Instant::now();
     pull(&home, &hub, &[]).expect(0);
@@ -108,13 +111,13 @@ fn a_silent_helper_does_not_hold_the_end() {
 #[test]
 fn a_slow_stream_beside_fast_helpers_is_dialled_anew() {
     let (home, hub, bytes) = of_size(LARGE);
-    let fast = Fault::Slow(400_000_000);
-    let faults = Fault::Split(Box::new(Fault::Slow(1_000_000)), Box::new(fast));
+    let fast = Fault::Slow(100_000_000);
+    let faults = Fault::Split(Box::new(Fault::Slow(250_000)), Box::new(fast));
     hub.fault(BLOB, faults, usize::MAX);
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
-    // Helpers leave it more than a chunk of 32 MiB.
-    let is_cut = |asked: &Asked| asked.range.is_none() && asked.sent < 30_000_000;
+    // Helpers leave it more than a chunk.
+    let is_cut = |asked: &Asked| asked.range.is_none() && asked.sent < CHUNK;
     wait_for(&hub, is_cut);
 }
 
@@ -123,7 +126,7 @@ fn a_slow_stream_beside_fast_helpers_is_dialled_anew() {
 fn helpers_wait_as_long_as_the_hub_asks() {
     let (home, hub, _) = of_size(LARGE);
     let refused = Fault::Status(429, "Retry-After: 60\r\n", "");
-    let faults = Fault::Split(Box::new(Fault::Slow(25_000_000)), Box::new(refused));
+    let faults = Fault::Split(Box::new(Fault::Slow(6_000_000)), Box::new(refused));
     hub.fault(BLOB, faults, usize::MAX);
     pull(&home, &hub, &[]).expect(0);
     let refused = of_cdn(&hub)
@@ -137,10 +140,10 @@ fn helpers_wait_as_long_as_the_hub_asks() {
 /// F10: what breaks again and again and gets on all the same is not given up; also after all of it came wrong once.
 #[test]
 fn patience_begins_anew_when_a_file_does() {
-    let (home, hub, bytes) = of_size(40_000_000);
-    hub.fault(BLOB, Fault::Reset(20_000_000), 1);
+    let (home, hub, bytes) = of_size(2_500_000);
+    hub.fault(BLOB, Fault::Reset(1_250_000), 1);
     hub.fault(BLOB, Fault::Flip(5_000), 1);
-    hub.fault(BLOB, Fault::Reset(4_000_000), 7);
+    hub.fault(BLOB, Fault::Reset(250_000), 7);
     let run = pull(&home, &hub, &[]).expect(0);
     assert!(
         run.stderr.contains("failed its checksum and is fetched again"),
@@ -153,21 +156,21 @@ fn patience_begins_anew_when_a_file_does() {
 /// An answer of which nothing is taken costs nothing that is there.
 #[test]
 fn another_range_than_was_asked_for_costs_no_byte() {
-    let (home, hub, bytes) = of_size(40_000_000);
-    hub.fault(BLOB, Fault::Reset(36_000_000), 1);
+    let (home, hub, bytes) = of_size(2_500_000);
+    hub.fault(BLOB, Fault::Reset(2_250_000), 1);
     hub.fault(BLOB, Fault::OtherRange, 1);
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
     let taken = of_cdn(&hub).into_iter().map(|asked| asked.sent).sum::<usize>();
-    assert!(taken < 52_000_000, "{taken}");
+    assert!(taken < 3_250_000, "{taken}");
 }
 
 /// A limit makes us slow, not the stream: one that crawls is still left.
 #[test]
 fn a_stream_that_crawls_is_left_under_a_limit_too() {
-    let (home, hub, bytes) = of_size(20_000_000);
-    let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", "3");
-    hub.fault(BLOB, Fault::Slow(20_000), 1);
+    let (home, hub, bytes) = of_size(1_250_000);
+    let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
+    hub.fault(BLOB, Fault::Slow(1_250), 1);
     pull(&home, &hub, &["--limit-rate", "100m"]).expect(0);
     // At that rate it would have taken a quarter of an hour.
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
@@ -176,13 +179,13 @@ fn a_stream_that_crawls_is_left_under_a_limit_too() {
 /// Bytes that are there already and come again are bytes that come.
 #[test]
 fn what_is_passed_over_counts_for_the_limit() {
-    let (home, hub, _) = of_size(40_000_000);
-    hub.fault(BLOB, Fault::Reset(36_000_000), 1);
+    let (home, hub, _) = of_size(2_500_000);
+    hub.fault(BLOB, Fault::Reset(2_250_000), 1);
     hub.fault(BLOB, Fault::Status(404, "", ""), 1);
     pull(&home, &hub, &[]).expect(5);
-    hub.fault(BLOB, Fault::IgnoreRange, usize::MAX);
+    hub.fault(BLOB, Fault::IgnoreRange(usize::MAX), usize::MAX);
     let begun = Instant::now();
-    pull(&home, &hub, &["--limit-rate", "8m"]).expect(0);
-    // 40 MB at 8 MiB/s are 4.8 s: never faster, however fast the machine is.
-    assert!(begun.elapsed() > Duration::from_secs(4), "{:?}", begun.elapsed());
+    pull(&home, &hub, &["--limit-rate", "1m"]).expect(0);
+    // 2.5 MB at 1 MiB/s are 2.4 s: never faster, however fast the machine is.
+    assert!(begun.elapsed() > Duration::from_secs(2), "{:?}", begun.elapsed());
 }

@@ -653,7 +653,7 @@ fn what_cannot_be_mended_cheaply_comes_anew() {
     std::fs::write(&record, &lines).unwrap();
     std::fs::write(&shard, vec![7; SIZE]).unwrap();
     again(SIZE + (21 << 20));
-    hub.fault("blob/", Fault::IgnoreRange, usize::MAX);
+    hub.fault("blob/", Fault::IgnoreRange(usize::MAX), usize::MAX);
     for at in [20_000_000, 25_000_000, 30_000_000, 34_000_000, 38_000_000] {
         rot(&shard, at);
     }

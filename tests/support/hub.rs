@@ -24,8 +24,8 @@ pub enum Fault {
     Status(u16, &'static str, &'static str),
     /// The body starts only after this number of seconds.
     Stall(u64),
-    /// The requested range is ignored.
-    IgnoreRange,
+    /// The requested range is ignored, and the body is sent at this number of bytes per second.
+    IgnoreRange(usize),
     /// The response states another range than the one that is sent.
     OtherRange,
     /// The response claims that the body is compressed.
@@ -424,7 +424,7 @@ fn send_file(
     let range = request
         .headers
         .get("range")
-        .filter(|_| !matches!(fault, Some(Fault::IgnoreRange)));
+        .filter(|_| !matches!(fault, Some(Fault::IgnoreRange(_))));
     let Some(range) = range else {
         return send(stream, 200, head, bytes, request, fault);
     };
@@ -494,7 +494,7 @@ fn send(
             return Some(went);
         }
         went += chunk.len();
-        if let Some(Fault::Slow(rate)) = fault {
+        if let Some(Fault::Slow(rate) | Fault::IgnoreRange(rate)) = fault {
             std::thread::sleep(Duration::from_micros(
                 chunk.len() as u64 * 1_000_000 / rate as u64,
             ));

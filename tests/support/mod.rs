@@ -15,6 +15,7 @@ pub mod nginx;
 pub mod pulled;
 pub mod random;
 pub mod read;
+pub mod small;
 pub mod tools;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 pub struct Home {
     dir: tempfile::TempDir,
     vars: Vec<(String, String)>,
+    has_small_limits: bool,
 }
 
 /// The result of a run of the binary.
@@ -69,6 +71,7 @@ impl Home {
         Self {
             dir,
             vars: Vec::new(),
+            has_small_limits: false,
         }
     }
 
@@ -79,6 +82,13 @@ impl Home {
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
         self.vars.push((key.to_owned(), value.into()));
+        self
+    }
+
+    /// Returns the home with small limits of time and size ([`small`]).
+    #[must_use]
+    pub fn with_small_limits(mut self) -> Self {
+        self.has_small_limits = true;
         self
     }
 
@@ -98,12 +108,14 @@ impl Home {
 
     /// Returns the command of the binary with arguments, not started.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dsr1"));
-        command
-            .args(args)
-            .env_clear()
-            .stdin(Stdio::null())
-            .current_dir(self.path());
+        let mut command = if self.has_small_limits {
+            small::command(args)
+        } else {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_dsr1"));
+            command.args(args).env_clear();
+            command
+        };
+        command.stdin(Stdio::null()).current_dir(self.path());
         command
             .env("HOME", self.path())
             .env("PATH", std::env::var("PATH").unwrap())

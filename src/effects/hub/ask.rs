@@ -33,7 +33,7 @@ impl<'a> HubRequests<'a> {
     /// not retry if the hub is unreachable, because the user is waiting for the very first answer.
     pub(in crate::effects) async fn get(&mut self, url: &str) -> Result<Answer> {
         let mut pause = Duration::from_millis(250);
-        let patience = self.options.idle_timeout();
+        let patience = self.options.limits.idle;
         let mut silent = 0;
         for number in 1.. {
             let Some(answer) = self.get_once(url, patience).await else {
@@ -129,7 +129,6 @@ mod tests {
             token: None,
             token_from: "",
             offline: false,
-            idle: None,
             limits: &Limits::DEFAULT,
             events: Some(StepEvents::new(&recorder, 1)),
         };

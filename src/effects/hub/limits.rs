@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Limits of time and size of a pull. The defaults are for real hubs, disks and networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Idle timeout: the longest wait for a response or for the next byte, unless the user sets another.
+    /// Idle timeout: the longest wait for a response or for the next byte (`HF_HUB_DOWNLOAD_TIMEOUT`).
     pub idle: Duration,
     /// Longest wait for the head of an answer.
     pub answer: Duration,
@@ -34,6 +34,13 @@ pub struct Limits {
     /// Number of bytes between two syncs. A power cut loses at most twice as much: the bytes being synced, and
     /// those written meanwhile.
     pub sync: u64,
+    /// Largest number of bytes written at once: before each write, a worker checks whether another one has claimed
+    /// the chunk. Xet delivers frames of up to 64 MiB, and a chunk may be claimed two chunks ahead of the front.
+    pub write: usize,
+    /// Number of bytes read at once.
+    pub read: usize,
+    /// Number of bytes that counts as progress and resets the retries.
+    pub progress: u64,
     /// Longest run of corrupt ranges that still counts as a damaged file. A longer run means that it is another
     /// file.
     pub corrupt_run: u64,
@@ -65,6 +72,9 @@ impl Limits {
         journal_step: 4 << 20,
         journal_interval: Duration::from_secs(1),
         sync: 32 << 20,
+        write: 1 << 20,
+        read: 256 << 10,
+        progress: 1 << 20,
         corrupt_run: 16 << 20,
         abandoned: Duration::from_mins(2),
         expired: Duration::from_hours(1),

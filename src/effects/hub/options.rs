@@ -1,7 +1,5 @@
 //! The options of a pull or a check that are not part of its step: HTTP clients, token, timeouts.
 
-use std::time::Duration;
-
 use super::limits::Limits;
 use crate::effects::http::Http;
 use crate::event::StepEvents;
@@ -29,8 +27,6 @@ pub struct HubOptions<'a> {
     pub token_from: &'a str,
     /// True if the network must not be used.
     pub offline: bool,
-    /// The idle timeout that the user set (`HF_HUB_DOWNLOAD_TIMEOUT`).
-    pub idle: Option<Duration>,
     /// Limits of time and size.
     pub limits: &'a Limits,
     /// Receives notes about waits before the first file arrives.
@@ -38,11 +34,6 @@ pub struct HubOptions<'a> {
 }
 
 impl<'a> HubOptions<'a> {
-    /// Returns the idle timeout: the longest wait for a response or for the next byte.
-    pub(in crate::effects) fn idle_timeout(&self) -> Duration {
-        self.idle.unwrap_or(self.limits.idle)
-    }
-
     /// Returns the options with a receiver of notes.
     #[must_use]
     pub const fn with_events(mut self, events: StepEvents<'a>) -> Self {

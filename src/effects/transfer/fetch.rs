@@ -21,9 +21,6 @@ use crate::error::{At, Kind, Result};
 use crate::event::FileState;
 use crate::units;
 
-/// Largest number of bytes written before the limit is checked again. Xet delivers frames of up to 64 MiB, and
-/// a chunk may be claimed two chunks ahead of the front (`chunks`).
-const WRITE_BYTES: usize = 1 << 20;
 /// Counters over all files.
 #[derive(Default)]
 pub(in crate::effects) struct Counts {
@@ -381,7 +378,7 @@ impl Fetcher {
                     "the server sends more bytes than the listing states",
                 )));
             }
-            for piece in bytes.chunks(WRITE_BYTES) {
+            for piece in bytes.chunks(self.cache.limits().write) {
                 // A chunk may have been claimed within the requested range in the meantime.
                 let limit = transfer.with_chunks(|chunks| chunks.fetch_limit()).min(to);
                 let left = usize::try_from(limit.saturating_sub(partial.at())).unwrap_or(usize::MAX);

@@ -8,8 +8,6 @@ use crate::error::Result;
 
 /// Number of tries without progress before a refusal or a broken stream becomes an error.
 const FETCH_TRIES: u32 = 6;
-/// Number of bytes that counts as progress and resets the retries.
-const PROGRESS_BYTES: u64 = 1 << 20;
 
 /// The retries of one file.
 pub(super) struct Patience {
@@ -18,6 +16,7 @@ pub(super) struct Patience {
     at: u64,
     outage: Duration,
     longest_pause: Duration,
+    progress: u64,
 }
 
 impl Patience {
@@ -29,12 +28,13 @@ impl Patience {
             at,
             outage: limits.outage,
             longest_pause: limits.longest_pause,
+            progress: limits.progress,
         }
     }
 
     /// Returns the pause before the next try, or the error if there is none.
     pub(super) fn pause_after(&mut self, failure: Failure, at: u64) -> Result<Duration> {
-        if at >= self.at + PROGRESS_BYTES {
+        if at >= self.at + self.progress {
             (self.tries, self.since, self.at) = (0, Instant::now(), at);
         }
         self.tries += 1;

@@ -348,7 +348,7 @@ fn new_fetcher(
         xet,
         limit: download.limit_rate.map(RateLimit::new).map(Arc::new),
         answer_timeout: cache.limits().answer,
-        idle: options.idle_timeout(),
+        idle: options.limits.idle,
     };
     Ok(Fetcher {
         source: Arc::new(source),

@@ -186,7 +186,7 @@ fn one_wrong_answer_while_a_file_is_mended_costs_little() {
         // The bytes before the range are fetched too, and those in flight when the connection is closed.
         (
             "a range that is ignored",
-            Fault::IgnoreRange,
+            Fault::IgnoreRange(usize::MAX),
             1,
             SIZE as u64 - LOST,
         ),

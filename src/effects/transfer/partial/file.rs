@@ -29,8 +29,6 @@ use crate::error::{At, Error, Kind, Result};
 
 /// `TMPFS_MAGIC` of linux/magic.h.
 const TMPFS: rustix::fs::FsWord = 0x0102_1994;
-/// Number of bytes read at a time.
-const READ_BYTES: usize = 256 << 10;
 /// Largest block that a disk or a filesystem reads as a unit.
 const LARGEST_BLOCK: u64 = 64 << 10;
 
@@ -239,7 +237,7 @@ impl PartialFile {
     pub(in crate::effects) fn accept_from_disk(&mut self, to: u64, digest: Option<Bytes32>) -> Result<bool> {
         let (mut whole, mut chunk) = (self.hasher.clone(), Hasher::sha256());
         let (mut at, mut lines) = (self.at, Vec::new());
-        let read = self.read(&mut vec![0; READ_BYTES], to, |bytes| {
+        let read = self.read(&mut vec![0; self.limits.read], to, |bytes| {
             whole.update(bytes);
             if digest.is_some() {
                 chunk.update(bytes);
@@ -465,7 +463,7 @@ impl PartialFile {
 
     /// Reads data as far as the journal verifies it. The lines behind that are kept.
     pub(in crate::effects) fn skip_valid_data(&mut self) -> io::Result<()> {
-        let (mut buffer, mut is_unreadable) = (vec![0; READ_BYTES], false);
+        let (mut buffer, mut is_unreadable) = (vec![0; self.limits.read], false);
         while let Some((offset, digest)) = self.later_lines.front().copied() {
             let mut hasher = self.hasher.clone();
             match self.read(&mut buffer, offset, |bytes| hasher.update(bytes)) {
