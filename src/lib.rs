@@ -3,37 +3,45 @@
 //! # The map
 //!
 //! ```text
-//! argv, env -> cli    profiles/*.yaml, stacks/*.yaml -> profile -> sglang      host, Docker, hub -> effects -> facts
-//!                \           |                            |                      /
-//!                 commands:  a request + what SGLang makes of it + facts -> plan -> a Plan (a list of steps, plain data)
-//!                                                                            |
-//!                  --dry-run, export: render prints it | effects::Effects::execute carries it out -> event ... -> ui
-//!                                                                                                 -> report    -> ui
+//! argv -> cli    profiles/*.yaml, stacks/*.yaml -> profile -> sglang      this host, Docker -> effects -> facts
+//!           \           |                            |                      /
+//!            commands:  a request + what SGLang makes of it + facts -> plan -> a Plan (a list of steps, plain data)
+//!                                                                       |
+//!             --dry-run, export: render makes a text of it | effects::Effects::execute carries it out -> event, report -> ui
 //! ```
+//!
+//! Commands that change nothing (`doctor`, `status`, `logs`, `explain` and their like) have no plan: they ask `effects`,
+//! `sglang` or `profile`, and `ui` prints the answer.
 //!
 //! | module | what it is | where new things go |
 //! |---|---|---|
-//! | [`cli`] | the command line, no behaviour | a command or a flag |
+//! | [`cli`] | the command line, no behaviour | a command or a flag: its arguments |
 //! | [`choice`] | closed sets of values that a user names | |
-//! | [`commands`] | one file per command: gather, plan, print or carry out, report | what a command does |
-//! | [`profile`] | stacks and profiles as data: `schema` what they say, `catalog` finds and merges them, `yaml` reads them | a knob: its key in `schema`; a version: `stacks/` |
-//! | [`sglang`] | all that is known of SGLang, by version: `dialect` turns knobs into flags, `flags` what its parser accepts, `settings` what a command line comes to, `rules` what it would refuse, `memory` what fits on a GPU, `log` what its log says, `words` what a flag means | a knob: its flag in `dialect`; a rule: `rules`; a failure signature: beside `log` |
-//! | [`doctor`] | verdicts over facts: `findings` of a host, `blockers` of a plan | a check of a host |
-//! | [`plan`] | pure: `request` + facts -> `step`s, a file per command that plans | a step, a container's field |
-//! | [`render`] | a plan or a server as text: a script, Compose, systemd, Quadlet | a form: a file and a line in `FORMS` |
-//! | [`effects`] | everything that touches the world: `execute` has an arm for each step | how a step is done |
+//! | [`commands`] | a file for each command or its group: gather, plan, print or carry out, report; `context` is what they share | what a command does |
+//! | [`profile`] | stacks and profiles as data: `schema` and `stack` are their keys, `catalog` finds them, `merge` joins them, `choose` picks one, `yaml` reads them | a knob: its key in `schema`, its word in `stacks/flags/words.yaml`; a version of SGLang: `stacks/` |
+//! | [`sglang`] | all that is known of SGLang, by version: `dialect` turns knobs into flags, `flags` what its parser accepts, `settings` what a command line comes to, `rules` what it would refuse, `launch` these of one server, `memory` what fits on a GPU, `log` what its log says, `client` what its benchmark prints, `words` what a flag means | a knob: its flag in `dialect`; a rule: `rules`; a stage or a failure signature: a function in `log`; a statistic: `client` |
+//! | [`doctor`] | verdicts over facts: `findings` and `gpu` of a host, `blockers` of a plan | a check of a host |
+//! | [`plan`] | pure: `request` + facts -> `step`s | a step; a field of the container, in `step` |
+//! | [`render`] | a plan or a server as text: a script, Compose, systemd, Quadlet | a form: a file, and its line in `FORMS` |
+//! | [`effects`] | everything that touches the world, a folder for each part of it (its own head lists them): Docker, processes, the hub, a pull, a start; `execute` has an arm for each step | how a step is done |
 //! | [`facts`] | what planning may know, as data | a new fact |
-//! | [`event`], [`report`] | what happens, and the results, as data | a new figure |
+//! | [`event`], [`report`] | what happens, and the results, as data | a new figure or statistic: its field in `report` |
 //! | [`ui`] | the only module that prints | how something looks |
 //! | [`error`], [`units`], [`quote`], [`secret`] | kinds and exit codes, bytes and times, words of a shell, tokens that cannot print | |
 //! | [`rehearsal`] | the bytes of the tiny model | |
 //!
 //! A value's way: `mem_fraction` in a profile file -> `profile::EngineSettings` -> `sglang::Launch` (its flag by `dialect`, its
-//! meaning by `settings`, findings by `rules`) -> the argv in `plan::StartContainer` -> Docker's API, or `render::shell`.
+//! meaning by `settings`, findings by `rules`) -> the argv in `plan::StartContainer` -> Docker's API, or a form of `render`.
 //!
-//! Layers (kept by the tests of the architecture): pure modules do no I/O, read no clock and no environment; `effects`
-//! never prints; `ui` never acts; no two files import each other in a circle. Each third-party crate that touches the
-//! world has one home.
+//! A log line's way: Docker's stream or a file -> `effects::lines` -> `effects::serve::start`, which asks `sglang::log` for
+//! its meaning -> an event, or the cause in the error.
+//!
+//! A file's way: `effects::weights::pull` -> `hub` (listing, streams) -> `transfer` (workers, a partial file with its
+//! journal) -> `store` (its name as a blob, the snapshot's links, the manifest).
+//!
+//! Layers (kept by `tests/fast/architecture.rs`, which names them): pure modules do no I/O, read no clock and no
+//! environment; `effects` never prints; `ui` never acts; no two files import each other in a circle. Each crate that
+//! touches the world has its homes, most have one.
 
 pub mod choice;
 pub mod cli;

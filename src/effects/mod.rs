@@ -1,5 +1,24 @@
 //! All effects: Docker, child processes, HTTP, files. [`Effects`] carries out a plan.
 //!
+//! | module | subject |
+//! |---|---|
+//! | `execute` | a plan, step by step |
+//! | `docker` | the daemon: builds, images, containers, logs |
+//! | `process` | child processes: the engine without Docker, venvs, short commands |
+//! | `serve` | a server in either: its start up to READY, its answers, its measurements |
+//! | `lines` | log lines, from a daemon or from a file |
+//! | `weights` | a pull, a check and a list of weights: they join the three below |
+//! | `hub` | the protocol of a hub: listings, and streams of bytes |
+//! | `transfer` | a file under way: workers, chunks, partial files and their journals |
+//! | `store` | verified files at rest: names, fingerprints, proofs, manifests |
+//! | `mirror` | a hub that serves what the store has |
+//! | `http` | the HTTP client |
+//! | `env`, `hub_settings` | the process environment, and the hub's settings in it |
+//! | `host` | facts about this host |
+//! | `flag_tables` | the parsers of an installed SGLang, asked for their options |
+//! | `user_files`, `files` | the user's own files; files that are complete or absent, and locks |
+//! | `signal`, `blocking` | signals that end dsr1; work on threads where blocking is allowed |
+//!
 //! Not in this module tree: printing (`ui`), command-line types (`cli`), decisions (`plan`).
 
 mod blocking;

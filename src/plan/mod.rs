@@ -1,6 +1,18 @@
 //! Pure planning: a request and facts become a [`Plan`], a list of steps in which every name is decided.
 //!
 //! A plan can be printed as a shell script (`render::shell`) or as JSON, compared, and stored; `effects` executes it.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `step` | the steps, their fields, and the plan that holds them |
+//! | `request` | the request for a server, with its defaults |
+//! | `serve`, `up` | the steps of a server; those of the whole chain |
+//! | `install`, `image`, `dockerfile` | the installation of SGLang: a venv or an image, the inputs and text of its build |
+//! | `pull`, `selection` | the steps of a pull, and the files that it selects |
+//! | `eval` | benchmarks and evaluations |
+//! | `lock`, `origin`, `labels` | a server pinned in a file; the origin of each argument; the labels by which servers are found |
+//! | `advise`, `corrections` | profiles ranked for a load; differences from the guide |
+//!
 //! Not in this module tree: I/O, clocks, the environment.
 
 pub mod advise;

@@ -239,7 +239,8 @@ pub struct CheckSnapshot {
     pub cache_dir: String,
 }
 
-/// Starts a container. Every field appears in both renderings: the API call and `docker run`.
+/// Starts a container. Every field appears in the API call and in each form of `render`: all of them take the struct
+/// apart without `..`, so the compiler names the places that a new field needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartContainer {
     /// Container name; the daemon refuses a second container of that name, which prevents a second start.

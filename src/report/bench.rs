@@ -41,7 +41,7 @@ pub struct Benchmark {
     pub tpot: Latency,
     /// Time between two chunks of a stream.
     pub itl: Latency,
-    /// Path of the saved result: the client's own JSONL line without its API keys.
+    /// Path of the file with this result as JSON (`dsr1.bench/1`).
     pub saved_to: Option<String>,
 }
 

@@ -5,9 +5,9 @@
 //! | `flags` | the options of SGLang's parsers, and reading a command line as they do |
 //! | `dialect` | the flags and variables for the knobs of a profile |
 //! | `settings` | the settings that result from a command line and an environment |
-//! | `rules` | findings about flags that SGLang would refuse, ignore or reinterpret |
+//! | `rules`, `check` | findings about flags that SGLang would refuse, ignore or reinterpret, and their type |
 //! | `launch` | flags, settings and findings of one server, made once |
-//! | `memory` | the memory that weights and KV pool take on a GPU |
+//! | `memory`, `deepseek_r1` | the memory that weights and KV pool take on a GPU; the constants of the model |
 //! | `words`, `explain` | the meaning of options, variables and settings |
 //! | `migrate` | a profile file rewritten for another version |
 //! | `api`, `client`, `log` | SGLang's HTTP API, the output of its clients, its log |

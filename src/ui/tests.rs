@@ -117,6 +117,6 @@ pub(super) fn benchmark_result() -> Benchmark {
             max_ms: Some(60.93),
             ..latency
         },
-        saved_to: Some("/home/u/.local/state/dsr1/results/fp8-low-latency.jsonl".to_owned()),
+        saved_to: Some("/home/u/.local/state/dsr1/results/fp8-low-latency.json".to_owned()),
     }
 }

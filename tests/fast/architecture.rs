@@ -321,6 +321,36 @@ fn every_module_says_what_it_is_and_what_is_not_in_it_and_main_is_short() {
     }
 }
 
+/// Returns the modules that a `mod.rs` declares and its table does not name. Tests are left out.
+fn missing_in_table(text: &str) -> Vec<String> {
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("//! |")).collect();
+    let declared = text.lines().filter_map(|line| {
+        let line = line.strip_suffix(';')?;
+        let (_, name) = line.rsplit_once("mod ")?;
+        let is_module = !line.starts_with(' ') && !line.starts_with("//") && name != "tests";
+        is_module.then(|| name.to_owned())
+    });
+    declared
+        .filter(|name| !rows.iter().any(|row| row.contains(&format!("`{name}`"))))
+        .collect()
+}
+
+#[test]
+fn a_table_of_modules_names_each_of_them() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut tables = 0;
+    for path in sources().keys().filter(|path| path.ends_with("/mod.rs")) {
+        let text = std::fs::read_to_string(root.join(path)).unwrap();
+        if text.contains("//! | module |") || text.contains("//! | file |") {
+            assert_eq!(missing_in_table(&text), Vec::<String>::new(), "{path}");
+            tables += 1;
+        }
+    }
+    assert!(tables >= 10, "{tables} tables");
+    let planted = "//! | file | subject |\n//! | `a` | x |\nmod a;\npub(super) mod b;\nmod tests;";
+    assert_eq!(missing_in_table(planted), ["b"]);
+}
+
 #[test]
 fn the_map_names_every_module() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -54,7 +54,8 @@ impl LogFile {
         self
     }
 
-    /// Returns the lines since the last call, without the header that dsr1 writes.
+    /// Returns lines since the last call, without the header that dsr1 writes; none if the file has no further line that
+    /// is complete.
     pub(in crate::effects) fn read_lines(&mut self) -> Vec<String> {
         let mut found = std::mem::take(&mut self.pending);
         let Ok(mut file) = File::open(&self.log) else {
@@ -63,20 +64,37 @@ impl LogFile {
         if file.seek(SeekFrom::Start(self.offset)).is_err() {
             return found;
         }
-        let mut bytes = Vec::new();
-        if file.take(PIECE).read_to_end(&mut bytes).is_ok() {
+        // A line may be longer than a piece.
+        while found.is_empty() {
+            let mut bytes = Vec::new();
+            let read = (&mut file).take(PIECE).read_to_end(&mut bytes);
+            if read.is_err() || bytes.is_empty() {
+                break;
+            }
             self.offset += bytes.len() as u64;
-            self.splitter.push(&bytes, &mut |line| {
-                if !line.starts_with(LOG_HEADER) {
-                    found.push(line.to_owned());
-                }
-            });
+            self.splitter.push(&bytes, &mut keep_lines(&mut found));
         }
         found
+    }
+
+    /// Returns the last line if it has no end: its writer was killed in the midst of it.
+    pub(in crate::effects) fn unfinished_line(&mut self) -> Option<String> {
+        let mut found = Vec::new();
+        self.splitter.finish(&mut keep_lines(&mut found));
+        found.pop()
     }
 
     /// Returns true while a process writes to the file.
     pub(in crate::effects) fn is_written(&self) -> bool {
         (self.is_written)(&self.log)
+    }
+}
+
+/// Returns a function that adds lines to `found`, without the header that dsr1 writes.
+fn keep_lines(found: &mut Vec<String>) -> impl FnMut(&str) {
+    |line| {
+        if !line.starts_with(LOG_HEADER) {
+            found.push(line.to_owned());
+        }
     }
 }

@@ -117,7 +117,7 @@ impl LogStream {
                 }
                 if !is_written {
                     self.end = Some(LogEnd::Complete);
-                    return lines;
+                    return file.unfinished_line().into_iter().collect();
                 }
                 tokio::time::sleep_until(next).await;
             },
@@ -192,6 +192,19 @@ mod tests {
         std::fs::write(&log, "one\ntwo\nthree\n").unwrap();
         std::fs::remove_file(alive).unwrap();
         assert_eq!(followed.rest(Duration::from_mins(1)).await, ["three"]);
+        assert_eq!(followed.end(), Some(&LogEnd::Complete));
+    }
+
+    #[tokio::test]
+    async fn the_last_line_of_a_killed_writer_needs_no_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("x.log");
+        let long = "x".repeat(9 << 20);
+        std::fs::write(&log, format!("one\n{long}\ntorch.OutOfMemoryError: CUDA")).unwrap();
+        let mut followed = LogStream::of_file(LogFile::new(&log, |_| false));
+        let lines = followed.rest(Duration::from_mins(1)).await;
+        let short: Vec<_> = lines.iter().map(|line| &line[..line.len().min(30)]).collect();
+        assert_eq!(short, ["one", &"x".repeat(30), "torch.OutOfMemoryError: CUDA"]);
         assert_eq!(followed.end(), Some(&LogEnd::Complete));
     }
 }
