@@ -109,6 +109,27 @@ mod tests {
     }
 
     #[test]
+    fn every_knob_has_a_word() {
+        // The error of an unknown key lists the keys that exist.
+        let unknown = serde_json::from_str::<crate::profile::EngineSettings>(r#"{ "?": 1 }"#);
+        let text = unknown.unwrap_err().to_string();
+        let (_, expected) = text.split_once("expected one of ").unwrap();
+        let keys: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+        assert!(keys.len() > 30, "{keys:?}");
+        let known: Vec<&str> = words().knobs().collect();
+        // Their contents are variables and options, each with a word of its own.
+        let free = ["env", "extra_args"];
+        let missing: Vec<_> = keys
+            .iter()
+            .filter(|key| !free.contains(key) && !known.contains(key))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "no word in stacks/flags/words.yaml has `knob:` with {missing:?}"
+        );
+    }
+
+    #[test]
     fn the_guides_two_tables_are_covered() {
         let server = "--tokenizer-path --trust-remote-code --enable-dp-attention --disable-radix-cache \
             --max-running-requests --chunked-prefill-size --mem-fraction-static --max-prefill-tokens --model-path \

@@ -138,3 +138,15 @@ fn profiles() {
 fn renderings() {
     check_all("render", &files("tests/fuzz/seeds/render"), render::check_render);
 }
+
+#[test]
+fn the_dictionary_of_profiles_has_every_knob() {
+    let known = words("profile");
+    let knobs = dsr1::sglang::words()
+        .knobs()
+        .filter_map(|knob| knob.split('.').next());
+    let missing: Vec<_> = knobs
+        .filter(|knob| !known.contains(&format!("{knob}:").into_bytes()))
+        .collect();
+    assert!(missing.is_empty(), "not in tests/fuzz/profile.dict: {missing:?}");
+}
