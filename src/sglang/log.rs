@@ -1,4 +1,7 @@
-//! SGLang's log of its start: a line to a stage. Pure.
+//! SGLang's log: the stages of a start, and the signatures of its failures. Pure.
+//!
+//! A new signature is a function here, called in `effects::serve::start` where a start has failed (`died`) or hangs.
+//! Signatures of the Docker daemon's failures are in `effects::docker::errors`.
 //!
 //! The texts are those of 0.4.10 and 0.5.23, found by running or reading them. A line that no rule knows changes nothing,
 //! so with another version details are missing, but nothing is wrong: the probe decides that the server is READY.

@@ -87,24 +87,39 @@ fn head(plan: &Plan, request: &ServeRequest) -> String {
 }
 
 fn container(step: &StartContainer) -> String {
-    let gpus = if step.gpus { "all" } else { "none" };
+    let StartContainer {
+        name,
+        image,
+        network,
+        gpus,
+        shm_bytes,
+        mounts,
+        cap_drop,
+        security_opt,
+        // Shown with the origin of each word.
+        argv: _,
+        env: _,
+        // The same for every server of dsr1.
+        labels: _,
+        ulimits: _,
+        init: _,
+        stop_timeout_s: _,
+        log_driver: _,
+        log_opts: _,
+    } = step;
     let mut rows = vec![
-        row(["container", &step.name]),
-        row(["image", &step.image]),
-        row(["network", &step.network]),
-        row(["GPUs", gpus]),
-        row(["/dev/shm", &Bytes(step.shm_bytes).to_string()]),
+        row(["container", name]),
+        row(["image", image]),
+        row(["network", network]),
+        row(["GPUs", if *gpus { "all" } else { "none" }]),
+        row(["/dev/shm", &Bytes(*shm_bytes).to_string()]),
         row([
             "rights",
-            &format!(
-                "cap-drop {}, {}",
-                step.cap_drop.join(" "),
-                step.security_opt.join(" ")
-            ),
+            &format!("cap-drop {}, {}", cap_drop.join(" "), security_opt.join(" ")),
         ]),
     ];
     let mut label = "mounts";
-    for mount in &step.mounts {
+    for mount in mounts {
         let shown = match mount {
             Mount::Bind { source, target } => format!("{source} -> {target} (read-only)"),
             Mount::Volume { name, target } => format!("volume {name} -> {target}"),

@@ -198,10 +198,10 @@ mod tests {
     #[tokio::test]
     async fn the_last_line_of_a_killed_writer_needs_no_end() {
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("x.log");
-        let long = "x".repeat(9 << 20);
-        std::fs::write(&log, format!("one\n{long}\ntorch.OutOfMemoryError: CUDA")).unwrap();
-        let mut followed = LogStream::of_file(LogFile::new(&log, |_| false));
+        let file = dir.path().join("x.log");
+        let endless = "x".repeat(9 << 20);
+        std::fs::write(&file, format!("one\n{endless}\ntorch.OutOfMemoryError: CUDA")).unwrap();
+        let mut followed = LogStream::of_file(LogFile::new(&file, |_| false));
         let lines = followed.rest(Duration::from_mins(1)).await;
         let short: Vec<_> = lines.iter().map(|line| &line[..line.len().min(30)]).collect();
         assert_eq!(short, ["one", &"x".repeat(30), "torch.OutOfMemoryError: CUDA"]);
