@@ -85,9 +85,6 @@ pub struct ServerArgs {
     /// Name of the server, which gets the prefix `dsr1-` [default: the profile's name].
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Seconds that the engine gets to end before it is killed.
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600), value_name = "SECONDS")]
-    pub stop_timeout: u32,
     /// Print the plan and do nothing.
     #[command(flatten)]
     pub plan: PlanArgs,

@@ -331,7 +331,6 @@ impl Context {
         let request = ServeRequest {
             name: args.name.clone(),
             port: args.port,
-            stop_timeout_s: args.stop_timeout,
             image: image_choice(&args.runtime),
             extra_args: args.extra_args.clone(),
             ..ServeRequest::new(selection, target)

@@ -43,8 +43,6 @@ pub struct ServeRequest {
     pub name: Option<String>,
     /// Port on 127.0.0.1.
     pub port: u16,
-    /// Seconds that the engine gets to end before it is killed.
-    pub stop_timeout_s: u32,
     /// The choices that decide the contents of an image.
     pub image: ImageChoice,
     /// Raw engine arguments, appended to those of dsr1.
@@ -68,7 +66,6 @@ impl ServeRequest {
             target,
             name: None,
             port: DEFAULT_PORT,
-            stop_timeout_s: 30,
             image: ImageChoice::default(),
             extra_args: Vec::new(),
         }

@@ -22,6 +22,9 @@ pub const MODELS: &str = "/models";
 /// logs a line per shard; DeepGEMM warm-up is the longest silence seen (facts: sglang#9590, #4773).
 const STALL_S: u64 = 600;
 
+/// Seconds that a stop waits for running requests; SGLang checks them every 5 s while it drains.
+const STOP_S: u32 = 30;
+
 /// Plans the steps from the weights to verified answers.
 ///
 /// # Errors
@@ -341,7 +344,7 @@ fn container(
         init: true,
         cap_drop: vec!["ALL".to_owned()],
         security_opt: vec!["no-new-privileges".to_owned()],
-        stop_timeout_s: request.stop_timeout_s,
+        stop_timeout_s: STOP_S,
         // Not `local`: the one of Docker 20.10 joins a line of over 16 KiB to the next line.
         log_driver: "json-file".to_owned(),
         log_opts: [("max-size", "50m"), ("max-file", "3")]
