@@ -136,8 +136,6 @@ pub struct EngineSettings {
     pub max_prefill_tokens: Option<Count>,
     /// Size of the KV pool in tokens, instead of the memory that `mem_fraction` leaves.
     pub max_total_tokens: Option<Count>,
-    /// Tokens per page of the KV cache.
-    pub page_size: Option<Count>,
     /// Largest decode batch that is captured as a CUDA graph; larger batches run without one.
     pub graph_batch: Option<Count>,
     /// Prefixes are cached between requests.

@@ -87,7 +87,6 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
         chunked_prefill_size,
         max_prefill_tokens,
         max_total_tokens,
-        page_size,
         graph_batch,
         radix_cache,
         overlap_schedule,
@@ -187,7 +186,6 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
         *chunked_prefill_size,
     );
     out.value("max_prefill_tokens", "--max-prefill-tokens", *max_prefill_tokens);
-    out.value("page_size", "--page-size", *page_size);
     out.value("max_total_tokens", "--max-total-tokens", *max_total_tokens);
     out.value("mem_fraction", "--mem-fraction-static", *mem_fraction);
     out.value(
