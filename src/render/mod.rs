@@ -6,7 +6,6 @@
 mod bash;
 mod checked;
 mod compose;
-mod docker_run;
 mod export;
 mod form;
 mod quadlet;
@@ -20,7 +19,7 @@ pub use export::{EXPORT_SCHEMA, ExportRequest, Exported, container, export, proc
 pub use form::{Form, StartStep};
 
 /// Every form, in the order in which the help lists them.
-pub const FORMS: [&dyn Form; 5] = [BASH, COMPOSE, SYSTEMD, QUADLET, DOCKER_RUN];
+pub const FORMS: [&dyn Form; 4] = [BASH, COMPOSE, SYSTEMD, QUADLET];
 /// The plan of `up` as a bash script.
 pub const BASH: &dyn Form = &bash::Bash;
 /// A file for `docker compose`.
@@ -29,8 +28,6 @@ pub const COMPOSE: &dyn Form = &compose::Compose;
 pub const SYSTEMD: &dyn Form = &systemd::Systemd;
 /// A Quadlet, which Podman turns into a systemd service.
 pub const QUADLET: &dyn Form = &quadlet::Quadlet;
-/// One command `docker run`.
-pub const DOCKER_RUN: &dyn Form = &docker_run::DockerRun;
 
 impl Choice for &'static dyn Form {
     fn table() -> Vec<(Self, &'static str, &'static str)> {
