@@ -47,7 +47,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
     if !Path::new(&cache_dir).is_dir() {
         return Err(
             Error::new(Kind::Usage, format!("there is no hub cache at `{cache_dir}`"))
-                .hint("pull something first, or name another with --cache-dir"),
+                .hint("pull weights first with dsr1 pull, or name another hub cache with --cache-dir"),
         );
     }
     let step = ServeMirror {
@@ -91,7 +91,7 @@ fn nothing_served(cache_dir: &str) -> Event {
         text: format!("nothing is served: there are no snapshots in `{cache_dir}`"),
         hint: if below.is_dir() {
             format!(
-                "the hub cache may be the directory below: --cache-dir {}",
+                "the hub cache may be the directory below it: --cache-dir {}",
                 below.display()
             )
         } else {

@@ -314,7 +314,7 @@ fn nothing_runs_is_said_without_a_daemon() {
     assert_eq!(run.stdout, "no servers\n");
     assert!(
         run.stderr
-            .starts_with("note: containers were not looked at: no Docker daemon"),
+            .starts_with("note: containers are not listed: no Docker daemon"),
         "{}",
         run.stderr
     );
@@ -364,7 +364,7 @@ fn doctor_checks_the_host_of_a_facts_file() {
     assert_eq!(
         failed.stderr,
         "error: the host of `old.json` is not ready for profile `fp8-low-latency`\n\
-         cause: failed: gpu.driver\n\
+         cause: failed checks: gpu.driver\n\
          hint: each failed check above says what to do\n"
     );
     let json = home

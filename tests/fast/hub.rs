@@ -540,7 +540,7 @@ fn an_interrupted_pull_ends_at_once_and_goes_on_where_it_was() {
     let (run, took) = running.end();
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert!(run.expect(130).stderr.ends_with(
-        "error: interrupted by Ctrl-C\nhint: run it again: an unfinished pull of weights is resumed\n"
+        "error: interrupted by Ctrl-C\nhint: run the command again: it resumes an unfinished pull of weights\n"
     ));
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
     assert!(

@@ -404,7 +404,7 @@ fn a_directory_without_snapshots_is_named() {
     );
     let (started, _) = mirror(&home, &above, &[]);
     let said = format!(
-        "warning: nothing is served: there are no snapshots in `{0}`\nhint: the hub cache may be the directory below: --cache-dir {0}/hub\n",
+        "warning: nothing is served: there are no snapshots in `{0}`\nhint: the hub cache may be the directory below it: --cache-dir {0}/hub\n",
         above.display()
     );
     assert_eq!(started.stderr(), said);

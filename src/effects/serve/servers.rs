@@ -100,7 +100,7 @@ impl Effects {
                     },
                 );
                 let error = match trouble {
-                    Some(trouble) => error.cause(format!("containers were not looked at: {trouble}")),
+                    Some(trouble) => error.cause(format!("containers are not listed: {trouble}")),
                     None => error,
                 };
                 Err(match asked {
