@@ -27,7 +27,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
     // A script whose secret is missing would open the cache to everybody.
     if args.token_file.is_none() && token.as_ref().is_some_and(|token| token.expose().is_empty()) {
         return Err(Error::new(Kind::Usage, "`DSR1_MIRROR_TOKEN` is empty")
-            .hint("unset it for a mirror without a token; openssl rand -hex 32 makes one"));
+            .hint("unset it for a mirror without a token; openssl rand -hex 32 makes a token"));
     }
     if args.rehearsal {
         let step = Step::WriteModel(WriteModel {

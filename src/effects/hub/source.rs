@@ -324,7 +324,7 @@ fn xet_failure(entry: &Entry, cause: &str) -> Failure {
 pub(in crate::effects) fn cannot_fetch(entry: &Entry, cause: &str) -> Error {
     Error::new(Kind::Hub, format!("cannot fetch `{}`", entry.path))
         .cause(cause)
-        .hint("run it again: it resumes where it stopped")
+        .hint("run the command again: it resumes where it stopped")
 }
 
 /// Returns the failure for an answer that cannot be `entry`. Nothing of it is written, so the bytes on disk

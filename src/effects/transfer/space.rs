@@ -107,7 +107,7 @@ pub(in crate::effects) fn check_space(
         Kind::Host,
         format!("not enough disk space at `{}`", destination(step)),
     )
-    .cause(format!("need {}, {} free", Bytes(wanted), Bytes(free)));
+    .cause(format!("{} needed, {} free", Bytes(wanted), Bytes(free)));
     let error = match other_hosts_bytes {
         0 => error,
         _ => error.cause(format!(
@@ -144,7 +144,7 @@ mod tests {
         let error = check_space(&step, 100_000_000_000, Some(100_000_000_000), 0).unwrap_err();
         assert_eq!(
             (error.kind(), error.causes()),
-            (Kind::Host, vec!["need 105.0 GB, 100.0 GB free".to_owned()])
+            (Kind::Host, vec!["105.0 GB needed, 100.0 GB free".to_owned()])
         );
         check_space(&step, 100, Some(105), 0).unwrap();
         check_space(&step, 100, None, 0).unwrap();
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(
             error.causes(),
             [
-                "need 105.0 kB, 50.0 kB free",
+                "105.0 kB needed, 50.0 kB free",
                 "unfinished downloads of other hosts take 60.0 kB"
             ]
         );
