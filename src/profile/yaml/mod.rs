@@ -60,7 +60,7 @@ impl Document {
                     u32::from(character)
                 ),
             )
-            .hint("remove it: such a line does not show what it holds"));
+            .hint("remove this character: it can hide a part of the line"));
         }
         if text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > MAX_BRACKETS {
             return Err(Error::new(

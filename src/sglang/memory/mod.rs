@@ -230,10 +230,10 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
             Level::Warn,
             subject,
             format!(
-                "beside {} of weights, activations, graphs and request tables need about {} of the {} of each GPU",
+                "the weights take {} of the {} of each GPU; activations, graphs and request tables need about {} more",
                 gib(plan.weights_bytes),
-                gib(plan.need_bytes),
-                gib(plan.usable_bytes)
+                gib(plan.usable_bytes),
+                gib(plan.need_bytes)
             ),
             "use fewer running requests or smaller chunks".to_owned(),
         ));
@@ -269,8 +269,8 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
             Level::Warn,
             "bench.max_concurrency",
             format!(
-                "{} requests of {} tokens fit into the KV pool, the benchmark keeps {concurrency} in flight: the rest \
-                 queues, or requests are retracted",
+                "{} requests of {} tokens fit into the KV pool, and the benchmark keeps {concurrency} in flight: the \
+                 others wait, or SGLang retracts requests",
                 plan.requests_fit, plan.request_tokens
             ),
             format!("expect the throughput of {} requests at once", plan.requests_fit),
