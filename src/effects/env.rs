@@ -1,4 +1,4 @@
-//! The process environment, read once and passed on as plain data. The only home of `std::env`.
+//! The process environment, read once and passed on as plain data. No other module uses `std::env`.
 
 use std::path::{Path, PathBuf};
 

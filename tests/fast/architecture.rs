@@ -117,7 +117,7 @@ const EFFECTS: [&str; 8] = [
     "println!",
 ];
 
-/// Each crate that touches the world, or whose text others must not know, has one home.
+/// The modules that may use a crate which does input or output, or whose types no other module should know.
 const HOMES: [(&str, &[&str]); 23] = [
     ("base64", &["effects/docker/"]),
     ("bollard", &["effects/docker/"]),

@@ -32,11 +32,11 @@ struct Chunk {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nobody fetches it.
+    /// No worker fetches the chunk.
     Free,
-    /// A worker fetches it.
+    /// A worker fetches the chunk.
     Claimed,
-    /// It is on disk. A chunk of an earlier pull has a hash, because a disk can lose data that was not synced.
+    /// The chunk is on disk. A chunk of an earlier pull has a hash, because a disk can lose data that was not synced.
     Done(Option<Bytes32>),
 }
 
