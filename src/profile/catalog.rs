@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_that_is_asked_for_chooses_what_is_tuned_for_it() {
+    fn the_requested_stack_chooses_a_profile_that_is_tuned_for_it() {
         let criteria = Criteria {
             precision: Some(Precision::Fp8),
             stack: Some("current".to_owned()),
@@ -550,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_on_top_wins_over_what_its_parent_says_for_a_stack() {
+    fn a_file_overrides_the_settings_of_its_parent_for_a_stack() {
         let own = "name: mine\nextends: fp8-high-throughput\nengine:\n  mem_fraction: 0.8\n";
         let catalog = Catalog::load(Some(("own.yaml", own))).unwrap();
         let fraction = |stack| {

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_on_top_and_the_stack_win() {
+    fn the_overriding_file_and_the_stack_win() {
         let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
         let files = vec![
             file(

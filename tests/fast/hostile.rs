@@ -62,7 +62,7 @@ fn a_repair_does_not_write_through_a_linked_file() {
 }
 
 #[test]
-fn a_repair_that_says_it_is_done_is_done_when_the_file_was_a_relative_link() {
+fn a_repair_of_a_file_that_was_a_relative_link_is_complete() {
     let (home, hub) = setup();
     let dir = home.path().join("d");
     pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(0);
@@ -107,7 +107,7 @@ fn a_repair_that_fails_leaves_a_hard_link_of_the_file_alone() {
 }
 
 #[test]
-fn one_answer_that_says_no_does_not_cost_the_whole_file_in_a_repair() {
+fn one_refused_request_does_not_make_a_repair_fetch_the_whole_file() {
     let mut files = small_model();
     let bytes = noise(7, 40 << 20);
     files.insert("w.dat".to_owned(), RepoFile { bytes, large: true });
@@ -139,7 +139,7 @@ fn a_repository_does_not_write_into_dot_git() {
 }
 
 #[test]
-fn a_hash_has_one_size() {
+fn two_sizes_for_one_hash_are_refused() {
     let (home, hub) = setup();
     let files = small_model();
     let mut listing: Vec<Value> = files.iter().map(|(path, file)| entry(path, file)).collect();
@@ -153,7 +153,7 @@ fn a_hash_has_one_size() {
 
 /// A hub client fetched one file of it; the mirror serves that as all of the commit; the real hub is asked later.
 #[test]
-fn what_a_mirror_has_of_a_commit_is_not_taken_for_all_of_it() {
+fn a_part_of_a_commit_from_a_mirror_does_not_count_as_complete() {
     let (home, hub) = setup();
     let cache = home.path().join("theirs");
     let repo = cache.join("models--lab--tiny-r1");
@@ -208,7 +208,7 @@ fn a_password_in_the_endpoint_is_not_shown() {
 
 /// A cache may have come from anywhere, and a repair writes where its manifest says.
 #[test]
-fn a_forged_manifest_leads_no_repair_out_of_the_root() {
+fn a_repair_with_a_forged_manifest_stays_inside_the_root() {
     let (home, hub) = setup();
     let (dir, victim) = (home.path().join("d"), home.path().join("victim.txt"));
     pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(0);
@@ -229,7 +229,7 @@ fn a_forged_manifest_leads_no_repair_out_of_the_root() {
 
 /// Whoever may write into a shared cache must not have others write elsewhere.
 #[test]
-fn a_pull_goes_through_no_link_below_the_repository() {
+fn a_pull_follows_no_link_below_the_repository() {
     let (_, hub) = setup();
     let commit = format!("snapshots/{}", hub.commit());
     for link in ["blobs", "refs", ".dsr1", "snapshots", &commit] {
@@ -295,7 +295,7 @@ fn a_repository_that_is_a_link_is_not_removed() {
 /// Whoever may write into `.dsr1` of a directory does not lead a pull's copies elsewhere, nor hand it a part that he can
 /// still write to.
 #[test]
-fn a_planted_link_or_part_of_another_user_is_not_used() {
+fn links_and_partial_files_of_another_user_are_not_used() {
     let mut files = small_model();
     let twin = files["model-1.safetensors"].clone();
     files.insert("twin.safetensors".to_owned(), twin.clone());

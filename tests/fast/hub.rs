@@ -121,7 +121,7 @@ fn a_truncated_shard_is_resumed() {
 }
 
 #[test]
-fn a_short_shard_with_an_honest_length_is_never_taken_for_whole() {
+fn a_short_shard_with_a_correct_content_length_is_fetched_again() {
     survives(Fault::Short(1_000), 2);
 }
 
@@ -142,7 +142,7 @@ fn an_error_page_never_becomes_a_shard() {
 }
 
 #[test]
-fn an_answer_of_another_form_than_was_asked_for_is_not_taken() {
+fn an_answer_that_does_not_fit_the_request_is_not_used() {
     for fault in [
         Fault::Packed,
         Fault::EndEarly(500_000),
@@ -155,7 +155,7 @@ fn an_answer_of_another_form_than_was_asked_for_is_not_taken() {
 }
 
 #[test]
-fn a_range_that_is_another_than_was_asked_for_is_not_taken() {
+fn another_range_than_the_requested_one_is_not_used() {
     let (home, hub) = setup();
     hub.fault(&format!("blob/{SHARD}"), Fault::Truncate(500_000), 1);
     hub.fault(&format!("blob/{SHARD}"), Fault::OtherRange, 1);
@@ -165,12 +165,12 @@ fn a_range_that_is_another_than_was_asked_for_is_not_taken() {
 
 /// A content network that changes its mind about which bytes these are.
 #[test]
-fn an_entity_tag_that_changes_midway_ends_right_all_the_same() {
+fn a_pull_succeeds_although_the_entity_tag_changes() {
     survives(Fault::NewEtag, 3);
 }
 
 #[test]
-fn a_hub_that_limits_requests_is_waited_for() {
+fn a_pull_waits_for_a_hub_that_limits_requests() {
     for head in ["Retry-After: 1\r\n", "RateLimit: \"api\";r=0;t=1\r\n"] {
         let begun = Instant::now();
         survives(Fault::Status(429, head, ""), 1);
@@ -188,7 +188,7 @@ fn a_hub_that_limits_requests_is_waited_for() {
 
 /// Nobody looks at a prompt that says nothing: what is waited for is said, and for how long.
 #[test]
-fn a_wait_before_the_first_file_is_told() {
+fn a_wait_before_the_first_file_is_reported() {
     let (home, hub) = setup();
     hub.fault("/revision/", Fault::Status(429, "Retry-After: 2\r\n", ""), 1);
     let run = pull(&home, &hub, &[]).expect(0);
@@ -224,7 +224,7 @@ fn a_wait_before_the_first_file_is_told() {
 }
 
 #[test]
-fn a_hub_that_never_answers_is_named_while_it_is_waited_for() {
+fn a_pull_names_a_hub_that_does_not_answer_while_it_waits() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let home = Home::new().with("HF_HUB_DOWNLOAD_TIMEOUT", "6");
@@ -263,7 +263,7 @@ fn bytes_that_stay_wrong_are_an_integrity_error_and_get_no_name() {
 }
 
 #[test]
-fn a_shard_that_is_not_there_fails_the_pull() {
+fn a_missing_shard_fails_the_pull() {
     let (home, hub) = setup();
     hub.fault(
         &format!("blob/{SHARD}"),
@@ -386,7 +386,7 @@ fn a_proxy_is_named_and_one_that_cannot_be_used_is_refused() {
 }
 
 #[test]
-fn what_the_environment_says_wrong_about_a_hub_is_named() {
+fn wrong_variables_about_the_hub_are_named() {
     let (_, hub) = setup();
     let refused = |name: &str, value: &str, error: &str| {
         let run = pull(&Home::new().with(name, value), &hub, &[]).expect(2);
@@ -415,7 +415,7 @@ fn what_the_environment_says_wrong_about_a_hub_is_named() {
 }
 
 #[test]
-fn a_repository_that_is_not_there_says_so() {
+fn a_missing_repository_is_reported() {
     let (home, hub) = setup();
     let run = home
         .run(&["pull", "lab/none", "--endpoint", &hub.endpoint])
@@ -435,7 +435,7 @@ fn a_repository_that_is_not_there_says_so() {
 }
 
 #[test]
-fn a_hub_that_cannot_be_reached_is_known_within_two_seconds() {
+fn an_unreachable_hub_is_reported_within_two_seconds() {
     let home = Home::new();
     let begun = Instant::now();
     let endpoint = format!("http://127.0.0.1:{}", support::free_port());
@@ -470,7 +470,7 @@ fn a_hostile_listing_writes_nothing() {
 }
 
 #[test]
-fn a_wrong_blob_from_before_is_replaced() {
+fn a_wrong_blob_of_an_earlier_pull_is_replaced() {
     let (home, hub) = setup();
     let shard = &small_model()[SHARD];
     let oid = entry(SHARD, shard)["lfs"]["oid"].as_str().unwrap().to_owned();
@@ -510,7 +510,7 @@ fn two_pulls_at_once_fetch_every_byte_once() {
 }
 
 #[test]
-fn an_interrupted_pull_ends_at_once_and_goes_on_where_it_was() {
+fn an_interrupted_pull_ends_at_once_and_is_resumed() {
     let (home, hub) = setup();
     // One shard arrives for a good part and then stalls.
     hub.fault(&format!("blob/{SHARD}"), Fault::Reset(700_000), 1);
@@ -576,7 +576,7 @@ fn a_killed_pull_leaves_no_wrong_file_and_is_resumed() {
 }
 
 #[test]
-fn offline_takes_what_is_proven_and_nothing_else() {
+fn offline_only_verified_files_are_accepted() {
     let (home, hub) = setup();
     let home = home.with("HF_HUB_OFFLINE", "1");
     let run = pull(&home, &hub, &[]).expect(5);
@@ -642,7 +642,7 @@ fn verified(home: &Home, hub: &Hub, more: &[&str], code: i32) -> serde_json::Val
 }
 
 #[test]
-fn a_shard_that_went_bad_is_found_and_only_what_is_bad_is_fetched() {
+fn a_corrupt_shard_is_found_and_only_its_corrupt_ranges_are_fetched() {
     let (home, hub, bytes) = one_large();
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(verified(&home, &hub, &[], 0)["wrong"], serde_json::json!([]));
@@ -692,7 +692,7 @@ fn a_shard_that_went_bad_is_found_and_only_what_is_bad_is_fetched() {
 }
 
 #[test]
-fn weights_are_removed_when_that_is_said() {
+fn weights_are_removed_only_with_yes() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let shown = home.run(&["weights", "rm", REPO]).expect(0).stdout;
@@ -709,7 +709,7 @@ fn weights_are_removed_when_that_is_said() {
 /// Every way in which a hub is known to break (facts of other clients: an error page, a short body, a flipped byte or a
 /// missing file taken for a model), met once, thrice and for ever: a pull ends right or loud, and never wrong.
 #[test]
-fn every_fault_ends_right_or_loud() {
+fn after_every_fault_a_pull_is_correct_or_reports_an_error() {
     let faults = [
         Fault::Flip(123_456),
         Fault::Short(1_000),

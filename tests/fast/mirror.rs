@@ -260,7 +260,7 @@ fn a_token_is_asked_for_and_never_shown() {
 }
 
 #[test]
-fn every_request_is_an_event_and_quiet_is_quiet() {
+fn every_request_is_an_event_and_quiet_prints_none() {
     let home = Home::new();
     let cache = foreign(&home, &[("w", noise(2, 1000))]);
     let (started, endpoint) = mirror(&home, &cache, &["--progress", "json"]);
@@ -504,7 +504,7 @@ fn a_file_that_changed_is_not_served() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_sent_does_not_look_whole() {
+fn a_file_that_changes_while_it_is_sent_does_not_look_complete() {
     let home = Home::new();
     let cache = foreign(&home, &[("w", vec![7; 64 << 20])]);
     let (mirror, recorder) = inside(&cache, Limits::default());
@@ -623,7 +623,7 @@ fn hostile_heads_get_an_answer_or_an_end() {
 }
 
 #[test]
-fn who_stands_still_is_dropped_and_who_is_slow_is_not() {
+fn stalled_clients_are_dropped_and_slow_clients_are_not() {
     let home = Home::new();
     let cache = foreign(&home, &[("w", vec![0; 64 << 20])]);
     let limits = Limits {

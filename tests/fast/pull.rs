@@ -40,7 +40,7 @@ fn with_code() -> BTreeMap<String, RepoFile> {
 }
 
 #[test]
-fn a_selection_is_pulled_and_grows_to_the_whole() {
+fn a_selection_is_pulled_and_a_later_pull_completes_it() {
     let (home, hub) = setup();
     pull(&home, &hub, &["--include", "*.json", "--include", "figures/"]).expect(0);
     let found: Vec<String> = files(&home, &hub).into_keys().collect();
@@ -71,7 +71,7 @@ fn a_selection_is_pulled_and_grows_to_the_whole() {
 }
 
 #[test]
-fn patterns_that_match_nothing_or_are_none_are_refused() {
+fn patterns_that_match_nothing_or_are_invalid_are_refused() {
     let (home, hub) = setup();
     let run = pull(&home, &hub, &["--include", "*.gguf"]).expect(2);
     assert!(
@@ -142,7 +142,7 @@ fn a_directory_gets_the_files_under_their_own_names() {
 }
 
 #[test]
-fn nothing_is_written_through_a_link_or_over_what_is_ours() {
+fn nothing_is_written_through_a_link_or_over_files_of_dsr1() {
     let (home, hub) = setup();
     let dir = home.path().join("model");
     let outside = home.path().join("outside");
@@ -174,7 +174,7 @@ fn nothing_is_written_through_a_link_or_over_what_is_ours() {
 }
 
 #[test]
-fn a_dry_run_says_what_would_come_and_fetches_nothing() {
+fn a_dry_run_lists_the_files_and_fetches_nothing() {
     let (home, hub) = setup();
     hub.license("mit");
     let shown = pull(&home, &hub, &["--dry-run", "--limit-rate", "100k"])
@@ -242,7 +242,7 @@ fn a_dry_run_ends_as_the_pull_would() {
 }
 
 #[test]
-fn a_licence_that_must_be_agreed_to_is() {
+fn a_licence_that_must_be_accepted_is_asked_for() {
     let (home, hub) = setup();
     hub.license("nvidia-open-model-license");
     let run = pull(&home, &hub, &[]).expect(2);
@@ -265,7 +265,7 @@ fn a_licence_that_must_be_agreed_to_is() {
 }
 
 #[test]
-fn code_comes_only_when_it_is_known() {
+fn code_is_fetched_only_if_it_is_known() {
     let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));
     let run = pull(&home, &hub, &[]).expect(6);
     assert!(
@@ -307,7 +307,7 @@ fn locked(files: &BTreeMap<String, RepoFile>) -> Vec<serde_json::Value> {
 
 /// A pull to a lock fetches a part of a larger repository. Offline, too, that part matches the lock or is refused.
 #[test]
-fn offline_a_part_is_what_a_lock_states_or_is_refused() {
+fn offline_a_partial_pull_matches_the_lock_or_is_refused() {
     let mut all = with_code();
     let more = RepoFile {
         bytes: b"more".to_vec(),
@@ -351,7 +351,7 @@ fn offline_a_part_is_what_a_lock_states_or_is_refused() {
 }
 
 #[test]
-fn what_a_lock_states_comes_and_nothing_else() {
+fn a_pull_to_a_lock_fetches_only_the_locked_files() {
     let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));
     let to_lock = |home: &Home| {
         home.run(&[
@@ -411,7 +411,7 @@ fn what_a_lock_states_comes_and_nothing_else() {
 }
 
 #[test]
-fn a_shard_that_is_no_safetensors_is_no_model() {
+fn a_shard_that_is_not_safetensors_is_refused() {
     let mut files = small_model();
     files.get_mut(SHARD).unwrap().bytes[8] = b'x';
     let (home, hub) = (Home::new(), Hub::new(REPO, files));
@@ -427,7 +427,7 @@ fn a_shard_that_is_no_safetensors_is_no_model() {
 }
 
 #[test]
-fn another_clients_snapshot_becomes_proven_by_a_check() {
+fn a_check_verifies_the_snapshot_of_another_client() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     std::fs::remove_dir_all(repo(&home).join(".dsr1")).unwrap();
@@ -519,7 +519,7 @@ fn a_wrong_byte_in_a_helpers_chunk_is_found() {
 
 /// F1 for chunks: what helpers finished is not fetched again, and what a disk lost of it is.
 #[test]
-fn a_kill_costs_no_more_than_the_chunks_under_way() {
+fn a_kill_costs_only_the_chunks_in_progress() {
     /// Bytes in the buffers of two sockets, which a stream still receives when it reaches a chunk that exists. They are
     /// the reason why this test has the real limits.
     const ON_ITS_WAY: u64 = 12 << 20;
@@ -584,7 +584,7 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
 
 /// The next pull does not download files that a failed pull finished.
 #[test]
-fn finished_files_are_known_without_reading_them() {
+fn finished_files_are_not_read_again() {
     let (home, hub) = setup();
     hub.fault("blob/model-2", Fault::Status(404, "", ""), 1);
     // One stream, the largest first: that one is done when the next fails.
@@ -598,7 +598,7 @@ fn finished_files_are_known_without_reading_them() {
 }
 
 #[test]
-fn a_stalled_stream_is_left_after_the_time_that_hubs_clients_know() {
+fn a_stalled_stream_is_dropped_after_hf_hub_download_timeout() {
     let (home, hub) = setup();
     let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
     hub.fault(&format!("blob/{SHARD}"), Fault::Stall(300), 1);
@@ -617,7 +617,7 @@ fn a_stalled_stream_is_left_after_the_time_that_hubs_clients_know() {
 
 /// A directory is its user's: what he writes into it while a pull runs is not what was proven.
 #[test]
-fn a_file_that_is_changed_while_the_rest_comes_is_not_proven() {
+fn a_file_that_changes_during_the_pull_does_not_count_as_verified() {
     let (home, hub) = setup();
     let dir = home.path().join("mine");
     let to = dir.to_str().unwrap();
@@ -654,7 +654,7 @@ fn a_file_that_is_changed_while_the_rest_comes_is_not_proven() {
 
 /// Two names of the same bytes: both are repaired, and both are known from then on.
 #[test]
-fn a_repaired_file_and_its_twin_are_both_known() {
+fn a_repaired_file_and_its_duplicate_both_count_as_verified() {
     let mut model = small_model();
     let twin = model[SHARD].clone();
     model.insert("twin.safetensors".to_owned(), twin);
@@ -674,7 +674,7 @@ fn a_repaired_file_and_its_twin_are_both_known() {
 
 /// Two repositories into one new directory: the second is refused, also when both begin at once, or the first is killed.
 #[test]
-fn a_directory_belongs_to_the_repository_that_came_first() {
+fn a_directory_belongs_to_the_first_repository_that_is_pulled_into_it() {
     let (home, hub) = setup();
     let other = Hub::new("lab/other", small_model());
     let dir = home.path().join("mine");
@@ -707,7 +707,7 @@ fn a_directory_belongs_to_the_repository_that_came_first() {
 }
 
 #[test]
-fn two_repositories_that_begin_at_once_do_not_mix() {
+fn two_repositories_that_are_pulled_at_once_do_not_mix() {
     let (home, hub) = setup();
     let other = Hub::new("lab/other", small_model());
     for round in 0..4 {
@@ -723,7 +723,7 @@ fn two_repositories_that_begin_at_once_do_not_mix() {
 
 /// The commit that is in a directory is the one that was pulled last, whatever a check wrote of others since.
 #[test]
-fn a_check_of_a_directory_is_of_the_commit_that_was_pulled_last() {
+fn a_directory_is_checked_against_the_commit_that_was_pulled_last() {
     let (home, hub) = setup();
     let dir = home.path().join("mine");
     let to = ["--local-dir", dir.to_str().unwrap()];
@@ -739,7 +739,7 @@ fn a_check_of_a_directory_is_of_the_commit_that_was_pulled_last() {
 
 /// Ctrl-C keeps what helpers brought, also of chunks that are not whole; a stream that breaks loses no more than a step.
 #[test]
-fn what_came_of_a_chunk_is_kept() {
+fn the_bytes_of_an_unfinished_chunk_are_kept() {
     let (home, hub, bytes) = one_large();
     let workers = ["--max-workers", "3"];
     // A chunk takes almost a second.
@@ -783,7 +783,7 @@ fn what_came_of_a_chunk_is_kept() {
 
 /// A whole snapshot stays whole after a pull of some of its files, from the same hub or from another.
 #[test]
-fn a_selection_makes_nothing_less_of_the_whole() {
+fn a_pull_of_a_selection_leaves_a_complete_snapshot_complete() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let elsewhere = Hub::new(REPO, small_model());
@@ -816,7 +816,7 @@ fn a_selection_makes_nothing_less_of_the_whole() {
 
 /// A selection says what it is of: not of what it leaves out, which may be wrong.
 #[test]
-fn a_selection_vouches_for_what_it_selects_and_no_more() {
+fn a_selection_verifies_only_the_files_that_it_selects() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let blob = std::fs::canonicalize(snapshot(&home, &hub).join(SHARD)).unwrap();
@@ -859,7 +859,7 @@ fn a_selection_vouches_for_what_it_selects_and_no_more() {
 
 /// A pull that allowed code does not stop a later pull of fewer files.
 #[test]
-fn a_narrower_pull_after_one_with_code_needs_no_leave() {
+fn a_pull_of_fewer_files_after_one_with_code_needs_no_allow_code() {
     let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));
     pull(&home, &hub, &["--allow-code"]).expect(0);
     pull(&home, &hub, &["--exclude", "*.py"]).expect(0);
@@ -870,7 +870,7 @@ fn a_narrower_pull_after_one_with_code_needs_no_leave() {
 
 /// Another commit into the same directory: what only the old one had is not left for an engine to read.
 #[test]
-fn what_only_an_older_commit_had_is_removed_from_a_directory() {
+fn files_of_an_older_commit_are_removed_from_a_directory() {
     let mut older = small_model();
     let template = RepoFile {
         bytes: b"{{ old }}\n".to_vec(),
@@ -914,7 +914,7 @@ fn what_only_an_older_commit_had_is_removed_from_a_directory() {
 /// A check that found something bad takes back what was proven, and not who wrote it: two commits later that still tells
 /// what may go.
 #[test]
-fn what_pulls_brought_stays_known_through_a_check_that_found_something() {
+fn downloaded_files_stay_known_as_downloaded_after_a_failed_check() {
     let mut older = small_model();
     let template = RepoFile {
         bytes: b"{{ old }}\n".to_vec(),

@@ -320,7 +320,7 @@ fn the_tables_of_exit_codes_are_what_the_binary_has() {
 }
 
 #[test]
-fn the_transcript_is_one() {
+fn the_transcripts_of_both_documents_agree() {
     let whole = read("docs/benchmarks.md");
     for text in [
         "READY on http://127.0.0.1:",
@@ -407,7 +407,7 @@ fn broken(path: &str, text: &str, link: &str) -> Option<String> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let mut wrong = Vec::new();
     for (path, text) in documents() {
         let links = links(&text);

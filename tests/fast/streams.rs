@@ -47,7 +47,7 @@ fn wait_for(hub: &Hub, is: impl Fn(&Asked) -> bool) {
 
 /// A hub that allows one stream a file: those who would help are refused, and the stream that runs goes on to the end.
 #[test]
-fn helpers_that_are_refused_do_not_cut_the_stream_that_runs() {
+fn refused_helpers_do_not_interrupt_the_running_stream() {
     let (home, hub, bytes) = of_size(LARGE);
     let refused = Fault::Status(503, "", "");
     let faults = Fault::Split(Box::new(Fault::Slow(15_000_000)), Box::new(refused));
@@ -78,7 +78,7 @@ fn a_server_that_ignores_ranges_sends_a_file_once() {
 
 /// The file's own worker does not wait for a helper that is much slower than itself.
 #[test]
-fn a_slow_helper_does_not_hold_the_end() {
+fn a_slow_helper_does_not_delay_the_end() {
     let (home, hub, bytes) = of_size(LARGE);
     // Two answers: its own, and a helper's; or two helpers'.
     let faults = Fault::Split(Box::new(Fault::Slow(10_000_000)), Box::new(Fault::Slow(50_000)));
@@ -91,7 +91,7 @@ fn a_slow_helper_does_not_hold_the_end() {
 
 /// Nor for one to whom nothing comes, however long that would be waited for.
 #[test]
-fn a_silent_helper_does_not_hold_the_end() {
+fn a_silent_helper_does_not_delay_the_end() {
     const LONG: u64 = 300;
     let (home, hub, bytes) = of_size(LARGE);
     let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", LONG.to_string());
@@ -109,7 +109,7 @@ fn a_silent_helper_does_not_hold_the_end() {
 
 /// And a file's own stream that is much slower than its helpers' is dialled anew.
 #[test]
-fn a_slow_stream_beside_fast_helpers_is_dialled_anew() {
+fn a_slow_stream_beside_fast_helpers_is_reopened() {
     let (home, hub, bytes) = of_size(LARGE);
     let fast = Fault::Slow(100_000_000);
     let faults = Fault::Split(Box::new(Fault::Slow(250_000)), Box::new(fast));
@@ -139,7 +139,7 @@ fn helpers_wait_as_long_as_the_hub_asks() {
 
 /// F10: what breaks again and again and gets on all the same is not given up; also after all of it came wrong once.
 #[test]
-fn patience_begins_anew_when_a_file_does() {
+fn the_retries_are_counted_anew_when_a_file_starts_over() {
     let (home, hub, bytes) = of_size(2_500_000);
     hub.fault(BLOB, Fault::Reset(1_250_000), 1);
     hub.fault(BLOB, Fault::Flip(5_000), 1);
@@ -155,7 +155,7 @@ fn patience_begins_anew_when_a_file_does() {
 
 /// An answer of which nothing is taken costs nothing that is there.
 #[test]
-fn another_range_than_was_asked_for_costs_no_byte() {
+fn an_answer_with_another_range_loses_no_bytes() {
     let (home, hub, bytes) = of_size(2_500_000);
     hub.fault(BLOB, Fault::Reset(2_250_000), 1);
     hub.fault(BLOB, Fault::OtherRange, 1);
@@ -167,7 +167,7 @@ fn another_range_than_was_asked_for_costs_no_byte() {
 
 /// A limit makes us slow, not the stream: one that crawls is still left.
 #[test]
-fn a_stream_that_crawls_is_left_under_a_limit_too() {
+fn a_very_slow_stream_is_dropped_under_a_rate_limit_too() {
     let (home, hub, bytes) = of_size(1_250_000);
     let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
     hub.fault(BLOB, Fault::Slow(1_250), 1);
@@ -178,7 +178,7 @@ fn a_stream_that_crawls_is_left_under_a_limit_too() {
 
 /// Bytes that are there already and come again are bytes that come.
 #[test]
-fn what_is_passed_over_counts_for_the_limit() {
+fn skipped_bytes_count_for_the_rate_limit() {
     let (home, hub, _) = of_size(2_500_000);
     hub.fault(BLOB, Fault::Reset(2_250_000), 1);
     hub.fault(BLOB, Fault::Status(404, "", ""), 1);

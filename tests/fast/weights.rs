@@ -48,7 +48,7 @@ fn rot(path: &Path, at: u64) {
 
 /// A check that finds a corrupt file revokes its proof: no later command calls the file verified.
 #[test]
-fn what_a_check_found_is_not_forgotten() {
+fn a_file_that_a_check_found_corrupt_stays_unverified() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     rot(&blob(&home, &hub, SHARD), 500_000);
@@ -90,7 +90,7 @@ fn a_repair_that_fails_removes_nothing() {
 
 /// The same for a directory of the user's: what is in a file's place stays until the right one has come.
 #[test]
-fn a_users_file_stays_until_the_hubs_has_come() {
+fn a_users_file_stays_until_the_hubs_file_is_complete() {
     let (home, hub) = setup();
     let dir = home.path().join("mine");
     std::fs::create_dir(&dir).unwrap();
@@ -134,7 +134,7 @@ fn a_directory_of_another_repository_is_refused() {
 
 /// A selection is checked as such; what a profile serves must be whole.
 #[test]
-fn a_part_is_called_a_part() {
+fn a_partial_snapshot_is_reported_as_partial() {
     let (home, hub) = setup();
     pull(&home, &hub, &["--include", "*.json"]).expect(0);
     let run = verify(&home, &hub, &[]).expect(0);
@@ -174,7 +174,7 @@ fn offline_nothing_is_repaired() {
 
 /// A repair does not know files that no pull listed: it names them, and the command that fetches them.
 #[test]
-fn shards_that_were_never_here_are_a_pulls_work() {
+fn shards_that_were_never_pulled_need_a_pull() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     // As another client's download that ended early: no manifest, and one shard without a name.
@@ -247,7 +247,7 @@ fn assert_whole(snapshot: &Path) {
 
 /// A check puts nothing in the place of anything: what was read is what is proven, wherever it is.
 #[test]
-fn a_copy_that_followed_links_is_checked_and_left_as_it_is() {
+fn a_copy_that_followed_links_is_checked_and_not_changed() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let snapshot = follow_links(&home, &hub);
@@ -268,7 +268,7 @@ fn a_copy_that_followed_links_is_checked_and_left_as_it_is() {
 
 /// A blob that no name leads to was not read, and is not proven by what lies beside it.
 #[test]
-fn a_bad_blob_beside_a_good_copy_is_not_proven() {
+fn a_corrupt_blob_beside_a_correct_copy_is_not_verified() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let bad = blob(&home, &hub, SHARD);
@@ -289,7 +289,7 @@ fn a_bad_blob_beside_a_good_copy_is_not_proven() {
 }
 
 #[test]
-fn a_bad_copy_is_repaired_under_its_name() {
+fn a_corrupt_copy_is_repaired_under_its_name() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let snapshot = follow_links(&home, &hub);
@@ -301,7 +301,7 @@ fn a_bad_copy_is_repaired_under_its_name() {
 
 /// Two commits have the same bad file: neither is proven any more.
 #[test]
-fn what_a_check_found_counts_for_every_commit() {
+fn a_file_that_a_check_found_corrupt_is_unverified_in_every_commit() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let (one, other) = (hub.commit(), "b".repeat(40));
@@ -360,7 +360,7 @@ fn a_check_needs_no_token() {
 
 /// A pull writes its lock file only, and never into a file that a link of that name leads to.
 #[test]
-fn a_lock_is_not_written_through() {
+fn a_lock_file_that_is_a_link_is_not_written() {
     let (home, hub) = setup();
     let mine = home.path().join("mine.txt");
     std::fs::write(&mine, "mine\n").unwrap();
@@ -377,7 +377,7 @@ fn a_lock_is_not_written_through() {
 
 /// A removal that was killed leaves nothing for good.
 #[test]
-fn what_a_killed_removal_left_is_removed_by_the_next() {
+fn the_leftovers_of_a_killed_removal_are_removed_by_the_next() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let many = repo(&home).join("many");
@@ -405,7 +405,7 @@ fn what_a_killed_removal_left_is_removed_by_the_next() {
 
 /// A part whose file came by another way is nobody's: in a directory as in the cache.
 #[test]
-fn a_part_of_a_file_that_came_otherwise_is_removed() {
+fn a_partial_file_of_a_complete_file_is_removed() {
     let bytes = safetensors("a", 7, 20_000_000);
     let file = RepoFile {
         bytes: bytes.clone(),
@@ -451,7 +451,7 @@ fn a_part_of_a_file_that_came_otherwise_is_removed() {
 
 /// A corrupt file that a check found stays unverified, even if its repair fails.
 #[test]
-fn a_repair_that_fails_leaves_nothing_wrong_proven() {
+fn a_repair_that_fails_leaves_corrupt_files_unverified() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     rot(&blob(&home, &hub, SHARD), 500_000);
@@ -473,7 +473,7 @@ fn a_repair_that_fails_leaves_nothing_wrong_proven() {
 
 /// A hub that is not there is known at once, and not after the patience of a file that is under way.
 #[test]
-fn a_repair_from_a_hub_that_is_not_there_fails_at_once() {
+fn a_repair_from_an_unreachable_hub_fails_at_once() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     rot(&blob(&home, &hub, SHARD), 500_000);
@@ -489,7 +489,7 @@ fn a_repair_from_a_hub_that_is_not_there_fails_at_once() {
 
 /// To wait for a pull and then to remove what it brought is nobody's wish.
 #[test]
-fn what_is_being_pulled_is_not_removed() {
+fn a_repository_that_is_being_pulled_is_not_removed() {
     let (home, hub) = setup();
     hub.fault("blob/", Fault::Slow(300_000), usize::MAX);
     let mut running = home.start(&support::pulled::args(&hub, &[]));
@@ -512,7 +512,7 @@ fn what_is_being_pulled_is_not_removed() {
 
 /// A revoked proof stays revoked, whatever path leads to the cache.
 #[test]
-fn what_was_found_through_another_path_is_not_forgotten() {
+fn a_revocation_holds_for_every_path_to_the_cache() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     rot(&blob(&home, &hub, SHARD), 500_000);
@@ -532,7 +532,7 @@ fn what_was_found_through_another_path_is_not_forgotten() {
 
 /// An edit that puts the time back: a pull reads the file again, whatever it looks like.
 #[test]
-fn an_edit_that_hides_is_found_by_the_next_pull() {
+fn an_edit_with_a_restored_time_is_found_by_the_next_pull() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     std::thread::sleep(Duration::from_millis(20));
@@ -548,7 +548,7 @@ fn an_edit_that_hides_is_found_by_the_next_pull() {
 
 /// Files for which nothing tells what they must be are named, and are not passed by.
 #[test]
-fn a_file_that_no_listing_has_is_named() {
+fn an_unlisted_file_is_named() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let snapshot = snapshot(&home, &hub);
@@ -580,7 +580,7 @@ fn a_file_that_no_listing_has_is_named() {
 
 /// A pull mends as a repair does: what is bad of a large file comes, and not the rest.
 #[test]
-fn a_pull_fetches_only_what_is_bad_of_a_file() {
+fn a_pull_fetches_only_the_corrupt_ranges_of_a_file() {
     let (home, hub, bytes) = one_shard(20_000_000);
     rot(&blob(&home, &hub, "model.safetensors"), 9_000_000);
     verify(&home, &hub, &[]).expect(6);
@@ -611,7 +611,7 @@ fn a_pull_fetches_only_what_is_bad_of_a_file() {
 
 /// A pull resumes a file that an interrupted copy cut short.
 #[test]
-fn a_file_that_was_cut_short_is_gone_on_from_there() {
+fn a_truncated_file_is_resumed() {
     let (home, hub, bytes) = one_shard(30_000_000);
     let shard = blob(&home, &hub, "model.safetensors");
     let file = std::fs::File::options().write(true).open(&shard).unwrap();
@@ -627,7 +627,7 @@ fn a_file_that_was_cut_short_is_gone_on_from_there() {
 /// A repair gives way to a new download before it costs more than it saves: if the server ignores ranges, or if the
 /// file differs from its first byte on.
 #[test]
-fn what_cannot_be_mended_cheaply_comes_anew() {
+fn a_file_whose_repair_would_cost_more_is_fetched_anew() {
     const SIZE: usize = 40_000_000;
     let (home, hub, bytes) = one_shard(SIZE);
     let shard = blob(&home, &hub, "model.safetensors");
@@ -664,7 +664,7 @@ fn what_cannot_be_mended_cheaply_comes_anew() {
 
 /// A selection beside a damaged file does not make that be forgotten.
 #[test]
-fn a_pull_of_other_files_leaves_a_damaged_one_known() {
+fn a_pull_of_other_files_leaves_a_corrupt_file_known_as_corrupt() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     rot(&blob(&home, &hub, SHARD), 500_000);
@@ -679,7 +679,7 @@ fn a_pull_of_other_files_leaves_a_damaged_one_known() {
 
 /// A file that a check found corrupt stays known as corrupt, even if its time changes; the hint is a repair.
 #[test]
-fn what_was_written_to_and_found_wrong_is_known_as_damaged() {
+fn a_corrupt_file_stays_known_as_corrupt_when_its_time_changes() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let shard = blob(&home, &hub, SHARD);
@@ -708,7 +708,7 @@ fn what_was_written_to_and_found_wrong_is_known_as_damaged() {
 
 /// Seven digits are a commit, as git has it; and what is no repository is told how one is written.
 #[test]
-fn what_is_listed_can_be_named() {
+fn a_listed_commit_can_be_named_by_its_first_digits() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;

@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_cannot_become_two() {
+    fn a_value_cannot_add_a_header() {
         let mut answer = Answer::new(304, Body::None);
         answer.set("X-Error-Message", "a\r\nSet-Cookie: b\u{85}ü");
         assert_eq!(
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_files_oid_is_its_pointers() {
+    fn the_oid_of_a_large_file_is_that_of_its_pointer() {
         // `printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 12\n' 0 | git hash-object --stdin`
         let entry = Entry {
             path: "x".to_owned(),

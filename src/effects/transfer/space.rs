@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_other_hosts_are_named_and_their_removal_if_it_is_enough() {
+    fn partial_files_of_other_hosts_are_named_and_their_removal_if_it_is_enough() {
         let step = step("/x");
         let refused =
             |free, other_hosts_bytes| check_space(&step, 100_000, Some(free), other_hosts_bytes).unwrap_err();

@@ -450,7 +450,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn more_never_holds_less(gpu in 0_u64..1 << 40, more in 0_u64..1 << 36, fraction in 1_u32..98, tp in 1_u32..9, dp in 1_u32..9) {
+        fn more_memory_never_holds_fewer_tokens(gpu in 0_u64..1 << 40, more in 0_u64..1 << 36, fraction in 1_u32..98, tp in 1_u32..9, dp in 1_u32..9) {
             let at = |fraction: u32| {
                 settings("0.5.23", &format!("--tp-size {tp} --attn-dp-size {dp} --mem-fraction-static 0.{fraction:02}"))
             };
@@ -464,7 +464,7 @@ mod tests {
         }
 
         #[test]
-        fn no_size_is_too_strange(sizes in proptest::collection::vec(proptest::num::u64::ANY, 9), gpu: u64, tokens: u64) {
+        fn any_sizes_are_planned_without_panic(sizes in proptest::collection::vec(proptest::num::u64::ANY, 9), gpu: u64, tokens: u64) {
             let mut model = bundled(R1).unwrap();
             let w = &mut model.weights;
             for (slot, size) in [

@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_that_breaks_off_is_none() {
+    fn a_truncated_archive_is_refused() {
         let archive = saved(&[b"base"]);
         for end in (0..archive.len()).step_by(512) {
             let whole = archive[end..].iter().all(|byte| *byte == 0);
