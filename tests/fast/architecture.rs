@@ -89,7 +89,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("lib", &[]),
 ];
 
-/// Modules without effects, and what would be one.
+/// Modules without effects.
 const PURE: [&str; 14] = [
     "choice",
     "cli",

@@ -35,7 +35,7 @@ fn of_cdn(hub: &Hub) -> Vec<Asked> {
     hub.asked().into_iter().filter(|asked| asked.on_cdn).collect()
 }
 
-/// Waits until such a stream has ended: that is noted when the hub next sends, which is soon.
+/// Waits until such a stream has ended. The hub notices that when it sends the next bytes, which is soon.
 #[track_caller]
 fn wait_for(hub: &Hub, is: impl Fn(&Asked) -> bool) {
     let begun = Instant::now();
@@ -45,7 +45,7 @@ fn wait_for(hub: &Hub, is: impl Fn(&Asked) -> bool) {
     }
 }
 
-/// A hub that allows one stream a file: those who would help are refused, and the stream that runs goes on to the end.
+/// A hub that allows one stream per file refuses the helpers, and the running stream continues to the end.
 #[test]
 fn refused_helpers_do_not_interrupt_the_running_stream() {
     let (home, hub, bytes) = of_size(LARGE);
@@ -60,7 +60,7 @@ fn refused_helpers_do_not_interrupt_the_running_stream() {
     assert!(refused.count() > 0, "nobody came to help");
 }
 
-/// Whoever ignores ranges sends the whole file to each helper: that is noticed, and costs no second download.
+/// A server that ignores ranges sends the whole file to each helper: this is noticed, and costs no second download.
 #[test]
 fn a_server_that_ignores_ranges_sends_a_file_once() {
     let (home, hub, bytes) = of_size(LARGE);
@@ -71,7 +71,7 @@ fn a_server_that_ignores_ranges_sends_a_file_once() {
         of_cdn(&hub).iter().any(|asked| asked.range.is_some()),
         "nobody came to help"
     );
-    // What was on its way to the helpers comes on top.
+    // Bytes in transit to the helpers are counted in addition.
     let sent = hub.bytes_sent();
     assert!(sent < bytes.len() * 3 / 2, "{sent} of {}", bytes.len());
 }
@@ -89,7 +89,7 @@ fn a_slow_helper_does_not_delay_the_end() {
     wait_for(&hub, is_cut);
 }
 
-/// Nor for one to whom nothing comes, however long that would be waited for.
+/// The file's own worker does not wait for a helper that receives nothing, however long that helper would wait.
 #[test]
 fn a_silent_helper_does_not_delay_the_end() {
     const LONG: u64 = 300;
@@ -107,7 +107,7 @@ fn a_silent_helper_does_not_delay_the_end() {
     assert!(begun.elapsed() < Duration::from_secs(LONG), "it was waited for");
 }
 
-/// And a file's own stream that is much slower than its helpers' is dialled anew.
+/// A file's own stream that is much slower than those of its helpers is reopened.
 #[test]
 fn a_slow_stream_beside_fast_helpers_is_reopened() {
     let (home, hub, bytes) = of_size(LARGE);
@@ -116,12 +116,12 @@ fn a_slow_stream_beside_fast_helpers_is_reopened() {
     hub.fault(BLOB, faults, usize::MAX);
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
-    // Helpers leave it more than a chunk.
+    // The helpers leave more than a chunk to it.
     let is_cut = |asked: &Asked| asked.range.is_none() && asked.sent < CHUNK;
     wait_for(&hub, is_cut);
 }
 
-/// F10: a hub that asks for a pause gets it from all, not only from the one that it told.
+/// F10: if the hub asks one worker for a pause, all workers pause.
 #[test]
 fn helpers_wait_as_long_as_the_hub_asks() {
     let (home, hub, _) = of_size(LARGE);
@@ -133,11 +133,11 @@ fn helpers_wait_as_long_as_the_hub_asks() {
         .into_iter()
         .filter(|asked| asked.range.is_some())
         .count();
-    // Each of the workers may have asked once before the first was told.
+    // Each worker may have sent one request before the first one received the answer.
     assert!(refused <= 8, "{refused} requests in spite of Retry-After");
 }
 
-/// F10: what breaks again and again and gets on all the same is not given up; also after all of it came wrong once.
+/// F10: a transfer that breaks repeatedly but makes progress is not given up, also after the whole file was wrong once.
 #[test]
 fn the_retries_are_counted_anew_when_a_file_starts_over() {
     let (home, hub, bytes) = of_size(2_500_000);
@@ -153,7 +153,7 @@ fn the_retries_are_counted_anew_when_a_file_starts_over() {
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
 }
 
-/// An answer of which nothing is taken costs nothing that is there.
+/// An answer that is not used does not remove any bytes that are on disk.
 #[test]
 fn an_answer_with_another_range_loses_no_bytes() {
     let (home, hub, bytes) = of_size(2_500_000);
@@ -165,7 +165,7 @@ fn an_answer_with_another_range_loses_no_bytes() {
     assert!(taken < 3_250_000, "{taken}");
 }
 
-/// A limit makes us slow, not the stream: one that crawls is still left.
+/// A rate limit slows dsr1 and not the stream: a very slow stream is still dropped.
 #[test]
 fn a_very_slow_stream_is_dropped_under_a_rate_limit_too() {
     let (home, hub, bytes) = of_size(1_250_000);
@@ -176,7 +176,7 @@ fn a_very_slow_stream_is_dropped_under_a_rate_limit_too() {
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
 }
 
-/// Bytes that are there already and come again are bytes that come.
+/// Bytes that are on disk already and are sent again count as received bytes.
 #[test]
 fn skipped_bytes_count_for_the_rate_limit() {
     let (home, hub, _) = of_size(2_500_000);
