@@ -1,4 +1,5 @@
-//! The layers and homes of `src/lib.rs`, checked on the sources. A planted violation must be found.
+//! The layers of `src/lib.rs`, and the modules that may use each crate, checked on the sources. A planted violation must
+//! be found.
 
 mod circles;
 mod vocabulary;
@@ -253,7 +254,7 @@ fn violations(sources: &BTreeMap<String, String>) -> Vec<String> {
                 })
             });
             if uses && !homes.iter().any(|home| path.starts_with(home)) {
-                found.push(format!("{path} uses `{name}`, whose home is {homes:?}"));
+                found.push(format!("{path} uses `{name}`, which only {homes:?} may use"));
             }
         }
         let prints = [
