@@ -49,8 +49,8 @@ pub struct BuildArgs {
     /// Builder of the image; auto takes `BuildKit` if the daemon has it.
     #[arg(long, value_enum, default_value = "auto", value_name = "BUILDER")]
     pub builder: Builder,
-    /// After the build, pass every profile of the stack to the parser of the installed engine, and store the result; exits
-    /// with 8 if a profile is refused.
+    /// After the build, pass every profile of the stack to the parser of the installed engine, and store the result;
+    /// exits with 8 if a profile is refused.
     #[arg(long, conflicts_with_all = ["dry_run", "facts"])]
     pub verify: bool,
     /// List the differences between --recipe guide and the guide's own Dockerfile, with reasons; builds nothing.

@@ -91,8 +91,8 @@ pub enum Command {
     Weights(WeightsArgs),
     /// Serve the local hub cache, read-only, as the `HF_ENDPOINT` of other machines.
     ///
-    /// One node pulls from the hub; the others pull from that node, at the speed of their network: with dsr1, `hf`, vLLM,
-    /// SGLang or any hub client. Only complete snapshots are served. Before it sends a file that dsr1 verified, the
+    /// One node pulls from the hub; the others pull from that node, at the speed of their network: with dsr1, `hf`,
+    /// vLLM, SGLang or any hub client. Only complete snapshots are served. Before it sends a file that dsr1 verified, the
     /// mirror checks that the file has not changed; it lists the snapshots of other clients when it starts. It runs until
     /// Ctrl-C and writes a line per request; `--progress json` writes JSON instead, `--progress quiet` nothing.
     #[command(after_help = MIRROR)]

@@ -1,5 +1,5 @@
-//! The layers of `src/lib.rs`, and the modules that may use each crate, checked on the sources. A planted violation must
-//! be found.
+//! The layers of `src/lib.rs`, and the modules that may use each crate, checked on the sources. A planted violation
+//! must be found.
 
 mod circles;
 mod vocabulary;
