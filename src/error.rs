@@ -1,4 +1,5 @@
-//! The one error type: a kind, which decides the exit code, a chain of causes, and hints. The only home of `anyhow`.
+//! The one error type: a kind, which decides the exit code, a chain of causes, and hints. No other module uses
+//! `anyhow`.
 
 use std::fmt;
 
@@ -216,15 +217,15 @@ mod tests {
 
     #[test]
     fn chain_and_hints_are_kept_apart() {
-        let io: std::result::Result<(), _> = Err(std::io::Error::other("disk on fire"));
+        let io: std::result::Result<(), _> = Err(std::io::Error::other("input/output error"));
         let error = io
             .at(Kind::Host, || "cannot write `x`".to_owned())
             .unwrap_err()
-            .cause("nobody looked")
-            .hint("buy a disk")
-            .hint("buy a disk");
+            .cause("the disk failed")
+            .hint("replace the disk")
+            .hint("replace the disk");
         assert_eq!(error.message(), "cannot write `x`");
-        assert_eq!(error.causes(), ["disk on fire", "nobody looked"]);
-        assert_eq!(error.hints(), ["buy a disk"]);
+        assert_eq!(error.causes(), ["input/output error", "the disk failed"]);
+        assert_eq!(error.hints(), ["replace the disk"]);
     }
 }

@@ -142,7 +142,7 @@ pub struct Python {
     pub path: String,
     /// Version, `3.11.7`.
     pub version: String,
-    /// It can make virtual environments with pip.
+    /// True if it can make virtual environments with pip.
     pub venv: bool,
 }
 
@@ -191,7 +191,7 @@ pub struct Docker {
     pub root_free_bytes: Option<u64>,
     /// Its platform, `linux/amd64`.
     pub platform: Option<String>,
-    /// It builds with BuildKit, in sessions.
+    /// True if it builds with BuildKit, in sessions.
     pub sessions: Option<bool>,
     /// Names of its runtimes.
     pub runtimes: Vec<String>,

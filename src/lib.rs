@@ -23,7 +23,7 @@
 //! | [`doctor`] | verdicts over facts: `findings` and `gpu` of a host, `blockers` of a plan | a check of a host |
 //! | [`plan`] | pure: `request` + facts -> `step`s | a step; a field of the container, in `step` |
 //! | [`render`] | a plan or a server as text: a script, Compose, systemd, Quadlet | a form: a file, and its line in `FORMS` |
-//! | [`effects`] | everything that touches the world, a folder for each part of it (its own head lists them): Docker, processes, the hub, a pull, a start; `execute` has an arm for each step | how a step is done |
+//! | [`effects`] | all input and output, a folder for each part of it (its own head lists them): Docker, processes, the hub, a pull, a start; `execute` has an arm for each step | how a step is done |
 //! | [`facts`] | what planning may know, as data | a new fact |
 //! | [`event`], [`report`] | what happens, and the results, as data | a new figure or statistic: its field in `report` |
 //! | [`ui`] | the only module that prints | how something looks |
@@ -40,8 +40,8 @@
 //! journal) -> `store` (its name as a blob, the snapshot's links, the manifest).
 //!
 //! Layers (kept by `tests/fast/architecture.rs`, which names them): pure modules do no I/O, read no clock and no
-//! environment; `effects` never prints; `ui` never acts; no two files import each other in a circle. Each crate that
-//! touches the world has its homes, most have one.
+//! environment; `effects` never prints; `ui` only prints; no two files import each other in a circle. A crate that does
+//! input or output is used only in the modules that this test names.
 
 pub mod choice;
 pub mod cli;

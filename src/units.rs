@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_a_thing_is_singular() {
+    fn one_thing_is_counted_in_the_singular() {
         let counts = [0, 1, 2].map(|count| counted(count, "file"));
         assert_eq!(counts, ["0 files", "1 file", "2 files"]);
     }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_read_well() {
+    fn durations_are_written_for_people() {
         assert_eq!(duration(Duration::from_millis(420)), "0.4s");
         assert_eq!(duration(Duration::from_secs(312)), "5m12s");
         assert_eq!(duration(Duration::from_secs(3725)), "1h02m");

@@ -49,8 +49,8 @@ pub struct BuildArgs {
     /// Builder of the image; auto takes `BuildKit` if the daemon has it.
     #[arg(long, value_enum, default_value = "auto", value_name = "BUILDER")]
     pub builder: Builder,
-    /// Then pass every profile of the stack to the parser of the installed engine and store the result; exits with 8 if a
-    /// profile is refused.
+    /// After the build, pass every profile of the stack to the parser of the installed engine, and store the result;
+    /// exits with 8 if a profile is refused.
     #[arg(long, conflicts_with_all = ["dry_run", "facts"])]
     pub verify: bool,
     /// List the differences between --recipe guide and the guide's own Dockerfile, with reasons; builds nothing.
@@ -81,7 +81,7 @@ pub enum Image {
     Prune(PruneArgs),
     /// Write an image to an OCI archive for a host without a network.
     Save(SaveArgs),
-    /// Load an image from such a file, after checking the hash of every layer.
+    /// Load an image from a file of `dsr1 image save`, after checking the hash of every layer.
     Load(LoadArgs),
 }
 
@@ -96,10 +96,10 @@ pub struct WhichImageArgs {
 /// Arguments of `image prune`.
 #[derive(Debug, Clone, Args)]
 pub struct PruneArgs {
-    /// Also remove the newest, and those that a stack would build today.
+    /// Also remove the newest image of each stack, and the images that a stack would build today.
     #[arg(long)]
     pub all: bool,
-    /// List them and remove nothing.
+    /// List these images and remove none.
     #[arg(long)]
     pub dry_run: bool,
 }

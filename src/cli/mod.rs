@@ -35,7 +35,7 @@ use self::weights::{MIRROR, PULL, WEIGHTS};
 const EXAMPLES: &str = "\
 Examples:
   dsr1 up --profile rehearsal              the whole chain on a machine without a GPU
-  dsr1 doctor --profile high-throughput    is this host fit for it?
+  dsr1 doctor --profile high-throughput    check this host for that profile
   dsr1 pull --fp4                          weights, every hash checked
   dsr1 serve --profile high-throughput     start, wait for READY, verify
   dsr1 serve --profile low-latency --dry-run > serve.sh
@@ -65,7 +65,8 @@ pub enum Command {
     Up(UpArgs),
     /// Check this host for a profile: system, memory, disk, ports, Docker, GPUs.
     ///
-    /// Exits with 3 when something is missing. With --format json it prints the facts that --facts takes elsewhere.
+    /// Exits with 3 when something is missing. With --format json it prints the facts of this host,
+    /// which --facts reads on another host.
     Doctor(DoctorArgs),
     /// Show what would run: image, mounts, environment, arguments, memory.
     ///
@@ -90,8 +91,8 @@ pub enum Command {
     Weights(WeightsArgs),
     /// Serve the local hub cache, read-only, as the `HF_ENDPOINT` of other machines.
     ///
-    /// One node pulls from the hub; the others pull from it, at the speed of their network: with dsr1, `hf`, vLLM,
-    /// SGLang or any hub client. Only complete snapshots are served. Before it sends a file that dsr1 verified, the
+    /// One node pulls from the hub; the others pull from that node, at the speed of their network: with dsr1, `hf`,
+    /// vLLM, SGLang or any hub client. Only complete snapshots are served. Before it sends a file that dsr1 verified, the
     /// mirror checks that the file has not changed; it lists the snapshots of other clients when it starts. It runs until
     /// Ctrl-C and writes a line per request; `--progress json` writes JSON instead, `--progress quiet` nothing.
     #[command(after_help = MIRROR)]

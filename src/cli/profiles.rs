@@ -36,11 +36,11 @@ pub enum Profiles {
 /// Arguments of `profiles diff`.
 #[derive(Debug, Clone, Args)]
 pub struct DiffArgs {
-    /// One profile.
+    /// Name of one profile.
     pub left: String,
-    /// The other.
+    /// Name of the other profile.
     pub right: String,
-    /// File with a profile of your own; name it as one of the two.
+    /// File with a profile of your own; give its name as one of the two.
     #[arg(long, value_name = "FILE")]
     pub profile_file: Option<PathBuf>,
     /// Compare them on this stack instead of each on its own.
@@ -131,7 +131,7 @@ pub struct ShowArgs {
     /// Stack to show it for instead of its own.
     #[arg(long, value_name = "STACK")]
     pub stack: Option<String>,
-    /// Print the file itself, as a start for one of your own.
+    /// Print the YAML file of the profile, to start one of your own from.
     #[arg(long)]
     pub yaml: bool,
 }
@@ -160,7 +160,7 @@ pub enum Stacks {
 pub struct StackArgs {
     /// Name of the stack.
     pub name: String,
-    /// Print the file itself.
+    /// Print the YAML file of the stack.
     #[arg(long)]
     pub yaml: bool,
 }
@@ -168,9 +168,9 @@ pub struct StackArgs {
 /// Arguments of `stacks diff`.
 #[derive(Debug, Clone, Args)]
 pub struct StackDiffArgs {
-    /// One stack.
+    /// Name of one stack.
     pub left: String,
-    /// The other.
+    /// Name of the other stack.
     pub right: String,
     /// List every engine option that differs, not only the count.
     #[arg(long)]

@@ -20,10 +20,10 @@ Examples:
 pub(super) const WEIGHTS: &str = "\
 Examples:
   dsr1 weights list                          what is in the cache, and whether it is verified
-  dsr1 weights verify --fp8 --fast           did anything change? sizes and times only
-  dsr1 weights verify --fp8                  every byte against its hash
+  dsr1 weights verify --fp8 --fast           compare sizes and times only
+  dsr1 weights verify --fp8                  check every byte against its hash
   dsr1 weights verify --fp8 --repair         download corrupt ranges again
-  dsr1 weights verify --local-dir models/r1  a directory of dsr1 pull --local-dir
+  dsr1 weights verify --local-dir models/r1  check a directory of dsr1 pull --local-dir
   dsr1 weights rm owner/name --yes           remove it; --unfinished: only partial files";
 
 /// Text below the help of `mirror`.
@@ -53,10 +53,10 @@ pub struct PullArgs {
     /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
-    /// Only files that match; can be repeated. `*` matches `/` too.
+    /// Pull only files that match GLOB; can be repeated. `*` matches `/` too.
     #[arg(long, value_name = "GLOB")]
     pub include: Vec<String>,
-    /// No file that matches; can be repeated.
+    /// Leave out files that match GLOB; can be repeated.
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
     /// Write the files into DIR under their own names, instead of into the hub cache.

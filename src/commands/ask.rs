@@ -32,7 +32,7 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
         Some(url) => {
             return Err(
                 Error::new(Kind::Usage, format!("`{}` is not a URL", url.escape_debug()))
-                    .hint("it looks like http://127.0.0.1:30000"),
+                    .hint("write it as --url http://127.0.0.1:30000"),
             );
         }
         None => {

@@ -56,12 +56,10 @@ pub(super) fn profile_of_server(
     if catalog.source(name).is_none() {
         return Err(Error::new(
             Kind::Usage,
-            format!(
-                "{} was started from the profile `{name}`, which is not built in",
-                found.status.name
-            ),
+            format!("cannot find the profile `{name}` of {}", found.status.name),
         )
-        .hint("name the file of the profile: --profile-file FILE"));
+        .cause("it is neither built in nor in the configuration directory")
+        .hint("name its file: --profile-file FILE"));
     }
     let selection = catalog.resolve(name, Some(&found.status.stack))?;
     Ok((selection.profile, selection.stack))

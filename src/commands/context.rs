@@ -79,7 +79,7 @@ impl Context {
                 .iter()
                 .any(|step| matches!(step, Step::PullSnapshot(_)));
             if fetches && error.kind() == Kind::Interrupted {
-                error.hint("run it again: an unfinished pull of weights is resumed")
+                error.hint("run the command again: it resumes an unfinished pull of weights")
             } else {
                 error
             }
@@ -198,15 +198,19 @@ impl Context {
         let facts: Facts =
             serde_json::from_value(inner).at(Kind::Usage, || format!("`{name}` is not a file of facts"))?;
         if facts.schema != facts::SCHEMA {
-            let schema = match facts.schema.as_str() {
-                "" => "it has no `schema`".to_owned(),
-                schema => format!("its schema is `{}`", schema.escape_debug()),
+            let cause = match facts.schema.as_str() {
+                "" => format!("it has no `schema`; that of this dsr1 is `{}`", facts::SCHEMA),
+                schema => format!(
+                    "its schema is `{}`, not `{}`",
+                    schema.escape_debug(),
+                    facts::SCHEMA
+                ),
             };
             return Err(Error::new(
                 Kind::Usage,
                 format!("`{name}` is not a file of facts for this dsr1"),
             )
-            .cause(format!("{schema}, not `{}`", facts::SCHEMA))
+            .cause(cause)
             .hint("write it again: dsr1 doctor --profile NAME --format json > facts.json"));
         }
         Ok(Some(facts))
@@ -375,7 +379,7 @@ impl Context {
             Kind::Usage,
             format!("`{}` is not the URL of a hub", url.escape_debug()),
         )
-        .hint("it looks like https://huggingface.co or http://10.0.0.1:8490"))
+        .hint("write it as https://huggingface.co or http://10.0.0.1:8490"))
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         Kind::Host,
         format!("{host} is not ready for profile `{}`", examination.profile),
     )
-    .cause(format!("failed: {}", failed.join(", ")));
+    .cause(format!("failed checks: {}", failed.join(", ")));
     // In JSON the findings say it all, and stdout stays one document.
     Err(match context.output.format {
         Format::Json => error.reported(),

@@ -27,7 +27,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
     // A script whose secret is missing would open the cache to everybody.
     if args.token_file.is_none() && token.as_ref().is_some_and(|token| token.expose().is_empty()) {
         return Err(Error::new(Kind::Usage, "`DSR1_MIRROR_TOKEN` is empty")
-            .hint("unset it for a mirror without a token; openssl rand -hex 32 makes one"));
+            .hint("unset it for a mirror without a token; openssl rand -hex 32 makes a token"));
     }
     if args.rehearsal {
         let step = Step::WriteModel(WriteModel {
@@ -47,7 +47,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
     if !Path::new(&cache_dir).is_dir() {
         return Err(
             Error::new(Kind::Usage, format!("there is no hub cache at `{cache_dir}`"))
-                .hint("pull something first, or name another with --cache-dir"),
+                .hint("pull weights first with dsr1 pull, or name another hub cache with --cache-dir"),
         );
     }
     let step = ServeMirror {
@@ -91,7 +91,7 @@ fn nothing_served(cache_dir: &str) -> Event {
         text: format!("nothing is served: there are no snapshots in `{cache_dir}`"),
         hint: if below.is_dir() {
             format!(
-                "the hub cache may be the directory below: --cache-dir {}",
+                "the hub cache may be the directory below it: --cache-dir {}",
                 below.display()
             )
         } else {

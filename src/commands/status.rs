@@ -21,7 +21,7 @@ pub(super) async fn run(context: &Context) -> Result<()> {
     if let Some(error) = trouble {
         let text = [vec![error.message()], error.causes()].concat().join(": ");
         context.display().event(&Event::Note {
-            text: format!("containers were not looked at: {text}"),
+            text: format!("containers are not listed: {text}"),
         });
     }
     let listing = Listing {

@@ -98,7 +98,11 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
     let checked = context
         .one_step(
             &title,
-            if args.fast { "compared" } else { "read to the end" },
+            if args.fast {
+                "sizes and times compared"
+            } else {
+                "every byte read"
+            },
             async |events| {
                 let options = context.effects.hub_options();
                 weights::verify(&place, options, &check, events).await
@@ -127,7 +131,7 @@ async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
         .reported_if(context.is_json()))
 }
 
-/// Returns the command that mends it: a repair works on the files that exist, and a pull on all files.
+/// Returns the command that corrects the files: a repair works on the files that exist, and a pull on all files.
 fn hint(place: &Place, checked: &WeightsChecked, repair: bool) -> String {
     let Place { repo, revision, .. } = place;
     let mut flags = String::new();

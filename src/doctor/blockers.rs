@@ -93,7 +93,7 @@ pub(crate) fn disk(facts: &Facts, path: &str, need: u64, what: &str, variable: &
         .filter(|free| **free < needed)?;
     Some(Blocker {
         message: format!("not enough disk for {what} at `{path}`"),
-        cause: format!("need {}, {} free", Bytes(needed), Bytes(*free)),
+        cause: format!("{} needed, {} free", Bytes(needed), Bytes(*free)),
         hint: format!(
             "free {} there, or point {variable} at a larger disk",
             Bytes(needed - free)
@@ -112,7 +112,7 @@ pub(crate) fn remote_docker(facts: &Facts) -> Option<Blocker> {
     Some(Blocker {
         message: "the Docker daemon is on another host".to_owned(),
         cause: format!("{endpoint}: the weights, the port and the GPUs of a server are those of that host"),
-        hint: "run dsr1 there; from here, build, image and stacks work".to_owned(),
+        hint: "run dsr1 on that host; dsr1 build, image and stacks also work from here".to_owned(),
     })
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn memory_blocker(stack: &Stack, facts: &Facts) -> Option<Blocker> {
         .filter(|have| *have < stack.memory_bytes)?;
     Some(Blocker {
         message: "not enough memory for the engine".to_owned(),
-        cause: format!("need {}, {} available", Bytes(stack.memory_bytes), Bytes(have)),
+        cause: format!("{} needed, {} available", Bytes(stack.memory_bytes), Bytes(have)),
         hint: "stop other processes that use the memory".to_owned(),
     })
 }

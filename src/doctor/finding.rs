@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 pub enum Verdict {
     /// No problem.
     Ok,
-    /// It works, with a drawback.
+    /// A drawback, with which the server still works.
     Warn,
-    /// It will not work.
+    /// A problem, with which the server will not work.
     Fail,
     /// The fact is not known.
     NotChecked,

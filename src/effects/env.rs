@@ -1,4 +1,4 @@
-//! The process environment, read once and passed on as plain data. The only home of `std::env`.
+//! The process environment, read once and passed on as plain data. No other module uses `std::env`.
 
 use std::path::{Path, PathBuf};
 
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_is_unset_but_for_the_mirrors_token() {
+    fn an_empty_variable_counts_as_unset_except_the_mirrors_token() {
         let env = env(&[("HOME", "/h"), ("HF_HOME", ""), ("DSR1_MIRROR_TOKEN", "")]);
         assert_eq!(env.paths.hub_cache, "/h/.cache/huggingface/hub");
         assert_eq!(env.mirror_token.as_ref().map(Secret::expose), Some(""));

@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_two_lines_is_none() {
+    fn a_token_of_two_lines_is_refused() {
         for token in ["hf_a\nhf_b", "hf_a b", "hf_\u{7}", "hf_\u{fc}"] {
             let error = settings(&[("HF_TOKEN", token)]).check().unwrap_err();
             assert_eq!(error.kind(), Kind::Usage);
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_file_that_is_named_must_be_there() {
+    fn a_missing_token_file_gives_a_warning() {
         let named = settings(&[("HF_TOKEN_PATH", "/nonexistent")]);
         assert!(
             named
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_whole_seconds() {
+    fn a_timeout_is_a_whole_number_of_seconds() {
         let of = |text: &str| settings(&[(TIMEOUT, text)]);
         assert_eq!(of("7").limits.idle, Duration::from_secs(7));
         for long in ["18446744073709551615", "99999999999999999999"] {

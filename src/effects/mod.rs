@@ -5,9 +5,9 @@
 //! | `execute` | a plan, step by step |
 //! | `docker` | the daemon: builds, images, containers, logs |
 //! | `process` | child processes: the engine without Docker, venvs, short commands |
-//! | `serve` | a server in either: its start up to READY, its answers, its measurements |
+//! | `serve` | a server in Docker or as a process: its start up to READY, its answers, its measurements |
 //! | `lines` | log lines, from a daemon or from a file |
-//! | `weights` | a pull, a check and a list of weights: they join the three below |
+//! | `weights` | the pull, the check and the list of weights, which use the three modules below |
 //! | `hub` | the protocol of a hub: listings, and streams of bytes |
 //! | `transfer` | a file under way: workers, chunks, partial files and their journals |
 //! | `store` | verified files at rest: names, fingerprints, proofs, manifests |

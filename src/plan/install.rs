@@ -230,7 +230,7 @@ impl Installation {
                         "not enough disk for the image at `{}`",
                         facts.docker.root_dir.as_deref().unwrap_or("Docker's root")
                     ),
-                    cause: format!("need {}, {} free", Bytes(bytes), Bytes(free)),
+                    cause: format!("{} needed, {} free", Bytes(bytes), Bytes(free)),
                     hint: "docker system df shows what takes the space".to_owned(),
                 })
             }),
@@ -250,7 +250,7 @@ fn compile_blocker(request: &BuildRequest, facts: &Facts) -> Option<Blocker> {
     (memory < NVCC_BYTES + HOST_BYTES).then(|| Blocker {
         message: "not enough memory to compile FlashInfer's kernels".to_owned(),
         cause: format!(
-            "need {}, {} available",
+            "{} needed, {} available",
             Bytes(NVCC_BYTES + HOST_BYTES),
             Bytes(memory)
         ),

@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_locked_file_must_be_there_and_the_same() {
+    fn a_locked_file_must_exist_and_match() {
         let locked = [WeightFile {
             path: "x".to_owned(),
             size: 1,

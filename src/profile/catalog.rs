@@ -148,7 +148,7 @@ impl Catalog {
         check_name(&name, source)?;
         if let Some(other) = self.profiles.iter().find(|file| file.name == name) {
             return Err(at_key(source, &["name"], &format!("the name `{name}` is taken"))
-                .cause(format!("by {}", other.origin))
+                .cause(format!("{} has this name", other.origin))
                 .hint(format!(
                     "give it a name of its own, and `extends: {name}` to start from that profile"
                 )));
@@ -172,13 +172,13 @@ impl Catalog {
         {
             if !path.starts_with('/') {
                 let message = format!("`{}` is not a path", path.escape_debug());
-                return Err(at_key(source, &[key], &message).hint("it begins with /"));
+                return Err(at_key(source, &[key], &message).hint("write it with a / at its beginning"));
             }
         }
         if let Some(path) = stack.install.files.keys().find(|path| !is_plain_path(path)) {
             let message = format!("`{}` is not a file name", path.escape_debug());
             return Err(at_key(source, &["install", "files"], &message).cause(
-                "it is a path below site-packages: letters, digits and `._-/`, no part beginning with a dot",
+                "a path below site-packages holds letters, digits and `._-/`, and no part begins with a dot",
             ));
         }
         if self.stacks.iter().any(|(known, _)| known.name == stack.name) {
@@ -384,7 +384,7 @@ fn check_model(profile: &Profile, origins: &Origins) -> Result<()> {
             let message = format!("`{}` is not a {path}", text.escape_debug());
             return Err(
                 Error::new(Kind::Usage, in_place(origins.place_of(path), &message))
-                    .hint(format!("it looks like {example}")),
+                    .hint(format!("write it as {example}")),
             );
         }
     }
@@ -398,14 +398,14 @@ fn check_bench(profile: &Profile, origins: &Origins) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "{} requests can never be {} in flight",
+        "a benchmark of {} requests cannot have {} in flight",
         bench.num_prompts, bench.max_concurrency
     );
     Err(Error::new(
         Kind::Usage,
         in_place(origins.place_of("bench.num_prompts"), &message),
     )
-    .hint("bench.num_prompts is at least bench.max_concurrency, better a multiple of it"))
+    .hint("set bench.num_prompts to at least bench.max_concurrency, best to a multiple of it"))
 }
 
 #[cfg(test)]
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_that_is_asked_for_chooses_what_is_tuned_for_it() {
+    fn the_requested_stack_chooses_a_profile_that_is_tuned_for_it() {
         let criteria = Criteria {
             precision: Some(Precision::Fp8),
             stack: Some("current".to_owned()),
@@ -528,7 +528,7 @@ mod tests {
         let taken = user(&[("a.yaml", "title: x\nname: rehearsal\n")]).unwrap_err();
         assert_eq!(taken.message(), "a.yaml:2: the name `rehearsal` is taken");
         let twice = user(&[("a.yaml", "name: a\n"), ("b.yaml", "name: a\n")]).unwrap_err();
-        assert_eq!(twice.causes(), ["by a.yaml"]);
+        assert_eq!(twice.causes(), ["a.yaml has this name"]);
     }
 
     #[test]
@@ -550,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_on_top_wins_over_what_its_parent_says_for_a_stack() {
+    fn a_file_overrides_the_settings_of_its_parent_for_a_stack() {
         let own = "name: mine\nextends: fp8-high-throughput\nengine:\n  mem_fraction: 0.8\n";
         let catalog = Catalog::load(Some(("own.yaml", own))).unwrap();
         let fraction = |stack| {

@@ -79,7 +79,7 @@ pub(super) fn by_goal(
             Kind::Usage,
             format!("there is no `{goal}` profile in {}{on}{of}", precision.name()),
         )
-        .hint(format!("there is: {}", all.join(", ")))
+        .hint(format!("the profiles of this goal are: {}", all.join(", ")))
     })?;
     if let Some(stack) = &criteria.stack
         && reasons.is_empty()

@@ -42,7 +42,7 @@ impl Origins {
         }
     }
 
-    /// The names and texts of the files, the one on top last.
+    /// The names and texts of the files, the overriding one last.
     #[must_use]
     pub fn files(&self) -> &[(String, String)] {
         &self.files
@@ -57,7 +57,7 @@ impl Origins {
             keys.splice(0..1, ["on", self.stack.as_str()]);
             keys
         });
-        // In one file the settings for this stack win over those for all; the file on top wins over both.
+        // In one file the settings for this stack override those for all; a file that extends it overrides both.
         self.files.iter().rev().find_map(|(file, text)| {
             let find = |keys: &[&str]| Self::find(file, text, keys);
             above.as_deref().and_then(find).or_else(|| find(&keys))
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_on_top_and_the_stack_win() {
+    fn the_overriding_file_and_the_stack_win() {
         let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
         let files = vec![
             file(

@@ -222,6 +222,6 @@ pub struct Bench {
 pub enum Verify {
     /// Status, usage counts, streaming and determinism only. A random model passes them.
     Wiring,
-    /// Those, and questions that a trained model answers right.
+    /// The wiring checks, and questions that a trained model answers right.
     Answers,
 }

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_is_about_something_real() {
+    fn every_word_names_a_known_option_or_variable() {
         let foreign = ["--save-result", "--result-filename", "--max-num-seqs"];
         for parser in [Parser::Server, Parser::Bench] {
             assert!(words().names(parser).count() > 10);

@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn reasoning_is_apart_from_the_answer() {
+    fn the_reasoning_is_separate_from_the_answer() {
         insta::assert_snapshot!(answer(&example()), @r"
         reasoning:
           17 * 23:
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_answer_says_so() {
+    fn a_truncated_answer_is_marked() {
         let cut = Answer {
             reasoning: None,
             finish_reason: "length".to_owned(),

@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_is_of_the_last_ten_seconds() {
+    fn a_rate_covers_the_last_ten_seconds() {
         let mut rate = Rate::default();
         let mut at = |seconds, done| rate.record(Duration::from_secs(seconds), done);
         assert_eq!(at(0, 1000), None);

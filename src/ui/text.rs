@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_was_stopped_does_not() {
+    fn a_stopped_server_has_no_next_command() {
         let stopped = Outcome::Stopped {
             name: "fp8-low-latency".to_owned(),
             killed: true,

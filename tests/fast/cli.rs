@@ -10,7 +10,7 @@ fn home() -> Home {
 }
 
 #[test]
-fn help_teaches() {
+fn the_help_has_usage_and_examples() {
     let help = home().run(&["--help"]).expect(0).stdout;
     insta::assert_snapshot!("help", help);
     for command in [
@@ -204,7 +204,7 @@ fn a_pull_of_nothing_says_what_can_be_pulled() {
 }
 
 #[test]
-fn help_can_be_asked_for_in_front_too() {
+fn help_works_before_the_command_too() {
     for command in [&[][..], &["pull"], &["weights", "verify"]] {
         let behind = home().run(&[command, &["--help"]].concat()).expect(0).stdout;
         assert_eq!(
@@ -237,7 +237,7 @@ fn a_pipe_gets_no_escape_codes() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_reader_that_closes_the_pipe_is_no_error() {
     let mut child = home()
         .command(&["man"])
         .stdout(Stdio::piped())
@@ -287,7 +287,7 @@ fn completions_and_manual_pages_are_made() {
 }
 
 #[test]
-fn what_is_about_images_is_refused_for_a_venv() {
+fn options_of_images_are_refused_for_a_venv() {
     let args = [
         "build",
         "--profile",
@@ -309,12 +309,12 @@ fn what_is_about_images_is_refused_for_a_venv() {
 }
 
 #[test]
-fn nothing_runs_is_said_without_a_daemon() {
+fn status_works_without_a_daemon() {
     let run = home().run(&["status"]).expect(0);
     assert_eq!(run.stdout, "no servers\n");
     assert!(
         run.stderr
-            .starts_with("note: containers were not looked at: no Docker daemon"),
+            .starts_with("note: containers are not listed: no Docker daemon"),
         "{}",
         run.stderr
     );
@@ -364,7 +364,7 @@ fn doctor_checks_the_host_of_a_facts_file() {
     assert_eq!(
         failed.stderr,
         "error: the host of `old.json` is not ready for profile `fp8-low-latency`\n\
-         cause: failed: gpu.driver\n\
+         cause: failed checks: gpu.driver\n\
          hint: each failed check above says what to do\n"
     );
     let json = home
@@ -402,7 +402,7 @@ fn a_secret_in_the_environment_is_in_no_output() {
 
 /// A guard against unnecessary work, such as reading certificates. The limit is not a promise about this machine.
 #[test]
-fn help_and_plan_do_not_dawdle() {
+fn help_and_plan_are_quick() {
     let home = home();
     std::fs::write(
         home.path().join("facts.json"),
@@ -424,7 +424,7 @@ fn help_and_plan_do_not_dawdle() {
 
 /// Files of a stack are written below `site-packages`, in a venv as in an image.
 #[test]
-fn a_stack_whose_files_leave_their_directory_is_refused_where_it_says_so() {
+fn a_stack_whose_files_leave_their_directory_is_refused_with_its_line() {
     let home = Home::new();
     let stack = home.run(&["stacks", "show", "cpu", "--yaml"]).expect(0).stdout;
     let (before, after) = stack.split_once("\n  files:\n").unwrap();

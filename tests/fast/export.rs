@@ -278,7 +278,7 @@ fn systemd_accepts_the_services() {
 }
 
 #[test]
-fn bash_is_the_plan_of_up() {
+fn the_bash_form_is_the_plan_of_up() {
     let args = ["--profile", "fp8-high-throughput"];
     let script = export(&["bash", "--profile", "fp8-high-throughput"], B200);
     let home = home(B200);
@@ -340,7 +340,7 @@ fn a_file_is_written_whole_once_and_readable() {
 }
 
 #[test]
-fn a_form_that_cannot_run_it_says_so() {
+fn a_form_that_cannot_run_the_server_is_refused() {
     let home = home(LAPTOP);
     for tool in ["compose", "quadlet"] {
         let args = [
@@ -711,7 +711,7 @@ proptest::proptest! {
 
     /// A case is a batch of steps, because a tool starts once per batch.
     #[test]
-    fn whatever_it_holds_a_container_reads_back(steps in proptest::collection::vec(step(), 40)) {
+    fn any_container_reads_back(steps in proptest::collection::vec(step(), 40)) {
         let steps: Vec<StartContainer> = steps
             .into_iter()
             .enumerate()
@@ -757,7 +757,7 @@ proptest::proptest! {
     }
 
     #[test]
-    fn whatever_it_holds_a_dockerfile_keeps_its_instructions(value in prop_oneof![word(), any::<String>()]) {
+    fn any_value_keeps_the_instructions_of_a_dockerfile(value in prop_oneof![word(), any::<String>()]) {
         assert_values_stay_values(&value);
     }
 }

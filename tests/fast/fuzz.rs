@@ -59,7 +59,8 @@ fn unescaped(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Returns the input with one to four changes: a byte or a piece goes, is another, or is there twice, or a word comes in.
+/// Returns the input with one to four changes: a byte or a piece is removed, replaced or repeated, or
+/// a word is inserted.
 fn changed(input: &[u8], words: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     let mut bytes = input.to_vec();
     for _ in 0..=random.index(4) {
@@ -96,7 +97,7 @@ fn check_all(target: &str, seeds: &[Vec<u8>], mut check: impl FnMut(&[u8])) {
     }
     for number in 0..CHANGES {
         let input = changed(&seeds[number % seeds.len()], &words, &mut random);
-        // A panic of the check is the test's; what it was given is printed before.
+        // A panic of the check fails the test; its input is printed first.
         let shown = Shown(&input);
         check(&input);
         drop(shown);
@@ -125,7 +126,7 @@ fn listings() {
 
 #[test]
 fn profiles() {
-    // The built-in ones, under names of their own.
+    // The built-in profiles, under names of their own.
     let seeds: Vec<Vec<u8>> = files("profiles")
         .into_iter()
         .map(|bytes| {

@@ -1,4 +1,4 @@
-//! Hostile hubs, links in the wrong place and unfinished caches: none of them does harm.
+//! Hostile hubs, misplaced links and unfinished caches: none of them does harm.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -62,7 +62,7 @@ fn a_repair_does_not_write_through_a_linked_file() {
 }
 
 #[test]
-fn a_repair_that_says_it_is_done_is_done_when_the_file_was_a_relative_link() {
+fn a_repair_of_a_file_that_was_a_relative_link_is_complete() {
     let (home, hub) = setup();
     let dir = home.path().join("d");
     pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(0);
@@ -73,7 +73,7 @@ fn a_repair_that_says_it_is_done_is_done_when_the_file_was_a_relative_link() {
     assert_eq!(read(&dir.join("config.json")), "{}\n");
 }
 
-/// `cp -al` is how people keep a second tree of 689 GB.
+/// Users keep a second tree of 689 GB with `cp -al`.
 #[test]
 fn a_repair_that_fails_leaves_a_hard_link_of_the_file_alone() {
     let mut files = small_model();
@@ -96,7 +96,7 @@ fn a_repair_that_fails_leaves_a_hard_link_of_the_file_alone() {
     for path in [&kept, &dir.join("w.dat")] {
         assert!(std::fs::read(path).unwrap() == rotten, "{}", path.display());
     }
-    // One that does not fail leaves it alone too: what is put right is another file from then on.
+    // A repair that succeeds leaves it alone too: the repaired file is another file from then on.
     hub.clear();
     let before = hub.arrived();
     repair(&home, &hub, dir.to_str().unwrap()).expect(0);
@@ -107,7 +107,7 @@ fn a_repair_that_fails_leaves_a_hard_link_of_the_file_alone() {
 }
 
 #[test]
-fn one_answer_that_says_no_does_not_cost_the_whole_file_in_a_repair() {
+fn one_refused_request_does_not_make_a_repair_fetch_the_whole_file() {
     let mut files = small_model();
     let bytes = noise(7, 40 << 20);
     files.insert("w.dat".to_owned(), RepoFile { bytes, large: true });
@@ -139,7 +139,7 @@ fn a_repository_does_not_write_into_dot_git() {
 }
 
 #[test]
-fn a_hash_has_one_size() {
+fn two_sizes_for_one_hash_are_refused() {
     let (home, hub) = setup();
     let files = small_model();
     let mut listing: Vec<Value> = files.iter().map(|(path, file)| entry(path, file)).collect();
@@ -151,9 +151,9 @@ fn a_hash_has_one_size() {
     pull(&home, &hub, &[]).expect(6);
 }
 
-/// A hub client fetched one file of it; the mirror serves that as all of the commit; the real hub is asked later.
+/// A hub client fetched one file of the commit; the mirror serves it as the whole commit; the real hub is asked later.
 #[test]
-fn what_a_mirror_has_of_a_commit_is_not_taken_for_all_of_it() {
+fn a_part_of_a_commit_from_a_mirror_does_not_count_as_complete() {
     let (home, hub) = setup();
     let cache = home.path().join("theirs");
     let repo = cache.join("models--lab--tiny-r1");
@@ -206,9 +206,9 @@ fn a_password_in_the_endpoint_is_not_shown() {
     );
 }
 
-/// A cache may have come from anywhere, and a repair writes where its manifest says.
+/// A cache may come from anywhere, and a repair writes to the paths in its manifest.
 #[test]
-fn a_forged_manifest_leads_no_repair_out_of_the_root() {
+fn a_repair_with_a_forged_manifest_stays_inside_the_root() {
     let (home, hub) = setup();
     let (dir, victim) = (home.path().join("d"), home.path().join("victim.txt"));
     pull(&home, &hub, &["--local-dir", dir.to_str().unwrap()]).expect(0);
@@ -216,7 +216,7 @@ fn a_forged_manifest_leads_no_repair_out_of_the_root() {
     let honest: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
     for path in [victim.to_str().unwrap(), "../victim.txt", ".git/config"] {
         let mut forged = honest.clone();
-        // The bytes are ones that the hub has.
+        // The hub has these bytes.
         let config = forged["files"].as_array_mut().unwrap();
         let config = config.iter_mut().find(|file| file["path"] == "config.json");
         config.unwrap()["path"] = path.into();
@@ -227,9 +227,9 @@ fn a_forged_manifest_leads_no_repair_out_of_the_root() {
     }
 }
 
-/// Whoever may write into a shared cache must not have others write elsewhere.
+/// A user who may write into a shared cache must not make other users write elsewhere.
 #[test]
-fn a_pull_goes_through_no_link_below_the_repository() {
+fn a_pull_follows_no_link_below_the_repository() {
     let (_, hub) = setup();
     let commit = format!("snapshots/{}", hub.commit());
     for link in ["blobs", "refs", ".dsr1", "snapshots", &commit] {
@@ -274,7 +274,7 @@ fn a_log_that_is_a_link_or_a_pipe_is_not_written() {
     assert_eq!(read(&victim), PRECIOUS);
 }
 
-/// Removing the link would free nothing, whatever it says.
+/// Removing the link would free no space.
 #[test]
 fn a_repository_that_is_a_link_is_not_removed() {
     let (home, hub) = setup();
@@ -288,14 +288,14 @@ fn a_repository_that_is_a_link_is_not_removed() {
         assert!(run.stderr.contains("its target `"), "{}", run.stderr);
     }
     assert!(store.join("blobs").exists() && repo.is_symlink());
-    // To pull through it is what it is for.
+    // A pull through the link is its purpose, and works.
     verify(&home, &hub, &[]).expect(0);
 }
 
-/// Whoever may write into `.dsr1` of a directory does not lead a pull's copies elsewhere, nor hand it a part that he can
-/// still write to.
+/// A user who may write into `.dsr1` of a directory cannot make a pull copy elsewhere, nor make it use a partial file
+/// that this user can still write to.
 #[test]
-fn a_planted_link_or_part_of_another_user_is_not_used() {
+fn links_and_partial_files_of_another_user_are_not_used() {
     let mut files = small_model();
     let twin = files["model-1.safetensors"].clone();
     files.insert("twin.safetensors".to_owned(), twin.clone());
@@ -305,7 +305,7 @@ fn a_planted_link_or_part_of_another_user_is_not_used() {
     std::fs::write(&own, PRECIOUS).unwrap();
     hub.fault("blob/", Fault::Slow(400_000), usize::MAX);
     let running = home.start(&support::pulled::args(&hub, &to));
-    // Who it is stands in the names of its parts.
+    // The names of partial files contain their owner.
     let begun = Instant::now();
     let owner = loop {
         let names = std::fs::read_dir(dir.join(".dsr1"))
@@ -330,7 +330,7 @@ fn a_planted_link_or_part_of_another_user_is_not_used() {
     running.end().0.expect(0);
     assert_eq!(read(&own), PRECIOUS);
     assert!(std::fs::read(dir.join("twin.safetensors")).unwrap() == twin.bytes);
-    // A part of a process that is gone, as its name says; another user's, who holds it open.
+    // A partial file that is named after a process that is gone, and that another user holds open.
     let planted = home.path().join("hub/models--lab--tiny-r1/.dsr1");
     std::fs::create_dir_all(&planted).unwrap();
     let oid = entry("model-1.safetensors", &twin)["lfs"]["oid"]

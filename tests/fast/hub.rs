@@ -1,4 +1,5 @@
-//! `dsr1 pull` against a hub that breaks what it is told to break. Promise 1 of the design: a pull never lies.
+//! `dsr1 pull` against a hub with injected faults. Promise 1 of the design: a pull never reports
+//! wrong files as verified.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +12,7 @@ use serde_json::json;
 
 const SHARD: &str = "model-1.safetensors";
 
-/// The pulled tree is the hub's, byte for byte, and every blob's name is its hash.
+/// Asserts that the pulled tree equals the hub's, byte for byte, and that every blob's name is its hash.
 #[track_caller]
 fn assert_whole(home: &Home, hub: &Hub) {
     let pulled = support::tree(&snapshot(home, hub));
@@ -27,7 +28,7 @@ fn assert_whole(home: &Home, hub: &Hub) {
     assert_no_wrong_blob(home);
 }
 
-/// Whatever has a final name has the bytes that the name promises.
+/// Asserts that every file with a final name has the bytes that the name states.
 #[track_caller]
 fn assert_no_wrong_blob(home: &Home) {
     let files = small_model();
@@ -46,7 +47,7 @@ fn assert_no_wrong_blob(home: &Home) {
     }
 }
 
-/// Nothing says that the snapshot is there.
+/// Asserts that the snapshot is not published.
 #[track_caller]
 fn assert_not_published(home: &Home, hub: &Hub) {
     assert_no_wrong_blob(home);
@@ -93,7 +94,7 @@ fn the_report_is_json_for_ci() {
     }
 }
 
-/// A fault that is met once, or a few times, and got over.
+/// Asserts that a pull succeeds although a fault occurs once or a few times.
 fn survives(fault: Fault, times: usize) {
     let (home, hub) = setup();
     hub.fault(&format!("blob/{SHARD}"), fault.clone(), times);
@@ -121,7 +122,7 @@ fn a_truncated_shard_is_resumed() {
 }
 
 #[test]
-fn a_short_shard_with_an_honest_length_is_never_taken_for_whole() {
+fn a_short_shard_with_a_correct_content_length_is_fetched_again() {
     survives(Fault::Short(1_000), 2);
 }
 
@@ -142,7 +143,7 @@ fn an_error_page_never_becomes_a_shard() {
 }
 
 #[test]
-fn an_answer_of_another_form_than_was_asked_for_is_not_taken() {
+fn an_answer_that_does_not_fit_the_request_is_not_used() {
     for fault in [
         Fault::Packed,
         Fault::EndEarly(500_000),
@@ -155,7 +156,7 @@ fn an_answer_of_another_form_than_was_asked_for_is_not_taken() {
 }
 
 #[test]
-fn a_range_that_is_another_than_was_asked_for_is_not_taken() {
+fn another_range_than_the_requested_one_is_not_used() {
     let (home, hub) = setup();
     hub.fault(&format!("blob/{SHARD}"), Fault::Truncate(500_000), 1);
     hub.fault(&format!("blob/{SHARD}"), Fault::OtherRange, 1);
@@ -163,20 +164,20 @@ fn a_range_that_is_another_than_was_asked_for_is_not_taken() {
     assert_whole(&home, &hub);
 }
 
-/// A content network that changes its mind about which bytes these are.
+/// A content network that states another entity tag for the same bytes.
 #[test]
-fn an_entity_tag_that_changes_midway_ends_right_all_the_same() {
+fn a_pull_succeeds_although_the_entity_tag_changes() {
     survives(Fault::NewEtag, 3);
 }
 
 #[test]
-fn a_hub_that_limits_requests_is_waited_for() {
+fn a_pull_waits_for_a_hub_that_limits_requests() {
     for head in ["Retry-After: 1\r\n", "RateLimit: \"api\";r=0;t=1\r\n"] {
         let begun = Instant::now();
         survives(Fault::Status(429, head, ""), 1);
         assert!(begun.elapsed() >= Duration::from_secs(1), "{head}");
     }
-    // The questions before the files, too.
+    // The requests before the files wait, too.
     for path in ["/revision/", "/tree/"] {
         let (home, hub) = setup();
         hub.fault(path, Fault::Status(429, "Retry-After: 1\r\n", ""), 1);
@@ -186,9 +187,9 @@ fn a_hub_that_limits_requests_is_waited_for() {
     }
 }
 
-/// Nobody looks at a prompt that says nothing: what is waited for is said, and for how long.
+/// A wait is never silent: the pull says what it waits for, and for how long.
 #[test]
-fn a_wait_before_the_first_file_is_told() {
+fn a_wait_before_the_first_file_is_reported() {
     let (home, hub) = setup();
     hub.fault("/revision/", Fault::Status(429, "Retry-After: 2\r\n", ""), 1);
     let run = pull(&home, &hub, &[]).expect(0);
@@ -197,7 +198,7 @@ fn a_wait_before_the_first_file_is_told() {
         hub.endpoint
     );
     assert_eq!(run.stderr.matches(&told).count(), 1, "{}", run.stderr);
-    // One note for a hub that goes on like this, and the dry run has it too.
+    // The pull prints one note while the hub continues like this, and so does the dry run.
     hub.fault("/revision/", Fault::Status(503, "", ""), 9);
     let dry = ["pull", REPO, "--endpoint", &hub.endpoint, "--dry-run"];
     for args in [&dry[..], &dry[..4]] {
@@ -218,13 +219,13 @@ fn a_wait_before_the_first_file_is_told() {
             run.stderr
         );
         hub.clear();
-        // Who asks for no pause gets the usual one.
+        // A hub that asks for no pause gets the usual one.
         hub.fault("/tree/", Fault::Status(503, "Retry-After: 0\r\n", ""), 9);
     }
 }
 
 #[test]
-fn a_hub_that_never_answers_is_named_while_it_is_waited_for() {
+fn a_pull_names_a_hub_that_does_not_answer_while_it_waits() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let home = Home::new().with("HF_HUB_DOWNLOAD_TIMEOUT", "6");
@@ -263,7 +264,7 @@ fn bytes_that_stay_wrong_are_an_integrity_error_and_get_no_name() {
 }
 
 #[test]
-fn a_shard_that_is_not_there_fails_the_pull() {
+fn a_missing_shard_fails_the_pull() {
     let (home, hub) = setup();
     hub.fault(
         &format!("blob/{SHARD}"),
@@ -355,7 +356,7 @@ fn a_gated_repository_says_what_to_do() {
 
 #[test]
 fn a_proxy_is_named_and_one_that_cannot_be_used_is_refused() {
-    // Nothing is asked there: the proxy is on loopback, and does not answer either.
+    // The hub gets no request: the proxy is on loopback, and does not answer either.
     let away = ["pull", REPO, "--endpoint", "http://192.0.2.2:8498"];
     let proxied = |value: &str| Home::new().with("HTTP_PROXY", value).with("NO_PROXY", "");
     let proxy = format!("127.0.0.1:{}", support::free_port());
@@ -386,7 +387,7 @@ fn a_proxy_is_named_and_one_that_cannot_be_used_is_refused() {
 }
 
 #[test]
-fn what_the_environment_says_wrong_about_a_hub_is_named() {
+fn wrong_variables_about_the_hub_are_named() {
     let (_, hub) = setup();
     let refused = |name: &str, value: &str, error: &str| {
         let run = pull(&Home::new().with(name, value), &hub, &[]).expect(2);
@@ -415,7 +416,7 @@ fn what_the_environment_says_wrong_about_a_hub_is_named() {
 }
 
 #[test]
-fn a_repository_that_is_not_there_says_so() {
+fn a_missing_repository_is_reported() {
     let (home, hub) = setup();
     let run = home
         .run(&["pull", "lab/none", "--endpoint", &hub.endpoint])
@@ -435,7 +436,7 @@ fn a_repository_that_is_not_there_says_so() {
 }
 
 #[test]
-fn a_hub_that_cannot_be_reached_is_known_within_two_seconds() {
+fn an_unreachable_hub_is_reported_within_two_seconds() {
     let home = Home::new();
     let begun = Instant::now();
     let endpoint = format!("http://127.0.0.1:{}", support::free_port());
@@ -470,7 +471,7 @@ fn a_hostile_listing_writes_nothing() {
 }
 
 #[test]
-fn a_wrong_blob_from_before_is_replaced() {
+fn a_wrong_blob_of_an_earlier_pull_is_replaced() {
     let (home, hub) = setup();
     let shard = &small_model()[SHARD];
     let oid = entry(SHARD, shard)["lfs"]["oid"].as_str().unwrap().to_owned();
@@ -510,9 +511,9 @@ fn two_pulls_at_once_fetch_every_byte_once() {
 }
 
 #[test]
-fn an_interrupted_pull_ends_at_once_and_goes_on_where_it_was() {
+fn an_interrupted_pull_ends_at_once_and_is_resumed() {
     let (home, hub) = setup();
-    // One shard arrives for a good part and then stalls.
+    // A large part of one shard arrives, and then the stream stalls.
     hub.fault(&format!("blob/{SHARD}"), Fault::Reset(700_000), 1);
     hub.fault(&format!("blob/{SHARD}"), Fault::Stall(60), 1);
     let mut running = home.start(&args(&hub, &[]));
@@ -540,7 +541,7 @@ fn an_interrupted_pull_ends_at_once_and_goes_on_where_it_was() {
     let (run, took) = running.end();
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert!(run.expect(130).stderr.ends_with(
-        "error: interrupted by Ctrl-C\nhint: run it again: an unfinished pull of weights is resumed\n"
+        "error: interrupted by Ctrl-C\nhint: run the command again: it resumes an unfinished pull of weights\n"
     ));
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
     assert!(
@@ -576,7 +577,7 @@ fn a_killed_pull_leaves_no_wrong_file_and_is_resumed() {
 }
 
 #[test]
-fn offline_takes_what_is_proven_and_nothing_else() {
+fn offline_only_verified_files_are_accepted() {
     let (home, hub) = setup();
     let home = home.with("HF_HUB_OFFLINE", "1");
     let run = pull(&home, &hub, &[]).expect(5);
@@ -625,7 +626,7 @@ fn files_are_readable_by_other_users_whatever_the_umask() {
     }
 }
 
-/// A hub with one shard of some steps of a record.
+/// Returns a home and a hub with one shard of several journal steps.
 fn one_large() -> (Home, Hub, Vec<u8>) {
     let bytes = noise(7, 21_000_000);
     let file = RepoFile {
@@ -642,7 +643,7 @@ fn verified(home: &Home, hub: &Hub, more: &[&str], code: i32) -> serde_json::Val
 }
 
 #[test]
-fn a_shard_that_went_bad_is_found_and_only_what_is_bad_is_fetched() {
+fn a_corrupt_shard_is_found_and_only_its_corrupt_ranges_are_fetched() {
     let (home, hub, bytes) = one_large();
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(verified(&home, &hub, &[], 0)["wrong"], serde_json::json!([]));
@@ -676,7 +677,7 @@ fn a_shard_that_went_bad_is_found_and_only_what_is_bad_is_fetched() {
     assert_eq!(std::fs::read(&blob).unwrap(), bytes);
     verified(&home, &hub, &["--fast"], 0);
 
-    // Without a record, and when it is gone: all of it.
+    // Without a journal, and after its removal, the whole file is fetched.
     for entry in std::fs::read_dir(repo(&home).join(".dsr1")).unwrap().flatten() {
         if entry.path().extension().is_some_and(|kind| kind == "record") {
             std::fs::remove_file(entry.path()).unwrap();
@@ -692,7 +693,7 @@ fn a_shard_that_went_bad_is_found_and_only_what_is_bad_is_fetched() {
 }
 
 #[test]
-fn weights_are_removed_when_that_is_said() {
+fn weights_are_removed_only_with_yes() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let shown = home.run(&["weights", "rm", REPO]).expect(0).stdout;
@@ -706,10 +707,10 @@ fn weights_are_removed_when_that_is_said() {
     assert_eq!(listed, format!("no weights in {}\n", cache.display()));
 }
 
-/// Every way in which a hub is known to break (facts of other clients: an error page, a short body, a flipped byte or a
-/// missing file taken for a model), met once, thrice and for ever: a pull ends right or loud, and never wrong.
+/// Every known fault of a hub (other clients took an error page, a short body, a flipped byte or a missing file for a
+/// model), once, three times and always: a pull ends with correct files or with an error, and never with wrong files.
 #[test]
-fn every_fault_ends_right_or_loud() {
+fn after_every_fault_a_pull_is_correct_or_reports_an_error() {
     let faults = [
         Fault::Flip(123_456),
         Fault::Short(1_000),
@@ -735,7 +736,7 @@ fn every_fault_ends_right_or_loud() {
     let runs: Vec<(Fault, usize)> = faults
         .iter()
         .flat_map(|fault| [1, 3, 40].map(|times| (fault.clone(), times)))
-        // A network that is gone is waited for: five minutes.
+        // A pull waits five minutes for a lost network.
         .filter(|(fault, times)| {
             !matches!(fault, Fault::Status(302, head, _) if head.contains("127.0.0.3")) || *times == 1
         })
@@ -767,7 +768,7 @@ fn every_fault_ends_right_or_loud() {
                             assert_not_published(&home, &hub);
                             counts.1 += 1;
                         }
-                        // And whatever it left is no harm.
+                        // The files that it left do no harm.
                         hub.clear();
                         pull(&home, &hub, &[]).expect(0);
                         assert_whole(&home, &hub);
@@ -781,14 +782,14 @@ fn every_fault_ends_right_or_loud() {
             (right, loud) = (right + counts.0, loud + counts.1);
         }
     });
-    // None was wrong: those ended above.
+    // No result was wrong: a wrong one fails above.
     assert!(
         right > loud && right + loud == runs.len(),
         "right {right}, loud {loud}"
     );
 }
 
-/// A repository of many small files costs one request each, and those of the listing.
+/// A repository of many small files costs one request per file, and the requests of the listing.
 #[test]
 fn a_small_file_costs_one_request() {
     const FILES: usize = 300;

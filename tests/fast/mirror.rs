@@ -1,4 +1,4 @@
-//! The mirror as its clients and its enemies see it, over sockets; the independent clients are in `hub_oracles`.
+//! The mirror as normal and hostile clients see it, over sockets; the independent clients are in `hub_oracles`.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -131,7 +131,7 @@ fn the_protocol_is_answered_as_the_hub_does() {
     }
     let posted = client.ask("POST", "/api/models/lab/model", &[]);
     assert_eq!((posted.status, posted.header("allow")), (405, "GET, HEAD"));
-    // All of that was one connection.
+    // All these requests used one connection.
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_token_is_asked_for_and_never_shown() {
         !printed.contains("s3cret") && printed.contains("token in HF_TOKEN"),
         "{printed}"
     );
-    // From the environment; one that nobody can send is refused.
+    // The token can come from the environment; a token that no client can send is refused.
     let by_variable = Home::new().with("DSR1_MIRROR_TOKEN", "other");
     let (_second, endpoint) = mirror(&by_variable, &cache, &[]);
     assert_eq!(Client::new(&endpoint).get(&path).status, 401);
@@ -260,7 +260,7 @@ fn a_token_is_asked_for_and_never_shown() {
 }
 
 #[test]
-fn every_request_is_an_event_and_quiet_is_quiet() {
+fn every_request_is_an_event_and_quiet_prints_none() {
     let home = Home::new();
     let cache = foreign(&home, &[("w", noise(2, 1000))]);
     let (started, endpoint) = mirror(&home, &cache, &["--progress", "json"]);
@@ -344,7 +344,7 @@ fn the_start_says_what_is_served_and_to_whom() {
     assert!(line("lab/model ").ends_with("  not verified: another client wrote it"));
     assert!(line("lab/half ").ends_with("  not served: `gone.safetensors` is missing"));
     assert!(line("lab/pruned ").ends_with("  not served: the bytes of `d/w` are gone"));
-    // No other machine can use what it listens on.
+    // No other machine can use the address that it listens on.
     let port = line("HF_ENDPOINT=").replace("HF_ENDPOINT=http://THIS_HOST:", "");
     assert!(port.parse::<u16>().is_ok(), "{lines}");
     line("replace THIS_HOST ");
@@ -404,7 +404,7 @@ fn a_directory_without_snapshots_is_named() {
     );
     let (started, _) = mirror(&home, &above, &[]);
     let said = format!(
-        "warning: nothing is served: there are no snapshots in `{0}`\nhint: the hub cache may be the directory below: --cache-dir {0}/hub\n",
+        "warning: nothing is served: there are no snapshots in `{0}`\nhint: the hub cache may be the directory below it: --cache-dir {0}/hub\n",
         above.display()
     );
     assert_eq!(started.stderr(), said);
@@ -426,7 +426,7 @@ fn links_out_of_the_cache_are_refused_and_shared_blobs_served() {
     let bytes = noise(4, 5000);
     let cache = foreign(&home, &[("w", bytes.clone()), ("x", noise(5, 10))]);
     let blob = blob(&cache, "lab/model", &bytes);
-    // What newer clients do: the bytes in a store that repositories share, the blob a link to it.
+    // As newer clients store files: the bytes are in a store that repositories share, and the blob is a link to it.
     let store = cache.join("blobs/ab");
     std::fs::create_dir_all(&store).unwrap();
     std::fs::rename(&blob, store.join("abcd")).unwrap();
@@ -440,7 +440,7 @@ fn links_out_of_the_cache_are_refused_and_shared_blobs_served() {
     for outside in [&*secret, Path::new("/etc/shadow"), Path::new("/dev/zero")] {
         std::fs::remove_file(&blob).unwrap();
         symlink(outside, &blob).unwrap();
-        // The store's file goes as well: what was found before must not be what is sent.
+        // The store's file is removed as well: the file that was found before must not be sent.
         let _ = std::fs::remove_file(store.join("abcd"));
         let answer = Client::new(&endpoint).get(path);
         assert!([404, 500].contains(&answer.status), "{answer:?}");
@@ -453,7 +453,7 @@ fn links_out_of_the_cache_are_refused_and_shared_blobs_served() {
         );
     }
     started.wait_for("lab/model is not served any more", Duration::from_secs(5));
-    // A link in the place of the store's file.
+    // A link replaces the store's file.
     std::fs::remove_file(&blob).unwrap();
     symlink(store.join("abcd"), &blob).unwrap();
     symlink(&secret, store.join("abcd")).unwrap();
@@ -475,7 +475,7 @@ fn a_file_that_changed_is_not_served() {
     assert_eq!(good.status, 200);
     let snapshot = repo_dir(&cache, REHEARSAL).join("snapshots").join(commit);
     let blob = snapshot.join(name).canonicalize().unwrap();
-    // The same size, another content.
+    // The same size, other contents.
     let aside = blob.with_extension("aside");
     std::fs::rename(&blob, &aside).unwrap();
     std::fs::write(&blob, vec![0; good.body.len()]).unwrap();
@@ -487,7 +487,7 @@ fn a_file_that_changed_is_not_served() {
         "{bad:?}"
     );
     assert_eq!(client.ask("HEAD", &path, &[]).status, 404);
-    // Nor anything else of it: half a model is none.
+    // No other file of the snapshot is served either: a half model is useless.
     for path in [&*revision, &format!("/{REHEARSAL}/resolve/main/config.json")] {
         let answer = client.get(path);
         assert_eq!(
@@ -504,7 +504,7 @@ fn a_file_that_changed_is_not_served() {
 }
 
 #[test]
-fn a_file_that_changes_while_it_is_sent_does_not_look_whole() {
+fn a_file_that_changes_while_it_is_sent_does_not_look_complete() {
     let home = Home::new();
     let cache = foreign(&home, &[("w", vec![7; 64 << 20])]);
     let (mirror, recorder) = inside(&cache, Limits::default());
@@ -596,7 +596,7 @@ fn hostile_heads_get_an_answer_or_an_end() {
             String::from_utf8_lossy(&head[..head.len().min(80)])
         );
     }
-    // What a body holds is no request.
+    // The content of a body is not read as a request.
     let mut client = Client::new(&endpoint);
     let smuggled =
         b"POST / HTTP/1.1\r\nContent-Length: 40\r\n\r\nGET /lab/model/resolve/main/w HTTP/1.1\r\n\r\n";
@@ -604,7 +604,7 @@ fn hostile_heads_get_an_answer_or_an_end() {
     let answer = client.answer(false).unwrap();
     assert_eq!((answer.status, answer.header("connection")), (405, "close"));
     assert!(client.answer(false).is_none());
-    // Requests that come before the answers are answered in their order.
+    // Requests that arrive before the answers are sent are answered in their order.
     let mut client = Client::new(&endpoint);
     let two = b"GET /lab/model/resolve/main/w HTTP/1.1\r\n\r\nGET /x HTTP/1.1\r\n\r\nHEAD /lab/model/resolve/main/w HTTP/1.0\r\n\r\n";
     client.stream.write_all(two).unwrap();
@@ -623,7 +623,7 @@ fn hostile_heads_get_an_answer_or_an_end() {
 }
 
 #[test]
-fn who_stands_still_is_dropped_and_who_is_slow_is_not() {
+fn stalled_clients_are_dropped_and_slow_clients_are_not() {
     let home = Home::new();
     let cache = foreign(&home, &[("w", vec![0; 64 << 20])]);
     let limits = Limits {
@@ -702,7 +702,7 @@ fn an_ended_mirror_leaves_nothing_open() {
         assert!(client.answer(false).is_none());
     }
     assert!(TcpStream::connect(endpoint.strip_prefix("http://").unwrap()).is_err());
-    // And Ctrl-C, with a client that takes nothing.
+    // The same after Ctrl-C, with a client that reads nothing.
     let (started, endpoint) = support::cache::mirror(&home, &cache, &[]);
     let mut client = Client::new(&endpoint);
     client
@@ -748,7 +748,7 @@ fn silent_clients_make_room_for_others() {
     let home = Home::new();
     let cache = foreign(&home, &[("w", noise(8, 100))]);
     let (mut child, endpoint) = limited(&home, &cache);
-    // Far more than there are descriptors for; every other begins to ask, and does not end.
+    // Far more clients than descriptors; every other client begins a request and does not end it.
     let half = |number: usize| {
         let mut client = Client::new(&endpoint);
         if number.is_multiple_of(2) {
@@ -768,14 +768,14 @@ fn silent_clients_make_room_for_others() {
     child.wait().unwrap();
 }
 
-/// Nor do readers that take a few bytes a second hold all places for ever.
+/// Readers that read a few bytes a second do not occupy all places for ever.
 #[test]
 fn the_slowest_reader_makes_room_for_others() {
     let home = Home::new();
     let cache = foreign(&home, &[("w", vec![0; 64 << 20])]);
     let (mut child, endpoint) = limited(&home, &cache);
     let request = b"GET /lab/model/resolve/main/w HTTP/1.1\r\n\r\n";
-    // As many as there is room for, and no more: who waits for a place is not served.
+    // Exactly as many clients as there are places: a client that waits for a place is not served.
     let mut slow: Vec<_> = (0..24).map(|_| Client::new(&endpoint)).collect();
     for client in &mut slow {
         client.stream.write_all(request).unwrap();

@@ -165,7 +165,7 @@ fn engine_arguments_pass_through_quoted_and_owned_ones_are_refused() {
 }
 
 #[test]
-fn a_raw_argument_that_breaks_a_rule_is_blamed_itself() {
+fn a_raw_argument_that_breaks_a_rule_is_named_in_the_error() {
     let home = Home::new();
     let args = [
         "serve",

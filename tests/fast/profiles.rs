@@ -34,7 +34,7 @@ fn refused(text: &str) -> String {
 const GUIDE: &str = "name: mine\nextends: fp8-high-throughput\n";
 
 #[test]
-fn bad_input_names_the_file_the_line_and_the_cure() {
+fn bad_input_names_the_file_the_line_and_the_fix() {
     let engine = |line: &str| format!("{GUIDE}engine:\n  {line}\n");
     let cases = [
         ("unknown-key", engine("mem_fracton: 0.8")),
@@ -78,7 +78,7 @@ fn bad_input_names_the_file_the_line_and_the_cure() {
 }
 
 #[test]
-fn bombs_and_giants_are_refused_without_effort() {
+fn deeply_nested_and_huge_files_are_refused_quickly() {
     let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
                 d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n\
                 g: [*f,*f,*f,*f,*f,*f,*f,*f,*f]\nname: mine\n";
@@ -243,7 +243,7 @@ fn every_option_in_the_guides_tables_is_explained() {
 }
 
 #[test]
-fn what_is_migrated_is_accepted() {
+fn a_migrated_profile_is_accepted() {
     let home = home();
     fs::write(
         home.path().join("ours.yaml"),
@@ -280,7 +280,7 @@ fn what_is_migrated_is_accepted() {
 }
 
 #[test]
-fn a_lock_is_written_checked_and_kept_to() {
+fn a_lock_is_written_checked_and_enforced() {
     let home = home();
     fs::write(home.path().join("facts.json"), B200).unwrap();
     let lock = ["lock", "--profile", "fp8-low-latency", "--facts", "facts.json"];

@@ -40,7 +40,7 @@ fn with_code() -> BTreeMap<String, RepoFile> {
 }
 
 #[test]
-fn a_selection_is_pulled_and_grows_to_the_whole() {
+fn a_selection_is_pulled_and_a_later_pull_completes_it() {
     let (home, hub) = setup();
     pull(&home, &hub, &["--include", "*.json", "--include", "figures/"]).expect(0);
     let found: Vec<String> = files(&home, &hub).into_keys().collect();
@@ -48,12 +48,12 @@ fn a_selection_is_pulled_and_grows_to_the_whole() {
         found,
         ["config.json", "figures/notes.md", "model.safetensors.index.json"]
     );
-    // The same again: nothing to fetch, though the listing is asked for.
+    // The same pull again: it fetches nothing, although it requests the listing.
     let sent = hub.bytes_sent();
     let again = pull(&home, &hub, &["--include", "*.json"]).expect(0);
     assert!(again.stderr.contains("(cached)"), "{}", again.stderr);
     assert_eq!(hub.bytes_sent(), sent);
-    // A part is no model: it cannot be served, and says why.
+    // A partial snapshot is not a model: `serve` refuses it, and says why.
     let offline = home
         .run(&["pull", REPO, "--endpoint", "http://127.0.0.1:9"])
         .expect(5);
@@ -71,7 +71,7 @@ fn a_selection_is_pulled_and_grows_to_the_whole() {
 }
 
 #[test]
-fn patterns_that_match_nothing_or_are_none_are_refused() {
+fn patterns_that_match_nothing_or_are_invalid_are_refused() {
     let (home, hub) = setup();
     let run = pull(&home, &hub, &["--include", "*.gguf"]).expect(2);
     assert!(
@@ -113,7 +113,7 @@ fn a_directory_gets_the_files_under_their_own_names() {
             .contains("(cached)")
     );
 
-    // It is checked and repaired where it is, and knows what it holds.
+    // The directory is checked and repaired in place, and its claim names its repository.
     home.run(&["weights", "verify", "--local-dir", to, "--fast"])
         .expect(0);
     std::fs::write(dir.join(SHARD), b"short").unwrap();
@@ -129,7 +129,7 @@ fn a_directory_gets_the_files_under_their_own_names() {
     ];
     home.run(&repaired).expect(0);
     assert_eq!(directory(&dir), expected);
-    // A pull does so too, and says what it replaces.
+    // A pull repairs it too, and names the file that it replaces.
     std::fs::write(dir.join("config.json"), b"mine").unwrap();
     let run = pull(&home, &hub, &["--local-dir", to]).expect(0);
     assert!(
@@ -142,7 +142,7 @@ fn a_directory_gets_the_files_under_their_own_names() {
 }
 
 #[test]
-fn nothing_is_written_through_a_link_or_over_what_is_ours() {
+fn nothing_is_written_through_a_link_or_over_files_of_dsr1() {
     let (home, hub) = setup();
     let dir = home.path().join("model");
     let outside = home.path().join("outside");
@@ -174,7 +174,7 @@ fn nothing_is_written_through_a_link_or_over_what_is_ours() {
 }
 
 #[test]
-fn a_dry_run_says_what_would_come_and_fetches_nothing() {
+fn a_dry_run_lists_the_files_and_fetches_nothing() {
     let (home, hub) = setup();
     hub.license("mit");
     let shown = pull(&home, &hub, &["--dry-run", "--limit-rate", "100k"])
@@ -242,7 +242,7 @@ fn a_dry_run_ends_as_the_pull_would() {
 }
 
 #[test]
-fn a_licence_that_must_be_agreed_to_is() {
+fn a_licence_that_must_be_accepted_is_asked_for() {
     let (home, hub) = setup();
     hub.license("nvidia-open-model-license");
     let run = pull(&home, &hub, &[]).expect(2);
@@ -260,12 +260,12 @@ fn a_licence_that_must_be_agreed_to_is() {
         "{}",
         run.stderr
     );
-    // Once it is here, nobody asks again.
+    // Once the weights are here, the licence is not asked for again.
     pull(&home, &hub, &[]).expect(0);
 }
 
 #[test]
-fn code_comes_only_when_it_is_known() {
+fn code_is_fetched_only_if_it_is_known() {
     let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));
     let run = pull(&home, &hub, &[]).expect(6);
     assert!(
@@ -282,7 +282,7 @@ fn code_comes_only_when_it_is_known() {
     assert_eq!(files(&home, &hub), bytes(&with_code()));
 }
 
-/// A lock with these weights; the rest of it is not looked at.
+/// A lock with these weights; a pull does not read the rest of it.
 fn lock(home: &Home, hub: &Hub, files: &serde_json::Value) -> PathBuf {
     let lock = json!({
         "schema": "dsr1.lock/1", "dsr1": "0.1.0",
@@ -307,7 +307,7 @@ fn locked(files: &BTreeMap<String, RepoFile>) -> Vec<serde_json::Value> {
 
 /// A pull to a lock fetches a part of a larger repository. Offline, too, that part matches the lock or is refused.
 #[test]
-fn offline_a_part_is_what_a_lock_states_or_is_refused() {
+fn offline_a_partial_pull_matches_the_lock_or_is_refused() {
     let mut all = with_code();
     let more = RepoFile {
         bytes: b"more".to_vec(),
@@ -351,7 +351,7 @@ fn offline_a_part_is_what_a_lock_states_or_is_refused() {
 }
 
 #[test]
-fn what_a_lock_states_comes_and_nothing_else() {
+fn a_pull_to_a_lock_fetches_only_the_locked_files() {
     let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));
     let to_lock = |home: &Home| {
         home.run(&[
@@ -363,15 +363,15 @@ fn what_a_lock_states_comes_and_nothing_else() {
             "plain",
         ])
     };
-    // The lock knows no code: what the hub added since is left out.
+    // The lock lists no code: a file that the hub added later is left out.
     lock(&home, &hub, &json!(locked(&small_model())));
     to_lock(&home).expect(0);
     assert_eq!(files(&home, &hub), bytes(&small_model()));
-    // This one knows it.
+    // This lock lists the code.
     lock(&home, &hub, &json!(locked(&with_code())));
     to_lock(&home).expect(0);
     assert_eq!(files(&home, &hub), bytes(&with_code()));
-    // One byte is another.
+    // One byte differs.
     let mut changed = with_code();
     changed.get_mut("modeling_evil.py").unwrap().bytes[0] ^= 1;
     for (stated, cause) in [
@@ -411,7 +411,7 @@ fn what_a_lock_states_comes_and_nothing_else() {
 }
 
 #[test]
-fn a_shard_that_is_no_safetensors_is_no_model() {
+fn a_shard_that_is_not_safetensors_is_refused() {
     let mut files = small_model();
     files.get_mut(SHARD).unwrap().bytes[8] = b'x';
     let (home, hub) = (Home::new(), Hub::new(REPO, files));
@@ -427,7 +427,7 @@ fn a_shard_that_is_no_safetensors_is_no_model() {
 }
 
 #[test]
-fn another_clients_snapshot_becomes_proven_by_a_check() {
+fn a_check_verifies_the_snapshot_of_another_client() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     std::fs::remove_dir_all(repo(&home).join(".dsr1")).unwrap();
@@ -441,7 +441,7 @@ fn another_clients_snapshot_becomes_proven_by_a_check() {
     );
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
     assert!(listed.contains("verified, files may be missing"), "{listed}");
-    // And a pull takes it as it is.
+    // A pull accepts it as it is.
     let sent = hub.bytes_sent();
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(hub.bytes_sent(), sent);
@@ -479,11 +479,11 @@ fn one_large() -> (Home, Hub, Vec<u8>) {
 #[test]
 fn workers_without_a_file_help_with_a_large_one() {
     let (home, hub, bytes) = one_large();
-    // Its own worker comes slowly: what the others fetch is most of it.
+    // The file's own worker is slow: the others fetch most of the file.
     hub.fault("blob/model.safetensors", Fault::Slow(2_500_000), 1);
-    // And one of their chunks breaks.
+    // One of their chunks breaks off.
     hub.fault("blob/model.safetensors", Fault::Reset(190_000), 1);
-    // So fast that workers keep up: bytes in the buffers of a socket count as sent, and are many for so small a file.
+    // A rate at which workers keep up: bytes in the buffers of a socket count as sent, and are many for a small file.
     hub.fault("blob/model.safetensors", Fault::Slow(20_000_000), usize::MAX);
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(files(&home, &hub)["model.safetensors"], bytes);
@@ -502,7 +502,7 @@ fn workers_without_a_file_help_with_a_large_one() {
     );
 }
 
-/// A chunk with a wrong byte is found by the file's hash, and all of it comes again, once.
+/// A chunk with a wrong byte is found by the file's hash, and the whole file is fetched again, once.
 #[test]
 fn a_wrong_byte_in_a_helpers_chunk_is_found() {
     let (home, hub, bytes) = one_large();
@@ -517,9 +517,9 @@ fn a_wrong_byte_in_a_helpers_chunk_is_found() {
     assert_eq!(files(&home, &hub)["model.safetensors"], bytes);
 }
 
-/// F1 for chunks: what helpers finished is not fetched again, and what a disk lost of it is.
+/// F1 for chunks: chunks that helpers finished are not fetched again, except those that a disk lost.
 #[test]
-fn a_kill_costs_no_more_than_the_chunks_under_way() {
+fn a_kill_costs_only_the_chunks_in_progress() {
     /// Bytes in the buffers of two sockets, which a stream still receives when it reaches a chunk that exists. They are
     /// the reason why this test has the real limits.
     const ON_ITS_WAY: u64 = 12 << 20;
@@ -527,7 +527,7 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
     for (round, damage) in [(0_u64, false), (1, false), (2, true)] {
         let home = Home::new();
         hub.clear();
-        // The file's own worker is slow, so that what is there are chunks.
+        // The file's own worker is slow, so that most of the present bytes are in chunks.
         hub.fault("blob/model.safetensors", Fault::Slow(15_000_000), 1);
         hub.fault("blob/model.safetensors", Fault::Slow(60_000_000), 99);
         let running = home.start(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "quiet"]);
@@ -541,7 +541,7 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
         running.signal("KILL");
         running.end();
         hub.clear();
-        // The room of all of it is reserved, and not all of it is here.
+        // Space for the whole file is reserved, and not all of its bytes are here.
         let listed = home.run(&["weights", "list"]).expect(0).stdout;
         let all = format!("{}.{} MB", bytes.len() / 1_000_000, bytes.len() / 100_000 % 10);
         assert!(
@@ -584,10 +584,10 @@ fn a_kill_costs_no_more_than_the_chunks_under_way() {
 
 /// The next pull does not download files that a failed pull finished.
 #[test]
-fn finished_files_are_known_without_reading_them() {
+fn finished_files_are_not_read_again() {
     let (home, hub) = setup();
     hub.fault("blob/model-2", Fault::Status(404, "", ""), 1);
-    // One stream, the largest first: that one is done when the next fails.
+    // One stream, the largest file first: that file is finished when the next one fails.
     pull(&home, &hub, &["--max-workers", "1"]).expect(5);
     let log = std::fs::read_to_string(repo(&home).join(".dsr1/proven.jsonl")).unwrap();
     assert!(log.lines().count() >= 1, "{log}");
@@ -598,13 +598,13 @@ fn finished_files_are_known_without_reading_them() {
 }
 
 #[test]
-fn a_stalled_stream_is_left_after_the_time_that_hubs_clients_know() {
+fn a_stalled_stream_is_dropped_after_hf_hub_download_timeout() {
     let (home, hub) = setup();
     let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
     hub.fault(&format!("blob/{SHARD}"), Fault::Stall(300), 1);
     let begun = Instant::now();
     pull(&home, &hub, &[]).expect(0);
-    // As long as the other side stands still, or as every client waits by itself, is too long.
+    // The limit is shorter than the stall of the hub, and than the default timeout.
     assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
     assert_eq!(files(&home, &hub), bytes(&small_model()));
     let tries = hub
@@ -615,9 +615,9 @@ fn a_stalled_stream_is_left_after_the_time_that_hubs_clients_know() {
     assert!(tries >= 1, "{tries}");
 }
 
-/// A directory is its user's: what he writes into it while a pull runs is not what was proven.
+/// A directory belongs to its user: a file that is written during a pull does not count as verified.
 #[test]
-fn a_file_that_is_changed_while_the_rest_comes_is_not_proven() {
+fn a_file_that_changes_during_the_pull_does_not_count_as_verified() {
     let (home, hub) = setup();
     let dir = home.path().join("mine");
     let to = dir.to_str().unwrap();
@@ -633,7 +633,7 @@ fn a_file_that_is_changed_while_the_rest_comes_is_not_proven() {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
-    // As long as it was, and later than the tick of any clock.
+    // The same length, and later than the tick of any clock.
     std::thread::sleep(Duration::from_millis(20));
     let mut changed = std::fs::read(&config).unwrap();
     changed[2] ^= 1;
@@ -652,9 +652,9 @@ fn a_file_that_is_changed_while_the_rest_comes_is_not_proven() {
     verify(&home, &hub, &["--local-dir", to, "--fast"]).expect(0);
 }
 
-/// Two names of the same bytes: both are repaired, and both are known from then on.
+/// Two names of the same bytes: both are repaired, and both count as verified from then on.
 #[test]
-fn a_repaired_file_and_its_twin_are_both_known() {
+fn a_repaired_file_and_its_duplicate_both_count_as_verified() {
     let mut model = small_model();
     let twin = model[SHARD].clone();
     model.insert("twin.safetensors".to_owned(), twin);
@@ -674,7 +674,7 @@ fn a_repaired_file_and_its_twin_are_both_known() {
 
 /// Two repositories into one new directory: the second is refused, also when both begin at once, or the first is killed.
 #[test]
-fn a_directory_belongs_to_the_repository_that_came_first() {
+fn a_directory_belongs_to_the_first_repository_that_is_pulled_into_it() {
     let (home, hub) = setup();
     let other = Hub::new("lab/other", small_model());
     let dir = home.path().join("mine");
@@ -707,7 +707,7 @@ fn a_directory_belongs_to_the_repository_that_came_first() {
 }
 
 #[test]
-fn two_repositories_that_begin_at_once_do_not_mix() {
+fn two_repositories_that_are_pulled_at_once_do_not_mix() {
     let (home, hub) = setup();
     let other = Hub::new("lab/other", small_model());
     for round in 0..4 {
@@ -721,9 +721,9 @@ fn two_repositories_that_begin_at_once_do_not_mix() {
     }
 }
 
-/// The commit that is in a directory is the one that was pulled last, whatever a check wrote of others since.
+/// The commit in a directory is the one that was pulled last, even if a check recorded another one later.
 #[test]
-fn a_check_of_a_directory_is_of_the_commit_that_was_pulled_last() {
+fn a_directory_is_checked_against_the_commit_that_was_pulled_last() {
     let (home, hub) = setup();
     let dir = home.path().join("mine");
     let to = ["--local-dir", dir.to_str().unwrap()];
@@ -737,9 +737,9 @@ fn a_check_of_a_directory_is_of_the_commit_that_was_pulled_last() {
     assert_eq!(checked.expect(0).json()["commit"], hub.commit());
 }
 
-/// Ctrl-C keeps what helpers brought, also of chunks that are not whole; a stream that breaks loses no more than a step.
+/// Ctrl-C keeps the bytes that helpers fetched, also of unfinished chunks; a broken stream loses at most a step.
 #[test]
-fn what_came_of_a_chunk_is_kept() {
+fn the_bytes_of_an_unfinished_chunk_are_kept() {
     let (home, hub, bytes) = one_large();
     let workers = ["--max-workers", "3"];
     // A chunk takes almost a second.
@@ -771,7 +771,7 @@ fn what_came_of_a_chunk_is_kept() {
     // Each of the three streams loses at most a step of the journal, and no chunk had to be whole.
     let again = hub.bytes_sent_since(mark);
     assert!(again <= bytes.len() - CHUNK * 3 / 2, "{again}");
-    // Streams that break in the midst of their chunks.
+    // Streams that break in the middle of their chunks.
     let home = Home::new().with_small_limits();
     hub.fault("blob/model.safetensors", Fault::Truncate(1_250_000), 12);
     let mark = hub.arrived();
@@ -783,7 +783,7 @@ fn what_came_of_a_chunk_is_kept() {
 
 /// A whole snapshot stays whole after a pull of some of its files, from the same hub or from another.
 #[test]
-fn a_selection_makes_nothing_less_of_the_whole() {
+fn a_pull_of_a_selection_leaves_a_complete_snapshot_complete() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let elsewhere = Hub::new(REPO, small_model());
@@ -798,7 +798,7 @@ fn a_selection_makes_nothing_less_of_the_whole() {
     let asked = hub.arrived();
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(hub.arrived() - asked, 1, "more than the commit was asked for");
-    // Unless another hub has other bytes for it: that is no hub's commit.
+    // If another hub has other bytes for the file, the result is the commit of neither hub.
     let mut other = small_model();
     other.get_mut("config.json").unwrap().bytes = b"{ }".to_vec();
     let other = Hub::new(REPO, other);
@@ -807,16 +807,16 @@ fn a_selection_makes_nothing_less_of_the_whole() {
     assert!(listed.contains("part"), "{listed}");
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(files(&home, &hub), bytes(&small_model()));
-    // Or somebody removed some of the rest.
+    // The same holds if a user removed some of the other files.
     std::fs::remove_file(snapshot(&home, &hub).join(SHARD)).unwrap();
     pull(&home, &hub, &["--include", "config.json"]).expect(0);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
     assert!(listed.contains("part"), "{listed}");
 }
 
-/// A selection says what it is of: not of what it leaves out, which may be wrong.
+/// A selection says nothing about the files that it leaves out, which may be corrupt.
 #[test]
-fn a_selection_vouches_for_what_it_selects_and_no_more() {
+fn a_selection_verifies_only_the_files_that_it_selects() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let blob = std::fs::canonicalize(snapshot(&home, &hub).join(SHARD)).unwrap();
@@ -839,16 +839,16 @@ fn a_selection_vouches_for_what_it_selects_and_no_more() {
     let named = ["--include", SHARD];
     assert!(asked(true, &named).expect(6).stderr.contains(SHARD));
     asked(true, &["--include", "config.jsn"]).expect(2);
-    // As with nothing here.
+    // As in an empty cache.
     let none = ["--include", "config.jsn"];
     assert!(asked(false, &none).expect(2).stderr.contains("is selected"));
-    // The whole is known to be wrong, whoever asked for what of it meanwhile.
+    // The snapshot is known to be corrupt, whatever was selected of it meanwhile.
     let listed = home.run(&["weights", "list"]).expect(0).stdout;
     assert!(
         listed.contains("changed since it was verified") && !listed.contains("partial"),
         "{listed}"
     );
-    // Of what was never whole, nobody knows what else would be selected.
+    // For a snapshot that was never complete, it is unknown which other files would be selected.
     let other = Home::new();
     let mut command = other.command(&["pull", REPO, "--endpoint", &hub.endpoint]);
     Run::from(command.args(&only[..2]).output().unwrap()).expect(0);
@@ -859,7 +859,7 @@ fn a_selection_vouches_for_what_it_selects_and_no_more() {
 
 /// A pull that allowed code does not stop a later pull of fewer files.
 #[test]
-fn a_narrower_pull_after_one_with_code_needs_no_leave() {
+fn a_pull_of_fewer_files_after_one_with_code_needs_no_allow_code() {
     let (home, hub) = (Home::new(), Hub::new(REPO, with_code()));
     pull(&home, &hub, &["--allow-code"]).expect(0);
     pull(&home, &hub, &["--exclude", "*.py"]).expect(0);
@@ -868,9 +868,9 @@ fn a_narrower_pull_after_one_with_code_needs_no_leave() {
     pull(&home, &hub, &["--allow-code"]).expect(0);
 }
 
-/// Another commit into the same directory: what only the old one had is not left for an engine to read.
+/// A pull of another commit into the same directory removes the files that only the old commit had.
 #[test]
-fn what_only_an_older_commit_had_is_removed_from_a_directory() {
+fn files_of_an_older_commit_are_removed_from_a_directory() {
     let mut older = small_model();
     let template = RepoFile {
         bytes: b"{{ old }}\n".to_vec(),
@@ -886,11 +886,11 @@ fn what_only_an_older_commit_had_is_removed_from_a_directory() {
     );
     let dir = home.path().join("mine");
     let to = ["--local-dir", dir.to_str().unwrap()];
-    // One of them was there before: a pull proves it, and it stays whose it is.
+    // One of them was there before: a pull verifies it, and it stays the user's file.
     std::fs::create_dir_all(dir.join("notes")).unwrap();
     std::fs::write(dir.join("notes/theirs.txt"), "{{ old }}\n").unwrap();
     pull(&home, &old, &to).expect(0);
-    // As if it had been another commit.
+    // The state as if it had been another commit.
     let earlier = "b".repeat(40);
     let manifest = |commit: &str| dir.join(format!(".dsr1/verified-{commit}.json"));
     let text = std::fs::read_to_string(manifest(old.commit())).unwrap();
@@ -911,10 +911,10 @@ fn what_only_an_older_commit_had_is_removed_from_a_directory() {
     home.run(&["weights", "verify", to[0], to[1]]).expect(0);
 }
 
-/// A check that found something bad takes back what was proven, and not who wrote it: two commits later that still tells
-/// what may go.
+/// A check that finds a corrupt file revokes its verification, but not the mark that a pull downloaded it: two commits
+/// later, that mark still tells which files may be removed.
 #[test]
-fn what_pulls_brought_stays_known_through_a_check_that_found_something() {
+fn downloaded_files_stay_known_as_downloaded_after_a_failed_check() {
     let mut older = small_model();
     let template = RepoFile {
         bytes: b"{{ old }}\n".to_vec(),
@@ -925,7 +925,7 @@ fn what_pulls_brought_stays_known_through_a_check_that_found_something() {
     let dir = home.path().join("mine");
     let to = ["--local-dir", dir.to_str().unwrap()];
     let manifest = |commit: &str| dir.join(format!(".dsr1/verified-{commit}.json"));
-    // As if it had been another commit.
+    // The state as if it had been another commit.
     let is_of = |commit: &str| {
         let text = std::fs::read_to_string(manifest(old.commit())).unwrap();
         std::fs::write(manifest(commit), text.replace(old.commit(), commit)).unwrap();

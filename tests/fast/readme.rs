@@ -1,6 +1,6 @@
-//! README.md and docs/*.md are true. Every command of a console block runs: for real where that needs no GPU, as a plan
-//! for the guide's host where it does, and up to "no server is running" where it needs one (`tests/heavy` has a server).
-//! Links lead somewhere, and the tables agree with the binary.
+//! README.md and docs/*.md are correct. Every command of a console block runs: for real where that needs no GPU, as a
+//! plan for the guide's host where it does, and up to "no server is running" where it needs a server (`tests/heavy` has
+//! one). Every link has a target, and the tables agree with the binary.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap()
 }
 
-/// A home in which the files of the documents are, and `dsr1` on the path.
+/// Returns a home with the files that the documents name, and `dsr1` on the path.
 fn home() -> Home {
     let home = Home::new().without_docker();
     let bin = home.path().join("bin");
@@ -31,7 +31,7 @@ fn home() -> Home {
     )
     .unwrap();
     std::fs::write(home.path().join("test.jsonl"), "{}\n").unwrap();
-    // What the pulls before `mirror` made.
+    // The files that the pulls before `mirror` made.
     std::fs::create_dir_all(home.path().join(".cache/huggingface/hub")).unwrap();
     let yaml = home
         .run(&["profiles", "show", "fp8-low-latency", "--yaml"])
@@ -92,11 +92,11 @@ fn the_first_two_commands_are_what_the_tests_run() {
     );
 }
 
-/// The commands of a developer run elsewhere: the first is in `tests/heavy/engine.rs`, the others are what the gate runs.
+/// Checks a command for developers, which runs elsewhere: the first in `tests/heavy/engine.rs`, the others in the gate.
 fn developer_command(command: &str) {
     match command {
         "cargo run --release -- up --profile rehearsal" => {}
-        // Cargo itself; the binary is the one that this test runs.
+        // This is Cargo itself; this test runs the binary.
         "cargo install --path . --locked" => assert!(env!("CARGO_BIN_EXE_dsr1").ends_with("/dsr1")),
         "cargo static" => {
             assert!(read(".cargo/config.toml").contains("\nstatic = ["));
@@ -122,7 +122,7 @@ fn developer_command(command: &str) {
     }
 }
 
-/// A request is well formed; `tests/heavy/engine.rs` sends it to a server.
+/// Asserts that a request is well formed; `tests/heavy/engine.rs` sends it to a server.
 fn request_is_well_formed(command: &str) {
     assert!(
         command.contains(" http://127.0.0.1:30000/v1/"),
@@ -134,7 +134,7 @@ fn request_is_well_formed(command: &str) {
     }
 }
 
-/// For real, from a hub on loopback that has the profile's repository; tests/pull.rs has the rest.
+/// Runs a pull from a hub on loopback that has the profile's repository; `tests/fast/pull.rs` tests the rest.
 fn pull_runs(command: &str) {
     let hub = Hub::new("deepseek-ai/DeepSeek-R1-0528", small_model());
     let home = home().with("HF_ENDPOINT", &hub.endpoint);
@@ -202,7 +202,7 @@ fn runs(home: &Home, command: &str) {
             );
         }
         "flags" => {
-            // Nothing is installed in this home: it says how to. With an engine, tests/heavy/engine.rs runs it.
+            // This home has no engine, and the error says how to install one. With one, tests/heavy/engine.rs runs it.
             let run = shell(home, command);
             assert!(
                 [3, 4].contains(&run.code) && run.stderr.contains("hint: "),
@@ -217,7 +217,7 @@ fn runs(home: &Home, command: &str) {
                 assert!(shell(home, command).expect(0).stdout.starts_with("guide "));
                 return;
             }
-            // What verifies runs an engine: tests/heavy/engine.rs does.
+            // `--verify` runs an engine: tests/heavy/engine.rs does that.
             let command = command.replace(" --verify", "");
             let planned = if command.contains("--dry-run") || command.contains("--facts") {
                 command
@@ -230,7 +230,7 @@ fn runs(home: &Home, command: &str) {
             assert!(run.stdout.starts_with("#!/usr/bin/env bash\n"), "{planned}");
         }
         "image" => {
-            // No daemon in this home. With one, tests/heavy/docker/images.rs runs them.
+            // This home has no daemon. tests/heavy/docker/images.rs runs these commands with one.
             let run = shell(home, command).expect(4);
             assert!(
                 run.stderr.starts_with("error: no Docker daemon at"),
@@ -320,7 +320,7 @@ fn the_tables_of_exit_codes_are_what_the_binary_has() {
 }
 
 #[test]
-fn the_transcript_is_one() {
+fn the_transcripts_of_both_documents_agree() {
     let whole = read("docs/benchmarks.md");
     for text in [
         "READY on http://127.0.0.1:",
@@ -331,7 +331,7 @@ fn the_transcript_is_one() {
     ] {
         assert!(readme().contains(text) && whole.contains(text), "{text}");
     }
-    // README leaves lines out, and changes none.
+    // README leaves lines out, and changes no line.
     let readme = readme();
     let short = readme
         .split("```text\n")
@@ -407,7 +407,7 @@ fn broken(path: &str, text: &str, link: &str) -> Option<String> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let mut wrong = Vec::new();
     for (path, text) in documents() {
         let links = links(&text);
@@ -415,7 +415,7 @@ fn every_link_leads_somewhere() {
         wrong.extend(links.iter().filter_map(|link| broken(&path, &text, link)));
     }
     assert_eq!(wrong, Vec::<String>::new());
-    // The test finds what is planted.
+    // The test finds a planted defect.
     assert!(broken("README.md", "", "docs/none.md").is_some());
     assert!(broken("docs/a.md", "# One\n", "#two").is_some());
     assert!(broken("docs/a.md", "# Flags after --\n", "#flags-after---").is_none());

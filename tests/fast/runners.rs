@@ -1,4 +1,4 @@
-//! The two test programs: a file that its program does not name would never run, and nobody would see it.
+//! The two test programs: a file that no program names would never run, and nobody would notice.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,7 +47,7 @@ fn every_file_of_a_runner_is_a_module_of_it() {
         let mut sources = sources(&dir);
         assert!(sources.len() > 6, "{runner}: {:?}", sources.keys());
         assert_eq!(forgotten(&sources), Vec::<&str>::new(), "{runner}");
-        // A planted one is found, beside the others and below them.
+        // A planted file is found, beside the others and below them.
         for planted in ["planted.rs", "crash/planted.rs"] {
             sources.insert(planted.to_owned(), String::new());
             assert_eq!(forgotten(&sources), [planted], "{runner}");
@@ -56,7 +56,7 @@ fn every_file_of_a_runner_is_a_module_of_it() {
     }
 }
 
-/// `tests/run` names the modules of the heavy tests one by one; a name that fits nothing would pass.
+/// `tests/run` names the modules of the heavy tests one by one; a name that matches no test would pass.
 #[test]
 fn the_heavy_tests_are_all_run() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");

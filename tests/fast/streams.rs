@@ -35,7 +35,7 @@ fn of_cdn(hub: &Hub) -> Vec<Asked> {
     hub.asked().into_iter().filter(|asked| asked.on_cdn).collect()
 }
 
-/// Waits until such a stream has ended: that is noted when the hub next sends, which is soon.
+/// Waits until such a stream has ended. The hub notices that when it sends the next bytes, which is soon.
 #[track_caller]
 fn wait_for(hub: &Hub, is: impl Fn(&Asked) -> bool) {
     let begun = Instant::now();
@@ -45,9 +45,9 @@ fn wait_for(hub: &Hub, is: impl Fn(&Asked) -> bool) {
     }
 }
 
-/// A hub that allows one stream a file: those who would help are refused, and the stream that runs goes on to the end.
+/// A hub that allows one stream per file refuses the helpers, and the running stream continues to the end.
 #[test]
-fn helpers_that_are_refused_do_not_cut_the_stream_that_runs() {
+fn refused_helpers_do_not_interrupt_the_running_stream() {
     let (home, hub, bytes) = of_size(LARGE);
     let refused = Fault::Status(503, "", "");
     let faults = Fault::Split(Box::new(Fault::Slow(15_000_000)), Box::new(refused));
@@ -60,7 +60,7 @@ fn helpers_that_are_refused_do_not_cut_the_stream_that_runs() {
     assert!(refused.count() > 0, "nobody came to help");
 }
 
-/// Whoever ignores ranges sends the whole file to each helper: that is noticed, and costs no second download.
+/// A server that ignores ranges sends the whole file to each helper: this is noticed, and costs no second download.
 #[test]
 fn a_server_that_ignores_ranges_sends_a_file_once() {
     let (home, hub, bytes) = of_size(LARGE);
@@ -71,14 +71,14 @@ fn a_server_that_ignores_ranges_sends_a_file_once() {
         of_cdn(&hub).iter().any(|asked| asked.range.is_some()),
         "nobody came to help"
     );
-    // What was on its way to the helpers comes on top.
+    // Bytes in transit to the helpers are counted in addition.
     let sent = hub.bytes_sent();
     assert!(sent < bytes.len() * 3 / 2, "{sent} of {}", bytes.len());
 }
 
 /// The file's own worker does not wait for a helper that is much slower than itself.
 #[test]
-fn a_slow_helper_does_not_hold_the_end() {
+fn a_slow_helper_does_not_delay_the_end() {
     let (home, hub, bytes) = of_size(LARGE);
     // Two answers: its own, and a helper's; or two helpers'.
     let faults = Fault::Split(Box::new(Fault::Slow(10_000_000)), Box::new(Fault::Slow(50_000)));
@@ -89,9 +89,9 @@ fn a_slow_helper_does_not_hold_the_end() {
     wait_for(&hub, is_cut);
 }
 
-/// Nor for one to whom nothing comes, however long that would be waited for.
+/// The file's own worker does not wait for a helper that receives nothing, however long that helper would wait.
 #[test]
-fn a_silent_helper_does_not_hold_the_end() {
+fn a_silent_helper_does_not_delay_the_end() {
     const LONG: u64 = 300;
     let (home, hub, bytes) = of_size(LARGE);
     let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", LONG.to_string());
@@ -107,21 +107,21 @@ fn a_silent_helper_does_not_hold_the_end() {
     assert!(begun.elapsed() < Duration::from_secs(LONG), "it was waited for");
 }
 
-/// And a file's own stream that is much slower than its helpers' is dialled anew.
+/// A file's own stream that is much slower than those of its helpers is reopened.
 #[test]
-fn a_slow_stream_beside_fast_helpers_is_dialled_anew() {
+fn a_slow_stream_beside_fast_helpers_is_reopened() {
     let (home, hub, bytes) = of_size(LARGE);
     let fast = Fault::Slow(100_000_000);
     let faults = Fault::Split(Box::new(Fault::Slow(250_000)), Box::new(fast));
     hub.fault(BLOB, faults, usize::MAX);
     pull(&home, &hub, &[]).expect(0);
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
-    // Helpers leave it more than a chunk.
+    // The helpers leave more than a chunk to it.
     let is_cut = |asked: &Asked| asked.range.is_none() && asked.sent < CHUNK;
     wait_for(&hub, is_cut);
 }
 
-/// F10: a hub that asks for a pause gets it from all, not only from the one that it told.
+/// F10: if the hub asks one worker for a pause, all workers pause.
 #[test]
 fn helpers_wait_as_long_as_the_hub_asks() {
     let (home, hub, _) = of_size(LARGE);
@@ -133,13 +133,13 @@ fn helpers_wait_as_long_as_the_hub_asks() {
         .into_iter()
         .filter(|asked| asked.range.is_some())
         .count();
-    // Each of the workers may have asked once before the first was told.
+    // Each worker may have sent one request before the first one received the answer.
     assert!(refused <= 8, "{refused} requests in spite of Retry-After");
 }
 
-/// F10: what breaks again and again and gets on all the same is not given up; also after all of it came wrong once.
+/// F10: a transfer that breaks repeatedly but makes progress is not given up, also after the whole file was wrong once.
 #[test]
-fn patience_begins_anew_when_a_file_does() {
+fn the_retries_are_counted_anew_when_a_file_starts_over() {
     let (home, hub, bytes) = of_size(2_500_000);
     hub.fault(BLOB, Fault::Reset(1_250_000), 1);
     hub.fault(BLOB, Fault::Flip(5_000), 1);
@@ -153,9 +153,9 @@ fn patience_begins_anew_when_a_file_does() {
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
 }
 
-/// An answer of which nothing is taken costs nothing that is there.
+/// An answer that is not used does not remove any bytes that are on disk.
 #[test]
-fn another_range_than_was_asked_for_costs_no_byte() {
+fn an_answer_with_another_range_loses_no_bytes() {
     let (home, hub, bytes) = of_size(2_500_000);
     hub.fault(BLOB, Fault::Reset(2_250_000), 1);
     hub.fault(BLOB, Fault::OtherRange, 1);
@@ -165,9 +165,9 @@ fn another_range_than_was_asked_for_costs_no_byte() {
     assert!(taken < 3_250_000, "{taken}");
 }
 
-/// A limit makes us slow, not the stream: one that crawls is still left.
+/// A rate limit slows dsr1 and not the stream: a very slow stream is still dropped.
 #[test]
-fn a_stream_that_crawls_is_left_under_a_limit_too() {
+fn a_very_slow_stream_is_dropped_under_a_rate_limit_too() {
     let (home, hub, bytes) = of_size(1_250_000);
     let home = home.with("HF_HUB_DOWNLOAD_TIMEOUT", "1");
     hub.fault(BLOB, Fault::Slow(1_250), 1);
@@ -176,9 +176,9 @@ fn a_stream_that_crawls_is_left_under_a_limit_too() {
     assert_eq!(std::fs::read(pulled(&home, &hub)).unwrap(), bytes);
 }
 
-/// Bytes that are there already and come again are bytes that come.
+/// Bytes that are on disk already and are sent again count as received bytes.
 #[test]
-fn what_is_passed_over_counts_for_the_limit() {
+fn skipped_bytes_count_for_the_rate_limit() {
     let (home, hub, _) = of_size(2_500_000);
     hub.fault(BLOB, Fault::Reset(2_250_000), 1);
     hub.fault(BLOB, Fault::Status(404, "", ""), 1);

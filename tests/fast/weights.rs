@@ -1,4 +1,4 @@
-//! `dsr1 weights`: what was proven stays proven, what is not is said, and nothing is lost by asking.
+//! `dsr1 weights`: verified files stay verified, others are named, and a check loses nothing.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
@@ -31,7 +31,7 @@ fn one_shard(size: usize) -> (Home, Hub, Vec<u8>) {
     (home, hub, bytes)
 }
 
-/// As a disk damages a file: nothing but the bytes changes.
+/// Damages a file as a disk does: nothing but the bytes changes.
 fn rot(path: &Path, at: u64) {
     let before = std::fs::metadata(path).unwrap().modified().unwrap();
     let file = std::fs::OpenOptions::new()
@@ -48,7 +48,7 @@ fn rot(path: &Path, at: u64) {
 
 /// A check that finds a corrupt file revokes its proof: no later command calls the file verified.
 #[test]
-fn what_a_check_found_is_not_forgotten() {
+fn a_file_that_a_check_found_corrupt_stays_unverified() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     rot(&blob(&home, &hub, SHARD), 500_000);
@@ -61,7 +61,7 @@ fn what_a_check_found_is_not_forgotten() {
         planned.contains("here, damaged: corrupt ranges are fetched again"),
         "{planned}"
     );
-    // And a pull makes it right, which is known too.
+    // A pull corrects the file, and the file counts as verified again.
     pull(&home, &hub, &[]).expect(0);
     verify(&home, &hub, &["--fast"]).expect(0);
     let run = pull(&home, &hub, &[]).expect(0);
@@ -72,7 +72,7 @@ fn what_a_check_found_is_not_forgotten() {
     );
 }
 
-/// A repair that cannot fetch leaves what is there: a file with one wrong bit is worth more than none.
+/// A repair that cannot fetch leaves the file as it is: a file with one wrong bit is better than no file.
 #[test]
 fn a_repair_that_fails_removes_nothing() {
     let (home, hub) = setup();
@@ -88,9 +88,9 @@ fn a_repair_that_fails_removes_nothing() {
     assert_eq!(std::fs::read(&bad).unwrap(), small_model()[SHARD].bytes);
 }
 
-/// The same for a directory of the user's: what is in a file's place stays until the right one has come.
+/// The same holds for a user's directory: its file stays until the correct one is complete.
 #[test]
-fn a_users_file_stays_until_the_hubs_has_come() {
+fn a_users_file_stays_until_the_hubs_file_is_complete() {
     let (home, hub) = setup();
     let dir = home.path().join("mine");
     std::fs::create_dir(&dir).unwrap();
@@ -122,7 +122,7 @@ fn a_directory_of_another_repository_is_refused() {
     let run = home.run(&args).expect(2);
     assert!(run.stderr.contains("holds lab/tiny-r1"), "{}", run.stderr);
     assert_eq!(other.arrived(), 0);
-    // Nor is it checked as the other: every file of it would be right.
+    // It is not checked as the other repository either: every file would match its own hash.
     let args = ["weights", "verify", "lab/other", "--local-dir", to];
     let run = home.run(&args).expect(2);
     assert!(
@@ -132,9 +132,9 @@ fn a_directory_of_another_repository_is_refused() {
     );
 }
 
-/// A selection is checked as such; what a profile serves must be whole.
+/// A selection is checked as a selection; the weights that a profile serves must be complete.
 #[test]
-fn a_part_is_called_a_part() {
+fn a_partial_snapshot_is_reported_as_partial() {
     let (home, hub) = setup();
     pull(&home, &hub, &["--include", "*.json"]).expect(0);
     let run = verify(&home, &hub, &[]).expect(0);
@@ -174,10 +174,10 @@ fn offline_nothing_is_repaired() {
 
 /// A repair does not know files that no pull listed: it names them, and the command that fetches them.
 #[test]
-fn shards_that_were_never_here_are_a_pulls_work() {
+fn shards_that_were_never_pulled_need_a_pull() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
-    // As another client's download that ended early: no manifest, and one shard without a name.
+    // The state after a download of another client that ended early: no manifest, and one shard without a name.
     std::fs::remove_dir_all(repo(&home).join(".dsr1")).unwrap();
     let shard = repo(&home)
         .join("snapshots")
@@ -199,7 +199,7 @@ fn shards_that_were_never_here_are_a_pulls_work() {
     );
 }
 
-/// A check moves no branch: a pull that ended meanwhile has the last word.
+/// A check moves no branch: a pull that ended during the check decides about it.
 #[test]
 fn a_check_does_not_move_a_branch_back() {
     let bytes = safetensors("a", 7, 180_000_000);
@@ -215,7 +215,7 @@ fn a_check_does_not_move_a_branch_back() {
     assert_eq!(std::fs::read_to_string(&main).unwrap(), "f".repeat(40));
 }
 
-/// Nor does it make one: a pull by commit leaves no branch, and a check asks no hub what a branch is.
+/// A check creates no branch: a pull of a commit leaves none, and a check does not ask the hub for one.
 #[test]
 fn a_check_makes_no_branch() {
     let (home, hub) = setup();
@@ -245,9 +245,9 @@ fn assert_whole(snapshot: &Path) {
     }
 }
 
-/// A check puts nothing in the place of anything: what was read is what is proven, wherever it is.
+/// A check replaces no file: the file that was read is the one that counts as verified, wherever it is.
 #[test]
-fn a_copy_that_followed_links_is_checked_and_left_as_it_is() {
+fn a_copy_that_followed_links_is_checked_and_not_changed() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let snapshot = follow_links(&home, &hub);
@@ -266,9 +266,9 @@ fn a_copy_that_followed_links_is_checked_and_left_as_it_is() {
     assert_whole(&snapshot);
 }
 
-/// A blob that no name leads to was not read, and is not proven by what lies beside it.
+/// A blob that no name links to was not read, and a correct copy beside it does not verify it.
 #[test]
-fn a_bad_blob_beside_a_good_copy_is_not_proven() {
+fn a_corrupt_blob_beside_a_correct_copy_is_not_verified() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let bad = blob(&home, &hub, SHARD);
@@ -277,7 +277,7 @@ fn a_bad_blob_beside_a_good_copy_is_not_proven() {
     rot(&bad, 500_000);
     verify(&home, &hub, &[]).expect(0);
     assert_whole(&snapshot);
-    // The copy is lost: what takes its place is read first.
+    // The copy is lost: the file that replaces it is read first.
     std::fs::remove_file(snapshot.join(SHARD)).unwrap();
     let run = pull(&home, &hub, &[]).expect(0);
     assert!(
@@ -289,7 +289,7 @@ fn a_bad_blob_beside_a_good_copy_is_not_proven() {
 }
 
 #[test]
-fn a_bad_copy_is_repaired_under_its_name() {
+fn a_corrupt_copy_is_repaired_under_its_name() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let snapshot = follow_links(&home, &hub);
@@ -299,9 +299,9 @@ fn a_bad_copy_is_repaired_under_its_name() {
     verify(&home, &hub, &["--fast"]).expect(0);
 }
 
-/// Two commits have the same bad file: neither is proven any more.
+/// Two commits have the same corrupt file: it is unverified in both.
 #[test]
-fn what_a_check_found_counts_for_every_commit() {
+fn a_file_that_a_check_found_corrupt_is_unverified_in_every_commit() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let (one, other) = (hub.commit(), "b".repeat(40));
@@ -320,13 +320,13 @@ fn what_a_check_found_counts_for_every_commit() {
     rot(&blob(&home, &hub, SHARD), 500_000);
     verify(&home, &hub, &[]).expect(6);
     verify(&home, &hub, &fast).expect(6);
-    // One makes it right for both, and a check finds so.
+    // One pull corrects the file for both commits, and a check confirms that.
     pull(&home, &hub, &[]).expect(0);
     verify(&home, &hub, &revision).expect(0);
     verify(&home, &hub, &fast).expect(0);
 }
 
-/// Whoever asks what is there does not wait until a pull is done, and is told what that costs.
+/// A check does not wait until a pull is done, and says that its result is not recorded.
 #[test]
 fn a_check_does_not_wait_for_a_pull() {
     let (home, hub) = setup();
@@ -343,7 +343,7 @@ fn a_check_does_not_wait_for_a_pull() {
     verify(&home, &hub, &["--fast"]).expect(0);
 }
 
-/// A check asks nobody: what is wrong with a token or a proxy is of no account, until something is to be fetched.
+/// A check asks no hub: a wrong token or proxy does not matter until something must be fetched.
 #[test]
 fn a_check_needs_no_token() {
     let (home, hub) = setup();
@@ -358,9 +358,9 @@ fn a_check_needs_no_token() {
     assert!(run.stderr.contains("HF_HUB_DOWNLOAD_TIMEOUT"), "{}", run.stderr);
 }
 
-/// A pull writes its lock file only, and never into a file that a link of that name leads to.
+/// A pull writes only its own lock file, and never a file that a link of that name leads to.
 #[test]
-fn a_lock_is_not_written_through() {
+fn a_lock_file_that_is_a_link_is_not_written() {
     let (home, hub) = setup();
     let mine = home.path().join("mine.txt");
     std::fs::write(&mine, "mine\n").unwrap();
@@ -375,9 +375,9 @@ fn a_lock_is_not_written_through() {
     assert_eq!(std::fs::read_to_string(&mine).unwrap(), "mine\n");
 }
 
-/// A removal that was killed leaves nothing for good.
+/// A removal that was killed leaves nothing permanently.
 #[test]
-fn what_a_killed_removal_left_is_removed_by_the_next() {
+fn the_leftovers_of_a_killed_removal_are_removed_by_the_next() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let many = repo(&home).join("many");
@@ -403,9 +403,9 @@ fn what_a_killed_removal_left_is_removed_by_the_next() {
     assert_eq!(left(), None);
 }
 
-/// A part whose file came by another way is nobody's: in a directory as in the cache.
+/// A partial file is useless if its file was completed in another way: in a directory as in the cache.
 #[test]
-fn a_part_of_a_file_that_came_otherwise_is_removed() {
+fn a_partial_file_of_a_complete_file_is_removed() {
     let bytes = safetensors("a", 7, 20_000_000);
     let file = RepoFile {
         bytes: bytes.clone(),
@@ -451,7 +451,7 @@ fn a_part_of_a_file_that_came_otherwise_is_removed() {
 
 /// A corrupt file that a check found stays unverified, even if its repair fails.
 #[test]
-fn a_repair_that_fails_leaves_nothing_wrong_proven() {
+fn a_repair_that_fails_leaves_corrupt_files_unverified() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     rot(&blob(&home, &hub, SHARD), 500_000);
@@ -471,9 +471,9 @@ fn a_repair_that_fails_leaves_nothing_wrong_proven() {
     assert_eq!(hub.arrived() - asked, 1, "more than the commit was asked for");
 }
 
-/// A hub that is not there is known at once, and not after the patience of a file that is under way.
+/// An unreachable hub is reported at once, and not after the five minutes that a running transfer waits.
 #[test]
-fn a_repair_from_a_hub_that_is_not_there_fails_at_once() {
+fn a_repair_from_an_unreachable_hub_fails_at_once() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     rot(&blob(&home, &hub, SHARD), 500_000);
@@ -481,15 +481,15 @@ fn a_repair_from_a_hub_that_is_not_there_fails_at_once() {
     let begun = Instant::now();
     let args = ["weights", "verify", REPO, "--repair", "--endpoint", &nobody];
     home.run(&args).expect(5);
-    // The patience with a network that was there is five minutes.
+    // A pull waits five minutes for a network that worked before.
     assert!(begun.elapsed() < Duration::from_mins(2));
     verify(&home, &hub, &["--fast"]).expect(6);
     verify(&home, &hub, &["--repair"]).expect(0);
 }
 
-/// To wait for a pull and then to remove what it brought is nobody's wish.
+/// A removal does not wait for a running pull, because it would then remove what the pull fetched.
 #[test]
-fn what_is_being_pulled_is_not_removed() {
+fn a_repository_that_is_being_pulled_is_not_removed() {
     let (home, hub) = setup();
     hub.fault("blob/", Fault::Slow(300_000), usize::MAX);
     let mut running = home.start(&support::pulled::args(&hub, &[]));
@@ -512,7 +512,7 @@ fn what_is_being_pulled_is_not_removed() {
 
 /// A revoked proof stays revoked, whatever path leads to the cache.
 #[test]
-fn what_was_found_through_another_path_is_not_forgotten() {
+fn a_revocation_holds_for_every_path_to_the_cache() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     rot(&blob(&home, &hub, SHARD), 500_000);
@@ -530,9 +530,9 @@ fn what_was_found_through_another_path_is_not_forgotten() {
     assert_whole(&snapshot(&home, &hub));
 }
 
-/// An edit that puts the time back: a pull reads the file again, whatever it looks like.
+/// An edit that restores the modification time: the next pull reads the file again.
 #[test]
-fn an_edit_that_hides_is_found_by_the_next_pull() {
+fn an_edit_with_a_restored_time_is_found_by_the_next_pull() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     std::thread::sleep(Duration::from_millis(20));
@@ -546,9 +546,9 @@ fn an_edit_that_hides_is_found_by_the_next_pull() {
     assert_whole(&snapshot(&home, &hub));
 }
 
-/// Files for which nothing tells what they must be are named, and are not passed by.
+/// Files whose hashes are unknown are named, and are not skipped.
 #[test]
-fn a_file_that_no_listing_has_is_named() {
+fn an_unlisted_file_is_named() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let snapshot = snapshot(&home, &hub);
@@ -567,7 +567,7 @@ fn a_file_that_no_listing_has_is_named() {
         std::fs::remove_file(snapshot.join("chat_template.jinja")).unwrap();
         verify(&home, &hub, &[]).expect(0);
     }
-    // So is a name whose bytes are gone.
+    // A name without its bytes is named, too.
     std::fs::remove_dir_all(repo(&home).join(".dsr1")).unwrap();
     std::fs::remove_file(blob(&home, &hub, "config.json")).unwrap();
     let run = verify(&home, &hub, &[]).expect(6);
@@ -578,9 +578,9 @@ fn a_file_that_no_listing_has_is_named() {
     );
 }
 
-/// A pull mends as a repair does: what is bad of a large file comes, and not the rest.
+/// A pull repairs a large file as `--repair` does: it fetches only the corrupt ranges.
 #[test]
-fn a_pull_fetches_only_what_is_bad_of_a_file() {
+fn a_pull_fetches_only_the_corrupt_ranges_of_a_file() {
     let (home, hub, bytes) = one_shard(20_000_000);
     rot(&blob(&home, &hub, "model.safetensors"), 9_000_000);
     verify(&home, &hub, &[]).expect(6);
@@ -590,7 +590,7 @@ fn a_pull_fetches_only_what_is_bad_of_a_file() {
     assert!(sent > 0 && sent < 6 << 20, "{sent}: {}", run.stderr);
     assert!(std::fs::read(blob(&home, &hub, "model.safetensors")).unwrap() == bytes);
     verify(&home, &hub, &["--fast"]).expect(0);
-    // A copy with other times is no damage, and says so.
+    // A copy with other times is not corrupt, and the message says so.
     let shard = blob(&home, &hub, "model.safetensors");
     std::fs::File::options()
         .write(true)
@@ -611,7 +611,7 @@ fn a_pull_fetches_only_what_is_bad_of_a_file() {
 
 /// A pull resumes a file that an interrupted copy cut short.
 #[test]
-fn a_file_that_was_cut_short_is_gone_on_from_there() {
+fn a_truncated_file_is_resumed() {
     let (home, hub, bytes) = one_shard(30_000_000);
     let shard = blob(&home, &hub, "model.safetensors");
     let file = std::fs::File::options().write(true).open(&shard).unwrap();
@@ -627,7 +627,7 @@ fn a_file_that_was_cut_short_is_gone_on_from_there() {
 /// A repair gives way to a new download before it costs more than it saves: if the server ignores ranges, or if the
 /// file differs from its first byte on.
 #[test]
-fn what_cannot_be_mended_cheaply_comes_anew() {
+fn a_file_whose_repair_would_cost_more_is_fetched_anew() {
     const SIZE: usize = 40_000_000;
     let (home, hub, bytes) = one_shard(SIZE);
     let shard = blob(&home, &hub, "model.safetensors");
@@ -638,7 +638,8 @@ fn what_cannot_be_mended_cheaply_comes_anew() {
         assert!(sent > 0 && sent < most, "{sent}: {}", run.stderr);
         assert!(std::fs::read(blob(&home, &hub, "model.safetensors")).unwrap() == bytes);
     };
-    // What a helper wrote has one line of the record for all of it: more than may be bad in a row, and mended all the same.
+    // The journal has one line for everything that a helper wrote: more than may be corrupt in a row, and repaired
+    // nevertheless.
     let record = repo(&home)
         .join(".dsr1")
         .join(shard.file_name().unwrap())
@@ -657,14 +658,14 @@ fn what_cannot_be_mended_cheaply_comes_anew() {
     for at in [20_000_000, 25_000_000, 30_000_000, 34_000_000, 38_000_000] {
         rot(&shard, at);
     }
-    // The first comes so, the second would come to more than all of it does, and then all of it comes. What is on its way
-    // when a connection is closed is sent, too.
+    // The first range is fetched, the second would cost more than the whole file, and so the whole file is fetched.
+    // Bytes in transit when a connection is closed count as sent, too.
     again(2 * SIZE + (24 << 20));
 }
 
-/// A selection beside a damaged file does not make that be forgotten.
+/// A pull of other files does not mark a corrupt file as verified.
 #[test]
-fn a_pull_of_other_files_leaves_a_damaged_one_known() {
+fn a_pull_of_other_files_leaves_a_corrupt_file_known_as_corrupt() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     rot(&blob(&home, &hub, SHARD), 500_000);
@@ -679,7 +680,7 @@ fn a_pull_of_other_files_leaves_a_damaged_one_known() {
 
 /// A file that a check found corrupt stays known as corrupt, even if its time changes; the hint is a repair.
 #[test]
-fn what_was_written_to_and_found_wrong_is_known_as_damaged() {
+fn a_corrupt_file_stays_known_as_corrupt_when_its_time_changes() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let shard = blob(&home, &hub, SHARD);
@@ -706,9 +707,9 @@ fn what_was_written_to_and_found_wrong_is_known_as_damaged() {
     verify(&home, &hub, &["--fast"]).expect(0);
 }
 
-/// Seven digits are a commit, as git has it; and what is no repository is told how one is written.
+/// Seven digits name a commit, as in git; and an invalid repository name gets an error with the right form.
 #[test]
-fn what_is_listed_can_be_named() {
+fn a_listed_commit_can_be_named_by_its_first_digits() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
     let listed = home.run(&["weights", "list"]).expect(0).stdout;

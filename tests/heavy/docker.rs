@@ -301,7 +301,7 @@ async fn a_container_that_is_not_ours_is_never_touched() {
 }
 
 #[tokio::test]
-async fn the_name_is_the_mutex() {
+async fn a_second_server_of_the_same_name_is_refused() {
     let docker = docker().await;
     let name = Name::new("twice");
     let step = stub(&name, "sleep 100");
@@ -342,7 +342,7 @@ async fn a_container_that_cannot_start_is_removed() {
 }
 
 #[tokio::test]
-async fn commands_and_files_go_in_and_come_out() {
+async fn commands_run_in_a_container_and_files_are_copied_in_and_out() {
     let docker = docker().await;
     let name = Name::new("exec");
     start(&docker, &stub(&name, "sleep 100")).await.unwrap();
@@ -469,7 +469,7 @@ async fn an_interrupted_client_ends_inside_the_container() {
 }
 
 #[tokio::test]
-async fn logs_keep_long_lines_and_take_progress_bars_apart() {
+async fn logs_keep_long_lines_and_split_progress_bars() {
     let docker = docker().await;
     let name = Name::new("logs");
     let script = "printf '10%%\\r20%%\\r\\n'; head -c 40000 /dev/zero | tr '\\0' x; echo; echo err >&2; sleep 0.5; echo last";
@@ -651,7 +651,7 @@ async fn an_interrupted_build_ends_in_the_daemon() {
 }
 
 #[tokio::test]
-async fn a_base_image_that_cannot_be_had_says_what_to_do() {
+async fn a_base_image_that_cannot_be_pulled_says_what_to_do() {
     let docker = docker().await;
     let name = Name::new("nobase");
     let mut step = image(&name, "true");

@@ -151,7 +151,7 @@ fn measured(home: &Home, name: &str) {
         (&outcome["completed"], &outcome["max_concurrency"]),
         (&4.into(), &2.into())
     );
-    servers::evaluation_is_told(home, name);
+    servers::evaluation_is_reported(home, name);
 }
 
 #[test]
@@ -276,18 +276,18 @@ fn the_life_of_a_server_in_docker() {
 
 #[test]
 #[ignore = "soak: the gate has the stand-in's"]
-fn ready_is_never_said_of_somebody_elses_server() {
+fn a_foreign_server_is_never_reported_as_ready() {
     let _alone = lock::engine();
     let site = site("process");
-    servers::ready_is_never_said_of_somebody_elses_server(&site);
+    servers::a_foreign_server_is_never_reported_as_ready(&site);
 }
 
 #[test]
 #[ignore = "soak: the gate has the stand-in's"]
-fn a_port_that_is_taken_and_silent_is_not_waited_for() {
+fn a_port_that_is_taken_and_silent_ends_the_start() {
     let _alone = lock::engine();
     let site = site("process");
-    servers::a_port_that_is_taken_and_silent_is_not_waited_for(&site);
+    servers::a_port_that_is_taken_and_silent_ends_the_start(&site);
 }
 
 #[test]
@@ -316,18 +316,18 @@ fn ctrl_c_during_the_load_in_docker_leaves_nothing_behind() {
 
 #[test]
 #[ignore = "soak: the gate has the stand-in's"]
-fn an_engine_killed_during_the_load_is_known_at_once() {
+fn an_engine_killed_during_the_load_is_reported_at_once() {
     let _alone = lock::engine();
     let site = site("process");
-    servers::an_engine_killed_during_the_load_is_known_at_once(&site);
+    servers::an_engine_killed_during_the_load_is_reported_at_once(&site);
 }
 
 #[test]
 #[ignore = "soak: the gate has the stand-in's"]
-fn an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept() {
+fn an_engine_killed_in_docker_is_reported_at_once_and_its_log_is_kept() {
     let _alone = lock::engine();
     let site = site("docker");
-    servers::an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept(&site);
+    servers::an_engine_killed_in_docker_is_reported_at_once_and_its_log_is_kept(&site);
 }
 
 #[test]

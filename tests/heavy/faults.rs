@@ -192,7 +192,7 @@ fn weights_that_were_never_pulled() {
 }
 
 #[test]
-fn a_server_that_is_not_there() {
+fn a_server_that_does_not_exist() {
     let home = Home::new().without_docker();
     for args in [
         &["logs", "nobody"][..],
@@ -277,7 +277,7 @@ fn an_engine_that_dies_shows_its_reason_and_its_stage() {
 }
 
 #[test]
-fn an_engine_that_hangs_is_told_from_one_that_works() {
+fn a_hung_engine_is_distinguished_from_a_busy_one() {
     // The process is stopped: no line, no CPU time, no I/O.
     let (home, _, result) = follow("echo 'Load weight begin.'; kill -STOP $$", 8);
     let error = result.unwrap_err();

@@ -95,7 +95,7 @@ fn hf_download_from_our_mirror_gives_the_models_tree() {
 }
 
 #[test]
-fn what_hf_downloaded_is_mirrored_and_pulled_without_loss() {
+fn files_that_hf_downloaded_are_mirrored_and_pulled_without_loss() {
     let home = Home::new();
     let source = home.path().join("source");
     let (first, endpoint) = mirror(&home, &source, &["--rehearsal"]);
@@ -135,7 +135,7 @@ fn what_hf_downloaded_is_mirrored_and_pulled_without_loss() {
 }
 
 #[test]
-fn a_half_downloaded_model_is_not_mirrored_as_whole() {
+fn a_half_downloaded_model_is_not_mirrored_as_complete() {
     let home = Home::new();
     let source = home.path().join("source");
     let (first, _) = mirror(&home, &source, &["--rehearsal"]);
@@ -237,7 +237,7 @@ fn a_repository_of_several_pages_reaches_every_client() {
 }
 
 #[test]
-fn hf_gets_in_with_the_token_and_is_told_without() {
+fn hf_needs_the_token_of_the_mirror() {
     let home = Home::new();
     let source = home.path().join("source");
     let token = home.path().join("token");

@@ -272,7 +272,7 @@ fn the_guides_literal_commands_have_their_documented_verdicts() {
 }
 
 #[test]
-fn the_bundled_tables_are_what_the_parsers_say() {
+fn the_bundled_tables_equal_the_real_parsers() {
     for version in versions() {
         let wheel = wheel(version);
         for (parser, which) in [(Parser::Server, "server"), (Parser::Bench, "bench")] {

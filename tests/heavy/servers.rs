@@ -231,7 +231,7 @@ pub(crate) fn gsm8k(home: &Home, name: &str, more: &[&str]) -> Run {
 }
 
 /// Asserts that an evaluation is reported with its interval.
-pub(crate) fn evaluation_is_told(home: &Home, name: &str) {
+pub(crate) fn evaluation_is_reported(home: &Home, name: &str) {
     let run = gsm8k(home, name, &[]).expect(0);
     for line in [
         "Accuracy: 0.000",
@@ -264,7 +264,7 @@ pub(crate) fn evaluation_is_refused(home: &Home, name: &str) {
 }
 
 /// Another process takes the port while the engine loads: its answers must not pass for those of the server.
-pub(crate) fn ready_is_never_said_of_somebody_elses_server(site: &Site) {
+pub(crate) fn a_foreign_server_is_never_reported_as_ready(site: &Site) {
     let port = free_port();
     let text = port.to_string();
     let running = site.start_loading("loser", port);
@@ -311,7 +311,7 @@ cause: held by heavy-"
 
 /// An engine that cannot listen does not end by itself: dsr1 ends it as soon as its log says so, although no process
 /// answers on the port and its scheduler stays busy.
-pub(crate) fn a_port_that_is_taken_and_silent_is_not_waited_for(site: &Site) {
+pub(crate) fn a_port_that_is_taken_and_silent_ends_the_start(site: &Site) {
     let port = free_port();
     let running = site.start_loading("loser", port);
     let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
@@ -355,7 +355,7 @@ pub(crate) fn ctrl_c_during_the_load_leaves_nothing_behind(site: &Site) {
 }
 
 /// A leader that is killed takes the other processes of its group along.
-pub(crate) fn an_engine_killed_during_the_load_is_known_at_once(site: &Site) {
+pub(crate) fn an_engine_killed_during_the_load_is_reported_at_once(site: &Site) {
     let running = site.start_loading("victim", free_port());
     let log = site.home.path().join(".local/state/dsr1/servers/dsr1-victim.log");
     let pid = leader_of(&log);
@@ -378,7 +378,7 @@ pub(crate) fn an_engine_killed_during_the_load_is_known_at_once(site: &Site) {
 }
 
 /// The container is gone, and what it printed is not.
-pub(crate) fn an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept(site: &Site) {
+pub(crate) fn an_engine_killed_in_docker_is_reported_at_once_and_its_log_is_kept(site: &Site) {
     let running = site.start_loading("victim", free_port());
     must_run("docker", &["kill", "dsr1-victim"], "install docker");
     let (run, took) = running.end();

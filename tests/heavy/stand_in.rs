@@ -74,7 +74,7 @@ fn site(runtime: &'static str) -> Site {
 fn the_life_of_a_server_as_a_process() {
     let site = site("process");
     servers::life_of_a_server(&site, "life", |home| {
-        servers::evaluation_is_told(home, "life");
+        servers::evaluation_is_reported(home, "life");
         servers::evaluation_is_refused(home, "life");
     });
     assert_eq!(site.home.leftovers(), Vec::<String>::new());
@@ -84,21 +84,21 @@ fn the_life_of_a_server_as_a_process() {
 fn the_life_of_a_server_in_docker() {
     let site = site("docker");
     servers::life_of_a_server(&site, "boxed", |home| {
-        servers::evaluation_is_told(home, "boxed");
+        servers::evaluation_is_reported(home, "boxed");
         servers::evaluation_is_refused(home, "boxed");
     });
 }
 
 #[test]
-fn ready_is_never_said_of_somebody_elses_server() {
+fn a_foreign_server_is_never_reported_as_ready() {
     let site = site("process");
-    servers::ready_is_never_said_of_somebody_elses_server(&site);
+    servers::a_foreign_server_is_never_reported_as_ready(&site);
 }
 
 #[test]
-fn a_port_that_is_taken_and_silent_is_not_waited_for() {
+fn a_port_that_is_taken_and_silent_ends_the_start() {
     let site = site("process");
-    servers::a_port_that_is_taken_and_silent_is_not_waited_for(&site);
+    servers::a_port_that_is_taken_and_silent_ends_the_start(&site);
 }
 
 #[test]
@@ -120,15 +120,15 @@ fn ctrl_c_during_the_load_in_docker_leaves_nothing_behind() {
 }
 
 #[test]
-fn an_engine_killed_during_the_load_is_known_at_once() {
+fn an_engine_killed_during_the_load_is_reported_at_once() {
     let site = site("process");
-    servers::an_engine_killed_during_the_load_is_known_at_once(&site);
+    servers::an_engine_killed_during_the_load_is_reported_at_once(&site);
 }
 
 #[test]
-fn an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept() {
+fn an_engine_killed_in_docker_is_reported_at_once_and_its_log_is_kept() {
     let site = site("docker");
-    servers::an_engine_killed_in_docker_is_known_at_once_and_its_log_is_kept(&site);
+    servers::an_engine_killed_in_docker_is_reported_at_once_and_its_log_is_kept(&site);
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn from_cdn(hub: &Hub) -> usize {
 }
 
 #[test]
-fn files_come_from_the_store_and_are_proven() {
+fn files_are_fetched_from_the_store_and_verified() {
     let (store, hub, home) = (Store::start(), Hub::new(REPO, files()), Home::new());
     hub.xet(&store.url, store.upload(&files()));
     pull(&home, &hub, &[]).expect(0);
@@ -156,7 +156,7 @@ fn files_come_from_the_store_and_are_proven() {
 }
 
 #[test]
-fn a_wrong_byte_in_the_store_is_found_and_http_has_the_right_ones() {
+fn a_wrong_byte_in_the_store_is_found_and_fetched_over_http() {
     let (store, hub, home) = (Store::start(), Hub::new(REPO, files()), Home::new());
     hub.xet(&store.url, store.upload(&files()));
     store.damage();
@@ -172,7 +172,7 @@ fn a_wrong_byte_in_the_store_is_found_and_http_has_the_right_ones() {
 }
 
 #[test]
-fn a_store_that_does_not_answer_is_left_for_http() {
+fn a_pull_changes_to_http_if_the_store_does_not_answer() {
     // The store accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
@@ -201,7 +201,7 @@ fn a_store_that_does_not_answer_is_left_for_http() {
 
 /// With the store as the only transport, corrupt ranges are fetched from it too.
 #[test]
-fn what_is_bad_comes_the_way_that_was_asked_for() {
+fn corrupt_ranges_are_fetched_with_the_chosen_transport() {
     let (store, hub, home) = (Store::start(), Hub::new(REPO, files()), Home::new());
     hub.xet(&store.url, store.upload(&files()));
     pull(&home, &hub, &[]).expect(0);
@@ -227,7 +227,7 @@ fn what_is_bad_comes_the_way_that_was_asked_for() {
 }
 
 #[test]
-fn a_killed_pull_from_the_store_goes_on_where_it_was() {
+fn a_killed_pull_from_the_store_is_resumed() {
     let (store, hub, home) = (Store::start(), Hub::new(REPO, files()), Home::new());
     hub.xet(&store.url, store.upload(&files()));
     let args = ["pull", REPO, "--endpoint", &hub.endpoint, "--limit-rate", "4m"];

@@ -57,7 +57,7 @@ pub(super) fn run(context: &Context, args: &MigrateArgs) -> Result<()> {
     Err(Error::new(
         Kind::Usage,
         format!(
-            "{} in the new text: only you can decide",
+            "the new text still has {} that dsr1 cannot correct",
             counted(left.len(), "error")
         ),
     )

@@ -174,7 +174,7 @@ const SIGNATURES: [Signature; 19] = [
         ],
         kind: Kind::Hub,
         cause: None,
-        fix: "docker login REGISTRY with an account that may do this, then run it again",
+        fix: "docker login REGISTRY with an account that may do this, then run the command again",
     },
     Signature {
         during: During::PinnedPull,

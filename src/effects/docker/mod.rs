@@ -1,4 +1,4 @@
-//! The Docker daemon, through its API and never a shell. The only home of bollard.
+//! The Docker daemon, through its API and never a shell. No other module uses bollard.
 //!
 //! bollard 0.21.1 has four surprises, each dealt with here: a stream sends no request until it is polled (a task polls
 //! it); a non-zero exit of a container is an error (so its state is asked, and nothing waits for its end); every call

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_variable_that_counts_is_looked_at() {
+    fn only_the_variable_that_applies_is_checked() {
         let unusable = ("all_proxy", "socks5://a:1");
         let both = [("HTTP_PROXY", "http://a:1"), unusable];
         checked(&both, "http://hub/").unwrap();

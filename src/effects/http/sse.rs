@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_found_whatever_the_line_ends() {
+    fn events_are_found_with_every_kind_of_line_ending() {
         let expected = ["{\"a\":1}", "two\nlines", "[DONE]"];
         for end in ["\n", "\r\n", "\r"] {
             let text = ": note\ndata: {\"a\":1}\n\nevent: x\ndata:two\ndata: lines\n\ndata: [DONE]\n\n"

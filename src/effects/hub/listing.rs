@@ -106,11 +106,11 @@ fn parse_entry(item: Item) -> Result<Entry> {
     } = item;
     if !is_path(&path) {
         return Err(untrusted(&format!(
-            "the file name `{}`",
+            "the file name `{}` is unsafe",
             path.chars().take(120).collect::<String>().escape_debug()
         )));
     }
-    let wrong = |what: &str| untrusted(&format!("{what} of `{path}`"));
+    let wrong = |what: &str| untrusted(&format!("`{path}` has {what}"));
     let (large, large_size) = lfs.map_or((None, None), |lfs| (lfs.oid, lfs.size));
     let oid = match (large, oid) {
         (Some(oid), _) if oid.len() == 64 && is_hex(&oid) => Oid::Sha256(oid),

@@ -4,7 +4,7 @@
 //! downloads are not used: `snapshot_download` and `download_file` report success on wrong bytes (1.0.0: no status
 //! check on the cached path, no size check, no hash), so clippy forbids them; `download_file_stream` asks twice for each
 //! file, takes any answer for the range, and follows the redirect that states a file's Xet hash. Listings are parsed
-//! here, because the crate drops `lfs.oid`. The only home of hf-hub and hf-xet.
+//! here, because the crate drops `lfs.oid`. No other module uses hf-hub and hf-xet.
 //!
 //! | file | subject |
 //! |---|---|

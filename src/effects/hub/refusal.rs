@@ -67,7 +67,7 @@ pub(in crate::effects) fn refusal_error(
                 answer.status
             ))
             .hint("check the spelling; for a private repository set HF_TOKEN"),
-        (403, ..) => Error::new(Kind::Hub, format!("{repo} is forbidden"))
+        (403, ..) => Error::new(Kind::Hub, format!("access to {repo} is forbidden"))
             .cause(format!("{endpoint} answered 403: the token may not read it"))
             .hint(format!("open {endpoint}/{repo} with the token's account")),
         (429, ..) => Error::new(Kind::Hub, format!("the hub limits requests for {repo}"))

@@ -55,7 +55,7 @@ pub(in crate::effects) async fn revision(
     if !is_commit(&commit) || (is_commit(revision) && commit != revision) {
         return Err(
             Error::new(Kind::Hub, format!("{endpoint} does not answer like a hub"))
-                .cause(format!("no commit for {repo}@{revision}"))
+                .cause(format!("its answer names no commit for {repo}@{revision}"))
                 .hint("check HF_ENDPOINT or --endpoint"),
         );
     }

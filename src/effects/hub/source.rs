@@ -324,7 +324,7 @@ fn xet_failure(entry: &Entry, cause: &str) -> Failure {
 pub(in crate::effects) fn cannot_fetch(entry: &Entry, cause: &str) -> Error {
     Error::new(Kind::Hub, format!("cannot fetch `{}`", entry.path))
         .cause(cause)
-        .hint("run it again: it resumes where it stopped")
+        .hint("run the command again: it resumes where it stopped")
 }
 
 /// Returns the failure for an answer that cannot be `entry`. Nothing of it is written, so the bytes on disk
@@ -384,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_range_that_was_asked_for_fits() {
+    fn only_the_requested_range_is_accepted() {
         assert!(is_requested_range("bytes 5-9/10", (5, 10), 10));
         assert!(is_requested_range("bytes 5-9/*", (5, 10), 10));
         assert!(is_requested_range("bytes 5-7/10", (5, 8), 10));
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_limit_is_shared() {
+    async fn streams_share_the_rate_limit() {
         let limit = RateLimit::new(1000);
         let begun = Instant::now();
         for _ in 0..4 {

@@ -1,5 +1,5 @@
-//! A hub's Xet store: streams of a file's bytes by the Xet hash that the listing states. The only home of
-//! hf-xet.
+//! A hub's Xet store: streams of a file's bytes by the Xet hash that the listing states. No other
+//! module uses hf-xet.
 //!
 //! hf-xet, the transport below hf-hub, is used directly. hf-hub 1.0.0 reads a file's Xet hash from a HEAD
 //! request whose redirect it follows, but the hub states the hash on the redirect itself; and it requests a

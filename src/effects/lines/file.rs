@@ -77,7 +77,7 @@ impl LogFile {
         found
     }
 
-    /// Returns the last line if it has no end: its writer was killed in the midst of it.
+    /// Returns the last line if it has no end: its writer was killed in the middle of it.
     pub(in crate::effects) fn unfinished_line(&mut self) -> Option<String> {
         let mut found = Vec::new();
         self.splitter.finish(&mut keep_lines(&mut found));

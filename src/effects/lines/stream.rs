@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_rest_of_a_log_ends_with_it_or_with_its_time() {
+    async fn reading_the_rest_of_a_log_stops_at_its_end_or_at_the_limit() {
         let (sender, mut open) = stream(&[Ok("one")]);
         assert_eq!(open.rest(Duration::from_millis(20)).await, ["one"]);
         assert_eq!(open.end(), None);

@@ -140,7 +140,7 @@ pub(super) fn invalid_head(status: u16) -> Answer {
 /// Answers a request.
 pub(super) fn answer(source: &Source<'_>, head: &Head) -> Answer {
     if !source.token.is_none_or(|token| has_token(head, token)) {
-        let why = "this mirror needs its token: set HF_TOKEN to it";
+        let why = "this mirror needs a token: set HF_TOKEN to the token of the mirror";
         let mut answer = Answer::refusal(401, Some("GatedRepo"), why);
         answer.set("WWW-Authenticate", "Bearer");
         return answer;
@@ -151,7 +151,7 @@ pub(super) fn answer(source: &Source<'_>, head: &Head) -> Answer {
         return answer;
     }
     let Some(asked) = path::parse(&head.path) else {
-        return Answer::refusal(404, None, "a mirror serves only models");
+        return Answer::refusal(404, None, "this mirror serves only models");
     };
     let (Resource::Revision { repo, revision }
     | Resource::Tree { repo, revision, .. }
@@ -159,14 +159,18 @@ pub(super) fn answer(source: &Source<'_>, head: &Head) -> Answer {
     let snapshot = match source.catalog.snapshot(repo, revision) {
         Ok(snapshot) => snapshot,
         Err(Absent::Repo) => {
-            return Answer::refusal(404, Some("RepoNotFound"), &format!("{repo} is not mirrored here"));
+            return Answer::refusal(
+                404,
+                Some("RepoNotFound"),
+                &format!("this mirror does not have {repo}"),
+            );
         }
         Err(Absent::Revision) => {
-            let why = format!("{revision} of {repo} is not mirrored here");
+            let why = format!("this mirror does not have {revision} of {repo}");
             return Answer::refusal(404, Some("RevisionNotFound"), &why);
         }
         Err(Absent::NotWhole(why)) => {
-            let why = format!("{revision} of {repo} is not whole here: {why}");
+            let why = format!("{revision} of {repo} is not complete on this mirror: {why}");
             return Answer::refusal(404, Some("RevisionNotFound"), &why);
         }
     };
@@ -280,7 +284,7 @@ fn file(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Arc<Snapshot>, 
     let opened = match snapshot.open(&source.catalog.root, item) {
         Ok(opened) => opened,
         Err(OpenError::Busy) => {
-            let mut answer = Answer::refusal(503, None, "too many files are open here");
+            let mut answer = Answer::refusal(503, None, "too many files are open on this mirror");
             answer.set("Retry-After", "1");
             return answer;
         }
@@ -288,7 +292,11 @@ fn file(source: &Source<'_>, head: &Head, repo: &str, snapshot: &Arc<Snapshot>, 
             if source.catalog.mark_corrupt(repo, snapshot, &why) {
                 (source.on_corrupt)(repo, &why);
             }
-            return Answer::refusal(500, None, &format!("{repo} is not whole here: {why}"));
+            return Answer::refusal(
+                500,
+                None,
+                &format!("{repo} is not complete on this mirror: {why}"),
+            );
         }
     };
     let (entry, etag) = (&item.entry, format!("\"{}\"", item.entry.oid.hex()));
@@ -328,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_cannot_become_two() {
+    fn a_value_cannot_add_a_header() {
         let mut answer = Answer::new(304, Body::None);
         answer.set("X-Error-Message", "a\r\nSet-Cookie: b\u{85}ü");
         assert_eq!(
@@ -338,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_files_oid_is_its_pointers() {
+    fn the_oid_of_a_large_file_is_that_of_its_pointer() {
         // `printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 12\n' 0 | git hash-object --stdin`
         let entry = Entry {
             path: "x".to_owned(),

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::profile::is_repo;
 use crate::report::{MirroredSnapshot, MirroredState};
 
-/// Time for which a snapshot that is not whole is not checked again. It may be in the making.
+/// Time for which a snapshot that is not whole is not checked again. A pull may be writing it.
 const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// The snapshots of a cache.

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_there_is_not_sent() {
+    fn a_file_that_the_client_has_is_not_sent() {
         for tags in ["\"x\"", "\"y\", \"x\"", "W/\"x\"", "*"] {
             assert!(client_has_it(Some(tags), "\"x\""), "{tags}");
         }

@@ -15,9 +15,11 @@ pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Time without a complete request after which a client must make room for another.
 const SILENT_CLIENT: Duration = Duration::from_secs(1);
-/// If there is no room, the slowest reader is disconnected: one whose answer has taken at least this long, at
-/// less than [`LEAST_RATE`] bytes a second. The client can resume, as after any other broken connection.
+/// Duration of an answer after which its reader may be disconnected, if there is no room and it reads less than
+/// [`LEAST_RATE`] bytes a second. The slowest reader is disconnected first. It can resume, as after any other broken
+/// connection.
 const LONG_ANSWER: Duration = Duration::from_secs(30);
+/// Rate in bytes a second below which a reader is slow.
 const LEAST_RATE: u64 = 256 << 10;
 
 /// Options of a mirror.

@@ -1,4 +1,4 @@
-//! The head of a request. It is hostile text until it is parsed into these types. The only home of httparse.
+//! The head of a request. It is hostile text until it is parsed into these types. No other module uses httparse.
 
 /// Largest head in bytes.
 pub(super) const MAX_HEAD: usize = 64 * 1024;

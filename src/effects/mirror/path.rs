@@ -157,7 +157,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_encoded_is_decoded(text in "\\PC{0,40}") {
+        fn decoding_reverses_encoding(text in "\\PC{0,40}") {
             let encoded = crate::effects::hub::names::percent_encode(&text);
             proptest::prop_assert!(encoded.is_ascii() && !encoded.contains(['&', '<', '>', ' ', '/']));
             proptest::prop_assert_eq!(percent_decode(&encoded), Some(text));

@@ -103,14 +103,14 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
     {
         return Err(Error::new(Kind::Usage, "no client can send the mirror's token")
             .cause("it is empty, or contains more than letters, digits and punctuation")
-            .hint("openssl rand -hex 32 makes one"));
+            .hint("openssl rand -hex 32 makes a token"));
     }
     let root = Root::new(Path::new(&step.cache_dir))
         .at(Kind::Host, || format!("cannot read `{}`", step.cache_dir))?;
     let listener = TcpListener::bind(address).map_err(|error| {
         Error::new(Kind::Host, format!("cannot listen on {address}"))
             .cause(error.to_string())
-            .hint("choose another with --listen")
+            .hint("choose another address with --listen")
     })?;
     let bound = listener.local_addr().unwrap_or(address);
     let listener = Arc::new(listener);

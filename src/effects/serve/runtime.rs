@@ -41,9 +41,9 @@ pub(in crate::effects) enum Runtime<'a> {
 /// The life of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::effects) enum Life {
-    /// It runs.
+    /// The server runs.
     Running,
-    /// It ended, for this reason.
+    /// The server ended, for this reason.
     Ended(String),
 }
 

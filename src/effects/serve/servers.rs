@@ -100,7 +100,7 @@ impl Effects {
                     },
                 );
                 let error = match trouble {
-                    Some(trouble) => error.cause(format!("containers were not looked at: {trouble}")),
+                    Some(trouble) => error.cause(format!("containers are not listed: {trouble}")),
                     None => error,
                 };
                 Err(match asked {
@@ -108,7 +108,7 @@ impl Effects {
                     Some(_) => error.hint(format!("name one of: {}", listed.join(", "))),
                     None => error
                         .cause(format!("on this host: {}", listed.join(", ")))
-                        .hint("name it to use it in this state; dsr1 logs NAME shows what it does"),
+                        .hint("give its name to use it in this state; dsr1 logs NAME shows what it does"),
                 })
             }
         }

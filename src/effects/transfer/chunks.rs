@@ -32,11 +32,11 @@ struct Chunk {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nobody fetches it.
+    /// No worker fetches the chunk.
     Free,
-    /// A worker fetches it.
+    /// A worker fetches the chunk.
     Claimed,
-    /// It is on disk. A chunk of an earlier pull has a hash, because a disk can lose data that was not synced.
+    /// The chunk is on disk. A chunk of an earlier pull has a hash, because a disk can lose data that was not synced.
     Done(Option<Bytes32>),
 }
 
@@ -266,7 +266,7 @@ mod tests {
 
     /// A hub that serves one stream and refuses all others.
     #[test]
-    fn a_failed_chunk_goes_back_to_the_own_stream() {
+    fn a_failed_chunk_goes_back_to_the_files_own_worker() {
         let mut chunks = Chunks::new(SIZE, CHUNK_BYTES, 0, Vec::new());
         let (last, _) = chunks.claim_chunk(0).unwrap();
         let (first, _) = chunks.claim_chunk(0).unwrap();
@@ -338,7 +338,7 @@ mod tests {
     /// A Xet frame has up to 64 MiB: the file's own worker may write one while others still see the front
     /// before it.
     #[test]
-    fn a_claim_under_a_large_frame_still_holds_the_file() {
+    fn a_claim_inside_a_large_frame_delays_the_publication() {
         let mut chunks = Chunks::new(2 * CHUNK_BYTES, CHUNK_BYTES, 0, Vec::new());
         // The worker took the limit (the whole file) and writes one frame of 2 * CHUNK_BYTES; a chunk is
         // claimed meanwhile.

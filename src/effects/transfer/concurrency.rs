@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_added_as_long_as_they_bring_more() {
+    fn workers_are_added_as_long_as_the_rate_grows() {
         assert_eq!(workers_after(20, 10, 1_000_000), 64);
         // Four workers fill the network: one step too many, and one more every half minute.
         assert!(workers_after(9, 25, 100) <= 6, "{}", workers_after(9, 25, 100));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_and_a_maximum_are_kept() {
+    fn the_rate_limit_and_the_largest_number_of_workers_are_kept() {
         let mut concurrency = Concurrency::new(2, None, 8);
         assert_eq!(concurrency.workers(), 2);
         let begun = Instant::now();
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_added_where_the_processors_are_busy() {
+    fn no_workers_are_added_while_the_processors_are_busy() {
         let (mut concurrency, begun) = (Concurrency::new(64, None, 2), Instant::now());
         concurrency.workers_to_add(used(0), begun);
         let busy = Usage {

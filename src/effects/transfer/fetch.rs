@@ -253,7 +253,7 @@ impl Fetcher {
         Ok(())
     }
 
-    /// From here on the rest of the file is fetched.
+    /// Drops the later lines of the journal, so that the rest of the file is fetched.
     fn drop_later_lines(&self, entry: &Entry, partial: &mut PartialFile) -> Result<()> {
         partial.drop_later_lines()?;
         // Otherwise the next pull would prefer the damaged file to the bytes that are fetched now.

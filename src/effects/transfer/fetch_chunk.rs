@@ -141,7 +141,7 @@ mod tests {
     use crate::effects::hub::limits::Limits;
 
     #[test]
-    fn a_silent_stream_is_slow_after_its_trial() {
+    fn a_stream_without_bytes_is_slow_after_the_trial_time() {
         let is_slow = |seconds, bytes, own| {
             is_slow(
                 Duration::from_secs(seconds),

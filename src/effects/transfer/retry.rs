@@ -71,7 +71,7 @@ mod tests {
 
     /// A hub that asks for a longer pause gets it, and one that asks for none is not flooded.
     #[test]
-    fn a_pause_is_as_long_as_requested_and_never_shorter_than_ours() {
+    fn a_pause_is_as_long_as_requested_and_never_zero() {
         let asked = |seconds| {
             let error = Error::new(Kind::Hub, "busy");
             Failure::RetryAfter(error, Duration::from_secs(seconds))

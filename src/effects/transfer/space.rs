@@ -107,7 +107,7 @@ pub(in crate::effects) fn check_space(
         Kind::Host,
         format!("not enough disk space at `{}`", destination(step)),
     )
-    .cause(format!("need {}, {} free", Bytes(wanted), Bytes(free)));
+    .cause(format!("{} needed, {} free", Bytes(wanted), Bytes(free)));
     let error = match other_hosts_bytes {
         0 => error,
         _ => error.cause(format!(
@@ -144,14 +144,14 @@ mod tests {
         let error = check_space(&step, 100_000_000_000, Some(100_000_000_000), 0).unwrap_err();
         assert_eq!(
             (error.kind(), error.causes()),
-            (Kind::Host, vec!["need 105.0 GB, 100.0 GB free".to_owned()])
+            (Kind::Host, vec!["105.0 GB needed, 100.0 GB free".to_owned()])
         );
         check_space(&step, 100, Some(105), 0).unwrap();
         check_space(&step, 100, None, 0).unwrap();
     }
 
     #[test]
-    fn files_of_other_hosts_are_named_and_their_removal_if_it_is_enough() {
+    fn partial_files_of_other_hosts_are_named_and_their_removal_if_it_is_enough() {
         let step = step("/x");
         let refused =
             |free, other_hosts_bytes| check_space(&step, 100_000, Some(free), other_hosts_bytes).unwrap_err();
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(
             error.causes(),
             [
-                "need 105.0 kB, 50.0 kB free",
+                "105.0 kB needed, 50.0 kB free",
                 "unfinished downloads of other hosts take 60.0 kB"
             ]
         );

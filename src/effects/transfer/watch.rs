@@ -17,7 +17,7 @@ const SLOW_WINDOWS: u32 = 2;
 /// Number of times that a file's stream is reopened because it is slow.
 pub(super) const MAX_REDIALS: u32 = 4;
 
-/// Hashing and writing 1 MiB takes a few milliseconds. A longer write waits for a disk.
+/// Duration of a write from which on it counts as a wait for a disk: to hash and write 1 MiB takes a few milliseconds.
 const SLOW_WRITE: Duration = Duration::from_millis(20);
 
 /// Rates in bytes a second.

@@ -158,7 +158,10 @@ fn announce(wrong: &[WrongFile], events: &StepEvents<'_>) {
         events.note(format!("`{}` is corrupt: {}", file.path, file.why));
     }
     if wrong.len() > NAMED_FILES {
-        events.note(format!("and {} more", wrong.len() - NAMED_FILES));
+        events.note(format!(
+            "further corrupt files, not named here: {}",
+            wrong.len() - NAMED_FILES
+        ));
     }
 }
 

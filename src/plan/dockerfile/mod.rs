@@ -1,4 +1,4 @@
-//! Renders the Dockerfile of a stack. The only home of tera.
+//! Renders the Dockerfile of a stack. No other module uses tera.
 //!
 //! Every value is checked against a narrow alphabet or quoted before it is written (`words`), so that a stack file
 //! cannot add an instruction. Not in this module tree: building (`effects::docker`), choosing what to build

@@ -191,7 +191,7 @@ fn the_classic_builder_gets_stages_instead_of_mounts() {
 }
 
 #[test]
-fn offline_no_step_fetches() {
+fn no_step_of_an_offline_build_fetches() {
     let method = BuildMethod {
         wheels: true,
         offline: true,
@@ -209,7 +209,7 @@ fn offline_no_step_fetches() {
 }
 
 #[test]
-fn a_step_that_is_refreshed_is_another_and_those_before_it_are_not() {
+fn refreshing_a_step_changes_it_and_no_earlier_step() {
     let render = |refresh: Option<(&str, &str)>| {
         let method = BuildMethod {
             refresh,

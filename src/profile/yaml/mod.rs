@@ -1,4 +1,4 @@
-//! YAML text to a typed value, with errors that show the line. The only home of the YAML crate.
+//! YAML text to a typed value, with errors that show the line. No other module uses the YAML crate.
 //!
 //! In `Cargo.toml`, `serde_yaml` is the name for `yaml_serde`, its maintained continuation. Crates of that family do not
 //! apply merge keys (`<<`). The types refuse unknown keys.
@@ -60,7 +60,7 @@ impl Document {
                     u32::from(character)
                 ),
             )
-            .hint("remove it: such a line does not show what it holds"));
+            .hint("remove this character: it can hide a part of the line"));
         }
         if text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() > MAX_BRACKETS {
             return Err(Error::new(
@@ -116,8 +116,8 @@ impl Document {
         merge(&mut self.0, over.0);
     }
 
-    /// Turns the document into a type. `sources` are the files that it was merged from, the last on top, and `below` is
-    /// the path of keys below which it is there: an error names the file that holds the key.
+    /// Turns the document into a type. `sources` are the files that it was merged from, the overriding one last, and
+    /// `below` is the path of keys below which it is there: an error names the file that holds the key.
     ///
     /// # Errors
     /// [`Kind::Usage`] with file, line, a three-line snippet and the nearest known key.
@@ -137,7 +137,7 @@ impl Document {
                 .rev()
                 .find_map(|source| line_of(source.text, &keys).map(|line| (*source, Some(line))));
             let top = sources.last().copied().unwrap_or(Source { origin: "", text: "" });
-            // A missing key is in no file; the file on top should have it.
+            // A missing key is in no file; the overriding file should have it.
             let (source, line) = found.unwrap_or((top, None));
             report(source, line, &message)
         })

@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn since_and_until_are_known() {
+    fn the_first_and_last_version_of_an_option_are_known() {
         let history = history(Parser::Server);
         let life = |name| history.lifetime(name).unwrap();
         assert_eq!(life("--moe-runner-backend").since, Some(version("0.5.1")));

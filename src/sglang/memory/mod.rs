@@ -230,10 +230,10 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
             Level::Warn,
             subject,
             format!(
-                "beside {} of weights, activations, graphs and request tables need about {} of the {} of each GPU",
+                "the weights take {} of the {} of each GPU; activations, graphs and request tables need about {} more",
                 gib(plan.weights_bytes),
-                gib(plan.need_bytes),
-                gib(plan.usable_bytes)
+                gib(plan.usable_bytes),
+                gib(plan.need_bytes)
             ),
             "use fewer running requests or smaller chunks".to_owned(),
         ));
@@ -269,8 +269,8 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
             Level::Warn,
             "bench.max_concurrency",
             format!(
-                "{} requests of {} tokens fit into the KV pool, the benchmark keeps {concurrency} in flight: the rest \
-                 queues, or requests are retracted",
+                "{} requests of {} tokens fit into the KV pool, and the benchmark keeps {concurrency} in flight: the \
+                 others wait, or SGLang retracts requests",
                 plan.requests_fit, plan.request_tokens
             ),
             format!("expect the throughput of {} requests at once", plan.requests_fit),
@@ -450,7 +450,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn more_never_holds_less(gpu in 0_u64..1 << 40, more in 0_u64..1 << 36, fraction in 1_u32..98, tp in 1_u32..9, dp in 1_u32..9) {
+        fn more_memory_never_holds_fewer_tokens(gpu in 0_u64..1 << 40, more in 0_u64..1 << 36, fraction in 1_u32..98, tp in 1_u32..9, dp in 1_u32..9) {
             let at = |fraction: u32| {
                 settings("0.5.23", &format!("--tp-size {tp} --attn-dp-size {dp} --mem-fraction-static 0.{fraction:02}"))
             };
@@ -464,7 +464,7 @@ mod tests {
         }
 
         #[test]
-        fn no_size_is_too_strange(sizes in proptest::collection::vec(proptest::num::u64::ANY, 9), gpu: u64, tokens: u64) {
+        fn any_sizes_are_planned_without_panic(sizes in proptest::collection::vec(proptest::num::u64::ANY, 9), gpu: u64, tokens: u64) {
             let mut model = bundled(R1).unwrap();
             let w = &mut model.weights;
             for (slot, size) in [

@@ -21,9 +21,9 @@ pub(super) const WORKSPACE: u64 = 553 * MIB;
 
 /// Default number of requests in the request table: 3063 in the guide's log.
 const RUNNING: u64 = 3072;
-/// Since this version the request table is divided by the attention replicas (`model_runner.py`, 0.5.8).
+/// First version that divides the request table by the attention replicas (`model_runner.py`, 0.5.8).
 const DIVIDED_TABLE: Version = Version::new(0, 5, 8);
-/// Since this version the draft layer is inside the fraction (`model_runner.py`, 0.5.14).
+/// First version whose fraction includes the draft layer (`model_runner.py`, 0.5.14).
 const DRAFT_INSIDE: Version = Version::new(0, 5, 14);
 
 /// Memory of CUDA graphs per captured request: the guide's log has 6.37 GB for graphs of up to 512 requests.

@@ -171,7 +171,7 @@ fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check
         found.push(error(
             "experts.redundant",
             "engine.redundant_experts",
-            format!("{EXPERTS} experts and {redundant} copies do not divide by {ep} GPUs"),
+            format!("{EXPERTS} experts and {redundant} copies cannot be spread evenly over {ep} GPUs"),
         ));
     }
     let whole = matches!(runner, Some("flashinfer_cutlass" | "flashinfer_cutedsl"));
@@ -481,7 +481,7 @@ fn benchmark_only(settings: &EffectiveSettings, profile: &Profile, found: &mut V
         found.push(warn(
             "benchmark.queue",
             "bench.max_concurrency",
-            format!("the benchmark keeps {concurrency} requests in flight and the server runs {most}: the rest queues"),
+            format!("the benchmark keeps {concurrency} requests in flight and the server runs {most}: the others wait"),
         ));
     }
 }

@@ -32,14 +32,17 @@ fn finding(problem: &Problem<'_>, parser: Parser, version: Version) -> Check {
                 name,
                 format!("{name} is short for several options of SGLang {version}"),
             )
-            .fix(format!("write one of them out: {}", candidates.join(", ")))
+            .fix(format!(
+                "write the full name of one of them: {}",
+                candidates.join(", ")
+            ))
         }
         Problem::Stray(word) => error(
             "flag.stray",
             word,
             format!("`{}` belongs to no option", word.escape_debug()),
         )
-        .fix("flag and value are two arguments, or one with `=`"),
+        .fix("write a flag and its value as two arguments, or as one with `=`"),
         Problem::MissingValue(name) => error("flag.value", name, format!("{name} needs a value")),
         Problem::UnexpectedValue(name) => error(
             "flag.value",
@@ -63,7 +66,7 @@ fn finding(problem: &Problem<'_>, parser: Parser, version: Version) -> Check {
             let check = error(
                 "flag.rejected",
                 name,
-                format!("SGLang {version} knows {name} and ends with an error on it{since}"),
+                format!("SGLang {version} knows {name} but ends with an error if it is used{since}"),
             );
             with_instead(check, parser, &spec.names, spec.replacement.as_deref())
         }
@@ -72,7 +75,7 @@ fn finding(problem: &Problem<'_>, parser: Parser, version: Version) -> Check {
             "flag.abbreviated",
             Level::Warn,
             name,
-            format!("{name} works as a short form of {full} until another option begins like it"),
+            format!("{name} works as a short form of {full} until another option begins with these letters"),
         )
         .fix(format!("write {full}")),
         Problem::Deprecated(name, spec) => {

@@ -1,4 +1,4 @@
-//! One vocabulary and plain sentences: the words of `docs/development.md`, held against the sources.
+//! One vocabulary and plain sentences: the rules of `docs/development.md` for words, checked on the sources.
 
 use std::collections::BTreeMap;
 

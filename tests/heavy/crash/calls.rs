@@ -103,7 +103,7 @@ fn a_kill_before_any_change_of_the_disk_leaves_nothing_wrong() {
 
 /// F9, F19: system calls that fail.
 #[test]
-fn errors_of_the_system_are_told_and_leave_nothing_wrong() {
+fn failing_system_calls_are_reported_and_leave_nothing_wrong() {
     /// The process opens about a hundred files, libraries first, before it opens the first file of the cache.
     const OPENED: std::ops::Range<usize> = 8..200;
     let model = Model::of(&[9_000_000, 300_000], 3);
@@ -184,7 +184,7 @@ const SYNC: u64 = 32 << 20;
 
 /// A disk reports lost writes only once, perhaps long before the last byte is fetched.
 #[test]
-fn a_failed_sync_in_the_midst_of_a_file_is_not_forgotten() {
+fn a_failed_sync_in_the_middle_of_a_file_is_not_forgotten() {
     // More than three times the bytes between two syncs. The rate is so low that each sync ends long before the next.
     let model = Model::of(&[110_000_000], 0);
     // After each sync that succeeds the journal is synced too.
@@ -253,7 +253,7 @@ fn no_more_than_two_syncs_are_written_ahead_of_a_slow_disk() {
 
 /// An unreadable sector counts as a corrupt range: a repair and a pull fetch its bytes, unless a second read succeeds.
 #[test]
-fn a_sector_that_does_not_read_is_repaired() {
+fn an_unreadable_sector_is_repaired() {
     const SIZE: usize = 9_000_000;
     // Not a safetensors file: its header would be read once more at the end of the pull.
     let bytes = noise(7, SIZE);
@@ -331,7 +331,7 @@ fn half_pulled(model: &Model) -> (Home, Hub, PathBuf, (u64, usize)) {
 /// An unreadable partial file does not block pulls for ever, and the bytes before the unreadable ones are reused. If a
 /// second read succeeds, nothing is fetched again.
 #[test]
-fn a_part_that_does_not_read_goes_on_from_before_that() {
+fn an_unreadable_partial_file_is_resumed_before_the_unreadable_bytes() {
     let model = Model::of(&[21_000_000], 0);
     for (fault, least) in [("error=EIO:when=20", 0), ("error=EIO:when=20..25", 16_000_000)] {
         let (home, hub, cache, (needed, mark)) = half_pulled(&model);
@@ -350,7 +350,7 @@ fn a_part_that_does_not_read_goes_on_from_before_that() {
 
 /// A file server that is unreachable lost nothing: the pull reports it, and all files stay.
 #[test]
-fn a_disk_that_does_not_answer_costs_nothing_of_a_part() {
+fn a_disk_that_does_not_answer_loses_no_bytes_of_a_partial_file() {
     let model = Model::of(&[21_000_000], 0);
     let (home, hub, cache, (needed, mark)) = half_pulled(&model);
     // Once from the start, and once while present bytes are read: a probe of the disk is one fsync.

@@ -51,7 +51,7 @@ fn a_pull_takes_over_from_one_that_is_killed() {
 
 /// F11: a filesystem that grants locks to every caller, as some network filesystems do, or that has no locks.
 #[test]
-fn two_pulls_without_working_locks_end_right() {
+fn two_pulls_without_working_locks_end_with_correct_files() {
     let model = Model::of(&[21_000_000, 9_000_000], 9);
     let hub = model.hub();
     for lie in ["retval=0", "error=ENOLCK", "error=ENOSYS", "error=EOPNOTSUPP"] {
@@ -83,7 +83,7 @@ fn two_pulls_without_working_locks_end_right() {
 
 /// A partial file changes its owner with two renames: a kill between them must not lose verified bytes.
 #[test]
-fn a_kill_while_a_part_changes_hands_costs_no_more_than_a_step() {
+fn a_kill_while_a_partial_file_changes_its_owner_costs_at_most_a_step() {
     let model = Model::of(&[21_000_000], 0);
     let (home, hub) = (Home::new(), model.hub());
     let resumed = home.path().join("resumed");
@@ -186,7 +186,7 @@ fn a_pull_in_another_container_is_not_taken_for_dead() {
 /// A container that replaces another one, on a filesystem without locks: the bytes of the other one are reused as soon
 /// as it is certain that no process writes to its files.
 #[test]
-fn what_a_container_had_a_moment_ago_is_waited_for_and_taken() {
+fn a_pull_waits_for_the_files_of_a_replaced_container_and_takes_them() {
     const SIZE: u64 = 150_000_000;
     let model = Model::of(&[150_000_000], 1);
     let (home, hub) = (Home::new(), model.hub());

@@ -12,7 +12,7 @@ use crate::support::random::{Random, rounds};
 
 /// F1: kills at random times, each followed by a complete run.
 #[test]
-fn kills_at_any_time_leave_nothing_wrong_and_cost_no_more_than_a_step() {
+fn kills_at_any_time_leave_nothing_wrong_and_cost_at_most_a_step() {
     const THREADS: usize = 2;
     /// Bytes per second of each stream.
     const RATE: usize = 40_000_000;
@@ -99,7 +99,7 @@ fn kills_at_any_time_leave_nothing_wrong_and_cost_no_more_than_a_step() {
 
 /// F1: the files that kills leave in one cache do not accumulate.
 #[test]
-fn kills_one_after_another_leave_one_part_of_a_file_and_nothing_else() {
+fn repeated_kills_leave_one_partial_file_of_a_file_and_nothing_else() {
     const KILLS: usize = 30;
     let model = Model::of(&[21_000_000, 9_000_000, 3_000_000], 12);
     let (home, hub) = (Home::new(), model.hub());

@@ -50,7 +50,7 @@ fn copy(model: &Model, template: &Path, home: &Home, is_linked: bool) -> (PathBu
 
 /// F1: kills from before the first byte is written to the file until after the last.
 #[test]
-fn a_kill_while_a_file_is_mended_costs_no_more_than_what_was_bad() {
+fn a_kill_during_a_repair_costs_at_most_the_corrupt_ranges() {
     let model = Model::of(&[SIZE], 0);
     let (home, hub) = (Home::new(), model.hub());
     let template = damaged(&model, &home, &hub);
@@ -94,7 +94,7 @@ fn a_kill_while_a_file_is_mended_costs_no_more_than_what_was_bad() {
 
 /// F9: a disk that refuses a write leaves the file as it is; a disk that lost a write leaves the bytes before it.
 #[test]
-fn a_disk_that_refuses_while_a_file_is_mended_is_told_of() {
+fn a_disk_that_refuses_a_write_during_a_repair_is_reported() {
     let model = Model::of(&[SIZE], 0);
     let (home, hub) = (Home::new(), model.hub());
     let template = damaged(&model, &home, &hub);
@@ -134,7 +134,7 @@ fn a_disk_that_refuses_while_a_file_is_mended_is_told_of() {
 
 /// Ranges of a file that were repaired before a kill stay repaired, whatever else is pulled meanwhile.
 #[test]
-fn what_is_mended_of_a_file_outlives_a_pull_of_others() {
+fn repaired_ranges_survive_a_pull_of_other_files() {
     let model = Model::of(&[SIZE], 3);
     let (home, hub) = (Home::new(), model.hub());
     let cache = damaged(&model, &home, &hub);
@@ -154,7 +154,7 @@ fn what_is_mended_of_a_file_outlives_a_pull_of_others() {
 
 /// Repairs two files in one pull, each with a copy of its own.
 #[test]
-fn two_files_are_mended_at_once() {
+fn two_files_are_repaired_at_once() {
     let model = Model::of(&[SIZE, SIZE - 1_000_000], 0);
     let (home, hub) = (Home::new(), model.hub());
     let cache = home.path().join("hub");
@@ -176,7 +176,7 @@ fn two_files_are_mended_at_once() {
 
 /// F10: a single fault of the hub during a repair costs little more than the corrupt ranges.
 #[test]
-fn one_wrong_answer_while_a_file_is_mended_costs_little() {
+fn one_wrong_answer_during_a_repair_costs_little() {
     let model = Model::of(&[SIZE], 0);
     let (home, hub) = (Home::new(), model.hub());
     let template = damaged(&model, &home, &hub);
@@ -205,7 +205,7 @@ fn one_wrong_answer_while_a_file_is_mended_costs_little() {
 
 /// F9: a read that fails once during the copy costs nothing, and a read that keeps failing is reported.
 #[test]
-fn a_disk_that_fails_while_a_file_is_copied_does_not_cost_the_file() {
+fn a_disk_that_fails_during_the_copy_does_not_lose_the_file() {
     let model = Model::of(&[SIZE], 0);
     let (home, hub) = (Home::new(), model.hub());
     let template = damaged(&model, &home, &hub);
@@ -228,7 +228,7 @@ fn a_disk_that_fails_while_a_file_is_copied_does_not_cost_the_file() {
 
 /// F11: two pulls that repair one file at once, without a working lock.
 #[test]
-fn two_that_mend_one_file_without_working_locks_end_right() {
+fn two_repairs_of_one_file_without_working_locks_end_with_a_correct_file() {
     let model = Model::of(&[SIZE], 3);
     let (home, hub) = (Home::new(), model.hub());
     let template = damaged(&model, &home, &hub);
@@ -262,7 +262,7 @@ fn two_that_mend_one_file_without_working_locks_end_right() {
 
 /// F13: the valid bytes of a damaged file survive a power cut, and are not fetched.
 #[test]
-fn a_power_cut_while_a_file_is_mended_costs_no_more_than_what_was_bad() {
+fn a_power_cut_during_a_repair_costs_at_most_the_corrupt_ranges() {
     const CUTS: usize = 12;
     const DISK: u64 = 128 << 20;
     let model = Model::of(&[SIZE], 0);

@@ -29,7 +29,7 @@ fn assert_proven_offline(home: &Home, hub: &Hub, cache: &Path, when: &str) {
 
 /// F13: the state of the disk at the time of a power cut.
 #[test]
-fn power_cuts_at_any_time_leave_nothing_wrong_and_all_that_was_done() {
+fn power_cuts_at_any_time_leave_nothing_wrong_and_lose_no_finished_file() {
     const DISK: u64 = 64 << 20;
     let cuts = rounds(50, 15);
     // The number of those right after dsr1 reported the end.

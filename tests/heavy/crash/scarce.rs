@@ -31,7 +31,7 @@ fn a_disk_that_is_too_small_is_refused_before_the_first_byte() {
 
 /// F9: a disk that another process fills meanwhile.
 #[test]
-fn a_disk_that_fills_in_the_middle_keeps_what_is_proven() {
+fn a_disk_that_fills_during_a_pull_keeps_the_verified_bytes() {
     let model = Model::of(&[21_000_000, 9_000_000], 3);
     let (home, hub) = (Home::new(), model.hub());
     let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
@@ -81,7 +81,7 @@ fn a_disk_that_fills_in_the_middle_keeps_what_is_proven() {
 
 /// F9: the disk lacks the space to take over the files of a killed pull.
 #[test]
-fn a_disk_that_is_full_when_a_pull_goes_on_loses_nothing_of_what_is_there() {
+fn a_disk_that_is_full_when_a_pull_resumes_loses_no_bytes() {
     const NAMES: u64 = 12;
     let model = Model::of(&[21_000_000], 0);
     let (home, hub) = (Home::new(), model.hub());
@@ -118,7 +118,7 @@ fn a_disk_that_is_full_when_a_pull_goes_on_loses_nothing_of_what_is_there() {
 
 /// F9: a damaged file is copied for its repair. Without space for two files the pull reports that and leaves the file.
 #[test]
-fn a_damaged_file_stays_where_there_is_no_room_for_two() {
+fn a_damaged_file_stays_if_there_is_no_space_for_its_copy() {
     let model = Model::of(&[21_000_000], 0);
     let (home, hub) = (Home::new(), model.hub());
     let disk = Mounted::tmpfs(&home.path().join("disk"), "30m");
@@ -148,7 +148,7 @@ fn a_damaged_file_stays_where_there_is_no_room_for_two() {
 
 /// F19: a process that may open few files.
 #[test]
-fn few_open_files_end_right_or_loud() {
+fn with_few_open_files_a_pull_is_correct_or_reports_an_error() {
     let model = Model::of(&[9_000_000, 3_000_000, 300_000], 9);
     let (home, hub) = (Home::new(), model.hub());
     let [empty, _, unnamed] = states(&model, &hub, &home);
@@ -180,7 +180,7 @@ fn few_open_files_end_right_or_loud() {
 
 /// Only a read-only cache is trusted by sizes and times: a disk that is full, or that fails, is reported.
 #[test]
-fn a_full_disk_is_no_cache_that_may_only_be_read() {
+fn a_full_disk_does_not_count_as_a_read_only_cache() {
     let model = Model::of(&[9_000_000], 3);
     let (home, hub) = (Home::new(), model.hub());
     let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
@@ -202,7 +202,7 @@ fn a_full_disk_is_no_cache_that_may_only_be_read() {
 
 /// A cache on a read-only disk can be verified; a warning says that the result cannot be recorded.
 #[test]
-fn a_check_needs_no_right_to_write() {
+fn a_check_needs_no_write_permission() {
     let model = Model::of(&[9_000_000], 3);
     let (home, hub) = (Home::new(), model.hub());
     let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
@@ -222,7 +222,7 @@ fn a_check_needs_no_right_to_write() {
 /// A user who may only read a cache is not stopped by a backup or a change of rights: sizes and times still show that
 /// the files are the verified ones.
 #[test]
-fn a_cache_that_may_only_be_read_is_taken_as_it_was_proven() {
+fn a_read_only_cache_is_accepted_as_it_was_verified() {
     let model = Model::of(&[9_000_000], 3);
     let (home, hub) = (Home::new(), model.hub());
     let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");

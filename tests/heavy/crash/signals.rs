@@ -10,7 +10,7 @@ use crate::support::{Home, Run};
 
 /// F12: signals at random times.
 #[test]
-fn signals_at_any_time_end_a_pull_at_once_and_it_goes_on_later() {
+fn signals_at_any_time_end_a_pull_at_once_and_it_is_resumed_later() {
     const TIMES: usize = 20;
     let model = Model::of(&[21_000_000, 9_000_000], 3);
     let hub = model.hub();

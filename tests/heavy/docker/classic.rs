@@ -88,7 +88,7 @@ async fn a_step_of_the_classic_builder_that_fails_shows_its_log() {
 }
 
 #[tokio::test]
-async fn wheels_that_go_away_end_a_classic_build_in_words() {
+async fn wheels_that_disappear_end_a_classic_build_with_the_reason() {
     let name = Name::new("classicgone");
     let _images = support::lock::daemon();
     let mut step = classic(&name, "true");

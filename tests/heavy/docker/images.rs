@@ -163,7 +163,7 @@ async fn only_images_of_ours_that_nobody_uses_are_pruned() {
 }
 
 #[tokio::test]
-async fn a_tag_that_is_somebody_elses_is_not_taken() {
+async fn a_tag_of_an_image_that_dsr1_did_not_build_is_not_replaced() {
     let name = Name::new("taken");
     let tag = ours(&name).await;
     let home = Home::new();

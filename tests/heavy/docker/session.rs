@@ -226,7 +226,7 @@ async fn an_image_gets_all_its_tags_and_arguments() {
 }
 
 #[tokio::test]
-async fn a_dockerfile_that_the_daemon_refuses_is_told_in_its_words() {
+async fn the_message_of_a_daemon_that_refuses_a_dockerfile_is_shown() {
     let name = Name::new("refused");
     let mut step = image(&name, "true");
     step.dockerfile = format!("FROM {BASE}\nNONSENSE here\n");
@@ -243,7 +243,7 @@ async fn a_dockerfile_that_the_daemon_refuses_is_told_in_its_words() {
 }
 
 #[tokio::test]
-async fn a_daemon_is_asked_for_sessions_as_often_as_one_likes() {
+async fn sessions_of_a_daemon_can_be_requested_repeatedly() {
     docker().await;
     for _ in 0..3 {
         let facts = dsr1::effects::docker::Docker::facts(&dsr1::effects::env::Env::read(), &[], &[]).await;

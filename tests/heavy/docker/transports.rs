@@ -162,7 +162,7 @@ async fn a_daemon_behind_ssh_builds_with_dial_stdio() {
 }
 
 #[tokio::test]
-async fn what_ssh_says_is_the_cause() {
+async fn the_message_of_ssh_is_the_cause() {
     let dir = tempfile::tempdir().unwrap();
     let env = with_ssh(
         dir.path(),

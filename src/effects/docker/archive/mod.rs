@@ -1,5 +1,5 @@
-//! Tar archives: files for containers and out of them, and the build context of the classic builder. The only home
-//! of tar.
+//! Tar archives: files for containers and out of them, and the build context of the classic builder. No other module
+//! uses tar.
 //!
 //! Not in this module tree: sending and receiving archives (`exec`, `build`, `images`).
 

@@ -46,11 +46,11 @@ pub struct ImageRecord {
 /// A reason why an archive cannot be saved or loaded.
 #[derive(Debug)]
 pub(in crate::effects::docker) enum Fault {
-    /// It is not an archive of dsr1, or a part is missing.
+    /// The file is not an archive of dsr1, or a part is missing.
     Form(String),
     /// The hash of a blob is not its name.
     Hash(String),
-    /// It is for another platform.
+    /// The image is for another platform.
     Platform(String),
     /// The tag belongs to another image.
     Taken(String),
@@ -546,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_that_breaks_off_is_none() {
+    fn a_truncated_archive_is_refused() {
         let archive = saved(&[b"base"]);
         for end in (0..archive.len()).step_by(512) {
             let whole = archive[end..].iter().all(|byte| *byte == 0);

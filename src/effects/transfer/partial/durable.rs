@@ -105,8 +105,8 @@ impl BackgroundSync {
         disk.begun += 1;
     }
 
-    /// Starts a sync if enough bytes were written. The partial file has `at` bytes, and its journal `record`
-    /// bytes.
+    /// Starts a sync if enough bytes were written. The partial file has `at` bytes, and its journal has
+    /// `journal` bytes.
     pub(super) fn sync_if_due(&mut self, at: u64, journal: u64) {
         if at.saturating_sub(self.asked) < self.partial.limits.sync {
             return;

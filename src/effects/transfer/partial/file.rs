@@ -409,8 +409,8 @@ impl PartialFile {
         self.corrupt_range.as_ref().map(|corrupt_range| corrupt_range.to)
     }
 
-    /// At the end of a corrupt range, skips the valid data behind it; or returns to its start once, if the
-    /// fetched bytes are wrong. Returns `false` if the rest of the journal is useless.
+    /// Skips the valid data behind a corrupt range whose end is reached; or returns to its start once, if the fetched
+    /// bytes are wrong. Returns `false` if the rest of the journal is useless.
     ///
     /// # Errors
     /// [`Kind::Host`] if the disk fails.

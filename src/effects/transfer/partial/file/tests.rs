@@ -256,7 +256,7 @@ async fn expired_files_of_other_hosts_are_removed() {
 
 /// A copy needs its own space; a partial file of this host is continued in place.
 #[tokio::test]
-async fn the_bytes_of_another_host_still_need_space() {
+async fn a_partial_file_of_another_host_still_needs_space() {
     let (_dir, cache) = cache();
     let bytes = noise(9 << 20);
     let entry = entry(&bytes);
