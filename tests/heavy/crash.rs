@@ -1,7 +1,7 @@
 //! Crash tests of `dsr1 pull`: kills, scarce resources, power cuts. At every moment each file with a final name is
 //! correct, and the next pull resumes from the verified bytes.
 //!
-//! These tests need root, strace, e2fsprogs, mount with loop devices and libfaketime. `SEED=N` repeats the times of a
+//! These tests need root, strace, e2fsprogs and mount with loop devices. `SEED=N` repeats the times of a
 //! run; they are printed with `--nocapture`.
 
 mod calls;
@@ -18,16 +18,27 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::hub::{Fault, Hub, RepoFile, entry, noise};
-use crate::support::{self, Home, Run};
+use crate::support::{self, Home, Run, small};
 use serde_json::json;
 
 const REPO: &str = "lab/tiny-r1";
 /// Folder of the repository below a cache directory.
 const FOLDER: &str = "models--lab--tiny-r1";
+/// A sixteenth of a million bytes: what a million is with the real limits, which are sixteen times as large.
+const M: usize = 1_000_000 / 16;
+/// The same, for sums of bytes.
+const MB: u64 = M as u64;
 /// Bytes that a kill may cost for each file in work: a step of the journal (`transfer/partial`), and the data after it.
-const LOST: u64 = 5 << 20;
+const LOST: u64 = small::LIMITS.journal_step + small::LIMITS.write as u64;
+/// Bytes written between two syncs (`transfer/partial/durable`).
+const SYNC: u64 = small::LIMITS.sync;
 /// Size from which on the journal of a file is kept.
-const RECORDED: usize = 4 << 20;
+const RECORDED: usize = 4 << 16;
+
+/// Returns a home for dsr1 with small limits, which shows the same with fewer bytes.
+fn new_home() -> Home {
+    Home::new().with_small_limits()
+}
 
 /// The files that a hub serves and a cache must hold.
 struct Model {
@@ -356,7 +367,7 @@ fn states(model: &Model, hub: &Hub, home: &Home) -> [(&'static str, PathBuf); 3]
     let [empty, resumed, unnamed] =
         ["empty", "resumed", "unnamed"].map(|name| (name, home.path().join(name)));
     std::fs::create_dir(&empty.1).unwrap();
-    hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
+    hub.fault("blob/", Fault::Slow(20 * M), usize::MAX);
     let child = spawn(pull(home, hub, &resumed.1, &[]));
     wait_until("some parts have a record", || {
         let mut found = names(&resumed.1.join(FOLDER).join(".dsr1"));

@@ -13,6 +13,8 @@ pub const LIMITS: Limits = Limits {
     sync: 2 << 20,
     write: 64 << 10,
     read: 16 << 10,
+    copy: 64 << 10,
+    io_retry: Duration::from_millis(20),
     progress: 64 << 10,
     corrupt_run: 1 << 20,
     worth_waiting: 4 << 20,

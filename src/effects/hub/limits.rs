@@ -39,6 +39,11 @@ pub struct Limits {
     pub write: usize,
     /// Number of bytes read at once.
     pub read: usize,
+    /// Number of bytes copied at once. This much around an unreadable sector is fetched again.
+    pub copy: u64,
+    /// Pause before the first of five retries of an I/O error, because a file server that restarts also returns `EIO`;
+    /// doubled for each further one: about six seconds in all.
+    pub io_retry: Duration,
     /// Number of bytes that counts as progress and resets the retries.
     pub progress: u64,
     /// Longest run of corrupt ranges that still counts as a damaged file. A longer run means that it is another
@@ -74,6 +79,8 @@ impl Limits {
         sync: 32 << 20,
         write: 1 << 20,
         read: 256 << 10,
+        copy: 1 << 20,
+        io_retry: Duration::from_millis(200),
         progress: 1 << 20,
         corrupt_run: 16 << 20,
         abandoned: Duration::from_mins(2),

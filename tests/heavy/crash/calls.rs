@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use rustix::process::Signal;
 
 use super::{
-    Counts, FOLDER, LOST, Model, REPO, assert_right_or_loud, copied, injected, kill, names, parts, pull,
-    pull_injected, run, signal, spawn, states, wait_for_part, wait_until,
+    Counts, FOLDER, LOST, M, MB, Model, REPO, SYNC, assert_right_or_loud, copied, injected, kill, names,
+    new_home, parts, pull, pull_injected, run, signal, spawn, states, wait_for_part, wait_until,
 };
 use crate::support::Home;
 use crate::support::hub::{Fault, Hub, RepoFile, noise};
@@ -31,8 +31,8 @@ const CHANGES: [(&str, &str, usize); 9] = [
 /// F1 at the critical points: a kill before each call that changes the disk.
 #[test]
 fn a_kill_before_any_change_of_the_disk_leaves_nothing_wrong() {
-    let model = Model::of(&[9_000_000, 300_000], 3);
-    let (home, hub) = (Home::new(), model.hub());
+    let model = Model::of(&[9 * M, 3 * M / 10], 3);
+    let (home, hub) = (new_home(), model.hub());
     let states = states(&model, &hub, &home);
     let mut work: Vec<_> = Vec::new();
     for state in &states {
@@ -52,7 +52,7 @@ fn a_kill_before_any_change_of_the_disk_leaves_nothing_wrong() {
                     let mut hit = 0;
                     for number in (1..).step_by(*step) {
                         let when = format!("{state} cache, {name} {number}");
-                        let home = Home::new();
+                        let home = new_home();
                         let cache = home.path().join("hub");
                         copied(template, &cache);
                         let kill = format!("signal=SIGKILL:when={number}");
@@ -106,13 +106,13 @@ fn a_kill_before_any_change_of_the_disk_leaves_nothing_wrong() {
 fn failing_system_calls_are_reported_and_leave_nothing_wrong() {
     /// The process opens about a hundred files, libraries first, before it opens the first file of the cache.
     const OPENED: std::ops::Range<usize> = 8..200;
-    let model = Model::of(&[9_000_000, 300_000], 3);
-    let (home, hub) = (Home::new(), model.hub());
+    let model = Model::of(&[9 * M, 3 * M / 10], 3);
+    let (home, hub) = (new_home(), model.hub());
     let states = states(&model, &hub, &home);
     let mut counts = Counts::default();
     let mut check = |calls: &str, what: &str, state: &(&str, PathBuf)| {
         let when = format!("{} cache, {calls} {what}", state.0);
-        let home = Home::new();
+        let home = new_home();
         let cache = home.path().join("hub");
         copied(&state.1, &cache);
         let blobs = names(&cache.join(FOLDER).join("blobs"));
@@ -155,12 +155,12 @@ fn failing_system_calls_are_reported_and_leave_nothing_wrong() {
 /// A verified blob that cannot be read, because of the disk or a limit of open files, still counts as verified.
 #[test]
 fn a_blob_that_cannot_be_read_now_is_not_removed() {
-    let model = Model::of(&[9_000_000], 0);
-    let (home, hub) = (Home::new(), model.hub());
+    let model = Model::of(&[9 * M], 0);
+    let (home, hub) = (new_home(), model.hub());
     let [_, _, (_, unnamed)] = states(&model, &hub, &home);
     let mut removed = Vec::new();
     for error in ["EMFILE", "EIO", "EACCES"] {
-        let home = Home::new();
+        let home = new_home();
         let cache = home.path().join("hub");
         copied(&unnamed, &cache);
         let blob = model.blob(&cache, "model-0.safetensors");
@@ -179,19 +179,16 @@ fn a_blob_that_cannot_be_read_now_is_not_removed() {
     assert_eq!(removed, Vec::<&str>::new(), "a verified blob was removed");
 }
 
-/// Bytes that are written between two syncs (`transfer/partial/durable`).
-const SYNC: u64 = 32 << 20;
-
 /// A disk reports lost writes only once, perhaps long before the last byte is fetched.
 #[test]
 fn a_failed_sync_in_the_middle_of_a_file_is_not_forgotten() {
     // More than three times the bytes between two syncs. The rate is so low that each sync ends long before the next.
-    let model = Model::of(&[110_000_000], 0);
+    let model = Model::of(&[110 * M], 0);
     // After each sync that succeeds the journal is synced too.
     for (failing, kept) in [(1, 0), (3, SYNC)] {
-        let (home, hub) = (Home::new(), model.hub());
+        let (home, hub) = (new_home(), model.hub());
         let cache = home.path().join("hub");
-        hub.fault("blob/", Fault::Slow(40_000_000), usize::MAX);
+        hub.fault("blob/", Fault::Slow(40 * M), usize::MAX);
         let fault = format!("error=EIO:when={failing}");
         let ended = pull_injected(&home, &hub, &cache, "fdatasync", &fault);
         hub.clear();
@@ -214,12 +211,12 @@ fn a_failed_sync_in_the_middle_of_a_file_is_not_forgotten() {
             "{left} kept of a sync at {kept}"
         );
         let (needed, mark) = model.start_of_next(&hub, &cache);
-        assert!(needed <= 110_000_000 - kept + 2 * LOST, "{needed} needed");
+        assert!(needed <= 110 * MB - kept + 2 * LOST, "{needed} needed");
         run(pull(&home, &hub, &cache, &["--max-workers", "1"])).expect(0);
         model.assert_whole(&cache, "afterwards");
         let sent = hub.bytes_sent_since(mark) as u64;
         assert!(
-            sent >= 110_000_000 - left && sent <= needed,
+            sent >= 110 * MB - left && sent <= needed,
             "{sent} fetched, {needed} needed"
         );
     }
@@ -228,8 +225,8 @@ fn a_failed_sync_in_the_middle_of_a_file_is_not_forgotten() {
 /// A disk that is slower than the network: the cost of a power cut does not grow with the size of the file.
 #[test]
 fn no_more_than_two_syncs_are_written_ahead_of_a_slow_disk() {
-    let model = Model::of(&[150_000_000], 0);
-    let (home, hub) = (Home::new(), model.hub());
+    let model = Model::of(&[150 * M], 0);
+    let (home, hub) = (new_home(), model.hub());
     let cache = home.path().join("hub");
     let pull_once = pull(&home, &hub, &cache, &["--max-workers", "1"]);
     // The first sync takes longer than this test.
@@ -254,11 +251,11 @@ fn no_more_than_two_syncs_are_written_ahead_of_a_slow_disk() {
 /// An unreadable sector counts as a corrupt range: a repair and a pull fetch its bytes, unless a second read succeeds.
 #[test]
 fn an_unreadable_sector_is_repaired() {
-    const SIZE: usize = 9_000_000;
+    const SIZE: usize = 9 * M;
     // Not a safetensors file: its header would be read once more at the end of the pull.
     let bytes = noise(7, SIZE);
     let model = Model::new([("weights.gguf".to_owned(), RepoFile { bytes, large: true })]);
-    let (home, hub) = (Home::new(), model.hub());
+    let (home, hub) = (new_home(), model.hub());
     let cache = home.path().join("hub");
     run(pull(&home, &hub, &cache, &[])).expect(0);
     let blob = model.blob(&cache, "weights.gguf");
@@ -273,8 +270,8 @@ fn an_unreadable_sector_is_repaired() {
     };
     for (fault, expected) in [
         // Each kind of call is counted separately, so copying fails once too.
-        ("error=EIO:when=1", 0..6_000_000),
-        ("error=EIO", SIZE..SIZE + 1_000_000),
+        ("error=EIO:when=1", 0..6 * M),
+        ("error=EIO", SIZE..SIZE + M),
     ] {
         let mut repair = home.command(&["weights", "verify", REPO, "--repair", "--endpoint", &hub.endpoint]);
         repair.env("HF_HUB_CACHE", &cache);
@@ -294,11 +291,11 @@ fn an_unreadable_sector_is_repaired() {
 /// memory.
 #[test]
 fn a_failed_sync_counts_also_when_the_pull_is_interrupted() {
-    let model = Model::of(&[150_000_000], 0);
+    let model = Model::of(&[150 * M], 0);
     for ends in [Signal::INT, Signal::KILL] {
-        let (home, hub) = (Home::new(), model.hub());
+        let (home, hub) = (new_home(), model.hub());
         let cache = home.path().join("hub");
-        hub.fault("blob/", Fault::Slow(60_000_000), usize::MAX);
+        hub.fault("blob/", Fault::Slow(60 * M), usize::MAX);
         let pull_once = pull(&home, &hub, &cache, &["--max-workers", "1"]);
         let mut child = spawn(injected(&pull_once, "fdatasync", "error=EIO:when=1", &[]));
         wait_until("a part is there", || !parts(&cache).is_empty());
@@ -311,17 +308,17 @@ fn a_failed_sync_counts_also_when_the_pull_is_interrupted() {
         run(pull(&home, &hub, &cache, &[])).expect(0);
         model.assert_whole(&cache, "afterwards");
         let sent = hub.bytes_sent_since(mark);
-        assert!(sent >= 150_000_000, "{ends:?}: {sent} fetched");
+        assert!(sent as u64 >= 150 * MB, "{ends:?}: {sent} fetched");
     }
 }
 
 /// Returns a cache with the files of a killed pull, and the bytes that the next pull has to fetch.
 fn half_pulled(model: &Model) -> (Home, Hub, PathBuf, (u64, usize)) {
-    let (home, hub) = (Home::new(), model.hub());
+    let (home, hub) = (new_home(), model.hub());
     let cache = home.path().join("hub");
-    hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
+    hub.fault("blob/", Fault::Slow(20 * M), usize::MAX);
     let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
-    wait_for_part("some of it is there", &cache, 9_000_000);
+    wait_for_part("some of it is there", &cache, 9 * MB);
     kill(child);
     hub.clear();
     let next = model.start_of_next(&hub, &cache);
@@ -332,14 +329,14 @@ fn half_pulled(model: &Model) -> (Home, Hub, PathBuf, (u64, usize)) {
 /// second read succeeds, nothing is fetched again.
 #[test]
 fn an_unreadable_partial_file_is_resumed_before_the_unreadable_bytes() {
-    let model = Model::of(&[21_000_000], 0);
-    for (fault, least) in [("error=EIO:when=20", 0), ("error=EIO:when=20..25", 16_000_000)] {
+    let model = Model::of(&[21 * M], 0);
+    for (fault, least) in [("error=EIO:when=20", 0), ("error=EIO:when=20..25", 16 * MB)] {
         let (home, hub, cache, (needed, mark)) = half_pulled(&model);
         // More than one step is read before the call that fails; the first reads belong to the program's libraries.
         let ended = pull_injected(&home, &hub, &cache, "pread64", fault);
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         let sent = hub.bytes_sent_since(mark) as u64;
-        let most = if least == 0 { needed } else { 18_000_000 };
+        let most = if least == 0 { needed } else { 18 * MB };
         assert!(
             sent >= least && sent <= most,
             "{fault}: {sent} fetched, {needed} needed"
@@ -351,7 +348,7 @@ fn an_unreadable_partial_file_is_resumed_before_the_unreadable_bytes() {
 /// A file server that is unreachable lost nothing: the pull reports it, and all files stay.
 #[test]
 fn a_disk_that_does_not_answer_loses_no_bytes_of_a_partial_file() {
-    let model = Model::of(&[21_000_000], 0);
+    let model = Model::of(&[21 * M], 0);
     let (home, hub, cache, (needed, mark)) = half_pulled(&model);
     // Once from the start, and once while present bytes are read: a probe of the disk is one fsync.
     for first in [1, 2] {

@@ -7,25 +7,25 @@ use std::time::{Duration, SystemTime};
 use rustix::process::Signal;
 
 use super::{
-    Counts, Model, REPO, copied, injected, kill, parts, pull, pull_injected, run, signal, spawn, under,
-    wait_for_part, wait_until,
+    Counts, M, MB, Model, REPO, copied, injected, kill, new_home, parts, pull, pull_injected, run, signal,
+    spawn, under, wait_for_part, wait_until,
 };
 use crate::support::hub::Fault;
 use crate::support::random::Random;
-use crate::support::{Home, Run};
+use crate::support::{Run, small};
 
 /// Two pulls at once, one of which is killed: the other takes over.
 #[test]
 fn a_pull_takes_over_from_one_that_is_killed() {
     const ROUNDS: usize = 12;
-    let model = Model::of(&[21_000_000, 9_000_000], 3);
+    let model = Model::of(&[21 * M, 9 * M], 3);
     let hub = model.hub();
     let mut random = Random::new("two pulls");
     let mut counts = Counts::default();
     for round in 0..ROUNDS {
-        let home = Home::new();
+        let home = new_home();
         let cache = home.path().join("hub");
-        hub.fault("blob/", Fault::Slow(40_000_000), usize::MAX);
+        hub.fault("blob/", Fault::Slow(40 * M), usize::MAX);
         let first = spawn(pull(&home, &hub, &cache, &[]));
         wait_until("one holds the lock", || !parts(&cache).is_empty());
         let second = pull(&home, &hub, &cache, &[])
@@ -52,13 +52,13 @@ fn a_pull_takes_over_from_one_that_is_killed() {
 /// F11: a filesystem that grants locks to every caller, as some network filesystems do, or that has no locks.
 #[test]
 fn two_pulls_without_working_locks_end_with_correct_files() {
-    let model = Model::of(&[21_000_000, 9_000_000], 9);
+    let model = Model::of(&[21 * M, 9 * M], 9);
     let hub = model.hub();
     for lie in ["retval=0", "error=ENOLCK", "error=ENOSYS", "error=EOPNOTSUPP"] {
         for round in 0..3 {
-            let home = Home::new();
+            let home = new_home();
             let cache = home.path().join("hub");
-            hub.fault("blob/", Fault::Slow(60_000_000), usize::MAX);
+            hub.fault("blob/", Fault::Slow(60 * M), usize::MAX);
             let start = || {
                 let mut command = injected(&pull(&home, &hub, &cache, &[]), "flock", lie, &[]);
                 command
@@ -84,17 +84,17 @@ fn two_pulls_without_working_locks_end_with_correct_files() {
 /// A partial file changes its owner with two renames: a kill between them must not lose verified bytes.
 #[test]
 fn a_kill_while_a_partial_file_changes_its_owner_costs_at_most_a_step() {
-    let model = Model::of(&[21_000_000], 0);
-    let (home, hub) = (Home::new(), model.hub());
+    let model = Model::of(&[21 * M], 0);
+    let (home, hub) = (new_home(), model.hub());
     let resumed = home.path().join("resumed");
-    hub.fault("blob/", Fault::Slow(40_000_000), usize::MAX);
+    hub.fault("blob/", Fault::Slow(40 * M), usize::MAX);
     let child = spawn(pull(&home, &hub, &resumed, &[]));
-    wait_for_part("most of it is there", &resumed, 14_000_000);
+    wait_for_part("most of it is there", &resumed, 14 * MB);
     kill(child);
     hub.clear();
     let mut costly = Vec::new();
     for number in 1..=3 {
-        let home = Home::new();
+        let home = new_home();
         let cache = home.path().join("hub");
         copied(&resumed, &cache);
         let calls = "?rename,?renameat,renameat2";
@@ -115,10 +115,10 @@ fn a_kill_while_a_partial_file_changes_its_owner_costs_at_most_a_step() {
 /// of a dead one are removed.
 #[test]
 fn removing_unfinished_files_leaves_a_live_pull_alone() {
-    let model = Model::of(&[21_000_000], 1);
-    let (home, hub) = (Home::new(), model.hub());
+    let model = Model::of(&[21 * M], 1);
+    let (home, hub) = (new_home(), model.hub());
     let cache = home.path().join("hub");
-    hub.fault("blob/", Fault::Slow(6_000_000), usize::MAX);
+    hub.fault("blob/", Fault::Slow(6 * M), usize::MAX);
     let pulls = pull(&home, &hub, &cache, &[])
         .stderr(Stdio::piped())
         .spawn()
@@ -153,9 +153,9 @@ fn removing_unfinished_files_leaves_a_live_pull_alone() {
 /// files of the other container are not mistaken for those of a dead process.
 #[test]
 fn a_pull_in_another_container_is_not_taken_for_dead() {
-    let model = Model::of(&[21_000_000], 1);
+    let model = Model::of(&[21 * M], 1);
     let hub = model.hub();
-    let home = Home::new();
+    let home = new_home();
     let cache = home.path().join("hub");
     let start = || {
         let inside = injected(&pull(&home, &hub, &cache, &[]), "flock", "error=ENOLCK", &[]);
@@ -167,9 +167,9 @@ fn a_pull_in_another_container_is_not_taken_for_dead() {
             .spawn()
             .unwrap()
     };
-    hub.fault("blob/", Fault::Slow(2_000_000), usize::MAX);
+    hub.fault("blob/", Fault::Slow(2 * M), usize::MAX);
     let first = start();
-    wait_for_part("some of it is there", &cache, 3_000_000);
+    wait_for_part("some of it is there", &cache, 3 * MB);
     let begun = parts(&cache);
     let second = start();
     wait_until("both have a part", || parts(&cache).len() > 1);
@@ -187,13 +187,13 @@ fn a_pull_in_another_container_is_not_taken_for_dead() {
 /// as it is certain that no process writes to its files.
 #[test]
 fn a_pull_waits_for_the_files_of_a_replaced_container_and_takes_them() {
-    const SIZE: u64 = 150_000_000;
-    let model = Model::of(&[150_000_000], 1);
-    let (home, hub) = (Home::new(), model.hub());
+    const SIZE: u64 = 150 * MB;
+    let model = Model::of(&[150 * M], 1);
+    let (home, hub) = (new_home(), model.hub());
     let cache = home.path().join("hub");
-    hub.fault("blob/", Fault::Slow(60_000_000), usize::MAX);
+    hub.fault("blob/", Fault::Slow(60 * M), usize::MAX);
     let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
-    wait_for_part("more than a kill may cost is there", &cache, 100_000_000);
+    wait_for_part("more than a kill may cost is there", &cache, 100 * MB);
     kill(child);
     hub.clear();
     // The name that a process of another host would give it.
@@ -204,19 +204,19 @@ fn a_pull_waits_for_the_files_of_a_replaced_container_and_takes_them() {
     for kind in ["record", "part"] {
         std::fs::rename(left.with_extension(kind), elsewhere.with_extension(kind)).unwrap();
     }
-    // A test should not wait for two minutes.
+    // It counts as abandoned in a moment, and not now.
     let part = std::fs::File::options().write(true).open(&elsewhere).unwrap();
-    part.set_modified(SystemTime::now() - Duration::from_secs(110))
+    part.set_modified(SystemTime::now() - (small::LIMITS.abandoned - Duration::from_secs(4)))
         .unwrap();
     let (needed, mark) = model.start_of_next(&hub, &cache);
-    assert!(needed < SIZE - 90_000_000, "{needed}");
+    assert!(needed < SIZE - 90 * MB, "{needed}");
     let mut told = home.command(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"]);
     told.env("HF_HUB_CACHE", &cache);
     let ended = run(injected(&told, "flock", "error=ENOLCK", &[])).expect(0);
     assert!(
         ended
             .stderr
-            .contains("of an unfinished download from another host or container; waiting up to 1"),
+            .contains("of an unfinished download from another host or container; waiting up to "),
         "{}",
         ended.stderr
     );

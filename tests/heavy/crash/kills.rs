@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::{Counts, FOLDER, Model, kill, parts, pull, run, spawn};
-use crate::support::Home;
+use super::{Counts, FOLDER, M, Model, kill, new_home, parts, pull, run, spawn};
 use crate::support::hub::Fault;
 use crate::support::random::{Random, rounds};
 
@@ -15,9 +14,9 @@ use crate::support::random::{Random, rounds};
 fn kills_at_any_time_leave_nothing_wrong_and_cost_at_most_a_step() {
     const THREADS: usize = 2;
     /// Bytes per second of each stream.
-    const RATE: usize = 40_000_000;
+    const RATE: usize = 40 * M;
     let kills = rounds(200, 40);
-    let model = Model::of(&[21_000_000, 9_000_000, 3_000_000], 24);
+    let model = Model::of(&[21 * M, 9 * M, 3 * M], 24);
     let counts = Mutex::new(Counts::default());
     let left = Mutex::new(BTreeSet::new());
     let mut random = Random::new("kills");
@@ -30,7 +29,7 @@ fn kills_at_any_time_leave_nothing_wrong_and_cost_at_most_a_step() {
                 let hub = model.hub();
                 let mut limit = Duration::ZERO;
                 for round in 0..kills / THREADS {
-                    let home = Home::new();
+                    let home = new_home();
                     let cache = home.path().join("hub");
                     hub.fault("blob/", Fault::Slow(RATE), usize::MAX);
                     // The duration of a pull is measured again from time to time, because other tests share the
@@ -101,11 +100,11 @@ fn kills_at_any_time_leave_nothing_wrong_and_cost_at_most_a_step() {
 #[test]
 fn repeated_kills_leave_one_partial_file_of_a_file_and_nothing_else() {
     const KILLS: usize = 30;
-    let model = Model::of(&[21_000_000, 9_000_000, 3_000_000], 12);
-    let (home, hub) = (Home::new(), model.hub());
+    let model = Model::of(&[21 * M, 9 * M, 3 * M], 12);
+    let (home, hub) = (new_home(), model.hub());
     let cache = home.path().join("hub");
     let mut random = Random::new("kills in one cache");
-    hub.fault("blob/", Fault::Slow(80_000_000), usize::MAX);
+    hub.fault("blob/", Fault::Slow(80 * M), usize::MAX);
     let (mut most, mut named) = (0, 0);
     for round in 0..KILLS {
         let child = spawn(pull(&home, &hub, &cache, &[]));

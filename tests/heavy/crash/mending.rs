@@ -6,7 +6,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use super::{
-    Counts, LOST, Model, copied, injected, kill, parts, pull, pull_injected, run, spawn, wait_until,
+    Counts, LOST, M, MB, Model, copied, injected, kill, new_home, parts, pull, pull_injected, run, spawn,
+    wait_until,
 };
 use crate::support::disk::{self, Mounted};
 use crate::support::hub::{Fault, Hub};
@@ -14,9 +15,9 @@ use crate::support::random::Random;
 use crate::support::{Home, Run};
 
 /// Size of the file.
-const SIZE: usize = 40_000_000;
+const SIZE: usize = 40 * M;
 /// Offsets of corrupt bytes, far from each other.
-const BAD: [usize; 2] = [9_000_000, 30_000_000];
+const BAD: [usize; 2] = [9 * M, 30 * M];
 /// Bytes to fetch for both: for each, the range between two lines of the journal.
 const COST: u64 = BAD.len() as u64 * LOST;
 
@@ -52,7 +53,7 @@ fn copy(model: &Model, template: &Path, home: &Home, is_linked: bool) -> (PathBu
 #[test]
 fn a_kill_during_a_repair_costs_at_most_the_corrupt_ranges() {
     let model = Model::of(&[SIZE], 0);
-    let (home, hub) = (Home::new(), model.hub());
+    let (home, hub) = (new_home(), model.hub());
     let template = damaged(&model, &home, &hub);
     let rotten = std::fs::read(model.blob(&template, SHARD)).unwrap();
     for is_linked in [false, true] {
@@ -67,7 +68,7 @@ fn a_kill_during_a_repair_costs_at_most_the_corrupt_ranges() {
         ] {
             for number in 1.. {
                 let when = format!("linked: {is_linked}, {calls} {number}");
-                let home = Home::new();
+                let home = new_home();
                 let (cache, other) = copy(&model, &template, &home, is_linked);
                 let kill = format!("signal=SIGKILL:when={number}");
                 let ended = pull_injected(&home, &hub, &cache, calls, &kill);
@@ -96,7 +97,7 @@ fn a_kill_during_a_repair_costs_at_most_the_corrupt_ranges() {
 #[test]
 fn a_disk_that_refuses_a_write_during_a_repair_is_reported() {
     let model = Model::of(&[SIZE], 0);
-    let (home, hub) = (Home::new(), model.hub());
+    let (home, hub) = (new_home(), model.hub());
     let template = damaged(&model, &home, &hub);
     for is_linked in [false, true] {
         for (calls, error, most) in [
@@ -109,7 +110,7 @@ fn a_disk_that_refuses_a_write_during_a_repair_is_reported() {
         ] {
             for number in 1.. {
                 let when = format!("linked: {is_linked}, {error} of {calls} {number}");
-                let home = Home::new();
+                let home = new_home();
                 let (cache, _) = copy(&model, &template, &home, is_linked);
                 let fault = format!("error={error}:when={number}");
                 let ended = pull_injected(&home, &hub, &cache, calls, &fault);
@@ -136,9 +137,9 @@ fn a_disk_that_refuses_a_write_during_a_repair_is_reported() {
 #[test]
 fn repaired_ranges_survive_a_pull_of_other_files() {
     let model = Model::of(&[SIZE], 3);
-    let (home, hub) = (Home::new(), model.hub());
+    let (home, hub) = (new_home(), model.hub());
     let cache = damaged(&model, &home, &hub);
-    hub.fault("blob/", Fault::Slow(2_000_000), usize::MAX);
+    hub.fault("blob/", Fault::Slow(2 * M), usize::MAX);
     let child = spawn(pull(&home, &hub, &cache, &["--max-workers", "1"]));
     wait_until("it is mended", || !parts(&cache).is_empty());
     std::thread::sleep(Duration::from_millis(500));
@@ -155,15 +156,15 @@ fn repaired_ranges_survive_a_pull_of_other_files() {
 /// Repairs two files in one pull, each with a copy of its own.
 #[test]
 fn two_files_are_repaired_at_once() {
-    let model = Model::of(&[SIZE, SIZE - 1_000_000], 0);
-    let (home, hub) = (Home::new(), model.hub());
+    let model = Model::of(&[SIZE, SIZE - M], 0);
+    let (home, hub) = (new_home(), model.hub());
     let cache = home.path().join("hub");
     run(pull(&home, &hub, &cache, &[])).expect(0);
     for shard in [SHARD, "model-1.safetensors"] {
         let file = std::fs::File::options()
             .write(true)
             .open(model.blob(&cache, shard));
-        file.unwrap().write_all_at(b"x", 20_000_000).unwrap();
+        file.unwrap().write_all_at(b"x", 20 * MB).unwrap();
     }
     let (_, mark) = model.start_of_next(&hub, &cache);
     let pull = pull(&home, &hub, &cache, &["--max-workers", "2"]);
@@ -178,7 +179,7 @@ fn two_files_are_repaired_at_once() {
 #[test]
 fn one_wrong_answer_during_a_repair_costs_little() {
     let model = Model::of(&[SIZE], 0);
-    let (home, hub) = (Home::new(), model.hub());
+    let (home, hub) = (new_home(), model.hub());
     let template = damaged(&model, &home, &hub);
     for (what, fault, times, most) in [
         ("a flipped byte", Fault::Flip(5), 1, COST + LOST),
@@ -186,12 +187,13 @@ fn one_wrong_answer_during_a_repair_costs_little() {
         // The bytes before the range are fetched too, and those in flight when the connection is closed.
         (
             "a range that is ignored",
-            Fault::IgnoreRange(usize::MAX),
+            // So slow that few bytes are in flight.
+            Fault::IgnoreRange(80 * M),
             1,
             SIZE as u64 - LOST,
         ),
     ] {
-        let home = Home::new();
+        let home = new_home();
         let (cache, _) = copy(&model, &template, &home, false);
         hub.fault("blob/", fault, times);
         let (_, mark) = model.start_of_next(&hub, &cache);
@@ -207,14 +209,14 @@ fn one_wrong_answer_during_a_repair_costs_little() {
 #[test]
 fn a_disk_that_fails_during_the_copy_does_not_lose_the_file() {
     let model = Model::of(&[SIZE], 0);
-    let (home, hub) = (Home::new(), model.hub());
+    let (home, hub) = (new_home(), model.hub());
     let template = damaged(&model, &home, &hub);
     for (fault, code) in [
         ("error=EIO:when=11..13", 0),
         ("error=ESTALE:when=1", 3),
         ("error=ENOMEM:when=1", 3),
     ] {
-        let home = Home::new();
+        let home = new_home();
         let (cache, _) = copy(&model, &template, &home, false);
         let (_, mark) = model.start_of_next(&hub, &cache);
         let ended = pull_injected(&home, &hub, &cache, "copy_file_range", fault);
@@ -230,13 +232,13 @@ fn a_disk_that_fails_during_the_copy_does_not_lose_the_file() {
 #[test]
 fn two_repairs_of_one_file_without_working_locks_end_with_a_correct_file() {
     let model = Model::of(&[SIZE], 3);
-    let (home, hub) = (Home::new(), model.hub());
+    let (home, hub) = (new_home(), model.hub());
     let template = damaged(&model, &home, &hub);
     for round in 0..8 {
-        let home = Home::new();
+        let home = new_home();
         let (cache, other) = copy(&model, &template, &home, round % 4 == 3);
         // They reach each range one after the other, or at the same time.
-        hub.fault("blob/", Fault::Slow(20_000_000 * (1 + round % 2)), usize::MAX);
+        hub.fault("blob/", Fault::Slow(20 * M * (1 + round % 2)), usize::MAX);
         let start = || {
             let pull = pull(&home, &hub, &cache, &["--max-workers", "1"]);
             let mut command = injected(&pull, "flock", "error=ENOLCK", &[]);
@@ -266,7 +268,7 @@ fn a_power_cut_during_a_repair_costs_at_most_the_corrupt_ranges() {
     const CUTS: usize = 12;
     const DISK: u64 = 128 << 20;
     let model = Model::of(&[SIZE], 0);
-    let (home, hub) = (Home::new(), model.hub());
+    let (home, hub) = (new_home(), model.hub());
     let template = damaged(&model, &home, &hub);
     let memory = tempfile::Builder::new()
         .prefix("dsr1-test-")
@@ -278,12 +280,12 @@ fn a_power_cut_during_a_repair_costs_at_most_the_corrupt_ranges() {
     let mut limit = Duration::ZERO;
     for round in 0..CUTS {
         let when = format!("cut {round}");
-        let home = Home::new();
+        let home = new_home();
         disk::make_image(&image, DISK);
         let disk = Mounted::image(&home.path().join("disk"), &image);
         copied(&template, &disk.at.join("hub"));
         rustix::fs::sync();
-        hub.fault("blob/", Fault::Slow(4_000_000), usize::MAX);
+        hub.fault("blob/", Fault::Slow(4 * M), usize::MAX);
         let mut child = spawn(pull(&home, &hub, &disk.at.join("hub"), &["--max-workers", "1"]));
         if round == 0 {
             let begun = Instant::now();

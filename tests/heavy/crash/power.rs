@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{Counts, FOLDER, Model, REPO, kill, names, pull, run, spawn, under};
+use super::{Counts, FOLDER, M, Model, REPO, kill, names, new_home, pull, run, spawn, under};
 use crate::support::Home;
 use crate::support::disk::{self, Mounted};
 use crate::support::hub::{Fault, Hub};
@@ -36,7 +36,7 @@ fn power_cuts_at_any_time_leave_nothing_wrong_and_lose_no_finished_file() {
     let after_done = rounds(18, 6);
     // The number of those with a blob of another client, which syncs nothing.
     let with_foreign = rounds(6, 2);
-    let model = Model::of(&[9_000_000, 3_000_000, 300_000], 6);
+    let model = Model::of(&[9 * M, 3 * M, 3 * M / 10], 6);
     let hub = model.hub();
     // The image is in memory: the cut concerns the filesystem in the image, and its journal.
     let memory = tempfile::Builder::new()
@@ -49,11 +49,11 @@ fn power_cuts_at_any_time_leave_nothing_wrong_and_lose_no_finished_file() {
     let mut limit = Duration::from_millis(500);
     for round in 0..cuts {
         let when = format!("cut {round}");
-        let home = Home::new();
+        let home = new_home();
         disk::make_image(&image, DISK);
         let disk = Mounted::image(&home.path().join("disk"), &image);
         let cache = disk.at.join("hub");
-        hub.fault("blob/", Fault::Slow(10_000_000), usize::MAX);
+        hub.fault("blob/", Fault::Slow(10 * M), usize::MAX);
         let done = round < after_done;
         if round < with_foreign {
             let blobs = cache.join(FOLDER).join("blobs");
@@ -96,8 +96,8 @@ fn power_cuts_at_any_time_leave_nothing_wrong_and_lose_no_finished_file() {
 /// Checks that the harness of power cuts detects a file that is named before it is synced.
 #[test]
 fn a_power_cut_damages_what_is_named_and_not_synced() {
-    let model = Model::of(&[3_000_000], 1);
-    let home = Home::new();
+    let model = Model::of(&[3 * M], 1);
+    let home = new_home();
     let memory = tempfile::Builder::new()
         .prefix("dsr1-test-")
         .tempdir_in("/dev/shm")
@@ -133,10 +133,10 @@ fn a_power_cut_damages_what_is_named_and_not_synced() {
 /// cannot show this, because its journal keeps all names in order.
 #[test]
 fn every_name_and_every_blob_is_synced_before_a_pull_is_done() {
-    let model = Model::of(&[9_000_000, 300_000], 6);
+    let model = Model::of(&[9 * M, 3 * M / 10], 6);
     let hub = model.hub();
     for foreign in [false, true] {
-        let home = Home::new();
+        let home = new_home();
         let cache = home.path().join("cache/hub");
         if foreign {
             let blobs = cache.join(FOLDER).join("blobs");

@@ -3,19 +3,19 @@
 use std::process::Stdio;
 
 use super::{
-    Counts, FOLDER, LOST, Model, REPO, assert_right_or_loud, copied, kill, names, parts, pull, run, spawn,
-    states, under, wait_for_part, wait_until,
+    Counts, FOLDER, LOST, M, MB, Model, REPO, assert_right_or_loud, copied, kill, names, new_home, parts,
+    pull, run, spawn, states, under, wait_for_part, wait_until,
 };
+use crate::support::Run;
 use crate::support::disk::Mounted;
 use crate::support::hub::Fault;
-use crate::support::{Home, Run};
 
 /// F9: a disk that is too small is reported before the first byte.
 #[test]
 fn a_disk_that_is_too_small_is_refused_before_the_first_byte() {
-    let model = Model::of(&[21_000_000, 9_000_000], 3);
-    let (home, hub) = (Home::new(), model.hub());
-    let disk = Mounted::tmpfs(&home.path().join("disk"), "25m");
+    let model = Model::of(&[21 * M, 9 * M], 3);
+    let (home, hub) = (new_home(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "1600k");
     let ended = run(pull(&home, &hub, &disk.at, &[])).expect(3);
     assert!(
         ended.stderr.contains("error: not enough disk") && ended.stderr.contains("hint: "),
@@ -32,10 +32,10 @@ fn a_disk_that_is_too_small_is_refused_before_the_first_byte() {
 /// F9: a disk that another process fills meanwhile.
 #[test]
 fn a_disk_that_fills_during_a_pull_keeps_the_verified_bytes() {
-    let model = Model::of(&[21_000_000, 9_000_000], 3);
-    let (home, hub) = (Home::new(), model.hub());
-    let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
-    hub.fault("blob/", Fault::Slow(10_000_000), usize::MAX);
+    let model = Model::of(&[21 * M, 9 * M], 3);
+    let (home, hub) = (new_home(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "2560k");
+    hub.fault("blob/", Fault::Slow(10 * M), usize::MAX);
     let mut command = pull(&home, &hub, &disk.at, &[]);
     let child = command
         .stdout(Stdio::piped())
@@ -49,7 +49,7 @@ fn a_disk_that_fills_during_a_pull_keeps_the_verified_bytes() {
             .sum();
         sum >= least
     };
-    wait_until("both shards are under way", || written(12_000_000));
+    wait_until("both shards are under way", || written(12 * MB));
     let filler = std::fs::File::create(disk.at.join("filler")).unwrap();
     let mut filler = std::io::BufWriter::new(filler);
     let full = std::io::copy(&mut std::io::repeat(1), &mut filler).unwrap_err();
@@ -64,12 +64,12 @@ fn a_disk_that_fills_during_a_pull_keeps_the_verified_bytes() {
     );
     assert_eq!(model.wrong(&disk.at), Vec::<String>::new());
     hub.clear();
-    disk.resize("80m");
+    disk.resize("5m");
     let (needed, mark) = model.start_of_next(&hub, &disk.at);
     run(pull(&home, &hub, &disk.at, &[])).expect(0);
     let again = hub.bytes_sent_since(mark) as u64;
     assert!(
-        again <= needed && needed < 30_000_000,
+        again <= needed && needed < 30 * MB,
         "{again} fetched, {needed} allowed"
     );
     assert_eq!(
@@ -83,17 +83,17 @@ fn a_disk_that_fills_during_a_pull_keeps_the_verified_bytes() {
 #[test]
 fn a_disk_that_is_full_when_a_pull_resumes_loses_no_bytes() {
     const NAMES: u64 = 12;
-    let model = Model::of(&[21_000_000], 0);
-    let (home, hub) = (Home::new(), model.hub());
-    let disk = Mounted::tmpfs(&home.path().join("disk"), "60m");
+    let model = Model::of(&[21 * M], 0);
+    let (home, hub) = (new_home(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "3840k");
     disk.leave_names(Some(1000));
-    hub.fault("blob/", Fault::Slow(20_000_000), usize::MAX);
+    hub.fault("blob/", Fault::Slow(20 * M), usize::MAX);
     let child = spawn(pull(&home, &hub, &disk.at, &[]));
-    wait_for_part("most of it is there", &disk.at, 13_000_000);
+    wait_for_part("most of it is there", &disk.at, 13 * MB);
     kill(child);
     hub.clear();
     let (needed, mark) = model.start_of_next(&hub, &disk.at);
-    assert!(needed < 15_000_000, "{needed}");
+    assert!(needed < 15 * MB, "{needed}");
     let mut loud = 0;
     for names in 0..NAMES {
         disk.leave_names(Some(names));
@@ -119,26 +119,26 @@ fn a_disk_that_is_full_when_a_pull_resumes_loses_no_bytes() {
 /// F9: a damaged file is copied for its repair. Without space for two files the pull reports that and leaves the file.
 #[test]
 fn a_damaged_file_stays_if_there_is_no_space_for_its_copy() {
-    let model = Model::of(&[21_000_000], 0);
-    let (home, hub) = (Home::new(), model.hub());
-    let disk = Mounted::tmpfs(&home.path().join("disk"), "30m");
+    let model = Model::of(&[21 * M], 0);
+    let (home, hub) = (new_home(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "1920k");
     run(pull(&home, &hub, &disk.at, &[])).expect(0);
     let blob = model.blob(&disk.at, "model-0.safetensors");
     let file = std::fs::File::options().write(true).open(&blob).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 9_000_000).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 9 * MB).unwrap();
     drop(file);
     let rotten = std::fs::read(&blob).unwrap();
     let ended = run(pull(&home, &hub, &disk.at, &[])).expect(3);
     assert!(
         ended
             .stderr
-            .contains("needs space for a copy, 21.0 MB for each worker: No space left")
+            .contains("needs space for a copy, 1.3 MB for each worker: No space left")
             && ended.stderr.contains("hint: free some space"),
         "{}",
         ended.stderr
     );
     assert!(std::fs::read(&blob).unwrap() == rotten);
-    disk.resize("60m");
+    disk.resize("3840k");
     let (_, mark) = model.start_of_next(&hub, &disk.at);
     run(pull(&home, &hub, &disk.at, &[])).expect(0);
     let sent = hub.bytes_sent_since(mark) as u64;
@@ -149,14 +149,14 @@ fn a_damaged_file_stays_if_there_is_no_space_for_its_copy() {
 /// F19: a process that may open few files.
 #[test]
 fn with_few_open_files_a_pull_is_correct_or_reports_an_error() {
-    let model = Model::of(&[9_000_000, 3_000_000, 300_000], 9);
-    let (home, hub) = (Home::new(), model.hub());
+    let model = Model::of(&[9 * M, 3 * M, 3 * M / 10], 9);
+    let (home, hub) = (new_home(), model.hub());
     let [empty, _, unnamed] = states(&model, &hub, &home);
     let mut counts = Counts::default();
     let mut lost = Vec::new();
     for (state, template) in [empty, unnamed] {
         for limit in (8..=64).step_by(4) {
-            let home = Home::new();
+            let home = new_home();
             let cache = home.path().join("hub");
             copied(&template, &cache);
             let blobs = names(&cache.join(FOLDER).join("blobs"));
@@ -181,9 +181,9 @@ fn with_few_open_files_a_pull_is_correct_or_reports_an_error() {
 /// Only a read-only cache is trusted by sizes and times: a disk that is full, or that fails, is reported.
 #[test]
 fn a_full_disk_does_not_count_as_a_read_only_cache() {
-    let model = Model::of(&[9_000_000], 3);
-    let (home, hub) = (Home::new(), model.hub());
-    let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
+    let model = Model::of(&[9 * M], 3);
+    let (home, hub) = (new_home(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "2560k");
     run(pull(&home, &hub, &disk.at, &[])).expect(0);
     let blob = model.blob(&disk.at, "model-0.safetensors");
     std::fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
@@ -203,9 +203,9 @@ fn a_full_disk_does_not_count_as_a_read_only_cache() {
 /// A cache on a read-only disk can be verified; a warning says that the result cannot be recorded.
 #[test]
 fn a_check_needs_no_write_permission() {
-    let model = Model::of(&[9_000_000], 3);
-    let (home, hub) = (Home::new(), model.hub());
-    let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
+    let model = Model::of(&[9 * M], 3);
+    let (home, hub) = (new_home(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "2560k");
     run(pull(&home, &hub, &disk.at, &[])).expect(0);
     disk.read_only(true);
     let mut verify = home.command(&["weights", "verify", REPO, "--progress", "plain"]);
@@ -223,9 +223,9 @@ fn a_check_needs_no_write_permission() {
 /// the files are the verified ones.
 #[test]
 fn a_read_only_cache_is_accepted_as_it_was_verified() {
-    let model = Model::of(&[9_000_000], 3);
-    let (home, hub) = (Home::new(), model.hub());
-    let disk = Mounted::tmpfs(&home.path().join("disk"), "40m");
+    let model = Model::of(&[9 * M], 3);
+    let (home, hub) = (new_home(), model.hub());
+    let disk = Mounted::tmpfs(&home.path().join("disk"), "2560k");
     run(pull(&home, &hub, &disk.at, &[])).expect(0);
     let blob = model.blob(&disk.at, "model-0.safetensors");
     std::fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
@@ -245,7 +245,7 @@ fn a_read_only_cache_is_accepted_as_it_was_verified() {
     // A file that was written to does not count as verified.
     disk.read_only(false);
     let file = std::fs::File::options().write(true).open(&blob).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 5_000_000).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 5 * MB).unwrap();
     drop(file);
     disk.read_only(true);
     run(pull(&home, &hub, &disk.at, &[])).expect(3);

@@ -13,6 +13,7 @@ use super::lease::{
     belongs_to_user, is_adoptable, is_in_use, is_older, is_private, partial_files, remove_partial_file,
 };
 use crate::effects::files;
+use crate::effects::hub::limits::Limits;
 use crate::effects::hub::listing::Entry;
 use crate::effects::store::layout::RepoCache;
 use crate::effects::store::owner::owner;
@@ -42,7 +43,7 @@ pub(super) fn adopt(cache: &RepoCache, entry: &Entry) -> io::Result<PathBuf> {
     let useless_from = match damaged.map(|damaged| damaged.copy_to_partial(cache, &ours)) {
         Some(Ok(())) => 0,
         Some(Err(error)) if !has_other(&error) => return Err(error),
-        _ => adopt_first(&orphans, &ours)?,
+        _ => adopt_first(&orphans, &ours, cache.limits())?,
     };
     for orphan in surplus(&orphans, useless_from, cache.limits().expired) {
         // A file that cannot be removed costs only disk space.
@@ -62,11 +63,11 @@ struct Orphan {
 
 impl Orphan {
     /// Makes it our partial file; returns `false` if it was gone.
-    fn adopt_as(&self, ours: &Path) -> io::Result<bool> {
+    fn adopt_as(&self, ours: &Path, limits: &Limits) -> io::Result<bool> {
         if self.can_rename {
             rename_orphan(&self.path, ours)
         } else if self.valid_bytes > 0 {
-            copy_orphan(&self.path, ours)
+            copy_orphan(&self.path, ours, limits)
         } else {
             Ok(false)
         }
@@ -101,9 +102,9 @@ fn find_orphans(cache: &RepoCache, entry: &Entry) -> io::Result<Vec<Orphan>> {
 
 /// Takes over the first available partial file. Returns the index from which on the others are useless; those
 /// before it were not available now and may still be useful.
-fn adopt_first(orphans: &[Orphan], ours: &Path) -> io::Result<usize> {
+fn adopt_first(orphans: &[Orphan], ours: &Path, limits: &Limits) -> io::Result<usize> {
     for (index, orphan) in orphans.iter().enumerate() {
-        match orphan.adopt_as(ours) {
+        match orphan.adopt_as(ours, limits) {
             Ok(true) => return Ok(index + 1),
             Err(error) if is_full(&error) => return Err(error),
             // Another pull took it, or its disk cannot be read: the next one may work.
@@ -148,8 +149,8 @@ fn rename_orphan(orphan: &Path, ours: &Path) -> io::Result<bool> {
 
 /// Copies the valid ranges of an abandoned partial file and its companion files; returns whether it existed.
 /// Holes are not copied: space is reserved, and chunks may be at the far end.
-fn copy_orphan(orphan: &Path, ours: &Path) -> io::Result<bool> {
-    let copied = give_companions(orphan, ours, copy_file).and_then(|()| copy_ranges(orphan, ours));
+fn copy_orphan(orphan: &Path, ours: &Path, limits: &Limits) -> io::Result<bool> {
+    let copied = give_companions(orphan, ours, copy_file).and_then(|()| copy_ranges(orphan, ours, limits));
     if copied.is_err() {
         let _ = remove_partial_file(ours);
     }
@@ -164,7 +165,7 @@ fn existed(done: io::Result<()>) -> io::Result<bool> {
     }
 }
 
-fn copy_ranges(from: &Path, to: &Path) -> io::Result<()> {
+fn copy_ranges(from: &Path, to: &Path, limits: &Limits) -> io::Result<()> {
     // Reads the copied journal, because the original may have grown since.
     let from = files::open(from)?;
     let path = to;
@@ -172,7 +173,7 @@ fn copy_ranges(from: &Path, to: &Path) -> io::Result<()> {
     let mut to = create_private(path)?;
     ranges
         .into_iter()
-        .try_for_each(|range| copy_range(&from, &mut to, range, path))
+        .try_for_each(|range| copy_range(&from, &mut to, range, path, limits))
 }
 
 /// Passes the companion files of one partial file on to another.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::disk::{copy_file, copy_range, create_private, is_full};
 use super::journal::{journal_of, read_journal};
 use crate::effects::files;
+use crate::effects::hub::limits::Limits;
 use crate::effects::hub::listing::Entry;
 use crate::effects::store::layout::RepoCache;
 use crate::units::{Bytes, hex};
@@ -67,7 +68,7 @@ impl DamagedFile {
         let temporary = cache.temporary_path(&format!("copy-{}", self.oid));
         // The journal first: a partial file without one is useless.
         let copied = copy_file(&self.journal, &journal_of(ours))
-            .and_then(|()| self.copy(&temporary, ours))
+            .and_then(|()| self.copy(&temporary, ours, cache.limits()))
             .and_then(|()| std::fs::rename(&temporary, ours));
         copied.map_err(|error| {
             let _ = std::fs::remove_file(&temporary);
@@ -82,7 +83,7 @@ impl DamagedFile {
     }
 
     /// Copies the file, by sharing blocks if the filesystem can. Ranges that cannot be read stay empty.
-    fn copy(&self, to: &Path, ours: &Path) -> io::Result<()> {
+    fn copy(&self, to: &Path, ours: &Path, limits: &Limits) -> io::Result<()> {
         use rustix::fs::{FallocateFlags, fallocate, ioctl_ficlone};
         let mut to = create_private(to)?;
         if ioctl_ficlone(&to, &self.file).is_err() {
@@ -91,7 +92,7 @@ impl DamagedFile {
                 Err(error) if is_full(&error.into()) => return Err(error.into()),
                 _ => {}
             }
-            copy_range(&self.file, &mut to, (0, self.length), ours)?;
+            copy_range(&self.file, &mut to, (0, self.length), ours, limits)?;
         }
         to.set_len(self.length)?;
         to.sync_all()

@@ -7,23 +7,24 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::effects::files;
+use crate::effects::hub::limits::Limits;
 use crate::effects::store::hash::is_data_loss;
 use crate::effects::store::layout::TEMPORARY;
 use crate::effects::store::owner::owner;
 
 /// Number of retries after an I/O error, because a file server that restarts also returns `EIO`.
 const IO_RETRIES: u32 = 5;
-/// Pause before the first retry; doubled for each further one, about six seconds in all.
-const IO_RETRY_PAUSE: Duration = Duration::from_millis(200);
-/// Number of bytes copied at a time. This much around an unreadable sector is fetched again.
-const COPY_STEP: u64 = 1 << 20;
 
 /// Retries an operation after I/O errors. Data counts as lost only if the disk works otherwise: a file server
 /// that is away has lost nothing.
-pub(super) fn retry_io<T>(path: &Path, mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn retry_io<T>(
+    path: &Path,
+    pause: Duration,
+    mut ask: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
     for again in 0..IO_RETRIES {
         match ask() {
-            Err(error) if is_data_loss(&error) => std::thread::sleep(IO_RETRY_PAUSE * 2_u32.pow(again)),
+            Err(error) if is_data_loss(&error) => std::thread::sleep(pause * 2_u32.pow(again)),
             answer => return answer,
         }
     }
@@ -63,11 +64,12 @@ pub(super) fn copy_range(
     to: &mut File,
     (start, end): (u64, u64),
     ours: &Path,
+    limits: &Limits,
 ) -> io::Result<()> {
     let mut at = start;
     while at < end {
-        let next = end.min(at + COPY_STEP);
-        let copied = retry_io(ours, || {
+        let next = end.min(at + limits.copy);
+        let copied = retry_io(ours, limits.io_retry, || {
             let mut from = from;
             from.seek(SeekFrom::Start(at))?;
             to.seek(SeekFrom::Start(at))?;

@@ -99,11 +99,11 @@ impl PartialFile {
             let mut options = OpenOptions::new();
             options.create(true).truncate(false).read(true).write(true);
             options.mode(0o600).custom_flags(files::no_follow());
-            retry_io(path, || files::open_by(&options, path))
+            retry_io(path, limits.io_retry, || files::open_by(&options, path))
         };
         let file = open(path)?;
         let journal = journal_of(path);
-        retry_io(path, || unshare(&journal))?;
+        retry_io(path, limits.io_retry, || unshare(&journal))?;
         let journal = open(&journal)?;
         let in_memory = rustix::fs::fstatfs(&file).is_ok_and(|at| at.f_type == TMPFS);
         let mut partial = Self {
@@ -130,9 +130,9 @@ impl PartialFile {
     /// Reads the data that the journal verifies, and drops the rest.
     fn resume(&mut self, entry: &Entry) -> io::Result<()> {
         let mut lines = Vec::new();
-        let length = retry_io(&self.path, || self.file.metadata())?.len();
+        let length = retry_io(&self.path, self.limits.io_retry, || self.file.metadata())?.len();
         let length = length.min(entry.size);
-        retry_io(&self.path, || {
+        retry_io(&self.path, self.limits.io_retry, || {
             lines.clear();
             io::Seek::rewind(&mut self.journal)?;
             // One line per MiB would be plenty; a longer journal is not ours.
@@ -163,7 +163,9 @@ impl PartialFile {
         self.run_start = self.at;
         let known = self.later_lines.back().map_or(self.at, |(offset, _)| *offset);
         // Bytes that are fetched now must not be taken for a listed chunk, in case the disk loses them.
-        match retry_io(&self.path, || drop_chunks(&self.path, known..length)) {
+        match retry_io(&self.path, self.limits.io_retry, || {
+            drop_chunks(&self.path, known..length)
+        }) {
             // The list only saves work.
             Err(error) if is_data_loss(&error) => drop(files::remove_if_there(&chunk_list_of(&self.path))),
             forgotten => forgotten?,
@@ -171,7 +173,7 @@ impl PartialFile {
         self.recovered = read_chunks(&chunk_list_of(&self.path), known, length);
         let chunks = self.recovered.iter().map(|(_, to, _)| *to);
         let end = chunks.fold(known, u64::max);
-        retry_io(&self.path, || self.file.set_len(end))?;
+        retry_io(&self.path, self.limits.io_retry, || self.file.set_len(end))?;
         if self.corrupt_range.is_none() {
             self.truncate_journal()?;
         }
@@ -187,7 +189,9 @@ impl PartialFile {
         let mut at = self.at;
         while at < to {
             let want = usize::try_from(to - at).unwrap_or(usize::MAX).min(buffer.len());
-            retry_io(&self.path, || self.file.read_exact_at(&mut buffer[..want], at))?;
+            retry_io(&self.path, self.limits.io_retry, || {
+                self.file.read_exact_at(&mut buffer[..want], at)
+            })?;
             each(&buffer[..want]);
             at += want as u64;
         }
@@ -517,7 +521,9 @@ impl PartialFile {
 
     /// Truncates the journal here, so that new lines follow.
     pub(in crate::effects) fn truncate_journal(&mut self) -> io::Result<()> {
-        retry_io(&self.path, || self.journal.set_len(self.journal_length))?;
+        retry_io(&self.path, self.limits.io_retry, || {
+            self.journal.set_len(self.journal_length)
+        })?;
         io::Seek::seek(&mut self.journal, io::SeekFrom::Start(self.journal_length))?;
         Ok(())
     }
