@@ -1,6 +1,7 @@
 //! Time and memory of a build, including the start of the process, compared with the Docker CLI on the same daemon. The
 //! two run alternately. Run `tests/support/base-image.sh`, then `cargo bench --bench build`. It needs a `docker` that
-//! builds with BuildKit by itself or through buildx (`DSR1_BENCH_DOCKER` replaces the one on PATH).
+//! builds with BuildKit by itself or through buildx (`DSR1_BENCH_DOCKER` replaces the one on PATH). With
+//! `DSR1_BENCH_BEFORE`, the path of this program in another build, it compares with that instead.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +21,7 @@ use dsr1::effects::docker::Docker;
 use dsr1::effects::env::Env;
 use dsr1::event::{Recorder, StepEvents};
 use dsr1::plan::{BuildImage, Builder, LABEL_INPUTS};
-use measured::{measure, median};
+use measured::{before, measure, median};
 
 const BASE: &str = "debian:bookworm-slim";
 /// Size of the large context in bytes.
@@ -81,30 +82,50 @@ fn turn(root: &Path, side: &str, number: usize, wheels: Option<&Path>, run: &str
     Turn { dir, step }
 }
 
-/// The dsr1 side: this program as a child process, which executes the step in a file.
-fn ours(turn: &Turn, no_cache: bool) -> Command {
+/// The dsr1 side: this program, or the same of another build, as a child process, which executes the step in a file.
+fn ours(program: &Path, turn: &Turn, no_cache: bool) -> Command {
     let file = turn.dir.join("step.json");
     let step = BuildImage {
         no_cache,
         ..turn.step.clone()
     };
     std::fs::write(&file, serde_json::to_vec(&step).unwrap()).unwrap();
-    let mut command = Command::new(std::env::current_exe().unwrap());
+    let mut command = Command::new(program);
     command.arg(CHILD).arg(file);
     command
 }
 
-/// The side of the Docker CLI.
-fn peer(docker: &str, turn: &Turn, no_cache: bool) -> Command {
-    let mut command = Command::new(docker);
-    command
-        .env("DOCKER_BUILDKIT", "1")
-        .args(["build", "--network", "host", "--tag"]);
-    command
-        .arg(&turn.step.tag)
-        .args(no_cache.then_some("--no-cache"))
-        .arg(&turn.dir);
-    command
+/// The side that dsr1 is compared with.
+enum Peer {
+    /// The Docker CLI.
+    Docker(String),
+    /// This program of another build.
+    Before(PathBuf),
+}
+
+impl Peer {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Docker(_) => "docker",
+            Self::Before(_) => "before",
+        }
+    }
+
+    fn command(&self, turn: &Turn, no_cache: bool) -> Command {
+        let docker = match self {
+            Self::Docker(docker) => docker,
+            Self::Before(program) => return ours(program, turn, no_cache),
+        };
+        let mut command = Command::new(docker);
+        command
+            .env("DOCKER_BUILDKIT", "1")
+            .args(["build", "--network", "host", "--tag"]);
+        command
+            .arg(&turn.step.tag)
+            .args(no_cache.then_some("--no-cache"))
+            .arg(&turn.dir);
+        command
+    }
 }
 
 fn build(file: &str) {
@@ -118,7 +139,7 @@ fn build(file: &str) {
 }
 
 /// Prints one line: the medians of both sides, and their ratio.
-fn compare(what: &str, runs: usize, mut sides: impl FnMut(usize) -> (Command, Command)) {
+fn compare(what: &str, peer: &Peer, runs: usize, mut sides: impl FnMut(usize) -> (Command, Command)) {
     let (mut times, mut memory) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
     for run in 0..=runs {
         let (ours, peer) = sides(run);
@@ -142,9 +163,10 @@ fn compare(what: &str, runs: usize, mut sides: impl FnMut(usize) -> (Command, Co
         median(&mut memory.1) as f64 / 1e6,
     );
     println!(
-        "{what:<34} ours {:7.3} s {:5.0} MB   docker {:7.3} s {:5.0} MB   ratio {:.2} ({runs} runs each)",
+        "{what:<34} ours {:7.3} s {:5.0} MB   {} {:7.3} s {:5.0} MB   ratio {:.2} ({runs} runs each)",
         seconds.0,
         megabytes.0,
+        peer.name(),
         seconds.1,
         megabytes.1,
         seconds.0 / seconds.1
@@ -187,23 +209,25 @@ fn main() {
     );
     let root = tempfile::Builder::new().prefix("dsr1-bench-").tempdir().unwrap();
     let root = root.path();
+    let peer = before().map_or_else(|| Peer::Docker(docker.clone()), Peer::Before);
+    let this = std::env::current_exe().unwrap();
     let small = |side: &str, number, fresh| turn(root, side, number, None, "true", fresh);
-    compare("unchanged", 20, |_| {
+    compare("unchanged", &peer, 20, |_| {
         (
-            ours(&small("ours", 0, false), false),
-            peer(&docker, &small("docker", 0, false), false),
+            ours(&this, &small("ours", 0, false), false),
+            peer.command(&small("docker", 0, false), false),
         )
     });
-    compare("another label, every step cached", 20, |run| {
+    compare("another label, every step cached", &peer, 20, |run| {
         (
-            ours(&small("ours-label", run, true), false),
-            peer(&docker, &small("docker-label", run, true), false),
+            ours(&this, &small("ours-label", run, true), false),
+            peer.command(&small("docker-label", run, true), false),
         )
     });
-    compare("--no-cache", 10, |_| {
+    compare("--no-cache", &peer, 10, |_| {
         (
-            ours(&small("ours-none", 0, false), true),
-            peer(&docker, &small("docker-none", 0, false), true),
+            ours(&this, &small("ours-none", 0, false), true),
+            peer.command(&small("docker-none", 0, false), true),
         )
     });
     let wheels = root.join("large");
@@ -211,14 +235,14 @@ fn main() {
     large(&wheels);
     let read = "--mount=type=bind,source=wheels,target=/run/wheels ls /run/wheels";
     let with = |side: &str, number, fresh| turn(root, side, number, Some(&wheels), read, fresh);
-    compare("500 MB context, cold", 4, |run| {
+    compare("500 MB context, cold", &peer, 4, |run| {
         (
-            ours(&with("ours-cold", run, true), false),
-            peer(&docker, &with("docker-cold", run, true), false),
+            ours(&this, &with("ours-cold", run, true), false),
+            peer.command(&with("docker-cold", run, true), false),
         )
     });
     // The same context as before; another label makes it a new build.
-    compare("500 MB context, unchanged", 10, |run| {
+    compare("500 MB context, unchanged", &peer, 10, |run| {
         let again = |side: &str| {
             let mut turn = with(side, 0, true);
             turn.step.inputs = format!("{side}-again-{run}");
@@ -230,8 +254,8 @@ fn main() {
             turn
         };
         (
-            ours(&again("ours-cold"), false),
-            peer(&docker, &again("docker-cold"), false),
+            ours(&this, &again("ours-cold"), false),
+            peer.command(&again("docker-cold"), false),
         )
     });
     for side in [

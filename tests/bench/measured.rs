@@ -1,8 +1,15 @@
 //! Time and memory of a process from its start to its end.
 #![allow(unreachable_pub, dead_code, reason = "each benchmark uses a part")]
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// Returns another build to compare with, from `DSR1_BENCH_BEFORE`: dsr1, or for the benchmark of builds that
+/// benchmark's program.
+pub fn before() -> Option<PathBuf> {
+    std::env::var_os("DSR1_BENCH_BEFORE").map(PathBuf::from)
+}
 
 /// Clock ticks per second in `/proc` (`sysconf(_SC_CLK_TCK)`, 100 on every Linux).
 const TICKS: u64 = 100;

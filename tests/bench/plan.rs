@@ -1,6 +1,6 @@
 //! Time of a plan, including the start of the process, compared with the only other program that checks SGLang's flags
 //! before a start: SGLang's own parser. Run `cargo bench --bench plan`; the parser needs
-//! `tests/support/sglang-wheels.sh 0.5.23` first.
+//! `tests/support/sglang-wheels.sh 0.5.23` first. `DSR1_BENCH_BEFORE` names another dsr1 to compare with.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -8,9 +8,13 @@
     reason = "a benchmark prints, and reports a failure with a panic"
 )]
 
+mod measured;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use measured::before;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -48,8 +52,8 @@ fn report(what: &str, times: &[Duration]) -> Duration {
 fn main() {
     let home = std::env::temp_dir();
     let facts = root().join("tests/fixtures/facts-b200.json");
-    let dsr1 = |args: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dsr1"));
+    let run = |program: &Path, args: &[&str]| {
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("HOME", &home)
@@ -60,11 +64,27 @@ fn main() {
             .args(args);
         command
     };
+    let dsr1 = |args: &[&str]| run(Path::new(env!("CARGO_BIN_EXE_dsr1")), args);
     let facts = facts.to_str().unwrap();
-    let known = time(100, || {
-        dsr1(&["plan", "--profile", "fp8-high-throughput", "--facts", facts])
-    });
+    let of_file = ["plan", "--profile", "fp8-high-throughput", "--facts", facts];
+    let known = time(100, || dsr1(&of_file));
     let plan = report("dsr1 plan, facts from a file", &known);
+    if let Some(before) = before() {
+        let (mut now, mut then) = (Vec::new(), Vec::new());
+        // In turns, because the machine is faster at times.
+        for _ in 0..20 {
+            then.extend(time(5, || run(&before, &of_file)));
+            now.extend(time(5, || dsr1(&of_file)));
+        }
+        now.sort();
+        then.sort();
+        let now = report("dsr1 plan, in turns with the build before", &now);
+        let then = report("the build before", &then);
+        println!(
+            "ratio of the medians: {:.2}",
+            now.as_secs_f64() / then.as_secs_f64()
+        );
+    }
     let here = time(100, || dsr1(&["plan", "--profile", "fp8-high-throughput"]));
     report("dsr1 plan, facts of this host, no Docker", &here);
     let wrong = time(100, || {

@@ -1,7 +1,8 @@
 //! Eight shards of 512 MiB over loopback, fetched by dsr1 and by its peers, alternately: wall time, CPU time, memory.
 //! Run `cargo bench --bench pull`. It needs nginx, aria2c, curl, Python for `hf`, and 10 GB in `/dev/shm`
 //! (`DSR1_BENCH_DIR` sets another directory, `DSR1_BENCH_MIB` the size of a shard, `DSR1_BENCH_RUNS` the number of
-//! runs, default 5, and `DSR1_BENCH_ONLY` selects the peers whose names contain its value).
+//! runs, default 5, `DSR1_BENCH_ONLY` selects the peers whose names contain its value, and `DSR1_BENCH_BEFORE` names another dsr1
+//! that is a peer).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,7 +20,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use measured::{Measured, measure, median};
+use measured::{Measured, before, measure, median};
 use sha2::Digest;
 use support::nginx::Nginx;
 
@@ -28,6 +29,9 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const SHARDS: usize = 8;
 /// The argument that makes this program the peer that uses only hf-hub.
 const HF_HUB: &str = "--hf-hub";
+
+/// Name of the peer that is another build of dsr1.
+const BEFORE: &str = "dsr1 pull, the build before";
 
 /// The argument that makes this program the bare peer.
 const BARE: &str = "--bare";
@@ -258,19 +262,26 @@ fn main() {
     };
     let fetch_curl = format!("curl -sfZL --parallel-max 8 {curl}");
     let copy = format!("cp {}/*.safetensors .", source.display());
+    let pull = |program: &Path, dir: &Path| {
+        let mut command = Command::new(program);
+        command
+            .args(["pull", REPO, "--endpoint", &endpoint, "--progress", "quiet"])
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", dir);
+        command
+    };
+    let before = before();
     let sides = [
         Side {
             name: "dsr1 pull",
             verifies: true,
-            command: Box::new(|dir| {
-                let mut command = Command::new(binary());
-                command
-                    .args(["pull", REPO, "--endpoint", &endpoint, "--progress", "quiet"])
-                    .env_clear()
-                    .env("PATH", "/usr/bin:/bin")
-                    .env("HOME", dir);
-                command
-            }),
+            command: Box::new(|dir| pull(&binary(), dir)),
+        },
+        Side {
+            name: BEFORE,
+            verifies: true,
+            command: Box::new(|dir| pull(before.as_deref().unwrap(), dir)),
         },
         Side {
             name: "the bound: recv, SHA-256, write",
@@ -342,7 +353,13 @@ fn main() {
     ];
     let only = std::env::var("DSR1_BENCH_ONLY").unwrap_or_default();
     let (ours, others) = sides.split_first().unwrap();
-    let others = others.iter().filter(|side| side.name.contains(&only));
+    let others = others.iter().filter(|side| {
+        if side.name == BEFORE {
+            before.is_some()
+        } else {
+            side.name.contains(&only)
+        }
+    });
     let sides: Vec<&Side> = std::iter::once(ours).chain(others).collect();
     println!("{}", binary().display());
     println!("{SHARDS} x {mib} MiB over loopback, in {parent}, medians of {runs} runs, alternating");

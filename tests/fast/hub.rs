@@ -601,12 +601,12 @@ fn files_are_readable_by_other_users_whatever_the_umask() {
         "umask 077 && exec {binary} pull {REPO} --endpoint {}",
         hub.endpoint
     );
-    let status = std::process::Command::new("sh")
+    let pulled = std::process::Command::new("sh")
         .args(["-c", &script])
         .env("HOME", home.path())
-        .status()
+        .output()
         .unwrap();
-    assert!(status.success());
+    crate::support::Run::from(pulled).expect(0);
     let mode = |path: &Path| {
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777
     };

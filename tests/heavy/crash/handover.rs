@@ -29,6 +29,7 @@ fn a_pull_takes_over_from_one_that_is_killed() {
         let first = spawn(pull(&home, &hub, &cache, &[]));
         wait_until("one holds the lock", || !parts(&cache).is_empty());
         let second = pull(&home, &hub, &cache, &[])
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -120,6 +121,7 @@ fn removing_unfinished_files_leaves_a_live_pull_alone() {
     let cache = home.path().join("hub");
     hub.fault("blob/", Fault::Slow(6 * M), usize::MAX);
     let pulls = pull(&home, &hub, &cache, &[])
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
@@ -206,7 +208,7 @@ fn a_pull_waits_for_the_files_of_a_replaced_container_and_takes_them() {
     }
     // It counts as abandoned in a moment, and not now.
     let part = std::fs::File::options().write(true).open(&elsewhere).unwrap();
-    part.set_modified(SystemTime::now() - (small::LIMITS.abandoned - Duration::from_secs(4)))
+    part.set_modified(SystemTime::now() - small::LIMITS.abandoned / 2)
         .unwrap();
     let (needed, mark) = model.start_of_next(&hub, &cache);
     assert!(needed < SIZE - 90 * MB, "{needed}");
