@@ -207,8 +207,11 @@ pub(in crate::effects) fn activity(log: &Path, leader: Pid) -> u64 {
         .sum()
 }
 
+/// Longest wait for killed processes to be gone.
+const LAST_WAIT: Duration = Duration::from_secs(10);
+
 /// Stops the server whose log is `log`: sends SIGTERM to the leader, which drains, and SIGKILL to the group after `drain`
-/// and to every remaining process at the end. Returns true if the leader had to be killed.
+/// and to every remaining process at the end, and waits until they are gone. Returns true if the leader had to be killed.
 pub(in crate::effects) async fn stop(log: &Path, drain: Duration) -> bool {
     let leader = find(log);
     let killed = match leader {
@@ -219,8 +222,17 @@ pub(in crate::effects) async fn stop(log: &Path, drain: Duration) -> bool {
     if let Some(leader) = leader {
         let _ = kill_process_group(leader, Signal::KILL);
     }
-    for pid in members(log, None).into_iter().filter_map(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::KILL);
+    // A process that is killed holds its port and its GPU memory until the kernel has freed them.
+    let begun = Instant::now();
+    loop {
+        let left = members(log, leader);
+        for pid in left.iter().copied().filter_map(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        if left.is_empty() || begun.elapsed() >= LAST_WAIT {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     if let Ok(mut file) = OpenOptions::new().append(true).open(log) {
         let _ = writeln!(file, "{STOPPED}");
