@@ -10,6 +10,9 @@ use crate::cli::shared::{PlanArgs, ProfileArgs, RuntimeArgs};
 #[derive(Debug, Clone, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct BuildArgs {
+    /// Profile or goal, as --profile names it; fp4 and fp8 mean --fp4 and --fp8.
+    #[arg(value_name = "PROFILE", conflicts_with_all = ["profile", "profile_file"])]
+    pub named: Option<String>,
     /// The profile; --stack alone builds that stack.
     #[command(flatten)]
     pub profile: ProfileArgs,

@@ -84,7 +84,7 @@ pub enum Command {
     /// Download weights and check every hash before a file gets its final name.
     ///
     /// An interrupted pull resumes where it stopped. The token is read from `HF_TOKEN` or the hub client's token file.
-    #[command(after_help = PULL)]
+    #[command(after_help = PULL, alias = "download")]
     Pull(PullArgs),
     /// List, check, repair and remove weights in the hub cache.
     #[command(after_help = WEIGHTS)]
@@ -98,16 +98,22 @@ pub enum Command {
     #[command(after_help = MIRROR)]
     Mirror(MirrorArgs),
     /// Start a server, follow it to READY, verify its answers and leave it running.
+    #[command(aliases = ["run", "start", "launch", "deploy"])]
     Serve(ServeArgs),
     /// List the servers of dsr1 on this host.
+    #[command(aliases = ["ps", "ls", "list"])]
     Status,
     /// Print the log of a server.
+    #[command(alias = "log")]
     Logs(LogsArgs),
     /// Stop a server after its running requests, and remove its container.
+    #[command(aliases = ["down", "rm", "kill"])]
     Stop(StopArgs),
     /// Ask a running server one question.
+    #[command(aliases = ["chat", "generate"])]
     Ask(AskArgs),
     /// Run the engine's own benchmark against a running server.
+    #[command(alias = "benchmark")]
     Bench(BenchArgs),
     /// Measure the accuracy of a running server.
     Eval(EvalArgs),

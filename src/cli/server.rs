@@ -66,6 +66,9 @@ pub struct ServeArgs {
 /// Arguments of `doctor`.
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
+    /// Profile or goal, as --profile names it; fp4 and fp8 mean --fp4 and --fp8.
+    #[arg(value_name = "PROFILE", conflicts_with_all = ["profile", "profile_file"])]
+    pub named: Option<String>,
     /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
@@ -105,8 +108,9 @@ pub struct StopArgs {
 /// Arguments of `ask`.
 #[derive(Debug, Clone, Args)]
 pub struct AskArgs {
-    /// The question.
-    pub question: String,
+    /// The question; its words are joined, and `-` stands for what comes on stdin.
+    #[arg(required = true, num_args = 1..)]
+    pub question: Vec<String>,
     /// Name of the server; needed only if there are several.
     #[arg(long, value_name = "NAME", conflicts_with = "url")]
     pub server: Option<String>,

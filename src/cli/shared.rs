@@ -29,6 +29,17 @@ pub struct ProfileArgs {
     pub stack: Option<String>,
 }
 
+impl ProfileArgs {
+    /// Returns the choice with a profile that was named without `--profile`.
+    #[must_use]
+    pub fn with_name(&self, named: Option<&String>) -> Self {
+        Self {
+            profile: named.or(self.profile.as_ref()).cloned(),
+            ..self.clone()
+        }
+    }
+}
+
 /// The choice of a runtime and an image.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Runtime")]
@@ -73,6 +84,9 @@ pub struct PlanArgs {
 /// A server: profile, runtime, port, name and engine arguments.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
+    /// Profile or goal, as --profile names it; fp4 and fp8 mean --fp4 and --fp8.
+    #[arg(value_name = "PROFILE", conflicts_with_all = ["profile", "profile_file"])]
+    pub named: Option<String>,
     /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,

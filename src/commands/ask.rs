@@ -5,9 +5,9 @@ use serde::Serialize;
 use super::context::Context;
 use super::status::probe;
 use crate::cli::AskArgs;
-use crate::error::{Error, Kind, Result};
-use crate::report::{Answer, ServerState};
-use crate::ui;
+use crate::error::{At, Error, Kind, Result};
+use crate::report::{Answer, AnswerPiece, ServerState};
+use crate::ui::{self, LiveAnswer};
 
 #[derive(Debug, Serialize)]
 struct Answered<'a> {
@@ -18,6 +18,7 @@ struct Answered<'a> {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
+    let question = question(&args.question)?;
     if !(0.0..=2.0).contains(&args.temperature) {
         return Err(Error::new(
             Kind::Usage,
@@ -27,7 +28,9 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
     }
     let base_url = match &args.url {
         Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
-            url.trim_end_matches('/').to_owned()
+            // Clients of the OpenAI API call the URL with `/v1` the base URL.
+            let url = url.trim_end_matches('/');
+            url.strip_suffix("/v1").unwrap_or(url).to_owned()
         }
         Some(url) => {
             return Err(
@@ -44,13 +47,52 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
                 .base_url
         }
     };
+    if !context.is_json() && ui::is_live() {
+        let mut live = LiveAnswer::default();
+        let mut shown = Ok(());
+        let mut on_piece = |piece: &AnswerPiece| {
+            if shown.is_ok() {
+                shown = ui::print(&live.piece(piece));
+            }
+        };
+        let request = context.effects.ask_stream(
+            &base_url,
+            &question,
+            args.max_tokens,
+            args.temperature,
+            &mut on_piece,
+        );
+        let answer = context.until_interrupted(request).await?;
+        shown?;
+        return ui::print(&live.end(&answer));
+    }
     let request = context
         .effects
-        .ask(&base_url, &args.question, args.max_tokens, args.temperature);
+        .ask(&base_url, &question, args.max_tokens, args.temperature);
     let answer = context.until_interrupted(request).await?;
     let answered = Answered {
         schema: "dsr1.answer/1",
         answer: &answer,
     };
     context.print(&answered, |answered| ui::answer(answered.answer))
+}
+
+/// Returns the question: the words, where `-` stands for what comes on stdin.
+fn question(words: &[String]) -> Result<String> {
+    let mut parts = Vec::new();
+    for word in words {
+        if word == "-" {
+            let text = std::io::read_to_string(std::io::stdin().lock()).at(Kind::Usage, || {
+                "cannot read the question from standard input".to_owned()
+            })?;
+            parts.push(text.trim_end().to_owned());
+        } else {
+            parts.push(word.clone());
+        }
+    }
+    let question = parts.join(" ");
+    if question.trim().is_empty() {
+        return Err(Error::new(Kind::Usage, "the question is empty").hint("dsr1 ask 'your question'"));
+    }
+    Ok(question)
 }

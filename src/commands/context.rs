@@ -312,7 +312,8 @@ impl Context {
         weights: bool,
     ) -> Result<(ServeRequest, Facts, Vec<String>)> {
         let file = Self::facts_file(&args.plan)?;
-        let mut selection = self.select(&args.profile, file.as_ref()).await?;
+        let profile = args.profile.with_name(args.named.as_ref());
+        let mut selection = self.select(&profile, file.as_ref()).await?;
         let note = selection.note.take();
         let facts = if let Some(facts) = file {
             facts
@@ -328,7 +329,9 @@ impl Context {
             let mut facts = self
                 .gather(&selection.stack, Some(&selection.profile), &ask)
                 .await;
-            facts.servers = self.effects.claimed_ports(facts.docker.answers()).await;
+            // A name is one over both runtimes: a process needs to know of containers, too.
+            let has_containers = facts.docker.answers() || !ask.docker;
+            facts.servers = self.effects.claimed_ports(has_containers).await;
             facts
         };
         let (target, why) = Self::target(&args.runtime, &selection.stack, &facts)?;
@@ -428,6 +431,18 @@ pub(super) const fn precision(fp4: bool, fp8: bool) -> Option<Precision> {
     }
 }
 
+/// Returns the precision that stands for a profile, as `--profile fp8` does for `--fp8`.
+pub(super) fn precision_by_name(name: &str) -> Option<Precision> {
+    [Precision::Fp4, Precision::Fp8]
+        .into_iter()
+        .find(|precision| precision.name() == name)
+}
+
+/// Returns the name of the goal that a precision alone means.
+fn of_precision() -> String {
+    Goal::HighThroughput.name().to_owned()
+}
+
 /// Returns true if the arguments name a profile in any way.
 pub(super) const fn names_profile(args: &ProfileArgs) -> bool {
     args.profile.is_some() || args.profile_file.is_some() || args.fp4 || args.fp8
@@ -448,12 +463,11 @@ pub(super) fn profile_name(catalog: &Catalog, args: &ProfileArgs) -> Result<Stri
             catalog.named().unwrap_or_default()
         ))
         .hint("leave out --profile")),
-        (Some(name), _) => Ok(name.clone()),
+        (Some(name), _) => Ok(precision_by_name(name).map_or_else(|| name.clone(), |_| of_precision())),
         (None, Some(_)) => Ok(catalog.named().unwrap_or_default().to_owned()),
-        (None, None) if args.fp4 || args.fp8 => Ok(Goal::HighThroughput.name().to_owned()),
-        (None, None) => Err(Error::new(Kind::Usage, "no profile is named").hint(
-            "name one with --profile NAME (dsr1 profiles list), --fp4 or --fp8; --profile rehearsal runs on any host",
-        )),
+        (None, None) if args.fp4 || args.fp8 => Ok(of_precision()),
+        (None, None) => Err(Error::new(Kind::Usage, "no profile is named")
+            .hint("name one, such as fp8-high-throughput (dsr1 profiles list); rehearsal runs on any host")),
     }
 }
 
@@ -470,7 +484,7 @@ pub(super) fn nothing_named(command: &str) -> Error {
 pub(super) fn criteria(args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Criteria {
     let first = gpus.and_then(|gpus| gpus.first());
     Criteria {
-        precision: precision(args.fp4, args.fp8),
+        precision: precision(args.fp4, args.fp8).or_else(|| precision_by_name(args.profile.as_deref()?)),
         stack: args.stack.clone(),
         gpus: first.map(|gpu| {
             let count = u32::try_from(gpus.map_or(0, <[Gpu]>::len)).unwrap_or(u32::MAX);

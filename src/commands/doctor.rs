@@ -23,18 +23,19 @@ struct Examination {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
-    let named = names_profile(&args.profile);
+    let profile = args.profile.with_name(args.named.as_ref());
+    let named = names_profile(&profile);
     if !named {
         let text =
             "no profile is named: this checks for the rehearsal; for a server add --profile NAME".to_owned();
         context.display().event(&Event::Note { text });
     }
     let profile_args = if named {
-        args.profile
+        profile
     } else {
         ProfileArgs {
             profile: Some("rehearsal".to_owned()),
-            ..args.profile
+            ..profile
         }
     };
     let stored = Context::facts(args.facts.as_deref())?;

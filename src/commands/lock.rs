@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::context::Context;
+use super::context::{Context, names_profile};
 use crate::cli::{CheckArgs, LockArgs, Runtime, ServerArgs};
 use crate::effects::user_files;
 use crate::error::{At, Error, Kind, Result};
@@ -25,7 +25,7 @@ struct Checked {
 
 /// Writes a lock.
 pub(super) async fn lock(context: &Context, args: LockArgs) -> Result<()> {
-    let (request, facts, _) = context.server_request(&args.server, true).await?;
+    let (request, facts, _) = Box::pin(context.server_request(&args.server, true)).await?;
     let lock = lock_of_request(context, &request, &facts)?;
     let text = format!("{}\n", serde_json::to_string_pretty(&lock).unwrap_or_default());
     if args.output == Path::new("-") {
@@ -51,7 +51,7 @@ pub(super) async fn lock(context: &Context, args: LockArgs) -> Result<()> {
 pub(super) async fn check(context: &Context, args: CheckArgs) -> Result<()> {
     let locked = read(&args.file, "dsr1 check LOCK")?;
     let server = as_locked(args.server, &locked);
-    let (request, facts, _) = context.server_request(&server, true).await?;
+    let (request, facts, _) = Box::pin(context.server_request(&server, true)).await?;
     let here = lock_of_request(context, &request, &facts)?;
     let differences = lock_differences(&locked, &here);
     let checked = Checked {
@@ -130,11 +130,7 @@ pub(super) fn read(path: &Path, usage: &str) -> Result<Lock> {
 
 /// Returns the arguments, completed from the lock.
 pub(super) fn as_locked(mut args: ServerArgs, locked: &Lock) -> ServerArgs {
-    let named = args.profile.profile.is_some()
-        || args.profile.profile_file.is_some()
-        || args.profile.fp4
-        || args.profile.fp8;
-    if !named {
+    if args.named.is_none() && !names_profile(&args.profile) {
         args.profile.profile = Some(locked.profile.name.clone());
     }
     if args.profile.stack.is_none() {

@@ -19,10 +19,12 @@ mod mirror;
 mod plan;
 mod profiles;
 mod pull;
+mod repo;
 mod serve;
 mod stacks;
 mod status;
 mod stop;
+mod tips;
 mod up;
 mod weights;
 
@@ -47,9 +49,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
         }
         // In JSON a wrong command line is an error like any other; for people the text of clap is better.
         Err(error) if error.use_stderr() && wants_json(&args) => {
-            (Format::Json, false, Err(usage_error(&error)))
+            (Format::Json, false, Err(usage_error(&tips::improve(error))))
         }
-        Err(error) => error.exit(),
+        Err(error) => tips::improve(error).exit(),
     };
     result.map_or_else(
         |error| {
@@ -76,16 +78,16 @@ fn run(cli: Cli, env: Env) -> Result<()> {
         let context = Context::new(cli.output, env);
         // Large futures go on the heap.
         match cli.command {
-            Command::Up(args) => Box::pin(up::run(&context, args)).await,
-            Command::Plan(args) => Box::pin(plan::run(&context, args)).await,
-            Command::Export(args) => Box::pin(export::run(&context, args)).await,
+            Command::Up(args) => up::run(&context, args).await,
+            Command::Plan(args) => plan::run(&context, args).await,
+            Command::Export(args) => export::run(&context, args).await,
             Command::Doctor(args) => doctor::run(&context, args).await,
             Command::Build(args) => Box::pin(build::run(&context, args)).await,
             Command::Image(args) => image::run(&context, args).await,
             Command::Pull(args) => Box::pin(pull::run(&context, args)).await,
             Command::Weights(args) => weights::run(&context, args).await,
             Command::Mirror(args) => mirror::run(&context, args).await,
-            Command::Serve(args) => Box::pin(serve::run(&context, args)).await,
+            Command::Serve(args) => serve::run(&context, args).await,
             Command::Status => status::run(&context).await,
             Command::Logs(args) => logs::run(&context, args).await,
             Command::Stop(args) => stop::run(&context, args).await,
@@ -96,7 +98,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Stacks(args) => stacks::run(&context, args),
             Command::Explain(args) => explain::run(&context, &args),
             Command::Lock(args) => lock::lock(&context, args).await,
-            Command::Check(args) => Box::pin(lock::check(&context, args)).await,
+            Command::Check(args) => lock::check(&context, args).await,
             Command::Flags(args) => flags::run(&context, args).await,
             Command::Help(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
         }

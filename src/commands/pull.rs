@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::context::{Ask, Context, names_profile, nothing_named, pull_options};
 use super::lock;
+use super::repo::NamedWeights;
 use crate::cli::PullArgs;
 use crate::effects::weights;
 use crate::error::{At, Error, Kind, Result};
@@ -23,7 +24,10 @@ struct Wanted {
 }
 
 /// Runs the command.
-pub(super) async fn run(context: &Context, args: PullArgs) -> Result<()> {
+pub(super) async fn run(context: &Context, mut args: PullArgs) -> Result<()> {
+    let named = NamedWeights::read(context, args.repo, args.revision, &args.profile, &args.hub)?;
+    (args.repo, args.revision) = (named.repo, named.revision);
+    (args.profile, args.hub) = (named.profile, named.hub);
     let file = Context::facts(args.facts.as_deref())?;
     let print = file.is_some();
     let (Wanted { model, code, locked }, facts) = wanted(context, &args, file).await?;

@@ -19,7 +19,7 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<()> {
         Some(locked) => lock::as_locked(args.server, locked),
         None => args.server,
     };
-    let (request, facts, notes) = context.server_request(&server, locked.is_some()).await?;
+    let (request, facts, notes) = Box::pin(context.server_request(&server, locked.is_some())).await?;
     if let Some(locked) = &locked {
         lock::refuse(context, locked, &request, &facts)?;
     }

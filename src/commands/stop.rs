@@ -14,7 +14,7 @@ pub(super) async fn run(context: &Context, args: StopArgs) -> Result<()> {
         .find_server(
             args.which.server.as_deref(),
             &probe(context)?,
-            &[ServerState::Ready, ServerState::Exited],
+            &[ServerState::Ready, ServerState::Starting, ServerState::Exited],
         )
         .await?;
     let step = StopServer {

@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use super::context::{Context, names_profile, nothing_named, pull_options};
 use super::pull::absolute;
+use super::repo::NamedWeights;
 use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 use crate::effects::store;
 use crate::effects::weights::{self, Download, Place, VerifyOptions};
 use crate::error::{Error, Kind, Result};
-use crate::plan;
+use crate::plan::{self, RepoReference};
 use crate::quote::shell_word;
 use crate::report::{WeightsChecked, WeightsRepo, WrongFile, WrongState};
 use crate::ui;
@@ -55,7 +56,10 @@ pub(super) async fn run(context: &Context, args: WeightsArgs) -> Result<()> {
     }
 }
 
-async fn verify(context: &Context, args: WeightsVerifyArgs) -> Result<()> {
+async fn verify(context: &Context, mut args: WeightsVerifyArgs) -> Result<()> {
+    let named = NamedWeights::read(context, args.repo, args.revision, &args.profile, &args.hub)?;
+    (args.repo, args.revision) = (named.repo, named.revision);
+    (args.profile, args.hub) = (named.profile, named.hub);
     let local_dir = args.local_dir.as_deref().map(absolute).transpose()?;
     // A repository may be pulled in part, but a profile needs all of its files.
     let mut whole = false;
@@ -159,21 +163,31 @@ fn hint(place: &Place, checked: &WeightsChecked, repair: bool) -> String {
 }
 
 async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
+    let RepoReference { repo, revision, .. } = RepoReference::parse(&args.repo);
+    if let Some(revision) = revision {
+        let text = format!("`{}` names a revision", args.repo.escape_debug());
+        return Err(Error::new(Kind::Usage, text)
+            .cause(format!(
+                "weights rm removes every revision, and not only `{}`",
+                revision.escape_debug()
+            ))
+            .hint(format!("dsr1 weights rm {repo} shows what would be removed")));
+    }
     let cache = context.effects.env().paths.hub_cache.clone();
     let cache = Path::new(&cache);
     let bytes = if args.yes {
-        let title = format!("remove {}", args.repo);
+        let title = format!("remove {repo}");
         context
             .one_step(&title, "removed", async |events| {
-                weights::remove(cache, &args.repo, args.unfinished, events)
+                weights::remove(cache, &repo, args.unfinished, events)
             })
             .await?
     } else {
-        weights::removable(cache, &args.repo, args.unfinished)?
+        weights::removable(cache, &repo, args.unfinished)?
     };
     let removed = Removed {
         schema: "dsr1.weights-removed/1",
-        repo: &args.repo,
+        repo: &repo,
         dry_run: !args.yes,
         bytes,
     };

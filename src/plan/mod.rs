@@ -45,7 +45,7 @@ pub use labels::{
     LOG_HEADER, log_header,
 };
 pub use origin::{Origin, origins};
-pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, check_repo, pull, repo_folder};
+pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, RepoReference, check_repo, pull, repo_folder};
 pub use request::{DEFAULT_PORT, ServeRequest, Target};
 pub use selection::{
     CodeFiles, FilePatterns, PathMatcher, Transport, check_locked, is_code, must_be_accepted,

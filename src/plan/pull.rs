@@ -10,6 +10,9 @@ use crate::rehearsal;
 /// The default hub.
 pub const PUBLIC_HUB: &str = "https://huggingface.co";
 
+/// The names of the public hub's host.
+const PUBLIC_NAMES: [&str; 3] = ["huggingface.co", "www.huggingface.co", "hf.co"];
+
 /// The request of `dsr1 pull`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullRequest {
@@ -119,8 +122,142 @@ pub fn check_repo(repo: &str) -> Result<()> {
     .hint("write it as owner/name, such as deepseek-ai/DeepSeek-R1-0528"))
 }
 
+/// A repository as users write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoReference {
+    /// The repository, `owner/name`; or the whole text, if it has another form.
+    pub repo: String,
+    /// Branch, tag or commit.
+    pub revision: Option<String>,
+    /// Hub base URL, if it is not the public hub's.
+    pub endpoint: Option<String>,
+}
+
+impl RepoReference {
+    /// Reads `owner/name`, with `:REVISION` or `@REVISION` behind it; the URL of a repository's page or of a folder in it;
+    /// and `hf://owner/name`.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let of = |repo: &str, revision: Option<&str>, endpoint: Option<String>| Self {
+            repo: repo.to_owned(),
+            revision: revision
+                .filter(|revision| !revision.is_empty())
+                .map(str::to_owned),
+            endpoint,
+        };
+        let unread = || of(text, None, None);
+        let (host, path) = match text.split_once("://") {
+            Some(("hf", path)) => (None, path),
+            Some((scheme @ ("http" | "https"), rest)) => {
+                let Some((host, path)) = rest.split_once('/') else {
+                    return unread();
+                };
+                (Some((scheme, host)), path)
+            }
+            Some(_) => return unread(),
+            None => PUBLIC_NAMES
+                .iter()
+                .find_map(|name| text.strip_prefix(name)?.strip_prefix('/'))
+                .map_or((None, text), |path| (None, path)),
+        };
+        let path = path
+            .split(['?', '#'])
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches('/');
+        let endpoint = host
+            .filter(|(_, host)| !PUBLIC_NAMES.contains(host))
+            .map(|(scheme, host)| format!("{scheme}://{host}"));
+        // A page of a file or a folder: owner/name/tree/REVISION/...
+        let mut words = path.splitn(5, '/');
+        let (owner, name, kind, revision) = (words.next(), words.next(), words.next(), words.next());
+        let (Some(owner), Some(name)) = (owner, name) else {
+            return unread();
+        };
+        match (kind, revision) {
+            (None, _) => {}
+            (Some("tree" | "blob" | "resolve"), Some(revision)) => {
+                return of(&format!("{owner}/{name}"), Some(revision), endpoint);
+            }
+            _ => return unread(),
+        }
+        match name.split_once([':', '@']) {
+            Some((name, revision)) => of(&format!("{owner}/{name}"), Some(revision), endpoint),
+            None => of(&format!("{owner}/{name}"), None, endpoint),
+        }
+    }
+}
+
 /// Returns the folder of a repository in a hub cache: `models--owner--name`.
 #[must_use]
 pub fn repo_folder(repo: &str) -> String {
     format!("models--{}", repo.replace('/', "--"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_is_read_in_every_form_that_users_write() {
+        let r1 = "deepseek-ai/DeepSeek-R1-0528";
+        for (text, revision, endpoint) in [
+            ("deepseek-ai/DeepSeek-R1-0528", None, None),
+            ("deepseek-ai/DeepSeek-R1-0528:main", Some("main"), None),
+            ("deepseek-ai/DeepSeek-R1-0528@4236a6a", Some("4236a6a"), None),
+            ("hf://deepseek-ai/DeepSeek-R1-0528", None, None),
+            ("hf.co/deepseek-ai/DeepSeek-R1-0528", None, None),
+            ("https://huggingface.co/deepseek-ai/DeepSeek-R1-0528/", None, None),
+            (
+                "https://huggingface.co/deepseek-ai/DeepSeek-R1-0528/tree/main",
+                Some("main"),
+                None,
+            ),
+            (
+                "https://huggingface.co/deepseek-ai/DeepSeek-R1-0528/blob/v1/config.json",
+                Some("v1"),
+                None,
+            ),
+            ("https://hf.co/deepseek-ai/DeepSeek-R1-0528?x=y#z", None, None),
+            (
+                "http://node1:8490/deepseek-ai/DeepSeek-R1-0528",
+                None,
+                Some("http://node1:8490"),
+            ),
+        ] {
+            let read = RepoReference::parse(text);
+            assert_eq!(read.repo, r1, "{text}");
+            assert_eq!(
+                (read.revision.as_deref(), read.endpoint.as_deref()),
+                (revision, endpoint),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "x",
+            "https://x",
+            "ftp://a/b/c",
+            "a/b/c",
+            "https://huggingface.co/a",
+            "a//",
+        ] {
+            let read = RepoReference::parse(text);
+            assert!(check_repo(&read.repo).is_err(), "{text}: {read:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_plain_repository_is_read_as_it_is(owner in "[a-z0-9]{1,9}", name in "[A-Za-z0-9._-]{1,9}") {
+            let text = format!("{owner}/{name}");
+            let read = RepoReference::parse(&text);
+            proptest::prop_assert_eq!(read, RepoReference { repo: text, revision: None, endpoint: None });
+        }
+
+        #[test]
+        fn any_text_is_read_without_panic(text in "\\PC{0,40}") {
+            let _ = RepoReference::parse(&text);
+        }
+    }
 }

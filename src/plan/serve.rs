@@ -122,6 +122,7 @@ pub(super) fn steps(
         Step::AwaitReady(AwaitReady {
             server: server(request, facts),
             base_url: base_url(*port),
+            model: served_model(&profile.model.repo, launch),
             probe: stack.probe.clone(),
             stall_s: STALL_S,
         }),
@@ -241,6 +242,16 @@ fn argv(python: &str, request: &ServeRequest, launch: &Launch, facts: &Facts) ->
         .into_iter()
         .flat_map(|argument| argument.words)
         .collect()
+}
+
+/// Returns the name of the model in the API.
+fn served_model(repo: &str, launch: &Launch) -> String {
+    launch
+        .settings
+        .served_model_name
+        .as_deref()
+        .unwrap_or(repo)
+        .to_owned()
 }
 
 /// Returns the environment of the engine: the variables of its flags, and [`offline_env`].

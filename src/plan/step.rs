@@ -333,6 +333,9 @@ pub struct AwaitReady {
     pub server: Server,
     /// `http://127.0.0.1:PORT`.
     pub base_url: String,
+    /// Name of the model in the API.
+    #[serde(default)]
+    pub model: String,
     /// Path of the readiness probe.
     pub probe: String,
     /// Seconds without a log line, CPU time or I/O after which a stage counts as stalled.

@@ -7,7 +7,7 @@ use crate::profile::choose::{self, Criteria, Selection};
 use crate::profile::merge::{self, ProfileFile};
 use crate::profile::names::{NAME_RULE, is_name, is_repo, is_revision};
 use crate::profile::origin::{Origins, Place};
-use crate::profile::schema::{Goal, Profile};
+use crate::profile::schema::{Goal, Precision, Profile};
 use crate::profile::spelling;
 use crate::profile::stack::{Stack, is_plain_path};
 use crate::profile::yaml::{self, Document, Source};
@@ -283,6 +283,12 @@ impl Catalog {
         Goal::ALL.iter().any(|goal| goal.name() == name)
     }
 
+    /// Returns true if a profile or a goal has this name.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.profile_file(name).is_some() || Goal::ALL.iter().any(|goal| goal.name() == name)
+    }
+
     /// Finds a profile by its name, or chooses one by its goal.
     ///
     /// # Errors
@@ -300,7 +306,7 @@ impl Catalog {
                         required.name()
                     ),
                 )
-                .hint(format!("use --profile {}", found.profile.goal.name()))),
+                .hint(self.of_goal_in(found.profile.goal, required)?)),
                 None => Ok(found),
             };
         }
@@ -308,7 +314,7 @@ impl Catalog {
         if profiles.is_empty() {
             let goals = Goal::ALL.iter().map(|goal| goal.name());
             let names = self.profiles.iter().map(|file| file.name.as_str());
-            return Err(spelling::unknown_name("profile", name, names.chain(goals)));
+            return Err(self.unknown_profile(name, names.chain(goals)));
         }
         if let Some(stack) = &criteria.stack {
             self.stack(stack)?;
@@ -318,6 +324,47 @@ impl Catalog {
         found.note =
             (!reasons.is_empty()).then(|| format!("profile {chosen} chosen, {}", reasons.join("; ")));
         Ok(found)
+    }
+
+    /// Returns the hint for a user who names a profile and another precision than it has.
+    fn of_goal_in(&self, goal: Goal, precision: Precision) -> Result<String> {
+        let precision_name = precision.name();
+        let profiles = self.built_in_profiles_of_goal(goal.name())?;
+        Ok(if profiles.iter().any(|profile| profile.precision == precision) {
+            format!("use --profile {} --{precision_name}", goal.name())
+        } else {
+            format!("leave out --{precision_name}")
+        })
+    }
+
+    /// Returns the error for a name that no profile has.
+    fn unknown_profile<'a>(&self, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
+        let error = || Error::new(Kind::Usage, format!("unknown profile `{}`", name.escape_debug()));
+        if name.contains('/') {
+            let of_repo = |file: &&ProfileFile| {
+                let profile = self.resolve(&file.name, None);
+                profile.is_ok_and(|found| found.profile.model.repo == name)
+            };
+            let serving: Vec<&str> = self
+                .profiles
+                .iter()
+                .filter(of_repo)
+                .map(|file| file.name.as_str())
+                .collect();
+            return error()
+                .cause("this is a repository and not a profile")
+                .hint(if serving.is_empty() {
+                    "dsr1 profiles list shows the profiles and their models".to_owned()
+                } else {
+                    format!("these serve it: {}", serving.join(", "))
+                });
+        }
+        // A port, as docker's -p has it.
+        if !name.is_empty() && name.chars().all(|c| c.is_ascii_digit() || c == ':') {
+            let port = name.rsplit(':').next().unwrap_or_default();
+            return error().hint(format!("-p is the profile; the port is --port {port}"));
+        }
+        spelling::unknown_name("profile", name, known)
     }
 
     /// Returns the built-in profiles of a goal. A profile of the user is chosen by its name only.

@@ -166,6 +166,15 @@ pub struct EngineSettings {
     pub trust_remote_code: Option<bool>,
     /// `--tokenizer-path` is passed beside the model, as the guide does.
     pub tokenizer_path: Option<bool>,
+    /// Name of the model in the API, instead of the repository's.
+    pub served_name: Option<String>,
+    /// Parser that splits the reasoning from the answer. For DeepSeek-R1 it is `deepseek-r1` unless it is set; `none`
+    /// leaves `<think>` in the content.
+    pub reasoning_parser: Option<String>,
+    /// Parser of tool calls. DeepSeek-R1's own chat template does not offer tools to the model.
+    pub tool_call_parser: Option<String>,
+    /// Metrics for Prometheus at `/metrics`; on unless this is `false`.
+    pub metrics: Option<bool>,
     /// Device, if it is not CUDA.
     pub device: Option<Device>,
     /// Further environment variables of the engine; their names are checked.

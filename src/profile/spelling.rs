@@ -11,6 +11,19 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>)
         .map(|(_, candidate)| candidate)
 }
 
+/// Returns the candidate nearest to `word`, if at most `most` letters differ.
+pub(crate) fn nearest_within<'a>(
+    word: &str,
+    candidates: impl Iterator<Item = &'a str>,
+    most: usize,
+) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= most)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
 /// Returns the error for an unknown `kind` (profile, stack) called `name`, with the nearest known name or all of them.
 pub(super) fn unknown_name<'a>(
     kind: &str,

@@ -478,6 +478,7 @@ fn await_ready(step: &AwaitReady) -> String {
     let AwaitReady {
         server,
         base_url,
+        model: _, // for the report
         probe,
         stall_s: _,
     } = step;

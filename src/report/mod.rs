@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bench::{Benchmark, Gsm8k, Latency};
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
-pub use server::{Answer, AnswerCheck, ServerState, ServerStatus, StageTime, Verification};
+pub use server::{Answer, AnswerCheck, AnswerPiece, ServerState, ServerStatus, StageTime, Verification};
 pub use weights::{
     PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile,
     WrongState,
@@ -159,8 +159,14 @@ pub struct Pulled {
 /// An engine that is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
+    /// Name of the server.
+    #[serde(default)]
+    pub server: String,
     /// `http://127.0.0.1:PORT`.
     pub base_url: String,
+    /// Name of the model in the API.
+    #[serde(default)]
+    pub model: String,
     /// Stages with the times at which they were reached.
     pub stages: Vec<StageTime>,
     /// Capacity of the KV pool in tokens, as the log states it.

@@ -56,6 +56,17 @@ pub struct Answer {
     pub completion_tokens: u64,
 }
 
+/// A piece of an answer that arrives as a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AnswerPiece {
+    /// Text of the reasoning.
+    Reasoning(String),
+    /// Text of the answer.
+    Content(String),
+    /// All content before this was reasoning: the server has no reasoning parser.
+    ReasoningEnded,
+}
+
 /// State of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
-use crate::report::Answer;
+use crate::report::{Answer, AnswerPiece};
 
 /// Returns the body of a chat completion with one question.
 pub(crate) fn chat_body(model: &str, question: &str, max_tokens: u32, temperature: f64) -> Value {
@@ -44,6 +44,181 @@ pub(crate) fn answer(body: &Value) -> Result<Answer> {
             completion_tokens,
         }),
         _ => Err(unexpected("an answer with usage counts", 200, body)),
+    }
+}
+
+/// The mark before a model's reasoning, and the one behind it.
+const MARKS: [&str; 2] = ["<think>", "</think>"];
+
+/// Returns the body of a chat completion whose answer arrives as a stream, with token counts at its end.
+pub(crate) fn stream_body(model: &str, question: &str, max_tokens: u32, temperature: f64) -> Value {
+    let mut body = chat_body(model, question, max_tokens, temperature);
+    body["stream"] = json!(true);
+    body["stream_options"] = json!({ "include_usage": true });
+    body
+}
+
+/// The part of a streamed answer that is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Part {
+    /// Nothing but space came: a mark may follow.
+    #[default]
+    Start,
+    /// Reasoning behind its mark.
+    Reasoning,
+    /// Text without a mark before it: all of it is reasoning if a closing mark follows.
+    Unmarked,
+    /// The answer behind the reasoning.
+    Answer,
+}
+
+/// An answer that arrives as a stream of events.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerStream {
+    reasoning: String,
+    content: String,
+    /// Text that may be the beginning of a mark.
+    held: String,
+    part: Part,
+    finish: Option<String>,
+    usage: Value,
+    is_done: bool,
+    /// An error that the server sent instead of an answer.
+    error: Option<Value>,
+}
+
+impl AnswerStream {
+    /// Reads the data of one event; returns what can be shown.
+    pub(crate) fn read_event(&mut self, data: &str) -> Vec<AnswerPiece> {
+        let mut pieces = Vec::new();
+        if data == "[DONE]" {
+            self.is_done = true;
+            return pieces;
+        }
+        let chunk: Value = serde_json::from_str(data).unwrap_or_default();
+        if chunk["error"].is_object() || chunk["object"] == "error" {
+            self.error = Some(chunk);
+            return pieces;
+        }
+        if chunk["usage"].is_object() {
+            self.usage = chunk["usage"].clone();
+        }
+        let choice = &chunk["choices"][0];
+        if let Some(text) = choice["delta"]["reasoning_content"]
+            .as_str()
+            .filter(|text| !text.is_empty())
+        {
+            // The server splits the reasoning itself.
+            self.part = Part::Answer;
+            self.reasoning += text;
+            pieces.push(AnswerPiece::Reasoning(text.to_owned()));
+        }
+        if let Some(text) = choice["delta"]["content"].as_str() {
+            self.held += text;
+            self.read_held(&mut pieces);
+        }
+        if let Some(reason) = choice["finish_reason"].as_str() {
+            self.finish = Some(reason.to_owned());
+            let held = std::mem::take(&mut self.held);
+            self.add(held, &mut pieces);
+        }
+        pieces
+    }
+
+    /// Takes what is certain out of the held text.
+    fn read_held(&mut self, pieces: &mut Vec<AnswerPiece>) {
+        let [open, close] = MARKS;
+        if self.part == Part::Start {
+            let text = self.held.trim_start();
+            if let Some(rest) = text.strip_prefix(open) {
+                (self.part, self.held) = (Part::Reasoning, rest.to_owned());
+            } else if open.starts_with(text) {
+                return;
+            } else {
+                self.part = Part::Unmarked;
+            }
+        }
+        if matches!(self.part, Part::Reasoning | Part::Unmarked) {
+            if let Some((before, after)) = self.held.split_once(close) {
+                let (before, after) = (before.to_owned(), after.to_owned());
+                self.add(before, pieces);
+                if self.part == Part::Unmarked {
+                    self.reasoning = std::mem::take(&mut self.content);
+                    pieces.push(AnswerPiece::ReasoningEnded);
+                }
+                (self.part, self.held) = (Part::Answer, after);
+            } else {
+                let kept = (1..close.len())
+                    .rev()
+                    .find(|length| self.held.ends_with(&close[..*length]));
+                let certain = self.held.len() - kept.unwrap_or(0);
+                let rest = self.held.split_off(certain);
+                let certain = std::mem::replace(&mut self.held, rest);
+                self.add(certain, pieces);
+            }
+        }
+        if self.part == Part::Answer {
+            let held = std::mem::take(&mut self.held);
+            self.add(held, pieces);
+        }
+    }
+
+    fn add(&mut self, text: String, pieces: &mut Vec<AnswerPiece>) {
+        if text.is_empty() {
+            return;
+        }
+        if self.part == Part::Reasoning {
+            self.reasoning += &text;
+            pieces.push(AnswerPiece::Reasoning(text));
+        } else {
+            self.content += &text;
+            pieces.push(AnswerPiece::Content(text));
+        }
+    }
+
+    /// Returns the reasoning and the content, without marks.
+    pub(crate) fn full_text(&self) -> String {
+        format!("{}{}", self.reasoning, self.content)
+    }
+
+    /// Returns true if the mark of the end came.
+    pub(crate) const fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Returns the reason for the end; empty if none came.
+    pub(crate) fn finish_reason(&self) -> &str {
+        self.finish.as_deref().unwrap_or_default()
+    }
+
+    /// Returns the whole answer.
+    ///
+    /// # Errors
+    /// [`Kind::Server`] with the server's own message, or if the stream ended before the answer did.
+    pub(crate) fn answer(self) -> Result<Answer> {
+        if let Some(error) = &self.error {
+            return Err(unexpected("an answer", 200, error));
+        }
+        let counts = (
+            self.usage["prompt_tokens"].as_u64(),
+            self.usage["completion_tokens"].as_u64(),
+        );
+        let (Some(finish), (Some(prompt_tokens), Some(completion_tokens))) = (self.finish, counts) else {
+            return Err(Error::new(Kind::Server, "the answer ended before its end")
+                .cause("the server closed the stream"));
+        };
+        let is_split = !self.reasoning.is_empty();
+        Ok(Answer {
+            reasoning: is_split.then(|| self.reasoning.trim().to_owned()),
+            content: if is_split {
+                self.content.trim_start().to_owned()
+            } else {
+                self.content
+            },
+            finish_reason: finish,
+            prompt_tokens,
+            completion_tokens,
+        })
     }
 }
 
@@ -100,5 +275,69 @@ mod tests {
         );
         assert_eq!(answer(&body("391")).unwrap().reasoning, None);
         assert!(answer(&json!({ "choices": [] })).is_err());
+    }
+
+    /// Sends a text as a stream of chunks, cut at `cuts`.
+    fn streamed(text: &str, cuts: &[usize]) -> (AnswerStream, Vec<AnswerPiece>) {
+        let (mut stream, mut pieces, mut from) = (AnswerStream::default(), Vec::new(), 0);
+        let mut send = |chunk: Value| pieces.extend(stream.read_event(&chunk.to_string()));
+        for cut in cuts.iter().copied().chain([text.len()]) {
+            let cut = (from..=cut.clamp(from, text.len()))
+                .rev()
+                .find(|at| text.is_char_boundary(*at));
+            let to = cut.unwrap_or(from);
+            send(json!({ "choices": [{ "delta": { "content": &text[from..to] } }] }));
+            from = to;
+        }
+        send(json!({ "choices": [{ "delta": {}, "finish_reason": "stop" }] }));
+        send(json!({ "choices": [], "usage": { "prompt_tokens": 3, "completion_tokens": 5 } }));
+        assert!(stream.read_event("[DONE]").is_empty() && stream.is_done());
+        (stream, pieces)
+    }
+
+    #[test]
+    fn reasoning_in_a_stream_is_seen_when_its_mark_comes() {
+        let (_, pieces) = streamed("hm\n</think>\n\n391", &[1, 6, 9]);
+        let content = |text: &str| AnswerPiece::Content(text.to_owned());
+        assert_eq!(
+            pieces,
+            [
+                content("h"),
+                content("m\n"),
+                AnswerPiece::ReasoningEnded,
+                content("\n\n391")
+            ]
+        );
+        let (_, pieces) = streamed("<think>hm</think>391", &[3, 8]);
+        let reasoning = |text: &str| AnswerPiece::Reasoning(text.to_owned());
+        assert_eq!(pieces, [reasoning("h"), reasoning("m"), content("391")]);
+    }
+
+    #[test]
+    fn an_error_in_a_stream_is_the_servers_own() {
+        let mut stream = AnswerStream::default();
+        stream.read_event(r#"{ "error": { "message": "out of memory", "code": 500 } }"#);
+        let error = stream.answer().unwrap_err();
+        assert!(error.causes().join(" ").contains("out of memory"), "{error:?}");
+        assert!(AnswerStream::default().answer().is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_streamed_answer_is_that_of_one_piece(
+            text in "( |<|<think>|</think>|</thin|a|\n|\u{e9}){0,12}",
+            cuts in proptest::collection::vec(0_usize..60, 0..6),
+        ) {
+            let mut cuts = cuts;
+            cuts.sort_unstable();
+            let (stream, pieces) = streamed(&text, &cuts);
+            let shown: String = pieces.iter().map(|piece| match piece {
+                AnswerPiece::Reasoning(text) | AnswerPiece::Content(text) => text.as_str(),
+                AnswerPiece::ReasoningEnded => "",
+            }).collect();
+            proptest::prop_assert_eq!(&shown, &stream.full_text());
+            let whole = streamed(&text, &[]).0.answer().unwrap();
+            proptest::prop_assert_eq!(stream.answer().unwrap(), whole);
+        }
     }
 }

@@ -5,3 +5,10 @@ pub(super) const EXPERTS: u64 = 256;
 
 /// Longest context in tokens (`max_position_embeddings`).
 pub(super) const CONTEXT: u64 = 163_840;
+
+/// Returns true for a repository of DeepSeek-R1, a quantized copy or a distilled model: all of them reason between the same
+/// marks.
+pub(crate) fn is_deepseek_r1(repo: &str) -> bool {
+    let name = repo.rsplit('/').next().unwrap_or(repo).to_ascii_lowercase();
+    name.contains("deepseek-r1")
+}

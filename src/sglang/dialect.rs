@@ -22,7 +22,7 @@ pub struct EngineFlags {
 pub struct Flag {
     /// Flag and values, apart.
     pub words: Vec<String>,
-    /// The knob that it comes from, as a path in the profile: `engine.mem_fraction`.
+    /// The knob that it comes from, as a path in the profile: `engine.mem_fraction`; or `dsr1` for a default of dsr1.
     pub knob: String,
 }
 
@@ -64,6 +64,9 @@ const EP_SIZE_ALONE: Version = Version::new(0, 4, 10).post(2);
 /// CUDA graphs were split into decode and prefill, and all-reduce fusion became a choice (0.5.14).
 const GRAPHS_BY_PHASE: Version = Version::new(0, 5, 14);
 
+/// The value of `reasoning_parser` that means none.
+const NO_PARSER: &str = "none";
+
 /// Renders `engine` for `version`, in the order of the guide's own commands.
 #[must_use]
 #[expect(
@@ -102,6 +105,10 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
         speculative,
         trust_remote_code,
         tokenizer_path: _, // its value is the model path, so the plan adds it
+        served_name,
+        reasoning_parser,
+        tool_call_parser,
+        metrics,
         device,
         env,
         extra_args,
@@ -199,6 +206,15 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
         *scheduler_recv_interval,
     );
     out.value("stream_interval", "--stream-interval", *stream_interval);
+    out.value("served_name", "--served-model-name", served_name.as_ref());
+    let parser = reasoning_parser.as_ref().filter(|parser| *parser != NO_PARSER);
+    out.value("reasoning_parser", "--reasoning-parser", parser);
+    out.value(
+        "tool_call_parser",
+        "--tool-call-parser",
+        tool_call_parser.as_ref(),
+    );
+    out.switch("metrics", "--enable-metrics", *metrics == Some(true));
     if let Some(enabled) = deep_gemm {
         let name = if version >= SGLANG_PREFIX {
             "SGLANG_ENABLE_JIT_DEEPGEMM"

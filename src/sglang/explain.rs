@@ -104,11 +104,15 @@ fn options(parser: Parser, asked: &str) -> Vec<String> {
         let knob = word.knob.as_deref().unwrap_or_default();
         knob == asked || knob.strip_prefix(asked).is_some_and(|rest| rest.starts_with('.'))
     };
-    words()
+    let of_setting: Vec<String> = words()
         .names(parser)
         .filter(|name| words().named(parser, name).is_some_and(of_knob))
         .map(str::to_owned)
-        .collect()
+        .collect();
+    if of_setting.is_empty() && asked.starts_with("--") {
+        return history(parser).full_name(asked).into_iter().collect();
+    }
+    of_setting
 }
 
 fn option_subject(catalog: &Catalog, parser: Parser, name: &str) -> Result<Subject> {

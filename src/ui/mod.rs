@@ -40,7 +40,7 @@ mod verification;
 mod weights;
 
 pub use advice::advice;
-pub use answer::answer;
+pub use answer::{LiveAnswer, answer};
 pub use corrections::corrections;
 pub use display::display;
 pub use error::error;
@@ -52,7 +52,7 @@ pub use lock::lock_check;
 pub use measured::{benchmark, gsm8k};
 pub use memory::memory;
 pub use mirrored::mirrored;
-pub use output::{ask, print, print_error, print_log_line};
+pub use output::{ask, is_live, print, print_error, print_log_line};
 pub use parsed::profiles_verified;
 pub use plan::plan;
 pub use profiles::{checks, profile, profile_diff, profiles};

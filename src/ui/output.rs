@@ -22,6 +22,12 @@ fn print_to(out: &mut impl Write, text: &str) -> Result<()> {
     }
 }
 
+/// Returns true if people read stdout as it is written.
+#[must_use]
+pub fn is_live() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 /// Puts a question to the user, on stderr: stdout is for results.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::rate::time;
 use super::table::{pad, width};
 use super::{benchmark, gsm8k, safe, table, verification};
+use crate::quote::shell_word;
 use crate::report::{Built, Installed, Outcome, Pulled, Ready, Report, StepReport};
 use crate::units::{Bytes, counted};
 
@@ -22,13 +23,53 @@ pub fn report(report: &Report) -> String {
             sections.push(outcome(&step.outcome));
         }
     }
-    let outcomes = || report.steps.iter().map(|step| &step.outcome);
-    let ready = outcomes().any(|outcome| matches!(outcome, Outcome::Ready(_)));
-    if ready && !outcomes().any(|outcome| matches!(outcome, Outcome::Stopped { .. })) {
-        sections.push("next: dsr1 ask 'your question', dsr1 bench, dsr1 status, dsr1 stop\n".to_owned());
-    }
+    sections.extend(endpoint(report));
     sections.retain(|section| !section.is_empty());
     sections.join("\n")
+}
+
+/// Returns what a client of a server that goes on running needs, last, so that it stays on the screen.
+fn endpoint(report: &Report) -> Option<String> {
+    let outcomes = || report.steps.iter().map(|step| &step.outcome);
+    if outcomes().any(|outcome| matches!(outcome, Outcome::Stopped { .. })) {
+        return None;
+    }
+    let Ready {
+        server,
+        base_url,
+        model,
+        ..
+    } = outcomes().find_map(|outcome| match outcome {
+        Outcome::Ready(ready) => Some(ready),
+        _ => None,
+    })?;
+    let is_verified = outcomes().any(|outcome| matches!(outcome, Outcome::Verified(_)));
+    let state = if is_verified {
+        "READY and VERIFIED"
+    } else {
+        "READY"
+    };
+    let body = serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": "Hello" }] });
+    let body = shell_word(&body.to_string());
+    let json = "-H 'Content-Type: application/json'";
+    Some(labelled(&[
+        ("server", format!("{server} is {state}")),
+        ("base URL", format!("{base_url}/v1")),
+        ("model", model.clone()),
+        (
+            "curl",
+            format!("curl {base_url}/v1/chat/completions {json} -d {body}"),
+        ),
+        (
+            "openai",
+            format!("export OPENAI_BASE_URL={base_url}/v1 OPENAI_API_KEY=none"),
+        ),
+        ("ask", format!("dsr1 ask --server {server} 'your question'")),
+        (
+            "then",
+            format!("dsr1 bench {server}, dsr1 logs {server}, dsr1 stop {server}"),
+        ),
+    ]))
 }
 
 const fn is_finding(outcome: &Outcome) -> bool {
@@ -246,6 +287,8 @@ mod tests {
             (Stage::Ready, 361_500),
         ];
         let ready = Ready {
+            server: "dsr1-fp4-low-latency".to_owned(),
+            model: "nvidia/DeepSeek-R1-0528-FP4".to_owned(),
             base_url: "http://127.0.0.1:30000".to_owned(),
             stages: stages.map(|(stage, at_ms)| StageTime { stage, at_ms }).to_vec(),
             kv_pool_tokens: Some(980_344),

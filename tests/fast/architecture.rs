@@ -63,7 +63,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
     (
         "ui",
         &[
-            "cli", "doctor", "error", "event", "plan", "profile", "report", "sglang", "units",
+            "cli", "doctor", "error", "event", "plan", "profile", "quote", "report", "sglang", "units",
         ],
     ),
     (
@@ -151,7 +151,7 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("indicatif", &["ui/tty.rs", "ui/tty/"]),
     (
         "clap",
-        &["cli/", "main.rs", "commands/docs.rs", "commands/mod.rs"],
+        &["cli/", "commands/docs.rs", "commands/mod.rs", "commands/tips.rs"],
     ),
     ("clap_mangen", &["commands/docs.rs"]),
     ("rustix", &["effects/"]),

@@ -25,4 +25,5 @@ mod runners;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod typed;
 mod weights;

@@ -222,7 +222,8 @@ engine:
         ("explain-setting", &["explain", "moe_runner"], 0),
         ("explain-variable", &["explain", "SGLANG_CUTLASS_MOE"], 0),
         ("explain-foreign", &["explain", "--save-result"], 0),
-        ("explain-unknown", &["explain", "--mem-fraction"], 2),
+        ("explain-short", &["explain", "--tp"], 0),
+        ("explain-unknown", &["explain", "--memory-fraction"], 2),
     ];
     for (name, args, code) in cases {
         let run = home.run(args).expect(*code);

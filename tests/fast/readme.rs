@@ -31,6 +31,7 @@ fn home() -> Home {
     )
     .unwrap();
     std::fs::write(home.path().join("test.jsonl"), "{}\n").unwrap();
+    std::fs::write(home.path().join("notes.txt"), "R1 reasons before it answers.\n").unwrap();
     // The files that the pulls before `mirror` made.
     std::fs::create_dir_all(home.path().join(".cache/huggingface/hub")).unwrap();
     let yaml = home

@@ -244,6 +244,7 @@ fn follow(script: &str, stall_s: u64) -> (Home, Recorder, dsr1::error::Result<ds
             Step::AwaitReady(AwaitReady {
                 server,
                 base_url: format!("http://127.0.0.1:{}", free_port()),
+                model: "m".to_owned(),
                 probe: "/ready".to_owned(),
                 stall_s,
             }),

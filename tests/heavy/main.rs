@@ -13,6 +13,7 @@
 mod builders;
 mod crash;
 mod docker;
+mod endpoint;
 mod engine;
 mod faults;
 mod hub_oracles;

@@ -101,6 +101,48 @@ impl Drop for Server<'_> {
     }
 }
 
+/// Copies what `serve` printed at its end: the base URL, the model's name, the request, and a question on a terminal.
+fn what_serve_printed_works(home: &Home, name: &str, printed: &str) {
+    let row = |label: &str| {
+        let line = printed.lines().rev().find_map(|line| line.strip_prefix(label));
+        line.unwrap_or_else(|| panic!("no `{label}`:\n{printed}")).trim()
+    };
+    assert_eq!(row("server "), format!("dsr1-{name} is READY and VERIFIED"));
+    // The name is the repository's in both runtimes, and no path.
+    let model = "dsr1/rehearsal-qwen2";
+    assert_eq!(row("model "), model);
+    let url = row("base URL ");
+    let get = |path: &str| {
+        let text = must_run(
+            "curl",
+            &["--silent", "--fail", &format!("{url}{path}")],
+            "install curl",
+        );
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    assert_eq!(get("/models")["data"][0]["id"], model);
+    let answer = must_run(
+        "bash",
+        &["-c", &format!("{} --silent --fail", row("curl "))],
+        "install curl",
+    );
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert!(answer["choices"][0]["message"]["content"].is_string(), "{answer}");
+    // `ask` takes the base URL of other clients, and streams on a terminal.
+    let asked = home.command(&["ask", "--url", url, "--max-tokens", "8", "say", "hello"]);
+    let words: Vec<String> = std::iter::once(asked.get_program())
+        .chain(asked.get_args())
+        .map(|word| dsr1::quote::shell_word(word.to_str().unwrap()))
+        .collect();
+    let mut terminal = std::process::Command::new("script");
+    terminal.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]);
+    terminal
+        .env_clear()
+        .envs(asked.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    let shown = Run::from(terminal.output().unwrap()).expect(0).stdout;
+    assert!(shown.contains("generated"), "{shown}");
+}
+
 /// Runs every command against a running server, and `with_it` in addition.
 pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Home)) {
     let Site { home, runtime, .. } = site;
@@ -111,6 +153,7 @@ pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Ho
     };
     let started = home.run(&site.serve_args(name, &port)).expect(0);
     assert!(started.stdout.contains("VERIFIED (wiring"), "{}", started.stdout);
+    what_serve_printed_works(home, name, &started.stdout);
 
     let status = home.run(&["status", "--format", "json"]).expect(0).json();
     let own = status["servers"]
@@ -441,4 +484,5 @@ pub(crate) fn requests_of_the_readme(home: &Home, name: &str) {
             answer["data"][0]["id"].is_string() || answer["choices"][0]["message"]["content"].is_string();
         assert!(is_answered, "{here}\n{answer}");
     }
+    super::endpoint::python_blocks(&format!("{base_url}/v1"));
 }

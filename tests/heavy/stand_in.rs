@@ -60,7 +60,7 @@ fn with_stack(home: Home) -> Home {
     home
 }
 
-fn site(runtime: &'static str) -> Site {
+pub(crate) fn site(runtime: &'static str) -> Site {
     let home = if runtime == "docker" {
         base_image();
         Home::new()

@@ -31,9 +31,10 @@ pub(super) async fn run(context: &Context, args: BuildArgs) -> Result<()> {
         return context.print(&explained, |explained| ui::corrections(explained.corrections));
     }
     let file = Context::facts_file(&args.plan)?;
-    let stack = match &args.profile.stack {
-        Some(name) if !names_profile(&args.profile) => context.catalog(None)?.stack(name)?.clone(),
-        _ => context.select(&args.profile, file.as_ref()).await?.stack,
+    let profile = args.profile.with_name(args.named.as_ref());
+    let stack = match &profile.stack {
+        Some(name) if !names_profile(&profile) => context.catalog(None)?.stack(name)?.clone(),
+        _ => context.select(&profile, file.as_ref()).await?.stack,
     };
     let (image, options) = (image_choice(&args.runtime), options(&args)?);
     // An option about images asks for an image.

@@ -168,7 +168,8 @@ impl Http {
         Ok((answer.status, answer.json()))
     }
 
-    /// Sends a POST and passes the data of each Server-Sent Event to `on_event`, `[DONE]` included.
+    /// Sends a POST and passes the data of each Server-Sent Event to `on_event`, `[DONE]` included. Returns the status,
+    /// and the body if the answer is no stream of events.
     ///
     /// # Errors
     /// [`Kind::Server`] when nothing answers or the stream breaks.
@@ -177,7 +178,7 @@ impl Http {
         url: &str,
         body: &Value,
         on_event: &mut (dyn FnMut(&str) + Send),
-    ) -> Result<u16> {
+    ) -> Result<(u16, Value)> {
         let answer = self
             .client(url)?
             .post(url)
@@ -186,11 +187,15 @@ impl Http {
             .await
             .map_err(|error| failed(url, &error))?;
         let status = answer.status().as_u16();
+        if status != 200 {
+            let answer = read_answer(answer, url, MAX_JSON).await?;
+            return Ok((status, answer.json()));
+        }
         let (mut stream, mut events) = (answer.bytes_stream(), Events::default());
         while let Some(chunk) = stream.next().await {
             events.push(&chunk.map_err(|error| failed(url, &error))?, on_event);
         }
-        Ok(status)
+        Ok((status, Value::Null))
     }
 
     /// Sends a GET that must succeed and returns its body of at most `max` bytes.

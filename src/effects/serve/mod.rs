@@ -4,6 +4,7 @@
 //! (`process`).
 
 pub(in crate::effects) mod measure;
+mod pick;
 pub(in crate::effects) mod runtime;
 mod servers;
 pub(in crate::effects) mod start;

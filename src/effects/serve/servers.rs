@@ -6,12 +6,13 @@ use std::time::Duration;
 use crate::effects::execute::Effects;
 use crate::effects::lines::LogEnd;
 use crate::effects::process::server as process;
+use crate::effects::serve::pick::pick;
 use crate::effects::serve::verify;
 use crate::error::{Error, Kind, Result};
 use crate::plan::{
     LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK, Server, base_url,
 };
-use crate::report::{Answer, ServerState, ServerStatus};
+use crate::report::{Answer, AnswerPiece, ServerState, ServerStatus};
 
 /// A server that was found, described by its labels.
 #[derive(Debug, Clone)]
@@ -64,7 +65,7 @@ impl Effects {
         alive.map(|server| (server.status.name, server.port)).collect()
     }
 
-    /// Returns the server of this name (with or without `dsr1-`), or without a name the only one in a state of `fits`.
+    /// Returns the server that `name` names by name or ID, or without a name the only one in a state of `fits`.
     ///
     /// # Errors
     /// [`Kind::Usage`] when there is none, or several and no name.
@@ -74,43 +75,14 @@ impl Effects {
         probe: &dyn Fn(&str) -> String,
         fits: &[ServerState],
     ) -> Result<Found> {
-        let (found, trouble) = self.servers(probe).await;
-        let listed: Vec<String> = found
-            .iter()
-            .map(|server| format!("{} ({})", server.status.name, server.status.state.word()))
-            .collect();
-        let is_asked_for = |server: &Found| match name {
-            Some(name) => {
-                server.status.name == name || server.status.name == crate::plan::container_name(name)
-            }
-            None => fits.contains(&server.status.state),
-        };
-        let mut fitting: Vec<Found> = found.into_iter().filter(is_asked_for).collect();
-        match (fitting.pop(), fitting.is_empty(), name) {
-            (Some(server), true, _) => Ok(server),
-            (Some(_), false, _) => Err(Error::new(Kind::Usage, "there is more than one server")
-                .hint(format!("name one of: {}", listed.join(", ")))),
-            (None, _, asked) => {
-                let error = Error::new(
-                    Kind::Usage,
-                    match asked {
-                        Some(name) => format!("there is no server `{name}`"),
-                        None if listed.is_empty() => "no server is running".to_owned(),
-                        None => format!("no server is {}", words(fits)),
-                    },
-                );
-                let error = match trouble {
-                    Some(trouble) => error.cause(format!("containers are not listed: {trouble}")),
-                    None => error,
-                };
-                Err(match asked {
-                    _ if listed.is_empty() => error.hint("dsr1 status lists servers, dsr1 serve starts one"),
-                    Some(_) => error.hint(format!("name one of: {}", listed.join(", "))),
-                    None => error
-                        .cause(format!("on this host: {}", listed.join(", ")))
-                        .hint("give its name to use it in this state; dsr1 logs NAME shows what it does"),
-                })
-            }
+        let (mut found, trouble) = self.servers(probe).await;
+        let listed: Vec<ServerStatus> = found.iter().map(|server| server.status.clone()).collect();
+        match pick(&listed, name, fits) {
+            Ok(index) => Ok(found.swap_remove(index)),
+            Err(error) => Err(match trouble {
+                Some(trouble) => error.cause(format!("containers are not listed: {trouble}")),
+                None => error,
+            }),
         }
     }
 
@@ -201,6 +173,21 @@ impl Effects {
         verify::ask(self.http(), base_url, question, max_tokens, temperature).await
     }
 
+    /// Asks a question, and passes the pieces of the answer to `on_piece` as they arrive.
+    ///
+    /// # Errors
+    /// [`Kind::Server`] when the server does not answer, or its stream ends before the answer does.
+    pub async fn ask_stream(
+        &self,
+        base_url: &str,
+        question: &str,
+        max_tokens: u32,
+        temperature: f64,
+        on_piece: &mut (dyn FnMut(&AnswerPiece) + Send),
+    ) -> Result<Answer> {
+        verify::ask_stream(self.http(), base_url, question, max_tokens, temperature, on_piece).await
+    }
+
     /// Stops a server: running requests have `drain_s` seconds. Returns true if it had to be killed.
     ///
     /// # Errors
@@ -208,12 +195,6 @@ impl Effects {
     pub async fn stop(&self, server: &Server, drain_s: u32) -> Result<bool> {
         self.runtime(server).await?.stop(drain_s).await
     }
-}
-
-/// Returns the words of states, such as "starting or ready".
-fn words(states: &[ServerState]) -> String {
-    let words: Vec<&str> = states.iter().map(|state| state.word()).collect();
-    words.join(" or ")
 }
 
 /// Reads the labels of a server; `None` if one is missing.

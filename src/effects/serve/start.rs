@@ -65,7 +65,7 @@ pub(in crate::effects) async fn await_ready(
                 Some(false) => return Err(taken_meanwhile(runtime, port)),
                 None if !listens => {}
                 _ if runtime.life().await? != Life::Running => {}
-                _ => return Ok(start.ready(&step.base_url)),
+                _ => return Ok(start.ready(step)),
             }
         }
         // Processor time and I/O are read from every process: not on each tick.
@@ -206,10 +206,12 @@ impl<'a> Start<'a> {
         self.stages.last().map_or("start", |last| last.stage.title())
     }
 
-    fn ready(mut self, base_url: &str) -> Ready {
+    fn ready(mut self, step: &AwaitReady) -> Ready {
         self.reach(Stage::Ready, "");
         Ready {
-            base_url: base_url.to_owned(),
+            server: step.server.name().to_owned(),
+            base_url: step.base_url.clone(),
+            model: step.model.clone(),
             stages: self.stages,
             kv_pool_tokens: self.kv_pool_tokens,
         }

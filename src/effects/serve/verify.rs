@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::effects::http::Http;
 use crate::error::{Error, Kind, Result};
 use crate::plan::VerifyAnswers;
 use crate::profile::Verify;
-use crate::report::{Answer, AnswerCheck, Verification};
-use crate::sglang::api::{answer, chat_body, short, unexpected};
+use crate::report::{Answer, AnswerCheck, AnswerPiece, Verification};
+use crate::sglang::api::{AnswerStream, answer, chat_body, short, stream_body, unexpected};
 
 /// Longest wait for one answer: a reasoning model thinks for minutes.
 const ANSWER: Duration = Duration::from_mins(10);
@@ -95,6 +95,24 @@ pub(in crate::effects) async fn ask(
     server.chat(&model, question, max_tokens, temperature).await
 }
 
+/// Sends one question, and passes the pieces of the answer to `on_piece` as they arrive.
+///
+/// # Errors
+/// As [`ask`].
+pub(in crate::effects) async fn ask_stream(
+    http: &Http,
+    base_url: &str,
+    question: &str,
+    max_tokens: u32,
+    temperature: f64,
+    on_piece: &mut (dyn FnMut(&AnswerPiece) + Send),
+) -> Result<Answer> {
+    let server = Client { http, base_url };
+    let model = server.model_name().await?;
+    let body = stream_body(&model, question, max_tokens, temperature);
+    server.stream_chat(&body, on_piece).await?.answer()
+}
+
 /// The API of one server.
 struct Client<'a> {
     http: &'a Http,
@@ -128,36 +146,20 @@ impl Client<'_> {
         }
     }
 
-    /// Sends a question and reads the answer as a stream: the joined text, true if the end was marked, and the finish reason.
+    /// Sends a question and reads the answer as a stream; passes its pieces to `on_piece`.
     async fn stream_chat(
         &self,
-        model: &str,
-        question: &str,
-        max_tokens: u32,
-    ) -> Result<(String, bool, String)> {
+        body: &Value,
+        on_piece: &mut (dyn FnMut(&AnswerPiece) + Send),
+    ) -> Result<AnswerStream> {
         let url = format!("{}/v1/chat/completions", self.base_url);
-        let mut body = chat_body(model, question, max_tokens, 0.0);
-        body["stream"] = json!(true);
-        let (mut text, mut done, mut finish) = (String::new(), false, String::new());
-        let mut on_event = |data: &str| {
-            if data == "[DONE]" {
-                done = true;
-                return;
-            }
-            let chunk: Value = serde_json::from_str(data).unwrap_or_default();
-            let choice = &chunk["choices"][0];
-            for key in ["reasoning_content", "content"] {
-                text.push_str(choice["delta"][key].as_str().unwrap_or_default());
-            }
-            if let Some(reason) = choice["finish_reason"].as_str() {
-                reason.clone_into(&mut finish);
-            }
-        };
-        let status = self.http.post_stream(&url, &body, &mut on_event).await?;
+        let mut stream = AnswerStream::default();
+        let mut on_event = |data: &str| stream.read_event(data).iter().for_each(&mut *on_piece);
+        let (status, body) = self.http.post_stream(&url, body, &mut on_event).await?;
         if status == 200 {
-            Ok((text, done, finish))
+            Ok(stream)
         } else {
-            Err(unexpected("a stream", status, &Value::Null))
+            Err(unexpected("an answer", status, &body))
         }
     }
 
@@ -166,7 +168,9 @@ impl Client<'_> {
         const QUESTION: &str = "Say hello.";
         let first = self.chat(model, QUESTION, WIRING_TOKENS, 0.0).await?;
         let again = self.chat(model, QUESTION, WIRING_TOKENS, 0.0).await?;
-        let (streamed, done, finish) = self.stream_chat(model, QUESTION, WIRING_TOKENS).await?;
+        let body = stream_body(model, QUESTION, WIRING_TOKENS, 0.0);
+        let stream = self.stream_chat(&body, &mut |_| {}).await?;
+        let (streamed, done, finish) = (stream.full_text(), stream.is_done(), stream.finish_reason());
         let tokens = first.completion_tokens;
         let full_text = |answer: &Answer| {
             format!(

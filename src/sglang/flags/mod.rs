@@ -185,6 +185,15 @@ impl History {
         }
     }
 
+    /// Returns the full name of the option that `name` is, or abbreviates, in the newest version: argparse takes `--tp` for
+    /// `--tp-size`.
+    #[must_use]
+    pub fn full_name(&self, name: &str) -> Option<String> {
+        let args = [name.to_owned()];
+        let parsed = self.table(*self.versions.last()?).parse(&args);
+        parsed.settings.first()?.names.first().cloned()
+    }
+
     /// Returns the versions that accept `name`; `None` if no known version does.
     #[must_use]
     pub fn lifetime(&self, name: &str) -> Option<Lifetime> {

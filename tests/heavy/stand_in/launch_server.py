@@ -20,7 +20,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        models = {"object": "list", "data": [{"id": "stand-in", "object": "model"}]}
+        models = {"object": "list", "data": [{"id": self.server.model, "object": "model"}]}
         self.send("application/json", json.dumps(models if self.path == "/v1/models" else {}).encode())
 
     def do_POST(self):
@@ -33,7 +33,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.send("application/json", json.dumps({"choices": [choice], "usage": usage}).encode())
         pieces = [{"delta": {"content": word + " "}, "finish_reason": None} for word in words]
         pieces.append({"delta": {}, "finish_reason": "length"})
-        events = [json.dumps({"choices": [piece]}) for piece in pieces] + ["[DONE]"]
+        chunks = [{"choices": [piece]} for piece in pieces]
+        if asked.get("stream_options", {}).get("include_usage"):
+            chunks.append({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": len(words)}})
+        events = [json.dumps(chunk) for chunk in chunks] + ["[DONE]"]
         self.send("text/event-stream", "".join(f"data: {event}\n\n" for event in events).encode())
 
 
@@ -46,6 +49,7 @@ def main():
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=30000)
+    parser.add_argument("--served-model-name", default="stand-in")
     args, _ = parser.parse_known_args()
     sys.stdout.reconfigure(line_buffering=True)
     stamp = lambda: time.strftime("[%Y-%m-%d %H:%M:%S]")
@@ -65,6 +69,7 @@ def main():
     print(f"{stamp()} max_total_num_tokens=65536, chunked_prefill_size=2048, max_running_requests=2048")
     try:
         server = Server((args.host, args.port), Handler)
+        server.model = args.served_model_name
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise

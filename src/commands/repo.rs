@@ -1,0 +1,70 @@
+//! The weights that a user names: `owner/name`, with a revision behind it, the URL of its page, or a profile's.
+
+use super::context::{Context, precision_by_name};
+use crate::cli::{HubArgs, ProfileArgs};
+use crate::error::{Error, Kind, Result};
+use crate::plan::RepoReference;
+
+/// The arguments REPO and `--revision`, read.
+pub(super) struct NamedWeights {
+    /// The repository; `None` if a profile names it.
+    pub(super) repo: Option<String>,
+    /// Branch, tag or commit.
+    pub(super) revision: Option<String>,
+    /// The profile, if one is named.
+    pub(super) profile: ProfileArgs,
+    /// The hub.
+    pub(super) hub: HubArgs,
+}
+
+impl NamedWeights {
+    /// Reads the arguments. A word without `/` that a profile or a goal has is that profile.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for two revisions or two hubs.
+    pub(super) fn read(
+        context: &Context,
+        repo: Option<String>,
+        revision: Option<String>,
+        profile: &ProfileArgs,
+        hub: &HubArgs,
+    ) -> Result<Self> {
+        let mut named = Self {
+            repo: None,
+            revision,
+            profile: profile.clone(),
+            hub: hub.clone(),
+        };
+        let Some(text) = repo else {
+            return Ok(named);
+        };
+        if !text.contains('/') && named.revision.is_none() {
+            let catalog = context.catalog(None)?;
+            if precision_by_name(&text).is_some() || catalog.knows(&text) {
+                named.profile.profile = Some(text);
+                return Ok(named);
+            }
+        }
+        let reference = RepoReference::parse(&text);
+        named.revision = one_of(named.revision, reference.revision, "revisions", "--revision")?;
+        named.hub.endpoint = one_of(named.hub.endpoint, reference.endpoint, "hubs", "--endpoint")?;
+        named.repo = Some(reference.repo);
+        Ok(named)
+    }
+}
+
+/// Returns the value that was given, or the one in the text. Two must be equal.
+fn one_of(given: Option<String>, read: Option<String>, what: &str, option: &str) -> Result<Option<String>> {
+    match (given, read) {
+        (Some(given), Some(read)) if given.trim_end_matches('/') != read => Err(Error::new(
+            Kind::Usage,
+            format!(
+                "the repository and {option} name two {what}: `{}` and `{}`",
+                read.escape_debug(),
+                given.escape_debug()
+            ),
+        )
+        .hint(format!("leave out {option}"))),
+        (given, read) => Ok(given.or(read)),
+    }
+}

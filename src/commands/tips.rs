@@ -1,0 +1,367 @@
+//! Answers to what users of docker, ollama, hf, vLLM and SGLang type, in place of the nearest spelling.
+//!
+//! A word of another tool is often spelt like an unrelated word of this one (`top`, `stop`), so clap's suggestions are
+//! replaced: by an answer from a table, by the place of an option of SGLang, or by a spelling that differs in a letter or
+//! two. Without any of these there is no tip.
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, CommandFactory};
+
+use crate::cli::Cli;
+use crate::profile::spelling::nearest_within;
+use crate::sglang::flags::{Parser, history};
+
+/// A word that is no command here, and the answer.
+const COMMANDS: [(&[&str], &str); 24] = [
+    (
+        &["models", "cache", "scan-cache"],
+        "dsr1 weights list shows the models on this host; dsr1 profiles list shows what can be served",
+    ),
+    (&["images"], "dsr1 image list"),
+    (&["rmi"], "dsr1 image prune removes old images"),
+    (
+        &["prune", "clean", "gc"],
+        "dsr1 image prune removes old images; dsr1 weights rm removes weights",
+    ),
+    (&["du"], "dsr1 weights du"),
+    (
+        &["verify"],
+        "dsr1 weights verify checks weights; dsr1 serve verifies the answers of a server",
+    ),
+    (
+        &["top", "stats"],
+        "dsr1 status lists the servers; nvidia-smi shows the GPUs",
+    ),
+    (&["health", "healthcheck"], "dsr1 status"),
+    (
+        &["inspect"],
+        "dsr1 plan --profile NAME --origin shows a server, dsr1 image inspect IMAGE an image",
+    ),
+    (
+        &["exec", "shell", "bash"],
+        "docker exec -it NAME bash opens a shell in a server's container; dsr1 status lists the names",
+    ),
+    (
+        &["restart", "reload"],
+        "dsr1 stop, then dsr1 serve --profile NAME",
+    ),
+    (
+        &["install", "setup", "init"],
+        "dsr1 build --profile NAME installs the engine; dsr1 up --profile NAME does everything",
+    ),
+    (
+        &["update", "upgrade"],
+        "install the new version over this one, as README.md says",
+    ),
+    (&["version"], "dsr1 --version"),
+    (
+        &["info", "env", "collect-env", "check-env", "check_env"],
+        "dsr1 doctor checks this host; dsr1 status lists the servers",
+    ),
+    (
+        &["config", "settings"],
+        "settings are in profiles: dsr1 profiles show NAME, dsr1 profiles new NAME",
+    ),
+    (
+        &["create", "new"],
+        "dsr1 profiles new NAME prints a profile to start from",
+    ),
+    (&["show"], "dsr1 profiles show NAME, dsr1 stacks show NAME"),
+    (
+        &["test"],
+        "dsr1 up --profile rehearsal tries the whole chain without a GPU; dsr1 eval gsm8k measures accuracy",
+    ),
+    (&["push"], "dsr1 build --tag NAME:TAG --push pushes an image"),
+    (
+        &["save", "load"],
+        "dsr1 image save and dsr1 image load move an image to another host",
+    ),
+    (
+        &["login", "auth", "whoami"],
+        "set HF_TOKEN, or log in with hf auth login: dsr1 reads its token file",
+    ),
+    (&["wait"], "dsr1 serve waits until the server is READY"),
+    (&["evaluate", "accuracy", "gsm8k"], "dsr1 eval gsm8k --data FILE"),
+];
+
+/// An argument that a command does not have, and the answer. An empty list of commands means every command.
+struct Typed {
+    arguments: &'static [&'static str],
+    commands: &'static [&'static str],
+    answer: &'static str,
+}
+
+/// Commands that start or describe a server.
+const SERVERS: &[&str] = &["serve", "up", "plan", "export", "lock"];
+
+const fn typed(
+    arguments: &'static [&'static str],
+    commands: &'static [&'static str],
+    answer: &'static str,
+) -> Typed {
+    Typed {
+        arguments,
+        commands,
+        answer,
+    }
+}
+
+/// The first that fits is taken.
+const ARGUMENTS: [Typed; 31] = [
+    typed(
+        &["-d", "--detach", "--background", "--daemon"],
+        SERVERS,
+        "a server runs in the background anyway; serve --foreground stays attached",
+    ),
+    typed(
+        &["--attach", "-it", "-i", "--interactive"],
+        SERVERS,
+        "serve --foreground stays attached",
+    ),
+    typed(
+        &["--host", "--listen", "--bind"],
+        SERVERS,
+        "a server listens on 127.0.0.1: reach it through an ssh tunnel or a TLS proxy",
+    ),
+    typed(
+        &["--model", "--model-path", "-m", "--served-model"],
+        SERVERS,
+        "a profile names the model: dsr1 profiles list, or a file of your own with --profile-file",
+    ),
+    typed(
+        &["--gpus", "--gpu", "--num-gpus", "-g"],
+        SERVERS,
+        "a profile names its number of GPUs: dsr1 profiles list",
+    ),
+    typed(
+        &["-e", "--env", "--env-file"],
+        SERVERS,
+        "variables of the engine are in a profile, under engine.env: dsr1 profiles new NAME",
+    ),
+    typed(
+        &[
+            "-v",
+            "--volume",
+            "--mount",
+            "--ipc",
+            "--shm-size",
+            "--network",
+            "--net",
+            "--restart",
+            "--rm",
+            "--privileged",
+        ],
+        SERVERS,
+        "dsr1 decides how the container runs: dsr1 plan shows it, dsr1 export writes it for another tool",
+    ),
+    typed(
+        &["--image"],
+        SERVERS,
+        "dsr1 builds its image: --base-image names another base, --stack another version",
+    ),
+    typed(
+        &["-f", "--file", "--config"],
+        SERVERS,
+        "--profile-file FILE names a profile of your own",
+    ),
+    typed(
+        &["--api-key"],
+        SERVERS,
+        "a key in the arguments can be read by every local user: put a TLS proxy with a key in front",
+    ),
+    typed(
+        &["--force", "-y", "--yes"],
+        &["up", "pull"],
+        "--accept-license agrees to the hub's licence; nothing else asks",
+    ),
+    typed(
+        &["--token"],
+        &["pull", "up", "plan", "weights"],
+        "set HF_TOKEN, or log in with hf auth login: a token in the arguments can be read by every local user",
+    ),
+    typed(
+        &["--repo-type", "--force-download", "--resume-download"],
+        &["pull"],
+        "dsr1 pull fetches models, resumes by itself, and checks every hash",
+    ),
+    typed(
+        &["--cache-dir"],
+        &["pull", "weights", "up", "serve"],
+        "set HF_HUB_CACHE to the hub cache",
+    ),
+    typed(&["-o", "--output", "--output-dir"], &["pull"], "--local-dir DIR"),
+    typed(&["-t"], &["build"], "--tag NAME:TAG"),
+    typed(
+        &["-f", "--file"],
+        &["build"],
+        "dsr1 writes the Dockerfile itself: build --dry-run shows it",
+    ),
+    typed(
+        &["--since", "--until"],
+        &["logs"],
+        "-n N prints the last N lines, -f follows",
+    ),
+    typed(&["--lines"], &["logs"], "-n N prints the last N lines"),
+    typed(
+        &["--all", "-a"],
+        &["stop"],
+        "dsr1 stop ends one server: name it as dsr1 status does",
+    ),
+    typed(&["-t", "--time", "--timeout"], &["stop"], "--drain SECONDS"),
+    typed(&["--concurrency", "-c"], &["bench"], "--max-concurrency N"),
+    typed(
+        &["-n", "--requests", "--num-requests"],
+        &["bench"],
+        "--num-prompts N",
+    ),
+    typed(
+        &["--isl", "--random-input", "--random-input-len"],
+        &["bench"],
+        "--input-len N",
+    ),
+    typed(
+        &["--osl", "--random-output", "--random-output-len"],
+        &["bench"],
+        "--output-len N",
+    ),
+    typed(
+        &["-m", "--model"],
+        &["ask"],
+        "a server has one model: --server NAME or --url URL names the server",
+    ),
+    typed(
+        &["--system", "--stream"],
+        &["ask"],
+        "dsr1 ask sends one question; any client of the OpenAI API does more",
+    ),
+    typed(&["--json"], &[], "--format json"),
+    typed(&["-q", "--quiet"], &[], "--progress quiet"),
+    typed(
+        &["-v", "--verbose", "--debug"],
+        &[],
+        "--progress plain prints everything",
+    ),
+    typed(&["--no-progress"], &[], "--progress quiet"),
+];
+
+/// Replaces the suggestions of clap.
+pub(super) fn improve(mut error: clap::Error) -> clap::Error {
+    let word = match error.kind() {
+        ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
+        ErrorKind::UnknownArgument | ErrorKind::ArgumentConflict => ContextKind::InvalidArg,
+        _ => return error,
+    };
+    let Some(ContextValue::String(word)) = error.get(word).cloned() else {
+        return error;
+    };
+    let path = command_path(&error);
+    let tip = match error.kind() {
+        ErrorKind::InvalidSubcommand => tip_for_command(&word, &path),
+        ErrorKind::UnknownArgument => tip_for_argument(&word, &path),
+        // A port, as docker's -p has it.
+        _ => word
+            .starts_with("--profile ")
+            .then(|| "-p is the profile; the port is --port PORT".to_owned()),
+    };
+    if error.kind() != ErrorKind::ArgumentConflict {
+        for kind in [
+            ContextKind::Suggested,
+            ContextKind::SuggestedArg,
+            ContextKind::SuggestedCommand,
+            ContextKind::SuggestedSubcommand,
+            ContextKind::TrailingArg,
+        ] {
+            error.remove(kind);
+        }
+    }
+    if let Some(tip) = tip {
+        let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
+        error.insert(ContextKind::Suggested, tips);
+    }
+    error
+}
+
+/// Returns the command that was parsed, word by word, from the usage line: `dsr1 weights verify [OPTIONS]`.
+fn command_path(error: &clap::Error) -> Vec<String> {
+    let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage) else {
+        return Vec::new();
+    };
+    let usage = usage.to_string();
+    let words = usage
+        .split_whitespace()
+        .skip_while(|word| *word != "dsr1")
+        .skip(1);
+    words
+        .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Returns the definition of the command at `path`.
+fn command_at(path: &[String]) -> Command {
+    let mut command = Cli::command();
+    command.build();
+    for name in path {
+        match command.find_subcommand(name) {
+            Some(found) => command = found.clone(),
+            None => break,
+        }
+    }
+    command
+}
+
+fn tip_for_command(word: &str, path: &[String]) -> Option<String> {
+    if path.is_empty()
+        && let Some((_, answer)) = COMMANDS.iter().find(|(words, _)| words.contains(&word))
+    {
+        return Some((*answer).to_owned());
+    }
+    let command = command_at(path);
+    let names = command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .flat_map(|command| std::iter::once(command.get_name()).chain(command.get_all_aliases()));
+    if let Some(near) = near(word, names) {
+        return Some(format!("did you mean `{near}`?"));
+    }
+    let known: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+    // A short list is an answer, a long one is the help.
+    (!path.is_empty() && known.len() <= 8).then(|| format!("there is only {}", known.join(", ")))
+}
+
+fn tip_for_argument(word: &str, path: &[String]) -> Option<String> {
+    let name = word.split('=').next().unwrap_or(word);
+    let command = path.first().map_or("", String::as_str);
+    let fits = |typed: &&Typed| {
+        typed.arguments.contains(&name) && (typed.commands.is_empty() || typed.commands.contains(&command))
+    };
+    if let Some(typed) = ARGUMENTS.iter().find(fits) {
+        return Some(typed.answer.to_owned());
+    }
+    if !name.starts_with('-') {
+        return None;
+    }
+    let known = history(Parser::Server);
+    let is_engines = |name: &str| known.lifetime(name).is_some() || known.full_name(name).is_some();
+    if SERVERS.contains(&command) && is_engines(name) {
+        return Some(format!(
+            "`{name}` is an option of SGLang: write it after `--`, as in dsr1 {command} --profile NAME -- {name} ..."
+        ));
+    }
+    let definition = command_at(path);
+    let own = definition.get_arguments().filter_map(|arg| arg.get_long());
+    let own: Vec<String> = own.map(|name| format!("--{name}")).collect();
+    near(name, own.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
+}
+
+/// Returns the candidate that differs from `word` in one letter, or in two if it is long.
+fn near<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let letters = word.trim_start_matches('-').chars().count();
+    let most = match letters {
+        0..=3 => return None,
+        4..=6 => 1,
+        _ => 2,
+    };
+    nearest_within(word, candidates, most)
+}
