@@ -70,7 +70,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Show what would run: image, mounts, environment, arguments, memory.
     ///
-    /// Nothing is started and nothing is fetched. `up --dry-run` prints the same as a script.
+    /// Nothing is started and nothing is fetched. Exits with 3 when something on this host blocks the start.
+    /// `up --dry-run` prints the same as a script.
     Plan(PlanCommandArgs),
     /// Write a server for another tool: bash, Docker Compose, systemd, Podman's Quadlet.
     ///

@@ -74,12 +74,14 @@ impl Context {
             .await;
         drop(display);
         report.map_err(|error| {
-            let fetches = plan
-                .steps
-                .iter()
-                .any(|step| matches!(step, Step::PullSnapshot(_)));
-            if fetches && error.kind() == Kind::Interrupted {
-                error.hint("run the command again: it resumes an unfinished pull of weights")
+            let kept = match self.effects.step_of(plan) {
+                Some(Step::PullSnapshot(_)) => "it resumes an unfinished pull of weights",
+                Some(Step::CreateVenv(_)) => "pip takes the packages that it fetched from its cache",
+                Some(Step::BuildImage(_)) => "it takes the finished steps of the image from the build cache",
+                _ => return error,
+            };
+            if error.kind() == Kind::Interrupted {
+                error.hint(format!("run the command again: {kept}"))
             } else {
                 error
             }
@@ -135,11 +137,13 @@ impl Context {
                 name = signal::wait() => name?,
             }
         };
+        let error = Error::new(Kind::Interrupted, format!("interrupted by {name}"));
         tokio::select! {
-            () = self.effects.clean_up() => {}
-            _ = signal::wait() => {}
+            removed = self.effects.clean_up() => Err(removed.into_iter().fold(error, |error, name| {
+                error.cause(format!("{name}, which was starting, is stopped and removed"))
+            })),
+            _ = signal::wait() => Err(error.hint("a server that was starting may still run: dsr1 status shows it")),
         }
-        Err(Error::new(Kind::Interrupted, format!("interrupted by {name}")))
     }
 
     /// Returns the catalog: built-in profiles, the user's own, and that of `file`.

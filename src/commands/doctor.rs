@@ -51,9 +51,11 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
             ports: vec![args.port],
             image: ImageChoice::default(),
         };
-        context
+        let mut facts = context
             .gather(&selection.stack, Some(&selection.profile), &ask)
-            .await
+            .await;
+        facts.servers = context.effects.claimed_ports(facts.docker.answers()).await;
+        facts
     };
     let findings = doctor::findings(&selection, &facts, args.port);
     let failed: Vec<String> = findings

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::status::probe;
 use crate::cli::LogsArgs;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::report::ServerState;
 use crate::ui;
 
@@ -21,5 +21,10 @@ pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
     let printed = context
         .effects
         .logs(&found.server, args.tail, args.follow, &mut on_line);
-    context.until_interrupted(printed).await
+    let ended = context.until_interrupted(printed).await;
+    // To leave a log that is followed is no failure.
+    ended.map_err(|error| {
+        let is_left = args.follow && error.kind() == Kind::Interrupted;
+        error.reported_if(is_left)
+    })
 }

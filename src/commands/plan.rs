@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::up::make_plan;
 use crate::cli::PlanCommandArgs;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{Origin, Plan, origins};
 use crate::ui;
 
@@ -26,5 +26,10 @@ pub(super) async fn run(context: &Context, args: PlanCommandArgs) -> Result<()> 
     };
     context.print(&planned, |planned| {
         ui::plan(&planned.plan, &request.serve, &planned.origins, with_origin)
-    })
+    })?;
+    // The plan lists what blocks it; the exit code says it to a script.
+    match planned.plan.blockers.first() {
+        Some(blocker) => Err(Error::from(blocker.clone()).reported_if(true)),
+        None => Ok(()),
+    }
 }

@@ -40,6 +40,12 @@ pub fn findings(selection: &Selection, facts: &Facts, port: u16) -> Vec<Finding>
 }
 
 fn port_finding(port: u16, facts: &Facts) -> Finding {
+    if let Some((name, _)) = facts.servers.iter().find(|(_, at)| **at == port) {
+        let text = format!("port {port} is taken by {name}, a server of dsr1");
+        return Finding::new("port", Verdict::Fail, text).fix(&format!(
+            "dsr1 stop {name}, or use another --port and --name beside it"
+        ));
+    }
     let Some(holder) = facts.host.ports_taken.get(&port) else {
         return Finding::new("port", Verdict::Ok, format!("port {port} is free"));
     };

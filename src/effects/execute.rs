@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use rustix::process::Pid;
@@ -32,6 +33,8 @@ pub struct Effects {
     started: Mutex<Vec<(Server, Option<Pid>)>>,
     /// The mirror of a running plan.
     mirror: Mutex<Option<Mirror>>,
+    /// Index of the step that a plan carries out.
+    step: AtomicUsize,
 }
 
 impl Effects {
@@ -45,6 +48,7 @@ impl Effects {
             docker: OnceCell::new(),
             started: Mutex::default(),
             mirror: Mutex::default(),
+            step: AtomicUsize::new(0),
         }
     }
 
@@ -88,6 +92,7 @@ impl Effects {
         let mut steps = Vec::new();
         for (index, step) in plan.steps.iter().enumerate() {
             let number = index + 1;
+            self.step.store(index, Ordering::Relaxed);
             let title = step.title();
             reporter.event(&Event::StepStarted {
                 step: number,
@@ -125,8 +130,14 @@ impl Effects {
         })
     }
 
-    /// Removes the servers that an interrupted plan started and did not hand over.
-    pub async fn clean_up(&self) {
+    /// Returns the step at which the last plan is, or was interrupted.
+    #[must_use]
+    pub fn step_of<'a>(&self, plan: &'a Plan) -> Option<&'a Step> {
+        plan.steps.get(self.step.load(Ordering::Relaxed))
+    }
+
+    /// Removes the servers that an interrupted plan started and did not hand over; returns the names of those that are gone.
+    pub async fn clean_up(&self) -> Vec<String> {
         self.shut_mirror();
         if let Some(docker) = self.docker.get() {
             docker.end_clients().await;
@@ -136,12 +147,16 @@ impl Effects {
             .lock()
             .map(|mut started| std::mem::take(&mut *started))
             .unwrap_or_default();
+        let mut removed = Vec::new();
         for (server, _) in started {
-            if let Ok(runtime) = self.runtime(&server).await {
+            if let Ok(runtime) = self.runtime(&server).await
                 // It has no requests yet, so it needs no drain.
-                let _ = runtime.stop(0).await;
+                && runtime.stop(0).await.is_ok()
+            {
+                removed.push(server.name().to_owned());
             }
         }
+        removed
     }
 
     fn shut_mirror(&self) {

@@ -78,8 +78,8 @@ pub struct BuildOptions {
 
 /// Returns the runtime, with the reason in words if the user left the choice to dsr1.
 ///
-/// The choice is Docker for every GPU stack, and for a CPU stack if a daemon answers and has or can pull the base
-/// image; otherwise process.
+/// The choice is Docker for every GPU stack. For a CPU stack it is what is ready: an image, then a venv; else Docker if a
+/// daemon answers and has or can pull the base image; otherwise process.
 ///
 /// # Errors
 /// [`Kind::Usage`] if the runtime `asked` cannot run the stack.
@@ -116,6 +116,11 @@ pub fn install_target(
                 Some("runtime docker: a daemon answers and the image is built".to_owned()),
             ))
         }
+        // What is ready starts in seconds, and an image takes minutes to build.
+        None if has_venv(stack, image, facts) => Ok((
+            Target::Process,
+            Some("runtime process: its packages are installed, and an image would be built first".to_owned()),
+        )),
         None if facts.docker.images.contains_key(&base) => Ok((
             Target::Docker,
             Some("runtime docker: a daemon answers and the base image is present".to_owned()),
@@ -488,6 +493,13 @@ fn secrets(options: &BuildOptions, facts: &Facts) -> Result<Vec<BuildSecret>> {
 /// Returns whether the image of a stack is present.
 fn has_image(request: &BuildRequest, facts: &Facts) -> bool {
     image_tag(request, facts).is_ok_and(|tag| facts.docker.images.contains_key(&tag))
+}
+
+fn has_venv(stack: &Stack, image: &ImageChoice, facts: &Facts) -> bool {
+    let request = BuildRequest::new(stack.clone(), Target::Process, image.clone());
+    // A choice about images asks for an image.
+    let may_be_venv = stack.process_runtime && *image == ImageChoice::default();
+    may_be_venv && Installation::new(&request, facts).is_ok_and(|venv| venv.is_present(facts))
 }
 
 /// Returns the SHA-256 of named parts in hex. The length of each part is hashed too, so that parts cannot run together.

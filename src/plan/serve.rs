@@ -90,12 +90,14 @@ pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
         target,
         ..
     } = request;
+    // A server of dsr1 on the port is said once, by its name.
+    let is_ours = facts.servers.values().any(|at| at == port);
     let checks = [
         blockers::remote_docker(facts).filter(|_| matches!(target, Target::Docker)),
         blockers::hardware(profile, stack, facts),
         blockers::memory_blocker(stack, facts),
         blockers::server(facts, &server_name(request), *port),
-        blockers::port(facts, *port),
+        blockers::port(facts, *port).filter(|_| !is_ours),
     ];
     checks.into_iter().flatten().collect()
 }

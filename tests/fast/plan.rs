@@ -377,3 +377,78 @@ proptest::proptest! {
         proptest::prop_assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
     }
 }
+
+/// A server of dsr1 on the port is named once, and not as a foreign process.
+#[test]
+fn a_server_of_dsr1_on_the_port_is_known_as_one() {
+    let home = Home::new().without_docker();
+    let mut facts: serde_json::Value =
+        serde_json::from_str(include_str!("../fixtures/facts-b200.json")).unwrap();
+    facts["servers"] = serde_json::json!({ "dsr1-other": 30000 });
+    facts["host"]["ports_taken"] = serde_json::json!({ "30000": "python3 (pid 25412)" });
+    std::fs::write(home.path().join("facts.json"), facts.to_string()).unwrap();
+    let planned = home
+        .run(&["plan", "fp8-high-throughput", "--facts", "facts.json"])
+        .expect(3);
+    assert_eq!(
+        planned.stdout.matches("\nblocked  ").count(),
+        1,
+        "{}",
+        planned.stdout
+    );
+    assert!(
+        planned
+            .stdout
+            .contains("dsr1-other is a server of dsr1 on port 30000")
+            && !planned.stdout.contains("python3 (pid 25412)"),
+        "{}",
+        planned.stdout
+    );
+    let checked = home
+        .run(&["doctor", "fp8-high-throughput", "--facts", "facts.json"])
+        .expect(3);
+    assert!(
+        checked
+            .stdout
+            .contains("port 30000 is taken by dsr1-other, a server of dsr1"),
+        "{}",
+        checked.stdout
+    );
+}
+
+/// Packages that are installed are used, even if a daemon has the base of an image that would have to be built.
+#[test]
+fn what_is_installed_is_preferred_to_an_image_that_is_not_built() {
+    let home = Home::new().without_docker();
+    let mut facts: serde_json::Value =
+        serde_json::from_str(include_str!("../fixtures/facts-b200.json")).unwrap();
+    facts["host"]["python"] =
+        serde_json::json!({ "path": "/usr/bin/python3", "version": "3.11.2", "venv": true });
+    let plan = |facts: &serde_json::Value, more: &[&str]| {
+        std::fs::write(home.path().join("facts.json"), facts.to_string()).unwrap();
+        let args = ["up", "rehearsal", "--facts", "facts.json", "--format", "json"];
+        home.run(&[&args[..], more].concat()).expect(0).json()
+    };
+    let notes = |plan: &serde_json::Value| plan["notes"].to_string();
+    let base = "debian:bookworm-slim";
+    facts["docker"]["pullable"] = serde_json::json!([base]);
+    assert!(
+        notes(&plan(&facts, &[])).contains("runtime docker: "),
+        "{}",
+        notes(&plan(&facts, &[]))
+    );
+    let steps = plan(&facts, &["--runtime", "process"])["steps"].clone();
+    let dir = steps
+        .as_array()
+        .unwrap()
+        .iter()
+        .find_map(|step| step["dir"].as_str())
+        .unwrap()
+        .to_owned();
+    facts["paths"]["ready_venvs"] = serde_json::json!([dir]);
+    let notes = notes(&plan(&facts, &[]));
+    assert!(
+        notes.contains("runtime process: its packages are installed"),
+        "{notes}"
+    );
+}

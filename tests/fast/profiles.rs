@@ -396,6 +396,6 @@ fn a_choice_by_goal_says_what_it_chose_and_why() {
     );
     let named = home
         .run(&["plan", "--profile", "fp4-high-throughput", "--facts", "h200.json"])
-        .expect(0);
+        .expect(3);
     assert!(named.stdout.contains("blocked  "), "{}", named.stdout);
 }

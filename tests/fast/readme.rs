@@ -182,8 +182,11 @@ fn runs(home: &Home, command: &str) {
             } else {
                 format!("{command} --facts facts.json")
             };
-            let run = shell(home, &planned).expect(0);
-            assert!(run.stdout.starts_with("profile  "), "{planned}");
+            let run = shell(home, &planned);
+            assert!(run.stdout.starts_with("profile  "), "{planned}: {}", run.stderr);
+            // The guide's host has too old a driver for some stacks, which the plan says.
+            let code = if run.stdout.contains("\nblocked  ") { 3 } else { 0 };
+            run.expect(code);
         }
         "lock" => {
             assert!(

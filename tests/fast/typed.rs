@@ -156,7 +156,15 @@ fn a_profile_needs_no_option() {
     let home = Home::new().without_docker();
     let facts = format!("{}/tests/fixtures/facts-b200.json", env!("CARGO_MANIFEST_DIR"));
     let plan = |args: &[&str]| home.run(&[&["plan", "--facts", &facts, "--format", "json"], args].concat());
-    let script = |args: &[&str]| plan(args).expect(0).stdout;
+    let script = |args: &[&str]| {
+        let run = plan(args);
+        assert!(
+            [0, 3].contains(&run.code) && run.stderr.is_empty(),
+            "{args:?}: {}",
+            run.stderr
+        );
+        run.stdout
+    };
     assert_eq!(script(&["fp8"]), script(&["--fp8"]));
     assert_eq!(script(&["--profile", "fp4"]), script(&["--fp4"]));
     assert_eq!(script(&["low-latency"]), script(&["--profile", "low-latency"]));

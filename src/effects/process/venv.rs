@@ -1,7 +1,7 @@
 //! Makes a stack's venv: under its final name it is complete, or it does not exist.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::effects::env::Env;
 use crate::effects::files;
@@ -61,8 +61,14 @@ pub async fn create(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Re
         return Ok(done);
     }
     let unfinished = Unfinished(dir);
-    remove(dir)?;
-    remove(&dir.with_extension(TRASH))?;
+    // What a killed installation left.
+    for left in [
+        dir.to_owned(),
+        dir.with_extension(TRASH),
+        dir.with_extension(TEMPORARY),
+    ] {
+        remove(&left)?;
+    }
     events.note(format!(
         "installing {} packages into {}",
         step.requirements.len(),
@@ -114,6 +120,11 @@ async fn install(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Resul
         "-r",
         "/dev/stdin",
     ];
+    // pip unpacks gigabytes into the folder for temporary files, and leaves them there when it is killed.
+    let temporary = Temporary(Path::new(&step.dir).with_extension(TEMPORARY));
+    std::fs::create_dir_all(&temporary.0)
+        .at(Kind::Host, || format!("cannot make `{}`", temporary.0.display()))?;
+    let extra = BTreeMap::from([("TMPDIR".to_owned(), temporary.0.to_string_lossy().into_owned())]);
     let requirements = step.requirements.join("\n") + "\n";
     let total = step.requirements.len() as u64;
     let mut collected = 0;
@@ -125,14 +136,7 @@ async fn install(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Resul
             events.line(Source::Build, line);
         }
     };
-    let finished = command::run(
-        env,
-        &argv,
-        &BTreeMap::new(),
-        Some(requirements.as_bytes()),
-        &mut on_line,
-    )
-    .await?;
+    let finished = command::run(env, &argv, &extra, Some(requirements.as_bytes()), &mut on_line).await?;
     if finished.status.success() {
         Ok(())
     } else {
@@ -197,6 +201,18 @@ fn remove(dir: &Path) -> Result<()> {
             format!("cannot remove the unfinished `{}`", dir.display())
         }),
         _ => Ok(()),
+    }
+}
+
+/// Extension of the folder for the temporary files of an installation.
+const TEMPORARY: &str = "tmp";
+
+/// A folder that is removed when this is dropped.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
