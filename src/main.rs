@@ -6,5 +6,5 @@ use dsr1::commands;
 use dsr1::effects::env::Env;
 
 fn main() -> ExitCode {
-    ExitCode::from(commands::main(std::env::args_os(), Env::read()))
+    ExitCode::from(commands::main(std::env::args_os(), Env::read))
 }

@@ -108,7 +108,7 @@ pub enum Command {
     #[command(alias = "log")]
     Logs(LogsArgs),
     /// Stop a server after its running requests, and remove its container.
-    #[command(aliases = ["down", "rm", "kill"])]
+    #[command(alias = "down")]
     Stop(StopArgs),
     /// Ask a running server one question.
     #[command(aliases = ["chat", "generate"])]

@@ -108,7 +108,7 @@ pub struct StopArgs {
 /// Arguments of `ask`.
 #[derive(Debug, Clone, Args)]
 pub struct AskArgs {
-    /// The question; its words are joined, and `-` stands for what comes on stdin.
+    /// The question; its words are joined, and a last `-` stands for what comes on stdin.
     #[arg(required = true, num_args = 1..)]
     pub question: Vec<String>,
     /// Name of the server; needed only if there are several.

@@ -1,11 +1,14 @@
 //! `dsr1 ask`: sends one question to a running server.
 
+use std::io::IsTerminal;
+
 use serde::Serialize;
 
 use super::context::Context;
 use super::status::probe;
 use crate::cli::AskArgs;
 use crate::error::{At, Error, Kind, Result};
+use crate::event::Event;
 use crate::report::{Answer, AnswerPiece, ServerState};
 use crate::ui::{self, LiveAnswer};
 
@@ -18,7 +21,7 @@ struct Answered<'a> {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
-    let question = question(&args.question)?;
+    let question = question(context, &args.question)?;
     if !(0.0..=2.0).contains(&args.temperature) {
         return Err(Error::new(
             Kind::Usage,
@@ -62,9 +65,15 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
             args.temperature,
             &mut on_piece,
         );
-        let answer = context.until_interrupted(request).await?;
+        let answer = context.until_interrupted(request).await;
         shown?;
-        return ui::print(&live.end(&answer));
+        return match answer {
+            Ok(answer) => ui::print(&live.end(&answer)),
+            Err(error) => {
+                ui::print(live.end_line())?;
+                Err(error)
+            }
+        };
     }
     let request = context
         .effects
@@ -77,18 +86,24 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
     context.print(&answered, |answered| ui::answer(answered.answer))
 }
 
-/// Returns the question: the words, where `-` stands for what comes on stdin.
-fn question(words: &[String]) -> Result<String> {
-    let mut parts = Vec::new();
-    for word in words {
-        if word == "-" {
-            let text = std::io::read_to_string(std::io::stdin().lock()).at(Kind::Usage, || {
-                "cannot read the question from standard input".to_owned()
-            })?;
-            parts.push(text.trim_end().to_owned());
-        } else {
-            parts.push(word.clone());
+/// Returns the question: the words, where a last `-` stands for what comes on stdin.
+fn question(context: &Context, words: &[String]) -> Result<String> {
+    let (words, reads_stdin) = match words {
+        [before @ .., last] if last == "-" => (before, true),
+        words => (words, false),
+    };
+    let mut parts = words.to_vec();
+    if reads_stdin {
+        let stdin = std::io::stdin();
+        if stdin.is_terminal() {
+            context.display().event(&Event::Note {
+                text: "reading the question from the terminal; Ctrl-D ends it".to_owned(),
+            });
         }
+        let text = std::io::read_to_string(stdin.lock()).at(Kind::Usage, || {
+            "cannot read the question from standard input".to_owned()
+        })?;
+        parts.push(text.trim_end().to_owned());
     }
     let question = parts.join(" ");
     if question.trim().is_empty() {

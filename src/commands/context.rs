@@ -39,7 +39,7 @@ impl Context {
         }
     }
 
-    fn env(&self) -> &Env {
+    pub(super) fn env(&self) -> &Env {
         self.effects.env()
     }
 
@@ -178,7 +178,7 @@ impl Context {
                 host::gather(self.env(), &wanted).await.gpus
             }
         };
-        catalog.select(&name, &criteria(args, gpus.as_deref()))
+        catalog.select(&name, &criteria(&catalog, args, gpus.as_deref()))
     }
 
     /// Reads the facts of `--facts`.
@@ -333,9 +333,7 @@ impl Context {
             let mut facts = self
                 .gather(&selection.stack, Some(&selection.profile), &ask)
                 .await;
-            // A name is one over both runtimes: a process needs to know of containers, too.
-            let has_containers = facts.docker.answers() || !ask.docker;
-            facts.servers = self.effects.claimed_ports(has_containers).await;
+            facts.servers = self.effects.claimed_ports().await;
             facts
         };
         let (target, why) = Self::target(&args.runtime, &selection.stack, &facts)?;
@@ -467,7 +465,16 @@ pub(super) fn profile_name(catalog: &Catalog, args: &ProfileArgs) -> Result<Stri
             catalog.named().unwrap_or_default()
         ))
         .hint("leave out --profile")),
-        (Some(name), _) => Ok(precision_by_name(name).map_or_else(|| name.clone(), |_| of_precision())),
+        (Some(name), _) if catalog.source(name).is_some() => Ok(name.clone()),
+        (Some(name), _) => match (precision_by_name(name), precision(args.fp4, args.fp8)) {
+            (Some(named), Some(asked)) if named != asked => Err(Error::new(
+                Kind::Usage,
+                format!("`{name}` and --{} name two precisions", asked.name()),
+            )
+            .hint("leave out one of them")),
+            (Some(_), _) => Ok(of_precision()),
+            (None, _) => Ok(name.clone()),
+        },
         (None, Some(_)) => Ok(catalog.named().unwrap_or_default().to_owned()),
         (None, None) if args.fp4 || args.fp8 => Ok(of_precision()),
         (None, None) => Err(Error::new(Kind::Usage, "no profile is named")
@@ -485,10 +492,16 @@ pub(super) fn nothing_named(command: &str) -> Error {
 }
 
 /// Returns the criteria of a choice by goal. A host without GPUs sets none: the plan may be for another host.
-pub(super) fn criteria(args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Criteria {
+pub(super) fn criteria(catalog: &Catalog, args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Criteria {
     let first = gpus.and_then(|gpus| gpus.first());
     Criteria {
-        precision: precision(args.fp4, args.fp8).or_else(|| precision_by_name(args.profile.as_deref()?)),
+        precision: precision(args.fp4, args.fp8).or_else(|| {
+            precision_by_name(
+                args.profile
+                    .as_deref()
+                    .filter(|name| catalog.source(name).is_none())?,
+            )
+        }),
         stack: args.stack.clone(),
         gpus: first.map(|gpu| {
             let count = u32::try_from(gpus.map_or(0, <[Gpu]>::len)).unwrap_or(u32::MAX);

@@ -54,7 +54,7 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         let mut facts = context
             .gather(&selection.stack, Some(&selection.profile), &ask)
             .await;
-        facts.servers = context.effects.claimed_ports(facts.docker.answers()).await;
+        facts.servers = context.effects.claimed_ports().await;
         facts
     };
     let findings = doctor::findings(&selection, &facts, args.port);

@@ -40,10 +40,11 @@ use crate::ui;
 
 /// The program: parses the command line, runs the command, and prints its error. Returns the exit code. A wrong command
 /// line, `--help` and `--version` end the process.
-pub fn main(args: impl IntoIterator<Item = OsString>, env: Env) -> u8 {
+pub fn main(args: impl IntoIterator<Item = OsString>, env: impl FnOnce() -> Env) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     let (format, color, result) = match Cli::try_parse_from(&args) {
         Ok(cli) => {
+            let env = env();
             let color = !env.no_color && !env.dumb_terminal;
             (cli.output.format, color, run(cli, env))
         }

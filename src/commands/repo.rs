@@ -47,7 +47,27 @@ impl NamedWeights {
         }
         let reference = RepoReference::parse(&text);
         named.revision = one_of(named.revision, reference.revision, "revisions", "--revision")?;
-        named.hub.endpoint = one_of(named.hub.endpoint, reference.endpoint, "hubs", "--endpoint")?;
+        if let Some(endpoint) = reference.endpoint {
+            let known = named
+                .hub
+                .endpoint
+                .as_ref()
+                .or(context.env().hub.endpoint.as_ref());
+            // A token is sent to the hub, so its address is chosen on purpose and not with a URL that was copied.
+            if known.is_none_or(|known| known.trim_end_matches('/') != endpoint) {
+                return Err(Error::new(
+                    Kind::Usage,
+                    format!(
+                        "`{}` is on another hub than the one that is asked",
+                        text.escape_debug()
+                    ),
+                )
+                .hint(format!(
+                    "to pull from it: dsr1 pull {} --endpoint {endpoint}",
+                    reference.repo
+                )));
+            }
+        }
         named.repo = Some(reference.repo);
         Ok(named)
     }

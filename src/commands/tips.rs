@@ -13,7 +13,11 @@ use crate::profile::spelling::nearest_within;
 use crate::sglang::flags::{Parser, history};
 
 /// A word that is no command here, and the answer.
-const COMMANDS: [(&[&str], &str); 24] = [
+const COMMANDS: [(&[&str], &str); 25] = [
+    (
+        &["rm", "kill", "delete", "remove"],
+        "dsr1 stop NAME stops a server and removes its container; dsr1 weights rm removes weights",
+    ),
     (
         &["models", "cache", "scan-cache"],
         "dsr1 weights list shows the models on this host; dsr1 profiles list shows what can be served",
@@ -108,7 +112,7 @@ const fn typed(
 }
 
 /// The first that fits is taken.
-const ARGUMENTS: [Typed; 31] = [
+const ARGUMENTS: [Typed; 32] = [
     typed(
         &["-d", "--detach", "--background", "--daemon"],
         SERVERS,
@@ -231,7 +235,12 @@ const ARGUMENTS: [Typed; 31] = [
         "a server has one model: --server NAME or --url URL names the server",
     ),
     typed(
-        &["--system", "--stream"],
+        &["--stream"],
+        &["ask"],
+        "dsr1 ask streams by itself on a terminal",
+    ),
+    typed(
+        &["--system"],
         &["ask"],
         "dsr1 ask sends one question; any client of the OpenAI API does more",
     ),
@@ -259,9 +268,8 @@ pub(super) fn improve(mut error: clap::Error) -> clap::Error {
     let tip = match error.kind() {
         ErrorKind::InvalidSubcommand => tip_for_command(&word, &path),
         ErrorKind::UnknownArgument => tip_for_argument(&word, &path),
-        // A port, as docker's -p has it.
-        _ => word
-            .starts_with("--profile ")
+        // Docker's -p is a port.
+        _ => (is_of_profile(&word) && prior_is_profile(&error) && SERVERS.contains(&path_word(&path)))
             .then(|| "-p is the profile; the port is --port PORT".to_owned()),
     };
     if error.kind() != ErrorKind::ArgumentConflict {
@@ -280,6 +288,25 @@ pub(super) fn improve(mut error: clap::Error) -> clap::Error {
         error.insert(ContextKind::Suggested, tips);
     }
     error
+}
+
+/// Returns true for the argument `--profile` or `[PROFILE]`, as clap prints it.
+fn is_of_profile(argument: &str) -> bool {
+    argument.starts_with("--profile ") || argument == "[PROFILE]"
+}
+
+/// Returns true if the argument that came before is a profile, too.
+fn prior_is_profile(error: &clap::Error) -> bool {
+    match error.get(ContextKind::PriorArg) {
+        Some(ContextValue::String(prior)) => is_of_profile(prior),
+        Some(ContextValue::Strings(priors)) => priors.iter().any(|prior| is_of_profile(prior)),
+        // Without a second argument it is the same one, twice.
+        _ => true,
+    }
+}
+
+fn path_word(path: &[String]) -> &str {
+    path.first().map_or("", String::as_str)
 }
 
 /// Returns the command that was parsed, word by word, from the usage line: `dsr1 weights verify [OPTIONS]`.
@@ -332,7 +359,7 @@ fn tip_for_command(word: &str, path: &[String]) -> Option<String> {
 
 fn tip_for_argument(word: &str, path: &[String]) -> Option<String> {
     let name = word.split('=').next().unwrap_or(word);
-    let command = path.first().map_or("", String::as_str);
+    let command = path_word(path);
     let fits = |typed: &&Typed| {
         typed.arguments.contains(&name) && (typed.commands.is_empty() || typed.commands.contains(&command))
     };

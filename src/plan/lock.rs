@@ -122,7 +122,13 @@ pub fn lock_server(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1
     };
     let argv = serve::arguments(&python, request, &launch, facts)
         .into_iter()
-        .filter(|argument| argument.origin != "dsr1")
+        // The address does not change what is served.
+        .filter(|argument| {
+            !matches!(
+                argument.words.first().map(String::as_str),
+                Some("--host" | "--port")
+            )
+        })
         .flat_map(|argument| argument.words)
         .map(|word| neutral(&word))
         .collect();

@@ -112,7 +112,8 @@ pub(super) fn check_step(repo: &str, revision: &str, facts: &Facts) -> Step {
 /// # Errors
 /// [`Kind::Usage`] with the expected form.
 pub fn check_repo(repo: &str) -> Result<()> {
-    if is_repo(repo) {
+    // The hub has other kinds of repositories below these names.
+    if is_repo(repo) && !repo.starts_with("datasets/") && !repo.starts_with("spaces/") {
         return Ok(());
     }
     Err(Error::new(
@@ -134,18 +135,16 @@ pub struct RepoReference {
 }
 
 impl RepoReference {
-    /// Reads `owner/name`, with `:REVISION` or `@REVISION` behind it; the URL of a repository's page or of a folder in it;
-    /// and `hf://owner/name`.
+    /// Reads `owner/name`, with `:REVISION` or `@REVISION` behind it; the URL of a repository's page or of one revision of
+    /// it; and `hf://owner/name`. Any other text, such as the URL of a file or a dataset, stays as it is, and is refused
+    /// by [`check_repo`].
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        let of = |repo: &str, revision: Option<&str>, endpoint: Option<String>| Self {
-            repo: repo.to_owned(),
-            revision: revision
-                .filter(|revision| !revision.is_empty())
-                .map(str::to_owned),
-            endpoint,
+        let unread = || Self {
+            repo: text.to_owned(),
+            revision: None,
+            endpoint: None,
         };
-        let unread = || of(text, None, None);
         let (host, path) = match text.split_once("://") {
             Some(("hf", path)) => (None, path),
             Some((scheme @ ("http" | "https"), rest)) => {
@@ -160,30 +159,28 @@ impl RepoReference {
                 .find_map(|name| text.strip_prefix(name)?.strip_prefix('/'))
                 .map_or((None, text), |path| (None, path)),
         };
-        let path = path
-            .split(['?', '#'])
-            .next()
-            .unwrap_or_default()
-            .trim_end_matches('/');
         let endpoint = host
             .filter(|(_, host)| !PUBLIC_NAMES.contains(host))
             .map(|(scheme, host)| format!("{scheme}://{host}"));
-        // A page of a file or a folder: owner/name/tree/REVISION/...
-        let mut words = path.splitn(5, '/');
-        let (owner, name, kind, revision) = (words.next(), words.next(), words.next(), words.next());
-        let (Some(owner), Some(name)) = (owner, name) else {
-            return unread();
+        let path = path.split(['?', '#']).next().unwrap_or_default();
+        // A revision behind the name may hold slashes.
+        let (path, revision) = match path.split_once(['@', ':']) {
+            Some((path, revision)) => (path, Some(revision)),
+            None => (path.trim_end_matches('/'), None),
         };
-        match (kind, revision) {
-            (None, _) => {}
-            (Some("tree" | "blob" | "resolve"), Some(revision)) => {
-                return of(&format!("{owner}/{name}"), Some(revision), endpoint);
-            }
+        let words: Vec<&str> = path.split('/').collect();
+        let (owner, name, revision) = match (words.as_slice(), revision) {
+            ([owner, name], revision) => (owner, name, revision),
+            ([owner, name, "tree", revision], None) => (owner, name, Some(*revision)),
             _ => return unread(),
+        };
+        if matches!(*owner, "datasets" | "spaces") || revision == Some("") {
+            return unread();
         }
-        match name.split_once([':', '@']) {
-            Some((name, revision)) => of(&format!("{owner}/{name}"), Some(revision), endpoint),
-            None => of(&format!("{owner}/{name}"), None, endpoint),
+        Self {
+            repo: format!("{owner}/{name}"),
+            revision: revision.map(str::to_owned),
+            endpoint,
         }
     }
 }
@@ -213,11 +210,7 @@ mod tests {
                 Some("main"),
                 None,
             ),
-            (
-                "https://huggingface.co/deepseek-ai/DeepSeek-R1-0528/blob/v1/config.json",
-                Some("v1"),
-                None,
-            ),
+            ("deepseek-ai/DeepSeek-R1-0528@refs/pr/1", Some("refs/pr/1"), None),
             ("https://hf.co/deepseek-ai/DeepSeek-R1-0528?x=y#z", None, None),
             (
                 "http://node1:8490/deepseek-ai/DeepSeek-R1-0528",
@@ -239,8 +232,13 @@ mod tests {
             "https://x",
             "ftp://a/b/c",
             "a/b/c",
-            "https://huggingface.co/a",
+            "a/b@",
             "a//",
+            "https://huggingface.co/a",
+            "https://huggingface.co/datasets/gsm8k",
+            "https://huggingface.co/a/b/blob/main/config.json",
+            "https://huggingface.co/a/b/tree/main/figures",
+            "git@github.com:a/b.git",
         ] {
             let read = RepoReference::parse(text);
             assert!(check_repo(&read.repo).is_err(), "{text}: {read:?}");

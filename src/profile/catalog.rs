@@ -340,7 +340,12 @@ impl Catalog {
     /// Returns the error for a name that no profile has.
     fn unknown_profile<'a>(&self, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
         let error = || Error::new(Kind::Usage, format!("unknown profile `{}`", name.escape_debug()));
-        if name.contains('/') {
+        let extension = std::path::Path::new(name).extension();
+        if extension.is_some_and(|kind| kind.eq_ignore_ascii_case("yaml") || kind.eq_ignore_ascii_case("yml"))
+        {
+            return error().hint(format!("--profile-file {name} reads a profile of your own"));
+        }
+        if is_repo(name) {
             let of_repo = |file: &&ProfileFile| {
                 let profile = self.resolve(&file.name, None);
                 profile.is_ok_and(|found| found.profile.model.repo == name)
@@ -360,9 +365,11 @@ impl Catalog {
                 });
         }
         // A port, as docker's -p has it.
-        if !name.is_empty() && name.chars().all(|c| c.is_ascii_digit() || c == ':') {
-            let port = name.rsplit(':').next().unwrap_or_default();
-            return error().hint(format!("-p is the profile; the port is --port {port}"));
+        let port = name.split(':').next().unwrap_or_default();
+        if !port.is_empty() && name.chars().all(|c| c.is_ascii_digit() || c == ':') {
+            return error().hint(format!(
+                "this is the place of a profile; the port is --port {port}"
+            ));
         }
         spelling::unknown_name("profile", name, known)
     }

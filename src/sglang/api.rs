@@ -19,32 +19,15 @@ pub(crate) fn chat_body(model: &str, question: &str, max_tokens: u32, temperatur
 /// it is the text up to `</think>`.
 pub(crate) fn answer(body: &Value) -> Result<Answer> {
     let choice = &body["choices"][0];
-    let message = &choice["message"];
-    let text = message["content"].as_str().unwrap_or_default();
-    let apart = message["reasoning_content"].as_str().map(str::to_owned);
-    let (reasoning, content) = match (apart, text.split_once("</think>")) {
-        (Some(reasoning), _) => (Some(reasoning), text.to_owned()),
-        (None, Some((before, after))) => {
-            let before = before.trim_start().strip_prefix("<think>").unwrap_or(before);
-            (Some(before.trim().to_owned()), after.trim_start().to_owned())
-        }
-        (None, None) => (None, text.to_owned()),
-    };
-    let usage = &body["usage"];
-    match (
-        choice["finish_reason"].as_str(),
-        usage["prompt_tokens"].as_u64(),
-        usage["completion_tokens"].as_u64(),
-    ) {
-        (Some(finish), Some(prompt_tokens), Some(completion_tokens)) => Ok(Answer {
-            reasoning,
-            content,
-            finish_reason: finish.to_owned(),
-            prompt_tokens,
-            completion_tokens,
-        }),
-        _ => Err(unexpected("an answer with usage counts", 200, body)),
-    }
+    // The whole message is a stream of one piece.
+    let mut stream = AnswerStream::default();
+    stream.read_chunk(&json!({
+        "choices": [{ "delta": choice["message"], "finish_reason": choice["finish_reason"] }],
+        "usage": body["usage"],
+    }));
+    stream
+        .answer()
+        .map_err(|_| unexpected("an answer with usage counts", 200, body))
 }
 
 /// The mark before a model's reasoning, and the one behind it.
@@ -80,6 +63,8 @@ pub(crate) struct AnswerStream {
     /// Text that may be the beginning of a mark.
     held: String,
     part: Part,
+    /// True if reasoning and answer are apart.
+    is_split: bool,
     finish: Option<String>,
     usage: Value,
     is_done: bool,
@@ -90,14 +75,18 @@ pub(crate) struct AnswerStream {
 impl AnswerStream {
     /// Reads the data of one event; returns what can be shown.
     pub(crate) fn read_event(&mut self, data: &str) -> Vec<AnswerPiece> {
-        let mut pieces = Vec::new();
         if data == "[DONE]" {
             self.is_done = true;
-            return pieces;
+            return Vec::new();
         }
-        let chunk: Value = serde_json::from_str(data).unwrap_or_default();
-        if chunk["error"].is_object() || chunk["object"] == "error" {
-            self.error = Some(chunk);
+        self.read_chunk(&serde_json::from_str(data).unwrap_or_default())
+    }
+
+    /// Reads one chunk of a stream; returns what can be shown.
+    fn read_chunk(&mut self, chunk: &Value) -> Vec<AnswerPiece> {
+        let mut pieces = Vec::new();
+        if !chunk["error"].is_null() || chunk["object"] == "error" {
+            self.error = Some(chunk.clone());
             return pieces;
         }
         if chunk["usage"].is_object() {
@@ -109,7 +98,7 @@ impl AnswerStream {
             .filter(|text| !text.is_empty())
         {
             // The server splits the reasoning itself.
-            self.part = Part::Answer;
+            (self.part, self.is_split) = (Part::Answer, true);
             self.reasoning += text;
             pieces.push(AnswerPiece::Reasoning(text.to_owned()));
         }
@@ -131,7 +120,7 @@ impl AnswerStream {
         if self.part == Part::Start {
             let text = self.held.trim_start();
             if let Some(rest) = text.strip_prefix(open) {
-                (self.part, self.held) = (Part::Reasoning, rest.to_owned());
+                (self.part, self.is_split, self.held) = (Part::Reasoning, true, rest.to_owned());
             } else if open.starts_with(text) {
                 return;
             } else {
@@ -146,7 +135,7 @@ impl AnswerStream {
                     self.reasoning = std::mem::take(&mut self.content);
                     pieces.push(AnswerPiece::ReasoningEnded);
                 }
-                (self.part, self.held) = (Part::Answer, after);
+                (self.part, self.is_split, self.held) = (Part::Answer, true, after);
             } else {
                 let kept = (1..close.len())
                     .rev()
@@ -199,15 +188,20 @@ impl AnswerStream {
         if let Some(error) = &self.error {
             return Err(unexpected("an answer", 200, error));
         }
+        let lacking = |what: &str| {
+            Error::new(Kind::Server, "the server did not return a whole answer").cause(what.to_owned())
+        };
+        let Some(finish) = self.finish else {
+            return Err(lacking("its stream ended before the answer did"));
+        };
         let counts = (
             self.usage["prompt_tokens"].as_u64(),
             self.usage["completion_tokens"].as_u64(),
         );
-        let (Some(finish), (Some(prompt_tokens), Some(completion_tokens))) = (self.finish, counts) else {
-            return Err(Error::new(Kind::Server, "the answer ended before its end")
-                .cause("the server closed the stream"));
+        let (Some(prompt_tokens), Some(completion_tokens)) = counts else {
+            return Err(lacking("it has no usage counts"));
         };
-        let is_split = !self.reasoning.is_empty();
+        let is_split = self.is_split;
         Ok(Answer {
             reasoning: is_split.then(|| self.reasoning.trim().to_owned()),
             content: if is_split {
@@ -336,7 +330,7 @@ mod tests {
                 AnswerPiece::ReasoningEnded => "",
             }).collect();
             proptest::prop_assert_eq!(&shown, &stream.full_text());
-            let whole = streamed(&text, &[]).0.answer().unwrap();
+            let whole = answer(&body(&text)).unwrap();
             proptest::prop_assert_eq!(stream.answer().unwrap(), whole);
         }
     }

@@ -39,7 +39,7 @@ fn counts(answer: &Answer) -> String {
 #[derive(Debug, Default)]
 pub struct LiveAnswer {
     is_reasoning: bool,
-    /// True if no line is begun.
+    /// True if a line is begun.
     in_line: bool,
     /// True once anything but space was shown of this part.
     has_text: bool,
@@ -71,8 +71,16 @@ impl LiveAnswer {
     /// Returns the text to print at the end.
     #[must_use]
     pub fn end(&mut self, answer: &Answer) -> String {
-        let line = if self.in_line { "\n" } else { "" };
-        format!("{line}{}", counts(answer))
+        format!("{}{}", self.end_line(), counts(answer))
+    }
+
+    /// Returns the end of the line that is begun, before anything else is printed.
+    pub fn end_line(&mut self) -> &'static str {
+        if std::mem::take(&mut self.in_line) {
+            "\n"
+        } else {
+            ""
+        }
     }
 
     /// Ends the reasoning with an empty line.

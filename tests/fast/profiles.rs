@@ -307,14 +307,14 @@ fn a_lock_is_written_checked_and_enforced() {
     );
     // A different engine argument makes a different server.
     let other = home
-        .run(&["check", "--facts", "facts.json", "--", "--enable-metrics"])
+        .run(&["check", "--facts", "facts.json", "--", "--log-requests"])
         .expect(8);
     insta::assert_snapshot!("check-differs", format!("{}---\n{}", other.stdout, other.stderr));
     let serve = ["serve", "--locked", "--facts", "facts.json"];
     let script = home.run(&serve).expect(0).stdout;
     assert!(script.contains("--name dsr1-fp8-low-latency"), "{script}");
     let refused = home
-        .run(&[&serve[..], &["--", "--enable-metrics"]].concat())
+        .run(&[&serve[..], &["--", "--log-requests"]].concat())
         .expect(8);
     insta::assert_snapshot!("serve-locked-refused", refused.stderr);
     let json = home

@@ -15,8 +15,8 @@ const SAME: [(&str, &str); 24] = [
     ("launch fp8", "serve fp8"),
     ("deploy fp8", "serve fp8"),
     ("down", "stop"),
-    ("rm dsr1-x", "stop dsr1-x"),
-    ("kill dsr1-x", "stop dsr1-x"),
+    ("down dsr1-x", "stop dsr1-x"),
+    ("stop", "stop"),
     ("log -f", "logs -f"),
     ("chat hello", "ask hello"),
     ("generate hello", "ask hello"),
@@ -34,7 +34,10 @@ const SAME: [(&str, &str); 24] = [
 ];
 
 /// Lines that are refused, and a part of the answer.
-const ANSWERED: [(&str, &str); 66] = [
+const ANSWERED: [(&str, &str); 69] = [
+    ("rm dsr1-x", "dsr1 stop NAME"),
+    ("kill dsr1-x", "dsr1 stop NAME"),
+    ("serve fp8 -p 8000", "the port is --port"),
     ("models", "dsr1 weights list"),
     ("cache", "dsr1 weights list"),
     ("images", "dsr1 image list"),
@@ -104,7 +107,12 @@ const ANSWERED: [(&str, &str); 66] = [
 ];
 
 /// Lines that are refused without a tip, because every near word would be wrong.
-const WITHOUT_TIP: [&str; 3] = ["frobnicate", "stop x y", "status --since 5m"];
+const WITHOUT_TIP: [&str; 4] = [
+    "frobnicate",
+    "stop x y",
+    "status --since 5m",
+    "pull -p fp8 owner/name",
+];
 
 fn words(line: &str) -> Vec<&str> {
     line.split(' ').collect()
@@ -174,7 +182,7 @@ fn a_profile_needs_no_option() {
             &["owner/name"],
             "dsr1 profiles list shows the profiles and their models",
         ),
-        (&["-p", "8000"], "-p is the profile; the port is --port 8000"),
+        (&["-p", "8000"], "the port is --port 8000"),
         (&["rehearsal", "--fp8"], "leave out --fp8"),
         (&["fp8-low-latency", "--fp4"], "use --profile low-latency --fp4"),
     ] {

@@ -489,7 +489,12 @@ fn send(
     }
     // In small pieces, so that an interruption happens during the transfer.
     let mut went = 0;
-    for chunk in body[..sent].chunks(64 * 1024) {
+    // A slow stream is slow at every moment, and a kill in the middle of a file finds many places.
+    let piece = match fault {
+        Some(Fault::Slow(rate) | Fault::IgnoreRange(rate)) => (rate / 500).clamp(512, 64 * 1024),
+        _ => 64 * 1024,
+    };
+    for chunk in body[..sent].chunks(piece) {
         if stream.write_all(chunk).and_then(|()| stream.flush()).is_err() {
             return Some(went);
         }

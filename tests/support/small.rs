@@ -61,5 +61,5 @@ fn program() {
         idle: env.hub.limits.idle,
         ..LIMITS
     };
-    std::process::exit(dsr1::commands::main(args, env).into());
+    std::process::exit(dsr1::commands::main(args, || env).into());
 }

@@ -30,7 +30,10 @@ pub(super) fn run(context: &Context, args: &ShowArgs) -> Result<()> {
         fp8: args.fp8,
         stack: args.stack.clone(),
     };
-    let selection = catalog.select(&profile_name(&catalog, &asked)?, &criteria(&asked, None))?;
+    let selection = catalog.select(
+        &profile_name(&catalog, &asked)?,
+        &criteria(&catalog, &asked, None),
+    )?;
     let Selection {
         profile,
         stack,

@@ -25,6 +25,12 @@ pub struct Docker {
 }
 
 impl Docker {
+    /// Returns true if the daemon of this environment runs on this host.
+    #[must_use]
+    pub fn is_on_this_host(env: &Env) -> bool {
+        Endpoint::resolve(env).is_ok_and(|endpoint| endpoint.is_local())
+    }
+
     /// Connects to the daemon that the environment names, and reads its version.
     ///
     /// # Errors

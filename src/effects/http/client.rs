@@ -169,7 +169,7 @@ impl Http {
     }
 
     /// Sends a POST and passes the data of each Server-Sent Event to `on_event`, `[DONE]` included. Returns the status,
-    /// and the body if the answer is no stream of events.
+    /// and the body if the answer is no stream of events. `idle` is the longest wait between two pieces.
     ///
     /// # Errors
     /// [`Kind::Server`] when nothing answers or the stream breaks.
@@ -177,6 +177,7 @@ impl Http {
         &self,
         url: &str,
         body: &Value,
+        idle: Duration,
         on_event: &mut (dyn FnMut(&str) + Send),
     ) -> Result<(u16, Value)> {
         let answer = self
@@ -192,7 +193,12 @@ impl Http {
             return Ok((status, answer.json()));
         }
         let (mut stream, mut events) = (answer.bytes_stream(), Events::default());
-        while let Some(chunk) = stream.next().await {
+        loop {
+            let Ok(next) = tokio::time::timeout(idle, stream.next()).await else {
+                return Err(Error::new(Kind::Server, format!("no answer from {url}"))
+                    .cause(format!("nothing came for {} s", idle.as_secs())));
+            };
+            let Some(chunk) = next else { break };
             events.push(&chunk.map_err(|error| failed(url, &error))?, on_event);
         }
         Ok((status, Value::Null))

@@ -4,9 +4,9 @@
 //! first line holds its labels. So no pid file can be stale, and no database is needed.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -86,22 +86,29 @@ pub(in crate::effects) fn is_running(log: &Path) -> bool {
 /// Returns the process group leader whose standard output is `log`.
 #[must_use]
 pub(in crate::effects) fn find(log: &Path) -> Option<Pid> {
-    let log = std::fs::canonicalize(log).ok()?;
+    let log = std::fs::metadata(log).ok()?;
     let processes = std::fs::read_dir("/proc").ok()?;
     processes.flatten().find_map(|entry| {
         let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-        let stdout = std::fs::read_link(entry.path().join("fd/1")).ok()?;
-        (stdout == log && group(pid)? == pid).then(|| Pid::from_raw(pid))?
+        (writes_to(&entry.path(), "1", &log) && group(pid)? == pid).then(|| Pid::from_raw(pid))?
     })
 }
 
-/// Returns the process group of a process that is not a zombie (field 5 of /proc/PID/stat; the name before it may hold
-/// spaces).
+/// Returns the process group of a process that is not gone (field 5 of /proc/PID/stat; the name before it may hold
+/// spaces). The first thread of a killed process may be a zombie (field 3) while others (field 20) still free memory.
 fn group(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-    let state = fields.next()?;
-    (state != "Z").then(|| fields.nth(1)?.parse().ok())?
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let threads: u32 = fields.get(17)?.parse().ok()?;
+    let is_gone = fields[0] == "Z" && threads <= 1;
+    (!is_gone).then(|| fields.get(2)?.parse().ok())?
+}
+
+/// Returns true if a process writes to a log with this descriptor. Files are compared and not paths: a container may have
+/// another file of the same path.
+fn writes_to(process: &Path, descriptor: &str, log: &Metadata) -> bool {
+    std::fs::metadata(process.join("fd").join(descriptor))
+        .is_ok_and(|file| (file.dev(), file.ino()) == (log.dev(), log.ino()))
 }
 
 /// Returns every server that left a log in `<state>/servers`.
@@ -165,7 +172,8 @@ pub(in crate::effects) fn tail(log: &Path, count: usize) -> Vec<String> {
 /// Returns every process of the server: its group, and others that write to its log (a child may have left the group).
 pub(in crate::effects) fn members(log: &Path, leader: Option<Pid>) -> Vec<i32> {
     let leader = leader.map(|pid| pid.as_raw_nonzero().get());
-    let log = std::fs::canonicalize(log).ok();
+    let log = std::fs::metadata(log).ok();
+    let us = i32::try_from(std::process::id()).ok();
     let Ok(processes) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -174,12 +182,15 @@ pub(in crate::effects) fn members(log: &Path, leader: Option<Pid>) -> Vec<i32> {
         .filter_map(|entry| {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
             let group = group(pid)?;
-            let writes = || {
-                ["fd/1", "fd/2"]
+            let path = entry.path();
+            let writes = |log| {
+                ["1", "2"]
                     .iter()
-                    .any(|fd| std::fs::read_link(entry.path().join(fd)).ok() == log)
+                    .any(|descriptor| writes_to(&path, descriptor, log))
             };
-            (Some(group) == leader || (log.is_some() && writes())).then_some(pid)
+            // `dsr1 stop 2>> LOG` writes to the log, too.
+            let is_member = Some(group) == leader || log.as_ref().is_some_and(writes);
+            (is_member && Some(pid) != us).then_some(pid)
         })
         .collect()
 }
@@ -235,9 +246,23 @@ pub(in crate::effects) async fn stop(log: &Path, drain: Duration) -> bool {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     if let Ok(mut file) = OpenOptions::new().append(true).open(log) {
-        let _ = writeln!(file, "{STOPPED}");
+        // The last line of a killed process may have no end.
+        let ends = ends_with_newline(log);
+        let _ = writeln!(file, "{}{STOPPED}", if ends { "" } else { "\n" });
     }
     killed
+}
+
+/// Returns true if a file is empty or ends with a newline.
+fn ends_with_newline(path: &Path) -> bool {
+    let last = || -> std::io::Result<u8> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut byte = [0];
+        file.read_exact(&mut byte)?;
+        Ok(byte[0])
+    };
+    last().is_ok_and(|byte| byte == b'\n') || std::fs::metadata(path).is_ok_and(|meta| meta.len() == 0)
 }
 
 /// Ends the leader; returns true if it had to be killed.

@@ -7,6 +7,9 @@ use crate::report::{ServerState, ServerStatus};
 /// Shortest beginning of an ID that is taken for it.
 const SHORTEST_ID: usize = 4;
 
+/// The ID of a process that ended.
+const NO_ID: &str = "-";
+
 /// Returns the index of the server that `name` names: its name with or without `dsr1-`, its process ID, or the beginning of
 /// its container's ID. Without a name it is the only server in a state of `fits`.
 ///
@@ -43,12 +46,13 @@ fn indices(servers: &[ServerStatus], is_wanted: impl Fn(&ServerStatus) -> bool) 
 }
 
 fn has_id(server: &ServerStatus, name: &str) -> bool {
-    server.id == name
+    (server.id == name && name != NO_ID)
         || (name.len() >= SHORTEST_ID && server.runtime == "docker" && server.id.starts_with(name))
 }
 
 fn described(server: &ServerStatus) -> String {
-    format!("{} ({}, {})", server.name, server.state.word(), server.id)
+    let id: String = server.id.chars().take(12).collect();
+    format!("{} ({}, {id})", server.name, server.state.word())
 }
 
 fn unknown(servers: &[ServerStatus], name: &str) -> Error {

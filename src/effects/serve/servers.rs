@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::effects::docker::Docker;
 use crate::effects::execute::Effects;
 use crate::effects::lines::LogEnd;
 use crate::effects::process::server as process;
@@ -13,6 +14,9 @@ use crate::plan::{
     LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK, Server, base_url,
 };
 use crate::report::{Answer, AnswerPiece, ServerState, ServerStatus};
+
+/// Longest wait for the list of containers before a plan.
+const CONTAINERS: Duration = Duration::from_secs(5);
 
 /// A server that was found, described by its labels.
 #[derive(Debug, Clone)]
@@ -53,11 +57,14 @@ impl Effects {
         (found, trouble)
     }
 
-    /// Returns names and ports of the servers that start or run; containers only if the daemon is known to answer.
-    pub async fn claimed_ports(&self, docker_answers: bool) -> BTreeMap<String, u16> {
+    /// Returns names and ports of the servers that start or run on this host. Containers of a daemon on another host are not
+    /// among them, and a daemon that does not answer has none.
+    pub async fn claimed_ports(&self) -> BTreeMap<String, u16> {
         let mut found = self.processes();
-        if docker_answers {
-            found.extend(self.containers().await.unwrap_or_default());
+        if Docker::is_on_this_host(self.env())
+            && let Ok(Ok(containers)) = tokio::time::timeout(CONTAINERS, self.containers()).await
+        {
+            found.extend(containers);
         }
         let alive = found
             .into_iter()

@@ -51,7 +51,7 @@ pub(in crate::effects) async fn verify(step: &VerifyAnswers, http: &Http) -> Res
             if let Some(reasoning) = &answer.reasoning {
                 checks.push(check(
                     "the reasoning is closed",
-                    !reasoning.is_empty(),
+                    !reasoning.is_empty() && !answer.content.trim().is_empty(),
                     &format!("{} characters", reasoning.len()),
                 ));
             }
@@ -155,7 +155,7 @@ impl Client<'_> {
         let url = format!("{}/v1/chat/completions", self.base_url);
         let mut stream = AnswerStream::default();
         let mut on_event = |data: &str| stream.read_event(data).iter().for_each(&mut *on_piece);
-        let (status, body) = self.http.post_stream(&url, body, &mut on_event).await?;
+        let (status, body) = self.http.post_stream(&url, body, ANSWER, &mut on_event).await?;
         if status == 200 {
             Ok(stream)
         } else {
@@ -217,12 +217,11 @@ impl Client<'_> {
     }
 }
 
-/// Returns a text without the marks of reasoning, which only one of two answers may have.
+/// Returns a text without the marks of reasoning and without space, which only one of two answers may have.
 fn without_marks(text: &str) -> String {
-    text.replace("<think>", "")
-        .replace("</think>", "")
-        .trim()
-        .to_owned()
+    let text = text.replace("<think>", "").replace("</think>", "");
+    // SGLang strips space around the parts of a whole answer, and not in a stream.
+    text.split_whitespace().collect()
 }
 
 fn check(name: &str, passed: bool, seen: &str) -> AnswerCheck {

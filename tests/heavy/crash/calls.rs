@@ -22,8 +22,7 @@ const CHANGES: [(&str, &str, usize); 9] = [
     ("unlink", "?unlink,unlinkat", 1),
     ("ftruncate", "ftruncate", 1),
     ("fallocate", "fallocate", 1),
-    // A file is written in many equal pieces: every 7th call is enough.
-    ("pwrite64", "pwrite64", 7),
+    ("pwrite64", "pwrite64", 1),
     // This includes writes that are not to a file: those that wake threads.
     ("write", "write", 3),
 ];

@@ -10,9 +10,9 @@ use super::{
     Counts, M, MB, Model, REPO, copied, injected, kill, new_home, parts, pull, pull_injected, run, signal,
     spawn, under, wait_for_part, wait_until,
 };
+use crate::support::Run;
 use crate::support::hub::Fault;
 use crate::support::random::Random;
-use crate::support::{Run, small};
 
 /// Two pulls at once, one of which is killed: the other takes over.
 #[test]
@@ -208,8 +208,7 @@ fn a_pull_waits_for_the_files_of_a_replaced_container_and_takes_them() {
     }
     // It counts as abandoned in a moment, and not now.
     let part = std::fs::File::options().write(true).open(&elsewhere).unwrap();
-    part.set_modified(SystemTime::now() - small::LIMITS.abandoned / 2)
-        .unwrap();
+    part.set_modified(SystemTime::now()).unwrap();
     let (needed, mark) = model.start_of_next(&hub, &cache);
     assert!(needed < SIZE - 90 * MB, "{needed}");
     let mut told = home.command(&["pull", REPO, "--endpoint", &hub.endpoint, "--progress", "plain"]);
