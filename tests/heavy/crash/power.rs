@@ -93,40 +93,38 @@ fn power_cuts_at_any_time_leave_nothing_wrong_and_lose_no_finished_file() {
     counts.print("power cuts");
 }
 
-/// Checks that the harness of power cuts detects a file that is named before it is synced.
+/// Checks that the harness of power cuts detects a file that is named before it is synced. A slow machine may write the
+/// bytes before the cut, so one damaged disk of five is enough.
 #[test]
 fn a_power_cut_damages_what_is_named_and_not_synced() {
-    let model = Model::of(&[3 * M], 1);
+    let model = Model::of(&[48 * M], 1);
     let home = new_home();
     let memory = tempfile::Builder::new()
         .prefix("dsr1-test-")
         .tempdir_in("/dev/shm")
         .unwrap();
-    let (image, copy) = (memory.path().join("disk"), memory.path().join("copy"));
-    disk::make_image(&image, 64 << 20);
-    let disk = Mounted::image(&home.path().join("disk"), &image);
-    let blobs = disk.at.join("hub").join(FOLDER).join("blobs");
-    std::fs::create_dir_all(&blobs).unwrap();
-    for (oid, bytes) in model.blobs() {
-        std::fs::write(blobs.join("temporary"), bytes).unwrap();
-        std::fs::rename(blobs.join("temporary"), blobs.join(oid)).unwrap();
-    }
-    // The sync writes the journal, and with it the names.
-    std::fs::File::open(&blobs).unwrap().sync_all().unwrap();
-    disk::cut(&image, &copy);
-    assert_eq!(
-        model.wrong(&disk.at.join("hub")),
-        Vec::<String>::new(),
-        "before the cut"
-    );
-    drop(disk);
-    let disk = Mounted::image(&home.path().join("after"), &copy);
-    let wrong = model.wrong(&disk.at.join("hub"));
-    assert!(
-        !wrong.is_empty(),
-        "the control was not damaged: power cuts prove nothing"
-    );
-    eprintln!("control of power cuts: damaged = {}", wrong.len());
+    let damaged = (0..5).any(|round| {
+        let (image, copy) = (memory.path().join("disk"), memory.path().join("copy"));
+        disk::make_image(&image, 64 << 20);
+        let disk = Mounted::image(&home.path().join(format!("disk-{round}")), &image);
+        let blobs = disk.at.join("hub").join(FOLDER).join("blobs");
+        std::fs::create_dir_all(&blobs).unwrap();
+        for (oid, bytes) in model.blobs() {
+            std::fs::write(blobs.join("temporary"), bytes).unwrap();
+            std::fs::rename(blobs.join("temporary"), blobs.join(oid)).unwrap();
+        }
+        // The sync writes the journal, and with it the names.
+        std::fs::File::open(&blobs).unwrap().sync_all().unwrap();
+        disk::cut(&image, &copy);
+        let wrong = model.wrong(&disk.at.join("hub"));
+        assert_eq!(wrong, Vec::<String>::new(), "before the cut");
+        drop(disk);
+        let disk = Mounted::image(&home.path().join(format!("after-{round}")), &copy);
+        let wrong = model.wrong(&disk.at.join("hub"));
+        eprintln!("control of power cuts: damaged = {}", wrong.len());
+        !wrong.is_empty()
+    });
+    assert!(damaged, "the control was not damaged: power cuts prove nothing");
 }
 
 /// Every directory is synced after the last name in it, and every blob, whichever client wrote it. A power cut on ext4
