@@ -76,7 +76,7 @@ impl Context {
         report.map_err(|error| {
             let kept = match self.effects.step_of(plan) {
                 Some(Step::PullSnapshot(_)) => "it resumes an unfinished pull of weights",
-                Some(Step::CreateVenv(_)) => "pip takes the packages that it fetched from its cache",
+                Some(Step::CreateVenv(_)) => "packages in the cache of pip are not fetched again",
                 Some(Step::BuildImage(_)) => "it takes the finished steps of the image from the build cache",
                 _ => return error,
             };

@@ -105,7 +105,10 @@ fn assert_no_venv(home: &Home) {
 
 #[test]
 fn ctrl_c_during_the_install_leaves_no_venv_and_no_process() {
-    let home = Home::new().without_docker();
+    let temporary = tempfile::tempdir().unwrap();
+    let home = Home::new()
+        .without_docker()
+        .with("TMPDIR", temporary.path().to_str().unwrap());
     let mut running = home.start(&[
         "build",
         "--stack",
@@ -115,13 +118,23 @@ fn ctrl_c_during_the_install_leaves_no_venv_and_no_process() {
         "--progress",
         "plain",
     ]);
-    running.wait_for("    | [", Duration::from_mins(1));
+    // A package is being unpacked.
+    running.wait_for("    | [2/", Duration::from_mins(2));
     running.signal("INT");
     let (run, took) = running.end();
-    assert!(run.expect(130).stderr.ends_with("error: interrupted by Ctrl-C\n"));
+    let run = run.expect(130);
+    assert!(
+        run.stderr.ends_with(
+            "error: interrupted by Ctrl-C\nhint: run the command again: packages in the cache of pip are not fetched again\n"
+        ),
+        "{}",
+        run.stderr
+    );
     assert!(took < Duration::from_secs(2), "{took:?}");
     assert_no_venv(&home);
     assert_eq!(home.leftovers(), Vec::<String>::new());
+    let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]

@@ -35,7 +35,8 @@ pub fn list_ready(cache: &str) -> Vec<String> {
     dirs
 }
 
-/// Makes the venv unless it exists. After an interruption, pip's download cache makes the repeat short.
+/// Makes the venv unless it exists. After an interruption, only what the index lets pip keep in its cache is not fetched
+/// again.
 ///
 /// # Errors
 /// [`Kind::Host`] when Python or the disk fails, [`Kind::Hub`] when the package index does.
