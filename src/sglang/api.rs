@@ -63,8 +63,6 @@ pub(crate) struct AnswerStream {
     /// Text that may be the beginning of a mark.
     held: String,
     part: Part,
-    /// True if reasoning and answer are apart.
-    is_split: bool,
     finish: Option<String>,
     usage: Value,
     is_done: bool,
@@ -98,7 +96,7 @@ impl AnswerStream {
             .filter(|text| !text.is_empty())
         {
             // The server splits the reasoning itself.
-            (self.part, self.is_split) = (Part::Answer, true);
+            self.part = Part::Answer;
             self.reasoning += text;
             pieces.push(AnswerPiece::Reasoning(text.to_owned()));
         }
@@ -120,7 +118,7 @@ impl AnswerStream {
         if self.part == Part::Start {
             let text = self.held.trim_start();
             if let Some(rest) = text.strip_prefix(open) {
-                (self.part, self.is_split, self.held) = (Part::Reasoning, true, rest.to_owned());
+                (self.part, self.held) = (Part::Reasoning, rest.to_owned());
             } else if open.starts_with(text) {
                 return;
             } else {
@@ -135,7 +133,7 @@ impl AnswerStream {
                     self.reasoning = std::mem::take(&mut self.content);
                     pieces.push(AnswerPiece::ReasoningEnded);
                 }
-                (self.part, self.is_split, self.held) = (Part::Answer, true, after);
+                (self.part, self.held) = (Part::Answer, after);
             } else {
                 let kept = (1..close.len())
                     .rev()
@@ -201,7 +199,7 @@ impl AnswerStream {
         let (Some(prompt_tokens), Some(completion_tokens)) = counts else {
             return Err(lacking("it has no usage counts"));
         };
-        let is_split = self.is_split;
+        let is_split = matches!(self.part, Part::Reasoning | Part::Answer);
         Ok(Answer {
             reasoning: is_split.then(|| self.reasoning.trim().to_owned()),
             content: if is_split {
