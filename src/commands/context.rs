@@ -166,7 +166,7 @@ impl Context {
     /// Only a goal needs the GPUs of this host; otherwise they are not read, because nvidia-smi can take a second.
     pub(super) async fn select(&self, args: &ProfileArgs, facts: Option<&Facts>) -> Result<Selection> {
         let catalog = self.catalog(args.profile_file.as_deref())?;
-        let name = profile_name(&catalog, args)?;
+        let (name, precision) = profile_name(&catalog, args)?;
         let gpus = match facts {
             Some(facts) => facts.host.gpus.clone(),
             None if catalog.source(&name).is_some() || !catalog.has_goal(&name) => None,
@@ -178,7 +178,7 @@ impl Context {
                 host::gather(self.env(), &wanted).await.gpus
             }
         };
-        catalog.select(&name, &criteria(&catalog, args, gpus.as_deref()))
+        catalog.select(&name, &criteria(precision, args, gpus.as_deref()))
     }
 
     /// Reads the facts of `--facts`.
@@ -440,18 +440,16 @@ pub(super) fn precision_by_name(name: &str) -> Option<Precision> {
         .find(|precision| precision.name() == name)
 }
 
-/// Returns the name of the goal that a precision alone means.
-fn of_precision() -> String {
-    Goal::HighThroughput.name().to_owned()
-}
-
 /// Returns true if the arguments name a profile in any way.
 pub(super) const fn names_profile(args: &ProfileArgs) -> bool {
     args.profile.is_some() || args.profile_file.is_some() || args.fp4 || args.fp8
 }
 
-/// Returns the name or goal that the arguments name.
-pub(super) fn profile_name(catalog: &Catalog, args: &ProfileArgs) -> Result<String> {
+/// Returns the name or goal that the arguments name, and the precision. `fp8` as a name means `--fp8`, unless a profile has
+/// that name; a precision alone means the goal high-throughput.
+pub(super) fn profile_name(catalog: &Catalog, args: &ProfileArgs) -> Result<(String, Option<Precision>)> {
+    let asked = precision(args.fp4, args.fp8);
+    let alone = |precision| (Goal::HighThroughput.name().to_owned(), Some(precision));
     match (&args.profile, &args.profile_file) {
         (Some(name), Some(file)) if catalog.named() != Some(name.as_str()) => Err(Error::new(
             Kind::Usage,
@@ -465,20 +463,24 @@ pub(super) fn profile_name(catalog: &Catalog, args: &ProfileArgs) -> Result<Stri
             catalog.named().unwrap_or_default()
         ))
         .hint("leave out --profile")),
-        (Some(name), _) if catalog.source(name).is_some() => Ok(name.clone()),
-        (Some(name), _) => match (precision_by_name(name), precision(args.fp4, args.fp8)) {
-            (Some(named), Some(asked)) if named != asked => Err(Error::new(
-                Kind::Usage,
-                format!("`{name}` and --{} name two precisions", asked.name()),
+        (Some(name), _) => {
+            let named = precision_by_name(name).filter(|_| catalog.source(name).is_none());
+            match (named, asked) {
+                (Some(named), Some(asked)) if named != asked => Err(Error::new(
+                    Kind::Usage,
+                    format!("`{name}` and --{} name two precisions", asked.name()),
+                )
+                .hint("leave out one of them")),
+                (Some(named), _) => Ok(alone(named)),
+                (None, _) => Ok((name.clone(), asked)),
+            }
+        }
+        (None, Some(_)) => Ok((catalog.named().unwrap_or_default().to_owned(), asked)),
+        (None, None) => asked.map(alone).ok_or_else(|| {
+            Error::new(Kind::Usage, "no profile is named").hint(
+                "name one, such as fp8-high-throughput (dsr1 profiles list); rehearsal runs on any host",
             )
-            .hint("leave out one of them")),
-            (Some(_), _) => Ok(of_precision()),
-            (None, _) => Ok(name.clone()),
-        },
-        (None, Some(_)) => Ok(catalog.named().unwrap_or_default().to_owned()),
-        (None, None) if args.fp4 || args.fp8 => Ok(of_precision()),
-        (None, None) => Err(Error::new(Kind::Usage, "no profile is named")
-            .hint("name one, such as fp8-high-throughput (dsr1 profiles list); rehearsal runs on any host")),
+        }),
     }
 }
 
@@ -492,16 +494,10 @@ pub(super) fn nothing_named(command: &str) -> Error {
 }
 
 /// Returns the criteria of a choice by goal. A host without GPUs sets none: the plan may be for another host.
-pub(super) fn criteria(catalog: &Catalog, args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Criteria {
+pub(super) fn criteria(precision: Option<Precision>, args: &ProfileArgs, gpus: Option<&[Gpu]>) -> Criteria {
     let first = gpus.and_then(|gpus| gpus.first());
     Criteria {
-        precision: precision(args.fp4, args.fp8).or_else(|| {
-            precision_by_name(
-                args.profile
-                    .as_deref()
-                    .filter(|name| catalog.source(name).is_none())?,
-            )
-        }),
+        precision,
         stack: args.stack.clone(),
         gpus: first.map(|gpu| {
             let count = u32::try_from(gpus.map_or(0, <[Gpu]>::len)).unwrap_or(u32::MAX);

@@ -286,7 +286,7 @@ impl Catalog {
     /// Returns true if a profile or a goal has this name.
     #[must_use]
     pub fn knows(&self, name: &str) -> bool {
-        self.profile_file(name).is_some() || Goal::ALL.iter().any(|goal| goal.name() == name)
+        self.profile_file(name).is_some() || self.has_goal(name)
     }
 
     /// Finds a profile by its name, or chooses one by its goal.

@@ -1,4 +1,4 @@
-//! What users of docker, ollama, hf, vLLM and SGLang type first: each line works, or is answered with what to type.
+//! Lines that users of docker, ollama, hf, vLLM and SGLang type first: each works, or is answered with the line to type.
 
 use clap::Parser;
 use dsr1::cli::Cli;

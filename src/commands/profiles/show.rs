@@ -30,10 +30,8 @@ pub(super) fn run(context: &Context, args: &ShowArgs) -> Result<()> {
         fp8: args.fp8,
         stack: args.stack.clone(),
     };
-    let selection = catalog.select(
-        &profile_name(&catalog, &asked)?,
-        &criteria(&catalog, &asked, None),
-    )?;
+    let (name, precision) = profile_name(&catalog, &asked)?;
+    let selection = catalog.select(&name, &criteria(precision, &asked, None))?;
     let Selection {
         profile,
         stack,
