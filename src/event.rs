@@ -49,6 +49,19 @@ pub enum Event {
         /// Number of streams that were reopened.
         retries: u32,
     },
+    /// The work of a step that is not counted in bytes.
+    Activity {
+        /// Position in the plan, from 1.
+        step: usize,
+        /// The work, such as `load shards`.
+        what: String,
+        /// Items done: packages, shards, graphs, requests.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        done: Option<u64>,
+        /// Items in all.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+    },
     /// A line of output of a child process: pip, a build, the engine, a client.
     Line {
         /// Position in the plan, from 1.
@@ -94,6 +107,15 @@ pub enum Event {
     },
     /// A mirror answered a request.
     Request(Request),
+    /// A step failed or was interrupted.
+    StepFailed {
+        /// Position in the plan, from 1.
+        step: usize,
+        /// Name of the kind of error, as in the JSON form of errors.
+        kind: String,
+        /// The error in one line.
+        message: String,
+    },
     /// A step succeeded.
     StepFinished {
         /// Position in the plan, from 1.
@@ -253,6 +275,16 @@ impl<'a> StepEvents<'a> {
             total_bytes,
             state,
             retries,
+        });
+    }
+
+    /// Reports the work of the step, and how many items of how many are done, if they are counted.
+    pub fn activity(&self, what: &str, count: Option<(u64, u64)>) {
+        self.reporter.event(&Event::Activity {
+            step: self.step,
+            what: what.to_owned(),
+            done: count.map(|(done, _)| done),
+            total: count.map(|(_, total)| total),
         });
     }
 

@@ -29,8 +29,45 @@ pub struct Facts {
     pub models: BTreeMap<String, ModelFacts>,
     /// Paths that dsr1 uses.
     pub paths: Paths,
-    /// Servers of dsr1 that are starting or running on this host, with their ports on 127.0.0.1.
-    pub servers: BTreeMap<String, u16>,
+    /// Servers of dsr1 that are starting or running on this host, by name.
+    pub servers: BTreeMap<String, RunningServer>,
+    /// The sources of packages and weights, as far as they were asked.
+    pub sources: Sources,
+}
+
+/// The sources of packages and weights.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sources {
+    /// The package index of pip; `None` if it was not asked.
+    pub packages: Option<Access>,
+    /// The hub, asked for the weights of the profile; `None` if it was not asked.
+    pub weights: Option<Access>,
+}
+
+/// The answer of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// The reason why it gives nothing; `None` if it gives what was asked for.
+    pub refused: Option<String>,
+    /// The remedy; empty without a reason.
+    pub fix: String,
+}
+
+/// A server of dsr1 that is starting or running.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunningServer {
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    /// Its runtime: `docker` or `process`.
+    pub runtime: String,
+    /// The Python that runs it, absolute or on PATH in its container.
+    pub python: String,
+    /// The model path that the engine was given.
+    pub model: String,
+    /// Digest of the inputs of its plan; empty for a server of an earlier dsr1.
+    pub inputs: String,
 }
 
 impl Facts {
@@ -202,6 +239,9 @@ pub struct Docker {
     pub digests: BTreeMap<String, String>,
     /// Base images that it does not have but whose registry does.
     pub pullable: Vec<String>,
+    /// Base images that it neither has nor can pull, each with the reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub not_pullable: BTreeMap<String, String>,
 }
 
 impl Docker {

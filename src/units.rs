@@ -13,6 +13,12 @@ pub const MIB: u64 = 1 << 20;
 /// One gibibyte.
 pub const GIB: u64 = 1 << 30;
 
+/// Returns the free space in bytes that files of `bytes` need: a twentieth more.
+#[must_use]
+pub const fn with_margin(bytes: u64) -> u64 {
+    bytes + bytes / 20
+}
+
 /// A number of bytes. Prints decimal units (as `hf`, `df -H` and disk vendors do): `11.3 GB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -108,9 +114,61 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// Returns a time in seconds since 1970 in UTC as `2026-11-23T21:52:31Z` (RFC 3339).
+#[must_use]
+pub fn utc(seconds: u64) -> String {
+    let (year, month, day) = civil(seconds / 86_400);
+    let rest = seconds % 86_400;
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        rest / 3600,
+        rest % 3600 / 60,
+        rest % 60
+    )
+}
+
+/// Returns a time in milliseconds since 1970 in UTC as `2026-11-23T21:52:31.042Z` (RFC 3339).
+#[must_use]
+pub fn utc_millis(millis: u64) -> String {
+    let seconds = utc(millis / 1000);
+    format!("{}.{:03}Z", seconds.trim_end_matches('Z'), millis % 1000)
+}
+
+/// Converts days since 1970-01-01 to year, month and day of the Gregorian calendar.
+fn civil(mut days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
+    let mut year = 1970;
+    loop {
+        let length = if leap(year) { 366 } else { 365 };
+        if days < length {
+            break;
+        }
+        days -= length;
+        year += 1;
+    }
+    let february = if leap(year) { 29 } else { 28 };
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if days < length {
+            break;
+        }
+        days -= length;
+        month += 1;
+    }
+    (year, month, days + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn timestamps_are_utc() {
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc_millis(1042), "1970-01-01T00:00:01.042Z");
+        assert_eq!(utc(951_827_696), "2000-02-29T12:34:56Z");
+        assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
 
     #[test]
     fn bytes_parse_as_docker_does() {

@@ -6,6 +6,13 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::shared::{PlanArgs, ProfileArgs, RuntimeArgs};
 
+/// Text below the options of `clean`.
+pub(super) const CLEAN: &str = "\
+Examples:
+  dsr1 clean --dry-run            what would go, what stays, and why
+  dsr1 clean                      what no stack uses any more, and records older than 30 days
+  dsr1 clean --all --older-than 0 everything but weights, before dsr1 is uninstalled";
+
 /// Arguments of `build`.
 #[derive(Debug, Clone, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -94,6 +101,20 @@ pub struct WhichImageArgs {
     /// Tag, or the name of a stack that has one image.
     #[arg(value_name = "IMAGE")]
     pub image: String,
+}
+
+/// Arguments of `clean`.
+#[derive(Debug, Clone, Args)]
+pub struct CleanArgs {
+    /// List what would be removed, and what stays, and remove nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove also the venvs, images, packages and kernels that this dsr1 would use again.
+    #[arg(long)]
+    pub all: bool,
+    /// Age in days from which logs, results and unused packages are removed.
+    #[arg(long, default_value_t = 30, value_name = "DAYS")]
+    pub older_than: u32,
 }
 
 /// Arguments of `image prune`.

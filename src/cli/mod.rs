@@ -15,7 +15,9 @@ mod weights;
 use clap::{Parser, Subcommand};
 
 pub use docs::{CompletionsArgs, HelpArgs, ManArgs};
-pub use image::{BuildArgs, Builder, Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs};
+pub use image::{
+    BuildArgs, Builder, CleanArgs, Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs,
+};
 pub use measure::{BenchArgs, Eval, EvalArgs, Gsm8kArgs};
 pub use output::{Format, Output, Progress};
 pub use profiles::{
@@ -23,12 +25,13 @@ pub use profiles::{
     ProfilesArgs, ShowArgs, StackArgs, StackDiffArgs, Stacks, StacksArgs, SyncArgs, ValidateArgs,
 };
 pub use server::{
-    AskArgs, CheckArgs, DoctorArgs, ExportArgs, LockArgs, LogsArgs, PlanCommandArgs, ServeArgs, StopArgs,
-    UpArgs,
+    AskArgs, CheckArgs, DoctorArgs, ExportArgs, LockArgs, LogsArgs, PlanCommandArgs, ServeArgs, StatusArgs,
+    StopArgs, UpArgs,
 };
 pub use shared::{HubArgs, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
 pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 
+use self::image::CLEAN;
 use self::weights::{MIRROR, PULL, WEIGHTS};
 
 /// Text below the commands in `dsr1 --help`.
@@ -43,9 +46,15 @@ Examples:
 Exit codes: 0 ok, 1 unexpected, 2 usage or profile, 3 host not ready, 4 Docker, 5 hub or network,
   6 integrity, 7 server failed, 8 gate missed, 9 measurement not trusted, 130 interrupted.";
 
+/// The version; with its commit and its date if the script that builds a release names them.
+const VERSION: &str = match option_env!("DSR1_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 /// Takes a GPU host from bare to a verified DeepSeek-R1 endpoint on SGLang and FlashInfer.
 #[derive(Debug, Parser)]
-#[command(name = "dsr1", version, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "dsr1", version = VERSION, after_help = EXAMPLES, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Cli {
     /// The forms of output.
     #[command(flatten)]
@@ -82,6 +91,13 @@ pub enum Command {
     Build(BuildArgs),
     /// List, show, remove, save and load the images that dsr1 built.
     Image(ImageArgs),
+    /// Remove what dsr1 made on this host and no longer uses.
+    ///
+    /// These are venvs, images, compiled kernels, logs and results.
+    /// What a server uses stays, and so does what the stacks of this dsr1 would use again, unless --all is given. Weights are
+    /// never removed: `weights rm` removes them by name.
+    #[command(after_help = CLEAN)]
+    Clean(CleanArgs),
     /// Download weights and check every hash before a file gets its final name.
     ///
     /// An interrupted pull resumes where it stopped. The token is read from `HF_TOKEN` or the hub client's token file.
@@ -103,7 +119,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// List the servers of dsr1 on this host.
     #[command(aliases = ["ps", "ls", "list"])]
-    Status,
+    Status(StatusArgs),
     /// Print the log of a server.
     #[command(alias = "log")]
     Logs(LogsArgs),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::shared::{HubArgs, ProfileArgs, ServerArgs, WhichArgs, choice};
+use crate::cli::shared::{HubArgs, ProfileArgs, RuntimeArgs, ServerArgs, WhichArgs, choice};
 use crate::render::Form;
 
 /// Arguments of `up` and `plan`.
@@ -63,6 +63,17 @@ pub struct ServeArgs {
     pub locked: Option<PathBuf>,
 }
 
+/// Arguments of `status`.
+#[derive(Debug, Clone, Args)]
+pub struct StatusArgs {
+    /// Name of a server; without it, all are listed.
+    #[arg(value_name = "SERVER")]
+    pub server: Option<String>,
+    /// Exit with 7 unless a server is listed and every listed one is ready.
+    #[arg(long)]
+    pub check: bool,
+}
+
 /// Arguments of `doctor`.
 #[derive(Debug, Clone, Args)]
 pub struct DoctorArgs {
@@ -72,6 +83,9 @@ pub struct DoctorArgs {
     /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
+    /// The runtime.
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
     /// Port on 127.0.0.1.
     #[arg(long, default_value_t = 30_000, value_name = "PORT")]
     pub port: u16,

@@ -31,6 +31,9 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
         num_prompts: or(args.num_prompts, profile.bench.num_prompts),
         ..profile.bench
     };
+    if let Some(most) = context.effects.context_length(&found.status.base_url).await {
+        check_lengths(&bench, most, &found.status.name)?;
+    }
     let request = BenchRequest {
         env: client_env(&found, &facts.paths.hub_cache),
         model: found.status.model,
@@ -43,6 +46,22 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
     context
         .print_or_finish(&plan::bench(&request, &facts), args.dry_run)
         .await
+}
+
+/// Refuses requests that are longer than the context of the server: it would refuse them too, after the client has started.
+fn check_lengths(bench: &Bench, most: u64, server: &str) -> Result<()> {
+    let (input, output) = (bench.input_len.get(), bench.output_len.get());
+    if u64::from(input) + u64::from(output) <= most {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Usage,
+        format!("requests of {input} and {output} tokens are longer than the context of {server}"),
+    )
+    .cause(format!(
+        "its context has {most} tokens, for prompt and answer together"
+    ))
+    .hint("pass a smaller --input-len or --output-len"))
 }
 
 /// Returns the profile and stack that a server was started from.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
-use crate::effects::process::venv;
+use crate::effects::process::{index, venv};
 use crate::effects::{Effects, host, signal, store, user_files, weights};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
@@ -20,7 +20,7 @@ use crate::profile::{
 use crate::render;
 use crate::report::Report;
 use crate::ui;
-use crate::units::Bytes;
+use crate::units::{Bytes, counted};
 
 /// Output and effects of a command.
 pub(super) struct Context {
@@ -72,12 +72,21 @@ impl Context {
         let report = self
             .until_interrupted(self.effects.execute(plan, &*display))
             .await;
+        let at = self.effects.step_of(plan);
+        if let (Err(error), Some((step, _))) = (&report, at) {
+            display.event(&failed(step, error));
+        }
         drop(display);
         report.map_err(|error| {
-            let kept = match self.effects.step_of(plan) {
-                Some(Step::PullSnapshot(_)) => "it resumes an unfinished pull of weights",
-                Some(Step::CreateVenv(_)) => "packages in the cache of pip are not fetched again",
-                Some(Step::BuildImage(_)) => "it takes the finished steps of the image from the build cache",
+            let kept = match at.map(|(_, step)| step) {
+                Some(Step::PullSnapshot(_)) => "it resumes an unfinished pull of weights".to_owned(),
+                Some(Step::CreateVenv(_)) => match venv::kept_packages(self.env()) {
+                    0 => "no package is kept".to_owned(),
+                    kept => format!("it uses the {} that are fetched", counted(kept, "package")),
+                },
+                Some(Step::BuildImage(_)) => {
+                    "it takes the finished steps of the image from the build cache".to_owned()
+                }
                 _ => return error,
             };
             if error.kind() == Kind::Interrupted {
@@ -103,7 +112,10 @@ impl Context {
             title: title.to_owned(),
         });
         let events = StepEvents::new(&*display, 1);
-        let done = self.until_interrupted(work(&events)).await?;
+        let done = self
+            .until_interrupted(work(&events))
+            .await
+            .inspect_err(|error| display.event(&failed(1, error)))?;
         display.event(&Event::StepFinished {
             step: 1,
             elapsed_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -248,6 +260,11 @@ impl Context {
             paths,
             ..Facts::default()
         };
+        if ask.packages
+            && let Some(python) = &facts.host.python
+        {
+            facts.sources.packages = index::access(env, &python.path).await;
+        }
         if let Some(profile) = profile {
             let model = &profile.model;
             let cache = Path::new(&facts.paths.hub_cache);
@@ -273,6 +290,15 @@ impl Context {
                     .snapshots
                     .insert(format!("{}@{}", model.repo, model.revision), commit);
             }
+            if let Some(endpoint) = &ask.hub
+                && !env.hub.offline
+                && profile.goal != Goal::Rehearsal
+                && facts.cached_commit(&model.repo, &model.revision).is_none()
+            {
+                let options = self.effects.hub_options();
+                facts.sources.weights =
+                    Some(weights::access(endpoint, &model.repo, &model.revision, options).await);
+            }
         }
         facts
     }
@@ -296,8 +322,7 @@ impl Context {
             options: BuildOptions::default(),
         };
         let tag = plan::image_tag(&request, &facts).unwrap_or_default();
-        let probe: &[&str] = if stack.process_runtime { &[&base] } else { &[] };
-        Docker::facts(env, &[&base, &tag], probe).await
+        Docker::facts(env, &[&base, &tag], &[&base]).await
     }
 
     /// Returns the runtime that the arguments choose, or that dsr1 chooses, with its reason.
@@ -314,6 +339,7 @@ impl Context {
         &self,
         args: &ServerArgs,
         weights: bool,
+        hub: Option<String>,
     ) -> Result<(ServeRequest, Facts, Vec<String>)> {
         let file = Self::facts_file(&args.plan)?;
         let profile = args.profile.with_name(args.named.as_ref());
@@ -327,23 +353,33 @@ impl Context {
                 python: asked(&args.runtime) != Some(Target::Docker),
                 gpus: true,
                 weights,
+                packages: false,
+                hub,
                 ports: std::iter::once(args.port).chain(plan::mirror_ports()).collect(),
                 image: image_choice(&args.runtime),
             };
             let mut facts = self
                 .gather(&selection.stack, Some(&selection.profile), &ask)
                 .await;
-            facts.servers = self.effects.claimed_ports().await;
+            facts.servers = self.effects.running_servers().await;
             facts
         };
-        let (target, why) = Self::target(&args.runtime, &selection.stack, &facts)?;
-        let request = ServeRequest {
+        let (target, mut why) = Self::target(&args.runtime, &selection.stack, &facts)?;
+        let mut request = ServeRequest {
             name: args.name.clone(),
             port: args.port,
             image: image_choice(&args.runtime),
             extra_args: args.extra_args.clone(),
             ..ServeRequest::new(selection, target)
         };
+        // A server that runs has its runtime already.
+        if why.is_some()
+            && let Some(runs) = plan::runtime_of_running(&request, &facts)
+            && runs != target
+        {
+            request.target = runs;
+            why = Some(format!("runtime {}: the server runs there", runs.name()));
+        }
         Ok((request, facts, [note, why].into_iter().flatten().collect()))
     }
 
@@ -362,9 +398,13 @@ impl Context {
 
     /// Returns the hub's URL.
     pub(super) fn endpoint(&self, args: &HubArgs) -> Result<String> {
-        let url = args
-            .endpoint
-            .clone()
+        self.hub_url(args.endpoint.as_ref())
+    }
+
+    /// Returns the hub's URL: the one that the user named, else that of the environment, else the public hub.
+    pub(super) fn hub_url(&self, named: Option<&String>) -> Result<String> {
+        let url = named
+            .cloned()
             .or_else(|| self.env().hub.endpoint.clone())
             .unwrap_or_else(|| plan::PUBLIC_HUB.to_owned());
         let host = url.split_once("://").map_or(&*url, |(_, rest)| rest);
@@ -400,10 +440,23 @@ pub(super) struct Ask {
     pub(super) gpus: bool,
     /// True to list the verified files of the weights.
     pub(super) weights: bool,
+    /// True to ask the package index of pip.
+    pub(super) packages: bool,
+    /// The hub to ask for the weights.
+    pub(super) hub: Option<String>,
     /// Ports on 127.0.0.1.
     pub(super) ports: Vec<u16>,
     /// Contents of the image.
     pub(super) image: ImageChoice,
+}
+
+/// Returns the event of a step that failed.
+fn failed(step: usize, error: &Error) -> Event {
+    Event::StepFailed {
+        step,
+        kind: error.kind().name().to_owned(),
+        message: error.message(),
+    }
 }
 
 /// Returns the runtime that the arguments name; `None` lets dsr1 choose.

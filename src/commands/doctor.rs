@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use super::context::{Ask, Context, names_profile};
+use super::context::{Ask, Context, image_choice, names_profile};
 use crate::cli::{DoctorArgs, Format, ProfileArgs};
-use crate::doctor::{self, Finding, Verdict};
+use crate::doctor::{self, Finding, Software, Verdict};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::facts::Facts;
-use crate::plan::ImageChoice;
+use crate::plan::{self, BuildRequest, Target};
 use crate::ui;
 
 /// The JSON form: `facts` is what `--facts` takes.
@@ -47,17 +47,29 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
             docker: true,
             python: true,
             gpus: true,
-            weights: false,
+            weights: true,
+            packages: true,
+            hub: Some(context.hub_url(None)?),
             ports: vec![args.port],
-            image: ImageChoice::default(),
+            image: image_choice(&args.runtime),
         };
         let mut facts = context
             .gather(&selection.stack, Some(&selection.profile), &ask)
             .await;
-        facts.servers = context.effects.claimed_ports().await;
+        facts.servers = context.effects.running_servers().await;
         facts
     };
-    let findings = doctor::findings(&selection, &facts, args.port);
+    let (target, why) = Context::target(&args.runtime, &selection.stack, &facts)?;
+    if let Some(text) = why {
+        context.display().event(&Event::Note { text });
+    }
+    let build = BuildRequest::new(selection.stack.clone(), target, image_choice(&args.runtime));
+    let software = Software {
+        base_image: matches!(target, Target::Docker)
+            .then(|| plan::base_image(&selection.stack, &build.image, &facts)),
+        is_installed: plan::is_installed(&build, &facts),
+    };
+    let findings = doctor::findings(&selection, &facts, args.port, &software);
     let failed: Vec<String> = findings
         .iter()
         .filter(|finding| finding.verdict == Verdict::Fail)

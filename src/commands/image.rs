@@ -116,7 +116,11 @@ async fn prune(context: &Context, docker: &Docker, args: &PruneArgs) -> Result<(
 
 /// Returns the ids of the images to keep: those that the stacks of this dsr1 would build today, the newest of each stack,
 /// and all images of stacks that this configuration does not have.
-fn ids_to_keep(context: &Context, docker: &Docker, images: &[ImageSummary]) -> Result<Vec<String>> {
+pub(super) fn ids_to_keep(
+    context: &Context,
+    docker: &Docker,
+    images: &[ImageSummary],
+) -> Result<Vec<String>> {
     let facts = Facts {
         host: Host {
             platform: docker.platform().or_else(host::platform),

@@ -25,7 +25,7 @@ struct Checked {
 
 /// Writes a lock.
 pub(super) async fn lock(context: &Context, args: LockArgs) -> Result<()> {
-    let (request, facts, _) = Box::pin(context.server_request(&args.server, true)).await?;
+    let (request, facts, _) = Box::pin(context.server_request(&args.server, true, None)).await?;
     let lock = lock_of_request(context, &request, &facts)?;
     let text = format!("{}\n", serde_json::to_string_pretty(&lock).unwrap_or_default());
     if args.output == Path::new("-") {
@@ -51,7 +51,7 @@ pub(super) async fn lock(context: &Context, args: LockArgs) -> Result<()> {
 pub(super) async fn check(context: &Context, args: CheckArgs) -> Result<()> {
     let locked = read(&args.file, "dsr1 check LOCK")?;
     let server = as_locked(args.server, &locked);
-    let (request, facts, _) = Box::pin(context.server_request(&server, true)).await?;
+    let (request, facts, _) = Box::pin(context.server_request(&server, true, None)).await?;
     let here = lock_of_request(context, &request, &facts)?;
     let differences = lock_differences(&locked, &here);
     let checked = Checked {

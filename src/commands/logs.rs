@@ -17,7 +17,8 @@ pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
             &[ServerState::Ready, ServerState::Starting, ServerState::Exited],
         )
         .await?;
-    let mut on_line = |line: &str| ui::print_log_line(line);
+    let format = context.output.format;
+    let mut on_line = |line: &str| ui::print_log_line(&found.status.name, line, format);
     let printed = context
         .effects
         .logs(&found.server, args.tail, args.follow, &mut on_line);

@@ -5,6 +5,7 @@
 mod ask;
 mod bench;
 mod build;
+mod clean;
 mod context;
 mod docs;
 mod doctor;
@@ -82,25 +83,26 @@ fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Up(args) => up::run(&context, args).await,
             Command::Plan(args) => plan::run(&context, args).await,
             Command::Export(args) => export::run(&context, args).await,
-            Command::Doctor(args) => doctor::run(&context, args).await,
+            Command::Doctor(args) => Box::pin(doctor::run(&context, args)).await,
             Command::Build(args) => Box::pin(build::run(&context, args)).await,
+            Command::Clean(args) => Box::pin(clean::run(&context, args)).await,
             Command::Image(args) => image::run(&context, args).await,
             Command::Pull(args) => Box::pin(pull::run(&context, args)).await,
             Command::Weights(args) => weights::run(&context, args).await,
             Command::Mirror(args) => mirror::run(&context, args).await,
             Command::Serve(args) => serve::run(&context, args).await,
-            Command::Status => status::run(&context).await,
+            Command::Status(args) => status::run(&context, args).await,
             Command::Logs(args) => logs::run(&context, args).await,
             Command::Stop(args) => stop::run(&context, args).await,
             Command::Ask(args) => ask::run(&context, args).await,
-            Command::Bench(args) => bench::run(&context, args).await,
+            Command::Bench(args) => Box::pin(bench::run(&context, args)).await,
             Command::Eval(args) => eval::run(&context, args).await,
             Command::Profiles(args) => profiles::run(&context, args).await,
             Command::Stacks(args) => stacks::run(&context, args),
             Command::Explain(args) => explain::run(&context, &args),
             Command::Lock(args) => lock::lock(&context, args).await,
             Command::Check(args) => lock::check(&context, args).await,
-            Command::Flags(args) => flags::run(&context, args).await,
+            Command::Flags(args) => Box::pin(flags::run(&context, args)).await,
             Command::Help(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
         }
     });

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::up::make_plan;
 use crate::cli::PlanCommandArgs;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::plan::{Origin, Plan, origins};
 use crate::ui;
 
@@ -29,7 +29,9 @@ pub(super) async fn run(context: &Context, args: PlanCommandArgs) -> Result<()> 
     })?;
     // The plan lists what blocks it; the exit code says it to a script.
     match planned.plan.blockers.first() {
-        Some(blocker) => Err(Error::from(blocker.clone()).reported_if(true)),
+        Some(blocker) => Err(Error::from(blocker.clone())
+            .with_kind(Kind::Host)
+            .reported_if(true)),
         None => Ok(()),
     }
 }

@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context, mut args: PullArgs) -> Result<()> {
     (args.profile, args.hub) = (named.profile, named.hub);
     let file = Context::facts(args.facts.as_deref())?;
     let print = file.is_some();
-    let (Wanted { model, code, locked }, facts) = wanted(context, &args, file).await?;
+    let (Wanted { model, code, locked }, facts) = Box::pin(wanted(context, &args, file)).await?;
     let mut request = PullRequest {
         repo: model.repo,
         revision: model.revision,

@@ -19,7 +19,7 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<()> {
         Some(locked) => lock::as_locked(args.server, locked),
         None => args.server,
     };
-    let (request, facts, notes) = Box::pin(context.server_request(&server, locked.is_some())).await?;
+    let (request, facts, notes) = Box::pin(context.server_request(&server, locked.is_some(), None)).await?;
     if let Some(locked) = &locked {
         lock::refuse(context, locked, &request, &facts)?;
     }
@@ -39,7 +39,8 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<()> {
 
 /// Prints the log until the server ends or the user interrupts, which stops the server.
 async fn attach(context: &Context, server: &Server) -> Result<()> {
-    let mut on_line = |line: &str| ui::print_log_line(line);
+    let format = context.output.format;
+    let mut on_line = |line: &str| ui::print_log_line(server.name(), line, format);
     let log = context.effects.logs(server, Some(0), true, &mut on_line);
     tokio::select! {
         ended = log => {

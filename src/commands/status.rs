@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use super::context::Context;
-use crate::error::Result;
+use crate::cli::StatusArgs;
+use crate::error::{Error, Kind, Result};
 use crate::event::Event;
-use crate::report::ServerStatus;
+use crate::report::{ServerState, ServerStatus};
 use crate::ui;
 
 #[derive(Debug, Serialize)]
@@ -15,10 +16,16 @@ struct Listing {
 }
 
 /// Runs the command.
-pub(super) async fn run(context: &Context) -> Result<()> {
+pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
     let probe = probe(context)?;
-    let (found, trouble) = context.effects.servers(&probe).await;
-    if let Some(error) = trouble {
+    let (mut found, trouble) = context.effects.servers(&probe).await;
+    if let Some(name) = args.server {
+        let any = [ServerState::Ready, ServerState::Starting, ServerState::Exited];
+        found = vec![context.effects.find_server(Some(&name), &probe, &any).await?];
+    } else if let Some(error) = trouble {
+        if args.check {
+            return Err(error);
+        }
         let text = [vec![error.message()], error.causes()].concat().join(": ");
         context.display().event(&Event::Note {
             text: format!("containers are not listed: {text}"),
@@ -28,7 +35,25 @@ pub(super) async fn run(context: &Context) -> Result<()> {
         schema: "dsr1.status/1",
         servers: found.into_iter().map(|server| server.status).collect(),
     };
-    context.print(&listing, |listing| ui::status(&listing.servers))
+    context.print(&listing, |listing| ui::status(&listing.servers))?;
+    let mut unwell = listing
+        .servers
+        .iter()
+        .filter(|server| server.state != ServerState::Ready);
+    match unwell.next() {
+        Some(server) if args.check => {
+            let text = format!("{} is not ready", server.name);
+            Err(Error::new(Kind::Server, text)
+                .hint(format!("dsr1 logs {}", server.name))
+                .reported_if(context.is_json()))
+        }
+        None if args.check && listing.servers.is_empty() => {
+            Err(Error::new(Kind::Server, "no server is running")
+                .hint("dsr1 serve starts one")
+                .reported_if(context.is_json()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns a function from the name of a stack to its readiness path; an unknown stack has the oldest path.

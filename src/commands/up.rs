@@ -28,7 +28,8 @@ pub(super) async fn make_request(
     args: &UpArgs,
 ) -> Result<(UpRequest, Facts, Vec<String>)> {
     let endpoint = context.hub_to_ask(&args.hub)?;
-    let (serve, facts, notes) = Box::pin(context.server_request(&args.server, false)).await?;
+    let (serve, facts, notes) =
+        Box::pin(context.server_request(&args.server, false, Some(endpoint.clone()))).await?;
     let keep = args.keep || serve.profile.goal != Goal::Rehearsal;
     let request = UpRequest {
         serve,

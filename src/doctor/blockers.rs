@@ -6,8 +6,8 @@ use crate::doctor::finding::Verdict;
 use crate::doctor::gpu;
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, Python};
-use crate::profile::{Profile, Stack};
-use crate::units::Bytes;
+use crate::profile::{self, Profile, Stack};
+use crate::units::{Bytes, with_margin};
 
 /// Lowest Python that the pinned packages support (SGLang 0.5.23 wheel metadata: `>=3.11`).
 pub const PYTHON_MIN: (u32, u32) = (3, 11);
@@ -15,6 +15,9 @@ pub const PYTHON_MIN: (u32, u32) = (3, 11);
 /// A fact about the host that makes a plan impossible.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocker {
+    /// Kind of the error with which the plan is refused.
+    #[serde(skip, default = "host")]
+    pub kind: Kind,
     /// The problem.
     pub message: String,
     /// The reason, with figures.
@@ -23,9 +26,13 @@ pub struct Blocker {
     pub hint: String,
 }
 
+const fn host() -> Kind {
+    Kind::Host
+}
+
 impl From<Blocker> for Error {
     fn from(blocker: Blocker) -> Self {
-        let error = Self::new(Kind::Host, blocker.message);
+        let error = Self::new(blocker.kind, blocker.message);
         let error = if blocker.cause.is_empty() {
             error
         } else {
@@ -85,13 +92,14 @@ pub(crate) fn platform(stack: &Stack, facts: &Facts) -> Result<()> {
 /// Blocks a plan if `path`'s filesystem has no space for `need` bytes and a margin of one twentieth. `variable` is the
 /// environment variable that moves the directory.
 pub(crate) fn disk(facts: &Facts, path: &str, need: u64, what: &str, variable: &str) -> Option<Blocker> {
-    let needed = need + need / 20;
+    let needed = with_margin(need);
     let free = facts
         .host
         .disk_free_bytes
         .get(path)
         .filter(|free| **free < needed)?;
     Some(Blocker {
+        kind: Kind::Host,
         message: format!("not enough disk for {what} at `{path}`"),
         cause: format!("{} needed, {} free", Bytes(needed), Bytes(*free)),
         hint: format!(
@@ -110,9 +118,32 @@ pub(crate) fn remote_docker(facts: &Facts) -> Option<Blocker> {
         .as_ref()
         .filter(|_| facts.docker.is_remote())?;
     Some(Blocker {
+        kind: Kind::Host,
         message: "the Docker daemon is on another host".to_owned(),
         cause: format!("{endpoint}: the weights, the port and the GPUs of a server are those of that host"),
         hint: "run dsr1 on that host; dsr1 build, image and stacks also work from here".to_owned(),
+    })
+}
+
+/// Blocks a plan if the image has to be built from a base that is not here and cannot be pulled.
+pub(crate) fn base_image(base: &str, facts: &Facts) -> Option<Blocker> {
+    let why = facts.docker.not_pullable.get(base)?;
+    Some(Blocker {
+        kind: Kind::Hub,
+        message: format!("base image {base} is not present and cannot be pulled"),
+        cause: why.clone(),
+        hint: profile::hint_without_registry(base),
+    })
+}
+
+/// Blocks a plan if the hub does not give the weights.
+pub(crate) fn weights_source(facts: &Facts) -> Option<Blocker> {
+    let access = facts.sources.weights.as_ref()?;
+    Some(Blocker {
+        kind: Kind::Hub,
+        message: "the hub does not give the weights".to_owned(),
+        cause: access.refused.clone()?,
+        hint: access.fix.clone(),
     })
 }
 
@@ -123,6 +154,7 @@ pub(crate) fn memory_blocker(stack: &Stack, facts: &Facts) -> Option<Blocker> {
         .memory_available_bytes
         .filter(|have| *have < stack.memory_bytes)?;
     Some(Blocker {
+        kind: Kind::Host,
         message: "not enough memory for the engine".to_owned(),
         cause: format!("{} needed, {} available", Bytes(stack.memory_bytes), Bytes(have)),
         hint: "stop other processes that use the memory".to_owned(),
@@ -131,17 +163,18 @@ pub(crate) fn memory_blocker(stack: &Stack, facts: &Facts) -> Option<Blocker> {
 
 /// Blocks a plan if a server of dsr1 has the same name or port. One that still starts counts too: it will listen later.
 pub(crate) fn server(facts: &Facts, name: &str, port: u16) -> Option<Blocker> {
-    let (other, at) = facts
+    let (other, running) = facts
         .servers
         .iter()
-        .find(|(other, at)| *other == name || **at == port)?;
+        .find(|(other, running)| *other == name || running.port == port)?;
     Some(Blocker {
+        kind: Kind::Host,
         message: if other == name {
             format!("{name} runs already")
         } else {
             format!("port {port} on 127.0.0.1 is taken")
         },
-        cause: format!("{other} is a server of dsr1 on port {at}"),
+        cause: format!("{other} is a server of dsr1 on port {}", running.port),
         hint: format!(
             "dsr1 status shows it, dsr1 stop {other} stops it; a second server needs its own --name and --port"
         ),
@@ -152,6 +185,7 @@ pub(crate) fn server(facts: &Facts, name: &str, port: u16) -> Option<Blocker> {
 pub(crate) fn port(facts: &Facts, port: u16) -> Option<Blocker> {
     let holder = facts.host.ports_taken.get(&port)?;
     Some(Blocker {
+        kind: Kind::Host,
         message: format!("port {port} on 127.0.0.1 is taken"),
         cause: if holder.is_empty() {
             String::new()
@@ -171,6 +205,7 @@ pub(crate) fn hardware(profile: &Profile, stack: &Stack, facts: &Facts) -> Optio
         .into_iter()
         .find(|finding| finding.verdict == Verdict::Fail)?;
     Some(Blocker {
+        kind: Kind::Host,
         message: format!("profile `{}` cannot run on this host", profile.name),
         cause: finding.text,
         hint: finding.fix.unwrap_or_default(),

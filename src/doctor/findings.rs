@@ -2,45 +2,117 @@
 
 use crate::doctor::finding::{Finding, Verdict};
 use crate::doctor::{blockers, gpu};
-use crate::facts::Facts;
-use crate::profile::{Accelerator, Selection, Stack};
-use crate::units::Bytes;
+use crate::facts::{Access, Facts};
+use crate::profile::{Accelerator, Goal, Profile, Selection, Stack};
+use crate::units::{Bytes, with_margin};
 
-/// Returns the findings about a profile on a host, for a server on `port`.
+/// The software that runs the engine, as it is planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Software {
+    /// The base image; `None` for packages in a venv.
+    pub base_image: Option<String>,
+    /// True if the image or the venv is complete.
+    pub is_installed: bool,
+}
+
+/// Returns the findings about a profile on a host, for a server on `port` with this software.
 #[must_use]
-pub fn findings(selection: &Selection, facts: &Facts, port: u16) -> Vec<Finding> {
+pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Software) -> Vec<Finding> {
     let Selection { profile, stack, .. } = selection;
     let mut findings = vec![
         host(facts),
         memory(stack, facts),
-        python_finding(stack, facts),
-        docker(stack, facts),
+        python_finding(stack, facts, software),
+        docker(stack, facts, software),
     ];
     if stack.accelerator == Accelerator::Cuda {
         findings.push(toolkit(facts));
     }
     findings.extend(gpu::findings(profile, stack, facts));
-    findings.push(disk_finding(
-        "disk.install",
-        &facts.paths.cache,
-        stack.install_bytes,
-        "packages",
-        facts,
-    ));
-    findings.push(disk_finding(
-        "disk.weights",
-        &facts.paths.hub_cache,
-        profile.model.size_bytes,
-        "weights",
-        facts,
-    ));
+    findings.push(software_source(facts, software));
+    if !software.is_installed {
+        findings.push(disk_finding(
+            "disk.install",
+            &facts.paths.cache,
+            stack.peak_bytes(),
+            "packages",
+            facts,
+        ));
+    }
+    let model = &profile.model;
+    let commit = facts.resolved_commit(&model.repo, &model.revision);
+    if commit.is_some_and(|commit| facts.weights.contains_key(&format!("{}@{commit}", model.repo))) {
+        let text = format!("{} is in the cache and verified", model.repo);
+        findings.push(Finding::new("weights", Verdict::Ok, text));
+    } else {
+        findings.extend(weights_source(profile, facts));
+        findings.push(disk_finding(
+            "disk.weights",
+            &facts.paths.hub_cache,
+            model.size_bytes,
+            "weights",
+            facts,
+        ));
+    }
     findings.push(port_finding(port, facts));
     findings.extend(gpu::memory_findings(selection, facts));
     findings
 }
 
+/// Returns the finding about the place that the software comes from.
+fn software_source(facts: &Facts, software: &Software) -> Finding {
+    match &software.base_image {
+        Some(_) if software.is_installed => Finding::new("image", Verdict::Ok, "the image is built"),
+        Some(base) if facts.docker.images.contains_key(base) => {
+            Finding::new("image", Verdict::Ok, format!("base image {base} is present"))
+        }
+        Some(base) if facts.docker.pullable.contains(base) => {
+            Finding::new("image", Verdict::Ok, format!("base image {base} can be pulled"))
+        }
+        Some(base) => match blockers::base_image(base, facts) {
+            Some(blocker) => {
+                let text = format!("{}: {}", blocker.message, blocker.cause);
+                Finding::new("image", Verdict::Fail, text).fix(&blocker.hint)
+            }
+            None => Finding::new(
+                "image",
+                Verdict::NotChecked,
+                format!("the registry of base image {base} was not asked"),
+            ),
+        },
+        None if software.is_installed => {
+            Finding::new("packages", Verdict::Ok, "the engine's packages are installed")
+        }
+        None => source_finding(
+            "packages",
+            facts.sources.packages.as_ref(),
+            "the package index",
+            "has the engine",
+        ),
+    }
+}
+
+/// Returns the finding about the hub; `None` for the rehearsal, whose model dsr1 makes.
+fn weights_source(profile: &Profile, facts: &Facts) -> Option<Finding> {
+    (profile.goal != Goal::Rehearsal).then(|| {
+        let gives = format!("has {}", profile.model.repo);
+        source_finding("weights", facts.sources.weights.as_ref(), "the hub", &gives)
+    })
+}
+
+fn source_finding(id: &str, access: Option<&Access>, source: &str, gives: &str) -> Finding {
+    match access {
+        None => Finding::new(id, Verdict::NotChecked, format!("{source} was not asked")),
+        Some(Access { refused: None, .. }) => Finding::new(id, Verdict::Ok, format!("{source} {gives}")),
+        Some(Access {
+            refused: Some(why),
+            fix,
+        }) => Finding::new(id, Verdict::Fail, format!("{source}: {why}")).fix(fix),
+    }
+}
+
 fn port_finding(port: u16, facts: &Facts) -> Finding {
-    if let Some((name, _)) = facts.servers.iter().find(|(_, at)| **at == port) {
+    if let Some((name, _)) = facts.servers.iter().find(|(_, running)| running.port == port) {
         let text = format!("port {port} is taken by {name}, a server of dsr1");
         return Finding::new("port", Verdict::Fail, text).fix(&format!(
             "dsr1 stop {name}, or use another --port and --name beside it"
@@ -93,7 +165,7 @@ fn memory(stack: &Stack, facts: &Facts) -> Finding {
     }
 }
 
-fn python_finding(stack: &Stack, facts: &Facts) -> Finding {
+fn python_finding(stack: &Stack, facts: &Facts, software: &Software) -> Finding {
     if !stack.process_runtime {
         return Finding::new("python", Verdict::Ok, "not needed: the stack runs in Docker");
     }
@@ -104,7 +176,7 @@ fn python_finding(stack: &Stack, facts: &Facts) -> Finding {
             format!("Python {} at {}", python.version, python.path),
         ),
         Err(error) => {
-            let verdict = if facts.docker.answers() {
+            let verdict = if software.base_image.is_some() {
                 Verdict::Warn
             } else {
                 Verdict::Fail
@@ -116,7 +188,7 @@ fn python_finding(stack: &Stack, facts: &Facts) -> Finding {
     }
 }
 
-fn docker(stack: &Stack, facts: &Facts) -> Finding {
+fn docker(stack: &Stack, facts: &Facts, software: &Software) -> Finding {
     let docker = &facts.docker;
     match (&docker.version, &docker.unreachable) {
         (Some(version), _) => {
@@ -140,13 +212,13 @@ fn docker(stack: &Stack, facts: &Facts) -> Finding {
             Finding::new("docker", Verdict::Ok, text)
         }
         (None, Some(why)) => {
-            let verdict = if stack.process_runtime {
-                Verdict::Warn
-            } else {
-                Verdict::Fail
+            let (verdict, or) = match (&software.base_image, stack.process_runtime) {
+                (None, _) => (Verdict::Warn, ""),
+                (Some(_), true) => (Verdict::Fail, ", or use --runtime process"),
+                (Some(_), false) => (Verdict::Fail, ""),
             };
-            Finding::new("docker", verdict, why.clone())
-                .fix("start the daemon, set DOCKER_HOST, or use --runtime process")
+            let fix = format!("start the daemon, or set DOCKER_HOST{or}");
+            Finding::new("docker", verdict, why.clone()).fix(&fix)
         }
         (None, None) => Finding::new("docker", Verdict::NotChecked, "the Docker daemon was not asked"),
     }
@@ -171,7 +243,8 @@ fn toolkit(facts: &Facts) -> Finding {
         .fix("install the NVIDIA Container Toolkit, then: nvidia-ctk runtime configure --runtime=docker, and restart docker")
 }
 
-fn disk_finding(id: &str, path: &str, need: u64, what: &str, facts: &Facts) -> Finding {
+fn disk_finding(id: &str, path: &str, bytes: u64, what: &str, facts: &Facts) -> Finding {
+    let need = with_margin(bytes);
     match facts.host.disk_free_bytes.get(path) {
         None => Finding::new(
             id,
@@ -181,7 +254,7 @@ fn disk_finding(id: &str, path: &str, need: u64, what: &str, facts: &Facts) -> F
                 Bytes(need)
             ),
         ),
-        Some(free) if *free < need + need / 20 => Finding::new(
+        Some(free) if *free < need => Finding::new(
             id,
             Verdict::Fail,
             format!("{what}: {} free at {path}, {} needed", Bytes(*free), Bytes(need)),
@@ -260,13 +333,17 @@ mod tests {
     fn verdicts(profile: &str, facts: &str) -> String {
         let selection = Catalog::load(None).unwrap().resolve(profile, None).unwrap();
         let facts: Facts = serde_json::from_str(facts).unwrap();
+        let software = Software {
+            base_image: (!selection.stack.process_runtime).then(|| selection.stack.base_image.clone()),
+            is_installed: false,
+        };
         let mut text = format!("profile {profile}\n");
         for Finding {
             id,
             verdict,
             text: what,
             fix,
-        } in findings(&selection, &facts, 30_000)
+        } in findings(&selection, &facts, 30_000, &software)
         {
             let _ = writeln!(text, "{verdict:?} {id}: {what}");
             if let Some(fix) = fix {

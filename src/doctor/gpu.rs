@@ -19,6 +19,12 @@ pub(super) fn findings(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<F
             Verdict::NotChecked,
             format!("the GPUs are not known, {needed} needed"),
         ),
+        Some(gpus) if gpus.is_empty() => Finding::new(
+            "gpu.count",
+            Verdict::Fail,
+            format!("no GPU found, {needed} needed"),
+        )
+        .fix("only the profile `rehearsal` runs on a host without GPUs: dsr1 up rehearsal"),
         Some(gpus) if (gpus.len() as u64) < u64::from(needed) => Finding::new(
             "gpu.count",
             Verdict::Fail,

@@ -130,10 +130,11 @@ impl Effects {
         })
     }
 
-    /// Returns the step at which the last plan is, or was interrupted.
+    /// Returns the step at which the last plan is, or was interrupted, and its position from 1.
     #[must_use]
-    pub fn step_of<'a>(&self, plan: &'a Plan) -> Option<&'a Step> {
-        plan.steps.get(self.step.load(Ordering::Relaxed))
+    pub fn step_of<'a>(&self, plan: &'a Plan) -> Option<(usize, &'a Step)> {
+        let index = self.step.load(Ordering::Relaxed);
+        plan.steps.get(index).map(|step| (index + 1, step))
     }
 
     /// Removes the servers that an interrupted plan started and did not hand over; returns the names of those that are gone.

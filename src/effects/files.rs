@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::error::{At, Kind, Result};
 use crate::event::StepEvents;
+use crate::units;
 
 /// Writes `bytes` under a temporary name beside `path`, syncs and renames it; makes missing directories.
 ///
@@ -280,6 +281,24 @@ pub(super) fn is_at(file: &File, path: &Path) -> bool {
     matches!((here, there), (Ok(here), Ok(there)) if here == there)
 }
 
+/// Returns the current time of the filesystem of `dir`; `None` if nothing can be written there.
+pub(super) fn clock_of(dir: &Path) -> Option<std::time::SystemTime> {
+    let probe = dir.join(format!(".clock.{}", std::process::id()));
+    let written = File::create_new(&probe).and_then(|file| file.metadata()?.modified());
+    let _ = std::fs::remove_file(&probe);
+    written.ok()
+}
+
+/// Returns true if a process holds the lock at `path`.
+pub(super) fn is_locked(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| {
+        matches!(
+            flock(&file, FlockOperation::NonBlockingLockExclusive),
+            Err(Errno::WOULDBLOCK)
+        )
+    })
+}
+
 /// Returns the time in UTC as `20261123T215231Z`, which sorts by name and fits every filesystem.
 #[must_use]
 pub(super) fn timestamp() -> String {
@@ -292,54 +311,12 @@ pub(super) fn utc_now() -> String {
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
-    utc(since.as_secs())
-}
-
-fn utc(seconds: u64) -> String {
-    let (year, month, day) = civil(seconds / 86_400);
-    let rest = seconds % 86_400;
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        rest / 3600,
-        rest % 3600 / 60,
-        rest % 60
-    )
-}
-
-/// Converts days since 1970-01-01 to year, month and day of the Gregorian calendar.
-fn civil(mut days: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
-    let mut year = 1970;
-    loop {
-        let length = if leap(year) { 366 } else { 365 };
-        if days < length {
-            break;
-        }
-        days -= length;
-        year += 1;
-    }
-    let february = if leap(year) { 29 } else { 28 };
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
-    }
-    (year, month, days + 1)
+    units::utc(since.as_secs())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn timestamps_are_utc() {
-        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
-        assert_eq!(utc(951_827_696), "2000-02-29T12:34:56Z");
-        assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
-    }
 
     #[test]
     fn a_file_is_whole_or_absent() {

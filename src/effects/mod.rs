@@ -15,12 +15,14 @@
 //! | `http` | the HTTP client |
 //! | `env`, `hub_settings` | the process environment, and the hub's settings in it |
 //! | `host` | facts about this host |
+//! | `belongings` | what dsr1 made on this host's disk |
 //! | `flag_tables` | the parsers of an installed SGLang, asked for their options |
 //! | `user_files`, `files` | the user's own files; files that are complete or absent, and locks |
 //! | `signal`, `blocking` | signals that end dsr1; work on threads where blocking is allowed |
 //!
 //! Not in this module tree: printing (`ui`), command-line types (`cli`), decisions (`plan`).
 
+pub mod belongings;
 mod blocking;
 pub mod docker;
 pub mod env;

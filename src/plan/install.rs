@@ -106,7 +106,7 @@ pub fn install_target(
                 .unwrap_or("Docker was not checked");
             Ok((Target::Process, Some(format!("runtime process: {why}"))))
         }
-        None if has_image(
+        None if is_installed(
             &BuildRequest::new(stack.clone(), Target::Docker, image.clone()),
             facts,
         ) =>
@@ -207,7 +207,7 @@ impl Installation {
     }
 
     /// True if the host has it already.
-    fn is_present(&self, facts: &Facts) -> bool {
+    pub(super) fn is_present(&self, facts: &Facts) -> bool {
         match self {
             Self::Venv(venv) => facts.paths.ready_venvs.contains(&venv.dir),
             Self::Image(image) => facts.docker.images.contains_key(&image.tag),
@@ -219,7 +219,7 @@ impl Installation {
         if self.is_present(facts) {
             return None;
         }
-        let bytes = request.stack.install_bytes;
+        let bytes = request.stack.peak_bytes();
         match self {
             Self::Venv(_) => blockers::disk(
                 facts,
@@ -228,17 +228,20 @@ impl Installation {
                 "the engine's packages",
                 "XDG_CACHE_HOME",
             ),
-            Self::Image(_) => compile_blocker(request, facts).or_else(|| {
-                let free = facts.docker.root_free_bytes.filter(|free| *free < bytes)?;
-                Some(Blocker {
-                    message: format!(
-                        "not enough disk for the image at `{}`",
-                        facts.docker.root_dir.as_deref().unwrap_or("Docker's root")
-                    ),
-                    cause: format!("{} needed, {} free", Bytes(bytes), Bytes(free)),
-                    hint: "docker system df shows what takes the space".to_owned(),
-                })
-            }),
+            Self::Image(image) => blockers::base_image(&image.base, facts)
+                .or_else(|| compile_blocker(request, facts))
+                .or_else(|| {
+                    let free = facts.docker.root_free_bytes.filter(|free| *free < bytes)?;
+                    Some(Blocker {
+                        kind: Kind::Host,
+                        message: format!(
+                            "not enough disk for the image at `{}`",
+                            facts.docker.root_dir.as_deref().unwrap_or("Docker's root")
+                        ),
+                        cause: format!("{} needed, {} free", Bytes(bytes), Bytes(free)),
+                        hint: "docker system df shows what takes the space".to_owned(),
+                    })
+                }),
         }
     }
 }
@@ -253,6 +256,7 @@ fn compile_blocker(request: &BuildRequest, facts: &Facts) -> Option<Blocker> {
     let compiles = request.image.flashinfer() == Flashinfer::Aot;
     let memory = facts.host.memory_available_bytes.filter(|_| compiles)?;
     (memory < NVCC_BYTES + HOST_BYTES).then(|| Blocker {
+        kind: Kind::Host,
         message: "not enough memory to compile FlashInfer's kernels".to_owned(),
         cause: format!(
             "{} needed, {} available",
@@ -291,6 +295,7 @@ fn create_venv(stack: &Stack, facts: &Facts) -> Result<CreateVenv> {
         python: python.path.clone(),
         dir: format!("{}/venvs/{}-{}", facts.paths.cache, stack.name, &inputs[..12]),
         requirements,
+        installer: stack.install.installer.as_ref().map(Requirement::line),
         files: stack.install.files.clone(),
         inputs,
         install_bytes: stack.install_bytes,
@@ -491,15 +496,23 @@ fn secrets(options: &BuildOptions, facts: &Facts) -> Result<Vec<BuildSecret>> {
 }
 
 /// Returns whether the image of a stack is present.
-fn has_image(request: &BuildRequest, facts: &Facts) -> bool {
-    image_tag(request, facts).is_ok_and(|tag| facts.docker.images.contains_key(&tag))
+/// Returns the directory of the venv of a request; `None` if this host cannot have one.
+#[must_use]
+pub fn venv_dir(request: &BuildRequest, facts: &Facts) -> Option<String> {
+    create_venv(&request.stack, facts).ok().map(|venv| venv.dir)
+}
+
+/// Returns true if the host has the software of a request already.
+#[must_use]
+pub fn is_installed(request: &BuildRequest, facts: &Facts) -> bool {
+    Installation::new(request, facts).is_ok_and(|installation| installation.is_present(facts))
 }
 
 fn has_venv(stack: &Stack, image: &ImageChoice, facts: &Facts) -> bool {
     let request = BuildRequest::new(stack.clone(), Target::Process, image.clone());
     // A choice about images asks for an image.
     let may_be_venv = stack.process_runtime && *image == ImageChoice::default();
-    may_be_venv && Installation::new(&request, facts).is_ok_and(|venv| venv.is_present(facts))
+    may_be_venv && is_installed(&request, facts)
 }
 
 /// Returns the SHA-256 of named parts in hex. The length of each part is hashed too, so that parts cannot run together.

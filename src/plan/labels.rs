@@ -14,7 +14,7 @@ pub const LABEL_STACK: &str = "io.dsr1.stack";
 pub const LABEL_PORT: &str = "io.dsr1.port";
 /// Label with the model path that the engine serves.
 pub const LABEL_MODEL: &str = "io.dsr1.model";
-/// Label with the digest of a build's inputs.
+/// Label with the digest of the inputs of an image's build, or of a server's plan.
 pub const LABEL_INPUTS: &str = "io.dsr1.inputs";
 
 /// Label with the Python that runs the engine, absolute or on PATH in its runtime.

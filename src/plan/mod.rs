@@ -7,6 +7,7 @@
 //! | `step` | the steps, their fields, and the plan that holds them |
 //! | `request` | the request for a server, with its defaults |
 //! | `serve`, `up` | the steps of a server; those of the whole chain |
+//! | `clean` | the choice of the things that `dsr1 clean` removes |
 //! | `install`, `image`, `dockerfile` | the installation of SGLang: a venv or an image, the inputs and text of its build |
 //! | `pull`, `selection` | the steps of a pull, and the files that it selects |
 //! | `eval` | benchmarks and evaluations |
@@ -16,6 +17,7 @@
 //! Not in this module tree: I/O, clocks, the environment.
 
 pub mod advise;
+pub mod clean;
 mod corrections;
 mod dockerfile;
 mod eval;
@@ -32,13 +34,15 @@ mod step;
 mod up;
 
 pub use corrections::{CORRECTIONS, Correction};
+pub use dockerfile::step_title;
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
 pub use image::{
     BuildImage, BuildSecret, Builder, CONTEXT_WHEELS, Flashinfer, ImageChoice, LABEL_BASE_DIGEST, Recipe,
     SECRET_CA, SECRETS, SecretSource,
 };
 pub use install::{
-    BuildOptions, BuildRequest, base_image, build, image_tag, install_target, step as install_step,
+    BuildOptions, BuildRequest, base_image, build, image_tag, install_target, is_installed,
+    step as install_step, venv_dir,
 };
 pub use labels::{
     LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK,
@@ -50,7 +54,10 @@ pub use request::{DEFAULT_PORT, ServeRequest, Target};
 pub use selection::{
     CodeFiles, FilePatterns, PathMatcher, Transport, check_locked, is_code, must_be_accepted,
 };
-pub use serve::{Argument, MODELS, arguments, base_url, container_name, offline_env, parsed_words, serve};
+pub use serve::{
+    Argument, MODELS, arguments, base_url, container_name, offline_env, parsed_words, runtime_of_running,
+    serve, volume_prefix, volumes,
+};
 pub use step::{
     AwaitReady, CLIENT_DIR, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k,
     SCHEMA, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Threshold, Ulimit,

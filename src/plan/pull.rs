@@ -85,6 +85,7 @@ pub(super) fn step(request: &PullRequest, facts: &Facts) -> Result<Step> {
 pub(super) fn blocker(request: &PullRequest, facts: &Facts) -> Option<Blocker> {
     if request.repo == rehearsal::REPO && request.endpoint == PUBLIC_HUB {
         return Some(Blocker {
+            kind: Kind::Host,
             message: format!("{} is not on a public hub", request.repo),
             cause: "dsr1 generates this model itself".to_owned(),
             hint: "run dsr1 up --profile rehearsal; or run dsr1 mirror --rehearsal, and pass its address to --endpoint".to_owned(),
@@ -96,7 +97,8 @@ pub(super) fn blocker(request: &PullRequest, facts: &Facts) -> Option<Blocker> {
     }
     let missing = facts.cached_commit(&request.repo, &request.revision).is_none();
     let size = request.size_bytes.filter(|_| missing)?;
-    blockers::disk(facts, &facts.paths.hub_cache, size, "the weights", "HF_HOME")
+    blockers::weights_source(facts)
+        .or_else(|| blockers::disk(facts, &facts.paths.hub_cache, size, "the weights", "HF_HOME"))
 }
 
 pub(super) fn check_step(repo: &str, revision: &str, facts: &Facts) -> Step {

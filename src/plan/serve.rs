@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::install::{BuildRequest, Installation};
+use crate::plan::install::{self, BuildRequest, Installation};
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
-    AwaitReady, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK,
-    Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, pull,
+    AwaitReady, LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE,
+    LABEL_STACK, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, pull,
 };
-use crate::profile::{Accelerator, NAME_RULE, is_name};
+use crate::profile::{Accelerator, NAME_RULE, Stack, is_name};
 use crate::sglang::{Launch, Level, memory};
 
 /// Mount point of the hub cache root in a container. Not `/root/.cache/huggingface`, because official images keep
@@ -57,6 +57,7 @@ pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Laun
         if check.level == Level::Error {
             if found.gpu_known {
                 plan.blockers.push(Blocker {
+                    kind: Kind::Host,
                     message: format!("profile `{}` does not fit into the GPUs", request.profile.name),
                     cause: check.text.clone(),
                     hint: check.fix.clone().unwrap_or_default(),
@@ -91,7 +92,7 @@ pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
         ..
     } = request;
     // A server of dsr1 on the port is said once, by its name.
-    let is_ours = facts.servers.values().any(|at| at == port);
+    let is_ours = facts.servers.values().any(|running| running.port == *port);
     let checks = [
         blockers::remote_docker(facts).filter(|_| matches!(target, Target::Docker)),
         blockers::hardware(profile, stack, facts),
@@ -112,11 +113,16 @@ pub(super) fn steps(
         profile, stack, port, ..
     } = request;
     let python = installation.python(stack);
+    let mut labels = labels(&python, request, facts);
+    labels.insert(
+        LABEL_INPUTS.to_owned(),
+        inputs(request, launch, installation, facts),
+    );
     let start = match installation {
         Installation::Image(image) => {
-            Step::StartContainer(container(request, launch, &image.tag, &python, facts))
+            Step::StartContainer(container(request, launch, &image.tag, &python, labels, facts))
         }
-        Installation::Venv(_) => Step::StartProcess(process(request, launch, &python, facts)),
+        Installation::Venv(_) => Step::StartProcess(process(request, launch, &python, labels, facts)),
     };
     vec![
         pull::check_step(&profile.model.repo, &profile.model.revision, facts),
@@ -134,6 +140,52 @@ pub(super) fn steps(
             checks: profile.verify,
         }),
     ]
+}
+
+/// Returns the runtime of the running server that has the name of the requested one.
+#[must_use]
+pub fn runtime_of_running(request: &ServeRequest, facts: &Facts) -> Option<Target> {
+    let running = facts.servers.get(&server_name(request))?;
+    [Target::Docker, Target::Process]
+        .into_iter()
+        .find(|target| target.name() == running.runtime)
+}
+
+/// Returns true if the requested server runs already, started from a plan with the same inputs.
+pub(super) fn runs_already(
+    request: &ServeRequest,
+    launch: &Launch,
+    installation: &Installation,
+    facts: &Facts,
+) -> bool {
+    let model = &request.profile.model.repo;
+    facts.servers.get(&server_name(request)).is_some_and(|running| {
+        running.runtime == request.target.name()
+            && running.inputs == inputs(request, launch, installation, facts)
+            // Before the first pull, the engine was given the name of the repository.
+            && (running.model == *model || running.model == model_path(request, facts))
+    })
+}
+
+/// Returns the digest of the inputs of a server, without the path of the model: it is another one before the first pull.
+fn inputs(request: &ServeRequest, launch: &Launch, installation: &Installation, facts: &Facts) -> String {
+    let program = match installation {
+        Installation::Image(image) => &image.tag,
+        Installation::Venv(venv) => &venv.dir,
+    };
+    let model = &request.profile.model;
+    let flags: Vec<&String> = launch.flags.args.iter().flat_map(|flag| &flag.words).collect();
+    let json = |value: serde_json::Value| value.to_string();
+    install::digest(&[
+        ("program", program),
+        ("model", &format!("{}@{}", model.repo, model.revision)),
+        ("port", &request.port.to_string()),
+        ("flags", &json(serde_json::json!(flags))),
+        (
+            "env",
+            &json(serde_json::json!(env(launch, cache_root(request, facts)))),
+        ),
+    ])
 }
 
 /// Returns `http://127.0.0.1:PORT`.
@@ -306,6 +358,7 @@ fn container(
     launch: &Launch,
     image: &str,
     python: &str,
+    labels: BTreeMap<String, String>,
     facts: &Facts,
 ) -> StartContainer {
     let stack = &request.stack;
@@ -314,25 +367,21 @@ fn container(
         source: facts.paths.hub_cache.clone(),
         target: MODELS.to_owned(),
     }];
-    for path in &stack.cache_paths {
-        let volume = path.trim_start_matches("/root/").replace(['/', '.'], "-");
-        mounts.push(Mount::Volume {
-            // The name holds the version, because a volume keeps the kernels of its first image.
-            name: format!(
-                "dsr1-{}-{}-{}",
-                stack.name,
-                stack.pins.sglang,
-                volume.trim_start_matches('-')
-            ),
-            target: path.clone(),
-        });
-    }
+    mounts.extend(
+        volumes(stack)
+            .into_iter()
+            .zip(&stack.cache_paths)
+            .map(|(name, path)| Mount::Volume {
+                name,
+                target: path.clone(),
+            }),
+    );
     StartContainer {
         name: server_name(request),
         image: image.to_owned(),
         argv: argv(python, request, launch, facts),
         env: env(launch, MODELS),
-        labels: labels(python, request, facts),
+        labels,
         network: stack.network.name().to_owned(),
         gpus,
         shm_bytes: stack.shm_bytes,
@@ -366,12 +415,36 @@ fn container(
     }
 }
 
-fn process(request: &ServeRequest, launch: &Launch, python: &str, facts: &Facts) -> StartProcess {
+/// Returns the beginning of the names of a stack's volumes; the version of SGLang follows.
+#[must_use]
+pub fn volume_prefix(stack: &Stack) -> String {
+    format!("dsr1-{}-", stack.name)
+}
+
+/// Returns the names of the volumes that keep compiled kernels, one for each of the stack's cache paths. A name holds the
+/// version, because a volume keeps the kernels of its first image.
+#[must_use]
+pub fn volumes(stack: &Stack) -> Vec<String> {
+    let start = format!("{}{}", volume_prefix(stack), stack.pins.sglang);
+    let name = |path: &String| {
+        let path = path.trim_start_matches("/root/").replace(['/', '.'], "-");
+        format!("{start}-{}", path.trim_start_matches('-'))
+    };
+    stack.cache_paths.iter().map(name).collect()
+}
+
+fn process(
+    request: &ServeRequest,
+    launch: &Launch,
+    python: &str,
+    labels: BTreeMap<String, String>,
+    facts: &Facts,
+) -> StartProcess {
     let name = server_name(request);
     StartProcess {
         argv: argv(python, request, launch, facts),
         env: env(launch, &facts.paths.hub_cache),
-        labels: labels(python, request, facts),
+        labels,
         log: log_path(&name, facts),
         workdir: facts.paths.state.clone(),
         name,

@@ -159,6 +159,9 @@ pub struct CreateVenv {
     pub dir: String,
     /// pip requirements, pinned, installed without resolving dependencies.
     pub requirements: Vec<String>,
+    /// The pip requirement of uv, which installs them if the package index has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installer: Option<String>,
     /// Files below site-packages: relative path to text.
     pub files: BTreeMap<String, String>,
     /// Digest of the inputs above.

@@ -7,10 +7,10 @@ use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::pull::{self, PullOptions, PullRequest};
 use crate::plan::request::ServeRequest;
 use crate::plan::{CodeFiles, FilePatterns, Plan, ServeMirror, Step, StopServer, WriteModel, serve};
-use crate::profile::Goal;
+use crate::profile::{Goal, Stack};
 use crate::rehearsal;
 use crate::sglang::Launch;
-use crate::units::Bytes;
+use crate::units::{Bytes, counted};
 
 /// First port that is tried for the rehearsal's own hub.
 pub(super) const MIRROR_PORT: u16 = 8490;
@@ -70,12 +70,18 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     };
     steps.push(pull::step(&pull, facts)?);
     serve::check_server_name(request.serve.name.as_deref())?;
-    steps.extend(serve::steps(&request.serve, &launch, &installation, facts));
+    let runs = serve::runs_already(&request.serve, &launch, &installation, facts);
+    let is_start = |step: &Step| matches!(step, Step::StartContainer(_) | Step::StartProcess(_));
+    steps.extend(
+        serve::steps(&request.serve, &launch, &installation, facts)
+            .into_iter()
+            .filter(|step| !(runs && is_start(step))),
+    );
     steps.push(eval::bench_step(
         &bench_request(&request.serve, &launch, &installation, facts),
         facts,
     ));
-    if !request.keep {
+    if !request.keep && !runs {
         steps.push(Step::StopServer(StopServer {
             server: serve::server(&request.serve, facts),
             drain_s: 30,
@@ -84,19 +90,33 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     let mut plan = Plan::new("up", steps);
     plan.notes = serve::notes(&request.serve, facts);
     serve::add_findings(&mut plan, &request.serve, launch, facts);
-    plan.blockers.extend(serve::blockers(&request.serve, facts));
+    if runs {
+        let name = serve::server_name(&request.serve);
+        plan.notes.push(format!(
+            "{name} runs already, from the same plan: it is verified and measured, and goes on running"
+        ));
+    } else {
+        plan.blockers.extend(serve::blockers(&request.serve, facts));
+    }
     plan.blockers.extend(installation.blocker(&build, facts));
     plan.blockers.extend(pull::blocker(&pull, facts));
-    plan.notes.insert(
-        0,
-        format!(
-            "install: {} packages of stack {}, about {} on disk",
-            stack.install.packages().count(),
-            stack.name,
-            Bytes(stack.install_bytes)
-        ),
-    );
+    if !installation.is_present(facts) {
+        plan.notes.insert(0, install_note(stack));
+    }
     Ok(plan)
+}
+
+/// Returns a note about what is going to be installed.
+fn install_note(stack: &Stack) -> String {
+    let (packages, size) = (stack.install.packages().count(), Bytes(stack.install_bytes));
+    match packages {
+        0 => format!("install: the image of stack {}, about {size} on disk", stack.name),
+        _ => format!(
+            "install: {} of stack {}, about {size} on disk",
+            counted(packages, "package"),
+            stack.name
+        ),
+    }
 }
 
 fn bench_request(

@@ -41,7 +41,7 @@ pub use requirement::Requirement;
 pub use schema::{Bench, Device, EngineSettings, Goal, Model, Precision, Profile, Speculative, Verify};
 pub use stack::{
     Accelerator, Architecture, EntryPoint, FlashinferPackages, Harness, Install, Network, Pins, Prebuilt,
-    Repository, SourceBuild, Stack, is_plain_path,
+    Repository, SourceBuild, Stack, hint_without_registry, is_plain_path,
 };
 pub use template::template;
 pub use version::Version;

@@ -32,7 +32,13 @@ pub fn render(plan: &Plan) -> String {
     for remark in plan.remarks() {
         let _ = writeln!(script, "# {}", comment(&remark));
     }
-    for Blocker { message, cause, hint } in blockers {
+    for Blocker {
+        kind: _,
+        message,
+        cause,
+        hint,
+    } in blockers
+    {
         let _ = writeln!(
             script,
             "# BLOCKED: {} ({}); {}",
@@ -123,6 +129,7 @@ fn create_venv(step: &CreateVenv) -> String {
         python,
         dir,
         requirements,
+        installer: _, // pip installs the same packages
         files,
         inputs,
         install_bytes: _,

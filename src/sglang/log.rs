@@ -33,6 +33,27 @@ pub(crate) fn stage(line: &str) -> Option<(Stage, String)> {
     None
 }
 
+/// Returns the work that a progress bar of SGLang or of its clients counts, with the items done and their total. Progress
+/// bars are those of tqdm: `Capturing batches (bs=1): 34%|███▍ | 12/35 [00:02<00:04]`, and `... 23% Completed | 5/22`.
+#[must_use]
+pub(crate) fn progress(line: &str) -> Option<(&'static str, u64, u64)> {
+    let (title, bar) = line.split_once('%')?;
+    let title = title.trim_end_matches(|c: char| c.is_ascii_digit() || c == ' ');
+    let (_, counts) = bar.rsplit_once('|')?;
+    let (done, rest) = counts.trim_start().split_once('/')?;
+    let total = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    let what = if title.contains("shards") {
+        "load shards"
+    } else if title.contains("Capturing") {
+        "capture graphs"
+    } else if title.is_empty() {
+        "requests"
+    } else {
+        return None;
+    };
+    Some((what, done.parse().ok()?, total.parse().ok()?))
+}
+
 fn tokens(count: u64) -> String {
     format!("{count} tokens")
 }
@@ -129,6 +150,32 @@ mod tests {
     }
 
     #[test]
+    fn a_progress_bar_is_read() {
+        for (line, expected) in [
+            (
+                "Multi-thread loading shards:   0% Completed | 0/2",
+                Some(("load shards", 0, 2)),
+            ),
+            (
+                "Loading safetensors checkpoint shards:  23% Completed | 5/22 [00:01<00:03,  4.2it/s]",
+                Some(("load shards", 5, 22)),
+            ),
+            (
+                "Capturing batches (bs=8 avail_mem=9.1 GB):  34%|███▍      | 12/35 [00:02<00:04]",
+                Some(("capture graphs", 12, 35)),
+            ),
+            (
+                " 31%|███▏      | 5/16 [00:00<00:00, 13.32it/s]",
+                Some(("requests", 5, 16)),
+            ),
+            ("Fetching: 10%|█ | 1/10", None),
+            ("gpu 95% | used", None),
+        ] {
+            assert_eq!(progress(line), expected, "{line}");
+        }
+    }
+
+    #[test]
     fn a_port_that_is_taken_is_recognised() {
         assert!(cannot_listen(
             "[2026-11-26 17:47:06] ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 34987): \
@@ -162,7 +209,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_line_is_read_without_panic(line in "\\PC{0,200}") {
-            let _ = (stage(&line), cannot_listen(&line), kv_pool_tokens(&line), is_telling(&line), cause([line.as_str()].into_iter()));
+            let _ = (stage(&line), progress(&line), cannot_listen(&line), kv_pool_tokens(&line), is_telling(&line), cause([line.as_str()].into_iter()));
         }
     }
 }

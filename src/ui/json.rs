@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -10,6 +10,7 @@ use super::output::write_stderr;
 use super::rate::{self, Rate};
 use super::safe;
 use crate::event::{Event, FileState, Reporter};
+use crate::units;
 
 /// Least time between two reports of a step's bytes, so that a pull of an hour has less than 36,000 lines.
 const EVERY: Duration = Duration::from_secs(1);
@@ -31,7 +32,12 @@ impl Lines {
     pub(super) fn new() -> Self {
         Self {
             begun: Instant::now(),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                began_ms: SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0)),
+                ..State::default()
+            }),
         }
     }
 }
@@ -48,14 +54,18 @@ impl Reporter for Lines {
 /// Rates of the running step and its files.
 #[derive(Default)]
 struct State {
+    /// Milliseconds since 1970 at which the display was made.
+    began_ms: u64,
     step: Rate,
     files: BTreeMap<String, Rate>,
     shown: Option<Duration>,
 }
 
-/// An event, with the rate of its bytes.
+/// An event, with its time and the rate of its bytes.
 #[derive(Serialize)]
 struct Line<'a> {
+    /// UTC, in the format of RFC 3339.
+    time: String,
     #[serde(flatten)]
     event: &'a Event,
     #[serde(flatten)]
@@ -84,7 +94,10 @@ impl State {
     fn line(&mut self, event: &Event, now: Duration) -> Option<String> {
         let pace = match event {
             Event::StepStarted { .. } => {
-                *self = Self::default();
+                *self = Self {
+                    began_ms: self.began_ms,
+                    ..Self::default()
+                };
                 None
             }
             Event::Progress {
@@ -121,10 +134,8 @@ impl State {
             }
             _ => None,
         };
-        let line = Line { event, pace };
-        Some(safe::json(
-            serde_json::to_string(&line).unwrap_or_default() + "\n",
-        ))
+        let time = units::utc_millis(self.began_ms + u64::try_from(now.as_millis()).unwrap_or(0));
+        Some(safe::json_line(&Line { time, event, pace }) + "\n")
     }
 }
 
@@ -142,7 +153,7 @@ mod tests {
         };
         assert_eq!(
             State::default().line(&event, Duration::ZERO).unwrap(),
-            "{\"event\":\"line\",\"step\":2,\"source\":\"engine\",\"text\":\"\\u001b[1mhi\\u009b\\n\"}\n"
+            "{\"time\":\"1970-01-01T00:00:00.000Z\",\"event\":\"line\",\"step\":2,\"source\":\"engine\",\"text\":\"\\u001b[1mhi\\u009b\\n\"}\n"
         );
     }
 

@@ -10,6 +10,7 @@
 
 mod advice;
 mod answer;
+mod cleaned;
 mod corrections;
 mod display;
 mod error;
@@ -41,6 +42,7 @@ mod weights;
 
 pub use advice::advice;
 pub use answer::{LiveAnswer, answer};
+pub use cleaned::cleaned;
 pub use corrections::corrections;
 pub use display::display;
 pub use error::error;

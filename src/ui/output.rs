@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 use crate::cli::Format;
 use crate::error::{Error, Kind, Result};
 use crate::ui::error::error as error_text;
-use crate::ui::safe::safe;
+use crate::ui::safe::{json_line, safe};
 
 /// Writes to stdout. A closed pipe (`| head`) is not an error.
 ///
@@ -39,13 +39,17 @@ pub fn ask(question: &str) -> Result<()> {
     )
 }
 
-/// Prints one line of a server's log, made safe for a terminal.
+/// Prints one line of a server's log, made safe for a terminal, or as a JSON object of its own.
 ///
 /// # Errors
 /// As [`print()`]; a closed pipe is an error here, because it ends the command.
-pub fn print_log_line(line: &str) -> Result<()> {
+pub fn print_log_line(server: &str, line: &str, format: Format) -> Result<()> {
+    let text = match format {
+        Format::Text => safe(line).into_owned(),
+        Format::Json => json_line(&serde_json::json!({ "server": server, "text": line })),
+    };
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", safe(line))
+    writeln!(stdout, "{text}")
         .and_then(|()| stdout.flush())
         .map_err(|error| unwritable(&error))
 }

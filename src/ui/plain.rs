@@ -126,8 +126,12 @@ impl State {
             } if *total_bytes >= LARGE => {
                 format!("[{step}/{of}] verified {}, {}\n", safe(path), Bytes(*total_bytes))
             }
-            // The lines of the step show the progress of the other files.
-            Event::File { .. } => return None,
+            // The lines of the step show the progress of the other files, and the child's own lines count. At the end of the
+            // display is a line about a step that failed, and the error follows.
+            Event::File { .. } | Event::Activity { done: Some(_), .. } | Event::StepFailed { .. } => {
+                return None;
+            }
+            Event::Activity { step, what, .. } => format!("[{step}/{of}] {}\n", safe(what)),
             Event::Line { text, .. } => format!("    | {}\n", safe(text)),
             Event::BuildStep {
                 name,
@@ -234,6 +238,14 @@ fn figures(done: u64, total: Option<u64>, speed: Option<u64>) -> String {
         .flatten()
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// Returns the work of a step in words: `load shards: 5 of 22`.
+pub(super) fn activity(what: &str, done: Option<u64>, total: Option<u64>) -> String {
+    match (done, total) {
+        (Some(done), Some(total)) => format!("{what}: {done} of {total}"),
+        _ => what.to_owned(),
+    }
 }
 
 /// Returns a warning in one or two lines.

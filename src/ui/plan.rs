@@ -36,7 +36,13 @@ pub fn plan(plan: &Plan, request: &ServeRequest, origins: &[Origin], with_origin
         text.push_str(&safe(&format!("  {}/{of} {}", index + 1, step.title())));
         text.push('\n');
     }
-    for Blocker { message, cause, hint } in &plan.blockers {
+    for Blocker {
+        kind: _,
+        message,
+        cause,
+        hint,
+    } in &plan.blockers
+    {
         text.push_str(&safe(&format!("blocked  {message}: {cause}; {hint}")));
         text.push('\n');
     }

@@ -51,6 +51,12 @@ pub(super) fn json(text: String) -> String {
     shown
 }
 
+/// Returns a value as JSON on one line, without a newline at its end.
+#[must_use]
+pub(super) fn json_line(value: &impl serde::Serialize) -> String {
+    json(serde_json::to_string(value).unwrap_or_default())
+}
+
 /// Returns true for C0 and C1 controls, line separators, and the characters that reorder text (Unicode TR 9; CVE-2021-42574).
 fn hidden(c: char) -> bool {
     c.is_control()

@@ -4,6 +4,14 @@ use std::fmt::Write;
 
 use super::safe;
 
+/// Returns a text of at most `most` characters; a sign at its end shows that something is left out.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most - 1).chain(['…']).collect()
+}
+
 /// Returns the cells of one line, each made safe.
 pub(super) fn row<'a>(cells: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     cells.into_iter().map(|cell| safe(cell).into_owned()).collect()

@@ -68,6 +68,15 @@ pub(super) fn transcript() -> Vec<(u64, Event)> {
             313,
             line(3, Source::Engine, "\x1b[32mINFO\x1b[0m:\tserver_args=\u{202e}x\r"),
         ),
+        (
+            314,
+            Event::Activity {
+                step: 3,
+                what: "capture\x1b[2J graphs".to_owned(),
+                done: Some(5),
+                total: Some(22),
+            },
+        ),
         (327, stage(Stage::LoadingWeights, 14_000, "")),
         (600, stage(Stage::AllocatingKvCache, 287_000, "980344 tokens")),
         (

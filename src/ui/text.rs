@@ -24,6 +24,7 @@ pub fn report(report: &Report) -> String {
         }
     }
     sections.extend(endpoint(report));
+    sections.extend(stopped(report));
     sections.retain(|section| !section.is_empty());
     sections.join("\n")
 }
@@ -70,6 +71,25 @@ fn endpoint(report: &Report) -> Option<String> {
             format!("dsr1 bench {server}, dsr1 logs {server}, dsr1 stop {server}"),
         ),
     ]))
+}
+
+/// Returns the end of a chain that stopped its own server: the result in one line, and the next command.
+fn stopped(report: &Report) -> Option<String> {
+    let has = |is: fn(&Outcome) -> bool| report.steps.iter().any(|step| is(&step.outcome));
+    let is_chain = has(|outcome| matches!(outcome, Outcome::Verified(_)))
+        && has(|outcome| matches!(outcome, Outcome::Stopped { .. }));
+    is_chain.then(|| {
+        labelled(&[
+            (
+                "result",
+                "READY and VERIFIED, measured, and stopped again".to_owned(),
+            ),
+            (
+                "next",
+                format!("dsr1 {} ... --keep leaves the server running", report.command),
+            ),
+        ])
+    })
 }
 
 const fn is_finding(outcome: &Outcome) -> bool {
@@ -349,10 +369,10 @@ mod tests {
         };
         let text = report(&up(vec![step("stop fp8-low-latency", 1_000, stopped)]));
         assert!(
-            text.ends_with("\n\nfp8-low-latency stopped, killed after the drain time\n"),
+            text.contains("\n\nfp8-low-latency stopped, killed after the drain time\n")
+                && text.ends_with("next    dsr1 up ... --keep leaves the server running\n"),
             "{text}"
         );
-        assert!(!text.contains("next:"), "{text}");
     }
 
     #[test]

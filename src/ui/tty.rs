@@ -10,12 +10,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use live::Live;
 
-use super::plain;
+use super::plain::{self, activity};
 use super::rate::time;
 use super::safe::safe;
 use super::style::Style;
-use super::table::pad;
+use super::table::{pad, shortened};
 use crate::event::{BuildState, Event, Reporter, Stage};
+use crate::plan;
 
 /// Width of a finished step's title, so that the times of ordinary titles are in one column.
 const TITLE: usize = 36;
@@ -134,29 +135,29 @@ impl Tty {
 
     /// Prints a line for each step of a build that ended, and shows the running one beside the clock.
     fn build_step(&self, name: &str, state: BuildState, elapsed_ms: u64) {
-        let name = safe(name);
+        let title = plan::step_title(name);
+        let name = safe(title.as_deref().unwrap_or(name));
         let time = match state {
             BuildState::Started => return self.update(|live| live.message(&name)),
             BuildState::Cached => "(cached)".to_owned(),
             BuildState::Done | BuildState::Failed => time(elapsed_ms),
         };
-        let short: String = name.chars().take(TITLE - 2).collect();
-        let line = format!("{} {time:>8}", pad(&short, TITLE - 2));
+        let line = format!("{} {time:>8}", pad(&shortened(&name, TITLE - 2), TITLE - 2));
         self.print_line(&match state {
             BuildState::Failed => format!("  {} {line}", self.style.red("✗")),
             _ => self.style.dim(&format!("  · {line}")),
         });
     }
 
+    /// Shows the stage that begins, and prints a line for the one that ended, with its duration.
     fn stage(&self, stage: Stage, elapsed_ms: u64, detail: &str) {
-        self.update(|live| live.stage(stage.title()));
-        // The line of the step follows at once and has READY.
-        if stage != Stage::Ready {
+        let mut ended = None;
+        self.update(|live| ended = live.stage(stage, elapsed_ms, &safe(detail)));
+        if let Some((stage, took_ms, detail)) = ended {
             let line = format!(
-                "  · {} {:>8}  {}",
+                "  · {} {:>8}  {detail}",
                 pad(stage.title(), TITLE - 2),
-                time(elapsed_ms),
-                safe(detail)
+                time(took_ms),
             );
             self.print_line(&self.style.dim(line.trim_end()));
         }
@@ -188,7 +189,15 @@ impl Reporter for Tty {
                 let (path, bytes) = (safe(path), (*done_bytes, *total_bytes));
                 self.update(|live| live.file(&self.bars, &path, bytes, *state, *retries));
             }
-            Event::Line { text, .. } => self.update(|live| live.message(&safe(text))),
+            Event::Activity {
+                what, done, total, ..
+            } => {
+                let text = activity(what, *done, *total);
+                self.update(|live| live.message(&safe(&text)));
+            }
+            // What a child prints last seldom says how far it is. The line of a step that failed is drawn when the display
+            // ends, and the error follows.
+            Event::Line { .. } | Event::StepFailed { .. } => {}
             Event::BuildStep {
                 name,
                 state,

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use crate::support::{self, Home};
 
 fn home() -> Home {
-    Home::new().without_docker()
+    Home::new()
+        .without_docker()
+        .with("PIP_INDEX_URL", support::NOWHERE)
+        .with("HF_ENDPOINT", support::NOWHERE)
 }
 
 #[test]
@@ -139,7 +142,8 @@ fn values_out_of_range_are_refused_before_anything_runs() {
     ] {
         home().run(args).expect(2);
     }
-    let run = home().run(&["pull", "--profile", "rehearsal"]).expect(3);
+    // Of the public hub this is known.
+    let run = Home::new().run(&["pull", "--profile", "rehearsal"]).expect(3);
     assert!(
         run.stderr.contains("dsr1 up --profile rehearsal"),
         "{}",

@@ -13,9 +13,11 @@
 mod architecture;
 mod cli;
 mod export;
+mod first_hour;
 mod fuzz;
 mod hostile;
 mod hub;
+mod json;
 mod mirror;
 mod plan;
 mod profiles;

@@ -190,7 +190,7 @@ fn a_host_that_does_not_fit_blocks_the_plan_and_still_prints_it() {
     let script = script(&["serve", "--profile", "fp8-low-latency"], LAPTOP);
     assert!(
         script.contains(
-            "# BLOCKED: profile `fp8-low-latency` cannot run on this host (0 GPUs found, 8 needed)"
+            "# BLOCKED: profile `fp8-low-latency` cannot run on this host (no GPU found, 8 needed)"
         ),
         "{script}"
     );
@@ -384,7 +384,7 @@ fn a_server_of_dsr1_on_the_port_is_known_as_one() {
     let home = Home::new().without_docker();
     let mut facts: serde_json::Value =
         serde_json::from_str(include_str!("../fixtures/facts-b200.json")).unwrap();
-    facts["servers"] = serde_json::json!({ "dsr1-other": 30000 });
+    facts["servers"] = serde_json::json!({ "dsr1-other": { "port": 30000, "runtime": "docker" } });
     facts["host"]["ports_taken"] = serde_json::json!({ "30000": "python3 (pid 25412)" });
     std::fs::write(home.path().join("facts.json"), facts.to_string()).unwrap();
     let planned = home

@@ -21,7 +21,10 @@ fn read(path: &str) -> String {
 
 /// Returns a home with the files that the documents name, and `dsr1` on the path.
 fn home() -> Home {
-    let home = Home::new().without_docker();
+    let home = Home::new()
+        .without_docker()
+        .with("PIP_INDEX_URL", support::NOWHERE)
+        .with("HF_ENDPOINT", support::NOWHERE);
     let bin = home.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_dsr1"), bin.join("dsr1")).unwrap();
@@ -267,7 +270,7 @@ fn runs(home: &Home, command: &str) {
                 run.stdout
             );
         }
-        "export" | "status" | "profiles" | "stacks" | "explain" | "completions" | "man" => {
+        "clean" | "export" | "status" | "profiles" | "stacks" | "explain" | "completions" | "man" => {
             assert!(!shell(home, command).expect(0).stdout.is_empty(), "{command}");
         }
         other => panic!("this test does not know how to run `{other}`: {command}"),

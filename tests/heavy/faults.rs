@@ -103,10 +103,11 @@ fn assert_no_venv(home: &Home) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-#[test]
-fn ctrl_c_during_the_install_leaves_no_venv_and_no_process() {
+/// Installs the packages of the rehearsal until `text` is printed, then interrupts it. Checks that nothing is left but what
+/// is kept, and returns what was printed.
+fn interrupted_install(home: Home, text: &str) -> (Home, String) {
     let temporary = tempfile::tempdir().unwrap();
-    let home = Home::new()
+    let home = home
         .without_docker()
         .with("TMPDIR", temporary.path().to_str().unwrap());
     let mut running = home.start(&[
@@ -118,23 +119,75 @@ fn ctrl_c_during_the_install_leaves_no_venv_and_no_process() {
         "--progress",
         "plain",
     ]);
-    // A package is being unpacked.
-    running.wait_for("    | [2/", Duration::from_mins(2));
+    running.wait_for(text, Duration::from_mins(2));
     running.signal("INT");
     let (run, took) = running.end();
     let run = run.expect(130);
     assert!(
-        run.stderr.ends_with(
-            "error: interrupted by Ctrl-C\nhint: run the command again: packages in the cache of pip are not fetched again\n"
-        ),
+        run.stderr.contains("error: interrupted by Ctrl-C\n"),
         "{}",
         run.stderr
     );
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
     assert_no_venv(&home);
     assert_eq!(home.leftovers(), Vec::<String>::new());
     let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().flatten().collect();
     assert!(left.is_empty(), "{left:?}");
+    (home, run.stderr)
+}
+
+/// The packages that uv unpacked completely are kept, nothing else is, and the hint says how many.
+#[test]
+fn ctrl_c_during_the_install_keeps_complete_packages_and_nothing_else() {
+    let (home, printed) = interrupted_install(Home::new(), "s left: ");
+    let packages = home.path().join(".cache/dsr1/packages");
+    let names = |dir: &std::path::Path| -> Vec<String> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect()
+    };
+    let unfinished = names(&packages)
+        .into_iter()
+        .filter(|name| name.starts_with(".tmp"));
+    assert_eq!(unfinished.count(), 0);
+    let kept = names(&packages.join("archive-v0")).len();
+    assert!(kept > 0, "{printed}");
+    assert!(
+        printed.ends_with(&format!(
+            "hint: run the command again: it uses the {kept} packages that are fetched\n"
+        )),
+        "{printed}"
+    );
+    // What is kept is used again: the next run begins with it.
+    let (_, again) = interrupted_install(home, " of 182 packages\n");
+    let first = again
+        .lines()
+        .find(|line| line.ends_with(" of 182 packages"))
+        .unwrap();
+    let counted = first.rsplit(' ').nth(3).unwrap();
+    assert_eq!(counted, kept.to_string(), "{first}");
+}
+
+/// pip keeps nothing, and the hint says so.
+#[test]
+fn ctrl_c_during_an_install_by_pip_leaves_nothing() {
+    let home = Home::new();
+    let config = home.path().join(".config/pip");
+    std::fs::create_dir_all(&config).unwrap();
+    std::fs::write(config.join("pip.conf"), "[global]\nkeyring-provider = disabled\n").unwrap();
+    // A package is being unpacked.
+    let (_, printed) = interrupted_install(home, "    | Collecting ");
+    assert!(
+        printed.contains(
+            "note: pip installs the packages, which takes longer: uv has no equal of pip's setting `keyring-provider`\n"
+        ),
+        "{printed}"
+    );
+    assert!(
+        printed.ends_with("hint: run the command again: no package is kept\n"),
+        "{printed}"
+    );
 }
 
 #[test]

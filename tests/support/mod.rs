@@ -65,6 +65,9 @@ impl From<Output> for Run {
     }
 }
 
+/// A URL at which nothing listens.
+pub const NOWHERE: &str = "http://127.0.0.1:9";
+
 impl Home {
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("dsr1-test-").tempdir().unwrap();

@@ -1,10 +1,19 @@
 //! `dsr1 profiles new`: prints a profile file to start from.
 
+use serde::Serialize;
+
 use crate::cli::NewArgs;
 use crate::commands::context::Context;
 use crate::error::Result;
 use crate::profile::template;
-use crate::ui;
+
+#[derive(Debug, Serialize)]
+struct New<'a> {
+    schema: &'static str,
+    name: &'a str,
+    /// The file, in YAML.
+    text: String,
+}
 
 pub(super) fn run(context: &Context, args: &NewArgs) -> Result<()> {
     let catalog = context.catalog(None)?;
@@ -17,5 +26,10 @@ pub(super) fn run(context: &Context, args: &NewArgs) -> Result<()> {
         text: text.clone(),
     });
     crate::profile::Catalog::with(&files)?;
-    ui::print(&text)
+    let new = New {
+        schema: "dsr1.profile-new/1",
+        name: &args.name,
+        text,
+    };
+    context.print(&new, |new| new.text.clone())
 }

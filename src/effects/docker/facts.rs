@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::effects::docker::session::Session;
-use crate::effects::docker::{Docker, registry};
+use crate::effects::docker::{Docker, errors, registry};
 use crate::effects::env::Env;
 use crate::effects::host;
 use crate::facts;
@@ -15,7 +15,7 @@ const REGISTRY: Duration = Duration::from_secs(3);
 impl Docker {
     /// Gathers the facts that planning needs. Never fails: a daemon that does not answer is a fact.
     ///
-    /// Looks up `images` on the daemon, and asks the registries for those of `probe_pull` that it lacks.
+    /// Looks up `images` on the daemon. If it has none of them, their registries are asked for `probe_pull`.
     pub async fn facts(env: &Env, images: &[&str], probe_pull: &[&str]) -> facts::Docker {
         match Self::connect(env).await {
             Ok(docker) => docker.gather_facts(images, probe_pull).await,
@@ -55,11 +55,18 @@ impl Docker {
                 Err(_) => break,
             }
         }
-        let mut pullable = Vec::new();
-        for image in probe_pull.iter().filter(|image| !found.contains_key(**image)) {
+        let (mut pullable, mut not_pullable) = (Vec::new(), BTreeMap::new());
+        for image in probe_pull.iter().filter(|_| found.is_empty()) {
             let asked = self.api.inspect_registry_image(image, None);
-            if matches!(tokio::time::timeout(REGISTRY, asked).await, Ok(Ok(_))) {
-                pullable.push((*image).to_owned());
+            match tokio::time::timeout(REGISTRY, asked).await {
+                Ok(Ok(_)) => pullable.push((*image).to_owned()),
+                // Podman does not pass the question on to the registry.
+                Ok(Err(error)) if self.product().is_none() => {
+                    let why = errors::failed("", &error).causes().join(": ");
+                    not_pullable.insert((*image).to_owned(), why);
+                }
+                // A slow registry may answer the pull itself.
+                Ok(Err(_)) | Err(_) => {}
             }
         }
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();
@@ -88,6 +95,7 @@ impl Docker {
             images: found,
             digests,
             pullable,
+            not_pullable,
         }
     }
 

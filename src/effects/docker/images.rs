@@ -12,7 +12,7 @@ use std::time::Duration;
 use bollard::models::ImageInspect;
 use bollard::query_parameters::{
     ImportImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
-    RemoveImageOptionsBuilder,
+    ListVolumesOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
 };
 use futures_util::{StreamExt, stream};
 use hyper::body::Bytes;
@@ -64,6 +64,48 @@ impl Docker {
     #[must_use]
     pub fn platform(&self) -> Option<String> {
         self.version.arch.as_ref().map(|arch| format!("linux/{arch}"))
+    }
+
+    /// Returns the volumes whose names begin with one of `prefixes`, each with the directory of its files, and true if no
+    /// container uses it.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not answer.
+    pub async fn volumes(&self, prefixes: &[String]) -> Result<Vec<(String, PathBuf, bool)>> {
+        let mut found = Vec::new();
+        for is_unused in [true, false] {
+            let filters = HashMap::from([("dangling", vec![is_unused.to_string()])]);
+            let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
+            let listed = self
+                .api
+                .list_volumes(Some(options))
+                .await
+                .map_err(|error| errors::failed("cannot list volumes", &error))?;
+            found.extend(
+                listed
+                    .volumes
+                    .into_iter()
+                    .flatten()
+                    .filter(|volume| prefixes.iter().any(|prefix| volume.name.starts_with(prefix)))
+                    .map(|volume| (volume.name, PathBuf::from(volume.mountpoint), is_unused)),
+            );
+        }
+        Ok(found)
+    }
+
+    /// Removes a volume.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when a container uses it.
+    pub async fn remove_volume(&self, name: &str) -> Result<()> {
+        let options = RemoveVolumeOptionsBuilder::default().build();
+        match self.patient.remove_volume(name, Some(options)).await {
+            Err(error) if !errors::is_missing(&error) => Err(errors::failed(
+                &format!("cannot remove the volume {name}"),
+                &error,
+            )),
+            _ => Ok(()),
+        }
     }
 
     async fn images_with(&self, role: &str) -> Result<Vec<ImageSummary>> {

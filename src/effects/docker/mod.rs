@@ -14,7 +14,7 @@
 //! | `build` | builds of images |
 //! | `session`, `context` | the services that the daemon calls during a build, and its files |
 //! | `archive` | tar archives, the classic builder's context among them |
-//! | `images` | list, remove, save and load them |
+//! | `images` | list, remove, save and load them; volumes |
 //! | `registry` | pull, tag, push |
 //! | `progress` | messages of a build, and signatures of failing steps |
 //! | `credentials` | logins of registries |

@@ -12,6 +12,7 @@ use crate::effects::docker::errors::During;
 use crate::effects::docker::{Docker, errors};
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
+use crate::profile::hint_without_registry;
 
 impl Docker {
     /// Pulls the base image unless the daemon has it already.
@@ -100,9 +101,7 @@ fn cannot_pull(base: &str, error: &Bollard) -> Error {
     {
         return report.with_kind(signature.kind).hint(signature.fix);
     }
-    report.hint(
-        "for a site without a registry: docker load or docker import it, or name another with --base-image",
-    )
+    report.hint(hint_without_registry(base))
 }
 
 /// Bytes of the layers of one transfer.

@@ -3,5 +3,8 @@
 //! Not in this module tree: containers (`docker`), the start of a server (`serve`).
 
 pub(in crate::effects) mod command;
+pub mod index;
+mod packages;
 pub(in crate::effects) mod server;
+pub(in crate::effects) mod uv;
 pub mod venv;

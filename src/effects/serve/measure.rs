@@ -142,6 +142,9 @@ async fn run_client(
     let mut printed = Vec::new();
     let mut on_line = |line: &str| {
         events.line(Source::Client, line);
+        if let Some((what, done, total)) = log::progress(line) {
+            events.activity(what, Some((done, total)));
+        }
         if printed.len() < 10_000 {
             printed.push(line.to_owned());
         }

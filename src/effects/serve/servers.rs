@@ -10,8 +10,10 @@ use crate::effects::process::server as process;
 use crate::effects::serve::pick::pick;
 use crate::effects::serve::verify;
 use crate::error::{Error, Kind, Result};
+use crate::facts::RunningServer;
 use crate::plan::{
-    LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK, Server, base_url,
+    LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK, Server,
+    base_url,
 };
 use crate::report::{Answer, AnswerPiece, ServerState, ServerStatus};
 
@@ -29,6 +31,8 @@ pub struct Found {
     pub python: String,
     /// Its port on 127.0.0.1.
     pub port: u16,
+    /// Digest of the inputs of its plan; empty for a server of an earlier dsr1.
+    inputs: String,
 }
 
 impl Effects {
@@ -57,9 +61,9 @@ impl Effects {
         (found, trouble)
     }
 
-    /// Returns names and ports of the servers that start or run on this host. Containers of a daemon on another host are not
-    /// among them, and a daemon that does not answer has none.
-    pub async fn claimed_ports(&self) -> BTreeMap<String, u16> {
+    /// Returns the servers that start or run on this host, by name. Containers of a daemon on another host are not among
+    /// them, and a daemon that does not answer has none.
+    pub async fn running_servers(&self) -> BTreeMap<String, RunningServer> {
         let mut found = self.processes();
         if Docker::is_on_this_host(self.env())
             && let Ok(Ok(containers)) = tokio::time::timeout(CONTAINERS, self.containers()).await
@@ -69,7 +73,18 @@ impl Effects {
         let alive = found
             .into_iter()
             .filter(|server| server.status.state != ServerState::Exited);
-        alive.map(|server| (server.status.name, server.port)).collect()
+        alive
+            .map(|server| {
+                let running = RunningServer {
+                    port: server.port,
+                    runtime: server.status.runtime,
+                    python: server.python,
+                    model: server.status.model,
+                    inputs: server.inputs,
+                };
+                (server.status.name, running)
+            })
+            .collect()
     }
 
     /// Returns the server that `name` names by name or ID, or without a name the only one in a state of `fits`.
@@ -166,6 +181,11 @@ impl Effects {
         }
     }
 
+    /// Returns the most tokens that prompt and answer of a request may have together; `None` if the server does not say.
+    pub async fn context_length(&self, base_url: &str) -> Option<u64> {
+        verify::context_length(self.http(), base_url).await
+    }
+
     /// Sends one question to a server.
     ///
     /// # Errors
@@ -229,5 +249,6 @@ fn describe(
         server,
         python: label(LABEL_PYTHON)?,
         port,
+        inputs: label(LABEL_INPUTS).unwrap_or_default(),
     })
 }

@@ -160,6 +160,9 @@ impl<'a> Start<'a> {
     fn read_line(&mut self, line: &str) {
         self.note_sign_of_life();
         self.events.line(Source::Engine, line);
+        if let Some((what, done, total)) = log::progress(line) {
+            self.events.activity(what, Some((done, total)));
+        }
         if let Some((stage, detail)) = log::stage(line)
             // The probe decides about READY, not the log.
             && stage != Stage::Ready

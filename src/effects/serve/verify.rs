@@ -113,6 +113,13 @@ pub(in crate::effects) async fn ask_stream(
     server.stream_chat(&body, on_piece).await?.answer()
 }
 
+/// Returns the most tokens that prompt and answer of a request may have together; `None` if the server does not say.
+pub(in crate::effects) async fn context_length(http: &Http, base_url: &str) -> Option<u64> {
+    let url = format!("{base_url}/v1/models");
+    let (_, body) = http.get_json(&url, Duration::from_secs(5)).await.ok()?;
+    body["data"][0]["max_model_len"].as_u64()
+}
+
 /// The API of one server.
 struct Client<'a> {
     http: &'a Http,

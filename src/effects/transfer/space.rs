@@ -10,7 +10,7 @@ use crate::effects::hub::listing::Entry;
 use crate::effects::store::layout::RepoCache;
 use crate::error::{Error, Kind, Result};
 use crate::plan::PullSnapshot;
-use crate::units::Bytes;
+use crate::units::{Bytes, with_margin};
 
 /// Returns the directory that a pull writes to.
 pub(in crate::effects) fn destination(step: &PullSnapshot) -> &str {
@@ -84,11 +84,6 @@ pub(in crate::effects) fn missing_bytes(cache: &RepoCache, entries: &[Entry]) ->
         }
     }
     missing.saturating_sub(freed)
-}
-
-/// Adds a margin of one twentieth.
-pub(in crate::effects) const fn with_margin(missing: u64) -> u64 {
-    missing + missing / 20
 }
 
 /// Refuses before the first byte if the disk cannot hold the missing bytes and a margin. `other_hosts_bytes` is

@@ -12,12 +12,13 @@ use crate::effects::store::claim;
 use crate::effects::store::manifest::{self, Manifest, VerifiedFile, is_unchanged};
 use crate::effects::store::proofs::ProofLog;
 use crate::effects::transfer::space::{
-    bytes_on_disk, check_space, destination, missing_bytes, other_hosts_bytes, resumable_bytes, with_margin,
+    bytes_on_disk, check_space, destination, missing_bytes, other_hosts_bytes, resumable_bytes,
 };
 use crate::effects::{files, host};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, PullSnapshot};
 use crate::report::{PullSurvey, SurveyedFile};
+use crate::units::with_margin;
 
 /// Asks the hub for the files of a pull without fetching them. Also returns the error with which the pull would
 /// be refused before its first byte.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `pull` | the pull of a snapshot |
 //! | `selection` | the files of a revision that a pull fetches |
+//! | `access` | the question whether a hub has a revision |
 //! | `dry_run` | what a pull would fetch |
 //! | `verify` | the check of a snapshot, and its repair |
 //! | `place` | the place of a snapshot on disk, and the hub that its files are fetched from |
@@ -12,6 +13,7 @@
 //!
 //! Not in this module: the protocol (`hub`), the transfer of bytes (`transfer`), the files on disk (`store`).
 
+mod access;
 mod dry_run;
 mod inventory;
 mod place;
@@ -20,6 +22,7 @@ mod rehearsal;
 mod selection;
 mod verify;
 
+pub use access::access;
 pub use dry_run::dry_run;
 pub use inventory::{list, removable, remove};
 pub use place::{Download, Place};

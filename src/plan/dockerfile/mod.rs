@@ -26,6 +26,9 @@ const TEMPLATE: &str = include_str!("../../../Dockerfile.tera");
 const PIP: &str =
     "--no-deps --no-input --disable-pip-version-check --progress-bar=off --root-user-action=ignore";
 
+/// Command and flags of every installation by uv. `--no-deps` keeps out every package that is not in the list.
+const UV: &str = "pip install --no-config --no-python-downloads --no-progress --no-deps --compile-bytecode";
+
 /// A rendered build context.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Rendered {
@@ -63,6 +66,8 @@ struct MethodContext<'a> {
     pip_env: String,
     git_env: String,
     pip_flags: String,
+    uv_env: String,
+    uv_flags: &'a str,
     refresh: &'a str,
     token: &'a str,
 }
@@ -84,6 +89,8 @@ impl<'a> MethodContext<'a> {
             pip_env: pip_env(&method.secrets, method.builder),
             git_env: git_env(&method.secrets),
             pip_flags: format!("{PIP}{index}"),
+            uv_env: uv_env(&method.secrets, method.builder),
+            uv_flags: UV,
             refresh,
             token,
         }
@@ -139,6 +146,12 @@ pub(super) fn render(
     context.insert("base", base);
     context.insert("apt", &apt);
     context.insert("venv", venv);
+    // Wheels and a configuration of pip are for pip.
+    let uses_uv = !venv.is_empty()
+        && install.installer.is_some()
+        && !method.wheels
+        && !method.secrets.contains(&"pip_conf");
+    context.insert("uv", &uses_uv);
     context.insert("groups", &groups);
     context.insert("replaced", &replaced);
     context.insert("files", &(source.is_none() && !install.files.is_empty()));
@@ -224,6 +237,9 @@ fn layers(
     } else {
         for (index, requirements) in install.requirements.iter().enumerate() {
             groups.push(layer(&(index + 1).to_string(), requirements, ""));
+        }
+        if let Some(installer) = &install.installer {
+            layer("uv", std::slice::from_ref(installer), "");
         }
         match (choice.flashinfer(), &stack.flashinfer.prebuilt) {
             (Flashinfer::Base, _) => {}
@@ -397,6 +413,42 @@ fn pip_env(secrets: &[&str], builder: Builder) -> String {
         });
     }
     env
+}
+
+/// Returns the variables of uv's steps.
+fn uv_env(secrets: &[&str], builder: Builder) -> String {
+    let mut env = String::new();
+    for id in secrets {
+        env.push_str(match (*id, builder) {
+            (SECRET_CA, Builder::Buildkit) => "SSL_CERT_FILE=/run/secrets/ca ",
+            (SECRET_CA, Builder::Classic) => "SSL_CERT_FILE=/run/ca/ca ",
+            ("netrc", _) => "NETRC=/run/secrets/.netrc ",
+            _ => "",
+        });
+    }
+    env
+}
+
+/// Returns the title of a step of the build, from the name that the builder gives it: its instruction. `None` for other
+/// steps, whose names say enough.
+#[must_use]
+pub fn step_title(name: &str) -> Option<String> {
+    let layer = name
+        .split_once("source=pip/")
+        .or_else(|| name.split_once("COPY pip/"))
+        .and_then(|(_, rest)| rest.split([',', ' ']).next());
+    let title = match layer {
+        Some("uv") => "uv, the installer".to_owned(),
+        Some(layer) => format!("packages, layer {layer}"),
+        None if name.contains("apt-get update") => "Debian packages".to_owned(),
+        None if name.contains("-m venv") => "venv".to_owned(),
+        None if name.contains("source=site") || name.contains("COPY site") => "files of the stack".to_owned(),
+        None if name.contains("useradd") => "user".to_owned(),
+        None => return None,
+    };
+    // `[stage-0 4/8]` stays.
+    let number = name.split_once("] ").filter(|(start, _)| start.starts_with('['));
+    Some(number.map_or_else(|| title.clone(), |(number, _)| format!("{number}] {title}")))
 }
 
 /// Returns the variables of git's steps.

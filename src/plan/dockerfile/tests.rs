@@ -345,3 +345,32 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_step_of_the_build_has_a_title_that_says_what_it_does() {
+    for (name, title) in [
+        (
+            "[stage-0 5/8] RUN --mount=type=bind,source=pip/1,target=/run/dsr1 --mount=type=cache,id=dsr1-pip",
+            Some("[stage-0 5/8] packages, layer 1"),
+        ),
+        (
+            "Step 7/14 : COPY pip/uv /run/dsr1/pip/uv",
+            Some("uv, the installer"),
+        ),
+        (
+            "[stage-0 2/8] RUN --mount=type=cache,id=dsr1-apt rm -f x && apt-get update && y",
+            Some("[stage-0 2/8] Debian packages"),
+        ),
+        (
+            "[stage-0 3/8] RUN python3 -m venv /opt/dsr1",
+            Some("[stage-0 3/8] venv"),
+        ),
+        ("exporting to image", None),
+        (
+            "[internal] load metadata for docker.io/library/debian:bookworm-slim",
+            None,
+        ),
+    ] {
+        assert_eq!(super::step_title(name).as_deref(), title, "{name}");
+    }
+}

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
-use crate::event::FileState;
+use crate::event::{FileState, Stage};
 use crate::ui::rate::{self, Rate, clock};
 use crate::ui::style::Style;
+use crate::ui::table::shortened;
 use crate::units::{self, Bytes};
 
 /// Time between two redraws: a few in a second show that the step runs.
@@ -39,6 +40,8 @@ pub(super) struct Live {
     title: String,
     template: &'static str,
     files: Vec<(String, ProgressBar)>,
+    /// The running stage of the engine's start, the time at which it began, and its detail.
+    stage: Option<(Stage, u64, String)>,
     rate: Rate,
     /// Bytes a second, for the bar.
     speed: Speed,
@@ -58,6 +61,7 @@ impl Live {
             title: title.to_owned(),
             template: LINE,
             files: Vec::new(),
+            stage: None,
             rate: Rate::default(),
             speed: Speed::default(),
         };
@@ -80,10 +84,13 @@ impl Live {
         units::duration(self.bar.elapsed())
     }
 
-    /// Shows the stage beside the title.
-    pub(super) fn stage(&mut self, stage: &str) {
-        self.set_title(stage);
+    /// Shows a stage that begins `at_ms` after the step. The caller makes `detail` safe to show. Returns the stage that
+    /// ended, its duration in milliseconds, and its detail.
+    pub(super) fn stage(&mut self, stage: Stage, at_ms: u64, detail: &str) -> Option<(Stage, u64, String)> {
+        self.set_title(stage.title());
         self.bar.set_message("");
+        let ended = self.stage.replace((stage, at_ms, detail.to_owned()));
+        ended.map(|(stage, began, detail)| (stage, at_ms.saturating_sub(began), detail))
     }
 
     /// Shows a message, dimmed. The caller makes `text` safe to show.
@@ -163,11 +170,7 @@ impl Live {
 
     /// Shows number, title and stage.
     fn set_title(&self, stage: &str) {
-        let mut title: String = self.title.chars().take(TITLE).collect();
-        if title.len() < self.title.len() {
-            title.pop();
-            title.push('…');
-        }
+        let mut title = shortened(&self.title, TITLE);
         if !stage.is_empty() {
             title = format!("{title}: {stage}");
         }

@@ -1,0 +1,172 @@
+//! The choice of the things that `dsr1 clean` removes. Weights are not among it: `dsr1 weights rm` removes them by name.
+
+use serde::Serialize;
+
+use crate::units::Bytes;
+
+/// A sort of things that dsr1 makes on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemKind {
+    /// A venv of the engine's packages.
+    Venv,
+    /// Fetched packages that no venv uses.
+    Packages,
+    /// The rest of an interrupted installation.
+    Unfinished,
+    /// An image.
+    Image,
+    /// A volume with compiled kernels.
+    Volume,
+    /// The model of the rehearsal.
+    Model,
+    /// The log of a server.
+    Log,
+    /// The file with a result.
+    Result,
+}
+
+impl ItemKind {
+    /// The name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Venv => "venv",
+            Self::Packages => "packages",
+            Self::Unfinished => "unfinished",
+            Self::Image => "image",
+            Self::Volume => "volume",
+            Self::Model => "model",
+            Self::Log => "log",
+            Self::Result => "result",
+        }
+    }
+}
+
+/// The use of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Use {
+    /// Something runs on it; its name.
+    By(String),
+    /// It is not only dsr1's; the reason.
+    Foreign(String),
+    /// A command of this dsr1 would use it again.
+    Current,
+    /// No command of this dsr1 would use it.
+    None,
+    /// It is a record of the past, this many seconds old.
+    Record(u64),
+}
+
+/// Something that dsr1 made on this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// Its sort.
+    pub kind: ItemKind,
+    /// Its path, or its name in the Docker daemon.
+    pub name: String,
+    /// The disk space that its removal frees, in bytes.
+    pub bytes: u64,
+    /// Its use.
+    #[serde(skip)]
+    pub used: Use,
+}
+
+/// The options of `dsr1 clean`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CleanOptions {
+    /// True to remove also what this dsr1 would use again.
+    pub all: bool,
+    /// Age from which a record is removed, in seconds.
+    pub older_than_s: u64,
+}
+
+/// An item and its fate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    /// The item.
+    #[serde(flatten)]
+    pub item: Item,
+    /// True if it is removed.
+    pub remove: bool,
+    /// The reason.
+    pub why: String,
+}
+
+/// Returns the fate of each item, those to remove first.
+#[must_use]
+pub fn choose(items: Vec<Item>, options: CleanOptions) -> Vec<Choice> {
+    let mut choices: Vec<Choice> = items
+        .into_iter()
+        .map(|item| {
+            let (remove, why) = fate(&item, options);
+            Choice { item, remove, why }
+        })
+        .collect();
+    choices.sort_by_key(|choice| !choice.remove);
+    choices
+}
+
+fn fate(item: &Item, options: CleanOptions) -> (bool, String) {
+    const DAY: u64 = 86_400;
+    match &item.used {
+        Use::By(name) => (false, format!("{name} uses it")),
+        Use::Foreign(why) => (false, why.clone()),
+        Use::None => (true, "no stack of this dsr1 uses it".to_owned()),
+        Use::Current if options.all => (true, "--all".to_owned()),
+        Use::Current => (false, "this dsr1 would use it again; --all removes it".to_owned()),
+        Use::Record(_) if options.all && item.kind == ItemKind::Packages => (true, "--all".to_owned()),
+        Use::Record(age) => {
+            let days = age / DAY;
+            (*age >= options.older_than_s, format!("{days} days old"))
+        }
+    }
+}
+
+/// Returns the bytes of the items that are removed.
+#[must_use]
+pub fn freed(choices: &[Choice]) -> Bytes {
+    let removed = choices.iter().filter(|choice| choice.remove);
+    Bytes(removed.map(|choice| choice.item.bytes).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_use_stays_and_records_go_by_their_age() {
+        let item = |name: &str, used| Item {
+            kind: ItemKind::Venv,
+            name: name.to_owned(),
+            bytes: 1,
+            used,
+        };
+        let items = || {
+            vec![
+                item("served", Use::By("dsr1-a".to_owned())),
+                item("tagged", Use::Foreign("it has a tag of your own".to_owned())),
+                item("today", Use::Current),
+                item("old", Use::None),
+                item("log of yesterday", Use::Record(86_400)),
+                item("log of 40 days", Use::Record(40 * 86_400)),
+            ]
+        };
+        let removed = |all, days: u64| -> Vec<String> {
+            let options = CleanOptions {
+                all,
+                older_than_s: days * 86_400,
+            };
+            let choices = choose(items(), options);
+            assert_eq!(
+                freed(&choices).0,
+                choices.iter().filter(|one| one.remove).count() as u64
+            );
+            let removed = choices.into_iter().take_while(|choice| choice.remove);
+            removed.map(|choice| choice.item.name).collect()
+        };
+        assert_eq!(removed(false, 30), ["old", "log of 40 days"]);
+        assert_eq!(removed(true, 30), ["today", "old", "log of 40 days"]);
+        assert_eq!(removed(false, 0), ["old", "log of yesterday", "log of 40 days"]);
+    }
+}

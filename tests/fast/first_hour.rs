@@ -1,0 +1,296 @@
+//! What a new user stumbled over in the first hour, each with a test.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{Home, Run};
+
+const B200: &str = include_str!("../fixtures/facts-b200.json");
+const LAPTOP: &str = include_str!("../fixtures/facts-laptop.json");
+
+/// A home with facts in `facts.json`.
+fn home_with(facts: &Value) -> Home {
+    let home = Home::new().without_docker();
+    std::fs::write(home.path().join("facts.json"), facts.to_string()).unwrap();
+    home
+}
+
+fn facts(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn plan(facts: &Value, args: &[&str]) -> Run {
+    let all = [&["plan", "rehearsal", "--facts", "facts.json"], args].concat();
+    home_with(facts).run(&all)
+}
+
+/// The kinds of the steps of a plan.
+fn steps(plan: &Value) -> Vec<String> {
+    let name = |step: &Value| step["step"].as_str().unwrap().to_owned();
+    plan["steps"].as_array().unwrap().iter().map(name).collect()
+}
+
+/// `up` does what is missing: a server that runs, from the same plan, is verified and measured, and goes on running.
+#[test]
+fn up_uses_a_server_that_runs_from_the_same_plan() {
+    let mut facts = facts(LAPTOP);
+    let before = plan(&facts, &["--format", "json"]).expect(0).json();
+    let is_start = |name: &String| name.starts_with("start_");
+    let start = before["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|step| is_start(&step["step"].as_str().unwrap().to_owned()))
+        .unwrap();
+    let labels = &start["labels"];
+    let running = |inputs: &Value| {
+        json!({ "dsr1-rehearsal": {
+            "port": 30000,
+            "runtime": start["step"].as_str().unwrap().trim_start_matches("start_").replace("container", "docker"),
+            "model": labels["io.dsr1.model"],
+            "python": labels["io.dsr1.python"],
+            "inputs": inputs,
+        }})
+    };
+    facts["servers"] = running(&labels["io.dsr1.inputs"]);
+    facts["host"]["ports_taken"] = json!({ "30000": "python3 (pid 7)" });
+    let run = plan(&facts, &["--format", "json"]).expect(0);
+    let adopted = run.json();
+    assert_eq!(adopted["blockers"], json!([]), "{adopted:#}");
+    assert!(!steps(&adopted).iter().any(is_start), "{adopted:#}");
+    assert!(
+        !steps(&adopted).contains(&"stop_server".to_owned()),
+        "{adopted:#}"
+    );
+    assert!(
+        adopted["notes"]
+            .to_string()
+            .contains("dsr1-rehearsal runs already, from the same plan")
+    );
+    // Another plan, and a server of an earlier dsr1, are not the same.
+    for inputs in [json!("other"), json!("")] {
+        facts["servers"] = running(&inputs);
+        let run = plan(&facts, &[]).expect(3);
+        assert!(
+            run.stdout.contains("dsr1-rehearsal runs already"),
+            "{}",
+            run.stdout
+        );
+    }
+    facts["servers"] = running(&labels["io.dsr1.inputs"]);
+    plan(&facts, &["--", "--log-requests"]).expect(3);
+}
+
+/// The size of an installation is said if something is installed, and is true.
+#[test]
+fn the_size_of_an_installation_is_said_only_if_one_is_needed() {
+    let mut facts = facts(LAPTOP);
+    let first = plan(&facts, &["--runtime", "process", "--format", "json"]).json();
+    let note = "install: 182 packages of stack cpu, about 6.8 GB on disk";
+    assert!(first["notes"].to_string().contains(note), "{first:#}");
+    let dir = first["steps"][0]["dir"].clone();
+    facts["paths"]["ready_venvs"] = json!([dir]);
+    let again = plan(&facts, &["--runtime", "process", "--format", "json"]).json();
+    assert!(!again["notes"].to_string().contains("install:"), "{again:#}");
+}
+
+/// `doctor` names what would be fetched from where, and what cannot be.
+#[test]
+fn doctor_looks_at_base_image_package_index_and_hub() {
+    let mut laptop = facts(LAPTOP);
+    let doctor = |facts: &Value, args: &[&str]| {
+        let home = home_with(facts);
+        home.run(&[&["doctor", "--facts", "facts.json"], args].concat())
+    };
+    laptop["docker"] = json!({
+        "version": "29.1.3",
+        "endpoint": "unix:///var/run/docker.sock",
+        "not_pullable": { "debian:bookworm-slim": "no such host" },
+    });
+    laptop["sources"] =
+        json!({ "packages": { "refused": "it cannot be reached", "fix": "check the network" } });
+    let docker = doctor(&laptop, &["rehearsal", "--runtime", "docker"]).expect(3);
+    assert!(
+        docker
+            .stdout
+            .contains("base image debian:bookworm-slim is not present and cannot be pulled: no such host")
+            && docker.stdout.contains("debootstrap --variant=minbase bookworm"),
+        "{}",
+        docker.stdout
+    );
+    let process = doctor(&laptop, &["rehearsal", "--runtime", "process"]).expect(3);
+    assert!(
+        process.stdout.contains("the package index: it cannot be reached"),
+        "{}",
+        process.stdout
+    );
+    let mut b200 = facts(B200);
+    b200["sources"] = json!({ "weights": { "refused": "401", "fix": "set HF_TOKEN" } });
+    let weights = doctor(&b200, &["fp8-low-latency"]).expect(3);
+    assert!(weights.stdout.contains("the hub: 401"), "{}", weights.stdout);
+    // A pull names the same size.
+    assert!(weights.stdout.contains("723.4 GB needed"), "{}", weights.stdout);
+}
+
+/// A hub that gives nothing is known before anything is installed or started.
+#[test]
+fn a_hub_that_cannot_be_reached_stops_up_in_its_first_second() {
+    let mut facts = facts(B200);
+    facts["sources"] = json!({ "weights": { "refused": "connection refused", "fix": "check the network" } });
+    facts["snapshots"] = json!({});
+    let home = home_with(&facts);
+    let run = home
+        .run(&["plan", "fp8-low-latency", "--facts", "facts.json"])
+        .expect(3);
+    assert!(
+        run.stdout.contains("the hub does not give the weights"),
+        "{}",
+        run.stdout
+    );
+}
+
+/// The only profile for a host without GPUs is named.
+#[test]
+fn a_host_without_gpus_is_told_which_profile_runs_on_it() {
+    let mut laptop = facts(LAPTOP);
+    laptop["host"]["gpus"] = json!([]);
+    let home = home_with(&laptop);
+    let run = home
+        .run(&["doctor", "fp8-low-latency", "--facts", "facts.json"])
+        .expect(3);
+    assert!(
+        run.stdout
+            .contains("only the profile `rehearsal` runs on a host without GPUs: dsr1 up rehearsal"),
+        "{}",
+        run.stdout
+    );
+}
+
+fn write(home: &Home, path: &str, text: &str) {
+    let path = home.path().join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
+
+/// What is not used any more can be removed, what would be used stays, and the sizes are said.
+#[test]
+fn clean_removes_what_is_not_used_and_says_what_stays() {
+    let home = Home::new().without_docker();
+    write(&home, ".cache/dsr1/venvs/cpu-000000000000/dsr1-inputs", "x");
+    write(
+        &home,
+        ".cache/dsr1/venvs/cpu-000000000000/lib/big",
+        &"x".repeat(50_000),
+    );
+    write(&home, ".cache/dsr1/venvs/cpu-111111111111/half", "x");
+    write(&home, ".cache/dsr1/rehearsal/model", "x");
+    write(&home, ".local/state/dsr1/servers/dsr1-a.log", "# dsr1 {}");
+    write(&home, ".local/state/dsr1/results/a.json", "{}");
+    let exists = |path: &str| Path::new(&home.path().join(path)).exists();
+    let dry = home
+        .run(&["clean", "--dry-run", "--format", "json"])
+        .expect(0)
+        .json();
+    let fate = |name: &str| {
+        let items = dry["items"].as_array().unwrap();
+        let item = items
+            .iter()
+            .find(|item| item["name"].as_str().unwrap().ends_with(name));
+        let item = item.unwrap_or_else(|| panic!("{name}: {dry:#}"));
+        (
+            item["kind"].as_str().unwrap().to_owned(),
+            item["remove"].as_bool().unwrap(),
+        )
+    };
+    assert_eq!(fate("cpu-000000000000"), ("venv".to_owned(), true));
+    assert_eq!(fate("cpu-111111111111"), ("unfinished".to_owned(), true));
+    assert_eq!(fate("rehearsal"), ("model".to_owned(), false));
+    assert_eq!(fate("dsr1-a.log"), ("log".to_owned(), false));
+    assert_eq!(fate("a.json"), ("result".to_owned(), false));
+    assert!(
+        exists(".cache/dsr1/venvs/cpu-000000000000"),
+        "a dry run removes nothing"
+    );
+    let run = home.run(&["clean"]).expect(0);
+    assert!(
+        run.stdout.contains("removed  venv") && run.stdout.contains("freed "),
+        "{}",
+        run.stdout
+    );
+    assert!(!exists(".cache/dsr1/venvs/cpu-000000000000") && !exists(".cache/dsr1/venvs/cpu-111111111111"));
+    assert!(exists(".local/state/dsr1/results/a.json") && exists(".cache/dsr1/rehearsal/model"));
+    home.run(&["clean", "--all", "--older-than", "0"]).expect(0);
+    assert!(!exists(".local/state/dsr1/results/a.json") && !exists(".cache/dsr1/rehearsal"));
+    assert!(!exists(".local/state/dsr1/servers/dsr1-a.log"));
+    let nothing = home.run(&["clean"]).expect(0);
+    assert!(
+        nothing.stdout.contains("dsr1 has made nothing on this host"),
+        "{}",
+        nothing.stdout
+    );
+}
+
+/// A script can ask whether a server is well.
+#[test]
+fn status_fails_on_request_if_no_server_is_ready() {
+    let home = Home::new().without_docker();
+    home.run(&["status"]).expect(0);
+    // Without the daemon nothing is known of containers.
+    home.run(&["status", "--check"]).expect(4);
+    write(&home, "x", "");
+    let named = home.run(&["status", "nobody", "--check"]).expect(2);
+    assert!(
+        named.stderr.starts_with("error: there is no server `nobody`"),
+        "{}",
+        named.stderr
+    );
+}
+
+/// A profile to start from is a document, too.
+#[test]
+fn profiles_new_is_a_document_for_programs() {
+    let home = Home::new().without_docker();
+    let new = home
+        .run(&["profiles", "new", "mine", "--format", "json"])
+        .expect(0)
+        .json();
+    let text = home.run(&["profiles", "new", "mine"]).expect(0).stdout;
+    assert_eq!(
+        (new["name"].as_str(), new["text"].as_str()),
+        (Some("mine"), Some(&*text))
+    );
+}
+
+/// Every line of progress has its time, and a step that fails says so.
+#[test]
+fn progress_for_programs_has_times_and_failures() {
+    let home = Home::new().without_docker();
+    let run = home
+        .with("HF_ENDPOINT", "http://127.0.0.1:9")
+        .run(&["pull", "a/b", "--progress", "json"])
+        .expect(5);
+    let lines: Vec<Value> = run
+        .stderr
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["time"].as_str().unwrap().ends_with('Z')),
+        "{}",
+        run.stderr
+    );
+    let last = lines.last().unwrap();
+    assert_eq!(
+        (
+            last["event"].as_str(),
+            last["step"].as_u64(),
+            last["kind"].as_str()
+        ),
+        (Some("step_failed"), Some(1), Some("hub")),
+        "{}",
+        run.stderr
+    );
+}
