@@ -46,8 +46,11 @@ pub struct Sources {
 }
 
 /// The answer of a source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Access {
+    /// The source: URL of a hub; empty for the package index, which only pip knows.
+    pub source: String,
     /// The reason why it gives nothing; `None` if it gives what was asked for.
     pub refused: Option<String>,
     /// The remedy; empty without a reason.
@@ -56,7 +59,7 @@ pub struct Access {
 
 /// A server of dsr1 that is starting or running.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(from = "ServerForm")]
 pub struct RunningServer {
     /// Its port on 127.0.0.1.
     pub port: u16,
@@ -68,6 +71,54 @@ pub struct RunningServer {
     pub model: String,
     /// Digest of the inputs of its plan; empty for a server of an earlier dsr1.
     pub inputs: String,
+    /// True if the `dsr1 up` that started it stops it at its end.
+    pub temporary: bool,
+}
+
+/// The forms of a server in a file of facts: an earlier dsr1 wrote its port only.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ServerForm {
+    Port(u16),
+    Whole {
+        port: u16,
+        #[serde(default)]
+        runtime: String,
+        #[serde(default)]
+        python: String,
+        #[serde(default)]
+        model: String,
+        #[serde(default)]
+        inputs: String,
+        #[serde(default)]
+        temporary: bool,
+    },
+}
+
+impl From<ServerForm> for RunningServer {
+    fn from(form: ServerForm) -> Self {
+        match form {
+            ServerForm::Port(port) => Self {
+                port,
+                ..Self::default()
+            },
+            ServerForm::Whole {
+                port,
+                runtime,
+                python,
+                model,
+                inputs,
+                temporary,
+            } => Self {
+                port,
+                runtime,
+                python,
+                model,
+                inputs,
+                temporary,
+            },
+        }
+    }
 }
 
 impl Facts {

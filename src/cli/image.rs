@@ -10,7 +10,7 @@ use crate::cli::shared::{PlanArgs, ProfileArgs, RuntimeArgs};
 pub(super) const CLEAN: &str = "\
 Examples:
   dsr1 clean --dry-run            what would go, what stays, and why
-  dsr1 clean                      what no stack uses any more, and records older than 30 days
+  dsr1 clean                      what no stack uses any more, and logs older than 30 days
   dsr1 clean --all --older-than 0 everything but weights, before dsr1 is uninstalled";
 
 /// Arguments of `build`.
@@ -109,7 +109,8 @@ pub struct CleanArgs {
     /// List what would be removed, and what stays, and remove nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Remove also the venvs, images, packages and kernels that this dsr1 would use again.
+    /// Remove also the venvs, packages, images, kernels and the model of the rehearsal that this dsr1 would use again, and
+    /// results older than --older-than.
     #[arg(long)]
     pub all: bool,
     /// Age in days from which logs, results and unused packages are removed.

@@ -4,15 +4,17 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::context::{Ask, Context};
+use super::context::Context;
 use super::image::ids_to_keep;
 use crate::cli::CleanArgs;
 use crate::effects::belongings;
 use crate::effects::docker::Docker;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::event::Event;
+use crate::facts::{Facts, Host, Python};
 use crate::plan::clean::{Choice, CleanOptions, Item, ItemKind, Use, choose};
-use crate::plan::{self, BuildRequest, ImageChoice, Target};
+use crate::plan::{self, BuildRequest, ImageChoice, LABEL_STACK, Target};
+use crate::profile::Catalog;
 use crate::report::ImageSummary;
 use crate::ui;
 
@@ -25,9 +27,15 @@ struct Cleaned {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<()> {
-    let mut items = on_disk(context).await?;
+    let catalog = context.catalog(None)?;
+    let paths = &context.env().paths;
+    let judge = |dir: &str, python: Option<&str>| venv_use(&catalog, paths, dir, python);
+    let servers = context.effects.running_servers().await;
+    let mut items = belongings::list(context.env(), &judge, &servers);
     let mut images = Vec::new();
-    match in_docker(context, &mut images).await {
+    let listed = in_docker(context, &catalog, &mut images).await;
+    let knows_docker = listed.is_ok();
+    match listed {
         Ok(found) => items.extend(found),
         Err(error) => {
             let text = [vec![error.message()], error.causes()].concat().join(": ");
@@ -47,73 +55,133 @@ pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<()> {
     };
     let mut failed = None;
     if !args.dry_run {
-        let work = async {
-            for choice in cleaned.items.iter_mut().filter(|choice| choice.remove) {
-                if let Err(error) = remove(context, &choice.item, args.all, &images).await {
-                    choice.remove = false;
-                    choice.why = error.message();
-                    failed.get_or_insert(error);
-                }
-            }
-            Ok(())
-        };
-        context.until_interrupted(work).await?;
+        failed = remove_all(context, &mut cleaned.items, &images).await;
     }
-    // What was removed is shown even if something could not be removed.
-    context.print(&cleaned, |cleaned| ui::cleaned(&cleaned.items, cleaned.dry_run))?;
-    failed.map_or(Ok(()), Err)
+    // What was removed is shown even if something could not be removed, or the rest was interrupted.
+    context.print(&cleaned, |cleaned| {
+        ui::cleaned(&cleaned.items, cleaned.dry_run, knows_docker)
+    })?;
+    match failed {
+        Some(error) => Err(error.reported_if(context.is_json())),
+        None => Ok(()),
+    }
 }
 
-/// Returns what is on the disk.
-async fn on_disk(context: &Context) -> Result<Vec<Item>> {
-    let catalog = context.catalog(None)?;
-    let mut current = Vec::new();
-    for stack in catalog.stacks().filter(|stack| stack.process_runtime) {
-        let ask = Ask {
-            python: true,
-            ..Ask::default()
-        };
-        let facts = context.gather(stack, None, &ask).await;
-        let request = BuildRequest::new(stack.clone(), Target::Process, ImageChoice::default());
-        current.extend(plan::venv_dir(&request, &facts));
-    }
+/// Removes what was chosen, and notes what could not be removed. Returns the first error.
+async fn remove_all(context: &Context, choices: &mut [Choice], images: &[ImageSummary]) -> Option<Error> {
+    // A server may have started since the first look.
     let servers = context.effects.running_servers().await;
-    Ok(belongings::list(context.env(), &current, &servers))
+    let mut failed: Option<Error> = None;
+    for choice in choices.iter_mut().filter(|choice| choice.remove) {
+        let is_interrupted = failed
+            .as_ref()
+            .is_some_and(|error| error.kind() == Kind::Interrupted);
+        if is_interrupted {
+            choice.remove = false;
+            "interrupted before it".clone_into(&mut choice.why);
+            continue;
+        }
+        if let Some(server) = belongings::server_on(Path::new(&choice.item.name), &servers) {
+            choice.remove = false;
+            choice.why = format!("{server} uses it");
+            continue;
+        }
+        let removed = context
+            .until_interrupted(remove(context, &choice.item, images))
+            .await;
+        if let Err(error) = removed {
+            choice.remove = false;
+            choice.why = [vec![error.message()], error.causes()].concat().join(": ");
+            if failed.is_none() || error.kind() == Kind::Interrupted {
+                failed = Some(error);
+            }
+        }
+    }
+    failed
+}
+
+/// Returns the use of a venv: the stack of its name would make the same one with the same Python, or not.
+fn venv_use(catalog: &Catalog, paths: &crate::facts::Paths, dir: &str, python: Option<&str>) -> Use {
+    let name = dir.rsplit('/').next().unwrap_or_default();
+    let stack = name.rsplit_once('-').map_or(name, |(stack, _)| stack);
+    let Ok(stack) = catalog.stack(stack) else {
+        return Use::Foreign("its stack is not in this configuration".to_owned());
+    };
+    let Some(version) = python else {
+        return Use::Doubt("its Python is not known".to_owned());
+    };
+    let facts = Facts {
+        host: Host {
+            python: Some(Python {
+                path: "python3".to_owned(),
+                version: version.to_owned(),
+                venv: true,
+            }),
+            ..Host::default()
+        },
+        paths: paths.clone(),
+        ..Facts::default()
+    };
+    let request = BuildRequest::new(stack.clone(), Target::Process, ImageChoice::default());
+    match plan::venv_dir(&request, &facts) {
+        Some(today) if today == dir => Use::Current,
+        _ => Use::None,
+    }
 }
 
 /// Returns the images and volumes; `images` gets the images.
-async fn in_docker(context: &Context, images: &mut Vec<ImageSummary>) -> Result<Vec<Item>> {
+async fn in_docker(
+    context: &Context,
+    catalog: &Catalog,
+    images: &mut Vec<ImageSummary>,
+) -> Result<Vec<Item>> {
+    if !Docker::is_on_this_host(context.env()) {
+        return Err(Error::new(
+            Kind::Docker,
+            "the Docker daemon is on another host: run dsr1 clean there",
+        ));
+    }
     let docker = context.effects.docker().await?;
     let mut found = docker.images().await?;
     let kept = ids_to_keep(context, docker, &found)?;
-    found.extend(docker.stages().await?);
-    let mut items: Vec<Item> = found.iter().map(|image| image_item(image, &kept)).collect();
-    items.extend(volumes(context, docker).await?);
+    let mut items: Vec<Item> = found
+        .iter()
+        .map(|image| image_item(image, image_use(image, &kept, catalog)))
+        .collect();
+    let stages = docker.stages().await?;
+    items.extend(stages.iter().map(|stage| image_item(stage, Use::Unfinished)));
+    items.extend(volumes(docker, catalog).await?);
+    found.extend(stages);
     *images = found;
     Ok(items)
 }
 
-fn image_item(image: &ImageSummary, kept: &[String]) -> Item {
-    let used = if let Some(container) = image.used_by.first() {
-        Use::By(container.clone())
-    } else if !image.tags.iter().all(|tag| tag.starts_with("dsr1/")) {
-        Use::Foreign("it has a tag that dsr1 did not give it".to_owned())
-    } else if kept.contains(&image.image_id) {
-        Use::Current
-    } else {
-        Use::None
-    };
+fn image_item(image: &ImageSummary, used: Use) -> Item {
     Item {
         kind: ItemKind::Image,
         name: image.tags.first().unwrap_or(&image.image_id).clone(),
-        bytes: image.size_bytes,
+        bytes: Some(image.size_bytes),
         used,
     }
 }
 
+fn image_use(image: &ImageSummary, kept: &[String], catalog: &Catalog) -> Use {
+    let stack = image.labels.get(LABEL_STACK).map_or("", String::as_str);
+    if let Some(container) = image.used_by.first() {
+        Use::By(container.clone())
+    } else if !image.tags.iter().all(|tag| tag.starts_with("dsr1/")) {
+        Use::Foreign("it has a tag that dsr1 did not give it".to_owned())
+    } else if catalog.stack(stack).is_err() {
+        Use::Foreign("its stack is not in this configuration".to_owned())
+    } else if kept.contains(&image.image_id) {
+        Use::Current
+    } else {
+        Use::None
+    }
+}
+
 /// Returns the volumes with compiled kernels of every version of the known stacks.
-async fn volumes(context: &Context, docker: &Docker) -> Result<Vec<Item>> {
-    let catalog = context.catalog(None)?;
+async fn volumes(docker: &Docker, catalog: &Catalog) -> Result<Vec<Item>> {
     let prefixes: Vec<String> = catalog
         .stacks()
         .filter(|stack| !stack.cache_paths.is_empty())
@@ -123,15 +191,14 @@ async fn volumes(context: &Context, docker: &Docker) -> Result<Vec<Item>> {
     let mut found = docker.volumes(&prefixes).await?;
     // The version follows: `dsr1-guide-x-0.5` belongs to a stack `guide-x`.
     let has_version = |name: &str| {
-        let rest = prefixes.iter().filter_map(|prefix| name.strip_prefix(prefix));
-        rest.into_iter()
-            .any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        let mut rests = prefixes.iter().filter_map(|prefix| name.strip_prefix(prefix));
+        rests.any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
     };
     found.retain(|(name, _, _)| has_version(name));
     let items = found.into_iter().map(|(name, files, is_unused)| Item {
         kind: ItemKind::Volume,
         // Only root may read the files of volumes.
-        bytes: belongings::size(Path::new(&files)),
+        bytes: belongings::readable_size(&files),
         used: if !is_unused {
             Use::By("a container".to_owned())
         } else if current.contains(&name) {
@@ -144,7 +211,7 @@ async fn volumes(context: &Context, docker: &Docker) -> Result<Vec<Item>> {
     Ok(items.collect())
 }
 
-async fn remove(context: &Context, item: &Item, all: bool, images: &[ImageSummary]) -> Result<()> {
+async fn remove(context: &Context, item: &Item, images: &[ImageSummary]) -> Result<()> {
     match item.kind {
         ItemKind::Volume => context.effects.docker().await?.remove_volume(&item.name).await,
         ItemKind::Image => {
@@ -155,6 +222,6 @@ async fn remove(context: &Context, item: &Item, all: bool, images: &[ImageSummar
                 None => Ok(()),
             }
         }
-        _ => belongings::remove(item, all),
+        _ => belongings::remove(context.env(), item.clone()).await,
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
-use crate::effects::process::{index, venv};
+use crate::effects::process::venv;
 use crate::effects::{Effects, host, signal, store, user_files, weights};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
@@ -81,8 +81,9 @@ impl Context {
             let kept = match at.map(|(_, step)| step) {
                 Some(Step::PullSnapshot(_)) => "it resumes an unfinished pull of weights".to_owned(),
                 Some(Step::CreateVenv(_)) => match venv::kept_packages(self.env()) {
-                    0 => "no package is kept".to_owned(),
-                    kept => format!("it uses the {} that are fetched", counted(kept, "package")),
+                    None => "pip keeps only packages that the index lets it keep".to_owned(),
+                    Some(0) => "no package is kept".to_owned(),
+                    Some(kept) => format!("it uses the {} that are fetched", counted(kept, "package")),
                 },
                 Some(Step::BuildImage(_)) => {
                     "it takes the finished steps of the image from the build cache".to_owned()
@@ -260,11 +261,6 @@ impl Context {
             paths,
             ..Facts::default()
         };
-        if ask.packages
-            && let Some(python) = &facts.host.python
-        {
-            facts.sources.packages = index::access(env, &python.path).await;
-        }
         if let Some(profile) = profile {
             let model = &profile.model;
             let cache = Path::new(&facts.paths.hub_cache);
@@ -297,7 +293,7 @@ impl Context {
             {
                 let options = self.effects.hub_options();
                 facts.sources.weights =
-                    Some(weights::access(endpoint, &model.repo, &model.revision, options).await);
+                    weights::access(endpoint, &model.repo, &model.revision, options).await;
             }
         }
         facts
@@ -353,7 +349,6 @@ impl Context {
                 python: asked(&args.runtime) != Some(Target::Docker),
                 gpus: true,
                 weights,
-                packages: false,
                 hub,
                 ports: std::iter::once(args.port).chain(plan::mirror_ports()).collect(),
                 image: image_choice(&args.runtime),
@@ -440,8 +435,6 @@ pub(super) struct Ask {
     pub(super) gpus: bool,
     /// True to list the verified files of the weights.
     pub(super) weights: bool,
-    /// True to ask the package index of pip.
-    pub(super) packages: bool,
     /// The hub to ask for the weights.
     pub(super) hub: Option<String>,
     /// Ports on 127.0.0.1.

@@ -5,9 +5,10 @@ use serde::Serialize;
 use super::context::{Ask, Context, image_choice, names_profile};
 use crate::cli::{DoctorArgs, Format, ProfileArgs};
 use crate::doctor::{self, Finding, Software, Verdict};
+use crate::effects::process::index;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
-use crate::facts::Facts;
+use crate::facts::{Access, Facts};
 use crate::plan::{self, BuildRequest, Target};
 use crate::ui;
 
@@ -40,7 +41,9 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
     };
     let stored = Context::facts(args.facts.as_deref())?;
     let selection = context.select(&profile_args, stored.as_ref()).await?;
-    let facts = if let Some(facts) = stored {
+    let is_stored = stored.is_some();
+    let hub = context.hub_url(None);
+    let mut facts = if let Some(facts) = stored {
         facts
     } else {
         let ask = Ask {
@@ -48,8 +51,7 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
             python: true,
             gpus: true,
             weights: true,
-            packages: true,
-            hub: Some(context.hub_url(None)?),
+            hub: hub.as_ref().ok().cloned(),
             ports: vec![args.port],
             image: image_choice(&args.runtime),
         };
@@ -69,6 +71,20 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
             .then(|| plan::base_image(&selection.stack, &build.image, &facts)),
         is_installed: plan::is_installed(&build, &facts),
     };
+    if !is_stored {
+        if let Err(error) = hub {
+            // A URL that is not one is a finding, too.
+            facts.sources.weights = Some(Access {
+                refused: Some([vec![error.message()], error.causes()].concat().join(": ")),
+                fix: error.hints().first().cloned().unwrap_or_default(),
+                ..Access::default()
+            });
+        }
+        let needs_packages = software.base_image.is_none() && !software.is_installed;
+        if let Some(python) = facts.host.python.as_ref().filter(|_| needs_packages) {
+            facts.sources.packages = index::access(context.env(), &python.path).await;
+        }
+    }
     let findings = doctor::findings(&selection, &facts, args.port, &software);
     let failed: Vec<String> = findings
         .iter()

@@ -23,7 +23,7 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
         let any = [ServerState::Ready, ServerState::Starting, ServerState::Exited];
         found = vec![context.effects.find_server(Some(&name), &probe, &any).await?];
     } else if let Some(error) = trouble {
-        if args.check {
+        if args.check && found.is_empty() {
             return Err(error);
         }
         let text = [vec![error.message()], error.causes()].concat().join(": ");

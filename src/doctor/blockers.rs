@@ -136,9 +136,13 @@ pub(crate) fn base_image(base: &str, facts: &Facts) -> Option<Blocker> {
     })
 }
 
-/// Blocks a plan if the hub does not give the weights.
-pub(crate) fn weights_source(facts: &Facts) -> Option<Blocker> {
-    let access = facts.sources.weights.as_ref()?;
+/// Blocks a plan if the hub at this URL does not give the weights.
+pub(crate) fn weights_source(facts: &Facts, hub: &str) -> Option<Blocker> {
+    let access = facts
+        .sources
+        .weights
+        .as_ref()
+        .filter(|access| access.source == hub)?;
     Some(Blocker {
         kind: Kind::Hub,
         message: "the hub does not give the weights".to_owned(),
@@ -175,9 +179,15 @@ pub(crate) fn server(facts: &Facts, name: &str, port: u16) -> Option<Blocker> {
             format!("port {port} on 127.0.0.1 is taken")
         },
         cause: format!("{other} is a server of dsr1 on port {}", running.port),
-        hint: format!(
-            "dsr1 status shows it, dsr1 stop {other} stops it; a second server needs its own --name and --port"
-        ),
+        hint: if running.temporary {
+            format!(
+                "the dsr1 up that started {other} stops it at its end; or give this one its own --name and --port"
+            )
+        } else {
+            format!(
+                "dsr1 status shows it, dsr1 stop {other} stops it; a second server needs its own --name and --port"
+            )
+        },
     })
 }
 

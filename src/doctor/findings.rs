@@ -31,13 +31,7 @@ pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Soft
     findings.extend(gpu::findings(profile, stack, facts));
     findings.push(software_source(facts, software));
     if !software.is_installed {
-        findings.push(disk_finding(
-            "disk.install",
-            &facts.paths.cache,
-            stack.peak_bytes(),
-            "packages",
-            facts,
-        ));
+        findings.push(install_disk(stack, facts, software));
     }
     let model = &profile.model;
     let commit = facts.resolved_commit(&model.repo, &model.revision);
@@ -107,6 +101,7 @@ fn source_finding(id: &str, access: Option<&Access>, source: &str, gives: &str) 
         Some(Access {
             refused: Some(why),
             fix,
+            ..
         }) => Finding::new(id, Verdict::Fail, format!("{source}: {why}")).fix(fix),
     }
 }
@@ -241,6 +236,35 @@ fn toolkit(facts: &Facts) -> Finding {
     }
     Finding::new("docker.nvidia", Verdict::Warn, "Docker has no `nvidia` runtime")
         .fix("install the NVIDIA Container Toolkit, then: nvidia-ctk runtime configure --runtime=docker, and restart docker")
+}
+
+/// Returns the finding about the disk of a venv, or of Docker's images.
+fn install_disk(stack: &Stack, facts: &Facts, software: &Software) -> Finding {
+    let (id, bytes) = ("disk.install", stack.peak_bytes());
+    if software.base_image.is_none() {
+        return disk_finding(id, &facts.paths.cache, bytes, "packages", facts);
+    }
+    let docker = &facts.docker;
+    let at = docker.root_dir.as_deref().unwrap_or("Docker's root");
+    let needed = Bytes(bytes);
+    match docker.root_free_bytes {
+        None => Finding::new(
+            id,
+            Verdict::NotChecked,
+            format!("image: {needed} needed at {at}, the free space is not known"),
+        ),
+        Some(free) if free < bytes => Finding::new(
+            id,
+            Verdict::Fail,
+            format!("image: {} free at {at}, {needed} needed", Bytes(free)),
+        )
+        .fix("docker system df shows what takes the space"),
+        Some(free) => Finding::new(
+            id,
+            Verdict::Ok,
+            format!("image: {} free at {at}, {needed} needed", Bytes(free)),
+        ),
+    }
 }
 
 fn disk_finding(id: &str, path: &str, bytes: u64, what: &str, facts: &Facts) -> Finding {

@@ -24,7 +24,7 @@ pub(super) fn findings(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<F
             Verdict::Fail,
             format!("no GPU found, {needed} needed"),
         )
-        .fix("only the profile `rehearsal` runs on a host without GPUs: dsr1 up rehearsal"),
+        .fix("if this host has GPUs, install the NVIDIA driver; without GPUs only `rehearsal` runs: dsr1 up rehearsal"),
         Some(gpus) if (gpus.len() as u64) < u64::from(needed) => Finding::new(
             "gpu.count",
             Verdict::Fail,

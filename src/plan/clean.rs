@@ -10,8 +10,10 @@ use crate::units::Bytes;
 pub enum ItemKind {
     /// A venv of the engine's packages.
     Venv,
-    /// Fetched packages that no venv uses.
+    /// Fetched packages that a venv has.
     Packages,
+    /// Fetched packages that no venv has.
+    UnusedPackages,
     /// The rest of an interrupted installation.
     Unfinished,
     /// An image.
@@ -33,6 +35,7 @@ impl ItemKind {
         match self {
             Self::Venv => "venv",
             Self::Packages => "packages",
+            Self::UnusedPackages => "unused packages",
             Self::Unfinished => "unfinished",
             Self::Image => "image",
             Self::Volume => "volume",
@@ -52,10 +55,16 @@ pub enum Use {
     Foreign(String),
     /// A command of this dsr1 would use it again.
     Current,
+    /// Somebody else may use it; the reason.
+    Doubt(String),
     /// No command of this dsr1 would use it.
     None,
+    /// An interrupted command left it.
+    Unfinished,
     /// It is a record of the past, this many seconds old.
     Record(u64),
+    /// It is a measurement of the past, this many seconds old, which nothing can make again.
+    Measurement(u64),
 }
 
 /// Something that dsr1 made on this host.
@@ -65,8 +74,8 @@ pub struct Item {
     pub kind: ItemKind,
     /// Its path, or its name in the Docker daemon.
     pub name: String,
-    /// The disk space that its removal frees, in bytes.
-    pub bytes: u64,
+    /// The disk space that it takes, in bytes; `None` if that is not known.
+    pub bytes: Option<u64>,
     /// Its use.
     #[serde(skip)]
     pub used: Use,
@@ -109,17 +118,21 @@ pub fn choose(items: Vec<Item>, options: CleanOptions) -> Vec<Choice> {
 
 fn fate(item: &Item, options: CleanOptions) -> (bool, String) {
     const DAY: u64 = 86_400;
+    let least = options.older_than_s / DAY;
     match &item.used {
         Use::By(name) => (false, format!("{name} uses it")),
         Use::Foreign(why) => (false, why.clone()),
         Use::None => (true, "no stack of this dsr1 uses it".to_owned()),
-        Use::Current if options.all => (true, "--all".to_owned()),
+        Use::Unfinished => (true, "an interrupted command left it".to_owned()),
+        Use::Current | Use::Doubt(_) if options.all => (true, "--all".to_owned()),
+        Use::Record(_) if options.all && item.kind == ItemKind::UnusedPackages => (true, "--all".to_owned()),
         Use::Current => (false, "this dsr1 would use it again; --all removes it".to_owned()),
-        Use::Record(_) if options.all && item.kind == ItemKind::Packages => (true, "--all".to_owned()),
-        Use::Record(age) => {
-            let days = age / DAY;
-            (*age >= options.older_than_s, format!("{days} days old"))
+        Use::Doubt(why) => (false, format!("{why}; --all removes it")),
+        Use::Measurement(_) if !options.all => (false, "a measurement; --all removes it".to_owned()),
+        Use::Record(age) | Use::Measurement(age) if *age >= options.older_than_s => {
+            (true, format!("{} days old", age / DAY))
         }
+        Use::Record(_) | Use::Measurement(_) => (false, format!("younger than {least} days")),
     }
 }
 
@@ -127,7 +140,7 @@ fn fate(item: &Item, options: CleanOptions) -> (bool, String) {
 #[must_use]
 pub fn freed(choices: &[Choice]) -> Bytes {
     let removed = choices.iter().filter(|choice| choice.remove);
-    Bytes(removed.map(|choice| choice.item.bytes).sum())
+    Bytes(removed.filter_map(|choice| choice.item.bytes).sum())
 }
 
 #[cfg(test)]
@@ -139,7 +152,7 @@ mod tests {
         let item = |name: &str, used| Item {
             kind: ItemKind::Venv,
             name: name.to_owned(),
-            bytes: 1,
+            bytes: Some(1),
             used,
         };
         let items = || {
@@ -147,6 +160,9 @@ mod tests {
                 item("served", Use::By("dsr1-a".to_owned())),
                 item("tagged", Use::Foreign("it has a tag of your own".to_owned())),
                 item("today", Use::Current),
+                item("shared", Use::Doubt("another host may use it".to_owned())),
+                item("half", Use::Unfinished),
+                item("measurement", Use::Measurement(40 * 86_400)),
                 item("old", Use::None),
                 item("log of yesterday", Use::Record(86_400)),
                 item("log of 40 days", Use::Record(40 * 86_400)),
@@ -165,8 +181,14 @@ mod tests {
             let removed = choices.into_iter().take_while(|choice| choice.remove);
             removed.map(|choice| choice.item.name).collect()
         };
-        assert_eq!(removed(false, 30), ["old", "log of 40 days"]);
-        assert_eq!(removed(true, 30), ["today", "old", "log of 40 days"]);
-        assert_eq!(removed(false, 0), ["old", "log of yesterday", "log of 40 days"]);
+        assert_eq!(removed(false, 30), ["half", "old", "log of 40 days"]);
+        assert_eq!(
+            removed(true, 30),
+            ["today", "shared", "half", "measurement", "old", "log of 40 days"]
+        );
+        assert_eq!(
+            removed(false, 0),
+            ["half", "old", "log of yesterday", "log of 40 days"]
+        );
     }
 }

@@ -495,7 +495,6 @@ fn secrets(options: &BuildOptions, facts: &Facts) -> Result<Vec<BuildSecret>> {
     Ok(secrets)
 }
 
-/// Returns whether the image of a stack is present.
 /// Returns the directory of the venv of a request; `None` if this host cannot have one.
 #[must_use]
 pub fn venv_dir(request: &BuildRequest, facts: &Facts) -> Option<String> {

@@ -17,6 +17,9 @@ pub const LABEL_MODEL: &str = "io.dsr1.model";
 /// Label with the digest of the inputs of an image's build, or of a server's plan.
 pub const LABEL_INPUTS: &str = "io.dsr1.inputs";
 
+/// Label of a server that the `dsr1 up` which started it stops at its end.
+pub const LABEL_TEMPORARY: &str = "io.dsr1.temporary";
+
 /// Label with the Python that runs the engine, absolute or on PATH in its runtime.
 pub const LABEL_PYTHON: &str = "io.dsr1.python";
 

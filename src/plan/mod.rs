@@ -46,7 +46,7 @@ pub use install::{
 };
 pub use labels::{
     LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK,
-    LOG_HEADER, log_header,
+    LABEL_TEMPORARY, LOG_HEADER, log_header,
 };
 pub use origin::{Origin, origins};
 pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, RepoReference, check_repo, pull, repo_folder};

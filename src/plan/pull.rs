@@ -97,7 +97,7 @@ pub(super) fn blocker(request: &PullRequest, facts: &Facts) -> Option<Blocker> {
     }
     let missing = facts.cached_commit(&request.repo, &request.revision).is_none();
     let size = request.size_bytes.filter(|_| missing)?;
-    blockers::weights_source(facts)
+    blockers::weights_source(facts, &request.endpoint)
         .or_else(|| blockers::disk(facts, &facts.paths.hub_cache, size, "the weights", "HF_HOME"))
 }
 

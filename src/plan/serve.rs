@@ -160,7 +160,8 @@ pub(super) fn runs_already(
 ) -> bool {
     let model = &request.profile.model.repo;
     facts.servers.get(&server_name(request)).is_some_and(|running| {
-        running.runtime == request.target.name()
+        !running.temporary
+            && running.runtime == request.target.name()
             && running.inputs == inputs(request, launch, installation, facts)
             // Before the first pull, the engine was given the name of the repository.
             && (running.model == *model || running.model == model_path(request, facts))

@@ -6,7 +6,10 @@ use crate::plan::eval::{self, BenchRequest};
 use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::pull::{self, PullOptions, PullRequest};
 use crate::plan::request::ServeRequest;
-use crate::plan::{CodeFiles, FilePatterns, Plan, ServeMirror, Step, StopServer, WriteModel, serve};
+use crate::plan::{
+    CodeFiles, FilePatterns, LABEL_TEMPORARY, Plan, ServeMirror, StartContainer, StartProcess, Step,
+    StopServer, WriteModel, serve,
+};
 use crate::profile::{Goal, Stack};
 use crate::rehearsal;
 use crate::sglang::Launch;
@@ -71,17 +74,25 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     steps.push(pull::step(&pull, facts)?);
     serve::check_server_name(request.serve.name.as_deref())?;
     let runs = serve::runs_already(&request.serve, &launch, &installation, facts);
-    let is_start = |step: &Step| matches!(step, Step::StartContainer(_) | Step::StartProcess(_));
-    steps.extend(
-        serve::steps(&request.serve, &launch, &installation, facts)
-            .into_iter()
-            .filter(|step| !(runs && is_start(step))),
-    );
+    let is_temporary = !request.keep && !runs;
+    for mut step in serve::steps(&request.serve, &launch, &installation, facts) {
+        match &mut step {
+            Step::StartContainer(_) | Step::StartProcess(_) if runs => continue,
+            Step::StartContainer(StartContainer { labels, .. })
+            | Step::StartProcess(StartProcess { labels, .. })
+                if is_temporary =>
+            {
+                labels.insert(LABEL_TEMPORARY.to_owned(), "true".to_owned());
+            }
+            _ => {}
+        }
+        steps.push(step);
+    }
     steps.push(eval::bench_step(
         &bench_request(&request.serve, &launch, &installation, facts),
         facts,
     ));
-    if !request.keep && !runs {
+    if is_temporary {
         steps.push(Step::StopServer(StopServer {
             server: serve::server(&request.serve, facts),
             drain_s: 30,

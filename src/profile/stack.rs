@@ -261,8 +261,8 @@ pub fn hint_without_registry(base: &str) -> String {
         .map(|tag| tag.trim_end_matches("-slim"));
     match release {
         Some(release) if release.chars().all(|c| c.is_ascii_alphanumeric()) => format!(
-            "without a registry, make it as root: debootstrap --variant=minbase {release} /tmp/base && \
-             tar -C /tmp/base -c . | docker import - {base}"
+            "without a registry, make it as root: d=$(mktemp -d) && debootstrap --variant=minbase {release} $d && \
+             tar -C $d -c . | docker import - {base}"
         ),
         _ => "without a registry, docker load it here from a host that has it, or name another with --base-image"
             .to_owned(),

@@ -5,11 +5,13 @@ use super::table::{aligned, row};
 use crate::plan::clean::{Choice, freed};
 use crate::units::Bytes;
 
-/// Returns a line for each item, the removed ones first, and the space that is freed.
+/// Returns a line for each item, the removed ones first, and the space that is freed. `knows_docker` is false if images and
+/// volumes are not among the items.
 #[must_use]
-pub fn cleaned(choices: &[Choice], dry_run: bool) -> String {
+pub fn cleaned(choices: &[Choice], dry_run: bool, knows_docker: bool) -> String {
     if choices.is_empty() {
-        return "dsr1 has made nothing on this host, besides weights (dsr1 weights list)\n".to_owned();
+        let but = if knows_docker { "" } else { "images, volumes and " };
+        return format!("nothing of dsr1 is on this host, besides {but}weights (dsr1 weights list)\n");
     }
     let removed = if dry_run { "would remove" } else { "removed" };
     let rows: Vec<_> = choices
@@ -19,17 +21,20 @@ pub fn cleaned(choices: &[Choice], dry_run: bool) -> String {
             row([
                 if choice.remove { removed } else { "kept" },
                 item.kind.name(),
-                &Bytes(item.bytes).to_string(),
+                &item
+                    .bytes
+                    .map_or_else(|| "?".to_owned(), |bytes| Bytes(bytes).to_string()),
                 &*safe(&item.name),
                 &*safe(&choice.why),
             ])
         })
         .collect();
+    // Images share layers.
     let freed = freed(choices);
     let sum = if dry_run {
-        format!("would free {freed}")
+        format!("would free at most {freed}")
     } else {
-        format!("freed {freed}")
+        format!("freed at most {freed}")
     };
     format!("{}{sum}; weights stay: dsr1 weights list\n", aligned(&rows))
 }

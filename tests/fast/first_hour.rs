@@ -68,6 +68,10 @@ fn up_uses_a_server_that_runs_from_the_same_plan() {
             .to_string()
             .contains("dsr1-rehearsal runs already, from the same plan")
     );
+    // A server that its own `up` stops is not adopted.
+    facts["servers"]["dsr1-rehearsal"]["temporary"] = json!(true);
+    let run = plan(&facts, &[]).expect(3);
+    assert!(run.stdout.contains("stops it at its end"), "{}", run.stdout);
     // Another plan, and a server of an earlier dsr1, are not the same.
     for inputs in [json!("other"), json!("")] {
         facts["servers"] = running(&inputs);
@@ -108,6 +112,8 @@ fn doctor_looks_at_base_image_package_index_and_hub() {
         "endpoint": "unix:///var/run/docker.sock",
         "not_pullable": { "debian:bookworm-slim": "no such host" },
     });
+    laptop["docker"]["root_dir"] = json!("/var/lib/docker");
+    laptop["docker"]["root_free_bytes"] = json!(5_000_000_000_u64);
     laptop["sources"] =
         json!({ "packages": { "refused": "it cannot be reached", "fix": "check the network" } });
     let docker = doctor(&laptop, &["rehearsal", "--runtime", "docker"]).expect(3);
@@ -115,7 +121,10 @@ fn doctor_looks_at_base_image_package_index_and_hub() {
         docker
             .stdout
             .contains("base image debian:bookworm-slim is not present and cannot be pulled: no such host")
-            && docker.stdout.contains("debootstrap --variant=minbase bookworm"),
+            && docker.stdout.contains("debootstrap --variant=minbase bookworm")
+            && docker
+                .stdout
+                .contains("image: 5.0 GB free at /var/lib/docker, 10.2 GB needed"),
         "{}",
         docker.stdout
     );
@@ -137,17 +146,18 @@ fn doctor_looks_at_base_image_package_index_and_hub() {
 #[test]
 fn a_hub_that_cannot_be_reached_stops_up_in_its_first_second() {
     let mut facts = facts(B200);
-    facts["sources"] = json!({ "weights": { "refused": "connection refused", "fix": "check the network" } });
+    facts["sources"] = json!({ "weights": {
+        "source": "http://hub", "refused": "connection refused", "fix": "check the network",
+    }});
     facts["snapshots"] = json!({});
     let home = home_with(&facts);
-    let run = home
-        .run(&["plan", "fp8-low-latency", "--facts", "facts.json"])
-        .expect(3);
-    assert!(
-        run.stdout.contains("the hub does not give the weights"),
-        "{}",
-        run.stdout
-    );
+    let args = ["plan", "fp8-low-latency", "--facts", "facts.json", "--endpoint"];
+    let run = home.run(&[&args[..], &["http://hub"]].concat()).expect(3);
+    let text = "the hub does not give the weights";
+    assert!(run.stdout.contains(text), "{}", run.stdout);
+    // Another hub was not asked.
+    let other = home.run(&[&args[..], &["http://other"]].concat());
+    assert!(!other.stdout.contains(text), "{}", other.stdout);
 }
 
 /// The only profile for a host without GPUs is named.
@@ -161,7 +171,7 @@ fn a_host_without_gpus_is_told_which_profile_runs_on_it() {
         .expect(3);
     assert!(
         run.stdout
-            .contains("only the profile `rehearsal` runs on a host without GPUs: dsr1 up rehearsal"),
+            .contains("without GPUs only `rehearsal` runs: dsr1 up rehearsal"),
         "{}",
         run.stdout
     );
@@ -183,7 +193,15 @@ fn clean_removes_what_is_not_used_and_says_what_stays() {
         ".cache/dsr1/venvs/cpu-000000000000/lib/big",
         &"x".repeat(50_000),
     );
+    write(
+        &home,
+        ".cache/dsr1/venvs/cpu-000000000000/pyvenv.cfg",
+        "version = 3.11.7\n",
+    );
     write(&home, ".cache/dsr1/venvs/cpu-111111111111/half", "x");
+    // Of a stack that is not configured, and with an unknown Python.
+    write(&home, ".cache/dsr1/venvs/mine-222222222222/dsr1-inputs", "x");
+    write(&home, ".cache/dsr1/venvs/cpu-333333333333/dsr1-inputs", "x");
     write(&home, ".cache/dsr1/rehearsal/model", "x");
     write(&home, ".local/state/dsr1/servers/dsr1-a.log", "# dsr1 {}");
     write(&home, ".local/state/dsr1/results/a.json", "{}");
@@ -204,6 +222,8 @@ fn clean_removes_what_is_not_used_and_says_what_stays() {
         )
     };
     assert_eq!(fate("cpu-000000000000"), ("venv".to_owned(), true));
+    assert_eq!(fate("mine-222222222222"), ("venv".to_owned(), false));
+    assert_eq!(fate("cpu-333333333333"), ("venv".to_owned(), false));
     assert_eq!(fate("cpu-111111111111"), ("unfinished".to_owned(), true));
     assert_eq!(fate("rehearsal"), ("model".to_owned(), false));
     assert_eq!(fate("dsr1-a.log"), ("log".to_owned(), false));
@@ -221,11 +241,15 @@ fn clean_removes_what_is_not_used_and_says_what_stays() {
     assert!(!exists(".cache/dsr1/venvs/cpu-000000000000") && !exists(".cache/dsr1/venvs/cpu-111111111111"));
     assert!(exists(".local/state/dsr1/results/a.json") && exists(".cache/dsr1/rehearsal/model"));
     home.run(&["clean", "--all", "--older-than", "0"]).expect(0);
+    assert!(!exists(".cache/dsr1/venvs/cpu-333333333333") && exists(".cache/dsr1/venvs/mine-222222222222"));
+    std::fs::remove_dir_all(home.path().join(".cache/dsr1/venvs/mine-222222222222")).unwrap();
     assert!(!exists(".local/state/dsr1/results/a.json") && !exists(".cache/dsr1/rehearsal"));
     assert!(!exists(".local/state/dsr1/servers/dsr1-a.log"));
     let nothing = home.run(&["clean"]).expect(0);
     assert!(
-        nothing.stdout.contains("dsr1 has made nothing on this host"),
+        nothing
+            .stdout
+            .contains("nothing of dsr1 is on this host, besides images, volumes and weights"),
         "{}",
         nothing.stdout
     );
@@ -238,7 +262,6 @@ fn status_fails_on_request_if_no_server_is_ready() {
     home.run(&["status"]).expect(0);
     // Without the daemon nothing is known of containers.
     home.run(&["status", "--check"]).expect(4);
-    write(&home, "x", "");
     let named = home.run(&["status", "nobody", "--check"]).expect(2);
     assert!(
         named.stderr.starts_with("error: there is no server `nobody`"),

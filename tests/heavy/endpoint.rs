@@ -49,7 +49,7 @@ pub(crate) fn python_blocks(url: &str) {
     }
 }
 
-/// An nginx that ends with the test.
+/// A program that ends with the test: nginx, sshd, ssh.
 struct Proxy(Child);
 
 impl Drop for Proxy {
@@ -106,8 +106,68 @@ fn proxy(dir: &Path, port: u16, upstream: &str) -> Proxy {
     proxy
 }
 
+/// Waits until something listens on a port.
+fn wait_for_port(port: u16, program: &str) {
+    let begun = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{program} does not listen"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Opens the tunnel of the document from `local` to the port of a server, through an sshd of this test.
+fn tunnel(dir: &Path, local: u16, server: &str) -> [Proxy; 2] {
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    for key in ["host", "user"] {
+        let args = ["-q", "-t", "ed25519", "-N", "", "-f", &path(key)];
+        must_run("ssh-keygen", &args, "install openssh-client");
+    }
+    let port = free_port();
+    let config = format!(
+        "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n",
+        path("host"),
+        path("user.pub")
+    );
+    std::fs::write(dir.join("sshd_config"), config).unwrap();
+    let sshd = Command::new("/usr/sbin/sshd")
+        .args(["-D", "-e", "-f", &path("sshd_config")])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("install openssh-server");
+    let sshd = Proxy(sshd);
+    wait_for_port(port, "sshd");
+    let user = must_run("id", &["-un"], "install coreutils");
+    let block = blocks("sh")
+        .into_iter()
+        .find(|block| block.contains("ssh -N"))
+        .unwrap();
+    let line = block
+        .replace("30000:127.0.0.1:30000", &format!("{local}:127.0.0.1:{server}"))
+        .replace("user@gpu-host", &format!("{}@127.0.0.1", user.trim()));
+    assert_ne!(line, block);
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let ssh = Command::new(words[0])
+        .args(["-F", "none", "-p", &port.to_string(), "-i", &path("user")])
+        .args([
+            "-o",
+            "StrictHostKeyChecking=no",
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+        ])
+        .args(&words[1..])
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("install openssh-client");
+    let ssh = Proxy(ssh);
+    wait_for_port(local, "the tunnel");
+    [ssh, sshd]
+}
+
 #[test]
-fn the_documented_clients_and_the_proxy_work() {
+fn the_documented_clients_the_tunnel_and_the_proxy_work() {
     let site: Site = stand_in::site("process");
     let port = free_port().to_string();
     let home = &site.home;
@@ -117,6 +177,10 @@ fn the_documented_clients_and_the_proxy_work() {
         python_blocks(&format!("{url}/v1"));
         let dir = home.path().join("proxy");
         std::fs::create_dir(&dir).unwrap();
+        let local = free_port();
+        let through = tunnel(&dir, local, &port);
+        python_blocks(&format!("http://127.0.0.1:{local}/v1"));
+        drop(through);
         let (key, certificate) = (dir.join("dsr1.key"), dir.join("dsr1.crt"));
         let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
         let request = [

@@ -4,9 +4,11 @@
 //! Tests that concern dsr1 more than SGLang run here only in `tests/run --all`, and for each commit in `stand_in`.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::builders::image_by_both_builders;
 use super::servers::{self, Site};
+use crate::support::random::Random;
 use crate::support::{self, Home, Run, base_image, free_port, lock, must_run};
 
 /// Asserts that a rehearsal printed every expected text on stderr and stdout, in this order.
@@ -337,4 +339,130 @@ fn the_cpu_image_by_both_builders() {
     let _images = lock::daemon();
     base_image();
     image_by_both_builders(&Home::new(), "cpu", 3);
+}
+
+/// Other tools measure the server by the URL and the model name that `serve` prints.
+#[test]
+#[ignore = "installs two tools of 1 and 6 GB"]
+fn aiperf_and_guidellm_measure_a_rehearsal_server() {
+    let _alone = lock::engine();
+    let site = site("process");
+    let home = &site.home;
+    let port = free_port().to_string();
+    let served = home.run(&site.serve_args("clients", &port)).expect(0).stdout;
+    let row = |label: &str| {
+        let line = served.lines().find_map(|line| line.strip_prefix(label));
+        line.unwrap_or_else(|| panic!("{served}")).trim().to_owned()
+    };
+    let (url, model) = (row("base URL "), row("model "));
+    let url = url.trim_end_matches("/v1");
+    let checked = std::panic::catch_unwind(|| {
+        let run = |tool: &str, args: &[&str]| {
+            let program = support::tool(tool, "the package index must be reachable");
+            let mut command = std::process::Command::new(program);
+            command.args(args).env_clear().current_dir(home.path());
+            // Both read the tokenizer from the cache that the server has.
+            command
+                .env("HOME", home.path())
+                .env("PATH", "/usr/bin:/bin")
+                .env(
+                    "HF_HUB_CACHE",
+                    support::target().join("rehearsal-cache/huggingface/hub"),
+                )
+                .env("HF_HUB_OFFLINE", "1");
+            Run::from(command.output().unwrap()).expect(0);
+        };
+        let read = |path: &str| -> serde_json::Value {
+            serde_json::from_slice(&std::fs::read(home.path().join(path)).unwrap()).unwrap()
+        };
+        let aiperf = "profile --endpoint-type chat --streaming --concurrency 2 --request-count 8 --ui none \
+            --synthetic-input-tokens-mean 64 --output-tokens-mean 16 --output-artifact-dir aiperf";
+        let mut args: Vec<&str> = aiperf.split_whitespace().collect();
+        args.extend(["--model", &model, "--url", url]);
+        run("aiperf.sh", &args);
+        let result = read("aiperf/profile_export_aiperf.json");
+        assert_eq!(result["request_count"]["avg"], 8.0, "{result:#}");
+        let backend = format!("kind=openai_http,target={url},model={model}");
+        let guidellm = "run --profile kind=synchronous --constraint kind=max_requests,count=4 --disable-progress \
+            --data kind=synthetic_text,prompt_tokens=64,output_tokens=16 --output kind=json,path=guidellm.json";
+        let mut args: Vec<&str> = guidellm.split_whitespace().collect();
+        args.extend(["--backend", &backend]);
+        run("guidellm.sh", &args);
+        let requests = read("guidellm.json")["benchmarks"][0]["metrics"]["request_totals"].clone();
+        assert_eq!(
+            (&requests["successful"], &requests["errored"]),
+            (&4.into(), &0.into())
+        );
+    });
+    home.run(&["stop", "clients"]).expect(0);
+    if let Err(panic) = checked {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Wherever `up` is interrupted or killed, the next one succeeds, and nothing is left outside the folders of dsr1, of the
+/// weights and of the engine.
+#[test]
+#[ignore = "interrupts the whole chain 30 times"]
+fn wherever_up_is_killed_the_next_one_succeeds_and_nothing_is_left() {
+    let _alone = lock::engine();
+    let mut random = Random::new("kills of up");
+    let temporary = tempfile::tempdir().unwrap();
+    let home = Home::new()
+        .without_docker()
+        .with("TMPDIR", temporary.path().to_str().unwrap());
+    let port = free_port().to_string();
+    let args = ["up", "rehearsal", "--port", &port, "--progress", "plain"];
+    let is_running = |home: &Home| home.run(&["status"]).expect(0).stdout.contains("dsr1-rehearsal");
+    for round in 0..30 {
+        let running = home.start(&args);
+        let moment = Duration::from_millis(random.below(45_000));
+        std::thread::sleep(moment);
+        let signal = ["INT", "TERM", "KILL"][usize::try_from(random.below(3)).unwrap()];
+        running.signal(signal);
+        let (run, _) = running.end();
+        let when = format!(
+            "round {round}: {signal} after {moment:?}, code {}\n{}",
+            run.code, run.stderr
+        );
+        assert!([0, 130, 137].contains(&run.code), "{when}");
+        if signal == "KILL" && is_running(&home) {
+            // A killed dsr1 cannot remove its server; `stop` does.
+            home.run(&["stop"]).expect(0);
+        }
+        assert!(!is_running(&home), "{when}");
+    }
+    home.run(&args).expect(0);
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+    let known = [
+        ".cache/dsr1/",
+        ".local/state/dsr1/",
+        // Weights; kernels that the engine compiles; what a package of the engine calls at import.
+        ".cache/huggingface/",
+        ".cache/sglang/",
+        ".rustup/",
+        // Those of the test.
+        "out-",
+        "err-",
+    ];
+    let mut foreign = Vec::new();
+    list_files(home.path(), &mut foreign);
+    foreign.retain(|path| {
+        let path = path.strip_prefix(home.path()).unwrap().to_string_lossy();
+        !known.iter().any(|start| path.starts_with(start))
+    });
+    list_files(temporary.path(), &mut foreign);
+    foreign.retain(|path| !path.to_string_lossy().contains("/torchinductor_"));
+    assert_eq!(foreign, Vec::<std::path::PathBuf>::new());
+}
+
+/// Adds the files below `dir`.
+fn list_files(dir: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        if entry.file_type().unwrap().is_dir() {
+            list_files(&entry.path(), found);
+        } else {
+            found.push(entry.path());
+        }
+    }
 }

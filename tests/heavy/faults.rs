@@ -169,7 +169,7 @@ fn ctrl_c_during_the_install_keeps_complete_packages_and_nothing_else() {
     assert_eq!(counted, kept.to_string(), "{first}");
 }
 
-/// pip keeps nothing, and the hint says so.
+/// pip leaves no temporary file, and the hint promises nothing.
 #[test]
 fn ctrl_c_during_an_install_by_pip_leaves_nothing() {
     let home = Home::new();
@@ -180,12 +180,13 @@ fn ctrl_c_during_an_install_by_pip_leaves_nothing() {
     let (_, printed) = interrupted_install(home, "    | Collecting ");
     assert!(
         printed.contains(
-            "note: pip installs the packages, which takes longer: uv has no equal of pip's setting `keyring-provider`\n"
+            "note: pip installs the packages, which takes longer: uv does not support pip's setting `keyring-provider`\n"
         ),
         "{printed}"
     );
     assert!(
-        printed.ends_with("hint: run the command again: no package is kept\n"),
+        printed
+            .ends_with("hint: run the command again: pip keeps only packages that the index lets it keep\n"),
         "{printed}"
     );
 }

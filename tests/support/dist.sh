@@ -3,6 +3,10 @@
 # SHA-256 of archive and binary. Two runs on one commit make the same archive.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+if [ -n "$(git status --porcelain)" ]; then
+  echo "the tree has changes that no commit has: commit or stash them, then make the release" >&2
+  exit 1
+fi
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 commit=$(git rev-parse --short=12 HEAD)
 date=$(git show --no-patch --format=%cs HEAD)
@@ -17,7 +21,7 @@ for shell in bash zsh fish; do
   "$dsr1" completions "$shell" > "dist/$name/completions/dsr1.$shell"
 done
 "$dsr1" man "dist/$name/man"
-tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git show --no-patch --format=%ct HEAD)" \
+tar --mode=u=rwX,go=rX --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git show --no-patch --format=%ct HEAD)" \
   -C dist -c "$name" | gzip --no-name > "dist/$name.tar.gz"
 (cd dist && sha256sum "$name.tar.gz" "$name/dsr1" > SHA256SUMS)
 echo "dist/$name.tar.gz: $("$dsr1" --version)"

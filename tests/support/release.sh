@@ -1,14 +1,20 @@
 #!/usr/bin/env bash
 # The binary of a profile (dist, or gate: the one that the tests ran) is one static file below a size; prints how long
-# help and planning take.
+# help and planning take. With dist, it is that of a whole release, whose archive is checked too.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 target=${CARGO_TARGET_DIR:-target}
 case "${1:-dist}" in
   dist)
-    cargo static
-    binary=$target/x86_64-unknown-linux-gnu/dist/dsr1
+    tests/support/dist.sh
+    binary=$(echo dist/dsr1-*/dsr1)
     most=16000000
+    (cd dist && sha256sum --check --quiet SHA256SUMS)
+    commit=$(git rev-parse --short=12 HEAD)
+    "$binary" --version | grep -q "($commit, 20"
+    for file in README.md LICENSE completions/dsr1.bash completions/dsr1.zsh completions/dsr1.fish man/dsr1.1 man/dsr1-serve.1; do
+      tar -tzf dist/dsr1-*.tar.gz | grep -q "/$file\$"
+    done
     ;;
   gate)
     . tests/support/gate.sh

@@ -12,6 +12,20 @@ use crate::facts;
 /// Longest wait for a registry that is asked for an image.
 const REGISTRY: Duration = Duration::from_secs(3);
 
+/// Returns true if a pull would fail with the same error: not if a limit is reached, a registry stumbles, or a proxy of
+/// the daemon's socket forbids only the question.
+fn is_final(why: &str) -> bool {
+    [
+        "no such host",
+        "connection refused",
+        "network is unreachable",
+        "manifest unknown",
+        "not found: manifest",
+    ]
+    .iter()
+    .any(|text| why.contains(text))
+}
+
 impl Docker {
     /// Gathers the facts that planning needs. Never fails: a daemon that does not answer is a fact.
     ///
@@ -57,16 +71,17 @@ impl Docker {
         }
         let (mut pullable, mut not_pullable) = (Vec::new(), BTreeMap::new());
         for image in probe_pull.iter().filter(|_| found.is_empty()) {
-            let asked = self.api.inspect_registry_image(image, None);
+            let asked = self.api.inspect_registry_image(image, self.login(image).await);
             match tokio::time::timeout(REGISTRY, asked).await {
                 Ok(Ok(_)) => pullable.push((*image).to_owned()),
-                // Podman does not pass the question on to the registry.
-                Ok(Err(error)) if self.product().is_none() => {
+                Ok(Err(error)) => {
                     let why = errors::failed("", &error).causes().join(": ");
-                    not_pullable.insert((*image).to_owned(), why);
+                    if is_final(&why) {
+                        not_pullable.insert((*image).to_owned(), why);
+                    }
                 }
                 // A slow registry may answer the pull itself.
-                Ok(Err(_)) | Err(_) => {}
+                Err(_) => {}
             }
         }
         let mut runtimes: Vec<String> = info.runtimes.unwrap_or_default().into_keys().collect();

@@ -74,7 +74,7 @@ impl Docker {
         digest.ok_or_else(|| Error::new(Kind::Docker, failure).cause("the registry returned no digest"))
     }
 
-    async fn login(&self, reference: &str) -> Option<DockerCredentials> {
+    pub(super) async fn login(&self, reference: &str) -> Option<DockerCredentials> {
         let login = self.credentials.login_of(registry(reference)).await?;
         Some(DockerCredentials {
             username: Some(login.username),

@@ -32,5 +32,9 @@ pub async fn access(env: &Env, python: &str) -> Option<Access> {
         Some(_) => "check the network and proxy, or set PIP_INDEX_URL to a mirror".to_owned(),
         None => String::new(),
     };
-    Some(Access { refused, fix })
+    Some(Access {
+        source: String::new(),
+        refused,
+        fix,
+    })
 }

@@ -28,38 +28,106 @@ pub(super) const TEMPORARY: &str = "tmp";
 /// [`Kind::Host`] when the disk is full, [`Kind::Integrity`] for a file with another hash, [`Kind::Hub`] when the package
 /// index fails.
 pub(super) async fn install(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Result<()> {
-    let why = match installer(step, env, events).await? {
-        Ok(settings) => match with_uv(step, &settings, env, events).await? {
-            Ok(()) => return Ok(()),
-            Err(why) => why,
-        },
+    let pip = Pip::new(step, env).await;
+    let why = match installer(step, &pip, env, events).await? {
+        Ok(settings) => {
+            uv::note_user(&uv::cache_dir(env), true);
+            match with_uv(step, &settings, env, events).await? {
+                Ok(()) => return Ok(()),
+                Err(why) => why,
+            }
+        }
         Err(why) => why,
     };
+    uv::note_user(&uv::cache_dir(env), false);
     if !why.is_empty() {
         events.note(format!("pip installs the packages, which takes longer: {why}"));
     }
-    with_pip(step, env, events).await
+    with_pip(step, &pip, env, events).await
+}
+
+/// pip of a venv.
+struct Pip {
+    python: String,
+    /// Its settings, as `pip config list` prints them.
+    settings: String,
+    /// Folder for temporary files.
+    temporary: PathBuf,
+    /// Folder for what the index lets pip keep; `None` if the user has chosen one.
+    cache: Option<PathBuf>,
+}
+
+impl Pip {
+    async fn new(step: &CreateVenv, env: &Env) -> Self {
+        let python = python(step);
+        let settings = command::output(env, &[&python, "-m", "pip", "config", "list"], SHORT)
+            .await
+            .unwrap_or_default();
+        let is_chosen = settings.contains(".cache-dir=") || settings.contains(".no-cache-dir=");
+        Self {
+            python,
+            temporary: Path::new(&step.dir).with_extension(TEMPORARY),
+            // In dsr1's folder, so that it goes with what else is fetched.
+            cache: (!is_chosen).then(|| uv::cache_dir(env).join("pip")),
+            settings,
+        }
+    }
+
+    /// Installs the requirements.
+    async fn install(
+        &self,
+        requirements: &[String],
+        env: &Env,
+        on_line: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<Finished> {
+        let cache = self
+            .cache
+            .as_ref()
+            .map(|dir| format!("--cache-dir={}", dir.display()));
+        let mut argv = vec![
+            self.python.as_str(),
+            "-m",
+            "pip",
+            "install",
+            "--no-deps",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--progress-bar=off",
+            // Python compiles what it imports, when it imports it first.
+            "--no-compile",
+            // Two tries show that a package index cannot be reached; the default is five with back-off.
+            "--retries=1",
+            "--timeout=15",
+            "-r",
+            "/dev/stdin",
+        ];
+        argv.extend(cache.as_deref());
+        // pip unpacks gigabytes into the folder for temporary files, and leaves them there when it is killed.
+        let temporary = Temporary(self.temporary.clone());
+        std::fs::create_dir_all(&temporary.0)
+            .at(Kind::Host, || format!("cannot make `{}`", temporary.0.display()))?;
+        let extra = BTreeMap::from([("TMPDIR".to_owned(), temporary.0.to_string_lossy().into_owned())]);
+        let requirements = requirements.join("\n") + "\n";
+        command::run(env, &argv, &extra, Some(requirements.as_bytes()), on_line).await
+    }
 }
 
 /// Puts uv into the venv. Returns its settings, or the reason why pip has to do: empty if the stack names no uv.
 async fn installer(
     step: &CreateVenv,
+    pip: &Pip,
     env: &Env,
     events: &StepEvents<'_>,
 ) -> Result<std::result::Result<BTreeMap<String, String>, String>> {
     let Some(installer) = &step.installer else {
         return Ok(Err(String::new()));
     };
-    let python = python(step);
     let name = installer.split_whitespace().next().unwrap_or_default();
-    let listing = command::output(env, &[&python, "-m", "pip", "config", "list"], SHORT)
-        .await
-        .unwrap_or_default();
-    let mut settings = match uv::settings(&listing) {
+    let mut settings = match uv::settings(&pip.settings) {
         Ok(settings) => settings,
         Err(setting) => {
             return Ok(Err(format!(
-                "uv has no equal of pip's setting `{}`",
+                "uv does not support pip's setting `{}`",
                 setting.escape_debug()
             )));
         }
@@ -70,15 +138,14 @@ async fn installer(
             .or_insert_with(|| bundle.clone());
     }
     events.activity(&format!("fetch {}", name.replace("==", " ")), None);
-    let finished = pip(step, std::slice::from_ref(installer), env, &mut |line| {
-        events.line(Source::Build, line);
-    })
-    .await?;
+    let mut on_line = |line: &str| events.line(Source::Build, line);
+    let finished = pip
+        .install(std::slice::from_ref(installer), env, &mut on_line)
+        .await?;
     if finished.status.success() {
         return Ok(Ok(settings));
     }
-    let no_such = ["No matching distribution found", "DO NOT MATCH THE HASHES"];
-    if no_such.iter().any(|text| has(&finished.tail, text)) {
+    if has(&finished.tail, "No matching distribution found") {
         return Ok(Err(format!("the package index does not have {name}")));
     }
     Err(pip_error(finished.tail))
@@ -106,6 +173,8 @@ async fn with_uv(
         "--no-progress",
         "--no-deps",
         "--only-binary=:all:",
+        // `clean` finds the packages in use by their links.
+        "--link-mode=hardlink",
         "--cache-dir",
         &cache_dir,
         "--python",
@@ -136,31 +205,22 @@ async fn with_uv(
     uv_error(finished.tail)
 }
 
-/// Returns the error for uv's last lines; `Ok` is a reason to try pip instead.
+/// Returns the error for uv's last lines; `Ok` is a reason to try pip, which reached the same index a moment before.
 fn uv_error(tail: Vec<String>) -> Result<std::result::Result<(), String>> {
-    let error = if has(&tail, "No space left on device") {
-        disk_full()
-    } else if has(&tail, "Hash mismatch for") {
-        Error::new(Kind::Integrity, "cannot install packages")
-            .cause("the package index served another file than the stack names")
-            .hint("ask the administrator of the index, or name another with PIP_INDEX_URL")
-    } else if has(&tail, "invalid peer certificate") {
-        // pip of Debian trusts the system's certificates, uv its own.
-        return Ok(Err(
-            "uv does not trust the certificate of the package index".to_owned()
-        ));
-    } else if has(&tail, "No solution found") {
-        return Ok(Err("uv finds a package in none of the indexes".to_owned()));
-    } else if has(&tail, "Failed to fetch") || has(&tail, "Failed to download") {
-        unreachable_index()
-    } else {
-        Error::new(Kind::Hub, "cannot install packages").cause("uv failed")
-    };
-    Err(error.log(tail))
+    if has(&tail, "No space left on device") {
+        return Err(disk_full().log(tail));
+    }
+    if has(&tail, "Hash mismatch for") {
+        return Err(other_file().log(tail));
+    }
+    // The last cause is the most specific.
+    let last = tail.iter().rev().find(|line| !line.trim().is_empty());
+    let last = last.map_or("uv failed", |line| line.trim().trim_start_matches("cause: "));
+    Ok(Err(format!("uv failed: {last}")))
 }
 
 /// Installs the packages with pip.
-async fn with_pip(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Result<()> {
+async fn with_pip(step: &CreateVenv, pip: &Pip, env: &Env, events: &StepEvents<'_>) -> Result<()> {
     let packages = step.requirements.len() as u64;
     let site = PathBuf::from(&step.dir).join("lib");
     let (collected, is_unpacking) = (AtomicU64::new(0), AtomicBool::new(false));
@@ -181,52 +241,13 @@ async fn with_pip(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Resu
             events.progress(bytes, Some(step.install_bytes.max(bytes)), "unpack the packages");
         }
     };
-    let work = pip(step, &step.requirements, env, &mut on_line);
+    let work = pip.install(&step.requirements, env, &mut on_line);
     let finished = while_showing(work, SELDOM, show).await?;
     if finished.status.success() {
         Ok(())
     } else {
         Err(pip_error(finished.tail))
     }
-}
-
-/// Runs pip of the venv.
-async fn pip(
-    step: &CreateVenv,
-    requirements: &[String],
-    env: &Env,
-    on_line: &mut (dyn FnMut(&str) + Send),
-) -> Result<Finished> {
-    let python = python(step);
-    // In dsr1's folder, so that it goes with what else is fetched.
-    let cache = uv::cache_dir(env).join("pip");
-    let cache = cache.to_string_lossy();
-    let argv = [
-        &python,
-        "-m",
-        "pip",
-        "install",
-        "--cache-dir",
-        &cache,
-        "--no-deps",
-        "--disable-pip-version-check",
-        "--no-input",
-        "--progress-bar=off",
-        // Python compiles what it imports, when it imports it first.
-        "--no-compile",
-        // Two tries show that a package index cannot be reached; the default is five with back-off.
-        "--retries=1",
-        "--timeout=15",
-        "-r",
-        "/dev/stdin",
-    ];
-    // pip unpacks gigabytes into the folder for temporary files, and leaves them there when it is killed.
-    let temporary = Temporary(Path::new(&step.dir).with_extension(TEMPORARY));
-    std::fs::create_dir_all(&temporary.0)
-        .at(Kind::Host, || format!("cannot make `{}`", temporary.0.display()))?;
-    let extra = BTreeMap::from([("TMPDIR".to_owned(), temporary.0.to_string_lossy().into_owned())]);
-    let requirements = requirements.join("\n") + "\n";
-    command::run(env, &argv, &extra, Some(requirements.as_bytes()), on_line).await
 }
 
 fn python(step: &CreateVenv) -> String {
@@ -255,6 +276,12 @@ fn disk_full() -> Error {
         .hint("set XDG_CACHE_HOME to a directory on a larger disk")
 }
 
+fn other_file() -> Error {
+    Error::new(Kind::Integrity, "cannot install packages")
+        .cause("the package index served another file than the stack names")
+        .hint("ask the administrator of the index, or name another with PIP_INDEX_URL")
+}
+
 fn unreachable_index() -> Error {
     Error::new(Kind::Hub, "cannot install packages")
         .cause("the package index cannot be reached")
@@ -266,6 +293,8 @@ fn pip_error(tail: Vec<String>) -> Error {
     let printed = |text: &str| has(&tail, text);
     let error = if printed("No space left on device") {
         disk_full()
+    } else if printed("DO NOT MATCH THE HASHES") {
+        other_file()
     } else if printed("CERTIFICATE_VERIFY_FAILED") {
         Error::new(Kind::Hub, "cannot install packages")
             .cause("the package index has a certificate that pip does not trust")
@@ -338,12 +367,9 @@ mod tests {
         let full = "  cause: failed to write to file `/c/.tmp9/x.so`: No space left on device (os error 28)";
         assert_eq!(kind(full), Kind::Host);
         assert_eq!(kind("  cause: Hash mismatch for `six==1.17.0`"), Kind::Integrity);
-        assert_eq!(kind("  cause: Connection refused (os error 111)"), Kind::Hub);
-        for line in [
-            "  cause: invalid peer certificate: UnknownIssuer",
-            "error: No solution found when resolving dependencies",
-        ] {
-            assert!(case(line).unwrap().is_err(), "{line}");
-        }
+        assert_eq!(
+            case("  cause: invalid peer certificate: UnknownIssuer").unwrap(),
+            Err("uv failed: invalid peer certificate: UnknownIssuer".to_owned())
+        );
     }
 }

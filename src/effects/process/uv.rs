@@ -112,6 +112,24 @@ fn temporary(cache: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// File in the cache that exists while the last installation was one by pip, which does not use it.
+const BY_PIP: &str = ".by-pip";
+
+/// Notes whether the last installation uses the packages of the cache.
+pub(super) fn note_user(cache: &Path, is_uv: bool) {
+    let mark = cache.join(BY_PIP);
+    let _ = if is_uv {
+        fs::remove_file(&mark)
+    } else {
+        fs::create_dir_all(cache).and_then(|()| fs::write(&mark, ""))
+    };
+}
+
+/// Returns the number of packages that the next installation does not fetch again; `None` if that is up to pip.
+pub(in crate::effects) fn kept_packages(cache: &Path) -> Option<usize> {
+    (!cache.join(BY_PIP).exists()).then(|| archives(cache).len())
+}
+
 /// Returns the unpacked packages in the cache, of all versions.
 pub(in crate::effects) fn archives(cache: &Path) -> Vec<PathBuf> {
     entries(cache)

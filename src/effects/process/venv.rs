@@ -36,10 +36,11 @@ pub fn list_ready(cache: &str) -> Vec<String> {
     dirs
 }
 
-/// Returns the number of packages that an installation does not fetch again, because uv keeps them.
+/// Returns the number of packages that an installation does not fetch again, because uv keeps them; `None` if the last
+/// installation was one by pip, which keeps what the package index allows.
 #[must_use]
-pub fn kept_packages(env: &Env) -> usize {
-    uv::archives(&uv::cache_dir(env)).len()
+pub fn kept_packages(env: &Env) -> Option<usize> {
+    uv::kept_packages(&uv::cache_dir(env))
 }
 
 /// Makes the venv unless it exists. After an interruption, the packages that uv unpacked completely are not fetched again.

@@ -12,8 +12,8 @@ use crate::effects::serve::verify;
 use crate::error::{Error, Kind, Result};
 use crate::facts::RunningServer;
 use crate::plan::{
-    LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK, Server,
-    base_url,
+    LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK,
+    LABEL_TEMPORARY, Server, base_url,
 };
 use crate::report::{Answer, AnswerPiece, ServerState, ServerStatus};
 
@@ -33,6 +33,8 @@ pub struct Found {
     pub port: u16,
     /// Digest of the inputs of its plan; empty for a server of an earlier dsr1.
     inputs: String,
+    /// True if the command that started it stops it.
+    temporary: bool,
 }
 
 impl Effects {
@@ -81,6 +83,7 @@ impl Effects {
                     python: server.python,
                     model: server.status.model,
                     inputs: server.inputs,
+                    temporary: server.temporary,
                 };
                 (server.status.name, running)
             })
@@ -250,5 +253,6 @@ fn describe(
         python: label(LABEL_PYTHON)?,
         port,
         inputs: label(LABEL_INPUTS).unwrap_or_default(),
+        temporary: labels.contains_key(LABEL_TEMPORARY),
     })
 }

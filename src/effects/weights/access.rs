@@ -9,26 +9,24 @@ use crate::facts::Access;
 /// Longest wait for the answer.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Asks the hub at `endpoint` for a revision of a repository.
-pub async fn access(endpoint: &str, repo: &str, revision: &str, options: HubOptions<'_>) -> Access {
+/// Asks the hub at `endpoint` for a revision of a repository; `None` without an answer in time: a pull is more patient.
+pub async fn access(endpoint: &str, repo: &str, revision: &str, options: HubOptions<'_>) -> Option<Access> {
     let remote = RemoteRevision {
         endpoint,
         repo,
         revision,
     };
-    let (refused, fix) = match tokio::time::timeout(LONGEST, remote::revision(remote, options)).await {
-        Ok(Ok(_)) => (None, String::new()),
-        Ok(Err(error)) => (
+    let asked = tokio::time::timeout(LONGEST, remote::revision(remote, options));
+    let (refused, fix) = match asked.await.ok()? {
+        Ok(_) => (None, String::new()),
+        Err(error) => (
             Some([vec![error.message()], error.causes()].concat().join(": ")),
             error.hints().first().cloned().unwrap_or_default(),
         ),
-        Err(_) => (
-            Some(format!(
-                "{endpoint} does not answer within {} s",
-                LONGEST.as_secs()
-            )),
-            "check the network and proxy, or name another hub with HF_ENDPOINT or --endpoint".to_owned(),
-        ),
     };
-    Access { refused, fix }
+    Some(Access {
+        source: endpoint.to_owned(),
+        refused,
+        fix,
+    })
 }

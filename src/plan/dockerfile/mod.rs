@@ -292,6 +292,9 @@ pub(super) fn steps(stack: &Stack, choice: &ImageChoice) -> Vec<String> {
     if !stack.install.apt.is_empty() {
         found.extend(names(&["apt"]));
     }
+    if stack.install.venv && stack.install.installer.is_some() {
+        found.extend(names(&["uv"]));
+    }
     found.extend((1..=stack.install.requirements.len()).map(|number| number.to_string()));
     if choice.flashinfer() != Flashinfer::Base {
         found.extend(names(&["flashinfer"]));
@@ -433,11 +436,15 @@ fn uv_env(secrets: &[&str], builder: Builder) -> String {
 /// steps, whose names say enough.
 #[must_use]
 pub fn step_title(name: &str) -> Option<String> {
-    let layer = name
-        .split_once("source=pip/")
-        .or_else(|| name.split_once("COPY pip/"))
-        .and_then(|(_, rest)| rest.split([',', ' ']).next());
+    let after = |text| name.split_once(text).map(|(_, rest): (&str, &str)| rest);
+    let is_list = name.contains("COPY pip/");
+    // BuildKit mounts the list of a layer, the classic builder copies it first.
+    let layer = after("source=pip/")
+        .or_else(|| after("COPY pip/"))
+        .or_else(|| after("/run/dsr1/pip/"))
+        .and_then(|rest| rest.split([',', ' ', '/']).next());
     let title = match layer {
+        Some(layer) if is_list => format!("list of packages, layer {layer}"),
         Some("uv") => "uv, the installer".to_owned(),
         Some(layer) => format!("packages, layer {layer}"),
         None if name.contains("apt-get update") => "Debian packages".to_owned(),

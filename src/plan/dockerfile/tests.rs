@@ -355,7 +355,7 @@ fn a_step_of_the_build_has_a_title_that_says_what_it_does() {
         ),
         (
             "Step 7/14 : COPY pip/uv /run/dsr1/pip/uv",
-            Some("uv, the installer"),
+            Some("list of packages, layer uv"),
         ),
         (
             "[stage-0 2/8] RUN --mount=type=cache,id=dsr1-apt rm -f x && apt-get update && y",
@@ -364,6 +364,10 @@ fn a_step_of_the_build_has_a_title_that_says_what_it_does() {
         (
             "[stage-0 3/8] RUN python3 -m venv /opt/dsr1",
             Some("[stage-0 3/8] venv"),
+        ),
+        (
+            "Step 8/14 : RUN { [ -x /opt/dsr1/bin/uv ] && uv -r /run/dsr1/pip/2/requirements.txt; }",
+            Some("packages, layer 2"),
         ),
         ("exporting to image", None),
         (
