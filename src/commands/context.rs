@@ -129,7 +129,8 @@ impl Context {
     /// Carries out a plan and prints its report.
     pub(super) async fn finish(&self, plan: &Plan) -> Result<()> {
         let report = self.carry_out(plan).await?;
-        self.print(&report, ui::report)
+        let are_shown = ui::shows_steps(self.output.progress, self.env().dumb_terminal);
+        self.print(&report, |report| ui::report(report, are_shown))
     }
 
     /// Prints a plan, or carries it out.

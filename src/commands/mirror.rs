@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
         if args.write_only {
             // People see the result in the progress.
             return if context.is_json() {
-                context.print(&report, ui::report)
+                context.print(&report, |report| ui::report(report, false))
             } else {
                 Ok(())
             };

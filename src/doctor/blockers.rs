@@ -161,7 +161,12 @@ pub(crate) fn memory_blocker(stack: &Stack, facts: &Facts) -> Option<Blocker> {
         kind: Kind::Host,
         message: "not enough memory for the engine".to_owned(),
         cause: format!("{} needed, {} available", Bytes(stack.memory_bytes), Bytes(have)),
-        hint: "stop other processes that use the memory".to_owned(),
+        hint: match facts.host.memory_bytes {
+            Some(all) if all < stack.memory_bytes => {
+                format!("this host has {} in all: use a larger one", Bytes(all))
+            }
+            _ => "stop other processes that use the memory".to_owned(),
+        },
     })
 }
 

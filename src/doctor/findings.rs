@@ -151,7 +151,12 @@ fn memory(stack: &Stack, facts: &Facts) -> Finding {
             Verdict::Fail,
             format!("{} available, {needed} needed", Bytes(have)),
         )
-        .fix("stop other processes that use the memory"),
+        .fix(&match facts.host.memory_bytes {
+            Some(all) if all < stack.memory_bytes => {
+                format!("this host has {} in all: use a larger one", Bytes(all))
+            }
+            _ => "stop other processes that use the memory".to_owned(),
+        }),
         Some(have) => Finding::new(
             "memory",
             Verdict::Ok,

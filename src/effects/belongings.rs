@@ -35,6 +35,7 @@ pub fn list(
     let is_left = |item: &Item| !matches!(item.used, Use::None | Use::Unfinished);
     let venvs_stay = items.iter().any(is_left);
     items.extend(packages(env, venvs_stay));
+    items.extend(temporary_files(env));
     let model = Path::new(&env.paths.cache).join("rehearsal");
     if model.exists() {
         items.push(item(ItemKind::Model, &model, size(&model), Use::Current));
@@ -149,6 +150,21 @@ fn venvs(
                 used => used,
             };
             item(kind, &path, own_size(&path), used)
+        })
+        .collect()
+}
+
+/// Returns the temporary files of servers that ended by themselves.
+fn temporary_files(env: &Env) -> Vec<Item> {
+    let found = entries(&Path::new(&env.paths.state).join("servers")).into_iter();
+    found
+        .filter(|(path, meta)| meta.is_dir() && path.extension().is_some_and(|end| end == server::TEMPORARY))
+        .map(|(path, _)| {
+            let used = match server::find(&path.with_extension("log")) {
+                Some(pid) => Use::By(format!("process {pid}")),
+                None => Use::Unfinished,
+            };
+            item(ItemKind::Unfinished, &path, size(&path), used)
         })
         .collect()
 }

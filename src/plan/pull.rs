@@ -85,8 +85,8 @@ pub(super) fn step(request: &PullRequest, facts: &Facts) -> Result<Step> {
 pub(super) fn blocker(request: &PullRequest, facts: &Facts) -> Option<Blocker> {
     if request.repo == rehearsal::REPO && request.endpoint == PUBLIC_HUB {
         return Some(Blocker {
-            kind: Kind::Host,
-            message: format!("{} is not on a public hub", request.repo),
+            kind: Kind::Usage,
+            message: format!("nothing to pull: {} is not on a public hub", request.repo),
             cause: "dsr1 generates this model itself".to_owned(),
             hint: "run dsr1 up --profile rehearsal; or run dsr1 mirror --rehearsal, and pass its address to --endpoint".to_owned(),
         });

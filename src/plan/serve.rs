@@ -195,10 +195,14 @@ pub fn base_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// Returns the name of the container or process of a server.
+/// Returns the name of the container or process of a server: with `dsr1-` in front, unless it begins so already.
 #[must_use]
 pub fn container_name(server: &str) -> String {
-    format!("dsr1-{server}")
+    if server.starts_with("dsr1-") {
+        server.to_owned()
+    } else {
+        format!("dsr1-{server}")
+    }
 }
 
 pub(super) fn server_name(request: &ServeRequest) -> String {

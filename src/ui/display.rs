@@ -7,6 +7,17 @@ use crate::event::{Event, Reporter};
 use crate::ui::output::write_stderr;
 use crate::ui::{json, plain, tty};
 
+/// Returns true if the display of a progress mode is live, on a terminal that shows the results too.
+#[must_use]
+pub fn shows_steps(progress: Progress, dumb_terminal: bool) -> bool {
+    let is_live = match progress {
+        Progress::Auto => !dumb_terminal,
+        Progress::Tty => true,
+        Progress::Plain | Progress::Quiet | Progress::Json => false,
+    };
+    is_live && std::io::stderr().is_terminal() && std::io::stdout().is_terminal()
+}
+
 /// Returns the display of a progress mode. `color` allows colours; a dumb terminal gets plain lines.
 ///
 /// Without a terminal there are no live lines even if asked for: they would be lost, and the warnings with them.

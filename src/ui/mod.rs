@@ -44,7 +44,7 @@ pub use advice::advice;
 pub use answer::{LiveAnswer, answer};
 pub use cleaned::cleaned;
 pub use corrections::corrections;
-pub use display::display;
+pub use display::{display, shows_steps};
 pub use error::error;
 pub use explanation::explanation;
 pub use findings::findings;

@@ -9,12 +9,17 @@ use crate::quote::shell_word;
 use crate::report::{Built, Installed, Outcome, Pulled, Ready, Report, StepReport};
 use crate::units::{Bytes, counted};
 
-/// Returns a report: a table of the steps if there are several, then their results, and the next commands.
+/// Returns a report: a table of the steps if there are several, then their results, and the next commands. Steps that the
+/// terminal shows already (`are_shown`) are not repeated.
 #[must_use]
-pub fn report(report: &Report) -> String {
+pub fn report(report: &Report, are_shown: bool) -> String {
     let mut sections = Vec::new();
     if report.steps.len() > 1 {
-        sections.push(times(report));
+        sections.push(if are_shown {
+            format!("in all {}\n", time(report.elapsed_ms))
+        } else {
+            times(report)
+        });
     }
     let last = report.steps.len().saturating_sub(1);
     for (index, step) in report.steps.iter().enumerate() {
@@ -358,7 +363,8 @@ mod tests {
 
     #[test]
     fn a_server_that_stays_says_what_is_next() {
-        insta::assert_snapshot!(report(&up(Vec::new())));
+        insta::assert_snapshot!(report(&up(Vec::new()), false));
+        assert!(report(&up(Vec::new()), true).starts_with("in all 29m15s\n\nREADY on "));
     }
 
     #[test]
@@ -367,7 +373,7 @@ mod tests {
             name: "fp8-low-latency".to_owned(),
             killed: true,
         };
-        let text = report(&up(vec![step("stop fp8-low-latency", 1_000, stopped)]));
+        let text = report(&up(vec![step("stop fp8-low-latency", 1_000, stopped)]), false);
         assert!(
             text.contains("\n\nfp8-low-latency stopped, killed after the drain time\n")
                 && text.ends_with("next    dsr1 up ... --keep leaves the server running\n"),
@@ -384,7 +390,7 @@ mod tests {
             steps,
             elapsed_ms: 62_000,
         };
-        insta::assert_snapshot!(report(&only));
+        insta::assert_snapshot!(report(&only, false));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::plain::{self, activity};
 use super::rate::time;
 use super::safe::safe;
 use super::style::Style;
-use super::table::{pad, shortened};
+use super::table::{pad, shortened, wrapped};
 use crate::event::{BuildState, Event, Reporter, Stage};
 use crate::plan;
 
@@ -28,6 +28,8 @@ pub(super) struct Tty {
     /// next output, such as a prompt, would be on the same line.
     out: Mutex<Box<dyn Write + Send>>,
     style: Style,
+    /// Columns of the terminal; `None` if they are asked for at each line, because they change.
+    columns: Option<usize>,
     /// True if a thread redraws spinner and clock; tests draw on events only.
     animate: bool,
     running: Mutex<Option<Live>>,
@@ -40,18 +42,24 @@ impl Tty {
             ProgressDrawTarget::stderr(),
             Box::new(std::io::stderr()),
             color,
-            true,
+            None,
         )
     }
 
-    /// Returns a display on `target`.
-    fn new_on(target: ProgressDrawTarget, out: Box<dyn Write + Send>, color: bool, animate: bool) -> Self {
+    /// Returns a display on `target`; one of a fixed number of columns is drawn on events only.
+    fn new_on(
+        target: ProgressDrawTarget,
+        out: Box<dyn Write + Send>,
+        color: bool,
+        columns: Option<usize>,
+    ) -> Self {
         let bars = MultiProgress::with_draw_target(target);
         Self {
             bars,
             out: Mutex::new(out),
             style: Style { color },
-            animate,
+            columns,
+            animate: columns.is_none(),
             running: Mutex::default(),
         }
     }
@@ -75,6 +83,17 @@ impl Tty {
             out.write_all(format!("{}\n", line.trim_end()).as_bytes())
                 .and_then(|()| out.flush())
         };
+    }
+
+    /// Prints a sentence that stays, broken between words; each line is dressed on its own.
+    fn print_text(&self, text: &str, dress: impl Fn(&str) -> String) {
+        let columns = self.columns.or_else(|| {
+            let (width, _) = terminal_size::terminal_size_of(std::io::stderr())?;
+            Some(usize::from(width.0))
+        });
+        for line in wrapped(&safe(text), columns.unwrap_or(usize::MAX)).lines() {
+            self.print_line(&dress(line));
+        }
     }
 
     /// Updates the running step, if there is one.
@@ -211,12 +230,13 @@ impl Reporter for Tty {
                 ..
             } => self.stage(*stage, *elapsed_ms, detail),
             Event::Warning { text, hint } => {
-                self.print_line(&format!("{} {}", self.style.yellow("warning:"), safe(text)));
+                let dress = |line: &str| line.replacen("warning:", &self.style.yellow("warning:"), 1);
+                self.print_text(&format!("warning: {text}"), dress);
                 if !hint.is_empty() {
                     self.print_line(&format!("{} {}", self.style.cyan("hint:"), safe(hint)));
                 }
             }
-            Event::Note { text } => self.print_line(&self.style.dim(&format!("note: {}", safe(text)))),
+            Event::Note { text } => self.print_text(&format!("note: {text}"), |line| self.style.dim(line)),
             Event::Request(one) => self.print_line(&self.style.dim(&plain::request_line(one))),
             Event::StepFinished {
                 elapsed_ms,

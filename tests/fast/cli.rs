@@ -143,7 +143,7 @@ fn values_out_of_range_are_refused_before_anything_runs() {
         home().run(args).expect(2);
     }
     // Of the public hub this is known.
-    let run = Home::new().run(&["pull", "--profile", "rehearsal"]).expect(3);
+    let run = Home::new().run(&["pull", "--profile", "rehearsal"]).expect(2);
     assert!(
         run.stderr.contains("dsr1 up --profile rehearsal"),
         "{}",

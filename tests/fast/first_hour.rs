@@ -317,3 +317,25 @@ fn progress_for_programs_has_times_and_failures() {
         run.stderr
     );
 }
+
+/// Sentences that sent a user in a circle, or named a remedy that did not fit.
+#[test]
+fn a_remedy_fits_its_cause() {
+    let mut laptop = facts(LAPTOP);
+    laptop["host"]["memory_bytes"] = json!(24_000_000_000_u64);
+    laptop["host"]["memory_available_bytes"] = json!(22_000_000_000_u64);
+    let small = home_with(&laptop).run(&["doctor", "fp8-low-latency", "--facts", "facts.json"]);
+    let text = "this host has 24.0 GB in all: use a larger one";
+    assert!(small.stdout.contains(text), "{}", small.stdout);
+    let home = Home::new().without_docker();
+    write(&home, "tab.yaml", "name: x\n\ttitle: y\n");
+    let tab = home.run(&["profiles", "validate", "tab.yaml"]).expect(2);
+    assert!(
+        tab.stderr
+            .contains("hint: indent with spaces: YAML takes no tabs"),
+        "{}",
+        tab.stderr
+    );
+    let named = home.run(&["plan", "rehearsal", "--name", "dsr1-mine", "--runtime", "process"]);
+    assert!(!named.stdout.contains("dsr1-dsr1-mine"), "{}", named.stdout);
+}

@@ -4,9 +4,9 @@
 //! first line holds its labels. So no pid file can be stale, and no database is needed.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -61,7 +61,16 @@ pub(in crate::effects) fn start(step: &StartProcess, env: &Env) -> Result<Pid> {
         .at(Kind::Host, failed)?;
     writeln!(file, "{}", log_header(&step.labels)).at(Kind::Host, failed)?;
     let argv: Vec<&str> = step.argv.iter().map(String::as_str).collect();
-    let mut command = command::new(env, &argv, &step.env)?;
+    let mut extra = step.env.clone();
+    if let Some(dir) = temporary(log) {
+        remove_temporary(log);
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .at(Kind::Host, failed)?;
+        extra.insert("TMPDIR".to_owned(), dir.to_string_lossy().into_owned());
+    }
+    let mut command = command::new(env, &argv, &extra)?;
     let stderr = file.try_clone().at(Kind::Host, failed)?;
     command
         .current_dir(&step.workdir)
@@ -76,6 +85,25 @@ pub(in crate::effects) fn start(step: &StartProcess, env: &Env) -> Result<Pid> {
         .ok()
         .and_then(Pid::from_raw)
         .ok_or_else(|| Error::new(Kind::Internal, format!("{} has no process id", step.name)))
+}
+
+/// Longest path of a folder for temporary files: the engine makes sockets in it, whose paths have 107 bytes at most
+/// (unix(7)), and their names less than 24.
+const LONGEST: usize = 80;
+
+/// Returns the folder for the temporary files of the server whose log is `log`. The engine leaves sockets and its metrics
+/// there: 150 files in 30 starts (SGLang 0.5.23). `None` if its path is too long; then they are where `TMPDIR` says.
+fn temporary(log: &Path) -> Option<PathBuf> {
+    let dir = log.with_extension(TEMPORARY);
+    (dir.as_os_str().len() <= LONGEST).then_some(dir)
+}
+
+/// Extension of that folder.
+pub(in crate::effects) const TEMPORARY: &str = "tmp";
+
+/// Removes the temporary files of a server that has ended.
+fn remove_temporary(log: &Path) {
+    let _ = std::fs::remove_dir_all(log.with_extension(TEMPORARY));
 }
 
 /// Returns true if a server runs whose log is `log`.
@@ -245,6 +273,7 @@ pub(in crate::effects) async fn stop(log: &Path, drain: Duration) -> bool {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    remove_temporary(log);
     if let Ok(mut file) = OpenOptions::new().append(true).open(log) {
         // The last line of a killed process may have no end.
         let ends = ends_with_newline(log);

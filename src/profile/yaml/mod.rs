@@ -187,6 +187,7 @@ fn report(source: Source<'_>, line: Option<usize>, message: &str) -> Error {
         None if message.starts_with("missing field") => {
             report.hint("write it, or `extends:` a profile that has it: dsr1 profiles new NAME")
         }
+        None if message.contains("tab character") => report.hint("indent with spaces: YAML takes no tabs"),
         None => report,
     }
 }

@@ -11,7 +11,7 @@ use crate::ui::tests::transcript;
 fn shown(events: usize, width: u16, color: bool) -> (Tty, Screen) {
     let screen = Screen::new(width);
     let target = ProgressDrawTarget::term_like(Box::new(screen.clone()));
-    let tty = Tty::new_on(target, Box::new(screen.clone()), color, false);
+    let tty = Tty::new_on(target, Box::new(screen.clone()), color, Some(usize::from(width)));
     for (_, event) in transcript().iter().take(events) {
         tty.event(event);
     }
@@ -52,6 +52,19 @@ fn a_childs_line_is_no_status_and_text_is_shown_harmlessly() {
     assert!(text.contains("capture\\x1b[2J graphs: 5 of 22"), "{text}");
     assert!(!text.contains("server_args"), "{text}");
     assert!(!screen.raw().contains('\x1b'), "{:?}", screen.raw());
+}
+
+#[test]
+fn a_note_breaks_between_words() {
+    let (tty, screen) = shown(0, 40, false);
+    let text = "runtime process: a Docker daemon answers, but the base image cannot be pulled";
+    tty.event(&Event::Note {
+        text: text.to_owned(),
+    });
+    assert_eq!(
+        screen.text(),
+        "note: runtime process: a Docker daemon\nanswers, but the base image cannot be\npulled"
+    );
 }
 
 #[test]
