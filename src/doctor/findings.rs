@@ -53,6 +53,28 @@ pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Soft
     findings
 }
 
+/// Returns the remarks of a plan about a host whose GPUs are known: what is doubtful, and what is not known.
+#[must_use]
+pub fn remarks(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<String> {
+    if stack.accelerator == Accelerator::Cpu || facts.host.gpus.as_ref().is_none_or(Vec::is_empty) {
+        return Vec::new();
+    }
+    let mut findings = gpu::findings(profile, stack, facts);
+    findings.retain(|finding| ["gpu.mixed", "gpu.driver"].contains(&finding.id.as_str()));
+    if facts.docker.answers() {
+        findings.push(toolkit(facts));
+    }
+    let is_doubtful = |finding: &Finding| matches!(finding.verdict, Verdict::Warn | Verdict::NotChecked);
+    findings
+        .into_iter()
+        .filter(is_doubtful)
+        .map(|finding| match finding.fix {
+            Some(fix) => format!("{}; {fix}", finding.text),
+            None => finding.text,
+        })
+        .collect()
+}
+
 /// Returns the finding about the place that the software comes from.
 fn software_source(facts: &Facts, software: &Software) -> Finding {
     match &software.base_image {

@@ -36,6 +36,7 @@ pub(super) fn findings(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<F
             Finding::new("gpu.count", Verdict::Ok, format!("{} x {name}", gpus.len()))
         }
     });
+    findings.extend(mixed(facts));
     findings.push(architecture(profile, stack, facts));
     if let Some(min) = stack.driver_min {
         findings.push(match (facts.host.driver_major(), &facts.host.driver) {
@@ -54,6 +55,30 @@ pub(super) fn findings(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<F
         });
     }
     findings
+}
+
+/// Returns a warning about GPUs of several kinds: the slowest and the smallest of them sets the pace.
+fn mixed(facts: &Facts) -> Option<Finding> {
+    let gpus = facts.host.gpus.as_deref()?;
+    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    for gpu in gpus {
+        match kinds.iter_mut().find(|(name, _)| *name == gpu.name) {
+            Some((_, count)) => *count += 1,
+            None => kinds.push((&gpu.name, 1)),
+        }
+    }
+    (kinds.len() > 1).then(|| {
+        let kinds: Vec<String> = kinds
+            .iter()
+            .map(|(name, count)| format!("{count} x {name}"))
+            .collect();
+        Finding::new(
+            "gpu.mixed",
+            Verdict::Warn,
+            format!("the GPUs differ: {}", kinds.join(", ")),
+        )
+        .fix("choose GPUs of one kind with CUDA_VISIBLE_DEVICES: the smallest decides the memory of all")
+    })
 }
 
 /// Checks that the stack's kernels, the weights and the profile's backends are for the family of the GPUs.

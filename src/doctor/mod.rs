@@ -10,4 +10,4 @@ mod gpu;
 
 pub use blockers::{Blocker, PYTHON_MIN};
 pub use finding::{Finding, Verdict};
-pub use findings::{Software, findings};
+pub use findings::{Software, findings, remarks};

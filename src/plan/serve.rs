@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::doctor::{Blocker, blockers};
+use crate::doctor::{self, Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::plan::install::{self, BuildRequest, Installation};
@@ -71,7 +71,7 @@ pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Laun
 }
 
 pub(super) fn notes(request: &ServeRequest, facts: &Facts) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes = doctor::remarks(&request.profile, &request.stack, facts);
     let model = &request.profile.model;
     if facts.resolved_commit(&model.repo, &model.revision).is_none() {
         notes.push(format!(

@@ -1,6 +1,6 @@
 //! The catalog: the stacks and profiles inside the binary and of the user, found by name.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Kind, Result};
 use crate::profile::choose::{self, Criteria, Selection};
@@ -73,6 +73,16 @@ pub struct Catalog {
     profiles: Vec<ProfileFile>,
     stacks: Vec<(Stack, String)>,
     named: Option<String>,
+    broken: Vec<BrokenFile>,
+}
+
+/// A file of the user that cannot be read.
+#[derive(Debug, Clone)]
+struct BrokenFile {
+    /// The name that it declares; if that cannot be read, its own without the extension.
+    name: String,
+    is_stack: bool,
+    error: Arc<Error>,
 }
 
 impl Catalog {
@@ -98,9 +108,18 @@ impl Catalog {
     pub fn with(files: &UserFiles) -> Result<Self> {
         let mut catalog = Self::built_in()?.clone();
         for UserFile { origin, text } in &files.stacks {
-            catalog.add_stack(Source { origin, text })?;
+            let source = Source { origin, text };
+            if let Err(error) = catalog.add_stack(source) {
+                catalog.left_out(source, error, true);
+            }
         }
-        for UserFile { origin, text } in files.profiles.iter().chain(&files.named) {
+        for UserFile { origin, text } in &files.profiles {
+            let source = Source { origin, text };
+            if let Err(error) = catalog.add_profile(source, true) {
+                catalog.left_out(source, error, false);
+            }
+        }
+        if let Some(UserFile { origin, text }) = &files.named {
             catalog.add_profile(Source { origin, text }, true)?;
         }
         if files.named.is_some() {
@@ -126,6 +145,7 @@ impl Catalog {
             profiles: Vec::new(),
             stacks: Vec::new(),
             named: None,
+            broken: Vec::new(),
         };
         for source in PROFILES {
             catalog.add_profile(source, false)?;
@@ -192,14 +212,48 @@ impl Catalog {
         Ok(())
     }
 
-    /// Returns every profile, resolved for its own stack, in the order of the catalog.
+    fn left_out(&mut self, source: Source<'_>, error: Error, is_stack: bool) {
+        let document = Document::read(source).ok();
+        let declared = document.and_then(|document| document.text("name").map(str::to_owned));
+        let file = source.origin.rsplit('/').next().unwrap_or(source.origin);
+        let stem = file.strip_suffix(".yaml").or_else(|| file.strip_suffix(".yml"));
+        self.broken.push(BrokenFile {
+            name: declared.unwrap_or_else(|| stem.unwrap_or(file).to_owned()),
+            is_stack,
+            error: Arc::new(error),
+        });
+    }
+
+    /// Returns every profile, resolved for its own stack, in the order of the catalog. A file of the user that is not valid
+    /// is left out; [`Catalog::broken`] names it.
     ///
     /// # Errors
-    /// [`Kind::Usage`] if one of the user's is not valid.
+    /// [`Kind::Usage`] if a built-in profile or the file that the command line names is not valid.
     pub fn profiles(&self) -> Result<Vec<Profile>> {
         self.profiles
             .iter()
-            .map(|file| self.resolve(&file.name, None).map(|found| found.profile))
+            .filter_map(|file| match self.resolve(&file.name, None) {
+                Err(_) if self.is_optional(file) => None,
+                found => Some(found.map(|found| found.profile)),
+            })
+            .collect()
+    }
+
+    /// Returns true for a file of the user that the command line does not name.
+    fn is_optional(&self, file: &ProfileFile) -> bool {
+        file.is_users && self.named.as_deref() != Some(file.name.as_str())
+    }
+
+    /// Returns a sentence about each file of the user that is not valid.
+    #[must_use]
+    pub fn broken(&self) -> Vec<String> {
+        let unread = self.broken.iter().map(|file| file.error.message());
+        let unresolved = self.profiles.iter().filter(|file| self.is_optional(file));
+        unread
+            .chain(unresolved.filter_map(|file| {
+                let error = self.resolve(&file.name, None).err()?;
+                Some(error.message())
+            }))
             .collect()
     }
 
@@ -234,9 +288,29 @@ impl Catalog {
     pub fn stack(&self, name: &str) -> Result<&Stack> {
         let mut stacks = self.stacks();
         let names = self.stacks().map(|stack| stack.name.as_str());
+        if let Some(error) = self.broken_file(name, true) {
+            return Err(error);
+        }
         stacks
             .find(|stack| stack.name == name)
             .ok_or_else(|| spelling::unknown_name("stack", name, names))
+    }
+
+    /// Returns the error of the file that the user names `name` in vain.
+    fn broken_file(&self, name: &str, is_stack: bool) -> Option<Error> {
+        let is_it = |file: &&BrokenFile| file.name == name && file.is_stack == is_stack;
+        let file = self.broken.iter().find(is_it)?;
+        let known = &file.error;
+        let mut error = Error::new(known.kind(), known.message()).log(known.log_lines().to_vec());
+        for cause in known.causes() {
+            error = error.cause(cause);
+        }
+        Some(
+            known
+                .hints()
+                .iter()
+                .fold(error, |error, hint| error.hint(hint.clone())),
+        )
     }
 
     fn profile_file(&self, name: &str) -> Option<&ProfileFile> {
@@ -248,6 +322,10 @@ impl Catalog {
     /// # Errors
     /// [`Kind::Usage`] if there is none, or it is not valid.
     pub fn resolve(&self, name: &str, stack: Option<&str>) -> Result<Selection> {
+        // Also if another file has the name: the user may mean this one.
+        if let Some(error) = self.broken_file(name, false) {
+            return Err(error);
+        }
         let chain = merge::chain(&self.profiles, name)?;
         let mut profile = merge::profile(&chain)?;
         let files = chain.iter().map(|file| (file.origin.clone(), file.text.clone()));
@@ -371,7 +449,8 @@ impl Catalog {
                 "this is the place of a profile; the port is --port {port}"
             ));
         }
-        spelling::unknown_name("profile", name, known)
+        let unknown = || spelling::unknown_name("profile", name, known);
+        self.broken_file(name, false).unwrap_or_else(unknown)
     }
 
     /// Returns the built-in profiles of a goal. A profile of the user is chosen by its name only.
@@ -579,10 +658,17 @@ mod tests {
         let error = missing.resolve("a", None).unwrap_err();
         assert_eq!(error.message(), "a.yaml:2 extends an unknown profile `rehersal`");
         assert_eq!(error.hints(), ["did you mean `rehearsal`?"]);
-        let taken = user(&[("a.yaml", "title: x\nname: rehearsal\n")]).unwrap_err();
-        assert_eq!(taken.message(), "a.yaml:2: the name `rehearsal` is taken");
-        let twice = user(&[("a.yaml", "name: a\n"), ("b.yaml", "name: a\n")]).unwrap_err();
-        assert_eq!(twice.causes(), ["a.yaml has this name"]);
+        // Neither is used for the other; what has another name is.
+        let taken = user(&[("a.yaml", "title: x\nname: rehearsal\n")]).unwrap();
+        let error = taken.resolve("rehearsal", None).unwrap_err();
+        assert_eq!(error.message(), "a.yaml:2: the name `rehearsal` is taken");
+        assert_eq!(taken.broken()[0], "a.yaml:2: the name `rehearsal` is taken");
+        taken.resolve("fp8-low-latency", None).unwrap();
+        let twice = user(&[("a.yaml", "name: a\n"), ("b.yaml", "name: a\n")]).unwrap();
+        assert_eq!(
+            twice.resolve("a", None).unwrap_err().causes(),
+            ["a.yaml has this name"]
+        );
     }
 
     #[test]

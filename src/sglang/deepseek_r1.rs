@@ -3,8 +3,18 @@
 /// Routed experts of a layer (`n_routed_experts`).
 pub(super) const EXPERTS: u64 = 256;
 
+/// Attention heads (`num_attention_heads`).
+pub(super) const HEADS: u32 = 128;
+
 /// Longest context in tokens (`max_position_embeddings`).
-pub(super) const CONTEXT: u64 = 163_840;
+pub(crate) const CONTEXT: u64 = 163_840;
+
+/// Returns true for a repository of the architecture of DeepSeek-V3: R1, V3 and their quantized copies, not the distilled
+/// models.
+pub(crate) fn is_deepseek_v3_architecture(repo: &str) -> bool {
+    let name = repo.rsplit('/').next().unwrap_or(repo).to_ascii_lowercase();
+    (name.contains("deepseek-r1") || name.contains("deepseek-v3")) && !name.contains("distill")
+}
 
 /// Returns true for a repository of DeepSeek-R1, a quantized copy or a distilled model: all of them reason between the same
 /// marks.

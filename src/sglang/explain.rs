@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::profile::{Catalog, Version, spelling};
 use crate::sglang::dialect::render;
 use crate::sglang::flags::{Lifetime, OptionSpec, Parser, history};
-use crate::sglang::words::{Word, words};
+use crate::sglang::words::{Word, of_vllm, words};
 
 /// The explanation of a name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,10 +83,12 @@ pub fn explain(catalog: &Catalog, name: &str) -> Result<Explanation> {
                 name.escape_debug()
             ),
         );
-        return Err(match spelling::nearest(asked, known) {
-            Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
-            None => error.hint("dsr1 profiles new NAME lists the settings of profiles"),
-        });
+        let other = of_vllm(asked)
+            .map(|equal| format!("vLLM has it; in SGLang: {equal}"))
+            .or_else(|| spelling::setting_of(asked).map(|name| format!("the setting is `{name}`")))
+            .or_else(|| spelling::nearest(asked, known).map(|name| format!("did you mean `{name}`?")));
+        let otherwise = || "dsr1 profiles new NAME lists the settings of profiles".to_owned();
+        return Err(error.hint(other.unwrap_or_else(otherwise)));
     }
     Ok(Explanation {
         name: name.to_owned(),

@@ -30,6 +30,7 @@ mod settings;
 mod words;
 
 pub use check::{Check, Level};
+pub(crate) use deepseek_r1::CONTEXT;
 pub use dialect::{EngineFlags, Flag, Variable, render};
 pub use explain::{Explanation, Subject, Use, explain};
 pub use launch::Launch;

@@ -19,6 +19,12 @@ pub struct EffectiveSettings {
     pub attention_data_parallel: u32,
     /// Copies of the whole model.
     pub replicas: u32,
+    /// Stages of the pipeline.
+    pub pipeline: u32,
+    /// GPUs over which the dense layers are split beside attention replicas, if named.
+    pub dense_tensor_parallel: Option<u32>,
+    /// True for `--enable-dp-attention` without a number of replicas.
+    pub attention_switch_alone: bool,
     /// GPUs over which the experts are spread; 1 if each expert is split.
     pub expert_parallel: u32,
     /// Further copies of experts.
@@ -47,6 +53,12 @@ pub struct EffectiveSettings {
     pub page_size: Option<u32>,
     /// Tokens drafted per step, with multi-token prediction.
     pub draft_tokens: Option<u32>,
+    /// Draft steps in a row, with multi-token prediction, if named.
+    pub draft_steps: Option<u32>,
+    /// Candidates kept in each draft step, with multi-token prediction, if named.
+    pub draft_top_k: Option<u32>,
+    /// The first option of multi-token prediction that is named without an algorithm.
+    pub draft_option_alone: Option<&'static str>,
     /// Caution of the scheduler, if named.
     pub schedule_conservativeness: Option<f64>,
     /// Tokens per streamed chunk.
@@ -110,11 +122,15 @@ impl EffectiveSettings {
                     .then(|| "flashinfer_trtllm".to_owned())
             })
             .or_else(|| variable.then(|| "cutlass".to_owned()));
+        let drafts = parsed.has_option("--speculative-algorithm");
         Self {
             version: Some(version),
             tensor_parallel,
             attention_data_parallel: attention,
             replicas: if old_dp { 1 } else { copies },
+            pipeline: number("--pipeline-parallel-size").unwrap_or(1),
+            dense_tensor_parallel: number("--moe-dense-tp-size"),
+            attention_switch_alone: old_dp && copies <= 1 && attention <= 1,
             expert_parallel,
             redundant_experts: number("--ep-num-redundant-experts").unwrap_or(0),
             moe_runner,
@@ -130,9 +146,16 @@ impl EffectiveSettings {
             max_total_tokens: number("--max-total-tokens"),
             graph_batch: number("--cuda-graph-max-bs-decode").or_else(|| number("--cuda-graph-max-bs")),
             page_size: number("--page-size"),
-            draft_tokens: parsed
-                .has_option("--speculative-algorithm")
-                .then(|| number("--speculative-num-draft-tokens").unwrap_or(1)),
+            draft_tokens: drafts.then(|| number("--speculative-num-draft-tokens").unwrap_or(1)),
+            draft_steps: number("--speculative-num-steps").filter(|_| drafts),
+            draft_top_k: number("--speculative-eagle-topk").filter(|_| drafts),
+            draft_option_alone: [
+                "--speculative-num-steps",
+                "--speculative-eagle-topk",
+                "--speculative-num-draft-tokens",
+            ]
+            .into_iter()
+            .find(|name| !drafts && parsed.has_option(name)),
             schedule_conservativeness: real("--schedule-conservativeness"),
             stream_interval: number("--stream-interval").unwrap_or(1),
             context_length: parsed

@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use crate::cli::{AdviceGoal, AdviseArgs};
 use crate::commands::context::{Ask, Context};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::plan::advise::{Advice, Load, advise};
 use crate::profile::Goal;
+use crate::sglang;
 use crate::ui;
 
 #[derive(Debug, Serialize)]
@@ -25,6 +26,17 @@ pub(super) async fn run(context: &Context, args: &AdviseArgs) -> Result<()> {
         AdviceGoal::HighThroughput => Goal::HighThroughput,
     });
     let load = Load::new(args.isl, args.osl, args.concurrency, goal);
+    let (length, most) = (u64::from(args.isl) + u64::from(args.osl), sglang::CONTEXT);
+    if length > most {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("a request of {length} tokens is longer than the model's context"),
+        )
+        .cause(format!(
+            "DeepSeek-R1 takes {most} tokens, for prompt and answer together"
+        ))
+        .hint("pass a smaller --isl or --osl"));
+    }
     let facts = if let Some(facts) = Context::facts(args.facts.as_deref())? {
         facts
     } else {

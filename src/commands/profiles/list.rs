@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::commands::context::Context;
 use crate::error::Result;
+use crate::event::Event;
 use crate::profile::Profile;
 use crate::ui;
 
@@ -14,9 +15,16 @@ struct Listing {
 }
 
 pub(super) fn run(context: &Context) -> Result<()> {
+    let catalog = context.catalog(None)?;
+    let display = context.display();
+    for text in catalog.broken() {
+        let (text, hint) = (format!("left out: {text}"), String::new());
+        display.event(&Event::Warning { text, hint });
+    }
+    drop(display);
     let listing = Listing {
         schema: "dsr1.profiles/1",
-        profiles: context.catalog(None)?.profiles()?,
+        profiles: catalog.profiles()?,
     };
     context.print(&listing, |listing| ui::profiles(&listing.profiles))
 }

@@ -43,6 +43,9 @@ impl Document {
     /// [`Kind::Usage`] with file and line.
     pub(super) fn read(source: Source<'_>) -> Result<Self> {
         let Source { origin, text } = source;
+        // Editors on Windows begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let source = Source { origin, text };
         if text.len() > MAX_BYTES {
             return Err(Error::new(
                 Kind::Usage,
@@ -173,12 +176,16 @@ fn report(source: Source<'_>, line: Option<usize>, message: &str) -> Error {
     let Source { origin, text } = source;
     let place = line.map_or_else(|| origin.to_owned(), |line| format!("{origin}:{line}"));
     let nearest = nearest_key(message);
-    let mut shown = without_position(message);
-    if nearest.is_some() {
-        // The hint names the nearest key, so the list of all keys is left out.
-        shown = shown.split(", expected one of").next().unwrap_or(shown);
+    let mut shown = without_position(message).to_owned();
+    // The hint names a key; a list of all keys tells nothing.
+    if nearest.is_some() || shown.matches("`, `").count() > 8 {
+        shown = shown
+            .split(", expected one of")
+            .next()
+            .unwrap_or(&shown)
+            .to_owned();
     }
-    let mut report = Error::new(Kind::Usage, format!("{place} is not valid: {shown}"));
+    let mut report = Error::new(Kind::Usage, format!("{place} is not valid: {}", in_words(&shown)));
     if let Some(line) = line {
         report = report.log(lines::snippet(text, line));
     }
@@ -188,8 +195,27 @@ fn report(source: Source<'_>, line: Option<usize>, message: &str) -> Error {
             report.hint("write it, or `extends:` a profile that has it: dsr1 profiles new NAME")
         }
         None if message.contains("tab character") => report.hint("indent with spaces: YAML takes no tabs"),
+        None if message.starts_with("unknown field") => report.hint(
+            "dsr1 profiles new NAME lists the settings; other options of the engine go into extra_args",
+        ),
+        None if message.contains("expected a string") => report.hint("quote the value: \"1\""),
         None => report,
     }
+}
+
+/// Returns serde's message without the words of the program: its types have names of their own.
+fn in_words(message: &str) -> String {
+    let Some((start, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let expected = match expected {
+        "struct Speculative" => "a mapping with steps, top_k and draft_tokens",
+        mapping if mapping.starts_with("struct ") => "a mapping",
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" | "a nonzero u32" => "a whole number",
+        "f32" | "f64" => "a number",
+        other => other,
+    };
+    format!("{start}, expected {expected}")
 }
 
 /// Returns the first string, key or value, that holds a forbidden character; line breaks are allowed.
@@ -234,7 +260,11 @@ fn nearest_key(message: &str) -> Option<String> {
         .or_else(|| message.split_once("unknown variant `"))?;
     let mut quoted = rest.split('`');
     let wrong = quoted.next()?;
-    spelling::nearest(wrong, quoted.skip(1).step_by(2)).map(str::to_owned)
+    let known: Vec<&str> = quoted.skip(1).step_by(2).collect();
+    let other = spelling::setting_of(wrong).filter(|setting| known.contains(setting));
+    other
+        .or_else(|| spelling::nearest(wrong, known.into_iter()))
+        .map(str::to_owned)
 }
 
 #[cfg(test)]

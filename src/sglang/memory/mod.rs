@@ -167,11 +167,16 @@ fn budget(
         share(weights_bytes.saturating_add(one_request)),
         1.0 - share(need),
     );
-    let pool_bytes = (fraction * usable as f64 - weights_bytes as f64).max(0.0) as u64;
+    let mut pool_bytes = (fraction * usable as f64 - weights_bytes as f64).max(0.0) as u64;
     let page = reserve::page(settings);
     let mut tokens = pool_bytes / kv_bytes / page * page;
-    if let Some(most) = settings.max_total_tokens {
-        tokens = tokens.min(u64::from(most));
+    if let Some(most) = settings
+        .max_total_tokens
+        .map(u64::from)
+        .filter(|most| *most < tokens)
+    {
+        tokens = most;
+        pool_bytes = most.saturating_mul(kv_bytes);
     }
     let replicas = settings.attention_data_parallel.max(1);
     Some(MemoryPlan {
@@ -224,6 +229,26 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
             ),
             "use more GPUs, or FP4 weights on Blackwell".to_owned(),
         ));
+    } else if plan.fraction < low {
+        found.push(check(
+            "memory.fraction_low",
+            Level::Error,
+            subject,
+            format!(
+                "mem_fraction {:.3} leaves no KV pool beside {} of weights",
+                plan.fraction,
+                gib(plan.weights_bytes)
+            ),
+            if low > high {
+                format!(
+                    "use more GPUs: {} are left beside the weights, and activations, graphs and request tables need about {}",
+                    gib(plan.usable_bytes.saturating_sub(plan.weights_bytes)),
+                    gib(plan.need_bytes)
+                )
+            } else {
+                format!("use at least {}", round_up(low))
+            },
+        ));
     } else if low > high {
         found.push(check(
             "memory.need",
@@ -236,18 +261,6 @@ pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
                 gib(plan.need_bytes)
             ),
             "use fewer running requests or smaller chunks".to_owned(),
-        ));
-    } else if plan.fraction < low {
-        found.push(check(
-            "memory.fraction_low",
-            Level::Error,
-            subject,
-            format!(
-                "mem_fraction {:.3} leaves no KV pool beside {} of weights",
-                plan.fraction,
-                gib(plan.weights_bytes)
-            ),
-            format!("use at least {}", round_up(low)),
         ));
     } else if plan.fraction > high && plan.fraction_named {
         found.push(check(

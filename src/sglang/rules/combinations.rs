@@ -5,7 +5,7 @@
 
 use crate::profile::{Accelerator, Architecture, Precision, Profile, Stack, Version};
 use crate::sglang::check::{Check, Level};
-use crate::sglang::deepseek_r1::{CONTEXT, EXPERTS};
+use crate::sglang::deepseek_r1::{CONTEXT, EXPERTS, HEADS, is_deepseek_v3_architecture};
 use crate::sglang::settings::EffectiveSettings;
 
 /// Factor by which attention data parallel multiplies the scheduler's caution (`server_args.py`, 0.4.10 to 0.5.23).
@@ -17,6 +17,8 @@ pub(super) fn check(settings: &EffectiveSettings, profile: &Profile, stack: &Sta
     accelerator(settings, profile, stack, &mut found);
     ranges(settings, &mut found);
     parallel(settings, profile, &mut found);
+    split(settings, profile, stack.pins.sglang, &mut found);
+    drafting(settings, &mut found);
     experts(settings, stack.pins.sglang, &mut found);
     attention(settings, stack.pins.sglang, &mut found);
     weights(settings, profile, &mut found);
@@ -63,6 +65,124 @@ fn ranges(settings: &EffectiveSettings, found: &mut Vec<Check>) {
                 "0 is not a number of ranks: at least 1 is needed".to_owned(),
             ));
         }
+    }
+    if settings.max_running_requests == Some(0) {
+        found.push(
+            error(
+                "range.requests",
+                "engine.max_running_requests",
+                "with 0 running requests no request can run".to_owned(),
+            )
+            .fix("use at least 1, or leave it out"),
+        );
+    }
+}
+
+/// Checks how the model is split: heads over the ranks of attention, layers over a pipeline.
+fn split(settings: &EffectiveSettings, profile: &Profile, version: Version, found: &mut Vec<Check>) {
+    let (tp, dp) = (settings.tensor_parallel, settings.attention_data_parallel);
+    let ranks = tp / dp.max(1);
+    if is_deepseek_v3_architecture(&profile.model.repo) && ranks > 0 && !HEADS.is_multiple_of(ranks) {
+        // linear.py: `divide(num_heads, tp_size)` asserts it.
+        found.push(
+            error(
+                "parallel.heads",
+                "engine.tensor_parallel",
+                format!("{HEADS} attention heads cannot be spread evenly over {ranks} ranks"),
+            )
+            .fix("use a power of two"),
+        );
+    }
+    let gpus = u64::from(tp) * u64::from(settings.pipeline);
+    if settings.pipeline > 1 && gpus > u64::from(profile.gpus) {
+        found.push(
+            error(
+                "parallel.pipeline",
+                "--pipeline-parallel-size",
+                format!(
+                    "tensor parallel {tp} and {} stages of a pipeline are {gpus} GPUs, the profile has {}",
+                    settings.pipeline, profile.gpus
+                ),
+            )
+            .fix("leave --pp-size out: dsr1 serves on one node"),
+        );
+    }
+    if settings.attention_switch_alone {
+        let asserts = version < Version::new(0, 5, 22);
+        let text = "--enable-dp-attention without a number of attention replicas";
+        found.push(if asserts {
+            // server_args.py: `assert self.dp_size > 1, "Please set a dp-size > 1..."` (0.4.10 to 0.5.21).
+            error(
+                "parallel.attention_switch",
+                "--enable-dp-attention",
+                format!("{text} ends SGLang {version} at its start"),
+            )
+            .fix("set attention_data_parallel")
+        } else {
+            warn(
+                "parallel.attention_switch",
+                "--enable-dp-attention",
+                format!("{text} has no effect in SGLang {version}"),
+            )
+            .fix("set attention_data_parallel")
+        });
+    }
+    if let Some(dense) = settings.dense_tensor_parallel.filter(|dense| *dense != 1) {
+        // server_args.py: `assert self.moe_dense_tp_size in {1, None}`.
+        found.push(
+            error(
+                "parallel.dense",
+                "--moe-dense-tp-size",
+                format!("SGLang {version} splits the dense layers over 1 GPU or over all, not over {dense}"),
+            )
+            .fix("use 1, or leave it out"),
+        );
+    }
+}
+
+/// Checks the numbers of multi-token prediction against each other.
+fn drafting(settings: &EffectiveSettings, found: &mut Vec<Check>) {
+    if let Some(option) = settings.draft_option_alone {
+        found.push(
+            warn(
+                "speculative.no_algorithm",
+                option,
+                format!("{option} has no effect without --speculative-algorithm"),
+            )
+            .fix("use the setting `speculative`, which names it too"),
+        );
+    }
+    let (Some(tokens), Some(steps), Some(top_k)) =
+        (settings.draft_tokens, settings.draft_steps, settings.draft_top_k)
+    else {
+        return;
+    };
+    if top_k == 1 && tokens != steps + 1 {
+        found.push(
+            note(
+                "speculative.draft_tokens",
+                "engine.speculative",
+                format!(
+                    "with top_k 1, SGLang makes draft_tokens {} of the {tokens} that are named: one more than the steps",
+                    steps + 1
+                ),
+            )
+            .fix(format!("draft_tokens: {}", steps + 1)),
+        );
+    }
+    let backend = settings.attention_backend.as_deref();
+    if top_k > 1 && matches!(backend, Some("trtllm_mla" | "cutlass_mla" | "flashmla")) {
+        found.push(
+            error(
+                "speculative.top_k",
+                "engine.speculative",
+                format!(
+                    "{} drafts with top_k 1 only, not {top_k}",
+                    backend.unwrap_or_default()
+                ),
+            )
+            .fix("top_k: 1"),
+        );
     }
 }
 
@@ -117,7 +237,7 @@ fn parallel(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Che
             )
             .fix("attention replicas on the same GPUs are `attention_data_parallel`"),
         );
-    } else if profile.gpus > 0 && gpus != u64::from(profile.gpus) {
+    } else if profile.gpus > 0 && settings.pipeline == 1 && gpus != u64::from(profile.gpus) {
         found.push(
             error(
                 "parallel.gpus",

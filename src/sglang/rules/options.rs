@@ -3,7 +3,7 @@
 use crate::profile::{Version, spelling};
 use crate::sglang::check::{Check, Level};
 use crate::sglang::flags::{Lifetime, Parsed, Parser, Problem, history};
-use crate::sglang::words::words;
+use crate::sglang::words::{of_vllm, words};
 
 /// Returns a finding for each problem of `parsed`, which was read with the table of `version`.
 ///
@@ -140,8 +140,11 @@ fn absent(name: &str, parser: Parser, version: Version, note: &str) -> Check {
             let known = table
                 .options()
                 .flat_map(|spec| spec.names.iter().map(String::as_str));
-            match spelling::nearest(name, known) {
-                Some(nearest) => check.fix(format!("did you mean {nearest}?")),
+            let fix = of_vllm(name)
+                .map(|equal| format!("vLLM has it; in SGLang: {equal}"))
+                .or_else(|| spelling::nearest(name, known).map(|nearest| format!("did you mean {nearest}?")));
+            match fix {
+                Some(fix) => check.fix(fix),
                 None => check,
             }
         }
@@ -174,6 +177,19 @@ fn wrong_choice(name: &str, value: &str, names: &[String], parser: Parser, versi
         .unwrap_or_default();
     if let Some(replacement) = successor(name, value).filter(|choice| choices.contains(choice)) {
         return check.fix(format!("use {replacement}"));
+    }
+    // `fp8` leaves open which of fp8_e4m3 and fp8_e5m2 it is.
+    let longer: Vec<&str> = choices
+        .iter()
+        .copied()
+        .filter(|choice| {
+            choice
+                .strip_prefix(value)
+                .is_some_and(|rest| rest.starts_with(['_', '-']))
+        })
+        .collect();
+    if !longer.is_empty() && life.is_none() {
+        return check.fix(format!("write it out: {}", longer.join(" or ")));
     }
     match spelling::nearest(value, choices.iter().copied()) {
         Some(nearest) if life.is_none() => check.fix(format!("did you mean {nearest}?")),
