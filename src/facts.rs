@@ -65,8 +65,6 @@ pub struct RunningServer {
     pub port: u16,
     /// Its runtime: `docker` or `process`.
     pub runtime: String,
-    /// The Python that runs it, absolute or on PATH in its container.
-    pub python: String,
     /// The model path that the engine was given.
     pub model: String,
     /// Digest of the inputs of its plan; empty for a server of an earlier dsr1.
@@ -84,8 +82,6 @@ enum ServerForm {
         port: u16,
         #[serde(default)]
         runtime: String,
-        #[serde(default)]
-        python: String,
         #[serde(default)]
         model: String,
         #[serde(default)]
@@ -105,14 +101,12 @@ impl From<ServerForm> for RunningServer {
             ServerForm::Whole {
                 port,
                 runtime,
-                python,
                 model,
                 inputs,
                 temporary,
             } => Self {
                 port,
                 runtime,
-                python,
                 model,
                 inputs,
                 temporary,

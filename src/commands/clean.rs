@@ -1,7 +1,5 @@
 //! `dsr1 clean`: removes what dsr1 made on this host and no longer uses.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use super::context::Context;
@@ -30,11 +28,15 @@ pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<()> {
     let catalog = context.catalog(None)?;
     let paths = &context.env().paths;
     let judge = |dir: &str, python: Option<&str>| venv_use(&catalog, paths, dir, python);
-    let servers = context.effects.running_servers().await;
-    let mut items = belongings::list(context.env(), &judge, &servers);
+    let found = belongings::list(context.env(), &judge);
+    for dir in &found.unreadable {
+        let text = format!("this user may not read `{}`", dir.display());
+        context.display().event(&Event::Note { text });
+    }
+    let mut items = found.items;
     let mut images = Vec::new();
     let listed = in_docker(context, &catalog, &mut images).await;
-    let knows_docker = listed.is_ok();
+    let is_complete = listed.is_ok() && found.unreadable.is_empty();
     match listed {
         Ok(found) => items.extend(found),
         Err(error) => {
@@ -59,7 +61,7 @@ pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<()> {
     }
     // What was removed is shown even if something could not be removed, or the rest was interrupted.
     context.print(&cleaned, |cleaned| {
-        ui::cleaned(&cleaned.items, cleaned.dry_run, knows_docker)
+        ui::cleaned(&cleaned.items, cleaned.dry_run, is_complete)
     })?;
     match failed {
         Some(error) => Err(error.reported_if(context.is_json())),
@@ -69,8 +71,6 @@ pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<()> {
 
 /// Removes what was chosen, and notes what could not be removed. Returns the first error.
 async fn remove_all(context: &Context, choices: &mut [Choice], images: &[ImageSummary]) -> Option<Error> {
-    // A server may have started since the first look.
-    let servers = context.effects.running_servers().await;
     let mut failed: Option<Error> = None;
     for choice in choices.iter_mut().filter(|choice| choice.remove) {
         let is_interrupted = failed
@@ -79,11 +79,6 @@ async fn remove_all(context: &Context, choices: &mut [Choice], images: &[ImageSu
         if is_interrupted {
             choice.remove = false;
             "interrupted before it".clone_into(&mut choice.why);
-            continue;
-        }
-        if let Some(server) = belongings::server_on(Path::new(&choice.item.name), &servers) {
-            choice.remove = false;
-            choice.why = format!("{server} uses it");
             continue;
         }
         let removed = context

@@ -13,7 +13,9 @@ pub(super) async fn run(context: &Context, mut args: ExportArgs) -> Result<()> {
     if *runtime == Runtime::Auto && !args.tool.has_process() {
         *runtime = Runtime::Docker;
     }
-    let (up, facts, notes) = up::make_request(context, &args.up).await?;
+    let (mut up, facts, notes) = up::make_request(context, &args.up).await?;
+    // The other tool decides when the server ends; the script of the whole chain stops the rehearsal as `up` does.
+    up.keep |= args.tool.name() != "bash";
     let file = &args.up.server.profile.profile_file;
     let request = ExportRequest {
         form: args.tool,

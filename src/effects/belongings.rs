@@ -1,11 +1,12 @@
 //! The things that dsr1 made on this host's disk: found, measured and removed.
 //!
-//! A removal renames first: what is half removed has a name that nothing uses. Not in this module: images and volumes
-//! (`docker`), the choice of what goes (`plan::clean`).
+//! Only names that dsr1 gives are looked at. A removal looks again whether something uses the item, and renames it first:
+//! what is half removed has a name that nothing uses. Not in this module: images and volumes (`docker`), the choice of what
+//! goes (`plan::clean`).
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata, OpenOptions};
-use std::io;
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -17,98 +18,140 @@ use crate::effects::env::Env;
 use crate::effects::files;
 use crate::effects::process::{server, uv, venv};
 use crate::error::{At, Error, Kind, Result};
-use crate::facts::RunningServer;
 use crate::plan::clean::{Item, ItemKind, Use};
 
 /// Extension of a venv or folder that is being removed; an installation removes it too.
 const REMOVED: &str = "unfinished";
 
+/// The things that dsr1 made on the disk.
+#[derive(Debug, Default)]
+pub struct Belongings {
+    /// All of them, without weights.
+    pub items: Vec<Item>,
+    /// Folders that this user may not read.
+    pub unreadable: Vec<PathBuf>,
+}
+
 /// Returns everything that dsr1 made on the disk, without weights. `judge` says whether a venv is used, from its directory
-/// and the version of its Python; `servers` are those that run.
+/// and the version of its Python.
 #[must_use]
-pub fn list(
-    env: &Env,
-    judge: &dyn Fn(&str, Option<&str>) -> Use,
-    servers: &BTreeMap<String, RunningServer>,
-) -> Vec<Item> {
-    let mut items = venvs(env, judge, servers);
+pub fn list(env: &Env, judge: &dyn Fn(&str, Option<&str>) -> Use) -> Belongings {
+    let mut found = Belongings::default();
+    let cache = Path::new(&env.paths.cache);
+    venvs(&cache.join("venvs"), judge, &mut found);
     let is_left = |item: &Item| !matches!(item.used, Use::None | Use::Unfinished);
-    let venvs_stay = items.iter().any(is_left);
-    items.extend(packages(env, venvs_stay));
-    items.extend(temporary_files(env));
-    let model = Path::new(&env.paths.cache).join("rehearsal");
-    if model.exists() {
-        items.push(item(ItemKind::Model, &model, size(&model), Use::Current));
+    let venvs_stay = found.items.iter().any(is_left);
+    packages(env, venvs_stay, &mut found);
+    for (path, meta) in entries(cache, &mut found) {
+        match name_of(&path) {
+            "rehearsal" if meta.is_dir() => {
+                found.add(ItemKind::Model, &path, size(&path), Use::Current);
+            }
+            "rehearsal.unfinished" | "packages.unfinished" if meta.is_dir() => {
+                found.add(ItemKind::Unfinished, &path, size(&path), Use::Unfinished);
+            }
+            _ => {}
+        }
     }
-    items.extend(records(env));
-    items
+    records(env, &mut found);
+    found
 }
 
-/// Returns the name of a running server whose Python is in the venv at `dir`.
-#[must_use]
-pub fn server_on<'a>(dir: &Path, servers: &'a BTreeMap<String, RunningServer>) -> Option<&'a String> {
-    let dir = dir.canonicalize().ok()?;
-    let is_in_it = |running: &RunningServer| {
-        // `<venv>/bin/python3` is itself a link to the system's Python.
-        let venv = Path::new(&running.python).ancestors().nth(2);
-        venv.and_then(|venv| venv.canonicalize().ok()).as_deref() == Some(&*dir)
-    };
-    let (name, _) = servers.iter().find(|(_, running)| is_in_it(running))?;
-    Some(name)
+impl Belongings {
+    fn add(&mut self, kind: ItemKind, path: &Path, bytes: u64, used: Use) {
+        self.items.push(Item {
+            kind,
+            name: path.to_string_lossy().into_owned(),
+            bytes: Some(bytes),
+            used,
+        });
+    }
 }
 
-/// Removes an item from the disk.
+/// Removes an item from the disk; what is gone already is fine.
 ///
 /// # Errors
-/// [`Kind::Host`] when it is in use meanwhile, or cannot be removed.
+/// [`Kind::Host`] when something uses it meanwhile, or it cannot be removed.
 pub async fn remove(env: &Env, item: Item) -> Result<()> {
     let cache = uv::cache_dir(env);
-    blocking(move || {
-        let path = Path::new(&item.name);
-        let failed = || format!("cannot remove `{}`", path.display());
-        match item.kind {
-            ItemKind::Venv | ItemKind::Unfinished => {
-                let _lock = lock_of(&path.with_extension("lock"), "an installation uses it")?;
-                remove_dir(path).at(Kind::Host, failed)
+    blocking(move || remove_now(&cache, &item)).await
+}
+
+fn remove_now(cache: &Path, item: &Item) -> Result<()> {
+    let path = Path::new(&item.name);
+    let failed = || format!("cannot remove `{}`", path.display());
+    let in_use = |by: String| Err(Error::new(Kind::Host, failed()).cause(format!("{by} uses it")));
+    if fs::symlink_metadata(path).is_err() {
+        return Ok(());
+    }
+    match item.kind {
+        ItemKind::Venv | ItemKind::Unfinished if is_in(path, "venvs") => {
+            let _lock = lock_of(&path.with_extension("lock"))?;
+            if item.kind == ItemKind::Unfinished && venv::is_ready(path) {
+                return in_use("an installation that ended meanwhile".to_owned());
             }
-            // Gone with the item before.
-            ItemKind::Packages | ItemKind::UnusedPackages if !cache.is_dir() => Ok(()),
-            ItemKind::Packages | ItemKind::UnusedPackages => {
-                let _lock = lock_of(&cache.join(".lock"), "an installation uses them")?;
-                if item.kind == ItemKind::Packages {
-                    return remove_dir(&cache).at(Kind::Host, failed);
-                }
-                for (index, package) in unused_packages(&cache).iter().enumerate() {
-                    // uv's own name for what is not complete.
-                    let removed = cache.join(format!(".tmp-removed-{index}"));
-                    fs::rename(package, &removed)
-                        .and_then(|()| fs::remove_dir_all(&removed))
-                        .at(Kind::Host, failed)?;
-                }
-                Ok(())
+            if let Some(pid) = process_in(path) {
+                return in_use(format!("process {pid}"));
             }
-            ItemKind::Log | ItemKind::Result => {
-                files::remove_if_there(path).map(|_| ()).at(Kind::Host, failed)
-            }
-            ItemKind::Model => remove_dir(path).at(Kind::Host, failed),
-            ItemKind::Image | ItemKind::Volume => Ok(()),
+            remove_dir(path).at(Kind::Host, failed)
         }
-    })
-    .await
+        ItemKind::Packages | ItemKind::UnusedPackages => {
+            let _lock = lock_of(&cache.join(".lock"))?;
+            // pip has no lock of its own.
+            let venvs = cache.with_file_name("venvs");
+            let held = entries(&venvs, &mut Belongings::default())
+                .into_iter()
+                .any(|(path, _)| {
+                    path.extension().is_some_and(|end| end == "lock") && files::is_locked(&path)
+                });
+            if held {
+                return in_use("an installation".to_owned());
+            }
+            if item.kind == ItemKind::Packages {
+                return remove_dir(cache).at(Kind::Host, failed);
+            }
+            remove_unused(cache).at(Kind::Host, failed)
+        }
+        ItemKind::Log | ItemKind::Temporary => {
+            let log = path.with_extension("log");
+            let log = if item.kind == ItemKind::Log { path } else { &log };
+            if let Some(pid) = server::members(log, server::find(log)).first() {
+                return in_use(format!("process {pid}"));
+            }
+            if item.kind == ItemKind::Log {
+                return files::remove_if_there(path).map(|_| ()).at(Kind::Host, failed);
+            }
+            fs::remove_dir_all(path).at(Kind::Host, failed)
+        }
+        ItemKind::Result => files::remove_if_there(path).map(|_| ()).at(Kind::Host, failed),
+        ItemKind::Venv | ItemKind::Unfinished | ItemKind::Model => remove_dir(path).at(Kind::Host, failed),
+        ItemKind::Image | ItemKind::Volume => Ok(()),
+    }
+}
+
+/// Removes the packages that no venv shares, and what an interrupted removal or installation left.
+fn remove_unused(cache: &Path) -> io::Result<()> {
+    for (path, _) in entries(cache, &mut Belongings::default()) {
+        // uv's own name for what is not complete.
+        if name_of(&path).starts_with(".tmp") {
+            fs::remove_dir_all(&path)?;
+        }
+    }
+    for (index, package) in unused_packages(cache).iter().enumerate() {
+        let removed = cache.join(format!(".tmp-removed-{index}"));
+        fs::rename(package, &removed)?;
+        fs::remove_dir_all(&removed)?;
+    }
+    Ok(())
 }
 
 /// Takes a lock for the time of a removal.
-fn lock_of(path: &Path, held: &str) -> Result<File> {
+fn lock_of(path: &Path) -> Result<File> {
     let failed = || format!("cannot lock `{}`", path.display());
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .at(Kind::Host, failed)?;
+    let file = files::open_to_append(path).at(Kind::Host, failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(_) => Err(Error::new(Kind::Host, failed()).cause(held)),
+        Err(_) => Err(Error::new(Kind::Host, failed()).cause("an installation uses it")),
     }
 }
 
@@ -116,57 +159,68 @@ fn remove_dir(path: &Path) -> io::Result<()> {
     let removed = path.with_extension(REMOVED);
     if path != removed {
         match fs::remove_dir_all(&removed) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => fs::rename(path, &removed)?,
         }
     }
     fs::remove_dir_all(removed)
 }
 
-fn venvs(
-    env: &Env,
-    judge: &dyn Fn(&str, Option<&str>) -> Use,
-    servers: &BTreeMap<String, RunningServer>,
-) -> Vec<Item> {
-    let dir = Path::new(&env.paths.cache).join("venvs");
-    let is_shared = !files::is_local(&dir);
-    let found = entries(&dir).into_iter().filter(|(_, meta)| meta.is_dir());
-    found
-        .map(|(path, _)| {
-            let (kind, used) = if let Some(server) = server_on(&path, servers) {
-                (ItemKind::Venv, Use::By(server.clone()))
-            } else if files::is_locked(&path.with_extension("lock")) {
-                (ItemKind::Unfinished, Use::By("an installation".to_owned()))
-            } else if !venv::is_ready(&path) {
-                (ItemKind::Unfinished, Use::Unfinished)
-            } else {
-                (
-                    ItemKind::Venv,
-                    judge(&path.to_string_lossy(), python_of(&path).as_deref()),
-                )
-            };
-            let used = match used {
-                Use::None if is_shared => Use::Doubt("another host may use this folder".to_owned()),
-                used => used,
-            };
-            item(kind, &path, own_size(&path), used)
-        })
-        .collect()
+/// Returns true for an entry of a folder of this name.
+fn is_in(path: &Path, folder: &str) -> bool {
+    path.parent().is_some_and(|dir| name_of(dir) == folder)
 }
 
-/// Returns the temporary files of servers that ended by themselves.
-fn temporary_files(env: &Env) -> Vec<Item> {
-    let found = entries(&Path::new(&env.paths.state).join("servers")).into_iter();
-    found
-        .filter(|(path, meta)| meta.is_dir() && path.extension().is_some_and(|end| end == server::TEMPORARY))
-        .map(|(path, _)| {
-            let used = match server::find(&path.with_extension("log")) {
-                Some(pid) => Use::By(format!("process {pid}")),
-                None => Use::Unfinished,
-            };
-            item(ItemKind::Unfinished, &path, size(&path), used)
-        })
-        .collect()
+/// Returns a process that runs from a folder: its command line names a file there.
+fn process_in(dir: &Path) -> Option<u32> {
+    let real = dir.canonicalize().ok();
+    let starts: Vec<Vec<u8>> = std::iter::once(dir)
+        .chain(real.as_deref())
+        .map(|dir| [dir.as_os_str().as_bytes(), b"/"].concat())
+        .collect();
+    let processes = fs::read_dir("/proc").ok()?;
+    processes.flatten().find_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let mut words = line.split(|byte| *byte == 0);
+        let runs = words.any(|word| starts.iter().any(|start| word.starts_with(start)));
+        (runs && pid != std::process::id()).then_some(pid)
+    })
+}
+
+/// Adds the venvs: folders `STACK-DIGEST`, also unfinished ones.
+fn venvs(dir: &Path, judge: &dyn Fn(&str, Option<&str>) -> Use, found: &mut Belongings) {
+    let is_shared = !files::is_local(dir);
+    for (path, meta) in entries(dir, found) {
+        let name = name_of(&path);
+        let name = name
+            .strip_suffix(".unfinished")
+            .or_else(|| name.strip_suffix(".tmp"))
+            .unwrap_or(name);
+        let is_ours = name.rsplit_once('-').is_some_and(|(_, digest)| {
+            digest.len() == 12 && digest.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+        });
+        if !meta.is_dir() || !is_ours {
+            continue;
+        }
+        let (kind, used) = if let Some(pid) = process_in(&path) {
+            (ItemKind::Venv, Use::By(format!("process {pid}")))
+        } else if files::is_locked(&path.with_extension("lock")) {
+            (ItemKind::Unfinished, Use::By("an installation".to_owned()))
+        } else if !venv::is_ready(&path) {
+            (ItemKind::Unfinished, Use::Unfinished)
+        } else {
+            (
+                ItemKind::Venv,
+                judge(&path.to_string_lossy(), python_of(&path).as_deref()),
+            )
+        };
+        let used = match used {
+            Use::None if is_shared => Use::Doubt("another host may use this folder".to_owned()),
+            used => used,
+        };
+        found.add(kind, &path, own_size(&path), used);
+    }
 }
 
 /// Returns the version of the Python of a venv, from its `pyvenv.cfg`.
@@ -178,22 +232,28 @@ fn python_of(venv: &Path) -> Option<String> {
     })
 }
 
-/// Returns the packages that venvs share, and those that no venv has.
-fn packages(env: &Env, venvs_stay: bool) -> Vec<Item> {
+/// Adds the fetched packages: one item for those that venvs share and one for the others while a venv stays, else one for
+/// all.
+fn packages(env: &Env, venvs_stay: bool, found: &mut Belongings) {
     let cache = uv::cache_dir(env);
-    let unused = unused_packages(&cache);
-    let unused_bytes: u64 = unused.iter().map(|path| size(path)).sum();
-    let all_bytes = size(&cache);
-    let now = files::clock_of(&cache);
-    let mut items = Vec::new();
-    if all_bytes > unused_bytes {
-        let used = if venvs_stay { Use::Current } else { Use::None };
-        items.push(item(ItemKind::Packages, &cache, all_bytes - unused_bytes, used));
+    let all = size(&cache);
+    if all == 0 {
+        return;
     }
+    let now = files::clock_of(&cache);
     // As old as the youngest of them.
-    let age = unused.iter().map(|path| age_s(path, now)).min();
-    items.extend(age.map(|age| item(ItemKind::UnusedPackages, &cache, unused_bytes, Use::Record(age))));
-    items
+    let age = |packages: &[PathBuf]| packages.iter().map(|path| age_s(path, now)).min();
+    if !venvs_stay {
+        let age = age(&uv::archives(&cache)).unwrap_or_default();
+        found.add(ItemKind::Packages, &cache, all, Use::Record(age));
+        return;
+    }
+    let unused = unused_packages(&cache);
+    let bytes: u64 = unused.iter().map(|path| size(path)).sum();
+    found.add(ItemKind::Packages, &cache, all - bytes, Use::Current);
+    if let Some(age) = age(&unused) {
+        found.add(ItemKind::UnusedPackages, &cache, bytes, Use::Record(age));
+    }
 }
 
 /// Returns the unpacked packages that no venv shares.
@@ -213,50 +273,71 @@ fn age_s(path: &Path, now: Option<SystemTime>) -> u64 {
         .as_secs()
 }
 
-/// Returns the logs of servers that do not run, and the results.
-fn records(env: &Env) -> Vec<Item> {
+/// Adds the logs and temporary files of servers, and the results.
+fn records(env: &Env, found: &mut Belongings) {
     let state = Path::new(&env.paths.state);
     let now = files::clock_of(state);
-    let files = |name| {
-        let found = entries(&state.join(name)).into_iter();
-        found.filter(|(_, meta)| meta.is_file())
-    };
-    let logs = files("servers").map(|(path, meta)| {
-        let used = match server::find(&path) {
-            Some(pid) => Use::By(format!("process {pid}")),
-            None => Use::Record(age_s(&path, now)),
-        };
-        item(ItemKind::Log, &path, meta.len(), used)
-    });
-    let results = ["results", "images"]
-        .into_iter()
-        .flat_map(files)
-        .map(|(path, meta)| {
+    for (path, meta) in entries(&state.join("servers"), found) {
+        let name = name_of(&path);
+        if !name.starts_with("dsr1-") {
+            continue;
+        }
+        let writer = |log: &Path| server::members(log, server::find(log)).first().copied();
+        let is = |kind: &str| path.extension().is_some_and(|end| end == kind);
+        if meta.is_file() && is("log") {
+            let used = match writer(&path) {
+                Some(pid) => Use::By(format!("process {pid}")),
+                None => Use::Record(age_s(&path, now)),
+            };
+            found.add(ItemKind::Log, &path, meta.len(), used);
+        } else if meta.is_dir() && is(server::TEMPORARY) {
+            let used = match writer(&path.with_extension("log")) {
+                Some(pid) => Use::By(format!("process {pid}")),
+                None => Use::Unfinished,
+            };
+            found.add(ItemKind::Temporary, &path, size(&path), used);
+        }
+    }
+    for (path, meta) in entries(&state.join("results"), found) {
+        let name = name_of(&path);
+        let is_ours = name.starts_with("dsr1-")
+            && name.strip_suffix("Z.json").is_some()
+            && (name.contains("-bench-") || name.contains("-gsm8k-"));
+        if meta.is_file() && is_ours {
             let used = Use::Measurement(age_s(&path, now));
-            item(ItemKind::Result, &path, meta.len(), used)
-        });
-    logs.chain(results).collect()
-}
-
-fn item(kind: ItemKind, path: &Path, bytes: u64, used: Use) -> Item {
-    Item {
-        kind,
-        name: path.to_string_lossy().into_owned(),
-        bytes: Some(bytes),
-        used,
+            found.add(ItemKind::Result, &path, meta.len(), used);
+        }
     }
 }
 
-/// Returns the entries of a folder with their metadata, sorted; links are not followed.
-fn entries(dir: &Path) -> Vec<(PathBuf, Metadata)> {
-    let mut found: Vec<_> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
+/// Returns the name of a path; empty if it is not UTF-8, which no name of dsr1 is.
+fn name_of(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
+}
+
+/// Returns the entries of a folder with their metadata, sorted; links are not followed. Notes a folder that cannot be read.
+fn entries(dir: &Path, found: &mut Belongings) -> Vec<(PathBuf, Metadata)> {
+    let listed = match fs::read_dir(dir) {
+        Ok(listed) => listed,
+        Err(error) => {
+            if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+                found.unreadable.push(dir.to_owned());
+            }
+            return Vec::new();
+        }
+    };
+    let mut paths: Vec<_> = listed
         .flatten()
         .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
         .collect();
-    found.sort_by(|left, right| left.0.cmp(&right.0));
-    found
+    paths.sort_by(|left, right| left.0.cmp(&right.0));
+    paths
+}
+
+fn inside(dir: &Path) -> Vec<(PathBuf, Metadata)> {
+    entries(dir, &mut Belongings::default())
 }
 
 /// Returns the disk space of all files below `path`.
@@ -271,7 +352,7 @@ fn own_size(path: &Path) -> u64 {
 
 fn sum(path: &Path, counts: &dyn Fn(&Metadata) -> bool) -> u64 {
     match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => entries(path).iter().map(|(path, _)| sum(path, counts)).sum(),
+        Ok(meta) if meta.is_dir() => inside(path).iter().map(|(path, _)| sum(path, counts)).sum(),
         Ok(meta) if counts(&meta) => meta.blocks() * 512,
         _ => 0,
     }
@@ -286,7 +367,7 @@ pub fn readable_size(dir: &Path) -> Option<u64> {
 
 /// Returns true if a file below `path` has another name elsewhere, as the files of a package in a venv have.
 fn is_shared(path: &Path) -> bool {
-    entries(path).iter().any(|(path, meta)| {
+    inside(path).iter().any(|(path, meta)| {
         if meta.is_dir() {
             is_shared(path)
         } else {
@@ -323,16 +404,19 @@ mod tests {
         venv
     }
 
+    fn items(env: &Env, used: &Use) -> Vec<Item> {
+        list(env, &|_, _| used.clone()).items
+    }
+
     fn found(env: &Env, used: &Use) -> Vec<(ItemKind, u64, Use)> {
-        let items = list(env, &|_, _| used.clone(), &BTreeMap::new());
+        let items = items(env, used).into_iter();
         items
-            .into_iter()
             .map(|item| (item.kind, item.bytes.unwrap() / 100_000, item.used))
             .collect()
     }
 
     #[tokio::test]
-    async fn packages_count_once_and_go_with_the_last_venv_that_has_them() {
+    async fn packages_count_once_and_stay_a_while_after_the_last_venv() {
         let (_dir, env, cache) = cache();
         let venv = shared_venv(&cache);
         let stays = [
@@ -342,51 +426,98 @@ mod tests {
         assert_eq!(found(&env, &Use::Current), stays);
         let goes = [
             (ItemKind::Venv, 0, Use::None),
-            (ItemKind::Packages, 10, Use::None),
+            (ItemKind::Packages, 10, Use::Record(0)),
         ];
         assert_eq!(found(&env, &Use::None), goes);
-        // A package of an interrupted installation is kept for a while.
+        // A package of an interrupted installation beside a venv that stays.
         write(&cache.join("packages/archive-v0/bb/y.so"), 300_000);
+        let unused = items(&env, &Use::Current).remove(2);
         assert_eq!(
-            found(&env, &Use::Current)[2],
-            (ItemKind::UnusedPackages, 3, Use::Record(0))
+            (unused.kind, &unused.used),
+            (ItemKind::UnusedPackages, &Use::Record(0))
         );
-        for item in list(&env, &|_, _| Use::None, &BTreeMap::new()) {
+        // What an interrupted removal left is no obstacle.
+        write(&cache.join("packages/.tmp-removed-0/z"), 1);
+        remove(&env, unused).await.unwrap();
+        assert!(
+            !cache.join("packages/archive-v0/bb").exists() && cache.join("packages/archive-v0/aa").exists()
+        );
+        for item in items(&env, &Use::None) {
             remove(&env, item).await.unwrap();
         }
         assert!(!venv.exists() && !cache.join("packages").exists());
+        // An interrupted removal of the whole is found again.
+        write(&cache.join("packages.unfinished/x"), 300_000);
+        assert_eq!(
+            found(&env, &Use::None),
+            [(ItemKind::Unfinished, 3, Use::Unfinished)]
+        );
     }
 
     #[tokio::test]
-    async fn an_item_that_an_installation_uses_is_not_removed() {
+    async fn an_item_that_something_uses_meanwhile_is_not_removed() {
         let (_dir, env, cache) = cache();
         let venv = shared_venv(&cache);
-        let items = list(&env, &|_, _| Use::None, &BTreeMap::new());
-        // The installation begins after the look.
-        let held = lock_of(&venv.with_extension("lock"), "").unwrap();
-        let cache_held = lock_of(&cache.join("packages/.lock"), "").unwrap();
-        for item in items {
+        let half = cache.join("venvs/cpu-111111111111");
+        write(&half.join("x"), 1);
+        let listed = items(&env, &Use::None);
+        // Installations begin, or end, after the look.
+        let held = lock_of(&venv.with_extension("lock")).unwrap();
+        write(&half.join("dsr1-inputs"), 4);
+        for item in listed {
             let error = remove(&env, item).await.unwrap_err();
-            assert!(error.causes()[0].starts_with("an installation uses"), "{error}");
+            assert!(error.causes()[0].contains("an installation"), "{error}");
         }
-        assert!(venv::is_ready(&venv));
-        drop((held, cache_held));
+        assert!(venv::is_ready(&venv) && venv::is_ready(&half) && cache.join("packages").exists());
+        drop(held);
     }
 
     #[test]
-    fn a_venv_on_which_a_server_runs_is_in_use_also_through_a_link() {
-        let (dir, env, cache) = cache();
+    fn only_names_that_dsr1_gives_are_looked_at() {
+        let (_dir, env, cache) = cache();
+        let state = PathBuf::from(&env.paths.state);
+        write(&cache.join("venvs/my-notes/thesis.txt"), 1);
+        write(&cache.join("venvs/cpu-000000000000"), 1);
+        write(&state.join("servers/notes.txt"), 1);
+        write(&state.join("servers/foo.tmp/x"), 1);
+        write(&state.join("results/thesis.md"), 1);
+        assert_eq!(items(&env, &Use::None), []);
+        write(&state.join("servers/dsr1-a.log"), 1);
+        write(&state.join("servers/dsr1-a.tmp/x"), 1);
+        write(&state.join("results/dsr1-a-bench-20261129T120000Z.json"), 1);
+        let kinds: Vec<ItemKind> = items(&env, &Use::None).iter().map(|item| item.kind).collect();
+        assert_eq!(kinds, [ItemKind::Log, ItemKind::Temporary, ItemKind::Result]);
+    }
+
+    #[tokio::test]
+    async fn what_a_process_uses_stays_also_if_it_began_after_the_look() {
+        let (_dir, env, cache) = cache();
         let venv = shared_venv(&cache);
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink(&cache, &link).unwrap();
-        let running = RunningServer {
-            python: format!("{}/venvs/cpu-000000000000/bin/python3", link.display()),
-            ..RunningServer::default()
-        };
-        let servers = BTreeMap::from([("dsr1-a".to_owned(), running)]);
-        let items = list(&env, &|_, _| Use::None, &servers);
-        assert_eq!(items[0].used, Use::By("dsr1-a".to_owned()));
-        assert_eq!(server_on(&venv, &servers).map(String::as_str), Some("dsr1-a"));
-        assert_eq!(items[1].used, Use::Current, "its packages stay");
+        let log = PathBuf::from(&env.paths.state).join("servers/dsr1-a.log");
+        write(&log, 1);
+        write(&log.with_extension("tmp").join("socket"), 1);
+        let listed = items(&env, &Use::None);
+        let program = venv.join("bin/sleep");
+        fs::create_dir_all(venv.join("bin")).unwrap();
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a process of the test")]
+        let mut process = std::process::Command::new(&program)
+            .arg("60")
+            .stdout(File::options().append(true).open(&log).unwrap())
+            .spawn()
+            .unwrap();
+        for item in listed.into_iter().filter(|item| item.kind != ItemKind::Packages) {
+            let error = remove(&env, item).await.unwrap_err();
+            let by = format!("process {} uses it", process.id());
+            assert_eq!(error.causes(), [by]);
+        }
+        let used: Vec<Use> = items(&env, &Use::None)
+            .into_iter()
+            .map(|item| item.used)
+            .collect();
+        let by = Use::By(format!("process {}", process.id()));
+        assert_eq!(used, [by.clone(), Use::Current, by.clone(), by]);
+        process.kill().unwrap();
+        process.wait().unwrap();
     }
 }

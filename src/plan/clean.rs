@@ -20,6 +20,8 @@ pub enum ItemKind {
     Image,
     /// A volume with compiled kernels.
     Volume,
+    /// Temporary files of a server that ended by itself.
+    Temporary,
     /// The model of the rehearsal.
     Model,
     /// The log of a server.
@@ -39,6 +41,7 @@ impl ItemKind {
             Self::Unfinished => "unfinished",
             Self::Image => "image",
             Self::Volume => "volume",
+            Self::Temporary => "temporary files",
             Self::Model => "model",
             Self::Log => "log",
             Self::Result => "result",
@@ -125,7 +128,11 @@ fn fate(item: &Item, options: CleanOptions) -> (bool, String) {
         Use::None => (true, "no stack of this dsr1 uses it".to_owned()),
         Use::Unfinished => (true, "an interrupted command left it".to_owned()),
         Use::Current | Use::Doubt(_) if options.all => (true, "--all".to_owned()),
-        Use::Record(_) if options.all && item.kind == ItemKind::UnusedPackages => (true, "--all".to_owned()),
+        Use::Record(_)
+            if options.all && matches!(item.kind, ItemKind::Packages | ItemKind::UnusedPackages) =>
+        {
+            (true, "--all".to_owned())
+        }
         Use::Current => (false, "this dsr1 would use it again; --all removes it".to_owned()),
         Use::Doubt(why) => (false, format!("{why}; --all removes it")),
         Use::Measurement(_) if !options.all => (false, "a measurement; --all removes it".to_owned()),

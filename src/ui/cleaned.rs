@@ -5,13 +5,17 @@ use super::table::{aligned, row};
 use crate::plan::clean::{Choice, freed};
 use crate::units::Bytes;
 
-/// Returns a line for each item, the removed ones first, and the space that is freed. `knows_docker` is false if images and
-/// volumes are not among the items.
+/// Returns a line for each item, the removed ones first, and the space that is freed. `is_complete` is false if there may be
+/// items that could not be listed.
 #[must_use]
-pub fn cleaned(choices: &[Choice], dry_run: bool, knows_docker: bool) -> String {
+pub fn cleaned(choices: &[Choice], dry_run: bool, is_complete: bool) -> String {
     if choices.is_empty() {
-        let but = if knows_docker { "" } else { "images, volumes and " };
-        return format!("nothing of dsr1 is on this host, besides {but}weights (dsr1 weights list)\n");
+        let nothing = if is_complete {
+            "nothing of dsr1 is on this host"
+        } else {
+            "nothing else of dsr1 was found"
+        };
+        return format!("{nothing}; weights stay: dsr1 weights list\n");
     }
     let removed = if dry_run { "would remove" } else { "removed" };
     let rows: Vec<_> = choices

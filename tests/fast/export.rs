@@ -55,7 +55,8 @@ fn export(args: &[&str], facts: &str) -> String {
 }
 
 fn plan(args: &[&str], facts: &str) -> Plan {
-    let mut all = vec!["plan", "--format", "json", "--facts", "facts.json"];
+    // An exported server is not stopped by the command that wrote it.
+    let mut all = vec!["plan", "--keep", "--format", "json", "--facts", "facts.json"];
     all.extend(args);
     serde_json::from_value(home(facts).run(&all).expect(0).json()).unwrap()
 }

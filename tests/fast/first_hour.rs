@@ -49,7 +49,6 @@ fn up_uses_a_server_that_runs_from_the_same_plan() {
             "port": 30000,
             "runtime": start["step"].as_str().unwrap().trim_start_matches("start_").replace("container", "docker"),
             "model": labels["io.dsr1.model"],
-            "python": labels["io.dsr1.python"],
             "inputs": inputs,
         }})
     };
@@ -204,7 +203,11 @@ fn clean_removes_what_is_not_used_and_says_what_stays() {
     write(&home, ".cache/dsr1/venvs/cpu-333333333333/dsr1-inputs", "x");
     write(&home, ".cache/dsr1/rehearsal/model", "x");
     write(&home, ".local/state/dsr1/servers/dsr1-a.log", "# dsr1 {}");
-    write(&home, ".local/state/dsr1/results/a.json", "{}");
+    write(
+        &home,
+        ".local/state/dsr1/results/dsr1-a-bench-20261129T120000Z.json",
+        "{}",
+    );
     let exists = |path: &str| Path::new(&home.path().join(path)).exists();
     let dry = home
         .run(&["clean", "--dry-run", "--format", "json"])
@@ -227,7 +230,7 @@ fn clean_removes_what_is_not_used_and_says_what_stays() {
     assert_eq!(fate("cpu-111111111111"), ("unfinished".to_owned(), true));
     assert_eq!(fate("rehearsal"), ("model".to_owned(), false));
     assert_eq!(fate("dsr1-a.log"), ("log".to_owned(), false));
-    assert_eq!(fate("a.json"), ("result".to_owned(), false));
+    assert_eq!(fate("120000Z.json"), ("result".to_owned(), false));
     assert!(
         exists(".cache/dsr1/venvs/cpu-000000000000"),
         "a dry run removes nothing"
@@ -239,17 +242,21 @@ fn clean_removes_what_is_not_used_and_says_what_stays() {
         run.stdout
     );
     assert!(!exists(".cache/dsr1/venvs/cpu-000000000000") && !exists(".cache/dsr1/venvs/cpu-111111111111"));
-    assert!(exists(".local/state/dsr1/results/a.json") && exists(".cache/dsr1/rehearsal/model"));
+    assert!(
+        exists(".local/state/dsr1/results/dsr1-a-bench-20261129T120000Z.json")
+            && exists(".cache/dsr1/rehearsal/model")
+    );
     home.run(&["clean", "--all", "--older-than", "0"]).expect(0);
     assert!(!exists(".cache/dsr1/venvs/cpu-333333333333") && exists(".cache/dsr1/venvs/mine-222222222222"));
     std::fs::remove_dir_all(home.path().join(".cache/dsr1/venvs/mine-222222222222")).unwrap();
-    assert!(!exists(".local/state/dsr1/results/a.json") && !exists(".cache/dsr1/rehearsal"));
+    assert!(
+        !exists(".local/state/dsr1/results/dsr1-a-bench-20261129T120000Z.json")
+            && !exists(".cache/dsr1/rehearsal")
+    );
     assert!(!exists(".local/state/dsr1/servers/dsr1-a.log"));
     let nothing = home.run(&["clean"]).expect(0);
     assert!(
-        nothing
-            .stdout
-            .contains("nothing of dsr1 is on this host, besides images, volumes and weights"),
+        nothing.stdout.contains("nothing else of dsr1 was found"),
         "{}",
         nothing.stdout
     );

@@ -103,6 +103,14 @@ pub(in crate::effects) async fn gsm8k(
         })
     };
     let accuracy = figure("Accuracy:")?;
+    if !(0.0..=1.0).contains(&accuracy) {
+        return Err(Error::new(
+            Kind::Server,
+            format!("the gsm8k script printed the accuracy {accuracy}"),
+        )
+        .cause("an accuracy is a number between 0 and 1")
+        .log(last(printed.clone(), 20)));
+    }
     let (accuracy_low, accuracy_high) = wilson(accuracy, questions);
     let path = result_path(&step.results_dir, runtime.name(), "gsm8k");
     let result = Gsm8k {
@@ -145,9 +153,11 @@ async fn run_client(
         if let Some((what, done, total)) = log::progress(line) {
             events.activity(what, Some((done, total)));
         }
-        if printed.len() < 10_000 {
-            printed.push(line.to_owned());
+        // The figures are at the end.
+        if printed.len() == 10_000 {
+            printed.drain(..1_000);
         }
+        printed.push(line.to_owned());
     };
     let code = runtime.exec(argv, dir, env, &mut on_line).await?;
     if code == 0 {

@@ -80,7 +80,6 @@ impl Effects {
                 let running = RunningServer {
                     port: server.port,
                     runtime: server.status.runtime,
-                    python: server.python,
                     model: server.status.model,
                     inputs: server.inputs,
                     temporary: server.temporary,
