@@ -6,6 +6,9 @@ pub(super) const EXPERTS: u64 = 256;
 /// Attention heads (`num_attention_heads`).
 pub(super) const HEADS: u32 = 128;
 
+/// Width of the compressed KV cache (`kv_lora_rank`).
+pub(super) const KV_RANK: u64 = 512;
+
 /// Longest context in tokens (`max_position_embeddings`).
 pub(crate) const CONTEXT: u64 = 163_840;
 

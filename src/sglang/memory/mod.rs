@@ -316,6 +316,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::facts::WeightSizes;
     use crate::profile::Version;
     use crate::sglang::flags::{Parser, history};
     use crate::units::Bytes;
@@ -459,6 +460,68 @@ mod tests {
             found[0].fix.as_ref().unwrap().starts_with("use at least 0.4"),
             "{found:?}"
         );
+    }
+
+    /// Every run of the table in `tests/fixtures/memory`: the engine's figures beside the plan's, and no run that ran out of
+    /// memory is one that the plan calls safe.
+    #[test]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "bytes of a GPU are exact in an f64"
+    )]
+    fn the_plan_agrees_with_the_runs_on_an_h200() {
+        let table: serde_json::Value = serde_json::from_str(include_str!(
+            "../../../tests/fixtures/memory/h200-sglang-0.5.16.json"
+        ))
+        .unwrap();
+        let gib = f64::from(1 << 30);
+        let gpu = table["memory_total_mib"].as_u64().unwrap() << 20;
+        let mut judged = (0, 0);
+        for run in table["runs"].as_array().unwrap() {
+            let id = run["id"].as_str().unwrap();
+            let argv: Vec<&str> = run["argv"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|word| word.as_str().unwrap())
+                .collect();
+            let settings = settings("0.5.16", &argv[3..].join(" "));
+            let engine = &run["engine"];
+            // The model has five layers of R1, on one GPU: its weights are those that the engine measured.
+            let weights = engine["weights_gib"].as_f64().unwrap() * gib;
+            let model = ModelFacts {
+                layers: 5,
+                kv_lora_rank: Some(512),
+                rope_dim: Some(64),
+                weights: WeightSizes {
+                    other: weights as u64,
+                    ..WeightSizes::default()
+                },
+                ..ModelFacts::default()
+            };
+            let plan = budget(&settings, &model, gpu, 1024).unwrap();
+            let error = |ours: f64, theirs: f64| (ours / theirs - 1.0) * 100.0;
+            let tokens = error(plan.pool_tokens as f64, engine["kv_tokens"].as_f64().unwrap());
+            let graphs = engine["graphs_gib"]
+                .as_f64()
+                .map(|theirs| error(reserve::graphs(&settings) as f64 / gib, theirs));
+            let is_safe = plan.fraction <= plan.window.1;
+            let outcome = run["outcome"].as_str().unwrap();
+            println!("{id}: tokens {tokens:+.1} %, graphs {graphs:+.1?} %, safe {is_safe}, {outcome}");
+            assert!(tokens.abs() < 2.0, "{id}: {tokens} %");
+            assert!(
+                graphs.is_none_or(|error| error.abs() < 10.0),
+                "{id}: {graphs:?} %"
+            );
+            // One run died of something else than memory.
+            let ran_out = outcome.starts_with("died") && id != "flashinfer-longprefix";
+            assert!(!(ran_out && is_safe), "{id} died, and the plan calls it safe");
+            judged.0 += usize::from(ran_out);
+            judged.1 += usize::from(!ran_out && is_safe);
+        }
+        assert!(judged.0 >= 4 && judged.1 >= 10, "{judged:?}");
     }
 
     proptest::proptest! {

@@ -2,7 +2,7 @@
 
 use crate::profile::Version;
 use crate::sglang::EffectiveSettings;
-use crate::sglang::deepseek_r1::CONTEXT;
+use crate::sglang::deepseek_r1::{CONTEXT, HEADS, KV_RANK};
 
 const MIB: u64 = 1 << 20;
 
@@ -35,6 +35,26 @@ const GRAPH_PER_REQUEST: u64 = 13 * MIB;
 /// and `InferenceX`'s FP8 on 4 B200 (8192 at 0.95). SGLang's default reserves 1.5 MiB.
 const ACTIVATION_KIB_PER_TOKEN: u64 = 300;
 
+/// First version whose memory beside the pool is known by attention backend: measured with 0.5.16 on one H200
+/// (`tests/fixtures/memory`), and the same in the source of 0.5.14.
+const BY_BACKEND: Version = Version::new(0, 5, 14);
+
+/// Most parts into which triton's decode splits a sequence: the next power of two above the 132 SMs of a Hopper GPU.
+const TRITON_SPLITS: u64 = 256;
+/// Tokens in one part (`triton_backend.py`: the splits are also bound by the context divided by 32).
+const TRITON_PART: u64 = 32;
+/// Memory of triton's graphs beside its buffers, for each captured request.
+const TRITON_GRAPH: u64 = 1638 << 10;
+/// Activations of a prefill token behind a prefix with triton, at 128 heads a rank: 0.532 MiB; 0.250 without a prefix.
+const TRITON_KIB_PER_TOKEN: u64 = 545;
+/// `FlashInfer`'s graphs: 0.87 GiB for 256 requests, 1.52 for 512.
+const FLASHINFER_GRAPHS: u64 = 225 * MIB;
+/// The same for each captured request.
+const FLASHINFER_GRAPH: u64 = 2662 << 10;
+/// Activations of a prefill token behind a prefix of one more chunk with `FlashInfer`, at 128 heads a rank. They grow with
+/// the prefix: 0.18 MiB for each token of prefix and chunk.
+const FLASHINFER_KIB_PER_TOKEN: u64 = 368;
+
 /// Memory that 0.4.10 adds for the gathered batches of attention replicas.
 const ATTENTION_REPLICAS: u64 = 4096 * MIB;
 
@@ -51,9 +71,64 @@ pub(super) fn need(settings: &EffectiveSettings) -> u64 {
     let replicas = if dp > 1 { ATTENTION_REPLICAS } else { 0 };
     WORKSPACE
         + request_table(settings)
-        + graph_batch(settings) * GRAPH_PER_REQUEST
-        + chunk * ACTIVATION_KIB_PER_TOKEN * 1024
+        + graphs(settings)
+        + decode_without_graph(settings)
+        + chunk * activation_kib(settings) * 1024
         + replicas
+}
+
+/// Returns the attention backend if the memory that it takes is known for this version.
+fn known_backend(settings: &EffectiveSettings) -> Option<&str> {
+    let is_known = settings.version.is_some_and(|version| version >= BY_BACKEND);
+    settings.attention_backend.as_deref().filter(|_| is_known)
+}
+
+/// Returns the attention heads of one rank.
+fn heads(settings: &EffectiveSettings) -> u64 {
+    let ranks = settings.tensor_parallel / settings.attention_data_parallel.max(1);
+    u64::from(HEADS / ranks.max(1))
+}
+
+/// Returns the bytes of CUDA graphs, with the buffers that are allocated for them.
+pub(super) fn graphs(settings: &EffectiveSettings) -> u64 {
+    let batch = graph_batch(settings);
+    match known_backend(settings) {
+        Some("triton") => batch * (triton_buffers(settings) + TRITON_GRAPH),
+        Some("flashinfer") => FLASHINFER_GRAPHS + batch * FLASHINFER_GRAPH,
+        _ => batch * GRAPH_PER_REQUEST,
+    }
+}
+
+/// Returns the bytes of triton's decode buffers for one request: partial results of each split and their scales in
+/// float32, and indices and mask of its tokens (`init_cuda_graph_state` in `triton_backend.py`).
+fn triton_buffers(settings: &EffectiveSettings) -> u64 {
+    let context = settings.context_length.unwrap_or(CONTEXT).min(1 << 24);
+    let splits = (context / TRITON_PART).next_power_of_two().min(TRITON_SPLITS);
+    heads(settings) * splits * (KV_RANK + 1) * 4 + context * 9
+}
+
+/// Returns the bytes that decoding takes beyond the largest graph: triton allocates its buffers again for the batch, and the
+/// next batch's before it frees them. A server with 256 requests and graphs to 32 died of it.
+fn decode_without_graph(settings: &EffectiveSettings) -> u64 {
+    let dp = u64::from(settings.attention_data_parallel.max(1));
+    let running = settings
+        .max_running_requests
+        .map_or(0, |most| u64::from(most) / dp);
+    if known_backend(settings) == Some("triton") && running > graph_batch(settings) {
+        2 * running * triton_buffers(settings)
+    } else {
+        0
+    }
+}
+
+/// Returns the activations of a prefill token in KiB. Attention's part is that of a rank's heads.
+fn activation_kib(settings: &EffectiveSettings) -> u64 {
+    let measured = match known_backend(settings) {
+        Some("triton") => TRITON_KIB_PER_TOKEN,
+        Some("flashinfer") => FLASHINFER_KIB_PER_TOKEN,
+        _ => 0,
+    };
+    (measured * heads(settings) / u64::from(HEADS)).max(ACTIVATION_KIB_PER_TOKEN)
 }
 
 /// Returns the bytes of the table that holds each running request's token positions.
@@ -77,7 +152,10 @@ fn graph_batch(settings: &EffectiveSettings) -> u64 {
     let running = settings
         .max_running_requests
         .map_or(u64::MAX, |most| (u64::from(most) / dp).max(1));
-    settings.graph_batch.map_or(GRAPH_BATCH, u64::from).min(running)
+    // server_args.py of 0.5.3 and later, for GPUs of 35 to 160 GiB: 256 with fewer than 4 ranks.
+    let few_ranks = settings.tensor_parallel < 4 && settings.version.is_none_or(|version| version >= COUNTED);
+    let default = if few_ranks { GRAPH_BATCH / 2 } else { GRAPH_BATCH };
+    settings.graph_batch.map_or(default, u64::from).min(running)
 }
 
 /// Returns the tokens of one prefill chunk over all replicas; the default is SGLang's for a GPU of `gpu_bytes`.
