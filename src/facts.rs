@@ -2,7 +2,7 @@
 //!
 //! An unknown fact is `None`. It is reported as "not checked" and never guessed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -215,6 +215,9 @@ pub struct Host {
     pub disk_free_bytes: BTreeMap<String, u64>,
     /// The examined TCP ports on 127.0.0.1 that are taken, each with its holder, or with nothing if that is not known.
     pub ports_taken: BTreeMap<u16, String>,
+    /// All examined TCP ports on 127.0.0.1.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub ports_examined: BTreeSet<u16>,
 }
 
 /// A Python interpreter.

@@ -135,6 +135,10 @@ fn port_finding(port: u16, facts: &Facts) -> Finding {
             "dsr1 stop {name}, or use another --port and --name beside it"
         ));
     }
+    if !facts.host.ports_taken.contains_key(&port) && !facts.host.ports_examined.contains(&port) {
+        let text = format!("port {port} was not examined");
+        return Finding::new("port", Verdict::NotChecked, text);
+    }
     let Some(holder) = facts.host.ports_taken.get(&port) else {
         return Finding::new("port", Verdict::Ok, format!("port {port} is free"));
     };

@@ -301,7 +301,7 @@ fn records(env: &Env, found: &mut Belongings) {
     for (path, meta) in entries(&state.join("results"), found) {
         let name = name_of(&path);
         let is_ours = name.starts_with("dsr1-")
-            && name.strip_suffix("Z.json").is_some()
+            && name.strip_suffix(".json").is_some()
             && (name.contains("-bench-") || name.contains("-gsm8k-"));
         if meta.is_file() && is_ours {
             let used = Use::Measurement(age_s(&path, now));
@@ -506,6 +506,9 @@ mod tests {
             .stdout(File::options().append(true).open(&log).unwrap())
             .spawn()
             .unwrap();
+        // The kernel shows the command line a moment after the program began.
+        let line = format!("/proc/{}/cmdline", process.id());
+        while !fs::read(&line).unwrap().ends_with(b"60\0") {}
         for item in listed.into_iter().filter(|item| item.kind != ItemKind::Packages) {
             let error = remove(&env, item).await.unwrap_err();
             let by = format!("process {} uses it", process.id());

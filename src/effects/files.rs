@@ -86,7 +86,9 @@ pub(super) fn remove_if_there(path: &Path) -> std::io::Result<bool> {
 /// is not a file.
 pub(super) fn open_to_append(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
-    open_by(options.append(true).create(true).custom_flags(no_follow()), path)
+    // Whatever the umask allows: other users must not write what dsr1 believes.
+    options.append(true).create(true).mode(0o644);
+    open_by(options.custom_flags(no_follow()), path)
 }
 
 /// Opens a regular file with these options.

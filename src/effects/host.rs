@@ -57,6 +57,7 @@ pub async fn gather(env: &Env, wanted: &Wanted) -> Host {
             .filter_map(|path| Some((path.clone(), free_bytes(path)?)))
             .collect(),
         ports_taken: ports_taken(&wanted.ports),
+        ports_examined: wanted.ports.iter().copied().collect(),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::plan::{
     Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server, StartContainer,
     StartProcess, Step, StopServer, Transport, Ulimit, VerifyAnswers, WriteModel,
 };
-use crate::quote::shell_word;
+use crate::quote::{is_hidden, shell_word};
 
 /// Returns `plan` as a bash script. Every value stays one word of its command, whatever it holds.
 #[must_use]
@@ -85,9 +85,7 @@ fn step(step: &Step) -> String {
 
 /// Returns a text as one line of a comment.
 fn comment(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect()
 }
 
 /// Returns a command over several lines; each item of `lines` is one line.

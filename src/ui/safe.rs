@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use crate::quote::is_hidden;
+
 /// Returns a text with control characters as `\x1b` and direction overrides as `\u{202e}`; a tab becomes spaces, because
 /// its width depends on its column.
 #[must_use]
 pub fn safe(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(hidden) {
+    if !text.chars().any(is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 8);
@@ -16,7 +18,7 @@ pub fn safe(text: &str) -> Cow<'_, str> {
         let _ = match c {
             '\t' => write!(shown, "    "),
             c if c.is_control() => write!(shown, "\\x{:02x}", u32::from(c)),
-            c if hidden(c) => write!(shown, "\\u{{{:x}}}", u32::from(c)),
+            c if is_hidden(c) => write!(shown, "\\u{{{:x}}}", u32::from(c)),
             c => write!(shown, "{c}"),
         };
     }
@@ -36,7 +38,7 @@ pub(super) fn lines(text: &str, indent: &str) -> String {
 /// changed. JSON itself escapes C0 only; newlines stay, because they are between tokens only.
 #[must_use]
 pub(super) fn json(text: String) -> String {
-    let raw = |c: char| hidden(c) && c != '\n';
+    let raw = |c: char| is_hidden(c) && c != '\n';
     if !text.contains(raw) {
         return text;
     }
@@ -57,12 +59,6 @@ pub(super) fn json_line(value: &impl serde::Serialize) -> String {
     json(serde_json::to_string(value).unwrap_or_default())
 }
 
-/// Returns true for C0 and C1 controls, line separators, and the characters that reorder text (Unicode TR 9; CVE-2021-42574).
-fn hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{206F}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,16 +76,16 @@ mod tests {
     fn json_has_the_same_values() {
         let value = serde_json::json!({ "text": "\x1b[2J\u{9b}2J\u{202e}\u{7f}\n" });
         let shown = json(serde_json::to_string_pretty(&value).unwrap());
-        assert!(!shown.chars().any(|c| hidden(c) && c != '\n'));
+        assert!(!shown.chars().any(|c| is_hidden(c) && c != '\n'));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 
     proptest::proptest! {
         #[test]
         fn no_output_has_control_characters(text in "(\\PC|[\\x00-\\x1f\\x7f-\\x9f\u{61c}\u{200e}-\u{200f}\u{2028}-\u{202e}\u{2066}-\u{206f}]){0,60}") {
-            proptest::prop_assert!(!safe(&text).chars().any(hidden));
+            proptest::prop_assert!(!safe(&text).chars().any(is_hidden));
             let shown = json(serde_json::to_string(&text).unwrap());
-            proptest::prop_assert!(!shown.chars().any(hidden));
+            proptest::prop_assert!(!shown.chars().any(is_hidden));
             proptest::prop_assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), text);
         }
     }

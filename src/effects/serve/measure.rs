@@ -198,7 +198,12 @@ async fn read_questions(step: &RunGsm8k, http: &Http) -> Result<(Vec<u8>, String
 }
 
 fn result_path(dir: &str, name: &str, measurement: &str) -> PathBuf {
-    Path::new(dir).join(format!("{name}-{measurement}-{}.json", files::timestamp()))
+    let start = format!("{name}-{measurement}-{}", files::timestamp());
+    // A second result of the same second gets a number.
+    let names =
+        std::iter::once(format!("{start}.json")).chain((2..).map(|number| format!("{start}-{number}.json")));
+    let mut paths = names.map(|name| Path::new(dir).join(name));
+    paths.find(|path| !path.exists()).unwrap_or_default()
 }
 
 fn save(path: &Path, schema: &str, result: &impl serde::Serialize) -> Result<()> {
