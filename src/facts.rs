@@ -263,6 +263,9 @@ pub struct Docker {
     pub endpoint: Option<String>,
     /// The reason why it cannot be used; `None` if it answers or was not asked.
     pub unreachable: Option<String>,
+    /// The remedy, if there is one for this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreachable_fix: Option<String>,
     /// Version of the daemon.
     pub version: Option<String>,
     /// Name of the product if it is not Docker's own, such as `Podman Engine`.

@@ -87,7 +87,7 @@ pub struct DoctorArgs {
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     /// Port on 127.0.0.1.
-    #[arg(long, default_value_t = 30_000, value_name = "PORT")]
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u16).range(1024..), value_name = "PORT")]
     pub port: u16,
     /// Check the host that FILE describes (output of `dsr1 doctor --format json` there) instead of this one.
     #[arg(long, value_name = "FILE")]

@@ -80,7 +80,7 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
                 ..Access::default()
             });
         }
-        let needs_packages = software.base_image.is_none() && !software.is_installed;
+        let needs_packages = !software.is_installed && build.stack.install.packages().next().is_some();
         if let Some(python) = facts.host.python.as_ref().filter(|_| needs_packages) {
             facts.sources.packages = index::access(context.env(), &python.path).await;
         }

@@ -13,7 +13,9 @@ pub(super) async fn run(context: &Context, mut args: ExportArgs) -> Result<()> {
     if *runtime == Runtime::Auto && !args.tool.has_process() {
         *runtime = Runtime::Docker;
     }
-    let (mut up, facts, notes) = up::make_request(context, &args.up).await?;
+    let (mut up, mut facts, notes) = up::make_request(context, &args.up).await?;
+    // A server that runs here now has nothing to do with the text.
+    facts.servers.clear();
     // The other tool decides when the server ends; the script of the whole chain stops the rehearsal as `up` does.
     up.keep |= args.tool.name() != "bash";
     let file = &args.up.server.profile.profile_file;

@@ -11,6 +11,7 @@ use clap::{Command, CommandFactory};
 use crate::cli::Cli;
 use crate::profile::spelling::nearest_within;
 use crate::sglang::flags::{Parser, history};
+use crate::sglang::of_vllm;
 
 /// A word that is no command here, and the answer.
 const COMMANDS: [(&[&str], &str); 25] = [
@@ -25,8 +26,8 @@ const COMMANDS: [(&[&str], &str); 25] = [
     (&["images"], "dsr1 image list"),
     (&["rmi"], "dsr1 image prune removes old images"),
     (
-        &["prune", "clean", "gc"],
-        "dsr1 image prune removes old images; dsr1 weights rm removes weights",
+        &["prune", "gc", "uninstall"],
+        "dsr1 clean removes what is no longer used; dsr1 weights rm removes weights",
     ),
     (&["du"], "dsr1 weights du"),
     (
@@ -374,6 +375,13 @@ fn tip_for_argument(word: &str, path: &[String]) -> Option<String> {
     if SERVERS.contains(&command) && is_engines(name) {
         return Some(format!(
             "`{name}` is an option of SGLang: write it after `--`, as in dsr1 {command} --profile NAME -- {name} ..."
+        ));
+    }
+    if SERVERS.contains(&command)
+        && let Some(equal) = of_vllm(name)
+    {
+        return Some(format!(
+            "`{name}` is an option of vLLM; in SGLang: {equal}. Options of SGLang are written after `--`"
         ));
     }
     let definition = command_at(path);

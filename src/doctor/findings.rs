@@ -30,6 +30,11 @@ pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Soft
     }
     findings.extend(gpu::findings(profile, stack, facts));
     findings.push(software_source(facts, software));
+    if software.base_image.is_some() && !software.is_installed {
+        // The build asks from the network of the daemon's host.
+        let packages = facts.sources.packages.as_ref();
+        findings.extend(packages.map(|access| package_index(Some(access))));
+    }
     if !software.is_installed {
         findings.push(install_disk(stack, facts, software));
     }
@@ -99,13 +104,12 @@ fn software_source(facts: &Facts, software: &Software) -> Finding {
         None if software.is_installed => {
             Finding::new("packages", Verdict::Ok, "the engine's packages are installed")
         }
-        None => source_finding(
-            "packages",
-            facts.sources.packages.as_ref(),
-            "the package index",
-            "has the engine",
-        ),
+        None => package_index(facts.sources.packages.as_ref()),
     }
+}
+
+fn package_index(access: Option<&Access>) -> Finding {
+    source_finding("packages", access, "the package index", "has the engine")
 }
 
 /// Returns the finding about the hub; `None` for the rehearsal, whose model dsr1 makes.
@@ -243,7 +247,10 @@ fn docker(stack: &Stack, facts: &Facts, software: &Software) -> Finding {
                 (Some(_), true) => (Verdict::Fail, ", or use --runtime process"),
                 (Some(_), false) => (Verdict::Fail, ""),
             };
-            let fix = format!("start the daemon, or set DOCKER_HOST{or}");
+            let fix = match &docker.unreachable_fix {
+                Some(fix) => fix.clone(),
+                None => format!("start the daemon, or set DOCKER_HOST{or}"),
+            };
             Finding::new("docker", verdict, why.clone()).fix(&fix)
         }
         (None, None) => Finding::new("docker", Verdict::NotChecked, "the Docker daemon was not asked"),

@@ -39,9 +39,16 @@ pub fn list(env: &Env, judge: &dyn Fn(&str, Option<&str>) -> Use) -> Belongings 
     let mut found = Belongings::default();
     let cache = Path::new(&env.paths.cache);
     venvs(&cache.join("venvs"), judge, &mut found);
-    let is_left = |item: &Item| !matches!(item.used, Use::None | Use::Unfinished);
-    let venvs_stay = found.items.iter().any(is_left);
-    packages(env, venvs_stay, &mut found);
+    let is_left = |item: &&Item| !matches!(item.used, Use::None | Use::Unfinished);
+    // While something runs on a venv, its packages free no space.
+    let is_run = |item: &&Item| matches!(item.used, Use::By(_));
+    let venv = found
+        .items
+        .iter()
+        .find(is_run)
+        .or_else(|| found.items.iter().find(is_left));
+    let with_venv = venv.map(|venv| venv.used.clone());
+    packages(env, with_venv, &mut found);
     for (path, meta) in entries(cache, &mut found) {
         match name_of(&path) {
             "rehearsal" if meta.is_dir() => {
@@ -232,9 +239,9 @@ fn python_of(venv: &Path) -> Option<String> {
     })
 }
 
-/// Adds the fetched packages: one item for those that venvs share and one for the others while a venv stays, else one for
-/// all.
-fn packages(env: &Env, venvs_stay: bool, found: &mut Belongings) {
+/// Adds the fetched packages: one item for those that venvs share, with the use of a venv that stays (`with_venv`), and one
+/// for the others; one for all if no venv stays.
+fn packages(env: &Env, with_venv: Option<Use>, found: &mut Belongings) {
     let cache = uv::cache_dir(env);
     let all = size(&cache);
     if all == 0 {
@@ -243,14 +250,19 @@ fn packages(env: &Env, venvs_stay: bool, found: &mut Belongings) {
     let now = files::clock_of(&cache);
     // As old as the youngest of them.
     let age = |packages: &[PathBuf]| packages.iter().map(|path| age_s(path, now)).min();
-    if !venvs_stay {
+    let Some(used) = with_venv else {
         let age = age(&uv::archives(&cache)).unwrap_or_default();
         found.add(ItemKind::Packages, &cache, all, Use::Record(age));
         return;
-    }
+    };
+    let used = if matches!(used, Use::By(_)) {
+        used
+    } else {
+        Use::Current
+    };
     let unused = unused_packages(&cache);
     let bytes: u64 = unused.iter().map(|path| size(path)).sum();
-    found.add(ItemKind::Packages, &cache, all - bytes, Use::Current);
+    found.add(ItemKind::Packages, &cache, all - bytes, used);
     if let Some(age) = age(&unused) {
         found.add(ItemKind::UnusedPackages, &cache, bytes, Use::Record(age));
     }
@@ -519,7 +531,7 @@ mod tests {
             .map(|item| item.used)
             .collect();
         let by = Use::By(format!("process {}", process.id()));
-        assert_eq!(used, [by.clone(), Use::Current, by.clone(), by]);
+        assert_eq!(used, [by.clone(), by.clone(), by.clone(), by]);
         process.kill().unwrap();
         process.wait().unwrap();
     }

@@ -36,9 +36,9 @@ pub fn cleaned(choices: &[Choice], dry_run: bool, is_complete: bool) -> String {
     // Images share layers.
     let freed = freed(choices);
     let sum = if dry_run {
-        format!("would free at most {freed}")
+        format!("would free about {freed}")
     } else {
-        format!("freed at most {freed}")
+        format!("freed about {freed}")
     };
     format!("{}{sum}; weights stay: dsr1 weights list\n", aligned(&rows))
 }

@@ -91,7 +91,7 @@ fn stopped(report: &Report) -> Option<String> {
             ),
             (
                 "next",
-                format!("dsr1 {} ... --keep leaves the server running", report.command),
+                "the same command with --keep leaves the server running".to_owned(),
             ),
         ])
     })
@@ -376,7 +376,7 @@ mod tests {
         let text = report(&up(vec![step("stop fp8-low-latency", 1_000, stopped)]), false);
         assert!(
             text.contains("\n\nfp8-low-latency stopped, killed after the drain time\n")
-                && text.ends_with("next    dsr1 up ... --keep leaves the server running\n"),
+                && text.ends_with("next    the same command with --keep leaves the server running\n"),
             "{text}"
         );
     }

@@ -34,7 +34,7 @@ const SAME: [(&str, &str); 24] = [
 ];
 
 /// Lines that are refused, and a part of the answer.
-const ANSWERED: [(&str, &str); 69] = [
+const ANSWERED: [(&str, &str); 71] = [
     ("rm dsr1-x", "dsr1 stop NAME"),
     ("kill dsr1-x", "dsr1 stop NAME"),
     ("serve fp8 -p 8000", "the port is --port"),
@@ -42,7 +42,9 @@ const ANSWERED: [(&str, &str); 69] = [
     ("cache", "dsr1 weights list"),
     ("images", "dsr1 image list"),
     ("rmi x", "dsr1 image prune"),
-    ("prune", "dsr1 image prune"),
+    ("prune", "dsr1 clean removes what is no longer used"),
+    ("uninstall", "dsr1 clean removes what is no longer used"),
+    ("serve --max-model-len 8192", "in SGLang: --context-length"),
     ("du", "dsr1 weights du"),
     ("top", "nvidia-smi"),
     ("stats", "nvidia-smi"),

@@ -37,6 +37,7 @@ impl Docker {
                 let text = [vec![error.message()], error.causes()].concat().join(": ");
                 facts::Docker {
                     unreachable: Some(text),
+                    unreachable_fix: error.hints().first().cloned(),
                     ..facts::Docker::default()
                 }
             }
@@ -92,6 +93,7 @@ impl Docker {
             sessions: sessions.ok(),
             endpoint: Some(self.dial.endpoint().to_string()),
             unreachable: None,
+            unreachable_fix: None,
             version: self
                 .version
                 .version

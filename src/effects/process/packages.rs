@@ -145,7 +145,8 @@ async fn installer(
     if finished.status.success() {
         return Ok(Ok(settings));
     }
-    if has(&finished.tail, "No matching distribution found") {
+    // pip says this also if it reaches no index.
+    if has(&finished.tail, "No matching distribution found") && !is_unreachable(&finished.tail) {
         return Ok(Err(format!("the package index does not have {name}")));
     }
     Err(pip_error(finished.tail))
@@ -288,6 +289,21 @@ fn unreachable_index() -> Error {
         .hint("check the network and proxy, or set PIP_INDEX_URL to a mirror")
 }
 
+/// Returns true if pip's last lines tell of an index that it cannot reach.
+fn is_unreachable(tail: &[String]) -> bool {
+    [
+        "NewConnectionError",
+        "Connection refused",
+        "Failed to establish",
+        "Temporary failure in name",
+        "ConnectTimeout",
+        "ProxyError",
+        "Max retries exceeded",
+    ]
+    .into_iter()
+    .any(|text| has(tail, text))
+}
+
 /// Returns the error for pip's last lines.
 fn pip_error(tail: Vec<String>) -> Error {
     let printed = |text: &str| has(&tail, text);
@@ -299,18 +315,7 @@ fn pip_error(tail: Vec<String>) -> Error {
         Error::new(Kind::Hub, "cannot install packages")
             .cause("the package index has a certificate that pip does not trust")
             .hint("set PIP_CERT to your site's CA bundle")
-    } else if [
-        "NewConnectionError",
-        "Connection refused",
-        "Failed to establish",
-        "Temporary failure in name",
-        "ConnectTimeout",
-        "ProxyError",
-        "Max retries exceeded",
-    ]
-    .into_iter()
-    .any(printed)
-    {
+    } else if is_unreachable(&tail) {
         unreachable_index()
     } else if printed("No matching distribution found") {
         Error::new(Kind::Hub, "cannot install packages")

@@ -84,7 +84,7 @@ fn in_other_states(servers: &[ServerStatus], fits: &[ServerState]) -> Error {
     let name = &server.name;
     match server.state {
         ServerState::Starting => usage(format!("{name} is still starting")).hint(format!(
-            "dsr1 logs {name} -f follows it until it is ready; dsr1 stop {name} ends it"
+            "dsr1 logs {name} -f follows its log, dsr1 stop {name} ends it"
         )),
         ServerState::Exited => usage(format!("{name} has ended")).hint(format!(
             "dsr1 logs {name} shows why; dsr1 stop {name} removes it, and dsr1 serve starts it again"
