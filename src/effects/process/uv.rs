@@ -127,7 +127,15 @@ pub(super) fn note_user(cache: &Path, is_uv: bool) {
 
 /// Returns the number of packages that the next installation does not fetch again; `None` if that is up to pip.
 pub(in crate::effects) fn kept_packages(cache: &Path) -> Option<usize> {
-    (!cache.join(BY_PIP).exists()).then(|| archives(cache).len())
+    // A package counts from its link on: uv does not look for one without.
+    let links = || {
+        let names = indexes(cache)
+            .into_iter()
+            .flat_map(|index| entries(&index).collect::<Vec<_>>());
+        let versions = names.flat_map(|name| entries(&name).collect::<Vec<_>>());
+        versions.filter(|path| path.is_symlink() && path.exists()).count()
+    };
+    (!cache.join(BY_PIP).exists()).then(links)
 }
 
 /// Returns the unpacked packages in the cache, of all versions.
@@ -161,7 +169,7 @@ impl Progress {
 
     /// Returns the bytes that are unpacked by now, and the number of complete packages.
     pub(super) fn measure(&mut self) -> (u64, usize) {
-        let indexes = self.indexes();
+        let indexes = indexes(&self.cache);
         let mut unpacked = 0;
         self.pending.retain(|(name, version)| {
             let archive = indexes
@@ -174,18 +182,18 @@ impl Progress {
         let in_work: u64 = temporary(&self.cache).iter().map(|dir| size(dir)).sum();
         (self.unpacked_bytes + in_work, self.packages - self.pending.len())
     }
+}
 
-    /// Returns the folders that hold a folder for each package: one for the default index, one for each other.
-    fn indexes(&self) -> Vec<PathBuf> {
-        let wheels = entries(&self.cache).filter(|path| name(path).starts_with("wheels-v"));
-        wheels
-            .flat_map(|wheels| entries(&wheels).collect::<Vec<_>>())
-            .flat_map(|kind| {
-                let nested: Vec<PathBuf> = entries(&kind).collect();
-                std::iter::once(kind).chain(nested)
-            })
-            .collect()
-    }
+/// Returns the folders that hold a folder for each package: one for the default index, one for each other.
+fn indexes(cache: &Path) -> Vec<PathBuf> {
+    let wheels = entries(cache).filter(|path| name(path).starts_with("wheels-v"));
+    wheels
+        .flat_map(|wheels| entries(&wheels).collect::<Vec<_>>())
+        .flat_map(|kind| {
+            let nested: Vec<PathBuf> = entries(&kind).collect();
+            std::iter::once(kind).chain(nested)
+        })
+        .collect()
 }
 
 /// Returns the unpacked package of a version, from the folder of all its versions.
@@ -292,10 +300,10 @@ mod tests {
         std::os::unix::fs::symlink(cache.join("archive-v0/bb"), versions.join("1.16.0-py3")).unwrap();
         assert_eq!(progress.measure(), (530, 1));
         std::os::unix::fs::symlink(cache.join("archive-v0/bb"), versions.join("1.17.0-py3")).unwrap();
-        assert_eq!((progress.measure(), archives(cache).len()), ((570, 2), 2));
+        assert_eq!((progress.measure(), kept_packages(cache)), ((570, 2), Some(3)));
         // What was being unpacked goes; what is complete stays.
         write(".lock", 0);
         remove_unfinished(cache);
-        assert_eq!((progress.measure(), archives(cache).len()), ((540, 2), 2));
+        assert_eq!((progress.measure(), kept_packages(cache)), ((540, 2), Some(3)));
     }
 }
