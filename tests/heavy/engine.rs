@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::builders::image_by_both_builders;
 use super::servers::{self, Site};
-use crate::support::random::Random;
+use crate::support::random::{Random, rounds};
 use crate::support::{self, Home, Run, base_image, free_port, lock, must_run};
 
 /// Asserts that a rehearsal printed every expected text on stderr and stdout, in this order.
@@ -414,7 +414,7 @@ fn wherever_up_is_killed_the_next_one_succeeds_and_nothing_is_left() {
     let port = free_port().to_string();
     let args = ["up", "rehearsal", "--port", &port, "--progress", "plain"];
     let is_running = |home: &Home| home.run(&["status"]).expect(0).stdout.contains("dsr1-rehearsal");
-    for round in 0..30 {
+    for round in 0..rounds(30, 6) {
         let running = home.start(&args);
         let moment = Duration::from_millis(random.below(45_000));
         std::thread::sleep(moment);

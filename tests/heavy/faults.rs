@@ -128,7 +128,8 @@ fn interrupted_install(home: Home, text: &str) -> (Home, String) {
         "{}",
         run.stderr
     );
-    assert!(took < Duration::from_secs(3), "{took:?}");
+    // Gigabytes are removed; it must not hang.
+    assert!(took < Duration::from_secs(30), "{took:?}");
     assert_no_venv(&home);
     assert_eq!(home.leftovers(), Vec::<String>::new());
     let left: Vec<_> = std::fs::read_dir(temporary.path()).unwrap().flatten().collect();
