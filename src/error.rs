@@ -89,6 +89,19 @@ impl Error {
         self
     }
 
+    /// Adds a consequence to the message, after a semicolon.
+    #[must_use]
+    pub fn also(mut self, consequence: impl fmt::Display) -> Self {
+        let mut texts: Vec<String> = self.source.chain().map(ToString::to_string).collect();
+        if let Some(message) = texts.first_mut() {
+            *message = format!("{message}; {consequence}");
+        }
+        let mut texts = texts.into_iter().rev();
+        let innermost = anyhow::Error::msg(texts.next().unwrap_or_default());
+        self.source = texts.fold(innermost, anyhow::Error::context);
+        self
+    }
+
     /// Adds one hint: a command to paste, or a fact. A repeated hint is kept once.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::shared::{PlanArgs, ProfileArgs, RuntimeArgs};
+use crate::cli::shared::{PlanArgs, ProfileArgs, RuntimeArgs, number};
 
 /// Text below the options of `clean`.
 pub(super) const CLEAN: &str = "\
@@ -114,8 +114,11 @@ pub struct CleanArgs {
     #[arg(long)]
     pub all: bool,
     /// Age in days from which logs, results and unused packages are removed.
-    #[arg(long, default_value_t = 30, value_name = "DAYS")]
+    #[arg(long, value_parser = number::<u32>(0..), default_value_t = 30, value_name = "DAYS")]
     pub older_than: u32,
+    /// Do not ask; without a terminal dsr1 never asks.
+    #[arg(long, short, conflicts_with = "dry_run")]
+    pub yes: bool,
 }
 
 /// Arguments of `image prune`.

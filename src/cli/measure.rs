@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::shared::WhichArgs;
+use crate::cli::shared::{WhichArgs, number};
 
 /// Arguments of `bench`.
 #[derive(Debug, Clone, Args)]
@@ -16,16 +16,16 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub profile_file: Option<PathBuf>,
     /// Prompt length in tokens, instead of the profile's.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]
     pub input_len: Option<u32>,
     /// Output length in tokens, instead of the profile's.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]
     pub output_len: Option<u32>,
     /// Requests in flight, instead of the profile's.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]
     pub max_concurrency: Option<u32>,
     /// Requests in all, instead of the profile's.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]
     pub num_prompts: Option<u32>,
     /// Print the plan and do nothing.
     #[arg(long)]
@@ -60,16 +60,16 @@ pub struct Gsm8kArgs {
     #[arg(long, value_name = "HEX")]
     pub sha256: Option<String>,
     /// Worked examples in front of each question.
-    #[arg(long, default_value_t = 8, value_name = "N")]
+    #[arg(long, default_value_t = 8, value_parser = number::<u32>(0..), value_name = "N")]
     pub num_shots: u32,
     /// Questions asked.
-    #[arg(long, default_value_t = 1316, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    #[arg(long, default_value_t = 1316, value_parser = number::<u32>(1..), value_name = "N")]
     pub num_questions: u32,
     /// Requests in flight.
-    #[arg(long, default_value_t = 1316, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    #[arg(long, default_value_t = 1316, value_parser = number::<u32>(1..), value_name = "N")]
     pub parallel: u32,
     /// Longest answer in tokens.
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    #[arg(long, default_value_t = 512, value_parser = number::<u32>(1..), value_name = "N")]
     pub max_new_tokens: u32,
     /// Exit with 8 when the accuracy is below this share, such as 0.94.
     #[arg(long, value_name = "SHARE")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::shared::RuntimeArgs;
+use crate::cli::shared::{RuntimeArgs, number};
 
 /// Arguments of `profiles`.
 #[derive(Debug, Clone, Args)]
@@ -63,13 +63,13 @@ pub struct ValidateArgs {
 #[derive(Debug, Clone, Args)]
 pub struct AdviseArgs {
     /// Prompt length in tokens.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]
     pub isl: u32,
     /// Answer length in tokens, reasoning included.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]
     pub osl: u32,
     /// Requests in flight at once.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]
     pub concurrency: u32,
     /// Goal; without it the concurrency decides.
     #[arg(long, value_enum, value_name = "GOAL")]

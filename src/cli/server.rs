@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::shared::{HubArgs, ProfileArgs, RuntimeArgs, ServerArgs, WhichArgs, choice};
+use crate::cli::shared::{HubArgs, ProfileArgs, RuntimeArgs, SERVER, ServerArgs, WhichArgs, choice, number};
 use crate::render::Form;
 
 /// Arguments of `up` and `plan`.
@@ -17,7 +17,7 @@ pub struct UpArgs {
     #[command(flatten)]
     pub hub: HubArgs,
     /// Leave the server running at the end (the default, except for the rehearsal).
-    #[arg(long)]
+    #[arg(long, help_heading = SERVER)]
     pub keep: bool,
 }
 
@@ -56,10 +56,10 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub server: ServerArgs,
     /// Stay attached: print the log until Ctrl-C, which stops the server.
-    #[arg(long)]
+    #[arg(long, help_heading = SERVER)]
     pub foreground: bool,
     /// Start only what this file of `dsr1 lock` says; exit with 8 if this host differs.
-    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "dsr1.lock")]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "dsr1.lock", help_heading = SERVER)]
     pub locked: Option<PathBuf>,
 }
 
@@ -87,7 +87,7 @@ pub struct DoctorArgs {
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     /// Port on 127.0.0.1.
-    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u16).range(1024..), value_name = "PORT")]
+    #[arg(long, default_value_t = 30_000, value_parser = number::<u16>(1024..), value_name = "PORT")]
     pub port: u16,
     /// Check the host that FILE describes (output of `dsr1 doctor --format json` there) instead of this one.
     #[arg(long, value_name = "FILE")]
@@ -104,7 +104,7 @@ pub struct LogsArgs {
     #[arg(long, short)]
     pub follow: bool,
     /// Only the last N lines.
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_parser = number::<u64>(0..), value_name = "N")]
     pub tail: Option<u64>,
 }
 
@@ -115,7 +115,7 @@ pub struct StopArgs {
     #[command(flatten)]
     pub which: WhichArgs,
     /// Seconds that running requests may take to finish.
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    #[arg(long, value_parser = number::<u32>(0..), default_value_t = 30, value_name = "SECONDS")]
     pub drain: u32,
 }
 
@@ -132,7 +132,7 @@ pub struct AskArgs {
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
     /// Longest answer, in tokens, reasoning included.
-    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..), value_name = "N")]
+    #[arg(long, default_value_t = 2048, value_parser = number::<u32>(1..), value_name = "N")]
     pub max_tokens: u32,
     /// Sampling temperature; DeepSeek recommends 0.5 to 0.7 for R1.
     #[arg(long, default_value_t = 0.6, allow_negative_numbers = true, value_name = "T")]

@@ -1,8 +1,9 @@
 //! Arguments that several commands share.
 
+use std::ops::{Bound, RangeBounds};
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use crate::choice::Choice;
@@ -81,6 +82,9 @@ pub struct PlanArgs {
     pub facts: Option<PathBuf>,
 }
 
+/// Heading of the options of a server.
+pub(super) const SERVER: &str = "Server";
+
 /// A server: profile, runtime, port, name and engine arguments.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
@@ -94,10 +98,10 @@ pub struct ServerArgs {
     #[command(flatten)]
     pub runtime: RuntimeArgs,
     /// Port on 127.0.0.1.
-    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u16).range(1024..), value_name = "PORT")]
+    #[arg(long, default_value_t = 30_000, value_parser = number::<u16>(1024..), value_name = "PORT", help_heading = SERVER)]
     pub port: u16,
     /// Name of the server, which gets the prefix `dsr1-` [default: the profile's name].
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = SERVER)]
     pub name: Option<String>,
     /// Print the plan and do nothing.
     #[command(flatten)]
@@ -115,7 +119,7 @@ pub struct HubArgs {
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
     /// Most streams at once; a pull begins with a few and adds more while that makes it faster.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u8).range(1..=128), value_name = "N")]
+    #[arg(long, default_value_t = 32, value_parser = number::<u8>(1..=128), value_name = "N")]
     pub max_workers: u8,
     /// Most bytes per second over all files, such as 500m or 1.5g; k, m, g and t are powers of 1024.
     #[arg(long, value_name = "RATE")]
@@ -134,6 +138,28 @@ pub struct WhichArgs {
     /// Name of the server; needed only if there are several.
     #[arg(value_name = "SERVER")]
     pub server: Option<String>,
+}
+
+/// Returns a parser of the whole numbers of `range`.
+pub(super) fn number<T>(range: impl RangeBounds<u64>) -> impl TypedValueParser<Value = T>
+where
+    T: TryFrom<u64> + Clone + Send + Sync + 'static,
+{
+    let least = match range.start_bound() {
+        Bound::Included(least) => *least,
+        Bound::Excluded(below) => below + 1,
+        Bound::Unbounded => 0,
+    };
+    let most = match range.end_bound() {
+        Bound::Included(most) => *most,
+        Bound::Excluded(above) => above - 1,
+        Bound::Unbounded => u64::MAX >> (u64::BITS - 8 * u32::try_from(size_of::<T>()).unwrap_or(8)),
+    };
+    StringValueParser::new().try_map(move |text| {
+        let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+        let number = number.and_then(|number: u64| T::try_from(number).ok());
+        number.ok_or_else(|| format!("it takes a whole number from {least} to {most}"))
+    })
 }
 
 /// Returns a parser of the names of a closed set of values.

@@ -45,7 +45,10 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
             context
                 .effects
                 .find_server(args.server.as_deref(), &probe(context)?, &[ServerState::Ready])
-                .await?
+                .await
+                .map_err(|error| {
+                    error.hint("dsr1 ask takes --server NAME, or --url URL for one of another user or host")
+                })?
                 .status
                 .base_url
         }

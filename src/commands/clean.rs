@@ -57,6 +57,15 @@ pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<()> {
     };
     let mut failed = None;
     if !args.dry_run {
+        if !args.yes && !context.is_json() && ui::can_ask() && cleaned.items.iter().any(|item| item.remove) {
+            ui::print(&ui::cleaned(&cleaned.items, true, is_complete))?;
+            if !ui::agrees("Remove these? [y/N] ")? {
+                return Err(Error::new(
+                    Kind::Interrupted,
+                    "nothing was removed: you did not agree",
+                ));
+            }
+        }
         failed = remove_all(context, &mut cleaned.items, &images).await;
     }
     // What was removed is shown even if something could not be removed, or the rest was interrupted.

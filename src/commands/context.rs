@@ -69,8 +69,15 @@ impl Context {
             return Err(blocker.clone().into());
         }
         let display = self.display();
+        let on_signal = || {
+            if let Some((_, Step::CreateVenv(_))) = self.effects.step_of(plan) {
+                display.event(&Event::Note {
+                    text: "interrupted: packages that are not complete are removed".to_owned(),
+                });
+            }
+        };
         let report = self
-            .until_interrupted(self.effects.execute(plan, &*display))
+            .interruptible(self.effects.execute(plan, &*display), on_signal)
             .await;
         let at = self.effects.step_of(plan);
         if let (Err(error), Some((step, _))) = (&report, at) {
@@ -78,6 +85,11 @@ impl Context {
         }
         drop(display);
         report.map_err(|error| {
+            let is_interrupted = error.kind() == Kind::Interrupted;
+            let error = match at.and_then(|(step, _)| plan.left_running(step - 1)) {
+                Some(server) if is_interrupted => error.also(format!("{} goes on running", server.name())),
+                _ => error,
+            };
             let kept = match at.map(|(_, step)| step) {
                 Some(Step::PullSnapshot(_)) => "it resumes an unfinished pull of weights".to_owned(),
                 Some(Step::CreateVenv(_)) => match venv::kept_packages(self.env()) {
@@ -90,7 +102,7 @@ impl Context {
                 }
                 _ => return error,
             };
-            if error.kind() == Kind::Interrupted {
+            if is_interrupted {
                 error.hint(format!("run the command again: {kept}"))
             } else {
                 error
@@ -145,16 +157,28 @@ impl Context {
     /// Awaits `work`. Ctrl-C or SIGTERM drops it and removes the servers that it started; a second signal does not wait for
     /// the removal.
     pub(super) async fn until_interrupted<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.interruptible(work, || ()).await
+    }
+
+    /// As [`Self::until_interrupted`]; `on_signal` is called before `work` is dropped, which can take seconds.
+    async fn interruptible<T>(
+        &self,
+        work: impl Future<Output = Result<T>>,
+        on_signal: impl FnOnce(),
+    ) -> Result<T> {
         let name = {
-            tokio::select! {
-                done = work => return done,
+            let mut work = std::pin::pin!(work);
+            let name = tokio::select! {
+                done = &mut work => return done,
                 name = signal::wait() => name?,
-            }
+            };
+            on_signal();
+            name
         };
         let error = Error::new(Kind::Interrupted, format!("interrupted by {name}"));
         tokio::select! {
             removed = self.effects.clean_up() => Err(removed.into_iter().fold(error, |error, name| {
-                error.cause(format!("{name}, which was starting, is stopped and removed"))
+                error.also(format!("{name}, which was starting, is stopped and removed"))
             })),
             _ = signal::wait() => Err(error.hint("a server that was starting may still run: dsr1 status shows it")),
         }

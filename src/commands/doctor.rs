@@ -103,7 +103,7 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
             "profile {}, stack {}\n{}",
             examination.profile,
             examination.stack,
-            ui::findings(&examination.findings)
+            ui::findings(&examination.findings, ui::columns())
         )
     })?;
     if failed.is_empty() {

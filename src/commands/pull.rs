@@ -150,21 +150,17 @@ fn agreed(survey: &PullSurvey) -> Result<bool> {
     if !survey.must_be_accepted {
         return Ok(false);
     }
-    let mut answer = String::new();
-    ui::ask(&format!(
+    let question = format!(
         "{} has the licence `{}` ({}).\nDo you agree to it? [y/N] ",
         survey.repo, survey.license, survey.page
-    ))?;
-    std::io::stdin()
-        .read_line(&mut answer)
-        .at(Kind::Internal, || "cannot read the answer".to_owned())?;
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(true),
-        _ => Err(Error::new(
-            Kind::Interrupted,
-            format!("you did not agree to the licence of {}", survey.repo),
-        )),
+    );
+    if ui::agrees(&question)? {
+        return Ok(true);
     }
+    Err(Error::new(
+        Kind::Interrupted,
+        format!("you did not agree to the licence of {}", survey.repo),
+    ))
 }
 
 /// Returns the absolute path of a directory: a plan may be carried out in another working directory.

@@ -196,8 +196,7 @@ impl Effects {
 
     /// Leaves a ready server running even if a later step fails, unless the plan itself stops it.
     fn hand_over(&self, server: &Server, plan: &Plan) {
-        let stops = |step: &Step| matches!(step, Step::StopServer(stop) if stop.server == *server);
-        if !plan.steps.iter().any(stops) {
+        if plan.left_running(plan.steps.len()) == Some(server) {
             self.forget(server);
         }
     }

@@ -133,6 +133,7 @@ pub(super) fn steps(
             model: served_model(&profile.model.repo, launch),
             probe: stack.probe.clone(),
             stall_s: STALL_S,
+            runs_already: false,
         }),
         Step::VerifyAnswers(VerifyAnswers {
             server: server(request, facts),

@@ -57,6 +57,18 @@ impl Plan {
 }
 
 impl Plan {
+    /// Returns the server that goes on running if the plan ends during step `index` (from 0): it is ready before that step,
+    /// or ran before the plan, and no later step stops it.
+    #[must_use]
+    pub fn left_running(&self, index: usize) -> Option<&Server> {
+        let server = self.steps.iter().enumerate().find_map(|(at, step)| match step {
+            Step::AwaitReady(step) if step.runs_already || at < index => Some(&step.server),
+            _ => None,
+        })?;
+        let stops = |step: &Step| matches!(step, Step::StopServer(stop) if stop.server == *server);
+        (!self.steps.iter().any(stops)).then_some(server)
+    }
+
     /// Returns the notes and then the findings, one line each.
     pub fn remarks(&self) -> impl Iterator<Item = String> {
         self.notes
@@ -329,7 +341,7 @@ pub struct StartProcess {
     pub workdir: String,
 }
 
-/// Waits until a starting engine is ready.
+/// Waits until an engine is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AwaitReady {
     /// The server.
@@ -343,6 +355,9 @@ pub struct AwaitReady {
     pub probe: String,
     /// Seconds without a log line, CPU time or I/O after which a stage counts as stalled.
     pub stall_s: u64,
+    /// True if the plan does not start the server, because it runs already: the lines of its log up to now are old.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runs_already: bool,
 }
 
 /// Sends requests to the server and checks the answers.

@@ -78,6 +78,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     for mut step in serve::steps(&request.serve, &launch, &installation, facts) {
         match &mut step {
             Step::StartContainer(_) | Step::StartProcess(_) if runs => continue,
+            Step::AwaitReady(step) => step.runs_already = runs,
             Step::StartContainer(StartContainer { labels, .. })
             | Step::StartProcess(StartProcess { labels, .. })
                 if is_temporary =>

@@ -486,6 +486,7 @@ fn await_ready(step: &AwaitReady) -> String {
         model: _, // for the report
         probe,
         stall_s: _,
+        runs_already: _,
     } = step;
     let url = shell_word(&format!("{base_url}{probe}"));
     let (alive, log) = match server {

@@ -111,10 +111,18 @@ fn options(parser: Parser, asked: &str) -> Vec<String> {
         .filter(|name| words().named(parser, name).is_some_and(of_knob))
         .map(str::to_owned)
         .collect();
-    if of_setting.is_empty() && asked.starts_with("--") {
-        return history(parser).full_name(asked).into_iter().collect();
+    if !of_setting.is_empty() {
+        return of_setting;
     }
-    of_setting
+    // `tp_size` and `tp` mean `--tp-size`.
+    let as_option = format!("--{}", asked.trim_start_matches("--").replace('_', "-"));
+    let known = history(parser).names().any(|name| name == as_option);
+    let as_known = || history(parser).full_name(&as_option);
+    known
+        .then(|| as_option.clone())
+        .or_else(as_known)
+        .into_iter()
+        .collect()
 }
 
 fn option_subject(catalog: &Catalog, parser: Parser, name: &str) -> Result<Subject> {

@@ -2,18 +2,25 @@
 
 use std::fmt::Write;
 
-use super::table::{pad, width};
-use super::{safe, table};
+use super::safe;
+use super::table::{pad, width, wrapped};
 use crate::doctor::{Finding, Verdict};
 
-/// Returns verdict, id and text of each finding with its fix below, then the number of each verdict.
+/// Returns verdict, id and text of each finding with its fix below, then the number of each verdict. No line is longer than
+/// `columns`, unless a word is.
 #[must_use]
-pub fn findings(findings: &[Finding]) -> String {
+pub fn findings(findings: &[Finding], columns: usize) -> String {
     let ids = findings
         .iter()
         .map(|finding| width(&safe(&finding.id)))
         .max()
         .unwrap_or(0);
+    // The verdict, two spaces, the id, two spaces.
+    let indent = 4 + 2 + ids + 2;
+    let block = |text: &str| {
+        let text = wrapped(text, columns.saturating_sub(indent));
+        text.replace('\n', &format!("\n{}", pad("", indent)))
+    };
     let mut out = String::new();
     for Finding {
         id,
@@ -22,15 +29,11 @@ pub fn findings(findings: &[Finding]) -> String {
         fix,
     } in findings
     {
-        let _ = writeln!(
-            out,
-            "{:<4}  {}  {}",
-            word_of(*verdict),
-            pad(&safe(id), ids),
-            safe(text)
-        );
+        let (word, id) = (word_of(*verdict), pad(&safe(id), ids));
+        let _ = writeln!(out, "{word:<4}  {id}  {}", block(&safe(text)));
         if let Some(fix) = fix.as_ref().filter(|_| *verdict != Verdict::Ok) {
-            let _ = writeln!(out, "{}  fix: {}", table::pad("", 4 + 2 + ids), safe(fix));
+            let fix = format!("fix: {}", safe(fix));
+            let _ = writeln!(out, "{}{}", pad("", indent), block(&fix));
         }
     }
     out + &count_verdicts(findings)
@@ -113,6 +116,8 @@ mod tests {
                 None,
             ),
         ];
-        insta::assert_snapshot!(findings(&found));
+        insta::assert_snapshot!(findings(&found, usize::MAX));
+        let narrow = findings(&found, 60);
+        assert!(narrow.lines().all(|line| line.len() <= 60), "{narrow}");
     }
 }

@@ -54,7 +54,7 @@ pub use lock::lock_check;
 pub use measured::{benchmark, gsm8k};
 pub use memory::memory;
 pub use mirrored::mirrored;
-pub use output::{ask, is_live, print, print_error, print_log_line};
+pub use output::{agrees, can_ask, columns, is_live, print, print_error, print_log_line};
 pub use parsed::profiles_verified;
 pub use plan::plan;
 pub use profiles::{checks, profile, profile_diff, profiles};

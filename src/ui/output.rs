@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use crate::cli::Format;
-use crate::error::{Error, Kind, Result};
+use crate::error::{At, Error, Kind, Result};
 use crate::ui::error::error as error_text;
 use crate::ui::safe::{json_line, safe};
 
@@ -28,15 +28,31 @@ pub fn is_live() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// Puts a question to the user, on stderr: stdout is for results.
+/// Returns the columns of the terminal that shows stdout; the largest number without one.
+#[must_use]
+pub fn columns() -> usize {
+    let size = terminal_size::terminal_size_of(std::io::stdout());
+    size.map_or(usize::MAX, |(width, _)| usize::from(width.0))
+}
+
+/// Returns true if a question can be put to a person, who can answer it.
+#[must_use]
+pub fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Puts a question to the user and returns true if the answer is yes.
 ///
 /// # Errors
-/// [`Kind::Internal`] when it cannot be written, because then nobody can answer.
-pub fn ask(question: &str) -> Result<()> {
-    print_to(
-        &mut std::io::stderr().lock(),
-        &question.split('\n').map(safe).collect::<Vec<_>>().join("\n"),
-    )
+/// [`Kind::Internal`] when it cannot be written, or the answer cannot be read.
+pub fn agrees(question: &str) -> Result<bool> {
+    let question: Vec<_> = question.split('\n').map(safe).collect();
+    print_to(&mut std::io::stderr().lock(), &question.join("\n"))?;
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .at(Kind::Internal, || "cannot read the answer".to_owned())?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Prints one line of a server's log, made safe for a terminal, or as a JSON object of its own.

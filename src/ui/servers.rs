@@ -9,7 +9,7 @@ use crate::report::{ServerState, ServerStatus};
 #[must_use]
 pub fn status(servers: &[ServerStatus]) -> String {
     if servers.is_empty() {
-        return "no servers\n".to_owned();
+        return "no servers; processes of other users are not listed\n".to_owned();
     }
     let mut rows = vec![row(["NAME", "STATE", "URL", "PROFILE", "STACK", "RUNTIME", "ID"])];
     rows.extend(servers.iter().map(|server| {
@@ -69,7 +69,10 @@ mod tests {
 
     #[test]
     fn servers_are_a_table() {
-        assert_eq!(status(&[]), "no servers\n");
+        assert_eq!(
+            status(&[]),
+            "no servers; processes of other users are not listed\n"
+        );
         let all = [
             server("fp8-low-latency", ServerState::Ready, None),
             server("mine", ServerState::Starting, None),

@@ -1,5 +1,6 @@
 //! Progress on a terminal: a live line for the running step, a lasting line for each finished one.
 
+mod echo;
 mod live;
 #[cfg(test)]
 mod tests;
@@ -7,6 +8,7 @@ mod tests;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use echo::NoEcho;
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use live::Live;
 
@@ -14,12 +16,15 @@ use super::plain::{self, activity};
 use super::rate::time;
 use super::safe::safe;
 use super::style::Style;
-use super::table::{pad, shortened, wrapped};
+use super::table::{pad, shortened, width, wrapped};
 use crate::event::{BuildState, Event, Reporter, Stage};
 use crate::plan;
 
 /// Width of a finished step's title, so that the times of ordinary titles are in one column.
 const TITLE: usize = 36;
+
+/// Space before a line that belongs to the one above it.
+const INDENT: &str = "    ";
 
 /// A display on the terminal.
 pub(super) struct Tty {
@@ -33,6 +38,8 @@ pub(super) struct Tty {
     /// True if a thread redraws spinner and clock; tests draw on events only.
     animate: bool,
     running: Mutex<Option<Live>>,
+    /// Present on a real terminal.
+    _no_echo: Option<NoEcho>,
 }
 
 impl Tty {
@@ -61,6 +68,7 @@ impl Tty {
             columns,
             animate: columns.is_none(),
             running: Mutex::default(),
+            _no_echo: columns.is_none().then(NoEcho::new),
         }
     }
 
@@ -85,13 +93,18 @@ impl Tty {
         };
     }
 
-    /// Prints a sentence that stays, broken between words; each line is dressed on its own.
-    fn print_text(&self, text: &str, dress: impl Fn(&str) -> String) {
-        let columns = self.columns.or_else(|| {
+    /// Returns the number of columns.
+    fn columns(&self) -> usize {
+        let of_terminal = || {
             let (width, _) = terminal_size::terminal_size_of(std::io::stderr())?;
             Some(usize::from(width.0))
-        });
-        for line in wrapped(&safe(text), columns.unwrap_or(usize::MAX)).lines() {
+        };
+        self.columns.or_else(of_terminal).unwrap_or(usize::MAX)
+    }
+
+    /// Prints a sentence that stays, broken between words; each line is dressed on its own.
+    fn print_text(&self, text: &str, dress: impl Fn(&str) -> String) {
+        for line in wrapped(&safe(text), self.columns()).lines() {
             self.print_line(&dress(line));
         }
     }
@@ -133,13 +146,21 @@ impl Tty {
         } else {
             time(elapsed_ms)
         };
-        self.print_line(&format!(
-            "{} {} {}  {}",
+        let step = format!(
+            "{} {} {}",
             self.style.green("✓"),
             pad(&title, TITLE),
             self.style.dim(&format!("{time:>8}")),
-            self.styled_summary(summary)
-        ));
+        );
+        let columns = self.columns();
+        if width(&title).max(TITLE) + 2 + 1 + 8 + 2 + width(&safe(summary)) <= columns {
+            return self.print_line(&format!("{step}  {}", self.styled_summary(summary)));
+        }
+        // A summary that does not fit beside its step is below it, broken between words.
+        self.print_line(&step);
+        for line in wrapped(&safe(summary), columns.saturating_sub(INDENT.len())).lines() {
+            self.print_line(&format!("{INDENT}{}", self.styled_summary(line)));
+        }
     }
 
     /// Returns a summary in dim text, except for the word that the user waits for: `READY`, `VERIFIED`.

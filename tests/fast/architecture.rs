@@ -154,7 +154,7 @@ const HOMES: [(&str, &[&str]); 23] = [
         &["cli/", "commands/docs.rs", "commands/mod.rs", "commands/tips.rs"],
     ),
     ("clap_mangen", &["commands/docs.rs"]),
-    ("rustix", &["effects/"]),
+    ("rustix", &["effects/", "ui/tty/echo.rs"]),
     ("tonic", &["effects/docker/"]),
     ("tokio", &["effects/", "commands/"]),
 ];

@@ -315,7 +315,10 @@ fn options_of_images_are_refused_for_a_venv() {
 #[test]
 fn status_works_without_a_daemon() {
     let run = home().run(&["status"]).expect(0);
-    assert_eq!(run.stdout, "no servers\n");
+    assert_eq!(
+        run.stdout,
+        "no servers; processes of other users are not listed\n"
+    );
     assert!(
         run.stderr
             .starts_with("note: containers are not listed: no Docker daemon"),

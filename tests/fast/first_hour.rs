@@ -67,6 +67,14 @@ fn up_uses_a_server_that_runs_from_the_same_plan() {
             .to_string()
             .contains("dsr1-rehearsal runs already, from the same plan")
     );
+    // What its log said before is not this start, and an interruption leaves it.
+    let plan_of = |value: Value| serde_json::from_value::<dsr1::plan::Plan>(value).unwrap();
+    let (first, adopted) = (plan_of(before.clone()), plan_of(adopted));
+    for at in 0..adopted.steps.len() {
+        let left = adopted.left_running(at).map(dsr1::plan::Server::name);
+        assert_eq!(left, Some("dsr1-rehearsal"));
+        assert_eq!(first.left_running(at), None, "the rehearsal stops its server");
+    }
     // A server that its own `up` stops is not adopted.
     facts["servers"]["dsr1-rehearsal"]["temporary"] = json!(true);
     let run = plan(&facts, &[]).expect(3);
@@ -345,4 +353,35 @@ fn a_remedy_fits_its_cause() {
     );
     let named = home.run(&["plan", "rehearsal", "--name", "dsr1-mine", "--runtime", "process"]);
     assert!(!named.stdout.contains("dsr1-dsr1-mine"), "{}", named.stdout);
+}
+
+/// A server that `up` leaves running goes on if a later step is interrupted; before READY it is removed.
+#[test]
+fn a_server_that_stays_is_left_by_an_interruption() {
+    let kept = plan(&facts(LAPTOP), &["--keep", "--format", "json"]).json();
+    let steps = steps(&kept);
+    let kept: dsr1::plan::Plan = serde_json::from_value(kept).unwrap();
+    let ready = steps.iter().position(|step| step == "await_ready").unwrap();
+    assert_eq!(kept.left_running(ready), None);
+    assert!(kept.left_running(ready + 1).is_some());
+}
+
+/// An option is explained under each of its spellings, and a number is asked for in words.
+#[test]
+fn an_option_has_more_than_one_spelling_and_a_number_one_sentence() {
+    let home = Home::new().without_docker();
+    for name in ["tp", "tp_size", "--tp", "--tensor-parallel-size"] {
+        let text = home.run(&["explain", name]).expect(0).stdout;
+        assert!(text.contains("engine.tensor_parallel"), "{name}: {text}");
+    }
+    for wrong in ["abc", "80", "65536", "1e5", ""] {
+        let text = home
+            .run(&["serve", "rehearsal", "--port", wrong])
+            .expect(2)
+            .stderr;
+        assert!(
+            text.contains("it takes a whole number from 1024 to 65535"),
+            "{text}"
+        );
+    }
 }

@@ -94,7 +94,10 @@ fn the_whole_chain_as_a_process() {
     assert_whole_chain(&run);
     assert_result_kept(&home);
     assert_eq!(home.leftovers(), Vec::<String>::new());
-    assert_eq!(home.run(&["status"]).expect(0).stdout, "no servers\n");
+    assert_eq!(
+        home.run(&["status"]).expect(0).stdout,
+        "no servers; processes of other users are not listed\n"
+    );
 }
 
 #[test]

@@ -314,6 +314,7 @@ fn follow(script: &str, stall_s: u64) -> (Home, Recorder, dsr1::error::Result<ds
                 model: "m".to_owned(),
                 probe: "/ready".to_owned(),
                 stall_s,
+                runs_already: false,
             }),
         ],
     );

@@ -10,7 +10,7 @@ use reqwest::Client;
 use serde_json::Value;
 
 use crate::effects::http::proxy;
-use crate::effects::http::sse::Events;
+use crate::effects::http::sse::{self, Events};
 use crate::error::{Error, Kind, Result};
 use crate::secret::Secret;
 
@@ -169,7 +169,8 @@ impl Http {
     }
 
     /// Sends a POST and passes the data of each Server-Sent Event to `on_event`, `[DONE]` included. Returns the status,
-    /// and the body if the answer is no stream of events. `idle` is the longest wait between two pieces.
+    /// and the body if the answer is no stream of events. `idle` is the longest wait between two events: comments, which
+    /// some servers send to keep a connection open, are no sign that an answer is computed.
     ///
     /// # Errors
     /// [`Kind::Server`] when nothing answers or the stream breaks.
@@ -193,13 +194,23 @@ impl Http {
             return Ok((status, answer.json()));
         }
         let (mut stream, mut events) = (answer.bytes_stream(), Events::default());
+        let mut deadline = tokio::time::Instant::now() + idle;
         loop {
-            let Ok(next) = tokio::time::timeout(idle, stream.next()).await else {
-                return Err(Error::new(Kind::Server, format!("no answer from {url}"))
-                    .cause(format!("nothing came for {} s", idle.as_secs())));
+            let no_answer = || Error::new(Kind::Server, format!("no answer from {}", origin(url)));
+            let Ok(next) = tokio::time::timeout_at(deadline, stream.next()).await else {
+                return Err(no_answer().cause(format!("no token came for {} s", idle.as_secs())));
             };
             let Some(chunk) = next else { break };
-            events.push(&chunk.map_err(|error| failed(url, &error))?, on_event);
+            let chunk = chunk.map_err(|error| failed(url, &error))?;
+            let mut has_event = false;
+            let pushed = events.push(&chunk, &mut |data| {
+                has_event = true;
+                on_event(data);
+            });
+            pushed.map_err(|sse::TooLong| no_answer().cause("an event of the stream has no end"))?;
+            if has_event {
+                deadline = tokio::time::Instant::now() + idle;
+            }
         }
         Ok((status, Value::Null))
     }
@@ -438,11 +449,23 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         next = error.source();
     }
-    if parts.is_empty() {
+    let text = if parts.is_empty() {
         error.to_string()
     } else {
         parts.join(": ")
-    }
+    };
+    unresolved(&text).unwrap_or(text)
+}
+
+/// Returns a sentence for the error of a name that no DNS server knows, whose own text shows the query as the program sees it
+/// (hickory-proto 0.25, `DnsError::NoRecordsFound`).
+fn unresolved(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once("no records found for Query { name: Name(\"")?;
+    let (name, _) = rest.split_once('"')?;
+    Some(format!(
+        "the name {} does not resolve",
+        name.trim_end_matches('.')
+    ))
 }
 
 #[cfg(test)]
@@ -462,6 +485,14 @@ mod tests {
         for url in ["http://10.0.0.1/", "https://example.org/127.0.0.1", "x"] {
             assert!(!is_loopback(url), "{url}");
         }
+    }
+
+    #[test]
+    fn a_name_that_does_not_resolve_is_said_in_words() {
+        let text = "client error (Connect): dns error: error resolving DNS: DNS error: no records found for Query { name: \
+                    Name(\"hub.example.\"), query_type: AAAA, query_class: IN }";
+        assert_eq!(unresolved(text).unwrap(), "the name hub.example does not resolve");
+        assert_eq!(unresolved("connection refused"), None);
     }
 
     #[test]

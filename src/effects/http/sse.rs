@@ -1,5 +1,12 @@
 //! A parser of Server-Sent Events.
 
+/// Most bytes of an event, and of a line: an event of the API holds some tokens.
+const MAX_EVENT: usize = 4 << 20;
+
+/// An error: a line or an event is longer than [`MAX_EVENT`].
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::effects) struct TooLong;
+
 /// An incremental parser (WHATWG HTML, 9.2.6) that reads only `data`.
 #[derive(Debug, Default)]
 pub(in crate::effects) struct Events {
@@ -10,7 +17,14 @@ pub(in crate::effects) struct Events {
 
 impl Events {
     /// Adds bytes and passes the data of each event that became complete to `on_event`.
-    pub(in crate::effects) fn push(&mut self, bytes: &[u8], on_event: &mut dyn FnMut(&str)) {
+    ///
+    /// # Errors
+    /// [`TooLong`] for a line or an event without end.
+    pub(in crate::effects) fn push(
+        &mut self,
+        bytes: &[u8],
+        on_event: &mut dyn FnMut(&str),
+    ) -> Result<(), TooLong> {
         for byte in bytes {
             let after_return = std::mem::replace(&mut self.after_return, *byte == b'\r');
             match byte {
@@ -18,7 +32,11 @@ impl Events {
                 b'\n' | b'\r' => self.end_line(on_event),
                 byte => self.line.push(*byte),
             }
+            if self.line.len() + self.data.len() > MAX_EVENT {
+                return Err(TooLong);
+            }
         }
+        Ok(())
     }
 
     fn end_line(&mut self, on_event: &mut dyn FnMut(&str)) {
@@ -43,7 +61,9 @@ mod tests {
     fn parse(chunks: &[&[u8]]) -> Vec<String> {
         let (mut events, mut found) = (Events::default(), Vec::new());
         for chunk in chunks {
-            events.push(chunk, &mut |data| found.push(data.to_owned()));
+            events
+                .push(chunk, &mut |data| found.push(data.to_owned()))
+                .unwrap();
         }
         found
     }
@@ -56,6 +76,17 @@ mod tests {
                 .replace('\n', end);
             assert_eq!(parse(&[text.as_bytes()]), expected, "{end:?}");
         }
+    }
+
+    #[test]
+    fn a_line_and_an_event_without_end_are_refused() {
+        let endless = vec![b'x'; MAX_EVENT + 1];
+        assert_eq!(Events::default().push(&endless, &mut |_| ()), Err(TooLong));
+        let lines = "data: x\n".repeat(MAX_EVENT / 2 + 1);
+        assert_eq!(
+            Events::default().push(lines.as_bytes(), &mut |_| ()),
+            Err(TooLong)
+        );
     }
 
     proptest::proptest! {

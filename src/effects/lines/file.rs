@@ -50,6 +50,10 @@ impl LogFile {
             last.extend(lines);
             last.drain(..last.len().saturating_sub(count));
         }
+        // A last line that has no end yet is one of them.
+        if self.splitter.has_partial() {
+            last.drain(..(last.len() + 1).saturating_sub(count).min(last.len()));
+        }
         self.pending = last.into();
         self
     }

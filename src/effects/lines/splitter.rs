@@ -25,6 +25,11 @@ impl Splitter {
         }
     }
 
+    /// Returns true if the last line has no end yet.
+    pub(in crate::effects) const fn has_partial(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
     /// Passes the last line, which has no end, to `on_line`.
     pub(in crate::effects) fn finish(&mut self, on_line: &mut dyn FnMut(&str)) {
         if !self.partial.is_empty() {

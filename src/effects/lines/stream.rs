@@ -196,6 +196,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_last_line_without_end_counts_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("x.log");
+        std::fs::write(&log, "one\ntwo\nthree").unwrap();
+        for (count, expected) in [(1, vec!["three"]), (2, vec!["two", "three"])] {
+            let mut last = LogStream::of_file(LogFile::new(&log, |_| false).skip_to_last(count));
+            assert_eq!(last.rest(Duration::from_mins(1)).await, expected, "{count}");
+        }
+    }
+
+    #[tokio::test]
     async fn the_last_line_of_a_killed_writer_needs_no_end() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("x.log");

@@ -150,7 +150,8 @@ pub(in crate::effects) fn list(state: &str) -> Vec<Known> {
         .map(|entry| entry.path())
         .filter(|path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.ends_with(".log") && !name.ends_with(".previous.log")
+            // Only a regular file can be read without waiting.
+            name.ends_with(".log") && !name.ends_with(".previous.log") && path.is_file()
         })
         .filter_map(|log| {
             let labels = read_labels(&log)?;

@@ -34,7 +34,11 @@ pub(in crate::effects) async fn await_ready(
     http: &Http,
     events: &StepEvents<'_>,
 ) -> Result<Ready> {
-    let mut start = Start::new(runtime.log(None, true).await?, events);
+    let old_lines = step.runs_already.then_some(0);
+    let mut start = Start::new(runtime.log(old_lines, true).await?, events);
+    if !step.runs_already {
+        start.reach(Stage::Starting, "");
+    }
     let url = format!("{}{}", step.base_url, step.probe);
     let stall = Duration::from_secs(step.stall_s);
     let port = step
@@ -102,7 +106,7 @@ struct Start<'a> {
 impl<'a> Start<'a> {
     fn new(log: LogStream, events: &'a StepEvents<'a>) -> Self {
         let now = Instant::now();
-        let mut start = Self {
+        Self {
             log,
             events,
             begun: now,
@@ -112,9 +116,7 @@ impl<'a> Start<'a> {
             cannot_listen: false,
             recent: Vec::new(),
             log_is_broken: false,
-        };
-        start.reach(Stage::Starting, "");
-        start
+        }
     }
 
     /// Reads the lines that arrived.
@@ -210,7 +212,9 @@ impl<'a> Start<'a> {
     }
 
     fn ready(mut self, step: &AwaitReady) -> Ready {
-        self.reach(Stage::Ready, "");
+        if !step.runs_already {
+            self.reach(Stage::Ready, "");
+        }
         Ready {
             server: step.server.name().to_owned(),
             base_url: step.base_url.clone(),
