@@ -5,6 +5,7 @@
 //! | `flags` | the options of SGLang's parsers, and reading a command line as they do |
 //! | `dialect` | the flags and variables for the knobs of a profile |
 //! | `settings` | the settings that result from a command line and an environment |
+//! | `resolve` | what the engine makes of its arguments for a GPU and a checkpoint, before it loads the model |
 //! | `rules`, `check` | findings about flags that SGLang would refuse, ignore or reinterpret, and their type |
 //! | `launch` | flags, settings and findings of one server, made once |
 //! | `memory`, `deepseek_r1` | the memory that weights and KV pool take on a GPU; the constants of the model |
@@ -25,6 +26,7 @@ mod launch;
 pub(crate) mod log;
 pub mod memory;
 mod migrate;
+pub mod resolve;
 pub mod rules;
 mod settings;
 mod words;

@@ -23,6 +23,8 @@ pub struct EffectiveSettings {
     pub pipeline: u32,
     /// GPUs over which the dense layers are split beside attention replicas, if named.
     pub dense_tensor_parallel: Option<u32>,
+    /// True if `--enable-dp-attention` is given.
+    pub attention_switch: bool,
     /// True for `--enable-dp-attention` without a number of replicas.
     pub attention_switch_alone: bool,
     /// GPUs over which the experts are spread; 1 if each expert is split.
@@ -31,8 +33,18 @@ pub struct EffectiveSettings {
     pub redundant_experts: u32,
     /// Kernels of the experts, if named.
     pub moe_runner: Option<String>,
+    /// Communication between experts, if named: `deepep`, ...
+    pub a2a: Option<String>,
+    /// Mode of `DeepEP`, if named.
+    pub deepep_mode: Option<String>,
+    /// Two batches overlap computation and communication.
+    pub two_batch_overlap: bool,
     /// Kernels of attention, if named.
     pub attention_backend: Option<String>,
+    /// Kernels of attention in prefill, if named apart.
+    pub prefill_attention_backend: Option<String>,
+    /// Kernels of attention in decode, if named apart.
+    pub decode_attention_backend: Option<String>,
     /// Kernels of dense FP8 products, if named.
     pub fp8_gemm: Option<String>,
     /// Format of the weights, if named.
@@ -43,16 +55,30 @@ pub struct EffectiveSettings {
     pub mem_fraction: Option<f64>,
     /// Tokens of one prefill chunk over all replicas, if named; -1 for no chunking.
     pub chunked_prefill_size: Option<i64>,
+    /// Tokens of one prefill batch, if named.
+    pub max_prefill_tokens: Option<u32>,
     /// Requests at once over all replicas, if named.
     pub max_running_requests: Option<u32>,
     /// Size of the KV pool in tokens, if named.
     pub max_total_tokens: Option<u32>,
     /// Largest decode batch with a CUDA graph, if named.
     pub graph_batch: Option<u32>,
+    /// Most tokens of a prefill with a CUDA graph, if named.
+    pub prefill_graph_tokens: Option<u32>,
+    /// The decode batches with a CUDA graph, if named one by one.
+    pub graph_batches: Vec<u32>,
+    /// CUDA graphs for decode are not switched off.
+    pub decode_graphs: bool,
+    /// CUDA graphs for prefill are not switched off.
+    pub prefill_graphs: bool,
+    /// CUDA graphs for prefill are asked for by name, so SGLang does not switch them off by itself.
+    pub prefill_graphs_named: bool,
     /// Tokens per page, if named.
     pub page_size: Option<u32>,
     /// Tokens drafted per step, with multi-token prediction.
     pub draft_tokens: Option<u32>,
+    /// Tokens drafted per step, if named.
+    pub draft_tokens_named: Option<u32>,
     /// Draft steps in a row, with multi-token prediction, if named.
     pub draft_steps: Option<u32>,
     /// Candidates kept in each draft step, with multi-token prediction, if named.
@@ -65,6 +91,12 @@ pub struct EffectiveSettings {
     pub stream_interval: u32,
     /// Longest request in tokens, if named.
     pub context_length: Option<u64>,
+    /// The scheduler works while the GPU does.
+    pub overlap_schedule: bool,
+    /// Prefill and decode may share a batch.
+    pub mixed_chunk: bool,
+    /// A context beyond the model's own is allowed.
+    pub longer_context: bool,
     /// Prefixes are cached between requests.
     pub radix_cache: bool,
     /// The output layer is replicated.
@@ -130,11 +162,17 @@ impl EffectiveSettings {
             replicas: if old_dp { 1 } else { copies },
             pipeline: number("--pipeline-parallel-size").unwrap_or(1),
             dense_tensor_parallel: number("--moe-dense-tp-size"),
+            attention_switch: old_dp,
             attention_switch_alone: old_dp && copies <= 1 && attention <= 1,
             expert_parallel,
             redundant_experts: number("--ep-num-redundant-experts").unwrap_or(0),
             moe_runner,
+            a2a: text("--moe-a2a-backend").or_else(|| deepep.then(|| "deepep".to_owned())),
+            deepep_mode: text("--deepep-mode"),
+            two_batch_overlap: parsed.has_option("--enable-two-batch-overlap"),
             attention_backend: text("--attention-backend"),
+            prefill_attention_backend: text("--prefill-attention-backend"),
+            decode_attention_backend: text("--decode-attention-backend"),
             fp8_gemm: text("--fp8-gemm-backend"),
             quantization: text("--quantization"),
             kv_cache: text("--kv-cache-dtype"),
@@ -142,11 +180,20 @@ impl EffectiveSettings {
             chunked_prefill_size: parsed
                 .value("--chunked-prefill-size")
                 .and_then(|value| value.parse().ok()),
+            max_prefill_tokens: number("--max-prefill-tokens"),
             max_running_requests: number("--max-running-requests"),
             max_total_tokens: number("--max-total-tokens"),
             graph_batch: number("--cuda-graph-max-bs-decode").or_else(|| number("--cuda-graph-max-bs")),
+            prefill_graph_tokens: number("--cuda-graph-max-bs-prefill"),
+            graph_batches: numbers(parsed, "--cuda-graph-bs-decode")
+                .or_else(|| numbers(parsed, "--cuda-graph-bs"))
+                .unwrap_or_default(),
+            decode_graphs: has_graphs(parsed, "decode"),
+            prefill_graphs: has_graphs(parsed, "prefill"),
+            prefill_graphs_named: parsed.has_option("--cuda-graph-backend-prefill"),
             page_size: number("--page-size"),
             draft_tokens: drafts.then(|| number("--speculative-num-draft-tokens").unwrap_or(1)),
+            draft_tokens_named: number("--speculative-num-draft-tokens").filter(|_| drafts),
             draft_steps: number("--speculative-num-steps").filter(|_| drafts),
             draft_top_k: number("--speculative-eagle-topk").filter(|_| drafts),
             draft_option_alone: [
@@ -161,12 +208,40 @@ impl EffectiveSettings {
             context_length: parsed
                 .value("--context-length")
                 .and_then(|value| value.parse().ok()),
+            overlap_schedule: !parsed.has_option("--disable-overlap-schedule"),
+            mixed_chunk: parsed.has_option("--enable-mixed-chunk"),
+            longer_context: env
+                .get("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN")
+                .is_some_and(|value| is_on(value)),
             radix_cache: !parsed.has_option("--disable-radix-cache"),
             lm_head_data_parallel: parsed.has_option("--enable-dp-lm-head"),
             shared_experts_fusion: !parsed.has_option("--disable-shared-experts-fusion"),
             skip_warmup: parsed.has_option("--skip-server-warmup"),
             device: text("--device"),
             served_model_name: text("--served-model-name"),
+        }
+    }
+}
+
+/// Returns the numbers of an option with a list of values.
+fn numbers(parsed: &Parsed<'_>, name: &str) -> Option<Vec<u32>> {
+    let values = &parsed.get(name)?.values;
+    Some(
+        values
+            .iter()
+            .filter_map(|value| value.trim().parse().ok())
+            .collect(),
+    )
+}
+
+/// Returns false if the CUDA graphs of a phase are switched off. A backend that is named wins over the switches
+/// (`parse_cuda_graph_config` in `cuda_graph_hook.py`, 0.5.23).
+fn has_graphs(parsed: &Parsed<'_>, phase: &str) -> bool {
+    match parsed.value(&format!("--cuda-graph-backend-{phase}")) {
+        Some(backend) => backend != "disabled",
+        None => {
+            !parsed.has_option("--disable-cuda-graph")
+                && !parsed.has_option(&format!("--disable-{phase}-cuda-graph"))
         }
     }
 }

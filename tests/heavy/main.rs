@@ -18,6 +18,7 @@ mod engine;
 mod faults;
 mod hub_oracles;
 mod parsers;
+mod resolution;
 mod servers;
 mod stand_in;
 #[path = "../support/mod.rs"]

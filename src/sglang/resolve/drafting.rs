@@ -1,0 +1,93 @@
+//! Multi-token prediction.
+
+use super::{COUNTED, Drafting, Resolver};
+use crate::sglang::check::{Check, Level};
+
+/// Requests at once with multi-token prediction if none are named (`_handle_eagle_family`, 0.5.23; 0.4.10).
+const RUNNING: u32 = 48;
+/// Steps, candidates and tokens that SGLang chooses for DeepSeek-V3 (`_auto_choose_speculative_params`).
+const AUTOMATIC: Drafting = Drafting {
+    steps: 3,
+    top_k: Some(1),
+    tokens: Some(4),
+};
+
+impl Resolver<'_> {
+    /// Completes and checks the numbers of multi-token prediction.
+    pub(super) fn drafting(&mut self) {
+        let settings = self.settings;
+        if let Some(option) = settings.draft_option_alone {
+            self.warn(
+                "speculative.no_algorithm",
+                option,
+                format!("{option} has no effect without --speculative-algorithm"),
+                "use the setting `speculative`, which names it too",
+            );
+        }
+        if settings.draft_tokens.is_none() {
+            return;
+        }
+        self.out.max_running_requests.get_or_insert(RUNNING);
+        if self.version < COUNTED {
+            self.out.overlap_schedule = false;
+        }
+        let named = (
+            settings.draft_steps,
+            settings.draft_top_k,
+            settings.draft_tokens_named,
+        );
+        let mut drafting = match named {
+            (None, None, None) => AUTOMATIC,
+            (None, ..) => {
+                self.refuse(
+                    "speculative.steps",
+                    "engine.speculative",
+                    "without a number of steps SGLang chooses all three numbers, and refuses the other two"
+                        .to_owned(),
+                    "name --speculative-num-steps too",
+                );
+                AUTOMATIC
+            }
+            (Some(_), None, _) if self.version >= COUNTED => {
+                self.refuse(
+                    "speculative.top_k",
+                    "engine.speculative",
+                    "SGLang fails on a number of steps without a number of candidates".to_owned(),
+                    "name --speculative-eagle-topk too",
+                );
+                AUTOMATIC
+            }
+            (Some(steps), top_k, tokens) => Drafting { steps, top_k, tokens },
+        };
+        let right = drafting.steps + 1;
+        if drafting.top_k == Some(1) && drafting.tokens != Some(right) {
+            if let Some(named) = drafting.tokens {
+                let text = format!(
+                    "with top_k 1, SGLang makes draft_tokens {right} of the {named} that are named: one more than the steps"
+                );
+                self.found.push(
+                    Check::new(
+                        "speculative.draft_tokens",
+                        Level::Note,
+                        "engine.speculative",
+                        text,
+                    )
+                    .fix(format!("draft_tokens: {right}")),
+                );
+            }
+            drafting.tokens = Some(right);
+        }
+        let backend = self.out.attention_backend.clone().unwrap_or_default();
+        let tree = matches!(backend.as_str(), "flashinfer" | "fa3" | "triton");
+        let top_k = drafting.top_k.unwrap_or(1);
+        if top_k > 1 && self.out.page_size > 1 && !tree && self.version >= COUNTED {
+            self.refuse(
+                "speculative.top_k",
+                "engine.speculative",
+                format!("{backend} drafts with top_k 1 only, not {top_k}"),
+                "top_k: 1",
+            );
+        }
+        self.out.drafting = Some(drafting);
+    }
+}

@@ -1,0 +1,49 @@
+//! CUDA graphs: whether they are captured, and up to which batch.
+
+use super::{COUNTED, GRAPHS_BY_PHASE, Resolver};
+use crate::profile::Version;
+
+/// First version whose default largest batch is bounded by the running requests (`memory_hook.py`, between 0.5.19 and
+/// 0.5.23).
+const BOUNDED: Version = Version::new(0, 5, 20);
+/// All-to-all backends that prefill graphs are captured with (`cuda_graph_hook.py`, 0.5.23).
+const WITH_PREFILL_GRAPHS: [&str; 4] = ["none", "deepep", "megamoe", "flashinfer"];
+
+impl Resolver<'_> {
+    /// Decides which graphs are captured, before the share of memory is computed.
+    pub(super) fn graphs(&mut self) {
+        let settings = self.settings;
+        if self.version >= GRAPHS_BY_PHASE {
+            let can = settings.pipeline <= 1
+                && !settings.two_batch_overlap
+                && WITH_PREFILL_GRAPHS.contains(&self.out.a2a.as_str());
+            self.out.prefill_graphs = settings.prefill_graphs && (can || settings.prefill_graphs_named);
+        }
+        self.batch = self.largest_batch();
+        self.out.graph_batch = self.batch.filter(|_| settings.decode_graphs);
+    }
+
+    /// Returns the largest captured batch: the named one, that of the list, or the default for the GPU.
+    fn largest_batch(&self) -> Option<u32> {
+        let settings = self.settings;
+        if let Some(batch) = settings.graph_batches.iter().max() {
+            return Some(*batch);
+        }
+        if settings.graph_batch.is_some() {
+            return settings.graph_batch;
+        }
+        let few = settings.tensor_parallel < 4;
+        let mib = self.machine.memory_mib;
+        if self.version < COUNTED {
+            // 0.4.10.post2 decides the others when it captures.
+            return (mib < 35 * 1024).then_some(if few { 8 } else { 80 });
+        }
+        let default = if mib >= 160 * 1024 || !few { 512 } else { 256 };
+        let running = settings.max_running_requests.unwrap_or(u32::MAX);
+        Some(if self.version >= BOUNDED {
+            default.min(running)
+        } else {
+            default
+        })
+    }
+}

@@ -1,0 +1,232 @@
+//! What SGLang makes of its arguments before it loads a model, by version: it chooses backends and sizes for the GPU and
+//! the checkpoint, replaces values, ignores some, and refuses others. None of it is in the parser.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `parallel` | ranks, attention replicas, the pipeline |
+//! | `graphs` | whether and how far CUDA graphs are captured |
+//! | `fraction` | chunk of a prefill, and the share of GPU memory |
+//! | `attention` | attention backend, page size, format of the KV cache |
+//! | `experts` | kernels and spread of the experts, format of the weights |
+//! | `drafting` | multi-token prediction |
+//!
+//! The order is the engine's (`__post_init__` and `check_server_args` in `server_args.py`, 0.4.10.post2;
+//! `arg_groups/pipeline.py`, 0.5.19 and 0.5.23), because a later step reads what an earlier one decided. The tests compare
+//! every field and every refusal with the engine's own code of these three versions. For the versions between them the
+//! gates are those of their sources; the default fraction was read in 0.5.3 to 0.5.16.
+//!
+//! Not here: what the parser refuses (`flags`), and what fails only when the weights are read or a kernel runs (`rules`).
+
+mod attention;
+mod drafting;
+mod experts;
+mod fraction;
+mod graphs;
+mod parallel;
+
+use crate::profile::{Architecture, Version};
+use crate::sglang::check::{Check, Level};
+use crate::sglang::settings::EffectiveSettings;
+
+/// First version whose default fraction counts tokens and graphs (`server_args.py`, 0.5.3).
+const COUNTED: Version = Version::new(0, 5, 3);
+/// First version with one setting for graphs in decode and one for graphs in prefill (0.5.14).
+const GRAPHS_BY_PHASE: Version = Version::new(0, 5, 14);
+/// First version in which attention replicas have an option of their own (0.5.22).
+const ATTN_DP_SIZE: Version = Version::new(0, 5, 22);
+
+/// The GPU, as far as the resolution asks for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// The family.
+    pub architecture: Architecture,
+    /// Memory in MiB, as nvidia-smi shows it.
+    pub memory_mib: u64,
+}
+
+/// The checkpoint, as far as the resolution asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// True for the architecture of DeepSeek-V3: compressed KV cache and experts.
+    pub is_deepseek_v3: bool,
+    /// The format that its `config.json` states, in SGLang's spelling: `fp8`.
+    pub quantization: Option<String>,
+    /// True if a file of its own, `hf_quant_config.json`, states the format, as NVIDIA's do.
+    pub is_modelopt: bool,
+    /// The longest context in tokens, if it is known.
+    pub context: Option<u64>,
+}
+
+/// The arguments that the engine runs with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved {
+    /// Attention replicas; 1 without.
+    pub attention_data_parallel: u32,
+    /// GPUs over which the experts are spread.
+    pub expert_parallel: u32,
+    /// Kernels of attention; `None` where this version chooses them only when it loads the model.
+    pub attention_backend: Option<String>,
+    /// Tokens per page of the KV pool.
+    pub page_size: u32,
+    /// Format of the KV cache; `auto` is decided when the model is loaded.
+    pub kv_cache: String,
+    /// Kernels of the experts; `auto` is decided when the model is loaded, `None` where the version has no such option.
+    pub moe_runner: Option<String>,
+    /// Communication between experts: `none`, `deepep`, ...
+    pub a2a: String,
+    /// Format of the weights, if it is named or taken from the checkpoint; otherwise it is read when the model is loaded.
+    pub quantization: Option<String>,
+    /// Share of GPU memory for weights and KV pool.
+    pub fraction: f64,
+    /// Tokens of one prefill chunk of a replica; -1 for no chunking.
+    pub chunk: i64,
+    /// Tokens of one prefill batch.
+    pub max_prefill_tokens: u64,
+    /// Largest decode batch of a replica with a CUDA graph; `None` without graphs, and where this version decides it when it
+    /// captures them.
+    pub graph_batch: Option<u32>,
+    /// True if prefill has CUDA graphs.
+    pub prefill_graphs: bool,
+    /// Requests at once over all replicas, if named or set by multi-token prediction; otherwise they follow from the pool.
+    pub max_running_requests: Option<u32>,
+    /// Caution of the scheduler.
+    pub conservativeness: f64,
+    /// True if the shared expert may be computed as one of the routed experts.
+    pub shared_experts_fusion: bool,
+    /// True if each replica has a whole output layer.
+    pub lm_head_data_parallel: bool,
+    /// True if prefixes are kept between requests.
+    pub radix_cache: bool,
+    /// True if the scheduler works while the GPU does.
+    pub overlap_schedule: bool,
+    /// Multi-token prediction.
+    pub drafting: Option<Drafting>,
+}
+
+/// Multi-token prediction as the engine runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drafting {
+    /// Draft steps in a row.
+    pub steps: u32,
+    /// Candidates kept in each step; `None` only where the engine fails later.
+    pub top_k: Option<u32>,
+    /// Tokens that are verified at once; `None` only where the engine fails later.
+    pub tokens: Option<u32>,
+}
+
+/// The result of a resolution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolution {
+    /// The arguments. If the engine refuses, they are those up to the refusal and its best guess beyond it.
+    pub resolved: Resolved,
+    /// Refusals, as errors, and replaced or ignored values.
+    pub checks: Vec<Check>,
+}
+
+impl Resolution {
+    /// Returns true if the engine ends with an error.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.checks.iter().any(|check| check.level == Level::Error)
+    }
+}
+
+/// Returns what an engine of `settings.version` makes of its arguments.
+#[must_use]
+pub fn resolve(settings: &EffectiveSettings, machine: Machine, checkpoint: &Checkpoint) -> Resolution {
+    let version = settings.version.unwrap_or(Version::new(0, 5, 23));
+    let mut resolver = Resolver {
+        settings,
+        version,
+        machine,
+        checkpoint,
+        out: start(settings, version),
+        batch: None,
+        found: Vec::new(),
+    };
+    let old = version < COUNTED;
+    resolver.replicas();
+    resolver.checkpoint();
+    resolver.graphs();
+    resolver.memory();
+    if old {
+        resolver.attention_backend();
+        resolver.split_over_replicas();
+        resolver.experts();
+    } else {
+        resolver.format_of_checkpoint();
+        resolver.attention_backend();
+        resolver.split_over_replicas();
+        resolver.experts();
+    }
+    resolver.pipeline();
+    resolver.drafting();
+    resolver.checked_last();
+    Resolution {
+        resolved: resolver.out,
+        checks: resolver.found,
+    }
+}
+
+/// One resolution on its way.
+struct Resolver<'a> {
+    settings: &'a EffectiveSettings,
+    version: Version,
+    machine: Machine,
+    checkpoint: &'a Checkpoint,
+    out: Resolved,
+    /// Largest batch for a graph, also where none is captured.
+    batch: Option<u32>,
+    found: Vec<Check>,
+}
+
+impl Resolver<'_> {
+    fn is_blackwell(&self) -> bool {
+        self.machine.architecture == Architecture::Blackwell
+    }
+
+    fn refuse(&mut self, id: &str, subject: &str, text: String, fix: impl Into<String>) {
+        self.add(id, Level::Error, subject, text, fix);
+    }
+
+    fn warn(&mut self, id: &str, subject: &str, text: String, fix: impl Into<String>) {
+        self.add(id, Level::Warn, subject, text, fix);
+    }
+
+    fn note(&mut self, id: &str, subject: &str, text: String) {
+        self.found.push(Check::new(id, Level::Note, subject, text));
+    }
+
+    fn add(&mut self, id: &str, level: Level, subject: &str, text: String, fix: impl Into<String>) {
+        self.found.push(Check::new(id, level, subject, text).fix(fix));
+    }
+}
+
+/// Returns the arguments as the parser leaves them.
+fn start(settings: &EffectiveSettings, version: Version) -> Resolved {
+    Resolved {
+        attention_data_parallel: settings.attention_data_parallel,
+        expert_parallel: settings.expert_parallel,
+        attention_backend: settings.attention_backend.clone(),
+        page_size: settings.page_size.unwrap_or(1),
+        kv_cache: settings.kv_cache.clone().unwrap_or_else(|| "auto".to_owned()),
+        moe_runner: settings
+            .moe_runner
+            .clone()
+            .or_else(|| (version >= Version::new(0, 5, 1)).then(|| "auto".to_owned())),
+        a2a: settings.a2a.clone().unwrap_or_else(|| "none".to_owned()),
+        quantization: settings.quantization.clone(),
+        fraction: settings.mem_fraction.unwrap_or(0.0),
+        chunk: 0,
+        max_prefill_tokens: settings.max_prefill_tokens.map_or(16_384, u64::from),
+        graph_batch: None,
+        prefill_graphs: version >= GRAPHS_BY_PHASE,
+        max_running_requests: settings.max_running_requests,
+        conservativeness: settings.schedule_conservativeness.unwrap_or(1.0),
+        shared_experts_fusion: settings.shared_experts_fusion,
+        lm_head_data_parallel: settings.lm_head_data_parallel,
+        radix_cache: settings.radix_cache,
+        overlap_schedule: settings.overlap_schedule,
+        drafting: None,
+    }
+}

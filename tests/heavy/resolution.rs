@@ -1,0 +1,574 @@
+//! SGLang's own resolution of its arguments as the oracle of `sglang::resolve`: three versions, on the CPU.
+//!
+//! The engine's code runs unchanged from its wheels, with the real torch of the rehearsal, stand-ins for the kernels, and the
+//! GPU of the request. Each field and each refusal must be equal.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use dsr1::profile::{Architecture, Version};
+use dsr1::sglang::EffectiveSettings;
+use dsr1::sglang::flags::{Parser, history};
+use dsr1::sglang::resolve::{Checkpoint, Machine, Resolved, resolve};
+use serde_json::{Value, json};
+
+use crate::support::random::Random;
+use crate::support::{self, Home};
+
+/// The versions whose resolution is the oracle.
+const VERSIONS: [&str; 3] = ["0.4.10.post2", "0.5.19", "0.5.23"];
+
+/// Name, compute capability and memory in MiB of the GPUs that are asked for.
+const GPUS: [(&str, [u32; 2], u64); 5] = [
+    ("NVIDIA H100 80GB HBM3", [9, 0], 81_559),
+    ("NVIDIA H20", [9, 0], 97_871),
+    ("NVIDIA H200", [9, 0], 143_771),
+    ("NVIDIA B200", [10, 0], 183_359),
+    ("NVIDIA GB200", [10, 0], 189_471),
+];
+
+/// A checkpoint: the files that the resolution reads.
+#[derive(Clone, Copy, PartialEq)]
+enum Files {
+    Fp8,
+    Fp4,
+    Dense,
+}
+
+impl Files {
+    fn checkpoint(self) -> Checkpoint {
+        Checkpoint {
+            is_deepseek_v3: self != Self::Dense,
+            quantization: match self {
+                Self::Fp8 => Some("fp8".to_owned()),
+                // NVIDIA's checkpoint states its format in a file of its own, which is read with the weights.
+                Self::Fp4 | Self::Dense => None,
+            },
+            is_modelopt: self == Self::Fp4,
+            context: Some(if self == Self::Dense { 131_072 } else { 163_840 }),
+        }
+    }
+
+    fn files(self) -> Value {
+        let config = match self {
+            Self::Dense => json!({
+                "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8192,
+                "num_hidden_layers": 80, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 128,
+                "intermediate_size": 28672, "vocab_size": 128_256, "max_position_embeddings": 131_072,
+                "torch_dtype": "bfloat16", "rms_norm_eps": 1e-5, "hidden_act": "silu",
+                "rope_theta": 500_000.0, "bos_token_id": 128_000, "eos_token_id": 128_001,
+            }),
+            Self::Fp8 | Self::Fp4 => {
+                let mut config = deepseek();
+                if self == Self::Fp8 {
+                    config["quantization_config"] = json!({"activation_scheme": "dynamic", "fmt": "e4m3",
+                        "quant_method": "fp8", "weight_block_size": [128, 128]});
+                }
+                config
+            }
+        };
+        let mut files = json!({"config.json": config.to_string()});
+        if self == Self::Fp4 {
+            let quantization = json!({"producer": {"name": "modelopt", "version": "0.29"}, "quantization":
+                {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8", "group_size": 16, "exclude_modules": ["lm_head"]}});
+            files["hf_quant_config.json"] = Value::String(quantization.to_string());
+        }
+        files
+    }
+}
+
+/// Returns the `config.json` of DeepSeek-R1 without the format of its weights.
+fn deepseek() -> Value {
+    serde_json::from_str(
+        r#"{"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "hidden_size": 7168,
+        "num_hidden_layers": 61, "num_attention_heads": 128, "num_key_value_heads": 128, "intermediate_size": 18432,
+        "moe_intermediate_size": 2048, "n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 8,
+        "first_k_dense_replace": 3, "kv_lora_rank": 512, "q_lora_rank": 1536, "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64, "v_head_dim": 128, "vocab_size": 129280, "max_position_embeddings": 163840,
+        "num_nextn_predict_layers": 1, "n_group": 8, "topk_group": 4, "topk_method": "noaux_tc",
+        "scoring_func": "sigmoid", "routed_scaling_factor": 2.5, "torch_dtype": "bfloat16", "rms_norm_eps": 1e-6,
+        "rope_theta": 10000, "hidden_act": "silu", "bos_token_id": 0, "eos_token_id": 1,
+        "tie_word_embeddings": false, "moe_layer_freq": 1, "norm_topk_prob": true,
+        "rope_scaling": {"beta_fast": 32, "beta_slow": 1, "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0,
+        "original_max_position_embeddings": 4096, "type": "yarn"}}"#,
+    )
+    .unwrap()
+}
+
+/// Lines for one GPU and one checkpoint.
+struct Case {
+    gpu: usize,
+    files: Files,
+    lines: Vec<Vec<String>>,
+}
+
+/// Returns the engine's answers to all lines of all cases.
+fn ask(version: &str, cases: &[Case]) -> Vec<Vec<Value>> {
+    let machines: Vec<Value> = cases
+        .iter()
+        .map(|case| {
+            let (name, capability, mib) = GPUS[case.gpu];
+            json!({
+                "gpu": {"name": name, "capability": capability, "memory_mib": mib, "count": 16},
+                "files": case.files.files(), "lines": case.lines,
+            })
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let request = folder.path().join("request.json");
+    std::fs::write(&request, json!({"machines": machines}).to_string()).unwrap();
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let fetched = Command::new(root.join("tests/support/sglang-wheels.sh"))
+        .args(VERSIONS)
+        .status();
+    assert!(fetched.unwrap().success());
+    let output = Command::new(python())
+        .args(["-B", "tests/support/resolve.py", "--root"])
+        .arg(root.join("target/sglang-wheels").join(version))
+        .arg("--request")
+        .arg(format!("@{}", request.display()))
+        .current_dir(&root)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["sglang"], version);
+    serde_json::from_value(answer["machines"].clone()).unwrap()
+}
+
+/// Returns the Python of the rehearsal's packages, which the tests of the chain install too.
+fn python() -> PathBuf {
+    let home = Home::new().with_shared_packages();
+    let built = home
+        .command(&["build", "--stack", "cpu", "--runtime", "process"])
+        .output()
+        .unwrap();
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let venvs = support::target().join("rehearsal-cache/dsr1/venvs");
+    let mut found: Vec<PathBuf> = std::fs::read_dir(venvs)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("bin/python"))
+        .filter(|python| python.exists())
+        .collect();
+    found.sort();
+    found.pop().unwrap()
+}
+
+/// Returns the same fields of both sides: ours and the engine's.
+fn fields(version: Version, ours: &Resolved, theirs: &Value) -> Vec<(&'static str, Value, Value)> {
+    let old = version < Version::new(0, 5, 0);
+    let not = |name: &str| json!(!theirs[name].as_bool().unwrap());
+    let drafts = |number: fn(&dsr1::sglang::resolve::Drafting) -> Option<u32>| {
+        json!(ours.drafting.as_ref().and_then(number))
+    };
+    let replicas = if theirs["attn_dp_size"].is_number() {
+        theirs["attn_dp_size"].clone()
+    } else if theirs["enable_dp_attention"] == true {
+        theirs["dp_size"].clone()
+    } else {
+        json!(1)
+    };
+    let phase = |name: &str| &theirs["cuda_graph_config"][name];
+    let graphs = if old {
+        if theirs["disable_cuda_graph"] == true {
+            Value::Null
+        } else {
+            theirs["cuda_graph_max_bs"].clone()
+        }
+    } else if phase("decode")["backend"] == "disabled" {
+        Value::Null
+    } else {
+        phase("decode")["max_bs"].clone()
+    };
+    let round = |number: f64| json!(format!("{number:.4}"));
+    let mut all = vec![
+        ("replicas", json!(ours.attention_data_parallel), replicas),
+        ("ep_size", json!(ours.expert_parallel), theirs["ep_size"].clone()),
+        (
+            "attention_backend",
+            json!(ours.attention_backend),
+            theirs["attention_backend"].clone(),
+        ),
+        ("page_size", json!(ours.page_size), theirs["page_size"].clone()),
+        (
+            "kv_cache_dtype",
+            json!(ours.kv_cache),
+            theirs["kv_cache_dtype"].clone(),
+        ),
+        (
+            "a2a",
+            json!(ours.a2a),
+            if old && theirs["moe_a2a_backend"].is_null() {
+                json!("none")
+            } else {
+                theirs["moe_a2a_backend"].clone()
+            },
+        ),
+        (
+            "quantization",
+            json!(ours.quantization),
+            theirs["quantization"].clone(),
+        ),
+        (
+            "fraction",
+            round(ours.fraction),
+            round(theirs["mem_fraction_static"].as_f64().unwrap()),
+        ),
+        ("chunk", json!(ours.chunk), theirs["chunked_prefill_size"].clone()),
+        (
+            "max_prefill_tokens",
+            json!(ours.max_prefill_tokens),
+            theirs["max_prefill_tokens"].clone(),
+        ),
+        ("graphs", json!(ours.graph_batch), graphs),
+        (
+            "max_running_requests",
+            json!(ours.max_running_requests),
+            theirs["max_running_requests"].clone(),
+        ),
+        (
+            "conservativeness",
+            round(ours.conservativeness),
+            round(theirs["schedule_conservativeness"].as_f64().unwrap()),
+        ),
+        (
+            "shared_experts_fusion",
+            json!(ours.shared_experts_fusion),
+            not("disable_shared_experts_fusion"),
+        ),
+        (
+            "lm_head",
+            json!(ours.lm_head_data_parallel),
+            theirs["enable_dp_lm_head"].clone(),
+        ),
+        ("radix_cache", json!(ours.radix_cache), not("disable_radix_cache")),
+        (
+            "overlap",
+            json!(ours.overlap_schedule),
+            not("disable_overlap_schedule"),
+        ),
+        (
+            "steps",
+            drafts(|d| Some(d.steps)),
+            theirs["speculative_num_steps"].clone(),
+        ),
+        (
+            "top_k",
+            drafts(|d| d.top_k),
+            theirs["speculative_eagle_topk"].clone(),
+        ),
+        (
+            "tokens",
+            drafts(|d| d.tokens),
+            theirs["speculative_num_draft_tokens"].clone(),
+        ),
+    ];
+    // Numbers of drafts without an algorithm stay where they are, and nothing reads them.
+    if theirs["speculative_algorithm"].is_null() {
+        all.truncate(all.len() - 3);
+    }
+    if !old {
+        all.push((
+            "moe_runner",
+            json!(ours.moe_runner),
+            theirs["moe_runner_backend"].clone(),
+        ));
+        all.push((
+            "prefill_graphs",
+            json!(ours.prefill_graphs),
+            json!(phase("prefill")["backend"] != "disabled"),
+        ));
+    }
+    all
+}
+
+/// Returns the differences between dsr1 and the engine on all cases, and the number of lines that the engine accepts.
+fn differences(version: &str, cases: &[Case]) -> (Vec<String>, usize) {
+    let answers = ask(version, cases);
+    let version: Version = version.parse().unwrap();
+    let table = history(Parser::Server).table(version);
+    let (mut found, mut accepted) = (Vec::new(), 0);
+    for (case, answers) in cases.iter().zip(answers) {
+        let (name, capability, memory_mib) = GPUS[case.gpu];
+        let machine = Machine {
+            architecture: Architecture::from_capability(&format!("{}.{}", capability[0], capability[1]))
+                .unwrap(),
+            memory_mib,
+        };
+        for (line, answer) in case.lines.iter().zip(answers) {
+            let parsed = table.parse(line);
+            let settings = EffectiveSettings::new(&parsed, &std::collections::BTreeMap::new(), version);
+            let resolution = resolve(&settings, machine, &case.files.checkpoint());
+            let refused = !parsed.is_accepted() || resolution.is_refused();
+            let place = || format!("{version} on {name}: {}", line[2..].join(" "));
+            match (refused, answer.get("refused").and_then(Value::as_str)) {
+                (true, Some(_)) => {}
+                (false, Some(text)) => found.push(format!("{}\n   dsr1 accepts; SGLang: {text}", place())),
+                (true, None) => found.push(format!(
+                    "{}\n   SGLang accepts; dsr1: {:?}",
+                    place(),
+                    resolution.checks
+                )),
+                (false, None) => {
+                    accepted += 1;
+                    for (field, ours, theirs) in fields(version, &resolution.resolved, &answer["resolved"]) {
+                        if ours != theirs {
+                            found.push(format!("{}\n   {field}: dsr1 {ours}, SGLang {theirs}", place()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    (found, accepted)
+}
+
+/// A flag with the values from which a random line takes one; none for a switch.
+type Choice = (u64, &'static str, &'static [&'static str]);
+
+/// The flags of profiles and of what people report, each with its chance in percent.
+const CHOICES: &[Choice] = &[
+    (60, "--ep-size", &["1", "2", "4", "8", "16"]),
+    (6, "--enable-ep-moe", &[]),
+    (6, "--enable-deepep-moe", &[]),
+    (12, "--ep-num-redundant-experts", &["0", "8", "32"]),
+    (10, "--enable-flashinfer-cutlass-moe", &[]),
+    (10, "--enable-flashinfer-trtllm-moe", &[]),
+    (
+        45,
+        "--moe-runner-backend",
+        &[
+            "auto",
+            "triton",
+            "flashinfer_trtllm",
+            "flashinfer_cutlass",
+            "flashinfer_cutedsl",
+            "cutlass",
+            "deep_gemm",
+        ],
+    ),
+    (
+        45,
+        "--attention-backend",
+        &[
+            "trtllm_mla",
+            "flashinfer",
+            "fa3",
+            "flashmla",
+            "triton",
+            "cutlass_mla",
+            "fa4",
+            "cutedsl_mla",
+        ],
+    ),
+    (
+        3,
+        "--prefill-attention-backend",
+        &["fa3", "flashinfer", "trtllm_mla"],
+    ),
+    (
+        3,
+        "--decode-attention-backend",
+        &["flashmla", "flashinfer", "trtllm_mla"],
+    ),
+    (
+        15,
+        "--fp8-gemm-backend",
+        &["auto", "deep_gemm", "flashinfer_trtllm", "cutlass", "triton"],
+    ),
+    (
+        30,
+        "--kv-cache-dtype",
+        &["auto", "fp8_e4m3", "fp8_e5m2", "bfloat16", "bf16"],
+    ),
+    (25, "--quantization", &["fp8", "modelopt_fp4"]),
+    (30, "--mem-fraction-static", &["0.8", "0.85", "0.9"]),
+    (
+        35,
+        "--max-running-requests",
+        &["8", "64", "128", "400", "512", "1024", "2048", "3072"],
+    ),
+    (
+        35,
+        "--chunked-prefill-size",
+        &["-1", "1000", "2048", "4096", "8192", "16384", "32768", "131072"],
+    ),
+    (20, "--max-prefill-tokens", &["8192", "16384", "32768"]),
+    (8, "--max-total-tokens", &["100", "65536", "1000000"]),
+    (
+        30,
+        "--cuda-graph-max-bs",
+        &["8", "64", "128", "256", "300", "400", "512", "1024"],
+    ),
+    (
+        30,
+        "--cuda-graph-max-bs-decode",
+        &["8", "64", "128", "256", "300", "400", "512", "1024"],
+    ),
+    (8, "--disable-cuda-graph", &[]),
+    (4, "--disable-prefill-cuda-graph", &[]),
+    (4, "--disable-decode-cuda-graph", &[]),
+    (10, "--disable-radix-cache", &[]),
+    (10, "--disable-overlap-schedule", &[]),
+    (12, "--enable-dp-lm-head", &[]),
+    (
+        20,
+        "--schedule-conservativeness",
+        &["0", "0.3", "0.5", "1.0", "2"],
+    ),
+    (10, "--stream-interval", &["1", "5", "10"]),
+    (8, "--enable-symm-mem", &[]),
+    (15, "--disable-shared-experts-fusion", &[]),
+    (12, "--page-size", &["1", "16", "32", "64", "128"]),
+    (12, "--context-length", &["8192", "32768", "163840"]),
+    (6, "--moe-dense-tp-size", &["1", "2", "8"]),
+    (8, "--moe-a2a-backend", &["none", "deepep"]),
+    (8, "--deepep-mode", &["auto", "normal", "low_latency"]),
+    (4, "--pp-size", &["1", "2"]),
+    (3, "--enable-two-batch-overlap", &[]),
+    (4, "--enable-mixed-chunk", &[]),
+    (2, "--speculative-num-steps", &["3"]),
+];
+
+/// Numbers of multi-token prediction: steps, candidates, tokens.
+const DRAFTS: [[&str; 3]; 6] = [
+    ["3", "1", "4"],
+    ["1", "1", "2"],
+    ["2", "1", "2"],
+    ["3", "4", "8"],
+    ["2", "1", "3"],
+    ["3", "1", "8"],
+];
+
+fn random_line(random: &mut Random, version: &str, files: Files) -> Vec<String> {
+    let version: Version = version.parse().unwrap();
+    let table = history(Parser::Server).table(version);
+    let mut line = [
+        "--model-path",
+        "{model}",
+        "--trust-remote-code",
+        "--tensor-parallel-size",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let pick = |random: &mut Random, from: &[&'static str]| {
+        from[usize::try_from(random.below(from.len() as u64)).unwrap()]
+    };
+    let tp = pick(random, &["1", "2", "4", "8", "8", "8", "8", "16"]);
+    line.push(tp.to_owned());
+    let dp = pick(random, &["1", "1", "1", "1", "2", "4", "8", tp]);
+    let has_new = table.get("--attn-dp-size").is_some() && random.below(100) < 70;
+    if dp != "1" && has_new {
+        line.extend(["--attn-dp-size", dp].map(str::to_owned));
+    } else if dp != "1" {
+        line.extend(["--data-parallel-size", dp].map(str::to_owned));
+    }
+    if (dp != "1" && !has_new && random.below(100) < 95) || random.below(100) < 2 {
+        line.push("--enable-dp-attention".to_owned());
+    }
+    for (chance, name, values) in CHOICES {
+        if random.below(100) >= *chance || table.get(name).is_none() {
+            continue;
+        }
+        // A dense model has no experts, and dsr1 says so before.
+        if files == Files::Dense && (name.contains("ep-") || name.contains("moe")) {
+            continue;
+        }
+        line.push((*name).to_owned());
+        if !values.is_empty() {
+            line.push(pick(random, values).to_owned());
+        }
+    }
+    if files != Files::Dense && random.below(100) < 30 {
+        line.push("--speculative-algorithm".to_owned());
+        line.push(pick(random, &["EAGLE", "NEXTN"]).to_owned());
+        if random.below(100) < 90 {
+            let [steps, top_k, tokens] = DRAFTS[usize::try_from(random.below(6)).unwrap()];
+            for (name, value) in [
+                ("--speculative-num-steps", steps),
+                ("--speculative-eagle-topk", top_k),
+                ("--speculative-num-draft-tokens", tokens),
+            ] {
+                line.extend([name, value].map(str::to_owned));
+            }
+        }
+    }
+    line
+}
+
+fn sweep(version: &str, lines: usize, cases: &[(usize, Files)]) {
+    let mut random = Random::new("resolution");
+    let cases: Vec<Case> = cases
+        .iter()
+        .map(|(gpu, files)| Case {
+            gpu: *gpu,
+            files: *files,
+            lines: (0..lines)
+                .map(|_| random_line(&mut random, version, *files))
+                .collect(),
+        })
+        .collect();
+    let (found, accepted) = differences(version, &cases);
+    let asked = lines * cases.len();
+    assert!(
+        accepted * 4 > asked,
+        "{version}: SGLang accepts only {accepted} of {asked} lines"
+    );
+    assert!(
+        found.is_empty(),
+        "{version}: {} differences on {asked} lines ({accepted} accepted)\n{}",
+        found.len(),
+        found.iter().take(60).cloned().collect::<Vec<_>>().join("\n")
+    );
+}
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+#[test]
+fn random_lines_resolve_as_in_0_5_23() {
+    sweep(
+        "0.5.23",
+        number("LINES", 40),
+        &[
+            (2, Files::Fp8),
+            (3, Files::Fp8),
+            (3, Files::Fp4),
+            (1, Files::Dense),
+        ],
+    );
+}
+
+#[test]
+fn random_lines_resolve_as_in_0_5_19() {
+    sweep(
+        "0.5.19",
+        number("LINES", 40),
+        &[
+            (0, Files::Fp8),
+            (4, Files::Fp8),
+            (4, Files::Fp4),
+            (2, Files::Dense),
+        ],
+    );
+}
+
+#[test]
+fn random_lines_resolve_as_in_0_4_10_post2() {
+    sweep(
+        "0.4.10.post2",
+        number("LINES", 40),
+        &[
+            (2, Files::Fp8),
+            (3, Files::Fp8),
+            (3, Files::Fp4),
+            (0, Files::Dense),
+        ],
+    );
+}
