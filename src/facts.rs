@@ -149,7 +149,20 @@ pub struct WeightFile {
 
 /// The shape and sizes of a model, read from its files.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ModelFacts {
+    /// The first of `architectures` in `config.json`.
+    pub architecture: Option<String>,
+    /// Attention heads.
+    pub heads: Option<u64>,
+    /// Routed experts of a layer; `None` for a dense model.
+    pub experts: Option<u64>,
+    /// Longest context in tokens.
+    pub context: Option<u64>,
+    /// Format of the weights by `config.json`, in SGLang's spelling.
+    pub quantization: Option<String>,
+    /// True if `hf_quant_config.json` states the format.
+    pub is_modelopt: bool,
     /// Number of layers without the draft layer.
     pub layers: u64,
     /// Width of the compressed KV cache, with multi-head latent attention (MLA).

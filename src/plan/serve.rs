@@ -47,6 +47,12 @@ pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Laun
     let found = memory::plan(&request.profile, &request.stack, &launch.settings, facts);
     plan.checks = launch.checks;
     let Some(found) = found else {
+        if request.stack.accelerator == Accelerator::Cuda {
+            plan.notes.push(format!(
+                "no memory plan: the shape of {} is not known before it is pulled",
+                request.profile.model.repo
+            ));
+        }
         return;
     };
     for mut check in memory::check(&found, request.profile.bench.max_concurrency.get()) {

@@ -19,6 +19,12 @@ pub(crate) fn is_deepseek_v3_architecture(repo: &str) -> bool {
     (name.contains("deepseek-r1") || name.contains("deepseek-v3")) && !name.contains("distill")
 }
 
+/// Returns true for a repository of a model that was distilled from DeepSeek-R1: Qwen's and Llama's architectures, without
+/// experts.
+pub(crate) fn is_dense(repo: &str) -> bool {
+    is_deepseek_r1(repo) && repo.to_ascii_lowercase().contains("distill")
+}
+
 /// Returns true for a repository of DeepSeek-R1, a quantized copy or a distilled model: all of them reason between the same
 /// marks.
 pub(crate) fn is_deepseek_r1(repo: &str) -> bool {

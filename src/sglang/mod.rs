@@ -8,6 +8,7 @@
 //! | `resolve` | what the engine makes of its arguments for a GPU and a checkpoint, before it loads the model |
 //! | `rules`, `check` | findings about flags that SGLang would refuse, ignore or reinterpret, and their type |
 //! | `launch` | flags, settings and findings of one server, made once |
+//! | `checkpoint` | the shape and sizes of a checkpoint, from its configuration and its tensors |
 //! | `memory`, `deepseek_r1` | the memory that weights and KV pool take on a GPU; the constants of the model |
 //! | `words`, `explain` | the meaning of options, variables and settings |
 //! | `migrate` | a profile file rewritten for another version |
@@ -17,6 +18,7 @@
 
 pub(crate) mod api;
 mod check;
+pub(crate) mod checkpoint;
 pub(crate) mod client;
 mod deepseek_r1;
 mod dialect;

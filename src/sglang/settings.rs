@@ -119,6 +119,10 @@ const CUTLASS_MOE_GONE: Version = Version::new(0, 5, 18);
 impl EffectiveSettings {
     /// Reads a command line and an environment as `version` does.
     #[must_use]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one line for each setting, and no setting is left out"
+    )]
     pub fn new(parsed: &Parsed<'_>, env: &BTreeMap<String, String>, version: Version) -> Self {
         let text = |name: &str| parsed.value(name).map(str::to_owned);
         let number = |name: &str| {
@@ -189,7 +193,8 @@ impl EffectiveSettings {
                 .or_else(|| numbers(parsed, "--cuda-graph-bs"))
                 .unwrap_or_default(),
             decode_graphs: has_graphs(parsed, "decode"),
-            prefill_graphs: has_graphs(parsed, "prefill"),
+            prefill_graphs: has_graphs(parsed, "prefill")
+                && !parsed.has_option("--disable-piecewise-cuda-graph"),
             prefill_graphs_named: parsed.has_option("--cuda-graph-backend-prefill"),
             page_size: number("--page-size"),
             draft_tokens: drafts.then(|| number("--speculative-num-draft-tokens").unwrap_or(1)),

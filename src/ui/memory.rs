@@ -32,13 +32,19 @@ pub fn memory(plan: &MemoryPlan) -> String {
     } else {
         String::new()
     };
-    let (low, high) = plan.window;
-    let window = if low <= high && low < 1.0 {
-        format!("{low:.3} to {high:.3}")
-    } else {
+    let (low, safe) = plan.window;
+    let likely = plan.likely_end;
+    let window = if low > likely || low >= 1.0 {
         "none".to_owned()
+    } else if low > safe {
+        format!("none is safe, {low:.3} to {likely:.3} may run")
+    } else if plan.is_measured {
+        format!("{low:.3} to {safe:.3}")
+    } else {
+        format!("{low:.3} to {safe:.3}, to {likely:.3} by an estimate")
     };
     aligned(&[
+        row(["engine", &engine(plan)]),
         row([
             "memory",
             &format!(
@@ -80,4 +86,29 @@ pub fn memory(plan: &MemoryPlan) -> String {
             ),
         ]),
     ])
+}
+
+/// Returns what the engine chooses for this GPU, in a line.
+fn engine(plan: &MemoryPlan) -> String {
+    let one = &plan.resolved;
+    let mut words = Vec::new();
+    let mut add =
+        |name: &str, value: Option<String>| words.extend(value.map(|value| format!("{name} {value}")));
+    add("attention", one.attention_backend.clone());
+    add("experts", one.moe_runner.clone().filter(|name| name != "auto"));
+    add("page", Some(one.page_size.to_string()));
+    add(
+        "chunk",
+        Some(if one.chunk > 0 {
+            one.chunk.to_string()
+        } else {
+            "none".to_owned()
+        }),
+    );
+    add("graphs to", one.graph_batch.map(|batch| batch.to_string()));
+    add(
+        "requests to",
+        one.max_running_requests.map(|most| most.to_string()),
+    );
+    words.join(", ")
 }

@@ -179,7 +179,12 @@ fn texts() -> BTreeMap<String, String> {
 
 /// The same without tests and comments.
 fn sources() -> BTreeMap<String, String> {
-    let code = |text: &str| text.split("#[cfg(test)]\nmod tests").next().unwrap().to_owned();
+    // A file may consist of tests alone.
+    let code = |text: &str| {
+        let product = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let product = product.split("#![cfg(test)]").next().unwrap();
+        product.to_owned()
+    };
     texts()
         .into_iter()
         .map(|(path, text)| (path, without_comments(&code(&text))))

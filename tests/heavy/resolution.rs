@@ -159,6 +159,7 @@ fn python() -> PathBuf {
     found.pop().unwrap()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 /// Returns the same fields of both sides: ours and the engine's.
 fn fields(version: Version, ours: &Resolved, theirs: &Value) -> Vec<(&'static str, Value, Value)> {
     let old = version < Version::new(0, 5, 0);

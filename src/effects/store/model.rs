@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::layout::RepoCache;
 use crate::effects::files;
 use crate::error::{At, Error, Kind, Result};
-use crate::facts::{ModelFacts, WeightSizes};
-use crate::sglang::memory::classify;
+use crate::facts::ModelFacts;
+use crate::sglang::checkpoint;
 
 /// Largest accepted header, which is the limit of the format; a shard of DeepSeek-R1 has about 100 kB.
 const MAX_HEADER: u64 = 100_000_000;
@@ -38,37 +38,12 @@ pub fn model_facts(cache_dir: &Path, repo: &str, commit: &str) -> Option<ModelFa
 
 fn read_facts(snapshot: &Path) -> Result<Option<ModelFacts>> {
     let config = read_json(&snapshot.join("config.json"))?;
-    let number = |key: &str| config.get(key).and_then(Value::as_u64);
-    let Some(layers) = number("num_hidden_layers") else {
-        return Ok(None);
-    };
-    let heads = number("num_attention_heads");
-    let rank = number("kv_lora_rank");
-    let mut weights = WeightSizes::default();
+    let mut found = Vec::new();
     for shard in shards(snapshot)? {
-        for (name, bytes) in tensors(&snapshot.join(&shard))? {
-            classify(&name, bytes, layers, &mut weights);
-        }
+        found.extend(tensors(&snapshot.join(&shard))?);
     }
-    if let (Some(rank), Some(heads)) = (rank, heads) {
-        let width = number("qk_nope_head_dim")
-            .unwrap_or(0)
-            .saturating_add(number("v_head_dim").unwrap_or(0));
-        weights.absorbed = layers
-            .saturating_mul(heads)
-            .saturating_mul(rank)
-            .saturating_mul(width)
-            .saturating_mul(2);
-    }
-    let hidden_per_head = || Some(number("hidden_size")? / heads.filter(|heads| *heads > 0)?);
-    Ok(Some(ModelFacts {
-        layers,
-        kv_lora_rank: rank,
-        rope_dim: number("qk_rope_head_dim"),
-        kv_heads: number("num_key_value_heads").or(heads),
-        head_dim: number("head_dim").or_else(hidden_per_head),
-        weights,
-    }))
+    let is_modelopt = snapshot.join("hf_quant_config.json").exists();
+    Ok(checkpoint::facts(&config, is_modelopt, found).ok())
 }
 
 /// Returns the files that contain the weights: those of the index, or the single file.

@@ -7,6 +7,7 @@
 //! Not in this module tree: the meaning of a flag (`words`), rules that SGLang applies after parsing (`rules`).
 
 mod parse;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -14,6 +15,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 pub use parse::{Parsed, Problem};
+pub use variables::{Reading, Variables, variables};
 
 use crate::profile::Version;
 

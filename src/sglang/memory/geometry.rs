@@ -1,9 +1,9 @@
-//! The sizes of DeepSeek-R1 in its three published formats, computed from the model's shape.
+//! The sizes of DeepSeek-R1 and of its siblings of the same shape in three published formats, computed from the shape.
 //!
 //! For a pulled model the headers of its files are used instead.
 
 use crate::facts::{ModelFacts, WeightSizes};
-use crate::sglang::deepseek_r1::EXPERTS;
+use crate::sglang::deepseek_r1::{CONTEXT, EXPERTS};
 
 // config.json of deepseek-ai/DeepSeek-R1-0528.
 const HIDDEN: u64 = 7168;
@@ -42,7 +42,8 @@ impl Format {
 
 /// Formats of a published checkpoint.
 struct Checkpoint {
-    repo: &'static str,
+    /// Repositories with this shape and these formats.
+    repos: &'static [&'static str],
     mlp: Format,
     attention: Format,
     attention_out: Format,
@@ -51,14 +52,20 @@ struct Checkpoint {
 
 const CHECKPOINTS: [Checkpoint; 3] = [
     Checkpoint {
-        repo: "deepseek-ai/DeepSeek-R1-0528",
+        repos: &[
+            "deepseek-ai/DeepSeek-R1-0528",
+            "deepseek-ai/DeepSeek-R1",
+            "deepseek-ai/DeepSeek-V3",
+            "deepseek-ai/DeepSeek-V3-0324",
+            "deepseek-ai/DeepSeek-V3.1",
+        ],
         mlp: Format::Fp8,
         attention: Format::Fp8,
         attention_out: Format::Fp8,
         draft: Format::Fp8,
     },
     Checkpoint {
-        repo: "nvidia/DeepSeek-R1-0528-FP4",
+        repos: &["nvidia/DeepSeek-R1-0528-FP4", "nvidia/DeepSeek-R1-FP4"],
         mlp: Format::Nvfp4,
         attention: Format::Bf16,
         attention_out: Format::Bf16,
@@ -66,7 +73,7 @@ const CHECKPOINTS: [Checkpoint; 3] = [
     },
     // The second version also quantizes the output projection of attention, which explains its difference in size.
     Checkpoint {
-        repo: "nvidia/DeepSeek-R1-0528-FP4-v2",
+        repos: &["nvidia/DeepSeek-R1-0528-FP4-v2", "nvidia/DeepSeek-R1-FP4-v2"],
         mlp: Format::Nvfp4,
         attention: Format::Bf16,
         attention_out: Format::Nvfp4,
@@ -79,8 +86,15 @@ const CHECKPOINTS: [Checkpoint; 3] = [
 pub fn bundled(repo: &str) -> Option<ModelFacts> {
     let checkpoint = CHECKPOINTS
         .iter()
-        .find(|known| known.repo.eq_ignore_ascii_case(repo))?;
+        .find(|known| known.repos.iter().any(|known| known.eq_ignore_ascii_case(repo)))?;
+    let is_fp8 = matches!(checkpoint.mlp, Format::Fp8);
     Some(ModelFacts {
+        architecture: Some("DeepseekV3ForCausalLM".to_owned()),
+        heads: Some(HEADS),
+        experts: Some(EXPERTS),
+        context: Some(CONTEXT),
+        quantization: is_fp8.then(|| "fp8".to_owned()),
+        is_modelopt: !is_fp8,
         layers: LAYERS,
         kv_lora_rank: Some(KV_RANK),
         rope_dim: Some(ROPE),
@@ -92,7 +106,7 @@ pub fn bundled(repo: &str) -> Option<ModelFacts> {
 
 fn sizes(checkpoint: &Checkpoint) -> WeightSizes {
     let Checkpoint {
-        repo: _,
+        repos: _,
         mlp,
         attention,
         attention_out,

@@ -2,31 +2,36 @@
 //!
 //! | quantity, per GPU | formula | source |
 //! |---|---|---|
-//! | usable memory `T` | nvidia-smi's total less `reserve::BEFORE_LOAD` | `model_runner.py`: the free memory after `init_torch_distributed` |
+//! | usable memory `T` | nvidia-smi's total less `reserve::before_load` | `model_runner.py`: the free memory after `init_torch_distributed` |
 //! | weights `W` | `weights::per_gpu`, by class of tensor | `models/deepseek_v2.py`: the ranks over which each tensor is split |
 //! | KV bytes per token | MLA: (`kv_lora_rank` + `qk_rope_head_dim`) x layers x bytes; else 2 x heads x dim x layers x bytes | `profile_max_num_token`, 0.4.10.post2 |
 //! | tokens in the pool | (`mem_fraction_static` x `T` - `W`) / KV bytes per token, rounded down to pages | `profile_max_num_token`; `kv_cache_configurator.py`, 0.5.23 |
 //! | lowest fraction | (`W` + one request of the benchmark) / `T` | "minimum viable" of `kv_cache_configurator.py` is `W` / `T` |
-//! | highest fraction | 1 - need / `T`, `reserve::need` | measured parts, and activations bounded by settings that are known to run: an estimate |
-//! | fraction if none is named | SGLang's own rule, `reserve::default_fraction` | `server_args.py` up to 0.5.2; `memory_hook.py` from 0.5.3 |
+//! | likely highest fraction | 1 - need / `T`, `reserve::need` | measured parts, and activations bounded by settings that are known to run: an estimate |
+//! | safe highest fraction | 1 - most / `T`, `reserve::most` | the worst case that was measured; elsewhere a margin of a quarter, and SGLang's own floor |
+//! | fraction if none is named | the engine's default | `sglang::resolve` |
 //!
 //! The tests of this module check it against public figures and state the errors: 1.2 % of the tokens in the guide's log,
 //! 0.6 % of the memory that is free after loading in a log of 8 x H200, 0.2 % of the weights in another. A second,
 //! independent calculation resulted in the same tokens within 0.1 %.
 //! Not in this module tree: reading tensors (`effects::store`), CPUs (their pool is a setting).
 
+mod findings;
 mod geometry;
+mod measured;
 mod reserve;
 mod weights;
 
 use serde::{Deserialize, Serialize};
 
+pub use findings::check;
 pub use geometry::bundled;
 pub use weights::{classify, index_of};
 
 use crate::facts::{Facts, ModelFacts};
 use crate::profile::{Accelerator, Architecture, Profile, Stack};
-use crate::sglang::check::{Check, Level};
+use crate::sglang::deepseek_r1::{CONTEXT, HEADS};
+use crate::sglang::resolve::{Checkpoint, Machine, Resolved, resolve};
 use crate::sglang::settings::EffectiveSettings;
 
 /// Memory of one B200 as nvidia-smi shows it, in bytes: 183359 MiB.
@@ -35,6 +40,10 @@ pub const B200_BYTES: u64 = 183_359 << 20;
 pub const H200_BYTES: u64 = 143_771 << 20;
 
 /// The memory of each GPU and its use.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says where one figure comes from"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MemoryPlan {
     /// Memory of a GPU, in bytes.
@@ -55,8 +64,17 @@ pub struct MemoryPlan {
     pub fraction: f64,
     /// True if the profile names the fraction; otherwise it is SGLang's default for this GPU.
     pub fraction_named: bool,
-    /// Lowest and highest useful fraction.
+    /// Lowest useful fraction, and the highest that is safe.
     pub window: (f64, f64),
+    /// The highest fraction that is likely to run. It is above the window's end where the need is an estimate, and where a
+    /// rare load needs more.
+    pub likely_end: f64,
+    /// The most that activations, CUDA graphs and request tables may need, in bytes: the window's end leaves it.
+    pub most_bytes: u64,
+    /// True if the memory beside weights and pool was measured for this kind of server.
+    pub is_measured: bool,
+    /// The arguments as the engine resolves them on this GPU.
+    pub resolved: Resolved,
     /// The KV pool on one GPU, in bytes.
     pub pool_bytes: u64,
     /// Tokens in the KV pool of one attention replica.
@@ -111,10 +129,12 @@ pub fn plan(
     }
     let gpus = facts.host.gpus.as_deref().unwrap_or_default();
     let smallest = gpus.iter().map(|gpu| gpu.memory_bytes).min();
-    let nominal = match profile.architectures.first()? {
-        Architecture::Hopper => H200_BYTES,
-        Architecture::Blackwell => B200_BYTES,
-    };
+    let tuned_for = *profile.architectures.first()?;
+    let architecture = gpus
+        .first()
+        .and_then(|gpu| Architecture::from_capability(&gpu.compute_capability))
+        .unwrap_or(tuned_for);
+    let nominal = Machine::nominal(tuned_for).memory_mib << 20;
     let pulled = facts
         .resolved_commit(&profile.model.repo, &profile.model.revision)
         .and_then(|commit| facts.models.get(&format!("{}@{commit}", profile.model.repo)));
@@ -125,7 +145,8 @@ pub fn plan(
     let bench = &profile.bench;
     let mut plan = budget(
         settings,
-        &model,
+        architecture,
+        (&model, &Checkpoint::new(profile, Some(&model))),
         smallest.unwrap_or(nominal),
         u64::from(bench.input_len.get()) + u64::from(bench.output_len.get()),
     )?;
@@ -143,12 +164,26 @@ pub fn plan(
 )]
 fn budget(
     settings: &EffectiveSettings,
-    model: &ModelFacts,
+    architecture: Architecture,
+    (model, checkpoint): (&ModelFacts, &Checkpoint),
     gpu_bytes: u64,
     request_tokens: u64,
 ) -> Option<MemoryPlan> {
-    let usable = gpu_bytes.saturating_sub(reserve::BEFORE_LOAD);
-    let mut parts = weights::per_gpu(&model.weights, settings);
+    let usable = gpu_bytes.saturating_sub(reserve::before_load(settings));
+    let machine = Machine {
+        architecture,
+        memory_mib: gpu_bytes >> 20,
+    };
+    let resolved = resolve(settings, machine, checkpoint).resolved;
+    let load = reserve::Load {
+        settings,
+        resolved: &resolved,
+        machine,
+        heads: model.heads.unwrap_or(u64::from(HEADS)),
+        longest: model.context.unwrap_or(CONTEXT),
+        is_mla: model.kv_lora_rank.is_some(),
+    };
+    let mut parts = weights::per_gpu(model, settings, &resolved);
     // A draft layer outside the fraction is part of the memory that is needed beside it.
     let mut draft = 0;
     if !reserve::is_draft_inside(settings) {
@@ -159,16 +194,16 @@ fn budget(
     let weights_bytes = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.1));
     let kv_bytes = weights::kv_bytes_per_token(model, settings)?.max(1);
     let named = settings.mem_fraction;
-    let fraction = named.unwrap_or_else(|| reserve::default_fraction(settings, gpu_bytes));
+    let fraction = resolved.fraction.clamp(0.0, 1.0);
     let share = |bytes: u64| bytes as f64 / (usable.max(1)) as f64;
-    let need = reserve::need(settings).saturating_add(draft);
+    let need = reserve::need(load).saturating_add(draft);
     let one_request = request_tokens.saturating_mul(kv_bytes);
-    let window = (
-        share(weights_bytes.saturating_add(one_request)),
-        1.0 - share(need),
-    );
+    let likely_end = 1.0 - share(need);
+    let most = reserve::most(load).saturating_add(draft);
+    let safe_end = 1.0 - share(most);
+    let window = (share(weights_bytes.saturating_add(one_request)), safe_end);
     let mut pool_bytes = (fraction * usable as f64 - weights_bytes as f64).max(0.0) as u64;
-    let page = reserve::page(settings);
+    let page = u64::from(resolved.page_size.max(1));
     let mut tokens = pool_bytes / kv_bytes / page * page;
     if let Some(most) = settings
         .max_total_tokens
@@ -193,6 +228,10 @@ fn budget(
         fraction,
         fraction_named: named.is_some(),
         window,
+        likely_end,
+        is_measured: load.is_measured(),
+        most_bytes: most,
+        resolved: resolved.clone(),
         pool_bytes,
         pool_tokens: tokens,
         replicas,
@@ -203,110 +242,11 @@ fn budget(
     })
 }
 
-/// Returns the findings about a plan, for a benchmark with `concurrency` requests in flight.
-#[must_use]
-pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
-    let mut found = Vec::new();
-    let check = |id: &str, level: Level, subject: &str, text: String, fix: String| Check {
-        id: id.to_owned(),
-        level,
-        subject: subject.to_owned(),
-        text,
-        fix: Some(fix),
-        place: None,
-    };
-    let (low, high) = plan.window;
-    let subject = "engine.mem_fraction";
-    if low >= 1.0 {
-        found.push(check(
-            "memory.weights",
-            Level::Error,
-            subject,
-            format!(
-                "the weights take {} of the {} of each GPU: no fraction leaves a KV pool",
-                gib(plan.weights_bytes),
-                gib(plan.usable_bytes)
-            ),
-            "use more GPUs, or FP4 weights on Blackwell".to_owned(),
-        ));
-    } else if plan.fraction < low {
-        found.push(check(
-            "memory.fraction_low",
-            Level::Error,
-            subject,
-            format!(
-                "mem_fraction {:.3} leaves no KV pool beside {} of weights",
-                plan.fraction,
-                gib(plan.weights_bytes)
-            ),
-            if low > high {
-                format!(
-                    "use more GPUs: {} are left beside the weights, and activations, graphs and request tables need about {}",
-                    gib(plan.usable_bytes.saturating_sub(plan.weights_bytes)),
-                    gib(plan.need_bytes)
-                )
-            } else {
-                format!("use at least {}", round_up(low))
-            },
-        ));
-    } else if low > high {
-        found.push(check(
-            "memory.need",
-            Level::Warn,
-            subject,
-            format!(
-                "the weights take {} of the {} of each GPU; activations, graphs and request tables need about {} more",
-                gib(plan.weights_bytes),
-                gib(plan.usable_bytes),
-                gib(plan.need_bytes)
-            ),
-            "use fewer running requests or smaller chunks".to_owned(),
-        ));
-    } else if plan.fraction > high && plan.fraction_named {
-        found.push(check(
-            "memory.fraction_high",
-            Level::Warn,
-            subject,
-            format!(
-                "mem_fraction {:.3} leaves {} for activations and CUDA graphs, which need about {}",
-                plan.fraction,
-                gib(plan.slack_bytes),
-                gib(plan.need_bytes)
-            ),
-            format!("use at most {}", round_down(high)),
-        ));
-    }
-    if plan.requests_fit < u64::from(concurrency) && found.is_empty() {
-        found.push(check(
-            "memory.concurrency",
-            Level::Warn,
-            "bench.max_concurrency",
-            format!(
-                "{} requests of {} tokens fit into the KV pool, and the benchmark keeps {concurrency} in flight: the \
-                 others wait, or SGLang retracts requests",
-                plan.requests_fit, plan.request_tokens
-            ),
-            format!("expect the throughput of {} requests at once", plan.requests_fit),
-        ));
-    }
-    found
-}
-
 /// Formats GPU memory in GiB, as SGLang's own log does (which calls it GB).
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
 pub fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
-}
-
-/// Formats a lowest fraction, rounded up.
-fn round_up(fraction: f64) -> String {
-    format!("{:.3}", (fraction * 1000.0).ceil() / 1000.0)
-}
-
-/// Formats a highest fraction, rounded down.
-fn round_down(fraction: f64) -> String {
-    format!("{:.3}", (fraction * 1000.0).floor() / 1000.0)
 }
 
 #[cfg(test)]
@@ -316,8 +256,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::facts::WeightSizes;
     use crate::profile::Version;
+    use crate::sglang::check::Level;
     use crate::sglang::flags::{Parser, history};
     use crate::units::Bytes;
 
@@ -328,6 +268,54 @@ mod tests {
         let version: Version = version.parse().unwrap();
         let table = history(Parser::Server).table(version);
         EffectiveSettings::new(&table.parse(&args), &BTreeMap::new(), version)
+    }
+
+    /// The plan on a B200, or on a Hopper GPU of another size.
+    fn budget(
+        settings: &EffectiveSettings,
+        model: &ModelFacts,
+        gpu_bytes: u64,
+        tokens: u64,
+    ) -> Option<MemoryPlan> {
+        let architecture = if gpu_bytes == B200_BYTES {
+            Architecture::Blackwell
+        } else {
+            Architecture::Hopper
+        };
+        super::budget(
+            settings,
+            architecture,
+            (model, &checkpoint(model)),
+            gpu_bytes,
+            tokens,
+        )
+    }
+
+    fn checkpoint(model: &ModelFacts) -> Checkpoint {
+        Checkpoint {
+            is_deepseek_v3: true,
+            quantization: model.quantization.clone(),
+            is_modelopt: model.is_modelopt,
+            context: model.context,
+        }
+    }
+
+    fn load<'a>(settings: &'a EffectiveSettings, plan: &'a MemoryPlan) -> reserve::Load<'a> {
+        reserve::Load {
+            settings,
+            resolved: &plan.resolved,
+            machine: Machine {
+                architecture: if plan.gpu_bytes == B200_BYTES {
+                    Architecture::Blackwell
+                } else {
+                    Architecture::Hopper
+                },
+                memory_mib: plan.gpu_bytes >> 20,
+            },
+            heads: 128,
+            longest: CONTEXT,
+            is_mla: true,
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "figures of a few digits")]
@@ -345,7 +333,7 @@ mod tests {
         let plan = budget(&tep8, &bundled(R1).unwrap(), B200_BYTES, 9216).unwrap();
         let tokens = error_percent(plan.pool_tokens, 980_344);
         // 29.09 GB before the graphs: "avail mem=22.72 GB" after "mem usage=6.37 GB". The workspace is from this log.
-        let before = plan.slack_bytes - reserve::WORKSPACE - reserve::request_table(&tep8);
+        let before = plan.slack_bytes - reserve::WORKSPACE - reserve::request_table(load(&tep8, &plan));
         let slack = error_percent(before, 29_090 * (1 << 30) / 1000);
         println!(
             "tokens {} against 980344: {tokens:+.2} %; slack {slack:+.2} %",
@@ -370,7 +358,7 @@ mod tests {
     #[test]
     fn a_public_minimum_fraction_is_predicted() {
         // SemiAnalysisAI/InferenceX#2128, another model on 8 x H200: 125.65 GB of weights, minimum viable 0.9113.
-        let usable = H200_BYTES - reserve::BEFORE_LOAD;
+        let usable = H200_BYTES - reserve::before_load(&settings("0.5.9", "--tp-size 8"));
         #[expect(clippy::cast_precision_loss, reason = "figures of a few digits")]
         let minimum = 125.65 * f64::from(1 << 30) / usable as f64;
         println!(
@@ -443,7 +431,9 @@ mod tests {
             ),
         ] {
             let plan = budget(&settings(version, line), &bundled(repo).unwrap(), gpu, 2048).unwrap();
-            assert_eq!(check(&plan, concurrency), [], "{line}: {plan:?}");
+            let found = check(&plan, concurrency);
+            let is_quiet = found.iter().all(|check| check.level != Level::Error);
+            assert!(is_quiet, "{line}: {found:?}: {plan:?}");
         }
     }
 
@@ -462,68 +452,6 @@ mod tests {
         );
     }
 
-    /// Every run of the table in `tests/fixtures/memory`: the engine's figures beside the plan's, and no run that ran out of
-    /// memory is one that the plan calls safe.
-    #[test]
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "bytes of a GPU are exact in an f64"
-    )]
-    fn the_plan_agrees_with_the_runs_on_an_h200() {
-        let table: serde_json::Value = serde_json::from_str(include_str!(
-            "../../../tests/fixtures/memory/h200-sglang-0.5.16.json"
-        ))
-        .unwrap();
-        let gib = f64::from(1 << 30);
-        let gpu = table["memory_total_mib"].as_u64().unwrap() << 20;
-        let mut judged = (0, 0);
-        for run in table["runs"].as_array().unwrap() {
-            let id = run["id"].as_str().unwrap();
-            let argv: Vec<&str> = run["argv"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|word| word.as_str().unwrap())
-                .collect();
-            let settings = settings("0.5.16", &argv[3..].join(" "));
-            let engine = &run["engine"];
-            // The model has five layers of R1, on one GPU: its weights are those that the engine measured.
-            let weights = engine["weights_gib"].as_f64().unwrap() * gib;
-            let model = ModelFacts {
-                layers: 5,
-                kv_lora_rank: Some(512),
-                rope_dim: Some(64),
-                weights: WeightSizes {
-                    other: weights as u64,
-                    ..WeightSizes::default()
-                },
-                ..ModelFacts::default()
-            };
-            let plan = budget(&settings, &model, gpu, 1024).unwrap();
-            let error = |ours: f64, theirs: f64| (ours / theirs - 1.0) * 100.0;
-            let tokens = error(plan.pool_tokens as f64, engine["kv_tokens"].as_f64().unwrap());
-            let graphs = engine["graphs_gib"]
-                .as_f64()
-                .map(|theirs| error(reserve::graphs(&settings) as f64 / gib, theirs));
-            let is_safe = plan.fraction <= plan.window.1;
-            let outcome = run["outcome"].as_str().unwrap();
-            println!("{id}: tokens {tokens:+.1} %, graphs {graphs:+.1?} %, safe {is_safe}, {outcome}");
-            assert!(tokens.abs() < 2.0, "{id}: {tokens} %");
-            assert!(
-                graphs.is_none_or(|error| error.abs() < 10.0),
-                "{id}: {graphs:?} %"
-            );
-            // One run died of something else than memory.
-            let ran_out = outcome.starts_with("died") && id != "flashinfer-longprefix";
-            assert!(!(ran_out && is_safe), "{id} died, and the plan calls it safe");
-            judged.0 += usize::from(ran_out);
-            judged.1 += usize::from(!ran_out && is_safe);
-        }
-        assert!(judged.0 >= 4 && judged.1 >= 10, "{judged:?}");
-    }
-
     proptest::proptest! {
         #[test]
         fn more_memory_never_holds_fewer_tokens(gpu in 0_u64..1 << 40, more in 0_u64..1 << 36, fraction in 1_u32..98, tp in 1_u32..9, dp in 1_u32..9) {
@@ -536,7 +464,7 @@ mod tests {
             let higher = budget(&at(fraction + 1), &model, gpu, 2048).unwrap();
             proptest::prop_assert!(larger.pool_tokens >= base.pool_tokens);
             proptest::prop_assert!(higher.pool_tokens >= base.pool_tokens);
-            proptest::prop_assert!(base.window.0 <= base.window.1 || !check(&base, 1).is_empty());
+            proptest::prop_assert!(base.window.0 <= base.likely_end || !check(&base, 1).is_empty());
         }
 
         #[test]

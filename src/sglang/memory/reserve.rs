@@ -1,17 +1,32 @@
-//! Memory beside weights and KV pool: the part that SGLang reserves by default, and the part that is known to be needed.
+//! Memory beside weights and KV pool: the part that is known to be needed, or estimated.
 
-use crate::profile::Version;
+use crate::profile::{Architecture, Version};
 use crate::sglang::EffectiveSettings;
-use crate::sglang::deepseek_r1::{CONTEXT, HEADS, KV_RANK};
+use crate::sglang::deepseek_r1::{HEADS, KV_RANK};
+use crate::sglang::resolve::{Machine, Resolved};
 
 const MIB: u64 = 1 << 20;
 
-/// GPU memory in use before the first weight is loaded, as nvidia-smi counts it.
-///
-/// Measured on one H200 (driver 580.159.04, `PyTorch` 2.11 for CUDA 13): the driver keeps 616 MiB and a CUDA context
-/// takes 526. NCCL and the all-reduce of 8 ranks take 2.01 GiB in a public log (sgl-project/sglang#11716) and 1.4 in
-/// another (SemiAnalysisAI/InferenceX#2128); this is the larger one. A B200's driver may keep more or less.
-pub(super) const BEFORE_LOAD: u64 = (616 + 526 + 2058) * MIB;
+/// GPU memory in use before the first weight is loaded, as nvidia-smi counts it, on one GPU of its own: the driver's part, a
+/// CUDA context and torch. Measured on H200 (driver 580.159.04, `PyTorch` 2.11 for CUDA 13): 139.13 GiB of 140.40 are left.
+/// A B200's driver may keep more or less.
+const CONTEXT_OF_ONE: u64 = 1300 * MIB;
+/// The same with several ranks: NCCL and the all-reduce come on top. Measured on 2 and 4 H200: 0.92 to 1.14 GiB.
+const COMMUNICATION: u64 = 1100 * MIB;
+/// The same for 8 ranks: 2.01 GiB in a public log (sgl-project/sglang#11716), 1.4 in another (SemiAnalysisAI/InferenceX#2128);
+/// this is the larger one, less what torch takes without other ranks.
+const COMMUNICATION_OF_8: u64 = 1900 * MIB;
+
+/// Returns the bytes of a GPU that are in use before the first weight is loaded.
+pub(super) fn before_load(settings: &EffectiveSettings) -> u64 {
+    let ranks = u64::from(settings.tensor_parallel).saturating_mul(u64::from(settings.pipeline));
+    CONTEXT_OF_ONE
+        + match ranks {
+            0 | 1 => 0,
+            2..=4 => COMMUNICATION,
+            _ => COMMUNICATION_OF_8,
+        }
+}
 
 /// Attention workspaces, cuBLAS and fragments, between the KV pool and the first graph: 0.54 GiB.
 ///
@@ -26,8 +41,13 @@ const DIVIDED_TABLE: Version = Version::new(0, 5, 8);
 /// First version whose fraction includes the draft layer (`model_runner.py`, 0.5.14).
 const DRAFT_INSIDE: Version = Version::new(0, 5, 14);
 
-/// Memory of CUDA graphs per captured request: the guide's log has 6.37 GB for graphs of up to 512 requests.
+/// Memory of CUDA graphs per captured request on Blackwell: the guide's log has 6.37 GB for graphs of up to 512 requests.
 const GRAPH_PER_REQUEST: u64 = 13 * MIB;
+/// The same on Hopper: 6.22 GB for graphs of up to 256 requests on 8 x H200 (sgl-project/sglang#5893).
+const GRAPH_PER_REQUEST_HOPPER: u64 = 25 * MIB;
+/// Memory of the graphs of prefill for a model with a compressed KV cache (`server_args.py` from 0.5.10 on: 1.5 GiB,
+/// "much higher than expected" with fa3). Measured with triton and flashinfer: none.
+const PREFILL_GRAPHS: u64 = 1536 * MIB;
 
 /// Activations per token of a prefill chunk, in KiB.
 ///
@@ -47,177 +67,226 @@ const TRITON_PART: u64 = 32;
 const TRITON_GRAPH: u64 = 1638 << 10;
 /// Activations of a prefill token behind a prefix with triton, at 128 heads a rank: 0.532 MiB; 0.250 without a prefix.
 const TRITON_KIB_PER_TOKEN: u64 = 545;
-/// `FlashInfer`'s graphs: 0.87 GiB for 256 requests, 1.52 for 512.
+/// `FlashInfer`'s graphs on one rank: 0.87 GiB for 256 requests, 1.52 for 512.
 const FLASHINFER_GRAPHS: u64 = 225 * MIB;
+/// The same with several ranks: 0.93 GiB for 256 requests, 0.63 for 128, 0.46 for 64.
+const FLASHINFER_GRAPHS_OF_RANKS: u64 = 300 * MIB;
 /// The same for each captured request.
 const FLASHINFER_GRAPH: u64 = 2662 << 10;
-/// Activations of a prefill token behind a prefix of one more chunk with `FlashInfer`, at 128 heads a rank. They grow with
-/// the prefix: 0.18 MiB for each token of prefix and chunk.
-const FLASHINFER_KIB_PER_TOKEN: u64 = 368;
+/// Activations of a prefill token behind a prefix of one more chunk with `FlashInfer`, at 128 heads a rank: 0.36 MiB
+/// on one GPU, 0.391 with two attention replicas. They grow with the prefix: 0.18 MiB for each token of prefix and chunk.
+const FLASHINFER_KIB_PER_TOKEN: u64 = 400;
 
-/// Memory that 0.4.10 adds for the gathered batches of attention replicas.
-const ATTENTION_REPLICAS: u64 = 4096 * MIB;
+/// The graphs of a replica that has several ranks: 0.55 to 0.68 GiB more, measured with 2 replicas of 2 ranks.
+const GRAPHS_OF_SPLIT_REPLICAS: u64 = 600 * MIB;
 
-/// Largest default batch that is captured on a GPU of over 60 GiB (`memory_hook.py`, 0.5.23: 512).
-const GRAPH_BATCH: u64 = 512;
+/// Memory for the gathered batches of attention replicas, for each captured request and replica (`server_args.py` from
+/// 0.5.3 on, which leaves 4.5 MiB above 300 requests; the guide's server with 384 runs with less).
+const PER_REQUEST_AND_REPLICA: u64 = 3 * MIB;
 
-/// The version whose default fraction counts tokens and graphs (`server_args.py`, 0.5.3).
-const COUNTED: Version = Version::new(0, 5, 3);
+/// Memory that the all-reduce fusion of `FlashInfer` takes on each of several ranks without replicas, which SGLang turns on
+/// by itself for DeepSeek-V3. Measured on 2 H200 with and without it.
+const ALLREDUCE_FUSION: u64 = 1000 * MIB;
+/// First version that turns it on by itself; measured with 0.5.16.
+const FUSES_ALLREDUCE: Version = Version::new(0, 5, 14);
 
-/// Returns the bytes per GPU that activations, graphs and request tables need, as far as public runs show it.
-pub(super) fn need(settings: &EffectiveSettings) -> u64 {
-    let dp = u64::from(settings.attention_data_parallel.max(1));
-    let chunk = chunk(settings, u64::MAX) / dp;
-    let replicas = if dp > 1 { ATTENTION_REPLICAS } else { 0 };
+/// Memory of the draft worker beside its weights: graphs and workspaces (`server_args.py`, 0.4.10 and 0.5.3: 2 GiB).
+const DRAFT_WORKER: u64 = 2048 * MIB;
+
+/// A server: its arguments as they were given and as the engine resolves them, the GPU and the model.
+#[derive(Clone, Copy)]
+pub(super) struct Load<'a> {
+    pub(super) settings: &'a EffectiveSettings,
+    pub(super) resolved: &'a Resolved,
+    pub(super) machine: Machine,
+    /// Attention heads of the model.
+    pub(super) heads: u64,
+    /// Longest context of the model in tokens.
+    pub(super) longest: u64,
+    /// True for a compressed KV cache.
+    pub(super) is_mla: bool,
+}
+
+impl Load<'_> {
+    fn replicas(self) -> u64 {
+        u64::from(self.resolved.attention_data_parallel.max(1))
+    }
+
+    /// Returns the attention backend if the memory that it takes is known for this version.
+    fn known_backend(self) -> Option<&'static str> {
+        let is_known = self.settings.version.is_some_and(|version| version >= BY_BACKEND) && self.is_mla;
+        match self.resolved.attention_backend.as_deref() {
+            Some("triton") if is_known => Some("triton"),
+            Some("flashinfer") if is_known => Some("flashinfer"),
+            _ => None,
+        }
+    }
+
+    /// Returns true if the memory beside weights and pool was measured for this kind of server.
+    pub(super) fn is_measured(self) -> bool {
+        self.known_backend().is_some()
+    }
+
+    /// Returns the attention heads of one rank.
+    fn heads_per_rank(self) -> u64 {
+        let ranks = u64::from(self.settings.tensor_parallel) / self.replicas();
+        self.heads / ranks.max(1)
+    }
+
+    /// Returns the longest request in tokens, bounded so that sums cannot overflow.
+    fn context(self) -> u64 {
+        self.settings.context_length.unwrap_or(self.longest).min(1 << 24)
+    }
+
+    /// Returns the requests that a replica runs at once, if their number is named.
+    fn running(self) -> Option<u64> {
+        let most = self.resolved.max_running_requests?;
+        Some(u64::from(most) / self.replicas())
+    }
+
+    /// Returns the requests in the largest captured decode batch of one attention replica; 0 without graphs.
+    fn graph_batch(self) -> u64 {
+        if !self.settings.decode_graphs {
+            return 0;
+        }
+        let running = self.running().unwrap_or(u64::MAX).max(1);
+        // Old versions decide when they capture (`cuda_graph_runner.py`, 0.4.10.post2).
+        let old = match self.machine.memory_mib {
+            0..=92_160 => 160,
+            92_161..=160_000 => 256,
+            _ => 512,
+        };
+        self.resolved.graph_batch.map_or(old, u64::from).min(running)
+    }
+
+    /// Returns the tokens of one prefill of a replica. Without chunks it is a whole prefill batch.
+    fn chunk(self) -> u64 {
+        match u64::try_from(self.resolved.chunk) {
+            Ok(chunk) if chunk > 0 => chunk.min(1 << 20),
+            _ => self.resolved.max_prefill_tokens.min(1 << 20),
+        }
+    }
+}
+
+/// Returns the bytes per GPU that activations, graphs and request tables need, as far as runs show it.
+pub(super) fn need(load: Load<'_>) -> u64 {
     WORKSPACE
-        + request_table(settings)
-        + graphs(settings)
-        + decode_without_graph(settings)
-        + chunk * activation_kib(settings) * 1024
-        + replicas
-}
-
-/// Returns the attention backend if the memory that it takes is known for this version.
-fn known_backend(settings: &EffectiveSettings) -> Option<&str> {
-    let is_known = settings.version.is_some_and(|version| version >= BY_BACKEND);
-    settings.attention_backend.as_deref().filter(|_| is_known)
-}
-
-/// Returns the attention heads of one rank.
-fn heads(settings: &EffectiveSettings) -> u64 {
-    let ranks = settings.tensor_parallel / settings.attention_data_parallel.max(1);
-    u64::from(HEADS / ranks.max(1))
+        + request_table(load)
+        + graphs(load)
+        + decode_without_graph(load)
+        + load.chunk() * activation_kib(load) * 1024
+        + gathered(load)
+        + allreduce_fusion(load)
+        + if load.resolved.drafting.is_some() {
+            DRAFT_WORKER
+        } else {
+            0
+        }
 }
 
 /// Returns the bytes of CUDA graphs, with the buffers that are allocated for them.
-pub(super) fn graphs(settings: &EffectiveSettings) -> u64 {
-    let batch = graph_batch(settings);
-    match known_backend(settings) {
-        Some("triton") => batch * (triton_buffers(settings) + TRITON_GRAPH),
-        Some("flashinfer") => FLASHINFER_GRAPHS + batch * FLASHINFER_GRAPH,
-        _ => batch * GRAPH_PER_REQUEST,
+pub(super) fn graphs(load: Load<'_>) -> u64 {
+    let batch = load.graph_batch();
+    let per_request = match load.machine.architecture {
+        Architecture::Hopper => GRAPH_PER_REQUEST_HOPPER,
+        Architecture::Blackwell => GRAPH_PER_REQUEST,
+    };
+    let split = load.replicas() > 1 && u64::from(load.settings.tensor_parallel) > load.replicas();
+    let shared = if split { GRAPHS_OF_SPLIT_REPLICAS } else { 0 };
+    let own = match load.known_backend() {
+        _ if batch == 0 => return 0,
+        Some("triton") => batch * (triton_buffers(load) + TRITON_GRAPH),
+        Some(_) if load.settings.tensor_parallel > 1 => FLASHINFER_GRAPHS_OF_RANKS + batch * FLASHINFER_GRAPH,
+        Some(_) => FLASHINFER_GRAPHS + batch * FLASHINFER_GRAPH,
+        None if load.resolved.prefill_graphs && load.is_mla => PREFILL_GRAPHS + batch * per_request,
+        None => batch * per_request,
+    };
+    own + shared
+}
+
+/// Returns the bytes that may be needed in the worst case that is known. Where this kind of server was measured, that is a
+/// decode without graphs: a replica whose neighbour still prefills captures nothing, and triton allocates its buffers again,
+/// two of them if it lasts. Otherwise it is a quarter more than the estimate, and at least what SGLang itself leaves on large
+/// GPUs (`memory_hook.py`, 0.5.23: 10 GiB).
+pub(super) fn most(load: Load<'_>) -> u64 {
+    let need = need(load);
+    match load.known_backend() {
+        Some("triton") if load.replicas() > 1 => {
+            let running = load.running().unwrap_or_else(|| load.graph_batch());
+            let eager = 2 * running * triton_buffers(load);
+            need + eager.saturating_sub(decode_without_graph(load))
+        }
+        Some(_) => need,
+        None => (need / 4 * 5).max(FLOOR),
+    }
+}
+
+/// The memory that SGLang leaves at least on GPUs above 60 GiB.
+const FLOOR: u64 = 10_240 * MIB;
+
+/// Returns the bytes of the all-reduce fusion.
+fn allreduce_fusion(load: Load<'_>) -> u64 {
+    let is_on = load.is_mla
+        && load.settings.tensor_parallel > 1
+        && load.replicas() == 1
+        && load.resolved.a2a == "none"
+        && load
+            .settings
+            .version
+            .is_some_and(|version| version >= FUSES_ALLREDUCE);
+    if is_on { ALLREDUCE_FUSION } else { 0 }
+}
+
+/// Returns the bytes for the batches that attention replicas gather.
+fn gathered(load: Load<'_>) -> u64 {
+    match load.replicas() {
+        1 => 0,
+        replicas => load.graph_batch() * replicas * PER_REQUEST_AND_REPLICA,
     }
 }
 
 /// Returns the bytes of triton's decode buffers for one request: partial results of each split and their scales in
 /// float32, and indices and mask of its tokens (`init_cuda_graph_state` in `triton_backend.py`).
-fn triton_buffers(settings: &EffectiveSettings) -> u64 {
-    let context = settings.context_length.unwrap_or(CONTEXT).min(1 << 24);
+fn triton_buffers(load: Load<'_>) -> u64 {
+    let context = load.context();
     let splits = (context / TRITON_PART).next_power_of_two().min(TRITON_SPLITS);
-    heads(settings) * splits * (KV_RANK + 1) * 4 + context * 9
+    load.heads_per_rank() * splits * (KV_RANK + 1) * 4 + context * 9
 }
 
 /// Returns the bytes that decoding takes beyond the largest graph: triton allocates its buffers again for the batch, and the
 /// next batch's before it frees them. A server with 256 requests and graphs to 32 died of it.
-fn decode_without_graph(settings: &EffectiveSettings) -> u64 {
-    let dp = u64::from(settings.attention_data_parallel.max(1));
-    let running = settings
-        .max_running_requests
-        .map_or(0, |most| u64::from(most) / dp);
-    if known_backend(settings) == Some("triton") && running > graph_batch(settings) {
-        2 * running * triton_buffers(settings)
+fn decode_without_graph(load: Load<'_>) -> u64 {
+    let running = load.running().unwrap_or(0);
+    if load.known_backend() == Some("triton") && running > load.graph_batch() {
+        2 * running * triton_buffers(load)
     } else {
         0
     }
 }
 
 /// Returns the activations of a prefill token in KiB. Attention's part is that of a rank's heads.
-fn activation_kib(settings: &EffectiveSettings) -> u64 {
-    let measured = match known_backend(settings) {
+fn activation_kib(load: Load<'_>) -> u64 {
+    let measured = match load.known_backend() {
         Some("triton") => TRITON_KIB_PER_TOKEN,
-        Some("flashinfer") => FLASHINFER_KIB_PER_TOKEN,
-        _ => 0,
+        Some(_) => FLASHINFER_KIB_PER_TOKEN,
+        None => 0,
     };
-    (measured * heads(settings) / u64::from(HEADS)).max(ACTIVATION_KIB_PER_TOKEN)
+    (measured * load.heads_per_rank() / u64::from(HEADS)).max(ACTIVATION_KIB_PER_TOKEN)
 }
 
 /// Returns the bytes of the table that holds each running request's token positions.
-pub(super) fn request_table(settings: &EffectiveSettings) -> u64 {
-    let dp = u64::from(settings.attention_data_parallel.max(1));
-    let divided = settings.version.is_none_or(|version| version >= DIVIDED_TABLE);
-    let running = settings.max_running_requests.map_or(RUNNING, u64::from) / if divided { dp } else { 1 };
+pub(super) fn request_table(load: Load<'_>) -> u64 {
+    let divided = load
+        .settings
+        .version
+        .is_none_or(|version| version >= DIVIDED_TABLE);
+    let running = load.resolved.max_running_requests.map_or(RUNNING, u64::from)
+        / if divided { load.replicas() } else { 1 };
     // A row has an entry of 4 bytes for each token of the context.
-    let context = settings.context_length.unwrap_or(CONTEXT).min(1 << 24);
-    running.saturating_mul(context).saturating_mul(4)
+    running.saturating_mul(load.context()).saturating_mul(4)
 }
 
 /// Returns true if the fraction includes the draft layer's weights.
 pub(super) fn is_draft_inside(settings: &EffectiveSettings) -> bool {
     settings.version.is_none_or(|version| version >= DRAFT_INSIDE)
-}
-
-/// Returns the requests in the largest captured decode batch of one attention replica.
-fn graph_batch(settings: &EffectiveSettings) -> u64 {
-    let dp = u64::from(settings.attention_data_parallel.max(1));
-    let running = settings
-        .max_running_requests
-        .map_or(u64::MAX, |most| (u64::from(most) / dp).max(1));
-    // server_args.py of 0.5.3 and later, for GPUs of 35 to 160 GiB: 256 with fewer than 4 ranks.
-    let few_ranks = settings.tensor_parallel < 4 && settings.version.is_none_or(|version| version >= COUNTED);
-    let default = if few_ranks { GRAPH_BATCH / 2 } else { GRAPH_BATCH };
-    settings.graph_batch.map_or(default, u64::from).min(running)
-}
-
-/// Returns the tokens of one prefill chunk over all replicas; the default is SGLang's for a GPU of `gpu_bytes`.
-fn chunk(settings: &EffectiveSettings, gpu_bytes: u64) -> u64 {
-    let by_gpu = match gpu_bytes / MIB {
-        0..35_840 => 2048,
-        35_840..163_840 => 8192,
-        _ => 16_384,
-    };
-    match settings.chunked_prefill_size {
-        // Without chunking a prefill of the whole context is possible; it is not planned for.
-        Some(..=0) | None => by_gpu,
-        Some(tokens) => u64::try_from(tokens).unwrap_or(by_gpu).min(1 << 20),
-    }
-}
-
-/// Returns SGLang's default fraction for GPUs of over 35 GiB.
-#[expect(clippy::cast_precision_loss, reason = "MiB of a GPU are exact in an f64")]
-pub(super) fn default_fraction(settings: &EffectiveSettings, gpu_bytes: u64) -> f64 {
-    let gpu = (gpu_bytes / MIB) as f64;
-    let ranks = f64::from(settings.tensor_parallel);
-    let old = settings.version.is_some_and(|version| version < COUNTED);
-    let reserved = if old {
-        let by_gpu = match gpu_bytes / MIB {
-            0..92_160 => (9.5 + ranks / 2.0) * 1024.0,
-            92_160..163_840 => (12.0 + ranks / 2.0) * 1024.0,
-            _ => 32.0 * 1024.0,
-        };
-        let drafts = if settings.draft_tokens.is_some() {
-            2048.0
-        } else {
-            0.0
-        };
-        let replicas = if settings.attention_data_parallel > 1 {
-            4096.0
-        } else {
-            0.0
-        };
-        by_gpu + drafts + replicas
-    } else {
-        let batch = graph_batch(settings) as f64;
-        let tokens = chunk(settings, gpu_bytes).max(2048) as f64;
-        let dp = f64::from(settings.attention_data_parallel);
-        let replicas = match settings.attention_data_parallel {
-            0 | 1 => 0.0,
-            _ if batch > 300.0 => batch * dp * 4.5,
-            _ => batch * dp * 3.0,
-        };
-        // In MiB: 512 for metadata, 1.5 per token, 2 per captured request, 1024 per 8 ranks, 1536 for MLA's prefill graphs.
-        let sum = 512.0 + tokens * 1.5 + ranks / 8.0 * 1024.0 + batch * 2.0 + replicas + 1536.0;
-        if gpu > 61_440.0 { sum.max(10_240.0) } else { sum }
-    };
-    (((gpu - reserved) / gpu.max(1.0) * 1000.0).round() / 1000.0).clamp(0.0, 1.0)
-}
-
-/// Returns the tokens per page of the pool: `cutlass_mla` needs 128, `trtllm_mla` 64 unless 32 is named, others have 1.
-pub(super) fn page(settings: &EffectiveSettings) -> u64 {
-    match (settings.attention_backend.as_deref(), settings.page_size) {
-        (Some("cutlass_mla"), _) => 128,
-        (Some("trtllm_mla"), Some(32)) => 32,
-        (Some("trtllm_mla"), _) => 64,
-        (_, Some(page)) => u64::from(page.max(1)),
-        (_, None) => 1,
-    }
 }

@@ -6,6 +6,9 @@ use crate::profile::Version;
 /// First version that chooses the backend while it resolves its arguments; earlier ones choose when they load the model.
 const CHOSEN_EARLY: Version = Version::new(0, 5, 3);
 
+/// First version that takes `trtllm_mla` on Blackwell for DeepSeek-V3 by itself (`server_args.py`, 0.5.5).
+const BLACKWELL_BACKEND: Version = Version::new(0, 5, 5);
+
 impl Resolver<'_> {
     /// Chooses the backend and what follows from it.
     pub(super) fn attention_backend(&mut self) {
@@ -24,7 +27,7 @@ impl Resolver<'_> {
             let name = match (self.is_blackwell(), is_mla) {
                 (false, true) => "fa3",
                 (false, false) if self.draft_top_k() <= 1 => "fa3",
-                (true, true) if !split => "trtllm_mla",
+                (true, true) if !split && self.version >= BLACKWELL_BACKEND => "trtllm_mla",
                 (true, false) => "trtllm_mha",
                 _ => "flashinfer",
             };

@@ -53,7 +53,7 @@ impl Resolver<'_> {
     /// Takes the format of the weights from the checkpoint, and the kernels of the experts on Blackwell, as 0.5.3 and later
     /// do for DeepSeek-V3.
     pub(super) fn format_of_checkpoint(&mut self) {
-        if !self.checkpoint.is_deepseek_v3 || !self.is_blackwell() {
+        if !self.checkpoint.is_deepseek_v3 || !self.is_blackwell() || self.version < COUNTED {
             return;
         }
         if self.out.quantization.is_none() {

@@ -1,6 +1,10 @@
 //! The default size of a prefill chunk, and the default share of GPU memory for weights and KV pool.
 
-use super::{ATTN_DP_SIZE, COUNTED, GRAPHS_BY_PHASE, Resolver};
+use super::{ATTN_DP_SIZE, COUNTED, GRAPHS_BY_PHASE, PREFILL_GRAPHS, Resolver};
+use crate::profile::Version;
+
+/// First version that leaves memory for `DeepEP` in the graphs of prefill (`server_args.py`, 0.5.17).
+const DEEPEP_IN_PREFILL: Version = Version::new(0, 5, 17);
 
 /// Fraction digits of the engine's rounding.
 const THOUSAND: f64 = 1000.0;
@@ -60,8 +64,16 @@ impl Resolver<'_> {
         if self.machine.memory_mib > 60 * 1024 {
             sum = sum.max(10_240.0);
         }
-        if self.out.graph_batch.is_some() && self.out.a2a == "deepep" {
+        let by_phase = self.version >= GRAPHS_BY_PHASE;
+        if by_phase && self.out.graph_batch.is_some() && self.out.a2a == "deepep" {
             sum += 2048.0;
+        }
+        if !by_phase && settings.draft_tokens.is_some() {
+            sum += if self.version >= PREFILL_GRAPHS {
+                4096.0
+            } else {
+                2048.0
+            };
         }
         sum
     }
@@ -98,7 +110,7 @@ impl Resolver<'_> {
         // A batch that is not captured still counts for the replicas.
         let batch = f64::from(self.batch.unwrap_or_default());
         let mut sum = 0.0;
-        if self.out.graph_batch.is_some() {
+        if self.out.graph_batch.is_some() || self.version < GRAPHS_BY_PHASE {
             sum += batch * 2.0;
         }
         let replicated = if self.version >= ATTN_DP_SIZE {
@@ -110,13 +122,13 @@ impl Resolver<'_> {
             let dp = f64::from(self.out.attention_data_parallel);
             sum += batch * dp * if batch > 300.0 { 4.5 } else { 3.0 };
         }
-        if self.version >= GRAPHS_BY_PHASE && self.out.prefill_graphs {
+        if self.out.prefill_graphs {
             sum += if self.checkpoint.is_deepseek_v3 {
                 1536.0
             } else {
                 8.0 * f64::from(self.prefill_shapes())
             };
-            if self.out.a2a == "deepep" {
+            if self.out.a2a == "deepep" && self.version >= DEEPEP_IN_PREFILL {
                 sum += 1024.0;
             }
         }

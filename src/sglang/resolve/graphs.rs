@@ -6,6 +6,10 @@ use crate::profile::Version;
 /// First version whose default largest batch is bounded by the running requests (`memory_hook.py`, between 0.5.19 and
 /// 0.5.23).
 const BOUNDED: Version = Version::new(0, 5, 20);
+/// First version that captures prefill with a compressed KV cache (`server_args.py`, 0.5.18).
+const CAPTURES_MLA: Version = Version::new(0, 5, 18);
+/// First version that captures prefill with attention replicas (`server_args.py`, 0.5.17).
+const CAPTURES_WITH_REPLICAS: Version = Version::new(0, 5, 17);
 /// All-to-all backends that prefill graphs are captured with (`cuda_graph_hook.py`, 0.5.23).
 const WITH_PREFILL_GRAPHS: [&str; 4] = ["none", "deepep", "megamoe", "flashinfer"];
 
@@ -14,13 +18,24 @@ impl Resolver<'_> {
     pub(super) fn graphs(&mut self) {
         let settings = self.settings;
         if self.version >= GRAPHS_BY_PHASE {
-            let can = settings.pipeline <= 1
-                && !settings.two_batch_overlap
-                && WITH_PREFILL_GRAPHS.contains(&self.out.a2a.as_str());
+            let can = settings.pipeline <= 1 && self.captures_prefill();
             self.out.prefill_graphs = settings.prefill_graphs && (can || settings.prefill_graphs_named);
         }
         self.batch = self.largest_batch();
         self.out.graph_batch = self.batch.filter(|_| settings.decode_graphs);
+    }
+
+    /// Returns true if this version captures graphs of prefill beside the other settings
+    /// (`disable_breakable_cudagraph_if_incompatible` in `server_args.py`, 0.5.14 to 0.5.18, and in `cuda_graph_hook.py`).
+    fn captures_prefill(&self) -> bool {
+        let a2a = self.out.a2a.as_str();
+        if self.checkpoint.is_deepseek_v3 && self.version < CAPTURES_MLA {
+            false
+        } else if self.version < CAPTURES_WITH_REPLICAS {
+            a2a == "none" && !self.settings.attention_switch
+        } else {
+            !self.settings.two_batch_overlap && WITH_PREFILL_GRAPHS.contains(&a2a)
+        }
     }
 
     /// Returns the largest captured batch: the named one, that of the list, or the default for the GPU.

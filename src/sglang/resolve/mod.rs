@@ -1,4 +1,4 @@
-//! What SGLang makes of its arguments before it loads a model, by version: it chooses backends and sizes for the GPU and
+//! The resolution of SGLang's arguments before it loads a model, by version: it chooses backends and sizes for the GPU and
 //! the checkpoint, replaces values, ignores some, and refuses others. None of it is in the parser.
 //!
 //! | file | subject |
@@ -15,7 +15,8 @@
 //! every field and every refusal with the engine's own code of these three versions. For the versions between them the
 //! gates are those of their sources; the default fraction was read in 0.5.3 to 0.5.16.
 //!
-//! Not here: what the parser refuses (`flags`), and what fails only when the weights are read or a kernel runs (`rules`).
+//! Not in this module tree: what the parser refuses (`flags`), and what fails only when weights are read or a kernel runs
+//! (`rules`).
 
 mod attention;
 mod drafting;
@@ -24,12 +25,18 @@ mod fraction;
 mod graphs;
 mod parallel;
 
-use crate::profile::{Architecture, Version};
+use serde::{Deserialize, Serialize};
+
+use crate::facts::ModelFacts;
+use crate::profile::{Architecture, Precision, Profile, Version};
 use crate::sglang::check::{Check, Level};
+use crate::sglang::deepseek_r1::{CONTEXT, is_deepseek_v3_architecture};
 use crate::sglang::settings::EffectiveSettings;
 
 /// First version whose default fraction counts tokens and graphs (`server_args.py`, 0.5.3).
 const COUNTED: Version = Version::new(0, 5, 3);
+/// First version that captures graphs of prefill unless they are switched off (`server_args.py`, 0.5.10).
+const PREFILL_GRAPHS: Version = Version::new(0, 5, 10);
 /// First version with one setting for graphs in decode and one for graphs in prefill (0.5.14).
 const GRAPHS_BY_PHASE: Version = Version::new(0, 5, 14);
 /// First version in which attention replicas have an option of their own (0.5.22).
@@ -57,8 +64,48 @@ pub struct Checkpoint {
     pub context: Option<u64>,
 }
 
+impl Machine {
+    /// Returns the GPU that stands for a family where the host's is not known: H200 or B200.
+    #[must_use]
+    pub const fn nominal(architecture: Architecture) -> Self {
+        let memory_mib = match architecture {
+            Architecture::Hopper => 143_771,
+            Architecture::Blackwell => 183_359,
+        };
+        Self {
+            architecture,
+            memory_mib,
+        }
+    }
+}
+
+impl Checkpoint {
+    /// Returns the checkpoint of a profile: from its files if they are known, otherwise by the repository's name and the
+    /// profile's precision.
+    #[must_use]
+    pub fn new(profile: &Profile, model: Option<&ModelFacts>) -> Self {
+        let by_name = is_deepseek_v3_architecture(&profile.model.repo);
+        let is_fp4 = profile.precision == Precision::Fp4;
+        match model {
+            Some(model) => Self {
+                is_deepseek_v3: model.kv_lora_rank.is_some(),
+                quantization: model.quantization.clone(),
+                is_modelopt: model.is_modelopt,
+                context: model.context,
+            },
+            None => Self {
+                is_deepseek_v3: by_name,
+                quantization: (by_name && !is_fp4).then(|| "fp8".to_owned()),
+                is_modelopt: is_fp4,
+                context: by_name.then_some(CONTEXT),
+            },
+        }
+    }
+}
+
 /// The arguments that the engine runs with.
-#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the engine")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Resolved {
     /// Attention replicas; 1 without.
     pub attention_data_parallel: u32,
@@ -104,7 +151,7 @@ pub struct Resolved {
 }
 
 /// Multi-token prediction as the engine runs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drafting {
     /// Draft steps in a row.
     pub steps: u32,
@@ -144,21 +191,14 @@ pub fn resolve(settings: &EffectiveSettings, machine: Machine, checkpoint: &Chec
         batch: None,
         found: Vec::new(),
     };
-    let old = version < COUNTED;
     resolver.replicas();
     resolver.checkpoint();
     resolver.graphs();
     resolver.memory();
-    if old {
-        resolver.attention_backend();
-        resolver.split_over_replicas();
-        resolver.experts();
-    } else {
-        resolver.format_of_checkpoint();
-        resolver.attention_backend();
-        resolver.split_over_replicas();
-        resolver.experts();
-    }
+    resolver.format_of_checkpoint();
+    resolver.attention_backend();
+    resolver.split_over_replicas();
+    resolver.experts();
     resolver.pipeline();
     resolver.drafting();
     resolver.checked_last();
@@ -220,7 +260,7 @@ fn start(settings: &EffectiveSettings, version: Version) -> Resolved {
         chunk: 0,
         max_prefill_tokens: settings.max_prefill_tokens.map_or(16_384, u64::from),
         graph_batch: None,
-        prefill_graphs: version >= GRAPHS_BY_PHASE,
+        prefill_graphs: version >= PREFILL_GRAPHS && settings.prefill_graphs,
         max_running_requests: settings.max_running_requests,
         conservativeness: settings.schedule_conservativeness.unwrap_or(1.0),
         shared_experts_fusion: settings.shared_experts_fusion,

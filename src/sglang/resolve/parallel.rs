@@ -8,7 +8,7 @@ const CONSERVATIVENESS_FACTOR: f64 = 0.3;
 /// First version that accepts all ranks as the ranks of the dense layers (`validation_hook.py`, 0.5.19).
 const DENSE_OVER_ALL: Version = Version::new(0, 5, 14);
 /// First version that checks two-batch overlap (`validation_hook.py`, 0.5.19).
-const TWO_BATCHES_CHECKED: Version = Version::new(0, 5, 14);
+const TWO_BATCHES_CHECKED: Version = Version::new(0, 5, 10);
 
 impl Resolver<'_> {
     /// Reads the number of attention replicas.

@@ -1,15 +1,16 @@
-//! Rules that no parser checks: combinations that a version refuses after its start, reinterprets, or cannot run.
+//! Combinations that fail after the engine has resolved its arguments: when it reads the weights, in a kernel, or at the
+//! first request; and settings that do not fit the profile. What the engine refuses before it loads is in
+//! `sglang::resolve`.
 //!
-//! Sources: `server_args.py` of 0.4.10.post1, .post2 and 0.5.19; `arg_groups/*_hook.py` and `overrides.py` of 0.5.23;
-//! `eplb/expert_location.py`.
+//! Sources: `server_args.py` of 0.4.10.post1, .post2 and 0.5.19; `eplb/expert_location.py`.
 
 use crate::profile::{Accelerator, Architecture, Precision, Profile, Stack, Version};
 use crate::sglang::check::{Check, Level};
-use crate::sglang::deepseek_r1::{CONTEXT, EXPERTS, HEADS, is_deepseek_v3_architecture};
+use crate::sglang::deepseek_r1::{CONTEXT, EXPERTS, HEADS, is_deepseek_v3_architecture, is_dense};
 use crate::sglang::settings::EffectiveSettings;
 
-/// Factor by which attention data parallel multiplies the scheduler's caution (`server_args.py`, 0.4.10 to 0.5.23).
-const CONSERVATIVENESS_FACTOR: f64 = 0.3;
+/// First version that takes the format of DeepSeek's weights from the checkpoint on Blackwell (`server_args.py`, 0.5.5).
+const FORMAT_OF_CHECKPOINT: Version = Version::new(0, 5, 5);
 
 /// Applies all rules to one set of settings.
 pub(super) fn check(settings: &EffectiveSettings, profile: &Profile, stack: &Stack) -> Vec<Check> {
@@ -17,10 +18,12 @@ pub(super) fn check(settings: &EffectiveSettings, profile: &Profile, stack: &Sta
     accelerator(settings, profile, stack, &mut found);
     ranges(settings, &mut found);
     parallel(settings, profile, &mut found);
-    split(settings, profile, stack.pins.sglang, &mut found);
-    drafting(settings, &mut found);
-    experts(settings, stack.pins.sglang, &mut found);
-    attention(settings, stack.pins.sglang, &mut found);
+    split(settings, profile, &mut found);
+    if is_dense(&profile.model.repo) {
+        experts_of_none(settings, profile, &mut found);
+    } else {
+        experts(settings, stack.pins.sglang, &mut found);
+    }
     weights(settings, profile, &mut found);
     architecture(settings, profile, stack, &mut found);
     scheduling(settings, &mut found);
@@ -79,7 +82,7 @@ fn ranges(settings: &EffectiveSettings, found: &mut Vec<Check>) {
 }
 
 /// Checks how the model is split: heads over the ranks of attention, layers over a pipeline.
-fn split(settings: &EffectiveSettings, profile: &Profile, version: Version, found: &mut Vec<Check>) {
+fn split(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Check>) {
     let (tp, dp) = (settings.tensor_parallel, settings.attention_data_parallel);
     let ranks = tp / dp.max(1);
     if is_deepseek_v3_architecture(&profile.model.repo) && ranks > 0 && !HEADS.is_multiple_of(ranks) {
@@ -105,83 +108,6 @@ fn split(settings: &EffectiveSettings, profile: &Profile, version: Version, foun
                 ),
             )
             .fix("leave --pp-size out: dsr1 serves on one node"),
-        );
-    }
-    if settings.attention_switch_alone {
-        let asserts = version < Version::new(0, 5, 22);
-        let text = "--enable-dp-attention without a number of attention replicas";
-        found.push(if asserts {
-            // server_args.py: `assert self.dp_size > 1, "Please set a dp-size > 1..."` (0.4.10 to 0.5.21).
-            error(
-                "parallel.attention_switch",
-                "--enable-dp-attention",
-                format!("{text} ends SGLang {version} at its start"),
-            )
-            .fix("set attention_data_parallel")
-        } else {
-            warn(
-                "parallel.attention_switch",
-                "--enable-dp-attention",
-                format!("{text} has no effect in SGLang {version}"),
-            )
-            .fix("set attention_data_parallel")
-        });
-    }
-    if let Some(dense) = settings.dense_tensor_parallel.filter(|dense| *dense != 1) {
-        // server_args.py: `assert self.moe_dense_tp_size in {1, None}`.
-        found.push(
-            error(
-                "parallel.dense",
-                "--moe-dense-tp-size",
-                format!("SGLang {version} splits the dense layers over 1 GPU or over all, not over {dense}"),
-            )
-            .fix("use 1, or leave it out"),
-        );
-    }
-}
-
-/// Checks the numbers of multi-token prediction against each other.
-fn drafting(settings: &EffectiveSettings, found: &mut Vec<Check>) {
-    if let Some(option) = settings.draft_option_alone {
-        found.push(
-            warn(
-                "speculative.no_algorithm",
-                option,
-                format!("{option} has no effect without --speculative-algorithm"),
-            )
-            .fix("use the setting `speculative`, which names it too"),
-        );
-    }
-    let (Some(tokens), Some(steps), Some(top_k)) =
-        (settings.draft_tokens, settings.draft_steps, settings.draft_top_k)
-    else {
-        return;
-    };
-    if top_k == 1 && tokens != steps + 1 {
-        found.push(
-            note(
-                "speculative.draft_tokens",
-                "engine.speculative",
-                format!(
-                    "with top_k 1, SGLang makes draft_tokens {} of the {tokens} that are named: one more than the steps",
-                    steps + 1
-                ),
-            )
-            .fix(format!("draft_tokens: {}", steps + 1)),
-        );
-    }
-    let backend = settings.attention_backend.as_deref();
-    if top_k > 1 && matches!(backend, Some("trtllm_mla" | "cutlass_mla" | "flashmla")) {
-        found.push(
-            error(
-                "speculative.top_k",
-                "engine.speculative",
-                format!(
-                    "{} drafts with top_k 1 only, not {top_k}",
-                    backend.unwrap_or_default()
-                ),
-            )
-            .fix("top_k: 1"),
         );
     }
 }
@@ -220,11 +146,7 @@ fn parallel(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Che
     } = *settings;
     let gpus = u64::from(tp) * u64::from(replicas);
     if replicas > 1 && dp > 1 {
-        found.push(error(
-            "parallel.both",
-            "--data-parallel-size",
-            "attention replicas and copies of the model exclude each other".to_owned(),
-        ));
+        // `sglang::resolve` refuses both at once.
     } else if replicas > 1 && gpus > u64::from(profile.gpus) {
         found.push(
             error(
@@ -250,22 +172,22 @@ fn parallel(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Che
             .fix("make `gpus` and `tensor_parallel` agree"),
         );
     }
-    if dp > 1 && tp % dp != 0 {
+}
+
+/// Warns of settings for experts where the model has none.
+fn experts_of_none(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Check>) {
+    if settings.expert_parallel > 1 || settings.redundant_experts > 0 || settings.moe_runner.is_some() {
         found.push(
-            error(
-                "parallel.attention",
-                "engine.attention_data_parallel",
-                format!("{dp} attention replicas do not divide tensor parallel {tp}"),
+            warn(
+                "experts.dense",
+                "engine.expert_parallel",
+                format!(
+                    "{} is a dense model: it has no experts to spread",
+                    profile.model.repo
+                ),
             )
-            .fix(format!("use a divisor of {tp}")),
+            .fix("leave the settings for experts out"),
         );
-    }
-    if settings.lm_head_data_parallel && dp == 1 {
-        found.push(error(
-            "parallel.lm_head",
-            "engine.lm_head_data_parallel",
-            "the output layer can only be replicated with attention replicas".to_owned(),
-        ));
     }
 }
 
@@ -294,52 +216,6 @@ fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check
             format!("{EXPERTS} experts and {redundant} copies cannot be spread evenly over {ep} GPUs"),
         ));
     }
-    let whole = matches!(runner, Some("flashinfer_cutlass" | "flashinfer_cutedsl"));
-    if whole && ep != 1 && ep != tp {
-        found.push(
-            error(
-                "experts.whole",
-                "engine.expert_parallel",
-                format!(
-                    "{} needs expert parallel 1 or {tp}, not {ep}",
-                    runner.unwrap_or_default()
-                ),
-            )
-            .fix(format!("use 1 or {tp}")),
-        );
-    }
-    if runner == Some("cutlass") && ep != 1 {
-        found.push(
-            error(
-                "experts.cutlass",
-                "engine.expert_parallel",
-                format!("the cutlass kernels of FP8 experts need expert parallel 1, not {ep}"),
-            )
-            .fix("leave expert_parallel out, or use moe_runner: flashinfer_trtllm"),
-        );
-    }
-    let quantization = settings.quantization.as_deref();
-    if runner == Some("flashinfer_cutlass") {
-        let old = version < Version::new(0, 5, 1);
-        let fits = match quantization {
-            Some("modelopt_fp4") => true,
-            Some("modelopt_fp8" | "modelopt_mixed") | None => !old,
-            Some(_) => false,
-        };
-        if !fits {
-            found.push(
-                error(
-                    "experts.quantization",
-                    "engine.moe_runner",
-                    format!(
-                        "flashinfer_cutlass does not compute {} experts in SGLang {version}",
-                        quantization.unwrap_or("unquantized")
-                    ),
-                )
-                .fix("use it only with quantization: modelopt_fp4"),
-            );
-        }
-    }
     // `assert self.num_fused_shared_experts == 0` in fused_moe_triton/layer.py and ep_moe/layer.py; expert parallel turns the
     // fusion off, and from 0.5.1 on the runner does.
     let asserts = version < Version::new(0, 5, 1);
@@ -352,47 +228,6 @@ fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check
             )
             .fix("shared_experts_fusion: false"),
         );
-    }
-}
-
-fn attention(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check>) {
-    let backend = settings.attention_backend.as_deref();
-    let wrong_page = match (backend, settings.page_size) {
-        (Some("cutlass_mla"), Some(page)) => (page != 128).then_some("128"),
-        (Some("trtllm_mla"), Some(page)) => (page != 32 && page != 64).then_some("32 or 64"),
-        _ => None,
-    };
-    if let Some(right) = wrong_page {
-        found.push(
-            warn(
-                "attention.page_size",
-                "--page-size",
-                format!(
-                    "{} replaces the page size with its own",
-                    backend.unwrap_or_default()
-                ),
-            )
-            .fix(format!("leave --page-size out, or use {right}")),
-        );
-    }
-    if backend == Some("trtllm_mla") && settings.draft_tokens.is_some() && version < Version::new(0, 5, 1) {
-        found.push(error(
-            "attention.speculative",
-            "engine.speculative",
-            format!("trtllm_mla does not draft tokens in SGLang {version}"),
-        ));
-    }
-    let page = settings.page_size.map(i64::from);
-    if let (Some(page), Some(chunk)) = (page, settings.chunked_prefill_size)
-        && page > 0
-        && chunk > 0
-        && chunk % page != 0
-    {
-        found.push(error(
-            "attention.chunk",
-            "engine.chunked_prefill_size",
-            format!("chunked prefill {chunk} is not a multiple of the page size {page}"),
-        ));
     }
 }
 
@@ -416,6 +251,15 @@ fn weights(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Chec
             )
             .fix("leave quantization out, or use an fp4 profile"),
         ),
+        // Before SGLang took the format from the checkpoint, FlashInfer's kernels asked for a name.
+        (Precision::Fp8, Some("fp8"))
+            if settings
+                .moe_runner
+                .as_deref()
+                .is_some_and(|runner| runner.starts_with("flashinfer"))
+                && settings
+                    .version
+                    .is_some_and(|version| version < FORMAT_OF_CHECKPOINT) => {}
         (Precision::Fp8, Some("fp8")) => found.push(
             warn(
                 "weights.quantization",
@@ -463,9 +307,8 @@ fn architecture(settings: &EffectiveSettings, profile: &Profile, stack: &Stack, 
             .attention_backend
             .as_deref()
             .filter(|backend| match architecture {
-                Architecture::Hopper => {
-                    matches!(*backend, "cutlass_mla" | "trtllm_mla" | "cutedsl_mla" | "fa4")
-                }
+                // `sglang::resolve` refuses trtllm_mla and cutedsl_mla.
+                Architecture::Hopper => matches!(*backend, "cutlass_mla" | "fa4"),
                 Architecture::Blackwell => matches!(*backend, "fa3" | "flashmla"),
             });
         if let Some(backend) = backend {
@@ -518,38 +361,6 @@ fn architecture(settings: &EffectiveSettings, profile: &Profile, stack: &Stack, 
 }
 
 fn scheduling(settings: &EffectiveSettings, found: &mut Vec<Check>) {
-    let dp = settings.attention_data_parallel;
-    if dp > 1 {
-        if let Some(chunk) = settings.chunked_prefill_size.filter(|chunk| *chunk > 0) {
-            found.push(note(
-                "schedule.chunk",
-                "engine.chunked_prefill_size",
-                format!(
-                    "chunked prefill {chunk} is divided by the {dp} attention replicas: {} each",
-                    chunk / i64::from(dp)
-                ),
-            ));
-        }
-        if let Some(requests) = settings.max_running_requests {
-            found.push(note(
-                "schedule.requests",
-                "engine.max_running_requests",
-                format!(
-                    "{requests} running requests are divided by the {dp} attention replicas: {} each",
-                    requests / dp
-                ),
-            ));
-        }
-        let asked = settings.schedule_conservativeness.unwrap_or(1.0);
-        found.push(note(
-            "schedule.conservativeness",
-            "engine.schedule_conservativeness",
-            format!(
-                "with attention replicas SGLang multiplies schedule conservativeness {asked} by {CONSERVATIVENESS_FACTOR}: {:.2}",
-                asked * CONSERVATIVENESS_FACTOR
-            ),
-        ));
-    }
     if settings.skip_warmup && settings.version == Some(Version::new(0, 4, 10).post(2)) {
         found.push(error(
             "server.warmup",

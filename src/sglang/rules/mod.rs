@@ -12,10 +12,12 @@ pub(super) use options::successor;
 pub use owned::check as check_owned;
 
 use crate::error::{Error, Kind, Result};
-use crate::profile::{Origins, Profile, Stack, Version};
+use crate::profile::{Accelerator, Origins, Profile, Stack, Version};
 use crate::sglang::check::{Check, Level};
 use crate::sglang::dialect::EngineFlags;
 use crate::sglang::flags::{Parsed, Parser, history};
+use crate::sglang::memory::bundled;
+use crate::sglang::resolve::{Checkpoint, Machine, resolve};
 use crate::sglang::settings::EffectiveSettings;
 use crate::sglang::words::words;
 
@@ -55,10 +57,29 @@ pub(super) fn check(
     found.extend(variables::check(flags, version));
     found.extend(client(profile, version));
     found.extend(combinations::check(settings, profile, stack));
+    found.extend(resolved(settings, profile, stack));
     for check in &mut found {
         check.place = place_of(check, flags, parsed, origins);
     }
     found.sort_by_key(|check| std::cmp::Reverse(check.level));
+    found
+}
+
+/// Returns what the engine refuses, replaces or ignores when it resolves its arguments on the GPUs that the profile is for;
+/// nothing on a CPU.
+fn resolved(settings: &EffectiveSettings, profile: &Profile, stack: &Stack) -> Vec<Check> {
+    let mut found: Vec<Check> = Vec::new();
+    if stack.accelerator == Accelerator::Cpu {
+        return found;
+    }
+    let checkpoint = Checkpoint::new(profile, bundled(&profile.model.repo).as_ref());
+    for architecture in &profile.architectures {
+        for check in resolve(settings, Machine::nominal(*architecture), &checkpoint).checks {
+            if !found.contains(&check) {
+                found.push(check);
+            }
+        }
+    }
     found
 }
 
@@ -336,7 +357,7 @@ mod tests {
             ),
             (
                 "parallel.lm_head",
-                Level::Error,
+                Level::Warn,
                 tep8,
                 "current",
                 "lm_head_data_parallel: true",

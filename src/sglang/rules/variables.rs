@@ -3,6 +3,7 @@
 use crate::profile::Version;
 use crate::sglang::check::{Check, Level};
 use crate::sglang::dialect::EngineFlags;
+use crate::sglang::flags::{Reading, variables};
 use crate::sglang::words::words;
 
 /// Allowed prefixes of variables in a profile. A profile may come from a stranger: `LD_*`, `PYTHON*` and the like would
@@ -48,7 +49,7 @@ pub(super) fn check(flags: &EngineFlags, version: Version) -> Vec<Check> {
         .filter_map(|(name, variable)| {
             forbidden(name, &variable.value)
                 .or_else(|| ignored(name, version))
-                .or_else(|| unknown(name))
+                .or_else(|| unread(name, version))
         })
         .collect()
 }
@@ -99,17 +100,26 @@ fn ignored(name: &str, version: Version) -> Option<Check> {
     Some(instead(Check::new("env.deprecated", Level::Note, name, text)))
 }
 
-/// A variable of SGLang that dsr1 does not know may be misspelt, and SGLang would ignore it silently.
-fn unknown(name: &str) -> Option<Check> {
+/// Returns a finding about a variable of SGLang that this version's sources do not name: SGLang ignores it silently.
+fn unread(name: &str, version: Version) -> Option<Check> {
     let is_sglangs = name.starts_with("SGLANG_") || name.starts_with("SGL_");
     if !is_sglangs || words().environment.contains_key(name) {
         return None;
     }
-    let text = format!("dsr1 does not know {name}; SGLang ignores names that it does not know");
-    let check = Check::new("env.unknown", Level::Note, name, text);
-    let known = words().environment.keys().map(String::as_str);
-    Some(match crate::profile::spelling::nearest(name, known) {
-        Some(nearest) => check.fix(format!("did you mean {nearest}?")),
-        None => check,
-    })
+    let all = variables();
+    match all.reading(name, version) {
+        Reading::Named => None,
+        Reading::Elsewhere(first, last) => {
+            let text = format!("SGLang {version} ignores {name}: the sources of {first} to {last} name it");
+            Some(Check::new("env.other_version", Level::Warn, name, text).fix("leave it out"))
+        }
+        Reading::Unknown => {
+            let text = format!("no known version of SGLang reads {name}, and SGLang ignores such names");
+            let check = Check::new("env.unknown", Level::Note, name, text);
+            Some(match crate::profile::spelling::nearest(name, all.names()) {
+                Some(nearest) => check.fix(format!("did you mean {nearest}?")),
+                None => check,
+            })
+        }
+    }
 }

@@ -1,0 +1,118 @@
+//! Findings about a memory plan: what cannot start, what may run out of memory, and what waits.
+
+use crate::sglang::check::{Check, Level};
+use crate::sglang::memory::{MemoryPlan, gib};
+
+/// The setting that most of them are about.
+const FRACTION: &str = "engine.mem_fraction";
+
+/// Returns the findings about a plan, for a benchmark with `concurrency` requests in flight.
+#[must_use]
+pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
+    let mut found: Vec<Check> = fraction(plan).into_iter().collect();
+    if found.iter().all(|check| check.level != Level::Error) {
+        found.extend(queue(plan, concurrency));
+    }
+    found
+}
+
+fn finding(id: &str, level: Level, text: String, fix: String) -> Check {
+    Check::new(id, level, FRACTION, text).fix(fix)
+}
+
+/// Returns the worst finding about the share of memory.
+fn fraction(plan: &MemoryPlan) -> Option<Check> {
+    let (low, safe) = plan.window;
+    let likely = plan.likely_end;
+    let weights = gib(plan.weights_bytes);
+    let usable = gib(plan.usable_bytes);
+    if low >= 1.0 {
+        let text =
+            format!("the weights take {weights} of the {usable} of each GPU: no fraction leaves a KV pool");
+        let fix = "use more GPUs, or FP4 weights on Blackwell".to_owned();
+        return Some(finding("memory.weights", Level::Error, text, fix));
+    }
+    if plan.fraction < low {
+        let fix = if low > likely {
+            format!(
+                "use more GPUs: {} are left beside the weights, and activations, graphs and request tables need about {}",
+                gib(plan.usable_bytes.saturating_sub(plan.weights_bytes)),
+                gib(plan.need_bytes)
+            )
+        } else {
+            format!("use at least {}", round_up(low))
+        };
+        let text = format!(
+            "mem_fraction {:.3} leaves no KV pool beside {weights} of weights",
+            plan.fraction
+        );
+        return Some(finding("memory.fraction_low", Level::Error, text, fix));
+    }
+    if low > likely {
+        let text = format!(
+            "the weights take {weights} of the {usable} of each GPU; activations, graphs and request tables need about {} more",
+            gib(plan.need_bytes)
+        );
+        let fix = "use fewer running requests or smaller chunks".to_owned();
+        return Some(finding("memory.need", Level::Warn, text, fix));
+    }
+    let slack = gib(plan.slack_bytes);
+    if plan.fraction > likely {
+        let text = format!(
+            "mem_fraction {:.3} leaves {slack} for activations and CUDA graphs, which need about {}",
+            plan.fraction,
+            gib(plan.need_bytes)
+        );
+        let fix = format!("use at most {}", round_down(safe));
+        return Some(finding("memory.fraction_high", Level::Warn, text, fix));
+    }
+    if plan.fraction > safe && plan.fraction_named {
+        let why = if plan.is_measured {
+            "a replica that decodes without graphs, while another prefills, needs more"
+        } else {
+            "this attention backend was not measured"
+        };
+        let text = format!(
+            "mem_fraction {:.3} leaves {slack} for activations and CUDA graphs, which need about {} and at most {}: {why}",
+            plan.fraction,
+            gib(plan.need_bytes),
+            gib(plan.most_bytes)
+        );
+        let fix = format!("use at most {} to be safe", round_down(safe));
+        return Some(finding("memory.fraction_unproven", Level::Note, text, fix));
+    }
+    None
+}
+
+/// Returns the finding about requests that wait. A queue is worth knowing; a load of twice the pool is not what was meant.
+fn queue(plan: &MemoryPlan, concurrency: u32) -> Option<Check> {
+    let concurrency = u64::from(concurrency);
+    if plan.requests_fit >= concurrency {
+        return None;
+    }
+    let level = if plan.requests_fit.saturating_mul(2) < concurrency {
+        Level::Warn
+    } else {
+        Level::Note
+    };
+    let text = format!(
+        "{} requests of {} tokens fit into the KV pool, and the benchmark keeps {concurrency} in flight: the others wait, or \
+         SGLang retracts requests",
+        plan.requests_fit, plan.request_tokens
+    );
+    let check = Check::new("memory.concurrency", level, "bench.max_concurrency", text);
+    Some(check.fix(format!(
+        "expect the throughput of {} requests at once",
+        plan.requests_fit
+    )))
+}
+
+/// Formats a lowest fraction, rounded up.
+fn round_up(fraction: f64) -> String {
+    format!("{:.3}", (fraction * 1000.0).ceil() / 1000.0)
+}
+
+/// Formats a highest fraction, rounded down.
+fn round_down(fraction: f64) -> String {
+    format!("{:.3}", (fraction * 1000.0).floor() / 1000.0)
+}

@@ -1,0 +1,317 @@
+//! A profile file rewritten for another stack, word by word, so that its comments stay.
+//!
+//! | file | subject |
+//! |---|---|
+//! | `list` | a list of words in a YAML text, with their places |
+//! | `options` | raw options of one version said in another |
+//!
+//! Not in this module tree: reading and writing the file (`commands::profiles`), and findings about the new text (`rules`).
+
+mod list;
+mod options;
+
+use serde::Serialize;
+
+use self::list::List;
+use crate::error::{Error, Kind, Result};
+use crate::profile::yaml::line_of;
+use crate::profile::{Selection, Version};
+use crate::sglang::flags::{Parser, history};
+use crate::sglang::rules::successor;
+use crate::sglang::words::words;
+
+/// A file's new text and its changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Migration {
+    /// The whole text.
+    pub text: String,
+    /// One line for each change, with the version that made it necessary.
+    pub changes: Vec<String>,
+}
+
+/// Rewrites `text`, the file of the profile in `found`, for the stack in `found`.
+///
+/// Values that the new version removed are replaced by their successor, renamed variables and raw options get their new
+/// name, and the file's `stack` becomes the new one. Settings of the profiles that it extends do not change.
+///
+/// # Errors
+/// [`Kind::Usage`] if the file has no line after which the stack's name can be written.
+pub fn migrate(text: &str, found: &Selection) -> Result<Migration> {
+    let version = found.stack.pins.sglang;
+    let mut file = File {
+        lines: text.lines().map(str::to_owned).collect(),
+        changes: Vec::new(),
+    };
+    file.set_stack(&found.stack.name)?;
+    file.replace_values(found, version);
+    file.replace_variables(found, version);
+    file.replace_options(found, version);
+    Ok(Migration {
+        text: file.lines.join("\n") + "\n",
+        changes: file.changes,
+    })
+}
+
+struct File {
+    lines: Vec<String>,
+    changes: Vec<String>,
+}
+
+impl File {
+    fn line(&self, path: &[&str]) -> Option<usize> {
+        let text = self.lines.join("\n");
+        let parent = line_of(&text, &path[..path.len() - 1]);
+        line_of(&text, path).filter(|line| parent != Some(*line))
+    }
+
+    fn set_stack(&mut self, name: &str) -> Result<()> {
+        if let Some(line) = self.line(&["stack"]) {
+            if value_at(&self.lines[line - 1]) != name {
+                self.replace(line, name, "");
+                self.changes.push(format!("stack: {name}"));
+            }
+            return Ok(());
+        }
+        let Some(line) = self.line(&["extends"]).or_else(|| self.line(&["name"])) else {
+            return Err(Error::new(
+                Kind::Usage,
+                "the file has no `name` in a line of its own",
+            ));
+        };
+        self.lines.insert(line, format!("stack: {name}"));
+        self.changes.push(format!("stack: {name}"));
+        Ok(())
+    }
+
+    /// Replaces values that were removed and have a successor.
+    fn replace_values(&mut self, found: &Selection, version: Version) {
+        let Some(backend) = found.profile.engine.attention_backend else {
+            return;
+        };
+        let option = "--attention-backend";
+        let gone = history(Parser::Server)
+            .choice_lifetime(option, backend.name())
+            .and_then(|life| life.gone)
+            .filter(|gone| *gone <= version);
+        if let (Some(gone), Some(next)) = (gone, successor(option, backend.name()))
+            && let Some(line) = self.line(&["engine", "attention_backend"])
+        {
+            let was = format!("was {backend}, removed in SGLang {gone}");
+            self.replace(line, next, &was);
+            self.changes
+                .push(format!("engine.attention_backend: {next} ({was})"));
+        }
+    }
+
+    /// Replaces variables that this version reads under another name, and removes those that became a knob.
+    fn replace_variables(&mut self, found: &Selection, version: Version) {
+        for name in found.profile.engine.env.keys() {
+            let Some(word) = words().environment.get(name) else {
+                continue;
+            };
+            let old = word
+                .gone
+                .or(word.deprecated)
+                .is_some_and(|since| version >= since);
+            let early = word.since.is_some_and(|since| version < since);
+            let Some(line) = self.line(&["engine", "env", name]).filter(|_| old || early) else {
+                continue;
+            };
+            let instead = word.instead.as_deref().unwrap_or_default();
+            if words().environment.contains_key(instead) {
+                self.lines[line - 1] = self.lines[line - 1].replacen(name.as_str(), instead, 1);
+                self.changes.push(format!("engine.env.{instead} (was {name})"));
+            } else if word.gone.is_some_and(|gone| version >= gone) {
+                self.lines.remove(line - 1);
+                let knob = word
+                    .knob
+                    .as_ref()
+                    .map_or_else(String::new, |knob| format!(", knob {knob}"));
+                self.changes.push(format!(
+                    "engine.env.{name} removed: SGLang {version} ignores it; use {instead}{knob}"
+                ));
+            }
+        }
+    }
+
+    /// Says the raw options of this file in the words of this version.
+    fn replace_options(&mut self, found: &Selection, version: Version) {
+        let Some(line) = self.line(&["engine", "extra_args"]) else {
+            return;
+        };
+        let text = self.lines.join("\n") + "\n";
+        let start: usize = self.lines[..line - 1].iter().map(|line| line.len() + 1).sum();
+        let list = self.lines[line - 1]
+            .find("extra_args")
+            .map(|at| start + at + "extra_args".len() + 1)
+            .and_then(|at| List::read(&text, at));
+        // What is no plain list of words stays; the findings about the new text name what is wrong in it.
+        let Some(list) = list else { return };
+        let words: Vec<&str> = list.words().collect();
+        let changes = options::changes(&words, &found.profile.engine, version);
+        let new = list.replaced(&text, &changes.replacements);
+        self.lines = new.lines().map(str::to_owned).collect();
+        self.changes.extend(changes.said);
+    }
+
+    /// Writes `value` into the line `key: value  # comment`, with `why` in front of the comment.
+    fn replace(&mut self, line: usize, value: &str, why: &str) {
+        let old = &self.lines[line - 1];
+        let Some((key, rest)) = old.split_once(':') else {
+            return;
+        };
+        let comment = rest.split_once(" #").map_or("", |(_, comment)| comment.trim());
+        let remarks: Vec<&str> = [why, comment]
+            .into_iter()
+            .filter(|text| !text.is_empty())
+            .collect();
+        self.lines[line - 1] = if remarks.is_empty() {
+            format!("{key}: {value}")
+        } else {
+            format!("{key}: {value}  # {}", remarks.join("; "))
+        };
+    }
+}
+
+fn value_at(line: &str) -> &str {
+    let value = line.split_once(':').map_or("", |(_, value)| value);
+    value.split(" #").next().unwrap_or_default().trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Catalog;
+    use crate::sglang::EffectiveSettings;
+
+    #[test]
+    fn a_profile_of_the_guides_time_becomes_one_of_today() {
+        let text = "\
+# mine
+name: mine
+extends: fp8-high-throughput   # the guide's
+engine:
+  attention_backend: cutlass_mla  # B200
+  env:
+    SGL_ENABLE_JIT_DEEPGEMM: \"1\"
+    SGLANG_CUTLASS_MOE: \"1\"
+  extra_args:
+    - --cuda-graph-max-bs
+    - \"256\"
+";
+        let catalog = Catalog::load(Some(("mine.yaml", text))).unwrap();
+        let found = catalog.resolve("mine", Some("current")).unwrap();
+        let migration = migrate(text, &found).unwrap();
+        insta::assert_snapshot!(migration.text);
+        insta::assert_snapshot!(migration.changes.join("\n"));
+        let again = Catalog::load(Some(("mine.yaml", &migration.text))).unwrap();
+        assert_eq!(again.resolve("mine", None).unwrap().stack.name, "current");
+    }
+
+    /// The files of people who report a broken list.
+    #[test]
+    fn options_become_those_of_today_and_nothing_else_changes() {
+        for (args, expected) in [
+            (
+                "[--enable-dp-attention, --dp-size, \"8\", --enable-flashinfer-cutlass-moe, --cuda-graph-max-bs, \"512\", --enable-deepep-moe]",
+                "[--attn-dp-size, \"8\", --moe-runner-backend, flashinfer_cutlass, --cuda-graph-max-bs-decode, \"512\", --moe-a2a-backend, deepep]",
+            ),
+            (
+                "[--enable-ep-moe, --cuda-graph-bs, \"1\", \"2\", --enable-metrics, --schedule-policy, lpm]",
+                "[--ep-size, \"8\", --cuda-graph-bs, \"1\", \"2\", --enable-metrics, --schedule-policy, lpm]",
+            ),
+        ] {
+            let text = format!(
+                "name: mine\nextends: rehearsal\nstack: guide\nengine:\n  tensor_parallel: 8\n  extra_args: {args}  # ours\n"
+            );
+            let catalog = Catalog::load(Some(("mine.yaml", &text))).unwrap();
+            let found = catalog.resolve("mine", Some("current")).unwrap();
+            let migration = migrate(&text, &found).unwrap();
+            let line = migration
+                .text
+                .lines()
+                .find(|line| line.contains("extra_args"))
+                .unwrap();
+            assert_eq!(line, format!("  extra_args: {expected}  # ours"));
+            let again = Catalog::load(Some(("mine.yaml", &migration.text))).unwrap();
+            let found = again.resolve("mine", Some("current")).unwrap();
+            assert_eq!(
+                migrate(&migration.text, &found).unwrap().changes,
+                Vec::<String>::new()
+            );
+        }
+    }
+
+    /// The settings that raw options come to in a version.
+    fn meaning(args: &[String], version: Version) -> EffectiveSettings {
+        let mut line = vec!["--tensor-parallel-size".to_owned(), "8".to_owned()];
+        line.extend(args.iter().cloned());
+        let parsed = history(Parser::Server).table(version).parse(&line);
+        let settings = EffectiveSettings::new(&parsed, &std::collections::BTreeMap::new(), version);
+        // DeepEP spreads the experts over all GPUs, whichever option asks for it.
+        let spread = settings.a2a.as_deref() == Some("deepep");
+        EffectiveSettings {
+            version: None,
+            expert_parallel: if spread { 8 } else { settings.expert_parallel },
+            // A switch that an option replaced means the same.
+            attention_switch: false,
+            ..settings
+        }
+    }
+
+    proptest::proptest! {
+        /// Any list of options of an older version: the result parses, means the same, and changes no more.
+        #[test]
+        fn a_migrated_list_means_the_same(
+            picks in proptest::collection::vec((0_usize..9, 1_u32..9), 0..6),
+            is_flow: bool,
+            old in 0_usize..4,
+            new in 0_usize..4,
+        ) {
+            let versions: Vec<Version> = ["0.4.10.post2", "0.5.3", "0.5.9", "0.5.19"].iter().map(|text| text.parse().unwrap()).collect();
+            let stacks = ["guide", "cuda12", "current", "current"];
+            let (from, stack) = (versions[old], stacks[new]);
+            let table = history(Parser::Server).table(from);
+            let mut args: Vec<String> = Vec::new();
+            for (which, number) in picks {
+                let (name, value) = [
+                    ("--enable-dp-attention", None), ("--dp-size", Some(number.to_string())), ("--enable-ep-moe", None),
+                    ("--enable-deepep-moe", None), ("--enable-flashinfer-cutlass-moe", None),
+                    ("--cuda-graph-max-bs", Some((number * 8).to_string())), ("--page-size", Some("64".to_owned())),
+                    ("--enable-metrics", None), ("--cuda-graph-bs", Some("4".to_owned())),
+                ][which].clone();
+                if table.get(name).is_none() || args.iter().any(|word| word == name) {
+                    continue;
+                }
+                args.push(name.to_owned());
+                args.extend(value);
+            }
+            let list = if is_flow {
+                let words: Vec<String> = args.iter().map(|word| format!("{word:?}")).collect();
+                format!("  extra_args: [{}]  # ours", words.join(", "))
+            } else if args.is_empty() {
+                "  extra_args: []".to_owned()
+            } else {
+                let lines = args.iter().fold(String::new(), |all, word| format!("{all}\n    - {word:?}  # why"));
+                format!("  extra_args:{lines}")
+            };
+            let text = format!("name: mine\nextends: fp8-low-latency\nengine:\n  tensor_parallel: 8\n  expert_parallel: null\n  moe_runner: null\n{list}\n");
+            let catalog = Catalog::load(Some(("mine.yaml", &text))).unwrap();
+            let found = catalog.resolve("mine", Some(stack)).unwrap();
+            let to = found.stack.pins.sglang;
+            let migration = migrate(&text, &found).unwrap();
+            let again = Catalog::load(Some(("mine.yaml", &migration.text))).unwrap();
+            let result = again.resolve("mine", Some(stack)).unwrap();
+            let second = migrate(&migration.text, &result).unwrap();
+            proptest::prop_assert_eq!(&second.text, &migration.text);
+            let words = &result.profile.engine.extra_args;
+            if from <= to && history(Parser::Server).table(to).parse(words).is_accepted() {
+                let (before, after) = (meaning(&args, from), meaning(words, to));
+                // The switch alone has no meaning in newer versions.
+                if !before.attention_switch_alone && !after.attention_switch_alone {
+                    proptest::prop_assert_eq!(before, after, "{:?} -> {:?} ({} to {})", args, words, from, to);
+                }
+            }
+        }
+    }
+}
