@@ -27,6 +27,9 @@ pub struct Facts {
     /// Shapes and sizes of those snapshots' models (`repo@commit`), read from their files.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub models: BTreeMap<String, ModelFacts>,
+    /// Models that are not pulled, as their hub lists them (`repo@revision`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub listed: BTreeMap<String, Listed>,
     /// Paths that dsr1 uses.
     pub paths: Paths,
     /// Servers of dsr1 that are starting or running on this host, by name.
@@ -175,6 +178,20 @@ pub struct ModelFacts {
     pub head_dim: Option<u64>,
     /// Bytes of the weights by class.
     pub weights: WeightSizes,
+}
+
+/// A model as its hub lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Listed {
+    /// Commit of the revision.
+    pub commit: String,
+    /// Sum of the sizes of all files in bytes.
+    pub size_bytes: u64,
+    /// Identifier of the licence; empty if the hub states none.
+    pub license: String,
+    /// Shape and sizes, from the configuration and the headers of the safetensors files.
+    pub model: ModelFacts,
 }
 
 /// Bytes of a model's weights by their use, before anything is split over GPUs.

@@ -12,13 +12,16 @@ use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::facts::{self, Facts, Gpu};
 use crate::plan::{
-    self, BuildOptions, BuildRequest, ImageChoice, Plan, PullOptions, ServeRequest, Step, Target,
+    self, BuildOptions, BuildRequest, ImageChoice, Plan, PullOptions, RepoReference, ServeRequest, Step,
+    Target,
 };
 use crate::profile::{
-    Accelerator, Architecture, Catalog, Criteria, Goal, Precision, Profile, Selection, Stack, UserFiles,
+    Accelerator, Architecture, Catalog, Criteria, Goal, Model, Precision, Profile, Selection, Stack,
+    UserFiles,
 };
 use crate::render;
 use crate::report::Report;
+use crate::sglang::memory::bundled;
 use crate::ui;
 use crate::units::{Bytes, counted};
 
@@ -366,9 +369,17 @@ impl Context {
         let profile = args.profile.with_name(args.named.as_ref());
         let mut selection = self.select(&profile, file.as_ref()).await?;
         let note = selection.note.take();
+        if let Some(model) = &args.model {
+            selection.profile.model = named_model(model)?;
+        }
+        let model = selection.profile.model.clone();
         let facts = if let Some(facts) = file {
             facts
         } else {
+            let endpoint = match &hub {
+                None if args.model.is_some() => Some(self.hub_url(None)?),
+                endpoint => endpoint.clone(),
+            };
             let ask = Ask {
                 docker: asked(&args.runtime) != Some(Target::Process),
                 python: asked(&args.runtime) != Some(Target::Docker),
@@ -382,8 +393,15 @@ impl Context {
                 .gather(&selection.stack, Some(&selection.profile), &ask)
                 .await;
             facts.servers = self.effects.running_servers().await;
+            self.read_shape(&mut facts, &selection, endpoint).await?;
             facts
         };
+        if let Some(listed) = facts.listed.get(&format!("{}@{}", model.repo, model.revision))
+            && args.model.is_some()
+        {
+            selection.profile.model.size_bytes = listed.size_bytes;
+            selection.profile.model.license.clone_from(&listed.license);
+        }
         let (target, mut why) = Self::target(&args.runtime, &selection.stack, &facts)?;
         let mut request = ServeRequest {
             name: args.name.clone(),
@@ -401,6 +419,46 @@ impl Context {
             why = Some(format!("runtime {}: the server runs there", runs.name()));
         }
         Ok((request, facts, [note, why].into_iter().flatten().collect()))
+    }
+
+    /// Adds the shape of a model that is neither pulled nor known, as the hub lists it. A hub that does not answer leaves
+    /// the plan without memory; a model whose files are wrong is an error.
+    async fn read_shape(
+        &self,
+        facts: &mut Facts,
+        selection: &Selection,
+        endpoint: Option<String>,
+    ) -> Result<()> {
+        let model = &selection.profile.model;
+        let is_known = facts
+            .resolved_commit(&model.repo, &model.revision)
+            .is_some_and(|commit| facts.models.contains_key(&format!("{}@{commit}", model.repo)));
+        let Some(endpoint) = endpoint.filter(|_| {
+            selection.stack.accelerator == Accelerator::Cuda
+                && !is_known
+                && !self.env().hub.offline
+                && bundled(&model.repo).is_none()
+        }) else {
+            return Ok(());
+        };
+        let cache = Path::new(&facts.paths.cache);
+        let asked = weights::listed(
+            &endpoint,
+            &model.repo,
+            &model.revision,
+            cache,
+            self.effects.hub_options(),
+        );
+        match self.until_interrupted(asked).await {
+            Ok(listed) => {
+                let key = format!("{}@{}", model.repo, model.revision);
+                facts.listed.insert(key, listed);
+                Ok(())
+            }
+            // What the hub refuses, a pull refuses too, with all that can be said about it.
+            Err(error) if error.kind() == Kind::Hub => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the URL of the hub before its first request, and warns about settings in the environment that its client
@@ -601,4 +659,27 @@ fn limit_rate(args: &HubArgs) -> Result<Option<u64>> {
         Bytes(0) => Err(wrong("a pull at 0 bytes a second never ends".to_owned())),
         Bytes(rate) => Ok(Some(rate)),
     }
+}
+
+/// Returns the weights that `--model` names.
+fn named_model(text: &str) -> Result<Model> {
+    let reference = RepoReference::parse(text);
+    plan::check_repo(&reference.repo)?;
+    if let Some(endpoint) = reference.endpoint {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("--model names a repository, not a hub: `{}`", text.escape_debug()),
+        )
+        .hint(format!(
+            "set HF_ENDPOINT={endpoint}, and write --model {}",
+            reference.repo
+        )));
+    }
+    Ok(Model {
+        repo: reference.repo,
+        revision: reference.revision.unwrap_or_else(|| "main".to_owned()),
+        size_bytes: 0,
+        license: String::new(),
+        code_files: Vec::new(),
+    })
 }

@@ -11,7 +11,9 @@ pub fn memory(plan: &MemoryPlan) -> String {
     } else {
         " (the GPU that the profile is for; this host was not looked at)"
     };
-    let sizes = if plan.weights_known {
+    let sizes = if plan.weights_listed {
+        "as the hub lists them, not pulled yet"
+    } else if plan.weights_known {
         "as pulled"
     } else {
         "computed, not pulled yet"

@@ -24,6 +24,7 @@ mod profiles;
 mod pull;
 mod readme;
 mod runners;
+mod shape;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

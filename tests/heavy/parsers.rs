@@ -77,7 +77,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 /// Returns the engine's arguments as `serve` passes them, for a request without facts of a host.
-fn engine_args(found: &Selection) -> Vec<String> {
+pub(crate) fn engine_args(found: &Selection) -> Vec<String> {
     let request = ServeRequest::new(found.clone(), Target::Docker);
     let arguments = plan::arguments("python3", &request, &request.launch(), &Facts::default());
     arguments[1..]
@@ -87,7 +87,7 @@ fn engine_args(found: &Selection) -> Vec<String> {
 }
 
 /// Returns every profile on its own stack and on the other stacks that it names.
-fn combinations() -> Vec<Selection> {
+pub(crate) fn combinations() -> Vec<Selection> {
     let catalog = Catalog::load(None).unwrap();
     let mut found = Vec::new();
     for profile in catalog.profiles().unwrap() {

@@ -73,6 +73,10 @@ struct Shared {
     asked: Mutex<Vec<Asked>>,
     token: Mutex<Option<String>>,
     license: Mutex<Option<String>>,
+    /// Number of zero bytes behind the bytes of a file, for models of many gigabytes.
+    zeros: Mutex<BTreeMap<String, usize>>,
+    /// Time before each answer.
+    delay: Mutex<Duration>,
     /// URL of the Xet store of large files, and their hashes in it.
     xet: Mutex<Option<(String, BTreeMap<String, String>)>>,
 }
@@ -104,6 +108,8 @@ impl Hub {
             asked: Mutex::default(),
             token: Mutex::default(),
             license: Mutex::default(),
+            zeros: Mutex::default(),
+            delay: Mutex::default(),
             xet: Mutex::default(),
         });
         let endpoint = format!("http://{}", hub.local_addr().unwrap());
@@ -153,6 +159,16 @@ impl Hub {
     /// Sets the licence that the hub states.
     pub fn license(&self, license: &str) {
         *self.shared.license.lock().unwrap() = Some(license.to_owned());
+    }
+
+    /// Lets a file go on with zeros.
+    pub fn zeros(&self, path: &str, count: usize) {
+        self.shared.zeros.lock().unwrap().insert(path.to_owned(), count);
+    }
+
+    /// Lets each answer wait.
+    pub fn delay(&self, delay: Duration) {
+        *self.shared.delay.lock().unwrap() = delay;
     }
 
     pub fn asked(&self) -> Vec<Asked> {
@@ -231,6 +247,8 @@ fn serve(shared: &Shared, stream: &TcpStream, on_cdn: bool) -> Option<()> {
         authorized: request.headers.contains_key("authorization"),
         sent: 0,
     };
+    let delay = *shared.delay.lock().unwrap();
+    std::thread::sleep(delay);
     let sent = answer(shared, stream, on_cdn, &request, fault);
     asked.sent = sent.unwrap_or(0);
     shared.asked.lock().unwrap().push(asked);
@@ -271,7 +289,14 @@ fn answer(
     let path = request.path.split('?').next()?.to_owned();
     if on_cdn {
         let name = path.trim_start_matches("/blob/");
-        return send_file(stream, &shared.files.get(name)?.bytes, "", request, fault);
+        return send_file(
+            stream,
+            &shared.files.get(name)?.bytes,
+            zeros_of(shared, name),
+            "",
+            request,
+            fault,
+        );
     }
     if let Some(token) = shared.token.lock().unwrap().as_ref()
         && request.headers.get("authorization") != Some(&format!("Bearer {token}"))
@@ -319,7 +344,7 @@ fn answer(
                 "Location: {}/blob/{name}?sig=secret\r\nX-Repo-Commit: {}\r\nX-Linked-Size: {}\r\nX-Linked-Etag: \"{}\"\r\n",
                 shared.cdn,
                 shared.commit,
-                file.bytes.len(),
+                file.bytes.len() + zeros_of(shared, name),
                 oid(&shared.entries[name])
             );
             return send(stream, 302, &head, b"", request, None);
@@ -329,7 +354,7 @@ fn answer(
             oid(&shared.entries[name]),
             shared.commit
         );
-        return send_file(stream, &file.bytes, &head, request, fault);
+        return send_file(stream, &file.bytes, zeros_of(shared, name), &head, request, fault);
     }
     send(stream, 404, "X-Error-Code: RepoNotFound\r\n", b"", request, None)
 }
@@ -341,7 +366,8 @@ fn send_listing(
     request: &Request,
     fault: Option<Fault>,
 ) -> Option<usize> {
-    const PAGE: usize = 3;
+    // Small models have several pages, too.
+    let page = if shared.files.len() > 50 { 1000 } else { 3 };
     if let Some(listing) = shared.listing.lock().unwrap().as_ref() {
         return send(stream, 200, "", listing.to_string().as_bytes(), request, fault);
     }
@@ -349,13 +375,19 @@ fn send_listing(
         .path
         .split_once("cursor=")
         .map_or(0, |(_, cursor)| cursor.parse().unwrap());
-    let page: Vec<Value> = shared
+    let items: Vec<Value> = shared
         .entries
         .values()
         .skip(from)
-        .take(PAGE)
+        .take(page)
         .map(|entry| {
             let mut entry = entry.clone();
+            let zeros = zeros_of(shared, entry["path"].as_str().unwrap());
+            if zeros > 0 {
+                let size = entry["size"].as_u64().unwrap() + zeros as u64;
+                entry["size"] = json!(size);
+                entry["lfs"]["size"] = json!(size);
+            }
             if let Some((_, hashes)) = shared.xet.lock().unwrap().as_ref()
                 && let Some(hash) = hashes.get(entry["path"].as_str().unwrap())
             {
@@ -364,13 +396,13 @@ fn send_listing(
             entry
         })
         .collect();
-    let head = if from + PAGE < shared.files.len() {
+    let head = if from + page < shared.files.len() {
         let host = &request.headers["host"];
         format!(
             "Link: <http://{host}/api/models/{}/tree/{}?recursive=true&cursor={}>; rel=\"next\"\r\n",
             shared.repo,
             shared.commit,
-            from + PAGE
+            from + page
         )
     } else {
         String::new()
@@ -379,7 +411,7 @@ fn send_listing(
         stream,
         200,
         &head,
-        Value::from(page).to_string().as_bytes(),
+        Value::from(items).to_string().as_bytes(),
         request,
         fault,
     )
@@ -414,9 +446,14 @@ fn hex(bytes: &[u8]) -> String {
     dsr1::units::hex(bytes)
 }
 
+fn zeros_of(shared: &Shared, name: &str) -> usize {
+    shared.zeros.lock().unwrap().get(name).copied().unwrap_or(0)
+}
+
 fn send_file(
     stream: &TcpStream,
     bytes: &[u8],
+    zeros: usize,
     head: &str,
     request: &Request,
     fault: Option<Fault>,
@@ -431,7 +468,7 @@ fn send_file(
     let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
     let from: usize = from.parse().ok()?;
     let to: usize = if to.is_empty() {
-        bytes.len() - 1
+        bytes.len() + zeros - 1
     } else {
         to.parse().ok()?
     };
@@ -440,8 +477,13 @@ fn send_file(
     } else {
         from
     };
-    let head = format!("{head}Content-Range: bytes {said}-{to}/{}\r\n", bytes.len());
-    send(stream, 206, &head, &bytes[from..=to], request, fault)
+    let head = format!(
+        "{head}Content-Range: bytes {said}-{to}/{}\r\n",
+        bytes.len() + zeros
+    );
+    let there = &bytes[from.min(bytes.len())..(to + 1).min(bytes.len())];
+    let body = [there, &vec![0; to + 1 - from - there.len()]].concat();
+    send(stream, 206, &head, &body, request, fault)
 }
 
 fn send(

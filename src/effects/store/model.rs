@@ -52,7 +52,14 @@ fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
     if !index.exists() {
         return Ok(["model.safetensors".to_owned()].into());
     }
-    let index = read_json(&index)?;
+    shards_of(&read_json(&index)?).map_err(|why| damaged_error(snapshot, &why))
+}
+
+/// Returns the shards that an index names.
+///
+/// # Errors
+/// The reason why it is no index.
+pub(in crate::effects) fn shards_of(index: &Value) -> std::result::Result<BTreeSet<String>, String> {
     let map = index.get("weight_map").and_then(Value::as_object);
     let names: BTreeSet<String> = map
         .into_iter()
@@ -64,10 +71,8 @@ fn shards(snapshot: &Path) -> Result<BTreeSet<String>> {
         .iter()
         .find(|name| name.contains('/') || name.contains(".."))
     {
-        Some(name) => Err(damaged_error(
-            snapshot,
-            &format!("its index names `{}`", name.escape_debug()),
-        )),
+        Some(name) => Err(format!("its index names `{}`", name.escape_debug())),
+        None if names.is_empty() => Err("its index names no file".to_owned()),
         None => Ok(names),
     }
 }
@@ -120,19 +125,39 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
         _ => Kind::Integrity,
     };
     read.at(kind, failed)?;
-    let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER || length.saturating_add(8) > size {
-        return Err(damaged_error(
-            path,
-            &format!("its header has {length} bytes, but the file has {size}"),
-        ));
-    }
+    let length = header_length(&length, size).map_err(|why| damaged_error(path, &why))?;
     let mut header = Vec::new();
     file.take(length)
         .read_to_end(&mut header)
         .at(Kind::Host, failed)?;
-    let mut entries: BTreeMap<String, Value> = serde_json::from_slice(&header)
-        .at(Kind::Integrity, || format!("`{}` has no header", path.display()))?;
+    tensors_of(&header, size).map_err(|why| damaged_error(path, &why))
+}
+
+/// Returns the length of the header of a safetensors file that begins with `bytes` and has `size` bytes.
+///
+/// # Errors
+/// The reason why it is no such file.
+pub(in crate::effects) fn header_length(bytes: &[u8], size: u64) -> std::result::Result<u64, String> {
+    let Some(first) = bytes.first_chunk::<8>() else {
+        return Err(format!("it has {} bytes, and no header", bytes.len()));
+    };
+    let length = u64::from_le_bytes(*first);
+    if length > MAX_HEADER || length.saturating_add(8) > size {
+        return Err(format!("its header has {length} bytes, but the file has {size}"));
+    }
+    Ok(length)
+}
+
+/// Returns names and sizes of the tensors in the header of a safetensors file of `size` bytes.
+///
+/// # Errors
+/// The reason why it is no such header.
+pub(in crate::effects) fn tensors_of(
+    header: &[u8],
+    size: u64,
+) -> std::result::Result<Vec<(String, u64)>, String> {
+    let mut entries: BTreeMap<String, Value> =
+        serde_json::from_slice(header).map_err(|error| format!("it has no header: {error}"))?;
     entries.remove("__metadata__");
     let mut found = Vec::with_capacity(entries.len());
     let mut end = 0;
@@ -141,27 +166,19 @@ fn tensors(path: &Path) -> Result<Vec<(String, u64)>> {
             data_offsets: (first, last),
         }) = serde_json::from_value(entry)
         else {
-            return Err(damaged_error(
-                path,
-                &format!("tensor `{}` has no offsets", name.escape_debug()),
-            ));
+            return Err(format!("tensor `{}` has no offsets", name.escape_debug()));
         };
         let Some(bytes) = last.checked_sub(first) else {
-            return Err(damaged_error(
-                path,
-                &format!("tensor `{}` ends before it begins", name.escape_debug()),
-            ));
+            return Err(format!("tensor `{}` ends before it begins", name.escape_debug()));
         };
         end = end.max(last);
         found.push((name, bytes));
     }
-    if end.saturating_add(length).saturating_add(8) == size {
+    let all = end.saturating_add(header.len() as u64).saturating_add(8);
+    if all == size {
         Ok(found)
     } else {
-        Err(damaged_error(
-            path,
-            &format!("its tensors end at {end}, the file has {size} bytes"),
-        ))
+        Err(format!("its tensors end at {end}, the file has {size} bytes"))
     }
 }
 

@@ -6,6 +6,7 @@
 //! | `selection` | the files of a revision that a pull fetches |
 //! | `access` | the question whether a hub has a revision |
 //! | `dry_run` | what a pull would fetch |
+//! | `shape` | the shape of a model that is not pulled, read from its hub |
 //! | `verify` | the check of a snapshot, and its repair |
 //! | `place` | the place of a snapshot on disk, and the hub that its files are fetched from |
 //! | `inventory` | the list of weights in the cache, and their removal |
@@ -20,6 +21,7 @@ mod place;
 mod pull;
 mod rehearsal;
 mod selection;
+mod shape;
 mod verify;
 
 pub use access::access;
@@ -28,4 +30,5 @@ pub use inventory::{list, removable, remove};
 pub use place::{Download, Place};
 pub use pull::pull;
 pub use rehearsal::{rehearsal_commit, write_model};
+pub use shape::listed;
 pub use verify::{VerifyOptions, verify};

@@ -54,6 +54,8 @@ pub struct MemoryPlan {
     pub usable_bytes: u64,
     /// True if the sizes of the weights are those of the pulled files; otherwise they are computed from the model's shape.
     pub weights_known: bool,
+    /// True if they are those of the files at the hub, which are not pulled.
+    pub weights_listed: bool,
     /// The weights on one GPU by class, in bytes.
     pub parts: Vec<(String, u64)>,
     /// The weights on one GPU, in bytes.
@@ -138,9 +140,13 @@ pub fn plan(
     let pulled = facts
         .resolved_commit(&profile.model.repo, &profile.model.revision)
         .and_then(|commit| facts.models.get(&format!("{}@{commit}", profile.model.repo)));
-    let model = match pulled {
-        Some(model) => model.clone(),
-        None => bundled(&profile.model.repo)?,
+    let listed = facts
+        .listed
+        .get(&format!("{}@{}", profile.model.repo, profile.model.revision));
+    let model = match (pulled, listed) {
+        (Some(model), _) => model.clone(),
+        (None, Some(listed)) => listed.model.clone(),
+        (None, None) => bundled(&profile.model.repo)?,
     };
     let bench = &profile.bench;
     let mut plan = budget(
@@ -151,7 +157,8 @@ pub fn plan(
         u64::from(bench.input_len.get()) + u64::from(bench.output_len.get()),
     )?;
     plan.gpu_known = smallest.is_some();
-    plan.weights_known = pulled.is_some();
+    plan.weights_known = pulled.is_some() || listed.is_some();
+    plan.weights_listed = pulled.is_none() && listed.is_some();
     Some(plan)
 }
 
@@ -219,6 +226,7 @@ fn budget(
         gpu_known: true,
         usable_bytes: usable,
         weights_known: true,
+        weights_listed: false,
         weights_bytes,
         parts: parts
             .into_iter()
