@@ -30,6 +30,10 @@ pub struct PlanCommandArgs {
     /// Show the origin of each argument and variable: file and line, the stack, or dsr1.
     #[arg(long)]
     pub origin: bool,
+    /// Ask the installed SGLang what it makes of the arguments, which takes half a minute: what it refuses, replaces or
+    /// chooses is compared with the plan.
+    #[arg(long)]
+    pub prove: bool,
 }
 
 /// Arguments of `export`.

@@ -6,7 +6,9 @@ use super::context::{Ask, Context, asked, image_choice};
 use crate::cli::{Flags, FlagsArgs, SyncArgs};
 use crate::effects::FlagSource;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, BuildOptions, BuildRequest, Step, Target};
+use crate::facts::Facts;
+use crate::plan::{self, BuildOptions, BuildRequest, ImageChoice, Step, Target};
+use crate::profile::Stack;
 use crate::sglang::flags::{Parser, ParserDrift, Table, history};
 use crate::ui;
 
@@ -25,20 +27,20 @@ pub(super) async fn run(context: &Context, args: FlagsArgs) -> Result<()> {
     sync(context, &args).await
 }
 
-async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
-    let stack = context.catalog(None)?.stack(&args.stack)?.clone();
-    let ask = Ask {
-        docker: asked(&args.runtime) != Some(Target::Process),
-        python: asked(&args.runtime) != Some(Target::Docker),
-        image: image_choice(&args.runtime),
-        ..Ask::default()
-    };
-    let facts = context.gather(&stack, None, &ask).await;
-    let (target, _) = Context::target(&args.runtime, &stack, &facts)?;
+/// Returns the SGLang of a stack that is installed here, and its name for people.
+///
+/// # Errors
+/// [`Kind::Host`] if it is not installed.
+pub(super) fn installed(
+    stack: &Stack,
+    target: Target,
+    image: &ImageChoice,
+    facts: &Facts,
+) -> Result<(FlagSource, String)> {
     let request = BuildRequest {
         stack: stack.clone(),
         target,
-        image: image_choice(&args.runtime),
+        image: image.clone(),
         options: BuildOptions::default(),
     };
     let missing = |cause: String| {
@@ -49,7 +51,7 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
         .cause(cause)
         .hint(format!("dsr1 build --stack {}", stack.name))
     };
-    let (source, shown) = match plan::install_step(&request, &facts)? {
+    match plan::install_step(&request, facts)? {
         Step::BuildImage(step) => {
             if !facts.docker.images.contains_key(&step.tag) {
                 return Err(missing(format!("the image {} does not exist", step.tag)));
@@ -58,27 +60,36 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
                 image: step.tag.clone(),
                 python: stack.image_python.clone(),
             };
-            (source, step.tag)
+            Ok((source, step.tag))
         }
         Step::CreateVenv(step) => {
             if !facts.paths.ready_venvs.contains(&step.dir) {
                 return Err(missing(format!("the venv {} does not exist", step.dir)));
             }
             let python = format!("{}/bin/python3", step.dir);
-            (
-                FlagSource::Venv {
-                    python: python.clone(),
-                },
-                python,
-            )
+            let source = FlagSource::Venv {
+                python: python.clone(),
+            };
+            Ok((source, python))
         }
-        other => {
-            return Err(Error::new(
-                Kind::Internal,
-                format!("the plan has no SGLang to ask: {}", other.title()),
-            ));
-        }
+        other => Err(Error::new(
+            Kind::Internal,
+            format!("the plan has no SGLang to ask: {}", other.title()),
+        )),
+    }
+}
+
+async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
+    let stack = context.catalog(None)?.stack(&args.stack)?.clone();
+    let ask = Ask {
+        docker: asked(&args.runtime) != Some(Target::Process),
+        python: asked(&args.runtime) != Some(Target::Docker),
+        image: image_choice(&args.runtime),
+        ..Ask::default()
     };
+    let facts = context.gather(&stack, None, &ask).await;
+    let (target, _) = Context::target(&args.runtime, &stack, &facts)?;
+    let (source, shown) = installed(&stack, target, &image_choice(&args.runtime), &facts)?;
     let mut parsers = Vec::new();
     for parser in [Parser::Server, Parser::Bench] {
         let work = context.effects.extract_flags(&source, parser);

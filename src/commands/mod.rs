@@ -81,7 +81,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
         // Large futures go on the heap.
         match cli.command {
             Command::Up(args) => up::run(&context, args).await,
-            Command::Plan(args) => plan::run(&context, args).await,
+            Command::Plan(args) => Box::pin(plan::run(&context, args)).await,
             Command::Export(args) => export::run(&context, args).await,
             Command::Doctor(args) => Box::pin(doctor::run(&context, args)).await,
             Command::Build(args) => Box::pin(build::run(&context, args)).await,

@@ -1,13 +1,15 @@
 //! SGLang's own parsers, run inside an image or a venv.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::effects::Effects;
 use crate::effects::process::command;
 use crate::error::{At, Error, Kind, Result};
 use crate::sglang::flags::{EXTRACTOR, Extract, Parser, TABLE_SCHEMA};
+use crate::sglang::resolve::{Answer, RESOLVED_SCHEMA, RESOLVER};
 
 /// Longest run of the parsers: importing torch alone takes half a minute on a cold disk.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -36,6 +38,49 @@ pub struct Accepts {
     pub sglang: String,
     /// One entry for each command line: the complaint, if the parser refuses it.
     pub complaints: Vec<Option<String>>,
+}
+
+/// A GPU and a checkpoint, and command lines to resolve for them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ResolveRequest {
+    /// The GPU; `None` for a CPU.
+    pub gpu: Option<ResolveGpu>,
+    /// Files of the model's folder by name: `config.json`, and `hf_quant_config.json` if there is one.
+    pub files: BTreeMap<String, String>,
+    /// The words of each line behind the program; `{model}` stands for the model's folder.
+    pub lines: Vec<Vec<String>>,
+}
+
+/// A GPU as torch describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ResolveGpu {
+    /// Name, as nvidia-smi shows it.
+    pub name: String,
+    /// Compute capability, such as 9 and 0.
+    pub capability: (u32, u32),
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Number of GPUs.
+    pub count: u32,
+}
+
+/// The answers of an SGLang to command lines.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolutions {
+    /// Its version.
+    pub sglang: String,
+    /// Packages of kernels that had a stand-in.
+    pub stood_in: Vec<String>,
+    /// One answer for each line.
+    pub answers: Vec<Answer>,
+}
+
+#[derive(Deserialize)]
+struct ResolverOutput {
+    schema: String,
+    sglang: String,
+    stood_in: Vec<String>,
+    machines: Vec<Vec<Answer>>,
 }
 
 impl Effects {
@@ -85,9 +130,40 @@ impl Effects {
         ))
     }
 
+    /// Lets that SGLang resolve command lines for a GPU and a checkpoint; returns its version and an answer for each line.
+    ///
+    /// # Errors
+    /// As [`Effects::extract_flags`].
+    pub async fn resolve_command_lines(
+        &self,
+        source: &FlagSource,
+        request: &ResolveRequest,
+    ) -> Result<Resolutions> {
+        let request_json = serde_json::json!({ "machines": [request] }).to_string();
+        let output = self
+            .run_python(source, RESOLVER, &["--request", &request_json])
+            .await?;
+        let unreadable = || "cannot read what SGLang makes of the arguments".to_owned();
+        let mut answer: ResolverOutput = serde_json::from_slice(&output).at(Kind::Integrity, unreadable)?;
+        let answers = answer.machines.pop().unwrap_or_default();
+        if answer.schema == RESOLVED_SCHEMA && answers.len() == request.lines.len() {
+            return Ok(Resolutions {
+                sglang: answer.sglang,
+                stood_in: answer.stood_in,
+                answers,
+            });
+        }
+        Err(Error::new(Kind::Integrity, unreadable()))
+    }
+
     async fn extractor(&self, source: &FlagSource, args: &[&str]) -> Result<Vec<u8>> {
+        self.run_python(source, EXTRACTOR, args).await
+    }
+
+    /// Runs a program beside that SGLang and returns what it prints.
+    async fn run_python(&self, source: &FlagSource, program: &str, args: &[&str]) -> Result<Vec<u8>> {
         let (FlagSource::Image { python, .. } | FlagSource::Venv { python }) = source;
-        let words: Vec<&str> = [python, "-c", EXTRACTOR]
+        let words: Vec<&str> = [python, "-c", program]
             .into_iter()
             .chain(args.iter().copied())
             .collect();

@@ -44,6 +44,6 @@ pub mod user_files;
 pub mod weights;
 
 pub use execute::Effects;
-pub use flag_tables::{Accepts, FlagSource};
+pub use flag_tables::{Accepts, FlagSource, Resolutions, ResolveGpu, ResolveRequest};
 pub use lines::{LogEnd, LogStream};
 pub use serve::Found;

@@ -56,7 +56,7 @@ pub use selection::{
 };
 pub use serve::{
     Argument, MODELS, arguments, base_url, container_name, offline_env, parsed_words, runtime_of_running,
-    serve, volume_prefix, volumes,
+    serve, volume_prefix, volumes, words_for_any_model,
 };
 pub use step::{
     AwaitReady, CLIENT_DIR, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k,

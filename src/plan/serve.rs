@@ -276,6 +276,16 @@ pub fn parsed_words(request: &ServeRequest, facts: &Facts) -> Vec<String> {
         .collect()
 }
 
+/// Returns the same with `{model}` in place of the model's path.
+#[must_use]
+pub fn words_for_any_model(request: &ServeRequest, facts: &Facts) -> Vec<String> {
+    let model = model_path(request, facts);
+    let words = parsed_words(request, facts).into_iter();
+    words
+        .map(|word| if word == model { "{model}".to_owned() } else { word })
+        .collect()
+}
+
 /// Returns the engine's whole command, argument by argument. The first one starts `python`, or the program beside it.
 #[must_use]
 pub fn arguments(python: &str, request: &ServeRequest, launch: &Launch, facts: &Facts) -> Vec<Argument> {

@@ -27,6 +27,7 @@ mod parsed;
 mod plain;
 mod plan;
 mod profiles;
+mod proof;
 mod rate;
 mod safe;
 mod servers;
@@ -58,6 +59,7 @@ pub use output::{agrees, can_ask, columns, is_live, print, print_error, print_lo
 pub use parsed::profiles_verified;
 pub use plan::plan;
 pub use profiles::{checks, profile, profile_diff, profiles};
+pub use proof::proof;
 pub use safe::safe;
 pub use servers::status;
 pub use stacks::{drift, stack, stack_diff, stacks};

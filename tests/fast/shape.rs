@@ -132,7 +132,7 @@ fn the_shape_is_kept_by_commit() {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "the time is printed")]
+#[expect(clippy::print_stderr, reason = "the time is printed")]
 fn the_headers_of_163_files_are_asked_for_once_each() {
     let hub = hub_with("odd", 163);
     hub.delay(Duration::from_millis(50));

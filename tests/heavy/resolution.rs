@@ -9,7 +9,7 @@ use std::process::Command;
 use dsr1::profile::{Architecture, Precision, Version};
 use dsr1::sglang::EffectiveSettings;
 use dsr1::sglang::flags::{Parser, history};
-use dsr1::sglang::resolve::{Checkpoint, Machine, Resolved, resolve};
+use dsr1::sglang::resolve::{self, Checkpoint, Difference, Machine, compared};
 use serde_json::{Value, json};
 
 use crate::parsers::{combinations, engine_args};
@@ -160,135 +160,6 @@ fn python() -> PathBuf {
     found.pop().unwrap()
 }
 
-#[expect(clippy::too_many_lines, reason = "a table")]
-/// Returns the same fields of both sides: ours and the engine's.
-fn fields(version: Version, ours: &Resolved, theirs: &Value) -> Vec<(&'static str, Value, Value)> {
-    let old = version < Version::new(0, 5, 0);
-    let not = |name: &str| json!(!theirs[name].as_bool().unwrap());
-    let drafts = |number: fn(&dsr1::sglang::resolve::Drafting) -> Option<u32>| {
-        json!(ours.drafting.as_ref().and_then(number))
-    };
-    let replicas = if theirs["attn_dp_size"].is_number() {
-        theirs["attn_dp_size"].clone()
-    } else if theirs["enable_dp_attention"] == true {
-        theirs["dp_size"].clone()
-    } else {
-        json!(1)
-    };
-    let phase = |name: &str| &theirs["cuda_graph_config"][name];
-    let graphs = if old {
-        if theirs["disable_cuda_graph"] == true {
-            Value::Null
-        } else {
-            theirs["cuda_graph_max_bs"].clone()
-        }
-    } else if phase("decode")["backend"] == "disabled" {
-        Value::Null
-    } else {
-        phase("decode")["max_bs"].clone()
-    };
-    let round = |number: f64| json!(format!("{number:.4}"));
-    let mut all = vec![
-        ("replicas", json!(ours.attention_data_parallel), replicas),
-        ("ep_size", json!(ours.expert_parallel), theirs["ep_size"].clone()),
-        (
-            "attention_backend",
-            json!(ours.attention_backend),
-            theirs["attention_backend"].clone(),
-        ),
-        ("page_size", json!(ours.page_size), theirs["page_size"].clone()),
-        (
-            "kv_cache_dtype",
-            json!(ours.kv_cache),
-            theirs["kv_cache_dtype"].clone(),
-        ),
-        (
-            "a2a",
-            json!(ours.a2a),
-            if old && theirs["moe_a2a_backend"].is_null() {
-                json!("none")
-            } else {
-                theirs["moe_a2a_backend"].clone()
-            },
-        ),
-        (
-            "quantization",
-            json!(ours.quantization),
-            theirs["quantization"].clone(),
-        ),
-        (
-            "fraction",
-            round(ours.fraction),
-            round(theirs["mem_fraction_static"].as_f64().unwrap()),
-        ),
-        ("chunk", json!(ours.chunk), theirs["chunked_prefill_size"].clone()),
-        (
-            "max_prefill_tokens",
-            json!(ours.max_prefill_tokens),
-            theirs["max_prefill_tokens"].clone(),
-        ),
-        ("graphs", json!(ours.graph_batch), graphs),
-        (
-            "max_running_requests",
-            json!(ours.max_running_requests),
-            theirs["max_running_requests"].clone(),
-        ),
-        (
-            "conservativeness",
-            round(ours.conservativeness),
-            round(theirs["schedule_conservativeness"].as_f64().unwrap()),
-        ),
-        (
-            "shared_experts_fusion",
-            json!(ours.shared_experts_fusion),
-            not("disable_shared_experts_fusion"),
-        ),
-        (
-            "lm_head",
-            json!(ours.lm_head_data_parallel),
-            theirs["enable_dp_lm_head"].clone(),
-        ),
-        ("radix_cache", json!(ours.radix_cache), not("disable_radix_cache")),
-        (
-            "overlap",
-            json!(ours.overlap_schedule),
-            not("disable_overlap_schedule"),
-        ),
-        (
-            "steps",
-            drafts(|d| Some(d.steps)),
-            theirs["speculative_num_steps"].clone(),
-        ),
-        (
-            "top_k",
-            drafts(|d| d.top_k),
-            theirs["speculative_eagle_topk"].clone(),
-        ),
-        (
-            "tokens",
-            drafts(|d| d.tokens),
-            theirs["speculative_num_draft_tokens"].clone(),
-        ),
-    ];
-    // Numbers of drafts without an algorithm stay where they are, and nothing reads them.
-    if theirs["speculative_algorithm"].is_null() {
-        all.truncate(all.len() - 3);
-    }
-    if !old {
-        all.push((
-            "moe_runner",
-            json!(ours.moe_runner),
-            theirs["moe_runner_backend"].clone(),
-        ));
-        all.push((
-            "prefill_graphs",
-            json!(ours.prefill_graphs),
-            json!(phase("prefill")["backend"] != "disabled"),
-        ));
-    }
-    all
-}
-
 /// Returns the differences between dsr1 and the engine on all cases, and the number of lines that the engine accepts.
 fn differences(version: &str, cases: &[Case]) -> (Vec<String>, usize) {
     let answers = ask(version, cases);
@@ -305,7 +176,7 @@ fn differences(version: &str, cases: &[Case]) -> (Vec<String>, usize) {
         for (line, answer) in case.lines.iter().zip(answers) {
             let parsed = table.parse(line);
             let settings = EffectiveSettings::new(&parsed, &std::collections::BTreeMap::new(), version);
-            let resolution = resolve(&settings, machine, &case.files.checkpoint());
+            let resolution = resolve::resolve(&settings, machine, &case.files.checkpoint());
             let refused = !parsed.is_accepted() || resolution.is_refused();
             let place = || format!("{version} on {name}: {}", line[2..].join(" "));
             match (refused, answer.get("refused").and_then(Value::as_str)) {
@@ -318,10 +189,18 @@ fn differences(version: &str, cases: &[Case]) -> (Vec<String>, usize) {
                 )),
                 (false, None) => {
                     accepted += 1;
-                    for (field, ours, theirs) in fields(version, &resolution.resolved, &answer["resolved"]) {
-                        if ours != theirs {
-                            found.push(format!("{}\n   {field}: dsr1 {ours}, SGLang {theirs}", place()));
-                        }
+                    let (ours, theirs) = (&resolution.resolved, &answer["resolved"]);
+                    assert!(compared(version, ours, theirs) >= 17);
+                    for one in resolve::differences(version, ours, theirs) {
+                        let Difference {
+                            field,
+                            planned,
+                            engine,
+                        } = one;
+                        found.push(format!(
+                            "{}\n   {field}: dsr1 {planned}, SGLang {engine}",
+                            place()
+                        ));
                     }
                 }
             }
@@ -671,5 +550,42 @@ fn random_lines_resolve_as_in_0_4_10_post2() {
             (3, Files::Fp4),
             (0, Files::Dense),
         ],
+    );
+}
+
+#[test]
+fn a_plan_is_proven_by_the_installed_engine() {
+    python();
+    let home = Home::new().with_shared_packages().without_docker();
+    let plan = [
+        "plan",
+        "--profile",
+        "rehearsal",
+        "--runtime",
+        "process",
+        "--prove",
+        "--format",
+        "json",
+    ];
+    let run = home.run(&plan).expect(0);
+    let proof = &run.json()["proof"];
+    assert_eq!(proof["sglang"], "0.5.23");
+    assert_eq!(proof["refused"], Value::Null);
+    let refused = [
+        &plan[..],
+        &["--", "--page-size", "64", "--chunked-prefill-size", "100"],
+    ]
+    .concat();
+    let run = home.run(&refused).expect(2);
+    let why = "chunked_prefill_size must be divisible by page_size";
+    assert!(
+        run.json()["proof"]["refused"].as_str().unwrap().contains(why),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        run.stderr.contains("SGLang 0.5.23 refuses the arguments"),
+        "{}",
+        run.stderr
     );
 }

@@ -33,5 +33,5 @@ pub(super) mod snapshot;
 pub(super) mod verify;
 
 pub use claim::last_pull_into;
-pub use model::model_facts;
+pub use model::{configuration, model_facts};
 pub use snapshot::{cached_commit, check_snapshot, verified_files};

@@ -20,6 +20,8 @@ const MAX_HEADER: u64 = 100_000_000;
 /// Largest accepted config.json or index.
 const MAX_JSON: u64 = 64 << 20;
 
+/// File name of the format of the weights in NVIDIA's checkpoints.
+pub(in crate::effects) const QUANTIZATION: &str = "hf_quant_config.json";
 /// File name of the index of a sharded model.
 pub(in crate::effects) const MODEL_INDEX: &str = "model.safetensors.index.json";
 
@@ -36,13 +38,27 @@ pub fn model_facts(cache_dir: &Path, repo: &str, commit: &str) -> Option<ModelFa
     read_facts(&snapshot).ok().flatten()
 }
 
+/// Returns the files of a snapshot that decide the engine's arguments, by name; `None` without a configuration.
+#[must_use]
+pub fn configuration(cache_dir: &Path, repo: &str, commit: &str) -> Option<BTreeMap<String, String>> {
+    let snapshot = RepoCache::new(cache_dir, repo).snapshot_dir(commit);
+    let text = |name: &str| {
+        let mut text = String::new();
+        let file = files::open_through(&snapshot.join(name)).ok()?;
+        file.take(MAX_JSON).read_to_string(&mut text).ok()?;
+        Some((name.to_owned(), text))
+    };
+    let config = text("config.json")?;
+    Some([Some(config), text(QUANTIZATION)].into_iter().flatten().collect())
+}
+
 fn read_facts(snapshot: &Path) -> Result<Option<ModelFacts>> {
     let config = read_json(&snapshot.join("config.json"))?;
     let mut found = Vec::new();
     for shard in shards(snapshot)? {
         found.extend(tensors(&snapshot.join(&shard))?);
     }
-    let is_modelopt = snapshot.join("hf_quant_config.json").exists();
+    let is_modelopt = snapshot.join(QUANTIZATION).exists();
     Ok(checkpoint::facts(&config, is_modelopt, found).ok())
 }
 

@@ -30,5 +30,5 @@ pub use inventory::{list, removable, remove};
 pub use place::{Download, Place};
 pub use pull::pull;
 pub use rehearsal::{rehearsal_commit, write_model};
-pub use shape::listed;
+pub use shape::{configuration, listed};
 pub use verify::{VerifyOptions, verify};

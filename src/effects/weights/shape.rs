@@ -1,7 +1,7 @@
 //! The shape of a model that is not pulled: its configuration and the headers of its safetensors files, read from the hub by
 //! ranges. Kept by commit, so that a repository is asked once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::effects::hub::options::{HubOptions, RemoteRevision};
 use crate::effects::hub::remote;
 use crate::effects::hub::source::{Failure, Route, Source};
 use crate::effects::hub::xet::Origin;
-use crate::effects::store::model::{self, MODEL_INDEX};
+use crate::effects::store::model::{self, MODEL_INDEX, QUANTIZATION};
 use crate::error::{At, Error, Kind, Result};
 use crate::facts::{Listed, ModelFacts};
 use crate::sglang::checkpoint;
@@ -74,6 +74,36 @@ pub async fn listed(
     Ok(listed)
 }
 
+/// Returns the files of a revision that decide the engine's arguments, by name.
+///
+/// # Errors
+/// As [`listed`].
+pub async fn configuration(
+    endpoint: &str,
+    repo: &str,
+    revision: &str,
+    options: HubOptions<'_>,
+) -> Result<BTreeMap<String, String>> {
+    let remote = RemoteRevision {
+        endpoint,
+        repo,
+        revision,
+    };
+    let found = remote::revision(remote, options).await?;
+    let (entries, _) = remote::entries(remote, &found.commit, options).await?;
+    let source = source_of(remote, &found.commit, options);
+    let mut files = BTreeMap::new();
+    for entry in entries {
+        if matches!(&*entry.path, "config.json" | QUANTIZATION) {
+            files.insert(entry.path.clone(), json(&source, &entry).await?.to_string());
+        }
+    }
+    if files.contains_key("config.json") {
+        return Ok(files);
+    }
+    Err(wrong(repo, "config.json", "the repository does not have it"))
+}
+
 fn place(cache: &Path, repo: &str, commit: &str) -> PathBuf {
     cache
         .join("models")
@@ -124,7 +154,7 @@ async fn read(source: &Source, repo: &str, entries: &[Entry]) -> Result<ModelFac
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
-    let is_modelopt = find("hf_quant_config.json").is_some();
+    let is_modelopt = find(QUANTIZATION).is_some();
     checkpoint::facts(&config, is_modelopt, headers.into_iter().flatten())
         .map_err(|key| wrong(repo, "config.json", &format!("it has no `{key}`")))
 }

@@ -9,6 +9,7 @@
 //! | `attention` | attention backend, page size, format of the KV cache |
 //! | `experts` | kernels and spread of the experts, format of the weights |
 //! | `drafting` | multi-token prediction |
+//! | `answer` | the engine's own resolution, read and compared |
 //!
 //! The order is the engine's (`__post_init__` and `check_server_args` in `server_args.py`, 0.4.10.post2;
 //! `arg_groups/pipeline.py`, 0.5.19 and 0.5.23), because a later step reads what an earlier one decided. The tests compare
@@ -18,6 +19,7 @@
 //! Not in this module tree: what the parser refuses (`flags`), and what fails only when weights are read or a kernel runs
 //! (`rules`).
 
+mod answer;
 mod attention;
 mod drafting;
 mod experts;
@@ -26,6 +28,8 @@ mod graphs;
 mod parallel;
 
 use serde::{Deserialize, Serialize};
+
+pub use answer::{Answer, Difference, RESOLVED_SCHEMA, RESOLVER, compared, differences};
 
 use crate::facts::ModelFacts;
 use crate::profile::{Architecture, Precision, Profile, Version};
@@ -75,6 +79,26 @@ impl Machine {
         Self {
             architecture,
             memory_mib,
+        }
+    }
+}
+
+impl Machine {
+    /// Returns the compute capability of the family's first GPU.
+    #[must_use]
+    pub const fn capability(self) -> &'static str {
+        match self.architecture {
+            Architecture::Hopper => "9.0",
+            Architecture::Blackwell => "10.0",
+        }
+    }
+
+    /// Returns the name of the GPU that stands for the family, as nvidia-smi shows it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self.architecture {
+            Architecture::Hopper => "NVIDIA H200",
+            Architecture::Blackwell => "NVIDIA B200",
         }
     }
 }
