@@ -6,6 +6,7 @@ use super::context::{Ask, Context, asked, image_choice};
 use crate::cli::{Flags, FlagsArgs, SyncArgs};
 use crate::effects::FlagSource;
 use crate::error::{Error, Kind, Result};
+use crate::facts::Facts;
 use crate::plan::{self, BuildOptions, BuildRequest, Step, Target};
 use crate::sglang::flags::{Parser, ParserDrift, Table, history};
 use crate::ui;
@@ -25,22 +26,9 @@ pub(super) async fn run(context: &Context, args: FlagsArgs) -> Result<()> {
     sync(context, &args).await
 }
 
-async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
-    let stack = context.catalog(None)?.stack(&args.stack)?.clone();
-    let ask = Ask {
-        docker: asked(&args.runtime) != Some(Target::Process),
-        python: asked(&args.runtime) != Some(Target::Docker),
-        image: image_choice(&args.runtime),
-        ..Ask::default()
-    };
-    let facts = context.gather(&stack, None, &ask).await;
-    let (target, _) = Context::target(&args.runtime, &stack, &facts)?;
-    let request = BuildRequest {
-        stack: stack.clone(),
-        target,
-        image: image_choice(&args.runtime),
-        options: BuildOptions::default(),
-    };
+/// Returns the SGLang that is installed for a request, and its image or Python.
+fn installed(request: &BuildRequest, facts: &Facts) -> Result<(FlagSource, String)> {
+    let stack = &request.stack;
     let missing = |cause: String| {
         Error::new(
             Kind::Host,
@@ -49,7 +37,7 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
         .cause(cause)
         .hint(format!("dsr1 build --stack {}", stack.name))
     };
-    let (source, shown) = match plan::install_step(&request, &facts)? {
+    Ok(match plan::install_step(request, facts)? {
         Step::BuildImage(step) => {
             if !facts.docker.images.contains_key(&step.tag) {
                 return Err(missing(format!("the image {} does not exist", step.tag)));
@@ -78,11 +66,42 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
                 format!("the plan has no SGLang to ask: {}", other.title()),
             ));
         }
+    })
+}
+
+async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
+    let stack = context.catalog(None)?.stack(&args.stack)?.clone();
+    let ask = Ask {
+        docker: asked(&args.runtime) != Some(Target::Process),
+        python: asked(&args.runtime) != Some(Target::Docker),
+        image: image_choice(&args.runtime),
+        ..Ask::default()
     };
+    let facts = context.gather(&stack, None, &ask).await;
+    let (target, _) = Context::target(&args.runtime, &stack, &facts)?;
+    let request = BuildRequest {
+        stack: stack.clone(),
+        target,
+        image: image_choice(&args.runtime),
+        options: BuildOptions::default(),
+    };
+    let (source, shown) = installed(&request, &facts)?;
+    let extracts = context
+        .one_step(
+            &format!("read the options of SGLang in {shown}"),
+            "",
+            async |events| {
+                let mut extracts = Vec::new();
+                for (parser, name) in [(Parser::Server, "server"), (Parser::Bench, "benchmark client")] {
+                    events.activity(&format!("ask the parser of the {name}"), None);
+                    extracts.push((parser, context.effects.extract_flags(&source, parser).await?));
+                }
+                Ok(extracts)
+            },
+        )
+        .await?;
     let mut parsers = Vec::new();
-    for parser in [Parser::Server, Parser::Bench] {
-        let work = context.effects.extract_flags(&source, parser);
-        let extract = context.until_interrupted(work).await?;
+    for (parser, extract) in extracts {
         let bundled = history(parser).table(stack.pins.sglang);
         let found = Table::from_extract(&extract);
         parsers.push(ParserDrift {

@@ -99,8 +99,16 @@ async fn prune(context: &Context, docker: &Docker, args: &PruneArgs) -> Result<(
         .filter(|image| image.used_by.is_empty() && !kept.contains(&image.image_id))
         // An image with a tag of the user's own may be in use elsewhere.
         .filter(|image| image.tags.iter().all(|tag| tag.starts_with("dsr1/")));
+    let old: Vec<ImageSummary> = old.chain(docker.stages().await?).collect();
+    if !args.dry_run && !args.yes && !old.is_empty() {
+        if ui::can_ask() && !context.is_json() {
+            ui::print(&ui::fitted(&ui::pruned(&old, true), ui::columns()))?;
+        }
+        let all = if args.all { " --all" } else { "" };
+        context.ask_for_removal(&format!("dsr1 image prune{all}"))?;
+    }
     let mut failed = None;
-    for image in old.chain(docker.stages().await?) {
+    for image in old {
         if !args.dry_run
             && let Err(error) = context.until_interrupted(docker.remove_image(&image)).await
         {

@@ -4,15 +4,15 @@ use std::fmt::Write;
 
 use super::rate::time;
 use super::table::{pad, width};
-use super::{benchmark, gsm8k, safe, table, verification};
+use super::{benchmark, gsm8k, safe, table, verification, wrap};
 use crate::quote::shell_word;
 use crate::report::{Built, Installed, Outcome, Pulled, Ready, Report, StepReport};
 use crate::units::{Bytes, counted};
 
 /// Returns a report: a table of the steps if there are several, then their results, and the next commands. Steps that the
-/// terminal shows already (`are_shown`) are not repeated.
+/// terminal shows already (`are_shown`) are not repeated. Commands are broken for `columns`.
 #[must_use]
-pub fn report(report: &Report, are_shown: bool) -> String {
+pub fn report(report: &Report, are_shown: bool, columns: usize) -> String {
     let mut sections = Vec::new();
     if report.steps.len() > 1 {
         sections.push(if are_shown {
@@ -28,14 +28,14 @@ pub fn report(report: &Report, are_shown: bool) -> String {
             sections.push(outcome(&step.outcome));
         }
     }
-    sections.extend(endpoint(report));
+    sections.extend(endpoint(report, columns));
     sections.extend(stopped(report));
     sections.retain(|section| !section.is_empty());
     sections.join("\n")
 }
 
 /// Returns what a client of a server that goes on running needs, last, so that it stays on the screen.
-fn endpoint(report: &Report) -> Option<String> {
+fn endpoint(report: &Report, columns: usize) -> Option<String> {
     let outcomes = || report.steps.iter().map(|step| &step.outcome);
     if outcomes().any(|outcome| matches!(outcome, Outcome::Stopped { .. })) {
         return None;
@@ -57,25 +57,28 @@ fn endpoint(report: &Report) -> Option<String> {
     };
     let body = serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": "Hello" }] });
     let body = shell_word(&body.to_string());
+    let url = format!("{base_url}/v1/chat/completions");
     let json = "-H 'Content-Type: application/json'";
-    Some(labelled(&[
+    let variable = format!("OPENAI_BASE_URL={base_url}/v1");
+    let mut rows = vec![
         ("server", format!("{server} is {state}")),
         ("base URL", format!("{base_url}/v1")),
         ("model", model.clone()),
-        (
-            "curl",
-            format!("curl {base_url}/v1/chat/completions {json} -d {body}"),
-        ),
-        (
-            "openai",
-            format!("export OPENAI_BASE_URL={base_url}/v1 OPENAI_API_KEY=none"),
-        ),
-        ("ask", format!("dsr1 ask --server {server} 'your question'")),
-        (
-            "then",
-            format!("dsr1 bench {server}, dsr1 logs {server}, dsr1 stop {server}"),
-        ),
-    ]))
+    ];
+    let room = columns.saturating_sub("base URL  ".len());
+    for (label, words) in [
+        ("curl", &["curl", &*url, json, "-d", &*body][..]),
+        ("openai", &["export", &*variable, "OPENAI_API_KEY=none"]),
+    ] {
+        let labels = std::iter::once(label).chain(std::iter::repeat(""));
+        rows.extend(labels.zip(wrap::command(words, room)));
+    }
+    rows.push(("ask", format!("dsr1 ask --server {server} 'your question'")));
+    rows.push((
+        "then",
+        format!("dsr1 bench {server}, dsr1 logs {server}, dsr1 stop {server}"),
+    ));
+    Some(labelled(&rows))
 }
 
 /// Returns the end of a chain that stopped its own server: the result in one line, and the next command.
@@ -363,8 +366,8 @@ mod tests {
 
     #[test]
     fn a_server_that_stays_says_what_is_next() {
-        insta::assert_snapshot!(report(&up(Vec::new()), false));
-        assert!(report(&up(Vec::new()), true).starts_with("in all 29m15s\n\nREADY on "));
+        insta::assert_snapshot!(report(&up(Vec::new()), false, usize::MAX));
+        assert!(report(&up(Vec::new()), true, usize::MAX).starts_with("in all 29m15s\n\nREADY on "));
     }
 
     #[test]
@@ -373,7 +376,11 @@ mod tests {
             name: "fp8-low-latency".to_owned(),
             killed: true,
         };
-        let text = report(&up(vec![step("stop fp8-low-latency", 1_000, stopped)]), false);
+        let text = report(
+            &up(vec![step("stop fp8-low-latency", 1_000, stopped)]),
+            false,
+            usize::MAX,
+        );
         assert!(
             text.contains("\n\nfp8-low-latency stopped, killed after the drain time\n")
                 && text.ends_with("next    the same command with --keep leaves the server running\n"),
@@ -390,7 +397,7 @@ mod tests {
             steps,
             elapsed_ms: 62_000,
         };
-        insta::assert_snapshot!(report(&only, false));
+        insta::assert_snapshot!(report(&only, false, usize::MAX));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Docker {
     pub(super) version: bollard::models::SystemVersion,
     /// Commands that run in containers and must end when dsr1 is interrupted.
     pub(super) clients: Mutex<Vec<Client>>,
+    /// Names of containers of short commands that must be removed when dsr1 is interrupted.
+    pub(super) one_offs: Mutex<Vec<String>>,
 }
 
 impl Docker {
@@ -53,6 +55,7 @@ impl Docker {
             credentials: Credentials::new(env),
             version,
             clients: Mutex::default(),
+            one_offs: Mutex::default(),
         })
     }
 }
