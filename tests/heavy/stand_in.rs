@@ -132,6 +132,21 @@ fn an_engine_killed_in_docker_is_reported_at_once_and_its_log_is_kept() {
 }
 
 #[test]
+fn a_stop_from_another_terminal_is_said_as_such() {
+    servers::a_stop_from_another_terminal_is_said_as_such(&site("process"));
+}
+
+#[test]
+fn a_stop_from_another_terminal_in_docker_is_said_as_such() {
+    servers::a_stop_from_another_terminal_is_said_as_such(&site("docker"));
+}
+
+#[test]
+fn ctrl_c_during_the_benchmark_of_a_rehearsal() {
+    servers::ctrl_c_during_the_benchmark_of_a_rehearsal(&site("process"));
+}
+
+#[test]
 fn its_image_by_both_builders() {
     let _images = lock::daemon();
     base_image();
