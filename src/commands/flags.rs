@@ -78,14 +78,18 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
         ..Ask::default()
     };
     let facts = context.gather(&stack, None, &ask).await;
-    let (target, _) = Context::target(&args.runtime, &stack, &facts)?;
+    let (target, why) = Context::target(&args.runtime, &stack, &facts)?;
     let request = BuildRequest {
         stack: stack.clone(),
         target,
         image: image_choice(&args.runtime),
         options: BuildOptions::default(),
     };
-    let (source, shown) = installed(&request, &facts)?;
+    let (source, shown) = installed(&request, &facts).map_err(|error| match why {
+        // In the other runtime it may be installed.
+        Some(why) => error.hint(why),
+        None => error,
+    })?;
     let extracts = context
         .one_step(
             &format!("read the options of SGLang in {shown}"),

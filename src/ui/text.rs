@@ -74,10 +74,13 @@ fn endpoint(report: &Report, columns: usize) -> Option<String> {
         rows.extend(labels.zip(wrap::command(words, room)));
     }
     rows.push(("ask", format!("dsr1 ask --server {server} 'your question'")));
-    rows.push((
-        "then",
-        format!("dsr1 bench {server}, dsr1 logs {server}, dsr1 stop {server}"),
-    ));
+    let next = ["bench", "logs", "stop"].map(|command| format!("dsr1 {command} {server}"));
+    let line = next.join(", ");
+    if width(&line) <= room {
+        rows.push(("then", line));
+    } else {
+        rows.extend(["then", "", ""].into_iter().zip(next));
+    }
     Some(labelled(&rows))
 }
 
@@ -368,6 +371,22 @@ mod tests {
     fn a_server_that_stays_says_what_is_next() {
         insta::assert_snapshot!(report(&up(Vec::new()), false, usize::MAX));
         assert!(report(&up(Vec::new()), true, usize::MAX).starts_with("in all 29m15s\n\nREADY on "));
+    }
+
+    #[test]
+    fn commands_at_the_end_can_be_pasted_from_a_narrow_terminal() {
+        let text = report(&up(Vec::new()), true, 80);
+        let end = text.split("\nserver ").nth(1).unwrap();
+        let parts: Vec<&str> = end.lines().filter(|line| line.ends_with('\\')).collect();
+        assert!(
+            !parts.is_empty() && end.contains("\n          dsr1 stop dsr1-fp4-low-latency\n"),
+            "{end}"
+        );
+        let is_body = |line: &str| line.trim_start().starts_with("'{");
+        assert!(
+            end.lines().all(|line| width(line) <= 80 || is_body(line)),
+            "{end}"
+        );
     }
 
     #[test]

@@ -17,6 +17,20 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
     text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// Returns a text of at most `most` characters without its middle: the end of a line of a traceback says where it was, after
+/// a long path.
+pub(super) fn shortened_inside(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let end = most * 2 / 5;
+    let begin = most.saturating_sub(end + 1);
+    let head: String = text.chars().take(begin).collect();
+    let tail: String = text.chars().skip(count - end).collect();
+    format!("{head}…{tail}")
+}
+
 /// Returns a text in lines of at most `width` characters, broken between words; a longer word has a line of its own.
 pub(super) fn wrapped(text: &str, width: usize) -> String {
     let mut lines: Vec<String> = Vec::new();
@@ -173,6 +187,12 @@ mod tests {
             "a sentence\n  of six\n  short\n  words"
         );
         assert_eq!(fitted(row, usize::MAX), row);
+    }
+
+    #[test]
+    fn a_long_line_keeps_its_begin_and_its_end() {
+        assert_eq!(shortened_inside("0123456789abcdef", 10), "01234…cdef");
+        assert_eq!(shortened_inside("0123456789", 10), "0123456789");
     }
 
     #[test]

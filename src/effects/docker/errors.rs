@@ -44,7 +44,7 @@ const SIGNATURES: [Signature; 19] = [
         texts: &["permission denied"],
         kind: Kind::Docker,
         cause: Some("permission denied on `{socket}`"),
-        fix: "add yourself to its group: sudo usermod -aG docker $USER, then log in again",
+        fix: "add yourself to the group of the socket: sudo usermod -aG docker $USER, then log in again",
     },
     Signature {
         during: During::SocketDial,
@@ -197,7 +197,12 @@ pub(super) fn signature(message: &str, during: &[During]) -> Option<&'static Sig
 /// Returns the error of a daemon that cannot be reached.
 pub(super) fn unreachable(endpoint: &Endpoint, error: &Bollard) -> Error {
     let (cause, fix) = explain_dial(&chain(error), endpoint);
-    Error::new(Kind::Docker, format!("no Docker daemon at `{endpoint}`"))
+    let what = if cause.starts_with("permission denied") {
+        "no access to the Docker daemon"
+    } else {
+        "no Docker daemon"
+    };
+    Error::new(Kind::Docker, format!("{what} at `{endpoint}`"))
         .cause(cause)
         .hint(fix)
 }
