@@ -15,7 +15,7 @@ use crate::facts::{Facts, Host};
 use crate::plan::{self, BuildOptions, BuildRequest, ImageChoice, LABEL_STACK, Target};
 use crate::report::{ImageSummary, ProfilesVerified};
 use crate::ui;
-use crate::units::Bytes;
+use crate::units::{Bytes, counted};
 
 #[derive(Debug, Serialize)]
 struct Listing {
@@ -108,14 +108,20 @@ async fn prune(context: &Context, docker: &Docker, args: &PruneArgs) -> Result<(
         context.ask_for_removal(&format!("dsr1 image prune{all}"))?;
     }
     let mut failed = None;
-    for image in old {
-        if !args.dry_run
-            && let Err(error) = context.until_interrupted(docker.remove_image(&image)).await
-        {
-            failed = Some(error);
-            break;
-        }
-        pruned.removed.push(image);
+    if args.dry_run || old.is_empty() {
+        pruned.removed = old;
+    } else {
+        let title = format!("remove {}", counted(old.len(), "image"));
+        let removed = context.one_shown_step(&title, "", async |events| {
+            for image in old {
+                let name = image.tags.first().unwrap_or(&image.image_id);
+                events.activity(name, None);
+                context.until_interrupted(docker.remove_image(&image)).await?;
+                pruned.removed.push(image);
+            }
+            Ok(())
+        });
+        failed = removed.await.err();
     }
     // The removed images are shown even if a later removal failed.
     context.print(&pruned, |pruned| ui::pruned(&pruned.removed, pruned.dry_run))?;

@@ -33,6 +33,13 @@ impl Docker {
         Endpoint::resolve(env).is_ok_and(|endpoint| endpoint.is_local())
     }
 
+    /// Returns true if this host has no Docker: nothing names a daemon, and its usual socket does not exist. Then there are no
+    /// containers and no images that a command could have missed.
+    #[must_use]
+    pub fn is_absent(env: &Env) -> bool {
+        env.docker_host.is_none() && Endpoint::resolve(env).is_ok_and(|endpoint| endpoint.is_missing())
+    }
+
     /// Connects to the daemon that the environment names, and reads its version.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The listener of a mirror, and its start and end.
 
+use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -97,7 +98,9 @@ pub fn listen(text: &str) -> Result<TcpListener> {
         .hint("write it as 127.0.0.1:8490 or [::1]:8490")
     })?;
     TcpListener::bind(address).map_err(|error| {
-        Error::new(Kind::Host, format!("cannot listen on {address}")).cause(error.to_string())
+        let holder = host::holder(address.port()).filter(|_| error.kind() == ErrorKind::AddrInUse);
+        let cause = holder.map_or_else(|| error.to_string(), |holder| format!("held by {holder}"));
+        Error::new(Kind::Host, format!("cannot listen on {address}")).cause(cause)
     })
 }
 

@@ -38,7 +38,8 @@ pub struct Found {
 }
 
 impl Effects {
-    /// Returns every server of dsr1, and the error of a daemon that does not answer, whose servers are missing.
+    /// Returns every server of dsr1, and the error of a daemon that does not answer, whose servers are missing. A host without
+    /// Docker has none of these.
     ///
     /// `probe` returns the readiness path of a stack.
     pub async fn servers(&self, probe: &dyn Fn(&str) -> String) -> (Vec<Found>, Option<Error>) {
@@ -46,6 +47,7 @@ impl Effects {
         let mut trouble = None;
         match self.containers().await {
             Ok(containers) => found.extend(containers),
+            Err(_) if Docker::is_absent(self.env()) => {}
             Err(error) => trouble = Some(error),
         }
         found.extend(self.processes());
