@@ -15,7 +15,7 @@ use crate::effects::http::Http;
 use crate::effects::hub::HubOptions;
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{server as process, venv};
-use crate::effects::serve::mark::StartMark;
+use crate::effects::serve::mark::WatchMark;
 use crate::effects::serve::runtime::Runtime;
 use crate::effects::serve::{measure, start, verify};
 use crate::effects::{store, weights};
@@ -32,8 +32,8 @@ pub struct Effects {
     docker: OnceCell<Docker>,
     /// Servers that a running plan started and has not handed over: they are stopped if the plan fails.
     started: Mutex<Vec<Started>>,
-    /// The mark of a start, until the plan ends.
-    mark: Mutex<Option<StartMark>>,
+    /// The mark of the server that is watched, until the plan ends.
+    mark: Mutex<Option<WatchMark>>,
     /// The mirror of a running plan.
     mirror: Mutex<Option<PlannedMirror>>,
     /// Index of the step that a plan carries out.
@@ -190,6 +190,24 @@ impl Effects {
             }
         }
         removed
+    }
+
+    /// Lets `dsr1 stop` of another terminal tell this command that it stops the server.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not answer.
+    pub async fn watch_for_stop(&self, server: &Server) -> Result<()> {
+        let path = self.runtime(server).await?.mark();
+        if let Ok(mut mark) = self.mark.lock() {
+            *mark = Some(WatchMark::set(path));
+        }
+        Ok(())
+    }
+
+    /// Returns true if another command stopped a server since this one began to watch it.
+    pub async fn was_stopped(&self, server: &Server) -> bool {
+        let runtime = self.runtime(server).await;
+        runtime.is_ok_and(|runtime| runtime.was_stopped())
     }
 
     fn end_mark(&self) {
@@ -349,10 +367,8 @@ impl Effects {
             }
             Step::AwaitReady(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                if !step.runs_already
-                    && let Ok(mut mark) = self.mark.lock()
-                {
-                    *mark = Some(StartMark::set(runtime.mark()));
+                if !step.runs_already {
+                    self.watch_for_stop(&step.server).await?;
                 }
                 let ready = start::await_ready(step, &runtime, &self.http, events).await?;
                 self.hand_over(&step.server, plan);

@@ -121,7 +121,7 @@ fn rows_of_cells(cells: &[(usize, &str)], columns: usize) -> String {
         if !line.is_empty() {
             lines.push(line);
         }
-        let below = hanging(cell, columns.saturating_sub(at), 0);
+        let below = hanging(cell, columns.saturating_sub(at), INDENT / 2);
         lines.extend(below.lines().map(|line| pad("", at) + line));
     }
     lines.join("\n")

@@ -665,3 +665,58 @@ fn help_fits_on_a_terminal() {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 }
+
+/// Returns what a terminal of 80 columns and 24 rows shows of a command line.
+fn on_terminal(home: &Home, line: &str) -> String {
+    let of_home = home.command(&[]);
+    let envs: Vec<_> = of_home
+        .get_envs()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect();
+    let program = env!("CARGO_BIN_EXE_dsr1");
+    let shown = std::process::Command::new("script")
+        .args(["--quiet", "--return", "--command"])
+        .arg(format!("stty cols 80 rows 24; exec {program} {line}"))
+        .arg("/dev/null")
+        .env_clear()
+        .envs(envs)
+        .current_dir(home.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("install bsdutils, which has `script`");
+    String::from_utf8(shown.stdout).unwrap().replace('\r', "")
+}
+
+/// Tables, results, errors and tips are broken between words at the edge of a terminal, and not in a pipe.
+#[test]
+fn nothing_that_is_printed_is_cut_by_a_terminal() {
+    let home = home_with(&facts(B200));
+    for line in [
+        "profiles list",
+        "profiles advise --isl 1024 --osl 1024 --concurrency 64 --facts facts.json",
+        "profiles diff fp8-low-latency b200-fp8-low-latency",
+        "explain --tp-size",
+        "stacks list",
+        "stacks show cpu",
+        "build --explain",
+        "weights du",
+        "clean --dry-run",
+        "logs nobody",
+        "weights rm",
+        "serve fp8 --tp 8",
+    ] {
+        let shown = on_terminal(&home, line);
+        let is_word = |line: &str| !line.trim().contains(' ');
+        let long = shown
+            .lines()
+            .find(|line| line.chars().count() > 80 && !is_word(line));
+        assert!(!shown.is_empty() && long.is_none(), "{line}: {long:?}");
+    }
+    let asked = on_terminal(&home, "ask");
+    assert!(
+        asked.contains("there is no question") && asked.contains("dsr1 ask - reads it"),
+        "{asked}"
+    );
+    let piped = home.run(&["profiles", "list"]).expect(0).stdout;
+    assert!(piped.lines().any(|line| line.len() > 80), "{piped}");
+}

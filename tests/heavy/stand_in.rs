@@ -113,6 +113,11 @@ fn an_attached_server_ends_with_ctrl_c() {
 }
 
 #[test]
+fn an_attached_server_that_is_stopped_elsewhere_says_so() {
+    servers::an_attached_server_that_is_stopped_elsewhere_says_so(&site("process"));
+}
+
+#[test]
 fn ctrl_c_during_the_load_leaves_nothing_behind() {
     let site = site("process");
     servers::ctrl_c_during_the_load_leaves_nothing_behind(&site);

@@ -1,17 +1,17 @@
-//! The mark of a start: a file that exists while a command starts a server, and into which `dsr1 stop` of another terminal
-//! writes, so that the start can say why its server ended.
+//! The mark of a watched server: a file that exists while a command starts the server or is attached to it, and into which
+//! `dsr1 stop` of another terminal writes, so that the command can say why its server ended.
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Extension of the file.
-pub(in crate::effects) const EXTENSION: &str = "starting";
+pub(in crate::effects) const EXTENSION: &str = "watched";
 
 /// A mark; its file goes with it.
-pub(in crate::effects) struct StartMark(PathBuf);
+pub(in crate::effects) struct WatchMark(PathBuf);
 
-impl StartMark {
+impl WatchMark {
     /// Makes the mark at `path`, or takes one that a killed command left. Without it a stop is only not told apart.
     pub(in crate::effects) fn set(path: PathBuf) -> Self {
         let _ = path.parent().map(fs::create_dir_all);
@@ -20,7 +20,7 @@ impl StartMark {
     }
 }
 
-impl Drop for StartMark {
+impl Drop for WatchMark {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
@@ -48,12 +48,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stop_is_noted_only_during_a_start() {
+    fn a_stop_is_noted_only_while_somebody_watches() {
         let dir = tempfile::tempdir().unwrap();
         let path = path(dir.path(), "dsr1-a");
         note_stop(&path);
         assert!(!path.exists() && !is_stopped(&path));
-        let mark = StartMark::set(path.clone());
+        let mark = WatchMark::set(path.clone());
         assert!(!is_stopped(&path));
         note_stop(&path);
         assert!(is_stopped(&path));

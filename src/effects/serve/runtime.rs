@@ -75,13 +75,13 @@ impl Runtime<'_> {
         }
     }
 
-    /// Returns the path of the mark of its start.
+    /// Returns the path of its mark for a command that watches it.
     pub(in crate::effects) fn mark(&self) -> PathBuf {
         let (Self::Docker { kept_log: log, .. } | Self::Process { log, .. }) = self;
         mark::path(log.parent().unwrap_or(Path::new("/")), self.name())
     }
 
-    /// Returns true if another command stopped the server since its start began.
+    /// Returns true if another command stopped the server while this one watches it.
     pub(in crate::effects) fn was_stopped(&self) -> bool {
         mark::is_stopped(&self.mark())
     }
