@@ -74,7 +74,7 @@ pub fn fitted(text: &str, columns: usize) -> String {
             out.push_str(line);
             continue;
         }
-        out.push_str(&fitted_line(content, columns));
+        out.push_str(&fitted_line(content.trim_end(), columns));
         if line.len() > content.len() {
             out.push('\n');
         }
