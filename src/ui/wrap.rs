@@ -46,7 +46,7 @@ pub(super) fn wrapped(text: &str, width: usize) -> String {
     lines.join("\n")
 }
 
-/// Returns a text like [`wrapped`], its later lines with `indent` spaces before them.
+/// Returns a text in lines of at most `width` characters, broken between words; the later lines begin with `indent` spaces.
 #[must_use]
 pub fn hanging(text: &str, width: usize, indent: usize) -> String {
     let mut words = text.split(' ');
