@@ -112,6 +112,13 @@ impl Error {
         self
     }
 
+    /// Replaces the hints.
+    #[must_use]
+    pub fn with_hints(mut self, hints: Vec<String>) -> Self {
+        self.hints = hints;
+        self
+    }
+
     /// Attaches the last lines of a log that show the failure.
     #[must_use]
     pub fn log(mut self, lines: Vec<String>) -> Self {
@@ -164,6 +171,12 @@ impl Error {
         let mut causes: Vec<String> = self.source.chain().skip(1).map(ToString::to_string).collect();
         causes.dedup();
         causes
+    }
+
+    /// The innermost cause, or the message without one.
+    #[must_use]
+    pub fn innermost(&self) -> String {
+        self.source.root_cause().to_string()
     }
 
     /// The hints, in the order in which they were added.

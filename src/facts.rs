@@ -52,7 +52,7 @@ pub struct Sources {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Access {
-    /// The source: URL of a hub; empty for the package index, which only pip knows.
+    /// The source: URL of a hub, or the settings of pip that name a package index; empty for pip's default index.
     pub source: String,
     /// The reason why it gives nothing; `None` if it gives what was asked for.
     pub refused: Option<String>,
@@ -354,6 +354,9 @@ pub struct Paths {
     pub state: String,
     /// The CA bundle that pip must trust, if the environment names one (`PIP_CERT` and similar variables).
     pub ca_bundle: Option<String>,
+    /// The CA bundle that pip's configuration files name (`cert`). Builds of images use it if `ca_bundle` is `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pip_cert: Option<String>,
     /// Names of the proxy variables that are set. Their values are left out, because a proxy's URL may hold a password.
     pub proxies: Vec<String>,
     /// Paths of complete venvs.

@@ -9,9 +9,10 @@ use crate::cli::shared::{PlanArgs, ProfileArgs, RuntimeArgs, number};
 /// Text below the options of `clean`.
 pub(super) const CLEAN: &str = "\
 Examples:
-  dsr1 clean --dry-run            what would go, what stays, and why
-  dsr1 clean                      what no stack uses any more, and logs older than 30 days
-  dsr1 clean --all --older-than 0 everything but weights, before dsr1 is uninstalled";
+  dsr1 clean --dry-run             what would go, what stays, and why
+  dsr1 clean                       what no stack uses, and logs of 30 days ago
+  dsr1 clean --all --older-than 0  everything but weights, to uninstall dsr1
+  dsr1 clean --yes                 without a question, as in a script";
 
 /// Arguments of `build`.
 #[derive(Debug, Clone, Args)]
@@ -116,7 +117,7 @@ pub struct CleanArgs {
     /// Age in days from which logs, results and unused packages are removed.
     #[arg(long, value_parser = number::<u32>(0..), default_value_t = 30, value_name = "DAYS")]
     pub older_than: u32,
-    /// Do not ask; without a terminal dsr1 never asks.
+    /// Remove without asking; needed without a terminal, and with --format json.
     #[arg(long, short, conflicts_with = "dry_run")]
     pub yes: bool,
 }
@@ -130,6 +131,9 @@ pub struct PruneArgs {
     /// List these images and remove none.
     #[arg(long)]
     pub dry_run: bool,
+    /// Remove without asking; needed without a terminal, and with --format json.
+    #[arg(long, short, conflicts_with = "dry_run")]
+    pub yes: bool,
 }
 
 /// Arguments of `image save`.

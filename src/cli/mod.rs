@@ -37,14 +37,35 @@ use self::weights::{MIRROR, PULL, WEIGHTS};
 /// Text below the commands in `dsr1 --help`.
 const EXAMPLES: &str = "\
 Examples:
-  dsr1 up --profile rehearsal              the whole chain on a machine without a GPU
-  dsr1 doctor --profile high-throughput    check this host for that profile
-  dsr1 pull --fp4                          weights, every hash checked
-  dsr1 serve --profile high-throughput     start, wait for READY, verify
+  dsr1 up --profile rehearsal            the whole chain, without a GPU
+  dsr1 doctor --profile high-throughput  check this host for that profile
+  dsr1 pull --fp4                        weights, every hash checked
+  dsr1 serve --profile high-throughput   start, wait for READY, verify
   dsr1 serve --profile low-latency --dry-run > serve.sh
 
-Exit codes: 0 ok, 1 unexpected, 2 usage or profile, 3 host not ready, 4 Docker, 5 hub or network,
-  6 integrity, 7 server failed, 8 gate missed, 9 measurement not trusted, 130 interrupted.";
+Exit codes: 0 ok, 1 unexpected, 2 usage or profile, 3 host not ready,
+  4 Docker, 5 hub or network, 6 integrity, 7 server failed, 8 gate missed,
+  9 measurement not trusted, 130 interrupted.";
+
+/// The answer to `dsr1` alone: short, so that it fits on a terminal of 24 rows.
+pub const SHORT_HELP: &str = "\
+Takes a GPU host from bare to a verified DeepSeek-R1 endpoint on SGLang.
+
+Usage: dsr1 [OPTIONS] COMMAND
+
+  all at once    up
+  before it      doctor, plan, explain
+  install        build, image, clean
+  weights        pull, weights, mirror
+  servers        serve, status, logs, stop, ask
+  measurements   bench, eval
+  settings       profiles, stacks, flags, lock, check
+  elsewhere      export, completions, man
+
+dsr1 up rehearsal         tries the whole chain on any machine, without a GPU
+dsr1 COMMAND --help       explains a command and its options
+dsr1 --help               lists the commands with what they do, and exit codes
+";
 
 /// The version; with its commit and its date if the script that builds a release names them.
 const VERSION: &str = match option_env!("DSR1_VERSION") {

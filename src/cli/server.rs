@@ -126,8 +126,9 @@ pub struct StopArgs {
 /// Arguments of `ask`.
 #[derive(Debug, Clone, Args)]
 pub struct AskArgs {
-    /// The question; its words are joined, and a last `-` stands for what comes on stdin.
-    #[arg(required = true, num_args = 1..)]
+    /// The question; its words are joined. A last `-` stands for what comes on stdin, and so does no question if stdin is not
+    /// a terminal.
+    #[arg(num_args = 1..)]
     pub question: Vec<String>,
     /// Name of the server; needed only if there are several.
     #[arg(long, value_name = "NAME", conflicts_with = "url")]

@@ -9,37 +9,40 @@ use crate::cli::shared::{HubArgs, ProfileArgs};
 /// Text below the help of `pull`.
 pub(super) const PULL: &str = "\
 Examples:
-  dsr1 pull --fp8 --dry-run                     list what would be downloaded
-  dsr1 pull --fp8                               a profile's weights, into the hub cache
-  dsr1 pull owner/name --include '*.json'       some files of any repository
-  dsr1 pull --fp8 --local-dir /models/r1        into a directory, under their own names
-  dsr1 pull --to-lock                           exactly the files in dsr1.lock
-  dsr1 pull --fp8 --endpoint http://node1:8490  from a mirror (dsr1 mirror)";
+  dsr1 pull --fp8 --dry-run                list what would be downloaded
+  dsr1 pull --fp8                          a profile's weights, to the hub cache
+  dsr1 pull owner/name --include '*.json'  some files of any repository
+  dsr1 pull --fp8 --local-dir /models/r1   to a directory, under their own names
+  dsr1 pull --to-lock                      exactly the files in dsr1.lock
+  dsr1 pull --fp8 --endpoint http://node1:8490
+                                           from a mirror (dsr1 mirror)";
 
 /// Text below the help of `weights`.
 pub(super) const WEIGHTS: &str = "\
 Examples:
-  dsr1 weights list                          what is in the cache, and whether it is verified
+  dsr1 weights list                          what is here, and if it is verified
   dsr1 weights verify --fp8 --fast           compare sizes and times only
   dsr1 weights verify --fp8                  check every byte against its hash
   dsr1 weights verify --fp8 --repair         download corrupt ranges again
-  dsr1 weights verify --local-dir models/r1  check a directory of dsr1 pull --local-dir
-  dsr1 weights rm owner/name --yes           remove it; --unfinished: only partial files";
+  dsr1 weights verify --local-dir models/r1  check what pull --local-dir wrote
+  dsr1 weights rm owner/name                 remove it
+  dsr1 weights rm --fp8 --unfinished --yes   only partial files, in a script";
 
 /// Text below the help of `mirror`.
 pub(super) const MIRROR: &str = "\
 Examples:
-  dsr1 mirror                                          this machine only
-  dsr1 mirror --listen 10.0.0.1:8490                   the network of that address
-  dsr1 mirror --listen 0.0.0.0:8490 --token-file FILE  every network, for clients with the token
+  dsr1 mirror                         this machine only
+  dsr1 mirror --listen 10.0.0.1:8490  the network of that address
+  dsr1 mirror --listen 0.0.0.0:8490 --token-file FILE
+                                      every network, for clients with the token
 
 On the other machines:
-  export HF_ENDPOINT=http://10.0.0.1:8490              and HF_TOKEN, if the mirror needs a token
+  export HF_ENDPOINT=http://10.0.0.1:8490   and HF_TOKEN, if it needs a token
   dsr1 pull --fp8
   hf download deepseek-ai/DeepSeek-R1-0528
 
-The mirror speaks plain HTTP: anyone who can read the network traffic can read the token.
-For TLS, put a proxy in front and let the mirror listen on loopback.";
+The mirror speaks plain HTTP: anyone who can read the network traffic can read
+the token. For TLS, put a proxy in front and let the mirror listen on loopback.";
 
 /// Arguments of `pull`.
 #[derive(Debug, Clone, Args)]
@@ -130,14 +133,20 @@ pub struct WeightsVerifyArgs {
 /// Arguments of `weights rm`.
 #[derive(Debug, Clone, Args)]
 pub struct WeightsRmArgs {
-    /// Repository, owner/name.
-    #[arg(value_name = "REPO")]
-    pub repo: String,
+    /// Repository, owner/name, or the profile whose weights are removed.
+    #[arg(value_name = "REPO", conflicts_with_all = ["profile", "profile_file", "fp4", "fp8"])]
+    pub repo: Option<String>,
+    /// The profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
     /// Remove only unfinished downloads.
     #[arg(long)]
     pub unfinished: bool,
-    /// Remove; without --yes, only show what would be removed.
+    /// Show what would be removed, and remove nothing.
     #[arg(long)]
+    pub dry_run: bool,
+    /// Remove without asking; needed without a terminal, and with --format json.
+    #[arg(long, short, conflicts_with = "dry_run")]
     pub yes: bool,
 }
 

@@ -86,14 +86,19 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
         schema: "dsr1.answer/1",
         answer: &answer,
     };
-    context.print(&answered, |answered| ui::answer(answered.answer))
+    context.print_document(&answered, |answered| ui::answer(answered.answer))
 }
 
-/// Returns the question: the words, where a last `-` stands for what comes on stdin.
+/// Returns the question: the words, where a last `-` stands for what comes on stdin. Without words it is what comes on stdin,
+/// if that is not a terminal.
 fn question(context: &Context, words: &[String]) -> Result<String> {
     let (words, reads_stdin) = match words {
         [before @ .., last] if last == "-" => (before, true),
-        words => (words, false),
+        [] if std::io::stdin().is_terminal() => {
+            return Err(Error::new(Kind::Usage, "there is no question")
+                .hint("dsr1 ask 'your question'; dsr1 ask - reads it from the terminal, up to Ctrl-D"));
+        }
+        words => (words, words.is_empty()),
     };
     let mut parts = words.to_vec();
     if reads_stdin {

@@ -6,15 +6,16 @@ use super::context::Context;
 use super::image::ids_to_keep;
 use crate::cli::CleanArgs;
 use crate::effects::belongings;
-use crate::effects::docker::Docker;
+use crate::effects::docker::{Docker, OneOff};
 use crate::error::{Error, Kind, Result};
-use crate::event::Event;
+use crate::event::{Event, StepEvents};
 use crate::facts::{Facts, Host, Python};
-use crate::plan::clean::{Choice, CleanOptions, Item, ItemKind, Use, choose};
+use crate::plan::clean::{Choice, CleanOptions, Item, ItemKind, Use, choose, freed};
 use crate::plan::{self, BuildRequest, ImageChoice, LABEL_STACK, Target};
 use crate::profile::Catalog;
 use crate::report::ImageSummary;
 use crate::ui;
+use crate::units::counted;
 
 #[derive(Debug, Serialize)]
 struct Cleaned {
@@ -36,13 +37,13 @@ pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<()> {
     let mut items = found.items;
     let mut images = Vec::new();
     let listed = in_docker(context, &catalog, &mut images).await;
-    let is_complete = listed.is_ok() && found.unreadable.is_empty();
+    let is_complete = (listed.is_ok() || Docker::is_absent(context.env())) && found.unreadable.is_empty();
     match listed {
         Ok(found) => items.extend(found),
+        Err(_) if Docker::is_absent(context.env()) => {}
         Err(error) => {
-            let text = [vec![error.message()], error.causes()].concat().join(": ");
             context.display().event(&Event::Note {
-                text: format!("images and volumes are not listed: {text}"),
+                text: format!("images were not looked at: {}", error.innermost()),
             });
         }
     }
@@ -57,14 +58,12 @@ pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<()> {
     };
     let mut failed = None;
     if !args.dry_run {
-        if !args.yes && !context.is_json() && ui::can_ask() && cleaned.items.iter().any(|item| item.remove) {
-            ui::print(&ui::cleaned(&cleaned.items, true, is_complete))?;
-            if !ui::agrees("Remove these? [y/N] ")? {
-                return Err(Error::new(
-                    Kind::Interrupted,
-                    "nothing was removed: you did not agree",
-                ));
+        if !args.yes && cleaned.items.iter().any(|item| item.remove) {
+            if ui::can_ask() && !context.is_json() {
+                let listed = ui::cleaned(&cleaned.items, true, is_complete);
+                ui::print(&ui::fitted(&listed, ui::columns()))?;
             }
+            context.ask_for_removal(&line(&args))?;
         }
         failed = remove_all(context, &mut cleaned.items, &images).await;
     }
@@ -78,10 +77,43 @@ pub(super) async fn run(context: &Context, args: CleanArgs) -> Result<()> {
     }
 }
 
+/// Returns the command line without `--yes`.
+fn line(args: &CleanArgs) -> String {
+    let all = if args.all { " --all" } else { "" };
+    let days = match args.older_than {
+        30 => String::new(),
+        days => format!(" --older-than {days}"),
+    };
+    format!("dsr1 clean{all}{days}")
+}
+
 /// Removes what was chosen, and notes what could not be removed. Returns the first error.
 async fn remove_all(context: &Context, choices: &mut [Choice], images: &[ImageSummary]) -> Option<Error> {
+    let count = choices.iter().filter(|choice| choice.remove).count();
+    if count == 0 {
+        return None;
+    }
+    let title = format!("remove {}, {}", counted(count, "item"), freed(choices));
+    let done = context
+        .one_shown_step(&title, "", async |events| {
+            let failed = remove_each(context, choices, images, events).await;
+            failed.map_or(Ok(()), Err)
+        })
+        .await;
+    done.err()
+}
+
+async fn remove_each(
+    context: &Context,
+    choices: &mut [Choice],
+    images: &[ImageSummary],
+    events: &StepEvents<'_>,
+) -> Option<Error> {
     let mut failed: Option<Error> = None;
-    for choice in choices.iter_mut().filter(|choice| choice.remove) {
+    let of = choices.iter().filter(|choice| choice.remove).count() as u64;
+    for (index, choice) in choices.iter_mut().filter(|choice| choice.remove).enumerate() {
+        let what = format!("{} {}", choice.item.kind.name(), choice.item.name);
+        events.activity(&what, Some((index as u64 + 1, of)));
         let is_interrupted = failed
             .as_ref()
             .is_some_and(|error| error.kind() == Kind::Interrupted);
@@ -148,16 +180,46 @@ async fn in_docker(
     let docker = context.effects.docker().await?;
     let mut found = docker.images().await?;
     let kept = ids_to_keep(context, docker, &found)?;
-    let mut items: Vec<Item> = found
-        .iter()
-        .map(|image| image_item(image, image_use(image, &kept, catalog)))
+    // Containers are first: while they exist, their images cannot be removed.
+    let mut items: Vec<Item> = docker
+        .list_one_offs()
+        .await?
+        .into_iter()
+        .map(one_off_item)
         .collect();
+    for image in &mut found {
+        image.used_by.retain(|name| {
+            !items
+                .iter()
+                .any(|item| item.used == Use::Unfinished && item.name == *name)
+        });
+    }
+    items.extend(
+        found
+            .iter()
+            .map(|image| image_item(image, image_use(image, &kept, catalog))),
+    );
     let stages = docker.stages().await?;
     items.extend(stages.iter().map(|stage| image_item(stage, Use::Unfinished)));
     items.extend(volumes(docker, catalog).await?);
     found.extend(stages);
     *images = found;
     Ok(items)
+}
+
+/// Returns the container of a short command, with its use.
+fn one_off_item(one: OneOff) -> Item {
+    let used = if one.is_awaited {
+        Use::By("a command of dsr1".to_owned())
+    } else {
+        Use::Unfinished
+    };
+    Item {
+        kind: ItemKind::Container,
+        name: one.name,
+        bytes: None,
+        used,
+    }
 }
 
 fn image_item(image: &ImageSummary, used: Use) -> Item {
@@ -217,6 +279,7 @@ async fn volumes(docker: &Docker, catalog: &Catalog) -> Result<Vec<Item>> {
 
 async fn remove(context: &Context, item: &Item, images: &[ImageSummary]) -> Result<()> {
     match item.kind {
+        ItemKind::Container => context.effects.docker().await?.remove_one_off(&item.name).await,
         ItemKind::Volume => context.effects.docker().await?.remove_volume(&item.name).await,
         ItemKind::Image => {
             let is_it =

@@ -6,8 +6,8 @@ use std::time::Instant;
 use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
-use crate::effects::process::venv;
-use crate::effects::{Effects, host, signal, store, user_files, weights};
+use crate::effects::process::{pip, venv};
+use crate::effects::{Effects, Removed, host, signal, store, user_files, weights};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::facts::{self, Facts, Gpu};
@@ -52,8 +52,18 @@ impl Context {
         ui::display(self.output.progress, !plain, self.env().dumb_terminal)
     }
 
-    /// Prints a result: as text for people, or as JSON.
+    /// Prints a result: as text for people, in lines that fit on the terminal, or as JSON.
     pub(super) fn print<T: serde::Serialize>(
+        &self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<()> {
+        self.print_document(value, |value| ui::fitted(&text(value), ui::columns()))
+    }
+
+    /// Prints a document of its own form (a script, a file, an answer of the model) with the line ends that it has, or as
+    /// JSON.
+    pub(super) fn print_document<T: serde::Serialize>(
         &self,
         value: &T,
         text: impl FnOnce(&T) -> String,
@@ -73,10 +83,11 @@ impl Context {
         }
         let display = self.display();
         let on_signal = || {
-            if let Some((_, Step::CreateVenv(_))) = self.effects.step_of(plan) {
+            if let Some((step, Step::CreateVenv(_))) = self.effects.step_of(plan) {
                 display.event(&Event::Note {
                     text: "interrupted: packages that are not complete are removed".to_owned(),
                 });
+                StepEvents::new(&*display, step).activity("remove incomplete packages", None);
             }
         };
         let report = self
@@ -120,6 +131,19 @@ impl Context {
         summary: &str,
         work: impl AsyncFnOnce(&StepEvents<'_>) -> Result<T>,
     ) -> Result<T> {
+        self.one_shown_step(title, summary, async |events| {
+            self.until_interrupted(work(events)).await
+        })
+        .await
+    }
+
+    /// As [`Self::one_step`], for work that ends by itself when the user interrupts.
+    pub(super) async fn one_shown_step<T>(
+        &self,
+        title: &str,
+        summary: &str,
+        work: impl AsyncFnOnce(&StepEvents<'_>) -> Result<T>,
+    ) -> Result<T> {
         let display = self.display();
         let begun = Instant::now();
         display.event(&Event::StepStarted {
@@ -128,8 +152,7 @@ impl Context {
             title: title.to_owned(),
         });
         let events = StepEvents::new(&*display, 1);
-        let done = self
-            .until_interrupted(work(&events))
+        let done = work(&events)
             .await
             .inspect_err(|error| display.event(&failed(1, error)))?;
         display.event(&Event::StepFinished {
@@ -145,13 +168,13 @@ impl Context {
     pub(super) async fn finish(&self, plan: &Plan) -> Result<()> {
         let report = self.carry_out(plan).await?;
         let are_shown = ui::shows_steps(self.output.progress, self.env().dumb_terminal);
-        self.print(&report, |report| ui::report(report, are_shown))
+        self.print(&report, |report| ui::report(report, are_shown, ui::columns()))
     }
 
     /// Prints a plan, or carries it out.
     pub(super) async fn print_or_finish(&self, plan: &Plan, print: bool) -> Result<()> {
         if print {
-            self.print(plan, render::shell::render)
+            self.print_document(plan, render::shell::render)
         } else {
             self.finish(plan).await
         }
@@ -180,11 +203,32 @@ impl Context {
         };
         let error = Error::new(Kind::Interrupted, format!("interrupted by {name}"));
         tokio::select! {
-            removed = self.effects.clean_up() => Err(removed.into_iter().fold(error, |error, name| {
-                error.also(format!("{name}, which was starting, is stopped and removed"))
-            })),
-            _ = signal::wait() => Err(error.hint("a server that was starting may still run: dsr1 status shows it")),
+            removed = self.effects.clean_up() => Err(removed.iter().fold(error, |error, one| error.also(fate(one)))),
+            _ = signal::wait() => {
+                Err(error.hint("a server that this command started may still run: dsr1 status shows it"))
+            }
         }
+    }
+
+    /// Asks the user for the removal of what is on the screen. `line` is the command, for the answer without a terminal.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`] without the user's agreement; [`Kind::Usage`] if nobody can be asked.
+    pub(super) fn ask_for_removal(&self, line: &str) -> Result<()> {
+        if self.is_json() || !ui::can_ask() {
+            return Err(Error::new(
+                Kind::Usage,
+                "nothing is removed: nobody can be asked without a terminal",
+            )
+            .hint(format!("{line} --yes removes it; {line} --dry-run lists it")));
+        }
+        if ui::agrees("Remove this? [y/N] ")? {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Interrupted,
+            "nothing was removed: you did not agree",
+        ))
     }
 
     /// Returns the catalog: built-in profiles, the user's own, and that of `file`.
@@ -273,6 +317,7 @@ impl Context {
         };
         let paths = facts::Paths {
             ready_venvs: venv::list_ready(&env.paths.cache),
+            pip_cert: pip::cert(env),
             ..env.paths.clone()
         };
         let wanted = host::Wanted {
@@ -526,6 +571,16 @@ pub(super) struct Ask {
     pub(super) image: ImageChoice,
 }
 
+/// Returns the fate of a server of an interrupted command.
+fn fate(removed: &Removed) -> String {
+    let name = &removed.name;
+    if removed.was_ready {
+        format!("{name}, which this command had started, is stopped and removed")
+    } else {
+        format!("{name}, which was starting, is stopped and removed")
+    }
+}
+
 /// Returns the event of a step that failed.
 fn failed(step: usize, error: &Error) -> Event {
     Event::StepFailed {
@@ -682,4 +737,27 @@ fn named_model(text: &str) -> Result<Model> {
         license: String::new(),
         code_files: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_was_ready_is_not_said_to_be_starting() {
+        let of = |was_ready| {
+            fate(&Removed {
+                name: "dsr1-rehearsal".to_owned(),
+                was_ready,
+            })
+        };
+        assert_eq!(
+            of(false),
+            "dsr1-rehearsal, which was starting, is stopped and removed"
+        );
+        assert_eq!(
+            of(true),
+            "dsr1-rehearsal, which this command had started, is stopped and removed"
+        );
+    }
 }

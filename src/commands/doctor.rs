@@ -62,9 +62,7 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         facts
     };
     let (target, why) = Context::target(&args.runtime, &selection.stack, &facts)?;
-    if let Some(text) = why {
-        context.display().event(&Event::Note { text });
-    }
+    note_runtime(context, why, &facts);
     let build = BuildRequest::new(selection.stack.clone(), target, image_choice(&args.runtime));
     let software = Software {
         base_image: matches!(target, Target::Docker)
@@ -123,4 +121,14 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         Format::Json => error.reported(),
         Format::Text => error.hint("each failed check above says what to do"),
     })
+}
+
+/// Notes why dsr1 chose the runtime; the finding about Docker says why it cannot be used.
+fn note_runtime(context: &Context, why: Option<String>, facts: &Facts) {
+    let text = match why {
+        Some(_) if !facts.docker.answers() => "runtime process, because Docker cannot be used".to_owned(),
+        Some(why) => why,
+        None => return,
+    };
+    context.display().event(&Event::Note { text });
 }

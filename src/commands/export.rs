@@ -27,7 +27,7 @@ pub(super) async fn run(context: &Context, mut args: ExportArgs) -> Result<()> {
     };
     let exported = render::export(&request, &facts)?;
     let Some(path) = &args.output else {
-        return context.print(&exported, |exported| exported.text.clone());
+        return context.print_document(&exported, |exported| exported.text.clone());
     };
     user_files::write(path, &exported.text, args.force)?;
     context.print(&exported, |_| format!("wrote {}\n", path.display()))

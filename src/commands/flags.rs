@@ -7,8 +7,7 @@ use crate::cli::{Flags, FlagsArgs, SyncArgs};
 use crate::effects::FlagSource;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::{self, BuildOptions, BuildRequest, ImageChoice, Step, Target};
-use crate::profile::Stack;
+use crate::plan::{self, BuildOptions, BuildRequest, Step, Target};
 use crate::sglang::flags::{Parser, ParserDrift, Table, history};
 use crate::ui;
 
@@ -27,22 +26,9 @@ pub(super) async fn run(context: &Context, args: FlagsArgs) -> Result<()> {
     sync(context, &args).await
 }
 
-/// Returns the SGLang of a stack that is installed here, and its name for people.
-///
-/// # Errors
-/// [`Kind::Host`] if it is not installed.
-pub(super) fn installed(
-    stack: &Stack,
-    target: Target,
-    image: &ImageChoice,
-    facts: &Facts,
-) -> Result<(FlagSource, String)> {
-    let request = BuildRequest {
-        stack: stack.clone(),
-        target,
-        image: image.clone(),
-        options: BuildOptions::default(),
-    };
+/// Returns the SGLang that is installed for a request, and its image or Python.
+pub(super) fn installed(request: &BuildRequest, facts: &Facts) -> Result<(FlagSource, String)> {
+    let stack = &request.stack;
     let missing = |cause: String| {
         Error::new(
             Kind::Host,
@@ -51,7 +37,7 @@ pub(super) fn installed(
         .cause(cause)
         .hint(format!("dsr1 build --stack {}", stack.name))
     };
-    match plan::install_step(&request, facts)? {
+    Ok(match plan::install_step(request, facts)? {
         Step::BuildImage(step) => {
             if !facts.docker.images.contains_key(&step.tag) {
                 return Err(missing(format!("the image {} does not exist", step.tag)));
@@ -60,7 +46,7 @@ pub(super) fn installed(
                 image: step.tag.clone(),
                 python: stack.image_python.clone(),
             };
-            Ok((source, step.tag))
+            (source, step.tag)
         }
         Step::CreateVenv(step) => {
             if !facts.paths.ready_venvs.contains(&step.dir) {
@@ -70,13 +56,15 @@ pub(super) fn installed(
             let source = FlagSource::Venv {
                 python: python.clone(),
             };
-            Ok((source, python))
+            (source, python)
         }
-        other => Err(Error::new(
-            Kind::Internal,
-            format!("the plan has no SGLang to ask: {}", other.title()),
-        )),
-    }
+        other => {
+            return Err(Error::new(
+                Kind::Internal,
+                format!("the plan has no SGLang to ask: {}", other.title()),
+            ));
+        }
+    })
 }
 
 async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
@@ -88,12 +76,34 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
         ..Ask::default()
     };
     let facts = context.gather(&stack, None, &ask).await;
-    let (target, _) = Context::target(&args.runtime, &stack, &facts)?;
-    let (source, shown) = installed(&stack, target, &image_choice(&args.runtime), &facts)?;
+    let (target, why) = Context::target(&args.runtime, &stack, &facts)?;
+    let request = BuildRequest {
+        stack: stack.clone(),
+        target,
+        image: image_choice(&args.runtime),
+        options: BuildOptions::default(),
+    };
+    let (source, shown) = installed(&request, &facts).map_err(|error| match why {
+        // In the other runtime it may be installed.
+        Some(why) => error.hint(why),
+        None => error,
+    })?;
+    let extracts = context
+        .one_step(
+            &format!("read the options of SGLang in {shown}"),
+            "",
+            async |events| {
+                let mut extracts = Vec::new();
+                for (parser, name) in [(Parser::Server, "server"), (Parser::Bench, "benchmark client")] {
+                    events.activity(&format!("ask the parser of the {name}"), None);
+                    extracts.push((parser, context.effects.extract_flags(&source, parser).await?));
+                }
+                Ok(extracts)
+            },
+        )
+        .await?;
     let mut parsers = Vec::new();
-    for parser in [Parser::Server, Parser::Bench] {
-        let work = context.effects.extract_flags(&source, parser);
-        let extract = context.until_interrupted(work).await?;
+    for (parser, extract) in extracts {
         let bundled = history(parser).table(stack.pins.sglang);
         let found = Table::from_extract(&extract);
         parsers.push(ParserDrift {

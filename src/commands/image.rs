@@ -15,7 +15,7 @@ use crate::facts::{Facts, Host};
 use crate::plan::{self, BuildOptions, BuildRequest, ImageChoice, LABEL_STACK, Target};
 use crate::report::{ImageSummary, ProfilesVerified};
 use crate::ui;
-use crate::units::Bytes;
+use crate::units::{Bytes, counted};
 
 #[derive(Debug, Serialize)]
 struct Listing {
@@ -99,15 +99,29 @@ async fn prune(context: &Context, docker: &Docker, args: &PruneArgs) -> Result<(
         .filter(|image| image.used_by.is_empty() && !kept.contains(&image.image_id))
         // An image with a tag of the user's own may be in use elsewhere.
         .filter(|image| image.tags.iter().all(|tag| tag.starts_with("dsr1/")));
-    let mut failed = None;
-    for image in old.chain(docker.stages().await?) {
-        if !args.dry_run
-            && let Err(error) = context.until_interrupted(docker.remove_image(&image)).await
-        {
-            failed = Some(error);
-            break;
+    let old: Vec<ImageSummary> = old.chain(docker.stages().await?).collect();
+    if !args.dry_run && !args.yes && !old.is_empty() {
+        if ui::can_ask() && !context.is_json() {
+            ui::print(&ui::fitted(&ui::pruned(&old, true), ui::columns()))?;
         }
-        pruned.removed.push(image);
+        let all = if args.all { " --all" } else { "" };
+        context.ask_for_removal(&format!("dsr1 image prune{all}"))?;
+    }
+    let mut failed = None;
+    if args.dry_run || old.is_empty() {
+        pruned.removed = old;
+    } else {
+        let title = format!("remove {}", counted(old.len(), "image"));
+        let removed = context.one_shown_step(&title, "", async |events| {
+            for image in old {
+                let name = image.tags.first().unwrap_or(&image.image_id);
+                events.activity(name, None);
+                context.until_interrupted(docker.remove_image(&image)).await?;
+                pruned.removed.push(image);
+            }
+            Ok(())
+        });
+        failed = removed.await.err();
     }
     // The removed images are shown even if a later removal failed.
     context.print(&pruned, |pruned| ui::pruned(&pruned.removed, pruned.dry_run))?;

@@ -9,7 +9,7 @@ use crate::effects::mirror::{self, Limits, MirrorOptions};
 use crate::effects::{signal, user_files};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter};
-use crate::plan::{Plan, ServeMirror, Step, WriteModel};
+use crate::plan::{Plan, Step, WriteModel};
 use crate::rehearsal;
 use crate::report::Mirrored;
 use crate::ui;
@@ -38,7 +38,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
         if args.write_only {
             // People see the result in the progress.
             return if context.is_json() {
-                context.print(&report, |report| ui::report(report, false))
+                context.print(&report, |report| ui::report(report, false, ui::columns()))
             } else {
                 Ok(())
             };
@@ -50,17 +50,20 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
                 .hint("pull weights first with dsr1 pull, or name another hub cache with --cache-dir"),
         );
     }
-    let step = ServeMirror {
-        cache_dir: cache_dir.clone(),
-        listen: args.listen,
-    };
+    let listener = mirror::listen(&args.listen).map_err(|error| {
+        if error.kind() == Kind::Host {
+            error.hint("choose another address with --listen")
+        } else {
+            error
+        }
+    })?;
     let reporter: Arc<dyn Reporter> = Arc::from(context.display());
     let options = MirrorOptions {
         token: token.clone(),
         reporter: Some(Arc::clone(&reporter)),
         limits: Limits::default(),
     };
-    let mirror = mirror::mirror(&step, options)?;
+    let mirror = mirror::mirror(listener, &cache_dir, options)?;
     // An interrupt is the normal end, and not an error. Reading a large cache takes a while.
     tokio::select! {
         ended = signal::wait() => return ended.map(|_| ()),

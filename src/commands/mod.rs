@@ -13,6 +13,7 @@ mod eval;
 mod explain;
 mod export;
 mod flags;
+mod hints;
 mod image;
 mod lock;
 mod logs;
@@ -34,7 +35,7 @@ use std::ffi::OsString;
 use clap::Parser;
 use context::Context;
 
-use crate::cli::{Cli, Command, Format};
+use crate::cli::{Cli, Command, Format, SHORT_HELP};
 use crate::effects::env::Env;
 use crate::error::{Error, Kind, Result};
 use crate::ui;
@@ -50,13 +51,21 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: impl FnOnce() -> Env)
             (cli.output.format, color, run(cli, env))
         }
         // In JSON a wrong command line is an error like any other; for people the text of clap is better.
-        Err(error) if error.use_stderr() && wants_json(&args) => {
-            (Format::Json, false, Err(usage_error(&tips::improve(error))))
+        Err(error) if error.use_stderr() && wants_json(&args) => (
+            Format::Json,
+            false,
+            Err(usage_error(&tips::improve(error, usize::MAX))),
+        ),
+        // `dsr1` alone asks for an overview; the whole help would scroll it away.
+        Err(error) if args.len() == 1 && error.use_stderr() => {
+            ui::print_help(SHORT_HELP);
+            return Kind::Usage.exit_code();
         }
-        Err(error) => tips::improve(error).exit(),
+        Err(error) => tips::improve(error, ui::columns_of_errors()).exit(),
     };
     result.map_or_else(
         |error| {
+            let error = hints::fit(error, &args);
             ui::print_error(&error, format, color);
             error.kind().exit_code()
         },

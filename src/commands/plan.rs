@@ -12,11 +12,10 @@ use crate::cli::PlanCommandArgs;
 use crate::effects::{ResolveGpu, ResolveRequest, store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::{self, Origin, Plan, UpRequest, origins};
+use crate::plan::{self, BuildRequest, Origin, Plan, UpRequest, origins};
 use crate::profile::Accelerator;
 use crate::rehearsal;
-use crate::report::Proof;
-use crate::sglang::resolve::{self, Answer};
+use crate::sglang::resolve::{self, Answer, Proof};
 use crate::ui;
 
 #[derive(Debug, Serialize)]
@@ -67,7 +66,7 @@ pub(super) async fn run(context: &Context, args: PlanCommandArgs) -> Result<()> 
 /// Asks the installed SGLang for its resolution of the plan's arguments.
 async fn prove(context: &Context, plan: &Plan, request: &UpRequest, facts: &Facts) -> Result<Proof> {
     let serve = &request.serve;
-    let (source, shown) = installed(&serve.stack, serve.target, &serve.image, facts)?;
+    let (source, shown) = installed(&BuildRequest::for_server(serve), facts)?;
     let files = configuration(context, request, facts).await?;
     let asked = ResolveRequest {
         gpu: gpu(request, facts),

@@ -38,12 +38,9 @@ impl NamedWeights {
         let Some(text) = repo else {
             return Ok(named);
         };
-        if !text.contains('/') && named.revision.is_none() {
-            let catalog = context.catalog(None)?;
-            if precision_by_name(&text).is_some() || catalog.knows(&text) {
-                named.profile.profile = Some(text);
-                return Ok(named);
-            }
+        if named.revision.is_none() && names_a_profile(context, &text)? {
+            named.profile.profile = Some(text);
+            return Ok(named);
         }
         let reference = RepoReference::parse(&text);
         named.revision = one_of(named.revision, reference.revision, "revisions", "--revision")?;
@@ -71,6 +68,14 @@ impl NamedWeights {
         named.repo = Some(reference.repo);
         Ok(named)
     }
+}
+
+/// Returns true if a word names a profile, a goal or a precision, and not a repository.
+pub(super) fn names_a_profile(context: &Context, text: &str) -> Result<bool> {
+    if text.contains('/') {
+        return Ok(false);
+    }
+    Ok(precision_by_name(text).is_some() || context.catalog(None)?.knows(text))
 }
 
 /// Returns the value that was given, or the one in the text. Two must be equal.

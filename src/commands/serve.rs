@@ -39,13 +39,19 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<()> {
 
 /// Prints the log until the server ends or the user interrupts, which stops the server.
 async fn attach(context: &Context, server: &Server) -> Result<()> {
+    context.effects.watch_for_stop(server).await?;
     let format = context.output.format;
     let mut on_line = |line: &str| ui::print_log_line(server.name(), line, format);
     let log = context.effects.logs(server, Some(0), true, &mut on_line);
     tokio::select! {
         ended = log => {
             ended?;
-            Err(Error::new(Kind::Server, format!("{} ended", server.name())).cause("it ended by itself"))
+            Err(if context.effects.was_stopped(server).await {
+                Error::new(Kind::Server, format!("{} was stopped", server.name()))
+                    .cause("dsr1 stop stopped it, from another terminal or a script")
+            } else {
+                Error::new(Kind::Server, format!("{} ended", server.name())).cause("it ended by itself")
+            })
         }
         name = signal::wait() => {
             let name = name?;

@@ -19,6 +19,7 @@ struct Listing {
 pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
     let probe = probe(context)?;
     let (mut found, trouble) = context.effects.servers(&probe).await;
+    let mut unseen = None;
     if let Some(name) = args.server {
         let any = [ServerState::Ready, ServerState::Starting, ServerState::Exited];
         found = vec![context.effects.find_server(Some(&name), &probe, &any).await?];
@@ -26,16 +27,19 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
         if args.check && found.is_empty() {
             return Err(error);
         }
-        let text = [vec![error.message()], error.causes()].concat().join(": ");
-        context.display().event(&Event::Note {
-            text: format!("containers are not listed: {text}"),
-        });
+        unseen = Some(error.innermost());
     }
     let listing = Listing {
         schema: "dsr1.status/1",
         servers: found.into_iter().map(|server| server.status).collect(),
     };
     context.print(&listing, |listing| ui::status(&listing.servers))?;
+    // Last and short, because most such hosts have no containers of dsr1.
+    if let Some(why) = unseen {
+        context.display().event(&Event::Note {
+            text: format!("containers were not looked at: {why}"),
+        });
+    }
     let mut unwell = listing
         .servers
         .iter()

@@ -10,8 +10,9 @@ use clap::{Command, CommandFactory};
 
 use crate::cli::Cli;
 use crate::profile::spelling::nearest_within;
-use crate::sglang::flags::{Parser, history};
+use crate::sglang::flags::{History, Parser, history};
 use crate::sglang::of_vllm;
+use crate::ui;
 
 /// A word that is no command here, and the answer.
 const COMMANDS: [(&[&str], &str); 25] = [
@@ -132,7 +133,7 @@ const ARGUMENTS: [Typed; 32] = [
     typed(
         &["--model", "--model-path", "-m", "--served-model"],
         SERVERS,
-        "a profile names the model: dsr1 profiles list, or a file of your own with --profile-file",
+        "a profile names the model (dsr1 profiles list); --model REPO serves another one with the same settings",
     ),
     typed(
         &["--gpus", "--gpu", "--num-gpus", "-g"],
@@ -255,8 +256,11 @@ const ARGUMENTS: [Typed; 32] = [
     typed(&["--no-progress"], &[], "--progress quiet"),
 ];
 
-/// Replaces the suggestions of clap.
-pub(super) fn improve(mut error: clap::Error) -> clap::Error {
+/// Columns before a tip: clap's label and the space around it.
+const LABEL: usize = "  tip: ".len();
+
+/// Replaces the suggestions of clap, in lines for `columns`.
+pub(super) fn improve(mut error: clap::Error, columns: usize) -> clap::Error {
     let word = match error.kind() {
         ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
         ErrorKind::UnknownArgument | ErrorKind::ArgumentConflict => ContextKind::InvalidArg,
@@ -285,6 +289,7 @@ pub(super) fn improve(mut error: clap::Error) -> clap::Error {
         }
     }
     if let Some(tip) = tip {
+        let tip = ui::hanging(&tip, columns.saturating_sub(LABEL), LABEL);
         let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
         error.insert(ContextKind::Suggested, tips);
     }
@@ -371,10 +376,11 @@ fn tip_for_argument(word: &str, path: &[String]) -> Option<String> {
         return None;
     }
     let known = history(Parser::Server);
-    let is_engines = |name: &str| known.lifetime(name).is_some() || known.full_name(name).is_some();
-    if SERVERS.contains(&command) && is_engines(name) {
+    if SERVERS.contains(&command)
+        && let Some(full) = full_name(known, name)
+    {
         return Some(format!(
-            "`{name}` is an option of SGLang: write it after `--`, as in dsr1 {command} --profile NAME -- {name} ..."
+            "`{name}` is an option of SGLang: write it after `--`, as in dsr1 {command} --profile NAME -- {full} ..."
         ));
     }
     if SERVERS.contains(&command)
@@ -388,6 +394,20 @@ fn tip_for_argument(word: &str, path: &[String]) -> Option<String> {
     let own = definition.get_arguments().filter_map(|arg| arg.get_long());
     let own: Vec<String> = own.map(|name| format!("--{name}")).collect();
     near(name, own.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
+}
+
+/// Returns an option of SGLang in full: itself, the one that it is short for, or the shortest of those that begin with it. A
+/// short form works only until another option begins with its letters.
+fn full_name(known: &History, name: &str) -> Option<String> {
+    if known.lifetime(name).is_some() {
+        return Some(name.to_owned());
+    }
+    let begin = format!("{name}-");
+    let longer = || {
+        let options = known.names().filter(|option| option.starts_with(&begin));
+        options.min_by_key(|option| option.len()).map(str::to_owned)
+    };
+    known.full_name(name).or_else(longer)
 }
 
 /// Returns the candidate that differs from `word` in one letter, or in two if it is long.

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::context::{Context, names_profile, nothing_named, pull_options};
 use super::pull::absolute;
-use super::repo::NamedWeights;
-use crate::cli::{Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
+use super::repo::{NamedWeights, names_a_profile};
+use crate::cli::{ProfileArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 use crate::effects::store;
 use crate::effects::weights::{self, Download, Place, VerifyOptions};
 use crate::error::{Error, Kind, Result};
@@ -163,32 +163,31 @@ fn hint(place: &Place, checked: &WeightsChecked, repair: bool) -> String {
 }
 
 async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
-    let RepoReference { repo, revision, .. } = RepoReference::parse(&args.repo);
-    if let Some(revision) = revision {
-        let text = format!("`{}` names a revision", args.repo.escape_debug());
-        return Err(Error::new(Kind::Usage, text)
-            .cause(format!(
-                "weights rm removes every revision, and not only `{}`",
-                revision.escape_debug()
-            ))
-            .hint(format!("dsr1 weights rm {repo} shows what would be removed")));
-    }
+    let repo = repo_to_remove(context, args).await?;
     let cache = context.effects.env().paths.hub_cache.clone();
     let cache = Path::new(&cache);
-    let bytes = if args.yes {
+    if !args.dry_run && !args.yes {
+        let bytes = weights::removable(cache, &repo, args.unfinished)?;
+        if ui::can_ask() && !context.is_json() {
+            ui::print(&format!("{}  {} would be freed\n", ui::safe(&repo), Bytes(bytes)))?;
+        }
+        let only = if args.unfinished { " --unfinished" } else { "" };
+        context.ask_for_removal(&format!("dsr1 weights rm {repo}{only}"))?;
+    }
+    let bytes = if args.dry_run {
+        weights::removable(cache, &repo, args.unfinished)?
+    } else {
         let title = format!("remove {repo}");
         context
             .one_step(&title, "removed", async |events| {
                 weights::remove(cache, &repo, args.unfinished, events)
             })
             .await?
-    } else {
-        weights::removable(cache, &repo, args.unfinished)?
     };
     let removed = Removed {
         schema: "dsr1.weights-removed/1",
         repo: &repo,
-        dry_run: !args.yes,
+        dry_run: args.dry_run,
         bytes,
     };
     context.print(&removed, |removed| {
@@ -199,4 +198,34 @@ async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
         };
         format!("{}  {} {result}\n", ui::safe(removed.repo), Bytes(removed.bytes))
     })
+}
+
+/// Returns the repository that the arguments name: itself, or by a profile.
+async fn repo_to_remove(context: &Context, args: &WeightsRmArgs) -> Result<String> {
+    let profile = match &args.repo {
+        Some(text) if names_a_profile(context, text)? => ProfileArgs {
+            profile: Some(text.clone()),
+            ..args.profile.clone()
+        },
+        Some(text) => return repo_without_revision(text),
+        None if names_profile(&args.profile) => args.profile.clone(),
+        None => return Err(nothing_named("dsr1 weights rm")),
+    };
+    Ok(context.select(&profile, None).await?.profile.model.repo)
+}
+
+fn repo_without_revision(text: &str) -> Result<String> {
+    let RepoReference { repo, revision, .. } = RepoReference::parse(text);
+    if let Some(revision) = revision {
+        let text = format!("`{}` names a revision", text.escape_debug());
+        return Err(Error::new(Kind::Usage, text)
+            .cause(format!(
+                "weights rm removes every revision, and not only `{}`",
+                revision.escape_debug()
+            ))
+            .hint(format!(
+                "dsr1 weights rm {repo} --dry-run shows what would be removed"
+            )));
+    }
+    Ok(repo)
 }

@@ -33,7 +33,7 @@ pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Soft
     if software.base_image.is_some() && !software.is_installed {
         // The build asks from the network of the daemon's host.
         let packages = facts.sources.packages.as_ref();
-        findings.extend(packages.map(|access| package_index(Some(access))));
+        findings.extend(packages.map(package_index_of_build));
     }
     if !software.is_installed {
         findings.push(install_disk(stack, facts, software));
@@ -110,6 +110,21 @@ fn software_source(facts: &Facts, software: &Software) -> Finding {
 
 fn package_index(access: Option<&Access>) -> Finding {
     source_finding("packages", access, "the package index", "has the engine")
+}
+
+/// Returns the finding about the index of an image's packages. pip of this host was asked, whose settings the build does
+/// not read.
+fn package_index_of_build(access: &Access) -> Finding {
+    if access.refused.is_some() || access.source.is_empty() {
+        return package_index(Some(access));
+    }
+    let text = format!(
+        "the package index of pip's settings on this host has the engine; the build of an image does not read these \
+         settings ({})",
+        access.source
+    );
+    Finding::new("packages", Verdict::Warn, text)
+        .fix("dsr1 build --secret pip_conf=FILE hands pip's settings to the build, with FILE such as /etc/pip.conf")
 }
 
 /// Returns the finding about the hub; `None` for the rehearsal, whose model dsr1 makes.
@@ -248,7 +263,7 @@ fn docker(stack: &Stack, facts: &Facts, software: &Software) -> Finding {
                 (Some(_), false) => (Verdict::Fail, ""),
             };
             let fix = match &docker.unreachable_fix {
-                Some(fix) => fix.clone(),
+                Some(fix) => format!("{fix}{or}"),
                 None => format!("start the daemon, or set DOCKER_HOST{or}"),
             };
             Finding::new("docker", verdict, why.clone()).fix(&fix)

@@ -1,15 +1,15 @@
 //! The things that dsr1 made on this host's disk: found, measured and removed.
 //!
 //! Only names that dsr1 gives are looked at. A removal looks again whether something uses the item, and renames it first:
-//! what is half removed has a name that nothing uses. Not in this module: images and volumes (`docker`), the choice of what
-//! goes (`plan::clean`).
+//! what is half removed has a name that nothing uses. Not in this module: containers, images and volumes (`docker`), the
+//! choice of what goes (`plan::clean`).
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -17,6 +17,7 @@ use crate::effects::blocking::blocking;
 use crate::effects::env::Env;
 use crate::effects::files;
 use crate::effects::process::{server, uv, venv};
+use crate::effects::serve::mark;
 use crate::error::{At, Error, Kind, Result};
 use crate::plan::clean::{Item, ItemKind, Use};
 
@@ -128,11 +129,14 @@ fn remove_now(cache: &Path, item: &Item) -> Result<()> {
             if item.kind == ItemKind::Log {
                 return files::remove_if_there(path).map(|_| ()).at(Kind::Host, failed);
             }
+            if path.is_file() {
+                return files::remove_if_there(path).map(|_| ()).at(Kind::Host, failed);
+            }
             fs::remove_dir_all(path).at(Kind::Host, failed)
         }
         ItemKind::Result => files::remove_if_there(path).map(|_| ()).at(Kind::Host, failed),
         ItemKind::Venv | ItemKind::Unfinished | ItemKind::Model => remove_dir(path).at(Kind::Host, failed),
-        ItemKind::Image | ItemKind::Volume => Ok(()),
+        ItemKind::Container | ItemKind::Image | ItemKind::Volume => Ok(()),
     }
 }
 
@@ -156,10 +160,14 @@ fn remove_unused(cache: &Path) -> io::Result<()> {
 fn lock_of(path: &Path) -> Result<File> {
     let failed = || format!("cannot lock `{}`", path.display());
     let file = files::open_to_append(path).at(Kind::Host, failed)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(_) => Err(Error::new(Kind::Host, failed()).cause("an installation uses it")),
+    // A process that was just forked holds the locks of its parent until it runs its own program.
+    for _ in 0..5 {
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Ok(file);
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
+    Err(Error::new(Kind::Host, failed()).cause("an installation uses it"))
 }
 
 fn remove_dir(path: &Path) -> io::Result<()> {
@@ -308,6 +316,12 @@ fn records(env: &Env, found: &mut Belongings) {
                 None => Use::Unfinished,
             };
             found.add(ItemKind::Temporary, &path, size(&path), used);
+        } else if meta.is_file() && is(mark::EXTENSION) {
+            let used = match writer(&path.with_extension("log")) {
+                Some(pid) => Use::By(format!("process {pid}")),
+                None => Use::Unfinished,
+            };
+            found.add(ItemKind::Temporary, &path, meta.len(), used);
         }
     }
     for (path, meta) in entries(&state.join("results"), found) {

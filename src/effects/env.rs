@@ -133,6 +133,7 @@ impl Env {
                     .iter()
                     .find_map(|name| get(name))
                     .filter(|path| Path::new(path).is_file()),
+                pip_cert: None,
                 proxies: PROXIES
                     .iter()
                     .filter(|name| get(name).is_some())

@@ -15,12 +15,13 @@ use crate::effects::http::Http;
 use crate::effects::hub::HubOptions;
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{server as process, venv};
+use crate::effects::serve::mark::WatchMark;
 use crate::effects::serve::runtime::Runtime;
 use crate::effects::serve::{measure, start, verify};
 use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
-use crate::plan::{Plan, Server, Step};
+use crate::plan::{Plan, PullSnapshot, ServeMirror, Server, Step};
 use crate::report::{self, Outcome, Pulled, Report, StepReport};
 use crate::units::{Bytes, counted};
 
@@ -30,11 +31,35 @@ pub struct Effects {
     pub(super) http: Http,
     docker: OnceCell<Docker>,
     /// Servers that a running plan started and has not handed over: they are stopped if the plan fails.
-    started: Mutex<Vec<(Server, Option<Pid>)>>,
+    started: Mutex<Vec<Started>>,
+    /// The mark of the server that is watched, until the plan ends.
+    mark: Mutex<Option<WatchMark>>,
     /// The mirror of a running plan.
-    mirror: Mutex<Option<Mirror>>,
+    mirror: Mutex<Option<PlannedMirror>>,
     /// Index of the step that a plan carries out.
     step: AtomicUsize,
+}
+
+/// A server that a plan started.
+struct Started {
+    server: Server,
+    pid: Option<Pid>,
+    is_ready: bool,
+}
+
+/// A server that an interrupted plan had started, and that is stopped and removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removed {
+    /// Its name.
+    pub name: String,
+    /// True if it was READY.
+    pub was_ready: bool,
+}
+
+/// A mirror that runs, and the URL that its plan names for it.
+struct PlannedMirror {
+    planned: String,
+    mirror: Mirror,
 }
 
 impl Effects {
@@ -47,6 +72,7 @@ impl Effects {
             http,
             docker: OnceCell::new(),
             started: Mutex::default(),
+            mark: Mutex::default(),
             mirror: Mutex::default(),
             step: AtomicUsize::new(0),
         }
@@ -122,6 +148,7 @@ impl Effects {
             });
         }
         self.shut_mirror();
+        self.end_mark();
         Ok(Report {
             schema: report::SCHEMA.to_owned(),
             command: plan.command.clone(),
@@ -137,11 +164,13 @@ impl Effects {
         plan.steps.get(index).map(|step| (index + 1, step))
     }
 
-    /// Removes the servers that an interrupted plan started and did not hand over; returns the names of those that are gone.
-    pub async fn clean_up(&self) -> Vec<String> {
+    /// Removes the servers that an interrupted plan started and did not hand over; returns those that are gone.
+    pub async fn clean_up(&self) -> Vec<Removed> {
         self.shut_mirror();
+        self.end_mark();
         if let Some(docker) = self.docker.get() {
             docker.end_clients().await;
+            docker.end_one_offs().await;
         }
         let started = self
             .started
@@ -149,21 +178,74 @@ impl Effects {
             .map(|mut started| std::mem::take(&mut *started))
             .unwrap_or_default();
         let mut removed = Vec::new();
-        for (server, _) in started {
-            if let Ok(runtime) = self.runtime(&server).await
-                // It has no requests yet, so it needs no drain.
+        for one in started {
+            if let Ok(runtime) = self.runtime(&one.server).await
+                // Nobody else has requests there yet, so it needs no drain.
                 && runtime.stop(0).await.is_ok()
             {
-                removed.push(server.name().to_owned());
+                removed.push(Removed {
+                    name: one.server.name().to_owned(),
+                    was_ready: one.is_ready,
+                });
             }
         }
         removed
     }
 
+    /// Lets `dsr1 stop` of another terminal tell this command that it stops the server.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not answer.
+    pub async fn watch_for_stop(&self, server: &Server) -> Result<()> {
+        let path = self.runtime(server).await?.mark();
+        if let Ok(mut mark) = self.mark.lock() {
+            *mark = Some(WatchMark::set(path));
+        }
+        Ok(())
+    }
+
+    /// Returns true if another command stopped a server since this one began to watch it.
+    pub async fn was_stopped(&self, server: &Server) -> bool {
+        let runtime = self.runtime(server).await;
+        runtime.is_ok_and(|runtime| runtime.was_stopped())
+    }
+
+    fn end_mark(&self) {
+        drop(self.mark.lock().ok().and_then(|mut mark| mark.take()));
+    }
+
     fn shut_mirror(&self) {
         if let Some(mirror) = self.mirror.lock().ok().and_then(|mut mirror| mirror.take()) {
-            mirror.shutdown();
+            mirror.mirror.shutdown();
         }
+    }
+
+    /// Starts the mirror of a plan. If its port was taken since the plan was made, the kernel chooses another one.
+    fn start_mirror(&self, step: &ServeMirror) -> Result<String> {
+        let listener = mirror::listen(&step.listen).or_else(|error| {
+            let host = step.listen.rsplit_once(':').map_or("", |(host, _)| host);
+            mirror::listen(&format!("{host}:0")).map_err(|_| error)
+        })?;
+        let mirror = mirror::mirror(listener, &step.cache_dir, MirrorOptions::default())?;
+        let endpoint = mirror.endpoint();
+        if let Ok(mut slot) = self.mirror.lock() {
+            *slot = Some(PlannedMirror {
+                planned: format!("http://{}", step.listen),
+                mirror,
+            });
+        }
+        Ok(endpoint)
+    }
+
+    /// Returns a pull that asks the mirror of the plan where it listens.
+    fn at_mirror(&self, step: &PullSnapshot) -> PullSnapshot {
+        let mut step = step.clone();
+        if let Ok(slot) = self.mirror.lock()
+            && let Some(running) = slot.as_ref().filter(|running| running.planned == step.endpoint)
+        {
+            step.endpoint = running.mirror.endpoint();
+        }
+        step
     }
 
     /// Returns the means to reach a server.
@@ -179,10 +261,8 @@ impl Effects {
                 name: name.clone(),
                 log: PathBuf::from(log),
                 child: self.started.lock().ok().and_then(|started| {
-                    started
-                        .iter()
-                        .find(|(known, _)| known == server)
-                        .and_then(|(_, pid)| *pid)
+                    let known = started.iter().find(|known| known.server == *server);
+                    known.and_then(|known| known.pid)
                 }),
             },
         })
@@ -190,7 +270,11 @@ impl Effects {
 
     fn note_started(&self, server: Server, pid: Option<Pid>) {
         if let Ok(mut started) = self.started.lock() {
-            started.push((server, pid));
+            started.push(Started {
+                server,
+                pid,
+                is_ready: false,
+            });
         }
     }
 
@@ -198,12 +282,16 @@ impl Effects {
     fn hand_over(&self, server: &Server, plan: &Plan) {
         if plan.left_running(plan.steps.len()) == Some(server) {
             self.forget(server);
+        } else if let Ok(mut started) = self.started.lock() {
+            for one in started.iter_mut().filter(|one| one.server == *server) {
+                one.is_ready = true;
+            }
         }
     }
 
     fn forget(&self, server: &Server) {
         if let Ok(mut started) = self.started.lock() {
-            started.retain(|(known, _)| known != server);
+            started.retain(|known| known.server != *server);
         }
     }
 
@@ -233,14 +321,10 @@ impl Effects {
                 Ok(Outcome::ModelWritten { repo, commit })
             }
             Step::ServeMirror(step) => {
-                let mirror = mirror::mirror(step, MirrorOptions::default())?;
-                let endpoint = mirror.endpoint();
-                if let Ok(mut slot) = self.mirror.lock() {
-                    *slot = Some(mirror);
-                }
+                let endpoint = self.start_mirror(step)?;
                 Ok(Outcome::Mirroring { endpoint })
             }
-            Step::PullSnapshot(step) => weights::pull(step, self.hub_options(), events)
+            Step::PullSnapshot(step) => weights::pull(&self.at_mirror(step), self.hub_options(), events)
                 .await
                 .map(Outcome::Pulled),
             Step::CheckSnapshot(step) => {
@@ -283,6 +367,9 @@ impl Effects {
             }
             Step::AwaitReady(step) => {
                 let runtime = self.runtime(&step.server).await?;
+                if !step.runs_already {
+                    self.watch_for_stop(&step.server).await?;
+                }
                 let ready = start::await_ready(step, &runtime, &self.http, events).await?;
                 self.hand_over(&step.server, plan);
                 Ok(Outcome::Ready(ready))

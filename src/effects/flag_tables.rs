@@ -170,7 +170,7 @@ impl Effects {
         match source {
             FlagSource::Image { image, .. } => {
                 let owned: Vec<String> = words.into_iter().map(str::to_owned).collect();
-                self.docker().await?.run_once(image, &owned).await
+                Box::pin(self.docker().await?.run_once(image, &owned)).await
             }
             FlagSource::Venv { .. } => command::capture(self.env(), &words, LIMIT).await,
         }

@@ -133,9 +133,17 @@ pub fn ports_taken(ports: &[u16]) -> BTreeMap<u16, String> {
         .collect()
 }
 
-/// Returns name and pid of the process that listens on `port`; `None` for processes of other users.
+/// Returns name and pid of the process that listens on `port`, or the user of a process that this user may not see.
 pub(super) fn holder(port: u16) -> Option<String> {
-    let pid = listener(port)?;
+    let Some(pid) = listener(port) else {
+        let uid = listening_socket(port)?.uid;
+        let of = if uid == rustix::process::getuid().as_raw() {
+            "this user, in another namespace"
+        } else {
+            "another user"
+        };
+        return Some(format!("a process of {of} (uid {uid})"));
+    };
     Some(format!(
         "{} (pid {pid})",
         read(&format!("/proc/{pid}/comm")).trim().escape_debug()
@@ -144,9 +152,7 @@ pub(super) fn holder(port: u16) -> Option<String> {
 
 /// Returns the process that listens on `port`; `None` if there is none, or this user may not see it.
 pub(super) fn listener(port: u16) -> Option<i32> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .find_map(|table| listening_inode(&read(table), port))?;
+    let inode = listening_socket(port)?.inode;
     let socket = PathBuf::from(format!("socket:[{inode}]"));
     let processes = std::fs::read_dir("/proc").ok()?;
     processes.flatten().find_map(|entry| {
@@ -159,13 +165,32 @@ pub(super) fn listener(port: u16) -> Option<i32> {
     })
 }
 
-/// Returns the inode of the socket that listens on `port` from a table in the format of /proc/net/tcp (`proc_net_tcp.rst`).
-fn listening_inode(table: &str, port: u16) -> Option<u64> {
+/// A socket that listens.
+#[derive(Debug, PartialEq, Eq)]
+struct ListeningSocket {
+    inode: u64,
+    uid: u32,
+}
+
+fn listening_socket(port: u16) -> Option<ListeningSocket> {
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .find_map(|table| listening_in(&read(table), port))
+}
+
+/// Returns the socket that listens on `port` from a table in the format of /proc/net/tcp (`proc_net_tcp.rst`).
+fn listening_in(table: &str, port: u16) -> Option<ListeningSocket> {
     const LISTEN: &str = "0A";
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let local = u16::from_str_radix(fields.get(1)?.rsplit(':').next()?, 16).ok()?;
-        (local == port && *fields.get(3)? == LISTEN).then(|| fields.get(9)?.parse().ok())?
+        let is_it = local == port && *fields.get(3)? == LISTEN;
+        is_it.then(|| {
+            Some(ListeningSocket {
+                inode: fields.get(9)?.parse().ok()?,
+                uid: fields.get(7)?.parse().ok()?,
+            })
+        })?
     })
 }
 
@@ -259,6 +284,15 @@ mod tests {
         );
         drop(listener);
         assert_eq!(ports_taken(&[port]), BTreeMap::new());
+    }
+
+    #[test]
+    fn the_user_of_a_listener_is_in_its_table() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
+                     0: 0100007F:7530 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1001        0 25 1 0\n";
+        let socket = ListeningSocket { inode: 25, uid: 1001 };
+        assert_eq!(listening_in(table, 0x7530), Some(socket));
+        assert_eq!(listening_in(table, 80), None);
     }
 
     #[test]

@@ -43,7 +43,7 @@ mod transfer;
 pub mod user_files;
 pub mod weights;
 
-pub use execute::Effects;
+pub use execute::{Effects, Removed};
 pub use flag_tables::{Accepts, FlagSource, Resolutions, ResolveGpu, ResolveRequest};
 pub use lines::{LogEnd, LogStream};
 pub use serve::Found;

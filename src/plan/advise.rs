@@ -55,6 +55,8 @@ pub struct Advice {
     pub stack: String,
     /// True if the profile can serve the load on this hardware.
     pub fits: bool,
+    /// True if it serves the load only with fewer requests at once, or with changed settings.
+    pub limited: bool,
     /// Requests of this load that fit into the KV pool at once; `None` if the memory is not known.
     pub requests_fit: Option<u64>,
     /// Reasons for the rank.
@@ -100,7 +102,7 @@ fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
         fits = false;
         reasons.push(format!("refused on stack {}: {}", stack.name, error.text));
     }
-    let mut penalty = 0;
+    let (mut penalty, mut limited) = (0, false);
     if profile.goal == load.goal {
         reasons.push(format!("made for {}", load.goal.name()));
     } else {
@@ -125,6 +127,7 @@ fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
         .filter(|most| most.get() < load.concurrency)
     {
         penalty += 1;
+        limited = true;
         settings.push(format!("max_running_requests: {}", load.concurrency));
         reasons.push(format!(
             "limited to {most} requests at once, the load has {}",
@@ -149,12 +152,15 @@ fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
     let memory = memory::plan(&profile, &stack, &launch.settings, facts);
     let requests_fit = memory.as_ref().map(|plan| plan.requests_fit);
     if let Some(plan) = &memory {
-        penalty += rate_kv_pool(plan, load, &mut fits, &mut reasons);
+        let of_pool = rate_kv_pool(plan, load, &mut fits, &mut reasons);
+        penalty += of_pool;
+        limited |= of_pool > 0;
     }
     Advice {
         profile: name,
         stack: stack_name,
         fits,
+        limited: fits && limited,
         requests_fit,
         reasons,
         settings,

@@ -16,6 +16,8 @@ pub enum ItemKind {
     UnusedPackages,
     /// The rest of an interrupted installation.
     Unfinished,
+    /// The container of a short command that was killed.
+    Container,
     /// An image.
     Image,
     /// A volume with compiled kernels.
@@ -39,6 +41,7 @@ impl ItemKind {
             Self::Packages => "packages",
             Self::UnusedPackages => "unused packages",
             Self::Unfinished => "unfinished",
+            Self::Container => "container",
             Self::Image => "image",
             Self::Volume => "volume",
             Self::Temporary => "temporary files",
@@ -127,11 +130,18 @@ fn fate(item: &Item, options: CleanOptions) -> (bool, String) {
         Use::Foreign(why) => (false, why.clone()),
         Use::None => (true, "no stack of this dsr1 uses it".to_owned()),
         Use::Unfinished => (true, "an interrupted command left it".to_owned()),
-        Use::Current | Use::Doubt(_) if options.all => (true, "--all".to_owned()),
+        Use::Current if options.all => (
+            true,
+            "this dsr1 would make it again: --all removes it, too".to_owned(),
+        ),
+        Use::Doubt(why) if options.all => (true, format!("{why}: --all removes it, too")),
         Use::Record(_)
             if options.all && matches!(item.kind, ItemKind::Packages | ItemKind::UnusedPackages) =>
         {
-            (true, "--all".to_owned())
+            (
+                true,
+                "an installation would fetch them again: --all removes them, too".to_owned(),
+            )
         }
         Use::Current => (false, "this dsr1 would use it again; --all removes it".to_owned()),
         Use::Doubt(why) => (false, format!("{why}; --all removes it")),
@@ -153,6 +163,30 @@ pub fn freed(choices: &[Choice]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_reason_is_only_the_name_of_an_option() {
+        let uses = [
+            Use::Current,
+            Use::Doubt("x".to_owned()),
+            Use::Record(0),
+            Use::Measurement(0),
+        ];
+        for used in uses {
+            let item = Item {
+                kind: ItemKind::Packages,
+                name: "x".to_owned(),
+                bytes: None,
+                used,
+            };
+            let options = CleanOptions {
+                all: true,
+                older_than_s: 0,
+            };
+            let why = choose(vec![item], options).remove(0).why;
+            assert!(!why.starts_with("--") && why.contains(' '), "{why}");
+        }
+    }
 
     #[test]
     fn what_is_in_use_stays_and_records_go_by_their_age() {

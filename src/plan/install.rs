@@ -43,7 +43,7 @@ impl BuildRequest {
 
     /// A request for the software that a server runs on.
     #[must_use]
-    pub(super) fn for_server(request: &ServeRequest) -> Self {
+    pub fn for_server(request: &ServeRequest) -> Self {
         Self::new(request.stack.clone(), request.target, request.image.clone())
     }
 }
@@ -98,6 +98,8 @@ pub fn install_target(
         .hint("leave out --runtime process, or choose --profile rehearsal")),
         Some(target) => Ok((target, None)),
         None if stack.accelerator == Accelerator::Cuda => Ok((Target::Docker, None)),
+        // With a daemon, too, what is ready would be used, unless an image is.
+        None if !facts.docker.answers() && has_venv(stack, image, facts) => Ok((Target::Process, None)),
         None if !facts.docker.answers() => {
             let why = facts
                 .docker
@@ -482,7 +484,9 @@ fn secrets(options: &BuildOptions, facts: &Facts) -> Result<Vec<BuildSecret>> {
         secrets.push(secret.clone());
     }
     let given = secrets.iter().any(|secret| secret.id == SECRET_CA);
-    if let Some(path) = facts.paths.ca_bundle.as_ref().filter(|_| !given) {
+    // pip of this host trusts the bundle in its configuration, so its question before the build tells nothing without it.
+    let bundle = facts.paths.ca_bundle.as_ref().or(facts.paths.pip_cert.as_ref());
+    if let Some(path) = bundle.filter(|_| !given) {
         let source = SecretSource::File(path.clone());
         secrets.insert(
             0,

@@ -158,9 +158,11 @@ fn mirror_address(facts: &Facts) -> Result<String> {
         .find(|port| !facts.host.ports_taken.contains_key(port))
         .map(|port| format!("127.0.0.1:{port}"))
         .ok_or_else(|| {
-            Error::new(Kind::Host, "no free port for the rehearsal's hub").cause(format!(
-                "ports {MIRROR_PORT} to {} on 127.0.0.1 are all taken",
-                MIRROR_PORT + MIRROR_PORTS - 1
-            ))
+            Error::new(Kind::Host, "no free port for the rehearsal's hub")
+                .cause(format!(
+                    "ports {MIRROR_PORT} to {} on 127.0.0.1 are all taken",
+                    MIRROR_PORT + MIRROR_PORTS - 1
+                ))
+                .hint("ss -ltnp lists the processes that listen: stop one of these")
         })
 }

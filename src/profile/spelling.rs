@@ -27,6 +27,20 @@ pub(crate) fn nearest_within<'a>(
         .map(|(_, candidate)| candidate)
 }
 
+/// Returns the option nearest to `word`: one that is spelt like it, or whose first letters it doubles (`--tpp` for
+/// `--tp-size`).
+pub(crate) fn nearest_option<'a>(word: &str, options: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let options: Vec<&str> = options.collect();
+    let mut letters: Vec<char> = word.trim_start_matches('-').chars().collect();
+    letters.dedup();
+    let short: String = letters.into_iter().collect();
+    let begins = |option: &&str| option.trim_start_matches('-').split('-').next() == Some(&short);
+    nearest(word, options.iter().copied()).or_else(|| {
+        let of_short = options.into_iter().filter(begins);
+        of_short.min_by_key(|option| option.len())
+    })
+}
+
 /// Returns the error for an unknown `kind` (profile, stack) called `name`, with the nearest known name or all of them.
 pub(super) fn unknown_name<'a>(
     kind: &str,
@@ -119,6 +133,15 @@ mod tests {
         assert_eq!(case("--mem-fracton-static"), Some("--mem-fraction-static"));
         for word in ["--max-model-len", "fp8", "--tp", "--xyz"] {
             assert_eq!(case(word), None, "{word}");
+        }
+        let option = |word| nearest_option(word, known.into_iter());
+        for (word, near) in [
+            ("--tpp", Some("--tp-size")),
+            ("--epp", Some("--ep-size")),
+            ("--top", None),
+            ("--xyz", None),
+        ] {
+            assert_eq!(option(word), near, "{word}");
         }
         assert!(OTHER_NAMES.is_sorted());
         for word in ["tp_size", "--tp-size", "tp-size", "TP"] {

@@ -4,7 +4,6 @@
 
 mod bench;
 mod mirror;
-mod proof;
 mod server;
 mod weights;
 
@@ -14,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 pub use bench::{Benchmark, Gsm8k, Latency};
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
-pub use proof::Proof;
 pub use server::{Answer, AnswerCheck, AnswerPiece, ServerState, ServerStatus, StageTime, Verification};
 pub use weights::{
     PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile,

@@ -86,7 +86,7 @@ pub fn explain(catalog: &Catalog, name: &str) -> Result<Explanation> {
         let other = of_vllm(asked)
             .map(|equal| format!("vLLM has it; in SGLang: {equal}"))
             .or_else(|| spelling::setting_of(asked).map(|name| format!("the setting is `{name}`")))
-            .or_else(|| spelling::nearest(asked, known).map(|name| format!("did you mean `{name}`?")));
+            .or_else(|| spelling::nearest_option(asked, known).map(|name| format!("did you mean `{name}`?")));
         let otherwise = || "dsr1 profiles new NAME lists the settings of profiles".to_owned();
         return Err(error.hint(other.unwrap_or_else(otherwise)));
     }

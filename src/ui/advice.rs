@@ -50,7 +50,11 @@ fn others(advice: &[Advice]) -> String {
     let rows: Vec<Vec<String>> = advice
         .iter()
         .map(|one| {
-            let fits = if one.fits { "fits" } else { "no" };
+            let fits = match (one.fits, one.limited) {
+                (true, false) => "fits",
+                (true, true) => "limited",
+                (false, _) => "no",
+            };
             row([fits, &one.profile, &one.stack, &one.reasons.join("; ")])
         })
         .collect();

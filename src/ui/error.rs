@@ -6,15 +6,34 @@ use serde_json::json;
 
 use super::safe::{self, safe};
 use super::style::Style;
+use super::wrap::{shortened, shortened_inside};
 use crate::cli::Format;
 use crate::error::Error;
+use crate::units::counted;
 
-/// Returns an error in the form asked for, with a newline at its end.
+/// The terminal that shows an error.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Screen {
+    /// Its columns.
+    pub(super) columns: usize,
+    /// Its rows.
+    pub(super) rows: usize,
+}
+
+/// Rows of a terminal for a cause, which may be a line of a log.
+const CAUSE: usize = 4;
+
+/// Least lines of a log beside an error that fills the terminal.
+const LEAST: usize = 3;
+
+/// Returns an error in the form asked for, with a newline at its end. `screen` is `None` without a terminal.
 #[must_use]
-pub fn error(error: &Error, format: Format, color: bool) -> String {
-    match format {
-        Format::Text => text(error, Style { color }),
-        Format::Json => json_line(error),
+pub(super) fn error(error: &Error, format: Format, color: bool, screen: Option<Screen>) -> String {
+    let style = Style { color };
+    match (format, screen) {
+        (Format::Json, _) => json_line(error),
+        (Format::Text, None) => text(error, style),
+        (Format::Text, Some(screen)) => text_on(screen, error, style),
     }
 }
 
@@ -34,6 +53,44 @@ fn text(error: &Error, style: Style) -> String {
         out += &labelled(&style.cyan("hint:"), hint);
     }
     out
+}
+
+/// Returns the log, the error, its causes and the hints for a terminal: all of them are on it at once, the log only as far as
+/// there is room.
+fn text_on(screen: Screen, error: &Error, style: Style) -> String {
+    let Screen { columns, rows } = screen;
+    let part = |label: &str, painted: &str, text: &str| {
+        let text = super::fitted(&labelled(label, text), columns);
+        text.replacen(label, painted, 1)
+    };
+    let mut out = part("error:", &style.red("error:"), &error.message());
+    // Foreign text may be as long as it likes; the whole of it is in the log.
+    let most = columns
+        .saturating_mul(CAUSE)
+        .saturating_sub("cause: ".len() + CAUSE * 8);
+    for cause in error.causes() {
+        out += &part("cause:", &style.yellow("cause:"), &shortened(&cause, most));
+    }
+    for hint in error.hints() {
+        out += &part("hint:", &style.cyan("hint:"), hint);
+    }
+    let lines = error.log_lines();
+    if lines.is_empty() {
+        return out;
+    }
+    // One row for the label, one for the prompt, and one for the step that failed.
+    let room = rows.saturating_sub(out.lines().count() + 3).max(LEAST);
+    let left_out = lines.len().saturating_sub(room);
+    let title = match left_out {
+        0 => "log:".to_owned(),
+        count => format!("log, without its first {}:", counted(count, "line")),
+    };
+    let mut log = format!("{}\n", style.dim(&title));
+    for line in &lines[left_out..] {
+        let line = shortened_inside(&safe(line), columns.saturating_sub(2));
+        let _ = writeln!(log, "  {}", style.dim(&line));
+    }
+    log + &out
 }
 
 /// Returns a label and a text. Further lines of the text are indented, so that none looks like a label.
@@ -73,18 +130,51 @@ mod tests {
 
     #[test]
     fn people_see_cause_log_and_hint() {
-        insta::assert_snapshot!(error(&example(), Format::Text, false));
+        insta::assert_snapshot!(error(&example(), Format::Text, false, None));
     }
 
     #[test]
     fn only_the_labels_have_colours() {
-        let error = error(&Error::new(Kind::Usage, "no").hint("yes"), Format::Text, true);
+        let error = error(
+            &Error::new(Kind::Usage, "no").hint("yes"),
+            Format::Text,
+            true,
+            None,
+        );
         assert_eq!(error, "\x1b[1;31merror:\x1b[0m no\n\x1b[36mhint:\x1b[0m yes\n");
     }
 
     #[test]
+    fn error_cause_and_hint_are_last_and_all_on_a_terminal() {
+        let long = format!("server_args=ServerArgs({})", "model_path='/x', ".repeat(300));
+        let lines: Vec<String> = (0..20).map(|_| long.clone()).collect();
+        let failed = Error::new(Kind::Server, "dsr1-rehearsal ended during start")
+            .cause(format!("{long} (exit code 1)"))
+            .hint("the whole log is in /home/user/.local/state/dsr1/servers/dsr1-rehearsal.failed.log")
+            .log(lines);
+        let screen = Screen {
+            columns: 80,
+            rows: 24,
+        };
+        let shown = error(&failed, Format::Text, false, Some(screen));
+        let lines: Vec<&str> = shown.lines().collect();
+        assert!(lines.len() < 24, "{shown}");
+        assert!(lines.iter().all(|line| line.chars().count() <= 80), "{shown}");
+        assert!(
+            lines[0].starts_with("log, without its first ") && lines[1].contains('…'),
+            "{shown}"
+        );
+        let error = lines.iter().position(|line| line.starts_with("error: ")).unwrap();
+        let hint = lines.iter().position(|line| line.starts_with("hint: ")).unwrap();
+        assert!(
+            lines[error + 1].starts_with("cause: ") && hint > error && hint + 2 >= lines.len(),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn machines_get_one_line() {
-        let line = error(&example(), Format::Json, true);
+        let line = error(&example(), Format::Json, true, None);
         assert_eq!(
             (
                 line.lines().count(),

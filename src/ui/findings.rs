@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::safe;
-use super::table::{pad, width, wrapped};
+use super::table::{pad, width};
+use super::wrap::wrapped;
 use crate::doctor::{Finding, Verdict};
 
 /// Returns verdict, id and text of each finding with its fix below, then the number of each verdict. No line is longer than

@@ -40,13 +40,13 @@ mod text;
 mod tty;
 mod verification;
 mod weights;
+mod wrap;
 
 pub use advice::advice;
 pub use answer::{LiveAnswer, answer};
 pub use cleaned::cleaned;
 pub use corrections::corrections;
 pub use display::{display, shows_steps};
-pub use error::error;
 pub use explanation::explanation;
 pub use findings::findings;
 pub use images::{image, images, pruned};
@@ -55,7 +55,9 @@ pub use lock::lock_check;
 pub use measured::{benchmark, gsm8k};
 pub use memory::memory;
 pub use mirrored::mirrored;
-pub use output::{agrees, can_ask, columns, is_live, print, print_error, print_log_line};
+pub use output::{
+    agrees, can_ask, columns, columns_of_errors, is_live, print, print_error, print_help, print_log_line,
+};
 pub use parsed::profiles_verified;
 pub use plan::plan;
 pub use profiles::{checks, profile, profile_diff, profiles};
@@ -66,3 +68,4 @@ pub use stacks::{drift, stack, stack_diff, stacks};
 pub use text::{outcome, report};
 pub use verification::verification;
 pub use weights::{pull_survey, weights, weights_checked, weights_space};
+pub use wrap::{fitted, hanging};

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use crate::cli::Format;
 use crate::error::{At, Error, Kind, Result};
-use crate::ui::error::error as error_text;
+use crate::ui::error::{Screen, error as error_text};
 use crate::ui::safe::{json_line, safe};
 
 /// Writes to stdout. A closed pipe (`| head`) is not an error.
@@ -32,6 +32,13 @@ pub fn is_live() -> bool {
 #[must_use]
 pub fn columns() -> usize {
     let size = terminal_size::terminal_size_of(std::io::stdout());
+    size.map_or(usize::MAX, |(width, _)| usize::from(width.0))
+}
+
+/// Returns the columns of the terminal that shows stderr; the largest number without one.
+#[must_use]
+pub fn columns_of_errors() -> usize {
+    let size = terminal_size::terminal_size_of(std::io::stderr());
     size.map_or(usize::MAX, |(width, _)| usize::from(width.0))
 }
 
@@ -79,13 +86,22 @@ pub fn print_error(error: &Error, format: Format, color: bool) {
     if error.is_reported() {
         return;
     }
+    let screen = terminal_size::terminal_size_of(std::io::stderr()).map(|(columns, rows)| Screen {
+        columns: usize::from(columns.0),
+        rows: usize::from(rows.0),
+    });
     let color = color && std::io::stderr().is_terminal();
-    let text = error_text(error, format, color);
+    let text = error_text(error, format, color, screen);
     match format {
         Format::Text => write_stderr(&text),
         // A second error, about stdout, would hide this one.
         Format::Json => drop(print(&text)),
     }
+}
+
+/// Prints the help in answer to a command line that is not complete.
+pub fn print_help(text: &str) {
+    write_stderr(text);
 }
 
 /// Writes to stderr, and ignores a failure.

@@ -4,29 +4,6 @@ use std::fmt::Write;
 
 use super::safe;
 
-/// Returns a text of at most `most` characters; a sign at its end shows that something is left out.
-pub(super) fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    text.chars().take(most - 1).chain(['…']).collect()
-}
-
-/// Returns a text in lines of at most `width` characters, broken between words; a longer word has a line of its own.
-pub(super) fn wrapped(text: &str, width: usize) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines.join("\n")
-}
-
 /// Returns the cells of one line, each made safe.
 pub(super) fn row<'a>(cells: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     cells.into_iter().map(|cell| safe(cell).into_owned()).collect()

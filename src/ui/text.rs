@@ -4,15 +4,15 @@ use std::fmt::Write;
 
 use super::rate::time;
 use super::table::{pad, width};
-use super::{benchmark, gsm8k, safe, table, verification};
+use super::{benchmark, gsm8k, safe, table, verification, wrap};
 use crate::quote::shell_word;
 use crate::report::{Built, Installed, Outcome, Pulled, Ready, Report, StepReport};
 use crate::units::{Bytes, counted};
 
 /// Returns a report: a table of the steps if there are several, then their results, and the next commands. Steps that the
-/// terminal shows already (`are_shown`) are not repeated.
+/// terminal shows already (`are_shown`) are not repeated. Commands are broken for `columns`.
 #[must_use]
-pub fn report(report: &Report, are_shown: bool) -> String {
+pub fn report(report: &Report, are_shown: bool, columns: usize) -> String {
     let mut sections = Vec::new();
     if report.steps.len() > 1 {
         sections.push(if are_shown {
@@ -28,14 +28,14 @@ pub fn report(report: &Report, are_shown: bool) -> String {
             sections.push(outcome(&step.outcome));
         }
     }
-    sections.extend(endpoint(report));
+    sections.extend(endpoint(report, columns));
     sections.extend(stopped(report));
     sections.retain(|section| !section.is_empty());
     sections.join("\n")
 }
 
 /// Returns what a client of a server that goes on running needs, last, so that it stays on the screen.
-fn endpoint(report: &Report) -> Option<String> {
+fn endpoint(report: &Report, columns: usize) -> Option<String> {
     let outcomes = || report.steps.iter().map(|step| &step.outcome);
     if outcomes().any(|outcome| matches!(outcome, Outcome::Stopped { .. })) {
         return None;
@@ -57,25 +57,31 @@ fn endpoint(report: &Report) -> Option<String> {
     };
     let body = serde_json::json!({ "model": model, "messages": [{ "role": "user", "content": "Hello" }] });
     let body = shell_word(&body.to_string());
+    let url = format!("{base_url}/v1/chat/completions");
     let json = "-H 'Content-Type: application/json'";
-    Some(labelled(&[
+    let variable = format!("OPENAI_BASE_URL={base_url}/v1");
+    let mut rows = vec![
         ("server", format!("{server} is {state}")),
         ("base URL", format!("{base_url}/v1")),
         ("model", model.clone()),
-        (
-            "curl",
-            format!("curl {base_url}/v1/chat/completions {json} -d {body}"),
-        ),
-        (
-            "openai",
-            format!("export OPENAI_BASE_URL={base_url}/v1 OPENAI_API_KEY=none"),
-        ),
-        ("ask", format!("dsr1 ask --server {server} 'your question'")),
-        (
-            "then",
-            format!("dsr1 bench {server}, dsr1 logs {server}, dsr1 stop {server}"),
-        ),
-    ]))
+    ];
+    let room = columns.saturating_sub("base URL  ".len());
+    for (label, words) in [
+        ("curl", &["curl", &*url, json, "-d", &*body][..]),
+        ("openai", &["export", &*variable, "OPENAI_API_KEY=none"]),
+    ] {
+        let labels = std::iter::once(label).chain(std::iter::repeat(""));
+        rows.extend(labels.zip(wrap::command(words, room)));
+    }
+    rows.push(("ask", format!("dsr1 ask --server {server} 'your question'")));
+    let next = ["bench", "logs", "stop"].map(|command| format!("dsr1 {command} {server}"));
+    let line = next.join(", ");
+    if width(&line) <= room {
+        rows.push(("then", line));
+    } else {
+        rows.extend(["then", "", ""].into_iter().zip(next));
+    }
+    Some(labelled(&rows))
 }
 
 /// Returns the end of a chain that stopped its own server: the result in one line, and the next command.
@@ -363,8 +369,24 @@ mod tests {
 
     #[test]
     fn a_server_that_stays_says_what_is_next() {
-        insta::assert_snapshot!(report(&up(Vec::new()), false));
-        assert!(report(&up(Vec::new()), true).starts_with("in all 29m15s\n\nREADY on "));
+        insta::assert_snapshot!(report(&up(Vec::new()), false, usize::MAX));
+        assert!(report(&up(Vec::new()), true, usize::MAX).starts_with("in all 29m15s\n\nREADY on "));
+    }
+
+    #[test]
+    fn commands_at_the_end_can_be_pasted_from_a_narrow_terminal() {
+        let text = report(&up(Vec::new()), true, 80);
+        let end = text.split("\nserver ").nth(1).unwrap();
+        let parts: Vec<&str> = end.lines().filter(|line| line.ends_with('\\')).collect();
+        assert!(
+            !parts.is_empty() && end.contains("\n          dsr1 stop dsr1-fp4-low-latency\n"),
+            "{end}"
+        );
+        let is_body = |line: &str| line.trim_start().starts_with("'{");
+        assert!(
+            end.lines().all(|line| width(line) <= 80 || is_body(line)),
+            "{end}"
+        );
     }
 
     #[test]
@@ -373,7 +395,11 @@ mod tests {
             name: "fp8-low-latency".to_owned(),
             killed: true,
         };
-        let text = report(&up(vec![step("stop fp8-low-latency", 1_000, stopped)]), false);
+        let text = report(
+            &up(vec![step("stop fp8-low-latency", 1_000, stopped)]),
+            false,
+            usize::MAX,
+        );
         assert!(
             text.contains("\n\nfp8-low-latency stopped, killed after the drain time\n")
                 && text.ends_with("next    the same command with --keep leaves the server running\n"),
@@ -390,7 +416,7 @@ mod tests {
             steps,
             elapsed_ms: 62_000,
         };
-        insta::assert_snapshot!(report(&only, false));
+        insta::assert_snapshot!(report(&only, false, usize::MAX));
     }
 
     #[test]

@@ -16,7 +16,8 @@ use super::plain::{self, activity};
 use super::rate::time;
 use super::safe::safe;
 use super::style::Style;
-use super::table::{pad, shortened, width, wrapped};
+use super::table::{pad, width};
+use super::wrap::{shortened, wrapped};
 use crate::event::{BuildState, Event, Reporter, Stage};
 use crate::plan;
 
@@ -182,7 +183,9 @@ impl Tty {
             BuildState::Cached => "(cached)".to_owned(),
             BuildState::Done | BuildState::Failed => time(elapsed_ms),
         };
-        let line = format!("{} {time:>8}", pad(&shortened(&name, TITLE - 2), TITLE - 2));
+        // Beside the sign, which has four columns, and the time with its space.
+        let room = self.columns().saturating_sub(4 + 9).max(TITLE - 2);
+        let line = format!("{} {time:>8}", pad(&shortened(&name, room), TITLE - 2));
         self.print_line(&match state {
             BuildState::Failed => format!("  {} {line}", self.style.red("✗")),
             _ => self.style.dim(&format!("  · {line}")),
@@ -233,7 +236,7 @@ impl Reporter for Tty {
                 what, done, total, ..
             } => {
                 let text = activity(what, *done, *total);
-                self.update(|live| live.message(&safe(&text)));
+                self.update(|live| live.activity(&safe(&text)));
             }
             // What a child prints last seldom says how far it is. The line of a step that failed is drawn when the display
             // ends, and the error follows.
@@ -254,7 +257,8 @@ impl Reporter for Tty {
                 let dress = |line: &str| line.replacen("warning:", &self.style.yellow("warning:"), 1);
                 self.print_text(&format!("warning: {text}"), dress);
                 if !hint.is_empty() {
-                    self.print_line(&format!("{} {}", self.style.cyan("hint:"), safe(hint)));
+                    let dress = |line: &str| line.replacen("hint:", &self.style.cyan("hint:"), 1);
+                    self.print_text(&format!("hint: {hint}"), dress);
                 }
             }
             Event::Note { text } => self.print_text(&format!("note: {text}"), |line| self.style.dim(line)),

@@ -151,7 +151,13 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("indicatif", &["ui/tty.rs", "ui/tty/"]),
     (
         "clap",
-        &["cli/", "commands/docs.rs", "commands/mod.rs", "commands/tips.rs"],
+        &[
+            "cli/",
+            "commands/docs.rs",
+            "commands/hints.rs",
+            "commands/mod.rs",
+            "commands/tips.rs",
+        ],
     ),
     ("clap_mangen", &["commands/docs.rs"]),
     ("rustix", &["effects/", "ui/tty/echo.rs"]),

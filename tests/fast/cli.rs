@@ -321,7 +321,7 @@ fn status_works_without_a_daemon() {
     );
     assert!(
         run.stderr
-            .starts_with("note: containers are not listed: no Docker daemon"),
+            .starts_with("note: containers were not looked at: `/nonexistent/docker.sock` does not exist"),
         "{}",
         run.stderr
     );

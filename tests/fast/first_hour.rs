@@ -1,7 +1,15 @@
 //! What a new user stumbled over in the first hour, each with a test.
 
+use std::io::Write;
 use std::path::Path;
+use std::process::Stdio;
 
+use clap::CommandFactory;
+use dsr1::cli::{Cli, SHORT_HELP};
+use dsr1::effects::Effects;
+use dsr1::effects::env::Env;
+use dsr1::event::{Event, Reporter};
+use dsr1::plan::{Plan, ServeMirror, Step, WriteModel};
 use serde_json::{Value, json};
 
 use crate::support::{Home, Run};
@@ -243,7 +251,7 @@ fn clean_removes_what_is_not_used_and_says_what_stays() {
         exists(".cache/dsr1/venvs/cpu-000000000000"),
         "a dry run removes nothing"
     );
-    let run = home.run(&["clean"]).expect(0);
+    let run = home.run(&["clean", "--yes"]).expect(0);
     assert!(
         run.stdout.contains("removed  venv") && run.stdout.contains("freed "),
         "{}",
@@ -254,7 +262,8 @@ fn clean_removes_what_is_not_used_and_says_what_stays() {
         exists(".local/state/dsr1/results/dsr1-a-bench-20261129T120000Z.json")
             && exists(".cache/dsr1/rehearsal/model")
     );
-    home.run(&["clean", "--all", "--older-than", "0"]).expect(0);
+    home.run(&["clean", "--all", "--older-than", "0", "--yes"])
+        .expect(0);
     assert!(!exists(".cache/dsr1/venvs/cpu-333333333333") && exists(".cache/dsr1/venvs/mine-222222222222"));
     std::fs::remove_dir_all(home.path().join(".cache/dsr1/venvs/mine-222222222222")).unwrap();
     assert!(
@@ -384,4 +393,330 @@ fn an_option_has_more_than_one_spelling_and_a_number_one_sentence() {
             "{text}"
         );
     }
+}
+
+struct Silent;
+
+impl Reporter for Silent {
+    fn event(&self, _: &Event) {}
+}
+
+/// The port of the mirror is free when a plan is made, and may be taken an installation later.
+#[tokio::test]
+async fn a_mirror_whose_port_was_taken_meanwhile_listens_on_another() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let dir = home.path().to_str().unwrap().to_owned();
+    let env = Env::from_lookup(|name| (name == "HOME").then(|| dir.clone()));
+    let (source, cache) = (format!("{dir}/source"), format!("{dir}/cache"));
+    let whole: Plan = plan(&facts(LAPTOP), &["--format", "json"]).json_as();
+    let pull = whole.steps.into_iter().find_map(|step| match step {
+        Step::PullSnapshot(pull) => Some(pull),
+        _ => None,
+    });
+    let mut pull = pull.unwrap();
+    pull.endpoint = format!("http://{listen}");
+    pull.cache_dir.clone_from(&cache);
+    let steps = vec![
+        Step::WriteModel(WriteModel {
+            repo: pull.repo.clone(),
+            cache_dir: source.clone(),
+        }),
+        Step::ServeMirror(ServeMirror {
+            cache_dir: source,
+            listen,
+        }),
+        Step::PullSnapshot(pull),
+    ];
+    let effects = Effects::new(env);
+    let done = effects.execute(&Plan::new("up", steps), &Silent).await;
+    assert_eq!(done.unwrap().steps.len(), 3);
+    assert!(Path::new(&cache).is_dir());
+}
+
+/// An option of another command is not a remedy.
+#[test]
+fn a_hint_names_options_of_the_command_only() {
+    let home = Home::new().without_docker();
+    let image = home.run(&["image", "list"]).expect(4).stderr;
+    assert!(
+        image.contains("hint: start it") && !image.contains("--runtime"),
+        "{image}"
+    );
+    let cache = home.path().join("cache");
+    std::fs::create_dir(&cache).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let args = [
+        "mirror",
+        "--listen",
+        &listen,
+        "--cache-dir",
+        cache.to_str().unwrap(),
+    ];
+    let mirror = home.run(&args).expect(3).stderr;
+    assert!(
+        mirror.contains("choose another address with --listen"),
+        "{mirror}"
+    );
+}
+
+/// What pip of this host is asked says nothing of a build that has other settings.
+#[test]
+fn the_build_of_an_image_gets_the_certificates_of_pips_configuration() {
+    let mut laptop = facts(LAPTOP);
+    laptop["paths"]["pip_cert"] = json!("/etc/site-ca.pem");
+    let home = home_with(&laptop);
+    let args = [
+        "build",
+        "--stack",
+        "cpu",
+        "--runtime",
+        "docker",
+        "--facts",
+        "facts.json",
+    ];
+    let script = home.run(&args).expect(0).stdout;
+    assert!(script.contains("src=/etc/site-ca.pem"), "{script}");
+    laptop["sources"] = json!({ "packages": { "source": "index-url" } });
+    laptop["docker"] = json!({ "version": "29.1.3", "endpoint": "unix:///var/run/docker.sock" });
+    let args = [
+        "doctor",
+        "rehearsal",
+        "--runtime",
+        "docker",
+        "--facts",
+        "facts.json",
+    ];
+    let doctor = home_with(&laptop).run(&args).stdout;
+    assert!(
+        doctor.contains("the build of an image does not read these settings (index-url)")
+            && doctor.contains("--secret pip_conf=FILE"),
+        "{doctor}"
+    );
+}
+
+/// Docker is not the cause if no server runs.
+#[test]
+fn a_daemon_that_cannot_be_used_is_no_cause_of_a_missing_server() {
+    let home = Home::new().without_docker();
+    for args in [&["logs"][..], &["stop"], &["ask", "hi"]] {
+        let run = home.run(args).expect(2);
+        let first = "error: no server is running; the containers were not looked at: `/nonexistent/docker.sock` does not exist";
+        assert!(
+            run.stderr.starts_with(first) && !run.stderr.contains("cause:"),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+/// A venv that is ready is used with Docker and without it, so nothing is said about Docker.
+#[test]
+fn docker_is_named_only_where_it_makes_a_difference() {
+    let mut laptop = facts(LAPTOP);
+    laptop["docker"] = json!({ "unreachable": "no Docker daemon: permission denied" });
+    let first = plan(&laptop, &["--format", "json"]).json();
+    assert!(
+        first["notes"].to_string().contains("permission denied"),
+        "{first:#}"
+    );
+    laptop["paths"]["ready_venvs"] = json!([first["steps"][0]["dir"]]);
+    let again = plan(&laptop, &["--format", "json"]).json();
+    assert!(
+        !again["notes"].to_string().contains("permission denied"),
+        "{again:#}"
+    );
+}
+
+/// `echo hi | dsr1 ask` is a question.
+#[test]
+fn a_question_comes_through_a_pipe() {
+    let home = Home::new().without_docker();
+    let ask = |text: &str| {
+        let mut child = home
+            .command(&["ask", "--url", "http://127.0.0.1:9"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        Run::from(child.wait_with_output().unwrap())
+    };
+    let asked = ask("hi\n");
+    assert!(asked.stderr.contains("127.0.0.1:9"), "{}", asked.stderr);
+    let empty = ask("\n").expect(2);
+    assert!(empty.stderr.contains("the question is empty"), "{}", empty.stderr);
+}
+
+/// Without a terminal nobody can agree: each command that removes something says the line to type.
+#[test]
+fn nothing_is_removed_without_a_yes() {
+    let home = Home::new().without_docker();
+    let venv = ".cache/dsr1/venvs/cpu-000000000000/dsr1-inputs";
+    write(&home, venv, "x");
+    let clean = home.run(&["clean", "--all", "--older-than", "0"]).expect(2);
+    let line = "hint: dsr1 clean --all --older-than 0 --yes removes it; dsr1 clean --all --older-than 0 --dry-run lists it";
+    assert!(clean.stderr.contains(line), "{}", clean.stderr);
+    home.run(&["clean", "--all", "--format", "json"]).expect(2);
+    assert!(home.path().join(venv).exists());
+    home.run(&["clean", "--all", "--yes"]).expect(0);
+    // With nothing to remove there is nothing to agree to.
+    home.run(&["clean", "--all"]).expect(0);
+}
+
+/// Weights have the same names for each command.
+#[test]
+fn a_profile_names_the_weights_to_remove() {
+    let home = Home::new().without_docker();
+    for args in [&["rehearsal"][..], &["--profile", "rehearsal"]] {
+        let run = home.run(&[&["weights", "rm"], args].concat()).expect(5);
+        assert!(
+            run.stderr.contains("dsr1/rehearsal-qwen2 is not in the cache"),
+            "{}",
+            run.stderr
+        );
+    }
+    home.run(&["weights", "rm"]).expect(2);
+}
+
+/// A tip gives no line about which the next answer complains, and a misspelt option has an answer.
+#[test]
+fn options_of_sglang_are_named_in_full() {
+    let home = home_with(&facts(B200));
+    for (short, full) in [
+        ("--tp", "--tp-size"),
+        ("--dp", "--dp-size"),
+        ("--pp", "--pp-size"),
+    ] {
+        let run = home.run(&["serve", "fp8", short, "8"]).expect(2);
+        assert!(run.stderr.contains(&format!("-- {full} ...")), "{}", run.stderr);
+        let args = [
+            "plan",
+            "fp8-low-latency",
+            "--facts",
+            "facts.json",
+            "--",
+            full,
+            "8",
+        ];
+        let stdout = home.run(&args).stdout;
+        assert!(!stdout.contains("short form"), "{stdout}");
+    }
+    let unknown = |option| {
+        let args = [
+            "serve",
+            "fp8-low-latency",
+            "--dry-run",
+            "--facts",
+            "facts.json",
+            "--",
+            option,
+            "2",
+        ];
+        home.run(&args).expect(2).stderr
+    };
+    assert!(
+        unknown("--tpp").contains("did you mean --tp-size?"),
+        "{}",
+        unknown("--tpp")
+    );
+    assert!(
+        unknown("--xyzzy").contains("dsr1 explain NAME"),
+        "{}",
+        unknown("--xyzzy")
+    );
+    let explained = home.run(&["explain", "--tpp"]).expect(2).stderr;
+    assert!(explained.contains("did you mean `--tp-size`?"), "{explained}");
+}
+
+/// A profile that serves a part of the load does not fit it.
+#[test]
+fn a_limited_profile_is_not_said_to_fit() {
+    let mut newer = facts(B200);
+    newer["host"]["driver"] = json!("580.65.06");
+    let load = ["--isl", "1024", "--osl", "1024", "--concurrency", "64"];
+    let args = [&["profiles", "advise", "--facts", "facts.json"], &load[..]].concat();
+    let advice = home_with(&newer).run(&args).expect(0).stdout;
+    let limits = advice
+        .lines()
+        .filter(|line| line.contains("limited to 32 requests at once"));
+    let limits: Vec<&str> = limits.collect();
+    assert!(!limits.is_empty(), "{advice}");
+    assert!(limits.iter().all(|line| line.starts_with("limited ")), "{advice}");
+}
+
+/// `dsr1` alone fits on a terminal of 80 columns and 24 rows, and names every command.
+#[test]
+fn help_fits_on_a_terminal() {
+    let bare = Home::new().run(&[]).expect(2);
+    assert_eq!(bare.stderr, SHORT_HELP);
+    assert!(SHORT_HELP.lines().count() < 24);
+    let words: Vec<&str> = SHORT_HELP.split([' ', ',', '\n']).collect();
+    let root = Cli::command();
+    for command in root.get_subcommands().filter(|command| !command.is_hide_set()) {
+        assert!(words.contains(&command.get_name()), "{}", command.get_name());
+    }
+    let texts = std::iter::once(&root).chain(root.get_subcommands());
+    let texts = texts.filter_map(|command| command.get_after_help().map(ToString::to_string));
+    for text in texts.chain([SHORT_HELP.to_owned()]) {
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+}
+
+/// Returns what a terminal of 80 columns and 24 rows shows of a command line.
+fn on_terminal(home: &Home, line: &str) -> String {
+    let of_home = home.command(&[]);
+    let envs: Vec<_> = of_home
+        .get_envs()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect();
+    let program = env!("CARGO_BIN_EXE_dsr1");
+    let shown = std::process::Command::new("script")
+        .args(["--quiet", "--return", "--command"])
+        .arg(format!("stty cols 80 rows 24; exec {program} {line}"))
+        .arg("/dev/null")
+        .env_clear()
+        .envs(envs)
+        .current_dir(home.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("install bsdutils, which has `script`");
+    String::from_utf8(shown.stdout).unwrap().replace('\r', "")
+}
+
+/// Tables, results, errors and tips are broken between words at the edge of a terminal, and not in a pipe.
+#[test]
+fn nothing_that_is_printed_is_cut_by_a_terminal() {
+    let home = home_with(&facts(B200));
+    for line in [
+        "profiles list",
+        "profiles advise --isl 1024 --osl 1024 --concurrency 64 --facts facts.json",
+        "profiles diff fp8-low-latency b200-fp8-low-latency",
+        "explain --tp-size",
+        "stacks list",
+        "stacks show cpu",
+        "build --explain",
+        "weights du",
+        "clean --dry-run",
+        "logs nobody",
+        "weights rm",
+        "serve fp8 --tp 8",
+    ] {
+        let shown = on_terminal(&home, line);
+        let is_word = |line: &str| !line.trim().contains(' ');
+        let long = shown
+            .lines()
+            .find(|line| line.chars().count() > 80 && !is_word(line));
+        assert!(!shown.is_empty() && long.is_none(), "{line}: {long:?}");
+    }
+    let asked = on_terminal(&home, "ask");
+    assert!(
+        asked.contains("there is no question") && asked.contains("dsr1 ask - reads it"),
+        "{asked}"
+    );
+    let piped = home.run(&["profiles", "list"]).expect(0).stdout;
+    assert!(piped.lines().any(|line| line.len() > 80), "{piped}");
 }

@@ -282,7 +282,7 @@ fn a_repository_that_is_a_link_is_not_removed() {
     let (repo, store) = (support::pulled::repo(&home), home.path().join("store"));
     std::fs::rename(&repo, &store).unwrap();
     symlink(&store, &repo).unwrap();
-    for more in [&[][..], &["--yes"]] {
+    for more in [&[][..], &["--dry-run"], &["--yes"]] {
         let args = [&["weights", "rm", REPO], more].concat();
         let run = home.run(&args).expect(3);
         assert!(run.stderr.contains("its target `"), "{}", run.stderr);

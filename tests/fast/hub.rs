@@ -696,8 +696,11 @@ fn a_corrupt_shard_is_found_and_only_its_corrupt_ranges_are_fetched() {
 fn weights_are_removed_only_with_yes() {
     let (home, hub) = setup();
     pull(&home, &hub, &[]).expect(0);
-    let shown = home.run(&["weights", "rm", REPO]).expect(0).stdout;
+    let shown = home.run(&["weights", "rm", REPO, "--dry-run"]).expect(0).stdout;
     assert!(shown.contains("would be freed"), "{shown}");
+    let refused = home.run(&["weights", "rm", REPO]).expect(2).stderr;
+    let line = format!("hint: dsr1 weights rm {REPO} --yes removes it");
+    assert!(refused.contains(&line), "{refused}");
     assert_whole(&home, &hub);
     home.run(&["weights", "rm", REPO, "--yes"]).expect(0);
     assert!(!repo(&home).exists());

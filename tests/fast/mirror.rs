@@ -13,7 +13,6 @@ use crate::support::hub::noise;
 use crate::support::{self, Home};
 use dsr1::effects::mirror::{Limits, MirrorOptions};
 use dsr1::event::{Event, Recorder};
-use dsr1::plan::ServeMirror;
 use serde_json::Value;
 
 const REHEARSAL: &str = "dsr1/rehearsal-qwen2";
@@ -45,11 +44,9 @@ fn inside(cache: &Path, limits: Limits) -> (dsr1::effects::mirror::Mirror, Arc<R
         reporter: Some(Arc::clone(&recorder) as _),
         limits,
     };
-    let step = ServeMirror {
-        cache_dir: cache.to_str().unwrap().to_owned(),
-        listen: "127.0.0.1:0".to_owned(),
-    };
-    (dsr1::effects::mirror::mirror(&step, options).unwrap(), recorder)
+    let listener = dsr1::effects::mirror::listen("127.0.0.1:0").unwrap();
+    let mirror = dsr1::effects::mirror::mirror(listener, cache.to_str().unwrap(), options);
+    (mirror.unwrap(), recorder)
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod classic;
 mod daemon;
 mod images;
+mod once;
 mod registry;
 mod session;
 mod transports;

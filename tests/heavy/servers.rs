@@ -382,6 +382,21 @@ pub(crate) fn an_attached_server_ends_with_ctrl_c(site: &Site) {
     site.assert_nothing_left("attached");
 }
 
+/// A server that another terminal stops has not ended by itself.
+pub(crate) fn an_attached_server_that_is_stopped_elsewhere_says_so(site: &Site) {
+    let port = free_port().to_string();
+    let mut args = site.serve_args("attached", &port);
+    args.push("--foreground");
+    let mut running = site.home.start(&args);
+    running.wait_for("VERIFIED (6 checks", Duration::from_mins(2));
+    std::thread::sleep(Duration::from_millis(500));
+    site.home.run(&["stop", "attached"]).expect(0);
+    let run = running.end().0.expect(7);
+    let said = "error: dsr1-attached was stopped\ncause: dsr1 stop stopped it";
+    assert!(run.stderr.contains(said), "{}", run.stderr);
+    site.assert_nothing_left("attached");
+}
+
 /// Ctrl-C in the foreground, SIGTERM in Docker: at once, and with nothing left.
 pub(crate) fn ctrl_c_during_the_load_leaves_nothing_behind(site: &Site) {
     let running = site.start_loading("interrupted", free_port());
@@ -442,6 +457,38 @@ pub(crate) fn an_engine_killed_in_docker_is_reported_at_once_and_its_log_is_kept
         log.display()
     );
     site.assert_nothing_left("victim");
+}
+
+/// A start that another terminal stops says so, and not that its process or its container is gone.
+pub(crate) fn a_stop_from_another_terminal_is_said_as_such(site: &Site) {
+    let running = site.start_loading("stopped", free_port());
+    site.home.run(&["stop", "stopped"]).expect(0);
+    let run = running.end().0.expect(7);
+    assert!(
+        run.stderr.contains("error: dsr1-stopped was stopped during ")
+            && run
+                .stderr
+                .contains("cause: dsr1 stop stopped it, from another terminal"),
+        "{}",
+        run.stderr
+    );
+    site.assert_nothing_left("stopped");
+    let servers = site.home.path().join(".local/state/dsr1/servers");
+    assert!(!servers.join("dsr1-stopped.watched").exists());
+}
+
+/// The server of a rehearsal goes with its `up`, also after READY, and is not said to be starting then.
+pub(crate) fn ctrl_c_during_the_benchmark_of_a_rehearsal(site: &Site) {
+    let port = free_port().to_string();
+    let mut args = site.serve_args("measured", &port);
+    args[0] = "up";
+    let mut running = site.home.start(&args);
+    running.wait_for("Starting initial single prompt", Duration::from_mins(3));
+    running.signal("INT");
+    let run = running.end().0.expect(130);
+    let said = "interrupted by Ctrl-C; dsr1-measured, which this command had started, is stopped and removed";
+    assert!(run.stderr.contains(said), "{}", run.stderr);
+    site.assert_nothing_left("measured");
 }
 
 /// Returns the process group leader whose standard output is `log`.

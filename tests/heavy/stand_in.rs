@@ -3,10 +3,11 @@
 //! the same scenarios with the real SGLang (`engine`).
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use super::builders::image_by_both_builders;
 use super::servers::{self, Site};
-use crate::support::{Home, base_image, lock};
+use crate::support::{Home, base_image, lock, must_run};
 
 /// The installed files, below `site-packages`.
 const FILES: [(&str, &str); 4] = [
@@ -30,11 +31,15 @@ const REQUIREMENTS: [&str; 2] = [
 
 /// Writes a copy of the stack `cpu` with the stand-in instead of SGLang.
 fn with_stack(home: Home) -> Home {
+    with_files(home, &FILES)
+}
+
+fn with_files(home: Home, files: &[(&str, &str)]) -> Home {
     let cpu = home.run(&["stacks", "show", "cpu", "--yaml"]).expect(0).stdout;
     let (before, rest) = cpu.split_once("\ninstall:\n").unwrap();
     let (_, after) = rest.split_once("\nimage_python:").unwrap();
     let mut install = String::from("  apt: [python3, python3-venv]\n  venv: true\n  user: 10001\n  files:\n");
-    for (path, text) in FILES {
+    for (path, text) in files {
         writeln!(install, "    {path}: |").unwrap();
         for line in text.lines() {
             writeln!(install, "      {line}").unwrap();
@@ -108,6 +113,11 @@ fn an_attached_server_ends_with_ctrl_c() {
 }
 
 #[test]
+fn an_attached_server_that_is_stopped_elsewhere_says_so() {
+    servers::an_attached_server_that_is_stopped_elsewhere_says_so(&site("process"));
+}
+
+#[test]
 fn ctrl_c_during_the_load_leaves_nothing_behind() {
     let site = site("process");
     servers::ctrl_c_during_the_load_leaves_nothing_behind(&site);
@@ -129,6 +139,56 @@ fn an_engine_killed_during_the_load_is_reported_at_once() {
 fn an_engine_killed_in_docker_is_reported_at_once_and_its_log_is_kept() {
     let site = site("docker");
     servers::an_engine_killed_in_docker_is_reported_at_once_and_its_log_is_kept(&site);
+}
+
+#[test]
+fn a_stop_from_another_terminal_is_said_as_such() {
+    servers::a_stop_from_another_terminal_is_said_as_such(&site("process"));
+}
+
+#[test]
+fn a_stop_from_another_terminal_in_docker_is_said_as_such() {
+    servers::a_stop_from_another_terminal_is_said_as_such(&site("docker"));
+}
+
+#[test]
+fn ctrl_c_during_the_benchmark_of_a_rehearsal() {
+    servers::ctrl_c_during_the_benchmark_of_a_rehearsal(&site("process"));
+}
+
+/// A question to the engine in a container ends with its command.
+#[test]
+fn flags_sync_that_is_interrupted_leaves_no_container() {
+    base_image();
+    let slow = ("sglang/srt/server_args.py", "import time\ntime.sleep(600)\n");
+    let home = with_files(Home::new(), &[&FILES[..], &[slow]].concat());
+    let sync = ["--stack", "stand-in", "--runtime", "docker"];
+    let built = home
+        .run(&[&["build", "--format", "json"], &sync[..]].concat())
+        .expect(0)
+        .json();
+    let mut running = home.start(&[&["flags", "sync", "--progress", "plain"], &sync[..]].concat());
+    running.wait_for("ask the parser of the server", Duration::from_mins(1));
+    let list = [
+        "ps",
+        "--all",
+        "--format",
+        "{{.Names}}",
+        "--filter",
+        "label=io.dsr1.role=once",
+    ];
+    let is_there = |name: &str| must_run("docker", &list, "install docker").contains(name);
+    let name = format!("dsr1-once-{}-", running.pid());
+    let begun = Instant::now();
+    while !is_there(&name) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no container");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    running.signal("TERM");
+    running.end().0.expect(130);
+    assert!(!is_there(&name));
+    let tag = built["steps"][0]["outcome"]["tag"].as_str().unwrap();
+    must_run("docker", &["image", "rm", tag], "install docker");
 }
 
 #[test]

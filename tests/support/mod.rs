@@ -50,6 +50,11 @@ impl Run {
     }
 
     pub fn json(&self) -> serde_json::Value {
+        self.json_as()
+    }
+
+    /// Reads the output as a value of a type of dsr1.
+    pub fn json_as<T: serde::de::DeserializeOwned>(&self) -> T {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 }

@@ -28,7 +28,9 @@ pub(super) async fn run(context: &Context, args: BuildArgs) -> Result<()> {
             schema: "dsr1.corrections/1",
             corrections: &plan::CORRECTIONS,
         };
-        return context.print(&explained, |explained| ui::corrections(explained.corrections));
+        return context.print(&explained, |explained| {
+            ui::corrections(explained.corrections, ui::columns())
+        });
     }
     let file = Context::facts_file(&args.plan)?;
     let profile = args.profile.with_name(args.named.as_ref());

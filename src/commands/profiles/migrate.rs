@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context, args: &MigrateArgs) -> Result<()> {
         migration: &migration,
         left: &left,
     };
-    context.print(&migrated, |migrated| migrated.migration.text.clone())?;
+    context.print_document(&migrated, |migrated| migrated.migration.text.clone())?;
     if !context.is_json() {
         let display = context.display();
         for change in &migration.changes {

@@ -31,5 +31,5 @@ pub(super) fn run(context: &Context, args: &NewArgs) -> Result<()> {
         name: &args.name,
         text,
     };
-    context.print(&new, |new| new.text.clone())
+    context.print_document(&new, |new| new.text.clone())
 }

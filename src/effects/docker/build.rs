@@ -43,7 +43,7 @@ impl Docker {
             }
         }
         self.provide_base(step, events).await?;
-        let id = session_id();
+        let id = unused_name("dsr1");
         let with_secrets = !secrets.is_empty();
         let (_session, headers, body) = match step.builder {
             Builder::Buildkit => {
@@ -259,12 +259,12 @@ fn secrets(step: &BuildImage) -> Result<BTreeMap<String, Vec<u8>>> {
     Ok(found)
 }
 
-/// Returns a name for a session that no other session has.
-fn session_id() -> String {
+/// Returns a name that nothing else at the daemon has: for a session, or a container of a short command.
+pub(super) fn unused_name(prefix: &str) -> String {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
-    format!("dsr1-{}-{}", std::process::id(), now.as_nanos())
+    format!("{prefix}-{}-{}", std::process::id(), now.as_nanos())
 }
 
 fn label<'a>(image: &'a ImageInspect, key: &str) -> Option<&'a str> {

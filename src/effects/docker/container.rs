@@ -245,7 +245,7 @@ impl Docker {
         Ok(killed)
     }
 
-    async fn remove(&self, name: &str) -> Result<()> {
+    pub(super) async fn remove(&self, name: &str) -> Result<()> {
         let options = RemoveContainerOptionsBuilder::default().force(true).build();
         match self.api.remove_container(name, Some(options)).await {
             Err(error) if !errors::is_missing(&error) && !errors::is_conflict(&error) => {

@@ -22,6 +22,8 @@ pub struct Docker {
     pub(super) version: bollard::models::SystemVersion,
     /// Commands that run in containers and must end when dsr1 is interrupted.
     pub(super) clients: Mutex<Vec<Client>>,
+    /// Names of containers of short commands that must be removed when dsr1 is interrupted.
+    pub(super) one_offs: Mutex<Vec<String>>,
 }
 
 impl Docker {
@@ -29,6 +31,13 @@ impl Docker {
     #[must_use]
     pub fn is_on_this_host(env: &Env) -> bool {
         Endpoint::resolve(env).is_ok_and(|endpoint| endpoint.is_local())
+    }
+
+    /// Returns true if this host has no Docker: nothing names a daemon, and its usual socket does not exist. Then there are no
+    /// containers and no images that a command could have missed.
+    #[must_use]
+    pub fn is_absent(env: &Env) -> bool {
+        env.docker_host.is_none() && Endpoint::resolve(env).is_ok_and(|endpoint| endpoint.is_missing())
     }
 
     /// Connects to the daemon that the environment names, and reads its version.
@@ -53,6 +62,7 @@ impl Docker {
             credentials: Credentials::new(env),
             version,
             clients: Mutex::default(),
+            one_offs: Mutex::default(),
         })
     }
 }

@@ -110,6 +110,11 @@ impl Endpoint {
     pub(super) fn is_local(&self) -> bool {
         matches!(self.way, Way::Unix(_))
     }
+
+    /// Returns true for a socket of this host that does not exist.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(&self.way, Way::Unix(path) if path.symlink_metadata().is_err())
+    }
 }
 
 /// Returns a URL without its password.
@@ -257,6 +262,13 @@ mod tests {
         assert_eq!(Endpoint::resolve(&env).unwrap().way, tcp(1, Some(tls)));
         env.docker_host = Some("unix:///s".to_owned());
         assert_eq!(Endpoint::resolve(&env).unwrap().way, Way::Unix("/s".into()));
+    }
+
+    #[test]
+    fn only_a_socket_can_be_missing() {
+        let is_missing = |url| Endpoint::parse(url, None).unwrap().is_missing();
+        assert!(is_missing("unix:///nonexistent/docker.sock"));
+        assert!(!is_missing("unix:///dev/null") && !is_missing("tcp://127.0.0.1:9"));
     }
 
     #[test]

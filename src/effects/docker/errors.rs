@@ -43,22 +43,22 @@ const SIGNATURES: [Signature; 19] = [
         during: During::SocketDial,
         texts: &["permission denied"],
         kind: Kind::Docker,
-        cause: Some("permission denied on its socket"),
-        fix: "add yourself to its group (sudo usermod -aG docker $USER, then log in again), or use --runtime process",
+        cause: Some("permission denied on `{socket}`"),
+        fix: "add yourself to the group of the socket: sudo usermod -aG docker $USER, then log in again",
     },
     Signature {
         during: During::SocketDial,
         texts: &["no such file"],
         kind: Kind::Docker,
         cause: Some("`{socket}` does not exist"),
-        fix: "start it (sudo systemctl start docker), set DOCKER_HOST to a daemon that runs, or use --runtime process",
+        fix: "start it (sudo systemctl start docker), or set DOCKER_HOST to a daemon that runs",
     },
     Signature {
         during: During::Dial,
         texts: &["connection refused"],
         kind: Kind::Docker,
         cause: Some("nothing listens there: the daemon is not running"),
-        fix: "start it (sudo systemctl start docker), set DOCKER_HOST to a daemon that runs, or use --runtime process",
+        fix: "start it (sudo systemctl start docker), or set DOCKER_HOST to a daemon that runs",
     },
     Signature {
         during: During::PlainDial,
@@ -197,7 +197,12 @@ pub(super) fn signature(message: &str, during: &[During]) -> Option<&'static Sig
 /// Returns the error of a daemon that cannot be reached.
 pub(super) fn unreachable(endpoint: &Endpoint, error: &Bollard) -> Error {
     let (cause, fix) = explain_dial(&chain(error), endpoint);
-    Error::new(Kind::Docker, format!("no Docker daemon at `{endpoint}`"))
+    let what = if cause.starts_with("permission denied") {
+        "no access to the Docker daemon"
+    } else {
+        "no Docker daemon"
+    };
+    Error::new(Kind::Docker, format!("{what} at `{endpoint}`"))
         .cause(cause)
         .hint(fix)
 }
@@ -224,7 +229,7 @@ fn explain_dial(message: &str, endpoint: &Endpoint) -> (String, String) {
         ),
         Way::Tcp { tls: Some(dir), .. } => format!("check the certificates in {}", dir.display()),
         Way::Unix(_) | Way::Tcp { tls: None, .. } => {
-            "start it, set DOCKER_HOST to a daemon that runs, or use --runtime process".to_owned()
+            "start it, or set DOCKER_HOST to a daemon that runs".to_owned()
         }
     };
     (message.to_owned(), fix)
@@ -234,7 +239,7 @@ fn explain_dial(message: &str, endpoint: &Endpoint) -> (String, String) {
 pub(super) fn hung(endpoint: &Endpoint, waited: Duration) -> Error {
     Error::new(Kind::Docker, format!("the Docker daemon at `{endpoint}` hangs"))
         .cause(format!("no answer within {} s", waited.as_secs()))
-        .hint("sudo systemctl restart docker, or use --runtime process")
+        .hint("sudo systemctl restart docker")
 }
 
 /// Returns the error of a call: `failure` says what failed, as in "cannot start container x".
@@ -331,7 +336,10 @@ mod tests {
         );
         assert_eq!(
             (error.kind(), error.causes()),
-            (Kind::Docker, vec!["permission denied on its socket".to_owned()])
+            (
+                Kind::Docker,
+                vec!["permission denied on `/var/run/docker.sock`".to_owned()]
+            )
         );
         assert!(error.hints()[0].contains("usermod -aG docker"));
     }

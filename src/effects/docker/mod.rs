@@ -51,3 +51,4 @@ mod transport;
 pub use archive::oci::ImageRecord;
 pub use container::{ContainerState, ContainerSummary};
 pub use daemon::Docker;
+pub use once::OneOff;

@@ -88,7 +88,7 @@ const SIGNATURES: [Signature; 8] = [
         ],
         kind: Kind::Hub,
         cause: "the certificate of an index is not trusted in the build",
-        hint: "set PIP_CERT to your site's CA bundle: the build uses it, and no layer keeps it",
+        hint: "set PIP_CERT, or `cert` in pip's configuration, to your site's CA bundle: the build uses it, and no layer keeps it",
     },
     Signature {
         texts: &[

@@ -1,5 +1,6 @@
 //! The listener of a mirror, and its start and end.
 
+use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
@@ -15,7 +16,6 @@ use crate::effects::blocking::blocking;
 use crate::effects::host;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::Event;
-use crate::plan::ServeMirror;
 use crate::report::{MirroredSnapshot, MirroredState};
 
 /// Largest number of connections: 64 nodes with 16 streams each.
@@ -85,19 +85,30 @@ impl Drop for Mirror {
     }
 }
 
-/// Starts a mirror.
+/// Returns a listener on an address, for a mirror.
 ///
 /// # Errors
-/// [`Kind::Host`] if the address is not available or the cache cannot be read; [`Kind::Usage`] if the address
-/// is invalid.
-pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
-    let address: SocketAddr = step.listen.parse().map_err(|_| {
+/// [`Kind::Host`] if the address is not available; [`Kind::Usage`] if it is invalid.
+pub fn listen(text: &str) -> Result<TcpListener> {
+    let address: SocketAddr = text.parse().map_err(|_| {
         Error::new(
             Kind::Usage,
-            format!("`{}` is not an address", step.listen.escape_debug()),
+            format!("`{}` is not an address", text.escape_debug()),
         )
         .hint("write it as 127.0.0.1:8490 or [::1]:8490")
     })?;
+    TcpListener::bind(address).map_err(|error| {
+        let holder = host::holder(address.port()).filter(|_| error.kind() == ErrorKind::AddrInUse);
+        let cause = holder.map_or_else(|| error.to_string(), |holder| format!("held by {holder}"));
+        Error::new(Kind::Host, format!("cannot listen on {address}")).cause(cause)
+    })
+}
+
+/// Starts a mirror of the hub cache `cache_dir`.
+///
+/// # Errors
+/// [`Kind::Host`] if the cache cannot be read; [`Kind::Usage`] if no client can send the token.
+pub fn mirror(listener: TcpListener, cache_dir: &str, options: MirrorOptions) -> Result<Mirror> {
     if let Some(token) = &options.token
         && (token.expose().is_empty() || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()))
     {
@@ -105,14 +116,11 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
             .cause("it is empty, or contains more than letters, digits and punctuation")
             .hint("openssl rand -hex 32 makes a token"));
     }
-    let root = Root::new(Path::new(&step.cache_dir))
-        .at(Kind::Host, || format!("cannot read `{}`", step.cache_dir))?;
-    let listener = TcpListener::bind(address).map_err(|error| {
-        Error::new(Kind::Host, format!("cannot listen on {address}"))
-            .cause(error.to_string())
-            .hint("choose another address with --listen")
-    })?;
-    let bound = listener.local_addr().unwrap_or(address);
+    let failed = || format!("cannot read `{cache_dir}`");
+    let root = Root::new(Path::new(cache_dir)).at(Kind::Host, failed)?;
+    let bound = listener
+        .local_addr()
+        .at(Kind::Host, || "cannot read the address of the mirror".to_owned())?;
     let listener = Arc::new(listener);
     let shared = Arc::new(Shared {
         catalog: Catalog::new(root),
@@ -124,10 +132,7 @@ pub fn mirror(step: &ServeMirror, options: MirrorOptions) -> Result<Mirror> {
     });
     if shared.options.token.is_none() && !bound.ip().to_canonical().is_loopback() {
         shared.report(&Event::Warning {
-            text: format!(
-                "whoever reaches {bound} can read every model in {}",
-                step.cache_dir
-            ),
+            text: format!("whoever reaches {bound} can read every model in {cache_dir}"),
             hint: "--token-file FILE lets in only clients whose HF_TOKEN is the same".to_owned(),
         });
     }

@@ -5,6 +5,7 @@
 pub(in crate::effects) mod command;
 pub mod index;
 mod packages;
+pub mod pip;
 pub(in crate::effects) mod server;
 pub(in crate::effects) mod uv;
 pub mod venv;

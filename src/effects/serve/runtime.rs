@@ -11,6 +11,7 @@ use crate::effects::docker::Docker;
 use crate::effects::env::Env;
 use crate::effects::lines::{LogEnd, LogFile, LogStream};
 use crate::effects::process::{command, server as process};
+use crate::effects::serve::mark;
 use crate::effects::{files, host};
 use crate::error::{At, Error, Kind, Result};
 
@@ -74,6 +75,17 @@ impl Runtime<'_> {
         }
     }
 
+    /// Returns the path of its mark for a command that watches it.
+    pub(in crate::effects) fn mark(&self) -> PathBuf {
+        let (Self::Docker { kept_log: log, .. } | Self::Process { log, .. }) = self;
+        mark::path(log.parent().unwrap_or(Path::new("/")), self.name())
+    }
+
+    /// Returns true if another command stopped the server while this one watches it.
+    pub(in crate::effects) fn was_stopped(&self) -> bool {
+        mark::is_stopped(&self.mark())
+    }
+
     /// Keeps the log of a failed server in a file; returns its path.
     pub(in crate::effects) async fn keep_log(&self) -> PathBuf {
         match self {
@@ -111,7 +123,7 @@ impl Runtime<'_> {
                     Some(code) => format!("exit code {code}"),
                     None => "an unknown reason".to_owned(),
                 }),
-                None => Life::Ended("its container is gone".to_owned()),
+                None => Life::Ended("its container was removed, by a user or another program".to_owned()),
             }),
             Self::Process { log, child, .. } => {
                 if let Some(reason) = child.and_then(process::reap) {
@@ -123,7 +135,7 @@ impl Runtime<'_> {
                 // It may have ended after the first `reap`.
                 let reason = child.and_then(process::reap);
                 Ok(Life::Ended(
-                    reason.unwrap_or_else(|| "its process is gone".to_owned()),
+                    reason.unwrap_or_else(|| "its process is gone, and its exit code is not known".to_owned()),
                 ))
             }
         }
@@ -224,6 +236,7 @@ impl Runtime<'_> {
 
     /// Stops the server and removes its container or processes; returns true if it had to be killed.
     pub(in crate::effects) async fn stop(&self, drain_s: u32) -> Result<bool> {
+        mark::note_stop(&self.mark());
         match self {
             Self::Docker { docker, name, .. } => docker.stop(name, drain_s).await,
             Self::Process { log, .. } => {

@@ -38,7 +38,8 @@ pub struct Found {
 }
 
 impl Effects {
-    /// Returns every server of dsr1, and the error of a daemon that does not answer, whose servers are missing.
+    /// Returns every server of dsr1, and the error of a daemon that does not answer, whose servers are missing. A host without
+    /// Docker has none of these.
     ///
     /// `probe` returns the readiness path of a stack.
     pub async fn servers(&self, probe: &dyn Fn(&str) -> String) -> (Vec<Found>, Option<Error>) {
@@ -46,6 +47,7 @@ impl Effects {
         let mut trouble = None;
         match self.containers().await {
             Ok(containers) => found.extend(containers),
+            Err(_) if Docker::is_absent(self.env()) => {}
             Err(error) => trouble = Some(error),
         }
         found.extend(self.processes());
@@ -104,7 +106,7 @@ impl Effects {
         match pick(&listed, name, fits) {
             Ok(index) => Ok(found.swap_remove(index)),
             Err(error) => Err(match trouble {
-                Some(trouble) => error.cause(format!("containers are not listed: {trouble}")),
+                Some(trouble) => not_looked_at(error, &trouble),
                 None => error,
             }),
         }
@@ -224,6 +226,17 @@ impl Effects {
     pub async fn stop(&self, server: &Server, drain_s: u32) -> Result<bool> {
         self.runtime(server).await?.stop(drain_s).await
     }
+}
+
+/// Adds to the error about a server that was not found that containers were not looked at, and why.
+fn not_looked_at(error: Error, trouble: &Error) -> Error {
+    let error = error.also(format!(
+        "the containers were not looked at: {}",
+        trouble.innermost()
+    ));
+    trouble.hints().iter().fold(error, |error, hint| {
+        error.hint(format!("if it is in a container: {hint}"))
+    })
 }
 
 /// Reads the labels of a server; `None` if one is missing.

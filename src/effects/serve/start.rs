@@ -54,6 +54,9 @@ pub(in crate::effects) async fn await_ready(
         start.read_log();
         if let Life::Ended(reason) = runtime.life().await? {
             start.read_rest_of_log().await;
+            if runtime.was_stopped() {
+                return Err(stopped(runtime, start.stage()));
+            }
             return Err(start.died(runtime, &reason).hint(log_hint(runtime).await));
         }
         if start.cannot_listen {
@@ -261,6 +264,16 @@ impl<'a> Start<'a> {
     }
 }
 
+/// Returns the error of a server that another command stopped.
+fn stopped(runtime: &Runtime<'_>, during: &str) -> Error {
+    Error::new(
+        Kind::Server,
+        format!("{} was stopped during {during}", runtime.name()),
+    )
+    .cause("dsr1 stop stopped it, from another terminal or a script")
+    .hint("run the command again to start it again")
+}
+
 /// Returns the error of a port that another process took while the engine loaded: the engine cannot listen, and the
 /// answers are not its own.
 fn taken_meanwhile(runtime: &Runtime<'_>, port: u16) -> Error {
@@ -280,6 +293,7 @@ fn taken_meanwhile(runtime: &Runtime<'_>, port: u16) -> Error {
 pub(in crate::effects) async fn still_alive(runtime: &Runtime<'_>, during: &str) -> Result<()> {
     match runtime.life().await? {
         Life::Running => Ok(()),
+        Life::Ended(_) if runtime.was_stopped() => Err(stopped(runtime, during)),
         Life::Ended(reason) => Err(Error::new(
             Kind::Server,
             format!("{} ended during {during}", runtime.name()),

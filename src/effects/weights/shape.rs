@@ -43,7 +43,7 @@ pub async fn listed(
 ) -> Result<Listed> {
     // A commit never changes, so its shape may be read without a question to the hub.
     if is_commit(revision)
-        && let Some(known) = kept(&place(cache, repo, revision))
+        && let Some(known) = read_kept(&shape_path(cache, repo, revision))
     {
         return Ok(known);
     }
@@ -53,8 +53,8 @@ pub async fn listed(
         revision,
     };
     let found = remote::revision(remote, options).await?;
-    let place = place(cache, repo, &found.commit);
-    if let Some(known) = kept(&place) {
+    let place = shape_path(cache, repo, &found.commit);
+    if let Some(known) = read_kept(&place) {
         return Ok(known);
     }
     let (entries, size_bytes) = remote::entries(remote, &found.commit, options).await?;
@@ -104,13 +104,13 @@ pub async fn configuration(
     Err(wrong(repo, "config.json", "the repository does not have it"))
 }
 
-fn place(cache: &Path, repo: &str, commit: &str) -> PathBuf {
+fn shape_path(cache: &Path, repo: &str, commit: &str) -> PathBuf {
     cache
         .join("models")
         .join(format!("{}@{commit}.json", repo.replace('/', "--")))
 }
 
-fn kept(place: &Path) -> Option<Listed> {
+fn read_kept(place: &Path) -> Option<Listed> {
     serde_json::from_slice(&std::fs::read(place).ok()?).ok()
 }
 

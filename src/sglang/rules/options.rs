@@ -142,11 +142,14 @@ fn absent(name: &str, parser: Parser, version: Version, note: &str) -> Check {
                 .flat_map(|spec| spec.names.iter().map(String::as_str));
             let fix = of_vllm(name)
                 .map(|equal| format!("vLLM has it; in SGLang: {equal}"))
-                .or_else(|| spelling::nearest(name, known).map(|nearest| format!("did you mean {nearest}?")));
-            match fix {
-                Some(fix) => check.fix(fix),
-                None => check,
-            }
+                .or_else(|| {
+                    spelling::nearest_option(name, known).map(|near| format!("did you mean {near}?"))
+                });
+            let otherwise = || {
+                "dsr1 explain NAME explains an option or a setting; dsr1 profiles new NAME lists the settings"
+                    .to_owned()
+            };
+            check.fix(fix.unwrap_or_else(otherwise))
         }
     }
 }

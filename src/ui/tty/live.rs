@@ -10,7 +10,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 use crate::event::{FileState, Stage};
 use crate::ui::rate::{self, Rate, clock};
 use crate::ui::style::Style;
-use crate::ui::table::shortened;
+use crate::ui::wrap::shortened;
 use crate::units::{self, Bytes};
 
 /// Time between two redraws: a few in a second show that the step runs.
@@ -96,6 +96,15 @@ impl Live {
     /// Shows a message, dimmed. The caller makes `text` safe to show.
     pub(super) fn message(&self, text: &str) {
         self.bar.set_message(self.style.dim(text.trim()));
+    }
+
+    /// Shows work that has no bytes, in place of the bytes of the work before it. The caller makes `text` safe to show.
+    pub(super) fn activity(&mut self, text: &str) {
+        if self.template != LINE {
+            self.template = LINE;
+            self.bar.set_style(template(LINE, self.style, &self.speed));
+        }
+        self.message(text);
     }
 
     /// Shows bytes, as a bar if their total is known; the rate is that of `fetched`.

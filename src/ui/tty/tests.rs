@@ -73,3 +73,42 @@ fn ready_is_highlighted() {
     assert_eq!(tty.styled_summary("READY on x"), "\x1b[1;32mREADY\x1b[0m on x");
     assert_eq!(tty.styled_summary("163 files"), "\x1b[2m163 files\x1b[0m");
 }
+
+#[test]
+fn a_build_step_has_the_room_that_the_terminal_has() {
+    let name = "install the packages of the engine, without their dependencies";
+    let line = |width| {
+        let (tty, screen) = shown(0, width, false);
+        tty.event(&Event::BuildStep {
+            step: 1,
+            name: name.to_owned(),
+            state: BuildState::Done,
+            elapsed_ms: 1000,
+        });
+        screen.text()
+    };
+    assert!(line(140).contains(name), "{}", line(140));
+    let narrow = line(60);
+    assert!(narrow.contains('…') && narrow.chars().count() <= 60, "{narrow}");
+}
+
+#[test]
+fn work_without_bytes_takes_the_place_of_a_bar() {
+    let (tty, screen) = shown(7, 80, false);
+    assert!(
+        screen.text().contains("106.0 GB of 413.0 GB"),
+        "{}",
+        screen.text()
+    );
+    tty.event(&Event::Activity {
+        step: 2,
+        what: "remove incomplete packages".to_owned(),
+        done: None,
+        total: None,
+    });
+    let text = screen.text();
+    assert!(
+        !text.contains("of 413.0 GB") && text.contains("remove incomplete packages"),
+        "{text}"
+    );
+}

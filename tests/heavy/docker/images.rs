@@ -146,16 +146,16 @@ async fn only_images_of_ours_that_nobody_uses_are_pruned() {
     assert!(daemon.cli(&["commit", "--change", "ENV MINE=1", "user", "mycorp/prod:1"]));
     let dry = home.run(&["image", "prune", "--dry-run"]).expect(0).stdout;
     assert!(dry.contains(&tags[0]) && dry.lines().count() == 1, "{dry}");
-    home.run(&["image", "prune"]).expect(0);
+    home.run(&["image", "prune", "--yes"]).expect(0);
     assert!(!daemon.cli(&["image", "inspect", &tags[0]]));
     for kept in [&tags[1], &tags[2], &tags[3], "mycorp/prod:1", BASE] {
         assert!(daemon.cli(&["image", "inspect", kept]), "{kept}");
     }
     assert_eq!(
-        home.run(&["image", "prune"]).expect(0).stdout,
+        home.run(&["image", "prune", "--yes"]).expect(0).stdout,
         "nothing to remove\n"
     );
-    let all = home.run(&["image", "prune", "--all"]).expect(0).stdout;
+    let all = home.run(&["image", "prune", "--all", "--yes"]).expect(0).stdout;
     assert!(
         all.contains(&tags[2]) && all.contains(&tags[3]) && !all.contains("mycorp"),
         "{all}"

@@ -1,0 +1,222 @@
+//! Lines that fit on a terminal: sentences broken between words, table rows broken between cells, commands broken so that
+//! they can be pasted.
+
+use super::table::{pad, width};
+
+/// Least columns for a text beside other cells; with less it is below them.
+const LEAST: usize = 24;
+
+/// Space before the cells of a row that are below its first line.
+const INDENT: usize = 4;
+
+/// Returns a text of at most `most` characters; a sign at its end shows that something is left out.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Returns a text of at most `most` characters without its middle: the end of a line of a traceback says where it was, after
+/// a long path.
+pub(super) fn shortened_inside(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let end = most * 2 / 5;
+    let begin = most.saturating_sub(end + 1);
+    let head: String = text.chars().take(begin).collect();
+    let tail: String = text.chars().skip(count - end).collect();
+    format!("{head}…{tail}")
+}
+
+/// Returns a text in lines of at most `width` characters, broken between words; a longer word has a line of its own.
+pub(super) fn wrapped(text: &str, width: usize) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+/// Returns a text in lines of at most `width` characters, broken between words; the later lines begin with `indent` spaces.
+#[must_use]
+pub fn hanging(text: &str, width: usize, indent: usize) -> String {
+    let mut words = text.split(' ');
+    let mut lines = vec![words.next().unwrap_or_default().to_owned()];
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if self::width(line) + 1 + self::width(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!("{}{word}", pad("", indent))),
+        }
+    }
+    lines.join("\n")
+}
+
+/// Returns a result whose lines have at most `columns` characters, unless a word has more. Words and cells, which two spaces
+/// separate, stay whole, and all text is kept.
+#[must_use]
+pub fn fitted(text: &str, columns: usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let content = line.strip_suffix('\n').unwrap_or(line);
+        if width(content) <= columns {
+            out.push_str(line);
+            continue;
+        }
+        out.push_str(&fitted_line(content.trim_end(), columns));
+        if line.len() > content.len() {
+            out.push('\n');
+        }
+    }
+    out
+}
+
+fn fitted_line(line: &str, columns: usize) -> String {
+    let cells = cells(line);
+    let Some((start, last)) = cells.last().copied() else {
+        return line.to_owned();
+    };
+    if let [_] = cells[..] {
+        return pad("", start) + &hanging(last, columns.saturating_sub(start), start + INDENT / 2);
+    }
+    let room = columns.saturating_sub(start);
+    let longest = last.split(' ').map(width).max().unwrap_or(0);
+    if room >= LEAST && longest <= room {
+        let head: String = line.chars().take(start).collect();
+        let text = wrapped(last, room);
+        return head + &text.replace('\n', &format!("\n{}", pad("", start)));
+    }
+    rows_of_cells(&cells, columns)
+}
+
+/// Returns as many cells as fit beside each other, and the others below them.
+fn rows_of_cells(cells: &[(usize, &str)], columns: usize) -> String {
+    let indent = cells.first().map_or(0, |(start, _)| *start) + INDENT;
+    let mut lines = vec![String::new()];
+    for (start, cell) in cells {
+        let is_first = lines.len() == 1;
+        let line = lines.last_mut().map_or_else(String::new, std::mem::take);
+        let beside = if is_first {
+            pad(&line, *start) + cell
+        } else {
+            format!("{line}  {cell}")
+        };
+        lines.pop();
+        if width(&beside) <= columns {
+            lines.push(beside);
+            continue;
+        }
+        let at = if line.is_empty() { *start } else { indent };
+        if !line.is_empty() {
+            lines.push(line);
+        }
+        let below = hanging(cell, columns.saturating_sub(at), INDENT / 2);
+        lines.extend(below.lines().map(|line| pad("", at) + line));
+    }
+    lines.join("\n")
+}
+
+/// Returns the cells of a line, which two spaces separate, each with its first column.
+fn cells(line: &str) -> Vec<(usize, &str)> {
+    let mut found = Vec::new();
+    let mut column = 0;
+    for part in line.split("  ") {
+        let cell = part.trim_start_matches(' ');
+        let start = column + (part.len() - cell.len());
+        if !cell.is_empty() {
+            found.push((start, cell));
+        }
+        column += width(part) + 2;
+    }
+    found
+}
+
+/// Returns a command in lines of at most `width` characters, which a shell reads as one: each but the last ends in `\`.
+/// A word stays whole.
+pub(super) fn command(words: &[&str], width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        // The last word needs no room for the sign behind it.
+        let sign = if index + 1 == words.len() { 0 } else { 2 };
+        match lines.last_mut() {
+            Some(line) if self::width(line) + 1 + self::width(word) + sign <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(line) => {
+                line.push_str(" \\");
+                lines.push(format!("  {word}"));
+            }
+            None => lines.push((*word).to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_broken_in_its_last_cell_or_between_cells() {
+        let row = "what      a text that is longer than the terminal is wide";
+        assert_eq!(
+            fitted(row, 40),
+            "what      a text that is longer than the\n          terminal is wide"
+        );
+        let row = "removed  venv  1 GB  /a/path/that/needs/all/of/the/line  no stack of this dsr1 uses it\n";
+        assert_eq!(
+            fitted(row, 40),
+            "removed  venv  1 GB\n    /a/path/that/needs/all/of/the/line\n    no stack of this dsr1 uses it\n"
+        );
+        let path = "a/b   12.0 GB  0 B         /a/path/that/is/long";
+        assert_eq!(fitted(path, 40), "a/b   12.0 GB  0 B\n    /a/path/that/is/long");
+        assert_eq!(
+            fitted("a sentence of six short words", 12),
+            "a sentence\n  of six\n  short\n  words"
+        );
+        assert_eq!(fitted(row, usize::MAX), row);
+    }
+
+    #[test]
+    fn a_long_line_keeps_its_begin_and_its_end() {
+        assert_eq!(shortened_inside("0123456789abcdef", 10), "01234…cdef");
+        assert_eq!(shortened_inside("0123456789", 10), "0123456789");
+    }
+
+    #[test]
+    fn a_broken_command_is_one_for_the_shell() {
+        let words = ["curl", "http://a/v1", "-H 'Content-Type: x'", "-d", "'{}'"];
+        assert_eq!(
+            command(&words, 80),
+            ["curl http://a/v1 -H 'Content-Type: x' -d '{}'"]
+        );
+        assert_eq!(
+            command(&words, 24),
+            ["curl http://a/v1 \\", "  -H 'Content-Type: x' \\", "  -d '{}'"]
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_word_is_lost_and_only_words_are_longer(text in "[a-z ]{0,120}", columns in 8_usize..60) {
+            let shown = fitted(&text, columns);
+            let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
+            proptest::prop_assert_eq!(words(&shown), words(&text));
+            for line in shown.lines().filter(|line| width(line) > columns) {
+                proptest::prop_assert_eq!(words(line).len(), 1);
+            }
+        }
+    }
+}
