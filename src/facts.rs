@@ -30,6 +30,9 @@ pub struct Facts {
     /// Models that are not pulled, as their hub lists them (`repo@revision`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub listed: BTreeMap<String, Listed>,
+    /// Earlier starts on this host, by the digest of what decides them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub starts: BTreeMap<String, MeasuredStart>,
     /// Paths that dsr1 uses.
     pub paths: Paths,
     /// Servers of dsr1 that are starting or running on this host, by name.
@@ -178,6 +181,28 @@ pub struct ModelFacts {
     pub head_dim: Option<u64>,
     /// Bytes of the weights by class.
     pub weights: WeightSizes,
+}
+
+/// The measurements of a start, in the words of the engine's log. "GB" there is 2^30 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MeasuredStart {
+    /// Digest of what decides the server: engine, model, flags, environment, port.
+    pub inputs: String,
+    /// The GPUs, as in `8 x NVIDIA H200`; empty without.
+    pub gpus: String,
+    /// Day of the start, in UTC.
+    pub date: String,
+    /// Milliseconds to READY.
+    pub ready_ms: u64,
+    /// Weights on one GPU in GiB.
+    pub weights_gib: Option<String>,
+    /// Tokens in the KV pool.
+    pub pool_tokens: Option<u64>,
+    /// CUDA graphs in GiB.
+    pub graphs_gib: Option<String>,
+    /// Memory that is left after all of it, in GiB.
+    pub left_gib: Option<String>,
 }
 
 /// A model as its hub lists it.

@@ -7,7 +7,7 @@ use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, Runtim
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
 use crate::effects::process::{pip, venv};
-use crate::effects::{Effects, Removed, host, signal, store, user_files, weights};
+use crate::effects::{Effects, Removed, host, measured_starts, signal, store, user_files, weights};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::facts::{self, Facts, Gpu};
@@ -438,6 +438,7 @@ impl Context {
                 .gather(&selection.stack, Some(&selection.profile), &ask)
                 .await;
             facts.servers = self.effects.running_servers().await;
+            facts.starts = measured_starts(Path::new(&facts.paths.state));
             self.read_shape(&mut facts, &selection, endpoint).await?;
             facts
         };

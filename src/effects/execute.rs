@@ -1,6 +1,6 @@
 //! Carries out a plan step by step, and removes the servers it started when it fails or is interrupted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{server as process, venv};
 use crate::effects::serve::mark::WatchMark;
 use crate::effects::serve::runtime::Runtime;
-use crate::effects::serve::{measure, start, verify};
+use crate::effects::serve::{measure, record, start, verify};
 use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
@@ -372,6 +372,7 @@ impl Effects {
                 }
                 let ready = start::await_ready(step, &runtime, &self.http, events).await?;
                 self.hand_over(&step.server, plan);
+                record::keep(Path::new(&self.env.paths.state), step, &ready);
                 Ok(Outcome::Ready(ready))
             }
             Step::VerifyAnswers(step) => {

@@ -46,4 +46,4 @@ pub mod weights;
 pub use execute::{Effects, Removed};
 pub use flag_tables::{Accepts, FlagSource, Resolutions, ResolveGpu, ResolveRequest};
 pub use lines::{LogEnd, LogStream};
-pub use serve::Found;
+pub use serve::{Found, measured_starts};

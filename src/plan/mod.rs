@@ -33,6 +33,7 @@ mod serve;
 mod step;
 mod up;
 
+pub use crate::facts::MeasuredStart;
 pub use corrections::{CORRECTIONS, Correction};
 pub use dockerfile::step_title;
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::doctor::{self, Blocker, blockers};
 use crate::error::{Error, Kind, Result};
-use crate::facts::Facts;
+use crate::facts::{Facts, MeasuredStart};
 use crate::plan::install::{self, BuildRequest, Installation};
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
@@ -37,6 +37,7 @@ pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
     let mut plan = Plan::new("serve", steps(request, &launch, &installation, facts));
     plan.notes = notes(request, facts);
     add_findings(&mut plan, request, launch, facts);
+    add_measured(&mut plan, request, &installation, facts);
     plan.blockers.extend(blockers(request, facts));
     Ok(plan)
 }
@@ -120,10 +121,8 @@ pub(super) fn steps(
     } = request;
     let python = installation.python(stack);
     let mut labels = labels(&python, request, facts);
-    labels.insert(
-        LABEL_INPUTS.to_owned(),
-        inputs(request, launch, installation, facts),
-    );
+    let inputs = inputs(request, launch, installation, facts);
+    labels.insert(LABEL_INPUTS.to_owned(), inputs.clone());
     let start = match installation {
         Installation::Image(image) => {
             Step::StartContainer(container(request, launch, &image.tag, &python, labels, facts))
@@ -140,6 +139,9 @@ pub(super) fn steps(
             probe: stack.probe.clone(),
             stall_s: STALL_S,
             runs_already: false,
+            last_ms: measured(&inputs, facts).map(|start| start.ready_ms),
+            gpus: gpus(facts),
+            inputs,
         }),
         Step::VerifyAnswers(VerifyAnswers {
             server: server(request, facts),
@@ -173,6 +175,36 @@ pub(super) fn runs_already(
             // Before the first pull, the engine was given the name of the repository.
             && (running.model == *model || running.model == model_path(request, facts))
     })
+}
+
+/// Returns the GPUs of the host as the records of starts name them.
+fn gpus(facts: &Facts) -> String {
+    let gpus = facts.host.gpus.as_deref().unwrap_or_default();
+    gpus.first()
+        .map_or_else(String::new, |first| format!("{} x {}", gpus.len(), first.name))
+}
+
+/// Returns what this host measured when it started the same server on the same GPUs.
+fn measured<'a>(inputs: &str, facts: &'a Facts) -> Option<&'a MeasuredStart> {
+    facts.starts.get(inputs).filter(|start| start.gpus == gpus(facts))
+}
+
+/// Adds what this host measured at an earlier start of the same server: the tokens of its pool replace those that were
+/// computed.
+pub(super) fn add_measured(
+    plan: &mut Plan,
+    request: &ServeRequest,
+    installation: &Installation,
+    facts: &Facts,
+) {
+    let inputs = inputs(request, &request.launch(), installation, facts);
+    let Some(start) = measured(&inputs, facts) else {
+        return;
+    };
+    if let (Some(memory), Some(tokens)) = (&mut plan.memory, start.pool_tokens) {
+        memory.take_tokens(tokens);
+    }
+    plan.measured = Some(start.clone());
 }
 
 /// Returns the digest of the inputs of a server, without the path of the model: it is another one before the first pull.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::doctor::Blocker;
-use crate::facts::WeightFile;
+use crate::facts::{MeasuredStart, WeightFile};
 use crate::plan::image::BuildImage;
 use crate::plan::selection::{CodeFiles, FilePatterns, Transport};
 use crate::profile::Verify;
@@ -34,6 +34,9 @@ pub struct Plan {
     /// Memory plan of each GPU; `None` on a CPU, for an unknown model, and without a server.
     #[serde(default)]
     pub memory: Option<MemoryPlan>,
+    /// The measurements of the last start of the same server on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<MeasuredStart>,
     /// Conditions of the target host that prevent the plan. A plan with blockers can be printed, but not executed.
     pub blockers: Vec<Blocker>,
     /// The steps.
@@ -50,6 +53,7 @@ impl Plan {
             notes: Vec::new(),
             checks: Vec::new(),
             memory: None,
+            measured: None,
             blockers: Vec::new(),
             steps,
         }
@@ -358,6 +362,15 @@ pub struct AwaitReady {
     /// True if the plan does not start the server, because it runs already: the lines of its log up to now are old.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runs_already: bool,
+    /// Digest of what decides the server, by which the measurements of its start are kept.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub inputs: String,
+    /// The GPUs of the host, as in `8 x NVIDIA H200`; empty without.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub gpus: String,
+    /// Milliseconds that the last start of the same server took here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_ms: Option<u64>,
 }
 
 /// Sends requests to the server and checks the answers.

@@ -102,6 +102,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     let mut plan = Plan::new("up", steps);
     plan.notes = serve::notes(&request.serve, facts);
     serve::add_findings(&mut plan, &request.serve, launch, facts);
+    serve::add_measured(&mut plan, &request.serve, &installation, facts);
     if runs {
         let name = serve::server_name(&request.serve);
         plan.notes.push(format!(

@@ -22,6 +22,7 @@ pub fn render(plan: &Plan) -> String {
         notes: _,
         checks: _, // `remarks` holds both
         memory: _, // its problems are checks
+        measured: _,
         blockers,
         steps,
     } = plan;
@@ -487,6 +488,9 @@ fn await_ready(step: &AwaitReady) -> String {
         probe,
         stall_s: _,
         runs_already: _,
+        inputs: _,
+        gpus: _,
+        last_ms: _,
     } = step;
     let url = shell_word(&format!("{base_url}{probe}"));
     let (alive, log) = match server {

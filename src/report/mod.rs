@@ -171,6 +171,23 @@ pub struct Ready {
     pub stages: Vec<StageTime>,
     /// Capacity of the KV pool in tokens, as the log states it.
     pub kv_pool_tokens: Option<u64>,
+    /// Memory of the first rank that says it, as the log states it.
+    #[serde(default)]
+    pub memory: EngineMemory,
+}
+
+/// Memory of one GPU in the words of the engine's log, in GiB.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EngineMemory {
+    /// Weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights_gib: Option<String>,
+    /// CUDA graphs of decode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graphs_gib: Option<String>,
+    /// Memory that is left when the scheduler starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_gib: Option<String>,
 }
 
 /// The result of a command that executes a plan.

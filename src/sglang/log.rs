@@ -64,6 +64,35 @@ pub(crate) fn kv_pool_tokens(line: &str) -> Option<u64> {
     count_after(line, "max_total_num_tokens=")
 }
 
+/// A part of a GPU's memory that the log states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// Weights.
+    Weights,
+    /// CUDA graphs of decode.
+    Graphs,
+    /// The rest when the scheduler starts.
+    Left,
+}
+
+/// Returns the memory that a line states, in GiB, as it is written.
+#[must_use]
+pub(crate) fn memory(line: &str) -> Option<(Memory, String)> {
+    let (what, key) = if line.contains("Load weight end") {
+        (Memory::Weights, "mem usage=")
+    } else if line.contains("graph end") && !line.contains("prefill") {
+        (Memory::Graphs, "mem usage=")
+    } else if line.contains("max_total_num_tokens=") {
+        (Memory::Left, "available_gpu_mem=")
+    } else {
+        return None;
+    };
+    let (_, rest) = line.split_once(key)?;
+    let number = rest.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;
+    let is_number = number.len() <= 12 && number.parse::<f64>().is_ok();
+    is_number.then(|| (what, number.to_owned()))
+}
+
 fn count_after(line: &str, key: &str) -> Option<u64> {
     let (_, rest) = line.split_once(key)?;
     let digits: &str = rest.split(|c: char| !c.is_ascii_digit()).next()?;
@@ -147,6 +176,40 @@ mod tests {
         }
         assert_eq!(stage(log[2].0).unwrap().1, "65536 tokens");
         assert_eq!(kv_pool_tokens(log[3].0), Some(65536));
+    }
+
+    #[test]
+    fn the_memory_of_a_gpu_start_is_read() {
+        for (line, expected) in [
+            (
+                "[2026-11-29 19:10:01 TP0] Load weight end. elapsed=3.10 s, type=DeepseekV3ForCausalLM, avail mem=124.74 GB, mem usage=13.46 GB.",
+                Some((Memory::Weights, "13.46")),
+            ),
+            (
+                "[2026-11-29 19:10:31 TP0] Capture target decode CUDA graph end. elapsed=5.72 s, mem usage=8.80 GB. avail mem=16.65 GB.",
+                Some((Memory::Graphs, "8.80")),
+            ),
+            (
+                "[2025-08-01 21:05:24 TP0 EP0] Capture cuda graph end. Time elapsed: 26.07 s. mem usage=6.37 GB. avail mem=22.72 GB.",
+                Some((Memory::Graphs, "6.37")),
+            ),
+            (
+                "[x] Capture prefill CUDA graph end. elapsed=5.9 s, mem usage=2.31 GB. avail mem=25.07 GB.",
+                None,
+            ),
+            (
+                "[x] max_total_num_tokens=18103255, chunked_prefill_size=8192, available_gpu_mem=16.65 GB",
+                Some((Memory::Left, "16.65")),
+            ),
+            ("Load weight end. mem usage=many GB", None),
+        ] {
+            let found = memory(line);
+            assert_eq!(
+                found.as_ref().map(|(what, gib)| (*what, gib.as_str())),
+                expected,
+                "{line}"
+            );
+        }
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! A plan for people: its steps, and the origin of each decision.
 
+use std::time::Duration;
+
 use super::profiles::check_rows;
 use super::safe;
 use super::table::{aligned, row};
 use crate::doctor::Blocker;
-use crate::plan::{Mount, Origin, Plan, ServeRequest, StartContainer, StartProcess, Step};
-use crate::units::Bytes;
+use crate::plan::{MeasuredStart, Mount, Origin, Plan, ServeRequest, StartContainer, StartProcess, Step};
+use crate::units::{Bytes, duration};
 
 /// Returns the plan of `request`; `with_origin` adds the origin of each argument and variable.
 #[must_use]
@@ -25,6 +27,9 @@ pub fn plan(plan: &Plan, request: &ServeRequest, origins: &[Origin], with_origin
     if let Some(memory) = &plan.memory {
         text.push('\n');
         text.push_str(&super::memory(memory));
+    }
+    if let Some(start) = &plan.measured {
+        text.push_str(&aligned(&[row(["measured", &measured(start)])]));
     }
     if !plan.checks.is_empty() {
         text.push_str("\nchecks\n");
@@ -47,6 +52,23 @@ pub fn plan(plan: &Plan, request: &ServeRequest, origins: &[Origin], with_origin
         text.push('\n');
     }
     text
+}
+
+/// Returns what this host measured at the last start of the server, in a line.
+fn measured(start: &MeasuredStart) -> String {
+    let mut words = vec![format!("here on {}", start.date)];
+    let mut add = |name: &str, gib: &Option<String>| {
+        words.extend(gib.as_ref().map(|gib| format!("{name} {gib} GiB")));
+    };
+    add("weights", &start.weights_gib);
+    add("graphs", &start.graphs_gib);
+    add("left over", &start.left_gib);
+    words.extend(start.pool_tokens.map(|tokens| format!("{tokens} tokens")));
+    words.push(format!(
+        "READY after {}",
+        duration(Duration::from_millis(start.ready_ms))
+    ));
+    words.join(", ")
 }
 
 fn head(plan: &Plan, request: &ServeRequest) -> String {

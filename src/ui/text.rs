@@ -323,6 +323,7 @@ mod tests {
             base_url: "http://127.0.0.1:30000".to_owned(),
             stages: stages.map(|(stage, at_ms)| StageTime { stage, at_ms }).to_vec(),
             kv_pool_tokens: Some(980_344),
+            memory: crate::report::EngineMemory::default(),
         };
         let built = Built {
             pushed: Vec::new(),

@@ -452,3 +452,52 @@ fn what_is_installed_is_preferred_to_an_image_that_is_not_built() {
         "{notes}"
     );
 }
+
+#[test]
+fn a_plan_uses_what_this_host_measured_at_the_last_start() {
+    let plan = |facts: &str, format: &str| {
+        let home = Home::new();
+        let file = home.path().join("facts.json");
+        std::fs::write(&file, facts).unwrap();
+        let facts = file.to_str().unwrap();
+        home.run(&[
+            "plan",
+            "--profile",
+            "fp8-low-latency",
+            "--facts",
+            facts,
+            "--format",
+            format,
+        ])
+        .expect(0)
+    };
+    let first = plan(B200, "json").json();
+    let wait = |plan: &serde_json::Value| {
+        let steps = plan["steps"].as_array().unwrap().clone();
+        steps
+            .into_iter()
+            .find(|step| step["step"] == "await_ready")
+            .unwrap()
+    };
+    let step = wait(&first);
+    assert!(first["measured"].is_null() && step["last_ms"].is_null());
+    let mut facts: serde_json::Value = serde_json::from_str(B200).unwrap();
+    let record = |gpus: &serde_json::Value| {
+        serde_json::json!({
+            "inputs": step["inputs"], "gpus": gpus, "date": "2026-11-29", "ready_ms": 361_500,
+            "weights_gib": "79.60", "pool_tokens": 980_344, "graphs_gib": "6.37", "left_gib": "22.72",
+        })
+    };
+    facts["starts"] = serde_json::json!({ step["inputs"].as_str().unwrap(): record(&step["gpus"]) });
+    let second = plan(&facts.to_string(), "json").json();
+    assert_eq!(second["memory"]["pool_tokens"], 980_344);
+    assert_eq!(wait(&second)["last_ms"], 361_500);
+    let text = plan(&facts.to_string(), "text").stdout;
+    let line = "measured  here on 2026-11-29, weights 79.60 GiB, graphs 6.37 GiB, left over 22.72 GiB, 980344 tokens, READY \
+                after 6m01s";
+    assert!(text.contains(line), "{text}");
+    // Other GPUs are another host.
+    facts["starts"] =
+        serde_json::json!({ step["inputs"].as_str().unwrap(): record(&"1 x NVIDIA L4".into()) });
+    assert!(plan(&facts.to_string(), "json").json()["measured"].is_null());
+}

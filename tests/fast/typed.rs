@@ -34,7 +34,7 @@ const SAME: [(&str, &str); 24] = [
 ];
 
 /// Lines that are refused, and a part of the answer.
-const ANSWERED: [(&str, &str); 71] = [
+const ANSWERED: [(&str, &str); 70] = [
     ("rm dsr1-x", "dsr1 stop NAME"),
     ("kill dsr1-x", "dsr1 stop NAME"),
     ("serve fp8 -p 8000", "the port is --port"),

@@ -315,6 +315,9 @@ fn follow(script: &str, stall_s: u64) -> (Home, Recorder, dsr1::error::Result<ds
                 probe: "/ready".to_owned(),
                 stall_s,
                 runs_already: false,
+                inputs: String::new(),
+                gpus: String::new(),
+                last_ms: None,
             }),
         ],
     );

@@ -6,9 +6,11 @@
 pub(in crate::effects) mod mark;
 pub(in crate::effects) mod measure;
 mod pick;
+pub(in crate::effects) mod record;
 pub(in crate::effects) mod runtime;
 mod servers;
 pub(in crate::effects) mod start;
 pub(in crate::effects) mod verify;
 
+pub use record::measured_starts;
 pub use servers::Found;

@@ -9,8 +9,9 @@ use crate::effects::serve::runtime::{Life, Runtime};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Source, Stage, StepEvents};
 use crate::plan::AwaitReady;
-use crate::report::{Ready, StageTime};
+use crate::report::{EngineMemory, Ready, StageTime};
 use crate::sglang::log;
+use crate::units;
 
 /// Time between two looks at process and probe: the end of the engine is noticed well within two seconds.
 const TICK: Duration = Duration::from_millis(200);
@@ -38,6 +39,10 @@ pub(in crate::effects) async fn await_ready(
     let mut start = Start::new(runtime.log(old_lines, true).await?, events);
     if !step.runs_already {
         start.reach(Stage::Starting, "");
+        if let Some(last) = step.last_ms {
+            let took = units::duration(Duration::from_millis(last));
+            events.note(format!("the last start of this server took {took} here"));
+        }
     }
     let url = format!("{}{}", step.base_url, step.probe);
     let stall = Duration::from_secs(step.stall_s);
@@ -99,6 +104,7 @@ struct Start<'a> {
     last_sign: Instant,
     stages: Vec<StageTime>,
     kv_pool_tokens: Option<u64>,
+    memory: EngineMemory,
     /// True if the log says that the port is taken.
     cannot_listen: bool,
     recent: Vec<String>,
@@ -116,6 +122,7 @@ impl<'a> Start<'a> {
             last_sign: now,
             stages: Vec::new(),
             kv_pool_tokens: None,
+            memory: EngineMemory::default(),
             cannot_listen: false,
             recent: Vec::new(),
             log_is_broken: false,
@@ -176,6 +183,12 @@ impl<'a> Start<'a> {
         }
         self.cannot_listen |= log::cannot_listen(line);
         self.kv_pool_tokens = log::kv_pool_tokens(line).or(self.kv_pool_tokens);
+        match log::memory(line) {
+            Some((log::Memory::Weights, gib)) => _ = self.memory.weights_gib.get_or_insert(gib),
+            Some((log::Memory::Graphs, gib)) => _ = self.memory.graphs_gib.get_or_insert(gib),
+            Some((log::Memory::Left, gib)) => _ = self.memory.left_gib.get_or_insert(gib),
+            None => {}
+        }
         if log::is_telling(line) {
             // Room for a traceback: its cause may be anywhere in it.
             if self.recent.len() == 200 {
@@ -224,6 +237,7 @@ impl<'a> Start<'a> {
             model: step.model.clone(),
             stages: self.stages,
             kv_pool_tokens: self.kv_pool_tokens,
+            memory: self.memory,
         }
     }
 

@@ -94,6 +94,13 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
+    /// Takes the tokens of the pool that an earlier start measured.
+    pub(crate) fn take_tokens(&mut self, tokens: u64) {
+        self.pool_tokens = tokens;
+        let fit = tokens / self.request_tokens.max(1);
+        self.requests_fit = fit.saturating_mul(u64::from(self.replicas));
+    }
+
     /// Returns the least memory with which a server starts: the runtime, the weights, one request and the activations.
     #[must_use]
     pub const fn least_bytes(&self) -> u64 {
