@@ -47,6 +47,20 @@ pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
 pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Launch, facts: &Facts) {
     let found = memory::plan(&request.profile, &request.stack, &launch.settings, facts);
     plan.checks = launch.checks;
+    for check in memory::checks_of_files(&request.profile, &request.stack, &launch.settings, facts) {
+        if check.level == Level::Error {
+            plan.blockers.push(Blocker {
+                kind: Kind::Usage,
+                message: format!(
+                    "profile `{}` does not fit {}",
+                    request.profile.name, request.profile.model.repo
+                ),
+                cause: check.text.clone(),
+                hint: check.fix.clone().unwrap_or_default(),
+            });
+        }
+        plan.checks.push(check);
+    }
     let Some(found) = found else {
         if request.stack.accelerator == Accelerator::Cuda {
             plan.notes.push(format!(

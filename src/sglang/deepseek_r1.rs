@@ -19,6 +19,11 @@ pub(crate) fn is_deepseek_v3_architecture(repo: &str) -> bool {
     (name.contains("deepseek-r1") || name.contains("deepseek-v3")) && !name.contains("distill")
 }
 
+/// Returns true if the name of a repository tells the architecture of its model.
+pub(crate) fn is_known_by_name(repo: &str) -> bool {
+    is_deepseek_v3_architecture(repo) || is_dense(repo)
+}
+
 /// Returns true for a repository of a model that was distilled from DeepSeek-R1: Qwen's and Llama's architectures, without
 /// experts.
 pub(crate) fn is_dense(repo: &str) -> bool {

@@ -219,3 +219,25 @@ fn a_hub_that_answers_with_a_page_is_said_and_plans_no_memory() {
     let said = format!("{}{}", run.stdout, run.stderr);
     assert!(said.contains("config.json"), "{said}");
 }
+
+#[test]
+fn what_the_engine_would_refuse_for_such_a_model_blocks_the_plan() {
+    let hub = hub_with("odd", 1);
+    let home = home(&hub);
+    let run = home
+        .run(&[&PLAN[..], &["--", "--attention-backend", "trtllm_mla"]].concat())
+        .expect(3);
+    let blockers = run.json()["blockers"].to_string();
+    assert!(
+        blockers.contains("trtllm_mla does not run on Hopper"),
+        "{blockers}"
+    );
+    let run = home.run(&PLAN).expect(3);
+    assert!(
+        !run.json()["blockers"]
+            .to_string()
+            .contains("does not fit lab/model"),
+        "{}",
+        run.stdout
+    );
+}

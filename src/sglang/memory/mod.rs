@@ -30,7 +30,8 @@ pub use weights::{classify, index_of};
 
 use crate::facts::{Facts, ModelFacts};
 use crate::profile::{Accelerator, Architecture, Profile, Stack};
-use crate::sglang::deepseek_r1::{CONTEXT, HEADS};
+use crate::sglang::check::Check;
+use crate::sglang::deepseek_r1::{CONTEXT, HEADS, is_known_by_name};
 use crate::sglang::resolve::{Checkpoint, Machine, Resolved, resolve};
 use crate::sglang::settings::EffectiveSettings;
 
@@ -136,37 +137,81 @@ pub fn plan(
     if stack.accelerator == Accelerator::Cpu {
         return None;
     }
-    let gpus = facts.host.gpus.as_deref().unwrap_or_default();
-    let smallest = gpus.iter().map(|gpu| gpu.memory_bytes).min();
-    let tuned_for = *profile.architectures.first()?;
-    let architecture = gpus
-        .first()
-        .and_then(|gpu| Architecture::from_capability(&gpu.compute_capability))
-        .unwrap_or(tuned_for);
-    let nominal = Machine::nominal(tuned_for).memory_mib << 20;
-    let pulled = facts
-        .resolved_commit(&profile.model.repo, &profile.model.revision)
-        .and_then(|commit| facts.models.get(&format!("{}@{commit}", profile.model.repo)));
-    let listed = facts
-        .listed
-        .get(&format!("{}@{}", profile.model.repo, profile.model.revision));
-    let model = match (pulled, listed) {
-        (Some(model), _) => model.clone(),
-        (None, Some(listed)) => listed.model.clone(),
-        (None, None) => bundled(&profile.model.repo)?,
-    };
+    let (machine, gpu_known) = machine(profile, facts)?;
+    let (model, from) = known_model(profile, facts)?;
     let bench = &profile.bench;
     let mut plan = budget(
         settings,
-        architecture,
+        machine.architecture,
         (&model, &Checkpoint::new(profile, Some(&model))),
-        smallest.unwrap_or(nominal),
+        machine.memory_mib << 20,
         u64::from(bench.input_len.get()) + u64::from(bench.output_len.get()),
     )?;
-    plan.gpu_known = smallest.is_some();
-    plan.weights_known = pulled.is_some() || listed.is_some();
-    plan.weights_listed = pulled.is_none() && listed.is_some();
+    plan.gpu_known = gpu_known;
+    plan.weights_known = from != From::Shape;
+    plan.weights_listed = from == From::Hub;
     Some(plan)
+}
+
+/// The origin of a model's shape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// Its pulled files.
+    Files,
+    /// Its files at the hub.
+    Hub,
+    /// The published shape of DeepSeek-R1.
+    Shape,
+}
+
+/// Returns the shape of the profile's model, if it is known.
+fn known_model(profile: &Profile, facts: &Facts) -> Option<(ModelFacts, From)> {
+    let (repo, revision) = (&profile.model.repo, &profile.model.revision);
+    let pulled = facts
+        .resolved_commit(repo, revision)
+        .and_then(|commit| facts.models.get(&format!("{repo}@{commit}")));
+    let listed = facts.listed.get(&format!("{repo}@{revision}"));
+    match (pulled, listed) {
+        (Some(model), _) => Some((model.clone(), From::Files)),
+        (None, Some(listed)) => Some((listed.model.clone(), From::Hub)),
+        (None, None) => Some((bundled(repo)?, From::Shape)),
+    }
+}
+
+/// Returns the host's smallest GPU, or the one that the profile is tuned for; and whether it is the host's.
+fn machine(profile: &Profile, facts: &Facts) -> Option<(Machine, bool)> {
+    let gpus = facts.host.gpus.as_deref().unwrap_or_default();
+    let mut machine = Machine::nominal(*profile.architectures.first()?);
+    if let Some(architecture) = gpus
+        .first()
+        .and_then(|gpu| Architecture::from_capability(&gpu.compute_capability))
+    {
+        machine.architecture = architecture;
+    }
+    let smallest = gpus.iter().map(|gpu| gpu.memory_bytes >> 20).min();
+    machine.memory_mib = smallest.unwrap_or(machine.memory_mib);
+    Some((machine, smallest.is_some()))
+}
+
+/// Returns what the engine refuses, replaces or ignores for a model that only its files describe: a profile is checked
+/// without them, by the model's name.
+#[must_use]
+pub fn checks_of_files(
+    profile: &Profile,
+    stack: &Stack,
+    settings: &EffectiveSettings,
+    facts: &Facts,
+) -> Vec<Check> {
+    let repo = &profile.model.repo;
+    if stack.accelerator == Accelerator::Cpu || is_known_by_name(repo) {
+        return Vec::new();
+    }
+    match (machine(profile, facts), known_model(profile, facts)) {
+        (Some((machine, _)), Some((model, _))) => {
+            resolve(settings, machine, &Checkpoint::new(profile, Some(&model))).checks
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Plans the memory for settings, a model and a GPU. `None` if the shape of the model's KV cache is not known.

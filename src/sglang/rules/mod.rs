@@ -14,6 +14,7 @@ pub use owned::check as check_owned;
 use crate::error::{Error, Kind, Result};
 use crate::profile::{Accelerator, Origins, Profile, Stack, Version};
 use crate::sglang::check::{Check, Level};
+use crate::sglang::deepseek_r1::is_known_by_name;
 use crate::sglang::dialect::EngineFlags;
 use crate::sglang::flags::{Parsed, Parser, history};
 use crate::sglang::memory::bundled;
@@ -69,7 +70,7 @@ pub(super) fn check(
 /// nothing on a CPU.
 fn resolved(settings: &EffectiveSettings, profile: &Profile, stack: &Stack) -> Vec<Check> {
     let mut found: Vec<Check> = Vec::new();
-    if stack.accelerator == Accelerator::Cpu {
+    if stack.accelerator == Accelerator::Cpu || !is_known_by_name(&profile.model.repo) {
         return found;
     }
     let checkpoint = Checkpoint::new(profile, bundled(&profile.model.repo).as_ref());
