@@ -16,7 +16,7 @@ pub const GIB: u64 = 1 << 30;
 /// Returns the free space in bytes that files of `bytes` need: a twentieth more.
 #[must_use]
 pub const fn with_margin(bytes: u64) -> u64 {
-    bytes + bytes / 20
+    bytes.saturating_add(bytes / 20)
 }
 
 /// A number of bytes. Prints decimal units (as `hf`, `df -H` and disk vendors do): `11.3 GB`.

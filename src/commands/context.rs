@@ -1,7 +1,7 @@
 //! Everything that commands share: effects, display and facts, the choice of a profile, and carrying out a plan.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
 use crate::effects::docker::Docker;
@@ -21,9 +21,12 @@ use crate::profile::{
 };
 use crate::render;
 use crate::report::Report;
-use crate::sglang::memory::bundled;
+use crate::sglang::memory::{bundled, published_bytes};
 use crate::ui;
 use crate::units::{Bytes, counted};
+
+/// Longest time for reading the shape of a model from its hub.
+const LONGEST_READ: Duration = Duration::from_mins(1);
 
 /// Output and effects of a command.
 pub(super) struct Context {
@@ -442,6 +445,9 @@ impl Context {
             self.read_shape(&mut facts, &selection, endpoint).await?;
             facts
         };
+        if let Some(bytes) = published_bytes(&model.repo).filter(|_| args.model.is_some()) {
+            selection.profile.model.size_bytes = bytes;
+        }
         if let Some(listed) = facts.listed.get(&format!("{}@{}", model.repo, model.revision))
             && args.model.is_some()
         {
@@ -495,7 +501,10 @@ impl Context {
             cache,
             self.effects.hub_options(),
         );
-        match self.until_interrupted(asked).await {
+        // A hub that asks for patience gets it from a pull.
+        let asked = tokio::time::timeout(LONGEST_READ, asked);
+        let answer = self.until_interrupted(async { Ok(asked.await) }).await?;
+        match answer.unwrap_or_else(|_| Err(Error::new(Kind::Hub, "the hub takes too long"))) {
             Ok(listed) => {
                 let key = format!("{}@{}", model.repo, model.revision);
                 facts.listed.insert(key, listed);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::context::Context;
 use super::flags::installed;
@@ -45,6 +46,14 @@ pub(super) async fn run(context: &Context, args: PlanCommandArgs) -> Result<()> 
         let text = ui::plan(&planned.plan, &request.serve, &planned.origins, with_origin);
         text + &planned.proof.as_ref().map_or_else(String::new, ui::proof)
     })?;
+    if let Some(failed) = planned.proof.as_ref().and_then(|proof| proof.failed.as_ref()) {
+        return Err(
+            Error::new(Kind::Internal, "SGLang could not be asked about the arguments")
+                .cause(failed.clone())
+                .hint("the plan holds without it; start the server to see what the engine does")
+                .reported_if(context.is_json()),
+        );
+    }
     if let Some(refused) = planned.proof.as_ref().and_then(|proof| proof.refused.as_ref()) {
         return Err(Error::new(
             Kind::Usage,
@@ -70,7 +79,10 @@ async fn prove(context: &Context, plan: &Plan, request: &UpRequest, facts: &Fact
     let files = configuration(context, request, facts).await?;
     let asked = ResolveRequest {
         gpu: gpu(request, facts),
-        files,
+        files: files
+            .into_iter()
+            .map(|(name, text)| (name, without_long_lists(&text)))
+            .collect(),
         lines: vec![plan::words_for_any_model(serve, facts)],
     };
     let title = format!("ask SGLang in {shown}");
@@ -84,11 +96,13 @@ async fn prove(context: &Context, plan: &Plan, request: &UpRequest, facts: &Fact
         source: shown,
         stood_in: answer.stood_in,
         refused: None,
+        failed: None,
         compared: 0,
         differences: Vec::new(),
     };
     match (answer.answers.pop(), &plan.memory) {
         (Some(Answer::Refused(why)), _) => proof.refused = Some(why),
+        (Some(Answer::Failed(why)), _) => proof.failed = Some(why),
         (Some(Answer::Resolved(theirs)), Some(memory)) => {
             let version = proof.sglang.parse().unwrap_or(serve.stack.pins.sglang);
             proof.compared = resolve::compared(version, &memory.resolved, &theirs);
@@ -156,4 +170,27 @@ async fn configuration(
     let options = context.effects.hub_options();
     let asked = weights::configuration(&request.endpoint, &model.repo, &model.revision, options);
     context.until_interrupted(asked).await
+}
+
+/// Longest list that is kept in a configuration: no argument depends on the names of modules, which are thousands in
+/// quantized checkpoints, and an argument of a process has at most 128 KiB.
+const LONGEST_LIST: usize = 64;
+
+/// Returns a configuration without its long lists.
+fn without_long_lists(text: &str) -> String {
+    fn cut(value: &mut Value) {
+        match value {
+            Value::Array(items) => {
+                items.truncate(LONGEST_LIST);
+                items.iter_mut().for_each(cut);
+            }
+            Value::Object(map) => map.values_mut().for_each(cut),
+            _ => {}
+        }
+    }
+    let Ok(mut value) = serde_json::from_str::<Value>(text) else {
+        return text.to_owned();
+    };
+    cut(&mut value);
+    value.to_string()
 }

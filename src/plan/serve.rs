@@ -36,8 +36,8 @@ pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
     let installation = Installation::new(&BuildRequest::for_server(request), facts)?;
     let mut plan = Plan::new("serve", steps(request, &launch, &installation, facts));
     plan.notes = notes(request, facts);
-    add_findings(&mut plan, request, launch, facts);
     add_measured(&mut plan, request, &installation, facts);
+    add_findings(&mut plan, request, launch, facts);
     plan.blockers.extend(blockers(request, facts));
     Ok(plan)
 }
@@ -61,15 +61,18 @@ pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Laun
         }
         plan.checks.push(check);
     }
-    let Some(found) = found else {
+    let Some(mut found) = found else {
         if request.stack.accelerator == Accelerator::Cuda {
             plan.notes.push(format!(
-                "no memory plan: the shape of {} is not known before it is pulled",
+                "no memory plan: the shape of {} is not known",
                 request.profile.model.repo
             ));
         }
         return;
     };
+    if let Some(tokens) = plan.measured.as_ref().and_then(|start| start.pool_tokens) {
+        found.take_tokens(tokens);
+    }
     for mut check in memory::check(&found, request.profile.bench.max_concurrency.get()) {
         check.place = request
             .origins
@@ -203,8 +206,8 @@ fn measured<'a>(inputs: &str, facts: &'a Facts) -> Option<&'a MeasuredStart> {
     facts.starts.get(inputs).filter(|start| start.gpus == gpus(facts))
 }
 
-/// Adds what this host measured at an earlier start of the same server: the tokens of its pool replace those that were
-/// computed.
+/// Adds what this host measured at an earlier start of the same server. It comes before the findings: the tokens of its
+/// pool replace those that are computed.
 pub(super) fn add_measured(
     plan: &mut Plan,
     request: &ServeRequest,
@@ -215,9 +218,6 @@ pub(super) fn add_measured(
     let Some(start) = measured(&inputs, facts) else {
         return;
     };
-    if let (Some(memory), Some(tokens)) = (&mut plan.memory, start.pool_tokens) {
-        memory.take_tokens(tokens);
-    }
     plan.measured = Some(start.clone());
 }
 

@@ -64,7 +64,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
         revision: profile.model.revision.clone(),
         endpoint,
         license: profile.model.license.clone(),
-        size_bytes: Some(profile.model.size_bytes),
+        size_bytes: (profile.model.size_bytes > 0).then_some(profile.model.size_bytes),
         options: request.pull.clone(),
         local_dir: None,
         selection: FilePatterns::default(),
@@ -101,8 +101,8 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     }
     let mut plan = Plan::new("up", steps);
     plan.notes = serve::notes(&request.serve, facts);
-    serve::add_findings(&mut plan, &request.serve, launch, facts);
     serve::add_measured(&mut plan, &request.serve, &installation, facts);
+    serve::add_findings(&mut plan, &request.serve, launch, facts);
     if runs {
         let name = serve::server_name(&request.serve);
         plan.notes.push(format!(

@@ -5,6 +5,9 @@ use serde_json::Value;
 use crate::facts::{ModelFacts, WeightSizes};
 use crate::sglang::memory::classify;
 
+/// Largest number of a configuration: no model has more heads, layers, experts or tokens.
+const LARGEST: u64 = 1 << 24;
+
 /// Returns the facts of a model. `tensors` are names and bytes; `is_modelopt` tells that `hf_quant_config.json` is there.
 ///
 /// # Errors
@@ -14,7 +17,18 @@ pub(crate) fn facts(
     is_modelopt: bool,
     tensors: impl IntoIterator<Item = (String, u64)>,
 ) -> Result<ModelFacts, &'static str> {
-    let number = |key: &str| config.get(key).and_then(Value::as_u64);
+    // A model for text and images keeps the shape of its text part apart.
+    let nested = config
+        .get("text_config")
+        .filter(|_| config.get("num_hidden_layers").is_none());
+    let shape = nested.unwrap_or(config);
+    // Sizes come from a stranger: sums and products of them must not overflow.
+    let number = |key: &str| {
+        shape
+            .get(key)
+            .and_then(Value::as_u64)
+            .map(|number| number.min(LARGEST))
+    };
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let layers = number("num_hidden_layers").ok_or("num_hidden_layers")?;
     let heads = number("num_attention_heads");

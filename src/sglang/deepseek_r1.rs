@@ -16,7 +16,9 @@ pub(crate) const CONTEXT: u64 = 163_840;
 /// models.
 pub(crate) fn is_deepseek_v3_architecture(repo: &str) -> bool {
     let name = repo.rsplit('/').next().unwrap_or(repo).to_ascii_lowercase();
-    (name.contains("deepseek-r1") || name.contains("deepseek-v3")) && !name.contains("distill")
+    // V3.2 has another attention.
+    let is_named = name.contains("deepseek-r1") || name.contains("deepseek-v3");
+    is_named && !name.contains("distill") && !name.contains("v3.2")
 }
 
 /// Returns true if the name of a repository tells the architecture of its model.

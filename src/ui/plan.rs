@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::profiles::check_rows;
+use super::profiles::{check_rows, size_of};
 use super::safe;
 use super::table::{aligned, row};
 use crate::doctor::Blocker;
@@ -99,11 +99,7 @@ fn head(plan: &Plan, request: &ServeRequest) -> String {
         ]),
         row([
             "weights",
-            &format!(
-                "{}, {}",
-                profile.precision.name(),
-                Bytes(profile.model.size_bytes)
-            ),
+            &format!("{}, {}", profile.precision.name(), size_of(&profile.model)),
         ]),
     ];
     let mut label = "notes";

@@ -1,6 +1,7 @@
 //! Profiles, their checks and their differences.
 
 use super::table::{aligned, row};
+use crate::profile::Model;
 use crate::profile::{Change, Profile, Stack};
 use crate::sglang::{Check, EngineFlags, Level};
 use crate::units::{Bytes, counted};
@@ -10,7 +11,7 @@ use crate::units::{Bytes, counted};
 pub fn profiles(profiles: &[Profile]) -> String {
     let mut rows = vec![row(["NAME", "GPUS", "WEIGHTS", "", "STACK", "TITLE"])];
     rows.extend(profiles.iter().map(|profile| {
-        let size = Bytes(profile.model.size_bytes).to_string();
+        let size = size_of(&profile.model);
         let gpus = if profile.gpus == 0 {
             "-".to_owned()
         } else {
@@ -128,7 +129,7 @@ fn about(profile: &Profile) -> Vec<Vec<String>> {
         row(["model", &format!("{}@{}", model.repo, model.revision)]),
         row([
             "weights",
-            &format!("{}, {}", profile.precision.name(), Bytes(model.size_bytes)),
+            &format!("{}, {}", profile.precision.name(), size_of(model)),
         ]),
         row(["licence", &model.license]),
         row(["GPUs", &gpus]),
@@ -192,6 +193,14 @@ struct Once(&'static str);
 impl Once {
     fn take_label(&mut self) -> &'static str {
         std::mem::take(&mut self.0)
+    }
+}
+
+/// Returns the size of a model's files in words.
+pub(super) fn size_of(model: &Model) -> String {
+    match model.size_bytes {
+        0 => "size unknown".to_owned(),
+        bytes => Bytes(bytes).to_string(),
     }
 }
 

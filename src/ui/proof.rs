@@ -12,6 +12,8 @@ pub fn proof(proof: &Proof) -> String {
     ];
     if let Some(refused) = &proof.refused {
         lines.push(format!("       refuses the arguments: {refused}"));
+    } else if let Some(failed) = &proof.failed {
+        lines.push(format!("       cannot be asked: {failed}"));
     } else if proof.compared == 0 {
         lines.push("       accepts the arguments".to_owned());
     } else if proof.differences.is_empty() {

@@ -13,6 +13,9 @@ SGLang's own code runs, unchanged. The GPU is that of the request, not of this m
 its compute capability and its memory. Packages of kernels that are not installed, or that cannot be loaded without a
 driver, have stand-ins, which `stood_in` names. Each line is resolved in a child of its own, because the resolution sets
 variables of the environment; each machine too, because SGLang remembers what it found out about the GPU.
+
+Nothing is fetched, and no code of a model runs: the code that a configuration names is left out of it. An answer is
+{"resolved": arguments}, {"refused": reason}, or {"failed": error} if it says nothing about the engine.
 """
 import argparse
 import contextlib
@@ -36,6 +39,10 @@ KERNELS = set(
 )
 # Functions of SGLang that ask the machine, by name: each module that has one gets the answer of the request.
 MEMORY = ("get_device_memory_capacity", "get_gpu_memory_capacity", "get_nvgpu_memory_capacity")
+
+
+# The errors with which SGLang refuses arguments. Any other is one of this program or of its stand-ins.
+REFUSALS = (ValueError, AssertionError, NotImplementedError, RuntimeError, TypeError)
 
 
 class Anything:
@@ -177,7 +184,18 @@ def resolved(server_args, line):
         lines = said.getvalue().strip().splitlines()
         return {"refused": lines[-1] if lines else "the parser ended"}
     except BaseException as error:
-        return {"refused": f"{type(error).__name__}: {error}"}
+        text = f"{type(error).__name__}: {error}"
+        refused = isinstance(error, REFUSALS) and "Anything" not in text and "StandIn" not in text
+        return {"refused" if refused else "failed": text}
+
+
+def without_code(name, content):
+    """A file of the model's folder without the code that it names, which is neither here nor needed."""
+    if name != "config.json":
+        return content
+    config = json.loads(content)
+    config.pop("auto_map", None)
+    return json.dumps(config)
 
 
 def in_child(work):
@@ -219,10 +237,10 @@ def answers(machine, finder):
 
     with tempfile.TemporaryDirectory() as folder:
         for name, content in machine["files"].items():
-            pathlib.Path(folder, name).write_text(content)
+            pathlib.Path(folder, name).write_text(without_code(name, content))
         for line in machine["lines"]:
             words = [word.replace("{model}", folder) for word in line]
-            answer, new = in_child(lambda: one(words)) or [{"refused": "SGLang ended without an answer"}, []]
+            answer, new = in_child(lambda: one(words)) or [{"failed": "SGLang ended without an answer"}, []]
             found.append(json.loads(json.dumps(answer).replace(folder, "{model}")))
             # What one child imported, the next need not.
             for name in new:
@@ -246,6 +264,7 @@ def main():
     # Imports print what they like; only the result may be on standard output.
     out, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
     os.dup2(2, 1)
+    os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
     finder = Finder()
     sys.meta_path.append(finder)
     replace_what_cannot_load(finder)

@@ -162,7 +162,7 @@ fn a_model_that_is_wrong_is_named_with_its_file_and_nothing_is_kept() {
         let run = home.run(&PLAN).expect(6);
         let said = format!("{}{}", run.stdout, run.stderr);
         assert!(said.contains(cause) && said.contains(named), "{file}: {said}");
-        assert!(!home.path().join(".cache/dsr1/models").exists(), "{file}");
+        assert!(!home.path().join(".cache/dsr1/models-1").exists(), "{file}");
     }
 }
 

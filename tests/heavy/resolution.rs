@@ -89,7 +89,8 @@ fn deepseek() -> Value {
         "num_nextn_predict_layers": 1, "n_group": 8, "topk_group": 4, "topk_method": "noaux_tc",
         "scoring_func": "sigmoid", "routed_scaling_factor": 2.5, "torch_dtype": "bfloat16", "rms_norm_eps": 1e-6,
         "rope_theta": 10000, "hidden_act": "silu", "bos_token_id": 0, "eos_token_id": 1,
-        "tie_word_embeddings": false, "moe_layer_freq": 1, "norm_topk_prob": true,
+        "tie_word_embeddings": false, "moe_layer_freq": 1,
+        "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config"}, "norm_topk_prob": true,
         "rope_scaling": {"beta_fast": 32, "beta_slow": 1, "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0,
         "original_max_position_embeddings": 4096, "type": "yarn"}}"#,
     )
@@ -179,6 +180,10 @@ fn differences(version: &str, cases: &[Case]) -> (Vec<String>, usize) {
             let resolution = resolve::resolve(&settings, machine, &case.files.checkpoint());
             let refused = !parsed.is_accepted() || resolution.is_refused();
             let place = || format!("{version} on {name}: {}", line[2..].join(" "));
+            if let Some(text) = answer.get("failed") {
+                found.push(format!("{}\n   SGLang could not be asked: {text}", place()));
+                continue;
+            }
             match (refused, answer.get("refused").and_then(Value::as_str)) {
                 (true, Some(_)) => {}
                 (false, Some(text)) => found.push(format!("{}\n   dsr1 accepts; SGLang: {text}", place())),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -24,6 +25,10 @@ use crate::sglang::checkpoint;
 const FIRST: u64 = 128 << 10;
 /// Largest configuration or index that is read.
 const MAX_JSON: u64 = 64 << 20;
+/// Largest header of a shard, and of all together.
+const MAX_HEADER: u64 = 16 << 20;
+/// See [`MAX_HEADER`].
+const MAX_HEADERS: u64 = 256 << 20;
 /// Requests at once.
 const AT_ONCE: usize = 24;
 /// Tries for each file.
@@ -106,12 +111,13 @@ pub async fn configuration(
 
 fn shape_path(cache: &Path, repo: &str, commit: &str) -> PathBuf {
     cache
-        .join("models")
+        .join("models-1")
         .join(format!("{}@{commit}.json", repo.replace('/', "--")))
 }
 
 fn read_kept(place: &Path) -> Option<Listed> {
-    serde_json::from_slice(&std::fs::read(place).ok()?).ok()
+    let listed: Listed = serde_json::from_slice(&std::fs::read(place).ok()?).ok()?;
+    Some(listed).filter(|listed| !listed.commit.is_empty() && listed.model.layers > 0)
 }
 
 fn source_of(remote: RemoteRevision<'_>, commit: &str, options: HubOptions<'_>) -> Source {
@@ -149,7 +155,10 @@ async fn read(source: &Source, repo: &str, entries: &[Entry]) -> Result<ModelFac
         .iter()
         .map(|shard| find(shard).ok_or_else(|| missing(shard)))
         .collect::<Result<_>>()?;
-    let headers = entries.into_iter().map(|entry| header(source, repo, entry));
+    let read = AtomicU64::new(0);
+    let headers = entries
+        .into_iter()
+        .map(|entry| header(source, repo, entry, &read));
     let headers: Vec<Vec<(String, u64)>> = stream::iter(headers)
         .buffer_unordered(AT_ONCE)
         .try_collect()
@@ -184,9 +193,15 @@ async fn json(source: &Source, entry: &Entry) -> Result<Value> {
 }
 
 /// Returns names and sizes of the tensors of a shard.
-async fn header(source: &Source, repo: &str, entry: &Entry) -> Result<Vec<(String, u64)>> {
+///
+/// `read` counts the bytes of all headers: a stranger's repository must not fill the memory.
+async fn header(source: &Source, repo: &str, entry: &Entry, read: &AtomicU64) -> Result<Vec<(String, u64)>> {
     let mut bytes = range(source, entry, (0, FIRST.min(entry.size))).await?;
     let length = model::header_length(&bytes, entry.size).map_err(|why| wrong(repo, &entry.path, &why))?;
+    let all = read.fetch_add(length, Ordering::Relaxed).saturating_add(length);
+    if length > MAX_HEADER || all > MAX_HEADERS {
+        return Err(wrong(repo, &entry.path, "the headers are too large for a model"));
+    }
     let end = length.saturating_add(8);
     let have = bytes.len() as u64;
     if end > have {

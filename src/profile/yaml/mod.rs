@@ -32,6 +32,14 @@ pub(super) struct Source<'a> {
     pub(super) text: &'a str,
 }
 
+/// Returns the list of texts at a path of a file, as YAML reads it; `None` if there is none.
+pub(crate) fn texts_at(text: &str, path: &[&str]) -> Option<Vec<String>> {
+    let document = Document::read(Source { origin: "", text }).ok()?;
+    let value = path.iter().try_fold(&document.0, |value, key| value.get(*key))?;
+    let list = value.as_sequence()?;
+    list.iter().map(|word| Some(word.as_str()?.to_owned())).collect()
+}
+
 /// A document that is not turned into a type yet.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Document(serde_yaml::Value);

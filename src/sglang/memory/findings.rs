@@ -11,6 +11,7 @@ const FRACTION: &str = "engine.mem_fraction";
 pub fn check(plan: &MemoryPlan, concurrency: u32) -> Vec<Check> {
     let mut found: Vec<Check> = fraction(plan).into_iter().collect();
     if found.iter().all(|check| check.level != Level::Error) {
+        found.extend(tokens(plan));
         found.extend(queue(plan, concurrency));
     }
     found
@@ -57,7 +58,7 @@ fn fraction(plan: &MemoryPlan) -> Option<Check> {
         return Some(finding("memory.need", Level::Warn, text, fix));
     }
     let slack = gib(plan.slack_bytes);
-    if plan.fraction > likely {
+    if plan.slack_bytes < plan.need_bytes {
         let text = format!(
             "mem_fraction {:.3} leaves {slack} for activations and CUDA graphs, which need about {}",
             plan.fraction,
@@ -66,7 +67,7 @@ fn fraction(plan: &MemoryPlan) -> Option<Check> {
         let fix = format!("use at most {}", round_down(safe));
         return Some(finding("memory.fraction_high", Level::Warn, text, fix));
     }
-    if plan.fraction > safe && plan.fraction_named {
+    if plan.slack_bytes < plan.most_bytes && plan.fraction_named {
         let why = if plan.is_measured {
             "a replica that decodes without graphs, while another prefills, needs more"
         } else {
@@ -82,6 +83,18 @@ fn fraction(plan: &MemoryPlan) -> Option<Check> {
         return Some(finding("memory.fraction_unproven", Level::Note, text, fix));
     }
     None
+}
+
+/// Returns the finding about a pool that is asked to be larger than it can be: SGLang takes what fits
+/// (`model_runner_kv_cache_mixin.py`, 0.5.16: "Use the profiled value instead").
+fn tokens(plan: &MemoryPlan) -> Option<Check> {
+    let asked = plan.tokens_asked?;
+    let text = format!(
+        "{asked} tokens are asked for, and {} fit into the KV pool: SGLang takes these",
+        plan.pool_tokens
+    );
+    let check = Check::new("memory.tokens", Level::Note, "engine.max_total_tokens", text);
+    Some(check.fix(format!("max_total_tokens: {}, or leave it out", plan.pool_tokens)))
 }
 
 /// Returns the finding about requests that wait. A queue is worth knowing; a load of twice the pool is not what was meant.

@@ -104,6 +104,35 @@ pub fn bundled(repo: &str) -> Option<ModelFacts> {
     })
 }
 
+/// Returns the bytes of a published checkpoint's files, without what the engine makes at load.
+#[must_use]
+pub fn published_bytes(repo: &str) -> Option<u64> {
+    let WeightSizes {
+        experts,
+        attention_split,
+        attention_whole,
+        absorbed: _,
+        dense,
+        shared_expert,
+        embedding,
+        head,
+        other,
+        draft,
+    } = bundled(repo)?.weights;
+    let parts = [
+        experts,
+        attention_split,
+        attention_whole,
+        dense,
+        shared_expert,
+        embedding,
+        head,
+        other,
+        draft,
+    ];
+    Some(parts.iter().sum())
+}
+
 fn sizes(checkpoint: &Checkpoint) -> WeightSizes {
     let Checkpoint {
         repos: _,

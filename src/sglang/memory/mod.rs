@@ -25,7 +25,7 @@ mod weights;
 use serde::{Deserialize, Serialize};
 
 pub use findings::check;
-pub use geometry::bundled;
+pub use geometry::{bundled, published_bytes};
 pub use weights::{classify, index_of};
 
 use crate::facts::{Facts, ModelFacts};
@@ -82,6 +82,8 @@ pub struct MemoryPlan {
     pub pool_bytes: u64,
     /// Tokens in the KV pool of one attention replica.
     pub pool_tokens: u64,
+    /// The tokens that are asked for, if they are more than fit.
+    pub tokens_asked: Option<u64>,
     /// Attention replicas, each with its own pool.
     pub replicas: u32,
     /// Memory beside weights and pool, in bytes.
@@ -98,6 +100,9 @@ impl MemoryPlan {
     /// Takes the tokens of the pool that an earlier start measured.
     pub(crate) fn take_tokens(&mut self, tokens: u64) {
         self.pool_tokens = tokens;
+        self.pool_bytes = tokens.saturating_mul(self.kv_bytes_per_token);
+        let taken = self.weights_bytes.saturating_add(self.pool_bytes);
+        self.slack_bytes = self.usable_bytes.saturating_sub(taken);
         let fit = tokens / self.request_tokens.max(1);
         self.requests_fit = fit.saturating_mul(u64::from(self.replicas));
     }
@@ -264,6 +269,7 @@ fn budget(
     let mut pool_bytes = (fraction * usable as f64 - weights_bytes as f64).max(0.0) as u64;
     let page = u64::from(resolved.page_size.max(1));
     let mut tokens = pool_bytes / kv_bytes / page * page;
+    let fitting = tokens;
     if let Some(most) = settings
         .max_total_tokens
         .map(u64::from)
@@ -294,6 +300,10 @@ fn budget(
         resolved: resolved.clone(),
         pool_bytes,
         pool_tokens: tokens,
+        tokens_asked: settings
+            .max_total_tokens
+            .map(u64::from)
+            .filter(|asked| *asked > fitting),
         replicas,
         slack_bytes: usable.saturating_sub(weights_bytes).saturating_sub(pool_bytes),
         need_bytes: need,
@@ -525,6 +535,24 @@ mod tests {
             proptest::prop_assert!(larger.pool_tokens >= base.pool_tokens);
             proptest::prop_assert!(higher.pool_tokens >= base.pool_tokens);
             proptest::prop_assert!(base.window.0 <= base.likely_end || !check(&base, 1).is_empty());
+        }
+
+        #[test]
+        fn any_numbers_are_planned_without_panic(a: u32, b: u32, c: u32, chunk: i64, heads: u64, layers: u64, context: u64) {
+            let line = format!(
+                "--tp-size {a} --attn-dp-size {b} --cuda-graph-max-bs-decode {c} --max-running-requests {a} --page-size {b} \
+                 --chunked-prefill-size {chunk} --speculative-algorithm EAGLE --speculative-num-steps {c} \
+                 --speculative-eagle-topk 1 --speculative-num-draft-tokens {a} --attention-backend triton --pp-size {b} \
+                 --max-total-tokens {c} --max-prefill-tokens {a}"
+            );
+            let config = serde_json::json!({
+                "num_hidden_layers": layers, "num_attention_heads": heads, "kv_lora_rank": heads, "qk_rope_head_dim": heads,
+                "max_position_embeddings": context, "n_routed_experts": heads,
+            });
+            let tensors = [("model.layers.0.mlp.experts.0.up_proj.weight".to_owned(), heads)];
+            let model = crate::sglang::checkpoint::facts(&config, false, tensors).unwrap();
+            let plan = budget(&settings("0.5.16", &line), &model, H200_BYTES, context).unwrap();
+            let _ = check(&plan, a);
         }
 
         #[test]

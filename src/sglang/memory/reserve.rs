@@ -170,18 +170,24 @@ impl Load<'_> {
 
 /// Returns the bytes per GPU that activations, graphs and request tables need, as far as runs show it.
 pub(super) fn need(load: Load<'_>) -> u64 {
-    WORKSPACE
-        + request_table(load)
-        + graphs(load)
-        + decode_without_graph(load)
-        + load.chunk() * activation_kib(load) * 1024
-        + gathered(load)
-        + allreduce_fusion(load)
-        + if load.resolved.drafting.is_some() {
-            DRAFT_WORKER
-        } else {
-            0
-        }
+    let drafts = if load.resolved.drafting.is_some() {
+        DRAFT_WORKER
+    } else {
+        0
+    };
+    [
+        request_table(load),
+        graphs(load),
+        decode_without_graph(load),
+        load.chunk()
+            .saturating_mul(activation_kib(load))
+            .saturating_mul(1024),
+        gathered(load),
+        allreduce_fusion(load),
+        drafts,
+    ]
+    .into_iter()
+    .fold(WORKSPACE, u64::saturating_add)
 }
 
 /// Returns the bytes of CUDA graphs, with the buffers that are allocated for them.
@@ -195,13 +201,15 @@ pub(super) fn graphs(load: Load<'_>) -> u64 {
     let shared = if split { GRAPHS_OF_SPLIT_REPLICAS } else { 0 };
     let own = match load.known_backend() {
         _ if batch == 0 => return 0,
-        Some("triton") => batch * (triton_buffers(load) + TRITON_GRAPH),
-        Some(_) if load.settings.tensor_parallel > 1 => FLASHINFER_GRAPHS_OF_RANKS + batch * FLASHINFER_GRAPH,
+        Some("triton") => batch.saturating_mul(triton_buffers(load) + TRITON_GRAPH),
+        Some(_) if load.settings.tensor_parallel > 1 => {
+            FLASHINFER_GRAPHS_OF_RANKS + batch.saturating_mul(FLASHINFER_GRAPH)
+        }
         Some(_) => FLASHINFER_GRAPHS + batch * FLASHINFER_GRAPH,
         None if load.resolved.prefill_graphs && load.is_mla => PREFILL_GRAPHS + batch * per_request,
         None => batch * per_request,
     };
-    own + shared
+    own.saturating_add(shared)
 }
 
 /// Returns the bytes that may be needed in the worst case that is known. Where this kind of server was measured, that is a
@@ -213,11 +221,11 @@ pub(super) fn most(load: Load<'_>) -> u64 {
     match load.known_backend() {
         Some("triton") if load.replicas() > 1 => {
             let running = load.running().unwrap_or_else(|| load.graph_batch());
-            let eager = 2 * running * triton_buffers(load);
-            need + eager.saturating_sub(decode_without_graph(load))
+            let eager = triton_buffers(load).saturating_mul(2).saturating_mul(running);
+            need.saturating_add(eager.saturating_sub(decode_without_graph(load)))
         }
         Some(_) => need,
-        None => (need / 4 * 5).max(FLOOR),
+        None => need.saturating_add(need / 4).max(FLOOR),
     }
 }
 
@@ -241,7 +249,10 @@ fn allreduce_fusion(load: Load<'_>) -> u64 {
 fn gathered(load: Load<'_>) -> u64 {
     match load.replicas() {
         1 => 0,
-        replicas => load.graph_batch() * replicas * PER_REQUEST_AND_REPLICA,
+        replicas => load
+            .graph_batch()
+            .saturating_mul(replicas)
+            .saturating_mul(PER_REQUEST_AND_REPLICA),
     }
 }
 
@@ -258,7 +269,7 @@ fn triton_buffers(load: Load<'_>) -> u64 {
 fn decode_without_graph(load: Load<'_>) -> u64 {
     let running = load.running().unwrap_or(0);
     if load.known_backend() == Some("triton") && running > load.graph_batch() {
-        2 * running * triton_buffers(load)
+        triton_buffers(load).saturating_mul(2).saturating_mul(running)
     } else {
         0
     }

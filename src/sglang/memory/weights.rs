@@ -78,26 +78,32 @@ pub(super) fn per_gpu(
         .map_or(tp, |ranks| u64::from(ranks.max(1)));
     // Behind an all-to-all each rank has other tokens, and computes its own shared expert (`models/deepseek_v2.py`).
     let shared_ranks = if resolved.a2a == "none" { tp } else { 1 };
+    let layers = |bytes: u64| of_largest_stage(bytes, model.layers, settings);
+    let embedding = embedding / attention_ranks;
+    let head = if settings.lm_head_data_parallel {
+        head / attention_ranks
+    } else {
+        head / tp
+    };
+    // The first stage of a pipeline has the embedding, the last one the output layer.
+    let (embedding, head) = if settings.pipeline > 1 {
+        (embedding.max(head), 0)
+    } else {
+        (embedding, head)
+    };
     vec![
-        ("experts", experts.saturating_add(copies) / tp),
+        ("experts", layers(experts.saturating_add(copies) / tp)),
         (
             "attention",
-            (attention_split / attention_ranks).saturating_add(attention_whole),
+            layers((attention_split / attention_ranks).saturating_add(attention_whole)),
         ),
-        ("absorbed", absorbed / attention_ranks),
-        ("dense layers", dense / dense_ranks),
-        ("shared expert", shared_expert / shared_ranks),
+        ("absorbed", layers(absorbed / attention_ranks)),
+        ("dense layers", layers(dense / dense_ranks)),
+        ("shared expert", layers(shared_expert / shared_ranks)),
         // Over the ranks of attention in models/deepseek_v2.py: each replica of one rank holds it whole.
-        ("embedding", embedding / attention_ranks),
-        (
-            "output layer",
-            if settings.lm_head_data_parallel {
-                head / attention_ranks
-            } else {
-                head / tp
-            },
-        ),
-        ("norms and gates", other.saturating_add(LOADING)),
+        ("embedding", embedding),
+        ("output layer", head),
+        ("norms and gates", layers(other).saturating_add(LOADING)),
         // SGLang loads it only for multi-token prediction.
         (
             DRAFT,
@@ -110,6 +116,14 @@ pub(super) fn per_gpu(
     ]
 }
 
+/// Returns the part of all layers' bytes in the largest stage of a pipeline (`get_pp_indices` in `distributed/utils.py`).
+fn of_largest_stage(bytes: u64, layers: u64, settings: &EffectiveSettings) -> u64 {
+    let stages = u64::from(settings.pipeline.max(1));
+    let layers = layers.max(1);
+    let most = layers.div_ceil(stages);
+    u64::try_from(u128::from(bytes) * u128::from(most) / u128::from(layers)).unwrap_or(u64::MAX)
+}
+
 /// Returns the bytes of one token in the KV pool of one GPU. `None` if the model's shape is not known.
 pub(super) fn kv_bytes_per_token(model: &ModelFacts, settings: &EffectiveSettings) -> Option<u64> {
     let element = match settings.kv_cache.as_deref() {
@@ -117,8 +131,10 @@ pub(super) fn kv_bytes_per_token(model: &ModelFacts, settings: &EffectiveSetting
         _ => 2,
     };
     // The draft layer has its own pool, with as many tokens.
+    let stages = u64::from(settings.pipeline.max(1));
     let layers = model
         .layers
+        .div_ceil(stages)
         .saturating_add(u64::from(settings.draft_tokens.is_some()));
     let per_layer = match (model.kv_lora_rank, model.kv_heads) {
         (Some(rank), _) => rank.saturating_add(model.rope_dim?),

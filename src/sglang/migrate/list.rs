@@ -54,7 +54,7 @@ impl List {
             let line = &text[start..end];
             let word = line.trim_start();
             if let Some(word) = word.strip_prefix("- ") {
-                let begin = end - word.len();
+                let begin = end - word.trim_start().len();
                 items.push(scalar(text, begin, &[])?);
             } else if !word.is_empty() && !word.starts_with('#') {
                 break;
@@ -75,70 +75,79 @@ impl List {
 
     /// Returns the text with replacements, whose words do not overlap.
     pub(super) fn replaced(&self, text: &str, replacements: &[Replacement]) -> String {
-        let mut text = text.to_owned();
-        let mut in_order: Vec<&Replacement> = replacements.iter().collect();
-        in_order.sort_by_key(|one| std::cmp::Reverse(one.words.start));
-        for one in in_order {
-            if one.words.is_empty() || one.words.end > self.items.len() {
-                continue;
-            }
-            if self.is_flow {
-                self.replace_in_brackets(&mut text, one);
-            } else {
-                self.replace_lines(&mut text, one);
+        // What becomes of each word: `None` if it stays, else the words in its place.
+        let mut new: Vec<Option<&[String]>> = vec![None; self.items.len()];
+        for one in replacements {
+            for at in one.words.clone() {
+                let Some(slot) = new.get_mut(at) else { continue };
+                *slot = Some(if at == one.words.start { &one.by } else { &[] });
             }
         }
-        let removed: usize = replacements
-            .iter()
-            .filter(|one| one.by.is_empty())
-            .map(|one| one.words.len())
-            .sum();
-        if !self.is_flow && removed == self.items.len() {
+        let mut text = text.to_owned();
+        // From the last word to the first, so that places stay right.
+        for (at, item) in self.items.iter().enumerate().rev() {
+            match new[at] {
+                None => {}
+                Some([]) if self.is_flow => self.remove_in_brackets(&mut text, at),
+                Some([]) => text.replace_range(line_of(&text, &item.place), ""),
+                Some(words) if self.is_flow => text.replace_range(item.place.clone(), &written_all(words)),
+                Some(words) => replace_line(&mut text, &item.place, words),
+            }
+        }
+        if new.iter().all(|slot| matches!(slot, Some([]))) && !self.is_flow {
             text.insert_str(self.at, " []");
         }
         text
     }
 
-    fn replace_in_brackets(&self, text: &mut String, one: &Replacement) {
-        let (first, last) = (&self.items[one.words.start], &self.items[one.words.end - 1]);
-        if one.by.is_empty() {
-            // With the comma after it, or for the last word with the one before it.
-            let (from, to) = match (self.items.get(one.words.end), one.words.start.checked_sub(1)) {
-                (Some(next), _) => (first.place.start, next.place.start),
-                (None, Some(before)) => (self.items[before].place.end, last.place.end),
-                (None, None) => (first.place.start, last.place.end),
-            };
-            text.replace_range(from..to, "");
+    /// Removes a word with the comma behind it; a last word with the comma before it, which a removal of the word before
+    /// finds no more.
+    fn remove_in_brackets(&self, text: &mut String, at: usize) {
+        let place = &self.items[at].place;
+        let after = &text[place.end..];
+        let spaces = after.len() - after.trim_start().len();
+        if after.trim_start().starts_with(',') {
+            let rest = &after[spaces + 1..];
+            let gap = rest.len() - rest.trim_start_matches([' ', '\t']).len();
+            text.replace_range(place.start..place.end + spaces + 1 + gap, "");
+            return;
+        }
+        let before = text[..place.start].trim_end();
+        let start = if before.ends_with(',') {
+            before.len() - 1
         } else {
-            let words: Vec<String> = one.by.iter().map(|word| written(word)).collect();
-            text.replace_range(first.place.start..last.place.end, &words.join(", "));
-        }
+            place.start
+        };
+        text.replace_range(start..place.end, "");
     }
+}
 
-    fn replace_lines(&self, text: &mut String, one: &Replacement) {
-        // From the last word to the first, so that places stay right.
-        for at in one.words.clone().rev() {
-            let place = &self.items[at].place;
-            let begin = text[..place.start].rfind('\n').map_or(0, |end| end + 1);
-            let end = text[place.end..]
-                .find('\n')
-                .map_or(text.len(), |end| place.end + end + 1);
-            if at > one.words.start || one.by.is_empty() {
-                text.replace_range(begin..end, "");
-                continue;
-            }
-            let lead = text[begin..place.start].to_owned();
-            let words: Vec<String> = one.by.iter().map(|word| written(word)).collect();
-            let (first, others) = words
-                .split_first()
-                .map_or((String::new(), &[][..]), |(f, o)| (f.clone(), o));
-            let more = others
-                .iter()
-                .fold(String::new(), |all, word| all + &lead + word + "\n");
-            text.insert_str(end, &more);
-            text.replace_range(place.clone(), &first);
-        }
-    }
+/// Returns the bytes of the line that holds a word, its end included.
+fn line_of(text: &str, place: &Range<usize>) -> Range<usize> {
+    let begin = text[..place.start].rfind('\n').map_or(0, |end| end + 1);
+    let end = text[place.end..]
+        .find('\n')
+        .map_or(text.len(), |end| place.end + end + 1);
+    begin..end
+}
+
+/// Replaces a word on a line of its own: the first new word takes its place, the others get lines behind it.
+fn replace_line(text: &mut String, place: &Range<usize>, words: &[String]) {
+    let line = line_of(text, place);
+    let lead = text[line.start..place.start].to_owned();
+    let Some((first, others)) = words.split_first() else {
+        return;
+    };
+    let more = others
+        .iter()
+        .fold(String::new(), |all, word| all + &lead + &written(word) + "\n");
+    text.insert_str(line.end, &more);
+    text.replace_range(place.clone(), &written(first));
+}
+
+fn written_all(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| written(word)).collect();
+    words.join(", ")
 }
 
 /// Returns a word as it is written in a list: quoted where YAML would read something else than a text.
@@ -207,7 +216,10 @@ fn scalar(text: &str, at: usize, ends: &[char]) -> Option<Item> {
     let line = rest.lines().next()?;
     let end = line.find(|c| ends.contains(&c)).unwrap_or(line.len());
     let line = &line[..end];
-    let line = line.find(" #").map_or(line, |end| &line[..end]).trim_end();
+    let comment = line
+        .char_indices()
+        .find(|(at, c)| *c == '#' && line[..*at].ends_with([' ', '\t']));
+    let line = comment.map_or(line, |(at, _)| &line[..at]).trim_end();
     if line.is_empty() || line.starts_with(['&', '*', '!', '|', '>', '%', '@', '`', '{', '[']) {
         return None;
     }
@@ -250,6 +262,19 @@ mod tests {
             "args: [--y, c]  # mine\nnext: 1\n"
         );
         assert_eq!(change("a: [--x]\n", &[(0..1, &[])]), "a: []\n");
+        // Neighbours that go, at the end, with a comment between them.
+        let text = "args: [--a,\n  --b, # why\n  --c]\nnext: 1\n";
+        let changed = change(text, &[(1..2, &[]), (2..3, &[])]);
+        let value: serde_yaml::Value = serde_yaml::from_str(&changed).unwrap();
+        assert_eq!(
+            value["args"],
+            serde_yaml::from_str::<serde_yaml::Value>("[--a]").unwrap(),
+            "{changed}"
+        );
+        assert_eq!(
+            change("a: [--x, --y, --z]\n", &[(1..2, &[]), (2..3, &[])]),
+            "a: [--x]\n"
+        );
     }
 
     #[test]
@@ -260,6 +285,11 @@ mod tests {
         let expected = "args:  # raw\n  - --a  # why\n  - \"8\"\n  # the other\nnext: 1\n";
         assert_eq!(change(text, &[(2..3, &[])]), expected);
         assert_eq!(change("a:\n  - --x\nb: 1\n", &[(0..1, &[])]), "a: []\nb: 1\n");
+        let spaced = "a:\n-  --x\n-   --y\t# why\n";
+        assert_eq!(
+            List::read(spaced, 2).unwrap().words().collect::<Vec<_>>(),
+            ["--x", "--y"]
+        );
     }
 
     #[test]

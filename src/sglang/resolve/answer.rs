@@ -19,6 +19,8 @@ pub enum Answer {
     Resolved(Value),
     /// The reason why it refuses.
     Refused(String),
+    /// The error of a question that says nothing about the engine.
+    Failed(String),
 }
 
 /// A field on which dsr1 and the engine differ.
@@ -43,6 +45,8 @@ pub struct Proof {
     pub stood_in: Vec<String>,
     /// The reason why it refuses the arguments.
     pub refused: Option<String>,
+    /// The reason why it could not be asked.
+    pub failed: Option<String>,
     /// Number of values that were compared with the plan; 0 on a CPU.
     pub compared: usize,
     /// The values that are not as planned.

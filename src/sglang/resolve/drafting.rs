@@ -59,7 +59,7 @@ impl Resolver<'_> {
             }
             (Some(steps), top_k, tokens) => Drafting { steps, top_k, tokens },
         };
-        let right = drafting.steps + 1;
+        let right = drafting.steps.saturating_add(1);
         if drafting.top_k == Some(1) && drafting.tokens != Some(right) {
             if let Some(named) = drafting.tokens {
                 let text = format!(

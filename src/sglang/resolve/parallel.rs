@@ -1,6 +1,6 @@
 //! Ranks, attention replicas and the pipeline.
 
-use super::{ATTN_DP_SIZE, COUNTED, Resolver};
+use super::{COUNTED, Resolver};
 use crate::profile::Version;
 
 /// Factor by which attention replicas multiply the scheduler's caution (`server_args.py`, 0.4.10 to 0.5.23).
@@ -34,14 +34,6 @@ impl Resolver<'_> {
                     fix,
                 );
             }
-        }
-        if version >= ATTN_DP_SIZE && settings.attention_data_parallel == 0 {
-            self.refuse(
-                "range.ranks",
-                "engine.attention_data_parallel",
-                "0 is not a number of ranks: at least 1 is needed".to_owned(),
-                "use at least 1, or leave it out",
-            );
         }
         if settings.attention_data_parallel > 1 && settings.replicas > 1 {
             self.refuse(

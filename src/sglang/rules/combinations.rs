@@ -69,6 +69,16 @@ fn ranges(settings: &EffectiveSettings, found: &mut Vec<Check>) {
             ));
         }
     }
+    if settings.page_size == Some(0) {
+        found.push(
+            error(
+                "range.page",
+                "--page-size",
+                "a page of 0 tokens holds nothing".to_owned(),
+            )
+            .fix("use at least 1, or leave it out"),
+        );
+    }
     if settings.max_running_requests == Some(0) {
         found.push(
             error(
