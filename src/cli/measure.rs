@@ -16,10 +16,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub profile_file: Option<PathBuf>,
     /// Prompt length in tokens, instead of the profile's.
-    #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]
+    #[arg(long, alias = "isl", value_parser = number::<u32>(1..), value_name = "N")]
     pub input_len: Option<u32>,
     /// Output length in tokens, instead of the profile's.
-    #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]
+    #[arg(long, alias = "osl", value_parser = number::<u32>(1..), value_name = "N")]
     pub output_len: Option<u32>,
     /// Requests in flight, instead of the profile's.
     #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]

@@ -63,10 +63,10 @@ pub struct ValidateArgs {
 #[derive(Debug, Clone, Args)]
 pub struct AdviseArgs {
     /// Prompt length in tokens.
-    #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]
+    #[arg(long, alias = "input-len", value_parser = number::<u32>(1..), value_name = "N")]
     pub isl: u32,
     /// Answer length in tokens, reasoning included.
-    #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]
+    #[arg(long, alias = "output-len", value_parser = number::<u32>(1..), value_name = "N")]
     pub osl: u32,
     /// Requests in flight at once.
     #[arg(long, value_parser = number::<u32>(1..), value_name = "N")]

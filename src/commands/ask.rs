@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::context::Context;
 use super::status::probe;
 use crate::cli::AskArgs;
+use crate::effects;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::Event;
 use crate::report::{Answer, AnswerPiece, ServerState};
@@ -38,7 +39,7 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
         Some(url) => {
             return Err(
                 Error::new(Kind::Usage, format!("`{}` is not a URL", url.escape_debug()))
-                    .hint("write it as --url http://127.0.0.1:30000"),
+                    .hint(format!("write it as --url {}", suggested(url))),
             );
         }
         None => {
@@ -91,6 +92,19 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
 
 /// Returns the question: the words, where a last `-` stands for what comes on stdin. Without words it is what comes on stdin,
 /// if that is not a terminal.
+/// Returns the URL that a text without a scheme may stand for.
+fn suggested(text: &str) -> String {
+    let is_address = text.contains(':')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ".:-_/[]".contains(c));
+    if is_address && !text.contains("://") {
+        format!("http://{text}")
+    } else {
+        "http://127.0.0.1:30000".to_owned()
+    }
+}
+
 fn question(context: &Context, words: &[String]) -> Result<String> {
     let (words, reads_stdin) = match words {
         [before @ .., last] if last == "-" => (before, true),
@@ -112,6 +126,11 @@ fn question(context: &Context, words: &[String]) -> Result<String> {
             "cannot read the question from standard input".to_owned()
         })?;
         parts.push(text.trim_end().to_owned());
+    }
+    if !reads_stdin && effects::has_unread_input() {
+        context.display().event(&Event::Note {
+            text: "standard input is not read; add - at the end to ask about it".to_owned(),
+        });
     }
     let question = parts.join(" ");
     if question.trim().is_empty() {

@@ -418,7 +418,15 @@ impl Context {
         let mut selection = self.select(&profile, file.as_ref()).await?;
         let note = selection.note.take();
         if let Some(model) = &args.model {
+            let own = selection.profile.goal == Goal::Rehearsal;
             selection.profile.model = named_model(model)?;
+            if own {
+                return Err(Error::new(Kind::Usage, "the rehearsal serves its own model")
+                    .cause("it makes a tiny one, and pulls it from a hub that it starts itself")
+                    .hint(format!(
+                        "to serve {model}, name another profile: dsr1 profiles list"
+                    )));
+            }
         }
         let model = selection.profile.model.clone();
         let facts = if let Some(facts) = file {

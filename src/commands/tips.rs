@@ -15,7 +15,7 @@ use crate::sglang::of_vllm;
 use crate::ui;
 
 /// A word that is no command here, and the answer.
-const COMMANDS: [(&[&str], &str); 25] = [
+const COMMANDS: [(&[&str], &str); 26] = [
     (
         &["rm", "kill", "delete", "remove"],
         "dsr1 stop NAME stops a server and removes its container; dsr1 weights rm removes weights",
@@ -24,6 +24,7 @@ const COMMANDS: [(&[&str], &str); 25] = [
         &["models", "cache", "scan-cache"],
         "dsr1 weights list shows the models on this host; dsr1 profiles list shows what can be served",
     ),
+    (&["rehearsal"], "dsr1 up rehearsal"),
     (&["images"], "dsr1 image list"),
     (&["rmi"], "dsr1 image prune removes old images"),
     (

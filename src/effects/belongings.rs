@@ -324,6 +324,12 @@ fn records(env: &Env, found: &mut Belongings) {
             found.add(ItemKind::Temporary, &path, meta.len(), used);
         }
     }
+    for (path, meta) in entries(&state.join("starts"), found) {
+        if meta.is_file() && name_of(&path).strip_suffix(".json").is_some() {
+            let used = Use::Measurement(age_s(&path, now));
+            found.add(ItemKind::Result, &path, meta.len(), used);
+        }
+    }
     for (path, meta) in entries(&state.join("results"), found) {
         let name = name_of(&path);
         let is_ours = name.starts_with("dsr1-")

@@ -316,6 +316,12 @@ pub(super) fn utc_now() -> String {
     units::utc(since.as_secs())
 }
 
+/// Returns true if standard input holds bytes that nobody has read.
+#[must_use]
+pub fn has_unread_input() -> bool {
+    rustix::io::ioctl_fionread(std::io::stdin()).is_ok_and(|bytes| bytes > 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -44,6 +44,7 @@ pub mod user_files;
 pub mod weights;
 
 pub use execute::{Effects, Removed};
+pub use files::has_unread_input;
 pub use flag_tables::{Accepts, FlagSource, Resolutions, ResolveGpu, ResolveRequest};
 pub use lines::{LogEnd, LogStream};
 pub use serve::{Found, measured_starts};

@@ -11,7 +11,7 @@ use crate::units::Bytes;
 pub fn cleaned(choices: &[Choice], dry_run: bool, is_complete: bool) -> String {
     if choices.is_empty() {
         let nothing = if is_complete {
-            "nothing of dsr1 is on this host"
+            "nothing of dsr1 is here for this user"
         } else {
             "nothing else of dsr1 was found"
         };

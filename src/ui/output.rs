@@ -65,7 +65,7 @@ pub fn agrees(question: &str) -> Result<bool> {
 /// Prints one line of a server's log, made safe for a terminal, or as a JSON object of its own.
 ///
 /// # Errors
-/// As [`print()`]; a closed pipe is an error here, because it ends the command.
+/// As [`print()`]; a closed pipe is an error here, because it ends the command, but nobody is told: its reader has enough.
 pub fn print_log_line(server: &str, line: &str, format: Format) -> Result<()> {
     let text = match format {
         Format::Text => safe(line).into_owned(),
@@ -74,7 +74,10 @@ pub fn print_log_line(server: &str, line: &str, format: Format) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{text}")
         .and_then(|()| stdout.flush())
-        .map_err(|error| unwritable(&error))
+        .map_err(|error| {
+            let is_closed = error.kind() == std::io::ErrorKind::BrokenPipe;
+            unwritable(&error).reported_if(is_closed)
+        })
 }
 
 fn unwritable(error: &std::io::Error) -> Error {

@@ -720,3 +720,54 @@ fn nothing_that_is_printed_is_cut_by_a_terminal() {
     let piped = home.run(&["profiles", "list"]).expect(0).stdout;
     assert!(piped.lines().any(|line| line.len() > 80), "{piped}");
 }
+
+#[test]
+fn the_rehearsal_takes_no_other_model() {
+    let home = Home::new().without_docker();
+    let run = home
+        .run(&[
+            "up",
+            "rehearsal",
+            "--model",
+            "Qwen/Qwen2.5-0.5B",
+            "--runtime",
+            "process",
+        ])
+        .expect(2);
+    assert!(
+        run.stderr.contains("the rehearsal serves its own model"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_url_without_a_scheme_is_completed_in_the_hint() {
+    let run = Home::new()
+        .run(&["ask", "--url", "127.0.0.1:31000", "hello"])
+        .expect(2);
+    assert!(
+        run.stderr.contains("write it as --url http://127.0.0.1:31000"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn both_words_for_the_lengths_of_a_load_are_taken() {
+    let home = Home::new().without_docker();
+    let advise = [
+        "profiles",
+        "advise",
+        "--input-len",
+        "1024",
+        "--output-len",
+        "64",
+        "--concurrency",
+        "4",
+    ];
+    home.run(&advise).expect(0);
+    // The words are read; no server runs.
+    let run = home.run(&["bench", "--isl", "64", "--osl", "16"]).expect(2);
+    assert!(run.stderr.contains("no server is running"), "{}", run.stderr);
+}

@@ -100,7 +100,7 @@ const ANSWERED: [(&str, &str); 70] = [
     ("stop --timeout 5", "--drain SECONDS"),
     ("bench --concurrency 8", "--max-concurrency N"),
     ("bench --requests 8", "--num-prompts N"),
-    ("bench --isl 8", "--input-len N"),
+    ("rehearsal", "dsr1 up rehearsal"),
     ("ask --model x hello", "--server NAME"),
     ("status --json", "--format json"),
     ("status -q", "--progress quiet"),

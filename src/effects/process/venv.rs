@@ -62,7 +62,7 @@ pub async fn create(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Re
     let lock = files::lock(
         &dir.with_extension("lock"),
         events,
-        "another dsr1 is installing the same packages",
+        "another dsr1 installs or removes the same packages",
     )
     .await?;
     if is_ready(dir) {
