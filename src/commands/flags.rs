@@ -4,10 +4,9 @@ use serde::Serialize;
 
 use super::context::{Ask, Context, asked, image_choice};
 use crate::cli::{Flags, FlagsArgs, SyncArgs};
-use crate::effects::FlagSource;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::{self, BuildOptions, BuildRequest, Step, Target};
+use crate::plan::{self, BuildOptions, BuildRequest, EngineSource, Step, Target};
 use crate::sglang::flags::{Parser, ParserDrift, Table, history};
 use crate::ui;
 
@@ -27,7 +26,7 @@ pub(super) async fn run(context: &Context, args: FlagsArgs) -> Result<()> {
 }
 
 /// Returns the SGLang that is installed for a request, and its image or Python.
-pub(super) fn installed(request: &BuildRequest, facts: &Facts) -> Result<(FlagSource, String)> {
+pub(super) fn installed(request: &BuildRequest, facts: &Facts) -> Result<(EngineSource, String)> {
     let stack = &request.stack;
     let missing = |cause: String| {
         Error::new(
@@ -42,7 +41,7 @@ pub(super) fn installed(request: &BuildRequest, facts: &Facts) -> Result<(FlagSo
             if !facts.docker.images.contains_key(&step.tag) {
                 return Err(missing(format!("the image {} does not exist", step.tag)));
             }
-            let source = FlagSource::Image {
+            let source = EngineSource::Image {
                 image: step.tag.clone(),
                 python: stack.image_python.clone(),
             };
@@ -53,7 +52,7 @@ pub(super) fn installed(request: &BuildRequest, facts: &Facts) -> Result<(FlagSo
                 return Err(missing(format!("the venv {} does not exist", step.dir)));
             }
             let python = format!("{}/bin/python3", step.dir);
-            let source = FlagSource::Venv {
+            let source = EngineSource::Venv {
                 python: python.clone(),
             };
             (source, python)

@@ -22,7 +22,7 @@ use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::plan::{Plan, PullSnapshot, ServeMirror, Server, Step};
-use crate::report::{self, Outcome, Pulled, Report, StepReport};
+use crate::report::{self, Outcome, Proof, Pulled, Report, StepReport};
 use crate::units::{Bytes, counted};
 
 /// All effects of a command.
@@ -333,6 +333,7 @@ impl Effects {
                     .await
                     .map(Outcome::Checked)
             }
+            Step::ProveArguments(step) => self.prove_plan(step, events).await.map(Outcome::Proven),
             Step::StartContainer(step) => {
                 let docker = self.docker().await?;
                 if docker.state(&step.name).await?.is_some_and(|state| state.running) {
@@ -435,6 +436,7 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             format!("{}, unchanged since it was verified", snapshot(pulled)),
             false,
         ),
+        Outcome::Proven(proof) => (proven(proof), proof.cached),
         Outcome::Started { name } => (name.clone(), false),
         Outcome::Ready(ready) => (format!("READY on {}", ready.base_url), false),
         Outcome::Verified(verification) => {
@@ -473,6 +475,15 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             ),
             false,
         ),
+    }
+}
+
+fn proven(proof: &Proof) -> String {
+    match (&proof.failed, proof.differences.len()) {
+        (Some(_), _) => "not asked".to_owned(),
+        (None, 0) if proof.compared == 0 => "accepted".to_owned(),
+        (None, 0) => format!("accepted, as planned ({})", counted(proof.compared, "value")),
+        (None, count) => format!("accepted, {} not as planned", counted(count, "value")),
     }
 }
 

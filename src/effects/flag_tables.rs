@@ -8,28 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::effects::Effects;
 use crate::effects::process::command;
 use crate::error::{At, Error, Kind, Result};
+use crate::plan::EngineSource;
 use crate::sglang::flags::{EXTRACTOR, Extract, Parser, TABLE_SCHEMA};
-use crate::sglang::resolve::{Answer, RESOLVED_SCHEMA, RESOLVER};
+use crate::sglang::resolve::{Answer, RESOLVED_SCHEMA, RESOLVER, TorchGpu};
 
 /// Longest run of the parsers: importing torch alone takes half a minute on a cold disk.
 const LIMIT: Duration = Duration::from_mins(5);
-
-/// The place of an SGLang.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FlagSource {
-    /// In an image.
-    Image {
-        /// Tag or id.
-        image: String,
-        /// Python inside it.
-        python: String,
-    },
-    /// In a venv on this host.
-    Venv {
-        /// Its Python.
-        python: String,
-    },
-}
 
 /// The verdict of an SGLang's own parser about command lines.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -44,24 +28,11 @@ pub struct Accepts {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ResolveRequest {
     /// The GPU; `None` for a CPU.
-    pub gpu: Option<ResolveGpu>,
+    pub gpu: Option<TorchGpu>,
     /// Files of the model's folder by name: `config.json`, and `hf_quant_config.json` if there is one.
     pub files: BTreeMap<String, String>,
     /// The words of each line behind the program; `{model}` stands for the model's folder.
     pub lines: Vec<Vec<String>>,
-}
-
-/// A GPU as torch describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ResolveGpu {
-    /// Name, as nvidia-smi shows it.
-    pub name: String,
-    /// Compute capability, such as 9 and 0.
-    pub capability: (u32, u32),
-    /// Memory in MiB.
-    pub memory_mib: u64,
-    /// Number of GPUs.
-    pub count: u32,
 }
 
 /// The answers of an SGLang to command lines.
@@ -88,7 +59,7 @@ impl Effects {
     ///
     /// # Errors
     /// [`Kind::Docker`] or [`Kind::Host`] when it cannot run; [`Kind::Integrity`] when its output is not a table.
-    pub async fn extract_flags(&self, source: &FlagSource, parser: Parser) -> Result<Extract> {
+    pub async fn extract_flags(&self, source: &EngineSource, parser: Parser) -> Result<Extract> {
         let which = match parser {
             Parser::Server => "server",
             Parser::Bench => "bench",
@@ -112,7 +83,7 @@ impl Effects {
     ///
     /// # Errors
     /// As [`Effects::extract_flags`].
-    pub async fn parse_command_lines(&self, source: &FlagSource, lines: &[Vec<String>]) -> Result<Accepts> {
+    pub async fn parse_command_lines(&self, source: &EngineSource, lines: &[Vec<String>]) -> Result<Accepts> {
         let lines_json =
             serde_json::to_string(lines).at(Kind::Internal, || "cannot write arguments".to_owned())?;
         let output = self
@@ -136,7 +107,7 @@ impl Effects {
     /// As [`Effects::extract_flags`].
     pub async fn resolve_command_lines(
         &self,
-        source: &FlagSource,
+        source: &EngineSource,
         request: &ResolveRequest,
     ) -> Result<Resolutions> {
         let request_json = serde_json::json!({ "machines": [request] }).to_string();
@@ -156,23 +127,23 @@ impl Effects {
         Err(Error::new(Kind::Integrity, unreadable()))
     }
 
-    async fn extractor(&self, source: &FlagSource, args: &[&str]) -> Result<Vec<u8>> {
+    async fn extractor(&self, source: &EngineSource, args: &[&str]) -> Result<Vec<u8>> {
         self.run_python(source, EXTRACTOR, args).await
     }
 
     /// Runs a program beside that SGLang and returns what it prints.
-    async fn run_python(&self, source: &FlagSource, program: &str, args: &[&str]) -> Result<Vec<u8>> {
-        let (FlagSource::Image { python, .. } | FlagSource::Venv { python }) = source;
+    async fn run_python(&self, source: &EngineSource, program: &str, args: &[&str]) -> Result<Vec<u8>> {
+        let (EngineSource::Image { python, .. } | EngineSource::Venv { python }) = source;
         let words: Vec<&str> = [python, "-c", program]
             .into_iter()
             .chain(args.iter().copied())
             .collect();
         match source {
-            FlagSource::Image { image, .. } => {
+            EngineSource::Image { image, .. } => {
                 let owned: Vec<String> = words.into_iter().map(str::to_owned).collect();
                 Box::pin(self.docker().await?.run_once(image, &owned)).await
             }
-            FlagSource::Venv { .. } => command::capture(self.env(), &words, LIMIT).await,
+            EngineSource::Venv { .. } => command::capture(self.env(), &words, LIMIT).await,
         }
     }
 }

@@ -17,6 +17,7 @@
 //! | `host` | facts about this host |
 //! | `belongings` | what dsr1 made on this host's disk |
 //! | `flag_tables` | the parsers of an installed SGLang, asked for their options |
+//! | `prove` | what an installed SGLang makes of the arguments of a plan, kept |
 //! | `user_files`, `files` | the user's own files; files that are complete or absent, and locks |
 //! | `signal`, `blocking` | signals that end dsr1; work on threads where blocking is allowed |
 //!
@@ -36,6 +37,7 @@ mod hub_settings;
 mod lines;
 pub mod mirror;
 pub mod process;
+mod prove;
 mod serve;
 pub mod signal;
 pub mod store;
@@ -45,6 +47,6 @@ pub mod weights;
 
 pub use execute::{Effects, Removed};
 pub use files::has_unread_input;
-pub use flag_tables::{Accepts, FlagSource, Resolutions, ResolveGpu, ResolveRequest};
+pub use flag_tables::{Accepts, Resolutions, ResolveRequest};
 pub use lines::{LogEnd, LogStream};
 pub use serve::{Found, measured_starts};

@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, WeightFile};
 use crate::plan::install::{BuildRequest, Installation, digest};
 use crate::plan::request::{ServeRequest, Target};
-use crate::plan::serve;
+use crate::plan::{arguments, serve};
 use crate::units::counted;
 
 /// Version of the JSON form of [`Lock`].
@@ -120,7 +120,7 @@ pub fn lock_server(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1
             word.to_owned()
         }
     };
-    let argv = serve::arguments(&python, request, &launch, facts)
+    let argv = arguments::arguments(&python, request, &launch, facts)
         .into_iter()
         // The address does not change what is served.
         .filter(|argument| {

@@ -7,8 +7,10 @@
 //! | `step` | the steps, their fields, and the plan that holds them |
 //! | `request` | the request for a server, with its defaults |
 //! | `serve`, `up` | the steps of a server; those of the whole chain |
+//! | `arguments` | the engine's command line, argument by argument |
 //! | `clean` | the choice of the things that `dsr1 clean` removes |
 //! | `install`, `image`, `dockerfile` | the installation of SGLang: a venv or an image, the inputs and text of its build |
+//! | `prove` | the question to the installed engine, what it makes of the arguments |
 //! | `pull`, `selection` | the steps of a pull, and the files that it selects |
 //! | `eval` | benchmarks and evaluations |
 //! | `lock`, `origin`, `labels` | a server pinned in a file; the origin of each argument; the labels by which servers are found |
@@ -17,6 +19,7 @@
 //! Not in this module tree: I/O, clocks, the environment.
 
 pub mod advise;
+mod arguments;
 pub mod clean;
 mod corrections;
 mod dockerfile;
@@ -26,6 +29,7 @@ mod install;
 mod labels;
 pub mod lock;
 mod origin;
+mod prove;
 mod pull;
 mod request;
 mod selection;
@@ -34,6 +38,7 @@ mod step;
 mod up;
 
 pub use crate::facts::MeasuredStart;
+pub use arguments::{Argument, MODELS, arguments, parsed_words, words_for_any_model};
 pub use corrections::{CORRECTIONS, Correction};
 pub use dockerfile::step_title;
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
@@ -50,18 +55,16 @@ pub use labels::{
     LABEL_TEMPORARY, LOG_HEADER, log_header,
 };
 pub use origin::{Origin, origins};
+pub use prove::question;
 pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, RepoReference, check_repo, pull, repo_folder};
 pub use request::{DEFAULT_PORT, ServeRequest, Target};
 pub use selection::{
     CodeFiles, FilePatterns, PathMatcher, Transport, check_locked, is_code, must_be_accepted,
 };
-pub use serve::{
-    Argument, MODELS, arguments, base_url, container_name, offline_env, parsed_words, runtime_of_running,
-    serve, volume_prefix, volumes, words_for_any_model,
-};
+pub use serve::{base_url, container_name, offline_env, runtime_of_running, serve, volume_prefix, volumes};
 pub use step::{
-    AwaitReady, CLIENT_DIR, CheckSnapshot, CreateVenv, Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k,
-    SCHEMA, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Threshold, Ulimit,
-    VerifyAnswers, WriteModel,
+    AwaitReady, CLIENT_DIR, CheckSnapshot, CreateVenv, EngineSource, Mount, Plan, ProveArguments,
+    PullSnapshot, RunBenchmark, RunGsm8k, SCHEMA, ServeMirror, Server, StartContainer, StartProcess, Step,
+    StopServer, Threshold, Ulimit, VerifyAnswers, WriteModel,
 };
 pub use up::{UpRequest, mirror_ports, up};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
 use crate::plan::request::{ServeRequest, Target};
-use crate::plan::serve;
+use crate::plan::{arguments, serve};
 
 /// One argument or variable with its origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +52,7 @@ pub fn origins(request: &ServeRequest, facts: &Facts) -> Vec<Origin> {
             .map_or("dsr1", |variable| variable.knob.as_str());
         with_place(vec![format!("{name}={value}")], true, origin)
     });
-    let arguments = serve::arguments(&python, request, &launch, facts)
+    let arguments = arguments::arguments(&python, request, &launch, facts)
         .into_iter()
         .map(|argument| with_place(argument.words, false, &argument.origin));
     variables.chain(arguments).collect()

@@ -5,18 +5,15 @@ use std::collections::BTreeMap;
 use crate::doctor::{self, Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, MeasuredStart};
+use crate::plan::arguments::{MODELS, argv, model_path};
 use crate::plan::install::{self, BuildRequest, Installation};
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
     AwaitReady, LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE,
-    LABEL_STACK, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, pull,
+    LABEL_STACK, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, prove, pull,
 };
 use crate::profile::{Accelerator, NAME_RULE, Stack, is_name};
 use crate::sglang::{Launch, Level, memory};
-
-/// Mount point of the hub cache root in a container. Not `/root/.cache/huggingface`, because official images keep
-/// kernels there. The root and not a snapshot, because snapshots are symlinks into it.
-pub const MODELS: &str = "/models";
 
 /// Seconds without a log line after which a stage of the startup counts as stalled. Loading 689 GB from a slow disk
 /// logs a line per shard; DeepGEMM warm-up is the longest silence seen (facts: sglang#9590, #4773).
@@ -38,6 +35,7 @@ pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
     plan.notes = notes(request, facts);
     add_measured(&mut plan, request, &installation, facts);
     add_findings(&mut plan, request, launch, facts);
+    prove::add(&mut plan, request, None, facts)?;
     plan.blockers.extend(blockers(request, facts));
     Ok(plan)
 }
@@ -275,95 +273,6 @@ pub(super) fn server(request: &ServeRequest, facts: &Facts) -> Server {
 
 fn log_path(name: &str, facts: &Facts) -> String {
     format!("{}/servers/{name}.log", facts.paths.state)
-}
-
-/// Returns the model path for the engine: the local snapshot if its commit is known, otherwise the repository id, which
-/// the engine, being offline, resolves in the same cache.
-pub(super) fn model_path(request: &ServeRequest, facts: &Facts) -> String {
-    let root = match request.target {
-        Target::Docker => MODELS,
-        Target::Process => &facts.paths.hub_cache,
-    };
-    let repo = &request.profile.model.repo;
-    facts
-        .resolved_commit(repo, &request.profile.model.revision)
-        .map_or_else(
-            || repo.clone(),
-            |commit| format!("{root}/{}/snapshots/{commit}", pull::repo_folder(repo)),
-        )
-}
-
-/// One argument of the engine's command line, with its origin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Argument {
-    /// The words: a flag and its values.
-    pub words: Vec<String>,
-    /// The origin: a knob of the profile (`engine.mem_fraction`), `stack`, `model`, `dsr1` or `command line`.
-    pub origin: String,
-}
-
-impl Argument {
-    fn new(words: &[&str], origin: &str) -> Self {
-        Self {
-            words: words.iter().map(|word| (*word).to_owned()).collect(),
-            origin: origin.to_owned(),
-        }
-    }
-}
-
-/// Returns the words for the engine's own parser: the command without the program that starts it.
-#[must_use]
-pub fn parsed_words(request: &ServeRequest, facts: &Facts) -> Vec<String> {
-    let arguments = arguments("python3", request, &request.launch(), facts);
-    arguments
-        .into_iter()
-        .skip(1)
-        .flat_map(|argument| argument.words)
-        .collect()
-}
-
-/// Returns the same with `{model}` in place of the model's path.
-#[must_use]
-pub fn words_for_any_model(request: &ServeRequest, facts: &Facts) -> Vec<String> {
-    let model = model_path(request, facts);
-    let words = parsed_words(request, facts).into_iter();
-    words
-        .map(|word| if word == model { "{model}".to_owned() } else { word })
-        .collect()
-}
-
-/// Returns the engine's whole command, argument by argument. The first one starts `python`, or the program beside it.
-#[must_use]
-pub fn arguments(python: &str, request: &ServeRequest, launch: &Launch, facts: &Facts) -> Vec<Argument> {
-    let model = model_path(request, facts);
-    let port = request.port.to_string();
-    let mut arguments = vec![
-        Argument {
-            words: request.stack.launch.command(python),
-            origin: "stack".to_owned(),
-        },
-        Argument::new(&["--model-path", &model], "model"),
-    ];
-    if request.profile.engine.tokenizer_path == Some(true) {
-        arguments.push(Argument::new(
-            &["--tokenizer-path", &model],
-            "engine.tokenizer_path",
-        ));
-    }
-    arguments.push(Argument::new(&["--host", "127.0.0.1"], "dsr1"));
-    arguments.push(Argument::new(&["--port", &port], "dsr1"));
-    arguments.extend(launch.flags.args.iter().map(|flag| Argument {
-        words: flag.words.clone(),
-        origin: flag.knob.clone(),
-    }));
-    arguments
-}
-
-fn argv(python: &str, request: &ServeRequest, launch: &Launch, facts: &Facts) -> Vec<String> {
-    arguments(python, request, launch, facts)
-        .into_iter()
-        .flat_map(|argument| argument.words)
-        .collect()
 }
 
 /// Returns the name of the model in the API.

@@ -11,6 +11,7 @@ use crate::plan::selection::{CodeFiles, FilePatterns, Transport};
 use crate::profile::Verify;
 use crate::sglang::Check;
 use crate::sglang::memory::MemoryPlan;
+use crate::sglang::resolve::{Resolved, TorchGpu};
 
 /// Version of the JSON form of [`Plan`].
 pub const SCHEMA: &str = "dsr1.plan/1";
@@ -98,6 +99,8 @@ pub enum Step {
     PullSnapshot(PullSnapshot),
     /// Fails if the snapshot is not complete and verified.
     CheckSnapshot(CheckSnapshot),
+    /// Asks the installed engine what it makes of the arguments.
+    ProveArguments(Box<ProveArguments>),
     /// Starts the engine in a container.
     StartContainer(StartContainer),
     /// Starts the engine as a child process.
@@ -125,6 +128,7 @@ impl Step {
             Self::ServeMirror(step) => format!("mirror on {}", step.listen),
             Self::PullSnapshot(step) => format!("pull {}", step.repo),
             Self::CheckSnapshot(step) => format!("check weights {}", step.repo),
+            Self::ProveArguments(step) => format!("ask SGLang {} about the arguments", step.sglang),
             Self::StartContainer(step) => format!("start container {}", step.name),
             Self::StartProcess(step) => format!("start process {}", step.name),
             Self::AwaitReady(step) => format!("wait for {}", step.base_url),
@@ -255,6 +259,61 @@ pub struct CheckSnapshot {
     /// Branch, tag or commit.
     pub revision: String,
     /// Hub cache directory.
+    pub cache_dir: String,
+}
+
+/// The place of an installed SGLang.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "in", rename_all = "snake_case")]
+pub enum EngineSource {
+    /// In an image.
+    Image {
+        /// Tag or id.
+        image: String,
+        /// Python inside it.
+        python: String,
+    },
+    /// In a venv on this host.
+    Venv {
+        /// Its Python.
+        python: String,
+    },
+}
+
+impl EngineSource {
+    /// Returns the image or the Python, for people.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Image { image, .. } => image,
+            Self::Venv { python } => python,
+        }
+    }
+}
+
+/// Asks the installed engine what it makes of the arguments, without a GPU and without the weights. An answer is kept in
+/// `cache_dir` by everything that decides it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProveArguments {
+    /// Version of SGLang.
+    pub sglang: String,
+    /// The SGLang to ask.
+    pub source: EngineSource,
+    /// Base URL of the hub that has the model's configuration, if it is not pulled yet.
+    pub endpoint: Option<String>,
+    /// Repository of the model, `owner/name`.
+    pub repo: String,
+    /// Its branch, tag or commit.
+    pub revision: String,
+    /// Hub cache directory.
+    pub hub_cache: String,
+    /// The GPU that the arguments are for; `None` for a CPU.
+    pub gpu: Option<TorchGpu>,
+    /// The arguments; `{model}` stands for the model's folder.
+    pub words: Vec<String>,
+    /// The arguments as dsr1 resolves them, to compare; `None` where it resolves none.
+    pub planned: Option<Box<Resolved>>,
+    /// Directory of the answers.
     pub cache_dir: String,
 }
 

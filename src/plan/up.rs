@@ -8,7 +8,7 @@ use crate::plan::pull::{self, PullOptions, PullRequest};
 use crate::plan::request::ServeRequest;
 use crate::plan::{
     CodeFiles, FilePatterns, LABEL_TEMPORARY, Plan, ServeMirror, StartContainer, StartProcess, Step,
-    StopServer, WriteModel, serve,
+    StopServer, WriteModel, arguments, prove, serve,
 };
 use crate::profile::{Goal, Stack};
 use crate::rehearsal;
@@ -103,6 +103,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     plan.notes = serve::notes(&request.serve, facts);
     serve::add_measured(&mut plan, &request.serve, &installation, facts);
     serve::add_findings(&mut plan, &request.serve, launch, facts);
+    prove::add(&mut plan, &request.serve, Some(&request.endpoint), facts)?;
     if runs {
         let name = serve::server_name(&request.serve);
         plan.notes.push(format!(
@@ -143,7 +144,7 @@ fn bench_request(
         python: installation.python(&request.stack),
         stack: request.stack.clone(),
         port: request.port,
-        model: serve::model_path(request, facts),
+        model: arguments::model_path(request, facts),
         env: serve::env(launch, serve::cache_root(request, facts)),
         bench: request.profile.bench.clone(),
     }

@@ -8,8 +8,8 @@ use std::fmt::Write;
 use crate::doctor::Blocker;
 use crate::plan::{
     AwaitReady, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckSnapshot, CreateVenv,
-    Mount, Plan, PullSnapshot, RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server, StartContainer,
-    StartProcess, Step, StopServer, Transport, Ulimit, VerifyAnswers, WriteModel,
+    Mount, Plan, ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server,
+    StartContainer, StartProcess, Step, StopServer, Transport, Ulimit, VerifyAnswers, WriteModel,
 };
 use crate::quote::{is_hidden, shell_word};
 
@@ -74,6 +74,7 @@ fn step(step: &Step) -> String {
         Step::ServeMirror(step) => serve_mirror(step),
         Step::PullSnapshot(step) => pull(step),
         Step::CheckSnapshot(step) => check_snapshot(step),
+        Step::ProveArguments(step) => prove(step),
         Step::StartContainer(step) => start_container(step),
         Step::StartProcess(step) => start_process(step),
         Step::AwaitReady(step) => await_ready(step),
@@ -333,6 +334,26 @@ fn pull(step: &PullSnapshot) -> String {
         license
     };
     format!("# licence: {}\n{download}{verify}", comment(license))
+}
+
+/// The question needs a program of its own; a script leaves it to dsr1.
+fn prove(step: &ProveArguments) -> String {
+    let ProveArguments {
+        sglang: _,
+        source,
+        endpoint: _,
+        repo: _,
+        revision: _,
+        hub_cache: _,
+        gpu: _,
+        words: _,
+        planned: _,
+        cache_dir: _,
+    } = step;
+    format!(
+        "# dsr1 asks the engine in {} here, without a GPU; so does: dsr1 plan --prove\n",
+        comment(source.name())
+    )
 }
 
 fn check_snapshot(step: &CheckSnapshot) -> String {

@@ -4,6 +4,7 @@
 
 mod bench;
 mod mirror;
+mod proof;
 mod server;
 mod weights;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use bench::{Benchmark, Gsm8k, Latency};
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
+pub use proof::{Difference, Proof};
 pub use server::{Answer, AnswerCheck, AnswerPiece, ServerState, ServerStatus, StageTime, Verification};
 pub use weights::{
     PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile,
@@ -43,6 +45,8 @@ pub enum Outcome {
     Pulled(Pulled),
     /// A snapshot is unchanged since a pull verified it.
     Checked(Pulled),
+    /// The engine accepts the arguments.
+    Proven(Proof),
     /// A container or process was started.
     Started {
         /// Server name.

@@ -1,7 +1,7 @@
 //! The engine's own word on the arguments of a plan.
 
 use super::safe;
-use crate::sglang::resolve::Proof;
+use crate::report::Proof;
 
 /// Returns the verdict of the engine, and each value that is not as planned.
 #[must_use]

@@ -7,14 +7,16 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use dsr1::profile::{Architecture, Precision, Version};
+use dsr1::report::Difference;
 use dsr1::sglang::EffectiveSettings;
 use dsr1::sglang::flags::{Parser, history};
-use dsr1::sglang::resolve::{self, Checkpoint, Difference, Machine, compared};
+use dsr1::sglang::resolve::{self, Checkpoint, Machine, compared};
 use serde_json::{Value, json};
 
 use crate::parsers::{combinations, engine_args};
+use crate::support::cache::mirror;
 use crate::support::random::Random;
-use crate::support::{self, Home};
+use crate::support::{self, Home, free_port};
 
 /// The versions whose resolution is the oracle.
 const VERSIONS: [&str; 3] = ["0.4.10.post2", "0.5.19", "0.5.23"];
@@ -597,4 +599,104 @@ fn a_plan_is_proven_by_the_installed_engine() {
         "{}",
         run.stdout
     );
+}
+
+/// Returns a home with the rehearsal's packages and model as if they were for a GPU: a stack and a profile of that kind, and
+/// an `nvidia-smi` that lists an H200.
+fn home_with_a_gpu() -> Home {
+    let home = Home::new().with_shared_packages().without_docker();
+    let home = {
+        let bin = home.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        let smi = bin.join("nvidia-smi");
+        std::fs::write(
+            &smi,
+            "#!/bin/sh\necho '0, NVIDIA H200, 143771, 4, 9.0, 580.95.05'\n",
+        )
+        .unwrap();
+        std::fs::set_permissions(&smi, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let hub = home.path().join("hub");
+        home.with("PATH", path)
+            .with("HF_HUB_CACHE", hub.to_str().unwrap())
+    };
+    let stack = home.run(&["stacks", "show", "cpu", "--yaml"]).expect(0).stdout;
+    let stack = stack
+        .replace("\nname: cpu\n", "\nname: gpu\n")
+        .replace("\naccelerator: cpu\n", "\naccelerator: cuda\n")
+        .replace("\narchitectures: []\n", "\narchitectures: [hopper]\n")
+        .replace("\ndriver_min: null\n", "\ndriver_min: 550\n");
+    let profile = "name: tiny\ntitle: the model of the rehearsal on a GPU\nsource: a test\ngoal: low-latency\n\
+                   precision: bf16\nstack: gpu\ngpus: 1\narchitectures: [hopper]\n\
+                   model: {repo: dsr1/rehearsal-qwen2, revision: main, size_bytes: 760000, license: Apache-2.0}\n\
+                   engine: {mem_fraction: 0.2}\n\
+                   bench: {backend: sglang-oai, dataset: random-ids, input_len: 64, output_len: 16, range_ratio: 1, \
+                   max_concurrency: 4, num_prompts: 4}\nverify: wiring\n";
+    for (folder, name, text) in [("stacks", "gpu", &*stack), ("profiles", "tiny", profile)] {
+        let dir = home.path().join(".config/dsr1").join(folder);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join(format!("{name}.yaml")), text).unwrap();
+    }
+    home
+}
+
+#[test]
+fn a_start_on_gpus_asks_the_engine_before_it_pulls_and_keeps_the_answer() {
+    python();
+    let home = home_with_a_gpu();
+    let (mirror, endpoint) = mirror(&home, &home.path().join("hub"), &["--rehearsal"]);
+    // A cache of its own, to which nothing was pulled.
+    let home = {
+        let empty = home.path().join("empty");
+        home.with("HF_HUB_CACHE", empty.to_str().unwrap())
+    };
+    let port = free_port().to_string();
+    let up = [
+        "up",
+        "--profile",
+        "tiny",
+        "--runtime",
+        "process",
+        "--port",
+        &port,
+        "--endpoint",
+        &endpoint,
+    ];
+    // The parser takes both, dsr1 knows nothing about the first one, and the engine refuses them together.
+    let refused = [
+        &up[..],
+        &["--", "--enable-hierarchical-cache", "--disable-radix-cache"],
+    ]
+    .concat();
+    let run = home.run(&refused).expect(2);
+    assert!(
+        run.stderr
+            .contains("error: SGLang 0.5.23 refuses the arguments\ncause: ValueError: "),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains("] pull "), "{}", run.stderr);
+    assert!(!home.path().join("empty").exists(), "nothing was pulled");
+    // What it takes goes on: to a start that this machine without a GPU does not survive.
+    let run = home.run(&up).expect(7);
+    assert!(
+        run.stderr.contains("accepted, as planned (19 values)"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("] pull dsr1/rehearsal-qwen2"),
+        "{}",
+        run.stderr
+    );
+    // The same question is not asked again, also by another command.
+    let plan = [&["plan"], &up[1..], &["--prove", "--format", "json"]].concat();
+    let proof = home.run(&plan).expect(0).json()["proof"].clone();
+    assert_eq!(
+        (&proof["cached"], &proof["compared"]),
+        (&Value::Bool(true), &Value::from(19))
+    );
+    assert_eq!(proof["differences"], Value::Array(Vec::new()));
+    mirror.signal("INT");
+    mirror.end();
 }

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use crate::commands::context::Context;
-use crate::effects::FlagSource;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::{self, BuildRequest, ServeRequest};
+use crate::plan::{self, BuildRequest, EngineSource, ServeRequest};
 use crate::profile::Catalog;
 use crate::report::{Outcome, ProfileVerified, ProfilesVerified, Report};
 use crate::ui;
@@ -83,10 +82,10 @@ pub(in crate::commands) fn path(state: &str, image_id: &str) -> PathBuf {
 }
 
 /// Returns the SGLang that a build made, its name, and the id of an image.
-fn build_result(request: &BuildRequest, report: &Report) -> Result<(FlagSource, String, Option<String>)> {
+fn build_result(request: &BuildRequest, report: &Report) -> Result<(EngineSource, String, Option<String>)> {
     match report.steps.first().map(|step| &step.outcome) {
         Some(Outcome::Built(built)) => Ok((
-            FlagSource::Image {
+            EngineSource::Image {
                 image: built.image_id.clone(),
                 python: request.stack.image_python.clone(),
             },
@@ -94,7 +93,7 @@ fn build_result(request: &BuildRequest, report: &Report) -> Result<(FlagSource, 
             Some(built.image_id.clone()),
         )),
         Some(Outcome::Installed(installed)) => Ok((
-            FlagSource::Venv {
+            EngineSource::Venv {
                 python: format!("{}/bin/python3", installed.dir),
             },
             installed.dir.clone(),

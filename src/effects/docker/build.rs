@@ -161,6 +161,14 @@ impl Docker {
         Ok(pushed)
     }
 
+    /// Returns the id of an image, `sha256:...`; `None` if it is not here.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not answer.
+    pub async fn image_id(&self, reference: &str) -> Result<Option<String>> {
+        Ok(self.image(reference).await?.and_then(|image| image.id))
+    }
+
     pub(super) async fn image(&self, reference: &str) -> Result<Option<ImageInspect>> {
         match self.api.inspect_image(reference).await {
             Ok(image) => Ok(Some(image)),

@@ -5,14 +5,28 @@ use serde_json::{Value, json};
 
 use super::{Drafting, GRAPHS_BY_PHASE, Resolved};
 use crate::profile::Version;
+use crate::report::{Difference, Proof};
 
 /// The program that asks an SGLang what it makes of command lines; for `python -c`.
 pub const RESOLVER: &str = include_str!("../../../stacks/flags/resolve.py");
 /// Version of its answer.
 pub const RESOLVED_SCHEMA: &str = "dsr1.resolved/1";
 
+/// A GPU as torch describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TorchGpu {
+    /// Name, as nvidia-smi shows it.
+    pub name: String,
+    /// Compute capability, such as 9 and 0.
+    pub capability: (u32, u32),
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Number of GPUs.
+    pub count: u32,
+}
+
 /// A command line as an engine resolves it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// The arguments that it would run with, by their names in SGLang.
@@ -23,34 +37,23 @@ pub enum Answer {
     Failed(String),
 }
 
-/// A field on which dsr1 and the engine differ.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Difference {
-    /// Name of the field.
-    pub field: &'static str,
-    /// dsr1's value.
-    pub planned: Value,
-    /// The engine's value.
-    pub engine: Value,
-}
-
-/// The verdict of an installed SGLang.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Proof {
-    /// Its version.
-    pub sglang: String,
-    /// Image or Python of the SGLang that was asked.
-    pub source: String,
-    /// Packages of kernels that had a stand-in.
-    pub stood_in: Vec<String>,
-    /// The reason why it refuses the arguments.
-    pub refused: Option<String>,
-    /// The reason why it could not be asked.
-    pub failed: Option<String>,
-    /// Number of values that were compared with the plan; 0 on a CPU.
-    pub compared: usize,
-    /// The values that are not as planned.
-    pub differences: Vec<Difference>,
+/// Returns the verdict that an answer of that version comes to, beside what dsr1 planned.
+#[must_use]
+pub fn proof(answer: Answer, sglang: &str, planned: Option<&Resolved>) -> Proof {
+    let mut proof = Proof {
+        sglang: sglang.to_owned(),
+        ..Proof::default()
+    };
+    match (answer, planned, sglang.parse::<Version>()) {
+        (Answer::Refused(why), _, _) => proof.refused = Some(why),
+        (Answer::Failed(why), _, _) => proof.failed = Some(why),
+        (Answer::Resolved(theirs), Some(planned), Ok(version)) => {
+            proof.compared = compared(version, planned, &theirs);
+            proof.differences = differences(version, planned, &theirs);
+        }
+        (Answer::Resolved(_), _, _) => {}
+    }
+    proof
 }
 
 /// Returns the fields on which they differ.
@@ -60,7 +63,7 @@ pub fn differences(version: Version, ours: &Resolved, theirs: &Value) -> Vec<Dif
         .into_iter()
         .filter(|(_, planned, engine)| planned != engine)
         .map(|(field, planned, engine)| Difference {
-            field,
+            field: field.to_owned(),
             planned,
             engine,
         })

@@ -29,7 +29,7 @@ mod parallel;
 
 use serde::{Deserialize, Serialize};
 
-pub use answer::{Answer, Difference, Proof, RESOLVED_SCHEMA, RESOLVER, compared, differences};
+pub use answer::{Answer, RESOLVED_SCHEMA, RESOLVER, TorchGpu, compared, differences, proof};
 
 use crate::facts::ModelFacts;
 use crate::profile::{Architecture, Precision, Profile, Version};
