@@ -6,6 +6,15 @@ pub(super) const EXPERTS: u64 = 256;
 /// Attention heads (`num_attention_heads`).
 pub(super) const HEADS: u32 = 128;
 
+/// Width of a routed expert and of the shared one (`moe_intermediate_size`).
+pub(super) const EXPERT_WIDTH: u32 = 2048;
+
+/// Width of the first dense layers (`intermediate_size`).
+pub(super) const DENSE_WIDTH: u32 = 18_432;
+
+/// Rows and columns of a block of FP8 weights with one scale (`weight_block_size`).
+pub(super) const FP8_BLOCK: u32 = 128;
+
 /// Width of the compressed KV cache (`kv_lora_rank`).
 pub(super) const KV_RANK: u64 = 512;
 
@@ -18,7 +27,7 @@ pub(crate) fn is_deepseek_v3_architecture(repo: &str) -> bool {
     let name = repo.rsplit('/').next().unwrap_or(repo).to_ascii_lowercase();
     // V3.2 has another attention.
     let is_named = name.contains("deepseek-r1") || name.contains("deepseek-v3");
-    is_named && !name.contains("distill") && !name.contains("v3.2")
+    is_named && !is_distilled(&name) && !name.contains("v3.2")
 }
 
 /// Returns true if the name of a repository tells the architecture of its model.
@@ -29,7 +38,13 @@ pub(crate) fn is_known_by_name(repo: &str) -> bool {
 /// Returns true for a repository of a model that was distilled from DeepSeek-R1: Qwen's and Llama's architectures, without
 /// experts.
 pub(crate) fn is_dense(repo: &str) -> bool {
-    is_deepseek_r1(repo) && repo.to_ascii_lowercase().contains("distill")
+    is_deepseek_r1(repo) && is_distilled(&repo.to_ascii_lowercase())
+}
+
+/// Returns true for the lower-case name of a distilled model: it says so, or it names the model that was trained, as
+/// `DeepSeek-R1-0528-Qwen3-8B` does.
+fn is_distilled(name: &str) -> bool {
+    name.contains("distill") || name.contains("qwen") || name.contains("llama")
 }
 
 /// Returns true for a repository of DeepSeek-R1, a quantized copy or a distilled model: all of them reason between the same

@@ -33,6 +33,10 @@ pub struct EffectiveSettings {
     pub redundant_experts: u32,
     /// Kernels of the experts, if named.
     pub moe_runner: Option<String>,
+    /// Experts are moved between GPUs while the server runs.
+    pub eplb: bool,
+    /// Choice of an expert's copy, if named: `static`, ...
+    pub expert_dispatch: Option<String>,
     /// Communication between experts, if named: `deepep`, ...
     pub a2a: Option<String>,
     /// Mode of `DeepEP`, if named.
@@ -75,6 +79,8 @@ pub struct EffectiveSettings {
     pub prefill_graphs_named: bool,
     /// Tokens per page, if named.
     pub page_size: Option<u32>,
+    /// Algorithm of multi-token prediction, if named.
+    pub draft_algorithm: Option<String>,
     /// Tokens drafted per step, with multi-token prediction.
     pub draft_tokens: Option<u32>,
     /// Tokens drafted per step, if named.
@@ -83,8 +89,6 @@ pub struct EffectiveSettings {
     pub draft_steps: Option<u32>,
     /// Candidates kept in each draft step, with multi-token prediction, if named.
     pub draft_top_k: Option<u32>,
-    /// The first option of multi-token prediction that is named without an algorithm.
-    pub draft_option_alone: Option<&'static str>,
     /// Caution of the scheduler, if named.
     pub schedule_conservativeness: Option<f64>,
     /// Tokens per streamed chunk.
@@ -99,6 +103,20 @@ pub struct EffectiveSettings {
     pub longer_context: bool,
     /// Prefixes are cached between requests.
     pub radix_cache: bool,
+    /// Prefixes that leave the GPU are kept in the host's memory.
+    pub hierarchical_cache: bool,
+    /// Decode is compiled by torch.
+    pub torch_compile: bool,
+    /// Batches between two captured sizes are padded to the larger one.
+    pub graph_padding: bool,
+    /// Answers do not depend on the batch.
+    pub deterministic: bool,
+    /// GiB of weights on each GPU that stay in the host's memory.
+    pub offloaded_gib: f64,
+    /// Options below their least useful value, with that value: the parser takes them.
+    pub too_small: Vec<(&'static str, i64)>,
+    /// Options that have no effect without another one, with that one.
+    pub idle: Vec<(&'static str, &'static str)>,
     /// The output layer is replicated.
     pub lm_head_data_parallel: bool,
     /// The shared expert is computed as one of the routed experts.
@@ -138,7 +156,9 @@ impl EffectiveSettings {
         let tensor_parallel = number("--tensor-parallel-size").unwrap_or(1);
         let copies = number("--data-parallel-size").unwrap_or(1);
         let old_dp = parsed.has_option("--enable-dp-attention");
-        let attention = number("--attn-dp-size").unwrap_or(if old_dp { copies } else { 1 });
+        // An explicit 1 is the default, which the older spelling overrides.
+        let named_attention = number("--attn-dp-size").filter(|ranks| *ranks != 1);
+        let attention = named_attention.unwrap_or(if old_dp { copies } else { 1 });
         let cutlass_moe = parsed.has_option("--enable-flashinfer-cutlass-moe");
         let expert_classes = parsed.has_option("--enable-ep-moe");
         let sets_size = expert_classes && (version >= EP_MOE_SETS_SIZE || cutlass_moe);
@@ -163,7 +183,11 @@ impl EffectiveSettings {
             version: Some(version),
             tensor_parallel,
             attention_data_parallel: attention,
-            replicas: if old_dp { 1 } else { copies },
+            replicas: if old_dp && named_attention.is_none() {
+                1
+            } else {
+                copies
+            },
             pipeline: number("--pipeline-parallel-size").unwrap_or(1),
             dense_tensor_parallel: number("--moe-dense-tp-size"),
             attention_switch: old_dp,
@@ -171,6 +195,8 @@ impl EffectiveSettings {
             expert_parallel,
             redundant_experts: number("--ep-num-redundant-experts").unwrap_or(0),
             moe_runner,
+            eplb: parsed.has_option("--enable-eplb"),
+            expert_dispatch: text("--ep-dispatch-algorithm"),
             a2a: text("--moe-a2a-backend").or_else(|| deepep.then(|| "deepep".to_owned())),
             deepep_mode: text("--deepep-mode"),
             two_batch_overlap: parsed.has_option("--enable-two-batch-overlap"),
@@ -197,17 +223,11 @@ impl EffectiveSettings {
                 && !parsed.has_option("--disable-piecewise-cuda-graph"),
             prefill_graphs_named: parsed.has_option("--cuda-graph-backend-prefill"),
             page_size: number("--page-size"),
+            draft_algorithm: text("--speculative-algorithm"),
             draft_tokens: drafts.then(|| number("--speculative-num-draft-tokens").unwrap_or(1)),
             draft_tokens_named: number("--speculative-num-draft-tokens").filter(|_| drafts),
             draft_steps: number("--speculative-num-steps").filter(|_| drafts),
             draft_top_k: number("--speculative-eagle-topk").filter(|_| drafts),
-            draft_option_alone: [
-                "--speculative-num-steps",
-                "--speculative-eagle-topk",
-                "--speculative-num-draft-tokens",
-            ]
-            .into_iter()
-            .find(|name| !drafts && parsed.has_option(name)),
             schedule_conservativeness: real("--schedule-conservativeness"),
             stream_interval: number("--stream-interval").unwrap_or(1),
             context_length: parsed
@@ -219,6 +239,13 @@ impl EffectiveSettings {
                 .get("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN")
                 .is_some_and(|value| is_on(value)),
             radix_cache: !parsed.has_option("--disable-radix-cache"),
+            hierarchical_cache: parsed.has_option("--enable-hierarchical-cache"),
+            torch_compile: parsed.has_option("--enable-torch-compile"),
+            graph_padding: !parsed.has_option("--disable-cuda-graph-padding"),
+            deterministic: parsed.has_option("--enable-deterministic-inference"),
+            offloaded_gib: real("--cpu-offload-gb").unwrap_or(0.0),
+            too_small: too_small(parsed),
+            idle: idle(parsed),
             lm_head_data_parallel: parsed.has_option("--enable-dp-lm-head"),
             shared_experts_fusion: !parsed.has_option("--disable-shared-experts-fusion"),
             skip_warmup: parsed.has_option("--skip-server-warmup"),
@@ -226,6 +253,48 @@ impl EffectiveSettings {
             served_model_name: text("--served-model-name"),
         }
     }
+}
+
+/// Sizes that are refused or useless below 1, by their canonical names.
+const AT_LEAST_ONE: [&str; 7] = [
+    "--tensor-parallel-size",
+    "--pipeline-parallel-size",
+    "--data-parallel-size",
+    "--max-running-requests",
+    "--max-total-tokens",
+    "--context-length",
+    "--page-size",
+];
+
+/// Returns the sizes below 1, which the parser takes.
+fn too_small(parsed: &Parsed<'_>) -> Vec<(&'static str, i64)> {
+    let number = |name| parsed.value(name)?.trim().parse::<i64>().ok();
+    AT_LEAST_ONE
+        .into_iter()
+        .filter_map(|name| Some((name, number(name)?)))
+        .filter(|(_, number)| *number < 1)
+        .collect()
+}
+
+/// Options that nothing reads without another one: the option, and the other one.
+const NEEDS: [(&str, &str); 5] = [
+    ("--speculative-num-steps", "--speculative-algorithm"),
+    ("--speculative-eagle-topk", "--speculative-algorithm"),
+    ("--speculative-num-draft-tokens", "--speculative-algorithm"),
+    ("--speculative-draft-model-path", "--speculative-algorithm"),
+    ("--torch-compile-max-bs", "--enable-torch-compile"),
+];
+
+/// Returns the options that have no effect: one for each option that is missing.
+fn idle(parsed: &Parsed<'_>) -> Vec<(&'static str, &'static str)> {
+    let mut found: Vec<(&str, &str)> = Vec::new();
+    for (name, needed) in NEEDS {
+        let is_said = found.iter().any(|(_, other)| *other == needed);
+        if parsed.has_option(name) && !parsed.has_option(needed) && !is_said {
+            found.push((name, needed));
+        }
+    }
+    found
 }
 
 /// Returns the numbers of an option with a list of values.

@@ -225,6 +225,8 @@ const CHOICES: &[Choice] = &[
     (6, "--enable-ep-moe", &[]),
     (6, "--enable-deepep-moe", &[]),
     (12, "--ep-num-redundant-experts", &["0", "8", "32"]),
+    (4, "--enable-eplb", &[]),
+    (4, "--ep-dispatch-algorithm", &["static", "dynamic", "fake"]),
     (10, "--enable-flashinfer-cutlass-moe", &[]),
     (10, "--enable-flashinfer-trtllm-moe", &[]),
     (
@@ -252,6 +254,8 @@ const CHOICES: &[Choice] = &[
             "cutlass_mla",
             "fa4",
             "cutedsl_mla",
+            "trtllm_mha",
+            "tokenspeed_mla",
         ],
     ),
     (
@@ -272,14 +276,29 @@ const CHOICES: &[Choice] = &[
     (
         30,
         "--kv-cache-dtype",
-        &["auto", "fp8_e4m3", "fp8_e5m2", "bfloat16", "bf16"],
+        &[
+            "auto", "fp8_e4m3", "fp8_e5m2", "bfloat16", "bf16", "nvfp4", "mxfp8",
+        ],
     ),
-    (25, "--quantization", &["fp8", "modelopt_fp4"]),
+    (
+        25,
+        "--quantization",
+        &[
+            "fp8",
+            "fp8",
+            "modelopt_fp4",
+            "modelopt_fp4",
+            "awq",
+            "w8a8_int8",
+            "nvfp4_online",
+            "modelopt_fp8",
+        ],
+    ),
     (30, "--mem-fraction-static", &["0.8", "0.85", "0.9"]),
     (
         35,
         "--max-running-requests",
-        &["8", "64", "128", "400", "512", "1024", "2048", "3072"],
+        &["4", "8", "64", "128", "400", "512", "1024", "2048", "3072"],
     ),
     (
         35,
@@ -302,6 +321,10 @@ const CHOICES: &[Choice] = &[
     (4, "--disable-prefill-cuda-graph", &[]),
     (4, "--disable-decode-cuda-graph", &[]),
     (10, "--disable-radix-cache", &[]),
+    (3, "--enable-hierarchical-cache", &[]),
+    (3, "--enable-torch-compile", &[]),
+    (3, "--disable-cuda-graph-padding", &[]),
+    (3, "--enable-deterministic-inference", &[]),
     (10, "--disable-overlap-schedule", &[]),
     (12, "--enable-dp-lm-head", &[]),
     (
@@ -315,7 +338,11 @@ const CHOICES: &[Choice] = &[
     (12, "--page-size", &["1", "16", "32", "64", "128"]),
     (12, "--context-length", &["8192", "32768", "163840"]),
     (6, "--moe-dense-tp-size", &["1", "2", "8"]),
-    (8, "--moe-a2a-backend", &["none", "deepep"]),
+    (
+        10,
+        "--moe-a2a-backend",
+        &["none", "deepep", "deepep", "flashinfer", "mooncake"],
+    ),
     (8, "--deepep-mode", &["auto", "normal", "low_latency"]),
     (4, "--pp-size", &["1", "2"]),
     (3, "--enable-two-batch-overlap", &[]),
@@ -374,7 +401,13 @@ fn random_line(random: &mut Random, version: &str, files: Files) -> Vec<String> 
     }
     if files != Files::Dense && random.below(100) < 30 {
         line.push("--speculative-algorithm".to_owned());
-        line.push(pick(random, &["EAGLE", "NEXTN"]).to_owned());
+        line.push(
+            pick(
+                random,
+                &["EAGLE", "EAGLE", "EAGLE", "NEXTN", "NEXTN", "NEXTN", "MTP"],
+            )
+            .to_owned(),
+        );
         if random.below(100) < 90 {
             let [steps, top_k, tokens] = DRAFTS[usize::try_from(random.below(6)).unwrap()];
             for (name, value) in [

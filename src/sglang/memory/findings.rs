@@ -103,6 +103,18 @@ fn queue(plan: &MemoryPlan, concurrency: u32) -> Option<Check> {
     if plan.requests_fit >= concurrency {
         return None;
     }
+    // A share of memory that leaves no room for one request is refused before; here only a named size can be that small.
+    if plan.requests_fit == 0 {
+        let text = format!(
+            "the KV pool of {} tokens holds no request of {} tokens: SGLang refuses each of them",
+            plan.pool_tokens, plan.request_tokens
+        );
+        let check = Check::new("memory.tokens_few", Level::Error, "engine.max_total_tokens", text);
+        return Some(check.fix(format!(
+            "use at least {} tokens, or leave max_total_tokens out",
+            plan.request_tokens
+        )));
+    }
     let level = if plan.requests_fit.saturating_mul(2) < concurrency {
         Level::Warn
     } else {

@@ -248,6 +248,8 @@ fn budget(
         is_mla: model.kv_lora_rank.is_some(),
     };
     let mut parts = weights::per_gpu(model, settings, &resolved);
+    let offloaded = (settings.offloaded_gib.max(0.0) * f64::from(1 << 30)) as u64;
+    weights::offload(&mut parts, offloaded);
     // A draft layer outside the fraction is part of the memory that is needed beside it.
     let mut draft = 0;
     if !reserve::is_draft_inside(settings) {
@@ -256,7 +258,7 @@ fn budget(
         }
     }
     let weights_bytes = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.1));
-    let kv_bytes = weights::kv_bytes_per_token(model, settings)?.max(1);
+    let kv_bytes = weights::kv_bytes_per_token(model, settings, &resolved)?.max(1);
     let named = settings.mem_fraction;
     let fraction = resolved.fraction.clamp(0.0, 1.0);
     let share = |bytes: u64| bytes as f64 / (usable.max(1)) as f64;
@@ -505,6 +507,52 @@ mod tests {
             let is_quiet = found.iter().all(|check| check.level != Level::Error);
             assert!(is_quiet, "{line}: {found:?}: {plan:?}");
         }
+    }
+
+    #[test]
+    fn a_named_pool_that_holds_no_request_is_an_error() {
+        let one = |line: &str| {
+            let plan = budget(&settings("0.5.23", line), &bundled(R1).unwrap(), H200_BYTES, 9216).unwrap();
+            check(&plan, 64)
+        };
+        let found = one("--tp-size 8 --max-total-tokens 100");
+        let few = found
+            .iter()
+            .find(|check| check.id == "memory.tokens_few")
+            .unwrap();
+        assert_eq!(few.level, Level::Error);
+        assert!(
+            few.text.contains("100 tokens") && few.text.contains("9216"),
+            "{}",
+            few.text
+        );
+        let found = one("--tp-size 8 --max-total-tokens 20000");
+        assert!(
+            found.iter().all(|check| check.id != "memory.tokens_few"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn weights_on_the_host_and_small_kv_formats_are_counted() {
+        let one = |gpu: u64, line: &str| {
+            budget(&settings("0.5.23", line), &bundled(R1).unwrap(), gpu, 9216).unwrap()
+        };
+        let whole = one(H200_BYTES, "--tp-size 8");
+        let offloaded = one(H200_BYTES, "--tp-size 8 --cpu-offload-gb 20");
+        assert_eq!(whole.weights_bytes - offloaded.weights_bytes, 20 << 30);
+        // Per token and layer 576 elements; 61 layers.
+        let bytes = |format: &str| {
+            one(
+                B200_BYTES,
+                &format!("--tp-size 8 --attention-backend triton --kv-cache-dtype {format}"),
+            )
+            .kv_bytes_per_token
+        };
+        assert_eq!(bytes("auto"), 576 * 61 * 2);
+        assert_eq!(bytes("fp8_e5m2"), 576 * 61);
+        assert_eq!(bytes("mxfp8"), 576 * 61 * 33 / 32);
+        assert_eq!(bytes("nvfp4"), 576 * 61 * 18 / 32);
     }
 
     #[test]

@@ -116,6 +116,23 @@ pub(super) fn per_gpu(
     ]
 }
 
+/// Takes the weights that stay in the host's memory out of the classes (`--cpu-offload-gb`, `utils/offloader.py`: the layers
+/// in their order, of which most are experts).
+pub(super) fn offload(parts: &mut [(&'static str, u64)], bytes: u64) {
+    let mut left = bytes;
+    for (name, part) in parts.iter_mut() {
+        let is_of_a_layer = matches!(
+            *name,
+            "experts" | "attention" | "absorbed" | "dense layers" | "shared expert"
+        );
+        if is_of_a_layer {
+            let taken = left.min(*part);
+            *part -= taken;
+            left -= taken;
+        }
+    }
+}
+
 /// Returns the part of all layers' bytes in the largest stage of a pipeline (`get_pp_indices` in `distributed/utils.py`).
 fn of_largest_stage(bytes: u64, layers: u64, settings: &EffectiveSettings) -> u64 {
     let stages = u64::from(settings.pipeline.max(1));
@@ -125,10 +142,17 @@ fn of_largest_stage(bytes: u64, layers: u64, settings: &EffectiveSettings) -> u6
 }
 
 /// Returns the bytes of one token in the KV pool of one GPU. `None` if the model's shape is not known.
-pub(super) fn kv_bytes_per_token(model: &ModelFacts, settings: &EffectiveSettings) -> Option<u64> {
-    let element = match settings.kv_cache.as_deref() {
-        Some(name) if name.starts_with("fp8") => 1,
-        _ => 2,
+pub(super) fn kv_bytes_per_token(
+    model: &ModelFacts,
+    settings: &EffectiveSettings,
+    resolved: &Resolved,
+) -> Option<u64> {
+    // In 1/32 of a byte. Block formats have a scale of one byte for 16 elements of 4 bits, or for 32 of 8 bits.
+    let element = match resolved.kv_cache.as_str() {
+        name if name.starts_with("fp8") => 32,
+        "nvfp4" | "fp4_e2m1" | "fp4_mx_block16" => 18,
+        "mxfp8" => 33,
+        _ => 64,
     };
     // The draft layer has its own pool, with as many tokens.
     let stages = u64::from(settings.pipeline.max(1));
@@ -148,7 +172,7 @@ pub(super) fn kv_bytes_per_token(model: &ModelFacts, settings: &EffectiveSetting
         }
         (None, None) => return None,
     };
-    Some(per_layer.saturating_mul(layers).saturating_mul(element))
+    Some(per_layer.saturating_mul(layers).saturating_mul(element) / 32)
 }
 
 #[cfg(test)]

@@ -8,6 +8,15 @@ const CHOSEN_EARLY: Version = Version::new(0, 5, 3);
 
 /// First version that takes `trtllm_mla` on Blackwell for DeepSeek-V3 by itself (`server_args.py`, 0.5.5).
 const BLACKWELL_BACKEND: Version = Version::new(0, 5, 5);
+/// First version that takes `trtllm_mha` on Hopper (`attention_hook.py`, 0.5.19).
+const MHA_ON_HOPPER: Version = Version::new(0, 5, 19);
+/// First version that takes `tokenspeed_mla` as another name of `cutedsl_mla` (`serving_hook.py`, after 0.5.19).
+const TOKENSPEED_RENAMED: Version = Version::new(0, 5, 20);
+/// First version that reads an NVFP4 KV cache by one backend in prefill and by `trtllm_mha` in decode (`kv_cache_hook.py`,
+/// after 0.5.19).
+const NVFP4_BY_PHASE: Version = Version::new(0, 5, 20);
+/// First version that excludes `flashinfer` for DeepSeek's deterministic answers (`server_args.py`, 0.5.5).
+const DETERMINISTIC_BY_MODEL: Version = Version::new(0, 5, 5);
 
 impl Resolver<'_> {
     /// Chooses the backend and what follows from it.
@@ -33,8 +42,11 @@ impl Resolver<'_> {
             };
             self.out.attention_backend = Some(name.to_owned());
         }
+        self.renamed(decode);
+        let decode = self.block_formats(decode);
         self.pages(decode);
         self.formats(decode);
+        self.deterministic();
         self.prefill_without_graphs();
         if self.out.attention_backend.as_deref() == Some("fa3")
             && self.out.kv_cache == "fp8_e5m2"
@@ -73,13 +85,127 @@ impl Resolver<'_> {
         self.out.attention_backend.as_deref() == Some(name) || decode == Some(name)
     }
 
+    /// Takes the newer name of a backend, with the format that the older one implied (`serving_hook.py`, 0.5.23).
+    fn renamed(&mut self, decode: Option<&str>) {
+        if !self.uses(decode, "tokenspeed_mla") {
+            return;
+        }
+        if self.version >= TOKENSPEED_RENAMED {
+            self.note(
+                "attention.renamed",
+                "engine.attention_backend",
+                format!(
+                    "SGLang {} calls tokenspeed_mla cutedsl_mla, with a KV cache of fp8_e4m3",
+                    self.version
+                ),
+            );
+            if self.out.attention_backend.as_deref() == Some("tokenspeed_mla") {
+                self.out.attention_backend = Some("cutedsl_mla".to_owned());
+            }
+            "fp8_e4m3".clone_into(&mut self.out.kv_cache);
+        }
+        if !self.is_blackwell() {
+            self.refuse_on_hopper("tokenspeed_mla");
+        } else if self.out.kv_cache != "fp8_e4m3" {
+            self.refuse(
+                "attention.kv_cache",
+                "engine.kv_cache",
+                format!(
+                    "tokenspeed_mla reads a KV cache of fp8_e4m3 only, not {}",
+                    self.out.kv_cache
+                ),
+                "use kv_cache: fp8_e4m3",
+            );
+        }
+    }
+
+    fn refuse_on_hopper(&mut self, backend: &str) {
+        self.refuse(
+            "architecture.attention",
+            "engine.attention_backend",
+            format!("{backend} does not run on Hopper"),
+            "use flashinfer, fa3 or flashmla",
+        );
+    }
+
+    /// Refuses 4-bit and block-scaled KV caches where the GPU or the backend has none; returns the backend of decode
+    /// (`kv_cache_hook.py`, 0.5.16 to 0.5.23).
+    fn block_formats<'b>(&mut self, decode: Option<&'b str>) -> Option<&'b str> {
+        let format = self.out.kv_cache.clone();
+        if !matches!(format.as_str(), "nvfp4" | "mxfp8") {
+            return decode;
+        }
+        if !self.is_blackwell() {
+            self.refuse(
+                "architecture.kv_cache",
+                "engine.kv_cache",
+                format!("a KV cache of {format} needs Blackwell"),
+                "use kv_cache: fp8_e4m3",
+            );
+            return decode;
+        }
+        let is_split = format == "nvfp4" && self.version >= NVFP4_BY_PHASE;
+        let prefill = self.settings.prefill_attention_backend.as_deref();
+        let prefill = prefill
+            .or(self.out.attention_backend.as_deref())
+            .unwrap_or_default();
+        let reads = if is_split {
+            matches!(prefill, "flashinfer" | "trtllm_mha") && matches!(decode, None | Some("trtllm_mha"))
+        } else {
+            format != "nvfp4" || !self.uses(decode, "trtllm_mla")
+        };
+        if !reads {
+            let backend = decode.unwrap_or(prefill).to_owned();
+            self.refuse(
+                "attention.kv_cache",
+                "engine.kv_cache",
+                format!(
+                    "{backend} does not read a KV cache of {format} in SGLang {}",
+                    self.version
+                ),
+                "use kv_cache: fp8_e4m3",
+            );
+        }
+        if is_split { Some("trtllm_mha") } else { decode }
+    }
+
+    /// Refuses backends whose results depend on the batch, where they must not (`_handle_deterministic_inference`, 0.5.3 to
+    /// 0.5.23).
+    fn deterministic(&mut self) {
+        if !self.settings.deterministic {
+            return;
+        }
+        let backend = self.out.attention_backend.clone().unwrap_or_default();
+        let is_one = match backend.as_str() {
+            "fa3" | "triton" => true,
+            "fa4" => self.version >= Version::new(0, 5, 16),
+            "flashinfer" => !self.checkpoint.is_deepseek_v3 || self.version < DETERMINISTIC_BY_MODEL,
+            _ => false,
+        };
+        if !is_one {
+            self.refuse(
+                "attention.deterministic",
+                "--enable-deterministic-inference",
+                format!(
+                    "the answers of {backend} depend on the batch: SGLang {} refuses it here",
+                    self.version
+                ),
+                "attention_backend: triton, or fa3 on Hopper",
+            );
+        }
+        if backend == "flashinfer" {
+            self.out.radix_cache = false;
+        }
+    }
+
     /// Replaces page sizes that a backend does not have.
     fn pages(&mut self, decode: Option<&str>) {
-        let rules: [(&str, &[u32]); 4] = [
+        let rules: [(&str, &[u32]); 5] = [
             ("flashmla", &[64]),
             ("cutlass_mla", &[128]),
             ("trtllm_mla", &[32, 64]),
             ("cutedsl_mla", &[32, 64]),
+            ("trtllm_mha", &[16, 32, 128, 64]),
         ];
         for (backend, pages) in rules {
             if !self.uses(decode, backend) || pages.contains(&self.out.page_size) {
@@ -110,12 +236,7 @@ impl Resolver<'_> {
                 continue;
             }
             if !self.is_blackwell() {
-                self.refuse(
-                    "architecture.attention",
-                    "engine.attention_backend",
-                    format!("{backend} does not run on Hopper"),
-                    "use flashinfer, fa3 or flashmla",
-                );
+                self.refuse_on_hopper(backend);
             }
             if version >= COUNTED && !formats.contains(&self.out.kv_cache.as_str()) {
                 let named = self.out.kv_cache.clone();
@@ -126,6 +247,9 @@ impl Resolver<'_> {
                     "use kv_cache: fp8_e4m3, or leave it out",
                 );
             }
+        }
+        if self.uses(decode, "trtllm_mha") && !self.is_blackwell() && version < MHA_ON_HOPPER {
+            self.refuse_on_hopper("trtllm_mha");
         }
         if self.uses(decode, "trtllm_mla") && self.settings.draft_tokens.is_some() && version < COUNTED {
             self.refuse(

@@ -4,7 +4,20 @@ use super::{COUNTED, Drafting, Resolver};
 use crate::sglang::check::{Check, Level};
 
 /// Requests at once with multi-token prediction if none are named (`_handle_eagle_family`, 0.5.23; 0.4.10).
-const RUNNING: u32 = 48;
+pub(crate) const RUNNING: u32 = 48;
+/// The algorithms of `SpeculativeAlgorithm` (`spec_info.py`, 0.5.23); from 0.5.12 on the parser takes any word.
+const ALGORITHMS: [&str; 10] = [
+    "DFLASH",
+    "DSPARK",
+    "EAGLE",
+    "EAGLE3",
+    "FROZEN_KV_MTP",
+    "NEXTN",
+    "NGRAM",
+    "NONE",
+    "STANDALONE",
+    "UNO",
+];
 /// Steps, candidates and tokens that SGLang chooses for DeepSeek-V3 (`_auto_choose_speculative_params`).
 const AUTOMATIC: Drafting = Drafting {
     steps: 3,
@@ -16,16 +29,23 @@ impl Resolver<'_> {
     /// Completes and checks the numbers of multi-token prediction.
     pub(super) fn drafting(&mut self) {
         let settings = self.settings;
-        if let Some(option) = settings.draft_option_alone {
-            self.warn(
-                "speculative.no_algorithm",
-                option,
-                format!("{option} has no effect without --speculative-algorithm"),
-                "use the setting `speculative`, which names it too",
+        let Some(algorithm) = settings.draft_algorithm.as_deref() else {
+            return;
+        };
+        if !ALGORITHMS.contains(&algorithm.to_ascii_uppercase().as_str()) {
+            self.refuse(
+                "speculative.algorithm",
+                "--speculative-algorithm",
+                format!("SGLang {} has no speculative algorithm {algorithm}", self.version),
+                "use EAGLE: multi-token prediction of DeepSeek's own layer",
             );
         }
-        if settings.draft_tokens.is_none() {
-            return;
+        if settings.mixed_chunk {
+            self.note(
+                "speculative.mixed_chunk",
+                "--enable-mixed-chunk",
+                "with multi-token prediction SGLang switches mixed chunks off".to_owned(),
+            );
         }
         self.out.max_running_requests.get_or_insert(RUNNING);
         if self.version < COUNTED {

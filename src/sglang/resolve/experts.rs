@@ -1,7 +1,8 @@
 //! Kernels and spread of the experts, and the format of the weights.
 
-use super::{COUNTED, Resolver};
+use super::{COUNTED, Checkpoint, Resolver};
 use crate::profile::Version;
+use crate::sglang::check::{Check, Level};
 
 /// First version with `--moe-runner-backend`.
 const MOE_RUNNER_BACKEND: Version = Version::new(0, 5, 1);
@@ -18,21 +19,43 @@ const SPREAD_OVER_ALL: [&str; 9] = [
     "pplx",
 ];
 
+/// First version that always compares a named format with the checkpoint's (`server_args.py`, 0.5.5).
+const FORMAT_COMPARED: Version = Version::new(0, 5, 5);
+/// First version that checks the choice of an expert's copy (`server_args.py`, 0.5.17).
+const DISPATCH_CHECKED: Version = Version::new(0, 5, 17);
+
+/// Returns the refusal of weights that are named in another format than theirs.
+pub(crate) fn wrong_format(checkpoint: &Checkpoint, named: &str, version: Version) -> Check {
+    let (weights, fix) = if checkpoint.is_modelopt {
+        ("NVFP4", "quantization: modelopt_fp4")
+    } else {
+        ("FP8", "leave quantization out, or use other weights")
+    };
+    Check::new(
+        "weights.quantization",
+        Level::Error,
+        "engine.quantization",
+        format!("SGLang {version} does not read {weights} weights as {named}"),
+    )
+    .fix(fix)
+}
+
 impl Resolver<'_> {
     /// Refuses a named format that is not the checkpoint's, and a context that is longer than the checkpoint's.
     pub(super) fn checkpoint(&mut self) {
-        let named = self.settings.quantization.as_deref().unwrap_or_default();
-        let wrong = match self.checkpoint.quantization.as_deref() {
-            Some("fp8") => named.starts_with("modelopt"),
-            _ => self.checkpoint.is_modelopt && !named.is_empty() && !named.starts_with("modelopt"),
-        };
-        // Before 0.5.3 the checkpoint is read here only to compute the fraction; otherwise it fails when it is loaded.
-        if wrong && self.version < COUNTED && self.settings.mem_fraction.is_none() {
+        if let Some(named) = self.settings.quantization.as_deref()
+            && !self.checkpoint.is_read_as(named, self.version)
+            && self.reads_the_checkpoint()
+        {
+            self.found
+                .push(wrong_format(self.checkpoint, named, self.version));
+        }
+        if self.settings.quantization.as_deref() == Some("nvfp4_online") && !self.is_blackwell() {
             self.refuse(
-                "weights.quantization",
+                "architecture.nvfp4",
                 "engine.quantization",
-                format!("the checkpoint is in another format than {named}"),
-                "leave quantization out, or use the other weights",
+                "nvfp4_online needs Blackwell".to_owned(),
+                "leave quantization out",
             );
         }
         let longest = self.checkpoint.context;
@@ -50,6 +73,17 @@ impl Resolver<'_> {
         }
     }
 
+    /// Returns true if this version compares the checkpoint's own format while it resolves its arguments; otherwise it does
+    /// when it reads the weights. NVIDIA's checkpoints are compared here only by versions before 0.5.3.
+    fn reads_the_checkpoint(&self) -> bool {
+        if self.version < FORMAT_COMPARED {
+            self.settings.mem_fraction.is_none()
+        } else {
+            self.checkpoint.quantization.is_some()
+                || self.settings.quantization.as_deref() == Some("nvfp4_online")
+        }
+    }
+
     /// Takes the format of the weights from the checkpoint, and the kernels of the experts on Blackwell, as 0.5.3 and later
     /// do for DeepSeek-V3.
     pub(super) fn format_of_checkpoint(&mut self) {
@@ -61,7 +95,7 @@ impl Resolver<'_> {
         }
         let fits = matches!(
             self.out.quantization.as_deref(),
-            Some("fp8" | "modelopt_fp8" | "modelopt_fp4" | "modelopt_mixed") | None
+            Some("fp8" | "modelopt_fp8" | "modelopt_fp4" | "modelopt_mixed" | "nvfp4_online") | None
         );
         if fits && self.out.a2a == "none" && self.out.moe_runner.as_deref() == Some("auto") {
             self.out.moe_runner = Some("flashinfer_trtllm".to_owned());
@@ -145,6 +179,30 @@ impl Resolver<'_> {
         self.all_to_all();
     }
 
+    /// Checks copies of experts and their choice (`handle_eplb_and_dispatch`, 0.5.23).
+    pub(super) fn dispatch(&mut self) {
+        let settings = self.settings;
+        if settings.eplb && self.out.expert_parallel <= 1 {
+            self.refuse(
+                "experts.eplb",
+                "--enable-eplb",
+                "EPLB moves experts between GPUs, and needs expert parallel above 1".to_owned(),
+                "set expert_parallel, or leave --enable-eplb out",
+            );
+        }
+        if let Some(name @ ("static" | "lp")) = settings.expert_dispatch.as_deref()
+            && self.out.a2a == "none"
+            && self.version >= DISPATCH_CHECKED
+        {
+            self.refuse(
+                "experts.dispatch",
+                "--ep-dispatch-algorithm",
+                format!("{name} is refused without an all-to-all backend: GPUs would choose different copies of an expert"),
+                "use dynamic, or --moe-a2a-backend deepep",
+            );
+        }
+    }
+
     /// Applies what the communication between experts decides.
     fn all_to_all(&mut self) {
         let a2a = self.out.a2a.clone();
@@ -163,6 +221,9 @@ impl Resolver<'_> {
             }
             self.out.expert_parallel = tp;
         }
+        if a2a == "flashinfer" {
+            self.flashinfer_all_to_all();
+        }
         if a2a == "deepep" && self.settings.deepep_mode.as_deref() == Some("normal") {
             if self.out.graph_batch.is_some() {
                 self.warn(
@@ -175,5 +236,45 @@ impl Resolver<'_> {
             self.out.graph_batch = None;
             self.out.prefill_graphs = false;
         }
+    }
+
+    /// Checks what FlashInfer's communication needs (`_handle_a2a_moe`, 0.5.10 to 0.5.23).
+    fn flashinfer_all_to_all(&mut self) {
+        let runners: &[&str] = match self.version {
+            version if version >= Version::new(0, 5, 19) => &[
+                "flashinfer_cutlass",
+                "flashinfer_cutedsl",
+                "flashinfer_trtllm",
+                "flashinfer_trtllm_routed",
+                "deep_gemm",
+            ],
+            version if version >= Version::new(0, 5, 16) => {
+                &["flashinfer_cutlass", "flashinfer_cutedsl", "flashinfer_trtllm"]
+            }
+            version if version >= Version::new(0, 5, 14) => &["flashinfer_cutlass", "flashinfer_cutedsl"],
+            _ => &["flashinfer_cutlass"],
+        };
+        let runner = self.out.moe_runner.clone().unwrap_or_default();
+        if !runners.contains(&runner.as_str()) {
+            self.refuse(
+                "experts.all_to_all",
+                "--moe-a2a-backend",
+                format!(
+                    "flashinfer exchanges tokens only for {}, not for {runner}",
+                    runners.join(", ")
+                ),
+                "moe_runner: flashinfer_cutlass",
+            );
+        }
+        let (dp, tp) = (self.out.attention_data_parallel, self.settings.tensor_parallel);
+        if dp != tp && self.version >= Version::new(0, 5, 14) {
+            self.refuse(
+                "experts.all_to_all",
+                "--moe-a2a-backend",
+                format!("flashinfer needs as many attention replicas as GPUs: {tp}, not {dp}"),
+                format!("attention_data_parallel: {tp}"),
+            );
+        }
+        self.out.shared_experts_fusion = false;
     }
 }

@@ -29,6 +29,10 @@ mod parallel;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use drafting::RUNNING;
+pub(crate) use experts::wrong_format;
+pub(crate) use parallel::AT_LEAST_ONE_EACH;
+
 pub use answer::{Answer, RESOLVED_SCHEMA, RESOLVER, TorchGpu, compared, differences, proof};
 
 use crate::facts::ModelFacts;
@@ -43,6 +47,8 @@ const COUNTED: Version = Version::new(0, 5, 3);
 const PREFILL_GRAPHS: Version = Version::new(0, 5, 10);
 /// First version with one setting for graphs in decode and one for graphs in prefill (0.5.14).
 const GRAPHS_BY_PHASE: Version = Version::new(0, 5, 14);
+/// First version that reads FP8 experts as NVFP4 and quantizes them when it loads them (`model_config.py`, 0.5.18).
+const FP8_AS_FP4: Version = Version::new(0, 5, 18);
 /// First version in which attention replicas have an option of their own (0.5.22).
 const ATTN_DP_SIZE: Version = Version::new(0, 5, 22);
 
@@ -104,6 +110,23 @@ impl Machine {
 }
 
 impl Checkpoint {
+    /// Returns true if SGLang reads these weights when it is told that they are in the format `named`.
+    ///
+    /// `_verify_quantization` in `model_config.py`, 0.4.10.post2 to 0.5.23. Formats that are neither DeepSeek's FP8 nor
+    /// NVIDIA's have families of names, which only the engine knows.
+    #[must_use]
+    pub fn is_read_as(&self, named: &str, version: Version) -> bool {
+        match self.quantization.as_deref() {
+            Some("fp8") => match named {
+                "fp8" | "unquant" | "nvfp4_online" => true,
+                "modelopt_fp4" => version >= FP8_AS_FP4,
+                other => other.starts_with("quark_"),
+            },
+            _ if self.is_modelopt => named.starts_with("modelopt"),
+            _ => true,
+        }
+    }
+
     /// Returns the checkpoint of a profile: from its files if they are known, otherwise by the repository's name and the
     /// profile's precision.
     #[must_use]
@@ -215,6 +238,7 @@ pub fn resolve(settings: &EffectiveSettings, machine: Machine, checkpoint: &Chec
         batch: None,
         found: Vec::new(),
     };
+    resolver.idle();
     resolver.replicas();
     resolver.checkpoint();
     resolver.graphs();
@@ -223,6 +247,7 @@ pub fn resolve(settings: &EffectiveSettings, machine: Machine, checkpoint: &Chec
     resolver.attention_backend();
     resolver.split_over_replicas();
     resolver.experts();
+    resolver.dispatch();
     resolver.pipeline();
     resolver.drafting();
     resolver.checked_last();
@@ -247,6 +272,23 @@ struct Resolver<'a> {
 impl Resolver<'_> {
     fn is_blackwell(&self) -> bool {
         self.machine.architecture == Architecture::Blackwell
+    }
+
+    /// Names the options that nothing reads.
+    fn idle(&mut self) {
+        for (option, needed) in &self.settings.idle {
+            let fix = if *needed == "--speculative-algorithm" {
+                "use the setting `speculative`, which names it too".to_owned()
+            } else {
+                format!("add {needed}, or leave {option} out")
+            };
+            self.warn(
+                "flag.idle",
+                option,
+                format!("{option} has no effect without {needed}"),
+                fix,
+            );
+        }
     }
 
     fn refuse(&mut self, id: &str, subject: &str, text: String, fix: impl Into<String>) {
@@ -279,7 +321,7 @@ fn start(settings: &EffectiveSettings, version: Version) -> Resolved {
             .clone()
             .or_else(|| (version >= Version::new(0, 5, 1)).then(|| "auto".to_owned())),
         a2a: settings.a2a.clone().unwrap_or_else(|| "none".to_owned()),
-        quantization: settings.quantization.clone(),
+        quantization: settings.quantization.clone().filter(|named| named != "unquant"),
         fraction: settings.mem_fraction.unwrap_or(0.0),
         chunk: 0,
         max_prefill_tokens: settings.max_prefill_tokens.map_or(16_384, u64::from),

@@ -9,6 +9,12 @@ const CONSERVATIVENESS_FACTOR: f64 = 0.3;
 const DENSE_OVER_ALL: Version = Version::new(0, 5, 14);
 /// First version that checks two-batch overlap (`validation_hook.py`, 0.5.19).
 const TWO_BATCHES_CHECKED: Version = Version::new(0, 5, 10);
+/// First version that lets each attention replica run a request (`kv_cache_configurator.py`, 0.5.23).
+pub(crate) const AT_LEAST_ONE_EACH: Version = Version::new(0, 5, 23);
+/// First version that checks the caches against each other (`server_args.py`, 0.5.3).
+const CACHES_CHECKED: Version = COUNTED;
+/// First version that refuses to compile unpadded batches (`server_args.py`, 0.5.12).
+const PADDING_CHECKED: Version = Version::new(0, 5, 12);
 
 impl Resolver<'_> {
     /// Reads the number of attention replicas.
@@ -102,15 +108,27 @@ impl Resolver<'_> {
             );
         }
         if let Some(requests) = settings.max_running_requests {
-            self.note(
-                "schedule.requests",
-                "engine.max_running_requests",
-                format!(
-                    "{requests} running requests are divided by the {dp} attention replicas: {} each",
-                    requests / dp
-                ),
+            self.divided_requests(requests, dp);
+        }
+    }
+
+    /// Says how many requests each attention replica runs.
+    fn divided_requests(&mut self, requests: u32, dp: u32) {
+        let id = "schedule.requests";
+        let subject = "engine.max_running_requests";
+        let each = requests / dp;
+        let said = format!("{requests} running requests are divided by the {dp} attention replicas");
+        if each > 0 {
+            self.note(id, subject, format!("{said}: {each} each"));
+        } else if self.version >= AT_LEAST_ONE_EACH {
+            self.warn(
+                id,
+                subject,
+                format!("{said}, and SGLang runs 1 on each"),
+                format!("use at least {dp}"),
             );
         }
+        // An older version fails when it makes the pool (`rules`).
     }
 
     /// Turns off what a pipeline excludes.
@@ -170,6 +188,22 @@ impl Resolver<'_> {
                     self.version
                 ),
                 "set attention_data_parallel, or --moe-a2a-backend deepep",
+            );
+        }
+        if settings.hierarchical_cache && !settings.radix_cache && self.version >= CACHES_CHECKED {
+            self.refuse(
+                "cache.hierarchical",
+                "--enable-hierarchical-cache",
+                "a hierarchical cache needs the cache of prefixes".to_owned(),
+                "leave radix_cache: false or --enable-hierarchical-cache out",
+            );
+        }
+        if settings.torch_compile && !settings.graph_padding && self.version >= PADDING_CHECKED {
+            self.refuse(
+                "graphs.padding",
+                "--disable-cuda-graph-padding",
+                "without padding torch would compile every batch size".to_owned(),
+                "leave --disable-cuda-graph-padding or --enable-torch-compile out",
             );
         }
         let page = i64::from(self.out.page_size.max(1));

@@ -6,25 +6,38 @@
 
 use crate::profile::{Accelerator, Architecture, Precision, Profile, Stack, Version};
 use crate::sglang::check::{Check, Level};
-use crate::sglang::deepseek_r1::{CONTEXT, EXPERTS, HEADS, is_deepseek_v3_architecture, is_dense};
+use crate::sglang::deepseek_r1::{
+    CONTEXT, DENSE_WIDTH, EXPERT_WIDTH, EXPERTS, FP8_BLOCK, HEADS, is_deepseek_v3_architecture, is_dense,
+};
+use crate::sglang::resolve::{AT_LEAST_ONE_EACH, Checkpoint, RUNNING, wrong_format};
 use crate::sglang::settings::EffectiveSettings;
 
 /// First version that takes the format of DeepSeek's weights from the checkpoint on Blackwell (`server_args.py`, 0.5.5).
 const FORMAT_OF_CHECKPOINT: Version = Version::new(0, 5, 5);
 
+/// First version that computes NVFP4 weights on Hopper (`modelopt_quant.py`, 0.5.14).
+const NVFP4_ON_HOPPER: Version = Version::new(0, 5, 14);
+/// Attention backends of other makers' devices.
+const ELSEWHERE: [&str; 5] = ["aiter", "ascend", "intel_amx", "intel_xpu", "wave"];
+
 /// Applies all rules to one set of settings.
-pub(super) fn check(settings: &EffectiveSettings, profile: &Profile, stack: &Stack) -> Vec<Check> {
+pub(super) fn check(
+    settings: &EffectiveSettings,
+    profile: &Profile,
+    stack: &Stack,
+    checkpoint: &Checkpoint,
+) -> Vec<Check> {
     let mut found = Vec::new();
     accelerator(settings, profile, stack, &mut found);
     ranges(settings, &mut found);
     parallel(settings, profile, &mut found);
-    split(settings, profile, &mut found);
+    split(settings, profile, checkpoint, &mut found);
     if is_dense(&profile.model.repo) {
         experts_of_none(settings, profile, &mut found);
     } else {
         experts(settings, stack.pins.sglang, &mut found);
     }
-    weights(settings, profile, &mut found);
+    weights(settings, checkpoint, stack.pins.sglang, &mut found);
     architecture(settings, profile, stack, &mut found);
     scheduling(settings, &mut found);
     benchmark_only(settings, profile, &mut found);
@@ -56,10 +69,8 @@ fn ranges(settings: &EffectiveSettings, found: &mut Vec<Check>) {
         ));
     }
     for (setting, number) in [
-        ("engine.tensor_parallel", settings.tensor_parallel),
         ("engine.attention_data_parallel", settings.attention_data_parallel),
         ("engine.expert_parallel", settings.expert_parallel),
-        ("--data-parallel-size", settings.replicas),
     ] {
         if number == 0 {
             found.push(error(
@@ -69,42 +80,83 @@ fn ranges(settings: &EffectiveSettings, found: &mut Vec<Check>) {
             ));
         }
     }
-    if settings.page_size == Some(0) {
+    for (option, number) in &settings.too_small {
+        let id = match *option {
+            "--page-size" => "range.page",
+            "--max-running-requests" => "range.requests",
+            "--max-total-tokens" => "range.tokens",
+            "--context-length" => "range.context",
+            _ => "range.ranks",
+        };
         found.push(
             error(
-                "range.page",
-                "--page-size",
-                "a page of 0 tokens holds nothing".to_owned(),
-            )
-            .fix("use at least 1, or leave it out"),
-        );
-    }
-    if settings.max_running_requests == Some(0) {
-        found.push(
-            error(
-                "range.requests",
-                "engine.max_running_requests",
-                "with 0 running requests no request can run".to_owned(),
+                id,
+                option,
+                format!("{option} {number} is too small: no server runs with it"),
             )
             .fix("use at least 1, or leave it out"),
         );
     }
 }
 
+/// Returns the reason why the dense layers, the shared expert or the routed experts cannot be split: `divide` in `linear.py`
+/// and the blocks of `fp8.py` assert it when the model is built (0.4.10.post2 to 0.5.23).
+fn uneven(settings: &EffectiveSettings, is_fp8: bool) -> Option<String> {
+    let tp = settings.tensor_parallel.max(1);
+    let dense = settings.dense_tensor_parallel.unwrap_or(tp).max(1);
+    // Behind an all-to-all each GPU has whole experts, and a whole shared one.
+    let is_whole = settings.a2a.as_deref().is_some_and(|name| name != "none");
+    let shared = if is_whole { 1 } else { tp };
+    let routed = if is_whole {
+        1
+    } else {
+        tp / settings.expert_parallel.clamp(1, tp)
+    };
+    for (what, width, ranks) in [
+        ("the dense layers", DENSE_WIDTH, dense),
+        ("the shared expert", EXPERT_WIDTH, shared),
+        ("each routed expert", EXPERT_WIDTH, routed.max(1)),
+    ] {
+        if !width.is_multiple_of(ranks) {
+            return Some(format!(
+                "{what}, {width} wide, cannot be split evenly over {ranks} GPUs"
+            ));
+        }
+        if is_fp8 && !(width / ranks).is_multiple_of(FP8_BLOCK) {
+            return Some(format!(
+                "{what}, {width} wide, over {ranks} GPUs gives {} each: FP8 weights have a scale for {FP8_BLOCK}",
+                width / ranks
+            ));
+        }
+    }
+    None
+}
+
 /// Checks how the model is split: heads over the ranks of attention, layers over a pipeline.
-fn split(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Check>) {
+fn split(settings: &EffectiveSettings, profile: &Profile, checkpoint: &Checkpoint, found: &mut Vec<Check>) {
     let (tp, dp) = (settings.tensor_parallel, settings.attention_data_parallel);
     let ranks = tp / dp.max(1);
-    if is_deepseek_v3_architecture(&profile.model.repo) && ranks > 0 && !HEADS.is_multiple_of(ranks) {
-        // linear.py: `divide(num_heads, tp_size)` asserts it.
-        found.push(
-            error(
-                "parallel.heads",
-                "engine.tensor_parallel",
-                format!("{HEADS} attention heads cannot be spread evenly over {ranks} ranks"),
-            )
-            .fix("use a power of two"),
-        );
+    if is_deepseek_v3_architecture(&profile.model.repo) {
+        let is_fp8 = checkpoint.quantization.as_deref() == Some("fp8");
+        if ranks > 0 && !HEADS.is_multiple_of(ranks) {
+            // linear.py: `divide(num_heads, tp_size)` asserts it.
+            found.push(
+                error(
+                    "parallel.heads",
+                    "engine.tensor_parallel",
+                    format!("{HEADS} attention heads cannot be spread evenly over {ranks} ranks"),
+                )
+                .fix("use a power of two"),
+            );
+        } else if let Some(text) = uneven(settings, is_fp8) {
+            found.push(
+                error("parallel.width", "engine.tensor_parallel", text).fix(if is_fp8 {
+                    "use a power of two, at most 16"
+                } else {
+                    "use a power of two"
+                }),
+            );
+        }
     }
     let gpus = u64::from(tp) * u64::from(settings.pipeline);
     if settings.pipeline > 1 && gpus > u64::from(profile.gpus) {
@@ -241,45 +293,41 @@ fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check
     }
 }
 
-fn weights(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Check>) {
-    let quantization = settings.quantization.as_deref();
-    let subject = "engine.quantization";
-    match (profile.precision, quantization) {
-        (Precision::Fp4, Some(other)) if !other.starts_with("modelopt") => found.push(
-            error(
-                "weights.quantization",
-                subject,
-                format!("NVFP4 weights cannot be read as {other}"),
+/// Checks a named format against the checkpoint's.
+fn weights(settings: &EffectiveSettings, checkpoint: &Checkpoint, version: Version, found: &mut Vec<Check>) {
+    let Some(named) = settings.quantization.as_deref() else {
+        return;
+    };
+    let is_fp8 = checkpoint.quantization.as_deref() == Some("fp8");
+    if !checkpoint.is_read_as(named, version) {
+        found.push(wrong_format(checkpoint, named, version));
+    } else if is_fp8 && matches!(named, "modelopt_fp4" | "nvfp4_online") {
+        found.push(
+            warn(
+                "weights.requantized",
+                "engine.quantization",
+                format!("{named}: SGLang {version} makes NVFP4 of the FP8 experts when it loads them, which can change answers"),
             )
-            .fix("quantization: modelopt_fp4"),
-        ),
-        (Precision::Fp8, Some("modelopt_fp4")) => found.push(
-            error(
-                "weights.quantization",
-                subject,
-                "FP8 weights cannot be read as modelopt_fp4".to_owned(),
-            )
-            .fix("leave quantization out, or use an fp4 profile"),
-        ),
+            .fix("leave quantization out, or pull NVIDIA's FP4 weights"),
+        );
+    } else if is_fp8 && named == "fp8" {
         // Before SGLang took the format from the checkpoint, FlashInfer's kernels asked for a name.
-        (Precision::Fp8, Some("fp8"))
-            if settings
+        let is_asked = version < FORMAT_OF_CHECKPOINT
+            && settings
                 .moe_runner
                 .as_deref()
-                .is_some_and(|runner| runner.starts_with("flashinfer"))
-                && settings
-                    .version
-                    .is_some_and(|version| version < FORMAT_OF_CHECKPOINT) => {}
-        (Precision::Fp8, Some("fp8")) => found.push(
-            warn(
-                "weights.quantization",
-                subject,
-                "DeepSeek's checkpoint states its FP8 format itself; upstream advises against naming it"
-                    .to_owned(),
-            )
-            .fix("leave quantization out"),
-        ),
-        _ => {}
+                .is_some_and(|runner| runner.starts_with("flashinfer"));
+        if !is_asked {
+            found.push(
+                warn(
+                    "weights.quantization",
+                    "engine.quantization",
+                    "DeepSeek's checkpoint states its FP8 format itself; upstream advises against naming it"
+                        .to_owned(),
+                )
+                .fix("leave quantization out"),
+            );
+        }
     }
 }
 
@@ -303,14 +351,22 @@ fn architecture(settings: &EffectiveSettings, profile: &Profile, stack: &Stack, 
         ));
     }
     if profile.precision == Precision::Fp4 && profile.architectures.contains(&Architecture::Hopper) {
-        found.push(
+        found.push(if stack.pins.sglang < NVFP4_ON_HOPPER {
             error(
                 "architecture.nvfp4",
                 "architectures",
-                "NVFP4 weights need Blackwell".to_owned(),
+                format!("NVFP4 weights need Blackwell in SGLang {}", stack.pins.sglang),
             )
-            .fix("use FP8 on Hopper"),
-        );
+            .fix("use FP8 on Hopper")
+        } else {
+            warn(
+                "architecture.nvfp4",
+                "architectures",
+                "Hopper has no FP4 arithmetic: SGLang computes NVFP4 weights by Marlin's kernels in BF16"
+                    .to_owned(),
+            )
+            .fix("use FP8 on Hopper, if it fits")
+        });
     }
     for architecture in &profile.architectures {
         let backend = settings
@@ -320,7 +376,8 @@ fn architecture(settings: &EffectiveSettings, profile: &Profile, stack: &Stack, 
                 // `sglang::resolve` refuses trtllm_mla and cutedsl_mla.
                 Architecture::Hopper => matches!(*backend, "cutlass_mla" | "fa4"),
                 Architecture::Blackwell => matches!(*backend, "fa3" | "flashmla"),
-            });
+            })
+            .or_else(|| elsewhere(settings));
         if let Some(backend) = backend {
             found.push(
                 error(
@@ -370,6 +427,18 @@ fn architecture(settings: &EffectiveSettings, profile: &Profile, stack: &Stack, 
     }
 }
 
+/// Returns an attention backend that is for other makers' devices.
+fn elsewhere(settings: &EffectiveSettings) -> Option<&str> {
+    [
+        &settings.attention_backend,
+        &settings.prefill_attention_backend,
+        &settings.decode_attention_backend,
+    ]
+    .into_iter()
+    .filter_map(|backend| backend.as_deref())
+    .find(|backend| ELSEWHERE.contains(backend))
+}
+
 fn scheduling(settings: &EffectiveSettings, found: &mut Vec<Check>) {
     if settings.skip_warmup && settings.version == Some(Version::new(0, 4, 10).post(2)) {
         found.push(error(
@@ -377,6 +446,21 @@ fn scheduling(settings: &EffectiveSettings, found: &mut Vec<Check>) {
             "--skip-server-warmup",
             "SGLang 0.4.10.post2 never reports ready without its warm-up".to_owned(),
         ));
+    }
+    let dp = settings.attention_data_parallel;
+    let version = settings.version.unwrap_or(AT_LEAST_ONE_EACH);
+    if let Some(requests) = settings
+        .max_running_requests
+        .filter(|requests| (1..dp).contains(requests) && version < AT_LEAST_ONE_EACH)
+    {
+        found.push(
+            error(
+                "schedule.requests",
+                "engine.max_running_requests",
+                format!("{requests} running requests over {dp} attention replicas: SGLang {version} runs none on each"),
+            )
+            .fix(format!("use at least {dp}")),
+        );
     }
     if settings
         .served_model_name
@@ -407,6 +491,16 @@ fn benchmark_only(settings: &EffectiveSettings, profile: &Profile, found: &mut V
             format!("requests over {length} tokens are refused; the model takes {CONTEXT}"),
         ));
     }
+    if settings.offloaded_gib > 0.0 {
+        found.push(warn(
+            "memory.offloaded",
+            "--cpu-offload-gb",
+            format!(
+                "{} GiB of each GPU's weights stay in the host's memory: every step copies them, and is slow",
+                settings.offloaded_gib
+            ),
+        ));
+    }
     if settings.stream_interval > 1 {
         let chunk = settings.stream_interval;
         found.push(note(
@@ -418,7 +512,9 @@ fn benchmark_only(settings: &EffectiveSettings, profile: &Profile, found: &mut V
         ));
     }
     let concurrency = profile.bench.max_concurrency.get();
-    if let Some(most) = settings.max_running_requests.filter(|most| *most < concurrency) {
+    let by_drafting = settings.draft_algorithm.is_some().then_some(RUNNING);
+    let most = settings.max_running_requests.or(by_drafting);
+    if let Some(most) = most.filter(|most| *most < concurrency) {
         found.push(warn(
             "benchmark.queue",
             "bench.max_concurrency",

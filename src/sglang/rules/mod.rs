@@ -57,8 +57,13 @@ pub(super) fn check(
     }
     found.extend(variables::check(flags, version));
     found.extend(client(profile, version));
-    found.extend(combinations::check(settings, profile, stack));
-    found.extend(resolved(settings, profile, stack));
+    let checkpoint = Checkpoint::new(profile, bundled(&profile.model.repo).as_ref());
+    found.extend(combinations::check(settings, profile, stack, &checkpoint));
+    for check in resolved(settings, profile, stack, &checkpoint) {
+        if !found.contains(&check) {
+            found.push(check);
+        }
+    }
     for check in &mut found {
         check.place = place_of(check, flags, parsed, origins);
     }
@@ -68,14 +73,18 @@ pub(super) fn check(
 
 /// Returns what the engine refuses, replaces or ignores when it resolves its arguments on the GPUs that the profile is for;
 /// nothing on a CPU.
-fn resolved(settings: &EffectiveSettings, profile: &Profile, stack: &Stack) -> Vec<Check> {
+fn resolved(
+    settings: &EffectiveSettings,
+    profile: &Profile,
+    stack: &Stack,
+    checkpoint: &Checkpoint,
+) -> Vec<Check> {
     let mut found: Vec<Check> = Vec::new();
     if stack.accelerator == Accelerator::Cpu || !is_known_by_name(&profile.model.repo) {
         return found;
     }
-    let checkpoint = Checkpoint::new(profile, bundled(&profile.model.repo).as_ref());
     for architecture in &profile.architectures {
-        for check in resolve(settings, Machine::nominal(*architecture), &checkpoint).checks {
+        for check in resolve(settings, Machine::nominal(*architecture), checkpoint).checks {
             if !found.contains(&check) {
                 found.push(check);
             }
@@ -423,7 +432,7 @@ mod tests {
                 "weights.quantization",
                 Level::Error,
                 tep8,
-                "current",
+                "guide",
                 "quantization: modelopt_fp4",
             ),
             (
@@ -580,6 +589,13 @@ mod tests {
                 "guide",
                 "max_running_requests: 8",
             ),
+            (
+                "benchmark.queue",
+                Level::Warn,
+                "fp8-high-throughput",
+                "current",
+                "max_running_requests: null\nspeculative: {steps: 3, top_k: 1, draft_tokens: 4}",
+            ),
         ];
         for (id, level, base, stack, engine) in cases {
             let found = ids(base, stack, engine);
@@ -590,14 +606,298 @@ mod tests {
         }
     }
 
+    /// The verdict on raw arguments over the defaults of a profile: the id of its worst finding and its level.
+    fn verdict(base: &str, stack: &str, line: &str) -> Vec<(String, Level)> {
+        let catalog = Catalog::load(None).unwrap();
+        let found = catalog.resolve(base, Some(stack)).unwrap();
+        let extra: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let checks = Launch::new(&found.profile, &found.stack, &found.origins, &extra).checks;
+        checks.into_iter().map(|check| (check.id, check.level)).collect()
+    }
+
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn what_reports_combine_is_judged_as_the_engine_does() {
+        let (hopper, blackwell) = ("h200-fp8-high-throughput", "fp8-high-throughput");
+        let cases = [
+            // (id, level, base, stack, arguments)
+            (
+                "parallel.both",
+                Level::Error,
+                hopper,
+                "current",
+                "--attn-dp-size 8 --dp-size 8 --enable-dp-attention",
+            ),
+            (
+                "weights.quantization",
+                Level::Error,
+                hopper,
+                "current",
+                "--quantization awq",
+            ),
+            (
+                "weights.quantization",
+                Level::Error,
+                hopper,
+                "cuda12",
+                "--quantization w4afp8",
+            ),
+            (
+                "weights.quantization",
+                Level::Error,
+                hopper,
+                "cuda12",
+                "--quantization gptq",
+            ),
+            (
+                "weights.quantization",
+                Level::Error,
+                "fp4-basic",
+                "current",
+                "--quantization awq",
+            ),
+            (
+                "weights.requantized",
+                Level::Warn,
+                blackwell,
+                "current",
+                "--quantization modelopt_fp4",
+            ),
+            (
+                "architecture.nvfp4",
+                Level::Error,
+                hopper,
+                "current",
+                "--quantization nvfp4_online",
+            ),
+            (
+                "experts.eplb",
+                Level::Error,
+                hopper,
+                "current",
+                "--attn-dp-size 1 --enable-eplb",
+            ),
+            (
+                "experts.dispatch",
+                Level::Error,
+                hopper,
+                "current",
+                "--ep-size 8 --ep-dispatch-algorithm static",
+            ),
+            (
+                "experts.all_to_all",
+                Level::Error,
+                hopper,
+                "current",
+                "--moe-a2a-backend flashinfer --attn-dp-size 4",
+            ),
+            (
+                "parallel.both",
+                Level::Error,
+                hopper,
+                "current",
+                "--attn-dp-size 8 --dp-size 2",
+            ),
+            (
+                "schedule.requests",
+                Level::Error,
+                hopper,
+                "cuda12",
+                "--dp-size 8 --enable-dp-attention --max-running-requests 4",
+            ),
+            (
+                "schedule.requests",
+                Level::Warn,
+                hopper,
+                "current",
+                "--attn-dp-size 8 --max-running-requests 4",
+            ),
+            (
+                "cache.hierarchical",
+                Level::Error,
+                hopper,
+                "current",
+                "--enable-hierarchical-cache --disable-radix-cache",
+            ),
+            (
+                "graphs.padding",
+                Level::Error,
+                hopper,
+                "current",
+                "--enable-torch-compile --disable-cuda-graph-padding",
+            ),
+            (
+                "speculative.algorithm",
+                Level::Error,
+                hopper,
+                "current",
+                "--speculative-algorithm MTP",
+            ),
+            (
+                "speculative.mixed_chunk",
+                Level::Note,
+                hopper,
+                "current",
+                "--speculative-algorithm EAGLE --enable-mixed-chunk",
+            ),
+            (
+                "flag.idle",
+                Level::Warn,
+                hopper,
+                "current",
+                "--torch-compile-max-bs 8",
+            ),
+            (
+                "flag.idle",
+                Level::Warn,
+                hopper,
+                "current",
+                "--speculative-draft-model-path lmsys/DeepSeek-R1-NextN",
+            ),
+            (
+                "architecture.attention",
+                Level::Error,
+                hopper,
+                "current",
+                "--attention-backend aiter",
+            ),
+            (
+                "architecture.attention",
+                Level::Error,
+                blackwell,
+                "current",
+                "--decode-attention-backend ascend",
+            ),
+            (
+                "architecture.attention",
+                Level::Error,
+                hopper,
+                "current",
+                "--attention-backend tokenspeed_mla",
+            ),
+            (
+                "attention.deterministic",
+                Level::Error,
+                blackwell,
+                "current",
+                "--attention-backend trtllm_mla --enable-deterministic-inference",
+            ),
+            (
+                "architecture.kv_cache",
+                Level::Error,
+                hopper,
+                "current",
+                "--kv-cache-dtype nvfp4",
+            ),
+            (
+                "architecture.kv_cache",
+                Level::Error,
+                hopper,
+                "current",
+                "--kv-cache-dtype mxfp8",
+            ),
+            (
+                "attention.kv_cache",
+                Level::Error,
+                blackwell,
+                "current",
+                "--attention-backend trtllm_mla --kv-cache-dtype nvfp4",
+            ),
+            (
+                "range.requests",
+                Level::Error,
+                hopper,
+                "current",
+                "--max-running-requests -1",
+            ),
+            (
+                "range.tokens",
+                Level::Error,
+                hopper,
+                "current",
+                "--max-total-tokens 0",
+            ),
+            (
+                "range.tokens",
+                Level::Error,
+                hopper,
+                "current",
+                "--max-total-tokens -5",
+            ),
+            (
+                "range.context",
+                Level::Error,
+                hopper,
+                "current",
+                "--context-length -1",
+            ),
+            (
+                "range.context",
+                Level::Error,
+                hopper,
+                "current",
+                "--context-length 0",
+            ),
+            ("range.ranks", Level::Error, hopper, "current", "--pp-size 0"),
+            (
+                "memory.offloaded",
+                Level::Warn,
+                hopper,
+                "current",
+                "--cpu-offload-gb 20",
+            ),
+        ];
+        for (id, level, base, stack, line) in cases {
+            let found = verdict(base, stack, line);
+            assert!(
+                found.contains(&(id.to_owned(), level)),
+                "{id} on {stack} with {line}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_model_is_split_where_its_widths_and_blocks_allow_it() {
+        // Ranks, replicas, further arguments, and the id of the refusal.
+        let cases = [
+            (8, 1, "", None),
+            (16, 1, "", None),
+            (16, 16, "--moe-dense-tp-size 1 --moe-a2a-backend deepep", None),
+            (32, 1, "", Some("parallel.width")),
+            (32, 32, "--moe-dense-tp-size 1 --moe-a2a-backend deepep", None),
+            (6, 6, "", Some("parallel.width")),
+            (12, 12, "", Some("parallel.width")),
+            (24, 3, "", Some("parallel.width")),
+            (6, 1, "", Some("parallel.heads")),
+            (256, 1, "", Some("parallel.heads")),
+        ];
+        for (tp, dp, further, id) in cases {
+            let line = format!("--tp-size {tp} --attn-dp-size {dp} {further}");
+            let found = verdict("h200-fp8-high-throughput", "current", &line);
+            let refused = found.iter().find(|(id, level)| {
+                *level == Level::Error && matches!(id.as_str(), "parallel.width" | "parallel.heads")
+            });
+            assert_eq!(refused.map(|(id, _)| id.as_str()), id, "{line}: {found:?}");
+        }
+    }
+
     #[test]
     fn nvfp4_is_for_blackwell() {
         let text = "name: own\nextends: fp4-basic\narchitectures: [hopper]\n";
         let catalog = Catalog::load(Some(("own.yaml", text))).unwrap();
+        let found = catalog.resolve("own", Some("guide")).unwrap();
+        let checks = Launch::new(&found.profile, &found.stack, &found.origins, &[]).checks;
+        let nvfp4 = |checks: &[Check]| {
+            let found = checks.iter().find(|check| check.id == "architecture.nvfp4");
+            found.map(|check| (check.level, check.place.clone(), check.fix.clone()))
+        };
+        let place = Some("own.yaml:3".to_owned());
+        let fix = Some("use FP8 on Hopper".to_owned());
+        assert_eq!(nvfp4(&checks), Some((Level::Error, place.clone(), fix)));
+        // From 0.5.14 on it runs, by other kernels.
         let found = catalog.resolve("own", Some("current")).unwrap();
         let checks = Launch::new(&found.profile, &found.stack, &found.origins, &[]).checks;
-        let error = refuse(&checks, "own", &found.stack).unwrap_err();
-        assert_eq!(error.hints(), ["use FP8 on Hopper"]);
-        assert!(error.message().starts_with("own.yaml:3: "), "{}", checks[0].text);
+        let fix = Some("use FP8 on Hopper, if it fits".to_owned());
+        assert_eq!(nvfp4(&checks), Some((Level::Warn, place, fix)));
     }
 }
