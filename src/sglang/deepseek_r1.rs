@@ -47,6 +47,25 @@ fn is_distilled(name: &str) -> bool {
     name.contains("distill") || name.contains("qwen") || name.contains("llama")
 }
 
+/// Returns the attention heads of a distilled model by the name of its repository: `num_attention_heads` in the `config.json`
+/// of the models that were trained (Qwen2.5, Qwen3-8B, Llama 3.1 and 3.3).
+pub(crate) fn heads_of_distilled(repo: &str) -> Option<u32> {
+    let name = repo.rsplit('/').next()?.to_ascii_lowercase();
+    let known = [
+        ("qwen3-8b", 32),
+        ("qwen-1.5b", 12),
+        ("qwen-7b", 28),
+        ("qwen-14b", 40),
+        ("qwen-32b", 40),
+        ("llama-8b", 32),
+        ("llama-70b", 64),
+    ];
+    let (_, heads) = known
+        .iter()
+        .find(|(size, _)| is_dense(repo) && name.contains(size))?;
+    Some(*heads)
+}
+
 /// Returns true for a repository of DeepSeek-R1, a quantized copy or a distilled model: all of them reason between the same
 /// marks.
 pub(crate) fn is_deepseek_r1(repo: &str) -> bool {

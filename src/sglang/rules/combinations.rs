@@ -7,8 +7,10 @@
 use crate::profile::{Accelerator, Architecture, Precision, Profile, Stack, Version};
 use crate::sglang::check::{Check, Level};
 use crate::sglang::deepseek_r1::{
-    CONTEXT, DENSE_WIDTH, EXPERT_WIDTH, EXPERTS, FP8_BLOCK, HEADS, is_deepseek_v3_architecture, is_dense,
+    CONTEXT, DENSE_WIDTH, EXPERT_WIDTH, EXPERTS, FP8_BLOCK, HEADS, heads_of_distilled,
+    is_deepseek_v3_architecture, is_dense,
 };
+use crate::sglang::memory::bundled;
 use crate::sglang::resolve::{AT_LEAST_ONE_EACH, Checkpoint, RUNNING, wrong_format};
 use crate::sglang::settings::EffectiveSettings;
 
@@ -38,6 +40,7 @@ pub(super) fn check(
         experts(settings, stack.pins.sglang, &mut found);
     }
     weights(settings, checkpoint, stack.pins.sglang, &mut found);
+    precision(profile, &mut found);
     architecture(settings, profile, stack, &mut found);
     scheduling(settings, &mut found);
     benchmark_only(settings, profile, &mut found);
@@ -136,19 +139,31 @@ fn uneven(settings: &EffectiveSettings, is_fp8: bool) -> Option<String> {
 fn split(settings: &EffectiveSettings, profile: &Profile, checkpoint: &Checkpoint, found: &mut Vec<Check>) {
     let (tp, dp) = (settings.tensor_parallel, settings.attention_data_parallel);
     let ranks = tp / dp.max(1);
-    if is_deepseek_v3_architecture(&profile.model.repo) {
+    let repo = &profile.model.repo;
+    let is_deepseek_v3 = is_deepseek_v3_architecture(repo);
+    let heads = if is_deepseek_v3 {
+        Some(HEADS)
+    } else {
+        heads_of_distilled(repo)
+    };
+    if let Some(heads) = heads.filter(|heads| ranks > 0 && !heads.is_multiple_of(ranks)) {
+        // linear.py: `divide(num_heads, tp_size)` asserts it.
+        let power = 1_u32 << heads.trailing_zeros();
+        found.push(
+            error(
+                "parallel.heads",
+                "engine.tensor_parallel",
+                format!("{heads} attention heads cannot be spread evenly over {ranks} ranks"),
+            )
+            .fix(if is_deepseek_v3 {
+                "use a power of two".to_owned()
+            } else {
+                format!("use a power of two, at most {power}")
+            }),
+        );
+    } else if is_deepseek_v3 {
         let is_fp8 = checkpoint.quantization.as_deref() == Some("fp8");
-        if ranks > 0 && !HEADS.is_multiple_of(ranks) {
-            // linear.py: `divide(num_heads, tp_size)` asserts it.
-            found.push(
-                error(
-                    "parallel.heads",
-                    "engine.tensor_parallel",
-                    format!("{HEADS} attention heads cannot be spread evenly over {ranks} ranks"),
-                )
-                .fix("use a power of two"),
-            );
-        } else if let Some(text) = uneven(settings, is_fp8) {
+        if let Some(text) = uneven(settings, is_fp8) {
             found.push(
                 error("parallel.width", "engine.tensor_parallel", text).fix(if is_fp8 {
                     "use a power of two, at most 16"
@@ -289,6 +304,32 @@ fn experts(settings: &EffectiveSettings, version: Version, found: &mut Vec<Check
                 format!("flashinfer_trtllm without expert parallel needs a separate shared expert in SGLang {version}"),
             )
             .fix("shared_experts_fusion: false"),
+        );
+    }
+}
+
+/// Refuses a precision that is not that of a repository whose format is published.
+fn precision(profile: &Profile, found: &mut Vec<Check>) {
+    let Some(model) = bundled(&profile.model.repo) else {
+        return;
+    };
+    let has = if model.is_modelopt {
+        Precision::Fp4
+    } else {
+        Precision::Fp8
+    };
+    if profile.precision != has {
+        let (named, has) = (profile.precision.name(), has.name());
+        found.push(
+            error(
+                "weights.precision",
+                "precision",
+                format!(
+                    "{} has {has} weights, and the profile is for {named}",
+                    profile.model.repo
+                ),
+            )
+            .fix(format!("use a profile for {has}, or the weights in {named}")),
         );
     }
 }

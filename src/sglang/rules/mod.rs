@@ -882,6 +882,35 @@ mod tests {
     }
 
     #[test]
+    fn the_name_of_a_repository_tells_what_it_excludes() {
+        let check = |repo: &str, precision: &str, gpus: u32| {
+            let text = format!(
+                "name: own\nextends: h200-fp8-high-throughput\nprecision: {precision}\ngpus: {gpus}\n\
+                 model: {{repo: {repo}, revision: main, size_bytes: 1000, license: MIT}}\n\
+                 engine: {{tensor_parallel: {gpus}, attention_data_parallel: null, expert_parallel: null}}\n"
+            );
+            let catalog = Catalog::load(Some(("own.yaml", &text))).unwrap();
+            let found = catalog.resolve("own", Some("current")).unwrap();
+            let checks = Launch::new(&found.profile, &found.stack, &found.origins, &[]).checks;
+            let errors = checks.into_iter().filter(|check| check.level == Level::Error);
+            errors.map(|check| check.id).collect::<Vec<_>>()
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(check("deepseek-ai/DeepSeek-R1", "fp8", 8), none);
+        assert_eq!(check("nvidia/DeepSeek-R1-FP4", "fp8", 8), ["weights.precision"]);
+        assert_eq!(check("deepseek-ai/DeepSeek-R1-0528-Qwen3-8B", "bf16", 8), none);
+        assert_eq!(check("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "bf16", 4), none);
+        assert_eq!(
+            check("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "bf16", 8),
+            ["parallel.heads"]
+        );
+        assert_eq!(
+            check("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "bf16", 8),
+            none
+        );
+    }
+
+    #[test]
     fn nvfp4_is_for_blackwell() {
         let text = "name: own\nextends: fp4-basic\narchitectures: [hopper]\n";
         let catalog = Catalog::load(Some(("own.yaml", text))).unwrap();
