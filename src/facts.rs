@@ -30,6 +30,9 @@ pub struct Facts {
     /// Models that are not pulled, as their hub lists them (`repo@revision`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub listed: BTreeMap<String, Listed>,
+    /// Folders of weights that profiles name, by path.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub folders: BTreeMap<String, ModelFolder>,
     /// Earlier starts on this host, by the digest of what decides them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub starts: BTreeMap<String, MeasuredStart>,
@@ -140,6 +143,22 @@ impl Facts {
             self.cached_commit(repo, revision)
         }
     }
+}
+
+/// A folder with the files of a model, as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModelFolder {
+    /// Shape and sizes of the model; `None` if its configuration does not tell them.
+    pub model: Option<ModelFacts>,
+    /// Number of its files with weights.
+    pub shards: usize,
+    /// Bytes of all files in it.
+    pub size_bytes: u64,
+    /// What prevents a start, a line each: the file, and what is wrong with it.
+    pub wrong: Vec<String>,
+    /// A file that is a link to a place outside the folder, which a container does not see.
+    pub outside: Option<String>,
 }
 
 /// One verified file of a snapshot.

@@ -97,8 +97,9 @@ pub struct ServerArgs {
     /// The runtime.
     #[command(flatten)]
     pub runtime: RuntimeArgs,
-    /// Weights in place of the profile's: a repository, `owner/name` or `owner/name@REVISION`.
-    #[arg(long, value_name = "REPO", help_heading = SERVER)]
+    /// Weights in place of the profile's: a repository (`owner/name`, `owner/name@REVISION`), or a folder of this host
+    /// (`/models/DeepSeek-R1`, `./DeepSeek-R1`), which is served as it is.
+    #[arg(long, value_name = "REPO|DIR", help_heading = SERVER)]
     pub model: Option<String>,
     /// Port on 127.0.0.1.
     #[arg(long, default_value_t = 30_000, value_parser = number::<u16>(1024..), value_name = "PORT", help_heading = SERVER)]

@@ -17,7 +17,7 @@ use crate::plan::{
 };
 use crate::profile::{
     Accelerator, Architecture, Catalog, Criteria, Goal, Model, Precision, Profile, Selection, Stack,
-    UserFiles,
+    UserFiles, is_folder,
 };
 use crate::render;
 use crate::report::Report;
@@ -339,6 +339,11 @@ impl Context {
         };
         if let Some(profile) = profile {
             let model = &profile.model;
+            if let Some(path) = &model.path {
+                let folder = store::folder(Path::new(path));
+                facts.folders.insert(path.clone(), folder);
+                return facts;
+            }
             let cache = Path::new(&facts.paths.hub_cache);
             let commit = store::cached_commit(cache, &model.repo, &model.revision).or_else(|| {
                 // dsr1 makes the rehearsal's model itself: its commit is known before it exists.
@@ -419,7 +424,7 @@ impl Context {
         let note = selection.note.take();
         if let Some(model) = &args.model {
             let own = selection.profile.goal == Goal::Rehearsal;
-            selection.profile.model = named_model(model)?;
+            selection.profile.model = named_model(model, self.env())?;
             if own {
                 return Err(Error::new(Kind::Usage, "the rehearsal serves its own model")
                     .cause("it makes a tiny one, and pulls it from a hub that it starts itself")
@@ -455,6 +460,9 @@ impl Context {
         };
         if let Some(bytes) = published_bytes(&model.repo).filter(|_| args.model.is_some()) {
             selection.profile.model.size_bytes = bytes;
+        }
+        if let Some(folder) = model.path.as_ref().and_then(|path| facts.folders.get(path)) {
+            selection.profile.model.size_bytes = folder.size_bytes;
         }
         if let Some(listed) = facts.listed.get(&format!("{}@{}", model.repo, model.revision))
             && args.model.is_some()
@@ -495,6 +503,7 @@ impl Context {
             .is_some_and(|commit| facts.models.contains_key(&format!("{}@{commit}", model.repo)));
         let Some(endpoint) = endpoint.filter(|_| {
             selection.stack.accelerator == Accelerator::Cuda
+                && model.path.is_none()
                 && !is_known
                 && !self.env().hub.offline
                 && bundled(&model.repo).is_none()
@@ -735,7 +744,22 @@ fn limit_rate(args: &HubArgs) -> Result<Option<u64>> {
 }
 
 /// Returns the weights that `--model` names.
-fn named_model(text: &str) -> Result<Model> {
+fn named_model(text: &str, env: &Env) -> Result<Model> {
+    if text.starts_with(['/', '.', '~']) {
+        let path = env.absolute(text)?;
+        if !is_folder(&path) {
+            let message = format!("`{}` cannot be mounted", path.escape_debug());
+            return Err(Error::new(Kind::Usage, message).hint("name a path without commas and quotes"));
+        }
+        return Ok(Model {
+            repo: store::model_of_path(&path),
+            revision: "main".to_owned(),
+            size_bytes: 0,
+            license: String::new(),
+            code_files: Vec::new(),
+            path: Some(path),
+        });
+    }
     let reference = RepoReference::parse(text);
     plan::check_repo(&reference.repo)?;
     if let Some(endpoint) = reference.endpoint {
@@ -754,6 +778,7 @@ fn named_model(text: &str) -> Result<Model> {
         size_bytes: 0,
         license: String::new(),
         code_files: Vec::new(),
+        path: None,
     })
 }
 

@@ -86,6 +86,7 @@ async fn wanted(context: &Context, args: &PullArgs, file: Option<Facts>) -> Resu
         size_bytes: 0,
         license: String::new(),
         code_files: Vec::new(),
+        path: None,
     };
     let (mut wanted, facts) = if let Some(path) = &args.to_lock {
         let lock = lock::read(path, "--to-lock FILE")?;

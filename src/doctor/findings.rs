@@ -40,7 +40,9 @@ pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Soft
     }
     let model = &profile.model;
     let commit = facts.resolved_commit(&model.repo, &model.revision);
-    if commit.is_some_and(|commit| facts.weights.contains_key(&format!("{}@{commit}", model.repo))) {
+    if let Some(path) = &model.path {
+        findings.push(folder_finding(path, facts));
+    } else if commit.is_some_and(|commit| facts.weights.contains_key(&format!("{}@{commit}", model.repo))) {
         let text = format!("{} is in the cache and verified", model.repo);
         findings.push(Finding::new("weights", Verdict::Ok, text));
     } else {
@@ -56,6 +58,25 @@ pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Soft
     findings.push(port_finding(port, facts));
     findings.extend(gpu::memory_findings(selection, facts));
     findings
+}
+
+/// Returns the finding about weights in a folder.
+fn folder_finding(path: &str, facts: &Facts) -> Finding {
+    match facts.folders.get(path) {
+        None => Finding::new(
+            "weights",
+            Verdict::NotChecked,
+            format!("{path} was not looked at"),
+        ),
+        Some(folder) => match folder.wrong.first() {
+            Some(wrong) => Finding::new("weights", Verdict::Fail, wrong.clone()),
+            None => Finding::new(
+                "weights",
+                Verdict::Ok,
+                format!("{path} holds {} of weights", Bytes(folder.size_bytes)),
+            ),
+        },
+    }
 }
 
 /// Returns the remarks of a plan about a host whose GPUs are known: what is doubtful, and what is not known.

@@ -329,9 +329,11 @@ impl Effects {
                 .map(Outcome::Pulled),
             Step::CheckSnapshot(step) => {
                 let step = step.clone();
-                blocking(move || store::check_snapshot(&step))
-                    .await
-                    .map(Outcome::Checked)
+                blocking(move || store::check_snapshot(&step).map(Outcome::Checked)).await
+            }
+            Step::CheckFolder(step) => {
+                let step = step.clone();
+                blocking(move || store::check_folder(&step).map(Outcome::FolderChecked)).await
             }
             Step::ProveArguments(step) => self.prove_plan(step, events).await.map(Outcome::Proven),
             Step::StartContainer(step) => {
@@ -434,6 +436,14 @@ fn summary(outcome: &Outcome) -> (String, bool) {
         }
         Outcome::Checked(pulled) => (
             format!("{}, unchanged since it was verified", snapshot(pulled)),
+            false,
+        ),
+        Outcome::FolderChecked(folder) => (
+            format!(
+                "{} of weights, {}, each with a header that fits",
+                counted(folder.shards, "file"),
+                Bytes(folder.size_bytes)
+            ),
             false,
         ),
         Outcome::Proven(proof) => (proven(proof), proof.cached),

@@ -144,6 +144,14 @@ impl Effects {
 
     /// Returns the files of the model that decide arguments, from the pulled snapshot or from the hub.
     async fn configuration(&self, step: &ProveArguments) -> Result<BTreeMap<String, String>> {
+        if let Some(folder) = &step.folder {
+            return store::configuration_of_folder(Path::new(folder)).ok_or_else(|| {
+                Error::new(
+                    Kind::Integrity,
+                    format!("`{folder}` has no config.json that can be read"),
+                )
+            });
+        }
         let cache = Path::new(&step.hub_cache);
         if let Some(commit) = store::cached_commit(cache, &step.repo, &step.revision)
             && let Some(files) = store::configuration(cache, &step.repo, &commit)

@@ -1,17 +1,20 @@
 //! The engine's command line, argument by argument.
 
 use crate::facts::Facts;
-use crate::plan::pull;
 use crate::plan::request::{ServeRequest, Target};
+use crate::plan::{folder, pull};
 use crate::sglang::Launch;
 
 /// Mount point of the hub cache root in a container. Not `/root/.cache/huggingface`, because official images keep
 /// kernels there. The root and not a snapshot, because snapshots are symlinks into it.
 pub const MODELS: &str = "/models";
 
-/// Returns the model path for the engine: the local snapshot if its commit is known, otherwise the repository id, which
+/// Returns the model path for the engine: the folder that the profile names, or the local snapshot if its commit is known, otherwise the repository id, which
 /// the engine, being offline, resolves in the same cache.
 pub(super) fn model_path(request: &ServeRequest, facts: &Facts) -> String {
+    if let Some(path) = folder::path(request) {
+        return path.to_owned();
+    }
     let root = match request.target {
         Target::Docker => MODELS,
         Target::Process => &facts.paths.hub_cache,

@@ -136,6 +136,8 @@ pub fn lock_server(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1
         .into_iter()
         .map(|(name, value)| (name, neutral(&value)))
         .collect();
+    // Weights that cannot be locked are said first: an image would take long to be made.
+    let weights = locked_weights(request, facts)?;
     Ok(Lock {
         schema: SCHEMA.to_owned(),
         dsr1: dsr1.to_owned(),
@@ -148,7 +150,7 @@ pub fn lock_server(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1
             sha256: digest(&[("file", &stack_text.to_owned())]),
         },
         engine: locked_engine(request, facts)?,
-        weights: locked_weights(request, facts)?,
+        weights,
         argv,
         env,
     })
@@ -190,6 +192,16 @@ fn locked_engine(request: &ServeRequest, facts: &Facts) -> Result<LockedEngine> 
 
 fn locked_weights(request: &ServeRequest, facts: &Facts) -> Result<LockedWeights> {
     let model = &request.profile.model;
+    if let Some(path) = &model.path {
+        return Err(
+            Error::new(Kind::Usage, format!("the weights in `{path}` cannot be locked"))
+                .cause("files in a folder have no revision, and no hash is known of them")
+                .hint(format!(
+                    "lock the repository, as dsr1 pull {} fetches it",
+                    model.repo
+                )),
+        );
+    }
     let Some(commit) = facts.resolved_commit(&model.repo, &model.revision) else {
         return Err(Error::new(
             Kind::Host,

@@ -24,6 +24,7 @@ pub mod clean;
 mod corrections;
 mod dockerfile;
 mod eval;
+mod folder;
 mod image;
 mod install;
 mod labels;
@@ -63,8 +64,8 @@ pub use selection::{
 };
 pub use serve::{base_url, container_name, offline_env, runtime_of_running, serve, volume_prefix, volumes};
 pub use step::{
-    AwaitReady, CLIENT_DIR, CheckSnapshot, CreateVenv, EngineSource, Mount, Plan, ProveArguments,
-    PullSnapshot, RunBenchmark, RunGsm8k, SCHEMA, ServeMirror, Server, StartContainer, StartProcess, Step,
-    StopServer, Threshold, Ulimit, VerifyAnswers, WriteModel,
+    AwaitReady, CLIENT_DIR, CheckFolder, CheckSnapshot, CreateVenv, EngineSource, Mount, Plan,
+    ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k, SCHEMA, ServeMirror, Server, StartContainer,
+    StartProcess, Step, StopServer, Threshold, Ulimit, VerifyAnswers, WriteModel,
 };
 pub use up::{UpRequest, mirror_ports, up};

@@ -25,6 +25,7 @@ pub fn question(
         sglang: request.stack.pins.sglang.to_string(),
         source: source(&installation, &request.stack),
         endpoint: endpoint.map(str::to_owned),
+        folder: model.path.clone(),
         repo: model.repo.clone(),
         revision: model.revision.clone(),
         hub_cache: facts.paths.hub_cache.clone(),

@@ -10,7 +10,8 @@ use crate::plan::install::{self, BuildRequest, Installation};
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
     AwaitReady, LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE,
-    LABEL_STACK, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, prove, pull,
+    LABEL_STACK, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, folder,
+    prove,
 };
 use crate::profile::{Accelerator, NAME_RULE, Stack, is_name};
 use crate::sglang::{Launch, Level, memory};
@@ -95,7 +96,8 @@ pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Laun
 pub(super) fn notes(request: &ServeRequest, facts: &Facts) -> Vec<String> {
     let mut notes = doctor::remarks(&request.profile, &request.stack, facts);
     let model = &request.profile.model;
-    if facts.resolved_commit(&model.repo, &model.revision).is_none() {
+    notes.extend(folder::note(request));
+    if model.path.is_none() && facts.resolved_commit(&model.repo, &model.revision).is_none() {
         notes.push(format!(
             "revision `{}` of {} is not resolved yet: the engine resolves it in the cache",
             model.revision, model.repo
@@ -121,6 +123,7 @@ pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
         blockers::memory_blocker(stack, facts),
         blockers::server(facts, &server_name(request), *port),
         blockers::port(facts, *port).filter(|_| !is_ours),
+        folder::blocker(request, facts),
     ];
     checks.into_iter().flatten().collect()
 }
@@ -145,7 +148,7 @@ pub(super) fn steps(
         Installation::Venv(_) => Step::StartProcess(process(request, launch, &python, labels, facts)),
     };
     vec![
-        pull::check_step(&profile.model.repo, &profile.model.revision, facts),
+        folder::check_step(request, facts),
         start,
         Step::AwaitReady(AwaitReady {
             server: server(request, facts),
@@ -230,7 +233,13 @@ fn inputs(request: &ServeRequest, launch: &Launch, installation: &Installation, 
     let json = |value: serde_json::Value| value.to_string();
     install::digest(&[
         ("program", program),
-        ("model", &format!("{}@{}", model.repo, model.revision)),
+        (
+            "model",
+            &match &model.path {
+                Some(path) => path.clone(),
+                None => format!("{}@{}", model.repo, model.revision),
+            },
+        ),
         ("port", &request.port.to_string()),
         ("flags", &json(serde_json::json!(flags))),
         (
@@ -344,6 +353,7 @@ fn container(
         source: facts.paths.hub_cache.clone(),
         target: MODELS.to_owned(),
     }];
+    mounts.extend(folder::mount(request));
     mounts.extend(
         volumes(stack)
             .into_iter()

@@ -99,6 +99,8 @@ pub enum Step {
     PullSnapshot(PullSnapshot),
     /// Fails if the snapshot is not complete and verified.
     CheckSnapshot(CheckSnapshot),
+    /// Fails if a folder does not hold a whole model.
+    CheckFolder(CheckFolder),
     /// Asks the installed engine what it makes of the arguments.
     ProveArguments(Box<ProveArguments>),
     /// Starts the engine in a container.
@@ -128,6 +130,7 @@ impl Step {
             Self::ServeMirror(step) => format!("mirror on {}", step.listen),
             Self::PullSnapshot(step) => format!("pull {}", step.repo),
             Self::CheckSnapshot(step) => format!("check weights {}", step.repo),
+            Self::CheckFolder(step) => format!("check weights in {}", step.path),
             Self::ProveArguments(step) => format!("ask SGLang {} about the arguments", step.sglang),
             Self::StartContainer(step) => format!("start container {}", step.name),
             Self::StartProcess(step) => format!("start process {}", step.name),
@@ -262,6 +265,17 @@ pub struct CheckSnapshot {
     pub cache_dir: String,
 }
 
+/// Checks that a folder of this host holds a whole model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckFolder {
+    /// Absolute path.
+    pub path: String,
+    /// The model's name: that of a repository if the profile names one.
+    pub repo: String,
+    /// True if the engine sees the folder through a read-only mount: links must not leave it.
+    pub in_container: bool,
+}
+
 /// The place of an installed SGLang.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "in", rename_all = "snake_case")]
@@ -301,6 +315,9 @@ pub struct ProveArguments {
     pub source: EngineSource,
     /// Base URL of the hub that has the model's configuration, if it is not pulled yet.
     pub endpoint: Option<String>,
+    /// Folder of the model, if the profile names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
     /// Repository of the model, `owner/name`.
     pub repo: String,
     /// Its branch, tag or commit.

@@ -71,7 +71,10 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
         code: CodeFiles::Named(profile.model.code_files.clone()),
         locked: None,
     };
-    steps.push(pull::step(&pull, facts)?);
+    let is_folder = profile.model.path.is_some();
+    if !is_folder {
+        steps.push(pull::step(&pull, facts)?);
+    }
     serve::check_server_name(request.serve.name.as_deref())?;
     let runs = serve::runs_already(&request.serve, &launch, &installation, facts);
     let is_temporary = !request.keep && !runs;
@@ -113,7 +116,8 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
         plan.blockers.extend(serve::blockers(&request.serve, facts));
     }
     plan.blockers.extend(installation.blocker(&build, facts));
-    plan.blockers.extend(pull::blocker(&pull, facts));
+    plan.blockers
+        .extend(pull::blocker(&pull, facts).filter(|_| !is_folder));
     if !installation.is_present(facts) {
         plan.notes.insert(0, install_note(stack));
     }

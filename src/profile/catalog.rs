@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{Error, Kind, Result};
 use crate::profile::choose::{self, Criteria, Selection};
 use crate::profile::merge::{self, ProfileFile};
-use crate::profile::names::{NAME_RULE, is_name, is_repo, is_revision};
+use crate::profile::names::{NAME_RULE, is_folder, is_name, is_repo, is_revision};
 use crate::profile::origin::{Origins, Place};
 use crate::profile::schema::{Goal, Precision, Profile};
 use crate::profile::spelling;
@@ -520,6 +520,16 @@ fn check_model(profile: &Profile, origins: &Origins) -> Result<()> {
                     .hint(format!("write it as {example}")),
             );
         }
+    }
+    if let Some(path) = model.path.as_ref().filter(|path| !is_folder(path)) {
+        let message = format!(
+            "`{}` is not an absolute path that can be mounted",
+            path.escape_debug()
+        );
+        return Err(
+            Error::new(Kind::Usage, in_place(origins.place_of("model.path"), &message))
+                .hint("write it as /folder/of/the/model, without commas and quotes"),
+        );
     }
     Ok(())
 }

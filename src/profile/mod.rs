@@ -35,7 +35,7 @@ pub use catalog::{Catalog, UserFile, UserFiles};
 pub use choose::{Criteria, Selection};
 pub use diff::{Change, StackChange, differences, stack_differences};
 pub use knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
-pub use names::{NAME_RULE, is_name, is_repo, is_revision};
+pub use names::{NAME_RULE, is_folder, is_name, is_repo, is_revision};
 pub use origin::{Origins, Place};
 pub use requirement::Requirement;
 pub use schema::{Bench, Device, EngineSettings, Goal, Model, Precision, Profile, Speculative, Verify};

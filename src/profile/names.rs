@@ -40,6 +40,13 @@ pub fn is_repo(repo: &str) -> bool {
         .is_some_and(|(owner, name)| fits(owner) && fits(name) && name.strip_suffix(".git").is_none())
 }
 
+/// Returns true for a path of a folder that can be mounted: an absolute one, because a relative one would mean another folder
+/// for each working directory; without a comma, which ends the path of a mount, and without quotes.
+#[must_use]
+pub fn is_folder(path: &str) -> bool {
+    path.starts_with('/') && !path.contains([',', '"']) && !path.chars().any(char::is_control)
+}
+
 /// Returns true for a revision: a branch, a tag, a pull request (`refs/pr/1`) or a commit.
 ///
 /// The Hub's revisions are git references, so the rule is that of git-check-ref-format(1). It is stricter in three

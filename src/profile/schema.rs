@@ -100,6 +100,10 @@ pub struct Model {
     /// All other code files are refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub code_files: Vec<String>,
+    /// Folder of this host that holds the weights, an absolute path. It is served as it is: nothing is pulled, and no hash
+    /// is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
 }
 
 /// The engine's settings. `None` leaves the engine's default.

@@ -74,6 +74,7 @@ fn step(step: &Step) -> String {
         Step::ServeMirror(step) => serve_mirror(step),
         Step::PullSnapshot(step) => pull(step),
         Step::CheckSnapshot(step) => check_snapshot(step),
+        Step::CheckFolder(step) => format!("test -e {}\n", shell_word(&format!("{}/config.json", step.path))),
         Step::ProveArguments(step) => prove(step),
         Step::StartContainer(step) => start_container(step),
         Step::StartProcess(step) => start_process(step),
@@ -341,6 +342,7 @@ fn prove(step: &ProveArguments) -> String {
     let ProveArguments {
         sglang: _,
         source,
+        folder: _,
         endpoint: _,
         repo: _,
         revision: _,

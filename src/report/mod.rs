@@ -45,6 +45,8 @@ pub enum Outcome {
     Pulled(Pulled),
     /// A snapshot is unchanged since a pull verified it.
     Checked(Pulled),
+    /// A folder holds a whole model.
+    FolderChecked(FolderChecked),
     /// The engine accepts the arguments.
     Proven(Proof),
     /// A container or process was started.
@@ -67,6 +69,17 @@ pub enum Outcome {
         /// True if the server was killed at the end of the drain time.
         killed: bool,
     },
+}
+
+/// A folder of this host that holds a whole model. Its headers were read, no hash was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderChecked {
+    /// Absolute path.
+    pub path: String,
+    /// Number of files with weights.
+    pub shards: usize,
+    /// Bytes of all files.
+    pub size_bytes: u64,
 }
 
 /// A venv that exists.

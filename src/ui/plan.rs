@@ -83,6 +83,9 @@ fn head(plan: &Plan, request: &ServeRequest) -> String {
     } else {
         ""
     };
+    // The files say more than the profile, which may be used with other weights.
+    let of_files = plan.memory.as_ref().map(|memory| memory.format.as_str());
+    let format = of_files.unwrap_or_else(|| profile.precision.name());
     let mut rows = vec![
         row(["profile", &profile.name]),
         row(["", &profile.title]),
@@ -95,12 +98,12 @@ fn head(plan: &Plan, request: &ServeRequest) -> String {
         row(["base image", &format!("{}{digest}", stack.base_reference(None))]),
         row([
             "model",
-            &format!("{}@{}", profile.model.repo, profile.model.revision),
+            &match &profile.model.path {
+                Some(path) => format!("{path} (as {})", profile.model.repo),
+                None => format!("{}@{}", profile.model.repo, profile.model.revision),
+            },
         ]),
-        row([
-            "weights",
-            &format!("{}, {}", profile.precision.name(), size_of(&profile.model)),
-        ]),
+        row(["weights", &format!("{format}, {}", size_of(&profile.model))]),
     ];
     let mut label = "notes";
     for note in &plan.notes {

@@ -173,6 +173,13 @@ pub fn outcome(outcome: &Outcome) -> String {
         Outcome::Mirroring { endpoint } => labelled(&[("HF_ENDPOINT", endpoint.clone())]),
         Outcome::Pulled(pulled) => self::pulled(pulled),
         Outcome::Checked(checked) => self::checked(checked),
+        Outcome::FolderChecked(folder) => labelled(&[
+            ("model", folder.path.clone()),
+            (
+                "files",
+                format!("{} of weights, {}", folder.shards, Bytes(folder.size_bytes)),
+            ),
+        ]),
         Outcome::Proven(proof) => super::proof(proof).trim_start().to_owned(),
         Outcome::Started { name } => format!("{} started\n", safe(name)),
         Outcome::Ready(ready) => {

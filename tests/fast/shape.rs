@@ -1,6 +1,7 @@
 //! The shape of a model that is not pulled: read from the hub by ranges, before a byte of its weights is fetched.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -21,8 +22,9 @@ fn expanded(name: &str) -> Vec<String> {
         .collect()
 }
 
-/// A hub with a model of `tests/fixtures/models`, whose weights are zeros, in this number of shards.
-fn hub_with(model: &str, shards: usize) -> Hub {
+/// The files of a model of `tests/fixtures/models` in this number of shards, and the zeros behind the header of each shard:
+/// its weights.
+fn files_of(model: &str, shards: usize) -> (BTreeMap<String, RepoFile>, Vec<(String, usize)>) {
     let path = format!(
         "{}/tests/fixtures/models/{model}.json",
         env!("CARGO_MANIFEST_DIR")
@@ -72,11 +74,34 @@ fn hub_with(model: &str, shards: usize) -> Hub {
         "model.safetensors.index.json".to_owned(),
         small(&json!({"metadata": {}, "weight_map": map})),
     );
+    (files, zeros)
+}
+
+/// A hub with a model of `tests/fixtures/models`.
+fn hub_with(model: &str, shards: usize) -> Hub {
+    let (files, zeros) = files_of(model, shards);
     let hub = Hub::new("lab/model", files);
     for (path, count) in zeros {
         hub.zeros(&path, count);
     }
     hub
+}
+
+/// A folder with the same files; the weights take no space.
+fn folder_with(model: &str, shards: usize, folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let (files, zeros) = files_of(model, shards);
+    for (path, file) in files {
+        std::fs::write(folder.join(path), file.bytes).unwrap();
+    }
+    for (path, count) in zeros {
+        let file = std::fs::File::options()
+            .append(true)
+            .open(folder.join(path))
+            .unwrap();
+        let size = file.metadata().unwrap().len();
+        file.set_len(size + count as u64).unwrap();
+    }
 }
 
 /// A profile of two GPUs, as the runs on H200s had them.
@@ -240,4 +265,148 @@ fn what_the_engine_would_refuse_for_such_a_model_blocks_the_plan() {
         "{}",
         run.stdout
     );
+}
+
+/// Returns a home with a folder `DeepSeek-R1-copy` of a model, and the profile of two GPUs.
+fn home_with_folder() -> Home {
+    let home = Home::new().without_docker().with("HF_HUB_OFFLINE", "1");
+    std::fs::write(home.path().join("two.yaml"), TWO).unwrap();
+    folder_with("odd", 3, &home.path().join("DeepSeek-R1-copy"));
+    home
+}
+
+/// Returns the arguments of a plan of `serve` from a folder.
+fn serve_from(folder: &str) -> Vec<&str> {
+    let plan = [
+        "plan",
+        "--profile-file",
+        "two.yaml",
+        "--runtime",
+        "docker",
+        "--format",
+        "json",
+    ];
+    [&plan[..], &["--model", folder]].concat()
+}
+
+#[test]
+fn a_folder_of_this_host_is_planned_and_served_as_it_is() {
+    let home = home_with_folder();
+    let run = home.run(&serve_from("./DeepSeek-R1-copy")).expect(3);
+    let plan = run.json();
+    let path = home.path().join("DeepSeek-R1-copy");
+    let path = path.canonicalize().unwrap().display().to_string();
+    let memory = &plan["memory"];
+    assert_eq!(
+        (&memory["weights_known"], &memory["weights_listed"]),
+        (&json!(true), &json!(false))
+    );
+    let gib = memory["weights_bytes"].as_u64().unwrap() >> 20;
+    assert!((3400..3700).contains(&gib), "{gib} MiB");
+    let steps = plan["steps"].as_array().unwrap();
+    let step = |name: &str| steps.iter().find(|step| step["step"] == name);
+    assert!(
+        step("pull_snapshot").is_none() && step("check_snapshot").is_none(),
+        "{plan}"
+    );
+    assert_eq!(step("check_folder").unwrap()["path"], json!(path));
+    // A container gets it read-only under a fixed path.
+    let start = step("start_container").unwrap();
+    let mount = json!({"type": "bind", "source": path, "target": "/model"});
+    assert!(start["mounts"].as_array().unwrap().contains(&mount), "{start}");
+    let argv = start["argv"].to_string();
+    assert!(argv.contains("\"--model-path\",\"/model\""), "{argv}");
+    // Clients see the model's name, not a path of the host.
+    assert_eq!(step("await_ready").unwrap()["model"], json!("DeepSeek-R1-copy"));
+    let text = home
+        .run(&[
+            "plan",
+            "--profile-file",
+            "two.yaml",
+            "--runtime",
+            "docker",
+            "--model",
+            &path,
+        ])
+        .expect(3)
+        .stdout;
+    assert!(text.contains("(as DeepSeek-R1-copy)"), "{text}");
+    assert!(text.contains("are served as they are"), "{text}");
+}
+
+#[test]
+fn a_profile_names_a_folder() {
+    let home = home_with_folder();
+    let folder = home.path().join("DeepSeek-R1-copy").canonicalize().unwrap();
+    let with = |path: &str| {
+        let text = format!("{TWO}model:\n  path: {path}\n");
+        std::fs::write(home.path().join("own.yaml"), text).unwrap();
+        home.run(&[
+            "plan",
+            "--profile-file",
+            "own.yaml",
+            "--runtime",
+            "docker",
+            "--format",
+            "json",
+        ])
+    };
+    let plan = with(folder.to_str().unwrap()).expect(3).json();
+    // The repository of the profile goes on naming the model.
+    let steps = plan["steps"].as_array().unwrap();
+    let ready = steps.iter().find(|step| step["step"] == "await_ready").unwrap();
+    assert_eq!(ready["model"], json!("deepseek-ai/DeepSeek-R1-0528"));
+    let run = with("weights/here").expect(2);
+    assert!(
+        run.stdout
+            .contains("own.yaml:10: `weights/here` is not an absolute path that can be mounted"),
+        "{}",
+        run.stdout
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_served_blocks_the_plan() {
+    let home = home_with_folder();
+    let folder = home.path().join("DeepSeek-R1-copy");
+    let blocked = |folder: &str, cause: &str| {
+        let plan = home.run(&serve_from(folder)).expect(3).json();
+        let causes: Vec<&str> = plan["blockers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|blocker| blocker["cause"].as_str())
+            .collect();
+        assert!(
+            causes.iter().any(|found| found.contains(cause)),
+            "{cause}: {causes:?}"
+        );
+    };
+    blocked("/nonexistent/DeepSeek-R1", "/nonexistent/DeepSeek-R1");
+    blocked("./two.yaml", "is not a folder");
+    // Links that leave the folder: as those of a snapshot in a hub cache.
+    let links = home.path().join("links");
+    std::fs::create_dir(&links).unwrap();
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let entry = entry.unwrap();
+        std::os::unix::fs::symlink(entry.path(), links.join(entry.file_name())).unwrap();
+    }
+    blocked("./links", "is a link to a file outside of it");
+    // Half of the shards.
+    std::fs::remove_file(folder.join("model-00001.safetensors")).unwrap();
+    blocked("./DeepSeek-R1-copy", "model-00001.safetensors");
+    std::fs::write(folder.join("config.json"), "<html>").unwrap();
+    blocked("./DeepSeek-R1-copy", "config.json` is not JSON");
+}
+
+#[test]
+fn a_folder_cannot_be_locked_and_says_why() {
+    let home = home_with_folder();
+    let folder = home.path().join("DeepSeek-R1-copy").canonicalize().unwrap();
+    let text = format!("{TWO}model:\n  path: {}\n", folder.display());
+    std::fs::write(home.path().join("own.yaml"), text).unwrap();
+    let run = home
+        .run(&["lock", "--profile-file", "own.yaml", "--runtime", "docker"])
+        .expect(2);
+    assert!(run.stderr.contains("cannot be locked"), "{}", run.stderr);
 }

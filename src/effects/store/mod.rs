@@ -13,6 +13,7 @@
 //! | `snapshot` | verified snapshots, asked for by revision |
 //! | `contents` | repositories, snapshots and their files, also those that other clients wrote |
 //! | `model` | shape and sizes of a model, from config.json and the headers of its shards |
+//! | `folder` | a folder of a model that is served as it is |
 //! | `verify` | every byte of a snapshot against its hash |
 //! | `outcome` | the result of a check, recorded |
 //!
@@ -21,6 +22,7 @@
 pub(super) mod claim;
 pub(super) mod contents;
 pub(super) mod fingerprint;
+pub(super) mod folder;
 pub(super) mod hash;
 pub(super) mod layout;
 pub(super) mod manifest;
@@ -33,5 +35,6 @@ pub(super) mod snapshot;
 pub(super) mod verify;
 
 pub use claim::last_pull_into;
+pub use folder::{check_folder, configuration_of_folder, folder, model_of_path};
 pub use model::{configuration, model_facts};
 pub use snapshot::{cached_commit, check_snapshot, verified_files};

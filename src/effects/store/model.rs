@@ -41,10 +41,14 @@ pub fn model_facts(cache_dir: &Path, repo: &str, commit: &str) -> Option<ModelFa
 /// Returns the files of a snapshot that decide the engine's arguments, by name; `None` without a configuration.
 #[must_use]
 pub fn configuration(cache_dir: &Path, repo: &str, commit: &str) -> Option<BTreeMap<String, String>> {
-    let snapshot = RepoCache::new(cache_dir, repo).snapshot_dir(commit);
+    configuration_in(&RepoCache::new(cache_dir, repo).snapshot_dir(commit))
+}
+
+/// Returns the files of a model's folder that decide the engine's arguments, by name; `None` without a configuration.
+pub(super) fn configuration_in(folder: &Path) -> Option<BTreeMap<String, String>> {
     let text = |name: &str| {
         let mut text = String::new();
-        let file = files::open_through(&snapshot.join(name)).ok()?;
+        let file = files::open_through(&folder.join(name)).ok()?;
         file.take(MAX_JSON).read_to_string(&mut text).ok()?;
         Some((name.to_owned(), text))
     };
@@ -60,6 +64,39 @@ fn read_facts(snapshot: &Path) -> Result<Option<ModelFacts>> {
     }
     let is_modelopt = snapshot.join(QUANTIZATION).exists();
     Ok(checkpoint::facts(&config, is_modelopt, found).ok())
+}
+
+/// A model's folder, as its files describe it.
+pub(super) struct Described {
+    /// Shape and sizes, if the configuration tells them.
+    pub(super) model: Option<ModelFacts>,
+    /// Number of files with weights.
+    pub(super) shards: usize,
+}
+
+/// Returns the model of a folder.
+///
+/// # Errors
+/// Everything that is wrong with its files, a line each.
+pub(super) fn facts_of_folder(folder: &Path) -> std::result::Result<Described, Vec<String>> {
+    let line = |error: Error| [vec![error.message()], error.causes()].concat().join(": ");
+    let config = read_json(&folder.join("config.json")).map_err(|error| vec![line(error)])?;
+    let shards = shards(folder).map_err(|error| vec![line(error)])?;
+    let (mut found, mut wrong) = (Vec::new(), Vec::new());
+    for shard in &shards {
+        match tensors(&folder.join(shard)) {
+            Ok(tensors) => found.extend(tensors),
+            Err(error) => wrong.push(line(error)),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let is_modelopt = folder.join(QUANTIZATION).exists();
+    Ok(Described {
+        model: checkpoint::facts(&config, is_modelopt, found).ok(),
+        shards: shards.len(),
+    })
 }
 
 /// Returns the files that contain the weights: those of the index, or the single file.

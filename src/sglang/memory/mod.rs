@@ -61,6 +61,8 @@ pub struct MemoryPlan {
     pub parts: Vec<(String, u64)>,
     /// The weights on one GPU, in bytes.
     pub weights_bytes: u64,
+    /// Format of the weights as the files state it: `fp8`, `fp4`, `awq`, ...; `bf16` if they state none.
+    pub format: String,
     /// Bytes that one token takes in the KV pool of one GPU.
     pub kv_bytes_per_token: u64,
     /// Share of the usable memory for weights and KV pool.
@@ -172,6 +174,10 @@ enum From {
 /// Returns the shape of the profile's model, if it is known.
 fn known_model(profile: &Profile, facts: &Facts) -> Option<(ModelFacts, From)> {
     let (repo, revision) = (&profile.model.repo, &profile.model.revision);
+    if let Some(path) = &profile.model.path {
+        let model = facts.folders.get(path)?.model.clone()?;
+        return Some((model, From::Files));
+    }
     let pulled = facts
         .resolved_commit(repo, revision)
         .and_then(|commit| facts.models.get(&format!("{repo}@{commit}")));
@@ -208,7 +214,8 @@ pub fn checks_of_files(
     facts: &Facts,
 ) -> Vec<Check> {
     let repo = &profile.model.repo;
-    if stack.accelerator == Accelerator::Cpu || is_known_by_name(repo) {
+    let is_known = profile.model.path.is_none() && is_known_by_name(repo);
+    if stack.accelerator == Accelerator::Cpu || is_known {
         return Vec::new();
     }
     match (machine(profile, facts), known_model(profile, facts)) {
@@ -216,6 +223,15 @@ pub fn checks_of_files(
             resolve(settings, machine, &Checkpoint::new(profile, Some(&model))).checks
         }
         _ => Vec::new(),
+    }
+}
+
+/// Returns the format of a model's weights.
+fn format_of(model: &ModelFacts) -> String {
+    match &model.quantization {
+        _ if model.is_modelopt => "fp4".to_owned(),
+        Some(named) => named.clone(),
+        None => "bf16".to_owned(),
     }
 }
 
@@ -292,6 +308,7 @@ fn budget(
             .into_iter()
             .map(|(name, bytes)| (name.to_owned(), bytes))
             .collect(),
+        format: format_of(model),
         kv_bytes_per_token: kv_bytes,
         fraction,
         fraction_named: named.is_some(),
