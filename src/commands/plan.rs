@@ -36,7 +36,13 @@ pub(super) async fn run(context: &Context, args: PlanCommandArgs) -> Result<()> 
         proof,
     };
     context.print(&planned, |planned| {
-        let text = ui::plan(&planned.plan, &request.serve, &planned.origins, with_origin);
+        let text = ui::plan(
+            &planned.plan,
+            &request.serve,
+            &planned.origins,
+            with_origin,
+            ui::columns(),
+        );
         text + &planned.proof.as_ref().map_or_else(String::new, ui::proof)
     })?;
     if let Some(failed) = planned.proof.as_ref().and_then(|proof| proof.failed.as_ref()) {

@@ -668,6 +668,11 @@ fn help_fits_on_a_terminal() {
 
 /// Returns what a terminal of 80 columns and 24 rows shows of a command line.
 fn on_terminal(home: &Home, line: &str) -> String {
+    on_terminal_of(home, (80, 24), line)
+}
+
+/// Returns what a terminal of these columns and rows shows of a command line.
+fn on_terminal_of(home: &Home, (columns, rows): (usize, usize), line: &str) -> String {
     let of_home = home.command(&[]);
     let envs: Vec<_> = of_home
         .get_envs()
@@ -676,7 +681,7 @@ fn on_terminal(home: &Home, line: &str) -> String {
     let program = env!("CARGO_BIN_EXE_dsr1");
     let shown = std::process::Command::new("script")
         .args(["--quiet", "--return", "--command"])
-        .arg(format!("stty cols 80 rows 24; exec {program} {line}"))
+        .arg(format!("stty cols {columns} rows {rows}; exec {program} {line}"))
         .arg("/dev/null")
         .env_clear()
         .envs(envs)
@@ -719,6 +724,70 @@ fn nothing_that_is_printed_is_cut_by_a_terminal() {
     );
     let piped = home.run(&["profiles", "list"]).expect(0).stdout;
     assert!(piped.lines().any(|line| line.len() > 80), "{piped}");
+}
+
+/// A text that is longer than the terminal is wide is broken once: each line is as long as its words let it be, and all begin
+/// in one column.
+#[test]
+fn an_explanation_is_wrapped_once() {
+    for option in [
+        "--mem-fraction-static",
+        "--moe-runner-backend",
+        "--chunked-prefill-size",
+    ] {
+        let shown = on_terminal(&Home::new(), &format!("explain {option}"));
+        let lines = shown.lines().skip(1);
+        let text: Vec<&str> = lines.take_while(|line| line.starts_with(' ')).collect();
+        assert!(!text.is_empty(), "{shown}");
+        for pair in text.windows(2) {
+            let begin = |line: &str| line.len() - line.trim_start().len();
+            assert_eq!(begin(pair[0]), begin(pair[1]), "{shown}");
+            let next = pair[1].split_whitespace().next().unwrap();
+            assert!(pair[0].len() + 1 + next.len() > 80, "{shown}");
+        }
+    }
+}
+
+/// Every origin is in the same column, also beside an argument that is longer than the terminal has room for.
+#[test]
+fn origins_are_in_one_column_on_each_terminal() {
+    let home = home_with(&facts(B200));
+    let line = "plan fp8-low-latency --facts facts.json --origin";
+    let command = |columns| -> Vec<String> {
+        let shown = on_terminal_of(&home, (columns, 50), line);
+        let lines = shown.lines().skip_while(|line| *line != "command").skip(1);
+        lines
+            .take_while(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let wide = command(140);
+    let columns = |from: &str| -> Vec<usize> {
+        let with = wide.iter().filter_map(|line| line.find(from));
+        with.collect()
+    };
+    for from in ["  profiles/fp8-low-latency.yaml:", "  engine."] {
+        let found = columns(from);
+        assert!(
+            found.len() > 3 && found.iter().all(|at| *at == found[0]),
+            "{wide:#?}"
+        );
+    }
+    assert!(wide.iter().all(|line| line.chars().count() <= 140), "{wide:#?}");
+    // Without room for columns each origin is below its argument.
+    let narrow = command(80);
+    let at = narrow.iter().position(|line| line == "  --ep-size 8").unwrap();
+    assert_eq!(
+        narrow[at + 1],
+        "      engine.expert_parallel, profiles/fp8-low-latency.yaml:22"
+    );
+    let piped = home.run(&["plan", "fp8-low-latency", "--facts", "facts.json", "--origin"]);
+    assert!(
+        piped
+            .stdout
+            .lines()
+            .any(|line| line.starts_with("  --model-path") && line.contains("  profile, model"))
+    );
 }
 
 #[test]
