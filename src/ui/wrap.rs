@@ -9,12 +9,24 @@ const LEAST: usize = 24;
 /// Space before the cells of a row that are below its first line.
 const INDENT: usize = 4;
 
-/// Returns a text of at most `most` characters; a sign at its end shows that something is left out.
+/// Returns a text of at most `most` characters; a sign at its end shows that something is left out. It ends with a whole word
+/// or figure, unless less than half of the room would be used.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }
-    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+    let is_word = |c: char| c != ' ';
+    let room = most.saturating_sub(1);
+    let kept: String = text.chars().take(room).collect();
+    let is_inside = kept.ends_with(is_word) && text.chars().nth(room).is_some_and(is_word);
+    let whole = if is_inside {
+        kept.trim_end_matches(is_word)
+    } else {
+        &kept
+    };
+    let whole = whole.trim_end();
+    let kept = if width(whole) * 2 > most { whole } else { &kept };
+    format!("{kept}…")
 }
 
 /// Returns a text of at most `most` characters without its middle: the end of a line of a traceback says where it was, after
@@ -220,6 +232,22 @@ mod tests {
             fitted(entry, 24),
             "  a sentence of six\n    short words, and of\n    more"
         );
+    }
+
+    #[test]
+    fn a_shortened_text_ends_with_a_whole_word_or_figure() {
+        assert_eq!(
+            shortened("fetched 120 MB of 800 MB", 24),
+            "fetched 120 MB of 800 MB"
+        );
+        assert_eq!(
+            shortened("fetched 120 MB of 800 MB", 23),
+            "fetched 120 MB of 800…"
+        );
+        assert_eq!(shortened("fetched 120 MB of 800 MB", 21), "fetched 120 MB of…");
+        // A long word is not left out for the sake of a short one.
+        assert_eq!(shortened("pull nvidia/DeepSeek-R1", 16), "pull nvidia/Dee…");
+        assert_eq!(shortened("word", 0), "…");
     }
 
     #[test]
