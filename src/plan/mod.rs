@@ -55,7 +55,7 @@ pub use labels::{
     LABEL_TEMPORARY, LOG_HEADER, log_header,
 };
 pub use origin::{Origin, origins};
-pub use prove::question;
+pub use prove::{PROOFS, question};
 pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, RepoReference, check_repo, pull, repo_folder};
 pub use request::{DEFAULT_PORT, ServeRequest, Target};
 pub use selection::{

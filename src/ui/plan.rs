@@ -1,5 +1,6 @@
 //! A plan for people: its steps, and the origin of each decision.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use super::profiles::{check_rows, size_of};
@@ -33,7 +34,7 @@ pub fn plan(
         }
     }
     for (title, variables) in [("environment", true), ("command", false)] {
-        text.push_str(&format!("\n{title}\n"));
+        let _ = writeln!(text, "\n{title}");
         text.push_str(&if with_origin {
             parts_with_origin(origins, variables, columns)
         } else {
@@ -213,7 +214,7 @@ fn parts_with_origin(origins: &[Origin], variables: bool, columns: usize) -> Str
                 .map(String::as_str)
                 .filter(|cell| !cell.is_empty())
                 .collect();
-            text.push_str(&format!("{words}\n      {}\n", from.join(", ")));
+            let _ = writeln!(text, "{words}\n      {}", from.join(", "));
         }
         return text;
     }
@@ -230,7 +231,7 @@ fn parts_with_origin(origins: &[Origin], variables: bool, columns: usize) -> Str
         } else {
             format!("{words}\n{}{GAP}", pad("", column))
         };
-        text.push_str(&format!("{gap}{from}\n"));
+        let _ = writeln!(text, "{gap}{from}");
     }
     text
 }

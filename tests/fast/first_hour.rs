@@ -279,6 +279,68 @@ fn clean_removes_what_is_not_used_and_says_what_stays() {
     );
 }
 
+/// While `clean` removes, it says how many bytes of how many are gone.
+#[test]
+fn clean_shows_the_bytes_while_it_removes() {
+    let home = Home::new().without_docker();
+    let venv = ".cache/dsr1/venvs/cpu-000000000000";
+    write(&home, &format!("{venv}/dsr1-inputs"), "x");
+    write(&home, &format!("{venv}/lib/big"), &"x".repeat(5_000_000));
+    write(&home, &format!("{venv}/pyvenv.cfg"), "version = 3.11.7\n");
+    write(
+        &home,
+        ".cache/dsr1/venvs/cpu-111111111111/half",
+        &"x".repeat(500_000),
+    );
+    let run = home.run(&["clean", "--yes", "--progress", "json"]).expect(0);
+    let lines = run
+        .stderr
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let progress: Vec<Value> = lines.filter(|line| line["event"] == "progress").collect();
+    assert!(
+        progress[0]["item"].as_str().unwrap().starts_with("1 of 2: venv"),
+        "{progress:#?}"
+    );
+    assert!(
+        progress
+            .iter()
+            .all(|line| line["total_bytes"].as_u64() >= Some(5_500_000)),
+        "{progress:#?}"
+    );
+}
+
+/// What a start measured, the shapes of models and the answers of engines are listed and removed like everything else.
+#[test]
+fn clean_knows_the_kept_answers() {
+    let home = Home::new().without_docker();
+    write(&home, ".cache/dsr1/proofs/0123.json", "{}");
+    write(&home, ".cache/dsr1/models-1/owner--name@0123.json", "{}");
+    write(&home, ".local/state/dsr1/starts/0123.json", "{}");
+    let kinds = |args: &[&str]| -> Vec<(String, bool)> {
+        let listed = home.run(&[&["clean", "--dry-run", "--format", "json"], args].concat());
+        let items = listed.expect(0).json()["items"].clone();
+        let item = |item: &Value| {
+            let kind = item["kind"].as_str().unwrap().to_owned();
+            assert!(item["bytes"].as_u64().unwrap() > 0, "{item}");
+            (kind, item["remove"].as_bool().unwrap())
+        };
+        items.as_array().unwrap().iter().map(item).collect()
+    };
+    let all = |remove: [bool; 3]| -> Vec<(String, bool)> {
+        let names = ["start", "model_shape", "engine_answer"].map(str::to_owned);
+        let mut all: Vec<_> = names.into_iter().zip(remove).collect();
+        all.sort_by_key(|(_, remove)| !remove);
+        all
+    };
+    assert_eq!(kinds(&[]), all([false; 3]));
+    assert_eq!(kinds(&["--older-than", "0"]), all([false, true, true]));
+    assert_eq!(kinds(&["--all", "--older-than", "0"]), all([true; 3]));
+    home.run(&["clean", "--all", "--older-than", "0", "--yes"])
+        .expect(0);
+    assert_eq!(kinds(&[]), []);
+}
+
 /// A script can ask whether a server is well.
 #[test]
 fn status_fails_on_request_if_no_server_is_ready() {

@@ -85,7 +85,7 @@ struct FileLine {
     shown: Shared,
 }
 
-/// What a template shows, without colours.
+/// The texts of a template, without colours.
 #[derive(Default)]
 struct Shown {
     number: String,
