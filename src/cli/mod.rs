@@ -174,6 +174,6 @@ pub enum Command {
     Help(HelpArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
-    /// Write the manual pages to a directory.
+    /// Show the manual page, or write all pages to a directory.
     Man(ManArgs),
 }

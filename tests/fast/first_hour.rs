@@ -810,6 +810,100 @@ fn an_explanation_is_wrapped_once() {
     }
 }
 
+/// On a terminal the manual is shown by `man`; without it the answer is a line to type. A pipe gets the text.
+#[test]
+fn the_manual_is_shown_on_a_terminal() {
+    let home = Home::new();
+    let tools = |names: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        for name in names {
+            std::os::unix::fs::symlink(Path::new("/bin").join(name), dir.path().join(name)).unwrap();
+        }
+        dir
+    };
+    let with_path = |dir: &Path| Home::new().with("PATH", dir.to_str().unwrap());
+    let without = tools(&["script", "sh", "stty"]);
+    let refused = on_terminal(&with_path(without.path()), "man");
+    assert!(
+        refused.starts_with("error: cannot show the manual: there is no `man` on this host")
+            && refused.contains("dsr1 man > dsr1.1"),
+        "{refused}"
+    );
+    let with = tools(&["script", "sh", "stty", "head"]);
+    write_program(
+        &with.path().join("man"),
+        "#!/bin/sh\necho \"man $*\"\nhead -c 3\n",
+    );
+    let shown = on_terminal(&with_path(with.path()), "man");
+    assert!(
+        shown.starts_with("man -l -\n.ie") || shown.starts_with("man -l -\n.TH"),
+        "{shown}"
+    );
+    let piped = home.run(&["man"]).expect(0).stdout;
+    assert!(piped.contains(".TH dsr1 1"), "{piped}");
+}
+
+fn write_program(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The log of a process server of this name, at a port, that ended by itself.
+fn ended_server(home: &Home, name: &str, port: u16) {
+    let labels = json!({
+        "io.dsr1.name": name, "io.dsr1.port": port.to_string(), "io.dsr1.profile": "rehearsal",
+        "io.dsr1.stack": "cpu", "io.dsr1.model": "m", "io.dsr1.python": "python3",
+    });
+    let log = format!("# dsr1 {labels}\n");
+    write(home, &format!(".local/state/dsr1/servers/{name}.log"), &log);
+}
+
+/// The full name of a server is no question: it names the server that is asked. A short one may be a word of the question.
+#[test]
+fn a_server_is_named_by_the_first_word_of_ask() {
+    let home = Home::new().without_docker();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    ended_server(&home, "dsr1-rehearsal", port);
+    let asked = std::thread::spawn(move || {
+        let mut heard = String::new();
+        for (end, body) in [("\r\n\r\n", r#"{"data":[{"id":"m"}]}"#), ("What is it?", "{}")] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut bytes = [0; 4096];
+            heard.clear();
+            while !heard.contains(end) {
+                match std::io::Read::read(&mut stream, &mut bytes).unwrap() {
+                    0 => break,
+                    count => heard.push_str(&String::from_utf8_lossy(&bytes[..count])),
+                }
+            }
+            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json";
+            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+        heard
+    });
+    home.run(&["ask", "dsr1-rehearsal", "What", "is", "it?"])
+        .expect(7);
+    let request = asked.join().unwrap();
+    assert!(request.contains("\"What is it?\""), "{request}");
+    let short = home.run(&["ask", "rehearsal", "is", "what?"]).expect(2).stderr;
+    assert!(
+        short.contains("`rehearsal` is asked as a word of the question")
+            && short.contains("write --server dsr1-rehearsal")
+            && short.contains("dsr1-rehearsal has ended"),
+        "{short}"
+    );
+    let other = home.run(&["ask", "hello"]).expect(2).stderr;
+    assert!(!other.contains("--server dsr1-rehearsal"), "{other}");
+    let alone = on_terminal(&home, "ask dsr1-rehearsal");
+    assert!(
+        alone.contains("there is no question") && alone.contains("ask --server dsr1-rehearsal"),
+        "{alone}"
+    );
+}
+
 /// Every origin is in the same column, also beside an argument that is longer than the terminal has room for.
 #[test]
 fn origins_are_in_one_column_on_each_terminal() {
