@@ -16,15 +16,22 @@ const LEAST: usize = 32;
 /// Space between two columns.
 const GAP: &str = "  ";
 
-/// Returns the plan of `request` for `columns`; `with_origin` adds the origin of each argument and variable.
+/// The facts and the form of a plan that is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct ShownPlan<'a> {
+    /// The origin of each argument and variable.
+    pub origins: &'a [Origin],
+    /// True to show the origins.
+    pub with_origin: bool,
+    /// Numbers, from 1, of the steps that are done already.
+    pub done: &'a [usize],
+    /// Columns of the terminal.
+    pub columns: usize,
+}
+
+/// Returns the plan of `request`.
 #[must_use]
-pub fn plan(
-    plan: &Plan,
-    request: &ServeRequest,
-    origins: &[Origin],
-    with_origin: bool,
-    columns: usize,
-) -> String {
+pub fn plan(plan: &Plan, request: &ServeRequest, shown: &ShownPlan<'_>) -> String {
     let mut text = head(plan, request);
     for step in &plan.steps {
         match step {
@@ -35,10 +42,10 @@ pub fn plan(
     }
     for (title, variables) in [("environment", true), ("command", false)] {
         let _ = writeln!(text, "\n{title}");
-        text.push_str(&if with_origin {
-            parts_with_origin(origins, variables, columns)
+        text.push_str(&if shown.with_origin {
+            parts_with_origin(shown.origins, variables, shown.columns)
         } else {
-            parts(origins, variables)
+            parts(shown.origins, variables)
         });
     }
     if let Some(memory) = &plan.memory {
@@ -54,9 +61,10 @@ pub fn plan(
     }
     text.push_str("\nsteps\n");
     let of = plan.steps.len();
-    for (index, step) in plan.steps.iter().enumerate() {
-        text.push_str(&safe(&format!("  {}/{of} {}", index + 1, step.title())));
-        text.push('\n');
+    for (number, step) in (1..).zip(&plan.steps) {
+        let is_done = shown.done.contains(&number);
+        let mark = if is_done { " (already done)" } else { "" };
+        let _ = writeln!(text, "  {number}/{of} {}{mark}", safe(&step.title()));
     }
     for Blocker {
         kind: _,
@@ -137,7 +145,7 @@ fn container(step: &StartContainer) -> String {
         mounts,
         cap_drop,
         security_opt,
-        // Shown with the origin of each word.
+        // ShownPlan with the origin of each word.
         argv: _,
         env: _,
         // The same for every server of dsr1.

@@ -878,8 +878,8 @@ fn a_server_is_named_by_the_first_word_of_ask() {
                     count => heard.push_str(&String::from_utf8_lossy(&bytes[..count])),
                 }
             }
-            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json";
-            let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let lines = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json";
+            let answer = format!("{lines}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             stream.write_all(answer.as_bytes()).unwrap();
         }
         heard
@@ -902,6 +902,51 @@ fn a_server_is_named_by_the_first_word_of_ask() {
         alone.contains("there is no question") && alone.contains("ask --server dsr1-rehearsal"),
         "{alone}"
     );
+}
+
+/// A plan says which of its steps are done on the host: packages, an image, weights of a fixed commit.
+#[test]
+fn a_plan_marks_the_steps_that_are_done() {
+    let mut b200 = facts(B200);
+    let run = |facts: &Value, args: &[&str]| {
+        home_with(facts).run(&[&["plan", "--facts", "facts.json"], args].concat())
+    };
+    let json = ["fp8-low-latency", "--format", "json"];
+    b200["snapshots"] = json!({});
+    let bare = run(&b200, &json).json();
+    assert_eq!(bare["done"], json!([]), "{bare:#}");
+    let of = |kind: &str| {
+        let found = bare["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|step| step["step"] == kind);
+        found.unwrap().clone()
+    };
+    let (image, pull) = (of("build_image"), of("pull_snapshot"));
+    let reference = format!(
+        "{}@{}",
+        pull["repo"].as_str().unwrap(),
+        pull["revision"].as_str().unwrap()
+    );
+    b200["snapshots"] = json!({ reference: pull["revision"] });
+    b200["docker"]["images"][image["tag"].as_str().unwrap()] = json!("sha256:ab");
+    let ready = run(&b200, &json).json();
+    assert_eq!(ready["done"], json!([1, 3]), "{ready:#}");
+    let text = run(&b200, &["fp8-low-latency"]).stdout;
+    let marked = text.lines().filter(|line| line.ends_with(" (already done)"));
+    let marked: Vec<&str> = marked.collect();
+    assert!(
+        marked.len() == 2
+            && marked[0].starts_with("  1/8 build image")
+            && marked[1].starts_with("  3/8 pull"),
+        "{text}"
+    );
+    // Packages, too; the commit of the rehearsal's model is known before it is pulled.
+    let mut laptop = facts(LAPTOP);
+    let json = ["rehearsal", "--runtime", "process", "--format", "json"];
+    laptop["paths"]["ready_venvs"] = json!([run(&laptop, &json).json()["steps"][0]["dir"]]);
+    assert_eq!(run(&laptop, &json).json()["done"], json!([1]));
 }
 
 /// Every origin is in the same column, also beside an argument that is longer than the terminal has room for.
