@@ -452,10 +452,7 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             format!("{} in {}", counted(installed.packages, "package"), installed.dir),
             installed.cached,
         ),
-        Outcome::Built(built) => (
-            format!("{}, {}", built.tag, Bytes(built.size_bytes)),
-            built.cached,
-        ),
+        Outcome::Built(built) => (Bytes(built.size_bytes).to_string(), built.cached),
         Outcome::ModelWritten { commit, .. } => (format!("commit {commit}"), false),
         Outcome::Mirroring { endpoint } => (endpoint.clone(), false),
         Outcome::Pulled(pulled) => {
@@ -471,7 +468,8 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             false,
         ),
         Outcome::Proven(proof) => (proven(proof), proof.cached),
-        Outcome::Started { name } => (name.clone(), false),
+        // The title names the server.
+        Outcome::Started { .. } => (String::new(), false),
         Outcome::Ready(ready) => (format!("READY on {}", ready.base_url), false),
         Outcome::Verified(verification) => {
             let what = if verification.scope == "wiring" {
@@ -498,17 +496,14 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             ),
             false,
         ),
-        Outcome::Stopped { name, killed } => (
-            format!(
-                "{name} stopped{}",
-                if *killed {
-                    ", killed after the drain time"
-                } else {
-                    ""
-                }
-            ),
-            false,
-        ),
+        Outcome::Stopped { killed, .. } => {
+            let how = if *killed {
+                ", killed after the drain time"
+            } else {
+                ""
+            };
+            (format!("stopped{how}"), false)
+        }
     }
 }
 

@@ -949,6 +949,26 @@ fn a_plan_marks_the_steps_that_are_done() {
     assert_eq!(run(&laptop, &json).json()["done"], json!([1]));
 }
 
+/// A finding of `doctor` names its subject once.
+#[test]
+fn doctor_says_nothing_twice() {
+    let mut b200 = facts(B200);
+    b200["sources"] = json!({ "weights": {
+        "refused": "cannot reach the hub: no answer from http://hub", "fix": "check the network",
+    }});
+    let home = home_with(&b200);
+    let run = home.run(&["doctor", "fp8-low-latency", "--facts", "facts.json"]);
+    assert!(
+        !run.stdout.contains("the hub: cannot reach the hub"),
+        "{}",
+        run.stdout
+    );
+    assert!(!run.stdout.contains("weights: "), "{}", run.stdout);
+    b200["sources"]["weights"]["refused"] = json!("401");
+    let run = home_with(&b200).run(&["doctor", "fp8-low-latency", "--facts", "facts.json"]);
+    assert!(run.stdout.contains("the hub: 401"), "{}", run.stdout);
+}
+
 /// Every origin is in the same column, also beside an argument that is longer than the terminal has room for.
 #[test]
 fn origins_are_in_one_column_on_each_terminal() {
