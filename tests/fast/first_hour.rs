@@ -949,6 +949,29 @@ fn a_plan_marks_the_steps_that_are_done() {
     assert_eq!(run(&laptop, &json).json()["done"], json!([1]));
 }
 
+/// Two stacks or profiles that do not fit beside each other are below each property, all in one form.
+#[test]
+fn a_comparison_has_one_form_on_each_terminal() {
+    let home = Home::new();
+    for (line, columns) in [
+        ("stacks diff guide current", 80),
+        ("profiles diff fp8-low-latency b200-fp8-low-latency", 60),
+    ] {
+        let wide = on_terminal_of(&home, (400, 50), line);
+        let properties = |text: &str| -> Vec<String> {
+            let rows = text.lines().take_while(|line| !line.is_empty());
+            let rows = rows.filter(|line| !line.starts_with(' '));
+            let first = |line: &str| line.split_whitespace().next().unwrap().to_owned();
+            rows.map(first).collect()
+        };
+        let narrow = on_terminal_of(&home, (columns, 24), line);
+        assert_eq!(properties(&narrow), properties(&wide)[1..], "{narrow}");
+        let sides = narrow.lines().take_while(|line| !line.is_empty());
+        let values = sides.filter(|line| line.starts_with("  ") && !line.starts_with("    "));
+        assert_eq!(values.count(), properties(&narrow).len() * 2, "{narrow}");
+    }
+}
+
 /// A finding of `doctor` names its subject once.
 #[test]
 fn doctor_says_nothing_twice() {
