@@ -22,7 +22,7 @@ pub struct CompletionsArgs {
 /// Arguments of `man`.
 #[derive(Debug, Clone, Args)]
 pub struct ManArgs {
-    /// Directory for the pages; without it `dsr1(1)` is printed.
+    /// Directory for the pages; without it `dsr1(1)` is shown on a terminal, and printed elsewhere.
     #[arg(value_name = "DIR")]
     pub dir: Option<PathBuf>,
 }

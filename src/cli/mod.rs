@@ -114,8 +114,8 @@ pub enum Command {
     Image(ImageArgs),
     /// Remove what dsr1 made on this host and no longer uses.
     ///
-    /// These are venvs, images, compiled kernels, logs and results.
-    /// What a server uses stays, and so does what the stacks of this dsr1 would use again, unless --all is given. Weights are
+    /// These are venvs, images, compiled kernels, logs, results, and kept answers of hubs and engines.
+    /// What a server or a start uses stays, and so does what the stacks of this dsr1 would use again, unless --all is given. Weights are
     /// never removed: `weights rm` removes them by name.
     #[command(after_help = CLEAN)]
     Clean(CleanArgs),
@@ -174,6 +174,6 @@ pub enum Command {
     Help(HelpArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
-    /// Write the manual pages to a directory.
+    /// Show the manual page, or write all pages to a directory.
     Man(ManArgs),
 }

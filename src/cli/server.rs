@@ -130,7 +130,7 @@ pub struct AskArgs {
     /// a terminal.
     #[arg(num_args = 1..)]
     pub question: Vec<String>,
-    /// Name of the server; needed only if there are several.
+    /// Name of the server; needed only if there are several. Its full name may also be the first word.
     #[arg(long, value_name = "NAME", conflicts_with = "url")]
     pub server: Option<String>,
     /// Base URL of a server that dsr1 did not start.

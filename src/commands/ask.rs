@@ -10,6 +10,7 @@ use crate::cli::AskArgs;
 use crate::effects;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::Event;
+use crate::plan;
 use crate::report::{Answer, AnswerPiece, ServerState};
 use crate::ui::{self, LiveAnswer};
 
@@ -21,8 +22,9 @@ struct Answered<'a> {
 }
 
 /// Runs the command.
-pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
-    let question = question(context, &args.question)?;
+pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
+    take_server(context, &mut args).await?;
+    let question = question(context, &args.question, args.server.as_deref())?;
     if !(0.0..=2.0).contains(&args.temperature) {
         return Err(Error::new(
             Kind::Usage,
@@ -90,8 +92,6 @@ pub(super) async fn run(context: &Context, args: AskArgs) -> Result<()> {
     context.print_document(&answered, |answered| ui::answer(answered.answer))
 }
 
-/// Returns the question: the words, where a last `-` stands for what comes on stdin. Without words it is what comes on stdin,
-/// if that is not a terminal.
 /// Returns the URL that a text without a scheme may stand for.
 fn suggested(text: &str) -> String {
     let is_address = text.contains(':')
@@ -105,12 +105,46 @@ fn suggested(text: &str) -> String {
     }
 }
 
-fn question(context: &Context, words: &[String]) -> Result<String> {
+/// Takes the name of a server as its name also if it is the first word, as other commands do: no question begins with a word
+/// such as `dsr1-rehearsal`. A short name or an ID, which a question may begin with, is only noted.
+async fn take_server(context: &Context, args: &mut AskArgs) -> Result<()> {
+    let may_be_name = |word: &&String| {
+        word.chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    let Some(word) = args.question.first().filter(may_be_name).cloned() else {
+        return Ok(());
+    };
+    if args.server.is_some() || args.url.is_some() {
+        return Ok(());
+    }
+    let (found, _) = context.effects.servers(&probe(context)?).await;
+    let known = || found.iter().map(|server| &server.status);
+    if known().any(|server| server.name == word) {
+        args.question.remove(0);
+        args.server = Some(word);
+    } else if let Some(server) =
+        known().find(|server| server.name == plan::container_name(&word) || server.id == word)
+    {
+        let text = format!(
+            "`{word}` is asked as a word of the question; for the server write --server {}",
+            server.name
+        );
+        context.display().event(&Event::Note { text });
+    }
+    Ok(())
+}
+
+/// Returns the question: the words, where a last `-` stands for what comes on stdin. Without words it is what comes on stdin,
+/// if that is not a terminal.
+fn question(context: &Context, words: &[String], server: Option<&str>) -> Result<String> {
     let (words, reads_stdin) = match words {
         [before @ .., last] if last == "-" => (before, true),
         [] if std::io::stdin().is_terminal() => {
-            return Err(Error::new(Kind::Usage, "there is no question")
-                .hint("dsr1 ask 'your question'; dsr1 ask - reads it from the terminal, up to Ctrl-D"));
+            let of_server = server.map_or_else(String::new, |server| format!(" --server {server}"));
+            return Err(Error::new(Kind::Usage, "there is no question").hint(format!(
+                "dsr1 ask{of_server} 'your question'; dsr1 ask{of_server} - reads it from the terminal, up to Ctrl-D"
+            )));
         }
         words => (words, words.is_empty()),
     };

@@ -110,10 +110,20 @@ async fn remove_each(
     events: &StepEvents<'_>,
 ) -> Option<Error> {
     let mut failed: Option<Error> = None;
-    let of = choices.iter().filter(|choice| choice.remove).count() as u64;
+    let of = choices.iter().filter(|choice| choice.remove).count();
+    let total = freed(choices).0;
+    let mut done = 0;
     for (index, choice) in choices.iter_mut().filter(|choice| choice.remove).enumerate() {
-        let what = format!("{} {}", choice.item.kind.name(), choice.item.name);
-        events.activity(&what, Some((index as u64 + 1, of)));
+        let Item {
+            kind, name, bytes, ..
+        } = &choice.item;
+        let what = format!("{} of {of}: {} {name}", index + 1, kind.name());
+        let bytes = bytes.unwrap_or(0);
+        let on_bytes = |removed: u64| {
+            let now = done + removed.min(bytes);
+            events.progress(now, (total > 0).then_some(total), &what);
+        };
+        on_bytes(0);
         let is_interrupted = failed
             .as_ref()
             .is_some_and(|error| error.kind() == Kind::Interrupted);
@@ -123,8 +133,9 @@ async fn remove_each(
             continue;
         }
         let removed = context
-            .until_interrupted(remove(context, &choice.item, images))
+            .until_interrupted(remove(context, &choice.item, images, &on_bytes))
             .await;
+        done += bytes;
         if let Err(error) = removed {
             choice.remove = false;
             choice.why = [vec![error.message()], error.causes()].concat().join(": ");
@@ -277,7 +288,12 @@ async fn volumes(docker: &Docker, catalog: &Catalog) -> Result<Vec<Item>> {
     Ok(items.collect())
 }
 
-async fn remove(context: &Context, item: &Item, images: &[ImageSummary]) -> Result<()> {
+async fn remove(
+    context: &Context,
+    item: &Item,
+    images: &[ImageSummary],
+    on_bytes: &(dyn Fn(u64) + Sync),
+) -> Result<()> {
     match item.kind {
         ItemKind::Container => context.effects.docker().await?.remove_one_off(&item.name).await,
         ItemKind::Volume => context.effects.docker().await?.remove_volume(&item.name).await,
@@ -289,6 +305,6 @@ async fn remove(context: &Context, item: &Item, images: &[ImageSummary]) -> Resu
                 None => Ok(()),
             }
         }
-        _ => belongings::remove(context.env(), item.clone()).await,
+        _ => belongings::remove(context.env(), item.clone(), on_bytes).await,
     }
 }

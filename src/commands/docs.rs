@@ -3,6 +3,8 @@
 use clap::CommandFactory;
 
 use crate::cli::{Cli, CompletionsArgs, HelpArgs, ManArgs};
+use crate::effects::env::Env;
+use crate::effects::process::manual;
 use crate::error::{At, Error, Kind, Result};
 use crate::ui;
 
@@ -33,8 +35,8 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<()> {
     ui::print(&String::from_utf8_lossy(&script))
 }
 
-/// Prints `dsr1(1)`, or writes it and a page for each command to a directory.
-pub(super) fn man(args: &ManArgs) -> Result<()> {
+/// Shows `dsr1(1)` on a terminal, prints its text elsewhere, or writes it and a page for each command to a directory.
+pub(super) fn man(args: &ManArgs, env: &Env) -> Result<()> {
     let failed = || "cannot write the manual".to_owned();
     if let Some(dir) = &args.dir {
         std::fs::create_dir_all(dir).at(Kind::Host, failed)?;
@@ -44,5 +46,9 @@ pub(super) fn man(args: &ManArgs) -> Result<()> {
     clap_mangen::Man::new(Cli::command())
         .render(&mut page)
         .at(Kind::Internal, failed)?;
-    ui::print(&String::from_utf8_lossy(&page))
+    let page = String::from_utf8_lossy(&page);
+    if ui::is_live() {
+        match manual::show(env, &page)? {}
+    }
+    ui::print(&page)
 }

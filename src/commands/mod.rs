@@ -79,7 +79,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
         // These need no runtime, no network and no facts.
         Command::Help(args) => return docs::help(&args),
         Command::Completions(args) => return docs::completions(&args),
-        Command::Man(args) => return docs::man(&args),
+        Command::Man(args) => return docs::man(&args, &env),
         _ => {}
     }
     let runtime = tokio::runtime::Runtime::new().map_err(|error| {

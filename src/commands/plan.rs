@@ -17,6 +17,8 @@ struct Planned {
     #[serde(flatten)]
     plan: Plan,
     origins: Vec<Origin>,
+    /// Numbers, from 1, of the steps whose result is on the host already.
+    done: Vec<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<Proof>,
 }
@@ -32,11 +34,18 @@ pub(super) async fn run(context: &Context, args: PlanCommandArgs) -> Result<()> 
     };
     let planned = Planned {
         origins: origins(&request.serve, &facts),
+        done: plan::done(&plan, &facts),
         plan,
         proof,
     };
     context.print(&planned, |planned| {
-        let text = ui::plan(&planned.plan, &request.serve, &planned.origins, with_origin);
+        let shown = ui::ShownPlan {
+            origins: &planned.origins,
+            with_origin,
+            done: &planned.done,
+            columns: ui::columns(),
+        };
+        let text = ui::plan(&planned.plan, &request.serve, &shown);
         text + &planned.proof.as_ref().map_or_else(String::new, ui::proof)
     })?;
     if let Some(failed) = planned.proof.as_ref().and_then(|proof| proof.failed.as_ref()) {

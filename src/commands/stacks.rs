@@ -81,6 +81,7 @@ fn diff(context: &Context, args: &StackDiffArgs) -> Result<()> {
             &compared.differences,
             &compared.options,
             args.flags,
+            ui::columns(),
         )
     })
 }

@@ -115,7 +115,7 @@ const fn typed(
 }
 
 /// The first that fits is taken.
-const ARGUMENTS: [Typed; 32] = [
+const ARGUMENTS: [Typed; 35] = [
     typed(
         &["-d", "--detach", "--background", "--daemon"],
         SERVERS,
@@ -214,6 +214,21 @@ const ARGUMENTS: [Typed; 32] = [
         &["--all", "-a"],
         &["stop"],
         "dsr1 stop ends one server: name it as dsr1 status does",
+    ),
+    typed(
+        &["--all", "-a"],
+        &["status"],
+        "dsr1 status lists every server, also those that ended by themselves",
+    ),
+    typed(
+        &["--all", "-a"],
+        &["image"],
+        "dsr1 image list shows every image that dsr1 built; docker images -a shows all",
+    ),
+    typed(
+        &["--no-trunc"],
+        &["status"],
+        "dsr1 status --format json lists the servers for programs, with whole IDs",
     ),
     typed(&["-t", "--time", "--timeout"], &["stop"], "--drain SECONDS"),
     typed(&["--concurrency", "-c"], &["bench"], "--max-concurrency N"),

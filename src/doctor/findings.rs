@@ -164,7 +164,15 @@ fn source_finding(id: &str, access: Option<&Access>, source: &str, gives: &str) 
             refused: Some(why),
             fix,
             ..
-        }) => Finding::new(id, Verdict::Fail, format!("{source}: {why}")).fix(fix),
+        }) => {
+            // The reason may name the source itself.
+            let text = if why.contains(source) {
+                why.clone()
+            } else {
+                format!("{source}: {why}")
+            };
+            Finding::new(id, Verdict::Fail, text).fix(fix)
+        }
     }
 }
 
@@ -343,25 +351,31 @@ fn install_disk(stack: &Stack, facts: &Facts, software: &Software) -> Finding {
 
 fn disk_finding(id: &str, path: &str, bytes: u64, what: &str, facts: &Facts) -> Finding {
     let need = with_margin(bytes);
+    // The id says it already.
+    let what = if id.ends_with(what) {
+        String::new()
+    } else {
+        format!("{what}: ")
+    };
     match facts.host.disk_free_bytes.get(path) {
         None => Finding::new(
             id,
             Verdict::NotChecked,
             format!(
-                "{what}: {} needed at {path}, the free space is not known",
+                "{what}{} needed at {path}, the free space is not known",
                 Bytes(need)
             ),
         ),
         Some(free) if *free < need => Finding::new(
             id,
             Verdict::Fail,
-            format!("{what}: {} free at {path}, {} needed", Bytes(*free), Bytes(need)),
+            format!("{what}{} free at {path}, {} needed", Bytes(*free), Bytes(need)),
         )
         .fix("free some space, or point XDG_CACHE_HOME or HF_HOME at a larger disk"),
         Some(free) => Finding::new(
             id,
             Verdict::Ok,
-            format!("{what}: {} free at {path}, {} needed", Bytes(*free), Bytes(need)),
+            format!("{what}{} free at {path}, {} needed", Bytes(*free), Bytes(need)),
         ),
     }
 }

@@ -9,16 +9,20 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::effects::blocking::blocking;
 use crate::effects::env::Env;
-use crate::effects::files;
+use crate::effects::files::{self, Held};
 use crate::effects::process::{server, uv, venv};
-use crate::effects::serve::mark;
+use crate::effects::serve::{mark, record};
+use crate::effects::weights::shape;
 use crate::error::{At, Error, Kind, Result};
+use crate::plan::PROOFS;
 use crate::plan::clean::{Item, ItemKind, Use};
 
 /// Extension of a venv or folder that is being removed; an installation removes it too.
@@ -53,7 +57,11 @@ pub fn list(env: &Env, judge: &dyn Fn(&str, Option<&str>) -> Use) -> Belongings 
     for (path, meta) in entries(cache, &mut found) {
         match name_of(&path) {
             "rehearsal" if meta.is_dir() => {
-                found.add(ItemKind::Model, &path, size(&path), Use::Current);
+                let used = match files::held(&path.with_extension("lock")) {
+                    Held::Free => Use::Current,
+                    Held::Shared | Held::Exclusive => Use::By("a command of dsr1".to_owned()),
+                };
+                found.add(ItemKind::Model, &path, size(&path), used);
             }
             "rehearsal.unfinished" | "packages.unfinished" if meta.is_dir() => {
                 found.add(ItemKind::Unfinished, &path, size(&path), Use::Unfinished);
@@ -62,6 +70,7 @@ pub fn list(env: &Env, judge: &dyn Fn(&str, Option<&str>) -> Use) -> Belongings 
         }
     }
     records(env, &mut found);
+    kept_answers(env, &mut found);
     found
 }
 
@@ -76,16 +85,28 @@ impl Belongings {
     }
 }
 
-/// Removes an item from the disk; what is gone already is fine.
+/// Time between two reports of the bytes that are removed.
+const SHOWN: Duration = Duration::from_millis(200);
+
+/// Removes an item from the disk; what is gone already is fine. `on_bytes` gets the bytes that are removed so far, a few times
+/// in a second.
 ///
 /// # Errors
 /// [`Kind::Host`] when something uses it meanwhile, or it cannot be removed.
-pub async fn remove(env: &Env, item: Item) -> Result<()> {
+pub async fn remove(env: &Env, item: Item, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<()> {
     let cache = uv::cache_dir(env);
-    blocking(move || remove_now(&cache, &item)).await
+    let removed = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&removed);
+    let mut work = std::pin::pin!(blocking(move || remove_now(&cache, &item, &counter)));
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(SHOWN) => on_bytes(removed.load(Ordering::Relaxed)),
+        }
+    }
 }
 
-fn remove_now(cache: &Path, item: &Item) -> Result<()> {
+fn remove_now(cache: &Path, item: &Item, removed: &AtomicU64) -> Result<()> {
     let path = Path::new(&item.name);
     let failed = || format!("cannot remove `{}`", path.display());
     let in_use = |by: String| Err(Error::new(Kind::Host, failed()).cause(format!("{by} uses it")));
@@ -94,31 +115,30 @@ fn remove_now(cache: &Path, item: &Item) -> Result<()> {
     }
     match item.kind {
         ItemKind::Venv | ItemKind::Unfinished if is_in(path, "venvs") => {
-            let _lock = lock_of(&path.with_extension("lock"))?;
+            let _lock = lock_of(&venv::lock_path(path))?;
             if item.kind == ItemKind::Unfinished && venv::is_ready(path) {
                 return in_use("an installation that ended meanwhile".to_owned());
             }
             if let Some(pid) = process_in(path) {
                 return in_use(format!("process {pid}"));
             }
-            remove_dir(path).at(Kind::Host, failed)
+            remove_dir(path, removed).at(Kind::Host, failed)
         }
         ItemKind::Packages | ItemKind::UnusedPackages => {
             let _lock = lock_of(&cache.join(".lock"))?;
             // pip has no lock of its own.
             let venvs = cache.with_file_name("venvs");
-            let held = entries(&venvs, &mut Belongings::default())
-                .into_iter()
-                .any(|(path, _)| {
-                    path.extension().is_some_and(|end| end == "lock") && files::is_locked(&path)
-                });
-            if held {
+            let is_installing = inside(&venvs).into_iter().any(|(path, _)| {
+                let is_lock = path.extension().is_some_and(|end| end == "lock");
+                is_lock && files::held(&path) == Held::Exclusive
+            });
+            if is_installing {
                 return in_use("an installation".to_owned());
             }
             if item.kind == ItemKind::Packages {
-                return remove_dir(cache).at(Kind::Host, failed);
+                return remove_dir(cache, removed).at(Kind::Host, failed);
             }
-            remove_unused(cache).at(Kind::Host, failed)
+            remove_unused(cache, removed).at(Kind::Host, failed)
         }
         ItemKind::Log | ItemKind::Temporary => {
             let log = path.with_extension("log");
@@ -132,26 +152,33 @@ fn remove_now(cache: &Path, item: &Item) -> Result<()> {
             if path.is_file() {
                 return files::remove_if_there(path).map(|_| ()).at(Kind::Host, failed);
             }
-            fs::remove_dir_all(path).at(Kind::Host, failed)
+            remove_all(path, removed).at(Kind::Host, failed)
         }
-        ItemKind::Result => files::remove_if_there(path).map(|_| ()).at(Kind::Host, failed),
-        ItemKind::Venv | ItemKind::Unfinished | ItemKind::Model => remove_dir(path).at(Kind::Host, failed),
+        ItemKind::Result | ItemKind::Start | ItemKind::ModelShape | ItemKind::EngineAnswer => {
+            files::remove_if_there(path).map(|_| ()).at(Kind::Host, failed)
+        }
+        ItemKind::ImageTable => remove_all(path, removed).at(Kind::Host, failed),
+        ItemKind::Model => {
+            let _lock = lock_of(&path.with_extension("lock"))?;
+            remove_dir(path, removed).at(Kind::Host, failed)
+        }
+        ItemKind::Venv | ItemKind::Unfinished => remove_dir(path, removed).at(Kind::Host, failed),
         ItemKind::Container | ItemKind::Image | ItemKind::Volume => Ok(()),
     }
 }
 
 /// Removes the packages that no venv shares, and what an interrupted removal or installation left.
-fn remove_unused(cache: &Path) -> io::Result<()> {
+fn remove_unused(cache: &Path, removed: &AtomicU64) -> io::Result<()> {
     for (path, _) in entries(cache, &mut Belongings::default()) {
         // uv's own name for what is not complete.
         if name_of(&path).starts_with(".tmp") {
-            fs::remove_dir_all(&path)?;
+            remove_all(&path, removed)?;
         }
     }
     for (index, package) in unused_packages(cache).iter().enumerate() {
-        let removed = cache.join(format!(".tmp-removed-{index}"));
-        fs::rename(package, &removed)?;
-        fs::remove_dir_all(&removed)?;
+        let renamed = cache.join(format!(".tmp-removed-{index}"));
+        fs::rename(package, &renamed)?;
+        remove_all(&renamed, removed)?;
     }
     Ok(())
 }
@@ -167,18 +194,42 @@ fn lock_of(path: &Path) -> Result<File> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Err(Error::new(Kind::Host, failed()).cause("an installation uses it"))
+    let by = match files::held(path) {
+        Held::Shared => START,
+        Held::Exclusive | Held::Free => INSTALLATION,
+    };
+    Err(Error::new(Kind::Host, failed()).cause(format!("{by} uses it")))
 }
 
-fn remove_dir(path: &Path) -> io::Result<()> {
-    let removed = path.with_extension(REMOVED);
-    if path != removed {
-        match fs::remove_dir_all(&removed) {
+/// The holder of a lock alone.
+const INSTALLATION: &str = "an installation";
+/// The holder of a shared lock.
+const START: &str = "a command of dsr1 that starts a server";
+
+fn remove_dir(path: &Path, removed: &AtomicU64) -> io::Result<()> {
+    let renamed = path.with_extension(REMOVED);
+    if path != renamed {
+        match remove_all(&renamed, removed) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => fs::rename(path, &removed)?,
+            _ => fs::rename(path, &renamed)?,
         }
     }
-    fs::remove_dir_all(removed)
+    remove_all(&renamed, removed)
+}
+
+/// Removes a folder, the folders in it first, and counts the disk space that becomes free.
+fn remove_all(dir: &Path, removed: &AtomicU64) -> io::Result<()> {
+    let mut bytes = 0;
+    for (path, meta) in inside(dir) {
+        if meta.is_dir() {
+            remove_all(&path, removed)?;
+        } else if meta.nlink() == 1 {
+            bytes += meta.blocks() * 512;
+        }
+    }
+    fs::remove_dir_all(dir)?;
+    removed.fetch_add(bytes, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Returns true for an entry of a folder of this name.
@@ -218,10 +269,13 @@ fn venvs(dir: &Path, judge: &dyn Fn(&str, Option<&str>) -> Use, found: &mut Belo
         if !meta.is_dir() || !is_ours {
             continue;
         }
+        let held = files::held(&venv::lock_path(&path));
         let (kind, used) = if let Some(pid) = process_in(&path) {
             (ItemKind::Venv, Use::By(format!("process {pid}")))
-        } else if files::is_locked(&path.with_extension("lock")) {
-            (ItemKind::Unfinished, Use::By("an installation".to_owned()))
+        } else if held == Held::Exclusive {
+            (ItemKind::Unfinished, Use::By(INSTALLATION.to_owned()))
+        } else if held == Held::Shared {
+            (ItemKind::Venv, Use::By(START.to_owned()))
         } else if !venv::is_ready(&path) {
             (ItemKind::Unfinished, Use::Unfinished)
         } else {
@@ -324,10 +378,17 @@ fn records(env: &Env, found: &mut Belongings) {
             found.add(ItemKind::Temporary, &path, meta.len(), used);
         }
     }
-    for (path, meta) in entries(&state.join("starts"), found) {
-        if meta.is_file() && name_of(&path).strip_suffix(".json").is_some() {
+    for (path, meta) in entries(&state.join(record::FOLDER), found) {
+        if meta.is_file() && is_json(&path) {
             let used = Use::Measurement(age_s(&path, now));
-            found.add(ItemKind::Result, &path, meta.len(), used);
+            found.add(ItemKind::Start, &path, space(&meta), used);
+        }
+    }
+    for (path, meta) in entries(&state.join("images"), found) {
+        let is_id = |name: &str| name.len() == 64 && name.chars().all(|c| c.is_ascii_hexdigit());
+        if meta.is_dir() && is_id(name_of(&path)) {
+            let used = Use::Measurement(age_s(&path, now));
+            found.add(ItemKind::ImageTable, &path, size(&path), used);
         }
     }
     for (path, meta) in entries(&state.join("results"), found) {
@@ -340,6 +401,32 @@ fn records(env: &Env, found: &mut Belongings) {
             found.add(ItemKind::Result, &path, meta.len(), used);
         }
     }
+}
+
+/// Adds the answers that are kept so that nobody is asked twice: a use makes them young again.
+fn kept_answers(env: &Env, found: &mut Belongings) {
+    let cache = Path::new(&env.paths.cache);
+    let now = files::clock_of(cache);
+    for (folder, kind) in [
+        (shape::FOLDER, ItemKind::ModelShape),
+        (PROOFS, ItemKind::EngineAnswer),
+    ] {
+        for (path, meta) in entries(&cache.join(folder), found) {
+            if meta.is_file() && is_json(&path) {
+                let used = Use::Record(age_s(&path, now));
+                found.add(kind, &path, space(&meta), used);
+            }
+        }
+    }
+}
+
+fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "json") && !name_of(path).starts_with('.')
+}
+
+/// Returns the disk space of a file.
+fn space(meta: &Metadata) -> u64 {
+    meta.blocks() * 512
 }
 
 /// Returns the name of a path; empty if it is not UTF-8, which no name of dsr1 is.
@@ -470,12 +557,12 @@ mod tests {
         );
         // What an interrupted removal left is no obstacle.
         write(&cache.join("packages/.tmp-removed-0/z"), 1);
-        remove(&env, unused).await.unwrap();
+        remove(&env, unused, &|_| ()).await.unwrap();
         assert!(
             !cache.join("packages/archive-v0/bb").exists() && cache.join("packages/archive-v0/aa").exists()
         );
         for item in items(&env, &Use::None) {
-            remove(&env, item).await.unwrap();
+            remove(&env, item, &|_| ()).await.unwrap();
         }
         assert!(!venv.exists() && !cache.join("packages").exists());
         // An interrupted removal of the whole is found again.
@@ -497,11 +584,104 @@ mod tests {
         let held = lock_of(&venv.with_extension("lock")).unwrap();
         write(&half.join("dsr1-inputs"), 4);
         for item in listed {
-            let error = remove(&env, item).await.unwrap_err();
+            let error = remove(&env, item, &|_| ()).await.unwrap_err();
             assert!(error.causes()[0].contains("an installation"), "{error}");
         }
         assert!(venv::is_ready(&venv) && venv::is_ready(&half) && cache.join("packages").exists());
         drop(held);
+    }
+
+    #[test]
+    fn a_removal_counts_the_bytes_that_become_free() {
+        let (_dir, _, cache) = cache();
+        let venv = shared_venv(&cache);
+        write(&venv.join("lib/deep/own.so"), 1_000_000);
+        let removed = AtomicU64::new(0);
+        remove_all(&venv, &removed).unwrap();
+        // The file that a package shares stays there.
+        assert!((1_000_000..1_100_000).contains(&removed.load(Ordering::Relaxed)));
+        remove_all(&cache.join("packages"), &removed).unwrap();
+        assert!(removed.load(Ordering::Relaxed) >= 2_000_000 && !venv.exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_start_uses_is_not_removed() {
+        let (_dir, env, cache) = cache();
+        let venv = shared_venv(&cache);
+        write(&cache.join("rehearsal/model"), 1);
+        let listed = items(&env, &Use::None);
+        let recorder = crate::event::Recorder::default();
+        let events = crate::event::StepEvents::new(&recorder, 1);
+        let by_a_start = || Use::By(START.to_owned());
+        let kept = venv::keep(&venv, "cpu", &events).await.unwrap();
+        let model = files::share(&cache.join("rehearsal.lock"), &events, "").await;
+        assert!(kept.is_some() && model.is_some());
+        for item in listed.clone() {
+            if matches!(item.kind, ItemKind::Venv | ItemKind::Model) {
+                let error = remove(&env, item, &|_| ()).await.unwrap_err();
+                assert_eq!(error.causes(), [format!("{START} uses it")]);
+            }
+        }
+        let uses: Vec<Use> = items(&env, &Use::None)
+            .into_iter()
+            .map(|item| item.used)
+            .collect();
+        assert_eq!(uses[0], by_a_start());
+        assert!(
+            uses.contains(&Use::By("a command of dsr1".to_owned())),
+            "{uses:?}"
+        );
+        // Another start shares it; after both a removal has it alone, and a start that waited for its end says the cause.
+        let second = venv::keep(&venv, "cpu", &events).await.unwrap();
+        drop((kept, second, model));
+        let bytes = AtomicU64::new(0);
+        for item in listed {
+            remove(&env, item, &|now| bytes.store(now, Ordering::Relaxed))
+                .await
+                .unwrap();
+        }
+        let gone = venv::keep(&venv, "cpu", &events).await.err().unwrap();
+        assert!(gone.causes()[0].contains("dsr1 clean"), "{gone}");
+        assert_eq!(
+            gone.hints(),
+            ["dsr1 build --stack cpu --runtime process installs them again"]
+        );
+    }
+
+    #[tokio::test]
+    async fn kept_answers_go_by_their_last_use() {
+        let (_dir, env, cache) = cache();
+        let state = PathBuf::from(&env.paths.state);
+        write(&cache.join("proofs/ab.json"), 10);
+        write(&cache.join("proofs/notes.txt"), 1);
+        write(&cache.join("models-1/owner--name@ab.json"), 10);
+        write(&state.join("starts/ab.json"), 10);
+        let id = "a".repeat(64);
+        write(&state.join("images").join(&id).join("profiles.json"), 10);
+        let long_ago = SystemTime::now() - Duration::from_hours(24 * 40);
+        for path in ["proofs/ab.json", "models-1/owner--name@ab.json"] {
+            let file = File::open(cache.join(path)).unwrap();
+            file.set_modified(long_ago).unwrap();
+        }
+        files::note_use(&cache.join("proofs/ab.json"));
+        let found = items(&env, &Use::None);
+        let of = |kind| found.iter().find(|item| item.kind == kind).unwrap().clone();
+        let age = |kind| match of(kind).used {
+            Use::Record(age) | Use::Measurement(age) => age / 86_400,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((age(ItemKind::EngineAnswer), age(ItemKind::ModelShape)), (0, 40));
+        assert!(matches!(of(ItemKind::Start).used, Use::Measurement(_)));
+        assert!(matches!(of(ItemKind::ImageTable).used, Use::Measurement(_)));
+        assert!(
+            found.iter().all(|item| item.bytes > Some(0)) && found.len() == 4,
+            "{found:?}"
+        );
+        for item in found {
+            remove(&env, item, &|_| ()).await.unwrap();
+        }
+        assert_eq!(items(&env, &Use::None), []);
+        assert!(cache.join("proofs/notes.txt").exists());
     }
 
     #[test]
@@ -542,7 +722,7 @@ mod tests {
         let line = format!("/proc/{}/cmdline", process.id());
         while !fs::read(&line).unwrap().ends_with(b"60\0") {}
         for item in listed.into_iter().filter(|item| item.kind != ItemKind::Packages) {
-            let error = remove(&env, item).await.unwrap_err();
+            let error = remove(&env, item, &|_| ()).await.unwrap_err();
             let by = format!("process {} uses it", process.id());
             assert_eq!(error.causes(), [by]);
         }

@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use crate::effects::blocking::blocking;
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
+use crate::effects::files::{self, SharedLock};
 use crate::effects::http::Http;
 use crate::effects::hub::HubOptions;
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
@@ -21,7 +22,7 @@ use crate::effects::serve::{measure, record, start, verify};
 use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
-use crate::plan::{Plan, PullSnapshot, ServeMirror, Server, Step};
+use crate::plan::{CreateVenv, LABEL_STACK, Plan, PullSnapshot, ServeMirror, Server, StartProcess, Step};
 use crate::report::{self, Outcome, Proof, Pulled, Report, StepReport};
 use crate::units::{Bytes, counted};
 
@@ -36,6 +37,8 @@ pub struct Effects {
     mark: Mutex<Option<WatchMark>>,
     /// The mirror of a running plan.
     mirror: Mutex<Option<PlannedMirror>>,
+    /// Locks on what the running plan uses, which `dsr1 clean` must not remove.
+    kept: Mutex<Vec<SharedLock>>,
     /// Index of the step that a plan carries out.
     step: AtomicUsize,
 }
@@ -74,6 +77,7 @@ impl Effects {
             started: Mutex::default(),
             mark: Mutex::default(),
             mirror: Mutex::default(),
+            kept: Mutex::default(),
             step: AtomicUsize::new(0),
         }
     }
@@ -149,6 +153,7 @@ impl Effects {
         }
         self.shut_mirror();
         self.end_mark();
+        self.release();
         Ok(Report {
             schema: report::SCHEMA.to_owned(),
             command: plan.command.clone(),
@@ -168,6 +173,7 @@ impl Effects {
     pub async fn clean_up(&self) -> Vec<Removed> {
         self.shut_mirror();
         self.end_mark();
+        self.release();
         if let Some(docker) = self.docker.get() {
             docker.end_clients().await;
             docker.end_one_offs().await;
@@ -212,6 +218,19 @@ impl Effects {
 
     fn end_mark(&self) {
         drop(self.mark.lock().ok().and_then(|mut mark| mark.take()));
+    }
+
+    /// Keeps a lock until the plan ends.
+    fn keep(&self, lock: Option<SharedLock>) {
+        if let Ok(mut kept) = self.kept.lock() {
+            kept.extend(lock);
+        }
+    }
+
+    fn release(&self) {
+        if let Ok(mut kept) = self.kept.lock() {
+            kept.clear();
+        }
     }
 
     fn shut_mirror(&self) {
@@ -307,15 +326,42 @@ impl Effects {
         }
     }
 
+    async fn install(&self, step: &CreateVenv, events: &StepEvents<'_>) -> Result<Outcome> {
+        let installed = venv::create(step, &self.env, events).await?;
+        // Hours of a pull may follow before the engine runs on it.
+        self.keep(venv::keep(Path::new(&step.dir), &step.stack, events).await?);
+        Ok(Outcome::Installed(installed))
+    }
+
+    async fn start_process(&self, step: &StartProcess, events: &StepEvents<'_>) -> Result<Outcome> {
+        if let Some(dir) = venv_of(step) {
+            let stack = step.labels.get(LABEL_STACK).map_or("", String::as_str);
+            self.keep(venv::keep(dir, stack, events).await?);
+        }
+        let pid = process::start(step, &self.env)?;
+        self.note_started(
+            Server::Process {
+                name: step.name.clone(),
+                log: step.log.clone(),
+            },
+            Some(pid),
+        );
+        Ok(Outcome::Started {
+            name: step.name.clone(),
+        })
+    }
+
     async fn step(&self, step: &Step, plan: &Plan, events: &StepEvents<'_>) -> Result<Outcome> {
         match step {
-            Step::CreateVenv(step) => venv::create(step, &self.env, events)
-                .await
-                .map(Outcome::Installed),
+            Step::CreateVenv(step) => self.install(step, events).await,
             Step::BuildImage(step) => Box::pin(self.docker().await?.build(step, events))
                 .await
                 .map(Outcome::Built),
             Step::WriteModel(step) => {
+                let lock = Path::new(&step.cache_dir).with_extension("lock");
+                self.keep(
+                    files::share(&lock, events, "another dsr1 removes the model of the rehearsal").await,
+                );
                 let (repo, step) = (step.repo.clone(), step.clone());
                 let commit = blocking(move || weights::write_model(&step)).await?;
                 Ok(Outcome::ModelWritten { repo, commit })
@@ -355,19 +401,7 @@ impl Effects {
                     name: step.name.clone(),
                 })
             }
-            Step::StartProcess(step) => {
-                let pid = process::start(step, &self.env)?;
-                self.note_started(
-                    Server::Process {
-                        name: step.name.clone(),
-                        log: step.log.clone(),
-                    },
-                    Some(pid),
-                );
-                Ok(Outcome::Started {
-                    name: step.name.clone(),
-                })
-            }
+            Step::StartProcess(step) => self.start_process(step, events).await,
             Step::AwaitReady(step) => {
                 let runtime = self.runtime(&step.server).await?;
                 if !step.runs_already {
@@ -420,10 +454,7 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             format!("{} in {}", counted(installed.packages, "package"), installed.dir),
             installed.cached,
         ),
-        Outcome::Built(built) => (
-            format!("{}, {}", built.tag, Bytes(built.size_bytes)),
-            built.cached,
-        ),
+        Outcome::Built(built) => (Bytes(built.size_bytes).to_string(), built.cached),
         Outcome::ModelWritten { commit, .. } => (format!("commit {commit}"), false),
         Outcome::Mirroring { endpoint } => (endpoint.clone(), false),
         Outcome::Pulled(pulled) => {
@@ -447,7 +478,8 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             false,
         ),
         Outcome::Proven(proof) => (proven(proof), proof.cached),
-        Outcome::Started { name } => (name.clone(), false),
+        // The title names the server.
+        Outcome::Started { .. } => (String::new(), false),
         Outcome::Ready(ready) => (format!("READY on {}", ready.base_url), false),
         Outcome::Verified(verification) => {
             let what = if verification.scope == "wiring" {
@@ -474,18 +506,22 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             ),
             false,
         ),
-        Outcome::Stopped { name, killed } => (
-            format!(
-                "{name} stopped{}",
-                if *killed {
-                    ", killed after the drain time"
-                } else {
-                    ""
-                }
-            ),
-            false,
-        ),
+        Outcome::Stopped { killed, .. } => {
+            let how = if *killed {
+                ", killed after the drain time"
+            } else {
+                ""
+            };
+            (format!("stopped{how}"), false)
+        }
     }
+}
+
+/// Returns the venv that a server runs on; `None` if its Python is in none of dsr1.
+fn venv_of(step: &StartProcess) -> Option<&Path> {
+    let python = Path::new(step.argv.first()?);
+    let dir = python.parent()?.parent()?;
+    (dir.parent()?.file_name()? == "venvs").then_some(dir)
 }
 
 fn proven(proof: &Proof) -> String {

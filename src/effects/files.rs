@@ -216,6 +216,33 @@ pub(super) async fn lock(path: &Path, events: &StepEvents<'_>, held: &str) -> Re
     }
 }
 
+/// A shared lock: while one exists, no process has the exclusive lock of the same file.
+pub(super) struct SharedLock {
+    _file: File,
+}
+
+/// Takes a shared lock on `path`; waits, with a note, while another process holds the exclusive one. `None` if nothing can be
+/// locked here, as in a folder of another user.
+pub(super) async fn share(path: &Path, events: &StepEvents<'_>, held: &str) -> Option<SharedLock> {
+    let mut is_noted = false;
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).ok()?;
+    }
+    loop {
+        let file = open_to_append(path).or_else(|_| open(path)).ok()?;
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => return Some(SharedLock { _file: file }),
+            Err(Errno::WOULDBLOCK) => {}
+            Err(_) => return None,
+        }
+        if !is_noted {
+            events.note(format!("waiting: {held}{}", named_holder(&file)));
+        }
+        is_noted = true;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 /// Takes an exclusive lock on `path` if no process has it. On a filesystem without locks (Lustre without `flock`, NFS
 /// without a lock daemon) it is not certain, which is noted: callers that need certainty have other means.
 ///
@@ -291,14 +318,36 @@ pub(super) fn clock_of(dir: &Path) -> Option<std::time::SystemTime> {
     written.ok()
 }
 
-/// Returns true if a process holds the lock at `path`.
-pub(super) fn is_locked(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| {
-        matches!(
-            flock(&file, FlockOperation::NonBlockingLockExclusive),
-            Err(Errno::WOULDBLOCK)
-        )
-    })
+/// The holders of a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// No process.
+    Free,
+    /// Processes that share it.
+    Shared,
+    /// A process alone.
+    Exclusive,
+}
+
+/// Returns who holds the lock at `path`.
+pub(super) fn held(path: &Path) -> Held {
+    let Ok(file) = File::open(path) else {
+        return Held::Free;
+    };
+    let is_busy = |lock| matches!(flock(&file, lock), Err(Errno::WOULDBLOCK));
+    if is_busy(FlockOperation::NonBlockingLockShared) {
+        Held::Exclusive
+    } else if is_busy(FlockOperation::NonBlockingLockExclusive) {
+        Held::Shared
+    } else {
+        Held::Free
+    }
+}
+
+/// Sets the time of the last change of a file to now, so that its age is the time since its last use.
+pub(super) fn note_use(path: &Path) {
+    // A file of another user keeps its time.
+    let _ = open(path).and_then(|file| file.set_modified(std::time::SystemTime::now()));
 }
 
 /// Returns the time in UTC as `20261123T215231Z`, which sorts by name and fits every filesystem.

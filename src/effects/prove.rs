@@ -187,7 +187,9 @@ impl Effects {
 }
 
 fn read(path: &Path) -> Option<Kept> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+    let kept = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    files::note_use(path);
+    Some(kept)
 }
 
 /// Returns a configuration without its long lists.

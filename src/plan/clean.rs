@@ -30,6 +30,14 @@ pub enum ItemKind {
     Log,
     /// The file with a result.
     Result,
+    /// The file with the measurements of a start.
+    Start,
+    /// The table of an image that was verified after its build.
+    ImageTable,
+    /// The shape of a model that is not pulled.
+    ModelShape,
+    /// An installed engine's answer about arguments.
+    EngineAnswer,
 }
 
 impl ItemKind {
@@ -48,6 +56,10 @@ impl ItemKind {
             Self::Model => "model",
             Self::Log => "log",
             Self::Result => "result",
+            Self::Start => "measured start",
+            Self::ImageTable => "image table",
+            Self::ModelShape => "model shape",
+            Self::EngineAnswer => "engine answer",
         }
     }
 }
@@ -67,7 +79,7 @@ pub enum Use {
     None,
     /// An interrupted command left it.
     Unfinished,
-    /// It is a record of the past, this many seconds old.
+    /// It is a record of the past, written or used this many seconds ago.
     Record(u64),
     /// It is a measurement of the past, this many seconds old, which nothing can make again.
     Measurement(u64),

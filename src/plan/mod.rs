@@ -8,6 +8,7 @@
 //! | `request` | the request for a server, with its defaults |
 //! | `serve`, `up` | the steps of a server; those of the whole chain |
 //! | `arguments` | the engine's command line, argument by argument |
+//! | `done` | the steps whose result is on the host already |
 //! | `clean` | the choice of the things that `dsr1 clean` removes |
 //! | `install`, `image`, `dockerfile` | the installation of SGLang: a venv or an image, the inputs and text of its build |
 //! | `prove` | the question to the installed engine, what it makes of the arguments |
@@ -23,6 +24,7 @@ mod arguments;
 pub mod clean;
 mod corrections;
 mod dockerfile;
+mod done;
 mod eval;
 mod folder;
 mod image;
@@ -42,6 +44,7 @@ pub use crate::facts::MeasuredStart;
 pub use arguments::{Argument, MODELS, arguments, parsed_words, words_for_any_model};
 pub use corrections::{CORRECTIONS, Correction};
 pub use dockerfile::step_title;
+pub use done::done;
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
 pub use image::{
     BuildImage, BuildSecret, Builder, CONTEXT_WHEELS, Flashinfer, ImageChoice, LABEL_BASE_DIGEST, Recipe,
@@ -56,7 +59,7 @@ pub use labels::{
     LABEL_TEMPORARY, LOG_HEADER, log_header,
 };
 pub use origin::{Origin, origins};
-pub use prove::question;
+pub use prove::{PROOFS, question};
 pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, RepoReference, check_repo, pull, repo_folder};
 pub use request::{DEFAULT_PORT, ServeRequest, Target};
 pub use selection::{

@@ -8,6 +8,9 @@ use crate::plan::{EngineSource, Plan, ProveArguments, Step, arguments};
 use crate::profile::{Accelerator, Stack};
 use crate::sglang::resolve::{Machine, TorchGpu};
 
+/// Folder of the engine's answers below the cache.
+pub const PROOFS: &str = "proofs";
+
 /// Returns the question about the arguments of a plan. `endpoint` is the hub that has the model's configuration, if it may
 /// not be here yet.
 ///
@@ -35,7 +38,7 @@ pub fn question(
             .memory
             .as_ref()
             .map(|memory| Box::new(memory.resolved.clone())),
-        cache_dir: format!("{}/proofs", facts.paths.cache),
+        cache_dir: format!("{}/{PROOFS}", facts.paths.cache),
     })
 }
 

@@ -59,7 +59,7 @@ pub use output::{
     agrees, can_ask, columns, columns_of_errors, is_live, print, print_error, print_help, print_log_line,
 };
 pub use parsed::profiles_verified;
-pub use plan::plan;
+pub use plan::{ShownPlan, plan};
 pub use profiles::{checks, profile, profile_diff, profiles};
 pub use proof::proof;
 pub use safe::safe;

@@ -1,17 +1,37 @@
 //! A plan for people: its steps, and the origin of each decision.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use super::profiles::{check_rows, size_of};
 use super::safe;
-use super::table::{aligned, row};
+use super::table::{aligned, pad, row, width};
 use crate::doctor::Blocker;
 use crate::plan::{MeasuredStart, Mount, Origin, Plan, ServeRequest, StartContainer, StartProcess, Step};
 use crate::units::{Bytes, duration};
 
-/// Returns the plan of `request`; `with_origin` adds the origin of each argument and variable.
+/// Least columns for the words of an argument beside its origin; with less the origin is below them.
+const LEAST: usize = 32;
+
+/// Space between two columns.
+const GAP: &str = "  ";
+
+/// The facts and the form of a plan that is shown.
+#[derive(Debug, Clone, Copy)]
+pub struct ShownPlan<'a> {
+    /// The origin of each argument and variable.
+    pub origins: &'a [Origin],
+    /// True to show the origins.
+    pub with_origin: bool,
+    /// Numbers, from 1, of the steps that are done already.
+    pub done: &'a [usize],
+    /// Columns of the terminal.
+    pub columns: usize,
+}
+
+/// Returns the plan of `request`.
 #[must_use]
-pub fn plan(plan: &Plan, request: &ServeRequest, origins: &[Origin], with_origin: bool) -> String {
+pub fn plan(plan: &Plan, request: &ServeRequest, shown: &ShownPlan<'_>) -> String {
     let mut text = head(plan, request);
     for step in &plan.steps {
         match step {
@@ -20,10 +40,14 @@ pub fn plan(plan: &Plan, request: &ServeRequest, origins: &[Origin], with_origin
             _ => {}
         }
     }
-    text.push_str("\nenvironment\n");
-    text.push_str(&parts(origins, true, with_origin));
-    text.push_str("\ncommand\n");
-    text.push_str(&parts(origins, false, with_origin));
+    for (title, variables) in [("environment", true), ("command", false)] {
+        let _ = writeln!(text, "\n{title}");
+        text.push_str(&if shown.with_origin {
+            parts_with_origin(shown.origins, variables, shown.columns)
+        } else {
+            parts(shown.origins, variables)
+        });
+    }
     if let Some(memory) = &plan.memory {
         text.push('\n');
         text.push_str(&super::memory(memory));
@@ -37,9 +61,10 @@ pub fn plan(plan: &Plan, request: &ServeRequest, origins: &[Origin], with_origin
     }
     text.push_str("\nsteps\n");
     let of = plan.steps.len();
-    for (index, step) in plan.steps.iter().enumerate() {
-        text.push_str(&safe(&format!("  {}/{of} {}", index + 1, step.title())));
-        text.push('\n');
+    for (number, step) in (1..).zip(&plan.steps) {
+        let is_done = shown.done.contains(&number);
+        let mark = if is_done { " (already done)" } else { "" };
+        let _ = writeln!(text, "  {number}/{of} {}{mark}", safe(&step.title()));
     }
     for Blocker {
         kind: _,
@@ -123,7 +148,7 @@ fn container(step: &StartContainer) -> String {
         mounts,
         cap_drop,
         security_opt,
-        // Shown with the origin of each word.
+        // ShownPlan with the origin of each word.
         argv: _,
         env: _,
         // The same for every server of dsr1.
@@ -167,19 +192,64 @@ fn process(step: &StartProcess) -> String {
 }
 
 /// Returns one line for each argument or variable.
-fn parts(origins: &[Origin], variables: bool, with_origin: bool) -> String {
+fn parts(origins: &[Origin], variables: bool) -> String {
     let rows: Vec<Vec<String>> = origins
         .iter()
         .filter(|origin| origin.variable == variables)
-        .map(|origin| {
-            let words = format!("  {}", origin.words.join(" "));
-            if !with_origin {
-                return row([words.as_str()]);
-            }
-            let place = origin.place.as_deref().unwrap_or_default();
-            let source = origin.source.as_deref().unwrap_or_default();
-            row([words.as_str(), &origin.from, place, source])
-        })
+        .map(|origin| row([words(origin).as_str()]))
         .collect();
     aligned(&rows)
+}
+
+fn words(origin: &Origin) -> String {
+    format!("  {}", origin.words.join(" "))
+}
+
+/// Returns the arguments or variables with their origins, as a table for `columns`. Words that are too long for a place beside
+/// an origin have a line of their own, so that all origins are in the same columns. Without room for the table each origin is
+/// below its words.
+fn parts_with_origin(origins: &[Origin], variables: bool, columns: usize) -> String {
+    let of_kind = || origins.iter().filter(|origin| origin.variable == variables);
+    let names: Vec<String> = of_kind()
+        .map(|origin| safe(&words(origin)).into_owned())
+        .collect();
+    let from: Vec<Vec<String>> = of_kind().map(cells).collect();
+    let table = aligned(&from);
+    let widest = table.lines().map(width).max().unwrap_or(0);
+    let room = columns.saturating_sub(widest + GAP.len());
+    let mut text = String::new();
+    if room < LEAST {
+        for (words, from) in names.iter().zip(&from) {
+            let from: Vec<&str> = from
+                .iter()
+                .map(String::as_str)
+                .filter(|cell| !cell.is_empty())
+                .collect();
+            let _ = writeln!(text, "{words}\n      {}", from.join(", "));
+        }
+        return text;
+    }
+    let fits = |words: &&String| width(words) <= room;
+    let column = names
+        .iter()
+        .filter(fits)
+        .map(|words| width(words))
+        .max()
+        .unwrap_or(0);
+    for (words, from) in names.iter().zip(table.lines()) {
+        let gap = if fits(&words) {
+            format!("{}{GAP}", pad(words, column))
+        } else {
+            format!("{words}\n{}{GAP}", pad("", column))
+        };
+        let _ = writeln!(text, "{gap}{from}");
+    }
+    text
+}
+
+/// Returns the origin of a word, its place in a file, and the guide's own form.
+fn cells(origin: &Origin) -> Vec<String> {
+    let place = origin.place.as_deref().unwrap_or_default();
+    let source = origin.source.as_deref().unwrap_or_default();
+    row([&*origin.from, place, source])
 }

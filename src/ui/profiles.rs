@@ -1,6 +1,6 @@
 //! Profiles, their checks and their differences.
 
-use super::table::{aligned, row};
+use super::table::{aligned, compared, row};
 use crate::profile::Model;
 use crate::profile::{Change, Profile, Stack};
 use crate::sglang::{Check, EngineFlags, Level};
@@ -89,22 +89,18 @@ pub(super) fn check_rows(checks: &[Check]) -> String {
     text
 }
 
-/// Returns the settings that differ, side by side.
+/// Returns the settings that differ, for `columns`.
 #[must_use]
-pub fn profile_diff(left: &str, right: &str, changes: &[Change]) -> String {
+pub fn profile_diff(left: &str, right: &str, changes: &[Change], columns: usize) -> String {
     if changes.is_empty() {
         return format!("{left} and {right} have the same settings\n");
     }
-    let mut rows = vec![row(["SETTING", left, right])];
-    rows.extend(changes.iter().map(|change| {
-        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-        row([
-            change.setting.as_str(),
-            &shown(&change.left),
-            &shown(&change.right),
-        ])
-    }));
-    aligned(&rows)
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let rows: Vec<[String; 3]> = changes
+        .iter()
+        .map(|change| [change.setting.clone(), shown(&change.left), shown(&change.right)])
+        .collect();
+    compared("SETTING", (left, right), &rows, columns)
 }
 
 /// Widens the first column, which is the same in every block of the page.

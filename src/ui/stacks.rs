@@ -1,7 +1,7 @@
 //! Stacks, their differences, and drift of their option tables.
 
 use super::safe;
-use super::table::{aligned, row};
+use super::table::{aligned, compared, row};
 use crate::profile::{Accelerator, Stack, StackChange};
 use crate::sglang::flags::{Difference, Parser, ParserDrift};
 use crate::units::Bytes;
@@ -88,7 +88,7 @@ pub fn stack(stack: &Stack) -> String {
     aligned(&rows)
 }
 
-/// Returns the differences of two stacks; lists every option if `all` is set, else counts them.
+/// Returns the differences of two stacks for `columns`; lists every option if `all` is set, else counts them.
 #[must_use]
 pub fn stack_diff(
     left: &str,
@@ -96,16 +96,13 @@ pub fn stack_diff(
     changes: &[StackChange],
     options: &[Difference],
     all: bool,
+    columns: usize,
 ) -> String {
-    let mut rows = vec![row(["PROPERTY", left, right])];
-    rows.extend(changes.iter().map(|change| {
-        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-        row([
-            change.setting.as_str(),
-            &shown(&change.left),
-            &shown(&change.right),
-        ])
-    }));
+    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    let rows: Vec<[String; 3]> = changes
+        .iter()
+        .map(|change| [change.setting.clone(), shown(&change.left), shown(&change.right)])
+        .collect();
     let count = |what: &str| options.iter().filter(|one| one.change == what).count();
     let tally = format!(
         "engine options: {} added, {} removed, {} changed{}\n",
@@ -119,7 +116,8 @@ pub fn stack_diff(
         }
     );
     let listed = if all { differences(options) } else { String::new() };
-    format!("{}\n{tally}{listed}", aligned(&rows))
+    let compared = compared("PROPERTY", (left, right), &rows, columns);
+    format!("{compared}\n{tally}{listed}")
 }
 
 /// Returns the differences between an installed SGLang and the bundled tables.

@@ -33,6 +33,30 @@ pub(super) fn aligned(rows: &[Vec<String>]) -> String {
     out
 }
 
+/// Returns two sides of some properties beside each other, or if that is wider than `columns`, below each property.
+pub(super) fn compared(
+    property: &str,
+    (left, right): (&str, &str),
+    rows: &[[String; 3]],
+    columns: usize,
+) -> String {
+    let mut table = vec![row([property, left, right])];
+    table.extend(rows.iter().map(|cells| row(cells.iter().map(String::as_str))));
+    let text = aligned(&table);
+    if text.lines().all(|line| width(line) <= columns) {
+        return text;
+    }
+    let sides = |[property, of_left, of_right]: &[String; 3]| {
+        let sides = [
+            ("  ".to_owned() + left, of_left),
+            ("  ".to_owned() + right, of_right),
+        ];
+        let sides: Vec<_> = sides.iter().map(|(side, value)| row([&**side, value])).collect();
+        format!("{}\n{}", safe(property), aligned(&sides))
+    };
+    rows.iter().map(sides).collect()
+}
+
 /// Fills a cell up with spaces.
 pub(super) fn pad(cell: &str, to: usize) -> String {
     format!("{cell}{}", " ".repeat(to.saturating_sub(width(cell))))
@@ -46,6 +70,22 @@ pub(super) fn width(cell: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_sides_are_below_each_other_on_a_narrow_terminal() {
+        let rows = [
+            ["a", "1", "2"].map(str::to_owned),
+            ["b", "one", "a longer text"].map(str::to_owned),
+        ];
+        assert_eq!(
+            compared("NAME", ("x", "yy"), &rows, 80),
+            "NAME  x    yy\na     1    2\nb     one  a longer text\n"
+        );
+        assert_eq!(
+            compared("NAME", ("x", "yy"), &rows, 20),
+            "a\n  x   1\n  yy  2\nb\n  x   one\n  yy  a longer text\n"
+        );
+    }
 
     #[test]
     fn columns_are_as_wide_as_they_must_be() {

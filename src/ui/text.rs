@@ -25,13 +25,27 @@ pub fn report(report: &Report, are_shown: bool, columns: usize) -> String {
     for (index, step) in report.steps.iter().enumerate() {
         // For a step in the middle the table is enough, unless it measured or checked something.
         if index == last || is_finding(&step.outcome) {
-            sections.push(outcome(&step.outcome));
+            sections.push(match &step.outcome {
+                outcome if are_shown => beside_steps(outcome),
+                outcome => self::outcome(outcome),
+            });
         }
     }
     sections.extend(endpoint(report, columns));
     sections.extend(stopped(report));
     sections.retain(|section| !section.is_empty());
     sections.join("\n")
+}
+
+/// Returns the result of a step whose line the terminal shows: without what that line says already.
+fn beside_steps(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Ready(ready) => ready
+            .kv_pool_tokens
+            .map_or_else(String::new, |tokens| format!("KV pool of {tokens} tokens\n")),
+        Outcome::Started { .. } | Outcome::Stopped { .. } => String::new(),
+        other => self::outcome(other),
+    }
 }
 
 /// Returns what a client of a server that goes on running needs, last, so that it stays on the screen.
@@ -379,7 +393,10 @@ mod tests {
     #[test]
     fn a_server_that_stays_says_what_is_next() {
         insta::assert_snapshot!(report(&up(Vec::new()), false, usize::MAX));
-        assert!(report(&up(Vec::new()), true, usize::MAX).starts_with("in all 29m15s\n\nREADY on "));
+        assert!(
+            report(&up(Vec::new()), true, usize::MAX)
+                .starts_with("in all 29m15s\n\nKV pool of 980344 tokens\n")
+        );
     }
 
     #[test]
@@ -395,6 +412,29 @@ mod tests {
         assert!(
             end.lines().all(|line| width(line) <= 80 || is_body(line)),
             "{end}"
+        );
+    }
+
+    #[test]
+    fn a_terminal_that_shows_the_steps_is_not_told_their_results_again() {
+        let stopped = || Outcome::Stopped {
+            name: "dsr1-a".to_owned(),
+            killed: false,
+        };
+        let only = Report {
+            steps: vec![step("stop dsr1-a", 1_000, stopped())],
+            ..up(Vec::new())
+        };
+        assert_eq!(report(&only, true, 80), "");
+        assert_eq!(report(&only, false, 80), "dsr1-a stopped\n");
+        let chain = report(&up(vec![step("stop dsr1-a", 1_000, stopped())]), true, 80);
+        assert!(
+            !chain.contains("dsr1-a stopped") && !chain.contains("READY on"),
+            "{chain}"
+        );
+        assert!(
+            chain.contains("READY and VERIFIED, measured, and stopped again"),
+            "{chain}"
         );
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use echo::NoEcho;
 use indicatif::{MultiProgress, ProgressDrawTarget};
-use live::Live;
+use live::{Columns, Live};
 
 use super::plain::{self, activity};
 use super::rate::time;
@@ -34,8 +34,7 @@ pub(super) struct Tty {
     /// next output, such as a prompt, would be on the same line.
     out: Mutex<Box<dyn Write + Send>>,
     style: Style,
-    /// Columns of the terminal; `None` if they are asked for at each line, because they change.
-    columns: Option<usize>,
+    columns: Columns,
     /// True if a thread redraws spinner and clock; tests draw on events only.
     animate: bool,
     running: Mutex<Option<Live>>,
@@ -66,7 +65,7 @@ impl Tty {
             bars,
             out: Mutex::new(out),
             style: Style { color },
-            columns,
+            columns: Columns(columns),
             animate: columns.is_none(),
             running: Mutex::default(),
             _no_echo: columns.is_none().then(NoEcho::new),
@@ -94,18 +93,9 @@ impl Tty {
         };
     }
 
-    /// Returns the number of columns.
-    fn columns(&self) -> usize {
-        let of_terminal = || {
-            let (width, _) = terminal_size::terminal_size_of(std::io::stderr())?;
-            Some(usize::from(width.0))
-        };
-        self.columns.or_else(of_terminal).unwrap_or(usize::MAX)
-    }
-
     /// Prints a sentence that stays, broken between words; each line is dressed on its own.
     fn print_text(&self, text: &str, dress: impl Fn(&str) -> String) {
-        for line in wrapped(&safe(text), self.columns()).lines() {
+        for line in wrapped(&safe(text), self.columns.get()).lines() {
             self.print_line(&dress(line));
         }
     }
@@ -129,7 +119,7 @@ impl Tty {
         drop(self.remove_running());
         let live = Live::new(
             &self.bars,
-            self.style,
+            (self.style, self.columns),
             &format!("[{step}/{of}]"),
             &safe(title),
             self.animate,
@@ -153,7 +143,7 @@ impl Tty {
             pad(&title, TITLE),
             self.style.dim(&format!("{time:>8}")),
         );
-        let columns = self.columns();
+        let columns = self.columns.get();
         if width(&title).max(TITLE) + 2 + 1 + 8 + 2 + width(&safe(summary)) <= columns {
             return self.print_line(&format!("{step}  {}", self.styled_summary(summary)));
         }
@@ -184,7 +174,7 @@ impl Tty {
             BuildState::Done | BuildState::Failed => time(elapsed_ms),
         };
         // Beside the sign, which has four columns, and the time with its space.
-        let room = self.columns().saturating_sub(4 + 9).max(TITLE - 2);
+        let room = self.columns.get().saturating_sub(4 + 9).max(TITLE - 2);
         let line = format!("{} {time:>8}", pad(&shortened(&name, room), TITLE - 2));
         self.print_line(&match state {
             BuildState::Failed => format!("  {} {line}", self.style.red("✗")),

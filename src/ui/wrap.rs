@@ -9,12 +9,24 @@ const LEAST: usize = 24;
 /// Space before the cells of a row that are below its first line.
 const INDENT: usize = 4;
 
-/// Returns a text of at most `most` characters; a sign at its end shows that something is left out.
+/// Returns a text of at most `most` characters; a sign at its end shows that something is left out. It ends with a whole word
+/// or figure, unless less than half of the room would be used.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();
     }
-    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+    let is_word = |c: char| c != ' ';
+    let room = most.saturating_sub(1);
+    let kept: String = text.chars().take(room).collect();
+    let is_inside = kept.ends_with(is_word) && text.chars().nth(room).is_some_and(is_word);
+    let whole = if is_inside {
+        kept.trim_end_matches(is_word)
+    } else {
+        &kept
+    };
+    let whole = whole.trim_end();
+    let kept = if width(whole) * 2 > most { whole } else { &kept };
+    format!("{kept}…")
 }
 
 /// Returns a text of at most `most` characters without its middle: the end of a line of a traceback says where it was, after
@@ -68,13 +80,21 @@ pub fn hanging(text: &str, width: usize, indent: usize) -> String {
 #[must_use]
 pub fn fitted(text: &str, columns: usize) -> String {
     let mut out = String::with_capacity(text.len());
+    // First column of the last cell of the rows above, which a row without a label continues.
+    let mut column = None;
     for line in text.split_inclusive('\n') {
         let content = line.strip_suffix('\n').unwrap_or(line);
+        let above = column;
+        column = match cells(content)[..] {
+            [(start, _)] => above.filter(|above| *above == start),
+            [.., (start, _)] => Some(start),
+            [] => None,
+        };
         if width(content) <= columns {
             out.push_str(line);
             continue;
         }
-        out.push_str(&fitted_line(content.trim_end(), columns));
+        out.push_str(&fitted_line(content.trim_end(), columns, column));
         if line.len() > content.len() {
             out.push('\n');
         }
@@ -82,13 +102,16 @@ pub fn fitted(text: &str, columns: usize) -> String {
     out
 }
 
-fn fitted_line(line: &str, columns: usize) -> String {
+/// Returns a line in lines of at most `columns` characters. `column` is the first column of its last cell, if that belongs to
+/// a table.
+fn fitted_line(line: &str, columns: usize, column: Option<usize>) -> String {
     let cells = cells(line);
     let Some((start, last)) = cells.last().copied() else {
         return line.to_owned();
     };
     if let [_] = cells[..] {
-        return pad("", start) + &hanging(last, columns.saturating_sub(start), start + INDENT / 2);
+        let indent = if column.is_some() { 0 } else { INDENT / 2 };
+        return below(last, start, columns, indent);
     }
     let room = columns.saturating_sub(start);
     let longest = last.split(' ').map(width).max().unwrap_or(0);
@@ -121,9 +144,16 @@ fn rows_of_cells(cells: &[(usize, &str)], columns: usize) -> String {
         if !line.is_empty() {
             lines.push(line);
         }
-        let below = hanging(cell, columns.saturating_sub(at), INDENT / 2);
-        lines.extend(below.lines().map(|line| pad("", at) + line));
+        lines.push(below(cell, at, columns, INDENT / 2));
     }
+    lines.join("\n")
+}
+
+/// Returns a cell that begins at column `at`, in lines of at most `columns` characters; the later ones have `indent` spaces
+/// more.
+fn below(cell: &str, at: usize, columns: usize, indent: usize) -> String {
+    let text = hanging(cell, columns.saturating_sub(at), indent);
+    let lines: Vec<String> = text.lines().map(|line| pad("", at) + line).collect();
     lines.join("\n")
 }
 
@@ -187,6 +217,37 @@ mod tests {
             "a sentence\n  of six\n  short\n  words"
         );
         assert_eq!(fitted(row, usize::MAX), row);
+    }
+
+    #[test]
+    fn a_row_without_a_label_is_broken_at_the_column_of_the_rows_above() {
+        let text = "option  --x\n        a text that is longer than the terminal is wide\ncounts  GPUs\n";
+        assert_eq!(
+            fitted(text, 28),
+            "option  --x\n        a text that is\n        longer than the\n        terminal is wide\ncounts  GPUs\n"
+        );
+        // An entry of a list, which no row is above, uses all columns, too.
+        let entry = "  a sentence of six short words, and of more";
+        assert_eq!(
+            fitted(entry, 24),
+            "  a sentence of six\n    short words, and of\n    more"
+        );
+    }
+
+    #[test]
+    fn a_shortened_text_ends_with_a_whole_word_or_figure() {
+        assert_eq!(
+            shortened("fetched 120 MB of 800 MB", 24),
+            "fetched 120 MB of 800 MB"
+        );
+        assert_eq!(
+            shortened("fetched 120 MB of 800 MB", 23),
+            "fetched 120 MB of 800…"
+        );
+        assert_eq!(shortened("fetched 120 MB of 800 MB", 21), "fetched 120 MB of…");
+        // A long word is not left out for the sake of a short one.
+        assert_eq!(shortened("pull nvidia/DeepSeek-R1", 16), "pull nvidia/Dee…");
+        assert_eq!(shortened("word", 0), "…");
     }
 
     #[test]

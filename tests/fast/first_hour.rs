@@ -279,6 +279,68 @@ fn clean_removes_what_is_not_used_and_says_what_stays() {
     );
 }
 
+/// While `clean` removes, it says how many bytes of how many are gone.
+#[test]
+fn clean_shows_the_bytes_while_it_removes() {
+    let home = Home::new().without_docker();
+    let venv = ".cache/dsr1/venvs/cpu-000000000000";
+    write(&home, &format!("{venv}/dsr1-inputs"), "x");
+    write(&home, &format!("{venv}/lib/big"), &"x".repeat(5_000_000));
+    write(&home, &format!("{venv}/pyvenv.cfg"), "version = 3.11.7\n");
+    write(
+        &home,
+        ".cache/dsr1/venvs/cpu-111111111111/half",
+        &"x".repeat(500_000),
+    );
+    let run = home.run(&["clean", "--yes", "--progress", "json"]).expect(0);
+    let lines = run
+        .stderr
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let progress: Vec<Value> = lines.filter(|line| line["event"] == "progress").collect();
+    assert!(
+        progress[0]["item"].as_str().unwrap().starts_with("1 of 2: venv"),
+        "{progress:#?}"
+    );
+    assert!(
+        progress
+            .iter()
+            .all(|line| line["total_bytes"].as_u64() >= Some(5_500_000)),
+        "{progress:#?}"
+    );
+}
+
+/// What a start measured, the shapes of models and the answers of engines are listed and removed like everything else.
+#[test]
+fn clean_knows_the_kept_answers() {
+    let home = Home::new().without_docker();
+    write(&home, ".cache/dsr1/proofs/0123.json", "{}");
+    write(&home, ".cache/dsr1/models-1/owner--name@0123.json", "{}");
+    write(&home, ".local/state/dsr1/starts/0123.json", "{}");
+    let kinds = |args: &[&str]| -> Vec<(String, bool)> {
+        let listed = home.run(&[&["clean", "--dry-run", "--format", "json"], args].concat());
+        let items = listed.expect(0).json()["items"].clone();
+        let item = |item: &Value| {
+            let kind = item["kind"].as_str().unwrap().to_owned();
+            assert!(item["bytes"].as_u64().unwrap() > 0, "{item}");
+            (kind, item["remove"].as_bool().unwrap())
+        };
+        items.as_array().unwrap().iter().map(item).collect()
+    };
+    let all = |remove: [bool; 3]| -> Vec<(String, bool)> {
+        let names = ["start", "model_shape", "engine_answer"].map(str::to_owned);
+        let mut all: Vec<_> = names.into_iter().zip(remove).collect();
+        all.sort_by_key(|(_, remove)| !remove);
+        all
+    };
+    assert_eq!(kinds(&[]), all([false; 3]));
+    assert_eq!(kinds(&["--older-than", "0"]), all([false, true, true]));
+    assert_eq!(kinds(&["--all", "--older-than", "0"]), all([true; 3]));
+    home.run(&["clean", "--all", "--older-than", "0", "--yes"])
+        .expect(0);
+    assert_eq!(kinds(&[]), []);
+}
+
 /// A script can ask whether a server is well.
 #[test]
 fn status_fails_on_request_if_no_server_is_ready() {
@@ -668,6 +730,11 @@ fn help_fits_on_a_terminal() {
 
 /// Returns what a terminal of 80 columns and 24 rows shows of a command line.
 fn on_terminal(home: &Home, line: &str) -> String {
+    on_terminal_of(home, (80, 24), line)
+}
+
+/// Returns what a terminal of these columns and rows shows of a command line.
+fn on_terminal_of(home: &Home, (columns, rows): (usize, usize), line: &str) -> String {
     let of_home = home.command(&[]);
     let envs: Vec<_> = of_home
         .get_envs()
@@ -676,7 +743,7 @@ fn on_terminal(home: &Home, line: &str) -> String {
     let program = env!("CARGO_BIN_EXE_dsr1");
     let shown = std::process::Command::new("script")
         .args(["--quiet", "--return", "--command"])
-        .arg(format!("stty cols 80 rows 24; exec {program} {line}"))
+        .arg(format!("stty cols {columns} rows {rows}; exec {program} {line}"))
         .arg("/dev/null")
         .env_clear()
         .envs(envs)
@@ -719,6 +786,252 @@ fn nothing_that_is_printed_is_cut_by_a_terminal() {
     );
     let piped = home.run(&["profiles", "list"]).expect(0).stdout;
     assert!(piped.lines().any(|line| line.len() > 80), "{piped}");
+}
+
+/// A text that is longer than the terminal is wide is broken once: each line is as long as its words let it be, and all begin
+/// in one column.
+#[test]
+fn an_explanation_is_wrapped_once() {
+    for option in [
+        "--mem-fraction-static",
+        "--moe-runner-backend",
+        "--chunked-prefill-size",
+    ] {
+        let shown = on_terminal(&Home::new(), &format!("explain {option}"));
+        let lines = shown.lines().skip(1);
+        let text: Vec<&str> = lines.take_while(|line| line.starts_with(' ')).collect();
+        assert!(!text.is_empty(), "{shown}");
+        for pair in text.windows(2) {
+            let begin = |line: &str| line.len() - line.trim_start().len();
+            assert_eq!(begin(pair[0]), begin(pair[1]), "{shown}");
+            let next = pair[1].split_whitespace().next().unwrap();
+            assert!(pair[0].len() + 1 + next.len() > 80, "{shown}");
+        }
+    }
+}
+
+/// On a terminal the manual is shown by `man`; without it the answer is a line to type. A pipe gets the text.
+#[test]
+fn the_manual_is_shown_on_a_terminal() {
+    let home = Home::new();
+    let tools = |names: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        for name in names {
+            std::os::unix::fs::symlink(Path::new("/bin").join(name), dir.path().join(name)).unwrap();
+        }
+        dir
+    };
+    let with_path = |dir: &Path| Home::new().with("PATH", dir.to_str().unwrap());
+    let without = tools(&["script", "sh", "stty"]);
+    let refused = on_terminal(&with_path(without.path()), "man");
+    assert!(
+        refused.starts_with("error: cannot show the manual: there is no `man` on this host")
+            && refused.contains("dsr1 man > dsr1.1"),
+        "{refused}"
+    );
+    let with = tools(&["script", "sh", "stty", "head"]);
+    write_program(
+        &with.path().join("man"),
+        "#!/bin/sh\necho \"man $*\"\nhead -c 3\n",
+    );
+    let shown = on_terminal(&with_path(with.path()), "man");
+    assert!(
+        shown.starts_with("man -l -\n.ie") || shown.starts_with("man -l -\n.TH"),
+        "{shown}"
+    );
+    let piped = home.run(&["man"]).expect(0).stdout;
+    assert!(piped.contains(".TH dsr1 1"), "{piped}");
+}
+
+fn write_program(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The log of a process server of this name, at a port, that ended by itself.
+fn ended_server(home: &Home, name: &str, port: u16) {
+    let labels = json!({
+        "io.dsr1.name": name, "io.dsr1.port": port.to_string(), "io.dsr1.profile": "rehearsal",
+        "io.dsr1.stack": "cpu", "io.dsr1.model": "m", "io.dsr1.python": "python3",
+    });
+    let log = format!("# dsr1 {labels}\n");
+    write(home, &format!(".local/state/dsr1/servers/{name}.log"), &log);
+}
+
+/// The full name of a server is no question: it names the server that is asked. A short one may be a word of the question.
+#[test]
+fn a_server_is_named_by_the_first_word_of_ask() {
+    let home = Home::new().without_docker();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    ended_server(&home, "dsr1-rehearsal", port);
+    let asked = std::thread::spawn(move || {
+        let mut heard = String::new();
+        for (end, body) in [("\r\n\r\n", r#"{"data":[{"id":"m"}]}"#), ("What is it?", "{}")] {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut bytes = [0; 4096];
+            heard.clear();
+            while !heard.contains(end) {
+                match std::io::Read::read(&mut stream, &mut bytes).unwrap() {
+                    0 => break,
+                    count => heard.push_str(&String::from_utf8_lossy(&bytes[..count])),
+                }
+            }
+            let lines = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json";
+            let answer = format!("{lines}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+        heard
+    });
+    home.run(&["ask", "dsr1-rehearsal", "What", "is", "it?"])
+        .expect(7);
+    let request = asked.join().unwrap();
+    assert!(request.contains("\"What is it?\""), "{request}");
+    let short = home.run(&["ask", "rehearsal", "is", "what?"]).expect(2).stderr;
+    assert!(
+        short.contains("`rehearsal` is asked as a word of the question")
+            && short.contains("write --server dsr1-rehearsal")
+            && short.contains("dsr1-rehearsal has ended"),
+        "{short}"
+    );
+    let other = home.run(&["ask", "hello"]).expect(2).stderr;
+    assert!(!other.contains("--server dsr1-rehearsal"), "{other}");
+    let alone = on_terminal(&home, "ask dsr1-rehearsal");
+    assert!(
+        alone.contains("there is no question") && alone.contains("ask --server dsr1-rehearsal"),
+        "{alone}"
+    );
+}
+
+/// A plan says which of its steps are done on the host: packages, an image, weights of a fixed commit.
+#[test]
+fn a_plan_marks_the_steps_that_are_done() {
+    let mut b200 = facts(B200);
+    let run = |facts: &Value, args: &[&str]| {
+        home_with(facts).run(&[&["plan", "--facts", "facts.json"], args].concat())
+    };
+    let json = ["fp8-low-latency", "--format", "json"];
+    b200["snapshots"] = json!({});
+    let bare = run(&b200, &json).json();
+    assert_eq!(bare["done"], json!([]), "{bare:#}");
+    let of = |kind: &str| {
+        let found = bare["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|step| step["step"] == kind);
+        found.unwrap().clone()
+    };
+    let (image, pull) = (of("build_image"), of("pull_snapshot"));
+    let reference = format!(
+        "{}@{}",
+        pull["repo"].as_str().unwrap(),
+        pull["revision"].as_str().unwrap()
+    );
+    b200["snapshots"] = json!({ reference: pull["revision"] });
+    b200["docker"]["images"][image["tag"].as_str().unwrap()] = json!("sha256:ab");
+    let ready = run(&b200, &json).json();
+    assert_eq!(ready["done"], json!([1, 3]), "{ready:#}");
+    let text = run(&b200, &["fp8-low-latency"]).stdout;
+    let marked = text.lines().filter(|line| line.ends_with(" (already done)"));
+    let marked: Vec<&str> = marked.collect();
+    assert!(
+        marked.len() == 2
+            && marked[0].starts_with("  1/8 build image")
+            && marked[1].starts_with("  3/8 pull"),
+        "{text}"
+    );
+    // Packages, too; the commit of the rehearsal's model is known before it is pulled.
+    let mut laptop = facts(LAPTOP);
+    let json = ["rehearsal", "--runtime", "process", "--format", "json"];
+    laptop["paths"]["ready_venvs"] = json!([run(&laptop, &json).json()["steps"][0]["dir"]]);
+    assert_eq!(run(&laptop, &json).json()["done"], json!([1]));
+}
+
+/// Two stacks or profiles that do not fit beside each other are below each property, all in one form.
+#[test]
+fn a_comparison_has_one_form_on_each_terminal() {
+    let home = Home::new();
+    for (line, columns) in [
+        ("stacks diff guide current", 80),
+        ("profiles diff fp8-low-latency b200-fp8-low-latency", 60),
+    ] {
+        let wide = on_terminal_of(&home, (400, 50), line);
+        let properties = |text: &str| -> Vec<String> {
+            let rows = text.lines().take_while(|line| !line.is_empty());
+            let rows = rows.filter(|line| !line.starts_with(' '));
+            let first = |line: &str| line.split_whitespace().next().unwrap().to_owned();
+            rows.map(first).collect()
+        };
+        let narrow = on_terminal_of(&home, (columns, 24), line);
+        assert_eq!(properties(&narrow), properties(&wide)[1..], "{narrow}");
+        let sides = narrow.lines().take_while(|line| !line.is_empty());
+        let values = sides.filter(|line| line.starts_with("  ") && !line.starts_with("    "));
+        assert_eq!(values.count(), properties(&narrow).len() * 2, "{narrow}");
+    }
+}
+
+/// A finding of `doctor` names its subject once.
+#[test]
+fn doctor_says_nothing_twice() {
+    let mut b200 = facts(B200);
+    b200["sources"] = json!({ "weights": {
+        "refused": "cannot reach the hub: no answer from http://hub", "fix": "check the network",
+    }});
+    let home = home_with(&b200);
+    let run = home.run(&["doctor", "fp8-low-latency", "--facts", "facts.json"]);
+    assert!(
+        !run.stdout.contains("the hub: cannot reach the hub"),
+        "{}",
+        run.stdout
+    );
+    assert!(!run.stdout.contains("weights: "), "{}", run.stdout);
+    b200["sources"]["weights"]["refused"] = json!("401");
+    let run = home_with(&b200).run(&["doctor", "fp8-low-latency", "--facts", "facts.json"]);
+    assert!(run.stdout.contains("the hub: 401"), "{}", run.stdout);
+}
+
+/// Every origin is in the same column, also beside an argument that is longer than the terminal has room for.
+#[test]
+fn origins_are_in_one_column_on_each_terminal() {
+    let home = home_with(&facts(B200));
+    let line = "plan fp8-low-latency --facts facts.json --origin";
+    let command = |columns| -> Vec<String> {
+        let shown = on_terminal_of(&home, (columns, 50), line);
+        let lines = shown.lines().skip_while(|line| *line != "command").skip(1);
+        lines
+            .take_while(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let wide = command(140);
+    let columns = |from: &str| -> Vec<usize> {
+        let with = wide.iter().filter_map(|line| line.find(from));
+        with.collect()
+    };
+    for from in ["  profiles/fp8-low-latency.yaml:", "  engine."] {
+        let found = columns(from);
+        assert!(
+            found.len() > 3 && found.iter().all(|at| *at == found[0]),
+            "{wide:#?}"
+        );
+    }
+    assert!(wide.iter().all(|line| line.chars().count() <= 140), "{wide:#?}");
+    // Without room for columns each origin is below its argument.
+    let narrow = command(80);
+    let at = narrow.iter().position(|line| line == "  --ep-size 8").unwrap();
+    assert_eq!(
+        narrow[at + 1],
+        "      engine.expert_parallel, profiles/fp8-low-latency.yaml:22"
+    );
+    let piped = home.run(&["plan", "fp8-low-latency", "--facts", "facts.json", "--origin"]);
+    assert!(
+        piped
+            .stdout
+            .lines()
+            .any(|line| line.starts_with("  --model-path") && line.contains("  profile, model"))
+    );
 }
 
 #[test]

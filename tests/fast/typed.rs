@@ -34,7 +34,7 @@ const SAME: [(&str, &str); 24] = [
 ];
 
 /// Lines that are refused, and a part of the answer.
-const ANSWERED: [(&str, &str); 70] = [
+const ANSWERED: [(&str, &str); 74] = [
     ("rm dsr1-x", "dsr1 stop NAME"),
     ("kill dsr1-x", "dsr1 stop NAME"),
     ("serve fp8 -p 8000", "the port is --port"),
@@ -42,6 +42,10 @@ const ANSWERED: [(&str, &str); 70] = [
     ("cache", "dsr1 weights list"),
     ("images", "dsr1 image list"),
     ("rmi x", "dsr1 image prune"),
+    ("ps -a", "dsr1 status lists every server"),
+    ("status --all", "dsr1 status lists every server"),
+    ("ps --no-trunc", "dsr1 status --format json"),
+    ("image list -a", "dsr1 image list shows every image"),
     ("prune", "dsr1 clean removes what is no longer used"),
     ("uninstall", "dsr1 clean removes what is no longer used"),
     ("serve --max-model-len 8192", "in SGLang: --context-length"),

@@ -27,6 +27,11 @@ pub(super) fn run(context: &Context, args: &DiffArgs) -> Result<()> {
         differences: differences(&left, &right),
     };
     context.print(&compared, |compared| {
-        ui::profile_diff(compared.left, compared.right, &compared.differences)
+        ui::profile_diff(
+            compared.left,
+            compared.right,
+            &compared.differences,
+            ui::columns(),
+        )
     })
 }

@@ -1,9 +1,14 @@
 //! Child processes that end by themselves: pip, probes, clients. The whole group is killed when its handle is dropped.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::fs::MemfdFlags;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
@@ -21,6 +26,13 @@ pub(in crate::effects) fn new(
     argv: &[&str],
     extra: &BTreeMap<String, String>,
 ) -> Result<std::process::Command> {
+    let mut command = of(env, argv, extra)?;
+    command.process_group(0);
+    Ok(command)
+}
+
+/// Returns a command with a clean environment, in the process group of this one.
+fn of(env: &Env, argv: &[&str], extra: &BTreeMap<String, String>) -> Result<std::process::Command> {
     let (program, rest) = argv
         .split_first()
         .ok_or_else(|| Error::new(Kind::Internal, "an empty command"))?;
@@ -31,8 +43,28 @@ pub(in crate::effects) fn new(
         .env_clear()
         .envs(env.inherited.iter().map(|(key, value)| (key, value)))
         .envs(extra);
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     Ok(command)
+}
+
+/// Becomes another program, which reads `input` and has this terminal. Does not return if that succeeds.
+///
+/// # Errors
+/// [`Kind::Host`] if there is no such program, or it cannot be run.
+pub(in crate::effects) fn become_program(
+    env: &Env,
+    argv: &[&str],
+    extra: &BTreeMap<String, String>,
+    input: &[u8],
+) -> Result<Infallible> {
+    let failed = || format!("cannot run `{}`", argv[0]);
+    let mut command = of(env, argv, extra)?;
+    // A file without a name: nobody would read the other end of a pipe.
+    let file = rustix::fs::memfd_create("input", MemfdFlags::CLOEXEC).map_err(std::io::Error::from);
+    let mut file = File::from(file.at(Kind::Host, failed)?);
+    file.write_all(input)
+        .and_then(|()| file.rewind())
+        .at(Kind::Host, failed)?;
+    Err(command.stdin(file).exec()).at(Kind::Host, failed)
 }
 
 /// A process group that is killed when it is dropped, so that an interrupted step leaves no grandchild.

@@ -4,6 +4,7 @@
 
 pub(in crate::effects) mod command;
 pub mod index;
+pub mod manual;
 mod packages;
 pub mod pip;
 pub(in crate::effects) mod server;

@@ -1,10 +1,10 @@
 //! Makes a stack's venv: under its final name it is complete, or it does not exist.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::effects::env::Env;
-use crate::effects::files;
+use crate::effects::files::{self, SharedLock};
 use crate::effects::process::packages::{self, TEMPORARY};
 use crate::effects::process::{command, uv};
 use crate::error::{At, Error, Kind, Result};
@@ -36,6 +36,41 @@ pub fn list_ready(cache: &str) -> Vec<String> {
     dirs
 }
 
+/// Returns the lock of a venv: an installation and a removal hold it alone, starts of servers share it.
+#[must_use]
+pub(in crate::effects) fn lock_path(dir: &Path) -> PathBuf {
+    dir.with_extension("lock")
+}
+
+/// Keeps `dsr1 clean` from removing a venv, until the result is dropped; waits while another command installs or removes it.
+/// `None` if nothing can be locked there.
+///
+/// # Errors
+/// [`Kind::Host`] if the venv is not complete, or not any more.
+pub(in crate::effects) async fn keep(
+    dir: &Path,
+    stack: &str,
+    events: &StepEvents<'_>,
+) -> Result<Option<SharedLock>> {
+    let lock = files::share(&lock_path(dir), events, HELD).await;
+    if is_ready(dir) {
+        return Ok(lock);
+    }
+    Err(
+        Error::new(Kind::Host, format!("the packages of stack `{stack}` are gone"))
+            .cause(format!(
+                "`{}` is missing or not complete: another command, such as dsr1 clean, removed it meanwhile",
+                dir.display()
+            ))
+            .hint(format!(
+                "dsr1 build --stack {stack} --runtime process installs them again"
+            )),
+    )
+}
+
+/// The reason to wait for the lock of a venv.
+const HELD: &str = "another dsr1 installs or removes the same packages";
+
 /// Returns the number of packages that an installation does not fetch again, because uv keeps them; `None` if the last
 /// installation was one by pip, which keeps what the package index allows.
 #[must_use]
@@ -59,12 +94,7 @@ pub async fn create(step: &CreateVenv, env: &Env, events: &StepEvents<'_>) -> Re
     }
     // A venv cannot be renamed (its scripts hold the path). So a marker, written last, makes it complete, and an unfinished
     // venv is removed when this guard is dropped, by an error or by Ctrl-C.
-    let lock = files::lock(
-        &dir.with_extension("lock"),
-        events,
-        "another dsr1 installs or removes the same packages",
-    )
-    .await?;
+    let lock = files::lock(&lock_path(dir), events, HELD).await?;
     if is_ready(dir) {
         return Ok(done);
     }

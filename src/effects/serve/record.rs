@@ -9,7 +9,7 @@ use crate::plan::AwaitReady;
 use crate::report::Ready;
 
 /// Folder of the records below the state directory.
-const FOLDER: &str = "starts";
+pub(in crate::effects) const FOLDER: &str = "starts";
 /// Most records that are read.
 const MOST: usize = 500;
 

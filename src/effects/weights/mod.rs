@@ -21,7 +21,7 @@ mod place;
 mod pull;
 mod rehearsal;
 mod selection;
-mod shape;
+pub(in crate::effects) mod shape;
 mod verify;
 
 pub use access::access;

@@ -21,6 +21,8 @@ use crate::error::{At, Error, Kind, Result};
 use crate::facts::{Listed, ModelFacts};
 use crate::sglang::checkpoint;
 
+/// Folder of the kept shapes below the cache; its number is that of their form.
+pub(in crate::effects) const FOLDER: &str = "models-1";
 /// Bytes of a shard that the first request asks for: a header of DeepSeek-R1 has about 100 kB.
 const FIRST: u64 = 128 << 10;
 /// Largest configuration or index that is read.
@@ -111,13 +113,15 @@ pub async fn configuration(
 
 fn shape_path(cache: &Path, repo: &str, commit: &str) -> PathBuf {
     cache
-        .join("models-1")
+        .join(FOLDER)
         .join(format!("{}@{commit}.json", repo.replace('/', "--")))
 }
 
 fn read_kept(place: &Path) -> Option<Listed> {
     let listed: Listed = serde_json::from_slice(&std::fs::read(place).ok()?).ok()?;
-    Some(listed).filter(|listed| !listed.commit.is_empty() && listed.model.layers > 0)
+    let listed = Some(listed).filter(|listed| !listed.commit.is_empty() && listed.model.layers > 0)?;
+    files::note_use(place);
+    Some(listed)
 }
 
 fn source_of(remote: RemoteRevision<'_>, commit: &str, options: HubOptions<'_>) -> Source {

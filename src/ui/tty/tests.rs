@@ -45,6 +45,72 @@ fn a_pull_shows_a_bar_that_fits_eighty_columns() {
     assert!(lines.iter().all(|line| line.chars().count() <= 80), "{lines:#?}");
 }
 
+/// A status line is as long as the terminal is wide, and says that something is left out; no word and no figure is cut.
+#[test]
+fn a_status_line_is_shortened_with_a_sign() {
+    let message = "fetch 120 of 182 packages with 5.4 GB, then link 182 of them";
+    for width in 20..100 {
+        let (tty, screen) = shown(4, width, false);
+        tty.event(&Event::Activity {
+            step: 2,
+            what: message.to_owned(),
+            done: None,
+            total: None,
+        });
+        let text = screen.text();
+        let line = text.lines().last().unwrap();
+        assert!(line.chars().count() <= usize::from(width), "{line}");
+        let shown = line.split_once("0s  ").map_or("", |(_, shown)| shown);
+        if let Some(kept) = shown.strip_suffix('…') {
+            let rest = message.strip_prefix(kept).unwrap();
+            assert!(rest.starts_with(' '), "{line}");
+        } else {
+            assert!(shown == message || shown.is_empty(), "{line}");
+        }
+        for (of, fetched) in [
+            (None, 5_400_000_000),
+            (Some(413_000_000_000), 106_000_000_000_u64),
+        ] {
+            tty.event(&Event::Progress {
+                step: 2,
+                done_bytes: fetched,
+                total_bytes: of,
+                fetched_bytes: None,
+                item: message.to_owned(),
+            });
+            let text = screen.text();
+            let lines: Vec<&str> = text.lines().collect();
+            assert!(
+                lines
+                    .iter()
+                    .all(|line| line.chars().count() <= usize::from(width)),
+                "{text}"
+            );
+        }
+    }
+}
+
+/// The line of a file keeps the end of its name, which tells the files of a model apart.
+#[test]
+fn the_line_of_a_file_keeps_the_end_of_its_name() {
+    let (tty, screen) = shown(4, 60, false);
+    tty.event(&Event::File {
+        step: 2,
+        path: "model-with-a-long-name-00041-of-00163.safetensors".to_owned(),
+        done_bytes: 1_000_000_000,
+        total_bytes: 4_000_000_000,
+        state: crate::event::FileState::Fetching,
+        retries: 0,
+    });
+    let text = screen.text();
+    let line = text.lines().last().unwrap();
+    assert!(
+        line.contains('…') && line.contains("safetensors   25 %  1.0 GB of 4.0 GB"),
+        "{line}"
+    );
+    assert!(line.chars().count() <= 60, "{line}");
+}
+
 #[test]
 fn a_childs_line_is_no_status_and_text_is_shown_harmlessly() {
     let (_tty, screen) = shown(17, 110, false);
