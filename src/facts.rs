@@ -300,6 +300,17 @@ pub struct Gpu {
     pub memory_used_bytes: Option<u64>,
     /// Compute capability, `10.0` on B200, `9.0` on H200.
     pub compute_capability: String,
+    /// True if MIG slices it; `None` if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mig: Option<bool>,
+}
+
+impl Gpu {
+    /// Returns true for a GPU that MIG slices, and for one of its slices: `NVIDIA H200 MIG 1g.18gb`.
+    #[must_use]
+    pub fn is_sliced(&self) -> bool {
+        self.mig == Some(true) || self.name.split_whitespace().any(|word| word == "MIG")
+    }
 }
 
 impl Host {

@@ -57,7 +57,7 @@ pub struct UserFile {
 }
 
 /// The user's files: those below the configuration directory, and the one named on the command line.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct UserFiles {
     /// `$XDG_CONFIG_HOME/dsr1/profiles/*.yaml`.
     pub profiles: Vec<UserFile>,
@@ -65,6 +65,19 @@ pub struct UserFiles {
     pub stacks: Vec<UserFile>,
     /// `--profile-file`.
     pub named: Option<UserFile>,
+    /// The files of the two directories that cannot be read.
+    pub unread: Vec<UnreadFile>,
+}
+
+/// A file of the user whose text cannot be read.
+#[derive(Debug, Clone)]
+pub struct UnreadFile {
+    /// File name, for messages.
+    pub origin: String,
+    /// True if it is below `stacks`.
+    pub is_stack: bool,
+    /// The reason.
+    pub error: Arc<Error>,
 }
 
 /// All known stacks and profiles.
@@ -83,6 +96,19 @@ struct BrokenFile {
     name: String,
     is_stack: bool,
     error: Arc<Error>,
+}
+
+/// Returns the name of a file without folders and extension.
+fn stem(origin: &str) -> &str {
+    let file = origin.rsplit('/').next().unwrap_or(origin);
+    let stem = file.strip_suffix(".yaml").or_else(|| file.strip_suffix(".yml"));
+    stem.unwrap_or(file)
+}
+
+/// Returns an error in one sentence.
+fn sentence(error: &Error) -> String {
+    let parts: Vec<String> = std::iter::once(error.message()).chain(error.causes()).collect();
+    parts.join(": ")
 }
 
 impl Catalog {
@@ -107,6 +133,13 @@ impl Catalog {
     /// [`Kind::Usage`] if one of the user's is not valid, or has the name of another.
     pub fn with(files: &UserFiles) -> Result<Self> {
         let mut catalog = Self::built_in()?.clone();
+        for file in &files.unread {
+            catalog.broken.push(BrokenFile {
+                name: stem(&file.origin).to_owned(),
+                is_stack: file.is_stack,
+                error: Arc::clone(&file.error),
+            });
+        }
         for UserFile { origin, text } in &files.stacks {
             let source = Source { origin, text };
             if let Err(error) = catalog.add_stack(source) {
@@ -215,10 +248,8 @@ impl Catalog {
     fn left_out(&mut self, source: Source<'_>, error: Error, is_stack: bool) {
         let document = Document::read(source).ok();
         let declared = document.and_then(|document| document.text("name").map(str::to_owned));
-        let file = source.origin.rsplit('/').next().unwrap_or(source.origin);
-        let stem = file.strip_suffix(".yaml").or_else(|| file.strip_suffix(".yml"));
         self.broken.push(BrokenFile {
-            name: declared.unwrap_or_else(|| stem.unwrap_or(file).to_owned()),
+            name: declared.unwrap_or_else(|| stem(source.origin).to_owned()),
             is_stack,
             error: Arc::new(error),
         });
@@ -232,7 +263,7 @@ impl Catalog {
     pub fn profiles(&self) -> Result<Vec<Profile>> {
         self.profiles
             .iter()
-            .filter_map(|file| match self.resolve(&file.name, None) {
+            .filter_map(|file| match self.resolve_known(&file.name, None) {
                 Err(_) if self.is_optional(file) => None,
                 found => Some(found.map(|found| found.profile)),
             })
@@ -244,15 +275,22 @@ impl Catalog {
         file.is_users && self.named.as_deref() != Some(file.name.as_str())
     }
 
+    /// Returns a sentence about each stack file of the user that is not valid.
+    #[must_use]
+    pub fn broken_stacks(&self) -> Vec<String> {
+        let stacks = self.broken.iter().filter(|file| file.is_stack);
+        stacks.map(|file| sentence(&file.error)).collect()
+    }
+
     /// Returns a sentence about each file of the user that is not valid.
     #[must_use]
     pub fn broken(&self) -> Vec<String> {
-        let unread = self.broken.iter().map(|file| file.error.message());
+        let unread = self.broken.iter().map(|file| sentence(&file.error));
         let unresolved = self.profiles.iter().filter(|file| self.is_optional(file));
         unread
             .chain(unresolved.filter_map(|file| {
-                let error = self.resolve(&file.name, None).err()?;
-                Some(error.message())
+                let error = self.resolve_known(&file.name, None).err()?;
+                Some(sentence(&error))
             }))
             .collect()
     }
@@ -286,14 +324,23 @@ impl Catalog {
     /// # Errors
     /// [`Kind::Usage`] with the nearest name.
     pub fn stack(&self, name: &str) -> Result<&Stack> {
-        let mut stacks = self.stacks();
-        let names = self.stacks().map(|stack| stack.name.as_str());
-        if let Some(error) = self.broken_file(name, true) {
-            return Err(error);
+        // Also if another file has the name: the user may mean this one.
+        match self.broken_file(name, true) {
+            Some(error) => Err(error),
+            None => self.stack_of_file(name),
         }
-        stacks
+    }
+
+    /// Returns the stack that a file names.
+    fn stack_of_file(&self, name: &str) -> Result<&Stack> {
+        let names = self.stacks().map(|stack| stack.name.as_str());
+        let unknown = || {
+            let broken = self.broken_file(name, true);
+            broken.unwrap_or_else(|| spelling::unknown_name("stack", name, names))
+        };
+        self.stacks()
             .find(|stack| stack.name == name)
-            .ok_or_else(|| spelling::unknown_name("stack", name, names))
+            .ok_or_else(unknown)
     }
 
     /// Returns the error of the file that the user names `name` in vain.
@@ -323,19 +370,28 @@ impl Catalog {
     /// [`Kind::Usage`] if there is none, or it is not valid.
     pub fn resolve(&self, name: &str, stack: Option<&str>) -> Result<Selection> {
         // Also if another file has the name: the user may mean this one.
-        if let Some(error) = self.broken_file(name, false) {
-            return Err(error);
+        match self.broken_file(name, false) {
+            Some(error) => Err(error),
+            None => self.resolve_known(name, stack),
         }
+    }
+
+    /// Returns the profile of a file that was read.
+    fn resolve_known(&self, name: &str, stack: Option<&str>) -> Result<Selection> {
         let chain = merge::chain(&self.profiles, name)?;
         let mut profile = merge::profile(&chain)?;
         let files = chain.iter().map(|file| (file.origin.clone(), file.text.clone()));
         let written = Origins::new(files.collect(), "");
-        let stack = self.stack(stack.unwrap_or(&profile.stack)).map_err(|error| {
+        let found = match stack {
+            Some(named) => self.stack(named),
+            None => self.stack_of_file(&profile.stack),
+        };
+        let stack = found.map_err(|error| {
             let place = written.place_of("stack").filter(|_| stack.is_none());
             with_place(place, &error)
         })?;
         for name in profile.on.keys() {
-            self.stack(name)
+            self.stack_of_file(name)
                 .map_err(|error| with_place(written.place_of(&format!("on.{name}")), &error))?;
         }
         if profile.on.contains_key(&stack.name)
@@ -459,7 +515,7 @@ impl Catalog {
         for file in self.profiles.iter().filter(|file| !file.is_users) {
             // Most files need not be resolved: they state their goal, or inherit it.
             if file.document.text("goal") == Some(goal) || file.document.text("extends").is_some() {
-                let profile = self.resolve(&file.name, None)?.profile;
+                let profile = self.resolve_known(&file.name, None)?.profile;
                 if profile.goal.name() == goal {
                     found.push(profile);
                 }

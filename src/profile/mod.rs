@@ -31,7 +31,7 @@ mod template;
 mod version;
 pub(crate) mod yaml;
 
-pub use catalog::{Catalog, UserFile, UserFiles};
+pub use catalog::{Catalog, UnreadFile, UserFile, UserFiles};
 pub use choose::{Criteria, Selection};
 pub use diff::{Change, StackChange, differences, stack_differences};
 pub use knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
