@@ -126,22 +126,18 @@ fn architecture(profile: &Profile, stack: &Stack, facts: &Facts) -> Finding {
     };
     let not_for = gpus.iter().find(|gpu| !stack.runs_on(&gpu.compute_capability));
     let gpu = not_for.unwrap_or(gpu);
-    let Some(family) =
-        Architecture::from_capability(&gpu.compute_capability).filter(|_| not_for.is_none())
+    let Some(family) = Architecture::from_capability(&gpu.compute_capability).filter(|_| not_for.is_none())
     else {
         let mut wanted = names(&stack.architectures);
         if !stack.capabilities.is_empty() {
-            wanted = format!("{wanted} with {}", stack.capabilities.join(" or "));
+            wanted = format!("{wanted} ({})", stack.capabilities.join(" or "));
         }
         return Finding::new(
             id,
             Verdict::Fail,
             format!(
                 "{} has compute capability {}, the image of stack `{}` is for {}",
-                gpu.name,
-                gpu.compute_capability,
-                stack.name,
-                wanted
+                gpu.name, gpu.compute_capability, stack.name, wanted
             ),
         )
         .fix("choose a profile and a stack for this GPU: dsr1 profiles list, dsr1 stacks list");

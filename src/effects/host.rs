@@ -264,8 +264,7 @@ mod tests {
 
     #[test]
     fn nvidia_smi_rows_are_read() {
-        let rows =
-            "0, NVIDIA B200, 183359, 4, 10.0, 575.57.08, Enabled\n1, NVIDIA B200, 183359, [N/A], 10.0, 575.57.08, [N/A]\n";
+        let rows = "0, NVIDIA B200, 183359, 4, 10.0, 575.57.08, Enabled\n1, NVIDIA B200, 183359, [N/A], 10.0, 575.57.08, [N/A]\n";
         let (gpus, driver) = parse_gpus(rows);
         assert_eq!(driver.as_deref(), Some("575.57.08"));
         let gpus = gpus.unwrap();

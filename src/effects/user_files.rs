@@ -69,7 +69,11 @@ fn directory(path: &Path, is_stacks: bool, unread: &mut Vec<UnreadFile>) -> Resu
         // A pipe would wait for a writer.
         let found = match fs::metadata(&path) {
             Ok(kind) if !kind.is_file() => {
-                let what = if kind.is_dir() { "a folder" } else { "no regular file" };
+                let what = if kind.is_dir() {
+                    "a folder"
+                } else {
+                    "no regular file"
+                };
                 Err(Error::new(
                     Kind::Usage,
                     format!("cannot read `{}`: it is {what}", path.display()),
@@ -172,17 +176,25 @@ fn file(path: &Path) -> Result<UserFile> {
     Ok(UserFile { origin: name, text })
 }
 
-/// Returns the bytes of a file as text, or the reason why they are none.
-fn decoded(bytes: Vec<u8>) -> std::result::Result<String, String> {
+/// Returns the bytes of a file as text.
+///
+/// # Errors
+/// The reason why they are none.
+pub fn decoded(bytes: Vec<u8>) -> std::result::Result<String, String> {
     // With or without a byte order mark: the first character of a YAML file is an ASCII one.
-    let is_wide =
-        bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]) || bytes.iter().take(2).any(|byte| *byte == 0);
-    if is_wide {
+    let is_wide = bytes.starts_with(&[0xFF, 0xFE])
+        || bytes.starts_with(&[0xFE, 0xFF])
+        || bytes.iter().take(2).any(|byte| *byte == 0);
+    if is_wide && bytes.iter().any(|byte| *byte != 0) {
         return Err("it is UTF-16 text, and dsr1 reads UTF-8".to_owned());
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = error.as_bytes()[..at]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
         format!("line {line} holds a byte that is not UTF-8 text")
     })
 }

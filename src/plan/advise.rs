@@ -258,6 +258,25 @@ mod tests {
     }
 
     #[test]
+    fn a_stack_whose_image_is_not_for_the_gpus_is_no_advice() {
+        let b300 = B200
+            .replace("\"10.0\"", "\"10.3\"")
+            .replace("NVIDIA B200", "NVIDIA B300");
+        let newer = b300.replace("575.57.08", "580.65.06");
+        assert_eq!(best(&newer, Load::new(1024, 1024, 3072, None)).stack, "current");
+        let old = best(&b300, Load::new(1024, 1024, 3072, None));
+        assert!(!old.fits, "{old:?}");
+        let sliced = best(
+            &newer.replace("NVIDIA B300", "NVIDIA B300 MIG 1g.34gb"),
+            Load::new(1, 1, 1, None),
+        );
+        assert!(
+            !sliced.fits && sliced.reasons.iter().any(|reason| reason.contains("MIG")),
+            "{sliced:?}"
+        );
+    }
+
+    #[test]
     fn the_hardware_decides_before_the_load() {
         let hopper = B200
             .replace("\"10.0\"", "\"9.0\"")

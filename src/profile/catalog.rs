@@ -338,9 +338,7 @@ impl Catalog {
             let broken = self.broken_file(name, true);
             broken.unwrap_or_else(|| spelling::unknown_name("stack", name, names))
         };
-        self.stacks()
-            .find(|stack| stack.name == name)
-            .ok_or_else(unknown)
+        self.stacks().find(|stack| stack.name == name).ok_or_else(unknown)
     }
 
     /// Returns the error of the file that the user names `name` in vain.
@@ -718,7 +716,13 @@ mod tests {
         let taken = user(&[("a.yaml", "title: x\nname: rehearsal\n")]).unwrap();
         let error = taken.resolve("rehearsal", None).unwrap_err();
         assert_eq!(error.message(), "a.yaml:2: the name `rehearsal` is taken");
-        assert_eq!(taken.broken()[0], "a.yaml:2: the name `rehearsal` is taken");
+        assert_eq!(
+            taken.broken()[0],
+            "a.yaml:2: the name `rehearsal` is taken: profiles/rehearsal.yaml has this name"
+        );
+        // The built-in profile of this name is listed.
+        let listed = taken.profiles().unwrap();
+        assert!(listed.iter().any(|profile| profile.name == "rehearsal"));
         taken.resolve("fp8-low-latency", None).unwrap();
         let twice = user(&[("a.yaml", "name: a\n"), ("b.yaml", "name: a\n")]).unwrap();
         assert_eq!(
