@@ -190,11 +190,8 @@ pub fn decoded(bytes: Vec<u8>) -> std::result::Result<String, String> {
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..at]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
+        let before = String::from_utf8_lossy(&error.as_bytes()[..at]);
+        let line = before.matches('\n').count() + 1;
         format!("line {line} holds a byte that is not UTF-8 text")
     })
 }

@@ -98,6 +98,13 @@ struct BrokenFile {
     error: Arc<Error>,
 }
 
+/// Returns true for a text that starts SGLang, as a shell script or a Compose file does.
+fn is_command_line(text: &str) -> bool {
+    ["sglang.launch_server", "sglang serve", "docker run", "vllm serve"]
+        .iter()
+        .any(|command| text.contains(command))
+}
+
 /// Returns the name of a file without folders and extension.
 fn stem(origin: &str) -> &str {
     let file = origin.rsplit('/').next().unwrap_or(origin);
@@ -196,7 +203,11 @@ impl Catalog {
                 Kind::Usage,
                 format!("{} has no `name`, so it is not a profile", source.origin),
             )
-            .hint("dsr1 profiles new NAME prints one to start from"));
+            .hint(if is_command_line(source.text) {
+                "this is a command line: dsr1 profiles new NAME prints a profile, whose `extra_args` take its options"
+            } else {
+                "dsr1 profiles new NAME prints one to start from"
+            }));
         };
         check_name(&name, source)?;
         if let Some(other) = self.profiles.iter().find(|file| file.name == name) {

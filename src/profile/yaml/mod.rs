@@ -41,6 +41,14 @@ pub(crate) fn texts_at(text: &str, path: &[&str]) -> Option<Vec<String>> {
     list.iter().map(|word| Some(word.as_str()?.to_owned())).collect()
 }
 
+/// Returns the keys of the mapping at a path of a file, in its order; `None` if there is none.
+pub(crate) fn keys_at(text: &str, path: &[&str]) -> Option<Vec<String>> {
+    let document = Document::read(Source { origin: "", text }).ok()?;
+    let value = path.iter().try_fold(&document.0, |value, key| value.get(*key))?;
+    let keys = value.as_mapping()?.iter();
+    keys.map(|(key, _)| Some(key.as_str()?.to_owned())).collect()
+}
+
 /// A document that is not turned into a type yet.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Document(serde_yaml::Value);

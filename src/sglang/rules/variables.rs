@@ -115,6 +115,23 @@ fn ignored(name: &str, version: Version) -> Option<Check> {
 /// 0.5.2 has no such line).
 const RENAMES_SINCE: Version = Version::new(0, 5, 3);
 
+/// Returns true if a version reads a variable.
+fn is_read(name: &str, version: Version) -> bool {
+    match words().environment.get(name) {
+        Some(word) => {
+            word.since.is_none_or(|since| version >= since) && word.gone.is_none_or(|gone| version < gone)
+        }
+        None => variables().reading(name, version) == Reading::Named,
+    }
+}
+
+/// Returns the new form of a variable `SGL_X` that a version only reads as `SGLANG_X`.
+pub(in crate::sglang) fn renamed_prefix(name: &str, version: Version) -> Option<String> {
+    let new = format!("SGLANG_{}", name.strip_prefix("SGL_")?);
+    let is_old = is_read(name, version) && version < RENAMES_SINCE;
+    (!is_old && is_read(&new, version)).then_some(new)
+}
+
 /// Returns a finding about a variable `SGL_X`, the old form of `SGLANG_X`.
 fn old_prefix(name: &str, version: Version) -> Option<Check> {
     let rest = name.strip_prefix("SGL_")?;
@@ -123,12 +140,7 @@ fn old_prefix(name: &str, version: Version) -> Option<Check> {
     }
     let new = format!("SGLANG_{rest}");
     let all = variables();
-    let is_read = |name: &str| match words().environment.get(name) {
-        Some(word) => {
-            word.since.is_none_or(|since| version >= since) && word.gone.is_none_or(|gone| version < gone)
-        }
-        None => all.reading(name, version) == Reading::Named,
-    };
+    let is_read = |name: &str| is_read(name, version);
     if is_read(name) && (version < RENAMES_SINCE || !is_read(&new)) {
         return None;
     }
@@ -147,7 +159,7 @@ fn old_prefix(name: &str, version: Version) -> Option<Check> {
         return None;
     }
     let mut check = ignored(&new, version).or_else(|| unread(&new, version))?;
-    check.subject = name.to_owned();
+    name.clone_into(&mut check.subject);
     if version >= RENAMES_SINCE {
         check.text = format!("{name} is the old form of {new}: {}", check.text);
     } else {
