@@ -786,4 +786,44 @@ mod tests {
             "trtllm_mla"
         );
     }
+
+    #[test]
+    fn a_file_that_cannot_be_read_stops_only_what_needs_it() {
+        let unread = |origin: &str, is_stack| UnreadFile {
+            origin: origin.to_owned(),
+            is_stack,
+            error: Arc::new(
+                Error::new(Kind::Usage, format!("cannot read `{origin}`")).cause("it is a folder"),
+            ),
+        };
+        let files = UserFiles {
+            unread: vec![
+                unread("profiles/mine.yaml", false),
+                unread("profiles/rehearsal.yaml", false),
+                unread("stacks/current.yaml", true),
+            ],
+            ..UserFiles::default()
+        };
+        let catalog = Catalog::with(&files).unwrap();
+        assert_eq!(
+            catalog.broken()[0],
+            "cannot read `profiles/mine.yaml`: it is a folder"
+        );
+        assert_eq!(
+            catalog.broken_stacks(),
+            ["cannot read `stacks/current.yaml`: it is a folder"]
+        );
+        assert_eq!(catalog.profiles().unwrap().len(), PROFILES.len());
+        catalog.resolve("h200-fp8-low-latency", None).unwrap();
+        let error = catalog.select("mine", &Criteria::default()).unwrap_err();
+        assert_eq!(error.message(), "cannot read `profiles/mine.yaml`");
+        assert!(catalog.stack("current").is_err());
+    }
+
+    #[test]
+    fn a_command_line_in_place_of_a_profile_is_answered_as_one() {
+        let text = "python -m sglang.launch_server --tp 8\n";
+        let error = Catalog::load(Some(("run.sh", text))).unwrap_err();
+        assert!(error.hints()[0].contains("extra_args"), "{:?}", error.hints());
+    }
 }

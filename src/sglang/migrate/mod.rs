@@ -173,10 +173,11 @@ impl File {
 
     /// Says the raw options of this file in the words of this version.
     fn replace_options(&mut self, found: &Selection, version: Version) {
-        let Some(line) = self.line(&["engine", "extra_args"]) else {
+        let text = self.lines.join("\n") + "\n";
+        // The line of the key, or that of `engine: {extra_args: [...]}`.
+        let Some(line) = line_of(&text, &["engine", "extra_args"]) else {
             return;
         };
-        let text = self.lines.join("\n") + "\n";
         let start: usize = self.lines[..line - 1].iter().map(|line| line.len() + 1).sum();
         let list = self.lines[line - 1]
             .find("extra_args")
@@ -218,7 +219,7 @@ impl File {
     }
 }
 
-/// What a version does with a variable that another version read.
+/// The use of a variable by a version, if another version read it.
 enum Next {
     /// It reads the variable under this name.
     Renamed(String),
@@ -362,6 +363,11 @@ engine:
                 "[--enable-triton-kernel-moe]",
                 "[--moe-runner-backend, triton_kernel]",
             ),
+            // A value that has a successor.
+            (
+                "[--attention-backend, cutlass_mla]",
+                "[--attention-backend, trtllm_mla]",
+            ),
             // The last number counts. Copies of the model alone are no attention replicas.
             (
                 "[--dp-size, '4', --enable-dp-attention, --dp-size, '8']",
@@ -424,6 +430,12 @@ engine:
             ),
             (
                 "null",
+                "[--cuda-graph-bs-decode, \"8\", \"16\"]",
+                "guide",
+                "[--cuda-graph-bs, \"8\", \"16\"]",
+            ),
+            (
+                "null",
                 "[--cuda-graph-max-bs-decode, \"8\"]",
                 "guide",
                 "[--cuda-graph-max-bs, \"8\"]",
@@ -471,6 +483,14 @@ engine:
             assert!(new.contains(&format!("  {expected}\n")), "{env}: {new}");
             assert_eq!(migrated(&new, "current"), (new.clone(), Vec::new()));
         }
+    }
+
+    #[test]
+    fn a_list_in_the_line_of_the_section_is_migrated_too() {
+        let text = "name: mine\nextends: rehearsal\nengine: {extra_args: [--cuda-graph-bs, \"1\"], radix_cache: true}\n";
+        let (new, _) = migrated(text, "current");
+        let expected = "engine: {extra_args: [--cuda-graph-bs-decode, \"1\"], radix_cache: true}\n";
+        assert!(new.contains(expected), "{new}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::list::Replacement;
 use crate::profile::{EngineSettings, Version};
 use crate::sglang::flags::{Kind, Parser, Problem, Table, history};
+use crate::sglang::rules::successor as value_successor;
 use crate::sglang::words::words;
 
 /// An option in a list of words.
@@ -39,11 +40,13 @@ pub(super) fn changes(words: &[&str], engine: &EngineSettings, version: Version)
             .iter()
             .find(|(of, _)| *of == at)
             .map(|(_, by)| by.clone());
-        if of_attention.is_none() && is_current(&table, &group.name) {
-            continue;
-        }
+        let is_current = is_current(&table, &group.name);
         let by = of_attention.or_else(|| {
-            let by = successor(group, &groups, engine, &table)?;
+            let by = if is_current {
+                new_value(group, &table)?
+            } else {
+                successor(group, &groups, engine, &table)?
+            };
             is_accepted(&table, &by).then_some(by)
         });
         if let Some(by) = by {
@@ -69,7 +72,8 @@ impl Changes {
             by: by[..if is_rename { 1 } else { by.len() }].to_vec(),
         });
         let state = match table.get(&group.name) {
-            Some(spec) if !spec.rejects => "calls deprecated",
+            Some(_) if is_copies(group) => "reads as copies of the model",
+            Some(spec) if spec.deprecated => "calls deprecated",
             _ => "does not have",
         };
         let is_of_attention = group.name == SWITCH || is_copies(group);
@@ -78,11 +82,12 @@ impl Changes {
         } else if by.is_empty() {
             format!("{} removed: the profile says it otherwise", group.typed)
         } else {
-            format!(
-                "{} (was {}, which SGLang {version} {state})",
-                by.join(" "),
-                group.typed
-            )
+            let was = if is_current(table, &group.name) {
+                format!("{} {}", group.typed, group.values.join(" "))
+            } else {
+                group.typed.to_owned()
+            };
+            format!("{} (was {was}, which SGLang {version} {state})", by.join(" "))
         });
     }
 }
@@ -209,6 +214,16 @@ fn attention(groups: &[Group<'_>], engine: &EngineSettings, table: &Table<'_>) -
     }
 }
 
+/// Returns the option with the value that took the place of the one that this version does not take any more.
+fn new_value(group: &Group<'_>, table: &Table<'_>) -> Option<Vec<String>> {
+    let [value] = group.values.as_slice() else {
+        return None;
+    };
+    let takes = |value: &str| is_accepted(table, &[group.name.clone(), value.to_owned()]);
+    let next = value_successor(&group.name, value).filter(|next| !takes(value) && takes(next))?;
+    Some(vec![group.name.clone(), next.to_owned()])
+}
+
 /// Returns the words that say the same in the version of the table; `None` if there are none, or the option may stay.
 fn successor(
     group: &Group<'_>,
@@ -257,9 +272,15 @@ fn renamed(name: &str, group: &Group<'_>, groups: &[Group<'_>], table: &Table<'_
     let all = history(Parser::Server);
     let old = all.newest(name)?;
     // A replacement may be replaced, too.
+    // An older version has the option that this one replaced.
+    let older = || {
+        let mut names = all.names();
+        names.find(|other| all.replacement(other) == Some(name) && is_current(table, other))
+    };
     let mut next = all
         .replacement(name)
-        .or_else(|| words().named(Parser::Server, name)?.instead.as_deref())?;
+        .or_else(|| words().named(Parser::Server, name)?.instead.as_deref())
+        .or_else(older)?;
     while !is_current(table, next.split(['=', ' ']).next()?) && !next.contains('{') {
         let later = all
             .replacement(next)
