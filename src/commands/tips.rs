@@ -115,7 +115,7 @@ const fn typed(
 }
 
 /// The first that fits is taken.
-const ARGUMENTS: [Typed; 32] = [
+const ARGUMENTS: [Typed; 35] = [
     typed(
         &["-d", "--detach", "--background", "--daemon"],
         SERVERS,
@@ -217,6 +217,9 @@ const ARGUMENTS: [Typed; 32] = [
     ),
     typed(&["-t", "--time", "--timeout"], &["stop"], "--drain SECONDS"),
     typed(&["--concurrency", "-c"], &["bench"], "--max-concurrency N"),
+    typed(&["--max-concurrency"], &["profiles"], "--concurrency N"),
+    typed(&["--input-len", "--random-input-len"], &["profiles"], "--isl N"),
+    typed(&["--output-len", "--random-output-len"], &["profiles"], "--osl N"),
     typed(
         &["-n", "--requests", "--num-requests"],
         &["bench"],

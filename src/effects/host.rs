@@ -239,7 +239,7 @@ fn parse_gpus(csv: &str) -> (Option<Vec<Gpu>>, Option<String>) {
         .filter(|line| !line.trim().is_empty())
         .map(|line| {
             let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-            let [index, name, memory, used, capability, version, mig] = fields[..] else {
+            let [index, name, memory, used, capability, version, ref mig @ ..] = fields[..] else {
                 return None;
             };
             driver = Some(version.to_owned());
@@ -251,7 +251,7 @@ fn parse_gpus(csv: &str) -> (Option<Vec<Gpu>>, Option<String>) {
                 memory_used_bytes: used.parse::<u64>().ok().and_then(|mib| mib.checked_mul(MIB)),
                 compute_capability: capability.to_owned(),
                 // `[N/A]` on GPUs that have no MIG.
-                mig: (mig == "Enabled").then_some(true),
+                mig: (mig == ["Enabled"]).then_some(true),
             })
         })
         .collect();

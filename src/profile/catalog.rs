@@ -346,8 +346,15 @@ impl Catalog {
     fn stack_of_file(&self, name: &str) -> Result<&Stack> {
         let names = self.stacks().map(|stack| stack.name.as_str());
         let unknown = || {
-            let broken = self.broken_file(name, true);
-            broken.unwrap_or_else(|| spelling::unknown_name("stack", name, names))
+            let version = name.strip_prefix('v').unwrap_or(name);
+            let of_version = self
+                .stacks()
+                .find(|stack| stack.pins.sglang.to_string() == version);
+            self.broken_file(name, true).unwrap_or_else(|| match of_version {
+                Some(stack) => Error::new(Kind::Usage, format!("unknown stack `{}`", name.escape_debug()))
+                    .hint(format!("stack `{}` has SGLang {version}", stack.name)),
+                None => spelling::unknown_name("stack", name, names),
+            })
         };
         self.stacks().find(|stack| stack.name == name).ok_or_else(unknown)
     }

@@ -48,7 +48,17 @@ pub(super) fn unknown_name<'a>(
     known: impl Iterator<Item = &'a str> + Clone,
 ) -> Error {
     let error = Error::new(Kind::Usage, format!("unknown {kind} `{}`", name.escape_debug()));
-    if let Some(nearest) = nearest(name, known.clone()) {
+    let plain = name.to_ascii_lowercase().replace('_', "-");
+    let same = known.clone().find(|known| *known == plain);
+    // Two names at the same distance, such as those of two GPUs, are no hint.
+    let near = || {
+        let first = nearest(&plain, known.clone())?;
+        let distance = strsim::damerau_levenshtein(&plain, first);
+        let is_as_near =
+            |other: &&str| *other != first && strsim::damerau_levenshtein(&plain, other) == distance;
+        (!known.clone().any(|other| is_as_near(&other))).then_some(first)
+    };
+    if let Some(nearest) = same.or_else(near) {
         return error.hint(format!("did you mean `{nearest}`?"));
     }
     let mut names: Vec<&str> = known.collect();
@@ -60,6 +70,29 @@ pub(super) fn unknown_name<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_another_gpu_is_no_hint() {
+        let known = [
+            "b200-fp4-low-latency",
+            "b200-fp8-low-latency",
+            "h200-fp8-low-latency",
+        ];
+        let hint = |name| unknown_name("profile", name, known.into_iter()).hints()[0].clone();
+        assert_eq!(
+            hint("H200-FP8-low-latency"),
+            "did you mean `h200-fp8-low-latency`?"
+        );
+        assert_eq!(
+            hint("h200_fp8_low_latency"),
+            "did you mean `h200-fp8-low-latency`?"
+        );
+        assert_eq!(
+            hint("b200-fp8-low-latensy"),
+            "did you mean `b200-fp8-low-latency`?"
+        );
+        assert!(hint("h200-fp4-low-latency").starts_with("known: "));
+    }
 
     #[test]
     fn a_hint_goes_by_few_letters_or_by_meaning() {

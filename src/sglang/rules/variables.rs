@@ -146,7 +146,7 @@ fn old_prefix(name: &str, version: Version) -> Option<Check> {
     }
     if is_read(&new) && version < RENAMES_SINCE {
         let text = format!(
-            "SGLang {version} ignores {name}: it reads {new}, and renames the other since {RENAMES_SINCE}"
+            "SGLang {version} ignores {name}: it reads {new}, and only {RENAMES_SINCE} and later rename the one to the other"
         );
         return Some(Check::new("env.ignored", Level::Warn, name, text).fix(format!("use {new}")));
     }
