@@ -9,9 +9,12 @@ use serde::{Deserialize, Serialize};
 /// Version of the JSON form of [`Facts`].
 pub const SCHEMA: &str = "dsr1.facts/1";
 
+/// Least memory of a GPU in bytes that is believed: a smaller number is in MiB.
+const LEAST_MEMORY: u64 = 1 << 30;
+
 /// Everything that is known about a host, its Docker daemon and its weights.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Facts {
     /// Always [`SCHEMA`].
     pub schema: String,
@@ -125,6 +128,47 @@ impl From<ServerForm> for RunningServer {
 }
 
 impl Facts {
+    /// Returns a field that cannot be true, with the reason: a file of facts may be written by hand.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<(String, String)> {
+        let mut indices = BTreeSet::new();
+        for (at, gpu) in self.host.gpus.iter().flatten().enumerate() {
+            let wrong = |field: &str, text: String| Some((format!("host.gpus[{at}].{field}"), text));
+            if !indices.insert(gpu.index) {
+                return wrong("index", format!("another GPU has the index {}, too", gpu.index));
+            }
+            if gpu.name.trim().is_empty() {
+                return wrong("name", "the GPU has no name".to_owned());
+            }
+            if gpu.memory_bytes < LEAST_MEMORY {
+                let text = format!("{} bytes are no memory of a GPU", gpu.memory_bytes);
+                return wrong("memory_bytes", text);
+            }
+            if gpu.memory_used_bytes.is_some_and(|used| used > gpu.memory_bytes) {
+                return wrong("memory_used_bytes", "more is used than there is".to_owned());
+            }
+            let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let capability = gpu.compute_capability.split_once('.');
+            if !capability.is_some_and(|(major, minor)| digits(major) && digits(minor)) {
+                let text = format!(
+                    "`{}` is not a compute capability such as 9.0",
+                    gpu.compute_capability.escape_debug()
+                );
+                return wrong("compute_capability", text);
+            }
+        }
+        let host = &self.host;
+        let is_more = host.memory_available_bytes.zip(host.memory_bytes);
+        if is_more.is_some_and(|(available, all)| available > all) {
+            let text = "more is available than there is".to_owned();
+            return Some(("host.memory_available_bytes".to_owned(), text));
+        }
+        if host.cpus == Some(0) {
+            return Some(("host.cpus".to_owned(), "a host has processors".to_owned()));
+        }
+        None
+    }
+
     /// Returns the commit that `revision` of `repo` has in the local cache.
     #[must_use]
     pub fn cached_commit(&self, repo: &str, revision: &str) -> Option<&str> {
@@ -265,7 +309,7 @@ pub struct WeightSizes {
 
 /// The machine.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Host {
     /// `linux/amd64` or `linux/arm64`.
     pub platform: Option<String>,
@@ -307,6 +351,7 @@ pub struct Python {
 
 /// One NVIDIA GPU.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Gpu {
     /// Index in nvidia-smi.
     pub index: u32,
@@ -319,6 +364,17 @@ pub struct Gpu {
     pub memory_used_bytes: Option<u64>,
     /// Compute capability, `10.0` on B200, `9.0` on H200.
     pub compute_capability: String,
+    /// True if MIG slices it; `None` if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mig: Option<bool>,
+}
+
+impl Gpu {
+    /// Returns true for a GPU that MIG slices, and for one of its slices: `NVIDIA H200 MIG 1g.18gb`.
+    #[must_use]
+    pub fn is_sliced(&self) -> bool {
+        self.mig == Some(true) || self.name.split_whitespace().any(|word| word == "MIG")
+    }
 }
 
 impl Host {
@@ -331,7 +387,7 @@ impl Host {
 
 /// The Docker daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Docker {
     /// Its address, such as `unix:///var/run/docker.sock`.
     pub endpoint: Option<String>,
@@ -405,4 +461,54 @@ pub struct Paths {
     pub proxies: Vec<String>,
     /// Paths of complete venvs.
     pub ready_venvs: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_that_cannot_be_true_name_their_field() {
+        let gpu = r#"{"index": 0, "name": "NVIDIA H200", "memory_bytes": 150754820096, "compute_capability": "9.0"}"#;
+        let with = |from: &str, to: &str| -> Option<String> {
+            let second = gpu.replace("\"index\": 0", "\"index\": 1").replace(from, to);
+            let text = format!(r#"{{"host": {{"gpus": [{gpu}, {second}]}}}}"#);
+            let facts: Facts = serde_json::from_str(&text).unwrap();
+            facts.contradiction().map(|(field, _)| field)
+        };
+        assert_eq!(with("x", "x"), None);
+        for (from, to, field) in [
+            ("\"index\": 1", "\"index\": 0", "index"),
+            ("150754820096", "143771", "memory_bytes"),
+            ("\"9.0\"", "\"sm_90\"", "compute_capability"),
+            ("NVIDIA H200", " ", "name"),
+            (
+                "\"name\"",
+                "\"memory_used_bytes\": 150754820097, \"name\"",
+                "memory_used_bytes",
+            ),
+        ] {
+            assert_eq!(with(from, to), Some(format!("host.gpus[1].{field}")), "{to}");
+        }
+    }
+
+    #[test]
+    fn a_slice_of_a_gpu_is_known_by_its_name_or_its_mode() {
+        for (name, mig, is_sliced) in [
+            ("NVIDIA H200", None, false),
+            ("NVIDIA H200 MIG 1g.18gb", None, true),
+            ("NVIDIA H200", Some(true), true),
+            ("NVIDIA H200", Some(false), false),
+        ] {
+            let gpu = Gpu {
+                index: 0,
+                name: name.to_owned(),
+                memory_bytes: 0,
+                memory_used_bytes: None,
+                compute_capability: String::new(),
+                mig,
+            };
+            assert_eq!(gpu.is_sliced(), is_sliced, "{name} {mig:?}");
+        }
+    }
 }

@@ -278,32 +278,55 @@ impl Context {
     pub(super) fn facts(path: Option<&Path>) -> Result<Option<Facts>> {
         let Some(path) = path else { return Ok(None) };
         let name = path.display();
-        let text = std::fs::read_to_string(path).at(Kind::Usage, || format!("cannot read `{name}`"))?;
+        let failed = || format!("cannot read `{name}`");
+        let bytes = std::fs::read(path).at(Kind::Usage, failed)?;
+        let text =
+            user_files::decoded(bytes).map_err(|cause| Error::new(Kind::Usage, failed()).cause(cause))?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let document: serde_json::Value =
-            serde_json::from_str(&text).at(Kind::Usage, || format!("`{name}` is not JSON"))?;
+            serde_json::from_str(text).at(Kind::Usage, || format!("`{name}` is not JSON"))?;
         // `dsr1 doctor --format json` wraps the facts in its report; both forms are accepted.
         let inner = if document["facts"].is_object() {
             document["facts"].clone()
         } else {
             document
         };
-        let facts: Facts =
-            serde_json::from_value(inner).at(Kind::Usage, || format!("`{name}` is not a file of facts"))?;
-        if facts.schema != facts::SCHEMA {
-            let cause = match facts.schema.as_str() {
+        let refused = |cause: String| {
+            Error::new(
+                Kind::Usage,
+                format!("`{name}` is not a file of facts for this dsr1"),
+            )
+            .cause(cause)
+            .hint("write it again: dsr1 doctor --profile NAME --format json > facts.json")
+        };
+        let schema = inner["schema"].as_str().unwrap_or_default().to_owned();
+        if schema != facts::SCHEMA {
+            return Err(refused(match schema.as_str() {
                 "" => format!("it has no `schema`; that of this dsr1 is `{}`", facts::SCHEMA),
                 schema => format!(
                     "its schema is `{}`, not `{}`",
                     schema.escape_debug(),
                     facts::SCHEMA
                 ),
-            };
-            return Err(Error::new(
-                Kind::Usage,
-                format!("`{name}` is not a file of facts for this dsr1"),
-            )
-            .cause(cause)
-            .hint("write it again: dsr1 doctor --profile NAME --format json > facts.json"));
+            }));
+        }
+        // A list would be read as the fields in their order.
+        if let Some(section) = inner.as_object().and_then(|all| {
+            all.iter()
+                .find(|(key, value)| *key != "schema" && value.is_array())
+        }) {
+            return Err(refused(format!(
+                "`{}`: wrong value: a list, expected a mapping",
+                section.0
+            )));
+        }
+        let facts: Facts = serde_path_to_error::deserialize(inner).map_err(|error| {
+            let field = error.path().to_string();
+            let message = error.into_inner().to_string();
+            refused(format!("`{field}`: {}", crate::profile::yaml::in_words(&message)))
+        })?;
+        if let Some((field, problem)) = facts.contradiction() {
+            return Err(refused(format!("`{field}`: {problem}")));
         }
         Ok(Some(facts))
     }

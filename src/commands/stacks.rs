@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::context::Context;
 use crate::cli::{StackArgs, StackDiffArgs, Stacks, StacksArgs};
 use crate::error::Result;
+use crate::event::Event;
 use crate::profile::{Stack, StackChange, stack_differences};
 use crate::sglang::flags::{Difference, Parser, history};
 use crate::ui;
@@ -41,6 +42,12 @@ pub(super) fn run(context: &Context, args: StacksArgs) -> Result<()> {
 
 fn list(context: &Context) -> Result<()> {
     let catalog = context.catalog(None)?;
+    let display = context.display();
+    for text in catalog.broken_stacks() {
+        let (text, hint) = (format!("left out: {text}"), String::new());
+        display.event(&Event::Warning { text, hint });
+    }
+    drop(display);
     let listing = Listing {
         schema: "dsr1.stacks/1",
         stacks: catalog.stacks().collect(),

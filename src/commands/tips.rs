@@ -9,9 +9,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
 
 use crate::cli::Cli;
+use crate::profile::foreign::option_of;
 use crate::profile::spelling::nearest_within;
 use crate::sglang::flags::{History, Parser, history};
-use crate::sglang::of_vllm;
 use crate::ui;
 
 /// A word that is no command here, and the answer.
@@ -232,6 +232,9 @@ const ARGUMENTS: [Typed; 35] = [
     ),
     typed(&["-t", "--time", "--timeout"], &["stop"], "--drain SECONDS"),
     typed(&["--concurrency", "-c"], &["bench"], "--max-concurrency N"),
+    typed(&["--max-concurrency"], &["profiles"], "--concurrency N"),
+    typed(&["--input-len", "--random-input-len"], &["profiles"], "--isl N"),
+    typed(&["--output-len", "--random-output-len"], &["profiles"], "--osl N"),
     typed(
         &["-n", "--requests", "--num-requests"],
         &["bench"],
@@ -393,18 +396,20 @@ fn tip_for_argument(word: &str, path: &[String]) -> Option<String> {
     }
     let known = history(Parser::Server);
     if SERVERS.contains(&command)
-        && let Some(full) = full_name(known, name)
+        && let Some(full) = full_name(known, &name.replace('_', "-"))
     {
         return Some(format!(
             "`{name}` is an option of SGLang: write it after `--`, as in dsr1 {command} --profile NAME -- {full} ..."
         ));
     }
     if SERVERS.contains(&command)
-        && let Some(equal) = of_vllm(name)
+        && let Some(equal) = option_of(name)
     {
-        return Some(format!(
-            "`{name}` is an option of vLLM; in SGLang: {equal}. Options of SGLang are written after `--`"
-        ));
+        return Some(if equal.starts_with("--") {
+            format!("in SGLang: {equal}. Options of SGLang are written after `--`")
+        } else {
+            equal.trim_start_matches("none: ").to_owned()
+        });
     }
     let definition = command_at(path);
     let own = definition.get_arguments().filter_map(|arg| arg.get_long());

@@ -37,6 +37,7 @@ pub(super) fn findings(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<F
         }
     });
     findings.extend(mixed(facts));
+    findings.extend(sliced(facts));
     findings.push(architecture(profile, stack, facts));
     if let Some(min) = stack.driver_min {
         findings.push(match (facts.host.driver_major(), &facts.host.driver) {
@@ -81,6 +82,29 @@ fn mixed(facts: &Facts) -> Option<Finding> {
     })
 }
 
+/// Returns a failure for GPUs that MIG slices: a process computes on one slice, and slices cannot be joined for tensor
+/// parallelism.
+fn sliced(facts: &Facts) -> Option<Finding> {
+    let gpus = facts.host.gpus.as_deref()?;
+    let sliced: Vec<&Gpu> = gpus.iter().filter(|gpu| gpu.is_sliced()).collect();
+    let first = sliced.first()?;
+    let others = match sliced.len() {
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    Some(
+        Finding::new(
+            "gpu.mig",
+            Verdict::Fail,
+            format!(
+                "MIG slices GPU {} ({}){others}: a server needs whole GPUs",
+                first.index, first.name
+            ),
+        )
+        .fix("turn MIG off when nothing runs on the GPU: sudo nvidia-smi -mig 0"),
+    )
+}
+
 /// Checks that the stack's kernels, the weights and the profile's backends are for the family of the GPUs.
 fn architecture(profile: &Profile, stack: &Stack, facts: &Facts) -> Finding {
     let id = "gpu.architecture";
@@ -100,18 +124,20 @@ fn architecture(profile: &Profile, stack: &Stack, facts: &Facts) -> Finding {
             format!("the architecture is not known, {needed} needed"),
         );
     };
-    let Some(family) = Architecture::from_capability(&gpu.compute_capability)
-        .filter(|family| stack.architectures.contains(family))
+    let not_for = gpus.iter().find(|gpu| !stack.runs_on(&gpu.compute_capability));
+    let gpu = not_for.unwrap_or(gpu);
+    let Some(family) = Architecture::from_capability(&gpu.compute_capability).filter(|_| not_for.is_none())
     else {
+        let mut wanted = names(&stack.architectures);
+        if !stack.capabilities.is_empty() {
+            wanted = format!("{wanted} ({})", stack.capabilities.join(" or "));
+        }
         return Finding::new(
             id,
             Verdict::Fail,
             format!(
                 "{} has compute capability {}, the image of stack `{}` is for {}",
-                gpu.name,
-                gpu.compute_capability,
-                stack.name,
-                names(&stack.architectures)
+                gpu.name, gpu.compute_capability, stack.name, wanted
             ),
         )
         .fix("choose a profile and a stack for this GPU: dsr1 profiles list, dsr1 stacks list");

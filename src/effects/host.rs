@@ -224,7 +224,7 @@ async fn gpus(env: &Env) -> (Option<Vec<Gpu>>, Option<String>) {
         let module = Path::new("/proc/driver/nvidia").exists();
         return (if module { None } else { Some(Vec::new()) }, None);
     };
-    let query = "--query-gpu=index,name,memory.total,memory.used,compute_cap,driver_version";
+    let query = "--query-gpu=index,name,memory.total,memory.used,compute_cap,driver_version,mig.mode.current";
     let argv = [&*smi.to_string_lossy(), query, "--format=csv,noheader,nounits"];
     match command::output(env, &argv, PROBE).await {
         Some(output) => parse_gpus(&output),
@@ -239,7 +239,7 @@ fn parse_gpus(csv: &str) -> (Option<Vec<Gpu>>, Option<String>) {
         .filter(|line| !line.trim().is_empty())
         .map(|line| {
             let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-            let [index, name, memory, used, capability, version] = fields[..] else {
+            let [index, name, memory, used, capability, version, ref mig @ ..] = fields[..] else {
                 return None;
             };
             driver = Some(version.to_owned());
@@ -250,6 +250,8 @@ fn parse_gpus(csv: &str) -> (Option<Vec<Gpu>>, Option<String>) {
                 // `[N/A]` on GPUs that share the host's memory.
                 memory_used_bytes: used.parse::<u64>().ok().and_then(|mib| mib.checked_mul(MIB)),
                 compute_capability: capability.to_owned(),
+                // `[N/A]` on GPUs that have no MIG.
+                mig: (mig == ["Enabled"]).then_some(true),
             })
         })
         .collect();
@@ -262,14 +264,15 @@ mod tests {
 
     #[test]
     fn nvidia_smi_rows_are_read() {
-        let rows =
-            "0, NVIDIA B200, 183359, 4, 10.0, 575.57.08\n1, NVIDIA B200, 183359, [N/A], 10.0, 575.57.08\n";
+        let rows = "0, NVIDIA B200, 183359, 4, 10.0, 575.57.08, Enabled\n1, NVIDIA B200, 183359, [N/A], 10.0, 575.57.08, [N/A]\n";
         let (gpus, driver) = parse_gpus(rows);
         assert_eq!(driver.as_deref(), Some("575.57.08"));
         let gpus = gpus.unwrap();
         assert_eq!(gpus[1].memory_bytes, 183_359 * MIB);
         let used: Vec<_> = gpus.iter().map(|gpu| gpu.memory_used_bytes).collect();
         assert_eq!(used, [Some(4 * MIB), None]);
+        let sliced: Vec<_> = gpus.iter().map(Gpu::is_sliced).collect();
+        assert_eq!(sliced, [true, false]);
         assert_eq!(parse_gpus("NVIDIA-SMI has failed\n").0, None);
     }
 

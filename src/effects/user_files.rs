@@ -4,26 +4,42 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{At, Error, Kind, Result};
-use crate::profile::{MAX_BYTES, UserFile, UserFiles};
+use crate::profile::{MAX_BYTES, UnreadFile, UserFile, UserFiles};
 use crate::secret::Secret;
 
-/// Reads `profiles/*.yaml` and `stacks/*.yaml` below `config`, and the file `named`.
+/// Reads `profiles/*.yaml` and `stacks/*.yaml` below `config`, and the file `named`. A file of these directories that
+/// cannot be read does not keep the others from being read.
 ///
 /// # Errors
-/// [`Kind::Usage`] when one cannot be read, is too large, or is in a directory that every local user may write to.
+/// [`Kind::Usage`] when `named` cannot be read or is too large, or a directory is one that every local user may write to.
 pub fn read(config: &Path, named: Option<&Path>) -> Result<UserFiles> {
+    let mut unread = Vec::new();
     Ok(UserFiles {
-        profiles: directory(&config.join("profiles"))?,
-        stacks: directory(&config.join("stacks"))?,
+        profiles: directory(&config.join("profiles"), false, &mut unread)?,
+        stacks: directory(&config.join("stacks"), true, &mut unread)?,
         named: named.map(file).transpose()?,
+        unread,
     })
 }
 
-fn directory(path: &Path) -> Result<Vec<UserFile>> {
-    let Ok(entries) = fs::read_dir(path) else {
-        return Ok(Vec::new());
+fn directory(path: &Path, is_stacks: bool, unread: &mut Vec<UnreadFile>) -> Result<Vec<UserFile>> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => {
+            unread.push(UnreadFile {
+                origin: path.display().to_string(),
+                is_stack: is_stacks,
+                error: Arc::new(
+                    Error::new(Kind::Usage, format!("cannot read `{}`", path.display()))
+                        .cause(error.to_string()),
+                ),
+            });
+            return Ok(Vec::new());
+        }
     };
     // A profile decides what runs: another user must not be able to change it.
     let mode = fs::metadata(path)
@@ -48,7 +64,33 @@ fn directory(path: &Path) -> Result<Vec<UserFile>> {
         })
         .collect();
     paths.sort();
-    paths.iter().map(|path| file(path)).collect()
+    let mut files = Vec::new();
+    for path in paths {
+        // A pipe would wait for a writer.
+        let found = match fs::metadata(&path) {
+            Ok(kind) if !kind.is_file() => {
+                let what = if kind.is_dir() {
+                    "a folder"
+                } else {
+                    "no regular file"
+                };
+                Err(Error::new(
+                    Kind::Usage,
+                    format!("cannot read `{}`: it is {what}", path.display()),
+                ))
+            }
+            _ => file(&path),
+        };
+        match found {
+            Ok(file) => files.push(file),
+            Err(error) => unread.push(UnreadFile {
+                origin: path.display().to_string(),
+                is_stack: is_stacks,
+                error: Arc::new(error),
+            }),
+        }
+    }
+    Ok(files)
 }
 
 /// Reads one file that a command names.
@@ -115,18 +157,43 @@ pub fn write(path: &Path, text: &str, replace: bool) -> Result<()> {
 fn file(path: &Path) -> Result<UserFile> {
     let name = path.display().to_string();
     let failed = || format!("cannot read `{name}`");
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let most = MAX_BYTES as u64 + 1;
     File::open(path)
-        .and_then(|file| file.take(most).read_to_string(&mut text))
+        .and_then(|file| file.take(most).read_to_end(&mut bytes))
         .at(Kind::Usage, failed)?;
-    if text.len() > MAX_BYTES {
+    if bytes.len() > MAX_BYTES {
         return Err(Error::new(
             Kind::Usage,
             format!("`{name}` is too large: it has more than {MAX_BYTES} bytes"),
         ));
     }
+    let text = decoded(bytes).map_err(|cause| {
+        Error::new(Kind::Usage, failed())
+            .cause(cause)
+            .hint("save it as UTF-8")
+    })?;
     Ok(UserFile { origin: name, text })
+}
+
+/// Returns the bytes of a file as text.
+///
+/// # Errors
+/// The reason why they are none.
+pub fn decoded(bytes: Vec<u8>) -> std::result::Result<String, String> {
+    // With or without a byte order mark: the first character of a YAML file is an ASCII one.
+    let is_wide = bytes.starts_with(&[0xFF, 0xFE])
+        || bytes.starts_with(&[0xFE, 0xFF])
+        || bytes.iter().take(2).any(|byte| *byte == 0);
+    if is_wide && bytes.iter().any(|byte| *byte != 0) {
+        return Err("it is UTF-16 text, and dsr1 reads UTF-8".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(&error.as_bytes()[..at]);
+        let line = before.matches('\n').count() + 1;
+        format!("line {line} holds a byte that is not UTF-8 text")
+    })
 }
 
 #[cfg(test)]
@@ -155,9 +222,52 @@ mod tests {
                 .message()
                 .contains("every user")
         );
+        fs::set_permissions(&profiles, fs::Permissions::from_mode(0o755)).unwrap();
         let big = home.path().join("big.yaml");
         fs::write(&big, "x".repeat(MAX_BYTES + 1)).unwrap();
         let error = read(Path::new("/nonexistent"), Some(&big)).unwrap_err();
         assert!(error.message().contains("too large"));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_does_not_keep_the_others_from_being_read() {
+        let home = tempfile::tempdir().unwrap();
+        let profiles = home.path().join("profiles");
+        fs::create_dir_all(profiles.join("folder.yaml")).unwrap();
+        fs::write(profiles.join("good.yaml"), "good").unwrap();
+        fs::write(profiles.join("latin.yaml"), b"a: 1\nb: caf\xe9\n").unwrap();
+        fs::write(profiles.join("wide.yaml"), b"\xff\xfen\0a\0").unwrap();
+        fs::write(profiles.join("wide-without-mark.yaml"), b"n\0a\0").unwrap();
+        fs::write(profiles.join("huge.yaml"), "x".repeat(MAX_BYTES + 1)).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", profiles.join("link.yaml")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            profiles.join("pipe.yaml"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .unwrap();
+        let files = read(home.path(), None).unwrap();
+        assert_eq!(files.profiles.len(), 1, "{:?}", files.profiles);
+        let why: Vec<String> = files
+            .unread
+            .iter()
+            .map(|file| format!("{}: {}", file.error.message(), file.error.causes().join(", ")))
+            .collect();
+        for (at, part) in [
+            "a folder",
+            "too large",
+            "line 2 holds a byte",
+            "No such file",
+            "no regular file",
+            "UTF-16",
+            "UTF-16",
+        ]
+        .iter()
+        .enumerate()
+        {
+            assert!(why[at].contains(part), "{part}: {why:#?}");
+        }
     }
 }

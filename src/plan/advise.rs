@@ -5,8 +5,9 @@
 
 use serde::Serialize;
 
+use crate::doctor::blockers;
 use crate::facts::Facts;
-use crate::profile::{Architecture, Count, Goal, Selection};
+use crate::profile::{Architecture, Count, Goal, Profile, Selection, Stack};
 use crate::sglang::memory::{self, MemoryPlan};
 use crate::sglang::{Launch, Level};
 
@@ -91,11 +92,9 @@ fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
     let mut reasons = Vec::new();
     let mut settings = Vec::new();
     let mut fits = hardware_fits(&profile.architectures, profile.gpus, facts, &mut reasons);
-    if let Some(min) = stack.driver_min
-        && facts.host.driver_major().is_some_and(|major| major < min)
-    {
+    if fits && let Some(reason) = stack_reason(&profile, &stack, facts) {
         fits = false;
-        reasons.push(format!("stack {} needs driver {min} or newer", stack.name));
+        reasons.push(reason);
     }
     let launch = Launch::new(&profile, &stack, &origins, &[]);
     if let Some(error) = launch.checks.iter().find(|check| check.level == Level::Error) {
@@ -188,6 +187,20 @@ fn hardware_fits(wanted: &[Architecture], count: u32, facts: &Facts, reasons: &m
     true
 }
 
+/// Returns the reason why the stack cannot run on the GPUs: their kind, MIG or the driver.
+fn stack_reason(profile: &Profile, stack: &Stack, facts: &Facts) -> Option<String> {
+    if facts.host.gpus.as_deref().is_some_and(<[_]>::is_empty) {
+        return None;
+    }
+    blockers::hardware(profile, stack, facts).map(|blocker| blocker.cause)
+}
+
+/// Returns true if the stack of a selection runs on the GPUs of `facts`, as far as they are known.
+#[must_use]
+pub fn stack_runs(selection: &Selection, facts: &Facts) -> bool {
+    stack_reason(&selection.profile, &selection.stack, facts).is_none()
+}
+
 /// Compares the KV pool with the load, and returns the penalty.
 fn rate_kv_pool(plan: &MemoryPlan, load: Load, fits: &mut bool, reasons: &mut Vec<String>) -> u8 {
     if plan.window.0 >= 1.0 || plan.fraction < plan.window.0 {
@@ -241,6 +254,25 @@ mod tests {
         assert!(
             middle.profile.ends_with("high-throughput") && middle.profile != "fp8-high-throughput",
             "{middle:?}"
+        );
+    }
+
+    #[test]
+    fn a_stack_whose_image_is_not_for_the_gpus_is_no_advice() {
+        let b300 = B200
+            .replace("\"10.0\"", "\"10.3\"")
+            .replace("NVIDIA B200", "NVIDIA B300");
+        let newer = b300.replace("575.57.08", "580.65.06");
+        assert_eq!(best(&newer, Load::new(1024, 1024, 3072, None)).stack, "current");
+        let old = best(&b300, Load::new(1024, 1024, 3072, None));
+        assert!(!old.fits, "{old:?}");
+        let sliced = best(
+            &newer.replace("NVIDIA B300", "NVIDIA B300 MIG 1g.34gb"),
+            Load::new(1, 1, 1, None),
+        );
+        assert!(
+            !sliced.fits && sliced.reasons.iter().any(|reason| reason.contains("MIG")),
+            "{sliced:?}"
         );
     }
 

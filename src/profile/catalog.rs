@@ -57,7 +57,7 @@ pub struct UserFile {
 }
 
 /// The user's files: those below the configuration directory, and the one named on the command line.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct UserFiles {
     /// `$XDG_CONFIG_HOME/dsr1/profiles/*.yaml`.
     pub profiles: Vec<UserFile>,
@@ -65,6 +65,19 @@ pub struct UserFiles {
     pub stacks: Vec<UserFile>,
     /// `--profile-file`.
     pub named: Option<UserFile>,
+    /// The files of the two directories that cannot be read.
+    pub unread: Vec<UnreadFile>,
+}
+
+/// A file of the user whose text cannot be read.
+#[derive(Debug, Clone)]
+pub struct UnreadFile {
+    /// File name, for messages.
+    pub origin: String,
+    /// True if it is below `stacks`.
+    pub is_stack: bool,
+    /// The reason.
+    pub error: Arc<Error>,
 }
 
 /// All known stacks and profiles.
@@ -83,6 +96,26 @@ struct BrokenFile {
     name: String,
     is_stack: bool,
     error: Arc<Error>,
+}
+
+/// Returns true for a text that starts SGLang, as a shell script or a Compose file does.
+fn is_command_line(text: &str) -> bool {
+    ["sglang.launch_server", "sglang serve", "docker run", "vllm serve"]
+        .iter()
+        .any(|command| text.contains(command))
+}
+
+/// Returns the name of a file without folders and extension.
+fn stem(origin: &str) -> &str {
+    let file = origin.rsplit('/').next().unwrap_or(origin);
+    let stem = file.strip_suffix(".yaml").or_else(|| file.strip_suffix(".yml"));
+    stem.unwrap_or(file)
+}
+
+/// Returns an error in one sentence.
+fn sentence(error: &Error) -> String {
+    let parts: Vec<String> = std::iter::once(error.message()).chain(error.causes()).collect();
+    parts.join(": ")
 }
 
 impl Catalog {
@@ -107,6 +140,13 @@ impl Catalog {
     /// [`Kind::Usage`] if one of the user's is not valid, or has the name of another.
     pub fn with(files: &UserFiles) -> Result<Self> {
         let mut catalog = Self::built_in()?.clone();
+        for file in &files.unread {
+            catalog.broken.push(BrokenFile {
+                name: stem(&file.origin).to_owned(),
+                is_stack: file.is_stack,
+                error: Arc::clone(&file.error),
+            });
+        }
         for UserFile { origin, text } in &files.stacks {
             let source = Source { origin, text };
             if let Err(error) = catalog.add_stack(source) {
@@ -163,7 +203,11 @@ impl Catalog {
                 Kind::Usage,
                 format!("{} has no `name`, so it is not a profile", source.origin),
             )
-            .hint("dsr1 profiles new NAME prints one to start from"));
+            .hint(if is_command_line(source.text) {
+                "this is a command line: dsr1 profiles new NAME prints a profile, whose `extra_args` take its options"
+            } else {
+                "dsr1 profiles new NAME prints one to start from"
+            }));
         };
         check_name(&name, source)?;
         if let Some(other) = self.profiles.iter().find(|file| file.name == name) {
@@ -215,10 +259,8 @@ impl Catalog {
     fn left_out(&mut self, source: Source<'_>, error: Error, is_stack: bool) {
         let document = Document::read(source).ok();
         let declared = document.and_then(|document| document.text("name").map(str::to_owned));
-        let file = source.origin.rsplit('/').next().unwrap_or(source.origin);
-        let stem = file.strip_suffix(".yaml").or_else(|| file.strip_suffix(".yml"));
         self.broken.push(BrokenFile {
-            name: declared.unwrap_or_else(|| stem.unwrap_or(file).to_owned()),
+            name: declared.unwrap_or_else(|| stem(source.origin).to_owned()),
             is_stack,
             error: Arc::new(error),
         });
@@ -232,7 +274,7 @@ impl Catalog {
     pub fn profiles(&self) -> Result<Vec<Profile>> {
         self.profiles
             .iter()
-            .filter_map(|file| match self.resolve(&file.name, None) {
+            .filter_map(|file| match self.resolve_known(&file.name, None) {
                 Err(_) if self.is_optional(file) => None,
                 found => Some(found.map(|found| found.profile)),
             })
@@ -244,15 +286,22 @@ impl Catalog {
         file.is_users && self.named.as_deref() != Some(file.name.as_str())
     }
 
+    /// Returns a sentence about each stack file of the user that is not valid.
+    #[must_use]
+    pub fn broken_stacks(&self) -> Vec<String> {
+        let stacks = self.broken.iter().filter(|file| file.is_stack);
+        stacks.map(|file| sentence(&file.error)).collect()
+    }
+
     /// Returns a sentence about each file of the user that is not valid.
     #[must_use]
     pub fn broken(&self) -> Vec<String> {
-        let unread = self.broken.iter().map(|file| file.error.message());
+        let unread = self.broken.iter().map(|file| sentence(&file.error));
         let unresolved = self.profiles.iter().filter(|file| self.is_optional(file));
         unread
             .chain(unresolved.filter_map(|file| {
-                let error = self.resolve(&file.name, None).err()?;
-                Some(error.message())
+                let error = self.resolve_known(&file.name, None).err()?;
+                Some(sentence(&error))
             }))
             .collect()
     }
@@ -286,14 +335,28 @@ impl Catalog {
     /// # Errors
     /// [`Kind::Usage`] with the nearest name.
     pub fn stack(&self, name: &str) -> Result<&Stack> {
-        let mut stacks = self.stacks();
-        let names = self.stacks().map(|stack| stack.name.as_str());
-        if let Some(error) = self.broken_file(name, true) {
-            return Err(error);
+        // Also if another file has the name: the user may mean this one.
+        match self.broken_file(name, true) {
+            Some(error) => Err(error),
+            None => self.stack_of_file(name),
         }
-        stacks
-            .find(|stack| stack.name == name)
-            .ok_or_else(|| spelling::unknown_name("stack", name, names))
+    }
+
+    /// Returns the stack that a file names.
+    fn stack_of_file(&self, name: &str) -> Result<&Stack> {
+        let names = self.stacks().map(|stack| stack.name.as_str());
+        let unknown = || {
+            let version = name.strip_prefix('v').unwrap_or(name);
+            let of_version = self
+                .stacks()
+                .find(|stack| stack.pins.sglang.to_string() == version);
+            self.broken_file(name, true).unwrap_or_else(|| match of_version {
+                Some(stack) => Error::new(Kind::Usage, format!("unknown stack `{}`", name.escape_debug()))
+                    .hint(format!("stack `{}` has SGLang {version}", stack.name)),
+                None => spelling::unknown_name("stack", name, names),
+            })
+        };
+        self.stacks().find(|stack| stack.name == name).ok_or_else(unknown)
     }
 
     /// Returns the error of the file that the user names `name` in vain.
@@ -323,19 +386,28 @@ impl Catalog {
     /// [`Kind::Usage`] if there is none, or it is not valid.
     pub fn resolve(&self, name: &str, stack: Option<&str>) -> Result<Selection> {
         // Also if another file has the name: the user may mean this one.
-        if let Some(error) = self.broken_file(name, false) {
-            return Err(error);
+        match self.broken_file(name, false) {
+            Some(error) => Err(error),
+            None => self.resolve_known(name, stack),
         }
+    }
+
+    /// Returns the profile of a file that was read.
+    fn resolve_known(&self, name: &str, stack: Option<&str>) -> Result<Selection> {
         let chain = merge::chain(&self.profiles, name)?;
         let mut profile = merge::profile(&chain)?;
         let files = chain.iter().map(|file| (file.origin.clone(), file.text.clone()));
         let written = Origins::new(files.collect(), "");
-        let stack = self.stack(stack.unwrap_or(&profile.stack)).map_err(|error| {
+        let found = match stack {
+            Some(named) => self.stack(named),
+            None => self.stack_of_file(&profile.stack),
+        };
+        let stack = found.map_err(|error| {
             let place = written.place_of("stack").filter(|_| stack.is_none());
             with_place(place, &error)
         })?;
         for name in profile.on.keys() {
-            self.stack(name)
+            self.stack_of_file(name)
                 .map_err(|error| with_place(written.place_of(&format!("on.{name}")), &error))?;
         }
         if profile.on.contains_key(&stack.name)
@@ -459,7 +531,7 @@ impl Catalog {
         for file in self.profiles.iter().filter(|file| !file.is_users) {
             // Most files need not be resolved: they state their goal, or inherit it.
             if file.document.text("goal") == Some(goal) || file.document.text("extends").is_some() {
-                let profile = self.resolve(&file.name, None)?.profile;
+                let profile = self.resolve_known(&file.name, None)?.profile;
                 if profile.goal.name() == goal {
                     found.push(profile);
                 }
@@ -672,7 +744,13 @@ mod tests {
         let taken = user(&[("a.yaml", "title: x\nname: rehearsal\n")]).unwrap();
         let error = taken.resolve("rehearsal", None).unwrap_err();
         assert_eq!(error.message(), "a.yaml:2: the name `rehearsal` is taken");
-        assert_eq!(taken.broken()[0], "a.yaml:2: the name `rehearsal` is taken");
+        assert_eq!(
+            taken.broken()[0],
+            "a.yaml:2: the name `rehearsal` is taken: profiles/rehearsal.yaml has this name"
+        );
+        // The built-in profile of this name is listed.
+        let listed = taken.profiles().unwrap();
+        assert!(listed.iter().any(|profile| profile.name == "rehearsal"));
         taken.resolve("fp8-low-latency", None).unwrap();
         let twice = user(&[("a.yaml", "name: a\n"), ("b.yaml", "name: a\n")]).unwrap();
         assert_eq!(
@@ -724,5 +802,45 @@ mod tests {
             found.profile.engine.attention_backend.unwrap().name(),
             "trtllm_mla"
         );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_stops_only_what_needs_it() {
+        let unread = |origin: &str, is_stack| UnreadFile {
+            origin: origin.to_owned(),
+            is_stack,
+            error: Arc::new(
+                Error::new(Kind::Usage, format!("cannot read `{origin}`")).cause("it is a folder"),
+            ),
+        };
+        let files = UserFiles {
+            unread: vec![
+                unread("profiles/mine.yaml", false),
+                unread("profiles/rehearsal.yaml", false),
+                unread("stacks/current.yaml", true),
+            ],
+            ..UserFiles::default()
+        };
+        let catalog = Catalog::with(&files).unwrap();
+        assert_eq!(
+            catalog.broken()[0],
+            "cannot read `profiles/mine.yaml`: it is a folder"
+        );
+        assert_eq!(
+            catalog.broken_stacks(),
+            ["cannot read `stacks/current.yaml`: it is a folder"]
+        );
+        assert_eq!(catalog.profiles().unwrap().len(), PROFILES.len());
+        catalog.resolve("h200-fp8-low-latency", None).unwrap();
+        let error = catalog.select("mine", &Criteria::default()).unwrap_err();
+        assert_eq!(error.message(), "cannot read `profiles/mine.yaml`");
+        assert!(catalog.stack("current").is_err());
+    }
+
+    #[test]
+    fn a_command_line_in_place_of_a_profile_is_answered_as_one() {
+        let text = "python -m sglang.launch_server --tp 8\n";
+        let error = Catalog::load(Some(("run.sh", text))).unwrap_err();
+        assert!(error.hints()[0].contains("extra_args"), "{:?}", error.hints());
     }
 }

@@ -11,6 +11,7 @@
 //! | `merge` | `extends`, and settings for single stacks |
 //! | `choose` | the choice by goal and GPUs |
 //! | `names`, `spelling` | the rules for names; the nearest name to a misspelt one |
+//! | `foreign` | names and values of other programs with their equals |
 //! | `yaml`, `origin` | reading and writing YAML; the file and line of a setting |
 //! | `diff`, `template` | the differences of two profiles; a profile to start from |
 //!
@@ -19,6 +20,7 @@
 mod catalog;
 mod choose;
 mod diff;
+pub(crate) mod foreign;
 mod knob;
 mod merge;
 mod names;
@@ -31,7 +33,7 @@ mod template;
 mod version;
 pub(crate) mod yaml;
 
-pub use catalog::{Catalog, UserFile, UserFiles};
+pub use catalog::{Catalog, UnreadFile, UserFile, UserFiles};
 pub use choose::{Criteria, Selection};
 pub use diff::{Change, StackChange, differences, stack_differences};
 pub use knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};

@@ -48,7 +48,17 @@ pub(super) fn unknown_name<'a>(
     known: impl Iterator<Item = &'a str> + Clone,
 ) -> Error {
     let error = Error::new(Kind::Usage, format!("unknown {kind} `{}`", name.escape_debug()));
-    if let Some(nearest) = nearest(name, known.clone()) {
+    let plain = name.to_ascii_lowercase().replace('_', "-");
+    let same = known.clone().find(|known| *known == plain);
+    // Two names at the same distance, such as those of two GPUs, are no hint.
+    let near = || {
+        let first = nearest(&plain, known.clone())?;
+        let distance = strsim::damerau_levenshtein(&plain, first);
+        let is_as_near =
+            |other: &&str| *other != first && strsim::damerau_levenshtein(&plain, other) == distance;
+        (!known.clone().any(|other| is_as_near(&other))).then_some(first)
+    };
+    if let Some(nearest) = same.or_else(near) {
         return error.hint(format!("did you mean `{nearest}`?"));
     }
     let mut names: Vec<&str> = known.collect();
@@ -57,68 +67,32 @@ pub(super) fn unknown_name<'a>(
     error.hint(format!("known: {}", names.join(", ")))
 }
 
-/// Names that SGLang's flags (0.4.9 to 0.5.23) and vLLM's have for a setting, with `_` for `-`.
-const OTHER_NAMES: [(&str, &str); 40] = [
-    ("attn_dp_size", "attention_data_parallel"),
-    ("cuda_graph_max_bs", "graph_batch"),
-    ("cuda_graph_max_bs_decode", "graph_batch"),
-    ("data_parallel_size", "attention_data_parallel"),
-    ("disable_overlap_schedule", "overlap_schedule"),
-    ("disable_radix_cache", "radix_cache"),
-    ("disable_shared_experts_fusion", "shared_experts_fusion"),
-    ("dp", "attention_data_parallel"),
-    ("dp_size", "attention_data_parallel"),
-    ("enable_dp_attention", "attention_data_parallel"),
-    (
-        "enable_dp_attention_local_control_broadcast",
-        "local_control_broadcast",
-    ),
-    ("enable_dp_lm_head", "lm_head_data_parallel"),
-    ("enable_ep_moe", "expert_parallel"),
-    ("enable_expert_parallel", "expert_parallel"),
-    ("enable_flashinfer_allreduce_fusion", "allreduce_fusion"),
-    ("enable_metrics", "metrics"),
-    ("enable_prefill_delayer", "prefill_delayer"),
-    ("enable_prefix_caching", "radix_cache"),
-    ("enable_symm_mem", "symmetric_memory"),
-    ("ep", "expert_parallel"),
-    ("ep_num_redundant_experts", "redundant_experts"),
-    ("ep_size", "expert_parallel"),
-    ("expert_parallel_size", "expert_parallel"),
-    ("fp8_gemm_backend", "fp8_gemm"),
-    ("gpu_memory_utilization", "mem_fraction"),
-    ("kv_cache_dtype", "kv_cache"),
-    ("max_num_batched_tokens", "max_prefill_tokens"),
-    ("max_num_seqs", "max_running_requests"),
-    ("mem_fraction_static", "mem_fraction"),
-    ("moe_runner_backend", "moe_runner"),
-    ("served_model_name", "served_name"),
-    ("speculative_algorithm", "speculative"),
-    ("speculative_config", "speculative"),
-    ("speculative_eagle_topk", "speculative"),
-    ("speculative_num_draft_tokens", "speculative"),
-    ("speculative_num_steps", "speculative"),
-    ("tensor_parallel_size", "tensor_parallel"),
-    ("tokenizer", "tokenizer_path"),
-    ("tp", "tensor_parallel"),
-    ("tp_size", "tensor_parallel"),
-];
-
-/// Returns the setting that has another name elsewhere: `tensor_parallel` for `tp_size`, `--tp-size` or `tp-size`.
-pub(crate) fn setting_of(word: &str) -> Option<&'static str> {
-    let name = word
-        .trim_start_matches('-')
-        .replace('-', "_")
-        .to_ascii_lowercase();
-    let index = OTHER_NAMES
-        .binary_search_by_key(&name.as_str(), |(other, _)| other)
-        .ok()?;
-    Some(OTHER_NAMES[index].1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_another_gpu_is_no_hint() {
+        let known = [
+            "b200-fp4-low-latency",
+            "b200-fp8-low-latency",
+            "h200-fp8-low-latency",
+        ];
+        let hint = |name| unknown_name("profile", name, known.into_iter()).hints()[0].clone();
+        assert_eq!(
+            hint("H200-FP8-low-latency"),
+            "did you mean `h200-fp8-low-latency`?"
+        );
+        assert_eq!(
+            hint("h200_fp8_low_latency"),
+            "did you mean `h200-fp8-low-latency`?"
+        );
+        assert_eq!(
+            hint("b200-fp8-low-latensy"),
+            "did you mean `b200-fp8-low-latency`?"
+        );
+        assert!(hint("h200-fp4-low-latency").starts_with("known: "));
+    }
 
     #[test]
     fn a_hint_goes_by_few_letters_or_by_meaning() {
@@ -143,10 +117,5 @@ mod tests {
         ] {
             assert_eq!(option(word), near, "{word}");
         }
-        assert!(OTHER_NAMES.is_sorted());
-        for word in ["tp_size", "--tp-size", "tp-size", "TP"] {
-            assert_eq!(setting_of(word), Some("tensor_parallel"), "{word}");
-        }
-        assert_eq!(setting_of("mem_fraction"), None);
     }
 }

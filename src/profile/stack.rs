@@ -21,6 +21,9 @@ pub struct Stack {
     pub accelerator: Accelerator,
     /// GPU architectures its kernels are built for; empty on CPUs.
     pub architectures: Vec<Architecture>,
+    /// Compute capabilities that its kernels run on, such as `10.0`; empty if they run on all of the architectures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
     /// Lowest NVIDIA driver major version; `None` when no GPU is needed.
     pub driver_min: Option<u32>,
     /// Base image reference without digest.
@@ -113,6 +116,16 @@ impl EntryPoint {
                 words
             }
         }
+    }
+}
+
+impl Stack {
+    /// Returns true if the kernels of the image run on a GPU of this compute capability.
+    #[must_use]
+    pub fn runs_on(&self, capability: &str) -> bool {
+        let family = Architecture::from_capability(capability);
+        family.is_some_and(|family| self.architectures.contains(&family))
+            && (self.capabilities.is_empty() || self.capabilities.iter().any(|one| one == capability))
     }
 }
 

@@ -4,10 +4,10 @@
 use serde::Serialize;
 
 use crate::error::{Error, Kind, Result};
-use crate::profile::{Catalog, Version, spelling};
+use crate::profile::{Catalog, Version, foreign, spelling};
 use crate::sglang::dialect::render;
-use crate::sglang::flags::{Lifetime, OptionSpec, Parser, history};
-use crate::sglang::words::{Word, of_vllm, words};
+use crate::sglang::flags::{Lifetime, OptionSpec, Parser, history, variables};
+use crate::sglang::words::{Word, words};
 
 /// The explanation of a name.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -68,32 +68,76 @@ pub fn explain(catalog: &Catalog, name: &str) -> Result<Explanation> {
             subjects.push(variable_subject(catalog, variable, word)?);
         }
     }
+    if subjects.is_empty()
+        && let Some(lifetime) = variables().lifetime(asked)
+    {
+        subjects.push(Subject {
+            kind: "variable",
+            names: vec![asked.to_owned()],
+            word: None,
+            lifetime: Some(lifetime),
+            deprecated: None,
+            stacks: Vec::new(),
+            used_by: Vec::new(),
+        });
+    }
     if subjects.is_empty() {
-        let options = [Parser::Server, Parser::Bench]
-            .into_iter()
-            .flat_map(|parser| history(parser).names());
-        let knobs = words().knobs();
-        let known = options
-            .chain(words().environment.keys().map(String::as_str))
-            .chain(knobs);
-        let error = Error::new(
-            Kind::Usage,
-            format!(
-                "`{}` is not a known option, variable or setting",
-                name.escape_debug()
-            ),
-        );
-        let other = of_vllm(asked)
-            .map(|equal| format!("vLLM has it; in SGLang: {equal}"))
-            .or_else(|| spelling::setting_of(asked).map(|name| format!("the setting is `{name}`")))
-            .or_else(|| spelling::nearest_option(asked, known).map(|name| format!("did you mean `{name}`?")));
-        let otherwise = || "dsr1 profiles new NAME lists the settings of profiles".to_owned();
-        return Err(error.hint(other.unwrap_or_else(otherwise)));
+        return Err(unknown(name, asked));
     }
     Ok(Explanation {
         name: name.to_owned(),
         subjects,
     })
+}
+
+/// Returns the error for a name that is none of SGLang's, with its meaning or the nearest name.
+fn unknown(name: &str, asked: &str) -> Error {
+    let shown = name.escape_debug();
+    if let Some(section) = foreign::section_of(asked) {
+        return Error::new(
+            Kind::Usage,
+            format!("`{shown}` is a key of {section} in a profile, not an option of the engine"),
+        )
+        .hint("dsr1 profiles new NAME prints every key with its meaning");
+    }
+    let error = Error::new(
+        Kind::Usage,
+        format!("`{shown}` is not a known option, variable or setting"),
+    );
+    if let Some(hint) = foreign::explained(asked) {
+        return error.hint(hint);
+    }
+    if let Some(hint) = foreign::explained_value(asked) {
+        return error.hint(hint);
+    }
+    if let Some(library) = is_variable(asked).then(|| asked.split('_').next().unwrap_or(asked)) {
+        return error.hint(if matches!(library, "SGLANG" | "SGL") {
+            let near = spelling::nearest(asked, variables().names());
+            near.map_or_else(
+                || "no known version of SGLang reads this variable".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            )
+        } else {
+            format!("a variable of {library}, not of SGLang: a profile sets it below engine.env")
+        });
+    }
+    let options = [Parser::Server, Parser::Bench]
+        .into_iter()
+        .flat_map(|parser| history(parser).names());
+    let known = options
+        .chain(words().environment.keys().map(String::as_str))
+        .chain(words().knobs());
+    let near = spelling::nearest_option(asked, known).map(|name| format!("did you mean `{name}`?"));
+    error.hint(near.unwrap_or_else(|| "dsr1 profiles new NAME lists the settings of profiles".to_owned()))
+}
+
+/// Returns true for a name that is spelt as a variable: capitals with `_`.
+fn is_variable(name: &str) -> bool {
+    name.contains('_')
+        && name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
 }
 
 /// Returns the options that `asked` names: the option of that name, or the options that a setting becomes.
@@ -115,14 +159,18 @@ fn options(parser: Parser, asked: &str) -> Vec<String> {
         return of_setting;
     }
     // `tp_size` and `tp` mean `--tp-size`.
-    let as_option = format!("--{}", asked.trim_start_matches("--").replace('_', "-"));
-    let known = history(parser).names().any(|name| name == as_option);
-    let as_known = || history(parser).full_name(&as_option);
-    known
-        .then(|| as_option.clone())
-        .or_else(as_known)
-        .into_iter()
-        .collect()
+    let as_option = format!("--{}", foreign::plain(asked).replace('_', "-"));
+    if history(parser).names().any(|name| name == as_option) {
+        return vec![as_option];
+    }
+    let full = history(parser).full_name(&as_option);
+    let meant = foreign::equal_of(asked).map(|equal| equal.option);
+    let is_meant = |full: &String| match meant {
+        Some(option) => option.split(' ').next() == Some(full),
+        // argparse takes a short form of an option; a bare word is none.
+        None => asked.starts_with("--"),
+    };
+    full.filter(is_meant).into_iter().collect()
 }
 
 fn option_subject(catalog: &Catalog, parser: Parser, name: &str) -> Result<Subject> {

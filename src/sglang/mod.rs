@@ -40,5 +40,4 @@ pub use explain::{Explanation, Subject, Use, explain};
 pub use launch::Launch;
 pub use migrate::{Migration, migrate};
 pub use settings::EffectiveSettings;
-pub(crate) use words::of_vllm;
 pub use words::{Word, Words, words};

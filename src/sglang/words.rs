@@ -88,37 +88,6 @@ impl Words {
     }
 }
 
-/// Options of vLLM with their equals in SGLang; those with the same name are left out.
-const OF_VLLM: [(&str, &str); 12] = [
-    (
-        "--disable-log-requests",
-        "none: SGLang logs no requests unless --log-requests is given",
-    ),
-    ("--enable-expert-parallel", "--ep-size N"),
-    (
-        "--enable-prefix-caching",
-        "none: it is on, and --disable-radix-cache turns it off",
-    ),
-    ("--enforce-eager", "--disable-cuda-graph"),
-    ("--gpu-memory-utilization", "--mem-fraction-static"),
-    ("--max-model-len", "--context-length"),
-    (
-        "--max-num-batched-tokens",
-        "--max-prefill-tokens and --chunked-prefill-size",
-    ),
-    ("--max-num-seqs", "--max-running-requests"),
-    ("--model", "none: the profile names the model"),
-    ("--pipeline-parallel-size", "--pp-size"),
-    ("--swap-space", "none"),
-    ("--tokenizer", "--tokenizer-path"),
-];
-
-/// Returns SGLang's equal of an option of vLLM.
-pub(crate) fn of_vllm(option: &str) -> Option<&'static str> {
-    let found = OF_VLLM.iter().find(|(name, _)| *name == option)?;
-    Some(found.1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::flags::history;

@@ -21,6 +21,10 @@ fn subject(subject: &Subject) -> String {
                 rows.push(row(["setting", &format!("engine.{knob}")]));
             }
         }
+        None if subject.kind == "variable" => rows.push(row([
+            "",
+            "a variable that SGLang's sources name; see its own documentation",
+        ])),
         None => rows.push(row([
             "",
             "an option of SGLang that no profile of dsr1 uses; see its own documentation",

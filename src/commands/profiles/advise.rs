@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::cli::{AdviceGoal, AdviseArgs};
 use crate::commands::context::{Ask, Context};
 use crate::error::{Error, Kind, Result};
-use crate::plan::advise::{Advice, Load, advise};
+use crate::plan::advise::{Advice, Load, advise, stack_runs};
 use crate::profile::Goal;
 use crate::sglang;
 use crate::ui;
@@ -50,7 +50,17 @@ pub(super) async fn run(context: &Context, args: &AdviseArgs) -> Result<()> {
     for profile in catalog.profiles()? {
         let is_made_for = |stack: &String| profile.stack == *stack || profile.on.contains_key(stack);
         if args.stack.as_ref().is_none_or(is_made_for) {
-            selections.push(catalog.resolve(&profile.name, args.stack.as_deref())?);
+            let own = catalog.resolve(&profile.name, args.stack.as_deref())?;
+            // A stack of an older CUDA runs where the profile's own does not.
+            let mut others = Vec::new();
+            if args.stack.is_none() && !stack_runs(&own, &facts) {
+                for stack in profile.on.keys() {
+                    others.push(catalog.resolve(&profile.name, Some(stack))?);
+                }
+            }
+            others.sort_by_key(|other| std::cmp::Reverse(other.stack.pins.sglang));
+            let other = others.into_iter().find(|other| stack_runs(other, &facts));
+            selections.push(other.unwrap_or(own));
         }
     }
     if let Some(stack) = &args.stack {

@@ -5,15 +5,16 @@
 //! Not in this module tree: the keys (`schema`, `stack`).
 
 mod lines;
+mod said;
 mod write;
 
 use serde::de::DeserializeOwned;
 
 pub(crate) use lines::{comment_of, line_of};
+pub(crate) use said::in_words;
 pub use write::to_text;
 
 use crate::error::{Error, Kind, Result};
-use crate::profile::spelling;
 
 /// Largest accepted document. The built-in ones have a few KB. A hostile document of this size is refused in about 30 ms,
 /// one of 1 MiB in 200.
@@ -38,6 +39,14 @@ pub(crate) fn texts_at(text: &str, path: &[&str]) -> Option<Vec<String>> {
     let value = path.iter().try_fold(&document.0, |value, key| value.get(*key))?;
     let list = value.as_sequence()?;
     list.iter().map(|word| Some(word.as_str()?.to_owned())).collect()
+}
+
+/// Returns the keys of the mapping at a path of a file, in its order; `None` if there is none.
+pub(crate) fn keys_at(text: &str, path: &[&str]) -> Option<Vec<String>> {
+    let document = Document::read(Source { origin: "", text }).ok()?;
+    let value = path.iter().try_fold(&document.0, |value, key| value.get(*key))?;
+    let keys = value.as_mapping()?.iter();
+    keys.map(|(key, _)| Some(key.as_str()?.to_owned())).collect()
 }
 
 /// A document that is not turned into a type yet.
@@ -81,7 +90,7 @@ impl Document {
         }
         let value = serde_yaml::from_str(text).map_err(|error| {
             let line = error.location().map(|location| location.line());
-            report(source, line, &error.to_string())
+            report(source, line, &error.to_string(), &[])
         })?;
         // `"\e"` is plain text in the file, and a control character after reading.
         if let Some(hidden) = hidden_string(&value) {
@@ -90,7 +99,7 @@ impl Document {
                 "`{}` holds a control or direction character",
                 hidden.escape_debug()
             );
-            return Err(report(source, line, &message));
+            return Err(report(source, line, &message, &[]));
         }
         Ok(Self(value))
     }
@@ -139,6 +148,7 @@ impl Document {
                 .chain(error.path().iter().map(ToString::to_string))
                 .collect();
             let message = error.into_inner().to_string();
+            let above = path.clone();
             if let Some(unknown) = unknown_word(&message) {
                 path.push(unknown.to_owned());
             }
@@ -150,7 +160,8 @@ impl Document {
             let top = sources.last().copied().unwrap_or(Source { origin: "", text: "" });
             // A missing key is in no file; the overriding file should have it.
             let (source, line) = found.unwrap_or((top, None));
-            report(source, line, &message)
+            let above: Vec<&str> = above.iter().map(String::as_str).collect();
+            report(source, line, &message, &above)
         })
     }
 }
@@ -180,50 +191,40 @@ fn merge(base: &mut serde_yaml::Value, over: serde_yaml::Value) {
     }
 }
 
-fn report(source: Source<'_>, line: Option<usize>, message: &str) -> Error {
+/// Returns an error about a line of a file. `path` are the keys above the problem.
+fn report(source: Source<'_>, line: Option<usize>, message: &str, path: &[&str]) -> Error {
     let Source { origin, text } = source;
     let place = line.map_or_else(|| origin.to_owned(), |line| format!("{origin}:{line}"));
-    let nearest = nearest_key(message);
+    let word = said::word_hint(message, path);
     let mut shown = without_position(message).to_owned();
     // The hint names a key; a list of all keys tells nothing.
-    if nearest.is_some() || shown.matches("`, `").count() > 8 {
-        shown = shown
-            .split(", expected one of")
-            .next()
-            .unwrap_or(&shown)
-            .to_owned();
+    if (word.is_some() && message.starts_with("unknown ")) || shown.matches("`, `").count() > 8 {
+        shown = shown.split(", expected ").next().unwrap_or(&shown).to_owned();
     }
-    let mut report = Error::new(Kind::Usage, format!("{place} is not valid: {}", in_words(&shown)));
+    let mut report = Error::new(
+        Kind::Usage,
+        format!("{place} is not valid: {}", said::in_words(&shown)),
+    );
     if let Some(line) = line {
         report = report.log(lines::snippet(text, line));
     }
-    match nearest {
-        Some(key) => report.hint(format!("did you mean `{key}`?")),
+    match word.or_else(|| said::value_hint(&shown, path)) {
+        Some(hint) => report.hint(hint),
         None if message.starts_with("missing field") => {
             report.hint("write it, or `extends:` a profile that has it: dsr1 profiles new NAME")
         }
         None if message.contains("tab character") => report.hint("indent with spaces: YAML takes no tabs"),
-        None if message.starts_with("unknown field") => report.hint(
-            "dsr1 profiles new NAME lists the settings; other options of the engine go into extra_args",
-        ),
-        None if message.contains("expected a string") => report.hint("quote the value: \"1\""),
+        None if message.starts_with("unknown field")
+            && path
+                .iter()
+                .all(|key| !matches!(*key, "bench" | "model" | "speculative")) =>
+        {
+            report.hint(
+                "dsr1 profiles new NAME lists the settings; other options of the engine go into extra_args",
+            )
+        }
         None => report,
     }
-}
-
-/// Returns serde's message without the words of the program: its types have names of their own.
-fn in_words(message: &str) -> String {
-    let Some((start, expected)) = message.rsplit_once(", expected ") else {
-        return message.to_owned();
-    };
-    let expected = match expected {
-        "struct Speculative" => "a mapping with steps, top_k and draft_tokens",
-        mapping if mapping.starts_with("struct ") => "a mapping",
-        "u8" | "u16" | "u32" | "u64" | "usize" | "i32" | "i64" | "a nonzero u32" => "a whole number",
-        "f32" | "f64" => "a number",
-        other => other,
-    };
-    format!("{start}, expected {expected}")
 }
 
 /// Returns the first string, key or value, that holds a forbidden character; line breaks are allowed.
@@ -259,20 +260,6 @@ fn without_position(message: &str) -> &str {
 /// Returns the misspelt key in serde's message.
 fn unknown_word(message: &str) -> Option<&str> {
     message.split_once("unknown field `")?.1.split('`').next()
-}
-
-/// Returns the expected word in serde's message that is nearest to the misspelt one.
-fn nearest_key(message: &str) -> Option<String> {
-    let (_, rest) = message
-        .split_once("unknown field `")
-        .or_else(|| message.split_once("unknown variant `"))?;
-    let mut quoted = rest.split('`');
-    let wrong = quoted.next()?;
-    let known: Vec<&str> = quoted.skip(1).step_by(2).collect();
-    let other = spelling::setting_of(wrong).filter(|setting| known.contains(setting));
-    other
-        .or_else(|| spelling::nearest(wrong, known.into_iter()))
-        .map(str::to_owned)
 }
 
 #[cfg(test)]

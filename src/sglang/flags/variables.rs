@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use crate::profile::Version;
+use crate::sglang::flags::Lifetime;
 
 const VARIABLES: &str = include_str!("../../../stacks/flags/variables.json");
 
@@ -65,6 +66,19 @@ impl Variables {
             (Some(first), Some(last)) => Reading::Elsewhere(first, last),
             _ => Reading::Unknown,
         }
+    }
+
+    /// Returns the versions whose sources name a variable; `None` if no known version does.
+    #[must_use]
+    pub fn lifetime(&self, name: &str) -> Option<Lifetime> {
+        let spans = self.spans.get(name)?;
+        let (first, last) = (spans.first()?.0, spans.last()?.1);
+        let newest = self.versions.len().saturating_sub(1);
+        Some(Lifetime {
+            since: self.versions.get(first).copied().filter(|_| first > 0),
+            until: self.versions.get(last).copied().filter(|_| last < newest),
+            gone: self.versions.get(last + 1).copied(),
+        })
     }
 
     /// Returns every name.

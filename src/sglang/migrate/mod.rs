@@ -14,10 +14,10 @@ use serde::Serialize;
 
 use self::list::List;
 use crate::error::{Error, Kind, Result};
-use crate::profile::yaml::{line_of, texts_at};
+use crate::profile::yaml::{keys_at, line_of, texts_at};
 use crate::profile::{Selection, Version};
 use crate::sglang::flags::{Parser, history};
-use crate::sglang::rules::successor;
+use crate::sglang::rules::{renamed_prefix, successor};
 use crate::sglang::words::words;
 
 /// A file's new text and its changes.
@@ -106,45 +106,78 @@ impl File {
     /// Replaces variables that this version reads under another name, and removes those that became a knob.
     fn replace_variables(&mut self, found: &Selection, version: Version) {
         for name in found.profile.engine.env.keys() {
-            let Some(word) = words().environment.get(name) else {
+            let Some(next) = next_name(name, version) else {
                 continue;
             };
-            let old = word
-                .gone
-                .or(word.deprecated)
-                .is_some_and(|since| version >= since);
-            let early = word.since.is_some_and(|since| version < since);
-            let Some(line) = self.line(&["engine", "env", name]).filter(|_| old || early) else {
-                continue;
+            let is_there = |instead: &str| found.profile.engine.env.contains_key(instead);
+            let (new, said) = match &next {
+                Next::Renamed(instead) if is_there(instead) => {
+                    (None, format!("engine.env.{name} removed: {instead} is there"))
+                }
+                Next::Renamed(instead) => (
+                    Some(instead.as_str()),
+                    format!("engine.env.{instead} (was {name})"),
+                ),
+                Next::Gone(instead) => (
+                    None,
+                    format!("engine.env.{name} removed: SGLang {version} ignores it{instead}"),
+                ),
             };
-            let instead = word.instead.as_deref().unwrap_or_default();
-            let is_there = found.profile.engine.env.contains_key(instead);
-            if words().environment.contains_key(instead) && is_there {
-                self.lines.remove(line - 1);
-                self.changes
-                    .push(format!("engine.env.{name} removed: {instead} is there"));
-            } else if words().environment.contains_key(instead) {
-                self.lines[line - 1] = self.lines[line - 1].replacen(name.as_str(), instead, 1);
-                self.changes.push(format!("engine.env.{instead} (was {name})"));
-            } else if word.gone.is_some_and(|gone| version >= gone) {
-                self.lines.remove(line - 1);
-                let knob = word
-                    .knob
-                    .as_ref()
-                    .map_or_else(String::new, |knob| format!(", knob {knob}"));
-                self.changes.push(format!(
-                    "engine.env.{name} removed: SGLang {version} ignores it; use {instead}{knob}"
-                ));
+            if self.replace_variable(name, new) {
+                self.changes.push(said);
             }
         }
     }
 
+    /// Gives a variable a new name, or removes it; returns false if the file does not write it in a way that can be changed.
+    fn replace_variable(&mut self, name: &str, new: Option<&str>) -> bool {
+        if let Some(line) = self.line(&["engine", "env", name]) {
+            match new {
+                Some(new) => self.lines[line - 1] = self.lines[line - 1].replacen(name, new, 1),
+                None => {
+                    self.lines.remove(line - 1);
+                }
+            }
+            return true;
+        }
+        // `env: {A: "1", B: "2"}`, in the line of `env` or of `engine`.
+        let text = self.lines.join("\n");
+        let Some(line) = line_of(&text, &["engine", "env", name]) else {
+            return false;
+        };
+        let old = &self.lines[line - 1];
+        let Some(changed) = in_braces(old, name, new) else {
+            return false;
+        };
+        let before = keys_at(&text, &["engine", "env"]);
+        let mut lines = self.lines.clone();
+        lines[line - 1] = changed;
+        let after = keys_at(&lines.join("\n"), &["engine", "env"]);
+        let expected: Option<Vec<String>> = before.map(|keys| {
+            let renamed = keys.into_iter().filter_map(|key| {
+                if key == name {
+                    new.map(str::to_owned)
+                } else {
+                    Some(key)
+                }
+            });
+            renamed.collect()
+        });
+        // A line that is read otherwise than YAML reads it must not be changed.
+        let is_right = expected.is_some() && after == expected;
+        if is_right {
+            self.lines = lines;
+        }
+        is_right
+    }
+
     /// Says the raw options of this file in the words of this version.
     fn replace_options(&mut self, found: &Selection, version: Version) {
-        let Some(line) = self.line(&["engine", "extra_args"]) else {
+        let text = self.lines.join("\n") + "\n";
+        // The line of the key, or that of `engine: {extra_args: [...]}`.
+        let Some(line) = line_of(&text, &["engine", "extra_args"]) else {
             return;
         };
-        let text = self.lines.join("\n") + "\n";
         let start: usize = self.lines[..line - 1].iter().map(|line| line.len() + 1).sum();
         let list = self.lines[line - 1]
             .find("extra_args")
@@ -184,6 +217,70 @@ impl File {
             format!("{key}: {value}  # {}", remarks.join("; "))
         };
     }
+}
+
+/// The use of a variable by a version, if another version read it.
+enum Next {
+    /// It reads the variable under this name.
+    Renamed(String),
+    /// It ignores it; the text says what to use instead.
+    Gone(String),
+}
+
+/// Returns what becomes of a variable in a version; `None` if it stays.
+fn next_name(name: &str, version: Version) -> Option<Next> {
+    let Some(word) = words().environment.get(name) else {
+        return renamed_prefix(name, version).map(Next::Renamed);
+    };
+    let is_gone = word.gone.is_some_and(|gone| version >= gone);
+    let old = is_gone || word.deprecated.is_some_and(|since| version >= since);
+    let early = word.since.is_some_and(|since| version < since);
+    if !old && !early {
+        return None;
+    }
+    let instead = word.instead.as_deref().unwrap_or_default();
+    if words().environment.contains_key(instead) {
+        return Some(Next::Renamed(instead.to_owned()));
+    }
+    let knob = word
+        .knob
+        .as_ref()
+        .map_or_else(String::new, |knob| format!(", knob {knob}"));
+    let use_instead = if instead.is_empty() {
+        String::new()
+    } else {
+        format!("; use {instead}{knob}")
+    };
+    is_gone.then_some(Next::Gone(use_instead))
+}
+
+/// Returns a line with a key of a mapping in braces under a new name, or without it and its value.
+fn in_braces(line: &str, key: &str, new: Option<&str>) -> Option<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let (start, _) = line.match_indices(key).find(|(at, _)| {
+        let rest = line[at + key.len()..].trim_start_matches(['"', '\'']);
+        !line[..*at].ends_with(is_part) && rest.starts_with(':')
+    })?;
+    let end = start + key.len();
+    if let Some(new) = new {
+        return Some(format!("{}{new}{}", &line[..start], &line[end..]));
+    }
+    let value = line[end..].find(':').map(|colon| end + colon + 1)?;
+    let begin = value + line[value..].len() - line[value..].trim_start().len();
+    let close = match line[begin..].chars().next()? {
+        quote @ ('"' | '\'') => begin + 1 + line[begin + 1..].find(quote)? + 1,
+        _ => begin + line[begin..].find([',', '}'])?,
+    };
+    let before = line[..start].trim_end_matches(['"', '\'']);
+    let after = &line[close..];
+    Some(match after.trim_start().strip_prefix(',') {
+        Some(rest) => format!("{before}{}", rest.trim_start()),
+        None => format!(
+            "{}{}",
+            before.trim_end().trim_end_matches(','),
+            after.trim_start()
+        ),
+    })
 }
 
 fn value_at(line: &str) -> &str {
@@ -231,7 +328,71 @@ engine:
             ),
             (
                 "[--enable-ep-moe, --cuda-graph-bs, \"1\", \"2\", --enable-metrics, --schedule-policy, lpm]",
-                "[--ep-size, \"8\", --cuda-graph-bs, \"1\", \"2\", --enable-metrics, --schedule-policy, lpm]",
+                "[--ep-size, \"8\", --cuda-graph-bs-decode, \"1\", \"2\", --enable-metrics, --schedule-policy, lpm]",
+            ),
+            // A value behind `=`, a short form, an option twice, a list in quotes.
+            ("[--cuda-graph-max-bs=64]", "[--cuda-graph-max-bs-decode=64]"),
+            ("[--cuda-graph-max, '64']", "[--cuda-graph-max-bs-decode, '64']"),
+            (
+                "['--cuda-graph-max-bs', '8', --cuda-graph-max-bs, '16']",
+                "[--cuda-graph-max-bs-decode, '8', --cuda-graph-max-bs-decode, '16']",
+            ),
+            (
+                "[--cuda-graph-bs, '1', '2', '4']",
+                "[--cuda-graph-bs-decode, '1', '2', '4']",
+            ),
+            (
+                "[--piecewise-cuda-graph-tokens, '64', '128']",
+                "[--cuda-graph-bs-prefill, '64', '128']",
+            ),
+            // A switch that became an option with a value (one that a version does not take stays), another switch, two options.
+            (
+                "[--disable-piecewise-cuda-graph]",
+                "[--cuda-graph-backend-prefill, disabled]",
+            ),
+            (
+                "[--disable-cuda-graph]",
+                "[--cuda-graph-backend-decode, disabled, --cuda-graph-backend-prefill, disabled]",
+            ),
+            (
+                "[--enable-piecewise-cuda-graph]",
+                "[--enable-piecewise-cuda-graph]",
+            ),
+            ("[--stream-output]", "[--incremental-streaming-output]"),
+            (
+                "[--enable-triton-kernel-moe]",
+                "[--moe-runner-backend, triton_kernel]",
+            ),
+            // A value that has a successor.
+            (
+                "[--attention-backend, cutlass_mla]",
+                "[--attention-backend, trtllm_mla]",
+            ),
+            // The last number counts. Copies of the model alone are no attention replicas.
+            (
+                "[--dp-size, '4', --enable-dp-attention, --dp-size, '8']",
+                "[--attn-dp-size, \"8\"]",
+            ),
+            ("[--dp-size=8, --enable-dp-attention]", "[--attn-dp-size, \"8\"]"),
+            ("[--data-parallel-size, '2']", "[--data-parallel-size, '2']"),
+            ("[--enable-dp-attention]", "[--enable-dp-attention]"),
+            // SGLang refuses the three together.
+            (
+                "[--attn-dp-size, '8', --dp-size, '8', --enable-dp-attention]",
+                "[--attn-dp-size, '8']",
+            ),
+            // JSON, a negative number, an unknown option, a value that the new option does not take: as they are.
+            (
+                "[--json-model-override-args, '{\"a\": 1}']",
+                "[--json-model-override-args, '{\"a\": 1}']",
+            ),
+            (
+                "[--chunked-prefill-size, '-1', --no-such-option, x]",
+                "[--chunked-prefill-size, '-1', --no-such-option, x]",
+            ),
+            (
+                "[--nsa-prefill-cp-mode, nothing]",
+                "[--nsa-prefill-cp-mode, nothing]",
             ),
         ] {
             let text = format!(
@@ -255,6 +416,104 @@ engine:
         }
     }
 
+    #[test]
+    fn attention_replicas_beside_the_setting_are_said_once() {
+        for (setting, args, stack, expected) in [
+            ("8", "[--dp-size, \"8\", --enable-dp-attention]", "current", "[]"),
+            ("8", "[--enable-dp-attention]", "current", "[]"),
+            ("8", "[--dp-size, \"4\"]", "current", "[--attn-dp-size, \"4\"]"),
+            (
+                "null",
+                "[--attn-dp-size, \"8\"]",
+                "guide",
+                "[--dp-size, \"8\", --enable-dp-attention]",
+            ),
+            (
+                "null",
+                "[--cuda-graph-bs-decode, \"8\", \"16\"]",
+                "guide",
+                "[--cuda-graph-bs, \"8\", \"16\"]",
+            ),
+            (
+                "null",
+                "[--cuda-graph-max-bs-decode, \"8\"]",
+                "guide",
+                "[--cuda-graph-max-bs, \"8\"]",
+            ),
+        ] {
+            let text = format!(
+                "name: mine\nextends: rehearsal\nengine:\n  tensor_parallel: 8\n  attention_data_parallel: {setting}\n  extra_args: {args}\n"
+            );
+            let (new, _) = migrated(&text, stack);
+            assert!(
+                new.contains(&format!("extra_args: {expected}\n")),
+                "{args} on {stack}: {new}"
+            );
+            assert_eq!(migrated(&new, stack).0, new);
+        }
+    }
+
+    #[test]
+    fn variables_get_their_new_name_in_each_form_of_a_mapping() {
+        for (env, expected) in [
+            (
+                "env: {SGL_ENABLE_JIT_DEEPGEMM: \"0\", SGLANG_CUTLASS_MOE: \"1\"}",
+                "env: {SGLANG_ENABLE_JIT_DEEPGEMM: \"0\"}",
+            ),
+            (
+                "env: {SGLANG_CUTLASS_MOE: \"1\", NCCL_DEBUG: WARN} # ours",
+                "env: {NCCL_DEBUG: WARN} # ours",
+            ),
+            ("env: {SGLANG_CUTLASS_MOE: \"1\"}", "env: {}"),
+            (
+                "env: {\"SGL_TORCH_PROFILER_DIR\": /tmp/a}",
+                "env: {\"SGLANG_TORCH_PROFILER_DIR\": /tmp/a}",
+            ),
+            (
+                "env:\n    SGL_TORCH_PROFILER_DIR: /tmp/a",
+                "env:\n    SGLANG_TORCH_PROFILER_DIR: /tmp/a",
+            ),
+            (
+                "env: {SGL_NO_SUCH: \"1\", SGL_FORCE: \"1\"}",
+                "env: {SGL_NO_SUCH: \"1\", SGL_FORCE: \"1\"}",
+            ),
+        ] {
+            let text = format!("name: mine\nextends: rehearsal\nengine:\n  {env}\n");
+            let (new, _) = migrated(&text, "current");
+            assert!(new.contains(&format!("  {expected}\n")), "{env}: {new}");
+            assert_eq!(migrated(&new, "current"), (new.clone(), Vec::new()));
+        }
+    }
+
+    #[test]
+    fn a_list_in_the_line_of_the_section_is_migrated_too() {
+        let text = "name: mine\nextends: rehearsal\nengine: {extra_args: [--cuda-graph-bs, \"1\"], radix_cache: true}\n";
+        let (new, _) = migrated(text, "current");
+        let expected = "engine: {extra_args: [--cuda-graph-bs-decode, \"1\"], radix_cache: true}\n";
+        assert!(new.contains(expected), "{new}");
+    }
+
+    #[test]
+    fn a_deprecated_option_is_not_called_gone() {
+        let text = "name: mine\nextends: rehearsal\nengine:\n  extra_args: [--disable-cuda-graph, --cuda-graph-max-bs, \"8\"]\n";
+        let said = migrated(text, "current").1.join("\n");
+        assert!(
+            said.contains("was --disable-cuda-graph, which SGLang 0.5.23 calls deprecated"),
+            "{said}"
+        );
+        assert!(
+            said.contains("was --cuda-graph-max-bs, which SGLang 0.5.23 does not have"),
+            "{said}"
+        );
+    }
+
+    fn migrated(text: &str, stack: &str) -> (String, Vec<String>) {
+        let catalog = Catalog::load(Some(("mine.yaml", text))).unwrap();
+        let found = catalog.resolve("mine", Some(stack)).unwrap();
+        let migration = migrate(text, &found).unwrap();
+        (migration.text, migration.changes)
+    }
+
     /// The settings that raw options come to in a version.
     fn meaning(args: &[String], version: Version) -> EffectiveSettings {
         let mut line = vec!["--tensor-parallel-size".to_owned(), "8".to_owned()];
@@ -276,7 +535,7 @@ engine:
         /// Any list of options of an older version: the result parses, means the same, and changes no more.
         #[test]
         fn a_migrated_list_means_the_same(
-            picks in proptest::collection::vec((0_usize..9, 1_u32..9), 0..6),
+            picks in proptest::collection::vec((0_usize..14, 1_u32..9, 0_usize..4), 0..7),
             is_flow: bool,
             says_otherwise: bool,
             old in 0_usize..4,
@@ -287,18 +546,30 @@ engine:
             let (from, stack) = (versions[old], stacks[new]);
             let table = history(Parser::Server).table(from);
             let mut args: Vec<String> = Vec::new();
-            for (which, number) in picks {
+            for (which, number, form) in picks {
                 let (name, value) = [
                     ("--enable-dp-attention", None), ("--dp-size", Some(number.to_string())), ("--enable-ep-moe", None),
                     ("--enable-deepep-moe", None), ("--enable-flashinfer-cutlass-moe", None),
                     ("--cuda-graph-max-bs", Some((number * 8).to_string())), ("--page-size", Some("64".to_owned())),
                     ("--enable-metrics", None), ("--cuda-graph-bs", Some("4".to_owned())),
+                    ("--disable-cuda-graph", None), ("--disable-piecewise-cuda-graph", None), ("--data-parallel-size", Some(number.to_string())),
+                    ("--chunked-prefill-size", Some("-1".to_owned())), ("--json-model-override-args", Some("{\"a\": \"b, c\"}".to_owned())),
                 ][which].clone();
-                if table.get(name).is_none() || args.iter().any(|word| word == name) {
+                let is_there = args.iter().any(|word| word == name);
+                // A switch may be there once; the last of several values counts.
+                if table.get(name).is_none() || (is_there && value.is_none()) {
                     continue;
                 }
-                args.push(name.to_owned());
-                args.extend(value);
+                match (value, form) {
+                    (Some(value), 0) => args.push(format!("{name}={value}")),
+                    (Some(value), 1) if name == "--cuda-graph-bs" => {
+                        args.extend([name.to_owned(), "2".to_owned(), value, number.to_string()]);
+                    }
+                    (value, _) => {
+                        args.push(name.to_owned());
+                        args.extend(value);
+                    }
+                }
             }
             let list = if is_flow {
                 let words: Vec<String> = args.iter().map(|word| format!("{word:?}")).collect();

@@ -10,6 +10,7 @@ mod variables;
 
 pub(super) use options::successor;
 pub use owned::check as check_owned;
+pub(super) use variables::renamed_prefix;
 
 use crate::error::{Error, Kind, Result};
 use crate::profile::{Accelerator, Origins, Profile, Stack, Version};

@@ -1,9 +1,9 @@
 //! Findings about the problems that a version's parser has with a command line, and the version that made the change.
 
-use crate::profile::{Version, spelling};
+use crate::profile::{Version, foreign, spelling};
 use crate::sglang::check::{Check, Level};
-use crate::sglang::flags::{Lifetime, Parsed, Parser, Problem, history};
-use crate::sglang::words::{of_vllm, words};
+use crate::sglang::flags::{Lifetime, Parsed, Parser, Problem, Table, history};
+use crate::sglang::words::words;
 
 /// Returns a finding for each problem of `parsed`, which was read with the table of `version`.
 ///
@@ -42,7 +42,7 @@ fn finding(problem: &Problem<'_>, parser: Parser, version: Version) -> Check {
             word,
             format!("`{}` belongs to no option", word.escape_debug()),
         )
-        .fix("write a flag and its value as two arguments, or as one with `=`"),
+        .fix(stray(word, &history(parser).table(version))),
         Problem::MissingValue(name) => error("flag.value", name, format!("{name} needs a value")),
         Problem::UnexpectedValue(name) => error(
             "flag.value",
@@ -50,15 +50,23 @@ fn finding(problem: &Problem<'_>, parser: Parser, version: Version) -> Check {
             format!("{name} is a switch and takes no value"),
         )
         .fix(format!("write {name} alone")),
-        Problem::WrongType(name, value, kind) => error(
-            "flag.value",
-            name,
-            format!(
+        Problem::WrongType(name, value, kind) => {
+            let text = format!(
                 "`{}` is not a {} for {name}",
                 value.escape_debug(),
                 type_name(kind)
-            ),
-        ),
+            );
+            let check = error("flag.value", name, text);
+            let number = match type_name(kind) {
+                "whole number" => foreign::number_of(value, true),
+                "number" => foreign::number_of(value, false),
+                _ => None,
+            };
+            match number {
+                Some(number) => check.fix(format!("write {number}")),
+                None => check,
+            }
+        }
         Problem::WrongChoice(name, value, spec) => wrong_choice(name, value, &spec.names, parser, version),
         Problem::Rejected(name, spec) => {
             let gone = history(parser).lifetime(name).and_then(|life| life.gone);
@@ -140,17 +148,77 @@ fn absent(name: &str, parser: Parser, version: Version, note: &str) -> Check {
             let known = table
                 .options()
                 .flat_map(|spec| spec.names.iter().map(String::as_str));
-            let fix = of_vllm(name)
-                .map(|equal| format!("vLLM has it; in SGLang: {equal}"))
-                .or_else(|| {
-                    spelling::nearest_option(name, known).map(|near| format!("did you mean {near}?"))
-                });
+            let kebab = format!("--{}", foreign::plain(name).replace('_', "-"));
+            let spelt = table.get(&kebab).map(|_| format!("did you mean {kebab}?"));
+            let of_dsr1 = || {
+                OF_DSR1
+                    .contains(&kebab.as_str())
+                    .then(|| format!("an option of dsr1 is written before `--`: {kebab}"))
+            };
+            let near = || spelling::nearest_option(name, known).map(|near| format!("did you mean {near}?"));
+            let fix = spelt
+                .or_else(|| other_name(name, &table))
+                .or_else(of_dsr1)
+                .or_else(near);
             let otherwise = || {
                 "dsr1 explain NAME explains an option or a setting; dsr1 profiles new NAME lists the settings"
                     .to_owned()
             };
             check.fix(fix.unwrap_or_else(otherwise))
         }
+    }
+}
+
+/// Options of dsr1 that people write behind `--`.
+const OF_DSR1: [&str; 12] = [
+    "--base-image",
+    "--dry-run",
+    "--facts",
+    "--format",
+    "--fp4",
+    "--fp8",
+    "--image",
+    "--name",
+    "--profile",
+    "--profile-file",
+    "--runtime",
+    "--stack",
+];
+
+/// Returns the equal of an option of another engine, in the options of this version.
+fn other_name(name: &str, table: &Table<'_>) -> Option<String> {
+    let equal = foreign::option_of(name)?;
+    let Some(text) = equal.strip_prefix("none: ") else {
+        if !equal.starts_with("--") {
+            return Some(equal.to_owned());
+        }
+        let words: Option<Vec<&str>> = equal.split(' ').map(|word| in_version(word, table)).collect();
+        return Some(format!("in SGLang: {}", words?.join(" ")));
+    };
+    Some(format!("SGLang has no such option: {text}"))
+}
+
+/// Returns a word as this version has it: an option that it does not have is replaced by its equal.
+fn in_version<'a>(word: &'a str, table: &Table<'_>) -> Option<&'a str> {
+    let option = word.trim_end_matches(',');
+    if !option.starts_with("--") || table.get(option).is_some() {
+        return Some(word);
+    }
+    words().named(Parser::Server, option)?.instead.as_deref()
+}
+
+/// Returns the remedy for a word that belongs to no option.
+fn stray(word: &str, table: &Table<'_>) -> String {
+    let name = word.split('=').next().unwrap_or(word);
+    let option = format!("--{}", foreign::plain(name).replace('_', "-"));
+    if word.starts_with(['\u{2013}', '\u{2014}']) || (word.contains('=') && table.get(&option).is_some()) {
+        let value = word.strip_prefix(name).unwrap_or_default();
+        return format!("write it with two hyphens: {option}{value}");
+    }
+    match word.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" => "a switch stands alone: leave this word out".to_owned(),
+        "false" | "no" | "off" => "a switch has no such value: leave out the option, too".to_owned(),
+        _ => "write a flag and its value as two arguments, or as one with `=`".to_owned(),
     }
 }
 
@@ -180,6 +248,19 @@ fn wrong_choice(name: &str, value: &str, names: &[String], parser: Parser, versi
         .unwrap_or_default();
     if let Some(replacement) = successor(name, value).filter(|choice| choices.contains(choice)) {
         return check.fix(format!("use {replacement}"));
+    }
+    let setting = match names[0].as_str() {
+        "--kv-cache-dtype" => "kv_cache",
+        "--quantization" => "quantization",
+        "--moe-runner-backend" => "moe_runner",
+        "--fp8-gemm-backend" => "fp8_gemm",
+        option if option.ends_with("attention-backend") => "attention_backend",
+        _ => "",
+    };
+    let is_open = setting == "kv_cache" && value == "fp8";
+    let meant = foreign::value_of(setting, value, &choices).filter(|_| life.is_none() && !is_open);
+    if let Some(meant) = meant {
+        return check.fix(format!("did you mean {meant}?"));
     }
     // `fp8` leaves open which of fp8_e4m3 and fp8_e5m2 it is.
     let longer: Vec<&str> = choices

@@ -8,18 +8,22 @@ use crate::sglang::words::words;
 
 /// Allowed prefixes of variables in a profile. A profile may come from a stranger: `LD_*`, `PYTHON*` and the like would
 /// run the author's code, and tokens and proxies belong to the host.
-const ALLOWED: [&str; 21] = [
+const ALLOWED: [&str; 25] = [
     "CUDA_",
     "CUTE_",
     "DG_",
+    "DYN_",
     "FLASHINFER_",
     "GLOO_",
     "IB_",
     "MC_",
+    "MOONCAKE_",
     "NCCL_",
+    "NIXL_",
     "NVIDIA_",
     "NVSHMEM_",
     "OMP_",
+    "PYTORCH_",
     "SGLANG_",
     "SGL_",
     "TILELANG_",
@@ -49,6 +53,7 @@ pub(super) fn check(flags: &EngineFlags, version: Version) -> Vec<Check> {
         .filter_map(|(name, variable)| {
             forbidden(name, &variable.value)
                 .or_else(|| ignored(name, version))
+                .or_else(|| old_prefix(name, version))
                 .or_else(|| unread(name, version))
         })
         .collect()
@@ -56,10 +61,8 @@ pub(super) fn check(flags: &EngineFlags, version: Version) -> Vec<Check> {
 
 fn forbidden(name: &str, value: &str) -> Option<Check> {
     let error = |text: String| Check::new("env.forbidden", Level::Error, name, text);
-    let spelled = name.starts_with(|c: char| c.is_ascii_uppercase())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    let spelled = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !spelled {
         return Some(error(format!(
             "`{}` is not the name of a variable",
@@ -68,6 +71,14 @@ fn forbidden(name: &str, value: &str) -> Option<Check> {
     }
     if OWNED.contains(&name) {
         return Some(error(format!("{name} is set by dsr1, not by a profile")));
+    }
+    let upper = name.to_ascii_uppercase();
+    let is_hosts = upper.starts_with("HF_") || upper.starts_with("HUGGING") || upper.ends_with("_PROXY");
+    if is_hosts {
+        return Some(
+            error(format!("a profile cannot set {name}: it belongs to the host"))
+                .fix(format!("set {name} where dsr1 runs, and remove it here")),
+        );
     }
     if !ALLOWED.iter().any(|prefix| name.starts_with(prefix)) {
         return Some(error(format!("a profile cannot set {name}")).fix(format!(
@@ -100,6 +111,63 @@ fn ignored(name: &str, version: Version) -> Option<Check> {
     Some(instead(Check::new("env.deprecated", Level::Note, name, text)))
 }
 
+/// First version that sets `SGLANG_X` to the value of each variable `SGL_X`, with a warning (`environ.py` of 0.5.3; that of
+/// 0.5.2 has no such line).
+const RENAMES_SINCE: Version = Version::new(0, 5, 3);
+
+/// Returns true if a version reads a variable.
+fn is_read(name: &str, version: Version) -> bool {
+    match words().environment.get(name) {
+        Some(word) => {
+            word.since.is_none_or(|since| version >= since) && word.gone.is_none_or(|gone| version < gone)
+        }
+        None => variables().reading(name, version) == Reading::Named,
+    }
+}
+
+/// Returns the new form of a variable `SGL_X` that a version only reads as `SGLANG_X`.
+pub(in crate::sglang) fn renamed_prefix(name: &str, version: Version) -> Option<String> {
+    let new = format!("SGLANG_{}", name.strip_prefix("SGL_")?);
+    let is_old = is_read(name, version) && version < RENAMES_SINCE;
+    (!is_old && is_read(&new, version)).then_some(new)
+}
+
+/// Returns a finding about a variable `SGL_X`, the old form of `SGLANG_X`.
+fn old_prefix(name: &str, version: Version) -> Option<Check> {
+    let rest = name.strip_prefix("SGL_")?;
+    if words().environment.contains_key(name) {
+        return None;
+    }
+    let new = format!("SGLANG_{rest}");
+    let all = variables();
+    let is_read = |name: &str| is_read(name, version);
+    if is_read(name) && (version < RENAMES_SINCE || !is_read(&new)) {
+        return None;
+    }
+    if is_read(&new) && version < RENAMES_SINCE {
+        let text = format!(
+            "SGLang {version} ignores {name}: it reads {new}, and only {RENAMES_SINCE} and later rename the one to the other"
+        );
+        return Some(Check::new("env.ignored", Level::Warn, name, text).fix(format!("use {new}")));
+    }
+    if is_read(&new) {
+        let text = format!("SGLang {version} reads {name} as {new}, with a warning");
+        return Some(Check::new("env.deprecated", Level::Note, name, text).fix(format!("use {new}")));
+    }
+    // Under its new name it is ignored, or another version has it.
+    if all.reading(&new, version) == Reading::Unknown && !words().environment.contains_key(&new) {
+        return None;
+    }
+    let mut check = ignored(&new, version).or_else(|| unread(&new, version))?;
+    name.clone_into(&mut check.subject);
+    if version >= RENAMES_SINCE {
+        check.text = format!("{name} is the old form of {new}: {}", check.text);
+    } else {
+        check.text = check.text.replace(&new, name);
+    }
+    Some(check)
+}
+
 /// Returns a finding about a variable of SGLang that this version's sources do not name: SGLang ignores it silently.
 fn unread(name: &str, version: Version) -> Option<Check> {
     let is_sglangs = name.starts_with("SGLANG_") || name.starts_with("SGL_");
@@ -121,5 +189,79 @@ fn unread(name: &str, version: Version) -> Option<Check> {
                 None => check,
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(name: &str, version: &str) -> Option<Check> {
+        let version: Version = version.parse().unwrap();
+        old_prefix(name, version)
+            .or_else(|| ignored(name, version))
+            .or_else(|| unread(name, version))
+    }
+
+    #[test]
+    fn a_variable_of_the_old_prefix_is_judged_by_what_each_version_does_with_it() {
+        for (name, version, expected) in [
+            // Both forms of a version before the renaming.
+            ("SGL_DG_CACHE_DIR", "0.4.10.post2", None),
+            ("SGL_DISABLE_TP_MEMORY_INBALANCE_CHECK", "0.4.10.post2", None),
+            ("SGL_RADIX_FORCE_MISS", "0.4.10.post2", Some("env.ignored")),
+            ("SGL_TORCH_PROFILER_DIR", "0.4.10.post2", Some("env.ignored")),
+            ("SGL_TORCH_PROFILER_DIR", "0.5.2", Some("env.ignored")),
+            ("SGL_TORCH_PROFILER_DIR", "0.5.3", Some("env.deprecated")),
+            ("SGL_TORCH_PROFILER_DIR", "0.5.23", Some("env.deprecated")),
+            ("SGL_RADIX_FORCE_MISS", "0.5.19", Some("env.deprecated")),
+            ("SGL_FORCE_SHUTDOWN", "0.5.23", Some("env.deprecated")),
+            ("SGL_CUTLASS_MOE", "0.5.23", Some("env.ignored")),
+            ("SGL_ENABLE_JIT_DEEPGEMM", "0.4.10.post2", None),
+            ("SGL_ENABLE_JIT_DEEPGEMM", "0.5.23", Some("env.deprecated")),
+            ("SGL_NO_SUCH_THING", "0.5.23", Some("env.unknown")),
+        ] {
+            let found = finding(name, version);
+            let id = found.as_ref().map(|check| check.id.as_str());
+            assert_eq!(id, expected, "{name} in {version}: {found:?}");
+            if let Some(check) = found {
+                assert_eq!(check.subject, name);
+            }
+        }
+        let ignored = finding("SGL_CUTLASS_MOE", "0.5.23").unwrap();
+        assert!(
+            ignored.text.contains("the old form of SGLANG_CUTLASS_MOE"),
+            "{ignored:?}"
+        );
+    }
+
+    #[test]
+    fn variables_of_other_programs_that_people_set_are_no_finding() {
+        let version = Version::new(0, 5, 23);
+        for name in [
+            "PYTORCH_CUDA_ALLOC_CONF",
+            "PYTORCH_ALLOC_CONF",
+            "NCCL_IB_HCA",
+            "MC_TE_METRIC",
+            "MOONCAKE_MASTER",
+            "DYN_SKIP_SGLANG_LOG_FORMATTING",
+            "CUDA_DEVICE_MAX_CONNECTIONS",
+            "NIXL_LOG_LEVEL",
+            "NVSHMEM_IB_GID_INDEX",
+        ] {
+            assert_eq!(forbidden(name, "1"), None, "{name}");
+            assert_eq!(finding(name, "0.5.23"), None, "{name} {version}");
+        }
+        for name in ["HF_TOKEN", "http_proxy", "HTTPS_PROXY", "HUGGING_FACE_HUB_TOKEN"] {
+            let check = forbidden(name, "1").unwrap();
+            assert!(check.text.contains("belongs to the host"), "{check:?}");
+        }
+        for name in ["1A", "A-B", "", "A B"] {
+            assert!(
+                forbidden(name, "1").unwrap().text.contains("not the name"),
+                "{name}"
+            );
+        }
+        assert!(check(&EngineFlags::default(), version).is_empty());
     }
 }
