@@ -34,7 +34,9 @@ pub(crate) mod yaml;
 pub use catalog::{Catalog, UserFile, UserFiles};
 pub use choose::{Criteria, Selection};
 pub use diff::{Change, StackChange, differences, stack_differences};
-pub use knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
+pub use knob::{
+    AttentionBackend, Chunk, Count, DeepepMode, Fp8Gemm, Fraction, KvCache, MoeAllToAll, MoeRunner, Positive,
+};
 pub use names::{NAME_RULE, is_name, is_repo, is_revision};
 pub use origin::{Origins, Place};
 pub use requirement::Requirement;

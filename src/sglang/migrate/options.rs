@@ -5,12 +5,12 @@ use crate::profile::{EngineSettings, Version};
 use crate::sglang::flags::{Kind, Parser, Table, history};
 
 /// An option in a list of words.
-struct Group<'a> {
-    name: &'a str,
+pub(super) struct Group<'a> {
+    pub(super) name: &'a str,
     /// The value after `=` or as a word of its own.
-    value: Option<&'a str>,
-    first: usize,
-    end: usize,
+    pub(super) value: Option<&'a str>,
+    pub(super) first: usize,
+    pub(super) end: usize,
 }
 
 /// The options of a list that change.
@@ -70,7 +70,8 @@ impl Changes {
     }
 }
 
-fn groups<'a>(words: &[&'a str]) -> Vec<Group<'a>> {
+/// Returns the options in a list of words.
+pub(super) fn groups<'a>(words: &[&'a str]) -> Vec<Group<'a>> {
     let mut found: Vec<Group<'a>> = Vec::new();
     for (at, &word) in words.iter().enumerate() {
         match found.last_mut() {

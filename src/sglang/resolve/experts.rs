@@ -43,7 +43,7 @@ impl Resolver<'_> {
         {
             self.refuse(
                 "context.longer",
-                "--context-length",
+                "engine.context_length",
                 format!("the model takes {longest} tokens, not {named}"),
                 format!("use at most {longest}, or set env SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN: \"1\""),
             );
@@ -167,7 +167,7 @@ impl Resolver<'_> {
             if self.out.graph_batch.is_some() {
                 self.warn(
                     "graphs.deepep",
-                    "--deepep-mode",
+                    "engine.deepep_mode",
                     "with DeepEP's normal mode SGLang captures no CUDA graph: decode is slow".to_owned(),
                     "use --deepep-mode auto",
                 );

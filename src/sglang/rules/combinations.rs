@@ -73,7 +73,7 @@ fn ranges(settings: &EffectiveSettings, found: &mut Vec<Check>) {
         found.push(
             error(
                 "range.page",
-                "--page-size",
+                "engine.page_size",
                 "a page of 0 tokens holds nothing".to_owned(),
             )
             .fix("use at least 1, or leave it out"),
@@ -111,7 +111,7 @@ fn split(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Check>
         found.push(
             error(
                 "parallel.pipeline",
-                "--pipeline-parallel-size",
+                "engine.pipeline_parallel",
                 format!(
                     "tensor parallel {tp} and {} stages of a pipeline are {gpus} GPUs, the profile has {}",
                     settings.pipeline, profile.gpus
@@ -403,7 +403,7 @@ fn benchmark_only(settings: &EffectiveSettings, profile: &Profile, found: &mut V
     if let Some(length) = settings.context_length.filter(|length| *length < CONTEXT) {
         found.push(warn(
             "benchmark.context",
-            "--context-length",
+            "engine.context_length",
             format!("requests over {length} tokens are refused; the model takes {CONTEXT}"),
         ));
     }
