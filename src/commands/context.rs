@@ -703,7 +703,7 @@ pub(super) fn criteria(precision: Option<Precision>, args: &ProfileArgs, gpus: O
         stack: args.stack.clone(),
         gpus: first.map(|gpu| {
             let count = u32::try_from(gpus.map_or(0, <[Gpu]>::len)).unwrap_or(u32::MAX);
-            (count, Architecture::from_capability(&gpu.compute_capability))
+            (count, Architecture::of(&gpu.name, &gpu.compute_capability).ok())
         }),
     }
 }

@@ -5,8 +5,10 @@
 
 use serde::Serialize;
 
-use crate::facts::Facts;
-use crate::profile::{Architecture, Count, Goal, Selection};
+use crate::doctor::blockers::platform;
+use crate::doctor::refusal;
+use crate::facts::{Facts, Gpu};
+use crate::profile::{Architecture, Count, Goal, Selection, Stack};
 use crate::sglang::memory::{self, MemoryPlan};
 use crate::sglang::{Launch, Level};
 
@@ -90,7 +92,7 @@ fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
     } = selection;
     let mut reasons = Vec::new();
     let mut settings = Vec::new();
-    let mut fits = hardware_fits(&profile.architectures, profile.gpus, facts, &mut reasons);
+    let mut fits = hardware_fits(&profile.architectures, profile.gpus, &stack, facts, &mut reasons);
     if let Some(min) = stack.driver_min
         && facts.host.driver_major().is_some_and(|major| major < min)
     {
@@ -168,17 +170,36 @@ fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
     }
 }
 
-/// Returns whether the host has the GPUs. A host with unknown GPUs fits every profile.
-fn hardware_fits(wanted: &[Architecture], count: u32, facts: &Facts, reasons: &mut Vec<String>) -> bool {
+/// Returns whether the host has the GPUs, and the stack kernels for them. A host with unknown GPUs fits every profile.
+fn hardware_fits(
+    wanted: &[Architecture],
+    count: u32,
+    stack: &Stack,
+    facts: &Facts,
+    reasons: &mut Vec<String>,
+) -> bool {
     let Some(gpus) = facts.host.gpus.as_deref().filter(|gpus| !gpus.is_empty()) else {
         return true;
     };
-    let have = gpus
-        .first()
-        .and_then(|gpu| Architecture::from_capability(&gpu.compute_capability));
-    if have.is_none_or(|have| !wanted.contains(&have)) {
+    let of = |gpu: &Gpu| Architecture::of(&gpu.name, &gpu.compute_capability);
+    if let Some(reason) = gpus.iter().find_map(|gpu| of(gpu).err()) {
+        reasons.push(reason);
+        return false;
+    }
+    if gpus
+        .iter()
+        .any(|gpu| of(gpu).is_ok_and(|have| !wanted.contains(&have)))
+    {
         let names: Vec<&str> = wanted.iter().map(|one| one.name()).collect();
         reasons.push(format!("needs {}", names.join(" or ")));
+        return false;
+    }
+    if let Some((reason, _)) = refusal(stack, gpus) {
+        reasons.push(reason);
+        return false;
+    }
+    if let Err(error) = platform(stack, facts) {
+        reasons.push(error.message());
         return false;
     }
     if gpus.len() < count as usize {

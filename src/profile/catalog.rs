@@ -544,8 +544,8 @@ fn check_bench(profile: &Profile, origins: &Origins) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::gpu::Architecture;
     use crate::profile::schema::Precision;
-    use crate::profile::stack::Architecture;
 
     fn catalog() -> Catalog {
         Catalog::load(None).unwrap()

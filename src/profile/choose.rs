@@ -1,9 +1,10 @@
 //! The choice of a profile by its goal, the precision, the stack and the host's GPUs.
 
 use crate::error::{Error, Kind, Result};
+use crate::profile::gpu::Architecture;
 use crate::profile::origin::Origins;
 use crate::profile::schema::{Precision, Profile};
-use crate::profile::stack::{Architecture, Stack};
+use crate::profile::stack::Stack;
 
 /// The criteria by which a profile is chosen when only its goal is named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -19,6 +19,7 @@
 mod catalog;
 mod choose;
 mod diff;
+pub(crate) mod gpu;
 mod knob;
 mod merge;
 mod names;
@@ -34,6 +35,7 @@ pub(crate) mod yaml;
 pub use catalog::{Catalog, UserFile, UserFiles};
 pub use choose::{Criteria, Selection};
 pub use diff::{Change, StackChange, differences, stack_differences};
+pub use gpu::{Architecture, KNOWN_GPUS, KnownGpu, cuda_min};
 pub use knob::{
     AttentionBackend, Chunk, Count, DeepepMode, Fp8Gemm, Fraction, KvCache, MoeAllToAll, MoeRunner, Positive,
 };
@@ -42,8 +44,8 @@ pub use origin::{Origins, Place};
 pub use requirement::Requirement;
 pub use schema::{Bench, Device, EngineSettings, Goal, Model, Precision, Profile, Speculative, Verify};
 pub use stack::{
-    Accelerator, Architecture, EntryPoint, FlashinferPackages, Harness, Install, Network, Pins, Prebuilt,
-    Repository, SourceBuild, Stack, hint_without_registry, is_plain_path,
+    Accelerator, EntryPoint, FlashinferPackages, Harness, Install, Network, Pins, Prebuilt, Repository,
+    SourceBuild, Stack, hint_without_registry, is_plain_path,
 };
 pub use template::template;
 pub use version::Version;

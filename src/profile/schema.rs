@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::profile::gpu::Architecture;
 use crate::profile::knob::{
     AttentionBackend, Chunk, Count, DeepepMode, Fp8Gemm, Fraction, KvCache, MoeAllToAll, MoeRunner, Positive,
     spelled,
 };
-use crate::profile::stack::Architecture;
 
 /// A named way to serve one model: knobs that become flags of the stack's SGLang version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

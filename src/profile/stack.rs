@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::profile::gpu::Architecture;
 use crate::profile::requirement::Requirement;
 use crate::profile::version::Version;
 
@@ -112,38 +113,6 @@ impl EntryPoint {
                 }
                 words
             }
-        }
-    }
-}
-
-/// A family of NVIDIA GPUs, by compute capability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Architecture {
-    /// 9.0: H100, H200.
-    Hopper,
-    /// 10.x: B200, GB200, B300.
-    Blackwell,
-}
-
-impl Architecture {
-    /// Returns the family of a compute capability such as `10.0`. `None` for other GPUs, consumer Blackwell (12.x) among
-    /// them: it lacks the kernels that SGLang checks for as SM100.
-    #[must_use]
-    pub fn from_capability(compute_capability: &str) -> Option<Self> {
-        match compute_capability.split('.').next()? {
-            "9" => Some(Self::Hopper),
-            "10" => Some(Self::Blackwell),
-            _ => None,
-        }
-    }
-
-    /// The name for people.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Hopper => "Hopper",
-            Self::Blackwell => "Blackwell",
         }
     }
 }
