@@ -239,6 +239,15 @@ impl Context {
         Catalog::with(&user_files::read(&self.env().config, file)?)
     }
 
+    /// Warns of each file of the user that is left out, because it is not valid.
+    pub(super) fn warn_of_broken(&self, catalog: &Catalog) {
+        let display = self.display();
+        for text in catalog.broken() {
+            let (text, hint) = (format!("left out: {text}"), String::new());
+            display.event(&Event::Warning { text, hint });
+        }
+    }
+
     /// Returns the user's own files.
     pub(super) fn user_files(&self) -> Result<UserFiles> {
         user_files::read(&self.env().config, None)

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `schema`, `stack` | the keys of a profile file and of a stack file |
 //! | `knob`, `version`, `requirement` | types of single values |
+//! | `gpu` | the known GPUs, and the family of any GPU |
 //! | `catalog` | the built-in files and the user's, found by name |
 //! | `merge` | `extends`, and settings for single stacks |
 //! | `choose` | the choice by goal and GPUs |

@@ -14,6 +14,9 @@ use crate::profile::version::Version;
 pub struct Stack {
     /// Name on the command line.
     pub name: String,
+    /// The stack whose properties apply where this file has none. Already applied in a stack of the catalog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<String>,
     /// One line for lists.
     pub title: String,
     /// Exact versions inside.

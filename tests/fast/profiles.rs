@@ -149,6 +149,65 @@ fn a_profile_in_the_configuration_directory_is_like_a_built_in_one() {
 }
 
 #[test]
+fn a_stack_in_the_configuration_directory_extends_another() {
+    let home = home();
+    let dir = home.path().join(".config/dsr1/stacks");
+    fs::create_dir_all(&dir).unwrap();
+    let text = "name: older\nextends: cuda12\npins:\n  sglang: 0.4.9.post6\n";
+    fs::write(dir.join("older.yaml"), text).unwrap();
+    let shown = home.run(&["stacks", "show", "older"]).expect(0).stdout;
+    let line = |label: &str| {
+        let of_label = |line: &&str| line.starts_with(label);
+        shown.lines().find(of_label).unwrap_or(&shown).to_owned()
+    };
+    assert!(
+        line("SGLang").contains("0.4.9.post6") && line("SGLang").ends_with("stacks/older.yaml:4"),
+        "{shown}"
+    );
+    assert!(line("PyTorch").contains("stacks/cuda12.yaml:"), "{shown}");
+    for part in [
+        "v0.4.9.post6-cu129 ",
+        "stacks/cuda12.yaml:",
+        "with the version of",
+    ] {
+        assert!(line("image").contains(part), "{shown}");
+    }
+    // A setting whose flag this version does not have yet.
+    fs::write(
+        home.path().join("mine.yaml"),
+        "name: mine\nextends: h200-fp8-low-latency\nengine:\n  moe_a2a: mooncake\n",
+    )
+    .unwrap();
+    fs::write(home.path().join("facts.json"), B200).unwrap();
+    let serve = [
+        "serve",
+        "--profile-file",
+        "mine.yaml",
+        "--stack",
+        "older",
+        "--facts",
+        "facts.json",
+    ];
+    let error = home.run(&serve).expect(2).stderr;
+    assert!(
+        error.contains("mine.yaml:4") && error.contains("--moe-a2a-backend exists since SGLang 0.4.10.post2"),
+        "{error}"
+    );
+    // A circle is named, and the other stacks stay.
+    fs::write(dir.join("a.yaml"), "name: a\nextends: b\n").unwrap();
+    fs::write(dir.join("b.yaml"), "name: b\nextends: a\n").unwrap();
+    let error = home.run(&["stacks", "show", "a"]).expect(2).stderr;
+    assert!(error.contains("closes a circle of `extends`"), "{error}");
+    let list = home.run(&["stacks", "list"]).expect(0);
+    assert!(list.stdout.contains("\nolder "), "{}", list.stdout);
+    assert!(
+        list.stderr.contains("b.yaml:2 closes a circle of `extends`"),
+        "{}",
+        list.stderr
+    );
+}
+
+#[test]
 fn transcripts() {
     let home = home();
     fs::write(home.path().join("facts.json"), B200).unwrap();
