@@ -248,6 +248,20 @@ impl Context {
         }
     }
 
+    /// Returns the facts in a file, or the GPUs of this host.
+    pub(super) async fn gpu_facts(&self, file: Option<&Path>) -> Result<Facts> {
+        if let Some(facts) = Self::facts(file)? {
+            return Ok(facts);
+        }
+        let ask = Ask {
+            gpus: true,
+            ..Ask::default()
+        };
+        Ok(self
+            .gather(self.catalog(None)?.stack("current")?, None, &ask)
+            .await)
+    }
+
     /// Returns the user's own files.
     pub(super) fn user_files(&self) -> Result<UserFiles> {
         user_files::read(&self.env().config, None)

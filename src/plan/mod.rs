@@ -14,7 +14,8 @@
 //! | `pull`, `selection` | the steps of a pull, and the files that it selects |
 //! | `eval` | benchmarks and evaluations |
 //! | `lock`, `origin`, `labels` | a server pinned in a file; the origin of each argument; the labels by which servers are found |
-//! | `advise`, `corrections` | profiles ranked for a load; differences from the guide |
+//! | `advise`, `for_host` | profiles ranked for a load; a profile for the GPUs of a host |
+//! | `corrections` | differences from the guide |
 //!
 //! Not in this module tree: I/O, clocks, the environment.
 
@@ -24,6 +25,7 @@ pub mod clean;
 mod corrections;
 mod dockerfile;
 mod eval;
+mod for_host;
 mod image;
 mod install;
 mod labels;
@@ -42,6 +44,7 @@ pub use arguments::{Argument, MODELS, arguments, parsed_words, words_for_any_mod
 pub use corrections::{CORRECTIONS, Correction};
 pub use dockerfile::step_title;
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
+pub use for_host::{Wishes, profile_for_host};
 pub use image::{
     BuildImage, BuildSecret, Builder, CONTEXT_WHEELS, Flashinfer, ImageChoice, LABEL_BASE_DIGEST, Recipe,
     SECRET_CA, SECRETS, SecretSource,

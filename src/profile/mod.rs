@@ -48,6 +48,6 @@ pub use stack::{
     Accelerator, EntryPoint, FlashinferPackages, Harness, Install, Network, Pins, Prebuilt, Repository,
     SourceBuild, Stack, hint_without_registry, is_plain_path,
 };
-pub use template::template;
+pub use template::{check_profile_name, template};
 pub use version::Version;
 pub use yaml::{MAX_BYTES, to_text};

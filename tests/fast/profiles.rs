@@ -208,6 +208,48 @@ fn a_stack_in_the_configuration_directory_extends_another() {
 }
 
 #[test]
+fn a_profile_for_a_host_is_accepted_there_or_refused_with_the_reason() {
+    let home = home();
+    fs::write(home.path().join("facts.json"), B200).unwrap();
+    fs::write(home.path().join("laptop.json"), LAPTOP).unwrap();
+    let new = ["profiles", "new", "mine", "--for-host", "--facts"];
+    let text = home.run(&[&new[..], &["facts.json"]].concat()).expect(0).stdout;
+    fs::write(home.path().join("mine.yaml"), &text).unwrap();
+    assert!(text.contains("\nstack: cuda12   # driver 575"), "{text}");
+    home.run(&["profiles", "validate", "mine.yaml"]).expect(0);
+    let plan = ["plan", "--profile-file", "mine.yaml", "--facts", "facts.json"];
+    let plan = home.run(&plan).expect(0).stdout;
+    assert!(
+        plan.contains("FP4 on 8 x NVIDIA B200") || plan.contains("mine"),
+        "{plan}"
+    );
+    let refused = home.run(&[&new[..], &["laptop.json"]].concat()).expect(3);
+    assert_eq!(refused.stdout, "");
+    assert!(
+        refused.stderr.contains("no GPU") && refused.stderr.contains("dsr1 up rehearsal"),
+        "{}",
+        refused.stderr
+    );
+    for (args, said) in [
+        (
+            &["profiles", "new", "mine", "--facts", "facts.json"][..],
+            "--for-host",
+        ),
+        (
+            &["profiles", "new", "mine", "--for-host", "--from", "rehearsal"],
+            "cannot be used with",
+        ),
+        (
+            &["profiles", "new", "Mine", "--for-host"],
+            "is not a name for a profile",
+        ),
+    ] {
+        let run = home.run(args).expect(2);
+        assert!(run.stderr.contains(said), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn transcripts() {
     let home = home();
     fs::write(home.path().join("facts.json"), B200).unwrap();
