@@ -726,7 +726,7 @@ pub(super) fn criteria(precision: Option<Precision>, args: &ProfileArgs, gpus: O
         stack: args.stack.clone(),
         gpus: first.map(|gpu| {
             let count = u32::try_from(gpus.map_or(0, <[Gpu]>::len)).unwrap_or(u32::MAX);
-            (count, Architecture::of(&gpu.name, &gpu.compute_capability).ok())
+            (count, Architecture::of(&gpu.name, &gpu.compute_capability))
         }),
     }
 }

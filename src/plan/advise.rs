@@ -59,7 +59,7 @@ pub struct Advice {
     pub fits: bool,
     /// True if it serves the load only with fewer requests at once, or with changed settings.
     pub limited: bool,
-    /// Requests of this load that fit into the KV pool at once; `None` if the memory is not known.
+    /// Requests of this load that fit into the KV pool at once; `None` if the memory is not known, or the GPUs are others.
     pub requests_fit: Option<u64>,
     /// Reasons for the rank.
     pub reasons: Vec<String>,
@@ -92,7 +92,8 @@ fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
     } = selection;
     let mut reasons = Vec::new();
     let mut settings = Vec::new();
-    let mut fits = hardware_fits(&profile.architectures, profile.gpus, &stack, facts, &mut reasons);
+    let has_gpus = hardware_fits(&profile.architectures, profile.gpus, &stack, facts, &mut reasons);
+    let mut fits = has_gpus;
     if let Some(min) = stack.driver_min
         && facts.host.driver_major().is_some_and(|major| major < min)
     {
@@ -151,7 +152,8 @@ fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
     }
     let name = profile.name.clone();
     let (gpus, stack_name) = (profile.gpus, stack.name.clone());
-    let memory = memory::plan(&profile, &stack, &launch.settings, facts);
+    // On other GPUs than it needs, the pool of a profile means nothing.
+    let memory = memory::plan(&profile, &stack, &launch.settings, facts).filter(|_| has_gpus);
     let requests_fit = memory.as_ref().map(|plan| plan.requests_fit);
     if let Some(plan) = &memory {
         let of_pool = rate_kv_pool(plan, load, &mut fits, &mut reasons);

@@ -610,10 +610,10 @@ mod tests {
         Catalog::load(None).unwrap()
     }
 
-    fn criteria(precision: Option<Precision>, gpus: Option<(u32, Option<Architecture>)>) -> Criteria {
+    fn criteria(precision: Option<Precision>, family: Option<(u32, Architecture)>) -> Criteria {
         Criteria {
             precision,
-            gpus,
+            gpus: family.map(|(count, family)| (count, Ok(family))),
             stack: None,
         }
     }
@@ -645,7 +645,7 @@ mod tests {
     #[test]
     fn goal_and_precision_find_the_profile() {
         let by = |name, precision, gpus| catalog().select(name, &criteria(precision, gpus));
-        let blackwell = Some((8, Some(Architecture::Blackwell)));
+        let blackwell = Some((8, Architecture::Blackwell));
         let found = by("high-throughput", Some(Precision::Fp8), None).unwrap();
         assert_eq!(
             (found.profile.name.as_str(), found.note),
@@ -654,9 +654,9 @@ mod tests {
         let found = by("high-throughput", None, blackwell).unwrap();
         assert_eq!(found.profile.name, "fp4-high-throughput");
         assert!(found.note.unwrap().contains("Blackwell"));
-        let found = by("high-throughput", None, Some((8, Some(Architecture::Hopper)))).unwrap();
+        let found = by("high-throughput", None, Some((8, Architecture::Hopper))).unwrap();
         assert_eq!(found.profile.name, "h200-fp8-high-throughput");
-        let found = by("low-latency", None, Some((4, Some(Architecture::Blackwell)))).unwrap();
+        let found = by("low-latency", None, Some((4, Architecture::Blackwell))).unwrap();
         assert_eq!(found.profile.name, "b200x4-fp4-low-latency");
         assert!(found.note.unwrap().contains("the host has 4"));
         assert_eq!(
@@ -668,6 +668,15 @@ mod tests {
             ["did you mean `rehearsal`?"]
         );
         assert!(by("fp8-low-latency", Some(Precision::Fp4), None).is_err());
+        let refused = Criteria {
+            gpus: Some((8, Architecture::of("AMD Instinct MI300X", "9.4"))),
+            ..Criteria::default()
+        };
+        let error = catalog().select("high-throughput", &refused).unwrap_err();
+        assert_eq!(
+            error.causes(),
+            ["AMD Instinct MI300X is not supported: the stacks are for NVIDIA GPUs"]
+        );
     }
 
     #[test]

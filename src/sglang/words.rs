@@ -89,11 +89,14 @@ impl Words {
 }
 
 /// Options of vLLM with their equals in SGLang; those with the same name are left out.
-const OF_VLLM: [(&str, &str); 12] = [
+const OF_VLLM: [(&str, &str); 15] = [
+    ("--all2all-backend", "--moe-a2a-backend"),
+    ("--block-size", "--page-size"),
     (
         "--disable-log-requests",
         "none: SGLang logs no requests unless --log-requests is given",
     ),
+    ("--enable-dbo", "--enable-two-batch-overlap"),
     ("--enable-expert-parallel", "--ep-size N"),
     (
         "--enable-prefix-caching",

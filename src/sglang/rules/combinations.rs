@@ -119,6 +119,18 @@ fn split(settings: &EffectiveSettings, profile: &Profile, found: &mut Vec<Check>
             )
             .fix("leave --pp-size out: dsr1 serves on one node"),
         );
+    } else if settings.pipeline > 1 && gpus < u64::from(profile.gpus) {
+        found.push(
+            error(
+                "parallel.gpus",
+                "engine.pipeline_parallel",
+                format!(
+                    "tensor parallel {tp} and {} stages of a pipeline use {gpus} GPUs, the profile says {}",
+                    settings.pipeline, profile.gpus
+                ),
+            )
+            .fix("make `gpus` the product of both"),
+        );
     }
 }
 

@@ -162,6 +162,11 @@ mod tests {
         let hopper = "h200-fp8-high-throughput";
         for (stack, engine, id) in [
             ("current", "moe_dense_tensor_parallel: 2", "parallel.dense"),
+            (
+                "current",
+                "pipeline_parallel: 2\ntensor_parallel: 2",
+                "parallel.gpus",
+            ),
             ("current", "context_length: 200000", "context.longer"),
             ("current", "context_length: 1000", "benchmark.context"),
             (
