@@ -67,7 +67,7 @@ pub struct Advice {
     pub settings: Vec<String>,
     /// Sort key: a lower rank is better.
     #[serde(skip)]
-    rank: (bool, u8, std::cmp::Reverse<u32>),
+    rank: (bool, bool, u8, std::cmp::Reverse<u32>),
 }
 
 /// Rates every selection for a load on the GPUs of `facts`, the best first.
@@ -168,7 +168,7 @@ fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
         requests_fit,
         reasons,
         settings,
-        rank: (!fits, penalty, std::cmp::Reverse(gpus)),
+        rank: (!fits, !has_gpus, penalty, std::cmp::Reverse(gpus)),
     }
 }
 

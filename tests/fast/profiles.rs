@@ -45,6 +45,7 @@ fn bad_input_names_the_file_the_line_and_the_fix() {
         ("wrong-exchange", engine("moe_a2a: deep_ep")),
         ("wrong-chunk", engine("chunked_prefill_size: -2")),
         ("flag-as-key", engine("pp_size: 2")),
+        ("unit", engine("context_length: 32k")),
         ("dense-ranks", engine("moe_dense_tensor_parallel: 2")),
         ("owned", engine("extra_args: [--host, 0.0.0.0]")),
         ("owned-abbreviated", engine("extra_args: [--hos=0.0.0.0]")),

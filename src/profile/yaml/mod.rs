@@ -226,6 +226,9 @@ fn report(source: Source<'_>, line: Option<usize>, message: &str) -> Error {
         None if message.starts_with("unknown field") => report.hint(
             "dsr1 profiles new NAME lists the settings; other options of the engine go into extra_args",
         ),
+        None if message.starts_with("invalid type: string") && message.contains("number") => {
+            report.hint("write a plain number, without quotes and units")
+        }
         None if message.contains("expected a string") => report.hint("quote the value: \"1\""),
         None => report,
     }
