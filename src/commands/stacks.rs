@@ -21,8 +21,7 @@ struct Listing<'a> {
 struct Shown<'a> {
     schema: &'static str,
     stack: &'a Stack,
-    /// The file and line of each version, if the stack extends another.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    /// The file and line of each version; empty if the stack extends none.
     places: BTreeMap<String, String>,
 }
 
