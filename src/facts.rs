@@ -199,7 +199,7 @@ pub struct ModelFolder {
     pub shards: usize,
     /// Bytes of all files in it.
     pub size_bytes: u64,
-    /// What prevents a start, a line each: the file, and what is wrong with it.
+    /// The reasons against a start, a line each: the file and its fault.
     pub wrong: Vec<String>,
     /// A file that is a link to a place outside the folder, which a container does not see.
     pub outside: Option<String>,

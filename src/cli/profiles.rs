@@ -29,7 +29,7 @@ pub enum Profiles {
     Advise(AdviseArgs),
     /// Print a profile file rewritten for another stack; the file itself is not changed.
     Migrate(MigrateArgs),
-    /// Print a profile to start from: it extends another and shows every setting.
+    /// Print a profile to start from: it extends another and shows every setting; or one for the GPUs of this host.
     New(NewArgs),
 }
 
@@ -112,6 +112,15 @@ pub struct NewArgs {
     /// Stack to write it for instead of that profile's.
     #[arg(long, value_name = "STACK")]
     pub stack: Option<String>,
+    /// Write it for the GPUs of this host: precision, ranks, stack and memory, each with its reason.
+    #[arg(long, conflicts_with = "from")]
+    pub for_host: bool,
+    /// Goal of a profile for a host [default: high-throughput].
+    #[arg(long, value_enum, requires = "for_host", value_name = "GOAL")]
+    pub goal: Option<AdviceGoal>,
+    /// Write it for the host that FILE describes (output of `dsr1 doctor --format json` there).
+    #[arg(long, requires = "for_host", value_name = "FILE")]
+    pub facts: Option<PathBuf>,
 }
 
 /// Arguments of `profiles show`.

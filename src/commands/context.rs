@@ -239,6 +239,29 @@ impl Context {
         Catalog::with(&user_files::read(&self.env().config, file)?)
     }
 
+    /// Warns of each file of the user that is left out, because it is not valid.
+    pub(super) fn warn_of_broken(&self, catalog: &Catalog) {
+        let display = self.display();
+        for text in catalog.broken() {
+            let (text, hint) = (format!("left out: {text}"), String::new());
+            display.event(&Event::Warning { text, hint });
+        }
+    }
+
+    /// Returns the facts in a file, or the GPUs of this host.
+    pub(super) async fn gpu_facts(&self, file: Option<&Path>) -> Result<Facts> {
+        if let Some(facts) = Self::facts(file)? {
+            return Ok(facts);
+        }
+        let ask = Ask {
+            gpus: true,
+            ..Ask::default()
+        };
+        Ok(self
+            .gather(self.catalog(None)?.stack("current")?, None, &ask)
+            .await)
+    }
+
     /// Returns the user's own files.
     pub(super) fn user_files(&self) -> Result<UserFiles> {
         user_files::read(&self.env().config, None)
@@ -735,7 +758,7 @@ pub(super) fn criteria(precision: Option<Precision>, args: &ProfileArgs, gpus: O
         stack: args.stack.clone(),
         gpus: first.map(|gpu| {
             let count = u32::try_from(gpus.map_or(0, <[Gpu]>::len)).unwrap_or(u32::MAX);
-            (count, Architecture::from_capability(&gpu.compute_capability))
+            (count, Architecture::of(&gpu.name, &gpu.compute_capability))
         }),
     }
 }

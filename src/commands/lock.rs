@@ -89,8 +89,8 @@ pub(super) fn refuse(context: &Context, locked: &Lock, request: &ServeRequest, f
 /// Returns the lock that this host would write for a request.
 fn lock_of_request(context: &Context, request: &ServeRequest, facts: &Facts) -> Result<Lock> {
     let catalog = context.catalog(None)?;
-    let text = catalog.stack_source(&request.stack.name).unwrap_or_default();
-    lock::lock_server(request, text, facts, env!("CARGO_PKG_VERSION"))
+    let text = catalog.stack_text(&request.stack.name);
+    lock::lock_server(request, &text, facts, env!("CARGO_PKG_VERSION"))
 }
 
 fn error_of_differences(file: &Path, differences: &[LockDifference]) -> Error {

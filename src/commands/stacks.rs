@@ -1,12 +1,13 @@
 //! `dsr1 stacks`: the pinned engines.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::context::Context;
 use crate::cli::{StackArgs, StackDiffArgs, Stacks, StacksArgs};
 use crate::error::Result;
-use crate::event::Event;
-use crate::profile::{Stack, StackChange, stack_differences};
+use crate::profile::{Catalog, Stack, StackChange, stack_differences};
 use crate::sglang::flags::{Difference, Parser, history};
 use crate::ui;
 
@@ -20,6 +21,8 @@ struct Listing<'a> {
 struct Shown<'a> {
     schema: &'static str,
     stack: &'a Stack,
+    /// The file and line of each version; empty if the stack extends none.
+    places: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,12 +45,7 @@ pub(super) fn run(context: &Context, args: StacksArgs) -> Result<()> {
 
 fn list(context: &Context) -> Result<()> {
     let catalog = context.catalog(None)?;
-    let display = context.display();
-    for text in catalog.broken_stacks() {
-        let (text, hint) = (format!("left out: {text}"), String::new());
-        display.event(&Event::Warning { text, hint });
-    }
-    drop(display);
+    context.warn_of_broken(&catalog);
     let listing = Listing {
         schema: "dsr1.stacks/1",
         stacks: catalog.stacks().collect(),
@@ -64,8 +62,41 @@ fn show(context: &Context, args: &StackArgs) -> Result<()> {
     let shown = Shown {
         schema: "dsr1.stack/1",
         stack,
+        places: places(&catalog, stack),
     };
-    context.print(&shown, |shown| ui::stack(shown.stack))
+    context.print(&shown, |shown| ui::stack(shown.stack, &shown.places))
+}
+
+/// Returns the file and line of each version and of the image of a stack that extends another.
+fn places(catalog: &Catalog, stack: &Stack) -> BTreeMap<String, String> {
+    let origins = catalog.stack_origins(&stack.name);
+    let Some(origins) = origins.filter(|_| stack.extends.is_some()) else {
+        return BTreeMap::new();
+    };
+    [
+        "base_image",
+        "driver_min",
+        "pins.cuda",
+        "pins.flashinfer",
+        "pins.kernel",
+        "pins.sglang",
+        "pins.torch",
+    ]
+    .into_iter()
+    .filter_map(|path| {
+        let place = origins.place_of(path)?;
+        // An image that is not named follows the version.
+        let version = origins.place_of("pins.sglang").filter(|version| {
+            let at = |file: &str| origins.files().iter().position(|(name, _)| name == file);
+            path == "base_image" && at(&place.file) < at(&version.file)
+        });
+        let text = match version {
+            Some(version) => format!("{place}, with the version of {version}"),
+            None => place.to_string(),
+        };
+        Some((path.to_owned(), text))
+    })
+    .collect()
 }
 
 fn diff(context: &Context, args: &StackDiffArgs) -> Result<()> {

@@ -115,7 +115,7 @@ const fn typed(
 }
 
 /// The first that fits is taken.
-const ARGUMENTS: [Typed; 35] = [
+const ARGUMENTS: [Typed; 38] = [
     typed(
         &["-d", "--detach", "--background", "--daemon"],
         SERVERS,

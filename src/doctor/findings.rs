@@ -482,6 +482,44 @@ mod tests {
         insta::assert_snapshot!("b200-profile-on-laptop", verdicts("fp8-low-latency", laptop));
     }
 
+    /// The verdicts about the GPUs of a host that has these instead of H200.
+    fn of_gpus(profile: &str, name: &str, memory_mib: u64, capability: &str) -> String {
+        let (_, h200, _) = HOSTS[2];
+        let facts = h200
+            .replace("NVIDIA H200", name)
+            .replace("150754820096", &(memory_mib << 20).to_string())
+            .replace("\"9.0\"", &format!("{capability:?}"));
+        let text = verdicts(profile, &facts);
+        let is_about_gpus = |line: &&str| line.contains(" gpu.") || line.contains("rehearsal");
+        text.lines()
+            .filter(is_about_gpus)
+            .fold(String::new(), |all, line| all + line + "\n")
+    }
+
+    #[test]
+    fn gpus_of_servers_are_told_from_others() {
+        let mut text = String::new();
+        for gpu in crate::profile::KNOWN_GPUS {
+            let profile = match gpu.architecture {
+                crate::profile::Architecture::Hopper => "h200-fp8-low-latency",
+                crate::profile::Architecture::Blackwell => "b200-fp4-low-latency",
+            };
+            let _ = writeln!(text, "{}:", gpu.name);
+            text += &of_gpus(profile, gpu.name, gpu.memory_mib, gpu.capability);
+        }
+        for (profile, name, memory_mib, capability) in [
+            ("fp8-low-latency", "NVIDIA B300 SXM6 AC", 275_040, "10.3"),
+            ("h200-fp8-low-latency", "AMD Instinct MI300X", 196_592, "9.4"),
+            ("h200-fp8-low-latency", "AMD Instinct MI250X", 65_520, "9.0"),
+            ("b200-fp4-low-latency", "NVIDIA GeForce RTX 5090", 32_607, "12.0"),
+            ("h200-fp8-low-latency", "NVIDIA A100-SXM4-80GB", 81_920, "8.0"),
+        ] {
+            let _ = writeln!(text, "{name} with {profile}:");
+            text += &of_gpus(profile, name, memory_mib, capability);
+        }
+        insta::assert_snapshot!("gpus", text);
+    }
+
     #[test]
     fn an_unknown_fact_fails_no_check() {
         insta::assert_snapshot!("unknown", verdicts("fp8-low-latency", "{}"));

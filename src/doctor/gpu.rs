@@ -2,7 +2,7 @@
 
 use crate::doctor::finding::{Finding, Verdict};
 use crate::facts::{Facts, Gpu};
-use crate::profile::{Accelerator, Architecture, Origins, Profile, Selection, Stack};
+use crate::profile::{Accelerator, Architecture, Origins, Profile, Selection, Stack, cuda_min};
 use crate::sglang::memory::{self, MemoryPlan};
 use crate::sglang::{Launch, Level};
 
@@ -105,6 +105,56 @@ fn sliced(facts: &Facts) -> Option<Finding> {
     )
 }
 
+/// Returns the families of GPUs, each once.
+fn families(gpus: &[Gpu]) -> Vec<Architecture> {
+    let of = |gpu: &Gpu| Architecture::of(&gpu.name, &gpu.compute_capability).ok();
+    let mut families: Vec<Architecture> = gpus.iter().filter_map(of).collect();
+    families.sort_unstable();
+    families.dedup();
+    families
+}
+
+/// Returns the reason why a stack has no kernels for one of these GPUs, and the remedy.
+pub(crate) fn refusal(stack: &Stack, gpus: &[Gpu]) -> Option<(String, &'static str)> {
+    let other_stack = "choose a profile and a stack for this GPU: dsr1 profiles list, dsr1 stacks list";
+    gpus.iter().find_map(|gpu| {
+        let family = match Architecture::of(&gpu.name, &gpu.compute_capability) {
+            Ok(family) => family,
+            Err(reason) => {
+                let fix = "use a host with Hopper or Blackwell GPUs of a server; without them only `rehearsal` runs: \
+                           dsr1 up rehearsal";
+                return Some((reason, fix));
+            }
+        };
+        if !stack.architectures.contains(&family) {
+            let names: Vec<&str> = stack.architectures.iter().map(|family| family.name()).collect();
+            let reason = format!(
+                "{} has compute capability {}, the image of stack `{}` is for {}",
+                gpu.name,
+                gpu.compute_capability,
+                stack.name,
+                names.join(" or ")
+            );
+            return Some((reason, other_stack));
+        }
+        let (major, minor) = cuda_min(&gpu.compute_capability)?;
+        let has = stack.pins.cuda.as_deref().and_then(numbers)?;
+        (has < (major, minor)).then(|| {
+            let reason = format!(
+                "{} (compute capability {}) needs CUDA {major}.{minor}, stack `{}` has {}.{}",
+                gpu.name, gpu.compute_capability, stack.name, has.0, has.1
+            );
+            (reason, other_stack)
+        })
+    })
+}
+
+/// Returns the first two numbers of a version such as `12.8`.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let (major, minor) = version.split_once('.')?;
+    Some((major.parse().ok()?, minor.split('.').next()?.parse().ok()?))
+}
+
 /// Checks that the stack's kernels, the weights and the profile's backends are for the family of the GPUs.
 fn architecture(profile: &Profile, stack: &Stack, facts: &Facts) -> Finding {
     let id = "gpu.architecture";
@@ -116,35 +166,21 @@ fn architecture(profile: &Profile, stack: &Stack, facts: &Facts) -> Finding {
             .join(" or ")
     };
     let gpus = facts.host.gpus.as_deref().unwrap_or_default();
-    let Some(gpu) = gpus.first() else {
+    if gpus.is_empty() {
         let needed = names(&profile.architectures);
         return Finding::new(
             id,
             Verdict::NotChecked,
             format!("the architecture is not known, {needed} needed"),
         );
-    };
-    let not_for = gpus.iter().find(|gpu| !stack.runs_on(&gpu.compute_capability));
-    let gpu = not_for.unwrap_or(gpu);
-    let Some(family) = Architecture::from_capability(&gpu.compute_capability).filter(|_| not_for.is_none())
-    else {
-        let mut wanted = names(&stack.architectures);
-        if !stack.capabilities.is_empty() {
-            wanted = format!("{wanted} ({})", stack.capabilities.join(" or "));
-        }
-        return Finding::new(
-            id,
-            Verdict::Fail,
-            format!(
-                "{} has compute capability {}, the image of stack `{}` is for {}",
-                gpu.name, gpu.compute_capability, stack.name, wanted
-            ),
-        )
-        .fix("choose a profile and a stack for this GPU: dsr1 profiles list, dsr1 stacks list");
-    };
+    }
+    if let Some((reason, fix)) = refusal(stack, gpus) {
+        return Finding::new(id, Verdict::Fail, reason).fix(fix);
+    }
+    let families = families(gpus);
     // The rules for profiles, applied to this host's GPUs.
     let on_host = Profile {
-        architectures: vec![family],
+        architectures: families.clone(),
         ..profile.clone()
     };
     let wrong = Launch::new(&on_host, stack, &Origins::default(), &[])
@@ -157,20 +193,21 @@ fn architecture(profile: &Profile, stack: &Stack, facts: &Facts) -> Finding {
             .unwrap_or_else(|| "choose a profile for this GPU: dsr1 profiles list".to_owned());
         return Finding::new(id, Verdict::Fail, check.text).fix(&fix);
     }
-    if profile.architectures.is_empty() || profile.architectures.contains(&family) {
-        return Finding::new(id, Verdict::Ok, family.name());
+    let is_tuned = |family: &Architecture| profile.architectures.contains(family);
+    if profile.architectures.is_empty() || families.iter().all(is_tuned) {
+        return Finding::new(id, Verdict::Ok, names(&families));
     }
     let tuned = names(&profile.architectures);
     Finding::new(
         id,
         Verdict::Warn,
-        format!("{}, the profile is tuned for {tuned}", family.name()),
+        format!("{}, the profile is tuned for {tuned}", names(&families)),
     )
     .fix("choose a profile for this GPU: dsr1 profiles list")
 }
 
-/// Returns the findings about GPU memory; none on a CPU and for a model of unknown shape, because they have no memory
-/// plan.
+/// Returns the findings about GPU memory; none on a CPU, on GPUs that are not supported, and for a model of unknown shape,
+/// because they have no memory plan.
 pub(super) fn memory_findings(selection: &Selection, facts: &Facts) -> Vec<Finding> {
     let Selection {
         profile,
@@ -178,11 +215,14 @@ pub(super) fn memory_findings(selection: &Selection, facts: &Facts) -> Vec<Findi
         origins,
         ..
     } = selection;
+    let gpus = facts.host.gpus.as_deref().unwrap_or_default();
+    if !gpus.is_empty() && families(gpus).is_empty() {
+        return Vec::new();
+    }
     let launch = Launch::new(profile, stack, origins, &[]);
     let Some(plan) = memory::plan(profile, stack, &launch.settings, facts) else {
         return Vec::new();
     };
-    let gpus = facts.host.gpus.as_deref().unwrap_or_default();
     let free = (!gpus.is_empty()).then(|| free_memory(&plan, gpus));
     std::iter::once(fit(&plan, profile)).chain(free).collect()
 }

@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 
-use crate::doctor::blockers;
-use crate::facts::Facts;
+use crate::doctor::{blockers, refusal};
+use crate::facts::{Facts, Gpu};
 use crate::profile::{Architecture, Count, Goal, Profile, Selection, Stack};
 use crate::sglang::memory::{self, MemoryPlan};
 use crate::sglang::{Launch, Level};
@@ -58,7 +58,7 @@ pub struct Advice {
     pub fits: bool,
     /// True if it serves the load only with fewer requests at once, or with changed settings.
     pub limited: bool,
-    /// Requests of this load that fit into the KV pool at once; `None` if the memory is not known.
+    /// Requests of this load that fit into the KV pool at once; `None` if the memory is not known, or the GPUs are others.
     pub requests_fit: Option<u64>,
     /// Reasons for the rank.
     pub reasons: Vec<String>,
@@ -66,7 +66,7 @@ pub struct Advice {
     pub settings: Vec<String>,
     /// Sort key: a lower rank is better.
     #[serde(skip)]
-    rank: (bool, u8, std::cmp::Reverse<u32>),
+    rank: (bool, bool, u8, std::cmp::Reverse<u32>),
 }
 
 /// Rates every selection for a load on the GPUs of `facts`, the best first.
@@ -91,7 +91,8 @@ fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
     } = selection;
     let mut reasons = Vec::new();
     let mut settings = Vec::new();
-    let mut fits = hardware_fits(&profile.architectures, profile.gpus, facts, &mut reasons);
+    let has_gpus = hardware_fits(&profile.architectures, profile.gpus, &stack, facts, &mut reasons);
+    let mut fits = has_gpus;
     if fits && let Some(reason) = stack_reason(&profile, &stack, facts) {
         fits = false;
         reasons.push(reason);
@@ -148,7 +149,8 @@ fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
     }
     let name = profile.name.clone();
     let (gpus, stack_name) = (profile.gpus, stack.name.clone());
-    let memory = memory::plan(&profile, &stack, &launch.settings, facts);
+    // On other GPUs than it needs, the pool of a profile means nothing.
+    let memory = memory::plan(&profile, &stack, &launch.settings, facts).filter(|_| has_gpus);
     let requests_fit = memory.as_ref().map(|plan| plan.requests_fit);
     if let Some(plan) = &memory {
         let of_pool = rate_kv_pool(plan, load, &mut fits, &mut reasons);
@@ -163,21 +165,40 @@ fn rate_profile(selection: Selection, load: Load, facts: &Facts) -> Advice {
         requests_fit,
         reasons,
         settings,
-        rank: (!fits, penalty, std::cmp::Reverse(gpus)),
+        rank: (!fits, !has_gpus, penalty, std::cmp::Reverse(gpus)),
     }
 }
 
-/// Returns whether the host has the GPUs. A host with unknown GPUs fits every profile.
-fn hardware_fits(wanted: &[Architecture], count: u32, facts: &Facts, reasons: &mut Vec<String>) -> bool {
+/// Returns whether the host has the GPUs, and the stack kernels for them. A host with unknown GPUs fits every profile.
+fn hardware_fits(
+    wanted: &[Architecture],
+    count: u32,
+    stack: &Stack,
+    facts: &Facts,
+    reasons: &mut Vec<String>,
+) -> bool {
     let Some(gpus) = facts.host.gpus.as_deref().filter(|gpus| !gpus.is_empty()) else {
         return true;
     };
-    let have = gpus
-        .first()
-        .and_then(|gpu| Architecture::from_capability(&gpu.compute_capability));
-    if have.is_none_or(|have| !wanted.contains(&have)) {
+    let of = |gpu: &Gpu| Architecture::of(&gpu.name, &gpu.compute_capability);
+    if let Some(reason) = gpus.iter().find_map(|gpu| of(gpu).err()) {
+        reasons.push(reason);
+        return false;
+    }
+    if gpus
+        .iter()
+        .any(|gpu| of(gpu).is_ok_and(|have| !wanted.contains(&have)))
+    {
         let names: Vec<&str> = wanted.iter().map(|one| one.name()).collect();
         reasons.push(format!("needs {}", names.join(" or ")));
+        return false;
+    }
+    if let Some((reason, _)) = refusal(stack, gpus) {
+        reasons.push(reason);
+        return false;
+    }
+    if let Err(error) = blockers::platform(stack, facts) {
+        reasons.push(error.message());
         return false;
     }
     if gpus.len() < count as usize {

@@ -401,7 +401,7 @@ mod tests {
     fn locked(profile: &str, stack: Option<&str>, facts: &Facts) -> Result<Lock> {
         let catalog = Catalog::load(None).unwrap();
         let found = catalog.resolve(profile, stack).unwrap();
-        let text = catalog.stack_source(&found.stack.name).unwrap().to_owned();
+        let text = catalog.stack_text(&found.stack.name);
         let request = ServeRequest::new(found, Target::Docker);
         lock_server(&request, &text, facts, "1.0.0")
     }

@@ -13,9 +13,11 @@
 //! | `install`, `image`, `dockerfile` | the installation of SGLang: a venv or an image, the inputs and text of its build |
 //! | `prove` | the question to the installed engine, what it makes of the arguments |
 //! | `pull`, `selection` | the steps of a pull, and the files that it selects |
+//! | `folder` | weights in a folder of this host, in place of a pull |
 //! | `eval` | benchmarks and evaluations |
 //! | `lock`, `origin`, `labels` | a server pinned in a file; the origin of each argument; the labels by which servers are found |
-//! | `advise`, `corrections` | profiles ranked for a load; differences from the guide |
+//! | `advise`, `for_host` | profiles ranked for a load; a profile for the GPUs of a host |
+//! | `corrections` | differences from the guide |
 //!
 //! Not in this module tree: I/O, clocks, the environment.
 
@@ -27,6 +29,7 @@ mod dockerfile;
 mod done;
 mod eval;
 mod folder;
+mod for_host;
 mod image;
 mod install;
 mod labels;
@@ -46,6 +49,7 @@ pub use corrections::{CORRECTIONS, Correction};
 pub use dockerfile::step_title;
 pub use done::done;
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
+pub use for_host::{Wishes, profile_for_host};
 pub use image::{
     BuildImage, BuildSecret, Builder, CONTEXT_WHEELS, Flashinfer, ImageChoice, LABEL_BASE_DIGEST, Recipe,
     SECRET_CA, SECRETS, SecretSource,

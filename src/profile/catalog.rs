@@ -4,9 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, Kind, Result};
 use crate::profile::choose::{self, Criteria, Selection};
-use crate::profile::merge::{self, ProfileFile};
+use crate::profile::merge::{self, CatalogFile, Declares};
 use crate::profile::names::{NAME_RULE, is_folder, is_name, is_repo, is_revision};
 use crate::profile::origin::{Origins, Place};
+use crate::profile::requirement::Requirement;
 use crate::profile::schema::{Goal, Precision, Profile};
 use crate::profile::spelling;
 use crate::profile::stack::{Stack, is_plain_path};
@@ -83,8 +84,9 @@ pub struct UnreadFile {
 /// All known stacks and profiles.
 #[derive(Debug, Clone)]
 pub struct Catalog {
-    profiles: Vec<ProfileFile>,
-    stacks: Vec<(Stack, String)>,
+    profiles: Vec<CatalogFile>,
+    stack_files: Vec<CatalogFile>,
+    stacks: Vec<(Stack, Origins)>,
     named: Option<String>,
     broken: Vec<BrokenFile>,
 }
@@ -149,18 +151,19 @@ impl Catalog {
         }
         for UserFile { origin, text } in &files.stacks {
             let source = Source { origin, text };
-            if let Err(error) = catalog.add_stack(source) {
+            if let Err(error) = catalog.add_file(Declares::Stack, source, true) {
                 catalog.left_out(source, error, true);
             }
         }
+        catalog.resolve_stacks()?;
         for UserFile { origin, text } in &files.profiles {
             let source = Source { origin, text };
-            if let Err(error) = catalog.add_profile(source, true) {
+            if let Err(error) = catalog.add_file(Declares::Profile, source, true) {
                 catalog.left_out(source, error, false);
             }
         }
         if let Some(UserFile { origin, text }) = &files.named {
-            catalog.add_profile(Source { origin, text }, true)?;
+            catalog.add_file(Declares::Profile, Source { origin, text }, true)?;
         }
         if files.named.is_some() {
             let name = catalog
@@ -183,41 +186,51 @@ impl Catalog {
         }
         let mut catalog = Self {
             profiles: Vec::new(),
+            stack_files: Vec::new(),
             stacks: Vec::new(),
             named: None,
             broken: Vec::new(),
         };
         for source in PROFILES {
-            catalog.add_profile(source, false)?;
+            catalog.add_file(Declares::Profile, source, false)?;
         }
         for source in STACKS {
-            catalog.add_stack(source)?;
+            catalog.add_file(Declares::Stack, source, false)?;
         }
+        catalog.resolve_stacks()?;
         Ok(READ.get_or_init(|| catalog))
     }
 
-    fn add_profile(&mut self, source: Source<'_>, is_users: bool) -> Result<()> {
+    /// Adds a file without applying its `extends`: the file that it names may come later.
+    fn add_file(&mut self, what: Declares, source: Source<'_>, is_users: bool) -> Result<()> {
         let document = Document::read(source)?;
+        let kind = what.name();
         let Some(name) = document.text("name").map(str::to_owned) else {
-            return Err(Error::new(
+            let error = Error::new(
                 Kind::Usage,
-                format!("{} has no `name`, so it is not a profile", source.origin),
-            )
-            .hint(if is_command_line(source.text) {
-                "this is a command line: dsr1 profiles new NAME prints a profile, whose `extra_args` take its options"
-            } else {
-                "dsr1 profiles new NAME prints one to start from"
+                format!("{} has no `name`, so it is not a {kind}", source.origin),
+            );
+            return Err(error.hint(match what {
+                Declares::Profile if is_command_line(source.text) => {
+                    "this is a command line: dsr1 profiles new NAME prints a profile, whose `extra_args` take its options"
+                }
+                Declares::Profile => "dsr1 profiles new NAME prints one to start from",
+                Declares::Stack => "give it a name, and `extends: current` for what it does not change",
             }));
         };
         check_name(&name, source)?;
-        if let Some(other) = self.profiles.iter().find(|file| file.name == name) {
+        let files = match what {
+            Declares::Profile => &mut self.profiles,
+            Declares::Stack => &mut self.stack_files,
+        };
+        if let Some(other) = files.iter().find(|file| file.name == name) {
             return Err(at_key(source, &["name"], &format!("the name `{name}` is taken"))
                 .cause(format!("{} has this name", other.origin))
                 .hint(format!(
-                    "give it a name of its own, and `extends: {name}` to start from that profile"
+                    "give it a name of its own, and `extends: {name}` to start from that {kind}"
                 )));
         }
-        self.profiles.push(ProfileFile {
+        files.push(CatalogFile {
             name,
             origin: source.origin.to_owned(),
             text: source.text.to_owned(),
@@ -227,33 +240,34 @@ impl Catalog {
         Ok(())
     }
 
-    fn add_stack(&mut self, source: Source<'_>) -> Result<()> {
-        let stack: Stack = yaml::parse(source.text, source.origin)?;
-        check_name(&stack.name, source)?;
-        // In a URL, a path without the slash would become part of the host's name.
-        for (key, path) in std::iter::once(("probe", &stack.probe))
-            .chain(stack.cache_paths.iter().map(|path| ("cache_paths", path)))
-        {
-            if !path.starts_with('/') {
-                let message = format!("`{}` is not a path", path.escape_debug());
-                return Err(at_key(source, &[key], &message).hint("write it with a / at its beginning"));
+    /// Makes a stack of each file that is not one yet. A file of the user that is not valid is left out.
+    fn resolve_stacks(&mut self) -> Result<()> {
+        for file in self.stack_files.clone() {
+            if self.stacks().any(|known| known.name == file.name) {
+                continue;
+            }
+            match self.resolve_stack(&file.name) {
+                Ok(found) => self.stacks.push(found),
+                Err(error) if file.is_users => {
+                    let source = Source {
+                        origin: &file.origin,
+                        text: &file.text,
+                    };
+                    self.left_out(source, error, true);
+                }
+                Err(error) => return Err(error),
             }
         }
-        if let Some(path) = stack.install.files.keys().find(|path| !is_plain_path(path)) {
-            let message = format!("`{}` is not a file name", path.escape_debug());
-            return Err(at_key(source, &["install", "files"], &message).cause(
-                "a path below site-packages holds letters, digits and `._-/`, and no part begins with a dot",
-            ));
-        }
-        if self.stacks.iter().any(|(known, _)| known.name == stack.name) {
-            return Err(Error::new(
-                Kind::Usage,
-                format!("{}: there is a stack `{}` already", source.origin, stack.name),
-            )
-            .hint("give it a name of its own"));
-        }
-        self.stacks.push((stack, source.text.to_owned()));
         Ok(())
+    }
+
+    fn resolve_stack(&self, name: &str) -> Result<(Stack, Origins)> {
+        let chain = merge::chain(Declares::Stack, &self.stack_files, name)?;
+        let stack = merge::stack(&chain)?;
+        let files = chain.iter().map(|file| (file.origin.clone(), file.text.clone()));
+        let origins = Origins::new(files.collect(), "");
+        check_stack(&stack, &origins)?;
+        Ok((stack, origins))
     }
 
     fn left_out(&mut self, source: Source<'_>, error: Error, is_stack: bool) {
@@ -282,7 +296,7 @@ impl Catalog {
     }
 
     /// Returns true for a file of the user that the command line does not name.
-    fn is_optional(&self, file: &ProfileFile) -> bool {
+    fn is_optional(&self, file: &CatalogFile) -> bool {
         file.is_users && self.named.as_deref() != Some(file.name.as_str())
     }
 
@@ -323,9 +337,22 @@ impl Catalog {
         self.profile_file(name).map(|file| file.text.as_str())
     }
 
-    /// Returns the text of a stack's file.
+    /// Returns the text of a stack's own file.
     #[must_use]
     pub fn stack_source(&self, name: &str) -> Option<&str> {
+        Some(self.stack_origins(name)?.files().last()?.1.as_str())
+    }
+
+    /// Returns the texts of all files that a stack is made of, the one that extends nothing first.
+    #[must_use]
+    pub fn stack_text(&self, name: &str) -> String {
+        let files = self.stack_origins(name).map(Origins::files).unwrap_or_default();
+        files.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    /// Returns the files and lines of a stack's properties.
+    #[must_use]
+    pub fn stack_origins(&self, name: &str) -> Option<&Origins> {
         let found = self.stacks.iter().find(|(stack, _)| stack.name == name)?;
         Some(&found.1)
     }
@@ -376,7 +403,7 @@ impl Catalog {
         )
     }
 
-    fn profile_file(&self, name: &str) -> Option<&ProfileFile> {
+    fn profile_file(&self, name: &str) -> Option<&CatalogFile> {
         self.profiles.iter().find(|file| file.name == name)
     }
 
@@ -394,7 +421,7 @@ impl Catalog {
 
     /// Returns the profile of a file that was read.
     fn resolve_known(&self, name: &str, stack: Option<&str>) -> Result<Selection> {
-        let chain = merge::chain(&self.profiles, name)?;
+        let chain = merge::chain(Declares::Profile, &self.profiles, name)?;
         let mut profile = merge::profile(&chain)?;
         let files = chain.iter().map(|file| (file.origin.clone(), file.text.clone()));
         let written = Origins::new(files.collect(), "");
@@ -496,7 +523,7 @@ impl Catalog {
             return error().hint(format!("--profile-file {name} reads a profile of your own"));
         }
         if is_repo(name) {
-            let of_repo = |file: &&ProfileFile| {
+            let of_repo = |file: &&CatalogFile| {
                 let profile = self.resolve(&file.name, None);
                 profile.is_ok_and(|found| found.profile.model.repo == name)
             };
@@ -573,6 +600,37 @@ fn in_place(place: Option<Place>, message: &str) -> String {
     }
 }
 
+/// Refuses paths of a stack that cannot become parts of a URL or of an image, and packages of another version than it states.
+fn check_stack(stack: &Stack, origins: &Origins) -> Result<()> {
+    let error = |key: &str, message: &str| Error::new(Kind::Usage, in_place(origins.place_of(key), message));
+    // In a URL, a path without the slash would become part of the host's name.
+    for (key, path) in std::iter::once(("probe", &stack.probe))
+        .chain(stack.cache_paths.iter().map(|path| ("cache_paths", path)))
+    {
+        if !path.starts_with('/') {
+            let message = format!("`{}` is not a path", path.escape_debug());
+            return Err(error(key, &message).hint("write it with a / at its beginning"));
+        }
+    }
+    if let Some(path) = stack.install.files.keys().find(|path| !is_plain_path(path)) {
+        let message = format!("`{}` is not a file name", path.escape_debug());
+        return Err(error("install.files", &message).cause(
+            "a path below site-packages holds letters, digits and `._-/`, and no part begins with a dot",
+        ));
+    }
+    let pinned = stack.pins.sglang.to_string();
+    let other = |package: &&Requirement| {
+        package.name() == "sglang" && package.version().split('+').next() != Some(&pinned)
+    };
+    if let Some(package) = stack.install.packages().find(other) {
+        let message = format!("SGLang {pinned} is pinned, but `install` has {package}");
+        return Err(error("pins.sglang", &message).hint(
+            "name the packages of that version, or `install: {requirements: []}` for the SGLang of the base image",
+        ));
+    }
+    Ok(())
+}
+
 /// Refuses a repository and a revision that cannot become paths and parts of a URL.
 fn check_model(profile: &Profile, origins: &Origins) -> Result<()> {
     let model = &profile.model;
@@ -626,17 +684,17 @@ fn check_bench(profile: &Profile, origins: &Origins) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::profile::gpu::Architecture;
     use crate::profile::schema::Precision;
-    use crate::profile::stack::Architecture;
 
     fn catalog() -> Catalog {
         Catalog::load(None).unwrap()
     }
 
-    fn criteria(precision: Option<Precision>, gpus: Option<(u32, Option<Architecture>)>) -> Criteria {
+    fn criteria(precision: Option<Precision>, family: Option<(u32, Architecture)>) -> Criteria {
         Criteria {
             precision,
-            gpus,
+            gpus: family.map(|(count, family)| (count, Ok(family))),
             stack: None,
         }
     }
@@ -668,7 +726,7 @@ mod tests {
     #[test]
     fn goal_and_precision_find_the_profile() {
         let by = |name, precision, gpus| catalog().select(name, &criteria(precision, gpus));
-        let blackwell = Some((8, Some(Architecture::Blackwell)));
+        let blackwell = Some((8, Architecture::Blackwell));
         let found = by("high-throughput", Some(Precision::Fp8), None).unwrap();
         assert_eq!(
             (found.profile.name.as_str(), found.note),
@@ -677,9 +735,9 @@ mod tests {
         let found = by("high-throughput", None, blackwell).unwrap();
         assert_eq!(found.profile.name, "fp4-high-throughput");
         assert!(found.note.unwrap().contains("Blackwell"));
-        let found = by("high-throughput", None, Some((8, Some(Architecture::Hopper)))).unwrap();
+        let found = by("high-throughput", None, Some((8, Architecture::Hopper))).unwrap();
         assert_eq!(found.profile.name, "h200-fp8-high-throughput");
-        let found = by("low-latency", None, Some((4, Some(Architecture::Blackwell)))).unwrap();
+        let found = by("low-latency", None, Some((4, Architecture::Blackwell))).unwrap();
         assert_eq!(found.profile.name, "b200x4-fp4-low-latency");
         assert!(found.note.unwrap().contains("the host has 4"));
         assert_eq!(
@@ -691,6 +749,15 @@ mod tests {
             ["did you mean `rehearsal`?"]
         );
         assert!(by("fp8-low-latency", Some(Precision::Fp4), None).is_err());
+        let refused = Criteria {
+            gpus: Some((8, Architecture::of("AMD Instinct MI300X", "9.4"))),
+            ..Criteria::default()
+        };
+        let error = catalog().select("high-throughput", &refused).unwrap_err();
+        assert_eq!(
+            error.causes(),
+            ["AMD Instinct MI300X is not supported: the stacks are for NVIDIA GPUs"]
+        );
     }
 
     #[test]
@@ -757,6 +824,111 @@ mod tests {
             twice.resolve("a", None).unwrap_err().causes(),
             ["a.yaml has this name"]
         );
+    }
+
+    fn stacks(texts: &[(&str, &str)]) -> Catalog {
+        let file = |(origin, text): &(&str, &str)| UserFile {
+            origin: (*origin).to_owned(),
+            text: (*text).to_owned(),
+        };
+        Catalog::with(&UserFiles {
+            stacks: texts.iter().map(file).collect(),
+            ..UserFiles::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_stack_of_four_lines_changes_one_version() {
+        // The file that it extends comes later.
+        let found = stacks(&[
+            ("a.yaml", "name: older\nextends: newer\npins:\n  sglang: 0.5.8\n"),
+            (
+                "b.yaml",
+                "name: newer\nextends: cuda12\npins:\n  sglang: 0.5.18\n",
+            ),
+        ]);
+        let (old, of) = (found.stack("older").unwrap(), found.stack("cuda12").unwrap());
+        assert_eq!(old.pins.sglang.to_string(), "0.5.8");
+        assert_eq!(old.pins.torch, of.pins.torch);
+        assert_eq!(old.base_image, "lmsysorg/sglang:v0.5.8-cu129");
+        assert_eq!(old.title, "SGLang 0.5.8, otherwise as newer");
+        assert_eq!(old.launch.command("python3")[1..], ["-m", "sglang.launch_server"]);
+        assert_eq!(old.bench, ["-m", "sglang.bench_serving"]);
+        assert_eq!((&old.probe, old.gsm8k_host_scheme), (&of.probe, false));
+        let origins = found.stack_origins("older").unwrap();
+        let place = |path: &str| origins.place_of(path).unwrap().to_string();
+        assert_eq!(place("pins.sglang"), "a.yaml:4");
+        assert!(place("pins.torch").starts_with("stacks/cuda12.yaml:"));
+        assert!(found.stack_text("older").contains("0.5.18"));
+        // The profiles of `cuda12` run on it.
+        let profile = found
+            .resolve("h200-fp8-low-latency", Some("older"))
+            .unwrap()
+            .profile;
+        assert_eq!(profile.stack, "older");
+    }
+
+    #[test]
+    fn the_digests_of_another_image_are_not_inherited() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let of = |lines: &str| {
+            let text = format!("name: mine\nextends: guide\n{lines}");
+            stacks(&[("m.yaml", &text)]).stack("mine").unwrap().clone()
+        };
+        assert_eq!(of("driver_min: 580\n").base_digests.len(), 1);
+        assert!(of("base_image: example/sglang:mine\n").base_digests.is_empty());
+        let own = of(&format!(
+            "base_image: example/sglang:mine\nbase_digests:\n  linux/amd64: {digest}\n"
+        ));
+        assert_eq!(own.base_digest(Some("linux/amd64")), Some(digest.as_str()));
+    }
+
+    #[test]
+    fn a_stack_that_is_not_valid_is_named_with_file_and_line_and_leaves_the_others() {
+        for (lines, message, hint) in [
+            (
+                "extends: cuda13\n",
+                "m.yaml:2 extends an unknown stack `cuda13`",
+                "did you mean `cuda12`?",
+            ),
+            ("extends: mine\n", "m.yaml:2 closes a circle of `extends`", ""),
+            (
+                "extends: cuda12\npins:\n  sglan: 0.5.8\n",
+                "m.yaml:4 is not valid: unknown field `sglan`",
+                "did you mean `sglang`?",
+            ),
+            (
+                "extends: cuda12\npins:\n  sglang: newest\n",
+                "m.yaml:4 is not valid",
+                "",
+            ),
+            (
+                "extends: cuda12\nprobe: health\n",
+                "m.yaml:3: `health` is not a path",
+                "write it with a / at its beginning",
+            ),
+            (
+                "extends: guide\npins:\n  sglang: 0.5.8\n",
+                "m.yaml:4: SGLang 0.5.8 is pinned, but `install` has sglang==0.4.10.post2",
+                "name the packages of that version",
+            ),
+            ("title: x\n", "m.yaml is not valid: missing field", ""),
+        ] {
+            let found = stacks(&[
+                ("m.yaml", &format!("name: mine\n{lines}")),
+                ("n.yaml", "name: fine\nextends: cuda12\n"),
+            ]);
+            let error = found.stack("mine").unwrap_err();
+            assert!(error.message().starts_with(message), "{}", error.message());
+            assert!(
+                hint.is_empty() || error.hints()[0].starts_with(hint),
+                "{:?}",
+                error.hints()
+            );
+            assert_eq!(found.stack("fine").unwrap().pins.sglang.to_string(), "0.5.19");
+            assert_eq!(found.broken().len(), 1);
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The choice of a profile by its goal, the precision, the stack and the host's GPUs.
 
 use crate::error::{Error, Kind, Result};
+use crate::profile::gpu::Architecture;
 use crate::profile::origin::Origins;
 use crate::profile::schema::{Precision, Profile};
-use crate::profile::stack::{Architecture, Stack};
+use crate::profile::stack::Stack;
 
 /// The criteria by which a profile is chosen when only its goal is named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,8 +13,25 @@ pub struct Criteria {
     pub precision: Option<Precision>,
     /// Required stack; `None` leaves it to the profile.
     pub stack: Option<String>,
-    /// Number of the host's GPUs, and their family if it is a known one. `None` if the host was not examined.
-    pub gpus: Option<(u32, Option<Architecture>)>,
+    /// Number of the host's GPUs, and their family, or the reason why they are not supported. `None` if the host was not
+    /// examined.
+    pub gpus: Option<(u32, std::result::Result<Architecture, String>)>,
+}
+
+impl Criteria {
+    /// Returns the family of the host's GPUs, if it is a supported one.
+    fn family(&self) -> Option<Architecture> {
+        let (_, family) = self.gpus.as_ref()?;
+        family.as_ref().ok().copied()
+    }
+
+    /// Returns the reason why no GPU decides.
+    fn why_no_family(&self) -> &str {
+        match &self.gpus {
+            Some((_, Err(reason))) => reason,
+            _ => "no GPU is known to choose by",
+        }
+    }
 }
 
 /// A chosen profile, resolved for its stack.
@@ -43,7 +61,7 @@ pub(super) fn by_goal(
 ) -> Result<(String, Vec<String>)> {
     let mut reasons = Vec::new();
     let all: Vec<String> = profiles.iter().map(|profile| profile.name.clone()).collect();
-    let architecture = criteria.gpus.and_then(|(_, architecture)| architecture);
+    let architecture = criteria.family();
     let precision = precision(goal, &profiles, criteria, &mut reasons)?;
     profiles.retain(|profile| profile.precision == precision);
     if let Some(architecture) = architecture {
@@ -59,7 +77,7 @@ pub(super) fn by_goal(
             profiles.retain(|profile| profile.on.contains_key(stack));
         }
     }
-    if let Some((count, _)) = criteria.gpus
+    if let Some(&(count, _)) = criteria.gpus.as_ref()
         && profiles.iter().any(|profile| profile.gpus <= count)
     {
         profiles.retain(|profile| profile.gpus <= count);
@@ -99,7 +117,7 @@ fn precision(
     if let Some(required) = criteria.precision {
         return Ok(required);
     }
-    match criteria.gpus.and_then(|(_, architecture)| architecture) {
+    match criteria.family() {
         Some(Architecture::Blackwell) => {
             reasons.push("NVFP4: the GPUs are Blackwell".to_owned());
             return Ok(Precision::Fp4);
@@ -115,7 +133,7 @@ fn precision(
         Some(first) if precisions.all(|other| other == first) => Ok(first),
         _ => Err(
             Error::new(Kind::Usage, format!("profile `{goal}` exists in two precisions"))
-                .cause("no GPU is known to choose by")
+                .cause(criteria.why_no_family())
                 .hint("add --fp8 or --fp4"),
         ),
     }

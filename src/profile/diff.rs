@@ -29,7 +29,7 @@ pub fn stack_differences(left: &Stack, right: &Stack) -> Vec<StackChange> {
         let mut found = BTreeMap::new();
         if let Ok(Value::Object(map)) = serde_json::to_value(stack) {
             for (key, value) in map.iter().filter(|(key, _)| {
-                !["name", "title", "install", "source", "flashinfer"].contains(&key.as_str())
+                !["name", "title", "extends", "install", "source", "flashinfer"].contains(&key.as_str())
             }) {
                 flatten(key, value, &mut found);
             }

@@ -111,9 +111,10 @@ const EQUALS: &[Equal] = &[
         Setting("kv_cache"),
         "--kv-cache-dtype",
     ),
-    argument(
-        "context_length context_len context_size context max_model_len max_seq_len max_seq_length \
-         max_sequence_length max_context_len max_context_length model_max_length ctx_size n_ctx num_ctx",
+    equal(
+        "context_len context_size context max_model_len max_seq_len max_seq_length max_sequence_length \
+         max_context_len max_context_length model_max_length ctx_size n_ctx num_ctx",
+        Setting("context_length"),
         "--context-length",
     ),
     equal(
@@ -222,9 +223,15 @@ const EQUALS: &[Equal] = &[
         Written("moe_runner: flashinfer_trtllm"),
         "",
     ),
-    argument(
-        "enable_deepep_moe moe_a2a_backend all2all_backend",
+    equal(
+        "moe_a2a_backend all2all_backend a2a_backend moe_all_to_all",
+        Setting("moe_a2a"),
         "--moe-a2a-backend",
+    ),
+    equal(
+        "enable_deepep_moe enable_deepep use_deepep deepep",
+        Written("moe_a2a: deepep"),
+        "--moe-a2a-backend deepep",
     ),
     equal(
         "fp8_gemm_backend fp8_gemm_runner_backend",
@@ -255,11 +262,12 @@ const EQUALS: &[Equal] = &[
     ),
     equal("enable_prefill_delayer", Setting("prefill_delayer"), ""),
     equal("enable_metrics", Setting("metrics"), ""),
-    argument(
-        "pp pp_size pipeline_parallel pipeline_parallel_size pipeline_parallelism",
+    equal(
+        "pp pp_size pipeline_parallel_size pipeline_parallelism",
+        Setting("pipeline_parallel"),
         "--pp-size",
     ),
-    argument("page_size block_size tokens_per_block", "--page-size"),
+    equal("block_size tokens_per_block", Setting("page_size"), "--page-size"),
     argument("tokenizer", "--tokenizer-path"),
     argument("load_format", "--load-format"),
     argument("log_level", "--log-level"),
@@ -268,10 +276,15 @@ const EQUALS: &[Equal] = &[
     argument("enable_torch_compile torch_compile", "--enable-torch-compile"),
     argument("watchdog_timeout", "--watchdog-timeout"),
     argument("chat_template", "--chat-template"),
-    argument("moe_dense_tp_size", "--moe-dense-tp-size"),
-    argument("enable_eplb", "--enable-eplb"),
-    argument(
-        "enable_two_batch_overlap enable_dbo",
+    equal(
+        "moe_dense_tp_size moe_dense_tp dense_tp_size",
+        Setting("moe_dense_tensor_parallel"),
+        "--moe-dense-tp-size",
+    ),
+    equal("enable_eplb", Setting("eplb"), "--enable-eplb"),
+    equal(
+        "enable_two_batch_overlap enable_dbo tbo enable_tbo dbo",
+        Setting("two_batch_overlap"),
         "--enable-two-batch-overlap",
     ),
     argument("download_dir", "--download-dir"),
@@ -762,7 +775,7 @@ mod tests {
         }
         for (word, expected) in [
             ("disable_radix_cache", "write `radix_cache: false`"),
-            ("max_model_len", "--context-length"),
+            ("max_model_len", "`context_length`"),
             ("maxNumSeqs", "`max_running_requests`"),
             ("shm-size", "dsr1 decides how the container runs"),
         ] {

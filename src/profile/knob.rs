@@ -50,6 +50,68 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
+/// Size of a prefill chunk in tokens, or no chunking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunk {
+    /// A chunk of so many tokens.
+    Tokens(Count),
+    /// Whole prompts; `-1` in a profile and on SGLang's command line.
+    Whole,
+}
+
+impl fmt::Display for Chunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tokens(tokens) => tokens.fmt(f),
+            Self::Whole => f.write_str("-1"),
+        }
+    }
+}
+
+impl Serialize for Chunk {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Tokens(tokens) => tokens.serialize(serializer),
+            Self::Whole => serializer.serialize_i64(-1),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Chunk {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Size;
+        impl Visitor<'_> for Size {
+            type Value = Chunk;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of tokens, or -1 for no chunking")
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Chunk, E> {
+                let count = u32::try_from(number).ok().and_then(Count::new);
+                count.map(Chunk::Tokens).ok_or_else(|| {
+                    E::custom(format!(
+                        "{number} is not a number of tokens from 1 to {}, or -1 for no chunking",
+                        u32::MAX
+                    ))
+                })
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Chunk, E> {
+                match u64::try_from(number) {
+                    Ok(number) => self.visit_u64(number),
+                    Err(_) if number == -1 => Ok(Chunk::Whole),
+                    Err(_) => Err(E::custom(format!(
+                        "{number} is not a number of tokens from 1 to {}, or -1 for no chunking",
+                        u32::MAX
+                    ))),
+                }
+            }
+        }
+        deserializer.deserialize_any(Size)
+    }
+}
+
 /// A share between 0 and 1, both excluded.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
@@ -190,6 +252,42 @@ spelled! {
 }
 
 spelled! {
+    /// Exchange of tokens between experts on different GPUs; those of SGLang that run on NVIDIA GPUs.
+    MoeAllToAll {
+        /// `DeepEP`.
+        Deepep = "deepep",
+        /// `DeepEP`, second version.
+        DeepepV2 = "deepep_v2",
+        /// FlashInfer's exchange over `NVLink`.
+        Flashinfer = "flashinfer",
+        /// FlashInfer's kernels that join exchange and experts.
+        FlashinferMegamoe = "flashinfer_megamoe",
+        /// Kernels that join exchange and experts.
+        Megamoe = "megamoe",
+        /// Mooncake.
+        Mooncake = "mooncake",
+        /// NIXL.
+        Nixl = "nixl",
+        /// All-gather and all-reduce, SGLang's default.
+        None = "none",
+        /// Perplexity's kernels.
+        Pplx = "pplx",
+    }
+}
+
+spelled! {
+    /// Kernels of `DeepEP`.
+    DeepepMode {
+        /// Normal for prefill, low latency for decode.
+        Auto = "auto",
+        /// Least latency; decode with CUDA graphs.
+        LowLatency = "low_latency",
+        /// Most throughput; no CUDA graphs.
+        Normal = "normal",
+    }
+}
+
+spelled! {
     /// Kernel family of attention.
     AttentionBackend {
         /// `CuteDSL` MLA, Blackwell.
@@ -220,6 +318,8 @@ spelled! {
         Bf16 = "bf16",
         /// FP8 with 4 exponent bits: half the bytes.
         Fp8E4m3 = "fp8_e4m3",
+        /// FP8 with 5 exponent bits: half the bytes, a wider range, less precision.
+        Fp8E5m2 = "fp8_e5m2",
     }
 }
 
@@ -261,5 +361,15 @@ mod tests {
             );
         }
         assert!(error::<MoeRunner>("\"flashinfer\"").contains("flashinfer_trtllm"));
+        for chunk in ["-1", "8192"] {
+            let read: Chunk = serde_json::from_str(chunk).unwrap();
+            assert_eq!(
+                (read.to_string(), serde_json::to_string(&read).unwrap()),
+                (chunk.to_owned(), chunk.to_owned())
+            );
+        }
+        for wrong in ["0", "-2", "\"no\"", "1.5"] {
+            assert!(error::<Chunk>(wrong).contains("-1 for no chunking"), "{wrong}");
+        }
     }
 }

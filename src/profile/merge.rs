@@ -1,17 +1,19 @@
-//! The merging of profile files: the chain of `extends`, and the settings of each file for one stack.
+//! The merging of files of profiles and of stacks: the chain of `extends`, and the settings of a profile for one stack.
 
 use crate::error::{Error, Kind, Result};
 use crate::profile::schema::{EngineSettings, Profile};
 use crate::profile::spelling;
+use crate::profile::stack::Stack;
+use crate::profile::version::Version;
 use crate::profile::yaml::{self, Document, Source};
 
 /// Longest chain of `extends`: nobody can follow a longer one.
 const MAX_CHAIN: usize = 8;
 
-/// A profile file that was read; its `extends` is not applied yet.
+/// A file of a profile or a stack that was read; its `extends` is not applied yet.
 #[derive(Debug, Clone)]
-pub(super) struct ProfileFile {
-    /// Name of the profile.
+pub(super) struct CatalogFile {
+    /// Name of the profile or the stack.
     pub(super) name: String,
     /// File name, as the user knows it.
     pub(super) origin: String,
@@ -23,7 +25,7 @@ pub(super) struct ProfileFile {
     pub(super) is_users: bool,
 }
 
-impl ProfileFile {
+impl CatalogFile {
     fn source(&self) -> Source<'_> {
         Source {
             origin: &self.origin,
@@ -38,17 +40,40 @@ impl ProfileFile {
     }
 }
 
-/// Returns the files of a profile, from the one that extends nothing to the profile's own.
+/// The kind of thing that a file declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Declares {
+    /// A profile.
+    Profile,
+    /// A stack.
+    Stack,
+}
+
+impl Declares {
+    /// The word for people.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Profile => "profile",
+            Self::Stack => "stack",
+        }
+    }
+}
+
+/// Returns the files of a profile or a stack, from the one that extends nothing to its own.
 ///
 /// # Errors
 /// [`Kind::Usage`] for an unknown name, a circle, and a chain that is too long.
-pub(super) fn chain<'a>(files: &'a [ProfileFile], name: &str) -> Result<Vec<&'a ProfileFile>> {
-    let mut chain: Vec<&ProfileFile> = Vec::new();
+pub(super) fn chain<'a>(
+    what: Declares,
+    files: &'a [CatalogFile],
+    name: &str,
+) -> Result<Vec<&'a CatalogFile>> {
+    let mut chain: Vec<&CatalogFile> = Vec::new();
     let mut next = Some(name);
     while let Some(name) = next {
         let extending = chain.last().copied();
         let Some(file) = files.iter().find(|file| file.name == name) else {
-            return Err(unknown_profile(files, name, extending));
+            return Err(unknown_parent(what, files, name, extending));
         };
         let names = || {
             let names = chain.iter().chain([&file]).map(|file| file.name.as_str());
@@ -76,15 +101,21 @@ pub(super) fn chain<'a>(files: &'a [ProfileFile], name: &str) -> Result<Vec<&'a 
 }
 
 /// Returns the error for a name that no file has; `extending` is the file that extends it, if one does.
-fn unknown_profile(files: &[ProfileFile], name: &str, extending: Option<&ProfileFile>) -> Error {
+fn unknown_parent(
+    what: Declares,
+    files: &[CatalogFile],
+    name: &str,
+    extending: Option<&CatalogFile>,
+) -> Error {
     let names = files.iter().map(|file| file.name.as_str());
-    let error = spelling::unknown_name("profile", name, names);
+    let error = spelling::unknown_name(what.name(), name, names);
     let Some(extending) = extending else {
         return error;
     };
     let message = format!(
-        "{} extends an unknown profile `{}`",
+        "{} extends an unknown {} `{}`",
         extending.line_of_extends(),
+        what.name(),
         name.escape_debug()
     );
     error
@@ -99,7 +130,7 @@ fn unknown_profile(files: &[ProfileFile], name: &str, extending: Option<&Profile
 ///
 /// # Errors
 /// [`Kind::Usage`] with the file and line of a value that is not valid, also below `on`.
-pub(super) fn profile(chain: &[&ProfileFile]) -> Result<Profile> {
+pub(super) fn profile(chain: &[&CatalogFile]) -> Result<Profile> {
     chain
         .iter()
         .map(|file| file.document.clone())
@@ -118,7 +149,7 @@ pub(super) fn profile(chain: &[&ProfileFile]) -> Result<Profile> {
 ///
 /// # Errors
 /// [`Kind::Usage`] with the file and line of settings that are valid alone but not together.
-pub(super) fn engine_on(chain: &[&ProfileFile], stack: &str) -> Result<Option<EngineSettings>> {
+pub(super) fn engine_on(chain: &[&CatalogFile], stack: &str) -> Result<Option<EngineSettings>> {
     let parts = chain
         .iter()
         .flat_map(|file| [file.document.at(&["engine"]), file.document.at(&["on", stack])]);
@@ -134,6 +165,72 @@ pub(super) fn engine_on(chain: &[&ProfileFile], stack: &str) -> Result<Option<En
         .transpose()
 }
 
-fn sources<'a>(chain: &[&'a ProfileFile]) -> Vec<Source<'a>> {
+/// First version whose image starts with `sglang serve` (0.5.10).
+const SERVE_PROGRAM: Version = Version::new(0, 5, 10);
+/// First version whose benchmark client is `sglang.benchmark.serving` (0.5.15).
+const BENCHMARK_MODULE: Version = Version::new(0, 5, 15);
+/// First version with `/ready` (0.5.20).
+const READY: Version = Version::new(0, 5, 20);
+/// First version whose evaluation takes a host without a scheme.
+const HOST_WITHOUT_SCHEME: Version = Version::new(0, 5, 0);
+
+/// Returns the stack of a chain. Where a file changes the version of SGLang, what it inherits follows: the version in the
+/// image's tag, and the commands of older versions. Digests of another image are dropped.
+///
+/// # Errors
+/// [`Kind::Usage`] with the file and line of a value that is not valid.
+pub(super) fn stack(chain: &[&CatalogFile]) -> Result<Stack> {
+    let mut files = chain.iter();
+    let first = files
+        .next()
+        .ok_or_else(|| Error::new(Kind::Internal, "a stack without a file"))?;
+    let mut merged = first.document.clone();
+    for over in files {
+        follow_version(&mut merged, &over.document)?;
+        merged.merge_file(over.document.clone());
+    }
+    merged.into_type(&sources(chain), &[])
+}
+
+/// Changes what `over` inherits from `base` and does not fit its version of SGLang or its image.
+fn follow_version(base: &mut Document, over: &Document) -> Result<()> {
+    let text = |document: &Document, path: &[&str]| document.at(path)?.scalar().map(str::to_owned);
+    let version = ["pins", "sglang"];
+    let (old, new) = (text(base, &version), text(over, &version));
+    let (image, name) = (text(base, &["base_image"]), text(base, &["name"]));
+    let mut inherited: Vec<(&str, String)> = Vec::new();
+    if let (Some(old), Some(new)) = (&old, &new)
+        && old != new
+    {
+        let title = format!("SGLang {new}, otherwise as {}", name.unwrap_or_default());
+        inherited.push(("title", title));
+        let tag = image.as_ref().map(|image| image.replace(old, new));
+        inherited.extend(tag.map(|tag| ("base_image", tag)));
+        if let (Ok(old), Ok(new)) = (old.parse::<Version>(), new.parse::<Version>()) {
+            let goes_below = |first: Version| new < first && old >= first;
+            if goes_below(SERVE_PROGRAM) {
+                inherited.push(("launch", "{python: [-m, sglang.launch_server]}".to_owned()));
+            }
+            if goes_below(BENCHMARK_MODULE) {
+                inherited.push(("bench", "[-m, sglang.bench_serving]".to_owned()));
+            }
+            if goes_below(READY) {
+                inherited.push(("probe", "/health".to_owned()));
+            }
+            inherited.push(("gsm8k_host_scheme", (new < HOST_WITHOUT_SCHEME).to_string()));
+        }
+    }
+    inherited.retain(|(key, _)| over.at(&[key]).is_none());
+    for (key, value) in &inherited {
+        base.set(key, value)?;
+    }
+    let new_image = text(over, &["base_image"]).or_else(|| text(base, &["base_image"]));
+    if new_image != image {
+        base.set("base_digests", "{}")?;
+    }
+    Ok(())
+}
+
+fn sources<'a>(chain: &[&'a CatalogFile]) -> Vec<Source<'a>> {
     chain.iter().map(|file| file.source()).collect()
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `schema`, `stack` | the keys of a profile file and of a stack file |
 //! | `knob`, `version`, `requirement` | types of single values |
+//! | `gpu` | the known GPUs, and the family of any GPU |
 //! | `catalog` | the built-in files and the user's, found by name |
 //! | `merge` | `extends`, and settings for single stacks |
 //! | `choose` | the choice by goal and GPUs |
@@ -21,6 +22,7 @@ mod catalog;
 mod choose;
 mod diff;
 pub(crate) mod foreign;
+pub(crate) mod gpu;
 mod knob;
 mod merge;
 mod names;
@@ -36,15 +38,18 @@ pub(crate) mod yaml;
 pub use catalog::{Catalog, UnreadFile, UserFile, UserFiles};
 pub use choose::{Criteria, Selection};
 pub use diff::{Change, StackChange, differences, stack_differences};
-pub use knob::{AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive};
+pub use gpu::{Architecture, KNOWN_GPUS, KnownGpu, cuda_min};
+pub use knob::{
+    AttentionBackend, Chunk, Count, DeepepMode, Fp8Gemm, Fraction, KvCache, MoeAllToAll, MoeRunner, Positive,
+};
 pub use names::{NAME_RULE, is_folder, is_name, is_repo, is_revision};
 pub use origin::{Origins, Place};
 pub use requirement::Requirement;
 pub use schema::{Bench, Device, EngineSettings, Goal, Model, Precision, Profile, Speculative, Verify};
 pub use stack::{
-    Accelerator, Architecture, EntryPoint, FlashinferPackages, Harness, Install, Network, Pins, Prebuilt,
-    Repository, SourceBuild, Stack, hint_without_registry, is_plain_path,
+    Accelerator, EntryPoint, FlashinferPackages, Harness, Install, Network, Pins, Prebuilt, Repository,
+    SourceBuild, Stack, hint_without_registry, is_plain_path,
 };
-pub use template::template;
+pub use template::{check_profile_name, template};
 pub use version::Version;
 pub use yaml::{MAX_BYTES, to_text};

@@ -25,6 +25,12 @@ impl Requirement {
         self.pinned.get(..end).unwrap_or_default()
     }
 
+    /// The version.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.pinned.split_once("==").map_or("", |(_, version)| version)
+    }
+
     /// Returns true if pip can verify the file that it downloads.
     #[must_use]
     pub const fn is_hashed(&self) -> bool {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::profile::gpu::Architecture;
 use crate::profile::knob::{
-    AttentionBackend, Count, Fp8Gemm, Fraction, KvCache, MoeRunner, Positive, spelled,
+    AttentionBackend, Chunk, Count, DeepepMode, Fp8Gemm, Fraction, KvCache, MoeAllToAll, MoeRunner, Positive,
+    spelled,
 };
-use crate::profile::stack::Architecture;
 
 /// A named way to serve one model: knobs that become flags of the stack's SGLang version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -114,10 +115,22 @@ pub struct EngineSettings {
     pub tensor_parallel: Option<Count>,
     /// Ranks over which attention is replicated instead of split (DP attention); divides `tensor_parallel`.
     pub attention_data_parallel: Option<Count>,
+    /// Stages into which the layers are divided; each has `tensor_parallel` GPUs.
+    pub pipeline_parallel: Option<Count>,
     /// Ranks over which the experts are spread; 1 or `tensor_parallel` for most kernels.
     pub expert_parallel: Option<Count>,
     /// Copies of hot experts beyond the 256 of the model; the sum must divide by `expert_parallel`.
     pub redundant_experts: Option<Count>,
+    /// Exchange of tokens between experts on different GPUs.
+    pub moe_a2a: Option<MoeAllToAll>,
+    /// Kernels of `DeepEP`; only with a `moe_a2a` of that family.
+    pub deepep_mode: Option<DeepepMode>,
+    /// Ranks over which the dense layers are split beside attention replicas.
+    pub moe_dense_tensor_parallel: Option<Count>,
+    /// Busy experts get their copies while the server runs (the expert-parallel load balancer).
+    pub eplb: Option<bool>,
+    /// Two halves of a batch overlap computation and communication.
+    pub two_batch_overlap: Option<bool>,
     /// Kernel family of the mixture-of-experts layers.
     pub moe_runner: Option<MoeRunner>,
     /// Kernel family of attention.
@@ -134,12 +147,16 @@ pub struct EngineSettings {
     pub mem_fraction: Option<Fraction>,
     /// Limit of requests that run at once, over all attention replicas.
     pub max_running_requests: Option<Count>,
-    /// Tokens in one prefill chunk, over all attention replicas.
-    pub chunked_prefill_size: Option<Count>,
+    /// Tokens in one prefill chunk, over all attention replicas; -1 for whole prompts.
+    pub chunked_prefill_size: Option<Chunk>,
     /// Tokens in one prefill batch.
     pub max_prefill_tokens: Option<Count>,
     /// Size of the KV pool in tokens, instead of the memory that `mem_fraction` leaves.
     pub max_total_tokens: Option<Count>,
+    /// Tokens in one page of the KV pool.
+    pub page_size: Option<Count>,
+    /// Longest request, prompt and answer together, in tokens.
+    pub context_length: Option<Count>,
     /// Largest decode batch that is captured as a CUDA graph; larger batches run without one.
     pub graph_batch: Option<Count>,
     /// Prefixes are cached between requests.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::profile::gpu::Architecture;
 use crate::profile::requirement::Requirement;
 use crate::profile::version::Version;
 
@@ -13,6 +14,9 @@ use crate::profile::version::Version;
 pub struct Stack {
     /// Name on the command line.
     pub name: String,
+    /// The stack whose properties apply where this file has none. Already applied in a stack of the catalog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extends: Option<String>,
     /// One line for lists.
     pub title: String,
     /// Exact versions inside.
@@ -21,9 +25,6 @@ pub struct Stack {
     pub accelerator: Accelerator,
     /// GPU architectures its kernels are built for; empty on CPUs.
     pub architectures: Vec<Architecture>,
-    /// Compute capabilities that its kernels run on, such as `10.0`; empty if they run on all of the architectures.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub capabilities: Vec<String>,
     /// Lowest NVIDIA driver major version; `None` when no GPU is needed.
     pub driver_min: Option<u32>,
     /// Base image reference without digest.
@@ -115,48 +116,6 @@ impl EntryPoint {
                 }
                 words
             }
-        }
-    }
-}
-
-impl Stack {
-    /// Returns true if the kernels of the image run on a GPU of this compute capability.
-    #[must_use]
-    pub fn runs_on(&self, capability: &str) -> bool {
-        let family = Architecture::from_capability(capability);
-        family.is_some_and(|family| self.architectures.contains(&family))
-            && (self.capabilities.is_empty() || self.capabilities.iter().any(|one| one == capability))
-    }
-}
-
-/// A family of NVIDIA GPUs, by compute capability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Architecture {
-    /// 9.0: H100, H200.
-    Hopper,
-    /// 10.x: B200, GB200, B300.
-    Blackwell,
-}
-
-impl Architecture {
-    /// Returns the family of a compute capability such as `10.0`. `None` for other GPUs, consumer Blackwell (12.x) among
-    /// them: it lacks the kernels that SGLang checks for as SM100.
-    #[must_use]
-    pub fn from_capability(compute_capability: &str) -> Option<Self> {
-        match compute_capability.split('.').next()? {
-            "9" => Some(Self::Hopper),
-            "10" => Some(Self::Blackwell),
-            _ => None,
-        }
-    }
-
-    /// The name for people.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Hopper => "Hopper",
-            Self::Blackwell => "Blackwell",
         }
     }
 }

@@ -8,18 +8,27 @@ use crate::error::{Error, Kind, Result};
 use crate::profile::choose::Selection;
 use crate::profile::names::{NAME_RULE, is_name};
 
+/// Refuses a text that is not a name for a profile.
+///
+/// # Errors
+/// [`Kind::Usage`] with the rule.
+pub fn check_profile_name(name: &str) -> Result<()> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Usage,
+        format!("`{}` is not a name for a profile", name.escape_debug()),
+    )
+    .hint(NAME_RULE))
+}
+
 /// Returns the text of a new profile called `name` that extends `base`.
 ///
 /// # Errors
 /// [`Kind::Usage`] if `name` is not a valid name.
 pub fn template(name: &str, base: &Selection) -> Result<String> {
-    if !is_name(name) {
-        return Err(Error::new(
-            Kind::Usage,
-            format!("`{}` is not a name for a profile", name.escape_debug()),
-        )
-        .hint(NAME_RULE));
-    }
+    check_profile_name(name)?;
     let profile = &base.profile;
     let mut text = format!(
         "# A profile of your own. Settings that it leaves out are those of `{base}`; null sets one back to SGLang's\n\

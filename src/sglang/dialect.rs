@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::profile::{Count, Device, EngineSettings, MoeRunner, Speculative, Version};
+use crate::profile::{Count, Device, EngineSettings, MoeAllToAll, MoeRunner, Speculative, Version};
 
 /// The arguments and environment variables for the settings of a profile, in one SGLang version.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -55,6 +55,10 @@ impl EngineFlags {
 const MOE_RUNNER_BACKEND: Version = Version::new(0, 5, 1);
 /// `cutlass` became one of its choices (0.5.4). In older versions only `SGLANG_CUTLASS_MOE` selects it.
 const MOE_RUNNER_CUTLASS: Version = Version::new(0, 5, 4);
+/// `--moe-a2a-backend` replaced `--enable-deepep-moe` (0.4.10.post2).
+const MOE_A2A_BACKEND: Version = Version::new(0, 4, 10).post(2);
+/// `none` became one of its choices (0.5.1); before, it was the default without a name.
+const MOE_A2A_NONE: Version = Version::new(0, 5, 1);
 /// `--attn-dp-size` replaced `--enable-dp-attention` with `--data-parallel-size` (0.5.22).
 const ATTN_DP_SIZE: Version = Version::new(0, 5, 22);
 /// `SGL_*` variables became `SGLANG_*` (0.5.4). Older versions ignore the new spelling.
@@ -77,8 +81,14 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
     let EngineSettings {
         tensor_parallel,
         attention_data_parallel,
+        pipeline_parallel,
         expert_parallel,
         redundant_experts,
+        moe_a2a,
+        deepep_mode,
+        moe_dense_tensor_parallel,
+        eplb,
+        two_batch_overlap,
         moe_runner,
         attention_backend,
         fp8_gemm,
@@ -90,6 +100,8 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
         chunked_prefill_size,
         max_prefill_tokens,
         max_total_tokens,
+        page_size,
+        context_length,
         graph_batch,
         radix_cache,
         overlap_schedule,
@@ -125,6 +137,12 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
     );
     out.value("quantization", "--quantization", quantization.as_ref());
     out.value("tensor_parallel", "--tensor-parallel-size", *tensor_parallel);
+    // All versions take this spelling; the newer ones show it as the short one's.
+    out.value(
+        "pipeline_parallel",
+        "--pipeline-parallel-size",
+        *pipeline_parallel,
+    );
     out.attention_data_parallel(*attention_data_parallel, version);
     if let Some(ranks) = expert_parallel {
         out.value("expert_parallel", "--ep-size", Some(ranks));
@@ -134,6 +152,19 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
         "redundant_experts",
         "--ep-num-redundant-experts",
         *redundant_experts,
+    );
+    out.all_to_all(*moe_a2a, version);
+    out.value("deepep_mode", "--deepep-mode", *deepep_mode);
+    out.value(
+        "moe_dense_tensor_parallel",
+        "--moe-dense-tp-size",
+        *moe_dense_tensor_parallel,
+    );
+    out.switch("eplb", "--enable-eplb", *eplb == Some(true));
+    out.switch(
+        "two_batch_overlap",
+        "--enable-two-batch-overlap",
+        *two_batch_overlap == Some(true),
     );
     out.moe_runner(*moe_runner, version);
     out.value("attention_backend", "--attention-backend", *attention_backend);
@@ -194,6 +225,8 @@ pub fn render(engine: &EngineSettings, version: Version) -> EngineFlags {
     );
     out.value("max_prefill_tokens", "--max-prefill-tokens", *max_prefill_tokens);
     out.value("max_total_tokens", "--max-total-tokens", *max_total_tokens);
+    out.value("page_size", "--page-size", *page_size);
+    out.value("context_length", "--context-length", *context_length);
     out.value("mem_fraction", "--mem-fraction-static", *mem_fraction);
     out.value(
         "schedule_conservativeness",
@@ -281,6 +314,17 @@ impl EngineFlags {
             // With one replica SGLang refuses the old switch.
             self.value(knob, "--data-parallel-size", ranks);
             self.switch(knob, "--enable-dp-attention", true);
+        }
+    }
+
+    fn all_to_all(&mut self, exchange: Option<MoeAllToAll>, version: Version) {
+        let knob = "moe_a2a";
+        match exchange {
+            Some(MoeAllToAll::None) if version < MOE_A2A_NONE => {}
+            Some(MoeAllToAll::Deepep) if version < MOE_A2A_BACKEND => {
+                self.switch(knob, "--enable-deepep-moe", true);
+            }
+            exchange => self.value(knob, "--moe-a2a-backend", exchange),
         }
     }
 
@@ -390,6 +434,20 @@ mod tests {
             ["--moe-runner-backend", "cutlass"]
         );
         assert_eq!(new.environment()["SGLANG_ENABLE_JIT_DEEPGEMM"], "0");
+    }
+
+    #[test]
+    fn deepep_is_a_switch_then_a_choice() {
+        let engine = |moe_a2a| EngineSettings {
+            moe_a2a: Some(moe_a2a),
+            ..EngineSettings::default()
+        };
+        let deepep = engine(MoeAllToAll::Deepep);
+        assert_eq!(argv(&deepep, "0.4.10.post1"), ["--enable-deepep-moe"]);
+        assert_eq!(argv(&deepep, "0.4.10.post2"), ["--moe-a2a-backend", "deepep"]);
+        let none = engine(MoeAllToAll::None);
+        assert!(argv(&none, "0.4.10.post2").is_empty());
+        assert_eq!(argv(&none, "0.5.1"), ["--moe-a2a-backend", "none"]);
     }
 
     #[test]

@@ -232,7 +232,7 @@ impl EffectiveSettings {
             stream_interval: number("--stream-interval").unwrap_or(1),
             context_length: parsed
                 .value("--context-length")
-                .and_then(|value| value.parse().ok()),
+                .and_then(|value| human_number(value.trim())),
             overlap_schedule: !parsed.has_option("--disable-overlap-schedule"),
             mixed_chunk: parsed.has_option("--enable-mixed-chunk"),
             longer_context: env
@@ -297,6 +297,26 @@ fn idle(parsed: &Parsed<'_>) -> Vec<(&'static str, &'static str)> {
     found
 }
 
+/// Reads a whole number that may end in a unit: `32k` is 32,000 and `32Ki` 32,768 (`human_readable_int` in
+/// `sglang/srt/utils/common.py`).
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a context is far below 2^53, and a negative one is cut at 0"
+)]
+fn human_number(text: &str) -> Option<u64> {
+    for (decimal, binary, power) in [("k", "Ki", 1), ("M", "Mi", 2), ("G", "Gi", 3), ("T", "Ti", 4)] {
+        if let Some(number) = text.strip_suffix(binary) {
+            return number.parse::<u64>().ok()?.checked_mul(1024_u64.pow(power));
+        }
+        if let Some(number) = text.strip_suffix(decimal) {
+            let number: f64 = number.parse().ok()?;
+            return Some((number * f64::powi(1000.0, power.cast_signed())) as u64);
+        }
+    }
+    text.parse().ok()
+}
+
 /// Returns the numbers of an option with a list of values.
 fn numbers(parsed: &Parsed<'_>, name: &str) -> Option<Vec<u32>> {
     let values = &parsed.get(name)?.values;
@@ -356,6 +376,23 @@ mod tests {
         assert_eq!((new.attention_data_parallel, new.replicas), (8, 1));
         let copies = effective("0.5.23", "--tp-size 8 --dp-size 8", &[]);
         assert_eq!((copies.attention_data_parallel, copies.replicas), (1, 8));
+    }
+
+    #[test]
+    fn a_context_may_have_a_unit() {
+        let context = |value: &str| {
+            let line = format!("--tp-size 8 --context-length {value}");
+            effective("0.5.23", &line, &[]).context_length
+        };
+        for (value, tokens) in [
+            ("32768", 32_768),
+            ("32k", 32_000),
+            ("32Ki", 32_768),
+            ("1.5M", 1_500_000),
+        ] {
+            assert_eq!(context(value), Some(tokens), "{value}");
+        }
+        assert_eq!(context("many"), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Stacks, their differences, and drift of their option tables.
 
+use std::collections::BTreeMap;
+
 use super::safe;
 use super::table::{aligned, compared, row};
 use crate::profile::{Accelerator, Stack, StackChange};
@@ -40,10 +42,11 @@ pub fn stacks(stacks: &[&Stack]) -> String {
     aligned(&rows)
 }
 
-/// Returns a block about one stack.
+/// Returns a block about one stack. `places` are the files and lines of its properties, if it extends another stack.
 #[must_use]
-pub fn stack(stack: &Stack) -> String {
+pub fn stack(stack: &Stack, places: &BTreeMap<String, String>) -> String {
     let pins = &stack.pins;
+    let place = |path: &str| places.get(path).map_or("", String::as_str);
     let digests: Vec<String> = stack
         .base_digests
         .iter()
@@ -58,22 +61,27 @@ pub fn stack(stack: &Stack) -> String {
     let mut rows = vec![
         row(["stack", &stack.name]),
         row(["", &stack.title]),
-        row(["image", &stack.base_image]),
+        row(["image", &stack.base_image, place("base_image")]),
         row(["digest", &digest]),
         row(["platforms", &stack.platforms.join(", ")]),
-        row(["SGLang", &pins.sglang.to_string()]),
-        row(["FlashInfer", &pins.flashinfer]),
-        row(["kernels", &pins.kernel]),
-        row(["PyTorch", &pins.torch]),
+        row(["SGLang", &pins.sglang.to_string(), place("pins.sglang")]),
+        row(["FlashInfer", &pins.flashinfer, place("pins.flashinfer")]),
+        row(["kernels", &pins.kernel, place("pins.kernel")]),
+        row(["PyTorch", &pins.torch, place("pins.torch")]),
     ];
+    if let Some(base) = &stack.extends {
+        rows.insert(2, row(["extends", base]));
+    }
     if stack.accelerator == Accelerator::Cuda {
-        rows.push(row(["CUDA", pins.cuda.as_deref().unwrap_or("unknown")]));
+        let cuda = pins.cuda.as_deref().unwrap_or("unknown");
+        rows.push(row(["CUDA", cuda, place("pins.cuda")]));
         rows.push(row(["GPUs", &architectures.join(", ")]));
         rows.push(row([
             "driver",
             &stack
                 .driver_min
                 .map_or_else(String::new, |min| format!("{min} or newer")),
+            place("driver_min"),
         ]));
     }
     rows.extend([

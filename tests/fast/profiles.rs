@@ -42,6 +42,11 @@ fn bad_input_names_the_file_the_line_and_the_fix() {
         ("out-of-range", engine("mem_fraction: 89")),
         ("zero", engine("tensor_parallel: 0")),
         ("wrong-choice", engine("attention_backend: cutlas_mla")),
+        ("wrong-exchange", engine("moe_a2a: deep_ep")),
+        ("wrong-chunk", engine("chunked_prefill_size: -2")),
+        ("flag-as-key", engine("pp_size: 2")),
+        ("unit", engine("context_length: 32k")),
+        ("dense-ranks", engine("moe_dense_tensor_parallel: 2")),
         ("owned", engine("extra_args: [--host, 0.0.0.0]")),
         ("owned-abbreviated", engine("extra_args: [--hos=0.0.0.0]")),
         ("forbidden-variable", engine("env: {LD_PRELOAD: /tmp/x.so}")),
@@ -142,6 +147,107 @@ fn a_profile_in_the_configuration_directory_is_like_a_built_in_one() {
         line.contains("--mem-fraction-static 0.8") && line.contains("profiles/mine.yaml:4"),
         "{line}"
     );
+}
+
+#[test]
+fn a_stack_in_the_configuration_directory_extends_another() {
+    let home = home();
+    let dir = home.path().join(".config/dsr1/stacks");
+    fs::create_dir_all(&dir).unwrap();
+    let text = "name: older\nextends: cuda12\npins:\n  sglang: 0.4.9.post6\n";
+    fs::write(dir.join("older.yaml"), text).unwrap();
+    let shown = home.run(&["stacks", "show", "older"]).expect(0).stdout;
+    let line = |label: &str| {
+        let of_label = |line: &&str| line.starts_with(label);
+        shown.lines().find(of_label).unwrap_or(&shown).to_owned()
+    };
+    assert!(
+        line("SGLang").contains("0.4.9.post6") && line("SGLang").ends_with("stacks/older.yaml:4"),
+        "{shown}"
+    );
+    assert!(line("PyTorch").contains("stacks/cuda12.yaml:"), "{shown}");
+    for part in [
+        "v0.4.9.post6-cu129 ",
+        "stacks/cuda12.yaml:",
+        "with the version of",
+    ] {
+        assert!(line("image").contains(part), "{shown}");
+    }
+    // A setting whose flag this version does not have yet.
+    fs::write(
+        home.path().join("mine.yaml"),
+        "name: mine\nextends: h200-fp8-low-latency\nengine:\n  moe_a2a: mooncake\n",
+    )
+    .unwrap();
+    fs::write(home.path().join("facts.json"), B200).unwrap();
+    let serve = [
+        "serve",
+        "--profile-file",
+        "mine.yaml",
+        "--stack",
+        "older",
+        "--facts",
+        "facts.json",
+    ];
+    let error = home.run(&serve).expect(2).stderr;
+    assert!(
+        error.contains("mine.yaml:4") && error.contains("--moe-a2a-backend exists since SGLang 0.4.10.post2"),
+        "{error}"
+    );
+    // A circle is named, and the other stacks stay.
+    fs::write(dir.join("a.yaml"), "name: a\nextends: b\n").unwrap();
+    fs::write(dir.join("b.yaml"), "name: b\nextends: a\n").unwrap();
+    let error = home.run(&["stacks", "show", "a"]).expect(2).stderr;
+    assert!(error.contains("closes a circle of `extends`"), "{error}");
+    let list = home.run(&["stacks", "list"]).expect(0);
+    assert!(list.stdout.contains("\nolder "), "{}", list.stdout);
+    assert!(
+        list.stderr.contains("b.yaml:2 closes a circle of `extends`"),
+        "{}",
+        list.stderr
+    );
+}
+
+#[test]
+fn a_profile_for_a_host_is_accepted_there_or_refused_with_the_reason() {
+    let home = home();
+    fs::write(home.path().join("facts.json"), B200).unwrap();
+    fs::write(home.path().join("laptop.json"), LAPTOP).unwrap();
+    let new = ["profiles", "new", "mine", "--for-host", "--facts"];
+    let text = home.run(&[&new[..], &["facts.json"]].concat()).expect(0).stdout;
+    fs::write(home.path().join("mine.yaml"), &text).unwrap();
+    assert!(text.contains("\nstack: cuda12   # driver 575"), "{text}");
+    home.run(&["profiles", "validate", "mine.yaml"]).expect(0);
+    let plan = ["plan", "--profile-file", "mine.yaml", "--facts", "facts.json"];
+    let plan = home.run(&plan).expect(0).stdout;
+    assert!(
+        plan.contains("FP4 on 8 x NVIDIA B200") || plan.contains("mine"),
+        "{plan}"
+    );
+    let refused = home.run(&[&new[..], &["laptop.json"]].concat()).expect(3);
+    assert_eq!(refused.stdout, "");
+    assert!(
+        refused.stderr.contains("no GPU") && refused.stderr.contains("dsr1 up rehearsal"),
+        "{}",
+        refused.stderr
+    );
+    for (args, said) in [
+        (
+            &["profiles", "new", "mine", "--facts", "facts.json"][..],
+            "--for-host",
+        ),
+        (
+            &["profiles", "new", "mine", "--for-host", "--from", "rehearsal"],
+            "cannot be used with",
+        ),
+        (
+            &["profiles", "new", "Mine", "--for-host"],
+            "is not a name for a profile",
+        ),
+    ] {
+        let run = home.run(args).expect(2);
+        assert!(run.stderr.contains(said), "{}", run.stderr);
+    }
 }
 
 #[test]

@@ -172,8 +172,7 @@ fn differences(version: &str, cases: &[Case]) -> (Vec<String>, usize) {
     for (case, answers) in cases.iter().zip(answers) {
         let (name, capability, memory_mib) = GPUS[case.gpu];
         let machine = Machine {
-            architecture: Architecture::from_capability(&format!("{}.{}", capability[0], capability[1]))
-                .unwrap(),
+            architecture: Architecture::of("", &format!("{}.{}", capability[0], capability[1])).unwrap(),
             memory_mib,
         };
         for (line, answer) in case.lines.iter().zip(answers) {

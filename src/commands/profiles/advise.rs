@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::cli::{AdviceGoal, AdviseArgs};
-use crate::commands::context::{Ask, Context};
+use crate::cli::AdviseArgs;
+use crate::commands::context::Context;
 use crate::error::{Error, Kind, Result};
 use crate::plan::advise::{Advice, Load, advise, stack_runs};
 use crate::profile::Goal;
@@ -21,10 +21,7 @@ struct Advised {
 
 pub(super) async fn run(context: &Context, args: &AdviseArgs) -> Result<()> {
     let catalog = context.catalog(None)?;
-    let goal = args.goal.map(|goal| match goal {
-        AdviceGoal::LowLatency => Goal::LowLatency,
-        AdviceGoal::HighThroughput => Goal::HighThroughput,
-    });
+    let goal = args.goal.map(Goal::from);
     let load = Load::new(args.isl, args.osl, args.concurrency, goal);
     let (length, most) = (u64::from(args.isl) + u64::from(args.osl), sglang::CONTEXT);
     if length > most {
@@ -37,15 +34,7 @@ pub(super) async fn run(context: &Context, args: &AdviseArgs) -> Result<()> {
         ))
         .hint("pass a smaller --isl or --osl"));
     }
-    let facts = if let Some(facts) = Context::facts(args.facts.as_deref())? {
-        facts
-    } else {
-        let ask = Ask {
-            gpus: true,
-            ..Ask::default()
-        };
-        context.gather(catalog.stack("current")?, None, &ask).await
-    };
+    let facts = context.gpu_facts(args.facts.as_deref()).await?;
     let mut selections = Vec::new();
     for profile in catalog.profiles()? {
         let is_made_for = |stack: &String| profile.stack == *stack || profile.on.contains_key(stack);

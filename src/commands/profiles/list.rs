@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use crate::commands::context::Context;
 use crate::error::Result;
-use crate::event::Event;
 use crate::profile::Profile;
 use crate::ui;
 
@@ -16,12 +15,7 @@ struct Listing {
 
 pub(super) fn run(context: &Context) -> Result<()> {
     let catalog = context.catalog(None)?;
-    let display = context.display();
-    for text in catalog.broken() {
-        let (text, hint) = (format!("left out: {text}"), String::new());
-        display.event(&Event::Warning { text, hint });
-    }
-    drop(display);
+    context.warn_of_broken(&catalog);
     let listing = Listing {
         schema: "dsr1.profiles/1",
         profiles: catalog.profiles()?,

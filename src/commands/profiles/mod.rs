@@ -11,8 +11,18 @@ mod show;
 mod validate;
 
 use super::context::Context;
-use crate::cli::{Profiles, ProfilesArgs};
+use crate::cli::{AdviceGoal, Profiles, ProfilesArgs};
 use crate::error::Result;
+use crate::profile::Goal;
+
+impl From<AdviceGoal> for Goal {
+    fn from(goal: AdviceGoal) -> Self {
+        match goal {
+            AdviceGoal::LowLatency => Self::LowLatency,
+            AdviceGoal::HighThroughput => Self::HighThroughput,
+        }
+    }
+}
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: ProfilesArgs) -> Result<()> {
@@ -23,6 +33,6 @@ pub(super) async fn run(context: &Context, args: ProfilesArgs) -> Result<()> {
         Profiles::Validate(args) => validate::run(context, &args),
         Profiles::Advise(args) => advise::run(context, &args).await,
         Profiles::Migrate(args) => migrate::run(context, &args),
-        Profiles::New(args) => new::run(context, &args),
+        Profiles::New(args) => new::run(context, &args).await,
     }
 }

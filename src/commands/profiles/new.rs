@@ -1,11 +1,12 @@
-//! `dsr1 profiles new`: prints a profile file to start from.
+//! `dsr1 profiles new`: prints a profile file to start from, or one for the GPUs of a host.
 
 use serde::Serialize;
 
 use crate::cli::NewArgs;
 use crate::commands::context::Context;
 use crate::error::Result;
-use crate::profile::template;
+use crate::plan::{Wishes, profile_for_host};
+use crate::profile::{Goal, check_profile_name, template};
 
 #[derive(Debug, Serialize)]
 struct New<'a> {
@@ -15,10 +16,14 @@ struct New<'a> {
     text: String,
 }
 
-pub(super) fn run(context: &Context, args: &NewArgs) -> Result<()> {
-    let catalog = context.catalog(None)?;
-    let base = catalog.resolve(&args.from, args.stack.as_deref())?;
-    let text = template(&args.name, &base)?;
+pub(super) async fn run(context: &Context, args: &NewArgs) -> Result<()> {
+    let text = if args.for_host {
+        for_host(context, args).await?
+    } else {
+        let catalog = context.catalog(None)?;
+        let base = catalog.resolve(&args.from, args.stack.as_deref())?;
+        template(&args.name, &base)?
+    };
     // dsr1 must be able to read the text that it prints.
     let mut files = context.user_files()?;
     files.named = Some(crate::profile::UserFile {
@@ -32,4 +37,16 @@ pub(super) fn run(context: &Context, args: &NewArgs) -> Result<()> {
         text,
     };
     context.print_document(&new, |new| new.text.clone())
+}
+
+/// Returns the text of a profile for the GPUs of this host, or of the one that the facts describe.
+async fn for_host(context: &Context, args: &NewArgs) -> Result<String> {
+    check_profile_name(&args.name)?;
+    let facts = context.gpu_facts(args.facts.as_deref()).await?;
+    let wishes = Wishes {
+        name: &args.name,
+        goal: args.goal.map_or(Goal::HighThroughput, Goal::from),
+        stack: args.stack.as_deref(),
+    };
+    profile_for_host(&context.user_files()?, wishes, &facts)
 }

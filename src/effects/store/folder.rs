@@ -155,9 +155,9 @@ mod tests {
     fn a_whole_folder_gives_its_model() {
         let folder = model();
         let found = super::folder(folder.path());
-        assert_eq!((&found.wrong, found.shards), (&Vec::new(), 1));
+        assert_eq!((&found.wrong, found.shards), (&Vec::new(), 2));
         assert!(found.model.unwrap().layers > 0 && found.size_bytes > 100_000);
-        assert_eq!(check(folder.path(), true).unwrap().shards, 1);
+        assert_eq!(check(folder.path(), true).unwrap().shards, 2);
     }
 
     #[test]
@@ -165,8 +165,8 @@ mod tests {
         let cases: [(&str, Option<&[u8]>, &str); 5] = [
             ("config.json", None, "config.json"),
             ("config.json", Some(b"{"), "config.json"),
-            ("model.safetensors", None, "model.safetensors"),
-            ("model.safetensors", Some(b"short"), "model.safetensors"),
+            ("model-00002-of-00002.safetensors", None, "model-00002"),
+            ("model-00001-of-00002.safetensors", Some(b"short"), "model-00001"),
             (
                 "model.safetensors.index.json",
                 Some(br#"{"weight_map": {"a": "part-1.safetensors", "b": "part-2.safetensors"}}"#),

@@ -115,6 +115,26 @@ impl Document {
         Some(Self(found.clone()))
     }
 
+    /// Returns the text that the document is, if it is one.
+    pub(super) fn scalar(&self) -> Option<&str> {
+        self.0.as_str()
+    }
+
+    /// Sets a key of the top level to a value, which is in YAML.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] if the value is not YAML.
+    pub(super) fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let value = Self::read(Source {
+            origin: key,
+            text: value,
+        })?;
+        if let serde_yaml::Value::Mapping(map) = &mut self.0 {
+            map.insert(serde_yaml::Value::String(key.to_owned()), value.0);
+        }
+        Ok(())
+    }
+
     /// Returns true for an empty document and for `null`.
     pub(super) fn is_null(&self) -> bool {
         self.0.is_null()

@@ -35,11 +35,6 @@ use crate::sglang::deepseek_r1::{CONTEXT, HEADS, is_known_by_name};
 use crate::sglang::resolve::{Checkpoint, Machine, Resolved, resolve};
 use crate::sglang::settings::EffectiveSettings;
 
-/// Memory of one B200 as nvidia-smi shows it, in bytes: 183359 MiB.
-pub const B200_BYTES: u64 = 183_359 << 20;
-/// Memory of one H200 as nvidia-smi shows it, in bytes: 143771 MiB.
-pub const H200_BYTES: u64 = 143_771 << 20;
-
 /// The memory of each GPU and its use.
 #[expect(
     clippy::struct_excessive_bools,
@@ -195,7 +190,7 @@ fn machine(profile: &Profile, facts: &Facts) -> Option<(Machine, bool)> {
     let mut machine = Machine::nominal(*profile.architectures.first()?);
     if let Some(architecture) = gpus
         .first()
-        .and_then(|gpu| Architecture::from_capability(&gpu.compute_capability))
+        .and_then(|gpu| Architecture::of(&gpu.name, &gpu.compute_capability).ok())
     {
         machine.architecture = architecture;
     }
@@ -351,6 +346,8 @@ mod tests {
     use crate::units::Bytes;
 
     const R1: &str = "deepseek-ai/DeepSeek-R1-0528";
+    const B200_BYTES: u64 = crate::profile::gpu::B200.memory_mib << 20;
+    const H200_BYTES: u64 = crate::profile::gpu::H200.memory_mib << 20;
 
     fn settings(version: &str, line: &str) -> EffectiveSettings {
         let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();

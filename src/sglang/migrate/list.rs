@@ -73,6 +73,18 @@ impl List {
         self.items.iter().map(|item| item.value.as_str())
     }
 
+    /// Returns the comments of these words, where each word has a line.
+    pub(super) fn comments<'a>(&self, text: &'a str, words: Range<usize>) -> impl Iterator<Item = &'a str> {
+        let items = if self.is_flow { &[] } else { &self.items[words] };
+        let rests: Vec<&str> = items
+            .iter()
+            .filter_map(|item| text[item.place.end..].lines().next())
+            .collect();
+        rests
+            .into_iter()
+            .filter_map(|rest| Some(rest.trim_start().strip_prefix('#')?.trim()))
+    }
+
     /// Returns the text with replacements, whose words do not overlap.
     pub(super) fn replaced(&self, text: &str, replacements: &[Replacement]) -> String {
         // What becomes of each word: `None` if it stays, else the words in its place.
@@ -151,7 +163,7 @@ fn written_all(words: &[String]) -> String {
 }
 
 /// Returns a word as it is written in a list: quoted where YAML would read something else than a text.
-fn written(word: &str) -> String {
+pub(super) fn written(word: &str) -> String {
     let is_plain = word.starts_with("--")
         || word.starts_with(|c: char| c.is_ascii_alphabetic())
             && word

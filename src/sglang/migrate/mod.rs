@@ -2,11 +2,13 @@
 //!
 //! | file | subject |
 //! |---|---|
+//! | `lift` | raw options that are a setting as well |
 //! | `list` | a list of words in a YAML text, with their places |
 //! | `options` | raw options of one version said in another |
 //!
 //! Not in this module tree: reading and writing the file (`commands::profiles`), and findings about the new text (`rules`).
 
+mod lift;
 mod list;
 mod options;
 
@@ -32,7 +34,7 @@ pub struct Migration {
 /// Rewrites `text`, the file of the profile in `found`, for the stack in `found`.
 ///
 /// Values that the new version removed are replaced by their successor, renamed variables and raw options get their new
-/// name, and the file's `stack` becomes the new one. Settings of the profiles that it extends do not change.
+/// name, raw options become the setting that says the same, and the file's `stack` becomes the new one. Settings of the profiles that it extends do not change.
 ///
 /// # Errors
 /// [`Kind::Usage`] if the file has no line after which the stack's name can be written.
@@ -46,11 +48,15 @@ pub fn migrate(text: &str, found: &Selection) -> Result<Migration> {
     file.replace_values(found, version);
     file.replace_variables(found, version);
     file.replace_options(found, version);
+    file.lift_options(found, version);
     Ok(Migration {
         text: file.lines.join("\n") + "\n",
         changes: file.changes,
     })
 }
+
+/// The path of the raw options.
+const EXTRA_ARGS: [&str; 2] = ["engine", "extra_args"];
 
 struct File {
     lines: Vec<String>,
@@ -171,33 +177,76 @@ impl File {
         is_right
     }
 
-    /// Says the raw options of this file in the words of this version.
-    fn replace_options(&mut self, found: &Selection, version: Version) {
+    /// Returns the file's text and the list of its raw options; `None` for what is no plain list of words: the findings about
+    /// the new text name what is wrong in it.
+    fn extra_args(&self) -> Option<(String, List)> {
         let text = self.lines.join("\n") + "\n";
         // The line of the key, or that of `engine: {extra_args: [...]}`.
-        let Some(line) = line_of(&text, &["engine", "extra_args"]) else {
+        let line = line_of(&text, &EXTRA_ARGS)?;
+        let start: usize = self.lines[..line - 1].iter().map(|line| line.len() + 1).sum();
+        let at = self.lines[line - 1].find("extra_args")?;
+        let list = List::read(&text, start + at + "extra_args".len() + 1)?;
+        // A list that is read otherwise than YAML reads it must not be changed.
+        let is_plain = texts_at(&text, &EXTRA_ARGS).is_some_and(|read| list.words().eq(read));
+        is_plain.then_some((text, list))
+    }
+
+    /// Says the raw options of this file in the words of this version.
+    fn replace_options(&mut self, found: &Selection, version: Version) {
+        let Some((text, list)) = self.extra_args() else {
             return;
         };
-        let start: usize = self.lines[..line - 1].iter().map(|line| line.len() + 1).sum();
-        let list = self.lines[line - 1]
-            .find("extra_args")
-            .map(|at| start + at + "extra_args".len() + 1)
-            .and_then(|at| List::read(&text, at));
-        // What is no plain list of words stays; the findings about the new text name what is wrong in it.
-        let Some(list) = list else { return };
         let words: Vec<&str> = list.words().collect();
-        let path = ["engine", "extra_args"];
-        // A list that is read otherwise than YAML reads it must not be changed.
-        if texts_at(&text, &path).is_none_or(|read| read != words) {
-            return;
-        }
         let changes = options::changes(&words, &found.profile.engine, version);
         let new = list.replaced(&text, &changes.replacements);
-        if texts_at(&new, &path).is_none() {
+        if texts_at(&new, &EXTRA_ARGS).is_none() {
             return;
         }
         self.lines = new.lines().map(str::to_owned).collect();
         self.changes.extend(changes.said);
+    }
+
+    /// Writes raw options as settings, above the list that they leave. A setting that this file states stays: its raw option
+    /// overrides it for a reason that the file does not tell.
+    fn lift_options(&mut self, found: &Selection, version: Version) {
+        let (Some((text, list)), Some(line)) = (self.extra_args(), self.line(&EXTRA_ARGS)) else {
+            return;
+        };
+        let words: Vec<&str> = list.words().collect();
+        let groups = options::groups(&words, &history(Parser::Server).table(version));
+        let of_stacks = |key: &str| {
+            let mut stacks = found.profile.on.keys();
+            stacks.any(|stack| self.line(&["on", stack, key]).is_some())
+        };
+        let indent = &self.lines[line - 1][..self.lines[line - 1].find("extra_args").unwrap_or(0)];
+        let (mut above, mut gone, mut said) = (Vec::new(), Vec::new(), Vec::new());
+        for group in &groups {
+            let Some(lift::Lifted { key, value }) = lift::lifted(group, &groups, version) else {
+                continue;
+            };
+            if self.line(&["engine", key]).is_some() || of_stacks(key) {
+                continue;
+            }
+            let comments: Vec<&str> = list.comments(&text, group.first..group.end).collect();
+            let comment = if comments.is_empty() {
+                String::new()
+            } else {
+                format!("  # {}", comments.join("; "))
+            };
+            above.push(format!("{indent}{key}: {value}{comment}"));
+            gone.push(list::Replacement {
+                words: group.first..group.end,
+                by: Vec::new(),
+            });
+            said.push(format!("engine.{key}: {value} (was {})", group.typed));
+        }
+        let new = list.replaced(&text, &gone);
+        let mut lines: Vec<String> = new.lines().map(str::to_owned).collect();
+        lines.splice(line - 1..line - 1, above);
+        if texts_at(&(lines.join("\n") + "\n"), &EXTRA_ARGS).is_some() {
+            self.lines = lines;
+            self.changes.extend(said);
+        }
     }
 
     /// Writes `value` into the line `key: value  # comment`, with `why` in front of the comment.
@@ -291,8 +340,9 @@ fn value_at(line: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::Catalog;
+    use crate::profile::{Catalog, EngineSettings};
     use crate::sglang::EffectiveSettings;
+    use crate::sglang::dialect::render;
 
     #[test]
     fn a_profile_of_the_guides_time_becomes_one_of_today() {
@@ -320,79 +370,93 @@ engine:
 
     /// The files of people who report a broken list.
     #[test]
-    fn options_become_those_of_today_and_nothing_else_changes() {
-        for (args, expected) in [
+    #[expect(clippy::too_many_lines, reason = "a table")]
+    fn options_become_those_of_today_and_settings_where_there_is_one() {
+        for (args, rest, settings) in [
             (
                 "[--enable-dp-attention, --dp-size, \"8\", --enable-flashinfer-cutlass-moe, --cuda-graph-max-bs, \"512\", --enable-deepep-moe]",
-                "[--attn-dp-size, \"8\", --moe-runner-backend, flashinfer_cutlass, --cuda-graph-max-bs-decode, \"512\", --moe-a2a-backend, deepep]",
+                "[]",
+                "  attention_data_parallel: 8\n  moe_runner: flashinfer_cutlass\n  graph_batch: 512\n  moe_a2a: deepep\n",
             ),
             (
                 "[--enable-ep-moe, --cuda-graph-bs, \"1\", \"2\", --enable-metrics, --schedule-policy, lpm]",
-                "[--ep-size, \"8\", --cuda-graph-bs-decode, \"1\", \"2\", --enable-metrics, --schedule-policy, lpm]",
+                "[--cuda-graph-bs-decode, \"1\", \"2\", --schedule-policy, lpm]",
+                "  expert_parallel: 8\n  metrics: true\n",
             ),
-            // A value behind `=`, a short form, an option twice, a list in quotes.
-            ("[--cuda-graph-max-bs=64]", "[--cuda-graph-max-bs-decode=64]"),
-            ("[--cuda-graph-max, '64']", "[--cuda-graph-max-bs-decode, '64']"),
+            ("[--cuda-graph-max-bs=64]", "[]", "  graph_batch: 64\n"),
+            ("[--cuda-graph-max, '64']", "[]", "  graph_batch: 64\n"),
             (
                 "['--cuda-graph-max-bs', '8', --cuda-graph-max-bs, '16']",
                 "[--cuda-graph-max-bs-decode, '8', --cuda-graph-max-bs-decode, '16']",
+                "",
             ),
             (
                 "[--cuda-graph-bs, '1', '2', '4']",
                 "[--cuda-graph-bs-decode, '1', '2', '4']",
+                "",
             ),
             (
                 "[--piecewise-cuda-graph-tokens, '64', '128']",
                 "[--cuda-graph-bs-prefill, '64', '128']",
+                "",
             ),
-            // A switch that became an option with a value (one that a version does not take stays), another switch, two options.
             (
                 "[--disable-piecewise-cuda-graph]",
                 "[--cuda-graph-backend-prefill, disabled]",
+                "",
             ),
             (
                 "[--disable-cuda-graph]",
                 "[--cuda-graph-backend-decode, disabled, --cuda-graph-backend-prefill, disabled]",
+                "",
             ),
             (
                 "[--enable-piecewise-cuda-graph]",
                 "[--enable-piecewise-cuda-graph]",
+                "",
             ),
-            ("[--stream-output]", "[--incremental-streaming-output]"),
+            ("[--stream-output]", "[--incremental-streaming-output]", ""),
             (
                 "[--enable-triton-kernel-moe]",
                 "[--moe-runner-backend, triton_kernel]",
+                "",
             ),
-            // A value that has a successor.
             (
                 "[--attention-backend, cutlass_mla]",
-                "[--attention-backend, trtllm_mla]",
+                "[]",
+                "  attention_backend: trtllm_mla\n",
             ),
-            // The last number counts. Copies of the model alone are no attention replicas.
             (
                 "[--dp-size, '4', --enable-dp-attention, --dp-size, '8']",
-                "[--attn-dp-size, \"8\"]",
+                "[]",
+                "  attention_data_parallel: 8\n",
             ),
-            ("[--dp-size=8, --enable-dp-attention]", "[--attn-dp-size, \"8\"]"),
-            ("[--data-parallel-size, '2']", "[--data-parallel-size, '2']"),
-            ("[--enable-dp-attention]", "[--enable-dp-attention]"),
-            // SGLang refuses the three together.
+            (
+                "[--dp-size=8, --enable-dp-attention]",
+                "[]",
+                "  attention_data_parallel: 8\n",
+            ),
+            ("[--data-parallel-size, '2']", "[--data-parallel-size, '2']", ""),
+            ("[--enable-dp-attention]", "[--enable-dp-attention]", ""),
             (
                 "[--attn-dp-size, '8', --dp-size, '8', --enable-dp-attention]",
-                "[--attn-dp-size, '8']",
+                "[]",
+                "  attention_data_parallel: 8\n",
             ),
-            // JSON, a negative number, an unknown option, a value that the new option does not take: as they are.
             (
                 "[--json-model-override-args, '{\"a\": 1}']",
                 "[--json-model-override-args, '{\"a\": 1}']",
+                "",
             ),
             (
                 "[--chunked-prefill-size, '-1', --no-such-option, x]",
-                "[--chunked-prefill-size, '-1', --no-such-option, x]",
+                "[--no-such-option, x]",
+                "  chunked_prefill_size: -1\n",
             ),
             (
                 "[--nsa-prefill-cp-mode, nothing]",
                 "[--nsa-prefill-cp-mode, nothing]",
+                "",
             ),
         ] {
             let text = format!(
@@ -401,12 +465,8 @@ engine:
             let catalog = Catalog::load(Some(("mine.yaml", &text))).unwrap();
             let found = catalog.resolve("mine", Some("current")).unwrap();
             let migration = migrate(&text, &found).unwrap();
-            let line = migration
-                .text
-                .lines()
-                .find(|line| line.contains("extra_args"))
-                .unwrap();
-            assert_eq!(line, format!("  extra_args: {expected}  # ours"));
+            let expected = format!("{settings}  extra_args: {rest}  # ours\n");
+            assert!(migration.text.ends_with(&expected), "{args}: {}", migration.text);
             let again = Catalog::load(Some(("mine.yaml", &migration.text))).unwrap();
             let found = again.resolve("mine", Some("current")).unwrap();
             assert_eq!(
@@ -434,12 +494,7 @@ engine:
                 "guide",
                 "[--cuda-graph-bs, \"8\", \"16\"]",
             ),
-            (
-                "null",
-                "[--cuda-graph-max-bs-decode, \"8\"]",
-                "guide",
-                "[--cuda-graph-max-bs, \"8\"]",
-            ),
+            ("null", "[--cuda-graph-max-bs-decode, \"8\"]", "guide", "[]"),
         ] {
             let text = format!(
                 "name: mine\nextends: rehearsal\nengine:\n  tensor_parallel: 8\n  attention_data_parallel: {setting}\n  extra_args: {args}\n"
@@ -514,12 +569,33 @@ engine:
         (migration.text, migration.changes)
     }
 
-    /// The settings that raw options come to in a version.
-    fn meaning(args: &[String], version: Version) -> EffectiveSettings {
-        let mut line = vec!["--tensor-parallel-size".to_owned(), "8".to_owned()];
-        line.extend(args.iter().cloned());
+    #[test]
+    fn an_option_stays_raw_where_the_file_or_another_option_says_otherwise() {
+        for lines in [
+            "  page_size: 32\n  extra_args: [--page-size, \"64\"]\n",
+            "  extra_args: [--page-size, \"64\", --page-size, \"32\"]\n",
+            "  extra_args: [--page-size, \"64\"]\non:\n  current:\n    page_size: 32\n",
+            "  extra_args: [--page-size, many]\n",
+            "  extra_args: [--page-size]\n",
+        ] {
+            let text = format!("name: mine\nextends: fp8-low-latency\nstack: current\nengine:\n{lines}");
+            assert_eq!(migrated(&text, "current").0, text);
+        }
+    }
+
+    #[test]
+    fn the_comments_of_options_stay_with_their_settings() {
+        let text = "name: mine\nextends: fp8-low-latency\nstack: current\nengine:\n  extra_args:\n    - --page-size  # pages\n    - \"64\"\n    - --log-level  # less\n    - error\n";
+        let expected = "name: mine\nextends: fp8-low-latency\nstack: current\nengine:\n  page_size: 64  # pages\n  extra_args:\n    - --log-level  # less\n    - error\n";
+        assert_eq!(migrated(text, "current").0, expected);
+    }
+
+    /// The meaning of a profile's settings and raw options in a version.
+    fn meaning(engine: &EngineSettings, version: Version) -> EffectiveSettings {
+        let flags = render(engine, version);
+        let line: Vec<String> = flags.argv().map(str::to_owned).collect();
         let parsed = history(Parser::Server).table(version).parse(&line);
-        let settings = EffectiveSettings::new(&parsed, &std::collections::BTreeMap::new(), version);
+        let settings = EffectiveSettings::new(&parsed, &flags.environment(), version);
         // DeepEP spreads the experts over all GPUs, whichever option asks for it.
         let spread = settings.a2a.as_deref() == Some("deepep");
         EffectiveSettings {
@@ -592,7 +668,7 @@ engine:
             proptest::prop_assert_eq!(&second.text, &migration.text);
             let words = &result.profile.engine.extra_args;
             if !says_otherwise && from <= to && history(Parser::Server).table(to).parse(words).is_accepted() {
-                let (before, after) = (meaning(&args, from), meaning(words, to));
+                let (before, after) = (meaning(&found.profile.engine, from), meaning(&result.profile.engine, to));
                 // The switch alone has no meaning in newer versions.
                 if !before.attention_switch_alone && !after.attention_switch_alone {
                     proptest::prop_assert_eq!(before, after, "{:?} -> {:?} ({} to {})", args, words, from, to);

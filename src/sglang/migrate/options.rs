@@ -7,17 +7,17 @@ use crate::sglang::rules::successor as value_successor;
 use crate::sglang::words::words;
 
 /// An option in a list of words.
-struct Group<'a> {
+pub(super) struct Group<'a> {
     /// The option as it is written.
-    typed: &'a str,
+    pub(super) typed: &'a str,
     /// Its full name: argparse takes a short form.
-    name: String,
+    pub(super) name: String,
     /// Its values: the one behind `=`, or the words that follow.
-    values: Vec<&'a str>,
+    pub(super) values: Vec<&'a str>,
     /// The value is attached with `=`.
     is_attached: bool,
-    first: usize,
-    end: usize,
+    pub(super) first: usize,
+    pub(super) end: usize,
 }
 
 /// The options of a list that change.
@@ -93,7 +93,7 @@ impl Changes {
 }
 
 /// Splits a list into options. The words in front of the first option belong to none.
-fn groups<'a>(words: &[&'a str], table: &Table<'_>) -> Vec<Group<'a>> {
+pub(super) fn groups<'a>(words: &[&'a str], table: &Table<'_>) -> Vec<Group<'a>> {
     let mut found: Vec<Group<'a>> = Vec::new();
     for (at, &word) in words.iter().enumerate() {
         match found.last_mut() {

@@ -216,7 +216,7 @@ impl Resolver<'_> {
                 let choices: Vec<String> = pages.iter().map(u32::to_string).collect();
                 self.warn(
                     "attention.page_size",
-                    "--page-size",
+                    "engine.page_size",
                     format!("{backend} replaces the page size {named} with {new}"),
                     format!("leave --page-size out, or use {}", choices.join(" or ")),
                 );

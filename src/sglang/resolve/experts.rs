@@ -66,7 +66,7 @@ impl Resolver<'_> {
         {
             self.refuse(
                 "context.longer",
-                "--context-length",
+                "engine.context_length",
                 format!("the model takes {longest} tokens, not {named}"),
                 format!("use at most {longest}, or set env SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN: \"1\""),
             );
@@ -185,7 +185,7 @@ impl Resolver<'_> {
         if settings.eplb && self.out.expert_parallel <= 1 {
             self.refuse(
                 "experts.eplb",
-                "--enable-eplb",
+                "engine.eplb",
                 "EPLB moves experts between GPUs, and needs expert parallel above 1".to_owned(),
                 "set expert_parallel, or leave --enable-eplb out",
             );
@@ -228,7 +228,7 @@ impl Resolver<'_> {
             if self.out.graph_batch.is_some() {
                 self.warn(
                     "graphs.deepep",
-                    "--deepep-mode",
+                    "engine.deepep_mode",
                     "with DeepEP's normal mode SGLang captures no CUDA graph: decode is slow".to_owned(),
                     "use --deepep-mode auto",
                 );
@@ -258,7 +258,7 @@ impl Resolver<'_> {
         if !runners.contains(&runner.as_str()) {
             self.refuse(
                 "experts.all_to_all",
-                "--moe-a2a-backend",
+                "engine.moe_a2a",
                 format!(
                     "flashinfer exchanges tokens only for {}, not for {runner}",
                     runners.join(", ")
@@ -270,7 +270,7 @@ impl Resolver<'_> {
         if dp != tp && self.version >= Version::new(0, 5, 14) {
             self.refuse(
                 "experts.all_to_all",
-                "--moe-a2a-backend",
+                "engine.moe_a2a",
                 format!("flashinfer needs as many attention replicas as GPUs: {tp}, not {dp}"),
                 format!("attention_data_parallel: {tp}"),
             );

@@ -78,13 +78,9 @@ impl Machine {
     /// Returns the GPU that stands for a family where the host's is not known: H200 or B200.
     #[must_use]
     pub const fn nominal(architecture: Architecture) -> Self {
-        let memory_mib = match architecture {
-            Architecture::Hopper => 143_771,
-            Architecture::Blackwell => 183_359,
-        };
         Self {
             architecture,
-            memory_mib,
+            memory_mib: architecture.nominal().memory_mib,
         }
     }
 }
@@ -93,19 +89,13 @@ impl Machine {
     /// Returns the compute capability of the family's first GPU.
     #[must_use]
     pub const fn capability(self) -> &'static str {
-        match self.architecture {
-            Architecture::Hopper => "9.0",
-            Architecture::Blackwell => "10.0",
-        }
+        self.architecture.nominal().capability
     }
 
     /// Returns the name of the GPU that stands for the family, as nvidia-smi shows it.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self.architecture {
-            Architecture::Hopper => "NVIDIA H200",
-            Architecture::Blackwell => "NVIDIA B200",
-        }
+        self.architecture.nominal().name
     }
 }
 

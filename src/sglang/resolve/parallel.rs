@@ -155,7 +155,7 @@ impl Resolver<'_> {
         if settings.pipeline > 1 && self.out.drafting.is_some() {
             self.refuse(
                 "parallel.pipeline_drafting",
-                "--pipeline-parallel-size",
+                "engine.pipeline_parallel",
                 "a pipeline and multi-token prediction exclude each other".to_owned(),
                 "leave --pp-size or `speculative` out",
             );
@@ -167,7 +167,7 @@ impl Resolver<'_> {
         {
             self.refuse(
                 "parallel.dense",
-                "--moe-dense-tp-size",
+                "engine.moe_dense_tensor_parallel",
                 format!(
                     "SGLang {} splits the dense layers over 1 GPU or over all, not over {dense}",
                     self.version
@@ -182,7 +182,7 @@ impl Resolver<'_> {
         {
             self.refuse(
                 "parallel.two_batches",
-                "--enable-two-batch-overlap",
+                "engine.two_batch_overlap",
                 format!(
                     "SGLang {} overlaps two batches only with DeepEP or with attention replicas",
                     self.version

@@ -84,17 +84,19 @@ fn ranges(settings: &EffectiveSettings, found: &mut Vec<Check>) {
         }
     }
     for (option, number) in &settings.too_small {
-        let id = match *option {
-            "--page-size" => "range.page",
-            "--max-running-requests" => "range.requests",
-            "--max-total-tokens" => "range.tokens",
-            "--context-length" => "range.context",
-            _ => "range.ranks",
+        let (id, subject) = match *option {
+            "--page-size" => ("range.page", "engine.page_size"),
+            "--max-running-requests" => ("range.requests", "engine.max_running_requests"),
+            "--max-total-tokens" => ("range.tokens", "engine.max_total_tokens"),
+            "--context-length" => ("range.context", "engine.context_length"),
+            "--tensor-parallel-size" => ("range.ranks", "engine.tensor_parallel"),
+            "--pipeline-parallel-size" => ("range.ranks", "engine.pipeline_parallel"),
+            other => ("range.ranks", other),
         };
         found.push(
             error(
                 id,
-                option,
+                subject,
                 format!("{option} {number} is too small: no server runs with it"),
             )
             .fix("use at least 1, or leave it out"),
@@ -178,13 +180,25 @@ fn split(settings: &EffectiveSettings, profile: &Profile, checkpoint: &Checkpoin
         found.push(
             error(
                 "parallel.pipeline",
-                "--pipeline-parallel-size",
+                "engine.pipeline_parallel",
                 format!(
                     "tensor parallel {tp} and {} stages of a pipeline are {gpus} GPUs, the profile has {}",
                     settings.pipeline, profile.gpus
                 ),
             )
             .fix("leave --pp-size out: dsr1 serves on one node"),
+        );
+    } else if settings.pipeline > 1 && gpus < u64::from(profile.gpus) {
+        found.push(
+            error(
+                "parallel.gpus",
+                "engine.pipeline_parallel",
+                format!(
+                    "tensor parallel {tp} and {} stages of a pipeline use {gpus} GPUs, the profile says {}",
+                    settings.pipeline, profile.gpus
+                ),
+            )
+            .fix("make `gpus` the product of both"),
         );
     }
 }
@@ -528,7 +542,7 @@ fn benchmark_only(settings: &EffectiveSettings, profile: &Profile, found: &mut V
     if let Some(length) = settings.context_length.filter(|length| *length < CONTEXT) {
         found.push(warn(
             "benchmark.context",
-            "--context-length",
+            "engine.context_length",
             format!("requests over {length} tokens are refused; the model takes {CONTEXT}"),
         ));
     }

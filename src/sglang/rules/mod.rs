@@ -3,11 +3,12 @@
 //! Not in this module tree: findings about the host (`doctor`) and about GPU memory (`sglang::memory`).
 
 mod combinations;
+mod naming;
 mod options;
 mod owned;
-
 mod variables;
 
+pub use naming::COMMAND_LINE;
 pub(super) use options::successor;
 pub use owned::check as check_owned;
 pub(super) use variables::renamed_prefix;
@@ -21,10 +22,6 @@ use crate::sglang::flags::{Parsed, Parser, history};
 use crate::sglang::memory::bundled;
 use crate::sglang::resolve::{Checkpoint, Machine, resolve};
 use crate::sglang::settings::EffectiveSettings;
-use crate::sglang::words::words;
-
-/// The origin of arguments that are in no file.
-pub const COMMAND_LINE: &str = "command line";
 
 /// Returns the findings about a profile's flags on a stack, the worst first.
 ///
@@ -59,12 +56,16 @@ pub(super) fn check(
     found.extend(variables::check(flags, version));
     found.extend(client(profile, version));
     let checkpoint = Checkpoint::new(profile, bundled(&profile.model.repo).as_ref());
-    found.extend(combinations::check(settings, profile, stack, &checkpoint));
+    let mut of_settings = combinations::check(settings, profile, stack, &checkpoint);
     for check in resolved(settings, profile, stack, &checkpoint) {
-        if !found.contains(&check) {
-            found.push(check);
+        if !of_settings.contains(&check) {
+            of_settings.push(check);
         }
     }
+    for check in &mut of_settings {
+        naming::say_settings(check, flags, parsed);
+    }
+    found.extend(of_settings);
     for check in &mut found {
         check.place = place_of(check, flags, parsed, origins);
     }
@@ -96,27 +97,11 @@ fn resolved(
 
 /// Returns the file and line of the argument, the variable or the setting that a check is about.
 fn place_of(check: &Check, flags: &EngineFlags, parsed: &Parsed<'_>, origins: &Origins) -> Option<String> {
-    let typed = |name: &str| {
-        let named = |word: &String| word.split('=').next() == Some(name);
-        flags
-            .args
-            .iter()
-            .rev()
-            .find(|flag| flag.words.first().is_some_and(named))
-    };
     // The rules are about settings, and a raw argument may override the profile's value.
     let setting = check.subject.strip_prefix("engine.");
-    let decided = setting.and_then(|setting| {
-        let of = |names: &[String]| words().option(Parser::Server, names)?.knob.as_deref();
-        let last = parsed
-            .settings
-            .iter()
-            .rev()
-            .find(|one| of(one.names) == Some(setting))?;
-        typed(last.typed)
-    });
+    let decided = setting.and_then(|setting| naming::deciding(flags, parsed, setting));
     let origin = decided
-        .or_else(|| typed(&check.subject))
+        .or_else(|| naming::typed(flags, &check.subject))
         .map(|flag| flag.knob.as_str())
         .or_else(|| {
             flags
