@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `flags` | the options of SGLang's parsers, and reading a command line as they do |
 //! | `dialect` | the flags and variables for the knobs of a profile |
-//! | `settings` | the settings that result from a command line and an environment |
+//! | `settings`, `graphs` | the settings that result from a command line and an environment; those of CUDA graphs |
 //! | `resolve` | what the engine makes of its arguments for a GPU and a checkpoint, before it loads the model |
 //! | `rules`, `check` | findings about flags that SGLang would refuse, ignore or reinterpret, and their type |
 //! | `launch` | flags, settings and findings of one server, made once |
@@ -24,6 +24,7 @@ mod deepseek_r1;
 mod dialect;
 mod explain;
 pub mod flags;
+mod graphs;
 mod launch;
 pub(crate) mod log;
 pub mod memory;

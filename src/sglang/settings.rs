@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::profile::Version;
 use crate::sglang::flags::Parsed;
+use crate::sglang::graphs::GraphOptions;
 
 /// The settings, whichever spelling they had.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the engine")]
@@ -178,6 +179,7 @@ impl EffectiveSettings {
                     .then(|| "flashinfer_trtllm".to_owned())
             })
             .or_else(|| variable.then(|| "cutlass".to_owned()));
+        let graphs = GraphOptions::new(parsed);
         let drafts = parsed.has_option("--speculative-algorithm");
         Self {
             version: Some(version),
@@ -213,15 +215,12 @@ impl EffectiveSettings {
             max_prefill_tokens: number("--max-prefill-tokens"),
             max_running_requests: number("--max-running-requests"),
             max_total_tokens: number("--max-total-tokens"),
-            graph_batch: number("--cuda-graph-max-bs-decode").or_else(|| number("--cuda-graph-max-bs")),
-            prefill_graph_tokens: number("--cuda-graph-max-bs-prefill"),
-            graph_batches: numbers(parsed, "--cuda-graph-bs-decode")
-                .or_else(|| numbers(parsed, "--cuda-graph-bs"))
-                .unwrap_or_default(),
-            decode_graphs: has_graphs(parsed, "decode"),
-            prefill_graphs: has_graphs(parsed, "prefill")
-                && !parsed.has_option("--disable-piecewise-cuda-graph"),
-            prefill_graphs_named: parsed.has_option("--cuda-graph-backend-prefill"),
+            graph_batch: graphs.batch,
+            prefill_graph_tokens: graphs.prefill_tokens,
+            graph_batches: graphs.batches,
+            decode_graphs: graphs.decode,
+            prefill_graphs: graphs.prefill,
+            prefill_graphs_named: graphs.prefill_named,
             page_size: number("--page-size"),
             draft_algorithm: text("--speculative-algorithm"),
             draft_tokens: drafts.then(|| number("--speculative-num-draft-tokens").unwrap_or(1)),
@@ -315,29 +314,6 @@ fn human_number(text: &str) -> Option<u64> {
         }
     }
     text.parse().ok()
-}
-
-/// Returns the numbers of an option with a list of values.
-fn numbers(parsed: &Parsed<'_>, name: &str) -> Option<Vec<u32>> {
-    let values = &parsed.get(name)?.values;
-    Some(
-        values
-            .iter()
-            .filter_map(|value| value.trim().parse().ok())
-            .collect(),
-    )
-}
-
-/// Returns false if the CUDA graphs of a phase are switched off. A backend that is named wins over the switches
-/// (`parse_cuda_graph_config` in `cuda_graph_hook.py`, 0.5.23).
-fn has_graphs(parsed: &Parsed<'_>, phase: &str) -> bool {
-    match parsed.value(&format!("--cuda-graph-backend-{phase}")) {
-        Some(backend) => backend != "disabled",
-        None => {
-            !parsed.has_option("--disable-cuda-graph")
-                && !parsed.has_option(&format!("--disable-{phase}-cuda-graph"))
-        }
-    }
 }
 
 /// Reads a variable as SGLang's `get_bool_env_var` does.

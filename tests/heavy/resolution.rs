@@ -316,6 +316,15 @@ const CHOICES: &[Choice] = &[
         "--cuda-graph-max-bs-decode",
         &["8", "64", "128", "256", "300", "400", "512", "1024"],
     ),
+    (
+        6,
+        "--cuda-graph-config",
+        &[
+            "{\"decode\":{\"max_bs\":16}}",
+            "{\"decode\":{\"backend\":\"disabled\"}}",
+            "{\"prefill\":{\"backend\":\"disabled\"},\"decode\":{\"bs\":[1,2,24]}}",
+        ],
+    ),
     (8, "--disable-cuda-graph", &[]),
     (4, "--disable-prefill-cuda-graph", &[]),
     (4, "--disable-decode-cuda-graph", &[]),

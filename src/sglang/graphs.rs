@@ -1,0 +1,117 @@
+//! The options of CUDA graphs by phase: a JSON text wins over the options of a phase, and these over the switches for both
+//! (`parse_cuda_graph_config` in `cuda_graph_hook.py`, 0.5.23).
+
+use serde_json::Value;
+
+use crate::sglang::flags::Parsed;
+
+/// The JSON text.
+const CONFIG: &str = "--cuda-graph-config";
+
+/// The options of the CUDA graphs as they stand on a command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct GraphOptions {
+    /// Largest decode batch with a graph, if named.
+    pub(super) batch: Option<u32>,
+    /// The decode batches with a graph, if named one by one.
+    pub(super) batches: Vec<u32>,
+    /// Most tokens of a prefill with a graph, if named.
+    pub(super) prefill_tokens: Option<u32>,
+    /// Graphs of decode are not switched off.
+    pub(super) decode: bool,
+    /// Graphs of prefill are not switched off.
+    pub(super) prefill: bool,
+    /// The backend of prefill's graphs is named, so the engine does not switch them off by itself.
+    pub(super) prefill_named: bool,
+}
+
+impl GraphOptions {
+    pub(super) fn new(parsed: &Parsed<'_>) -> Self {
+        let text = parsed.value(CONFIG).unwrap_or_default();
+        let config: Value = serde_json::from_str(text).unwrap_or_default();
+        let number = |name: &str| parsed.value(name)?.trim().parse::<u32>().ok();
+        let configured = |phase: &str| u32::try_from(config[phase]["max_bs"].as_u64()?).ok();
+        let listed = config["decode"]["bs"].as_array().map(|list| {
+            let sizes = list.iter().filter_map(Value::as_u64);
+            sizes.filter_map(|size| u32::try_from(size).ok()).collect()
+        });
+        Self {
+            batch: configured("decode")
+                .or_else(|| number("--cuda-graph-max-bs-decode"))
+                .or_else(|| number("--cuda-graph-max-bs")),
+            batches: listed
+                .or_else(|| numbers(parsed, "--cuda-graph-bs-decode"))
+                .or_else(|| numbers(parsed, "--cuda-graph-bs"))
+                .unwrap_or_default(),
+            prefill_tokens: configured("prefill").or_else(|| number("--cuda-graph-max-bs-prefill")),
+            decode: has_graphs(parsed, &config, "decode"),
+            prefill: has_graphs(parsed, &config, "prefill")
+                && !parsed.has_option("--disable-piecewise-cuda-graph"),
+            prefill_named: config["prefill"]["backend"].is_string()
+                || parsed.has_option("--cuda-graph-backend-prefill"),
+        }
+    }
+}
+
+/// Returns the numbers of an option with a list of values.
+fn numbers(parsed: &Parsed<'_>, name: &str) -> Option<Vec<u32>> {
+    let values = &parsed.get(name)?.values;
+    Some(
+        values
+            .iter()
+            .filter_map(|value| value.trim().parse().ok())
+            .collect(),
+    )
+}
+
+/// Returns false if the graphs of a phase are switched off.
+fn has_graphs(parsed: &Parsed<'_>, config: &Value, phase: &str) -> bool {
+    let named = config[phase]["backend"].as_str();
+    match named.or_else(|| parsed.value(&format!("--cuda-graph-backend-{phase}"))) {
+        Some(backend) => backend != "disabled",
+        None => {
+            !parsed.has_option("--disable-cuda-graph")
+                && !parsed.has_option(&format!("--disable-{phase}-cuda-graph"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sglang::flags::{Parser, history};
+
+    fn options(line: &str) -> GraphOptions {
+        let args: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let table = history(Parser::Server).table("0.5.23".parse().unwrap());
+        GraphOptions::new(&table.parse(&args))
+    }
+
+    #[test]
+    fn the_json_text_wins_over_options_and_switches() {
+        let found = options(
+            r#"--cuda-graph-max-bs-decode 64 --disable-cuda-graph --cuda-graph-config {"decode":{"backend":"full","max_bs":8}}"#,
+        );
+        assert_eq!((found.batch, found.decode, found.prefill), (Some(8), true, false));
+        let found =
+            options(r#"--cuda-graph-config {"decode":{"bs":[1,2,16]},"prefill":{"backend":"disabled"}}"#);
+        assert_eq!(found.batches, [1, 2, 16]);
+        assert!(found.decode && !found.prefill && found.prefill_named);
+    }
+
+    #[test]
+    fn a_text_that_is_no_configuration_changes_nothing() {
+        for text in [
+            "{",
+            "[]",
+            "1",
+            r#"{"decode":3}"#,
+            r#"{"decode":{"max_bs":-1,"bs":"x"}}"#,
+        ] {
+            let found = options(&format!(
+                "--cuda-graph-config {text} --cuda-graph-max-bs-decode 64"
+            ));
+            assert_eq!((found.batch, found.decode), (Some(64), true), "{text}");
+        }
+    }
+}
