@@ -21,10 +21,12 @@ use crate::profile::{
 };
 use crate::render;
 use crate::report::Report;
-use crate::sglang::memory::{bundled, published_bytes};
+use crate::sglang::memory::{bundled, published_bytes, published_code};
 use crate::ui;
 use crate::units::{Bytes, counted};
 
+/// Time after which a wait is said.
+const SILENCE: Duration = Duration::from_secs(2);
 /// Longest time for reading the shape of a model from its hub.
 const LONGEST_READ: Duration = Duration::from_mins(1);
 
@@ -566,7 +568,19 @@ impl Context {
         );
         // A hub that asks for patience gets it from a pull.
         let asked = tokio::time::timeout(LONGEST_READ, asked);
-        let answer = self.until_interrupted(async { Ok(asked.await) }).await?;
+        let said = async {
+            tokio::time::sleep(SILENCE).await;
+            let text = format!("reading the shape of {} from {endpoint}", model.repo);
+            self.display().event(&Event::Note { text });
+            std::future::pending().await
+        };
+        let answer = async {
+            tokio::select! {
+                answer = asked => Ok(answer),
+                never = said => never,
+            }
+        };
+        let answer = self.until_interrupted(answer).await?;
         match answer.unwrap_or_else(|_| Err(Error::new(Kind::Hub, "the hub takes too long"))) {
             Ok(listed) => {
                 let key = format!("{}@{}", model.repo, model.revision);
@@ -819,11 +833,11 @@ fn named_model(text: &str, env: &Env) -> Result<Model> {
         )));
     }
     Ok(Model {
+        code_files: published_code(&reference.repo),
         repo: reference.repo,
         revision: reference.revision.unwrap_or_else(|| "main".to_owned()),
         size_bytes: 0,
         license: String::new(),
-        code_files: Vec::new(),
         path: None,
     })
 }

@@ -14,6 +14,7 @@ use crate::facts::{Facts, WeightFile};
 use crate::plan::{self, CodeFiles, FilePatterns, PullRequest, PullSnapshot, Step};
 use crate::profile::Model;
 use crate::report::PullSurvey;
+use crate::sglang::memory::published_code;
 use crate::ui;
 
 /// The files to pull, before a plan is made.
@@ -112,7 +113,7 @@ async fn wanted(context: &Context, args: &PullArgs, file: Option<Facts>) -> Resu
     } else if let Some(repo) = &args.repo {
         let wanted = Wanted {
             model: unknown(repo, args.revision.as_deref().unwrap_or("main")),
-            code: CodeFiles::default(),
+            code: CodeFiles::Named(published_code(repo)),
             locked: None,
         };
         (wanted, any().await?)

@@ -410,3 +410,12 @@ fn a_folder_cannot_be_locked_and_says_why() {
         .expect(2);
     assert!(run.stderr.contains("cannot be locked"), "{}", run.stderr);
 }
+
+#[test]
+fn a_wait_for_the_shape_is_said() {
+    let hub = hub_with("odd", 1);
+    hub.delay(Duration::from_millis(700));
+    let run = home(&hub).run(&PLAN).expect(3);
+    let said = format!("reading the shape of lab/model from {}", hub.endpoint);
+    assert!(run.stderr.contains(&said), "{}", run.stderr);
+}

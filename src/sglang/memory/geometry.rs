@@ -104,6 +104,16 @@ pub fn bundled(repo: &str) -> Option<ModelFacts> {
     })
 }
 
+/// Returns the files of a published checkpoint that hold code and may be fetched: those that `auto_map` in its `config.json`
+/// names. Empty for other repositories.
+#[must_use]
+pub fn published_code(repo: &str) -> Vec<String> {
+    let is_published = bundled(repo).is_some();
+    let files = ["configuration_deepseek.py", "modeling_deepseek.py"];
+    let named = files.into_iter().filter(|_| is_published);
+    named.map(str::to_owned).collect()
+}
+
 /// Returns the bytes of a published checkpoint's files, without what the engine makes at load.
 #[must_use]
 pub fn published_bytes(repo: &str) -> Option<u64> {
@@ -185,6 +195,17 @@ pub(super) const fn absorbed(layers: u64, heads: u64, rank: u64, width: u64) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_code_of_published_checkpoints_is_that_of_the_profiles() {
+        let catalog = crate::profile::Catalog::load(None).unwrap();
+        for profile in catalog.profiles().unwrap() {
+            let model = &profile.model;
+            assert_eq!(published_code(&model.repo), model.code_files, "{}", profile.name);
+        }
+        assert_eq!(published_code("deepseek-ai/DeepSeek-R1").len(), 2);
+        assert!(published_code("lab/DeepSeek-R1").is_empty());
+    }
 
     #[test]
     #[expect(

@@ -25,7 +25,7 @@ mod weights;
 use serde::{Deserialize, Serialize};
 
 pub use findings::check;
-pub use geometry::{bundled, published_bytes};
+pub use geometry::{bundled, published_bytes, published_code};
 pub use weights::{classify, index_of};
 
 use crate::facts::{Facts, ModelFacts};
