@@ -21,8 +21,8 @@ pub(crate) fn stage(line: &str) -> Option<(Stage, String)> {
             count_after(line, "#tokens: ").map(tokens).unwrap_or_default(),
         );
     }
-    if line.contains("Capture cuda graph begin") || line.contains("Capture CUDA graph begin") {
-        return found(Stage::CapturingGraphs, String::new());
+    if let Some(what) = capture(line) {
+        return found(Stage::CapturingGraphs, what.to_owned());
     }
     if line.contains("Uvicorn running on") {
         return found(Stage::WarmingUp, String::new());
@@ -31,6 +31,37 @@ pub(crate) fn stage(line: &str) -> Option<(Stage, String)> {
         return found(Stage::Ready, String::new());
     }
     None
+}
+
+/// Returns what a line begins to capture as CUDA graphs: `target decode`, `draft extend`; empty if it names nothing. The words
+/// around it changed from version to version (`cuda_graph_runner.py` of 0.4.10.post2, 0.5.3, 0.5.8, 0.5.12;
+/// `decode_cuda_graph_runner.py` of 0.5.16 to 0.5.23): "Capture draft cuda graph begin", "Capture target decode CUDA graph
+/// begin", "Capture single-CG draft extend begin".
+fn capture(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("Capture ")?;
+    let (what, _) = rest.split_once(" begin")?;
+    let is_short = what.len() <= 40 && !what.contains(':');
+    let graph = ["cuda graph", "CUDA graph", "cpu graph", "graph"]
+        .into_iter()
+        .find_map(|name| what.strip_suffix(name));
+    let named = graph.or_else(|| what.strip_prefix("single-CG "));
+    named.filter(|_| is_short).map(str::trim)
+}
+
+/// Returns what a line says is compiled now, which can take minutes: DeepGEMM's kernels (`compile_utils.py`, 0.4.10.post2 to
+/// 0.5.23), or a model by torch (`compilation/`, 0.5.8 on).
+#[must_use]
+pub(crate) fn compiles(line: &str) -> Option<&'static str> {
+    let deep_gemm = [
+        "Entering DeepGEMM JIT",
+        "DeepGEMM JIT Compiling for",
+        "PP-parallel DeepGEMM warmup start",
+    ];
+    if deep_gemm.iter().any(|text| line.contains(text)) {
+        return Some("compile DeepGEMM kernels");
+    }
+    (line.contains("Compiling num tokens") || line.contains("Compiling a graph for"))
+        .then_some("compile graphs")
 }
 
 /// Returns the work that a progress bar of SGLang or of its clients counts, with the items done and their total. Progress
@@ -46,6 +77,8 @@ pub(crate) fn progress(line: &str) -> Option<(&'static str, u64, u64)> {
         "load shards"
     } else if title.contains("Capturing") {
         "capture graphs"
+    } else if title.contains("DeepGEMM warmup") {
+        "compile DeepGEMM kernels"
     } else if title.is_empty() {
         "requests"
     } else {
@@ -213,6 +246,78 @@ mod tests {
     }
 
     #[test]
+    fn graph_capture_is_seen_in_the_words_of_each_version() {
+        for (line, what) in [
+            (
+                "[x TP0] Capture cuda graph begin. This can take up to several minutes. avail mem=29.09 GB",
+                "",
+            ),
+            (
+                "[x] Capture cpu graph begin. This can take up to several minutes. avail mem=9.09 GB",
+                "",
+            ),
+            (
+                "[x] Capture draft cuda graph begin. This can take up to several minutes.",
+                "draft",
+            ),
+            (
+                "[x] Capture draft extend cuda graph begin (step 1). This can take",
+                "draft extend",
+            ),
+            (
+                "[x] Capture piecewise CUDA graph begin. avail mem=25.07 GB",
+                "piecewise",
+            ),
+            (
+                "[x] Capture target decode CUDA graph begin. backend=full, num_tokens_per_req=1, bs=[1, 2]",
+                "target decode",
+            ),
+            (
+                "[x] Capture single-CG draft extend begin. This can take several minutes.",
+                "draft extend",
+            ),
+            (
+                "[x] Capture Frozen-KV MTP draft cuda graph begin.",
+                "Frozen-KV MTP draft",
+            ),
+        ] {
+            assert_eq!(
+                stage(line),
+                Some((Stage::CapturingGraphs, what.to_owned())),
+                "{line}"
+            );
+        }
+        for line in [
+            "[x] Capture target decode CUDA graph end. elapsed=103.22 s, mem usage=0.37 GB",
+            "[x] Capture the draft worker's own cuda graphs (decode + draft-extend).",
+            "[x] Screen Capture tool will begin",
+        ] {
+            assert_eq!(stage(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn compilation_is_seen() {
+        for (line, what) in [
+            (
+                "[x] Entering DeepGEMM JIT Pre-Compile session. It may take a long time",
+                Some("compile DeepGEMM kernels"),
+            ),
+            (
+                "[x] Try DeepGEMM JIT Compiling for <GEMM_NT_F8F8BF16> N=2112, K=7168",
+                Some("compile DeepGEMM kernels"),
+            ),
+            (
+                "[x] Compiling num tokens (num_tokens=4096)",
+                Some("compile graphs"),
+            ),
+            ("[x] NVCC Compiler not found, use NVRTC for DeepGEMM JIT", None),
+        ] {
+            assert_eq!(compiles(line), what, "{line}");
+        }
+    }
+
+    #[test]
     fn a_progress_bar_is_read() {
         for (line, expected) in [
             (
@@ -230,6 +335,10 @@ mod tests {
             (
                 " 31%|███▏      | 5/16 [00:00<00:00, 13.32it/s]",
                 Some(("requests", 5, 16)),
+            ),
+            (
+                "DeepGEMM warmup:  12%|█▏        | 2048/16384 [00:40<04:45, 50.2it/s]",
+                Some(("compile DeepGEMM kernels", 2048, 16384)),
             ),
             ("Fetching: 10%|█ | 1/10", None),
             ("gpu 95% | used", None),
@@ -272,7 +381,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_line_is_read_without_panic(line in "\\PC{0,200}") {
-            let _ = (stage(&line), progress(&line), cannot_listen(&line), kv_pool_tokens(&line), is_telling(&line), cause([line.as_str()].into_iter()));
+            let _ = (stage(&line), progress(&line), cannot_listen(&line), kv_pool_tokens(&line), compiles(&line), is_telling(&line), cause([line.as_str()].into_iter()));
         }
     }
 }

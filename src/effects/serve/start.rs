@@ -175,6 +175,9 @@ impl<'a> Start<'a> {
         if let Some((what, done, total)) = log::progress(line) {
             self.events.activity(what, Some((done, total)));
         }
+        if let Some(what) = log::compiles(line) {
+            self.events.activity(what, None);
+        }
         if let Some((stage, detail)) = log::stage(line)
             // The probe decides about READY, not the log.
             && stage != Stage::Ready
