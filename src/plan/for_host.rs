@@ -109,7 +109,7 @@ fn gpus(facts: &Facts) -> Result<(&[Gpu], Architecture)> {
         [first, rest @ ..] if rest.iter().all(|family| family == first) => Ok((gpus, *first)),
         _ => Err(
             cannot("the GPUs of this host are of two families, and one server cannot use both")
-                .hint("choose GPUs of one family with CUDA_VISIBLE_DEVICES"),
+                .hint("use a host whose GPUs are of one family"),
         ),
     }
 }
