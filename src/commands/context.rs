@@ -11,6 +11,7 @@ use crate::effects::{Effects, Removed, host, measured_starts, signal, store, use
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::facts::{self, Facts, Gpu};
+use crate::plan::advise::on_a_stack_that_runs;
 use crate::plan::{
     self, BuildOptions, BuildRequest, ImageChoice, Plan, PullOptions, RepoReference, ServeRequest, Step,
     Target,
@@ -280,18 +281,37 @@ impl Context {
     pub(super) async fn select(&self, args: &ProfileArgs, facts: Option<&Facts>) -> Result<Selection> {
         let catalog = self.catalog(args.profile_file.as_deref())?;
         let (name, precision) = profile_name(&catalog, args)?;
-        let gpus = match facts {
-            Some(facts) => facts.host.gpus.clone(),
-            None if catalog.source(&name).is_some() || !catalog.has_goal(&name) => None,
+        let is_goal = catalog.source(&name).is_none() && catalog.has_goal(&name);
+        let host = match facts {
+            Some(facts) => facts.host.clone(),
+            None if !is_goal => facts::Host::default(),
             None => {
                 let wanted = host::Wanted {
                     gpus: true,
                     ..host::Wanted::default()
                 };
-                host::gather(self.env(), &wanted).await.gpus
+                host::gather(self.env(), &wanted).await
             }
         };
-        catalog.select(&name, &criteria(precision, args, gpus.as_deref()))
+        let chosen = catalog.select(&name, &criteria(precision, args, host.gpus.as_deref()))?;
+        if !is_goal || args.stack.is_some() || host.gpus.as_ref().is_none_or(Vec::is_empty) {
+            return Ok(chosen);
+        }
+        let facts = Facts {
+            host,
+            ..Facts::default()
+        };
+        let (note, own) = (chosen.note.clone(), chosen.stack.name.clone());
+        let mut chosen = on_a_stack_that_runs(&catalog, chosen, &facts)?;
+        chosen.note = note.map(|note| {
+            let name = &chosen.stack.name;
+            if *name == own {
+                note
+            } else {
+                format!("{note}; on stack {name}, because `{own}` does not run on this host")
+            }
+        });
+        Ok(chosen)
     }
 
     /// Reads the facts of `--facts`.
@@ -821,7 +841,13 @@ fn named_model(text: &str, env: &Env) -> Result<Model> {
         });
     }
     let reference = RepoReference::parse(text);
-    plan::check_repo(&reference.repo)?;
+    plan::check_repo(&reference.repo).map_err(|error| {
+        if store::is_folder(Path::new(text)) {
+            error.hint(format!("there is a folder of this name: --model ./{text}"))
+        } else {
+            error
+        }
+    })?;
     if let Some(endpoint) = reference.endpoint {
         return Err(Error::new(
             Kind::Usage,

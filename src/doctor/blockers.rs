@@ -7,6 +7,7 @@ use crate::doctor::gpu;
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, Python};
 use crate::profile::{self, Profile, Stack};
+use crate::sglang::memory::MemoryPlan;
 use crate::units::{Bytes, with_margin};
 
 /// Lowest Python that the pinned packages support (SGLang 0.5.23 wheel metadata: `>=3.11`).
@@ -122,6 +123,31 @@ pub(crate) fn remote_docker(facts: &Facts) -> Option<Blocker> {
         message: "the Docker daemon is on another host".to_owned(),
         cause: format!("{endpoint}: the weights, the port and the GPUs of a server are those of that host"),
         hint: "run dsr1 on that host; dsr1 build, image and stacks also work from here".to_owned(),
+    })
+}
+
+/// Blocks a plan that needs Docker where no daemon answers.
+pub(crate) fn docker(facts: &Facts) -> Option<Blocker> {
+    let docker = &facts.docker;
+    let why = docker.unreachable.as_ref().filter(|_| docker.version.is_none())?;
+    let fix = docker.unreachable_fix.as_deref();
+    Some(Blocker {
+        kind: Kind::Docker,
+        message: why.clone(),
+        cause: String::new(),
+        hint: fix.unwrap_or("start the daemon, or set DOCKER_HOST").to_owned(),
+    })
+}
+
+/// Blocks a server on GPUs whose memory other processes hold.
+pub(crate) fn gpu_memory(plan: &MemoryPlan, facts: &Facts) -> Option<Blocker> {
+    let gpus = facts.host.gpus.as_deref().filter(|gpus| !gpus.is_empty())?;
+    let finding = gpu::free_memory(plan, gpus);
+    (finding.verdict == Verdict::Fail).then(|| Blocker {
+        kind: Kind::Host,
+        message: "other processes hold the memory of the GPUs".to_owned(),
+        cause: finding.text,
+        hint: finding.fix.unwrap_or_default(),
     })
 }
 

@@ -45,6 +45,13 @@ pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Soft
     } else if commit.is_some_and(|commit| facts.weights.contains_key(&format!("{}@{commit}", model.repo))) {
         let text = format!("{} is in the cache and verified", model.repo);
         findings.push(Finding::new("weights", Verdict::Ok, text));
+    } else if profile.goal != Goal::Rehearsal && facts.cached_commit(&model.repo, &model.revision).is_some() {
+        let text = format!(
+            "{} was pulled; its files are not known to be unchanged",
+            model.repo
+        );
+        let fix = format!("dsr1 weights verify {}", model.repo);
+        findings.push(Finding::new("weights", Verdict::NotChecked, text).fix(&fix));
     } else {
         findings.extend(weights_source(profile, facts));
         findings.push(disk_finding(

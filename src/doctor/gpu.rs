@@ -30,7 +30,7 @@ pub(super) fn findings(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<F
             Verdict::Fail,
             format!("{} GPUs found, {needed} needed", gpus.len()),
         )
-        .fix("choose a profile for this host: dsr1 profiles list"),
+        .fix("dsr1 profiles new NAME --for-host writes a profile for this host, or says what cannot run"),
         Some(gpus) => {
             let name = gpus.first().map_or("", |gpu| gpu.name.as_str());
             Finding::new("gpu.count", Verdict::Ok, format!("{} x {name}", gpus.len()))
@@ -257,7 +257,7 @@ fn fit(plan: &MemoryPlan, profile: &Profile) -> Finding {
 ///
 /// A server needs room for its weights, one request and its activations; with less it cannot start. SGLang takes the KV
 /// pool from the memory that is free at the start, so with less than the whole plan the pool is smaller than planned.
-fn free_memory(plan: &MemoryPlan, gpus: &[Gpu]) -> Finding {
+pub(super) fn free_memory(plan: &MemoryPlan, gpus: &[Gpu]) -> Finding {
     let id = "gpu.free";
     let fix = "nvidia-smi lists the processes that use it: stop them";
     let free = |gpu: &Gpu| Some(gpu.memory_bytes.saturating_sub(gpu.memory_used_bytes?));

@@ -6,8 +6,9 @@
 use serde::Serialize;
 
 use crate::doctor::{blockers, refusal};
+use crate::error::Result;
 use crate::facts::{Facts, Gpu};
-use crate::profile::{Architecture, Count, Goal, Profile, Selection, Stack};
+use crate::profile::{Architecture, Catalog, Count, Goal, Profile, Selection, Stack};
 use crate::sglang::memory::{self, MemoryPlan};
 use crate::sglang::{Launch, Level};
 
@@ -216,9 +217,30 @@ fn stack_reason(profile: &Profile, stack: &Stack, facts: &Facts) -> Option<Strin
     blockers::hardware(profile, stack, facts).map(|blocker| blocker.cause)
 }
 
+/// Returns the selection on a stack of its profile that runs on the GPUs of `facts`: its own, or else the newest of the others;
+/// its own if none does.
+///
+/// # Errors
+/// [`crate::error::Kind::Usage`] if the profile does not resolve on one of its stacks.
+pub fn on_a_stack_that_runs(catalog: &Catalog, own: Selection, facts: &Facts) -> Result<Selection> {
+    if stack_runs(&own, facts) {
+        return Ok(own);
+    }
+    let name = &own.profile.name;
+    let others: Result<Vec<Selection>> = own
+        .profile
+        .on
+        .keys()
+        .map(|stack| catalog.resolve(name, Some(stack)))
+        .collect();
+    let mut others = others?;
+    others.sort_by_key(|other| std::cmp::Reverse(other.stack.pins.sglang));
+    let other = others.into_iter().find(|other| stack_runs(other, facts));
+    Ok(other.unwrap_or(own))
+}
+
 /// Returns true if the stack of a selection runs on the GPUs of `facts`, as far as they are known.
-#[must_use]
-pub fn stack_runs(selection: &Selection, facts: &Facts) -> bool {
+fn stack_runs(selection: &Selection, facts: &Facts) -> bool {
     stack_reason(&selection.profile, &selection.stack, facts).is_none()
 }
 

@@ -61,7 +61,8 @@ pub(super) fn blocker(request: &ServeRequest, facts: &Facts) -> Option<Blocker> 
         (Some(wrong), _) => (
             Kind::Integrity,
             wrong.clone(),
-            "copy the files again, or leave the folder out: dsr1 pulls them".to_owned(),
+            "name the folder of the model, copy the files again, or name a repository, which dsr1 pulls"
+                .to_owned(),
         ),
         (None, Some(link)) => (
             Kind::Host,

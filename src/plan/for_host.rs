@@ -48,6 +48,13 @@ pub struct Wishes<'a> {
 /// [`Kind::Host`] with the reasons if nothing can run there, and [`Kind::Usage`] for an unknown stack or a name that is taken.
 pub fn profile_for_host(files: &UserFiles, wishes: Wishes<'_>, facts: &Facts) -> Result<String> {
     let catalog = Catalog::with(files)?;
+    if let Some(origin) = catalog.origin_of(wishes.name) {
+        return Err(
+            Error::new(Kind::Usage, format!("the name `{}` is taken", wishes.name))
+                .cause(format!("{origin} has this name"))
+                .hint("give the profile another name, or remove that file"),
+        );
+    }
     let (gpus, family) = gpus(facts)?;
     let (stack, why_stack) = stack(&catalog, wishes.stack, gpus, facts)?;
     let ranks = ranks(gpus.len());

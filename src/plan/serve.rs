@@ -117,10 +117,15 @@ pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
     } = request;
     // A server of dsr1 on the port is said once, by its name.
     let is_ours = facts.servers.values().any(|running| running.port == *port);
+    let needs_docker = matches!(target, Target::Docker);
+    let settings = request.launch().settings;
+    let memory = memory::plan(profile, stack, &settings, facts);
     let checks = [
-        blockers::remote_docker(facts).filter(|_| matches!(target, Target::Docker)),
+        blockers::docker(facts).filter(|_| needs_docker),
+        blockers::remote_docker(facts).filter(|_| needs_docker),
         blockers::hardware(profile, stack, facts),
         blockers::memory_blocker(stack, facts),
+        memory.and_then(|memory| blockers::gpu_memory(&memory, facts)),
         blockers::server(facts, &server_name(request), *port),
         blockers::port(facts, *port).filter(|_| !is_ours),
         folder::blocker(request, facts),

@@ -202,6 +202,12 @@ impl Catalog {
     }
 
     /// Adds a file without applying its `extends`: the file that it names may come later.
+    /// Returns the file of a profile; `None` if no profile has this name.
+    #[must_use]
+    pub fn origin_of(&self, name: &str) -> Option<&str> {
+        self.profile_file(name).map(|file| file.origin.as_str())
+    }
+
     fn add_file(&mut self, what: Declares, source: Source<'_>, is_users: bool) -> Result<()> {
         let document = Document::read(source)?;
         let kind = what.name();

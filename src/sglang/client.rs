@@ -5,6 +5,9 @@ use serde_json::Value;
 use crate::error::{Error, Kind, Result};
 use crate::report::{Benchmark, Latency};
 
+/// Questions that the script shows the model as examples (`--num-shots` of `few_shot_gsm8k.py`, 0.4.10 to 0.5.23).
+const EXAMPLES: u32 = 5;
+
 /// Counts the questions of an evaluation. Refuses other data at once: the script would fail after half a minute of imports.
 pub(crate) fn check_questions(name: &str, bytes: &[u8]) -> Result<u32> {
     let wrong = |line: usize, cause: &str| {
@@ -26,6 +29,14 @@ pub(crate) fn check_questions(name: &str, bytes: &[u8]) -> Result<u32> {
     }
     if rows == 0 {
         Err(wrong(1, "it is empty"))
+    } else if rows < EXAMPLES {
+        Err(
+            Error::new(Kind::Usage, format!("`{name}` has too few questions: {rows}"))
+                .cause(format!(
+                    "the first {EXAMPLES} are the examples that the script shows the model"
+                ))
+                .hint("leave --data out to ask the questions of GSM8K itself"),
+        )
     } else {
         Ok(rows)
     }
@@ -188,7 +199,9 @@ mod tests {
     #[test]
     fn data_that_is_not_gsm8k_names_the_line() {
         let good = "{\"question\": \"q\", \"answer\": \"#### 1\"}\n";
-        assert_eq!(check_questions("f", good.repeat(3).as_bytes()).unwrap(), 3);
+        assert_eq!(check_questions("f", good.repeat(7).as_bytes()).unwrap(), 7);
+        let few = check_questions("f", good.repeat(3).as_bytes()).unwrap_err();
+        assert_eq!(few.message(), "`f` has too few questions: 3");
         let bad = check_questions("f", format!("{good}{{}}\n").as_bytes()).unwrap_err();
         assert_eq!(
             (bad.kind(), bad.message()),

@@ -98,7 +98,7 @@ fn unknown(name: &str, asked: &str) -> Error {
             Kind::Usage,
             format!("`{shown}` is a key of {section} in a profile, not an option of the engine"),
         )
-        .hint("dsr1 profiles new NAME prints every key with its meaning");
+        .hint("dsr1 profiles new NAME prints every key; docs/stacks-and-profiles.md says what they mean");
     }
     let error = Error::new(
         Kind::Usage,
@@ -111,7 +111,11 @@ fn unknown(name: &str, asked: &str) -> Error {
         return error.hint(hint);
     }
     if let Some(library) = is_variable(asked).then(|| asked.split('_').next().unwrap_or(asked)) {
-        return error.hint(if matches!(library, "SGLANG" | "SGL") {
+        return error.hint(if library == "DSR1" {
+            format!("{asked} is read by dsr1 itself, from the environment: dsr1 help")
+        } else if matches!(library, "XDG" | "DOCKER" | "HTTP" | "HTTPS") {
+            format!("{asked} is read by dsr1 and other programs, from the environment, not by SGLang")
+        } else if matches!(library, "SGLANG" | "SGL") {
             let near = spelling::nearest(asked, variables().names());
             near.map_or_else(
                 || "no known version of SGLang reads this variable".to_owned(),

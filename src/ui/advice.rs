@@ -17,7 +17,9 @@ pub fn advice(load: Load, hardware: &str, advice: &[Advice]) -> String {
     .into_owned();
     text.push_str("\n\n");
     let Some(best) = advice.first().filter(|best| best.fits) else {
-        text.push_str("no profile fits\n\n");
+        text.push_str(
+            "no profile fits; dsr1 profiles new NAME --for-host writes one for this host, if one can run\n\n",
+        );
         text.push_str(&others(advice));
         return text;
     };

@@ -16,7 +16,7 @@ pub fn memory(plan: &MemoryPlan) -> String {
     } else if plan.weights_known {
         "as pulled"
     } else {
-        "computed, not pulled yet"
+        "computed from the published shape"
     };
     let mut parts: Vec<&(String, u64)> = plan.parts.iter().filter(|part| part.1 >= 1 << 26).collect();
     parts.sort_by_key(|part| std::cmp::Reverse(part.1));

@@ -58,7 +58,10 @@ fn plan(args: &[&str], facts: &str) -> Plan {
     // An exported server is not stopped by the command that wrote it.
     let mut all = vec!["plan", "--keep", "--format", "json", "--facts", "facts.json"];
     all.extend(args);
-    serde_json::from_value(home(facts).run(&all).expect(0).json()).unwrap()
+    // A host without Docker blocks a plan, and the plan is printed all the same.
+    let run = home(facts).run(&all);
+    assert!([0, 3].contains(&run.code), "{}", run.stderr);
+    serde_json::from_value(run.json()).unwrap()
 }
 
 fn container_of(plan: &Plan) -> StartContainer {

@@ -151,6 +151,7 @@ fn doctor_looks_at_base_image_package_index_and_hub() {
     );
     let mut b200 = facts(B200);
     b200["sources"] = json!({ "weights": { "refused": "401", "fix": "set HF_TOKEN" } });
+    b200["snapshots"] = json!({});
     let weights = doctor(&b200, &["fp8-low-latency"]).expect(3);
     assert!(weights.stdout.contains("the hub: 401"), "{}", weights.stdout);
     // A pull names the same size.
@@ -979,6 +980,7 @@ fn doctor_says_nothing_twice() {
     b200["sources"] = json!({ "weights": {
         "refused": "cannot reach the hub: no answer from http://hub", "fix": "check the network",
     }});
+    b200["snapshots"] = json!({});
     let home = home_with(&b200);
     let run = home.run(&["doctor", "fp8-low-latency", "--facts", "facts.json"]);
     assert!(

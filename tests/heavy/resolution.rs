@@ -703,12 +703,8 @@ fn a_start_on_gpus_asks_the_engine_before_it_pulls_and_keeps_the_answer() {
         "--endpoint",
         &endpoint,
     ];
-    // The parser takes both, dsr1 knows nothing about the first one, and the engine refuses them together.
-    let refused = [
-        &up[..],
-        &["--", "--enable-hierarchical-cache", "--disable-radix-cache"],
-    ]
-    .concat();
+    // The parser takes it, dsr1 knows nothing about it, and the engine refuses it.
+    let refused = [&up[..], &["--", "--swa-full-tokens-ratio", "2"]].concat();
     let run = home.run(&refused).expect(2);
     assert!(
         run.stderr

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::cli::AdviseArgs;
 use crate::commands::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::plan::advise::{Advice, Load, advise, stack_runs};
+use crate::plan::advise::{Advice, Load, advise, on_a_stack_that_runs};
 use crate::profile::Goal;
 use crate::sglang;
 use crate::ui;
@@ -41,15 +41,11 @@ pub(super) async fn run(context: &Context, args: &AdviseArgs) -> Result<()> {
         if args.stack.as_ref().is_none_or(is_made_for) {
             let own = catalog.resolve(&profile.name, args.stack.as_deref())?;
             // A stack of an older CUDA runs where the profile's own does not.
-            let mut others = Vec::new();
-            if args.stack.is_none() && !stack_runs(&own, &facts) {
-                for stack in profile.on.keys() {
-                    others.push(catalog.resolve(&profile.name, Some(stack))?);
-                }
-            }
-            others.sort_by_key(|other| std::cmp::Reverse(other.stack.pins.sglang));
-            let other = others.into_iter().find(|other| stack_runs(other, &facts));
-            selections.push(other.unwrap_or(own));
+            selections.push(if args.stack.is_none() {
+                on_a_stack_that_runs(&catalog, own, &facts)?
+            } else {
+                own
+            });
         }
     }
     if let Some(stack) = &args.stack {

@@ -12,6 +12,12 @@ use crate::report::FolderChecked;
 /// Lines about wrong files that are kept; further ones are counted.
 const MOST_LINES: usize = 5;
 
+/// Returns true if there is a folder at a path.
+#[must_use]
+pub fn is_folder(path: &Path) -> bool {
+    path.is_dir()
+}
+
 /// Returns what a folder holds: the model, and what is wrong with its files.
 ///
 /// Every shard that the index names must be there, and its header must fit its size. The bytes of the tensors are not read.

@@ -231,7 +231,9 @@ pub(in crate::effects) fn tensors_of(
     if all == size {
         Ok(found)
     } else {
-        Err(format!("its tensors end at {end}, the file has {size} bytes"))
+        Err(format!(
+            "its tensors end at byte {all}, the file has {size} bytes"
+        ))
     }
 }
 

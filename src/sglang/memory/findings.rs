@@ -41,7 +41,10 @@ fn fraction(plan: &MemoryPlan) -> Option<Check> {
                 gib(plan.need_bytes)
             )
         } else {
-            format!("use at least {}", round_up(low))
+            format!(
+                "use at least {}; dsr1 profiles new NAME --for-host finds settings for these GPUs",
+                round_up(low)
+            )
         };
         let text = format!(
             "mem_fraction {:.3} leaves no KV pool beside {weights} of weights",
