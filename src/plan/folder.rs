@@ -43,9 +43,14 @@ pub(super) fn check_step(request: &ServeRequest, facts: &Facts) -> Step {
 pub(super) fn note(request: &ServeRequest) -> Option<String> {
     let model = &request.profile.model;
     let path = model.path.as_deref()?;
+    // A folder of its own name says nothing about a repository.
+    let repo = if model.repo.contains('/') {
+        model.repo.as_str()
+    } else {
+        "OWNER/NAME"
+    };
     Some(format!(
-        "the files in {path} are served as they are: dsr1 weights verify {} --local-dir {path} compares them with a hub",
-        model.repo
+        "the files in {path} are served as they are: dsr1 weights verify {repo} --local-dir {path} compares them with a hub"
     ))
 }
 

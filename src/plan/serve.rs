@@ -14,7 +14,7 @@ use crate::plan::{
     prove,
 };
 use crate::profile::{Accelerator, NAME_RULE, Stack, is_name};
-use crate::sglang::{Launch, Level, memory};
+use crate::sglang::{Check, Launch, Level, memory, rules};
 
 /// Seconds without a log line after which a stage of the startup counts as stalled. Loading 689 GB from a slow disk
 /// logs a line per shard; DeepGEMM warm-up is the longest silence seen (facts: sglang#9590, #4773).
@@ -46,7 +46,11 @@ pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
 pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Launch, facts: &Facts) {
     let found = memory::plan(&request.profile, &request.stack, &launch.settings, facts);
     plan.checks = launch.checks;
-    for check in memory::checks_of_files(&request.profile, &request.stack, &launch.settings, facts) {
+    for check in rules::of_files(&request.profile, &request.stack, &launch.settings, facts) {
+        let is_said = |other: &Check| (&other.id, &other.text) == (&check.id, &check.text);
+        if plan.checks.iter().any(is_said) {
+            continue;
+        }
         if check.level == Level::Error {
             plan.blockers.push(Blocker {
                 kind: Kind::Usage,

@@ -30,6 +30,16 @@ pub(crate) fn is_deepseek_v3_architecture(repo: &str) -> bool {
     is_named && !is_distilled(&name) && !name.contains("v3.2")
 }
 
+/// Returns true if the name of a repository says that its weights were brought into another format than DeepSeek's own FP8.
+pub(crate) fn names_a_format(repo: &str) -> bool {
+    let name = repo.rsplit('/').next().unwrap_or(repo).to_ascii_lowercase();
+    let formats = [
+        "awq", "gptq", "gguf", "int4", "int8", "w4a", "w8a", "fp4", "bf16", "bfloat16", "mxfp", "4bit",
+        "8bit", "quant", "channel", "marlin",
+    ];
+    formats.iter().any(|format| name.contains(format))
+}
+
 /// Returns true if the name of a repository tells the architecture of its model.
 pub(crate) fn is_known_by_name(repo: &str) -> bool {
     is_deepseek_v3_architecture(repo) || is_dense(repo)

@@ -400,6 +400,37 @@ fn a_folder_that_cannot_be_served_blocks_the_plan() {
 }
 
 #[test]
+fn the_files_of_a_folder_say_what_its_name_does_not() {
+    let home = home_with_folder();
+    let folder = home.path().join("DeepSeek-R1-copy");
+    let text = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    let config: Value = serde_json::from_str(&text).unwrap();
+    let with = |changes: Value, args: &[&str]| {
+        let mut config = config.clone();
+        for (key, value) in changes.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+        let all = [&serve_from("./DeepSeek-R1-copy")[..], &["--"], args].concat();
+        let plan = home.run(&all).expect(3).json();
+        let checks = plan["checks"].as_array().unwrap().clone();
+        checks
+            .into_iter()
+            .filter(|check| check["level"] == "error")
+            .map(|check| check["id"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let awq = json!({"quantization_config": {"quant_method": "awq", "bits": 4}});
+    assert_eq!(
+        with(awq.clone(), &["--quantization", "gptq"]),
+        ["weights.quantization"]
+    );
+    assert!(with(awq, &[]).is_empty());
+    let odd = json!({"num_attention_heads": 7});
+    assert_eq!(with(odd, &[]), ["parallel.heads"]);
+}
+
+#[test]
 fn a_folder_cannot_be_locked_and_says_why() {
     let home = home_with_folder();
     let folder = home.path().join("DeepSeek-R1-copy").canonicalize().unwrap();

@@ -30,8 +30,7 @@ pub use weights::{classify, index_of};
 
 use crate::facts::{Facts, ModelFacts};
 use crate::profile::{Accelerator, Architecture, Profile, Stack};
-use crate::sglang::check::Check;
-use crate::sglang::deepseek_r1::{CONTEXT, HEADS, is_known_by_name};
+use crate::sglang::deepseek_r1::{CONTEXT, HEADS};
 use crate::sglang::resolve::{Checkpoint, Machine, Resolved, resolve};
 use crate::sglang::settings::EffectiveSettings;
 
@@ -157,7 +156,7 @@ pub fn plan(
 
 /// The origin of a model's shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
+pub(in crate::sglang) enum From {
     /// Its pulled files.
     Files,
     /// Its files at the hub.
@@ -167,7 +166,7 @@ enum From {
 }
 
 /// Returns the shape of the profile's model, if it is known.
-fn known_model(profile: &Profile, facts: &Facts) -> Option<(ModelFacts, From)> {
+pub(in crate::sglang) fn known_model(profile: &Profile, facts: &Facts) -> Option<(ModelFacts, From)> {
     let (repo, revision) = (&profile.model.repo, &profile.model.revision);
     if let Some(path) = &profile.model.path {
         let model = facts.folders.get(path)?.model.clone()?;
@@ -185,7 +184,7 @@ fn known_model(profile: &Profile, facts: &Facts) -> Option<(ModelFacts, From)> {
 }
 
 /// Returns the host's smallest GPU, or the one that the profile is tuned for; and whether it is the host's.
-fn machine(profile: &Profile, facts: &Facts) -> Option<(Machine, bool)> {
+pub(in crate::sglang) fn machine(profile: &Profile, facts: &Facts) -> Option<(Machine, bool)> {
     let gpus = facts.host.gpus.as_deref().unwrap_or_default();
     let mut machine = Machine::nominal(*profile.architectures.first()?);
     if let Some(architecture) = gpus
@@ -197,28 +196,6 @@ fn machine(profile: &Profile, facts: &Facts) -> Option<(Machine, bool)> {
     let smallest = gpus.iter().map(|gpu| gpu.memory_bytes >> 20).min();
     machine.memory_mib = smallest.unwrap_or(machine.memory_mib);
     Some((machine, smallest.is_some()))
-}
-
-/// Returns what the engine refuses, replaces or ignores for a model that only its files describe: a profile is checked
-/// without them, by the model's name.
-#[must_use]
-pub fn checks_of_files(
-    profile: &Profile,
-    stack: &Stack,
-    settings: &EffectiveSettings,
-    facts: &Facts,
-) -> Vec<Check> {
-    let repo = &profile.model.repo;
-    let is_known = profile.model.path.is_none() && is_known_by_name(repo);
-    if stack.accelerator == Accelerator::Cpu || is_known {
-        return Vec::new();
-    }
-    match (machine(profile, facts), known_model(profile, facts)) {
-        (Some((machine, _)), Some((model, _))) => {
-            resolve(settings, machine, &Checkpoint::new(profile, Some(&model))).checks
-        }
-        _ => Vec::new(),
-    }
 }
 
 /// Returns the format of a model's weights.

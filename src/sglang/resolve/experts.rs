@@ -26,10 +26,13 @@ const DISPATCH_CHECKED: Version = Version::new(0, 5, 17);
 
 /// Returns the refusal of weights that are named in another format than theirs.
 pub(crate) fn wrong_format(checkpoint: &Checkpoint, named: &str, version: Version) -> Check {
-    let (weights, fix) = if checkpoint.is_modelopt {
-        ("NVFP4", "quantization: modelopt_fp4")
-    } else {
-        ("FP8", "leave quantization out, or use other weights")
+    let (weights, fix) = match checkpoint.quantization.as_deref() {
+        _ if checkpoint.is_modelopt => ("NVFP4", "quantization: modelopt_fp4"),
+        Some("fp8") | None => ("FP8", "leave quantization out, or use other weights"),
+        Some(other) => (
+            other,
+            "leave quantization out: SGLang reads the format from the files",
+        ),
     };
     Check::new(
         "weights.quantization",

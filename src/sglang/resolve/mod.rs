@@ -38,7 +38,7 @@ pub use answer::{Answer, RESOLVED_SCHEMA, RESOLVER, TorchGpu, compared, differen
 use crate::facts::ModelFacts;
 use crate::profile::{Architecture, Precision, Profile, Version};
 use crate::sglang::check::{Check, Level};
-use crate::sglang::deepseek_r1::{CONTEXT, is_deepseek_v3_architecture};
+use crate::sglang::deepseek_r1::{CONTEXT, is_deepseek_v3_architecture, names_a_format};
 use crate::sglang::settings::EffectiveSettings;
 
 /// First version whose default fraction counts tokens and graphs (`server_args.py`, 0.5.3).
@@ -102,8 +102,8 @@ impl Machine {
 impl Checkpoint {
     /// Returns true if SGLang reads these weights when it is told that they are in the format `named`.
     ///
-    /// `_verify_quantization` in `model_config.py`, 0.4.10.post2 to 0.5.23. Formats that are neither DeepSeek's FP8 nor
-    /// NVIDIA's have families of names, which only the engine knows.
+    /// `_verify_quantization` in `model_config.py`, 0.4.10.post2 to 0.5.23. A format is read under its own name and under the
+    /// names of other kernels for it.
     #[must_use]
     pub fn is_read_as(&self, named: &str, version: Version) -> bool {
         match self.quantization.as_deref() {
@@ -113,7 +113,18 @@ impl Checkpoint {
                 other => other.starts_with("quark_"),
             },
             _ if self.is_modelopt => named.starts_with("modelopt"),
-            _ => true,
+            Some(own) => {
+                let own = own.replace('_', "-");
+                let family: &[&str] = match own.as_str() {
+                    "awq" => &["awq-marlin", "moe-wna16"],
+                    "gptq" => &["gptq-marlin", "moe-wna16", "marlin"],
+                    "compressed-tensors" => &["w8a8-int8", "w8a8-fp8", "auto-round-int8"],
+                    _ => &[],
+                };
+                let named = named.replace('_', "-");
+                named == own || named == "unquant" || family.contains(&named.as_str())
+            }
+            None => true,
         }
     }
 
@@ -132,7 +143,11 @@ impl Checkpoint {
             },
             None => Self {
                 is_deepseek_v3: by_name,
-                quantization: (by_name && !is_fp4).then(|| "fp8".to_owned()),
+                quantization: (by_name
+                    && !is_fp4
+                    && !names_a_format(&profile.model.repo)
+                    && profile.model.path.is_none())
+                .then(|| "fp8".to_owned()),
                 is_modelopt: is_fp4,
                 context: by_name.then_some(CONTEXT),
             },

@@ -4,6 +4,7 @@
 //!
 //! Sources: `server_args.py` of 0.4.10.post1, .post2 and 0.5.19; `eplb/expert_location.py`.
 
+use crate::facts::ModelFacts;
 use crate::profile::{Accelerator, Architecture, Precision, Profile, Stack, Version};
 use crate::sglang::check::{Check, Level};
 use crate::sglang::deepseek_r1::{
@@ -36,6 +37,7 @@ pub(super) fn check(
     split(settings, profile, checkpoint, &mut found);
     if is_dense(&profile.model.repo) {
         experts_of_none(settings, profile, &mut found);
+        found.extend(compressed_only(settings));
     } else {
         experts(settings, stack.pins.sglang, &mut found);
     }
@@ -104,6 +106,78 @@ fn ranges(settings: &EffectiveSettings, found: &mut Vec<Check>) {
     }
 }
 
+/// Returns the refusal of attention heads that the ranks do not divide: `divide(num_heads, tp_size)` in `linear.py` asserts it.
+fn uneven_heads(heads: u32, ranks: u32) -> Option<Check> {
+    if ranks == 0 || heads == 0 || heads.is_multiple_of(ranks) {
+        return None;
+    }
+    let power = 1_u32 << heads.trailing_zeros();
+    let check = error(
+        "parallel.heads",
+        "engine.tensor_parallel",
+        format!("{heads} attention heads cannot be spread evenly over {ranks} ranks"),
+    );
+    Some(check.fix(format!("use a power of two, at most {power}")))
+}
+
+/// Returns the findings about a model that its files describe.
+pub(super) fn of_model(
+    settings: &EffectiveSettings,
+    model: &ModelFacts,
+    checkpoint: &Checkpoint,
+    version: Version,
+) -> Vec<Check> {
+    let mut found = Vec::new();
+    weights(settings, checkpoint, version, &mut found);
+    let ranks = settings.tensor_parallel / settings.attention_data_parallel.max(1);
+    let heads = model.heads.and_then(|heads| u32::try_from(heads).ok());
+    found.extend(heads.and_then(|heads| uneven_heads(heads, ranks)));
+    if model.kv_lora_rank.is_none() {
+        found.extend(compressed_only(settings));
+    }
+    found
+}
+
+/// Attention backends that read only a compressed KV cache (`attention_registry.py`, `flashmla_backend.py`, 0.5.23).
+const COMPRESSED: [&str; 5] = [
+    "cutedsl_mla",
+    "cutlass_mla",
+    "flashmla",
+    "tokenspeed_mla",
+    "trtllm_mla",
+];
+
+/// Returns the refusal of an attention backend that a model without a compressed KV cache cannot use.
+fn compressed_only(settings: &EffectiveSettings) -> Option<Check> {
+    let backend = attention_backends(settings).find(|backend| COMPRESSED.contains(backend))?;
+    let check = error(
+        "attention.model",
+        "engine.attention_backend",
+        format!("{backend} computes only DeepSeek's compressed attention, which this model does not have"),
+    );
+    Some(check.fix("leave attention_backend out: SGLang chooses one"))
+}
+
+/// Returns the finding about NVFP4 weights on Hopper, at `subject`.
+pub(super) fn nvfp4_on_hopper(subject: &str, version: Version) -> Check {
+    if version < NVFP4_ON_HOPPER {
+        error(
+            "architecture.nvfp4",
+            subject,
+            format!("NVFP4 weights need Blackwell in SGLang {version}"),
+        )
+        .fix("use FP8 on Hopper")
+    } else {
+        warn(
+            "architecture.nvfp4",
+            subject,
+            "Hopper has no FP4 arithmetic: SGLang computes NVFP4 weights by Marlin's kernels in BF16"
+                .to_owned(),
+        )
+        .fix("use FP8 on Hopper, if it fits")
+    }
+}
+
 /// Returns the reason why the dense layers, the shared expert or the routed experts cannot be split: `divide` in `linear.py`
 /// and the blocks of `fp8.py` assert it when the model is built (0.4.10.post2 to 0.5.23).
 fn uneven(settings: &EffectiveSettings, is_fp8: bool) -> Option<String> {
@@ -148,21 +222,8 @@ fn split(settings: &EffectiveSettings, profile: &Profile, checkpoint: &Checkpoin
     } else {
         heads_of_distilled(repo)
     };
-    if let Some(heads) = heads.filter(|heads| ranks > 0 && !heads.is_multiple_of(ranks)) {
-        // linear.py: `divide(num_heads, tp_size)` asserts it.
-        let power = 1_u32 << heads.trailing_zeros();
-        found.push(
-            error(
-                "parallel.heads",
-                "engine.tensor_parallel",
-                format!("{heads} attention heads cannot be spread evenly over {ranks} ranks"),
-            )
-            .fix(if is_deepseek_v3 {
-                "use a power of two".to_owned()
-            } else {
-                format!("use a power of two, at most {power}")
-            }),
-        );
+    if let Some(check) = heads.and_then(|heads| uneven_heads(heads, ranks)) {
+        found.push(check);
     } else if is_deepseek_v3 {
         let is_fp8 = checkpoint.quantization.as_deref() == Some("fp8");
         if let Some(text) = uneven(settings, is_fp8) {
@@ -406,22 +467,7 @@ fn architecture(settings: &EffectiveSettings, profile: &Profile, stack: &Stack, 
         ));
     }
     if profile.precision == Precision::Fp4 && profile.architectures.contains(&Architecture::Hopper) {
-        found.push(if stack.pins.sglang < NVFP4_ON_HOPPER {
-            error(
-                "architecture.nvfp4",
-                "architectures",
-                format!("NVFP4 weights need Blackwell in SGLang {}", stack.pins.sglang),
-            )
-            .fix("use FP8 on Hopper")
-        } else {
-            warn(
-                "architecture.nvfp4",
-                "architectures",
-                "Hopper has no FP4 arithmetic: SGLang computes NVFP4 weights by Marlin's kernels in BF16"
-                    .to_owned(),
-            )
-            .fix("use FP8 on Hopper, if it fits")
-        });
+        found.push(nvfp4_on_hopper("architectures", stack.pins.sglang));
     }
     for architecture in &profile.architectures {
         let backend = settings
@@ -482,8 +528,8 @@ fn architecture(settings: &EffectiveSettings, profile: &Profile, stack: &Stack, 
     }
 }
 
-/// Returns an attention backend that is for other makers' devices.
-fn elsewhere(settings: &EffectiveSettings) -> Option<&str> {
+/// Returns the attention backends that are named: for both phases, for prefill, for decode.
+fn attention_backends(settings: &EffectiveSettings) -> impl Iterator<Item = &str> {
     [
         &settings.attention_backend,
         &settings.prefill_attention_backend,
@@ -491,7 +537,11 @@ fn elsewhere(settings: &EffectiveSettings) -> Option<&str> {
     ]
     .into_iter()
     .filter_map(|backend| backend.as_deref())
-    .find(|backend| ELSEWHERE.contains(backend))
+}
+
+/// Returns an attention backend that is for other makers' devices.
+fn elsewhere(settings: &EffectiveSettings) -> Option<&str> {
+    attention_backends(settings).find(|backend| ELSEWHERE.contains(backend))
 }
 
 fn scheduling(settings: &EffectiveSettings, found: &mut Vec<Check>) {

@@ -3,11 +3,13 @@
 //! Not in this module tree: findings about the host (`doctor`) and about GPU memory (`sglang::memory`).
 
 mod combinations;
+mod files;
 mod naming;
 mod options;
 mod owned;
 mod variables;
 
+pub use files::of_files;
 pub use naming::COMMAND_LINE;
 pub(super) use options::successor;
 pub use owned::check as check_owned;
