@@ -230,8 +230,11 @@ pub struct ModelFacts {
     pub context: Option<u64>,
     /// Format of the weights by `config.json`, in SGLang's spelling.
     pub quantization: Option<String>,
-    /// True if `hf_quant_config.json` states the format.
+    /// True if NVIDIA's ModelOpt states the format, and it is NVFP4.
     pub is_modelopt: bool,
+    /// Format of the KV cache that the checkpoint asks for: `fp8`; `None` if it states none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_cache: Option<String>,
     /// Number of layers without the draft layer.
     pub layers: u64,
     /// Width of the compressed KV cache, with multi-head latent attention (MLA).

@@ -8,13 +8,13 @@ use crate::sglang::memory::classify;
 /// Largest number of a configuration: no model has more heads, layers, experts or tokens.
 const LARGEST: u64 = 1 << 24;
 
-/// Returns the facts of a model. `tensors` are names and bytes; `is_modelopt` tells that `hf_quant_config.json` is there.
+/// Returns the facts of a model. `tensors` are names and bytes; `quantization` is `hf_quant_config.json`, where it is there.
 ///
 /// # Errors
 /// The key of `config.json` without which nothing can be said.
 pub(crate) fn facts(
     config: &Value,
-    is_modelopt: bool,
+    quantization: Option<&Value>,
     tensors: impl IntoIterator<Item = (String, u64)>,
 ) -> Result<ModelFacts, &'static str> {
     // A model for text and images keeps the shape of its text part apart.
@@ -48,14 +48,19 @@ pub(crate) fn facts(
             .saturating_mul(width)
             .saturating_mul(2);
     }
+    let modelopt = Modelopt::read(config, quantization);
     let hidden_per_head = || Some(number("hidden_size")? / heads.filter(|heads| *heads > 0)?);
     Ok(ModelFacts {
         architecture: config.pointer("/architectures/0").and_then(text),
         heads,
         experts: number("n_routed_experts").or_else(|| number("num_experts")),
         context: number("max_position_embeddings"),
-        quantization: config.pointer("/quantization_config/quant_method").and_then(text),
-        is_modelopt,
+        quantization: match &modelopt {
+            Some(modelopt) => modelopt.quantization.map(str::to_owned),
+            None => config.pointer("/quantization_config/quant_method").and_then(text),
+        },
+        is_modelopt: modelopt.as_ref().is_some_and(|modelopt| modelopt.is_nvfp4),
+        kv_cache: modelopt.and_then(|modelopt| modelopt.kv_cache),
         layers,
         kv_lora_rank: rank,
         rope_dim: number("qk_rope_head_dim"),
@@ -63,4 +68,71 @@ pub(crate) fn facts(
         head_dim: number("head_dim").or_else(hidden_per_head),
         weights,
     })
+}
+
+/// The format that NVIDIA's ModelOpt states, in a file of its own or in `config.json` (`_parse_quant_hf_config` in
+/// `model_config.py`, 0.5.19).
+struct Modelopt {
+    is_nvfp4: bool,
+    /// The format in SGLang's spelling, if it is not NVFP4.
+    quantization: Option<&'static str>,
+    /// `fp8`, or another format of the KV cache, in lower case.
+    kv_cache: Option<String>,
+}
+
+impl Modelopt {
+    fn read(config: &Value, own: Option<&Value>) -> Option<Self> {
+        let inside = &config["quantization_config"];
+        let stated = match own {
+            Some(own) => &own["quantization"],
+            None if inside["quant_method"] == "modelopt" => inside,
+            None => return None,
+        };
+        let algorithm = stated["quant_algo"]
+            .as_str()
+            .unwrap_or("NVFP4")
+            .to_ascii_uppercase();
+        let is_nvfp4 = !algorithm.starts_with("FP8");
+        Some(Self {
+            is_nvfp4,
+            quantization: (!is_nvfp4).then_some("modelopt_fp8"),
+            kv_cache: stated["kv_cache_quant_algo"]
+                .as_str()
+                .map(str::to_ascii_lowercase),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_format_that_modelopt_states_is_read() {
+        let config = json!({"num_hidden_layers": 2});
+        let inside = json!({"num_hidden_layers": 2, "quantization_config":
+            {"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}});
+        let own = |algorithm: &str, kv: Value| json!({"quantization": {"quant_algo": algorithm, "kv_cache_quant_algo": kv}});
+        let read = |config: &Value, own: Option<&Value>| {
+            let found = facts(config, own, []).unwrap();
+            (found.is_modelopt, found.quantization, found.kv_cache)
+        };
+        let fp8 = Some("fp8".to_owned());
+        assert_eq!(
+            read(&config, Some(&own("NVFP4", json!("FP8")))),
+            (true, None, fp8.clone())
+        );
+        assert_eq!(
+            read(&config, Some(&own("NVFP4", json!(null)))),
+            (true, None, None)
+        );
+        assert_eq!(
+            read(&config, Some(&own("FP8", json!(null)))),
+            (false, Some("modelopt_fp8".to_owned()), None)
+        );
+        assert_eq!(read(&inside, None), (true, None, fp8));
+        assert_eq!(read(&config, None), (false, None, None));
+    }
 }

@@ -21,6 +21,8 @@ pub(super) struct GraphOptions {
     pub(super) decode: bool,
     /// Graphs of prefill are not switched off.
     pub(super) prefill: bool,
+    /// Graphs of prefill are not switched off by the option that versions before 0.5.14 have for them.
+    pub(super) piecewise: bool,
     /// The backend of prefill's graphs is named, so the engine does not switch them off by itself.
     pub(super) prefill_named: bool,
 }
@@ -47,6 +49,7 @@ impl GraphOptions {
             decode: has_graphs(parsed, &config, "decode"),
             prefill: has_graphs(parsed, &config, "prefill")
                 && !parsed.has_option("--disable-piecewise-cuda-graph"),
+            piecewise: !parsed.has_option("--disable-piecewise-cuda-graph"),
             prefill_named: config["prefill"]["backend"].is_string()
                 || parsed.has_option("--cuda-graph-backend-prefill"),
         }

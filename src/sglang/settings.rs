@@ -76,12 +76,16 @@ pub struct EffectiveSettings {
     pub decode_graphs: bool,
     /// CUDA graphs for prefill are not switched off.
     pub prefill_graphs: bool,
+    /// CUDA graphs for prefill are not switched off by their own option of versions before 0.5.14.
+    pub piecewise_graphs: bool,
     /// CUDA graphs for prefill are asked for by name, so SGLang does not switch them off by itself.
     pub prefill_graphs_named: bool,
     /// Tokens per page, if named.
     pub page_size: Option<u32>,
     /// Algorithm of multi-token prediction, if named.
     pub draft_algorithm: Option<String>,
+    /// The scheduler works beside multi-token prediction also in versions that have it only on request.
+    pub draft_overlap: bool,
     /// Tokens drafted per step, with multi-token prediction.
     pub draft_tokens: Option<u32>,
     /// Tokens drafted per step, if named.
@@ -110,6 +114,8 @@ pub struct EffectiveSettings {
     pub torch_compile: bool,
     /// Batches between two captured sizes are padded to the larger one.
     pub graph_padding: bool,
+    /// Buffers of collective communication are in symmetric memory.
+    pub symmetric_memory: bool,
     /// Answers do not depend on the batch.
     pub deterministic: bool,
     /// GiB of weights on each GPU that stay in the host's memory.
@@ -220,9 +226,11 @@ impl EffectiveSettings {
             graph_batches: graphs.batches,
             decode_graphs: graphs.decode,
             prefill_graphs: graphs.prefill,
+            piecewise_graphs: graphs.piecewise,
             prefill_graphs_named: graphs.prefill_named,
             page_size: number("--page-size"),
             draft_algorithm: text("--speculative-algorithm"),
+            draft_overlap: env.get("SGLANG_ENABLE_SPEC_V2").is_some_and(|value| is_on(value)),
             draft_tokens: drafts.then(|| number("--speculative-num-draft-tokens").unwrap_or(1)),
             draft_tokens_named: number("--speculative-num-draft-tokens").filter(|_| drafts),
             draft_steps: number("--speculative-num-steps").filter(|_| drafts),
@@ -241,6 +249,7 @@ impl EffectiveSettings {
             hierarchical_cache: parsed.has_option("--enable-hierarchical-cache"),
             torch_compile: parsed.has_option("--enable-torch-compile"),
             graph_padding: !parsed.has_option("--disable-cuda-graph-padding"),
+            symmetric_memory: parsed.has_option("--enable-symm-mem"),
             deterministic: parsed.has_option("--enable-deterministic-inference"),
             offloaded_gib: real("--cpu-offload-gb").unwrap_or(0.0),
             too_small: too_small(parsed),

@@ -123,7 +123,7 @@ fn ask(version: &str, cases: &[Case]) -> Vec<Vec<Value>> {
     std::fs::write(&request, json!({"machines": machines}).to_string()).unwrap();
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let fetched = Command::new(root.join("tests/support/sglang-wheels.sh"))
-        .args(VERSIONS)
+        .arg(version)
         .status();
     assert!(fetched.unwrap().success());
     let output = Command::new(python())
@@ -153,14 +153,10 @@ fn python() -> PathBuf {
         "{}",
         String::from_utf8_lossy(&built.stderr)
     );
-    let venvs = support::target().join("rehearsal-cache/dsr1/venvs");
-    let mut found: Vec<PathBuf> = std::fs::read_dir(venvs)
-        .unwrap()
-        .map(|entry| entry.unwrap().path().join("bin/python"))
-        .filter(|python| python.exists())
-        .collect();
-    found.sort();
-    found.pop().unwrap()
+    // Other tests make venvs of other packages in the same cache.
+    let text = String::from_utf8(built.stdout).unwrap();
+    let dir = text.lines().find_map(|line| line.strip_prefix("venv ")).unwrap();
+    PathBuf::from(dir.trim()).join("bin/python")
 }
 
 /// Returns the differences between dsr1 and the engine on all cases, and the number of lines that the engine accepts.
@@ -608,6 +604,17 @@ fn random_lines_resolve_as_in_0_4_10_post2() {
             (0, Files::Dense),
         ],
     );
+}
+
+/// Versions between those of the stacks, which stacks of users name.
+const FURTHER: [&str; 4] = ["0.5.10", "0.5.12", "0.5.14", "0.5.16"];
+
+#[test]
+#[ignore = "tests/run --all asks these versions"]
+fn random_lines_resolve_as_in_further_versions() {
+    for version in FURTHER {
+        sweep(version, number("LINES", 40), &[(2, Files::Fp8), (3, Files::Fp8)]);
+    }
 }
 
 #[test]

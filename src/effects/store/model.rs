@@ -62,8 +62,14 @@ fn read_facts(snapshot: &Path) -> Result<Option<ModelFacts>> {
     for shard in shards(snapshot)? {
         found.extend(tensors(&snapshot.join(&shard))?);
     }
-    let is_modelopt = snapshot.join(QUANTIZATION).exists();
-    Ok(checkpoint::facts(&config, is_modelopt, found).ok())
+    let own = quantization_of(snapshot);
+    Ok(checkpoint::facts(&config, own.as_ref(), found).ok())
+}
+
+/// Returns the file with the format of NVIDIA's weights, if it is there; one that cannot be read states nothing.
+fn quantization_of(folder: &Path) -> Option<Value> {
+    let place = folder.join(QUANTIZATION);
+    place.exists().then(|| read_json(&place).unwrap_or_default())
 }
 
 /// A model's folder, as its files describe it.
@@ -92,9 +98,9 @@ pub(super) fn facts_of_folder(folder: &Path) -> std::result::Result<Described, V
     if !wrong.is_empty() {
         return Err(wrong);
     }
-    let is_modelopt = folder.join(QUANTIZATION).exists();
+    let own = quantization_of(folder);
     Ok(Described {
-        model: checkpoint::facts(&config, is_modelopt, found).ok(),
+        model: checkpoint::facts(&config, own.as_ref(), found).ok(),
         shards: shards.len(),
     })
 }

@@ -167,8 +167,11 @@ async fn read(source: &Source, repo: &str, entries: &[Entry]) -> Result<ModelFac
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
-    let is_modelopt = find(QUANTIZATION).is_some();
-    checkpoint::facts(&config, is_modelopt, headers.into_iter().flatten())
+    let own = match find(QUANTIZATION) {
+        Some(entry) => Some(json(source, entry).await?),
+        None => None,
+    };
+    checkpoint::facts(&config, own.as_ref(), headers.into_iter().flatten())
         .map_err(|key| wrong(repo, "config.json", &format!("it has no `{key}`")))
 }
 

@@ -62,7 +62,7 @@ fn model(name: &str) -> ModelFacts {
             tensors.push((name, bytes));
         }
     }
-    checkpoint::facts(&model["config"], false, tensors).unwrap()
+    checkpoint::facts(&model["config"], None, tensors).unwrap()
 }
 
 /// One run: its arguments, the engine's figures, and the plan.

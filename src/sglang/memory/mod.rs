@@ -589,7 +589,7 @@ mod tests {
                 "max_position_embeddings": context, "n_routed_experts": heads,
             });
             let tensors = [("model.layers.0.mlp.experts.0.up_proj.weight".to_owned(), heads)];
-            let model = crate::sglang::checkpoint::facts(&config, false, tensors).unwrap();
+            let model = crate::sglang::checkpoint::facts(&config, None, tensors).unwrap();
             let plan = budget(&settings("0.5.16", &line), &model, H200_BYTES, context).unwrap();
             let _ = check(&plan, a);
         }

@@ -1,12 +1,16 @@
 //! The weights on each GPU: tensors by class, and each class split over its ranks.
 
 use crate::facts::{ModelFacts, WeightSizes};
+use crate::profile::Version;
 use crate::sglang::EffectiveSettings;
 use crate::sglang::deepseek_r1::EXPERTS;
 use crate::sglang::resolve::Resolved;
 
 /// Memory that loading takes beside the tensors, counted by SGLang as weights: 0.06 to 0.07 GiB in each of 60 runs.
 const LOADING: u64 = 66 << 20;
+
+/// First version that takes the format of the KV cache from the checkpoint (`model_runner.py`, 0.5.3).
+const KV_OF_CHECKPOINT: Version = Version::new(0, 5, 3);
 
 /// Name of the draft layer's class.
 pub(super) const DRAFT: &str = "draft layer";
@@ -148,7 +152,12 @@ pub(super) fn kv_bytes_per_token(
     resolved: &Resolved,
 ) -> Option<u64> {
     // In 1/32 of a byte. Block formats have a scale of one byte for 16 elements of 4 bits, or for 32 of 8 bits.
-    let element = match resolved.kv_cache.as_str() {
+    // Versions from 0.5.3 on take the format that the checkpoint states (`kv_cache_dtype.py`, 0.5.19).
+    let stated = model.kv_cache.as_deref().filter(|_| {
+        let takes = settings.version.is_none_or(|version| version >= KV_OF_CHECKPOINT);
+        takes && resolved.kv_cache == "auto"
+    });
+    let element = match stated.unwrap_or(&resolved.kv_cache) {
         name if name.starts_with("fp8") => 32,
         "nvfp4" | "fp4_e2m1" | "fp4_mx_block16" => 18,
         "mxfp8" => 33,

@@ -1,6 +1,6 @@
 //! Attention backend, page size and the format of the KV cache.
 
-use super::{COUNTED, Resolver};
+use super::{BREAKABLE, COUNTED, Resolver};
 use crate::profile::Version;
 
 /// First version that chooses the backend while it resolves its arguments; earlier ones choose when they load the model.
@@ -66,6 +66,9 @@ impl Resolver<'_> {
     /// (`disable_prefill_cuda_graph_for_deepseek_trtllm_mla`, 0.5.23).
     fn prefill_without_graphs(&mut self) {
         let settings = self.settings;
+        if self.version < BREAKABLE {
+            return;
+        }
         let backend = self.out.attention_backend.as_deref();
         let prefill = settings.prefill_attention_backend.as_deref().or(match backend {
             Some("cutedsl_mla") => Some("trtllm_mla"),

@@ -1,6 +1,7 @@
 //! Multi-token prediction.
 
 use super::{COUNTED, Drafting, Resolver};
+use crate::profile::Version;
 use crate::sglang::check::{Check, Level};
 
 /// Requests at once with multi-token prediction if none are named (`_handle_eagle_family`, 0.5.23; 0.4.10).
@@ -18,6 +19,9 @@ const ALGORITHMS: [&str; 10] = [
     "STANDALONE",
     "UNO",
 ];
+/// First version whose scheduler works beside multi-token prediction without `SGLANG_ENABLE_SPEC_V2` (`server_args.py`,
+/// 0.5.12).
+const OVERLAPS: Version = Version::new(0, 5, 11);
 /// Steps, candidates and tokens that SGLang chooses for DeepSeek-V3 (`_auto_choose_speculative_params`).
 const AUTOMATIC: Drafting = Drafting {
     steps: 3,
@@ -48,7 +52,7 @@ impl Resolver<'_> {
             );
         }
         self.out.max_running_requests.get_or_insert(RUNNING);
-        if self.version < COUNTED {
+        if self.version < OVERLAPS && !settings.draft_overlap {
             self.out.overlap_schedule = false;
         }
         let named = (

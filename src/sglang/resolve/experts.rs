@@ -21,6 +21,8 @@ const SPREAD_OVER_ALL: [&str; 9] = [
 
 /// First version that always compares a named format with the checkpoint's (`server_args.py`, 0.5.5).
 const FORMAT_COMPARED: Version = Version::new(0, 5, 5);
+/// First version that computes experts made NVFP4 at load by `flashinfer_cutedsl` (0.5.17).
+const ONLINE_BY_CUTEDSL: Version = Version::new(0, 5, 17);
 /// First version that checks the choice of an expert's copy (`server_args.py`, 0.5.17).
 const DISPATCH_CHECKED: Version = Version::new(0, 5, 17);
 
@@ -107,6 +109,7 @@ impl Resolver<'_> {
 
     /// Checks kernels against format and spread.
     pub(super) fn experts(&mut self) {
+        self.online_format();
         let version = self.version;
         let tp = self.settings.tensor_parallel;
         let ep = self.out.expert_parallel;
@@ -180,6 +183,34 @@ impl Resolver<'_> {
             );
         }
         self.all_to_all();
+    }
+
+    /// Chooses and checks the kernels of experts that become NVFP4 when they are loaded (`server_args.py`, 0.5.14 to 0.5.16;
+    /// `overrides.py`, 0.5.19 and 0.5.23).
+    fn online_format(&mut self) {
+        if self.out.quantization.as_deref() != Some("nvfp4_online") {
+            return;
+        }
+        let runner = self.out.moe_runner.clone().unwrap_or_default();
+        let fits = match runner.as_str() {
+            "auto" => {
+                self.out.moe_runner = Some("flashinfer_trtllm".to_owned());
+                true
+            }
+            "flashinfer_cutedsl" => self.version >= ONLINE_BY_CUTEDSL,
+            other => matches!(other, "flashinfer_trtllm" | "flashinfer_trtllm_routed"),
+        };
+        if !fits {
+            self.refuse(
+                "experts.quantization",
+                "engine.moe_runner",
+                format!(
+                    "{runner} does not compute nvfp4_online experts in SGLang {}",
+                    self.version
+                ),
+                "leave moe_runner out",
+            );
+        }
     }
 
     /// Checks copies of experts and their choice (`handle_eplb_and_dispatch`, 0.5.23).

@@ -1,6 +1,6 @@
 //! The default size of a prefill chunk, and the default share of GPU memory for weights and KV pool.
 
-use super::{ATTN_DP_SIZE, COUNTED, GRAPHS_BY_PHASE, PREFILL_GRAPHS, Resolver};
+use super::{ATTN_DP_SIZE, BREAKABLE, COUNTED, GRAPHS_BY_PHASE, PREFILL_GRAPHS, Resolver};
 use crate::profile::Version;
 
 /// First version that leaves memory for `DeepEP` in the graphs of prefill (`server_args.py`, 0.5.17).
@@ -64,15 +64,16 @@ impl Resolver<'_> {
         if self.machine.memory_mib > 60 * 1024 {
             sum = sum.max(10_240.0);
         }
-        let by_phase = self.version >= GRAPHS_BY_PHASE;
-        if by_phase && self.out.graph_batch.is_some() && self.out.a2a == "deepep" {
+        if self.version >= BREAKABLE && self.out.graph_batch.is_some() && self.out.a2a == "deepep" {
             sum += 2048.0;
         }
-        if !by_phase && settings.draft_tokens.is_some() {
-            sum += if self.version >= PREFILL_GRAPHS {
-                4096.0
-            } else {
-                2048.0
+        if self.version < GRAPHS_BY_PHASE {
+            let algorithm = settings.draft_algorithm.as_deref().map(str::to_ascii_uppercase);
+            sum += match algorithm.as_deref() {
+                None | Some("NGRAM") => 0.0,
+                Some("STANDALONE") => 6144.0,
+                Some(_) if self.version >= PREFILL_GRAPHS => 4096.0,
+                Some(_) => 2048.0,
             };
         }
         sum
@@ -110,7 +111,7 @@ impl Resolver<'_> {
         // A batch that is not captured still counts for the replicas.
         let batch = f64::from(self.batch.unwrap_or_default());
         let mut sum = 0.0;
-        if self.out.graph_batch.is_some() || self.version < GRAPHS_BY_PHASE {
+        if self.out.graph_batch.is_some() || self.version < BREAKABLE {
             sum += batch * 2.0;
         }
         let replicated = if self.version >= ATTN_DP_SIZE {

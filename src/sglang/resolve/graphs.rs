@@ -1,6 +1,6 @@
 //! CUDA graphs: whether they are captured, and up to which batch.
 
-use super::{COUNTED, GRAPHS_BY_PHASE, Resolver};
+use super::{BREAKABLE, COUNTED, GRAPHS_BY_PHASE, PREFILL_GRAPHS, Resolver};
 use crate::profile::Version;
 
 /// First version whose default largest batch is bounded by the running requests (`memory_hook.py`, between 0.5.19 and
@@ -10,6 +10,8 @@ const BOUNDED: Version = Version::new(0, 5, 20);
 const CAPTURES_MLA: Version = Version::new(0, 5, 18);
 /// First version that captures prefill with attention replicas (`server_args.py`, 0.5.17).
 const CAPTURES_WITH_REPLICAS: Version = Version::new(0, 5, 17);
+/// First version that compiles prefill beside multi-token prediction (`server_args.py`, 0.5.11).
+const COMPILES_WITH_DRAFTS: Version = Version::new(0, 5, 11);
 /// All-to-all backends that prefill graphs are captured with (`cuda_graph_hook.py`, 0.5.23).
 const WITH_PREFILL_GRAPHS: [&str; 4] = ["none", "deepep", "megamoe", "flashinfer"];
 
@@ -20,6 +22,8 @@ impl Resolver<'_> {
         if self.version >= GRAPHS_BY_PHASE {
             let can = settings.pipeline <= 1 && self.captures_prefill();
             self.out.prefill_graphs = settings.prefill_graphs && (can || settings.prefill_graphs_named);
+        } else if self.version >= PREFILL_GRAPHS {
+            self.out.prefill_graphs = settings.piecewise_graphs && self.compiles_prefill();
         }
         self.batch = self.largest_batch();
         self.out.graph_batch = self.batch.filter(|_| settings.decode_graphs);
@@ -29,6 +33,9 @@ impl Resolver<'_> {
     /// (`disable_breakable_cudagraph_if_incompatible` in `server_args.py`, 0.5.14 to 0.5.18, and in `cuda_graph_hook.py`).
     fn captures_prefill(&self) -> bool {
         let a2a = self.out.a2a.as_str();
+        if self.version < BREAKABLE {
+            return self.compiles_prefill();
+        }
         if self.checkpoint.is_deepseek_v3 && self.version < CAPTURES_MLA {
             false
         } else if self.version < CAPTURES_WITH_REPLICAS {
@@ -36,6 +43,20 @@ impl Resolver<'_> {
         } else {
             !self.settings.two_batch_overlap && WITH_PREFILL_GRAPHS.contains(&a2a)
         }
+    }
+
+    /// Returns true if this version compiles the graphs of prefill beside the other settings
+    /// (`_handle_piecewise_cuda_graph` in `server_args.py`, 0.5.10 to 0.5.13;
+    /// `_disable_tc_piecewise_cudagraph_if_incompatible`, 0.5.14).
+    fn compiles_prefill(&self) -> bool {
+        let settings = self.settings;
+        let drafts = settings.draft_algorithm.is_some() && self.version < COMPILES_WITH_DRAFTS;
+        let is_moved = settings.offloaded_gib > 0.0 || settings.hierarchical_cache || settings.eplb;
+        let is_special = settings.torch_compile || settings.deterministic || settings.symmetric_memory;
+        !settings.attention_switch
+            && settings.pipeline <= 1
+            && self.out.a2a == "none"
+            && !(drafts || is_moved || is_special)
     }
 
     /// Returns the largest captured batch: the named one, that of the list, or the default for the GPU.

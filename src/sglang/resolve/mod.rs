@@ -49,6 +49,8 @@ const PREFILL_GRAPHS: Version = Version::new(0, 5, 10);
 const GRAPHS_BY_PHASE: Version = Version::new(0, 5, 14);
 /// First version that reads FP8 experts as NVFP4 and quantizes them when it loads them (`model_config.py`, 0.5.18).
 const FP8_AS_FP4: Version = Version::new(0, 5, 18);
+/// First version that captures prefill in segments and not by torch's compiler (`cuda_graph_config.py`, 0.5.15).
+const BREAKABLE: Version = Version::new(0, 5, 15);
 /// First version in which attention replicas have an option of their own (0.5.22).
 const ATTN_DP_SIZE: Version = Version::new(0, 5, 22);
 
