@@ -402,6 +402,9 @@ fn status_fails_on_request_if_no_server_is_ready() {
         "{}",
         named.stderr
     );
+    // A server that ended is not ready, which the tables of exit codes say, too.
+    ended_server(&home, "dsr1-a", 30_000);
+    home.run(&["status", "--check"]).expect(7);
 }
 
 /// A profile to start from is a document, too.
