@@ -1,6 +1,6 @@
 //! Arguments of `help`, `completions` and `man`.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 
 use clap::Args;
 
@@ -22,7 +22,8 @@ pub struct CompletionsArgs {
 /// Arguments of `man`.
 #[derive(Debug, Clone, Args)]
 pub struct ManArgs {
-    /// Directory for the pages; without it `dsr1(1)` is shown on a terminal, and printed elsewhere.
-    #[arg(value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    /// A command, whose page is shown on a terminal and printed elsewhere; or a directory for all pages, named with a slash
+    /// unless it exists.
+    #[arg(value_name = "COMMAND|DIR")]
+    pub page: Vec<OsString>,
 }

@@ -84,6 +84,7 @@ pub struct ImageArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Image {
     /// List the images.
+    #[command(alias = "ls")]
     List,
     /// Show an image: versions, base, digests, and which profiles its engine accepts.
     Inspect(WhichImageArgs),

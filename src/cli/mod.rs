@@ -174,6 +174,6 @@ pub enum Command {
     Help(HelpArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
-    /// Show the manual page, or write all pages to a directory.
+    /// Show the page of a command in the manual, or write all pages.
     Man(ManArgs),
 }

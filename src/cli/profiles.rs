@@ -18,6 +18,7 @@ pub struct ProfilesArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Profiles {
     /// List the profiles.
+    #[command(alias = "ls")]
     List,
     /// Show a profile, its stack and the engine's arguments.
     Show(ShowArgs),
@@ -37,8 +38,10 @@ pub enum Profiles {
 #[derive(Debug, Clone, Args)]
 pub struct DiffArgs {
     /// Name of one profile.
+    #[arg(value_name = "PROFILE")]
     pub left: String,
     /// Name of the other profile.
+    #[arg(value_name = "PROFILE")]
     pub right: String,
     /// File with a profile of your own; give its name as one of the two.
     #[arg(long, value_name = "FILE")]
@@ -127,6 +130,7 @@ pub struct NewArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ShowArgs {
     /// Profile or goal.
+    #[arg(value_name = "PROFILE")]
     pub name: Option<String>,
     /// File with a profile of your own.
     #[arg(long, value_name = "FILE")]
@@ -157,6 +161,7 @@ pub struct StacksArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Stacks {
     /// List the stacks.
+    #[command(alias = "ls")]
     List,
     /// Show a stack: versions, image, hardware.
     Show(StackArgs),
@@ -168,6 +173,7 @@ pub enum Stacks {
 #[derive(Debug, Clone, Args)]
 pub struct StackArgs {
     /// Name of the stack.
+    #[arg(value_name = "STACK")]
     pub name: String,
     /// Print the YAML file of the stack.
     #[arg(long)]
@@ -178,8 +184,10 @@ pub struct StackArgs {
 #[derive(Debug, Clone, Args)]
 pub struct StackDiffArgs {
     /// Name of one stack.
+    #[arg(value_name = "STACK")]
     pub left: String,
     /// Name of the other stack.
+    #[arg(value_name = "STACK")]
     pub right: String,
     /// List every engine option that differs, not only the count.
     #[arg(long)]

@@ -95,6 +95,7 @@ pub struct WeightsArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Weights {
     /// List repositories and snapshots, and whether they are verified.
+    #[command(alias = "ls")]
     List,
     /// Check every byte of a snapshot against its hash, as fast as processors and disk allow.
     Verify(WeightsVerifyArgs),

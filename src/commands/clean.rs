@@ -1,12 +1,15 @@
 //! `dsr1 clean`: removes what dsr1 made on this host and no longer uses.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::context::Context;
 use super::image::ids_to_keep;
 use crate::cli::CleanArgs;
-use crate::effects::belongings;
+use crate::effects::belongings::{self, Removal};
 use crate::effects::docker::{Docker, OneOff};
+use crate::effects::signal;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, StepEvents};
 use crate::facts::{Facts, Host, Python};
@@ -132,19 +135,45 @@ async fn remove_each(
             "interrupted before it".clone_into(&mut choice.why);
             continue;
         }
-        let removed = context
-            .until_interrupted(remove(context, &choice.item, images, &on_bytes))
-            .await;
+        let removal = Arc::new(Removal::default());
+        let work = remove(context, &choice.item, images, &removal, &on_bytes);
+        let (is_removed, error) = until_interrupted(work, &removal).await;
         done += bytes;
-        if let Err(error) = removed {
+        let Some(error) = error else { continue };
+        if !is_removed {
             choice.remove = false;
+            choice.partly_freed_bytes = removal.freed();
             choice.why = [vec![error.message()], error.causes()].concat().join(": ");
-            if failed.is_none() || error.kind() == Kind::Interrupted {
-                failed = Some(error);
-            }
+        }
+        if failed.is_none() || error.kind() == Kind::Interrupted {
+            failed = Some(error);
         }
     }
     failed
+}
+
+/// Awaits a removal, and ends it early when the user interrupts; a second signal does not wait for its end. Returns true if
+/// the item is removed, and the error.
+async fn until_interrupted(
+    work: impl Future<Output = Result<()>>,
+    removal: &Removal,
+) -> (bool, Option<Error>) {
+    let mut work = std::pin::pin!(work);
+    let name = tokio::select! {
+        done = &mut work => return (done.is_ok(), done.err()),
+        name = signal::wait() => name,
+    };
+    let name = match name {
+        Ok(name) => name,
+        Err(error) => return (false, Some(error)),
+    };
+    removal.stop();
+    let is_removed = tokio::select! {
+        done = &mut work => done.is_ok(),
+        _ = signal::wait() => false,
+    };
+    let error = Error::new(Kind::Interrupted, format!("interrupted by {name}"));
+    (is_removed, Some(error))
 }
 
 /// Returns the use of a venv: the stack of its name would make the same one with the same Python, or not.
@@ -292,6 +321,7 @@ async fn remove(
     context: &Context,
     item: &Item,
     images: &[ImageSummary],
+    removal: &Arc<Removal>,
     on_bytes: &(dyn Fn(u64) + Sync),
 ) -> Result<()> {
     match item.kind {
@@ -305,6 +335,6 @@ async fn remove(
                 None => Ok(()),
             }
         }
-        _ => belongings::remove(context.env(), item.clone(), on_bytes).await,
+        _ => belongings::remove(context.env(), item.clone(), removal, on_bytes).await,
     }
 }

@@ -28,6 +28,9 @@ use crate::units::{Bytes, counted};
 
 /// Time after which a wait is said.
 const SILENCE: Duration = Duration::from_secs(2);
+/// Note at the interruption of an installation. The removal blocks, so that a further Ctrl-C is not heard; SIGQUIT, which no
+/// handler takes, ends the process, and the rest has a name that nothing uses.
+const INTERRUPTED_INSTALLATION: &str = r"interrupted: packages that are not complete are removed, which usually takes a few seconds; Ctrl-\ ends dsr1 at once, and dsr1 clean removes the rest";
 /// Longest time for reading the shape of a model from its hub.
 const LONGEST_READ: Duration = Duration::from_mins(1);
 
@@ -91,7 +94,7 @@ impl Context {
         let on_signal = || {
             if let Some((step, Step::CreateVenv(_))) = self.effects.step_of(plan) {
                 display.event(&Event::Note {
-                    text: "interrupted: packages that are not complete are removed".to_owned(),
+                    text: INTERRUPTED_INSTALLATION.to_owned(),
                 });
                 StepEvents::new(&*display, step).activity("remove incomplete packages", None);
             }
@@ -871,6 +874,12 @@ fn named_model(text: &str, env: &Env) -> Result<Model> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_interruption_of_an_installation_says_how_long_it_takes_and_what_ends_it() {
+        assert!(INTERRUPTED_INSTALLATION.contains("usually takes a few seconds"));
+        assert!(INTERRUPTED_INSTALLATION.contains(r"Ctrl-\ ends dsr1 at once"));
+    }
 
     #[test]
     fn a_server_that_was_ready_is_not_said_to_be_starting() {

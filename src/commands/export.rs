@@ -24,6 +24,7 @@ pub(super) async fn run(context: &Context, mut args: ExportArgs) -> Result<()> {
         up,
         profile_file: file.as_ref().map(|path| path.display().to_string()),
         notes,
+        output: args.output.clone(),
     };
     let exported = render::export(&request, &facts)?;
     let Some(path) = &args.output else {

@@ -4,24 +4,33 @@ use super::context::Context;
 use super::status::probe;
 use crate::cli::LogsArgs;
 use crate::error::{Kind, Result};
+use crate::event::Event;
 use crate::report::ServerState;
 use crate::ui;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
-    let found = context
+    let (server, kept) = context
         .effects
-        .find_server(
+        .find_log(
             args.which.server.as_deref(),
             &probe(context)?,
             &[ServerState::Ready, ServerState::Starting, ServerState::Exited],
         )
         .await?;
+    if let Some(path) = kept {
+        let text = format!(
+            "{} has ended; this is the log that it left: {}",
+            server.name(),
+            path.display()
+        );
+        context.display().event(&Event::Note { text });
+    }
     let format = context.output.format;
-    let mut on_line = |line: &str| ui::print_log_line(&found.status.name, line, format);
+    let mut on_line = |line: &str| ui::print_log_line(server.name(), line, format);
     let printed = context
         .effects
-        .logs(&found.server, args.tail, args.follow, &mut on_line);
+        .logs(&server, args.tail, args.follow, &mut on_line);
     let ended = context.until_interrupted(printed).await;
     // To leave a log that is followed is no failure.
     ended.map_err(|error| {

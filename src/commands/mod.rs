@@ -54,14 +54,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>, env: impl FnOnce() -> Env)
         Err(error) if error.use_stderr() && wants_json(&args) => (
             Format::Json,
             false,
-            Err(usage_error(&tips::improve(error, usize::MAX))),
+            Err(usage_error(&tips::improve(error, &args, usize::MAX))),
         ),
         // `dsr1` alone asks for an overview; the whole help would scroll it away.
         Err(error) if args.len() == 1 && error.use_stderr() => {
             ui::print_help(SHORT_HELP);
             return Kind::Usage.exit_code();
         }
-        Err(error) => tips::improve(error, ui::columns_of_errors()).exit(),
+        Err(error) => tips::improve(error, &args, ui::columns_of_errors()).exit(),
     };
     result.map_or_else(
         |error| {

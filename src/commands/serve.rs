@@ -5,6 +5,7 @@ use super::lock;
 use crate::cli::ServeArgs;
 use crate::effects::signal;
 use crate::error::{Error, Kind, Result};
+use crate::event::Event;
 use crate::plan::{self, Server, Step};
 use crate::ui;
 
@@ -60,7 +61,13 @@ async fn attach(context: &Context, server: &Server) -> Result<()> {
                 // A second signal does not wait for running requests.
                 _ = signal::wait() => { context.effects.stop(server, 0).await?; }
             }
-            Err(Error::new(Kind::Interrupted, format!("{} stopped by {name}", server.name())))
+            let text = format!("{} stopped by {name}", server.name());
+            if context.is_json() {
+                return Err(Error::new(Kind::Interrupted, text));
+            }
+            // Who ends an attached server wants to end it.
+            context.display().event(&Event::Note { text: text.clone() });
+            Err(Error::new(Kind::Interrupted, text).reported_if(true))
         }
     }
 }

@@ -29,6 +29,11 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
         }
         unseen = Some(error.innermost());
     }
+    for server in &mut found {
+        if server.status.state == ServerState::Ready {
+            server.status.served_model = context.effects.served_model(&server.status.base_url).await;
+        }
+    }
     let listing = Listing {
         schema: "dsr1.status/1",
         servers: found.into_iter().map(|server| server.status).collect(),

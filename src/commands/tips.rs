@@ -4,6 +4,8 @@
 //! replaced: by an answer from a table, by the place of an option of SGLang, or by a spelling that differs in a letter or
 //! two. Without any of these there is no tip.
 
+use std::ffi::OsString;
+
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
@@ -15,7 +17,7 @@ use crate::sglang::flags::{History, Parser, history};
 use crate::ui;
 
 /// A word that is no command here, and the answer.
-const COMMANDS: [(&[&str], &str); 26] = [
+const COMMANDS: [(&[&str], &str); 27] = [
     (
         &["rm", "kill", "delete", "remove"],
         "dsr1 stop NAME stops a server and removes its container; dsr1 weights rm removes weights",
@@ -28,8 +30,12 @@ const COMMANDS: [(&[&str], &str); 26] = [
     (&["images"], "dsr1 image list"),
     (&["rmi"], "dsr1 image prune removes old images"),
     (
-        &["prune", "gc", "uninstall"],
+        &["prune", "gc"],
         "dsr1 clean removes what is no longer used; dsr1 weights rm removes weights",
+    ),
+    (
+        &["uninstall"],
+        "dsr1 stop, then dsr1 clean --all --older-than 0 removes what dsr1 made and dsr1 weights rm the weights; then delete the file dsr1",
     ),
     (&["du"], "dsr1 weights du"),
     (
@@ -115,7 +121,7 @@ const fn typed(
 }
 
 /// The first that fits is taken.
-const ARGUMENTS: [Typed; 38] = [
+const ARGUMENTS: [Typed; 39] = [
     typed(
         &["-d", "--detach", "--background", "--daemon"],
         SERVERS,
@@ -231,6 +237,11 @@ const ARGUMENTS: [Typed; 38] = [
         "dsr1 status --format json lists the servers for programs, with whole IDs",
     ),
     typed(&["-t", "--time", "--timeout"], &["stop"], "--drain SECONDS"),
+    typed(
+        &["-f", "--force", "--kill", "-9"],
+        &["stop"],
+        "--drain 0 does not wait for running requests",
+    ),
     typed(&["--concurrency", "-c"], &["bench"], "--max-concurrency N"),
     typed(&["--max-concurrency"], &["profiles"], "--concurrency N"),
     typed(&["--input-len", "--random-input-len"], &["profiles"], "--isl N"),
@@ -278,8 +289,14 @@ const ARGUMENTS: [Typed; 38] = [
 /// Columns before a tip: clap's label and the space around it.
 const LABEL: usize = "  tip: ".len();
 
-/// Replaces the suggestions of clap, in lines for `columns`.
-pub(super) fn improve(mut error: clap::Error, columns: usize) -> clap::Error {
+/// Replaces the suggestions of clap about the arguments `args`, in lines for `columns`, and its usage line, which repeats what
+/// was typed: a tip needs none, and otherwise it is the plain one of the command.
+pub(super) fn improve(mut error: clap::Error, args: &[OsString], columns: usize) -> clap::Error {
+    let path = command_path(&error);
+    if error.remove(ContextKind::Usage).is_some() {
+        let usage = command_at(&path).render_usage();
+        error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+    }
     let word = match error.kind() {
         ErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
         ErrorKind::UnknownArgument | ErrorKind::ArgumentConflict => ContextKind::InvalidArg,
@@ -288,10 +305,11 @@ pub(super) fn improve(mut error: clap::Error, columns: usize) -> clap::Error {
     let Some(ContextValue::String(word)) = error.get(word).cloned() else {
         return error;
     };
-    let path = command_path(&error);
     let tip = match error.kind() {
-        ErrorKind::InvalidSubcommand => tip_for_command(&word, &path),
-        ErrorKind::UnknownArgument => tip_for_argument(&word, &path),
+        ErrorKind::InvalidSubcommand => for_command(&word, &path),
+        ErrorKind::UnknownArgument => with_one_dash(&word, args)
+            .and_then(|whole| tip_for_argument(&whole, &path))
+            .or_else(|| tip_for_argument(&word, &path)),
         // Docker's -p is a port.
         _ => (is_of_profile(&word) && prior_is_profile(&error) && SERVERS.contains(&path_word(&path)))
             .then(|| "-p is the profile; the port is --port PORT".to_owned()),
@@ -311,8 +329,24 @@ pub(super) fn improve(mut error: clap::Error, columns: usize) -> clap::Error {
         let tip = ui::hanging(&tip, columns.saturating_sub(LABEL), LABEL);
         let tips = ContextValue::StyledStrs(vec![StyledStr::from(tip)]);
         error.insert(ContextKind::Suggested, tips);
+        error.remove(ContextKind::Usage);
     }
     error
+}
+
+/// Returns the long option that was typed with one dash: `--tp` for `-tp`, of which clap names only `-t`.
+fn with_one_dash(word: &str, args: &[OsString]) -> Option<String> {
+    let is_short = |text: &str| text.strip_prefix('-').is_some_and(|rest| !rest.starts_with('-'));
+    let typed = args
+        .iter()
+        .filter_map(|arg| arg.to_str())
+        .find(|arg| is_short(word) && arg.len() > word.len() && arg.starts_with(word))?;
+    let is_answered = ARGUMENTS.iter().any(|known| known.arguments.contains(&typed));
+    Some(if is_answered {
+        typed.to_owned()
+    } else {
+        format!("-{typed}")
+    })
 }
 
 /// Returns true for the argument `--profile` or `[PROFILE]`, as clap prints it.
@@ -363,7 +397,8 @@ fn command_at(path: &[String]) -> Command {
     command
 }
 
-fn tip_for_command(word: &str, path: &[String]) -> Option<String> {
+/// Returns the answer to a word that is no command below `path`; `None` without one.
+pub(super) fn for_command(word: &str, path: &[String]) -> Option<String> {
     if path.is_empty()
         && let Some((_, answer)) = COMMANDS.iter().find(|(words, _)| words.contains(&word))
     {
@@ -414,6 +449,9 @@ fn tip_for_argument(word: &str, path: &[String]) -> Option<String> {
     let definition = command_at(path);
     let own = definition.get_arguments().filter_map(|arg| arg.get_long());
     let own: Vec<String> = own.map(|name| format!("--{name}")).collect();
+    if own.iter().any(|own| own == name) {
+        return Some(format!("write it with two dashes: `{name}`"));
+    }
     near(name, own.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"))
 }
 

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
@@ -23,7 +23,7 @@ use crate::effects::serve::{mark, record};
 use crate::effects::weights::shape;
 use crate::error::{At, Error, Kind, Result};
 use crate::plan::PROOFS;
-use crate::plan::clean::{Item, ItemKind, Use};
+use crate::plan::clean::{BUSY, Item, ItemKind, Use};
 
 /// Extension of a venv or folder that is being removed; an installation removes it too.
 const REMOVED: &str = "unfinished";
@@ -46,7 +46,7 @@ pub fn list(env: &Env, judge: &dyn Fn(&str, Option<&str>) -> Use) -> Belongings 
     venvs(&cache.join("venvs"), judge, &mut found);
     let is_left = |item: &&Item| !matches!(item.used, Use::None | Use::Unfinished);
     // While something runs on a venv, its packages free no space.
-    let is_run = |item: &&Item| matches!(item.used, Use::By(_));
+    let is_run = |item: &&Item| matches!(item.used, Use::By(_) | Use::Busy);
     let venv = found
         .items
         .iter()
@@ -59,7 +59,8 @@ pub fn list(env: &Env, judge: &dyn Fn(&str, Option<&str>) -> Use) -> Belongings 
             "rehearsal" if meta.is_dir() => {
                 let used = match files::held(&path.with_extension("lock")) {
                     Held::Free => Use::Current,
-                    Held::Shared | Held::Exclusive => Use::By("a command of dsr1".to_owned()),
+                    Held::Shared => Use::By("a command of dsr1".to_owned()),
+                    Held::Exclusive => Use::Busy,
                 };
                 found.add(ItemKind::Model, &path, size(&path), used);
             }
@@ -88,25 +89,55 @@ impl Belongings {
 /// Time between two reports of the bytes that are removed.
 const SHOWN: Duration = Duration::from_millis(200);
 
+/// The course of a removal, shared with the thread that carries it out.
+#[derive(Debug, Default)]
+pub struct Removal {
+    freed: AtomicU64,
+    is_begun: AtomicBool,
+    is_stopped: AtomicBool,
+}
+
+impl Removal {
+    /// Returns the disk space that became free so far, in bytes; `None` while the item is whole.
+    #[must_use]
+    pub fn freed(&self) -> Option<u64> {
+        let is_begun = self.is_begun.load(Ordering::Relaxed);
+        is_begun.then(|| self.freed.load(Ordering::Relaxed))
+    }
+
+    /// Ends the removal after the folder that is being removed.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    fn begin(&self) {
+        self.is_begun.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Removes an item from the disk; what is gone already is fine. `on_bytes` gets the bytes that are removed so far, a few times
 /// in a second.
 ///
 /// # Errors
-/// [`Kind::Host`] when something uses it meanwhile, or it cannot be removed.
-pub async fn remove(env: &Env, item: Item, on_bytes: &(dyn Fn(u64) + Sync)) -> Result<()> {
+/// [`Kind::Host`] when something uses it meanwhile, it cannot be removed, or the removal was stopped.
+pub async fn remove(
+    env: &Env,
+    item: Item,
+    removal: &Arc<Removal>,
+    on_bytes: &(dyn Fn(u64) + Sync),
+) -> Result<()> {
     let cache = uv::cache_dir(env);
-    let removed = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&removed);
-    let mut work = std::pin::pin!(blocking(move || remove_now(&cache, &item, &counter)));
+    let shared = Arc::clone(removal);
+    let mut work = std::pin::pin!(blocking(move || remove_now(&cache, &item, &shared)));
     loop {
         tokio::select! {
             done = &mut work => return done,
-            () = tokio::time::sleep(SHOWN) => on_bytes(removed.load(Ordering::Relaxed)),
+            () = tokio::time::sleep(SHOWN) => on_bytes(removal.freed().unwrap_or_default()),
         }
     }
 }
 
-fn remove_now(cache: &Path, item: &Item, removed: &AtomicU64) -> Result<()> {
+fn remove_now(cache: &Path, item: &Item, removed: &Removal) -> Result<()> {
     let path = Path::new(&item.name);
     let failed = || format!("cannot remove `{}`", path.display());
     let in_use = |by: String| Err(Error::new(Kind::Host, failed()).cause(format!("{by} uses it")));
@@ -116,7 +147,7 @@ fn remove_now(cache: &Path, item: &Item, removed: &AtomicU64) -> Result<()> {
     match item.kind {
         ItemKind::Venv | ItemKind::Unfinished if is_in(path, "venvs") => {
             let _lock = lock_of(&venv::lock_path(path))?;
-            if item.kind == ItemKind::Unfinished && venv::is_ready(path) {
+            if item.kind == ItemKind::Unfinished && is_complete(path) {
                 return in_use("an installation that ended meanwhile".to_owned());
             }
             if let Some(pid) = process_in(path) {
@@ -133,7 +164,7 @@ fn remove_now(cache: &Path, item: &Item, removed: &AtomicU64) -> Result<()> {
                 is_lock && files::held(&path) == Held::Exclusive
             });
             if is_installing {
-                return in_use("an installation".to_owned());
+                return Err(Error::new(Kind::Host, failed()).cause(BUSY));
             }
             if item.kind == ItemKind::Packages {
                 return remove_dir(cache, removed).at(Kind::Host, failed);
@@ -168,7 +199,7 @@ fn remove_now(cache: &Path, item: &Item, removed: &AtomicU64) -> Result<()> {
 }
 
 /// Removes the packages that no venv shares, and what an interrupted removal or installation left.
-fn remove_unused(cache: &Path, removed: &AtomicU64) -> io::Result<()> {
+fn remove_unused(cache: &Path, removed: &Removal) -> io::Result<()> {
     for (path, _) in entries(cache, &mut Belongings::default()) {
         // uv's own name for what is not complete.
         if name_of(&path).starts_with(".tmp") {
@@ -194,31 +225,39 @@ fn lock_of(path: &Path) -> Result<File> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    let by = match files::held(path) {
-        Held::Shared => START,
-        Held::Exclusive | Held::Free => INSTALLATION,
+    let cause = match files::held(path) {
+        Held::Shared => format!("{START} uses it"),
+        Held::Exclusive | Held::Free => BUSY.to_owned(),
     };
-    Err(Error::new(Kind::Host, failed()).cause(format!("{by} uses it")))
+    Err(Error::new(Kind::Host, failed()).cause(cause))
 }
 
-/// The holder of a lock alone.
-const INSTALLATION: &str = "an installation";
 /// The holder of a shared lock.
 const START: &str = "a command of dsr1 that starts a server";
 
-fn remove_dir(path: &Path, removed: &AtomicU64) -> io::Result<()> {
+fn remove_dir(path: &Path, removed: &Removal) -> io::Result<()> {
     let renamed = path.with_extension(REMOVED);
     if path != renamed {
-        match remove_all(&renamed, removed) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => fs::rename(path, &renamed)?,
+        if fs::symlink_metadata(&renamed).is_ok() {
+            // What an earlier removal left is no part of this item.
+            let left = Removal::default();
+            let done = remove_all(&renamed, &left);
+            removed
+                .freed
+                .fetch_add(left.freed().unwrap_or_default(), Ordering::Relaxed);
+            done?;
         }
+        fs::rename(path, &renamed)?;
+        removed.begin();
     }
     remove_all(&renamed, removed)
 }
 
 /// Removes a folder, the folders in it first, and counts the disk space that becomes free.
-fn remove_all(dir: &Path, removed: &AtomicU64) -> io::Result<()> {
+fn remove_all(dir: &Path, removed: &Removal) -> io::Result<()> {
+    if removed.is_stopped.load(Ordering::Relaxed) {
+        return Err(io::Error::from(ErrorKind::Interrupted));
+    }
     let mut bytes = 0;
     for (path, meta) in inside(dir) {
         if meta.is_dir() {
@@ -227,8 +266,9 @@ fn remove_all(dir: &Path, removed: &AtomicU64) -> io::Result<()> {
             bytes += meta.blocks() * 512;
         }
     }
+    removed.begin();
     fs::remove_dir_all(dir)?;
-    removed.fetch_add(bytes, Ordering::Relaxed);
+    removed.freed.fetch_add(bytes, Ordering::Relaxed);
     Ok(())
 }
 
@@ -273,10 +313,10 @@ fn venvs(dir: &Path, judge: &dyn Fn(&str, Option<&str>) -> Use, found: &mut Belo
         let (kind, used) = if let Some(pid) = process_in(&path) {
             (ItemKind::Venv, Use::By(format!("process {pid}")))
         } else if held == Held::Exclusive {
-            (ItemKind::Unfinished, Use::By(INSTALLATION.to_owned()))
+            (ItemKind::Unfinished, Use::Busy)
         } else if held == Held::Shared {
             (ItemKind::Venv, Use::By(START.to_owned()))
-        } else if !venv::is_ready(&path) {
+        } else if !is_complete(&path) {
             (ItemKind::Unfinished, Use::Unfinished)
         } else {
             (
@@ -290,6 +330,12 @@ fn venvs(dir: &Path, judge: &dyn Fn(&str, Option<&str>) -> Use, found: &mut Belo
         };
         found.add(kind, &path, own_size(&path), used);
     }
+}
+
+/// Returns true for a venv that a server can use: complete, and not the rest of a removal, which may still have its marker.
+fn is_complete(venv: &Path) -> bool {
+    let is_rest = venv.extension().is_some_and(|end| end == REMOVED);
+    !is_rest && venv::is_ready(venv)
 }
 
 /// Returns the version of the Python of a venv, from its `pyvenv.cfg`.
@@ -317,7 +363,7 @@ fn packages(env: &Env, with_venv: Option<Use>, found: &mut Belongings) {
         found.add(ItemKind::Packages, &cache, all, Use::Record(age));
         return;
     };
-    let used = if matches!(used, Use::By(_)) {
+    let used = if matches!(used, Use::By(_) | Use::Busy) {
         used
     } else {
         Use::Current
@@ -508,6 +554,10 @@ mod tests {
         (dir, env, cache)
     }
 
+    async fn remove_whole(env: &Env, item: Item) -> Result<()> {
+        remove(env, item, &Arc::default(), &|_| ()).await
+    }
+
     fn write(path: &Path, bytes: usize) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, vec![1; bytes]).unwrap();
@@ -557,12 +607,12 @@ mod tests {
         );
         // What an interrupted removal left is no obstacle.
         write(&cache.join("packages/.tmp-removed-0/z"), 1);
-        remove(&env, unused, &|_| ()).await.unwrap();
+        remove_whole(&env, unused).await.unwrap();
         assert!(
             !cache.join("packages/archive-v0/bb").exists() && cache.join("packages/archive-v0/aa").exists()
         );
         for item in items(&env, &Use::None) {
-            remove(&env, item, &|_| ()).await.unwrap();
+            remove_whole(&env, item).await.unwrap();
         }
         assert!(!venv.exists() && !cache.join("packages").exists());
         // An interrupted removal of the whole is found again.
@@ -584,8 +634,9 @@ mod tests {
         let held = lock_of(&venv.with_extension("lock")).unwrap();
         write(&half.join("dsr1-inputs"), 4);
         for item in listed {
-            let error = remove(&env, item, &|_| ()).await.unwrap_err();
-            assert!(error.causes()[0].contains("an installation"), "{error}");
+            let error = remove_whole(&env, item).await.unwrap_err();
+            let causes = [BUSY, "an installation that ended meanwhile uses it"];
+            assert!(causes.contains(&&*error.causes()[0]), "{error}");
         }
         assert!(venv::is_ready(&venv) && venv::is_ready(&half) && cache.join("packages").exists());
         drop(held);
@@ -596,12 +647,35 @@ mod tests {
         let (_dir, _, cache) = cache();
         let venv = shared_venv(&cache);
         write(&venv.join("lib/deep/own.so"), 1_000_000);
-        let removed = AtomicU64::new(0);
+        let removed = Removal::default();
+        assert_eq!(removed.freed(), None);
         remove_all(&venv, &removed).unwrap();
         // The file that a package shares stays there.
-        assert!((1_000_000..1_100_000).contains(&removed.load(Ordering::Relaxed)));
+        assert!((1_000_000..1_100_000).contains(&removed.freed().unwrap()));
         remove_all(&cache.join("packages"), &removed).unwrap();
-        assert!(removed.load(Ordering::Relaxed) >= 2_000_000 && !venv.exists());
+        assert!(removed.freed().unwrap() >= 2_000_000 && !venv.exists());
+    }
+
+    #[tokio::test]
+    async fn a_stopped_removal_says_what_it_removed_already() {
+        let (_dir, env, cache) = cache();
+        let venv = cache.join("venvs/cpu-000000000000");
+        write(&venv.join("dsr1-inputs"), 4);
+        write(&venv.join("lib/own.so"), 1_000_000);
+        let listed = items(&env, &Use::None);
+        let removal = Arc::new(Removal::default());
+        removal.stop();
+        let stopped = remove(&env, listed[0].clone(), &removal, &|_| ()).await;
+        // It has another name then, so it is no venv any more.
+        assert!(stopped.is_err() && removal.freed() == Some(0) && !venv.exists());
+        let rest = items(&env, &Use::None).remove(0);
+        assert_eq!((rest.kind, &rest.used), (ItemKind::Unfinished, &Use::Unfinished));
+        // While a process holds its lock alone, it may install or remove: nobody can know from here.
+        let held = lock_of(&venv.with_extension("lock")).unwrap();
+        assert_eq!(items(&env, &Use::None)[0].used, Use::Busy);
+        drop(held);
+        remove_whole(&env, rest).await.unwrap();
+        assert_eq!(items(&env, &Use::None), []);
     }
 
     #[tokio::test]
@@ -618,7 +692,7 @@ mod tests {
         assert!(kept.is_some() && model.is_some());
         for item in listed.clone() {
             if matches!(item.kind, ItemKind::Venv | ItemKind::Model) {
-                let error = remove(&env, item, &|_| ()).await.unwrap_err();
+                let error = remove_whole(&env, item).await.unwrap_err();
                 assert_eq!(error.causes(), [format!("{START} uses it")]);
             }
         }
@@ -634,11 +708,8 @@ mod tests {
         // Another start shares it; after both a removal has it alone, and a start that waited for its end says the cause.
         let second = venv::keep(&venv, "cpu", &events).await.unwrap();
         drop((kept, second, model));
-        let bytes = AtomicU64::new(0);
         for item in listed {
-            remove(&env, item, &|now| bytes.store(now, Ordering::Relaxed))
-                .await
-                .unwrap();
+            remove_whole(&env, item).await.unwrap();
         }
         let gone = venv::keep(&venv, "cpu", &events).await.err().unwrap();
         assert!(gone.causes()[0].contains("dsr1 clean"), "{gone}");
@@ -678,7 +749,7 @@ mod tests {
             "{found:?}"
         );
         for item in found {
-            remove(&env, item, &|_| ()).await.unwrap();
+            remove_whole(&env, item).await.unwrap();
         }
         assert_eq!(items(&env, &Use::None), []);
         assert!(cache.join("proofs/notes.txt").exists());
@@ -722,7 +793,7 @@ mod tests {
         let line = format!("/proc/{}/cmdline", process.id());
         while !fs::read(&line).unwrap().ends_with(b"60\0") {}
         for item in listed.into_iter().filter(|item| item.kind != ItemKind::Packages) {
-            let error = remove(&env, item, &|_| ()).await.unwrap_err();
+            let error = remove_whole(&env, item).await.unwrap_err();
             let by = format!("process {} uses it", process.id());
             assert_eq!(error.causes(), [by]);
         }

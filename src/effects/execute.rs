@@ -17,7 +17,7 @@ use crate::effects::hub::HubOptions;
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{server as process, venv};
 use crate::effects::serve::mark::WatchMark;
-use crate::effects::serve::runtime::Runtime;
+use crate::effects::serve::runtime::{FAILED_LOG, Runtime};
 use crate::effects::serve::{measure, record, start, verify};
 use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
@@ -273,7 +273,7 @@ impl Effects {
             Server::Docker { name } => Runtime::Docker {
                 docker: self.docker().await?,
                 name: name.clone(),
-                kept_log: PathBuf::from(format!("{}/servers/{name}.failed.log", self.env.paths.state)),
+                kept_log: PathBuf::from(format!("{}/servers/{name}{FAILED_LOG}", self.env.paths.state)),
             },
             Server::Process { name, log } => Runtime::Process {
                 env: &self.env,

@@ -64,11 +64,16 @@ impl ItemKind {
     }
 }
 
+/// The reason to leave an item that another command installs or removes, `clean` among them.
+pub const BUSY: &str = "another dsr1 installs or removes it";
+
 /// The use of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Use {
     /// Something runs on it; its name.
     By(String),
+    /// Another command has it alone, to install or to remove it.
+    Busy,
     /// It is not only dsr1's; the reason.
     Foreign(String),
     /// A command of this dsr1 would use it again.
@@ -114,8 +119,11 @@ pub struct Choice {
     /// The item.
     #[serde(flatten)]
     pub item: Item,
-    /// True if it is removed.
+    /// True if it is removed, all of it.
     pub remove: bool,
+    /// The disk space that became free although its removal did not end, in bytes; `None` unless a part of it is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partly_freed_bytes: Option<u64>,
     /// The reason.
     pub why: String,
 }
@@ -127,7 +135,12 @@ pub fn choose(items: Vec<Item>, options: CleanOptions) -> Vec<Choice> {
         .into_iter()
         .map(|item| {
             let (remove, why) = fate(&item, options);
-            Choice { item, remove, why }
+            Choice {
+                item,
+                remove,
+                partly_freed_bytes: None,
+                why,
+            }
         })
         .collect();
     choices.sort_by_key(|choice| !choice.remove);
@@ -139,6 +152,7 @@ fn fate(item: &Item, options: CleanOptions) -> (bool, String) {
     let least = options.older_than_s / DAY;
     match &item.used {
         Use::By(name) => (false, format!("{name} uses it")),
+        Use::Busy => (false, BUSY.to_owned()),
         Use::Foreign(why) => (false, why.clone()),
         Use::None => (true, "no stack of this dsr1 uses it".to_owned()),
         Use::Unfinished => (true, "an interrupted command left it".to_owned()),
@@ -165,11 +179,17 @@ fn fate(item: &Item, options: CleanOptions) -> (bool, String) {
     }
 }
 
-/// Returns the bytes of the items that are removed.
+/// Returns the bytes of the items that are removed, whole or in part.
 #[must_use]
 pub fn freed(choices: &[Choice]) -> Bytes {
-    let removed = choices.iter().filter(|choice| choice.remove);
-    Bytes(removed.filter_map(|choice| choice.item.bytes).sum())
+    let bytes = |choice: &Choice| {
+        if choice.remove {
+            choice.item.bytes
+        } else {
+            choice.partly_freed_bytes
+        }
+    };
+    Bytes(choices.iter().filter_map(bytes).sum())
 }
 
 #[cfg(test)]

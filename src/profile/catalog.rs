@@ -48,6 +48,16 @@ const STACKS: [Source<'_>; 4] = embedded![
     "stacks/cpu.yaml",
 ];
 
+/// Returns the names of the built-in profiles, which are those of their files.
+pub fn built_in_profiles() -> impl Iterator<Item = &'static str> {
+    const { &PROFILES }.iter().map(|source| stem(source.origin))
+}
+
+/// Returns the names of the built-in stacks, which are those of their files.
+pub fn built_in_stacks() -> impl Iterator<Item = &'static str> {
+    const { &STACKS }.iter().map(|source| stem(source.origin))
+}
+
 /// A file of the user: its name and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserFile {

@@ -35,7 +35,7 @@ mod template;
 mod version;
 pub(crate) mod yaml;
 
-pub use catalog::{Catalog, UnreadFile, UserFile, UserFiles};
+pub use catalog::{Catalog, UnreadFile, UserFile, UserFiles, built_in_profiles, built_in_stacks};
 pub use choose::{Criteria, Selection};
 pub use diff::{Change, StackChange, differences, stack_differences};
 pub use gpu::{Architecture, KNOWN_GPUS, KnownGpu, cuda_min};

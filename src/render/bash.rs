@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::plan::{Plan, StartContainer, StartProcess, Step};
-use crate::render::form::{Form, StartStep};
+use crate::render::form::{ExportFile, Form, StartStep};
 use crate::render::shell;
 
 /// The form `bash`.
@@ -26,8 +26,8 @@ impl Form for Bash {
         format!("{server}.sh")
     }
 
-    fn start_commands(&self, _start: &StartStep, file_name: &str) -> Vec<String> {
-        vec![format!("bash {file_name}")]
+    fn start_commands(&self, _start: &StartStep, file: &ExportFile) -> Vec<String> {
+        vec![format!("bash {}", file.word)]
     }
 
     fn container(&self, step: &StartContainer, head: &[String]) -> Result<String> {

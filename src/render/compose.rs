@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::plan::{Mount, StartContainer, Ulimit};
 use crate::profile::to_text;
 use crate::render::checked;
-use crate::render::form::{Form, StartStep, comment_lines};
+use crate::render::form::{ExportFile, Form, StartStep, comment_lines};
 
 #[derive(Serialize)]
 struct File {
@@ -121,8 +121,8 @@ impl Form for Compose {
         "compose.yaml".to_owned()
     }
 
-    fn start_commands(&self, _start: &StartStep, file_name: &str) -> Vec<String> {
-        vec![format!("docker compose --file {file_name} up --detach")]
+    fn start_commands(&self, _start: &StartStep, file: &ExportFile) -> Vec<String> {
+        vec![format!("docker compose --file {} up --detach", file.word)]
     }
 
     fn container(&self, step: &StartContainer, head: &[String]) -> Result<String> {

@@ -4,6 +4,7 @@
 //! hold is an error that names the field; no value is changed.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use crate::facts::Facts;
 use crate::plan::{AwaitReady, Plan, StartContainer, StartProcess, Step, UpRequest, up};
 use crate::profile::{Goal, Profile, Stack};
 use crate::quote::shell_word;
-use crate::render::form::{Form, StartStep};
+use crate::render::form::{ExportFile, Form, StartStep};
 use crate::render::{checked, shell};
 
 /// Version of the JSON form of [`Exported`].
@@ -29,6 +30,8 @@ pub struct ExportRequest {
     pub profile_file: Option<String>,
     /// Choices that dsr1 made, for the head of the text.
     pub notes: Vec<String>,
+    /// File that the text is written to; `None` prints it.
+    pub output: Option<PathBuf>,
 }
 
 /// An exported server.
@@ -38,7 +41,7 @@ pub struct Exported {
     pub schema: &'static str,
     /// The form's name.
     pub format: &'static str,
-    /// The name for the file.
+    /// The name of the file where the tool looks for it.
     pub file_name: String,
     /// The text.
     pub text: String,
@@ -54,12 +57,12 @@ pub fn export(request: &ExportRequest, facts: &Facts) -> Result<Exported> {
     let ExportRequest { form, up: asked, .. } = request;
     let mut plan = up(asked, facts)?;
     let start = StartStep::from_plan(&plan)?;
-    let file_name = form.file_name(start.server());
+    let file = ExportFile::new(request.output.as_deref(), &form.file_name(start.server()));
     let text = if form.is_whole_plan() {
         plan.notes.splice(0..0, head_of_script(request));
         shell::render(&plan)
     } else {
-        let head = head(request, &plan, &start, &file_name);
+        let head = head(request, &plan, &start, &file);
         match &start {
             StartStep::Container(step) => container(*form, step, &head)?,
             StartStep::Process(step) => process(*form, step, &head)?,
@@ -68,7 +71,7 @@ pub fn export(request: &ExportRequest, facts: &Facts) -> Result<Exported> {
     Ok(Exported {
         schema: EXPORT_SCHEMA,
         format: form.name(),
-        file_name,
+        file_name: file.name,
         text,
     })
 }
@@ -97,7 +100,7 @@ pub fn process(form: &dyn Form, step: &StartProcess, head: &[String]) -> Result<
 }
 
 /// Returns the head of the file: its contents, and the commands that must run before the server can start.
-fn head(request: &ExportRequest, plan: &Plan, start: &StartStep, file_name: &str) -> Vec<String> {
+fn head(request: &ExportRequest, plan: &Plan, start: &StartStep, file: &ExportFile) -> Vec<String> {
     let form = request.form;
     let mut lines = title_lines(request, form.noun());
     lines.extend(
@@ -123,7 +126,7 @@ fn head(request: &ExportRequest, plan: &Plan, start: &StartStep, file_name: &str
     );
     lines.push("Then:".to_owned());
     lines.extend(
-        form.start_commands(start, file_name)
+        form.start_commands(start, file)
             .into_iter()
             .map(|line| format!("  {line}")),
     );

@@ -1,9 +1,11 @@
 //! The trait of export forms, and the code that all forms share.
 
 use std::fmt::{Debug, Write};
+use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
 use crate::plan::{Plan, StartContainer, StartProcess, Step};
+use crate::quote::shell_word;
 use crate::render::checked;
 
 /// A form in which a tool starts a server.
@@ -29,7 +31,7 @@ pub trait Form: Debug + Sync {
     }
 
     /// Commands that start the server from the file.
-    fn start_commands(&self, start: &StartStep, file_name: &str) -> Vec<String>;
+    fn start_commands(&self, start: &StartStep, file: &ExportFile) -> Vec<String>;
 
     /// The text that starts a container, under comment lines.
     ///
@@ -61,6 +63,37 @@ pub trait Form: Debug + Sync {
     /// Returns whether the form holds the whole plan, with building and pulling, instead of only the start.
     fn is_whole_plan(&self) -> bool {
         false
+    }
+}
+
+/// The file with the text, for the commands at its head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportFile {
+    /// Its path, as a word of a shell.
+    pub word: String,
+    /// Its name where the tool looks for it.
+    pub name: String,
+}
+
+impl ExportFile {
+    /// Returns the file that was written to `path`, or that gets the `expected` name. A name with another extension would not
+    /// be read by the tool, so the file is copied to the expected one.
+    pub(super) fn new(path: Option<&Path>, expected: &str) -> Self {
+        let path = path.unwrap_or(Path::new(expected));
+        let fits = path.extension() == Path::new(expected).extension();
+        let name = path.file_name().and_then(|name| name.to_str()).filter(|_| fits);
+        Self {
+            word: shell_word(&path.to_string_lossy()),
+            name: name.unwrap_or(expected).to_owned(),
+        }
+    }
+
+    /// Returns the command that puts the file into a folder of the tool.
+    pub(super) fn copy_to(&self, folder: &str) -> String {
+        let name = shell_word(&self.name);
+        // The name is said only where it changes.
+        let is_same = self.word == name || self.word.ends_with(&format!("/{name}"));
+        format!("cp {} {folder}{}", self.word, if is_same { "" } else { &name })
     }
 }
 

@@ -16,7 +16,7 @@ mod unit;
 use crate::choice::Choice;
 
 pub use export::{EXPORT_SCHEMA, ExportRequest, Exported, container, export, process};
-pub use form::{Form, StartStep};
+pub use form::{ExportFile, Form, StartStep};
 
 /// Every form, in the order in which the help lists them.
 pub const FORMS: [&dyn Form; 4] = [BASH, COMPOSE, SYSTEMD, QUADLET];

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use crate::error::Result;
 use crate::plan::{Mount, StartContainer, Ulimit};
 use crate::quote::shell_word;
-use crate::render::form::{Form, StartStep, comment_lines};
+use crate::render::form::{ExportFile, Form, StartStep, comment_lines};
 use crate::render::{checked, shell, unit};
 
 /// The form `quadlet`.
@@ -43,12 +43,12 @@ impl Form for Quadlet {
         lines
     }
 
-    fn start_commands(&self, _start: &StartStep, file_name: &str) -> Vec<String> {
+    fn start_commands(&self, _start: &StartStep, file: &ExportFile) -> Vec<String> {
         vec![
-            format!("cp {file_name} /etc/containers/systemd/"),
+            file.copy_to("/etc/containers/systemd/"),
             format!(
                 "systemctl daemon-reload && systemctl start {}",
-                unit::name(file_name)
+                shell_word(unit::name(&file.name))
             ),
         ]
     }

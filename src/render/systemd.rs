@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use crate::error::Result;
 use crate::plan::{StartContainer, StartProcess, log_header};
-use crate::render::form::{Form, StartStep, comment_lines};
+use crate::quote::shell_word;
+use crate::render::form::{ExportFile, Form, StartStep, comment_lines};
 use crate::render::{shell, unit};
 
 /// The restart settings of a service, with their reasons.
@@ -39,15 +40,15 @@ impl Form for Systemd {
         format!("{server}.service")
     }
 
-    fn start_commands(&self, start: &StartStep, file_name: &str) -> Vec<String> {
-        let name = unit::name(file_name);
+    fn start_commands(&self, start: &StartStep, file: &ExportFile) -> Vec<String> {
+        let name = shell_word(unit::name(&file.name));
         match start {
             StartStep::Container(_) => vec![
-                format!("cp {file_name} /etc/systemd/system/"),
+                file.copy_to("/etc/systemd/system/"),
                 format!("systemctl daemon-reload && systemctl enable --now {name}"),
             ],
             StartStep::Process(_) => vec![
-                format!("cp {file_name} ~/.config/systemd/user/"),
+                file.copy_to("~/.config/systemd/user/"),
                 format!("systemctl --user daemon-reload && systemctl --user enable --now {name}"),
                 "loginctl enable-linger  (the server also runs while nobody is logged in)".to_owned(),
             ],

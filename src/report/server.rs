@@ -110,6 +110,8 @@ pub struct ServerStatus {
     pub base_url: String,
     /// Path of the model that the engine serves.
     pub model: String,
+    /// Name of the model in requests, as the server lists it; `None` unless it was asked and is ready.
+    pub served_model: Option<String>,
     /// Exit code, of an ended container.
     pub exit_code: Option<i64>,
 }

@@ -63,6 +63,7 @@ mod tests {
             stack: "guide".to_owned(),
             base_url: "http://127.0.0.1:30000".to_owned(),
             model: "/models/x".to_owned(),
+            served_model: None,
             exit_code,
         }
     }

@@ -43,36 +43,48 @@ pub(super) fn shortened_inside(text: &str, most: usize) -> String {
     format!("{head}…{tail}")
 }
 
-/// Returns a text in lines of at most `width` characters, broken between words; a longer word has a line of its own.
+/// Returns a text in lines of at most `width` characters, broken between words; a longer word has lines of its own.
 pub(super) fn wrapped(text: &str, width: usize) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines.join("\n")
+    hanging(text, width, 0)
 }
 
-/// Returns a text in lines of at most `width` characters, broken between words; the later lines begin with `indent` spaces.
+/// Returns a text in lines of at most `width` characters, broken between words; the later lines begin with `indent` spaces. A
+/// path that does not fit behind these spaces has fewer, and one that is longer than a line is broken after a slash.
 #[must_use]
 pub fn hanging(text: &str, width: usize, indent: usize) -> String {
-    let mut words = text.split(' ');
-    let mut lines = vec![words.next().unwrap_or_default().to_owned()];
-    for word in words {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
         match lines.last_mut() {
             Some(line) if self::width(line) + 1 + self::width(word) <= width => {
                 line.push(' ');
                 line.push_str(word);
             }
-            _ => lines.push(format!("{}{word}", pad("", indent))),
+            _ => {
+                let indent = if lines.is_empty() { 0 } else { indent };
+                lines.extend(pieces(word, width, indent));
+            }
         }
     }
     lines.join("\n")
+}
+
+/// Returns a word as the begin of a line, or a path that is longer than a line as several.
+fn pieces(word: &str, width: usize, indent: usize) -> Vec<String> {
+    let length = self::width(word);
+    if length <= width || !word.contains('/') {
+        let indent = indent.min(width.saturating_sub(length));
+        return vec![pad("", indent) + word];
+    }
+    let mut lines = vec![pad("", indent)];
+    for part in word.split_inclusive('/') {
+        match lines.last_mut() {
+            Some(line) if self::width(line) + self::width(part) <= width || line.trim().is_empty() => {
+                line.push_str(part);
+            }
+            _ => lines.push(pad("", indent) + part),
+        }
+    }
+    lines
 }
 
 /// Returns a result whose lines have at most `columns` characters, unless a word has more. Words and cells, which two spaces
@@ -152,6 +164,13 @@ fn rows_of_cells(cells: &[(usize, &str)], columns: usize) -> String {
 /// Returns a cell that begins at column `at`, in lines of at most `columns` characters; the later ones have `indent` spaces
 /// more.
 fn below(cell: &str, at: usize, columns: usize, indent: usize) -> String {
+    // A path stays whole if it fits into a line.
+    let longest = cell.split(' ').map(width).max().unwrap_or(0);
+    let at = if longest <= columns {
+        at.min(columns - longest)
+    } else {
+        at
+    };
     let text = hanging(cell, columns.saturating_sub(at), indent);
     let lines: Vec<String> = text.lines().map(|line| pad("", at) + line).collect();
     lines.join("\n")
@@ -220,6 +239,28 @@ mod tests {
     }
 
     #[test]
+    fn a_long_path_is_whole_in_a_line_or_broken_after_a_slash() {
+        let path = "/home/somebody/.local/state/results/x-20261129T233811Z.json";
+        assert_eq!(width(path), 59);
+        assert_eq!(
+            fitted(&format!("kept in {path}"), 60),
+            format!("kept in\n {path}")
+        );
+        assert_eq!(fitted(&format!("kept in {path}"), 59), format!("kept in\n{path}"));
+        assert_eq!(
+            fitted(&format!("kept in {path}\n"), 40),
+            "kept in\n  /home/somebody/.local/state/results/\n  x-20261129T233811Z.json\n"
+        );
+        assert_eq!(
+            fitted(&format!("removed  venv  1 GB  {path}  no stack uses it"), 60),
+            format!("removed  venv  1 GB\n {path}\n    no stack uses it")
+        );
+        assert_eq!(wrapped(&format!("in {path} it is"), 40).lines().count(), 3);
+        // A part that is longer than a line is not broken.
+        assert_eq!(wrapped("/a/0123456789/b", 6), "/a/\n0123456789/\nb");
+    }
+
+    #[test]
     fn a_row_without_a_label_is_broken_at_the_column_of_the_rows_above() {
         let text = "option  --x\n        a text that is longer than the terminal is wide\ncounts  GPUs\n";
         assert_eq!(
@@ -271,10 +312,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_word_is_lost_and_only_words_are_longer(text in "[a-z ]{0,120}", columns in 8_usize..60) {
+        fn no_word_is_lost_and_only_words_are_longer(text in "[a-z/ ]{0,120}", columns in 8_usize..60) {
             let shown = fitted(&text, columns);
             let words = |text: &str| -> Vec<String> { text.split_whitespace().map(str::to_owned).collect() };
-            proptest::prop_assert_eq!(words(&shown), words(&text));
+            proptest::prop_assert_eq!(words(&shown).concat(), words(&text).concat());
             for line in shown.lines().filter(|line| width(line) > columns) {
                 proptest::prop_assert_eq!(words(line).len(), 1);
             }

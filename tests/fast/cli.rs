@@ -282,12 +282,43 @@ fn completions_and_manual_pages_are_made() {
         );
     }
     let home = home();
-    home.run(&["man", "pages"]).expect(0);
+    home.run(&["man", "./pages"]).expect(0);
     let pages: Vec<String> = support::tree(&home.path().join("pages")).into_keys().collect();
     assert!(
         pages.contains(&"dsr1.1".to_owned()) && pages.contains(&"dsr1-serve.1".to_owned()),
         "{pages:?}"
     );
+}
+
+/// The built-in names are offered where they fit; the commands themselves accept others.
+#[test]
+fn completions_offer_the_names_of_profiles_and_stacks() {
+    let home = home();
+    let bash = home.run(&["completions", "bash"]).expect(0).stdout;
+    let part = |command: &str| {
+        let begin = bash.find(&format!("\n        dsr1__{command})\n")).unwrap();
+        let rest = &bash[begin..];
+        rest[..rest.find("esac").unwrap()].to_owned()
+    };
+    for (command, name) in [
+        ("subcmd__stop", "fp8-low-latency"),
+        ("subcmd__serve", "rehearsal"),
+        ("subcmd__profiles__subcmd__show", "b200-fp4-low-latency"),
+        ("subcmd__stacks__subcmd__show", "cuda12"),
+    ] {
+        let options = part(command);
+        assert!(options.lines().nth(2).unwrap().contains(name), "{options}");
+    }
+    let serve = part("subcmd__serve");
+    for (option, names) in [
+        ("--profile)", "h200-fp8-low-latency"),
+        ("--stack)", "guide cuda12 current cpu"),
+    ] {
+        let after = serve.split(option).nth(1).unwrap();
+        assert!(after.lines().nth(1).unwrap().contains(names), "{after}");
+    }
+    let help = home.run(&["serve", "--help"]).expect(0).stdout;
+    assert!(!help.contains("h200-fp8-low-latency"), "{help}");
 }
 
 #[test]

@@ -54,6 +54,66 @@ fn export(args: &[&str], facts: &str) -> String {
     home(facts).run(&all).expect(0).stdout
 }
 
+/// The commands at the head are those for the file that was written, in every form that has such commands.
+#[test]
+fn the_head_names_the_file_that_was_written() {
+    let home = home(B200);
+    let written = |form: &str, file: &str| {
+        let args = [
+            "export",
+            form,
+            "-p",
+            "fp4-high-throughput",
+            "--facts",
+            "facts.json",
+            "-o",
+            file,
+        ];
+        home.run(&args).expect(0);
+        std::fs::read_to_string(home.path().join(file)).unwrap()
+    };
+    std::fs::create_dir(home.path().join("units")).unwrap();
+    for (form, file, commands) in [
+        (
+            "systemd",
+            "dsr1-ht.service",
+            &[
+                "cp dsr1-ht.service /etc/systemd/system/\n",
+                "enable --now dsr1-ht\n",
+            ][..],
+        ),
+        (
+            "systemd",
+            "units/ht.service",
+            &["cp units/ht.service /etc/systemd/system/\n", "enable --now ht\n"],
+        ),
+        // systemd reads no file of this name.
+        (
+            "systemd",
+            "ht.txt",
+            &["cp ht.txt /etc/systemd/system/dsr1-fp4-high-throughput.service\n"],
+        ),
+        (
+            "quadlet",
+            "ht.container",
+            &[
+                "cp ht.container /etc/containers/systemd/\n",
+                "systemctl start ht\n",
+            ],
+        ),
+        (
+            "compose",
+            "my file.yaml",
+            &["docker compose --file 'my file.yaml' up"],
+        ),
+    ] {
+        let text = written(form, file);
+        for command in commands {
+            assert!(text.contains(command), "{command}\n{text}");
+        }
+    }
+}
+
 fn plan(args: &[&str], facts: &str) -> Plan {
     // An exported server is not stopped by the command that wrote it.
     let mut all = vec!["plan", "--keep", "--format", "json", "--facts", "facts.json"];

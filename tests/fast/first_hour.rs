@@ -12,7 +12,7 @@ use dsr1::event::{Event, Reporter};
 use dsr1::plan::{Plan, ServeMirror, Step, WriteModel};
 use serde_json::{Value, json};
 
-use crate::support::{Home, Run};
+use crate::support::{self, Home, Run};
 
 const B200: &str = include_str!("../fixtures/facts-b200.json");
 const LAPTOP: &str = include_str!("../fixtures/facts-laptop.json");
@@ -342,6 +342,54 @@ fn clean_knows_the_kept_answers() {
     assert_eq!(kinds(&[]), []);
 }
 
+/// `stop` keeps the log of a process, and a failed container leaves its own: `logs` prints them and says that the server ended.
+#[test]
+fn logs_prints_the_log_that_an_ended_server_left() {
+    let home = Home::new().without_docker();
+    ended_server(&home, "dsr1-a", 30_000);
+    let log = ".local/state/dsr1/servers/dsr1-a.log";
+    let begin = std::fs::read_to_string(home.path().join(log)).unwrap();
+    write(
+        &home,
+        log,
+        &format!("{begin}first line\nlast line\n# dsr1 stopped\n"),
+    );
+    write(
+        &home,
+        ".local/state/dsr1/servers/dsr1-b.failed.log",
+        "out of memory\n",
+    );
+    for name in ["dsr1-a", "a"] {
+        let run = home.run(&["logs", name]).expect(0);
+        assert!(run.stdout.contains("first line\nlast line\n"), "{}", run.stdout);
+        assert!(
+            run.stderr
+                .contains("dsr1-a has ended; this is the log that it left: ")
+                && run.stderr.contains(log),
+            "{}",
+            run.stderr
+        );
+    }
+    let last = home.run(&["logs", "a", "-n", "1", "-f"]).expect(0);
+    assert!(!last.stdout.contains("first line"), "{}", last.stdout);
+    assert_eq!(home.run(&["logs", "b"]).expect(0).stdout, "out of memory\n");
+    let unknown = home.run(&["logs", "../servers/dsr1-a"]).expect(2);
+    assert!(
+        unknown.stderr.contains("there is no server"),
+        "{}",
+        unknown.stderr
+    );
+    let unnamed = home.run(&["logs"]).expect(2);
+    assert!(
+        unnamed.stderr.starts_with("error: no server is running")
+            && unnamed
+                .stderr
+                .contains("prints the log of the last server that ended"),
+        "{}",
+        unnamed.stderr
+    );
+}
+
 /// A script can ask whether a server is well.
 #[test]
 fn status_fails_on_request_if_no_server_is_ready() {
@@ -355,6 +403,9 @@ fn status_fails_on_request_if_no_server_is_ready() {
         "{}",
         named.stderr
     );
+    // A server that ended is not ready, which the tables of exit codes say, too.
+    ended_server(&home, "dsr1-a", 30_000);
+    home.run(&["status", "--check"]).expect(7);
 }
 
 /// A profile to start from is a document, too.
@@ -844,6 +895,54 @@ fn the_manual_is_shown_on_a_terminal() {
     assert!(piped.contains(".TH dsr1 1"), "{piped}");
 }
 
+/// `man COMMAND` shows the page of a command. Only a path makes a folder of pages, so that no wrong word does.
+#[test]
+fn a_word_behind_man_is_a_command_and_a_path_is_a_folder() {
+    let home = Home::new();
+    for (args, title) in [
+        (&["man", "serve"][..], ".TH dsr1-serve 1"),
+        (&["man", "run"], ".TH dsr1-serve 1"),
+        (&["man", "profiles", "new"], ".TH dsr1-profiles-new 1"),
+    ] {
+        let page = home.run(args).expect(0).stdout;
+        assert!(page.contains(title), "{args:?}\n{page}");
+    }
+    for (args, tip) in [
+        (&["man", "srve"][..], "did you mean `serve`?"),
+        (&["man", "images"], "dsr1 image list"),
+        (&["man", "zzz"], "dsr1 man ./zzz writes all pages"),
+        (&["man", "profiles", "nw"], "there is only list, show"),
+        (&["help", "srve"], "did you mean `serve`?"),
+    ] {
+        let refused = home.run(args).expect(2);
+        assert!(
+            refused.stderr.starts_with("error: there is no command `"),
+            "{}",
+            refused.stderr
+        );
+        assert!(refused.stderr.contains(tip), "{args:?}\n{}", refused.stderr);
+    }
+    let before = support::tree(home.path());
+    assert!(!before.keys().any(|path| path.ends_with(".1")), "{before:?}");
+    std::fs::create_dir(home.path().join("there")).unwrap();
+    for path in ["./serve", "there"] {
+        let run = home.run(&["man", path]).expect(0);
+        assert!(
+            run.stdout.contains(&format!("manual pages are in `{path}`")),
+            "{}",
+            run.stdout
+        );
+        assert!(home.path().join(path).join("dsr1-profiles-new.1").exists());
+    }
+    // A folder of the name of a command is none without a slash.
+    assert!(
+        home.run(&["man", "serve"])
+            .expect(0)
+            .stdout
+            .contains(".TH dsr1-serve 1")
+    );
+}
+
 fn write_program(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(path, text).unwrap();
@@ -858,6 +957,40 @@ fn ended_server(home: &Home, name: &str, port: u16) {
     });
     let log = format!("# dsr1 {labels}\n");
     write(home, &format!(".local/state/dsr1/servers/{name}.log"), &log);
+}
+
+/// `status` says the name that a client writes into a request: that of the model's path is none.
+#[test]
+fn status_says_the_name_of_the_model_in_requests() {
+    use std::os::unix::process::CommandExt;
+    let home = Home::new().without_docker();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    ended_server(&home, "dsr1-rehearsal", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+            let body = r#"{"data":[{"id":"dsr1/rehearsal-qwen2"}]}"#;
+            let lines = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json";
+            let answer = format!("{lines}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    let log = home.path().join(".local/state/dsr1/servers/dsr1-rehearsal.log");
+    let mut server = std::process::Command::new("sleep")
+        .arg("60")
+        .process_group(0)
+        .stdout(std::fs::File::options().append(true).open(log).unwrap())
+        .spawn()
+        .unwrap();
+    let listed = home.run(&["status", "--format", "json"]);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let listed = listed.expect(0).json();
+    assert_eq!(listed["servers"][0]["state"], "ready", "{listed:#}");
+    assert_eq!(listed["servers"][0]["served_model"], "dsr1/rehearsal-qwen2");
+    let ended = home.run(&["status", "--format", "json"]).expect(0).json();
+    assert!(ended["servers"][0]["served_model"].is_null(), "{ended:#}");
 }
 
 /// The full name of a server is no question: it names the server that is asked. A short one may be a word of the question.

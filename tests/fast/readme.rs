@@ -324,6 +324,14 @@ fn the_tables_of_exit_codes_are_what_the_binary_has() {
         first_column(&read("docs/troubleshooting.md"), "| code | "),
         errors
     );
+    // A check has a code of its own for "no server": that of a server that is not well.
+    let code = dsr1::error::Kind::Server.exit_code();
+    for text in [readme(), read("docs/troubleshooting.md")] {
+        let row = text
+            .lines()
+            .find(|line| line.contains("`status --check`: none is ready"));
+        assert!(row.unwrap().starts_with(&format!("| {code} | ")), "{row:?}");
+    }
 }
 
 #[test]
@@ -338,6 +346,8 @@ fn the_transcripts_of_both_documents_agree() {
     ] {
         assert!(readme().contains(text) && whole.contains(text), "{text}");
     }
+    let served = format!("one model is listed: {}\n", dsr1::rehearsal::REPO);
+    assert!(whole.contains(&served), "{served}");
     // README leaves lines out, and changes no line.
     let readme = readme();
     let short = readme

@@ -6,9 +6,13 @@ use dsr1::cli::Cli;
 use crate::support::Home;
 
 /// Lines that do the same as another line.
-const SAME: [(&str, &str); 24] = [
+const SAME: [(&str, &str); 28] = [
     ("ps", "status"),
     ("ls", "status"),
+    ("profiles ls", "profiles list"),
+    ("stacks ls", "stacks list"),
+    ("weights ls", "weights list"),
+    ("image ls", "image list"),
     ("list", "status"),
     ("run fp8-high-throughput", "serve fp8-high-throughput"),
     ("start fp8", "serve fp8"),
@@ -34,7 +38,7 @@ const SAME: [(&str, &str); 24] = [
 ];
 
 /// Lines that are refused, and a part of the answer.
-const ANSWERED: [(&str, &str); 74] = [
+const ANSWERED: [(&str, &str); 80] = [
     ("rm dsr1-x", "dsr1 stop NAME"),
     ("kill dsr1-x", "dsr1 stop NAME"),
     ("serve fp8 -p 8000", "the port is --port"),
@@ -47,7 +51,12 @@ const ANSWERED: [(&str, &str); 74] = [
     ("ps --no-trunc", "dsr1 status --format json"),
     ("image list -a", "dsr1 image list shows every image"),
     ("prune", "dsr1 clean removes what is no longer used"),
-    ("uninstall", "dsr1 clean removes what is no longer used"),
+    ("uninstall", "dsr1 clean --all --older-than 0"),
+    ("serve fp8 -tp 8", "as in dsr1 serve --profile NAME -- --tp"),
+    ("up fp8 -dp 8", "as in dsr1 up --profile NAME -- --dp"),
+    ("serve fp8 -ep=8", "as in dsr1 serve --profile NAME -- --ep"),
+    ("logs -tail 5", "write it with two dashes: `--tail`"),
+    ("build fp8 -tx", "--tag NAME:TAG"),
     ("serve --max-model-len 8192", "in SGLang: --context-length"),
     ("du", "dsr1 weights du"),
     ("top", "nvidia-smi"),
@@ -102,6 +111,7 @@ const ANSWERED: [(&str, &str); 74] = [
     ("logs --since 5m", "-n N"),
     ("stop --all", "as dsr1 status does"),
     ("stop --timeout 5", "--drain SECONDS"),
+    ("stop --force", "--drain 0"),
     ("bench --concurrency 8", "--max-concurrency N"),
     ("bench --requests 8", "--num-prompts N"),
     ("rehearsal", "dsr1 up rehearsal"),
@@ -160,6 +170,34 @@ fn no_tip_is_better_than_a_wrong_one() {
     for typed in WITHOUT_TIP {
         let run = home.run(&words(typed)).expect(2);
         assert!(!run.stderr.contains("tip: "), "{typed}: {}", run.stderr);
+    }
+}
+
+/// clap repeats the typed options in a usage line that no command has: a tip needs none, and without a tip it is the plain one.
+#[test]
+fn a_usage_line_is_that_of_the_command() {
+    let home = Home::new();
+    for typed in [
+        "serve rehearsal --detach",
+        "stop --force",
+        "serve rehearsal --stack cpu -tp 8",
+    ] {
+        let refused = home.run(&words(typed)).expect(2).stderr;
+        assert!(
+            refused.contains("tip: ") && !refused.contains("Usage:"),
+            "{refused}"
+        );
+    }
+    for (typed, usage) in [
+        ("status --since 5m", "Usage: dsr1 status [OPTIONS] [SERVER]\n"),
+        ("stop x y --drain 5", "Usage: dsr1 stop [OPTIONS] [SERVER]\n"),
+        (
+            "weights verify x y",
+            "Usage: dsr1 weights verify [OPTIONS] [REPO]\n",
+        ),
+    ] {
+        let refused = home.run(&words(typed)).expect(2).stderr;
+        assert!(refused.contains(usage), "{refused}");
     }
 }
 

@@ -375,7 +375,7 @@ pub(crate) fn an_attached_server_ends_with_ctrl_c(site: &Site) {
     let (run, _) = running.end();
     let run = run.expect(130);
     assert!(
-        run.stderr.contains("error: dsr1-attached stopped by Ctrl-C"),
+        run.stderr.contains("dsr1-attached stopped by Ctrl-C") && !run.stderr.contains("error:"),
         "{}",
         run.stderr
     );

@@ -139,34 +139,40 @@ fn writes_to(process: &Path, descriptor: &str, log: &Metadata) -> bool {
         .is_ok_and(|file| (file.dev(), file.ino()) == (log.dev(), log.ino()))
 }
 
-/// Returns every server that left a log in `<state>/servers`.
+/// Returns the logs in `<state>/servers`, sorted, without those of earlier starts.
 #[must_use]
-pub(in crate::effects) fn list(state: &str) -> Vec<Known> {
+pub(in crate::effects) fn logs(state: &str) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(Path::new(state).join("servers")) else {
         return Vec::new();
     };
-    let mut servers: Vec<Known> = entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            // Only a regular file can be read without waiting.
-            name.ends_with(".log") && !name.ends_with(".previous.log") && path.is_file()
+    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    found.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // Only a regular file can be read without waiting.
+        name.ends_with(".log") && !name.ends_with(".previous.log") && path.is_file()
+    });
+    found.sort();
+    found
+}
+
+/// Returns every server that left a log in `<state>/servers`.
+#[must_use]
+pub(in crate::effects) fn list(state: &str) -> Vec<Known> {
+    let known = |log: PathBuf| {
+        Some(Known {
+            labels: read_labels(&log)?,
+            running: find(&log),
+            stopped: is_stopped(&log),
+            log,
         })
-        .filter_map(|log| {
-            let labels = read_labels(&log)?;
-            let running = find(&log);
-            let stopped = tail(&log, 1).first().is_some_and(|line| line == STOPPED);
-            Some(Known {
-                log,
-                labels,
-                running,
-                stopped,
-            })
-        })
-        .collect();
-    servers.sort_by(|a, b| a.log.cmp(&b.log));
-    servers
+    };
+    logs(state).into_iter().filter_map(known).collect()
+}
+
+/// Returns true if the server of a log was stopped on purpose.
+#[must_use]
+pub(in crate::effects) fn is_stopped(log: &Path) -> bool {
+    tail(log, 1).first().is_some_and(|line| line == STOPPED)
 }
 
 fn read_labels(log: &Path) -> Option<BTreeMap<String, String>> {

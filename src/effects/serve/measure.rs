@@ -1,13 +1,15 @@
 //! Runs the stack's own benchmark and GSM8K clients beside the server, and reads their results.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::effects::files;
 use crate::effects::http::Http;
-use crate::effects::serve::runtime::Runtime;
+use crate::effects::serve::runtime::{Life, Runtime};
+use crate::effects::serve::start;
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Source, StepEvents};
 use crate::plan::{RunBenchmark, RunGsm8k};
@@ -15,6 +17,9 @@ use crate::report::{Benchmark, Gsm8k};
 use crate::sglang::client::{check_questions, parse_benchmark, printed_figure, wilson};
 use crate::sglang::log;
 use crate::units::hex;
+
+/// Longest time from the failure of a client to the end of the server that caused it.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// Largest GSM8K file read; the test set has 750 kB.
 const MAX_DATA: u64 = 64 << 20;
@@ -48,6 +53,7 @@ pub(in crate::effects) async fn benchmark(
     let mut result = parse_benchmark(&String::from_utf8_lossy(&written), u64::from(step.num_prompts))?;
     result.itl.max_ms = printed_figure(&printed, "Max ITL (ms):");
     if result.completed < result.requested {
+        await_end(runtime, "the benchmark client").await?;
         return Err(Error::new(
             Kind::Untrusted,
             format!("{} of {} requests completed", result.completed, result.requested),
@@ -159,10 +165,12 @@ async fn run_client(
         }
         printed.push(line.to_owned());
     };
-    let code = runtime.exec(argv, dir, env, &mut on_line).await?;
-    if code == 0 {
+    let done = runtime.exec(argv, dir, env, &mut on_line).await;
+    if matches!(done, Ok(0)) {
         return Ok(printed);
     }
+    await_end(runtime, client).await?;
+    let code = done?;
     let cause = log::cause(printed.iter().map(String::as_str)).map(str::to_owned);
     let error = Error::new(Kind::Server, format!("{client} failed")).cause(cause.map_or_else(
         || format!("exit code {code}"),
@@ -171,6 +179,21 @@ async fn run_client(
     Err(error
         .hint(format!("dsr1 logs {}", runtime.name()))
         .log(last(printed, 20)))
+}
+
+/// Waits a moment for the end of a server whose client failed, and fails if it ended: the client's own error would only
+/// describe a connection.
+async fn await_end(runtime: &Runtime<'_>, client: &str) -> Result<()> {
+    let until = Instant::now() + ENDING;
+    let during = format!("the run of {client}");
+    while Instant::now() < until {
+        let is_over = runtime.was_stopped() && runtime.life().await? != Life::Running;
+        if is_over {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    start::still_alive(runtime, &during).await
 }
 
 /// Returns the last `count` lines.
@@ -211,4 +234,37 @@ fn save(path: &Path, schema: &str, result: &impl serde::Serialize) -> Result<()>
         serde_json::to_value(result).at(Kind::Internal, || "cannot write the result".to_owned())?;
     value["schema"] = Value::from(schema);
     files::write_atomic(path, format!("{value:#}\n").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effects::env::Env;
+    use crate::event::Recorder;
+
+    #[tokio::test]
+    async fn a_client_whose_server_was_stopped_says_that_and_not_its_traceback() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::from_lookup(|name| (name == "PATH").then(|| "/usr/bin:/bin".to_owned()));
+        let log = dir.path().join("dsr1-a.log");
+        std::fs::write(&log, "a line\n# dsr1 stopped\n").unwrap();
+        let runtime = Runtime::Process {
+            env: &env,
+            name: "dsr1-a".to_owned(),
+            log,
+            child: None,
+        };
+        let recorder = Recorder::default();
+        let events = StepEvents::new(&recorder, 1);
+        let argv = ["sh", "-c", "echo Traceback; exit 1"].map(str::to_owned);
+        let none = std::collections::BTreeMap::new();
+        let dir = dir.path().to_str().unwrap();
+        let run = run_client(&runtime, &argv, dir, &none, &events, "the benchmark client");
+        let error = run.await.unwrap_err();
+        assert_eq!(
+            error.message(),
+            "dsr1-a was stopped during the run of the benchmark client"
+        );
+        assert!(error.causes()[0].starts_with("dsr1 stop stopped it"), "{error:?}");
+    }
 }

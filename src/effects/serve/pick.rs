@@ -107,6 +107,7 @@ mod tests {
             stack: "cpu".to_owned(),
             base_url: "http://127.0.0.1:30000".to_owned(),
             model: String::new(),
+            served_model: None,
             exit_code: None,
         }
     }

@@ -15,6 +15,9 @@ use crate::effects::serve::mark;
 use crate::effects::{files, host};
 use crate::error::{At, Error, Kind, Result};
 
+/// End of the name of the file with the log of a container that failed.
+pub(in crate::effects) const FAILED_LOG: &str = ".failed.log";
+
 /// A server and the means to reach it.
 pub(in crate::effects) enum Runtime<'a> {
     /// A container.
@@ -81,9 +84,11 @@ impl Runtime<'_> {
         mark::path(log.parent().unwrap_or(Path::new("/")), self.name())
     }
 
-    /// Returns true if another command stopped the server while this one watches it.
+    /// Returns true if another command stopped the server, as far as its mark or its log says so: a container that nobody
+    /// watched leaves neither.
     pub(in crate::effects) fn was_stopped(&self) -> bool {
         mark::is_stopped(&self.mark())
+            || matches!(self, Self::Process { log, .. } if process::is_stopped(log))
     }
 
     /// Keeps the log of a failed server in a file; returns its path.
@@ -123,7 +128,7 @@ impl Runtime<'_> {
                     Some(code) => format!("exit code {code}"),
                     None => "an unknown reason".to_owned(),
                 }),
-                None => Life::Ended("its container was removed, by a user or another program".to_owned()),
+                None => Life::Ended("its container was removed, by dsr1 stop or another program".to_owned()),
             }),
             Self::Process { log, child, .. } => {
                 if let Some(reason) = child.and_then(process::reap) {

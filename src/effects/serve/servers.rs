@@ -1,6 +1,7 @@
 //! Servers of dsr1 on this host, found from Docker's labels and from logs.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::effects::docker::Docker;
@@ -8,12 +9,13 @@ use crate::effects::execute::Effects;
 use crate::effects::lines::LogEnd;
 use crate::effects::process::server as process;
 use crate::effects::serve::pick::pick;
+use crate::effects::serve::runtime::FAILED_LOG;
 use crate::effects::serve::verify;
 use crate::error::{Error, Kind, Result};
 use crate::facts::RunningServer;
 use crate::plan::{
     LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK,
-    LABEL_TEMPORARY, Server, base_url,
+    LABEL_TEMPORARY, Server, base_url, container_name,
 };
 use crate::report::{Answer, AnswerPiece, ServerState, ServerStatus};
 
@@ -112,6 +114,36 @@ impl Effects {
         }
     }
 
+    /// Returns the server whose log `name` names, as [`Self::find_server`] does; of a server that ended and left a log, also the
+    /// path of that log.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] when there is none, or several and no name.
+    pub async fn find_log(
+        &self,
+        name: Option<&str>,
+        probe: &dyn Fn(&str) -> String,
+        fits: &[ServerState],
+    ) -> Result<(Server, Option<PathBuf>)> {
+        let error = match self.find_server(name, probe, fits).await {
+            Ok(found) => return Ok((found.server, None)),
+            Err(error) => error,
+        };
+        let mut kept = kept_logs(&self.env().paths.state);
+        let Some(name) = name else {
+            let last = kept.into_iter().next_back();
+            return Err(last.into_iter().fold(error, |error, (server, _)| {
+                error.hint(format!(
+                    "dsr1 logs {} prints the log of the last server that ended",
+                    server.name()
+                ))
+            }));
+        };
+        let names = [name.to_owned(), container_name(name)];
+        kept.retain(|(server, _)| names.iter().any(|name| name == server.name()));
+        kept.pop().map(|(server, log)| (server, Some(log))).ok_or(error)
+    }
+
     async fn containers(&self) -> Result<Vec<Found>> {
         let containers = self.docker().await?.list().await?;
         Ok(containers
@@ -190,6 +222,11 @@ impl Effects {
         verify::context_length(self.http(), base_url).await
     }
 
+    /// Returns the name of the model in requests; `None` if the server does not say it.
+    pub async fn served_model(&self, base_url: &str) -> Option<String> {
+        verify::served_model(self.http(), base_url).await
+    }
+
     /// Sends one question to a server.
     ///
     /// # Errors
@@ -239,6 +276,26 @@ fn not_looked_at(error: Error, trouble: &Error) -> Error {
     })
 }
 
+/// Returns the servers that ended and left a log, each with its path, the newest last: processes that were stopped, and
+/// containers that failed.
+fn kept_logs(state: &str) -> Vec<(Server, PathBuf)> {
+    let stopped = process::list(state)
+        .into_iter()
+        .filter(|known| known.stopped && known.running.is_none())
+        .filter_map(|known| Some((known.labels.get(LABEL_NAME)?.clone(), known.log)));
+    let failed = process::logs(state).into_iter().filter_map(|log| {
+        let file = log.file_name()?.to_str()?;
+        Some((file.strip_suffix(FAILED_LOG)?.to_owned(), log))
+    });
+    let mut found: Vec<(String, PathBuf)> = stopped.chain(failed).collect();
+    found.sort_by_cached_key(|(_, log)| std::fs::metadata(log).and_then(|meta| meta.modified()).ok());
+    let found = found.into_iter().map(|(name, log)| {
+        let text = log.to_string_lossy().into_owned();
+        (Server::Process { name, log: text }, log)
+    });
+    found.collect()
+}
+
 /// Reads the labels of a server; `None` if one is missing.
 fn describe(
     labels: &BTreeMap<String, String>,
@@ -259,6 +316,7 @@ fn describe(
             stack: label(LABEL_STACK)?,
             base_url: base_url(port),
             model: label(LABEL_MODEL)?,
+            served_model: None,
             exit_code: None,
         },
         server,

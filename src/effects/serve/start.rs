@@ -288,7 +288,7 @@ fn stopped(runtime: &Runtime<'_>, during: &str) -> Error {
         format!("{} was stopped during {during}", runtime.name()),
     )
     .cause("dsr1 stop stopped it, from another terminal or a script")
-    .hint("run the command again to start it again")
+    .hint("dsr1 serve --profile NAME starts it again")
 }
 
 /// Returns the error of a port that another process took while the engine loaded: the engine cannot listen, and the

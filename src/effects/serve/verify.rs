@@ -120,6 +120,13 @@ pub(in crate::effects) async fn context_length(http: &Http, base_url: &str) -> O
     body["data"][0]["max_model_len"].as_u64()
 }
 
+/// Returns the name of the model that a server lists; `None` if it does not say it.
+pub(in crate::effects) async fn served_model(http: &Http, base_url: &str) -> Option<String> {
+    let url = format!("{base_url}/v1/models");
+    let (_, body) = http.get_json(&url, Duration::from_secs(5)).await.ok()?;
+    body["data"][0]["id"].as_str().map(str::to_owned)
+}
+
 /// The API of one server.
 struct Client<'a> {
     http: &'a Http,

@@ -67,6 +67,7 @@ pub(crate) fn check_profile(text: &str) {
             up: up.clone(),
             profile_file: Some("fuzz.yaml".to_owned()),
             notes: Vec::new(),
+            output: None,
         };
         match render::export(&request, facts()) {
             Ok(exported) if format.name() != "bash" => {
