@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::parsers::{combinations, engine_args};
 use crate::support::cache::mirror;
 use crate::support::random::Random;
-use crate::support::{self, Home, free_port};
+use crate::support::{Home, free_port};
 
 /// The versions whose resolution is the oracle.
 const VERSIONS: [&str; 3] = ["0.4.10.post2", "0.5.19", "0.5.23"];

@@ -95,8 +95,8 @@ pub fn bundled(repo: &str) -> Option<ModelFacts> {
         context: Some(CONTEXT),
         quantization: is_fp8.then(|| "fp8".to_owned()),
         is_modelopt: !is_fp8,
-        // hf_quant_config.json of nvidia/DeepSeek-R1-0528-FP4: `"kv_cache_quant_algo": "FP8"`.
-        kv_cache: (!is_fp8).then(|| "fp8".to_owned()),
+        // Not known without the files: NVIDIA states it in `hf_quant_config.json`.
+        kv_cache: None,
         layers: LAYERS,
         kv_lora_rank: Some(KV_RANK),
         rope_dim: Some(ROPE),
