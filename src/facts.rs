@@ -230,7 +230,7 @@ pub struct ModelFacts {
     pub context: Option<u64>,
     /// Format of the weights by `config.json`, in SGLang's spelling.
     pub quantization: Option<String>,
-    /// True if NVIDIA's ModelOpt states the format, and it is NVFP4.
+    /// True if NVIDIA's `ModelOpt` states the format, and it is NVFP4.
     pub is_modelopt: bool,
     /// Format of the KV cache that the checkpoint asks for: `fp8`; `None` if it states none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

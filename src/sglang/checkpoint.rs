@@ -70,7 +70,7 @@ pub(crate) fn facts(
     })
 }
 
-/// The format that NVIDIA's ModelOpt states, in a file of its own or in `config.json` (`_parse_quant_hf_config` in
+/// The format that NVIDIA's `ModelOpt` states, in a file of its own or in `config.json` (`_parse_quant_hf_config` in
 /// `model_config.py`, 0.5.19).
 struct Modelopt {
     is_nvfp4: bool,

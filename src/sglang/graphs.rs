@@ -9,6 +9,7 @@ use crate::sglang::flags::Parsed;
 const CONFIG: &str = "--cuda-graph-config";
 
 /// The options of the CUDA graphs as they stand on a command line.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the engine")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct GraphOptions {
     /// Largest decode batch with a graph, if named.
