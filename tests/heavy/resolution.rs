@@ -271,9 +271,7 @@ const CHOICES: &[Choice] = &[
     (
         30,
         "--kv-cache-dtype",
-        &[
-            "auto", "fp8_e4m3", "fp8_e5m2", "bfloat16", "bf16", "nvfp4", "mxfp8",
-        ],
+        &["auto", "fp8_e4m3", "fp8_e5m2", "bfloat16", "bf16"],
     ),
     (
         25,

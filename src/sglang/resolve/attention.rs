@@ -155,7 +155,11 @@ impl Resolver<'_> {
         let reads = if is_split {
             matches!(prefill, "flashinfer" | "trtllm_mha") && matches!(decode, None | Some("trtllm_mha"))
         } else {
-            format != "nvfp4" || !self.uses(decode, "trtllm_mla")
+            let by = |backend: &str| matches!(backend, "flashinfer" | "cutlass_mla");
+            format != "nvfp4"
+                || !self.checkpoint.is_deepseek_v3
+                || (by(prefill) && decode.is_none_or(by))
+                || (prefill == "fa4" && decode.is_some_and(by))
         };
         if !reads {
             let backend = decode.unwrap_or(prefill).to_owned();
