@@ -115,8 +115,8 @@ pub enum Command {
     /// Remove what dsr1 made on this host and no longer uses.
     ///
     /// These are venvs, images, compiled kernels, logs, results, and kept answers of hubs and engines.
-    /// What a server or a start uses stays, and so does what the stacks of this dsr1 would use again, unless --all is given. Weights are
-    /// never removed: `weights rm` removes them by name.
+    /// The things that a server or a start uses stay. Those that the stacks of this dsr1 would use again stay unless --all is given.
+    /// Weights are never removed: `weights rm` removes them by name.
     #[command(after_help = CLEAN)]
     Clean(CleanArgs),
     /// Download weights and check every hash before a file gets its final name.

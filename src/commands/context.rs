@@ -18,7 +18,7 @@ use crate::plan::{
 };
 use crate::profile::{
     Accelerator, Architecture, Catalog, Criteria, Goal, Model, Precision, Profile, Selection, Stack,
-    UserFiles, is_folder,
+    UserFiles, is_mountable,
 };
 use crate::render;
 use crate::report::Report;
@@ -829,8 +829,8 @@ fn limit_rate(args: &HubArgs) -> Result<Option<u64>> {
 /// Returns the weights that `--model` names.
 fn named_model(text: &str, env: &Env) -> Result<Model> {
     if text.starts_with(['/', '.', '~']) {
-        let path = env.absolute(text)?;
-        if !is_folder(&path) {
+        let path = env.absolute(text);
+        if !is_mountable(&path) {
             let message = format!("`{}` cannot be mounted", path.escape_debug());
             return Err(Error::new(Kind::Usage, message).hint("name a path without commas and quotes"));
         }
@@ -845,7 +845,7 @@ fn named_model(text: &str, env: &Env) -> Result<Model> {
     }
     let reference = RepoReference::parse(text);
     plan::check_repo(&reference.repo).map_err(|error| {
-        if store::is_folder(Path::new(text)) {
+        if Path::new(text).is_dir() {
             error.hint(format!("there is a folder of this name: --model ./{text}"))
         } else {
             error

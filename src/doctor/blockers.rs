@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::doctor::finding::Verdict;
 use crate::doctor::gpu;
 use crate::error::{Error, Kind, Result};
-use crate::facts::{Facts, Python};
+use crate::facts::{Docker, Facts, Python};
 use crate::profile::{self, Profile, Stack};
 use crate::sglang::memory::MemoryPlan;
 use crate::units::{Bytes, with_margin};
@@ -130,13 +130,18 @@ pub(crate) fn remote_docker(facts: &Facts) -> Option<Blocker> {
 pub(crate) fn docker(facts: &Facts) -> Option<Blocker> {
     let docker = &facts.docker;
     let why = docker.unreachable.as_ref().filter(|_| docker.version.is_none())?;
-    let fix = docker.unreachable_fix.as_deref();
     Some(Blocker {
         kind: Kind::Docker,
         message: why.clone(),
         cause: String::new(),
-        hint: fix.unwrap_or("start the daemon, or set DOCKER_HOST").to_owned(),
+        hint: docker_fix(docker).to_owned(),
     })
+}
+
+/// Returns the remedy for a daemon that does not answer.
+pub(super) fn docker_fix(docker: &Docker) -> &str {
+    let fix = docker.unreachable_fix.as_deref();
+    fix.unwrap_or("start the daemon, or set DOCKER_HOST")
 }
 
 /// Blocks a server on GPUs whose memory other processes hold.

@@ -298,10 +298,7 @@ fn docker(stack: &Stack, facts: &Facts, software: &Software) -> Finding {
                 (Some(_), true) => (Verdict::Fail, ", or use --runtime process"),
                 (Some(_), false) => (Verdict::Fail, ""),
             };
-            let fix = match &docker.unreachable_fix {
-                Some(fix) => format!("{fix}{or}"),
-                None => format!("start the daemon, or set DOCKER_HOST{or}"),
-            };
+            let fix = format!("{}{or}", blockers::docker_fix(docker));
             Finding::new("docker", verdict, why.clone()).fix(&fix)
         }
         (None, None) => Finding::new("docker", Verdict::NotChecked, "the Docker daemon was not asked"),

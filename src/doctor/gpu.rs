@@ -114,6 +114,12 @@ fn families(gpus: &[Gpu]) -> Vec<Architecture> {
     families
 }
 
+/// Returns the names of families as alternatives: `Hopper or Blackwell`.
+pub(crate) fn names(families: &[Architecture]) -> String {
+    let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
+    names.join(" or ")
+}
+
 /// Returns the reason why a stack has no kernels for one of these GPUs, and the remedy.
 pub(crate) fn refusal(stack: &Stack, gpus: &[Gpu]) -> Option<(String, &'static str)> {
     let other_stack = "choose a profile and a stack for this GPU: dsr1 profiles list, dsr1 stacks list";
@@ -127,13 +133,12 @@ pub(crate) fn refusal(stack: &Stack, gpus: &[Gpu]) -> Option<(String, &'static s
             }
         };
         if !stack.architectures.contains(&family) {
-            let names: Vec<&str> = stack.architectures.iter().map(|family| family.name()).collect();
             let reason = format!(
                 "{} has compute capability {}, the image of stack `{}` is for {}",
                 gpu.name,
                 gpu.compute_capability,
                 stack.name,
-                names.join(" or ")
+                names(&stack.architectures)
             );
             return Some((reason, other_stack));
         }
@@ -158,13 +163,6 @@ fn numbers(version: &str) -> Option<(u32, u32)> {
 /// Checks that the stack's kernels, the weights and the profile's backends are for the family of the GPUs.
 fn architecture(profile: &Profile, stack: &Stack, facts: &Facts) -> Finding {
     let id = "gpu.architecture";
-    let names = |families: &[Architecture]| {
-        families
-            .iter()
-            .map(|family| family.name())
-            .collect::<Vec<_>>()
-            .join(" or ")
-    };
     let gpus = facts.host.gpus.as_deref().unwrap_or_default();
     if gpus.is_empty() {
         let needed = names(&profile.architectures);

@@ -11,4 +11,4 @@ mod gpu;
 pub use blockers::{Blocker, PYTHON_MIN};
 pub use finding::{Finding, Verdict};
 pub use findings::{Software, findings, remarks};
-pub(crate) use gpu::refusal;
+pub(crate) use gpu::{names, refusal};

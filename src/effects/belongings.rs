@@ -263,7 +263,7 @@ fn remove_all(dir: &Path, removed: &Removal) -> io::Result<()> {
         if meta.is_dir() {
             remove_all(&path, removed)?;
         } else if meta.nlink() == 1 {
-            bytes += meta.blocks() * 512;
+            bytes += space(&meta);
         }
     }
     removed.begin();
@@ -518,7 +518,7 @@ fn own_size(path: &Path) -> u64 {
 fn sum(path: &Path, counts: &dyn Fn(&Metadata) -> bool) -> u64 {
     match fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => inside(path).iter().map(|(path, _)| sum(path, counts)).sum(),
-        Ok(meta) if counts(&meta) => meta.blocks() * 512,
+        Ok(meta) if counts(&meta) => space(&meta),
         _ => 0,
     }
 }

@@ -102,21 +102,11 @@ impl Env {
     }
 
     /// Returns a path as an absolute one; `~` is the home directory.
-    ///
-    /// # Errors
-    /// [`crate::error::Kind::Host`] without a working directory.
-    pub fn absolute(&self, path: &str) -> crate::error::Result<String> {
-        use crate::error::{At, Kind};
-        let expanded = match path.strip_prefix('~') {
-            Some(rest) if rest.is_empty() || rest.starts_with('/') => {
-                self.home.join(rest.trim_start_matches('/'))
-            }
-            _ => PathBuf::from(path),
-        };
-        let whole = std::path::absolute(expanded)
-            .at(Kind::Host, || format!("`{path}` cannot be made an absolute path"))?;
+    #[must_use]
+    pub fn absolute(&self, path: &str) -> String {
+        let whole = absolute(if path == "~" { "~/" } else { path }, &self.home);
         // A folder that is there has one spelling, without `..` and links.
-        Ok(text(&std::fs::canonicalize(&whole).unwrap_or(whole)))
+        text(&std::fs::canonicalize(&whole).unwrap_or(whole))
     }
 
     /// Reads the environment through `raw`, which returns `None` for unset variables.

@@ -145,7 +145,7 @@ impl Effects {
     /// Returns the files of the model that decide arguments, from the pulled snapshot or from the hub.
     async fn configuration(&self, step: &ProveArguments) -> Result<BTreeMap<String, String>> {
         if let Some(folder) = &step.folder {
-            return store::configuration_of_folder(Path::new(folder)).ok_or_else(|| {
+            return store::configuration_in(Path::new(folder)).ok_or_else(|| {
                 Error::new(
                     Kind::Integrity,
                     format!("`{folder}` has no config.json that can be read"),

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::doctor::{blockers, refusal};
+use crate::doctor::{blockers, names, refusal};
 use crate::error::Result;
 use crate::facts::{Facts, Gpu};
 use crate::profile::{Architecture, Catalog, Count, Goal, Profile, Selection, Stack};
@@ -190,8 +190,7 @@ fn hardware_fits(
         .iter()
         .any(|gpu| of(gpu).is_ok_and(|have| !wanted.contains(&have)))
     {
-        let names: Vec<&str> = wanted.iter().map(|one| one.name()).collect();
-        reasons.push(format!("needs {}", names.join(" or ")));
+        reasons.push(format!("needs {}", names(wanted)));
         return false;
     }
     if let Some((reason, _)) = refusal(stack, gpus) {

@@ -14,6 +14,7 @@ use crate::plan::{
     prove,
 };
 use crate::profile::{Accelerator, NAME_RULE, Stack, is_name};
+use crate::sglang::memory::MemoryPlan;
 use crate::sglang::{Check, Launch, Level, memory, rules};
 
 /// Seconds without a log line after which a stage of the startup counts as stalled. Loading 689 GB from a slow disk
@@ -37,7 +38,8 @@ pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
     add_measured(&mut plan, request, &installation, facts);
     add_findings(&mut plan, request, launch, facts);
     prove::add(&mut plan, request, None, facts)?;
-    plan.blockers.extend(blockers(request, facts));
+    let found = blockers(request, plan.memory.as_ref(), facts);
+    plan.blockers.extend(found);
     Ok(plan)
 }
 
@@ -110,8 +112,8 @@ pub(super) fn notes(request: &ServeRequest, facts: &Facts) -> Vec<String> {
     notes
 }
 
-/// Returns the conditions of this host that prevent the start.
-pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
+/// Returns the conditions of this host that prevent the start. `memory` is the memory plan, if there is one.
+pub(super) fn blockers(request: &ServeRequest, memory: Option<&MemoryPlan>, facts: &Facts) -> Vec<Blocker> {
     let ServeRequest {
         profile,
         stack,
@@ -122,14 +124,12 @@ pub(super) fn blockers(request: &ServeRequest, facts: &Facts) -> Vec<Blocker> {
     // A server of dsr1 on the port is said once, by its name.
     let is_ours = facts.servers.values().any(|running| running.port == *port);
     let needs_docker = matches!(target, Target::Docker);
-    let settings = request.launch().settings;
-    let memory = memory::plan(profile, stack, &settings, facts);
     let checks = [
         blockers::docker(facts).filter(|_| needs_docker),
         blockers::remote_docker(facts).filter(|_| needs_docker),
         blockers::hardware(profile, stack, facts),
         blockers::memory_blocker(stack, facts),
-        memory.and_then(|memory| blockers::gpu_memory(&memory, facts)),
+        memory.and_then(|memory| blockers::gpu_memory(memory, facts)),
         blockers::server(facts, &server_name(request), *port),
         blockers::port(facts, *port).filter(|_| !is_ours),
         folder::blocker(request, facts),

@@ -113,7 +113,8 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
             "{name} runs already, from the same plan: it is verified and measured, and goes on running"
         ));
     } else {
-        plan.blockers.extend(serve::blockers(&request.serve, facts));
+        let found = serve::blockers(&request.serve, plan.memory.as_ref(), facts);
+        plan.blockers.extend(found);
     }
     plan.blockers.extend(installation.blocker(&build, facts));
     plan.blockers

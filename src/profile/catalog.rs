@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use crate::error::{Error, Kind, Result};
 use crate::profile::choose::{self, Criteria, Selection};
 use crate::profile::merge::{self, CatalogFile, Declares};
-use crate::profile::names::{NAME_RULE, is_folder, is_name, is_repo, is_revision};
+use crate::profile::names::{NAME_RULE, is_mountable, is_name, is_repo, is_revision};
 use crate::profile::origin::{Origins, Place};
 use crate::profile::requirement::Requirement;
 use crate::profile::schema::{Goal, Precision, Profile};
@@ -667,7 +667,7 @@ fn check_model(profile: &Profile, origins: &Origins) -> Result<()> {
             );
         }
     }
-    if let Some(path) = model.path.as_ref().filter(|path| !is_folder(path)) {
+    if let Some(path) = model.path.as_ref().filter(|path| !is_mountable(path)) {
         let message = format!(
             "`{}` is not an absolute path that can be mounted",
             path.escape_debug()

@@ -42,7 +42,7 @@ pub use gpu::{Architecture, KNOWN_GPUS, KnownGpu, cuda_min};
 pub use knob::{
     AttentionBackend, Chunk, Count, DeepepMode, Fp8Gemm, Fraction, KvCache, MoeAllToAll, MoeRunner, Positive,
 };
-pub use names::{NAME_RULE, is_folder, is_name, is_repo, is_revision};
+pub use names::{NAME_RULE, is_mountable, is_name, is_repo, is_revision};
 pub use origin::{Origins, Place};
 pub use requirement::Requirement;
 pub use schema::{Bench, Device, EngineSettings, Goal, Model, Precision, Profile, Speculative, Verify};

@@ -43,7 +43,7 @@ pub fn is_repo(repo: &str) -> bool {
 /// Returns true for a path of a folder that can be mounted: an absolute one, because a relative one would mean another folder
 /// for each working directory; without a comma, which ends the path of a mount, and without quotes.
 #[must_use]
-pub fn is_folder(path: &str) -> bool {
+pub fn is_mountable(path: &str) -> bool {
     path.starts_with('/') && !path.contains([',', '"']) && !path.chars().any(char::is_control)
 }
 

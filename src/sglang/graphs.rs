@@ -38,6 +38,7 @@ impl GraphOptions {
             let sizes = list.iter().filter_map(Value::as_u64);
             sizes.filter_map(|size| u32::try_from(size).ok()).collect()
         });
+        let piecewise = !parsed.has_option("--disable-piecewise-cuda-graph");
         Self {
             batch: configured("decode")
                 .or_else(|| number("--cuda-graph-max-bs-decode"))
@@ -48,9 +49,8 @@ impl GraphOptions {
                 .unwrap_or_default(),
             prefill_tokens: configured("prefill").or_else(|| number("--cuda-graph-max-bs-prefill")),
             decode: has_graphs(parsed, &config, "decode"),
-            prefill: has_graphs(parsed, &config, "prefill")
-                && !parsed.has_option("--disable-piecewise-cuda-graph"),
-            piecewise: !parsed.has_option("--disable-piecewise-cuda-graph"),
+            prefill: piecewise && has_graphs(parsed, &config, "prefill"),
+            piecewise,
             prefill_named: config["prefill"]["backend"].is_string()
                 || parsed.has_option("--cuda-graph-backend-prefill"),
         }

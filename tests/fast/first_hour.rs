@@ -311,7 +311,7 @@ fn clean_shows_the_bytes_while_it_removes() {
     );
 }
 
-/// What a start measured, the shapes of models and the answers of engines are listed and removed like everything else.
+/// The measurements of starts, the shapes of models and the answers of engines are listed and removed like everything else.
 #[test]
 fn clean_knows_the_kept_answers() {
     let home = Home::new().without_docker();

@@ -1,6 +1,5 @@
 //! A folder of this host that holds the files of a model, served as it is.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::model;
@@ -11,12 +10,6 @@ use crate::report::FolderChecked;
 
 /// Lines about wrong files that are kept; further ones are counted.
 const MOST_LINES: usize = 5;
-
-/// Returns true if there is a folder at a path.
-#[must_use]
-pub fn is_folder(path: &Path) -> bool {
-    path.is_dir()
-}
 
 /// Returns what a folder holds: the model, and what is wrong with its files.
 ///
@@ -37,12 +30,6 @@ pub fn folder(path: &Path) -> ModelFolder {
         found.wrong.push(format!("and {more} more"));
     }
     found
-}
-
-/// Returns the files of a folder that decide the engine's arguments, by name; `None` without a configuration.
-#[must_use]
-pub fn configuration_of_folder(path: &Path) -> Option<BTreeMap<String, String>> {
-    model::configuration_in(path)
 }
 
 /// Checks a folder before the engine reads it.

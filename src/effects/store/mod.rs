@@ -35,6 +35,6 @@ pub(super) mod snapshot;
 pub(super) mod verify;
 
 pub use claim::last_pull_into;
-pub use folder::{check_folder, configuration_of_folder, folder, is_folder, model_of_path};
-pub use model::{configuration, model_facts};
+pub use folder::{check_folder, folder, model_of_path};
+pub use model::{configuration, configuration_in, model_facts};
 pub use snapshot::{cached_commit, check_snapshot, verified_files};

@@ -35,7 +35,7 @@ struct Tensor {
 #[must_use]
 pub fn model_facts(cache_dir: &Path, repo: &str, commit: &str) -> Option<ModelFacts> {
     let snapshot = RepoCache::new(cache_dir, repo).snapshot_dir(commit);
-    read_facts(&snapshot).ok().flatten()
+    facts_of_folder(&snapshot).ok()?.model
 }
 
 /// Returns the files of a snapshot that decide the engine's arguments, by name; `None` without a configuration.
@@ -45,7 +45,8 @@ pub fn configuration(cache_dir: &Path, repo: &str, commit: &str) -> Option<BTree
 }
 
 /// Returns the files of a model's folder that decide the engine's arguments, by name; `None` without a configuration.
-pub(super) fn configuration_in(folder: &Path) -> Option<BTreeMap<String, String>> {
+#[must_use]
+pub fn configuration_in(folder: &Path) -> Option<BTreeMap<String, String>> {
     let text = |name: &str| {
         let mut text = String::new();
         let file = files::open_through(&folder.join(name)).ok()?;
@@ -54,16 +55,6 @@ pub(super) fn configuration_in(folder: &Path) -> Option<BTreeMap<String, String>
     };
     let config = text("config.json")?;
     Some([Some(config), text(QUANTIZATION)].into_iter().flatten().collect())
-}
-
-fn read_facts(snapshot: &Path) -> Result<Option<ModelFacts>> {
-    let config = read_json(&snapshot.join("config.json"))?;
-    let mut found = Vec::new();
-    for shard in shards(snapshot)? {
-        found.extend(tensors(&snapshot.join(&shard))?);
-    }
-    let own = quantization_of(snapshot);
-    Ok(checkpoint::facts(&config, own.as_ref(), found).ok())
 }
 
 /// Returns the file with the format of NVIDIA's weights, if it is there; one that cannot be read states nothing.

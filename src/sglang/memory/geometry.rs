@@ -110,10 +110,12 @@ pub fn bundled(repo: &str) -> Option<ModelFacts> {
 /// names. Empty for other repositories.
 #[must_use]
 pub fn published_code(repo: &str) -> Vec<String> {
-    let is_published = bundled(repo).is_some();
-    let files = ["configuration_deepseek.py", "modeling_deepseek.py"];
-    let named = files.into_iter().filter(|_| is_published);
-    named.map(str::to_owned).collect()
+    if bundled(repo).is_none() {
+        return Vec::new();
+    }
+    ["configuration_deepseek.py", "modeling_deepseek.py"]
+        .map(str::to_owned)
+        .into()
 }
 
 /// Returns the bytes of a published checkpoint's files, without what the engine makes at load.

@@ -333,7 +333,7 @@ fn start(settings: &EffectiveSettings, version: Version) -> Resolved {
         chunk: 0,
         max_prefill_tokens: settings.max_prefill_tokens.map_or(16_384, u64::from),
         graph_batch: None,
-        prefill_graphs: version >= PREFILL_GRAPHS && settings.prefill_graphs,
+        prefill_graphs: false,
         max_running_requests: settings.max_running_requests,
         conservativeness: settings.schedule_conservativeness.unwrap_or(1.0),
         shared_experts_fusion: settings.shared_experts_fusion,

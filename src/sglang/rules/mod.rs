@@ -59,11 +59,7 @@ pub(super) fn check(
     found.extend(client(profile, version));
     let checkpoint = Checkpoint::new(profile, bundled(&profile.model.repo).as_ref());
     let mut of_settings = combinations::check(settings, profile, stack, &checkpoint);
-    for check in resolved(settings, profile, stack, &checkpoint) {
-        if !of_settings.contains(&check) {
-            of_settings.push(check);
-        }
-    }
+    add_resolved(settings, profile, stack, &checkpoint, &mut of_settings);
     for check in &mut of_settings {
         naming::say_settings(check, flags, parsed);
     }
@@ -75,17 +71,17 @@ pub(super) fn check(
     found
 }
 
-/// Returns what the engine refuses, replaces or ignores when it resolves its arguments on the GPUs that the profile is for;
-/// nothing on a CPU.
-fn resolved(
+/// Adds what the engine refuses, replaces or ignores when it resolves its arguments on the GPUs that the profile is for, each
+/// once; nothing on a CPU.
+fn add_resolved(
     settings: &EffectiveSettings,
     profile: &Profile,
     stack: &Stack,
     checkpoint: &Checkpoint,
-) -> Vec<Check> {
-    let mut found: Vec<Check> = Vec::new();
+    found: &mut Vec<Check>,
+) {
     if stack.accelerator == Accelerator::Cpu || !is_known_by_name(&profile.model.repo) {
-        return found;
+        return;
     }
     for architecture in &profile.architectures {
         for check in resolve(settings, Machine::nominal(*architecture), checkpoint).checks {
@@ -94,7 +90,6 @@ fn resolved(
             }
         }
     }
-    found
 }
 
 /// Returns the file and line of the argument, the variable or the setting that a check is about.
@@ -173,16 +168,21 @@ mod tests {
     use crate::profile::Catalog;
     use crate::sglang::Launch;
 
-    /// The ids of the findings about `base` on a stack, with these lines over its `engine`.
-    fn ids(base: &str, stack: &str, engine: &str) -> Vec<(String, Level)> {
+    /// The findings about `base` on a stack, with these lines over its `engine`.
+    pub(super) fn checks(base: &str, stack: &str, engine: &str) -> Vec<Check> {
         let lines: String = engine
             .lines()
             .fold(String::new(), |all, line| all + "  " + line + "\n");
         let text = format!("name: own\nextends: {base}\nengine:\n{lines}");
         let catalog = Catalog::load(Some(("own.yaml", &text))).unwrap();
         let found = catalog.resolve("own", Some(stack)).unwrap();
-        let checks = Launch::new(&found.profile, &found.stack, &found.origins, &[]).checks;
-        checks.into_iter().map(|check| (check.id, check.level)).collect()
+        Launch::new(&found.profile, &found.stack, &found.origins, &[]).checks
+    }
+
+    /// The ids of these findings, with their levels.
+    fn ids(base: &str, stack: &str, engine: &str) -> Vec<(String, Level)> {
+        let checks = checks(base, stack, engine).into_iter();
+        checks.map(|check| (check.id, check.level)).collect()
     }
 
     #[test]

@@ -90,17 +90,11 @@ fn is_value(name: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::profile::Catalog;
-    use crate::sglang::{Check, Launch};
+    use crate::sglang::Check;
+    use crate::sglang::rules::tests::checks;
 
     fn finding(base: &str, stack: &str, engine: &str, id: &str) -> Check {
-        let lines: String = engine
-            .lines()
-            .fold(String::new(), |all, line| all + "  " + line + "\n");
-        let text = format!("name: own\nextends: {base}\nengine:\n{lines}");
-        let catalog = Catalog::load(Some(("own.yaml", &text))).unwrap();
-        let found = catalog.resolve("own", Some(stack)).unwrap();
-        let checks = Launch::new(&found.profile, &found.stack, &found.origins, &[]).checks;
+        let checks = checks(base, stack, engine);
         let all = format!("{checks:?}");
         checks.into_iter().find(|check| check.id == id).expect(&all)
     }
