@@ -134,6 +134,44 @@ pub fn utc_millis(millis: u64) -> String {
     format!("{}.{:03}Z", seconds.trim_end_matches('Z'), millis % 1000)
 }
 
+/// Returns the seconds since 1970 of a time in RFC 3339, such as `2026-11-23T21:52:31.5+01:00`; `None` for another text and
+/// for a time before 1970.
+#[must_use]
+pub fn seconds_of(text: &str) -> Option<u64> {
+    let (date, time) = text.split_once('T')?;
+    let numbers =
+        |text: &str, by: char| -> Option<Vec<u64>> { text.split(by).map(|part| part.parse().ok()).collect() };
+    let at = time.find(['Z', '+', '-'])?;
+    let (time, zone) = time.split_at(at);
+    let time = time.split('.').next()?;
+    let [year, month, day]: [u64; 3] = numbers(date, '-')?.try_into().ok()?;
+    let [hours, minutes, seconds]: [u64; 3] = numbers(time, ':')?.try_into().ok()?;
+    if !(1970..10_000).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Gregorian days, counted in years that begin in March.
+    let (from_march, of_year) = if month > 2 {
+        (month - 3, year)
+    } else {
+        (month + 9, year - 1)
+    };
+    let days =
+        of_year * 365 + of_year / 4 - of_year / 100 + of_year / 400 + (from_march * 153 + 2) / 5 + day - 1;
+    let within = hours < 24 && minutes < 60 && seconds <= 60;
+    let total: u64 =
+        days.checked_sub(719_468).filter(|_| within)? * 86_400 + hours * 3600 + minutes * 60 + seconds;
+    let offset = |text: &str| -> Option<u64> {
+        let [hours, minutes]: [u64; 2] = numbers(text, ':')?.try_into().ok()?;
+        (hours < 24 && minutes < 60).then_some(hours * 3600 + minutes * 60)
+    };
+    match zone.split_at(1) {
+        ("Z", "") => Some(total),
+        ("+", rest) => total.checked_sub(offset(rest)?),
+        ("-", rest) => total.checked_add(offset(rest)?),
+        _ => None,
+    }
+}
+
 /// Converts days since 1970-01-01 to year, month and day of the Gregorian calendar.
 fn civil(mut days: u64) -> (u64, u64, u64) {
     let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
@@ -168,6 +206,40 @@ mod tests {
         assert_eq!(utc_millis(1042), "1970-01-01T00:00:01.042Z");
         assert_eq!(utc(951_827_696), "2000-02-29T12:34:56Z");
         assert_eq!(utc(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        for seconds in [
+            0,
+            59,
+            951_782_399,
+            951_827_696,
+            1_800_000_000,
+            4_107_542_400,
+            4_133_980_799,
+        ] {
+            assert_eq!(seconds_of(&utc(seconds)), Some(seconds), "{seconds}");
+        }
+        assert_eq!(
+            seconds_of("2026-11-23T21:52:31.123456789+01:00"),
+            seconds_of("2026-11-23T20:52:31Z")
+        );
+        assert_eq!(
+            seconds_of("2026-11-23T21:52:31-00:30"),
+            seconds_of("2026-11-23T22:22:31Z")
+        );
+        for text in [
+            "",
+            "now",
+            "2026-11-23",
+            "2026-11-23T21:52Z",
+            "2026-13-23T21:52:31Z",
+            "1969-12-31T23:59:59Z",
+            "2026-11-23T21:52:31",
+        ] {
+            assert_eq!(seconds_of(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::image::ids_to_keep;
 use crate::cli::CleanArgs;
 use crate::effects::belongings::{self, Removal};
-use crate::effects::docker::{Docker, OneOff};
+use crate::effects::docker::{Docker, OneOff, StageImage};
 use crate::effects::signal;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, StepEvents};
@@ -240,9 +240,13 @@ async fn in_docker(
             .map(|image| image_item(image, image_use(image, &kept, catalog))),
     );
     let stages = docker.stages().await?;
-    items.extend(stages.iter().map(|stage| image_item(stage, Use::Unfinished)));
+    items.extend(
+        stages
+            .iter()
+            .map(|stage| image_item(&stage.image, stage_use(stage))),
+    );
     items.extend(volumes(docker, catalog).await?);
-    found.extend(stages);
+    found.extend(stages.into_iter().map(|stage| stage.image));
     *images = found;
     Ok(items)
 }
@@ -268,6 +272,14 @@ fn image_item(image: &ImageSummary, used: Use) -> Item {
         name: image.tags.first().unwrap_or(&image.image_id).clone(),
         bytes: Some(image.size_bytes),
         used,
+    }
+}
+
+fn stage_use(stage: &StageImage) -> Use {
+    if stage.is_awaited {
+        Use::Doubt("a build may need it: it is younger than an hour".to_owned())
+    } else {
+        Use::Unfinished
     }
 }
 

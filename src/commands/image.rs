@@ -12,7 +12,7 @@ use crate::effects::docker::{Docker, ImageRecord};
 use crate::effects::host;
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, Host};
-use crate::plan::{self, BuildOptions, BuildRequest, ImageChoice, LABEL_STACK, Target};
+use crate::plan::{self, BuildRequest, ImageChoice, LABEL_STACK, Target};
 use crate::report::{ImageSummary, ProfilesVerified};
 use crate::ui;
 use crate::units::{Bytes, counted};
@@ -99,7 +99,10 @@ async fn prune(context: &Context, docker: &Docker, args: &PruneArgs) -> Result<(
         .filter(|image| image.used_by.is_empty() && !kept.contains(&image.image_id))
         // An image with a tag of the user's own may be in use elsewhere.
         .filter(|image| image.tags.iter().all(|tag| tag.starts_with("dsr1/")));
-    let old: Vec<ImageSummary> = old.chain(docker.stages().await?).collect();
+    // A build that runs may need a young stage.
+    let stages = docker.stages().await?.into_iter();
+    let stages = stages.filter(|stage| args.all || !stage.is_awaited);
+    let old: Vec<ImageSummary> = old.chain(stages.map(|stage| stage.image)).collect();
     if !args.dry_run && !args.yes && !old.is_empty() {
         if ui::can_ask() && !context.is_json() {
             ui::print(&ui::fitted(&ui::pruned(&old, true), ui::columns()))?;
@@ -145,12 +148,7 @@ pub(super) fn ids_to_keep(
     let catalog = context.catalog(None)?;
     let mut known = BTreeMap::new();
     for stack in catalog.stacks() {
-        let request = BuildRequest {
-            stack: stack.clone(),
-            target: Target::Docker,
-            image: ImageChoice::default(),
-            options: BuildOptions::default(),
-        };
+        let request = BuildRequest::new(stack.clone(), Target::Docker, ImageChoice::default());
         known.insert(stack.name.clone(), plan::image_tag(&request, &facts).ok());
     }
     let mut newest = BTreeSet::new();

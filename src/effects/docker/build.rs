@@ -91,7 +91,7 @@ impl Docker {
         log.step_ended(events);
         if step.builder == Builder::Classic && with_secrets {
             // Its stages stay as images without a name, and these hold the secret.
-            self.remove_stages().await?;
+            self.remove_stages(|id| log.has_made(id)).await?;
         }
         if refused {
             let message = serde_json::from_slice::<serde_json::Value>(&body)

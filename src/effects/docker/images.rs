@@ -25,6 +25,7 @@ use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::plan::LABEL_ROLE;
 use crate::report::ImageSummary;
+use crate::units;
 
 /// Pieces of an image in flight.
 const IN_FLIGHT: usize = 16;
@@ -32,6 +33,24 @@ const IN_FLIGHT: usize = 16;
 const SHOWN: Duration = Duration::from_millis(200);
 /// Bytes of a piece for the daemon.
 const PIECE: usize = 256 * 1024;
+
+/// Age from which the stage of a classic build is a remainder, in seconds. The daemon does not tell which builds run, and
+/// no container holds a stage while the stages after it run, which takes minutes.
+const STAGE_AWAITED_S: u64 = 3600;
+
+/// A stage of the classic builder: an image without a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageImage {
+    /// The image.
+    pub image: ImageSummary,
+    /// True if a build that still runs may need it.
+    pub is_awaited: bool,
+}
+
+/// Returns true if a build that runs at `now_s` may need a stage that was made at `created_s`, both in seconds since 1970.
+fn is_awaited(created_s: i64, now_s: u64) -> bool {
+    u64::try_from(created_s).is_ok_and(|created| now_s.saturating_sub(created) < STAGE_AWAITED_S)
+}
 
 impl Docker {
     /// Returns every image of dsr1, newest first.
@@ -46,16 +65,31 @@ impl Docker {
     ///
     /// # Errors
     /// [`Kind::Docker`] when the daemon does not answer.
-    pub async fn stages(&self) -> Result<Vec<ImageSummary>> {
-        let mut stages = self.images_with("stage").await?;
-        stages.retain(|stage| stage.tags.is_empty());
-        Ok(stages)
+    pub async fn stages(&self) -> Result<Vec<StageImage>> {
+        // By the daemon's clock, which also gave the images their times.
+        let info = self.api.info().await;
+        let info = info.map_err(|error| errors::failed("cannot ask the daemon for its time", &error))?;
+        let now_s = info
+            .system_time
+            .as_deref()
+            .and_then(units::seconds_of)
+            .unwrap_or(0);
+        let stages = self.images_with("stage").await?.into_iter();
+        Ok(stages
+            .filter(|stage| stage.tags.is_empty())
+            .map(|image| StageImage {
+                is_awaited: is_awaited(image.created_s, now_s),
+                image,
+            })
+            .collect())
     }
 
-    /// Removes the stages that no build uses.
-    pub(super) async fn remove_stages(&self) -> Result<()> {
+    /// Removes the stages for whose ids `is_chosen` returns true.
+    pub(super) async fn remove_stages(&self, is_chosen: impl Fn(&str) -> bool) -> Result<()> {
         for stage in self.stages().await? {
-            let _ = self.remove_image(&stage).await;
+            if is_chosen(&stage.image.image_id) {
+                let _ = self.remove_image(&stage.image).await;
+            }
         }
         Ok(())
     }
@@ -419,5 +453,26 @@ impl Read for Exported {
         into[..count].copy_from_slice(&self.piece);
         self.piece = rest;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_young_stage_may_belong_to_a_build_that_runs() {
+        let now = 1_800_000_000;
+        for (age, awaited) in [
+            (0, true),
+            (3599, true),
+            (3600, false),
+            (86_400, false),
+            (-60, true),
+        ] {
+            assert_eq!(is_awaited(now - age, 1_800_000_000), awaited, "{age}");
+        }
+        // Some builders give an image no time.
+        assert!(!is_awaited(-62_135_596_800, 1_800_000_000));
     }
 }

@@ -51,4 +51,5 @@ mod transport;
 pub use archive::oci::ImageRecord;
 pub use container::{ContainerState, ContainerSummary};
 pub use daemon::Docker;
+pub use images::StageImage;
 pub use once::OneOff;

@@ -135,6 +135,8 @@ pub(super) struct BuildLog {
     ended: BTreeSet<String>,
     /// The running step of the classic builder: name, start, and true if it came from the cache.
     running: Option<(String, Instant, bool)>,
+    /// The beginnings of the ids of the images that the classic builder made or took from its cache.
+    made: Vec<String>,
     lines: BTreeMap<String, Vec<String>>,
     partial: BTreeMap<String, Splitter>,
     failing: Option<String>,
@@ -214,6 +216,7 @@ impl BuildLog {
             self.running = Some((name, Instant::now(), false));
             return;
         }
+        self.made.extend(made(text).map(str::to_owned));
         if text.contains("---> Using cache")
             && let Some((_, _, cached)) = &mut self.running
         {
@@ -229,6 +232,12 @@ impl BuildLog {
             });
         let excess = kept.len().saturating_sub(SHOWN);
         kept.drain(..excess);
+    }
+
+    /// Returns true for the id of an image, `sha256:...`, that a step of the classic builder made or took from its cache.
+    pub(super) fn has_made(&self, id: &str) -> bool {
+        let id = id.trim_start_matches("sha256:");
+        self.made.iter().any(|made| id.starts_with(made))
     }
 
     /// Reports the end of the running step: the classic builder announces only beginnings.
@@ -313,9 +322,28 @@ impl BuildLog {
     }
 }
 
+/// Returns the beginning of an image's id in a message of the classic builder, such as ` ---> 0123456789ab`.
+fn made(text: &str) -> Option<&str> {
+    let id = text.trim().strip_prefix("---> ")?;
+    (id.len() >= 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_images_of_a_classic_build_are_read_from_its_messages() {
+        assert_eq!(made(" ---> 0123456789ab\n"), Some("0123456789ab"));
+        for text in [
+            " ---> Running in 0123456789ab\n",
+            " ---> Using cache\n",
+            " ---> 0123\n",
+            "0123456789ab",
+        ] {
+            assert_eq!(made(text), None, "{text}");
+        }
+    }
 
     fn kind(output: &str) -> Option<Kind> {
         SIGNATURES.iter().find(|one| one.fits(output)).map(|one| one.kind)
