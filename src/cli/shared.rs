@@ -48,6 +48,13 @@ pub struct RuntimeArgs {
     /// Runtime of the engine; auto takes Docker if a daemon answers and has the base image or can pull it.
     #[arg(long, value_enum, default_value = "auto", value_name = "RUNTIME")]
     pub runtime: Runtime,
+    /// Python of an environment of yours that has SGLang: a venv, conda, the inside of a container. It runs the engine, and
+    /// nothing is installed; implies --runtime process.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["base_image", "flashinfer"])]
+    pub python: Option<String>,
+    /// Variable for the engine, with a value or with that of this shell; can be given several times.
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub variables: Vec<String>,
     /// Base image to build from instead of the stack's, for sites without a registry.
     #[arg(long, value_name = "IMAGE")]
     pub base_image: Option<String>,

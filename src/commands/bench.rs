@@ -21,6 +21,7 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
             &[ServerState::Ready],
         )
         .await?;
+    context.use_environment_of(&found).await?;
     let (profile, stack) = profile_of_server(context, &found, args.profile_file.as_deref())?;
     let facts = context.gather(&stack, None, &Ask::default()).await;
     let or = |asked: Option<u32>, own| asked.and_then(Count::new).unwrap_or(own);
@@ -90,5 +91,7 @@ pub(super) fn client_env(found: &Found, hub_cache: &str) -> BTreeMap<String, Str
         plan::Server::Docker { .. } => plan::MODELS,
         plan::Server::Process { .. } => hub_cache,
     };
-    plan::offline_env(root)
+    let mut env = found.variables.clone();
+    env.extend(plan::offline_env(root));
+    env
 }

@@ -1,20 +1,23 @@
 //! Everything that commands share: effects, display and facts, the choice of a profile, and carrying out a plan.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
-use crate::effects::process::{pip, venv};
-use crate::effects::{Effects, Removed, host, measured_starts, signal, store, user_files, weights};
+use crate::effects::process::{environment, pip, venv};
+use crate::effects::{
+    Effects, Found, Removed, env, host, measured_starts, signal, store, user_files, weights,
+};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::facts::{self, Facts, Gpu};
 use crate::plan::advise::on_a_stack_that_runs;
 use crate::plan::{
-    self, BuildOptions, BuildRequest, ImageChoice, Plan, PullOptions, RepoReference, ServeRequest, Step,
-    Target,
+    self, BuildRequest, ImageChoice, Plan, PullOptions, RepoReference, ServeRequest, Step, Target,
 };
 use crate::profile::{
     Accelerator, Architecture, Catalog, Criteria, Goal, Model, Precision, Profile, Selection, Stack,
@@ -23,6 +26,7 @@ use crate::profile::{
 use crate::render;
 use crate::report::Report;
 use crate::sglang::memory::{bundled, published_bytes, published_code};
+use crate::sglang::rules::{Variable, variable};
 use crate::ui;
 use crate::units::{Bytes, counted};
 
@@ -40,6 +44,8 @@ pub(super) struct Context {
     pub(super) output: Output,
     /// All effects.
     pub(super) effects: Effects,
+    /// The environment of the user that runs the engine, if one is named.
+    environment: OnceLock<facts::Environment>,
 }
 
 impl Context {
@@ -48,7 +54,36 @@ impl Context {
         Self {
             output,
             effects: Effects::new(env),
+            environment: OnceLock::new(),
         }
+    }
+
+    /// Takes the environment that the arguments name as the stack of this command: from `stored` facts, or from this host.
+    pub(super) async fn use_environment(&self, args: &RuntimeArgs, stored: Option<&Facts>) -> Result<()> {
+        let Some(python) = &args.python else {
+            return Ok(());
+        };
+        let found = match stored {
+            Some(facts) => facts.host.environment.clone().ok_or_else(|| {
+                Error::new(Kind::Usage, "the facts have no environment")
+                    .hint("write them on that host: dsr1 doctor --python PATH --profile NAME --format json")
+            })?,
+            None => environment::read_environment(self.env(), python, &variables(args)?).await?,
+        };
+        // A stack that cannot be made is an error of its own, before the catalog leaves it out.
+        plan::found_stack(&found)?;
+        let _ = self.environment.set(found);
+        Ok(())
+    }
+
+    /// Takes the environment that runs a server as the stack of this command, if it is one of the user.
+    pub(super) async fn use_environment_of(&self, server: &Found) -> Result<()> {
+        if server.status.stack == plan::FOUND {
+            let found = environment::read_environment(self.env(), &server.python, &server.variables).await?;
+            plan::found_stack(&found)?;
+            let _ = self.environment.set(found);
+        }
+        Ok(())
     }
 
     pub(super) fn env(&self) -> &Env {
@@ -242,7 +277,12 @@ impl Context {
 
     /// Returns the catalog: built-in profiles, the user's own, and that of `file`.
     pub(super) fn catalog(&self, file: Option<&Path>) -> Result<Catalog> {
-        Catalog::with(&user_files::read(&self.env().config, file)?)
+        let mut files = user_files::read(&self.env().config, file)?;
+        if let Some(environment) = self.environment.get() {
+            // Before a stack of the user with this name.
+            files.stacks.insert(0, plan::found_stack(environment)?);
+        }
+        Catalog::with(&files)
     }
 
     /// Warns of each file of the user that is left out, because it is not valid.
@@ -283,6 +323,7 @@ impl Context {
     /// Only a goal needs the GPUs of this host; otherwise they are not read, because nvidia-smi can take a second.
     pub(super) async fn select(&self, args: &ProfileArgs, facts: Option<&Facts>) -> Result<Selection> {
         let catalog = self.catalog(args.profile_file.as_deref())?;
+        let args = &self.on_environment(args)?;
         let (name, precision) = profile_name(&catalog, args)?;
         let is_goal = catalog.source(&name).is_none() && catalog.has_goal(&name);
         let host = match facts {
@@ -315,6 +356,22 @@ impl Context {
             }
         });
         Ok(chosen)
+    }
+
+    /// Returns the choice of a profile with the stack of the environment, if one is used.
+    fn on_environment(&self, args: &ProfileArgs) -> Result<ProfileArgs> {
+        match (&args.stack, self.environment.get()) {
+            (_, None) => Ok(args.clone()),
+            (Some(stack), Some(_)) if stack != plan::FOUND => Err(Error::new(
+                Kind::Usage,
+                format!("--stack {stack} and --python name two engines"),
+            )
+            .hint("leave out --stack: the versions are those of the environment")),
+            _ => Ok(ProfileArgs {
+                stack: Some(plan::FOUND.to_owned()),
+                ..args.clone()
+            }),
+        }
     }
 
     /// Reads the facts of `--facts`.
@@ -397,10 +454,11 @@ impl Context {
         let wanted = host::Wanted {
             disks: vec![paths.cache.clone(), paths.hub_cache.clone(), paths.state.clone()],
             ports: ask.ports.clone(),
-            python: ask.python && stack.process_runtime,
+            python: ask.python && stack.process_runtime && stack.name != plan::FOUND,
             gpus: ask.gpus && stack.accelerator == Accelerator::Cuda,
         };
-        let (docker, host) = tokio::join!(docker, host::gather(env, &wanted));
+        let (docker, mut host) = tokio::join!(docker, host::gather(env, &wanted));
+        host.environment = self.environment.get().cloned();
         let mut facts = Facts {
             schema: facts::SCHEMA.to_owned(),
             host,
@@ -463,12 +521,7 @@ impl Context {
             ..Facts::default()
         };
         let base = plan::base_image(stack, image, &facts);
-        let request = BuildRequest {
-            stack: stack.clone(),
-            target: Target::Docker,
-            image: image.clone(),
-            options: BuildOptions::default(),
-        };
+        let request = BuildRequest::new(stack.clone(), Target::Docker, image.clone());
         let tag = plan::image_tag(&request, &facts).unwrap_or_default();
         Docker::facts(env, &[&base, &tag], &[&base]).await
     }
@@ -491,7 +544,11 @@ impl Context {
     ) -> Result<(ServeRequest, Facts, Vec<String>)> {
         let file = Self::facts_file(&args.plan)?;
         let profile = args.profile.with_name(args.named.as_ref());
+        self.use_environment(&args.runtime, file.as_ref()).await?;
         let mut selection = self.select(&profile, file.as_ref()).await?;
+        let mut variables = variables(&args.runtime)?;
+        let of_engine = variables.extract_if(.., |name, value| variable(name, value) == Variable::OfEngine);
+        selection.profile.engine.env.extend(of_engine);
         let note = selection.note.take();
         if let Some(model) = &args.model {
             let own = selection.profile.goal == Goal::Rehearsal;
@@ -547,6 +604,7 @@ impl Context {
             port: args.port,
             image: image_choice(&args.runtime),
             extra_args: args.extra_args.clone(),
+            variables,
             ..ServeRequest::new(selection, target)
         };
         // A server that runs has its runtime already.
@@ -703,10 +761,46 @@ fn failed(step: usize, error: &Error) -> Event {
 /// Returns the runtime that the arguments name; `None` lets dsr1 choose.
 pub(super) const fn asked(args: &RuntimeArgs) -> Option<Target> {
     match args.runtime {
+        Runtime::Auto if args.python.is_some() => Some(Target::Process),
         Runtime::Auto => None,
         Runtime::Docker => Some(Target::Docker),
         Runtime::Process => Some(Target::Process),
     }
+}
+
+/// Returns the variables that the arguments name for the engine.
+///
+/// # Errors
+/// [`Kind::Usage`] for a word that is no variable, and for a name that this shell has not set.
+pub(super) fn variables(args: &RuntimeArgs) -> Result<BTreeMap<String, String>> {
+    let one = |text: &String| {
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text.as_str(), None),
+        };
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !is_name {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("`{}` is not a variable for the engine", text.escape_debug()),
+            )
+            .hint("write --env NAME=VALUE, or --env NAME for the value of this shell"));
+        }
+        let value = value.or_else(|| env::variable(name)).ok_or_else(|| {
+            Error::new(
+                Kind::Usage,
+                format!("--env {name}: ${name} is not set in this shell"),
+            )
+            .hint(format!("write --env {name}=VALUE"))
+        })?;
+        match variable(name, &value) {
+            Variable::Refused(why) => Err(Error::new(Kind::Usage, why)
+                .hint("set it in this shell: dsr1 hands on what the engine may have of it")),
+            Variable::OfEngine | Variable::OfUser => Ok((name.to_owned(), value)),
+        }
+    };
+    args.variables.iter().map(one).collect()
 }
 
 /// Returns the contents that the arguments choose for an image.

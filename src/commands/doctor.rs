@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use super::context::{Ask, Context, image_choice, names_profile};
+use super::context::{Ask, Context, asked, image_choice, names_profile, variables};
 use crate::cli::{DoctorArgs, Format, ProfileArgs};
 use crate::doctor::{self, Finding, Software, Verdict};
 use crate::effects::process::index;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::facts::{Access, Facts};
-use crate::plan::{self, BuildRequest, Target};
+use crate::plan::{self, BuildRequest, Step, Target};
 use crate::ui;
 
 /// The JSON form: `facts` is what `--facts` takes.
@@ -20,6 +20,44 @@ struct Examination {
     stack: String,
     findings: Vec<Finding>,
     facts: Facts,
+}
+
+/// Returns true if a check has failed.
+fn has_failed(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.verdict == Verdict::Fail)
+}
+
+/// Returns the finding about the imports of the environment that is used.
+async fn imports(context: &Context, build: &BuildRequest, facts: &Facts) -> Result<Finding> {
+    let Step::CheckEnvironment(step) = plan::install_step(build, facts)? else {
+        return Err(Error::new(Kind::Internal, "an environment without a check"));
+    };
+    let checked = context
+        .one_step(&format!("import SGLang {}", step.sglang), "", async |events| {
+            context.effects.check_environment(&step, events).await
+        })
+        .await;
+    match checked {
+        Err(error) if error.kind() == Kind::Interrupted => Err(error),
+        Ok(checked) => {
+            let modules: Vec<&str> = checked.imports.iter().map(|one| one.module.as_str()).collect();
+            Ok(doctor::imported(&modules, checked.cached))
+        }
+        Err(error) => Ok(doctor::not_imported(&error)),
+    }
+}
+
+/// Returns the facts that the examination needs.
+fn asked_facts(args: &DoctorArgs, hub: Option<String>) -> Ask {
+    Ask {
+        docker: asked(&args.runtime) != Some(Target::Process),
+        python: asked(&args.runtime) != Some(Target::Docker),
+        gpus: true,
+        weights: true,
+        hub,
+        ports: vec![args.port],
+        image: image_choice(&args.runtime),
+    }
 }
 
 /// Runs the command.
@@ -40,21 +78,14 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         }
     };
     let stored = Context::facts(args.facts.as_deref())?;
+    context.use_environment(&args.runtime, stored.as_ref()).await?;
     let selection = context.select(&profile_args, stored.as_ref()).await?;
     let is_stored = stored.is_some();
     let hub = context.hub_url(None);
     let mut facts = if let Some(facts) = stored {
         facts
     } else {
-        let ask = Ask {
-            docker: true,
-            python: true,
-            gpus: true,
-            weights: true,
-            hub: hub.as_ref().ok().cloned(),
-            ports: vec![args.port],
-            image: image_choice(&args.runtime),
-        };
+        let ask = asked_facts(&args, hub.as_ref().ok().cloned());
         let mut facts = context
             .gather(&selection.stack, Some(&selection.profile), &ask)
             .await;
@@ -63,7 +94,10 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
     };
     let (target, why) = Context::target(&args.runtime, &selection.stack, &facts)?;
     note_runtime(context, why, &facts);
-    let build = BuildRequest::new(selection.stack.clone(), target, image_choice(&args.runtime));
+    let build = BuildRequest {
+        variables: variables(&args.runtime)?,
+        ..BuildRequest::new(selection.stack.clone(), target, image_choice(&args.runtime))
+    };
     let software = Software {
         base_image: matches!(target, Target::Docker)
             .then(|| plan::base_image(&selection.stack, &build.image, &facts)),
@@ -83,7 +117,10 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
             facts.sources.packages = index::access(context.env(), &python.path).await;
         }
     }
-    let findings = doctor::findings(&selection, &facts, args.port, &software);
+    let mut findings = doctor::findings(&selection, &facts, args.port, &software);
+    if facts.host.environment.is_some() && !is_stored && !has_failed(&findings) {
+        findings.push(imports(context, &build, &facts).await?);
+    }
     let failed: Vec<String> = findings
         .iter()
         .filter(|finding| finding.verdict == Verdict::Fail)

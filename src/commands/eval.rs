@@ -12,7 +12,7 @@ use crate::report::ServerState;
 pub(super) async fn run(context: &Context, args: EvalArgs) -> Result<()> {
     let Eval::Gsm8k(args) = args.what;
     let min_accuracy = args.min_accuracy.map(threshold).transpose()?;
-    gsm8k(context, args, min_accuracy).await
+    Box::pin(gsm8k(context, args, min_accuracy)).await
 }
 
 async fn gsm8k(context: &Context, args: Gsm8kArgs, min_accuracy: Option<Threshold>) -> Result<()> {
@@ -24,6 +24,7 @@ async fn gsm8k(context: &Context, args: Gsm8kArgs, min_accuracy: Option<Threshol
             &[ServerState::Ready],
         )
         .await?;
+    context.use_environment_of(&found).await?;
     let stack = context.catalog(None)?.stack(&found.status.stack)?.clone();
     let facts = context.gather(&stack, None, &Ask::default()).await;
     let request = Gsm8kRequest {

@@ -1,12 +1,14 @@
 //! `dsr1 flags`: compares the bundled tables of options with an installed SGLang.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::context::{Ask, Context, asked, image_choice};
+use super::context::{Ask, Context, asked, image_choice, variables};
 use crate::cli::{Flags, FlagsArgs, SyncArgs};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::{self, BuildOptions, BuildRequest, EngineSource, Step, Target};
+use crate::plan::{self, BuildRequest, EngineSource, Step, Target};
 use crate::sglang::flags::{Parser, ParserDrift, Table, history};
 use crate::ui;
 
@@ -22,7 +24,7 @@ struct Drift {
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: FlagsArgs) -> Result<()> {
     let Flags::Sync(args) = args.what;
-    sync(context, &args).await
+    Box::pin(sync(context, &args)).await
 }
 
 /// Returns the SGLang that is installed for a request, and its image or Python.
@@ -54,8 +56,16 @@ pub(super) fn installed(request: &BuildRequest, facts: &Facts) -> Result<(Engine
             let python = format!("{}/bin/python3", step.dir);
             let source = EngineSource::Venv {
                 python: python.clone(),
+                variables: BTreeMap::new(),
             };
             (source, python)
+        }
+        Step::CheckEnvironment(step) => {
+            let source = EngineSource::Venv {
+                python: step.python.clone(),
+                variables: step.variables,
+            };
+            (source, step.python)
         }
         other => {
             return Err(Error::new(
@@ -67,7 +77,13 @@ pub(super) fn installed(request: &BuildRequest, facts: &Facts) -> Result<(Engine
 }
 
 async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
-    let stack = context.catalog(None)?.stack(&args.stack)?.clone();
+    context.use_environment(&args.runtime, None).await?;
+    let name = if args.runtime.python.is_some() {
+        plan::FOUND
+    } else {
+        &args.stack
+    };
+    let stack = context.catalog(None)?.stack(name)?.clone();
     let ask = Ask {
         docker: asked(&args.runtime) != Some(Target::Process),
         python: asked(&args.runtime) != Some(Target::Docker),
@@ -77,10 +93,8 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
     let facts = context.gather(&stack, None, &ask).await;
     let (target, why) = Context::target(&args.runtime, &stack, &facts)?;
     let request = BuildRequest {
-        stack: stack.clone(),
-        target,
-        image: image_choice(&args.runtime),
-        options: BuildOptions::default(),
+        variables: variables(&args.runtime)?,
+        ..BuildRequest::new(stack.clone(), target, image_choice(&args.runtime))
     };
     let (source, shown) = installed(&request, &facts).map_err(|error| match why {
         // In the other runtime it may be installed.

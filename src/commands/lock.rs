@@ -20,6 +20,8 @@ struct Checked {
     profile: String,
     stack: String,
     same: bool,
+    /// True if the weights are on this host with every hash checked.
+    weights_here: bool,
     differences: Vec<LockDifference>,
 }
 
@@ -59,10 +61,12 @@ pub(super) async fn check(context: &Context, args: CheckArgs) -> Result<()> {
         profile: locked.profile.name.clone(),
         stack: locked.stack.name.clone(),
         same: !differences.iter().any(|one| one.matters),
+        weights_here: here.weights.files.is_some(),
         differences,
     };
     context.print(&checked, |checked| {
-        ui::lock_check(&checked.profile, &checked.stack, &checked.differences)
+        let subject = (checked.profile.as_str(), checked.stack.as_str());
+        ui::lock_check(subject, &checked.differences, checked.weights_here)
     })?;
     if checked.same {
         return Ok(());

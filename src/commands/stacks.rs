@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::context::Context;
 use crate::cli::{StackArgs, StackDiffArgs, Stacks, StacksArgs};
 use crate::error::Result;
-use crate::profile::{Catalog, Stack, StackChange, stack_differences};
+use crate::profile::{Catalog, Stack, StackChange, UNKNOWN_PIN, stack_differences};
 use crate::sglang::flags::{Difference, Parser, history};
 use crate::ui;
 
@@ -83,6 +83,13 @@ fn places(catalog: &Catalog, stack: &Stack) -> BTreeMap<String, String> {
         "pins.torch",
     ]
     .into_iter()
+    // No file states an unknown version.
+    .filter(|path| match *path {
+        "pins.flashinfer" => stack.pins.flashinfer != UNKNOWN_PIN,
+        "pins.kernel" => stack.pins.kernel != UNKNOWN_PIN,
+        "pins.torch" => stack.pins.torch != UNKNOWN_PIN,
+        _ => true,
+    })
     .filter_map(|path| {
         let place = origins.place_of(path)?;
         // An image that is not named follows the version.

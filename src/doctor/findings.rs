@@ -1,7 +1,7 @@
 //! The findings of `dsr1 doctor` about a profile on a host.
 
 use crate::doctor::finding::{Finding, Verdict};
-use crate::doctor::{blockers, gpu};
+use crate::doctor::{blockers, environment, gpu, health};
 use crate::facts::{Access, Facts};
 use crate::profile::{Accelerator, Goal, Profile, Selection, Stack};
 use crate::units::{Bytes, with_margin};
@@ -19,17 +19,24 @@ pub struct Software {
 #[must_use]
 pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Software) -> Vec<Finding> {
     let Selection { profile, stack, .. } = selection;
-    let mut findings = vec![
-        host(facts),
-        memory(stack, facts),
-        python_finding(stack, facts, software),
-        docker(stack, facts, software),
-    ];
-    if stack.accelerator == Accelerator::Cuda {
-        findings.push(toolkit(facts));
+    let mut findings = vec![host(facts), memory(stack, facts)];
+    let environment = facts.host.environment.as_ref();
+    if let Some(environment) = environment {
+        findings.extend(environment::findings(environment));
+    } else {
+        findings.push(python_finding(stack, facts, software));
+        findings.push(docker(stack, facts, software));
+        if stack.accelerator == Accelerator::Cuda {
+            findings.push(toolkit(facts));
+        }
     }
     findings.extend(gpu::findings(profile, stack, facts));
-    findings.push(software_source(facts, software));
+    if stack.accelerator == Accelerator::Cuda {
+        findings.extend(health::findings(facts, profile.gpus == 1));
+    }
+    if environment.is_none() {
+        findings.push(software_source(facts, software));
+    }
     if software.base_image.is_some() && !software.is_installed {
         // The build asks from the network of the daemon's host.
         let packages = facts.sources.packages.as_ref();

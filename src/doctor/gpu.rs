@@ -1,10 +1,10 @@
 //! Findings about the GPUs: their number, family, driver and memory.
 
 use crate::doctor::finding::{Finding, Verdict};
-use crate::facts::{Facts, Gpu};
+use crate::facts::{Facts, Gpu, GpuProcess};
 use crate::profile::{Accelerator, Architecture, Origins, Profile, Selection, Stack, cuda_min};
 use crate::sglang::memory::{self, MemoryPlan};
-use crate::sglang::{Launch, Level};
+use crate::sglang::{Check, Launch, Level};
 
 /// Returns the findings about the GPUs that a profile needs; none for a stack without GPUs.
 pub(super) fn findings(profile: &Profile, stack: &Stack, facts: &Facts) -> Vec<Finding> {
@@ -222,7 +222,12 @@ pub(super) fn memory_findings(selection: &Selection, facts: &Facts) -> Vec<Findi
         return Vec::new();
     };
     let free = (!gpus.is_empty()).then(|| free_memory(&plan, gpus));
-    std::iter::once(fit(&plan, profile)).chain(free).collect()
+    let host = memory::host(&plan, facts.host.memory_available_bytes)
+        .map(|check| finding_of("host.cache_memory", check));
+    std::iter::once(fit(&plan, profile))
+        .chain(free)
+        .chain(host)
+        .collect()
 }
 
 /// Checks that the weights and the KV pool fit into a GPU.
@@ -243,6 +248,11 @@ fn fit(plan: &MemoryPlan, profile: &Profile) -> Finding {
     let Some(check) = worst else {
         return Finding::new(id, Verdict::Ok, text);
     };
+    finding_of(id, check)
+}
+
+/// Returns a check of a plan as a finding about the host.
+fn finding_of(id: &'static str, check: Check) -> Finding {
     let verdict = if check.level == Level::Error {
         Verdict::Fail
     } else {
@@ -250,6 +260,28 @@ fn fit(plan: &MemoryPlan, profile: &Profile) -> Finding {
     };
     Finding::new(id, verdict, check.text).fix(&check.fix.unwrap_or_default())
 }
+
+/// Returns the processes that use a GPU's memory, the largest first: `, used by python3 (pid 12, 132.0 GiB)`.
+fn holders(gpu: &Gpu) -> String {
+    let mut processes: Vec<&GpuProcess> = gpu.health.iter().flat_map(|health| &health.processes).collect();
+    processes.sort_by_key(|process| std::cmp::Reverse(process.memory_bytes));
+    let named = |process: &&GpuProcess| {
+        let memory = process
+            .memory_bytes
+            .map_or_else(String::new, |bytes| format!(", {}", memory::gib(bytes)));
+        let program = process.name.rsplit('/').next().unwrap_or_default();
+        format!("{} (pid {}{memory})", program.escape_debug(), process.pid)
+    };
+    let shown: Vec<String> = processes.iter().take(MOST_HOLDERS).map(named).collect();
+    if shown.is_empty() {
+        String::new()
+    } else {
+        format!(", used by {}", shown.join(", "))
+    }
+}
+
+/// Most processes of a GPU that a finding names.
+const MOST_HOLDERS: usize = 3;
 
 /// Checks that other processes leave enough memory on every GPU.
 ///
@@ -268,10 +300,11 @@ pub(super) fn free_memory(plan: &MemoryPlan, gpus: &[Gpu]) -> Finding {
     };
     let least = plan.least_bytes();
     let text = format!(
-        "GPU {}: {} of {} free",
+        "GPU {}: {} of {} free{}",
         gpu.index,
         memory::gib(free),
-        memory::gib(gpu.memory_bytes)
+        memory::gib(gpu.memory_bytes),
+        holders(gpu)
     );
     if free < least {
         let text = format!("{text}, a server needs at least {}", memory::gib(least));

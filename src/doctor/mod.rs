@@ -4,11 +4,14 @@
 //! gathering facts (`effects::host`, `effects::docker`).
 
 pub(crate) mod blockers;
+mod environment;
 mod finding;
 mod findings;
 mod gpu;
+mod health;
 
 pub use blockers::{Blocker, PYTHON_MIN};
+pub use environment::{imported, not_imported};
 pub use finding::{Finding, Verdict};
 pub use findings::{Software, findings, remarks};
 pub(crate) use gpu::{names, refusal};

@@ -22,8 +22,8 @@ use crate::effects::process::{server, uv, venv};
 use crate::effects::serve::{mark, record};
 use crate::effects::weights::shape;
 use crate::error::{At, Error, Kind, Result};
-use crate::plan::PROOFS;
 use crate::plan::clean::{BUSY, Item, ItemKind, Use};
+use crate::plan::{PREFLIGHTS, PROOFS};
 
 /// Extension of a venv or folder that is being removed; an installation removes it too.
 const REMOVED: &str = "unfinished";
@@ -456,6 +456,7 @@ fn kept_answers(env: &Env, found: &mut Belongings) {
     for (folder, kind) in [
         (shape::FOLDER, ItemKind::ModelShape),
         (PROOFS, ItemKind::EngineAnswer),
+        (PREFLIGHTS, ItemKind::EngineAnswer),
     ] {
         for (path, meta) in entries(&cache.join(folder), found) {
             if meta.is_file() && is_json(&path) {

@@ -167,9 +167,10 @@ impl Env {
     }
 }
 
-/// Returns the value of a variable that the user named as a secret or for a build; `None` if it is unset or
-/// empty.
-pub(super) fn variable(name: &str) -> Option<String> {
+/// Returns the value of a variable that the user named as a secret, for a build or for the engine; `None` if it is unset
+/// or empty.
+#[must_use]
+pub fn variable(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "this is the one place")]
     let value = std::env::var(name);
     value.ok().filter(|value| !value.is_empty())

@@ -15,15 +15,17 @@ use crate::effects::files::{self, SharedLock};
 use crate::effects::http::Http;
 use crate::effects::hub::HubOptions;
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
-use crate::effects::process::{server as process, venv};
+use crate::effects::process::{preflight, server as process, venv};
 use crate::effects::serve::mark::WatchMark;
 use crate::effects::serve::runtime::{FAILED_LOG, Runtime};
 use crate::effects::serve::{measure, record, start, verify};
 use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
-use crate::plan::{CreateVenv, LABEL_STACK, Plan, PullSnapshot, ServeMirror, Server, StartProcess, Step};
-use crate::report::{self, Outcome, Proof, Pulled, Report, StepReport};
+use crate::plan::{
+    CheckEnvironment, CreateVenv, LABEL_STACK, Plan, PullSnapshot, ServeMirror, Server, StartProcess, Step,
+};
+use crate::report::{self, EnvironmentChecked, Outcome, Proof, Pulled, Report, StepReport};
 use crate::units::{Bytes, counted};
 
 /// All effects of a command.
@@ -333,6 +335,18 @@ impl Effects {
         Ok(Outcome::Installed(installed))
     }
 
+    /// Checks an environment of the user.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] if it is not the planned one, or cannot import the engine.
+    pub async fn check_environment(
+        &self,
+        step: &CheckEnvironment,
+        events: &StepEvents<'_>,
+    ) -> Result<EnvironmentChecked> {
+        preflight::check(step, &self.env, events).await
+    }
+
     async fn start_process(&self, step: &StartProcess, events: &StepEvents<'_>) -> Result<Outcome> {
         if let Some(dir) = venv_of(step) {
             let stack = step.labels.get(LABEL_STACK).map_or("", String::as_str);
@@ -354,6 +368,10 @@ impl Effects {
     async fn step(&self, step: &Step, plan: &Plan, events: &StepEvents<'_>) -> Result<Outcome> {
         match step {
             Step::CreateVenv(step) => self.install(step, events).await,
+            Step::CheckEnvironment(step) => {
+                let checked = self.check_environment(step, events).await?;
+                Ok(Outcome::EnvironmentChecked(checked))
+            }
             Step::BuildImage(step) => Box::pin(self.docker().await?.build(step, events))
                 .await
                 .map(Outcome::Built),
@@ -453,6 +471,15 @@ fn summary(outcome: &Outcome) -> (String, bool) {
         Outcome::Installed(installed) => (
             format!("{} in {}", counted(installed.packages, "package"), installed.dir),
             installed.cached,
+        ),
+        Outcome::EnvironmentChecked(checked) => (
+            format!(
+                "SGLang {}, {}, {} imported",
+                checked.sglang,
+                counted(checked.packages, "package"),
+                counted(checked.imports.len(), "module")
+            ),
+            checked.cached,
         ),
         Outcome::Built(built) => (Bytes(built.size_bytes).to_string(), built.cached),
         Outcome::ModelWritten { commit, .. } => (format!("commit {commit}"), false),

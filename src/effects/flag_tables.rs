@@ -133,7 +133,7 @@ impl Effects {
 
     /// Runs a program beside that SGLang and returns what it prints.
     async fn run_python(&self, source: &EngineSource, program: &str, args: &[&str]) -> Result<Vec<u8>> {
-        let (EngineSource::Image { python, .. } | EngineSource::Venv { python }) = source;
+        let (EngineSource::Image { python, .. } | EngineSource::Venv { python, .. }) = source;
         let words: Vec<&str> = [python, "-c", program]
             .into_iter()
             .chain(args.iter().copied())
@@ -143,7 +143,9 @@ impl Effects {
                 let owned: Vec<String> = words.into_iter().map(str::to_owned).collect();
                 Box::pin(self.docker().await?.run_once(image, &owned)).await
             }
-            EngineSource::Venv { .. } => command::capture(self.env(), &words, LIMIT).await,
+            EngineSource::Venv { variables, .. } => {
+                command::capture(self.env(), &words, variables, LIMIT).await
+            }
         }
     }
 }

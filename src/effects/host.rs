@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::effects::env::Env;
+use crate::effects::nvidia_smi;
 use crate::effects::process::command;
 use crate::facts::{Gpu, Host, Python};
 use crate::units::MIB;
@@ -49,6 +50,7 @@ pub async fn gather(env: &Env, wanted: &Wanted) -> Host {
         memory_bytes: meminfo(&memory, "MemTotal:"),
         memory_available_bytes: meminfo(&memory, "MemAvailable:"),
         python,
+        environment: None,
         gpus,
         driver,
         disk_free_bytes: wanted
@@ -195,7 +197,7 @@ fn listening_in(table: &str, port: u16) -> Option<ListeningSocket> {
 }
 
 /// Returns the executable `name` on `PATH`.
-fn on_path(env: &Env, name: &str) -> Option<PathBuf> {
+pub(super) fn on_path(env: &Env, name: &str) -> Option<PathBuf> {
     env.path
         .split(':')
         .map(|dir| Path::new(dir).join(name))
@@ -224,12 +226,27 @@ async fn gpus(env: &Env) -> (Option<Vec<Gpu>>, Option<String>) {
         let module = Path::new("/proc/driver/nvidia").exists();
         return (if module { None } else { Some(Vec::new()) }, None);
     };
+    let smi = smi.to_string_lossy();
     let query = "--query-gpu=index,name,memory.total,memory.used,compute_cap,driver_version,mig.mode.current";
-    let argv = [&*smi.to_string_lossy(), query, "--format=csv,noheader,nounits"];
-    match command::output(env, &argv, PROBE).await {
+    let argv = [&*smi, query, "--format=csv,noheader,nounits"];
+    let health = [&*smi, "-q", "-x"];
+    let (rows, health) = tokio::join!(
+        command::output(env, &argv, PROBE),
+        command::output(env, &health, PROBE)
+    );
+    let (mut gpus, driver) = match rows {
         Some(output) => parse_gpus(&output),
         None => (None, None),
+    };
+    let health = health.and_then(|xml| nvidia_smi::read(&xml)).unwrap_or_default();
+    if let Some(gpus) = &mut gpus
+        && gpus.len() == health.len()
+    {
+        for (gpu, health) in gpus.iter_mut().zip(health) {
+            gpu.health = Some(health);
+        }
     }
+    (gpus, driver)
 }
 
 fn parse_gpus(csv: &str) -> (Option<Vec<Gpu>>, Option<String>) {
@@ -252,6 +269,7 @@ fn parse_gpus(csv: &str) -> (Option<Vec<Gpu>>, Option<String>) {
                 compute_capability: capability.to_owned(),
                 // `[N/A]` on GPUs that have no MIG.
                 mig: (mig == ["Enabled"]).then_some(true),
+                health: None,
             })
         })
         .collect();

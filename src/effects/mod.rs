@@ -14,7 +14,7 @@
 //! | `mirror` | a hub that serves what the store has |
 //! | `http` | the HTTP client |
 //! | `env`, `hub_settings` | the process environment, and the hub's settings in it |
-//! | `host` | facts about this host |
+//! | `host`, `nvidia_smi` | facts about this host, and about its GPUs |
 //! | `belongings` | what dsr1 made on this host's disk |
 //! | `flag_tables` | the parsers of an installed SGLang, asked for their options |
 //! | `prove` | what an installed SGLang makes of the arguments of a plan, kept |
@@ -36,6 +36,7 @@ pub mod hub;
 mod hub_settings;
 mod lines;
 pub mod mirror;
+mod nvidia_smi;
 pub mod process;
 mod prove;
 mod serve;

@@ -135,7 +135,11 @@ impl Effects {
                 let Some(id) = found else { return Ok(None) };
                 id
             }
-            EngineSource::Venv { python } => python.clone(),
+            EngineSource::Venv { python, variables } => {
+                // The packages of an environment of the user may change, and its path does not.
+                let packages = &step.environment;
+                serde_json::json!([python, variables, packages]).to_string()
+            }
         };
         let question = serde_json::json!([program, RESOLVER, asked]).to_string();
         let name = hex(&Sha256::digest(question.as_bytes()));

@@ -1,10 +1,17 @@
 //! The facts that planning may use: plain data, gathered by `effects`, written to a file with `dsr1 doctor`.
 //!
-//! An unknown fact is `None`. It is reported as "not checked" and never guessed.
+//! An unknown fact is `None`. It is reported as "not checked" and never guessed. Not in this module tree: gathering them
+//! (`effects`), verdicts over them (`doctor`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+mod environment;
+mod gpu;
+
+pub use environment::Environment;
+pub use gpu::{Fabric, Gpu, GpuHealth, GpuProcess};
 
 /// Version of the JSON form of [`Facts`].
 pub const SCHEMA: &str = "dsr1.facts/1";
@@ -237,6 +244,8 @@ pub struct ModelFacts {
     pub kv_cache: Option<String>,
     /// Number of layers without the draft layer.
     pub layers: u64,
+    /// The first of them that have no experts; all of them in a dense model.
+    pub dense_layers: u64,
     /// Width of the compressed KV cache, with multi-head latent attention (MLA).
     pub kv_lora_rank: Option<u64>,
     /// Width of its rotary part, with MLA.
@@ -328,6 +337,9 @@ pub struct Host {
     pub memory_available_bytes: Option<u64>,
     /// The Python with which a venv would be made.
     pub python: Option<Python>,
+    /// The environment of the user that runs the engine, if one is named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
     /// NVIDIA GPUs; `None` if they are not known, empty if there are none.
     pub gpus: Option<Vec<Gpu>>,
     /// NVIDIA driver version, such as `575.57.08`.
@@ -341,6 +353,14 @@ pub struct Host {
     pub ports_examined: BTreeSet<u16>,
 }
 
+impl Host {
+    /// Returns the major version of the NVIDIA driver.
+    #[must_use]
+    pub fn driver_major(&self) -> Option<u32> {
+        self.driver.as_ref()?.split('.').next()?.parse().ok()
+    }
+}
+
 /// A Python interpreter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Python {
@@ -350,42 +370,6 @@ pub struct Python {
     pub version: String,
     /// True if it can make virtual environments with pip.
     pub venv: bool,
-}
-
-/// One NVIDIA GPU.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Gpu {
-    /// Index in nvidia-smi.
-    pub index: u32,
-    /// Product name.
-    pub name: String,
-    /// Memory in bytes.
-    pub memory_bytes: u64,
-    /// Memory in use by processes, in bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_used_bytes: Option<u64>,
-    /// Compute capability, `10.0` on B200, `9.0` on H200.
-    pub compute_capability: String,
-    /// True if MIG slices it; `None` if that is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mig: Option<bool>,
-}
-
-impl Gpu {
-    /// Returns true for a GPU that MIG slices, and for one of its slices: `NVIDIA H200 MIG 1g.18gb`.
-    #[must_use]
-    pub fn is_sliced(&self) -> bool {
-        self.mig == Some(true) || self.name.split_whitespace().any(|word| word == "MIG")
-    }
-}
-
-impl Host {
-    /// Returns the major version of the NVIDIA driver.
-    #[must_use]
-    pub fn driver_major(&self) -> Option<u32> {
-        self.driver.as_ref()?.split('.').next()?.parse().ok()
-    }
 }
 
 /// The Docker daemon.
@@ -510,6 +494,7 @@ mod tests {
                 memory_used_bytes: None,
                 compute_capability: String::new(),
                 mig,
+                health: None,
             };
             assert_eq!(gpu.is_sliced(), is_sliced, "{name} {mig:?}");
         }

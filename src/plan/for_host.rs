@@ -480,6 +480,7 @@ mod tests {
         let mut facts = Facts::default();
         let gpu = |index| Gpu {
             mig: None,
+            health: None,
             index,
             name: name.to_owned(),
             memory_bytes: memory_mib << 20,

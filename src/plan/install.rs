@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest, Sha256};
-
 use crate::doctor::{Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
+use crate::plan::digest::digest;
 use crate::plan::dockerfile::BuildMethod;
+use crate::plan::environment::{self, FOUND};
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
-    BuildImage, BuildSecret, Builder, CreateVenv, Flashinfer, ImageChoice, LABEL_BASE_DIGEST, LABEL_INPUTS,
-    LABEL_ROLE, LABEL_STACK, Plan, Recipe, SECRET_CA, SECRETS, SecretSource, Step, dockerfile,
+    BuildImage, BuildSecret, Builder, CheckEnvironment, CreateVenv, Flashinfer, ImageChoice,
+    LABEL_BASE_DIGEST, LABEL_INPUTS, LABEL_ROLE, LABEL_STACK, Plan, Recipe, SECRET_CA, SECRETS, SecretSource,
+    Step, dockerfile,
 };
 use crate::profile::{Accelerator, Requirement, Stack};
-use crate::units::{Bytes, hex};
+use crate::units::Bytes;
 
 /// The request of `dsr1 build`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct BuildRequest {
     pub image: ImageChoice,
     /// Options of the build.
     pub options: BuildOptions,
+    /// Variables that the engine gets beside those of its flags.
+    pub variables: BTreeMap<String, String>,
 }
 
 impl BuildRequest {
@@ -38,13 +41,17 @@ impl BuildRequest {
             target,
             image,
             options: BuildOptions::default(),
+            variables: BTreeMap::new(),
         }
     }
 
     /// A request for the software that a server runs on.
     #[must_use]
     pub fn for_server(request: &ServeRequest) -> Self {
-        Self::new(request.stack.clone(), request.target, request.image.clone())
+        Self {
+            variables: request.variables.clone(),
+            ..Self::new(request.stack.clone(), request.target, request.image.clone())
+        }
     }
 }
 
@@ -91,11 +98,18 @@ pub fn install_target(
 ) -> Result<(Target, Option<String>)> {
     let base = base_image(stack, image, facts);
     match asked {
+        Some(Target::Docker) if stack.name == FOUND => Err(Error::new(
+            Kind::Usage,
+            "--python and --runtime docker contradict each other",
+        )
+        .cause("an environment of this host runs as a process")
+        .hint("leave out one of them")),
+        _ if stack.name == FOUND => Ok((Target::Process, None)),
         Some(Target::Process) if !stack.process_runtime => Err(Error::new(
             Kind::Usage,
             format!("stack `{}` runs in Docker only", stack.name),
         )
-        .hint("leave out --runtime process, or choose --profile rehearsal")),
+        .hint("--python PATH runs it in an environment of yours that has SGLang; or leave out --runtime process")),
         Some(target) => Ok((target, None)),
         None if stack.accelerator == Accelerator::Cuda => Ok((Target::Docker, None)),
         // With a daemon, too, what is ready would be used, unless an image is.
@@ -176,6 +190,8 @@ pub fn build(request: &BuildRequest, facts: &Facts) -> Result<Plan> {
 pub(super) enum Installation {
     /// A venv on this host.
     Venv(CreateVenv),
+    /// An environment of the user.
+    Environment(CheckEnvironment),
     /// An image.
     Image(Box<BuildImage>),
 }
@@ -187,6 +203,9 @@ impl Installation {
     /// [`Kind::Host`] without a Python or a base image to plan with; [`Kind::Usage`] for a build that is not possible.
     pub(super) fn new(request: &BuildRequest, facts: &Facts) -> Result<Self> {
         match request.target {
+            Target::Process if request.stack.name == FOUND => {
+                environment::check(&request.variables, facts).map(Self::Environment)
+            }
             Target::Process => create_venv(&request.stack, facts).map(Self::Venv),
             Target::Docker => build_image(request, facts).map(|image| Self::Image(Box::new(image))),
         }
@@ -196,6 +215,7 @@ impl Installation {
     pub(super) fn into_step(self) -> Step {
         match self {
             Self::Venv(venv) => Step::CreateVenv(venv),
+            Self::Environment(environment) => Step::CheckEnvironment(environment),
             Self::Image(image) => Step::BuildImage(*image),
         }
     }
@@ -204,6 +224,7 @@ impl Installation {
     pub(super) fn python(&self, stack: &Stack) -> String {
         match self {
             Self::Venv(venv) => format!("{}/bin/python3", venv.dir),
+            Self::Environment(environment) => environment.python.clone(),
             Self::Image(_) => stack.image_python.clone(),
         }
     }
@@ -212,6 +233,7 @@ impl Installation {
     pub(super) fn is_present(&self, facts: &Facts) -> bool {
         match self {
             Self::Venv(venv) => facts.paths.ready_venvs.contains(&venv.dir),
+            Self::Environment(_) => true,
             Self::Image(image) => facts.docker.images.contains_key(&image.tag),
         }
     }
@@ -223,6 +245,7 @@ impl Installation {
         }
         let bytes = request.stack.peak_bytes();
         match self {
+            Self::Environment(_) => None,
             Self::Venv(_) => blockers::disk(
                 facts,
                 &facts.paths.cache,
@@ -516,14 +539,4 @@ fn has_venv(stack: &Stack, image: &ImageChoice, facts: &Facts) -> bool {
     // A choice about images asks for an image.
     let may_be_venv = stack.process_runtime && *image == ImageChoice::default();
     may_be_venv && is_installed(&request, facts)
-}
-
-/// Returns the SHA-256 of named parts in hex. The length of each part is hashed too, so that parts cannot run together.
-pub(super) fn digest(parts: &[(&str, &String)]) -> String {
-    let mut hash = Sha256::new();
-    for (name, value) in parts {
-        hash.update(format!("{name}:{}:", value.len()));
-        hash.update(value);
-    }
-    hex(&hash.finalize())
 }

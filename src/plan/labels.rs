@@ -23,6 +23,9 @@ pub const LABEL_TEMPORARY: &str = "io.dsr1.temporary";
 /// Label with the Python that runs the engine, absolute or on PATH in its runtime.
 pub const LABEL_PYTHON: &str = "io.dsr1.python";
 
+/// Label with the variables that an environment of the user needs to find its packages, as JSON.
+pub const LABEL_VARIABLES: &str = "io.dsr1.variables";
+
 /// Returns the first line of a process's log: its labels. `status` needs only this line and the process whose standard
 /// output is that log, so dsr1 keeps no database.
 #[must_use]

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, WeightFile};
-use crate::plan::install::{BuildRequest, Installation, digest};
+use crate::plan::digest::digest;
+use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{arguments, serve};
 use crate::units::counted;
@@ -132,7 +133,7 @@ pub fn lock_server(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1
         .flat_map(|argument| argument.words)
         .map(|word| neutral(&word))
         .collect();
-    let env = serve::env(&launch, cache)
+    let env = serve::env(request, &launch, cache)
         .into_iter()
         .map(|(name, value)| (name, neutral(&value)))
         .collect();
@@ -168,6 +169,13 @@ fn locked_engine(request: &ServeRequest, facts: &Facts) -> Result<LockedEngine> 
                     .as_ref()
                     .map(|python| python.version.clone())
                     .unwrap_or_default(),
+            });
+        }
+        Installation::Environment(environment) => {
+            let found = facts.host.environment.as_ref();
+            return Ok(LockedEngine::Process {
+                packages: environment.sha256,
+                python: found.map(|found| found.version.clone()).unwrap_or_default(),
             });
         }
         Installation::Image(built) => built,

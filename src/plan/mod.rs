@@ -11,10 +11,12 @@
 //! | `done` | the steps whose result is on the host already |
 //! | `clean` | the choice of the things that `dsr1 clean` removes |
 //! | `install`, `image`, `dockerfile` | the installation of SGLang: a venv or an image, the inputs and text of its build |
+//! | `environment` | an environment of the user in their place: its stack, its check |
 //! | `prove` | the question to the installed engine, what it makes of the arguments |
 //! | `pull`, `selection` | the steps of a pull, and the files that it selects |
 //! | `folder` | weights in a folder of this host, in place of a pull |
 //! | `eval` | benchmarks and evaluations |
+//! | `digest` | the digest of what decides an image, a venv or a server |
 //! | `lock`, `origin`, `labels` | a server pinned in a file; the origin of each argument; the labels by which servers are found |
 //! | `advise`, `for_host` | profiles ranked for a load; a profile for the GPUs of a host |
 //! | `corrections` | differences from the guide |
@@ -25,8 +27,10 @@ pub mod advise;
 mod arguments;
 pub mod clean;
 mod corrections;
+mod digest;
 mod dockerfile;
 mod done;
+mod environment;
 mod eval;
 mod folder;
 mod for_host;
@@ -48,6 +52,7 @@ pub use arguments::{Argument, MODELS, arguments, parsed_words, words_for_any_mod
 pub use corrections::{CORRECTIONS, Correction};
 pub use dockerfile::step_title;
 pub use done::done;
+pub use environment::{FOUND, PREFLIGHTS, found_stack};
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
 pub use for_host::{Wishes, profile_for_host};
 pub use image::{
@@ -60,7 +65,7 @@ pub use install::{
 };
 pub use labels::{
     LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK,
-    LABEL_TEMPORARY, LOG_HEADER, log_header,
+    LABEL_TEMPORARY, LABEL_VARIABLES, LOG_HEADER, log_header,
 };
 pub use origin::{Origin, origins};
 pub use prove::{PROOFS, question};
@@ -71,8 +76,8 @@ pub use selection::{
 };
 pub use serve::{base_url, container_name, offline_env, runtime_of_running, serve, volume_prefix, volumes};
 pub use step::{
-    AwaitReady, CLIENT_DIR, CheckFolder, CheckSnapshot, CreateVenv, EngineSource, Mount, Plan,
-    ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k, SCHEMA, ServeMirror, Server, StartContainer,
+    AwaitReady, CLIENT_DIR, CheckEnvironment, CheckFolder, CheckSnapshot, CreateVenv, EngineSource, Mount,
+    Plan, ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k, SCHEMA, ServeMirror, Server, StartContainer,
     StartProcess, Step, StopServer, Threshold, Ulimit, VerifyAnswers, WriteModel,
 };
 pub use up::{UpRequest, mirror_ports, up};

@@ -43,7 +43,7 @@ pub fn origins(request: &ServeRequest, facts: &Facts) -> Vec<Origin> {
             place: place.map(|place| place.to_string()),
         }
     };
-    let env = serve::env(&launch, serve::cache_root(request, facts));
+    let env = serve::env(request, &launch, serve::cache_root(request, facts));
     let variables = env.into_iter().map(|(name, value)| {
         let origin = launch
             .flags

@@ -5,7 +5,7 @@ use crate::facts::Facts;
 use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::request::ServeRequest;
 use crate::plan::{EngineSource, Plan, ProveArguments, Step, arguments};
-use crate::profile::{Accelerator, Stack};
+use crate::profile::Accelerator;
 use crate::sglang::resolve::{Machine, TorchGpu};
 
 /// Folder of the engine's answers below the cache.
@@ -26,7 +26,11 @@ pub fn question(
     let model = &request.profile.model;
     Ok(ProveArguments {
         sglang: request.stack.pins.sglang.to_string(),
-        source: source(&installation, &request.stack),
+        source: source(&installation, request),
+        environment: match &installation {
+            Installation::Environment(environment) => Some(environment.sha256.clone()),
+            _ => None,
+        },
         endpoint: endpoint.map(str::to_owned),
         folder: model.path.clone(),
         repo: model.repo.clone(),
@@ -64,14 +68,17 @@ pub(super) fn add(
 }
 
 /// Returns the place of the SGLang that an installation makes.
-fn source(installation: &Installation, stack: &Stack) -> EngineSource {
-    let python = installation.python(stack);
+fn source(installation: &Installation, request: &ServeRequest) -> EngineSource {
+    let python = installation.python(&request.stack);
     match installation {
         Installation::Image(image) => EngineSource::Image {
             image: image.tag.clone(),
             python,
         },
-        Installation::Venv(_) => EngineSource::Venv { python },
+        Installation::Venv(_) | Installation::Environment(_) => EngineSource::Venv {
+            python,
+            variables: request.variables.clone(),
+        },
     }
 }
 

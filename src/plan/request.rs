@@ -1,5 +1,7 @@
 //! The request for a server, and the only place where it gets its defaults.
 
+use std::collections::BTreeMap;
+
 use crate::error::Result;
 use crate::plan::image::ImageChoice;
 use crate::profile::{Origins, Profile, Selection, Stack};
@@ -47,6 +49,8 @@ pub struct ServeRequest {
     pub image: ImageChoice,
     /// Raw engine arguments, appended to those of dsr1.
     pub extra_args: Vec<String>,
+    /// Variables for the engine that no profile may set, such as `LD_LIBRARY_PATH`.
+    pub variables: BTreeMap<String, String>,
 }
 
 impl ServeRequest {
@@ -68,6 +72,7 @@ impl ServeRequest {
             port: DEFAULT_PORT,
             image: ImageChoice::default(),
             extra_args: Vec::new(),
+            variables: BTreeMap::new(),
         }
     }
 

@@ -6,12 +6,13 @@ use crate::doctor::{self, Blocker, blockers};
 use crate::error::{Error, Kind, Result};
 use crate::facts::{Facts, MeasuredStart};
 use crate::plan::arguments::{MODELS, argv, model_path};
-use crate::plan::install::{self, BuildRequest, Installation};
+use crate::plan::digest::digest;
+use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
     AwaitReady, LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE,
-    LABEL_STACK, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit, VerifyAnswers, folder,
-    prove,
+    LABEL_STACK, LABEL_VARIABLES, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit,
+    VerifyAnswers, environment, folder, prove,
 };
 use crate::profile::{Accelerator, NAME_RULE, Stack, is_name};
 use crate::sglang::memory::MemoryPlan;
@@ -34,6 +35,9 @@ pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
     check_server_name(request.name.as_deref())?;
     let installation = Installation::new(&BuildRequest::for_server(request), facts)?;
     let mut plan = Plan::new("serve", steps(request, &launch, &installation, facts));
+    if let Installation::Environment(environment) = &installation {
+        plan.steps.insert(0, Step::CheckEnvironment(environment.clone()));
+    }
     plan.notes = notes(request, facts);
     add_measured(&mut plan, request, &installation, facts);
     add_findings(&mut plan, request, launch, facts);
@@ -150,11 +154,17 @@ pub(super) fn steps(
     let mut labels = labels(&python, request, facts);
     let inputs = inputs(request, launch, installation, facts);
     labels.insert(LABEL_INPUTS.to_owned(), inputs.clone());
+    if let Installation::Environment(environment) = installation {
+        let variables = serde_json::json!(environment.variables).to_string();
+        labels.insert(LABEL_VARIABLES.to_owned(), variables);
+    }
     let start = match installation {
         Installation::Image(image) => {
             Step::StartContainer(container(request, launch, &image.tag, &python, labels, facts))
         }
-        Installation::Venv(_) => Step::StartProcess(process(request, launch, &python, labels, facts)),
+        Installation::Venv(_) | Installation::Environment(_) => {
+            Step::StartProcess(process(request, launch, &python, labels, facts))
+        }
     };
     vec![
         folder::check_step(request, facts),
@@ -236,11 +246,12 @@ fn inputs(request: &ServeRequest, launch: &Launch, installation: &Installation, 
     let program = match installation {
         Installation::Image(image) => &image.tag,
         Installation::Venv(venv) => &venv.dir,
+        Installation::Environment(environment) => &environment.sha256,
     };
     let model = &request.profile.model;
     let flags: Vec<&String> = launch.flags.args.iter().flat_map(|flag| &flag.words).collect();
     let json = |value: serde_json::Value| value.to_string();
-    install::digest(&[
+    digest(&[
         ("program", program),
         (
             "model",
@@ -253,7 +264,11 @@ fn inputs(request: &ServeRequest, launch: &Launch, installation: &Installation, 
         ("flags", &json(serde_json::json!(flags))),
         (
             "env",
-            &json(serde_json::json!(env(launch, cache_root(request, facts)))),
+            &json(serde_json::json!(env(
+                request,
+                launch,
+                cache_root(request, facts)
+            ))),
         ),
     ])
 }
@@ -303,9 +318,10 @@ fn served_model(repo: &str, launch: &Launch) -> String {
         .to_owned()
 }
 
-/// Returns the environment of the engine: the variables of its flags, and [`offline_env`].
-pub(super) fn env(launch: &Launch, hub_cache: &str) -> BTreeMap<String, String> {
-    let mut env = launch.flags.environment();
+/// Returns the environment of the engine: the variables that the user named, those of its flags, and [`offline_env`].
+pub(super) fn env(request: &ServeRequest, launch: &Launch, hub_cache: &str) -> BTreeMap<String, String> {
+    let mut env = request.variables.clone();
+    env.extend(launch.flags.environment());
     env.extend(offline_env(hub_cache));
     env
 }
@@ -376,7 +392,7 @@ fn container(
         name: server_name(request),
         image: image.to_owned(),
         argv: argv(python, request, launch, facts),
-        env: env(launch, MODELS),
+        env: env(request, launch, MODELS),
         labels,
         network: stack.network.name().to_owned(),
         gpus,
@@ -439,7 +455,7 @@ fn process(
     let name = server_name(request);
     StartProcess {
         argv: argv(python, request, launch, facts),
-        env: env(launch, &facts.paths.hub_cache),
+        env: environment::with_path(env(request, launch, &facts.paths.hub_cache), facts),
         labels,
         log: log_path(&name, facts),
         workdir: facts.paths.state.clone(),

@@ -89,6 +89,8 @@ impl Plan {
 pub enum Step {
     /// Makes a venv with the stack's packages.
     CreateVenv(CreateVenv),
+    /// Fails if an environment of the user is not the planned one, or cannot import the engine.
+    CheckEnvironment(CheckEnvironment),
     /// Builds the stack's image.
     BuildImage(BuildImage),
     /// Writes the rehearsal model into a hub cache of its own.
@@ -125,6 +127,7 @@ impl Step {
     pub fn title(&self) -> String {
         match self {
             Self::CreateVenv(step) => format!("install {} packages", step.stack),
+            Self::CheckEnvironment(step) => format!("check the environment of {}", step.python),
             Self::BuildImage(step) => format!("build image {}", step.tag),
             Self::WriteModel(step) => format!("write model {}", step.repo),
             Self::ServeMirror(step) => format!("mirror on {}", step.listen),
@@ -191,6 +194,25 @@ pub struct CreateVenv {
     pub inputs: String,
     /// Bytes that the venv takes on disk.
     pub install_bytes: u64,
+}
+
+/// Checks an environment of the user. Nothing is imported if `cache_dir` has the result for `inputs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckEnvironment {
+    /// Its Python: an absolute path.
+    pub python: String,
+    /// Version of its SGLang.
+    pub sglang: String,
+    /// SHA-256 of its packages.
+    pub sha256: String,
+    /// Variables that the engine gets.
+    pub variables: BTreeMap<String, String>,
+    /// Modules that a start imports.
+    pub modules: Vec<String>,
+    /// Digest of all that decides the result: packages, variables, driver, GPUs.
+    pub inputs: String,
+    /// Directory of the results.
+    pub cache_dir: String,
 }
 
 /// Writes the rehearsal model in the hub cache layout.
@@ -291,6 +313,9 @@ pub enum EngineSource {
     Venv {
         /// Its Python.
         python: String,
+        /// Variables that decide what this Python finds.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        variables: BTreeMap<String, String>,
     },
 }
 
@@ -300,7 +325,7 @@ impl EngineSource {
     pub fn name(&self) -> &str {
         match self {
             Self::Image { image, .. } => image,
-            Self::Venv { python } => python,
+            Self::Venv { python, .. } => python,
         }
     }
 }
@@ -313,6 +338,9 @@ pub struct ProveArguments {
     pub sglang: String,
     /// The SGLang to ask.
     pub source: EngineSource,
+    /// SHA-256 of the packages of an environment of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
     /// Base URL of the hub that has the model's configuration, if it is not pulled yet.
     pub endpoint: Option<String>,
     /// Folder of the model, if the profile names one.

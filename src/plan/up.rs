@@ -8,7 +8,7 @@ use crate::plan::pull::{self, PullOptions, PullRequest};
 use crate::plan::request::ServeRequest;
 use crate::plan::{
     CodeFiles, FilePatterns, LABEL_TEMPORARY, Plan, ServeMirror, StartContainer, StartProcess, Step,
-    StopServer, WriteModel, arguments, prove, serve,
+    StopServer, WriteModel, arguments, environment, prove, serve,
 };
 use crate::profile::{Goal, Stack};
 use crate::rehearsal;
@@ -150,7 +150,10 @@ fn bench_request(
         stack: request.stack.clone(),
         port: request.port,
         model: arguments::model_path(request, facts),
-        env: serve::env(launch, serve::cache_root(request, facts)),
+        env: environment::with_path(
+            serve::env(request, launch, serve::cache_root(request, facts)),
+            facts,
+        ),
         bench: request.profile.bench.clone(),
     }
 }

@@ -702,6 +702,7 @@ mod tests {
     use super::*;
     use crate::profile::gpu::Architecture;
     use crate::profile::schema::Precision;
+    use crate::profile::stack::UNKNOWN_PIN;
 
     fn catalog() -> Catalog {
         Catalog::load(None).unwrap()
@@ -866,7 +867,9 @@ mod tests {
         ]);
         let (old, of) = (found.stack("older").unwrap(), found.stack("cuda12").unwrap());
         assert_eq!(old.pins.sglang.to_string(), "0.5.8");
-        assert_eq!(old.pins.torch, of.pins.torch);
+        // Another version of SGLang comes with other packages.
+        assert_eq!(old.pins.torch, UNKNOWN_PIN);
+        assert_eq!(old.pins.cuda, of.pins.cuda);
         assert_eq!(old.base_image, "lmsysorg/sglang:v0.5.8-cu129");
         assert_eq!(old.title, "SGLang 0.5.8, otherwise as newer");
         assert_eq!(old.launch.command("python3")[1..], ["-m", "sglang.launch_server"]);
@@ -875,7 +878,16 @@ mod tests {
         let origins = found.stack_origins("older").unwrap();
         let place = |path: &str| origins.place_of(path).unwrap().to_string();
         assert_eq!(place("pins.sglang"), "a.yaml:4");
-        assert!(place("pins.torch").starts_with("stacks/cuda12.yaml:"));
+        assert!(place("pins.cuda").starts_with("stacks/cuda12.yaml:"));
+        let stated = stacks(&[(
+            "a.yaml",
+            "name: mine\nextends: cuda12\npins:\n  sglang: 0.5.8\n  torch: 2.9.1\n",
+        )]);
+        let pins = &stated.stack("mine").unwrap().pins;
+        assert_eq!(
+            (pins.torch.as_str(), pins.flashinfer.as_str()),
+            ("2.9.1", UNKNOWN_PIN)
+        );
         assert!(found.stack_text("older").contains("0.5.18"));
         // The profiles of `cuda12` run on it.
         let profile = found

@@ -3,7 +3,7 @@
 use crate::error::{Error, Kind, Result};
 use crate::profile::schema::{EngineSettings, Profile};
 use crate::profile::spelling;
-use crate::profile::stack::Stack;
+use crate::profile::stack::{ABSENT, Stack, UNKNOWN_PIN};
 use crate::profile::version::Version;
 use crate::profile::yaml::{self, Document, Source};
 
@@ -204,6 +204,7 @@ fn follow_version(base: &mut Document, over: &Document) -> Result<()> {
     {
         let title = format!("SGLang {new}, otherwise as {}", name.unwrap_or_default());
         inherited.push(("title", title));
+        base.merge(unknown_pins(base)?);
         let tag = image.as_ref().map(|image| image.replace(old, new));
         inherited.extend(tag.map(|tag| ("base_image", tag)));
         if let (Ok(old), Ok(new)) = (old.parse::<Version>(), new.parse::<Version>()) {
@@ -229,6 +230,23 @@ fn follow_version(base: &mut Document, over: &Document) -> Result<()> {
         base.set("base_digests", "{}")?;
     }
     Ok(())
+}
+
+/// Returns the pins of the packages that come with SGLang as unknown: another version of it comes with others. A package that
+/// a stack does not have stays absent.
+fn unknown_pins(base: &Document) -> Result<Document> {
+    let pins: Vec<String> = ["flashinfer", "kernel", "torch"]
+        .into_iter()
+        .filter(|name| {
+            let pin = base.at(&["pins", name]);
+            pin.is_some_and(|pin| pin.scalar() != Some(ABSENT))
+        })
+        .map(|name| format!("{name}: {UNKNOWN_PIN}"))
+        .collect();
+    Document::read(Source {
+        origin: "pins",
+        text: &format!("pins: {{{}}}", pins.join(", ")),
+    })
 }
 
 fn sources<'a>(chain: &[&'a CatalogFile]) -> Vec<Source<'a>> {

@@ -48,7 +48,7 @@ pub use requirement::Requirement;
 pub use schema::{Bench, Device, EngineSettings, Goal, Model, Precision, Profile, Speculative, Verify};
 pub use stack::{
     Accelerator, EntryPoint, FlashinferPackages, Harness, Install, Network, Pins, Prebuilt, Repository,
-    SourceBuild, Stack, hint_without_registry, is_plain_path,
+    SourceBuild, Stack, UNKNOWN_PIN, hint_without_registry, is_plain_path,
 };
 pub use template::{check_profile_name, template};
 pub use version::Version;

@@ -68,6 +68,11 @@ pub struct Stack {
     pub memory_bytes: u64,
 }
 
+/// The pin of a package that is in the image in a version that the stack's files do not state.
+pub const UNKNOWN_PIN: &str = "unknown";
+/// The pin of a package that a stack does not have.
+pub(super) const ABSENT: &str = "none";
+
 /// Exact versions inside a stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -7,9 +7,10 @@ use std::fmt::Write;
 
 use crate::doctor::Blocker;
 use crate::plan::{
-    AwaitReady, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckSnapshot, CreateVenv,
-    Mount, Plan, ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k, SecretSource, ServeMirror, Server,
-    StartContainer, StartProcess, Step, StopServer, Transport, Ulimit, VerifyAnswers, WriteModel,
+    AwaitReady, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckEnvironment,
+    CheckSnapshot, CreateVenv, Mount, Plan, ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k,
+    SecretSource, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Transport, Ulimit,
+    VerifyAnswers, WriteModel,
 };
 use crate::quote::{is_hidden, shell_word};
 
@@ -69,6 +70,7 @@ pub fn render(plan: &Plan) -> String {
 fn step(step: &Step) -> String {
     match step {
         Step::CreateVenv(step) => create_venv(step),
+        Step::CheckEnvironment(step) => check_environment(step),
         Step::BuildImage(step) => build_image(step),
         Step::WriteModel(step) => write_model(step),
         Step::ServeMirror(step) => serve_mirror(step),
@@ -164,6 +166,30 @@ fn create_venv(step: &CreateVenv) -> String {
         shell_word(&format!("{dir}/dsr1-inputs"))
     );
     script
+}
+
+fn check_environment(step: &CheckEnvironment) -> String {
+    let CheckEnvironment {
+        python,
+        sglang: _,
+        sha256: _,
+        variables,
+        modules,
+        inputs: _,
+        cache_dir: _,
+    } = step;
+    let assignments: Vec<String> = variables
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let import = |module: &String| {
+        let statement = format!("import {module}");
+        let mut line: Vec<&str> = vec!["env"];
+        line.extend(assignments.iter().map(String::as_str));
+        line.extend([python.as_str(), "-c", &statement]);
+        command(&[line])
+    };
+    modules.iter().map(import).collect()
 }
 
 fn build_image(step: &BuildImage) -> String {
@@ -342,6 +368,7 @@ fn prove(step: &ProveArguments) -> String {
     let ProveArguments {
         sglang: _,
         source,
+        environment: _,
         folder: _,
         endpoint: _,
         repo: _,

@@ -41,6 +41,8 @@ pub enum Outcome {
         /// Its base URL.
         endpoint: String,
     },
+    /// An environment of the user can import the engine.
+    EnvironmentChecked(EnvironmentChecked),
     /// A snapshot was pulled, or was present.
     Pulled(Pulled),
     /// A snapshot is unchanged since a pull verified it.
@@ -80,6 +82,30 @@ pub struct FolderChecked {
     pub shards: usize,
     /// Bytes of all files.
     pub size_bytes: u64,
+}
+
+/// An environment of the user that can import the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentChecked {
+    /// Its Python.
+    pub python: String,
+    /// Version of its SGLang.
+    pub sglang: String,
+    /// Number of its packages.
+    pub packages: usize,
+    /// The modules that were imported.
+    pub imports: Vec<Imported>,
+    /// True if an earlier check of the same environment imported them.
+    pub cached: bool,
+}
+
+/// A module that was imported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Its name.
+    pub module: String,
+    /// Duration in milliseconds.
+    pub ms: u64,
 }
 
 /// A venv that exists.

@@ -48,12 +48,13 @@ pub(crate) fn facts(
             .saturating_mul(width)
             .saturating_mul(2);
     }
+    let experts = number("n_routed_experts").or_else(|| number("num_experts"));
     let modelopt = Modelopt::read(config, quantization);
     let hidden_per_head = || Some(number("hidden_size")? / heads.filter(|heads| *heads > 0)?);
     Ok(ModelFacts {
         architecture: config.pointer("/architectures/0").and_then(text),
         heads,
-        experts: number("n_routed_experts").or_else(|| number("num_experts")),
+        experts,
         context: number("max_position_embeddings"),
         quantization: match &modelopt {
             Some(modelopt) => modelopt.quantization.map(str::to_owned),
@@ -62,6 +63,10 @@ pub(crate) fn facts(
         is_modelopt: modelopt.as_ref().is_some_and(|modelopt| modelopt.is_nvfp4),
         kv_cache: modelopt.and_then(|modelopt| modelopt.kv_cache),
         layers,
+        dense_layers: match experts {
+            Some(_) => number("first_k_dense_replace").unwrap_or(0).min(layers),
+            None => layers,
+        },
         kv_lora_rank: rank,
         rope_dim: number("qk_rope_head_dim"),
         kv_heads: number("num_key_value_heads").or(heads),

@@ -8,6 +8,7 @@
 //! | `resolve` | what the engine makes of its arguments for a GPU and a checkpoint, before it loads the model |
 //! | `rules`, `check` | findings about flags that SGLang would refuse, ignore or reinterpret, and their type |
 //! | `launch` | flags, settings and findings of one server, made once |
+//! | `preflight` | whether the packages of an environment fit, and what an import that failed says |
 //! | `checkpoint` | the shape and sizes of a checkpoint, from its configuration and its tensors |
 //! | `memory`, `deepseek_r1` | the memory that weights and KV pool take on a GPU; the constants of the model |
 //! | `words`, `explain` | the meaning of options, variables and settings |
@@ -29,6 +30,7 @@ mod launch;
 pub(crate) mod log;
 pub mod memory;
 mod migrate;
+pub mod preflight;
 pub mod resolve;
 pub mod rules;
 mod settings;

@@ -110,6 +110,10 @@ pub struct EffectiveSettings {
     pub radix_cache: bool,
     /// Prefixes that leave the GPU are kept in the host's memory.
     pub hierarchical_cache: bool,
+    /// GB of the host's memory that they take for each rank, if named.
+    pub hierarchical_cache_gb: Option<u32>,
+    /// The same as a multiple of the KV pool of a GPU.
+    pub hierarchical_cache_ratio: f64,
     /// Decode is compiled by torch.
     pub torch_compile: bool,
     /// Batches between two captured sizes are padded to the larger one.
@@ -140,6 +144,9 @@ pub struct EffectiveSettings {
 const EP_MOE_SETS_SIZE: Version = Version::new(0, 4, 10).post(2);
 /// First version that ignores `SGLANG_CUTLASS_MOE` (`environ.py` of 0.5.18).
 const CUTLASS_MOE_GONE: Version = Version::new(0, 5, 18);
+
+/// Size of the hierarchical cache as a multiple of the KV pool, unless it is named (`server_args.py`).
+const HIERARCHICAL_CACHE_RATIO: f64 = 2.0;
 
 impl EffectiveSettings {
     /// Reads a command line and an environment as `version` does.
@@ -247,6 +254,8 @@ impl EffectiveSettings {
                 .is_some_and(|value| is_on(value)),
             radix_cache: !parsed.has_option("--disable-radix-cache"),
             hierarchical_cache: parsed.has_option("--enable-hierarchical-cache"),
+            hierarchical_cache_gb: number("--hicache-size"),
+            hierarchical_cache_ratio: real("--hicache-ratio").unwrap_or(HIERARCHICAL_CACHE_RATIO),
             torch_compile: parsed.has_option("--enable-torch-compile"),
             graph_padding: !parsed.has_option("--disable-cuda-graph-padding"),
             symmetric_memory: parsed.has_option("--enable-symm-mem"),

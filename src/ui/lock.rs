@@ -4,11 +4,17 @@ use super::safe;
 use super::table::{aligned, row};
 use crate::plan::lock::LockDifference;
 
-/// Returns a verdict, and one line for each difference.
+/// Returns a verdict about a profile on a stack, and one line for each difference. `weights_here` is false where no weights
+/// were compared, because they are not on this host.
 #[must_use]
-pub fn lock_check(profile: &str, stack: &str, differences: &[LockDifference]) -> String {
+pub fn lock_check(
+    (profile, stack): (&str, &str),
+    differences: &[LockDifference],
+    weights_here: bool,
+) -> String {
     let matters = differences.iter().filter(|one| one.matters).count();
     let verdict = match (matters, differences.len()) {
+        (0, 0) if !weights_here => "as locked, but the weights are not pulled here".to_owned(),
         (0, 0) => "as locked".to_owned(),
         (0, _) => "as locked in everything that matters".to_owned(),
         (1, _) => "1 thing differs".to_owned(),

@@ -120,7 +120,10 @@ fn head(plan: &Plan, request: &ServeRequest) -> String {
             "",
             &format!("SGLang {}, FlashInfer {}{cuda}", pins.sglang, pins.flashinfer),
         ]),
-        row(["base image", &format!("{}{digest}", stack.base_reference(None))]),
+        match environment(plan) {
+            Some(python) => row(["python", python]),
+            None => row(["base image", &format!("{}{digest}", stack.base_reference(None))]),
+        },
         row([
             "model",
             &match &profile.model.path {
@@ -136,6 +139,14 @@ fn head(plan: &Plan, request: &ServeRequest) -> String {
         label = "";
     }
     aligned(&rows)
+}
+
+/// Returns the Python of the user's environment that the plan uses, if it uses one.
+fn environment(plan: &Plan) -> Option<&str> {
+    plan.steps.iter().find_map(|step| match step {
+        Step::CheckEnvironment(step) => Some(step.python.as_str()),
+        _ => None,
+    })
 }
 
 fn container(step: &StartContainer) -> String {

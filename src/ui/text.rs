@@ -180,6 +180,16 @@ fn stages(ready: &Ready) -> Vec<(String, String)> {
 pub fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Installed(installed) => self::installed(installed),
+        Outcome::EnvironmentChecked(checked) => {
+            let imports = checked.imports.iter();
+            let mut rows = vec![
+                ("python", checked.python.clone()),
+                ("SGLang", checked.sglang.clone()),
+                ("packages", checked.packages.to_string()),
+            ];
+            rows.extend(imports.map(|one| ("imports", format!("{} in {}", one.module, time(one.ms)))));
+            labelled(&rows)
+        }
         Outcome::Built(built) => self::built(built),
         Outcome::ModelWritten { repo, commit } => {
             labelled(&[("model", repo.clone()), ("commit", commit.clone())])

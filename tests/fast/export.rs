@@ -10,8 +10,7 @@ use crate::support::{Home, read};
 use dsr1::error::{Error, Kind};
 use dsr1::facts::Facts;
 use dsr1::plan::{
-    self, BuildOptions, BuildRequest, ImageChoice, Mount, Plan, StartContainer, StartProcess, Step, Target,
-    Ulimit,
+    self, BuildRequest, ImageChoice, Mount, Plan, StartContainer, StartProcess, Step, Target, Ulimit,
 };
 use dsr1::profile::{Catalog, Stack};
 use dsr1::render::{self, Form};
@@ -557,15 +556,11 @@ fn with_each(value: &str) -> Vec<(&'static str, StartContainer)> {
 
 /// Returns the Dockerfile of a stack.
 fn dockerfile(stack: &Stack, base: &str) -> dsr1::error::Result<String> {
-    let request = BuildRequest {
-        stack: stack.clone(),
-        target: Target::Docker,
-        image: ImageChoice {
-            base: Some(base.to_owned()),
-            ..ImageChoice::default()
-        },
-        options: BuildOptions::default(),
+    let image = ImageChoice {
+        base: Some(base.to_owned()),
+        ..ImageChoice::default()
     };
+    let request = BuildRequest::new(stack.clone(), Target::Docker, image);
     plan::build(&request, &Facts::default()).map(|plan| match &plan.steps[0] {
         Step::BuildImage(step) => step.dockerfile.clone(),
         other => panic!("{other:?}"),

@@ -165,7 +165,9 @@ fn a_stack_in_the_configuration_directory_extends_another() {
         line("SGLang").contains("0.4.9.post6") && line("SGLang").ends_with("stacks/older.yaml:4"),
         "{shown}"
     );
-    assert!(line("PyTorch").contains("stacks/cuda12.yaml:"), "{shown}");
+    // Another version of SGLang comes with another PyTorch.
+    assert!(line("PyTorch").ends_with("unknown"), "{shown}");
+    assert!(line("CUDA").contains("stacks/cuda12.yaml:"), "{shown}");
     for part in [
         "v0.4.9.post6-cu129 ",
         "stacks/cuda12.yaml:",
@@ -409,7 +411,7 @@ fn a_lock_is_written_checked_and_enforced() {
     let check = home.run(&["check", "--facts", "facts.json"]).expect(0);
     assert_eq!(
         check.stdout,
-        "profile fp8-low-latency on stack guide: as locked\n"
+        "profile fp8-low-latency on stack guide: as locked, but the weights are not pulled here\n"
     );
     // A different engine argument makes a different server.
     let other = home

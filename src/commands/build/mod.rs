@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::context::{Ask, Context, asked, image_choice, names_profile};
+use super::context::{Ask, Context, asked, image_choice, names_profile, variables};
 use crate::cli::{self, BuildArgs};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{
@@ -34,7 +34,11 @@ pub(super) async fn run(context: &Context, args: BuildArgs) -> Result<()> {
     }
     let file = Context::facts_file(&args.plan)?;
     let profile = args.profile.with_name(args.named.as_ref());
+    context.use_environment(&args.runtime, file.as_ref()).await?;
     let stack = match &profile.stack {
+        None if args.runtime.python.is_some() && !names_profile(&profile) => {
+            context.catalog(None)?.stack(plan::FOUND)?.clone()
+        }
         Some(name) if !names_profile(&profile) => context.catalog(None)?.stack(name)?.clone(),
         _ => context.select(&profile, file.as_ref()).await?.stack,
     };
@@ -59,6 +63,7 @@ pub(super) async fn run(context: &Context, args: BuildArgs) -> Result<()> {
         target,
         image,
         options,
+        variables: variables(&args.runtime)?,
     };
     let mut plan = plan::build(&request, &facts)?;
     plan.notes.extend(why);

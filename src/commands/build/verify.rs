@@ -95,8 +95,17 @@ fn build_result(request: &BuildRequest, report: &Report) -> Result<(EngineSource
         Some(Outcome::Installed(installed)) => Ok((
             EngineSource::Venv {
                 python: format!("{}/bin/python3", installed.dir),
+                variables: request.variables.clone(),
             },
             installed.dir.clone(),
+            None,
+        )),
+        Some(Outcome::EnvironmentChecked(checked)) => Ok((
+            EngineSource::Venv {
+                python: checked.python.clone(),
+                variables: request.variables.clone(),
+            },
+            checked.python.clone(),
             None,
         )),
         _ => Err(Error::new(Kind::Internal, "the build has no result")),

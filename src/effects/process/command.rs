@@ -184,10 +184,15 @@ fn spawn(command: &mut Command, argv: &[&str]) -> Result<Child> {
 ///
 /// # Errors
 /// [`Kind::Host`] with the end of its standard error when it does not.
-pub(in crate::effects) async fn capture(env: &Env, argv: &[&str], limit: Duration) -> Result<Vec<u8>> {
+pub(in crate::effects) async fn capture(
+    env: &Env,
+    argv: &[&str],
+    extra: &BTreeMap<String, String>,
+    limit: Duration,
+) -> Result<Vec<u8>> {
     let program = argv.first().copied().unwrap_or_default();
     let failed = || format!("`{program}` failed");
-    let mut command = Command::from(new(env, argv, &BTreeMap::new())?);
+    let mut command = Command::from(new(env, argv, extra)?);
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(limit, command.output())
         .await

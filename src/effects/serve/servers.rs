@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 use crate::facts::RunningServer;
 use crate::plan::{
     LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK,
-    LABEL_TEMPORARY, Server, base_url, container_name,
+    LABEL_TEMPORARY, LABEL_VARIABLES, Server, base_url, container_name,
 };
 use crate::report::{Answer, AnswerPiece, ServerState, ServerStatus};
 
@@ -31,6 +31,8 @@ pub struct Found {
     pub server: Server,
     /// Python of its runtime.
     pub python: String,
+    /// Variables that this Python needs to find its packages.
+    pub variables: BTreeMap<String, String>,
     /// Its port on 127.0.0.1.
     pub port: u16,
     /// Digest of the inputs of its plan; empty for a server of an earlier dsr1.
@@ -321,6 +323,10 @@ fn describe(
         },
         server,
         python: label(LABEL_PYTHON)?,
+        variables: labels
+            .get(LABEL_VARIABLES)
+            .and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default(),
         port,
         inputs: label(LABEL_INPUTS).unwrap_or_default(),
         temporary: labels.contains_key(LABEL_TEMPORARY),

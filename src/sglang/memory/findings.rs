@@ -52,6 +52,21 @@ fn fraction(plan: &MemoryPlan) -> Option<Check> {
         );
         return Some(finding("memory.fraction_low", Level::Error, text, fix));
     }
+    let slack = gib(plan.slack_bytes);
+    if plan.slack_bytes < plan.start_bytes {
+        let text = format!(
+            "mem_fraction {:.3} leaves {slack} beside weights and KV pool, and CUDA graphs and request tables alone take {} at \
+             the start",
+            plan.fraction,
+            gib(plan.start_bytes)
+        );
+        let fix = if low > safe {
+            "use fewer running requests and a smaller graph_batch".to_owned()
+        } else {
+            format!("use at most {}", round_down(safe))
+        };
+        return Some(finding("memory.start", Level::Error, text, fix));
+    }
     if low > likely {
         let text = format!(
             "the weights take {weights} of the {usable} of each GPU; activations, graphs and request tables need about {} more",
@@ -60,7 +75,6 @@ fn fraction(plan: &MemoryPlan) -> Option<Check> {
         let fix = "use fewer running requests or smaller chunks".to_owned();
         return Some(finding("memory.need", Level::Warn, text, fix));
     }
-    let slack = gib(plan.slack_bytes);
     if plan.slack_bytes < plan.need_bytes {
         let text = format!(
             "mem_fraction {:.3} leaves {slack} for activations and CUDA graphs, which need about {}",
@@ -71,7 +85,9 @@ fn fraction(plan: &MemoryPlan) -> Option<Check> {
         return Some(finding("memory.fraction_high", Level::Warn, text, fix));
     }
     if plan.slack_bytes < plan.most_bytes && plan.fraction_named {
-        let why = if plan.is_measured {
+        let why = if plan.resolved.chunk <= 0 {
+            "without chunks, the longest prompt is one prefill"
+        } else if plan.is_measured {
             "a replica that decodes without graphs, while another prefills, needs more"
         } else {
             "this attention backend was not measured"
@@ -86,6 +102,20 @@ fn fraction(plan: &MemoryPlan) -> Option<Check> {
         return Some(finding("memory.fraction_unproven", Level::Note, text, fix));
     }
     None
+}
+
+/// Returns the finding about the host's memory, of which `available` bytes are free: SGLang ends when it cannot take what it is
+/// told to.
+#[must_use]
+pub fn host(plan: &MemoryPlan, available: Option<u64>) -> Option<Check> {
+    let available = available.filter(|available| *available < plan.host_bytes)?;
+    let text = format!(
+        "offloaded weights and cached prefixes take {} of the host's memory, and {} are free",
+        gib(plan.host_bytes),
+        gib(available)
+    );
+    let check = Check::new("memory.host", Level::Error, "engine.extra_args", text);
+    Some(check.fix("use a smaller --hicache-ratio, --hicache-size or --cpu-offload-gb"))
 }
 
 /// Returns the finding about a pool that is asked to be larger than it can be: SGLang takes what fits

@@ -98,6 +98,7 @@ pub fn bundled(repo: &str) -> Option<ModelFacts> {
         // Not known without the files: NVIDIA states it in `hf_quant_config.json`.
         kv_cache: None,
         layers: LAYERS,
+        dense_layers: DENSE_LAYERS,
         kv_lora_rank: Some(KV_RANK),
         rope_dim: Some(ROPE),
         kv_heads: None,

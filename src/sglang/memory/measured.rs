@@ -244,6 +244,14 @@ fn no_run_died_that_the_plan_calls_safe() {
             "{} died, and the plan calls it safe",
             run.id
         );
+        let refused = crate::sglang::memory::check(&run.plan, 1)
+            .into_iter()
+            .find(|check| check.id == "memory.start");
+        assert!(
+            ran_out || refused.is_none(),
+            "{} lived, and the plan refuses it",
+            run.id
+        );
         died += usize::from(ran_out);
         lived += usize::from(!ran_out && is_safe);
         unsafe_but_lived += usize::from(!ran_out && !is_safe);

@@ -24,7 +24,7 @@ mod weights;
 
 use serde::{Deserialize, Serialize};
 
-pub use findings::check;
+pub use findings::{check, host};
 pub use geometry::{bundled, published_bytes, published_code};
 pub use weights::{classify, index_of};
 
@@ -86,6 +86,10 @@ pub struct MemoryPlan {
     pub slack_bytes: u64,
     /// The part of that which activations, CUDA graphs and request tables need, in bytes.
     pub need_bytes: u64,
+    /// The part of that which a start takes for certain, in bytes.
+    pub start_bytes: u64,
+    /// The host's memory that all ranks take for weights and for cached prefixes, in bytes.
+    pub host_bytes: u64,
     /// Length of one request of the benchmark, prompt and answer, in tokens.
     pub request_tokens: u64,
     /// Number of such requests that fit at once, over all replicas.
@@ -207,13 +211,99 @@ fn format_of(model: &ModelFacts) -> String {
     }
 }
 
-/// Plans the memory for settings, a model and a GPU. `None` if the shape of the model's KV cache is not known.
+/// Returns the bytes of the host's memory that all ranks take: the weights that stay there, and the hierarchical cache, which is
+/// a size for each rank or a multiple of its pool (`memory_pool_host.py`, 0.5.19).
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
-    reason = "bytes of a GPU are exact in an f64, and every result is cut at 0 first"
+    reason = "an estimate, cut at 0"
 )]
+fn host_bytes(settings: &EffectiveSettings, offloaded: u64, pool: u64) -> u64 {
+    let cached = match settings.hierarchical_cache_gb {
+        _ if !settings.hierarchical_cache => 0,
+        Some(size @ 1..) => u64::from(size).saturating_mul(1_000_000_000),
+        _ => (pool as f64 * settings.hierarchical_cache_ratio.max(0.0)) as u64,
+    };
+    let ranks =
+        u64::from(settings.tensor_parallel.max(1)).saturating_mul(u64::from(settings.pipeline.max(1)));
+    offloaded.saturating_add(cached).saturating_mul(ranks)
+}
+
+/// The memory of one GPU in a stage of the pipeline.
+struct Budget {
+    parts: Vec<(&'static str, u64)>,
+    /// The draft layer, if it is outside the fraction.
+    draft: u64,
+    weights_bytes: u64,
+    kv_bytes: u64,
+    pool_bytes: u64,
+}
+
+impl Budget {
+    /// Returns what orders the stages: the one with the fewest tokens is first, of equal ones that with the most weights.
+    fn order(&self) -> (u64, std::cmp::Reverse<u64>) {
+        (
+            self.pool_bytes / self.kv_bytes,
+            std::cmp::Reverse(self.weights_bytes),
+        )
+    }
+}
+
+/// Returns the bytes of weights of each GPU that stay in the host's memory.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a size in GiB, cut at 0"
+)]
+fn offloaded(settings: &EffectiveSettings) -> u64 {
+    (settings.offloaded_gib.max(0.0) * f64::from(1 << 30)) as u64
+}
+
+/// Returns the stage of the pipeline with the smallest pool, whose tokens all stages have. `None` if the shape of the model's
+/// KV cache is not known.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "bytes of a GPU are exact in an f64, and the result is cut at 0 first"
+)]
+fn smallest_stage(
+    model: &ModelFacts,
+    settings: &EffectiveSettings,
+    resolved: &Resolved,
+    usable: u64,
+) -> Option<Budget> {
+    let fraction = resolved.fraction.clamp(0.0, 1.0);
+    let mut smallest: Option<Budget> = None;
+    for stage in weights::stages(model.layers, settings) {
+        let mut parts = weights::per_gpu(model, settings, resolved, stage);
+        weights::offload(&mut parts, offloaded(settings));
+        // A draft layer outside the fraction is part of the memory that is needed beside it.
+        let mut draft = 0;
+        if !reserve::is_draft_inside(settings) {
+            for part in parts.iter_mut().filter(|part| part.0 == weights::DRAFT) {
+                draft = std::mem::take(&mut part.1);
+            }
+        }
+        let weights_bytes = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.1));
+        let kv_bytes = weights::kv_bytes_per_token(model, settings, resolved, stage)?.max(1);
+        let this = Budget {
+            parts,
+            draft,
+            weights_bytes,
+            kv_bytes,
+            pool_bytes: (fraction * usable as f64 - weights_bytes as f64).max(0.0) as u64,
+        };
+        if smallest.as_ref().is_none_or(|other| this.order() < other.order()) {
+            smallest = Some(this);
+        }
+    }
+    smallest
+}
+
+/// Plans the memory for settings, a model and a GPU. `None` if the shape of the model's KV cache is not known.
+#[expect(clippy::cast_precision_loss, reason = "bytes of a GPU are exact in an f64")]
 fn budget(
     settings: &EffectiveSettings,
     architecture: Architecture,
@@ -235,20 +325,15 @@ fn budget(
         longest: model.context.unwrap_or(CONTEXT),
         is_mla: model.kv_lora_rank.is_some(),
     };
-    let mut parts = weights::per_gpu(model, settings, &resolved);
-    let offloaded = (settings.offloaded_gib.max(0.0) * f64::from(1 << 30)) as u64;
-    weights::offload(&mut parts, offloaded);
-    // A draft layer outside the fraction is part of the memory that is needed beside it.
-    let mut draft = 0;
-    if !reserve::is_draft_inside(settings) {
-        for part in parts.iter_mut().filter(|part| part.0 == weights::DRAFT) {
-            draft = std::mem::take(&mut part.1);
-        }
-    }
-    let weights_bytes = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.1));
-    let kv_bytes = weights::kv_bytes_per_token(model, settings, &resolved)?.max(1);
-    let named = settings.mem_fraction;
     let fraction = resolved.fraction.clamp(0.0, 1.0);
+    let Budget {
+        parts,
+        draft,
+        weights_bytes,
+        kv_bytes,
+        mut pool_bytes,
+    } = smallest_stage(model, settings, &resolved, usable)?;
+    let named = settings.mem_fraction;
     let share = |bytes: u64| bytes as f64 / (usable.max(1)) as f64;
     let need = reserve::need(load).saturating_add(draft);
     let one_request = request_tokens.saturating_mul(kv_bytes);
@@ -256,7 +341,6 @@ fn budget(
     let most = reserve::most(load).saturating_add(draft);
     let safe_end = 1.0 - share(most);
     let window = (share(weights_bytes.saturating_add(one_request)), safe_end);
-    let mut pool_bytes = (fraction * usable as f64 - weights_bytes as f64).max(0.0) as u64;
     let page = u64::from(resolved.page_size.max(1));
     let mut tokens = pool_bytes / kv_bytes / page * page;
     let fitting = tokens;
@@ -298,6 +382,8 @@ fn budget(
         replicas,
         slack_bytes: usable.saturating_sub(weights_bytes).saturating_sub(pool_bytes),
         need_bytes: need,
+        start_bytes: reserve::at_start(load),
+        host_bytes: host_bytes(settings, offloaded(settings), fitting.saturating_mul(kv_bytes)),
         request_tokens,
         requests_fit: (tokens / request_tokens.max(1)).saturating_mul(u64::from(replicas)),
     })
@@ -498,6 +584,69 @@ mod tests {
             let is_quiet = found.iter().all(|check| check.level != Level::Error);
             assert!(is_quiet, "{line}: {found:?}: {plan:?}");
         }
+    }
+
+    #[test]
+    fn a_start_that_must_run_out_of_memory_is_an_error() {
+        for line in [
+            "--tp-size 8 --mem-fraction-static 0.999",
+            "--tp-size 8 --mem-fraction-static 0.8 --max-running-requests 1000000",
+        ] {
+            let plan = budget(&settings("0.5.23", line), &bundled(R1).unwrap(), H200_BYTES, 9216).unwrap();
+            let found = check(&plan, 1);
+            let start = found.iter().find(|check| check.id == "memory.start");
+            assert!(
+                start.is_some_and(|check| check.level == Level::Error),
+                "{line}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_kept_in_the_hosts_memory_must_fit_there() {
+        const TIB: u64 = 1 << 40;
+        let bytes = |line: &str| {
+            let line = format!("--tp-size 8 --mem-fraction-static 0.8 {line}");
+            let plan = budget(
+                &settings("0.5.23", &line),
+                &bundled(R1).unwrap(),
+                H200_BYTES,
+                9216,
+            )
+            .unwrap();
+            (plan.host_bytes, plan.pool_bytes, plan)
+        };
+        let (none, pool, _) = bytes("");
+        assert_eq!(none, 0);
+        let (twice, _, plan) = bytes("--enable-hierarchical-cache");
+        assert!(twice.abs_diff(16 * pool) < 1 << 30, "{twice} {pool}");
+        assert_eq!(
+            bytes("--enable-hierarchical-cache --hicache-size 30").0,
+            240_000_000_000
+        );
+        assert_eq!(bytes("--cpu-offload-gb 4").0, (8 * 4) << 30);
+        let refused = host(&plan, Some(TIB / 8)).unwrap();
+        assert_eq!(
+            (refused.id.as_str(), refused.level),
+            ("memory.host", Level::Error)
+        );
+        assert_eq!((host(&plan, Some(TIB)), host(&plan, None)), (None, None));
+    }
+
+    #[test]
+    fn without_chunks_the_longest_prompt_is_one_prefill() {
+        let most = |chunk: &str| {
+            let line = format!("--tp-size 8 --chunked-prefill-size {chunk}");
+            let plan = budget(
+                &settings("0.5.23", &line),
+                &bundled(R1).unwrap(),
+                H200_BYTES,
+                9216,
+            )
+            .unwrap();
+            plan.most_bytes
+        };
+        assert!(most("-1") > most("16384") + (20 << 30));
     }
 
     #[test]

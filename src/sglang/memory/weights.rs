@@ -53,11 +53,67 @@ pub fn index_of(name: &str) -> Option<u64> {
     name.split_once("layers.")?.1.split('.').next()?.parse().ok()
 }
 
-/// Returns the classes and their bytes on one GPU.
+/// The layers of one stage of a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stage {
+    /// Its first layer.
+    first: u64,
+    /// The layer after its last one.
+    end: u64,
+    /// True for the last stage, which has the output layer.
+    is_last: bool,
+}
+
+impl Stage {
+    /// Returns the number of layers.
+    const fn layers(self) -> u64 {
+        self.end - self.first
+    }
+
+    /// Returns the stage's part of the bytes that the layers from `first` to before `end` have together.
+    fn part(self, bytes: u64, first: u64, end: u64) -> u64 {
+        let own = self.end.min(end).saturating_sub(self.first.max(first));
+        let all = end.saturating_sub(first).max(1);
+        u64::try_from(u128::from(bytes) * u128::from(own) / u128::from(all)).unwrap_or(u64::MAX)
+    }
+}
+
+/// First version that gives the layers which are left to several stages (`get_pp_indices`, 0.5.6).
+const LAYERS_SHARED: Version = Version::new(0, 5, 6);
+/// Most stages that are looked at; SGLang has no pipeline of so many.
+const MOST_STAGES: u64 = 1024;
+
+/// Returns the stages of a pipeline; one with all layers without a pipeline. What cannot be divided goes one layer each to the
+/// last stages, in older versions all to the last one (`get_pp_indices` in `distributed/utils.py`).
+pub(super) fn stages(layers: u64, settings: &EffectiveSettings) -> Vec<Stage> {
+    let count = u64::from(settings.pipeline.max(1))
+        .min(layers.max(1))
+        .min(MOST_STAGES);
+    let (least, left) = (layers / count, layers % count);
+    let is_shared = settings.version.is_none_or(|version| version >= LAYERS_SHARED);
+    let first = |stage: u64| {
+        let further = if is_shared {
+            (stage + left).saturating_sub(count)
+        } else {
+            left * u64::from(stage == count)
+        };
+        stage * least + further
+    };
+    (0..count)
+        .map(|stage| Stage {
+            first: first(stage),
+            end: first(stage + 1),
+            is_last: stage + 1 == count,
+        })
+        .collect()
+}
+
+/// Returns the classes and their bytes on one GPU of a stage.
 pub(super) fn per_gpu(
     model: &ModelFacts,
     settings: &EffectiveSettings,
     resolved: &Resolved,
+    stage: Stage,
 ) -> Vec<(&'static str, u64)> {
     let WeightSizes {
         experts,
@@ -82,28 +138,26 @@ pub(super) fn per_gpu(
         .map_or(tp, |ranks| u64::from(ranks.max(1)));
     // Behind an all-to-all each rank has other tokens, and computes its own shared expert (`models/deepseek_v2.py`).
     let shared_ranks = if resolved.a2a == "none" { tp } else { 1 };
-    let layers = |bytes: u64| of_largest_stage(bytes, model.layers, settings);
+    let layers = |bytes: u64| stage.part(bytes, 0, model.layers);
+    let without_experts = |bytes: u64| stage.part(bytes, 0, model.dense_layers);
+    let with_experts = |bytes: u64| stage.part(bytes, model.dense_layers, model.layers);
     let embedding = embedding / attention_ranks;
     let head = if settings.lm_head_data_parallel {
         head / attention_ranks
     } else {
         head / tp
     };
-    // The first stage of a pipeline has the embedding, the last one the output layer.
-    let (embedding, head) = if settings.pipeline > 1 {
-        (embedding.max(head), 0)
-    } else {
-        (embedding, head)
-    };
+    let embedding = if stage.first == 0 { embedding } else { 0 };
+    let head = if stage.is_last { head } else { 0 };
     vec![
-        ("experts", layers(experts.saturating_add(copies) / tp)),
+        ("experts", with_experts(experts.saturating_add(copies) / tp)),
         (
             "attention",
             layers((attention_split / attention_ranks).saturating_add(attention_whole)),
         ),
         ("absorbed", layers(absorbed / attention_ranks)),
-        ("dense layers", layers(dense / dense_ranks)),
-        ("shared expert", layers(shared_expert / shared_ranks)),
+        ("dense layers", without_experts(dense / dense_ranks)),
+        ("shared expert", with_experts(shared_expert / shared_ranks)),
         // Over the ranks of attention in models/deepseek_v2.py: each replica of one rank holds it whole.
         ("embedding", embedding),
         ("output layer", head),
@@ -137,19 +191,12 @@ pub(super) fn offload(parts: &mut [(&'static str, u64)], bytes: u64) {
     }
 }
 
-/// Returns the part of all layers' bytes in the largest stage of a pipeline (`get_pp_indices` in `distributed/utils.py`).
-fn of_largest_stage(bytes: u64, layers: u64, settings: &EffectiveSettings) -> u64 {
-    let stages = u64::from(settings.pipeline.max(1));
-    let layers = layers.max(1);
-    let most = layers.div_ceil(stages);
-    u64::try_from(u128::from(bytes) * u128::from(most) / u128::from(layers)).unwrap_or(u64::MAX)
-}
-
-/// Returns the bytes of one token in the KV pool of one GPU. `None` if the model's shape is not known.
+/// Returns the bytes of one token in the KV pool of one GPU of a stage. `None` if the model's shape is not known.
 pub(super) fn kv_bytes_per_token(
     model: &ModelFacts,
     settings: &EffectiveSettings,
     resolved: &Resolved,
+    stage: Stage,
 ) -> Option<u64> {
     // In 1/32 of a byte. Block formats have a scale of one byte for 16 elements of 4 bits, or for 32 of 8 bits.
     // Versions from 0.5.3 on take the format that the checkpoint states (`kv_cache_dtype.py`, 0.5.19).
@@ -164,10 +211,8 @@ pub(super) fn kv_bytes_per_token(
         _ => 64,
     };
     // The draft layer has its own pool, with as many tokens.
-    let stages = u64::from(settings.pipeline.max(1));
-    let layers = model
-        .layers
-        .div_ceil(stages)
+    let layers = stage
+        .layers()
         .saturating_add(u64::from(settings.draft_tokens.is_some()));
     let per_layer = match (model.kv_lora_rank, model.kv_heads) {
         (Some(rank), _) => rank.saturating_add(model.rope_dim?),
@@ -187,6 +232,41 @@ pub(super) fn kv_bytes_per_token(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_stages_have_the_layers_that_are_left() {
+        let lengths = |version: &str, pipeline| {
+            let settings = EffectiveSettings {
+                version: Some(version.parse().unwrap()),
+                pipeline,
+                ..EffectiveSettings::default()
+            };
+            let stages = stages(61, &settings);
+            assert_eq!((stages[0].first, stages[stages.len() - 1].end), (0, 61));
+            stages.iter().map(|stage| stage.layers()).collect::<Vec<_>>()
+        };
+        // As `get_pp_indices` of both versions returns them.
+        assert_eq!(lengths("0.5.23", 3), [20, 20, 21]);
+        assert_eq!(lengths("0.5.23", 8), [7, 7, 7, 8, 8, 8, 8, 8]);
+        assert_eq!(lengths("0.4.10.post2", 8), [7, 7, 7, 7, 7, 7, 7, 12]);
+        assert_eq!(lengths("0.5.23", 1), [61]);
+    }
+
+    #[test]
+    fn the_last_stage_of_r1_holds_21_of_58_layers_with_experts() {
+        let model = crate::sglang::memory::bundled("deepseek-ai/DeepSeek-R1-0528").unwrap();
+        let settings = EffectiveSettings {
+            version: Some(Version::new(0, 5, 23)),
+            tensor_parallel: 8,
+            pipeline: 3,
+            ..EffectiveSettings::default()
+        };
+        let experts: Vec<u64> = stages(61, &settings)
+            .into_iter()
+            .map(|stage| stage.part(58, model.dense_layers, model.layers))
+            .collect();
+        assert_eq!(experts, [17, 20, 21]);
+    }
 
     #[test]
     fn tensors_find_their_class() {

@@ -59,6 +59,41 @@ pub(super) fn check(flags: &EngineFlags, version: Version) -> Vec<Check> {
         .collect()
 }
 
+/// A variable that a user names for the engine, by the one who may set it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Variable {
+    /// One of the engine or its libraries: a profile may set it too, and the rules are about it.
+    OfEngine,
+    /// One that decides which programs and libraries run: only the user of the host may set it.
+    OfUser,
+    /// One that no option may set; the reason.
+    Refused(String),
+}
+
+/// Returns the sort of a variable that a user names for the engine.
+#[must_use]
+pub fn variable(name: &str, value: &str) -> Variable {
+    match forbidden(name, value) {
+        None => Variable::OfEngine,
+        Some(check) => {
+            let upper = name.to_ascii_uppercase();
+            let is_users = !OWNED.contains(&name)
+                && !is_of_host(&upper)
+                && !ALLOWED.iter().any(|prefix| name.starts_with(prefix))
+                && !value.chars().any(char::is_control);
+            if is_users {
+                Variable::OfUser
+            } else {
+                Variable::Refused(check.text.replace("a profile cannot set", "--env cannot set"))
+            }
+        }
+    }
+}
+
+fn is_of_host(upper: &str) -> bool {
+    upper.starts_with("HF_") || upper.starts_with("HUGGING") || upper.ends_with("_PROXY")
+}
+
 fn forbidden(name: &str, value: &str) -> Option<Check> {
     let error = |text: String| Check::new("env.forbidden", Level::Error, name, text);
     let spelled = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -73,8 +108,7 @@ fn forbidden(name: &str, value: &str) -> Option<Check> {
         return Some(error(format!("{name} is set by dsr1, not by a profile")));
     }
     let upper = name.to_ascii_uppercase();
-    let is_hosts = upper.starts_with("HF_") || upper.starts_with("HUGGING") || upper.ends_with("_PROXY");
-    if is_hosts {
+    if is_of_host(&upper) {
         return Some(
             error(format!("a profile cannot set {name}: it belongs to the host"))
                 .fix(format!("set {name} where dsr1 runs, and remove it here")),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use dsr1::error::Kind;
 use dsr1::facts::Facts;
 use dsr1::plan::{
-    self, BuildOptions, BuildRequest, ImageChoice, Mount, StartContainer, StartProcess, Step, Target, Ulimit,
+    self, BuildRequest, ImageChoice, Mount, StartContainer, StartProcess, Step, Target, Ulimit,
 };
 use dsr1::profile::{Catalog, Requirement, Stack};
 use dsr1::render;
@@ -157,15 +157,11 @@ fn process(mut strings: impl Iterator<Item = String>) {
 
 fn stack(mut strings: impl Iterator<Item = String>) {
     let build = |stack: &Stack, base: &str| {
-        let request = BuildRequest {
-            stack: stack.clone(),
-            target: Target::Docker,
-            image: ImageChoice {
-                base: Some(base.to_owned()),
-                ..ImageChoice::default()
-            },
-            options: BuildOptions::default(),
+        let image = ImageChoice {
+            base: Some(base.to_owned()),
+            ..ImageChoice::default()
         };
+        let request = BuildRequest::new(stack.clone(), Target::Docker, image);
         plan::build(&request, &Facts::default())
     };
     let text = |plan: &plan::Plan| match &plan.steps[0] {
