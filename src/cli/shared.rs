@@ -114,6 +114,9 @@ pub struct ServerArgs {
     /// Name of the server, which gets the prefix `dsr1-` [default: the profile's name].
     #[arg(long, value_name = "NAME", help_heading = SERVER)]
     pub name: Option<String>,
+    /// Do not read the weights into memory while the engine starts.
+    #[arg(long, help_heading = SERVER)]
+    pub no_prefetch: bool,
     /// Print the plan and do nothing.
     #[command(flatten)]
     pub plan: PlanArgs,

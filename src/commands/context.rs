@@ -323,7 +323,7 @@ impl Context {
     /// Only a goal needs the GPUs of this host; otherwise they are not read, because nvidia-smi can take a second.
     pub(super) async fn select(&self, args: &ProfileArgs, facts: Option<&Facts>) -> Result<Selection> {
         let catalog = self.catalog(args.profile_file.as_deref())?;
-        let args = &self.on_environment(args)?;
+        self.refuse_second_engine(args)?;
         let (name, precision) = profile_name(&catalog, args)?;
         let is_goal = catalog.source(&name).is_none() && catalog.has_goal(&name);
         let host = match facts {
@@ -337,7 +337,20 @@ impl Context {
                 host::gather(self.env(), &wanted).await
             }
         };
-        let chosen = catalog.select(&name, &criteria(precision, args, host.gpus.as_deref()))?;
+        let criteria = criteria(precision, args, host.gpus.as_deref());
+        if self.environment.get().is_some() {
+            // A goal is served by the profiles of any stack, on the engine that is there.
+            let free = Criteria {
+                stack: None,
+                ..criteria
+            };
+            let chosen = catalog.select(&name, &free)?;
+            return Ok(Selection {
+                note: chosen.note,
+                ..catalog.resolve(&chosen.profile.name, Some(plan::FOUND))?
+            });
+        }
+        let chosen = catalog.select(&name, &criteria)?;
         if !is_goal || args.stack.is_some() || host.gpus.as_ref().is_none_or(Vec::is_empty) {
             return Ok(chosen);
         }
@@ -358,19 +371,15 @@ impl Context {
         Ok(chosen)
     }
 
-    /// Returns the choice of a profile with the stack of the environment, if one is used.
-    fn on_environment(&self, args: &ProfileArgs) -> Result<ProfileArgs> {
-        match (&args.stack, self.environment.get()) {
-            (_, None) => Ok(args.clone()),
-            (Some(stack), Some(_)) if stack != plan::FOUND => Err(Error::new(
+    /// Refuses a stack beside an environment, which is a stack of its own.
+    fn refuse_second_engine(&self, args: &ProfileArgs) -> Result<()> {
+        match &args.stack {
+            Some(stack) if self.environment.get().is_some() && stack != plan::FOUND => Err(Error::new(
                 Kind::Usage,
                 format!("--stack {stack} and --python name two engines"),
             )
             .hint("leave out --stack: the versions are those of the environment")),
-            _ => Ok(ProfileArgs {
-                stack: Some(plan::FOUND.to_owned()),
-                ..args.clone()
-            }),
+            _ => Ok(()),
         }
     }
 
@@ -546,9 +555,7 @@ impl Context {
         let profile = args.profile.with_name(args.named.as_ref());
         self.use_environment(&args.runtime, file.as_ref()).await?;
         let mut selection = self.select(&profile, file.as_ref()).await?;
-        let mut variables = variables(&args.runtime)?;
-        let of_engine = variables.extract_if(.., |name, value| variable(name, value) == Variable::OfEngine);
-        selection.profile.engine.env.extend(of_engine);
+        let variables = take_variables(&args.runtime, &mut selection.profile)?;
         let note = selection.note.take();
         if let Some(model) = &args.model {
             let own = selection.profile.goal == Goal::Rehearsal;
@@ -605,6 +612,7 @@ impl Context {
             image: image_choice(&args.runtime),
             extra_args: args.extra_args.clone(),
             variables,
+            no_prefetch: args.no_prefetch,
             ..ServeRequest::new(selection, target)
         };
         // A server that runs has its runtime already.
@@ -801,6 +809,17 @@ pub(super) fn variables(args: &RuntimeArgs) -> Result<BTreeMap<String, String>> 
         }
     };
     args.variables.iter().map(one).collect()
+}
+
+/// Gives the variables of the arguments that a profile may set to the profile, and returns the others.
+///
+/// # Errors
+/// As [`variables`].
+pub(super) fn take_variables(args: &RuntimeArgs, profile: &mut Profile) -> Result<BTreeMap<String, String>> {
+    let mut all = variables(args)?;
+    let of_engine = all.extract_if(.., |name, value| variable(name, value) == Variable::OfEngine);
+    profile.engine.env.extend(of_engine);
+    Ok(all)
 }
 
 /// Returns the contents that the arguments choose for an image.

@@ -11,6 +11,7 @@ use super::tips;
 use crate::cli::{Cli, CompletionsArgs, HelpArgs, ManArgs};
 use crate::effects::env::Env;
 use crate::effects::process::manual;
+use crate::effects::user_files;
 use crate::error::{At, Error, Kind, Result};
 use crate::profile::{built_in_profiles, built_in_stacks};
 use crate::ui;
@@ -87,7 +88,9 @@ pub(super) fn man(args: &ManArgs, env: &Env) -> Result<()> {
         (_, Ok(command)) => command,
         ([dir], Err(_)) if is_directory(dir) => {
             std::fs::create_dir_all(dir).at(Kind::Host, failed)?;
-            clap_mangen::generate_to(Cli::command(), dir).at(Kind::Host, failed)?;
+            let mut all = Cli::command();
+            all.build();
+            write_pages(&all, Path::new(dir))?;
             let dir = Path::new(dir).display();
             return ui::print(&format!(
                 "the manual pages are in `{dir}`: man -l {dir}/dsr1.1 shows the first\n"
@@ -102,15 +105,44 @@ pub(super) fn man(args: &ManArgs, env: &Env) -> Result<()> {
         }
         (_, Err(error)) => return Err(error),
     };
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command)
-        .render(&mut page)
-        .at(Kind::Internal, failed)?;
-    let page = String::from_utf8_lossy(&page);
+    let page = page(command)?;
     if ui::is_live() {
         match manual::show(env, &page)? {}
     }
     ui::print(&page)
+}
+
+/// Writes the page of a command and those of its subcommands: `dsr1-image-prune.1`.
+fn write_pages(command: &Command, dir: &Path) -> Result<()> {
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+    let file = dir.join(format!("{name}.1"));
+    user_files::write(&file, &page(command.clone())?, true)?;
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+        write_pages(below, dir)?;
+    }
+    Ok(())
+}
+
+/// Returns the manual page of a command. Its synopsis is the usage line of the help, because the one of `clap_mangen` has
+/// neither the values of options nor the `--` before the arguments of the engine.
+fn page(mut command: Command) -> Result<String> {
+    const SYNOPSIS: &str = ".SH SYNOPSIS\n";
+    let usage = command.render_usage().to_string();
+    let usage = usage
+        .trim_start_matches("Usage:")
+        .trim()
+        .replace('\\', "\\e")
+        .replace('-', "\\-");
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command)
+        .render(&mut page)
+        .at(Kind::Internal, || "cannot write the manual".to_owned())?;
+    let page = String::from_utf8_lossy(&page).into_owned();
+    let Some((before, rest)) = page.split_once(SYNOPSIS) else {
+        return Ok(page);
+    };
+    let after = rest.find("\n.SH ").map_or("", |at| &rest[at + 1..]);
+    Ok(format!("{before}{SYNOPSIS}{usage}\n{after}"))
 }
 
 /// Returns true for a word that means a directory: it has a slash, or the directory exists.

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use super::context::{Ask, Context, asked, image_choice, names_profile, variables};
+use super::context::{Ask, Context, asked, image_choice, names_profile, take_variables};
 use crate::cli::{DoctorArgs, Format, ProfileArgs};
 use crate::doctor::{self, Finding, Software, Verdict};
 use crate::effects::process::index;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::facts::{Access, Facts};
-use crate::plan::{self, BuildRequest, Step, Target};
+use crate::plan::{self, BuildRequest, ServeRequest, Step, Target};
 use crate::ui;
 
 /// The JSON form: `facts` is what `--facts` takes.
@@ -79,7 +79,8 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
     };
     let stored = Context::facts(args.facts.as_deref())?;
     context.use_environment(&args.runtime, stored.as_ref()).await?;
-    let selection = context.select(&profile_args, stored.as_ref()).await?;
+    let mut selection = context.select(&profile_args, stored.as_ref()).await?;
+    let variables = take_variables(&args.runtime, &mut selection.profile)?;
     let is_stored = stored.is_some();
     let hub = context.hub_url(None);
     let mut facts = if let Some(facts) = stored {
@@ -94,10 +95,11 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
     };
     let (target, why) = Context::target(&args.runtime, &selection.stack, &facts)?;
     note_runtime(context, why, &facts);
-    let build = BuildRequest {
-        variables: variables(&args.runtime)?,
-        ..BuildRequest::new(selection.stack.clone(), target, image_choice(&args.runtime))
-    };
+    let build = BuildRequest::for_server(&ServeRequest {
+        image: image_choice(&args.runtime),
+        variables,
+        ..ServeRequest::new(selection.clone(), target)
+    });
     let software = Software {
         base_image: matches!(target, Target::Docker)
             .then(|| plan::base_image(&selection.stack, &build.image, &facts)),

@@ -27,11 +27,19 @@ pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
         context.display().event(&Event::Note { text });
     }
     let format = context.output.format;
-    let mut on_line = |line: &str| ui::print_log_line(server.name(), line, format);
+    let mut lines = 0_u64;
+    let mut on_line = |line: &str| {
+        lines += 1;
+        ui::print_log_line(server.name(), line, format)
+    };
     let printed = context
         .effects
         .logs(&server, args.tail, args.follow, &mut on_line);
     let ended = context.until_interrupted(printed).await;
+    if lines == 0 && ended.is_ok() {
+        let text = format!("{} has logged nothing yet", server.name());
+        context.display().event(&Event::Note { text });
+    }
     // To leave a log that is followed is no failure.
     ended.map_err(|error| {
         let is_left = args.follow && error.kind() == Kind::Interrupted;

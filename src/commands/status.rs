@@ -24,9 +24,6 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
         let any = [ServerState::Ready, ServerState::Starting, ServerState::Exited];
         found = vec![context.effects.find_server(Some(&name), &probe, &any).await?];
     } else if let Some(error) = trouble {
-        if args.check && found.is_empty() {
-            return Err(error);
-        }
         unseen = Some(error.innermost());
     }
     for server in &mut found {

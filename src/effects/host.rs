@@ -98,6 +98,11 @@ pub fn free_bytes(path: &str) -> Option<u64> {
     stat.f_bavail.checked_mul(stat.f_frsize)
 }
 
+/// Returns the memory that is available without swapping, in bytes.
+pub(super) fn available_memory() -> Option<u64> {
+    meminfo(&read("/proc/meminfo"), "MemAvailable:")
+}
+
 /// Returns the number of processors that this process may use.
 pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)

@@ -168,6 +168,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_sheet_of_an_h200_is_read() {
+        let found = read(include_str!("../../tests/fixtures/gpu/h200-580.159.xml")).unwrap();
+        let expected = GpuHealth {
+            bus: "00000000:00:06.0".to_owned(),
+            persistence: Some(true),
+            compute_mode: Some("Default".to_owned()),
+            recovery_action: Some("None".to_owned()),
+            uncorrectable_errors: Some(0),
+            remap_pending: Some(false),
+            remap_failed: Some(false),
+            temperature_c: Some(41),
+            power_w: Some(81),
+            power_limit_w: Some(700),
+            power_limit_max_w: Some(700),
+            // A virtual machine does not see the fabric.
+            fabric: None,
+            ..GpuHealth::default()
+        };
+        assert_eq!(found, [expected]);
+    }
+
+    #[test]
     fn a_driver_of_r535_has_other_names() {
         let found = read(
             "<?xml version=\"1.0\" ?>\n<!DOCTYPE nvidia_smi_log SYSTEM \"nvsmi_device_v12.dtd\">\n<nvidia_smi_log>\

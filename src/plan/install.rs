@@ -49,7 +49,7 @@ impl BuildRequest {
     #[must_use]
     pub fn for_server(request: &ServeRequest) -> Self {
         Self {
-            variables: request.variables.clone(),
+            variables: request.all_variables(),
             ..Self::new(request.stack.clone(), request.target, request.image.clone())
         }
     }

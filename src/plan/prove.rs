@@ -77,7 +77,7 @@ fn source(installation: &Installation, request: &ServeRequest) -> EngineSource {
         },
         Installation::Venv(_) | Installation::Environment(_) => EngineSource::Venv {
             python,
-            variables: request.variables.clone(),
+            variables: request.all_variables(),
         },
     }
 }

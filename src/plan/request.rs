@@ -49,6 +49,8 @@ pub struct ServeRequest {
     pub image: ImageChoice,
     /// Raw engine arguments, appended to those of dsr1.
     pub extra_args: Vec<String>,
+    /// True if the weights are not read ahead of the engine.
+    pub no_prefetch: bool,
     /// Variables for the engine that no profile may set, such as `LD_LIBRARY_PATH`.
     pub variables: BTreeMap<String, String>,
 }
@@ -72,8 +74,17 @@ impl ServeRequest {
             port: DEFAULT_PORT,
             image: ImageChoice::default(),
             extra_args: Vec::new(),
+            no_prefetch: false,
             variables: BTreeMap::new(),
         }
+    }
+
+    /// Returns the variables of the user and of the profile.
+    #[must_use]
+    pub fn all_variables(&self) -> BTreeMap<String, String> {
+        let mut all = self.variables.clone();
+        all.extend(self.profile.engine.env.clone());
+        all
     }
 
     /// Returns the engine's flags and settings, with the findings about them.

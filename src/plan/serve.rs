@@ -8,11 +8,12 @@ use crate::facts::{Facts, MeasuredStart};
 use crate::plan::arguments::{MODELS, argv, model_path};
 use crate::plan::digest::digest;
 use crate::plan::install::{BuildRequest, Installation};
+use crate::plan::pull::repo_folder;
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
     AwaitReady, LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE,
-    LABEL_STACK, LABEL_VARIABLES, Mount, Plan, Server, StartContainer, StartProcess, Step, Ulimit,
-    VerifyAnswers, environment, folder, prove,
+    LABEL_STACK, LABEL_VARIABLES, Mount, Plan, PlannedMemory, Server, StartContainer, StartProcess, Step,
+    Ulimit, VerifyAnswers, environment, folder, prove,
 };
 use crate::profile::{Accelerator, NAME_RULE, Stack, is_name};
 use crate::sglang::memory::MemoryPlan;
@@ -100,6 +101,14 @@ pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Laun
         }
         plan.checks.push(check);
     }
+    for step in &mut plan.steps {
+        if let Step::AwaitReady(step) = step {
+            step.planned = Some(PlannedMemory {
+                usable_bytes: found.usable_bytes,
+                pool_tokens: found.pool_tokens,
+            });
+        }
+    }
     plan.memory = Some(found);
 }
 
@@ -175,6 +184,8 @@ pub(super) fn steps(
             model: served_model(&profile.model.repo, launch),
             probe: stack.probe.clone(),
             stall_s: STALL_S,
+            prefetch: prefetch(request, facts),
+            planned: None,
             runs_already: false,
             last_ms: measured(&inputs, facts).map(|start| start.ready_ms),
             gpus: gpus(facts),
@@ -186,6 +197,21 @@ pub(super) fn steps(
             checks: profile.verify,
         }),
     ]
+}
+
+/// Returns the folder of the weights on this host, to be read ahead of an engine on GPUs; `None` without the user's wish, and for
+/// a branch that is not resolved yet.
+fn prefetch(request: &ServeRequest, facts: &Facts) -> Option<String> {
+    if request.no_prefetch || request.stack.accelerator == Accelerator::Cpu {
+        return None;
+    }
+    let model = &request.profile.model;
+    if let Some(path) = &model.path {
+        return Some(path.clone());
+    }
+    let commit = facts.resolved_commit(&model.repo, &model.revision)?;
+    let folder = repo_folder(&model.repo);
+    Some(format!("{}/{folder}/snapshots/{commit}", facts.paths.hub_cache))
 }
 
 /// Returns the runtime of the running server that has the name of the requested one.

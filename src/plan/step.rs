@@ -449,6 +449,15 @@ pub struct StartProcess {
     pub workdir: String,
 }
 
+/// The memory of one GPU in a plan, as far as the engine's log states it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedMemory {
+    /// Bytes that are free before the weights are loaded.
+    pub usable_bytes: u64,
+    /// Tokens in the KV pool of one attention replica.
+    pub pool_tokens: u64,
+}
+
 /// Waits until an engine is ready.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AwaitReady {
@@ -461,6 +470,12 @@ pub struct AwaitReady {
     pub model: String,
     /// Path of the readiness probe.
     pub probe: String,
+    /// Folder of the weights on this host, whose files are read ahead; `None` if they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<String>,
+    /// The plan's memory, which the engine's own figures are compared with; `None` without a memory plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<PlannedMemory>,
     /// Seconds without a log line, CPU time or I/O after which a stage counts as stalled.
     pub stall_s: u64,
     /// True if the plan does not start the server, because it runs already: the lines of its log up to now are old.

@@ -14,6 +14,7 @@ use crate::plan::{AwaitReady, Plan, StartContainer, StartProcess, Step, UpReques
 use crate::profile::{Goal, Profile, Stack};
 use crate::quote::shell_word;
 use crate::render::form::{ExportFile, Form, StartStep};
+use crate::render::shell::in_parentheses;
 use crate::render::{checked, shell};
 
 /// Version of the JSON form of [`Exported`].
@@ -112,8 +113,10 @@ fn head(request: &ExportRequest, plan: &Plan, start: &StartStep, file: &ExportFi
     );
     for blocker in &plan.blockers {
         lines.push(format!(
-            "BLOCKED on the host that it was planned for: {} ({}); {}",
-            blocker.message, blocker.cause, blocker.hint
+            "BLOCKED on the host that it was planned for: {}{}; {}",
+            blocker.message,
+            in_parentheses(&blocker.cause),
+            blocker.hint
         ));
     }
     lines.push(

@@ -43,9 +43,9 @@ pub fn render(plan: &Plan) -> String {
     {
         let _ = writeln!(
             script,
-            "# BLOCKED: {} ({}); {}",
+            "# BLOCKED: {}{}; {}",
             comment(message),
-            comment(cause),
+            comment(&in_parentheses(cause)),
             comment(hint)
         );
     }
@@ -65,6 +65,15 @@ pub fn render(plan: &Plan) -> String {
         );
     }
     script
+}
+
+/// Returns a cause in parentheses behind a message, and nothing for a message that says it itself.
+pub(super) fn in_parentheses(cause: &str) -> String {
+    if cause.is_empty() {
+        String::new()
+    } else {
+        format!(" ({cause})")
+    }
 }
 
 fn step(step: &Step) -> String {
@@ -536,6 +545,8 @@ fn await_ready(step: &AwaitReady) -> String {
         base_url,
         model: _, // for the report
         probe,
+        prefetch: _, // a help that a script does without
+        planned: _,
         stall_s: _,
         runs_already: _,
         inputs: _,

@@ -222,6 +222,9 @@ pub struct Ready {
 /// Memory of one GPU in the words of the engine's log, in GiB.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EngineMemory {
+    /// Memory that is free before the weights are loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub free_gib: Option<String>,
     /// Weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights_gib: Option<String>,

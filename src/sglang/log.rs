@@ -97,9 +97,18 @@ pub(crate) fn kv_pool_tokens(line: &str) -> Option<u64> {
     count_after(line, "max_total_num_tokens=")
 }
 
+/// Returns the tokens of a pool that was just allocated, before the graphs are captured.
+#[must_use]
+pub(crate) fn allocated_tokens(line: &str) -> Option<u64> {
+    let is_it = line.contains("KV Cache is allocated");
+    count_after(line, "#tokens: ").filter(|_| is_it)
+}
+
 /// A part of a GPU's memory that the log states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Memory {
+    /// The memory that is free before the weights are loaded.
+    Free,
     /// Weights.
     Weights,
     /// CUDA graphs of decode.
@@ -111,7 +120,9 @@ pub(crate) enum Memory {
 /// Returns the memory that a line states, in GiB, as it is written.
 #[must_use]
 pub(crate) fn memory(line: &str) -> Option<(Memory, String)> {
-    let (what, key) = if line.contains("Load weight end") {
+    let (what, key) = if line.contains("Load weight begin") {
+        (Memory::Free, "avail mem=")
+    } else if line.contains("Load weight end") {
         (Memory::Weights, "mem usage=")
     } else if line.contains("graph end") && !line.contains("prefill") {
         (Memory::Graphs, "mem usage=")
@@ -148,6 +159,19 @@ pub(crate) fn is_telling(line: &str) -> bool {
         && !line.contains("% Completed")
         && !line.contains("GET /ready")
         && !line.contains("GET /health")
+}
+
+/// Returns true if a line says that a process of the engine died, and the engine is about to end. It gathers diagnostics
+/// first: seconds in which its port refuses connections already (0.5.16: 5 s; `engine.py`, `scheduler.py`).
+#[must_use]
+pub(crate) fn is_dying(line: &str) -> bool {
+    [
+        "SIGQUIT received. signum=",
+        "Received sigquit from a child process",
+        "Scheduler hit an exception",
+    ]
+    .iter()
+    .any(|text| line.contains(text))
 }
 
 /// Returns argparse's message about arguments that the engine does not accept: the text after `error: `.
@@ -209,11 +233,20 @@ mod tests {
         }
         assert_eq!(stage(log[2].0).unwrap().1, "65536 tokens");
         assert_eq!(kv_pool_tokens(log[3].0), Some(65536));
+        let pool = "[2026-11-30 03:13:33] KV Cache is allocated. dtype: torch.bfloat16, #tokens: 15754390, KV size: 84.51 GB";
+        assert_eq!(
+            (allocated_tokens(pool), allocated_tokens(log[3].0)),
+            (Some(15_754_390), None)
+        );
     }
 
     #[test]
     fn the_memory_of_a_gpu_start_is_read() {
         for (line, expected) in [
+            (
+                "[2026-11-30 03:13:19] Load weight begin. avail mem=139.11 GB",
+                Some((Memory::Free, "139.11")),
+            ),
             (
                 "[2026-11-29 19:10:01 TP0] Load weight end. elapsed=3.10 s, type=DeepseekV3ForCausalLM, avail mem=124.74 GB, mem usage=13.46 GB.",
                 Some((Memory::Weights, "13.46")),
@@ -356,6 +389,18 @@ mod tests {
         assert!(!cannot_listen(
             "INFO:     Uvicorn running on http://127.0.0.1:30000"
         ));
+    }
+
+    #[test]
+    fn an_engine_that_dies_says_so_before_it_ends() {
+        for line in [
+            "[2026-11-29 05:52:44] SIGQUIT received. signum=None, frame=None. It usually means one child failed.",
+            "[2025-08-01 21:05:24] Received sigquit from a child process. It usually means the child failed.",
+            "[2026-11-29 05:52:44 TP0] Scheduler hit an exception: Traceback (most recent call last):",
+        ] {
+            assert!(is_dying(line), "{line}");
+        }
+        assert!(!is_dying("[x] The server is fired up and ready to roll!"));
     }
 
     #[test]

@@ -44,6 +44,14 @@ pub struct Problem {
 pub fn problems(environment: &Environment) -> Vec<Problem> {
     let version = |name: &str| environment.packages.get(name).map(String::as_str);
     let mut found = Vec::new();
+    if version("torch").is_none() {
+        found.push(Problem {
+            text: "PyTorch is not installed for this Python".to_owned(),
+            fix: "name the Python of the environment that has it, or install it there: pip install torch"
+                .to_owned(),
+            is_fatal: true,
+        });
+    }
     let Some(cuda) = environment.cuda.as_deref() else {
         return found;
     };
@@ -361,6 +369,14 @@ mod tests {
             problems(&environment(&[("sglang", "0.5.23"), ("torch", "2.14.1")], None)),
             Vec::new()
         );
+    }
+
+    #[test]
+    fn an_environment_without_torch_is_told() {
+        // A venv of a venv with `--system-site-packages` does not see the first one's packages.
+        let found = problems(&environment(&[("sglang", "0.5.16")], None));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].is_fatal && found[0].text.contains("PyTorch is not installed"));
     }
 
     #[test]

@@ -71,7 +71,8 @@ pub fn hanging(text: &str, width: usize, indent: usize) -> String {
 /// Returns a word as the begin of a line, or a path that is longer than a line as several.
 fn pieces(word: &str, width: usize, indent: usize) -> Vec<String> {
     let length = self::width(word);
-    if length <= width || !word.contains('/') {
+    // A quoted word is for a shell, which takes a line end inside it for a part of it.
+    if length <= width || !word.contains('/') || word.contains(['\'', '"']) {
         let indent = indent.min(width.saturating_sub(length));
         return vec![pad("", indent) + word];
     }
@@ -258,6 +259,18 @@ mod tests {
         assert_eq!(wrapped(&format!("in {path} it is"), 40).lines().count(), 3);
         // A part that is longer than a line is not broken.
         assert_eq!(wrapped("/a/0123456789/b", 6), "/a/\n0123456789/\nb");
+    }
+
+    #[test]
+    fn a_quoted_word_is_never_broken() {
+        let word = format!("'{{\"model\":\"deepseek-ai/{}\"}}'", "x".repeat(60));
+        let lines: Vec<String> = fitted(&format!("curl  curl -d {word}\n"), 40)
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        assert!(lines.iter().any(|line| line.ends_with(&word)), "{lines:?}");
+        let label = format!("curl      curl http://127.0.0.1:30000/v1/chat/completions -d {word}");
+        assert!(fitted(&label, 80).contains(&word));
     }
 
     #[test]

@@ -28,11 +28,15 @@ fn home() -> Home {
     let bin = home.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_dsr1"), bin.join("dsr1")).unwrap();
-    std::fs::write(
-        home.path().join("facts.json"),
-        include_str!("../fixtures/facts-b200.json"),
-    )
-    .unwrap();
+    let mut facts: serde_json::Value =
+        serde_json::from_str(include_str!("../fixtures/facts-b200.json")).unwrap();
+    // The environment that `--python` names in the documents.
+    facts["host"]["environment"] = serde_json::json!({
+        "python": "/opt/sglang/bin/python3", "version": "3.12.3", "cuda": "12.9", "sha256": "0", "has_program": true,
+        "path": "/opt/sglang/bin:/usr/bin",
+        "packages": {"sglang": "0.5.19", "torch": "2.13.0+cu129", "sglang-kernel": "0.4.6.post1"},
+    });
+    std::fs::write(home.path().join("facts.json"), facts.to_string()).unwrap();
     std::fs::write(home.path().join("test.jsonl"), "{}\n").unwrap();
     std::fs::write(home.path().join("notes.txt"), "R1 reasons before it answers.\n").unwrap();
     // The files that the pulls before `mirror` made.
@@ -244,7 +248,12 @@ fn runs(home: &Home, command: &str) {
             );
         }
         "doctor" => {
-            let run = shell(home, command);
+            // This home has no environment with SGLang; the facts have one.
+            let run = if command.contains("--python") && !command.contains("--facts") {
+                shell(home, &format!("{command} --facts facts.json"))
+            } else {
+                shell(home, command)
+            };
             assert!(
                 [0, 3].contains(&run.code) && !run.stdout.is_empty(),
                 "{command}\n{}",

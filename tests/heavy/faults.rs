@@ -7,7 +7,7 @@ use dsr1::effects::Effects;
 use dsr1::effects::env::Env;
 use dsr1::error::{Error, Kind};
 use dsr1::event::{Event, Recorder, Stage};
-use dsr1::plan::{AwaitReady, Plan, Server, StartProcess, Step};
+use dsr1::plan::{AwaitReady, Plan, PlannedMemory, Server, StartProcess, Step};
 
 /// Asserts one error, one cause, one hint, and no traceback.
 #[track_caller]
@@ -313,6 +313,11 @@ fn follow(script: &str, stall_s: u64) -> (Home, Recorder, dsr1::error::Result<ds
                 base_url: format!("http://127.0.0.1:{}", free_port()),
                 model: "m".to_owned(),
                 probe: "/ready".to_owned(),
+                prefetch: None,
+                planned: Some(PlannedMemory {
+                    usable_bytes: 139 << 30,
+                    pool_tokens: 1_000_000,
+                }),
                 stall_s,
                 runs_already: false,
                 inputs: String::new(),
@@ -359,6 +364,31 @@ fn a_hung_engine_is_distinguished_from_a_busy_one() {
     // The process is silent and busy for longer than the limit, so it is not stalled; it ends by itself.
     let (_, _, result) = follow("timeout 14 sh -c 'while :; do :; done'; exit 9", 8);
     assert_eq!(result.unwrap_err().causes(), ["exit code 9"]);
+}
+
+/// SGLang takes what memory it finds: a pool of a fiftieth of the plan was READY without a word, because another process held
+/// the GPU.
+#[test]
+fn a_pool_that_is_much_smaller_than_planned_is_told_with_its_cause() {
+    let warning = |free: &str, tokens: u32| {
+        let script = format!(
+            "echo 'Load weight begin. avail mem={free} GB'; echo 'KV Cache is allocated. dtype: torch.bfloat16, #tokens: {tokens}, KV size: 3 GB'; exit 3"
+        );
+        let (_, recorder, _) = follow(&script, 60);
+        recorder.events().into_iter().find_map(|event| match event {
+            Event::Warning { text, hint } => Some((text, hint)),
+            _ => None,
+        })
+    };
+    let (text, hint) = warning("4.60", 20_000).unwrap();
+    assert_eq!(
+        text,
+        "the KV pool has 20000 tokens, and the plan has 1000000: fewer requests run at once"
+    );
+    assert!(hint.starts_with("only 4.6 GiB of a GPU were free"), "{hint}");
+    let (_, hint) = warning("139.1", 20_000).unwrap();
+    assert!(hint.starts_with("dsr1 plan shows"), "{hint}");
+    assert_eq!(warning("139.1", 990_000), None);
 }
 
 #[test]

@@ -240,6 +240,7 @@ fn save(path: &Path, schema: &str, result: &impl serde::Serialize) -> Result<()>
 mod tests {
     use super::*;
     use crate::effects::env::Env;
+    use crate::effects::process::command;
     use crate::event::Recorder;
 
     #[tokio::test]
@@ -266,5 +267,41 @@ mod tests {
             "dsr1-a was stopped during the run of the benchmark client"
         );
         assert!(error.causes()[0].starts_with("dsr1 stop stopped it"), "{error:?}");
+    }
+
+    /// The engine gathers diagnostics for seconds before it ends, while its port refuses connections.
+    #[tokio::test]
+    async fn a_client_whose_server_dies_says_why_it_dies() {
+        let dir = tempfile::tempdir().unwrap();
+        let env = Env::from_lookup(|name| (name == "PATH").then(|| "/usr/bin:/bin".to_owned()));
+        let log = dir.path().join("dsr1-a.log");
+        let text = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1024.00 MiB.\n\
+                    [x] SIGQUIT received. signum=None, frame=None. It usually means one child failed.\n";
+        std::fs::write(&log, text).unwrap();
+        let none = std::collections::BTreeMap::new();
+        let mut engine = command::new(&env, &["sleep", "4"], &none).unwrap();
+        let out = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
+        let mut engine = engine.stdout(out).spawn().unwrap();
+        let runtime = Runtime::Process {
+            env: &env,
+            name: "dsr1-a".to_owned(),
+            log,
+            child: None,
+        };
+        let recorder = Recorder::default();
+        let events = StepEvents::new(&recorder, 1);
+        let argv = ["sh", "-c", "echo 'Connection refused'; exit 1"].map(str::to_owned);
+        let dir = dir.path().to_str().unwrap();
+        let run = run_client(&runtime, &argv, dir, &none, &events, "the benchmark client");
+        let error = run.await.unwrap_err();
+        engine.wait().unwrap();
+        assert_eq!(
+            error.message(),
+            "dsr1-a ended during the run of the benchmark client"
+        );
+        assert!(
+            error.causes()[0].starts_with("torch.OutOfMemoryError: CUDA out of memory."),
+            "{error:?}"
+        );
     }
 }

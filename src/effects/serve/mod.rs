@@ -6,6 +6,7 @@
 pub(in crate::effects) mod mark;
 pub(in crate::effects) mod measure;
 mod pick;
+mod prefetch;
 pub(in crate::effects) mod record;
 pub(in crate::effects) mod runtime;
 mod servers;

@@ -52,7 +52,12 @@ fn has_id(server: &ServerStatus, name: &str) -> bool {
 
 fn described(server: &ServerStatus) -> String {
     let id: String = server.id.chars().take(12).collect();
-    format!("{} ({}, {id})", server.name, server.state.word())
+    let of = if server.runtime == "docker" {
+        "container"
+    } else {
+        "process"
+    };
+    format!("{} ({}, {of} {id})", server.name, server.state.word())
 }
 
 fn unknown(servers: &[ServerStatus], name: &str) -> Error {
@@ -146,7 +151,8 @@ mod tests {
         for name in [Some("a"), None] {
             let error = pick(&servers, name, READY).unwrap_err();
             assert!(
-                error.hints()[0].contains("dsr1-a (ready, cfdc53d26d8e), dsr1-a (ready, 31728)"),
+                error.hints()[0]
+                    .contains("dsr1-a (ready, container cfdc53d26d8e), dsr1-a (ready, process 31728)"),
                 "{error:?}"
             );
         }

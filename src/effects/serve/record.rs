@@ -70,6 +70,8 @@ mod tests {
             base_url: String::new(),
             model: String::new(),
             probe: String::new(),
+            prefetch: None,
+            planned: None,
             stall_s: 1,
             runs_already: false,
             inputs: inputs.to_owned(),

@@ -1,17 +1,19 @@
 //! Follows an engine from its start to READY, or to the cause of its failure.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::effects::host;
 use crate::effects::http::Http;
 use crate::effects::lines::{LogEnd, LogStream};
+use crate::effects::serve::prefetch::Prefetch;
 use crate::effects::serve::runtime::{Life, Runtime};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Source, Stage, StepEvents};
-use crate::plan::AwaitReady;
+use crate::plan::{AwaitReady, PlannedMemory};
 use crate::report::{EngineMemory, Ready, StageTime};
 use crate::sglang::log;
-use crate::units;
+use crate::units::{self, Bytes};
 
 /// Time between two looks at process and probe: the end of the engine is noticed well within two seconds.
 const TICK: Duration = Duration::from_millis(200);
@@ -21,6 +23,15 @@ const UNSEEN_LISTENER: Duration = Duration::from_mins(2);
 
 /// Longest wait for the last lines of a server that ended.
 const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// Bytes from which reads ahead of the engine are worth a line.
+const WORTH_SAYING: u64 = 1 << 30;
+
+/// Lines of a log in which the cause of a server's end is looked for: a traceback of each of eight ranks.
+const READ_BACK: u64 = 2000;
+
+/// Longest time in which an engine that dies gathers diagnostics.
+const DYING: Duration = Duration::from_secs(20);
 
 /// Lines of the log shown when a start fails.
 const SHOWN: usize = 20;
@@ -38,6 +49,11 @@ pub(in crate::effects) async fn await_ready(
     let old_lines = step.runs_already.then_some(0);
     let mut start = Start::new(runtime.log(old_lines, true).await?, events);
     if !step.runs_already {
+        start.planned = step.planned;
+        start.prefetch = step
+            .prefetch
+            .as_deref()
+            .and_then(|folder| Prefetch::start(Path::new(folder)));
         start.reach(Stage::Starting, "");
         if let Some(last) = step.last_ms {
             let took = units::duration(Duration::from_millis(last));
@@ -96,6 +112,20 @@ pub(in crate::effects) async fn await_ready(
     }
 }
 
+/// Returns true if a figure is less than nine tenths of the planned one.
+fn is_much_less(figure: u64, planned: u64) -> bool {
+    u128::from(figure) * 10 < u128::from(planned) * 9
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a GPU's memory is below 2^53 bytes, and a negative figure is cut at 0"
+)]
+fn bytes_of_gib(gib: f64) -> u64 {
+    (gib * f64::from(1 << 30)) as u64
+}
+
 /// The progress of a start.
 struct Start<'a> {
     log: LogStream,
@@ -105,6 +135,10 @@ struct Start<'a> {
     stages: Vec<StageTime>,
     kv_pool_tokens: Option<u64>,
     memory: EngineMemory,
+    /// The reads ahead of the engine, until it has loaded its weights.
+    prefetch: Option<Prefetch>,
+    /// The plan's figures, until the engine's are compared with them.
+    planned: Option<PlannedMemory>,
     /// True if the log says that the port is taken.
     cannot_listen: bool,
     recent: Vec<String>,
@@ -123,6 +157,8 @@ impl<'a> Start<'a> {
             stages: Vec::new(),
             kv_pool_tokens: None,
             memory: EngineMemory::default(),
+            prefetch: None,
+            planned: None,
             cannot_listen: false,
             recent: Vec::new(),
             log_is_broken: false,
@@ -187,10 +223,16 @@ impl<'a> Start<'a> {
         self.cannot_listen |= log::cannot_listen(line);
         self.kv_pool_tokens = log::kv_pool_tokens(line).or(self.kv_pool_tokens);
         match log::memory(line) {
+            Some((log::Memory::Free, gib)) => _ = self.memory.free_gib.get_or_insert(gib),
             Some((log::Memory::Weights, gib)) => _ = self.memory.weights_gib.get_or_insert(gib),
             Some((log::Memory::Graphs, gib)) => _ = self.memory.graphs_gib.get_or_insert(gib),
             Some((log::Memory::Left, gib)) => _ = self.memory.left_gib.get_or_insert(gib),
             None => {}
+        }
+        if let Some(tokens) = log::allocated_tokens(line)
+            && let Some(planned) = self.planned.take()
+        {
+            self.compare_pool(tokens, planned);
         }
         if log::is_telling(line) {
             // Room for a traceback: its cause may be anywhere in it.
@@ -201,10 +243,57 @@ impl<'a> Start<'a> {
         }
     }
 
+    /// Ends the reads ahead of the engine, and says what they read.
+    fn end_prefetch(&mut self) {
+        let Some(prefetch) = self.prefetch.take() else {
+            return;
+        };
+        let (bytes, took) = prefetch.progress();
+        if bytes >= WORTH_SAYING {
+            let whole = if prefetch.is_done() {
+                ""
+            } else {
+                ", not to the end"
+            };
+            self.events.note(format!(
+                "read {} of the weights into memory while the engine started{whole} ({})",
+                Bytes(bytes),
+                units::duration(took)
+            ));
+        }
+    }
+
+    /// Warns of a pool that is much smaller than planned, minutes before READY.
+    fn compare_pool(&self, tokens: u64, planned: PlannedMemory) {
+        if !is_much_less(tokens, planned.pool_tokens) {
+            return;
+        }
+        let text = format!(
+            "the KV pool has {tokens} tokens, and the plan has {}: fewer requests run at once",
+            planned.pool_tokens
+        );
+        let free = self
+            .memory
+            .free_gib
+            .as_ref()
+            .and_then(|gib| gib.parse::<f64>().ok());
+        let hint = match free.map(|gib| (gib, bytes_of_gib(gib))) {
+            Some((gib, bytes)) if is_much_less(bytes, planned.usable_bytes) => format!(
+                "only {gib} GiB of a GPU were free before the weights were loaded: another process holds the rest; \
+                 nvidia-smi lists it, and dsr1 doctor names it"
+            ),
+            _ => "dsr1 plan shows what the plan counts on; please report the difference".to_owned(),
+        };
+        self.events.warning(text, hint);
+    }
+
     /// Reports a stage once, and never an earlier one: eight ranks log the same line.
     fn reach(&mut self, stage: Stage, detail: &str) {
         if self.stages.last().is_some_and(|last| last.stage >= stage) {
             return;
+        }
+        if stage > Stage::LoadingWeights {
+            self.end_prefetch();
         }
         let at_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.stages.push(StageTime { stage, at_ms });
@@ -308,16 +397,45 @@ fn taken_meanwhile(runtime: &Runtime<'_>, port: u16) -> Error {
 
 /// Fails if a server ended: something else answered then.
 pub(in crate::effects) async fn still_alive(runtime: &Runtime<'_>, during: &str) -> Result<()> {
-    match runtime.life().await? {
-        Life::Running => Ok(()),
-        Life::Ended(_) if runtime.was_stopped() => Err(stopped(runtime, during)),
-        Life::Ended(reason) => Err(Error::new(
-            Kind::Server,
-            format!("{} ended during {during}", runtime.name()),
-        )
-        .cause(reason)
-        .hint(log_hint(runtime).await)),
+    let mut lines = last_lines(runtime).await;
+    if runtime.life().await? == Life::Running && lines.iter().any(|line| log::is_dying(line)) {
+        let until = Instant::now() + DYING;
+        while runtime.life().await? == Life::Running && Instant::now() < until {
+            tokio::time::sleep(TICK).await;
+        }
+        lines = last_lines(runtime).await;
     }
+    let reason = match runtime.life().await? {
+        Life::Running if lines.iter().any(|line| log::is_dying(line)) => "a process of it died".to_owned(),
+        Life::Running => return Ok(()),
+        Life::Ended(_) if runtime.was_stopped() => return Err(stopped(runtime, during)),
+        Life::Ended(reason) => reason,
+    };
+    let cause = match log::cause(lines.iter().map(String::as_str)) {
+        Some(cause) => format!("{cause} ({reason})"),
+        None => reason,
+    };
+    let skip = lines.len().saturating_sub(SHOWN);
+    Err(
+        Error::new(Kind::Server, format!("{} ended during {during}", runtime.name()))
+            .cause(cause)
+            .log(lines.split_off(skip))
+            .hint(log_hint(runtime).await),
+    )
+}
+
+/// Returns the last lines of a server's log, as far as they tell something.
+async fn last_lines(runtime: &Runtime<'_>) -> Vec<String> {
+    let Ok(mut log) = runtime.log(Some(READ_BACK), false).await else {
+        return Vec::new();
+    };
+    let mut lines = match runtime {
+        // A file has no end while the engine writes to it.
+        Runtime::Process { .. } => log.arrived(),
+        Runtime::Docker { .. } => log.rest(LAST_LINES).await,
+    };
+    lines.retain(|line| log::is_telling(line));
+    lines
 }
 
 async fn log_hint(runtime: &Runtime<'_>) -> String {
