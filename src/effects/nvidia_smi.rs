@@ -190,6 +190,17 @@ mod tests {
     }
 
     #[test]
+    fn gpus_of_one_host_are_part_of_the_fabric() {
+        let found = read(include_str!("../../tests/fixtures/gpu/h200x2-580.159.xml")).unwrap();
+        let states: Vec<Fabric> = found.into_iter().filter_map(|gpu| gpu.fabric).collect();
+        let completed = Fabric {
+            state: "Completed".to_owned(),
+            status: "Success".to_owned(),
+        };
+        assert_eq!(states, [completed.clone(), completed]);
+    }
+
+    #[test]
     fn a_driver_of_r535_has_other_names() {
         let found = read(
             "<?xml version=\"1.0\" ?>\n<!DOCTYPE nvidia_smi_log SYSTEM \"nvsmi_device_v12.dtd\">\n<nvidia_smi_log>\

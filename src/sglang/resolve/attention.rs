@@ -18,6 +18,11 @@ const NVFP4_BY_PHASE: Version = Version::new(0, 5, 20);
 /// First version that excludes `flashinfer` for DeepSeek's deterministic answers (`server_args.py`, 0.5.5).
 const DETERMINISTIC_BY_MODEL: Version = Version::new(0, 5, 5);
 
+/// First version whose `fa4` has pages of 128 tokens in any phase (`overrides.py`, 0.5.16).
+const FA4_IN_ANY_PHASE: Version = Version::new(0, 5, 16);
+/// First version that takes `fa4` for the deterministic answers of DeepSeek-V3 (`server_args.py`, 0.5.17).
+const FA4_READS_MLA: Version = Version::new(0, 5, 17);
+
 impl Resolver<'_> {
     /// Chooses the backend and what follows from it.
     pub(super) fn attention_backend(&mut self) {
@@ -34,10 +39,15 @@ impl Resolver<'_> {
             let is_mla = self.checkpoint.is_deepseek_v3;
             let split = settings.prefill_attention_backend.is_some() || decode.is_some();
             let name = match (self.is_blackwell(), is_mla) {
+                // What must not depend on the batch is chosen first, but for the backend that the model asks for
+                // (`_deterministic_attention_backend` in `overrides.py`, 0.5.19).
+                (false, _) if settings.deterministic => "fa3",
+                (true, false) if settings.deterministic => "flashinfer",
                 (false, true) => "fa3",
                 (false, false) if self.draft_top_k() <= 1 => "fa3",
                 (true, true) if !split && self.version >= BLACKWELL_BACKEND => "trtllm_mla",
-                (true, false) => "trtllm_mha",
+                (true, false) if self.draft_top_k() <= 1 => "trtllm_mha",
+                (true, true) if settings.deterministic && split => "triton",
                 _ => "flashinfer",
             };
             self.out.attention_backend = Some(name.to_owned());
@@ -185,6 +195,8 @@ impl Resolver<'_> {
         let backend = self.out.attention_backend.clone().unwrap_or_default();
         let is_one = match backend.as_str() {
             "fa3" | "triton" => true,
+            // The compressed cache of DeepSeek-V3 is read by it on Blackwell alone (`attention_hook.py`, 0.5.17 to 0.5.23).
+            "fa4" if self.checkpoint.is_deepseek_v3 => self.version >= FA4_READS_MLA && self.is_blackwell(),
             "fa4" => self.version >= Version::new(0, 5, 16),
             "flashinfer" => !self.checkpoint.is_deepseek_v3 || self.version < DETERMINISTIC_BY_MODEL,
             _ => false,
@@ -205,12 +217,25 @@ impl Resolver<'_> {
         }
     }
 
+    /// Returns true if `fa4` computes attention in pages of 128 tokens: for a plain KV cache on Blackwell, without a tree of drafts
+    /// (`_fa4_page_constraint` in `overrides.py`, 0.5.19; 0.5.13 looks at the backend of prefill alone).
+    fn has_fa4_pages(&self, decode: Option<&str>) -> bool {
+        let prefill = self.settings.prefill_attention_backend.as_deref();
+        let is_used =
+            prefill == Some("fa4") || (self.version >= FA4_IN_ANY_PHASE && self.uses(decode, "fa4"));
+        is_used && !self.checkpoint.is_deepseek_v3 && self.is_blackwell() && self.draft_top_k() <= 1
+    }
+
     /// Replaces page sizes that a backend does not have.
     fn pages(&mut self, decode: Option<&str>) {
-        let rules: [(&str, &[u32]); 5] = [
+        if self.has_fa4_pages(decode) {
+            self.out.page_size = 128;
+        }
+        let rules: [(&str, &[u32]); 6] = [
             ("flashmla", &[64]),
             ("cutlass_mla", &[128]),
             ("trtllm_mla", &[32, 64]),
+            ("tokenspeed_mla", &[32, 64]),
             ("cutedsl_mla", &[32, 64]),
             ("trtllm_mha", &[16, 32, 128, 64]),
         ];
