@@ -134,7 +134,10 @@ pub(crate) fn docker(facts: &Facts) -> Option<Blocker> {
         kind: Kind::Docker,
         message: why.clone(),
         cause: String::new(),
-        hint: docker_fix(docker).to_owned(),
+        hint: format!(
+            "{}; without Docker, add --python PATH of an engine",
+            docker_fix(docker)
+        ),
     })
 }
 

@@ -193,9 +193,22 @@ fn cells(line: &str) -> Vec<(usize, &str)> {
 }
 
 /// Returns a command in lines of at most `width` characters, which a shell reads as one: each but the last ends in `\`.
-/// A word stays whole.
+/// A word stays whole, but for JSON in quotes that is longer than a line: it is broken after commas, where a line end is a
+/// space to JSON.
 pub(super) fn command(words: &[&str], width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
+    if let Some((json, before)) = words.split_last()
+        && self::width(json) + 2 > width
+        && json.starts_with("'{\"")
+        && !before.is_empty()
+    {
+        lines = command(before, width.saturating_sub(2));
+        if let Some(line) = lines.last_mut() {
+            line.push_str(" \\");
+        }
+        lines.extend(json_lines(json, width));
+        return lines;
+    }
     for (index, word) in words.iter().enumerate() {
         // The last word needs no room for the sign behind it.
         let sign = if index + 1 == words.len() { 0 } else { 2 };
@@ -211,6 +224,31 @@ pub(super) fn command(words: &[&str], width: usize) -> Vec<String> {
             None => lines.push((*word).to_owned()),
         }
     }
+    lines
+}
+
+/// Returns JSON in quotes in lines of at most `width` characters, as far as the commas between its values allow.
+fn json_lines(json: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::from("  ")];
+    let (mut part, mut is_inside, mut is_escaped) = (String::new(), false, false);
+    let mut add = |part: &mut String| {
+        match lines.last_mut() {
+            Some(line) if self::width(line) + self::width(part) <= width || line.trim().is_empty() => {
+                line.push_str(part);
+            }
+            _ => lines.push(part.clone()),
+        }
+        part.clear();
+    };
+    for c in json.chars() {
+        part.push(c);
+        is_inside ^= c == '"' && !is_escaped;
+        is_escaped = c == '\\' && !is_escaped;
+        if c == ',' && !is_inside {
+            add(&mut part);
+        }
+    }
+    add(&mut part);
     lines
 }
 
@@ -321,6 +359,24 @@ mod tests {
             command(&words, 24),
             ["curl http://a/v1 \\", "  -H 'Content-Type: x' \\", "  -d '{}'"]
         );
+    }
+
+    #[test]
+    fn a_request_can_be_pasted_from_a_narrow_terminal() {
+        let body = r#"'{"messages":[{"content":"Hello, you","role":"user"}],"model":"deepseek-ai/DeepSeek-R1-0528"}'"#;
+        let lines = command(&["curl", "http://a/v1", "-d", body], 50);
+        assert_eq!(
+            lines,
+            [
+                "curl http://a/v1 -d \\",
+                r#"  '{"messages":[{"content":"Hello, you","#,
+                r#""role":"user"}],"#,
+                r#""model":"deepseek-ai/DeepSeek-R1-0528"}'"#,
+            ]
+        );
+        let pasted = lines[1..].join("\n");
+        let json: serde_json::Value = serde_json::from_str(pasted.trim().trim_matches('\'')).unwrap();
+        assert_eq!(json["messages"][0]["content"], "Hello, you");
     }
 
     proptest::proptest! {

@@ -66,7 +66,9 @@ fn unknown(servers: &[ServerStatus], name: &str) -> Error {
         format!("there is no server `{}`", name.escape_debug()),
     );
     if servers.is_empty() {
-        return error.hint("no server is running: dsr1 serve --profile NAME starts one");
+        return error.hint(
+            "no server of this user is running: dsr1 serve --profile NAME starts one; those of other users are not seen",
+        );
     }
     let known: Vec<String> = servers.iter().map(described).collect();
     error.hint(format!("name one of: {}", known.join(", ")))
@@ -78,7 +80,7 @@ fn in_other_states(servers: &[ServerStatus], fits: &[ServerState]) -> Error {
     let [server] = servers else {
         if servers.is_empty() {
             return usage("no server is running".to_owned())
-                .hint("dsr1 serve --profile NAME starts one; dsr1 status lists servers");
+                .hint("dsr1 serve --profile NAME starts one; servers of other users are not seen");
         }
         let words: Vec<&str> = fits.iter().map(|state| state.word()).collect();
         let known: Vec<String> = servers.iter().map(described).collect();

@@ -269,12 +269,16 @@ impl Effects {
 
 /// Adds to the error about a server that was not found that containers were not looked at, and why.
 fn not_looked_at(error: Error, trouble: &Error) -> Error {
+    // A server that was found needs no other daemon.
+    if error.message().ends_with("is still starting") || error.message().ends_with("has ended") {
+        return error;
+    }
     let error = error.also(format!(
         "the containers were not looked at: {}",
         trouble.innermost()
     ));
     trouble.hints().iter().fold(error, |error, hint| {
-        error.hint(format!("if it is in a container: {hint}"))
+        error.hint(format!("to see servers in containers, too: {hint}"))
     })
 }
 

@@ -21,6 +21,8 @@ const SPREAD_OVER_ALL: [&str; 9] = [
 
 /// First version that always compares a named format with the checkpoint's (`server_args.py`, 0.5.5).
 const FORMAT_COMPARED: Version = Version::new(0, 5, 5);
+/// First version that checks what `flashinfer_cutedsl` computes (`server_args.py`, 0.5.11).
+const CUTEDSL_CHECKED: Version = Version::new(0, 5, 11);
 /// First version that computes experts made NVFP4 at load by `flashinfer_cutedsl` (0.5.17).
 const ONLINE_BY_CUTEDSL: Version = Version::new(0, 5, 17);
 /// First version that checks the choice of an expert's copy (`server_args.py`, 0.5.17).
@@ -124,7 +126,7 @@ impl Resolver<'_> {
                 Some("modelopt_mixed"),
                 None,
             ]),
-            "flashinfer_cutedsl" => {
+            "flashinfer_cutedsl" if version >= CUTEDSL_CHECKED => {
                 Some(&[Some("modelopt_fp4"), Some("modelopt_mixed"), Some("nvfp4_online")])
             }
             "flashinfer_trtllm" if !old => Some(&[
@@ -158,8 +160,9 @@ impl Resolver<'_> {
                 "use it only with quantization: modelopt_fp4",
             );
         }
+        let is_checked = runner != "flashinfer_cutedsl" || version >= CUTEDSL_CHECKED;
         let whole = matches!(runner.as_str(), "flashinfer_cutlass" | "flashinfer_cutedsl");
-        if whole && ep != 1 && ep != tp {
+        if whole && is_checked && ep != 1 && ep != tp {
             self.refuse(
                 "experts.whole",
                 "engine.expert_parallel",
@@ -171,6 +174,7 @@ impl Resolver<'_> {
             runner.as_str(),
             "flashinfer_cutedsl" | "flashinfer_trtllm" | "flashinfer_trtllm_routed"
         ) && !old
+            && is_checked
         {
             self.out.shared_experts_fusion = false;
         }
