@@ -12,8 +12,10 @@ case "${1:-dist}" in
     (cd dist && sha256sum --check --quiet SHA256SUMS)
     commit=$(git rev-parse --short=12 HEAD)
     "$binary" --version | grep -q "($commit, 20"
+    # Not through a pipe: `grep -q` ends before tar does, and that would fail the script.
+    listed=$(tar -tzf dist/dsr1-*.tar.gz)
     for file in README.md LICENSE completions/dsr1.bash completions/dsr1.zsh completions/dsr1.fish man/dsr1.1 man/dsr1-serve.1; do
-      tar -tzf dist/dsr1-*.tar.gz | grep -q "/$file\$"
+      grep -q "/$file\$" <<< "$listed"
     done
     ;;
   gate)
@@ -21,7 +23,7 @@ case "${1:-dist}" in
     cargo build --quiet "${gate[@]}"
     binary=$target/$host/gate/dsr1
     # Less optimized, and with checks: what is 10 % larger than on the day of this bound is looked at.
-    most=36000000
+    most=39000000
     ;;
 esac
 size=$(stat --format %s "$binary")
