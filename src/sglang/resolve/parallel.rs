@@ -7,8 +7,10 @@ use crate::profile::Version;
 const CONSERVATIVENESS_FACTOR: f64 = 0.3;
 /// First version that accepts all ranks as the ranks of the dense layers (`validation_hook.py`, 0.5.19).
 const DENSE_OVER_ALL: Version = Version::new(0, 5, 14);
-/// First version that checks two-batch overlap (`validation_hook.py`, 0.5.19).
-const TWO_BATCHES_CHECKED: Version = Version::new(0, 5, 10);
+/// First version that checks two-batch overlap (`server_args.py`, 0.5.8).
+const TWO_BATCHES_CHECKED: Version = Version::new(0, 5, 8);
+/// First version that overlaps two batches with attention replicas alone (`server_args.py`, 0.5.16).
+const TWO_BATCHES_OF_REPLICAS: Version = Version::new(0, 5, 16);
 /// First version that lets each attention replica run a request (`kv_cache_configurator.py`, 0.5.23).
 pub(crate) const AT_LEAST_ONE_EACH: Version = Version::new(0, 5, 23);
 /// First version that checks the caches against each other (`server_args.py`, 0.5.3).
@@ -177,7 +179,7 @@ impl Resolver<'_> {
         }
         if settings.two_batch_overlap
             && self.out.a2a == "none"
-            && self.out.attention_data_parallel <= 1
+            && (self.out.attention_data_parallel <= 1 || self.version < TWO_BATCHES_OF_REPLICAS)
             && self.version >= TWO_BATCHES_CHECKED
         {
             self.refuse(
