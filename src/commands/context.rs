@@ -26,7 +26,7 @@ use crate::profile::{
 use crate::render;
 use crate::report::Report;
 use crate::sglang::memory::{bundled, published_bytes, published_code};
-use crate::sglang::rules::{Variable, variable};
+use crate::sglang::rules::{Variable, is_variable_name, variable};
 use crate::ui;
 use crate::units::{Bytes, counted};
 
@@ -70,6 +70,10 @@ impl Context {
             })?,
             None => environment::read_environment(self.env(), python, &variables(args)?).await?,
         };
+        self.take_environment(found)
+    }
+
+    fn take_environment(&self, found: facts::Environment) -> Result<()> {
         // A stack that cannot be made is an error of its own, before the catalog leaves it out.
         plan::found_stack(&found)?;
         let _ = self.environment.set(found);
@@ -80,8 +84,7 @@ impl Context {
     pub(super) async fn use_environment_of(&self, server: &Found) -> Result<()> {
         if server.status.stack == plan::FOUND {
             let found = environment::read_environment(self.env(), &server.python, &server.variables).await?;
-            plan::found_stack(&found)?;
-            let _ = self.environment.set(found);
+            self.take_environment(found)?;
         }
         Ok(())
     }
@@ -577,13 +580,11 @@ impl Context {
                 endpoint => endpoint.clone(),
             };
             let ask = Ask {
-                docker: asked(&args.runtime) != Some(Target::Process),
-                python: asked(&args.runtime) != Some(Target::Docker),
                 gpus: true,
                 weights,
                 hub,
                 ports: std::iter::once(args.port).chain(plan::mirror_ports()).collect(),
-                image: image_choice(&args.runtime),
+                ..Ask::of_runtime(asked(&args.runtime), image_choice(&args.runtime))
             };
             let mut facts = self
                 .gather(&selection.stack, Some(&selection.profile), &ask)
@@ -747,6 +748,18 @@ pub(super) struct Ask {
     pub(super) image: ImageChoice,
 }
 
+impl Ask {
+    /// Asks for the facts that decide where the engine runs, or what it needs in the runtime that is `wanted`.
+    pub(super) fn of_runtime(wanted: Option<Target>, image: ImageChoice) -> Self {
+        Self {
+            docker: wanted != Some(Target::Process),
+            python: wanted != Some(Target::Docker),
+            image,
+            ..Self::default()
+        }
+    }
+}
+
 /// Returns the fate of a server of an interrupted command.
 fn fate(removed: &Removed) -> String {
     let name = &removed.name;
@@ -786,9 +799,7 @@ pub(super) fn variables(args: &RuntimeArgs) -> Result<BTreeMap<String, String>> 
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (text.as_str(), None),
         };
-        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !is_name {
+        if !is_variable_name(name) {
             return Err(Error::new(
                 Kind::Usage,
                 format!("`{}` is not a variable for the engine", text.escape_debug()),

@@ -50,13 +50,11 @@ async fn imports(context: &Context, build: &BuildRequest, facts: &Facts) -> Resu
 /// Returns the facts that the examination needs.
 fn asked_facts(args: &DoctorArgs, hub: Option<String>) -> Ask {
     Ask {
-        docker: asked(&args.runtime) != Some(Target::Process),
-        python: asked(&args.runtime) != Some(Target::Docker),
         gpus: true,
         weights: true,
         hub,
         ports: vec![args.port],
-        image: image_choice(&args.runtime),
+        ..Ask::of_runtime(asked(&args.runtime), image_choice(&args.runtime))
     }
 }
 

@@ -8,7 +8,7 @@ use super::context::{Ask, Context, asked, image_choice, variables};
 use crate::cli::{Flags, FlagsArgs, SyncArgs};
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::{self, BuildRequest, EngineSource, Step, Target};
+use crate::plan::{self, BuildRequest, EngineSource, Step};
 use crate::sglang::flags::{Parser, ParserDrift, Table, history};
 use crate::ui;
 
@@ -84,12 +84,7 @@ async fn sync(context: &Context, args: &SyncArgs) -> Result<()> {
         &args.stack
     };
     let stack = context.catalog(None)?.stack(name)?.clone();
-    let ask = Ask {
-        docker: asked(&args.runtime) != Some(Target::Process),
-        python: asked(&args.runtime) != Some(Target::Docker),
-        image: image_choice(&args.runtime),
-        ..Ask::default()
-    };
+    let ask = Ask::of_runtime(asked(&args.runtime), image_choice(&args.runtime));
     let facts = context.gather(&stack, None, &ask).await;
     let (target, why) = Context::target(&args.runtime, &stack, &facts)?;
     let request = BuildRequest {

@@ -15,6 +15,17 @@ struct Fault {
     fix: &'static str,
 }
 
+impl Fault {
+    fn new(id: &'static str, verdict: Verdict, text: String, fix: &'static str) -> Self {
+        Self {
+            id,
+            verdict,
+            text,
+            fix,
+        }
+    }
+}
+
 /// Returns the findings about the condition of the GPUs; none where it is not known. `alone` is true for a server on one GPU,
 /// which needs no fabric.
 pub(super) fn findings(facts: &Facts, alone: bool) -> Vec<Finding> {
@@ -67,14 +78,7 @@ fn named(indices: &[u32]) -> String {
 
 fn faults(health: &GpuHealth, alone: bool) -> Vec<Fault> {
     let mut found = unusable(health, alone);
-    let mut add = |id, verdict, text: String, fix| {
-        found.push(Fault {
-            id,
-            verdict,
-            text,
-            fix,
-        });
-    };
+    let mut add = |id, verdict, text, fix| found.push(Fault::new(id, verdict, text, fix));
     if let Some(action) = health
         .recovery_action
         .as_deref()
@@ -149,14 +153,7 @@ fn faults(health: &GpuHealth, alone: bool) -> Vec<Fault> {
 /// Returns the faults that keep processes from using the GPU.
 fn unusable(health: &GpuHealth, alone: bool) -> Vec<Fault> {
     let mut found = Vec::new();
-    let mut add = |id, verdict, text: String, fix| {
-        found.push(Fault {
-            id,
-            verdict,
-            text,
-            fix,
-        });
-    };
+    let mut add = |id, verdict, text, fix| found.push(Fault::new(id, verdict, text, fix));
     if let Some(fabric) = health.fabric.as_ref().filter(|_| !alone)
         && (fabric.state != "Completed" || !["Success", ""].contains(&fabric.status.as_str()))
     {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock, fstatfs, statfs};
 use rustix::io::Errno;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::{At, Kind, Result};
 use crate::event::StepEvents;
@@ -341,6 +343,23 @@ pub(super) fn held(path: &Path) -> Held {
         Held::Shared
     } else {
         Held::Free
+    }
+}
+
+/// Largest value that is kept.
+const MAX_KEPT: u64 = 1 << 20;
+
+/// Returns the value that is kept at `path`, and notes its use; `None` if there is none that can be read.
+pub(super) fn read_kept<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let kept = serde_json::from_slice(&read(path, MAX_KEPT).ok()?).ok()?;
+    note_use(path);
+    Some(kept)
+}
+
+/// Keeps a value for [`read_kept`]. A cache that cannot be written is no reason to fail.
+pub(super) fn keep<T: Serialize>(path: &Path, value: &T) {
+    if let Ok(text) = serde_json::to_vec(value) {
+        let _ = write_atomic(path, &text);
     }
 }
 

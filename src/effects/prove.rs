@@ -46,17 +46,14 @@ impl Effects {
             lines: vec![step.words.clone()],
         };
         let path = self.kept_at(step, &asked).await?;
-        let kept = path.as_deref().and_then(read);
+        let kept = path.as_deref().and_then(files::read_kept);
         let cached = kept.is_some();
         let kept = match kept {
             Some(kept) => kept,
             None => self.ask_engine(step, &asked, events).await?,
         };
-        if let Some(path) = path.filter(|_| !cached && !matches!(kept.answer, Answer::Failed(_)))
-            && let Ok(text) = serde_json::to_vec(&kept)
-        {
-            // A cache that cannot be written is no reason to fail.
-            let _ = files::write_atomic(&path, &text);
+        if let Some(path) = path.filter(|_| !cached && !matches!(kept.answer, Answer::Failed(_))) {
+            files::keep(&path, &kept);
         }
         Ok(Proof {
             source: step.source.name().to_owned(),
@@ -188,12 +185,6 @@ impl Effects {
         };
         weights::configuration(endpoint, &step.repo, &step.revision, self.hub_options()).await
     }
-}
-
-fn read(path: &Path) -> Option<Kept> {
-    let kept = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-    files::note_use(path);
-    Some(kept)
 }
 
 /// Returns a configuration without its long lists.

@@ -151,8 +151,7 @@ pub(super) fn with_path(mut variables: BTreeMap<String, String>, facts: &Facts) 
 /// Folder of the results of checks below the cache.
 pub const PREFLIGHTS: &str = "preflights";
 
-/// Returns the release that a version of a package is, or comes before or after: 0.5.13 of `0.5.13rc1`, `0.5.13.dev4+g1a2b3c`
-/// and `0.5.13+cu129`.
+/// Returns the release that a version of a package belongs to: 0.5.13 for `0.5.13rc1`, `0.5.13.dev4+g1a2b3c` and `0.5.13+cu129`.
 fn released(text: &str) -> Option<Version> {
     let public = text.split('+').next()?;
     if let Ok(version) = public.parse() {

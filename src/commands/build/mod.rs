@@ -49,12 +49,7 @@ pub(super) async fn run(context: &Context, args: BuildArgs) -> Result<()> {
     let facts = if let Some(facts) = file {
         facts
     } else {
-        let ask = Ask {
-            docker: wanted != Some(Target::Process),
-            python: wanted != Some(Target::Docker),
-            image: image.clone(),
-            ..Ask::default()
-        };
+        let ask = Ask::of_runtime(wanted, image.clone());
         context.gather(&stack, None, &ask).await
     };
     let (target, why) = plan::install_target(wanted, &stack, &image, &facts)?;

@@ -47,7 +47,7 @@ pub(in crate::effects) async fn check(
         .hint("run the command again when nothing is being installed there"));
     }
     let kept = kept_at(step);
-    if let Some(imports) = read(&kept) {
+    if let Some(Kept { imports }) = files::read_kept(&kept) {
         return Ok(checked(step, found.packages.len(), imports, true));
     }
     let (first, others): (Vec<&String>, Vec<&String>) =
@@ -63,13 +63,9 @@ pub(in crate::effects) async fn check(
     while let Some(imported) = running.next().await {
         imports.push(imported?);
     }
-    if let Ok(text) = serde_json::to_vec(&Kept {
-        imports: imports.clone(),
-    }) {
-        // A cache that cannot be written is no reason to fail.
-        let _ = files::write_atomic(&kept, &text);
-    }
-    Ok(checked(step, found.packages.len(), imports, false))
+    let result = Kept { imports };
+    files::keep(&kept, &result);
+    Ok(checked(step, found.packages.len(), result.imports, false))
 }
 
 /// The result of a check, as it is kept.
@@ -80,12 +76,6 @@ struct Kept {
 
 fn kept_at(step: &CheckEnvironment) -> PathBuf {
     Path::new(&step.cache_dir).join(format!("{}.json", step.inputs))
-}
-
-fn read(path: &Path) -> Option<Vec<Imported>> {
-    let kept: Kept = serde_json::from_slice(&files::read(path, 1 << 20).ok()?).ok()?;
-    files::note_use(path);
-    Some(kept.imports)
 }
 
 fn checked(

@@ -243,18 +243,22 @@ mod tests {
     use crate::effects::process::command;
     use crate::event::Recorder;
 
+    fn server(env: &Env, log: PathBuf) -> Runtime<'_> {
+        Runtime::Process {
+            env,
+            name: "dsr1-a".to_owned(),
+            log,
+            child: None,
+        }
+    }
+
     #[tokio::test]
     async fn a_client_whose_server_was_stopped_says_that_and_not_its_traceback() {
         let dir = tempfile::tempdir().unwrap();
         let env = Env::from_lookup(|name| (name == "PATH").then(|| "/usr/bin:/bin".to_owned()));
         let log = dir.path().join("dsr1-a.log");
         std::fs::write(&log, "a line\n# dsr1 stopped\n").unwrap();
-        let runtime = Runtime::Process {
-            env: &env,
-            name: "dsr1-a".to_owned(),
-            log,
-            child: None,
-        };
+        let runtime = server(&env, log);
         let recorder = Recorder::default();
         let events = StepEvents::new(&recorder, 1);
         let argv = ["sh", "-c", "echo Traceback; exit 1"].map(str::to_owned);
@@ -282,12 +286,7 @@ mod tests {
         let mut engine = command::new(&env, &["sleep", "4"], &none).unwrap();
         let out = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
         let mut engine = engine.stdout(out).spawn().unwrap();
-        let runtime = Runtime::Process {
-            env: &env,
-            name: "dsr1-a".to_owned(),
-            log,
-            child: None,
-        };
+        let runtime = server(&env, log);
         let recorder = Recorder::default();
         let events = StepEvents::new(&recorder, 1);
         let argv = ["sh", "-c", "echo 'Connection refused'; exit 1"].map(str::to_owned);

@@ -109,6 +109,8 @@ impl Effects {
         let listed: Vec<ServerStatus> = found.iter().map(|server| server.status.clone()).collect();
         match pick(&listed, name, fits) {
             Ok(index) => Ok(found.swap_remove(index)),
+            // The only server was found, in another state: no daemon has to be asked.
+            Err(error) if name.is_none() && listed.len() == 1 => Err(error),
             Err(error) => Err(match trouble {
                 Some(trouble) => not_looked_at(error, &trouble),
                 None => error,
@@ -269,10 +271,6 @@ impl Effects {
 
 /// Adds to the error about a server that was not found that containers were not looked at, and why.
 fn not_looked_at(error: Error, trouble: &Error) -> Error {
-    // A server that was found needs no other daemon.
-    if error.message().ends_with("is still starting") || error.message().ends_with("has ended") {
-        return error;
-    }
     let error = error.also(format!(
         "the containers were not looked at: {}",
         trouble.innermost()

@@ -72,12 +72,7 @@ pub async fn listed(
         size_bytes,
         license: found.license,
     };
-    // A cache that cannot be written is no reason to fail.
-    if let (Some(folder), Ok(text)) = (place.parent(), serde_json::to_vec(&listed))
-        && std::fs::create_dir_all(folder).is_ok()
-    {
-        let _ = files::write_atomic(&place, &text);
-    }
+    files::keep(&place, &listed);
     Ok(listed)
 }
 
@@ -118,10 +113,7 @@ fn shape_path(cache: &Path, repo: &str, commit: &str) -> PathBuf {
 }
 
 fn read_kept(place: &Path) -> Option<Listed> {
-    let listed: Listed = serde_json::from_slice(&std::fs::read(place).ok()?).ok()?;
-    let listed = Some(listed).filter(|listed| !listed.commit.is_empty() && listed.model.layers > 0)?;
-    files::note_use(place);
-    Some(listed)
+    files::read_kept(place).filter(|listed: &Listed| !listed.commit.is_empty() && listed.model.layers > 0)
 }
 
 fn source_of(remote: RemoteRevision<'_>, commit: &str, options: HubOptions<'_>) -> Source {

@@ -586,13 +586,18 @@ mod tests {
         }
     }
 
+    /// The plan of DeepSeek-R1 with these arguments on H200, for requests of 9216 tokens.
+    fn on_h200(line: &str) -> MemoryPlan {
+        budget(&settings("0.5.23", line), &bundled(R1).unwrap(), H200_BYTES, 9216).unwrap()
+    }
+
     #[test]
     fn a_start_that_must_run_out_of_memory_is_an_error() {
         for line in [
             "--tp-size 8 --mem-fraction-static 0.999",
             "--tp-size 8 --mem-fraction-static 0.8 --max-running-requests 1000000",
         ] {
-            let plan = budget(&settings("0.5.23", line), &bundled(R1).unwrap(), H200_BYTES, 9216).unwrap();
+            let plan = on_h200(line);
             let found = check(&plan, 1);
             let start = found.iter().find(|check| check.id == "memory.start");
             assert!(
@@ -607,13 +612,7 @@ mod tests {
         const TIB: u64 = 1 << 40;
         let bytes = |line: &str| {
             let line = format!("--tp-size 8 --mem-fraction-static 0.8 {line}");
-            let plan = budget(
-                &settings("0.5.23", &line),
-                &bundled(R1).unwrap(),
-                H200_BYTES,
-                9216,
-            )
-            .unwrap();
+            let plan = on_h200(&line);
             (plan.host_bytes, plan.pool_bytes, plan)
         };
         let (none, pool, _) = bytes("");
@@ -637,24 +636,14 @@ mod tests {
     fn without_chunks_the_longest_prompt_is_one_prefill() {
         let most = |chunk: &str| {
             let line = format!("--tp-size 8 --chunked-prefill-size {chunk}");
-            let plan = budget(
-                &settings("0.5.23", &line),
-                &bundled(R1).unwrap(),
-                H200_BYTES,
-                9216,
-            )
-            .unwrap();
-            plan.most_bytes
+            on_h200(&line).most_bytes
         };
         assert!(most("-1") > most("16384") + (20 << 30));
     }
 
     #[test]
     fn a_named_pool_that_holds_no_request_is_an_error() {
-        let one = |line: &str| {
-            let plan = budget(&settings("0.5.23", line), &bundled(R1).unwrap(), H200_BYTES, 9216).unwrap();
-            check(&plan, 64)
-        };
+        let one = |line: &str| check(&on_h200(line), 64);
         let found = one("--tp-size 8 --max-total-tokens 100");
         let few = found
             .iter()

@@ -14,7 +14,7 @@ pub use naming::COMMAND_LINE;
 pub(super) use options::successor;
 pub use owned::check as check_owned;
 pub(super) use variables::renamed_prefix;
-pub use variables::{Variable, variable};
+pub use variables::{Variable, is_variable_name, variable};
 
 use crate::error::{Error, Kind, Result};
 use crate::profile::{Accelerator, Origins, Profile, Stack, Version};

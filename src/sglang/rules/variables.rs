@@ -70,35 +70,43 @@ pub enum Variable {
     Refused(String),
 }
 
-/// Returns the sort of a variable that a user names for the engine.
+/// Returns the sort of a variable that a user names for the engine; `name` is one of [`is_variable_name`].
 #[must_use]
 pub fn variable(name: &str, value: &str) -> Variable {
-    match forbidden(name, value) {
-        None => Variable::OfEngine,
-        Some(check) => {
-            let upper = name.to_ascii_uppercase();
-            let is_users = !OWNED.contains(&name)
-                && !is_of_host(&upper)
-                && !ALLOWED.iter().any(|prefix| name.starts_with(prefix))
-                && !value.chars().any(char::is_control);
-            if is_users {
-                Variable::OfUser
-            } else {
-                Variable::Refused(check.text.replace("a profile cannot set", "--env cannot set"))
-            }
-        }
+    if OWNED.contains(&name) {
+        Variable::Refused(format!("{name} is set by dsr1, not by --env"))
+    } else if is_of_host(name) {
+        Variable::Refused(format!("--env cannot set {name}: it belongs to the host"))
+    } else if value.chars().any(char::is_control) {
+        Variable::Refused(format!("the value of {name} holds a control character"))
+    } else if is_of_engine(name) {
+        Variable::OfEngine
+    } else {
+        Variable::OfUser
     }
 }
 
-fn is_of_host(upper: &str) -> bool {
+/// Returns true for the name of a variable, as a shell spells it.
+#[must_use]
+pub fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Returns true for a variable of the engine or its libraries.
+fn is_of_engine(name: &str) -> bool {
+    ALLOWED.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Returns true for tokens and proxies.
+fn is_of_host(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
     upper.starts_with("HF_") || upper.starts_with("HUGGING") || upper.ends_with("_PROXY")
 }
 
 fn forbidden(name: &str, value: &str) -> Option<Check> {
     let error = |text: String| Check::new("env.forbidden", Level::Error, name, text);
-    let spelled = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !spelled {
+    if !is_variable_name(name) {
         return Some(error(format!(
             "`{}` is not the name of a variable",
             name.escape_debug()
@@ -107,14 +115,13 @@ fn forbidden(name: &str, value: &str) -> Option<Check> {
     if OWNED.contains(&name) {
         return Some(error(format!("{name} is set by dsr1, not by a profile")));
     }
-    let upper = name.to_ascii_uppercase();
-    if is_of_host(&upper) {
+    if is_of_host(name) {
         return Some(
             error(format!("a profile cannot set {name}: it belongs to the host"))
                 .fix(format!("set {name} where dsr1 runs, and remove it here")),
         );
     }
-    if !ALLOWED.iter().any(|prefix| name.starts_with(prefix)) {
+    if !is_of_engine(name) {
         return Some(error(format!("a profile cannot set {name}")).fix(format!(
             "it may set variables that begin with: {}",
             ALLOWED.join(", ")
