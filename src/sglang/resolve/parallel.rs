@@ -186,10 +186,19 @@ impl Resolver<'_> {
                 "parallel.two_batches",
                 "engine.two_batch_overlap",
                 format!(
-                    "SGLang {} overlaps two batches only with DeepEP or with attention replicas",
-                    self.version
+                    "SGLang {} overlaps two batches only with DeepEP{}",
+                    self.version,
+                    if self.version < TWO_BATCHES_OF_REPLICAS {
+                        ""
+                    } else {
+                        " or with attention replicas"
+                    }
                 ),
-                "set attention_data_parallel, or --moe-a2a-backend deepep",
+                if self.version < TWO_BATCHES_OF_REPLICAS {
+                    "set --moe-a2a-backend deepep"
+                } else {
+                    "set attention_data_parallel, or --moe-a2a-backend deepep"
+                },
             );
         }
         if settings.hierarchical_cache && !settings.radix_cache && self.version >= CACHES_CHECKED {
