@@ -60,6 +60,16 @@ pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
                 .base_url
         }
     };
+    // Of a server that dsr1 started, the URL is right.
+    let is_endpoint = |error: Error| {
+        let is_theirs = args.url.is_some() && error.kind() == Kind::Server;
+        if is_theirs {
+            error
+                .hint("--url is the base URL of a server with the OpenAI API, such as http://127.0.0.1:30000")
+        } else {
+            error
+        }
+    };
     if !context.is_json() && ui::is_live() {
         let mut live = LiveAnswer::default();
         let mut shown = Ok(());
@@ -81,14 +91,14 @@ pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
             Ok(answer) => ui::print(&live.end(&answer)),
             Err(error) => {
                 ui::print(live.end_line())?;
-                Err(error)
+                Err(is_endpoint(error))
             }
         };
     }
     let request = context
         .effects
         .ask(&base_url, &question, args.max_tokens, args.temperature);
-    let answer = context.until_interrupted(request).await?;
+    let answer = context.until_interrupted(request).await.map_err(is_endpoint)?;
     let answered = Answered {
         schema: "dsr1.answer/1",
         answer: &answer,

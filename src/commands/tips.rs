@@ -379,7 +379,10 @@ fn command_path(error: &clap::Error) -> Vec<String> {
         .skip_while(|word| *word != "dsr1")
         .skip(1);
     words
-        .take_while(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+        .take_while(|word| {
+            let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            !word.starts_with('-') && word.chars().all(is_name)
+        })
         .map(str::to_owned)
         .collect()
 }

@@ -208,8 +208,9 @@ fn remove_unused(cache: &Path, removed: &Removal) -> io::Result<()> {
     }
     for (index, package) in unused_packages(cache).iter().enumerate() {
         let renamed = cache.join(format!(".tmp-removed-{index}"));
-        fs::rename(package, &renamed)?;
-        remove_all(&renamed, removed)?;
+        if is_there(fs::rename(package, &renamed))? {
+            remove_all(&renamed, removed)?;
+        }
     }
     Ok(())
 }
@@ -247,7 +248,9 @@ fn remove_dir(path: &Path, removed: &Removal) -> io::Result<()> {
                 .fetch_add(left.freed().unwrap_or_default(), Ordering::Relaxed);
             done?;
         }
-        fs::rename(path, &renamed)?;
+        if !is_there(fs::rename(path, &renamed))? {
+            return Ok(());
+        }
         removed.begin();
     }
     remove_all(&renamed, removed)
@@ -267,9 +270,19 @@ fn remove_all(dir: &Path, removed: &Removal) -> io::Result<()> {
         }
     }
     removed.begin();
-    fs::remove_dir_all(dir)?;
-    removed.freed.fetch_add(bytes, Ordering::Relaxed);
+    if is_there(fs::remove_dir_all(dir))? {
+        removed.freed.fetch_add(bytes, Ordering::Relaxed);
+    }
     Ok(())
+}
+
+/// Returns false if a file or a folder was not there: another `dsr1 clean` removed it at the same time.
+fn is_there(done: io::Result<()>) -> io::Result<bool> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Returns true for an entry of a folder of this name.
@@ -586,6 +599,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn two_removals_at_once_both_end_well() {
+        let (_dir, env, cache) = cache();
+        for round in 0..10 {
+            for name in ["a/b", "a/c/d", "e"] {
+                write(&cache.join("images").join(format!("t{round}")).join(name), 10);
+            }
+            let item = Item {
+                kind: ItemKind::ImageTable,
+                name: cache
+                    .join(format!("images/t{round}"))
+                    .to_string_lossy()
+                    .into_owned(),
+                bytes: None,
+                used: Use::None,
+            };
+            let (first, second) =
+                tokio::join!(remove_whole(&env, item.clone()), remove_whole(&env, item.clone()));
+            first.unwrap();
+            second.unwrap();
+            assert!(!Path::new(&item.name).exists());
+        }
+    }
+
+    #[tokio::test]
     async fn packages_count_once_and_stay_a_while_after_the_last_venv() {
         let (_dir, env, cache) = cache();
         let venv = shared_venv(&cache);
@@ -716,7 +753,7 @@ mod tests {
         assert!(gone.causes()[0].contains("dsr1 clean"), "{gone}");
         assert_eq!(
             gone.hints(),
-            ["dsr1 build --stack cpu --runtime process installs them again"]
+            ["dsr1 build --stack cpu --runtime process installs them again, and so does dsr1 up"]
         );
     }
 

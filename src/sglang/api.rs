@@ -219,10 +219,11 @@ pub(crate) fn unexpected(expected: &str, status: u16, body: &Value) -> Error {
     let message = [&body["message"], &body["error"]["message"], &body["detail"]]
         .into_iter()
         .find_map(Value::as_str);
-    let shown = message.map_or_else(
-        || short(&body.to_string()),
-        |text| text.chars().take(600).collect(),
-    );
+    let shown = match message {
+        Some(text) => text.chars().take(600).collect(),
+        None if body.is_null() => "no JSON in the answer".to_owned(),
+        None => short(&body.to_string()),
+    };
     let error = Error::new(
         if status == 400 { Kind::Usage } else { Kind::Server },
         format!("the server did not return {expected}"),

@@ -84,6 +84,10 @@ pub fn explain(catalog: &Catalog, name: &str) -> Result<Explanation> {
     if subjects.is_empty() {
         return Err(unknown(name, asked));
     }
+    // An option of the client that only has the name of one that is explained was not asked for.
+    if subjects.iter().any(|subject| subject.word.is_some()) {
+        subjects.retain(|subject| subject.word.is_some());
+    }
     Ok(Explanation {
         name: name.to_owned(),
         subjects,

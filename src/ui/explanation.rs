@@ -16,7 +16,7 @@ fn subject(subject: &Subject) -> String {
     match &subject.word {
         Some(word) => {
             rows.push(row(["", &word.what]));
-            rows.push(row(["counts", &word.unit]));
+            rows.push(row(["value", &word.unit]));
             if let Some(knob) = &word.knob {
                 rows.push(row(["setting", &format!("engine.{knob}")]));
             }

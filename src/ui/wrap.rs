@@ -95,14 +95,34 @@ pub fn fitted(text: &str, columns: usize) -> String {
     let mut out = String::with_capacity(text.len());
     // First column of the last cell of the rows above, which a row without a label continues.
     let mut column = None;
-    for line in text.split_inclusive('\n') {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let mut done = 0;
+    while let Some(line) = lines.get(done) {
         let content = line.strip_suffix('\n').unwrap_or(line);
+        let cells = cells(content);
         let above = column;
-        column = match cells(content)[..] {
+        column = match cells[..] {
             [(start, _)] => above.filter(|above| *above == start),
             [.., (start, _)] => Some(start),
             [] => None,
         };
+        let table: Vec<_> = lines[done..]
+            .iter()
+            .map(|line| self::cells(line.trim_end_matches('\n')))
+            .take_while(|row| is_row_of(&cells, row))
+            .collect();
+        if let Some(most) = cells_beside(&table, columns) {
+            for row in &table {
+                out.push_str(&row_in_parts(row, most, columns));
+                out.push('\n');
+            }
+            done += table.len();
+            if !lines[done - 1].ends_with('\n') {
+                out.pop();
+            }
+            continue;
+        }
+        done += 1;
         if width(content) <= columns {
             out.push_str(line);
             continue;
@@ -113,6 +133,64 @@ pub fn fitted(text: &str, columns: usize) -> String {
         }
     }
     out
+}
+
+/// Cells of a line, each with its first column.
+type Cells<'a> = Vec<(usize, &'a str)>;
+
+/// Returns true for a row of the table that begins with `first`: its cells are in the same columns.
+fn is_row_of(first: &Cells<'_>, row: &Cells<'_>) -> bool {
+    let starts = |cells: &Cells<'_>| cells.iter().map(|(start, _)| *start).collect::<Vec<_>>();
+    first.len() > 2
+        && row.len() > 2
+        && starts(row)
+            .iter()
+            .zip(&starts(first))
+            .all(|(left, right)| left == right)
+}
+
+/// Returns the number of cells that fit beside each other in every row of a table, if a row has more that cannot be wrapped in
+/// its last cell; `None` for a table that needs no change, or a single row.
+fn cells_beside(table: &[Cells<'_>], columns: usize) -> Option<usize> {
+    let is_broken = |row: &&Cells<'_>| {
+        row.last().is_some_and(|(start, last)| {
+            let longest = last.split(' ').map(width).max().unwrap_or(0);
+            let room = columns.saturating_sub(*start);
+            start + width(last) > columns && (room < LEAST || longest > room)
+        })
+    };
+    if table.len() < 2 || !table.iter().any(|row| is_broken(&row)) {
+        return None;
+    }
+    let fits = |row: &Cells<'_>| {
+        row.iter()
+            .take_while(|(start, cell)| start + width(cell) <= columns)
+            .count()
+    };
+    table
+        .iter()
+        .filter(is_broken)
+        .map(fits)
+        .min()
+        .map(|most| most.max(1))
+}
+
+/// Returns a row with `most` cells in their columns, and the others below them.
+fn row_in_parts(row: &Cells<'_>, most: usize, columns: usize) -> String {
+    let (beside, others) = row.split_at(most.min(row.len()));
+    let mut head = String::new();
+    for (start, cell) in beside {
+        head = pad(&head, *start) + cell;
+    }
+    let Some((first, _)) = row.first() else {
+        return head;
+    };
+    let indent = first + INDENT;
+    let rest: Vec<_> = others.iter().map(|(_, cell)| (indent, *cell)).collect();
+    if rest.is_empty() {
+        return head;
+    }
+    format!("{head}\n{}", rows_of_cells(&rest, columns))
 }
 
 /// Returns a line in lines of at most `columns` characters. `column` is the first column of its last cell, if that belongs to
@@ -178,7 +256,7 @@ fn below(cell: &str, at: usize, columns: usize, indent: usize) -> String {
 }
 
 /// Returns the cells of a line, which two spaces separate, each with its first column.
-fn cells(line: &str) -> Vec<(usize, &str)> {
+fn cells(line: &str) -> Cells<'_> {
     let mut found = Vec::new();
     let mut column = 0;
     for part in line.split("  ") {
@@ -275,6 +353,20 @@ mod tests {
             "a sentence\n  of six\n  short\n  words"
         );
         assert_eq!(fitted(row, usize::MAX), row);
+    }
+
+    #[test]
+    fn the_rows_of_a_table_are_broken_at_the_same_cell() {
+        let table = "would remove  venv       2.1 GB  /a/path/venvs/cpu-1  no stack of this dsr1 uses it\n\
+                     kept          packages   0 B     /a/path/uv           too new\n\
+                     would free about 2.1 GB\n";
+        assert_eq!(
+            fitted(table, 60),
+            "would remove  venv       2.1 GB  /a/path/venvs/cpu-1\n    no stack of this dsr1 uses it\n\
+             kept          packages   0 B     /a/path/uv\n    too new\n\
+             would free about 2.1 GB\n"
+        );
+        assert_eq!(fitted(table, 100), table);
     }
 
     #[test]

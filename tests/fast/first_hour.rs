@@ -274,7 +274,7 @@ fn clean_removes_what_is_not_used_and_says_what_stays() {
     assert!(!exists(".local/state/dsr1/servers/dsr1-a.log"));
     let nothing = home.run(&["clean"]).expect(0);
     assert!(
-        nothing.stdout.contains("nothing else of dsr1 was found"),
+        nothing.stdout.contains("nothing of dsr1 was found elsewhere"),
         "{}",
         nothing.stdout
     );
@@ -1223,4 +1223,37 @@ fn both_words_for_the_lengths_of_a_load_are_taken() {
     // The words are read; no server runs.
     let run = home.run(&["bench", "--isl", "64", "--osl", "16"]).expect(2);
     assert!(run.stderr.contains("no server is running"), "{}", run.stderr);
+}
+
+/// A usage line names the whole command, also one with a digit in its name.
+#[test]
+fn the_usage_line_names_the_whole_command() {
+    let run = Home::new().run(&["eval", "gsm8k"]).expect(2);
+    assert!(
+        run.stderr.contains("Usage: dsr1 eval gsm8k [OPTIONS] --data"),
+        "{}",
+        run.stderr
+    );
+}
+
+/// A URL behind which something else than a server answers is told as one.
+#[test]
+fn a_url_of_no_server_of_a_model_is_told() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", other.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for connection in other.incoming() {
+            let mut connection = connection.unwrap();
+            let _ = std::io::Read::read(&mut connection, &mut [0; 4096]);
+            let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
+            let _ = std::io::Write::write_all(&mut connection, answer.as_bytes());
+        }
+    });
+    let run = Home::new().run(&["ask", "--url", &url, "hello"]).expect(7);
+    assert_eq!(
+        run.stderr,
+        "error: the server did not return the list of models\n\
+         cause: status 404: no JSON in the answer\n\
+         hint: --url is the base URL of a server with the OpenAI API, such as http://127.0.0.1:30000\n"
+    );
 }

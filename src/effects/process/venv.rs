@@ -63,7 +63,7 @@ pub(in crate::effects) async fn keep(
                 dir.display()
             ))
             .hint(format!(
-                "dsr1 build --stack {stack} --runtime process installs them again"
+                "dsr1 build --stack {stack} --runtime process installs them again, and so does dsr1 up"
             )),
     )
 }
