@@ -198,7 +198,7 @@ pub struct StackDiffArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ExplainArgs {
     /// An option (--mem-fraction-static), a variable (`SGLANG_CUTLASS_MOE`) or a setting (`mem_fraction`).
-    #[arg(value_name = "FLAG", allow_hyphen_values = true)]
+    #[arg(value_name = "NAME", allow_hyphen_values = true)]
     pub name: String,
 }
 

@@ -172,7 +172,13 @@ where
     StringValueParser::new().try_map(move |text| {
         let number = text.parse().ok().filter(|number| (least..=most).contains(number));
         let number = number.and_then(|number: u64| T::try_from(number).ok());
-        number.ok_or_else(|| format!("it takes a whole number from {least} to {most}"))
+        number.ok_or_else(|| {
+            if most == u64::MAX {
+                format!("it takes a whole number, at least {least}")
+            } else {
+                format!("it takes a whole number from {least} to {most}")
+            }
+        })
     })
 }
 

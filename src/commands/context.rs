@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
-use crate::effects::process::{environment, pip, venv};
+use crate::effects::process::{environment, pip, site, venv};
 use crate::effects::{
     Effects, Found, Removed, env, host, measured_starts, signal, store, user_files, weights,
 };
@@ -46,6 +46,8 @@ pub(super) struct Context {
     pub(super) effects: Effects,
     /// The environment of the user that runs the engine, if one is named.
     environment: OnceLock<facts::Environment>,
+    /// True if the profile is for a processor: the environment is used without GPUs.
+    on_cpu: OnceLock<bool>,
 }
 
 impl Context {
@@ -55,6 +57,7 @@ impl Context {
             output,
             effects: Effects::new(env),
             environment: OnceLock::new(),
+            on_cpu: OnceLock::new(),
         }
     }
 
@@ -87,6 +90,13 @@ impl Context {
             self.take_environment(found)?;
         }
         Ok(())
+    }
+
+    /// Returns the environment of the user, as the profile uses it.
+    pub(super) fn environment(&self) -> Option<facts::Environment> {
+        let mut found = self.environment.get()?.clone();
+        found.on_cpu = self.on_cpu.get().copied().unwrap_or(false);
+        Some(found)
     }
 
     pub(super) fn env(&self) -> &Env {
@@ -281,9 +291,9 @@ impl Context {
     /// Returns the catalog: built-in profiles, the user's own, and that of `file`.
     pub(super) fn catalog(&self, file: Option<&Path>) -> Result<Catalog> {
         let mut files = user_files::read(&self.env().config, file)?;
-        if let Some(environment) = self.environment.get() {
+        if let Some(environment) = self.environment() {
             // Before a stack of the user with this name.
-            files.stacks.insert(0, plan::found_stack(environment)?);
+            files.stacks.insert(0, plan::found_stack(&environment)?);
         }
         Catalog::with(&files)
     }
@@ -348,6 +358,13 @@ impl Context {
                 ..criteria
             };
             let chosen = catalog.select(&name, &free)?;
+            // PyTorch from the package index is built for CUDA, and runs a profile for a processor, too.
+            let on_cpu = chosen.stack.accelerator == Accelerator::Cpu;
+            let catalog = if on_cpu && self.on_cpu.set(true).is_ok() {
+                self.catalog(args.profile_file.as_deref())?
+            } else {
+                catalog
+            };
             return Ok(Selection {
                 note: chosen.note,
                 ..catalog.resolve(&chosen.profile.name, Some(plan::FOUND))?
@@ -470,7 +487,10 @@ impl Context {
             gpus: ask.gpus && stack.accelerator == Accelerator::Cuda,
         };
         let (docker, mut host) = tokio::join!(docker, host::gather(env, &wanted));
-        host.environment = self.environment.get().cloned();
+        host.environment = self.environment();
+        if ask.gpus && stack.accelerator == Accelerator::Cuda && host.environment.is_some() {
+            host.site = Some(Box::new(site::read_site(env, &ask.variables).await));
+        }
         let mut facts = Facts {
             schema: facts::SCHEMA.to_owned(),
             host,
@@ -572,7 +592,8 @@ impl Context {
             }
         }
         let model = selection.profile.model.clone();
-        let facts = if let Some(facts) = file {
+        let mut facts = if let Some(mut facts) = file {
+            facts.host.environment = self.environment().or(facts.host.environment);
             facts
         } else {
             let endpoint = match &hub {
@@ -584,6 +605,7 @@ impl Context {
                 weights,
                 hub,
                 ports: std::iter::once(args.port).chain(plan::mirror_ports()).collect(),
+                variables: variables.clone(),
                 ..Ask::of_runtime(asked(&args.runtime), image_choice(&args.runtime))
             };
             let mut facts = self
@@ -607,6 +629,9 @@ impl Context {
             selection.profile.model.license.clone_from(&listed.license);
         }
         let (target, mut why) = Self::target(&args.runtime, &selection.stack, &facts)?;
+        if target == Target::Process {
+            facts.host.keep_visible_gpus();
+        }
         let mut request = ServeRequest {
             name: args.name.clone(),
             port: args.port,
@@ -746,6 +771,8 @@ pub(super) struct Ask {
     pub(super) ports: Vec<u16>,
     /// Contents of the image.
     pub(super) image: ImageChoice,
+    /// Variables that the user named for the engine.
+    pub(super) variables: BTreeMap<String, String>,
 }
 
 impl Ask {
@@ -896,7 +923,7 @@ pub(super) fn profile_name(catalog: &Catalog, args: &ProfileArgs) -> Result<(Str
         (None, Some(_)) => Ok((catalog.named().unwrap_or_default().to_owned(), asked)),
         (None, None) => asked.map(alone).ok_or_else(|| {
             Error::new(Kind::Usage, "no profile is named").hint(
-                "name one, such as fp8-high-throughput (dsr1 profiles list); rehearsal runs on any host",
+                "add --profile NAME: dsr1 profiles list shows them, and --profile rehearsal runs on any host",
             )
         }),
     }

@@ -1,5 +1,7 @@
 //! `dsr1 doctor`: the findings about a host and a profile.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::context::{Ask, Context, asked, image_choice, names_profile, take_variables};
@@ -47,13 +49,23 @@ async fn imports(context: &Context, build: &BuildRequest, facts: &Facts) -> Resu
     }
 }
 
+/// Returns the finding about a URL of a hub that is not one.
+fn refused_url(error: &Error) -> Access {
+    Access {
+        refused: Some([vec![error.message()], error.causes()].concat().join(": ")),
+        fix: error.hints().first().cloned().unwrap_or_default(),
+        ..Access::default()
+    }
+}
+
 /// Returns the facts that the examination needs.
-fn asked_facts(args: &DoctorArgs, hub: Option<String>) -> Ask {
+fn asked_facts(args: &DoctorArgs, hub: Option<String>, variables: &BTreeMap<String, String>) -> Ask {
     Ask {
         gpus: true,
         weights: true,
         hub,
         ports: vec![args.port],
+        variables: variables.clone(),
         ..Ask::of_runtime(asked(&args.runtime), image_choice(&args.runtime))
     }
 }
@@ -81,10 +93,11 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
     let variables = take_variables(&args.runtime, &mut selection.profile)?;
     let is_stored = stored.is_some();
     let hub = context.hub_url(None);
-    let mut facts = if let Some(facts) = stored {
+    let mut facts = if let Some(mut facts) = stored {
+        facts.host.environment = context.environment().or(facts.host.environment);
         facts
     } else {
-        let ask = asked_facts(&args, hub.as_ref().ok().cloned());
+        let ask = asked_facts(&args, hub.as_ref().ok().cloned(), &variables);
         let mut facts = context
             .gather(&selection.stack, Some(&selection.profile), &ask)
             .await;
@@ -93,6 +106,9 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
     };
     let (target, why) = Context::target(&args.runtime, &selection.stack, &facts)?;
     note_runtime(context, why, &facts);
+    if target == Target::Process {
+        facts.host.keep_visible_gpus();
+    }
     let build = BuildRequest::for_server(&ServeRequest {
         image: image_choice(&args.runtime),
         variables,
@@ -105,12 +121,7 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
     };
     if !is_stored {
         if let Err(error) = hub {
-            // A URL that is not one is a finding, too.
-            facts.sources.weights = Some(Access {
-                refused: Some([vec![error.message()], error.causes()].concat().join(": ")),
-                fix: error.hints().first().cloned().unwrap_or_default(),
-                ..Access::default()
-            });
+            facts.sources.weights = Some(refused_url(&error));
         }
         let needs_packages = !software.is_installed && build.stack.install.packages().next().is_some();
         if let Some(python) = facts.host.python.as_ref().filter(|_| needs_packages) {

@@ -109,14 +109,14 @@ async fn wanted(context: &Context, args: &PullArgs, file: Option<Facts>) -> Resu
             code: CodeFiles::All,
             locked: Some(locked),
         };
-        (wanted, any().await?)
+        (wanted, Box::pin(any()).await?)
     } else if let Some(repo) = &args.repo {
         let wanted = Wanted {
             model: unknown(repo, args.revision.as_deref().unwrap_or("main")),
             code: CodeFiles::Named(published_code(repo)),
             locked: None,
         };
-        (wanted, any().await?)
+        (wanted, Box::pin(any()).await?)
     } else if !names_profile(&args.profile) {
         return Err(nothing_named("dsr1 pull"));
     } else {

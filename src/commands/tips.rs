@@ -150,7 +150,7 @@ const ARGUMENTS: [Typed; 39] = [
     typed(
         &["-e", "--env", "--env-file"],
         SERVERS,
-        "variables of the engine are in a profile, under engine.env: dsr1 profiles new NAME",
+        "a variable for the engine: --env NAME=VALUE, or --env NAME for that of this shell",
     ),
     typed(
         &[
@@ -308,8 +308,8 @@ pub(super) fn improve(mut error: clap::Error, args: &[OsString], columns: usize)
     let tip = match error.kind() {
         ErrorKind::InvalidSubcommand => for_command(&word, &path),
         ErrorKind::UnknownArgument => with_one_dash(&word, args)
-            .and_then(|whole| tip_for_argument(&whole, &path))
-            .or_else(|| tip_for_argument(&word, &path)),
+            .and_then(|whole| tip_for_argument(&whole, &path, args))
+            .or_else(|| tip_for_argument(&word, &path, args)),
         // Docker's -p is a port.
         _ => (is_of_profile(&word) && prior_is_profile(&error) && SERVERS.contains(&path_word(&path)))
             .then(|| "-p is the profile; the port is --port PORT".to_owned()),
@@ -420,8 +420,30 @@ pub(super) fn for_command(word: &str, path: &[String]) -> Option<String> {
     (!path.is_empty() && known.len() <= 8).then(|| format!("there is only {}", known.join(", ")))
 }
 
-fn tip_for_argument(word: &str, path: &[String]) -> Option<String> {
+/// Returns the plain value that was typed with an option: `8` for `--tp=8` and for `--tp 8`.
+fn value_of<'a>(word: &'a str, args: &'a [OsString]) -> Option<&'a str> {
+    let joined = word.split_once('=').map(|(_, value)| value);
+    let next = || {
+        let texts = args.iter().map(|arg| arg.to_str().unwrap_or_default());
+        // `-tp` is asked about as `--tp`.
+        let name = word.trim_start_matches('-');
+        texts
+            .skip_while(|text| !text.starts_with('-') || text.trim_start_matches('-') != name)
+            .nth(1)
+    };
+    let is_plain = |value: &&str| {
+        !value.is_empty()
+            && !value.starts_with('-')
+            && value
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._/-".contains(c))
+    };
+    joined.or_else(next).filter(is_plain)
+}
+
+fn tip_for_argument(word: &str, path: &[String], args: &[OsString]) -> Option<String> {
     let name = word.split('=').next().unwrap_or(word);
+    let value = value_of(word, args);
     let command = path_word(path);
     let fits = |typed: &&Typed| {
         typed.arguments.contains(&name) && (typed.commands.is_empty() || typed.commands.contains(&command))
@@ -436,8 +458,9 @@ fn tip_for_argument(word: &str, path: &[String]) -> Option<String> {
     if SERVERS.contains(&command)
         && let Some(full) = full_name(known, &name.replace('_', "-"))
     {
+        let value = value.unwrap_or("VALUE");
         return Some(format!(
-            "`{name}` is an option of SGLang: write it after `--`, as in dsr1 {command} --profile NAME -- {full} ..."
+            "`{name}` is an option of SGLang: write it at the end, after `--`, as in dsr1 {command} ... -- {full} {value}"
         ));
     }
     if SERVERS.contains(&command)

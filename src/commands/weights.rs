@@ -7,13 +7,14 @@ use serde::Serialize;
 use super::context::{Context, names_profile, nothing_named, pull_options};
 use super::pull::absolute;
 use super::repo::{NamedWeights, names_a_profile};
+use super::status::probe;
 use crate::cli::{ProfileArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 use crate::effects::store;
 use crate::effects::weights::{self, Download, Place, VerifyOptions};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, RepoReference};
 use crate::quote::shell_word;
-use crate::report::{WeightsChecked, WeightsRepo, WrongFile, WrongState};
+use crate::report::{ServerState, ServerStatus, WeightsChecked, WeightsRepo, WrongFile, WrongState};
 use crate::ui;
 use crate::units::Bytes;
 
@@ -166,6 +167,9 @@ async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
     let repo = repo_to_remove(context, args).await?;
     let cache = context.effects.env().paths.hub_cache.clone();
     let cache = Path::new(&cache);
+    if !args.unfinished {
+        refuse_used(context, &repo).await?;
+    }
     if !args.dry_run && !args.yes {
         let bytes = weights::removable(cache, &repo, args.unfinished)?;
         if ui::can_ask() && !context.is_json() {
@@ -198,6 +202,26 @@ async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
         };
         format!("{}  {} {result}\n", ui::safe(removed.repo), Bytes(removed.bytes))
     })
+}
+
+/// Refuses to remove the weights of a server: it has them in memory, but its clients and its next start need the files.
+async fn refuse_used(context: &Context, repo: &str) -> Result<()> {
+    let (servers, _) = context.effects.servers(&probe(context)?).await;
+    let uses = |status: &ServerStatus| {
+        let is_up = matches!(status.state, ServerState::Starting | ServerState::Ready);
+        is_up && store::model_of_path(&status.model) == repo
+    };
+    match servers.iter().find(|server| uses(&server.status)) {
+        None => Ok(()),
+        Some(server) => {
+            let name = &server.status.name;
+            Err(
+                Error::new(Kind::Host, format!("the weights of {repo} are in use"))
+                    .cause(format!("{name} serves them"))
+                    .hint(format!("dsr1 stop {name} ends it; then remove them")),
+            )
+        }
+    }
 }
 
 /// Returns the repository that the arguments name: itself, or by a profile.

@@ -135,8 +135,9 @@ pub(crate) fn docker(facts: &Facts) -> Option<Blocker> {
         message: why.clone(),
         cause: String::new(),
         hint: format!(
-            "{}; without Docker, add --python PATH of an engine",
-            docker_fix(docker)
+            "{}; without Docker, add {}",
+            docker_fix(docker),
+            facts.host.python_option()
         ),
     })
 }

@@ -18,9 +18,14 @@ pub(super) fn findings(environment: &Environment) -> Vec<Finding> {
     let sglang = packages
         .get("sglang")
         .map_or("no SGLang".to_owned(), |version| format!("SGLang {version}"));
-    let cuda = cuda
-        .as_ref()
-        .map_or("without CUDA".to_owned(), |cuda| format!("for CUDA {cuda}"));
+    let cuda = cuda.as_ref().map_or("without CUDA".to_owned(), |cuda| {
+        let unused = if environment.on_cpu {
+            ", used on the processor"
+        } else {
+            ""
+        };
+        format!("for CUDA {cuda}{unused}")
+    });
     let text = format!(
         "{sglang} {cuda}, {}, Python {version} at {python}",
         counted(packages.len(), "package")

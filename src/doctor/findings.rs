@@ -1,7 +1,7 @@
 //! The findings of `dsr1 doctor` about a profile on a host.
 
 use crate::doctor::finding::{Finding, Verdict};
-use crate::doctor::{blockers, environment, gpu, health};
+use crate::doctor::{blockers, environment, gpu, health, site};
 use crate::facts::{Access, Facts};
 use crate::profile::{Accelerator, Goal, Profile, Selection, Stack};
 use crate::units::{Bytes, with_margin};
@@ -23,6 +23,7 @@ pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Soft
     let environment = facts.host.environment.as_ref();
     if let Some(environment) = environment {
         findings.extend(environment::findings(environment));
+        findings.extend(site::findings(facts, profile.gpus));
     } else {
         findings.push(python_finding(stack, facts, software));
         findings.push(docker(stack, facts, software));

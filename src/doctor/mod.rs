@@ -9,6 +9,7 @@ mod finding;
 mod findings;
 mod gpu;
 mod health;
+pub(crate) mod site;
 
 pub use blockers::{Blocker, PYTHON_MIN};
 pub use environment::{imported, not_imported};

@@ -1,5 +1,6 @@
 //! The process environment, read once and passed on as plain data. No other module uses `std::env`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::effects::hub_settings::{HubSettings, absolute};
@@ -36,6 +37,10 @@ pub struct Env {
     pub docker_tls: Option<PathBuf>,
     /// `SSH_AUTH_SOCK`, for a daemon behind `ssh`.
     pub ssh_agent: Option<String>,
+    /// Folder of the environment of Python that is active in this shell: `VIRTUAL_ENV`, else `CONDA_PREFIX`.
+    pub active: Option<PathBuf>,
+    /// Those of [`DECISIVE`] that are set.
+    pub decisive: BTreeMap<String, String>,
     /// Variables that child processes inherit unchanged.
     pub inherited: Vec<(String, String)>,
 }
@@ -68,6 +73,9 @@ const INHERITED: [&str; 24] = [
     "SSL_CERT_FILE",
     "XDG_CACHE_HOME",
 ];
+
+/// Names of the inherited variables that decide which GPUs and which libraries a process uses.
+const DECISIVE: [&str; 2] = ["CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH"];
 
 /// Names of the proxy variables. They are passed to image builds as build arguments: Docker predefines these
 /// names and keeps them out of an image's history.
@@ -107,6 +115,13 @@ impl Env {
         let whole = absolute(if path == "~" { "~/" } else { path }, &self.home);
         // A folder that is there has one spelling, without `..` and links.
         text(&std::fs::canonicalize(&whole).unwrap_or(whole))
+    }
+
+    /// Returns the Python of the environment that is active in this shell.
+    #[must_use]
+    pub fn active_python(&self) -> Option<String> {
+        let python = self.active.as_ref()?.join("bin/python3");
+        python.is_file().then(|| text(&python))
     }
 
     /// Reads the environment through `raw`, which returns `None` for unset variables.
@@ -158,6 +173,13 @@ impl Env {
             docker_tls: tls
                 .then(|| get("DOCKER_CERT_PATH").map_or_else(|| docker_config.clone(), PathBuf::from)),
             docker_config,
+            active: get("VIRTUAL_ENV")
+                .or_else(|| get("CONDA_PREFIX"))
+                .map(PathBuf::from),
+            decisive: DECISIVE
+                .iter()
+                .filter_map(|name| Some(((*name).to_owned(), get(name)?)))
+                .collect(),
             inherited: INHERITED
                 .iter()
                 .filter_map(|name| Some(((*name).to_owned(), get(name)?)))

@@ -51,6 +51,9 @@ pub async fn gather(env: &Env, wanted: &Wanted) -> Host {
         memory_available_bytes: meminfo(&memory, "MemAvailable:"),
         python,
         environment: None,
+        active_python: env.active_python(),
+        site: None,
+        variables: env.decisive.clone(),
         gpus,
         driver,
         disk_free_bytes: wanted

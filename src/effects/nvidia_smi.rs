@@ -52,6 +52,7 @@ fn health(gpu: Node<'_, '_>) -> GpuHealth {
     let text = |path: &[&str]| text(gpu, path);
     let is = |path: &[&str], yes: &str| text(path).map(|value| value == yes);
     GpuHealth {
+        uuid: text(&["uuid"]).unwrap_or_default(),
         bus: gpu.attribute("id").map(cut).unwrap_or_default(),
         persistence: is(&["persistence_mode"], "Enabled"),
         compute_mode: text(&["compute_mode"]),
@@ -171,6 +172,7 @@ mod tests {
     fn the_sheet_of_an_h200_is_read() {
         let found = read(include_str!("../../tests/fixtures/gpu/h200-580.159.xml")).unwrap();
         let expected = GpuHealth {
+            uuid: "GPU-0".to_owned(),
             bus: "00000000:00:06.0".to_owned(),
             persistence: Some(true),
             compute_mode: Some("Default".to_owned()),

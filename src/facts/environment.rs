@@ -22,4 +22,18 @@ pub struct Environment {
     pub has_program: bool,
     /// Folders in which the engine looks for programs, as `PATH` has them: that of its Python, then those of the shell.
     pub path: String,
+    /// True if the headers of its Python are there, which Triton needs to compile; `None` if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<bool>,
+    /// True if the engine uses the processor, because the profile does, whatever its torch was built for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_cpu: bool,
+}
+
+impl Environment {
+    /// Returns the version of CUDA that the engine uses there; `None` on the processor.
+    #[must_use]
+    pub fn used_cuda(&self) -> Option<&str> {
+        self.cuda.as_deref().filter(|_| !self.on_cpu)
+    }
 }

@@ -33,10 +33,35 @@ impl Gpu {
     }
 }
 
+/// Returns the GPUs that a process sees by the value of `CUDA_VISIBLE_DEVICES`, in its order: a list of indices or of UUIDs,
+/// which ends at the first word that names none. `None` for words of another kind, such as slices of MIG.
+#[must_use]
+pub fn visible(gpus: &[Gpu], devices: &str) -> Option<Vec<Gpu>> {
+    let mut found: Vec<Gpu> = Vec::new();
+    for word in devices.split(',').map(str::trim) {
+        if word.starts_with("MIG") {
+            return None;
+        }
+        let is_it = |gpu: &&Gpu| {
+            let uuid = gpu.health.as_ref().map_or("", |health| health.uuid.as_str());
+            word.parse() == Ok(gpu.index) || (word.starts_with("GPU-") && uuid.starts_with(word))
+        };
+        match gpus.iter().find(is_it) {
+            Some(gpu) => found.push(gpu.clone()),
+            None if word.starts_with("GPU-") => return None,
+            None => break,
+        }
+    }
+    Some(found)
+}
+
 /// The condition of a GPU, as `nvidia-smi -q -x` states it. What an older driver or another GPU does not state is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GpuHealth {
+    /// Its UUID, such as `GPU-5ea39a8b-...`; `CUDA_VISIBLE_DEVICES` may name it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uuid: String,
     /// Bus address, such as `00000000:19:00.0`: the kernel's log names the GPU by it.
     pub bus: String,
     /// The driver stays loaded without a process.
@@ -87,4 +112,43 @@ pub struct GpuProcess {
     pub name: String,
     /// GPU memory that it uses, in bytes; `None` where the driver cannot tell, as inside a container.
     pub memory_bytes: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_sees_the_gpus_that_the_shell_names() {
+        let gpu = |index: u32| Gpu {
+            index,
+            name: "NVIDIA H200".to_owned(),
+            memory_bytes: 0,
+            memory_used_bytes: None,
+            compute_capability: "9.0".to_owned(),
+            mig: None,
+            health: Some(GpuHealth {
+                uuid: format!("GPU-{index}{index}-a"),
+                ..GpuHealth::default()
+            }),
+        };
+        let all: Vec<Gpu> = (0..4).map(gpu).collect();
+        let seen = |devices: &str| {
+            let found = visible(&all, devices)?;
+            Some(found.iter().map(|gpu| gpu.index).collect::<Vec<_>>())
+        };
+        for (devices, expected) in [
+            ("0,1", Some(vec![0, 1])),
+            (" 3 , 1 ", Some(vec![3, 1])),
+            ("1,9,2", Some(vec![1])),
+            ("-1", Some(vec![])),
+            ("NoDevFiles", Some(vec![])),
+            ("GPU-22-a", Some(vec![2])),
+            ("GPU-22", Some(vec![2])),
+            ("GPU-77", None),
+            ("MIG-1234", None),
+        ] {
+            assert_eq!(seen(devices), expected, "{devices}");
+        }
+    }
 }

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 mod environment;
 mod gpu;
+mod site;
 
 pub use environment::Environment;
-pub use gpu::{Fabric, Gpu, GpuHealth, GpuProcess};
+pub use gpu::{Fabric, Gpu, GpuHealth, GpuProcess, visible};
+pub use site::{Site, WorkFolder};
 
 /// Version of the JSON form of [`Facts`].
 pub const SCHEMA: &str = "dsr1.facts/1";
@@ -340,6 +342,15 @@ pub struct Host {
     /// The environment of the user that runs the engine, if one is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
+    /// The Python of the venv or the conda environment that is active in the user's shell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_python: Option<String>,
+    /// Limits, compilers and folders for a process that runs the engine on GPUs, if one is planned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<Box<Site>>,
+    /// Variables of the user's shell that decide which GPUs and libraries a process uses.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
     /// NVIDIA GPUs; `None` if they are not known, empty if there are none.
     pub gpus: Option<Vec<Gpu>>,
     /// NVIDIA driver version, such as `575.57.08`.
@@ -354,6 +365,30 @@ pub struct Host {
 }
 
 impl Host {
+    /// Returns the option that names an environment of the user: the active one, if the shell has one.
+    #[must_use]
+    pub fn python_option(&self) -> String {
+        self.active_python.as_ref().map_or_else(
+            || "--python PATH of an engine".to_owned(),
+            |python| {
+                format!(
+                    "--python {} (the active environment)",
+                    crate::quote::shell_word(python)
+                )
+            },
+        )
+    }
+
+    /// Leaves only the GPUs that a process sees, if `CUDA_VISIBLE_DEVICES` is set.
+    pub fn keep_visible_gpus(&mut self) {
+        let Some(devices) = self.variables.get("CUDA_VISIBLE_DEVICES") else {
+            return;
+        };
+        if let Some(kept) = self.gpus.as_ref().and_then(|gpus| visible(gpus, devices)) {
+            self.gpus = Some(kept);
+        }
+    }
+
     /// Returns the major version of the NVIDIA driver.
     #[must_use]
     pub fn driver_major(&self) -> Option<u32> {

@@ -171,7 +171,14 @@ fn fate(item: &Item, options: CleanOptions) -> (bool, String) {
         }
         Use::Current => (false, "this dsr1 would use it again; --all removes it".to_owned()),
         Use::Doubt(why) => (false, format!("{why}; --all removes it")),
-        Use::Measurement(_) if !options.all => (false, "a measurement; --all removes it".to_owned()),
+        Use::Measurement(age) if !options.all => {
+            let days = if *age >= options.older_than_s {
+                ""
+            } else {
+                " --older-than 0"
+            };
+            (false, format!("a measurement; --all{days} removes it"))
+        }
         Use::Record(age) | Use::Measurement(age) if *age >= options.older_than_s => {
             (true, format!("{} days old", age / DAY))
         }

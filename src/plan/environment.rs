@@ -51,7 +51,7 @@ pub fn found_stack(environment: &Environment) -> Result<UserFile> {
     if version.to_string() != *stated {
         title = format!("SGLang {} (read as {version}), found in {python}", plain(stated));
     }
-    let cuda = environment.cuda.as_deref().map(plain);
+    let cuda = environment.used_cuda().map(plain);
     let major = cuda
         .as_deref()
         .and_then(|cuda| cuda.split('.').next()?.parse::<u32>().ok());
@@ -121,6 +121,7 @@ pub(super) fn check(variables: &BTreeMap<String, String>, facts: &Facts) -> Resu
         ("variables", &serde_json::json!(variables).to_string()),
         ("driver", &facts.host.driver.clone().unwrap_or_default()),
         ("gpus", &names.join(",")),
+        ("device", &if found.on_cpu { "cpu" } else { "cuda" }.to_owned()),
     ]);
     Ok(CheckEnvironment {
         python: found.python.clone(),
@@ -132,6 +133,7 @@ pub(super) fn check(variables: &BTreeMap<String, String>, facts: &Facts) -> Resu
         sha256: found.sha256.clone(),
         variables,
         modules: preflight::modules(found),
+        on_cpu: found.on_cpu,
         inputs,
         cache_dir: format!("{}/{PREFLIGHTS}", facts.paths.cache),
     })
@@ -140,6 +142,10 @@ pub(super) fn check(variables: &BTreeMap<String, String>, facts: &Facts) -> Resu
 /// Returns the variables of a process, with the folder of the environment's Python first in `PATH`, as activating it does:
 /// compilers of kernels look for `ninja` there. A named `PATH` stays.
 pub(super) fn with_path(mut variables: BTreeMap<String, String>, facts: &Facts) -> BTreeMap<String, String> {
+    // A process gets them anyway: so the plan, a lock and an exported script have them.
+    for (name, value) in &facts.host.variables {
+        variables.entry(name.clone()).or_insert_with(|| value.clone());
+    }
     if let Some(found) = &facts.host.environment {
         variables
             .entry("PATH".to_owned())
@@ -206,6 +212,8 @@ mod tests {
             sha256: "0".repeat(64),
             has_program: false,
             path: "/opt/sglang/bin:/usr/bin".to_owned(),
+            headers: Some(true),
+            on_cpu: false,
         }
     }
 

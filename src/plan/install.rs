@@ -105,11 +105,14 @@ pub fn install_target(
         .cause("an environment of this host runs as a process")
         .hint("leave out one of them")),
         _ if stack.name == FOUND => Ok((Target::Process, None)),
-        Some(Target::Process) if !stack.process_runtime => Err(Error::new(
-            Kind::Usage,
-            format!("stack `{}` runs in Docker only", stack.name),
-        )
-        .hint("--python PATH runs it in an environment of yours that has SGLang; or leave out --runtime process")),
+        Some(Target::Process) if !stack.process_runtime => {
+            Err(
+                Error::new(Kind::Usage, format!("stack `{}` runs in Docker only", stack.name)).hint(format!(
+                    "{} runs the SGLang that is there; or leave out --runtime process",
+                    facts.host.python_option()
+                )),
+            )
+        }
         Some(target) => Ok((target, None)),
         None if stack.accelerator == Accelerator::Cuda => Ok((Target::Docker, None)),
         // With a daemon, too, what is ready would be used, unless an image is.

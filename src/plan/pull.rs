@@ -57,7 +57,7 @@ pub struct PullOptions {
 /// [`Kind::Usage`] for a repository that is not `owner/name`, or for an invalid pattern.
 pub fn pull(request: &PullRequest, facts: &Facts) -> Result<Plan> {
     let mut plan = Plan::new("pull", vec![step(request, facts)?]);
-    plan.blockers.extend(blocker(request, facts));
+    plan.blockers.extend(blockers(request, facts));
     Ok(plan)
 }
 
@@ -82,23 +82,26 @@ pub(super) fn step(request: &PullRequest, facts: &Facts) -> Result<Step> {
 }
 
 /// A lack of disk space, judged by the known size of the repository before the listing states the exact one.
-pub(super) fn blocker(request: &PullRequest, facts: &Facts) -> Option<Blocker> {
+pub(super) fn blockers(request: &PullRequest, facts: &Facts) -> Vec<Blocker> {
     if request.repo == rehearsal::REPO && request.endpoint == PUBLIC_HUB {
-        return Some(Blocker {
+        return vec![Blocker {
             kind: Kind::Usage,
             message: format!("nothing to pull: {} is not on a public hub", request.repo),
             cause: "dsr1 generates this model itself".to_owned(),
             hint: "run dsr1 up --profile rehearsal; or run dsr1 mirror --rehearsal, and pass its address to --endpoint".to_owned(),
-        });
+        }];
     }
     // For another directory or a selection of files, the listing states the size.
     if request.local_dir.is_some() || !request.selection.is_all() {
-        return None;
+        return Vec::new();
     }
     let missing = facts.cached_commit(&request.repo, &request.revision).is_none();
-    let size = request.size_bytes.filter(|_| missing)?;
-    blockers::weights_source(facts, &request.endpoint)
-        .or_else(|| blockers::disk(facts, &facts.paths.hub_cache, size, "the weights", "HF_HOME"))
+    let Some(size) = request.size_bytes.filter(|_| missing) else {
+        return Vec::new();
+    };
+    let source = blockers::weights_source(facts, &request.endpoint);
+    let disk = blockers::disk(facts, &facts.paths.hub_cache, size, "the weights", "HF_HOME");
+    source.into_iter().chain(disk).collect()
 }
 
 pub(super) fn check_step(repo: &str, revision: &str, facts: &Facts) -> Step {

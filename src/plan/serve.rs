@@ -105,6 +105,7 @@ pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Laun
         if let Step::AwaitReady(step) = step {
             step.planned = Some(PlannedMemory {
                 usable_bytes: found.usable_bytes,
+                weights_bytes: found.weights_bytes,
                 pool_tokens: found.pool_tokens,
             });
         }
@@ -141,6 +142,7 @@ pub(super) fn blockers(request: &ServeRequest, memory: Option<&MemoryPlan>, fact
         blockers::docker(facts).filter(|_| needs_docker),
         blockers::remote_docker(facts).filter(|_| needs_docker),
         blockers::hardware(profile, stack, facts),
+        doctor::site::blocker(facts, profile.gpus).filter(|_| request.target == Target::Process),
         blockers::memory_blocker(stack, facts),
         memory.and_then(|memory| blockers::gpu_memory(memory, facts)),
         blockers::server(facts, &server_name(request), *port),

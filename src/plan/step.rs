@@ -209,6 +209,9 @@ pub struct CheckEnvironment {
     pub variables: BTreeMap<String, String>,
     /// Modules that a start imports.
     pub modules: Vec<String>,
+    /// True if the engine uses no GPU.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_cpu: bool,
     /// Digest of all that decides the result: packages, variables, driver, GPUs.
     pub inputs: String,
     /// Directory of the results.
@@ -454,6 +457,9 @@ pub struct StartProcess {
 pub struct PlannedMemory {
     /// Bytes that are free before the weights are loaded.
     pub usable_bytes: u64,
+    /// Bytes of the weights.
+    #[serde(default)]
+    pub weights_bytes: u64,
     /// Tokens in the KV pool of one attention replica.
     pub pool_tokens: u64,
 }

@@ -118,7 +118,7 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
     }
     plan.blockers.extend(installation.blocker(&build, facts));
     plan.blockers
-        .extend(pull::blocker(&pull, facts).filter(|_| !is_folder));
+        .extend(pull::blockers(&pull, facts).into_iter().filter(|_| !is_folder));
     if !installation.is_present(facts) {
         plan.notes.insert(0, install_note(stack));
     }

@@ -184,6 +184,7 @@ fn check_environment(step: &CheckEnvironment) -> String {
         sha256: _,
         variables,
         modules,
+        on_cpu: _,
         inputs: _,
         cache_dir: _,
     } = step;

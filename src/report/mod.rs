@@ -217,6 +217,20 @@ pub struct Ready {
     /// Memory of the first rank that says it, as the log states it.
     #[serde(default)]
     pub memory: EngineMemory,
+    /// The same of the plan; `None` without a memory plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<PlannedFigures>,
+}
+
+/// Memory of one GPU in a plan, as far as the engine's log states it, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedFigures {
+    /// Bytes that are free before the weights are loaded.
+    pub free_bytes: u64,
+    /// Bytes of the weights.
+    pub weights_bytes: u64,
+    /// Tokens in the KV pool of one attention replica.
+    pub pool_tokens: u64,
 }
 
 /// Memory of one GPU in the words of the engine's log, in GiB.

@@ -48,6 +48,26 @@ fn capture(line: &str) -> Option<&str> {
     named.filter(|_| is_short).map(str::trim)
 }
 
+/// Returns the words of a line that looks like the begin of a stage and is none that this module knows: `Load weight begin` is
+/// one, and a later version may have others.
+#[must_use]
+pub(crate) fn unknown_stage(line: &str) -> Option<&str> {
+    const BEGIN: &str = " begin";
+    // A line of SGLang is `[time rank] text`.
+    let text = line.strip_prefix('[')?.split_once("] ")?.1;
+    let end = text.find(BEGIN)?;
+    let (what, rest) = (&text[..end + BEGIN.len()], &text[end + BEGIN.len()..]);
+    let is_end = rest.is_empty() || rest.starts_with(['.', ':', ',']);
+    let is_plain = what.len() <= 60
+        && what.starts_with(|c: char| c.is_ascii_uppercase())
+        && what
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || " -_".contains(c));
+    let is_known =
+        stage(line).is_some() || compiles(line).is_some() || what == "Init torch distributed begin";
+    (is_end && is_plain && !is_known).then_some(what)
+}
+
 /// Returns what a line says is compiled now, which can take minutes: DeepGEMM's kernels (`compile_utils.py`, 0.4.10.post2 to
 /// 0.5.23), or a model by torch (`compilation/`, 0.5.8 on).
 #[must_use]
@@ -275,6 +295,28 @@ mod tests {
                 expected,
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn a_stage_that_no_rule_knows_is_seen() {
+        for (line, expected) in [
+            (
+                "[x TP0] Load weights begin. avail mem=29.09 GB",
+                Some("Load weights begin"),
+            ),
+            (
+                "[x] Warm up JIT kernels begin: 4 ranks",
+                Some("Warm up JIT kernels begin"),
+            ),
+            ("[x] Load weight begin. avail mem=29.09 GB", None),
+            ("[x] Init torch distributed begin.", None),
+            ("[x] Capture target decode CUDA graph begin. backend=full", None),
+            ("[x] the answers begin. Here", None),
+            ("[x] Prompt: {\"Tell me how to begin", None),
+            ("no stamp begin.", None),
+        ] {
+            assert_eq!(unknown_stage(line), expected, "{line}");
         }
     }
 

@@ -17,13 +17,17 @@ const MODULES: [(&str, &[&str]); 6] = [
     ("sglang.srt.entrypoints.http_server", &["sglang"]),
 ];
 
+/// Those of them that an engine on a processor does not use.
+const ON_GPUS: [&str; 2] = ["sgl_kernel", "flashinfer"];
+
 /// Returns the modules to import. One whose package is not installed is left out: `problems` says so.
 #[must_use]
 pub fn modules(environment: &Environment) -> Vec<String> {
     let is_installed = |names: &&[&str]| names.iter().any(|name| environment.packages.contains_key(*name));
+    let is_used = |module: &&str| !environment.on_cpu || !ON_GPUS.contains(module);
     MODULES
         .iter()
-        .filter(|(_, packages)| is_installed(packages))
+        .filter(|(module, packages)| is_used(module) && is_installed(packages))
         .map(|(module, _)| (*module).to_owned())
         .collect()
 }
@@ -52,7 +56,7 @@ pub fn problems(environment: &Environment) -> Vec<Problem> {
             is_fatal: true,
         });
     }
-    let Some(cuda) = environment.cuda.as_deref() else {
+    let Some(cuda) = environment.used_cuda() else {
         return found;
     };
     let kernel = ["sglang-kernel", "sgl-kernel"]

@@ -13,7 +13,7 @@ pub fn cleaned(choices: &[Choice], dry_run: bool, is_complete: bool) -> String {
         let nothing = if is_complete {
             "nothing of dsr1 is here for this user"
         } else {
-            "nothing of dsr1 was found elsewhere"
+            "nothing of dsr1 was found, but not every place could be looked at"
         };
         return format!("{nothing}; weights stay: dsr1 weights list\n");
     }

@@ -9,7 +9,7 @@ pub fn memory(plan: &MemoryPlan) -> String {
     let gpu = if plan.gpu_known {
         ""
     } else {
-        " (the GPU that the profile is for; this host was not looked at)"
+        " (the GPU that the profile is for; none of this host is known)"
     };
     let sizes = if plan.weights_listed {
         "as the hub lists them, not pulled yet"

@@ -73,7 +73,12 @@ pub fn plan(plan: &Plan, request: &ServeRequest, shown: &ShownPlan<'_>) -> Strin
         hint,
     } in &plan.blockers
     {
-        text.push_str(&safe(&format!("blocked  {message}: {cause}; {hint}")));
+        let why = if cause.is_empty() {
+            String::new()
+        } else {
+            format!(": {cause}")
+        };
+        text.push_str(&safe(&format!("blocked  {message}{why}; {hint}")));
         text.push('\n');
     }
     text

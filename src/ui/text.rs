@@ -40,9 +40,12 @@ pub fn report(report: &Report, are_shown: bool, columns: usize) -> String {
 /// Returns the result of a step whose line the terminal shows: without what that line says already.
 fn beside_steps(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Ready(ready) => ready
-            .kv_pool_tokens
-            .map_or_else(String::new, |tokens| format!("KV pool of {tokens} tokens\n")),
+        Outcome::Ready(ready) => match memory_of_gpu(ready) {
+            Some(table) => table,
+            None => ready.kv_pool_tokens.map_or_else(String::new, |tokens| {
+                format!("READY, KV pool of {tokens} tokens\n")
+            }),
+        },
         Outcome::Started { .. } | Outcome::Stopped { .. } => String::new(),
         other => self::outcome(other),
     }
@@ -210,7 +213,8 @@ pub fn outcome(outcome: &Outcome) -> String {
             let pool = ready
                 .kv_pool_tokens
                 .map_or_else(String::new, |tokens| format!(", KV pool of {tokens} tokens"));
-            format!("READY on {}{pool}\n", safe(&ready.base_url))
+            let memory = memory_of_gpu(ready).map_or_else(String::new, |table| format!("\n{table}"));
+            format!("READY on {}{pool}\n{memory}", safe(&ready.base_url))
         }
         Outcome::Verified(verification) => self::verification(verification),
         Outcome::Benchmarked(benchmark) => self::benchmark(benchmark),
@@ -227,6 +231,42 @@ pub fn outcome(outcome: &Outcome) -> String {
             )
         }
     }
+}
+
+/// Returns the memory of one GPU beside the plan; `None` on a processor, or where the log did not state it.
+fn memory_of_gpu(ready: &Ready) -> Option<String> {
+    let planned = ready.planned?;
+    let memory = &ready.memory;
+    let gib = |figure: &Option<String>| figure.as_ref().map(|gib| format!("{gib} GiB"));
+    let planned_gib = crate::sglang::memory::gib;
+    let measured = [
+        (
+            "free before",
+            planned_gib(planned.free_bytes),
+            gib(&memory.free_gib),
+        ),
+        (
+            "weights",
+            planned_gib(planned.weights_bytes),
+            gib(&memory.weights_gib),
+        ),
+        (
+            "KV pool",
+            format!("{} tokens", planned.pool_tokens),
+            ready.kv_pool_tokens.map(|tokens| format!("{tokens} tokens")),
+        ),
+        ("graphs", String::new(), gib(&memory.graphs_gib)),
+        ("left", String::new(), gib(&memory.left_gib)),
+    ];
+    let rows: Vec<_> = measured
+        .into_iter()
+        .filter_map(|(what, planned, figure)| Some(table::row([what, &planned, &figure?])))
+        .collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let head = table::row(["memory of a GPU", "planned", "measured"]);
+    Some(table::aligned(&[vec![head], rows].concat()))
 }
 
 fn installed(installed: &Installed) -> String {
@@ -340,6 +380,45 @@ mod tests {
         })
     }
 
+    #[test]
+    fn planned_and_measured_memory_are_one_table() {
+        let ready = Ready {
+            server: "dsr1-gpu-r2".to_owned(),
+            model: String::new(),
+            base_url: "http://127.0.0.1:30000".to_owned(),
+            stages: Vec::new(),
+            kv_pool_tokens: Some(15_754_390),
+            memory: crate::report::EngineMemory {
+                free_gib: Some("139.11".to_owned()),
+                weights_gib: Some("26.75".to_owned()),
+                graphs_gib: None,
+                left_gib: Some("20.90".to_owned()),
+            },
+            planned: Some(crate::report::PlannedFigures {
+                free_bytes: 149_369_100_000,
+                weights_bytes: 28_669_000_000,
+                pool_tokens: 15_762_987,
+            }),
+        };
+        let unplanned = Ready {
+            planned: None,
+            ..ready.clone()
+        };
+        assert_eq!(
+            outcome(&Outcome::Ready(ready)),
+            "READY on http://127.0.0.1:30000, KV pool of 15754390 tokens\n\n\
+             memory of a GPU  planned          measured\n\
+             free before      139.1 GiB        139.11 GiB\n\
+             weights          26.7 GiB         26.75 GiB\n\
+             KV pool          15762987 tokens  15754390 tokens\n\
+             left                              20.90 GiB\n"
+        );
+        assert_eq!(
+            outcome(&Outcome::Ready(unplanned)),
+            "READY on http://127.0.0.1:30000, KV pool of 15754390 tokens\n"
+        );
+    }
+
     fn up(end: Vec<StepReport>) -> Report {
         let stages = [
             (Stage::Starting, 0),
@@ -356,6 +435,7 @@ mod tests {
             stages: stages.map(|(stage, at_ms)| StageTime { stage, at_ms }).to_vec(),
             kv_pool_tokens: Some(980_344),
             memory: crate::report::EngineMemory::default(),
+            planned: None,
         };
         let built = Built {
             pushed: Vec::new(),
@@ -405,7 +485,7 @@ mod tests {
         insta::assert_snapshot!(report(&up(Vec::new()), false, usize::MAX));
         assert!(
             report(&up(Vec::new()), true, usize::MAX)
-                .starts_with("in all 29m15s\n\nKV pool of 980344 tokens\n")
+                .starts_with("in all 29m15s\n\nREADY, KV pool of 980344 tokens\n")
         );
     }
 

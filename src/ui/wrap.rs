@@ -186,11 +186,18 @@ fn row_in_parts(row: &Cells<'_>, most: usize, columns: usize) -> String {
         return head;
     };
     let indent = first + INDENT;
-    let rest: Vec<_> = others.iter().map(|(_, cell)| (indent, *cell)).collect();
-    if rest.is_empty() {
-        return head;
-    }
-    format!("{head}\n{}", rows_of_cells(&rest, columns))
+    let cells: Vec<&str> = others.iter().map(|(_, cell)| *cell).collect();
+    let line = cells.join("  ");
+    let lines = if indent + width(&line) <= columns {
+        vec![line.as_str()]
+    } else {
+        cells
+    };
+    let lines = lines.into_iter().filter(|line| !line.is_empty());
+    std::iter::once(head)
+        .chain(lines.map(|line| below(line, indent, columns, INDENT / 2)))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Returns a line in lines of at most `columns` characters. `column` is the first column of its last cell, if that belongs to
@@ -364,6 +371,15 @@ mod tests {
             fitted(table, 60),
             "would remove  venv       2.1 GB  /a/path/venvs/cpu-1\n    no stack of this dsr1 uses it\n\
              kept          packages   0 B     /a/path/uv\n    too new\n\
+             would free about 2.1 GB\n"
+        );
+        let longer = table
+            .replace("cpu-1 ", "cpu-12345678 ")
+            .replace("uv ", "uv        ");
+        assert_eq!(
+            fitted(&longer, 58),
+            "would remove  venv       2.1 GB\n    /a/path/venvs/cpu-12345678\n    no stack of this dsr1 uses it\n\
+             kept          packages   0 B\n    /a/path/uv  too new\n\
              would free about 2.1 GB\n"
         );
         assert_eq!(fitted(table, 100), table);

@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("choice", &[]),
     ("quote", &[]),
     ("rehearsal", &[]),
-    ("facts", &["error", "units"]),
+    ("facts", &["error", "quote", "units"]),
     ("profile", &["error", "units"]),
     ("report", &["event", "units"]),
     (

@@ -179,7 +179,7 @@ fn the_doctor_imports_what_the_engine_needs_and_explains_a_failure() {
         server,
         "raise ImportError('/x/sgl_kernel/ops.so: undefined symbol: _ZN3c10')\n",
     );
-    let run = site.run(&["doctor", "rehearsal"]).expect(3);
+    let run = site.run(&["doctor", "rehearsal", "--port", "31997"]).expect(3);
     for text in [
         "SGLang 0.5.23 without CUDA, ",
         "cannot be imported",
@@ -207,10 +207,10 @@ fn the_doctor_imports_what_the_engine_needs_and_explains_a_failure() {
         server,
         "raise ImportError('libnuma.so.1: cannot open shared object file')\n",
     );
-    let again = site.run(&["doctor", "rehearsal"]);
+    let again = site.run(&["doctor", "rehearsal", "--port", "31997"]);
     assert!(again.stdout.contains("by an earlier check"), "{}", again.stdout);
     fs::write(site.path("torch-2.14.1.dist-info/RECORD"), "other\n").unwrap();
-    let changed = site.run(&["doctor", "rehearsal"]).expect(3);
+    let changed = site.run(&["doctor", "rehearsal", "--port", "31997"]).expect(3);
     assert!(changed.stdout.contains("libnuma"), "{}", changed.stdout);
 }
 
@@ -228,4 +228,114 @@ fn versions_that_do_not_fit_are_told_without_an_import() {
         "{all}"
     );
     assert!(all.contains("pip install flashinfer-cubin==0.6.14"), "{all}");
+}
+
+/// PyTorch from the package index is built for CUDA: the profile decides which device is used.
+#[test]
+fn a_profile_for_a_processor_runs_in_an_environment_for_gpus() {
+    let site = Site::new(&[
+        ("sglang", "0.5.23"),
+        ("torch", "2.14.1"),
+        ("flashinfer-python", "0.7.2"),
+        ("flashinfer-cubin", "0.7.1"),
+    ]);
+    site.module("torch", "");
+    fs::write(site.path("torch/version.py"), "cuda: Optional[str] = '13.0'\n").unwrap();
+    let json = site
+        .run(&["plan", "rehearsal", "--port", "31997", "--format", "json"])
+        .expect(0)
+        .json();
+    let steps = json["steps"].as_array().unwrap();
+    let check = steps
+        .iter()
+        .find(|step| step["step"] == "check_environment")
+        .unwrap();
+    assert_eq!(check["on_cpu"], true);
+    assert_eq!(
+        check["modules"],
+        serde_json::json!(["torch", "sglang.srt.entrypoints.http_server"])
+    );
+}
+
+/// What a process inherits of the shell and what decides its GPUs and libraries is in the plan.
+#[test]
+fn the_shells_choice_of_gpus_and_libraries_is_in_the_plan() {
+    let site = gpu_site();
+    let variable = format!("PYTHONPATH={}", site.path(""));
+    let mut command = site.home.command(&[
+        "plan",
+        "h200-fp8-high-throughput",
+        "--format",
+        "json",
+        "--python",
+        "python3",
+        "--env",
+        &variable,
+    ]);
+    command
+        .env("CUDA_VISIBLE_DEVICES", "0,1")
+        .env("LD_LIBRARY_PATH", "/opt/cuda/lib64");
+    let run = Run::from(command.output().unwrap()).expect(3);
+    let json = run.json();
+    let steps = json["steps"].as_array().unwrap();
+    let start = steps.iter().find(|step| step["step"] == "start_process").unwrap();
+    assert_eq!(start["env"]["CUDA_VISIBLE_DEVICES"], "0,1");
+    assert_eq!(start["env"]["LD_LIBRARY_PATH"], "/opt/cuda/lib64");
+}
+
+/// A folder for compiled kernels that cannot be written to ends every start: doctor says so, and a start is refused.
+#[test]
+fn a_cache_that_cannot_be_written_is_told_before_the_start() {
+    let site = gpu_site();
+    let doctor = site
+        .run(&[
+            "doctor",
+            "h200-fp8-high-throughput",
+            "--env",
+            "XDG_CACHE_HOME=/proc/version/cache",
+        ])
+        .expect(3);
+    let text = doctor.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("may not write to /proc/version/cache"), "{text}");
+    assert!(text.contains("--env XDG_CACHE_HOME=PATH"), "{text}");
+    assert!(text.contains("process.open_files"), "{text}");
+    let serve = site
+        .run(&[
+            "plan",
+            "h200-fp8-high-throughput",
+            "--env",
+            "XDG_CACHE_HOME=/proc/version/cache",
+        ])
+        .expect(3);
+    let text = serve.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("cannot run as a process"), "{text}{}", serve.stderr);
+}
+
+/// Where a GPU stack cannot run, the environment that is active in the shell is named, ready to be copied.
+#[test]
+fn the_active_environment_is_named_where_it_helps() {
+    let home = Home::new().without_docker();
+    let bin = home.path().join("env/bin");
+    fs::create_dir_all(&bin).unwrap();
+    fs::write(bin.join("python3"), "").unwrap();
+    let python = bin.join("python3");
+    let option = format!("--python {} (the active environment)", python.display());
+    for args in [
+        &["plan", "--profile", "high-throughput", "--fp8"][..],
+        &[
+            "plan",
+            "--profile",
+            "high-throughput",
+            "--fp8",
+            "--runtime",
+            "process",
+        ],
+    ] {
+        let mut command = home.command(args);
+        command.env("VIRTUAL_ENV", home.path().join("env"));
+        let run = Run::from(command.output().unwrap());
+        let text = format!("{}{}", run.stdout, run.stderr);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(&option), "no `{option}`:\n{text}");
+    }
 }

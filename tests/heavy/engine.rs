@@ -100,6 +100,55 @@ fn the_whole_chain_as_a_process() {
     );
 }
 
+/// An environment that dsr1 did not make runs the same chain: here that of another venv, which is only named. Its PyTorch is
+/// built for CUDA, and the profile is for a processor.
+#[test]
+fn an_environment_of_the_user_runs_the_chain() {
+    let _alone = lock::engine();
+    let home = Home::new().with_shared_packages().without_docker();
+    let built = home
+        .run(&["build", "--stack", "cpu", "--runtime", "process"])
+        .expect(0);
+    let venv = built
+        .stdout
+        .lines()
+        .find_map(|line| line.strip_prefix("venv "))
+        .unwrap();
+    let python = format!("{}/bin/python3", venv.trim());
+    let port = free_port().to_string();
+    let run = home
+        .run(&[
+            "up",
+            "rehearsal",
+            "--python",
+            &python,
+            "--port",
+            &port,
+            "--name",
+            "chain",
+            "--progress",
+            "plain",
+        ])
+        .expect(0);
+    assert!(
+        run.stderr.contains("] import sglang.srt.entrypoints.http_server"),
+        "{}",
+        run.stderr
+    );
+    assert!(!run.stderr.contains("installing "), "{}", run.stderr);
+    assert_whole_chain(&run);
+    assert_result_kept(&home);
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+    let doctor = home
+        .run(&["doctor", "rehearsal", "--python", &python, "--port", &port])
+        .expect(0)
+        .stdout;
+    assert!(
+        doctor.contains("used on the processor") && doctor.contains("by an earlier check"),
+        "{doctor}"
+    );
+}
+
 #[test]
 fn the_whole_chain_in_docker() {
     let _alone = lock::engine();

@@ -315,6 +315,7 @@ fn follow(script: &str, stall_s: u64) -> (Home, Recorder, dsr1::error::Result<ds
                 probe: "/ready".to_owned(),
                 prefetch: None,
                 planned: Some(PlannedMemory {
+                    weights_bytes: 0,
                     usable_bytes: 139 << 30,
                     pool_tokens: 1_000_000,
                 }),

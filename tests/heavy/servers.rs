@@ -238,6 +238,11 @@ pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Ho
         again.stderr
     );
 
+    // Its weights stay while it runs.
+    let removal = home.run(&["weights", "rm", "rehearsal", "--yes"]).expect(3);
+    let expected = format!("are in use\ncause: dsr1-{name} serves them\nhint: dsr1 stop dsr1-{name}");
+    assert!(removal.stderr.contains(&expected), "{}", removal.stderr);
+
     let stopped = home.run(&["stop", name]).expect(0);
     assert_eq!(stopped.stdout, format!("dsr1-{name} stopped\n"));
     assert!(!home.run(&["status"]).expect(0).stdout.contains(name));

@@ -51,14 +51,14 @@ const SIGNATURES: [Signature; 19] = [
         texts: &["no such file"],
         kind: Kind::Docker,
         cause: Some("`{socket}` does not exist"),
-        fix: "start it (sudo systemctl start docker), or set DOCKER_HOST to a daemon that runs",
+        fix: "start Docker (sudo systemctl start docker), or set DOCKER_HOST to a daemon that runs",
     },
     Signature {
         during: During::Dial,
         texts: &["connection refused"],
         kind: Kind::Docker,
         cause: Some("nothing listens there: the daemon is not running"),
-        fix: "start it (sudo systemctl start docker), or set DOCKER_HOST to a daemon that runs",
+        fix: "start Docker (sudo systemctl start docker), or set DOCKER_HOST to a daemon that runs",
     },
     Signature {
         during: During::PlainDial,
@@ -229,7 +229,7 @@ fn explain_dial(message: &str, endpoint: &Endpoint) -> (String, String) {
         ),
         Way::Tcp { tls: Some(dir), .. } => format!("check the certificates in {}", dir.display()),
         Way::Unix(_) | Way::Tcp { tls: None, .. } => {
-            "start it, or set DOCKER_HOST to a daemon that runs".to_owned()
+            "start Docker, or set DOCKER_HOST to a daemon that runs".to_owned()
         }
     };
     (message.to_owned(), fix)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import sysconfig
 
 
 def cuda_of_torch():
@@ -40,6 +41,7 @@ print(
             "packages": packages,
             "cuda": cuda_of_torch(),
             "sha256": seal,
+            "headers": os.path.isfile(os.path.join(sysconfig.get_path("include") or "", "Python.h")),
         }
     )
 )

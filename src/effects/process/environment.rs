@@ -24,6 +24,7 @@ struct Listed {
     packages: BTreeMap<String, String>,
     cuda: Option<String>,
     sha256: String,
+    headers: Option<bool>,
 }
 
 /// Returns the absolute path of a Python: one without a folder is looked for as a shell does. A link stays what it is: the
@@ -88,6 +89,7 @@ pub async fn read_environment(
         packages,
         cuda,
         sha256,
+        headers,
     }) = listed
     else {
         return Err(failed("it printed something else".to_owned()).log(finished.tail));
@@ -103,5 +105,7 @@ pub async fn read_environment(
         sha256,
         has_program,
         path: programs,
+        headers,
+        on_cpu: false,
     })
 }

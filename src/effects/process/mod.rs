@@ -10,5 +10,6 @@ mod packages;
 pub mod pip;
 pub(in crate::effects) mod preflight;
 pub(in crate::effects) mod server;
+pub mod site;
 pub(in crate::effects) mod uv;
 pub mod venv;

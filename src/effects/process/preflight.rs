@@ -111,7 +111,8 @@ async fn import(
             format!("`{module}` cannot be imported by `{}`", step.python),
         )
     };
-    let argv = [step.python.as_str(), "-c", IMPORT, module];
+    let device = if step.on_cpu { "cpu" } else { "cuda" };
+    let argv = [step.python.as_str(), "-c", IMPORT, module, device];
     let mut took = None;
     let mut keep = |line: &str| took = serde_json::from_str::<Took>(line).ok().or(took.take());
     let asked = command::run(env, &argv, &step.variables, None, &mut keep);

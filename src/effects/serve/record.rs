@@ -96,6 +96,7 @@ mod tests {
                 weights_gib: Some("79.60".to_owned()),
                 ..EngineMemory::default()
             },
+            planned: None,
         };
         keep(state.path(), &step("sha256:ab"), &ready);
         // What cannot be read is no record.

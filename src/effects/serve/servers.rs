@@ -271,13 +271,10 @@ impl Effects {
 
 /// Adds to the error about a server that was not found that containers were not looked at, and why.
 fn not_looked_at(error: Error, trouble: &Error) -> Error {
-    let error = error.also(format!(
+    error.also(format!(
         "the containers were not looked at: {}",
         trouble.innermost()
-    ));
-    trouble.hints().iter().fold(error, |error, hint| {
-        error.hint(format!("to see servers in containers, too: {hint}"))
-    })
+    ))
 }
 
 /// Returns the servers that ended and left a log, each with its path, the newest last: processes that were stopped, and

@@ -1,5 +1,6 @@
 //! Follows an engine from its start to READY, or to the cause of its failure.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use crate::effects::serve::runtime::{Life, Runtime};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Source, Stage, StepEvents};
 use crate::plan::{AwaitReady, PlannedMemory};
-use crate::report::{EngineMemory, Ready, StageTime};
+use crate::report::{EngineMemory, PlannedFigures, Ready, StageTime};
 use crate::sglang::log;
 use crate::units::{self, Bytes};
 
@@ -32,6 +33,9 @@ const READ_BACK: u64 = 2000;
 
 /// Longest time in which an engine that dies gathers diagnostics.
 const DYING: Duration = Duration::from_secs(20);
+
+/// Most stages of a log that no rule knows.
+const MOST_UNKNOWN: usize = 8;
 
 /// Lines of the log shown when a start fails.
 const SHOWN: usize = 20;
@@ -141,6 +145,8 @@ struct Start<'a> {
     planned: Option<PlannedMemory>,
     /// True if the log says that the port is taken.
     cannot_listen: bool,
+    /// Words of lines that look like the begin of a stage, and match no rule.
+    unknown_stages: BTreeSet<String>,
     recent: Vec<String>,
     /// True if the log broke, and the user was warned.
     log_is_broken: bool,
@@ -160,6 +166,7 @@ impl<'a> Start<'a> {
             prefetch: None,
             planned: None,
             cannot_listen: false,
+            unknown_stages: BTreeSet::new(),
             recent: Vec::new(),
             log_is_broken: false,
         }
@@ -220,6 +227,11 @@ impl<'a> Start<'a> {
         {
             self.reach(stage, &detail);
         }
+        if self.unknown_stages.len() < MOST_UNKNOWN
+            && let Some(what) = log::unknown_stage(line)
+        {
+            self.unknown_stages.insert(what.to_owned());
+        }
         self.cannot_listen |= log::cannot_listen(line);
         self.kv_pool_tokens = log::kv_pool_tokens(line).or(self.kv_pool_tokens);
         match log::memory(line) {
@@ -240,6 +252,15 @@ impl<'a> Start<'a> {
                 self.recent.remove(0);
             }
             self.recent.push(line.to_owned());
+        }
+    }
+
+    /// Says which lines of the log look like stages that no rule knows: their time is counted as that of the stage before.
+    fn note_unknown_stages(&self) {
+        for what in &self.unknown_stages {
+            self.events.note(format!(
+                "the engine's log has a stage that this dsr1 does not know: `{what}`; its time is in the stage before it"
+            ));
         }
     }
 
@@ -322,6 +343,7 @@ impl<'a> Start<'a> {
     fn ready(mut self, step: &AwaitReady) -> Ready {
         if !step.runs_already {
             self.reach(Stage::Ready, "");
+            self.note_unknown_stages();
         }
         Ready {
             server: step.server.name().to_owned(),
@@ -330,6 +352,11 @@ impl<'a> Start<'a> {
             stages: self.stages,
             kv_pool_tokens: self.kv_pool_tokens,
             memory: self.memory,
+            planned: step.planned.map(|planned| PlannedFigures {
+                free_bytes: planned.usable_bytes,
+                weights_bytes: planned.weights_bytes,
+                pool_tokens: planned.pool_tokens,
+            }),
         }
     }
 

@@ -70,7 +70,7 @@ fn ranges(settings: &EffectiveSettings, found: &mut Vec<Check>) {
         found.push(error(
             "range.fraction",
             "engine.mem_fraction",
-            format!("{fraction:e} is not a share of memory between 0 and 1"),
+            format!("{fraction} is not a share of memory between 0 and 1"),
         ));
     }
     for (setting, number) in [
