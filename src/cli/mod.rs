@@ -25,8 +25,8 @@ pub use profiles::{
     ProfilesArgs, ShowArgs, StackArgs, StackDiffArgs, Stacks, StacksArgs, SyncArgs, ValidateArgs,
 };
 pub use server::{
-    AskArgs, CheckArgs, DoctorArgs, ExportArgs, LockArgs, LogsArgs, PlanCommandArgs, ServeArgs, StatusArgs,
-    StopArgs, UpArgs,
+    AskArgs, CheckArgs, DiagnoseArgs, DoctorArgs, ExportArgs, LockArgs, LogsArgs, PlanCommandArgs, ServeArgs,
+    StatusArgs, StopArgs, UpArgs,
 };
 pub use shared::{HubArgs, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
 pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
@@ -57,7 +57,7 @@ Usage: dsr1 [OPTIONS] COMMAND
   before it      doctor, plan, explain
   install        build, image, clean
   weights        pull, weights, mirror
-  servers        serve, status, logs, stop, ask
+  servers        serve, status, logs, diagnose, stop, ask
   measurements   bench, eval
   settings       profiles, stacks, flags, lock, check
   elsewhere      export, completions, man
@@ -144,6 +144,9 @@ pub enum Command {
     /// Print the log of a server.
     #[command(alias = "log")]
     Logs(LogsArgs),
+    /// Say why a server failed: the first cause in its log, or in logs of any host.
+    #[command(alias = "why")]
+    Diagnose(DiagnoseArgs),
     /// Stop a server after its running requests, and remove its container.
     #[command(alias = "down")]
     Stop(StopArgs),

@@ -112,6 +112,18 @@ pub struct LogsArgs {
     pub tail: Option<u64>,
 }
 
+/// Arguments of `diagnose`.
+#[derive(Debug, Clone, Args)]
+pub struct DiagnoseArgs {
+    /// Servers of this host, files with logs (those of all nodes of one server together), or - for standard input; without
+    /// any, the only server, also one that ended.
+    #[arg(value_name = "SERVER|FILE")]
+    pub logs: Vec<String>,
+    /// End with exit code 7 if a failure is found.
+    #[arg(long)]
+    pub check: bool,
+}
+
 /// Arguments of `stop`.
 #[derive(Debug, Clone, Args)]
 pub struct StopArgs {

@@ -32,6 +32,7 @@ pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
         )
         .hint("give a number between 0 and 2; DeepSeek recommends 0.5 to 0.7 for R1"));
     }
+    let mut own = None;
     let base_url = match &args.url {
         Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
             // Clients of the OpenAI API call the URL with `/v1` the base URL.
@@ -45,7 +46,7 @@ pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
             );
         }
         None => {
-            context
+            let found = context
                 .effects
                 .find_server(args.server.as_deref(), &probe(context)?, &[ServerState::Ready])
                 .await
@@ -55,9 +56,9 @@ pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
                         return error;
                     }
                     error.hint("dsr1 ask takes --server NAME, or --url URL for one of another user or host")
-                })?
-                .status
-                .base_url
+                })?;
+            own = Some(found.server);
+            found.status.base_url
         }
     };
     // Of a server that dsr1 started, the URL is right.
@@ -91,19 +92,34 @@ pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
             Ok(answer) => ui::print(&live.end(&answer)),
             Err(error) => {
                 ui::print(live.end_line())?;
-                Err(is_endpoint(error))
+                Err(explained(context, own.as_ref(), is_endpoint(error)).await)
             }
         };
     }
     let request = context
         .effects
         .ask(&base_url, &question, args.max_tokens, args.temperature);
-    let answer = context.until_interrupted(request).await.map_err(is_endpoint)?;
+    let answer = match context.until_interrupted(request).await {
+        Ok(answer) => answer,
+        Err(error) => return Err(explained(context, own.as_ref(), is_endpoint(error)).await),
+    };
     let answered = Answered {
         schema: "dsr1.answer/1",
         answer: &answer,
     };
     context.print_document(&answered, |answered| ui::answer(answered.answer))
+}
+
+/// Returns the error with which the server itself ended, if it did: that explains an answer that did not come.
+async fn explained(context: &Context, server: Option<&plan::Server>, error: Error) -> Error {
+    match server {
+        Some(server) if error.kind() == Kind::Server => context
+            .effects
+            .end_of(server, "the answer")
+            .await
+            .unwrap_or(error),
+        _ => error,
+    }
 }
 
 /// Returns the URL that a text without a scheme may stand for.

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod clean;
 mod context;
+mod diagnose;
 mod docs;
 mod doctor;
 mod eval;
@@ -99,8 +100,9 @@ fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Pull(args) => Box::pin(pull::run(&context, args)).await,
             Command::Weights(args) => weights::run(&context, args).await,
             Command::Mirror(args) => mirror::run(&context, args).await,
-            Command::Serve(args) => serve::run(&context, args).await,
+            Command::Serve(args) => Box::pin(serve::run(&context, args)).await,
             Command::Status(args) => status::run(&context, args).await,
+            Command::Diagnose(args) => diagnose::run(&context, args).await,
             Command::Logs(args) => logs::run(&context, args).await,
             Command::Stop(args) => stop::run(&context, args).await,
             Command::Ask(args) => ask::run(&context, args).await,

@@ -30,6 +30,13 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
         if server.status.state == ServerState::Ready {
             server.status.served_model = context.effects.served_model(&server.status.base_url).await;
         }
+        if server.status.state != ServerState::Ready {
+            server.status.cause = context.effects.cause_of_end(&server.server).await;
+        }
+        // An engine of which a process died gathers diagnostics for seconds before it ends.
+        if server.status.cause.is_some() {
+            server.status.state = ServerState::Exited;
+        }
     }
     let listing = Listing {
         schema: "dsr1.status/1",

@@ -432,21 +432,22 @@ impl Effects {
             }
             Step::VerifyAnswers(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                let verification = verify::verify(step, &self.http).await?;
+                let verification = verify::verify(step, &self.http).await;
+                // The end of the engine explains an answer that did not come.
                 start::still_alive(&runtime, "verification").await?;
-                Ok(Outcome::Verified(verification))
+                Ok(Outcome::Verified(verification?))
             }
             Step::RunBenchmark(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                let result = measure::benchmark(step, &runtime, events).await?;
+                let result = measure::benchmark(step, &runtime, events).await;
                 start::still_alive(&runtime, "the benchmark").await?;
-                Ok(Outcome::Benchmarked(Box::new(result)))
+                Ok(Outcome::Benchmarked(Box::new(result?)))
             }
             Step::RunGsm8k(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                let result = measure::gsm8k(step, &runtime, &self.http, events).await?;
+                let result = measure::gsm8k(step, &runtime, &self.http, events).await;
                 start::still_alive(&runtime, "the evaluation").await?;
-                Ok(Outcome::Evaluated(result))
+                Ok(Outcome::Evaluated(result?))
             }
             Step::StopServer(step) => {
                 let runtime = self.runtime(&step.server).await?;

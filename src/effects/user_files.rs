@@ -25,6 +25,34 @@ pub fn read(config: &Path, named: Option<&Path>) -> Result<UserFiles> {
     })
 }
 
+/// Bytes of a log that are read at once.
+const PIECE: usize = 1 << 20;
+
+/// Hands on the bytes of a log, which may be larger than memory.
+///
+/// # Errors
+/// [`Kind::Usage`] when the file cannot be read.
+pub fn read_log(path: &Path, on_bytes: &mut dyn FnMut(&[u8])) -> Result<()> {
+    let file = File::open(path).at(Kind::Usage, || format!("cannot read `{}`", path.display()))?;
+    read_stream(file, &path.display().to_string(), on_bytes)
+}
+
+/// Hands on the bytes of a stream.
+///
+/// # Errors
+/// [`Kind::Usage`] when it cannot be read.
+pub fn read_stream(mut stream: impl Read, name: &str, on_bytes: &mut dyn FnMut(&[u8])) -> Result<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        match stream.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(length) => on_bytes(&piece[..length]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).at(Kind::Usage, || format!("cannot read `{name}`")),
+        }
+    }
+}
+
 fn directory(path: &Path, is_stacks: bool, unread: &mut Vec<UnreadFile>) -> Result<Vec<UserFile>> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,

@@ -114,4 +114,7 @@ pub struct ServerStatus {
     pub served_model: Option<String>,
     /// Exit code, of an ended container.
     pub exit_code: Option<i64>,
+    /// The cause of its end, by its log; `None` for a server that runs, and where the log shows none.
+    #[serde(default)]
+    pub cause: Option<String>,
 }

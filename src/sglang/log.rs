@@ -63,8 +63,9 @@ pub(crate) fn unknown_stage(line: &str) -> Option<&str> {
         && what
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || " -_".contains(c));
-    let is_known =
-        stage(line).is_some() || compiles(line).is_some() || what == "Init torch distributed begin";
+    // Of 0.4.10.post2 to 0.5.23: parts of the start.
+    let is_part = ["Init torch distributed begin", "Init parallel begin"].contains(&what);
+    let is_known = is_part || stage(line).is_some() || compiles(line).is_some();
     (is_end && is_plain && !is_known).then_some(what)
 }
 
@@ -311,6 +312,7 @@ mod tests {
             ),
             ("[x] Load weight begin. avail mem=29.09 GB", None),
             ("[x] Init torch distributed begin.", None),
+            ("[x] Init parallel begin.", None),
             ("[x] Capture target decode CUDA graph begin. backend=full", None),
             ("[x] the answers begin. Here", None),
             ("[x] Prompt: {\"Tell me how to begin", None),

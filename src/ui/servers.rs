@@ -31,11 +31,11 @@ pub fn status(servers: &[ServerStatus]) -> String {
         .iter()
         .filter(|server| server.state == ServerState::Exited)
     {
-        let _ = writeln!(
-            out,
-            "hint: dsr1 logs {} shows why it ended",
-            super::safe(&server.name)
-        );
+        let name = super::safe(&server.name);
+        let _ = match &server.cause {
+            Some(cause) => writeln!(out, "{name} ended: {}; dsr1 diagnose {name}", super::safe(cause)),
+            None => writeln!(out, "hint: dsr1 logs {name} shows why it ended"),
+        };
     }
     out
 }
@@ -65,6 +65,7 @@ mod tests {
             model: "/models/x".to_owned(),
             served_model: None,
             exit_code,
+            cause: None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The modules of this crate that each module may name.
-const LAYERS: [(&str, &[&str]); 20] = [
+const LAYERS: [(&str, &[&str]); 21] = [
     ("error", &[]),
     ("event", &[]),
     ("units", &[]),
@@ -23,6 +23,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
         "sglang",
         &["error", "event", "facts", "profile", "report", "units"],
     ),
+    ("diagnose", &["event", "sglang"]),
     ("doctor", &["error", "facts", "profile", "sglang", "units"]),
     (
         "plan",
@@ -47,6 +48,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
     (
         "effects",
         &[
+            "diagnose",
             "error",
             "event",
             "facts",
@@ -63,13 +65,15 @@ const LAYERS: [(&str, &[&str]); 20] = [
     (
         "ui",
         &[
-            "cli", "doctor", "error", "event", "plan", "profile", "quote", "report", "sglang", "units",
+            "cli", "diagnose", "doctor", "error", "event", "plan", "profile", "quote", "report", "sglang",
+            "units",
         ],
     ),
     (
         "commands",
         &[
             "cli",
+            "diagnose",
             "doctor",
             "effects",
             "error",
@@ -91,9 +95,10 @@ const LAYERS: [(&str, &[&str]); 20] = [
 ];
 
 /// Modules without effects.
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "choice",
     "cli",
+    "diagnose",
     "doctor",
     "error",
     "event",
@@ -119,7 +124,10 @@ const EFFECTS: [&str; 8] = [
 ];
 
 /// The modules that may use a crate which does input or output, or whose types no other module should know.
-const HOMES: [(&str, &[&str]); 24] = [
+const HOMES: [(&str, &[&str]); 27] = [
+    ("aho_corasick", &["diagnose/scan.rs"]),
+    ("memchr", &["diagnose/scan.rs"]),
+    ("regex", &["diagnose/line.rs"]),
     ("base64", &["effects/docker/"]),
     ("bollard", &["effects/docker/"]),
     ("bollard_buildkit_proto", &["effects/docker/"]),
@@ -146,7 +154,7 @@ const HOMES: [(&str, &[&str]); 24] = [
         "tar",
         &["effects/docker/archive/mod.rs", "effects/docker/archive/oci.rs"],
     ),
-    ("serde_yaml", &["profile/yaml/"]),
+    ("serde_yaml", &["profile/yaml/", "diagnose/signature.rs"]),
     ("strsim", &["profile/spelling.rs"]),
     ("anyhow", &["error.rs"]),
     ("indicatif", &["ui/tty.rs", "ui/tty/"]),

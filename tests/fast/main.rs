@@ -12,6 +12,7 @@
 
 mod architecture;
 mod cli;
+mod diagnosis;
 mod environment;
 mod export;
 mod first_hour;

@@ -299,7 +299,8 @@ mod tests {
             "dsr1-a ended during the run of the benchmark client"
         );
         assert!(
-            error.causes()[0].starts_with("torch.OutOfMemoryError: CUDA out of memory."),
+            error.causes()[0].starts_with("GPU memory ran out")
+                && error.causes()[1].starts_with("torch.OutOfMemoryError: CUDA out of memory."),
             "{error:?}"
         );
     }

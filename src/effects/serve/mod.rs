@@ -3,6 +3,7 @@
 //! Not in this module tree: the meaning of the engine's log lines (`sglang::log`), containers (`docker`), child processes
 //! (`process`).
 
+mod cause;
 pub(in crate::effects) mod mark;
 pub(in crate::effects) mod measure;
 mod pick;

@@ -116,6 +116,7 @@ mod tests {
             model: String::new(),
             served_model: None,
             exit_code: None,
+            cause: None,
         }
     }
 

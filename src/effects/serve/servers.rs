@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::diagnose::{Diagnoser, Verdict};
 use crate::effects::docker::Docker;
 use crate::effects::execute::Effects;
 use crate::effects::lines::LogEnd;
 use crate::effects::process::server as process;
 use crate::effects::serve::pick::pick;
 use crate::effects::serve::runtime::FAILED_LOG;
-use crate::effects::serve::verify;
+use crate::effects::serve::{start, verify};
 use crate::error::{Error, Kind, Result};
 use crate::facts::RunningServer;
 use crate::plan::{
@@ -40,6 +41,11 @@ pub struct Found {
     /// True if the command that started it stops it.
     temporary: bool,
 }
+
+/// Lines of a log in which the cause of a server's end is looked for: tracebacks of all ranks.
+const LINES_OF_END: u64 = 5000;
+/// Longest time for that.
+const TIME_OF_END: Duration = Duration::from_millis(700);
 
 impl Effects {
     /// Returns every server of dsr1, and the error of a daemon that does not answer, whose servers are missing. A host without
@@ -221,6 +227,28 @@ impl Effects {
         }
     }
 
+    /// Returns the error of a server that ended, with its cause; `None` for one that runs.
+    pub async fn end_of(&self, server: &Server, during: &str) -> Option<Error> {
+        let runtime = self.runtime(server).await.ok()?;
+        start::still_alive(&runtime, during).await.err()
+    }
+
+    /// Returns the cause of a server's end in a few words, by the last lines of its log; `None` if they show none.
+    pub async fn cause_of_end(&self, server: &Server) -> Option<String> {
+        let mut diagnoser = Diagnoser::default();
+        diagnoser.begin(server.name());
+        let mut on_line = |line: &str| {
+            diagnoser.feed(line.as_bytes());
+            diagnoser.feed(b"\n");
+            Ok(())
+        };
+        let read = self.logs(server, Some(LINES_OF_END), false, &mut on_line);
+        tokio::time::timeout(TIME_OF_END, read).await.ok()?.ok()?;
+        let found = diagnoser.finish();
+        let is_end = matches!(found.verdict, Verdict::Failure | Verdict::Consequence);
+        is_end.then_some(found.title)
+    }
+
     /// Returns the most tokens that prompt and answer of a request may have together; `None` if the server does not say.
     pub async fn context_length(&self, base_url: &str) -> Option<u64> {
         verify::context_length(self.http(), base_url).await
@@ -319,6 +347,7 @@ fn describe(
             model: label(LABEL_MODEL)?,
             served_model: None,
             exit_code: None,
+            cause: None,
         },
         server,
         python: label(LABEL_PYTHON)?,

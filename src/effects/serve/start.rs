@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::diagnose::{self, Diagnoser};
 use crate::effects::host;
 use crate::effects::http::Http;
 use crate::effects::lines::{LogEnd, LogStream};
+use crate::effects::serve::cause::explained;
 use crate::effects::serve::prefetch::Prefetch;
 use crate::effects::serve::runtime::{Life, Runtime};
 use crate::error::{Error, Kind, Result};
@@ -51,7 +53,7 @@ pub(in crate::effects) async fn await_ready(
     events: &StepEvents<'_>,
 ) -> Result<Ready> {
     let old_lines = step.runs_already.then_some(0);
-    let mut start = Start::new(runtime.log(old_lines, true).await?, events);
+    let mut start = Start::new(runtime.log(old_lines, true).await?, runtime.name(), events);
     if !step.runs_already {
         start.planned = step.planned;
         start.prefetch = step
@@ -148,13 +150,17 @@ struct Start<'a> {
     /// Words of lines that look like the begin of a stage, and match no rule.
     unknown_stages: BTreeSet<String>,
     recent: Vec<String>,
+    /// The diagnosis of the log, as far as it was read.
+    diagnoser: Diagnoser,
     /// True if the log broke, and the user was warned.
     log_is_broken: bool,
 }
 
 impl<'a> Start<'a> {
-    fn new(log: LogStream, events: &'a StepEvents<'a>) -> Self {
+    fn new(log: LogStream, name: &str, events: &'a StepEvents<'a>) -> Self {
         let now = Instant::now();
+        let mut diagnoser = Diagnoser::default();
+        diagnoser.begin(name);
         Self {
             log,
             events,
@@ -168,6 +174,7 @@ impl<'a> Start<'a> {
             cannot_listen: false,
             unknown_stages: BTreeSet::new(),
             recent: Vec::new(),
+            diagnoser,
             log_is_broken: false,
         }
     }
@@ -215,6 +222,8 @@ impl<'a> Start<'a> {
     fn read_line(&mut self, line: &str) {
         self.note_sign_of_life();
         self.events.line(Source::Engine, line);
+        self.diagnoser.feed(line.as_bytes());
+        self.diagnoser.feed(b"\n");
         if let Some((what, done, total)) = log::progress(line) {
             self.events.activity(what, Some((done, total)));
         }
@@ -375,10 +384,8 @@ impl<'a> Start<'a> {
             Kind::Server,
             format!("{} ended during {}", runtime.name(), self.stage()),
         );
-        let error = match log::cause(lines()) {
-            Some(cause) => error.cause(format!("{cause} ({reason})")),
-            None => error.cause(reason),
-        };
+        let diagnosis = std::mem::take(&mut self.diagnoser).finish();
+        let error = explained(error, &diagnosis, reason, runtime.name(), lines());
         let skip = self.recent.len().saturating_sub(SHOWN);
         error.log(self.recent.split_off(skip))
     }
@@ -438,17 +445,12 @@ pub(in crate::effects) async fn still_alive(runtime: &Runtime<'_>, during: &str)
         Life::Ended(_) if runtime.was_stopped() => return Err(stopped(runtime, during)),
         Life::Ended(reason) => reason,
     };
-    let cause = match log::cause(lines.iter().map(String::as_str)) {
-        Some(cause) => format!("{cause} ({reason})"),
-        None => reason,
-    };
+    let texts = || lines.iter().map(String::as_str);
+    let diagnosis = diagnose::diagnose(runtime.name(), texts());
+    let error = Error::new(Kind::Server, format!("{} ended during {during}", runtime.name()));
+    let error = explained(error, &diagnosis, &reason, runtime.name(), texts());
     let skip = lines.len().saturating_sub(SHOWN);
-    Err(
-        Error::new(Kind::Server, format!("{} ended during {during}", runtime.name()))
-            .cause(cause)
-            .log(lines.split_off(skip))
-            .hint(log_hint(runtime).await),
-    )
+    Err(error.log(lines.split_off(skip)).hint(log_hint(runtime).await))
 }
 
 /// Returns the last lines of a server's log, as far as they tell something.

@@ -1,0 +1,80 @@
+//! `dsr1 diagnose`: the first cause of a failure, by logs.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::context::Context;
+use super::status::probe;
+use crate::cli::DiagnoseArgs;
+use crate::diagnose::{Diagnoser, Diagnosis, Verdict};
+use crate::effects::user_files;
+use crate::error::{Error, Kind, Result};
+use crate::event::Event;
+use crate::report::ServerState;
+use crate::ui;
+
+#[derive(Debug, Serialize)]
+struct Diagnosed<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    diagnosis: &'a Diagnosis,
+}
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: DiagnoseArgs) -> Result<()> {
+    let mut diagnoser = Diagnoser::default();
+    if args.logs.is_empty() {
+        server(context, None, &mut diagnoser).await?;
+    }
+    for name in &args.logs {
+        if name == "-" {
+            diagnoser.begin("standard input");
+            user_files::read_stream(std::io::stdin().lock(), "standard input", &mut |bytes| {
+                diagnoser.feed(bytes);
+            })?;
+        } else if Path::new(name).is_file() || name.contains('/') {
+            diagnoser.begin(name);
+            user_files::read_log(Path::new(name), &mut |bytes| diagnoser.feed(bytes))?;
+        } else {
+            server(context, Some(name), &mut diagnoser).await?;
+        }
+    }
+    let diagnosis = diagnoser.finish();
+    let document = Diagnosed {
+        schema: "dsr1.diagnosis/1",
+        diagnosis: &diagnosis,
+    };
+    context.print(&document, |document| ui::diagnosis(document.diagnosis))?;
+    let failed = matches!(diagnosis.verdict, Verdict::Failure | Verdict::Consequence);
+    if args.check && failed {
+        return Err(Error::new(Kind::Server, diagnosis.title).reported_if(true));
+    }
+    Ok(())
+}
+
+/// Reads the log of a server of this host, also of one that ended.
+async fn server(context: &Context, name: Option<&str>, diagnoser: &mut Diagnoser) -> Result<()> {
+    let states = [ServerState::Ready, ServerState::Starting, ServerState::Exited];
+    let (server, kept) = context
+        .effects
+        .find_log(name, &probe(context)?, &states)
+        .await
+        .map_err(|error| error.hint("dsr1 diagnose FILE reads a log in a file, and - standard input"))?;
+    if let Some(path) = kept {
+        let text = format!(
+            "{} has ended; this is about the log that it left: {}",
+            server.name(),
+            path.display()
+        );
+        context.display().event(&Event::Note { text });
+    }
+    diagnoser.begin(server.name());
+    let mut on_line = |line: &str| {
+        diagnoser.feed(line.as_bytes());
+        diagnoser.feed(b"\n");
+        Ok(())
+    };
+    let read = context.effects.logs(&server, None, false, &mut on_line);
+    context.until_interrupted(read).await
+}
