@@ -11,7 +11,7 @@ mod verdict;
 
 use scan::Scan;
 pub use signature::{Class, Signature, signatures};
-pub use verdict::{Diagnosis, Evidence, Other, Verdict};
+pub use verdict::{Diagnosis, Evidence, Other, UNKNOWN, Verdict};
 
 /// A diagnosis in the making: logs are taken in pieces of any size.
 #[derive(Debug, Default)]

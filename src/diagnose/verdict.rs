@@ -17,6 +17,8 @@ const SAME_SECONDS: i64 = 10;
 const DYING: u64 = 200;
 /// GPUs of a node, as a rule: rank 11 is on GPU 3.
 const GPUS_OF_NODE: u64 = 8;
+/// Kind of a failure that no signature fits.
+pub const UNKNOWN: &str = "engine.exception";
 /// Most other findings that are listed.
 const MOST_OTHERS: usize = 5;
 /// Kind of memory that other processes hold.
@@ -112,7 +114,7 @@ struct Event<'a> {
 
 impl Event<'_> {
     fn kind(&self) -> &str {
-        self.signature.map_or("engine.exception", |one| one.kind.as_str())
+        self.signature.map_or(UNKNOWN, |one| one.kind.as_str())
     }
 
     fn title(&self) -> String {

@@ -1,6 +1,6 @@
 //! The cause of a server's end, by the diagnosis of its log, as an error.
 
-use crate::diagnose::{Diagnosis, Verdict};
+use crate::diagnose::{Diagnosis, UNKNOWN, Verdict};
 use crate::error::Error;
 use crate::sglang::log;
 
@@ -29,7 +29,7 @@ pub(super) fn explained<'a>(
     server: &str,
     lines: impl DoubleEndedIterator<Item = &'a str>,
 ) -> Error {
-    let is_known = diagnosis.verdict == Verdict::Failure && diagnosis.evidence.is_some();
+    let is_known = diagnosis.verdict == Verdict::Failure && diagnosis.kind != UNKNOWN;
     let Some(evidence) = diagnosis.evidence.as_ref().filter(|_| is_known) else {
         return match log::cause(lines) {
             Some(cause) => error.cause(format!("{cause} ({reason})")),
