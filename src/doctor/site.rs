@@ -11,8 +11,10 @@ use crate::units::Bytes;
 const SHM_DEFAULT: u64 = 64 << 20;
 /// Size of `/dev/shm` below which there is a warning; SGLang's install page asks for 32 GB.
 const SHM: u64 = 1 << 30;
-/// Open files that SGLang asks for at its start (`set_ulimit`, sglang/srt/utils, 0.5.23).
+/// Open files that SGLang asks for at its start (`set_ulimit`, sglang/srt/utils, 0.5.23). It also runs with fewer.
 const OPEN_FILES: u64 = 65_535;
+/// Open files below which there is a warning: four for each of 4096 streams.
+const OPEN_FILES_MIN: u64 = 16_384;
 /// Space for compiled kernels: the caches of one SGLang 0.5.16 had 0.4 GB after a start on an H200.
 const CACHE: u64 = 2 << 30;
 
@@ -58,7 +60,7 @@ fn shared_memory(site: &Site, gpus: u32) -> Finding {
 fn open_files(site: &Site) -> Finding {
     let id = "process.open_files";
     match site.open_files {
-        Some(most) if most < OPEN_FILES => Finding::new(
+        Some(most) if most < OPEN_FILES_MIN => Finding::new(
             id,
             Verdict::Warn,
             format!("a process may open {most} files; SGLang asks for {OPEN_FILES}"),

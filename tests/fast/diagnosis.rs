@@ -167,7 +167,7 @@ fn what_other_ranks_say_later_is_not_the_cause() {
             .rev()
             .find_map(|line| Some(line.strip_prefix('[')?.get(..19)?.to_owned()))
             .unwrap_or_default();
-        let later: String = (0..8)
+        let later: Vec<String> = (0..8)
             .map(|rank| {
                 format!(
                     "[{stamp} TP{rank}] Scheduler hit an exception: Traceback (most recent call last):\n  File \"/x/scheduler.py\", line 9, in run\n\
@@ -175,6 +175,7 @@ fn what_other_ranks_say_later_is_not_the_cause() {
                 )
             })
             .collect();
+        let later = later.concat();
         format!(
             "{log}\n{later}[{stamp}] Received sigquit from a child process. It usually means the child failed.\n"
         )
