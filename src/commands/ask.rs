@@ -1,6 +1,7 @@
 //! `dsr1 ask`: sends one question to a running server.
 
 use std::io::IsTerminal;
+use std::pin::Pin;
 
 use serde::Serialize;
 
@@ -86,7 +87,9 @@ pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
             args.temperature,
             &mut on_piece,
         );
-        let answer = context.until_interrupted(request).await;
+        let answer = context
+            .until_interrupted(unless_hung(context, own.as_ref(), &base_url, Box::pin(request)))
+            .await;
         shown?;
         return match answer {
             Ok(answer) => ui::print(&live.end(&answer)),
@@ -99,6 +102,7 @@ pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
     let request = context
         .effects
         .ask(&base_url, &question, args.max_tokens, args.temperature);
+    let request = unless_hung(context, own.as_ref(), &base_url, Box::pin(request));
     let answer = match context.until_interrupted(request).await {
         Ok(answer) => answer,
         Err(error) => return Err(explained(context, own.as_ref(), is_endpoint(error)).await),
@@ -108,6 +112,24 @@ pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
         answer: &answer,
     };
     context.print_document(&answered, |answered| ui::answer(answered.answer))
+}
+
+/// Awaits an answer, and ends that when a server of this host hangs.
+async fn unless_hung<T>(
+    context: &Context,
+    server: Option<&plan::Server>,
+    base_url: &str,
+    request: Pin<Box<dyn Future<Output = Result<T>> + Send + '_>>,
+) -> Result<T> {
+    match server {
+        Some(server) => {
+            context
+                .effects
+                .unless_hung(server, base_url, "the answer", request)
+                .await
+        }
+        None => request.await,
+    }
 }
 
 /// Returns the error with which the server itself ended, if it did: that explains an answer that did not come.

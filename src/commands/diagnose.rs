@@ -55,10 +55,10 @@ pub(super) async fn run(context: &Context, args: DiagnoseArgs) -> Result<()> {
 
 /// Reads the log of a server of this host, also of one that ended.
 async fn server(context: &Context, name: Option<&str>, diagnoser: &mut Diagnoser) -> Result<()> {
-    let states = [ServerState::Ready, ServerState::Starting, ServerState::Exited];
+    let states = ServerState::ANY;
     let (server, kept) = context
         .effects
-        .find_log(name, &probe(context)?, &states)
+        .find_log(name, &probe(context)?, states)
         .await
         .map_err(|error| error.hint("dsr1 diagnose FILE reads a log in a file, and - standard input"))?;
     if let Some(path) = kept {

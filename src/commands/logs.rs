@@ -12,11 +12,7 @@ use crate::ui;
 pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
     let (server, kept) = context
         .effects
-        .find_log(
-            args.which.server.as_deref(),
-            &probe(context)?,
-            &[ServerState::Ready, ServerState::Starting, ServerState::Exited],
-        )
+        .find_log(args.which.server.as_deref(), &probe(context)?, ServerState::ANY)
         .await?;
     if let Some(path) = kept {
         let text = format!(

@@ -21,8 +21,8 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
     let (mut found, trouble) = context.effects.servers(&probe).await;
     let mut unseen = None;
     if let Some(name) = args.server {
-        let any = [ServerState::Ready, ServerState::Starting, ServerState::Exited];
-        found = vec![context.effects.find_server(Some(&name), &probe, &any).await?];
+        let any = ServerState::ANY;
+        found = vec![context.effects.find_server(Some(&name), &probe, any).await?];
     } else if let Some(error) = trouble {
         unseen = Some(error.innermost());
     }
@@ -30,11 +30,11 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
         if server.status.state == ServerState::Ready {
             server.status.served_model = context.effects.served_model(&server.status.base_url).await;
         }
-        if server.status.state != ServerState::Ready {
+        if matches!(server.status.state, ServerState::Starting | ServerState::Exited) {
             server.status.cause = context.effects.cause_of_end(&server.server).await;
         }
         // An engine of which a process died gathers diagnostics for seconds before it ends.
-        if server.status.cause.is_some() {
+        if server.status.cause.is_some() && server.status.state == ServerState::Starting {
             server.status.state = ServerState::Exited;
         }
     }

@@ -11,11 +11,7 @@ use crate::report::ServerState;
 pub(super) async fn run(context: &Context, args: StopArgs) -> Result<()> {
     let found = context
         .effects
-        .find_server(
-            args.which.server.as_deref(),
-            &probe(context)?,
-            &[ServerState::Ready, ServerState::Starting, ServerState::Exited],
-        )
+        .find_server(args.which.server.as_deref(), &probe(context)?, ServerState::ANY)
         .await?;
     let step = StopServer {
         server: found.server,

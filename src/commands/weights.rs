@@ -208,7 +208,7 @@ async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
 async fn refuse_used(context: &Context, repo: &str) -> Result<()> {
     let (servers, _) = context.effects.servers(&probe(context)?).await;
     let uses = |status: &ServerStatus| {
-        let is_up = matches!(status.state, ServerState::Starting | ServerState::Ready);
+        let is_up = status.state != ServerState::Exited;
         is_up && store::model_of_path(&status.model) == repo
     };
     match servers.iter().find(|server| uses(&server.status)) {

@@ -42,6 +42,13 @@ impl Diagnoser {
     }
 }
 
+/// Returns the time of a line by the engine's own stamp, in seconds of the engine's clock; `None` for a line without one.
+#[must_use]
+pub fn seconds_of(line: &str) -> Option<i64> {
+    let time = line::read(line.as_bytes()).time?;
+    time.is_inner.then_some(time.seconds)
+}
+
 /// Returns the diagnosis of a log that is in memory.
 #[must_use]
 pub fn diagnose<'a>(name: &str, lines: impl IntoIterator<Item = &'a str>) -> Diagnosis {

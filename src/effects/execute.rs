@@ -18,7 +18,7 @@ use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{preflight, server as process, venv};
 use crate::effects::serve::mark::WatchMark;
 use crate::effects::serve::runtime::{FAILED_LOG, Runtime};
-use crate::effects::serve::{measure, record, start, verify};
+use crate::effects::serve::{health, measure, record, start, verify};
 use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
@@ -432,20 +432,27 @@ impl Effects {
             }
             Step::VerifyAnswers(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                let verification = verify::verify(step, &self.http).await;
+                let work = Box::pin(verify::verify(step, &self.http));
+                let during = "verification";
+                let verification =
+                    health::unless_hung(&runtime, &self.http, &step.base_url, during, work).await;
                 // The end of the engine explains an answer that did not come.
                 start::still_alive(&runtime, "verification").await?;
                 Ok(Outcome::Verified(verification?))
             }
             Step::RunBenchmark(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                let result = measure::benchmark(step, &runtime, events).await;
+                let work = Box::pin(measure::benchmark(step, &runtime, events));
+                let during = "the benchmark";
+                let result = health::unless_hung(&runtime, &self.http, &step.base_url, during, work).await;
                 start::still_alive(&runtime, "the benchmark").await?;
                 Ok(Outcome::Benchmarked(Box::new(result?)))
             }
             Step::RunGsm8k(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                let result = measure::gsm8k(step, &runtime, &self.http, events).await;
+                let work = Box::pin(measure::gsm8k(step, &runtime, &self.http, events));
+                let during = "the evaluation";
+                let result = health::unless_hung(&runtime, &self.http, &step.base_url, during, work).await;
                 start::still_alive(&runtime, "the evaluation").await?;
                 Ok(Outcome::Evaluated(result?))
             }

@@ -99,6 +99,7 @@ pub(super) fn bench_step(request: &BenchRequest, facts: &Facts) -> Step {
             Server::Process { name, .. } => format!("{}/{name}-bench.jsonl", results_dir(facts)),
         },
         server: request.server.clone(),
+        base_url: base_url(request.port),
         argv,
         env: request.env.clone(),
         num_prompts: num_prompts.get(),
@@ -149,6 +150,7 @@ pub fn gsm8k(request: &Gsm8kRequest, facts: &Facts) -> Result<Plan> {
         "eval gsm8k",
         vec![Step::RunGsm8k(RunGsm8k {
             server: request.server.clone(),
+            base_url: base_url(request.port),
             argv,
             env: request.env.clone(),
             data: request.data.clone(),

@@ -514,6 +514,9 @@ pub struct VerifyAnswers {
 pub struct RunBenchmark {
     /// The server whose runtime runs the client.
     pub server: Server,
+    /// Its URL, `http://127.0.0.1:PORT`.
+    #[serde(default)]
+    pub base_url: String,
     /// Whole command, without `--output-file`.
     pub argv: Vec<String>,
     /// Environment.
@@ -531,6 +534,9 @@ pub struct RunBenchmark {
 pub struct RunGsm8k {
     /// The server whose runtime runs the script.
     pub server: Server,
+    /// Its URL, `http://127.0.0.1:PORT`.
+    #[serde(default)]
+    pub base_url: String,
     /// Whole command, with `--data-path` last but without its value.
     pub argv: Vec<String>,
     /// Environment.

@@ -619,6 +619,7 @@ fn client(server: &Server, argv: &[String], env: &BTreeMap<String, String>, resu
 fn benchmark(step: &RunBenchmark) -> String {
     let RunBenchmark {
         server,
+        base_url: _,
         argv,
         env,
         output,
@@ -639,6 +640,7 @@ fn benchmark(step: &RunBenchmark) -> String {
 fn gsm8k(step: &RunGsm8k) -> String {
     let RunGsm8k {
         server,
+        base_url: _,
         argv,
         env,
         data,

@@ -75,16 +75,22 @@ pub enum ServerState {
     Ready,
     /// The server runs, and its readiness probe does not succeed yet.
     Starting,
+    /// The server runs, was ready, and does not work on.
+    Hung,
     /// The server ended.
     Exited,
 }
 
 impl ServerState {
+    /// Every state.
+    pub const ANY: &[Self] = &[Self::Ready, Self::Starting, Self::Hung, Self::Exited];
+
     /// The state in one word.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Ready => "ready",
+            Self::Hung => "hung",
             Self::Starting => "starting",
             Self::Exited => "exited",
         }
@@ -114,7 +120,7 @@ pub struct ServerStatus {
     pub served_model: Option<String>,
     /// Exit code, of an ended container.
     pub exit_code: Option<i64>,
-    /// The cause of its end, by its log; `None` for a server that runs, and where the log shows none.
+    /// The cause of its end by its log, or the reason why it is held to hang; `None` for others, and where nothing shows one.
     #[serde(default)]
     pub cause: Option<String>,
 }

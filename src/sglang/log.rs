@@ -108,6 +108,38 @@ pub(crate) fn progress(line: &str) -> Option<(&'static str, u64, u64)> {
     Some((what, done.parse().ok()?, total.parse().ok()?))
 }
 
+/// Returns true for a line about a batch: the scheduler works.
+#[must_use]
+pub(crate) fn is_batch(line: &str) -> bool {
+    line.contains("Decode batch") || line.contains("Prefill batch")
+}
+
+/// Returns the requests that run, from the engine's metrics (`sglang:num_running_reqs`, 0.4.10.post2 to 0.5.23: one line for
+/// each rank that exports); `None` without such a line.
+#[must_use]
+pub(crate) fn running_requests(metrics: &str) -> Option<u64> {
+    let values = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix("sglang:num_running_reqs")?;
+        let value: f64 = rest.rsplit_once(' ')?.1.parse().ok()?;
+        rest.starts_with(['{', ' ']).then_some(value)
+    });
+    values
+        .fold(None, |most: Option<f64>, value| {
+            Some(most.map_or(value, |most| most.max(value)))
+        })
+        .map(whole)
+}
+
+/// Returns a gauge of a count as a whole number.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a count; what is no such number becomes the nearest one"
+)]
+fn whole(value: f64) -> u64 {
+    value as u64
+}
+
 fn tokens(count: u64) -> String {
     format!("{count} tokens")
 }
@@ -297,6 +329,17 @@ mod tests {
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn the_requests_that_run_are_read_from_the_metrics() {
+        let metrics = "# HELP sglang:num_running_reqs The number of running requests.\n\
+                       sglang:num_running_reqs{engine_type=\"unified\",model_name=\"a b\",tp_rank=\"0\"} 3.0\n\
+                       sglang:num_running_reqs_offline_batch{tp_rank=\"0\"} 9.0\n";
+        assert_eq!(running_requests(metrics), Some(3));
+        assert_eq!(running_requests("sglang:num_running_reqs 0.0\n"), Some(0));
+        assert_eq!(running_requests("sglang:num_running_reqs NaN\n"), Some(0));
+        assert_eq!(running_requests(""), None);
     }
 
     #[test]

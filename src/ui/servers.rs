@@ -29,10 +29,13 @@ pub fn status(servers: &[ServerStatus]) -> String {
     let mut out = aligned(&rows);
     for server in servers
         .iter()
-        .filter(|server| server.state == ServerState::Exited)
+        .filter(|server| matches!(server.state, ServerState::Exited | ServerState::Hung))
     {
         let name = super::safe(&server.name);
         let _ = match &server.cause {
+            Some(cause) if server.state == ServerState::Hung => {
+                writeln!(out, "{name} hangs: {}", super::safe(cause))
+            }
             Some(cause) => writeln!(out, "{name} ended: {}; dsr1 diagnose {name}", super::safe(cause)),
             None => writeln!(out, "hint: dsr1 logs {name} shows why it ended"),
         };
@@ -44,6 +47,7 @@ fn state(server: &ServerStatus) -> String {
     match (server.state, server.exit_code) {
         (ServerState::Ready, _) => "ready".to_owned(),
         (ServerState::Starting, _) => "starting".to_owned(),
+        (ServerState::Hung, _) => "hung".to_owned(),
         (ServerState::Exited, Some(code)) => format!("exited ({code})"),
         (ServerState::Exited, None) => "exited".to_owned(),
     }

@@ -517,3 +517,84 @@ fn list_files(dir: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
         }
     }
 }
+
+/// Returns the process of the scheduler of a server whose log is below `home`.
+fn scheduler_of(home: &Home) -> String {
+    let all = must_run("ps", &["-eo", "pid,pgid,args"], "install procps");
+    let status = home.run(&["status", "--format", "json"]).json();
+    let leader = status["servers"][0]["id"].as_str().unwrap().to_owned();
+    let is_its =
+        |line: &&str| line.contains("sglang::scheduler") && line.split_whitespace().nth(1) == Some(&*leader);
+    let line = all
+        .lines()
+        .find(is_its)
+        .unwrap_or_else(|| panic!("no scheduler of {leader}: {all}"));
+    line.split_whitespace().next().unwrap().to_owned()
+}
+
+/// A scheduler that a signal has stopped hangs, although the probe is answered; one that is killed ends the server. Status,
+/// ask and the benchmark say so, with the reason.
+#[test]
+fn a_stopped_scheduler_hangs_and_a_killed_one_ends_the_server() {
+    let _alone = lock::engine();
+    let home = Home::new().with_shared_packages().without_docker();
+    let port = free_port().to_string();
+    let serve = ["serve", "rehearsal", "--port", &port, "--name", "hung"];
+    home.run(&serve).expect(0);
+    let scheduler = scheduler_of(&home);
+    must_run("kill", &["-STOP", &scheduler], "install procps");
+    let status = home.run(&["status", "--check"]).expect(7);
+    let reason = format!(
+        "its process {scheduler} is stopped by a signal (SIGSTOP); kill -CONT {scheduler} resumes it"
+    );
+    assert!(
+        status.stdout.contains("hung ") && status.stdout.contains(&reason),
+        "{}",
+        status.stdout
+    );
+    for command in [
+        &["ask", "--server", "hung", "hello"][..],
+        &["bench", "hung"],
+        &["ask", "hello"],
+    ] {
+        let begun = std::time::Instant::now();
+        let refused = home.run(command).expect(2);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+        assert!(refused.stderr.contains("dsr1-hung hangs"), "{}", refused.stderr);
+    }
+    must_run("kill", &["-CONT", &scheduler], "install procps");
+    home.run(&["ask", "--server", "hung", "--max-tokens", "4", "hello"])
+        .expect(0);
+
+    // It stops while a client waits: a random model may end its answer before that.
+    let stopped = (0..10).find_map(|_| {
+        let asking = home.start(&["ask", "--server", "hung", "--max-tokens", "4000", "hello"]);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        must_run("kill", &["-STOP", &scheduler], "install procps");
+        let (run, took) = asking.end();
+        if run.code == 0 {
+            must_run("kill", &["-CONT", &scheduler], "install procps");
+        }
+        (run.code != 0).then_some((run, took))
+    });
+    let (run, took) = stopped.unwrap();
+    let run = run.expect(7);
+    assert!(
+        run.stderr.contains("dsr1-hung hangs during the answer"),
+        "{}",
+        run.stderr
+    );
+    assert!(took < std::time::Duration::from_secs(30), "{took:?}");
+
+    must_run("kill", &["-KILL", &scheduler], "install procps");
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let status = home.run(&["status"]).expect(0).stdout;
+    assert!(
+        status.contains("exited") && status.contains("A process was killed from outside"),
+        "{status}"
+    );
+    let diagnosis = home.run(&["diagnose", "hung"]).expect(0).stdout;
+    assert!(diagnosis.contains("(process.killed)"), "{diagnosis}");
+    home.run(&["stop", "hung", "--drain", "1"]).expect(0);
+    assert_eq!(home.leftovers(), Vec::<String>::new());
+}

@@ -230,27 +230,58 @@ pub(in crate::effects) fn members(log: &Path, leader: Option<Pid>) -> Vec<i32> {
         .collect()
 }
 
-/// Returns processor time (in clock ticks) plus bytes read and written by a server: any change is a sign of life.
+/// The compilers that build kernels at their first use, by the names of their processes.
+const COMPILERS: [&str; 8] = [
+    "nvcc",
+    "cicc",
+    "ptxas",
+    "cudafe++",
+    "fatbinary",
+    "ninja",
+    "cc1plus",
+    "nvlink",
+];
+
+/// Signs of life of a server's processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::effects) struct Signs {
+    /// Processor time in clock ticks plus bytes read and written: any change is a sign of life.
+    pub activity: u64,
+    /// True while a compiler runs.
+    pub compiles: bool,
+    /// A process that a signal has stopped (SIGSTOP); others may wait for it without end.
+    pub stopped: Option<i32>,
+}
+
+/// Returns the signs of life of a server.
 #[must_use]
-pub(in crate::effects) fn activity(log: &Path, leader: Pid) -> u64 {
-    members(log, Some(leader))
-        .into_iter()
-        .filter_map(|pid| {
-            let read =
-                |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-            let stat = read("stat");
-            let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-            // utime and stime are fields 14 and 15 of proc_pid_stat(5); `state`, the first here, is field 3.
-            let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-            let io = read("io");
-            let bytes = |key: &str| {
-                io.lines()
-                    .find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
-                    .unwrap_or(0)
-            };
-            Some(ticks + bytes("rchar:") + bytes("wchar:"))
-        })
-        .sum()
+pub(in crate::effects) fn signs(log: &Path, leader: Pid) -> Signs {
+    let mut signs = Signs::default();
+    for pid in members(log, Some(leader)) {
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let stat = read("stat");
+        let Some((head, rest)) = stat.rsplit_once(") ") else {
+            continue;
+        };
+        let name = head.split_once('(').map_or("", |(_, name)| name);
+        signs.compiles |= COMPILERS.contains(&name);
+        // `state` is field 3 of proc_pid_stat(5), the first here; utime and stime are fields 14 and 15.
+        let fields: Vec<&str> = rest.split(' ').collect();
+        if fields.first() == Some(&"T") {
+            signs.stopped = Some(pid);
+        }
+        let ticks = |index: usize| fields.get(index).and_then(|ticks| ticks.parse::<u64>().ok());
+        let io = read("io");
+        let bytes = |key: &str| {
+            io.lines()
+                .find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
+                .unwrap_or(0)
+        };
+        if let (Some(user), Some(system)) = (ticks(11), ticks(12)) {
+            signs.activity += user + system + bytes("rchar:") + bytes("wchar:");
+        }
+    }
+    signs
 }
 
 /// Longest wait for killed processes to be gone.

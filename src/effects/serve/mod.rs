@@ -4,6 +4,7 @@
 //! (`process`).
 
 mod cause;
+pub(in crate::effects) mod health;
 pub(in crate::effects) mod mark;
 pub(in crate::effects) mod measure;
 mod pick;

@@ -75,7 +75,7 @@ fn unknown(servers: &[ServerStatus], name: &str) -> Error {
 }
 
 /// Returns the error for a command without a name, when no server is in a state that it needs.
-fn in_other_states(servers: &[ServerStatus], fits: &[ServerState]) -> Error {
+pub(super) fn in_other_states(servers: &[ServerStatus], fits: &[ServerState]) -> Error {
     let usage = |text: String| Error::new(Kind::Usage, text);
     let [server] = servers else {
         if servers.is_empty() {
@@ -93,6 +93,9 @@ fn in_other_states(servers: &[ServerStatus], fits: &[ServerState]) -> Error {
         ServerState::Starting => usage(format!("{name} is still starting")).hint(format!(
             "dsr1 logs {name} -f follows its log, dsr1 stop {name} ends it"
         )),
+        ServerState::Hung => usage(format!("{name} hangs"))
+            .cause(server.cause.clone().unwrap_or_default())
+            .hint(format!("dsr1 status shows why; dsr1 stop {name} ends it")),
         ServerState::Exited => usage(format!("{name} has ended")).hint(format!(
             "dsr1 logs {name} shows why; dsr1 stop {name} removes it, and dsr1 serve starts it again"
         )),

@@ -10,6 +10,7 @@ use rustix::process::Pid;
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
 use crate::effects::lines::{LogEnd, LogFile, LogStream};
+use crate::effects::process::server::Signs;
 use crate::effects::process::{command, server as process};
 use crate::effects::serve::mark;
 use crate::effects::{files, host};
@@ -160,11 +161,15 @@ impl Runtime<'_> {
         }
     }
 
-    /// Returns a figure that changes while it computes or reads; `None` if it is unknown.
-    pub(in crate::effects) async fn activity(&self) -> Option<u64> {
+    /// Returns signs of life: its activity changes while it computes or reads; `None` if it is unknown. Of a container only the
+    /// activity is known.
+    pub(in crate::effects) async fn signs(&self) -> Option<Signs> {
         match self {
-            Self::Docker { docker, name, .. } => docker.activity(name).await.ok(),
-            Self::Process { log, .. } => process::find(log).map(|leader| process::activity(log, leader)),
+            Self::Docker { docker, name, .. } => Some(Signs {
+                activity: docker.activity(name).await.ok()?,
+                ..Signs::default()
+            }),
+            Self::Process { log, .. } => process::find(log).map(|leader| process::signs(log, leader)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::Duration;
 
 use crate::diagnose::{Diagnoser, Verdict};
@@ -9,9 +10,9 @@ use crate::effects::docker::Docker;
 use crate::effects::execute::Effects;
 use crate::effects::lines::LogEnd;
 use crate::effects::process::server as process;
-use crate::effects::serve::pick::pick;
+use crate::effects::serve::pick::{in_other_states, pick};
 use crate::effects::serve::runtime::FAILED_LOG;
-use crate::effects::serve::{start, verify};
+use crate::effects::serve::{health, start, verify};
 use crate::error::{Error, Kind, Result};
 use crate::facts::RunningServer;
 use crate::plan::{
@@ -61,18 +62,39 @@ impl Effects {
             Err(error) => trouble = Some(error),
         }
         found.extend(self.processes());
-        for server in &mut found {
-            if server.status.state == ServerState::Starting {
-                let url = format!("{}{}", server.status.base_url, probe(&server.status.stack));
-                if matches!(
-                    self.http().get_status(&url, Duration::from_secs(5)).await,
-                    Ok(200)
-                ) {
-                    server.status.state = ServerState::Ready;
-                }
-            }
-        }
+        let urls: Vec<String> = found
+            .iter()
+            .map(|server| format!("{}{}", server.status.base_url, probe(&server.status.stack)))
+            .collect();
+        let looks = found
+            .iter_mut()
+            .zip(&urls)
+            .map(|(server, url)| self.look_at(server, url));
+        futures_util::future::join_all(looks).await;
         (found, trouble)
+    }
+
+    /// Finds the state of a server that runs.
+    async fn look_at(&self, server: &mut Found, url: &str) {
+        let status = &mut server.status;
+        if status.state != ServerState::Starting {
+            return;
+        }
+        let runtime = self.runtime(&server.server).await;
+        let hang = async {
+            match &runtime {
+                Ok(runtime) => health::hang(runtime, self.http(), &status.base_url).await,
+                Err(_) => None,
+            }
+        };
+        // A server that hangs may not answer the probe either.
+        let (hang, answer) = tokio::join!(hang, self.http().get_status(url, Duration::from_secs(5)));
+        if let Some((why, remedy)) = hang {
+            status.state = ServerState::Hung;
+            status.cause = Some(format!("{why}; {remedy}"));
+        } else if matches!(answer, Ok(200)) {
+            status.state = ServerState::Ready;
+        }
     }
 
     /// Returns the servers that start or run on this host, by name. Containers of a daemon on another host are not among
@@ -114,6 +136,10 @@ impl Effects {
         let (mut found, trouble) = self.servers(probe).await;
         let listed: Vec<ServerStatus> = found.iter().map(|server| server.status.clone()).collect();
         match pick(&listed, name, fits) {
+            // A client of a server that hangs would wait without end.
+            Ok(index) if listed[index].state == ServerState::Hung && fits == [ServerState::Ready] => {
+                Err(in_other_states(&listed[index..=index], fits))
+            }
             Ok(index) => Ok(found.swap_remove(index)),
             // The only server was found, in another state: no daemon has to be asked.
             Err(error) if name.is_none() && listed.len() == 1 => Err(error),
@@ -225,6 +251,21 @@ impl Effects {
                 }
             }
         }
+    }
+
+    /// Awaits the work of a client of a server, and ends it when the server hangs.
+    ///
+    /// # Errors
+    /// Those of the work; [`Kind::Server`] when the server hangs.
+    pub async fn unless_hung<T>(
+        &self,
+        server: &Server,
+        base_url: &str,
+        during: &str,
+        work: Pin<Box<dyn Future<Output = Result<T>> + Send + '_>>,
+    ) -> Result<T> {
+        let runtime = self.runtime(server).await?;
+        health::unless_hung(&runtime, self.http(), base_url, during, work).await
     }
 
     /// Returns the error of a server that ended, with its cause; `None` for one that runs.

@@ -21,6 +21,12 @@ use crate::units::{self, Bytes};
 /// Time between two looks at process and probe: the end of the engine is noticed well within two seconds.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Time between two looks at the engine's processes.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Time of compilations from which it is worth a line.
+const LONG_COMPILATION: Duration = Duration::from_secs(20);
+
 /// Time for which an engine must live while its port answers, if nothing else shows that it is the one that answers.
 const UNSEEN_LISTENER: Duration = Duration::from_mins(2);
 
@@ -103,9 +109,12 @@ pub(in crate::effects) async fn await_ready(
             }
         }
         // Processor time and I/O are read from every process: not on each tick.
-        if last_look.elapsed() > Duration::from_secs(5) {
+        if last_look.elapsed() > LOOK {
             last_look = Instant::now();
-            let now = runtime.activity().await;
+            let now = runtime.signs().await;
+            if now.is_some_and(|now| now.compiles) {
+                start.note_compilation();
+            }
             if now.is_none() || now != activity {
                 activity = now;
                 start.note_sign_of_life();
@@ -138,6 +147,10 @@ struct Start<'a> {
     events: &'a StepEvents<'a>,
     begun: Instant,
     last_sign: Instant,
+    /// The arrival of the last line.
+    last_line: Instant,
+    /// Time in which compilers ran, in steps of [`LOOK`].
+    compiled: Duration,
     stages: Vec<StageTime>,
     kv_pool_tokens: Option<u64>,
     memory: EngineMemory,
@@ -166,6 +179,8 @@ impl<'a> Start<'a> {
             events,
             begun: now,
             last_sign: now,
+            last_line: now,
+            compiled: Duration::ZERO,
             stages: Vec::new(),
             kv_pool_tokens: None,
             memory: EngineMemory::default(),
@@ -221,6 +236,7 @@ impl<'a> Start<'a> {
 
     fn read_line(&mut self, line: &str) {
         self.note_sign_of_life();
+        self.last_line = self.last_sign;
         self.events.line(Source::Engine, line);
         self.diagnoser.feed(line.as_bytes());
         self.diagnoser.feed(b"\n");
@@ -337,6 +353,14 @@ impl<'a> Start<'a> {
             .any(|reached| reached.stage == Stage::WarmingUp)
     }
 
+    /// Shows that kernels are compiled: FlashInfer logs nothing for minutes then.
+    fn note_compilation(&mut self) {
+        self.compiled += LOOK;
+        if self.last_line.elapsed() > LOOK {
+            self.events.activity("compile kernels", None);
+        }
+    }
+
     fn note_sign_of_life(&mut self) {
         self.last_sign = Instant::now();
     }
@@ -353,6 +377,12 @@ impl<'a> Start<'a> {
         if !step.runs_already {
             self.reach(Stage::Ready, "");
             self.note_unknown_stages();
+            if self.compiled >= LONG_COMPILATION {
+                self.events.note(format!(
+                    "kernels were compiled for about {}; the next start finds them in their caches",
+                    units::duration(self.compiled)
+                ));
+            }
         }
         Ready {
             server: step.server.name().to_owned(),
@@ -454,7 +484,7 @@ pub(in crate::effects) async fn still_alive(runtime: &Runtime<'_>, during: &str)
 }
 
 /// Returns the last lines of a server's log, as far as they tell something.
-async fn last_lines(runtime: &Runtime<'_>) -> Vec<String> {
+pub(super) async fn last_lines(runtime: &Runtime<'_>) -> Vec<String> {
     let Ok(mut log) = runtime.log(Some(READ_BACK), false).await else {
         return Vec::new();
     };
