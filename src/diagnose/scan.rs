@@ -20,14 +20,14 @@ const AFTER: usize = 64 << 10;
 const TOO_MANY: usize = 20_000;
 /// Hits of a text that are kept, the first ones and the last ones each.
 const KEPT: usize = 100;
+/// Longest stamp before a text.
+const STAMP: usize = 160;
 /// Lines that are read to find a stamp, or the end of a traceback.
 const NEAR: usize = 400;
 /// Signs of normal work that must follow an error which was survived.
 const SURVIVED: usize = 20;
 
 const TRACEBACK: &str = "traceback (most recent call last)";
-/// Lines of normal work.
-const NORMAL: [&str; 2] = ["decode batch", "prefill batch"];
 /// Lines in which a stage begins.
 const STAGES: [&str; 4] = [
     " begin",
@@ -45,7 +45,7 @@ struct Texts {
 }
 
 static TEXTS: LazyLock<Option<Texts>> = LazyLock::new(|| {
-    let own = [TRACEBACK, ARGUMENTS].into_iter().chain(NORMAL).chain(STAGES);
+    let own = [TRACEBACK, ARGUMENTS].into_iter().chain(STAGES);
     let mut all: Vec<String> = own.map(str::to_owned).collect();
     let named = signatures()
         .iter()
@@ -177,6 +177,31 @@ impl Scan {
         };
         let end = begin + length;
         let buffer = std::mem::take(&mut self.buffer);
+        // Nearly all lines of a long log are of normal work: they are stepped over.
+        let (mut region, mut line) = (begin, begin);
+        while line < end {
+            let next = memchr::memchr(b'\n', &buffer[line..end]).map_or(end, |at| line + at + 1);
+            if let Some(is_batch) = routine(&buffer[line..next]) {
+                self.search_region(texts, &buffer, region, line);
+                self.lines += 1;
+                if is_batch {
+                    self.note_normal(self.lines);
+                }
+                region = next;
+            }
+            line = next;
+        }
+        self.search_region(texts, &buffer, region, end);
+        self.buffer = buffer;
+        self.searched = end;
+        self.forget();
+    }
+
+    /// Searches whole lines.
+    fn search_region(&mut self, texts: &Texts, buffer: &[u8], begin: usize, end: usize) {
+        if begin == end {
+            return;
+        }
         let mut counted = begin;
         let mut line_begin = begin;
         let mut place: Option<(usize, usize)> = None;
@@ -196,26 +221,18 @@ impl Scan {
                 place = None;
             }
             let number = self.lines + 1;
-            let name = texts.all[text].as_str();
-            if NORMAL.contains(&name) {
-                self.note_normal(number);
-                continue;
-            }
             let index = match place {
                 Some((at, index)) if at == start => index,
                 _ => {
-                    let index = self.add_place(&buffer, start, number);
+                    let index = self.add_place(buffer, start, number);
                     place = Some((start, index));
                     index
                 }
             };
-            self.take_hit(text, name, index, &buffer, start);
+            self.take_hit(text, texts.all[text].as_str(), index, buffer, start);
         }
         let newlines = memchr::memchr_iter(b'\n', &buffer[counted..end]).count();
         self.lines += u64::try_from(newlines).unwrap_or(0);
-        self.buffer = buffer;
-        self.searched = end;
-        self.forget();
     }
 
     /// Drops the bytes that nothing looks back to.
@@ -322,6 +339,27 @@ impl Scan {
         }
         None
     }
+}
+
+/// Returns true for a line about a batch, and false for another one of normal work: a request that was answered with 200.
+/// `None` for any other line.
+fn routine(line: &[u8]) -> Option<bool> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    let is_answer = line.ends_with(b"200 OK");
+    let mut rest = line;
+    for _ in 0..3 {
+        if rest.starts_with(b"Decode batch") || rest.starts_with(b"Prefill batch") {
+            return Some(true);
+        }
+        if is_answer && rest.starts_with(b"INFO:     ") {
+            return Some(false);
+        }
+        // Behind the stamps of a collector and of the engine.
+        let head = &rest[..rest.len().min(STAMP)];
+        rest = &rest[memchr::memchr(b']', head)? + 1..];
+        rest = rest.strip_prefix(b" ").unwrap_or(rest);
+    }
+    None
 }
 
 /// Returns the bytes of the line that begins at `start`, without its end.
