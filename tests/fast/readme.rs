@@ -260,7 +260,7 @@ fn runs(home: &Home, command: &str) {
                 run.stderr
             );
         }
-        "ask" | "bench" | "eval" | "logs" | "stop" => {
+        "ask" | "bench" | "eval" | "logs" | "stop" | "diagnose" => {
             let run = shell(home, command).expect(2);
             assert!(
                 run.stderr.starts_with("error: no server is running"),
