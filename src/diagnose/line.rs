@@ -54,7 +54,9 @@ static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
             // docker logs -t, kubectl --timestamps, journalctl -o short-iso.
             (
                 Outer::Stamp,
-                regex(r"^(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\s+")?,
+                regex(
+                    r"^\[?(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?\s+",
+                )?,
             ),
             // docker compose, and podman's form of it.
             (Outer::Origin, regex(r"^([A-Za-z0-9][\w.-]{0,63})\s*\|\s?")?),
@@ -74,7 +76,7 @@ static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
             ),
         ],
         engine: regex(
-            r"^\[(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:[.,]\d+)?((?: [A-Z][A-Za-z_]*\d+)*)\]\s?",
+            r"^\[?(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:[.,]\d+)?((?: [A-Z][A-Za-z_]*\d+)*)\]\s?",
         )?,
         torch_rank: regex(r"^\[(?:default)?(rank\d+)\]:\s?")?,
         worker: regex(
@@ -297,6 +299,14 @@ mod tests {
                 "",
                 Some("GPU 6"),
                 "node1:812:1044 [6] NCCL WARN Call to bind failed",
+            ),
+            // Copied without its first character.
+            ("2026-11-29 19:10:01 TP4] x", "", Some("TP4"), "x"),
+            (
+                "[2026-11-29T19:10:00.703Z] [2026-11-29 19:10:00] x",
+                "",
+                None,
+                "x",
             ),
             ("Loading:  10%\rLoading: 100%", "", None, "Loading: 100%"),
         ] {

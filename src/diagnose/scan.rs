@@ -36,6 +36,8 @@ const STAGES: [&str; 4] = [
     "fired up and ready to roll",
 ];
 const ARGUMENTS: &str = "server_args=";
+/// A part of lines that name an exception without their traceback, in a log of which only the end is there.
+const ALONE: &str = "error: ";
 
 struct Texts {
     automaton: AhoCorasick,
@@ -45,7 +47,7 @@ struct Texts {
 }
 
 static TEXTS: LazyLock<Option<Texts>> = LazyLock::new(|| {
-    let own = [TRACEBACK, ARGUMENTS].into_iter().chain(STAGES);
+    let own = [TRACEBACK, ARGUMENTS, ALONE].into_iter().chain(STAGES);
     let mut all: Vec<String> = own.map(str::to_owned).collect();
     let named = signatures()
         .iter()
@@ -97,6 +99,8 @@ pub(super) struct Exception {
     pub text: String,
     /// The innermost frame that is named: `File "...", line 12, in load`.
     pub frame: String,
+    /// True without a traceback.
+    pub is_alone: bool,
 }
 
 /// The result of a pass over one log.
@@ -265,6 +269,8 @@ impl Scan {
     fn take_hit(&mut self, text: usize, name: &str, index: usize, buffer: &[u8], start: usize) {
         if name == TRACEBACK {
             self.take_exception(index, buffer, start);
+        } else if name == ALONE {
+            self.take_lone_exception(index);
         } else if name == ARGUMENTS && self.arguments.is_empty() {
             self.arguments = arguments(&self.places[index].line.text);
         } else if STAGES.contains(&name)
@@ -318,9 +324,25 @@ impl Scan {
                     number,
                     text: text.chars().take(600).collect(),
                     frame,
+                    is_alone: false,
                 });
                 return;
             }
+        }
+    }
+
+    /// Takes an exception that no traceback of the log leads to.
+    fn take_lone_exception(&mut self, place: usize) {
+        let Place { number, line, .. } = &self.places[place];
+        let is_known = self.exceptions.iter().any(|known| known.number == *number);
+        if let Some(text) = exception(&line.text).filter(|_| !is_known) {
+            self.exceptions.push(Exception {
+                place,
+                number: *number,
+                text: text.chars().take(600).collect(),
+                frame: String::new(),
+                is_alone: true,
+            });
         }
     }
 

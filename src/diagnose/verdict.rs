@@ -350,7 +350,7 @@ fn events_of(file: usize, scan: &Scan) -> Vec<Event<'_>> {
         let ends_it = ends
             .iter()
             .any(|end| *end > exception.number && end - exception.number <= DYING)
-            || exception.number + DYING > scan.lines
+            || (!exception.is_alone && exception.number + DYING > scan.lines)
             || place.line.text.contains("Scheduler hit an exception");
         if is_known || is_harmless || !ends_it || (has_effects && is_consequence(&exception.text)) {
             continue;
@@ -627,6 +627,22 @@ mod tests {
             assert_eq!(is_held_by_others(&format!("{begin} {rest}")), expected, "{rest}");
         }
         assert!(!is_held_by_others("CUDA out of memory"));
+    }
+
+    #[test]
+    fn an_exception_without_its_traceback_is_found_before_the_end_of_the_engine() {
+        let log = [
+            "[2026-11-29 19:10:01 TP0] Load weight begin.",
+            "AttributeError: module 'a.b' has no attribute 'c'. Did you mean: 'd'?",
+            "",
+            "[2026-11-29 19:10:02] Received sigquit from a child process. It usually means the child failed.",
+        ];
+        let found = crate::diagnose::diagnose("a", log);
+        assert_eq!((found.verdict, found.kind.as_str()), (Verdict::Failure, UNKNOWN));
+        assert!(found.exception.unwrap().starts_with("AttributeError: module"));
+        // A warning of a healthy start.
+        let found = crate::diagnose::diagnose("a", log[..2].iter().copied());
+        assert_eq!(found.verdict, Verdict::NoFailure);
     }
 
     #[test]
