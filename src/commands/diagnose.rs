@@ -1,6 +1,6 @@
 //! `dsr1 diagnose`: the first cause of a failure, by logs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use crate::diagnose::{Diagnoser, Diagnosis, Verdict};
 use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
+use crate::plan::Server;
 use crate::report::ServerState;
 use crate::ui;
 
@@ -53,14 +54,24 @@ pub(super) async fn run(context: &Context, args: DiagnoseArgs) -> Result<()> {
     Ok(())
 }
 
+/// Returns the server that ended last, with its log, if none is named and none is there.
+async fn last_that_ended(context: &Context, name: Option<&str>) -> Result<Option<(Server, PathBuf)>> {
+    let (servers, _) = context.effects.servers(&probe(context)?).await;
+    let is_meant = name.is_none() && servers.is_empty();
+    Ok(context.effects.last_log().filter(|_| is_meant))
+}
+
 /// Reads the log of a server of this host, also of one that ended.
 async fn server(context: &Context, name: Option<&str>, diagnoser: &mut Diagnoser) -> Result<()> {
     let states = ServerState::ANY;
-    let (server, kept) = context
-        .effects
-        .find_log(name, &probe(context)?, states)
-        .await
-        .map_err(|error| error.hint("dsr1 diagnose FILE reads a log in a file, and - standard input"))?;
+    let found = context.effects.find_log(name, &probe(context)?, states).await;
+    let (server, kept) = match found {
+        Ok(found) => found,
+        Err(error) => match last_that_ended(context, name).await? {
+            Some((server, log)) => (server, Some(log)),
+            None => return Err(error.hint("dsr1 diagnose FILE reads a log in a file, and - standard input")),
+        },
+    };
     if let Some(path) = kept {
         let text = format!(
             "{} has ended; this is about the log that it left: {}",

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use dsr1::diagnose::{Diagnoser, Diagnosis, Verdict};
 use serde::Deserialize;
 
+use crate::support::{Home, Run};
+
 /// A log of the corpus, or a folder with those of the nodes.
 #[derive(Debug, Deserialize)]
 struct Case {
@@ -180,4 +182,82 @@ fn what_other_ranks_say_later_is_not_the_cause() {
             "{log}\n{later}[{stamp}] Received sigquit from a child process. It usually means the child failed.\n"
         )
     });
+}
+
+/// The command as a user types it: a file, standard input, the files of several nodes, and JSON.
+#[test]
+fn a_diagnosis_reads_files_and_standard_input() {
+    let home = Home::new().without_docker();
+    let log = corpus().join("real/h200-scheduler-killed.log");
+    let log = log.to_str().unwrap();
+    let run = home.run(&["diagnose", log]).expect(0);
+    assert!(
+        run.stdout
+            .starts_with("cause  A process was killed from outside (process.killed)\n"),
+        "{}",
+        run.stdout
+    );
+    let checked = home.run(&["diagnose", "--check", log]).expect(7);
+    assert_eq!(checked.stdout, run.stdout);
+    let piped = home
+        .command(&["diagnose", "-", "--format", "json"])
+        .stdin(std::fs::File::open(log).unwrap())
+        .output()
+        .unwrap();
+    let json = Run::from(piped).expect(0).json();
+    assert_eq!(
+        (&json["verdict"], &json["kind"], &json["evidence"]["file"]),
+        (
+            &"failure".into(),
+            &"process.killed".into(),
+            &"standard input".into()
+        )
+    );
+    let nodes = corpus().join("multi/gpu.fell_off-four-nodes-xid-on-node2");
+    let files: Vec<String> = (0..4)
+        .map(|node| format!("{}/node{node}.log", nodes.display()))
+        .collect();
+    let mut args = vec!["diagnose"];
+    args.extend(files.iter().map(String::as_str));
+    let run = home.run(&args).expect(0);
+    assert!(
+        run.stdout.contains("(gpu.fell_off)") && run.stdout.contains("node2.log"),
+        "{}",
+        run.stdout
+    );
+    let healthy = corpus().join("real/h200-r4.log");
+    let run = home
+        .run(&["diagnose", "--check", healthy.to_str().unwrap()])
+        .expect(0);
+    assert_eq!(
+        run.stdout,
+        "no failure found in 312 lines; the engine was ready\n"
+    );
+    let none = home.run(&["diagnose", "./none.log"]).expect(2);
+    assert!(
+        none.stderr.starts_with("error: cannot read `./none.log`"),
+        "{}",
+        none.stderr
+    );
+    let none = home.run(&["diagnose"]).expect(2);
+    assert!(none.stderr.contains("dsr1 diagnose FILE"), "{}", none.stderr);
+}
+
+/// Without a name it is the only server, or the one that ended last.
+#[test]
+fn the_server_that_ended_last_is_diagnosed() {
+    let home = Home::new().without_docker();
+    let folder = home.path().join(".local/state/dsr1/servers");
+    std::fs::create_dir_all(&folder).unwrap();
+    let log = std::fs::read_to_string(corpus().join("real/h200-oom-load.log")).unwrap();
+    let head = "# dsr1 {\"io.dsr1.name\":\"dsr1-a\",\"io.dsr1.role\":\"server\"}\n";
+    let rest = log.split_once('\n').unwrap().1;
+    std::fs::write(
+        folder.join("dsr1-a.log"),
+        format!("{head}{rest}\n# dsr1 stopped\n"),
+    )
+    .unwrap();
+    let run = home.run(&["diagnose"]).expect(0);
+    assert!(run.stdout.contains("(gpu.held)"), "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("dsr1-a has ended"), "{}", run.stderr);
 }

@@ -180,6 +180,12 @@ impl Effects {
         kept.pop().map(|(server, log)| (server, Some(log))).ok_or(error)
     }
 
+    /// Returns the server that ended last and left a log, with its path.
+    #[must_use]
+    pub fn last_log(&self) -> Option<(Server, PathBuf)> {
+        kept_logs(&self.env().paths.state).pop()
+    }
+
     async fn containers(&self) -> Result<Vec<Found>> {
         let containers = self.docker().await?.list().await?;
         Ok(containers
