@@ -1,6 +1,8 @@
 //! The fuzz targets on their seeds and on some hundred changes of them: `tests/fuzz/run` fuzzes the same functions for
 //! minutes.
 
+#[path = "../fuzz/targets/diagnose.rs"]
+mod diagnose;
 #[path = "../fuzz/targets/listing.rs"]
 mod listing;
 #[path = "../fuzz/targets/profile.rs"]
@@ -113,6 +115,15 @@ impl Drop for Shown<'_> {
             eprintln!("the input: {:?}", String::from_utf8_lossy(self.0));
         }
     }
+}
+
+#[test]
+fn diagnoses() {
+    // One log of each form and of the hard cases.
+    let mut seeds = files("tests/fixtures/diagnose/memory.capture");
+    seeds.extend(files("tests/fixtures/diagnose/gpu.ecc"));
+    seeds.extend(files("tests/fixtures/diagnose/docker.cdi"));
+    check_all("diagnose", &seeds, diagnose::check_diagnosis);
 }
 
 #[test]
