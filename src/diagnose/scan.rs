@@ -16,10 +16,10 @@ const BLOCK: usize = 1 << 20;
 const BEFORE: usize = 64 << 10;
 /// Bytes that are kept after a block: the last line of a traceback stands behind it.
 const AFTER: usize = 64 << 10;
-/// Hits of a text after which it is no sign of a failure, and ignored.
-const TOO_MANY: usize = 20_000;
 /// Hits of a text that are kept, the first ones and the last ones each.
 const KEPT: usize = 100;
+/// Of a text with more hits, one of so many is looked at: it is in a log of many failures, or no sign of one.
+const SAMPLE: usize = 64;
 /// Longest stamp before a text.
 const STAMP: usize = 160;
 /// Lines that are read to find a stamp, or the end of a traceback.
@@ -129,6 +129,10 @@ pub(super) struct Scan {
     buffer: Vec<u8>,
     /// Bytes of the buffer that were searched already.
     searched: usize,
+    /// Bytes before the buffer.
+    dropped: usize,
+    /// Begin of the last place, in bytes of the log.
+    last_place: usize,
     counts: Vec<usize>,
 }
 
@@ -212,7 +216,7 @@ impl Scan {
         for found in texts.automaton.find_overlapping_iter(&buffer[begin..end]) {
             let text = found.pattern().as_usize();
             self.counts[text] += 1;
-            if self.counts[text] > TOO_MANY {
+            if self.counts[text] > 2 * KEPT && !self.counts[text].is_multiple_of(SAMPLE) {
                 continue;
             }
             let at = begin + found.start();
@@ -243,6 +247,7 @@ impl Scan {
     fn forget(&mut self) {
         let drop = self.searched.saturating_sub(BEFORE);
         self.buffer.drain(..drop);
+        self.dropped += drop;
         self.searched -= drop;
     }
 
@@ -256,8 +261,11 @@ impl Scan {
     fn add_place(&mut self, buffer: &[u8], start: usize, number: u64) -> usize {
         let mut line = line::read(line_at(buffer, start));
         if line.time.is_none() || line.rank.is_none() {
-            inherit(&mut line, buffer, start);
+            let before = self.places.last().filter(|_| self.last_place >= self.dropped);
+            let known = before.map(|place| (self.last_place - self.dropped, &place.line));
+            inherit(&mut line, buffer, start, known);
         }
+        self.last_place = self.dropped + start;
         self.places.push(Place {
             number,
             line,
@@ -319,7 +327,7 @@ impl Scan {
             if text.trim_start().starts_with("File \"") {
                 text.trim().clone_into(&mut frame);
             } else if let Some(text) = exception(text) {
-                self.exceptions.push(Exception {
+                self.keep_exception(Exception {
                     place,
                     number,
                     text: text.chars().take(600).collect(),
@@ -336,14 +344,23 @@ impl Scan {
         let Place { number, line, .. } = &self.places[place];
         let is_known = self.exceptions.iter().any(|known| known.number == *number);
         if let Some(text) = exception(&line.text).filter(|_| !is_known) {
-            self.exceptions.push(Exception {
+            let (number, text) = (*number, text.chars().take(600).collect());
+            self.keep_exception(Exception {
                 place,
-                number: *number,
-                text: text.chars().take(600).collect(),
+                number,
+                text,
                 frame: String::new(),
                 is_alone: true,
             });
         }
+    }
+
+    /// Keeps the first exceptions and the last ones.
+    fn keep_exception(&mut self, exception: Exception) {
+        if self.exceptions.len() == 2 * KEPT {
+            self.exceptions.remove(KEPT);
+        }
+        self.exceptions.push(exception);
     }
 
     fn last_stamped(&self) -> Option<Line> {
@@ -390,8 +407,9 @@ fn line_at(buffer: &[u8], start: usize) -> &[u8] {
     memchr::memchr(b'\n', rest).map_or(rest, |end| &rest[..end])
 }
 
-/// Gives a line the rank and the time of the stamped line before it, of the same origin.
-fn inherit(line: &mut Line, buffer: &[u8], start: usize) {
+/// Gives a line the rank and the time of the stamped line before it, of the same origin. `known` is a line before it that has
+/// its own already, with its begin.
+fn inherit(line: &mut Line, buffer: &[u8], start: usize, known: Option<(usize, &Line)>) {
     let has_stamp = line.time.is_some_and(|time| time.is_inner);
     if has_stamp {
         // A stamped line without a rank is the main process's own.
@@ -403,6 +421,16 @@ fn inherit(line: &mut Line, buffer: &[u8], start: usize) {
             return;
         }
         let begin = memchr::memrchr(b'\n', &buffer[..end - 1]).map_or(0, |at| at + 1);
+        if let Some((at, known)) = known
+            && at == begin
+            && known.origin == line.origin
+            && known.time.is_some_and(|time| time.is_inner)
+        {
+            line.rank = line.rank.take().or_else(|| known.rank.clone());
+            line.time = known.time;
+            known.shown_time.clone_into(&mut line.shown_time);
+            return;
+        }
         let before = line::read(&buffer[begin..end - 1]);
         end = begin;
         if before.origin != line.origin {

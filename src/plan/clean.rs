@@ -182,7 +182,10 @@ fn fate(item: &Item, options: CleanOptions) -> (bool, String) {
         Use::Record(age) | Use::Measurement(age) if *age >= options.older_than_s => {
             (true, format!("{} days old", age / DAY))
         }
-        Use::Record(_) | Use::Measurement(_) => (false, format!("younger than {least} days")),
+        Use::Record(_) | Use::Measurement(_) => (
+            false,
+            format!("younger than {least} days; --older-than 0 removes it"),
+        ),
     }
 }
 

@@ -165,6 +165,8 @@ async fn run_client(
         }
         printed.push(line.to_owned());
     };
+    // It imports the whole engine before it prints a line.
+    events.activity(&format!("start {client}"), None);
     let done = runtime.exec(argv, dir, env, &mut on_line).await;
     if matches!(done, Ok(0)) {
         return Ok(printed);
