@@ -19,7 +19,7 @@
 //! | [`choice`] | closed sets of values that a user names | |
 //! | [`commands`] | a file for each command or its group: gather, plan, print or carry out, report; `context` is what they share | what a command does |
 //! | [`profile`] | stacks and profiles as data: `schema` and `stack` are their keys, `catalog` finds them, `merge` joins them, `choose` picks one, `yaml` reads them | a knob: its key in `schema`, its word in `stacks/flags/words.yaml`; a version of SGLang: `stacks/` |
-//! | [`sglang`] | all that is known of SGLang, by version: `dialect` turns knobs into flags, `flags` what its parser accepts, `settings` what a command line comes to, `resolve` what the engine makes of it before it loads a model, `rules` what fails later, `launch` these of one server, `memory` what fits on a GPU, `preflight` what an environment lacks, `log` what its log says, `client` what its benchmark prints, `words` what a flag means | a knob: its flag in `dialect`; a value that the engine chooses: `resolve`; a rule: `rules`; a stage or a failure signature: a function in `log`; a fault of an import: `preflight`; a statistic: `client` |
+//! | [`sglang`] | all that is known of SGLang, by version: `dialect` turns knobs into flags, `flags` what its parser accepts, `settings` what a command line comes to, `resolve` what the engine makes of it before it loads a model, `rules` what fails later, `launch` these of one server, `memory` what fits on a GPU, `preflight` what an environment lacks, `log` what its log says, `client` what its benchmark prints, `words` what a flag means | a knob: its flag in `dialect`; a value that the engine chooses: `resolve`; a rule: `rules`; a stage of a start: a function in `log`; a fault of an import: `preflight`; a statistic: `client` |
 //! | [`diagnose`] | the first cause of a failure, by the logs of all ranks: one pass (`scan`), then the choice (`verdict`) | a failure signature: an entry in `diagnose/signatures/` |
 //! | [`doctor`] | verdicts over facts: `findings` and `gpu` of a host, `blockers` of a plan | a check of a host |
 //! | [`plan`] | pure: `request` + facts -> `step`s | a step; a field of the container, in `step` |
@@ -35,7 +35,7 @@
 //! meaning by `settings`, findings by `rules`) -> the argv in `plan::StartContainer` -> Docker's API, or a form of `render`.
 //!
 //! A log line's way: Docker's stream or a file -> `effects::lines` -> `effects::serve::start`, which asks `sglang::log` for
-//! its meaning -> an event, or the cause in the error.
+//! its meaning -> an event; and `diagnose`, of which the error of a server that ended takes its cause and its remedies.
 //!
 //! A file's way: `effects::weights::pull` -> `hub` (listing, streams) -> `transfer` (workers, a partial file with its
 //! journal) -> `store` (its name as a blob, the snapshot's links, the manifest).

@@ -31,7 +31,10 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
             server.status.served_model = context.effects.served_model(&server.status.base_url).await;
         }
         if matches!(server.status.state, ServerState::Starting | ServerState::Exited) {
-            server.status.cause = context.effects.cause_of_end(&server.server).await;
+            server.status.cause = context
+                .effects
+                .cause_of_end(&server.server, server.status.state == ServerState::Starting)
+                .await;
         }
         // An engine of which a process died gathers diagnostics for seconds before it ends.
         if server.status.cause.is_some() && server.status.state == ServerState::Starting {

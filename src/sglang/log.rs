@@ -1,10 +1,10 @@
-//! SGLang's log: the stages of a start, and the signatures of its failures. Pure.
+//! SGLang's log: the stages of a start, its figures, and signs of an end. Pure.
 //!
-//! A new signature is a function here, called in `effects::serve::start` where a start has failed (`died`) or hangs.
-//! Signatures of the Docker daemon's failures are in `effects::docker::errors`.
+//! A new stage is a function here, called in `effects::serve::start`. The signatures of failures are data of `diagnose`, those of
+//! the Docker daemon's answers are in `effects::docker::errors`.
 //!
-//! The texts are those of 0.4.10 and 0.5.23, found by running or reading them. A line that no rule knows changes nothing,
-//! so with another version details are missing, but nothing is wrong: the probe decides that the server is READY.
+//! The texts are those of 0.4.10 to 0.5.23, found by running or reading them. A line that no rule knows changes nothing, so
+//! with another version details are missing, but nothing is wrong: the probe decides that the server is READY.
 
 use crate::event::Stage;
 
@@ -221,6 +221,7 @@ pub(crate) fn is_dying(line: &str) -> bool {
     [
         "SIGQUIT received. signum=",
         "Received sigquit from a child process",
+        "crashed with exit code",
         "Scheduler hit an exception",
     ]
     .iter()

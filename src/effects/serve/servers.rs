@@ -20,6 +20,7 @@ use crate::plan::{
     LABEL_TEMPORARY, LABEL_VARIABLES, Server, base_url, container_name,
 };
 use crate::report::{Answer, AnswerPiece, ServerState, ServerStatus};
+use crate::sglang::log;
 
 /// Longest wait for the list of containers before a plan.
 const CONTAINERS: Duration = Duration::from_secs(5);
@@ -280,17 +281,23 @@ impl Effects {
         start::still_alive(&runtime, during).await.err()
     }
 
-    /// Returns the cause of a server's end in a few words, by the last lines of its log; `None` if they show none.
-    pub async fn cause_of_end(&self, server: &Server) -> Option<String> {
+    /// Returns the cause of a server's end in a few words, by the last lines of its log; `None` if they show none. Of one that
+    /// still runs, the log must also say that a process of it died.
+    pub async fn cause_of_end(&self, server: &Server, still_runs: bool) -> Option<String> {
         let mut diagnoser = Diagnoser::default();
         diagnoser.begin(server.name());
+        let mut is_dying = false;
         let mut on_line = |line: &str| {
+            is_dying |= log::is_dying(line);
             diagnoser.feed(line.as_bytes());
             diagnoser.feed(b"\n");
             Ok(())
         };
         let read = self.logs(server, Some(LINES_OF_END), false, &mut on_line);
         tokio::time::timeout(TIME_OF_END, read).await.ok()?.ok()?;
+        if still_runs && !is_dying {
+            return None;
+        }
         let found = diagnoser.finish();
         let is_end = matches!(found.verdict, Verdict::Failure | Verdict::Consequence);
         is_end.then_some(found.title)
