@@ -35,6 +35,8 @@ struct Patterns {
     engine: Regex,
     torch_rank: Regex,
     worker: Regex,
+    /// A rank without a time.
+    rank: Regex,
     nccl: Regex,
     glog: Regex,
     python: Regex,
@@ -82,6 +84,7 @@ static PATTERNS: LazyLock<Option<Patterns>> = LazyLock::new(|| {
         worker: regex(
             r"^\((?:Worker_?|EngineCore_?|VllmWorker)?((?:TP|PP|DP|EP|rank[ =]?)_?\d+(?:_(?:TP|PP|DP|EP)\d+)*)?[^)]{0,60}pid=\d+\)\s+",
         )?,
+        rank: regex(r"^\[((?:TP|DP|PP|EP)\d+(?: [A-Z]{2,5}\d+)*)\]\s")?,
         nccl: regex(r"^[\w.-]{1,64}:\d+:\d+ \[(\d+)\] (?:NCCL|misc|[a-z/_]+\.cc)")?,
         glog: regex(r"^\[?[EWIF](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)(?:\.\d+)?\s")?,
         python: regex(
@@ -188,6 +191,14 @@ fn take_inner(patterns: &Patterns, rest: &str, line: &mut Line) {
             line.rank = Some(ranks.to_owned());
         }
         text = &rest[whole..];
+        if line.rank.is_none()
+            && let Some(found) = patterns.nccl.captures(text)
+        {
+            line.rank = found.get(1).map(|rank| format!("GPU {}", rank.as_str()));
+        }
+    } else if let Some(found) = patterns.rank.captures(rest) {
+        line.rank = found.get(1).map(|rank| rank.as_str().to_owned());
+        text = &rest[found.get(0).map_or(0, |all| all.end())..];
     } else if let Some(found) = patterns.nccl.captures(rest) {
         let gpu = || found.get(1).map(|rank| format!("GPU {}", rank.as_str()));
         line.rank = line.rank.take().or_else(gpu);
@@ -299,6 +310,13 @@ mod tests {
                 "",
                 Some("GPU 6"),
                 "node1:812:1044 [6] NCCL WARN Call to bind failed",
+            ),
+            ("[TP5 EP5] x", "", Some("TP5 EP5"), "x"),
+            (
+                "[2026-11-29 19:10:00] n:1:2 [4] os/linux.cc:200 NCCL WARN y",
+                "",
+                Some("GPU 4"),
+                "n:1:2 [4] os/linux.cc:200 NCCL WARN y",
             ),
             // Copied without its first character.
             ("2026-11-29 19:10:01 TP4] x", "", Some("TP4"), "x"),

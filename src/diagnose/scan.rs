@@ -480,14 +480,16 @@ fn arguments(text: &str) -> Vec<(String, String)> {
         ("chunk", "chunked_prefill_size="),
         ("graphs", "cuda_graph_max_bs="),
     ];
+    // 0.5.16 and later print them as a dictionary.
+    let text = text.replace("': ", "=").replace('\'', "");
     let value = |key: &str| {
         let begin = text.match_indices(key).find_map(|(at, _)| {
-            let is_whole = text[..at].ends_with([' ', '(', ',']);
+            let is_whole = text[..at].ends_with([' ', '(', ',', '{']);
             is_whole.then_some(at + key.len())
         })?;
         let value: String = text[begin..]
             .chars()
-            .take_while(|c| !matches!(c, ',' | ')'))
+            .take_while(|c| !matches!(c, ',' | ')' | '}'))
             .filter(|c| *c != '\'' && *c != '"')
             .take(200)
             .collect();
@@ -542,6 +544,16 @@ mod tests {
                 ("port", "30000")
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+    }
+
+    #[test]
+    fn the_arguments_may_be_a_dictionary() {
+        let line = "server_args={'model_path': '/models/r1', 'mem_fraction_static': 0.85, 'tp_size': 8}";
+        assert_eq!(
+            arguments(line),
+            [("fraction", "0.85"), ("tp", "8"), ("model", "/models/r1")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
         );
     }
 
