@@ -39,7 +39,7 @@ pub struct Env {
     pub ssh_agent: Option<String>,
     /// Folder of the environment of Python that is active in this shell: `VIRTUAL_ENV`, else `CONDA_PREFIX`.
     pub active: Option<PathBuf>,
-    /// Those of [`DECISIVE`] that are set.
+    /// Variables that are set and decide which GPUs and which libraries a process uses.
     pub decisive: BTreeMap<String, String>,
     /// Variables that child processes inherit unchanged.
     pub inherited: Vec<(String, String)>,
