@@ -694,7 +694,7 @@ fn no_daemon_is_known_at_once_and_says_what_to_do() {
         assert!(begun.elapsed() < Duration::from_secs(2));
         assert!(
             run.stderr.contains(&format!(
-                "error: no Docker daemon at `unix://{socket}`\n{cause}\nhint: start it"
+                "error: no Docker daemon at `unix://{socket}`\n{cause}\nhint: start Docker"
             )),
             "{}",
             run.stderr
