@@ -82,8 +82,7 @@ async fn server(context: &Context, name: Option<&str>, diagnoser: &mut Diagnoser
     }
     diagnoser.begin(server.name());
     let mut on_line = |line: &str| {
-        diagnoser.feed(line.as_bytes());
-        diagnoser.feed(b"\n");
+        diagnoser.feed_line(line);
         Ok(())
     };
     let read = context.effects.logs(&server, None, false, &mut on_line);

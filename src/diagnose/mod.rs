@@ -32,6 +32,12 @@ impl Diagnoser {
         }
     }
 
+    /// Takes the next line of the log that was begun last, without its end.
+    pub fn feed_line(&mut self, line: &str) {
+        self.feed(line.as_bytes());
+        self.feed(b"\n");
+    }
+
     /// Returns the diagnosis of all logs.
     #[must_use]
     pub fn finish(mut self) -> Diagnosis {
@@ -55,8 +61,7 @@ pub fn diagnose<'a>(name: &str, lines: impl IntoIterator<Item = &'a str>) -> Dia
     let mut diagnoser = Diagnoser::default();
     diagnoser.begin(name);
     for line in lines {
-        diagnoser.feed(line.as_bytes());
-        diagnoser.feed(b"\n");
+        diagnoser.feed_line(line);
     }
     diagnoser.finish()
 }

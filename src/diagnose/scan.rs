@@ -1,6 +1,7 @@
 //! One pass over a log: the places of all texts that signatures name, tracebacks, stages, and signs of normal work.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
@@ -164,6 +165,11 @@ impl Scan {
         self.search(self.buffer.len());
         self.last = self.last_stamped();
         self.buffer = Vec::new();
+    }
+
+    /// Returns the lines of an exception's traceback, to the exception itself.
+    pub(super) fn traceback(&self, exception: &Exception) -> RangeInclusive<u64> {
+        self.places[exception.place].number..=exception.number
     }
 
     /// Returns true if the engine worked on after a line.

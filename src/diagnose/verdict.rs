@@ -315,7 +315,7 @@ fn events_of(file: usize, scan: &Scan) -> Vec<Event<'_>> {
             let is_whole = event.signature.is_some_and(|one| one.traceback);
             let mut exceptions = scan.exceptions.iter().filter(|_| is_whole);
             let traceback = exceptions.find_map(|exception| {
-                let all = scan.places[exception.place].number..=exception.number;
+                let all = scan.traceback(exception);
                 all.contains(&number).then_some(all)
             });
             traceback.unwrap_or(number..=number)
@@ -324,10 +324,8 @@ fn events_of(file: usize, scan: &Scan) -> Vec<Event<'_>> {
     found.retain(|event| event.class == Class::Note || !notes.contains(&event.number()));
     for event in &mut found {
         let number = event.place.number;
-        let exception = scan.exceptions.iter().find(|exception| {
-            let begin = scan.places[exception.place].number;
-            (begin..=exception.number).contains(&number)
-        });
+        let mut exceptions = scan.exceptions.iter();
+        let exception = exceptions.find(|exception| scan.traceback(exception).contains(&number));
         if let Some(exception) = exception {
             event.exception = Some(&exception.text);
             event.frame = &exception.frame;
@@ -341,12 +339,11 @@ fn events_of(file: usize, scan: &Scan) -> Vec<Event<'_>> {
     let has_effects = found.iter().any(|event| event.class == Class::Effect);
     for exception in &scan.exceptions {
         let place = &scan.places[exception.place];
-        let is_known = found.iter().any(|event| {
-            event.class != Class::Note && (place.number..=exception.number).contains(&event.number())
-        });
-        let is_harmless = notes
+        let lines = scan.traceback(exception);
+        let is_known = found
             .iter()
-            .any(|note| (place.number..=exception.number).contains(note));
+            .any(|event| event.class != Class::Note && lines.contains(&event.number()));
+        let is_harmless = notes.iter().any(|note| lines.contains(note));
         let ends_it = ends
             .iter()
             .any(|end| *end > exception.number && end - exception.number <= DYING)

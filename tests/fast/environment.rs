@@ -50,6 +50,12 @@ impl Site {
     }
 }
 
+/// Returns the step of a plan in JSON that has this name.
+fn step_of<'a>(plan: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
+    let mut steps = plan["steps"].as_array().unwrap().iter();
+    steps.find(|step| step["step"] == name).unwrap()
+}
+
 const GPU_PACKAGES: [(&str, &str); 5] = [
     ("sglang", "0.5.16"),
     ("torch", "2.11.0+cu130"),
@@ -85,11 +91,7 @@ fn an_environment_is_a_stack_of_its_own_in_a_plan() {
         .run(&["plan", "h200-fp8-high-throughput", "--format", "json"])
         .expect(3)
         .json();
-    let steps = json["steps"].as_array().unwrap();
-    let check = steps
-        .iter()
-        .find(|step| step["step"] == "check_environment")
-        .unwrap();
+    let check = step_of(&json, "check_environment");
     assert_eq!(check["sglang"], "0.5.16");
     assert_eq!(
         check["modules"],
@@ -101,7 +103,7 @@ fn an_environment_is_a_stack_of_its_own_in_a_plan() {
         ])
     );
     assert!(check["variables"]["PATH"].as_str().unwrap().contains("/bin:"));
-    let start = steps.iter().find(|step| step["step"] == "start_process").unwrap();
+    let start = step_of(&json, "start_process");
     assert!(start["env"]["PYTHONPATH"].as_str().unwrap().ends_with("/site/"));
     assert_eq!(start["argv"][1], "-m");
 }
@@ -245,11 +247,7 @@ fn a_profile_for_a_processor_runs_in_an_environment_for_gpus() {
         .run(&["plan", "rehearsal", "--port", "31997", "--format", "json"])
         .expect(0)
         .json();
-    let steps = json["steps"].as_array().unwrap();
-    let check = steps
-        .iter()
-        .find(|step| step["step"] == "check_environment")
-        .unwrap();
+    let check = step_of(&json, "check_environment");
     assert_eq!(check["on_cpu"], true);
     assert_eq!(
         check["modules"],
@@ -257,7 +255,7 @@ fn a_profile_for_a_processor_runs_in_an_environment_for_gpus() {
     );
 }
 
-/// What a process inherits of the shell and what decides its GPUs and libraries is in the plan.
+/// Variables of the shell that decide the GPUs and the libraries of a process are in the plan.
 #[test]
 fn the_shells_choice_of_gpus_and_libraries_is_in_the_plan() {
     let site = gpu_site();
@@ -277,8 +275,7 @@ fn the_shells_choice_of_gpus_and_libraries_is_in_the_plan() {
         .env("LD_LIBRARY_PATH", "/opt/cuda/lib64");
     let run = Run::from(command.output().unwrap()).expect(3);
     let json = run.json();
-    let steps = json["steps"].as_array().unwrap();
-    let start = steps.iter().find(|step| step["step"] == "start_process").unwrap();
+    let start = step_of(&json, "start_process");
     assert_eq!(start["env"]["CUDA_VISIBLE_DEVICES"], "0,1");
     assert_eq!(start["env"]["LD_LIBRARY_PATH"], "/opt/cuda/lib64");
 }
@@ -311,7 +308,7 @@ fn a_cache_that_cannot_be_written_is_told_before_the_start() {
     assert!(text.contains("cannot run as a process"), "{text}{}", serve.stderr);
 }
 
-/// Where a GPU stack cannot run, the environment that is active in the shell is named, ready to be copied.
+/// The environment that is active in the shell is named where a GPU stack cannot run, ready to be copied.
 #[test]
 fn the_active_environment_is_named_where_it_helps() {
     let home = Home::new().without_docker();

@@ -25,6 +25,10 @@ pub(super) fn pick(servers: &[ServerStatus], name: Option<&str>, fits: &[ServerS
         found = indices(servers, |server| has_id(server, name));
     }
     match (found.as_slice(), name) {
+        // A client of a server that hangs would wait without end, also of one that is named.
+        ([index], _) if servers[*index].state == ServerState::Hung && !fits.contains(&ServerState::Hung) => {
+            Err(in_other_states(&servers[*index..=*index], fits))
+        }
         ([index], _) => Ok(*index),
         ([], Some(name)) => Err(unknown(servers, name)),
         ([], None) => Err(in_other_states(servers, fits)),
@@ -75,7 +79,7 @@ fn unknown(servers: &[ServerStatus], name: &str) -> Error {
 }
 
 /// Returns the error for a command without a name, when no server is in a state that it needs.
-pub(super) fn in_other_states(servers: &[ServerStatus], fits: &[ServerState]) -> Error {
+fn in_other_states(servers: &[ServerStatus], fits: &[ServerState]) -> Error {
     let usage = |text: String| Error::new(Kind::Usage, text);
     let [server] = servers else {
         if servers.is_empty() {

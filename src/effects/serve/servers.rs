@@ -10,7 +10,7 @@ use crate::effects::docker::Docker;
 use crate::effects::execute::Effects;
 use crate::effects::lines::LogEnd;
 use crate::effects::process::server as process;
-use crate::effects::serve::pick::{in_other_states, pick};
+use crate::effects::serve::pick::pick;
 use crate::effects::serve::runtime::FAILED_LOG;
 use crate::effects::serve::{health, start, verify};
 use crate::error::{Error, Kind, Result};
@@ -137,10 +137,6 @@ impl Effects {
         let (mut found, trouble) = self.servers(probe).await;
         let listed: Vec<ServerStatus> = found.iter().map(|server| server.status.clone()).collect();
         match pick(&listed, name, fits) {
-            // A client of a server that hangs would wait without end.
-            Ok(index) if listed[index].state == ServerState::Hung && fits == [ServerState::Ready] => {
-                Err(in_other_states(&listed[index..=index], fits))
-            }
             Ok(index) => Ok(found.swap_remove(index)),
             // The only server was found, in another state: no daemon has to be asked.
             Err(error) if name.is_none() && listed.len() == 1 => Err(error),
@@ -289,8 +285,7 @@ impl Effects {
         let mut is_dying = false;
         let mut on_line = |line: &str| {
             is_dying |= log::is_dying(line);
-            diagnoser.feed(line.as_bytes());
-            diagnoser.feed(b"\n");
+            diagnoser.feed_line(line);
             Ok(())
         };
         let read = self.logs(server, Some(LINES_OF_END), false, &mut on_line);

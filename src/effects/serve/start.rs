@@ -238,8 +238,7 @@ impl<'a> Start<'a> {
         self.note_sign_of_life();
         self.last_line = self.last_sign;
         self.events.line(Source::Engine, line);
-        self.diagnoser.feed(line.as_bytes());
-        self.diagnoser.feed(b"\n");
+        self.diagnoser.feed_line(line);
         if let Some((what, done, total)) = log::progress(line) {
             self.events.activity(what, Some((done, total)));
         }
