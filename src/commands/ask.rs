@@ -52,8 +52,8 @@ pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
                 .find_server(args.server.as_deref(), &probe(context)?, &[ServerState::Ready])
                 .await
                 .map_err(|error| {
-                    // A server that starts needs no other name.
-                    if error.message().ends_with("is still starting") {
+                    // A server that starts or hangs needs no other name.
+                    if error.kind() == Kind::Server || error.message().ends_with("is still starting") {
                         return error;
                     }
                     error.hint("dsr1 ask takes --server NAME, or --url URL for one of another user or host")

@@ -560,7 +560,7 @@ fn a_stopped_scheduler_hangs_and_a_killed_one_ends_the_server() {
         &["ask", "hello"],
     ] {
         let begun = std::time::Instant::now();
-        let refused = home.run(command).expect(2);
+        let refused = home.run(command).expect(7);
         assert!(begun.elapsed() < std::time::Duration::from_secs(5));
         assert!(refused.stderr.contains("dsr1-hung hangs"), "{}", refused.stderr);
     }

@@ -14,7 +14,7 @@ const NO_ID: &str = "-";
 /// its container's ID. Without a name it is the only server in a state of `fits`.
 ///
 /// # Errors
-/// [`Kind::Usage`] when there is none, or several.
+/// [`Kind::Usage`] when there is none, or several; [`Kind::Server`] when it hangs and that does not fit.
 pub(super) fn pick(servers: &[ServerStatus], name: Option<&str>, fits: &[ServerState]) -> Result<usize> {
     let is_wanted = |server: &ServerStatus| match name {
         Some(name) => server.name == name || server.name == container_name(name),
@@ -97,7 +97,7 @@ fn in_other_states(servers: &[ServerStatus], fits: &[ServerState]) -> Error {
         ServerState::Starting => usage(format!("{name} is still starting")).hint(format!(
             "dsr1 logs {name} -f follows its log, dsr1 stop {name} ends it"
         )),
-        ServerState::Hung => usage(format!("{name} hangs"))
+        ServerState::Hung => Error::new(Kind::Server, format!("{name} hangs"))
             .cause(server.cause.clone().unwrap_or_default())
             .hint(format!("dsr1 status shows why; dsr1 stop {name} ends it")),
         ServerState::Exited => usage(format!("{name} has ended")).hint(format!(
