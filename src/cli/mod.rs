@@ -25,8 +25,8 @@ pub use profiles::{
     ProfilesArgs, ShowArgs, StackArgs, StackDiffArgs, Stacks, StacksArgs, SyncArgs, ValidateArgs,
 };
 pub use server::{
-    AskArgs, CheckArgs, DiagnoseArgs, DoctorArgs, ExportArgs, LockArgs, LogsArgs, PlanCommandArgs, ServeArgs,
-    StatusArgs, StopArgs, UpArgs,
+    AskArgs, CheckArgs, DiagnoseArgs, DoctorArgs, EventsArgs, ExportArgs, LockArgs, LogsArgs,
+    PlanCommandArgs, RestartArgs, ServeArgs, StatusArgs, StopArgs, UpArgs, WatchArgs,
 };
 pub use shared::{HubArgs, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
 pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
@@ -57,7 +57,8 @@ Usage: dsr1 [OPTIONS] COMMAND
   before it      doctor, plan, explain
   install        build, image, clean
   weights        pull, weights, mirror
-  servers        serve, status, logs, diagnose, stop, ask
+  servers        serve, status, watch, restart, stop, ask
+  their past     logs, events, diagnose
   measurements   bench, eval
   settings       profiles, stacks, flags, lock, check
   elsewhere      export, completions, man
@@ -138,7 +139,11 @@ pub enum Command {
     /// Start a server, follow it to READY, verify its answers and leave it running.
     #[command(aliases = ["run", "start", "launch", "deploy"])]
     Serve(ServeArgs),
-    /// List the servers of dsr1 on this host.
+    /// List the servers of dsr1 on this host with their state and load.
+    ///
+    /// A server is starting, ready (busy or idle, if its metrics show it), hung (it has requests and does not work on them),
+    /// draining (it was asked to end, and computes its last requests), crashed or stopped. The metrics and the log decide;
+    /// no request is sent to a server that was ready.
     #[command(aliases = ["ps", "ls", "list"])]
     Status(StatusArgs),
     /// Print the log of a server.
@@ -147,6 +152,21 @@ pub enum Command {
     /// Say why a server failed: the first cause in its log, or in logs of any host.
     #[command(alias = "why")]
     Diagnose(DiagnoseArgs),
+    /// List what happened to the servers: started, ready, hung, crashed, stopped.
+    Events(EventsArgs),
+    /// Stop a server and start it again with the plan that started it.
+    ///
+    /// Before the start, dsr1 makes sure that nothing of the old server is left: processes, port, memory of the GPUs, shared
+    /// memory. It also starts a server that ended.
+    Restart(RestartArgs),
+    /// Look after a server, and start it again when that helps.
+    ///
+    /// A server that crashed is diagnosed first. It is started again after causes that can pass: a killed process, a hang, a
+    /// failed kernel under load. It is left as it is after causes that need a person: a refused argument, missing weights, a
+    /// GPU with a fault. What happens is printed and kept: `dsr1 events` lists it. The command ends when the server is stopped
+    /// by `dsr1 stop`, and with exit code 7 when the server is not started again.
+    #[command(alias = "supervise")]
+    Watch(WatchArgs),
     /// Stop a server after its running requests, and remove its container.
     #[command(alias = "down")]
     Stop(StopArgs),

@@ -73,9 +73,23 @@ pub struct StatusArgs {
     /// Name of a server; without it, all are listed.
     #[arg(value_name = "SERVER")]
     pub server: Option<String>,
-    /// Exit with 7 unless a server is listed and every listed one is ready.
-    #[arg(long)]
+    /// Exit with 7 unless a server is listed and every listed one takes requests.
+    #[arg(long, conflicts_with = "watch")]
     pub check: bool,
+    /// Renew the list every two seconds until Ctrl-C.
+    #[arg(long, short)]
+    pub watch: bool,
+}
+
+/// Arguments of `events`.
+#[derive(Debug, Clone, Args)]
+pub struct EventsArgs {
+    /// Name of a server; without it, the events of all are listed.
+    #[arg(value_name = "SERVER")]
+    pub server: Option<String>,
+    /// Keep printing until Ctrl-C.
+    #[arg(long, short)]
+    pub follow: bool,
 }
 
 /// Arguments of `doctor`.
@@ -122,6 +136,40 @@ pub struct DiagnoseArgs {
     /// End with exit code 7 if a failure is found.
     #[arg(long)]
     pub check: bool,
+}
+
+/// Arguments of `restart`.
+#[derive(Debug, Clone, Args)]
+pub struct RestartArgs {
+    /// The server.
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Seconds that running requests may take to finish.
+    #[arg(long, value_parser = number::<u32>(0..), default_value_t = 30, value_name = "SECONDS")]
+    pub drain: u32,
+    /// Print what would be started, as a script, and stop nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Clone, Args)]
+pub struct WatchArgs {
+    /// The server.
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Only watch: print and keep what happens, and start nothing.
+    #[arg(long, conflicts_with_all = ["max_restarts", "less_memory"])]
+    pub no_restart: bool,
+    /// Most restarts within an hour.
+    #[arg(long, value_parser = number::<u32>(1..), default_value_t = 3, value_name = "N")]
+    pub max_restarts: u32,
+    /// After GPU memory ran out, start once with the smaller --mem-fraction-static that the engine's message asks for.
+    #[arg(long)]
+    pub less_memory: bool,
+    /// Stop the server when this command is told to end, as a service manager does.
+    #[arg(long)]
+    pub stop: bool,
 }
 
 /// Arguments of `stop`.

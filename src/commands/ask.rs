@@ -49,11 +49,11 @@ pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
         None => {
             let found = context
                 .effects
-                .find_server(args.server.as_deref(), &probe(context)?, &[ServerState::Ready])
+                .find_server(args.server.as_deref(), &probe(context)?, ServerState::SERVING)
                 .await
                 .map_err(|error| {
-                    // A server that starts or hangs needs no other name.
-                    if error.kind() == Kind::Server || error.message().ends_with("is still starting") {
+                    // A server that starts, hangs or ended needs no other name.
+                    if error.kind() == Kind::Server {
                         return error;
                     }
                     error.hint("dsr1 ask takes --server NAME, or --url URL for one of another user or host")

@@ -18,7 +18,7 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
         .find_server(
             args.which.server.as_deref(),
             &probe(context)?,
-            &[ServerState::Ready],
+            ServerState::SERVING,
         )
         .await?;
     context.use_environment_of(&found).await?;

@@ -21,7 +21,7 @@ async fn gsm8k(context: &Context, args: Gsm8kArgs, min_accuracy: Option<Threshol
         .find_server(
             args.which.server.as_deref(),
             &probe(context)?,
-            &[ServerState::Ready],
+            ServerState::SERVING,
         )
         .await?;
     context.use_environment_of(&found).await?;

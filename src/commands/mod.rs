@@ -11,6 +11,7 @@ mod diagnose;
 mod docs;
 mod doctor;
 mod eval;
+mod events;
 mod explain;
 mod export;
 mod flags;
@@ -23,12 +24,14 @@ mod plan;
 mod profiles;
 mod pull;
 mod repo;
+mod restart;
 mod serve;
 mod stacks;
 mod status;
 mod stop;
 mod tips;
 mod up;
+mod watch;
 mod weights;
 
 use std::ffi::OsString;
@@ -103,7 +106,10 @@ fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Serve(args) => Box::pin(serve::run(&context, args)).await,
             Command::Status(args) => status::run(&context, args).await,
             Command::Diagnose(args) => diagnose::run(&context, args).await,
+            Command::Events(args) => events::run(&context, args).await,
             Command::Logs(args) => logs::run(&context, args).await,
+            Command::Restart(args) => Box::pin(restart::run(&context, args)).await,
+            Command::Watch(args) => Box::pin(watch::run(&context, args)).await,
             Command::Stop(args) => stop::run(&context, args).await,
             Command::Ask(args) => ask::run(&context, args).await,
             Command::Bench(args) => Box::pin(bench::run(&context, args)).await,

@@ -1,13 +1,21 @@
-//! `dsr1 status`: the servers on this host.
+//! `dsr1 status`: the servers on this host, and what they do.
+
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::context::Context;
-use crate::cli::StatusArgs;
+use crate::cli::{Format, StatusArgs};
+use crate::effects::Found;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::report::{ServerState, ServerStatus};
-use crate::ui;
+use crate::ui::{self, Renewed};
+
+/// Time between two looks of `--watch`.
+const EVERY: Duration = Duration::from_secs(2);
+/// Longest wait for the name of a served model.
+const NAME: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Serialize)]
 struct Listing {
@@ -17,34 +25,17 @@ struct Listing {
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
-    let probe = probe(context)?;
-    let (mut found, trouble) = context.effects.servers(&probe).await;
-    let mut unseen = None;
-    if let Some(name) = args.server {
-        let any = ServerState::ANY;
-        found = vec![context.effects.find_server(Some(&name), &probe, any).await?];
-    } else if let Some(error) = trouble {
-        unseen = Some(error.innermost());
+    if args.watch {
+        return context
+            .until_interrupted(watch(context, &args))
+            .await
+            .map_err(|error| {
+                // To leave a list that is renewed is no failure.
+                let is_left = error.kind() == Kind::Interrupted;
+                error.reported_if(is_left)
+            });
     }
-    for server in &mut found {
-        if server.status.state == ServerState::Ready {
-            server.status.served_model = context.effects.served_model(&server.status.base_url).await;
-        }
-        if matches!(server.status.state, ServerState::Starting | ServerState::Exited) {
-            server.status.cause = context
-                .effects
-                .cause_of_end(&server.server, server.status.state == ServerState::Starting)
-                .await;
-        }
-        // An engine of which a process died gathers diagnostics for seconds before it ends.
-        if server.status.cause.is_some() && server.status.state == ServerState::Starting {
-            server.status.state = ServerState::Exited;
-        }
-    }
-    let listing = Listing {
-        schema: "dsr1.status/1",
-        servers: found.into_iter().map(|server| server.status).collect(),
-    };
+    let (listing, unseen) = list(context, args.server.as_deref()).await?;
     context.print(&listing, |listing| ui::status(&listing.servers))?;
     // Last and short, because most such hosts have no containers of dsr1.
     if let Some(why) = unseen {
@@ -52,23 +43,61 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
             text: format!("containers were not looked at: {why}"),
         });
     }
-    let mut unwell = listing
-        .servers
-        .iter()
-        .filter(|server| server.state != ServerState::Ready);
+    if !args.check {
+        return Ok(());
+    }
+    let mut unwell = listing.servers.iter().filter(|server| !server.state.is_serving());
     match unwell.next() {
-        Some(server) if args.check => {
-            let text = format!("{} is not ready", server.name);
+        Some(server) => {
+            let text = format!("{} is {}", server.name, server.state.word());
             Err(Error::new(Kind::Server, text)
                 .hint(format!("dsr1 logs {}", server.name))
                 .reported_if(context.is_json()))
         }
-        None if args.check && listing.servers.is_empty() => {
-            Err(Error::new(Kind::Server, "no server is running")
-                .hint("dsr1 serve starts one")
-                .reported_if(context.is_json()))
+        None if listing.servers.is_empty() => Err(Error::new(Kind::Server, "no server is running")
+            .hint("dsr1 serve starts one")
+            .reported_if(context.is_json())),
+        None => Ok(()),
+    }
+}
+
+/// Prints the servers every two seconds, in place on a terminal.
+async fn watch(context: &Context, args: &StatusArgs) -> Result<()> {
+    let mut screen = Renewed::default();
+    loop {
+        let (listing, _) = list(context, args.server.as_deref()).await?;
+        match context.output.format {
+            Format::Json => ui::print_json_line(&listing)?,
+            Format::Text => screen.show(&ui::status(&listing.servers))?,
         }
-        _ => Ok(()),
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// Returns the servers, or the one of that name, and the reason why containers were not looked at.
+async fn list(context: &Context, name: Option<&str>) -> Result<(Listing, Option<String>)> {
+    let probe = probe(context)?;
+    let (mut found, unseen) = if name.is_some() {
+        let any = ServerState::ANY;
+        (vec![context.effects.find_server(name, &probe, any).await?], None)
+    } else {
+        let (found, trouble) = context.effects.servers(&probe).await;
+        (found, trouble.map(|error| error.innermost()))
+    };
+    let names = found.iter_mut().map(|server| name_model(context, server));
+    futures_util::future::join_all(names).await;
+    let listing = Listing {
+        schema: "dsr1.status/1",
+        servers: found.into_iter().map(|server| server.status).collect(),
+    };
+    Ok((listing, unseen))
+}
+
+/// Asks a server that takes requests for the name of its model.
+async fn name_model(context: &Context, server: &mut Found) {
+    if server.status.state.is_serving() {
+        let asked = context.effects.served_model(&server.status.base_url);
+        server.status.served_model = tokio::time::timeout(NAME, asked).await.ok().flatten();
     }
 }
 

@@ -56,8 +56,8 @@ const COMMANDS: [(&[&str], &str); 27] = [
         "docker exec -it NAME bash opens a shell in a server's container; dsr1 status lists the names",
     ),
     (
-        &["restart", "reload"],
-        "dsr1 stop, then dsr1 serve --profile NAME",
+        &["reload", "recreate"],
+        "dsr1 restart starts a server again with its plan",
     ),
     (
         &["install", "setup", "init"],

@@ -14,7 +14,7 @@ use crate::effects::weights::{self, Download, Place, VerifyOptions};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, RepoReference};
 use crate::quote::shell_word;
-use crate::report::{ServerState, ServerStatus, WeightsChecked, WeightsRepo, WrongFile, WrongState};
+use crate::report::{ServerStatus, WeightsChecked, WeightsRepo, WrongFile, WrongState};
 use crate::ui;
 use crate::units::Bytes;
 
@@ -208,7 +208,7 @@ async fn remove(context: &Context, args: &WeightsRmArgs) -> Result<()> {
 async fn refuse_used(context: &Context, repo: &str) -> Result<()> {
     let (servers, _) = context.effects.servers(&probe(context)?).await;
     let uses = |status: &ServerStatus| {
-        let is_up = status.state != ServerState::Exited;
+        let is_up = !status.state.has_ended();
         is_up && store::model_of_path(&status.model) == repo
     };
     match servers.iter().find(|server| uses(&server.status)) {

@@ -5,10 +5,12 @@
 //! logs (`effects`), and the stages of a start (`sglang::log`).
 
 mod line;
+mod restart;
 mod scan;
 mod signature;
 mod verdict;
 
+pub use restart::{Restart, restart_after, smaller_fraction};
 use scan::Scan;
 pub use signature::{Class, Signature, signatures};
 pub use verdict::{Diagnosis, Evidence, Other, UNKNOWN, Verdict};

@@ -97,6 +97,9 @@ pub struct Diagnosis {
     pub stage: Option<Stage>,
     /// Number of lines that were read.
     pub lines: u64,
+    /// The share of the GPU's memory for weights and KV pool, as the server's arguments state it.
+    #[serde(skip)]
+    pub fraction: Option<String>,
 }
 
 /// A finding in one log.
@@ -187,6 +190,11 @@ pub(super) fn verdict(scans: &[Scan]) -> Diagnosis {
         was_ready: scans.iter().any(|scan| scan.was_ready),
         stage: scans.iter().filter_map(|scan| scan.stage).max(),
         lines: scans.iter().map(|scan| scan.lines).sum(),
+        fraction: scans
+            .iter()
+            .flat_map(|scan| &scan.arguments)
+            .find(|(name, _)| name == "fraction")
+            .map(|(_, value)| value.clone()),
     };
     let causes: Vec<&Event<'_>> = of(Class::Cause).filter(is_over).collect();
     if let Some(first) = causes.first() {

@@ -19,7 +19,7 @@ use crate::effects::blocking::blocking;
 use crate::effects::env::Env;
 use crate::effects::files::{self, Held};
 use crate::effects::process::{server, uv, venv};
-use crate::effects::serve::{mark, record};
+use crate::effects::serve::{history, mark, record};
 use crate::effects::weights::shape;
 use crate::error::{At, Error, Kind, Result};
 use crate::plan::clean::{BUSY, Item, ItemKind, Use};
@@ -429,6 +429,12 @@ fn records(env: &Env, found: &mut Belongings) {
                 None => Use::Unfinished,
             };
             found.add(ItemKind::Temporary, &path, size(&path), used);
+        } else if meta.is_file() && is(history::EXTENSION) {
+            let used = match writer(&path.with_extension("log")) {
+                Some(pid) => Use::By(format!("process {pid}")),
+                None => Use::Record(age_s(&path, now)),
+            };
+            found.add(ItemKind::Log, &path, meta.len(), used);
         } else if meta.is_file() && is(mark::EXTENSION) {
             let used = match writer(&path.with_extension("log")) {
                 Some(pid) => Use::By(format!("process {pid}")),

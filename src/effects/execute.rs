@@ -17,15 +17,16 @@ use crate::effects::hub::HubOptions;
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{preflight, server as process, venv};
 use crate::effects::serve::mark::WatchMark;
-use crate::effects::serve::runtime::{FAILED_LOG, Runtime};
-use crate::effects::serve::{health, measure, record, start, verify};
+use crate::effects::serve::runtime::{ENDED_LOG, Runtime};
+use crate::effects::serve::{health, history, keep, measure, record, start, verify};
 use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::plan::{
-    CheckEnvironment, CreateVenv, LABEL_STACK, Plan, PullSnapshot, ServeMirror, Server, StartProcess, Step,
+    CheckEnvironment, CreateVenv, LABEL_STACK, Plan, PullSnapshot, ServeMirror, Server, StartContainer,
+    StartProcess, Step,
 };
-use crate::report::{self, EnvironmentChecked, Outcome, Proof, Pulled, Report, StepReport};
+use crate::report::{self, EnvironmentChecked, Happening, Outcome, Proof, Pulled, Report, StepReport};
 use crate::units::{Bytes, counted};
 
 /// All effects of a command.
@@ -191,6 +192,7 @@ impl Effects {
                 // Nobody else has requests there yet, so it needs no drain.
                 && runtime.stop(0).await.is_ok()
             {
+                self.note_event(one.server.name(), Happening::Failed, "");
                 removed.push(Removed {
                     name: one.server.name().to_owned(),
                     was_ready: one.is_ready,
@@ -275,7 +277,7 @@ impl Effects {
             Server::Docker { name } => Runtime::Docker {
                 docker: self.docker().await?,
                 name: name.clone(),
-                kept_log: PathBuf::from(format!("{}/servers/{name}{FAILED_LOG}", self.env.paths.state)),
+                kept_log: PathBuf::from(format!("{}/servers/{name}{ENDED_LOG}", self.env.paths.state)),
             },
             Server::Process { name, log } => Runtime::Process {
                 env: &self.env,
@@ -287,6 +289,13 @@ impl Effects {
                 }),
             },
         })
+    }
+
+    /// Notes the start of a server in its history, and keeps the plan for its next start.
+    fn note_start(&self, name: &str, plan: &Plan) {
+        let state = Path::new(&self.env.paths.state);
+        history::note(state, name, Happening::Started, "");
+        keep::keep_plan(state, plan);
     }
 
     fn note_started(&self, server: Server, pid: Option<Pid>) {
@@ -347,12 +356,18 @@ impl Effects {
         preflight::check(step, &self.env, events).await
     }
 
-    async fn start_process(&self, step: &StartProcess, events: &StepEvents<'_>) -> Result<Outcome> {
+    async fn start_process(
+        &self,
+        step: &StartProcess,
+        plan: &Plan,
+        events: &StepEvents<'_>,
+    ) -> Result<Outcome> {
         if let Some(dir) = venv_of(step) {
             let stack = step.labels.get(LABEL_STACK).map_or("", String::as_str);
             self.keep(venv::keep(dir, stack, events).await?);
         }
         let pid = process::start(step, &self.env)?;
+        self.note_start(&step.name, plan);
         self.note_started(
             Server::Process {
                 name: step.name.clone(),
@@ -360,6 +375,32 @@ impl Effects {
             },
             Some(pid),
         );
+        Ok(Outcome::Started {
+            name: step.name.clone(),
+        })
+    }
+
+    async fn start_container(
+        &self,
+        step: &StartContainer,
+        plan: &Plan,
+        events: &StepEvents<'_>,
+    ) -> Result<Outcome> {
+        let docker = self.docker().await?;
+        if docker.state(&step.name).await?.is_some_and(|state| state.running) {
+            return Err(Error::new(Kind::Server, format!("{} runs already", step.name))
+                .hint(format!("dsr1 stop {}", step.name)));
+        }
+        // Noted before it exists: Ctrl-C between creation and answer must not leave a container.
+        let server = Server::Docker {
+            name: step.name.clone(),
+        };
+        self.note_started(server.clone(), None);
+        if let Err(error) = docker.start(step, events).await {
+            self.forget(&server);
+            return Err(error);
+        }
+        self.note_start(&step.name, plan);
         Ok(Outcome::Started {
             name: step.name.clone(),
         })
@@ -400,32 +441,17 @@ impl Effects {
                 blocking(move || store::check_folder(&step).map(Outcome::FolderChecked)).await
             }
             Step::ProveArguments(step) => self.prove_plan(step, events).await.map(Outcome::Proven),
-            Step::StartContainer(step) => {
-                let docker = self.docker().await?;
-                if docker.state(&step.name).await?.is_some_and(|state| state.running) {
-                    return Err(Error::new(Kind::Server, format!("{} runs already", step.name))
-                        .hint(format!("dsr1 stop {}", step.name)));
-                }
-                // Noted before it exists: Ctrl-C between creation and answer must not leave a container.
-                let server = Server::Docker {
-                    name: step.name.clone(),
-                };
-                self.note_started(server.clone(), None);
-                if let Err(error) = docker.start(step, events).await {
-                    self.forget(&server);
-                    return Err(error);
-                }
-                Ok(Outcome::Started {
-                    name: step.name.clone(),
-                })
-            }
-            Step::StartProcess(step) => self.start_process(step, events).await,
+            Step::StartContainer(step) => self.start_container(step, plan, events).await,
+            Step::StartProcess(step) => self.start_process(step, plan, events).await,
             Step::AwaitReady(step) => {
                 let runtime = self.runtime(&step.server).await?;
                 if !step.runs_already {
                     self.watch_for_stop(&step.server).await?;
                 }
                 let ready = start::await_ready(step, &runtime, &self.http, events).await?;
+                if !self.was_ready(step.server.name()) {
+                    self.note_event(step.server.name(), Happening::Ready, "");
+                }
                 self.hand_over(&step.server, plan);
                 record::keep(Path::new(&self.env.paths.state), step, &ready);
                 Ok(Outcome::Ready(ready))
@@ -457,8 +483,7 @@ impl Effects {
                 Ok(Outcome::Evaluated(result?))
             }
             Step::StopServer(step) => {
-                let runtime = self.runtime(&step.server).await?;
-                let killed = runtime.stop(step.drain_s).await?;
+                let killed = self.stop(&step.server, step.drain_s).await?;
                 self.forget(&step.server);
                 Ok(Outcome::Stopped {
                     name: step.server.name().to_owned(),

@@ -384,6 +384,13 @@ pub(super) fn utc_now() -> String {
     units::utc(since.as_secs())
 }
 
+/// Returns the seconds since a time in seconds of Unix; `None` if it lies ahead.
+#[must_use]
+pub(super) fn seconds_since(unix: i64) -> Option<u64> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.ok()?.as_secs().checked_sub(u64::try_from(unix).ok()?)
+}
+
 /// Returns true if standard input holds bytes that nobody has read.
 #[must_use]
 pub fn has_unread_input() -> bool {

@@ -227,6 +227,11 @@ async fn python(env: &Env) -> Option<Python> {
     Some(Python { path, version, venv })
 }
 
+/// Returns the GPUs of this host; none if nvidia-smi does not tell.
+pub async fn read_gpus(env: &Env) -> Vec<Gpu> {
+    gpus(env).await.0.unwrap_or_default()
+}
+
 async fn gpus(env: &Env) -> (Option<Vec<Gpu>>, Option<String>) {
     let Some(smi) = on_path(env, "nvidia-smi") else {
         // Without the tool and without the kernel module there is no usable NVIDIA GPU; with the module there may be

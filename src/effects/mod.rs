@@ -15,6 +15,7 @@
 //! | `http` | the HTTP client |
 //! | `env`, `hub_settings` | the process environment, and the hub's settings in it |
 //! | `host`, `nvidia_smi` | facts about this host, and about its GPUs |
+//! | `shared_memory` | segments that a server leaves in /dev/shm |
 //! | `belongings` | what dsr1 made on this host's disk |
 //! | `flag_tables` | the parsers of an installed SGLang, asked for their options |
 //! | `prove` | what an installed SGLang makes of the arguments of a plan, kept |
@@ -40,6 +41,7 @@ mod nvidia_smi;
 pub mod process;
 mod prove;
 mod serve;
+mod shared_memory;
 pub mod signal;
 pub mod store;
 mod transfer;
@@ -50,4 +52,4 @@ pub use execute::{Effects, Removed};
 pub use files::has_unread_input;
 pub use flag_tables::{Accepts, Resolutions, ResolveRequest};
 pub use lines::{LogEnd, LogStream};
-pub use serve::{Found, measured_starts};
+pub use serve::{Found, Holdings, Watched, measured_starts};

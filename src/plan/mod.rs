@@ -8,6 +8,7 @@
 //! | `request` | the request for a server, with its defaults |
 //! | `serve`, `up` | the steps of a server; those of the whole chain |
 //! | `arguments` | the engine's command line, argument by argument |
+//! | `restart` | the part of a plan that starts its server again |
 //! | `done` | the steps whose result is on the host already |
 //! | `clean` | the choice of the things that `dsr1 clean` removes |
 //! | `install`, `image`, `dockerfile` | the installation of SGLang: a venv or an image, the inputs and text of its build |
@@ -42,6 +43,7 @@ mod origin;
 mod prove;
 mod pull;
 mod request;
+mod restart;
 mod selection;
 mod serve;
 mod step;
@@ -71,6 +73,7 @@ pub use origin::{Origin, origins};
 pub use prove::{PROOFS, question};
 pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, RepoReference, check_repo, pull, repo_folder};
 pub use request::{DEFAULT_PORT, ServeRequest, Target};
+pub use restart::{restart, server_of, with_fraction};
 pub use selection::{
     CodeFiles, FilePatterns, PathMatcher, Transport, check_locked, is_code, must_be_accepted,
 };

@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize};
 pub use bench::{Benchmark, Gsm8k, Latency};
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
 pub use proof::{Difference, Proof};
-pub use server::{Answer, AnswerCheck, AnswerPiece, ServerState, ServerStatus, StageTime, Verification};
+pub use server::{
+    Answer, AnswerCheck, AnswerPiece, Happening, Load, ServerEvent, ServerState, ServerStatus, StageTime,
+    Verification,
+};
 pub use weights::{
     PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile,
     WrongState,

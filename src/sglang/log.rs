@@ -114,30 +114,17 @@ pub(crate) fn is_batch(line: &str) -> bool {
     line.contains("Decode batch") || line.contains("Prefill batch")
 }
 
-/// Returns the requests that run, from the engine's metrics (`sglang:num_running_reqs`, 0.4.10.post2 to 0.5.23: one line for
-/// each rank that exports); `None` without such a line.
+/// Returns true for the line with the arguments, which an engine logs first (`engine.py`, `http_server.py`).
 #[must_use]
-pub(crate) fn running_requests(metrics: &str) -> Option<u64> {
-    let values = metrics.lines().filter_map(|line| {
-        let rest = line.strip_prefix("sglang:num_running_reqs")?;
-        let value: f64 = rest.rsplit_once(' ')?.1.parse().ok()?;
-        rest.starts_with(['{', ' ']).then_some(value)
-    });
-    values
-        .fold(None, |most: Option<f64>, value| {
-            Some(most.map_or(value, |most| most.max(value)))
-        })
-        .map(whole)
+pub(crate) fn is_start(line: &str) -> bool {
+    line.contains("server_args=")
 }
 
-/// Returns a gauge of a count as a whole number.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a count; what is no such number becomes the nearest one"
-)]
-fn whole(value: f64) -> u64 {
-    value as u64
+/// Returns true for a line of an engine that ends after a signal, and waits for its requests (`tokenizer_manager.py`, 0.4.10.post2
+/// to 0.5.23: once at the signal, then every 5 seconds).
+#[must_use]
+pub(crate) fn is_draining(line: &str) -> bool {
+    line.contains("Gracefully exiting...") || line.contains("SIGTERM received.")
 }
 
 fn tokens(count: u64) -> String {
@@ -333,17 +320,6 @@ mod tests {
     }
 
     #[test]
-    fn the_requests_that_run_are_read_from_the_metrics() {
-        let metrics = "# HELP sglang:num_running_reqs The number of running requests.\n\
-                       sglang:num_running_reqs{engine_type=\"unified\",model_name=\"a b\",tp_rank=\"0\"} 3.0\n\
-                       sglang:num_running_reqs_offline_batch{tp_rank=\"0\"} 9.0\n";
-        assert_eq!(running_requests(metrics), Some(3));
-        assert_eq!(running_requests("sglang:num_running_reqs 0.0\n"), Some(0));
-        assert_eq!(running_requests("sglang:num_running_reqs NaN\n"), Some(0));
-        assert_eq!(running_requests(""), None);
-    }
-
-    #[test]
     fn a_stage_that_no_rule_knows_is_seen() {
         for (line, expected) in [
             (
@@ -489,6 +465,18 @@ mod tests {
             assert!(is_dying(line), "{line}");
         }
         assert!(!is_dying("[x] The server is fired up and ready to roll!"));
+    }
+
+    #[test]
+    fn a_line_of_an_engine_that_was_asked_to_end_is_known() {
+        for line in [
+            "[2026-11-30 06:00:00] SIGTERM received. signum=None frame=None. Draining requests and shutting down...",
+            "[2025-08-01 21:05:24] Gracefully exiting... remaining number of requests 3",
+            "[2026-11-30 06:00:05] Gracefully exiting... Remaining number of requests 1. Remaining requests remaining_rids=['x'].",
+        ] {
+            assert!(is_draining(line), "{line}");
+        }
+        assert!(!is_draining("[x] Decode batch, #running-req: 3"));
     }
 
     #[test]

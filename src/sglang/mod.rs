@@ -13,7 +13,7 @@
 //! | `memory`, `deepseek_r1` | the memory that weights and KV pool take on a GPU; the constants of the model |
 //! | `words`, `explain` | the meaning of options, variables and settings |
 //! | `migrate` | a profile file rewritten for another version |
-//! | `api`, `client`, `log` | SGLang's HTTP API, the output of its clients, its log |
+//! | `api`, `client`, `log`, `load` | SGLang's HTTP API, the output of its clients, its log, the load that its metrics state |
 //!
 //! Not in this module tree: reading files and asking an installed engine (`effects`), planning (`plan`).
 
@@ -27,6 +27,7 @@ mod explain;
 pub mod flags;
 mod graphs;
 mod launch;
+mod load;
 pub(crate) mod log;
 pub mod memory;
 mod migrate;
@@ -41,6 +42,7 @@ pub(crate) use deepseek_r1::CONTEXT;
 pub use dialect::{EngineFlags, Flag, Variable, render};
 pub use explain::{Explanation, Subject, Use, explain};
 pub use launch::Launch;
+pub(crate) use load::load;
 pub use migrate::{Migration, migrate};
 pub use settings::EffectiveSettings;
 pub use words::{Word, Words, words};

@@ -20,6 +20,7 @@ pub fn diagnosis(diagnosis: &Diagnosis) -> String {
         was_ready,
         stage,
         lines,
+        fraction: _,
     } = diagnosis;
     let Some(evidence) = evidence else {
         let lines = counted(usize::try_from(*lines).unwrap_or(usize::MAX), "line");

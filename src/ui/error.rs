@@ -150,7 +150,7 @@ mod tests {
         let lines: Vec<String> = (0..20).map(|_| long.clone()).collect();
         let failed = Error::new(Kind::Server, "dsr1-rehearsal ended during start")
             .cause(format!("{long} (exit code 1)"))
-            .hint("the whole log is in /home/user/.local/state/dsr1/servers/dsr1-rehearsal.failed.log")
+            .hint("the whole log is in /home/user/.local/state/dsr1/servers/dsr1-rehearsal.ended.log")
             .log(lines);
         let screen = Screen {
             columns: 80,

@@ -58,14 +58,15 @@ pub use measured::{benchmark, gsm8k};
 pub use memory::memory;
 pub use mirrored::mirrored;
 pub use output::{
-    agrees, can_ask, columns, columns_of_errors, is_live, print, print_error, print_help, print_log_line,
+    Renewed, agrees, can_ask, columns, columns_of_errors, is_live, print, print_error, print_help,
+    print_json_line, print_log_line, print_on,
 };
 pub use parsed::profiles_verified;
 pub use plan::{ShownPlan, plan};
 pub use profiles::{checks, profile, profile_diff, profiles};
 pub use proof::proof;
 pub use safe::safe;
-pub use servers::status;
+pub use servers::{events, status};
 pub use stacks::{drift, stack, stack_diff, stacks};
 pub use text::{outcome, report};
 pub use verification::verification;

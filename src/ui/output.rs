@@ -6,6 +6,7 @@ use crate::cli::Format;
 use crate::error::{At, Error, Kind, Result};
 use crate::ui::error::{Screen, error as error_text};
 use crate::ui::safe::{json_line, safe};
+use crate::ui::wrap::fitted;
 
 /// Writes to stdout. A closed pipe (`| head`) is not an error.
 ///
@@ -65,19 +66,75 @@ pub fn agrees(question: &str) -> Result<bool> {
 /// Prints one line of a server's log, made safe for a terminal, or as a JSON object of its own.
 ///
 /// # Errors
-/// As [`print()`]; a closed pipe is an error here, because it ends the command, but nobody is told: its reader has enough.
+/// As [`print_on()`].
 pub fn print_log_line(server: &str, line: &str, format: Format) -> Result<()> {
-    let text = match format {
-        Format::Text => safe(line).into_owned(),
-        Format::Json => json_line(&serde_json::json!({ "server": server, "text": line })),
-    };
+    print_on(&match format {
+        Format::Text => safe(line).into_owned() + "\n",
+        Format::Json => json_line(&serde_json::json!({ "server": server, "text": line })) + "\n",
+    })
+}
+
+/// Prints a value as JSON on a line of its own.
+///
+/// # Errors
+/// As [`print_on()`].
+pub fn print_json_line<T: serde::Serialize>(value: &T) -> Result<()> {
+    print_on(&(json_line(value) + "\n"))
+}
+
+/// Writes a part of an output that goes on.
+///
+/// # Errors
+/// As [`print()`]; a closed pipe is an error here, because it ends the command, but nobody is told: its reader has enough.
+pub fn print_on(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{text}")
+    stdout
+        .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
         .map_err(|error| {
             let is_closed = error.kind() == std::io::ErrorKind::BrokenPipe;
             unwritable(&error).reported_if(is_closed)
         })
+}
+
+/// A text that is printed again and again: on a terminal in the place of the last one, else below it, with an empty line between.
+#[derive(Debug, Default)]
+pub struct Renewed {
+    /// Rows of the terminal that the last text takes.
+    rows: usize,
+    was_shown: bool,
+}
+
+impl Renewed {
+    /// Prints the next text.
+    ///
+    /// # Errors
+    /// As [`print_on()`].
+    pub fn show(&mut self, text: &str) -> Result<()> {
+        let size = terminal_size::terminal_size_of(std::io::stdout());
+        let Some((columns, rows)) = size else {
+            let gap = if self.was_shown { "\n" } else { "" };
+            self.was_shown = true;
+            return print_on(&format!("{gap}{text}"));
+        };
+        let fitted = fitted(text, usize::from(columns.0));
+        // What scrolled away cannot be written over.
+        let lines: Vec<&str> = fitted
+            .lines()
+            .take(usize::from(rows.0).saturating_sub(1))
+            .collect();
+        let mut out = match self.rows {
+            0 => String::new(),
+            rows => format!("\x1b[{rows}A\r"),
+        };
+        for line in &lines {
+            out.push_str(line);
+            out.push_str("\x1b[K\n");
+        }
+        out.push_str("\x1b[J");
+        self.rows = lines.len();
+        print_on(&out)
+    }
 }
 
 fn unwritable(error: &std::io::Error) -> Error {

@@ -1,56 +1,108 @@
 //! The servers on this host.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::table::{aligned, row};
-use crate::report::{ServerState, ServerStatus};
+use crate::report::{Load, ServerEvent, ServerState, ServerStatus};
+use crate::units;
 
-/// Returns one line for each server, and below the table a hint for each that ended.
+/// Returns one line for each server, and below the table the cause of each that ended or hangs.
 #[must_use]
 pub fn status(servers: &[ServerStatus]) -> String {
     if servers.is_empty() {
         return "no servers; processes of other users are not listed\n".to_owned();
     }
-    let mut rows = vec![row(["NAME", "STATE", "URL", "PROFILE", "STACK", "RUNTIME", "ID"])];
+    let mut rows = vec![row([
+        "NAME", "STATE", "AGE", "REQUESTS", "TOKENS/S", "KV", "URL", "PROFILE", "RUNTIME", "ID",
+    ])];
     rows.extend(servers.iter().map(|server| {
         // Docker shortens ids in the same way.
         let id: String = server.id.chars().take(12).collect();
+        let [requests, rate, kv] = load(server.load.as_ref());
+        let age = server.age_s.map_or_else(|| "-".to_owned(), age);
         row([
             &server.name,
             &state(server),
+            &age,
+            &requests,
+            &rate,
+            &kv,
             &server.base_url,
             &server.profile,
-            &server.stack,
             &server.runtime,
             &id,
         ]
         .map(String::as_str))
     }));
     let mut out = aligned(&rows);
-    for server in servers
-        .iter()
-        .filter(|server| matches!(server.state, ServerState::Exited | ServerState::Hung))
-    {
+    for server in servers {
         let name = super::safe(&server.name);
-        let _ = match &server.cause {
-            Some(cause) if server.state == ServerState::Hung => {
-                writeln!(out, "{name} hangs: {}", super::safe(cause))
+        let cause = server.cause.as_deref().map(super::safe);
+        let _ = match (server.state, cause) {
+            (ServerState::Hung, Some(cause)) => writeln!(out, "{name} hangs: {cause}"),
+            (ServerState::Crashed, Some(cause)) => {
+                writeln!(out, "{name} ended: {cause}; dsr1 diagnose {name}")
             }
-            Some(cause) => writeln!(out, "{name} ended: {}; dsr1 diagnose {name}", super::safe(cause)),
-            None => writeln!(out, "hint: dsr1 logs {name} shows why it ended"),
+            (ServerState::Crashed, None) => writeln!(out, "hint: dsr1 logs {name} shows why it ended"),
+            _ => Ok(()),
         };
     }
     out
 }
 
-fn state(server: &ServerStatus) -> String {
-    match (server.state, server.exit_code) {
-        (ServerState::Ready, _) => "ready".to_owned(),
-        (ServerState::Starting, _) => "starting".to_owned(),
-        (ServerState::Hung, _) => "hung".to_owned(),
-        (ServerState::Exited, Some(code)) => format!("exited ({code})"),
-        (ServerState::Exited, None) => "exited".to_owned(),
+/// Returns the requests, the rate of generated tokens and the use of the KV pool.
+fn load(load: Option<&Load>) -> [String; 3] {
+    let Some(load) = load else {
+        return ["-", "-", "-"].map(str::to_owned);
+    };
+    let requests = match load.unfinished().saturating_sub(load.running) {
+        0 => load.running.to_string(),
+        waiting => format!("{} + {waiting}", load.running),
+    };
+    [
+        requests,
+        format!("{:.0}", load.tokens_per_s),
+        format!("{:.0} %", load.kv_use * 100.0),
+    ]
+}
+
+/// Returns an age in its two largest units.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..86_400 => units::duration(Duration::from_secs(seconds)),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3600),
     }
+}
+
+fn state(server: &ServerStatus) -> String {
+    let word = server.state.word();
+    match (server.state, server.exit_code, &server.stage) {
+        (ServerState::Starting, _, Some(stage)) => format!("{word} ({stage})"),
+        (ServerState::Crashed | ServerState::Stopped, Some(code), _) => format!("{word} ({code})"),
+        _ => word.to_owned(),
+    }
+}
+
+/// Returns a line for each event.
+#[must_use]
+pub fn events(events: &[ServerEvent]) -> String {
+    let mut out = String::new();
+    for event in events {
+        let text = if event.text.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", super::safe(&event.text))
+        };
+        let _ = writeln!(
+            out,
+            "{}  {}  {}{text}",
+            super::safe(&event.at),
+            super::safe(&event.server),
+            event.what.title()
+        );
+    }
+    out
 }
 
 #[cfg(test)]
@@ -70,6 +122,9 @@ mod tests {
             served_model: None,
             exit_code,
             cause: None,
+            age_s: (!state.has_ended()).then_some(7500),
+            stage: None,
+            load: None,
         }
     }
 
@@ -80,9 +135,33 @@ mod tests {
             "no servers; processes of other users are not listed\n"
         );
         let all = [
-            server("fp8-low-latency", ServerState::Ready, None),
-            server("mine", ServerState::Starting, None),
-            server("old", ServerState::Exited, Some(137)),
+            ServerStatus {
+                load: Some(Load {
+                    running: 48,
+                    queued: 12,
+                    tokens_per_s: 1830.4,
+                    kv_use: 0.417,
+                    ..Load::default()
+                }),
+                ..server("fp8-low-latency", ServerState::Busy, None)
+            },
+            server("plain", ServerState::Ready, None),
+            ServerStatus {
+                stage: Some("load weights".to_owned()),
+                ..server("mine", ServerState::Starting, None)
+            },
+            ServerStatus {
+                cause: Some(
+                    "its process 7 is stopped by a signal (SIGSTOP); kill -CONT 7 resumes it".to_owned(),
+                ),
+                ..server("stuck", ServerState::Hung, None)
+            },
+            server("ending", ServerState::Draining, None),
+            ServerStatus {
+                cause: Some("GPU memory ran out under load".to_owned()),
+                ..server("old", ServerState::Crashed, Some(137))
+            },
+            server("asked", ServerState::Stopped, Some(0)),
         ];
         insta::assert_snapshot!(status(&all));
     }

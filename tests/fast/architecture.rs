@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The modules of this crate that each module may name.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     ("error", &[]),
     ("event", &[]),
     ("units", &[]),
@@ -24,6 +24,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
         &["error", "event", "facts", "profile", "report", "units"],
     ),
     ("diagnose", &["event", "sglang"]),
+    ("supervise", &["diagnose", "report"]),
     ("doctor", &["error", "facts", "profile", "sglang", "units"]),
     (
         "plan",
@@ -86,6 +87,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
             "render",
             "report",
             "sglang",
+            "supervise",
             "ui",
             "units",
         ],
@@ -95,7 +97,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
 ];
 
 /// Modules without effects.
-const PURE: [&str; 15] = [
+const PURE: [&str; 16] = [
     "choice",
     "cli",
     "diagnose",
@@ -110,6 +112,7 @@ const PURE: [&str; 15] = [
     "render",
     "report",
     "sglang",
+    "supervise",
     "units",
 ];
 const EFFECTS: [&str; 8] = [

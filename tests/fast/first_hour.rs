@@ -358,7 +358,7 @@ fn logs_prints_the_log_that_an_ended_server_left() {
     );
     write(
         &home,
-        ".local/state/dsr1/servers/dsr1-b.failed.log",
+        ".local/state/dsr1/servers/dsr1-b.ended.log",
         "out of memory\n",
     );
     for name in ["dsr1-a", "a"] {
@@ -966,10 +966,21 @@ fn ended_server(home: &Home, name: &str, port: u16) {
     write(home, &format!(".local/state/dsr1/servers/{name}.log"), &log);
 }
 
+/// Starts a process that writes to the log of a server, as its engine does.
+fn running_server(home: &Home, name: &str) -> std::process::Child {
+    use std::os::unix::process::CommandExt;
+    let log = home.path().join(format!(".local/state/dsr1/servers/{name}.log"));
+    std::process::Command::new("sleep")
+        .arg("60")
+        .process_group(0)
+        .stdout(std::fs::File::options().append(true).open(log).unwrap())
+        .spawn()
+        .unwrap()
+}
+
 /// `status` says the name that a client writes into a request: that of the model's path is none.
 #[test]
 fn status_says_the_name_of_the_model_in_requests() {
-    use std::os::unix::process::CommandExt;
     let home = Home::new().without_docker();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     ended_server(&home, "dsr1-rehearsal", listener.local_addr().unwrap().port());
@@ -983,13 +994,7 @@ fn status_says_the_name_of_the_model_in_requests() {
             let _ = stream.write_all(answer.as_bytes());
         }
     });
-    let log = home.path().join(".local/state/dsr1/servers/dsr1-rehearsal.log");
-    let mut server = std::process::Command::new("sleep")
-        .arg("60")
-        .process_group(0)
-        .stdout(std::fs::File::options().append(true).open(log).unwrap())
-        .spawn()
-        .unwrap();
+    let mut server = running_server(&home, "dsr1-rehearsal");
     let listed = home.run(&["status", "--format", "json"]);
     server.kill().unwrap();
     server.wait().unwrap();
@@ -1007,36 +1012,45 @@ fn a_server_is_named_by_the_first_word_of_ask() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     ended_server(&home, "dsr1-rehearsal", port);
+    let mut server = running_server(&home, "dsr1-rehearsal");
     let asked = std::thread::spawn(move || {
         let mut heard = String::new();
-        for (end, body) in [("\r\n\r\n", r#"{"data":[{"id":"m"}]}"#), ("What is it?", "{}")] {
+        while !heard.starts_with("POST ") {
             let (mut stream, _) = listener.accept().unwrap();
             let mut bytes = [0; 4096];
             heard.clear();
-            while !heard.contains(end) {
+            let is_whole = |heard: &str| heard.contains("What is it?") || heard.starts_with("GET ");
+            while !(heard.contains("\r\n\r\n") && is_whole(&heard)) {
                 match std::io::Read::read(&mut stream, &mut bytes).unwrap() {
                     0 => break,
                     count => heard.push_str(&String::from_utf8_lossy(&bytes[..count])),
                 }
             }
+            let body = if heard.starts_with("GET ") {
+                r#"{"data":[{"id":"m"}]}"#
+            } else {
+                "{}"
+            };
             let lines = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: application/json";
             let answer = format!("{lines}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             stream.write_all(answer.as_bytes()).unwrap();
         }
         heard
     });
-    home.run(&["ask", "dsr1-rehearsal", "What", "is", "it?"])
-        .expect(7);
+    let run = home.run(&["ask", "dsr1-rehearsal", "What", "is", "it?"]);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    run.expect(7);
     let request = asked.join().unwrap();
     assert!(request.contains("\"What is it?\""), "{request}");
-    let short = home.run(&["ask", "rehearsal", "is", "what?"]).expect(2).stderr;
+    let short = home.run(&["ask", "rehearsal", "is", "what?"]).expect(7).stderr;
     assert!(
         short.contains("`rehearsal` is asked as a word of the question")
             && short.contains("write --server dsr1-rehearsal")
             && short.contains("dsr1-rehearsal has ended"),
         "{short}"
     );
-    let other = home.run(&["ask", "hello"]).expect(2).stderr;
+    let other = home.run(&["ask", "hello"]).expect(7).stderr;
     assert!(!other.contains("--server dsr1-rehearsal"), "{other}");
     let alone = on_terminal(&home, "ask dsr1-rehearsal");
     assert!(

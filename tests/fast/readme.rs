@@ -178,6 +178,32 @@ fn every_command_runs() {
     }
 }
 
+/// Runs a command about servers where there is none.
+fn runs_on_servers(home: &Home, command: &str, word: &str) {
+    match word {
+        "events" => {
+            let listed = shell(home, command).expect(0);
+            assert!(
+                listed.stderr.contains("no server was started"),
+                "{}",
+                listed.stderr
+            );
+        }
+        "status" => {
+            let code = if command.ends_with("--check") { 7 } else { 0 };
+            assert!(!shell(home, command).expect(code).stdout.is_empty(), "{command}");
+        }
+        _ => {
+            let run = shell(home, command).expect(2);
+            assert!(
+                run.stderr.starts_with("error: no server is running"),
+                "{command}\n{}",
+                run.stderr
+            );
+        }
+    }
+}
+
 fn runs(home: &Home, command: &str) {
     let word = command.split(' ').nth(1).unwrap();
     match word {
@@ -260,13 +286,9 @@ fn runs(home: &Home, command: &str) {
                 run.stderr
             );
         }
-        "ask" | "bench" | "eval" | "logs" | "stop" | "diagnose" => {
-            let run = shell(home, command).expect(2);
-            assert!(
-                run.stderr.starts_with("error: no server is running"),
-                "{command}\n{}",
-                run.stderr
-            );
+        "ask" | "bench" | "eval" | "logs" | "stop" | "diagnose" | "restart" | "watch" | "events"
+        | "status" => {
+            runs_on_servers(home, command, word);
         }
         "mirror" => {
             let here = command.replace("10.0.0.1:8490", "127.0.0.1:0");
@@ -277,7 +299,7 @@ fn runs(home: &Home, command: &str) {
                 run.stdout
             );
         }
-        "clean" | "export" | "status" | "profiles" | "stacks" | "explain" | "completions" | "man" => {
+        "clean" | "export" | "profiles" | "stacks" | "explain" | "completions" | "man" => {
             let printed = shell(home, command).expect(0).stdout;
             // What goes into a file is read by the next command.
             assert!(command.contains(" > ") || !printed.is_empty(), "{command}");

@@ -64,7 +64,7 @@ const ANSWERED: [(&str, &str); 80] = [
     ("health", "dsr1 status"),
     ("inspect x", "dsr1 plan --profile NAME --origin"),
     ("exec x", "docker exec"),
-    ("restart", "dsr1 stop, then dsr1 serve"),
+    ("reload", "dsr1 restart"),
     ("install", "dsr1 build --profile NAME"),
     ("update", "README.md"),
     ("version", "dsr1 --version"),

@@ -455,7 +455,7 @@ pub(crate) fn an_engine_killed_in_docker_is_reported_at_once_and_its_log_is_kept
     let log = site
         .home
         .path()
-        .join(".local/state/dsr1/servers/dsr1-victim.failed.log");
+        .join(".local/state/dsr1/servers/dsr1-victim.ended.log");
     assert!(
         std::fs::metadata(&log).is_ok_and(|meta| meta.len() > 0),
         "{}",

@@ -9,11 +9,12 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    StatsOptionsBuilder, StopContainerOptionsBuilder,
+    StatsOptionsBuilder, StopContainerOptionsBuilder, TopOptionsBuilder,
 };
 use futures_util::StreamExt;
 
 use crate::effects::docker::{Docker, errors};
+use crate::effects::files;
 use crate::error::{Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::plan::{LABEL_ROLE, Mount, StartContainer, Ulimit};
@@ -25,6 +26,8 @@ pub struct ContainerState {
     pub id: String,
     /// True if it runs.
     pub running: bool,
+    /// True if all its processes are paused.
+    pub paused: bool,
     /// Exit code, if it ended.
     pub exit_code: Option<i64>,
     /// True if the kernel killed a process in it because memory ran out.
@@ -48,6 +51,10 @@ pub struct ContainerSummary {
     pub id: String,
     /// True if it runs.
     pub running: bool,
+    /// True if all its processes are paused.
+    pub paused: bool,
+    /// Seconds since it was created.
+    pub age_s: Option<u64>,
     /// Exit code, if it ended.
     pub exit_code: Option<i64>,
     /// Labels.
@@ -155,6 +162,7 @@ impl Docker {
         Ok(Some(ContainerState {
             id: inspect.id.unwrap_or_default(),
             running,
+            paused: state.paused.unwrap_or(false),
             exit_code: state.exit_code.filter(|_| !running),
             oom_killed: state.oom_killed.unwrap_or(false),
             labels: inspect
@@ -164,6 +172,25 @@ impl Docker {
                 .into_iter()
                 .collect(),
         }))
+    }
+
+    /// Returns its processes, each with its ID on the daemon's host, its state in one letter as in `proc_pid_stat(5)`, and its name.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon's host has no `ps`.
+    pub async fn processes(&self, name: &str) -> Result<Vec<(i32, char, String)>> {
+        let options = TopOptionsBuilder::default().ps_args("-o pid,stat,comm").build();
+        let listed = self
+            .api
+            .top_processes(name, Some(options))
+            .await
+            .map_err(|error| errors::failed(&format!("cannot list the processes of {name}"), &error))?;
+        let rows = listed.processes.unwrap_or_default();
+        let read = |row: Vec<String>| {
+            let [pid, state, command] = <[String; 3]>::try_from(row).ok()?;
+            Some((pid.trim().parse().ok()?, state.chars().next()?, command))
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
     }
 
     /// Returns a figure that changes while the container computes or reads: processor time and bytes of block I/O.
@@ -212,6 +239,16 @@ impl Docker {
     /// # Errors
     /// [`Kind::Docker`] when dsr1 did not start it, or the daemon refuses.
     pub async fn stop(&self, name: &str, drain_s: u32) -> Result<bool> {
+        let killed = self.end(name, drain_s).await?;
+        self.remove(name).await?;
+        Ok(killed)
+    }
+
+    /// Stops a server within `drain_s` seconds, and leaves its container with the log; returns true if it had to be killed.
+    ///
+    /// # Errors
+    /// As [`Self::stop`].
+    pub async fn end(&self, name: &str, drain_s: u32) -> Result<bool> {
         let Some(state) = self.state(name).await? else {
             return Ok(false);
         };
@@ -241,11 +278,10 @@ impl Docker {
                 .is_some_and(|state| state.exit_code == Some(137));
             killed = sigkill && begun.elapsed() >= Duration::from_secs(u64::from(drain_s));
         }
-        self.remove(name).await?;
         Ok(killed)
     }
 
-    pub(super) async fn remove(&self, name: &str) -> Result<()> {
+    pub(in crate::effects) async fn remove(&self, name: &str) -> Result<()> {
         let options = RemoveContainerOptionsBuilder::default().force(true).build();
         match self.api.remove_container(name, Some(options)).await {
             Err(error) if !errors::is_missing(&error) && !errors::is_conflict(&error) => {
@@ -282,6 +318,8 @@ impl Docker {
                         .unwrap_or_default(),
                     id: container.id.unwrap_or_default(),
                     running,
+                    paused: container.state == Some(ContainerSummaryStateEnum::PAUSED),
+                    age_s: container.created.and_then(files::seconds_since),
                     exit_code: container
                         .status
                         .as_deref()

@@ -122,6 +122,12 @@ pub(in crate::effects) fn find(log: &Path) -> Option<Pid> {
     })
 }
 
+/// Returns true if a process is not gone.
+#[must_use]
+pub(in crate::effects) fn is_alive(pid: i32) -> bool {
+    group(pid).is_some()
+}
+
 /// Returns the process group of a process that is not gone (field 5 of /proc/PID/stat; the name before it may hold
 /// spaces). The first thread of a killed process may be a zombie (field 3) while others (field 20) still free memory.
 fn group(pid: i32) -> Option<i32> {
@@ -230,8 +236,22 @@ pub(in crate::effects) fn members(log: &Path, leader: Option<Pid>) -> Vec<i32> {
         .collect()
 }
 
+/// Clock ticks per second in `proc_pid_stat(5)`, on x86-64 and arm64.
+const TICKS: u64 = 100;
+
+/// Returns the seconds since a process started.
+#[must_use]
+pub(in crate::effects) fn age_s(pid: Pid) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // `starttime` is field 22, and field 3 is the first behind the name.
+    let begun: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let now: u64 = uptime.split('.').next()?.parse().ok()?;
+    now.checked_sub(begun / TICKS)
+}
+
 /// The compilers that build kernels at their first use, by the names of their processes.
-const COMPILERS: [&str; 8] = [
+pub(in crate::effects) const COMPILERS: [&str; 8] = [
     "nvcc",
     "cicc",
     "ptxas",

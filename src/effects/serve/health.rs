@@ -6,54 +6,169 @@ use std::time::Duration;
 
 use crate::diagnose;
 use crate::effects::http::Http;
+use crate::effects::process::server::Signs;
 use crate::effects::serve::runtime::Runtime;
 use crate::effects::serve::start::last_lines;
 use crate::error::{Error, Kind, Result};
-use crate::sglang::log;
+use crate::event::Stage;
+use crate::report::{Load, ServerState};
+use crate::sglang::{self, log};
 
 /// Time without a batch, while requests run, from which a server hangs. A batch takes a second or two.
 const SILENCE_S: i64 = 30;
 /// Time between two looks at a server that works for a client.
 const LOOK: Duration = Duration::from_secs(5);
-/// Longest wait for the metrics.
-const METRICS: Duration = Duration::from_millis(500);
+/// Longest wait for the metrics and the signs of life, in a look that a user waits for.
+pub(in crate::effects) const BRIEF: Duration = Duration::from_millis(400);
+/// The same, in a look that decides whether a server lives: under long prefills the engine's HTTP server is slow.
+pub(in crate::effects) const PATIENT: Duration = Duration::from_secs(5);
 /// Most bytes of the metrics.
 const MOST_METRICS: u64 = 8 << 20;
 
-/// Returns the reason why a server is held to hang, and the remedy; `None` if nothing shows it.
-pub(in crate::effects) async fn hang(
-    runtime: &Runtime<'_>,
+/// The state of a server that runs, as one look shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::effects) struct Look {
+    /// Its state.
+    pub(in crate::effects) state: ServerState,
+    /// The reason why it is held to hang, with the remedy.
+    pub(in crate::effects) cause: Option<String>,
+    /// The last stage of its start.
+    pub(in crate::effects) stage: Option<String>,
+    /// Its load, if it has metrics.
+    pub(in crate::effects) load: Option<Load>,
+}
+
+impl Look {
+    const fn of(state: ServerState, load: Option<Load>) -> Self {
+        Self {
+            state,
+            cause: None,
+            stage: None,
+            load,
+        }
+    }
+
+    fn hung(why: &str, remedy: &str, load: Option<Load>) -> Self {
+        Self {
+            cause: Some(format!("{why}; {remedy}")),
+            ..Self::of(ServerState::Hung, load)
+        }
+    }
+}
+
+/// A server to look at, and what is known of it.
+pub(in crate::effects) struct Subject<'a> {
+    /// The server.
+    pub(in crate::effects) runtime: &'a Runtime<'a>,
+    /// `http://127.0.0.1:PORT`.
+    pub(in crate::effects) base_url: &'a str,
+    /// Path of its readiness probe.
+    pub(in crate::effects) probe: &'a str,
+    /// True if it was ready before, or a client waits for an answer.
+    pub(in crate::effects) was_ready: bool,
+}
+
+/// Looks at a server whose process runs, for about twice `patience` at most.
+///
+/// The metrics decide where there are some: requests that run without a batch show a hang, and no probe is sent, which would cost
+/// the engine a request. The probe is asked only while nothing shows that the server was ready.
+pub(in crate::effects) async fn look_at_server(
+    subject: &Subject<'_>,
     http: &Http,
-    base_url: &str,
-) -> Option<(String, String)> {
-    let signs = runtime.signs().await?;
-    if let Some(pid) = signs.stopped {
-        return Some((
-            format!("its process {pid} is stopped by a signal (SIGSTOP)"),
-            format!("kill -CONT {pid} resumes it"),
-        ));
+    patience: Duration,
+) -> Look {
+    let Subject {
+        runtime, base_url, ..
+    } = *subject;
+    let signs = tokio::time::timeout(patience, runtime.signs());
+    let (signs, mut lines) = tokio::join!(signs, last_lines(runtime));
+    let signs = signs.ok().flatten().unwrap_or_default();
+    // A server that is stopped or dies does not answer, so nobody waits for its metrics.
+    if let Some(found) = shown_by_log(&signs, of_last_start(&lines)) {
+        return found;
     }
-    if signs.compiles {
-        return None;
+    let load = load(http, base_url, patience).await;
+    if of_last_start(&lines).iter().any(|line| log::is_draining(line)) {
+        return Look::of(ServerState::Draining, load);
     }
-    let url = format!("{base_url}/metrics");
-    let asked = tokio::time::timeout(METRICS, http.get_bytes(&url, MOST_METRICS)).await;
-    let metrics = asked.ok()?.ok()?;
-    let running = log::running_requests(&String::from_utf8_lossy(&metrics))?;
-    if running == 0 {
-        return None;
-    }
-    let lines = last_lines(runtime).await;
-    let silent = silence(lines.iter().map(String::as_str))?;
-    (silent >= SILENCE_S).then(|| {
-        (
-            format!("{running} requests run, and no batch was computed for {silent} s"),
-            format!(
-                "dsr1 stop {0} ends it; py-spy dump shows where its scheduler is",
-                runtime.name()
+    if let Some(load) = load.filter(|load| load.unfinished() > 0) {
+        // Read again: the request for the metrics leaves a line with the time.
+        lines = last_lines(runtime).await;
+        let silent = silence(lines.iter().map(String::as_str)).filter(|silent| *silent >= SILENCE_S);
+        return match silent {
+            Some(silent) if !signs.compiles => Look::hung(
+                &format!(
+                    "{} requests run, and no batch was computed for {silent} s",
+                    load.unfinished()
+                ),
+                &remedy(runtime.name()),
+                Some(load),
             ),
-        )
-    })
+            _ => Look::of(ServerState::Busy, Some(load)),
+        };
+    }
+    let is_ready =
+        load.is_some_and(|load| load.finished > 0) || subject.was_ready || has_served(of_last_start(&lines));
+    if let Some(load) = load.filter(|_| is_ready) {
+        return Look::of(ServerState::Idle, Some(load));
+    }
+    // A probe may generate, which takes a second or more, and half a minute under long prefills. The list of models needs only
+    // the engine's HTTP server.
+    let path = if is_ready { "/v1/models" } else { subject.probe };
+    match http.get_status(&format!("{base_url}{path}"), patience).await {
+        Ok(_) if is_ready => Look::of(ServerState::Ready, None),
+        Err(_) if is_ready && patience < PATIENT => Look::of(ServerState::Ready, None),
+        Err(_) if is_ready => Look::hung(
+            &format!("its HTTP server did not answer within {} s", patience.as_secs()),
+            &remedy(runtime.name()),
+            None,
+        ),
+        Ok(200) if load.is_some() => Look::of(ServerState::Idle, load),
+        Ok(200) => Look::of(ServerState::Ready, None),
+        _ => Look {
+            stage: stage(of_last_start(&lines)),
+            ..Look::of(ServerState::Starting, None)
+        },
+    }
+}
+
+/// Returns the last stage of a start that a log shows.
+fn stage(lines: &[String]) -> Option<String> {
+    let found = lines.iter().rev().find_map(|line| log::stage(line));
+    found.map(|(stage, _)| stage.title().to_owned())
+}
+
+/// Returns the state that signs of life and the log show.
+fn shown_by_log(signs: &Signs, lines: &[String]) -> Option<Look> {
+    if let Some(pid) = signs.stopped {
+        let why = format!("its process {pid} is stopped by a signal (SIGSTOP)");
+        return Some(Look::hung(&why, &format!("kill -CONT {pid} resumes it"), None));
+    }
+    let dies = lines.iter().any(|line| log::is_dying(line));
+    dies.then(|| Look::of(ServerState::Crashed, None))
+}
+
+/// Returns the lines since the last start: a container that was started again keeps its log.
+fn of_last_start(lines: &[String]) -> &[String] {
+    let start = lines.iter().rposition(|line| log::is_start(line));
+    &lines[start.unwrap_or(0)..]
+}
+
+fn remedy(name: &str) -> String {
+    format!("dsr1 stop {name} ends it; py-spy dump shows where its scheduler is")
+}
+
+/// Returns true if a log shows that the server was ready.
+fn has_served(lines: &[String]) -> bool {
+    let is_ready = |line: &String| log::stage(line).is_some_and(|(stage, _)| stage == Stage::Ready);
+    lines.iter().any(is_ready)
+}
+
+/// Returns the load by the metrics; `None` if they do not answer, or the server has none.
+async fn load(http: &Http, base_url: &str, patience: Duration) -> Option<Load> {
+    let url = format!("{base_url}/metrics");
+    let asked = tokio::time::timeout(patience, http.get_bytes(&url, MOST_METRICS)).await;
+    sglang::load(&String::from_utf8_lossy(&asked.ok()?.ok()?))
 }
 
 /// Returns the seconds between the last batch and the last line of a log, or the time that the lines span if they have none.
@@ -83,6 +198,12 @@ pub(in crate::effects) async fn unless_hung<T>(
     during: &str,
     mut work: Pin<Box<dyn Future<Output = Result<T>> + Send + '_>>,
 ) -> Result<T> {
+    let subject = Subject {
+        runtime,
+        base_url,
+        probe: "/health",
+        was_ready: true,
+    };
     let mut before = false;
     loop {
         tokio::select! {
@@ -91,15 +212,16 @@ pub(in crate::effects) async fn unless_hung<T>(
         }
         let found = tokio::select! {
             done = &mut work => return done,
-            found = hang(runtime, http, base_url) => found,
+            found = look_at_server(&subject, http, PATIENT) => found,
         };
-        match found {
-            Some((cause, hint)) if before => {
-                let text = format!("{} hangs during {during}", runtime.name());
-                return Err(Error::new(Kind::Server, text).cause(cause).hint(hint));
-            }
-            found => before = found.is_some(),
+        let is_hung = found.state == ServerState::Hung;
+        if is_hung && before {
+            let text = format!("{} hangs during {during}", runtime.name());
+            let cause = found.cause.unwrap_or_default();
+            let (cause, hint) = cause.split_once("; ").unwrap_or((&cause, ""));
+            return Err(Error::new(Kind::Server, text).cause(cause).hint(hint));
         }
+        before = is_hung;
     }
 }
 

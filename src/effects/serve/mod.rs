@@ -5,15 +5,21 @@
 
 mod cause;
 pub(in crate::effects) mod health;
+pub(in crate::effects) mod history;
+pub(in crate::effects) mod keep;
 pub(in crate::effects) mod mark;
 pub(in crate::effects) mod measure;
 mod pick;
 mod prefetch;
 pub(in crate::effects) mod record;
+mod release;
 pub(in crate::effects) mod runtime;
 mod servers;
 pub(in crate::effects) mod start;
 pub(in crate::effects) mod verify;
+mod watched;
 
 pub use record::measured_starts;
+pub use release::Holdings;
 pub use servers::Found;
+pub use watched::Watched;

@@ -14,7 +14,7 @@ const NO_ID: &str = "-";
 /// its container's ID. Without a name it is the only server in a state of `fits`.
 ///
 /// # Errors
-/// [`Kind::Usage`] when there is none, or several; [`Kind::Server`] when it hangs and that does not fit.
+/// [`Kind::Usage`] when there is none, or several; [`Kind::Server`] when it is in another state.
 pub(super) fn pick(servers: &[ServerStatus], name: Option<&str>, fits: &[ServerState]) -> Result<usize> {
     let is_wanted = |server: &ServerStatus| match name {
         Some(name) => server.name == name || server.name == container_name(name),
@@ -25,13 +25,13 @@ pub(super) fn pick(servers: &[ServerStatus], name: Option<&str>, fits: &[ServerS
         found = indices(servers, |server| has_id(server, name));
     }
     match (found.as_slice(), name) {
-        // A client of a server that hangs would wait without end, also of one that is named.
-        ([index], _) if servers[*index].state == ServerState::Hung && !fits.contains(&ServerState::Hung) => {
-            Err(in_other_states(&servers[*index..=*index], fits))
+        // A client of a server that does not take requests would fail or wait without end, also of one that is named.
+        ([index], _) if !fits.contains(&servers[*index].state) => {
+            Err(in_other_states(&servers[*index..=*index]))
         }
         ([index], _) => Ok(*index),
         ([], Some(name)) => Err(unknown(servers, name)),
-        ([], None) => Err(in_other_states(servers, fits)),
+        ([], None) => Err(in_other_states(servers)),
         // Two servers of one name differ in their IDs.
         (several, _) => {
             let named: Vec<String> = several.iter().map(|index| described(&servers[*index])).collect();
@@ -79,32 +79,47 @@ fn unknown(servers: &[ServerStatus], name: &str) -> Error {
 }
 
 /// Returns the error for a command without a name, when no server is in a state that it needs.
-fn in_other_states(servers: &[ServerStatus], fits: &[ServerState]) -> Error {
+fn in_other_states(servers: &[ServerStatus]) -> Error {
     let usage = |text: String| Error::new(Kind::Usage, text);
     let [server] = servers else {
         if servers.is_empty() {
             return usage("no server is running".to_owned())
                 .hint("dsr1 serve --profile NAME starts one; servers of other users are not seen");
         }
-        let words: Vec<&str> = fits.iter().map(|state| state.word()).collect();
         let known: Vec<String> = servers.iter().map(described).collect();
-        return usage(format!("no server is {}", words.join(" or ")))
+        return usage("no server is ready".to_owned())
             .cause(format!("on this host: {}", known.join(", ")))
             .hint("give its name to use it in this state; dsr1 logs NAME shows what it does");
     };
     let name = &server.name;
     match server.state {
-        ServerState::Starting => usage(format!("{name} is still starting")).hint(format!(
+        ServerState::Starting => Error::new(Kind::Server, format!("{name} is still starting")).hint(format!(
             "dsr1 logs {name} -f follows its log, dsr1 stop {name} ends it"
         )),
         ServerState::Hung => Error::new(Kind::Server, format!("{name} hangs"))
             .cause(server.cause.clone().unwrap_or_default())
             .hint(format!("dsr1 status shows why; dsr1 stop {name} ends it")),
-        ServerState::Exited => usage(format!("{name} has ended")).hint(format!(
-            "dsr1 logs {name} shows why; dsr1 stop {name} removes it, and dsr1 serve starts it again"
-        )),
-        ServerState::Ready => usage(format!("{name} is ready")).hint(format!("dsr1 status shows {name}")),
+        ServerState::Draining => Error::new(Kind::Server, format!("{name} is ending"))
+            .cause("it computes its last requests, and dsr1 status shows how many")
+            .hint(format!(
+                "dsr1 logs {name} -f follows its log; dsr1 stop {name} --drain 0 ends it at once"
+            )),
+        ServerState::Crashed => ended(Error::new(Kind::Server, format!("{name} has ended")), servers),
+        ServerState::Stopped => ended(usage(format!("{name} was stopped")), servers),
+        ServerState::Ready | ServerState::Busy | ServerState::Idle => {
+            usage(format!("{name} is ready")).hint(format!("dsr1 status shows {name}"))
+        }
     }
+}
+
+/// Adds the cause of its end to an error about the only server.
+fn ended(error: Error, servers: &[ServerStatus]) -> Error {
+    let [server] = servers else { return error };
+    let name = &server.name;
+    let cause = server.cause.iter().cloned();
+    cause.fold(error, Error::cause).hint(format!(
+        "dsr1 diagnose {name} shows why; dsr1 restart {name} starts it again, and dsr1 stop {name} removes it"
+    ))
 }
 
 #[cfg(test)]
@@ -124,10 +139,13 @@ mod tests {
             served_model: None,
             exit_code: None,
             cause: None,
+            age_s: None,
+            stage: None,
+            load: None,
         }
     }
 
-    const READY: &[ServerState] = &[ServerState::Ready];
+    const READY: &[ServerState] = ServerState::SERVING;
 
     #[test]
     fn a_name_with_and_without_its_prefix_and_an_id_name_a_server() {
@@ -143,9 +161,15 @@ mod tests {
             ("b", 1),
             ("31728", 1),
         ] {
-            assert_eq!(pick(&servers, Some(name), READY).unwrap(), index, "{name}");
+            assert_eq!(
+                pick(&servers, Some(name), ServerState::ANY).unwrap(),
+                index,
+                "{name}"
+            );
         }
         assert_eq!(pick(&servers, None, READY).unwrap(), 0);
+        let starting = pick(&servers, Some("b"), READY).unwrap_err();
+        assert_eq!(starting.message(), "dsr1-b is still starting");
         for name in ["c", "cfd", "3172", ""] {
             let error = pick(&servers, Some(name), READY).unwrap_err();
             assert_eq!(error.message(), format!("there is no server `{name}`"));
@@ -173,14 +197,14 @@ mod tests {
     fn the_only_server_in_another_state_is_named_with_what_it_does() {
         let of = |state| pick(&[server("dsr1-a", "docker", state, "cfdc53d26d8e")], None, READY).unwrap_err();
         assert_eq!(of(ServerState::Starting).message(), "dsr1-a is still starting");
-        assert_eq!(of(ServerState::Exited).message(), "dsr1-a has ended");
+        assert_eq!(of(ServerState::Crashed).message(), "dsr1-a has ended");
         assert_eq!(
             pick(&[], None, READY).unwrap_err().message(),
             "no server is running"
         );
         let two = [
             server("dsr1-a", "docker", ServerState::Starting, "cfdc53d26d8e"),
-            server("dsr1-b", "process", ServerState::Exited, "31728"),
+            server("dsr1-b", "process", ServerState::Crashed, "31728"),
         ];
         assert_eq!(
             pick(&two, None, READY).unwrap_err().message(),

@@ -16,8 +16,8 @@ use crate::effects::serve::mark;
 use crate::effects::{files, host};
 use crate::error::{At, Error, Kind, Result};
 
-/// End of the name of the file with the log of a container that failed.
-pub(in crate::effects) const FAILED_LOG: &str = ".failed.log";
+/// End of the name of the file with the log of a container that failed or was stopped.
+pub(in crate::effects) const ENDED_LOG: &str = ".ended.log";
 
 /// A server and the means to reach it.
 pub(in crate::effects) enum Runtime<'a> {
@@ -27,7 +27,7 @@ pub(in crate::effects) enum Runtime<'a> {
         docker: &'a Docker,
         /// Container name.
         name: String,
-        /// File for its log if it fails and its container is removed.
+        /// File for its log when its container is removed.
         kept_log: PathBuf,
     },
     /// A process group.
@@ -92,7 +92,7 @@ impl Runtime<'_> {
             || matches!(self, Self::Process { log, .. } if process::is_stopped(log))
     }
 
-    /// Keeps the log of a failed server in a file; returns its path.
+    /// Keeps the log of a server that ended in a file; returns its path.
     pub(in crate::effects) async fn keep_log(&self) -> PathBuf {
         match self {
             Self::Docker {
@@ -161,14 +161,23 @@ impl Runtime<'_> {
         }
     }
 
-    /// Returns signs of life: its activity changes while it computes or reads; `None` if it is unknown. Of a container only the
-    /// activity is known.
+    /// Returns signs of life: its activity changes while it computes or reads; `None` if it is unknown.
     pub(in crate::effects) async fn signs(&self) -> Option<Signs> {
         match self {
-            Self::Docker { docker, name, .. } => Some(Signs {
-                activity: docker.activity(name).await.ok()?,
-                ..Signs::default()
-            }),
+            Self::Docker { docker, name, .. } => {
+                let (activity, processes) = tokio::join!(docker.activity(name), docker.processes(name));
+                let processes = processes.unwrap_or_default();
+                Some(Signs {
+                    activity: activity.ok()?,
+                    compiles: processes
+                        .iter()
+                        .any(|(_, _, command)| process::COMPILERS.contains(&command.as_str())),
+                    stopped: processes
+                        .iter()
+                        .find(|(_, state, _)| *state == 'T')
+                        .map(|(pid, ..)| *pid),
+                })
+            }
             Self::Process { log, .. } => process::find(log).map(|leader| process::signs(log, leader)),
         }
     }
@@ -248,7 +257,15 @@ impl Runtime<'_> {
     pub(in crate::effects) async fn stop(&self, drain_s: u32) -> Result<bool> {
         mark::note_stop(&self.mark());
         match self {
-            Self::Docker { docker, name, .. } => docker.stop(name, drain_s).await,
+            Self::Docker { docker, name, .. } => {
+                let killed = docker.end(name, drain_s).await?;
+                // Docker removes the log with the container.
+                if docker.state(name).await?.is_some() {
+                    self.keep_log().await;
+                    docker.remove(name).await?;
+                }
+                Ok(killed)
+            }
             Self::Process { log, .. } => {
                 Ok(process::stop(log, Duration::from_secs(u64::from(drain_s))).await)
             }

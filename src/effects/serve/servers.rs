@@ -1,26 +1,27 @@
 //! Servers of dsr1 on this host, found from Docker's labels and from logs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::diagnose::{Diagnoser, Verdict};
+use crate::diagnose::{Diagnoser, Diagnosis, Verdict};
 use crate::effects::docker::Docker;
 use crate::effects::execute::Effects;
 use crate::effects::lines::LogEnd;
 use crate::effects::process::server as process;
+use crate::effects::serve::health::Subject;
 use crate::effects::serve::pick::pick;
-use crate::effects::serve::runtime::FAILED_LOG;
-use crate::effects::serve::{health, start, verify};
+use crate::effects::serve::runtime::ENDED_LOG;
+use crate::effects::serve::{health, history, start, verify};
+use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
 use crate::facts::RunningServer;
 use crate::plan::{
     LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK,
     LABEL_TEMPORARY, LABEL_VARIABLES, Server, base_url, container_name,
 };
-use crate::report::{Answer, AnswerPiece, ServerState, ServerStatus};
-use crate::sglang::log;
+use crate::report::{Answer, AnswerPiece, Happening, ServerEvent, ServerState, ServerStatus};
 
 /// Longest wait for the list of containers before a plan.
 const CONTAINERS: Duration = Duration::from_secs(5);
@@ -47,13 +48,15 @@ pub struct Found {
 /// Lines of a log in which the cause of a server's end is looked for: tracebacks of all ranks.
 const LINES_OF_END: u64 = 5000;
 /// Longest time for that.
-const TIME_OF_END: Duration = Duration::from_millis(700);
+const TIME_OF_END: Duration = Duration::from_millis(400);
+/// Most servers that ended whose cause is looked for.
+const MOST_ENDED: usize = 8;
 
 impl Effects {
     /// Returns every server of dsr1, and the error of a daemon that does not answer, whose servers are missing. A host without
     /// Docker has none of these.
     ///
-    /// `probe` returns the readiness path of a stack.
+    /// `probe` returns the readiness path of a stack. The whole takes a second at most, also if a server does not answer.
     pub async fn servers(&self, probe: &dyn Fn(&str) -> String) -> (Vec<Found>, Option<Error>) {
         let mut found = Vec::new();
         let mut trouble = None;
@@ -63,39 +66,57 @@ impl Effects {
             Err(error) => trouble = Some(error),
         }
         found.extend(self.processes());
-        let urls: Vec<String> = found
-            .iter()
-            .map(|server| format!("{}{}", server.status.base_url, probe(&server.status.stack)))
-            .collect();
-        let looks = found
-            .iter_mut()
-            .zip(&urls)
-            .map(|(server, url)| self.look_at(server, url));
+        let paths: Vec<String> = found.iter().map(|server| probe(&server.status.stack)).collect();
+        let mut ended = 0;
+        let looks = found.iter_mut().zip(&paths).map(|(server, path)| {
+            ended += usize::from(server.status.state.has_ended());
+            self.look_at(server, path, ended <= MOST_ENDED)
+        });
         futures_util::future::join_all(looks).await;
         (found, trouble)
     }
 
-    /// Finds the state of a server that runs.
-    async fn look_at(&self, server: &mut Found, url: &str) {
-        let status = &mut server.status;
-        if status.state != ServerState::Starting {
-            return;
+    /// Finds the state of a server, and the cause of its end if `explain` is set.
+    async fn look_at(&self, server: &mut Found, probe: &str, explain: bool) {
+        if server.status.state == ServerState::Starting
+            && let Ok(runtime) = self.runtime(&server.server).await
+        {
+            let subject = Subject {
+                runtime: &runtime,
+                base_url: &server.status.base_url,
+                probe,
+                was_ready: self.was_ready(server.server.name()),
+            };
+            let found = health::look_at_server(&subject, self.http(), health::BRIEF).await;
+            server.status.state = found.state;
+            server.status.cause = found.cause;
+            server.status.stage = found.stage;
+            server.status.load = found.load;
         }
-        let runtime = self.runtime(&server.server).await;
-        let hang = async {
-            match &runtime {
-                Ok(runtime) => health::hang(runtime, self.http(), &status.base_url).await,
-                Err(_) => None,
+        if server.status.state == ServerState::Crashed && explain {
+            let (cause, was_asked) = self.cause_of_end(&server.server).await;
+            server.status.cause = cause;
+            if was_asked {
+                server.status.state = ServerState::Stopped;
             }
-        };
-        // A server that hangs may not answer the probe either.
-        let (hang, answer) = tokio::join!(hang, self.http().get_status(url, Duration::from_secs(5)));
-        if let Some((why, remedy)) = hang {
-            status.state = ServerState::Hung;
-            status.cause = Some(format!("{why}; {remedy}"));
-        } else if matches!(answer, Ok(200)) {
-            status.state = ServerState::Ready;
         }
+    }
+
+    /// Returns true if a server was ready since its last start, as far as its history says.
+    pub(in crate::effects) fn was_ready(&self, name: &str) -> bool {
+        history::was_ready(Path::new(&self.env().paths.state), name)
+    }
+
+    /// Returns the events of a server, or those of all servers, the oldest first.
+    #[must_use]
+    pub fn events(&self, name: Option<&str>) -> Vec<ServerEvent> {
+        let state = Path::new(&self.env().paths.state);
+        name.map_or_else(|| history::read_all(state), |name| history::read(state, name))
+    }
+
+    /// Notes an event in the history of a server.
+    pub fn note_event(&self, name: &str, what: Happening, text: &str) {
+        history::note(Path::new(&self.env().paths.state), name, what, text);
     }
 
     /// Returns the servers that start or run on this host, by name. Containers of a daemon on another host are not among
@@ -109,7 +130,7 @@ impl Effects {
         }
         let alive = found
             .into_iter()
-            .filter(|server| server.status.state != ServerState::Exited);
+            .filter(|server| !server.status.state.has_ended());
         alive
             .map(|server| {
                 let running = RunningServer {
@@ -191,13 +212,19 @@ impl Effects {
                 let server = Server::Docker {
                     name: container.name.clone(),
                 };
-                let state = if container.running {
-                    ServerState::Starting
-                } else {
-                    ServerState::Exited
+                let state = match (container.running, container.paused) {
+                    (_, true) => ServerState::Hung,
+                    (true, false) => ServerState::Starting,
+                    (false, false) => ServerState::Crashed,
                 };
                 let mut found = describe(&container.labels, server, "docker", state, container.id)?;
                 found.status.exit_code = container.exit_code;
+                found.status.age_s = container.age_s.filter(|_| !state.has_ended());
+                if container.paused {
+                    let name = &container.name;
+                    let cause = format!("its container is paused; docker unpause {name} resumes it");
+                    found.status.cause = Some(cause);
+                }
                 Some(found)
             })
             .collect())
@@ -216,12 +243,14 @@ impl Effects {
                 let state = if known.running.is_some() {
                     ServerState::Starting
                 } else {
-                    ServerState::Exited
+                    ServerState::Crashed
                 };
                 let id = known
                     .running
                     .map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-                describe(&known.labels, server, "process", state, id)
+                let mut found = describe(&known.labels, server, "process", state, id)?;
+                found.status.age_s = known.running.and_then(process::age_s);
+                Some(found)
             })
             .collect()
     }
@@ -277,25 +306,47 @@ impl Effects {
         start::still_alive(&runtime, during).await.err()
     }
 
-    /// Returns the cause of a server's end in a few words, by the last lines of its log; `None` if they show none. Of one that
-    /// still runs, the log must also say that a process of it died.
-    pub async fn cause_of_end(&self, server: &Server, still_runs: bool) -> Option<String> {
+    /// Returns the diagnosis of a server's log, or of the log that a container left when its start failed; of an empty log if
+    /// neither can be read.
+    pub async fn diagnose_end(&self, server: &Server) -> Diagnosis {
         let mut diagnoser = Diagnoser::default();
         diagnoser.begin(server.name());
-        let mut is_dying = false;
+        let mut lines = 0_u64;
         let mut on_line = |line: &str| {
-            is_dying |= log::is_dying(line);
+            lines += 1;
+            diagnoser.feed_line(line);
+            Ok(())
+        };
+        let read = self.logs(server, None, false, &mut on_line).await;
+        if (read.is_err() || lines == 0)
+            && let Some((_, log)) = kept_logs(&self.env().paths.state)
+                .into_iter()
+                .rfind(|(kept, _)| kept.name() == server.name())
+        {
+            let _ = user_files::read_log(&log, &mut |bytes| diagnoser.feed(bytes));
+        }
+        diagnoser.finish()
+    }
+
+    /// Returns the cause of a server's end in a few words, by the last lines of its log, and true if its log shows that it was
+    /// asked to end; `None` if they show no cause.
+    async fn cause_of_end(&self, server: &Server) -> (Option<String>, bool) {
+        let mut diagnoser = Diagnoser::default();
+        diagnoser.begin(server.name());
+        let mut on_line = |line: &str| {
             diagnoser.feed_line(line);
             Ok(())
         };
         let read = self.logs(server, Some(LINES_OF_END), false, &mut on_line);
-        tokio::time::timeout(TIME_OF_END, read).await.ok()?.ok()?;
-        if still_runs && !is_dying {
-            return None;
+        if !matches!(tokio::time::timeout(TIME_OF_END, read).await, Ok(Ok(()))) {
+            return (None, false);
         }
         let found = diagnoser.finish();
-        let is_end = matches!(found.verdict, Verdict::Failure | Verdict::Consequence);
-        is_end.then_some(found.title)
+        match found.verdict {
+            Verdict::Failure | Verdict::Consequence => (Some(found.title), false),
+            Verdict::Stopped => (None, true),
+            Verdict::NoFailure => (None, false),
+        }
     }
 
     /// Returns the most tokens that prompt and answer of a request may have together; `None` if the server does not say.
@@ -342,7 +393,11 @@ impl Effects {
     /// # Errors
     /// [`Kind::Docker`] when the daemon refuses.
     pub async fn stop(&self, server: &Server, drain_s: u32) -> Result<bool> {
-        self.runtime(server).await?.stop(drain_s).await
+        self.note_event(server.name(), Happening::Stopping, "");
+        let killed = self.runtime(server).await?.stop(drain_s).await?;
+        let how = if killed { "killed after the drain time" } else { "" };
+        self.note_event(server.name(), Happening::Stopped, how);
+        Ok(killed)
     }
 }
 
@@ -363,7 +418,7 @@ fn kept_logs(state: &str) -> Vec<(Server, PathBuf)> {
         .filter_map(|known| Some((known.labels.get(LABEL_NAME)?.clone(), known.log)));
     let failed = process::logs(state).into_iter().filter_map(|log| {
         let file = log.file_name()?.to_str()?;
-        Some((file.strip_suffix(FAILED_LOG)?.to_owned(), log))
+        Some((file.strip_suffix(ENDED_LOG)?.to_owned(), log))
     });
     let mut found: Vec<(String, PathBuf)> = stopped.chain(failed).collect();
     found.sort_by_cached_key(|(_, log)| std::fs::metadata(log).and_then(|meta| meta.modified()).ok());
@@ -397,6 +452,9 @@ fn describe(
             served_model: None,
             exit_code: None,
             cause: None,
+            age_s: None,
+            stage: None,
+            load: None,
         },
         server,
         python: label(LABEL_PYTHON)?,

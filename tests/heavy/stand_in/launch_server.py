@@ -1,5 +1,8 @@
 """Stands in for SGLang where a test is about dsr1 and not about SGLang: it starts in seconds, prints the lines of
-0.5.23 that dsr1 reads, fails to listen as uvicorn does, and answers what the wiring checks ask."""
+0.5.23 that dsr1 reads, fails to listen as uvicorn does, and answers what the wiring checks ask.
+
+A POST to /stand-in makes it fail: {"say": LINE} prints a line, {"metrics": TEXT} sets what /metrics answers, {"status": N} what
+the probes answer, {"mute": true} leaves every further request without an answer, {"exit": N} ends it at once."""
 import argparse, errno, http.server, json, os, signal, socketserver, subprocess, sys, time
 
 # Imports, which take most of the time until the first weight.
@@ -20,11 +23,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
+        if self.server.mute:
+            time.sleep(3600)
+        if self.path == "/metrics":
+            return self.send("text/plain", self.server.metrics.encode())
+        if self.path in ("/ready", "/health") and self.server.status != 200:
+            return self.send_error(self.server.status)
         models = {"object": "list", "data": [{"id": self.server.model, "object": "model"}]}
         self.send("application/json", json.dumps(models if self.path == "/v1/models" else {}).encode())
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/stand-in":
+            return self.steer(asked)
+        if self.server.mute:
+            time.sleep(3600)
         words = (WORDS * 2)[: asked.get("max_tokens", 16)]
         if not asked.get("stream"):
             message = {"role": "assistant", "content": " ".join(words)}
@@ -39,10 +52,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         events = [json.dumps(chunk) for chunk in chunks] + ["[DONE]"]
         self.send("text/event-stream", "".join(f"data: {event}\n\n" for event in events).encode())
 
+    def steer(self, asked):
+        for line in filter(None, [asked.get("say")]):
+            print(line)
+        for name in ("metrics", "status", "mute"):
+            setattr(self.server, name, asked.get(name, getattr(self.server, name)))
+        self.send("application/json", b"{}")
+        if "exit" in asked:
+            self.wfile.flush()
+            self.server.scheduler.kill()
+            os._exit(asked["exit"])
+
 
 class Server(http.server.ThreadingHTTPServer):
     # Without its look-up of the host's name.
     server_bind = socketserver.TCPServer.server_bind
+    metrics, status, mute = "sglang:num_running_reqs 0.0\nsglang:num_requests_total 1.0\n", 200, False
 
 
 def main():
@@ -70,6 +95,7 @@ def main():
     try:
         server = Server((args.host, args.port), Handler)
         server.model = args.served_model_name
+        server.scheduler = scheduler
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise

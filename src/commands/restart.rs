@@ -1,0 +1,87 @@
+//! `dsr1 restart`: starts a server again with the plan that started it.
+
+use std::time::Duration;
+
+use super::context::Context;
+use super::status::probe;
+use crate::cli::RestartArgs;
+use crate::effects::Holdings;
+use crate::error::{Error, Kind, Result};
+use crate::event::Event;
+use crate::plan::{self, Plan, Server, Step, StopServer};
+use crate::report::ServerState;
+use crate::units::counted;
+
+/// Longest wait for what a stopped server holds: a GPU frees its memory in a few seconds.
+const RELEASE: Duration = Duration::from_mins(2);
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: RestartArgs) -> Result<()> {
+    let name = name_of(context, args.which.server.as_deref()).await?;
+    let plan = context.effects.kept_plan(&name)?;
+    if let Some((server, port)) = plan::server_of(&plan)
+        && !args.dry_run
+    {
+        let held = context.effects.holdings(server, port).await;
+        if context.effects.exists(server).await? {
+            let end = Step::StopServer(StopServer {
+                server: server.clone(),
+                drain_s: args.drain,
+            });
+            context.carry_out(&Plan::new("stop", vec![end])).await?;
+        }
+        await_release(context, server, &held).await?;
+    }
+    context.print_or_finish(&plan, args.dry_run).await
+}
+
+/// Waits until nothing of a server that ended is left.
+///
+/// # Errors
+/// [`Kind::Host`] when something is left.
+pub(super) async fn await_release(context: &Context, server: &Server, held: &Holdings) -> Result<()> {
+    let release = Box::pin(context.effects.await_release(held, RELEASE));
+    let removed = context.until_interrupted(release).await?;
+    if removed > 0 {
+        let of = counted(removed, "segment");
+        let text = format!(
+            "removed {of} of shared memory that {} left in /dev/shm",
+            server.name()
+        );
+        context.display().event(&Event::Note { text });
+    }
+    Ok(())
+}
+
+/// Returns the name of the server to start again: of one that is there in any state, or of one that ended and whose plan is kept.
+pub(super) async fn name_of(context: &Context, asked: Option<&str>) -> Result<String> {
+    let found = context
+        .effects
+        .find_server(asked, &probe(context)?, ServerState::ANY)
+        .await;
+    let error = match found {
+        Ok(found) => return Ok(found.status.name),
+        Err(error) => error,
+    };
+    let kept = context.effects.kept_plans();
+    match asked {
+        Some(name) => {
+            let name = plan::container_name(name);
+            if kept.contains(&name) {
+                Ok(name)
+            } else {
+                Err(error)
+            }
+        }
+        None if error.message() == "there is more than one server" => Err(error),
+        None => match kept.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => Err(error),
+            several => Err(Error::new(
+                Kind::Usage,
+                "no server is there, and several can be started again",
+            )
+            .hint(format!("name one of: {}", several.join(", ")))),
+        },
+    }
+}

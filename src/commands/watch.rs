@@ -1,0 +1,281 @@
+//! `dsr1 watch`: looks after a server, and starts it again when that helps.
+
+use std::time::{Duration, Instant};
+
+use super::context::Context;
+use super::events::print;
+use super::restart::{await_release, name_of};
+use super::status::probe;
+use crate::cli::WatchArgs;
+use crate::diagnose::Diagnosis;
+use crate::effects::{Watched, host};
+use crate::error::{Error, Kind, Result};
+use crate::event::Event;
+use crate::plan::{self, Plan, Server};
+use crate::report::{Happening, ServerState};
+use crate::supervise::{Decision, Failure, Policy, Steady, Supervisor};
+use crate::units;
+
+/// Time between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// Time for which a server must hang before it is started again: a debugger stops it for some seconds.
+const HANG: Duration = Duration::from_secs(20);
+/// Seconds that running requests have when the command is told to end, with `--stop`.
+const DRAIN_S: u32 = 30;
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: WatchArgs) -> Result<()> {
+    let name = name_of(context, args.which.server.as_deref()).await?;
+    let plan = context.effects.kept_plan(&name)?;
+    let Some((server, _)) = plan::server_of(&plan) else {
+        return Err(Error::new(
+            Kind::Internal,
+            format!("the plan of {name} has no server"),
+        ));
+    };
+    let server = server.clone();
+    let policy = Policy {
+        restarts: if args.no_restart { 0 } else { args.max_restarts },
+        less_memory: args.less_memory,
+    };
+    let mut watch = Watch {
+        context,
+        name,
+        watched: context.effects.watched(&plan, &probe(context)?)?,
+        plan,
+        supervisor: Supervisor::new(policy),
+        begun: Instant::now(),
+        gpus: host::read_gpus(context.env()).await.len(),
+    };
+    let ended = context.until_interrupted(Box::pin(watch.run())).await;
+    match ended {
+        Err(error) if error.kind() == Kind::Interrupted => left(context, &server, args.stop, error).await,
+        ended => ended,
+    }
+}
+
+/// Ends the command when the user or a service manager asks: the server goes on, or is stopped.
+async fn left(context: &Context, server: &Server, stop: bool, error: Error) -> Result<()> {
+    let name = server.name();
+    if stop {
+        context.effects.stop(server, DRAIN_S).await?;
+    }
+    let text = if stop {
+        format!("{name} is stopped")
+    } else {
+        format!("{name} goes on running, and nobody watches it now")
+    };
+    context.display().event(&Event::Note { text });
+    Err(error.reported_if(true))
+}
+
+/// A server that is watched.
+struct Watch<'a> {
+    context: &'a Context,
+    name: String,
+    watched: Watched,
+    /// The plan of its next start.
+    plan: Plan,
+    supervisor: Supervisor,
+    begun: Instant,
+    /// Number of GPUs at the begin.
+    gpus: usize,
+}
+
+impl Watch<'_> {
+    /// Watches until the server is stopped, or is not started again.
+    async fn run(&mut self) -> Result<()> {
+        let first = self.look_at_server().await;
+        let mut steady = Steady::new(first.0);
+        self.tell_begin(&first);
+        let mut hung_since = None;
+        let mut change = Some(first.0).filter(|state| !state.is_serving());
+        let mut cause = first.1;
+        loop {
+            match change.take() {
+                Some(ServerState::Crashed) => {
+                    let found = self.context.effects.diagnose_end(&self.watched.server).await;
+                    self.tell_event(Happening::Crashed, &failure_line(&found))?;
+                    self.start_again(&found).await?;
+                    steady = Steady::new(ServerState::Ready);
+                    hung_since = None;
+                }
+                Some(ServerState::Stopped) => {
+                    let text = format!("{} was stopped", self.name);
+                    self.context.display().event(&Event::Note { text });
+                    return Ok(());
+                }
+                Some(ServerState::Hung) => {
+                    self.tell_event(Happening::Hung, cause.as_deref().unwrap_or_default())?;
+                    hung_since = Some(Instant::now());
+                }
+                Some(state) if hung_since.is_some() => {
+                    self.tell_event(Happening::Recovered, state.word())?;
+                    hung_since = None;
+                }
+                _ => {}
+            }
+            if hung_since.is_some_and(|since| since.elapsed() >= HANG) {
+                self.end_hang().await?;
+                steady = Steady::new(ServerState::Ready);
+                hung_since = None;
+            }
+            tokio::time::sleep(EVERY).await;
+            let (state, why) = self.look_at_server().await;
+            cause = why;
+            change = steady.see(state);
+        }
+    }
+
+    /// Looks at the server. A daemon that does not answer shows nothing new.
+    async fn look_at_server(&self) -> (ServerState, Option<String>) {
+        loop {
+            match self.context.effects.state_of(&self.watched).await {
+                Ok(seen) => return seen,
+                Err(error) => {
+                    let text = format!("cannot look at {}: {}", self.name, error.innermost());
+                    self.context.display().event(&Event::Note { text });
+                    tokio::time::sleep(EVERY * 5).await;
+                }
+            }
+        }
+    }
+
+    fn tell_begin(&self, (state, cause): &(ServerState, Option<String>)) {
+        let cause = cause
+            .as_ref()
+            .map_or_else(String::new, |cause| format!(": {cause}"));
+        let text = format!("watching {}, which is {}{cause}", self.name, state.word());
+        self.context.display().event(&Event::Note { text });
+    }
+
+    /// Prints an event, and adds it to the history of the server.
+    fn tell_event(&self, what: Happening, text: &str) -> Result<()> {
+        self.context.effects.note_event(&self.name, what, text);
+        self.print_last()
+    }
+
+    fn print_last(&self) -> Result<()> {
+        let events = self.context.effects.events(Some(&self.name));
+        print(self.context, events.last().map_or(&[], std::slice::from_ref))
+    }
+
+    /// Starts a server that ended again, as often as that is allowed.
+    async fn start_again(&mut self, found: &Diagnosis) -> Result<()> {
+        let mut found = found.clone();
+        loop {
+            self.refuse_bad_gpu().await?;
+            let decided = self
+                .supervisor
+                .decide(Failure::Ended(&found), self.begun.elapsed());
+            if self.carry_out(decided, &found.title).await? {
+                return Ok(());
+            }
+            found = self.context.effects.diagnose_end(&self.watched.server).await;
+            found.was_ready = false;
+            self.tell_event(Happening::Crashed, &failure_line(&found))?;
+        }
+    }
+
+    /// Ends a server that hangs, and starts it again.
+    async fn end_hang(&mut self) -> Result<()> {
+        self.refuse_bad_gpu().await?;
+        let decided = self.supervisor.decide(Failure::Hung, self.begun.elapsed());
+        if self.carry_out(decided, "it hangs").await? {
+            return Ok(());
+        }
+        let mut found = self.context.effects.diagnose_end(&self.watched.server).await;
+        found.was_ready = false;
+        self.tell_event(Happening::Crashed, &failure_line(&found))?;
+        self.start_again(&found).await
+    }
+
+    /// Carries out a decision; returns false if the start failed, and its log says why.
+    async fn carry_out(&mut self, decided: Decision, cause: &str) -> Result<bool> {
+        let (after, fraction, number) = match decided {
+            Decision::Leave(why) => return self.give_up(&why, cause),
+            Decision::Restart {
+                after,
+                fraction,
+                number,
+            } => (after, fraction, number),
+        };
+        let with = fraction.map_or_else(String::new, |fraction| {
+            format!(", with --mem-fraction-static {fraction}")
+        });
+        let wait = units::duration(after);
+        self.tell_event(
+            Happening::Restarting,
+            &format!("restart {number} in {wait}{with} (cause: {cause})"),
+        )?;
+        tokio::time::sleep(after).await;
+        if let Some(fraction) = fraction {
+            self.plan = plan::with_fraction(self.plan.clone(), fraction);
+        }
+        let server = &self.watched.server;
+        let port = plan::server_of(&self.plan).map_or(0, |(_, port)| port);
+        let held = self.context.effects.holdings(server, port).await;
+        self.context.effects.end_rest(server).await?;
+        await_release(self.context, server, &held).await?;
+        match Box::pin(self.context.carry_out(&self.plan)).await {
+            Ok(_) => {
+                self.print_last()?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == Kind::Server => {
+                self.context.display().event(&Event::Note {
+                    text: format!("the restart failed: {}", error.innermost()),
+                });
+                Ok(false)
+            }
+            Err(error) => {
+                self.tell_event(Happening::GaveUp, &error.innermost())?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Leaves the server as it is.
+    fn give_up(&self, why: &str, cause: &str) -> Result<bool> {
+        self.tell_event(Happening::GaveUp, why)?;
+        let name = &self.name;
+        Err(Error::new(Kind::Server, format!("{name} is not started again"))
+            .cause(cause)
+            .cause(why)
+            .hint(format!(
+                "dsr1 diagnose {name} shows the cause and what to do; dsr1 restart {name} starts it again"
+            )))
+    }
+
+    /// Leaves the server as it is if a GPU is gone, or its driver asks for an action of a person.
+    async fn refuse_bad_gpu(&self) -> Result<()> {
+        if self.gpus == 0 {
+            return Ok(());
+        }
+        let gpus = host::read_gpus(self.context.env()).await;
+        let asks = gpus.iter().find_map(|gpu| {
+            let action = gpu.health.as_ref()?.recovery_action.as_ref()?;
+            (action != "None").then(|| format!("the driver asks for `{action}` of GPU {}", gpu.index))
+        });
+        let missing = (gpus.len() < self.gpus).then(|| {
+            format!(
+                "nvidia-smi lists {} of the {} GPUs that were there",
+                gpus.len(),
+                self.gpus
+            )
+        });
+        match asks.or(missing) {
+            Some(why) => self.give_up(&why, "a GPU of this host has a fault").map(|_| ()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns a failure in a line: its title, and the exception if there is one.
+fn failure_line(found: &Diagnosis) -> String {
+    match (found.title.as_str(), &found.exception) {
+        ("", _) => "its log shows no cause".to_owned(),
+        (title, Some(exception)) => format!("{title} ({})", exception.lines().next().unwrap_or_default()),
+        (title, None) => title.to_owned(),
+    }
+}

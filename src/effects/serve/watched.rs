@@ -1,0 +1,157 @@
+//! A server that a command looks after, found from the plan that started it.
+
+use std::path::Path;
+
+use crate::effects::execute::Effects;
+use crate::effects::files;
+use crate::effects::process::server as process;
+use crate::effects::serve::health::{self, Subject};
+use crate::effects::serve::runtime::Life;
+use crate::effects::serve::{history, keep};
+use crate::error::{At, Error, Kind, Result};
+use crate::plan::{LABEL_STACK, Plan, Server, Step, base_url, server_of};
+use crate::report::{Happening, ServerState};
+
+/// A server that is looked after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// The server.
+    pub server: Server,
+    base_url: String,
+    probe: String,
+}
+
+/// Most bytes of a kept plan.
+const MOST_PLAN: u64 = 4 << 20;
+
+impl Effects {
+    /// Returns the plan that starts a server again.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when none is kept, or it cannot be read.
+    pub fn kept_plan(&self, name: &str) -> Result<Plan> {
+        let path = keep::path(Path::new(&self.env().paths.state), name);
+        let failed = || format!("cannot start {name} again");
+        if !path.exists() {
+            return Err(Error::new(Kind::Usage, failed())
+                .cause("dsr1 has no plan of a server of this name")
+                .hint("dsr1 serve --profile NAME starts one, and keeps its plan"));
+        }
+        let bytes = files::read(&path, MOST_PLAN).at(Kind::Host, failed)?;
+        let plan: Plan = serde_json::from_slice(&bytes).map_err(|error| {
+            Error::new(Kind::Host, failed())
+                .cause(format!(
+                    "`{}` is not a plan of this dsr1: {error}",
+                    path.display()
+                ))
+                .hint("dsr1 serve --profile NAME starts the server, and keeps its plan")
+        })?;
+        match server_of(&plan) {
+            Some((server, _)) if server.name() == name => Ok(plan),
+            _ => Err(Error::new(Kind::Host, failed())
+                .cause(format!("`{}` belongs to another server", path.display()))),
+        }
+    }
+
+    /// Returns the names of the servers whose plan is kept, the newest last.
+    #[must_use]
+    pub fn kept_plans(&self) -> Vec<String> {
+        let folder = Path::new(&self.env().paths.state).join("servers");
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut found: Vec<(std::time::SystemTime, String)> = entries
+            .filter_map(|entry| {
+                let path = entry.path();
+                let is_plan = path.extension().is_some_and(|end| end == keep::EXTENSION);
+                let name = path.file_stem()?.to_str()?.to_owned();
+                let changed = entry.metadata().ok()?.modified().ok()?;
+                is_plan.then_some((changed, name))
+            })
+            .collect();
+        found.sort();
+        found.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Returns the server of a plan; `probe` returns the readiness path of a stack.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] for a plan without a server.
+    pub fn watched(&self, plan: &Plan, probe: &dyn Fn(&str) -> String) -> Result<Watched> {
+        let (server, port) = server_of(plan)
+            .ok_or_else(|| Error::new(Kind::Internal, "the plan has no server to look after"))?;
+        let stack = plan.steps.iter().find_map(|step| match step {
+            Step::StartContainer(step) => step.labels.get(LABEL_STACK),
+            Step::StartProcess(step) => step.labels.get(LABEL_STACK),
+            _ => None,
+        });
+        Ok(Watched {
+            server: server.clone(),
+            base_url: base_url(port),
+            probe: probe(stack.map_or("", String::as_str)),
+        })
+    }
+
+    /// Returns the state of a server, and the reason why it is held to hang. It takes ten seconds if the server does not answer.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not answer.
+    pub async fn state_of(&self, watched: &Watched) -> Result<(ServerState, Option<String>)> {
+        let name = watched.server.name();
+        let runtime = self.runtime(&watched.server).await?;
+        if let Server::Docker { name } = &watched.server
+            && self
+                .docker()
+                .await?
+                .state(name)
+                .await?
+                .is_some_and(|state| state.paused)
+        {
+            let cause = format!("its container is paused; docker unpause {name} resumes it");
+            return Ok((ServerState::Hung, Some(cause)));
+        }
+        if matches!(runtime.life().await?, Life::Ended(_)) {
+            return Ok((self.state_of_ended(name), None));
+        }
+        let subject = Subject {
+            runtime: &runtime,
+            base_url: &watched.base_url,
+            probe: &watched.probe,
+            was_ready: self.was_ready(name),
+        };
+        let look = health::look_at_server(&subject, self.http(), health::PATIENT).await;
+        Ok((look.state, look.cause))
+    }
+
+    /// Returns whether a server that ended was stopped by a command of dsr1, by its history.
+    fn state_of_ended(&self, name: &str) -> ServerState {
+        let events = history::read(Path::new(&self.env().paths.state), name);
+        match events.last().map(|event| event.what) {
+            Some(Happening::Stopping | Happening::Stopped) => ServerState::Stopped,
+            _ => ServerState::Crashed,
+        }
+    }
+
+    /// Ends what is left of a server that failed, without a drain: its processes, and its container.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon refuses.
+    pub async fn end_rest(&self, server: &Server) -> Result<()> {
+        if self.exists(server).await? {
+            self.runtime(server).await?.stop(0).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns true if a server runs, or ended and left a container.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not answer.
+    pub async fn exists(&self, server: &Server) -> Result<bool> {
+        match server {
+            Server::Docker { name } => Ok(self.docker().await?.state(name).await?.is_some()),
+            Server::Process { log, .. } => {
+                let log = Path::new(log);
+                Ok(!process::members(log, process::find(log)).is_empty())
+            }
+        }
+    }
+}
