@@ -159,8 +159,8 @@ impl Effects {
         let listed: Vec<ServerStatus> = found.iter().map(|server| server.status.clone()).collect();
         match pick(&listed, name, fits) {
             Ok(index) => Ok(found.swap_remove(index)),
-            // The only server was found, in another state: no daemon has to be asked.
-            Err(error) if name.is_none() && listed.len() == 1 => Err(error),
+            // The server was found, in another state: no daemon has to be asked.
+            Err(error) if error.kind() == Kind::Server || (name.is_none() && listed.len() == 1) => Err(error),
             Err(error) => Err(match trouble {
                 Some(trouble) => not_looked_at(error, &trouble),
                 None => error,
