@@ -25,8 +25,8 @@ pub use profiles::{
     ProfilesArgs, ShowArgs, StackArgs, StackDiffArgs, Stacks, StacksArgs, SyncArgs, ValidateArgs,
 };
 pub use server::{
-    AskArgs, CheckArgs, DiagnoseArgs, DoctorArgs, EventsArgs, ExportArgs, LockArgs, LogsArgs,
-    PlanCommandArgs, RestartArgs, ServeArgs, StatusArgs, StopArgs, UpArgs, WatchArgs,
+    AskArgs, ChatArgs, CheckArgs, DiagnoseArgs, DoctorArgs, EventsArgs, ExportArgs, LockArgs, LogsArgs,
+    PlanCommandArgs, RestartArgs, ServeArgs, ShowReasoning, StatusArgs, StopArgs, UpArgs, WatchArgs,
 };
 pub use shared::{HubArgs, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
 pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
@@ -57,7 +57,7 @@ Usage: dsr1 [OPTIONS] COMMAND
   before it      doctor, plan, explain
   install        build, image, clean
   weights        pull, weights, mirror
-  servers        serve, status, watch, restart, stop, ask
+  servers        serve, status, watch, restart, stop, ask, chat
   their past     logs, events, diagnose
   measurements   bench, eval
   settings       profiles, stacks, flags, lock, check
@@ -171,8 +171,13 @@ pub enum Command {
     #[command(alias = "down")]
     Stop(StopArgs),
     /// Ask a running server one question.
-    #[command(aliases = ["chat", "generate"])]
+    #[command(alias = "generate")]
     Ask(AskArgs),
+    /// Talk with a running server: each question is sent with the conversation before it.
+    ///
+    /// The reasoning of earlier turns is not sent again. On a terminal /help lists the commands, and Ctrl-C ends an answer.
+    /// Without a terminal each line of stdin is a question.
+    Chat(ChatArgs),
     /// Run the engine's own benchmark against a running server.
     #[command(alias = "benchmark")]
     Bench(BenchArgs),

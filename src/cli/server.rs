@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::cli::shared::{HubArgs, ProfileArgs, RuntimeArgs, SERVER, ServerArgs, WhichArgs, choice, number};
 use crate::render::Form;
@@ -202,6 +202,50 @@ pub struct AskArgs {
     /// Sampling temperature; DeepSeek recommends 0.5 to 0.7 for R1.
     #[arg(long, default_value_t = 0.6, allow_negative_numbers = true, value_name = "T")]
     pub temperature: f64,
+}
+
+/// Arguments of `chat`.
+#[derive(Debug, Clone, Args)]
+pub struct ChatArgs {
+    /// The server.
+    #[command(flatten)]
+    pub which: WhichArgs,
+    /// Base URL of a server of the `OpenAI` API that dsr1 did not start; its key is read from `OPENAI_API_KEY`.
+    #[arg(long, value_name = "URL", conflicts_with = "server")]
+    pub url: Option<String>,
+    /// Name of the model, if the server has several; the first that it lists by default.
+    #[arg(long, value_name = "NAME")]
+    pub model: Option<String>,
+    /// Longest answer, in tokens, reasoning included.
+    #[arg(long, default_value_t = 2048, value_parser = number::<u32>(1..), value_name = "N")]
+    pub max_tokens: u32,
+    /// Sampling temperature; DeepSeek recommends 0.5 to 0.7 for R1.
+    #[arg(long, default_value_t = 0.6, allow_negative_numbers = true, value_name = "T")]
+    pub temperature: f64,
+    /// Probability mass of the tokens to sample from; DeepSeek recommends 0.95 for R1.
+    #[arg(long, default_value_t = 0.95, allow_negative_numbers = true, value_name = "P")]
+    pub top_p: f64,
+    /// System prompt. DeepSeek advises against one for R1: write instructions into the question.
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// The reasoning: hidden, folded into one line when the answer begins, or shown. By default fold on a terminal, and show
+    /// elsewhere.
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub reasoning: Option<ShowReasoning>,
+    /// The whole of stdin is one question, and not each line.
+    #[arg(long)]
+    pub whole: bool,
+}
+
+/// Form of the reasoning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ShowReasoning {
+    /// Not shown.
+    Hide,
+    /// Shown while it arrives, then one line with its length.
+    Fold,
+    /// Shown.
+    Show,
 }
 
 /// Arguments of `lock`.

@@ -26,52 +26,11 @@ struct Answered<'a> {
 pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
     take_server(context, &mut args).await?;
     let question = question(context, &args.question, args.server.as_deref())?;
-    if !(0.0..=2.0).contains(&args.temperature) {
-        return Err(Error::new(
-            Kind::Usage,
-            format!("--temperature {} is out of range", args.temperature),
-        )
-        .hint("give a number between 0 and 2; DeepSeek recommends 0.5 to 0.7 for R1"));
-    }
-    let mut own = None;
-    let base_url = match &args.url {
-        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
-            // Clients of the OpenAI API call the URL with `/v1` the base URL.
-            let url = url.trim_end_matches('/');
-            url.strip_suffix("/v1").unwrap_or(url).to_owned()
-        }
-        Some(url) => {
-            return Err(
-                Error::new(Kind::Usage, format!("`{}` is not a URL", url.escape_debug()))
-                    .hint(format!("write it as --url {}", suggested(url))),
-            );
-        }
-        None => {
-            let found = context
-                .effects
-                .find_server(args.server.as_deref(), &probe(context)?, ServerState::SERVING)
-                .await
-                .map_err(|error| {
-                    // A server that starts, hangs or ended needs no other name.
-                    if error.kind() == Kind::Server {
-                        return error;
-                    }
-                    error.hint("dsr1 ask takes --server NAME, or --url URL for one of another user or host")
-                })?;
-            own = Some(found.server);
-            found.status.base_url
-        }
-    };
+    check_temperature(args.temperature)?;
+    let takes = "dsr1 ask takes --server NAME, or --url URL for one of another user or host";
+    let (own, base_url) = endpoint(context, args.server.as_deref(), args.url.as_deref(), takes).await?;
     // Of a server that dsr1 started, the URL is right.
-    let is_endpoint = |error: Error| {
-        let is_theirs = args.url.is_some() && error.kind() == Kind::Server;
-        if is_theirs {
-            error
-                .hint("--url is the base URL of a server with the OpenAI API, such as http://127.0.0.1:30000")
-        } else {
-            error
-        }
-    };
+    let is_endpoint = |error: Error| if args.url.is_some() { of_url(error) } else { error };
     if !context.is_json() && ui::is_live() {
         let mut live = LiveAnswer::default();
         let mut shown = Ok(());
@@ -114,8 +73,67 @@ pub(super) async fn run(context: &Context, mut args: AskArgs) -> Result<()> {
     context.print_document(&answered, |answered| ui::answer(answered.answer))
 }
 
+/// Checks a sampling temperature.
+///
+/// # Errors
+/// [`Kind::Usage`] when it is out of the range of the API.
+pub(super) fn check_temperature(temperature: f64) -> Result<()> {
+    if (0.0..=2.0).contains(&temperature) {
+        return Ok(());
+    }
+    let text = format!("--temperature {temperature} is out of range");
+    Err(Error::new(Kind::Usage, text)
+        .hint("give a number between 0 and 2; DeepSeek recommends 0.5 to 0.7 for R1"))
+}
+
+/// Returns the server that is asked and its base URL: the URL that the user named, which is no server of dsr1, or that of the
+/// ready server of this host. `takes` is the hint that says how the command names a server.
+///
+/// # Errors
+/// [`Kind::Usage`] when the URL is none, or the server is not there; [`Kind::Server`] when it hangs.
+pub(super) async fn endpoint(
+    context: &Context,
+    name: Option<&str>,
+    url: Option<&str>,
+    takes: &str,
+) -> Result<(Option<plan::Server>, String)> {
+    match url {
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+            // Clients of the OpenAI API call the URL with `/v1` the base URL.
+            let url = url.trim_end_matches('/');
+            Ok((None, url.strip_suffix("/v1").unwrap_or(url).to_owned()))
+        }
+        Some(url) => Err(
+            Error::new(Kind::Usage, format!("`{}` is not a URL", url.escape_debug()))
+                .hint(format!("write it as --url {}", suggested(url))),
+        ),
+        None => {
+            let found = context
+                .effects
+                .find_server(name, &probe(context)?, ServerState::SERVING)
+                .await
+                .map_err(|error| {
+                    // A server that starts, hangs or ended needs no other name.
+                    if error.kind() == Kind::Server {
+                        return error;
+                    }
+                    error.hint(takes)
+                })?;
+            Ok((Some(found.server), found.status.base_url))
+        }
+    }
+}
+
+/// Returns the error of a server that a URL names, which may be none of a model.
+pub(super) fn of_url(error: Error) -> Error {
+    if error.kind() != Kind::Server {
+        return error;
+    }
+    error.hint("--url is the base URL of a server with the OpenAI API, such as http://127.0.0.1:30000")
+}
+
 /// Awaits an answer, and ends that when a server of this host hangs.
-async fn unless_hung<T>(
+pub(super) async fn unless_hung<T>(
     context: &Context,
     server: Option<&plan::Server>,
     base_url: &str,
@@ -133,7 +151,7 @@ async fn unless_hung<T>(
 }
 
 /// Returns the error with which the server itself ended, if it did: that explains an answer that did not come.
-async fn explained(context: &Context, server: Option<&plan::Server>, error: Error) -> Error {
+pub(super) async fn explained(context: &Context, server: Option<&plan::Server>, error: Error) -> Error {
     match server {
         Some(server) if error.kind() == Kind::Server => context
             .effects

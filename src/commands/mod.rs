@@ -5,6 +5,7 @@
 mod ask;
 mod bench;
 mod build;
+mod chat;
 mod clean;
 mod context;
 mod diagnose;
@@ -112,6 +113,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Watch(args) => Box::pin(watch::run(&context, args)).await,
             Command::Stop(args) => stop::run(&context, args).await,
             Command::Ask(args) => ask::run(&context, args).await,
+            Command::Chat(args) => Box::pin(chat::run(&context, args)).await,
             Command::Bench(args) => Box::pin(bench::run(&context, args)).await,
             Command::Eval(args) => eval::run(&context, args).await,
             Command::Profiles(args) => profiles::run(&context, args).await,

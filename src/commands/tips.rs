@@ -274,7 +274,7 @@ const ARGUMENTS: [Typed; 39] = [
     typed(
         &["--system"],
         &["ask"],
-        "dsr1 ask sends one question; any client of the OpenAI API does more",
+        "dsr1 ask sends one question; dsr1 chat takes --system",
     ),
     typed(&["--json"], &[], "--format json"),
     typed(&["-q", "--quiet"], &[], "--progress quiet"),

@@ -20,6 +20,7 @@
 //! | `flag_tables` | the parsers of an installed SGLang, asked for their options |
 //! | `prove` | what an installed SGLang makes of the arguments of a plan, kept |
 //! | `user_files`, `files` | the user's own files; files that are complete or absent, and locks |
+//! | `stdin` | messages on standard input |
 //! | `signal`, `blocking` | signals that end dsr1; work on threads where blocking is allowed |
 //!
 //! Not in this module tree: printing (`ui`), command-line types (`cli`), decisions (`plan`).
@@ -43,6 +44,7 @@ mod prove;
 mod serve;
 mod shared_memory;
 pub mod signal;
+pub mod stdin;
 pub mod store;
 mod transfer;
 pub mod user_files;
@@ -52,4 +54,4 @@ pub use execute::{Effects, Removed};
 pub use files::has_unread_input;
 pub use flag_tables::{Accepts, Resolutions, ResolveRequest};
 pub use lines::{LogEnd, LogStream};
-pub use serve::{Found, Holdings, Watched, measured_starts};
+pub use serve::{Endpoint, Found, Holdings, OnPiece, Reply, ServedModel, Watched, measured_starts};

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -142,6 +142,20 @@ pub fn read_secret(path: &Path) -> Result<Secret> {
 /// # Errors
 /// [`Kind::Usage`] when it exists; [`Kind::Host`] when it cannot be written.
 pub fn write(path: &Path, text: &str, replace: bool) -> Result<()> {
+    let hint = "choose another name, or replace it with --force";
+    write_with_mode(path, text, replace, 0o644, hint)
+}
+
+/// Writes a text that only this user may read, completely or not at all; an existing file is not replaced.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_private(path: &Path, text: &str) -> Result<()> {
+    write_with_mode(path, text, false, 0o600, "choose another name")
+}
+
+/// Writes a text with `mode`; `hint` is for a name that is taken.
+fn write_with_mode(path: &Path, text: &str, replace: bool, mode: u32, hint: &str) -> Result<()> {
     let failed = || format!("cannot write `{}`", path.display());
     let name = path
         .file_name()
@@ -152,9 +166,10 @@ pub fn write(path: &Path, text: &str, replace: bool) -> Result<()> {
     };
     let temporary = dir.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let publish = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(mode).open(&temporary)?;
         // Independent of the umask.
-        file.set_permissions(Permissions::from_mode(0o644))?;
+        file.set_permissions(Permissions::from_mode(mode))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         if replace {
@@ -172,8 +187,7 @@ pub fn write(path: &Path, text: &str, replace: bool) -> Result<()> {
             drop(fs::remove_file(&temporary));
             if error.kind() == ErrorKind::AlreadyExists {
                 return Err(
-                    Error::new(Kind::Usage, format!("`{}` exists already", path.display()))
-                        .hint("choose another name, or replace it with --force"),
+                    Error::new(Kind::Usage, format!("`{}` exists already", path.display())).hint(hint),
                 );
             }
             Err(error).at(Kind::Host, failed)

@@ -56,6 +56,30 @@ pub struct Answer {
     pub completion_tokens: u64,
 }
 
+/// Token counts of an answer, as the server sends them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenUsage {
+    /// Tokens of the request.
+    pub prompt_tokens: u64,
+    /// Generated tokens, reasoning included.
+    pub completion_tokens: u64,
+    /// Tokens of the reasoning, if the server counts them.
+    pub reasoning_tokens: Option<u64>,
+}
+
+/// An answer that arrived as a stream, from any server of the `OpenAI` API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamedAnswer {
+    /// The model's reasoning, if the model marks it.
+    pub reasoning: Option<String>,
+    /// The answer.
+    pub content: String,
+    /// Reason for the end of the answer: `stop`, `length`.
+    pub finish_reason: String,
+    /// Token counts, if the server sends them.
+    pub usage: Option<TokenUsage>,
+}
+
 /// A piece of an answer that arrives as a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerPiece {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
-use crate::report::{Answer, AnswerPiece};
+use crate::report::{Answer, AnswerPiece, StreamedAnswer, TokenUsage};
 
 /// Returns the body of a chat completion with one question.
 pub(crate) fn chat_body(model: &str, question: &str, max_tokens: u32, temperature: f64) -> Value {
@@ -178,29 +178,58 @@ impl AnswerStream {
         self.finish.as_deref().unwrap_or_default()
     }
 
-    /// Returns the whole answer.
+    /// Returns the error that the server sent instead of an answer, with its own message; `None` if it sent none.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        let error = self.error.as_ref()?;
+        Some(unexpected("an answer", 200, error))
+    }
+
+    /// Returns the tokens that were generated so far; `None` if the server does not count them with each piece.
+    pub(crate) fn generated(&self) -> Option<u64> {
+        self.usage["completion_tokens"].as_u64()
+    }
+
+    /// Returns the token counts. Of reasoning, 0 means that SGLang did not count them (`UsageInfo` of 0.5.23).
+    fn usage(&self) -> Option<TokenUsage> {
+        let reasoning = self.usage["completion_tokens_details"]["reasoning_tokens"].as_u64();
+        let reasoning = reasoning.or_else(|| self.usage["reasoning_tokens"].as_u64());
+        Some(TokenUsage {
+            prompt_tokens: self.usage["prompt_tokens"].as_u64()?,
+            completion_tokens: self.usage["completion_tokens"].as_u64()?,
+            reasoning_tokens: reasoning.filter(|tokens| *tokens > 0),
+        })
+    }
+
+    /// Returns the whole answer of SGLang.
+    ///
+    /// # Errors
+    /// As [`Self::streamed`]; [`Kind::Server`] if it has no token counts.
+    pub(crate) fn answer(self) -> Result<Answer> {
+        let answer = self.streamed()?;
+        let usage = answer.usage.ok_or_else(|| lacking("it has no usage counts"))?;
+        Ok(Answer {
+            reasoning: answer.reasoning,
+            content: answer.content,
+            finish_reason: answer.finish_reason,
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+        })
+    }
+
+    /// Returns the whole answer of any server, which may have no token counts.
     ///
     /// # Errors
     /// [`Kind::Server`] with the server's own message, or if the stream ended before the answer did.
-    pub(crate) fn answer(self) -> Result<Answer> {
-        if let Some(error) = &self.error {
-            return Err(unexpected("an answer", 200, error));
+    pub(crate) fn streamed(self) -> Result<StreamedAnswer> {
+        if let Some(error) = self.refusal() {
+            return Err(error);
         }
-        let lacking = |what: &str| {
-            Error::new(Kind::Server, "the server did not return a whole answer").cause(what.to_owned())
-        };
+        let usage = self.usage();
         let Some(finish) = self.finish else {
             return Err(lacking("its stream ended before the answer did"));
         };
-        let counts = (
-            self.usage["prompt_tokens"].as_u64(),
-            self.usage["completion_tokens"].as_u64(),
-        );
-        let (Some(prompt_tokens), Some(completion_tokens)) = counts else {
-            return Err(lacking("it has no usage counts"));
-        };
         let is_split = matches!(self.part, Part::Reasoning | Part::Answer);
-        Ok(Answer {
+        Ok(StreamedAnswer {
             reasoning: is_split.then(|| self.reasoning.trim().to_owned()),
             content: if is_split {
                 self.content.trim_start().to_owned()
@@ -208,10 +237,13 @@ impl AnswerStream {
                 self.content
             },
             finish_reason: finish,
-            prompt_tokens,
-            completion_tokens,
+            usage,
         })
     }
+}
+
+fn lacking(what: &str) -> Error {
+    Error::new(Kind::Server, "the server did not return a whole answer").cause(what.to_owned())
 }
 
 /// Returns the error for an answer without `expected`, with the server's own message if it has one.

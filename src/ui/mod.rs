@@ -10,6 +10,7 @@
 
 mod advice;
 mod answer;
+mod chat;
 mod cleaned;
 mod corrections;
 mod diagnosis;
@@ -28,6 +29,7 @@ mod parsed;
 mod plain;
 mod plan;
 mod profiles;
+mod prompt;
 mod proof;
 mod rate;
 mod safe;
@@ -45,6 +47,7 @@ mod wrap;
 
 pub use advice::advice;
 pub use answer::{LiveAnswer, answer};
+pub use chat::{AnswerLimit, LiveTurn, dimmed, reasoning_of, turn, turn_counts};
 pub use cleaned::cleaned;
 pub use corrections::corrections;
 pub use diagnosis::diagnosis;
@@ -52,7 +55,7 @@ pub use display::{display, shows_steps};
 pub use explanation::explanation;
 pub use findings::findings;
 pub use images::{image, images, pruned};
-pub use json::json;
+pub use json::{json, print_json_line};
 pub use lock::lock_check;
 pub use measured::{benchmark, gsm8k};
 pub use memory::memory;
@@ -64,11 +67,13 @@ pub use output::{
 pub use parsed::profiles_verified;
 pub use plan::{ShownPlan, plan};
 pub use profiles::{checks, profile, profile_diff, profiles};
+pub use prompt::{BeforePrompt, Prompt, Typed, print_prompt};
 pub use proof::proof;
 pub use safe::safe;
 pub use servers::{events, status};
 pub use stacks::{drift, stack, stack_diff, stacks};
 pub use text::{outcome, report};
+pub use tty::echo::NoTyping;
 pub use verification::verification;
 pub use weights::{pull_survey, weights, weights_checked, weights_space};
 pub use wrap::{fitted, hanging};

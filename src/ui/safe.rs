@@ -25,6 +25,21 @@ pub fn safe(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Returns a text of several lines as [`safe()`] does; its newlines and tabs stay.
+#[must_use]
+pub(super) fn document(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for part in text.split_inclusive(['\n', '\t']) {
+        let (content, end) = match part.strip_suffix(['\n', '\t']) {
+            Some(content) => (content, &part[content.len()..]),
+            None => (part, ""),
+        };
+        shown += &safe(content);
+        shown += end;
+    }
+    shown
+}
+
 /// Makes each line of a text safe, indents it and ends it.
 #[must_use]
 pub(super) fn lines(text: &str, indent: &str) -> String {
@@ -70,6 +85,14 @@ mod tests {
             "\\x1b[31mred\\x9b2J\\x0d\\u{202e}    x"
         );
         assert!(matches!(safe("plain ünïcode ▁"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn newlines_and_tabs_of_a_document_stay() {
+        assert_eq!(
+            document("all:\n\tcc \x1b[2J\r\n\t"),
+            "all:\n\tcc \\x1b[2J\\x0d\n\t"
+        );
     }
 
     #[test]

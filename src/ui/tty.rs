@@ -1,6 +1,6 @@
 //! Progress on a terminal: a live line for the running step, a lasting line for each finished one.
 
-mod echo;
+pub(super) mod echo;
 mod live;
 #[cfg(test)]
 mod tests;

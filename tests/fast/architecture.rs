@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The modules of this crate that each module may name.
-const LAYERS: [(&str, &[&str]); 22] = [
+const LAYERS: [(&str, &[&str]); 23] = [
     ("error", &[]),
     ("event", &[]),
     ("units", &[]),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("facts", &["error", "quote", "units"]),
     ("profile", &["error", "units"]),
     ("report", &["event", "units"]),
+    ("chat", &["error", "report"]),
     (
         "sglang",
         &["error", "event", "facts", "profile", "report", "units"],
@@ -49,6 +50,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
     (
         "effects",
         &[
+            "chat",
             "diagnose",
             "error",
             "event",
@@ -66,13 +68,14 @@ const LAYERS: [(&str, &[&str]); 22] = [
     (
         "ui",
         &[
-            "cli", "diagnose", "doctor", "error", "event", "plan", "profile", "quote", "report", "sglang",
-            "units",
+            "chat", "cli", "diagnose", "doctor", "error", "event", "plan", "profile", "quote", "report",
+            "sglang", "units",
         ],
     ),
     (
         "commands",
         &[
+            "chat",
             "cli",
             "diagnose",
             "doctor",
@@ -86,6 +89,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
             "rehearsal",
             "render",
             "report",
+            "secret",
             "sglang",
             "supervise",
             "ui",
@@ -97,7 +101,8 @@ const LAYERS: [(&str, &[&str]); 22] = [
 ];
 
 /// Modules without effects.
-const PURE: [&str; 16] = [
+const PURE: [&str; 17] = [
+    "chat",
     "choice",
     "cli",
     "diagnose",
@@ -127,7 +132,7 @@ const EFFECTS: [&str; 8] = [
 ];
 
 /// The modules that may use a crate which does input or output, or whose types no other module should know.
-const HOMES: [(&str, &[&str]); 27] = [
+const HOMES: [(&str, &[&str]); 28] = [
     ("aho_corasick", &["diagnose/scan.rs"]),
     ("memchr", &["diagnose/scan.rs"]),
     ("regex", &["diagnose/line.rs"]),
@@ -173,6 +178,7 @@ const HOMES: [(&str, &[&str]); 27] = [
     ),
     ("clap_mangen", &["commands/docs.rs"]),
     ("rustix", &["effects/", "ui/tty/echo.rs"]),
+    ("rustyline", &["ui/prompt.rs"]),
     ("tonic", &["effects/docker/"]),
     ("tokio", &["effects/", "commands/"]),
 ];

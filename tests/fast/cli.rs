@@ -29,6 +29,7 @@ fn the_help_has_usage_and_examples() {
         "logs",
         "stop",
         "ask",
+        "chat",
         "bench",
         "eval",
         "profiles",

@@ -957,7 +957,7 @@ fn write_program(path: &Path, text: &str) {
 }
 
 /// The log of a process server of this name, at a port, that ended by itself.
-fn ended_server(home: &Home, name: &str, port: u16) {
+pub(crate) fn ended_server(home: &Home, name: &str, port: u16) {
     let labels = json!({
         "io.dsr1.name": name, "io.dsr1.port": port.to_string(), "io.dsr1.profile": "rehearsal",
         "io.dsr1.stack": "cpu", "io.dsr1.model": "m", "io.dsr1.python": "python3",

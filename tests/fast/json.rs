@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{self, Home};
 
 /// The rows of the table of documents: schemas and their fields.
-fn documented() -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn documented() -> BTreeMap<String, BTreeSet<String>> {
     let (_, text) = support::documents()
         .into_iter()
         .find(|(path, _)| path == "docs/json.md")

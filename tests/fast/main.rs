@@ -11,6 +11,7 @@
 )]
 
 mod architecture;
+mod chat;
 mod cli;
 mod diagnosis;
 mod environment;

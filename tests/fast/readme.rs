@@ -286,7 +286,7 @@ fn runs(home: &Home, command: &str) {
                 run.stderr
             );
         }
-        "ask" | "bench" | "eval" | "logs" | "stop" | "diagnose" | "restart" | "watch" | "events"
+        "ask" | "chat" | "bench" | "eval" | "logs" | "stop" | "diagnose" | "restart" | "watch" | "events"
         | "status" => {
             runs_on_servers(home, command, word);
         }

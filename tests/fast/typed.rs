@@ -6,7 +6,7 @@ use dsr1::cli::Cli;
 use crate::support::Home;
 
 /// Lines that do the same as another line.
-const SAME: [(&str, &str); 28] = [
+const SAME: [(&str, &str); 27] = [
     ("ps", "status"),
     ("ls", "status"),
     ("profiles ls", "profiles list"),
@@ -22,7 +22,6 @@ const SAME: [(&str, &str); 28] = [
     ("down dsr1-x", "stop dsr1-x"),
     ("stop", "stop"),
     ("log -f", "logs -f"),
-    ("chat hello", "ask hello"),
     ("generate hello", "ask hello"),
     ("benchmark", "bench"),
     ("download owner/name", "pull owner/name"),

@@ -210,12 +210,30 @@ fn measured(home: &Home, name: &str) {
     servers::evaluation_is_reported(home, name);
 }
 
+/// Two turns with the real engine: it counts the conversation of the first in the second.
+fn conversation(home: &Home, name: &str) {
+    let questions = home.path().join("questions.txt");
+    std::fs::write(&questions, "Say hello.\nAnd again.\n").unwrap();
+    let mut command = home.command(&["chat", name, "--max-tokens", "16", "--format", "json"]);
+    command.stdin(std::fs::File::open(questions).unwrap());
+    let run = Run::from(command.output().unwrap()).expect(0);
+    let turns: Vec<serde_json::Value> = run
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let prompt = |turn: usize| turns[turn]["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert!(turns.len() == 2 && prompt(1) > prompt(0), "{}", run.stdout);
+    assert!(turns[0]["ttft_ms"].is_u64(), "{}", run.stdout);
+}
+
 #[test]
 fn the_life_of_a_server_as_a_process() {
     let _alone = lock::engine();
     let site = site("process");
     servers::life_of_a_server(&site, "life", |home| {
         servers::requests_of_the_readme(home, "life");
+        conversation(home, "life");
         measured(home, "life");
     });
     assert_eq!(site.home.leftovers(), Vec::<String>::new());
@@ -557,6 +575,7 @@ fn a_stopped_scheduler_hangs_and_a_killed_one_ends_the_server() {
     for command in [
         &["ask", "--server", "hung", "hello"][..],
         &["bench", "hung"],
+        &["chat", "hung"],
         &["ask", "hello"],
     ] {
         let begun = std::time::Instant::now();

@@ -142,7 +142,20 @@ impl Http {
     /// # Errors
     /// [`Kind::Server`] when nothing answers in time.
     pub async fn get_json(&self, url: &str, timeout: Duration) -> Result<(u16, Value)> {
-        let request = self.client(url)?.get(url).timeout(timeout);
+        self.get_json_with(url, None, timeout).await
+    }
+
+    /// As [`Self::get_json`], with the key of the server, if it needs one: reqwest drops it when a redirect leaves the host.
+    ///
+    /// # Errors
+    /// As [`Self::get_json`].
+    pub(in crate::effects) async fn get_json_with(
+        &self,
+        url: &str,
+        key: Option<&Secret>,
+        timeout: Duration,
+    ) -> Result<(u16, Value)> {
+        let request = with_key(self.client(url)?.get(url), key).timeout(timeout);
         let answer = read_answer(
             request.send().await.map_err(|error| failed(url, &error))?,
             url,
@@ -181,9 +194,22 @@ impl Http {
         idle: Duration,
         on_event: &mut (dyn FnMut(&str) + Send),
     ) -> Result<(u16, Value)> {
-        let answer = self
-            .client(url)?
-            .post(url)
+        self.post_stream_with(url, None, body, idle, on_event).await
+    }
+
+    /// As [`Self::post_stream`], with the key of the server, if it needs one.
+    ///
+    /// # Errors
+    /// As [`Self::post_stream`].
+    pub(in crate::effects) async fn post_stream_with(
+        &self,
+        url: &str,
+        key: Option<&Secret>,
+        body: &Value,
+        idle: Duration,
+        on_event: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<(u16, Value)> {
+        let answer = with_key(self.client(url)?.post(url), key)
             .json(body)
             .send()
             .await
@@ -382,6 +408,14 @@ fn builder() -> reqwest::ClientBuilder {
     Client::builder()
         .user_agent(concat!("dsr1/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
+}
+
+/// Returns a request with the key of its server, if there is one.
+fn with_key(request: reqwest::RequestBuilder, key: Option<&Secret>) -> reqwest::RequestBuilder {
+    match key {
+        Some(key) => request.bearer_auth(key.expose()),
+        None => request,
+    }
 }
 
 /// Returns true if the URL's host is this machine, by literal address or the name `localhost`.

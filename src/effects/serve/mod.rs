@@ -4,6 +4,7 @@
 //! (`process`).
 
 mod cause;
+mod chat;
 pub(in crate::effects) mod health;
 pub(in crate::effects) mod history;
 pub(in crate::effects) mod keep;
@@ -19,6 +20,7 @@ pub(in crate::effects) mod start;
 pub(in crate::effects) mod verify;
 mod watched;
 
+pub use chat::{Endpoint, OnPiece, Reply, ServedModel};
 pub use record::measured_starts;
 pub use release::Holdings;
 pub use servers::Found;

@@ -30,3 +30,51 @@ impl Drop for NoEcho {
         }
     }
 }
+
+/// A guard: while it lives, the terminal of stdin prints nothing that is typed, so that it does not get into an answer that is
+/// being printed. It is kept for the next prompt.
+pub struct NoTyping(SavedModes);
+
+impl NoTyping {
+    /// Returns the guard. It changes nothing without a terminal, and in the background, where a change would stop dsr1.
+    #[must_use]
+    pub fn new() -> Self {
+        let stdin = std::io::stdin();
+        let is_in_front = tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp());
+        let before = SavedModes(tcgetattr(&stdin).ok().filter(|_| is_in_front));
+        if let Some(mut modes) = before.0.clone() {
+            modes.local_modes.remove(LocalModes::ECHO);
+            let _ = tcsetattr(&stdin, OptionalActions::Now, &modes);
+        }
+        Self(before)
+    }
+}
+
+impl Default for NoTyping {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for NoTyping {
+    fn drop(&mut self) {
+        self.0.restore();
+    }
+}
+
+/// The modes of the terminal of stdin at a time.
+pub(in crate::ui) struct SavedModes(Option<Termios>);
+
+impl SavedModes {
+    /// Returns the modes as they are; none without a terminal.
+    pub(in crate::ui) fn of_stdin() -> Self {
+        Self(tcgetattr(std::io::stdin()).ok())
+    }
+
+    /// Sets the terminal to these modes.
+    pub(in crate::ui) fn restore(&self) {
+        if let Some(modes) = &self.0 {
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, modes);
+        }
+    }
+}
