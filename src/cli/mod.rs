@@ -6,6 +6,7 @@
 mod docs;
 mod image;
 mod measure;
+mod monitoring;
 mod output;
 mod profiles;
 mod server;
@@ -19,6 +20,7 @@ pub use image::{
     BuildArgs, Builder, CleanArgs, Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs,
 };
 pub use measure::{BenchArgs, Eval, EvalArgs, Gsm8kArgs};
+pub use monitoring::MonitoringArgs;
 pub use output::{Format, Output, Progress};
 pub use profiles::{
     AdviceGoal, AdviseArgs, DiffArgs, ExplainArgs, Flags, FlagsArgs, MigrateArgs, NewArgs, Profiles,
@@ -61,7 +63,7 @@ Usage: dsr1 [OPTIONS] COMMAND
   their past     logs, events, diagnose
   measurements   bench, eval
   settings       profiles, stacks, flags, lock, check
-  elsewhere      export, completions, man
+  elsewhere      export, monitoring, completions, man
 
 dsr1 up rehearsal         tries the whole chain on any machine, without a GPU
 dsr1 COMMAND --help       explains a command and its options
@@ -109,6 +111,11 @@ pub enum Command {
     /// The text starts the same server as `serve`; the comments at its head list what must exist first. `bash` writes
     /// the whole of `up`.
     Export(ExportArgs),
+    /// Write the files of a Prometheus and a Grafana for servers.
+    ///
+    /// The queries are those of the SGLang of each server. With --check it asks a server, or a Prometheus, which of their metrics it
+    /// has, and exits with 7 if one is missing.
+    Monitoring(MonitoringArgs),
     /// Install the engine: build an image, or a venv with --runtime process.
     Build(BuildArgs),
     /// List, show, remove, save and load the images that dsr1 built.

@@ -21,6 +21,7 @@ mod image;
 mod lock;
 mod logs;
 mod mirror;
+mod monitoring;
 mod plan;
 mod profiles;
 mod pull;
@@ -97,6 +98,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Up(args) => up::run(&context, args).await,
             Command::Plan(args) => Box::pin(plan::run(&context, args)).await,
             Command::Export(args) => export::run(&context, args).await,
+            Command::Monitoring(args) => Box::pin(monitoring::run(&context, args)).await,
             Command::Doctor(args) => Box::pin(doctor::run(&context, args)).await,
             Command::Build(args) => Box::pin(build::run(&context, args)).await,
             Command::Clean(args) => Box::pin(clean::run(&context, args)).await,

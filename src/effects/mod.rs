@@ -19,7 +19,7 @@
 //! | `belongings` | what dsr1 made on this host's disk |
 //! | `flag_tables` | the parsers of an installed SGLang, asked for their options |
 //! | `prove` | what an installed SGLang makes of the arguments of a plan, kept |
-//! | `user_files`, `files` | the user's own files; files that are complete or absent, and locks |
+//! | `user_files`, `user_folder`, `files` | the user's own files; a folder that a command writes; files that are complete or absent, and locks |
 //! | `stdin` | messages on standard input |
 //! | `signal`, `blocking` | signals that end dsr1; work on threads where blocking is allowed |
 //!
@@ -48,6 +48,7 @@ pub mod stdin;
 pub mod store;
 mod transfer;
 pub mod user_files;
+pub mod user_folder;
 pub mod weights;
 
 pub use execute::{Effects, Removed};

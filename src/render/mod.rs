@@ -1,4 +1,5 @@
-//! Plans and servers as text for other tools: a shell script, Docker Compose, systemd, Podman's Quadlet.
+//! Plans and servers as text for other tools: a shell script, Docker Compose, systemd, Podman's Quadlet; `monitoring` has the
+//! files of Prometheus and Grafana.
 //!
 //! A new form is a file that implements [`Form`], a `mod` line here and an entry of [`FORMS`]. Not in this module
 //! tree: deciding (`plan`), writing files (`commands::export`).
@@ -8,6 +9,7 @@ mod checked;
 mod compose;
 mod export;
 mod form;
+pub mod monitoring;
 mod quadlet;
 pub mod shell;
 mod systemd;

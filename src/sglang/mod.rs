@@ -12,6 +12,7 @@
 //! | `checkpoint` | the shape and sizes of a checkpoint, from its configuration and its tensors |
 //! | `memory`, `deepseek_r1` | the memory that weights and KV pool take on a GPU; the constants of the model |
 //! | `words`, `explain` | the meaning of options, variables and settings |
+//! | `metrics` | the metrics that a server exports, and what a dashboard and alerts ask of them |
 //! | `migrate` | a profile file rewritten for another version |
 //! | `api`, `client`, `log`, `load` | SGLang's HTTP API, the output of its clients, its log, the load that its metrics state |
 //!
@@ -30,6 +31,7 @@ mod launch;
 mod load;
 pub(crate) mod log;
 pub mod memory;
+pub mod metrics;
 mod migrate;
 pub mod preflight;
 pub mod resolve;

@@ -24,6 +24,7 @@ mod lock;
 mod measured;
 mod memory;
 mod mirrored;
+mod monitoring;
 mod output;
 mod parsed;
 mod plain;
@@ -60,6 +61,7 @@ pub use lock::lock_check;
 pub use measured::{benchmark, gsm8k};
 pub use memory::memory;
 pub use mirrored::mirrored;
+pub use monitoring::{monitoring_checked, monitoring_written};
 pub use output::{
     Renewed, agrees, can_ask, columns, columns_of_errors, is_live, print, print_error, print_help,
     print_json_line, print_log_line, print_on,

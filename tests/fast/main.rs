@@ -22,6 +22,7 @@ mod hostile;
 mod hub;
 mod json;
 mod mirror;
+mod monitoring;
 mod plan;
 mod profiles;
 mod pull;

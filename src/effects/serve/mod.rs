@@ -10,6 +10,7 @@ pub(in crate::effects) mod history;
 pub(in crate::effects) mod keep;
 pub(in crate::effects) mod mark;
 pub(in crate::effects) mod measure;
+mod metrics;
 mod pick;
 mod prefetch;
 pub(in crate::effects) mod record;
