@@ -539,7 +539,7 @@ fn list_files(dir: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
 }
 
 /// Returns the process of the scheduler of a server whose log is below `home`.
-fn scheduler_of(home: &Home) -> String {
+pub(crate) fn scheduler_of(home: &Home) -> String {
     let all = must_run("ps", &["-eo", "pid,pgid,args"], "install procps");
     let status = home.run(&["status", "--format", "json"]).json();
     let leader = status["servers"][0]["id"].as_str().unwrap().to_owned();
