@@ -21,14 +21,6 @@ pub fn json<T: serde::Serialize>(value: &T) -> String {
     safe::json(serde_json::to_string_pretty(value).unwrap_or_default() + "\n")
 }
 
-/// Prints a result as a JSON object on one line of stdout.
-///
-/// # Errors
-/// As [`super::print`].
-pub fn print_json_line<T: serde::Serialize>(value: &T) -> crate::error::Result<()> {
-    super::print(&(safe::json_line(value) + "\n"))
-}
-
 /// A display of progress as one JSON object for each event, on a line of its own.
 pub(super) struct Lines {
     begun: Instant,

@@ -56,7 +56,7 @@ pub use display::{display, shows_steps};
 pub use explanation::explanation;
 pub use findings::findings;
 pub use images::{image, images, pruned};
-pub use json::{json, print_json_line};
+pub use json::json;
 pub use lock::lock_check;
 pub use measured::{benchmark, gsm8k};
 pub use memory::memory;

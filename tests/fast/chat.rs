@@ -55,6 +55,10 @@ impl Server {
                     continue;
                 };
                 let is_list = request.head.starts_with("GET /v1/models ");
+                if request.head.starts_with("GET ") && !is_list {
+                    send(&mut stream, 404, &Value::Null);
+                    continue;
+                }
                 heard.lock().unwrap().push(request);
                 if is_list {
                     send(&mut stream, status, &models);
@@ -449,10 +453,26 @@ fn an_answer_that_breaks_off_ends_a_script() {
 #[test]
 fn a_server_that_ends_in_an_answer_is_told() {
     let home = home();
-    let server = Server::new(4096, vec![Reply::Broken(vec![said("It is")])]);
+    // Its stream takes a second, in which its process is killed.
+    let server = Server::new(4096, vec![Reply::Broken(vec![said("It is"); 50])]);
     let port = server.url.rsplit(':').next().unwrap().parse().unwrap();
     crate::first_hour::ended_server(&home, "dsr1-rehearsal", port);
-    let run = script(&home, &["rehearsal"], b"a\n").expect(7);
+    let log = home.path().join(".local/state/dsr1/servers/dsr1-rehearsal.log");
+    let ready = "The server is fired up and ready to roll!\n";
+    std::fs::write(&log, std::fs::read_to_string(&log).unwrap() + ready).unwrap();
+    let mut engine = crate::first_hour::running_server(&home, "dsr1-rehearsal");
+    let run = std::thread::scope(|scope| {
+        let killing = scope.spawn(|| {
+            while server.bodies().is_empty() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            engine.kill().unwrap();
+            engine.wait().unwrap();
+        });
+        let run = script(&home, &["rehearsal"], b"a\n").expect(7);
+        killing.join().unwrap();
+        run
+    });
     assert!(
         run.stderr.contains("dsr1-rehearsal") && run.stderr.contains("during the answer"),
         "{}",

@@ -967,7 +967,7 @@ pub(crate) fn ended_server(home: &Home, name: &str, port: u16) {
 }
 
 /// Starts a process that writes to the log of a server, as its engine does.
-fn running_server(home: &Home, name: &str) -> std::process::Child {
+pub(crate) fn running_server(home: &Home, name: &str) -> std::process::Child {
     use std::os::unix::process::CommandExt;
     let log = home.path().join(format!(".local/state/dsr1/servers/{name}.log"));
     std::process::Command::new("sleep")
