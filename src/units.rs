@@ -114,6 +114,28 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// Parses a period: a whole number with its unit, as in `90s`, `10m`, `2h`, `1d`.
+///
+/// # Errors
+/// The reason, for a text that is none.
+pub fn period(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err("write a number with its unit, such as 90s, 10m, 2h or 1d".to_owned()),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "write a whole number before the unit, as in 10m".to_owned())?;
+    let seconds = number.checked_mul(factor);
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| "it is too long".to_owned())
+}
+
 /// Returns a time in seconds since 1970 in UTC as `2026-11-23T21:52:31Z` (RFC 3339).
 #[must_use]
 pub fn utc(seconds: u64) -> String {
@@ -279,6 +301,26 @@ mod tests {
     #[test]
     fn hex_has_two_digits_a_byte() {
         assert_eq!(hex(&[0, 15, 255]), "000fff");
+    }
+
+    #[test]
+    fn a_period_has_a_unit() {
+        assert_eq!(period("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(period("2h"), Ok(Duration::from_hours(2)));
+        assert_eq!(period("1d"), Ok(Duration::from_hours(24)));
+        for text in [
+            "",
+            "10",
+            "m",
+            "-3m",
+            "1.5h",
+            "3w",
+            "99999999999999999999d",
+            "999999999999999999d",
+            "ü",
+        ] {
+            assert!(period(text).is_err(), "{text}");
+        }
     }
 
     #[test]

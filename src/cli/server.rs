@@ -1,11 +1,13 @@
 //! Arguments of the commands that start, find, ask and describe servers.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use crate::cli::shared::{HubArgs, ProfileArgs, RuntimeArgs, SERVER, ServerArgs, WhichArgs, choice, number};
 use crate::render::Form;
+use crate::units::period;
 
 /// Arguments of `up` and `plan`.
 #[derive(Debug, Clone, Args)]
@@ -124,6 +126,12 @@ pub struct LogsArgs {
     /// Only the last N lines.
     #[arg(long, short = 'n', value_parser = number::<u64>(0..), value_name = "N")]
     pub tail: Option<u64>,
+    /// Only the lines of the last 90s, 10m, 2h or 1d.
+    #[arg(long, value_parser = period, value_name = "TIME", conflicts_with = "tail")]
+    pub since: Option<Duration>,
+    /// Only the lines that have this regular expression.
+    #[arg(long, value_name = "REGEX")]
+    pub grep: Option<String>,
 }
 
 /// Arguments of `diagnose`.

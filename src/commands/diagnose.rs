@@ -8,7 +8,7 @@ use super::context::Context;
 use super::status::probe;
 use crate::cli::DiagnoseArgs;
 use crate::diagnose::{Diagnoser, Diagnosis, Verdict};
-use crate::effects::user_files;
+use crate::effects::{LogPart, user_files};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::plan::Server;
@@ -85,6 +85,6 @@ async fn server(context: &Context, name: Option<&str>, diagnoser: &mut Diagnoser
         diagnoser.feed_line(line);
         Ok(())
     };
-    let read = context.effects.logs(&server, None, false, &mut on_line);
+    let read = context.effects.logs(&server, LogPart::default(), &mut on_line);
     context.until_interrupted(read).await
 }

@@ -3,10 +3,13 @@
 use super::context::Context;
 use super::status::probe;
 use crate::cli::LogsArgs;
-use crate::error::{Kind, Result};
+use crate::diagnose::LinePattern;
+use crate::effects::LogPart;
+use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::report::ServerState;
 use crate::ui;
+use crate::units::counted;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
@@ -23,17 +26,41 @@ pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
         context.display().event(&Event::Note { text });
     }
     let format = context.output.format;
-    let mut lines = 0_u64;
+    let wanted = args.grep.as_deref().map(LinePattern::new).transpose().map_err(|why| {
+        Error::new(Kind::Usage, "--grep is not a pattern")
+            .cause(why)
+            .hint("write a regular expression, as in --grep 'error|killed'; a backslash before ( [ . makes it plain")
+    })?;
+    let (mut lines, mut shown) = (0_usize, 0_usize);
     let mut on_line = |line: &str| {
         lines += 1;
+        if wanted.as_ref().is_some_and(|wanted| !wanted.fits(line)) {
+            return Ok(());
+        }
+        shown += 1;
         ui::print_log_line(server.name(), line, format)
     };
-    let printed = context
-        .effects
-        .logs(&server, args.tail, args.follow, &mut on_line);
+    let part = LogPart {
+        tail: args.tail,
+        since_s: args.since.map(|since| since.as_secs()),
+        follow: args.follow,
+    };
+    let printed = context.effects.logs(&server, part, &mut on_line);
     let ended = context.until_interrupted(printed).await;
     if lines == 0 && ended.is_ok() {
-        let text = format!("{} has logged nothing yet", server.name());
+        let when = if args.since.is_some() {
+            "in that time"
+        } else {
+            "yet"
+        };
+        let text = format!("{} has logged nothing {when}", server.name());
+        context.display().event(&Event::Note { text });
+    } else if shown == 0 && ended.is_ok() {
+        let text = format!(
+            "none of the {} of {} fits --grep",
+            counted(lines, "line"),
+            server.name()
+        );
         context.display().event(&Event::Note { text });
     }
     // To leave a log that is followed is no failure.

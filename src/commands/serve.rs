@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::lock;
 use crate::cli::ServeArgs;
-use crate::effects::signal;
+use crate::effects::{LogPart, signal};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::plan::{self, Server, Step};
@@ -43,7 +43,11 @@ async fn attach(context: &Context, server: &Server) -> Result<()> {
     context.effects.watch_for_stop(server).await?;
     let format = context.output.format;
     let mut on_line = |line: &str| ui::print_log_line(server.name(), line, format);
-    let log = context.effects.logs(server, Some(0), true, &mut on_line);
+    let part = LogPart {
+        follow: true,
+        ..LogPart::last(0)
+    };
+    let log = context.effects.logs(server, part, &mut on_line);
     tokio::select! {
         ended = log => {
             ended?;

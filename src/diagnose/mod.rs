@@ -5,11 +5,13 @@
 //! logs (`effects`), and the stages of a start (`sglang::log`).
 
 mod line;
+mod pattern;
 mod restart;
 mod scan;
 mod signature;
 mod verdict;
 
+pub use pattern::LinePattern;
 pub use restart::{Restart, restart_after, smaller_fraction};
 use scan::Scan;
 pub use signature::{Class, Signature, signatures};

@@ -391,6 +391,14 @@ pub(super) fn seconds_since(unix: i64) -> Option<u64> {
     since.ok()?.as_secs().checked_sub(u64::try_from(unix).ok()?)
 }
 
+/// Returns the time in seconds of Unix so many seconds ago.
+#[must_use]
+pub(super) fn unix_before(seconds: u64) -> i32 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let before = now.unwrap_or_default().as_secs().saturating_sub(seconds);
+    i32::try_from(before).unwrap_or(i32::MAX)
+}
+
 /// Returns true if standard input holds bytes that nobody has read.
 #[must_use]
 pub fn has_unread_input() -> bool {

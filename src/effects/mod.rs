@@ -54,5 +54,5 @@ pub mod weights;
 pub use execute::{Effects, Removed};
 pub use files::has_unread_input;
 pub use flag_tables::{Accepts, Resolutions, ResolveRequest};
-pub use lines::{LogEnd, LogStream};
+pub use lines::{LogEnd, LogPart, LogStream};
 pub use serve::{Endpoint, Found, Holdings, OnPiece, Reply, ServedModel, Watched, measured_starts};

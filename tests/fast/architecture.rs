@@ -46,7 +46,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "choice", "doctor", "error", "facts", "plan", "profile", "quote", "sglang", "units",
         ],
     ),
-    ("cli", &["choice", "plan", "render"]),
+    ("cli", &["choice", "plan", "render", "units"]),
     (
         "effects",
         &[
@@ -135,7 +135,7 @@ const EFFECTS: [&str; 8] = [
 const HOMES: [(&str, &[&str]); 28] = [
     ("aho_corasick", &["diagnose/scan.rs"]),
     ("memchr", &["diagnose/scan.rs"]),
-    ("regex", &["diagnose/line.rs"]),
+    ("regex", &["diagnose/line.rs", "diagnose/pattern.rs"]),
     ("base64", &["effects/docker/"]),
     ("bollard", &["effects/docker/"]),
     ("bollard_buildkit_proto", &["effects/docker/"]),

@@ -978,6 +978,56 @@ pub(crate) fn running_server(home: &Home, name: &str) -> std::process::Child {
         .unwrap()
 }
 
+/// The log of a server by time and by pattern: an engine writes its local time, whatever that of the host is.
+#[test]
+fn logs_are_printed_by_time_and_by_pattern() {
+    let home = Home::new().without_docker();
+    ended_server(&home, "dsr1-a", 30_000);
+    let log = home.path().join(".local/state/dsr1/servers/dsr1-a.log");
+    let text = "before any time\n[2026-11-30 06:00:00] old\n  of the old one\n[2026-11-30 06:49:00] an error\n  of it\n\
+                [2026-11-30 07:00:00] last\n";
+    std::fs::write(&log, std::fs::read_to_string(&log).unwrap() + text).unwrap();
+    let printed = |args: &[&str]| home.run(&[&["logs", "a"], args].concat()).expect(0);
+    let recent = "[2026-11-30 06:49:00] an error\n  of it\n[2026-11-30 07:00:00] last\n";
+    assert_eq!(printed(&["--since", "30m"]).stdout, recent);
+    assert_eq!(
+        printed(&["--since", "2d"]).stdout,
+        text.split_once('\n').unwrap().1
+    );
+    assert_eq!(printed(&["--grep", "old|last$"]).stdout.lines().count(), 3);
+    let none = printed(&["--grep", "nothing"]);
+    assert_eq!(none.stdout, "");
+    assert!(
+        none.stderr.contains("none of the 6 lines of dsr1-a fits --grep"),
+        "{}",
+        none.stderr
+    );
+
+    // Nothing was written in the last hour.
+    let hours = std::time::SystemTime::now() - std::time::Duration::from_hours(3);
+    std::fs::File::options()
+        .write(true)
+        .open(&log)
+        .unwrap()
+        .set_modified(hours)
+        .unwrap();
+    let none = printed(&["--since", "1h"]);
+    assert_eq!(none.stdout, "");
+    assert!(
+        none.stderr.contains("has logged nothing in that time"),
+        "{}",
+        none.stderr
+    );
+
+    let broken = home.run(&["logs", "a", "--grep", "("]).expect(2).stderr;
+    assert!(
+        broken.starts_with("error: --grep is not a pattern\ncause: unclosed group\nhint: "),
+        "{broken}"
+    );
+    let unit = home.run(&["logs", "a", "--since", "10"]).expect(2).stderr;
+    assert!(unit.contains("such as 90s, 10m, 2h or 1d"), "{unit}");
+}
+
 /// `status` says the name that a client writes into a request: that of the model's path is none.
 #[test]
 fn status_says_the_name_of_the_model_in_requests() {

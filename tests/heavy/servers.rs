@@ -165,7 +165,7 @@ pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Ho
         .clone();
     assert_eq!(
         (&own["state"], &own["runtime"], &own["profile"]),
-        (&"ready".into(), &(*runtime).into(), &"rehearsal".into())
+        (&"idle".into(), &(*runtime).into(), &"rehearsal".into())
     );
 
     let answer = home

@@ -8,4 +8,5 @@ mod stream;
 
 pub(in crate::effects) use file::LogFile;
 pub(in crate::effects) use splitter::Splitter;
-pub use stream::{LogEnd, LogStream};
+pub(in crate::effects) use stream::Lines;
+pub use stream::{LogEnd, LogPart, LogStream};

@@ -19,6 +19,29 @@ pub enum LogEnd {
     Broken(String),
 }
 
+/// The lines of a log that are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogPart {
+    /// Only the last ones, so many; all without.
+    pub tail: Option<u64>,
+    /// Only those of so many last seconds; `tail` does not count then.
+    pub since_s: Option<u64>,
+    /// True for those that arrive until the server ends.
+    pub follow: bool,
+}
+
+impl LogPart {
+    /// Returns the last lines that are there now.
+    #[must_use]
+    pub const fn last(count: u64) -> Self {
+        Self {
+            tail: Some(count),
+            since_s: None,
+            follow: false,
+        }
+    }
+}
+
 /// Lines of a server's log, from a daemon or from a file.
 #[derive(Debug)]
 pub struct LogStream {
@@ -28,25 +51,28 @@ pub struct LogStream {
 
 #[derive(Debug)]
 enum Source {
-    /// Lines from the daemon; an error is the last item.
-    Daemon(mpsc::Receiver<Result<String, String>>),
+    /// Lines from the daemon, some at a time; an error is the last item.
+    Daemon(mpsc::Receiver<Lines>),
     /// A file, which ends with its writer.
     File(LogFile),
 }
 
-/// Returns the line of an item from the daemon, or sets `end`: an error is a broken connection, `None` a closed log.
-fn line_or_end(item: Option<Result<String, String>>, end: &mut Option<LogEnd>) -> Option<String> {
+/// Lines that a daemon sent, or the reason why its connection broke.
+pub(in crate::effects) type Lines = Result<Vec<String>, String>;
+
+/// Returns the lines of an item from the daemon, or sets `end`: an error is a broken connection, `None` a closed log.
+fn lines_or_end(item: Option<Lines>, end: &mut Option<LogEnd>) -> Vec<String> {
     match item {
-        Some(Ok(line)) => return Some(line),
+        Some(Ok(lines)) => return lines,
         Some(Err(reason)) => *end = Some(LogEnd::Broken(reason)),
         None => *end = Some(LogEnd::Complete),
     }
-    None
+    Vec::new()
 }
 
 impl LogStream {
     /// Returns a stream of what a daemon sends. An `Err` is the reason why its connection broke.
-    pub(in crate::effects) const fn of_daemon(receiver: mpsc::Receiver<Result<String, String>>) -> Self {
+    pub(in crate::effects) const fn of_daemon(receiver: mpsc::Receiver<Lines>) -> Self {
         Self {
             source: Source::Daemon(receiver),
             end: None,
@@ -79,7 +105,7 @@ impl LogStream {
                         Err(mpsc::error::TryRecvError::Disconnected) => None,
                         Err(mpsc::error::TryRecvError::Empty) => break,
                     };
-                    lines.extend(line_or_end(item, &mut self.end));
+                    lines.extend(lines_or_end(item, &mut self.end));
                 }
                 lines
             }
@@ -101,7 +127,7 @@ impl LogStream {
                     },
                     None => receiver.recv().await,
                 };
-                line_or_end(next, &mut self.end).into_iter().collect()
+                lines_or_end(next, &mut self.end)
             }
             Source::File(file) => loop {
                 let next = Instant::now() + FILE_POLL;
@@ -143,10 +169,10 @@ impl LogStream {
 mod tests {
     use super::*;
 
-    fn stream(items: &[Result<&str, &str>]) -> (mpsc::Sender<Result<String, String>>, LogStream) {
+    fn stream(items: &[Result<&str, &str>]) -> (mpsc::Sender<Lines>, LogStream) {
         let (sender, receiver) = mpsc::channel(16);
         for item in items {
-            let item = item.map(str::to_owned).map_err(str::to_owned);
+            let item = item.map(|line| vec![line.to_owned()]).map_err(str::to_owned);
             sender.try_send(item).unwrap();
         }
         (sender, LogStream::of_daemon(receiver))
@@ -170,7 +196,7 @@ mod tests {
         let (sender, mut open) = stream(&[Ok("one")]);
         assert_eq!(open.rest(Duration::from_millis(20)).await, ["one"]);
         assert_eq!(open.end(), None);
-        sender.send(Ok("two".to_owned())).await.unwrap();
+        sender.send(Ok(vec!["two".to_owned()])).await.unwrap();
         drop(sender);
         assert_eq!(open.rest(Duration::from_mins(1)).await, ["two"]);
         assert_eq!(open.end(), Some(&LogEnd::Complete));
@@ -203,6 +229,25 @@ mod tests {
         for (count, expected) in [(1, vec!["three"]), (2, vec!["two", "three"])] {
             let mut last = LogStream::of_file(LogFile::new(&log, |_| false).skip_to_last(count));
             assert_eq!(last.rest(Duration::from_mins(1)).await, expected, "{count}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_lines_of_a_large_file_are_those_of_the_whole() {
+        use std::fmt::Write;
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("x.log");
+        let mut text = String::new();
+        for line in 0..300_000 {
+            writeln!(text, "line {line} {}", "x".repeat(line % 40)).unwrap();
+        }
+        std::fs::write(&log, &text).unwrap();
+        let all: Vec<&str> = text.lines().collect();
+        for count in [1, 2, 7, 30_000, 299_999, 300_000, 300_001] {
+            let mut last = LogStream::of_file(LogFile::new(&log, |_| false).skip_to_last(count));
+            let lines = last.rest(Duration::from_mins(1)).await;
+            let from = all.len().saturating_sub(usize::try_from(count).unwrap());
+            assert_eq!(lines, all[from..], "{count}");
         }
     }
 

@@ -19,7 +19,7 @@ const SILENCE_S: i64 = 30;
 /// Time between two looks at a server that works for a client.
 const LOOK: Duration = Duration::from_secs(5);
 /// Longest wait for the metrics and the signs of life, in a look that a user waits for.
-pub(in crate::effects) const BRIEF: Duration = Duration::from_millis(400);
+pub(in crate::effects) const BRIEF: Duration = Duration::from_millis(450);
 /// The same, in a look that decides whether a server lives: under long prefills the engine's HTTP server is slow.
 pub(in crate::effects) const PATIENT: Duration = Duration::from_secs(5);
 /// Most bytes of the metrics.
@@ -80,7 +80,7 @@ pub(in crate::effects) async fn look_at_server(
     let Subject {
         runtime, base_url, ..
     } = *subject;
-    let signs = tokio::time::timeout(patience, runtime.signs());
+    let signs = tokio::time::timeout(patience, runtime.signs_of_processes());
     let (signs, mut lines) = tokio::join!(signs, last_lines(runtime));
     let signs = signs.ok().flatten().unwrap_or_default();
     // A server that is stopped or dies does not answer, so nobody waits for its metrics.

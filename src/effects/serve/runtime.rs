@@ -9,7 +9,7 @@ use rustix::process::Pid;
 
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
-use crate::effects::lines::{LogEnd, LogFile, LogStream};
+use crate::effects::lines::{LogEnd, LogFile, LogPart, LogStream};
 use crate::effects::process::server::Signs;
 use crate::effects::process::{command, server as process};
 use crate::effects::serve::mark;
@@ -60,20 +60,21 @@ impl Runtime<'_> {
         }
     }
 
-    /// Returns the lines of its log: the last `tail` or all, and then those that arrive until it ends if `follow` is set.
-    pub(in crate::effects) async fn log(&self, tail: Option<u64>, follow: bool) -> Result<LogStream> {
+    /// Returns a part of its log.
+    pub(in crate::effects) async fn log(&self, part: LogPart) -> Result<LogStream> {
         match self {
-            Self::Docker { docker, name, .. } => docker.logs(name, tail, follow).await,
+            Self::Docker { docker, name, .. } => docker.log_part(name, part).await,
             Self::Process { log, .. } => {
-                let is_written = if follow {
+                let is_written = if part.follow {
                     process::is_running
                 } else {
                     |_: &Path| false
                 };
                 let file = LogFile::new(log, is_written);
-                Ok(LogStream::of_file(match tail {
-                    Some(count) => file.skip_to_last(count),
-                    None => file,
+                Ok(LogStream::of_file(match (part.tail, part.since_s) {
+                    (_, Some(seconds)) => file.skip_to_recent(seconds),
+                    (Some(count), None) => file.skip_to_last(count),
+                    (None, None) => file,
                 }))
             }
         }
@@ -165,10 +166,23 @@ impl Runtime<'_> {
     pub(in crate::effects) async fn signs(&self) -> Option<Signs> {
         match self {
             Self::Docker { docker, name, .. } => {
-                let (activity, processes) = tokio::join!(docker.activity(name), docker.processes(name));
-                let processes = processes.unwrap_or_default();
+                let (activity, signs) = tokio::join!(docker.activity(name), self.signs_of_processes());
                 Some(Signs {
                     activity: activity.ok()?,
+                    ..signs?
+                })
+            }
+            Self::Process { .. } => self.signs_of_processes().await,
+        }
+    }
+
+    /// Returns the signs of life without the activity, which Docker takes long to count.
+    pub(in crate::effects) async fn signs_of_processes(&self) -> Option<Signs> {
+        match self {
+            Self::Docker { docker, name, .. } => {
+                let processes = docker.processes(name).await.unwrap_or_default();
+                Some(Signs {
+                    activity: 0,
                     compiles: processes
                         .iter()
                         .any(|(_, _, command)| process::COMPILERS.contains(&command.as_str())),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::diagnose::{Diagnoser, Diagnosis, Verdict};
 use crate::effects::docker::Docker;
 use crate::effects::execute::Effects;
-use crate::effects::lines::LogEnd;
+use crate::effects::lines::{LogEnd, LogPart};
 use crate::effects::process::server as process;
 use crate::effects::serve::health::Subject;
 use crate::effects::serve::pick::pick;
@@ -255,19 +255,17 @@ impl Effects {
             .collect()
     }
 
-    /// Hands on the lines of a server's log: the last `tail` of them, and then those that arrive until the server ends
-    /// if `follow` is set.
+    /// Hands on the lines of a part of a server's log.
     ///
     /// # Errors
     /// [`Kind::Docker`] when the daemon does not give the log.
     pub async fn logs(
         &self,
         server: &Server,
-        tail: Option<u64>,
-        follow: bool,
+        part: LogPart,
         on_line: &mut (dyn FnMut(&str) -> Result<()> + Send),
     ) -> Result<()> {
-        let mut log = self.runtime(server).await?.log(tail, follow).await?;
+        let mut log = self.runtime(server).await?.log(part).await?;
         loop {
             for line in log.wait(None).await {
                 on_line(&line)?;
@@ -317,7 +315,7 @@ impl Effects {
             diagnoser.feed_line(line);
             Ok(())
         };
-        let read = self.logs(server, None, false, &mut on_line).await;
+        let read = self.logs(server, LogPart::default(), &mut on_line).await;
         if (read.is_err() || lines == 0)
             && let Some((_, log)) = kept_logs(&self.env().paths.state)
                 .into_iter()
@@ -337,7 +335,7 @@ impl Effects {
             diagnoser.feed_line(line);
             Ok(())
         };
-        let read = self.logs(server, Some(LINES_OF_END), false, &mut on_line);
+        let read = self.logs(server, LogPart::last(LINES_OF_END), &mut on_line);
         if !matches!(tokio::time::timeout(TIME_OF_END, read).await, Ok(Ok(()))) {
             return (None, false);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::diagnose::{self, Diagnoser};
 use crate::effects::host;
 use crate::effects::http::Http;
-use crate::effects::lines::{LogEnd, LogStream};
+use crate::effects::lines::{LogEnd, LogPart, LogStream};
 use crate::effects::serve::cause::explained;
 use crate::effects::serve::prefetch::Prefetch;
 use crate::effects::serve::runtime::{Life, Runtime};
@@ -59,7 +59,12 @@ pub(in crate::effects) async fn await_ready(
     events: &StepEvents<'_>,
 ) -> Result<Ready> {
     let old_lines = step.runs_already.then_some(0);
-    let mut start = Start::new(runtime.log(old_lines, true).await?, runtime.name(), events);
+    let lines = LogPart {
+        tail: old_lines,
+        since_s: None,
+        follow: true,
+    };
+    let mut start = Start::new(runtime.log(lines).await?, runtime.name(), events);
     if !step.runs_already {
         start.planned = step.planned;
         start.prefetch = step
@@ -484,7 +489,7 @@ pub(in crate::effects) async fn still_alive(runtime: &Runtime<'_>, during: &str)
 
 /// Returns the last lines of a server's log, as far as they tell something.
 pub(super) async fn last_lines(runtime: &Runtime<'_>) -> Vec<String> {
-    let Ok(mut log) = runtime.log(Some(READ_BACK), false).await else {
+    let Ok(mut log) = runtime.log(LogPart::last(READ_BACK)).await else {
         return Vec::new();
     };
     let mut lines = match runtime {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use dsr1::effects::LogEnd;
 use dsr1::effects::docker::Docker;
 use dsr1::effects::env::Env;
 use dsr1::error::Kind;
@@ -16,6 +17,7 @@ pub(super) struct Daemon {
     child: Child,
     bridge: String,
     dir: tempfile::TempDir,
+    more: Vec<String>,
 }
 
 impl Daemon {
@@ -47,8 +49,21 @@ impl Daemon {
             &["link", "add", &bridge, "type", "bridge"],
             "this test makes a bridge: run it as root",
         );
+        let child = Self::run(dir.path(), &bridge, more);
+        let daemon = Self {
+            child,
+            bridge,
+            dir,
+            more: more.to_vec(),
+        };
+        daemon.await_answer();
+        daemon
+    }
+
+    fn run(dir: &Path, bridge: &str, more: &[String]) -> Child {
+        let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
         let log = std::fs::File::create(path("log")).unwrap();
-        let child = Command::new("dockerd")
+        Command::new("dockerd")
             .args(["--config-file", &path("config")])
             .args(["--data-root", &path("data"), "--exec-root", &path("exec")])
             .args([
@@ -57,23 +72,35 @@ impl Daemon {
                 "--host",
                 &format!("unix://{}", path("sock")),
             ])
-            .args(["--bridge", &bridge, "--iptables=false", "--ip6tables=false"])
+            .args(["--bridge", bridge, "--iptables=false", "--ip6tables=false"])
             .args(more)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .expect("this test starts a daemon of its own: install dockerd and run it as root");
-        let daemon = Self { child, bridge, dir };
+            .expect("this test starts a daemon of its own: install dockerd and run it as root")
+    }
+
+    fn await_answer(&self) {
         let begun = Instant::now();
-        while !daemon.cli(&["version"]) {
-            let log = std::fs::read_to_string(daemon.dir.path().join("log")).unwrap();
+        while !self.cli(&["version"]) {
+            let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap();
             assert!(
                 begun.elapsed() < Duration::from_mins(1),
                 "dockerd does not answer:\n{log}"
             );
             std::thread::sleep(Duration::from_millis(100));
         }
-        daemon
+    }
+
+    /// Kills the daemon and starts it again.
+    pub(super) fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        // Its own containerd goes with it, and a daemon that finds the one of another refuses to start.
+        std::thread::sleep(Duration::from_secs(3));
+        let _ = std::fs::remove_file(self.dir.path().join("pid"));
+        self.child = Self::run(self.dir.path(), &self.bridge, &self.more);
+        self.await_answer();
     }
 
     pub(super) fn host(&self) -> String {
@@ -130,6 +157,28 @@ impl Drop for Daemon {
             let _ = Command::new("umount").args(["-l", target]).status();
         }
     }
+}
+
+/// F6: a daemon that is killed and comes back, with containers that outlive it: no line of a followed log is lost or doubled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_followed_log_goes_on_after_the_daemon_was_killed() {
+    docker().await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start_at(None, &["--live-restore".to_owned()]);
+    daemon.with_base(dir.path());
+    let docker = daemon.connect().await;
+    let name = Name::new("outlives");
+    let script = "i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); sleep 0.05; done";
+    super::start(&docker, &super::stub(&name, script)).await.unwrap();
+    let mut lines = docker.logs(&name.0, None, true).await.unwrap();
+    let mut found = lines.wait(None).await;
+    tokio::task::block_in_place(|| daemon.restart());
+    while lines.end().is_none() {
+        found.extend(lines.wait(None).await);
+    }
+    let expected: Vec<String> = (0..300).map(|line| format!("line {line}")).collect();
+    assert_eq!(found, expected);
+    assert_eq!(lines.end(), Some(&LogEnd::Complete));
 }
 
 #[tokio::test]
