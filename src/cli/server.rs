@@ -186,9 +186,9 @@ pub struct StopArgs {
     /// The server.
     #[command(flatten)]
     pub which: WhichArgs,
-    /// Seconds that running requests may take to finish.
-    #[arg(long, value_parser = number::<u32>(0..), default_value_t = 30, value_name = "SECONDS")]
-    pub drain: u32,
+    /// Seconds that running requests may take to finish [default: 30; 5 for a server that hangs].
+    #[arg(long, value_parser = number::<u32>(0..), value_name = "SECONDS")]
+    pub drain: Option<u32>,
 }
 
 /// Arguments of `ask`.

@@ -17,7 +17,14 @@ use crate::ui;
 use crate::units::counted;
 
 /// The states of a server that has metrics, or had them.
-const ALIVE: &[ServerState] = &[ServerState::Ready, ServerState::Starting, ServerState::Hung];
+const ALIVE: &[ServerState] = &[
+    ServerState::Starting,
+    ServerState::Ready,
+    ServerState::Busy,
+    ServerState::Idle,
+    ServerState::Hung,
+    ServerState::Draining,
+];
 
 #[derive(Debug, Serialize)]
 struct Written {

@@ -120,10 +120,10 @@ fn signal(name: &str, pid: &str) {
     must_run("kill", &[&format!("-{name}"), pid], "install procps");
 }
 
-/// Lines of an engine that computed its last batch 40 seconds ago.
+/// Lines of an engine that computed its last batch a minute ago.
 const SILENT: [&str; 2] = [
     "[2026-11-30 06:00:00] Decode batch, #running-req: 3, #token: 96, token usage: 0.01, gen throughput (token/s): 81.50",
-    "[2026-11-30 06:00:40] INFO:     127.0.0.1:40000 - \"GET /metrics HTTP/1.1\" 200 OK",
+    "[2026-11-30 06:01:00] INFO:     127.0.0.1:40000 - \"GET /metrics HTTP/1.1\" 200 OK",
 ];
 
 const BUSY: &str = "sglang:num_running_reqs{tp_rank=\"0\"} 3.0\nsglang:num_queue_reqs{tp_rank=\"0\"} 2.0\n\
@@ -174,7 +174,7 @@ fn every_state_of_a_server_is_told() {
     assert_eq!(hung["state"], "hung");
     let cause = hung["cause"].as_str().unwrap();
     assert!(
-        cause.starts_with("5 requests run, and no batch was computed for 40 s; "),
+        cause.starts_with("5 requests run, and no batch was computed for 60 s; "),
         "{cause}"
     );
     home.run(&["status", "states", "--check"]).expect(7);
@@ -404,6 +404,9 @@ fn a_paused_container_hangs_and_one_that_docker_stops_was_asked_to() {
         )
     );
     must_run("docker", &["unpause", "dsr1-paused"], "install docker");
+    assert_eq!(server.state(), "idle");
+    must_run("docker", &["pause", "dsr1-paused"], "install docker");
+    site.home.run(&["restart", "paused", "--drain", "1"]).expect(0);
     assert_eq!(server.state(), "idle");
 
     let scheduler = must_run(

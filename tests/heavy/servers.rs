@@ -164,8 +164,13 @@ pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Ho
         .unwrap()
         .clone();
     assert_eq!(
-        (&own["state"], &own["runtime"], &own["profile"]),
-        (&"idle".into(), &(*runtime).into(), &"rehearsal".into())
+        (&own["runtime"], &own["profile"]),
+        (&(*runtime).into(), &"rehearsal".into())
+    );
+    // The metrics may still count the last request.
+    assert!(
+        ["idle", "busy"].contains(&own["state"].as_str().unwrap()),
+        "{own}"
     );
 
     let answer = home

@@ -259,6 +259,11 @@ impl Docker {
             );
         }
         let mut killed = false;
+        if state.paused {
+            // A paused process takes no signal.
+            let resumed = self.api.unpause_container(name).await;
+            resumed.map_err(|error| errors::failed(&format!("cannot resume container {name}"), &error))?;
+        }
         if state.running {
             let begun = std::time::Instant::now();
             let seconds = i32::try_from(drain_s).unwrap_or(i32::MAX);

@@ -14,8 +14,9 @@ use crate::event::Stage;
 use crate::report::{Load, ServerState};
 use crate::sglang::{self, log};
 
-/// Time without a batch, while requests run, from which a server hangs. A batch takes a second or two.
-const SILENCE_S: i64 = 30;
+/// Time without a batch, while requests run, from which a server hangs. A batch takes a second or two, and the metrics of an idle
+/// server may state its last requests for 30 seconds (`scheduler.py`, 0.4.10.post2 to 0.5.23).
+const SILENCE_S: i64 = 40;
 /// Time between two looks at a server that works for a client.
 const LOOK: Duration = Duration::from_secs(5);
 /// Longest wait for the metrics and the signs of life, in a look that a user waits for.

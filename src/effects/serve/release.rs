@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::effects::docker::Docker;
 use crate::effects::execute::Effects;
 use crate::effects::process::server as process;
 use crate::effects::{host, shared_memory};
@@ -29,6 +30,10 @@ pub struct Holdings {
 impl Effects {
     /// Returns what a server holds: to be asked before it is stopped.
     pub async fn holdings(&self, server: &Server, port: u16) -> Holdings {
+        if matches!(server, Server::Docker { .. }) && !Docker::is_on_this_host(self.env()) {
+            // Nothing of a server on another host can be seen here.
+            return Holdings::default();
+        }
         let processes = match server {
             Server::Process { log, .. } => {
                 let log = Path::new(log);
