@@ -120,7 +120,7 @@ impl Supervisor {
     pub fn decide(&mut self, failure: Failure<'_>, now: Duration) -> Decision {
         let leave = |why: String| Decision::Leave(why);
         if self.policy.restarts == 0 {
-            return leave("it is watched only".to_owned());
+            return leave("this watch runs with --no-restart".to_owned());
         }
         let consequence = match failure {
             Failure::Hung => Restart::Again,
@@ -130,6 +130,9 @@ impl Supervisor {
             Failure::Ended(found) => restart_after(&found.kind, found.was_ready),
         };
         let fraction = match (consequence, failure) {
+            (Restart::Never, Failure::Ended(found)) if found.kind.is_empty() => {
+                return leave("its log shows no cause, and it was not ready".to_owned());
+            }
             (Restart::Never, Failure::Ended(found)) if !found.was_ready => {
                 return leave("the next start would fail in the same way".to_owned());
             }
@@ -333,6 +336,9 @@ mod tests {
             ..ALLOWED
         };
         let decided = Supervisor::new(only).decide(Failure::Hung, Duration::ZERO);
-        assert_eq!(decided, Decision::Leave("it is watched only".to_owned()));
+        assert_eq!(
+            decided,
+            Decision::Leave("this watch runs with --no-restart".to_owned())
+        );
     }
 }

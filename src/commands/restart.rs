@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::context::Context;
 use super::status::probe;
 use crate::cli::RestartArgs;
-use crate::effects::Holdings;
+use crate::effects::{Holdings, ServerTask};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::plan::{self, Plan, Server, Step, StopServer};
@@ -19,9 +19,11 @@ const RELEASE: Duration = Duration::from_mins(2);
 pub(super) async fn run(context: &Context, args: RestartArgs) -> Result<()> {
     let name = name_of(context, args.which.server.as_deref()).await?;
     let plan = context.effects.kept_plan(&name)?;
-    if let Some((server, port)) = plan::server_of(&plan)
-        && !args.dry_run
-    {
+    if args.dry_run {
+        return context.print_or_finish(&plan, true).await;
+    }
+    let _alone = context.effects.lock_server(&name, ServerTask::Restart)?;
+    if let Some((server, port)) = plan::server_of(&plan) {
         let held = context.effects.holdings(server, port).await;
         if context.effects.exists(server).await? {
             let end = Step::StopServer(StopServer {
@@ -32,7 +34,7 @@ pub(super) async fn run(context: &Context, args: RestartArgs) -> Result<()> {
         }
         await_release(context, server, &held).await?;
     }
-    context.print_or_finish(&plan, args.dry_run).await
+    context.finish(&plan).await
 }
 
 /// Waits until nothing of a server that ended is left.

@@ -8,7 +8,7 @@ use super::restart::{await_release, name_of};
 use super::status::probe;
 use crate::cli::WatchArgs;
 use crate::diagnose::Diagnosis;
-use crate::effects::{Watched, host};
+use crate::effects::{ServerTask, Watched, host};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::plan::{self, Plan, Server};
@@ -34,6 +34,7 @@ pub(super) async fn run(context: &Context, args: WatchArgs) -> Result<()> {
         ));
     };
     let server = server.clone();
+    let _alone = context.effects.lock_server(&name, ServerTask::Watch)?;
     let policy = Policy {
         restarts: if args.no_restart { 0 } else { args.max_restarts },
         less_memory: args.less_memory,
@@ -46,6 +47,7 @@ pub(super) async fn run(context: &Context, args: WatchArgs) -> Result<()> {
         supervisor: Supervisor::new(policy),
         begun: Instant::now(),
         gpus: host::read_gpus(context.env()).await.len(),
+        restarts: policy.restarts > 0,
     };
     let ended = context.until_interrupted(Box::pin(watch.run())).await;
     match ended {
@@ -80,6 +82,19 @@ struct Watch<'a> {
     begun: Instant,
     /// Number of GPUs at the begin.
     gpus: usize,
+    /// True if it may start the server again.
+    restarts: bool,
+}
+
+/// The result of a decision that was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carried {
+    /// The server is ready again.
+    Started,
+    /// The start failed; its log says why.
+    Failed,
+    /// A command of dsr1 stopped the server meanwhile.
+    Stopped,
 }
 
 impl Watch<'_> {
@@ -96,14 +111,18 @@ impl Watch<'_> {
                 Some(ServerState::Crashed) => {
                     let found = self.context.effects.diagnose_end(&self.watched.server).await;
                     self.tell_event(Happening::Crashed, &failure_line(&found))?;
-                    self.start_again(&found).await?;
+                    if !self.start_again(&found).await? {
+                        return Ok(());
+                    }
                     steady = Steady::new(ServerState::Ready);
                     hung_since = None;
                 }
                 Some(ServerState::Stopped) => {
-                    let text = format!("{} was stopped", self.name);
-                    self.context.display().event(&Event::Note { text });
-                    return Ok(());
+                    if !self.follow_restart().await {
+                        return Ok(());
+                    }
+                    steady = Steady::new(ServerState::Ready);
+                    hung_since = None;
                 }
                 Some(ServerState::Hung) => {
                     self.tell_event(Happening::Hung, cause.as_deref().unwrap_or_default())?;
@@ -115,8 +134,10 @@ impl Watch<'_> {
                 }
                 _ => {}
             }
-            if hung_since.is_some_and(|since| since.elapsed() >= HANG) {
-                self.end_hang().await?;
+            if self.restarts && hung_since.is_some_and(|since| since.elapsed() >= HANG) {
+                if !self.end_hang().await? {
+                    return Ok(());
+                }
                 steady = Steady::new(ServerState::Ready);
                 hung_since = None;
             }
@@ -160,16 +181,37 @@ impl Watch<'_> {
         print(self.context, events.last().map_or(&[], std::slice::from_ref))
     }
 
-    /// Starts a server that ended again, as often as that is allowed.
-    async fn start_again(&mut self, found: &Diagnosis) -> Result<()> {
+    /// Waits while another command starts the server again; returns false if none does, and the server was stopped.
+    async fn follow_restart(&mut self) -> bool {
+        let effects = &self.context.effects;
+        if !effects.is_restarting(&self.name) {
+            let text = format!("{} was stopped", self.name);
+            self.context.display().event(&Event::Note { text });
+            return false;
+        }
+        let text = format!("dsr1 restart starts {} again", self.name);
+        self.context.display().event(&Event::Note { text });
+        while effects.is_restarting(&self.name) {
+            tokio::time::sleep(EVERY).await;
+        }
+        if let Ok(plan) = effects.kept_plan(&self.name) {
+            self.plan = plan;
+        }
+        true
+    }
+
+    /// Starts a server that ended again, as often as that is allowed; returns false if a command stopped it meanwhile.
+    async fn start_again(&mut self, found: &Diagnosis) -> Result<bool> {
         let mut found = found.clone();
         loop {
             self.refuse_bad_gpu().await?;
             let decided = self
                 .supervisor
                 .decide(Failure::Ended(&found), self.begun.elapsed());
-            if self.carry_out(decided, &found.title).await? {
-                return Ok(());
+            match self.carry_out(decided, &failure_line(&found)).await? {
+                Carried::Started => return Ok(true),
+                Carried::Stopped => return Ok(self.follow_restart().await),
+                Carried::Failed => {}
             }
             found = self.context.effects.diagnose_end(&self.watched.server).await;
             found.was_ready = false;
@@ -177,23 +219,26 @@ impl Watch<'_> {
         }
     }
 
-    /// Ends a server that hangs, and starts it again.
-    async fn end_hang(&mut self) -> Result<()> {
+    /// Ends a server that hangs, and starts it again; returns false if a command stopped it meanwhile.
+    async fn end_hang(&mut self) -> Result<bool> {
         self.refuse_bad_gpu().await?;
         let decided = self.supervisor.decide(Failure::Hung, self.begun.elapsed());
-        if self.carry_out(decided, "it hangs").await? {
-            return Ok(());
+        match self.carry_out(decided, "it hangs").await? {
+            Carried::Started => Ok(true),
+            Carried::Stopped => Ok(self.follow_restart().await),
+            Carried::Failed => {
+                let mut found = self.context.effects.diagnose_end(&self.watched.server).await;
+                found.was_ready = false;
+                self.tell_event(Happening::Crashed, &failure_line(&found))?;
+                self.start_again(&found).await
+            }
         }
-        let mut found = self.context.effects.diagnose_end(&self.watched.server).await;
-        found.was_ready = false;
-        self.tell_event(Happening::Crashed, &failure_line(&found))?;
-        self.start_again(&found).await
     }
 
-    /// Carries out a decision; returns false if the start failed, and its log says why.
-    async fn carry_out(&mut self, decided: Decision, cause: &str) -> Result<bool> {
+    /// Carries out a decision.
+    async fn carry_out(&mut self, decided: Decision, cause: &str) -> Result<Carried> {
         let (after, fraction, number) = match decided {
-            Decision::Leave(why) => return self.give_up(&why, cause),
+            Decision::Leave(why) => return Err(self.give_up(&why, cause)?),
             Decision::Restart {
                 after,
                 fraction,
@@ -212,6 +257,12 @@ impl Watch<'_> {
         if let Some(fraction) = fraction {
             self.plan = plan::with_fraction(self.plan.clone(), fraction);
         }
+        let Ok(_alone) = self.context.effects.lock_server(&self.name, ServerTask::Restart) else {
+            return Ok(Carried::Stopped);
+        };
+        if self.context.effects.was_asked_to_stop(&self.name) {
+            return Ok(Carried::Stopped);
+        }
         let server = &self.watched.server;
         let port = plan::server_of(&self.plan).map_or(0, |(_, port)| port);
         let held = self.context.effects.holdings(server, port).await;
@@ -220,13 +271,18 @@ impl Watch<'_> {
         match Box::pin(self.context.carry_out(&self.plan)).await {
             Ok(_) => {
                 self.print_last()?;
-                Ok(true)
+                Ok(Carried::Started)
+            }
+            Err(error)
+                if error.kind() == Kind::Server && self.context.effects.was_asked_to_stop(&self.name) =>
+            {
+                Ok(Carried::Stopped)
             }
             Err(error) if error.kind() == Kind::Server => {
                 self.context.display().event(&Event::Note {
                     text: format!("the restart failed: {}", error.innermost()),
                 });
-                Ok(false)
+                Ok(Carried::Failed)
             }
             Err(error) => {
                 self.tell_event(Happening::GaveUp, &error.innermost())?;
@@ -235,11 +291,11 @@ impl Watch<'_> {
         }
     }
 
-    /// Leaves the server as it is.
-    fn give_up(&self, why: &str, cause: &str) -> Result<bool> {
+    /// Leaves the server as it is; returns the error that says so.
+    fn give_up(&self, why: &str, cause: &str) -> Result<Error> {
         self.tell_event(Happening::GaveUp, why)?;
         let name = &self.name;
-        Err(Error::new(Kind::Server, format!("{name} is not started again"))
+        Ok(Error::new(Kind::Server, format!("{name} is not started again"))
             .cause(cause)
             .cause(why)
             .hint(format!(
@@ -265,7 +321,7 @@ impl Watch<'_> {
             )
         });
         match asks.or(missing) {
-            Some(why) => self.give_up(&why, "a GPU of this host has a fault").map(|_| ()),
+            Some(why) => Err(self.give_up(&why, "a GPU of this host has a fault")?),
             None => Ok(()),
         }
     }

@@ -55,4 +55,6 @@ pub use execute::{Effects, Removed};
 pub use files::has_unread_input;
 pub use flag_tables::{Accepts, Resolutions, ResolveRequest};
 pub use lines::{LogEnd, LogPart, LogStream};
-pub use serve::{Endpoint, Found, Holdings, OnPiece, Reply, ServedModel, Watched, measured_starts};
+pub use serve::{
+    Endpoint, Found, Holdings, OnPiece, Reply, ServedModel, ServerLock, ServerTask, Watched, measured_starts,
+};

@@ -611,7 +611,7 @@ fn a_stopped_scheduler_hangs_and_a_killed_one_ends_the_server() {
     std::thread::sleep(std::time::Duration::from_secs(5));
     let status = home.run(&["status"]).expect(0).stdout;
     assert!(
-        status.contains("exited") && status.contains("A process was killed from outside"),
+        status.contains("crashed") && status.contains("A process was killed from outside"),
         "{status}"
     );
     let diagnosis = home.run(&["diagnose", "hung"]).expect(0).stdout;

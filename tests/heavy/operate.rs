@@ -293,6 +293,54 @@ fn home_stops(server: &Running<'_>, watch: Started) {
     assert!(run.stderr.contains("was stopped"), "{}", run.stderr);
 }
 
+/// Two commands that start one server at once would end each other's.
+#[test]
+fn one_command_watches_a_server_and_one_starts_it_again() {
+    let site = stand_in::site("process");
+    let server = Running::start(&site, "alone");
+    let mut watch = server.watch(&[]);
+    let second = site.home.run(&["watch", "alone"]).expect(7);
+    let expected = format!(
+        "error: dsr1-alone is watched already (process {} on ",
+        watch.pid()
+    );
+    assert!(second.stderr.starts_with(&expected), "{}", second.stderr);
+
+    // A restart by hand is followed, and a second one at the same time refused.
+    let before = server.leader();
+    let mut restart = site
+        .home
+        .start(&["restart", "alone", "--drain", "0", "--progress", "plain"]);
+    restart.wait_for("start process", SOON);
+    let other = site.home.run(&["restart", "alone"]).expect(7);
+    assert!(
+        other
+            .stderr
+            .starts_with("error: dsr1-alone is being started again already (process "),
+        "{}",
+        other.stderr
+    );
+    restart.end().0.expect(0);
+    assert_ne!(server.leader(), before);
+
+    // It is still watched.
+    signal("KILL", &server.leader());
+    watch.wait_for("start process dsr1-alone", SOON);
+    home_stops(&server, watch);
+    assert!(!server.events().iter().any(|event| event == "gave_up"));
+}
+
+/// A crash that no command watched is in the history, too.
+#[test]
+fn a_crash_is_noted_when_it_is_seen() {
+    let site = stand_in::site("process");
+    let server = Running::start(&site, "noted");
+    signal("KILL", &server.leader());
+    server.becomes("crashed");
+    server.becomes("crashed");
+    assert_eq!(server.events(), ["started", "ready", "crashed"]);
+}
+
 #[test]
 fn a_server_that_hangs_is_ended_and_started_again() {
     let site = stand_in::site("process");

@@ -101,6 +101,30 @@ pub(in crate::effects) fn was_ready(state: &Path, name: &str) -> bool {
     last.is_some_and(|event| event.what == Happening::Ready)
 }
 
+/// Returns true if a command of dsr1 stopped a server, or began to, since its last start.
+#[must_use]
+pub(in crate::effects) fn was_asked_to_stop(state: &Path, name: &str) -> bool {
+    let events = read(state, name);
+    let since_start = events
+        .iter()
+        .rev()
+        .take_while(|event| event.what != Happening::Started);
+    since_start
+        .into_iter()
+        .any(|event| matches!(event.what, Happening::Stopping | Happening::Stopped))
+}
+
+/// Returns true if the last event of a server is its READY, or that it works again.
+#[must_use]
+pub(in crate::effects) fn is_running(state: &Path, name: &str) -> bool {
+    let events = read(state, name);
+    let last = events.last().map(|event| event.what);
+    matches!(
+        last,
+        Some(Happening::Ready | Happening::Recovered | Happening::Hung)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

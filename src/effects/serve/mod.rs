@@ -5,6 +5,7 @@
 
 mod cause;
 mod chat;
+mod guard;
 pub(in crate::effects) mod health;
 pub(in crate::effects) mod history;
 pub(in crate::effects) mod keep;
@@ -22,6 +23,7 @@ pub(in crate::effects) mod verify;
 mod watched;
 
 pub use chat::{Endpoint, OnPiece, Reply, ServedModel};
+pub use guard::{ServerLock, ServerTask};
 pub use record::measured_starts;
 pub use release::Holdings;
 pub use servers::Found;

@@ -98,7 +98,18 @@ impl Effects {
             server.status.cause = cause;
             if was_asked {
                 server.status.state = ServerState::Stopped;
+            } else {
+                self.note_crash(&server.status);
             }
+        }
+    }
+
+    /// Notes a crash in the history, once. A command that watches the server notes it itself.
+    fn note_crash(&self, status: &ServerStatus) {
+        let state = Path::new(&self.env().paths.state);
+        if history::is_running(state, &status.name) && !self.is_watched(&status.name) {
+            let cause = status.cause.as_deref().unwrap_or("its log shows no cause");
+            history::note(state, &status.name, Happening::Crashed, cause);
         }
     }
 

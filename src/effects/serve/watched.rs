@@ -10,7 +10,7 @@ use crate::effects::serve::runtime::Life;
 use crate::effects::serve::{history, keep};
 use crate::error::{At, Error, Kind, Result};
 use crate::plan::{LABEL_STACK, Plan, Server, Step, base_url, server_of};
-use crate::report::{Happening, ServerState};
+use crate::report::ServerState;
 
 /// A server that is looked after.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,11 +123,17 @@ impl Effects {
 
     /// Returns whether a server that ended was stopped by a command of dsr1, by its history.
     fn state_of_ended(&self, name: &str) -> ServerState {
-        let events = history::read(Path::new(&self.env().paths.state), name);
-        match events.last().map(|event| event.what) {
-            Some(Happening::Stopping | Happening::Stopped) => ServerState::Stopped,
-            _ => ServerState::Crashed,
+        if self.was_asked_to_stop(name) {
+            ServerState::Stopped
+        } else {
+            ServerState::Crashed
         }
+    }
+
+    /// Returns true if a command of dsr1 stopped a server, or began to, since its last start.
+    #[must_use]
+    pub fn was_asked_to_stop(&self, name: &str) -> bool {
+        history::was_asked_to_stop(Path::new(&self.env().paths.state), name)
     }
 
     /// Ends what is left of a server that failed, without a drain: its processes, and its container.
