@@ -211,7 +211,7 @@ const ARGUMENTS: [Typed; 39] = [
         "dsr1 writes the Dockerfile itself: build --dry-run shows it",
     ),
     typed(
-        &["--since", "--until"],
+        &["--until"],
         &["logs"],
         "-n N prints the last N lines, -f follows",
     ),

@@ -20,6 +20,8 @@ use crate::units;
 const EVERY: Duration = Duration::from_secs(1);
 /// Time for which a server must hang before it is started again: a debugger stops it for some seconds.
 const HANG: Duration = Duration::from_secs(20);
+/// Most characters of an exception in an event; PyTorch's are followed by advice that does not know the cause.
+const LONGEST: usize = 100;
 /// Seconds that running requests have when the command is told to end, with `--stop`.
 const DRAIN_S: u32 = 30;
 
@@ -331,7 +333,16 @@ impl Watch<'_> {
 fn failure_line(found: &Diagnosis) -> String {
     match (found.title.as_str(), &found.exception) {
         ("", _) => "its log shows no cause".to_owned(),
-        (title, Some(exception)) => format!("{title} ({})", exception.lines().next().unwrap_or_default()),
+        (title, Some(exception)) => {
+            let line: String = exception
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(LONGEST)
+                .collect();
+            format!("{title} ({line})")
+        }
         (title, None) => title.to_owned(),
     }
 }

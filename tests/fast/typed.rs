@@ -110,7 +110,7 @@ const ANSWERED: [(&str, &str); 80] = [
     ("pull owner/name -y", "--accept-license"),
     ("build fp8 -t x", "--tag NAME:TAG"),
     ("build fp8 -f x", "build --dry-run"),
-    ("logs --since 5m", "-n N"),
+    ("logs --until 5m", "-n N"),
     ("stop --all", "as dsr1 status does"),
     ("stop --timeout 5", "--drain SECONDS"),
     ("stop --force", "--drain 0"),
