@@ -88,7 +88,16 @@ fn main() {
         .collect();
     let text = "x".repeat(140);
     let script = format!("i=0; while [ $i -lt {LINES} ]; do echo \"$i {text}\"; i=$((i+1)); done");
-    let mut args = vec!["run", "--name", &name, "--network", "none"];
+    // A daemon may rotate logs by default.
+    let mut args = vec![
+        "run",
+        "--name",
+        &name,
+        "--network",
+        "none",
+        "--log-opt",
+        "max-size=1g",
+    ];
     args.extend(labels.iter().map(String::as_str));
     args.extend([IMAGE, "sh", "-c", &script]);
     let status = Command::new("docker")
