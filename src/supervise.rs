@@ -116,10 +116,16 @@ impl Supervisor {
         }
     }
 
+    /// Returns true unless the server is only watched.
+    #[must_use]
+    pub const fn may_restart(&self) -> bool {
+        self.policy.restarts > 0
+    }
+
     /// Decides on a failure at `now`, a time since the supervisor began.
     pub fn decide(&mut self, failure: Failure<'_>, now: Duration) -> Decision {
         let leave = |why: String| Decision::Leave(why);
-        if self.policy.restarts == 0 {
+        if !self.may_restart() {
             return leave("this watch runs with --no-restart".to_owned());
         }
         let consequence = match failure {

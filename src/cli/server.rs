@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::cli::shared::{HubArgs, ProfileArgs, RuntimeArgs, SERVER, ServerArgs, WhichArgs, choice, number};
+use crate::plan::DRAIN_S;
 use crate::render::Form;
 use crate::units::period;
 
@@ -153,7 +154,7 @@ pub struct RestartArgs {
     #[command(flatten)]
     pub which: WhichArgs,
     /// Seconds that running requests may take to finish.
-    #[arg(long, value_parser = number::<u32>(0..), default_value_t = 30, value_name = "SECONDS")]
+    #[arg(long, value_parser = number::<u32>(0..), default_value_t = DRAIN_S, value_name = "SECONDS")]
     pub drain: u32,
     /// Print what would be started, as a script, and stop nothing.
     #[arg(long)]

@@ -243,6 +243,14 @@ impl Context {
         self.interruptible(work, || ()).await
     }
 
+    /// As [`Self::until_interrupted`], for an output that goes on until the user leaves it, which is no failure.
+    pub(super) async fn until_left<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.until_interrupted(work).await.map_err(|error| {
+            let is_left = error.kind() == Kind::Interrupted;
+            error.reported_if(is_left)
+        })
+    }
+
     /// As [`Self::until_interrupted`]; `on_signal` is called before `work` is dropped, which can take seconds.
     async fn interruptible<T>(
         &self,

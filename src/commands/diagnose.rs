@@ -80,11 +80,6 @@ async fn server(context: &Context, name: Option<&str>, diagnoser: &mut Diagnoser
         );
         context.display().event(&Event::Note { text });
     }
-    diagnoser.begin(server.name());
-    let mut on_line = |line: &str| {
-        diagnoser.feed_line(line);
-        Ok(())
-    };
-    let read = context.effects.logs(&server, LogPart::default(), &mut on_line);
-    context.until_interrupted(read).await
+    let read = context.effects.feed_log(&server, LogPart::default(), diagnoser);
+    context.until_interrupted(read).await.map(|_| ())
 }

@@ -55,14 +55,7 @@ pub(super) async fn run(context: &Context, args: EventsArgs) -> Result<()> {
             events = now;
         }
     };
-    context
-        .until_interrupted(following)
-        .await
-        .map_err(|error: Error| {
-            // To leave a list that is followed is no failure.
-            let is_left = error.kind() == Kind::Interrupted;
-            error.reported_if(is_left)
-        })
+    context.until_left(following).await
 }
 
 /// Prints events: a line for each, or a JSON object on a line of its own.

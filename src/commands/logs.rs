@@ -46,7 +46,11 @@ pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
         follow: args.follow,
     };
     let printed = context.effects.logs(&server, part, &mut on_line);
-    let ended = context.until_interrupted(printed).await;
+    let ended = if args.follow {
+        context.until_left(printed).await
+    } else {
+        context.until_interrupted(printed).await
+    };
     if lines == 0 && ended.is_ok() {
         let when = if args.since.is_some() {
             "in that time"
@@ -63,9 +67,5 @@ pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
         );
         context.display().event(&Event::Note { text });
     }
-    // To leave a log that is followed is no failure.
-    ended.map_err(|error| {
-        let is_left = args.follow && error.kind() == Kind::Interrupted;
-        error.reported_if(is_left)
-    })
+    ended
 }

@@ -74,13 +74,10 @@ pub(super) async fn run(context: &Context, args: MonitoringArgs) -> Result<()> {
 async fn servers(context: &Context, args: &MonitoringArgs) -> Result<Vec<Watched>> {
     let catalog = context.catalog(None)?;
     if let Some(stack) = &args.stack {
-        if let [_, second, ..] = &args.servers[..] {
-            return Err(Error::new(
-                Kind::Usage,
-                format!("`{}` is one server too many", second.escape_debug()),
-            )
-            .hint("with --stack name one server, which does not have to run"));
-        }
+        refuse_second(
+            &args.servers,
+            "with --stack name one server, which does not have to run",
+        )?;
         let name = args.servers.first().unwrap_or(stack);
         return Ok(vec![Watched {
             name: container_name(name),
@@ -136,15 +133,16 @@ fn catalog_of(found: &crate::facts::Environment) -> Result<Catalog> {
     })
 }
 
+/// Refuses a second server where the command takes one.
+fn refuse_second(servers: &[String], hint: &str) -> Result<()> {
+    let [_, second, ..] = servers else { return Ok(()) };
+    let text = format!("`{}` is one server too many", second.escape_debug());
+    Err(Error::new(Kind::Usage, text).hint(hint))
+}
+
 /// Compares the names that a server exports with those that the files ask for.
 async fn check(context: &Context, args: &MonitoringArgs) -> Result<()> {
-    if let [_, second, ..] = &args.servers[..] {
-        return Err(Error::new(
-            Kind::Usage,
-            format!("`{}` is one server too many", second.escape_debug()),
-        )
-        .hint("--check asks one server"));
-    }
+    refuse_second(&args.servers, "--check asks one server")?;
     let catalog = context.catalog(None)?;
     let of_stack = match &args.stack {
         Some(stack) => Some(catalog.stack(stack)?.pins.sglang),

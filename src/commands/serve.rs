@@ -6,11 +6,8 @@ use crate::cli::ServeArgs;
 use crate::effects::{LogPart, signal};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
-use crate::plan::{self, Server, Step};
+use crate::plan::{self, DRAIN_S, Server, Step};
 use crate::ui;
-
-/// Seconds that running requests have when an attached server is interrupted.
-const DRAIN_S: u32 = 30;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<()> {

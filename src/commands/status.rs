@@ -26,14 +26,7 @@ struct Listing {
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
     if args.watch {
-        return context
-            .until_interrupted(watch(context, &args))
-            .await
-            .map_err(|error| {
-                // To leave a list that is renewed is no failure.
-                let is_left = error.kind() == Kind::Interrupted;
-                error.reported_if(is_left)
-            });
+        return context.until_left(watch(context, &args)).await;
     }
     let (listing, unseen) = list(context, args.server.as_deref()).await?;
     context.print(&listing, |listing| ui::status(&listing.servers))?;

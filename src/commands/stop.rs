@@ -5,12 +5,10 @@ use super::restart::await_release;
 use super::status::probe;
 use crate::cli::StopArgs;
 use crate::error::Result;
-use crate::plan::{Plan, Step, StopServer};
+use crate::plan::{DRAIN_S, Plan, Step, StopServer};
 use crate::report::ServerState;
 
-/// Seconds that running requests have.
-const DRAIN_S: u32 = 30;
-/// The same in a server that hangs: it will not finish them.
+/// Seconds that running requests have in a server that hangs: it will not finish them.
 const DRAIN_OF_HUNG_S: u32 = 5;
 
 /// Runs the command.

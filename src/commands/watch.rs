@@ -11,7 +11,7 @@ use crate::diagnose::Diagnosis;
 use crate::effects::{ServerTask, Watched, host};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
-use crate::plan::{self, Plan, Server};
+use crate::plan::{self, DRAIN_S, Plan, Server};
 use crate::report::{Happening, ServerState};
 use crate::supervise::{Decision, Failure, Policy, Steady, Supervisor};
 use crate::units;
@@ -22,20 +22,13 @@ const EVERY: Duration = Duration::from_secs(1);
 const HANG: Duration = Duration::from_secs(20);
 /// Most characters of an exception in an event; PyTorch's are followed by advice that does not know the cause.
 const LONGEST: usize = 100;
-/// Seconds that running requests have when the command is told to end, with `--stop`.
-const DRAIN_S: u32 = 30;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: WatchArgs) -> Result<()> {
     let name = name_of(context, args.which.server.as_deref()).await?;
     let plan = context.effects.kept_plan(&name)?;
-    let Some((server, _)) = plan::server_of(&plan) else {
-        return Err(Error::new(
-            Kind::Internal,
-            format!("the plan of {name} has no server"),
-        ));
-    };
-    let server = server.clone();
+    let watched = context.effects.watched(&plan, &probe(context)?)?;
+    let server = watched.server.clone();
     let _alone = context.effects.lock_server(&name, ServerTask::Watch)?;
     let policy = Policy {
         restarts: if args.no_restart { 0 } else { args.max_restarts },
@@ -44,12 +37,11 @@ pub(super) async fn run(context: &Context, args: WatchArgs) -> Result<()> {
     let mut watch = Watch {
         context,
         name,
-        watched: context.effects.watched(&plan, &probe(context)?)?,
+        watched,
         plan,
         supervisor: Supervisor::new(policy),
         begun: Instant::now(),
         gpus: host::read_gpus(context.env()).await.len(),
-        restarts: policy.restarts > 0,
     };
     let ended = context.until_interrupted(Box::pin(watch.run())).await;
     match ended {
@@ -84,8 +76,6 @@ struct Watch<'a> {
     begun: Instant,
     /// Number of GPUs at the begin.
     gpus: usize,
-    /// True if it may start the server again.
-    restarts: bool,
 }
 
 /// The result of a decision that was carried out.
@@ -109,23 +99,13 @@ impl Watch<'_> {
         let mut change = Some(first.0).filter(|state| !state.is_serving());
         let mut cause = first.1;
         loop {
+            let mut goes_on = None;
             match change.take() {
                 Some(ServerState::Crashed) => {
-                    let found = self.context.effects.diagnose_end(&self.watched.server).await;
-                    self.tell_event(Happening::Crashed, &failure_line(&found))?;
-                    if !self.start_again(&found).await? {
-                        return Ok(());
-                    }
-                    steady = Steady::new(ServerState::Ready);
-                    hung_since = None;
+                    let found = self.diagnose_crash().await?;
+                    goes_on = Some(self.start_again(Some(found)).await?);
                 }
-                Some(ServerState::Stopped) => {
-                    if !self.follow_restart().await {
-                        return Ok(());
-                    }
-                    steady = Steady::new(ServerState::Ready);
-                    hung_since = None;
-                }
+                Some(ServerState::Stopped) => goes_on = Some(self.follow_restart().await),
                 Some(ServerState::Hung) => {
                     self.tell_event(Happening::Hung, cause.as_deref().unwrap_or_default())?;
                     hung_since = Some(Instant::now());
@@ -136,12 +116,17 @@ impl Watch<'_> {
                 }
                 _ => {}
             }
-            if self.restarts && hung_since.is_some_and(|since| since.elapsed() >= HANG) {
-                if !self.end_hang().await? {
-                    return Ok(());
+            let hangs_long = hung_since.is_some_and(|since: Instant| since.elapsed() >= HANG);
+            if goes_on.is_none() && hangs_long && self.supervisor.may_restart() {
+                goes_on = Some(self.start_again(None).await?);
+            }
+            match goes_on {
+                Some(false) => return Ok(()),
+                Some(true) => {
+                    steady = Steady::new(ServerState::Ready);
+                    hung_since = None;
                 }
-                steady = Steady::new(ServerState::Ready);
-                hung_since = None;
+                None => {}
             }
             tokio::time::sleep(EVERY).await;
             let (state, why) = self.look_at_server().await;
@@ -186,14 +171,14 @@ impl Watch<'_> {
     /// Waits while another command starts the server again; returns false if none does, and the server was stopped.
     async fn follow_restart(&mut self) -> bool {
         let effects = &self.context.effects;
-        if !effects.is_restarting(&self.name) {
+        if !effects.is_done_elsewhere(&self.name, ServerTask::Restart) {
             let text = format!("{} was stopped", self.name);
             self.context.display().event(&Event::Note { text });
             return false;
         }
         let text = format!("dsr1 restart starts {} again", self.name);
         self.context.display().event(&Event::Note { text });
-        while effects.is_restarting(&self.name) {
+        while effects.is_done_elsewhere(&self.name, ServerTask::Restart) {
             tokio::time::sleep(EVERY).await;
         }
         if let Ok(plan) = effects.kept_plan(&self.name) {
@@ -202,38 +187,31 @@ impl Watch<'_> {
         true
     }
 
-    /// Starts a server that ended again, as often as that is allowed; returns false if a command stopped it meanwhile.
-    async fn start_again(&mut self, found: &Diagnosis) -> Result<bool> {
-        let mut found = found.clone();
+    /// Returns the diagnosis of a server that ended, and tells it.
+    async fn diagnose_crash(&self) -> Result<Diagnosis> {
+        let found = self.context.effects.diagnose_end(&self.watched.server).await;
+        self.tell_event(Happening::Crashed, &failure_line(&found))?;
+        Ok(found)
+    }
+
+    /// Starts a server again that ended, or hangs if there is no diagnosis, as often as that is allowed; returns false if a
+    /// command stopped it meanwhile.
+    async fn start_again(&mut self, mut found: Option<Diagnosis>) -> Result<bool> {
         loop {
             self.refuse_bad_gpu().await?;
-            let decided = self
-                .supervisor
-                .decide(Failure::Ended(&found), self.begun.elapsed());
-            match self.carry_out(decided, &failure_line(&found)).await? {
+            let (failure, cause) = match &found {
+                Some(found) => (Failure::Ended(found), failure_line(found)),
+                None => (Failure::Hung, "it hangs".to_owned()),
+            };
+            let decided = self.supervisor.decide(failure, self.begun.elapsed());
+            match self.carry_out(decided, &cause).await? {
                 Carried::Started => return Ok(true),
                 Carried::Stopped => return Ok(self.follow_restart().await),
                 Carried::Failed => {}
             }
-            found = self.context.effects.diagnose_end(&self.watched.server).await;
-            found.was_ready = false;
-            self.tell_event(Happening::Crashed, &failure_line(&found))?;
-        }
-    }
-
-    /// Ends a server that hangs, and starts it again; returns false if a command stopped it meanwhile.
-    async fn end_hang(&mut self) -> Result<bool> {
-        self.refuse_bad_gpu().await?;
-        let decided = self.supervisor.decide(Failure::Hung, self.begun.elapsed());
-        match self.carry_out(decided, "it hangs").await? {
-            Carried::Started => Ok(true),
-            Carried::Stopped => Ok(self.follow_restart().await),
-            Carried::Failed => {
-                let mut found = self.context.effects.diagnose_end(&self.watched.server).await;
-                found.was_ready = false;
-                self.tell_event(Happening::Crashed, &failure_line(&found))?;
-                self.start_again(&found).await
-            }
+            let mut next = self.diagnose_crash().await?;
+            next.was_ready = false;
+            found = Some(next);
         }
     }
 
@@ -266,8 +244,7 @@ impl Watch<'_> {
             return Ok(Carried::Stopped);
         }
         let server = &self.watched.server;
-        let port = plan::server_of(&self.plan).map_or(0, |(_, port)| port);
-        let held = self.context.effects.holdings(server, port).await;
+        let held = self.context.effects.holdings(server, self.watched.port).await;
         self.context.effects.end_rest(server).await?;
         await_release(self.context, server, &held).await?;
         match Box::pin(self.context.carry_out(&self.plan)).await {

@@ -415,32 +415,20 @@ fn records(env: &Env, found: &mut Belongings) {
         if !name.starts_with("dsr1-") {
             continue;
         }
-        let writer = |log: &Path| server::members(log, server::find(log)).first().copied();
+        // The log has the extension `log`; everything else of its server is beside it.
+        let log = path.with_extension("log");
+        let used = |otherwise: Use| match server::members(&log, server::find(&log)).first() {
+            Some(pid) => Use::By(format!("process {pid}")),
+            None => otherwise,
+        };
         let is = |kind: &str| path.extension().is_some_and(|end| end == kind);
-        if meta.is_file() && is("log") {
-            let used = match writer(&path) {
-                Some(pid) => Use::By(format!("process {pid}")),
-                None => Use::Record(age_s(&path, now)),
-            };
+        if meta.is_file() && (is("log") || is(history::EXTENSION)) {
+            let used = used(Use::Record(age_s(&path, now)));
             found.add(ItemKind::Log, &path, meta.len(), used);
         } else if meta.is_dir() && is(server::TEMPORARY) {
-            let used = match writer(&path.with_extension("log")) {
-                Some(pid) => Use::By(format!("process {pid}")),
-                None => Use::Unfinished,
-            };
-            found.add(ItemKind::Temporary, &path, size(&path), used);
-        } else if meta.is_file() && is(history::EXTENSION) {
-            let used = match writer(&path.with_extension("log")) {
-                Some(pid) => Use::By(format!("process {pid}")),
-                None => Use::Record(age_s(&path, now)),
-            };
-            found.add(ItemKind::Log, &path, meta.len(), used);
+            found.add(ItemKind::Temporary, &path, size(&path), used(Use::Unfinished));
         } else if meta.is_file() && is(mark::EXTENSION) {
-            let used = match writer(&path.with_extension("log")) {
-                Some(pid) => Use::By(format!("process {pid}")),
-                None => Use::Unfinished,
-            };
-            found.add(ItemKind::Temporary, &path, meta.len(), used);
+            found.add(ItemKind::Temporary, &path, meta.len(), used(Use::Unfinished));
         }
     }
     for (path, meta) in entries(&state.join(record::FOLDER), found) {

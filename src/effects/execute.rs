@@ -291,8 +291,8 @@ impl Effects {
         })
     }
 
-    /// Notes the start of a server in its history, and keeps the plan for its next start.
-    fn note_start(&self, name: &str, plan: &Plan) {
+    /// Records the start of a server in its history, and keeps the plan for its next start.
+    fn record_start(&self, name: &str, plan: &Plan) {
         let state = Path::new(&self.env.paths.state);
         history::note(state, name, Happening::Started, "");
         keep::keep_plan(state, plan);
@@ -367,7 +367,7 @@ impl Effects {
             self.keep(venv::keep(dir, stack, events).await?);
         }
         let pid = process::start(step, &self.env)?;
-        self.note_start(&step.name, plan);
+        self.record_start(&step.name, plan);
         self.note_started(
             Server::Process {
                 name: step.name.clone(),
@@ -400,7 +400,7 @@ impl Effects {
             self.forget(&server);
             return Err(error);
         }
-        self.note_start(&step.name, plan);
+        self.record_start(&step.name, plan);
         Ok(Outcome::Started {
             name: step.name.clone(),
         })

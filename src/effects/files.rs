@@ -378,25 +378,25 @@ pub(super) fn timestamp() -> String {
 /// Returns the time in UTC as `2026-11-23T21:52:31Z` (RFC 3339).
 #[must_use]
 pub(super) fn utc_now() -> String {
-    let since = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    units::utc(since.as_secs())
+    units::utc(unix_now())
+}
+
+/// Returns the time in seconds of Unix.
+fn unix_now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }
 
 /// Returns the seconds since a time in seconds of Unix; `None` if it lies ahead.
 #[must_use]
 pub(super) fn seconds_since(unix: i64) -> Option<u64> {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.ok()?.as_secs().checked_sub(u64::try_from(unix).ok()?)
+    unix_now().checked_sub(u64::try_from(unix).ok()?)
 }
 
 /// Returns the time in seconds of Unix so many seconds ago.
 #[must_use]
 pub(super) fn unix_before(seconds: u64) -> i32 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let before = now.unwrap_or_default().as_secs().saturating_sub(seconds);
-    i32::try_from(before).unwrap_or(i32::MAX)
+    i32::try_from(unix_now().saturating_sub(seconds)).unwrap_or(i32::MAX)
 }
 
 /// Returns true if standard input holds bytes that nobody has read.

@@ -79,8 +79,8 @@ pub use selection::{
 };
 pub use serve::{base_url, container_name, offline_env, runtime_of_running, serve, volume_prefix, volumes};
 pub use step::{
-    AwaitReady, CLIENT_DIR, CheckEnvironment, CheckFolder, CheckSnapshot, CreateVenv, EngineSource, Mount,
-    Plan, PlannedMemory, ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k, SCHEMA, ServeMirror, Server,
-    StartContainer, StartProcess, Step, StopServer, Threshold, Ulimit, VerifyAnswers, WriteModel,
+    AwaitReady, CLIENT_DIR, CheckEnvironment, CheckFolder, CheckSnapshot, CreateVenv, DRAIN_S, EngineSource,
+    Mount, Plan, PlannedMemory, ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k, SCHEMA, ServeMirror,
+    Server, StartContainer, StartProcess, Step, StopServer, Threshold, Ulimit, VerifyAnswers, WriteModel,
 };
 pub use up::{UpRequest, mirror_ports, up};

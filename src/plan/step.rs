@@ -576,6 +576,9 @@ impl Threshold {
     }
 }
 
+/// Seconds that running requests have when a server is stopped and the user names no other time.
+pub const DRAIN_S: u32 = 30;
+
 /// Stops a server: no new requests, a drain time, then a kill, and the removal of its container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopServer {

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -568,19 +568,7 @@ struct Terminal {
 impl Terminal {
     /// Starts `dsr1 chat` on a terminal of 80 columns and 24 rows.
     fn new(home: &Home, url: &str) -> Self {
-        let of_home = home.command(&[]);
-        let envs: Vec<_> = of_home
-            .get_envs()
-            .filter_map(|(key, value)| Some((key, value?)))
-            .collect();
-        let program = env!("CARGO_BIN_EXE_dsr1");
-        let mut script = Command::new("script")
-            .args(["--quiet", "--return", "--command"])
-            .arg(format!("stty cols 80 rows 24; exec {program} chat --url {url}"))
-            .arg("/dev/null")
-            .env_clear()
-            .envs(envs)
-            .current_dir(home.path())
+        let mut script = crate::first_hour::terminal(home, (80, 24), &format!("chat --url {url}"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -793,24 +793,28 @@ fn on_terminal(home: &Home, line: &str) -> String {
 }
 
 /// Returns what a terminal of these columns and rows shows of a command line.
-fn on_terminal_of(home: &Home, (columns, rows): (usize, usize), line: &str) -> String {
+fn on_terminal_of(home: &Home, size: (usize, usize), line: &str) -> String {
+    let shown = terminal(home, size, line)
+        .stdin(Stdio::null())
+        .output()
+        .expect("install bsdutils, which has `script`");
+    String::from_utf8(shown.stdout).unwrap().replace('\r', "")
+}
+
+/// Returns the command that runs a command line on a terminal of these columns and rows.
+pub(crate) fn terminal(home: &Home, (columns, rows): (usize, usize), line: &str) -> std::process::Command {
     let of_home = home.command(&[]);
-    let envs: Vec<_> = of_home
-        .get_envs()
-        .filter_map(|(key, value)| Some((key, value?)))
-        .collect();
+    let envs = of_home.get_envs().filter_map(|(key, value)| Some((key, value?)));
     let program = env!("CARGO_BIN_EXE_dsr1");
-    let shown = std::process::Command::new("script")
+    let mut command = std::process::Command::new("script");
+    command
         .args(["--quiet", "--return", "--command"])
         .arg(format!("stty cols {columns} rows {rows}; exec {program} {line}"))
         .arg("/dev/null")
         .env_clear()
         .envs(envs)
-        .current_dir(home.path())
-        .stdin(Stdio::null())
-        .output()
-        .expect("install bsdutils, which has `script`");
-    String::from_utf8(shown.stdout).unwrap().replace('\r', "")
+        .current_dir(home.path());
+    command
 }
 
 /// Tables, results, errors and tips are broken between words at the edge of a terminal, and not in a pipe.

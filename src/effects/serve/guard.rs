@@ -53,22 +53,10 @@ impl Effects {
         }
     }
 
-    /// Returns true while another command starts a server again.
+    /// Returns true while another command does a task of a server.
     #[must_use]
-    pub fn is_restarting(&self, name: &str) -> bool {
-        matches!(
-            self.try_lock_server(name, ServerTask::Restart),
-            Ok(Attempt::Busy(_))
-        )
-    }
-
-    /// Returns true while a command looks after a server.
-    #[must_use]
-    pub fn is_watched(&self, name: &str) -> bool {
-        matches!(
-            self.try_lock_server(name, ServerTask::Watch),
-            Ok(Attempt::Busy(_))
-        )
+    pub fn is_done_elsewhere(&self, name: &str, task: ServerTask) -> bool {
+        matches!(self.try_lock_server(name, task), Ok(Attempt::Busy(_)))
     }
 
     fn try_lock_server(&self, name: &str, task: ServerTask) -> Result<Attempt> {

@@ -133,6 +133,11 @@ pub(in crate::effects) async fn look_at_server(
     }
 }
 
+/// Returns the reason why a server in a paused container is held to hang, with the remedy.
+pub(in crate::effects) fn cause_of_pause(name: &str) -> String {
+    format!("its container is paused; docker unpause {name} resumes it")
+}
+
 /// Returns the last stage of a start that a log shows.
 fn stage(lines: &[String]) -> Option<String> {
     let found = lines.iter().rev().find_map(|line| log::stage(line));

@@ -105,13 +105,11 @@ pub(in crate::effects) fn was_ready(state: &Path, name: &str) -> bool {
 #[must_use]
 pub(in crate::effects) fn was_asked_to_stop(state: &Path, name: &str) -> bool {
     let events = read(state, name);
-    let since_start = events
+    let mut since_start = events
         .iter()
         .rev()
         .take_while(|event| event.what != Happening::Started);
-    since_start
-        .into_iter()
-        .any(|event| matches!(event.what, Happening::Stopping | Happening::Stopped))
+    since_start.any(|event| matches!(event.what, Happening::Stopping | Happening::Stopped))
 }
 
 /// Returns true if the last event of a server is its READY, or that it works again.

@@ -10,6 +10,7 @@ use crate::effects::docker::Docker;
 use crate::effects::execute::Effects;
 use crate::effects::lines::{LogEnd, LogPart};
 use crate::effects::process::server as process;
+use crate::effects::serve::guard::ServerTask;
 use crate::effects::serve::health::Subject;
 use crate::effects::serve::pick::pick;
 use crate::effects::serve::runtime::ENDED_LOG;
@@ -107,7 +108,9 @@ impl Effects {
     /// Notes a crash in the history, once. A command that watches the server notes it itself.
     fn note_crash(&self, status: &ServerStatus) {
         let state = Path::new(&self.env().paths.state);
-        if history::is_running(state, &status.name) && !self.is_watched(&status.name) {
+        if history::is_running(state, &status.name)
+            && !self.is_done_elsewhere(&status.name, ServerTask::Watch)
+        {
             let cause = status.cause.as_deref().unwrap_or("its log shows no cause");
             history::note(state, &status.name, Happening::Crashed, cause);
         }
@@ -232,9 +235,7 @@ impl Effects {
                 found.status.exit_code = container.exit_code;
                 found.status.age_s = container.age_s.filter(|_| !state.has_ended());
                 if container.paused {
-                    let name = &container.name;
-                    let cause = format!("its container is paused; docker unpause {name} resumes it");
-                    found.status.cause = Some(cause);
+                    found.status.cause = Some(health::cause_of_pause(&container.name));
                 }
                 Some(found)
             })
@@ -315,19 +316,28 @@ impl Effects {
         start::still_alive(&runtime, during).await.err()
     }
 
-    /// Returns the diagnosis of a server's log, or of the log that a container left when its start failed; of an empty log if
-    /// neither can be read.
-    pub async fn diagnose_end(&self, server: &Server) -> Diagnosis {
-        let mut diagnoser = Diagnoser::default();
+    /// Feeds a part of a server's log to a diagnosis; returns the number of lines.
+    ///
+    /// # Errors
+    /// Those of [`Self::logs`].
+    pub async fn feed_log(&self, server: &Server, part: LogPart, diagnoser: &mut Diagnoser) -> Result<u64> {
         diagnoser.begin(server.name());
-        let mut lines = 0_u64;
+        let mut lines = 0;
         let mut on_line = |line: &str| {
             lines += 1;
             diagnoser.feed_line(line);
             Ok(())
         };
-        let read = self.logs(server, LogPart::default(), &mut on_line).await;
-        if (read.is_err() || lines == 0)
+        self.logs(server, part, &mut on_line).await?;
+        Ok(lines)
+    }
+
+    /// Returns the diagnosis of a server's log, or of the log that a container left when its start failed; of an empty log if
+    /// neither can be read.
+    pub async fn diagnose_end(&self, server: &Server) -> Diagnosis {
+        let mut diagnoser = Diagnoser::default();
+        let read = self.feed_log(server, LogPart::default(), &mut diagnoser).await;
+        if matches!(read, Err(_) | Ok(0))
             && let Some((_, log)) = kept_logs(&self.env().paths.state)
                 .into_iter()
                 .rfind(|(kept, _)| kept.name() == server.name())
@@ -341,13 +351,8 @@ impl Effects {
     /// asked to end; `None` if they show no cause.
     async fn cause_of_end(&self, server: &Server) -> (Option<String>, bool) {
         let mut diagnoser = Diagnoser::default();
-        diagnoser.begin(server.name());
-        let mut on_line = |line: &str| {
-            diagnoser.feed_line(line);
-            Ok(())
-        };
-        let read = self.logs(server, LogPart::last(LINES_OF_END), &mut on_line);
-        if !matches!(tokio::time::timeout(TIME_OF_END, read).await, Ok(Ok(()))) {
+        let read = self.feed_log(server, LogPart::last(LINES_OF_END), &mut diagnoser);
+        if !matches!(tokio::time::timeout(TIME_OF_END, read).await, Ok(Ok(_))) {
             return (None, false);
         }
         let found = diagnoser.finish();

@@ -17,7 +17,8 @@ use crate::report::ServerState;
 pub struct Watched {
     /// The server.
     pub server: Server,
-    base_url: String,
+    /// Its port on 127.0.0.1.
+    pub port: u16,
     probe: String,
 }
 
@@ -85,7 +86,7 @@ impl Effects {
         });
         Ok(Watched {
             server: server.clone(),
-            base_url: base_url(port),
+            port,
             probe: probe(stack.map_or("", String::as_str)),
         })
     }
@@ -105,15 +106,14 @@ impl Effects {
                 .await?
                 .is_some_and(|state| state.paused)
         {
-            let cause = format!("its container is paused; docker unpause {name} resumes it");
-            return Ok((ServerState::Hung, Some(cause)));
+            return Ok((ServerState::Hung, Some(health::cause_of_pause(name))));
         }
         if matches!(runtime.life().await?, Life::Ended(_)) {
             return Ok((self.state_of_ended(name), None));
         }
         let subject = Subject {
             runtime: &runtime,
-            base_url: &watched.base_url,
+            base_url: &base_url(watched.port),
             probe: &watched.probe,
             was_ready: self.was_ready(name),
         };
