@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::shared::{HubArgs, ProfileArgs, RuntimeArgs, SERVER, ServerArgs, WhichArgs, choice, number};
+use crate::cli::shared::{
+    HubArgs, ProfileArgs, RuntimeArgs, SERVER, ServerArgs, StartArgs, WhichArgs, choice, number,
+};
 use crate::plan::DRAIN_S;
 use crate::render::Form;
 use crate::units::period;
@@ -76,8 +78,11 @@ pub struct StatusArgs {
     /// Name of a server; without it, all are listed.
     #[arg(value_name = "SERVER")]
     pub server: Option<String>,
+    /// List the servers that were stopped, too, and those that are gone: their plans are kept for `dsr1 restart`.
+    #[arg(long, short, conflicts_with = "server")]
+    pub all: bool,
     /// Exit with 7 unless a server is listed and every listed one takes requests.
-    #[arg(long, conflicts_with = "watch")]
+    #[arg(long, conflicts_with_all = ["watch", "all"])]
     pub check: bool,
     /// Renew the list every two seconds until Ctrl-C.
     #[arg(long, short)]
@@ -122,13 +127,16 @@ pub struct LogsArgs {
     #[command(flatten)]
     pub which: WhichArgs,
     /// Keep printing until the server ends.
-    #[arg(long, short)]
+    #[arg(long, short, conflicts_with = "previous")]
     pub follow: bool,
+    /// The start.
+    #[command(flatten)]
+    pub start: StartArgs,
     /// Only the last N lines.
     #[arg(long, short = 'n', value_parser = number::<u64>(0..), value_name = "N")]
     pub tail: Option<u64>,
     /// Only the lines of the last 90s, 10m, 2h or 1d.
-    #[arg(long, value_parser = period, value_name = "TIME", conflicts_with = "tail")]
+    #[arg(long, value_parser = period, value_name = "TIME")]
     pub since: Option<Duration>,
     /// Only the lines that have this regular expression.
     #[arg(long, value_name = "REGEX")]
@@ -142,6 +150,9 @@ pub struct DiagnoseArgs {
     /// any, the only server, also one that ended.
     #[arg(value_name = "SERVER|FILE")]
     pub logs: Vec<String>,
+    /// The start.
+    #[command(flatten)]
+    pub start: StartArgs,
     /// End with exit code 7 if a failure is found.
     #[arg(long)]
     pub check: bool,

@@ -154,6 +154,24 @@ pub struct WhichArgs {
     pub server: Option<String>,
 }
 
+/// The start whose log is read.
+#[derive(Debug, Clone, Args)]
+pub struct StartArgs {
+    /// The log of an earlier start, as that of the crash after which `dsr1 watch` started the server again; =2 is the one before
+    /// that.
+    #[arg(long, short, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1",
+          value_parser = number::<u8>(1..))]
+    pub previous: Option<u8>,
+}
+
+impl StartArgs {
+    /// Returns how many starts before the last one the log is.
+    #[must_use]
+    pub fn starts_back(&self) -> usize {
+        self.previous.map_or(0, usize::from)
+    }
+}
+
 /// Returns a parser of the whole numbers of `range`.
 pub(super) fn number<T>(range: impl RangeBounds<u64>) -> impl TypedValueParser<Value = T>
 where

@@ -4,25 +4,19 @@ use super::context::Context;
 use super::status::probe;
 use crate::cli::LogsArgs;
 use crate::diagnose::LinePattern;
-use crate::effects::LogPart;
+use crate::effects::{FoundLog, LogPart};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
-use crate::report::ServerState;
 use crate::ui;
 use crate::units::counted;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
-    let (server, kept) = context
-        .effects
-        .find_log(args.which.server.as_deref(), &probe(context)?, ServerState::ANY)
-        .await?;
-    if let Some(path) = kept {
-        let text = format!(
-            "{} has ended; this is the log that it left: {}",
-            server.name(),
-            path.display()
-        );
+    let back = args.start.starts_back();
+    let name = args.which.server.as_deref();
+    let found = context.effects.find_log(name, back, &probe(context)?).await?;
+    let server = &found.server;
+    if let Some(text) = note_of_file(&found, back, "this is") {
         context.display().event(&Event::Note { text });
     }
     let format = context.output.format;
@@ -45,7 +39,7 @@ pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
         since_s: args.since.map(|since| since.as_secs()),
         follow: args.follow,
     };
-    let printed = context.effects.logs(&server, part, &mut on_line);
+    let printed = context.effects.logs(server, part, &mut on_line);
     let ended = if args.follow {
         context.until_left(printed).await
     } else {
@@ -68,4 +62,15 @@ pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
         context.display().event(&Event::Note { text });
     }
     ended
+}
+
+/// Returns a note about a log that is in a file, with words that begin its second part; `None` for any other.
+pub(super) fn note_of_file(found: &FoundLog, back: usize, begin: &str) -> Option<String> {
+    let path = found.file.as_ref()?.display();
+    let name = found.server.name();
+    Some(match back {
+        0 => format!("{name} has ended; {begin} the log that it left: {path}"),
+        1 => format!("{begin} the log of the start of {name} before the last one: {path}"),
+        more => format!("{begin} the log of {name} {more} starts before the last one: {path}"),
+    })
 }

@@ -9,7 +9,7 @@ use crate::effects::{Holdings, ServerTask};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::plan::{self, Plan, Server, Step, StopServer};
-use crate::report::ServerState;
+use crate::report::{ServerState, ServerStatus};
 use crate::units::counted;
 
 /// Longest wait for what a stopped server holds: a GPU frees its memory in a few seconds.
@@ -17,12 +17,15 @@ const RELEASE: Duration = Duration::from_mins(2);
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: RestartArgs) -> Result<()> {
-    let name = name_of(context, args.which.server.as_deref()).await?;
+    let (name, status) = find_plan(context, args.which.server.as_deref()).await?;
     let plan = context.effects.kept_plan(&name)?;
     if args.dry_run {
         return context.print_or_finish(&plan, true).await;
     }
     let _alone = context.effects.lock_server(&name, ServerTask::Restart)?;
+    if let Some(status) = status {
+        tell_requests(context, &status, args.drain);
+    }
     if let Some((server, port)) = plan::server_of(&plan) {
         let held = context.effects.holdings(server, port).await;
         if context.effects.exists(server).await? {
@@ -55,14 +58,18 @@ pub(super) async fn await_release(context: &Context, server: &Server, held: &Hol
     Ok(())
 }
 
-/// Returns the name of the server to start again: of one that is there in any state, or of one that ended and whose plan is kept.
-pub(super) async fn name_of(context: &Context, asked: Option<&str>) -> Result<String> {
+/// Returns the name of the server to start again: of one that is there in any state, with what it does, or of one that ended and
+/// whose plan is kept.
+pub(super) async fn find_plan(
+    context: &Context,
+    asked: Option<&str>,
+) -> Result<(String, Option<ServerStatus>)> {
     let found = context
         .effects
         .find_server(asked, &probe(context)?, ServerState::ANY)
         .await;
     let error = match found {
-        Ok(found) => return Ok(found.status.name),
+        Ok(found) => return Ok((found.status.name.clone(), Some(found.status))),
         Err(error) => error,
     };
     let kept = context.effects.kept_plans();
@@ -70,14 +77,14 @@ pub(super) async fn name_of(context: &Context, asked: Option<&str>) -> Result<St
         Some(name) => {
             let name = plan::container_name(name);
             if kept.contains(&name) {
-                Ok(name)
+                Ok((name, None))
             } else {
                 Err(error)
             }
         }
         None if error.message() == "there is more than one server" => Err(error),
         None => match kept.as_slice() {
-            [only] => Ok(only.clone()),
+            [only] => Ok((only.clone(), None)),
             [] => Err(error),
             several => Err(Error::new(
                 Kind::Usage,
@@ -85,5 +92,21 @@ pub(super) async fn name_of(context: &Context, asked: Option<&str>) -> Result<St
             )
             .hint(format!("name one of: {}", several.join(", ")))),
         },
+    }
+}
+
+/// Says how many requests a server has that is about to be stopped, and how long they may take.
+pub(super) fn tell_requests(context: &Context, server: &ServerStatus, drain_s: u32) {
+    let unfinished = server.load.map_or(0, |load| load.unfinished());
+    if unfinished > 0 {
+        let requests = counted(usize::try_from(unfinished).unwrap_or(usize::MAX), "request");
+        let text = match drain_s {
+            0 => format!("{} has {requests}, which are cut now", server.name),
+            _ => format!(
+                "{} has {requests}, which may take {drain_s} s to finish",
+                server.name
+            ),
+        };
+        context.display().event(&Event::Note { text });
     }
 }

@@ -37,7 +37,6 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<()> {
 
 /// Prints the log until the server ends or the user interrupts, which stops the server.
 async fn attach(context: &Context, server: &Server) -> Result<()> {
-    context.effects.watch_for_stop(server).await?;
     let format = context.output.format;
     let mut on_line = |line: &str| ui::print_log_line(server.name(), line, format);
     let part = LogPart {

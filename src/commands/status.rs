@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use crate::cli::{Format, StatusArgs};
-use crate::effects::Found;
+use crate::effects::{Found, Sought};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::report::{ServerState, ServerStatus};
@@ -28,8 +28,8 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
     if args.watch {
         return context.until_left(watch(context, &args)).await;
     }
-    let (listing, unseen) = list(context, args.server.as_deref()).await?;
-    context.print(&listing, |listing| ui::status(&listing.servers))?;
+    let (listing, unseen) = list(context, &args).await?;
+    context.print(&listing, |listing| ui::status(&listing.servers, ui::columns()))?;
     // Last and short, because most such hosts have no containers of dsr1.
     if let Some(why) = unseen {
         context.display().event(&Event::Note {
@@ -58,30 +58,46 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
 async fn watch(context: &Context, args: &StatusArgs) -> Result<()> {
     let mut screen = Renewed::default();
     loop {
-        let (listing, _) = list(context, args.server.as_deref()).await?;
+        let (listing, _) = list(context, args).await?;
         match context.output.format {
             Format::Json => ui::print_json_line(&listing)?,
-            Format::Text => screen.show(&ui::status(&listing.servers))?,
+            Format::Text => screen.show(&ui::status(&listing.servers, ui::columns()))?,
         }
         tokio::time::sleep(EVERY).await;
     }
 }
 
-/// Returns the servers, or the one of that name, and the reason why containers were not looked at.
-async fn list(context: &Context, name: Option<&str>) -> Result<(Listing, Option<String>)> {
+/// Returns the servers, or the one that is named, and the reason why containers were not looked at.
+async fn list(context: &Context, args: &StatusArgs) -> Result<(Listing, Option<String>)> {
     let probe = probe(context)?;
-    let (mut found, unseen) = if name.is_some() {
-        let any = ServerState::ANY;
-        (vec![context.effects.find_server(name, &probe, any).await?], None)
+    let effects = &context.effects;
+    let mut ended = Vec::new();
+    let (mut found, unseen) = if let Some(name) = args.server.as_deref() {
+        match effects.seek_server(Some(name), &probe, ServerState::ANY).await? {
+            Sought::There(found) => (vec![*found], None),
+            Sought::Ended(status) => {
+                ended.push(*status);
+                (Vec::new(), None)
+            }
+        }
     } else {
-        let (found, trouble) = context.effects.servers(&probe).await;
+        let (found, trouble) = effects.servers(&probe).await;
         (found, trouble.map(|error| error.innermost()))
     };
+    if args.all {
+        let is_here = |server: &ServerStatus| found.iter().any(|found| found.status.name == server.name);
+        ended = effects.ended_servers();
+        ended.retain(|server| !is_here(server));
+    }
     let names = found.iter_mut().map(|server| name_model(context, server));
     futures_util::future::join_all(names).await;
     let listing = Listing {
         schema: "dsr1.status/1",
-        servers: found.into_iter().map(|server| server.status).collect(),
+        servers: found
+            .into_iter()
+            .map(|server| server.status)
+            .chain(ended)
+            .collect(),
     };
     Ok((listing, unseen))
 }

@@ -121,7 +121,7 @@ const fn typed(
 }
 
 /// The first that fits is taken.
-const ARGUMENTS: [Typed; 39] = [
+const ARGUMENTS: [Typed; 38] = [
     typed(
         &["-d", "--detach", "--background", "--daemon"],
         SERVERS,
@@ -220,11 +220,6 @@ const ARGUMENTS: [Typed; 39] = [
         &["--all", "-a"],
         &["stop"],
         "dsr1 stop ends one server: name it as dsr1 status does",
-    ),
-    typed(
-        &["--all", "-a"],
-        &["status"],
-        "dsr1 status lists every server, also those that ended by themselves",
     ),
     typed(
         &["--all", "-a"],

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::context::Context;
 use super::events::print;
-use super::restart::{await_release, name_of};
+use super::restart::{await_release, find_plan};
 use super::status::probe;
 use crate::cli::WatchArgs;
 use crate::diagnose::Diagnosis;
@@ -25,7 +25,7 @@ const LONGEST: usize = 100;
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: WatchArgs) -> Result<()> {
-    let name = name_of(context, args.which.server.as_deref()).await?;
+    let (name, _) = find_plan(context, args.which.server.as_deref()).await?;
     let plan = context.effects.kept_plan(&name)?;
     let watched = context.effects.watched(&plan, &probe(context)?)?;
     let server = watched.server.clone();
@@ -250,6 +250,11 @@ impl Watch<'_> {
         match Box::pin(self.context.carry_out(&self.plan)).await {
             Ok(_) => {
                 self.print_last()?;
+                let text = format!(
+                    "dsr1 logs {} --previous prints the log of the start that failed",
+                    self.name
+                );
+                self.context.display().event(&Event::Note { text });
                 Ok(Carried::Started)
             }
             Err(error)

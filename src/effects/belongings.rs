@@ -19,7 +19,7 @@ use crate::effects::blocking::blocking;
 use crate::effects::env::Env;
 use crate::effects::files::{self, Held};
 use crate::effects::process::{server, uv, venv};
-use crate::effects::serve::{history, mark, record};
+use crate::effects::serve::{history, record};
 use crate::effects::weights::shape;
 use crate::error::{At, Error, Kind, Result};
 use crate::plan::clean::{BUSY, Item, ItemKind, Use};
@@ -427,8 +427,6 @@ fn records(env: &Env, found: &mut Belongings) {
             found.add(ItemKind::Log, &path, meta.len(), used);
         } else if meta.is_dir() && is(server::TEMPORARY) {
             found.add(ItemKind::Temporary, &path, size(&path), used(Use::Unfinished));
-        } else if meta.is_file() && is(mark::EXTENSION) {
-            found.add(ItemKind::Temporary, &path, meta.len(), used(Use::Unfinished));
         }
     }
     for (path, meta) in entries(&state.join(record::FOLDER), found) {

@@ -10,14 +10,14 @@ use tokio::sync::OnceCell;
 
 use crate::effects::blocking::blocking;
 use crate::effects::docker::Docker;
+use crate::effects::ended_logs;
 use crate::effects::env::Env;
 use crate::effects::files::{self, SharedLock};
 use crate::effects::http::Http;
 use crate::effects::hub::HubOptions;
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{preflight, server as process, venv};
-use crate::effects::serve::mark::WatchMark;
-use crate::effects::serve::runtime::{ENDED_LOG, Runtime};
+use crate::effects::serve::runtime::Runtime;
 use crate::effects::serve::{health, history, keep, measure, record, start, verify};
 use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
@@ -36,8 +36,8 @@ pub struct Effects {
     docker: OnceCell<Docker>,
     /// Servers that a running plan started and has not handed over: they are stopped if the plan fails.
     started: Mutex<Vec<Started>>,
-    /// The mark of the server that is watched, until the plan ends.
-    mark: Mutex<Option<WatchMark>>,
+    /// The time in UTC at which this command began.
+    begun: String,
     /// The mirror of a running plan.
     mirror: Mutex<Option<PlannedMirror>>,
     /// Locks on what the running plan uses, which `dsr1 clean` must not remove.
@@ -78,7 +78,7 @@ impl Effects {
             http,
             docker: OnceCell::new(),
             started: Mutex::default(),
-            mark: Mutex::default(),
+            begun: files::utc_now(),
             mirror: Mutex::default(),
             kept: Mutex::default(),
             step: AtomicUsize::new(0),
@@ -155,7 +155,6 @@ impl Effects {
             });
         }
         self.shut_mirror();
-        self.end_mark();
         self.release();
         Ok(Report {
             schema: report::SCHEMA.to_owned(),
@@ -175,7 +174,6 @@ impl Effects {
     /// Removes the servers that an interrupted plan started and did not hand over; returns those that are gone.
     pub async fn clean_up(&self) -> Vec<Removed> {
         self.shut_mirror();
-        self.end_mark();
         self.release();
         if let Some(docker) = self.docker.get() {
             docker.end_clients().await;
@@ -202,26 +200,10 @@ impl Effects {
         removed
     }
 
-    /// Lets `dsr1 stop` of another terminal tell this command that it stops the server.
-    ///
-    /// # Errors
-    /// [`Kind::Docker`] when the daemon does not answer.
-    pub async fn watch_for_stop(&self, server: &Server) -> Result<()> {
-        let path = self.runtime(server).await?.mark();
-        if let Ok(mut mark) = self.mark.lock() {
-            *mark = Some(WatchMark::set(path));
-        }
-        Ok(())
-    }
-
-    /// Returns true if another command stopped a server since this one began to watch it.
+    /// Returns true if another command stopped a server since this one began.
     pub async fn was_stopped(&self, server: &Server) -> bool {
         let runtime = self.runtime(server).await;
         runtime.is_ok_and(|runtime| runtime.was_stopped())
-    }
-
-    fn end_mark(&self) {
-        drop(self.mark.lock().ok().and_then(|mut mark| mark.take()));
     }
 
     /// Keeps a lock until the plan ends.
@@ -277,7 +259,8 @@ impl Effects {
             Server::Docker { name } => Runtime::Docker {
                 docker: self.docker().await?,
                 name: name.clone(),
-                kept_log: PathBuf::from(format!("{}/servers/{name}{ENDED_LOG}", self.env.paths.state)),
+                kept_log: ended_logs::newest(&self.servers_folder(), name),
+                begun: &self.begun,
             },
             Server::Process { name, log } => Runtime::Process {
                 env: &self.env,
@@ -287,8 +270,14 @@ impl Effects {
                     let known = started.iter().find(|known| known.server == *server);
                     known.and_then(|known| known.pid)
                 }),
+                begun: &self.begun,
             },
         })
+    }
+
+    /// Returns the folder with the logs, histories and plans of servers.
+    pub(super) fn servers_folder(&self) -> PathBuf {
+        Path::new(&self.env.paths.state).join("servers")
     }
 
     /// Records the start of a server in its history, and keeps the plan for its next start.
@@ -400,6 +389,8 @@ impl Effects {
             self.forget(&server);
             return Err(error);
         }
+        // Docker has the log of this start until its container goes.
+        ended_logs::make_room(&self.servers_folder(), &step.name);
         self.record_start(&step.name, plan);
         Ok(Outcome::Started {
             name: step.name.clone(),
@@ -445,9 +436,6 @@ impl Effects {
             Step::StartProcess(step) => self.start_process(step, plan, events).await,
             Step::AwaitReady(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                if !step.runs_already {
-                    self.watch_for_stop(&step.server).await?;
-                }
                 let ready = start::await_ready(step, &runtime, &self.http, events).await?;
                 if !self.was_ready(step.server.name()) {
                     self.note_event(step.server.name(), Happening::Ready, "");

@@ -6,7 +6,7 @@
 //! | `docker` | the daemon: builds, images, containers, logs |
 //! | `process` | child processes: the engine without Docker, venvs, short commands |
 //! | `serve` | a server in Docker or as a process: its start up to READY, its answers, its measurements |
-//! | `lines` | log lines, from a daemon or from a file |
+//! | `lines`, `ended_logs` | log lines, from a daemon or from a file; the files with the logs of earlier starts |
 //! | `weights` | the pull, the check and the list of weights, which use the three modules below |
 //! | `hub` | the protocol of a hub: listings, and streams of bytes |
 //! | `transfer` | a file under way: workers, chunks, partial files and their journals |
@@ -28,6 +28,7 @@
 pub mod belongings;
 mod blocking;
 pub mod docker;
+mod ended_logs;
 pub mod env;
 mod execute;
 mod files;
@@ -56,5 +57,6 @@ pub use files::has_unread_input;
 pub use flag_tables::{Accepts, Resolutions, ResolveRequest};
 pub use lines::{LogEnd, LogPart, LogStream};
 pub use serve::{
-    Endpoint, Found, Holdings, OnPiece, Reply, ServedModel, ServerLock, ServerTask, Watched, measured_starts,
+    Endpoint, Found, FoundLog, Holdings, OnPiece, Reply, ServedModel, ServerLock, ServerTask, Sought,
+    Watched, measured_starts,
 };

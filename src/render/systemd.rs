@@ -125,7 +125,7 @@ fn process(step: &StartProcess, head: &[String]) -> String {
         workdir,
     } = step;
     let header = log_header(labels);
-    let previous = format!("{}.previous.log", log.strip_suffix(".log").unwrap_or(log));
+    let previous = format!("{}.ended.log", log.strip_suffix(".log").unwrap_or(log));
     let mut text = head_and_unit(head, name, "");
     let _ = writeln!(text, "WorkingDirectory={}", unit::raw(workdir));
     for (key, value) in env {

@@ -3,11 +3,45 @@
 use super::safe;
 use super::table::{aligned, row};
 use crate::diagnose::{Diagnosis, Evidence, Verdict};
+use crate::report::{ServerState, ServerStatus};
 use crate::units::counted;
 
-/// Returns the diagnosis for people.
+/// Returns the diagnosis for people, and the state of the server if that says more than the log does.
 #[must_use]
-pub fn diagnosis(diagnosis: &Diagnosis) -> String {
+pub fn diagnosis(diagnosis: &Diagnosis, server: Option<&ServerStatus>) -> String {
+    let state = server.map_or_else(String::new, |server| state_of(server, diagnosis));
+    state + &by_log(diagnosis)
+}
+
+/// Returns rows about a server that hangs, or ended and logged no cause.
+fn state_of(server: &ServerStatus, diagnosis: &Diagnosis) -> String {
+    let name = safe(&server.name);
+    let cause = server.cause.as_deref().unwrap_or_default();
+    match server.state {
+        ServerState::Hung => {
+            let (cause, remedy) = cause.split_once("; ").unwrap_or((cause, ""));
+            aligned(&[
+                row(["state", &format!("{name} hangs: {}", safe(cause))]),
+                row(["do", &safe(remedy)]),
+            ])
+        }
+        ServerState::Crashed if diagnosis.evidence.is_none() => aligned(&[
+            row(["state", &format!("{name} has ended: {}", safe(cause))]),
+            row([
+                "why",
+                "A process that is killed (SIGKILL) logs nothing. The kernel kills one when memory runs out.",
+            ]),
+            row([
+                "do",
+                "sudo dmesg -T | grep -i 'killed process' shows what the kernel killed",
+            ]),
+            row(["or", &format!("dsr1 restart {name} starts it again")]),
+        ]),
+        _ => String::new(),
+    }
+}
+
+fn by_log(diagnosis: &Diagnosis) -> String {
     let Diagnosis {
         verdict,
         kind,
@@ -66,7 +100,7 @@ pub fn diagnosis(diagnosis: &Diagnosis) -> String {
             other.why_not,
             place_of(&other.evidence)
         );
-        rows.push(row(["not", &text]));
+        rows.push(row(["also", &text]));
     }
     aligned(&rows)
 }

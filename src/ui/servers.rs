@@ -3,29 +3,34 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::table::{aligned, row};
+use super::table::{aligned, row, width};
 use crate::report::{Load, ServerEvent, ServerState, ServerStatus};
 use crate::units;
 
-/// Returns one line for each server, and below the table the cause of each that ended or hangs.
+/// Columns that are always shown: a narrower terminal wraps them.
+const NEEDED: usize = 7;
+
+/// Returns one line for each server, and below the table the cause of each that ended or hangs. The last columns of the table are
+/// left out if the terminal is too narrow for them.
 #[must_use]
-pub fn status(servers: &[ServerStatus]) -> String {
+pub fn status(servers: &[ServerStatus], columns: usize) -> String {
     if servers.is_empty() {
         return "no servers; processes of other users are not listed\n".to_owned();
     }
     let mut rows = vec![row([
-        "NAME", "STATE", "AGE", "REQUESTS", "TOKENS/S", "KV", "URL", "PROFILE", "RUNTIME", "ID",
+        "NAME", "STATE", "AGE", "RUNNING", "WAITING", "TOKENS/S", "KV", "URL", "PROFILE", "RUNTIME", "ID",
     ])];
     rows.extend(servers.iter().map(|server| {
         // Docker shortens ids in the same way.
         let id: String = server.id.chars().take(12).collect();
-        let [requests, rate, kv] = load(server.load.as_ref());
+        let [running, waiting, rate, kv] = load(server.load.as_ref());
         let age = server.age_s.map_or_else(|| "-".to_owned(), age);
         row([
             &server.name,
             &state(server),
             &age,
-            &requests,
+            &running,
+            &waiting,
             &rate,
             &kv,
             &server.base_url,
@@ -36,6 +41,12 @@ pub fn status(servers: &[ServerStatus]) -> String {
         .map(String::as_str))
     }));
     let mut out = aligned(&rows);
+    while rows[0].len() > NEEDED && out.lines().any(|line| width(line) > columns) {
+        for row in &mut rows {
+            row.pop();
+        }
+        out = aligned(&rows);
+    }
     for server in servers {
         let name = super::safe(&server.name);
         let cause = server.cause.as_deref().map(super::safe);
@@ -44,6 +55,7 @@ pub fn status(servers: &[ServerStatus]) -> String {
             (ServerState::Crashed, Some(cause)) => {
                 writeln!(out, "{name} ended: {cause}; dsr1 diagnose {name}")
             }
+            (ServerState::Stopped, Some(cause)) => writeln!(out, "{name} does not run: {cause}"),
             (ServerState::Crashed, None) => writeln!(out, "hint: dsr1 logs {name} shows why it ended"),
             _ => Ok(()),
         };
@@ -51,17 +63,14 @@ pub fn status(servers: &[ServerStatus]) -> String {
     out
 }
 
-/// Returns the requests, the rate of generated tokens and the use of the KV pool.
-fn load(load: Option<&Load>) -> [String; 3] {
+/// Returns the requests that are computed and those that wait, the rate of generated tokens and the use of the KV pool.
+fn load(load: Option<&Load>) -> [String; 4] {
     let Some(load) = load else {
-        return ["-", "-", "-"].map(str::to_owned);
-    };
-    let requests = match load.unfinished().saturating_sub(load.running) {
-        0 => load.running.to_string(),
-        waiting => format!("{} + {waiting}", load.running),
+        return ["-", "-", "-", "-"].map(str::to_owned);
     };
     [
-        requests,
+        load.running.to_string(),
+        load.unfinished().saturating_sub(load.running).to_string(),
         format!("{:.0}", load.tokens_per_s),
         format!("{:.0} %", load.kv_use * 100.0),
     ]
@@ -131,7 +140,7 @@ mod tests {
     #[test]
     fn servers_are_a_table() {
         assert_eq!(
-            status(&[]),
+            status(&[], 80),
             "no servers; processes of other users are not listed\n"
         );
         let all = [
@@ -163,6 +172,7 @@ mod tests {
             },
             server("asked", ServerState::Stopped, Some(0)),
         ];
-        insta::assert_snapshot!(status(&all));
+        insta::assert_snapshot!(status(&all, usize::MAX));
+        insta::assert_snapshot!("servers_of_80_columns", status(&all, 80));
     }
 }

@@ -224,7 +224,7 @@ pub fn outcome(outcome: &Outcome) -> String {
                 "{} stopped{}\n",
                 safe(name),
                 if *killed {
-                    ", killed after the drain time"
+                    ", killed after the drain time, with the requests that still ran"
                 } else {
                     ""
                 }

@@ -392,6 +392,111 @@ fn logs_prints_the_log_that_an_ended_server_left() {
     );
 }
 
+/// The log of a start that crashed is kept when the server starts again, and `--previous` reads it.
+#[test]
+fn the_log_of_the_start_before_the_last_one_can_be_read() {
+    let home = Home::new().without_docker();
+    ended_server(&home, "dsr1-a", 30_000);
+    let folder = ".local/state/dsr1/servers/dsr1-a";
+    write(
+        &home,
+        &format!("{folder}.ended.log"),
+        "torch.OutOfMemoryError: CUDA out of memory.\n",
+    );
+    write(&home, &format!("{folder}.ended.2.log"), "the first start\n");
+    for args in [["logs", "a", "--previous"], ["logs", "a", "-p"]] {
+        let run = home.run(&args).expect(0);
+        assert_eq!(run.stdout, "torch.OutOfMemoryError: CUDA out of memory.\n");
+        assert!(
+            run.stderr
+                .contains("this is the log of the start of dsr1-a before the last one: "),
+            "{}",
+            run.stderr
+        );
+    }
+    let older = home.run(&["logs", "--previous=2", "a"]).expect(0);
+    assert_eq!(older.stdout, "the first start\n");
+    let none = home.run(&["logs", "a", "--previous=3"]).expect(2);
+    assert!(
+        none.stderr
+            .starts_with("error: dsr1-a has no log of the start before 3 others\n")
+            && none.stderr.contains("the logs of its last 3 starts are kept"),
+        "{}",
+        none.stderr
+    );
+    let found = home
+        .run(&["diagnose", "a", "--previous", "--format", "json"])
+        .expect(0)
+        .json();
+    assert_eq!(found["verdict"], "failure", "{found}");
+    assert_eq!(found["server"], Value::Null);
+}
+
+/// A server that was stopped is known by its plan and its history: `status` shows it, and a second `stop` has nothing to do.
+#[test]
+fn a_server_that_was_stopped_is_still_known_by_its_name() {
+    let home = Home::new().without_docker();
+    stopped_server(&home, "dsr1-a", 30_000);
+    assert_eq!(
+        home.run(&["status"]).expect(0).stdout,
+        "no servers; processes of other users are not listed\n"
+    );
+    for args in [vec!["status", "a"], vec!["ps", "-a"]] {
+        let run = home.run(&args).expect(0);
+        assert!(
+            run.stdout.contains("dsr1-a  stopped")
+                && run
+                    .stdout
+                    .contains("dsr1-a does not run: a command of dsr1 stopped it at 2026-11-30T10:00:00Z"),
+            "{}",
+            run.stdout
+        );
+    }
+    let check = home.run(&["status", "a", "--check"]).expect(7);
+    assert!(
+        check.stderr.starts_with("error: dsr1-a is stopped\n"),
+        "{}",
+        check.stderr
+    );
+    let again = home.run(&["stop", "a"]).expect(0);
+    assert!(again.stderr.contains("dsr1-a does not run: "), "{}", again.stderr);
+    let asked = home.run(&["ask", "--server", "a", "hello"]).expect(2);
+    assert!(
+        asked
+            .stderr
+            .starts_with("error: dsr1-a was stopped\ncause: a command of dsr1 stopped it at ")
+            && asked.stderr.contains("dsr1 restart dsr1-a starts it again"),
+        "{}",
+        asked.stderr
+    );
+    // A name that is only like it gets the right one.
+    ended_server(&home, "dsr1-rehearsal", 30_001);
+    let like = home.run(&["status", "rehersal"]).expect(2);
+    assert!(
+        like.stderr.contains("did you mean dsr1-rehearsal?"),
+        "{}",
+        like.stderr
+    );
+}
+
+/// A server that was killed logs nothing: `diagnose` says that it has ended, and where the kernel says more.
+#[test]
+fn diagnose_says_that_a_server_was_killed_without_a_word() {
+    let home = Home::new().without_docker();
+    ended_server(&home, "dsr1-a", 30_000);
+    let run = home.run(&["diagnose", "a", "--check"]).expect(7);
+    assert!(
+        run.stdout
+            .starts_with("state  dsr1-a has ended: its process is gone; its log shows no cause\n")
+            && run.stdout.contains("dmesg")
+            && run.stdout.contains("no failure found in "),
+        "{}",
+        run.stdout
+    );
+    let found = home.run(&["diagnose", "a", "--format", "json"]).expect(0).json();
+    assert_eq!(found["server"]["state"], "crashed", "{found}");
+}
+
 /// A script can ask whether a server is well.
 #[test]
 fn status_fails_on_request_if_no_server_is_ready() {
@@ -968,6 +1073,33 @@ pub(crate) fn ended_server(home: &Home, name: &str, port: u16) {
     });
     let log = format!("# dsr1 {labels}\n");
     write(home, &format!(".local/state/dsr1/servers/{name}.log"), &log);
+}
+
+/// Leaves what a server leaves that a command of dsr1 stopped at 10 o'clock: a log, a history, and the plan of its next start.
+fn stopped_server(home: &Home, name: &str, port: u16) {
+    let port = port.to_string();
+    let args = [
+        "serve",
+        "rehearsal",
+        "--name",
+        name,
+        "--runtime",
+        "process",
+        "--port",
+        &port,
+    ];
+    let plan = home
+        .run(&[&args[..], &["--dry-run", "--format", "json"]].concat())
+        .expect(0);
+    let state = ".local/state/dsr1/servers";
+    write(home, &format!("{state}/{name}.plan"), &plan.stdout);
+    ended_server(home, name, port.parse().unwrap());
+    let log = home.path().join(format!("{state}/{name}.log"));
+    let begin = std::fs::read_to_string(&log).unwrap();
+    std::fs::write(&log, begin + "# dsr1 stopped\n").unwrap();
+    let event = |at: &str, what: &str| format!("{}\n", json!({"at": at, "server": name, "what": what}));
+    let events = event("2026-11-30T09:00:00Z", "ready") + &event("2026-11-30T10:00:00Z", "stopped");
+    write(home, &format!("{state}/{name}.events"), &events);
 }
 
 /// Starts a process that writes to the log of a server, as its engine does.

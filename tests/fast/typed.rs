@@ -37,7 +37,7 @@ const SAME: [(&str, &str); 27] = [
 ];
 
 /// Lines that are refused, and a part of the answer.
-const ANSWERED: [(&str, &str); 80] = [
+const ANSWERED: [(&str, &str); 78] = [
     ("rm dsr1-x", "dsr1 stop NAME"),
     ("kill dsr1-x", "dsr1 stop NAME"),
     ("serve fp8 -p 8000", "the port is --port"),
@@ -45,8 +45,6 @@ const ANSWERED: [(&str, &str); 80] = [
     ("cache", "dsr1 weights list"),
     ("images", "dsr1 image list"),
     ("rmi x", "dsr1 image prune"),
-    ("ps -a", "dsr1 status lists every server"),
-    ("status --all", "dsr1 status lists every server"),
     ("ps --no-trunc", "dsr1 status --format json"),
     ("image list -a", "dsr1 image list shows every image"),
     ("prune", "dsr1 clean removes what is no longer used"),

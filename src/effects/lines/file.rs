@@ -70,7 +70,7 @@ impl LogFile {
         }
     }
 
-    /// Skips the lines that are older than so many seconds. The engine writes its own local time; the file was changed when its
+    /// Skips the lines that are older than so many seconds, of those that were not skipped yet. The engine writes its own local time; the file was changed when its
     /// last line was written, which ties that clock to this host's.
     #[must_use]
     pub(in crate::effects) fn skip_to_recent(mut self, seconds: u64) -> Self {
@@ -88,6 +88,9 @@ impl LogFile {
             // Nothing was written in that time.
             return self.skip_to_last(0);
         }
+        let mut pending = std::mem::take(&mut self.pending);
+        self.drop_old(&mut pending);
+        self.pending = pending;
         self
     }
 

@@ -24,7 +24,7 @@ pub enum LogEnd {
 pub struct LogPart {
     /// Only the last ones, so many; all without.
     pub tail: Option<u64>,
-    /// Only those of so many last seconds; `tail` does not count then.
+    /// Only those of so many last seconds.
     pub since_s: Option<u64>,
     /// True for those that arrive until the server ends.
     pub follow: bool,

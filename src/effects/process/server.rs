@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
 
+use crate::effects::ended_logs;
 use crate::effects::env::Env;
 use crate::effects::lines::Splitter;
 use crate::effects::process::command;
@@ -48,9 +49,11 @@ pub(in crate::effects) fn start(step: &StartProcess, env: &Env) -> Result<Pid> {
             .hint(format!("dsr1 stop {}", step.name)));
     }
     std::fs::create_dir_all(&step.workdir).at(Kind::Host, failed)?;
-    std::fs::create_dir_all(log.parent().unwrap_or(Path::new("/"))).at(Kind::Host, failed)?;
+    let folder = log.parent().unwrap_or(Path::new("/"));
+    std::fs::create_dir_all(folder).at(Kind::Host, failed)?;
+    let ended = ended_logs::make_room(folder, &step.name);
     if log.exists() {
-        std::fs::rename(log, log.with_extension("previous.log")).at(Kind::Host, failed)?;
+        std::fs::rename(log, ended).at(Kind::Host, failed)?;
     }
     // Mode 0600, because prompts may be logged. Append, because the processes of the engine share the file.
     let mut file = OpenOptions::new()
@@ -155,7 +158,7 @@ pub(in crate::effects) fn logs(state: &str) -> Vec<PathBuf> {
     found.retain(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         // Only a regular file can be read without waiting.
-        name.ends_with(".log") && !name.ends_with(".previous.log") && path.is_file()
+        name.ends_with(".log") && !ended_logs::is_ended(&name) && path.is_file()
     });
     found.sort();
     found

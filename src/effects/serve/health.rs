@@ -127,7 +127,7 @@ pub(in crate::effects) async fn look_at_server(
         Ok(200) if load.is_some() => Look::of(ServerState::Idle, load),
         Ok(200) => Look::of(ServerState::Ready, None),
         _ => Look {
-            stage: stage(of_last_start(&lines)),
+            stage: Some(stage(of_last_start(&lines))),
             ..Look::of(ServerState::Starting, None)
         },
     }
@@ -139,9 +139,13 @@ pub(in crate::effects) fn cause_of_pause(name: &str) -> String {
 }
 
 /// Returns the last stage of a start that a log shows.
-fn stage(lines: &[String]) -> Option<String> {
+fn stage(lines: &[String]) -> String {
     let found = lines.iter().rev().find_map(|line| log::stage(line));
-    found.map(|(stage, _)| stage.title().to_owned())
+    match found {
+        // Python imports for half a minute before the first line.
+        None | Some((Stage::Starting, _)) => "Python imports".to_owned(),
+        Some((stage, _)) => stage.title().to_owned(),
+    }
 }
 
 /// Returns the state that signs of life and the log show.

@@ -101,14 +101,15 @@ pub(in crate::effects) fn was_ready(state: &Path, name: &str) -> bool {
     last.is_some_and(|event| event.what == Happening::Ready)
 }
 
-/// Returns true if a command of dsr1 stopped a server, or began to, since its last start.
+/// Returns true if a command of dsr1 stopped a server, or began to, since its last start and since `begun`, a time in UTC: a start
+/// by another program, as by a service that `dsr1 export` made, is not in the history.
 #[must_use]
-pub(in crate::effects) fn was_asked_to_stop(state: &Path, name: &str) -> bool {
+pub(in crate::effects) fn was_asked_to_stop(state: &Path, name: &str, begun: &str) -> bool {
     let events = read(state, name);
     let mut since_start = events
         .iter()
         .rev()
-        .take_while(|event| event.what != Happening::Started);
+        .take_while(|event| event.what != Happening::Started && event.at.as_str() >= begun);
     since_start.any(|event| matches!(event.what, Happening::Stopping | Happening::Stopped))
 }
 

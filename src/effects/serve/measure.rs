@@ -251,6 +251,7 @@ mod tests {
             name: "dsr1-a".to_owned(),
             log,
             child: None,
+            begun: "",
         }
     }
 

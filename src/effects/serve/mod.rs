@@ -5,11 +5,11 @@
 
 mod cause;
 mod chat;
+mod ended;
 mod guard;
 pub(in crate::effects) mod health;
 pub(in crate::effects) mod history;
 pub(in crate::effects) mod keep;
-pub(in crate::effects) mod mark;
 pub(in crate::effects) mod measure;
 mod metrics;
 mod pick;
@@ -23,8 +23,9 @@ pub(in crate::effects) mod verify;
 mod watched;
 
 pub use chat::{Endpoint, OnPiece, Reply, ServedModel};
+pub use ended::FoundLog;
 pub use guard::{ServerLock, ServerTask};
 pub use record::measured_starts;
 pub use release::Holdings;
-pub use servers::Found;
+pub use servers::{Found, Sought};
 pub use watched::Watched;

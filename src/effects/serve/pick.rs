@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::plan::container_name;
+use crate::profile::spelling;
 use crate::report::{ServerState, ServerStatus};
 
 /// Shortest beginning of an ID that is taken for it.
@@ -74,8 +75,32 @@ fn unknown(servers: &[ServerStatus], name: &str) -> Error {
             "no server of this user is running: dsr1 serve --profile NAME starts one; those of other users are not seen",
         );
     }
+    let names = servers.iter().map(|server| server.name.as_str());
+    let full = container_name(name);
+    let error = match spelling::nearest(&full, names) {
+        Some(meant) => error.hint(format!("did you mean {meant}?")),
+        None => error,
+    };
     let known: Vec<String> = servers.iter().map(described).collect();
     error.hint(format!("name one of: {}", known.join(", ")))
+}
+
+/// Returns the error for a command that needs a server which runs, and names one that ended and is not there any more.
+pub(super) fn gone(server: &ServerStatus) -> Error {
+    let name = &server.name;
+    let error = if server.state == ServerState::Stopped {
+        Error::new(Kind::Usage, format!("{name} was stopped"))
+    } else {
+        Error::new(Kind::Server, format!("{name} has ended"))
+    };
+    server
+        .cause
+        .iter()
+        .cloned()
+        .fold(error, Error::cause)
+        .hint(format!(
+            "dsr1 restart {name} starts it again; dsr1 logs {name} and dsr1 events {name} show what happened"
+        ))
 }
 
 /// Returns the error for a command without a name, when no server is in a state that it needs.

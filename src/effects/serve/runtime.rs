@@ -12,12 +12,9 @@ use crate::effects::env::Env;
 use crate::effects::lines::{LogEnd, LogFile, LogPart, LogStream};
 use crate::effects::process::server::Signs;
 use crate::effects::process::{command, server as process};
-use crate::effects::serve::mark;
+use crate::effects::serve::history;
 use crate::effects::{files, host};
 use crate::error::{At, Error, Kind, Result};
-
-/// End of the name of the file with the log of a container that failed or was stopped.
-pub(in crate::effects) const ENDED_LOG: &str = ".ended.log";
 
 /// A server and the means to reach it.
 pub(in crate::effects) enum Runtime<'a> {
@@ -29,6 +26,8 @@ pub(in crate::effects) enum Runtime<'a> {
         name: String,
         /// File for its log when its container is removed.
         kept_log: PathBuf,
+        /// The time in UTC at which this command began.
+        begun: &'a str,
     },
     /// A process group.
     Process {
@@ -40,6 +39,8 @@ pub(in crate::effects) enum Runtime<'a> {
         log: PathBuf,
         /// Its leader, if this dsr1 started it and may read its exit status.
         child: Option<Pid>,
+        /// The time in UTC at which this command began.
+        begun: &'a str,
     },
 }
 
@@ -71,25 +72,26 @@ impl Runtime<'_> {
                     |_: &Path| false
                 };
                 let file = LogFile::new(log, is_written);
-                Ok(LogStream::of_file(match (part.tail, part.since_s) {
-                    (_, Some(seconds)) => file.skip_to_recent(seconds),
-                    (Some(count), None) => file.skip_to_last(count),
-                    (None, None) => file,
+                let file = match part.tail {
+                    Some(count) => file.skip_to_last(count),
+                    None => file,
+                };
+                Ok(LogStream::of_file(match part.since_s {
+                    Some(seconds) => file.skip_to_recent(seconds),
+                    None => file,
                 }))
             }
         }
     }
 
-    /// Returns the path of its mark for a command that watches it.
-    pub(in crate::effects) fn mark(&self) -> PathBuf {
-        let (Self::Docker { kept_log: log, .. } | Self::Process { log, .. }) = self;
-        mark::path(log.parent().unwrap_or(Path::new("/")), self.name())
-    }
-
-    /// Returns true if another command stopped the server, as far as its mark or its log says so: a container that nobody
-    /// watched leaves neither.
+    /// Returns true if another command stopped the server since this one began, as its history or its log says.
     pub(in crate::effects) fn was_stopped(&self) -> bool {
-        mark::is_stopped(&self.mark())
+        let (Self::Docker {
+            kept_log: log, begun, ..
+        }
+        | Self::Process { log, begun, .. }) = self;
+        let state = log.ancestors().nth(2).unwrap_or(Path::new("/"));
+        history::was_asked_to_stop(state, self.name(), begun)
             || matches!(self, Self::Process { log, .. } if process::is_stopped(log))
     }
 
@@ -100,6 +102,7 @@ impl Runtime<'_> {
                 docker,
                 name,
                 kept_log,
+                ..
             } => {
                 if let Ok(mut lines) = docker.logs(name, None, false).await {
                     let mut text = lines.rest(Duration::from_secs(10)).await.join("\n");
@@ -142,7 +145,7 @@ impl Runtime<'_> {
                 // It may have ended after the first `reap`.
                 let reason = child.and_then(process::reap);
                 Ok(Life::Ended(
-                    reason.unwrap_or_else(|| "its process is gone, and its exit code is not known".to_owned()),
+                    reason.unwrap_or_else(|| "its process is gone".to_owned()),
                 ))
             }
         }
@@ -269,7 +272,6 @@ impl Runtime<'_> {
 
     /// Stops the server and removes its container or processes; returns true if it had to be killed.
     pub(in crate::effects) async fn stop(&self, drain_s: u32) -> Result<bool> {
-        mark::note_stop(&self.mark());
         match self {
             Self::Docker { docker, name, .. } => {
                 let killed = docker.end(name, drain_s).await?;

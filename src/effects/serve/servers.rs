@@ -1,7 +1,7 @@
 //! Servers of dsr1 on this host, found from Docker's labels and from logs.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use crate::effects::lines::{LogEnd, LogPart};
 use crate::effects::process::server as process;
 use crate::effects::serve::guard::ServerTask;
 use crate::effects::serve::health::Subject;
-use crate::effects::serve::pick::pick;
-use crate::effects::serve::runtime::ENDED_LOG;
+use crate::effects::serve::pick::{gone, pick};
+use crate::effects::serve::runtime::Life;
 use crate::effects::serve::{health, history, start, verify};
 use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
 use crate::facts::RunningServer;
 use crate::plan::{
     LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK,
-    LABEL_TEMPORARY, LABEL_VARIABLES, Server, base_url, container_name,
+    LABEL_TEMPORARY, LABEL_VARIABLES, Server, base_url,
 };
 use crate::report::{Answer, AnswerPiece, Happening, ServerEvent, ServerState, ServerStatus};
 
@@ -44,6 +44,15 @@ pub struct Found {
     inputs: String,
     /// True if the command that started it stops it.
     temporary: bool,
+}
+
+/// A server that a user names.
+#[derive(Debug, Clone)]
+pub enum Sought {
+    /// It is there.
+    There(Box<Found>),
+    /// It ended and is not there any more.
+    Ended(Box<ServerStatus>),
 }
 
 /// Lines of a log in which the cause of a server's end is looked for: tracebacks of all ranks.
@@ -96,7 +105,10 @@ impl Effects {
         }
         if server.status.state == ServerState::Crashed && explain {
             let (cause, was_asked) = self.cause_of_end(&server.server).await;
-            server.status.cause = cause;
+            server.status.cause = match cause {
+                None if !was_asked => Some(self.reason_of_end(&server.server).await),
+                cause => cause,
+            };
             if was_asked {
                 server.status.state = ServerState::Stopped;
             } else {
@@ -169,53 +181,42 @@ impl Effects {
         probe: &dyn Fn(&str) -> String,
         fits: &[ServerState],
     ) -> Result<Found> {
-        let (mut found, trouble) = self.servers(probe).await;
-        let listed: Vec<ServerStatus> = found.iter().map(|server| server.status.clone()).collect();
-        match pick(&listed, name, fits) {
-            Ok(index) => Ok(found.swap_remove(index)),
-            // The server was found, in another state: no daemon has to be asked.
-            Err(error) if error.kind() == Kind::Server || (name.is_none() && listed.len() == 1) => Err(error),
-            Err(error) => Err(match trouble {
-                Some(trouble) => not_looked_at(error, &trouble),
-                None => error,
-            }),
+        match self.seek_server(name, probe, fits).await? {
+            Sought::There(found) => Ok(*found),
+            Sought::Ended(status) => Err(gone(&status)),
         }
     }
 
-    /// Returns the server whose log `name` names, as [`Self::find_server`] does; of a server that ended and left a log, also the
-    /// path of that log.
+    /// Returns the server that `name` names, as [`Self::find_server`] does, or one of that name which ended and is not there any
+    /// more.
     ///
     /// # Errors
-    /// [`Kind::Usage`] when there is none, or several and no name.
-    pub async fn find_log(
+    /// Those of [`Self::find_server`].
+    pub async fn seek_server(
         &self,
         name: Option<&str>,
         probe: &dyn Fn(&str) -> String,
         fits: &[ServerState],
-    ) -> Result<(Server, Option<PathBuf>)> {
-        let error = match self.find_server(name, probe, fits).await {
-            Ok(found) => return Ok((found.server, None)),
+    ) -> Result<Sought> {
+        let (mut found, trouble) = self.servers(probe).await;
+        let listed: Vec<ServerStatus> = found.iter().map(|server| server.status.clone()).collect();
+        let error = match pick(&listed, name, fits) {
+            Ok(index) => return Ok(Sought::There(Box::new(found.swap_remove(index)))),
             Err(error) => error,
         };
-        let mut kept = kept_logs(&self.env().paths.state);
-        let Some(name) = name else {
-            let last = kept.into_iter().next_back();
-            return Err(last.into_iter().fold(error, |error, (server, _)| {
-                error.hint(format!(
-                    "dsr1 logs {} prints the log of the last server that ended",
-                    server.name()
-                ))
-            }));
-        };
-        let names = [name.to_owned(), container_name(name)];
-        kept.retain(|(server, _)| names.iter().any(|name| name == server.name()));
-        kept.pop().map(|(server, log)| (server, Some(log))).ok_or(error)
-    }
-
-    /// Returns the server that ended last and left a log, with its path.
-    #[must_use]
-    pub fn last_log(&self) -> Option<(Server, PathBuf)> {
-        kept_logs(&self.env().paths.state).pop()
+        // The server was found, in another state: no daemon has to be asked.
+        if error.kind() == Kind::Server || (name.is_none() && listed.len() == 1) {
+            return Err(error);
+        }
+        let ended = name.and_then(|name| self.ended_server(name));
+        match (ended, trouble) {
+            // A container may run that the daemon does not list.
+            (Some(ended), trouble) if trouble.is_none() || ended.runtime == "process" => {
+                Ok(Sought::Ended(Box::new(ended)))
+            }
+            (_, Some(trouble)) => Err(not_looked_at(error, &trouble)),
+            (_, None) => Err(error),
+        }
     }
 
     async fn containers(&self) -> Result<Vec<Found>> {
@@ -338,9 +339,7 @@ impl Effects {
         let mut diagnoser = Diagnoser::default();
         let read = self.feed_log(server, LogPart::default(), &mut diagnoser).await;
         if matches!(read, Err(_) | Ok(0))
-            && let Some((_, log)) = kept_logs(&self.env().paths.state)
-                .into_iter()
-                .rfind(|(kept, _)| kept.name() == server.name())
+            && let Some(log) = self.logs_left(server.name()).into_iter().next()
         {
             let _ = user_files::read_log(&log, &mut |bytes| diagnoser.feed(bytes));
         }
@@ -360,6 +359,18 @@ impl Effects {
             Verdict::Failure | Verdict::Consequence => (Some(found.title), false),
             Verdict::Stopped => (None, true),
             Verdict::NoFailure => (None, false),
+        }
+    }
+
+    /// Returns the reason for the end of a server whose log shows no cause.
+    async fn reason_of_end(&self, server: &Server) -> String {
+        let life = match self.runtime(server).await {
+            Ok(runtime) => runtime.life().await.ok(),
+            Err(_) => None,
+        };
+        match life {
+            Some(Life::Ended(reason)) => format!("{reason}; its log shows no cause"),
+            Some(Life::Running) | None => "its log shows no cause".to_owned(),
         }
     }
 
@@ -423,28 +434,8 @@ fn not_looked_at(error: Error, trouble: &Error) -> Error {
     ))
 }
 
-/// Returns the servers that ended and left a log, each with its path, the newest last: processes that were stopped, and
-/// containers that failed.
-fn kept_logs(state: &str) -> Vec<(Server, PathBuf)> {
-    let stopped = process::list(state)
-        .into_iter()
-        .filter(|known| known.stopped && known.running.is_none())
-        .filter_map(|known| Some((known.labels.get(LABEL_NAME)?.clone(), known.log)));
-    let failed = process::logs(state).into_iter().filter_map(|log| {
-        let file = log.file_name()?.to_str()?;
-        Some((file.strip_suffix(ENDED_LOG)?.to_owned(), log))
-    });
-    let mut found: Vec<(String, PathBuf)> = stopped.chain(failed).collect();
-    found.sort_by_cached_key(|(_, log)| std::fs::metadata(log).and_then(|meta| meta.modified()).ok());
-    let found = found.into_iter().map(|(name, log)| {
-        let text = log.to_string_lossy().into_owned();
-        (Server::Process { name, log: text }, log)
-    });
-    found.collect()
-}
-
 /// Reads the labels of a server; `None` if one is missing.
-fn describe(
+pub(super) fn describe(
     labels: &BTreeMap<String, String>,
     server: Server,
     runtime: &str,

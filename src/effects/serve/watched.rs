@@ -133,7 +133,7 @@ impl Effects {
     /// Returns true if a command of dsr1 stopped a server, or began to, since its last start.
     #[must_use]
     pub fn was_asked_to_stop(&self, name: &str) -> bool {
-        history::was_asked_to_stop(Path::new(&self.env().paths.state), name)
+        history::was_asked_to_stop(Path::new(&self.env().paths.state), name, "")
     }
 
     /// Ends what is left of a server that failed, without a drain: its processes, and its container.

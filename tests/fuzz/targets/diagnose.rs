@@ -24,6 +24,6 @@ pub(crate) fn check_diagnosis(log: &[u8]) {
     for place in places {
         assert!((1..=found.lines).contains(&place.line), "{place:?}");
     }
-    let shown = ui::diagnosis(&found);
+    let shown = ui::diagnosis(&found, None);
     assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
 }
