@@ -16,6 +16,7 @@
 //! | module | what it is | where new things go |
 //! |---|---|---|
 //! | [`cli`] | the command line, no behaviour | a command or a flag: its arguments |
+//! | [`access`] | pure: the keys of an exposed server, and the paths that it takes | a path of the API: `access/routes.rs` |
 //! | [`chat`] | a conversation: its turns, the next request, the lines that a user types | a command of `dsr1 chat`: `input` |
 //! | [`choice`] | closed sets of values that a user names | |
 //! | [`commands`] | a file for each command or its group: gather, plan, print or carry out, report; `context` is what they share | what a command does |
@@ -46,6 +47,7 @@
 //! environment; `effects` never prints; `ui` only prints; no two files import each other in a circle. A crate that does
 //! input or output is used only in the modules that this test names.
 
+pub mod access;
 pub mod chat;
 pub mod choice;
 pub mod cli;

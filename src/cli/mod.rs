@@ -4,6 +4,7 @@
 //! (`commands`, one file each).
 
 mod docs;
+mod expose;
 mod image;
 mod measure;
 mod monitoring;
@@ -16,6 +17,7 @@ mod weights;
 use clap::{Parser, Subcommand};
 
 pub use docs::{CompletionsArgs, HelpArgs, ManArgs};
+pub use expose::ExposeArgs;
 pub use image::{
     BuildArgs, Builder, CleanArgs, Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs,
 };
@@ -33,6 +35,7 @@ pub use server::{
 pub use shared::{HubArgs, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
 pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 
+use self::expose::EXPOSE;
 use self::image::CLEAN;
 use self::weights::{MIRROR, PULL, WEIGHTS};
 
@@ -59,7 +62,7 @@ Usage: dsr1 [OPTIONS] COMMAND
   before it      doctor, plan, explain
   install        build, image, clean
   weights        pull, weights, mirror
-  servers        serve, status, watch, restart, stop, ask, chat
+  servers        serve, expose, status, watch, restart, stop, ask, chat
   their past     logs, events, diagnose
   measurements   bench, eval
   settings       profiles, stacks, flags, lock, check
@@ -153,6 +156,13 @@ pub enum Command {
     /// no request is sent to a server that was ready.
     #[command(aliases = ["ps", "ls", "list"])]
     Status(StatusArgs),
+    /// Take requests of other hosts for a server: with a key, over TLS.
+    ///
+    /// A server itself listens on 127.0.0.1 and asks for no key. This command checks the key of each request, and passes those for
+    /// the paths of the API on; the engine never gets the key, so none of its logs and answers can hold it. It prints a line for each request, and ends after the
+    /// running requests at Ctrl-C. It goes on while the server is restarted, and answers 503 until that is ready.
+    #[command(after_help = EXPOSE)]
+    Expose(ExposeArgs),
     /// Print the log of a server.
     #[command(alias = "log")]
     Logs(LogsArgs),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::context::Context;
 use crate::cli::MirrorArgs;
 use crate::effects::mirror::{self, Limits, MirrorOptions};
-use crate::effects::{signal, user_files};
+use crate::effects::{listener, signal, user_files};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter};
 use crate::plan::{Plan, Step, WriteModel};
@@ -50,7 +50,7 @@ pub(super) async fn run(context: &Context, args: MirrorArgs) -> Result<()> {
                 .hint("pull weights first with dsr1 pull, or name another hub cache with --cache-dir"),
         );
     }
-    let listener = mirror::listen(&args.listen).map_err(|error| {
+    let listener = listener::listen(&args.listen).map_err(|error| {
         if error.kind() == Kind::Host {
             error.hint("choose another address with --listen")
         } else {

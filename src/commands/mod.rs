@@ -15,6 +15,7 @@ mod eval;
 mod events;
 mod explain;
 mod export;
+mod expose;
 mod flags;
 mod hints;
 mod image;
@@ -98,6 +99,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Up(args) => up::run(&context, args).await,
             Command::Plan(args) => Box::pin(plan::run(&context, args)).await,
             Command::Export(args) => export::run(&context, args).await,
+            Command::Expose(args) => Box::pin(expose::run(&context, args)).await,
             Command::Monitoring(args) => Box::pin(monitoring::run(&context, args)).await,
             Command::Doctor(args) => Box::pin(doctor::run(&context, args)).await,
             Command::Build(args) => Box::pin(build::run(&context, args)).await,

@@ -135,7 +135,7 @@ const ARGUMENTS: [Typed; 38] = [
     typed(
         &["--host", "--listen", "--bind"],
         SERVERS,
-        "a server listens on 127.0.0.1: reach it through an ssh tunnel or a TLS proxy",
+        "a server listens on 127.0.0.1: dsr1 expose takes requests from other hosts, and so does an ssh tunnel",
     ),
     typed(
         &["--model", "--model-path", "-m", "--served-model"],
@@ -181,7 +181,7 @@ const ARGUMENTS: [Typed; 38] = [
     typed(
         &["--api-key"],
         SERVERS,
-        "a key in the arguments can be read by every local user: put a TLS proxy with a key in front",
+        "a key in the arguments can be read by every local user: dsr1 expose takes requests with a key",
     ),
     typed(
         &["--force", "-y", "--yes"],

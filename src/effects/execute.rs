@@ -15,6 +15,7 @@ use crate::effects::env::Env;
 use crate::effects::files::{self, SharedLock};
 use crate::effects::http::Http;
 use crate::effects::hub::HubOptions;
+use crate::effects::listener;
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{preflight, server as process, venv};
 use crate::effects::serve::runtime::Runtime;
@@ -227,9 +228,9 @@ impl Effects {
 
     /// Starts the mirror of a plan. If its port was taken since the plan was made, the kernel chooses another one.
     fn start_mirror(&self, step: &ServeMirror) -> Result<String> {
-        let listener = mirror::listen(&step.listen).or_else(|error| {
+        let listener = listener::listen(&step.listen).or_else(|error| {
             let host = step.listen.rsplit_once(':').map_or("", |(host, _)| host);
-            mirror::listen(&format!("{host}:0")).map_err(|_| error)
+            listener::listen(&format!("{host}:0")).map_err(|_| error)
         })?;
         let mirror = mirror::mirror(listener, &step.cache_dir, MirrorOptions::default())?;
         let endpoint = mirror.endpoint();

@@ -12,6 +12,8 @@
 //! | `transfer` | a file under way: workers, chunks, partial files and their journals |
 //! | `store` | verified files at rest: names, fingerprints, proofs, manifests |
 //! | `mirror` | a hub that serves what the store has |
+//! | `expose` | a server for other hosts: keys, TLS, and the paths of the API |
+//! | `listener` | a listener on an address that a user names |
 //! | `http` | the HTTP client |
 //! | `env`, `hub_settings` | the process environment, and the hub's settings in it |
 //! | `host`, `nvidia_smi` | facts about this host, and about its GPUs |
@@ -31,6 +33,7 @@ pub mod docker;
 mod ended_logs;
 pub mod env;
 mod execute;
+pub mod expose;
 mod files;
 mod flag_tables;
 pub mod host;
@@ -38,6 +41,7 @@ pub mod http;
 pub mod hub;
 mod hub_settings;
 mod lines;
+pub mod listener;
 pub mod mirror;
 mod nvidia_smi;
 pub mod process;

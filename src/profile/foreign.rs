@@ -330,11 +330,11 @@ const EQUALS: &[Equal] = &[
     sentence("port", "dsr1 sets the port: --port N of dsr1 serve and dsr1 up"),
     sentence(
         "host bind listen",
-        "a server listens on 127.0.0.1: reach it through an ssh tunnel or a TLS proxy",
+        "a server listens on 127.0.0.1: dsr1 expose takes requests from other hosts, and so does an ssh tunnel",
     ),
     sentence(
         "api_key",
-        "a key in the arguments can be read by every local user: put a TLS proxy with a key in front",
+        "a key in the arguments can be read by every local user: dsr1 expose takes requests with a key",
     ),
     sentence(
         "shm_size ipc volume volumes mount v restart network net network_mode privileged ulimit ulimits rm \

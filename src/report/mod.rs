@@ -3,6 +3,7 @@
 //! Not in this module tree: rendering (`ui`), measuring (`effects`).
 
 mod bench;
+mod expose;
 mod mirror;
 mod proof;
 mod server;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use bench::{Benchmark, Gsm8k, Latency};
+pub use expose::{ExposedRequest, ExposedServer};
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
 pub use proof::{Difference, Proof};
 pub use server::{

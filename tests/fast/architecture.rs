@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The modules of this crate that each module may name.
-const LAYERS: [(&str, &[&str]); 23] = [
+const LAYERS: [(&str, &[&str]); 24] = [
     ("error", &[]),
     ("event", &[]),
     ("units", &[]),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
     ("facts", &["error", "quote", "units"]),
     ("profile", &["error", "units"]),
     ("report", &["event", "units"]),
+    ("access", &["error"]),
     ("chat", &["error", "report"]),
     (
         "sglang",
@@ -50,6 +51,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
     (
         "effects",
         &[
+            "access",
             "chat",
             "diagnose",
             "error",
@@ -75,6 +77,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
     (
         "commands",
         &[
+            "access",
             "chat",
             "cli",
             "diagnose",
@@ -101,7 +104,8 @@ const LAYERS: [(&str, &[&str]); 23] = [
 ];
 
 /// Modules without effects.
-const PURE: [&str; 17] = [
+const PURE: [&str; 18] = [
+    "access",
     "chat",
     "choice",
     "cli",
@@ -143,7 +147,7 @@ const HOMES: [(&str, &[&str]); 28] = [
     ("hf_hub", &["effects/hub/"]),
     ("xet", &["effects/hub/xet.rs"]),
     ("hickory_resolver", &["effects/docker/dial.rs"]),
-    ("rustls", &["effects/docker/dial.rs"]),
+    ("rustls", &["effects/docker/dial.rs", "effects/expose/tls.rs"]),
     ("httparse", &["effects/mirror/head.rs"]),
     (
         "hyper",
@@ -151,6 +155,7 @@ const HOMES: [(&str, &[&str]); 28] = [
             "effects/hub/",
             "effects/transfer/",
             "effects/docker/",
+            "effects/expose/",
             "effects/http/",
         ],
     ),

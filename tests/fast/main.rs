@@ -16,6 +16,7 @@ mod cli;
 mod diagnosis;
 mod environment;
 mod export;
+mod expose;
 mod first_hour;
 mod fuzz;
 mod hostile;

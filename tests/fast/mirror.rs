@@ -44,7 +44,7 @@ fn inside(cache: &Path, limits: Limits) -> (dsr1::effects::mirror::Mirror, Arc<R
         reporter: Some(Arc::clone(&recorder) as _),
         limits,
     };
-    let listener = dsr1::effects::mirror::listen("127.0.0.1:0").unwrap();
+    let listener = dsr1::effects::listener::listen("127.0.0.1:0").unwrap();
     let mirror = dsr1::effects::mirror::mirror(listener, cache.to_str().unwrap(), options);
     (mirror.unwrap(), recorder)
 }

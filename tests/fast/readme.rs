@@ -291,7 +291,7 @@ fn runs(home: &Home, command: &str) {
             );
         }
         "ask" | "chat" | "bench" | "eval" | "logs" | "stop" | "diagnose" | "restart" | "watch" | "events"
-        | "status" | "monitoring" => {
+        | "status" | "monitoring" | "expose" => {
             runs_on_servers(home, command, word);
         }
         "mirror" => {

@@ -166,6 +166,46 @@ fn tunnel(dir: &Path, local: u16, server: &str) -> [Proxy; 2] {
     [ssh, sshd]
 }
 
+/// Runs the same clients through `dsr1 expose`, whose key is in no place that another user or the engine reads.
+fn exposed(site: &Site, certificate: &str, trust: &[(&str, &str)]) {
+    let home = &site.home;
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let private = certificate.replace(".crt", ".key");
+    let tls = ["--tls-cert", certificate, "--tls-key", &private];
+    let mut exposed = home.start(&[&["expose", "endpoint", "--listen", &listen][..], &tls].concat());
+    wait_for_port(port, "dsr1 expose");
+    let servers = home.path().join(".local/state/dsr1/servers");
+    let keys = std::fs::read_to_string(servers.join("dsr1-endpoint.keys")).unwrap();
+    let key = keys.lines().next().unwrap().split(' ').nth(1).unwrap();
+    let url = format!("https://localhost:{port}/v1");
+    for block in blocks("python") {
+        client(&block, &url, key, trust).expect(0);
+    }
+    let refused = client(&blocks("python")[0], &url, "wrong", trust).expect(1);
+    assert!(
+        refused.stderr.contains("AuthenticationError"),
+        "{}",
+        refused.stderr
+    );
+    // The engine's arguments and log, and the command lines of all processes.
+    let has_key = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).contains(key);
+    for file in ["dsr1-endpoint.log", "dsr1-endpoint.plan", "dsr1-endpoint.events"] {
+        assert!(!has_key(std::fs::read(servers.join(file)).unwrap()), "{file}");
+    }
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        let argv = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+        assert!(!has_key(argv), "{}", process.path().display());
+    }
+    exposed.signal("TERM");
+    let run = exposed.wait().expect(0);
+    assert!(
+        !run.stdout.contains(key) && run.stdout.contains("POST /v1/chat/completions  200"),
+        "{}",
+        run.stdout
+    );
+}
+
 #[test]
 fn the_documented_clients_the_tunnel_and_the_proxy_work() {
     let site: Site = stand_in::site("process");
@@ -216,6 +256,7 @@ fn the_documented_clients_the_tunnel_and_the_proxy_work() {
             "{}",
             refused.stderr
         );
+        exposed(&site, certificate, &trust);
     });
     home.run(&["stop", "endpoint", "--drain", "0"]).expect(0);
     if let Err(panic) = checked {

@@ -236,17 +236,21 @@ impl Started {
         assert!(status.success());
     }
 
-    /// Waits for the end, and returns the waiting time.
-    pub fn end(mut self) -> (Run, Duration) {
-        let begun = Instant::now();
+    /// Waits for the end.
+    pub fn wait(&mut self) -> Run {
         let status = self.child.wait().unwrap();
-        let run = Run {
+        Run {
             code: std::os::unix::process::ExitStatusExt::signal(&status)
                 .map_or_else(|| status.code().unwrap(), |signal| 128 + signal),
             stdout: self.stdout(),
             stderr: self.stderr(),
-        };
-        (run, begun.elapsed())
+        }
+    }
+
+    /// Waits for the end, and returns the waiting time.
+    pub fn end(mut self) -> (Run, Duration) {
+        let begun = Instant::now();
+        (self.wait(), begun.elapsed())
     }
 }
 

@@ -345,6 +345,10 @@ pub(in crate::effects) enum Broken {
 }
 
 impl Broken {
+    pub(super) fn of(url: &str, error: &reqwest::Error) -> Self {
+        broken(url, error)
+    }
+
     /// Returns the error.
     pub(in crate::effects) fn into_error(self) -> Error {
         match self {
@@ -375,6 +379,11 @@ pub(in crate::effects) struct Opened {
 pub(in crate::effects) struct Body(BoxStream<'static, reqwest::Result<Bytes>>, String);
 
 impl Body {
+    /// Returns the body of an answer of `url`.
+    pub(super) fn of(answer: reqwest::Response, url: &str) -> Self {
+        Self(answer.bytes_stream().boxed(), url.to_owned())
+    }
+
     /// Returns the next bytes; `None` at the end.
     ///
     /// # Errors

@@ -3,8 +3,10 @@
 //! Not in this module tree: the protocols over HTTP (`hub`, `serve`).
 
 mod client;
+mod forward;
 mod proxy;
 mod sse;
 
 pub use client::Http;
 pub(in crate::effects) use client::{Answer, Body, Broken, Opened};
+pub(in crate::effects) use forward::Passed;

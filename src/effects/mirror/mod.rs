@@ -35,4 +35,4 @@ mod server;
 mod snapshot;
 
 pub use connections::{Limits, MirrorOptions};
-pub use server::{Mirror, listen, mirror};
+pub use server::{Mirror, mirror};

@@ -1,7 +1,6 @@
 //! The listener of a mirror, and its start and end.
 
-use std::io::ErrorKind;
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -83,25 +82,6 @@ impl Drop for Mirror {
         // Frees the port and ends the wait in `accept`.
         let _ = rustix::net::shutdown(&self.listener, rustix::net::Shutdown::Both);
     }
-}
-
-/// Returns a listener on an address, for a mirror.
-///
-/// # Errors
-/// [`Kind::Host`] if the address is not available; [`Kind::Usage`] if it is invalid.
-pub fn listen(text: &str) -> Result<TcpListener> {
-    let address: SocketAddr = text.parse().map_err(|_| {
-        Error::new(
-            Kind::Usage,
-            format!("`{}` is not an address", text.escape_debug()),
-        )
-        .hint("write it as 127.0.0.1:8490 or [::1]:8490")
-    })?;
-    TcpListener::bind(address).map_err(|error| {
-        let holder = host::holder(address.port()).filter(|_| error.kind() == ErrorKind::AddrInUse);
-        let cause = holder.map_or_else(|| error.to_string(), |holder| format!("held by {holder}"));
-        Error::new(Kind::Host, format!("cannot listen on {address}")).cause(cause)
-    })
 }
 
 /// Starts a mirror of the hub cache `cache_dir`.

@@ -9,13 +9,19 @@ use crate::sglang::flags::{Parser, history};
 const OWNED: [(&str, &str); 13] = [
     (
         "--host",
-        "the server binds 127.0.0.1; use an ssh tunnel or a TLS proxy in front",
+        "the server binds 127.0.0.1; dsr1 expose takes requests from other hosts, and so does an ssh tunnel",
     ),
     ("--port", "use dsr1's own --port before `--`"),
     ("--model-path", "use a profile with another model: --profile-file"),
     ("--model", "use a profile with another model: --profile-file"),
-    ("--api-key", "a key in argv can be read by every local user"),
-    ("--admin-api-key", "a key in argv can be read by every local user"),
+    (
+        "--api-key",
+        "a key in argv can be read by every local user; dsr1 expose takes requests with a key",
+    ),
+    (
+        "--admin-api-key",
+        "dsr1 expose passes on the paths of the API only: nobody needs this key",
+    ),
     ("--config", "dsr1 checks every option; write them into a profile"),
     ("--nnodes", "one server of dsr1 runs on one host"),
     ("--node-rank", "one server of dsr1 runs on one host"),

@@ -1,0 +1,168 @@
+//! `dsr1 expose`: takes requests with a key from other hosts, and passes them on to a server, until it is interrupted.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::context::Context;
+use super::status::probe;
+use crate::access::Routes;
+use crate::cli::{ExposeArgs, Format};
+use crate::effects::expose::{ExposeOptions, Exposed, KeyFile, TlsFiles, add_key};
+use crate::effects::{Found, listener, signal};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Reporter};
+use crate::plan;
+use crate::report::{ExposedRequest, ExposedServer, ServerState};
+use crate::ui;
+use crate::units::counted;
+
+/// Name of the key that the first use makes.
+const FIRST_KEY: &str = "default";
+
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    request: &'a ExposedRequest,
+}
+
+#[derive(Debug, Serialize)]
+struct AddedKey {
+    schema: &'static str,
+    name: String,
+    keys_file: String,
+}
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: ExposeArgs) -> Result<()> {
+    if let Some(name) = &args.add_key {
+        return add_named_key(context, &args, name).await;
+    }
+    let found = find(context, &args).await?;
+    let routes = Routes::new(&args.route)?;
+    let tls = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles::read(certificate, key)?),
+        _ => None,
+    };
+    let path = keys_file(context, &args, &found.status.name);
+    if args.keys.is_none() && !path.exists() {
+        add_key(&path, FIRST_KEY)?;
+    }
+    let keys = KeyFile::open(&path)?;
+    let names = keys.names();
+    let listener = listener::listen(args.listen.as_deref().unwrap_or_default())?;
+    refuse_clear_text(&listener, tls.is_some() || args.plain_http)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let reporter: Arc<dyn Reporter> = Arc::from(context.display());
+    let options = ExposeOptions {
+        upstream: found.status.base_url.clone(),
+        keys,
+        routes,
+        most_requests: args.max_requests.and_then(|most| usize::try_from(most).ok()),
+        tls,
+        on_request: printer(context.output.format),
+        reporter: Arc::clone(&reporter),
+    };
+    let exposed = Exposed::begin(listener, context.effects.http(), options)?;
+    let document = ExposedServer {
+        schema: ExposedServer::SCHEMA.to_owned(),
+        server: found.status.name.clone(),
+        base_url: format!("{scheme}://{}/v1", exposed.address()),
+        keys_file: path.display().to_string(),
+        keys: names,
+    };
+    match context.output.format {
+        Format::Json => ui::print_json_line(&document)?,
+        Format::Text => ui::print_on(&ui::exposed(&document))?,
+    }
+    // An interrupt is the normal end.
+    signal::wait().await?;
+    end(&exposed, &reporter, args.drain).await
+}
+
+/// Ends after the running requests, or at a second signal.
+async fn end(exposed: &Exposed, reporter: &Arc<dyn Reporter>, drain_s: u32) -> Result<()> {
+    let running = exposed.running();
+    if running > 0 {
+        let requests = counted(running, "request");
+        reporter.event(&Event::Note {
+            text: format!("{requests} may take {drain_s} s to finish; Ctrl-C again ends now"),
+        });
+    }
+    let cut = tokio::select! {
+        cut = exposed.drain(Duration::from_secs(u64::from(drain_s))) => cut,
+        _ = signal::wait() => exposed.running(),
+    };
+    if cut > 0 {
+        let requests = counted(cut, "request");
+        reporter.event(&Event::Note {
+            text: format!("{requests} did not finish and were cut"),
+        });
+    }
+    Ok(())
+}
+
+/// Refuses an address that other hosts reach, unless TLS or the user allows it.
+fn refuse_clear_text(listener: &std::net::TcpListener, is_allowed: bool) -> Result<()> {
+    let Ok(address) = listener.local_addr() else {
+        return Ok(());
+    };
+    if is_allowed || address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Usage,
+        format!("{address} can be reached by other hosts, and there is no TLS"),
+    )
+    .cause("whoever is on the way would read the keys and the prompts")
+    .hint("give a certificate of this host with --tls-cert and --tls-key")
+    .hint("--plain-http does without, as on a network that is encrypted itself"))
+}
+
+/// Adds a key to the file of keys.
+async fn add_named_key(context: &Context, args: &ExposeArgs, name: &str) -> Result<()> {
+    let path = if let Some(path) = &args.keys {
+        path.clone()
+    } else {
+        let found = find(context, args).await?;
+        keys_file(context, args, &found.status.name)
+    };
+    add_key(&path, name)?;
+    let added = AddedKey {
+        schema: "dsr1.key/1",
+        name: name.to_owned(),
+        keys_file: path.display().to_string(),
+    };
+    context.print(&added, |added| ui::added_key(&added.name, &added.keys_file))
+}
+
+async fn find(context: &Context, args: &ExposeArgs) -> Result<Found> {
+    let name = args.which.server.as_deref();
+    context
+        .effects
+        .find_server(name, &probe(context)?, ServerState::ANY)
+        .await
+}
+
+/// Returns the file of keys: that of the arguments, or that of the server.
+fn keys_file(context: &Context, args: &ExposeArgs, server: &str) -> PathBuf {
+    let folder = Path::new(&context.env().paths.state).join("servers");
+    let own = || folder.join(format!("{}.keys", plan::container_name(server)));
+    args.keys.clone().unwrap_or_else(own)
+}
+
+/// Returns a function that prints a line for each request. A reader that went away is no reason to refuse requests.
+fn printer(format: Format) -> Box<dyn Fn(&ExposedRequest) + Send + Sync> {
+    Box::new(move |request| {
+        let _ = match format {
+            Format::Text => ui::print_on(&ui::exposed_request(request)),
+            Format::Json => ui::print_json_line(&Line {
+                schema: "dsr1.exposed-request/1",
+                request,
+            }),
+        };
+    })
+}
