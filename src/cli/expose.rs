@@ -12,7 +12,7 @@ pub(super) const EXPOSE: &str = "\
 Examples:
   dsr1 expose --listen 0.0.0.0:8443 --tls-cert host.crt --tls-key host.key
   dsr1 expose --add-key alice             another key, in the file of keys
-  dsr1 expose --listen 127.0.0.1:8080     without TLS, behind a proxy of this host";
+  dsr1 expose --listen 127.0.0.1:8080     without TLS, behind a proxy here";
 
 /// Arguments of `expose`.
 #[derive(Debug, Clone, Args)]
