@@ -4,6 +4,7 @@ use crate::doctor::finding::{Finding, Verdict};
 use crate::doctor::{blockers, environment, gpu, health, site};
 use crate::facts::{Access, Facts};
 use crate::profile::{Accelerator, Goal, Profile, Selection, Stack};
+use crate::sglang::{Check, Launch, Level, rules};
 use crate::units::{Bytes, with_margin};
 
 /// The software that runs the engine, as it is planned.
@@ -71,8 +72,34 @@ pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Soft
         ));
     }
     findings.push(port_finding(port, facts));
+    findings.extend(advisories(selection));
     findings.extend(gpu::memory_findings(selection, facts));
     findings
+}
+
+/// Returns the findings about published weaknesses of the engine.
+fn advisories(selection: &Selection) -> Vec<Finding> {
+    let Selection {
+        profile,
+        stack,
+        origins,
+        ..
+    } = selection;
+    let mut checks = Launch::new(profile, stack, origins, &[]).checks;
+    checks.retain(|check| check.id == "advisory.option");
+    checks.extend(rules::of_port(stack));
+    let findings = checks.into_iter().map(
+        |Check {
+             id, level, text, fix, ..
+         }| {
+            let fix = fix.unwrap_or_default();
+            match level {
+                Level::Note => Finding::new(&id, Verdict::Ok, format!("{text}; {fix}")),
+                Level::Warn | Level::Error => Finding::new(&id, Verdict::Warn, text).fix(&fix),
+            }
+        },
+    );
+    findings.collect()
 }
 
 /// Returns the finding about weights in a folder.

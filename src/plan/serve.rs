@@ -53,6 +53,7 @@ pub fn serve(request: &ServeRequest, facts: &Facts) -> Result<Plan> {
 pub(super) fn add_findings(plan: &mut Plan, request: &ServeRequest, launch: Launch, facts: &Facts) {
     let found = memory::plan(&request.profile, &request.stack, &launch.settings, facts);
     plan.checks = launch.checks;
+    plan.checks.extend(rules::of_port(&request.stack));
     for check in rules::of_files(&request.profile, &request.stack, &launch.settings, facts) {
         let is_said = |other: &Check| (&other.id, &other.text) == (&check.id, &check.text);
         if plan.checks.iter().any(is_said) {

@@ -12,12 +12,14 @@
 //! | `checkpoint` | the shape and sizes of a checkpoint, from its configuration and its tensors |
 //! | `memory`, `deepseek_r1` | the memory that weights and KV pool take on a GPU; the constants of the model |
 //! | `words`, `explain` | the meaning of options, variables and settings |
+//! | `advisories` | published weaknesses by version, each with its condition |
 //! | `metrics` | the metrics that a server exports, and what a dashboard and alerts ask of them |
 //! | `migrate` | a profile file rewritten for another version |
 //! | `api`, `client`, `log`, `load` | SGLang's HTTP API, the output of its clients, its log, the load that its metrics state |
 //!
 //! Not in this module tree: reading files and asking an installed engine (`effects`), planning (`plan`).
 
+pub mod advisories;
 pub(crate) mod api;
 mod check;
 pub(crate) mod checkpoint;

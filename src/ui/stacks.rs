@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::safe;
 use super::table::{aligned, compared, row};
 use crate::profile::{Accelerator, Stack, StackChange};
+use crate::sglang::advisories::{Advisory, advisories_of};
 use crate::sglang::flags::{Difference, Parser, ParserDrift};
 use crate::units::Bytes;
 
@@ -93,6 +94,17 @@ pub fn stack(stack: &Stack, places: &BTreeMap<String, String>) -> String {
         row(["caches", &stack.cache_paths.join(", ")]),
         row(["disk", &Bytes(stack.install_bytes).to_string()]),
     ]);
+    let advisories = advisories_of(pins.sglang).map(|advisory| {
+        let Advisory { id, source, .. } = advisory;
+        format!(
+            "{id} ({source}), {}: {}",
+            advisory.condition_text(),
+            advisory.text
+        )
+    });
+    for (index, text) in advisories.enumerate() {
+        rows.push(row([if index == 0 { "advisories" } else { "" }, &text]));
+    }
     aligned(&rows)
 }
 

@@ -540,8 +540,9 @@ mod tests {
             usize::MAX,
         );
         assert!(
-            text.contains("\n\nfp8-low-latency stopped, killed after the drain time\n")
-                && text.ends_with("next    the same command with --keep leaves the server running\n"),
+            text.contains(
+                "\n\nfp8-low-latency stopped, killed after the drain time, with the requests that still ran\n"
+            ) && text.ends_with("next    the same command with --keep leaves the server running\n"),
             "{text}"
         );
     }

@@ -2,6 +2,7 @@
 //!
 //! Not in this module tree: findings about the host (`doctor`) and about GPU memory (`sglang::memory`).
 
+mod advisories;
 mod combinations;
 mod files;
 mod naming;
@@ -9,6 +10,7 @@ mod options;
 mod owned;
 mod variables;
 
+pub use advisories::of_port;
 pub use files::of_files;
 pub use naming::COMMAND_LINE;
 pub(super) use options::successor;
@@ -58,6 +60,7 @@ pub(super) fn check(
     }
     found.extend(variables::check(flags, version));
     found.extend(client(profile, version));
+    found.extend(advisories::check(parsed, stack));
     let checkpoint = Checkpoint::new(profile, bundled(&profile.model.repo).as_ref());
     let mut of_settings = combinations::check(settings, profile, stack, &checkpoint);
     add_resolved(settings, profile, stack, &checkpoint, &mut of_settings);
