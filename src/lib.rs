@@ -24,6 +24,7 @@
 //! | [`sglang`] | all that is known of SGLang, by version: `dialect` turns knobs into flags, `flags` what its parser accepts, `settings` what a command line comes to, `resolve` what the engine makes of it before it loads a model, `rules` what fails later, `launch` these of one server, `memory` what fits on a GPU, `preflight` what an environment lacks, `log` what its log says, `client` what its benchmark prints, `words` what a flag means | a knob: its flag in `dialect`; a value that the engine chooses: `resolve`; a rule: `rules`; a stage of a start: a function in `log`; a fault of an import: `preflight`; a statistic: `client` |
 //! | [`diagnose`] | the first cause of a failure, by the logs of all ranks: one pass (`scan`), then the choice (`verdict`) | a failure signature: an entry in `diagnose/signatures/` |
 //! | [`supervise`] | pure: when the state of a server has changed, and whether a server that failed is started again | a rule of `dsr1 watch`; the consequence of a kind of failure: `diagnose/restart.rs` |
+//! | [`top`] | pure: the screen of `dsr1 top` as data: looks over time, rates and quantiles of their differences, keys | a figure of the screen: `top` computes it, `ui::top` draws it |
 //! | [`doctor`] | verdicts over facts: `findings` and `gpu` of a host, `blockers` of a plan | a check of a host |
 //! | [`plan`] | pure: `request` + facts -> `step`s | a step; a field of the container, in `step` |
 //! | [`render`] | a plan or a server as text: a script, Compose, systemd, Quadlet | a form: a file, and its line in `FORMS` |
@@ -67,5 +68,6 @@ pub mod report;
 pub mod secret;
 pub mod sglang;
 pub mod supervise;
+pub mod top;
 pub mod ui;
 pub mod units;

@@ -30,7 +30,7 @@ pub use profiles::{
 };
 pub use server::{
     AskArgs, ChatArgs, CheckArgs, DiagnoseArgs, DoctorArgs, EventsArgs, ExportArgs, LockArgs, LogsArgs,
-    PlanCommandArgs, RestartArgs, ServeArgs, ShowReasoning, StatusArgs, StopArgs, UpArgs, WatchArgs,
+    PlanCommandArgs, RestartArgs, ServeArgs, ShowReasoning, StatusArgs, StopArgs, TopArgs, UpArgs, WatchArgs,
 };
 pub use shared::{HubArgs, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
 pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
@@ -62,7 +62,7 @@ Usage: dsr1 [OPTIONS] COMMAND
   before it      doctor, plan, explain
   install        build, image, clean
   weights        pull, weights, mirror
-  servers        serve, expose, status, watch, restart, stop, ask, chat
+  servers        serve, expose, status, top, watch, restart, stop, ask, chat
   their past     logs, events, diagnose
   measurements   bench, eval
   settings       profiles, stacks, flags, lock, check
@@ -156,6 +156,13 @@ pub enum Command {
     /// no request is sent to a server that was ready.
     #[command(aliases = ["ps", "ls", "list"])]
     Status(StatusArgs),
+    /// Show the servers of this host on a live screen: load, rates, latencies, GPUs, events.
+    ///
+    /// The screen is renewed every second. Rates come from two looks at a server's counters: prompt and generated tokens a second,
+    /// finished requests a second. Latencies are the quantiles of about the last minute, by the buckets of the server's histograms.
+    /// The arrows select a server, p pauses, ? explains the figures, and q quits. It sends no request to a model, and it needs a
+    /// terminal: `status` prints the servers, also as JSON.
+    Top(TopArgs),
     /// Take requests of other hosts for a server: with a key, over TLS.
     ///
     /// A server itself listens on 127.0.0.1 and asks for no key. This command checks the key of each request, and passes those for

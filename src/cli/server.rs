@@ -89,6 +89,17 @@ pub struct StatusArgs {
     pub watch: bool,
 }
 
+/// Arguments of `top`.
+#[derive(Debug, Clone, Args)]
+pub struct TopArgs {
+    /// Name of a server; without it, all are shown.
+    #[arg(value_name = "SERVER")]
+    pub server: Option<String>,
+    /// Seconds between two looks at the servers.
+    #[arg(long, value_parser = number::<u32>(1..=3600), default_value_t = 1, value_name = "SECONDS")]
+    pub interval: u32,
+}
+
 /// Arguments of `events`.
 #[derive(Debug, Clone, Args)]
 pub struct EventsArgs {

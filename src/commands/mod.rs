@@ -33,6 +33,7 @@ mod stacks;
 mod status;
 mod stop;
 mod tips;
+mod top;
 mod up;
 mod watch;
 mod weights;
@@ -110,6 +111,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Mirror(args) => mirror::run(&context, args).await,
             Command::Serve(args) => Box::pin(serve::run(&context, args)).await,
             Command::Status(args) => status::run(&context, args).await,
+            Command::Top(args) => Box::pin(top::run(&context, args)).await,
             Command::Diagnose(args) => diagnose::run(&context, args).await,
             Command::Events(args) => events::run(&context, args).await,
             Command::Logs(args) => logs::run(&context, args).await,

@@ -43,8 +43,8 @@ const COMMANDS: [(&[&str], &str); 27] = [
         "dsr1 weights verify checks weights; dsr1 serve verifies the answers of a server",
     ),
     (
-        &["top", "stats"],
-        "dsr1 status lists the servers; nvidia-smi shows the GPUs",
+        &["stats", "htop", "nvtop"],
+        "dsr1 top shows the servers and the GPUs on a live screen; dsr1 status lists the servers",
     ),
     (&["health", "healthcheck"], "dsr1 status"),
     (

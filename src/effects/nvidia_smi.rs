@@ -61,6 +61,8 @@ fn health(gpu: Node<'_, '_>) -> GpuHealth {
         remap_pending: is(&["remapped_rows", "remapped_row_pending"], "Yes"),
         remap_failed: is(&["remapped_rows", "remapped_row_failure"], "Yes"),
         slowdowns: slowdowns(gpu),
+        power_capped: power_capped(gpu),
+        utilization: text(&["utilization", "gpu_util"]).and_then(|value| number(&value, "%")),
         temperature_c: text(&["temperature", "gpu_temp"]).and_then(|value| number(&value, "C")),
         power_w: watts(gpu, &["instant_power_draw", "power_draw"]),
         power_limit_w: watts(
@@ -131,12 +133,22 @@ fn uncorrectable(gpu: Node<'_, '_>) -> Option<u64> {
     })
 }
 
-fn slowdowns(gpu: Node<'_, '_>) -> Vec<String> {
+/// Returns the reasons of a lower clock, by the elements of either name.
+fn clock_reasons<'a, 'input: 'a>(gpu: Node<'a, 'input>) -> impl Iterator<Item = Node<'a, 'input>> {
     let lists = gpu.children().filter(|child| {
         ["clocks_event_reasons", "clocks_throttle_reasons"].contains(&child.tag_name().name())
     });
-    lists
-        .flat_map(|list| list.children())
+    lists.flat_map(|list| list.children())
+}
+
+/// Returns true if the limit of the power lowers the clocks; `None` if that is not stated.
+fn power_capped(gpu: Node<'_, '_>) -> Option<bool> {
+    let reason = clock_reasons(gpu).find(|reason| reason.tag_name().name().ends_with("_sw_power_cap"))?;
+    Some(reason.text()?.trim() == "Active")
+}
+
+fn slowdowns(gpu: Node<'_, '_>) -> Vec<String> {
+    clock_reasons(gpu)
         .filter(|reason| reason.text().is_some_and(|text| text.trim() == "Active"))
         .filter_map(|reason| {
             let name = reason.tag_name().name();
@@ -180,6 +192,8 @@ mod tests {
             uncorrectable_errors: Some(0),
             remap_pending: Some(false),
             remap_failed: Some(false),
+            power_capped: Some(false),
+            utilization: Some(0),
             temperature_c: Some(41),
             power_w: Some(81),
             power_limit_w: Some(700),

@@ -78,6 +78,12 @@ pub struct GpuHealth {
     pub remap_failed: Option<bool>,
     /// The reasons that slow it down now and are no choice of its owner: `hw_thermal_slowdown`, ...
     pub slowdowns: Vec<String>,
+    /// True if the limit of its power lowers its clocks now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power_capped: Option<bool>,
+    /// Share of the time in which a kernel ran, in percent, of the last second or less (`nvmlUtilization_t`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub utilization: Option<u32>,
     /// Temperature in degrees Celsius.
     pub temperature_c: Option<u32>,
     /// Power that it takes now, in watts.

@@ -2,29 +2,7 @@
 //! `metrics/collector.py`, `http_request_metrics.py`).
 
 use crate::report::Load;
-
-/// One sample: a metric's name, its labels as they stand between the braces, and its value.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Sample<'a> {
-    name: &'a str,
-    labels: &'a str,
-    value: f64,
-}
-
-/// Returns the samples of a text; a line that is none is left out.
-fn samples(text: &str) -> impl Iterator<Item = Sample<'_>> {
-    text.lines().filter_map(|line| {
-        let end = line.find(['{', ' '])?;
-        let (name, rest) = line.split_at(end);
-        // A value of a label may hold any character, so the last brace ends the labels.
-        let (labels, value) = match rest.strip_prefix('{') {
-            Some(rest) => rest.rsplit_once('}')?,
-            None => ("", rest),
-        };
-        let value: f64 = value.split_ascii_whitespace().next()?.parse().ok()?;
-        (!name.starts_with('#') && value.is_finite()).then_some(Sample { name, labels, value })
-    })
-}
+use crate::sglang::exposition::{Sample, label, samples, whole};
 
 /// The paths at which a server generates text.
 const GENERATING: [&str; 5] = [
@@ -73,25 +51,6 @@ pub(crate) fn load(metrics: &str) -> Option<Load> {
         load.tokens_per_s = 0.0;
     }
     is_known.then_some(load)
-}
-
-/// Returns the value of a label that needs no escapes.
-fn label<'a>(labels: &'a str, name: &str) -> Option<&'a str> {
-    let begin = labels.match_indices(name).find_map(|(at, _)| {
-        let is_begin = at == 0 || labels[..at].ends_with(',');
-        let rest = labels[at + name.len()..].strip_prefix("=\"")?;
-        is_begin.then_some(rest)
-    })?;
-    begin.split('"').next()
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a count; what is no such number becomes the nearest one"
-)]
-fn whole(value: f64) -> u64 {
-    value as u64
 }
 
 #[cfg(test)]

@@ -15,10 +15,12 @@
 //! | `advisories` | published weaknesses by version, each with its condition |
 //! | `metrics` | the metrics that a server exports, and what a dashboard and alerts ask of them |
 //! | `migrate` | a profile file rewritten for another version |
-//! | `api`, `client`, `log`, `load` | SGLang's HTTP API, the output of its clients, its log, the load that its metrics state |
+//! | `api`, `client`, `log` | SGLang's HTTP API, the output of its clients, its log |
+//! | `load`, `activity`, `exposition` | the load that its metrics state; its counters and latencies; Prometheus' text format |
 //!
 //! Not in this module tree: reading files and asking an installed engine (`effects`), planning (`plan`).
 
+mod activity;
 pub mod advisories;
 pub(crate) mod api;
 mod check;
@@ -27,6 +29,7 @@ pub(crate) mod client;
 mod deepseek_r1;
 mod dialect;
 mod explain;
+mod exposition;
 pub mod flags;
 mod graphs;
 mod launch;
@@ -41,6 +44,7 @@ pub mod rules;
 mod settings;
 mod words;
 
+pub use activity::{Activity, Histogram, RankLoad, activity};
 pub use check::{Check, Level};
 pub(crate) use deepseek_r1::CONTEXT;
 pub use dialect::{EngineFlags, Flag, Variable, render};

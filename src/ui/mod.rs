@@ -42,6 +42,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod top;
 mod tty;
 mod verification;
 mod weights;
@@ -77,6 +78,7 @@ pub use safe::safe;
 pub use servers::{events, status};
 pub use stacks::{drift, stack, stack_diff, stacks};
 pub use text::{outcome, report};
+pub use top::{TopInput, TopScreen};
 pub use tty::echo::NoTyping;
 pub use verification::verification;
 pub use weights::{pull_survey, weights, weights_checked, weights_space};

@@ -77,14 +77,15 @@ fn load(load: Option<&Load>) -> [String; 4] {
 }
 
 /// Returns an age in its two largest units.
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     match seconds {
         0..86_400 => units::duration(Duration::from_secs(seconds)),
         _ => format!("{}d{:02}h", seconds / 86_400, seconds % 86_400 / 3600),
     }
 }
 
-fn state(server: &ServerStatus) -> String {
+/// Returns a state in a few words: with the stage of a start, and with the exit code of an end.
+pub(super) fn state(server: &ServerStatus) -> String {
     let word = server.state.word();
     match (server.state, server.exit_code, &server.stage) {
         (ServerState::Starting, _, Some(stage)) => format!("{word} ({stage})"),
@@ -96,22 +97,18 @@ fn state(server: &ServerStatus) -> String {
 /// Returns a line for each event.
 #[must_use]
 pub fn events(events: &[ServerEvent]) -> String {
-    let mut out = String::new();
-    for event in events {
-        let text = if event.text.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", super::safe(&event.text))
-        };
-        let _ = writeln!(
-            out,
-            "{}  {}  {}{text}",
-            super::safe(&event.at),
-            super::safe(&event.server),
-            event.what.title()
-        );
-    }
-    out
+    events.iter().map(|event| event_line(event) + "\n").collect()
+}
+
+/// Returns an event in a line, without its end.
+pub(super) fn event_line(event: &ServerEvent) -> String {
+    let text = if event.text.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", super::safe(&event.text))
+    };
+    let (at, server) = (super::safe(&event.at), super::safe(&event.server));
+    format!("{at}  {server}  {}{text}", event.what.title())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The modules of this crate that each module may name.
-const LAYERS: [(&str, &[&str]); 24] = [
+const LAYERS: [(&str, &[&str]); 25] = [
     ("error", &[]),
     ("event", &[]),
     ("units", &[]),
@@ -27,6 +27,7 @@ const LAYERS: [(&str, &[&str]); 24] = [
     ),
     ("diagnose", &["event", "sglang"]),
     ("supervise", &["diagnose", "report"]),
+    ("top", &["facts", "report", "sglang"]),
     ("doctor", &["error", "facts", "profile", "sglang", "units"]),
     (
         "plan",
@@ -70,8 +71,8 @@ const LAYERS: [(&str, &[&str]); 24] = [
     (
         "ui",
         &[
-            "chat", "cli", "diagnose", "doctor", "error", "event", "plan", "profile", "quote", "report",
-            "sglang", "units",
+            "chat", "cli", "diagnose", "doctor", "error", "event", "facts", "plan", "profile", "quote",
+            "report", "sglang", "top", "units",
         ],
     ),
     (
@@ -95,6 +96,7 @@ const LAYERS: [(&str, &[&str]); 24] = [
             "secret",
             "sglang",
             "supervise",
+            "top",
             "ui",
             "units",
         ],
@@ -104,7 +106,7 @@ const LAYERS: [(&str, &[&str]); 24] = [
 ];
 
 /// Modules without effects.
-const PURE: [&str; 18] = [
+const PURE: [&str; 19] = [
     "access",
     "chat",
     "choice",
@@ -122,6 +124,7 @@ const PURE: [&str; 18] = [
     "report",
     "sglang",
     "supervise",
+    "top",
     "units",
 ];
 const EFFECTS: [&str; 8] = [
@@ -136,7 +139,7 @@ const EFFECTS: [&str; 8] = [
 ];
 
 /// The modules that may use a crate which does input or output, or whose types no other module should know.
-const HOMES: [(&str, &[&str]); 28] = [
+const HOMES: [(&str, &[&str]); 29] = [
     ("aho_corasick", &["diagnose/scan.rs"]),
     ("memchr", &["diagnose/scan.rs"]),
     ("regex", &["diagnose/line.rs", "diagnose/pattern.rs"]),
@@ -160,6 +163,7 @@ const HOMES: [(&str, &[&str]); 28] = [
         ],
     ),
     ("prost", &["effects/docker/progress.rs"]),
+    ("ratatui", &["ui/top/"]),
     ("reqwest", &["effects/http/"]),
     ("roxmltree", &["effects/nvidia_smi.rs"]),
     ("tera", &["plan/dockerfile/mod.rs"]),

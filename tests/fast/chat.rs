@@ -558,8 +558,8 @@ fn wrong_arguments_of_a_conversation_are_refused() {
     assert_eq!(server.bodies(), Vec::<Value>::new());
 }
 
-/// A conversation on a terminal.
-struct Terminal {
+/// A command on a terminal.
+pub(crate) struct Terminal {
     script: std::process::Child,
     stdin: std::process::ChildStdin,
     shown: Arc<Mutex<Vec<u8>>>,
@@ -568,7 +568,16 @@ struct Terminal {
 impl Terminal {
     /// Starts `dsr1 chat` on a terminal of 80 columns and 24 rows.
     fn new(home: &Home, url: &str) -> Self {
-        let mut script = crate::first_hour::terminal(home, (80, 24), &format!("chat --url {url}"))
+        Self::start(&mut crate::first_hour::terminal(
+            home,
+            (80, 24),
+            &format!("chat --url {url}"),
+        ))
+    }
+
+    /// Starts a command that `first_hour::terminal` made.
+    pub(crate) fn start(command: &mut std::process::Command) -> Self {
+        let mut script = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -588,13 +597,13 @@ impl Terminal {
         Self { script, stdin, shown }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
     }
 
     /// Types, and waits until what is shown after that holds each of these texts, in their order. Returns it.
     #[track_caller]
-    fn types(&mut self, keys: &str, expected: &[&str]) -> String {
+    pub(crate) fn types(&mut self, keys: &str, expected: &[&str]) -> String {
         let before = self.text().len();
         self.stdin.write_all(keys.as_bytes()).unwrap();
         self.stdin.flush().unwrap();
@@ -621,7 +630,29 @@ impl Terminal {
         }
     }
 
-    fn end(mut self) -> i32 {
+    /// Waits until a text is shown, if it is not yet.
+    #[track_caller]
+    pub(crate) fn shows(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.text().contains(text) {
+            assert!(
+                begun.elapsed() < Duration::from_mins(1),
+                "{text:?}: {:?}",
+                self.text()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Returns the ID of the process that runs on the terminal.
+    pub(crate) fn pid(&self) -> i32 {
+        let script = self.script.id();
+        let children = format!("/proc/{script}/task/{script}/children");
+        let children = std::fs::read_to_string(children).unwrap();
+        children.trim().parse().unwrap()
+    }
+
+    pub(crate) fn end(mut self) -> i32 {
         let status = self.script.wait().unwrap();
         status.code().unwrap()
     }

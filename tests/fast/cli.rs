@@ -26,6 +26,7 @@ fn the_help_has_usage_and_examples() {
         "mirror",
         "serve",
         "status",
+        "top",
         "logs",
         "stop",
         "ask",

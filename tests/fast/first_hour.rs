@@ -907,14 +907,23 @@ fn on_terminal_of(home: &Home, size: (usize, usize), line: &str) -> String {
 }
 
 /// Returns the command that runs a command line on a terminal of these columns and rows.
-pub(crate) fn terminal(home: &Home, (columns, rows): (usize, usize), line: &str) -> std::process::Command {
+pub(crate) fn terminal(home: &Home, size: (usize, usize), line: &str) -> std::process::Command {
+    let program = env!("CARGO_BIN_EXE_dsr1");
+    terminal_shell(home, size, &format!("exec {program} {line}"))
+}
+
+/// Returns the command that runs a line of a shell on a terminal of these columns and rows.
+pub(crate) fn terminal_shell(
+    home: &Home,
+    (columns, rows): (usize, usize),
+    line: &str,
+) -> std::process::Command {
     let of_home = home.command(&[]);
     let envs = of_home.get_envs().filter_map(|(key, value)| Some((key, value?)));
-    let program = env!("CARGO_BIN_EXE_dsr1");
     let mut command = std::process::Command::new("script");
     command
         .args(["--quiet", "--return", "--command"])
-        .arg(format!("stty cols {columns} rows {rows}; exec {program} {line}"))
+        .arg(format!("stty cols {columns} rows {rows}; {line}"))
         .arg("/dev/null")
         .env_clear()
         .envs(envs)

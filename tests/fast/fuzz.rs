@@ -5,6 +5,8 @@
 mod diagnose;
 #[path = "../fuzz/targets/listing.rs"]
 mod listing;
+#[path = "../fuzz/targets/metrics.rs"]
+mod metrics;
 #[path = "../fuzz/targets/profile.rs"]
 mod profile;
 #[path = "../fuzz/targets/render.rs"]
@@ -133,6 +135,13 @@ fn listings() {
         &files("tests/fuzz/seeds/listing"),
         listing::check_listing,
     );
+}
+
+#[test]
+fn metrics_of_servers() {
+    check_all("metrics", &files("tests/fuzz/seeds/metrics"), |bytes| {
+        metrics::check_metrics(&String::from_utf8_lossy(bytes));
+    });
 }
 
 #[test]

@@ -33,5 +33,6 @@ mod shape;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod top;
 mod typed;
 mod weights;

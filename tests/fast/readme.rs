@@ -193,6 +193,11 @@ fn runs_on_servers(home: &Home, command: &str, word: &str) {
                 listed.stderr
             );
         }
+        "top" => {
+            // It needs a terminal, which tests/fast/top.rs has.
+            let refused = shell(home, command).expect(2).stderr;
+            assert!(refused.starts_with("error: dsr1 top draws a screen"), "{refused}");
+        }
         "status" => {
             let code = if command.ends_with("--check") { 7 } else { 0 };
             assert!(!shell(home, command).expect(code).stdout.is_empty(), "{command}");
@@ -291,7 +296,7 @@ fn runs(home: &Home, command: &str) {
             );
         }
         "ask" | "chat" | "bench" | "eval" | "logs" | "stop" | "diagnose" | "restart" | "watch" | "events"
-        | "status" | "monitoring" | "expose" => {
+        | "status" | "top" | "monitoring" | "expose" => {
             runs_on_servers(home, command, word);
         }
         "mirror" => {

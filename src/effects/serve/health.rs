@@ -2,7 +2,7 @@
 //! when a scheduler does nothing any more (0.5.23), and times out under long prefills.
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::diagnose;
 use crate::effects::http::Http;
@@ -12,7 +12,7 @@ use crate::effects::serve::start::last_lines;
 use crate::error::{Error, Kind, Result};
 use crate::event::Stage;
 use crate::report::{Load, ServerState};
-use crate::sglang::{self, log};
+use crate::sglang::{self, Activity, log};
 
 /// Time without a batch, while requests run, from which a server hangs. A batch takes a second or two, and the metrics of an idle
 /// server may state its last requests for 30 seconds (`scheduler.py`, 0.4.10.post2 to 0.5.23).
@@ -37,6 +37,8 @@ pub(in crate::effects) struct Look {
     pub(in crate::effects) stage: Option<String>,
     /// Its load, if it has metrics.
     pub(in crate::effects) load: Option<Load>,
+    /// Its counters and latencies, if it has metrics, and the time of their answer.
+    pub(in crate::effects) activity: Option<(Instant, Activity)>,
 }
 
 impl Look {
@@ -46,6 +48,7 @@ impl Look {
             cause: None,
             stage: None,
             load,
+            activity: None,
         }
     }
 
@@ -78,17 +81,32 @@ pub(in crate::effects) async fn look_at_server(
     http: &Http,
     patience: Duration,
 ) -> Look {
-    let Subject {
-        runtime, base_url, ..
-    } = *subject;
+    let runtime = subject.runtime;
     let signs = tokio::time::timeout(patience, runtime.signs_of_processes());
-    let (signs, mut lines) = tokio::join!(signs, last_lines(runtime));
+    let (signs, lines) = tokio::join!(signs, last_lines(runtime));
     let signs = signs.ok().flatten().unwrap_or_default();
     // A server that is stopped or dies does not answer, so nobody waits for its metrics.
     if let Some(found) = shown_by_log(&signs, of_last_start(&lines)) {
         return found;
     }
-    let load = load(http, base_url, patience).await;
+    let (load, activity) = read_metrics(http, subject.base_url, patience).await.unzip();
+    Look {
+        activity,
+        ..judge_server(subject, http, patience, load, (&signs, lines)).await
+    }
+}
+
+/// Returns the state of a server that neither is stopped nor dies, without its counters.
+async fn judge_server(
+    subject: &Subject<'_>,
+    http: &Http,
+    patience: Duration,
+    load: Option<Load>,
+    (signs, mut lines): (&Signs, Vec<String>),
+) -> Look {
+    let Subject {
+        runtime, base_url, ..
+    } = *subject;
     if of_last_start(&lines).iter().any(|line| log::is_draining(line)) {
         return Look::of(ServerState::Draining, load);
     }
@@ -174,11 +192,19 @@ fn has_served(lines: &[String]) -> bool {
     lines.iter().any(is_ready)
 }
 
-/// Returns the load by the metrics; `None` if they do not answer, or the server has none.
-async fn load(http: &Http, base_url: &str, patience: Duration) -> Option<Load> {
+/// Returns the load and the counters by the metrics, these with the time of the answer; `None` if they do not answer, or the
+/// server has none.
+async fn read_metrics(
+    http: &Http,
+    base_url: &str,
+    patience: Duration,
+) -> Option<(Load, (Instant, Activity))> {
     let url = format!("{base_url}/metrics");
     let asked = tokio::time::timeout(patience, http.get_bytes(&url, MOST_METRICS)).await;
-    sglang::load(&String::from_utf8_lossy(&asked.ok()?.ok()?))
+    let bytes = asked.ok()?.ok()?;
+    let at = Instant::now();
+    let text = String::from_utf8_lossy(&bytes);
+    Some((sglang::load(&text)?, (at, sglang::activity(&text))))
 }
 
 /// Returns the seconds between the last batch and the last line of a log, or the time that the lines span if they have none.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::diagnose::{Diagnoser, Diagnosis, Verdict};
 use crate::effects::docker::Docker;
@@ -23,6 +23,7 @@ use crate::plan::{
     LABEL_TEMPORARY, LABEL_VARIABLES, Server, base_url,
 };
 use crate::report::{Answer, AnswerPiece, Happening, ServerEvent, ServerState, ServerStatus};
+use crate::sglang::Activity;
 
 /// Longest wait for the list of containers before a plan.
 const CONTAINERS: Duration = Duration::from_secs(5);
@@ -40,6 +41,8 @@ pub struct Found {
     pub variables: BTreeMap<String, String>,
     /// Its port on 127.0.0.1.
     pub port: u16,
+    /// Its counters and latencies, with the time of their answer; `None` if it has no metrics, or they did not answer.
+    pub activity: Option<(Instant, Activity)>,
     /// Digest of the inputs of its plan; empty for a server of an earlier dsr1.
     inputs: String,
     /// True if the command that started it stops it.
@@ -102,6 +105,7 @@ impl Effects {
             server.status.cause = found.cause;
             server.status.stage = found.stage;
             server.status.load = found.load;
+            server.activity = found.activity;
         }
         if server.status.state == ServerState::Crashed && explain {
             let (cause, was_asked) = self.cause_of_end(&server.server).await;
@@ -468,6 +472,7 @@ pub(super) fn describe(
             .and_then(|text| serde_json::from_str(text).ok())
             .unwrap_or_default(),
         port,
+        activity: None,
         inputs: label(LABEL_INPUTS).unwrap_or_default(),
         temporary: labels.contains_key(LABEL_TEMPORARY),
     })
