@@ -17,6 +17,7 @@ mod endpoint;
 mod engine;
 mod faults;
 mod hub_oracles;
+mod lifetime;
 mod monitoring;
 mod operate;
 mod parsers;

@@ -10,17 +10,17 @@ use super::stand_in;
 use crate::support::{Home, Started, free_port, must_run};
 
 /// Longest wait for a state that must come.
-const SOON: Duration = Duration::from_mins(1);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// A server of the stand-in that is ready; it is stopped with the value.
-struct Running<'a> {
-    home: &'a Home,
-    name: String,
-    url: String,
+pub(crate) struct Running<'a> {
+    pub(crate) home: &'a Home,
+    pub(crate) name: String,
+    pub(crate) url: String,
 }
 
 impl<'a> Running<'a> {
-    fn start(site: &'a Site, name: &str) -> Self {
+    pub(crate) fn start(site: &'a Site, name: &str) -> Self {
         let port = free_port().to_string();
         site.home.run(&site.serve_args(name, &port)).expect(0);
         Self {
@@ -31,7 +31,7 @@ impl<'a> Running<'a> {
     }
 
     /// Makes the stand-in fail, as its head says.
-    fn steer(&self, what: &Value) {
+    pub(crate) fn steer(&self, what: &Value) {
         let body = what.to_string();
         let url = format!("{}/stand-in", self.url);
         must_run(
@@ -41,7 +41,7 @@ impl<'a> Running<'a> {
         );
     }
 
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let listed = self
             .home
             .run(&["status", &self.name, "--format", "json"])
@@ -50,13 +50,13 @@ impl<'a> Running<'a> {
         listed["servers"][0].clone()
     }
 
-    fn state(&self) -> String {
+    pub(crate) fn state(&self) -> String {
         self.status()["state"].as_str().unwrap().to_owned()
     }
 
     /// Waits until the server is in a state; returns its status.
     #[track_caller]
-    fn becomes(&self, state: &str) -> Value {
+    pub(crate) fn becomes(&self, state: &str) -> Value {
         let begun = Instant::now();
         loop {
             let status = self.status();
@@ -69,7 +69,7 @@ impl<'a> Running<'a> {
     }
 
     /// Returns the ID of its leader.
-    fn leader(&self) -> String {
+    pub(crate) fn leader(&self) -> String {
         self.status()["id"].as_str().unwrap().to_owned()
     }
 
@@ -79,7 +79,7 @@ impl<'a> Running<'a> {
         children.lines().next().unwrap().to_owned()
     }
 
-    fn watch(&self, more: &[&str]) -> Started {
+    pub(crate) fn watch(&self, more: &[&str]) -> Started {
         let mut args = vec!["watch", self.name.as_str(), "--progress", "plain"];
         args.extend(more);
         let mut watch = self.home.start(&args);
@@ -88,7 +88,7 @@ impl<'a> Running<'a> {
     }
 
     /// Returns the kinds of its events, the oldest first.
-    fn events(&self) -> Vec<String> {
+    pub(crate) fn events(&self) -> Vec<String> {
         let listed = self
             .home
             .run(&["events", &self.name, "--format", "json"])
@@ -101,7 +101,7 @@ impl<'a> Running<'a> {
     }
 
     #[track_caller]
-    fn has_event(&self, what: &str) {
+    pub(crate) fn has_event(&self, what: &str) {
         let begun = Instant::now();
         while !self.events().iter().any(|event| event == what) {
             assert!(begun.elapsed() < SOON, "no event {what}: {:?}", self.events());
@@ -116,7 +116,7 @@ impl Drop for Running<'_> {
     }
 }
 
-fn signal(name: &str, pid: &str) {
+pub(crate) fn signal(name: &str, pid: &str) {
     must_run("kill", &[&format!("-{name}"), pid], "install procps");
 }
 
@@ -164,7 +164,10 @@ fn every_state_of_a_server_is_told() {
         (&"busy".into(), &3.into(), &2.into())
     );
     let table = home.run(&["status", "states"]).expect(0).stdout;
-    assert!(table.contains("  3 + 2     82        25 %  http://"), "{table}");
+    assert!(
+        table.contains("  3        2        82        25 %  http://"),
+        "{table}"
+    );
 
     // Requests run, and no batch is computed, although the probe and the port answer.
     for line in SILENT {

@@ -49,7 +49,7 @@ impl Site {
 
     /// Asserts that nothing is left of a server that ended.
     #[track_caller]
-    fn assert_nothing_left(&self, name: &str) {
+    pub(crate) fn assert_nothing_left(&self, name: &str) {
         assert_eq!(self.home.leftovers(), Vec::<String>::new());
         if self.runtime == "docker" {
             let filter = format!("name=^dsr1-{name}$");

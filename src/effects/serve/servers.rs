@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use crate::diagnose::{Diagnoser, Diagnosis, Verdict};
 use crate::effects::docker::Docker;
 use crate::effects::execute::Effects;
+use crate::effects::host;
 use crate::effects::lines::{LogEnd, LogPart};
 use crate::effects::process::server as process;
 use crate::effects::serve::guard::ServerTask;
 use crate::effects::serve::health::Subject;
 use crate::effects::serve::pick::{gone, pick};
-use crate::effects::serve::runtime::Life;
+use crate::effects::serve::runtime::{Life, MEMORY_RAN_OUT};
 use crate::effects::serve::{health, history, start, verify};
 use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
@@ -62,6 +63,8 @@ pub enum Sought {
 const LINES_OF_END: u64 = 5000;
 /// Longest time for that.
 const TIME_OF_END: Duration = Duration::from_millis(400);
+/// Free bytes below which a disk is full: the last lines of a log are lost.
+const LEAST_FREE: u64 = 1 << 20;
 /// Most servers that ended whose cause is looked for.
 const MOST_ENDED: usize = 8;
 
@@ -109,8 +112,11 @@ impl Effects {
         }
         if server.status.state == ServerState::Crashed && explain {
             let (cause, was_asked) = self.cause_of_end(&server.server).await;
+            let reason = self.reason_of_end(&server.server).await;
             server.status.cause = match cause {
-                None if !was_asked => Some(self.reason_of_end(&server.server).await),
+                // The log of a server that lost a process does not say who killed it.
+                Some(_) | None if reason.contains(MEMORY_RAN_OUT) => Some(reason),
+                None if !was_asked => Some(format!("{reason}; its log shows no cause")),
                 cause => cause,
             };
             if was_asked {
@@ -366,15 +372,20 @@ impl Effects {
         }
     }
 
-    /// Returns the reason for the end of a server whose log shows no cause.
+    /// Returns the reason for the end of a server, as far as its runtime knows it.
     async fn reason_of_end(&self, server: &Server) -> String {
+        if let Server::Process { log, .. } = server
+            && host::free_bytes(log).is_some_and(|free| free < LEAST_FREE)
+        {
+            return format!("its process is gone, and the disk of its log `{log}` is full");
+        }
         let life = match self.runtime(server).await {
             Ok(runtime) => runtime.life().await.ok(),
             Err(_) => None,
         };
         match life {
-            Some(Life::Ended(reason)) => format!("{reason}; its log shows no cause"),
-            Some(Life::Running) | None => "its log shows no cause".to_owned(),
+            Some(Life::Ended(reason)) => reason,
+            Some(Life::Running) | None => "it is ending".to_owned(),
         }
     }
 

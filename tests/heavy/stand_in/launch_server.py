@@ -2,12 +2,16 @@
 0.5.23 that dsr1 reads, fails to listen as uvicorn does, and answers what the wiring checks ask.
 
 A POST to /stand-in makes it fail: {"say": LINE} prints a line, {"metrics": TEXT} sets what /metrics answers, {"status": N} what
-the probes answer, {"mute": true} leaves every further request without an answer, {"exit": N} ends it at once."""
-import argparse, errno, http.server, json, os, signal, socketserver, subprocess, sys, time
+the probes answer, {"mute": true} leaves every further request without an answer, {"slow": S} makes each answer take S seconds,
+{"take": "self" or "child"} lets the process or a child of it take memory without end, {"exit": N} ends it at once. At SIGTERM it
+ends after the running requests."""
+import argparse, errno, http.server, json, os, signal, socketserver, subprocess, sys, threading, time
 
 # Imports, which take most of the time until the first weight.
 START_S = 2
 LOAD_S = 3
+# Pages that are written are memory.
+TAKE = "taken = []\nwhile True: taken.append(b'x' * (8 << 20))"
 WORDS = " one two three four five six seven eight nine ten eleven twelve".split(" ")[1:]
 
 
@@ -38,6 +42,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.steer(asked)
         if self.server.mute:
             time.sleep(3600)
+        with self.server.lock:
+            self.server.running += 1
+        try:
+            time.sleep(self.server.slow)
+            self.answer(asked)
+        finally:
+            with self.server.lock:
+                self.server.running -= 1
+
+    def answer(self, asked):
         words = (WORDS * 2)[: asked.get("max_tokens", 16)]
         if not asked.get("stream"):
             message = {"role": "assistant", "content": " ".join(words)}
@@ -55,9 +69,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def steer(self, asked):
         for line in filter(None, [asked.get("say")]):
             print(line)
-        for name in ("metrics", "status", "mute"):
+        for name in ("metrics", "status", "mute", "slow"):
             setattr(self.server, name, asked.get(name, getattr(self.server, name)))
         self.send("application/json", b"{}")
+        if asked.get("take") == "child":
+            subprocess.Popen([sys.executable, "-c", TAKE]).wait()
+        if asked.get("take") == "self":
+            exec(TAKE)
         if "exit" in asked:
             self.wfile.flush()
             self.server.scheduler.kill()
@@ -68,6 +86,7 @@ class Server(http.server.ThreadingHTTPServer):
     # Without its look-up of the host's name.
     server_bind = socketserver.TCPServer.server_bind
     metrics, status, mute = "sglang:num_running_reqs 0.0\nsglang:num_requests_total 1.0\n", 200, False
+    slow, running, lock = 0, 0, threading.Lock()
 
 
 def main():
@@ -82,11 +101,14 @@ def main():
     # A scheduler in its own process, which works on whatever becomes of the first one.
     scheduler = subprocess.Popen([sys.executable, "-c", "import time\nwhile True: sum(range(10000)); time.sleep(0.01)"])
 
-    def end(*_):
+    def drain():
+        while serving and serving[0].running:
+            time.sleep(0.05)
         scheduler.kill()
         os._exit(0)
 
-    signal.signal(signal.SIGTERM, end)
+    serving = []
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=drain).start())
     time.sleep(START_S)
     print(f"{stamp()} Load weight begin. avail mem=22.14 GB")
     time.sleep(LOAD_S)
@@ -96,6 +118,7 @@ def main():
         server = Server((args.host, args.port), Handler)
         server.model = args.served_model_name
         server.scheduler = scheduler
+        serving.append(server)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
