@@ -92,7 +92,7 @@ fn write_nvidia_smi(home: &Home, gpus: usize, action: &str) {
         before,
         &format!("<gpu_recovery_action>{action}</gpu_recovery_action>"),
     );
-    let all: String = (0..gpus).map(|_| format!("<gpu id={gpu}</gpu>\n")).collect();
+    let all = format!("<gpu id={gpu}</gpu>\n").repeat(gpus);
     let folder = home.path().join("bin");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(
@@ -100,9 +100,9 @@ fn write_nvidia_smi(home: &Home, gpus: usize, action: &str) {
         format!("{head}{all}</nvidia_smi_log>\n"),
     )
     .unwrap();
-    let rows: String = (0..gpus)
-        .map(|index| format!("echo '{index}, NVIDIA H200, 143771, 0, 9.0, 580.159.04, Disabled'; "))
-        .collect();
+    let row = |index| format!("echo '{index}, NVIDIA H200, 143771, 0, 9.0, 580.159.04, Disabled'; ");
+    let rows: Vec<String> = (0..gpus).map(row).collect();
+    let rows = rows.concat();
     let script = format!(
         "#!/bin/sh\ncase $1 in\n-q) cat {}/sheet.xml;;\n*) {rows};;\nesac\n",
         folder.display()
