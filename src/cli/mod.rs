@@ -32,7 +32,7 @@ pub use server::{
     AskArgs, ChatArgs, CheckArgs, DiagnoseArgs, DoctorArgs, EventsArgs, ExportArgs, LockArgs, LogsArgs,
     PlanCommandArgs, RestartArgs, ServeArgs, ShowReasoning, StatusArgs, StopArgs, TopArgs, UpArgs, WatchArgs,
 };
-pub use shared::{HubArgs, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
+pub use shared::{HubArgs, PlanArgs, PortChoice, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
 pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
 
 use self::expose::EXPOSE;

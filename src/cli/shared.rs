@@ -7,7 +7,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, StringValueParser, Type
 use clap::{Args, ValueEnum};
 
 use crate::choice::Choice;
-use crate::plan::{Flashinfer, Recipe, Transport};
+use crate::plan::{Flashinfer, GpuChoice, Recipe, Transport};
 
 /// The choice of a profile.
 #[derive(Debug, Clone, Args)]
@@ -108,9 +108,13 @@ pub struct ServerArgs {
     /// (`/models/DeepSeek-R1`, `./DeepSeek-R1`), which is served as it is.
     #[arg(long, value_name = "REPO|DIR", help_heading = SERVER)]
     pub model: Option<String>,
-    /// Port on 127.0.0.1.
-    #[arg(long, default_value_t = 30_000, value_parser = number::<u16>(1024..), value_name = "PORT", help_heading = SERVER)]
-    pub port: u16,
+    /// Port on 127.0.0.1; auto takes the first from 30000 on that is free.
+    #[arg(long, default_value = "30000", value_parser = port, value_name = "PORT|auto", help_heading = SERVER)]
+    pub port: PortChoice,
+    /// GPUs of the server, as nvidia-smi counts them: 0-3, or 0,2; free takes as many as the profile needs that nobody uses
+    /// [default: the first ones].
+    #[arg(long, value_name = "LIST|free", help_heading = SERVER)]
+    pub gpus: Option<GpuChoice>,
     /// Name of the server, which gets the prefix `dsr1-` [default: the profile's name].
     #[arg(long, value_name = "NAME", help_heading = SERVER)]
     pub name: Option<String>,
@@ -123,6 +127,23 @@ pub struct ServerArgs {
     /// Raw engine arguments, after `--`.
     #[arg(last = true, value_name = "ENGINE ARGS")]
     pub extra_args: Vec<String>,
+}
+
+/// A port of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortChoice {
+    /// This one.
+    Fixed(u16),
+    /// The first that is free.
+    Auto,
+}
+
+fn port(text: &str) -> Result<PortChoice, String> {
+    match (text, text.parse::<u16>()) {
+        ("auto", _) => Ok(PortChoice::Auto),
+        (_, Ok(port)) if port >= 1024 => Ok(PortChoice::Fixed(port)),
+        _ => Err("write a number from 1024 to 65535, or auto".to_owned()),
+    }
 }
 
 /// Hub to pull from.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use super::place::{choose_gpus, choose_port};
 use crate::cli::{Format, HubArgs, Output, PlanArgs, ProfileArgs, Runtime, RuntimeArgs, ServerArgs};
 use crate::effects::docker::Docker;
 use crate::effects::env::Env;
@@ -586,7 +587,7 @@ impl Context {
         let profile = args.profile.with_name(args.named.as_ref());
         self.use_environment(&args.runtime, file.as_ref()).await?;
         let mut selection = self.select(&profile, file.as_ref()).await?;
-        let variables = take_variables(&args.runtime, &mut selection.profile)?;
+        let mut variables = take_variables(&args.runtime, &mut selection.profile)?;
         let note = selection.note.take();
         if let Some(model) = &args.model {
             let own = selection.profile.goal == Goal::Rehearsal;
@@ -599,6 +600,7 @@ impl Context {
                     )));
             }
         }
+        let port = choose_port(&self.effects, args).await?;
         let model = selection.profile.model.clone();
         let mut facts = if let Some(mut facts) = file {
             facts.host.environment = self.environment().or(facts.host.environment);
@@ -612,7 +614,7 @@ impl Context {
                 gpus: true,
                 weights,
                 hub,
-                ports: std::iter::once(args.port).chain(plan::mirror_ports()).collect(),
+                ports: std::iter::once(port).chain(plan::mirror_ports()).collect(),
                 variables: variables.clone(),
                 ..Ask::of_runtime(asked(&args.runtime), image_choice(&args.runtime))
             };
@@ -640,9 +642,11 @@ impl Context {
         if target == Target::Process {
             facts.host.keep_visible_gpus();
         }
+        let gpus = choose_gpus(args, &selection, &mut facts, &mut variables)?;
         let mut request = ServeRequest {
             name: args.name.clone(),
-            port: args.port,
+            port,
+            gpus,
             image: image_choice(&args.runtime),
             extra_args: args.extra_args.clone(),
             variables,

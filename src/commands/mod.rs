@@ -23,6 +23,7 @@ mod lock;
 mod logs;
 mod mirror;
 mod monitoring;
+mod place;
 mod plan;
 mod profiles;
 mod pull;

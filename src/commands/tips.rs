@@ -143,9 +143,9 @@ const ARGUMENTS: [Typed; 38] = [
         "a profile names the model (dsr1 profiles list); --model REPO serves another one with the same settings",
     ),
     typed(
-        &["--gpus", "--gpu", "--num-gpus", "-g"],
+        &["--gpu", "--num-gpus", "-g"],
         SERVERS,
-        "a profile names its number of GPUs: dsr1 profiles list",
+        "--gpus 0-3 chooses GPUs; a profile names their number: dsr1 profiles list",
     ),
     typed(
         &["-e", "--env", "--env-file"],

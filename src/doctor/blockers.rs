@@ -231,6 +231,21 @@ pub(crate) fn server(facts: &Facts, name: &str, port: u16) -> Option<Blocker> {
     })
 }
 
+/// Blocks a server whose GPUs were chosen and belong to another server of dsr1. One that is starting uses no memory there yet.
+pub(crate) fn chosen_gpus(facts: &Facts, name: &str, chosen: &[u32]) -> Option<Blocker> {
+    let mut others = facts.servers.iter().filter(|(other, _)| *other != name);
+    let (other, gpu) = others.find_map(|(other, running)| {
+        let gpu = running.gpus.iter().find(|gpu| chosen.contains(gpu))?;
+        Some((other, gpu))
+    })?;
+    Some(Blocker {
+        kind: Kind::Host,
+        message: format!("GPU {gpu} is taken"),
+        cause: format!("the server {other} was started on it"),
+        hint: format!("--gpus free chooses others, and dsr1 stop {other} frees it"),
+    })
+}
+
 /// Blocks a plan if the port is taken. SGLang binds it only after loading, so the whole load would be in vain.
 pub(crate) fn port(facts: &Facts, port: u16) -> Option<Blocker> {
     let holder = facts.host.ports_taken.get(&port)?;

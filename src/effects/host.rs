@@ -93,6 +93,12 @@ fn meminfo(text: &str, key: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
+/// Returns true if a port of 127.0.0.1 can be bound now.
+#[must_use]
+pub fn is_port_free(port: u16) -> bool {
+    std::net::TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
 /// Returns the bytes that an unprivileged user may still write on the filesystem of `path`, which need not exist yet.
 #[must_use]
 pub fn free_bytes(path: &str) -> Option<u64> {

@@ -92,6 +92,9 @@ pub struct RunningServer {
     pub inputs: String,
     /// True if the `dsr1 up` that started it stops it at its end.
     pub temporary: bool,
+    /// The GPUs that were chosen for it, as indices of nvidia-smi; empty if none were.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<u32>,
 }
 
 /// The forms of a server in a file of facts: an earlier dsr1 wrote its port only.
@@ -109,6 +112,8 @@ enum ServerForm {
         inputs: String,
         #[serde(default)]
         temporary: bool,
+        #[serde(default)]
+        gpus: Vec<u32>,
     },
 }
 
@@ -125,12 +130,14 @@ impl From<ServerForm> for RunningServer {
                 model,
                 inputs,
                 temporary,
+                gpus,
             } => Self {
                 port,
                 runtime,
                 model,
                 inputs,
                 temporary,
+                gpus,
             },
         }
     }

@@ -23,6 +23,9 @@ pub const LABEL_TEMPORARY: &str = "io.dsr1.temporary";
 /// Label with the Python that runs the engine, absolute or on PATH in its runtime.
 pub const LABEL_PYTHON: &str = "io.dsr1.python";
 
+/// Label with the GPUs that the user chose for a server, as indices of nvidia-smi: `0,1`.
+pub const LABEL_GPUS: &str = "io.dsr1.gpus";
+
 /// Label with the variables that an environment of the user needs to find its packages, as JSON.
 pub const LABEL_VARIABLES: &str = "io.dsr1.variables";
 

@@ -17,6 +17,7 @@
 //! | `pull`, `selection` | the steps of a pull, and the files that it selects |
 //! | `folder` | weights in a folder of this host, in place of a pull |
 //! | `eval` | benchmarks and evaluations |
+//! | `gpus` | the GPUs that a user chooses for a server |
 //! | `digest` | the digest of what decides an image, a venv or a server |
 //! | `lock`, `origin`, `labels` | a server pinned in a file; the origin of each argument; the labels by which servers are found |
 //! | `advise`, `for_host` | profiles ranked for a load; a profile for the GPUs of a host |
@@ -35,6 +36,7 @@ mod environment;
 mod eval;
 mod folder;
 mod for_host;
+mod gpus;
 mod image;
 mod install;
 mod labels;
@@ -57,6 +59,7 @@ pub use done::done;
 pub use environment::{FOUND, PREFLIGHTS, found_stack};
 pub use eval::{BenchRequest, Gsm8kRequest, bench, gsm8k};
 pub use for_host::{Wishes, profile_for_host};
+pub use gpus::{GpuChoice, ORDER, VISIBLE, choose_gpus, joined};
 pub use image::{
     BuildImage, BuildSecret, Builder, CONTEXT_WHEELS, Flashinfer, ImageChoice, LABEL_BASE_DIGEST, Recipe,
     SECRET_CA, SECRETS, SecretSource,
@@ -66,8 +69,8 @@ pub use install::{
     step as install_step, venv_dir,
 };
 pub use labels::{
-    LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE, LABEL_STACK,
-    LABEL_TEMPORARY, LABEL_VARIABLES, LOG_HEADER, log_header,
+    LABEL_GPUS, LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE,
+    LABEL_STACK, LABEL_TEMPORARY, LABEL_VARIABLES, LOG_HEADER, log_header,
 };
 pub use origin::{Origin, origins};
 pub use prove::{PROOFS, question};

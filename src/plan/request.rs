@@ -49,6 +49,8 @@ pub struct ServeRequest {
     pub image: ImageChoice,
     /// Raw engine arguments, appended to those of dsr1.
     pub extra_args: Vec<String>,
+    /// The GPUs that the user chose, as indices of nvidia-smi; empty if the engine takes the first ones.
+    pub gpus: Vec<u32>,
     /// True if the weights are not read ahead of the engine.
     pub no_prefetch: bool,
     /// Variables for the engine that no profile may set, such as `LD_LIBRARY_PATH`.
@@ -74,6 +76,7 @@ impl ServeRequest {
             port: DEFAULT_PORT,
             image: ImageChoice::default(),
             extra_args: Vec::new(),
+            gpus: Vec::new(),
             no_prefetch: false,
             variables: BTreeMap::new(),
         }

@@ -11,9 +11,9 @@ use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::pull::repo_folder;
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{
-    AwaitReady, LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE,
-    LABEL_STACK, LABEL_VARIABLES, Mount, Plan, PlannedMemory, Server, StartContainer, StartProcess, Step,
-    Ulimit, VerifyAnswers, environment, folder, prove,
+    AwaitReady, LABEL_GPUS, LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON,
+    LABEL_ROLE, LABEL_STACK, LABEL_VARIABLES, Mount, Plan, PlannedMemory, Server, StartContainer,
+    StartProcess, Step, Ulimit, VerifyAnswers, environment, folder, joined, prove,
 };
 use crate::profile::{Accelerator, NAME_RULE, Stack, is_name};
 use crate::sglang::memory::MemoryPlan;
@@ -148,6 +148,7 @@ pub(super) fn blockers(request: &ServeRequest, memory: Option<&MemoryPlan>, fact
         memory.and_then(|memory| blockers::gpu_memory(memory, facts)),
         blockers::server(facts, &server_name(request), *port),
         blockers::port(facts, *port).filter(|_| !is_ours),
+        blockers::chosen_gpus(facts, &server_name(request), &request.gpus),
         folder::blocker(request, facts),
     ];
     checks.into_iter().flatten().collect()
@@ -166,6 +167,9 @@ pub(super) fn steps(
     let mut labels = labels(&python, request, facts);
     let inputs = inputs(request, launch, installation, facts);
     labels.insert(LABEL_INPUTS.to_owned(), inputs.clone());
+    if !request.gpus.is_empty() {
+        labels.insert(LABEL_GPUS.to_owned(), joined(&request.gpus));
+    }
     if let Installation::Environment(environment) = installation {
         let variables = serde_json::json!(environment.variables).to_string();
         labels.insert(LABEL_VARIABLES.to_owned(), variables);

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::support::Home;
+use crate::support::{Home, Run};
 use dsr1::quote::shell_word;
 use dsr1::render::shell;
 
@@ -500,4 +500,120 @@ fn a_plan_uses_what_this_host_measured_at_the_last_start() {
     facts["starts"] =
         serde_json::json!({ step["inputs"].as_str().unwrap(): record(&"1 x NVIDIA L4".into()) });
     assert!(plan(&facts.to_string(), "json").json()["measured"].is_null());
+}
+
+/// Two servers share a host: each has its own GPUs and its own port, and nobody gets those of another.
+#[test]
+fn the_gpus_and_the_port_of_a_server_are_chosen() {
+    let home = Home::new().without_docker();
+    let mut facts: serde_json::Value =
+        serde_json::from_str(include_str!("../fixtures/facts-b200.json")).unwrap();
+    let write = |facts: &serde_json::Value| {
+        std::fs::write(home.path().join("facts.json"), facts.to_string()).unwrap();
+    };
+    write(&facts);
+    let plan = |more: &[&str]| {
+        let args = [
+            "plan",
+            "b200x4-fp4-low-latency",
+            "--facts",
+            "facts.json",
+            "--format",
+            "json",
+        ];
+        home.run(&[&args[..], more].concat())
+    };
+    let started = |run: Run| {
+        let plan = run.json();
+        let steps = plan["steps"].as_array().unwrap().clone();
+        let mut starts = steps.into_iter().filter(|step| step["step"] == "start_container");
+        starts.next().unwrap()
+    };
+    let all = started(plan(&[]));
+    assert_eq!(all["env"].get("CUDA_VISIBLE_DEVICES"), None);
+    let step = started(plan(&["--gpus", "4-7"]));
+    assert_eq!(step["env"]["CUDA_VISIBLE_DEVICES"], "4,5,6,7");
+    assert_eq!(step["env"]["CUDA_DEVICE_ORDER"], "PCI_BUS_ID");
+    assert_eq!(step["labels"]["io.dsr1.gpus"], "4,5,6,7");
+
+    facts["servers"] = serde_json::json!({ "dsr1-first": { "port": 30000, "gpus": [0, 1, 2, 3] } });
+    write(&facts);
+    let free = started(plan(&["--gpus", "free", "--port", "30001"]));
+    assert_eq!(free["labels"]["io.dsr1.gpus"], "4,5,6,7");
+    let taken = plan(&["--gpus", "3-6", "--port", "30001"]).expect(3);
+    let taken = taken.json();
+    let blockers = taken["blockers"].as_array().unwrap();
+    let blocker = blockers
+        .iter()
+        .find(|one| one["message"] == "GPU 3 is taken")
+        .unwrap();
+    assert_eq!(
+        (&blocker["message"], &blocker["cause"]),
+        (
+            &"GPU 3 is taken".into(),
+            &"the server dsr1-first was started on it".into()
+        )
+    );
+    for (gpus, message) in [
+        ("4-6", "--gpus 4,5,6 names 3 of the 4 GPUs that the profile needs"),
+        ("6-9", "there is no GPU 8"),
+    ] {
+        let refused = plan(&["--gpus", gpus]).expect(2).json();
+        assert_eq!(refused["message"], message);
+    }
+    let wrong = home.run(&["serve", "fp4", "--gpus", "7-4"]).expect(2);
+    assert!(
+        wrong.stderr.contains("7-4 runs backwards: write 4-7"),
+        "{}",
+        wrong.stderr
+    );
+    let cpu = home
+        .run(&["plan", "rehearsal", "--runtime", "process", "--gpus", "0"])
+        .expect(2);
+    assert!(
+        cpu.stderr.contains("--gpus 0 is for a server on GPUs"),
+        "{}",
+        cpu.stderr
+    );
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:30000");
+    let auto = home
+        .run(&[
+            "serve",
+            "rehearsal",
+            "--runtime",
+            "process",
+            "--port",
+            "auto",
+            "--dry-run",
+            "--format",
+            "json",
+        ])
+        .expect(0)
+        .json();
+    let awaited = auto["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|step| step["step"] == "await_ready")
+        .unwrap();
+    let port: u16 = awaited["base_url"]
+        .as_str()
+        .unwrap()
+        .rsplit(':')
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    // The port may be taken by another test, too.
+    assert!(port > 30_000, "{port}");
+    drop(listener);
+    let wrong = home.run(&["serve", "rehearsal", "--port", "80"]).expect(2);
+    assert!(
+        wrong
+            .stderr
+            .contains("write a number from 1024 to 65535, or auto"),
+        "{}",
+        wrong.stderr
+    );
 }

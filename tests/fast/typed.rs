@@ -94,7 +94,7 @@ const ANSWERED: [(&str, &str); 78] = [
     ("serve fp8 -d", "in the background anyway"),
     ("serve fp8 --detach", "in the background anyway"),
     ("serve fp8 -it", "--foreground"),
-    ("serve fp8 --gpus all", "number of GPUs"),
+    ("serve fp8 --num-gpus 8", "--gpus 0-3 chooses GPUs"),
     ("serve fp8 -e A=B", "a variable for the engine: --env NAME=VALUE"),
     ("serve fp8 --shm-size 32g", "dsr1 plan shows it"),
     ("serve fp8 --ipc=host", "dsr1 plan shows it"),

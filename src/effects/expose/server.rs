@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -19,6 +19,7 @@ use super::keys::KeyFile;
 use super::request::{Gate, answer};
 use super::tls::TlsFiles;
 use crate::access::Routes;
+use crate::effects::host;
 use crate::effects::http::Http;
 use crate::error::{At, Kind, Result};
 use crate::event::Reporter;
@@ -221,21 +222,10 @@ async fn answer_all(
     let _ = connection.await;
 }
 
-/// Raises the limit of descriptors as far as it may be; returns the number of connections that they allow.
+/// Returns the number of connections that the limit of descriptors allows, which is raised as far as it may be.
 fn most_connections() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    let wanted = MOST_CONNECTIONS * 2 + SPARE;
-    let most = limit.maximum.unwrap_or(u64::MAX).min(wanted);
-    let current = limit.current.unwrap_or(u64::MAX);
-    let raised = Rlimit {
-        current: Some(most.max(current.min(wanted))),
-        maximum: limit.maximum,
-    };
-    let allowed = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => raised.current.unwrap_or(current),
-        Err(_) => current,
-    };
-    usize::try_from(allowed.saturating_sub(SPARE) / 2)
-        .unwrap_or(usize::MAX)
-        .max(1)
+    host::raise_file_limit();
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = (allowed.saturating_sub(SPARE) / 2).clamp(1, MOST_CONNECTIONS);
+    usize::try_from(most).unwrap_or(usize::MAX)
 }

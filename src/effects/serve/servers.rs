@@ -20,7 +20,7 @@ use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
 use crate::facts::RunningServer;
 use crate::plan::{
-    LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK,
+    LABEL_GPUS, LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK,
     LABEL_TEMPORARY, LABEL_VARIABLES, Server, base_url,
 };
 use crate::report::{Answer, AnswerPiece, Happening, ServerEvent, ServerState, ServerStatus};
@@ -48,6 +48,8 @@ pub struct Found {
     inputs: String,
     /// True if the command that started it stops it.
     temporary: bool,
+    /// The GPUs that were chosen for it.
+    gpus: Vec<u32>,
 }
 
 /// A server that a user names.
@@ -175,6 +177,7 @@ impl Effects {
                     model: server.status.model,
                     inputs: server.inputs,
                     temporary: server.temporary,
+                    gpus: server.gpus,
                 };
                 (server.status.name, running)
             })
@@ -486,5 +489,8 @@ pub(super) fn describe(
         activity: None,
         inputs: label(LABEL_INPUTS).unwrap_or_default(),
         temporary: labels.contains_key(LABEL_TEMPORARY),
+        gpus: label(LABEL_GPUS)
+            .and_then(|text| text.split(',').map(|index| index.parse().ok()).collect())
+            .unwrap_or_default(),
     })
 }
