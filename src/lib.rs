@@ -33,6 +33,7 @@
 //! | [`event`], [`report`] | what happens, and the results, as data | a new figure or statistic: its field in `report` |
 //! | [`ui`] | the only module that prints | how something looks |
 //! | [`error`], [`units`], [`quote`], [`secret`] | kinds and exit codes, bytes and times, words of a shell, tokens that cannot print | |
+//! | [`redact`] | pure: text without secrets, for logs that people see and for `dsr1 bundle`: `names` are the names of secret values, `patterns` their forms, `steps` replaces them | a form of a secret: its pattern, its sign, and a row in `tests` |
 //! | [`rehearsal`] | the bytes of the tiny model | |
 //!
 //! A value's way: `mem_fraction` in a profile file -> `profile::EngineSettings` -> `sglang::Launch` (its flag by `dialect`, its
@@ -40,6 +41,8 @@
 //!
 //! A log line's way: Docker's stream or a file -> `effects::lines` -> `effects::serve::start`, which asks `sglang::log` for
 //! its meaning -> an event; and `diagnose`, of which the error of a server that ended takes its cause and its remedies.
+//!
+//! A part of a bundle goes one way: `commands::bundle` gathers it -> `effects::bundle::Archive`, which redacts each text -> the file.
 //!
 //! A file's way: `effects::weights::pull` -> `hub` (listing, streams) -> `transfer` (workers, a partial file with its
 //! journal) -> `store` (its name as a blob, the snapshot's links, the manifest).
@@ -62,6 +65,7 @@ pub mod facts;
 pub mod plan;
 pub mod profile;
 pub mod quote;
+pub mod redact;
 pub mod rehearsal;
 pub mod render;
 pub mod report;

@@ -29,8 +29,9 @@ pub use profiles::{
     ProfilesArgs, ShowArgs, StackArgs, StackDiffArgs, Stacks, StacksArgs, SyncArgs, ValidateArgs,
 };
 pub use server::{
-    AskArgs, ChatArgs, CheckArgs, DiagnoseArgs, DoctorArgs, EventsArgs, ExportArgs, LockArgs, LogsArgs,
-    PlanCommandArgs, RestartArgs, ServeArgs, ShowReasoning, StatusArgs, StopArgs, TopArgs, UpArgs, WatchArgs,
+    AskArgs, BundleArgs, ChatArgs, CheckArgs, DiagnoseArgs, DoctorArgs, EventsArgs, ExportArgs, LockArgs,
+    LogsArgs, PlanCommandArgs, RestartArgs, ServeArgs, ShowReasoning, StatusArgs, StopArgs, TopArgs, UpArgs,
+    WatchArgs,
 };
 pub use shared::{HubArgs, PlanArgs, PortChoice, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
 pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
@@ -52,6 +53,14 @@ Exit codes: 0 ok, 1 unexpected, 2 usage or profile, 3 host not ready,
   4 Docker, 5 hub or network, 6 integrity, 7 server failed, 8 gate missed,
   9 measurement not trusted, 130 interrupted.";
 
+/// Text below the options of `dsr1 bundle`.
+const BUNDLE: &str = "\
+Examples:
+  dsr1 bundle --dry-run         list what would be put in
+  dsr1 bundle                   write dsr1-bundle-TIME.tar.gz here
+  dsr1 bundle low-latency -o help.tar.gz
+  tar -xzOf help.tar.gz | less  look at it before you send it";
+
 /// The answer to `dsr1` alone: short, so that it fits on a terminal of 24 rows.
 pub const SHORT_HELP: &str = "\
 Takes a GPU host from bare to a verified DeepSeek-R1 endpoint on SGLang.
@@ -63,7 +72,7 @@ Usage: dsr1 [OPTIONS] COMMAND
   install        build, image, clean
   weights        pull, weights, mirror
   servers        serve, expose, status, top, watch, restart, stop, ask, chat
-  their past     logs, events, diagnose
+  their past     logs, events, diagnose, bundle
   measurements   bench, eval
   settings       profiles, stacks, flags, lock, check
   elsewhere      export, monitoring, completions, man
@@ -74,7 +83,7 @@ dsr1 --help               lists the commands with what they do, and exit codes
 ";
 
 /// The version; with its commit and its date if the script that builds a release names them.
-const VERSION: &str = match option_env!("DSR1_VERSION") {
+pub const VERSION: &str = match option_env!("DSR1_VERSION") {
     Some(version) => version,
     None => env!("CARGO_PKG_VERSION"),
 };
@@ -178,6 +187,14 @@ pub enum Command {
     Diagnose(DiagnoseArgs),
     /// List what happened to the servers: started, ready, hung, crashed, stopped.
     Events(EventsArgs),
+    /// Pack logs, plans and facts for a person who helps you, without secrets.
+    ///
+    /// The archive has the logs of the last starts (the last 50 MB of each), their diagnoses, events, plans and records, the facts
+    /// of doctor, Docker's description of the containers, your profiles and stacks, and the last results. Tokens, keys, passwords
+    /// and the text of prompts are replaced by ***. README.txt in it says what was left out. Only you may read the archive: look at
+    /// it before you send it. Nothing is sent.
+    #[command(alias = "support-bundle", after_help = BUNDLE)]
+    Bundle(BundleArgs),
     /// Stop a server and start it again with the plan that started it.
     ///
     /// Before the start, dsr1 makes sure that nothing of the old server is left: processes, port, memory of the GPUs, shared

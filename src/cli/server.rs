@@ -169,6 +169,23 @@ pub struct DiagnoseArgs {
     pub check: bool,
 }
 
+/// Arguments of `bundle`.
+#[derive(Debug, Clone, Args)]
+pub struct BundleArgs {
+    /// Name of a server; without it, all are put in, also those that were stopped.
+    #[arg(value_name = "SERVER")]
+    pub server: Option<String>,
+    /// File to write [default: dsr1-bundle-TIME.tar.gz]; an existing file is not replaced.
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Keep the home directory and the names of the host and the user; otherwise they become ~, HOST and USER.
+    #[arg(long)]
+    pub keep_names: bool,
+    /// List the files and their sizes, and write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// Arguments of `restart`.
 #[derive(Debug, Clone, Args)]
 pub struct RestartArgs {

@@ -389,7 +389,7 @@ impl Session<'_> {
             None => path.into(),
         };
         let document = self.conversation.document(&self.model.name);
-        user_files::write_private(&path, &ui::json(&document))
+        user_files::write_private(&path, &ui::json(&document), false, "choose another name")
     }
 
     /// Asks a question, prints the answer and keeps both.

@@ -229,9 +229,11 @@ impl Context {
         self.print(&report, |report| ui::report(report, are_shown, ui::columns()))
     }
 
-    /// Prints a plan, or carries it out.
+    /// Prints a plan, or carries it out. A script has the values of secret variables, because it does not work without them.
     pub(super) async fn print_or_finish(&self, plan: &Plan, print: bool) -> Result<()> {
-        if print {
+        if print && self.is_json() {
+            self.print_document(&plan::without_secrets(plan), |_| String::new())
+        } else if print {
             self.print_document(plan, render::shell::render)
         } else {
             self.finish(plan).await

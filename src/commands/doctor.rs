@@ -16,7 +16,7 @@ use crate::ui;
 
 /// The JSON form: `facts` is what `--facts` takes.
 #[derive(Debug, Serialize)]
-struct Examination {
+pub(super) struct Examination {
     schema: &'static str,
     profile: String,
     stack: String,
@@ -70,8 +70,9 @@ fn asked_facts(args: &DoctorArgs, hub: Option<String>, variables: &BTreeMap<Stri
     }
 }
 
-/// Runs the command.
-pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
+/// Examines this host, or the one of `--facts`. With `asks_sources` the hub and the package index are asked, too, and an
+/// environment is tried.
+pub(super) async fn examine(context: &Context, args: &DoctorArgs, asks_sources: bool) -> Result<Examination> {
     let profile = args.profile.with_name(args.named.as_ref());
     let named = names_profile(&profile);
     if !named {
@@ -97,7 +98,11 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         facts.host.environment = context.environment().or(facts.host.environment);
         facts
     } else {
-        let ask = asked_facts(&args, hub.as_ref().ok().cloned(), &variables);
+        let ask = asked_facts(
+            args,
+            hub.as_ref().ok().filter(|_| asks_sources).cloned(),
+            &variables,
+        );
         let mut facts = context
             .gather(&selection.stack, Some(&selection.profile), &ask)
             .await;
@@ -105,7 +110,9 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         facts
     };
     let (target, why) = Context::target(&args.runtime, &selection.stack, &facts)?;
-    note_runtime(context, why, &facts);
+    if asks_sources {
+        note_runtime(context, why, &facts);
+    }
     if target == Target::Process {
         facts.host.keep_visible_gpus();
     }
@@ -123,27 +130,35 @@ pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
         if let Err(error) = hub {
             facts.sources.weights = Some(refused_url(&error));
         }
-        let needs_packages = !software.is_installed && build.stack.install.packages().next().is_some();
+        let needs_packages =
+            asks_sources && !software.is_installed && build.stack.install.packages().next().is_some();
         if let Some(python) = facts.host.python.as_ref().filter(|_| needs_packages) {
             facts.sources.packages = index::access(context.env(), &python.path).await;
         }
     }
     let mut findings = doctor::findings(&selection, &facts, args.port, &software);
-    if facts.host.environment.is_some() && !is_stored && !has_failed(&findings) {
+    let is_ready_to_try = facts.host.environment.is_some() && !is_stored && !has_failed(&findings);
+    if is_ready_to_try && asks_sources {
         findings.push(imports(context, &build, &facts).await?);
     }
-    let failed: Vec<String> = findings
-        .iter()
-        .filter(|finding| finding.verdict == Verdict::Fail)
-        .map(|finding| finding.id.clone())
-        .collect();
-    let examination = Examination {
+    Ok(Examination {
         schema: "dsr1.doctor/1",
         profile: selection.profile.name,
         stack: selection.stack.name,
         findings,
         facts,
-    };
+    })
+}
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: DoctorArgs) -> Result<()> {
+    let examination = Box::pin(examine(context, &args, true)).await?;
+    let failed: Vec<String> = examination
+        .findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Fail)
+        .map(|finding| finding.id.clone())
+        .collect();
     context.print(&examination, |examination| {
         format!(
             "profile {}, stack {}\n{}",

@@ -5,6 +5,8 @@ use super::up;
 use crate::cli::{ExportArgs, Runtime};
 use crate::effects::user_files;
 use crate::error::Result;
+use crate::event::Event;
+use crate::redact::Redactor;
 use crate::render::{self, ExportRequest};
 
 /// Runs the command.
@@ -28,8 +30,21 @@ pub(super) async fn run(context: &Context, mut args: ExportArgs) -> Result<()> {
     };
     let exported = render::export(&request, &facts)?;
     let Some(path) = &args.output else {
+        // The text is for a pipe or a file of the user, which is where its secrets belong.
         return context.print_document(&exported, |exported| exported.text.clone());
     };
-    user_files::write(path, &exported.text, args.force)?;
+    // The text holds the variables of the server, because it does not work without them.
+    let has_secret = Redactor::default().begin().redact_text(&exported.text) != exported.text;
+    if has_secret {
+        let hint = "choose another name, or replace it with --force";
+        user_files::write_private(path, &exported.text, args.force, hint)?;
+        let text = format!(
+            "{} holds the value of a secret variable: only you may read it",
+            path.display()
+        );
+        context.display().event(&Event::Note { text });
+    } else {
+        user_files::write(path, &exported.text, args.force)?;
+    }
     context.print(&exported, |_| format!("wrote {}\n", path.display()))
 }

@@ -5,6 +5,7 @@
 mod ask;
 mod bench;
 mod build;
+mod bundle;
 mod chat;
 mod clean;
 mod context;
@@ -114,6 +115,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Status(args) => status::run(&context, args).await,
             Command::Top(args) => Box::pin(top::run(&context, args)).await,
             Command::Diagnose(args) => diagnose::run(&context, args).await,
+            Command::Bundle(args) => Box::pin(bundle::run(&context, args)).await,
             Command::Events(args) => events::run(&context, args).await,
             Command::Logs(args) => logs::run(&context, args).await,
             Command::Restart(args) => Box::pin(restart::run(&context, args)).await,

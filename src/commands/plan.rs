@@ -35,7 +35,7 @@ pub(super) async fn run(context: &Context, args: PlanCommandArgs) -> Result<()> 
     let planned = Planned {
         origins: origins(&request.serve, &facts),
         done: plan::done(&plan, &facts),
-        plan,
+        plan: plan::without_secrets(&plan),
         proof,
     };
     context.print(&planned, |planned| {

@@ -17,10 +17,12 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Longest wait for the name of a served model.
 const NAME: Duration = Duration::from_millis(300);
 
+/// The servers, as `status` prints them.
 #[derive(Debug, Serialize)]
-struct Listing {
+pub(super) struct Listing {
     schema: &'static str,
-    servers: Vec<ServerStatus>,
+    /// The servers.
+    pub(super) servers: Vec<ServerStatus>,
 }
 
 /// Runs the command.
@@ -65,6 +67,17 @@ async fn watch(context: &Context, args: &StatusArgs) -> Result<()> {
         }
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// Returns all servers, also those that ended, and the reason why containers were not looked at.
+pub(super) async fn list_all(context: &Context) -> Result<(Listing, Option<String>)> {
+    let args = StatusArgs {
+        server: None,
+        all: true,
+        check: false,
+        watch: false,
+    };
+    list(context, &args).await
 }
 
 /// Returns the servers, or the one that is named, and the reason why containers were not looked at.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::diagnose::scan::{Place, Scan, number_of};
 use crate::diagnose::signature::{Class, Signature, signatures};
 use crate::event::Stage;
+use crate::redact::redact_certain;
 
 /// Lines between the texts of one failure.
 const BLOCK: u64 = 60;
@@ -154,10 +155,7 @@ impl Event<'_> {
         Evidence {
             file: scans[self.file].name.clone(),
             line: self.place.number,
-            text: self
-                .exception
-                .unwrap_or(&line.text)
-                .trim()
+            text: redact_certain(self.exception.unwrap_or(&line.text).trim())
                 .chars()
                 .take(LONGEST)
                 .collect(),
@@ -518,7 +516,7 @@ fn describe_cause(
         kind: cause.kind().to_owned(),
         title: cause.title(),
         why,
-        exception: cause.exception.map(str::to_owned),
+        exception: cause.exception.map(|text| redact_certain(text).into_owned()),
         fix,
         evidence: Some(evidence),
         others,

@@ -18,6 +18,7 @@
 //! | `env`, `hub_settings` | the process environment, and the hub's settings in it |
 //! | `host`, `nvidia_smi` | facts about this host, and about its GPUs |
 //! | `shared_memory` | segments that a server leaves in /dev/shm |
+//! | `bundle` | an archive for a person who helps, without secrets |
 //! | `belongings` | what dsr1 made on this host's disk |
 //! | `flag_tables` | the parsers of an installed SGLang, asked for their options |
 //! | `prove` | what an installed SGLang makes of the arguments of a plan, kept |
@@ -29,6 +30,7 @@
 
 pub mod belongings;
 mod blocking;
+pub mod bundle;
 pub mod docker;
 mod ended_logs;
 pub mod env;

@@ -146,12 +146,13 @@ pub fn write(path: &Path, text: &str, replace: bool) -> Result<()> {
     write_with_mode(path, text, replace, 0o644, hint)
 }
 
-/// Writes a text that only this user may read, completely or not at all; an existing file is not replaced.
+/// Writes a text that only this user may read, completely or not at all; replaces an existing file only if `replace` is set.
+/// `hint` is for a name that is taken.
 ///
 /// # Errors
 /// As [`write()`].
-pub fn write_private(path: &Path, text: &str) -> Result<()> {
-    write_with_mode(path, text, false, 0o600, "choose another name")
+pub fn write_private(path: &Path, text: &str, replace: bool, hint: &str) -> Result<()> {
+    write_with_mode(path, text, replace, 0o600, hint)
 }
 
 /// Writes a text with `mode`; `hint` is for a name that is taken.

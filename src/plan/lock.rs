@@ -12,6 +12,7 @@ use crate::plan::digest::digest;
 use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{arguments, serve};
+use crate::redact::shown_value;
 use crate::units::counted;
 
 /// Version of the JSON form of [`Lock`].
@@ -135,7 +136,11 @@ pub fn lock_server(request: &ServeRequest, stack_text: &str, facts: &Facts, dsr1
         .collect();
     let env = serve::env(request, &launch, cache)
         .into_iter()
-        .map(|(name, value)| (name, neutral(&value)))
+        // A lock is a file that others read: the value of a secret is no part of it, and does not change the answers.
+        .map(|(name, value)| {
+            let value = shown_value(&name, &value).into_owned();
+            (name, neutral(&value))
+        })
         .collect();
     // Weights that cannot be locked are said first: an image would take long to be made.
     let weights = locked_weights(request, facts)?;

@@ -7,6 +7,7 @@
 //! | `step` | the steps, their fields, and the plan that holds them |
 //! | `request` | the request for a server, with its defaults |
 //! | `serve`, `up` | the steps of a server; those of the whole chain |
+//! | `shown` | a plan without the values of secret variables, for people and for files |
 //! | `arguments` | the engine's command line, argument by argument |
 //! | `restart` | the part of a plan that starts its server again |
 //! | `done` | the steps whose result is on the host already |
@@ -48,6 +49,7 @@ mod request;
 mod restart;
 mod selection;
 mod serve;
+mod shown;
 mod step;
 mod up;
 
@@ -81,6 +83,7 @@ pub use selection::{
     CodeFiles, FilePatterns, PathMatcher, Transport, check_locked, is_code, must_be_accepted,
 };
 pub use serve::{base_url, container_name, offline_env, runtime_of_running, serve, volume_prefix, volumes};
+pub use shown::without_secrets;
 pub use step::{
     AwaitReady, CLIENT_DIR, CheckEnvironment, CheckFolder, CheckSnapshot, CreateVenv, DRAIN_S, EngineSource,
     Mount, Plan, PlannedMemory, ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k, SCHEMA, ServeMirror,

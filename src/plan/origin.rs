@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::facts::Facts;
 use crate::plan::request::{ServeRequest, Target};
 use crate::plan::{arguments, serve};
+use crate::redact::shown_value;
 
 /// One argument or variable with its origin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The words of an argument, or `NAME=value` of a variable.
+    /// The words of an argument, or `NAME=value` of a variable; the value of a secret one is `***`.
     pub words: Vec<String>,
     /// True for a variable.
     pub variable: bool,
@@ -50,6 +51,7 @@ pub fn origins(request: &ServeRequest, facts: &Facts) -> Vec<Origin> {
             .env
             .get(&name)
             .map_or("dsr1", |variable| variable.knob.as_str());
+        let value = shown_value(&name, &value);
         with_place(vec![format!("{name}={value}")], true, origin)
     });
     let arguments = arguments::arguments(&python, request, &launch, facts)

@@ -3,6 +3,7 @@
 //! Not in this module tree: rendering (`ui`), measuring (`effects`).
 
 mod bench;
+mod bundle;
 mod expose;
 mod mirror;
 mod proof;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use bench::{Benchmark, Gsm8k, Latency};
+pub use bundle::{Bundled, BundledFile, LeftOut};
 pub use expose::{ExposedRequest, ExposedServer};
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
 pub use proof::{Difference, Proof};

@@ -9,6 +9,7 @@ use super::style::Style;
 use super::wrap::{shortened, shortened_inside};
 use crate::cli::Format;
 use crate::error::Error;
+use crate::redact::redact_certain;
 use crate::units::counted;
 
 /// The terminal that shows an error.
@@ -26,30 +27,56 @@ const CAUSE: usize = 4;
 /// Least lines of a log beside an error that fills the terminal.
 const LEAST: usize = 3;
 
+/// An error as it is shown: without certain secrets, which logs, URLs and answers of other programs may hold.
+struct Shown {
+    message: String,
+    causes: Vec<String>,
+    hints: Vec<String>,
+    log: Vec<String>,
+}
+
+impl Shown {
+    fn new(error: &Error) -> Self {
+        let clean = |texts: &[String]| {
+            texts
+                .iter()
+                .map(|text| redact_certain(text).into_owned())
+                .collect()
+        };
+        Self {
+            message: redact_certain(&error.message()).into_owned(),
+            causes: clean(&error.causes()),
+            hints: clean(error.hints()),
+            log: clean(error.log_lines()),
+        }
+    }
+}
+
 /// Returns an error in the form asked for, with a newline at its end. `screen` is `None` without a terminal.
 #[must_use]
 pub(super) fn error(error: &Error, format: Format, color: bool, screen: Option<Screen>) -> String {
     let style = Style { color };
+    let shown = Shown::new(error);
     match (format, screen) {
-        (Format::Json, _) => json_line(error),
-        (Format::Text, None) => text(error, style),
-        (Format::Text, Some(screen)) => text_on(screen, error, style),
+        (Format::Json, _) => json_line(error, &shown),
+        (Format::Text, None) => text(&shown, style),
+        (Format::Text, Some(screen)) => text_on(screen, &shown, style),
     }
 }
 
 /// Returns the error, its causes, the log and the hints, which are last because they say what to do.
-fn text(error: &Error, style: Style) -> String {
-    let mut out = labelled(&style.red("error:"), &error.message());
-    for cause in error.causes() {
-        out += &labelled(&style.yellow("cause:"), &cause);
+fn text(error: &Shown, style: Style) -> String {
+    let mut out = labelled(&style.red("error:"), &error.message);
+    for cause in &error.causes {
+        out += &labelled(&style.yellow("cause:"), cause);
     }
-    if !error.log_lines().is_empty() {
+    if !error.log.is_empty() {
         let _ = writeln!(out, "{}", style.dim("log:"));
-        for line in error.log_lines() {
+        for line in &error.log {
             let _ = writeln!(out, "  {}", style.dim(&safe(line)));
         }
     }
-    for hint in error.hints() {
+    for hint in &error.hints {
         out += &labelled(&style.cyan("hint:"), hint);
     }
     out
@@ -57,24 +84,24 @@ fn text(error: &Error, style: Style) -> String {
 
 /// Returns the log, the error, its causes and the hints for a terminal: all of them are on it at once, the log only as far as
 /// there is room.
-fn text_on(screen: Screen, error: &Error, style: Style) -> String {
+fn text_on(screen: Screen, error: &Shown, style: Style) -> String {
     let Screen { columns, rows } = screen;
     let part = |label: &str, painted: &str, text: &str| {
         let text = super::fitted(&labelled(label, text), columns);
         text.replacen(label, painted, 1)
     };
-    let mut out = part("error:", &style.red("error:"), &error.message());
+    let mut out = part("error:", &style.red("error:"), &error.message);
     // Foreign text may be as long as it likes; the whole of it is in the log.
     let most = columns
         .saturating_mul(CAUSE)
         .saturating_sub("cause: ".len() + CAUSE * 8);
-    for cause in error.causes() {
-        out += &part("cause:", &style.yellow("cause:"), &shortened(&cause, most));
+    for cause in &error.causes {
+        out += &part("cause:", &style.yellow("cause:"), &shortened(cause, most));
     }
-    for hint in error.hints() {
+    for hint in &error.hints {
         out += &part("hint:", &style.cyan("hint:"), hint);
     }
-    let lines = error.log_lines();
+    let lines = &error.log;
     if lines.is_empty() {
         return out;
     }
@@ -99,15 +126,15 @@ fn labelled(label: &str, text: &str) -> String {
 }
 
 /// Returns the error as one line, for a log of many runs.
-fn json_line(error: &Error) -> String {
+fn json_line(error: &Error, shown: &Shown) -> String {
     let document = json!({
         "schema": "dsr1.error/1",
         "kind": error.kind().name(),
         "exit_code": error.kind().exit_code(),
-        "message": error.message(),
-        "causes": error.causes(),
-        "hints": error.hints(),
-        "log": error.log_lines(),
+        "message": shown.message,
+        "causes": shown.causes,
+        "hints": shown.hints,
+        "log": shown.log,
     });
     safe::json(document.to_string() + "\n")
 }

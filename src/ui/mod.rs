@@ -10,6 +10,7 @@
 
 mod advice;
 mod answer;
+mod bundled;
 mod chat;
 mod cleaned;
 mod corrections;
@@ -50,6 +51,7 @@ mod wrap;
 
 pub use advice::advice;
 pub use answer::{LiveAnswer, answer};
+pub use bundled::{bundle_readme, bundled};
 pub use chat::{AnswerLimit, LiveTurn, dimmed, reasoning_of, turn, turn_counts};
 pub use cleaned::cleaned;
 pub use corrections::corrections;

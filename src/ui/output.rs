@@ -4,6 +4,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use crate::cli::Format;
 use crate::error::{At, Error, Kind, Result};
+use crate::redact::redact_certain;
 use crate::ui::error::{Screen, error as error_text};
 use crate::ui::safe::{json_line, safe};
 use crate::ui::wrap::fitted;
@@ -63,13 +64,14 @@ pub fn agrees(question: &str) -> Result<bool> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Prints one line of a server's log, made safe for a terminal, or as a JSON object of its own.
+/// Prints one line of a server's log without certain secrets, made safe for a terminal, or as a JSON object of its own.
 ///
 /// # Errors
 /// As [`print_on()`].
 pub fn print_log_line(server: &str, line: &str, format: Format) -> Result<()> {
+    let line = redact_certain(line);
     print_on(&match format {
-        Format::Text => safe(line).into_owned() + "\n",
+        Format::Text => safe(&line).into_owned() + "\n",
         Format::Json => json_line(&serde_json::json!({ "server": server, "text": line })) + "\n",
     })
 }

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The modules of this crate that each module may name.
-const LAYERS: [(&str, &[&str]); 25] = [
+const LAYERS: [(&str, &[&str]); 26] = [
     ("error", &[]),
     ("event", &[]),
     ("units", &[]),
     ("secret", &[]),
+    ("redact", &["secret"]),
     ("choice", &[]),
     ("quote", &[]),
     ("rehearsal", &[]),
@@ -25,7 +26,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
         "sglang",
         &["error", "event", "facts", "profile", "report", "units"],
     ),
-    ("diagnose", &["event", "sglang"]),
+    ("diagnose", &["event", "redact", "sglang"]),
     ("supervise", &["diagnose", "report"]),
     ("top", &["facts", "report", "sglang"]),
     ("doctor", &["error", "facts", "profile", "sglang", "units"]),
@@ -37,6 +38,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
             "error",
             "facts",
             "profile",
+            "redact",
             "rehearsal",
             "sglang",
             "units",
@@ -61,6 +63,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
             "plan",
             "profile",
             "quote",
+            "redact",
             "rehearsal",
             "report",
             "secret",
@@ -72,7 +75,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
         "ui",
         &[
             "chat", "cli", "diagnose", "doctor", "error", "event", "facts", "plan", "profile", "quote",
-            "report", "sglang", "top", "units",
+            "redact", "report", "sglang", "top", "units",
         ],
     ),
     (
@@ -90,6 +93,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
             "plan",
             "profile",
             "quote",
+            "redact",
             "rehearsal",
             "render",
             "report",
@@ -106,7 +110,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
 ];
 
 /// Modules without effects.
-const PURE: [&str; 19] = [
+const PURE: [&str; 20] = [
     "access",
     "chat",
     "choice",
@@ -119,6 +123,7 @@ const PURE: [&str; 19] = [
     "plan",
     "profile",
     "quote",
+    "redact",
     "rehearsal",
     "render",
     "report",
@@ -139,10 +144,10 @@ const EFFECTS: [&str; 8] = [
 ];
 
 /// The modules that may use a crate which does input or output, or whose types no other module should know.
-const HOMES: [(&str, &[&str]); 29] = [
-    ("aho_corasick", &["diagnose/scan.rs"]),
+const HOMES: [(&str, &[&str]); 30] = [
+    ("aho_corasick", &["diagnose/scan.rs", "redact/"]),
     ("memchr", &["diagnose/scan.rs"]),
-    ("regex", &["diagnose/line.rs", "diagnose/pattern.rs"]),
+    ("regex", &["diagnose/line.rs", "diagnose/pattern.rs", "redact/"]),
     ("base64", &["effects/docker/"]),
     ("bollard", &["effects/docker/"]),
     ("bollard_buildkit_proto", &["effects/docker/"]),
@@ -169,8 +174,13 @@ const HOMES: [(&str, &[&str]); 29] = [
     ("tera", &["plan/dockerfile/mod.rs"]),
     (
         "tar",
-        &["effects/docker/archive/mod.rs", "effects/docker/archive/oci.rs"],
+        &[
+            "effects/bundle/archive.rs",
+            "effects/docker/archive/mod.rs",
+            "effects/docker/archive/oci.rs",
+        ],
     ),
+    ("flate2", &["effects/bundle/archive.rs"]),
     ("serde_yaml", &["profile/yaml/", "diagnose/signature.rs"]),
     ("strsim", &["profile/spelling.rs"]),
     ("anyhow", &["error.rs"]),

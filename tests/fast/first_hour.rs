@@ -1085,7 +1085,7 @@ pub(crate) fn ended_server(home: &Home, name: &str, port: u16) {
 }
 
 /// Leaves what a server leaves that a command of dsr1 stopped at 10 o'clock: a log, a history, and the plan of its next start.
-fn stopped_server(home: &Home, name: &str, port: u16) {
+pub(crate) fn stopped_server(home: &Home, name: &str, port: u16) {
     let port = port.to_string();
     let args = [
         "serve",

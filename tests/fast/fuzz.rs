@@ -9,6 +9,8 @@ mod listing;
 mod metrics;
 #[path = "../fuzz/targets/profile.rs"]
 mod profile;
+#[path = "../fuzz/targets/redact.rs"]
+mod redact;
 #[path = "../fuzz/targets/render.rs"]
 mod render;
 
@@ -157,6 +159,15 @@ fn profiles() {
     check_all("profile", &seeds, |bytes| {
         profile::check_profile(&String::from_utf8_lossy(bytes));
     });
+}
+
+#[test]
+fn redactions() {
+    check_all(
+        "redact",
+        &files("tests/fuzz/seeds/redact"),
+        redact::check_redaction,
+    );
 }
 
 #[test]

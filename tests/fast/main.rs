@@ -11,6 +11,7 @@
 )]
 
 mod architecture;
+mod canary;
 mod chat;
 mod cli;
 mod diagnosis;

@@ -502,9 +502,9 @@ fn a_plan_uses_what_this_host_measured_at_the_last_start() {
     assert!(plan(&facts.to_string(), "json").json()["measured"].is_null());
 }
 
-/// Two servers share a host: each has its own GPUs and its own port, and nobody gets those of another.
+/// Two servers share a host: each has its own GPUs, and nobody gets those of another.
 #[test]
-fn the_gpus_and_the_port_of_a_server_are_chosen() {
+fn the_gpus_of_a_server_are_chosen() {
     let home = Home::new().without_docker();
     let mut facts: serde_json::Value =
         serde_json::from_str(include_str!("../fixtures/facts-b200.json")).unwrap();
@@ -575,7 +575,12 @@ fn the_gpus_and_the_port_of_a_server_are_chosen() {
         "{}",
         cpu.stderr
     );
+}
 
+/// `--port auto` takes a port that nobody has.
+#[test]
+fn the_port_of_a_server_is_chosen() {
+    let home = Home::new().without_docker();
     let listener = std::net::TcpListener::bind("127.0.0.1:30000");
     let auto = home
         .run(&[

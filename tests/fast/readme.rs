@@ -308,6 +308,10 @@ fn runs(home: &Home, command: &str) {
                 run.stdout
             );
         }
+        "bundle" => {
+            let listed = shell(home, command).expect(0).stdout;
+            assert!(listed.contains("Look at the files before you send"), "{listed}");
+        }
         "clean" | "export" | "profiles" | "stacks" | "explain" | "completions" | "man" => {
             let printed = shell(home, command).expect(0).stdout;
             // What goes into a file is read by the next command.

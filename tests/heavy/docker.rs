@@ -18,6 +18,7 @@ use dsr1::effects::env::Env;
 use dsr1::error::Kind;
 use dsr1::event::{BuildState, Event, Recorder, StepEvents};
 use dsr1::plan::{BuildImage, LABEL_INPUTS, LABEL_ROLE, Mount, Plan, StartContainer, Step, Ulimit};
+use dsr1::redact::Redactor;
 use dsr1::render::shell;
 
 const BASE: &str = "debian:bookworm-slim";
@@ -230,6 +231,25 @@ async fn a_crash_is_never_a_success() {
     let listed = docker.list().await.unwrap();
     let own = listed.iter().find(|container| container.name == name.0).unwrap();
     assert_eq!((own.running, own.exit_code), (false, Some(137)));
+}
+
+/// `dsr1 bundle` has the daemon's description of a container, in which the variables and the arguments of the engine are.
+#[tokio::test]
+async fn the_description_of_a_container_has_no_secret_when_it_leaves_the_host() {
+    let docker = docker().await;
+    let name = Name::new("bundle");
+    let mut step = stub(&name, "sleep 60");
+    let secrets = ["canary of a variable", "canary-of-an-option"];
+    step.env.insert("MY_SECRET".to_owned(), secrets[0].to_owned());
+    step.argv.extend(["--api-key", secrets[1]].map(str::to_owned));
+    start(&docker, &step).await.unwrap();
+    let mut document = docker.inspect_document(&name.0).await.unwrap().unwrap();
+    let found = |text: &str| secrets.map(|secret| text.contains(secret));
+    assert_eq!(found(&document.to_string()), [true, true]);
+    Redactor::default().begin().redact_json(&mut document);
+    assert_eq!(found(&document.to_string()), [false, false]);
+    assert_eq!(document["Name"], format!("/{}", name.0));
+    assert_eq!(docker.inspect_document("dsr1-test-nobody").await.unwrap(), None);
 }
 
 #[tokio::test]

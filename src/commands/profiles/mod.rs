@@ -7,7 +7,7 @@ mod diff;
 mod list;
 mod migrate;
 mod new;
-mod show;
+pub(super) mod show;
 mod validate;
 
 use super::context::Context;

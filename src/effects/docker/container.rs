@@ -174,6 +174,21 @@ impl Docker {
         }))
     }
 
+    /// Returns the daemon's description of a container, as `docker inspect` prints it; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// [`Kind::Docker`] when the daemon does not answer.
+    pub async fn inspect_document(&self, name: &str) -> Result<Option<serde_json::Value>> {
+        match self.api.inspect_container(name, None).await {
+            Ok(inspect) => Ok(serde_json::to_value(inspect).ok()),
+            Err(error) if errors::is_missing(&error) => Ok(None),
+            Err(error) => Err(errors::failed(
+                &format!("cannot inspect container {name}"),
+                &error,
+            )),
+        }
+    }
+
     /// Returns its processes, each with its ID on the daemon's host, its state in one letter as in `proc_pid_stat(5)`, and its name.
     ///
     /// # Errors

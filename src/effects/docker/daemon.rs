@@ -40,6 +40,12 @@ impl Docker {
         env.docker_host.is_none() && Endpoint::resolve(env).is_ok_and(|endpoint| endpoint.is_missing())
     }
 
+    /// Returns the versions of the daemon and its parts, as `docker version` prints them.
+    #[must_use]
+    pub fn version_document(&self) -> serde_json::Value {
+        serde_json::to_value(&self.version).unwrap_or_default()
+    }
+
     /// Connects to the daemon that the environment names, and reads its version.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::effects::files;
+use crate::redact::redact_certain;
 use crate::report::{Happening, ServerEvent};
 
 /// Extension of the file.
@@ -24,7 +25,8 @@ pub(in crate::effects) fn note(state: &Path, name: &str, what: Happening, text: 
         at: files::utc_now(),
         server: name.to_owned(),
         what,
-        text: text.to_owned(),
+        // A cause may quote a log.
+        text: redact_certain(text).into_owned(),
     };
     let path = path(state, name);
     let Ok(mut line) = serde_json::to_vec(&event) else {

@@ -296,6 +296,8 @@ impl Effects {
             for line in log.wait(None).await {
                 on_line(&line)?;
             }
+            // A file is read without a wait: signals and limits of time are heard in between.
+            tokio::task::yield_now().await;
             match log.end() {
                 None => {}
                 Some(LogEnd::Complete) => return Ok(()),

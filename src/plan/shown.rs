@@ -1,0 +1,60 @@
+//! A plan as it is shown: without the values of secret variables.
+
+use std::collections::BTreeMap;
+
+use crate::plan::step::{EngineSource, Plan, Step};
+use crate::redact::{Redactor, shown_value};
+
+/// Returns a plan for people and for files that others read: the values of secret variables are `***`. The plan that is carried
+/// out, kept for the next start or written as a script has them.
+#[must_use]
+pub fn without_secrets(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    for step in &mut plan.steps {
+        match step {
+            Step::StartContainer(step) => {
+                hide_values(&mut step.env);
+                hide_labels(&mut step.labels);
+            }
+            Step::StartProcess(step) => {
+                hide_values(&mut step.env);
+                hide_labels(&mut step.labels);
+            }
+            Step::RunBenchmark(step) => hide_values(&mut step.env),
+            Step::RunGsm8k(step) => hide_values(&mut step.env),
+            Step::CheckEnvironment(step) => hide_values(&mut step.variables),
+            Step::ProveArguments(step) => hide_source(&mut step.source),
+            Step::CreateVenv(_)
+            | Step::BuildImage(_)
+            | Step::WriteModel(_)
+            | Step::ServeMirror(_)
+            | Step::PullSnapshot(_)
+            | Step::CheckSnapshot(_)
+            | Step::CheckFolder(_)
+            | Step::AwaitReady(_)
+            | Step::VerifyAnswers(_)
+            | Step::StopServer(_) => {}
+        }
+    }
+    plan
+}
+
+fn hide_values(variables: &mut BTreeMap<String, String>) {
+    for (name, value) in variables {
+        *value = shown_value(name, value).into_owned();
+    }
+}
+
+/// A label may hold the variables as JSON.
+fn hide_labels(labels: &mut BTreeMap<String, String>) {
+    let redactor = Redactor::default();
+    for value in labels.values_mut() {
+        *value = redactor.begin().redact_text(value);
+    }
+}
+
+fn hide_source(source: &mut EngineSource) {
+    if let EngineSource::Venv { variables, .. } = source {
+        hide_values(variables);
+    }
+}
