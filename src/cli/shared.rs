@@ -142,7 +142,7 @@ fn port(text: &str) -> Result<PortChoice, String> {
     match (text, text.parse::<u16>()) {
         ("auto", _) => Ok(PortChoice::Auto),
         (_, Ok(port)) if port >= 1024 => Ok(PortChoice::Fixed(port)),
-        _ => Err("write a number from 1024 to 65535, or auto".to_owned()),
+        _ => Err("it takes a whole number from 1024 to 65535, or auto".to_owned()),
     }
 }
 

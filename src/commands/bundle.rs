@@ -318,14 +318,16 @@ async fn add_log(
     let mut tail = Tail::default();
     let mut diagnoser = Diagnoser::default();
     diagnoser.begin(&log_name(log));
-    let mut on_line = |line: &str| {
-        diagnoser.feed_line(line);
-        tail.push_line(line);
+    let mut on_lines = |lines: &[String]| {
+        for line in lines {
+            diagnoser.feed_line(line);
+            tail.push_line(line);
+        }
         Ok(())
     };
     let read = context
         .effects
-        .logs(&log.server, LogPart::default(), &mut on_line);
+        .logs(&log.server, LogPart::default(), &mut on_lines);
     // What was read until then is kept.
     part(archive, &format!("{log_file} (the rest of it)"), read).await;
     let (text, left_out_bytes) = tail.finish();

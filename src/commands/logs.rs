@@ -26,20 +26,18 @@ pub(super) async fn run(context: &Context, args: LogsArgs) -> Result<()> {
             .hint("write a regular expression, as in --grep 'error|killed'; a backslash before ( [ . makes it plain")
     })?;
     let (mut lines, mut shown) = (0_usize, 0_usize);
-    let mut on_line = |line: &str| {
-        lines += 1;
-        if wanted.as_ref().is_some_and(|wanted| !wanted.fits(line)) {
-            return Ok(());
-        }
-        shown += 1;
-        ui::print_log_line(server.name(), line, format)
+    let mut on_lines = |some: &[String]| {
+        lines += some.len();
+        let fitting = some.iter().map(String::as_str);
+        let fitting = fitting.filter(|line| wanted.as_ref().is_none_or(|wanted| wanted.fits(line)));
+        ui::print_log_lines(server.name(), fitting.inspect(|_| shown += 1), format)
     };
     let part = LogPart {
         tail: args.tail,
         since_s: args.since.map(|since| since.as_secs()),
         follow: args.follow,
     };
-    let printed = context.effects.logs(server, part, &mut on_line);
+    let printed = context.effects.logs(server, part, &mut on_lines);
     let ended = if args.follow {
         context.until_left(printed).await
     } else {

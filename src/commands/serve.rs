@@ -38,12 +38,13 @@ pub(super) async fn run(context: &Context, args: ServeArgs) -> Result<()> {
 /// Prints the log until the server ends or the user interrupts, which stops the server.
 async fn attach(context: &Context, server: &Server) -> Result<()> {
     let format = context.output.format;
-    let mut on_line = |line: &str| ui::print_log_line(server.name(), line, format);
+    let mut on_lines =
+        |lines: &[String]| ui::print_log_lines(server.name(), lines.iter().map(String::as_str), format);
     let part = LogPart {
         follow: true,
         ..LogPart::last(0)
     };
-    let log = context.effects.logs(server, part, &mut on_line);
+    let log = context.effects.logs(server, part, &mut on_lines);
     tokio::select! {
         ended = log => {
             ended?;

@@ -69,7 +69,7 @@ pub use mirrored::mirrored;
 pub use monitoring::{monitoring_checked, monitoring_written};
 pub use output::{
     Renewed, agrees, can_ask, columns, columns_of_errors, is_live, print, print_error, print_help,
-    print_json_line, print_log_line, print_on,
+    print_json_line, print_log_lines, print_on,
 };
 pub use parsed::profiles_verified;
 pub use plan::{ShownPlan, plan};

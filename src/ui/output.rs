@@ -64,16 +64,22 @@ pub fn agrees(question: &str) -> Result<bool> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Prints one line of a server's log without certain secrets, made safe for a terminal, or as a JSON object of its own.
+/// Prints lines of a server's log without certain secrets, made safe for a terminal, or each as a JSON object of its own; all by one
+/// write.
 ///
 /// # Errors
 /// As [`print_on()`].
-pub fn print_log_line(server: &str, line: &str, format: Format) -> Result<()> {
-    let line = redact_certain(line);
-    print_on(&match format {
-        Format::Text => safe(&line).into_owned() + "\n",
-        Format::Json => json_line(&serde_json::json!({ "server": server, "text": line })) + "\n",
-    })
+pub fn print_log_lines<'a>(server: &str, lines: impl Iterator<Item = &'a str>, format: Format) -> Result<()> {
+    let mut text = String::new();
+    for line in lines {
+        let line = redact_certain(line);
+        match format {
+            Format::Text => text += &safe(&line),
+            Format::Json => text += &json_line(&serde_json::json!({ "server": server, "text": line })),
+        }
+        text.push('\n');
+    }
+    if text.is_empty() { Ok(()) } else { print_on(&text) }
 }
 
 /// Prints a value as JSON on a line of its own.

@@ -617,7 +617,7 @@ fn the_port_of_a_server_is_chosen() {
     assert!(
         wrong
             .stderr
-            .contains("write a number from 1024 to 65535, or auto"),
+            .contains("it takes a whole number from 1024 to 65535, or auto"),
         "{}",
         wrong.stderr
     );

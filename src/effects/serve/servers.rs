@@ -281,7 +281,7 @@ impl Effects {
             .collect()
     }
 
-    /// Hands on the lines of a part of a server's log.
+    /// Hands on the lines of a part of a server's log, as many at a time as have arrived.
     ///
     /// # Errors
     /// [`Kind::Docker`] when the daemon does not give the log.
@@ -289,13 +289,11 @@ impl Effects {
         &self,
         server: &Server,
         part: LogPart,
-        on_line: &mut (dyn FnMut(&str) -> Result<()> + Send),
+        on_lines: &mut (dyn FnMut(&[String]) -> Result<()> + Send),
     ) -> Result<()> {
         let mut log = self.runtime(server).await?.log(part).await?;
         loop {
-            for line in log.wait(None).await {
-                on_line(&line)?;
-            }
+            on_lines(&log.wait(None).await)?;
             // A file is read without a wait: signals and limits of time are heard in between.
             tokio::task::yield_now().await;
             match log.end() {
@@ -339,12 +337,14 @@ impl Effects {
     pub async fn feed_log(&self, server: &Server, part: LogPart, diagnoser: &mut Diagnoser) -> Result<u64> {
         diagnoser.begin(server.name());
         let mut lines = 0;
-        let mut on_line = |line: &str| {
-            lines += 1;
-            diagnoser.feed_line(line);
+        let mut on_lines = |some: &[String]| {
+            lines += some.len() as u64;
+            for line in some {
+                diagnoser.feed_line(line);
+            }
             Ok(())
         };
-        self.logs(server, part, &mut on_line).await?;
+        self.logs(server, part, &mut on_lines).await?;
         Ok(lines)
     }
 
