@@ -31,7 +31,7 @@ pub use profiles::{
 pub use server::{
     AskArgs, BundleArgs, ChatArgs, CheckArgs, DiagnoseArgs, DoctorArgs, EventsArgs, ExportArgs, LockArgs,
     LogsArgs, PlanCommandArgs, RestartArgs, ServeArgs, ShowReasoning, StatusArgs, StopArgs, TopArgs, UpArgs,
-    WatchArgs,
+    UpgradeArgs, WatchArgs,
 };
 pub use shared::{HubArgs, PlanArgs, PortChoice, ProfileArgs, Runtime, RuntimeArgs, ServerArgs, WhichArgs};
 pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, WeightsVerifyArgs};
@@ -71,7 +71,8 @@ Usage: dsr1 [OPTIONS] COMMAND
   before it      doctor, plan, explain
   install        build, image, clean
   weights        pull, weights, mirror
-  servers        serve, expose, status, top, watch, restart, stop, ask, chat
+  servers        serve, expose, status, top, watch, restart, upgrade, stop,
+                 ask, chat
   their past     logs, events, diagnose, bundle
   measurements   bench, eval
   settings       profiles, stacks, flags, lock, check
@@ -200,6 +201,13 @@ pub enum Command {
     /// Before the start, dsr1 makes sure that nothing of the old server is left: processes, port, memory of the GPUs, shared
     /// memory. It also starts a server that ended.
     Restart(RestartArgs),
+    /// Replace a server by another plan, and go back if the new one fails or is slower.
+    ///
+    /// It takes the arguments of `up`. Image, environment and weights of the new server are made while the old one answers; then
+    /// that is stopped after its running requests, and the new one starts, is verified and measured. If a step fails, or the new
+    /// server generates fewer tokens per second than --tolerance allows, the old one is started again from its plan, and its image
+    /// and compiled kernels are still there. The result says for how long nobody answered.
+    Upgrade(UpgradeArgs),
     /// Look after a server, and start it again when that helps.
     ///
     /// A server that crashed is diagnosed first. It is started again after causes that can pass: a killed process, a hang, a

@@ -320,3 +320,26 @@ pub struct CheckArgs {
     #[command(flatten)]
     pub server: ServerArgs,
 }
+
+/// Arguments of `upgrade`.
+#[derive(Debug, Clone, Args)]
+pub struct UpgradeArgs {
+    /// The new server. Its name is that of the old one, if there are several; its port is that of the old one.
+    #[command(flatten)]
+    pub up: UpArgs,
+    /// Go back to the plan before the last upgrade.
+    #[arg(long, conflicts_with_all = ["named", "profile", "profile_file"], help_heading = UPGRADE)]
+    pub back: bool,
+    /// Seconds that running requests may take to finish.
+    #[arg(long, value_parser = number::<u32>(0..), default_value_t = DRAIN_S, value_name = "SECONDS", help_heading = UPGRADE)]
+    pub drain: u32,
+    /// Do not measure before and after.
+    #[arg(long, help_heading = UPGRADE)]
+    pub no_bench: bool,
+    /// Go back if the new server generates so many percent fewer tokens per second.
+    #[arg(long, value_parser = number::<u32>(1..=99), default_value_t = 15, value_name = "PERCENT", help_heading = UPGRADE)]
+    pub tolerance: u32,
+}
+
+/// Heading of the options of an upgrade.
+const UPGRADE: &str = "Upgrade";

@@ -7,7 +7,8 @@ use super::status::probe;
 use crate::cli::BenchArgs;
 use crate::effects::Found;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{self, BenchRequest};
+use crate::facts::Facts;
+use crate::plan::{self, BenchRequest, Plan};
 use crate::profile::{Bench, Count, Profile, Stack};
 use crate::report::ServerState;
 
@@ -35,6 +36,12 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
     if let Some(most) = context.effects.context_length(&found.status.base_url).await {
         check_lengths(&bench, most, &found.status.name)?;
     }
+    let plan = plan_bench(found, stack, bench, &facts);
+    context.print_or_finish(&plan, args.dry_run).await
+}
+
+/// Returns the plan of a benchmark of a server of this stack.
+pub(super) fn plan_bench(found: Found, stack: Stack, bench: Bench, facts: &Facts) -> Plan {
     let request = BenchRequest {
         env: client_env(&found, &facts.paths.hub_cache),
         model: found.status.model,
@@ -44,9 +51,7 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
         stack,
         bench,
     };
-    context
-        .print_or_finish(&plan::bench(&request, &facts), args.dry_run)
-        .await
+    plan::bench(&request, facts)
 }
 
 /// Refuses requests that are longer than the context of the server: it would refuse them too, after the client has started.

@@ -37,6 +37,7 @@ mod stop;
 mod tips;
 mod top;
 mod up;
+mod upgrade;
 mod watch;
 mod weights;
 
@@ -92,7 +93,12 @@ fn run(cli: Cli, env: Env) -> Result<()> {
         Command::Man(args) => return docs::man(&args, &env),
         _ => {}
     }
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if matches!(cli.command, Command::Logs(_)) {
+        // A daemon sends a log line by line: on one thread the connection and its reader do not wake each other up.
+        runtime.worker_threads(1);
+    }
+    let runtime = runtime.enable_all().build().map_err(|error| {
         Error::new(Kind::Internal, "cannot start the async runtime").cause(error.to_string())
     })?;
     let done = runtime.block_on(async {
@@ -120,6 +126,7 @@ fn run(cli: Cli, env: Env) -> Result<()> {
             Command::Logs(args) => logs::run(&context, args).await,
             Command::Restart(args) => Box::pin(restart::run(&context, args)).await,
             Command::Watch(args) => Box::pin(watch::run(&context, args)).await,
+            Command::Upgrade(args) => Box::pin(upgrade::run(&context, args)).await,
             Command::Stop(args) => stop::run(&context, args).await,
             Command::Ask(args) => ask::run(&context, args).await,
             Command::Chat(args) => Box::pin(chat::run(&context, args)).await,

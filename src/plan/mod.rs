@@ -10,6 +10,7 @@
 //! | `shown` | a plan without the values of secret variables, for people and for files |
 //! | `arguments` | the engine's command line, argument by argument |
 //! | `restart` | the part of a plan that starts its server again |
+//! | `upgrade` | a server that is replaced by another plan |
 //! | `done` | the steps whose result is on the host already |
 //! | `clean` | the choice of the things that `dsr1 clean` removes |
 //! | `install`, `image`, `dockerfile` | the installation of SGLang: a venv or an image, the inputs and text of its build |
@@ -52,6 +53,7 @@ mod serve;
 mod shown;
 mod step;
 mod up;
+pub mod upgrade;
 
 pub use crate::facts::MeasuredStart;
 pub use arguments::{Argument, MODELS, arguments, parsed_words, words_for_any_model};

@@ -8,6 +8,7 @@ mod expose;
 mod mirror;
 mod proof;
 mod server;
+mod upgrade;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use server::{
     Answer, AnswerCheck, AnswerPiece, Happening, Load, ServerEvent, ServerState, ServerStatus, StageTime,
     StreamedAnswer, TokenUsage, Verification,
 };
+pub use upgrade::Upgraded;
 pub use weights::{
     PullSurvey, SurveyedFile, WeightsChecked, WeightsRepo, WeightsSnapshot, WeightsState, WrongFile,
     WrongState,

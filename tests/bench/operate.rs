@@ -118,6 +118,12 @@ fn main() {
         &|| program("docker", &["logs", "--follow", &name]),
         "docker logs --follow",
     );
+    docker(&["rm", "--force", &name]);
+    // A server that runs: one that ended is diagnosed, too, which `docker ps` does not do.
+    let mut args = vec!["run", "--detach", "--name", &name, "--network", "none"];
+    args.extend(labels.iter().map(String::as_str));
+    args.extend([IMAGE, "sleep", "3600"]);
+    docker(&args);
     for _ in 0..CONTAINERS {
         made.0
             .push(docker(&["create", "--network", "none", IMAGE, "true"]));

@@ -296,7 +296,7 @@ fn runs(home: &Home, command: &str) {
             );
         }
         "ask" | "chat" | "bench" | "eval" | "logs" | "stop" | "diagnose" | "restart" | "watch" | "events"
-        | "status" | "top" | "monitoring" | "expose" => {
+        | "status" | "top" | "monitoring" | "expose" | "upgrade" => {
             runs_on_servers(home, command, word);
         }
         "mirror" => {

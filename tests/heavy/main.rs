@@ -26,4 +26,5 @@ mod servers;
 mod stand_in;
 #[path = "../support/mod.rs"]
 mod support;
+mod upgrade;
 mod xet;

@@ -31,10 +31,21 @@ const REQUIREMENTS: [&str; 2] = [
 
 /// Writes a copy of the stack `cpu` with the stand-in instead of SGLang.
 fn with_stack(home: Home) -> Home {
-    with_files(home, &FILES)
+    with_files(home, "stand-in", &FILES)
 }
 
-fn with_files(home: Home, files: &[(&str, &str)]) -> Home {
+/// Writes a stack with the stand-in, some of whose files are others.
+pub(crate) fn with_other_stack(home: Home, name: &str, others: &[(&str, &str)]) -> Home {
+    let mut files = FILES;
+    for (path, text) in &mut files {
+        if let Some((_, other)) = others.iter().find(|(other, _)| other == path) {
+            *text = other;
+        }
+    }
+    with_files(home, name, &files)
+}
+
+fn with_files(home: Home, name: &str, files: &[(&str, &str)]) -> Home {
     let cpu = home.run(&["stacks", "show", "cpu", "--yaml"]).expect(0).stdout;
     let (before, rest) = cpu.split_once("\ninstall:\n").unwrap();
     let (_, after) = rest.split_once("\nimage_python:").unwrap();
@@ -51,7 +62,7 @@ fn with_files(home: Home, files: &[(&str, &str)]) -> Home {
     }
     let mut stack = format!("{before}\ninstall:\n{install}\nimage_python:{after}");
     for (key, value) in [
-        ("name", "stand-in"),
+        ("name", name),
         ("install_bytes", "100000000"),
         ("memory_bytes", "100000000"),
     ] {
@@ -61,7 +72,7 @@ fn with_files(home: Home, files: &[(&str, &str)]) -> Home {
     }
     let stacks = home.path().join(".config/dsr1/stacks");
     std::fs::create_dir_all(&stacks).unwrap();
-    std::fs::write(stacks.join("stand-in.yaml"), stack).unwrap();
+    std::fs::write(stacks.join(format!("{name}.yaml")), stack).unwrap();
     home
 }
 
@@ -161,7 +172,7 @@ fn ctrl_c_during_the_benchmark_of_a_rehearsal() {
 fn flags_sync_that_is_interrupted_leaves_no_container() {
     base_image();
     let slow = ("sglang/srt/server_args.py", "import time\ntime.sleep(600)\n");
-    let home = with_files(Home::new(), &[&FILES[..], &[slow]].concat());
+    let home = with_files(Home::new(), "stand-in", &[&FILES[..], &[slow]].concat());
     let sync = ["--stack", "stand-in", "--runtime", "docker"];
     let built = home
         .run(&[&["build", "--format", "json"], &sync[..]].concat())

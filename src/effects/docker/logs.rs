@@ -18,6 +18,8 @@ use crate::units;
 const AWAY: Duration = Duration::from_mins(2);
 /// Time between two attempts to reach it.
 const RETRY: Duration = Duration::from_millis(500);
+/// Longest time for which a line waits for others: each hand-over wakes a thread.
+const TOGETHER: Duration = Duration::from_millis(10);
 /// Most messages that are handed on at once.
 const BATCH: usize = 512;
 /// Length of the time before each message: RFC 3339 with nine digits (`jsonmessage.RFC3339NanoFixed` of moby, in UTC).
@@ -173,9 +175,20 @@ impl Reader {
             .build();
         let stream = self.docker.logs(&self.id, Some(options));
         let mut batches = Box::pin(stream.ready_chunks(BATCH));
-        while let Some(batch) = batches.next().await {
-            let (mut found, mut broken) = (Vec::new(), None);
-            for output in batch {
+        let (mut found, mut until) = (Vec::new(), None);
+        loop {
+            let batch = match until {
+                Some(until) => tokio::time::timeout_at(until, batches.next()).await,
+                None => Ok(batches.next().await),
+            };
+            let Ok(batch) = batch else {
+                self.sender.send(Ok(std::mem::take(&mut found))).await.ok()?;
+                until = None;
+                continue;
+            };
+            let is_end = batch.is_none();
+            let mut broken = None;
+            for output in batch.into_iter().flatten() {
                 match output {
                     Ok(output) => {
                         let pipe = usize::from(matches!(output, LogOutput::StdErr { .. }));
@@ -186,14 +199,16 @@ impl Reader {
                     Err(error) => broken = Some(error.to_string()),
                 }
             }
-            if !found.is_empty() {
-                self.sender.send(Ok(found)).await.ok()?;
+            if found.len() >= BATCH || (!found.is_empty() && (is_end || broken.is_some())) {
+                self.sender.send(Ok(std::mem::take(&mut found))).await.ok()?;
+                until = None;
+            } else if !found.is_empty() && until.is_none() {
+                until = Some(tokio::time::Instant::now() + TOGETHER);
             }
-            if broken.is_some() {
+            if is_end || broken.is_some() {
                 return Some(broken);
             }
         }
-        Some(None)
     }
 
     /// Waits until the daemon answers again; returns false if it does not, or the container is gone.

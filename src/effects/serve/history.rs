@@ -115,6 +115,13 @@ pub(in crate::effects) fn was_asked_to_stop(state: &Path, name: &str, begun: &st
     since_start.any(|event| matches!(event.what, Happening::Stopping | Happening::Stopped))
 }
 
+/// Returns the cause of the crash with which the history of a server ends: a diagnosis need not find it again.
+#[must_use]
+pub(in crate::effects) fn cause_of_crash(state: &Path, name: &str) -> Option<String> {
+    let last = read(state, name).pop()?;
+    (last.what == Happening::Crashed && !last.text.is_empty()).then_some(last.text)
+}
+
 /// Returns true if the last event of a server is its READY, or that it works again.
 #[must_use]
 pub(in crate::effects) fn is_running(state: &Path, name: &str) -> bool {

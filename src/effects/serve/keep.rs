@@ -8,6 +8,9 @@ use crate::plan::{self, Plan};
 /// Extension of the file with the plan.
 pub(in crate::effects) const EXTENSION: &str = "plan";
 
+/// Extension of the file with the plan before the last upgrade.
+pub(in crate::effects) const BEFORE: &str = "before";
+
 /// Returns the path of the plan of a server.
 pub(super) fn path(state: &Path, name: &str) -> PathBuf {
     state.join("servers").join(format!("{name}.{EXTENSION}"))

@@ -113,14 +113,20 @@ impl Effects {
             server.activity = found.activity;
         }
         if server.status.state == ServerState::Crashed && explain {
-            let (cause, was_asked) = self.cause_of_end(&server.server).await;
             let reason = self.reason_of_end(&server.server).await;
-            server.status.cause = match cause {
-                // The log of a server that lost a process does not say who killed it.
-                Some(_) | None if reason.contains(MEMORY_RAN_OUT) => Some(reason),
-                None if !was_asked => Some(format!("{reason}; its log shows no cause")),
-                cause => cause,
+            let known = history::cause_of_crash(Path::new(&self.env().paths.state), &server.status.name);
+            // The log of a server that lost a process does not say who killed it.
+            let (cause, was_asked) = if reason.contains(MEMORY_RAN_OUT) {
+                (Some(reason), false)
+            } else if known.is_some() {
+                (known, false)
+            } else {
+                match self.cause_of_end(&server.server).await {
+                    (None, false) => (Some(format!("{reason}; its log shows no cause")), false),
+                    found => found,
+                }
             };
+            server.status.cause = cause;
             if was_asked {
                 server.status.state = ServerState::Stopped;
             } else {

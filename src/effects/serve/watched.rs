@@ -29,9 +29,47 @@ impl Effects {
     /// Returns the plan that starts a server again.
     ///
     /// # Errors
-    /// [`Kind::Host`] when none is kept, or it cannot be read.
+    /// [`Kind::Usage`] when none is kept; [`Kind::Host`] when it cannot be read.
     pub fn kept_plan(&self, name: &str) -> Result<Plan> {
+        self.read_plan(name, keep::EXTENSION)
+    }
+
+    /// Returns the plan that started a server before its last upgrade.
+    ///
+    /// # Errors
+    /// As [`Self::kept_plan`].
+    pub fn plan_before(&self, name: &str) -> Result<Plan> {
+        self.read_plan(name, keep::BEFORE)
+    }
+
+    /// Keeps the plan of a server, which an upgrade is about to replace; returns the bytes of the one that was kept until now.
+    ///
+    /// # Errors
+    /// [`Kind::Host`] when it cannot be written.
+    pub fn keep_plan_before(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = keep::path(Path::new(&self.env().paths.state), name);
+        let failed = || format!("cannot keep the plan of {name}");
+        let bytes = files::read(&path, MOST_PLAN).at(Kind::Host, failed)?;
+        let before = path.with_extension(keep::BEFORE);
+        let until_now = files::read(&before, MOST_PLAN).ok();
+        write_before(&before, &bytes)?;
+        Ok(until_now)
+    }
+
+    /// Keeps the plan again that was kept before an upgrade that failed.
+    pub fn restore_plan_before(&self, name: &str, until_now: Option<&[u8]>) {
+        let path = keep::path(Path::new(&self.env().paths.state), name).with_extension(keep::BEFORE);
+        // Without it --back goes to the plan that runs.
+        let _ = match until_now {
+            Some(bytes) => write_before(&path, bytes),
+            None => files::remove_if_there(&path)
+                .map(drop)
+                .at(Kind::Host, || format!("cannot remove `{}`", path.display())),
+        };
+    }
+
+    fn read_plan(&self, name: &str, extension: &str) -> Result<Plan> {
+        let path = keep::path(Path::new(&self.env().paths.state), name).with_extension(extension);
         let failed = || format!("cannot start {name} again");
         if !path.exists() {
             return Err(Error::new(Kind::Usage, failed())
@@ -160,4 +198,8 @@ impl Effects {
             }
         }
     }
+}
+
+fn write_before(path: &Path, bytes: &[u8]) -> Result<()> {
+    files::write_through(&path.with_extension("before.new"), path, bytes, Some(0o600))
 }

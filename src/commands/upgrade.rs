@@ -1,0 +1,260 @@
+//! `dsr1 upgrade`: replaces a server by another plan, and goes back to the old one if the new one fails or is slower.
+
+use std::time::{Duration, Instant};
+
+use super::bench::{plan_bench, profile_of_server};
+use super::context::{Ask, Context};
+use super::restart::{await_release, tell_requests};
+use super::status::probe;
+use super::up::make_request;
+use crate::cli::{PortChoice, Runtime, UpArgs, UpgradeArgs};
+use crate::effects::{Found, ServerTask};
+use crate::error::{Error, Kind, Result};
+use crate::event::Event;
+use crate::plan::upgrade::{Parts, leave_out_server, part, whole};
+use crate::plan::{self, Plan, Server, Step, StopServer};
+use crate::profile::Bench;
+use crate::report::{Benchmark, Outcome, ServerState, Upgraded};
+use crate::{ui, units};
+
+/// Runs the command.
+pub(super) async fn run(context: &Context, args: UpgradeArgs) -> Result<()> {
+    let name = args.up.server.name.as_deref().map(plan::container_name);
+    let effects = &context.effects;
+    let probe = probe(context)?;
+    let old = effects
+        .find_server(name.as_deref(), &probe, ServerState::SERVING)
+        .await?;
+    let old_plan = effects.kept_plan(&old.status.name)?;
+    let (parts, to, bench) = if args.back {
+        let before = effects.plan_before(&old.status.name)?;
+        let to = described_plan(&before);
+        (part(before), to, None)
+    } else {
+        let Some(found) = new_parts(context, &args.up, &old).await? else {
+            let text = format!("{} runs from this plan already", old.status.name);
+            context.display().event(&Event::Note { text });
+            return Ok(());
+        };
+        found
+    };
+    let server_args = &args.up.server.plan;
+    if server_args.dry_run || server_args.facts.is_some() {
+        let plan = whole(&parts, &old.server, args.drain);
+        return context.print_or_finish(&plan, true).await;
+    }
+    let _alone = effects.lock_server(&old.status.name, ServerTask::Restart)?;
+    context.carry_out(&parts.beside).await?;
+    let bench = bench.filter(|_| !args.no_bench);
+    let before = match &bench {
+        Some(bench) => Some(Box::pin(measure(context, &old.status.name, bench)).await?),
+        None => None,
+    };
+    let until_now = effects.keep_plan_before(&old.status.name)?;
+    let upgrade = Upgrade {
+        context,
+        old: &old,
+        old_plan: &old_plan,
+        args: &args,
+        bench,
+        until_now,
+    };
+    let done = Upgraded {
+        schema: Upgraded::SCHEMA.to_owned(),
+        server: old.status.name.clone(),
+        from: described(&old),
+        to,
+        kept: true,
+        down_s: 0.0,
+        before,
+        after: None,
+    };
+    Box::pin(upgrade.replace(&parts.in_place, done)).await
+}
+
+/// Returns both parts of the new plan, its profile and stack in words, and the measurement that it is judged by; `None` if the old
+/// server runs from the same plan.
+async fn new_parts(
+    context: &Context,
+    up: &UpArgs,
+    old: &Found,
+) -> Result<Option<(Parts, String, Option<Bench>)>> {
+    let mut up = up.clone();
+    up.keep = true;
+    up.server.name = Some(old.status.name.clone());
+    up.server.port = PortChoice::Fixed(old.port);
+    if matches!(up.server.runtime.runtime, Runtime::Auto) {
+        up.server.runtime.runtime = if old.status.runtime == "docker" {
+            Runtime::Docker
+        } else {
+            Runtime::Process
+        };
+    }
+    let (request, mut facts, notes) = make_request(context, &up).await?;
+    let starts = |plan: &Plan| {
+        let is_start = |step: &Step| matches!(step, Step::StartContainer(_) | Step::StartProcess(_));
+        plan.steps.iter().any(is_start)
+    };
+    // A server that runs from the same plan is not started.
+    if !starts(&plan::up(&request, &facts)?) {
+        return Ok(None);
+    }
+    leave_out_server(&mut facts, &old.status.name, old.port);
+    let mut new = plan::up(&request, &facts)?;
+    new.notes.splice(0..0, notes);
+    let serve = &request.serve;
+    let to = format!("{} on {}", serve.profile.name, serve.stack.name);
+    Ok(Some((part(new), to, Some(serve.profile.bench.clone()))))
+}
+
+/// Returns the profile and the stack of a server in words.
+fn described(server: &Found) -> String {
+    format!("{} on {}", server.status.profile, server.status.stack)
+}
+
+/// Returns the profile and the stack of a plan in words.
+fn described_plan(plan: &Plan) -> String {
+    let labels = plan.steps.iter().find_map(|step| match step {
+        Step::StartContainer(step) => Some(&step.labels),
+        Step::StartProcess(step) => Some(&step.labels),
+        _ => None,
+    });
+    let label = |key: &str| {
+        labels
+            .and_then(|labels| labels.get(key))
+            .map_or("?", String::as_str)
+    };
+    format!("{} on {}", label(plan::LABEL_PROFILE), label(plan::LABEL_STACK))
+}
+
+/// Measures a server that runs.
+async fn measure(context: &Context, name: &str, bench: &Bench) -> Result<Benchmark> {
+    let found = context
+        .effects
+        .find_server(Some(name), &probe(context)?, ServerState::SERVING)
+        .await?;
+    context.use_environment_of(&found).await?;
+    let (_, stack) = profile_of_server(context, &found, None)?;
+    let facts = context.gather(&stack, None, &Ask::default()).await;
+    let report = context
+        .carry_out(&plan_bench(found, stack, bench.clone(), &facts))
+        .await?;
+    let measured = report.steps.into_iter().find_map(|step| match step.outcome {
+        Outcome::Benchmarked(benchmark) => Some(*benchmark),
+        _ => None,
+    });
+    measured.ok_or_else(|| Error::new(Kind::Internal, "the benchmark has no result"))
+}
+
+/// An upgrade under way.
+struct Upgrade<'a> {
+    context: &'a Context,
+    old: &'a Found,
+    old_plan: &'a Plan,
+    args: &'a UpgradeArgs,
+    bench: Option<Bench>,
+    /// The plan to which `--back` went until now.
+    until_now: Option<Vec<u8>>,
+}
+
+impl Upgrade<'_> {
+    /// Stops the old server and starts the new one in its place; goes back if that fails, or the new one is slower.
+    async fn replace(&self, in_place: &Plan, mut done: Upgraded) -> Result<()> {
+        let name = &self.old.status.name;
+        tell_requests(self.context, &self.old.status, self.args.drain);
+        let down = Instant::now();
+        let started = match self.stop(self.args.drain).await {
+            Ok(()) => self.context.carry_out(in_place).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        done.down_s = down.elapsed().as_secs_f64();
+        if let Err(error) = started {
+            return self.go_back(error, done, down).await;
+        }
+        if let Some(bench) = &self.bench {
+            match Box::pin(measure(self.context, name, bench)).await {
+                Ok(after) => done.after = Some(after),
+                Err(error) => return Box::pin(self.go_back_again(error, done)).await,
+            }
+        }
+        if let Some(error) = self.is_slower(&done) {
+            return Box::pin(self.go_back_again(error, done)).await;
+        }
+        self.context.print(&done, ui::upgraded)
+    }
+
+    /// Returns the error of a server that is slower than it may be.
+    fn is_slower(&self, done: &Upgraded) -> Option<Error> {
+        let least = 1.0 - f64::from(self.args.tolerance) / 100.0;
+        let speed = done.speed().filter(|speed| *speed < least)?;
+        let (before, after) = (done.before.as_ref()?, done.after.as_ref()?);
+        let text = format!("{} is slower from the new plan", done.server);
+        Some(Error::new(Kind::Gate, text).cause(format!(
+            "it generates {:.1} tokens/s, and {:.1} before: {speed:.2}x, and --tolerance {} allows {least:.2}x",
+            after.output_throughput, before.output_throughput, self.args.tolerance
+        )))
+    }
+
+    /// Goes back from a new server that answered: the endpoint is down once more.
+    async fn go_back_again(&self, error: Error, mut done: Upgraded) -> Result<()> {
+        let first = done.down_s;
+        let down = Instant::now();
+        done.down_s = 0.0;
+        let begun = down.checked_sub(Duration::from_secs_f64(first)).unwrap_or(down);
+        self.go_back(error, done, begun).await
+    }
+
+    /// Starts the old server again, and returns the error for which that was necessary. `down` is the time since which nobody answers.
+    async fn go_back(&self, error: Error, mut done: Upgraded, down: Instant) -> Result<()> {
+        let name = &self.old.status.name;
+        let text = format!("going back to {}: {}", done.from, error.innermost());
+        self.context.display().event(&Event::Note { text });
+        let back = match self.stop(0).await {
+            Ok(()) => self.context.carry_out(self.old_plan).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        done.kept = false;
+        done.down_s = down.elapsed().as_secs_f64();
+        let was_down = units::duration(Duration::from_secs_f64(done.down_s));
+        match back {
+            Ok(()) => {
+                self.context
+                    .effects
+                    .restore_plan_before(name, self.until_now.as_deref());
+                if self.context.is_json() {
+                    self.context.print(&done, ui::upgraded)?;
+                }
+                Err(error
+                    .hint(format!(
+                        "{name} runs from {} again; nobody answered for {was_down}",
+                        done.from
+                    ))
+                    .reported_if(self.context.is_json()))
+            }
+            Err(second) => Err(error
+                .also(format!(
+                    "{name} does not start from {} again: {}",
+                    done.from,
+                    second.innermost()
+                ))
+                .hint(format!(
+                    "{name} is down: dsr1 diagnose {name} shows why, dsr1 restart {name} starts it"
+                ))),
+        }
+    }
+
+    /// Stops what runs in the place of the server, and waits until nothing of it is left.
+    async fn stop(&self, drain_s: u32) -> Result<()> {
+        let server: &Server = &self.old.server;
+        let effects = &self.context.effects;
+        let held = effects.holdings(server, self.old.port).await;
+        if effects.exists(server).await? {
+            let end = Step::StopServer(StopServer {
+                server: server.clone(),
+                drain_s,
+            });
+            self.context.carry_out(&Plan::new("upgrade", vec![end])).await?;
+        }
+        await_release(self.context, server, &held).await
+    }
+}
