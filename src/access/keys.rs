@@ -33,6 +33,8 @@ impl Keys {
         let wrong =
             |line: usize, why: String| Error::new(Kind::Usage, format!("{file}:{line}: {why}")).hint(RULE);
         let (mut keys, mut names) = (Vec::new(), BTreeSet::new());
+        // Some editors begin a text with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (index, line) in text.lines().enumerate() {
             let number = index + 1;
             let words: Vec<&str> = line.split_whitespace().collect();
@@ -51,8 +53,7 @@ impl Keys {
             if !is_key_name(&name) {
                 return Err(wrong(
                     number,
-                    "the name of the key has other characters than letters, digits, `.`, `_` and `-`"
-                        .to_owned(),
+                    "the name of the key is not letters, digits, `.`, `_` and `-`".to_owned(),
                 ));
             }
             if key.len() < SHORTEST || key.len() > LONGEST {
@@ -90,6 +91,16 @@ impl Keys {
         Some(&found.0)
     }
 
+    /// Returns the keys that still stand in a text as a word: those that are left of a file that cannot be read otherwise.
+    #[must_use]
+    pub fn still_in(&self, text: &str) -> Self {
+        let words: BTreeSet<[u8; 32]> = text.split_whitespace().map(hash).collect();
+        let keys = self.keys.iter().filter(|(_, key)| words.contains(key));
+        Self {
+            keys: keys.cloned().collect(),
+        }
+    }
+
     /// Returns the names of the keys, in the order of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|(name, _)| name.as_str())
@@ -100,7 +111,9 @@ impl Keys {
 #[must_use]
 pub fn is_key_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(fits)
+    (1..=LONGEST_NAME).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(fits)
 }
 
 fn hash(key: &str) -> [u8; 32] {
@@ -147,7 +160,7 @@ mod tests {
             ),
             (
                 "a/b 0123456789abcdef\n",
-                "f:1: the name of the key has other characters than letters, digits, `.`, `_` and `-`",
+                "f:1: the name of the key is not letters, digits, `.`, `_` and `-`",
             ),
             (
                 "a 0123456789abcd\u{e9}f\n",
@@ -158,6 +171,14 @@ mod tests {
             assert_eq!(error.message(), message);
             assert!(!format!("{error:?}").contains("0123456789"), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_key_that_is_gone_from_a_broken_file_counts_no_more() {
+        let keys = Keys::parse("alice 0123456789abcdef\nbob fedcba9876543210\n", "f").unwrap();
+        let left = keys.still_in("alice  0123456789abcdef\nbob\nshort\n");
+        assert_eq!(left.names().collect::<Vec<_>>(), ["alice"]);
+        assert_eq!(keys.still_in("").names().count(), 0);
     }
 
     proptest! {

@@ -61,9 +61,7 @@ impl Routes {
     #[must_use]
     pub fn access(&self, method: &str, path: &str) -> Access {
         let is_more = self.more.iter().any(|more| more == path);
-        let is_model = path.strip_prefix("/v1/models/").is_some_and(|id| {
-            !id.is_empty() && id.chars().all(|c| c.is_ascii_graphic()) && !id.contains("..")
-        });
+        let is_model = path.strip_prefix("/v1/models/").is_some_and(is_model_id);
         let gets = GETS.contains(&path) || is_model || is_more;
         let posts = POSTS.contains(&path) || is_more;
         match method {
@@ -74,6 +72,14 @@ impl Routes {
             _ => Access::Hidden,
         }
     }
+}
+
+/// Returns true for the ID of a model as it stands in a path: words between slashes. A percent sign or a backslash would be another
+/// character for the engine, and a word of dots another folder.
+fn is_model_id(id: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '@' | '+');
+    id.split('/')
+        .all(|word| !word.is_empty() && word.chars().all(fits) && !word.chars().all(|c| c == '.'))
 }
 
 #[cfg(test)]
@@ -101,6 +107,12 @@ mod tests {
             ("POST", "//v1/chat/completions", Access::Hidden),
             ("POST", "/v1/../flush_cache", Access::Hidden),
             ("GET", "/v1/models/../../flush_cache", Access::Hidden),
+            ("GET", "/v1/models/%2e%2e/%2e%2e/server_info", Access::Hidden),
+            ("GET", "/v1/models/.%2E/x", Access::Hidden),
+            ("GET", "/v1/models/x\\..\\y", Access::Hidden),
+            ("GET", "/v1/models/./x", Access::Hidden),
+            ("GET", "/v1/models//x", Access::Hidden),
+            ("GET", "/v1/models/", Access::Hidden),
             ("POST", "/%76%31/completions", Access::Hidden),
             ("POST", "/v1/rerank", Access::Hidden),
         ] {

@@ -132,6 +132,19 @@ impl Context {
         }
     }
 
+    /// Carries out a plan to its end. A signal is its caller's to hear: what was started stays.
+    pub(super) async fn carry_out_all(&self, plan: &Plan) -> Result<Report> {
+        if let Some(blocker) = plan.blockers.first() {
+            return Err(blocker.clone().into());
+        }
+        let display = self.display();
+        let report = self.effects.execute(plan, &*display).await;
+        if let (Err(error), Some((step, _))) = (&report, self.effects.step_of(plan)) {
+            display.event(&failed(step, error));
+        }
+        report
+    }
+
     /// Carries out a plan to its end, or until the user interrupts.
     ///
     /// Fails at once if the plan has a blocker.

@@ -1,7 +1,9 @@
 //! `dsr1 expose`: takes requests with a key from other hosts, and passes them on to a server, until it is interrupted.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -11,14 +13,18 @@ use super::status::probe;
 use crate::access::Routes;
 use crate::cli::{ExposeArgs, Format};
 use crate::effects::expose::{ExposeOptions, Exposed, KeyFile, TlsFiles, add_key};
-use crate::effects::{Found, listener, signal};
+use crate::effects::{Sought, listener, signal};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter};
 use crate::plan;
-use crate::report::{ExposedRequest, ExposedServer, ServerState};
+use crate::report::{ExposedRequest, ExposedServer, ServerState, ServerStatus};
 use crate::ui;
 use crate::units::counted;
 
+/// Time between two looks at the server.
+const LOOK: Duration = Duration::from_secs(2);
+/// Most lines about requests that wait to be printed.
+const MOST_LINES: usize = 1000;
 /// Name of the key that the first use makes.
 const FIRST_KEY: &str = "default";
 
@@ -41,13 +47,13 @@ pub(super) async fn run(context: &Context, args: ExposeArgs) -> Result<()> {
     if let Some(name) = &args.add_key {
         return add_named_key(context, &args, name).await;
     }
-    let found = find(context, &args).await?;
+    let server = find(context, &args).await?;
     let routes = Routes::new(&args.route)?;
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(certificate), Some(key)) => Some(TlsFiles::read(certificate, key)?),
         _ => None,
     };
-    let path = keys_file(context, &args, &found.status.name);
+    let path = keys_file(context, &args, &server.name);
     if args.keys.is_none() && !path.exists() {
         add_key(&path, FIRST_KEY)?;
     }
@@ -57,20 +63,22 @@ pub(super) async fn run(context: &Context, args: ExposeArgs) -> Result<()> {
     refuse_clear_text(&listener, tls.is_some() || args.plain_http)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let reporter: Arc<dyn Reporter> = Arc::from(context.display());
+    let is_serving = Arc::new(AtomicBool::new(server.state.is_serving()));
     let options = ExposeOptions {
-        upstream: found.status.base_url.clone(),
+        upstream: server.base_url.clone(),
         keys,
         routes,
         most_requests: args.max_requests.and_then(|most| usize::try_from(most).ok()),
         tls,
-        on_request: printer(context.output.format),
+        is_serving: Arc::clone(&is_serving),
+        on_request: print_requests(context.output.format),
         reporter: Arc::clone(&reporter),
     };
     let exposed = Exposed::begin(listener, context.effects.http(), options)?;
     let document = ExposedServer {
         schema: ExposedServer::SCHEMA.to_owned(),
-        server: found.status.name.clone(),
-        base_url: format!("{scheme}://{}/v1", exposed.address()),
+        server: server.name.clone(),
+        base_url: format!("{scheme}://{}/v1", for_clients(exposed.address())),
         keys_file: path.display().to_string(),
         keys: names,
     };
@@ -79,8 +87,34 @@ pub(super) async fn run(context: &Context, args: ExposeArgs) -> Result<()> {
         Format::Text => ui::print_on(&ui::exposed(&document))?,
     }
     // An interrupt is the normal end.
-    signal::wait().await?;
+    tokio::select! {
+        ended = signal::wait() => ended.map(drop)?,
+        failed = look_at_server(context, &server.name, &is_serving) => return failed,
+    }
     end(&exposed, &reporter, args.drain).await
+}
+
+/// Keeps up to date whether the server takes requests, for the answer about its health.
+async fn look_at_server(context: &Context, name: &str, is_serving: &AtomicBool) -> Result<()> {
+    let probe = probe(context)?;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let found = context
+            .effects
+            .seek_server(Some(name), &probe, ServerState::ANY)
+            .await;
+        let serves = matches!(&found, Ok(Sought::There(found)) if found.status.state.is_serving());
+        is_serving.store(serves, Ordering::Relaxed);
+    }
+}
+
+/// Returns an address as clients write it: that of all networks stands for any name of this host.
+fn for_clients(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("HOST:{}", address.port())
+    } else {
+        address.to_string()
+    }
 }
 
 /// Ends after the running requests, or at a second signal.
@@ -99,7 +133,7 @@ async fn end(exposed: &Exposed, reporter: &Arc<dyn Reporter>, drain_s: u32) -> R
     if cut > 0 {
         let requests = counted(cut, "request");
         reporter.event(&Event::Note {
-            text: format!("{requests} did not finish and were cut"),
+            text: format!("cut: {requests} that did not finish"),
         });
     }
     Ok(())
@@ -127,8 +161,8 @@ async fn add_named_key(context: &Context, args: &ExposeArgs, name: &str) -> Resu
     let path = if let Some(path) = &args.keys {
         path.clone()
     } else {
-        let found = find(context, args).await?;
-        keys_file(context, args, &found.status.name)
+        let server = find(context, args).await?;
+        keys_file(context, args, &server.name)
     };
     add_key(&path, name)?;
     let added = AddedKey {
@@ -139,12 +173,20 @@ async fn add_named_key(context: &Context, args: &ExposeArgs, name: &str) -> Resu
     context.print(&added, |added| ui::added_key(&added.name, &added.keys_file))
 }
 
-async fn find(context: &Context, args: &ExposeArgs) -> Result<Found> {
+/// Returns the server, also one that was stopped: it may be started later, at the same port.
+async fn find(context: &Context, args: &ExposeArgs) -> Result<ServerStatus> {
     let name = args.which.server.as_deref();
-    context
-        .effects
-        .find_server(name, &probe(context)?, ServerState::ANY)
-        .await
+    let probe = probe(context)?;
+    Ok(
+        match context
+            .effects
+            .seek_server(name, &probe, ServerState::ANY)
+            .await?
+        {
+            Sought::There(found) => found.status,
+            Sought::Ended(status) => *status,
+        },
+    )
 }
 
 /// Returns the file of keys: that of the arguments, or that of the server.
@@ -154,15 +196,23 @@ fn keys_file(context: &Context, args: &ExposeArgs, server: &str) -> PathBuf {
     args.keys.clone().unwrap_or_else(own)
 }
 
-/// Returns a function that prints a line for each request. A reader that went away is no reason to refuse requests.
-fn printer(format: Format) -> Box<dyn Fn(&ExposedRequest) + Send + Sync> {
+/// Returns a function that prints a line for each request, on a thread of its own: a terminal or a pipe that takes no output holds
+/// nobody up. What comes meanwhile beyond a thousand lines is left out.
+fn print_requests(format: Format) -> Box<dyn Fn(&ExposedRequest) + Send + Sync> {
+    let (sender, lines) = std::sync::mpsc::sync_channel::<ExposedRequest>(MOST_LINES);
+    std::thread::spawn(move || {
+        for request in lines {
+            // A reader that went away is no reason to refuse requests.
+            let _ = match format {
+                Format::Text => ui::print_on(&ui::exposed_request(&request)),
+                Format::Json => ui::print_json_line(&Line {
+                    schema: "dsr1.exposed-request/1",
+                    request: &request,
+                }),
+            };
+        }
+    });
     Box::new(move |request| {
-        let _ = match format {
-            Format::Text => ui::print_on(&ui::exposed_request(request)),
-            Format::Json => ui::print_json_line(&Line {
-                schema: "dsr1.exposed-request/1",
-                request,
-            }),
-        };
+        let _ = sender.try_send(request.clone());
     })
 }

@@ -44,9 +44,14 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
     let mut unwell = listing.servers.iter().filter(|server| !server.state.is_serving());
     match unwell.next() {
         Some(server) => {
-            let text = format!("{} is {}", server.name, server.state.word());
+            let name = &server.name;
+            let (text, look) = match server.state {
+                ServerState::Crashed => (format!("{name} has crashed"), "diagnose"),
+                ServerState::Hung => (format!("{name} hangs"), "diagnose"),
+                state => (format!("{name} is {}", state.word()), "logs"),
+            };
             Err(Error::new(Kind::Server, text)
-                .hint(format!("dsr1 logs {}", server.name))
+                .hint(format!("dsr1 {look} {name}"))
                 .reported_if(context.is_json()))
         }
         None if listing.servers.is_empty() => Err(Error::new(Kind::Server, "no server is running")

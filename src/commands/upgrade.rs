@@ -12,7 +12,7 @@ use crate::effects::{Found, ServerTask};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::plan::upgrade::{Parts, leave_out_server, part, whole};
-use crate::plan::{self, Plan, Server, Step, StopServer};
+use crate::plan::{self, GpuChoice, Plan, Server, Step, StopServer};
 use crate::profile::Bench;
 use crate::report::{Benchmark, Outcome, ServerState, Upgraded};
 use crate::{ui, units};
@@ -89,6 +89,11 @@ async fn new_parts(
         } else {
             Runtime::Process
         };
+    }
+    // The GPUs of the old server are free when the new one starts.
+    let is_open = matches!(up.server.gpus, None | Some(GpuChoice::Free));
+    if is_open && !old.gpus.is_empty() {
+        up.server.gpus = Some(GpuChoice::Indices(old.gpus.clone()));
     }
     let (request, mut facts, notes) = make_request(context, &up).await?;
     let starts = |plan: &Plan| {

@@ -8,7 +8,7 @@ use super::restart::{await_release, find_plan};
 use super::status::probe;
 use crate::cli::WatchArgs;
 use crate::diagnose::Diagnosis;
-use crate::effects::{ServerTask, Watched, host};
+use crate::effects::{ServerTask, Watched, host, signal};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::plan::{self, DRAIN_S, Plan, Server};
@@ -43,23 +43,29 @@ pub(super) async fn run(context: &Context, args: WatchArgs) -> Result<()> {
         begun: Instant::now(),
         gpus: host::read_gpus(context.env()).await.len(),
     };
-    let ended = context.until_interrupted(Box::pin(watch.run())).await;
-    match ended {
-        Err(error) if error.kind() == Kind::Interrupted => left(context, &server, args.stop, error).await,
-        ended => ended,
-    }
+    let name = {
+        let mut work = Box::pin(watch.run());
+        tokio::select! {
+            done = &mut work => return done,
+            name = signal::wait() => name?,
+        }
+    };
+    leave(context, &server, args.stop, name).await
 }
 
 /// Ends the command when the user or a service manager asks: the server goes on, or is stopped.
-async fn left(context: &Context, server: &Server, stop: bool, error: Error) -> Result<()> {
+async fn leave(context: &Context, server: &Server, stop: bool, signal: &str) -> Result<()> {
     let name = server.name();
+    let error = Error::new(Kind::Interrupted, format!("interrupted by {signal}"));
     if stop {
         context.effects.stop(server, DRAIN_S).await?;
     }
     let text = if stop {
         format!("{name} is stopped")
-    } else {
+    } else if matches!(context.effects.exists(server).await, Ok(true)) {
         format!("{name} goes on running, and nobody watches it now")
+    } else {
+        format!("{name} does not run, and nobody watches it now; dsr1 restart {name} starts it")
     };
     context.display().event(&Event::Note { text });
     Err(error.reported_if(true))
@@ -247,7 +253,7 @@ impl Watch<'_> {
         let held = self.context.effects.holdings(server, self.watched.port).await;
         self.context.effects.end_rest(server).await?;
         await_release(self.context, server, &held).await?;
-        match Box::pin(self.context.carry_out(&self.plan)).await {
+        match Box::pin(self.context.carry_out_all(&self.plan)).await {
             Ok(_) => {
                 self.print_last()?;
                 let text = format!(

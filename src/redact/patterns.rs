@@ -6,7 +6,8 @@ use aho_corasick::AhoCorasick;
 use regex::Regex;
 
 /// Texts without which a line has no certain secret. Letter case does not count.
-const SIGNS: [&str; 34] = [
+const SIGNS: [&str; 35] = [
+    "dsr1-",
     "api_key",
     "api-key",
     "keyfile_password",
@@ -119,7 +120,7 @@ pub(super) fn make_patterns() -> Result<Patterns, Box<dyn std::error::Error>> {
             r"(?:(?i:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)|Key-Pair-Id|AWSAccessKeyId)|(?:[?&;]|\\u0026|%26|%3F)(?i:signature|sig|token|policy|access_token|auth_token|api[-_]?key|key|secret|password))(=|%3D|%3d)",
         )?,
         token: Regex::new(
-            r"hf_[A-Za-z0-9]{8,}|hf_(?:oauth|jwt)_[A-Za-z0-9._-]{8,}|api_org_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_-]{16,}|nvapi-[A-Za-z0-9_-]{16,}|xox[abprs]-[A-Za-z0-9-]{10,}|\bsk-[A-Za-z0-9_-]{12,}|eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}|eyJ[A-Za-z0-9_-]{30,}",
+            r"\bdsr1-[0-9a-f]{48}\b|hf_[A-Za-z0-9]{8,}|hf_(?:oauth|jwt)_[A-Za-z0-9._-]{8,}|api_org_[A-Za-z0-9]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_-]{16,}|nvapi-[A-Za-z0-9_-]{16,}|xox[abprs]-[A-Za-z0-9-]{10,}|\bsk-[A-Za-z0-9_-]{12,}|eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){1,4}|eyJ[A-Za-z0-9_-]{30,}",
         )?,
         key_begin: Regex::new(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----")?,
         key_in_line: Regex::new(

@@ -15,7 +15,7 @@ fn every_pattern_is_valid() {
 }
 
 /// Each text has `§` for its secret; the sort is that of the redaction.
-const FORMS: [(&str, &str, Sort); 62] = [
+const FORMS: [(&str, &str, Sort); 63] = [
     (
         "abcd1234efgh",
         "server_args=ServerArgs(model_path='m', api_key='§', admin_api_key=None)",
@@ -147,6 +147,11 @@ const FORMS: [(&str, &str, Sort); 62] = [
     ),
     ("sk-proj-abcdefghijklmnop", "the model said §", Sort::Token),
     ("nvapi-abcdefghijklmnopqrstuvwx", "ngc §", Sort::Token),
+    (
+        "dsr1-0123456789abcdef0123456789abcdef0123456789abcdef",
+        "sent §",
+        Sort::Token,
+    ),
     (
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc-_def",
         "jwt §",

@@ -41,4 +41,6 @@ pub struct ExposedRequest {
     pub bytes: u64,
     /// Milliseconds until the answer had ended.
     pub ms: u64,
+    /// True if the client got the answer whole: false if the client left, or the engine ended within it.
+    pub whole: bool,
 }

@@ -46,9 +46,11 @@ pub fn exposed_request(request: &ExposedRequest) -> String {
         status,
         bytes,
         ms,
+        whole,
     } = request;
+    let end = if *whole { "" } else { "  cut" };
     format!(
-        "{at}  {}  {}  {} {}  {status}  {}  {}\n",
+        "{at}  {}  {}  {} {}  {status}  {}  {}{end}\n",
         safe(client),
         safe(key.as_deref().unwrap_or("-")),
         safe(method),
@@ -73,6 +75,7 @@ mod tests {
             status: 404,
             bytes: 34_000,
             ms: 1200,
+            whole: true,
         };
         assert_eq!(
             exposed_request(&request),
@@ -82,11 +85,12 @@ mod tests {
             key: Some("alice".to_owned()),
             path: "/v1/models".to_owned(),
             status: 200,
+            whole: false,
             ..request
         };
         assert_eq!(
             exposed_request(&request),
-            "2026-11-30T12:00:00Z  10.0.0.7  alice  GET /v1/models  200  34.0 kB  1.2s\n"
+            "2026-11-30T12:00:00Z  10.0.0.7  alice  GET /v1/models  200  34.0 kB  1.2s  cut\n"
         );
     }
 

@@ -197,6 +197,12 @@ fn only_requests_with_a_key_for_the_api_reach_the_engine() {
         ("GET /flush_cache", Some(site.key.as_str()), 404),
         ("POST /update_weights_from_disk", Some(site.key.as_str()), 404),
         ("POST /v1/../flush_cache", Some(site.key.as_str()), 404),
+        (
+            "GET /v1/models/%2e%2e/%2e%2e/server_info",
+            Some(site.key.as_str()),
+            404,
+        ),
+        ("GET /v1/models/..\\..\\server_info", Some(site.key.as_str()), 404),
         ("GET /v1/chat/completions", Some(site.key.as_str()), 405),
     ] {
         let (head, body) = site.send(line, key, "{}");
@@ -226,8 +232,8 @@ fn only_requests_with_a_key_for_the_api_reach_the_engine() {
     let all = heads.concat().to_ascii_lowercase();
     assert!(!all.contains("authorization") && !all.contains("cookie"), "{all}");
     assert!(!all.contains(&site.key), "{all}");
-    let requests = site.requests(11);
-    assert_eq!(requests.len(), 11);
+    let requests = site.requests(13);
+    assert_eq!(requests.len(), 13);
     assert_eq!(
         (&requests[0]["key"], &requests[0]["status"]),
         (&"default".into(), &200.into())
@@ -311,15 +317,17 @@ fn keys_are_added_and_revoked_while_it_runs() {
     std::fs::write(&file, format!("alice {alice}\n")).unwrap();
     wait_for(&site.key, 401);
     wait_for(&alice, 200);
-    // A file that is broken changes nothing, and a warning says so.
-    std::fs::write(&file, "short\n").unwrap();
+    // Of a file that is broken, the keys count that still stand in it; without a file, none.
+    std::fs::write(&file, format!("alice {alice}\nshort\n")).unwrap();
     std::thread::sleep(Duration::from_millis(1200));
     wait_for(&alice, 200);
     assert!(
         site.exposed
             .stderr()
-            .contains("the keys before this change are still used")
+            .contains("only keys that still stand in the file count")
     );
+    std::fs::remove_file(&file).unwrap();
+    wait_for(&alice, 401);
 }
 
 /// Without the engine clients get 503, with too many requests 429, and with a body that is too large 413.
@@ -374,6 +382,54 @@ fn a_signal_ends_it_after_the_running_requests() {
     site.exposed.wait().expect(0);
     let said = site.exposed.stderr();
     assert!(said.contains("1 request may take 30 s to finish"), "{said}");
+}
+
+/// A client writes lines of a bound, and nobody who reads the lines holds the clients up.
+#[test]
+fn the_lines_about_requests_have_a_bound_and_hold_nobody_up() {
+    let home = Home::new().without_docker();
+    let engine = Engine::new();
+    ended_server(&home, "dsr1-a", engine.port);
+    let mut server = running_server(&home, "dsr1-a");
+    let mut exposed = home
+        .command(&["expose", "a", "--listen", "127.0.0.1:0", "--format", "json"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Nobody reads further than the first line.
+    let mut stdout = exposed.stdout.take().unwrap();
+    let mut first = Vec::new();
+    while !first.ends_with(b"\n") {
+        let mut byte = [0];
+        stdout.read_exact(&mut byte).unwrap();
+        first.push(byte[0]);
+    }
+    let first: Value = serde_json::from_slice(&first).unwrap();
+    let address = first["base_url"].as_str().unwrap();
+    let address = address.trim_start_matches("http://").trim_end_matches("/v1");
+    let path = "x".repeat(3000);
+    for _ in 0..400 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let request = format!("GET /{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let (head, _) = read_message(&mut stream).expect("no answer");
+        assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
+    }
+    let mut line = Vec::new();
+    while !line.ends_with(b"\n") {
+        let mut byte = [0];
+        stdout.read_exact(&mut byte).unwrap();
+        line.push(byte[0]);
+    }
+    assert!(line.len() < 600, "{}", line.len());
+    let request: Value = serde_json::from_slice(&line).unwrap();
+    assert_eq!(request["path"].as_str().unwrap().len(), 200);
+    for child in [&mut exposed, &mut server] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }
 
 /// An address that other hosts reach needs TLS or the user's word, and wrong files are named.

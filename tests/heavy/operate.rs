@@ -400,7 +400,7 @@ fn exit_0_that_nobody_asked_for_is_a_crash() {
         server.steer(&json!({ "exit": 0 }));
         server.becomes("crashed");
         let check = site.home.run(&["status", "zero", "--check"]).expect(7);
-        assert!(check.stderr.contains("dsr1-zero is crashed"), "{}", check.stderr);
+        assert!(check.stderr.contains("dsr1-zero has crashed"), "{}", check.stderr);
         let asked = site.home.run(&["ask", "--server", "zero", "hello"]).expect(7);
         assert!(asked.stderr.contains("dsr1-zero has ended"), "{}", asked.stderr);
     }

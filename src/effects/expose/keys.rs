@@ -62,21 +62,24 @@ impl KeyFile {
         self.current().keys.names().map(str::to_owned).collect()
     }
 
-    /// Returns the keys, read again if the file changed. A file that cannot be read any more changes nothing, and is an error once.
+    /// Returns the keys, read again if the file changed. Of a file that is wrong, the keys count that still stand in it; without a
+    /// file, none.
     pub(super) fn current(&self) -> Current {
         let mut read_keys = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let mut trouble = None;
         if read_keys.looked.elapsed() >= LOOK {
             read_keys.looked = Instant::now();
-            let stamp = std::fs::metadata(&self.path).ok().map(|meta| stamp(&meta));
-            if stamp.is_some_and(|stamp| stamp != read_keys.stamp) {
+            let stamp = std::fs::metadata(&self.path)
+                .map(|meta| stamp(&meta))
+                .unwrap_or_default();
+            if stamp != read_keys.stamp {
+                read_keys.stamp = stamp;
                 match read(&self.path) {
-                    Ok((keys, stamp)) => {
-                        read_keys.keys = Arc::new(keys);
-                        read_keys.stamp = stamp;
-                    }
+                    Ok((keys, _)) => read_keys.keys = Arc::new(keys),
                     Err(error) => {
-                        read_keys.stamp = stamp.unwrap_or_default();
+                        let text = files::read(&self.path, MOST).unwrap_or_default();
+                        let left = read_keys.keys.still_in(&String::from_utf8_lossy(&text));
+                        read_keys.keys = Arc::new(left);
                         trouble = Some(error);
                     }
                 }
@@ -130,16 +133,16 @@ pub fn add_key(path: &Path, name: &str) -> Result<()> {
         )
         .hint("use letters, digits, `.`, `_` and `-`, at most 40"));
     }
-    let mut ends = true;
-    if path.exists() {
+    let text = std::fs::read(path).unwrap_or_default();
+    let ends = text.last().is_none_or(|last| *last == b'\n');
+    let is_comment = |line: &str| line.trim().is_empty() || line.trim().starts_with('#');
+    if !String::from_utf8_lossy(&text).lines().all(is_comment) {
         let (keys, _) = read(path)?;
         if keys.names().any(|known| known == name) {
             return Err(Error::new(Kind::Usage, failed())
                 .cause(format!("it has a key of the name {name}"))
                 .hint("choose another name, or remove its line first"));
         }
-        let text = std::fs::read(path).at(Kind::Host, failed)?;
-        ends = text.last().is_none_or(|last| *last == b'\n');
     }
     let mut random = [0; RANDOM];
     File::open("/dev/urandom")
@@ -198,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_file_is_read_again_and_a_broken_one_changes_nothing() {
+    fn a_changed_file_is_read_again_and_of_a_broken_one_what_still_stands_there() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keys");
         add_key(&path, "alice").unwrap();
@@ -207,12 +210,24 @@ mod tests {
         add_key(&path, "bob").unwrap();
         age();
         assert_eq!(file.names(), ["alice", "bob"]);
-        std::fs::write(&path, "short\n").unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let alice = text.lines().next().unwrap();
+        std::fs::write(&path, format!("{alice}\nshort\n")).unwrap();
         age();
         let current = file.current();
         assert!(current.trouble.is_some());
-        assert_eq!(current.keys.names().count(), 2);
+        assert_eq!(current.keys.names().collect::<Vec<_>>(), ["alice"]);
         age();
         assert!(file.current().trouble.is_none());
+        std::fs::remove_file(&path).unwrap();
+        age();
+        let current = file.current();
+        assert!(current.trouble.is_some() && current.keys.names().count() == 0);
+        // A file of comments takes its first key.
+        std::fs::write(&path, "# keys of the team").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        add_key(&path, "carol").unwrap();
+        age();
+        assert_eq!(file.names(), ["carol"]);
     }
 }

@@ -1,7 +1,7 @@
 //! One request to an exposed server: the checks, and the answer of the engine as it arrives.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ use crate::report::ExposedRequest;
 const MOST_BODY: usize = 64 << 20;
 /// Longest time in which a client sends the body.
 const BODY: Duration = Duration::from_mins(1);
+/// Most characters of a method and of a path that are kept.
+const LONGEST: usize = 200;
 /// Longest wait for the engine in a question for the health.
 const HEALTH: Duration = Duration::from_secs(2);
 /// Time for which an answer about the health counts, so that many questions are one request to the engine.
@@ -60,6 +62,8 @@ pub(super) struct Gate {
     pub(super) most: Option<usize>,
     pub(super) running: AtomicUsize,
     pub(super) health: Mutex<Option<(Instant, bool)>>,
+    /// True while the server takes requests, as far as dsr1 knows: a hung one goes on answering some paths.
+    pub(super) is_serving: Arc<AtomicBool>,
     pub(super) on_request: OnRequest,
     pub(super) reporter: Arc<dyn Reporter>,
 }
@@ -72,6 +76,12 @@ struct Counted {
     bytes: AtomicU64,
     /// True if it takes a place among the requests that run.
     has_place: bool,
+}
+
+impl Counted {
+    fn mark_whole(&mut self) {
+        self.request.whole = true;
+    }
 }
 
 impl Drop for Counted {
@@ -109,6 +119,11 @@ impl Refusal {
     }
 }
 
+/// Returns the beginning of what a client wrote, which is kept: a line about a request has a bound.
+fn beginning(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
+}
+
 /// Answers a request of a client.
 pub(super) async fn answer(
     gate: Arc<Gate>,
@@ -122,11 +137,12 @@ pub(super) async fn answer(
             at: files::utc_now(),
             client: client.to_string(),
             key: None,
-            method: request.method().as_str().to_owned(),
-            path,
+            method: beginning(request.method().as_str()),
+            path: beginning(&path),
             status: 0,
             bytes: 0,
             ms: 0,
+            whole: false,
         },
         begun: Instant::now(),
         bytes: AtomicU64::new(0),
@@ -166,7 +182,7 @@ async fn pass(
     if let Some(trouble) = current.trouble {
         gate.reporter.event(&Event::Warning {
             text: format!(
-                "the keys before this change are still used: {}",
+                "only keys that still stand in the file count: {}",
                 trouble.innermost()
             ),
             hint: "correct the file of keys".to_owned(),
@@ -185,23 +201,20 @@ async fn pass(
     counted.has_place = true;
     let running = gate.running.fetch_add(1, Ordering::AcqRel) + 1;
     if gate.most.is_some_and(|most| running > most) {
-        let message = format!("{} requests run already, as many as are allowed", running - 1);
+        let message = "as many requests run as are allowed".to_owned();
         return Err(
             Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message)
                 .with_header("retry-after", "1"),
         );
     }
     let headers = keep_headers(request.headers().iter(), &TO_ENGINE);
-    let query = request
-        .uri()
-        .query()
-        .map_or_else(String::new, |query| format!("?{query}"));
-    let url = format!("{}{}{query}", gate.upstream, counted.request.path);
-    let method = request.method().as_str().to_owned();
-    let body = read_body(request.into_body()).await?;
+    let (parts, body) = request.into_parts();
+    let body = read_body(body).await?;
     let passed = Passed {
-        method: &method,
-        url: &url,
+        method: parts.method.as_str(),
+        origin: &gate.upstream,
+        path: parts.uri.path(),
+        query: parts.uri.query(),
         headers,
         body,
     };
@@ -253,13 +266,16 @@ fn keep_headers<'a>(
 /// Returns the answer of the engine; its body is sent as it arrives.
 fn respond(mut counted: Counted, status: StatusCode, headers: &Headers, body: Body) -> Response<AnswerBody> {
     counted.request.status = status.as_u16();
-    let stream = futures_util::stream::unfold((body, counted), |(mut body, counted)| async move {
+    let stream = futures_util::stream::unfold((body, counted), |(mut body, mut counted)| async move {
         match body.next().await {
             Ok(Some(bytes)) => {
                 counted.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 Some((Ok(Frame::data(bytes)), (body, counted)))
             }
-            Ok(None) => None,
+            Ok(None) => {
+                counted.mark_whole();
+                None
+            }
             // The client must see that the answer is not whole: its connection is closed.
             Err(broken) => {
                 let error = std::io::Error::other(broken.into_error().innermost());
@@ -304,6 +320,7 @@ fn refuse(counted: Counted, refusal: &Refusal) -> Response<AnswerBody> {
 fn whole(mut counted: Counted, status: StatusCode, body: &serde_json::Value) -> Response<AnswerBody> {
     let text = body.to_string();
     counted.request.status = status.as_u16();
+    counted.request.whole = true;
     counted.bytes.store(text.len() as u64, Ordering::Relaxed);
     let body = Full::new(Bytes::from(text)).map_err(|never| match never {});
     let mut response = Response::new(body.boxed_unsync());
@@ -323,7 +340,8 @@ async fn health(counted: Counted) -> Response<AnswerBody> {
         Some((looked, is_well)) if looked.elapsed() < FRESH => is_well,
         _ => {
             let url = format!("{}/v1/models", gate.upstream);
-            let is_well = matches!(gate.http.get_status(&url, HEALTH).await, Ok(200));
+            let is_well = gate.is_serving.load(Ordering::Relaxed)
+                && matches!(gate.http.get_status(&url, HEALTH).await, Ok(200));
             *gate.health.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), is_well));
             is_well
         }

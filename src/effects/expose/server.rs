@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ const HEAD: Duration = Duration::from_secs(75);
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Pause after the system ran out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Longest wait for the last bytes of answers that have ended.
+const LAST_BYTES: Duration = Duration::from_secs(1);
 /// Time between two looks at the requests that still run.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -50,7 +52,9 @@ pub struct ExposeOptions {
     pub most_requests: Option<usize>,
     /// Certificate and key; `None` for plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// Receives each request when its answer has ended.
+    /// True while the server takes requests, as far as dsr1 knows; its owner keeps it up to date.
+    pub is_serving: Arc<AtomicBool>,
+    /// Receives each request when its answer has ended. It must not wait.
     pub on_request: Box<dyn Fn(&ExposedRequest) + Send + Sync>,
     /// Receives warnings.
     pub reporter: Arc<dyn Reporter>,
@@ -83,6 +87,7 @@ impl Exposed {
             most: options.most_requests,
             running: AtomicUsize::new(0),
             health: Mutex::new(None),
+            is_serving: options.is_serving,
             on_request: options.on_request,
             reporter: options.reporter,
         });
@@ -120,11 +125,16 @@ impl Exposed {
     pub async fn drain(&self, limit: Duration) -> usize {
         let _ = self.end.send(true);
         let begun = Instant::now();
-        // An answer is counted until it is sent, and its connection ends after that.
-        while begun.elapsed() < limit && self.connections.load(Ordering::Acquire) > 0 {
+        while begun.elapsed() < limit && self.running() > 0 {
             tokio::time::sleep(TICK).await;
         }
-        self.running()
+        let cut = self.running();
+        // The last bytes of an answer are sent after it has ended; a client that only connected is not waited for.
+        let begun = Instant::now();
+        while cut == 0 && begun.elapsed() < LAST_BYTES && self.connections.load(Ordering::Acquire) > 0 {
+            tokio::time::sleep(TICK).await;
+        }
+        cut
     }
 }
 

@@ -32,6 +32,7 @@ pub struct Http {
     variables: Vec<(String, String)>,
     remote: OnceLock<Client>,
     local: OnceLock<Client>,
+    forwarding: OnceLock<Client>,
 }
 
 /// An answer with its headers.
@@ -79,6 +80,7 @@ impl Http {
             variables: variables.to_vec(),
             remote: OnceLock::new(),
             local: OnceLock::new(),
+            forwarding: OnceLock::new(),
         }
     }
 
@@ -89,6 +91,7 @@ impl Http {
             variables: self.variables.clone(),
             remote: OnceLock::new(),
             local: OnceLock::new(),
+            forwarding: OnceLock::new(),
         }
     }
 
@@ -107,6 +110,19 @@ impl Http {
             .build()
             .map_err(|error| Error::new(Kind::Host, "cannot make an HTTP client").cause(chain(&error)))?;
         Ok(slot.get_or_init(|| client).clone())
+    }
+
+    /// Returns the client that passes requests on to a server of this host. It follows no redirect, which is the client's to follow.
+    pub(super) fn forwarding_client(&self) -> Result<Client> {
+        if let Some(client) = self.forwarding.get() {
+            return Ok(client.clone());
+        }
+        let builder = builder().no_proxy().tls_certs_only([]);
+        let client = builder
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| Error::new(Kind::Host, "cannot make an HTTP client").cause(chain(&error)))?;
+        Ok(self.forwarding.get_or_init(|| client).clone())
     }
 
     fn certificates(&self) -> Result<Vec<reqwest::Certificate>> {

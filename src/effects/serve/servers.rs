@@ -48,8 +48,8 @@ pub struct Found {
     inputs: String,
     /// True if the command that started it stops it.
     temporary: bool,
-    /// The GPUs that were chosen for it.
-    gpus: Vec<u32>,
+    /// The GPUs that were chosen for it, as indices of nvidia-smi.
+    pub gpus: Vec<u32>,
 }
 
 /// A server that a user names.
