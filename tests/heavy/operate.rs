@@ -289,6 +289,25 @@ fn a_killed_server_is_started_again_and_a_stopped_one_is_not() {
     );
 }
 
+/// A server that starts again goes on starting when the command that watches it is interrupted.
+#[test]
+fn ctrl_c_in_watch_leaves_a_server_that_starts_again() {
+    let site = stand_in::site("process");
+    let server = Running::start(&site, "starting");
+    let mut watch = server.watch(&[]);
+    signal("KILL", &server.leader());
+    watch.wait_for("load weights", SOON);
+    watch.signal("INT");
+    let run = watch.end().0.expect(130);
+    assert!(
+        run.stderr
+            .contains("dsr1-starting goes on running, and nobody watches it now"),
+        "{}",
+        run.stderr
+    );
+    server.becomes("idle");
+}
+
 /// Stops a watched server: the command that watches it ends well.
 fn home_stops(server: &Running<'_>, watch: Started) {
     server.home.run(&["stop", &server.name]).expect(0);
