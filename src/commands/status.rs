@@ -54,9 +54,16 @@ pub(super) async fn run(context: &Context, args: StatusArgs) -> Result<()> {
                 .hint(format!("dsr1 {look} {name}"))
                 .reported_if(context.is_json()))
         }
-        None if listing.servers.is_empty() => Err(Error::new(Kind::Server, "no server is running")
-            .hint("dsr1 serve starts one")
-            .reported_if(context.is_json())),
+        None if listing.servers.is_empty() => {
+            let last = context.effects.ended_servers().pop();
+            let hint = last.map_or_else(
+                || "dsr1 serve starts one".to_owned(),
+                |server| format!("dsr1 restart {} starts the last one again", server.name),
+            );
+            Err(Error::new(Kind::Server, "no server is running")
+                .hint(hint)
+                .reported_if(context.is_json()))
+        }
         None => Ok(()),
     }
 }

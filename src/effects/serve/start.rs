@@ -21,6 +21,9 @@ use crate::units::{self, Bytes};
 /// Time between two looks at process and probe: the end of the engine is noticed well within two seconds.
 const TICK: Duration = Duration::from_millis(200);
 
+/// The same once the engine listens: its next word is READY.
+const TICK_OF_LISTENER: Duration = Duration::from_millis(50);
+
 /// Time between two looks at the engine's processes.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -128,7 +131,8 @@ pub(in crate::effects) async fn await_ready(
         if start.quiet_for() > stall {
             return Err(start.stalled(runtime, stall).hint(log_hint(runtime).await));
         }
-        start.follow_log(TICK).await;
+        let tick = if start.listens() { TICK_OF_LISTENER } else { TICK };
+        start.follow_log(tick).await;
     }
 }
 

@@ -85,6 +85,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     # Without its look-up of the host's name.
     server_bind = socketserver.TCPServer.server_bind
+    # As uvicorn: many clients connect at once.
+    request_queue_size = 2048
     metrics, status, mute = "sglang:num_running_reqs 0.0\nsglang:num_requests_total 1.0\n", 200, False
     slow, running, lock = 0, 0, threading.Lock()
 
