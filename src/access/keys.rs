@@ -53,7 +53,7 @@ impl Keys {
             if !is_key_name(&name) {
                 return Err(wrong(
                     number,
-                    "the name of the key is not letters, digits, `.`, `_` and `-`".to_owned(),
+                    "the name of a key has at most 40 letters, digits, `.`, `_` or `-`, and begins with a letter or a digit".to_owned(),
                 ));
             }
             if key.len() < SHORTEST || key.len() > LONGEST {
@@ -72,7 +72,7 @@ impl Keys {
                 ));
             }
             if !names.insert(name.clone()) {
-                return Err(wrong(number, format!("the name {name} stands twice")));
+                return Err(wrong(number, format!("the name {name} is used twice")));
             }
             keys.push((name, hash(key)));
         }
@@ -91,7 +91,7 @@ impl Keys {
         Some(&found.0)
     }
 
-    /// Returns the keys that still stand in a text as a word: those that are left of a file that cannot be read otherwise.
+    /// Returns those keys that are still in a text, as words. It serves for a changed file that is no longer valid.
     #[must_use]
     pub fn still_in(&self, text: &str) -> Self {
         let words: BTreeSet<[u8; 32]> = text.split_whitespace().map(hash).collect();
@@ -156,11 +156,11 @@ mod tests {
             ),
             (
                 "a 0123456789abcdef\na fedcba9876543210\n",
-                "f:2: the name a stands twice",
+                "f:2: the name a is used twice",
             ),
             (
                 "a/b 0123456789abcdef\n",
-                "f:1: the name of the key is not letters, digits, `.`, `_` and `-`",
+                "f:1: the name of a key has at most 40 letters, digits, `.`, `_` or `-`, and begins with a letter or a digit",
             ),
             (
                 "a 0123456789abcd\u{e9}f\n",

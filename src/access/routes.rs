@@ -15,7 +15,7 @@ const POSTS: [&str; 6] = [
     "/v1/messages/count_tokens",
     "/v1/responses",
 ];
-/// The path of the health, which dsr1 answers itself.
+/// The path of the health check, which dsr1 answers itself.
 const HEALTH: &str = "/health";
 
 /// The paths that clients may use.
@@ -27,7 +27,7 @@ pub struct Routes {
 /// The right of a request to reach the engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// It asks for the health, for which it needs no key.
+    /// It is a health check, which needs no key.
     Health,
     /// It needs a key.
     Key,

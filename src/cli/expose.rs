@@ -29,7 +29,7 @@ pub struct ExposeArgs {
     /// Private key of the certificate, as PEM.
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Do without TLS on an address that other hosts reach: whoever is on the way reads keys and prompts.
+    /// Listen without TLS on an address that other hosts reach: anyone on the network path can read the keys and the prompts.
     #[arg(long, conflicts_with = "tls_cert")]
     pub plain_http: bool,
     /// File of keys, a line NAME KEY for each [default: that of the server, made at the first use].

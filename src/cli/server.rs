@@ -336,7 +336,7 @@ pub struct UpgradeArgs {
     /// Do not measure before and after.
     #[arg(long, help_heading = UPGRADE)]
     pub no_bench: bool,
-    /// Go back if the new server generates so many percent fewer tokens per second.
+    /// Go back if the new server generates fewer tokens per second than the old one by more than this many percent.
     #[arg(long, value_parser = number::<u32>(1..=99), default_value_t = 15, value_name = "PERCENT", help_heading = UPGRADE)]
     pub tolerance: u32,
 }

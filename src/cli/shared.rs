@@ -108,10 +108,10 @@ pub struct ServerArgs {
     /// (`/models/DeepSeek-R1`, `./DeepSeek-R1`), which is served as it is.
     #[arg(long, value_name = "REPO|DIR", help_heading = SERVER)]
     pub model: Option<String>,
-    /// Port on 127.0.0.1; auto takes the first from 30000 on that is free.
+    /// Port on 127.0.0.1; auto takes the first free port from 30000 on.
     #[arg(long, default_value = "30000", value_parser = port, value_name = "PORT|auto", help_heading = SERVER)]
     pub port: PortChoice,
-    /// GPUs of the server, as nvidia-smi counts them: 0-3, or 0,2; free takes as many as the profile needs that nobody uses
+    /// GPUs of the server, as nvidia-smi counts them: 0-3, or 0,2; free takes as many unused GPUs as the profile needs
     /// [default: the first ones].
     #[arg(long, value_name = "LIST|free", help_heading = SERVER)]
     pub gpus: Option<GpuChoice>,
@@ -178,8 +178,8 @@ pub struct WhichArgs {
 /// The start whose log is read.
 #[derive(Debug, Clone, Args)]
 pub struct StartArgs {
-    /// The log of an earlier start, as that of the crash after which `dsr1 watch` started the server again; =2 is the one before
-    /// that.
+    /// Read the log of the start before the last one, such as the one that crashed before `dsr1 watch` started the server again;
+    /// --previous=2 reads the log of the start before that.
     #[arg(long, short, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "1",
           value_parser = number::<u8>(1..))]
     pub previous: Option<u8>,

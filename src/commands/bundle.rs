@@ -20,7 +20,7 @@ use crate::event::StepEvents;
 use crate::plan::{Recipe, Server, container_name};
 use crate::report::{Bundled, ServerStatus};
 use crate::ui;
-use crate::units::Bytes;
+use crate::units::{Bytes, counted};
 
 /// Longest time for a part.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -281,7 +281,7 @@ async fn add_server(
 fn start_of(back: usize) -> String {
     match back {
         0 => String::new(),
-        back => format!(", {back} before the last start"),
+        back => format!(", {} before the last one", counted(back, "start")),
     }
 }
 

@@ -132,7 +132,7 @@ impl Context {
         }
     }
 
-    /// Carries out a plan to its end. A signal is its caller's to hear: what was started stays.
+    /// Carries out a plan to its end. The caller handles signals; what was started stays.
     pub(super) async fn carry_out_all(&self, plan: &Plan) -> Result<Report> {
         if let Some(blocker) = plan.blockers.first() {
             return Err(blocker.clone().into());

@@ -151,9 +151,9 @@ fn refuse_clear_text(listener: &std::net::TcpListener, is_allowed: bool) -> Resu
         Kind::Usage,
         format!("{address} can be reached by other hosts, and there is no TLS"),
     )
-    .cause("whoever is on the way would read the keys and the prompts")
+    .cause("anyone on the network path could read the keys and the prompts")
     .hint("give a certificate of this host with --tls-cert and --tls-key")
-    .hint("--plain-http does without, as on a network that is encrypted itself"))
+    .hint("--plain-http allows this, as for a network that is itself encrypted"))
 }
 
 /// Adds a key to the file of keys.

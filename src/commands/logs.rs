@@ -69,6 +69,6 @@ pub(super) fn note_of_file(found: &FoundLog, back: usize, begin: &str) -> Option
     Some(match back {
         0 => format!("{name} has ended; {begin} the log that it left: {path}"),
         1 => format!("{begin} the log of the start of {name} before the last one: {path}"),
-        more => format!("{begin} the log of {name} {more} starts before the last one: {path}"),
+        more => format!("{begin} the log of {name} from {more} starts before the last one: {path}"),
     })
 }

@@ -38,10 +38,8 @@ pub(super) fn choose_gpus(
     };
     if selection.stack.accelerator == Accelerator::Cpu {
         let text = format!("--gpus {choice} is for a server on GPUs");
-        return Err(Error::new(Kind::Usage, text).cause(format!(
-            "the stack `{}` runs on the processor",
-            selection.stack.name
-        )));
+        return Err(Error::new(Kind::Usage, text)
+            .cause(format!("the stack `{}` runs on the CPU", selection.stack.name)));
     }
     if variables.contains_key(VISIBLE) {
         let text = format!("--gpus and --env {VISIBLE} both choose GPUs");

@@ -101,7 +101,7 @@ pub(super) fn tell_requests(context: &Context, server: &ServerStatus, drain_s: u
     if unfinished > 0 {
         let requests = counted(usize::try_from(unfinished).unwrap_or(usize::MAX), "request");
         let text = match drain_s {
-            0 => format!("{} has {requests}, which are cut now", server.name),
+            0 => format!("{} stops now, and does not finish {requests}", server.name),
             _ => format!(
                 "{} has {requests}, which may take {drain_s} s to finish",
                 server.name

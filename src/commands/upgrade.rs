@@ -32,7 +32,7 @@ pub(super) async fn run(context: &Context, args: UpgradeArgs) -> Result<()> {
         (part(before), to, None)
     } else {
         let Some(found) = new_parts(context, &args.up, &old).await? else {
-            let text = format!("{} runs from this plan already", old.status.name);
+            let text = format!("{} already runs with this plan", old.status.name);
             context.display().event(&Event::Note { text });
             return Ok(());
         };
@@ -193,9 +193,9 @@ impl Upgrade<'_> {
         let least = 1.0 - f64::from(self.args.tolerance) / 100.0;
         let speed = done.speed().filter(|speed| *speed < least)?;
         let (before, after) = (done.before.as_ref()?, done.after.as_ref()?);
-        let text = format!("{} is slower from the new plan", done.server);
+        let text = format!("{} is slower with the new plan", done.server);
         Some(Error::new(Kind::Gate, text).cause(format!(
-            "it generates {:.1} tokens/s, and {:.1} before: {speed:.2}x, and --tolerance {} allows {least:.2}x",
+            "it generates {:.1} tokens/s, and {:.1} before: {speed:.2}x; --tolerance {} needs at least {least:.2}x",
             after.output_throughput, before.output_throughput, self.args.tolerance
         )))
     }
@@ -231,14 +231,14 @@ impl Upgrade<'_> {
                 }
                 Err(error
                     .hint(format!(
-                        "{name} runs from {} again; nobody answered for {was_down}",
+                        "{name} runs {} again; it was down for {was_down}",
                         done.from
                     ))
                     .reported_if(self.context.is_json()))
             }
             Err(second) => Err(error
                 .also(format!(
-                    "{name} does not start from {} again: {}",
+                    "{name} does not start with {} again: {}",
                     done.from,
                     second.innermost()
                 ))

@@ -77,7 +77,7 @@ pub fn findings(selection: &Selection, facts: &Facts, port: u16, software: &Soft
     findings
 }
 
-/// Returns the findings about published weaknesses of the engine.
+/// Returns the findings about published vulnerabilities of the engine.
 fn advisories(selection: &Selection) -> Vec<Finding> {
     let Selection {
         profile,

@@ -8,7 +8,7 @@ pub(in crate::effects) const MOST: usize = 5;
 /// End of the name of the newest log; the others have a number before the last dot.
 const NEWEST: &str = ".ended.log";
 
-/// Returns the path of the log of the last start but `generation - 1`.
+/// Returns the path of the log of a generation: 1 is the newest log, 2 the one before it.
 fn path(folder: &Path, name: &str, generation: usize) -> PathBuf {
     folder.join(match generation {
         0 | 1 => format!("{name}{NEWEST}"),

@@ -9,12 +9,12 @@ use crate::units::Bytes;
 
 /// Largest index that is read: a host has 16 GPUs at most, and a typing error should not become a list of millions.
 const LARGEST: u32 = 255;
-/// Memory in use from which a GPU is not free: a display or a driver that persists takes less.
+/// Bytes of memory in use from which on a GPU is not free: a display, or a driver in persistence mode, takes less.
 const USED: u64 = 1 << 30;
-/// The variables by which a process sees the chosen GPUs. CUDA counts the fastest first, unless it is told to count as nvidia-smi does
-/// (CUDA's programming guide, "CUDA environment variables").
+/// The variable with the GPUs that a process sees.
 pub const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
-/// See [`VISIBLE`].
+/// The variable that makes CUDA count GPUs as nvidia-smi does, with its value. Without it, CUDA counts the fastest first (CUDA's
+/// programming guide, "CUDA environment variables").
 pub const ORDER: (&str, &str) = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
 
 /// A choice of GPUs.
@@ -34,7 +34,7 @@ impl FromStr for GpuChoice {
             return Ok(Self::Free);
         }
         if text == "all" {
-            return Err("a server without --gpus sees all GPUs".to_owned());
+            return Err("leave out --gpus: the server then sees all GPUs".to_owned());
         }
         let wrong = || "write indices of nvidia-smi, as in 0-3 or 0,2,5, or the word free".to_owned();
         let index = |word: &str| -> std::result::Result<u32, String> {
@@ -78,10 +78,11 @@ pub fn joined(indices: &[u32]) -> String {
     words.join(",")
 }
 
-/// Chooses the GPUs of a server that needs so many, leaves only these in the facts, and returns their indices.
+/// Chooses the GPUs of a server that needs `needed` GPUs, leaves only these in the facts, and returns their indices.
 ///
 /// # Errors
-/// [`Kind::Usage`] for an index that no GPU has, or fewer than are needed; [`Kind::Host`] when too few are free.
+/// [`Kind::Usage`] for an index that no GPU has, or fewer than are needed; [`Kind::Host`] when too few are free, or
+/// nvidia-smi is missing.
 pub fn choose_gpus(choice: &GpuChoice, needed: u32, facts: &mut Facts) -> Result<Vec<u32>> {
     let Some(gpus) = facts.host.gpus.clone() else {
         return Err(
@@ -96,7 +97,8 @@ pub fn choose_gpus(choice: &GpuChoice, needed: u32, facts: &mut Facts) -> Result
                 .find(|index| gpus.iter().all(|gpu| gpu.index != **index))
             {
                 return Err(Error::new(Kind::Usage, format!("there is no GPU {missing}"))
-                    .cause(format!("nvidia-smi lists {}", listed(&gpus))));
+                    .cause(format!("nvidia-smi lists {}", listed(&gpus)))
+                    .hint("name GPUs of this list, as in --gpus 0-3"));
             }
             indices.clone()
         }
@@ -127,8 +129,8 @@ fn free(gpus: &[Gpu], needed: u32, facts: &Facts) -> Result<Vec<u32>> {
     for gpu in gpus {
         let memory = gpu.memory_used_bytes.unwrap_or(0);
         match taken(gpu.index) {
-            Some((name, _)) => used.push(format!("{} has {name}", gpu.index)),
-            None if memory >= USED => used.push(format!("{} has {} in use", gpu.index, Bytes(memory))),
+            Some((name, _)) => used.push(format!("GPU {} is taken by {name}", gpu.index)),
+            None if memory >= USED => used.push(format!("GPU {} has {} in use", gpu.index, Bytes(memory))),
             None => free.push(gpu.index),
         }
     }
@@ -136,11 +138,15 @@ fn free(gpus: &[Gpu], needed: u32, facts: &Facts) -> Result<Vec<u32>> {
         return Err(Error::new(
             Kind::Host,
             format!(
-                "{} of the {needed} GPUs that the profile needs are free",
+                "the profile needs {needed} free GPUs, and this host has {}",
                 free.len()
             ),
         )
-        .cause(format!("GPU {}", used.join(", ")))
+        .cause(if used.is_empty() {
+            format!("nvidia-smi lists {}", listed(gpus))
+        } else {
+            used.join(", ")
+        })
         .hint("dsr1 status lists the servers, and dsr1 doctor the processes on GPUs"));
     }
     free.truncate(needed as usize);
@@ -199,7 +205,7 @@ mod tests {
                 "0-999999999",
                 Err("write indices of nvidia-smi, as in 0-3 or 0,2,5, or the word free"),
             ),
-            ("all", Err("a server without --gpus sees all GPUs")),
+            ("all", Err("leave out --gpus: the server then sees all GPUs")),
         ] {
             let read = text.parse::<GpuChoice>();
             assert_eq!(
@@ -239,8 +245,14 @@ mod tests {
         let chosen = choose_gpus(&GpuChoice::Free, 2, &mut host.clone()).unwrap();
         assert_eq!(chosen, [2, 3]);
         let error = choose_gpus(&GpuChoice::Free, 3, &mut host).unwrap_err();
-        assert_eq!(error.message(), "2 of the 3 GPUs that the profile needs are free");
-        assert_eq!(error.causes(), ["GPU 0 has 96.6 GB in use, 1 has dsr1-a"]);
+        assert_eq!(
+            error.message(),
+            "the profile needs 3 free GPUs, and this host has 2"
+        );
+        assert_eq!(
+            error.causes(),
+            ["GPU 0 has 96.6 GB in use, GPU 1 is taken by dsr1-a"]
+        );
     }
 
     proptest! {

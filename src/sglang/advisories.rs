@@ -1,4 +1,4 @@
-//! Published weaknesses of SGLang by version, each with the condition under which a server of dsr1 has it.
+//! Published vulnerabilities of SGLang by version, each with the condition under which a server of dsr1 has it.
 //!
 //! The versions are those in whose wheels the code in question is (0.4.9.post6, 0.4.10.post2, 0.5.1 to 0.5.5, 0.5.9, 0.5.13, 0.5.19 to
 //! 0.5.23); where a bound lies between two of them, the wider range counts. Not in the table, because no server of dsr1 has them: the
@@ -16,7 +16,7 @@ pub enum Condition {
     Option(&'static str),
 }
 
-/// A published weakness.
+/// A published vulnerability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Advisory {
     /// Its number in a public list.
@@ -27,7 +27,7 @@ pub struct Advisory {
     pub before: Option<Version>,
     /// The condition.
     pub condition: Condition,
-    /// The weakness in a sentence.
+    /// The vulnerability in a sentence.
     pub text: &'static str,
     /// The remedy, besides a version without it.
     pub fix: &'static str,
@@ -48,7 +48,7 @@ pub const ADVISORIES: [Advisory; 5] = [
         from: FIRST,
         before: Some(Version::new(0, 5, 5)),
         condition: Condition::Port,
-        text: "/update_weights_from_tensor unpickles what a client sends, which runs its code",
+        text: "/update_weights_from_tensor unpickles data from a client, which runs code in that data",
         fix: CLOSED,
         source: "sglang#11909",
     },
@@ -57,7 +57,7 @@ pub const ADVISORIES: [Advisory; 5] = [
         from: Version::new(0, 5, 6),
         before: Some(Version::new(0, 5, 10)),
         condition: Condition::Option("--language-only"),
-        text: "the receiver of a separate encoder unpickles what comes on a port of all networks",
+        text: "the receiver for a separate encoder unpickles data that arrives on a port that is open to all networks",
         fix: "leave the option out: text models have no encoder",
         source: "VU#665416",
     },
@@ -91,7 +91,7 @@ pub const ADVISORIES: [Advisory; 5] = [
 ];
 
 impl Advisory {
-    /// Returns true if a version has the weakness.
+    /// Returns true if a version has the vulnerability.
     #[must_use]
     pub fn is_of(&self, version: Version) -> bool {
         version >= self.from && self.before.is_none_or(|before| version < before)

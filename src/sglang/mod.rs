@@ -12,7 +12,7 @@
 //! | `checkpoint` | the shape and sizes of a checkpoint, from its configuration and its tensors |
 //! | `memory`, `deepseek_r1` | the memory that weights and KV pool take on a GPU; the constants of the model |
 //! | `words`, `explain` | the meaning of options, variables and settings |
-//! | `advisories` | published weaknesses by version, each with its condition |
+//! | `advisories` | published vulnerabilities by version, each with its condition |
 //! | `metrics` | the metrics that a server exports, and what a dashboard and alerts ask of them |
 //! | `migrate` | a profile file rewritten for another version |
 //! | `api`, `client`, `log` | SGLang's HTTP API, the output of its clients, its log |

@@ -28,7 +28,7 @@ pub fn exposed(exposed: &ExposedServer) -> String {
 #[must_use]
 pub fn added_key(name: &str, file: &str) -> String {
     format!(
-        "added a key: the line of {} in {}; a server that is exposed takes it within a second\n",
+        "added the key {}: its line is in {}; a running dsr1 expose accepts it within a second\n",
         safe(name),
         safe(file)
     )

@@ -53,7 +53,7 @@ pub fn status(servers: &[ServerStatus], columns: usize) -> String {
         let _ = match (server.state, cause) {
             (ServerState::Hung, Some(cause)) => writeln!(out, "{name} hangs: {cause}"),
             (ServerState::Crashed, Some(cause)) => {
-                writeln!(out, "{name} ended: {cause}; dsr1 diagnose {name}")
+                writeln!(out, "{name} ended: {cause}; dsr1 diagnose {name} says more")
             }
             (ServerState::Stopped, Some(cause)) => writeln!(out, "{name} does not run: {cause}"),
             (ServerState::Crashed, None) => writeln!(out, "hint: dsr1 logs {name} shows why it ended"),

@@ -290,7 +290,7 @@ fn keys_are_added_and_revoked_while_it_runs() {
     let site = expose(&[]);
     let added = site.home.run(&["expose", "a", "--add-key", "alice"]).expect(0);
     assert!(
-        added.stdout.starts_with("added a key: the line of alice in "),
+        added.stdout.starts_with("added the key alice: its line is in "),
         "{}",
         added.stdout
     );
@@ -324,7 +324,7 @@ fn keys_are_added_and_revoked_while_it_runs() {
     assert!(
         site.exposed
             .stderr()
-            .contains("only keys that still stand in the file count")
+            .contains("only known keys that are still in the file are valid")
     );
     std::fs::remove_file(&file).unwrap();
     wait_for(&alice, 401);

@@ -419,8 +419,8 @@ fn the_log_of_the_start_before_the_last_one_can_be_read() {
     let none = home.run(&["logs", "a", "--previous=3"]).expect(2);
     assert!(
         none.stderr
-            .starts_with("error: dsr1-a has no log of the start before 3 others\n")
-            && none.stderr.contains("the logs of its last 3 starts are kept"),
+            .starts_with("error: there is no log of dsr1-a from 3 starts before the last one\n")
+            && none.stderr.contains("dsr1 has 3 logs of dsr1-a"),
         "{}",
         none.stderr
     );

@@ -61,7 +61,7 @@ fn a_server_is_replaced_and_comes_back_if_the_new_one_fails_or_is_slower() {
     // The same plan is no upgrade.
     let same = upgrade("first", &[]).expect(0);
     assert!(
-        same.stderr.contains("dsr1-grown runs from this plan already"),
+        same.stderr.contains("dsr1-grown already runs with this plan"),
         "{}",
         same.stderr
     );
@@ -92,13 +92,13 @@ fn a_server_is_replaced_and_comes_back_if_the_new_one_fails_or_is_slower() {
     assert!(
         slower
             .stderr
-            .contains("error: dsr1-grown is slower from the new plan\n")
+            .contains("error: dsr1-grown is slower with the new plan\n")
             && slower
                 .stderr
                 .contains("it generates 60.0 tokens/s, and 150.0 before: 0.40x")
             && slower
                 .stderr
-                .contains("dsr1-grown runs from rehearsal on faster again; nobody answered for "),
+                .contains("dsr1-grown runs rehearsal on faster again; it was down for "),
         "{}",
         slower.stderr
     );
@@ -114,7 +114,7 @@ fn a_server_is_replaced_and_comes_back_if_the_new_one_fails_or_is_slower() {
             && broken.stderr.contains("no kernel image")
             && broken
                 .stderr
-                .contains("dsr1-grown runs from rehearsal on faster again"),
+                .contains("dsr1-grown runs rehearsal on faster again"),
         "{}",
         broken.stderr
     );

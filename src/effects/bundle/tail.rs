@@ -1,7 +1,7 @@
 //! The end of a log: its last lines, up to a number of bytes.
 
 /// Most bytes of a log in an archive.
-pub const MOST_OF_LOG: usize = 50 << 20;
+pub const MOST_OF_LOG: usize = 50_000_000;
 
 /// The last lines of a log that is read from its begin.
 #[derive(Debug)]

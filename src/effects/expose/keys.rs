@@ -30,7 +30,8 @@ struct ReadKeys {
     looked: Instant,
 }
 
-/// The properties that tell a changed file: device, inode, size and the time of the change.
+/// The properties by which a changed file is known: device, inode, size in bytes, and time of the change in seconds and
+/// nanoseconds.
 type Stamp = (u64, u64, u64, i64, i64);
 
 /// Keys as they are now, and the error of a changed file that was not taken.
@@ -62,8 +63,8 @@ impl KeyFile {
         self.current().keys.names().map(str::to_owned).collect()
     }
 
-    /// Returns the keys, read again if the file changed. Of a file that is wrong, the keys count that still stand in it; without a
-    /// file, none.
+    /// Returns the keys, read again if the file changed. If the file is invalid, only the known keys that are still in it are
+    /// valid; without a file, none is.
     pub(super) fn current(&self) -> Current {
         let mut read_keys = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         let mut trouble = None;
@@ -131,7 +132,7 @@ pub fn add_key(path: &Path, name: &str) -> Result<()> {
             Kind::Usage,
             format!("`{}` is not a name for a key", name.escape_debug()),
         )
-        .hint("use letters, digits, `.`, `_` and `-`, at most 40"));
+        .hint("use at most 40 letters, digits, `.`, `_` or `-`, and begin with a letter or a digit"));
     }
     let text = std::fs::read(path).unwrap_or_default();
     let ends = text.last().is_none_or(|last| *last == b'\n');

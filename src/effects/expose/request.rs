@@ -24,9 +24,9 @@ const MOST_BODY: usize = 64 << 20;
 const BODY: Duration = Duration::from_mins(1);
 /// Most characters of a method and of a path that are kept.
 const LONGEST: usize = 200;
-/// Longest wait for the engine in a question for the health.
+/// Longest wait for the engine in a health check.
 const HEALTH: Duration = Duration::from_secs(2);
-/// Time for which an answer about the health counts, so that many questions are one request to the engine.
+/// Time for which the result of a health check is used again, so that many checks are one request to the engine.
 const FRESH: Duration = Duration::from_secs(1);
 /// Headers of a request that the engine gets. The key is not among them.
 const TO_ENGINE: [&str; 6] = [
@@ -154,7 +154,7 @@ pub(super) async fn answer(
         Access::Hidden => Err(Refusal::new(
             StatusCode::NOT_FOUND,
             "not_found",
-            "this path is not exposed",
+            "this path is not exposed: use one of the API, such as /v1/chat/completions",
         )),
         Access::OtherMethod => Err(Refusal::new(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -182,17 +182,21 @@ async fn pass(
     if let Some(trouble) = current.trouble {
         gate.reporter.event(&Event::Warning {
             text: format!(
-                "only keys that still stand in the file count: {}",
-                trouble.innermost()
+                "{}; until that is corrected, only known keys that are still in the file are valid",
+                trouble.message()
             ),
-            hint: "correct the file of keys".to_owned(),
+            hint: trouble
+                .hints()
+                .first()
+                .cloned()
+                .unwrap_or_else(|| "correct the file of keys".to_owned()),
         });
     }
     let sent = sent_key(header("authorization"), header("x-api-key"));
     let Some(name) = sent.and_then(|key| current.keys.name_of(key)) else {
         let message = match sent {
             None => "no key was sent: send it as `Authorization: Bearer KEY`",
-            Some(_) => "this key is not known here",
+            Some(_) => "this key is not valid: ask the operator of this server for one",
         };
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message)
             .with_header("www-authenticate", "Bearer"));
@@ -201,7 +205,7 @@ async fn pass(
     counted.has_place = true;
     let running = gate.running.fetch_add(1, Ordering::AcqRel) + 1;
     if gate.most.is_some_and(|most| running > most) {
-        let message = "as many requests run as are allowed".to_owned();
+        let message = "the limit of requests at a time is reached: send the request again later".to_owned();
         return Err(
             Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message)
                 .with_header("retry-after", "1"),
@@ -222,7 +226,7 @@ async fn pass(
         Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "server_unavailable",
-            "the engine does not answer: it is starting, or has ended",
+            "the engine does not answer: it is starting, or has ended; send the request again later",
         )
         .with_header("retry-after", "5")
     })?;
@@ -243,12 +247,15 @@ async fn read_body(body: Incoming) -> Result<Bytes, Refusal> {
         Ok(Err(_)) => Err(Refusal::new(
             StatusCode::BAD_REQUEST,
             "bad_request",
-            "the body broke off",
+            "the body of the request ended before it was complete",
         )),
         Err(_) => Err(Refusal::new(
             StatusCode::REQUEST_TIMEOUT,
             "request_timeout",
-            format!("the body did not come within {} s", BODY.as_secs()),
+            format!(
+                "the body of the request did not arrive within {} s",
+                BODY.as_secs()
+            ),
         )),
     }
 }

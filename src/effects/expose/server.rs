@@ -48,19 +48,19 @@ pub struct ExposeOptions {
     pub keys: KeyFile,
     /// The paths.
     pub routes: Routes,
-    /// Most requests at a time; without one, the engine's queue decides.
+    /// Most requests at a time; `None` for no limit.
     pub most_requests: Option<usize>,
     /// Certificate and key; `None` for plain HTTP.
     pub tls: Option<TlsFiles>,
     /// True while the server takes requests, as far as dsr1 knows; its owner keeps it up to date.
     pub is_serving: Arc<AtomicBool>,
-    /// Receives each request when its answer has ended. It must not wait.
+    /// Receives each request when its answer has ended. It must not block.
     pub on_request: Box<dyn Fn(&ExposedRequest) + Send + Sync>,
     /// Receives warnings.
     pub reporter: Arc<dyn Reporter>,
 }
 
-/// An exposed server that listens; dropping it cuts its connections.
+/// An exposed server that listens. When it is dropped, it takes no further connection, and running requests may finish.
 pub struct Exposed {
     gate: Arc<Gate>,
     address: SocketAddr,

@@ -161,22 +161,22 @@ impl Effects {
     }
 }
 
-/// Returns the log of the start before `back` others; the newest one of `logs` is `first` starts back.
+/// Returns the log that is `back` starts before the last one; the newest of `logs` is `first` starts before it.
 fn earlier(name: &str, back: usize, mut logs: Vec<PathBuf>, first: usize) -> Result<FoundLog> {
     let index = back - first;
     if index < logs.len() {
         return Ok(FoundLog::of_file(name, logs.swap_remove(index)));
     }
-    let kept = logs.len() + first;
-    let starts = counted(kept.max(1), "start");
+    let asked = counted(back, "start");
+    let kept = counted(logs.len() + first, "log");
     Err(Error::new(
         Kind::Usage,
-        format!("{name} has no log of the start before {back} others"),
+        format!("there is no log of {name} from {asked} before the last one"),
     )
-    .cause(format!(
-        "the logs of its last {starts} are kept, the present one included"
-    ))
-    .hint(format!("dsr1 events {name} lists its starts")))
+    .cause(format!("dsr1 has {kept} of {name}"))
+    .hint(format!(
+        "dsr1 logs {name} prints the last one; dsr1 events {name} lists the starts"
+    )))
 }
 
 fn changed(log: &Path) -> Option<std::time::SystemTime> {

@@ -114,7 +114,7 @@ fn in_other_states(servers: &[ServerStatus]) -> Error {
         let known: Vec<String> = servers.iter().map(described).collect();
         return usage("no server is ready".to_owned())
             .cause(format!("on this host: {}", known.join(", ")))
-            .hint("give its name to use it in this state; dsr1 logs NAME shows what it does");
+            .hint("dsr1 logs NAME shows what a server does; dsr1 restart NAME starts it again");
     };
     let name = &server.name;
     match server.state {

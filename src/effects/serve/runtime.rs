@@ -16,7 +16,7 @@ use crate::effects::serve::history;
 use crate::effects::{files, host};
 use crate::error::{At, Error, Kind, Result};
 
-/// Begin of the reason of a server that the kernel ended, or of which it ended a process.
+/// Beginning of the reason for the end of a server that the kernel ended, or of which it ended a process.
 pub(in crate::effects) const MEMORY_RAN_OUT: &str =
     "the kernel killed a process of it because memory ran out";
 
@@ -128,7 +128,7 @@ impl Runtime<'_> {
             Self::Docker { docker, name, .. } => Ok(match docker.state(name).await? {
                 Some(state) if state.running => Life::Running,
                 // Docker sets it also for a child, once the container has ended.
-                Some(state) if state.oom_killed => Life::Ended(format!("{MEMORY_RAN_OUT} of the host or of its container")),
+                Some(state) if state.oom_killed => Life::Ended(format!("{MEMORY_RAN_OUT}, that of the host or that of its container")),
                 Some(state) => Life::Ended(match state.exit_code {
                     Some(137) => {
                         "exit code 137 (SIGKILL): it killed itself after a crash, or another process killed it".to_owned()

@@ -74,7 +74,8 @@ impl Effects {
     /// Returns every server of dsr1, and the error of a daemon that does not answer, whose servers are missing. A host without
     /// Docker has none of these.
     ///
-    /// `probe` returns the readiness path of a stack. The whole takes a second at most, also if a server does not answer.
+    /// `probe` returns the readiness path of a stack. A server that does not answer takes a second at most; a Docker daemon that does
+    /// not answer takes longer.
     pub async fn servers(&self, probe: &dyn Fn(&str) -> String) -> (Vec<Found>, Option<Error>) {
         let mut found = Vec::new();
         let mut trouble = None;
@@ -193,7 +194,8 @@ impl Effects {
     /// Returns the server that `name` names by name or ID, or without a name the only one in a state of `fits`.
     ///
     /// # Errors
-    /// [`Kind::Usage`] when there is none, or several and no name.
+    /// [`Kind::Usage`] when there is none, it was stopped, or there are several and no name; [`Kind::Server`] when it is in another
+    /// state or has ended.
     pub async fn find_server(
         &self,
         name: Option<&str>,

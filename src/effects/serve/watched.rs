@@ -42,7 +42,8 @@ impl Effects {
         self.read_plan(name, keep::BEFORE)
     }
 
-    /// Keeps the plan of a server, which an upgrade is about to replace; returns the bytes of the one that was kept until now.
+    /// Keeps the plan of a server, which an upgrade is about to replace; returns the bytes of the plan that
+    /// `--back` used until now; `None` without one.
     ///
     /// # Errors
     /// [`Kind::Host`] when it cannot be written.
@@ -56,7 +57,7 @@ impl Effects {
         Ok(until_now)
     }
 
-    /// Keeps the plan again that was kept before an upgrade that failed.
+    /// Restores the plan for `--back` after an upgrade that failed; `None` removes it.
     pub fn restore_plan_before(&self, name: &str, until_now: Option<&[u8]>) {
         let path = keep::path(Path::new(&self.env().paths.state), name).with_extension(keep::BEFORE);
         // Without it --back goes to the plan that runs.
@@ -71,6 +72,13 @@ impl Effects {
     fn read_plan(&self, name: &str, extension: &str) -> Result<Plan> {
         let path = keep::path(Path::new(&self.env().paths.state), name).with_extension(extension);
         let failed = || format!("cannot start {name} again");
+        if !path.exists() && extension == keep::BEFORE {
+            return Err(Error::new(Kind::Usage, format!("cannot go back with {name}"))
+                .cause(format!("no plan from before an upgrade of {name} is kept"))
+                .hint(format!(
+                    "dsr1 upgrade PROFILE --name {name} replaces the server, and --back then goes back"
+                )));
+        }
         if !path.exists() {
             return Err(Error::new(Kind::Usage, failed())
                 .cause("dsr1 has no plan of a server of this name")

@@ -1,11 +1,11 @@
-//! Findings about published weaknesses that a server has.
+//! Findings about published vulnerabilities that a server has.
 
 use crate::profile::{Accelerator, Stack};
 use crate::sglang::advisories::{Advisory, Condition, applying};
 use crate::sglang::check::{Check, Level};
 use crate::sglang::flags::Parsed;
 
-/// Returns a warning for each weakness that an option opens.
+/// Returns a warning for each vulnerability that an option opens.
 pub(super) fn check(parsed: &Parsed<'_>, stack: &Stack) -> Vec<Check> {
     let version = stack.pins.sglang;
     let found = applying(version, |option| parsed.has_option(option));
@@ -19,7 +19,7 @@ pub(super) fn check(parsed: &Parsed<'_>, stack: &Stack) -> Vec<Check> {
     found.filter_map(warn).collect()
 }
 
-/// Returns a note about the weaknesses of a stack that are open to whoever reaches the port of a server; `None` without one, and for
+/// Returns a note about the vulnerabilities of a stack that are open to whoever reaches the port of a server; `None` without one, and for
 /// an engine on a CPU, which is for tries.
 #[must_use]
 pub fn of_port(stack: &Stack) -> Option<Check> {

@@ -140,7 +140,7 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
-/// Returns a number with three digits that matter, and spaces between thousands.
+/// Returns a number with one decimal below 9.95, else without decimals, and with spaces between thousands.
 pub(super) fn number(value: f64) -> String {
     if value < 9.95 {
         return format!("{value:.1}");
