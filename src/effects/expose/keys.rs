@@ -78,7 +78,7 @@ impl KeyFile {
                 match read(&self.path) {
                     Ok((keys, _)) => read_keys.keys = Arc::new(keys),
                     Err(error) => {
-                        let text = files::read(&self.path, MOST).unwrap_or_default();
+                        let text = read_bytes(&self.path).unwrap_or_default();
                         let left = read_keys.keys.still_in(&String::from_utf8_lossy(&text));
                         read_keys.keys = Arc::new(left);
                         trouble = Some(error);
@@ -103,10 +103,28 @@ fn stamp(meta: &std::fs::Metadata) -> Stamp {
     )
 }
 
+/// Reads a file of keys, also through links: secrets of Kubernetes are links.
+fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    files::open_through(path)?
+        .take(MOST + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
 /// Reads the keys, and what tells a change of the file.
 fn read(path: &Path) -> Result<(Keys, Stamp)> {
     let failed = || format!("cannot read the keys in `{}`", path.display());
-    let meta = std::fs::metadata(path).at(Kind::Usage, failed)?;
+    let meta = std::fs::metadata(path).map_err(|error| {
+        let error_text = error.to_string();
+        Error::new(Kind::Usage, failed()).cause(error_text).hint(format!(
+            "dsr1 expose --add-key NAME --keys {} makes it",
+            path.display()
+        ))
+    })?;
     if meta.mode() & 0o077 != 0 {
         return Err(Error::new(Kind::Usage, failed())
             .cause(format!(
@@ -115,7 +133,7 @@ fn read(path: &Path) -> Result<(Keys, Stamp)> {
             ))
             .hint(format!("chmod 600 {}", path.display())));
     }
-    let bytes = files::read(path, MOST).at(Kind::Usage, failed)?;
+    let bytes = read_bytes(path).at(Kind::Usage, failed)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::new(Kind::Usage, failed()).cause("it has a byte that is no text in UTF-8"))?;
     Ok((Keys::parse(&text, &path.display().to_string())?, stamp(&meta)))
@@ -185,6 +203,9 @@ mod tests {
         assert!(lines.iter().all(|line| line.1.len() == 5 + 2 * RANDOM) && lines[0].1 != lines[1].1);
         assert!(add_key(&path, "bob").unwrap_err().causes()[0].contains("a key of the name bob"));
         assert!(add_key(&path, "a b").is_err());
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(KeyFile::open(&link).unwrap().names(), ["alice", "bob"]);
         let file = KeyFile::open(&path).unwrap();
         assert_eq!(file.names(), ["alice", "bob"]);
         assert_eq!(file.current().keys.name_of(lines[1].1), Some("bob"));

@@ -22,7 +22,7 @@ use crate::access::Routes;
 use crate::effects::host;
 use crate::effects::http::Http;
 use crate::error::{At, Kind, Result};
-use crate::event::Reporter;
+use crate::event::{Event, Reporter};
 use crate::report::ExposedRequest;
 
 /// Most connections; each needs a descriptor to the client and one to the engine.
@@ -33,6 +33,8 @@ const SPARE: u64 = 64;
 const HEAD: Duration = Duration::from_secs(75);
 /// Longest time for the handshake of TLS.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Time between two warnings about connections that are all in use.
+const WARNED: Duration = Duration::from_mins(1);
 /// Pause after the system ran out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait for the last bytes of answers that have ended.
@@ -163,8 +165,19 @@ impl Drop for Open {
 
 /// Takes connections until the end.
 async fn accept(mut this: Accepting) {
-    let room = Arc::new(Semaphore::new(most_connections()));
+    let most = most_connections();
+    let room = Arc::new(Semaphore::new(most));
+    let mut warned: Option<Instant> = None;
     loop {
+        if room.available_permits() == 0 && warned.is_none_or(|at| at.elapsed() > WARNED) {
+            warned = Some(Instant::now());
+            this.gate.reporter.event(&Event::Warning {
+                text: format!("all {most} connections are in use, and further clients wait"),
+                hint:
+                    "a larger limit of open files (ulimit -Hn) allows more; a firewall can limit each client"
+                        .to_owned(),
+            });
+        }
         let Ok(place) = Arc::clone(&room).acquire_owned().await else {
             return;
         };
