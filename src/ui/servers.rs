@@ -171,5 +171,10 @@ mod tests {
         ];
         insta::assert_snapshot!(status(&all, usize::MAX));
         insta::assert_snapshot!("servers_of_80_columns", status(&all, 80));
+        let document = include_str!("../../docs/operating.md");
+        assert!(
+            document.contains(&status(&all, 80)),
+            "docs/operating.md shows another table"
+        );
     }
 }
