@@ -39,7 +39,7 @@ impl Engine {
     }
 }
 
-/// Answers the requests of a connection. A path with `stream` gets a piece every 50 ms, twenty in all.
+/// Answers the requests of a connection. A body with `stream` gets a piece every 150 ms, twenty in all.
 fn answer(mut stream: TcpStream, heard: &Mutex<Vec<String>>, left: &Mutex<usize>) {
     while let Some((head, body)) = read_message(&mut stream) {
         heard.lock().unwrap().push(head.clone());
@@ -49,7 +49,7 @@ fn answer(mut stream: TcpStream, heard: &Mutex<Vec<String>>, left: &Mutex<usize>
             for number in 0..20 {
                 let text = format!("data: {number}\n\n");
                 let piece = format!("{:x}\r\n{text}\r\n", text.len());
-                std::thread::sleep(Duration::from_millis(50));
+                std::thread::sleep(Duration::from_millis(150));
                 if stream.write_all(piece.as_bytes()).is_err() {
                     *left.lock().unwrap() += 1;
                     return;

@@ -173,12 +173,12 @@ fn ask_slowly(server: &Running<'_>) -> Child {
 #[test]
 fn f8_a_stop_lets_requests_finish_and_says_what_it_cuts() {
     let site = stand_in::site("process");
-    for (slow, drain, finish) in [(3, "30", true), (30, "1", false)] {
+    for (slow, drain, finish) in [(5, "30", true), (30, "1", false)] {
         let server = Running::start(&site, "drained");
         let metrics = "sglang:num_running_reqs 3.0\nsglang:num_requests_total 7.0\n";
         server.steer(&json!({ "slow": slow, "metrics": metrics }));
         let mut asking: Vec<Child> = (0..3).map(|_| ask_slowly(&server)).collect();
-        std::thread::sleep(Duration::from_millis(700));
+        std::thread::sleep(Duration::from_secs(2));
         let run = site.home.run(&["stop", "drained", "--drain", drain]).expect(0);
         let told = format!("dsr1-drained has 3 requests, which may take {drain} s to finish");
         assert!(run.stderr.contains(&told), "{}", run.stderr);
