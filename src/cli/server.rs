@@ -140,7 +140,7 @@ pub struct LogsArgs {
     /// Keep printing until the server ends.
     #[arg(long, short, conflicts_with = "previous")]
     pub follow: bool,
-    /// The start.
+    /// The start whose log is read.
     #[command(flatten)]
     pub start: StartArgs,
     /// Only the last N lines.
@@ -161,7 +161,7 @@ pub struct DiagnoseArgs {
     /// any, the only server, also one that ended.
     #[arg(value_name = "SERVER|FILE")]
     pub logs: Vec<String>,
-    /// The start.
+    /// The start whose log is read.
     #[command(flatten)]
     pub start: StartArgs,
     /// End with exit code 7 if a failure is found.

@@ -27,17 +27,25 @@ pub(super) async fn run(context: &Context, args: RestartArgs) -> Result<()> {
         tell_requests(context, &status, args.drain);
     }
     if let Some((server, port)) = plan::server_of(&plan) {
-        let held = context.effects.holdings(server, port).await;
-        if context.effects.exists(server).await? {
-            let end = Step::StopServer(StopServer {
-                server: server.clone(),
-                drain_s: args.drain,
-            });
-            context.carry_out(&Plan::new("stop", vec![end])).await?;
-        }
-        await_release(context, server, &held).await?;
+        stop_all(context, server, port, args.drain).await?;
     }
     context.finish(&plan).await
+}
+
+/// Stops a server if it is there, and waits until nothing of it is left.
+///
+/// # Errors
+/// [`Kind::Host`] when something is left.
+pub(super) async fn stop_all(context: &Context, server: &Server, port: u16, drain_s: u32) -> Result<()> {
+    let held = context.effects.holdings(server, port).await;
+    if context.effects.exists(server).await? {
+        let end = Step::StopServer(StopServer {
+            server: server.clone(),
+            drain_s,
+        });
+        context.carry_out(&Plan::new("stop", vec![end])).await?;
+    }
+    await_release(context, server, &held).await
 }
 
 /// Waits until nothing of a server that ended is left.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::bench::{plan_bench, profile_of_server};
 use super::context::{Ask, Context};
-use super::restart::{await_release, tell_requests};
+use super::restart::{stop_all, tell_requests};
 use super::status::probe;
 use super::up::make_request;
 use crate::cli::{PortChoice, Runtime, UpArgs, UpgradeArgs};
@@ -12,7 +12,7 @@ use crate::effects::{Found, ServerTask};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::plan::upgrade::{Parts, leave_out_server, part, whole};
-use crate::plan::{self, GpuChoice, Plan, Server, Step, StopServer};
+use crate::plan::{self, GpuChoice, Plan};
 use crate::profile::Bench;
 use crate::report::{Benchmark, Outcome, ServerState, Upgraded};
 use crate::{ui, units};
@@ -96,12 +96,8 @@ async fn new_parts(
         up.server.gpus = Some(GpuChoice::Indices(old.gpus.clone()));
     }
     let (request, mut facts, notes) = make_request(context, &up).await?;
-    let starts = |plan: &Plan| {
-        let is_start = |step: &Step| matches!(step, Step::StartContainer(_) | Step::StartProcess(_));
-        plan.steps.iter().any(is_start)
-    };
     // A server that runs from the same plan is not started.
-    if !starts(&plan::up(&request, &facts)?) {
+    if plan::labels_of(&plan::up(&request, &facts)?).is_none() {
         return Ok(None);
     }
     leave_out_server(&mut facts, &old.status.name, old.port);
@@ -119,11 +115,7 @@ fn described(server: &Found) -> String {
 
 /// Returns the profile and the stack of a plan in words.
 fn described_plan(plan: &Plan) -> String {
-    let labels = plan.steps.iter().find_map(|step| match step {
-        Step::StartContainer(step) => Some(&step.labels),
-        Step::StartProcess(step) => Some(&step.labels),
-        _ => None,
-    });
+    let labels = plan::labels_of(plan);
     let label = |key: &str| {
         labels
             .and_then(|labels| labels.get(key))
@@ -172,18 +164,18 @@ impl Upgrade<'_> {
             Ok(()) => self.context.carry_out(in_place).await.map(|_| ()),
             Err(error) => Err(error),
         };
-        done.down_s = down.elapsed().as_secs_f64();
         if let Err(error) = started {
             return self.go_back(error, done, down).await;
         }
+        done.down_s = down.elapsed().as_secs_f64();
         if let Some(bench) = &self.bench {
             match Box::pin(measure(self.context, name, bench)).await {
                 Ok(after) => done.after = Some(after),
-                Err(error) => return Box::pin(self.go_back_again(error, done)).await,
+                Err(error) => return Box::pin(self.go_back(error, done, Instant::now())).await,
             }
         }
         if let Some(error) = self.is_slower(&done) {
-            return Box::pin(self.go_back_again(error, done)).await;
+            return Box::pin(self.go_back(error, done, Instant::now())).await;
         }
         self.context.print(&done, ui::upgraded)
     }
@@ -200,16 +192,8 @@ impl Upgrade<'_> {
         )))
     }
 
-    /// Goes back from a new server that answered: the endpoint is down once more.
-    async fn go_back_again(&self, error: Error, mut done: Upgraded) -> Result<()> {
-        let first = done.down_s;
-        let down = Instant::now();
-        done.down_s = 0.0;
-        let begun = down.checked_sub(Duration::from_secs_f64(first)).unwrap_or(down);
-        self.go_back(error, done, begun).await
-    }
-
-    /// Starts the old server again, and returns the error for which that was necessary. `down` is the time since which nobody answers.
+    /// Starts the old server again, and returns the error for which that was necessary. `down` is the time since which nobody
+    /// answers; the time in `done` comes before that.
     async fn go_back(&self, error: Error, mut done: Upgraded, down: Instant) -> Result<()> {
         let name = &self.old.status.name;
         let text = format!("going back to {}: {}", done.from, error.innermost());
@@ -219,7 +203,7 @@ impl Upgrade<'_> {
             Err(error) => Err(error),
         };
         done.kept = false;
-        done.down_s = down.elapsed().as_secs_f64();
+        done.down_s += down.elapsed().as_secs_f64();
         let was_down = units::duration(Duration::from_secs_f64(done.down_s));
         match back {
             Ok(()) => {
@@ -250,16 +234,6 @@ impl Upgrade<'_> {
 
     /// Stops what runs in the place of the server, and waits until nothing of it is left.
     async fn stop(&self, drain_s: u32) -> Result<()> {
-        let server: &Server = &self.old.server;
-        let effects = &self.context.effects;
-        let held = effects.holdings(server, self.old.port).await;
-        if effects.exists(server).await? {
-            let end = Step::StopServer(StopServer {
-                server: server.clone(),
-                drain_s,
-            });
-            self.context.carry_out(&Plan::new("upgrade", vec![end])).await?;
-        }
-        await_release(self.context, server, &held).await
+        stop_all(self.context, &self.old.server, self.old.port, drain_s).await
     }
 }

@@ -110,8 +110,17 @@ pub(super) fn open_by(options: &OpenOptions, path: &Path) -> std::io::Result<Fil
 
 /// Reads a regular file of at most `max` bytes; a larger one is an error, and so is a link.
 pub(super) fn read(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
+    read_most(open(path)?, max)
+}
+
+/// As [`read()`], also through links.
+pub(super) fn read_through(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
+    read_most(open_through(path)?, max)
+}
+
+fn read_most(file: File, max: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+    file.take(max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
         return Err(std::io::ErrorKind::FileTooLarge.into());
     }

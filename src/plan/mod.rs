@@ -80,7 +80,7 @@ pub use origin::{Origin, origins};
 pub use prove::{PROOFS, question};
 pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, RepoReference, check_repo, pull, repo_folder};
 pub use request::{DEFAULT_PORT, ServeRequest, Target};
-pub use restart::{restart, server_of, with_fraction};
+pub use restart::{labels_of, restart, server_of, with_fraction};
 pub use selection::{
     CodeFiles, FilePatterns, PathMatcher, Transport, check_locked, is_code, must_be_accepted,
 };

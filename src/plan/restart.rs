@@ -1,5 +1,7 @@
 //! A plan that starts a server again, from the one that started it.
 
+use std::collections::BTreeMap;
+
 use crate::plan::{Plan, Server, Step};
 
 /// The engine's option for its share of the GPU's memory.
@@ -21,8 +23,18 @@ pub fn restart(plan: &Plan) -> Option<Plan> {
         )
     };
     let steps: Vec<Step> = plan.steps.iter().filter(belongs).cloned().collect();
-    let starts = |step: &Step| matches!(step, Step::StartContainer(_) | Step::StartProcess(_));
-    steps.iter().any(starts).then(|| Plan::new("restart", steps))
+    let part = Plan::new("restart", steps);
+    labels_of(&part).is_some().then_some(part)
+}
+
+/// Returns the labels of the server that a plan starts; `None` if it starts none.
+#[must_use]
+pub fn labels_of(plan: &Plan) -> Option<&BTreeMap<String, String>> {
+    plan.steps.iter().find_map(|step| match step {
+        Step::StartContainer(step) => Some(&step.labels),
+        Step::StartProcess(step) => Some(&step.labels),
+        _ => None,
+    })
 }
 
 /// Returns the server that a plan waits for, with its port on 127.0.0.1.

@@ -78,7 +78,7 @@ impl KeyFile {
                 match read(&self.path) {
                     Ok((keys, _)) => read_keys.keys = Arc::new(keys),
                     Err(error) => {
-                        let text = read_bytes(&self.path).unwrap_or_default();
+                        let text = files::read_through(&self.path, MOST).unwrap_or_default();
                         let left = read_keys.keys.still_in(&String::from_utf8_lossy(&text));
                         read_keys.keys = Arc::new(left);
                         trouble = Some(error);
@@ -103,18 +103,6 @@ fn stamp(meta: &std::fs::Metadata) -> Stamp {
     )
 }
 
-/// Reads a file of keys, also through links: secrets of Kubernetes are links.
-fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    files::open_through(path)?
-        .take(MOST + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST {
-        return Err(std::io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(bytes)
-}
-
 /// Reads the keys, and what tells a change of the file.
 fn read(path: &Path) -> Result<(Keys, Stamp)> {
     let failed = || format!("cannot read the keys in `{}`", path.display());
@@ -133,7 +121,8 @@ fn read(path: &Path) -> Result<(Keys, Stamp)> {
             ))
             .hint(format!("chmod 600 {}", path.display())));
     }
-    let bytes = read_bytes(path).at(Kind::Usage, failed)?;
+    // Secrets of Kubernetes are links.
+    let bytes = files::read_through(path, MOST).at(Kind::Usage, failed)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::new(Kind::Usage, failed()).cause("it has a byte that is no text in UTF-8"))?;
     Ok((Keys::parse(&text, &path.display().to_string())?, stamp(&meta)))

@@ -1,6 +1,5 @@
 //! Servers that ended: the logs that they left, and what their plans and histories say of them.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::effects::ended_logs;
@@ -9,7 +8,7 @@ use crate::effects::process::server as process;
 use crate::effects::serve::history;
 use crate::effects::serve::servers::describe;
 use crate::error::{Error, Kind, Result};
-use crate::plan::{LABEL_NAME, Plan, Server, Step, container_name};
+use crate::plan::{LABEL_NAME, Server, container_name, labels_of, server_of};
 use crate::report::{Happening, ServerState, ServerStatus};
 use crate::units::counted;
 
@@ -127,7 +126,11 @@ impl Effects {
         let names = [name.to_owned(), container_name(name)];
         let name = self.kept_plans().into_iter().find(|kept| names.contains(kept))?;
         let plan = self.kept_plan(&name).ok()?;
-        let (labels, server, runtime) = started_by(&plan)?;
+        let (labels, (server, _)) = (labels_of(&plan)?, server_of(&plan)?);
+        let runtime = match server {
+            Server::Docker { .. } => "docker",
+            Server::Process { .. } => "process",
+        };
         let events = history::read(Path::new(&self.env().paths.state), &name);
         let last = events.last();
         let (state, cause) = match last.map(|event| event.what) {
@@ -148,7 +151,7 @@ impl Effects {
                 (ServerState::Crashed, crash.map(|event| event.text.clone()))
             }
         };
-        let mut status = describe(labels, server, runtime, state, "-".to_owned())?.status;
+        let mut status = describe(labels, server.clone(), runtime, state, "-".to_owned())?.status;
         status.cause = cause;
         Some(status)
     }
@@ -181,19 +184,4 @@ fn earlier(name: &str, back: usize, mut logs: Vec<PathBuf>, first: usize) -> Res
 
 fn changed(log: &Path) -> Option<std::time::SystemTime> {
     std::fs::metadata(log).and_then(|meta| meta.modified()).ok()
-}
-
-/// Returns the labels of the server that a plan starts, the server, and its runtime.
-fn started_by(plan: &Plan) -> Option<(&BTreeMap<String, String>, Server, &'static str)> {
-    plan.steps.iter().find_map(|step| match step {
-        Step::StartContainer(step) => {
-            let name = step.name.clone();
-            Some((&step.labels, Server::Docker { name }, "docker"))
-        }
-        Step::StartProcess(step) => {
-            let (name, log) = (step.name.clone(), step.log.clone());
-            Some((&step.labels, Server::Process { name, log }, "process"))
-        }
-        _ => None,
-    })
 }

@@ -9,7 +9,7 @@ use crate::effects::serve::health::{self, Subject};
 use crate::effects::serve::runtime::Life;
 use crate::effects::serve::{history, keep};
 use crate::error::{At, Error, Kind, Result};
-use crate::plan::{LABEL_STACK, Plan, Server, Step, base_url, server_of};
+use crate::plan::{LABEL_STACK, Plan, Server, base_url, labels_of, server_of};
 use crate::report::ServerState;
 
 /// A server that is looked after.
@@ -125,11 +125,7 @@ impl Effects {
     pub fn watched(&self, plan: &Plan, probe: &dyn Fn(&str) -> String) -> Result<Watched> {
         let (server, port) = server_of(plan)
             .ok_or_else(|| Error::new(Kind::Internal, "the plan has no server to look after"))?;
-        let stack = plan.steps.iter().find_map(|step| match step {
-            Step::StartContainer(step) => step.labels.get(LABEL_STACK),
-            Step::StartProcess(step) => step.labels.get(LABEL_STACK),
-            _ => None,
-        });
+        let stack = labels_of(plan).and_then(|labels| labels.get(LABEL_STACK));
         Ok(Watched {
             server: server.clone(),
             port,
