@@ -1,7 +1,7 @@
 //! `dsr1 expose`: takes requests with a key from other hosts, and passes them on to a server, until it is interrupted.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +16,6 @@ use crate::effects::expose::{ExposeOptions, Exposed, KeyFile, TlsFiles, add_key}
 use crate::effects::{Sought, listener, signal};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter};
-use crate::plan;
 use crate::report::{ExposedRequest, ExposedServer, ServerState, ServerStatus};
 use crate::ui;
 use crate::units::counted;
@@ -191,8 +190,7 @@ async fn find(context: &Context, args: &ExposeArgs) -> Result<ServerStatus> {
 
 /// Returns the file of keys: that of the arguments, or that of the server.
 fn keys_file(context: &Context, args: &ExposeArgs, server: &str) -> PathBuf {
-    let folder = Path::new(&context.env().paths.state).join("servers");
-    let own = || folder.join(format!("{}.keys", plan::container_name(server)));
+    let own = || context.effects.key_file(server);
     args.keys.clone().unwrap_or_else(own)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::effects::env::{Env, variable};
-use crate::effects::{Effects, files};
+use crate::effects::{Effects, expose, files};
 use crate::redact::{Names, Redactor};
 use crate::secret::Secret;
 
@@ -151,7 +151,7 @@ impl Effects {
 
 /// Returns the keys of exposed servers: each line of a file of keys ends with one.
 fn exposed_keys(folder: &Path) -> Vec<Secret> {
-    let is_keys = |path: &PathBuf| path.extension().is_some_and(|end| end == "keys");
+    let is_keys = |path: &PathBuf| path.extension().is_some_and(|end| end == expose::EXTENSION);
     let paths = files_of(folder).into_iter().filter(is_keys);
     let texts = paths.filter_map(|path| String::from_utf8(files::read(&path, MOST).ok()?).ok());
     texts

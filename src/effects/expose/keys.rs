@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::access::{Keys, is_key_name};
+use crate::effects::execute::Effects;
 use crate::effects::files;
 use crate::error::{At, Error, Kind, Result};
 
@@ -17,6 +18,17 @@ const MOST: u64 = 1 << 20;
 const LOOK: Duration = Duration::from_secs(1);
 /// Random bytes of a key.
 const RANDOM: usize = 24;
+
+/// Extension of the file of keys of a server.
+pub(in crate::effects) const EXTENSION: &str = "keys";
+
+impl Effects {
+    /// Returns the path of the file of keys of a server, by its full name.
+    #[must_use]
+    pub fn key_file(&self, name: &str) -> PathBuf {
+        self.servers_folder().join(format!("{name}.{EXTENSION}"))
+    }
+}
 
 /// A file of keys.
 pub struct KeyFile {

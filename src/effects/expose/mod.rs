@@ -17,6 +17,7 @@ mod request;
 mod server;
 mod tls;
 
+pub(in crate::effects) use keys::EXTENSION;
 pub use keys::{KeyFile, add_key};
 pub use server::{ExposeOptions, Exposed};
 pub use tls::TlsFiles;
