@@ -21,7 +21,7 @@ pub use expose::ExposeArgs;
 pub use image::{
     BuildArgs, Builder, CleanArgs, Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs,
 };
-pub use measure::{BenchArgs, Eval, EvalArgs, Gsm8kArgs};
+pub use measure::{BenchArgs, Eval, EvalArgs, Gsm8kArgs, TrafficArgs};
 pub use monitoring::MonitoringArgs;
 pub use output::{Format, Output, Progress};
 pub use profiles::{
@@ -38,6 +38,7 @@ pub use weights::{MirrorArgs, PullArgs, Weights, WeightsArgs, WeightsRmArgs, Wei
 
 use self::expose::EXPOSE;
 use self::image::CLEAN;
+use self::measure::BENCH;
 use self::weights::{MIRROR, PULL, WEIGHTS};
 
 /// Text below the commands in `dsr1 --help`.
@@ -227,8 +228,10 @@ pub enum Command {
     /// The reasoning of earlier turns is not sent again. On a terminal /help lists the commands, and Ctrl-C ends an answer.
     /// Without a terminal each line of stdin is a question.
     Chat(ChatArgs),
-    /// Run the engine's own benchmark against a running server.
-    #[command(alias = "benchmark")]
+    /// Measure a running server, and judge the measurement.
+    ///
+    /// Exits with 9 if the figures must not be used.
+    #[command(alias = "benchmark", after_help = BENCH)]
     Bench(BenchArgs),
     /// Measure the accuracy of a running server.
     Eval(EvalArgs),

@@ -1,19 +1,32 @@
-//! `dsr1 bench`: the engine's own benchmark against a running server.
+//! `dsr1 bench`: a measurement of a running server.
 
 use std::collections::BTreeMap;
 
 use super::context::{Ask, Context};
 use super::status::probe;
-use crate::cli::BenchArgs;
+use crate::cli::{BenchArgs, TrafficArgs};
 use crate::effects::Found;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::{self, BenchRequest, Plan};
+use crate::measure::{Api, Extent, Lengths, Load};
+use crate::plan::{self, BenchRequest, MeasureRequest, MeasuredEndpoint, Plan, Strictness};
 use crate::profile::{Bench, Count, Profile, Stack};
-use crate::report::ServerState;
+use crate::report::{Measurement, Outcome, Report, ServerState, Trust};
+use crate::ui;
+
+/// Load of a server whose profile is not known: requests in flight, and the lengths of `InferenceX`'s first shape.
+const UNKNOWN: (u32, u32, u32) = (16, 1024, 1024);
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
+    match &args.url {
+        Some(url) => Box::pin(measure_url(context, &args, url)).await,
+        None => Box::pin(measure_own(context, &args)).await,
+    }
+}
+
+/// Measures a server of this host.
+async fn measure_own(context: &Context, args: &BenchArgs) -> Result<()> {
     let found = context
         .effects
         .find_server(
@@ -25,24 +38,201 @@ pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
     context.use_environment_of(&found).await?;
     let (profile, stack) = profile_of_server(context, &found, args.profile_file.as_deref())?;
     let facts = context.gather(&stack, None, &Ask::default()).await;
-    let or = |asked: Option<u32>, own| asked.and_then(Count::new).unwrap_or(own);
-    let bench = Bench {
-        input_len: or(args.input_len, profile.bench.input_len),
-        output_len: or(args.output_len, profile.bench.output_len),
-        max_concurrency: or(args.max_concurrency, profile.bench.max_concurrency),
-        num_prompts: or(args.num_prompts, profile.bench.num_prompts),
-        ..profile.bench
-    };
+    let bench = with_arguments(&profile.bench, &args.load);
     if let Some(most) = context.effects.context_length(&found.status.base_url).await {
-        check_lengths(&bench, most, &found.status.name)?;
+        check_lengths(&bench, args.load.shared_prefix, most, &found.status.name)?;
     }
-    let plan = plan_bench(found, stack, bench, &facts);
-    context.print_or_finish(&plan, args.dry_run).await
+    if args.engine_client {
+        return context
+            .print_or_finish(&plan_bench(found, stack, bench, &facts), args.dry_run)
+            .await;
+    }
+    let api = args
+        .load
+        .api
+        .or_else(|| Api::of_sglang_backend(&bench.backend))
+        .ok_or_else(|| {
+            Error::new(
+                Kind::Usage,
+                format!(
+                    "the profile's backend `{}` has no API of dsr1's client",
+                    bench.backend
+                ),
+            )
+            .hint("name one with --api, or use --engine-client")
+        })?;
+    let name = found.status.profile.clone();
+    let endpoint = MeasuredEndpoint::Own {
+        client: Box::new(client_request(found, stack, bench.clone(), &facts)),
+        profile: name,
+    };
+    measure(context, args, endpoint, api, &bench, &facts).await
 }
 
-/// Returns the plan of a benchmark of a server of this stack.
+/// Measures a server that is known by its URL only.
+async fn measure_url(context: &Context, args: &BenchArgs, url: &str) -> Result<()> {
+    let stack = context.catalog(None)?.stack("current")?.clone();
+    let facts = context.gather(&stack, None, &Ask::default()).await;
+    let count = |number: u32| Count::new(number).ok_or_else(|| Error::new(Kind::Internal, "a count of 0"));
+    let (concurrency, input, output) = UNKNOWN;
+    let bench = Bench {
+        backend: Api::Completions.sglang_backend().to_owned(),
+        dataset: "random-ids".to_owned(),
+        input_len: count(input)?,
+        output_len: count(output)?,
+        range_ratio: 1.0,
+        max_concurrency: count(concurrency)?,
+        num_prompts: count(1)?,
+        warmup_requests: None,
+    };
+    let bench = with_arguments(&bench, &args.load);
+    let endpoint = MeasuredEndpoint::Url {
+        base_url: base_of(url).to_owned(),
+        model: args.model.clone(),
+    };
+    let api = args.load.api.unwrap_or(Api::Completions);
+    measure(context, args, endpoint, api, &bench, &facts).await
+}
+
+/// Returns a URL without a slash or `/v1` at its end.
+fn base_of(url: &str) -> &str {
+    let url = url.trim_end_matches('/');
+    url.strip_suffix("/v1").unwrap_or(url)
+}
+
+/// Plans the measurement, carries it out, and fails if its figures must not be used.
+async fn measure(
+    context: &Context,
+    args: &BenchArgs,
+    endpoint: MeasuredEndpoint,
+    api: Api,
+    bench: &Bench,
+    facts: &Facts,
+) -> Result<()> {
+    if api == Api::Chat {
+        return Err(Error::new(Kind::Usage, "cannot measure --api chat yet")
+            .cause("prompts are token ids, which a message cannot hold")
+            .hint("pass --api completions or --api generate"));
+    }
+    let request = request_of(args, endpoint, api, bench);
+    let plan = plan::measure(&request, facts);
+    if args.dry_run {
+        return context.print_or_finish(&plan, true).await;
+    }
+    let report = context.carry_out(&plan).await?;
+    let Some(measured) = measured(&report) else {
+        return Err(Error::new(Kind::Internal, "the measurement has no result"));
+    };
+    let others = args.as_tool.and_then(|tool| {
+        let figures = measured.definitions.get(tool.name())?;
+        Some(format!("\n{}", ui::in_terms_of(tool.name(), figures)))
+    });
+    context.print_report(&report, others.as_deref().unwrap_or_default())?;
+    // The result as JSON has the verdicts.
+    check_trust(measured, request.strictness).map_err(|error| error.reported_if(context.is_json()))
+}
+
+/// Returns the error for a measurement that is not to be believed.
+fn check_trust(measured: &Measurement, strictness: Strictness) -> Result<()> {
+    let least = match strictness {
+        Strictness::Reports => return Ok(()),
+        Strictness::RefusesBad => Trust::Untrusted,
+        Strictness::RefusesDoubt => Trust::Doubtful,
+    };
+    if measured.trust < least {
+        return Ok(());
+    }
+    let mut error = Error::new(
+        Kind::Untrusted,
+        "the figures of this measurement are not to be used",
+    );
+    for verdict in measured.verdicts.iter().filter(|verdict| verdict.trust >= least) {
+        error = error.cause(format!("{}: {}", verdict.about, verdict.text));
+    }
+    Err(error)
+}
+
+fn measured(report: &Report) -> Option<&Measurement> {
+    report.steps.iter().find_map(|step| match &step.outcome {
+        Outcome::Measured(measurement) => Some(&**measurement),
+        _ => None,
+    })
+}
+
+fn request_of(args: &BenchArgs, endpoint: MeasuredEndpoint, api: Api, bench: &Bench) -> MeasureRequest {
+    let TrafficArgs {
+        request_rate,
+        arrivals,
+        max_concurrency,
+        num_prompts,
+        duration,
+        max_duration,
+        timeout,
+        seed,
+        stop_at_end,
+        no_warm_up,
+        shared_prefix,
+        ..
+    } = args.load;
+    let (closed, lengths) = plan::load_of_profile(bench);
+    let load = match request_rate {
+        None => closed,
+        Some(per_second) => Load::Rate {
+            per_second,
+            arrivals,
+            most_in_flight: max_concurrency,
+        },
+    };
+    MeasureRequest {
+        endpoint,
+        vocabulary: args.vocabulary,
+        api,
+        load,
+        lengths: Lengths {
+            shared_prefix,
+            ..lengths
+        },
+        extent: Extent {
+            requests: num_prompts.unwrap_or_else(|| plan::requests_for(&load, bench.num_prompts.get())),
+            least_s: duration.unwrap_or(plan::LEAST_S),
+            most_s: max_duration,
+            stall_s: timeout.unwrap_or(plan::STALL_S),
+            warm_up: !no_warm_up,
+        },
+        seed,
+        ignores_end: !stop_at_end,
+        strictness: if args.strict {
+            Strictness::RefusesDoubt
+        } else {
+            Strictness::RefusesBad
+        },
+        records: args
+            .records
+            .as_ref()
+            .map(|path| path.to_string_lossy().into_owned()),
+    }
+}
+
+/// Returns the load of a profile with the user's changes.
+fn with_arguments(bench: &Bench, args: &TrafficArgs) -> Bench {
+    let or = |asked: Option<u32>, own| asked.and_then(Count::new).unwrap_or(own);
+    Bench {
+        input_len: or(args.input_len, bench.input_len),
+        output_len: or(args.output_len, bench.output_len),
+        max_concurrency: or(args.max_concurrency, bench.max_concurrency),
+        num_prompts: or(args.num_prompts, bench.num_prompts),
+        range_ratio: args.range_ratio.unwrap_or(bench.range_ratio),
+        ..bench.clone()
+    }
+}
+
+/// Returns the plan of a benchmark of a server of this stack by the engine's own client.
 pub(super) fn plan_bench(found: Found, stack: Stack, bench: Bench, facts: &Facts) -> Plan {
-    let request = BenchRequest {
+    plan::bench(&client_request(found, stack, bench, facts), facts)
+}
+
+fn client_request(found: Found, stack: Stack, bench: Bench, facts: &Facts) -> BenchRequest {
+    BenchRequest {
         env: client_env(&found, &facts.paths.hub_cache),
         model: found.status.model,
         server: found.server,
@@ -50,14 +240,13 @@ pub(super) fn plan_bench(found: Found, stack: Stack, bench: Bench, facts: &Facts
         port: found.port,
         stack,
         bench,
-    };
-    plan::bench(&request, facts)
+    }
 }
 
 /// Refuses requests that are longer than the context of the server: it would refuse them too, after the client has started.
-fn check_lengths(bench: &Bench, most: u64, server: &str) -> Result<()> {
+fn check_lengths(bench: &Bench, shared_prefix: u32, most: u64, server: &str) -> Result<()> {
     let (input, output) = (bench.input_len.get(), bench.output_len.get());
-    if u64::from(input) + u64::from(output) <= most {
+    if u64::from(shared_prefix) + u64::from(input) + u64::from(output) <= most {
         return Ok(());
     }
     Err(Error::new(

@@ -24,9 +24,6 @@ use crate::units::counted;
 /// Most bytes of a message: a context of a million tokens has about 4 MB of text.
 const MAX_MESSAGE: usize = 8 << 20;
 
-/// The variable with the key of a server that `--url` names.
-const KEY: &str = "OPENAI_API_KEY";
-
 /// The name of Ctrl-C among the signals.
 const CTRL_C: &str = "Ctrl-C";
 
@@ -58,7 +55,7 @@ pub(super) async fn run(context: &Context, args: ChatArgs) -> Result<()> {
         "dsr1 chat SERVER names one, --url URL one of another user or host; dsr1 ask sends one question";
     let (own, base_url) = endpoint(context, args.which.server.as_deref(), args.url.as_deref(), takes).await?;
     // A key is for the server that the user names, and not for one of dsr1, which asks for none.
-    let key = args.url.as_ref().and_then(|_| env::variable(KEY));
+    let key = args.url.as_ref().and_then(|_| env::variable(env::SERVER_KEY));
     let endpoint = Endpoint {
         base_url,
         key: key.map(|key| Secret::new(&key)),

@@ -237,9 +237,15 @@ impl Context {
 
     /// Carries out a plan and prints its report.
     pub(super) async fn finish(&self, plan: &Plan) -> Result<()> {
-        let report = self.carry_out(plan).await?;
+        self.print_report(&self.carry_out(plan).await?, "")
+    }
+
+    /// Prints the report of a plan, and below it a text for people.
+    pub(super) fn print_report(&self, report: &Report, more: &str) -> Result<()> {
         let are_shown = ui::shows_steps(self.output.progress, self.env().dumb_terminal);
-        self.print(&report, |report| ui::report(report, are_shown, ui::columns()))
+        self.print(report, |report| {
+            ui::report(report, are_shown, ui::columns()) + more
+        })
     }
 
     /// Prints a plan, or carries it out. A script has the values of secret variables, because it does not work without them.

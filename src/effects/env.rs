@@ -189,6 +189,9 @@ impl Env {
     }
 }
 
+/// The variable with the key of a server: that of the clients of `OpenAI`.
+pub const SERVER_KEY: &str = "OPENAI_API_KEY";
+
 /// Returns the value of a variable that the user named as a secret, for a build or for the engine; `None` if it is unset
 /// or empty.
 #[must_use]

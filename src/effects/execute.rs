@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use crate::effects::blocking::blocking;
 use crate::effects::docker::Docker;
 use crate::effects::ended_logs;
-use crate::effects::env::Env;
+use crate::effects::env::{self, Env};
 use crate::effects::files::{self, SharedLock};
 use crate::effects::http::Http;
 use crate::effects::hub::HubOptions;
@@ -19,15 +19,16 @@ use crate::effects::listener;
 use crate::effects::mirror::{self, Mirror, MirrorOptions};
 use crate::effects::process::{preflight, server as process, venv};
 use crate::effects::serve::runtime::Runtime;
-use crate::effects::serve::{health, history, keep, measure, record, start, verify};
+use crate::effects::serve::{engine_client, health, history, keep, measure, record, start, verify};
 use crate::effects::{store, weights};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Reporter, StepEvents};
 use crate::plan::{
-    CheckEnvironment, CreateVenv, LABEL_STACK, Plan, PullSnapshot, ServeMirror, Server, StartContainer,
-    StartProcess, Step,
+    CheckEnvironment, CreateVenv, LABEL_STACK, MeasureLoad, Plan, PullSnapshot, ServeMirror, Server,
+    StartContainer, StartProcess, Step,
 };
 use crate::report::{self, EnvironmentChecked, Happening, Outcome, Proof, Pulled, Report, StepReport};
+use crate::secret::Secret;
 use crate::units::{Bytes, counted};
 
 /// All effects of a command.
@@ -455,9 +456,10 @@ impl Effects {
                 start::still_alive(&runtime, "verification").await?;
                 Ok(Outcome::Verified(verification?))
             }
+            Step::MeasureLoad(step) => Box::pin(self.measure(step, events)).await,
             Step::RunBenchmark(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                let work = Box::pin(measure::benchmark(step, &runtime, events));
+                let work = Box::pin(engine_client::benchmark(step, &runtime, events));
                 let during = "the benchmark";
                 let result = health::unless_hung(&runtime, &self.http, &step.base_url, during, work).await;
                 start::still_alive(&runtime, "the benchmark").await?;
@@ -465,7 +467,7 @@ impl Effects {
             }
             Step::RunGsm8k(step) => {
                 let runtime = self.runtime(&step.server).await?;
-                let work = Box::pin(measure::gsm8k(step, &runtime, &self.http, events));
+                let work = Box::pin(engine_client::gsm8k(step, &runtime, &self.http, events));
                 let during = "the evaluation";
                 let result = health::unless_hung(&runtime, &self.http, &step.base_url, during, work).await;
                 start::still_alive(&runtime, "the evaluation").await?;
@@ -480,6 +482,27 @@ impl Effects {
                 })
             }
         }
+    }
+
+    /// Measures a server, and ends early if it hangs or ends.
+    async fn measure(&self, step: &MeasureLoad, events: &StepEvents<'_>) -> Result<Outcome> {
+        let Some(server) = &step.server else {
+            let key = env::variable(env::SERVER_KEY).map(|key| Secret::new(&key));
+            let work = measure::measure_load(step, &self.http, None, key, events);
+            return Ok(Outcome::Measured(Box::new(Box::pin(work).await?)));
+        };
+        let runtime = self.runtime(server).await?;
+        let work = Box::pin(measure::measure_load(
+            step,
+            &self.http,
+            Some(&runtime),
+            None,
+            events,
+        ));
+        let during = "the measurement";
+        let result = health::unless_hung(&runtime, &self.http, &step.base_url, during, work).await;
+        start::still_alive(&runtime, during).await?;
+        Ok(Outcome::Measured(Box::new(result?)))
     }
 }
 
@@ -541,6 +564,7 @@ fn summary(outcome: &Outcome) -> (String, bool) {
                 false,
             )
         }
+        Outcome::Measured(measurement) => (measured(measurement), false),
         Outcome::Benchmarked(bench) => (
             format!(
                 "{} requests, {:.0} output tokens/s",
@@ -564,6 +588,19 @@ fn summary(outcome: &Outcome) -> (String, bool) {
             (format!("stopped{how}"), false)
         }
     }
+}
+
+/// Returns a measurement in one line.
+fn measured(measurement: &report::Measurement) -> String {
+    let tokens = measurement
+        .figures
+        .as_ref()
+        .map_or(0.0, |figures| figures.output_throughput);
+    format!(
+        "{} requests, {tokens:.0} output tokens/s, {}",
+        measurement.requests.completed,
+        measurement.trust.word()
+    )
 }
 
 /// Returns the venv that a server runs on; `None` if its Python is in none of dsr1.

@@ -13,8 +13,10 @@
 //! | `store` | verified files at rest: names, fingerprints, proofs, manifests |
 //! | `mirror` | a hub that serves what the store has |
 //! | `expose` | a server for other hosts: keys, TLS, and the paths of the API |
+//! | `load` | the client of a measurement: a load on a server, and the times of its answers |
 //! | `listener` | a listener on an address that a user names |
 //! | `http` | the HTTP client |
+//! | `addresses` | the addresses of a host's name |
 //! | `env`, `hub_settings` | the process environment, and the hub's settings in it |
 //! | `host`, `nvidia_smi` | facts about this host, and about its GPUs |
 //! | `shared_memory` | segments that a server leaves in /dev/shm |
@@ -28,6 +30,7 @@
 //!
 //! Not in this module tree: printing (`ui`), command-line types (`cli`), decisions (`plan`).
 
+mod addresses;
 pub mod belongings;
 mod blocking;
 pub mod bundle;
@@ -44,6 +47,7 @@ pub mod hub;
 mod hub_settings;
 mod lines;
 pub mod listener;
+pub mod load;
 pub mod mirror;
 mod nvidia_smi;
 pub mod process;

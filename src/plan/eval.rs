@@ -7,7 +7,7 @@ use crate::facts::Facts;
 use crate::plan::{Plan, RunBenchmark, RunGsm8k, Server, Step, Threshold, serve::base_url};
 use crate::profile::{Bench, Stack};
 
-/// The request of `dsr1 bench`, for a running server.
+/// The request of a run of the engine's own benchmark client, beside a running server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BenchRequest {
     /// The server.
@@ -55,13 +55,16 @@ pub struct Gsm8kRequest {
     pub min_accuracy: Option<Threshold>,
 }
 
-/// Plans a benchmark.
+/// Plans a benchmark with the engine's own client.
 #[must_use]
 pub fn bench(request: &BenchRequest, facts: &Facts) -> Plan {
-    Plan::new("bench", vec![bench_step(request, facts)])
+    let client = engine_client(request, facts);
+    Plan::new("bench", vec![Step::RunBenchmark(client)])
 }
 
-pub(super) fn bench_step(request: &BenchRequest, facts: &Facts) -> Step {
+/// Returns the run of the engine's own client.
+#[must_use]
+pub(super) fn engine_client(request: &BenchRequest, facts: &Facts) -> RunBenchmark {
     let Bench {
         backend,
         dataset,
@@ -93,7 +96,7 @@ pub(super) fn bench_step(request: &BenchRequest, facts: &Facts) -> Step {
     if let Some(count) = warmup_requests {
         argv.extend(["--warmup-requests".to_owned(), count.to_string()]);
     }
-    Step::RunBenchmark(RunBenchmark {
+    RunBenchmark {
         output: match &request.server {
             Server::Docker { name } => format!("/tmp/{name}-bench.jsonl"),
             Server::Process { name, .. } => format!("{}/{name}-bench.jsonl", results_dir(facts)),
@@ -104,7 +107,7 @@ pub(super) fn bench_step(request: &BenchRequest, facts: &Facts) -> Step {
         env: request.env.clone(),
         num_prompts: num_prompts.get(),
         results_dir: results_dir(facts),
-    })
+    }
 }
 
 /// Plans a GSM8K evaluation.
@@ -162,6 +165,7 @@ pub fn gsm8k(request: &Gsm8kRequest, facts: &Facts) -> Result<Plan> {
     ))
 }
 
-fn results_dir(facts: &Facts) -> String {
+/// Returns the folder of all results.
+pub(super) fn results_dir(facts: &Facts) -> String {
     format!("{}/results", facts.paths.state)
 }

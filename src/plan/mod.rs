@@ -18,7 +18,8 @@
 //! | `prove` | the question to the installed engine, what it makes of the arguments |
 //! | `pull`, `selection` | the steps of a pull, and the files that it selects |
 //! | `folder` | weights in a folder of this host, in place of a pull |
-//! | `eval` | benchmarks and evaluations |
+//! | `eval` | runs of the engine's own clients |
+//! | `measure` | measurements by dsr1's own client |
 //! | `gpus` | the GPUs that a user chooses for a server |
 //! | `digest` | the digest of what decides an image, a venv or a server |
 //! | `lock`, `origin`, `labels` | a server pinned in a file; the origin of each argument; the labels by which servers are found |
@@ -43,6 +44,7 @@ mod image;
 mod install;
 mod labels;
 pub mod lock;
+mod measure;
 mod origin;
 mod prove;
 mod pull;
@@ -76,6 +78,9 @@ pub use labels::{
     LABEL_GPUS, LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_ROLE,
     LABEL_STACK, LABEL_TEMPORARY, LABEL_VARIABLES, LOG_HEADER, log_header,
 };
+pub use measure::{
+    LEAST_S, MeasureRequest, MeasuredEndpoint, STALL_S, load_of_profile, measure, requests_for,
+};
 pub use origin::{Origin, origins};
 pub use prove::{PROOFS, question};
 pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, RepoReference, check_repo, pull, repo_folder};
@@ -88,7 +93,8 @@ pub use serve::{base_url, container_name, offline_env, runtime_of_running, serve
 pub use shown::without_secrets;
 pub use step::{
     AwaitReady, CLIENT_DIR, CheckEnvironment, CheckFolder, CheckSnapshot, CreateVenv, DRAIN_S, EngineSource,
-    Mount, Plan, PlannedMemory, ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k, SCHEMA, ServeMirror,
-    Server, StartContainer, StartProcess, Step, StopServer, Threshold, Ulimit, VerifyAnswers, WriteModel,
+    MeasureLoad, Mount, Plan, PlannedMemory, ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k, SCHEMA,
+    ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Strictness, Threshold, Ulimit,
+    VerifyAnswers, WriteModel,
 };
 pub use up::{UpRequest, mirror_ports, up};

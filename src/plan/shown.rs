@@ -20,6 +20,11 @@ pub fn without_secrets(plan: &Plan) -> Plan {
                 hide_values(&mut step.env);
                 hide_labels(&mut step.labels);
             }
+            Step::MeasureLoad(step) => {
+                if let Some(client) = &mut step.by_engine {
+                    hide_values(&mut client.env);
+                }
+            }
             Step::RunBenchmark(step) => hide_values(&mut step.env),
             Step::RunGsm8k(step) => hide_values(&mut step.env),
             Step::CheckEnvironment(step) => hide_values(&mut step.variables),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::doctor::Blocker;
 use crate::facts::{MeasuredStart, WeightFile};
+use crate::measure::{Api, Extent, Lengths, Load};
 use crate::plan::image::BuildImage;
 use crate::plan::selection::{CodeFiles, FilePatterns, Transport};
 use crate::profile::Verify;
@@ -113,6 +114,8 @@ pub enum Step {
     AwaitReady(AwaitReady),
     /// Checks answers of the server.
     VerifyAnswers(VerifyAnswers),
+    /// Puts a load on the server with dsr1's own client.
+    MeasureLoad(Box<MeasureLoad>),
     /// Runs the stack's benchmark client.
     RunBenchmark(RunBenchmark),
     /// Runs the stack's GSM8K evaluation.
@@ -139,6 +142,7 @@ impl Step {
             Self::StartProcess(step) => format!("start process {}", step.name),
             Self::AwaitReady(step) => format!("wait for {}", step.base_url),
             Self::VerifyAnswers(_) => "verify answers".to_owned(),
+            Self::MeasureLoad(step) => format!("measure {}", step.base_url),
             Self::RunBenchmark(_) => "benchmark".to_owned(),
             Self::RunGsm8k(_) => "evaluate gsm8k".to_owned(),
             Self::StopServer(step) => format!("stop {}", step.server.name()),
@@ -507,6 +511,59 @@ pub struct VerifyAnswers {
     pub base_url: String,
     /// The checks that this model can pass.
     pub checks: Verify,
+}
+
+/// Puts a load on a server with dsr1's own client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeasureLoad {
+    /// The server; `None` for one that dsr1 knows by its URL only.
+    pub server: Option<Server>,
+    /// Its base URL.
+    pub base_url: String,
+    /// The model's name in requests; `None` for the first one that the server lists.
+    pub model: Option<String>,
+    /// Profile and stack of the server.
+    pub profile: Option<String>,
+    /// Stack of the server.
+    pub stack: Option<String>,
+    /// Folder of the model as the server's runtime sees it: its `config.json` has the size of the vocabulary.
+    pub model_path: Option<String>,
+    /// Size of the vocabulary, if the user says it.
+    pub vocabulary: Option<u32>,
+    /// The API.
+    pub api: Api,
+    /// The load.
+    pub load: Load,
+    /// The lengths.
+    pub lengths: Lengths,
+    /// The extent.
+    pub extent: Extent,
+    /// Seed of all random numbers; `None` for a new one in each run.
+    pub seed: Option<u64>,
+    /// True if the server is to ignore the model's mark of an end.
+    pub ignores_end: bool,
+    /// The verdicts that make the command fail.
+    pub strictness: Strictness,
+    /// Directory on this host for the result.
+    pub results_dir: String,
+    /// File for the records of all requests, a JSON object on each line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<String>,
+    /// The same load by the engine's own client, for a script that runs without dsr1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_engine: Option<RunBenchmark>,
+}
+
+/// The verdicts on a measurement that make a command fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strictness {
+    /// None: the measurement is one step of many.
+    Reports,
+    /// Those of figures that must not be used.
+    RefusesBad,
+    /// Those of doubt, too.
+    RefusesDoubt,
 }
 
 /// Runs the stack's benchmark client in the runtime of the server.

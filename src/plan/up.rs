@@ -2,13 +2,13 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
-use crate::plan::eval::{self, BenchRequest};
+use crate::plan::eval::BenchRequest;
 use crate::plan::install::{BuildRequest, Installation};
 use crate::plan::pull::{self, PullOptions, PullRequest};
 use crate::plan::request::ServeRequest;
 use crate::plan::{
     CodeFiles, FilePatterns, LABEL_TEMPORARY, Plan, ServeMirror, StartContainer, StartProcess, Step,
-    StopServer, WriteModel, arguments, environment, prove, serve,
+    StopServer, WriteModel, arguments, environment, measure, prove, serve,
 };
 use crate::profile::{Goal, Stack};
 use crate::rehearsal;
@@ -92,8 +92,9 @@ pub fn up(request: &UpRequest, facts: &Facts) -> Result<Plan> {
         }
         steps.push(step);
     }
-    steps.push(eval::bench_step(
-        &bench_request(&request.serve, &launch, &installation, facts),
+    steps.push(measure::bench_step(
+        bench_request(&request.serve, &launch, &installation, facts),
+        &request.serve.profile.name,
         facts,
     ));
     if is_temporary {

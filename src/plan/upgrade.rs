@@ -24,7 +24,12 @@ pub fn part(plan: Plan) -> Parts {
         ..plan
     };
     let steps = beside.steps.split_off(first.unwrap_or(beside.steps.len()));
-    let is_kept = |step: &Step| !matches!(step, Step::RunBenchmark(_) | Step::StopServer(_));
+    let is_kept = |step: &Step| {
+        !matches!(
+            step,
+            Step::MeasureLoad(_) | Step::RunBenchmark(_) | Step::StopServer(_)
+        )
+    };
     Parts {
         beside,
         in_place: Plan::new("upgrade", steps.into_iter().filter(is_kept).collect()),

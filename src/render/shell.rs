@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::doctor::Blocker;
+use crate::measure::Load;
 use crate::plan::{
     AwaitReady, BuildImage, BuildSecret, Builder, CLIENT_DIR, CONTEXT_WHEELS, CheckEnvironment,
-    CheckSnapshot, CreateVenv, Mount, Plan, ProveArguments, PullSnapshot, RunBenchmark, RunGsm8k,
-    SecretSource, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Transport, Ulimit,
-    VerifyAnswers, WriteModel,
+    CheckSnapshot, CreateVenv, MeasureLoad, Mount, Plan, ProveArguments, PullSnapshot, RunBenchmark,
+    RunGsm8k, SecretSource, ServeMirror, Server, StartContainer, StartProcess, Step, StopServer, Transport,
+    Ulimit, VerifyAnswers, WriteModel,
 };
 use crate::quote::{is_hidden, shell_word};
 
@@ -91,6 +92,7 @@ fn step(step: &Step) -> String {
         Step::StartProcess(step) => start_process(step),
         Step::AwaitReady(step) => await_ready(step),
         Step::VerifyAnswers(step) => verify(step),
+        Step::MeasureLoad(step) => load(step),
         Step::RunBenchmark(step) => benchmark(step),
         Step::RunGsm8k(step) => gsm8k(step),
         Step::StopServer(step) => stop(step),
@@ -614,6 +616,43 @@ fn client(server: &Server, argv: &[String], env: &BTreeMap<String, String>, resu
     };
     lines.extend(by_flag(argv));
     command(&lines)
+}
+
+/// Returns the same load by the engine's own client, which a script has. A server that is known by its URL has none.
+fn load(step: &MeasureLoad) -> String {
+    if let Some(client) = &step.by_engine {
+        return benchmark(client);
+    }
+    let url = &step.base_url;
+    let mut words = vec![
+        "dsr1".to_owned(),
+        "bench".to_owned(),
+        "--url".to_owned(),
+        url.clone(),
+    ];
+    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
+    add("--api", step.api.name().to_owned());
+    match step.load {
+        Load::Concurrency(count) => add("--max-concurrency", count.to_string()),
+        Load::Rate {
+            per_second,
+            arrivals,
+            most_in_flight,
+        } => {
+            add("--request-rate", per_second.to_string());
+            add("--arrivals", arrivals.name().to_owned());
+            if let Some(most) = most_in_flight {
+                add("--max-concurrency", most.to_string());
+            }
+        }
+    }
+    add("--input-len", step.lengths.input.to_string());
+    add("--output-len", step.lengths.output.to_string());
+    add("--num-prompts", step.extent.requests.to_string());
+    if let Some(seed) = step.seed {
+        add("--seed", seed.to_string());
+    }
+    command(&by_flag(&words))
 }
 
 fn benchmark(step: &RunBenchmark) -> String {

@@ -5,6 +5,7 @@
 mod bench;
 mod bundle;
 mod expose;
+mod measurement;
 mod mirror;
 mod proof;
 mod server;
@@ -18,6 +19,10 @@ use serde::{Deserialize, Serialize};
 pub use bench::{Benchmark, Gsm8k, Latency};
 pub use bundle::{Bundled, BundledFile, LeftOut};
 pub use expose::{ExposedRequest, ExposedServer};
+pub use measurement::{
+    Figures, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, OtherFigures, Reasoning,
+    RequestCounts, Second, Times, Trust, Verdict,
+};
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
 pub use proof::{Difference, Proof};
 pub use server::{
@@ -69,7 +74,9 @@ pub enum Outcome {
     Ready(Ready),
     /// Answers of the server were checked.
     Verified(Verification),
-    /// A benchmark ran.
+    /// A load was measured.
+    Measured(Box<Measurement>),
+    /// The engine's own benchmark client ran.
     Benchmarked(Box<Benchmark>),
     /// GSM8K ran.
     Evaluated(Gsm8k),

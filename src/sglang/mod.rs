@@ -16,6 +16,7 @@
 //! | `metrics` | the metrics that a server exports, and what a dashboard and alerts ask of them |
 //! | `migrate` | a profile file rewritten for another version |
 //! | `api`, `client`, `log` | SGLang's HTTP API, the output of its clients, its log |
+//! | `witness` | what a server says of itself while it is measured |
 //! | `load`, `activity`, `exposition` | the load that its metrics state; its counters and latencies; Prometheus' text format |
 //!
 //! Not in this module tree: reading files and asking an installed engine (`effects`), planning (`plan`).
@@ -42,6 +43,7 @@ pub mod preflight;
 pub mod resolve;
 pub mod rules;
 mod settings;
+pub(crate) mod witness;
 mod words;
 
 pub use activity::{Activity, Histogram, RankLoad, activity};

@@ -123,7 +123,11 @@ fn stopped(report: &Report) -> Option<String> {
 const fn is_finding(outcome: &Outcome) -> bool {
     matches!(
         outcome,
-        Outcome::Ready(_) | Outcome::Verified(_) | Outcome::Benchmarked(_) | Outcome::Evaluated(_)
+        Outcome::Ready(_)
+            | Outcome::Verified(_)
+            | Outcome::Measured(_)
+            | Outcome::Benchmarked(_)
+            | Outcome::Evaluated(_)
     )
 }
 
@@ -217,6 +221,7 @@ pub fn outcome(outcome: &Outcome) -> String {
             format!("READY on {}{pool}\n{memory}", safe(&ready.base_url))
         }
         Outcome::Verified(verification) => self::verification(verification),
+        Outcome::Measured(measurement) => super::measurement(measurement),
         Outcome::Benchmarked(benchmark) => self::benchmark(benchmark),
         Outcome::Evaluated(result) => gsm8k(result),
         Outcome::Stopped { name, killed } => {

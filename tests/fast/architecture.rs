@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The modules of this crate that each module may name.
-const LAYERS: [(&str, &[&str]); 26] = [
+const LAYERS: [(&str, &[&str]); 27] = [
     ("error", &[]),
     ("event", &[]),
     ("units", &[]),
@@ -21,6 +21,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
     ("profile", &["error", "units"]),
     ("report", &["event", "units"]),
     ("access", &["error"]),
+    ("measure", &["choice", "error", "report", "units"]),
     ("chat", &["error", "report"]),
     (
         "sglang",
@@ -37,6 +38,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
             "doctor",
             "error",
             "facts",
+            "measure",
             "profile",
             "redact",
             "rehearsal",
@@ -47,10 +49,10 @@ const LAYERS: [(&str, &[&str]); 26] = [
     (
         "render",
         &[
-            "choice", "doctor", "error", "facts", "plan", "profile", "quote", "sglang", "units",
+            "choice", "doctor", "error", "facts", "measure", "plan", "profile", "quote", "sglang", "units",
         ],
     ),
-    ("cli", &["choice", "plan", "render", "units"]),
+    ("cli", &["choice", "measure", "plan", "render", "units"]),
     (
         "effects",
         &[
@@ -60,6 +62,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
             "error",
             "event",
             "facts",
+            "measure",
             "plan",
             "profile",
             "quote",
@@ -74,8 +77,8 @@ const LAYERS: [(&str, &[&str]); 26] = [
     (
         "ui",
         &[
-            "chat", "cli", "diagnose", "doctor", "error", "event", "facts", "plan", "profile", "quote",
-            "redact", "report", "sglang", "top", "units",
+            "chat", "cli", "diagnose", "doctor", "error", "event", "facts", "measure", "plan", "profile",
+            "quote", "redact", "report", "sglang", "top", "units",
         ],
     ),
     (
@@ -90,6 +93,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
             "error",
             "event",
             "facts",
+            "measure",
             "plan",
             "profile",
             "quote",
@@ -110,7 +114,7 @@ const LAYERS: [(&str, &[&str]); 26] = [
 ];
 
 /// Modules without effects.
-const PURE: [&str; 20] = [
+const PURE: [&str; 21] = [
     "access",
     "chat",
     "choice",
@@ -120,6 +124,7 @@ const PURE: [&str; 20] = [
     "error",
     "event",
     "facts",
+    "measure",
     "plan",
     "profile",
     "quote",
@@ -144,9 +149,18 @@ const EFFECTS: [&str; 8] = [
 ];
 
 /// The modules that may use a crate which does input or output, or whose types no other module should know.
-const HOMES: [(&str, &[&str]); 30] = [
+const HOMES: [(&str, &[&str]); 32] = [
     ("aho_corasick", &["diagnose/scan.rs", "redact/"]),
-    ("memchr", &["diagnose/scan.rs"]),
+    (
+        "memchr",
+        &[
+            "diagnose/scan.rs",
+            "effects/load/response.rs",
+            "effects/load/stub.rs",
+            "measure/stream/",
+        ],
+    ),
+    ("nix", &["effects/load/socket.rs"]),
     ("regex", &["diagnose/line.rs", "diagnose/pattern.rs", "redact/"]),
     ("base64", &["effects/docker/"]),
     ("bollard", &["effects/docker/"]),
@@ -154,9 +168,12 @@ const HOMES: [(&str, &[&str]); 30] = [
     ("globset", &["plan/selection.rs"]),
     ("hf_hub", &["effects/hub/"]),
     ("xet", &["effects/hub/xet.rs"]),
-    ("hickory_resolver", &["effects/docker/dial.rs"]),
+    ("hickory_resolver", &["effects/addresses.rs"]),
     ("rustls", &["effects/docker/dial.rs", "effects/expose/tls.rs"]),
-    ("httparse", &["effects/mirror/head.rs"]),
+    (
+        "httparse",
+        &["effects/load/response.rs", "effects/mirror/head.rs"],
+    ),
     (
         "hyper",
         &[
@@ -182,6 +199,7 @@ const HOMES: [(&str, &[&str]); 30] = [
     ),
     ("flate2", &["effects/bundle/archive.rs"]),
     ("serde_yaml", &["profile/yaml/", "diagnose/signature.rs"]),
+    ("statrs", &["measure/statistics/distribution.rs"]),
     ("strsim", &["profile/spelling.rs"]),
     ("anyhow", &["error.rs"]),
     ("indicatif", &["ui/tty.rs", "ui/tty/"]),
@@ -275,10 +293,11 @@ fn named(code: &str) -> Vec<String> {
 
 /// Files that read the time of day: for texts and for names that no other run has. It decides nothing, because clocks
 /// jump; ages of files are taken from the clock of their filesystem.
-const CLOCKS: [&str; 4] = [
+const CLOCKS: [&str; 5] = [
     "commands/build/mod.rs",
     "effects/docker/build.rs",
     "effects/files.rs",
+    "effects/load/clock.rs",
     "ui/json.rs",
 ];
 

@@ -35,5 +35,6 @@ mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod top;
+mod truth;
 mod typed;
 mod weights;

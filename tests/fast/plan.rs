@@ -227,7 +227,7 @@ fn a_plan_as_json_is_whole() {
         titles[0].starts_with("build image dsr1/guide:0.4.10.post2-"),
         "{titles:?}"
     );
-    assert_eq!(titles.last().unwrap(), "benchmark");
+    assert_eq!(titles.last().unwrap(), "measure http://127.0.0.1:30000");
 }
 
 #[test]

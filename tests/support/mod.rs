@@ -17,6 +17,7 @@ pub mod random;
 pub mod read;
 pub mod small;
 pub mod tools;
+pub mod truth;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

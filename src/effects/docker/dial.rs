@@ -18,6 +18,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
+use crate::effects::addresses::addresses_of;
 use crate::effects::docker::endpoint::{Endpoint, Way};
 use crate::effects::env::Env;
 use crate::effects::process::command;
@@ -102,16 +103,8 @@ impl Dial {
 
 /// Connects to the first address of `host` that accepts a connection.
 async fn connect(host: &str, port: u16) -> io::Result<TcpStream> {
-    if let Ok(address) = host.parse::<std::net::IpAddr>() {
-        return TcpStream::connect((address, port)).await;
-    }
-    // Not the C library's resolver: a static binary cannot load its plugins.
-    let resolver = hickory_resolver::Resolver::builder_tokio()
-        .and_then(hickory_resolver::ResolverBuilder::build)
-        .map_err(io::Error::other)?;
-    let addresses = resolver.lookup_ip(host).await.map_err(io::Error::other)?;
     let mut last = io::Error::other(format!("`{host}` has no address"));
-    for address in addresses.iter() {
+    for address in addresses_of(host).await? {
         match TcpStream::connect((address, port)).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::chat::Request;
+use crate::effects::env::SERVER_KEY;
 use crate::effects::execute::Effects;
 use crate::error::{Error, Kind, Result};
 use crate::report::{AnswerPiece, StreamedAnswer};
@@ -16,9 +17,6 @@ const MODELS: Duration = Duration::from_secs(30);
 
 /// Longest wait between two tokens: a long prompt is computed for minutes before the first one.
 const ANSWER: Duration = Duration::from_mins(10);
-
-/// The variable with the key of a server: that of the clients of `OpenAI`.
-const KEY: &str = "OPENAI_API_KEY";
 
 /// The function that takes each piece of an answer, with the tokens that were generated so far, if the server counts them.
 pub type OnPiece<'a> = &'a mut (dyn FnMut(&AnswerPiece, Option<u64>) + Send);
@@ -113,9 +111,9 @@ impl Effects {
 /// Returns the error for a server that refuses the key, or asks for one.
 fn without_access(expected: &str, status: u16, body: &Value, key: Option<&Secret>) -> Error {
     let hint = if key.is_some() {
-        format!("the server refuses the key in {KEY}: set it to a key of this server")
+        format!("the server refuses the key in {SERVER_KEY}: set it to a key of this server")
     } else {
-        format!("set {KEY} to the key of this server")
+        format!("set {SERVER_KEY} to the key of this server")
     };
     unexpected(expected, status, body)
         .with_kind(Kind::Usage)

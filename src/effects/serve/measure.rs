@@ -1,310 +1,307 @@
-//! Runs the stack's own benchmark and GSM8K clients beside the server, and reads their results.
+//! A measurement of a server by dsr1's own client, with what the server and the host say meanwhile.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use serde_json::Value;
-use sha2::{Digest, Sha256};
-
+use crate::effects::blocking::blocking;
 use crate::effects::files;
 use crate::effects::http::Http;
-use crate::effects::serve::runtime::{Life, Runtime};
-use crate::effects::serve::start;
+use crate::effects::load::{Job, Ran, Target, Watch, find_ceiling, run_load};
+use crate::effects::serve::results;
+use crate::effects::serve::runtime::Runtime;
+use crate::effects::serve::witness::{self, Look};
 use crate::error::{At, Error, Kind, Result};
-use crate::event::{Source, StepEvents};
-use crate::plan::{RunBenchmark, RunGsm8k};
-use crate::report::{Benchmark, Gsm8k};
-use crate::sglang::client::{check_questions, parse_benchmark, printed_figure, wilson};
-use crate::sglang::log;
-use crate::units::hex;
+use crate::event::StepEvents;
+use crate::measure::{
+    Drawn, Evidence, Load, Phase, RandomPrompts, RequestSettings, RunDescription, describe_record,
+    summarize_run,
+};
+use crate::plan::MeasureLoad;
+use crate::report::{MeasuredServer, Measurement};
+use crate::secret::Secret;
+use crate::sglang::api::unexpected;
 
-/// Longest time from the failure of a client to the end of the server that caused it.
-const ENDING: Duration = Duration::from_secs(2);
+/// Size of the vocabulary of DeepSeek-V3 and R1 (`config.json`, `vocab_size`).
+const DEEPSEEK_VOCABULARY: u32 = 129_280;
+/// Longest wait for the list of models.
+const MODELS: Duration = Duration::from_secs(30);
+/// Time between two looks at a run.
+const LOOK: Duration = Duration::from_millis(100);
+/// Sampling temperature: that of `sglang.bench_serving`.
+const TEMPERATURE: f64 = 0.0;
 
-/// Largest GSM8K file read; the test set has 750 kB.
-const MAX_DATA: u64 = 64 << 20;
-
-/// Runs the benchmark client and keeps its typed result.
+/// Puts the load on the server, and judges the outcome.
 ///
 /// # Errors
-/// [`Kind::Server`] when the client fails; [`Kind::Untrusted`] when requests failed, which makes the figures look better.
-pub(in crate::effects) async fn benchmark(
-    step: &RunBenchmark,
-    runtime: &Runtime<'_>,
+/// [`Kind::Server`] when the server cannot be reached or answers nothing; [`Kind::Usage`] when the size of its vocabulary is not
+/// known.
+pub(in crate::effects) async fn measure_load(
+    step: &MeasureLoad,
+    http: &Http,
+    runtime: Option<&Runtime<'_>>,
+    key: Option<Secret>,
     events: &StepEvents<'_>,
-) -> Result<Benchmark> {
+) -> Result<Measurement> {
     std::fs::create_dir_all(&step.results_dir)
         .at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
-    // The client appends: an old line would be read as the new result.
-    runtime.remove_file(&step.output).await;
-    let mut argv = step.argv.clone();
-    argv.extend(["--output-file".to_owned(), step.output.clone()]);
-    let printed = run_client(
-        runtime,
-        &argv,
-        &step.results_dir,
-        &step.env,
-        events,
-        "the benchmark client",
-    )
-    .await?;
-    let written = runtime.read_file(&step.output).await?;
-    runtime.remove_file(&step.output).await;
-    let mut result = parse_benchmark(&String::from_utf8_lossy(&written), u64::from(step.num_prompts))?;
-    result.itl.max_ms = printed_figure(&printed, "Max ITL (ms):");
-    if result.completed < result.requested {
-        await_end(runtime, "the benchmark client").await?;
-        return Err(Error::new(
-            Kind::Untrusted,
-            format!("{} of {} requests completed", result.completed, result.requested),
-        )
-        .cause("the other requests failed, so the figures describe an easier load than the one asked for")
-        .hint(format!("dsr1 logs {}", runtime.name()))
-        .log(last(printed, 20)));
+    events.activity("look at the server", None);
+    let model = match &step.model {
+        Some(model) => model.clone(),
+        None => first_model(http, &step.base_url, key.as_ref()).await?,
+    };
+    let vocabulary = find_vocabulary(step, runtime, &model).await?;
+    let seed = step.seed.unwrap_or_else(new_seed);
+    let job = Job {
+        target: Target::of_url(&step.base_url, key).await?,
+        settings: RequestSettings {
+            api: step.api,
+            model: model.clone(),
+            ignores_end: step.ignores_end,
+            temperature: TEMPERATURE,
+        },
+        load: step.load,
+        extent: step.extent,
+        seed,
+    };
+    let slots = match step.load {
+        Load::Concurrency(count) if step.extent.warm_up => count,
+        Load::Concurrency(_) | Load::Rate { .. } => 0,
+    };
+    let prompts = move |seed: u64| -> Box<dyn Iterator<Item = Drawn> + Send> {
+        Box::new(RandomPrompts::new(step_lengths(step), vocabulary, seed, slots))
+    };
+    events.activity("find the client's own limit", None);
+    let ceiling = Box::pin(find_ceiling(&job, prompts(new_seed()), 1)).await?;
+    let told = witness::description_of(http, &step.base_url).await;
+    let began = files::utc_now();
+    let (ran, looks) = watch_run(&job, prompts(seed), http, events).await?;
+    let after = witness::look_at(http, &step.base_url).await;
+    let told_after = witness::description_of(http, &step.base_url).await;
+    let before = looks.unwrap_or_else(|| after.clone());
+    let evidence = Evidence {
+        load: step.load,
+        lengths: step.lengths,
+        extent: step.extent,
+        is_random: true,
+        ignores_end: step.ignores_end,
+        records: ran.records,
+        window: ran.window,
+        client: ran.client,
+        ceiling_tokens_per_s: Some(ceiling),
+        cpu_pressure: witness::pressure_between(&before, &after),
+        server: witness::facts_between(runtime, (&before, &after), (&told, &told_after)).await,
+    };
+    let server = MeasuredServer {
+        name: step.server.as_ref().map(|server| server.name().to_owned()),
+        base_url: step.base_url.clone(),
+        model,
+        profile: step.profile.clone(),
+        stack: step.stack.clone(),
+        sglang: told.get("version").cloned(),
+        arguments: told,
+        host: BTreeMap::new(),
+    };
+    let mut measurement = summarize_run(
+        &evidence,
+        RunDescription {
+            began,
+            ended: ran.ended,
+            server,
+            api: step.api,
+            seed,
+            data: "random".to_owned(),
+            temperature: TEMPERATURE,
+        },
+    );
+    if let Some(path) = &step.records {
+        write_records(Path::new(path), &evidence)?;
     }
-    let path = result_path(&step.results_dir, runtime.name(), "bench");
-    result.saved_to = Some(path.to_string_lossy().into_owned());
-    save(&path, "dsr1.bench/1", &result)?;
-    Ok(result)
+    let name = step.server.as_ref().map_or("server", |server| server.name());
+    let path = results::path_of(&step.results_dir, name, "bench");
+    measurement.saved_to = Some(path.to_string_lossy().into_owned());
+    results::save(&path, "dsr1.measurement/1", &measurement)?;
+    if measurement.figures.is_none() {
+        return Err(nothing_measured(&measurement, name, &path));
+    }
+    Ok(measurement)
 }
 
-/// Runs the few-shot script and keeps its typed result.
-///
-/// # Errors
-/// [`Kind::Integrity`] when the data does not match its hash; [`Kind::Gate`] when the accuracy is too low.
-pub(in crate::effects) async fn gsm8k(
-    step: &RunGsm8k,
-    runtime: &Runtime<'_>,
+const fn step_lengths(step: &MeasureLoad) -> crate::measure::Lengths {
+    step.lengths
+}
+
+/// Runs the load on a thread of its own, reports its progress, and looks at the server when measuring begins.
+async fn watch_run(
+    job: &Job,
+    requests: Box<dyn Iterator<Item = Drawn> + Send>,
     http: &Http,
     events: &StepEvents<'_>,
-) -> Result<Gsm8k> {
-    std::fs::create_dir_all(&step.results_dir)
-        .at(Kind::Host, || format!("cannot make `{}`", step.results_dir))?;
-    let (bytes, hash) = read_questions(step, http).await?;
-    let rows = check_questions(&step.data, &bytes)?;
-    let questions = step.questions.min(rows);
-    if questions < step.questions {
-        events.note(format!("the data has {rows} questions: asking {questions}"));
-    }
-    let local = PathBuf::from(format!("{}/gsm8k-{}.jsonl", step.results_dir, &hash[..12]));
-    files::write_atomic(&local, &bytes)?;
-    let inside = runtime
-        .share_file(&local, &format!("gsm8k-{}.jsonl", &hash[..12]))
-        .await?;
-    let mut argv = step.argv.clone();
-    argv.push(inside);
-    let printed = run_client(
-        runtime,
-        &argv,
-        &step.results_dir,
-        &step.env,
-        events,
-        "the gsm8k script",
-    )
-    .await?;
-    let figure = |key: &str| {
-        printed_figure(&printed, key).ok_or_else(|| {
-            Error::new(Kind::Server, format!("the gsm8k script printed no `{key}`"))
-                .log(last(printed.clone(), 20))
-        })
-    };
-    let accuracy = figure("Accuracy:")?;
-    if !(0.0..=1.0).contains(&accuracy) {
-        return Err(Error::new(
-            Kind::Server,
-            format!("the gsm8k script printed the accuracy {accuracy}"),
-        )
-        .cause("an accuracy is a number between 0 and 1")
-        .log(last(printed.clone(), 20)));
-    }
-    let (accuracy_low, accuracy_high) = wilson(accuracy, questions);
-    let path = result_path(&step.results_dir, runtime.name(), "gsm8k");
-    let result = Gsm8k {
-        accuracy,
-        accuracy_low,
-        accuracy_high,
-        invalid: figure("Invalid:")?,
-        latency_s: figure("Latency:")?,
-        output_throughput: figure("Output throughput:")?,
-        questions,
-        data_sha256: hash,
-        saved_to: Some(path.to_string_lossy().into_owned()),
-    };
-    save(&path, "dsr1.gsm8k/1", &result)?;
-    match step.min_accuracy {
-        Some(least) if result.accuracy < least.share() => Err(Error::new(
-            Kind::Gate,
-            format!("accuracy {:.3} is below {:.3}", result.accuracy, least.share()),
-        )
-        .cause(format!(
-            "95 % interval {accuracy_low:.3} to {accuracy_high:.3} over {questions} questions"
-        ))
-        .hint(format!("the result is kept in {}", path.display()))),
-        _ => Ok(result),
-    }
-}
-
-/// Runs a client to its end and returns the lines that it printed.
-async fn run_client(
-    runtime: &Runtime<'_>,
-    argv: &[String],
-    dir: &str,
-    env: &std::collections::BTreeMap<String, String>,
-    events: &StepEvents<'_>,
-    client: &str,
-) -> Result<Vec<String>> {
-    let mut printed = Vec::new();
-    let mut on_line = |line: &str| {
-        events.line(Source::Client, line);
-        if let Some((what, done, total)) = log::progress(line) {
-            events.activity(what, Some((done, total)));
+) -> Result<(Ran, Option<Look>)> {
+    let watch = Arc::new(Watch::default());
+    // A run ends when nobody waits for it any more.
+    let _guard = StopOnDrop(watch.clone());
+    let mut run = tokio::spawn({
+        let (job, watch) = (job.clone(), watch.clone());
+        async move { blocking(move || run_load(&job, requests, &watch)).await }
+    });
+    let base_url = base_url_of(job);
+    let mut look = None;
+    let mut ticks = tokio::time::interval(LOOK);
+    let mut tokens = 0;
+    loop {
+        tokio::select! {
+            done = &mut run => {
+                let ran = done.map_err(|error| {
+                    Error::new(Kind::Internal, "the client's thread failed").cause(error.to_string())
+                })??;
+                return Ok((ran, look));
+            }
+            _ = ticks.tick() => {
+                if look.is_none() && watch.measuring_since().is_some() {
+                    look = Some(witness::look_at(http, &base_url).await);
+                }
+                show_progress(&watch, &mut tokens, events);
+            }
         }
-        // The figures are at the end.
-        if printed.len() == 10_000 {
-            printed.drain(..1_000);
-        }
-        printed.push(line.to_owned());
+    }
+}
+
+struct StopOnDrop(Arc<Watch>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+fn base_url_of(job: &Job) -> String {
+    format!("http://{}{}", job.target.host, job.target.base_path)
+}
+
+fn show_progress(watch: &Watch, tokens: &mut u64, events: &StepEvents<'_>) {
+    let (phase, thousandths) = watch.progress();
+    let now = watch.tokens.load(Ordering::Relaxed);
+    *tokens = now;
+    let what = match phase {
+        Phase::WarmUp => "warm up",
+        Phase::Measured => "measure",
+        Phase::Tail => "wait for the last answers",
     };
-    // It imports the whole engine before it prints a line.
-    events.activity(&format!("start {client}"), None);
-    let done = runtime.exec(argv, dir, env, &mut on_line).await;
-    if matches!(done, Ok(0)) {
-        return Ok(printed);
-    }
-    await_end(runtime, client).await?;
-    let code = done?;
-    let cause = log::cause(printed.iter().map(String::as_str)).map(str::to_owned);
-    let error = Error::new(Kind::Server, format!("{client} failed")).cause(cause.map_or_else(
-        || format!("exit code {code}"),
-        |cause| format!("{cause} (exit code {code})"),
-    ));
-    Err(error
-        .hint(format!("dsr1 logs {}", runtime.name()))
-        .log(last(printed, 20)))
-}
-
-/// Waits a moment for the end of a server whose client failed, and fails if it ended: the client's own error would only
-/// describe a connection.
-async fn await_end(runtime: &Runtime<'_>, client: &str) -> Result<()> {
-    let until = Instant::now() + ENDING;
-    let during = format!("the run of {client}");
-    while Instant::now() < until {
-        let is_over = runtime.was_stopped() && runtime.life().await? != Life::Running;
-        if is_over {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    start::still_alive(runtime, &during).await
-}
-
-/// Returns the last `count` lines.
-fn last(mut lines: Vec<String>, count: usize) -> Vec<String> {
-    lines.split_off(lines.len().saturating_sub(count))
-}
-
-/// Returns the bytes and SHA-256 of the questions.
-async fn read_questions(step: &RunGsm8k, http: &Http) -> Result<(Vec<u8>, String)> {
-    let is_url = step.data.starts_with("http://") || step.data.starts_with("https://");
-    let bytes = if is_url {
-        http.get_bytes(&step.data, MAX_DATA).await?
+    let failed = watch.failed.load(Ordering::Relaxed);
+    let failures = if failed > 0 {
+        format!(", {failed} failed")
     } else {
-        std::fs::read(Path::new(&step.data)).at(Kind::Usage, || format!("cannot read `{}`", step.data))?
+        String::new()
     };
-    let hash = hex(&Sha256::digest(&bytes));
-    match &step.sha256 {
-        Some(expected) if *expected != hash => Err(Error::new(
-            Kind::Integrity,
-            format!("`{}` is not the expected data", step.data),
-        )
-        .cause(format!("sha256 is {hash}, not {expected}"))),
-        _ => Ok((bytes, hash)),
+    let text = format!(
+        "{what}: {} answers, {} in flight{failures}",
+        watch.completed.load(Ordering::Relaxed),
+        watch.in_flight.load(Ordering::Relaxed),
+    );
+    let done = (phase != Phase::WarmUp).then_some((u64::from(thousandths) / 10, 100));
+    events.activity(&text, done);
+}
+
+/// Returns the name of the first model that the server lists.
+async fn first_model(http: &Http, base_url: &str, key: Option<&Secret>) -> Result<String> {
+    let url = format!("{base_url}/v1/models");
+    let (status, body) = http.get_json_with(&url, key, MODELS).await?;
+    let name = body["data"][0]["id"].as_str().filter(|_| status == 200);
+    name.map(str::to_owned)
+        .ok_or_else(|| unexpected("the list of models", status, &body).hint("name the model with --model"))
+}
+
+/// Returns the size of the model's vocabulary: the user's word, that of the model's files, or that of DeepSeek-R1.
+async fn find_vocabulary(step: &MeasureLoad, runtime: Option<&Runtime<'_>>, model: &str) -> Result<u32> {
+    if let Some(size) = step.vocabulary {
+        return Ok(size);
     }
+    if let (Some(runtime), Some(folder)) = (runtime, &step.model_path)
+        && let Ok(bytes) = runtime.read_file(&format!("{folder}/config.json")).await
+        && let Some(size) = vocabulary_of(&bytes)
+    {
+        return Ok(size);
+    }
+    if model.to_ascii_lowercase().contains("deepseek") {
+        return Ok(DEEPSEEK_VOCABULARY);
+    }
+    Err(Error::new(
+        Kind::Usage,
+        format!("the size of the vocabulary of `{model}` is not known"),
+    )
+    .cause("prompts are made of random token ids, and an id beyond it fails")
+    .hint("pass --vocabulary N: `vocab_size` in the model's config.json"))
 }
 
-fn result_path(dir: &str, name: &str, measurement: &str) -> PathBuf {
-    let start = format!("{name}-{measurement}-{}", files::timestamp());
-    // A second result of the same second gets a number.
-    let names =
-        std::iter::once(format!("{start}.json")).chain((2..).map(|number| format!("{start}-{number}.json")));
-    let mut paths = names.map(|name| Path::new(dir).join(name));
-    paths.find(|path| !path.exists()).unwrap_or_default()
+fn vocabulary_of(config: &[u8]) -> Option<u32> {
+    let config: serde_json::Value = serde_json::from_slice(config).ok()?;
+    let size = config["vocab_size"]
+        .as_u64()
+        .or_else(|| config["text_config"]["vocab_size"].as_u64())?;
+    u32::try_from(size).ok().filter(|size| *size > 0)
 }
 
-fn save(path: &Path, schema: &str, result: &impl serde::Serialize) -> Result<()> {
-    let mut value =
-        serde_json::to_value(result).at(Kind::Internal, || "cannot write the result".to_owned())?;
-    value["schema"] = Value::from(schema);
-    files::write_atomic(path, format!("{value:#}\n").as_bytes())
+/// Returns a seed that no run had before.
+fn new_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The keys of a hash map are random in each process, and each map has its own.
+    let seed = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish();
+    // JavaScript, and most readers of JSON, hold integers exactly up to 2^53.
+    seed >> 12
+}
+
+fn write_records(path: &Path, evidence: &Evidence) -> Result<()> {
+    let mut text = String::new();
+    for record in &evidence.records {
+        text.push_str(&describe_record(record).to_string());
+        text.push('\n');
+    }
+    files::write_atomic(path, text.as_bytes())
+}
+
+/// Returns the error for a run without one measured answer.
+fn nothing_measured(measurement: &Measurement, name: &str, path: &Path) -> Error {
+    let text = measurement
+        .verdicts
+        .first()
+        .map_or_else(String::new, |verdict| verdict.text.clone());
+    let mut error = Error::new(Kind::Untrusted, format!("nothing was measured of {name}")).cause(text);
+    for (kind, example) in &measurement.requests.examples {
+        error = error.cause(format!("{kind}: {example}"));
+    }
+    if measurement.server.name.is_some() {
+        error = error.hint(format!("dsr1 logs {name}"));
+    }
+    error.hint(format!("the whole result is in {}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::effects::env::Env;
-    use crate::effects::process::command;
-    use crate::event::Recorder;
 
-    fn server(env: &Env, log: PathBuf) -> Runtime<'_> {
-        Runtime::Process {
-            env,
-            name: "dsr1-a".to_owned(),
-            log,
-            child: None,
-            begun: "",
+    #[test]
+    fn the_vocabulary_is_read_or_unknown() {
+        assert_eq!(vocabulary_of(br#"{"vocab_size": 129280}"#), Some(129_280));
+        assert_eq!(vocabulary_of(br#"{"text_config": {"vocab_size": 7}}"#), Some(7));
+        for text in [
+            &b"{}"[..],
+            b"[",
+            br#"{"vocab_size": -1}"#,
+            br#"{"vocab_size": 0}"#,
+        ] {
+            assert_eq!(vocabulary_of(text), None);
         }
     }
 
-    #[tokio::test]
-    async fn a_client_whose_server_was_stopped_says_that_and_not_its_traceback() {
-        let dir = tempfile::tempdir().unwrap();
-        let env = Env::from_lookup(|name| (name == "PATH").then(|| "/usr/bin:/bin".to_owned()));
-        let log = dir.path().join("dsr1-a.log");
-        std::fs::write(&log, "a line\n# dsr1 stopped\n").unwrap();
-        let runtime = server(&env, log);
-        let recorder = Recorder::default();
-        let events = StepEvents::new(&recorder, 1);
-        let argv = ["sh", "-c", "echo Traceback; exit 1"].map(str::to_owned);
-        let none = std::collections::BTreeMap::new();
-        let dir = dir.path().to_str().unwrap();
-        let run = run_client(&runtime, &argv, dir, &none, &events, "the benchmark client");
-        let error = run.await.unwrap_err();
-        assert_eq!(
-            error.message(),
-            "dsr1-a was stopped during the run of the benchmark client"
-        );
-        assert!(error.causes()[0].starts_with("dsr1 stop stopped it"), "{error:?}");
-    }
-
-    /// The engine gathers diagnostics for seconds before it ends, while its port refuses connections.
-    #[tokio::test]
-    async fn a_client_whose_server_dies_says_why_it_dies() {
-        let dir = tempfile::tempdir().unwrap();
-        let env = Env::from_lookup(|name| (name == "PATH").then(|| "/usr/bin:/bin".to_owned()));
-        let log = dir.path().join("dsr1-a.log");
-        let text = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1024.00 MiB.\n\
-                    [x] SIGQUIT received. signum=None, frame=None. It usually means one child failed.\n";
-        std::fs::write(&log, text).unwrap();
-        let none = std::collections::BTreeMap::new();
-        let mut engine = command::new(&env, &["sleep", "4"], &none).unwrap();
-        let out = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
-        let mut engine = engine.stdout(out).spawn().unwrap();
-        let runtime = server(&env, log);
-        let recorder = Recorder::default();
-        let events = StepEvents::new(&recorder, 1);
-        let argv = ["sh", "-c", "echo 'Connection refused'; exit 1"].map(str::to_owned);
-        let dir = dir.path().to_str().unwrap();
-        let run = run_client(&runtime, &argv, dir, &none, &events, "the benchmark client");
-        let error = run.await.unwrap_err();
-        engine.wait().unwrap();
-        assert_eq!(
-            error.message(),
-            "dsr1-a ended during the run of the benchmark client"
-        );
-        assert!(
-            error.causes()[0].starts_with("GPU memory ran out")
-                && error.causes()[1].starts_with("torch.OutOfMemoryError: CUDA out of memory."),
-            "{error:?}"
-        );
+    #[test]
+    fn seeds_differ_and_are_exact_in_json() {
+        let (one, other) = (new_seed(), new_seed());
+        assert_ne!(one, other);
+        assert!(one < 1 << 53);
     }
 }

@@ -6,6 +6,7 @@
 mod cause;
 mod chat;
 mod ended;
+pub(in crate::effects) mod engine_client;
 mod guard;
 pub(in crate::effects) mod health;
 pub(in crate::effects) mod history;
@@ -16,11 +17,13 @@ mod pick;
 mod prefetch;
 pub(in crate::effects) mod record;
 mod release;
+mod results;
 pub(in crate::effects) mod runtime;
 mod servers;
 pub(in crate::effects) mod start;
 pub(in crate::effects) mod verify;
 mod watched;
+mod witness;
 
 pub use chat::{Endpoint, OnPiece, Reply, ServedModel};
 pub use ended::FoundLog;

@@ -1,0 +1,428 @@
+//! The loop that sends requests and takes answers: one thread, which sleeps only in the kernel.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use super::clock::Clock;
+use super::job::{Job, Ran, Watch};
+use super::slot::{Flight, Slot, Turn};
+use super::socket::{Socket, room_for_stamp};
+use super::source::{Prepared, Source};
+use crate::measure::{
+    ARRIVALS, ClientFacts, FailureKind, Histogram, Load, Moment, Phases, Random, Record, Schedule,
+    describe_failure,
+};
+
+/// Bytes that are read at once. A chunk of a stream has some hundred.
+const BUFFER: usize = 64 << 10;
+/// Requests that are begun before answers are looked at again.
+const BURST: usize = 16;
+/// Answers that are looked at in one turn.
+const EVENTS: usize = 512;
+/// Longest sleep: limits of time and wishes to stop are looked at as often.
+const TICK: Duration = Duration::from_millis(50);
+/// Longest wait for a connection that is opened before the run.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Longest idle time after which a connection is used again. Uvicorn closes one after 5 s (`timeout_keep_alive`).
+const KEEP: Duration = Duration::from_secs(2);
+
+/// A run.
+pub(super) struct Driver<'a> {
+    address: SocketAddr,
+    api: crate::measure::Api,
+    job: &'a Job,
+    watch: &'a Watch,
+    epoll: OwnedFd,
+    slots: Vec<Slot>,
+    /// Slots without a request; the last used one is at the end.
+    free: Vec<usize>,
+    phases: Phases,
+    source: Source,
+    schedule: Option<Schedule>,
+    next_due: Option<Moment>,
+    records: Vec<Record>,
+    clock: Clock,
+    lag: Histogram,
+    stamped: u64,
+    unstamped: u64,
+    reconnects: u32,
+    /// Processor time of this thread, and the moment, when measuring began.
+    begun: Option<(Duration, Moment)>,
+    buffer: Vec<u8>,
+    control: Vec<u8>,
+}
+
+impl<'a> Driver<'a> {
+    pub(super) fn new(job: &'a Job, watch: &'a Watch, source: Source) -> io::Result<Self> {
+        let schedule = match job.load {
+            Load::Concurrency(_) => None,
+            Load::Rate {
+                per_second, arrivals, ..
+            } => Some(Schedule::new(
+                per_second,
+                arrivals,
+                Random::new(job.seed, ARRIVALS),
+            )),
+        };
+        Ok(Self {
+            address: job.target.address,
+            api: job.settings.api,
+            job,
+            watch,
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            slots: Vec::new(),
+            free: Vec::new(),
+            phases: Phases::new(&job.load, job.extent),
+            source,
+            schedule,
+            next_due: None,
+            records: Vec::new(),
+            clock: Clock::start(),
+            lag: Histogram::default(),
+            stamped: 0,
+            unstamped: 0,
+            reconnects: 0,
+            begun: None,
+            buffer: vec![0; BUFFER],
+            control: room_for_stamp(),
+        })
+    }
+
+    /// Opens the connections of a closed loop: their handshakes are no part of the first answers.
+    pub(super) fn open_connections(&mut self) -> io::Result<()> {
+        let Load::Concurrency(count) = self.job.load else {
+            return Ok(());
+        };
+        for _ in 0..count {
+            let index = self.add_slot();
+            let socket = Socket::connect(self.address, CONNECT)?;
+            self.register(index, &socket, EventFlags::IN)?;
+            self.slots[index].take_connection(socket, false);
+            self.free.push(index);
+            if self.watch.is_stopped() {
+                break;
+            }
+        }
+        // The first slot gets the first request.
+        self.free.reverse();
+        Ok(())
+    }
+
+    /// Runs to the end, and returns what was measured.
+    pub(super) fn run(mut self) -> io::Result<Ran> {
+        self.clock = Clock::start();
+        let mut events: Vec<Event> = Vec::with_capacity(EVENTS);
+        let mut checked = Moment(0);
+        if let Some(schedule) = &mut self.schedule {
+            self.next_due = schedule.next().map(|at| Moment(0).after(at));
+        }
+        loop {
+            let now = self.clock.compare();
+            let is_pending = self.issue(now)?;
+            if self.phases.is_over() || self.watch.is_stopped() {
+                break;
+            }
+            let sleep = if is_pending {
+                Duration::ZERO
+            } else {
+                self.sleep_from(now)
+            };
+            events.clear();
+            let timeout = Timespec::try_from(sleep).ok();
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                timeout.as_ref(),
+            ) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let now = self.clock.compare();
+            for event in &events {
+                self.take_event(*event)?;
+            }
+            if now.since(checked) >= TICK {
+                checked = now;
+                self.check_time(now)?;
+            }
+        }
+        Ok(self.finish())
+    }
+
+    /// Begins the requests that are due. Returns true if others are due, too.
+    fn issue(&mut self, now: Moment) -> io::Result<bool> {
+        for _ in 0..BURST {
+            if self.phases.is_over() {
+                return Ok(false);
+            }
+            let Some(due) = self.due_now(now) else {
+                return Ok(false);
+            };
+            let Some(index) = self.free_slot(now) else {
+                return Ok(false);
+            };
+            let Some(prepared) = self.source.next() else {
+                self.phases.exhaust(now);
+                self.schedule = None;
+                self.next_due = None;
+                self.free.push(index);
+                return Ok(false);
+            };
+            let (number, phase) = self.phases.issue(now);
+            self.note_hand_over(now);
+            if self.phases.is_over() {
+                self.free.push(index);
+                return Ok(false);
+            }
+            if let Some(schedule) = &mut self.schedule {
+                self.next_due = schedule.next().map(|at| Moment(0).after(at));
+            }
+            self.watch.in_flight.fetch_add(1, Ordering::Relaxed);
+            self.begin(index, number, phase, due, prepared)?;
+        }
+        Ok(true)
+    }
+
+    /// Returns the moment at which the next request was due, if that has come.
+    fn due_now(&self, now: Moment) -> Option<Moment> {
+        match self.job.load {
+            Load::Concurrency(_) => (!self.free.is_empty()).then_some(now),
+            Load::Rate { .. } => self.next_due.filter(|due| *due <= now),
+        }
+    }
+
+    /// Returns a slot without a request. One whose connection may be closed by the server soon loses that.
+    fn free_slot(&mut self, now: Moment) -> Option<usize> {
+        if let Some(index) = self.free.pop() {
+            let slot = &mut self.slots[index];
+            let is_old = now.since(slot.idle_since) > KEEP && slot.idle_since > Moment(0);
+            if is_old || slot.socket.as_mut().is_some_and(Socket::is_stale) {
+                slot.socket = None;
+            }
+            return Some(index);
+        }
+        let most = self.job.load.most_in_flight().unwrap_or(u32::MAX);
+        let has_room = u32::try_from(self.slots.len()).is_ok_and(|count| count < most);
+        has_room.then(|| self.add_slot())
+    }
+
+    fn add_slot(&mut self) -> usize {
+        self.slots.push(Slot::new(self.api));
+        self.slots.len() - 1
+    }
+
+    fn begin(
+        &mut self,
+        index: usize,
+        number: u32,
+        phase: crate::measure::Phase,
+        due: Moment,
+        prepared: Prepared,
+    ) -> io::Result<()> {
+        let flight = Flight::new(number, phase, due, prepared, self.clock.now());
+        if self.slots[index].socket.is_none() && !self.connect(index) {
+            self.slots[index].take_request(flight);
+            let failure = describe_failure(FailureKind::Connect, b"the connection cannot be opened");
+            let turn = self.slots[index].fail(failure, self.clock.now());
+            return self.take_turn(index, turn);
+        }
+        self.slots[index].take_request(flight);
+        self.write(index)
+    }
+
+    /// Begins to open a connection for a slot. Returns false if that is not possible.
+    fn connect(&mut self, index: usize) -> bool {
+        let Ok(socket) = Socket::begin_connect(self.address) else {
+            return false;
+        };
+        if self
+            .register(index, &socket, EventFlags::IN | EventFlags::OUT)
+            .is_err()
+        {
+            return false;
+        }
+        self.slots[index].take_connection(socket, true);
+        true
+    }
+
+    fn register(&self, index: usize, socket: &Socket, flags: EventFlags) -> io::Result<()> {
+        epoll::add(&self.epoll, socket, EventData::new_u64(index as u64), flags)?;
+        Ok(())
+    }
+
+    fn watch_for(&self, index: usize, flags: EventFlags) -> io::Result<()> {
+        if let Some(socket) = &self.slots[index].socket {
+            epoll::modify(&self.epoll, socket, EventData::new_u64(index as u64), flags)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, index: usize) -> io::Result<()> {
+        let turn = self.slots[index].write(&self.clock);
+        match turn {
+            Turn::Going => self.watch_for(index, EventFlags::IN | EventFlags::OUT),
+            Turn::Written => self.watch_for(index, EventFlags::IN),
+            turn => self.take_turn(index, turn),
+        }
+    }
+
+    fn take_event(&mut self, event: Event) -> io::Result<()> {
+        let index = usize::try_from(event.data.u64()).unwrap_or(usize::MAX);
+        let flags = event.flags;
+        if flags.intersects(EventFlags::OUT | EventFlags::ERR) && self.slots[index].is_writing() {
+            self.write(index)?;
+        }
+        if flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
+            self.read(index)?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, index: usize) -> io::Result<()> {
+        let slot = &mut self.slots[index];
+        let Some(socket) = &mut slot.socket else {
+            return Ok(());
+        };
+        let received = match socket.read(&mut self.buffer, &mut self.control) {
+            Ok(received) => received,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                return Ok(());
+            }
+            Err(error) => {
+                let turn = slot.break_off(&error, self.clock.now());
+                return self.take_turn(index, turn);
+            }
+        };
+        let now = self.clock.now();
+        if received.bytes == 0 {
+            let turn = slot.receive_end(now);
+            return self.take_turn(index, turn);
+        }
+        let arrived = received
+            .stamp
+            .and_then(|stamp| self.clock.moment_of(stamp))
+            .filter(|arrived| *arrived <= now);
+        if self.begun.is_some() {
+            match arrived {
+                Some(arrived) => {
+                    self.stamped += 1;
+                    self.lag.add(now.since(arrived));
+                }
+                None => self.unstamped += 1,
+            }
+        }
+        let (turn, tokens) = slot.receive(&self.buffer[..received.bytes], arrived.unwrap_or(now));
+        self.watch.tokens.fetch_add(tokens, Ordering::Relaxed);
+        self.take_turn(index, turn)
+    }
+
+    fn take_turn(&mut self, index: usize, turn: Turn) -> io::Result<()> {
+        match turn {
+            Turn::Going | Turn::Written => {}
+            Turn::Again => {
+                self.reconnects += 1;
+                if self.connect(index) {
+                    return self.write(index);
+                }
+                let failure = describe_failure(FailureKind::Connect, b"the connection cannot be opened");
+                let turn = self.slots[index].fail(failure, self.clock.now());
+                return self.take_turn(index, turn);
+            }
+            Turn::Ended(record) => {
+                let now = self.clock.now();
+                self.phases
+                    .end(record.number, record.phase, record.is_complete(), now);
+                self.note_hand_over(now);
+                self.watch.in_flight.fetch_sub(1, Ordering::Relaxed);
+                let counter = if record.is_complete() {
+                    &self.watch.completed
+                } else {
+                    &self.watch.failed
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+                self.records.push(*record);
+                self.free.push(index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins to count what the client itself does, when measuring begins.
+    fn note_hand_over(&mut self, now: Moment) {
+        if self.begun.is_none() && self.phases.hand_over().is_some() {
+            self.begun = Some((processor_time(), now));
+            self.watch.hand_over(self.clock.unix_seconds(now));
+        }
+    }
+
+    fn check_time(&mut self, now: Moment) -> io::Result<()> {
+        self.phases.tick(now);
+        let (share, phase) = self.phases.progress(now);
+        self.watch.show_progress(share, phase);
+        let stall = Duration::from_secs(u64::from(self.job.extent.stall_s));
+        for index in 0..self.slots.len() {
+            let turn = self.slots[index].check_stall(now, stall);
+            self.take_turn(index, turn)?;
+        }
+        Ok(())
+    }
+
+    fn sleep_from(&self, now: Moment) -> Duration {
+        match self.next_due {
+            Some(due) if self.has_room() => due.since(now).min(TICK),
+            _ => TICK,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let most = self.job.load.most_in_flight().unwrap_or(u32::MAX);
+        !self.free.is_empty() || u32::try_from(self.slots.len()).is_ok_and(|count| count < most)
+    }
+
+    fn finish(mut self) -> Ran {
+        let now = self.clock.now();
+        let processor = processor_time();
+        for slot in &mut self.slots {
+            if let Some(record) = slot.cut(now) {
+                self.records.push(*record);
+            }
+        }
+        let was_stopped = self.watch.is_stopped();
+        let measured = self.begun.unwrap_or((Duration::ZERO, Moment(0)));
+        let wall = now.since(measured.1).as_secs_f64();
+        let busy = processor.saturating_sub(measured.0).as_secs_f64();
+        self.records.sort_by_key(|record| record.number);
+        Ran {
+            window: self.phases.window(),
+            began_unix: self.clock.unix_seconds(Moment(0)),
+            ended: now,
+            was_stopped,
+            client: ClientFacts {
+                lag: self.lag,
+                busy_share: if wall > 0.0 { busy / wall } else { 0.0 },
+                stamped: self.stamped,
+                unstamped: self.unstamped,
+                clock_steps: self.clock.steps,
+                reconnects: self.reconnects,
+                waited_for_bodies: self.source.waited,
+            },
+            records: self.records,
+        }
+    }
+}
+
+/// Returns the processor time of this thread.
+fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}

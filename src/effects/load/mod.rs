@@ -1,0 +1,32 @@
+//! The client of a measurement: it puts a load on a server and notes when each part of each answer arrived.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `driver` | the loop of one thread |
+//! | `slot` | one request at a time, with its connection |
+//! | `socket` | connections, and the kernel's stamps of arrival |
+//! | `clock` | moments, and jumps of the time of day |
+//! | `response` | HTTP/1.1 |
+//! | `job` | what a run needs, and what it leaves |
+//! | `run` | the run |
+//! | `source` | the bodies of requests, made ahead |
+//! | `stub` | a server that answers at once: the most that the client can take |
+//! | `target` | a server, from its URL |
+//!
+//! Not in this module tree: what the times say (`measure`).
+
+mod clock;
+mod driver;
+mod job;
+mod response;
+mod run;
+mod slot;
+mod socket;
+mod source;
+mod stub;
+mod target;
+
+pub use job::{Job, Ran, Watch};
+pub use run::run_load;
+pub use stub::find_ceiling;
+pub use target::Target;

@@ -1,0 +1,40 @@
+//! The run of a load.
+
+use super::driver::Driver;
+use super::job::{Job, Ran, Watch};
+use super::source::Source;
+use super::target::Target;
+use crate::error::{At, Kind, Result};
+use crate::measure::Drawn;
+
+/// Runs a load to its end. It blocks: the caller gives it a thread.
+///
+/// # Errors
+/// [`Kind::Server`] when no connection can be opened; [`Kind::Host`] when the system refuses what a run needs.
+pub fn run_load(job: &Job, requests: Box<dyn Iterator<Item = Drawn> + Send>, watch: &Watch) -> Result<Ran> {
+    let source = Source::start(requests, job.settings.clone(), head_of(job));
+    let mut driver =
+        Driver::new(job, watch, source).at(Kind::Host, || "cannot wait for connections".to_owned())?;
+    driver.open_connections().at(Kind::Server, || {
+        format!("cannot connect to {}", job.target.address)
+    })?;
+    driver
+        .run()
+        .at(Kind::Host, || "cannot wait for answers".to_owned())
+}
+
+/// Returns the head of all requests, up to the value of `Content-Length`.
+fn head_of(job: &Job) -> String {
+    let Target {
+        host, base_path, key, ..
+    } = &job.target;
+    let authorization = key.as_ref().map_or_else(String::new, |key| {
+        format!("Authorization: Bearer {}\r\n", key.expose())
+    });
+    format!(
+        "POST {base_path}{} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: dsr1/{}\r\nAccept: text/event-stream\r\n\
+         Content-Type: application/json\r\n{authorization}Content-Length: ",
+        job.settings.api.path(),
+        env!("CARGO_PKG_VERSION"),
+    )
+}

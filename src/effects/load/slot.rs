@@ -1,0 +1,295 @@
+//! A place for one request at a time, with its connection.
+
+use std::io;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::response::{Malformed, ResponseReader};
+use super::socket::Socket;
+use super::source::Prepared;
+use crate::measure::{
+    AnswerRead, AnswerReader, Api, End, Failure, FailureKind, Moment, Phase, Record, describe_failure,
+};
+
+/// Most bytes that are kept of an answer that is an error.
+const ERROR_BODY: usize = 2 << 10;
+
+/// A request in flight.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) number: u32,
+    pub(super) phase: Phase,
+    due: Moment,
+    request: Prepared,
+    /// Bytes of it that were written.
+    written: usize,
+    sent: Option<Moment>,
+    /// The last moment at which something was written or arrived.
+    last: Moment,
+    is_first_of_connection: bool,
+    was_sent_again: bool,
+}
+
+impl Flight {
+    pub(super) const fn new(number: u32, phase: Phase, due: Moment, request: Prepared, now: Moment) -> Self {
+        Self {
+            number,
+            phase,
+            due,
+            request,
+            written: 0,
+            sent: None,
+            last: now,
+            is_first_of_connection: false,
+            was_sent_again: false,
+        }
+    }
+}
+
+/// The outcome of writing or of reading.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// The request goes on.
+    Going,
+    /// All of it is written: only the answer is waited for.
+    Written,
+    /// It has ended.
+    Ended(Box<Record>),
+    /// The server had closed the idle connection before the request came: it goes out again on a new one.
+    Again,
+}
+
+/// A slot.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) socket: Option<Socket>,
+    pub(super) flight: Option<Flight>,
+    /// The moment at which the connection became idle.
+    pub(super) idle_since: Moment,
+    is_connecting: bool,
+    is_new: bool,
+    response: ResponseReader,
+    answer: AnswerReader,
+    error_body: Vec<u8>,
+}
+
+impl Slot {
+    pub(super) fn new(api: Api) -> Self {
+        Self {
+            socket: None,
+            flight: None,
+            idle_since: Moment(0),
+            is_connecting: false,
+            is_new: true,
+            response: ResponseReader::default(),
+            answer: AnswerReader::new(api),
+            error_body: Vec::new(),
+        }
+    }
+
+    /// Takes a connection that is open, or that is being opened.
+    pub(super) fn take_connection(&mut self, socket: Socket, is_connecting: bool) {
+        self.socket = Some(socket);
+        self.is_connecting = is_connecting;
+        self.is_new = true;
+    }
+
+    /// Returns true if a connection is being opened, or a part of the request is not written.
+    pub(super) fn is_writing(&self) -> bool {
+        let is_left = |flight: &Flight| flight.written < flight.request.bytes.len();
+        self.is_connecting || self.flight.as_ref().is_some_and(is_left)
+    }
+
+    /// Takes a request, which [`Self::write`] writes.
+    pub(super) fn take_request(&mut self, mut flight: Flight) {
+        flight.is_first_of_connection = self.is_new;
+        self.is_new = false;
+        self.response.clear();
+        self.error_body.clear();
+        self.flight = Some(flight);
+    }
+
+    /// Writes what the connection takes of the request.
+    pub(super) fn write(&mut self, clock: &Clock) -> Turn {
+        let (Some(socket), Some(flight)) = (&mut self.socket, &mut self.flight) else {
+            return Turn::Going;
+        };
+        if self.is_connecting
+            && let Err(error) = socket.check_open()
+        {
+            return self.fail_to_connect(&error, clock.now());
+        }
+        while flight.written < flight.request.bytes.len() {
+            let now = clock.now();
+            match socket.write(&flight.request.bytes[flight.written..]) {
+                Ok(count) => {
+                    self.is_connecting = false;
+                    flight.sent.get_or_insert(now);
+                    flight.written += count;
+                    flight.last = now;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Going,
+                Err(error) if self.is_connecting => return self.fail_to_connect(&error, clock.now()),
+                Err(error) => return self.break_off(&error, clock.now()),
+            }
+        }
+        Turn::Written
+    }
+
+    /// Takes data that arrived at that moment. Returns the outcome, and the tokens that it brought.
+    pub(super) fn receive(&mut self, bytes: &[u8], arrived: Moment) -> (Turn, u64) {
+        let Self {
+            response,
+            answer,
+            error_body,
+            ..
+        } = self;
+        let Some(flight) = &mut self.flight else {
+            // Nothing was asked for: the connection is of no use.
+            self.socket = None;
+            return (Turn::Going, 0);
+        };
+        flight.last = flight.last.max(arrived);
+        let after_us = micros_between(flight.sent.unwrap_or(flight.last), flight.last);
+        let mut tokens = 0;
+        let pushed = response.push(bytes, &mut |status, body| {
+            if status == 200 {
+                tokens += answer.push(body, after_us);
+            } else {
+                let room = ERROR_BODY.saturating_sub(error_body.len());
+                error_body.extend_from_slice(&body[..body.len().min(room)]);
+            }
+        });
+        let now = flight.last;
+        let turn = match pushed {
+            Err(Malformed(cause)) => self.fail(describe_failure(FailureKind::Garbage, cause.as_bytes()), now),
+            Ok(()) if self.response.is_complete() => self.complete(now),
+            // An error in the stream: what may follow does not matter.
+            Ok(()) if self.answer.has_failed() => self.complete_broken(now),
+            Ok(()) => Turn::Going,
+        };
+        (turn, tokens)
+    }
+
+    /// Takes the end of the connection.
+    pub(super) fn receive_end(&mut self, now: Moment) -> Turn {
+        if self.flight.is_none() {
+            self.socket = None;
+            return Turn::Going;
+        }
+        if self.response.close() {
+            return self.complete(now);
+        }
+        let gone = io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed");
+        self.break_off(&gone, now)
+    }
+
+    /// Ends the request because its connection broke, or sends it again if the server had not seen it.
+    pub(super) fn break_off(&mut self, error: &io::Error, now: Moment) -> Turn {
+        self.socket = None;
+        if let Some(flight) = &mut self.flight
+            && self.response.is_untouched()
+            && !flight.is_first_of_connection
+            && !flight.was_sent_again
+        {
+            flight.was_sent_again = true;
+            flight.written = 0;
+            flight.sent = None;
+            return Turn::Again;
+        }
+        let kind = match error.kind() {
+            io::ErrorKind::UnexpectedEof => FailureKind::Truncated,
+            _ => FailureKind::Reset,
+        };
+        self.fail(describe_failure(kind, error.to_string().as_bytes()), now)
+    }
+
+    /// Ends the request if nothing was written or arrived for `stall`.
+    pub(super) fn check_stall(&mut self, now: Moment, stall: Duration) -> Turn {
+        match &self.flight {
+            Some(flight) if now.since(flight.last) > stall => {
+                self.fail(describe_failure(FailureKind::Stalled, b""), now)
+            }
+            _ => Turn::Going,
+        }
+    }
+
+    /// Ends the request because the run is over, and returns its record.
+    pub(super) fn cut(&mut self, now: Moment) -> Option<Box<Record>> {
+        self.socket = None;
+        self.end(now, End::Cut)
+    }
+
+    /// Ends the request with a failure and closes its connection.
+    pub(super) fn fail(&mut self, failure: Failure, now: Moment) -> Turn {
+        self.socket = None;
+        self.end(now, End::Failed(failure))
+            .map_or(Turn::Going, Turn::Ended)
+    }
+
+    fn fail_to_connect(&mut self, error: &io::Error, now: Moment) -> Turn {
+        self.is_connecting = false;
+        self.fail(
+            describe_failure(FailureKind::Connect, error.to_string().as_bytes()),
+            now,
+        )
+    }
+
+    fn complete_broken(&mut self, now: Moment) -> Turn {
+        self.socket = None;
+        self.complete(now)
+    }
+
+    fn complete(&mut self, now: Moment) -> Turn {
+        if !self.response.keeps_alive {
+            self.socket = None;
+        }
+        self.idle_since = now;
+        let status = self.response.status;
+        if status != 200 {
+            let failure = describe_failure(FailureKind::Status(status), &self.error_body);
+            return self
+                .end(now, End::Failed(failure))
+                .map_or(Turn::Going, Turn::Ended);
+        }
+        let AnswerRead { chunks, usage, end } = self.answer.finish();
+        let end = end.map_or_else(End::Failed, End::Complete);
+        let record = self.flight.take().map(|flight| Record {
+            chunks,
+            usage,
+            ..record_of(&flight, now, end)
+        });
+        record.map_or(Turn::Going, |record| Turn::Ended(Box::new(record)))
+    }
+
+    /// Returns the record of a request whose answer is not complete.
+    fn end(&mut self, now: Moment, end: End) -> Option<Box<Record>> {
+        let (chunks, usage) = self.answer.abandon();
+        let flight = self.flight.take()?;
+        Some(Box::new(Record {
+            chunks,
+            usage,
+            ..record_of(&flight, now, end)
+        }))
+    }
+}
+
+fn record_of(flight: &Flight, now: Moment, end: End) -> Record {
+    Record {
+        number: flight.number,
+        phase: flight.phase,
+        due: flight.due,
+        sent: flight.sent.unwrap_or(now),
+        ended: now,
+        is_first_of_connection: flight.is_first_of_connection,
+        prompt_tokens: flight.request.prompt_tokens,
+        asked_tokens: flight.request.output_tokens,
+        chunks: Vec::new(),
+        usage: None,
+        end,
+    }
+}
+
+fn micros_between(from: Moment, to: Moment) -> u32 {
+    u32::try_from(to.since(from).as_micros()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,179 @@
+//! A socket whose data has the kernel's stamp of its arrival.
+
+use std::io::{self, IoSliceMut, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+/// A connection that never blocks.
+///
+/// `nix` reads from it: it is the crate that gives the kernel's stamps without `unsafe`, which `rustix` does not have.
+#[derive(Debug)]
+pub(super) struct Socket(TcpStream);
+
+/// Data that was received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Received {
+    /// Its bytes; 0 at the end of the connection.
+    pub(super) bytes: usize,
+    /// The time of day at which the kernel received the last of them, since the Unix epoch, if it says so.
+    pub(super) stamp: Option<Duration>,
+}
+
+impl Socket {
+    /// Opens a connection and waits for it.
+    pub(super) fn connect(address: SocketAddr, wait: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, wait)?;
+        stream.set_nonblocking(true)?;
+        Self::prepare(stream)
+    }
+
+    /// Begins to open a connection. It is open, or has failed, when it can be written to.
+    pub(super) fn begin_connect(address: SocketAddr) -> io::Result<Self> {
+        let family = if address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        match rustix::net::connect(&fd, &address) {
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Self::prepare(TcpStream::from(fd))
+    }
+
+    fn prepare(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        // Some sandboxes have no stamps; the moment of reading has to do there, and the report says so.
+        let _ = setsockopt(&stream, sockopt::ReceiveTimestampns, &true);
+        Ok(Self(stream))
+    }
+
+    /// Returns the error with which the opening of a connection ended.
+    pub(super) fn check_open(&self) -> io::Result<()> {
+        match self.0.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what the kernel takes now.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    /// Reads what is there into `buffer`. `control` is room for the stamp, from [`room_for_stamp`].
+    pub(super) fn read(&mut self, buffer: &mut [u8], control: &mut [u8]) -> io::Result<Received> {
+        let mut parts = [IoSliceMut::new(buffer)];
+        let message = recvmsg::<()>(
+            self.0.as_raw_fd(),
+            &mut parts,
+            Some(control),
+            MsgFlags::MSG_DONTWAIT,
+        )?;
+        let stamp = message.cmsgs().ok().and_then(|mut messages| {
+            messages.find_map(|message| match message {
+                ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
+                _ => None,
+            })
+        });
+        Ok(Received {
+            bytes: message.bytes,
+            stamp,
+        })
+    }
+
+    /// Returns true if the other side has closed the connection, or sent what nobody asked for.
+    pub(super) fn is_stale(&mut self) -> bool {
+        !matches!(self.0.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Returns room for one stamp.
+pub(super) fn room_for_stamp() -> Vec<u8> {
+    nix::cmsg_space!(nix::sys::time::TimeSpec)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use super::*;
+
+    fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let socket = Socket::connect(address, Duration::from_secs(5)).unwrap();
+        (socket, listener.accept().unwrap().0)
+    }
+
+    fn read(socket: &mut Socket) -> Received {
+        let (mut buffer, mut control) = ([0; 64], room_for_stamp());
+        loop {
+            match socket.read(&mut buffer, &mut control) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                other => return other.unwrap(),
+            }
+        }
+    }
+
+    #[test]
+    fn data_has_the_stamp_of_its_arrival_and_not_of_its_reading() {
+        let (mut socket, mut far) = pair();
+        // The kernel begins to stamp some moments after the first socket asks for it.
+        for _ in 0..50 {
+            far.write_all(b"hello").unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            let received = read(&mut socket);
+            assert_eq!(received.bytes, 5);
+            if let Some(stamp) = received.stamp {
+                let waited = now.checked_sub(stamp).unwrap();
+                assert!(waited >= Duration::from_millis(15), "{waited:?}");
+                return;
+            }
+        }
+        panic!("this kernel does not stamp");
+    }
+
+    #[test]
+    fn the_end_and_staleness_are_seen() {
+        let (mut socket, far) = pair();
+        assert!(!socket.is_stale());
+        drop(far);
+        assert_eq!(read(&mut socket).bytes, 0);
+        assert!(socket.is_stale());
+    }
+
+    #[test]
+    fn a_connection_that_is_refused_says_so() {
+        let address = {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap()
+        };
+        let refused = match Socket::begin_connect(address) {
+            Err(error) => error,
+            Ok(socket) => loop {
+                match socket.check_open() {
+                    Err(error) => break error,
+                    Ok(()) => std::thread::sleep(Duration::from_millis(1)),
+                }
+            },
+        };
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

@@ -1,0 +1,165 @@
+//! The APIs that a load uses, and the bodies of its requests.
+
+use serde_json::json;
+
+use crate::choice::choices;
+
+choices! {
+    /// An API of the server.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    Api {
+        /// `SGLang`'s own API.
+        Generate = "generate", "SGLang's own /generate: counts the tokens of each chunk in every version";
+        /// Text completions of the `OpenAI` API.
+        Completions = "completions", "/v1/completions";
+        /// Chat completions of the `OpenAI` API.
+        Chat = "chat", "/v1/chat/completions: reasoning and answer apart";
+    }
+}
+
+impl Api {
+    /// The path of its requests.
+    #[must_use]
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Generate => "/generate",
+            Self::Completions => "/v1/completions",
+            Self::Chat => "/v1/chat/completions",
+        }
+    }
+
+    /// The name that `sglang.bench_serving` has for a backend of this API.
+    #[must_use]
+    pub const fn sglang_backend(self) -> &'static str {
+        match self {
+            Self::Generate => "sglang",
+            Self::Completions => "sglang-oai",
+            Self::Chat => "sglang-oai-chat",
+        }
+    }
+
+    /// Returns the API of a backend of `sglang.bench_serving`; `None` if dsr1's client has none for it.
+    #[must_use]
+    pub fn of_sglang_backend(name: &str) -> Option<Self> {
+        match name {
+            "sglang" | "sglang-native" => Some(Self::Generate),
+            "sglang-oai" => Some(Self::Completions),
+            "sglang-oai-chat" => Some(Self::Chat),
+            _ => None,
+        }
+    }
+}
+
+/// The prompt of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// Ids of tokens: the server computes exactly these.
+    Ids(Vec<u32>),
+    /// Text, whose tokens the server counts.
+    Text(String),
+}
+
+/// The settings that all requests of a run share.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RequestSettings {
+    /// The API.
+    pub api: Api,
+    /// The model's name in requests.
+    pub model: String,
+    /// True if the server is to ignore the model's mark of an end, so that each answer has the length that was asked for.
+    pub ignores_end: bool,
+    /// Sampling temperature.
+    pub temperature: f64,
+}
+
+impl RequestSettings {
+    /// Returns the JSON body of a request for at most `max_tokens` tokens.
+    #[must_use]
+    pub fn body(&self, prompt: &Prompt, max_tokens: u32) -> Vec<u8> {
+        let value = match self.api {
+            Api::Generate => {
+                let mut value = json!({
+                    "sampling_params": {
+                        "temperature": self.temperature,
+                        "max_new_tokens": max_tokens,
+                        "ignore_eos": self.ignores_end,
+                    },
+                    "stream": true,
+                });
+                match prompt {
+                    Prompt::Ids(ids) => value["input_ids"] = json!(ids),
+                    Prompt::Text(text) => value["text"] = json!(text),
+                }
+                value
+            }
+            Api::Completions => {
+                let mut value = self.openai_body(max_tokens);
+                value["prompt"] = match prompt {
+                    Prompt::Ids(ids) => json!(ids),
+                    Prompt::Text(text) => json!(text),
+                };
+                value
+            }
+            Api::Chat => {
+                let mut value = self.openai_body(max_tokens);
+                let content = match prompt {
+                    Prompt::Text(text) => text.clone(),
+                    // Ids have no place in a message; `Source` makes none for this API.
+                    Prompt::Ids(_) => String::new(),
+                };
+                value["messages"] = json!([{ "role": "user", "content": content }]);
+                value
+            }
+        };
+        value.to_string().into_bytes()
+    }
+
+    fn openai_body(&self, max_tokens: u32) -> serde_json::Value {
+        json!({
+            "model": self.model,
+            "max_tokens": max_tokens,
+            "temperature": self.temperature,
+            "ignore_eos": self.ignores_end,
+            "stream": true,
+            // SGLang 0.5.5 and later and vLLM then count the tokens in each chunk.
+            "stream_options": { "include_usage": true, "continuous_usage_stats": true },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bodies_are_what_each_api_takes() {
+        let settings = |api| RequestSettings {
+            api,
+            model: "m".to_owned(),
+            ignores_end: true,
+            temperature: 0.0,
+        };
+        let text = |api, prompt: &Prompt| String::from_utf8(settings(api).body(prompt, 7)).unwrap();
+        let ids = Prompt::Ids(vec![5, 6]);
+        let words = Prompt::Text("a \"b\"".to_owned());
+        insta::assert_snapshot!(
+            [
+                text(Api::Generate, &ids),
+                text(Api::Generate, &words),
+                text(Api::Completions, &ids),
+                text(Api::Completions, &words),
+                text(Api::Chat, &words),
+            ]
+            .join("\n")
+        );
+    }
+
+    #[test]
+    fn the_backends_of_sglangs_client_have_their_api() {
+        for api in [Api::Generate, Api::Completions, Api::Chat] {
+            assert_eq!(Api::of_sglang_backend(api.sglang_backend()), Some(api));
+        }
+        assert_eq!(Api::of_sglang_backend("trt"), None);
+    }
+}

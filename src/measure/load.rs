@@ -1,0 +1,196 @@
+//! A load: how many requests of which lengths, and when.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::choice::choices;
+use crate::measure::random::Random;
+
+choices! {
+    /// The distances between the requests of an open loop.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    Arrivals {
+        /// Exponential distances.
+        Poisson = "poisson", "exponential distances, as of many independent users";
+        /// Equal distances.
+        Constant = "constant", "equal distances";
+    }
+}
+
+/// The moments at which requests are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Load {
+    /// A closed loop: this many requests are always in flight.
+    Concurrency(u32),
+    /// An open loop: requests are sent by a schedule, and no answer is waited for.
+    Rate {
+        /// Requests a second.
+        per_second: f64,
+        /// Their distances.
+        arrivals: Arrivals,
+        /// Most requests in flight; those above it are sent late, which the report counts.
+        most_in_flight: Option<u32>,
+    },
+}
+
+impl Load {
+    /// Returns the requests that are in flight at most; `None` without a limit.
+    #[must_use]
+    pub const fn most_in_flight(&self) -> Option<u32> {
+        match self {
+            Self::Concurrency(count) => Some(*count),
+            Self::Rate { most_in_flight, .. } => *most_in_flight,
+        }
+    }
+
+    /// Returns the requests a second that are offered; `None` for a closed loop.
+    #[must_use]
+    pub const fn per_second(&self) -> Option<f64> {
+        match self {
+            Self::Concurrency(_) => None,
+            Self::Rate { per_second, .. } => Some(*per_second),
+        }
+    }
+}
+
+/// The lengths of prompts and answers, in tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Lengths {
+    /// Longest prompt, without the shared prefix.
+    pub input: u32,
+    /// Longest answer.
+    pub output: u32,
+    /// 1 for fixed lengths; r draws uniformly from `[r * length, length]`, as `--random-range-ratio` of
+    /// `sglang.bench_serving`.
+    pub ratio: f64,
+    /// Tokens at the start of each prompt that all prompts share.
+    pub shared_prefix: u32,
+}
+
+impl Lengths {
+    /// Returns the length of the next prompt, without the shared prefix, and of its answer.
+    pub fn draw(&self, random: &mut Random) -> (u32, u32) {
+        (
+            draw_length(self.input, self.ratio, random),
+            draw_length(self.output, self.ratio, random),
+        )
+    }
+
+    /// Returns the most tokens of a prompt and its answer together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        u64::from(self.shared_prefix) + u64::from(self.input) + u64::from(self.output)
+    }
+}
+
+fn draw_length(most: u32, ratio: f64, random: &mut Random) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a length that fits"
+    )]
+    let least = (f64::from(most) * ratio.clamp(0.0, 1.0)) as u32;
+    random.within(least.max(1), most.saturating_add(1))
+}
+
+/// The extent of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extent {
+    /// Least number of measured requests.
+    pub requests: u32,
+    /// Least seconds in which measured requests are issued.
+    pub least_s: u32,
+    /// Most seconds in which measured requests are issued; they end the run also before `requests`.
+    pub most_s: Option<u32>,
+    /// Most seconds in which nothing arrives for a request.
+    pub stall_s: u32,
+    /// True to hand over from a warm-up; false measures from the first request on.
+    pub warm_up: bool,
+}
+
+/// The moments at which an open loop sends, without end.
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    per_second: f64,
+    arrivals: Arrivals,
+    random: Random,
+    /// Seconds since the run began.
+    next: f64,
+}
+
+impl Schedule {
+    /// Returns the schedule of a rate.
+    #[must_use]
+    pub const fn new(per_second: f64, arrivals: Arrivals, random: Random) -> Self {
+        Self {
+            per_second,
+            arrivals,
+            random,
+            next: 0.0,
+        }
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let at = Duration::try_from_secs_f64(self.next).ok()?;
+        let distance = match self.arrivals {
+            Arrivals::Constant => 1.0,
+            Arrivals::Poisson => -self.random.unit().ln(),
+        };
+        self.next += distance / self.per_second;
+        Some(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_within_their_range_and_reach_its_ends() {
+        let lengths = Lengths {
+            input: 10,
+            output: 4,
+            ratio: 0.5,
+            shared_prefix: 3,
+        };
+        let mut random = Random::new(1, 0);
+        let drawn: Vec<_> = (0..500).map(|_| lengths.draw(&mut random)).collect();
+        assert_eq!(drawn.iter().map(|pair| pair.0).min(), Some(5));
+        assert_eq!(drawn.iter().map(|pair| pair.0).max(), Some(10));
+        assert_eq!(drawn.iter().map(|pair| pair.1).min(), Some(2));
+        assert_eq!(drawn.iter().map(|pair| pair.1).max(), Some(4));
+        assert_eq!(lengths.total(), 17);
+        let fixed = Lengths {
+            ratio: 1.0,
+            ..lengths
+        };
+        assert!((0..50).all(|_| fixed.draw(&mut random) == (10, 4)));
+        let any = Lengths {
+            ratio: 0.0,
+            ..lengths
+        };
+        assert!((0..500).all(|_| any.draw(&mut random).0 >= 1));
+    }
+
+    #[test]
+    fn a_schedule_has_its_rate() {
+        let constant = Schedule::new(4.0, Arrivals::Constant, Random::new(1, 0));
+        let times: Vec<f64> = constant.take(4).map(|at| at.as_secs_f64()).collect();
+        assert_eq!(times, [0.0, 0.25, 0.5, 0.75]);
+        let poisson = Schedule::new(100.0, Arrivals::Poisson, Random::new(1, 0));
+        let times: Vec<f64> = poisson.take(10_001).map(|at| at.as_secs_f64()).collect();
+        let end = times.last().copied().unwrap_or_default();
+        assert!((98.0..102.0).contains(&end), "{end}");
+        let distances: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let short = distances.iter().filter(|distance| **distance < 0.01).count();
+        // A share of 1 - 1/e is below the mean.
+        assert!((6200..6450).contains(&short), "{short}");
+    }
+}

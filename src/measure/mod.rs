@@ -1,0 +1,58 @@
+//! Measurements as pure data: the load of a run, the record of each request, and what they say.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `api` | the APIs and the bodies of requests |
+//! | `load` | how many requests of which lengths, and when |
+//! | `random` | the random numbers of a seed |
+//! | `prompt` | prompts that no prefix cache knows |
+//! | `histogram` | counts of times |
+//! | `phases` | warm-up, measuring, tail |
+//! | `stream` | streamed answers as chunks and counts |
+//! | `record` | the record of one request |
+//! | `request` | the times of one request |
+//! | `times` | distributions of times |
+//! | `figures` | the figures of a run, by dsr1's definitions |
+//! | `definitions` | the same in the terms of other tools |
+//! | `evidence` | all that a verdict may look at |
+//! | `verdicts` | reasons to believe the figures, or not |
+//! | `summary` | a run as a result |
+//! | `timeline` | each second of a run |
+//! | `statistics` | percentiles, trends, changes, intervals |
+//!
+//! Not in this module tree: sockets and clocks (`effects::load`), and how figures look (`ui`).
+
+mod api;
+mod definitions;
+mod evidence;
+mod figures;
+mod histogram;
+mod load;
+mod phases;
+mod prompt;
+mod random;
+mod record;
+mod request;
+pub mod statistics;
+mod stream;
+mod summary;
+mod timeline;
+mod times;
+mod verdicts;
+
+pub use api::{Api, Prompt, RequestSettings};
+pub use definitions::{Tool, translate_figures};
+pub use evidence::{ClientFacts, Evidence, ServerFacts};
+pub use figures::compute_figures;
+pub use histogram::Histogram;
+pub use load::{Arrivals, Extent, Lengths, Load, Schedule};
+pub use phases::Phases;
+pub use prompt::{ARRIVALS, Drawn, RandomPrompts};
+pub use random::Random;
+pub use record::{
+    Channel, Chunk, End, Failure, FailureKind, Finish, Moment, Phase, Record, Usage, describe_record,
+};
+pub use stream::{AnswerRead, AnswerReader, Event, Splitter, TooLong, describe_failure};
+pub use summary::{RunDescription, summarize_run};
+pub use timeline::draw_timeline;
+pub use verdicts::{judge_run, worst_of};

@@ -1,0 +1,277 @@
+//! The record of one request: when its parts arrived, and what the server counted.
+
+use std::time::Duration;
+
+/// A moment of a run, in nanoseconds since the run began, by a clock that never jumps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// Returns the time from `earlier` to this moment; zero if this one is before it.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Returns the moment `time` later.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+
+    /// Returns the seconds since the run began.
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        Duration::from_nanos(self.0).as_secs_f64()
+    }
+}
+
+/// The part of a run that a request belongs to. Only measured requests are in the figures of requests; the others hold the
+/// load at its height before and after them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Before the load had its full height and was in its later waves.
+    WarmUp,
+    /// Measured.
+    Measured,
+    /// After the last measured request was issued, until all measured ones ended.
+    Tail,
+}
+
+/// The channel of a piece of text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Channel {
+    /// The answer, or text of a server that does not tell apart.
+    Answer,
+    /// The reasoning of a model, as the server tells it apart.
+    Reasoning,
+    /// No text: the detokenizer held bytes back, or the chunk has only counts.
+    Silent,
+}
+
+/// One chunk of a stream that carries tokens or text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// Microseconds from the sending of the request to the arrival of the chunk.
+    pub after_us: u32,
+    /// Tokens that the server counts more than at the chunk before; 0 if it does not say so.
+    pub tokens: u16,
+    /// The channel of its text.
+    pub channel: Channel,
+}
+
+impl Chunk {
+    /// Returns the time from the sending of the request.
+    #[must_use]
+    pub fn after(&self) -> Duration {
+        Duration::from_micros(u64::from(self.after_us))
+    }
+}
+
+/// The server's own counts for one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt: u64,
+    /// Generated tokens, reasoning included.
+    pub completion: u64,
+    /// Tokens of the prompt that came from the prefix cache, if the server says so.
+    pub cached: Option<u64>,
+    /// Generated tokens of the reasoning, if the server says so.
+    pub reasoning: Option<u64>,
+}
+
+/// The reason for the end of a generation, as the server names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finish {
+    /// The limit of tokens was reached.
+    Length,
+    /// The model ended its answer.
+    Stop,
+    /// Another name.
+    Other(String),
+}
+
+impl Finish {
+    /// Returns the reason of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        match name {
+            "length" => Self::Length,
+            "stop" => Self::Stop,
+            other => Self::Other(other.chars().take(40).collect()),
+        }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Length => "length",
+            Self::Stop => "stop",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+/// The kind of a failure of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureKind {
+    /// No connection.
+    Connect,
+    /// The connection broke before the answer was complete.
+    Reset,
+    /// The connection was closed before the answer was complete.
+    Truncated,
+    /// Nothing arrived for the allowed time.
+    Stalled,
+    /// The server answered with this HTTP status.
+    Status(u16),
+    /// The answer is no HTTP, no stream of events, or no JSON.
+    Garbage,
+    /// A text of the answer is no UTF-8.
+    Utf8,
+    /// The server sent an error inside the stream.
+    ErrorEvent,
+    /// The server ended the generation itself (`finish_reason` `abort`).
+    Aborted,
+    /// The answer ended without the server's count of tokens.
+    NoUsage,
+    /// The server generated nothing.
+    NoTokens,
+}
+
+impl FailureKind {
+    /// Returns the kind in words that stand behind "N requests: ".
+    #[must_use]
+    pub fn describe(self) -> String {
+        match self {
+            Self::Connect => "no connection".to_owned(),
+            Self::Reset => "the connection was reset".to_owned(),
+            Self::Truncated => "the answer was cut off".to_owned(),
+            Self::Stalled => "nothing arrived within --timeout".to_owned(),
+            Self::Status(429) => "HTTP 429 (too many requests)".to_owned(),
+            Self::Status(status) => format!("HTTP {status}"),
+            Self::Garbage => "the answer cannot be read".to_owned(),
+            Self::Utf8 => "the answer is not UTF-8".to_owned(),
+            Self::ErrorEvent => "an error inside the stream".to_owned(),
+            Self::Aborted => "finish_reason abort".to_owned(),
+            Self::NoUsage => "no count of tokens at the end".to_owned(),
+            Self::NoTokens => "no token was generated".to_owned(),
+        }
+    }
+}
+
+/// A request that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Its kind.
+    pub kind: FailureKind,
+    /// The server's words or the system's, untrusted and cut to a line.
+    pub text: String,
+}
+
+/// The end of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The answer is complete.
+    Complete(Finish),
+    /// The request failed. It is in no mean.
+    Failed(Failure),
+    /// The client cut it at the end of the run: it belonged to the tail.
+    Cut,
+}
+
+/// One request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Record {
+    /// Number in the order of issue, from 0.
+    pub number: u32,
+    /// Its part of the run.
+    pub phase: Phase,
+    /// The moment at which the schedule had it; the moment of sending in a closed loop.
+    pub due: Moment,
+    /// The moment before its first byte was written.
+    pub sent: Moment,
+    /// The moment of its end.
+    pub ended: Moment,
+    /// True if it opened a connection of its own; the time for that is before `sent`.
+    pub is_first_of_connection: bool,
+    /// Tokens of its prompt, as they were chosen.
+    pub prompt_tokens: u32,
+    /// Tokens that it asked for.
+    pub asked_tokens: u32,
+    /// Chunks with tokens or text, in the order of arrival.
+    pub chunks: Vec<Chunk>,
+    /// The server's counts, if it sent them.
+    pub usage: Option<Usage>,
+    /// Its end.
+    pub end: End,
+}
+
+impl Record {
+    /// Returns true if the answer is complete.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        matches!(self.end, End::Complete(_))
+    }
+
+    /// Returns the moment of arrival of a chunk of this request.
+    #[must_use]
+    pub fn arrival(&self, chunk: &Chunk) -> Moment {
+        self.sent.after(chunk.after())
+    }
+
+    /// Returns true if each chunk says how many tokens it carries.
+    #[must_use]
+    pub fn has_growth(&self) -> bool {
+        !self.chunks.is_empty()
+            && self
+                .chunks
+                .iter()
+                .all(|chunk| chunk.tokens > 0 || chunk.channel == Channel::Silent)
+    }
+}
+
+/// Returns a request as JSON, for a file of all requests: times in seconds since the run began, chunks as arrays of microseconds
+/// since the sending, tokens and channel.
+#[must_use]
+pub fn describe_record(record: &Record) -> serde_json::Value {
+    let channel = |channel: Channel| match channel {
+        Channel::Answer => "answer",
+        Channel::Reasoning => "reasoning",
+        Channel::Silent => "silent",
+    };
+    let chunks: Vec<serde_json::Value> = record
+        .chunks
+        .iter()
+        .map(|chunk| serde_json::json!([chunk.after_us, chunk.tokens, channel(chunk.channel)]))
+        .collect();
+    let (end, text) = match &record.end {
+        End::Complete(finish) => (finish.name().to_owned(), String::new()),
+        End::Failed(failure) => (failure.kind.describe(), failure.text.clone()),
+        End::Cut => ("cut at the end of the run".to_owned(), String::new()),
+    };
+    serde_json::json!({
+        "number": record.number,
+        "phase": match record.phase {
+            Phase::WarmUp => "warm_up",
+            Phase::Measured => "measured",
+            Phase::Tail => "tail",
+        },
+        "due_s": record.due.seconds(),
+        "sent_s": record.sent.seconds(),
+        "ended_s": record.ended.seconds(),
+        "is_complete": record.is_complete(),
+        "end": end,
+        "error": text,
+        "prompt_tokens_asked": record.prompt_tokens,
+        "output_tokens_asked": record.asked_tokens,
+        "prompt_tokens": record.usage.map(|usage| usage.prompt),
+        "output_tokens": record.usage.map(|usage| usage.completion),
+        "cached_tokens": record.usage.and_then(|usage| usage.cached),
+        "reasoning_tokens": record.usage.and_then(|usage| usage.reasoning),
+        "chunks": chunks,
+    })
+}

@@ -1,0 +1,273 @@
+//! A streamed answer: its chunks with their times, its counts, and its end.
+
+use crate::measure::api::Api;
+use crate::measure::record::{Channel, Chunk, Failure, FailureKind, Finish, Usage};
+use crate::measure::stream::event::{ChunkRead, Read, describe_failure, read_event};
+use crate::measure::stream::sse::{Event, Splitter};
+
+/// Reads one answer after the other.
+#[derive(Debug)]
+pub struct AnswerReader {
+    api: Api,
+    splitter: Splitter,
+    state: State,
+}
+
+/// The answer that is being read.
+#[derive(Debug, Default)]
+struct State {
+    chunks: Vec<Chunk>,
+    /// Generated tokens that the last chunk counted.
+    counted: u64,
+    /// The largest counts so far.
+    usage: Option<Usage>,
+    finish: Option<Finish>,
+    is_done: bool,
+    failure: Option<Failure>,
+}
+
+/// An answer that was read.
+#[derive(Debug, PartialEq)]
+pub struct AnswerRead {
+    /// Its chunks.
+    pub chunks: Vec<Chunk>,
+    /// The server's counts.
+    pub usage: Option<Usage>,
+    /// The reason of its end, or the failure.
+    pub end: Result<Finish, Failure>,
+}
+
+impl AnswerReader {
+    /// Returns a reader of streams of that API.
+    #[must_use]
+    pub fn new(api: Api) -> Self {
+        Self {
+            api,
+            splitter: Splitter::default(),
+            state: State::default(),
+        }
+    }
+
+    /// Adds bytes of the body that arrived `after_us` microseconds after the request was sent. Returns the tokens that the
+    /// server counts more than before.
+    pub fn push(&mut self, bytes: &[u8], after_us: u32) -> u64 {
+        let Self { api, splitter, state } = self;
+        let counted = state.counted;
+        let result = splitter.push(bytes, &mut |event: Event<'_>| {
+            match read_event(*api, event) {
+                Read::Done => state.is_done = true,
+                Read::Chunk(chunk) => state.add(&chunk, after_us),
+                // The first failure is the cause of others.
+                Read::Failed(failure) => {
+                    state.failure.get_or_insert(failure);
+                }
+            }
+        });
+        if result.is_err() {
+            let too_long = describe_failure(FailureKind::Garbage, b"an event of more than 16 MiB");
+            self.state.failure.get_or_insert(too_long);
+        }
+        self.state.counted - counted
+    }
+
+    /// Returns true if an error or garbage came: the rest of the answer does not matter.
+    #[must_use]
+    pub const fn has_failed(&self) -> bool {
+        self.state.failure.is_some()
+    }
+
+    /// Ends the answer, whose body was received to its end, and makes the reader ready for another one.
+    pub fn finish(&mut self) -> AnswerRead {
+        let is_inside = self.splitter.is_inside_event();
+        self.splitter.clear();
+        let state = std::mem::take(&mut self.state);
+        let end = match (state.failure, state.finish, state.usage) {
+            (Some(failure), _, _) => Err(failure),
+            (None, Some(Finish::Other(name)), _) if name == "abort" => {
+                Err(describe_failure(FailureKind::Aborted, b""))
+            }
+            (None, None, _) if !state.is_done || is_inside => {
+                Err(describe_failure(FailureKind::Truncated, b"the stream has no end"))
+            }
+            (None, _, None) => Err(describe_failure(FailureKind::NoUsage, b"")),
+            (None, _, Some(usage)) if usage.completion == 0 => {
+                Err(describe_failure(FailureKind::NoTokens, b""))
+            }
+            (None, finish, _) => Ok(finish.unwrap_or_else(|| Finish::named("none"))),
+        };
+        AnswerRead {
+            chunks: state.chunks,
+            usage: state.usage,
+            end,
+        }
+    }
+
+    /// Drops the answer, which broke off, and returns its parts.
+    pub fn abandon(&mut self) -> (Vec<Chunk>, Option<Usage>) {
+        self.splitter.clear();
+        let state = std::mem::take(&mut self.state);
+        (state.chunks, state.usage)
+    }
+}
+
+impl State {
+    fn add(&mut self, read: &ChunkRead, after_us: u32) {
+        let mut growth = 0;
+        if let Some(usage) = read.usage {
+            growth = usage.completion.saturating_sub(self.counted);
+            self.counted = self.counted.max(usage.completion);
+            // The chunks in between have fewer counts than the last one.
+            let known = self.usage.unwrap_or_default();
+            self.usage = Some(Usage {
+                prompt: usage.prompt.max(known.prompt),
+                completion: usage.completion.max(known.completion),
+                cached: usage.cached.or(known.cached),
+                reasoning: usage.reasoning.or(known.reasoning),
+            });
+        }
+        if read.finish.is_some() {
+            self.finish.clone_from(&read.finish);
+        }
+        let Some(channel) = read.channel else {
+            return;
+        };
+        if growth == 0 && channel == Channel::Silent {
+            return;
+        }
+        if growth == 0 && self.counted > 0 {
+            // Its tokens were counted in the chunk before: SGLang counts the first one in the chunk with the role.
+            if let Some(last) = self
+                .chunks
+                .last_mut()
+                .filter(|last| last.channel == Channel::Silent)
+            {
+                last.channel = channel;
+            }
+            return;
+        }
+        self.chunks.push(Chunk {
+            after_us,
+            tokens: u16::try_from(growth).unwrap_or(u16::MAX),
+            channel,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(api: Api, events: &[&str]) -> AnswerRead {
+        let mut reader = AnswerReader::new(api);
+        for (index, event) in (0..).zip(events) {
+            reader.push(format!("data: {event}\n\n").as_bytes(), 10 * (index + 1));
+        }
+        reader.finish()
+    }
+
+    fn native(tokens: u64, finish: &str) -> String {
+        format!(
+            r#"{{"text":"x","meta_info":{{"finish_reason":{finish},"prompt_tokens":5,"completion_tokens":{tokens}}}}}"#
+        )
+    }
+
+    #[test]
+    fn chunks_have_the_growth_of_the_servers_count() {
+        let events = [
+            native(1, "null"),
+            native(11, "null"),
+            native(16, r#"{"type":"length"}"#),
+        ];
+        let mut events: Vec<&str> = events.iter().map(String::as_str).collect();
+        events.push("[DONE]");
+        let answer = read(Api::Generate, &events);
+        let growth: Vec<_> = answer
+            .chunks
+            .iter()
+            .map(|chunk| (chunk.after_us, chunk.tokens))
+            .collect();
+        assert_eq!(growth, [(10, 1), (20, 10), (30, 5)]);
+        assert_eq!(answer.end, Ok(Finish::Length));
+        assert_eq!(answer.usage.unwrap().completion, 16);
+    }
+
+    #[test]
+    fn a_server_that_counts_at_the_end_only_has_chunks_without_counts() {
+        let text = r#"{"choices":[{"text":" a","finish_reason":null}]}"#;
+        let last = r#"{"choices":[{"text":"","finish_reason":"length"}]}"#;
+        let usage = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":8}}"#;
+        let answer = read(Api::Completions, &[text, text, last, usage, "[DONE]"]);
+        assert_eq!(answer.chunks.len(), 2);
+        assert!(answer.chunks.iter().all(|chunk| chunk.tokens == 0));
+        assert_eq!(answer.end, Ok(Finish::Length));
+    }
+
+    #[test]
+    fn the_role_is_no_token_and_reasoning_is_told_apart() {
+        let role = r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#;
+        let chunk = |key: &str, tokens: u64| {
+            format!(
+                r#"{{"choices":[{{"delta":{{"{key}":"x"}}}}],"usage":{{"prompt_tokens":3,"completion_tokens":{tokens}}}}}"#
+            )
+        };
+        let (thought, answered) = (chunk("reasoning_content", 2), chunk("content", 3));
+        let end = r#"{"choices":[{"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4,"reasoning_tokens":2}}"#;
+        let answer = read(Api::Chat, &[role, &thought, &answered, end, "[DONE]"]);
+        let seen: Vec<_> = answer
+            .chunks
+            .iter()
+            .map(|chunk| (chunk.after_us, chunk.tokens, chunk.channel))
+            .collect();
+        let expected = [
+            (20, 2, Channel::Reasoning),
+            (30, 1, Channel::Answer),
+            (40, 1, Channel::Silent),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(answer.usage.unwrap().reasoning, Some(2));
+    }
+
+    #[test]
+    fn a_token_that_is_counted_with_the_role_has_the_channel_of_its_text() {
+        let usage = r#""usage":{"prompt_tokens":3,"completion_tokens":1}"#;
+        let role = format!(r#"{{"choices":[{{"delta":{{"role":"assistant","content":""}}}}],{usage}}}"#);
+        let text = format!(r#"{{"choices":[{{"delta":{{"content":"x"}},"finish_reason":"stop"}}],{usage}}}"#);
+        let answer = read(Api::Chat, &[&role, &text, "[DONE]"]);
+        let expected = Chunk {
+            after_us: 10,
+            tokens: 1,
+            channel: Channel::Answer,
+        };
+        assert_eq!(answer.chunks, [expected]);
+    }
+
+    #[test]
+    fn an_answer_that_is_none_has_its_kind_of_failure() {
+        let kind = |events: &[&str]| read(Api::Chat, events).end.unwrap_err().kind;
+        let text = r#"{"choices":[{"delta":{"content":"x"}}]}"#;
+        let stop = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
+        let aborted = r#"{"choices":[{"delta":{},"finish_reason":"abort"}]}"#;
+        let zero = r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":0}}"#;
+        assert_eq!(kind(&[text]), FailureKind::Truncated);
+        assert_eq!(kind(&[]), FailureKind::Truncated);
+        assert_eq!(kind(&[text, stop, "[DONE]"]), FailureKind::NoUsage);
+        assert_eq!(kind(&[stop, zero, "[DONE]"]), FailureKind::NoTokens);
+        assert_eq!(kind(&[text, aborted, "[DONE]"]), FailureKind::Aborted);
+        assert_eq!(kind(&[text, "{", stop, "[DONE]"]), FailureKind::Garbage);
+    }
+
+    #[test]
+    fn a_reader_reads_the_next_answer_anew() {
+        let mut reader = AnswerReader::new(Api::Generate);
+        assert_eq!(
+            reader.push(format!("data: {}\n\ndata: {{", native(4, "null")).as_bytes(), 1),
+            4
+        );
+        assert!(!reader.has_failed());
+        assert_eq!(reader.abandon().0.len(), 1);
+        let event = format!("data: {}\n\ndata: [DONE]\n\n", native(2, "\"stop\""));
+        assert_eq!(reader.push(event.as_bytes(), 2), 2);
+        let answer = reader.finish();
+        assert_eq!((answer.chunks.len(), answer.end), (1, Ok(Finish::Stop)));
+    }
+}

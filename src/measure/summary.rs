@@ -1,0 +1,150 @@
+//! A run as a result: its figures, its counts and its verdicts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::measure::api::Api;
+use crate::measure::definitions::translate_figures;
+use crate::measure::evidence::Evidence;
+use crate::measure::figures::{compute_figures, to_float};
+use crate::measure::load::{Arrivals, Load};
+use crate::measure::record::{End, Moment, Phase};
+use crate::measure::statistics::interpolated_percentile;
+use crate::measure::timeline::draw_timeline;
+use crate::measure::verdicts::{judge_run, worst_of};
+use crate::report::{MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, RequestCounts};
+
+/// The description of a run.
+#[derive(Debug, Clone)]
+pub struct RunDescription {
+    /// The time of day at which it began, in the format of RFC 3339.
+    pub began: String,
+    /// The moment of its end.
+    pub ended: Moment,
+    /// The server.
+    pub server: MeasuredServer,
+    /// The API.
+    pub api: Api,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// Source of the prompts, in a word.
+    pub data: String,
+    /// Sampling temperature.
+    pub temperature: f64,
+}
+
+/// Returns the result of a run.
+#[must_use]
+pub fn summarize_run(evidence: &Evidence, run: RunDescription) -> Measurement {
+    let figures = evidence
+        .window
+        .map(|window| compute_figures(&evidence.records, window))
+        .filter(|figures| figures.ttft.count > 0);
+    let definitions = match evidence.window {
+        Some(window) if figures.is_some() => translate_figures(run.api, &evidence.records, window),
+        _ => BTreeMap::new(),
+    };
+    let verdicts = judge_run(evidence, figures.as_ref());
+    let tokens_per_chunk = figures.as_ref().map_or(1.0, |figures| figures.tokens_per_chunk);
+    let window = evidence.window;
+    Measurement {
+        began: run.began,
+        load: describe_load(evidence, run.api, run.seed, &run.data, run.temperature),
+        client: describe_client(evidence),
+        requests: count_requests(evidence),
+        run_s: run.ended.seconds(),
+        warm_up_s: window.map(|(from, _)| from.seconds()),
+        window_s: window.map(|(from, to)| to.since(from).as_secs_f64()),
+        definitions,
+        trust: worst_of(&verdicts),
+        verdicts,
+        timeline: draw_timeline(&evidence.records, run.ended, tokens_per_chunk),
+        figures,
+        server: run.server,
+        saved_to: None,
+    }
+}
+
+fn describe_load(evidence: &Evidence, api: Api, seed: u64, data: &str, temperature: f64) -> MeasuredLoad {
+    let kind = match evidence.load {
+        Load::Concurrency(_) => "concurrency",
+        Load::Rate {
+            arrivals: Arrivals::Poisson,
+            ..
+        } => "poisson",
+        Load::Rate { .. } => "constant",
+    };
+    MeasuredLoad {
+        api: api.name().to_owned(),
+        kind: kind.to_owned(),
+        max_concurrency: evidence.load.most_in_flight(),
+        request_rate: evidence.load.per_second(),
+        input_len: evidence.lengths.input,
+        output_len: evidence.lengths.output,
+        range_ratio: evidence.lengths.ratio,
+        shared_prefix: evidence.lengths.shared_prefix,
+        requests: evidence.extent.requests,
+        least_s: f64::from(evidence.extent.least_s),
+        data: data.to_owned(),
+        seed,
+        warm_up: evidence.extent.warm_up,
+        ignores_end: evidence.ignores_end,
+        temperature,
+    }
+}
+
+fn describe_client(evidence: &Evidence) -> MeasuringClient {
+    let client = &evidence.client;
+    let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+    let delays = evidence.dispatch_delays();
+    let delay = |percentile| interpolated_percentile(&delays, percentile).map(|seconds| seconds * 1000.0);
+    let reads = client.stamped + client.unstamped;
+    MeasuringClient {
+        name: "dsr1".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        lag_p50_ms: client.lag.quantile(0.5).map(millis),
+        lag_p99_ms: client.lag.quantile(0.99).map(millis),
+        busy_share: client.busy_share,
+        stamped_share: to_float(client.stamped) / to_float(reads.max(1)),
+        clock_steps: client.clock_steps,
+        reconnects: client.reconnects,
+        waited_for_bodies_s: client.waited_for_bodies.as_secs_f64(),
+        dispatch_p50_ms: delay(50.0),
+        dispatch_p99_ms: delay(99.0),
+        ceiling_tokens_per_s: evidence.ceiling_tokens_per_s,
+        cpu_pressure: evidence.cpu_pressure,
+    }
+}
+
+fn count_requests(evidence: &Evidence) -> RequestCounts {
+    let mut counts = RequestCounts::default();
+    for record in &evidence.records {
+        counts.sent += 1;
+        let is_measured = record.phase == Phase::Measured;
+        counts.warm_up += u64::from(record.phase == Phase::WarmUp);
+        counts.measured += u64::from(is_measured);
+        match &record.end {
+            End::Complete(finish) if is_measured => {
+                counts.completed += 1;
+                *counts.finish.entry(finish.name().to_owned()).or_insert(0) += 1;
+            }
+            End::Complete(_) | End::Cut => {}
+            End::Failed(failure) => {
+                let kind = failure.kind.describe();
+                if !failure.text.is_empty() {
+                    counts
+                        .examples
+                        .entry(kind.clone())
+                        .or_insert_with(|| failure.text.clone());
+                }
+                let of = if is_measured {
+                    &mut counts.failed
+                } else {
+                    &mut counts.failed_elsewhere
+                };
+                *of.entry(kind).or_insert(0) += 1;
+            }
+        }
+    }
+    counts
+}

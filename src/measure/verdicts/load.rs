@@ -1,0 +1,100 @@
+//! The load that was delivered, beside the one that was asked for.
+
+use super::words::{percent, verdict, with_hint};
+use crate::measure::evidence::Evidence;
+use crate::measure::figures::to_float;
+use crate::measure::load::Load;
+use crate::measure::record::{End, Moment};
+use crate::measure::statistics::fit_autocorrelated_line;
+use crate::report::{Figures, Trust, Verdict};
+
+/// Share of the load below which it counts as another one.
+const DELIVERED: f64 = 0.95;
+const FAR_OFF: f64 = 0.8;
+/// Growth of the requests in flight over the window that shows that a server does not keep up.
+const GROWTH: f64 = 0.3;
+/// Probability below which that growth is no chance (`MOE` of guidellm's detector is 2 of its deviations).
+const CHANCE: f64 = 0.01;
+
+/// Judges the requests in flight of a closed loop, or the rate of an open one.
+pub(super) fn judge_delivery(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
+    let (asked, delivered, unit) = match evidence.load {
+        Load::Concurrency(slots) => (f64::from(slots), figures.concurrency, "in flight"),
+        Load::Rate { per_second, .. } => (per_second, sent_rate(evidence)?, "requests/s sent"),
+    };
+    let share = delivered / asked;
+    let text = format!("{delivered:.1} {unit} of {asked:.1} asked for");
+    let late = evidence.dispatch_p99().map_or(0.0, |late| late.as_secs_f64());
+    if share < FAR_OFF {
+        return Some(verdict("load", Trust::Untrusted, text));
+    }
+    if share < DELIVERED {
+        return Some(verdict("load", Trust::Doubtful, text));
+    }
+    let shortest = figures.ttft.min_ms.unwrap_or(0.0) / 1000.0;
+    if late > (shortest / 10.0).max(0.01) {
+        let text = format!("{text}, but 1 % of them {:.0} ms late or later", late * 1000.0);
+        return Some(with_hint(
+            verdict("load", Trust::Doubtful, text),
+            "--max-concurrency holds requests back, or the client's host has too few processors",
+        ));
+    }
+    Some(verdict("load", Trust::Trusted, text))
+}
+
+/// Returns the requests a second that were sent in the window.
+fn sent_rate(evidence: &Evidence) -> Option<f64> {
+    let (from, to) = evidence.window?;
+    let sent = evidence
+        .records
+        .iter()
+        .filter(|record| from <= record.sent && record.sent <= to)
+        .count() as u64;
+    Some(to_float(sent) / to.since(from).as_secs_f64())
+}
+
+/// Judges whether the server keeps up with an open loop: else requests pile up, and each figure depends on the length of the run.
+pub(super) fn judge_saturation(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
+    if !matches!(evidence.load, Load::Rate { .. }) {
+        return None;
+    }
+    let (from, to) = evidence.window?;
+    let counts = in_flight_over_time(evidence, from, to);
+    let line = fit_autocorrelated_line(&counts)?;
+    let seconds = to.since(from).as_secs_f64();
+    let begin = line.intercept.max(1.0);
+    let growth = line.slope * seconds / begin;
+    let is_certain = line.slope > 0.0 && line.p().is_some_and(|p| p < CHANCE);
+    if is_certain && growth > GROWTH {
+        let text = format!(
+            "requests in flight grow by {} over the run: the server does not keep up with the rate",
+            percent(growth)
+        );
+        return Some(with_hint(
+            verdict("saturation", Trust::Untrusted, text),
+            "pass a smaller --request-rate",
+        ));
+    }
+    Some(verdict(
+        "saturation",
+        Trust::Trusted,
+        "the server keeps up with the rate",
+    ))
+}
+
+/// Returns the requests in flight at 60 moments of the window.
+fn in_flight_over_time(evidence: &Evidence, from: Moment, to: Moment) -> Vec<(f64, f64)> {
+    const LOOKS: u32 = 60;
+    let length = to.since(from);
+    (0..LOOKS)
+        .map(|look| {
+            let at = from.after(length * look / LOOKS);
+            let is_there = |record: &&crate::measure::record::Record| {
+                // A request that failed at once was no load.
+                record.sent <= at && at < record.ended && !matches!(record.end, End::Failed(_))
+            };
+            let count = evidence.records.iter().filter(is_there).count() as u64;
+            ((length * look / LOOKS).as_secs_f64(), to_float(count))
+        })
+        .collect()
+}

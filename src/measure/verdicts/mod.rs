@@ -1,0 +1,77 @@
+//! The reasons to believe the figures of a run, or not: a verdict for each thing that is known to make measurements wrong.
+//!
+//! | module | subject |
+//! |---|---|
+//! | `requests` | failures, short answers, prompts of another length |
+//! | `extent` | too few requests, one wave, no warm-up |
+//! | `steady` | drifts and steps over the run |
+//! | `load` | the load that was delivered |
+//! | `client` | the client itself, and the host under it |
+//! | `server` | caches, compilers, retractions, another server |
+//! | `words` | a verdict, its hint, and shares as text |
+//!
+//! A new cause of wrong figures is a function in the file of its subject, a line in [`judge_run`], and a row in the tests.
+//!
+//! Not in this module tree: gathering the evidence (`effects`).
+#![expect(clippy::unnecessary_wraps, reason = "all judges have one type")]
+
+mod client;
+mod extent;
+mod load;
+mod requests;
+mod server;
+mod steady;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use crate::measure::evidence::Evidence;
+use crate::report::{Figures, Trust, Verdict};
+
+/// A judge of one subject; `None` if the subject does not arise.
+type Judge = fn(&Evidence, &Figures) -> Option<Verdict>;
+
+/// The judges, in the order in which their verdicts are shown.
+const JUDGES: [Judge; 19] = [
+    requests::judge_failures,
+    requests::judge_prompts,
+    requests::judge_answers,
+    extent::judge_warm_up,
+    extent::judge_waves,
+    extent::judge_samples,
+    extent::judge_duration,
+    steady::judge_tpot,
+    steady::judge_throughput,
+    load::judge_delivery,
+    load::judge_saturation,
+    client::judge_lag,
+    client::judge_ceiling,
+    client::judge_clock,
+    client::judge_chunks,
+    server::judge_prefix_cache,
+    server::judge_compilers,
+    server::judge_retractions,
+    server::judge_identity,
+];
+
+/// Returns the verdicts on a run.
+#[must_use]
+pub fn judge_run(evidence: &Evidence, figures: Option<&Figures>) -> Vec<Verdict> {
+    let Some(figures) = figures else {
+        return vec![requests::judge_nothing(evidence)];
+    };
+    JUDGES
+        .iter()
+        .filter_map(|judge| judge(evidence, figures))
+        .collect()
+}
+
+/// Returns the worst of the verdicts; one of what could not be looked at does not make the whole worse.
+#[must_use]
+pub fn worst_of(verdicts: &[Verdict]) -> Trust {
+    let known = verdicts.iter().map(|verdict| verdict.trust);
+    known
+        .filter(|trust| *trust != Trust::Unknown)
+        .max()
+        .unwrap_or(Trust::Unknown)
+}

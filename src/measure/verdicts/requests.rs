@@ -1,0 +1,161 @@
+//! Requests that failed, and answers and prompts of another length than asked for.
+
+use std::collections::BTreeMap;
+
+use super::words::{percent, verdict, with_hint};
+use crate::measure::evidence::Evidence;
+use crate::measure::figures::to_float;
+use crate::measure::record::{End, Finish, Phase, Record};
+use crate::report::{Figures, Trust, Verdict};
+
+/// Share of failed requests above which the load is another one.
+const FAILED: f64 = 0.01;
+/// Share by which the server's count of prompt tokens may differ: a text has a token at its start in some models.
+const PROMPT_TOKENS: f64 = 0.02;
+/// Share of answers that may be shorter than asked for.
+const SHORT: f64 = 0.005;
+
+/// Judges failed requests. Those of the tail that were cut are none.
+pub(super) fn judge_failures(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
+    let measured = count(evidence, |record| record.phase == Phase::Measured);
+    let failed = count(evidence, |record| {
+        record.phase == Phase::Measured && matches!(record.end, End::Failed(_))
+    });
+    let elsewhere = count(evidence, |record| {
+        record.phase != Phase::Measured && matches!(record.end, End::Failed(_))
+    });
+    if failed + elsewhere == 0 {
+        return Some(verdict(
+            "requests",
+            Trust::Trusted,
+            format!("all {measured} were answered"),
+        ));
+    }
+    let share = to_float(failed) / to_float(measured.max(1));
+    let trust = if share > FAILED {
+        Trust::Untrusted
+    } else {
+        Trust::Doubtful
+    };
+    let kinds = failures_by_kind(&evidence.records);
+    let kinds: Vec<String> = kinds
+        .into_iter()
+        .map(|(kind, count)| format!("{count}: {kind}"))
+        .collect();
+    let text = if failed > 0 {
+        format!(
+            "{failed} of {measured} measured requests failed ({}): {}. They are in no mean, and the others had an easier load",
+            percent(share),
+            kinds.join("; "),
+        )
+    } else {
+        format!(
+            "{elsewhere} requests outside of the measured ones failed: {}",
+            kinds.join("; ")
+        )
+    };
+    Some(with_hint(
+        verdict("requests", trust, text),
+        "dsr1 logs shows the server's side",
+    ))
+}
+
+/// Returns the failures of all requests by their kind.
+pub(in crate::measure) fn failures_by_kind(records: &[Record]) -> BTreeMap<String, u64> {
+    let mut kinds = BTreeMap::new();
+    for record in records {
+        if let End::Failed(failure) = &record.end {
+            *kinds.entry(failure.kind.describe()).or_insert(0) += 1;
+        }
+    }
+    kinds
+}
+
+/// Judges a run without a window: nothing was measured.
+pub(super) fn judge_nothing(evidence: &Evidence) -> Verdict {
+    let kinds = failures_by_kind(&evidence.records);
+    let kinds: Vec<String> = kinds
+        .into_iter()
+        .map(|(kind, count)| format!("{count}: {kind}"))
+        .collect();
+    let text = if kinds.is_empty() {
+        "the run ended before the warm-up did".to_owned()
+    } else {
+        format!("no request was measured: {}", kinds.join("; "))
+    };
+    verdict("requests", Trust::Untrusted, text)
+}
+
+/// Judges the lengths of the prompts by the server's count.
+pub(super) fn judge_prompts(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
+    let asked = mean_of(evidence, |record| u64::from(record.prompt_tokens))?;
+    let counted = figures.mean_input_len;
+    if counted == 0.0 {
+        return Some(verdict(
+            "prompts",
+            Trust::Unknown,
+            "the server does not count the tokens of prompts",
+        ));
+    }
+    let off = (counted - asked).abs() / asked.max(1.0);
+    if off <= PROMPT_TOKENS {
+        let text = format!("{counted:.0} tokens by the server's count, as asked for");
+        return Some(verdict("prompts", Trust::Trusted, text));
+    }
+    let text = format!("{counted:.0} tokens by the server's count, {asked:.0} were asked for");
+    Some(verdict("prompts", Trust::Untrusted, text))
+}
+
+/// Judges the lengths of the answers, and the reasons of their ends.
+pub(super) fn judge_answers(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
+    let complete = || measured(evidence).filter(|record| record.is_complete());
+    let total = complete().count() as u64;
+    if !evidence.ignores_end {
+        let text = format!(
+            "{:.0} tokens in the mean; the model ended them",
+            figures.mean_output_len
+        );
+        return Some(verdict("answers", Trust::Trusted, text));
+    }
+    let is_short = |record: &&Record| {
+        record
+            .usage
+            .is_some_and(|usage| usage.completion < u64::from(record.asked_tokens))
+    };
+    let short = complete().filter(is_short).count() as u64;
+    if to_float(short) <= to_float(total) * SHORT {
+        let text = format!("{:.0} tokens in the mean, as asked for", figures.mean_output_len);
+        return Some(verdict("answers", Trust::Trusted, text));
+    }
+    let stopped = complete()
+        .filter(|record| matches!(&record.end, End::Complete(finish) if *finish != Finish::Length))
+        .count();
+    let text = format!(
+        "{short} of {total} answers are shorter than asked for ({stopped} did not end by length): the load is an easier one"
+    );
+    Some(with_hint(
+        verdict("answers", Trust::Untrusted, text),
+        "the server ignores ignore_eos, or its context is too short for prompt and answer",
+    ))
+}
+
+pub(super) fn measured(evidence: &Evidence) -> impl Iterator<Item = &Record> {
+    evidence
+        .records
+        .iter()
+        .filter(|record| record.phase == Phase::Measured)
+}
+
+fn count(evidence: &Evidence, is_counted: impl Fn(&Record) -> bool) -> u64 {
+    evidence
+        .records
+        .iter()
+        .filter(|record| is_counted(record))
+        .count() as u64
+}
+
+fn mean_of(evidence: &Evidence, value: impl Fn(&Record) -> u64) -> Option<f64> {
+    let complete = || measured(evidence).filter(|record| record.is_complete());
+    let total = complete().count() as u64;
+    (total > 0).then(|| to_float(complete().map(value).sum()) / to_float(total))
+}

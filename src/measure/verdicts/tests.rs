@@ -1,0 +1,1 @@
+//! Each planted fault has its verdict, and a clean run has none.

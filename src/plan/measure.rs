@@ -1,0 +1,177 @@
+//! Plans a measurement by dsr1's own client.
+
+use crate::facts::Facts;
+use crate::measure::{Api, Extent, Lengths, Load};
+use crate::plan::eval::{BenchRequest, engine_client, results_dir};
+use crate::plan::serve::base_url;
+use crate::plan::{MeasureLoad, Plan, Step, Strictness};
+use crate::profile::Bench;
+
+/// Measured requests of each slot unless the user says otherwise: `measure::verdicts` believes a steady load from so many on.
+const WAVES: u32 = 5;
+/// Fewest measured requests unless the user says otherwise: those of a median (`measure::statistics`).
+const FEWEST: u32 = 11;
+/// Least seconds of measuring unless the user says otherwise.
+pub const LEAST_S: u32 = 10;
+/// The same as a part of `dsr1 up`, whose user waits for an endpoint.
+const LEAST_OF_CHAIN_S: u32 = 5;
+/// Longest silence of a stream: a long prompt is computed for minutes before the first token.
+pub const STALL_S: u32 = 600;
+
+/// The server of a measurement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MeasuredEndpoint {
+    /// A server of this host, with what its own client would need.
+    Own {
+        /// The request of its own client, for a load that this has.
+        client: Box<BenchRequest>,
+        /// Its profile.
+        profile: String,
+    },
+    /// A server that is known by its URL only.
+    Url {
+        /// Base URL, without `/v1`.
+        base_url: String,
+        /// The model's name in requests; `None` for the first one that it lists.
+        model: Option<String>,
+    },
+}
+
+/// The request of `dsr1 bench`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeasureRequest {
+    /// The server.
+    pub endpoint: MeasuredEndpoint,
+    /// Size of the vocabulary, if the user says it.
+    pub vocabulary: Option<u32>,
+    /// The API.
+    pub api: Api,
+    /// The load.
+    pub load: Load,
+    /// The lengths.
+    pub lengths: Lengths,
+    /// The extent.
+    pub extent: Extent,
+    /// Seed of all random numbers; `None` for a new one in each run.
+    pub seed: Option<u64>,
+    /// True if the server is to ignore the model's mark of an end.
+    pub ignores_end: bool,
+    /// The verdicts that make the command fail.
+    pub strictness: Strictness,
+    /// File for the records of all requests.
+    pub records: Option<String>,
+}
+
+/// Returns the load of a profile, in the terms of dsr1's own client.
+#[must_use]
+pub fn load_of_profile(bench: &Bench) -> (Load, Lengths) {
+    let lengths = Lengths {
+        input: bench.input_len.get(),
+        output: bench.output_len.get(),
+        ratio: bench.range_ratio,
+        shared_prefix: 0,
+    };
+    (Load::Concurrency(bench.max_concurrency.get()), lengths)
+}
+
+/// Returns the number of measured requests of a load unless the user says it: at least `count`, and enough to be believed.
+#[must_use]
+pub fn requests_for(load: &Load, count: u32) -> u32 {
+    let slots = match load {
+        Load::Concurrency(slots) => *slots,
+        Load::Rate { .. } => 0,
+    };
+    count.max(FEWEST).max(slots.saturating_mul(WAVES))
+}
+
+/// Plans a measurement.
+#[must_use]
+pub fn measure(request: &MeasureRequest, facts: &Facts) -> Plan {
+    Plan::new("bench", vec![measure_step(request, facts)])
+}
+
+fn measure_step(request: &MeasureRequest, facts: &Facts) -> Step {
+    let mut step = MeasureLoad {
+        server: None,
+        base_url: String::new(),
+        model: None,
+        profile: None,
+        stack: None,
+        model_path: None,
+        vocabulary: request.vocabulary,
+        api: request.api,
+        load: request.load,
+        lengths: request.lengths,
+        extent: request.extent,
+        seed: request.seed,
+        ignores_end: request.ignores_end,
+        strictness: request.strictness,
+        results_dir: results_dir(facts),
+        records: request.records.clone(),
+        by_engine: None,
+    };
+    match &request.endpoint {
+        MeasuredEndpoint::Own { client, profile } => {
+            step.server = Some(client.server.clone());
+            step.base_url = base_url(client.port);
+            step.model_path = Some(client.model.clone());
+            step.profile = Some(profile.clone());
+            step.stack = Some(client.stack.name.clone());
+            step.by_engine = Some(engine_client(client, facts));
+        }
+        MeasuredEndpoint::Url { base_url, model } => {
+            step.base_url.clone_from(base_url);
+            step.model.clone_from(model);
+        }
+    }
+    Step::MeasureLoad(Box::new(step))
+}
+
+/// Returns the measurement at the end of a chain: the profile's load, by dsr1's client if it has the API.
+pub(super) fn bench_step(client: BenchRequest, profile: &str, facts: &Facts) -> Step {
+    let Some(api) = Api::of_sglang_backend(&client.bench.backend) else {
+        return Step::RunBenchmark(engine_client(&client, facts));
+    };
+    let (load, lengths) = load_of_profile(&client.bench);
+    let request = MeasureRequest {
+        vocabulary: None,
+        api,
+        load,
+        lengths,
+        extent: Extent {
+            requests: requests_for(&load, client.bench.num_prompts.get()),
+            least_s: LEAST_OF_CHAIN_S,
+            most_s: None,
+            stall_s: STALL_S,
+            warm_up: true,
+        },
+        seed: None,
+        ignores_end: true,
+        strictness: Strictness::Reports,
+        records: None,
+        endpoint: MeasuredEndpoint::Own {
+            client: Box::new(client),
+            profile: profile.to_owned(),
+        },
+    };
+    measure_step(&request, facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Arrivals;
+
+    #[test]
+    fn a_load_has_enough_requests_to_be_believed() {
+        let rate = Load::Rate {
+            per_second: 3.0,
+            arrivals: Arrivals::Poisson,
+            most_in_flight: None,
+        };
+        assert_eq!(requests_for(&Load::Concurrency(512), 512), 2560);
+        assert_eq!(requests_for(&Load::Concurrency(1), 10), 11);
+        assert_eq!(requests_for(&rate, 3), 11);
+        assert_eq!(requests_for(&Load::Concurrency(4), 100), 100);
+    }
+}

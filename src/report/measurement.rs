@@ -1,0 +1,303 @@
+//! The result of a measurement by dsr1's own client.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One run of a load. Its JSON form has the schema `dsr1.measurement/1`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// The time of day at which the run began: UTC, in the format of RFC 3339.
+    pub began: String,
+    /// The server.
+    pub server: MeasuredServer,
+    /// The load that was asked for.
+    pub load: MeasuredLoad,
+    /// The client.
+    pub client: MeasuringClient,
+    /// The fates of all requests.
+    pub requests: RequestCounts,
+    /// Seconds from the beginning of the run to its end.
+    pub run_s: f64,
+    /// Seconds of the run before the window.
+    pub warm_up_s: Option<f64>,
+    /// Seconds in which the load was at its height and later waves ran. All rates are of this window.
+    pub window_s: Option<f64>,
+    /// The figures; `None` if there was no window.
+    pub figures: Option<Figures>,
+    /// The same requests in the terms of other tools, by their name.
+    pub definitions: BTreeMap<String, OtherFigures>,
+    /// Reasons to believe the figures, or not.
+    pub verdicts: Vec<Verdict>,
+    /// The worst of the verdicts.
+    pub trust: Trust,
+    /// Each second of the run.
+    pub timeline: Vec<Second>,
+    /// Path of the file with this result as JSON.
+    pub saved_to: Option<String>,
+}
+
+/// The server that was measured, with what is needed to measure it again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MeasuredServer {
+    /// Name on this host; `None` for a URL.
+    pub name: Option<String>,
+    /// Base URL.
+    pub base_url: String,
+    /// The model's name in requests.
+    pub model: String,
+    /// Profile that it was started from.
+    pub profile: Option<String>,
+    /// Stack that it runs on.
+    pub stack: Option<String>,
+    /// Version of `SGLang`, as the server says it.
+    pub sglang: Option<String>,
+    /// Its arguments, as the server says them, without keys.
+    pub arguments: BTreeMap<String, String>,
+    /// Facts about the host, such as `driver`, `gpu`, `image`, `kernel`.
+    pub host: BTreeMap<String, String>,
+}
+
+/// The load that was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeasuredLoad {
+    /// API: `generate`, `completions`, `chat`.
+    pub api: String,
+    /// `concurrency`, `constant` or `poisson`.
+    pub kind: String,
+    /// Requests in flight; `None` without a limit.
+    pub max_concurrency: Option<u32>,
+    /// Requests a second that were offered; `None` for a closed loop.
+    pub request_rate: Option<f64>,
+    /// Longest prompt in tokens.
+    pub input_len: u32,
+    /// Longest answer in tokens.
+    pub output_len: u32,
+    /// Share of the lengths from which they are drawn; 1 for fixed ones.
+    pub range_ratio: f64,
+    /// Tokens that all prompts share at their start.
+    pub shared_prefix: u32,
+    /// Measured requests that were asked for, at least.
+    pub requests: u32,
+    /// Seconds of measuring that were asked for, at least.
+    pub least_s: f64,
+    /// Source of the prompts: `random`.
+    pub data: String,
+    /// Seed of all random numbers.
+    pub seed: u64,
+    /// True if the load was handed over from a warm-up.
+    pub warm_up: bool,
+    /// True if the server was told to ignore the model's mark of an end.
+    pub ignores_end: bool,
+    /// Sampling temperature.
+    pub temperature: f64,
+}
+
+/// The client, and what it did while it measured.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct MeasuringClient {
+    /// `dsr1`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Median time from the arrival of data in the kernel to its reading.
+    pub lag_p50_ms: Option<f64>,
+    /// 99th percentile of that.
+    pub lag_p99_ms: Option<f64>,
+    /// Processor time of its thread, as a share of the time, 0 to 1.
+    pub busy_share: f64,
+    /// Share of the data whose arrival the kernel stamped, 0 to 1; the rest has the time of its reading.
+    pub stamped_share: f64,
+    /// Times that the time of day jumped.
+    pub clock_steps: u32,
+    /// Requests that were sent again because the server had closed an idle connection.
+    pub reconnects: u32,
+    /// Seconds in which the client waited for the body of the next request.
+    pub waited_for_bodies_s: f64,
+    /// Median of the time from the moment that the schedule had to the sending; `None` for a closed loop.
+    pub dispatch_p50_ms: Option<f64>,
+    /// 99th percentile of that.
+    pub dispatch_p99_ms: Option<f64>,
+    /// Output tokens a second that the client receives from its own stub at the same shape; `None` if that was not tried.
+    pub ceiling_tokens_per_s: Option<f64>,
+    /// Share of the time in which some task of the host waited for a processor (`/proc/pressure/cpu`).
+    pub cpu_pressure: Option<f64>,
+}
+
+/// The fates of all requests.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RequestCounts {
+    /// Sent in all.
+    pub sent: u64,
+    /// Of the warm-up.
+    pub warm_up: u64,
+    /// Measured.
+    pub measured: u64,
+    /// Measured and complete: those in the figures.
+    pub completed: u64,
+    /// Measured ones that failed, by the kind of failure.
+    pub failed: BTreeMap<String, u64>,
+    /// The same of the warm-up and of the tail.
+    pub failed_elsewhere: BTreeMap<String, u64>,
+    /// An example of each kind of failure in the server's words.
+    pub examples: BTreeMap<String, String>,
+    /// Reasons of the end of complete ones.
+    pub finish: BTreeMap<String, u64>,
+}
+
+/// Figures of the measured requests, and rates of the window, by dsr1's definitions (docs/measuring.md).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Figures {
+    /// Requests that ended in the window, a second.
+    pub request_throughput: f64,
+    /// Prompt tokens of the answers that began in the window, a second.
+    pub input_throughput: f64,
+    /// Tokens that arrived in the window, a second.
+    pub output_throughput: f64,
+    /// The sum of both.
+    pub total_throughput: f64,
+    /// Mean requests in flight.
+    pub concurrency: f64,
+    /// Prompt tokens of measured requests, as the server counts them.
+    pub input_tokens: u64,
+    /// Generated tokens of measured requests, as the server counts them.
+    pub output_tokens: u64,
+    /// Prompt tokens that came from the prefix cache; `None` if the server does not say so.
+    pub cached_tokens: Option<u64>,
+    /// Mean prompt tokens of a request.
+    pub mean_input_len: f64,
+    /// Mean generated tokens of a request.
+    pub mean_output_len: f64,
+    /// True if the server counts the tokens of each chunk.
+    pub counts_each_chunk: bool,
+    /// Mean tokens of a chunk.
+    pub tokens_per_chunk: f64,
+    /// From the sending to the first token, of either channel.
+    pub ttft: Times,
+    /// From the sending to the first token of the answer, where there was reasoning before it.
+    pub answer_ttft: Option<Times>,
+    /// Per request: from the first chunk to the last one, over the tokens after the first chunk.
+    pub tpot: Times,
+    /// Between two tokens: gaps between chunks, shared among the tokens of a chunk. `None` if the server does not count them.
+    pub itl: Option<Times>,
+    /// Between two chunks.
+    pub chunk_gap: Times,
+    /// From the sending to the last token.
+    pub e2e: Times,
+    /// Reasoning, where the server tells it apart.
+    pub reasoning: Option<Reasoning>,
+}
+
+/// Reasoning and answers, apart.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Reasoning {
+    /// Requests with reasoning.
+    pub requests: u64,
+    /// Mean tokens of the reasoning of a request.
+    pub mean_tokens: f64,
+    /// Mean tokens of the answer behind it.
+    pub mean_answer_tokens: f64,
+    /// Tokens of reasoning a second of one request, in the mean.
+    pub tokens_per_s: Option<f64>,
+    /// Tokens of the answer a second of one request, in the mean.
+    pub answer_tokens_per_s: Option<f64>,
+}
+
+/// A distribution of times, in milliseconds. A percentile is `None` where too few samples claim it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Times {
+    /// Number of samples.
+    pub count: u64,
+    /// Mean.
+    pub mean_ms: Option<f64>,
+    /// Median.
+    pub p50_ms: Option<f64>,
+    /// 75th percentile.
+    pub p75_ms: Option<f64>,
+    /// 90th percentile.
+    pub p90_ms: Option<f64>,
+    /// 95th percentile.
+    pub p95_ms: Option<f64>,
+    /// 99th percentile.
+    pub p99_ms: Option<f64>,
+    /// 99.9th percentile.
+    pub p99_9_ms: Option<f64>,
+    /// Least.
+    pub min_ms: Option<f64>,
+    /// Most.
+    pub max_ms: Option<f64>,
+}
+
+/// The same requests in the terms of another tool. A figure that it does not have is `None`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct OtherFigures {
+    /// Its time to the first token.
+    pub ttft: Times,
+    /// Its time per output token.
+    pub tpot: Times,
+    /// Its inter-token latency.
+    pub itl: Times,
+    /// Its end-to-end latency.
+    pub e2e: Times,
+    /// Its count of generated tokens.
+    pub output_tokens: Option<u64>,
+    /// Its rate of generated tokens.
+    pub output_throughput: Option<f64>,
+    /// Differences to the tool that remain.
+    pub remarks: Vec<String>,
+}
+
+/// A reason to believe the figures, or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Its subject, such as `client` or `warm-up`.
+    pub about: String,
+    /// Its weight.
+    pub trust: Trust,
+    /// One line.
+    pub text: String,
+    /// Advice; empty without any.
+    pub hint: String,
+}
+
+/// The trust that figures deserve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trust {
+    /// Nothing speaks against them.
+    Trusted,
+    /// Something could not be looked at. It does not make the whole worse.
+    Unknown,
+    /// Something speaks against some of them.
+    Doubtful,
+    /// They must not be used.
+    Untrusted,
+}
+
+impl Trust {
+    /// The word for people.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Trusted => "ok",
+            Self::Unknown => "?",
+            Self::Doubtful => "doubt",
+            Self::Untrusted => "BAD",
+        }
+    }
+}
+
+/// One second of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Second {
+    /// Seconds since the run began.
+    pub at_s: f64,
+    /// Mean requests in flight.
+    pub in_flight: f64,
+    /// Tokens that arrived.
+    pub tokens: f64,
+    /// Requests that ended.
+    pub ended: u32,
+    /// Requests that failed.
+    pub failed: u32,
+}

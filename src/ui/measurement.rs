@@ -1,0 +1,174 @@
+//! A measurement by dsr1's own client: the guide's block, and the verdicts.
+
+use std::fmt::Write;
+
+use super::safe;
+use crate::report::{Figures, Measurement, OtherFigures, Times, Trust, Verdict};
+
+/// Width of the block, and of its first column, as `sglang.bench_serving` has them.
+const BLOCK: usize = 50;
+const LABEL: usize = 40;
+
+/// Returns a measurement in the layout of the guide's sample output, with TPOT and the verdicts.
+#[must_use]
+pub fn measurement(measurement: &Measurement) -> String {
+    let mut out = String::new();
+    if let Some(figures) = &measurement.figures {
+        write_block(&mut out, measurement, figures);
+    }
+    out.push_str(&verdicts(measurement));
+    if let Some(path) = &measurement.saved_to {
+        let _ = writeln!(out, "kept in {}", safe(path));
+    }
+    out
+}
+
+fn write_block(out: &mut String, measurement: &Measurement, figures: &Figures) {
+    let load = &measurement.load;
+    let client = &measurement.client;
+    let _ = writeln!(out, "{:=^BLOCK$}", " Serving Benchmark Result ");
+    let figure = |value: f64| format!("{value:.2}");
+    let rate = load
+        .request_rate
+        .map_or_else(|| "inf".to_owned(), |rate| format!("{rate:?}"));
+    let most = load
+        .max_concurrency
+        .map_or_else(|| "not set".to_owned(), |most| most.to_string());
+    for (label, value) in [
+        ("Backend:", load.api.clone()),
+        ("Traffic request rate:", rate),
+        ("Max request concurrency:", most),
+        ("Successful requests:", measurement.requests.completed.to_string()),
+        (
+            "Benchmark duration (s):",
+            figure(measurement.window_s.unwrap_or(0.0)),
+        ),
+        ("Total input tokens:", figures.input_tokens.to_string()),
+        ("Total generated tokens:", figures.output_tokens.to_string()),
+        ("Request throughput (req/s):", figure(figures.request_throughput)),
+        (
+            "Input token throughput (tok/s):",
+            figure(figures.input_throughput),
+        ),
+        (
+            "Output token throughput (tok/s):",
+            figure(figures.output_throughput),
+        ),
+        (
+            "Total token throughput (tok/s):",
+            figure(figures.total_throughput),
+        ),
+        ("Concurrency:", figure(figures.concurrency)),
+    ] {
+        row(out, label, &value);
+    }
+    times(out, "End-to-End Latency", "E2E Latency", &figures.e2e);
+    times(out, "Time to First Token", "TTFT", &figures.ttft);
+    if let Some(answer) = &figures.answer_ttft {
+        times(out, "Time to First Answer Token", "answer TTFT", answer);
+    }
+    times(
+        out,
+        "Time per Output Token (after the first)",
+        "TPOT",
+        &figures.tpot,
+    );
+    match &figures.itl {
+        Some(itl) => times(out, "Inter-Token Latency", "ITL", itl),
+        None => times(
+            out,
+            "Time between Chunks (no ITL)",
+            "chunk gap",
+            &figures.chunk_gap,
+        ),
+    }
+    if let Some(reasoning) = &figures.reasoning {
+        let _ = writeln!(out, "{:-^BLOCK$}", "Reasoning");
+        row(out, "Mean reasoning tokens:", &figure(reasoning.mean_tokens));
+        row(out, "Mean answer tokens:", &figure(reasoning.mean_answer_tokens));
+    }
+    let _ = writeln!(out, "{}", "=".repeat(BLOCK));
+    let _ = writeln!(
+        out,
+        "prompts: random, {} tokens, seed {}; client: {} {}, by its own definitions",
+        load.input_len + load.shared_prefix,
+        load.seed,
+        safe(&client.name),
+        safe(&client.version),
+    );
+}
+
+/// Returns the verdicts, worst last, and the sum.
+fn verdicts(measurement: &Measurement) -> String {
+    let mut out = String::from("\n");
+    let width = measurement
+        .verdicts
+        .iter()
+        .map(|verdict| verdict.about.len())
+        .max()
+        .unwrap_or(0);
+    for verdict in &measurement.verdicts {
+        let Verdict {
+            about,
+            trust,
+            text,
+            hint,
+        } = verdict;
+        let _ = writeln!(out, "  {:<5}  {about:<width$}  {}", trust.word(), safe(text));
+        if !hint.is_empty() {
+            let _ = writeln!(out, "  {:<5}  {:<width$}  -> {}", "", "", safe(hint));
+        }
+    }
+    let sum = match measurement.trust {
+        Trust::Trusted | Trust::Unknown => "TRUSTED: nothing speaks against these figures",
+        Trust::Doubtful => "DOUBTFUL: read the lines marked doubt before you use these figures",
+        Trust::Untrusted => "NOT TRUSTED: do not use these figures",
+    };
+    let _ = writeln!(out, "{sum}");
+    out
+}
+
+/// Returns the figures in the terms of another tool.
+#[must_use]
+pub fn in_terms_of(tool: &str, figures: &OtherFigures) -> String {
+    let mut out = format!("{:=^BLOCK$}\n", format!(" In terms of {tool} "));
+    if let Some(tokens) = figures.output_tokens {
+        row(&mut out, "Generated tokens:", &tokens.to_string());
+    }
+    if let Some(rate) = figures.output_throughput {
+        row(
+            &mut out,
+            "Output token throughput (tok/s):",
+            &format!("{rate:.2}"),
+        );
+    }
+    times(&mut out, "End-to-End Latency", "E2E Latency", &figures.e2e);
+    times(&mut out, "Time to First Token", "TTFT", &figures.ttft);
+    times(&mut out, "Time per Output Token", "TPOT", &figures.tpot);
+    times(&mut out, "Inter-Token Latency", "ITL", &figures.itl);
+    let _ = writeln!(out, "{}", "=".repeat(BLOCK));
+    for remark in &figures.remarks {
+        let _ = writeln!(out, "note: {remark}");
+    }
+    out
+}
+
+/// Writes one row, with the spaces at its end that `sglang.bench_serving` prints, too.
+fn row(out: &mut String, label: &str, value: &str) {
+    let _ = writeln!(out, "{label:<LABEL$} {:<10}", safe(value));
+}
+
+/// Writes a distribution. A percentile with too few samples has a dash.
+fn times(out: &mut String, title: &str, name: &str, times: &Times) {
+    let _ = writeln!(out, "{title:-^BLOCK$}");
+    for (part, value) in [
+        ("Mean", times.mean_ms),
+        ("Median", times.p50_ms),
+        ("P90", times.p90_ms),
+        ("P99", times.p99_ms),
+        ("Max", times.max_ms),
+    ] {
+        let value = value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+        row(out, &format!("{part} {name} (ms):"), &value);
+    }
+}
