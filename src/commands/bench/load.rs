@@ -1,10 +1,10 @@
-//! `dsr1 bench`: a measurement of a running server.
+//! A measurement of a running server.
 
 use std::collections::BTreeMap;
 
-use super::context::{Ask, Context};
-use super::status::probe;
 use crate::cli::{BenchArgs, TrafficArgs};
+use crate::commands::context::{Ask, Context};
+use crate::commands::status::probe;
 use crate::effects::Found;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
@@ -18,10 +18,10 @@ use crate::ui;
 const UNKNOWN: (u32, u32, u32) = (16, 1024, 1024);
 
 /// Runs the command.
-pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
+pub(super) async fn run(context: &Context, args: &BenchArgs) -> Result<()> {
     match &args.url {
-        Some(url) => Box::pin(measure_url(context, &args, url)).await,
-        None => Box::pin(measure_own(context, &args)).await,
+        Some(url) => Box::pin(measure_url(context, args, url)).await,
+        None => Box::pin(measure_own(context, args)).await,
     }
 }
 
@@ -227,7 +227,7 @@ fn with_arguments(bench: &Bench, args: &TrafficArgs) -> Bench {
 }
 
 /// Returns the plan of a benchmark of a server of this stack by the engine's own client.
-pub(super) fn plan_bench(found: Found, stack: Stack, bench: Bench, facts: &Facts) -> Plan {
+pub(in crate::commands) fn plan_bench(found: Found, stack: Stack, bench: Bench, facts: &Facts) -> Plan {
     plan::bench(&client_request(found, stack, bench, facts), facts)
 }
 
@@ -260,7 +260,7 @@ fn check_lengths(bench: &Bench, shared_prefix: u32, most: u64, server: &str) -> 
 }
 
 /// Returns the profile and stack that a server was started from.
-pub(super) fn profile_of_server(
+pub(in crate::commands) fn profile_of_server(
     context: &Context,
     found: &Found,
     file: Option<&std::path::Path>,
@@ -280,7 +280,7 @@ pub(super) fn profile_of_server(
 }
 
 /// Returns the environment of a client beside a server.
-pub(super) fn client_env(found: &Found, hub_cache: &str) -> BTreeMap<String, String> {
+pub(in crate::commands) fn client_env(found: &Found, hub_cache: &str) -> BTreeMap<String, String> {
     let root = match found.server {
         plan::Server::Docker { .. } => plan::MODELS,
         plan::Server::Process { .. } => hub_cache,
