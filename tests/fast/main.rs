@@ -23,6 +23,7 @@ mod fuzz;
 mod hostile;
 mod hub;
 mod json;
+mod measure;
 mod mirror;
 mod monitoring;
 mod plan;

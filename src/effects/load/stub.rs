@@ -15,7 +15,7 @@ use crate::error::{At, Kind, Result};
 use crate::measure::{Api, Drawn, Extent};
 
 /// Time for which the client takes what it can.
-const TRIAL: Duration = Duration::from_millis(1500);
+const TRIAL: Duration = Duration::from_millis(750);
 /// Most streams of a trial: beyond that, one more takes nothing from the others.
 const STREAMS: u32 = 1024;
 

@@ -30,7 +30,7 @@ pub(super) fn judge_tpot(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
         return Some(verdict("steady", Trust::Unknown, text));
     }
     let blocks = medians_of(&values, BLOCKS.min(values.len()));
-    Some(describe(judge_steadiness(&blocks), blocks.len(), "TPOT"))
+    Some(TPOT.describe(judge_steadiness(&blocks), blocks.len()))
 }
 
 /// Judges the rate of tokens over the window, in blocks of time: half of the workers may be gone while each stream has its rate.
@@ -43,57 +43,90 @@ pub(super) fn judge_throughput(evidence: &Evidence, figures: &Figures) -> Option
         statistics::Verdict::Staircase { .. } => steadiness
             .change
             .is_some_and(|change| is_large(change.relative_step()))
-            .then(|| describe(steadiness, blocks.len(), "the rate of tokens")),
+            .then(|| RATE.describe(steadiness, blocks.len())),
         statistics::Verdict::DriftingUp | statistics::Verdict::DriftingDown => steadiness
             .trend
             .is_some_and(|trend| is_large(trend.relative_total))
-            .then(|| describe(steadiness, blocks.len(), "the rate of tokens")),
+            .then(|| RATE.describe(steadiness, blocks.len())),
         _ => None,
     }
 }
 
-fn describe(steadiness: Steadiness, blocks: usize, what: &str) -> Verdict {
-    let hint = "let the server warm up longer and measure again; dsr1 logs and dsr1 top show what changed";
-    let total = steadiness.trend.map_or(0.0, |trend| trend.relative_total);
-    match steadiness.verdict {
-        statistics::Verdict::Plateau { .. } => {
-            let variation = steadiness.variation.unwrap_or(0.0);
-            let text = format!("{what} has a plateau; its blocks vary by {}", percent(variation));
-            verdict("steady", Trust::Trusted, text)
-        }
-        statistics::Verdict::DriftingUp | statistics::Verdict::DriftingDown => {
-            let way = if total > 0.0 { "rises" } else { "falls" };
-            let text = format!(
-                "{what} {way} by {} over the run: there is no steady state",
-                percent(total.abs())
-            );
-            with_hint(verdict("steady", Trust::Untrusted, text), hint)
-        }
-        statistics::Verdict::Staircase { at } => {
-            let step = steadiness.change.map_or(0.0, |change| change.relative_step());
-            #[expect(clippy::cast_precision_loss, reason = "an index below 100")]
-            let place = at as f64 / blocks as f64;
-            let way = if step > 0.0 { "rises" } else { "falls" };
-            let text = format!(
-                "{what} {way} by {} at once, after {} of the run: a worker was lost, or memory ran short",
-                percent(step.abs()),
-                percent(place)
-            );
-            with_hint(verdict("steady", Trust::Untrusted, text), hint)
-        }
-        statistics::Verdict::None => {
-            let variation = steadiness.variation.unwrap_or(0.0);
-            let text = format!("{what} has no level: its blocks vary by {}", percent(variation));
-            with_hint(
-                verdict("steady", Trust::Doubtful, text),
+/// A series whose steadiness is judged.
+struct Series {
+    /// Subject of its verdict.
+    about: &'static str,
+    /// Its name in a sentence.
+    what: &'static str,
+    /// True if a server that became worse makes it rise.
+    rises_if_worse: bool,
+}
+
+const TPOT: Series = Series {
+    about: "steady",
+    what: "TPOT",
+    rises_if_worse: true,
+};
+const RATE: Series = Series {
+    about: "tokens/s",
+    what: "the rate of tokens",
+    rises_if_worse: false,
+};
+
+impl Series {
+    /// Returns the verdict in words. `blocks` is the number of blocks.
+    fn describe(&self, steadiness: Steadiness, blocks: usize) -> Verdict {
+        let Self { about, what, .. } = *self;
+        let vary = percent(steadiness.variation.unwrap_or(0.0));
+        match steadiness.verdict {
+            statistics::Verdict::Plateau { .. } => verdict(
+                about,
+                Trust::Trusted,
+                format!("{what} has a plateau; its blocks vary by {vary}"),
+            ),
+            statistics::Verdict::DriftingUp | statistics::Verdict::DriftingDown => {
+                let total = steadiness.trend.map_or(0.0, |trend| trend.relative_total);
+                let text = format!(
+                    "{} over the run: there is no steady state",
+                    self.change_in_words(total)
+                );
+                self.unsteady(text, total)
+            }
+            statistics::Verdict::Staircase { at } => {
+                let step = steadiness.change.map_or(0.0, |change| change.relative_step());
+                #[expect(clippy::cast_precision_loss, reason = "an index below 100")]
+                let place = percent(at as f64 / blocks as f64);
+                let text = format!("{} at once, after {place} of the run", self.change_in_words(step));
+                self.unsteady(text, step)
+            }
+            statistics::Verdict::None => with_hint(
+                verdict(
+                    about,
+                    Trust::Doubtful,
+                    format!("{what} has no level: its blocks vary by {vary}"),
+                ),
                 "measure longer, on a host without other work",
-            )
+            ),
+            statistics::Verdict::TooShort => verdict(
+                about,
+                Trust::Unknown,
+                format!("the run is too short to see a trend of {what}"),
+            ),
         }
-        statistics::Verdict::TooShort => verdict(
-            "steady",
-            Trust::Unknown,
-            format!("the run is too short to see a trend of {what}"),
-        ),
+    }
+
+    fn change_in_words(&self, change: f64) -> String {
+        let way = if change > 0.0 { "rises" } else { "falls" };
+        format!("{} {way} by {}", self.what, percent(change.abs()))
+    }
+
+    fn unsteady(&self, text: String, change: f64) -> Verdict {
+        let hint = if (change > 0.0) == self.rises_if_worse {
+            "the server became slower: dsr1 logs and dsr1 top show whether a worker was lost, memory ran short or clocks fell"
+        } else {
+            "the server became faster: it was not warm; measure again"
+        };
+        with_hint(verdict(self.about, Trust::Untrusted, text), hint)
     }
 }
 
