@@ -488,13 +488,13 @@ impl Effects {
     async fn measure(&self, step: &MeasureLoad, events: &StepEvents<'_>) -> Result<Outcome> {
         let Some(server) = &step.server else {
             let key = env::variable(env::SERVER_KEY).map(|key| Secret::new(&key));
-            let work = measure::measure_load(step, &self.http, None, key, events);
+            let work = measure::measure_load(step, (&self.env, &self.http), None, key, events);
             return Ok(Outcome::Measured(Box::new(Box::pin(work).await?)));
         };
         let runtime = self.runtime(server).await?;
         let work = Box::pin(measure::measure_load(
             step,
-            &self.http,
+            (&self.env, &self.http),
             Some(&runtime),
             None,
             events,

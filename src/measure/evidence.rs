@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::measure::histogram::Histogram;
 use crate::measure::load::{Extent, Lengths, Load};
 use crate::measure::record::{Moment, Phase, Record};
+use crate::report::MeasuredGpus;
 
 /// Facts about the client itself, while it measured.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +62,8 @@ pub struct Evidence {
     pub ceiling_tokens_per_s: Option<f64>,
     /// Share of the time in which some task of the host waited for a processor.
     pub cpu_pressure: Option<f64>,
+    /// The GPUs that worked.
+    pub gpus: Option<MeasuredGpus>,
     /// The server.
     pub server: ServerFacts,
 }

@@ -6,6 +6,7 @@
 //! | `load` | how many requests of which lengths, and when |
 //! | `random` | the random numbers of a seed |
 //! | `prompt` | prompts that no prefix cache knows |
+//! | `gpu` | the GPUs while it was measured: clocks, power |
 //! | `histogram` | counts of times |
 //! | `phases` | warm-up, measuring, tail |
 //! | `stream` | streamed answers as chunks and counts |
@@ -26,6 +27,7 @@ mod api;
 mod definitions;
 mod evidence;
 mod figures;
+mod gpu;
 mod histogram;
 mod load;
 mod phases;
@@ -44,6 +46,7 @@ pub use api::{Api, Prompt, RequestSettings};
 pub use definitions::{Tool, translate_figures};
 pub use evidence::{ClientFacts, Evidence, ServerFacts};
 pub use figures::compute_figures;
+pub use gpu::{GPU_FIELDS, GpuSample, summarize_gpus};
 pub use histogram::Histogram;
 pub use load::{Arrivals, Extent, Lengths, Load, Schedule};
 pub use phases::Phases;

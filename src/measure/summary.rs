@@ -60,6 +60,7 @@ pub fn summarize_run(evidence: &Evidence, run: RunDescription) -> Measurement {
         verdicts,
         timeline: draw_timeline(&evidence.records, run.ended, tokens_per_chunk),
         figures,
+        gpus: evidence.gpus.clone(),
         server: run.server,
         saved_to: None,
     }

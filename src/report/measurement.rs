@@ -27,6 +27,8 @@ pub struct Measurement {
     pub figures: Option<Figures>,
     /// The same requests in the terms of other tools, by their name.
     pub definitions: BTreeMap<String, OtherFigures>,
+    /// The GPUs of the server, if they are of this host.
+    pub gpus: Option<MeasuredGpus>,
     /// Reasons to believe the figures, or not.
     pub verdicts: Vec<Verdict>,
     /// The worst of the verdicts.
@@ -285,6 +287,33 @@ impl Trust {
             Self::Untrusted => "BAD",
         }
     }
+}
+
+/// The GPUs that worked while a server was measured.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct MeasuredGpus {
+    /// Their indices in nvidia-smi.
+    pub indices: Vec<u32>,
+    /// Number of looks at them in the window.
+    pub samples: u64,
+    /// Median clock of their multiprocessors.
+    pub sm_clock_median_mhz: Option<f64>,
+    /// Highest clock that they have.
+    pub sm_clock_max_mhz: Option<f64>,
+    /// Share of the looks with a clock that heat or the hardware lowered.
+    pub throttled_share: Option<f64>,
+    /// Share of the looks at the limit of power.
+    pub power_capped_share: Option<f64>,
+    /// Mean power of all of them together.
+    pub mean_w: Option<f64>,
+    /// The same before the window: of the idle server, and of its warm-up.
+    pub before_w: Option<f64>,
+    /// Energy of an output token, all of the power counted.
+    pub joules_per_output_token: Option<f64>,
+    /// The same without the power before the window.
+    pub joules_per_output_token_above_idle: Option<f64>,
+    /// Highest temperature.
+    pub hottest_c: Option<f64>,
 }
 
 /// One second of a run.

@@ -20,8 +20,8 @@ pub use bench::{Benchmark, Gsm8k, Latency};
 pub use bundle::{Bundled, BundledFile, LeftOut};
 pub use expose::{ExposedRequest, ExposedServer};
 pub use measurement::{
-    Figures, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, OtherFigures, Reasoning,
-    RequestCounts, Second, Times, Trust, Verdict,
+    Figures, MeasuredGpus, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, OtherFigures,
+    Reasoning, RequestCounts, Second, Times, Trust, Verdict,
 };
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};
 pub use proof::{Difference, Proof};

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::safe;
-use crate::report::{Figures, Measurement, OtherFigures, Times, Trust, Verdict};
+use crate::report::{Figures, MeasuredGpus, Measurement, OtherFigures, Times, Trust, Verdict};
 
 /// Width of the block, and of its first column, as `sglang.bench_serving` has them.
 const BLOCK: usize = 50;
@@ -87,6 +87,9 @@ fn write_block(out: &mut String, measurement: &Measurement, figures: &Figures) {
         row(out, "Mean reasoning tokens:", &figure(reasoning.mean_tokens));
         row(out, "Mean answer tokens:", &figure(reasoning.mean_answer_tokens));
     }
+    if let Some(gpus) = &measurement.gpus {
+        write_gpus(out, gpus);
+    }
     let _ = writeln!(out, "{}", "=".repeat(BLOCK));
     let _ = writeln!(
         out,
@@ -98,7 +101,27 @@ fn write_block(out: &mut String, measurement: &Measurement, figures: &Figures) {
     );
 }
 
-/// Returns the verdicts, worst last, and the sum.
+fn write_gpus(out: &mut String, gpus: &MeasuredGpus) {
+    let _ = writeln!(out, "{:-^BLOCK$}", "GPUs");
+    let rows = [
+        ("Median SM clock (MHz):", gpus.sm_clock_median_mhz, 0),
+        ("Mean power (W):", gpus.mean_w, 0),
+        ("Energy per output token (J):", gpus.joules_per_output_token, 3),
+        (
+            "Above the power before (J):",
+            gpus.joules_per_output_token_above_idle,
+            3,
+        ),
+    ];
+    row(out, "GPUs that worked:", &gpus.indices.len().to_string());
+    for (label, value, digits) in rows {
+        if let Some(value) = value {
+            row(out, label, &format!("{value:.digits$}"));
+        }
+    }
+}
+
+/// Returns the verdicts and their sum.
 fn verdicts(measurement: &Measurement) -> String {
     let mut out = String::from("\n");
     let width = measurement

@@ -293,11 +293,12 @@ fn named(code: &str) -> Vec<String> {
 
 /// Files that read the time of day: for texts and for names that no other run has. It decides nothing, because clocks
 /// jump; ages of files are taken from the clock of their filesystem.
-const CLOCKS: [&str; 5] = [
+const CLOCKS: [&str; 6] = [
     "commands/build/mod.rs",
     "effects/docker/build.rs",
     "effects/files.rs",
     "effects/load/clock.rs",
+    "effects/serve/gpu_watch.rs",
     "ui/json.rs",
 ];
 

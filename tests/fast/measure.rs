@@ -123,19 +123,19 @@ fn the_figures_are_those_of_the_server() {
 
 #[test]
 fn each_fault_of_a_server_is_counted_named_and_in_no_mean() {
-    let named = |named| Fault::ErrorEvent { after: 3, named };
-    let status = |code, retry_after| Fault::Status { code, retry_after };
+    let inside = |named| Fault::ErrorEvent { after: 3, named };
+    let answered = |code, retry_after| Fault::Status { code, retry_after };
     let faults = [
         (Fault::Reset { after: 3 }, "the connection was reset"),
         (Fault::Cut { after: 3 }, "the answer was cut off"),
         (Fault::Quit { after: 3 }, "the answer was cut off"),
         (Fault::Garbage { after: 3 }, "the answer cannot be read"),
         (Fault::BadByte { after: 3 }, "the answer is not UTF-8"),
-        (named(true), "an error inside the stream"),
-        (named(false), "an error inside the stream"),
+        (inside(true), "an error inside the stream"),
+        (inside(false), "an error inside the stream"),
         (Fault::Abort { after: 3 }, "finish_reason abort"),
-        (status(429, Some(1)), "HTTP 429 (too many requests)"),
-        (status(503, None), "HTTP 503"),
+        (answered(429, Some(1)), "HTTP 429 (too many requests)"),
+        (answered(503, None), "HTTP 503"),
         (Fault::NoUsage, "no count of tokens at the end"),
         (Fault::NoTokens, "no token was generated"),
         (
@@ -143,13 +143,13 @@ fn each_fault_of_a_server_is_counted_named_and_in_no_mean() {
             "nothing arrived within --timeout",
         ),
     ];
-    let (mut expected, mut faulty, mut number) = (BTreeMap::new(), shape(), 10);
+    let (mut expected, mut broken, mut number) = (BTreeMap::new(), shape(), 10);
     for (fault, kind) in faults {
         *expected.entry(kind.to_owned()).or_insert(0) += 1;
-        faulty = faulty.with(fault, When::Request(number));
+        broken = broken.with(fault, When::Request(number));
         number += 3;
     }
-    let ran = measure(faulty, &["--timeout", "1"]);
+    let ran = measure(broken, &["--timeout", "1"]);
     assert_eq!(ran.code, 9, "{}", ran.stderr);
     assert_eq!(ran.failures(), expected);
     assert_eq!(ran.result["requests"]["completed"], 47);

@@ -7,17 +7,19 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::effects::blocking::blocking;
+use crate::effects::env::Env;
 use crate::effects::files;
 use crate::effects::http::Http;
 use crate::effects::load::{Job, Ran, Target, Watch, find_ceiling, run_load};
+use crate::effects::serve::gpu_watch::GpuWatch;
 use crate::effects::serve::results;
 use crate::effects::serve::runtime::Runtime;
 use crate::effects::serve::witness::{self, Look};
 use crate::error::{At, Error, Kind, Result};
 use crate::event::StepEvents;
 use crate::measure::{
-    Drawn, Evidence, Load, Phase, RandomPrompts, RequestSettings, RunDescription, describe_record,
-    summarize_run,
+    Drawn, Evidence, Load, Moment, Phase, RandomPrompts, RequestSettings, RunDescription, compute_figures,
+    describe_record, summarize_gpus, summarize_run,
 };
 use crate::plan::MeasureLoad;
 use crate::report::{MeasuredServer, Measurement};
@@ -40,7 +42,7 @@ const TEMPERATURE: f64 = 0.0;
 /// known.
 pub(in crate::effects) async fn measure_load(
     step: &MeasureLoad,
-    http: &Http,
+    (env, http): (&Env, &Http),
     runtime: Option<&Runtime<'_>>,
     key: Option<Secret>,
     events: &StepEvents<'_>,
@@ -73,6 +75,8 @@ pub(in crate::effects) async fn measure_load(
     let prompts = move |seed: u64| -> Box<dyn Iterator<Item = Drawn> + Send> {
         Box::new(RandomPrompts::new(step_lengths(step), vocabulary, seed, slots))
     };
+    // The GPUs of another host are not to be seen.
+    let gpus = runtime.and_then(|_| GpuWatch::start(env));
     events.activity("find the client's own limit", None);
     let ceiling = Box::pin(find_ceiling(&job, prompts(new_seed()), 1)).await?;
     let told = witness::description_of(http, &step.base_url).await;
@@ -81,6 +85,12 @@ pub(in crate::effects) async fn measure_load(
     let after = witness::look_at(http, &step.base_url).await;
     let told_after = witness::description_of(http, &step.base_url).await;
     let before = looks.unwrap_or_else(|| after.clone());
+    let samples = gpus.map(|watch| watch.samples()).unwrap_or_default();
+    let measured_gpus = ran.window.and_then(|(from, to)| {
+        let at = |moment: Moment| ran.began_unix + moment.seconds();
+        let figures = compute_figures(&ran.records, (from, to));
+        summarize_gpus(&samples, (at(from), at(to)), &figures)
+    });
     let evidence = Evidence {
         load: step.load,
         lengths: step.lengths,
@@ -91,6 +101,7 @@ pub(in crate::effects) async fn measure_load(
         window: ran.window,
         client: ran.client,
         ceiling_tokens_per_s: Some(ceiling),
+        gpus: measured_gpus,
         cpu_pressure: witness::pressure_between(&before, &after),
         server: witness::facts_between(runtime, (&before, &after), (&told, &told_after)).await,
     };

@@ -7,6 +7,7 @@ mod cause;
 mod chat;
 mod ended;
 pub(in crate::effects) mod engine_client;
+mod gpu_watch;
 mod guard;
 pub(in crate::effects) mod health;
 pub(in crate::effects) mod history;

@@ -7,6 +7,7 @@
 //! | `steady` | drifts and steps over the run |
 //! | `load` | the load that was delivered |
 //! | `client` | the client itself, and the host under it |
+//! | `gpu` | clocks that heat or the hardware lowered |
 //! | `server` | caches, compilers, retractions, another server |
 //! | `words` | a verdict, its hint, and shares as text |
 //!
@@ -17,6 +18,7 @@
 
 mod client;
 mod extent;
+mod gpu;
 mod load;
 mod requests;
 mod server;
@@ -32,7 +34,7 @@ use crate::report::{Figures, Trust, Verdict};
 type Judge = fn(&Evidence, &Figures) -> Option<Verdict>;
 
 /// The judges, in the order in which their verdicts are shown.
-const JUDGES: [Judge; 19] = [
+const JUDGES: [Judge; 20] = [
     requests::judge_failures,
     requests::judge_prompts,
     requests::judge_answers,
@@ -48,6 +50,7 @@ const JUDGES: [Judge; 19] = [
     client::judge_ceiling,
     client::judge_clock,
     client::judge_chunks,
+    gpu::judge_clocks,
     server::judge_prefix_cache,
     server::judge_compilers,
     server::judge_retractions,

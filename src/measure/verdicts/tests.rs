@@ -10,7 +10,7 @@ use crate::measure::random::Random;
 use crate::measure::record::{
     Channel, Chunk, End, Failure, FailureKind, Finish, Moment, Phase, Record, Usage,
 };
-use crate::report::{Trust, Verdict};
+use crate::report::{MeasuredGpus, Trust, Verdict};
 
 const SLOTS: u32 = 4;
 const OUTPUT: u32 = 20;
@@ -107,6 +107,7 @@ fn run_of(seed: u64, answer: &dyn Fn(u32, f64) -> Answer) -> Evidence {
         client,
         ceiling_tokens_per_s: Some(50_000.0),
         cpu_pressure: Some(0.01),
+        gpus: None,
         server: ServerFacts {
             compiled: Some(Vec::new()),
             cached_share: Some(0.0),
@@ -182,15 +183,15 @@ fn open_loop(per_second: f64, sent_per_second: f64, lasts: impl Fn(u32) -> f64) 
     })
 }
 
-#[test]
-fn each_planted_fault_has_its_verdict() {
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn planted() -> Vec<Planted> {
     use Trust::{Doubtful, Untrusted};
     let gap = |factor: f64, scatter: f64| Answer {
         ttft: 0.1 * scatter,
         gap: 0.02 * scatter * factor,
         tokens: OUTPUT,
     };
-    let planted: Vec<Planted> = vec![
+    vec![
         (
             "slow client",
             changed(|evidence| {
@@ -388,11 +389,28 @@ fn each_planted_fault_has_its_verdict() {
             &[("same server", Untrusted)],
         ),
         (
+            "throttled clock",
+            changed(|evidence| {
+                evidence.gpus = Some(MeasuredGpus {
+                    throttled_share: Some(0.3),
+                    sm_clock_median_mhz: Some(1200.0),
+                    sm_clock_max_mhz: Some(1980.0),
+                    ..MeasuredGpus::default()
+                });
+            }),
+            &[("clocks", Untrusted)],
+        ),
+        (
             "retractions",
             changed(|evidence| evidence.server.retracted = Some(3)),
             &[("retractions", Doubtful)],
         ),
-    ];
+    ]
+}
+
+#[test]
+fn each_planted_fault_has_its_verdict() {
+    let planted = planted();
     assert!(planted.len() >= 20);
     for (name, evidence, expected) in planted {
         let found = complaints(&evidence);
