@@ -1,6 +1,8 @@
 //! The fuzz targets on their seeds and on some hundred changes of them: `tests/fuzz/run` fuzzes the same functions for
 //! minutes.
 
+#[path = "../fuzz/targets/answer.rs"]
+mod answer;
 #[path = "../fuzz/targets/diagnose.rs"]
 mod diagnose;
 #[path = "../fuzz/targets/listing.rs"]
@@ -119,6 +121,11 @@ impl Drop for Shown<'_> {
             eprintln!("the input: {:?}", String::from_utf8_lossy(self.0));
         }
     }
+}
+
+#[test]
+fn answers() {
+    check_all("answer", &files("tests/fuzz/seeds/answer"), answer::check_answer);
 }
 
 #[test]

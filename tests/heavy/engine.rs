@@ -25,7 +25,7 @@ fn assert_whole_chain(run: &Run) {
         "ready after",
         "READY on http://127.0.0.1:",
         "VERIFIED (6 checks, wiring only: the model is random)",
-        "benchmark",
+        "measure http://127.0.0.1:",
         "stopped",
     ] {
         match run.stderr[at..].find(text) {
@@ -46,7 +46,7 @@ fn assert_whole_chain(run: &Run) {
         "READY on http://127.0.0.1:",
         "VERIFIED (wiring",
         "============ Serving Benchmark Result ============",
-        "Successful requests:                     16",
+        "Successful requests:",
         "Median TTFT (ms):",
         "Max ITL (ms):",
         "stopped",
@@ -65,10 +65,24 @@ fn assert_result_kept(home: &Home) {
         .expect("no result was kept");
     let result: serde_json::Value = serde_json::from_slice(bytes).unwrap();
     assert_eq!(
-        (&result["schema"], &result["completed"]),
-        (&"dsr1.bench/1".into(), &16.into())
+        (&result["schema"], &result["requests"]["failed"]),
+        (&"dsr1.measurement/1".into(), &serde_json::json!({}))
     );
-    assert!(result["ttft"]["median_ms"].as_f64().unwrap() > 0.0);
+    assert!(result["requests"]["completed"].as_u64().unwrap() >= 20);
+    let figures = &result["figures"];
+    assert!(figures["ttft"]["p50_ms"].as_f64().unwrap() > 0.0);
+    // The real engine counts each chunk, and its prompts are exactly as long as asked for and were never seen before.
+    assert_eq!(figures["counts_each_chunk"], true);
+    assert_eq!(
+        (&figures["mean_input_len"], &figures["mean_output_len"]),
+        (&64.0.into(), &16.0.into())
+    );
+    let verdicts = result["verdicts"].as_array().unwrap();
+    for about in ["requests", "prompts", "answers", "prefix cache", "same server"] {
+        let is_trusted =
+            |verdict: &serde_json::Value| verdict["about"] == about && verdict["trust"] == "trusted";
+        assert!(verdicts.iter().any(is_trusted), "{about}: {verdicts:#?}");
+    }
 }
 
 /// Runs the README's first command, with a port and a name of the test.
@@ -195,6 +209,7 @@ fn measured(home: &Home, name: &str) {
             "4",
             "--max-concurrency",
             "2",
+            "--engine-client",
             "--format",
             "json",
             "--progress",

@@ -248,8 +248,9 @@ fn f18_a_result_is_whole_or_absent() {
     let site = stand_in::site("process");
     let _server = Running::start(&site, "measured");
     let results = site.home.path().join(".local/state/dsr1/results");
-    for wait in [300, 700, 1100, 1500] {
-        let bench = site.home.start(&["bench", "measured"]);
+    for wait in [300, 900, 1500, 2100, 2700] {
+        let short = ["--duration", "0", "--num-prompts", "8"];
+        let bench = site.home.start(&[&["bench", "measured"], &short[..]].concat());
         std::thread::sleep(Duration::from_millis(wait));
         bench.signal("KILL");
         bench.end();

@@ -196,7 +196,8 @@ pub(crate) fn life_of_a_server(site: &Site, name: &str, with_it: impl FnOnce(&Ho
     with_it(home);
 
     // Ctrl-C ends the client in its runtime, and does not affect the server.
-    let mut measuring = home.start(&["bench", name, "--num-prompts", "4000", "--progress", "plain"]);
+    let args = ["--engine-client", "--num-prompts", "4000", "--progress", "plain"];
+    let mut measuring = home.start(&[&["bench", name], &args[..]].concat());
     measuring.wait_for("    | ", Duration::from_mins(2));
     let clients = || {
         let all = must_run("ps", &["-eo", "args"], "install procps");
@@ -493,7 +494,7 @@ pub(crate) fn ctrl_c_during_the_benchmark_of_a_rehearsal(site: &Site) {
     let mut args = site.serve_args("measured", &port);
     args[0] = "up";
     let mut running = site.home.start(&args);
-    running.wait_for("Starting initial single prompt", Duration::from_mins(3));
+    running.wait_for("warm up: ", Duration::from_mins(3));
     running.signal("INT");
     let run = running.end().0.expect(130);
     let said = "interrupted by Ctrl-C; dsr1-measured, which this command had started, is stopped and removed";

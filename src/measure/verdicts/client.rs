@@ -17,7 +17,7 @@ const UNSTAMPED: f64 = 0.01;
 /// Rate that the client must be able to take, beside the one that it took.
 const HEADROOM: f64 = 2.0;
 /// Share of the time in which some task waited for a processor.
-const PRESSURE: f64 = 0.3;
+const PRESSURE: f64 = 0.5;
 /// Share of requests that may have been sent again on a new connection.
 const RECONNECTS: f64 = 0.01;
 
@@ -67,7 +67,7 @@ pub(super) fn judge_lag(evidence: &Evidence, figures: &Figures) -> Option<Verdic
     Some(verdict("client", Trust::Trusted, text))
 }
 
-/// Judges the most that the client can take on this host, and the pressure on its processors.
+/// Judges the most that the client can take on this host.
 pub(super) fn judge_ceiling(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
     let hint = "run dsr1 bench on another host, with --url";
     if let Some(ceiling) = evidence.ceiling_tokens_per_s {
@@ -79,19 +79,28 @@ pub(super) fn judge_ceiling(evidence: &Evidence, figures: &Figures) -> Option<Ve
             );
             return Some(with_hint(verdict("ceiling", Trust::Untrusted, text), hint));
         }
-        if let Some(pressure) = evidence.cpu_pressure.filter(|pressure| *pressure > PRESSURE) {
-            let text = format!(
-                "tasks of this host waited for a processor in {} of the time",
-                percent(pressure)
-            );
-            // With the kernel's stamps the times of arrival hold; the server may have been held up.
-            return Some(with_hint(verdict("ceiling", Trust::Unknown, text), hint));
-        }
         let text =
             format!("{ceiling:.0} tokens/s from its own stub, {headroom:.0} times what the server gave");
         return Some(verdict("ceiling", Trust::Trusted, text));
     }
     None
+}
+
+/// Judges the pressure on the processors of this host: the kernel's stamps keep the times of arrival right, but not a server here
+/// that was held up.
+pub(super) fn judge_host(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
+    let pressure = evidence.cpu_pressure?;
+    let text = format!(
+        "some task waited for a processor in {} of the time",
+        percent(pressure)
+    );
+    if pressure <= PRESSURE {
+        return Some(verdict("host", Trust::Trusted, text));
+    }
+    Some(with_hint(
+        verdict("host", Trust::Doubtful, text),
+        "end other work here; for a server on another host the client can run elsewhere, with --url",
+    ))
 }
 
 /// Judges the time of day.

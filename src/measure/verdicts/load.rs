@@ -1,11 +1,11 @@
 //! The load that was delivered, beside the one that was asked for.
 
-use super::words::{percent, verdict, with_hint};
+use super::words::{verdict, with_hint};
 use crate::measure::evidence::Evidence;
 use crate::measure::figures::to_float;
 use crate::measure::load::Load;
 use crate::measure::record::{End, Moment};
-use crate::measure::statistics::fit_autocorrelated_line;
+use crate::measure::statistics::mean;
 use crate::report::{Figures, Trust, Verdict};
 
 /// Share of the load below which it counts as another one.
@@ -13,8 +13,8 @@ const DELIVERED: f64 = 0.95;
 const FAR_OFF: f64 = 0.8;
 /// Growth of the requests in flight over the window that shows that a server does not keep up.
 const GROWTH: f64 = 0.3;
-/// Probability below which that growth is no chance (`MOE` of guidellm's detector is 2 of its deviations).
-const CHANCE: f64 = 0.01;
+/// Deviations by which it is no chance.
+const DEVIATIONS: f64 = 4.0;
 
 /// Judges the requests in flight of a closed loop, or the rate of an open one.
 pub(super) fn judge_delivery(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
@@ -54,36 +54,37 @@ fn sent_rate(evidence: &Evidence) -> Option<f64> {
 }
 
 /// Judges whether the server keeps up with an open loop: else requests pile up, and each figure depends on the length of the run.
+///
+/// The number of requests in flight of a server that keeps up scatters around its mean with the square root of it, as in a queue
+/// with as many servers as requests. A line through the numbers is no better judge: its residuals depend on each other as much as
+/// the numbers do.
 pub(super) fn judge_saturation(evidence: &Evidence, _: &Figures) -> Option<Verdict> {
     if !matches!(evidence.load, Load::Rate { .. }) {
         return None;
     }
     let (from, to) = evidence.window?;
     let counts = in_flight_over_time(evidence, from, to);
-    let line = fit_autocorrelated_line(&counts)?;
-    let seconds = to.since(from).as_secs_f64();
-    let begin = line.intercept.max(1.0);
-    let growth = line.slope * seconds / begin;
-    let is_certain = line.slope > 0.0 && line.p().is_some_and(|p| p < CHANCE);
+    let third = counts.len() / 3;
+    let (begin, end) = (mean(&counts[..third])?, mean(&counts[counts.len() - third..])?);
+    let growth = end / begin.max(1.0) - 1.0;
+    let is_certain = end - begin > DEVIATIONS * begin.max(1.0).sqrt();
     if is_certain && growth > GROWTH {
         let text = format!(
-            "requests in flight grow by {} over the run: the server does not keep up with the rate",
-            percent(growth)
+            "requests in flight grow from {begin:.0} to {end:.0} over the run: the server does not keep up with the rate"
         );
         return Some(with_hint(
             verdict("saturation", Trust::Untrusted, text),
             "pass a smaller --request-rate",
         ));
     }
-    Some(verdict(
-        "saturation",
-        Trust::Trusted,
-        "the server keeps up with the rate",
-    ))
+    let text = format!(
+        "the server keeps up with the rate: {begin:.0} requests in flight at first, {end:.0} at last"
+    );
+    Some(verdict("saturation", Trust::Trusted, text))
 }
 
 /// Returns the requests in flight at 60 moments of the window.
-fn in_flight_over_time(evidence: &Evidence, from: Moment, to: Moment) -> Vec<(f64, f64)> {
+fn in_flight_over_time(evidence: &Evidence, from: Moment, to: Moment) -> Vec<f64> {
     const LOOKS: u32 = 60;
     let length = to.since(from);
     (0..LOOKS)
@@ -94,7 +95,7 @@ fn in_flight_over_time(evidence: &Evidence, from: Moment, to: Moment) -> Vec<(f6
                 record.sent <= at && at < record.ended && !matches!(record.end, End::Failed(_))
             };
             let count = evidence.records.iter().filter(is_there).count() as u64;
-            ((length * look / LOOKS).as_secs_f64(), to_float(count))
+            to_float(count)
         })
         .collect()
 }

@@ -34,7 +34,7 @@ use crate::report::{Figures, Trust, Verdict};
 type Judge = fn(&Evidence, &Figures) -> Option<Verdict>;
 
 /// The judges, in the order in which their verdicts are shown.
-const JUDGES: [Judge; 20] = [
+const JUDGES: [Judge; 21] = [
     requests::judge_failures,
     requests::judge_prompts,
     requests::judge_answers,
@@ -48,6 +48,7 @@ const JUDGES: [Judge; 20] = [
     load::judge_saturation,
     client::judge_lag,
     client::judge_ceiling,
+    client::judge_host,
     client::judge_clock,
     client::judge_chunks,
     gpu::judge_clocks,

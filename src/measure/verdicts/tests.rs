@@ -389,6 +389,11 @@ fn planted() -> Vec<Planted> {
             &[("same server", Untrusted)],
         ),
         (
+            "a host with other work",
+            changed(|evidence| evidence.cpu_pressure = Some(0.8)),
+            &[("host", Doubtful)],
+        ),
+        (
             "throttled clock",
             changed(|evidence| {
                 evidence.gpus = Some(MeasuredGpus {

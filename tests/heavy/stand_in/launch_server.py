@@ -53,16 +53,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def answer(self, asked):
         words = (WORDS * 2)[: asked.get("max_tokens", 16)]
+        prompt = asked.get("prompt")
+        # A text has three tokens, whatever it is; ids are counted.
+        count = len(prompt) if isinstance(prompt, list) else 3
         if not asked.get("stream"):
             message = {"role": "assistant", "content": " ".join(words)}
             choice = {"index": 0, "message": message, "finish_reason": "length"}
             usage = {"prompt_tokens": 3, "completion_tokens": len(words), "total_tokens": 3 + len(words)}
             return self.send("application/json", json.dumps({"choices": [choice], "usage": usage}).encode())
-        pieces = [{"delta": {"content": word + " "}, "finish_reason": None} for word in words]
-        pieces.append({"delta": {}, "finish_reason": "length"})
+        is_chat = self.path != "/v1/completions"
+        piece = lambda text: {"delta": {"content": text}} if is_chat else {"text": text}
+        pieces = [{**piece(word + " "), "finish_reason": None} for word in words]
+        pieces.append({**piece(""), "finish_reason": "length"})
         chunks = [{"choices": [piece]} for piece in pieces]
         if asked.get("stream_options", {}).get("include_usage"):
-            chunks.append({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": len(words)}})
+            chunks.append({"choices": [], "usage": {"prompt_tokens": count, "completion_tokens": len(words)}})
         events = [json.dumps(chunk) for chunk in chunks] + ["[DONE]"]
         self.send("text/event-stream", "".join(f"data: {event}\n\n" for event in events).encode())
 
