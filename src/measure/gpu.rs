@@ -68,10 +68,12 @@ impl GpuSample {
     }
 }
 
-/// Returns the GPUs that worked between two times of day, and the energy of a token; `None` if none did.
+/// Returns the GPUs that worked between two times of day, and the energy of a token; `None` if none did. Before `begun` the
+/// server was idle.
 #[must_use]
 pub fn summarize_gpus(
     samples: &[GpuSample],
+    begun: f64,
     (from, to): (f64, f64),
     figures: &Figures,
 ) -> Option<MeasuredGpus> {
@@ -105,7 +107,7 @@ pub fn summarize_gpus(
             .map(|index| mean_of(of(*index).filter(is_it).map(|sample| sample.watts)))
             .sum()
     };
-    let (busy, idle) = (watts(&inside), watts(&|sample| sample.at_unix < from));
+    let (busy, idle) = (watts(&inside), watts(&|sample| sample.at_unix < begun));
     let per_token = |watts: f64| (figures.output_throughput > 0.0).then(|| watts / figures.output_throughput);
     Some(MeasuredGpus {
         indices: used.clone(),
@@ -118,7 +120,7 @@ pub fn summarize_gpus(
         throttled_share: share_with(THROTTLED),
         power_capped_share: share_with(POWER_CAP),
         mean_w: busy,
-        before_w: idle,
+        idle_w: idle,
         joules_per_output_token: busy.and_then(per_token),
         joules_per_output_token_above_idle: busy
             .zip(idle)
@@ -185,9 +187,9 @@ mod tests {
             output_throughput: 1000.0,
             ..Figures::default()
         };
-        let gpus = summarize_gpus(&samples(), (10.0, 29.0), &figures).unwrap();
+        let gpus = summarize_gpus(&samples(), 5.0, (10.0, 29.0), &figures).unwrap();
         assert_eq!((gpus.indices.as_slice(), gpus.samples), (&[0][..], 20));
-        assert_eq!((gpus.mean_w, gpus.before_w), (Some(500.0), Some(100.0)));
+        assert_eq!((gpus.mean_w, gpus.idle_w), (Some(500.0), Some(100.0)));
         assert_eq!(gpus.joules_per_output_token, Some(0.5));
         assert_eq!(gpus.joules_per_output_token_above_idle, Some(0.4));
         assert_eq!(
@@ -198,8 +200,8 @@ mod tests {
             (gpus.sm_clock_median_mhz, gpus.sm_clock_max_mhz),
             (Some(1500.0), Some(1980.0))
         );
-        assert_eq!(summarize_gpus(&samples(), (0.0, 9.0), &figures), None);
-        assert_eq!(summarize_gpus(&[], (0.0, 9.0), &figures), None);
+        assert_eq!(summarize_gpus(&samples(), 0.0, (0.0, 9.0), &figures), None);
+        assert_eq!(summarize_gpus(&[], 0.0, (0.0, 9.0), &figures), None);
     }
 
     proptest::proptest! {

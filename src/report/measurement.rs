@@ -306,11 +306,11 @@ pub struct MeasuredGpus {
     pub power_capped_share: Option<f64>,
     /// Mean power of all of them together.
     pub mean_w: Option<f64>,
-    /// The same before the window: of the idle server, and of its warm-up.
-    pub before_w: Option<f64>,
+    /// The same before the run: of the idle server.
+    pub idle_w: Option<f64>,
     /// Energy of an output token, all of the power counted.
     pub joules_per_output_token: Option<f64>,
-    /// The same without the power before the window.
+    /// The same without the power of the idle server.
     pub joules_per_output_token_above_idle: Option<f64>,
     /// Highest temperature.
     pub hottest_c: Option<f64>,

@@ -108,7 +108,7 @@ fn write_gpus(out: &mut String, gpus: &MeasuredGpus) {
         ("Mean power (W):", gpus.mean_w, 0),
         ("Energy per output token (J):", gpus.joules_per_output_token, 3),
         (
-            "Above the power before (J):",
+            "Above that of the idle server (J):",
             gpus.joules_per_output_token_above_idle,
             3,
         ),

@@ -89,7 +89,7 @@ pub(in crate::effects) async fn measure_load(
     let measured_gpus = ran.window.and_then(|(from, to)| {
         let at = |moment: Moment| ran.began_unix + moment.seconds();
         let figures = compute_figures(&ran.records, (from, to));
-        summarize_gpus(&samples, (at(from), at(to)), &figures)
+        summarize_gpus(&samples, ran.began_unix, (at(from), at(to)), &figures)
     });
     let evidence = Evidence {
         load: step.load,

@@ -9,6 +9,9 @@ use crate::report::{Figures, Trust, Verdict};
 /// (vllm#53920).
 const CACHED: f64 = 0.01;
 const MUCH_CACHED: f64 = 0.05;
+/// Tokens at the start of a prompt that it has in common with another one by chance: once a tree holds as many prompts as there
+/// are ids, the first one is always known.
+const BY_CHANCE: f64 = 2.0;
 
 /// Judges the prompt tokens that came from the prefix cache.
 pub(super) fn judge_prefix_cache(evidence: &Evidence, figures: &Figures) -> Option<Verdict> {
@@ -29,10 +32,11 @@ pub(super) fn judge_prefix_cache(evidence: &Evidence, figures: &Figures) -> Opti
     if !evidence.is_random {
         return Some(verdict("prefix cache", Trust::Trusted, text));
     }
+    let chance = BY_CHANCE / figures.mean_input_len.max(1.0);
     let beyond = share - shared;
-    let trust = if beyond > MUCH_CACHED {
+    let trust = if beyond > MUCH_CACHED.max(2.0 * chance) {
         Trust::Untrusted
-    } else if beyond > CACHED {
+    } else if beyond > CACHED.max(chance) {
         Trust::Doubtful
     } else {
         return Some(verdict("prefix cache", Trust::Trusted, text));

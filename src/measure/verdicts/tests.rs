@@ -240,7 +240,7 @@ fn planted() -> Vec<Planted> {
                         ..usage
                     });
                 }
-                evidence.server.cached_share = Some(0.02);
+                evidence.server.cached_share = Some(0.03);
             }),
             &[("prefix cache", Doubtful)],
         ),
