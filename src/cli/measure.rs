@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::results::{COMPARE, CompareArgs, GATE, GateArgs, ReproduceArgs};
 use crate::cli::shared::{WhichArgs, choice, number};
 use crate::measure::{Api, Arrivals, Tool};
 
@@ -14,11 +15,16 @@ Examples:
   dsr1 bench --max-concurrency 64 --isl 1000 --osl 1000
   dsr1 bench --request-rate 4 --duration 60
   dsr1 bench --url http://10.0.0.7:30000 --isl 1000 --osl 500 --as vllm
-  dsr1 bench --engine-client              the client of the server's own SGLang";
+  dsr1 bench --engine-client              the client of the server's own SGLang
+  dsr1 bench compare OLD.json NEW.json    two kept results";
 
 /// Arguments of `bench`.
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
+    /// Work with results, in place of a measurement.
+    #[command(subcommand)]
+    pub what: Option<BenchPart>,
     /// The server.
     #[command(flatten)]
     pub which: WhichArgs,
@@ -52,6 +58,21 @@ pub struct BenchArgs {
     /// Print the plan and do nothing.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Work with results.
+#[derive(Debug, Clone, Subcommand)]
+pub enum BenchPart {
+    /// Compare two results, or several runs of two sides: the first difference, all others, and ratios.
+    #[command(after_help = COMPARE)]
+    Compare(CompareArgs),
+    /// Exit with 8 if a result is worse than its baseline by more than noise and tolerance.
+    ///
+    /// Without RESULT the load of the baseline is measured now. Exits with 9 if a result must not be used.
+    #[command(after_help = GATE)]
+    Gate(GateArgs),
+    /// Plan a result of another host here: the commands, and what this host lacks or has otherwise.
+    Reproduce(ReproduceArgs),
 }
 
 /// The load of a measurement.

@@ -10,6 +10,7 @@ mod measure;
 mod monitoring;
 mod output;
 mod profiles;
+mod results;
 mod server;
 mod shared;
 mod weights;
@@ -21,13 +22,14 @@ pub use expose::ExposeArgs;
 pub use image::{
     BuildArgs, Builder, CleanArgs, Image, ImageArgs, LoadArgs, PruneArgs, SaveArgs, WhichImageArgs,
 };
-pub use measure::{BenchArgs, Eval, EvalArgs, Gsm8kArgs, TrafficArgs};
+pub use measure::{BenchArgs, BenchPart, Eval, EvalArgs, Gsm8kArgs, TrafficArgs};
 pub use monitoring::MonitoringArgs;
 pub use output::{Format, Output, Progress};
 pub use profiles::{
     AdviceGoal, AdviseArgs, DiffArgs, ExplainArgs, Flags, FlagsArgs, MigrateArgs, NewArgs, Profiles,
     ProfilesArgs, ShowArgs, StackArgs, StackDiffArgs, Stacks, StacksArgs, SyncArgs, ValidateArgs,
 };
+pub use results::{CompareArgs, GateArgs, ReproduceArgs};
 pub use server::{
     AskArgs, BundleArgs, ChatArgs, CheckArgs, DiagnoseArgs, DoctorArgs, EventsArgs, ExportArgs, LockArgs,
     LogsArgs, PlanCommandArgs, RestartArgs, ServeArgs, ShowReasoning, StatusArgs, StopArgs, TopArgs, UpArgs,
@@ -100,6 +102,15 @@ pub struct Cli {
     /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Returns the command of a line that dsr1 itself has made, without the program's name; `None` if it is wrong.
+    #[must_use]
+    pub fn command_of(words: &[String]) -> Option<Command> {
+        let line = std::iter::once("dsr1").chain(words.iter().map(String::as_str));
+        Some(Self::try_parse_from(line).ok()?.command)
+    }
 }
 
 /// The commands.

@@ -14,6 +14,7 @@
 //! | `mirror` | a hub that serves what the store has |
 //! | `expose` | a server for other hosts: keys, TLS, and the paths of the API |
 //! | `load` | the client of a measurement: a load on a server, and the times of its answers |
+//! | `results` | kept results of measurements, read again |
 //! | `listener` | a listener on an address that a user names |
 //! | `http` | the HTTP client |
 //! | `addresses` | the addresses of a host's name |
@@ -52,6 +53,7 @@ pub mod mirror;
 mod nvidia_smi;
 pub mod process;
 mod prove;
+pub mod results;
 mod serve;
 mod shared_memory;
 pub mod signal;

@@ -6,7 +6,7 @@ use crate::measure::statistics::mean;
 use crate::measure::times::{times_of, weighted_times_of};
 use crate::report::{Figures, Reasoning};
 
-/// Returns the figures of the measured requests, and the rates of a window over all requests.
+/// Returns the figures of the measured requests, and the rates of a window over all requests. `noise` is found apart.
 #[must_use]
 pub fn compute_figures(records: &[Record], window: (Moment, Moment)) -> Figures {
     let measured: Vec<RequestTimes<'_>> = records
@@ -51,6 +51,7 @@ pub fn compute_figures(records: &[Record], window: (Moment, Moment)) -> Figures 
         chunk_gap: times_of(gaps().map(|(gap, _)| gap).collect()),
         e2e: times_of(of(&|request| Some(request.e2e()))),
         reasoning: summarize_reasoning(&reasoning),
+        noise: None,
     }
 }
 

@@ -14,9 +14,11 @@
 //! | `request` | the times of one request |
 //! | `times` | distributions of times |
 //! | `figures` | the figures of a run, by dsr1's definitions |
+//! | `noise` | the noise within a run |
 //! | `definitions` | the same in the terms of other tools |
 //! | `evidence` | all that a verdict may look at |
 //! | `verdicts` | reasons to believe the figures, or not |
+//! | `compare` | results beside each other, and the gate |
 //! | `summary` | a run as a result |
 //! | `timeline` | each second of a run |
 //! | `statistics` | percentiles, trends, changes, intervals |
@@ -24,12 +26,14 @@
 //! Not in this module tree: sockets and clocks (`effects::load`), and how figures look (`ui`).
 
 mod api;
+pub mod compare;
 mod definitions;
 mod evidence;
 mod figures;
 mod gpu;
 mod histogram;
 mod load;
+mod noise;
 mod phases;
 mod prompt;
 mod random;

@@ -8,11 +8,12 @@ use crate::measure::definitions::translate_figures;
 use crate::measure::evidence::Evidence;
 use crate::measure::figures::{compute_figures, to_float};
 use crate::measure::load::{Arrivals, Load};
+use crate::measure::noise::find_noise;
 use crate::measure::record::{End, Moment, Phase};
 use crate::measure::statistics::interpolated_percentile;
 use crate::measure::timeline::draw_timeline;
 use crate::measure::verdicts::{judge_run, worst_of};
-use crate::report::{MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, RequestCounts};
+use crate::report::{Figures, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, RequestCounts};
 
 /// The description of a run.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct RunDescription {
     pub seed: u64,
     /// Source of the prompts, in a word.
     pub data: String,
+    /// Size of the vocabulary of random prompts.
+    pub vocabulary: Option<u32>,
     /// Sampling temperature.
     pub temperature: f64,
 }
@@ -38,7 +41,14 @@ pub struct RunDescription {
 pub fn summarize_run(evidence: &Evidence, run: RunDescription) -> Measurement {
     let figures = evidence
         .window
-        .map(|window| compute_figures(&evidence.records, window))
+        .map(|window| {
+            let figures = compute_figures(&evidence.records, window);
+            let noise = find_noise(&evidence.records, window, figures.tokens_per_chunk);
+            Figures {
+                noise: Some(noise),
+                ..figures
+            }
+        })
         .filter(|figures| figures.ttft.count > 0);
     let definitions = match evidence.window {
         Some(window) if figures.is_some() => translate_figures(run.api, &evidence.records, window),
@@ -48,8 +58,8 @@ pub fn summarize_run(evidence: &Evidence, run: RunDescription) -> Measurement {
     let tokens_per_chunk = figures.as_ref().map_or(1.0, |figures| figures.tokens_per_chunk);
     let window = evidence.window;
     Measurement {
+        load: describe_load(evidence, &run),
         began: run.began,
-        load: describe_load(evidence, run.api, run.seed, &run.data, run.temperature),
         client: describe_client(evidence),
         requests: count_requests(evidence),
         run_s: run.ended.seconds(),
@@ -66,7 +76,7 @@ pub fn summarize_run(evidence: &Evidence, run: RunDescription) -> Measurement {
     }
 }
 
-fn describe_load(evidence: &Evidence, api: Api, seed: u64, data: &str, temperature: f64) -> MeasuredLoad {
+fn describe_load(evidence: &Evidence, run: &RunDescription) -> MeasuredLoad {
     let kind = match evidence.load {
         Load::Concurrency(_) => "concurrency",
         Load::Rate {
@@ -76,7 +86,7 @@ fn describe_load(evidence: &Evidence, api: Api, seed: u64, data: &str, temperatu
         Load::Rate { .. } => "constant",
     };
     MeasuredLoad {
-        api: api.name().to_owned(),
+        api: run.api.name().to_owned(),
         kind: kind.to_owned(),
         max_concurrency: evidence.load.most_in_flight(),
         request_rate: evidence.load.per_second(),
@@ -86,11 +96,13 @@ fn describe_load(evidence: &Evidence, api: Api, seed: u64, data: &str, temperatu
         shared_prefix: evidence.lengths.shared_prefix,
         requests: evidence.extent.requests,
         least_s: f64::from(evidence.extent.least_s),
-        data: data.to_owned(),
-        seed,
+        most_s: evidence.extent.most_s.map(f64::from),
+        vocabulary: run.vocabulary,
+        data: run.data.clone(),
+        seed: run.seed,
         warm_up: evidence.extent.warm_up,
         ignores_end: evidence.ignores_end,
-        temperature,
+        temperature: run.temperature,
     }
 }
 

@@ -1,8 +1,11 @@
 //! Plans a measurement by dsr1's own client.
 
+use std::collections::BTreeMap;
+
 use crate::facts::Facts;
 use crate::measure::{Api, Extent, Lengths, Load};
 use crate::plan::eval::{BenchRequest, engine_client, results_dir};
+use crate::plan::measured_host::{host_of_client, host_of_server};
 use crate::plan::serve::base_url;
 use crate::plan::{MeasureLoad, Plan, Step, Strictness};
 use crate::profile::Bench;
@@ -27,6 +30,8 @@ pub enum MeasuredEndpoint {
         client: Box<BenchRequest>,
         /// Its profile.
         profile: String,
+        /// Facts about its start that its labels have: `image`, `base_image`, `start`.
+        origin: BTreeMap<String, String>,
     },
     /// A server that is known by its URL only.
     Url {
@@ -98,6 +103,7 @@ fn measure_step(request: &MeasureRequest, facts: &Facts) -> Step {
         profile: None,
         stack: None,
         model_path: None,
+        host: BTreeMap::new(),
         vocabulary: request.vocabulary,
         api: request.api,
         load: request.load,
@@ -111,7 +117,13 @@ fn measure_step(request: &MeasureRequest, facts: &Facts) -> Step {
         by_engine: None,
     };
     match &request.endpoint {
-        MeasuredEndpoint::Own { client, profile } => {
+        MeasuredEndpoint::Own {
+            client,
+            profile,
+            origin,
+        } => {
+            step.host = host_of_server(client, facts);
+            step.host.extend(origin.clone());
             step.server = Some(client.server.clone());
             step.base_url = base_url(client.port);
             step.model_path = Some(client.model.clone());
@@ -122,6 +134,7 @@ fn measure_step(request: &MeasureRequest, facts: &Facts) -> Step {
         MeasuredEndpoint::Url { base_url, model } => {
             step.base_url.clone_from(base_url);
             step.model.clone_from(model);
+            step.host = host_of_client(facts);
         }
     }
     Step::MeasureLoad(Box::new(step))
@@ -152,6 +165,7 @@ pub(super) fn bench_step(client: BenchRequest, profile: &str, facts: &Facts) -> 
         endpoint: MeasuredEndpoint::Own {
             client: Box::new(client),
             profile: profile.to_owned(),
+            origin: BTreeMap::new(),
         },
     };
     measure_step(&request, facts)

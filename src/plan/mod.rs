@@ -19,7 +19,7 @@
 //! | `pull`, `selection` | the steps of a pull, and the files that it selects |
 //! | `folder` | weights in a folder of this host, in place of a pull |
 //! | `eval` | runs of the engine's own clients |
-//! | `measure` | measurements by dsr1's own client |
+//! | `measure`, `measured_host` | measurements by dsr1's own client; the facts about a host that they carry |
 //! | `gpus` | the GPUs that a user chooses for a server |
 //! | `digest` | the digest of what decides an image, a venv or a server |
 //! | `lock`, `origin`, `labels` | a server pinned in a file; the origin of each argument; the labels by which servers are found |
@@ -45,6 +45,7 @@ mod install;
 mod labels;
 pub mod lock;
 mod measure;
+mod measured_host;
 mod origin;
 mod prove;
 mod pull;
@@ -81,6 +82,7 @@ pub use labels::{
 pub use measure::{
     LEAST_S, MeasureRequest, MeasuredEndpoint, STALL_S, load_of_profile, measure, requests_for,
 };
+pub use measured_host::list_gpus;
 pub use origin::{Origin, origins};
 pub use prove::{PROOFS, question};
 pub use pull::{PUBLIC_HUB, PullOptions, PullRequest, RepoReference, check_repo, pull, repo_folder};

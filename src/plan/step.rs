@@ -528,6 +528,9 @@ pub struct MeasureLoad {
     pub stack: Option<String>,
     /// Folder of the model as the server's runtime sees it: its `config.json` has the size of the vocabulary.
     pub model_path: Option<String>,
+    /// Facts about the host and the start of the server, for the result.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub host: BTreeMap<String, String>,
     /// Size of the vocabulary, if the user says it.
     pub vocabulary: Option<u32>,
     /// The API.

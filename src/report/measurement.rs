@@ -56,7 +56,9 @@ pub struct MeasuredServer {
     pub sglang: Option<String>,
     /// Its arguments, as the server says them, without keys.
     pub arguments: BTreeMap<String, String>,
-    /// Facts about the host, such as `driver`, `gpu`, `image`, `kernel`.
+    /// Facts about the host and the start: `os`, `kernel`, `cpus`, `memory`, `driver`, `gpus`, `image`, `base_image`, `weights`
+    /// (the commit), `start` (the digest of its plan), `environment`. A server that is known by its URL has those of the
+    /// client's host only, each with `client_` before it.
     pub host: BTreeMap<String, String>,
 }
 
@@ -83,6 +85,12 @@ pub struct MeasuredLoad {
     pub requests: u32,
     /// Seconds of measuring that were asked for, at least.
     pub least_s: f64,
+    /// Seconds of measuring that were allowed, at most; `None` without a limit.
+    #[serde(default)]
+    pub most_s: Option<f64>,
+    /// Size of the vocabulary from which random tokens are drawn; `None` in a result of an earlier dsr1.
+    #[serde(default)]
+    pub vocabulary: Option<u32>,
     /// Source of the prompts: `random`.
     pub data: String,
     /// Seed of all random numbers.
@@ -188,6 +196,27 @@ pub struct Figures {
     pub e2e: Times,
     /// Reasoning, where the server tells it apart.
     pub reasoning: Option<Reasoning>,
+    /// The noise within the run, which is less than that between two runs; `None` in a result of an earlier dsr1.
+    #[serde(default)]
+    pub noise: Option<Noise>,
+}
+
+/// The noise within a run: half the width of the 95 % interval of a figure, as a share of the figure, by the means of
+/// consecutive batches. `None` where there are too few samples.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Noise {
+    /// Of the requests a second.
+    pub request_throughput: Option<f64>,
+    /// Of the generated tokens a second.
+    pub output_throughput: Option<f64>,
+    /// Of all tokens a second.
+    pub total_throughput: Option<f64>,
+    /// Of the mean TTFT.
+    pub ttft: Option<f64>,
+    /// Of the mean TPOT.
+    pub tpot: Option<f64>,
+    /// Of the mean end-to-end latency.
+    pub e2e: Option<f64>,
 }
 
 /// Reasoning and answers, apart.

@@ -4,6 +4,7 @@
 
 mod bench;
 mod bundle;
+mod comparison;
 mod expose;
 mod measurement;
 mod mirror;
@@ -18,9 +19,13 @@ use serde::{Deserialize, Serialize};
 
 pub use bench::{Benchmark, Gsm8k, Latency};
 pub use bundle::{Bundled, BundledFile, LeftOut};
+pub use comparison::{
+    ComparedSide, Comparison, FigureVerdict, GateVerdict, Gated, GatedFigure, MissingFact, NoiseSource,
+    Ratio, Reproduction, Shortfall, SideDifference, Subject,
+};
 pub use expose::{ExposedRequest, ExposedServer};
 pub use measurement::{
-    Figures, MeasuredGpus, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, OtherFigures,
+    Figures, MeasuredGpus, MeasuredLoad, MeasuredServer, Measurement, MeasuringClient, Noise, OtherFigures,
     Reasoning, RequestCounts, Second, Times, Trust, Verdict,
 };
 pub use mirror::{Mirrored, MirroredSnapshot, MirroredState};

@@ -20,6 +20,7 @@ mod export;
 mod expose;
 mod first_hour;
 mod fuzz;
+mod gate;
 mod hostile;
 mod hub;
 mod json;

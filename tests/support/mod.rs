@@ -276,6 +276,8 @@ pub fn documents() -> Vec<(String, String)> {
     let mut paths: Vec<String> = std::fs::read_dir(root.join("docs"))
         .unwrap()
         .map(|entry| format!("docs/{}", entry.unwrap().file_name().to_str().unwrap()))
+        // The folder of examples has none.
+        .filter(|path| Path::new(path).extension().is_some_and(|kind| kind == "md"))
         .collect();
     paths.sort();
     paths.insert(0, "README.md".to_owned());

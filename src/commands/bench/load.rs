@@ -6,6 +6,7 @@ use crate::cli::{BenchArgs, TrafficArgs};
 use crate::commands::context::{Ask, Context};
 use crate::commands::status::probe;
 use crate::effects::Found;
+use crate::effects::docker::Docker;
 use crate::error::{Error, Kind, Result};
 use crate::facts::Facts;
 use crate::measure::{Api, Extent, Lengths, Load};
@@ -17,16 +18,48 @@ use crate::ui;
 /// Load of a server whose profile is not known: requests in flight, and the lengths of `InferenceX`'s first shape.
 const UNKNOWN: (u32, u32, u32) = (16, 1024, 1024);
 
+/// A measurement that is ready to be planned.
+enum Prepared {
+    /// By the engine's own client.
+    Engine(Box<Plan>),
+    /// By dsr1's own client.
+    Own(Box<MeasureRequest>, Box<Facts>),
+}
+
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: &BenchArgs) -> Result<()> {
-    match &args.url {
-        Some(url) => Box::pin(measure_url(context, args, url)).await,
-        None => Box::pin(measure_own(context, args)).await,
+    match Box::pin(prepare(context, args)).await? {
+        Prepared::Engine(plan) => context.print_or_finish(&plan, args.dry_run).await,
+        Prepared::Own(request, facts) => Box::pin(measure(context, args, &request, &facts)).await,
     }
 }
 
-/// Measures a server of this host.
-async fn measure_own(context: &Context, args: &BenchArgs) -> Result<()> {
+/// Measures once, and prints nothing: another command judges the result.
+pub(super) async fn measure_once(context: &Context, args: &BenchArgs) -> Result<Measurement> {
+    let Prepared::Own(request, facts) = Box::pin(prepare(context, args)).await? else {
+        return Err(Error::new(
+            Kind::Internal,
+            "the engine's own client has no such result",
+        ));
+    };
+    let plan = plan::measure(&request, &facts);
+    let report = Box::pin(context.carry_out(&plan)).await?;
+    measured(&report).cloned().ok_or_else(no_result)
+}
+
+fn no_result() -> Error {
+    Error::new(Kind::Internal, "the measurement has no result")
+}
+
+async fn prepare(context: &Context, args: &BenchArgs) -> Result<Prepared> {
+    match &args.url {
+        Some(url) => Box::pin(prepare_url(context, args, url)).await,
+        None => Box::pin(prepare_own(context, args)).await,
+    }
+}
+
+/// Prepares the measurement of a server of this host.
+async fn prepare_own(context: &Context, args: &BenchArgs) -> Result<Prepared> {
     let found = context
         .effects
         .find_server(
@@ -37,15 +70,15 @@ async fn measure_own(context: &Context, args: &BenchArgs) -> Result<()> {
         .await?;
     context.use_environment_of(&found).await?;
     let (profile, stack) = profile_of_server(context, &found, args.profile_file.as_deref())?;
-    let facts = context.gather(&stack, None, &Ask::default()).await;
+    let facts = facts_about(context, &found, &stack).await;
     let bench = with_arguments(&profile.bench, &args.load);
     if let Some(most) = context.effects.context_length(&found.status.base_url).await {
         check_lengths(&bench, args.load.shared_prefix, most, &found.status.name)?;
     }
     if args.engine_client {
-        return context
-            .print_or_finish(&plan_bench(found, stack, bench, &facts), args.dry_run)
-            .await;
+        return Ok(Prepared::Engine(Box::new(plan_bench(
+            found, stack, bench, &facts,
+        ))));
     }
     let api = args
         .load
@@ -62,15 +95,50 @@ async fn measure_own(context: &Context, args: &BenchArgs) -> Result<()> {
             .hint("name one with --api, or use --engine-client")
         })?;
     let name = found.status.profile.clone();
+    let origin = found.origin();
     let endpoint = MeasuredEndpoint::Own {
         client: Box::new(client_request(found, stack, bench.clone(), &facts)),
         profile: name,
+        origin,
     };
-    measure(context, args, endpoint, api, &bench, &facts).await
+    own(args, endpoint, api, &bench, facts)
 }
 
-/// Measures a server that is known by its URL only.
-async fn measure_url(context: &Context, args: &BenchArgs, url: &str) -> Result<()> {
+fn own(
+    args: &BenchArgs,
+    endpoint: MeasuredEndpoint,
+    api: Api,
+    bench: &Bench,
+    facts: Facts,
+) -> Result<Prepared> {
+    if api == Api::Chat {
+        return Err(Error::new(Kind::Usage, "cannot measure --api chat yet")
+            .cause("prompts are token ids, which a message cannot hold")
+            .hint("pass --api completions or --api generate"));
+    }
+    let request = request_of(args, endpoint, api, bench);
+    Ok(Prepared::Own(Box::new(request), Box::new(facts)))
+}
+
+/// Returns the facts that a measurement of a server carries: of its GPUs only those that were chosen for it.
+async fn facts_about(context: &Context, found: &Found, stack: &Stack) -> Facts {
+    let ask = Ask {
+        gpus: true,
+        ..Ask::default()
+    };
+    let mut facts = context.gather(stack, None, &ask).await;
+    if let Some(gpus) = facts.host.gpus.as_mut().filter(|_| !found.gpus.is_empty()) {
+        gpus.retain(|gpu| found.gpus.contains(&gpu.index));
+    }
+    // The daemon itself is not asked: its registry may be far away.
+    if !Docker::is_on_this_host(context.env()) {
+        facts.docker.endpoint.clone_from(&context.env().docker_host);
+    }
+    facts
+}
+
+/// Prepares the measurement of a server that is known by its URL only.
+async fn prepare_url(context: &Context, args: &BenchArgs, url: &str) -> Result<Prepared> {
     let stack = context.catalog(None)?.stack("current")?.clone();
     let facts = context.gather(&stack, None, &Ask::default()).await;
     let count = |number: u32| Count::new(number).ok_or_else(|| Error::new(Kind::Internal, "a count of 0"));
@@ -91,7 +159,7 @@ async fn measure_url(context: &Context, args: &BenchArgs, url: &str) -> Result<(
         model: args.model.clone(),
     };
     let api = args.load.api.unwrap_or(Api::Completions);
-    measure(context, args, endpoint, api, &bench, &facts).await
+    own(args, endpoint, api, &bench, facts)
 }
 
 /// Returns a URL without a slash or `/v1` at its end.
@@ -101,28 +169,13 @@ fn base_of(url: &str) -> &str {
 }
 
 /// Plans the measurement, carries it out, and fails if its figures must not be used.
-async fn measure(
-    context: &Context,
-    args: &BenchArgs,
-    endpoint: MeasuredEndpoint,
-    api: Api,
-    bench: &Bench,
-    facts: &Facts,
-) -> Result<()> {
-    if api == Api::Chat {
-        return Err(Error::new(Kind::Usage, "cannot measure --api chat yet")
-            .cause("prompts are token ids, which a message cannot hold")
-            .hint("pass --api completions or --api generate"));
-    }
-    let request = request_of(args, endpoint, api, bench);
-    let plan = plan::measure(&request, facts);
+async fn measure(context: &Context, args: &BenchArgs, request: &MeasureRequest, facts: &Facts) -> Result<()> {
+    let plan = plan::measure(request, facts);
     if args.dry_run {
         return context.print_or_finish(&plan, true).await;
     }
     let report = context.carry_out(&plan).await?;
-    let Some(measured) = measured(&report) else {
-        return Err(Error::new(Kind::Internal, "the measurement has no result"));
-    };
+    let measured = measured(&report).ok_or_else(no_result)?;
     let others = args.as_tool.and_then(|tool| {
         let figures = measured.definitions.get(tool.name())?;
         Some(format!("\n{}", ui::in_terms_of(tool.name(), figures)))

@@ -3,18 +3,31 @@
 //! | module | subject |
 //! |---|---|
 //! | `load` | a measurement |
+//! | `arguments` | the arguments of a measured server beside those of a plan |
+//! | `compare` | two sides of kept results beside each other |
+//! | `gate` | a regression from a baseline, by kept results or by measurements of now |
+//! | `reproduce` | the plan to get a result again on this host |
 //!
 //! Not in this module tree: the meaning of the figures (`measure`), how they look (`ui`).
 
+mod arguments;
+mod compare;
+mod gate;
 mod load;
+mod reproduce;
 
 use super::context::Context;
-use crate::cli::BenchArgs;
+use crate::cli::{BenchArgs, BenchPart};
 use crate::error::Result;
 
 pub(super) use load::{client_env, plan_bench, profile_of_server};
 
 /// Runs the command.
 pub(super) async fn run(context: &Context, args: BenchArgs) -> Result<()> {
-    load::run(context, &args).await
+    match &args.what {
+        None => load::run(context, &args).await,
+        Some(BenchPart::Compare(args)) => compare::run(context, args),
+        Some(BenchPart::Gate(args)) => Box::pin(gate::run(context, args)).await,
+        Some(BenchPart::Reproduce(args)) => Box::pin(reproduce::run(context, args)).await,
+    }
 }

@@ -49,6 +49,8 @@ pub struct ContainerSummary {
     pub name: String,
     /// Id.
     pub id: String,
+    /// Id of its image.
+    pub image: Option<String>,
     /// True if it runs.
     pub running: bool,
     /// True if all its processes are paused.
@@ -337,6 +339,7 @@ impl Docker {
                         .map(|name| name.trim_start_matches('/').to_owned())
                         .unwrap_or_default(),
                     id: container.id.unwrap_or_default(),
+                    image: container.image_id,
                     running,
                     paused: container.state == Some(ContainerSummaryStateEnum::PAUSED),
                     age_s: container.created.and_then(files::seconds_since),

@@ -1,6 +1,5 @@
 //! A measurement of a server by dsr1's own client, with what the server and the host say meanwhile.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -113,7 +112,7 @@ pub(in crate::effects) async fn measure_load(
         stack: step.stack.clone(),
         sglang: told.get("version").cloned(),
         arguments: told,
-        host: BTreeMap::new(),
+        host: step.host.clone(),
     };
     let mut measurement = summarize_run(
         &evidence,
@@ -124,6 +123,7 @@ pub(in crate::effects) async fn measure_load(
             api: step.api,
             seed,
             data: "random".to_owned(),
+            vocabulary: Some(vocabulary),
             temperature: TEMPERATURE,
         },
     );

@@ -20,8 +20,8 @@ use crate::effects::user_files;
 use crate::error::{Error, Kind, Result};
 use crate::facts::RunningServer;
 use crate::plan::{
-    LABEL_GPUS, LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE, LABEL_PYTHON, LABEL_STACK,
-    LABEL_TEMPORARY, LABEL_VARIABLES, Server, base_url,
+    LABEL_BASE_DIGEST, LABEL_GPUS, LABEL_INPUTS, LABEL_MODEL, LABEL_NAME, LABEL_PORT, LABEL_PROFILE,
+    LABEL_PYTHON, LABEL_STACK, LABEL_TEMPORARY, LABEL_VARIABLES, Server, base_url,
 };
 use crate::report::{Answer, AnswerPiece, Happening, ServerEvent, ServerState, ServerStatus};
 use crate::sglang::Activity;
@@ -50,6 +50,26 @@ pub struct Found {
     temporary: bool,
     /// The GPUs that were chosen for it, as indices of nvidia-smi.
     pub gpus: Vec<u32>,
+    /// The id of its image; `None` for a process.
+    pub image: Option<String>,
+    /// Digest of the base of that image, if its build labelled it.
+    pub base_image: Option<String>,
+}
+
+impl Found {
+    /// Returns the facts about its start that its labels have: `image`, `base_image`, `start`.
+    #[must_use]
+    pub fn origin(&self) -> BTreeMap<String, String> {
+        let known = [
+            ("image", self.image.as_ref()),
+            ("base_image", self.base_image.as_ref()),
+            ("start", Some(&self.inputs).filter(|inputs| !inputs.is_empty())),
+        ];
+        known
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.clone())))
+            .collect()
+    }
 }
 
 /// A server that a user names.
@@ -254,6 +274,7 @@ impl Effects {
                     (false, false) => ServerState::Crashed,
                 };
                 let mut found = describe(&container.labels, server, "docker", state, container.id)?;
+                found.image = container.image;
                 found.status.exit_code = container.exit_code;
                 found.status.age_s = container.age_s.filter(|_| !state.has_ended());
                 if container.paused {
@@ -502,5 +523,7 @@ pub(super) fn describe(
         gpus: label(LABEL_GPUS)
             .and_then(|text| text.split(',').map(|index| index.parse().ok()).collect())
             .unwrap_or_default(),
+        image: None,
+        base_image: label(LABEL_BASE_DIGEST),
     })
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `percentile` | percentiles, and the number of samples below which none is claimed |
 //! | `mean` | mean, deviation, and the interval of a mean of independent repeats |
+//! | `difference` | the interval of a difference of two means |
 //! | `batch` | the interval of a mean of an autocorrelated series |
 //! | `trend` | a monotonic trend: Mann-Kendall with the correction of Hamed and Rao, Sen's slope |
 //! | `line` | a straight line by least squares, and the interval of its slope |
@@ -21,6 +22,7 @@
 
 mod batch;
 mod change;
+mod difference;
 mod distribution;
 mod line;
 mod mean;
@@ -35,6 +37,7 @@ mod window;
 
 pub use batch::batch_interval;
 pub use change::{Change, find_change};
+pub use difference::difference_interval;
 pub use line::{Line, fit_autocorrelated_line, fit_line};
 pub use mean::{Interval, coefficient_of_variation, mean, repeat_interval, standard_deviation};
 pub use percentile::{claimed_percentile, interpolated_percentile, minimum_samples};

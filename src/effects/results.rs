@@ -1,0 +1,153 @@
+//! Kept results of measurements, read again.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::effects::files;
+use crate::effects::user_files::decoded;
+use crate::error::{At, Error, Kind, Result};
+use crate::profile::yaml::in_words;
+use crate::report::Measurement;
+
+/// Schema of a kept result.
+const SCHEMA: &str = "dsr1.measurement/1";
+
+/// Most bytes of a result. A second of the timeline has some 120 bytes, so that a run of a day has some 10 MB.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// Reads a result that `bench` has kept.
+///
+/// # Errors
+/// [`Kind::Usage`] with the file, and with the key and what it should hold, if it is no such result.
+pub fn read_measurement(path: &Path) -> Result<Measurement> {
+    let name = path.display().to_string();
+    let failed = || format!("cannot read `{name}`");
+    let bytes = files::read_through(path, MOST_BYTES).map_err(|error| {
+        if error.kind() == ErrorKind::FileTooLarge {
+            return Error::new(
+                Kind::Usage,
+                format!("`{name}` is too large: a result has at most {MOST_BYTES} bytes"),
+            );
+        }
+        Error::new(Kind::Usage, failed()).cause(error.to_string())
+    })?;
+    let text = decoded(bytes).map_err(|cause| Error::new(Kind::Usage, failed()).cause(cause))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let document: Value = serde_json::from_str(text).at(Kind::Usage, || format!("`{name}` is not JSON"))?;
+    parse(document).map_err(|cause| {
+        Error::new(Kind::Usage, format!("`{name}` is not a result of a measurement"))
+            .cause(cause)
+            .hint("name a file that `dsr1 bench` kept: it says where, as `kept in FILE`")
+    })
+}
+
+/// Returns the result in a document.
+///
+/// # Errors
+/// A line with the key and what it should hold.
+fn parse(document: Value) -> std::result::Result<Measurement, String> {
+    if !document.is_object() {
+        return Err("it is not a mapping with the key `schema`".to_owned());
+    }
+    match &document["schema"] {
+        Value::String(schema) if schema == SCHEMA => {}
+        Value::Null => return Err(format!("it has no `schema`, expected `{SCHEMA}`")),
+        Value::String(schema) => {
+            return Err(format!(
+                "`schema` is `{}`, expected `{SCHEMA}`",
+                schema.escape_debug()
+            ));
+        }
+        _ => return Err(format!("`schema` is not a text, expected `{SCHEMA}`")),
+    }
+    serde_path_to_error::deserialize(document).map_err(|error| {
+        let key = error.path().to_string();
+        let message = in_words(&error.into_inner().to_string());
+        // A missing key at the top has no path.
+        if key == "." {
+            message
+        } else {
+            format!("`{key}`: {message}")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Measurement> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("result.json");
+        std::fs::write(&path, text).unwrap();
+        read_measurement(&path)
+    }
+
+    fn example_result() -> Value {
+        serde_json::json!({
+            "schema": SCHEMA, "began": "2026-11-30T12:00:00Z", "run_s": 1.5, "warm_up_s": null, "window_s": null,
+            "figures": null, "definitions": {}, "verdicts": [], "trust": "untrusted", "timeline": [], "saved_to": null,
+            "server": {
+                "name": null, "base_url": "http://127.0.0.1:30000", "model": "m", "profile": null, "stack": null,
+                "sglang": null, "arguments": {}, "host": {},
+            },
+            "load": {
+                "api": "generate", "kind": "concurrency", "max_concurrency": 4, "request_rate": null, "input_len": 8,
+                "output_len": 8, "range_ratio": 1.0, "shared_prefix": 0, "requests": 4, "least_s": 1.0,
+                "data": "random", "seed": 1, "warm_up": true, "ignores_end": true, "temperature": 0.0,
+            },
+            "client": serde_json::to_value(crate::report::MeasuringClient::default()).unwrap(),
+            "requests": serde_json::to_value(crate::report::RequestCounts::default()).unwrap(),
+        })
+    }
+
+    #[test]
+    fn a_kept_result_is_read() {
+        let measurement = read(&example_result().to_string()).unwrap();
+        assert_eq!(
+            (measurement.run_s, measurement.load.max_concurrency),
+            (1.5, Some(4))
+        );
+    }
+
+    #[test]
+    fn an_error_names_file_and_key_and_what_is_expected() {
+        let cause = |change: &dyn Fn(&mut Value)| {
+            let mut document = example_result();
+            change(&mut document);
+            let error = read(&document.to_string()).unwrap_err();
+            assert!(
+                error.message().contains("result.json` is not a result"),
+                "{error}"
+            );
+            error.innermost()
+        };
+        assert_eq!(
+            cause(&|document| document["load"]["seed"] = "x".into()),
+            "`load.seed`: wrong value: string \"x\", expected a whole number"
+        );
+        assert_eq!(
+            cause(&|document| document["schema"] = "dsr1.report/1".into()),
+            "`schema` is `dsr1.report/1`, expected `dsr1.measurement/1`"
+        );
+        assert!(cause(&|document| *document = Value::Array(Vec::new())).contains("not a mapping"));
+        assert!(cause(&|document| drop(document["load"].take())).starts_with("`load`: "));
+        let missing = |document: &mut Value| drop(document.as_object_mut().unwrap().remove("trust"));
+        assert_eq!(cause(&missing), "missing field `trust`");
+    }
+
+    #[test]
+    fn what_is_no_file_or_no_json_is_refused() {
+        assert!(read("{").unwrap_err().message().ends_with("is not JSON"));
+        let folder = read_measurement(Path::new("/")).unwrap_err();
+        assert_eq!(folder.kind(), Kind::Usage);
+        assert!(
+            read_measurement(Path::new("/none.json"))
+                .unwrap_err()
+                .message()
+                .contains("/none.json")
+        );
+    }
+}
